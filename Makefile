@@ -1,0 +1,53 @@
+.POSIX:
+PYTHON = python3
+VENV = .venv
+BIN = $(VENV)/bin
+.PHONY: run test check soak assets lock messages
+
+# Installs exactly what the lock says; the stamp makes a second run free.
+INSTALL = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")' \
+	&& { test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); } \
+	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
+
+$(VENV)/.run: requirements.txt
+	@echo "Installing the packages of requirements.txt into $(VENV) ..."
+	@$(INSTALL) requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements.txt requirements-dev.txt
+	@echo "Installing the packages of requirements-dev.txt into $(VENV) ..."
+	@$(INSTALL) requirements-dev.txt
+	@touch $@ $(VENV)/.run
+
+run: $(VENV)/.run ## install, set up and serve on HOST:PORT
+	@$(BIN)/python manage.py setup && exec $(BIN)/python manage.py serve
+
+check: $(VENV)/.dev ## format, lint, types, import rules, and the tests that need no server
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -m "not server and not browser"
+
+test: $(VENV)/.dev ## everything, with real servers and a real browser
+	@sh tests/servers.sh
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q
+
+soak: $(VENV)/.dev ## the race, kill and load tests at their full counts
+	@sh tests/servers.sh
+	SOAK=1 $(BIN)/python -m pytest -q -m soak
+
+assets: ## rebuild the committed front-end bundle (needs Node)
+	cd frontend && npm ci && npm run build
+
+lock: ## renew the locks from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o requirements.txt
+	uv pip compile pyproject.toml --extra dev -c requirements.txt --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o requirements-dev.txt
+
+messages: ## collect and compile the translations (needs gettext)
+	$(BIN)/python manage.py makemessages -l zh_Hans --no-location --no-obsolete --ignore=.venv --ignore=tests --ignore=frontend
+	$(BIN)/python manage.py compilemessages --ignore=.venv

@@ -1,0 +1,171 @@
+"""REST: registering, tokens of all kinds, and who I am. The rules are in `signup`, `jwt`, `tickets` and `auth`."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from allauth.core.context import request_context
+from django.contrib.auth.models import update_last_login
+from django.contrib.auth.validators import UnicodeUsernameValidator
+from django.utils.translation import gettext_lazy as _
+from rest_framework import serializers
+from rest_framework.exceptions import ParseError
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts import invites, jwt, signup, tickets
+from accounts.auth import Caller
+from accounts.models import ApiToken, digest
+from quotas import ledger
+from runtime.refusals import NotFound
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """A request body whose unknown fields are refused by name, beside whatever else is wrong."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        unknown = [name for name in data if name not in self.fields] if isinstance(data, Mapping) else []
+        problems: dict[str, Any] = {str(name): [_("Unknown field.")] for name in unknown}
+        try:
+            value = super().to_internal_value(data)
+        except serializers.ValidationError as error:
+            if not unknown:
+                raise
+            problems |= dict(error.detail)  # type: ignore[arg-type]
+        if problems:
+            raise serializers.ValidationError(problems)
+        return value
+
+    @classmethod
+    def of(cls, request: Request) -> dict[str, Any]:
+        """Return the checked body; raise ValidationError naming each field that is wrong."""
+        try:
+            serializer = cls(data=request.data)
+        except RecursionError as error:  # nested so deeply that Python's parser gives up
+            raise ParseError from error
+        serializer.is_valid(raise_exception=True)
+        body: dict[str, Any] = serializer.validated_data
+        return body
+
+
+class Password(serializers.CharField):
+    """Taken as it is, spaces at its ends included."""
+
+    def __init__(self) -> None:
+        super().__init__(trim_whitespace=False, max_length=4096)
+
+
+class RegisterBody(StrictSerializer):
+    username = serializers.CharField(max_length=150, validators=[UnicodeUsernameValidator()])
+    email = serializers.EmailField(max_length=254)
+    password = Password()
+    invite_code = serializers.CharField(required=False, allow_blank=True, default="", max_length=100)
+
+
+class LoginBody(StrictSerializer):
+    username = serializers.CharField(max_length=254)
+    password = Password()
+
+
+class RefreshBody(StrictSerializer):
+    refresh = serializers.CharField(max_length=4096)
+
+
+class TokenBody(StrictSerializer):
+    name = serializers.CharField(max_length=100)
+
+
+class TicketBody(StrictSerializer):
+    path = serializers.RegexField(r"^/(?!/)", max_length=2000)
+
+
+class OpenView(APIView):
+    """For those who have yet to prove who they are: no cookie is looked at, so no CSRF check is needed."""
+
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+
+class Register(OpenView):
+    def post(self, request: Request) -> Response:
+        with request_context(request._request):
+            user = signup.register(request._request, RegisterBody.of(request))  # type: ignore[arg-type]
+        account = {"id": user.pk, "username": user.username, "email": user.email}
+        return Response({"user": account, **jwt.issue(user)}, status=201)
+
+
+class ObtainToken(OpenView):
+    def post(self, request: Request) -> Response:
+        body = LoginBody.of(request)
+        with request_context(request._request):
+            user = signup.login(request._request, body["username"], body["password"])
+        update_last_login(None, user)  # type: ignore[arg-type]
+        return Response(jwt.issue(user))
+
+
+class RefreshToken(OpenView):
+    def post(self, request: Request) -> Response:
+        return Response(jwt.rotate(RefreshBody.of(request)["refresh"]))
+
+
+class RevokeToken(OpenView):
+    def post(self, request: Request) -> Response:
+        jwt.revoke(RefreshBody.of(request)["refresh"])
+        return Response(status=204)
+
+
+class Me(APIView):
+    def get(self, request: Request) -> Response:
+        user = _caller(request).user
+        return Response(
+            {
+                "id": user.pk,
+                "username": user.username,
+                "email": user.email,
+                "invite_code": user.invite_code,
+                "invite_url": invites.link(request._request, user),
+                "quotas": ledger.overview(user),
+            }
+        )
+
+
+class ApiTokens(APIView):
+    def get(self, request: Request) -> Response:
+        return Response([_shown(token) for token in _caller(request).user.api_tokens.order_by("pk")])
+
+    def post(self, request: Request) -> Response:
+        name = TokenBody.of(request)["name"]
+        secret = f"sk-{secrets.token_urlsafe(32)}"
+        token = _caller(request).user.api_tokens.create(name=name, digest=digest(secret))
+        return Response({**_shown(token), "token": secret}, status=201)
+
+
+class OneApiToken(APIView):
+    def delete(self, request: Request, token_id: int) -> Response:
+        deleted, _rows = _caller(request).user.api_tokens.filter(pk=token_id).delete()
+        if not deleted:
+            raise NotFound
+        return Response(status=204)
+
+
+class Tickets(APIView):
+    def post(self, request: Request) -> Response:
+        ticket = tickets.issue(_caller(request).user, TicketBody.of(request)["path"])
+        return Response({"ticket": ticket, "expires_in": tickets.LIFETIME_SECONDS}, status=201)
+
+
+class TokenRow(serializers.ModelSerializer[ApiToken]):
+    class Meta:
+        model = ApiToken
+        fields = ("id", "name", "created_at", "last_used_at")
+
+
+def _shown(token: ApiToken) -> dict[str, Any]:
+    return dict(TokenRow(token).data)
+
+
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.auth  # type: ignore[assignment]
+    return caller

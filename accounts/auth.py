@@ -1,0 +1,157 @@
+"""THE authenticator: session, JWT, API token or ticket → caller; for async views and DRF alike.
+
+It needs no middleware: event streams run without Django's session and authentication middleware. What a caller may do
+is decided elsewhere.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib import import_module
+from typing import Literal
+
+from allauth.account.models import EmailAddress
+from allauth.socialaccount.models import SocialAccount
+from django.conf import settings
+from django.contrib.auth.middleware import get_user
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from rest_framework.authentication import BaseAuthentication, CSRFCheck
+from rest_framework.request import Request
+
+from accounts import jwt, tickets
+from accounts.errors import AccountIncomplete
+from accounts.models import ApiToken, User, digest
+from runtime import database
+from runtime.refusals import Forbidden, NotAuthenticated
+
+Via = Literal["session", "jwt", "token", "ticket"]
+LAST_USED_PRECISION = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls and by which proof; `reachable`: this account may chat."""
+
+    user: User
+    via: Via
+    reachable: bool
+
+
+def authenticate(request: HttpRequest, *, tickets: bool = False) -> Caller:
+    """Return the caller; raise NotAuthenticated, or Forbidden when a session's CSRF check fails.
+
+    `tickets`: accept `?ticket=` on GET. It is used up by this, so call once per request.
+    """
+    caller = _identify(request, tickets_too=tickets)
+    if caller is None:
+        raise NotAuthenticated
+    return caller
+
+
+async def aauthenticate(request: HttpRequest, *, tickets: bool = False) -> Caller:
+    """Do the same from the event loop, in one crossing of the database door."""
+    return await database.run(authenticate, request, tickets=tickets)
+
+
+def require_reachable(caller: Caller) -> None:
+    """Raise AccountIncomplete unless the account has an address that counts or a linked social login."""
+    if not caller.reachable:
+        raise AccountIncomplete
+
+
+def disabled_among(user_ids: Collection[int]) -> set[int]:
+    """Return those who may not go on: disabled or deleted."""
+    return set(user_ids) - set(User.objects.filter(pk__in=user_ids, is_active=True).values_list("pk", flat=True))
+
+
+class Authentication(BaseAuthentication):
+    """The same for DRF: `request.user`, and the Caller as `request.auth`."""
+
+    def authenticate(self, request: Request) -> tuple[User, Caller] | None:
+        caller = _identify(request._request, tickets_too=False)
+        return None if caller is None else (caller.user, caller)
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="api"'
+
+
+def _identify(request: HttpRequest, *, tickets_too: bool) -> Caller | None:
+    """Return the caller, None when nothing was presented; a header or ticket that is no good never falls through."""
+    header = request.META.get("HTTP_AUTHORIZATION", "").strip()
+    if header:
+        return _by_header(header)
+    if tickets_too and request.method == "GET" and "ticket" in request.GET:
+        return _by_ticket(request.GET["ticket"], request.path)
+    return _by_session(request)
+
+
+def _by_header(header: str) -> Caller:
+    scheme, _space, secret = header.partition(" ")
+    secret = secret.strip()
+    if scheme.lower() != "bearer" or not secret:
+        raise NotAuthenticated
+    if secret.startswith("sk-"):
+        return _caller(_token_owner(secret), "token")
+    return _caller(jwt.user_of(secret), "jwt")
+
+
+def _token_owner(secret: str) -> User:
+    token = ApiToken.objects.select_related("user").filter(digest=digest(secret), user__is_active=True).first()
+    if token is None:
+        raise NotAuthenticated
+    _touch(token)
+    return token.user
+
+
+def _touch(token: ApiToken) -> None:
+    now = timezone.now()
+    if token.last_used_at and token.last_used_at > now - LAST_USED_PRECISION:
+        return
+    stale = Q(last_used_at=None) | Q(last_used_at__lte=now - LAST_USED_PRECISION)
+    ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
+
+
+def _by_ticket(ticket: str, path: str) -> Caller:
+    user_id = tickets.redeem(ticket, path)
+    user = User.objects.filter(pk=user_id, is_active=True).first() if user_id else None
+    if user is None:
+        raise NotAuthenticated
+    return _caller(user, "ticket")
+
+
+def _by_session(request: HttpRequest) -> Caller | None:
+    if not hasattr(request, "session"):
+        cookie = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+        if not cookie:
+            return None
+        request.session = import_module(settings.SESSION_ENGINE).SessionStore(cookie)
+    user = get_user(request)  # refuses disabled users and sessions older than the password
+    if not isinstance(user, User):
+        return None
+    _check_csrf(request)
+    return _caller(user, "session")
+
+
+def _check_csrf(request: HttpRequest) -> None:
+    check = CSRFCheck(_unused)
+    check.process_request(request)
+    if check.process_view(request, _unused, (), {}):
+        raise Forbidden(_("The page was open too long or came from elsewhere. Reload it and try again."))
+
+
+def _unused(request: HttpRequest) -> HttpResponse:
+    return HttpResponse()
+
+
+def _caller(user: User, via: Via) -> Caller:
+    return Caller(user, via, _reachable(user))
+
+
+def _reachable(user: User) -> bool:
+    if user.email and not settings.REQUIRE_VERIFIED_EMAIL:
+        return True
+    verified = settings.REQUIRE_VERIFIED_EMAIL and EmailAddress.objects.filter(user=user, verified=True).exists()
+    return bool(verified or SocialAccount.objects.filter(user=user).exists())

@@ -1,0 +1,37 @@
+"""Invite codes at the door: whose code it is, how the page keeps it, what the invited get at once."""
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.urls import reverse
+
+from accounts.models import User
+
+SESSION_KEY = "invite_code"
+
+
+def inviter(code: str | None) -> User | None:
+    """Return the active user whose invite code this is; case and spaces around it do not matter."""
+    return User.objects.filter(invite_code=code.strip().upper(), is_active=True).first() if code else None
+
+
+def required() -> bool:
+    return bool(settings.SIGNUP_MODE == "invite")
+
+
+def link(request: HttpRequest, user: User) -> str:
+    """Return the address by which a user invites others."""
+    return request.build_absolute_uri(f"{reverse('account_signup')}?invite={user.invite_code}")
+
+
+def remember(request: HttpRequest) -> None:
+    """Keep the code of `?invite=` for this visit: the page may be left for a social login in between."""
+    if code := request.GET.get("invite", ""):
+        request.session[SESSION_KEY] = code[:16]
+
+
+def remembered(request: HttpRequest) -> str:
+    return str(request.session.get(SESSION_KEY, ""))
+
+
+def welcome(user: User) -> None:
+    """Give the newly invited what is theirs; part of the transaction that creates the account."""

@@ -1,0 +1,86 @@
+"""Access and refresh tokens (JWT): issued, checked, rotated and revoked.
+
+A refresh token works once. Only the ids of used ones are stored, never a token.
+"""
+
+from typing import Any, Self, TypedDict, cast
+
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework_simplejwt.authentication import JWTAuthentication
+from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.settings import api_settings
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
+from rest_framework_simplejwt.tokens import AccessToken, BlacklistMixin, RefreshToken
+from rest_framework_simplejwt.utils import aware_utcnow, datetime_from_epoch
+
+from accounts.models import User
+from runtime.refusals import NotAuthenticated
+
+
+class Pair(TypedDict):
+    access: str
+    refresh: str
+
+
+class _Refresh(RefreshToken):
+    @classmethod
+    def for_user(cls, user: Any) -> Self:
+        # The library would store every token in clear when it is issued.
+        return super(BlacklistMixin, cls).for_user(user)
+
+    def retire(self) -> bool:
+        """Remember that it was used; False when somebody was faster."""
+        used, _created = OutstandingToken.objects.get_or_create(
+            jti=self[api_settings.JTI_CLAIM],
+            defaults={"token": "", "created_at": self.current_time, "expires_at": datetime_from_epoch(self["exp"])},
+        )
+        _row, first = BlacklistedToken.objects.get_or_create(token=used)
+        return first
+
+
+def issue(user: User) -> Pair:
+    """Return a new pair for a user; it dies with the user's password."""
+    refresh = _Refresh.for_user(user)
+    return {"access": str(refresh.access_token), "refresh": str(refresh)}
+
+
+def user_of(access: str) -> User:
+    """Return the active user whose valid access token this is; raise NotAuthenticated otherwise."""
+    try:
+        return _user(AccessToken(access))  # type: ignore[arg-type]
+    except TokenError as error:
+        raise NotAuthenticated from error
+
+
+def rotate(refresh: str) -> Pair:
+    """Exchange a refresh token for a new pair, once; raise NotAuthenticated for any that is not good any more."""
+    token = _parse(refresh)
+    user = _user(token)
+    if not token.retire():
+        raise NotAuthenticated
+    return issue(user)
+
+
+def revoke(refresh: str) -> None:
+    """Make a refresh token useless; raise NotAuthenticated when it already is."""
+    if not _parse(refresh).retire():
+        raise NotAuthenticated
+
+
+def forget_expired() -> None:
+    """Delete the ids of used tokens that have expired since."""
+    OutstandingToken.objects.filter(expires_at__lte=aware_utcnow()).delete()
+
+
+def _parse(refresh: str) -> _Refresh:
+    try:
+        return _Refresh(refresh)  # type: ignore[arg-type]
+    except TokenError as error:
+        raise NotAuthenticated from error
+
+
+def _user(token: AccessToken | RefreshToken) -> User:
+    try:
+        return cast(User, JWTAuthentication().get_user(token))
+    except AuthenticationFailed as error:
+        raise NotAuthenticated from error

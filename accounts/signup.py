@@ -1,0 +1,101 @@
+"""Registering and logging in with a password, for programs. Pages go through allauth, by the same rules and limits."""
+
+from typing import TypedDict
+
+from allauth.account import app_settings as allauth_settings
+from allauth.account.adapter import get_adapter
+from allauth.account.models import EmailAddress
+from allauth.account.utils import filter_users_by_email
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from accounts import invites, limits
+from accounts.models import User
+from runtime.refusals import Forbidden, InvalidRequest, NotAuthenticated, TooManyRequests
+
+Problems = dict[str, list[str | Promise]]
+
+
+class Registration(TypedDict):
+    username: str
+    email: str
+    password: str
+    invite_code: str
+
+
+def register(request: HttpRequest, data: Registration) -> User:
+    """Create an account and ask for confirmation of its address where mail is set up.
+
+    Raises Forbidden when sign-up is closed, TooManyRequests, or InvalidRequest naming each field.
+    """
+    if settings.SIGNUP_MODE == "closed":
+        raise Forbidden(_("Signing up is closed."))
+    limits.check(request, "signup")
+    user = User(username=User.normalize_username(data["username"]), email=data["email"].lower())
+    user.invited_by = invites.inviter(data["invite_code"])
+    if problems := _taken(user) | _password(user, data["password"]) | _invite(user, data["invite_code"]):
+        raise InvalidRequest(details=problems)
+    user.set_password(data["password"])
+    _confirm(request, _create(user))
+    return user
+
+
+def login(request: HttpRequest, name: str, password: str) -> User:
+    """Return the active user of that name or address.
+
+    Raises NotAuthenticated, the same for every reason and after equal time, or TooManyRequests.
+    """
+    adapter = get_adapter(request)
+    try:
+        user = adapter.authenticate(request, username=name, password=password)
+    except ValidationError as error:  # allauth's way to say: too many attempts
+        wait = limits.seconds_left(request, "login_failed", name.lower())
+        raise TooManyRequests(_("Too many failed login attempts. Try again later."), retry_after=wait) from error
+    if not isinstance(user, User) or not user.is_active:
+        raise NotAuthenticated(_("User name or password is wrong."))
+    return user
+
+
+def _create(user: User) -> EmailAddress:
+    try:
+        with transaction.atomic():
+            user.save()
+            address = EmailAddress.objects.create(user=user, email=user.email, primary=True)
+            invites.welcome(user)
+    except IntegrityError as error:  # somebody took the name or the address since we looked
+        if problems := _taken(user):
+            raise InvalidRequest(details=problems) from error
+        raise
+    return address
+
+
+def _confirm(request: HttpRequest, address: EmailAddress) -> None:
+    if allauth_settings.EMAIL_VERIFICATION != allauth_settings.EmailVerificationMethod.NONE:
+        address.send_confirmation(request, signup=True)
+
+
+def _taken(user: User) -> Problems:
+    problems: Problems = {}
+    if User.objects.filter(username__iexact=user.username).exists():
+        problems["username"] = [_("A user with that username already exists.")]
+    if filter_users_by_email(user.email):
+        problems["email"] = [_("A user is already registered with this email address.")]
+    return problems
+
+
+def _password(user: User, password: str) -> Problems:
+    try:
+        get_adapter().clean_password(password, user)
+    except ValidationError as error:
+        return {"password": list(error.messages)}
+    return {}
+
+
+def _invite(user: User, code: str) -> Problems:
+    if invites.required() and not code:
+        return {"invite_code": [_("An invite code is needed to sign up.")]}
+    return {"invite_code": [_("This invite code is unknown.")]} if code and user.invited_by is None else {}

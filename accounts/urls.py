@@ -1,0 +1,16 @@
+"""Routes below /api/ that say who is calling."""
+
+from django.urls import path
+
+from accounts import api
+
+urlpatterns = [
+    path("auth/register/", api.Register.as_view(), name="register"),
+    path("auth/token/", api.ObtainToken.as_view(), name="token"),
+    path("auth/token/refresh/", api.RefreshToken.as_view(), name="token-refresh"),
+    path("auth/token/revoke/", api.RevokeToken.as_view(), name="token-revoke"),
+    path("me/", api.Me.as_view(), name="me"),
+    path("tokens/", api.ApiTokens.as_view(), name="api-tokens"),
+    path("tokens/<int:token_id>/", api.OneApiToken.as_view(), name="api-token"),
+    path("tickets/", api.Tickets.as_view(), name="tickets"),
+]

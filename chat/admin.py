@@ -1,0 +1,68 @@
+"""Conversations and generations in the admin: to look at and to delete, not to write."""
+
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from chat.models import Conversation, Generation, Message
+
+
+class MessageInline(admin.TabularInline[Message, Conversation]):
+    model = Message
+    fk_name = "conversation"
+    fields = ("role", "model", "content", "created_at")
+    readonly_fields = fields
+    extra = 0
+    can_delete = False
+    show_change_link = False
+
+    def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+
+@admin.register(Conversation)
+class ConversationAdmin(admin.ModelAdmin[Conversation]):
+    list_display = ("title", "user", "message_count", "pinned", "archived", "updated_at")
+    list_filter = ("pinned", "archived", "updated_at")
+    list_select_related = ("user",)
+    search_fields = ("title", "user__username", "user__email")
+    date_hierarchy = "updated_at"
+    readonly_fields = ("user", "title", "system_prompt", "pinned", "archived", "created_at", "updated_at")
+    inlines = (MessageInline,)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
+        return super().get_queryset(request).annotate(message_count=Count("messages"))
+
+    @admin.display(description=_("messages"), ordering="message_count")
+    def message_count(self, row: Conversation) -> int:
+        return int(row.message_count)  # type: ignore[attr-defined]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+
+@admin.register(Generation)
+class GenerationAdmin(admin.ModelAdmin[Generation]):
+    """The text is left out here: what somebody asked is not needed to see how an answer went."""
+
+    list_display = ("id", "user", "model", "upstream", "status", "finish_reason", "cost", "created_at", "finished_at")
+    list_filter = ("status", "finish_reason", "model", "upstream", "created_at")
+    list_select_related = ("user",)
+    search_fields = ("id", "user__username")
+    date_hierarchy = "created_at"
+    fields = (
+        *("id", "user", "conversation", "model", "upstream", "status", "finish_reason", "error", "charge"),
+        *("input_tokens", "output_tokens", "usage_estimated", "created_at", "finished_at"),
+    )
+    readonly_fields = fields
+
+    @admin.display(description=_("charge"))
+    def cost(self, row: Generation) -> str:
+        return "" if row.charge is None else f"{row.charge['amount']} ({row.charge['source']})"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False

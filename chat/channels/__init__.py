@@ -1,0 +1,1 @@
+"""Channels: ordered, replayable event logs with a lifetime."""

@@ -1,0 +1,60 @@
+"""The logs of this process, in memory: bounded, the oldest finished ones leaving first."""
+
+import time
+from collections import OrderedDict
+
+from django.conf import settings
+
+from chat.channels.log import Log, Snapshot
+
+# One answer's log; a reader further behind is served from the snapshot.
+LOG_BYTES = 4 * 2**20
+
+
+class LocalLogs:
+    """All logs of one process. Running ones stay; finished ones replay for a while, memory permitting."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, Log] = {}
+        self._finished: OrderedDict[str, tuple[float, Log]] = OrderedDict()
+        self._finished_bytes = 0
+
+    def open(self, channel: str, snapshot: Snapshot) -> Log:
+        """Start the log of a channel that has none yet."""
+        log = self._running[channel] = Log(channel, snapshot)
+        return log
+
+    def get(self, channel: str) -> Log | None:
+        finished = self._finished.get(channel)
+        return self._running.get(channel) or (finished[1] if finished else None)
+
+    def finish(self, log: Log) -> None:
+        """Keep an ended log for those who reconnect, for `CHANNEL_RETENTION_SECONDS` at the longest."""
+        if self._running.pop(log.channel, None) is not None:
+            self._finished[log.channel] = (time.monotonic(), log)
+            self._finished_bytes += log.size
+        self.bound()
+
+    def bound(self) -> None:
+        """Drop what is too old or too much. Called when a log ends and from time to time."""
+        running = 0
+        for log in self._running.values():
+            if log.size > LOG_BYTES:
+                log.drop_oldest(LOG_BYTES // 2)
+            running += log.size
+        deadline = time.monotonic() - settings.CHANNEL_RETENTION_SECONDS
+        allowed = settings.CHANNEL_MEMORY_BYTES - running
+        while self._finished:
+            ended_at, log = next(iter(self._finished.values()))
+            if ended_at > deadline and self._finished_bytes <= allowed:
+                break
+            del self._finished[log.channel]
+            self._finished_bytes -= log.size
+        self._bound_running(running)
+
+    def _bound_running(self, size: int) -> None:
+        """Shorten the longest running logs when they alone are too much."""
+        share = settings.CHANNEL_MEMORY_BYTES // max(1, len(self._running))
+        if size > settings.CHANNEL_MEMORY_BYTES:
+            for log in self._running.values():
+                log.drop_oldest(share)

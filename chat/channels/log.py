@@ -1,0 +1,135 @@
+"""The event log of one generation: publish, replay, follow, complete.
+
+Events are numbered from 1 without gaps and encoded once; every follower shares the bytes. An event, once published,
+never changes. What is no longer kept, or was never known, is answered with a `reset`: a snapshot of all that was said
+so far, bearing the number of the last event it covers. All of this runs on the event loop's thread, so a snapshot and
+the log always agree.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+Snapshot = Callable[[], dict[str, str]]
+Wake = Callable[[], None]
+
+# What is written to a follower at once: a reader far behind must not make the process copy megabytes for it.
+WRITE_BYTES = 64 * 1024
+# The bookkeeping of one event in memory beside its bytes.
+EVENT_OVERHEAD = 64
+
+
+def encode(channel: str, number: int, name: str, data: object) -> bytes:
+    """Return one server-sent event; JSON keeps its data on one line whatever the text contains."""
+    return b"id: %b:%d\nevent: %b\ndata: %b\n\n" % (channel.encode(), number, name.encode(), orjson.dumps(data))
+
+
+class Log:
+    """Events in memory, and the followers to wake. `snapshot` returns `{content, reasoning}` of all published text."""
+
+    __slots__ = ("_events", "_first", "_followers", "channel", "ended", "size", "snapshot")
+
+    def __init__(self, channel: str, snapshot: Snapshot) -> None:
+        self.channel = channel
+        self.snapshot = snapshot
+        self.ended = False
+        self.size = 0
+        self._events: list[bytes] = []
+        self._first = 1
+        self._followers: set[Follower] = set()
+
+    @property
+    def last(self) -> int:
+        """The number of the last event; 0 before the first."""
+        return self._first + len(self._events) - 1
+
+    def publish(self, name: str, data: object) -> int:
+        """Append an event, wake the followers, and return its number."""
+        number = self.last + 1
+        event = encode(self.channel, number, name, data)
+        self._events.append(event)
+        self.size += len(event) + EVENT_OVERHEAD
+        for follower in self._followers:
+            follower.wake()
+        return number
+
+    def complete(self, name: str, data: object) -> None:
+        """Publish the event that ends the log."""
+        self.ended = True
+        self.publish(name, data)
+
+    def forget_until(self, number: int) -> None:
+        """Drop all events so far and go on numbering after `number`, which must not be below the last one."""
+        self._events.clear()
+        self._first, self.size = number + 1, 0
+
+    def drop_oldest(self, keep_bytes: int) -> None:
+        """Drop the oldest events until no more than `keep_bytes` are left; the last event always stays."""
+        dropped = 0
+        while self.size > keep_bytes and dropped < len(self._events) - 1:
+            self.size -= len(self._events[dropped]) + EVENT_OVERHEAD
+            dropped += 1
+        del self._events[:dropped]
+        self._first += dropped
+
+    def follow(self, after: int | None, wake: Wake) -> "Follower":
+        """Read on after event `after`: from the beginning when it is 0, with a `reset` when it is None or unknown.
+
+        `wake` is called whenever something new can be taken; call `Follower.leave` in the end.
+        """
+        follower = Follower(self, after, wake)
+        self._followers.add(follower)
+        return follower
+
+    def _leave(self, follower: "Follower") -> None:
+        self._followers.discard(follower)
+
+    def _read(self, after: int | None) -> tuple[bytes, int]:
+        """Return the bytes that follow event `after` and the number of the last event in them."""
+        if after is None or not self._first - 1 <= after <= self.last:
+            return self._reset()
+        start = end = after + 1 - self._first
+        size = 0
+        while end < len(self._events) and size < WRITE_BYTES:
+            size += len(self._events[end])
+            end += 1
+        return b"".join(self._events[start:end]), self._first + end - 1
+
+    def _reset(self) -> tuple[bytes, int]:
+        covered = self.last - 1 if self.ended else self.last  # the event that ends the log is sent as itself
+        return encode(self.channel, covered, "reset", self.snapshot()), covered
+
+
+class Follower:
+    """One reader's place in a log."""
+
+    __slots__ = ("_after", "_log", "wake")
+
+    def __init__(self, log: Log, after: int | None, wake: Wake) -> None:
+        self._log, self._after, self.wake = log, after, wake
+
+    def take(self) -> bytes:
+        """Return what is waiting, at most about `WRITE_BYTES` of it; empty when nothing is."""
+        if self._after == self._log.last:
+            return b""
+        data, self._after = self._log._read(self._after)
+        return data
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the log has ended and all of it was taken."""
+        return self._log.ended and self._after == self._log.last
+
+    def leave(self) -> None:
+        self._log._leave(self)
+
+
+def snapshot_events(
+    channel: str, last: int, snapshot: dict[str, str], ending: tuple[str, dict[str, Any]] | None
+) -> list[bytes]:
+    """Return what stands for a log that is no longer kept: one `reset`, then the event that ended it, if any."""
+    if ending is None:
+        return [encode(channel, last, "reset", snapshot)]
+    name, data = ending
+    return [encode(channel, last - 1, "reset", snapshot), encode(channel, last, name, data)]

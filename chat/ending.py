@@ -1,0 +1,84 @@
+"""How a generation ends in the database: once, in one transaction, whoever tries. The charge is decided here.
+
+The run of a generation, and the reaper of dead processes, both end generations through `store`; the guarded update lets
+exactly one of them through.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from chat.models import Conversation, Generation, Message
+from quotas import ledger
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a generation came out. `visible`: at least one character of content was shown that is not white space."""
+
+    row: Generation
+    status: str
+    content: str
+    reasoning: str
+    last_event: int
+    finish_reason: str | None = None
+    error: dict[str, Any] | None = None
+    visible: bool = False
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    usage_estimated: bool = False
+    upstream: str = ""
+
+    @property
+    def charged(self) -> bool:
+        """One answer costs one, once something could be read; what failed on the way costs nothing."""
+        return self.status == Generation.Status.COMPLETED and self.visible
+
+    @property
+    def reason(self) -> str:
+        if self.error:
+            return str(self.error["code"])
+        return self.finish_reason or "stop" if self.visible else "empty"
+
+
+def store(end: End) -> Generation:
+    """Settle or release, keep the text, and set the final status; return the row as it is stored now.
+
+    When somebody else ended the generation first, nothing changes and theirs is returned. Repeating is safe.
+    """
+    with transaction.atomic():
+        charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason)
+        if not _set_ended(end, charge.as_json()):
+            transaction.set_rollback(True)
+        elif end.row.message_id and end.row.conversation_id:
+            Message.objects.filter(id=end.row.message_id).update(content=end.content, reasoning=end.reasoning)
+            Conversation.objects.filter(id=end.row.conversation_id).update(updated_at=timezone.now())
+    return Generation.objects.select_related("message", "reservation").get(id=end.row.id)
+
+
+def _set_ended(end: End, charge: dict[str, Any]) -> bool:
+    kept_elsewhere = end.row.message_id is not None
+    ended = Generation.objects.running().filter(id=end.row.id)
+    return bool(
+        ended.update(
+            status=end.status,
+            finish_reason=end.finish_reason,
+            error=end.error,
+            charge=charge,
+            content="" if kept_elsewhere else end.content,
+            reasoning="" if kept_elsewhere else end.reasoning,
+            input_tokens=end.input_tokens,
+            output_tokens=end.output_tokens,
+            usage_estimated=end.usage_estimated,
+            upstream=end.upstream,
+            last_event=end.last_event,
+            finished_at=timezone.now(),
+        )
+    )
+
+
+def quota_after(row: Generation) -> dict[str, Any]:
+    """Return the caller's quota as `done` shows it."""
+    return ledger.state(row.user_id, row.reservation.quota_id)

@@ -1,0 +1,28 @@
+"""Refusals of this app, and the texts of failures that travel inside a stream."""
+
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+from providers.errors import TEXTS
+from runtime.refusals import Refusal
+
+
+class PromptTooLong(Refusal):
+    code, status, text = "prompt_too_long", 413, _("The prompt is too long.")
+
+
+class Conflict(Refusal):
+    code, status = "conflict", 409
+    text = _("This Idempotency-Key was used for another request.")
+
+
+_TEXTS = TEXTS | {
+    "interrupted": _("The answer was interrupted. The text so far is kept."),
+    "internal_error": _("Something went wrong on our side. Nothing was charged."),
+}
+
+
+def with_text(error: dict[str, Any]) -> dict[str, Any]:
+    """Return a stored failure `{code, details?, retry_after?}` with its message in the language that is active now."""
+    return {"code": error["code"], "message": str(_TEXTS.get(error["code"], _TEXTS["upstream_error"])), **error}

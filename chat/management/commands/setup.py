@@ -1,0 +1,59 @@
+"""`manage.py setup`: everything a start needs, again and again: migrations, upstreams, quotas, the admin."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+from django.db import OperationalError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from accounts.first_admin import ensure_admin
+from providers.setup import ensure_upstreams
+from quotas.setup import ensure_defaults
+
+# Any number will do, as long as it is always the same one.
+ADVISORY_LOCK = 7_481_265_018
+
+
+class Command(BaseCommand):
+    help = "Prepare the database and the first admin. Safe to repeat, and by several processes at once."
+    requires_system_checks: list[str] = []
+
+    def handle(self, *args: object, **options: object) -> None:
+        try:
+            with _one_at_a_time():
+                _migrate()
+                ensure_upstreams()
+                ensure_defaults()
+                password = ensure_admin()
+        except OperationalError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise SystemExit(f"DATABASE_URL: the database cannot be used ({reason})") from error
+        if password:
+            self.stdout.write(f"Admin account: {settings.ENV.ADMIN_USERNAME}  password: {password}  (shown this once)")
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Queue with other starts: on this machine by a file, on others by the database."""
+    with (settings.VAR_DIR / "setup.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if connection.vendor != "postgresql":
+            yield
+            return
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+            try:
+                yield
+            finally:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [ADVISORY_LOCK])
+
+
+def _migrate() -> None:
+    """Migrate when something is pending; asking first keeps later starts fast."""
+    executor = MigrationExecutor(connection)
+    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        call_command("migrate", interactive=False, verbosity=0)

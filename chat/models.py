@@ -1,0 +1,207 @@
+"""What is kept: conversations, their messages as a tree, and the generations that made them."""
+
+import secrets
+import time
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import connection, models, transaction
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from quotas.models import Reservation
+
+TITLE_CHARS = 255
+# Idempotency keys live this long.
+KEY_LIFETIME = timedelta(hours=24)
+# Turns of a branch that are read for a prompt; the model's context is full long before.
+BRANCH_TURNS = 2_000
+
+
+def new_generation_id() -> str:
+    """Return a new id: 32 hexadecimal digits that grow with time (neighbours in the index) and cannot be guessed."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+class ConversationQuerySet(models.QuerySet["Conversation"]):
+    def owned_by(self, user_id: int) -> "ConversationQuerySet":
+        """The only way to get a conversation for a caller."""
+        return self.filter(user_id=user_id)
+
+
+class Conversation(models.Model):
+    """The history of one exchange, owned by one user."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="conversations", verbose_name=_("user")
+    )
+    title = models.CharField(_("title"), max_length=TITLE_CHARS)
+    system_prompt = models.TextField(_("system prompt"), blank=True)
+    pinned = models.BooleanField(_("pinned"), default=False)
+    archived = models.BooleanField(_("archived"), default=False)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    updated_at = models.DateTimeField(_("last used"), default=timezone.now)
+
+    objects: ClassVar[ConversationQuerySet] = ConversationQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        verbose_name = _("conversation")
+        verbose_name_plural = _("conversations")
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["user", "archived", "-pinned", "-updated_at", "-id"], name="conversations_of_user")
+        ]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class MessageQuerySet(models.QuerySet["Message"]):
+    def branch(self, leaf_id: int) -> list["Message"]:
+        """Return the turns from the root to `leaf_id`, oldest first; one query however long the branch is."""
+        table = Message._meta.db_table
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"WITH RECURSIVE branch(id, parent_id, depth) AS ("  # noqa: S608
+                f" SELECT id, parent_id, 1 FROM {table} WHERE id = %s"
+                f" UNION ALL SELECT m.id, m.parent_id, b.depth + 1 FROM {table} m JOIN branch b ON m.id = b.parent_id"
+                f" WHERE b.depth < %s) SELECT id FROM branch ORDER BY depth DESC",
+                [leaf_id, BRANCH_TURNS],
+            )
+            ids = [row[0] for row in cursor.fetchall()]
+        found = self.select_related("generation").in_bulk(ids)
+        return [found[id_] for id_ in ids if id_ in found]
+
+
+class Message(models.Model):
+    """One turn. A second answer to the same question, or an edited question, is a sibling."""
+
+    class Role(models.TextChoices):
+        USER = "user", _("user")
+        ASSISTANT = "assistant", _("assistant")
+
+    conversation = models.ForeignKey(
+        Conversation, models.CASCADE, related_name="messages", verbose_name=_("conversation")
+    )
+    parent = models.ForeignKey("self", models.CASCADE, null=True, blank=True, related_name="children")
+    role = models.CharField(_("role"), max_length=10, choices=Role.choices)
+    content = models.TextField(_("content"), blank=True)
+    reasoning = models.TextField(_("reasoning"), blank=True)
+    model = models.CharField(_("model"), max_length=100, blank=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+
+    objects: ClassVar[MessageQuerySet] = MessageQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        verbose_name = _("message")
+        verbose_name_plural = _("messages")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(condition=models.Q(role__in=["user", "assistant"]), name="message_role")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.pk}"
+
+
+class GenerationQuerySet(models.QuerySet["Generation"]):
+    def owned_by(self, user_id: int) -> "GenerationQuerySet":
+        """The only way to get a generation for a caller."""
+        return self.filter(user_id=user_id)
+
+    def running(self) -> "GenerationQuerySet":
+        return self.filter(status=Generation.Status.RUNNING)
+
+    def by_key(self, user_id: int, key: str) -> "Generation | None":
+        """Return the generation that a user's idempotency key stands for; a key that is too old stands for none."""
+        row = self.filter(user_id=user_id, idempotency_key=key).select_related("conversation").first()
+        if row and row.created_at < timezone.now() - KEY_LIFETIME:
+            self.filter(pk=row.pk).update(idempotency_key=None)
+            return None
+        return row
+
+    def save_drafts(self, drafts: Iterable[tuple[str, str, int, str]]) -> None:
+        """Store unfinished text: `(content, reasoning, last event, id)` each; what ended meanwhile stays as it is."""
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.executemany(
+                f"UPDATE {Generation._meta.db_table} SET content = %s, reasoning = %s, last_event = %s"  # noqa: S608
+                " WHERE id = %s AND status = 'running'",
+                list(drafts),
+            )
+
+
+class Generation(models.Model):
+    """One run that produces one assistant message.
+
+    While it runs its text is a draft in `content` and `reasoning`, stored once a second by the process that owns it.
+    When it ends the text moves to the message; what is not kept as a conversation stays here until it expires.
+    """
+
+    class Status(models.TextChoices):
+        RUNNING = "running", _("running")
+        COMPLETED = "completed", _("completed")
+        INTERRUPTED = "interrupted", _("interrupted")
+        FAILED = "failed", _("failed")
+
+    id = models.CharField(primary_key=True, max_length=32, default=new_generation_id, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="generations", verbose_name=_("user")
+    )
+    conversation = models.ForeignKey(Conversation, models.SET_NULL, null=True, related_name="generations")
+    message = models.OneToOneField(Message, models.SET_NULL, null=True, related_name="generation")
+    reservation = models.OneToOneField(Reservation, models.PROTECT, related_name="+")
+    model = models.CharField(_("model"), max_length=100)
+    upstream = models.CharField(_("upstream"), max_length=100, blank=True)
+    status = models.CharField(_("status"), max_length=12, choices=Status.choices, default=Status.RUNNING)
+    finish_reason = models.CharField(_("finish reason"), max_length=20, null=True)
+    content = models.TextField(_("content"), blank=True)
+    reasoning = models.TextField(_("reasoning"), blank=True)
+    input_tokens = models.PositiveIntegerField(_("input tokens"), null=True)
+    output_tokens = models.PositiveIntegerField(_("output tokens"), null=True)
+    usage_estimated = models.BooleanField(_("usage is estimated"), default=False)
+    charge: "models.JSONField[dict[str, Any] | None, dict[str, Any] | None]" = models.JSONField(_("charge"), null=True)
+    error: "models.JSONField[dict[str, Any] | None, dict[str, Any] | None]" = models.JSONField(_("error"), null=True)
+    last_event = models.BigIntegerField(default=0)
+    process = models.CharField(_("process"), max_length=32)
+    counted = models.BooleanField(default=True, help_text="counts towards MAX_ACTIVE_GENERATIONS")
+    idempotency_key = models.CharField(max_length=255, null=True)
+    request_digest = models.CharField(max_length=64)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    finished_at = models.DateTimeField(_("finished"), null=True)
+
+    objects: ClassVar[GenerationQuerySet] = GenerationQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        verbose_name = _("generation")
+        verbose_name_plural = _("generations")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["user", "idempotency_key"], name="one_generation_per_key"),
+            models.CheckConstraint(
+                condition=models.Q(status="running") | models.Q(charge__isnull=False), name="ended_means_charged_or_not"
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            # The few that run, among the many that ended: for the reaper and the count of active ones.
+            models.Index(fields=["user"], name="running_generations", condition=models.Q(status="running")),
+            models.Index(
+                fields=["created_at"], name="keys_to_expire", condition=models.Q(idempotency_key__isnull=False)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+    def texts(self) -> tuple[str, str]:
+        """Return content and reasoning as they are stored now."""
+        if self.message and self.status != self.Status.RUNNING:
+            return self.message.content, self.message.reasoning
+        return self.content, self.reasoning
+
+    def usage(self) -> dict[str, Any] | None:
+        if self.input_tokens is None or self.output_tokens is None:
+            return None
+        return {
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "estimated": self.usage_estimated,
+        }

@@ -1,0 +1,31 @@
+"""The prompt of one generation: the branch of the conversation, cut to the model's context. Pure functions."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, cast
+
+from providers.wire.base import PromptMessage, prompt_tokens, trim
+
+# Room left for an answer when the model's row does not say how long answers may be.
+ANSWER_TOKENS = 1024
+# The shortest answer worth asking for; below it the upstream is left to say that the prompt is too long.
+LEAST_ANSWER_TOKENS = 16
+
+
+def build(
+    context_tokens: int, parameters: Mapping[str, Any], system_prompt: str, turns: Iterable[tuple[str, str]]
+) -> tuple[tuple[PromptMessage, ...], dict[str, Any]]:
+    """Return the messages to send and the parameters, `max_tokens` lowered to what the context leaves.
+
+    `turns` are `(role, content)`, oldest first; empty ones (an answer that never came) are left out.
+    """
+    messages = [PromptMessage("system", system_prompt)] if system_prompt else []
+    messages += [
+        PromptMessage(cast('Literal["user", "assistant"]', role), text) for role, text in turns if text.strip()
+    ]
+    wanted = parameters.get("max_tokens")
+    room = min(wanted or ANSWER_TOKENS, context_tokens // 4)
+    trimmed = trim(messages, context_tokens - room)
+    if wanted is None:
+        return trimmed, dict(parameters)
+    left = max(LEAST_ANSWER_TOKENS, context_tokens - prompt_tokens(trimmed))
+    return trimmed, {**parameters, "max_tokens": min(wanted, left)}

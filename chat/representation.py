@@ -1,0 +1,88 @@
+"""How conversations, messages and generations look in JSON. Texts of failures are in the language that is active."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.utils import timezone
+
+from chat.errors import with_text
+from chat.models import Conversation, Generation, Message
+from providers.routing import ModelConfig
+
+
+def generation(row: Generation) -> dict[str, Any]:
+    """Return the contract's `Generation`; the row's message must be at hand."""
+    content, reasoning = row.texts()
+    error = with_text(row.error) if row.error else None
+    return {
+        "id": row.id,
+        "status": row.status,
+        "model": row.model,
+        "conversation": row.conversation_id,
+        "message": row.message_id,
+        "finish_reason": row.finish_reason,
+        "content": content,
+        "reasoning": reasoning,
+        "usage": row.usage(),
+        "charge": row.charge,
+        "error": error and {name: error[name] for name in ("code", "message", "details") if name in error},
+        "created_at": _time(row.created_at),
+        "finished_at": _time(row.finished_at),
+    }
+
+
+def ending(row: Generation, quota: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """Return the event that ended a generation, None while it runs."""
+    if row.status == Generation.Status.RUNNING:
+        return None
+    if row.error:
+        return "error", with_text(row.error) | {"charge": row.charge}
+    return "done", {
+        "finish_reason": row.finish_reason,
+        "message": row.message_id,
+        "usage": row.usage(),
+        "charge": row.charge,
+        "quota": quota,
+    }
+
+
+def conversation(row: Conversation) -> dict[str, Any]:
+    return {
+        "id": row.pk,
+        "title": row.title,
+        "pinned": row.pinned,
+        "archived": row.archived,
+        "system_prompt": row.system_prompt,
+        "created_at": _time(row.created_at),
+        "updated_at": _time(row.updated_at),
+    }
+
+
+def message(row: Message) -> dict[str, Any]:
+    """Return one message; the draft of an answer that is still running counts as its content."""
+    made_by: Generation | None = getattr(row, "generation", None)
+    running = made_by is not None and made_by.status == Generation.Status.RUNNING
+    return {
+        "id": row.pk,
+        "parent": row.parent_id,
+        "role": row.role,
+        "content": made_by.content if made_by and running else row.content,
+        "reasoning": made_by.reasoning if made_by and running else row.reasoning,
+        "model": row.model or None,
+        "generation": made_by.id if made_by else None,
+        "created_at": _time(row.created_at),
+    }
+
+
+def model(config: ModelConfig, quota: str) -> dict[str, Any]:
+    return {
+        "slug": config.slug,
+        "title": config.title,
+        "description": config.description,
+        "quota": quota,
+        "available": config.available(),
+    }
+
+
+def _time(moment: Any) -> str | None:
+    return moment and timezone.localtime(moment).isoformat()

@@ -1,0 +1,223 @@
+"""One generation while it runs in this process: from the upstream's events to the log, the draft and the end."""
+
+import asyncio
+import time
+from contextlib import aclosing
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.utils import translation
+from prometheus_client import Counter
+
+from chat import ending, representation
+from chat.channels.log import Log
+from chat.drafts import Draft
+from chat.ending import End
+from chat.models import Generation
+from chat.pipeline import limited
+from providers import routing
+from providers.errors import ModelUnavailable, shown
+from providers.routing import ModelConfig
+from providers.wire.base import (
+    Delta,
+    Event,
+    Finished,
+    Notice,
+    PromptMessage,
+    Reasoning,
+    Usage,
+    Withdrawn,
+    estimate_tokens,
+    prompt_tokens,
+)
+from providers.wire.errors import ProviderError
+from runtime import database
+
+log = structlog.get_logger("generation")
+
+GENERATIONS = Counter("rivulet_generations", "Generations that ended", ["status", "finish_reason"])
+# How long to wait between attempts to store an end while the database is away: doubling, up to the second figure.
+STORE_RETRY_SECONDS = (0.2, 5.0)
+
+
+class Run:
+    """Owns the text, the event numbers and the upstream connection of one generation.
+
+    Ends exactly once, whatever happens: the upstream finishes or fails, the user stops it, the process is told to stop.
+    """
+
+    def __init__(
+        self,
+        row: Generation,
+        config: ModelConfig,
+        messages: tuple[PromptMessage, ...],
+        parameters: dict[str, Any],
+        draft: Draft,
+        events: Log,
+        language: str | None,
+    ) -> None:
+        self.row, self.config, self.draft, self.log = row, config, draft, events
+        self.task: asyncio.Task[None] | None = None
+        self._messages, self._parameters, self._language = messages, parameters, language
+        self._attempts = routing.Attempts(config, messages, parameters, row.id)
+        self._usage: Usage | None = None
+        self._notice = ""
+        self._asked_to_end = ""
+        self._consuming = False
+        self._finished = asyncio.Event()
+        self._started = time.monotonic()
+        self._first_delta_ms: float | None = None
+        title = row.conversation.title if row.conversation else None
+        self._publish(
+            "start", {"generation": row.id, "conversation": row.conversation_id, "model": row.model, "title": title}
+        )
+
+    async def go(self) -> None:
+        """Answer, store, tell: the whole life of the generation."""
+        end = await self._answer()
+        stored = await self._store(end)
+        self._tell(*stored)
+        self._finished.set()
+
+    def end_soon(self, how: str) -> None:
+        """Ask for the end, `cancelled` or `interrupted`; the first one asked for counts."""
+        self._asked_to_end = self._asked_to_end or how
+        if self._consuming and self.task:
+            self.task.cancel()
+
+    async def end_as(self, how: str) -> None:
+        """Ask for the end, and return once the upstream is closed and the end stored. Repeating is safe."""
+        self.end_soon(how)
+        await self._finished.wait()
+
+    # --- the answer ---
+
+    async def _answer(self) -> End:
+        if self._asked_to_end:
+            return self._end_asked_for()
+        self._consuming = True
+        try:
+            return await self._consume()
+        except asyncio.CancelledError:
+            # Only `end_soon` cancels this task, or the loop when it closes under us.
+            if self.task:
+                self.task.uncancel()
+            return self._end_asked_for()
+        except ProviderError as error:
+            return self._failed(shown(error))
+        except ModelUnavailable as refusal:
+            retry = {} if refusal.retry_after is None else {"retry_after": refusal.retry_after}
+            return self._failed({"code": refusal.code, **retry})
+        except Exception as error:
+            log.exception("generation failed", generation=self.row.id, error=type(error).__name__)
+            return self._failed({"code": "internal_error"})
+        finally:
+            self._consuming = False
+
+    async def _consume(self) -> End:
+        events = limited(self._attempts.run(), settings.MAX_ANSWER_CHARS)
+        async with aclosing(events) as source:
+            async for event in source:
+                if isinstance(event, Finished):
+                    reason = "stop" if event.reason == "tool_calls" else event.reason
+                    return self._end(Generation.Status.COMPLETED, finish_reason=reason)
+                self._take(event)
+        raise RuntimeError("the provider ended without saying so")
+
+    def _take(self, event: Event) -> None:
+        draft = self.draft
+        if isinstance(event, Delta):
+            draft.add_content(event.text)
+            draft.last_event = self.log.publish("message", {"role": "assistant", "content": event.text})
+            if self._first_delta_ms is None:
+                self._first_delta_ms = (time.monotonic() - self._started) * 1000
+        elif isinstance(event, Reasoning):
+            draft.add_reasoning(event.text)
+            draft.last_event = self.log.publish("reasoning", {"content": event.text})
+        elif isinstance(event, Usage):
+            self._usage = event
+        elif isinstance(event, Withdrawn):
+            draft.withdraw()
+            draft.last_event = self.log.publish("reset", draft.snapshot())
+        elif isinstance(event, Notice):
+            self._publish("notice", self._notice_data(event))
+
+    def _notice_data(self, notice: Notice) -> dict[str, str]:
+        with translation.override(self._language):
+            return {"code": notice.code, "message": translation.gettext("The model is busy; trying again.")}
+
+    def _publish(self, name: str, data: object) -> None:
+        self.draft.last_event = self.log.publish(name, data)
+
+    # --- the end ---
+
+    def _end_asked_for(self) -> End:
+        if self._asked_to_end == "cancelled":
+            return self._end(Generation.Status.COMPLETED, finish_reason="cancelled")
+        return self._end(Generation.Status.INTERRUPTED, error={"code": "interrupted"})
+
+    def _failed(self, error: dict[str, Any]) -> End:
+        return self._end(Generation.Status.FAILED, error=error)
+
+    def _end(self, status: str, *, finish_reason: str | None = None, error: dict[str, Any] | None = None) -> End:
+        text = self.draft.snapshot()
+        usage = self._usage or Usage(
+            prompt_tokens(self._messages), estimate_tokens(text["content"]) + estimate_tokens(text["reasoning"])
+        )
+        return End(
+            self.row,
+            status=status,
+            content=text["content"],
+            reasoning=text["reasoning"],
+            last_event=self.log.last + 1,
+            finish_reason=finish_reason,
+            error=error,
+            visible=self.draft.visible,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            usage_estimated=self._usage is None,
+            upstream=self._attempts.upstream,
+        )
+
+    async def _store(self, end: End) -> tuple[Generation, dict[str, Any]]:
+        """Store the end; while the database is away, keep the text here and try again."""
+        pause, longest = STORE_RETRY_SECONDS
+        while True:
+            try:
+                return await asyncio.shield(database.run(_store, end))
+            except (OperationalError, InterfaceError) as error:
+                log.error("end not stored yet", generation=self.row.id, error=type(error).__name__)
+            await asyncio.sleep(pause)
+            pause = min(longest, pause * 2)
+
+    def _tell(self, row: Generation, quota: dict[str, Any]) -> None:
+        if row.last_event != self.log.last + 1:  # somebody else ended it, thinking this process dead
+            self.log.forget_until(row.last_event - 1)
+        with translation.override(self._language):
+            told = representation.ending(row, quota)
+        if told:
+            self.log.complete(*told)
+        GENERATIONS.labels(row.status, row.finish_reason or "").inc()
+        log.info(
+            "generation",
+            generation=row.id,
+            user=row.user_id,
+            outcome=row.status,
+            error=(row.error or {}).get("code"),
+            time_to_first_delta_ms=None if self._first_delta_ms is None else round(self._first_delta_ms, 1),
+            duration_ms=round((time.monotonic() - self._started) * 1000, 1),
+            **{
+                "gen_ai.provider.name": row.upstream,
+                "gen_ai.request.model": row.model,
+                "gen_ai.usage.input_tokens": row.input_tokens,
+                "gen_ai.usage.output_tokens": row.output_tokens,
+                "gen_ai.response.finish_reasons": row.finish_reason,
+            },
+        )
+
+
+def _store(end: End) -> tuple[Generation, dict[str, Any]]:
+    row = ending.store(end)
+    return row, ending.quota_after(row)

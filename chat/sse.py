@@ -1,0 +1,114 @@
+"""Event streams on the wire: responses, keep-alive comments, and all streams that are open in this process.
+
+Format and headers: WHATWG server-sent events; the buffering header is nginx's.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+
+from django.conf import settings
+from django.http import HttpResponse, StreamingHttpResponse
+from prometheus_client import Gauge
+
+from accounts.auth import disabled_among
+from chat.channels.log import Log
+from runtime import database
+
+OPEN_STREAMS = Gauge("rivulet_open_streams", "Event streams that are open in this process")
+
+OPENING = b": open\n\n"
+PING = b": ping\n\n"
+# Tells a reader whose server is going away to come back soon.
+RECONNECT_SOON = b"retry: 500\n\n"
+TICK_SECONDS = 1.0
+# A disabled user is cut off within a minute: this, and the time one look takes.
+DISABLED_CHECK_SECONDS = 20.0
+
+_open: "set[LogStream]" = set()
+
+
+class EventStreamResponse(StreamingHttpResponse):
+    """A 200 whose body is server-sent events."""
+
+    def __init__(self, events: AsyncIterator[bytes], headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(
+            events,
+            content_type="text/event-stream; charset=utf-8",
+            headers={"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no", **(headers or {})},
+        )
+
+
+def no_more_events() -> HttpResponse:
+    """The answer that stops an EventSource from reconnecting."""
+    return HttpResponse(status=204)
+
+
+class LogStream:
+    """One reader of one log: an async iterator of bytes, everything that waits in one piece."""
+
+    def __init__(self, log: Log, after: int | None, user_id: int) -> None:
+        self.user_id = user_id
+        self.idle_since = time.monotonic()
+        self._woken = asyncio.Event()
+        self._follower = log.follow(after, self._woken.set)
+        self._ping = False
+        self._last_words: bytes | None = None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        _open.add(self)
+        OPEN_STREAMS.inc()
+        try:
+            yield OPENING
+            while True:
+                self._woken.clear()
+                if data := self._follower.take():
+                    self.idle_since = time.monotonic()
+                    yield data
+                elif self._follower.at_end:
+                    return
+                elif self._last_words is not None:
+                    yield self._last_words
+                    return
+                elif self._ping:
+                    self._ping, self.idle_since = False, time.monotonic()
+                    yield PING
+                else:
+                    await self._woken.wait()
+        finally:
+            _open.discard(self)
+            OPEN_STREAMS.dec()
+            self._follower.leave()
+
+    def ping(self) -> None:
+        self._ping = True
+        self._woken.set()
+
+    def close(self, last_words: bytes = b"") -> None:
+        """End the response once all that waits was sent; the log goes on."""
+        self._last_words = last_words
+        self._woken.set()
+
+
+async def ping_idle() -> None:
+    """Send a comment on every stream that was silent for `STREAM_PING_SECONDS`. A timer."""
+    before = time.monotonic() - settings.STREAM_PING_SECONDS
+    for stream in list(_open):
+        if stream.idle_since <= before:
+            stream.ping()
+
+
+async def cut_off_disabled() -> None:
+    """Close the streams of users who may no longer read. A timer; one query whatever the number of streams."""
+    users = {stream.user_id for stream in _open}
+    if users:
+        disabled = await database.run(disabled_among, users)
+        for stream in list(_open):
+            if stream.user_id in disabled:
+                stream.close()
+
+
+async def close_all() -> None:
+    """Send all readers away to come back soon, here or elsewhere."""
+    for stream in list(_open):
+        stream.close(RECONNECT_SOON)

@@ -1,0 +1,242 @@
+"""Event streams and their JSON neighbours: plain async views, each one domain call. The page is in pages.py.
+
+These run behind the lean middleware list; every view asks the authenticator itself.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import wraps
+
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+
+from accounts.auth import Caller, aauthenticate, require_reachable
+from chat import bodies, generation, representation
+from chat.bodies import ChatBody, RegenerateBody
+from chat.channels.log import Log, encode, snapshot_events
+from chat.ending import quota_after
+from chat.generation import Ask, Begun
+from chat.models import Generation
+from chat.sse import OPENING, PING, EventStreamResponse, LogStream, no_more_events
+from runtime import database
+from runtime.refusals import Forbidden, InvalidRequest, NotFound, Refusal, from_exception
+
+View = Callable[..., Awaitable[HttpResponseBase]]
+
+# Names in the query of `GET /api/chat/` that are not part of the question.
+BESIDE_THE_QUESTION = frozenset({"ticket", "last_event_id", "idempotency_key"})
+MAX_KEY_CHARS = 255
+# How often the database is asked about a generation that another process runs.
+POLL_SECONDS = 1.0
+
+
+def methods(**views: View) -> View:
+    """Return one view that chooses by method; an unknown method is refused with 405."""
+
+    async def choose(request: HttpRequest, **kwargs: object) -> HttpResponseBase:
+        view = views.get(request.method or "")
+        if view is None:
+            raise InvalidRequest(_("This method is not allowed here."), status=405)
+        return await view(request, **kwargs)
+
+    return choose
+
+
+# --- asking ----------------------------------------------------------------------------------------------------------
+
+
+async def post_chat(request: HttpRequest) -> HttpResponseBase:
+    caller = await _chatting(request)
+    body = bodies.from_json(request, ChatBody)
+    return await _answer(request, caller, _ask(caller, body, _idempotency_key(request)))
+
+
+async def post_regenerate(request: HttpRequest, message_id: int) -> HttpResponseBase:
+    caller = await _chatting(request)
+    body = bodies.from_json(request, RegenerateBody)
+    ask = Ask(caller.user.pk, body.model or "", regenerate=message_id, idempotency_key=_idempotency_key(request))
+    return await _answer(request, caller, ask)
+
+
+async def _chatting(request: HttpRequest) -> Caller:
+    caller = await aauthenticate(request)
+    require_reachable(caller)
+    return caller
+
+
+def _ask(caller: Caller, body: ChatBody, key: str | None, *, joins: bool = False) -> Ask:
+    return Ask(
+        caller.user.pk,
+        body.model,
+        body.prompt,
+        body.conversation,
+        body.parent,
+        body.system_prompt,
+        body.parameters(),
+        idempotency_key=key,
+        joins_running=joins and key is None,
+    )
+
+
+def _idempotency_key(request: HttpRequest, given: str | None = None) -> str | None:
+    key = request.headers.get("Idempotency-Key", "") if given is None else given
+    if len(key) > MAX_KEY_CHARS or not key.isprintable():
+        raise InvalidRequest(details={"Idempotency-Key": [_("At most 255 printable characters.")]})
+    return key or None
+
+
+async def _answer(request: HttpRequest, caller: Caller, ask: Ask) -> HttpResponseBase:
+    begun = await generation.start(ask)
+    headers = _quota_headers(begun)
+    if "text/event-stream" in request.headers.get("Accept", ""):
+        return await _events(begun.row, caller, _last_event_id(request) or "", headers)
+    row = begun.row if begun.held else await database.run(_with_message, begun.row.id)
+    body = {"generation": representation.generation(row), "events": reverse("generation-events", args=[row.id])}
+    return JsonResponse(body, status=202, headers=headers)
+
+
+def _quota_headers(begun: Begun) -> dict[str, str]:
+    if begun.held is None:
+        return {}
+    reset = {"X-Quota-Reset": str(int(begun.held.resets_at.timestamp()))}
+    return reset if begun.held.remaining is None else {**reset, "X-Quota-Remaining": str(begun.held.remaining)}
+
+
+# --- the GET twin for EventSource ------------------------------------------------------------------------------------
+
+
+def refused_as_event(view: View) -> View:
+    """Answer refusals as an `error` event: an EventSource shows the page neither status nor body of anything else."""
+
+    @wraps(view)
+    async def guarded(request: HttpRequest, **kwargs: object) -> HttpResponseBase:
+        try:
+            return await view(request, **kwargs)
+        except Exception as error:
+            refusal = from_exception(error)
+            if refusal is None:
+                raise
+            return EventStreamResponse(_refused(refusal), refusal.headers())
+
+    return guarded
+
+
+async def _refused(refusal: Refusal) -> AsyncIterator[bytes]:
+    yield OPENING + encode("refused", 0, "error", refusal.body())
+
+
+@refused_as_event
+async def get_chat(request: HttpRequest) -> HttpResponseBase:
+    last_seen = _last_event_id(request)
+    if last_seen == "refused:0":
+        return no_more_events()
+    if request.headers.get("Sec-Fetch-Site") == "cross-site":
+        raise Forbidden
+    caller = await aauthenticate(request, tickets=True)
+    if last_seen is not None:
+        row = await database.run(_owned, caller.user.pk, last_seen.partition(":")[0])
+        return await _events(row, caller, last_seen)
+    require_reachable(caller)
+    body = bodies.from_query(request.GET, ChatBody, BESIDE_THE_QUESTION)
+    key = _idempotency_key(request, request.GET.get("idempotency_key", ""))
+    begun = await generation.start(_ask(caller, body, key, joins=True))
+    return await _events(begun.row, caller, "", _quota_headers(begun))
+
+
+# --- one generation --------------------------------------------------------------------------------------------------
+
+
+async def get_generation(request: HttpRequest, generation_id: str) -> HttpResponseBase:
+    caller = await aauthenticate(request)
+    row = await database.run(_owned, caller.user.pk, generation_id)
+    return JsonResponse(representation.generation(row))
+
+
+async def post_stop(request: HttpRequest, generation_id: str) -> HttpResponseBase:
+    caller = await aauthenticate(request)
+    row = await database.run(_owned, caller.user.pk, generation_id)
+    await generation.stop(row)
+    return JsonResponse(representation.generation(await database.run(_with_message, generation_id)))
+
+
+async def get_events(request: HttpRequest, generation_id: str) -> HttpResponseBase:
+    caller = await aauthenticate(request, tickets=True)
+    row = await database.run(_owned, caller.user.pk, generation_id)
+    return await _events(row, caller, _last_event_id(request) or "")
+
+
+def _owned(user_id: int, generation_id: str) -> Generation:
+    row = Generation.objects.owned_by(user_id).select_related("message", "reservation").filter(id=generation_id).first()
+    if row is None:
+        raise NotFound
+    return row
+
+
+def _with_message(generation_id: str) -> Generation:
+    return Generation.objects.select_related("message", "reservation").get(id=generation_id)
+
+
+def _last_event_id(request: HttpRequest) -> str | None:
+    """Return what the reader has seen; the header of a reconnect is newer than the query it was given at first."""
+    return request.headers.get("Last-Event-ID") or request.GET.get("last_event_id") or None
+
+
+def _seen(row: Generation, last_event_id: str) -> int | None:
+    """Return the number of the last event seen, 0 for none, None for an id that is not one of this generation's."""
+    if not last_event_id:
+        return 0
+    channel, _colon, number = last_event_id.partition(":")
+    if channel != row.id or not (number.isascii() and number.isdigit() and len(number) < 19):
+        return None
+    return int(number)
+
+
+async def _events(
+    row: Generation, caller: Caller, last_event_id: str, headers: dict[str, str] | None = None
+) -> HttpResponseBase:
+    """Replay what the reader has not seen, and follow: from the log if it is here, else from what is stored."""
+    seen = _seen(row, last_event_id)
+    log = generation.log_of(row.id)
+    if log is not None:
+        if log.ended and seen == log.last:
+            return no_more_events()
+        return EventStreamResponse(_follow(log, seen, caller), headers)
+    if row.status != Generation.Status.RUNNING and seen == row.last_event:
+        return no_more_events()
+    return EventStreamResponse(_from_database(row.id), headers)
+
+
+def _follow(log: Log, after: int | None, caller: Caller) -> AsyncIterator[bytes]:
+    return aiter(LogStream(log, after, caller.user.pk))
+
+
+async def _from_database(generation_id: str) -> AsyncIterator[bytes]:
+    """Serve a generation without a log here: what is stored, again and again until it has ended."""
+    yield OPENING
+    shown = -1
+    while True:
+        row, quota = await database.run(_with_quota, generation_id)
+        ended = representation.ending(row, quota)
+        if row.last_event != shown:
+            shown = row.last_event
+            content, reasoning = row.texts()
+            snapshot = {"content": content, "reasoning": reasoning}
+            yield b"".join(snapshot_events(row.id, row.last_event, snapshot, ended))
+        else:
+            yield PING
+        if ended:
+            return
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _with_quota(generation_id: str) -> tuple[Generation, dict[str, object]]:
+    row = _with_message(generation_id)
+    return row, quota_after(row)
+
+
+chat = methods(POST=post_chat, GET=get_chat)
+regenerate = methods(POST=post_regenerate)
+one_generation = methods(GET=get_generation)
+stop = methods(POST=post_stop)
+events = methods(GET=get_events)

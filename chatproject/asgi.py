@@ -1,0 +1,171 @@
+"""The ASGI application: pages and REST through Django's usual handler, event streams through a lean one.
+
+Which handler takes a request is decided by `urls.stream_urlpatterns`. Both number and log each request, bound its body,
+and answer with `X-Request-ID`.
+"""
+
+import asyncio
+import io
+import os
+import time
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from typing import Any
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproject.settings")
+django.setup(set_prefix=False)
+
+# Django must be set up before anything that touches models is imported.
+import structlog  # noqa: E402
+from django.conf import settings  # noqa: E402
+from django.core.exceptions import RequestAborted  # noqa: E402
+from django.core.handlers.asgi import ASGIHandler  # noqa: E402
+from django.core.handlers.exception import convert_exception_to_response  # noqa: E402
+from django.urls import URLResolver, set_script_prefix  # noqa: E402
+from django.urls.exceptions import Resolver404  # noqa: E402
+from django.urls.resolvers import RegexPattern  # noqa: E402
+from django.utils.module_loading import import_string  # noqa: E402
+
+from chatproject.urls import stream_urlpatterns  # noqa: E402
+from runtime import database, process  # noqa: E402
+
+log = structlog.get_logger("request")
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+async def read_bounded(scope: Scope, receive: Receive, limit: int) -> io.BytesIO:
+    """Read a request body; past the limit the rest is thrown away and the scope says so, for a refusal in due order."""
+    body = io.BytesIO()
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RequestAborted
+        if body.tell() + len(message.get("body", b"")) > limit:
+            scope["body_too_large"] = True
+            body = io.BytesIO()
+            limit = -1
+        elif limit >= 0:
+            body.write(message.get("body", b""))
+        more = message.get("more_body", False)
+    body.seek(0)
+    return body
+
+
+class PageHandler(ASGIHandler):
+    """Django as it is, in one of a few threads that keep their database connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lanes: database.Lanes | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await read_bounded(scope, receive, settings.MAX_UPLOAD_BYTES)
+        if self._lanes is None:
+            self._lanes = database.Lanes(4 if database.threads() == 1 else database.threads())
+        async with self._lanes.take():
+            await self.handle(scope, _replay(body, receive), send)
+
+
+def _replay(body: io.BytesIO, receive: Receive) -> Receive:
+    """Hand out a body that was read before the lane was taken: a slow sender must not hold a thread."""
+    pending = [{"type": "http.request", "body": body.getvalue(), "more_body": False}]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replay
+
+
+class StreamHandler(ASGIHandler):
+    """The lean handler: native-async middleware, no threads, no signals; the caller's leaving cancels the view.
+
+    What Django's request signals do for threads (old connections, query log) `runtime.database.run` does where threads
+    are used.
+    """
+
+    def load_middleware(self, is_async: bool = True) -> None:
+        self._view_middleware = self._template_response_middleware = self._exception_middleware = []
+        handler = self._get_response_async
+        for path in reversed(settings.STREAM_MIDDLEWARE):
+            handler = convert_exception_to_response(import_string(path)(handler))
+        self._middleware_chain = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await read_bounded(scope, receive, settings.MAX_BODY_BYTES)
+        set_script_prefix(scope.get("root_path", "") or "/")
+        request, refused = self.create_request(scope, body)
+        if request is None:
+            await self.send_response(refused, send)
+            return
+        answering = asyncio.current_task()
+        leaving = asyncio.create_task(self._cancel_when_left(receive, answering))
+        try:
+            answer = await self.run_get_response(request)
+            await self.send_response(answer, send)
+        except asyncio.CancelledError:
+            if not leaving.done() or leaving.cancelled():
+                raise
+        finally:
+            leaving.cancel()
+            request.close()
+
+    @staticmethod
+    async def _cancel_when_left(receive: Receive, answering: "asyncio.Task[Any] | None") -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        if answering is not None:
+            answering.cancel()
+
+
+class Application:
+    """Composition: number the request, choose the handler, log one line at the end."""
+
+    def __init__(self) -> None:
+        self._pages, self._streams = PageHandler(), StreamHandler()
+        self._stream_routes = URLResolver(RegexPattern(r"^/"), stream_urlpatterns)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise ValueError(f"only HTTP is served here, not {scope['type']}")
+        await process.start()
+        scope["request_id"] = request_id = uuid.uuid4().hex
+        started, status = time.monotonic(), 0
+
+        async def numbered(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            # A caller who leaves before the request is whole wants no answer.
+            with suppress(RequestAborted):
+                await self._handler(scope["path"])(scope, receive, numbered)
+        finally:
+            log.info(
+                "request",
+                request_id=request_id,
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                duration_ms=round((time.monotonic() - started) * 1000, 1),
+            )
+
+    def _handler(self, path: str) -> ASGIHandler:
+        try:
+            self._stream_routes.resolve(path)
+        except Resolver404:
+            return self._pages
+        return self._streams
+
+
+application = Application()

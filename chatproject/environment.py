@@ -1,0 +1,282 @@
+"""The process environment, read once and typed: every variable of `docs/settings.md` and nothing else.
+
+A bad value ends the start with one line that names the variable; the value itself is never printed, it may be a secret.
+What Django makes of these values stands in `settings.py`.
+"""
+
+import os
+import secrets
+import tempfile
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+from zoneinfo import ZoneInfo
+
+from cryptography.fernet import Fernet
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+
+def _comma_separated(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _secrets(value: object) -> object:
+    return _comma_separated(value.get_secret_value() if isinstance(value, SecretStr) else value)
+
+
+def _time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError("not a time zone name such as Asia/Shanghai") from error
+    return value
+
+
+def _web_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("not an http:// or https:// URL")
+    return value.rstrip("/")
+
+
+def _proxy_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https", "socks5", "socks5h"} or not parts.hostname:
+        raise ValueError("not an http://, https:// or socks5:// URL")
+    return value
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"}:
+        raise ValueError("not an origin such as https://chat.example.org")
+    return value.rstrip("/")
+
+
+def _network(value: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(value, strict=False)
+    except ValueError as error:
+        raise ValueError("not an address or network such as 10.0.0.0/8") from error
+
+
+def _fernet_key(value: SecretStr) -> SecretStr:
+    try:
+        Fernet(value.get_secret_value())
+    except ValueError as error:
+        raise ValueError("not a comma-separated list of Fernet keys (32 bytes, URL-safe base64)") from error
+    return value
+
+
+def _offered_model(value: str) -> tuple[str, str]:
+    slug, _, upstream_name = value.partition("=")
+    if not slug.strip() or len(slug) > 100:
+        raise ValueError("not a list of `slug` or `slug=upstream-name`")
+    return slug.strip(), upstream_name.strip() or slug.strip()
+
+
+WebUrl = Annotated[str, BeforeValidator(_web_url)]
+Commas = BeforeValidator(_comma_separated)
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Count = Annotated[int, Field(ge=0)]
+Secret = SecretStr | None
+Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_secrets)]
+OfferedModels = Annotated[tuple[Annotated[tuple[str, str], BeforeValidator(_offered_model)], ...], Commas]
+Networks = Annotated[tuple[Annotated[Any, BeforeValidator(_network)], ...], Commas]
+Origins = Annotated[tuple[Annotated[str, BeforeValidator(_origin)], ...], Commas]
+
+
+class Environment(BaseModel):
+    """One field for each variable; defaults are those of a first run on one machine."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    HOST: str = "127.0.0.1"
+    PORT: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    WORKERS: Annotated[int, Field(ge=1, le=256)] = 1
+    DEBUG: bool = False
+    VAR_DIR: Path = Path("var")
+    SECRET_KEY: Secret = None
+    KEY_ENCRYPTION_KEYS: Annotated[tuple[Annotated[SecretStr, Field()], ...], BeforeValidator(_secrets)] = ()
+    DATABASE_URL: Secret = None
+    REDIS_URL: Secret = None
+    ALLOWED_HOSTS: Annotated[tuple[str, ...], Commas] = ("localhost", "127.0.0.1", "[::1]")
+    CSRF_TRUSTED_ORIGINS: Origins = ()
+    CORS_ALLOWED_ORIGINS: Origins = ()
+    TRUSTED_PROXIES: Networks = ()
+    TIME_ZONE: Annotated[str, BeforeValidator(_time_zone)] = "Asia/Shanghai"
+    LANGUAGE_CODE: Literal["zh-hans", "en"] = "zh-hans"
+    ADMIN_USERNAME: Annotated[str, Field(pattern=r"^[\w.@+-]{1,150}$")] = "admin"
+    ADMIN_EMAIL: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")] = "admin@localhost.localdomain"
+    ADMIN_PASSWORD: Secret = None
+    SIGNUP_MODE: Literal["open", "invite", "closed"] = "open"
+    OPENAI_API_KEYS: Secrets = ()
+    OPENAI_BASE_URL: WebUrl | None = None
+    OPENAI_PROXY: Annotated[str, BeforeValidator(_proxy_url)] | None = None
+    OPENAI_MODELS: OfferedModels = (("gpt-3.5-turbo", "gpt-3.5-turbo"), ("gpt-4", "gpt-4"))
+    EMAIL_URL: Secret = None
+    EMAIL_FROM: str = "rivulet@localhost"
+    REQUIRE_VERIFIED_EMAIL: bool | None = None
+    WECHAT_APP_ID: str | None = None
+    WECHAT_APP_SECRET: Secret = None
+    GITHUB_CLIENT_ID: str | None = None
+    GITHUB_CLIENT_SECRET: Secret = None
+    GOOGLE_CLIENT_ID: str | None = None
+    GOOGLE_CLIENT_SECRET: Secret = None
+    DAILY_LIMIT_STANDARD: Count = 50
+    DAILY_LIMIT_PREMIUM: Count = 10
+    INVITER_CREDITS: Count = 10
+    INVITEE_CREDITS: Count = 5
+    UPSTREAM_CONNECT_SECONDS: Seconds = 10
+    UPSTREAM_FIRST_SECONDS: Seconds = 60
+    UPSTREAM_IDLE_SECONDS: Seconds = 60
+    UPSTREAM_TOTAL_SECONDS: Seconds = 600
+    STREAM_PING_SECONDS: Seconds = 15
+    CHANNEL_RETENTION_SECONDS: Seconds = 600
+    DRAIN_SECONDS: Annotated[float, Field(ge=0, le=86_400)] = 30
+    PROCESS_LEASE_SECONDS: Annotated[float, Field(ge=1, le=86_400)] = 30
+    MAX_PROMPT_CHARS: Annotated[int, Field(ge=1, le=1_000_000)] = 32_000
+    MAX_ANSWER_CHARS: Annotated[int, Field(ge=1, le=10_000_000)] = 1_000_000
+    MAX_ACTIVE_GENERATIONS: Count = 3
+    METRICS_TOKEN: Secret = None
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "Environment":
+        for key in self.KEY_ENCRYPTION_KEYS:
+            try:
+                _fernet_key(key)
+            except ValueError as error:
+                raise ValueError(f"KEY_ENCRYPTION_KEYS: {error}") from error
+        if self.DATABASE_URL:
+            database_from_url(self.DATABASE_URL.get_secret_value())
+        if self.EMAIL_URL:
+            mail_from_url(self.EMAIL_URL.get_secret_value())
+        if self.REDIS_URL and urlsplit(self.REDIS_URL.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
+            raise ValueError("REDIS_URL: not a redis://host:port/number URL")
+        if self.WORKERS > 1 and not self.REDIS_URL:
+            raise ValueError(f"WORKERS: {self.WORKERS} workers need REDIS_URL to share channels and limits")
+        if self.WORKERS > 1:
+            raise ValueError("WORKERS: this version serves with one worker; more are not supported yet")
+        return self
+
+
+def database_from_url(url: str) -> dict[str, Any]:
+    """Return Django's database settings for a `postgresql://` or `sqlite:///` URL; raise ValueError for any other."""
+    expected = "DATABASE_URL: expected postgresql://user:password@host:port/name"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(expected) from error
+    name = unquote(parts.path[1:])
+    if parts.scheme == "sqlite" and name and not parts.netloc:
+        return sqlite_database(Path(name))
+    if parts.scheme not in {"postgresql", "postgres"} or not parts.hostname or not name or "/" in name:
+        raise ValueError(expected)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": name,
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": unquote(parts.hostname),
+        "PORT": port or "",
+        # Threads that use the database are few and live as long as the process, so their connections may too.
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"connect_timeout": 2, **dict(parse_qsl(parts.query))},
+    }
+
+
+def sqlite_database(path: Path) -> dict[str, Any]:
+    """Return Django's settings for a SQLite file shared by several threads.
+
+    A transaction takes the write lock when it begins: one that began by reading could not wait for it later and would
+    fail at once with "database is locked".
+    """
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": path,
+        "CONN_MAX_AGE": None,
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 30,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16000;",
+        },
+    }
+
+
+def mail_from_url(url: str) -> dict[str, Any]:
+    """Return Django's mail settings for `smtp://`, `smtp+tls://` (STARTTLS), `smtps://`; else raise ValueError."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError("EMAIL_URL: expected smtp://user:password@host:port") from error
+    if parts.scheme not in {"smtp", "smtp+tls", "smtps"} or not parts.hostname:
+        raise ValueError("EMAIL_URL: expected smtp://user:password@host:port")
+    return {
+        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "EMAIL_HOST": parts.hostname,
+        "EMAIL_PORT": port or {"smtp": 25, "smtp+tls": 587, "smtps": 465}[parts.scheme],
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_TLS": parts.scheme == "smtp+tls",
+        "EMAIL_USE_SSL": parts.scheme == "smtps",
+        "EMAIL_TIMEOUT": 10,
+    }
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Environment:
+    """Read and check the environment; end the process with one line on standard error when it is wrong."""
+    values: dict[str, str] = {}
+    for name, field in Environment.model_fields.items():
+        value = environ.get(name, "")
+        path = environ.get(f"{name}_FILE", "")
+        if not value and path and "SecretStr" in repr(field.annotation):
+            try:
+                value = Path(path).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise SystemExit(f"{name}_FILE: cannot be read ({type(error).__name__})") from error
+        if value:
+            values[name] = value
+    try:
+        return Environment.model_validate(values)
+    except ValidationError as error:
+        raise SystemExit("; ".join(map(_one_line, error.errors(include_input=False)))) from error
+
+
+def _one_line(error: Mapping[str, Any]) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{error['loc'][0]}: {message}" if error["loc"] else message
+
+
+def secret_from_file(directory: Path, name: str, make: Any) -> str:
+    """Return the secret kept in `directory/name`, made on first use (mode 0600); safe when several processes start."""
+    path = directory / name
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            # Linking a finished file is atomic: whoever comes second finds the first one's secret whole.
+            with tempfile.NamedTemporaryFile("w", dir=directory, prefix=f".{name}.") as fresh:
+                fresh.write(make())
+                fresh.flush()
+                os.fsync(fresh.fileno())
+                try:
+                    os.link(fresh.name, path)
+                except FileExistsError:
+                    return path.read_text(encoding="utf-8").strip()
+        if not os.access(directory, os.W_OK):
+            raise PermissionError
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SystemExit(f"VAR_DIR: {directory} cannot be written ({type(error).__name__})") from error
+
+
+def new_secret_key() -> str:
+    return secrets.token_urlsafe(50)
+
+
+def new_fernet_key() -> str:
+    return Fernet.generate_key().decode()

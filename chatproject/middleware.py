@@ -1,0 +1,74 @@
+"""The lean middleware list of event streams: all native async, no thread hop, nothing but what must hold there too.
+
+Sessions, CSRF and the disabled-user check are the authenticator's (accounts/auth.py), which every such view calls.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from csp.utils import build_policy
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase
+from django.utils import translation
+from django.utils.cache import patch_vary_headers
+
+from runtime.refusals import from_exception, response
+
+Handler = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
+
+
+def hosts(get_response: Handler) -> Handler:
+    """Refuse a Host header that is not ours, as CommonMiddleware does for pages."""
+
+    async def handle(request: HttpRequest) -> HttpResponseBase:
+        request.get_host()
+        return await get_response(request)
+
+    return handle
+
+
+def security_headers(get_response: Handler) -> Handler:
+    """Send what SecurityMiddleware, the frame options and django-csp send with pages."""
+    headers = {
+        "Content-Security-Policy": build_policy(),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": settings.SECURE_REFERRER_POLICY,
+        "Cross-Origin-Opener-Policy": settings.SECURE_CROSS_ORIGIN_OPENER_POLICY,
+        "X-Frame-Options": settings.X_FRAME_OPTIONS,
+    }
+
+    async def handle(request: HttpRequest) -> HttpResponseBase:
+        answer = await get_response(request)
+        for name, value in headers.items():
+            answer.headers.setdefault(name, value)
+        return answer
+
+    return handle
+
+
+def locale(get_response: Handler) -> Handler:
+    """Speak the caller's language. Each request runs in its own context, so nothing needs to be put back."""
+
+    async def handle(request: HttpRequest) -> HttpResponseBase:
+        language = translation.get_language_from_request(request)
+        translation.activate(language)
+        answer = await get_response(request)
+        answer.headers.setdefault("Content-Language", language)
+        patch_vary_headers(answer, ("Accept-Language",))
+        return answer
+
+    return handle
+
+
+def refusals(get_response: Handler) -> Handler:
+    """Answer refusals here: Django's own exception handling would cross into a thread for each."""
+
+    async def handle(request: HttpRequest) -> HttpResponseBase:
+        try:
+            return await get_response(request)
+        except Exception as error:
+            refusal = from_exception(error)
+            if refusal is None:
+                raise
+            return response(request, refusal)
+
+    return handle

@@ -1,0 +1,255 @@
+"""Django's settings, made from the typed environment (`environment.py`). Modules read them at use, never at import."""
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import django_stubs_ext
+from csp.constants import NONE, SELF
+from django.utils.translation import gettext_lazy as _
+
+from chatproject import environment
+
+# Lets classes such as ModelAdmin[Row] be written at run time as they are for the type checker.
+django_stubs_ext.monkeypatch()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+ENV = environment.load()
+
+# The process
+HOST, PORT, WORKERS = ENV.HOST, ENV.PORT, ENV.WORKERS
+DEBUG = ENV.DEBUG
+VAR_DIR = ENV.VAR_DIR if ENV.VAR_DIR.is_absolute() else BASE_DIR / ENV.VAR_DIR
+SECRET_KEY = (
+    ENV.SECRET_KEY.get_secret_value()
+    if ENV.SECRET_KEY
+    else environment.secret_from_file(VAR_DIR, "secret_key", environment.new_secret_key)
+)
+KEY_ENCRYPTION_KEYS: list[str] = [
+    key.get_secret_value() for key in ENV.KEY_ENCRYPTION_KEYS
+] or environment.secret_from_file(VAR_DIR, "key_encryption_keys", environment.new_fernet_key).split(",")
+ALLOWED_HOSTS = list(ENV.ALLOWED_HOSTS)
+CSRF_TRUSTED_ORIGINS = list(ENV.CSRF_TRUSTED_ORIGINS)
+CORS_ALLOWED_ORIGINS = list(ENV.CORS_ALLOWED_ORIGINS)
+TRUSTED_PROXIES = [str(network) for network in ENV.TRUSTED_PROXIES]
+METRICS_TOKEN = ENV.METRICS_TOKEN.get_secret_value() if ENV.METRICS_TOKEN else ""
+DRAIN_SECONDS, PROCESS_LEASE_SECONDS = ENV.DRAIN_SECONDS, ENV.PROCESS_LEASE_SECONDS
+
+# Chat
+STREAM_PING_SECONDS, CHANNEL_RETENTION_SECONDS = ENV.STREAM_PING_SECONDS, ENV.CHANNEL_RETENTION_SECONDS
+CHANNEL_MEMORY_BYTES = 64 * 2**20
+MAX_PROMPT_CHARS, MAX_ANSWER_CHARS = ENV.MAX_PROMPT_CHARS, ENV.MAX_ANSWER_CHARS
+MAX_ACTIVE_GENERATIONS = ENV.MAX_ACTIVE_GENERATIONS
+MAX_BODY_BYTES, MAX_UPLOAD_BYTES = 2**20, 32 * 2**20
+
+# Upstreams: the four clocks, in seconds
+UPSTREAM_CONNECT_SECONDS, UPSTREAM_FIRST_SECONDS = ENV.UPSTREAM_CONNECT_SECONDS, ENV.UPSTREAM_FIRST_SECONDS
+UPSTREAM_IDLE_SECONDS, UPSTREAM_TOTAL_SECONDS = ENV.UPSTREAM_IDLE_SECONDS, ENV.UPSTREAM_TOTAL_SECONDS
+
+# Accounts
+SIGNUP_MODE = ENV.SIGNUP_MODE
+REQUIRE_VERIFIED_EMAIL = bool(ENV.EMAIL_URL) if ENV.REQUIRE_VERIFIED_EMAIL is None else ENV.REQUIRE_VERIFIED_EMAIL
+
+# Django: the parts
+ROOT_URLCONF = "chatproject.urls"
+ASGI_APPLICATION = "chatproject.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+INSTALLED_APPS = [
+    # Only `runserver` needs daphne, and importing it costs every other command half a second.
+    *(["daphne"] if "runserver" in sys.argv else []),
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "allauth",
+    "allauth.account",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.github",
+    "allauth.socialaccount.providers.google",
+    "allauth.socialaccount.providers.weixin",
+    "corsheaders",
+    "csp",
+    "rest_framework",
+    "rest_framework_simplejwt.token_blacklist",
+    "runtime",
+    "providers",
+    "quotas",
+    "accounts",
+    "chat",
+]
+# Pages and REST. These run in threads; event streams have their own, native-async list.
+MIDDLEWARE = [
+    "corsheaders.middleware.CorsMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "runtime.refusals.RefusalMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+]
+# Event streams and their JSON neighbours: who is calling is found by the views themselves (accounts/auth.py).
+STREAM_MIDDLEWARE = [
+    "corsheaders.middleware.CorsMiddleware",
+    "chatproject.middleware.hosts",
+    "chatproject.middleware.security_headers",
+    "chatproject.middleware.locale",
+    "chatproject.middleware.refusals",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "django.template.context_processors.i18n",
+            ]
+        },
+    }
+]
+
+# Data
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": environment.database_from_url(ENV.DATABASE_URL.get_secret_value())
+    if ENV.DATABASE_URL
+    else environment.sqlite_database(VAR_DIR / "rivulet.sqlite3")
+}
+REDIS_URL = ENV.REDIS_URL.get_secret_value() if ENV.REDIS_URL else ""
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "rivulet",
+        # A cache that is away is a cache miss; nobody waits for it longer than this.
+        "OPTIONS": {"IGNORE_EXCEPTIONS": True, "SOCKET_CONNECT_TIMEOUT": 1, "SOCKET_TIMEOUT": 1},
+    }
+    if REDIS_URL
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+}
+DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
+
+# Languages and time
+LANGUAGE_CODE, TIME_ZONE = ENV.LANGUAGE_CODE, ENV.TIME_ZONE
+LANGUAGES = [("zh-hans", _("Simplified Chinese")), ("en", _("English"))]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+USE_I18N = USE_TZ = True
+
+# Static files: served from the packages as they are, so that no build step stands before the first start.
+STATIC_URL = "/static/"
+STATIC_ROOT = VAR_DIR / "static"
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+WHITENOISE_MAX_AGE = 0 if DEBUG else 300
+
+# Who is calling
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+LOGIN_REDIRECT_URL, LOGOUT_REDIRECT_URL = "/", "/accounts/login/"
+LOGIN_URL = "/accounts/login/"
+ACCOUNT_ADAPTER = "accounts.adapters.AccountAdapter"
+SOCIALACCOUNT_ADAPTER = "accounts.adapters.SocialAccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email*", "password1*", "password2*"]
+ACCOUNT_UNIQUE_EMAIL = True
+# An unverified person may log in and look; chatting is what waits for the address (contract: `account_incomplete`).
+ACCOUNT_EMAIL_VERIFICATION = "optional" if ENV.EMAIL_URL else "none"
+ACCOUNT_EMAIL_NOTIFICATIONS = bool(ENV.EMAIL_URL)
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = True
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_SIGNUP_FORM_CLASS = "accounts.forms.InvitedForm"
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Rivulet] "
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
+# Failed logins: a name first, so that guessing at one does not lock out everybody behind the same address. Whole
+# classrooms sign up from one address at once; what this one stops is a flood.
+ACCOUNT_RATE_LIMITS = {"login": "120/m/ip", "login_failed": "10/5m/key,30/m/ip", "signup": "300/m/ip"}
+SOCIALACCOUNT_EMAIL_REQUIRED = False
+SOCIALACCOUNT_LOGIN_ON_GET = False
+SOCIALACCOUNT_STORE_TOKENS = False
+SOCIALACCOUNT_PROVIDERS = {
+    provider: {"APPS": [{"client_id": client_id, "secret": secret.get_secret_value()}]}
+    for provider, client_id, secret in (
+        ("weixin", ENV.WECHAT_APP_ID, ENV.WECHAT_APP_SECRET),
+        ("github", ENV.GITHUB_CLIENT_ID, ENV.GITHUB_CLIENT_SECRET),
+        ("google", ENV.GOOGLE_CLIENT_ID, ENV.GOOGLE_CLIENT_SECRET),
+    )
+    if client_id and secret
+}
+if ENV.EMAIL_URL:
+    globals().update(environment.mail_from_url(ENV.EMAIL_URL.get_secret_value()))
+else:
+    EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENV.EMAIL_FROM
+
+# REST
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.auth.Authentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "EXCEPTION_HANDLER": "runtime.refusals.drf_exception_handler",
+    "DATETIME_FORMAT": "iso-8601",
+}
+
+# Single-page apps on other origins: only those named, never "*".
+CORS_URLS_REGEX = r"^/(api|sse)/"
+CORS_ALLOW_CREDENTIALS = bool(CORS_ALLOWED_ORIGINS)
+CORS_ALLOW_HEADERS = [
+    *("accept", "authorization", "content-type", "x-csrftoken", "x-requested-with"),
+    *("idempotency-key", "last-event-id"),
+]
+CORS_EXPOSE_HEADERS = ["X-Request-ID", "X-Quota-Remaining", "X-Quota-Reset", "Retry-After"]
+SIMPLE_JWT = {
+    "ACCESS_TOKEN_LIFETIME": timedelta(hours=1),
+    "REFRESH_TOKEN_LIFETIME": timedelta(days=30),
+    # Tokens die with the password they were got by.
+    "CHECK_REVOKE_TOKEN": True,
+}
+
+# Safety
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_FAILURE_VIEW = "runtime.refusals.csrf_failure"
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_UPLOAD_BYTES
+# Browsers apply form-action to the redirect that follows a form too: a social login starts with a form.
+_SOCIAL_HOSTS = {
+    "weixin": "https://open.weixin.qq.com",
+    "github": "https://github.com",
+    "google": "https://accounts.google.com",
+}
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "manifest-src": [SELF],
+        "form-action": [SELF, *(_SOCIAL_HOSTS[provider] for provider in SOCIALACCOUNT_PROVIDERS)],
+        "frame-ancestors": [NONE],
+        "base-uri": [NONE],
+    }
+}
+
+# Logs: one JSON line per request and per generation (runtime/logs.py).
+LOGGING_CONFIG = None

@@ -1,0 +1,82 @@
+// The form that a prompt is written in.
+
+const form = document.getElementById("composer");
+const field = form.querySelector("textarea");
+const sendButton = form.querySelector('[data-part="send"]');
+const stopButton = form.querySelector('[data-part="stop"]');
+const model = form.querySelector("select");
+
+const draftKey = () => `draft:${location.pathname}`;
+
+export class Composer {
+  #running = false;
+
+  constructor({ onSend, onStop, onModel }) {
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      if (!this.#running && field.value.trim()) onSend(field.value.trim());
+    });
+    field.addEventListener("keydown", (event) => this.#onKey(event));
+    field.addEventListener("input", () => this.#changed());
+    stopButton.addEventListener("click", () => {
+      stopButton.disabled = true;
+      onStop();
+    });
+    model.addEventListener("change", () => onModel(model.value));
+    if (!field.value) field.value = sessionStorage.getItem(draftKey()) ?? "";
+    this.#changed();
+  }
+
+  get model() {
+    return model.value;
+  }
+
+  modelTitle(slug) {
+    return [...model.options].find(({ value }) => value === slug)?.label.trim() ?? slug;
+  }
+
+  fill(prompt) {
+    field.value = prompt;
+    this.#changed();
+    this.focus();
+    field.setSelectionRange(prompt.length, prompt.length);
+  }
+
+  clear() {
+    field.value = "";
+    this.#changed();
+  }
+
+  focus() {
+    field.focus({ preventScroll: true });
+  }
+
+  set running(value) {
+    const hadFocus = form.contains(document.activeElement);
+    this.#running = value;
+    sendButton.hidden = value;
+    stopButton.hidden = !value;
+    stopButton.disabled = false;
+    if (hadFocus) this.focus();
+    this.#changed();
+  }
+
+  stopFailed() {
+    stopButton.disabled = false;
+  }
+
+  // While an input method composes, Enter belongs to it; 229 is how Safari says so after the fact.
+  #onKey(event) {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+    event.preventDefault();
+    form.requestSubmit();
+  }
+
+  #changed() {
+    sendButton.disabled = this.#running || !field.value.trim();
+    field.style.height = "auto";
+    field.style.height = `${field.scrollHeight}px`;
+    if (field.value) sessionStorage.setItem(draftKey(), field.value);
+    else sessionStorage.removeItem(draftKey());
+  }
+}

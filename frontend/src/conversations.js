@@ -1,0 +1,199 @@
+// The list of conversations: the one that just began, older ones, search, and what can be done with each.
+import { call, Refusal } from "./api.js";
+import { text } from "./strings.js";
+
+const PAUSE_BEFORE_SEARCH_MS = 250;
+
+const list = document.getElementById("conversations");
+const older = document.getElementById("older");
+const search = document.getElementById("search");
+const nothing = document.getElementById("nothing-found");
+const menu = document.getElementById("conversation-menu");
+const renaming = document.getElementById("rename-dialog");
+const deleting = document.getElementById("delete-dialog");
+
+let current = null;
+/** The rows of the list while search results are shown in their place. */
+let setAside = null;
+/** The row whose menu is open. */
+let chosen = null;
+
+const known = (id) => list.querySelector(`[data-id="${CSS.escape(id)}"]`);
+const titleOf = (node) => node.querySelector("a > span").textContent;
+
+function row({ id, title, pinned }) {
+  const node = document.getElementById("conversation-template").content.firstElementChild.cloneNode(true);
+  node.dataset.id = id;
+  node.classList.toggle("pinned", pinned);
+  const link = node.querySelector("a");
+  link.href = `/c/${id}/`;
+  if (String(id) === String(current)) link.setAttribute("aria-current", "page");
+  setTitle(node, title);
+  return node;
+}
+
+function setTitle(node, title) {
+  node.querySelector("a > span").textContent = title;
+  node.querySelector("[data-more]").setAttribute("aria-label", text("more", { title }));
+  if (node.dataset.id !== String(current)) return;
+  document.title = title;
+  document.getElementById("title").textContent = title;
+}
+
+/** Into its place: pinned rows first, the newest on top of the rest. */
+function place(node) {
+  const rows = [...list.children].filter((other) => other !== node);
+  const before = node.classList.contains("pinned")
+    ? rows[0]
+    : rows.find((other) => !other.classList.contains("pinned"));
+  list.insertBefore(node, before ?? null);
+}
+
+/** Shows a conversation that just began as the current one. */
+export function addConversation({ id, title }) {
+  endSearch();
+  for (const link of list.querySelectorAll("[aria-current]")) link.removeAttribute("aria-current");
+  current = id;
+  const node = known(id);
+  if (node) node.querySelector("a").setAttribute("aria-current", "page");
+  else place(row({ id, title, pinned: false }));
+  document.title = title;
+  document.getElementById("title").textContent = title;
+}
+
+/** Does what may be refused; a refusal is told in the list's status line. */
+async function attempt(action) {
+  nothing.hidden = true;
+  try {
+    await action();
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    nothing.textContent = error.message;
+    nothing.hidden = false;
+  }
+}
+
+function installOlder() {
+  let next = "/api/conversations/";
+  older?.addEventListener("click", async () => {
+    older.disabled = true;
+    await attempt(async () => {
+      for (let added = 0; next && !added; ) {
+        const page = await call("GET", next);
+        const rows = page.results.filter(({ id }) => !known(id)).map(row);
+        list.append(...rows);
+        added = rows.length;
+        next = page.next;
+      }
+    });
+    older.disabled = false;
+    older.hidden = !next;
+  });
+}
+
+function endSearch() {
+  if (!setAside) return;
+  search.value = "";
+  list.replaceChildren(...setAside);
+  list.parentElement.classList.remove("searching");
+  setAside = null;
+  nothing.hidden = true;
+}
+
+async function find(words) {
+  if (!words) return endSearch();
+  await attempt(async () => {
+    const { results } = await call("GET", `/api/conversations/?search=${encodeURIComponent(words)}`);
+    if (search.value.trim() !== words) return;
+    setAside ??= [...list.children];
+    list.replaceChildren(...results.map(row));
+    list.parentElement.classList.add("searching");
+    nothing.textContent = text("nothingFound");
+    nothing.hidden = results.length > 0;
+  });
+}
+
+function installSearch() {
+  let timer = 0;
+  search.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => find(search.value.trim()), PAUSE_BEFORE_SEARCH_MS);
+  });
+}
+
+function openMenu(button) {
+  chosen = button.closest("li");
+  const pinned = chosen.classList.contains("pinned");
+  menu.querySelector('[data-action="pin"]').hidden = pinned;
+  menu.querySelector('[data-action="unpin"]').hidden = !pinned;
+  menu.showPopover();
+  const { bottom, right } = button.getBoundingClientRect();
+  const { offsetWidth: width, offsetHeight: height } = menu;
+  menu.style.left = `${Math.max(8, Math.min(right - 8, innerWidth - width - 8))}px`;
+  menu.style.top = `${Math.min(bottom, innerHeight - height - 8)}px`;
+  menu.querySelector("button:not([hidden])").focus();
+}
+
+async function setPinned(node, pinned) {
+  await call("PATCH", `/api/conversations/${node.dataset.id}/`, { pinned });
+  node.classList.toggle("pinned", pinned);
+  place(node);
+}
+
+async function rename(node, title) {
+  if (!title || title === titleOf(node)) return;
+  await call("PATCH", `/api/conversations/${node.dataset.id}/`, { title });
+  setTitle(node, title);
+}
+
+async function remove(node) {
+  await call("DELETE", `/api/conversations/${node.dataset.id}/`);
+  setAside = setAside?.filter(({ dataset }) => dataset.id !== node.dataset.id) ?? null;
+  if (node.dataset.id === String(current)) location.assign("/");
+  else node.remove();
+}
+
+/** Resolves when the dialog is closed, to whether it was confirmed. */
+function ask(dialog) {
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+  });
+}
+
+const actions = {
+  pin: (node) => setPinned(node, true),
+  unpin: (node) => setPinned(node, false),
+  async rename(node) {
+    const field = renaming.querySelector("input");
+    field.value = titleOf(node);
+    const answer = ask(renaming);
+    field.select();
+    if (await answer) await rename(node, field.value.trim());
+  },
+  async delete(node) {
+    deleting.querySelector("[data-part=title]").textContent = titleOf(node);
+    if (await ask(deleting)) await remove(node);
+  },
+};
+
+function installMenu() {
+  list.addEventListener("click", ({ target }) => {
+    const button = target.closest("[data-more]");
+    if (button) openMenu(button);
+  });
+  menu.addEventListener("click", ({ target }) => {
+    const action = target.closest("[data-action]")?.dataset.action;
+    if (!action) return;
+    menu.hidePopover();
+    attempt(() => actions[action](chosen));
+  });
+}
+
+export function installConversations(id) {
+  current = id;
+  installOlder();
+  installSearch();
+  installMenu();
+}

@@ -1,0 +1,38 @@
+"""What a reader is told when upstreams cannot or will not answer."""
+
+from typing import Any
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from providers.wire.errors import ProviderError
+from runtime.refusals import Refusal
+
+
+class ModelUnavailable(Refusal):
+    """Every route to the model is cooling, quarantined or full."""
+
+    code, status = "model_unavailable", 503
+    text = _("This model cannot be reached at the moment. Please try again later or pick another one.")
+
+
+# One text for each code a failed stream may end with; vendors' own words stay in the logs.
+TEXTS: dict[str, Promise] = {
+    "upstream_error": _("The model's service reported an error. Please try again."),
+    "upstream_timeout": _("The model's service did not answer in time. Please try again."),
+    "content_blocked": _("The model's service declined to answer this prompt."),
+    "prompt_too_long": _("The prompt is too long for this model."),
+    "model_unavailable": ModelUnavailable.text,
+}
+
+
+def shown(error: ProviderError) -> dict[str, Any]:
+    """Return `{code, details?, retry_after?}` to store and to show; texts are added in the reader's language."""
+    facts = {"vendor_code": error.vendor_code, "vendor_request_id": error.vendor_request_id}
+    details = {name: value for name, value in facts.items() if value}
+    body: dict[str, Any] = {"code": error.code}
+    if details:
+        body["details"] = details
+    if error.retry_after is not None:
+        body["retry_after"] = error.retry_after
+    return body

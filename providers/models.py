@@ -1,0 +1,169 @@
+"""What can be asked, and through whom: upstreams, their keys, models, and the routes from models to upstreams."""
+
+import hashlib
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.conf import settings
+from django.core.validators import MinValueValidator, RegexValidator
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+# A model's slug may be a vendor's own name (`org/model:free`); it travels in URLs of the compatible surface.
+model_slug = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", _("Letters, digits and . _ : / - only."))
+
+
+def _box() -> MultiFernet:
+    return MultiFernet([Fernet(key) for key in settings.KEY_ENCRYPTION_KEYS])
+
+
+class Upstream(models.Model):
+    """A remote service and how to reach it. `environment` holds the values last taken from the environment."""
+
+    class Kind(models.TextChoices):
+        OPENAI = "openai", _("OpenAI-compatible")
+        SCRIPTED = "scripted", _("Built-in demo")
+
+    slug = models.SlugField(_("slug"), max_length=100, unique=True)
+    kind = models.CharField(_("kind"), max_length=20, choices=Kind.choices, default=Kind.OPENAI)
+    base_url = models.CharField(_("base URL"), max_length=500, blank=True)
+    proxy = models.CharField(_("outgoing proxy"), max_length=500, blank=True)
+    enabled = models.BooleanField(_("enabled"), default=True)
+    first_seconds = models.FloatField(
+        _("seconds to the first event"), null=True, blank=True, validators=[MinValueValidator(0.1)]
+    )
+    idle_seconds = models.FloatField(
+        _("seconds between events"), null=True, blank=True, validators=[MinValueValidator(0.1)]
+    )
+    total_seconds = models.FloatField(_("seconds in all"), null=True, blank=True, validators=[MinValueValidator(0.1)])
+    environment = models.JSONField(default=dict, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = _("upstream")
+        verbose_name_plural = _("upstreams")
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def cool_down(self, until: "datetime", reason: str) -> int:
+        """Leave these keys out until then; a later cooldown never shortens a longer one."""
+        return self.filter(models.Q(cooldown_until=None) | models.Q(cooldown_until__lt=until)).update(
+            cooldown_until=until, status_reason=reason
+        )
+
+    def quarantine(self, reason: str) -> int:
+        """Leave these keys out until an operator clears them; the first reason stays."""
+        return self.filter(quarantined_at=None).update(quarantined_at=timezone.now(), status_reason=reason)
+
+    def clear(self) -> int:
+        return self.update(cooldown_until=None, quarantined_at=None, status_reason="")
+
+
+class ApiKey(models.Model):
+    """One key of an upstream's pool. The secret is encrypted at rest, never shown again; `last4` tells keys apart."""
+
+    upstream = models.ForeignKey(Upstream, models.CASCADE, related_name="keys", verbose_name=_("upstream"))
+    ciphertext = models.TextField(editable=False)
+    fingerprint = models.CharField(_("fingerprint"), max_length=12, editable=False)
+    last4 = models.CharField(_("last four characters"), max_length=4, editable=False)
+    enabled = models.BooleanField(_("enabled"), default=True)
+    max_concurrency = models.PositiveIntegerField(_("at once at most"), null=True, blank=True)
+    cooldown_until = models.DateTimeField(_("cooling until"), null=True, blank=True, editable=False)
+    quarantined_at = models.DateTimeField(_("quarantined since"), null=True, blank=True, editable=False)
+    status_reason = models.CharField(_("reason"), max_length=200, blank=True, editable=False)
+    from_environment = models.BooleanField(_("from the environment"), default=False, editable=False)
+    created_at = models.DateTimeField(_("added"), auto_now_add=True)
+
+    objects: ClassVar[models.Manager["ApiKey"]] = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("API key")
+        verbose_name_plural = _("API keys")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["upstream", "fingerprint"], name="key_once_per_upstream")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.upstream.slug} …{self.last4}"
+
+    @property
+    def status(self) -> str:
+        """`ok`, `cooling` or `quarantined`."""
+        if self.quarantined_at:
+            return "quarantined"
+        return "cooling" if self.cooldown_until and self.cooldown_until > timezone.now() else "ok"
+
+    def set_secret(self, secret: str) -> None:
+        """Encrypt and keep a new secret; the caller saves."""
+        self.ciphertext = _box().encrypt(secret.encode()).decode()
+        self.fingerprint = fingerprint(secret)
+        self.last4 = secret[-4:] if len(secret) >= 12 else ""
+
+    def secret(self) -> str | None:
+        """Return the secret; None when no key in KEY_ENCRYPTION_KEYS opens it."""
+        try:
+            return _box().decrypt(self.ciphertext.encode()).decode()
+        except InvalidToken:
+            return None
+
+
+def fingerprint(secret: str) -> str:
+    """Return a short digest by which logs and uniqueness checks may know a key."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:12]
+
+
+class ChatModel(models.Model):
+    """A model as people pick it."""
+
+    class TokenCapField(models.TextChoices):
+        MAX_TOKENS = "max_tokens", "max_tokens"
+        MAX_COMPLETION_TOKENS = "max_completion_tokens", "max_completion_tokens"
+        NONE = "none", _("none")
+
+    slug = models.CharField(_("slug"), max_length=100, unique=True, validators=[model_slug])
+    title = models.CharField(_("title"), max_length=100)
+    description = models.CharField(_("description"), max_length=300, blank=True)
+    context_tokens = models.PositiveIntegerField(_("context size in tokens"), default=8192)
+    parameters: "models.JSONField[dict[str, Any], dict[str, Any]]" = models.JSONField(
+        _("parameters"), default=dict, blank=True, help_text=_("Sent with every request, e.g. temperature, max_tokens.")
+    )
+    token_cap_field = models.CharField(
+        _("token cap field"), max_length=30, choices=TokenCapField.choices, default=TokenCapField.MAX_TOKENS
+    )
+    include_usage = models.BooleanField(_("ask for usage"), default=True)
+    position = models.IntegerField(_("position in lists"), default=0)
+    enabled = models.BooleanField(_("enabled"), default=True)
+
+    class Meta:
+        verbose_name = _("model")
+        verbose_name_plural = _("models")
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class Route(models.Model):
+    """One way from a model to an upstream. Lower priorities come first; weight shares the load among equals."""
+
+    model = models.ForeignKey(ChatModel, models.CASCADE, related_name="routes", verbose_name=_("model"))
+    upstream = models.ForeignKey(Upstream, models.CASCADE, related_name="routes", verbose_name=_("upstream"))
+    upstream_model = models.CharField(_("the upstream's name for it"), max_length=200)
+    priority = models.PositiveIntegerField(_("priority"), default=0, help_text=_("Lower comes first."))
+    weight = models.PositiveIntegerField(_("weight"), default=1, validators=[MinValueValidator(1)])
+
+    class Meta:
+        verbose_name = _("route")
+        verbose_name_plural = _("routes")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["model", "upstream", "upstream_model"], name="route_once"),
+            models.CheckConstraint(condition=models.Q(weight__gte=1), name="route_weight_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model.slug} → {self.upstream.slug}"

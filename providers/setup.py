@@ -1,0 +1,107 @@
+"""Upstreams from the environment: created at the first start, kept in step later, never over an admin's head.
+
+A row remembers the values it last took from the environment. A field that still has that value follows the environment;
+one that an admin changed stays as it is.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.conf import settings
+
+from providers.models import ApiKey, ChatModel, Route, Upstream, fingerprint
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+DEMO_POSITION = 1_000
+
+# First-run facts about well-known models, by the longest slug prefix that fits; all editable afterwards.
+CONTEXT_TOKENS = {
+    "gpt-3.5-turbo": 16_385,
+    "gpt-4": 8_192,
+    "gpt-4-turbo": 128_000,
+    "gpt-4o": 128_000,
+    "gpt-4.1": 1_047_576,
+    "gpt-5": 400_000,
+}
+OTHER_CONTEXT_TOKENS = 8_192
+PARAMETERS: dict[str, dict[str, Any]] = {"gpt-4": {"temperature": 0.9, "max_tokens": 8_000}}
+
+
+def ensure_upstreams() -> None:
+    """Create or update what the environment names, and the demo. Repeating is safe."""
+    env = settings.ENV
+    _ensure_demo()
+    if env.OPENAI_API_KEYS or env.OPENAI_BASE_URL:
+        wanted = {"base_url": env.OPENAI_BASE_URL or DEFAULT_BASE_URL, "proxy": env.OPENAI_PROXY or "", "enabled": True}
+        upstream = _ensure_upstream("openai", Upstream.Kind.OPENAI, wanted)
+        _ensure_keys(upstream, [key.get_secret_value() for key in env.OPENAI_API_KEYS])
+        _ensure_models(upstream, env.OPENAI_MODELS)
+
+
+def _ensure_demo() -> None:
+    upstream, created = Upstream.objects.get_or_create(slug="demo", defaults={"kind": Upstream.Kind.SCRIPTED})
+    if created:
+        model, _created = ChatModel.objects.get_or_create(
+            slug="demo",
+            defaults={
+                "title": "Demo",
+                "description": "Answers from a script, without any vendor.",
+                "position": DEMO_POSITION,
+                "context_tokens": 32_768,
+            },
+        )
+        Route.objects.get_or_create(model=model, upstream=upstream, upstream_model="demo")
+
+
+def _ensure_upstream(slug: str, kind: str, wanted: dict[str, Any]) -> Upstream:
+    upstream, created = Upstream.objects.get_or_create(
+        slug=slug, defaults={"kind": kind, **wanted, "environment": {"values": wanted}}
+    )
+    taken = upstream.environment.get("values", {})
+    if not created and taken != wanted:
+        for name, value in wanted.items():
+            if getattr(upstream, name) == taken.get(name):
+                setattr(upstream, name, value)
+        upstream.environment["values"] = wanted
+        upstream.save()
+    return upstream
+
+
+def _ensure_keys(upstream: Upstream, secrets: list[str]) -> None:
+    """Add keys that are new in the environment and remove those that left it; one that an admin deleted stays away."""
+    prints = {fingerprint(secret): secret for secret in secrets}
+    seen = set(upstream.environment.get("keys", []))
+    for mark in prints.keys() - seen:
+        if not upstream.keys.filter(fingerprint=mark).exists():
+            key = ApiKey(upstream=upstream, from_environment=True)
+            key.set_secret(prints[mark])
+            key.save()
+    upstream.keys.filter(from_environment=True).exclude(fingerprint__in=list(prints)).delete()
+    if seen != set(prints):
+        upstream.environment["keys"] = sorted(prints)
+        upstream.save(update_fields=["environment"])
+
+
+def _ensure_models(upstream: Upstream, offered: Iterable[tuple[str, str]]) -> None:
+    """Add models that are new in the environment. Those that left it stay, for an admin to disable."""
+    seen = set(upstream.environment.get("models", []))
+    names = dict(offered)
+    for position, (slug, upstream_name) in enumerate(names.items()):
+        if f"{slug}={upstream_name}" in seen:
+            continue
+        model, _created = ChatModel.objects.get_or_create(slug=slug, defaults=_first_run_values(slug, position))
+        Route.objects.get_or_create(model=model, upstream=upstream, upstream_model=upstream_name)
+    pairs = {f"{slug}={upstream_name}" for slug, upstream_name in names.items()}
+    if not pairs <= seen:
+        upstream.environment["models"] = sorted(seen | pairs)
+        upstream.save(update_fields=["environment"])
+
+
+def _first_run_values(slug: str, position: int) -> dict[str, Any]:
+    prefix = max((prefix for prefix in CONTEXT_TOKENS if slug.startswith(prefix)), key=len, default="")
+    return {
+        "title": slug,
+        "context_tokens": CONTEXT_TOKENS.get(prefix, OTHER_CONTEXT_TOKENS),
+        "parameters": PARAMETERS.get(slug, {}),
+        "position": position,
+    }

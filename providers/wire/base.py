@@ -1,0 +1,167 @@
+"""What every provider takes and gives: requests, events, clocks, and the `Provider` protocol itself.
+
+Also the two prompt calculations that need no vendor: a local token estimate, and trimming a prompt to a budget.
+No network and no vendor facts here: those live in the provider's own module.
+"""
+
+import math
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
+Role = Literal["system", "user", "assistant"]
+FinishReason = Literal["stop", "length", "content_filter", "tool_calls"]
+TokenCapField = Literal["max_tokens", "max_completion_tokens", "none"]
+
+# Roles and separators cost the vendors' chat formats three to four tokens a message.
+MESSAGE_OVERHEAD_TOKENS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PromptMessage:
+    """One turn of the prompt."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One generation as a provider sees it.
+
+    `model` is the upstream's own name. `parameters` holds only what is configured (`temperature`, `max_tokens`, ...);
+    the token cap is always called `max_tokens` there and goes out under `token_cap_field`. `generation` is an opaque
+    hexadecimal id, fit for vendors that want a unique request id.
+    """
+
+    model: str
+    messages: tuple[PromptMessage, ...]
+    parameters: Mapping[str, JSON]
+    generation: str
+    token_cap_field: TokenCapField = "max_tokens"  # noqa: S105  (a field name, no secret)
+    include_usage: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """New text; appending all of them gives the completion."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """New thinking text, shown apart from the completion."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the upstream counted them; the last one of a stream holds."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The one successful end of a stream; nothing follows it."""
+
+    reason: FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something the reader should know while waiting; `code` is for example `retrying`."""
+
+    code: str
+    wait_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """All text shown so far is void."""
+
+
+Event = Delta | Reasoning | Usage | Finished | Notice | Withdrawn
+
+
+class Provider(Protocol):
+    """An adapter for one upstream; many streams may run at once."""
+
+    name: str
+
+    def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
+        """Stream one completion: an async generator that ends with exactly one `Finished`.
+
+        `key` is None for upstreams without keys. Raises `ProviderError` on failure and `Retry` before the first event.
+        Closing the generator, or cancelling the one who waits for it, closes the upstream connection at once.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections; safe to repeat."""
+        ...
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """Deadlines of one stream in seconds: to connect, to the first payload, between payloads, altogether."""
+
+    connect: float = 10
+    first: float = 60
+    idle: float = 60
+    total: float = 600
+
+
+DEFAULT_CLOCKS = Clocks()
+
+
+def estimate_tokens(text: str) -> int:
+    """Estimate the tokens of `text` without a vendor's tokenizer.
+
+    Four ASCII characters or one and a half others (mostly CJK) count as one token; off by about a quarter either way.
+    """
+    ascii_chars = len(text) if text.isascii() else len(text.encode("ascii", "ignore"))
+    return math.ceil(ascii_chars / 4 + (len(text) - ascii_chars) / 1.5)
+
+
+def message_tokens(message: PromptMessage) -> int:
+    """Estimate the tokens of one message, its wrapping included."""
+    return estimate_tokens(message.content) + MESSAGE_OVERHEAD_TOKENS
+
+
+def prompt_tokens(messages: Sequence[PromptMessage]) -> int:
+    """Estimate the tokens of a whole prompt."""
+    return sum(map(message_tokens, messages))
+
+
+def trim(messages: Sequence[PromptMessage], budget_tokens: int) -> tuple[PromptMessage, ...]:
+    """Drop the oldest turns until the estimate fits into `budget_tokens`.
+
+    A leading system message and the last message always stay, even when they alone are over the budget.
+    The first turn kept is one of the user's where there is one, because several vendors refuse other orders.
+    """
+    if not messages:
+        return ()
+    head = tuple(messages[:1]) if messages[0].role == "system" and len(messages) > 1 else ()
+    turns = messages[len(head) :]
+    start = _oldest_that_fits(turns, budget_tokens - prompt_tokens(head))
+    if start:
+        start = _next_user_turn(turns, start)
+    return head + tuple(turns[start:])
+
+
+def _oldest_that_fits(turns: Sequence[PromptMessage], budget_tokens: int) -> int:
+    start = len(turns) - 1
+    left = budget_tokens - message_tokens(turns[start])
+    while start > 0 and (left := left - message_tokens(turns[start - 1])) >= 0:
+        start -= 1
+    return start
+
+
+def _next_user_turn(turns: Sequence[PromptMessage], start: int) -> int:
+    users = (index for index in range(start, len(turns)) if turns[index].role == "user")
+    return next(users, start)

@@ -1,0 +1,82 @@
+"""The clocks of a stream at work, for providers of any protocol: a wait for the upstream ends when one runs out."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from providers.wire.base import Clocks
+from providers.wire.errors import UpstreamTimeout
+
+
+class Deadline:
+    """The four clocks of one stream; `with deadline:` goes around every wait for the upstream, never around a `yield`.
+
+    Raises `UpstreamTimeout` from the wait in which a clock runs out. `payload()` reports progress: the idle clock then
+    starts anew with the next wait, so neither comments nor a slow reader move it. One timer serves the whole stream and
+    looks at the due time only when it fires: a delta costs no timer of its own, as it would with `asyncio.timeout`.
+    """
+
+    def __init__(self, clocks: Clocks) -> None:
+        self.clocks = clocks
+        self._loop = asyncio.get_running_loop()
+        now = self._loop.time()
+        self._end = now + clocks.total
+        self._due = min(now + clocks.first, self._end)
+        self._progress = False
+        self._started = False
+        self._expired = False
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def payload(self) -> None:
+        """Note that the upstream made progress."""
+        self._progress = self._started = True
+
+    def shorten(self, seconds: float) -> None:
+        """Allow at most `seconds` from now, whatever arrives."""
+        self._progress = False
+        self._end = self._due = min(self._end, self._loop.time() + seconds)
+        self.close()
+
+    def close(self) -> None:
+        """Stop the timer; safe to repeat."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def __enter__(self) -> Self:
+        if self._progress:
+            self._progress = False
+            self._due = min(self._loop.time() + self.clocks.idle, self._end)
+        self._task = task = asyncio.current_task()
+        self._cancelling = task.cancelling() if task else 0
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._due, self._fire)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        task, self._task = self._task, None
+        if not self._expired or task is None:
+            return
+        self._expired = False
+        # As in asyncio.timeout: a cancellation from outside in the same moment wins over ours.
+        if task.uncancel() <= self._cancelling and kind is not None and issubclass(kind, asyncio.CancelledError):
+            raise self._error() from error
+
+    def _fire(self) -> None:
+        self._timer = None
+        if self._task is None:
+            return
+        if self._loop.time() < self._due:
+            self._timer = self._loop.call_at(self._due, self._fire)
+        else:
+            self._expired = True
+            self._task.cancel()
+
+    def _error(self) -> UpstreamTimeout:
+        if self._due >= self._end:
+            return UpstreamTimeout("The upstream took too long.", action="wait", vendor_code="total_timeout")
+        code = "idle_timeout" if self._started else "first_timeout"
+        # Once only: the upstream may already have charged for what it did not deliver.
+        return UpstreamTimeout("The upstream stopped answering.", action="wait", attempts=1, vendor_code=code)

@@ -1,0 +1,145 @@
+"""How a stream fails: one tree, and the actions of the error tables as data.
+
+    Exception
+    ├── ProviderError        what to do about it: `action`, `attempts`, `cooldown_s`, `scope`
+    │   ├── UpstreamFailed     shown as upstream_error
+    │   ├── UpstreamTimeout    shown as upstream_timeout
+    │   ├── ContentBlocked     shown as content_blocked
+    │   └── PromptTooLong      shown as prompt_too_long
+    └── Retry                resend another request; no failure yet
+
+Which failure gets which action is a vendor fact and lives in the provider's module. Carrying actions out (waiting,
+switching keys, cooling them down) is left to the one retry loop above the providers.
+"""
+
+from typing import ClassVar, Literal, NamedTuple
+
+from providers.wire.base import JSON, ChatRequest
+
+Action = Literal["wait", "switch", "disable", "user", "ops"]
+Scope = Literal["key", "key_model", "all"]
+
+
+class ProviderError(Exception):
+    """A stream failed.
+
+    action
+        `wait`: the same key again after `retry_after` or the usual backoff, up to `attempts` more times; after that
+        like `switch` when `cooldown_s` is above zero, otherwise the failure stands.
+        `switch`: another key now; the failing one rests for `cooldown_s`.
+        `disable`: another key now; the failing one rests until an operator clears it.
+        `user`: stop, the request itself is at fault. `ops`: stop, our configuration is at fault.
+    attempts
+        Further attempts that `wait` allows, 0 to 2; meaningless for other actions. All of this holds only before
+        the first visible character: later every failure just ends the answer.
+    scope
+        What rests: the `key`, the key for this model only (`key_model`), or the whole upstream (`all`).
+    retry_after
+        The upstream's hint in seconds, None without one. For `switch` it is already contained in `cooldown_s`.
+
+    `vendor_code` and `vendor_request_id` are for logs. The message is ours, never the raw body, URL or key.
+    """
+
+    code: ClassVar[str] = "upstream_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        action: Action,
+        attempts: int = 0,
+        cooldown_s: float = 0.0,
+        scope: Scope = "key_model",
+        vendor_code: str = "",
+        vendor_request_id: str = "",
+        retry_after: float | None = None,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.action = action
+        self.attempts = attempts
+        self.cooldown_s = cooldown_s
+        self.scope = scope
+        self.vendor_code = vendor_code
+        self.vendor_request_id = vendor_request_id
+        self.retry_after = retry_after
+        self.status = status
+
+
+class UpstreamFailed(ProviderError):  # noqa: N818
+    """The upstream, the way to it or our configuration of it failed."""
+
+
+class UpstreamTimeout(ProviderError):  # noqa: N818
+    """One of the four clocks ran out."""
+
+    code = "upstream_timeout"
+
+
+class ContentBlocked(ProviderError):  # noqa: N818
+    """The upstream's moderation refused the prompt."""
+
+    code = "content_blocked"
+
+
+class PromptTooLong(ProviderError):  # noqa: N818
+    """The prompt exceeds what the model or the upstream takes."""
+
+    code = "prompt_too_long"
+
+
+class Retry(Exception):  # noqa: N818
+    """Send `request` instead: the upstream refused a field, or the prompt had to become shorter.
+
+    Raised before the first event only. `learned` holds what to store with the model so that the next request is right
+    at once (`token_cap_field`, `include_usage`; empty after trimming). Every one changes the request, so a loop that
+    follows them makes progress; `otherwise` is the failure that stands when it does not want to resend again.
+    """
+
+    def __init__(self, request: ChatRequest, learned: dict[str, JSON], otherwise: ProviderError) -> None:
+        super().__init__(otherwise.message)
+        self.request = request
+        self.learned = learned
+        self.otherwise = otherwise
+
+
+class Row(NamedTuple):
+    """One row of a vendor's error table; the fields mean what they mean in `ProviderError`."""
+
+    kind: type[ProviderError]
+    message: str
+    action: Action
+    attempts: int = 0
+    cooldown_s: float = 0.0
+    scope: Scope = "key_model"
+
+    def error(
+        self,
+        *,
+        vendor_code: str = "",
+        vendor_request_id: str = "",
+        retry_after: float | None = None,
+        status: int | None = None,
+    ) -> ProviderError:
+        """Return the failure of this row; for `switch` the upstream's hint replaces the cooldown, from 1 s upwards."""
+        hinted = self.action == "switch" and retry_after is not None
+        return self.kind(
+            self.message,
+            action=self.action,
+            attempts=self.attempts,
+            cooldown_s=max(retry_after or 0.0, 1.0) if hinted else self.cooldown_s,
+            scope=self.scope,
+            vendor_code=vendor_code,
+            vendor_request_id=vendor_request_id,
+            retry_after=retry_after,
+            status=status,
+        )
+
+
+BROKEN = Row(UpstreamFailed, "The upstream's answer was broken.", "wait", attempts=1, cooldown_s=30.0)
+
+
+def broken_answer(vendor_code: str, *, status: int | None = 200) -> ProviderError:
+    """Return the failure for an answer that is no proper stream: wait once, then rest the key for 30 s."""
+    return BROKEN.error(vendor_code=vendor_code, status=status)

@@ -1,0 +1,193 @@
+"""Chat completions as OpenAI defined them and many others serve them, streamed.
+
+Standard: https://platform.openai.com/docs/api-reference/chat/streaming. A compatible vendor is a subclass that
+overrides tables and hooks. Decoding and error tables have modules of their own; retrying and keys are the caller's,
+tools are not offered to models.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, ClassVar
+
+import orjson
+
+from providers.wire.base import DEFAULT_CLOCKS, JSON, ChatRequest, Clocks, Event, FinishReason
+from providers.wire.deadline import Deadline
+from providers.wire.errors import ProviderError, Retry, Row, broken_answer
+from providers.wire.openai_decoder import Decoder
+from providers.wire.openai_errors import BAD_KEY, CODES, Complaint, read_complaint, request_id, resend, row_for
+from providers.wire.sse import SSEEvent, SSEParser
+from providers.wire.transport import AddressCheck, Answer, HTTPClient
+
+# How long to go on reading after the finish reason for a usage chunk or the terminator; with the usage at hand only
+# the terminator is missing, which lets the connection be used again.
+TERMINATOR_S = 5.0
+TERMINATOR_WITH_USAGE_S = 0.5
+
+_MAX_ERROR_BODY_BYTES = 64 * 1024
+_ERROR_BODY_S = 5.0
+_NO_HEADERS: Mapping[str, str] = {}
+
+
+class OpenAICompatible:
+    """A provider for one base address; hooks and tables for subclasses: the class attributes, `headers`, `body`,
+    `failure` and `refusal`."""
+
+    codes: ClassVar[Mapping[str, Row]] = CODES
+    finish_reasons: Mapping[str, FinishReason] = {
+        "stop": "stop",
+        "length": "length",
+        "content_filter": "content_filter",
+        "sensitive": "content_filter",
+        "tool_calls": "tool_calls",
+        "function_call": "tool_calls",
+        "model_context_window_exceeded": "length",
+    }
+    # Zhipu's, DeepSeek's and OpenRouter's word for a failure behind them.
+    failed_reasons = frozenset({"network_error", "insufficient_system_resource", "error"})
+    withdrawn_reasons: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        base_url: str,
+        proxy: str | None = None,
+        clocks: Clocks = DEFAULT_CLOCKS,
+        *,
+        name: str = "openai",
+        admits: AddressCheck | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.name = name
+        self.url = chat_url(base_url)
+        self.clocks = clocks
+        self._client = HTTPClient(proxy, connect_s=clocks.connect, admits=admits, tls=tls)
+
+    async def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
+        """Stream one completion; see `Provider.stream`."""
+        deadline = Deadline(self.clocks)
+        answer: Answer | None = None
+        try:
+            answer = await self._client.post(self.url, self.headers(key), orjson.dumps(self.body(request)), deadline)
+            await self._check(answer, deadline, request)
+            parser, decoder = SSEParser(), Decoder(self)
+            chunk = b"-"
+            while chunk and not decoder.ended:
+                chunk = await _next_chunk(answer, decoder)
+                found = parser.feed(chunk) if chunk else parser.close()
+                if found:
+                    deadline.payload()
+                    for event in decoder.feed(found):
+                        yield event
+                if decoder.finish is not None:
+                    deadline.shorten(TERMINATOR_S if decoder.usage is None else TERMINATOR_WITH_USAGE_S)
+            last = decoder.end()
+            await answer.close(finished=decoder.ended)
+            answer = None
+            for event in last:
+                yield event
+        except ProviderError as error:
+            if answer is not None and not error.vendor_request_id:
+                error.vendor_request_id = request_id(answer.headers)
+            raise
+        finally:
+            deadline.close()
+            if answer is not None:
+                await answer.close()
+
+    async def aclose(self) -> None:
+        """Close all connections; safe to repeat."""
+        await self._client.aclose()
+
+    def headers(self, key: str | None) -> dict[str, str]:
+        """Return the headers of a request; raise when `key` cannot stand in one."""
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream",
+            "Accept-Encoding": "identity",
+        }
+        if key is not None:
+            if not (key.isascii() and key.isprintable()):
+                raise BAD_KEY.error(vendor_code="malformed_key")
+            headers["Authorization"] = f"Bearer {key}"
+        return headers
+
+    def body(self, request: ChatRequest) -> dict[str, JSON]:
+        """Return the JSON body; parameters never override what makes it a single stream."""
+        parameters = {name: value for name, value in request.parameters.items() if name not in ("max_tokens", "n")}
+        cap, cap_field = request.parameters.get("max_tokens"), request.token_cap_field
+        if cap is not None and cap_field != "none":
+            parameters[cap_field] = cap
+        body: dict[str, JSON] = {
+            **parameters,
+            "model": request.model,
+            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "stream": True,
+        }
+        if request.include_usage:
+            body["stream_options"] = {"include_usage": True}
+        return body
+
+    def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
+        """Return the failure that a parsed object within a 200 answer reports, None if it reports none."""
+        if not chunk.get("error") and event.type != "error":
+            return None
+        complaint = read_complaint(200, orjson.dumps(chunk), _NO_HEADERS)
+        return self.classify(complaint)
+
+    def classify(self, complaint: Complaint) -> ProviderError:
+        """Return the failure for what the upstream said."""
+        return self._failed(row_for(complaint, self.codes), complaint)
+
+    def refusal(self, request: ChatRequest, complaint: Complaint) -> ProviderError | Retry:
+        """Return what to raise for a refused request: the failure, or a better request."""
+        row = row_for(complaint, self.codes)
+        failed = self._failed(row, complaint)
+        better = resend(request, complaint, row)
+        return failed if better is None else Retry(*better, otherwise=failed)
+
+    def _failed(self, row: Row, complaint: Complaint) -> ProviderError:
+        return row.error(
+            vendor_code=complaint.vendor_code,
+            vendor_request_id=complaint.request_id,
+            retry_after=complaint.retry_after,
+            status=complaint.status,
+        )
+
+    async def _check(self, answer: Answer, deadline: Deadline, request: ChatRequest) -> None:
+        """Raise unless the answer is an event stream; a missing content type is taken for one."""
+        content_type = answer.headers.get("content-type", "text/event-stream").lower()
+        if answer.status == 200 and content_type.startswith("text/event-stream"):
+            return
+        body = await _error_body(answer, deadline)
+        complaint = read_complaint(answer.status, body, answer.headers)
+        if answer.status == 200 and not complaint.enveloped:
+            raise broken_answer("not_a_stream")
+        raise self.refusal(request, complaint)
+
+
+def chat_url(base_url: str) -> str:
+    """Return the address to post to; `base_url` may carry a slash or the pasted path, a version is never added."""
+    base = base_url.strip().rstrip("/").removesuffix("/chat/completions").rstrip("/")
+    return f"{base}/chat/completions"
+
+
+async def _next_chunk(answer: Answer, decoder: Decoder) -> bytes:
+    try:
+        return await answer.read()
+    except ProviderError:
+        # After the finish reason only extras can be missing, and the answer is complete without them.
+        if decoder.finish is None:
+            raise
+        return b""
+
+
+async def _error_body(answer: Answer, deadline: Deadline) -> bytes:
+    """Read an error body as far as it comes: the status alone already tells what to do."""
+    deadline.shorten(_ERROR_BODY_S)
+    body = b""
+    try:
+        while len(body) <= _MAX_ERROR_BODY_BYTES and (chunk := await answer.read()):
+            body += chunk
+    except ProviderError:
+        return body
+    return body

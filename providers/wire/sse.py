@@ -1,0 +1,139 @@
+"""Server-sent events from an upstream: bytes in, events out, bounded memory.
+
+Follows the WHATWG rules for `text/event-stream` with two additions for upstreams: unknown fields are kept (one vendor
+puts its usage into `meta`), and a pending `[DONE]` is handed out at the end of the file. Reconnecting and JSON are not
+done here.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from providers.wire.errors import broken_answer
+
+MAX_EVENT_BYTES = 1024 * 1024
+
+# Far beyond any sensible delay; Python refuses to convert thousands of digits.
+_MAX_RETRY_DIGITS = 18
+_BOM = b"\xef\xbb\xbf"
+_NO_FIELDS: Mapping[str, str] = MappingProxyType({})
+
+
+class SSEEvent(NamedTuple):
+    """One dispatched event; `fields` holds unknown fields by name, the last of each winning."""
+
+    type: str
+    data: str
+    id: str
+    fields: Mapping[str, str]
+
+
+class SSEParser:
+    """An incremental parser for one stream; `retry_ms` is the last valid `retry`, None before one."""
+
+    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self.retry_ms: int | None = None
+        self._max = max_event_bytes
+        self._tail = bytearray()
+        self._at_start = True
+        self._after_cr = False
+        self._type = ""
+        self._id = ""
+        self._data: list[bytes] = []
+        self._fields: dict[str, str] = {}
+        self._block_bytes = 0
+
+    def feed(self, chunk: bytes) -> list[SSEEvent]:
+        """Take the next bytes, cut anywhere, and return the events they complete.
+
+        Raises `UpstreamFailed` when a line or an event grows beyond the bound.
+        """
+        if self._after_cr and chunk:
+            # A CR ended the last line at once, so an LF after it belongs to that same line end.
+            self._after_cr = False
+            chunk = chunk.removeprefix(b"\n")
+        lines = self._lines(chunk)
+        events: list[SSEEvent] = []
+        for line in lines:
+            if not line:
+                if self._block_bytes:
+                    self._dispatch(events)
+            else:
+                self._block_bytes += len(line)
+                if line.startswith(b"data: "):
+                    self._data.append(line[6:])
+                else:
+                    self._field(line)
+                if self._block_bytes > self._max:
+                    raise broken_answer("event_too_large")
+        return events
+
+    def close(self) -> list[SSEEvent]:
+        """Return what the end of the file completes: nothing, except a pending `[DONE]`.
+
+        Some servers leave out the last blank line; any other unfinished block is discarded as the standard says.
+        """
+        events: list[SSEEvent] = []
+        if self._tail:
+            events = self.feed(b"\n")
+        if b"\n".join(self._data) == b"[DONE]":
+            self._dispatch(events)
+        self._end_block()
+        return events
+
+    def _lines(self, chunk: bytes) -> list[bytes]:
+        """Split off complete lines; only LF, CR and CRLF end one, so `str.splitlines` would split too often."""
+        if b"\r" in chunk:
+            self._after_cr = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        head, newline, rest = chunk.rpartition(b"\n")
+        if not newline:
+            self._keep(chunk)
+            return []
+        if self._tail:
+            head = bytes(self._tail) + head
+            self._tail.clear()
+        if self._at_start:
+            self._at_start = False
+            head = head.removeprefix(_BOM)
+        if rest:
+            self._keep(rest)
+        return head.split(b"\n")
+
+    def _keep(self, piece: bytes) -> None:
+        self._tail += piece
+        if len(self._tail) > self._max:
+            raise broken_answer("line_too_long")
+
+    def _field(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        match name:
+            case b"":
+                self._block_bytes -= len(line)
+            case b"data":
+                self._data.append(value)
+            case b"event":
+                self._type = value.decode("utf-8", "replace")
+            case b"id":
+                if b"\0" not in value:
+                    self._id = value.decode("utf-8", "replace")
+            case b"retry":
+                if value.isdigit() and len(value) <= _MAX_RETRY_DIGITS:
+                    self.retry_ms = int(value)
+            case _:
+                self._fields[name.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+
+    def _dispatch(self, events: list[SSEEvent]) -> None:
+        if self._data:
+            data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+            text = data.decode("utf-8", "replace")
+            events.append(SSEEvent(self._type or "message", text, self._id, self._fields or _NO_FIELDS))
+        self._end_block()
+
+    def _end_block(self) -> None:
+        self._data = []
+        self._type = ""
+        self._block_bytes = 0
+        if self._fields:
+            self._fields = {}

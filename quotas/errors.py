@@ -1,0 +1,12 @@
+"""What quotas refuse."""
+
+from django.utils.translation import gettext_lazy as _
+
+from runtime.refusals import Refusal
+
+
+class QuotaExhausted(Refusal):
+    """Neither the day's allowance nor credits are left; `retry_after` is None where no day brings a new allowance."""
+
+    code, status = "quota_exhausted", 429
+    text = _("Your quota for this model is used up. Inviting people gives you credits for more answers.")

@@ -1,0 +1,176 @@
+"""Allowances: quotas, what was used of them each day, credits, reservations and the ledger.
+
+Only `ledger.py` writes the last four. Every answer writes here, so a foreign key has an index of its own only where no
+other index begins with it and where rows are looked for by it; a quota is hardly ever deleted.
+"""
+
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from providers.models import ChatModel
+
+
+class Quota(models.Model):
+    """A daily allowance for one or more models. No limit: unlimited; 0: credits only."""
+
+    slug = models.SlugField(_("slug"), max_length=50, unique=True)
+    title = models.CharField(_("title"), max_length=100)
+    daily_limit = models.PositiveIntegerField(_("daily limit"), null=True, blank=True)
+    inviter_credits = models.PositiveIntegerField(_("credits for the inviter"), default=0)
+    invitee_credits = models.PositiveIntegerField(_("credits for the invited"), default=0)
+    models = models.ManyToManyField(ChatModel, through="QuotaModel", related_name="quotas", verbose_name=_("models"))
+
+    class Meta:
+        verbose_name = _("quota")
+        verbose_name_plural = _("quotas")
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class QuotaModel(models.Model):
+    """Which quota a model counts against: exactly one."""
+
+    quota = models.ForeignKey(Quota, models.CASCADE, related_name="links", verbose_name=_("quota"))
+    model = models.OneToOneField(ChatModel, models.CASCADE, related_name="quota_link", verbose_name=_("model"))
+
+    class Meta:
+        verbose_name = _("model of a quota")
+        verbose_name_plural = _("models of a quota")
+
+    def __str__(self) -> str:
+        return f"{self.quota.slug}: {self.model.slug}"
+
+
+class DailyUsage(models.Model):
+    """How many units of a quota a user has taken on a day, running answers included."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("user"))
+    quota = models.ForeignKey(Quota, models.CASCADE, db_index=False, verbose_name=_("quota"))
+    day = models.DateField(_("day"), help_text=_("The calendar day in TIME_ZONE."))
+    used = models.PositiveIntegerField(_("used"), default=0)
+
+    class Meta:
+        verbose_name = _("daily usage")
+        verbose_name_plural = _("daily usage")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["user", "quota", "day"], name="usage_once_per_day"),
+            models.CheckConstraint(condition=models.Q(used__gte=0), name="usage_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.quota_id} {self.day}: {self.used}"
+
+
+class CreditBalance(models.Model):
+    """Credits a user can still spend on a quota: the sum of the ledger less what open reservations hold."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("user"))
+    quota = models.ForeignKey(Quota, models.CASCADE, db_index=False, verbose_name=_("quota"))
+    credits = models.PositiveIntegerField(_("credits"), default=0)
+
+    class Meta:
+        verbose_name = _("credit balance")
+        verbose_name_plural = _("credit balances")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["user", "quota"], name="balance_once"),
+            models.CheckConstraint(condition=models.Q(credits__gte=0), name="credits_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.quota_id}: {self.credits}"
+
+
+class Reservation(models.Model):
+    """A unit held while a generation runs; it ends exactly once, settled or released."""
+
+    class Source(models.TextChoices):
+        DAILY = "daily", _("daily allowance")
+        CREDIT = "credit", _("credit")
+
+    class Status(models.TextChoices):
+        RESERVED = "reserved", _("reserved")
+        SETTLED = "settled", _("settled")
+        RELEASED = "released", _("released")
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, verbose_name=_("user"))
+    quota = models.ForeignKey(Quota, models.PROTECT, db_index=False, verbose_name=_("quota"))
+    day = models.DateField(_("day"))
+    source = models.CharField(_("source"), max_length=10, choices=Source.choices)
+    status = models.CharField(_("status"), max_length=10, choices=Status.choices, default=Status.RESERVED)
+    reference = models.CharField(_("generation"), max_length=40)
+    reason = models.CharField(_("reason"), max_length=40, blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("reservation")
+        verbose_name_plural = _("reservations")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["reference"], name="reservation_once_per_generation"),
+            models.CheckConstraint(condition=models.Q(source__in=["daily", "credit"]), name="reservation_source"),
+            models.CheckConstraint(
+                condition=models.Q(status="reserved", ended_at=None)
+                | models.Q(status__in=["settled", "released"], ended_at__isnull=False),
+                name="reservation_ended_or_open",
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            # The few open ones among the many ended: for the check that none is left behind.
+            models.Index(fields=["created_at"], name="open_reservations", condition=models.Q(status="reserved"))
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.reference} {self.status}"
+
+
+class LedgerEntry(models.Model):
+    """One grant (+) or spend (−). Rows are only ever added; balances are their sums.
+
+    A spend names its generation, a credit that an operator takes back does not.
+    """
+
+    class Source(models.TextChoices):
+        DAILY = "daily", _("daily allowance")
+        CREDIT = "credit", _("credit")
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("user"))
+    quota = models.ForeignKey(Quota, models.PROTECT, db_index=False, verbose_name=_("quota"))
+    amount = models.IntegerField(_("amount"))
+    source = models.CharField(_("source"), max_length=10, choices=Source.choices)
+    reason = models.CharField(_("reason"), max_length=200)
+    reference = models.CharField(_("generation"), max_length=40, blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("ledger entry")
+        verbose_name_plural = _("ledger")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(condition=~models.Q(amount=0), name="amount_not_zero"),
+            models.UniqueConstraint(
+                fields=["reference"],
+                name="one_spend_per_generation",
+                condition=models.Q(amount__lt=0) & ~models.Q(reference=""),
+            ),
+            models.CheckConstraint(
+                condition=models.Q(reference="") | models.Q(amount__gte=-1), name="a_generation_spends_one"
+            ),
+            # The day's allowance is never granted, only spent, and only by a generation.
+            models.CheckConstraint(
+                condition=models.Q(source="credit") | (models.Q(source="daily", amount=-1) & ~models.Q(reference="")),
+                name="ledger_source",
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["user", "-id"], name="ledger_by_user")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.amount:+d} {self.reason}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Add the row; refuse to change one that exists."""
+        if not self._state.adding:
+            raise TypeError("ledger rows are only ever added")
+        super().save(*args, **kwargs)

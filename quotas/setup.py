@@ -1,0 +1,49 @@
+"""The two quotas of a first run, and a quota for every model that has none."""
+
+from django.conf import settings
+from django.db import transaction
+
+from providers.models import ChatModel
+from quotas.models import Quota, QuotaModel
+
+
+def ensure_defaults() -> None:
+    """Make the default quotas on the first run, and give each model without a quota one of them.
+
+    A first run is one that finds no quota at all: a default quota that an admin deleted or renamed stays so. Models
+    that would have gone there go to the other default; where neither is left they wait for an admin to choose. To take
+    a model out of use, disable it: without a quota it gets one again here. Safe to repeat, also by several processes at
+    once.
+    """
+    with transaction.atomic():
+        if not Quota.objects.exists():
+            # Whoever comes at the same moment makes the same rows; the second ones count for nothing.
+            Quota.objects.bulk_create(_defaults(), ignore_conflicts=True)
+        _assign_models()
+
+
+def _defaults() -> list[Quota]:
+    first_run = settings.ENV
+    return [
+        Quota(
+            slug="standard",
+            title="Standard",
+            daily_limit=first_run.DAILY_LIMIT_STANDARD,
+            inviter_credits=first_run.INVITER_CREDITS,
+            invitee_credits=first_run.INVITEE_CREDITS,
+        ),
+        Quota(slug="premium", title="Premium", daily_limit=first_run.DAILY_LIMIT_PREMIUM),
+    ]
+
+
+def _assign_models() -> None:
+    defaults = {quota.slug: quota for quota in Quota.objects.filter(slug__in=["standard", "premium"])}
+    standard = defaults.get("standard") or defaults.get("premium")
+    if standard is None:
+        return
+    premium = defaults.get("premium") or standard
+    links = [
+        QuotaModel(model=model, quota=premium if model.slug.startswith("gpt-4") else standard)
+        for model in ChatModel.objects.filter(quota_link=None).order_by("id")
+    ]
+    QuotaModel.objects.bulk_create(links, ignore_conflicts=True)

@@ -1,0 +1,99 @@
+"""The doors between the event loop and the database.
+
+`run` is the door of streams and timers: on SQLite one thread for the whole process, so that writers queue instead of
+locking each other out; on PostgreSQL a small pool. `Lanes` bounds the threads in which pages and REST views run.
+Every thread keeps its connection.
+"""
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+from asgiref.sync import ThreadSensitiveContext
+from django.db import close_old_connections, connection, connections, reset_queries
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_door: ThreadPoolExecutor | None = None
+_door_pid = 0
+
+
+def threads() -> int:
+    """Return how many threads may speak to the database through one door."""
+    return 1 if connection.vendor == "sqlite" else 8
+
+
+def _executor() -> ThreadPoolExecutor:
+    global _door, _door_pid
+    if _door is None or _door_pid != os.getpid():
+        _door, _door_pid = ThreadPoolExecutor(threads(), thread_name_prefix="database"), os.getpid()
+    return _door
+
+
+async def run(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a synchronous function of ours in a database thread; its transaction, if any, begins and ends inside it.
+
+    A caller that is cancelled meanwhile does not stop the function: shield what must be followed by something.
+    """
+
+    def call() -> R:
+        close_old_connections()
+        reset_queries()
+        return function(*args, **kwargs)
+
+    return await asyncio.get_running_loop().run_in_executor(_executor(), call)
+
+
+def close() -> None:
+    """Close the door and its connections, when nothing will pass it any more. Repeating is safe."""
+    global _door
+    door, _door = _door, None
+    if door is not None:
+        count = door._max_workers
+        for _ in range(count):
+            door.submit(connections.close_all)
+        door.shutdown(wait=True)
+
+
+class Lanes:
+    """A bounded set of threads for synchronous views; a request keeps its lane from beginning to end.
+
+    Django alone would give each request a thread and a connection of its own, which on SQLite ends in locked tables.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = deque(ThreadPoolExecutor(1, thread_name_prefix="lane") for _ in range(count))
+        self._turns = asyncio.Semaphore(count)
+
+    def take(self) -> "Lane":
+        return Lane(self)
+
+    def close(self) -> None:
+        for executor in self._free:
+            executor.submit(connections.close_all)
+            executor.shutdown(wait=True)
+
+
+class Lane:
+    """One request's hold on a thread."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+
+    async def __aenter__(self) -> None:
+        await self._lanes._turns.acquire()
+        self._executor = self._lanes._free.popleft()
+        self._context: Any = ThreadSensitiveContext(executor=self._executor)
+        await self._context.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._context.__aexit__(kind, error, trace)
+        self._lanes._free.append(self._executor)
+        self._lanes._turns.release()

@@ -1,0 +1,67 @@
+"""What operators ask: is the process alive, may it be sent work, and what has it done. Plain async views."""
+
+from ipaddress import ip_address
+from secrets import compare_digest
+
+import redis.asyncio
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from runtime import database, drain
+from runtime.refusals import Forbidden
+
+PROBE_SECONDS = 1.0
+
+
+async def healthz(request: HttpRequest) -> HttpResponse:
+    """The process lives: it answered."""
+    return JsonResponse({"status": "ok"})
+
+
+async def readyz(request: HttpRequest) -> HttpResponse:
+    """Whether to send work here: not while the process drains or the database is away."""
+    if drain.draining():
+        return JsonResponse({"status": "unavailable", "reason": "draining"}, status=503)
+    try:
+        await database.run(_ask_database)
+    except DatabaseError as error:
+        return JsonResponse({"status": "unavailable", "reason": f"database: {type(error).__name__}"}, status=503)
+    trouble = await _ask_redis()
+    return JsonResponse({"status": "degraded", "redis": trouble} if trouble else {"status": "ok"})
+
+
+def _ask_database() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+async def _ask_redis() -> str:
+    if not settings.REDIS_URL:
+        return ""
+    client = redis.asyncio.from_url(
+        settings.REDIS_URL, socket_connect_timeout=PROBE_SECONDS, socket_timeout=PROBE_SECONDS
+    )
+    try:
+        await client.ping()
+    except redis.RedisError as error:
+        return type(error).__name__
+    finally:
+        await client.aclose()
+    return ""
+
+
+async def metrics(request: HttpRequest) -> HttpResponse:
+    """Prometheus; for loopback, or with METRICS_TOKEN as bearer."""
+    token, given = settings.METRICS_TOKEN, request.headers.get("Authorization", "")
+    if not (_from_loopback(request) or (token and compare_digest(given.encode(), f"Bearer {token}".encode()))):
+        raise Forbidden
+    return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+
+
+def _from_loopback(request: HttpRequest) -> bool:
+    try:
+        return ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,202 @@
+"""Refusals: what is said when a request is turned down, in one shape for JSON views, DRF, pages and event streams.
+
+Each app subclasses `Refusal` in its own `errors.py`. The codes and statuses are those of `docs/api.md`.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import structlog
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import render
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from rest_framework import exceptions as drf
+from rest_framework.response import Response
+
+log = structlog.get_logger("runtime")
+
+
+class Refusal(Exception):  # noqa: N818
+    """A request turned down; `details` names fields or vendor facts, `retry_after` is in seconds."""
+
+    code: ClassVar[str] = "invalid_request"
+    status: ClassVar[int] = 400
+    text: ClassVar[str | Promise] = _("The request is not valid.")
+
+    def __init__(
+        self,
+        message: str | Promise | None = None,
+        *,
+        details: Mapping[str, Any] | None = None,
+        retry_after: float | None = None,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(message or self.text)
+        self.message = message or self.text
+        self.details = details
+        self.retry_after = retry_after
+        self.http_status = status or self.status
+
+    def body(self) -> dict[str, Any]:
+        """Return `{code, message, details?}`, the message in the language that is active now."""
+        body: dict[str, Any] = {"code": self.code, "message": str(self.message)}
+        if self.details:
+            body["details"] = {name: _plain(value) for name, value in self.details.items()}
+        return body
+
+    def headers(self) -> dict[str, str]:
+        return {} if self.retry_after is None else {"Retry-After": str(max(1, math.ceil(self.retry_after)))}
+
+
+class InvalidRequest(Refusal):
+    """Body or parameters are wrong; `details` names each field."""
+
+
+class NotAuthenticated(Refusal):
+    code, status, text = "not_authenticated", 401, _("Please log in.")
+
+
+class Forbidden(Refusal):
+    code, status, text = "forbidden", 403, _("You may not do this.")
+
+
+class NotFound(Refusal):
+    code, status, text = "not_found", 404, _("There is nothing here.")
+
+
+class TooLarge(Refusal):
+    code, status, text = "prompt_too_long", 413, _("The request is too large.")
+
+
+class TooManyRequests(Refusal):
+    code, status, text = "too_many_requests", 429, _("Too many requests. Please wait a moment.")
+
+
+class ServiceUnavailable(Refusal):
+    code, status = "service_unavailable", 503
+    text = _("The service is not available at the moment. Please try again shortly; nothing was charged.")
+
+    def __init__(self, message: str | Promise | None = None, *, retry_after: float = 5) -> None:
+        super().__init__(message, retry_after=retry_after)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Promise):
+        return str(value)
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def from_exception(error: Exception) -> Refusal | None:
+    """Return the refusal that an exception of ours, Django's or the database's stands for; None when it is a bug."""
+    match error:
+        case Refusal():
+            return error
+        case OperationalError() | InterfaceError():
+            log.error("database unavailable", error=type(error).__name__)
+            return ServiceUnavailable()
+        case Http404():
+            return NotFound()
+        case PermissionDenied():
+            return Forbidden()
+        case SuspiciousOperation():
+            return InvalidRequest()
+    return None
+
+
+def response(request: HttpRequest, refusal: Refusal) -> HttpResponse:
+    """Render a refusal as JSON for programs and as a page for people."""
+    headers = refusal.headers()
+    if is_api(request):
+        body = {"error": refusal.body(), "request_id": request_id(request)}
+        return JsonResponse(body, status=refusal.http_status, headers=headers)
+    status = refusal.http_status
+    template = f"{status if status in {403, 404, 503} else 500}.html"
+    answer = render(request, template, {"refusal": refusal}, status=status)
+    for name, value in headers.items():
+        answer[name] = value
+    return answer
+
+
+def is_api(request: HttpRequest) -> bool:
+    return request.path.startswith(("/api/", "/v1/", "/sse/"))
+
+
+def request_id(request: HttpRequest) -> str:
+    scope: Mapping[str, Any] = getattr(request, "scope", {})
+    return str(scope.get("request_id", ""))
+
+
+class RefusalMiddleware:
+    """Turn exceptions of page and REST views that mean a refusal into its answer."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        scope: Mapping[str, Any] = getattr(request, "scope", {})
+        if scope.get("body_too_large"):
+            return response(request, TooLarge())
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        refusal = from_exception(error)
+        return response(request, refusal) if refusal else None
+
+
+def drf_exception_handler(error: Exception, context: Mapping[str, Any]) -> Response | None:
+    """Give DRF's own refusals the envelope of all others."""
+    refusal = _from_drf(error) or from_exception(error)
+    if refusal is None:
+        return None
+    body = {"error": refusal.body(), "request_id": request_id(context["request"]._request)}
+    return Response(body, status=refusal.http_status, headers=refusal.headers())
+
+
+def _from_drf(error: Exception) -> Refusal | None:
+    match error:
+        case drf.ValidationError():
+            detail = error.detail if isinstance(error.detail, dict) else {"body": error.detail}
+            return InvalidRequest(details=detail)
+        case drf.NotAuthenticated() | drf.AuthenticationFailed():
+            return NotAuthenticated()
+        case drf.PermissionDenied():
+            return Forbidden()
+        case drf.NotFound():
+            return NotFound()
+        case drf.Throttled():
+            return TooManyRequests(retry_after=getattr(error, "wait", None))
+        case drf.ParseError():
+            return InvalidRequest(details={"body": [_("This is not valid JSON.")]})
+        case drf.APIException():
+            return InvalidRequest(str(error.detail), status=error.status_code)
+    return None
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    return response(
+        request, Forbidden(_("The page was open too long or came from elsewhere. Reload it and try again."))
+    )
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return response(request, NotFound())
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return response(request, Forbidden())
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return response(request, InvalidRequest())
+
+
+class InternalError(Refusal):
+    code, status, text = "internal_error", 500, _("Something went wrong on our side. Nothing was charged.")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return response(request, InternalError())

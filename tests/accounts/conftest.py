@@ -1,0 +1,44 @@
+"""What tests of accounts share: callers with every kind of proof, and a clean slate of rate limits."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+
+from accounts import jwt
+from accounts.models import ApiToken, User, digest
+
+
+@pytest.fixture(autouse=True)
+def _no_limits_left() -> None:
+    cache.clear()
+
+
+@pytest.fixture
+def session(client: Client) -> Callable[[User], Client]:
+    """Log somebody in by cookie."""
+
+    def log_in(user: User) -> Client:
+        client.force_login(user)
+        return client
+
+    return log_in
+
+
+@pytest.fixture
+def bearer() -> Callable[[User], Client]:
+    """A client that shows somebody's access token."""
+    return lambda user: Client(headers={"Authorization": f"Bearer {jwt.issue(user)['access']}"})
+
+
+@pytest.fixture
+def api_token() -> Callable[..., str]:
+    """A secret `sk-…` of somebody's."""
+
+    def make(user: User, secret: str = "sk-of-a-test", **values: Any) -> str:
+        ApiToken.objects.create(user=user, name="laptop", digest=digest(secret), **values)
+        return secret
+
+    return make

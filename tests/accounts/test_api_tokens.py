@@ -1,0 +1,69 @@
+"""GET and POST /api/tokens/, DELETE /api/tokens/<id>/."""
+
+from typing import Any
+
+import pytest
+from django.core import serializers
+from django.test import Client
+
+from accounts.models import ApiToken, User
+
+pytestmark = pytest.mark.django_db
+
+
+def create(client: Client, **body: Any) -> Any:
+    return client.post("/api/tokens/", body, "application/json")
+
+
+def test_it_works(alice: User, bearer: Any) -> None:
+    """A new token is shown once, opens the account, is listed without its secret, and can be deleted."""
+    client = bearer(alice)
+    answer = create(client, name="laptop")
+    assert answer.status_code == 201
+    secret = answer.json()["token"]
+    by_token = Client(headers={"Authorization": f"Bearer {secret}"})
+    assert by_token.get("/api/me/").json()["id"] == alice.pk
+    (row,) = client.get("/api/tokens/").json()
+    assert set(row) == {"id", "name", "created_at", "last_used_at"}
+    assert row["last_used_at"]
+    assert client.delete(f"/api/tokens/{row['id']}/").status_code == 204
+    assert client.get("/api/tokens/").json() == []
+    assert by_token.get("/api/me/").status_code == 401
+
+
+def test_the_secret_is_not_stored(alice: User, bearer: Any) -> None:
+    """The row holds a digest: neither the secret nor a part of it."""
+    secret = create(bearer(alice), name="laptop").json()["token"]
+    assert secret.startswith("sk-")
+    assert len(secret) >= 43
+    assert secret[3:] not in serializers.serialize("json", ApiToken.objects.all())
+
+
+def test_nobody_sees_anothers(alice: User, bob: User, bearer: Any, api_token: Any) -> None:
+    """Another's token is not listed, and deleting it is 404, for staff too."""
+    api_token(alice)
+    token = ApiToken.objects.get()
+    User.objects.filter(pk=bob.pk).update(is_staff=True, is_superuser=True)
+    client = bearer(bob)
+    assert client.get("/api/tokens/").json() == []
+    assert client.delete(f"/api/tokens/{token.pk}/").status_code == 404
+    assert ApiToken.objects.exists()
+
+
+@pytest.mark.parametrize("token_id", ["0", "99999999999999999999999999"])
+def test_an_unknown_id_is_404(token_id: str, alice: User, bearer: Any) -> None:
+    """Ids that never were answer as foreign ones do."""
+    answer = bearer(alice).delete(f"/api/tokens/{token_id}/")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("body", [{}, {"name": ""}, {"name": " "}, {"name": "x" * 101}, {"name": "x", "token": "sk-1"}])
+def test_wrong_bodies_are_refused(body: dict[str, Any], alice: User, bearer: Any) -> None:
+    """A token needs a name and takes nothing else."""
+    assert create(bearer(alice), **body).json()["error"]["code"] == "invalid_request"
+
+
+@pytest.mark.parametrize(("method", "path"), [("get", ""), ("post", ""), ("delete", "1/")])
+def test_anonymous(method: str, path: str, db: None) -> None:
+    """Nobody has no tokens."""
+    assert getattr(Client(), method)(f"/api/tokens/{path}").status_code == 401

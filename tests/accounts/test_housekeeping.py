@@ -1,0 +1,39 @@
+"""accounts/housekeeping.py: what is taken away from time to time."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.sessions.models import Session
+from django.test import Client
+from django.utils import timezone
+
+from accounts import housekeeping, tickets
+from accounts.models import Ticket, User
+from runtime import database, process
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_it_works(alice: User) -> None:
+    """Expired sessions and tickets go, good ones stay."""
+    try:
+        await database.run(_make, alice)
+        await housekeeping.prune_tickets()
+        await housekeeping.forget_expired()
+        assert await database.run(Ticket.objects.count) == 1
+        assert await database.run(Session.objects.count) == 1
+    finally:
+        database.close()
+
+
+def _make(user: User) -> None:
+    for _time in range(2):
+        Client().force_login(user)
+        tickets.issue(user, "/sse/x/")
+    past = timezone.now() - timedelta(seconds=1)
+    Session.objects.filter(pk=Session.objects.values_list("pk").first()[0]).update(expire_date=past)  # type: ignore[index]
+    Ticket.objects.filter(pk=Ticket.objects.values_list("pk").first()[0]).update(expires_at=past)  # type: ignore[index]
+
+
+def test_the_process_does_it() -> None:
+    """Both are among the timers that `serve` starts."""
+    assert {"tickets", "sessions"} <= {timer.name for timer in process._timers}

@@ -1,0 +1,44 @@
+"""GET /api/me/."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from accounts.models import User
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+def test_it_works(alice: User, bearer: Any) -> None:
+    """Who I am, how I invite, and what I have left."""
+    factories.quota("standard", models=[factories.chat_model("gpt")])
+    body = bearer(alice).get("/api/me/").json()
+    assert body["invite_url"] == f"http://testserver/accounts/signup/?invite={alice.invite_code}"
+    assert [quota["slug"] for quota in body.pop("quotas")] == ["standard"]
+    assert body == {
+        "id": alice.pk,
+        "username": "alice",
+        "email": "alice@example.org",
+        "invite_code": alice.invite_code,
+        "invite_url": body["invite_url"],
+    }
+
+
+def test_by_cookie_and_by_token(client: Client, alice: User, api_token: Any) -> None:
+    """Every proof of who is calling opens it."""
+    client.force_login(alice)
+    assert client.get("/api/me/").status_code == 200
+    assert Client(headers={"Authorization": f"Bearer {api_token(alice)}"}).get("/api/me/").status_code == 200
+
+
+def test_anonymous(client: Client) -> None:
+    """Nobody is nobody."""
+    assert client.get("/api/me/").status_code == 401
+
+
+def test_the_page_behind_the_invite_link_exists(client: Client, alice: User, bearer: Any) -> None:
+    """The link leads to the sign-up page with the code filled in."""
+    url = bearer(alice).get("/api/me/").json()["invite_url"]
+    assert alice.invite_code in client.get(url.removeprefix("http://testserver")).content.decode()

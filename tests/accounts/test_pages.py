@@ -1,0 +1,255 @@
+"""accounts/adapters.py and accounts/forms.py: allauth's pages as people meet them."""
+
+import smtplib
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from allauth.account.models import EmailAddress
+from allauth.socialaccount.models import SocialAccount
+from django.core import mail
+from django.db import IntegrityError
+from django.test import Client
+
+from accounts import auth
+from accounts.adapters import AccountAdapter, SocialAccountAdapter
+from accounts.models import User
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+FORM = {
+    "username": "erin",
+    "email": "Erin@Example.org",
+    "password1": "a long enough one",
+    "password2": "a long enough one",
+}
+
+
+def sign_up(client: Client, **changes: str) -> Any:
+    return client.post("/accounts/signup/", {**FORM, **changes})
+
+
+def log_in(client: Client, next_url: str = "", name: str = "alice", password: str = factories.PASSWORD) -> Any:
+    return client.post("/accounts/login/", {"login": name, "password": password, "next": next_url})
+
+
+def test_it_works(client: Client) -> None:
+    """Signing up on the page makes an account and logs in."""
+    assert sign_up(client).status_code == 302
+    assert client.get("/api/me/").json()["email"] == "erin@example.org"
+
+
+def test_login_and_logout(client: Client, alice: User) -> None:
+    """Logging in opens a session, logging out ends it."""
+    log_in(client)
+    assert client.get("/api/me/").status_code == 200
+    client.post("/accounts/logout/")
+    assert client.get("/api/me/").status_code == 401
+
+
+def test_a_disabled_user_gets_no_session(client: Client, alice: User) -> None:
+    """The page lets a disabled user in no more than the API."""
+    User.objects.update(is_active=False)
+    log_in(client)
+    assert client.get("/api/me/").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["//evil.example", "https://evil.example/", "\\\\evil.example", "javascript:alert(1)", "http:///evil.example"],
+)
+def test_a_foreign_next_is_not_followed(url: str, client: Client, alice: User) -> None:
+    """After logging in one stays here, whatever the link said."""
+    assert log_in(client, url)["Location"] == "/"
+    client.logout()
+    assert log_in(client, "/admin/")["Location"] == "/admin/"
+    assert client.get("/accounts/login/", {"next": url})["Location"] == "/"
+
+
+def test_a_password_change_ends_the_session(client: Client, alice: User) -> None:
+    """Whoever changes the password logs in anew."""
+    client.force_login(alice)
+    new = "another fine password"
+    client.post("/accounts/password/change/", {"oldpassword": factories.PASSWORD, "password1": new, "password2": new})
+    assert client.get("/api/me/").status_code == 401
+    log_in(client, password=new)
+    assert client.get("/api/me/").status_code == 200
+
+
+def test_the_invite_link_fills_in_the_code(client: Client, alice: User) -> None:
+    """The code of the link stands in the form and names the inviter."""
+    page = client.get("/accounts/signup/", {"invite": alice.invite_code})
+    assert page.context["form"]["invite_code"].value() == alice.invite_code
+    sign_up(client, invite_code=alice.invite_code)
+    assert User.objects.get(username="erin").invited_by == alice
+
+
+def test_the_code_is_kept_for_the_visit(client: Client, alice: User) -> None:
+    """Who comes back to the page without the link still finds the code there."""
+    client.get("/accounts/signup/", {"invite": alice.invite_code})
+    client.get("/accounts/login/")
+    assert client.get("/accounts/signup/").context["form"]["invite_code"].value() == alice.invite_code
+
+
+def test_an_unknown_code_is_a_form_error(client: Client) -> None:
+    """A wrong code is said where it was typed."""
+    answer = sign_up(client, invite_code="NOBODY")
+    assert list(answer.context["form"].errors) == ["invite_code"]
+    assert not User.objects.exists()
+
+
+def test_by_invitation_only(settings: Any, client: Client, alice: User) -> None:
+    """In mode `invite` the page asks for a code and takes a valid one."""
+    settings.SIGNUP_MODE = "invite"
+    assert list(sign_up(client).context["form"].errors) == ["invite_code"]
+    assert sign_up(client, invite_code=alice.invite_code.lower()).status_code == 302
+
+
+def test_closed(settings: Any, client: Client) -> None:
+    """In mode `closed` the page makes no account."""
+    settings.SIGNUP_MODE = "closed"
+    sign_up(client)
+    assert not User.objects.exists()
+
+
+@pytest.mark.parametrize("changes", [{"username": "ALICE"}, {"email": "Alice@Example.org"}])
+def test_a_taken_name_or_address_is_a_form_error(changes: dict[str, str], client: Client, alice: User) -> None:
+    """Uniqueness regards no case."""
+    assert list(sign_up(client, **changes).context["form"].errors) == list(changes)
+
+
+def test_a_lost_race_begins_again(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who took the name between check and save leads to the form, not to an error page."""
+
+    def lose(*_args: Any, **_kwargs: Any) -> None:
+        raise IntegrityError
+
+    monkeypatch.setattr(User, "save", lose)
+    answer = sign_up(client)
+    assert (answer.status_code, answer["Location"]) == (302, "/accounts/signup/")
+    assert "just taken" in client.get("/accounts/signup/").content.decode()
+
+
+def test_signing_up_is_limited(settings: Any, client: Client) -> None:
+    """A flood from one address is stopped."""
+    settings.ACCOUNT_RATE_LIMITS = {"signup": "1/m/ip"}
+    sign_up(client, password2="")
+    assert sign_up(client).status_code == 429
+
+
+def test_the_address_of_a_client_is_the_servers_word(client: Client) -> None:
+    """Headers do not make a new client: who is believed is decided in front of us."""
+    request = client.get("/accounts/login/", headers={"X-Forwarded-For": "1.2.3.4"}).wsgi_request
+    assert AccountAdapter(request).get_client_ip(request) == "127.0.0.1"
+    request.META["REMOTE_ADDR"] = ""
+    assert AccountAdapter(request).get_client_ip(request)
+
+
+def test_a_mail_that_fails_is_no_error_page(client: Client, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mail server's trouble is not the visitor's."""
+
+    def fail(*_args: Any, **_kwargs: Any) -> None:
+        raise smtplib.SMTPServerDisconnected
+
+    monkeypatch.setattr("django.core.mail.message.EmailMessage.send", fail)
+    assert client.post("/accounts/password/reset/", {"email": alice.email}).status_code == 302
+
+
+def test_a_forgotten_password_is_reset_by_mail(client: Client, alice: User) -> None:
+    """The link of the mail sets a new password; an unknown address gets no mail."""
+    client.post("/accounts/password/reset/", {"email": "nobody@example.org"})
+    assert not mail.outbox
+    client.post("/accounts/password/reset/", {"email": "ALICE@example.org"})
+    link = next(word for word in str(mail.outbox[0].body).split() if "/password/reset/key/" in word)
+    form = client.get(link.removeprefix("http://testserver"), follow=True).redirect_chain[-1][0]
+    client.post(form, {"password1": "another fine password", "password2": "another fine password"})
+    alice.refresh_from_db()
+    assert alice.check_password("another fine password")
+
+
+class FakeWeChat:
+    """WeChat's two answers: a token, then a profile without an address, as its `text/plain` reaches the library."""
+
+    status_code = 200
+    content = b""
+
+    def __enter__(self) -> "FakeWeChat":
+        return self
+
+    def __exit__(self, *_error: object) -> None: ...
+
+    def request(self, *_args: Any, **_kwargs: Any) -> "FakeWeChat":
+        return self
+
+    get = request
+
+    def raise_for_status(self) -> None: ...
+
+    def json(self) -> dict[str, str]:
+        return {"access_token": "t", "openid": "wx-1", "nickname": "小明".encode().decode("latin-1")}
+
+
+@pytest.fixture
+def wechat(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """WeChat as configured by keys; call it to come back from there."""
+    settings.SOCIALACCOUNT_PROVIDERS = {"weixin": {"APPS": [{"client_id": "id", "secret": "secret"}]}}
+    monkeypatch.setattr(SocialAccountAdapter, "get_requests_session", lambda _self: FakeWeChat())
+
+    def come_back(client: Client) -> Any:
+        there = client.post("/accounts/weixin/login/")["Location"]
+        state = parse_qs(urlsplit(there).query)["state"][0]
+        return client.get("/accounts/weixin/login/callback/", {"code": "1", "state": state})
+
+    return come_back
+
+
+def test_wechat_needs_no_address(wechat: Any, client: Client) -> None:
+    """Who comes from WeChat has an account at once, and may chat."""
+    assert wechat(client)["Location"] == "/"
+    user = User.objects.get()
+    assert (user.username, user.email) == ("小明", "")
+    assert auth._reachable(user)
+    wechat(Client())
+    assert User.objects.count() == SocialAccount.objects.count() == 1
+
+
+def test_wechat_gives_another_name_when_one_is_taken(wechat: Any, client: Client) -> None:
+    """A nickname that somebody bears does not stand in the way."""
+    factories.user("小明")
+    assert wechat(client)["Location"] == "/"
+    assert User.objects.count() == 2
+
+
+def test_wechat_brings_the_inviter(wechat: Any, client: Client, alice: User) -> None:
+    """The invite link counts for those who then choose a social login."""
+    client.get("/accounts/signup/", {"invite": alice.invite_code})
+    wechat(client)
+    assert User.objects.get(username="小明").invited_by == alice
+
+
+def test_wechat_by_invitation_only(settings: Any, wechat: Any, client: Client, alice: User) -> None:
+    """In mode `invite` a social login without a code makes no account, in `closed` none at all."""
+    settings.SIGNUP_MODE = "invite"
+    wechat(client)
+    assert User.objects.count() == 1
+    client.get("/accounts/signup/", {"invite": alice.invite_code})
+    settings.SIGNUP_MODE = "closed"
+    wechat(client)
+    assert User.objects.count() == 1
+    settings.SIGNUP_MODE = "invite"
+    wechat(client)
+    assert User.objects.count() == 2
+
+
+def test_only_configured_logins_are_offered(wechat: Any, client: Client) -> None:
+    """The page offers the services that have keys, and no others."""
+    page = client.get("/accounts/login/").content.decode()
+    assert "/accounts/weixin/login/" in page
+    assert "github" not in page
+
+
+def test_a_social_login_does_not_open_anothers_account(wechat: Any, client: Client, alice: User) -> None:
+    """An address claimed elsewhere is not proof of owning the account here."""
+    EmailAddress.objects.filter(user=alice).update(verified=False)
+    wechat(client)
+    assert SocialAccount.objects.get().user != alice

@@ -1,0 +1,110 @@
+"""Fixtures for all tests: nobody talks to a real upstream, the cast is fixed, real servers start when asked for."""
+
+import ipaddress
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings as hypothesis
+
+from tests import factories, servers
+
+# One example may cost a few database transactions; how long it takes says nothing.
+hypothesis.register_profile("rivulet", deadline=None)
+hypothesis.load_profile("rivulet")
+
+
+@pytest.fixture(autouse=True)
+def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every connection to anything but this machine fail."""
+
+    def guarded(connect: Any) -> Any:
+        def connect_here(sock: socket.socket, address: Any) -> Any:
+            if sock.family != socket.AF_UNIX and not _is_loopback(address[0]):
+                raise AssertionError(f"a test tried to reach {address[0]}")
+            return connect(sock, address)
+
+        return connect_here
+
+    monkeypatch.setattr(socket.socket, "connect", guarded(socket.socket.connect))
+    monkeypatch.setattr(socket.socket, "connect_ex", guarded(socket.socket.connect_ex))
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+@pytest.fixture
+def alice(db: None) -> Any:
+    """The person things belong to."""
+    return factories.user("alice")
+
+
+@pytest.fixture
+def bob(db: None) -> Any:
+    """A stranger."""
+    return factories.user("bob")
+
+
+@pytest.fixture
+def carol(db: None) -> Any:
+    """Staff who may do everything."""
+    return factories.user("carol", is_staff=True, is_superuser=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[servers.Postgres]:
+    """A PostgreSQL of this run's own; `postgres.database()` makes an empty database and returns its URL."""
+    _need(servers.Postgres)
+    with servers.Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[servers.Redis]:
+    """A Redis of this run's own, without persistence, at `redis_server.url`."""
+    _need(servers.Redis)
+    with servers.Redis() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The DATABASE_URL of a fresh, migrated database: the test runs once with each kind. For processes of their own."""
+    if request.param == "postgresql":
+        server: servers.Postgres = request.getfixturevalue("postgres")
+        return server.migrated_database()
+    return servers.migrated_sqlite(tmp_path)
+
+
+def _need(server: type[servers.Postgres | servers.Redis]) -> None:
+    if server.missing():
+        message = f"{server.__name__} is not installed: {server.install}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses a real server, so that `make check` leaves it out."""
+    for item in items:
+        if {"postgres", "redis_server", "database_url"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("server")
+
+
+def pytest_unconfigure() -> None:
+    """Take away the folder that `tests.settings` made for this run."""
+    made = Path(os.environ.get("VAR_DIR", ""))
+    if made.name.startswith("rivulet-tests-"):
+        shutil.rmtree(made, ignore_errors=True)

@@ -1,0 +1,70 @@
+"""Valid rows for tests: plain functions with sensible values, so that a test states only what it is about."""
+
+from itertools import count
+from typing import Any
+
+from allauth.account.models import EmailAddress
+from django.contrib.auth import get_user_model
+
+from providers.models import ApiKey, ChatModel, Route, Upstream
+from quotas import ledger
+from quotas.models import Quota, QuotaModel
+
+PASSWORD = "correct horse battery staple"
+
+_numbers = count(1)
+
+
+def user(username: str | None = None, *, password: str | None = PASSWORD, **values: Any) -> Any:
+    """Return a person with a verified address who may chat; `email=""` for one who has none."""
+    username = username or f"person{next(_numbers)}"
+    values.setdefault("email", f"{username}@example.org")
+    row = get_user_model().objects.create_user(username, password=password, **values)
+    if row.email:
+        EmailAddress.objects.create(user=row, email=row.email, verified=True, primary=True)
+    return row
+
+
+def quota(slug: str | None = None, *, models: list[ChatModel] | None = None, **values: Any) -> Quota:
+    """Return a quota of 50 a day for these models; each is taken out of the quota that it had."""
+    slug = slug or f"quota{next(_numbers)}"
+    row = Quota.objects.create(slug=slug, **{"title": slug.title(), "daily_limit": 50, **values})
+    for model in models or []:
+        QuotaModel.objects.update_or_create(model=model, defaults={"quota": row})
+    return row
+
+
+def upstream(slug: str | None = None, **values: Any) -> Upstream:
+    """Return the built-in upstream, or with `kind="openai"` and a `base_url` one that speaks HTTP."""
+    return Upstream.objects.create(slug=slug or f"upstream{next(_numbers)}", **{"kind": "scripted", **values})
+
+
+def api_key(of: Upstream, secret: str | None = None, **values: Any) -> ApiKey:
+    """Return a usable key of an upstream's pool."""
+    row = ApiKey(upstream=of, **values)
+    row.set_secret(secret or f"sk-test-{next(_numbers):012}")
+    row.save()
+    return row
+
+
+def route(model: ChatModel, to: Upstream, **values: Any) -> Route:
+    """Return a way from a model to an upstream, under the model's own name."""
+    return Route.objects.create(model=model, upstream=to, **{"upstream_model": model.slug, **values})
+
+
+def chat_model(
+    slug: str | None = None, *, of: Quota | None = None, to: Upstream | None = None, **values: Any
+) -> ChatModel:
+    """Return a model; with a quota (`of`) and an upstream (`to`) it can be asked."""
+    slug = slug or f"model{next(_numbers)}"
+    row = ChatModel.objects.create(slug=slug, **{"title": slug, **values})
+    if of:
+        QuotaModel.objects.create(quota=of, model=row)
+    if to:
+        route(row, to)
+    return row
+
+
+def credits_for(person: Any, of: Quota, amount: int = 5, reason: str = "gift") -> None:
+    """Give a person credits, as the ledger does it."""
+    ledger.grant(person.pk, of.pk, amount, reason)

@@ -1,0 +1,227 @@
+"""The product as a stranger meets it: a process of its own, started by its own commands, spoken to over HTTP."""
+
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from tests.servers import ROOT, environment
+
+READY = re.compile(r"Rivulet is ready: (http://\S+?)/$", re.MULTILINE)
+START_SECONDS = 30
+PASSWORD = "correct horse battery staple"
+
+
+class Product:
+    """`manage.py setup` and `manage.py serve` with an own folder. `kill` and `start` again keep folder and port."""
+
+    def __init__(self, var_dir: Path, database_url: str = "", **variables: str) -> None:
+        self.var_dir = var_dir
+        defaults = {"PORT": "0", "ADMIN_PASSWORD": PASSWORD, "LANGUAGE_CODE": "en", "MAX_ACTIVE_GENERATIONS": "0"}
+        self._environment = environment(database_url, var_dir, **{**defaults, **variables})
+        self._process: subprocess.Popen[str] | None = None
+        self._lines: list[str] = []
+        self.url = ""
+
+    def manage(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        """Run a management command to its end."""
+        command = [sys.executable, str(ROOT / "manage.py"), *arguments]
+        return subprocess.run(command, env={**self._environment, **variables}, capture_output=True, text=True, timeout=60)
+
+    def start(self) -> Self:
+        done = self.manage("setup")
+        assert done.returncode == 0, done.stderr
+        command = [sys.executable, str(ROOT / "manage.py"), "serve"]
+        self._process = subprocess.Popen(
+            command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self._lines = []
+        first: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._read, args=(self._process, first), daemon=True).start()
+        self.url = first.get(timeout=START_SECONDS)
+        assert self.url, "".join(self._lines)
+        self._environment["PORT"] = self.url.rpartition(":")[2]
+        return self
+
+    def _read(self, process: "subprocess.Popen[str]", first: "queue.Queue[str]") -> None:
+        assert process.stdout
+        with process.stdout:
+            for line in process.stdout:
+                self._lines.append(line)
+                if found := READY.search(line):
+                    first.put(found[1])
+        first.put("")
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
+    @property
+    def output(self) -> str:
+        """Everything the process printed and logged."""
+        return "".join(self._lines)
+
+    def kill(self) -> None:
+        """`kill -9`, and wait until it is gone."""
+        assert self._process
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 60) -> int:
+        """Send a signal and return the exit code."""
+        assert self._process
+        if self._process.poll() is None:
+            os.kill(self._process.pid, number)
+        return self._process.wait(seconds)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *error: object) -> None:
+        if self._process and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    # --- as a program ---
+
+    def client(self, token: str = "", **options: Any) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False, **options)
+
+    def register(self, name: str) -> "Person":
+        """Make an account through the API."""
+        body = {"username": name, "email": f"{name}@example.org", "password": PASSWORD}
+        with self.client() as client:
+            made = client.post("/api/auth/register/", json=body)
+        assert made.status_code == 201, made.text
+        return Person(self, name, made.json()["access"], made.json()["refresh"])
+
+    def admin(self) -> "Person":
+        with self.client() as client:
+            tokens = client.post("/api/auth/token/", json={"username": "admin", "password": PASSWORD})
+        assert tokens.status_code == 200, tokens.text
+        return Person(self, "admin", tokens.json()["access"], tokens.json()["refresh"])
+
+
+@dataclass(frozen=True)
+class Event:
+    """One server-sent event as a reader sees it."""
+
+    id: str
+    name: str
+    data: Any
+
+    @property
+    def number(self) -> int:
+        return int(self.id.rpartition(":")[2])
+
+
+def read_events(lines: Iterator[str]) -> Iterator[Event]:
+    """Parse an event stream; every field and event must be well-formed."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        if line.startswith(":"):
+            continue
+        if line:
+            name, _colon, value = line.partition(":")
+            assert name in {"id", "event", "data", "retry"}, line
+            fields[name] = value.removeprefix(" ")
+        elif "data" in fields:
+            yield Event(fields.get("id", ""), fields.get("event", "message"), json.loads(fields["data"]))
+            fields = {}
+        else:
+            fields = {}
+
+
+def text_of(events: list[Event]) -> str:
+    """Return the answer as a reader has it in the end: deltas appended, resets obeyed."""
+    text = ""
+    for event in events:
+        if event.name == "message":
+            text += event.data["content"]
+        elif event.name == "reset":
+            text = event.data["content"]
+    return text
+
+
+class Person:
+    """Somebody with an account, calling with a token."""
+
+    def __init__(self, product: Product, name: str, access: str, refresh: str) -> None:
+        self.product, self.name, self.access, self.refresh = product, name, access, refresh
+        self.client = product.client(access)
+
+    def ask(self, prompt: str = "Hello", model: str = "demo", key: str = "", **body: Any) -> dict[str, Any]:
+        """Ask without waiting for the answer; return the generation."""
+        answer = self.client.post("/api/chat/", json={"model": model, "prompt": prompt, **body}, headers=_key(key))
+        assert answer.status_code == 202, answer.text
+        return dict(answer.json()["generation"])
+
+    @contextmanager
+    def asking(self, prompt: str = "Hello", model: str = "demo", key: str = "", **body: Any) -> Iterator[Iterator[Event]]:
+        """Ask and read the stream; leaving the block closes the connection."""
+        headers = {"Accept": "text/event-stream", **_key(key)}
+        wanted = {"model": model, "prompt": prompt, **body}
+        with self.client.stream("POST", "/api/chat/", json=wanted, headers=headers) as response:
+            if response.status_code != 200:
+                response.read()
+            assert response.status_code == 200, response.text
+            yield read_events(response.iter_lines())
+
+    def answer(self, prompt: str = "Hello", model: str = "demo", **body: Any) -> list[Event]:
+        """Ask and read to the end."""
+        with self.asking(prompt, model, **body) as events:
+            return list(events)
+
+    @contextmanager
+    def following(self, generation: str, after: str = "") -> Iterator[tuple[int, Iterator[Event]]]:
+        headers = {"Last-Event-ID": after} if after else {}
+        with self.client.stream("GET", f"/api/generations/{generation}/events/", headers=headers) as response:
+            yield response.status_code, read_events(response.iter_lines())
+
+    def follow(self, generation: str, after: str = "") -> list[Event]:
+        with self.following(generation, after) as (status, events):
+            assert status == 200
+            return list(events)
+
+    def generation(self, generation: str) -> dict[str, Any]:
+        found = self.client.get(f"/api/generations/{generation}/")
+        assert found.status_code == 200, found.text
+        return dict(found.json())
+
+    def ended(self, generation: str, seconds: float = 20) -> dict[str, Any]:
+        """Wait until a generation has ended and return it."""
+        deadline = time.monotonic() + seconds
+        while (found := self.generation(generation))["status"] == "running":
+            assert time.monotonic() < deadline, "still running"
+            time.sleep(0.05)
+        return found
+
+    def stop(self, generation: str) -> dict[str, Any]:
+        stopped = self.client.post(f"/api/generations/{generation}/stop/")
+        assert stopped.status_code == 200, stopped.text
+        return dict(stopped.json())
+
+    def quota(self, slug: str = "standard") -> dict[str, Any]:
+        quotas = self.client.get("/api/me/").json()["quotas"]
+        return next(dict(quota) for quota in quotas if quota["slug"] == slug)
+
+    def messages(self, conversation: int) -> list[dict[str, Any]]:
+        return list(self.client.get(f"/api/conversations/{conversation}/messages/").json())
+
+
+def _key(key: str) -> dict[str, str]:
+    return {"Idempotency-Key": key} if key else {}

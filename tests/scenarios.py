@@ -1,0 +1,386 @@
+"""What the fake OpenAI upstream can do: one function per scenario, named like the model that asks for it.
+
+The first line of its docstring is what `python -m tests.upstreams --list` prints. The server is in `tests.loopback`.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from tests.loopback import Exchange
+
+PLAIN = "你好，**世界**！👋 Here is `code`:\n\n- one\n- two\n"
+REASONING = "让我想想… two plus two."
+LONG_LINE_BYTES = 200 * 1024 * 1024
+USAGE = {"prompt_tokens": 9, "completion_tokens": 7, "total_tokens": 16}
+
+
+def event_bytes(**chunk: Any) -> bytes:
+    """Return one event as OpenAI sends it."""
+    whole = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1704164645, "model": "m-1", **chunk}
+    return b"data: " + json.dumps(whole, ensure_ascii=False).encode() + b"\n\n"
+
+
+def delta_bytes(finish_reason: str | None = None, **delta: Any) -> bytes:
+    """Return one event with one choice."""
+    return event_bytes(choices=[{"index": 0, "delta": delta, "finish_reason": finish_reason}])
+
+
+def tokens(text: str, size: int = 4) -> list[str]:
+    """Cut `text` into deltas of `size` characters."""
+    return [text[i : i + size] for i in range(0, len(text), size)]
+
+
+class ChatExchange(Exchange):
+    """An exchange with the vocabulary of chat completions."""
+
+    @property
+    def last_prompt(self) -> str:
+        return str(self.request.body["messages"][-1]["content"])
+
+    async def refuse(
+        self, status: int, code: str | None, message: str = "no", param: str | None = None, **headers: str
+    ) -> None:
+        error = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
+        await self.respond(status, json.dumps({"error": error}).encode(), **headers)
+
+    async def delta(self, finish_reason: str | None = None, **delta: Any) -> None:
+        await self.send(delta_bytes(finish_reason, **delta))
+
+    async def texts(self, texts: Sequence[str], pause: float = 0.0) -> None:
+        for text in texts:
+            await self.delta(content=text)
+            if pause:
+                await asyncio.sleep(pause)
+
+    async def stop(self, completion_tokens: int = USAGE["completion_tokens"]) -> None:
+        """End well: finish reason, usage if asked for, terminator."""
+        end = delta_bytes("stop")
+        if self.request.body.get("stream_options", {}).get("include_usage"):
+            end += event_bytes(choices=[], usage={**USAGE, "completion_tokens": completion_tokens})
+        await self.send(end + b"data: [DONE]\n\n")
+
+    async def answer(self, texts: Sequence[str], pause: float = 0.0) -> None:
+        """Stream a whole answer, one event per text."""
+        await self.start()
+        await self.delta(role="assistant", content="")
+        await self.texts(texts, pause)
+        await self.stop(len(texts))
+
+
+Scenario = Callable[..., Awaitable[None]]
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(run: Scenario) -> Scenario:
+    """Register a scenario under its function's name; arguments come from the model's name, separated by colons."""
+    SCENARIOS[run.__name__] = run
+    return run
+
+
+async def run_scenario(exchange: Exchange, name: str) -> None:
+    """Run `name[:argument...]`; names that are no scenario, such as real models', are `plain`."""
+    word, *arguments = name.split(":")
+    if word.startswith("http_"):
+        word, arguments = "http", [word.removeprefix("http_"), *arguments]
+    await SCENARIOS.get(word, SCENARIOS["plain"])(exchange, *arguments)
+
+
+@scenario
+async def plain(x: ChatExchange) -> None:
+    """A short fixed text with Chinese, emoji and Markdown, usage, [DONE]."""
+    await x.answer(tokens(PLAIN))
+
+
+@scenario
+async def slow(x: ChatExchange) -> None:
+    """The plain answer, 1 s before the first delta and 0.2 s between deltas."""
+    await asyncio.sleep(1)
+    await x.answer(tokens(PLAIN), 0.2)
+
+
+@scenario
+async def echo(x: ChatExchange) -> None:
+    """The last message comes back, four characters a delta."""
+    await x.answer(tokens(x.last_prompt))
+
+
+@scenario
+async def pieces(x: ChatExchange) -> None:
+    """The last message comes back, one delta for each part between | signs."""
+    await x.answer(x.last_prompt.split("|"))
+
+
+@scenario
+async def long(x: ChatExchange, count: str = "1000") -> None:
+    """long:<n>: n numbered deltas as fast as possible."""
+    await x.answer([f"{n} " for n in range(int(count))])
+
+
+@scenario
+async def paced(x: ChatExchange, count: str = "100", milliseconds: str = "50") -> None:
+    """paced:<n>:<ms>: n numbered deltas, ms milliseconds apart."""
+    await x.answer([f"{n} " for n in range(int(count))], int(milliseconds) / 1000)
+
+
+@scenario
+async def reasoning(x: ChatExchange) -> None:
+    """Thinking text in reasoning_content, then the plain answer."""
+    await x.start()
+    for text in tokens(REASONING):
+        await x.delta(role="assistant", reasoning_content=text)
+    await x.texts(tokens(PLAIN))
+    await x.stop()
+
+
+@scenario
+async def think_tags(x: ChatExchange) -> None:
+    """A leading <think> block inside the content, its tags cut by delta borders."""
+    await x.answer(tokens(f"<think>{REASONING}</think>\n\n{PLAIN}", 3))
+
+
+@scenario
+async def content_parts(x: ChatExchange) -> None:
+    """Content as lists of text parts."""
+    await x.answer([[{"type": "text", "text": text}] for text in tokens(PLAIN)])  # type: ignore[misc]
+
+
+@scenario
+async def tools(x: ChatExchange) -> None:
+    """A tool call and no text."""
+    await x.start()
+    call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    await x.delta(tool_calls=[call])
+    await x.send(delta_bytes("tool_calls") + b"data: [DONE]\n\n")
+
+
+@scenario
+async def usage_every_chunk(x: ChatExchange) -> None:
+    """Running usage totals on every chunk, none of its own."""
+    await x.start()
+    for n, text in enumerate(tokens(PLAIN), 1):
+        await x.send(event_bytes(choices=[{"delta": {"content": text}}], usage={**USAGE, "completion_tokens": n}))
+    await x.send(delta_bytes("stop") + b"data: [DONE]\n\n")
+
+
+@scenario
+async def no_done(x: ChatExchange) -> None:
+    """A finish reason, then the end of the body without [DONE]."""
+    await x.start()
+    await x.texts(tokens(PLAIN))
+    await x.delta("stop")
+
+
+@scenario
+async def no_done_open(x: ChatExchange) -> None:
+    """A finish reason, then nothing; the connection stays open."""
+    await no_done(x)
+    await asyncio.Event().wait()
+
+
+@scenario
+async def only_done(x: ChatExchange) -> None:
+    """[DONE] without any finish reason."""
+    await x.start()
+    await x.texts(tokens(PLAIN))
+    await x.send(b"data:[DONE]")
+
+
+@scenario
+async def done_then_cut(x: ChatExchange) -> None:
+    """A complete answer whose connection is cut before the closing chunk."""
+    await plain(x)
+    x.cut()
+
+
+@scenario
+async def finish(x: ChatExchange, reason: str = "length", text: str = PLAIN) -> None:
+    """finish:<reason>[:<text>]: an answer (empty with an empty text) that ends with that finish reason."""
+    await x.start()
+    await x.texts(tokens(text))
+    await x.send(delta_bytes(reason) + b"data: [DONE]\n\n")
+
+
+@scenario
+async def empty(x: ChatExchange) -> None:
+    """A well-formed stream without text."""
+    await x.answer([])
+
+
+@scenario
+async def whitespace(x: ChatExchange) -> None:
+    """A well-formed stream of white space."""
+    await x.answer([" \n", "\t\n"])
+
+
+@scenario
+async def http(x: ChatExchange, status: str, code: str = "", param: str = "") -> None:
+    """http_<status>[:<code>[:<param>]]: that status with OpenAI's envelope; 429 asks to wait 1 s."""
+    hint = {"retry_after": "1"} if status == "429" else {}
+    await x.refuse(int(status), code or None, f"sk-leak {x.request.key}", param or None, **hint)
+
+
+@scenario
+async def flaky(x: ChatExchange, failures: str, first: str, *arguments: str) -> None:
+    """flaky:<n>:<scenario>: the first n calls of this model name run that scenario, later ones plain."""
+    await run_scenario(x, ":".join([first, *arguments]) if x.calls <= int(failures) else "plain")
+
+
+@scenario
+async def unsupported_max_tokens(x: ChatExchange) -> None:
+    """400 for max_tokens, the plain answer with max_completion_tokens or without a cap."""
+    if "max_tokens" in x.request.body:
+        await x.refuse(400, "unsupported_parameter", "Unsupported parameter", "max_tokens")
+    else:
+        await plain(x)
+
+
+@scenario
+async def needs_no_stream_options(x: ChatExchange) -> None:
+    """400 for stream_options as an old server gives it, else the plain answer."""
+    if "stream_options" in x.request.body:
+        detail = [{"loc": ["body", "stream_options"], "msg": "extra fields not permitted"}]
+        await x.respond(400, json.dumps({"detail": detail}).encode())
+    else:
+        await plain(x)
+
+
+@scenario
+async def context(x: ChatExchange, most: str = "2") -> None:
+    """context:<n>: 400 context_length_exceeded for more than n messages, else the plain answer."""
+    if len(x.request.body["messages"]) > int(most):
+        await x.refuse(400, "context_length_exceeded", "too long", "messages")
+    else:
+        await plain(x)
+
+
+@scenario
+async def redirect(x: ChatExchange) -> None:
+    """302 to somewhere else."""
+    await x.respond(302, b"", location="/elsewhere")
+
+
+@scenario
+async def html_200(x: ChatExchange) -> None:
+    """200 with a login page."""
+    await x.respond(200, b"<html>please log in</html>", "text/html")
+
+
+@scenario
+async def json_200(x: ChatExchange) -> None:
+    """200 with a whole completion as JSON instead of a stream."""
+    await x.respond(200, json.dumps({"choices": [{"message": {"content": PLAIN}}]}).encode())
+
+
+@scenario
+async def json_error_200(x: ChatExchange, code: str = "insufficient_quota") -> None:
+    """json_error_200[:<code>]: 200 with a JSON error body."""
+    await x.refuse(200, code)
+
+
+@scenario
+async def bad_json(x: ChatExchange) -> None:
+    """A first delta, then an event that is no JSON."""
+    await x.start()
+    await x.delta(content="Hel")
+    await x.send(b'data: {"choices": [\n\n')
+
+
+@scenario
+async def garbage(x: ChatExchange) -> None:
+    """Bytes that are no HTTP."""
+    await x.raw(b"\x00\xff SSH-2.0-what\r\n\r\n" * 20)
+    x.cut()
+
+
+@scenario
+async def hang(x: ChatExchange) -> None:
+    """Nothing at all."""
+    await asyncio.Event().wait()
+
+
+@scenario
+async def hang_after_headers(x: ChatExchange) -> None:
+    """The head of a stream, then nothing."""
+    await x.start()
+    await asyncio.Event().wait()
+
+
+@scenario
+async def hang_mid_stream(x: ChatExchange) -> None:
+    """Three deltas, then nothing."""
+    await x.start()
+    await x.texts(["one ", "two ", "three "])
+    await asyncio.Event().wait()
+
+
+@scenario
+async def comments_forever(x: ChatExchange) -> None:
+    """A comment every 10 ms and never an event."""
+    await x.start()
+    while True:
+        await x.send(b": keep-alive\n\n")
+        await asyncio.sleep(0.01)
+
+
+@scenario
+async def huge_line(x: ChatExchange) -> None:
+    """200 MB without a line end."""
+    await x.start()
+    await x.send(b"data: ")
+    for _ in range(LONG_LINE_BYTES // 65536):
+        await x.send(b"x" * 65536)
+
+
+@scenario
+async def cut_mid_stream(x: ChatExchange) -> None:
+    """Three deltas, then the connection is closed without ending the body."""
+    await x.start()
+    await x.texts(["one ", "two ", "three "])
+    x.cut()
+
+
+@scenario
+async def eof_mid_stream(x: ChatExchange) -> None:
+    """Three deltas, then a proper end of the body without finish reason or [DONE]."""
+    await x.start()
+    await x.texts(["one ", "two ", "three "])
+
+
+@scenario
+async def reset_mid_stream(x: ChatExchange) -> None:
+    """Three deltas, then a TCP reset."""
+    await x.start()
+    await x.texts(["one ", "two ", "three "], 0.02)
+    x.reset()
+
+
+@scenario
+async def error_mid_stream(x: ChatExchange) -> None:
+    """Three deltas, then an error object with a numeric code."""
+    await x.start()
+    await x.texts(["one ", "two ", "three "])
+    error = {"message": "upstream overloaded", "type": "server_error", "code": 503}
+    await x.send(b"data: " + json.dumps({"error": error}).encode() + b"\n\n")
+    await asyncio.Event().wait()
+
+
+@scenario
+async def error_string(x: ChatExchange) -> None:
+    """An error that is a string, in an event named error."""
+    await x.start()
+    await x.send(b'event: error\ndata: {"error": "it broke"}\n\n')
+
+
+@scenario
+async def error_finish(x: ChatExchange) -> None:
+    """The finish reason error together with an error object."""
+    await x.start()
+    choice = {"index": 0, "delta": {"content": ""}, "finish_reason": "error"}
+    await x.send(event_bytes(choices=[choice], error={"code": "server_error", "message": "gone"}))
+
+
+def listing() -> str:
+    """Return the scenarios, one a line."""
+    return "\n".join(f"{name:24} {run.__doc__}" for name, run in SCENARIOS.items())

@@ -1,0 +1,266 @@
+"""Real servers on free loopback ports, and functions run in processes of their own; all are stopped by pid."""
+
+import json
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any, ClassVar, Self
+from urllib.parse import quote
+
+import psycopg
+from django.db import connections
+from django.db.utils import load_backend
+
+from chatproject.environment import database_from_url
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 30
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def find(program: str) -> str | None:
+    """Return a program's path: from PATH, or from where Debian hides PostgreSQL's own, newest first."""
+    debian = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"), key=lambda path: int(path.parts[4]))
+    return str(debian[-1]) if debian else shutil.which(program)
+
+
+def _await(ready: Callable[[], object], process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            ready()
+        except (OSError, psycopg.OperationalError) as error:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{process.args!r} did not start:\n{log.read_text(errors='replace')}") from error
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _stop(process: "subprocess.Popen[bytes]", seconds: float = 10) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Redis:
+    """A Redis (or Valkey) without persistence; `stop` and `start` again keep the port, for tests of its absence."""
+
+    install: ClassVar[str] = "apt-get install redis-server"
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._directory = tempfile.TemporaryDirectory(prefix="rivulet-redis-")
+
+    @staticmethod
+    def program() -> str | None:
+        return find("redis-server") or find("valkey-server")
+
+    @classmethod
+    def missing(cls) -> bool:
+        return cls.program() is None
+
+    def start(self) -> None:
+        """Start it and wait until it accepts connections."""
+        log = Path(self._directory.name, "log")
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        command = [str(self.program()), *options, "--dir", self._directory.name]
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=output)
+        _await(lambda: socket.create_connection(("127.0.0.1", self.port), 1).close(), self._process, log)
+
+    def stop(self) -> None:
+        """Stop it; what it held is lost."""
+        if self._process:
+            _stop(self._process)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+        self._directory.cleanup()
+
+
+class Postgres:
+    """A PostgreSQL cluster in a temporary folder: UTF-8, trusting, never flushed to disk; not run as root."""
+
+    install: ClassVar[str] = "apt-get install postgresql"
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._directory = tempfile.TemporaryDirectory(prefix="rivulet-postgres-")
+        self._names = (f"rivulet{number}" for number in count(1))
+        self._template = ""
+
+    @classmethod
+    def missing(cls) -> bool:
+        return find("initdb") is None or find("postgres") is None
+
+    @property
+    def _home(self) -> Path:
+        return Path(self._directory.name, "data")
+
+    def url(self, name: str = "postgres") -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+
+    def database(self, template: str = "template0") -> str:
+        """Make a fresh database, empty or a copy of another, and return its URL."""
+        name = next(self._names)
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8'")
+        return self.url(name)
+
+    def migrated_database(self) -> str:
+        """Make a fresh database with the product's tables and return its URL; migrating happens once."""
+        if not self._template:
+            url = self.database()
+            migrate(url, Path(self._directory.name, "var"))
+            self._template = url.rpartition("/")[2]
+        return self.database(self._template)
+
+    def start(self) -> None:
+        """Start it, making the cluster the first time, and wait until it answers."""
+        log = Path(self._directory.name, "log")
+        if not self._home.exists():
+            self._make_cluster()
+        options = ["-p", str(self.port), "-k", "", "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"]
+        unsafe = ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
+        with log.open("ab") as output:
+            command = [str(find("postgres")), "-D", str(self._home), *options, *unsafe]
+            self._process = subprocess.Popen(command, stdout=output, stderr=output, **_as_postgres())
+        _await(lambda: psycopg.connect(self.url()).close(), self._process, log)
+
+    def stop(self) -> None:
+        """Stop it at once: connections are cut, what was committed stays."""
+        if self._process and self._process.poll() is None:
+            self._process.send_signal(2)  # SIGINT is PostgreSQL's "fast" shutdown
+            _stop(self._process)
+
+    def _make_cluster(self) -> None:
+        options: dict[str, Any] = _as_postgres()
+        if "user" in options:
+            Path(self._directory.name).chmod(0o755)
+            self._home.mkdir(mode=0o700)
+            os.chown(self._home, pwd.getpwnam(options["user"]).pw_uid, -1)
+        trust = ["-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
+        command = [str(find("initdb")), "-D", str(self._home), *trust]
+        made = subprocess.run(command, capture_output=True, text=True, **options)
+        if made.returncode:
+            raise RuntimeError(f"initdb failed:\n{made.stdout}{made.stderr}")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+        self._directory.cleanup()
+
+
+def _as_postgres() -> dict[str, Any]:
+    """PostgreSQL refuses to run as root."""
+    return {"user": "postgres", "group": "postgres", "extra_groups": [], "cwd": "/"} if os.getuid() == 0 else {}
+
+
+def environment(database_url: str, var_dir: Path, **variables: str) -> dict[str, str]:
+    """Return the environment of a process of the product that uses this database and folder."""
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "SOAK", "CI") if name in os.environ}
+    return {**inherited, "DATABASE_URL": database_url, "VAR_DIR": str(var_dir), **variables}
+
+
+def migrate(database_url: str, var_dir: Path) -> None:
+    """Bring a database up to date with `manage.py migrate`."""
+    command = [sys.executable, str(ROOT / "manage.py"), "migrate", "--skip-checks", "--verbosity", "0"]
+    done = subprocess.run(command, env=environment(database_url, var_dir), capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"migrate failed:\n{done.stdout}{done.stderr}")
+
+
+@cache
+def _sqlite_template() -> Path:
+    directory = Path(os.environ["VAR_DIR"], "template")
+    directory.mkdir()
+    migrate(f"sqlite:///{directory}/template.sqlite3", directory)
+    return directory / "template.sqlite3"
+
+
+def migrated_sqlite(directory: Path) -> str:
+    """Make a fresh SQLite file with the product's tables and return its URL; migrating happens once."""
+    path = directory / "rivulet.sqlite3"
+    shutil.copyfile(_sqlite_template(), path)
+    return f"sqlite:///{quote(str(path))}"
+
+
+@contextmanager
+def connected(database_url: str) -> Iterator[None]:
+    """Let this thread's models speak to that database: to prepare what processes will do, and to look at it after."""
+    settings = connections.configure_settings({"default": database_from_url(database_url)})["default"]
+    ours = connections["default"]
+    connections["default"] = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, "default")
+    try:
+        yield
+    finally:
+        connections["default"].close()
+        connections["default"] = ours
+
+
+def in_processes(
+    function: Callable[..., Any], arguments: Sequence[Sequence[Any]], variables: Mapping[str, str], seconds: float = 240
+) -> list[Any]:
+    """Call a module-level function once for each row of arguments, each in a process of its own, all at once.
+
+    Arguments and results travel as JSON. The processes have Django set up with `variables` as their environment
+    (`environment()` makes one). The first failure is raised with the process's output.
+    """
+    command = [sys.executable, "-W", "error", "-m", "tests.worker", function.__module__, function.__qualname__]
+    pipe = subprocess.PIPE
+    workers = [
+        subprocess.Popen(command, env=dict(variables), cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        for _ in arguments
+    ]
+    try:
+        for worker in workers:
+            assert worker.stdout
+            worker.stdout.readline()  # it says when it is ready; one that died says nothing, and tells below
+        for worker, row in zip(workers, arguments, strict=True):
+            if worker.poll() is None and worker.stdin:
+                worker.stdin.write(json.dumps(row) + "\n")
+                worker.stdin.flush()
+        return [_result(worker, seconds) for worker in workers]
+    finally:
+        for worker in workers:
+            if worker.poll() is None:
+                worker.kill()
+            worker.communicate()
+
+
+def _result(worker: "subprocess.Popen[str]", seconds: float) -> Any:
+    output, errors = worker.communicate(timeout=seconds)
+    if worker.returncode:
+        raise AssertionError(f"a worker process failed ({worker.returncode}):\n{output}{errors}")
+    return json.loads(output.splitlines()[-1])

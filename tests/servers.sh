@@ -1,0 +1,80 @@
+#!/bin/sh
+# Installs the real servers that the tests talk to, where they are missing: Debian packages, as root. Elsewhere it says
+# what to install and which tests are left out; with CI=true that is a failure. The distribution's own services are not
+# started: each test run starts its own, on free ports, in temporary folders.
+set -eu
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+have_postgresql() {
+    have postgres && have initdb && return 0
+    for program in /usr/lib/postgresql/*/bin/postgres; do
+        if [ -x "$program" ]; then return 0; fi
+    done
+    return 1
+}
+
+have_chromium() { have chromium || have chromium-browser || have google-chrome || have google-chrome-stable; }
+
+# Without a font for them, Chinese characters are boxes in the browser's pictures; no test fails for it.
+have_chinese_font() { ! have fc-list || [ -n "$(fc-list :lang=zh-cn 2>/dev/null | head -n 1)" ]; }
+
+missing() {
+    if ! have redis-server && ! have valkey-server; then echo redis-server; fi
+    if ! have_postgresql; then echo postgresql; fi
+    if ! have nginx; then echo nginx; fi
+    if ! have_chromium; then echo chromium; fi
+}
+
+tests_of() {
+    case $1 in
+        redis-server) echo "tests that use a real Redis" ;;
+        postgresql) echo "tests that use a real PostgreSQL" ;;
+        nginx) echo "tests that go through nginx" ;;
+        chromium) echo "browser tests" ;;
+    esac
+}
+
+install_packages() {
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        # Debian asks this file before it starts a freshly installed service.
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+        trap 'rm -f "$policy"' EXIT
+        trap 'exit 1' HUP INT TERM
+    fi
+    DEBIAN_FRONTEND=noninteractive
+    export DEBIAN_FRONTEND
+    apt-get update -q || return 1
+    # shellcheck disable=SC2086  # a list of words
+    apt-get install -q -y --no-install-recommends $1 || return 1
+    if have systemctl; then
+        for service in redis-server postgresql nginx; do
+            case " $1 " in
+                *" $service "*) systemctl disable "$service" || echo "could not disable the service $service" ;;
+            esac
+        done
+    fi
+}
+
+packages=$(missing | tr '\n' ' ')
+wanted=$packages
+if ! have_chinese_font; then wanted="$wanted fonts-noto-cjk"; fi
+
+if [ -n "$wanted" ] && [ "$(id -u)" = 0 ] && have apt-get; then
+    echo "Installing $wanted..."
+    install_packages "$wanted" || echo "apt-get could not install all of: $wanted" >&2
+    packages=$(missing | tr '\n' ' ')
+fi
+
+if [ -n "$packages" ]; then
+    echo "Missing servers. On Debian: apt-get install $packages" >&2
+    for package in $packages; do
+        echo "  without $package these are left out: $(tests_of "$package")" >&2
+    done
+    if [ "${CI:-}" = true ]; then
+        echo "CI=true: a missing server is a failure" >&2
+        exit 1
+    fi
+fi
