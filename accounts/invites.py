@@ -5,6 +5,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from accounts.models import User
+from quotas import ledger
+from quotas.models import Quota
 
 SESSION_KEY = "invite_code"
 
@@ -34,4 +36,7 @@ def remembered(request: HttpRequest) -> str:
 
 
 def welcome(user: User) -> None:
-    """Give the newly invited what is theirs; part of the transaction that creates the account."""
+    """Give the newly invited their credits; part of the transaction that creates the account."""
+    if user.invited_by_id:
+        for quota in Quota.objects.filter(invitee_credits__gt=0):
+            ledger.grant(user.pk, quota.pk, quota.invitee_credits, reason="invited")

@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.models import User
 from chat import generation, representation
 from chat.models import TITLE_CHARS, Conversation, Message
 from chat.pages import offered_models
@@ -23,7 +24,8 @@ PAGE_SIZE = 50
 
 
 def _user_id(request: Request) -> int:
-    return int(request.user.pk)
+    user: User = request.user  # type: ignore[assignment]
+    return user.pk
 
 
 class Models(APIView):

@@ -141,7 +141,7 @@ def _begin(ask: Ask) -> Begun:
             return Begun(known)
         if drain.draining():
             raise ServiceUnavailable
-        question, system_prompt, slug = _regenerated(ask) if ask.regenerate else (None, "", ask.model)
+        question, slug = _regenerated(ask, ask.regenerate) if ask.regenerate else (None, ask.model)
         if slug not in table:
             raise InvalidRequest(details={"model": [_("There is no such model.")]})
         conversation, parent_id = _place(ask) if question is None else (question.conversation, question.parent_id)
@@ -158,7 +158,7 @@ def _begin(ask: Ask) -> Begun:
     messages, parameters = prompt.build(
         config.context_tokens,
         {**config.parameters, **ask.parameters},
-        row.conversation.system_prompt if row.conversation else system_prompt,
+        row.conversation.system_prompt if row.conversation else "",
         [*turns, (Message.Role.USER, question.content)],
     )
     return Begun(row, held, config, messages, parameters)
@@ -185,14 +185,14 @@ def _known(ask: Ask) -> Generation | None:
     return None
 
 
-def _regenerated(ask: Ask) -> tuple[Message, str, str]:
-    """Return the question that is to be answered again, its conversation's system prompt, and by which model."""
+def _regenerated(ask: Ask, answer_id: int) -> tuple[Message, str]:
+    """Return the question that is to be answered again, and by which model."""
     mine = Message.objects.filter(conversation__user_id=ask.user_id, role=Message.Role.ASSISTANT)
-    answer = mine.select_related("parent", "conversation").filter(id=ask.regenerate).first()
+    answer = mine.select_related("parent", "conversation").filter(id=answer_id).first()
     if answer is None or answer.parent is None:
         raise NotFound
     answer.parent.conversation = answer.conversation
-    return answer.parent, answer.conversation.system_prompt, ask.model or answer.model
+    return answer.parent, ask.model or answer.model
 
 
 def _place(ask: Ask) -> tuple[Conversation | None, int | None]:

@@ -4,8 +4,9 @@ These run behind the lean middleware list; every view asks the authenticator its
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import wraps
+from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.urls import reverse
@@ -22,7 +23,7 @@ from chat.sse import OPENING, PING, EventStreamResponse, LogStream, no_more_even
 from runtime import database
 from runtime.refusals import Forbidden, InvalidRequest, NotFound, Refusal, from_exception
 
-View = Callable[..., Awaitable[HttpResponseBase]]
+View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 # Names in the query of `GET /api/chat/` that are not part of the question.
 BESIDE_THE_QUESTION = frozenset({"ticket", "last_event_id", "idempotency_key"})

@@ -9,7 +9,7 @@ import io
 import os
 import time
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -34,8 +34,8 @@ from runtime import database, process  # noqa: E402
 
 log = structlog.get_logger("request")
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
+Scope = dict[str, Any]
+Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
@@ -92,8 +92,10 @@ class StreamHandler(ASGIHandler):
     """
 
     def load_middleware(self, is_async: bool = True) -> None:
-        self._view_middleware = self._template_response_middleware = self._exception_middleware = []
-        handler = self._get_response_async
+        self._view_middleware: list[Any] = []
+        self._template_response_middleware: list[Any] = []
+        self._exception_middleware: list[Any] = []
+        handler = self._get_response_async  # type: ignore[attr-defined]
         for path in reversed(settings.STREAM_MIDDLEWARE):
             handler = convert_exception_to_response(import_string(path)(handler))
         self._middleware_chain = handler
@@ -103,7 +105,8 @@ class StreamHandler(ASGIHandler):
         set_script_prefix(scope.get("root_path", "") or "/")
         request, refused = self.create_request(scope, body)
         if request is None:
-            await self.send_response(refused, send)
+            if refused is not None:
+                await self.send_response(refused, send)
             return
         answering = asyncio.current_task()
         leaving = asyncio.create_task(self._cancel_when_left(receive, answering))
@@ -143,7 +146,7 @@ class Application:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                message = {**message, "headers": [*message["headers"], (b"x-request-id", request_id.encode())]}
             await send(message)
 
         try:

@@ -148,7 +148,6 @@ USE_I18N = USE_TZ = True
 
 # Static files: served from the packages as they are, so that no build step stands before the first start.
 STATIC_URL = "/static/"
-STATIC_ROOT = VAR_DIR / "static"
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
 WHITENOISE_MAX_AGE = 0 if DEBUG else 300

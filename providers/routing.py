@@ -237,7 +237,8 @@ class Attempts:
         while True:
             try:
                 with keys.lease(key):
-                    async with aclosing(provider_of(route.upstream).stream(request, key.secret)) as events:
+                    stream = provider_of(route.upstream).stream(request, key.secret)
+                    async with aclosing(cast("AsyncGenerator[Event, None]", stream)) as events:
                         async for event in events:
                             self._note(event)
                             yield event

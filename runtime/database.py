@@ -88,7 +88,8 @@ class Lane:
     async def __aenter__(self) -> None:
         await self._lanes._turns.acquire()
         self._executor = self._lanes._free.popleft()
-        self._context: Any = ThreadSensitiveContext(executor=self._executor)
+        context: Any = ThreadSensitiveContext(executor=self._executor)
+        self._context = context
         await self._context.__aenter__()
 
     async def __aexit__(

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import secrets
 import shutil
 import socket
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import pytest
 from hypothesis import settings as hypothesis
 
 from tests import factories, servers
+from tests.product import Person, Product, connected
+from tests.upstreams import FakeOpenAI
 
 # One example may cost a few database transactions; how long it takes says nothing.
 hypothesis.register_profile("rivulet", deadline=None)
@@ -99,7 +102,7 @@ def _need(server: type[servers.Postgres | servers.Redis]) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what uses a real server, so that `make check` leaves it out."""
     for item in items:
-        if {"postgres", "redis_server", "database_url"} & set(getattr(item, "fixturenames", ())):
+        if {"postgres", "redis_server", "database_url", "product"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
 
 
@@ -108,3 +111,23 @@ def pytest_unconfigure() -> None:
     made = Path(os.environ.get("VAR_DIR", ""))
     if made.name.startswith("rivulet-tests-"):
         shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[FakeOpenAI]:
+    """A fake OpenAI-compatible upstream; the model's name chooses what it does."""
+    with FakeOpenAI.in_thread() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def product(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """The product on SQLite, connected to `upstream`, with ample limits; shared, so tests use people of their own."""
+    with Product(tmp_path_factory.mktemp("product"), **connected(upstream)) as running:
+        yield running
+
+
+@pytest.fixture
+def person(product: Product) -> Person:
+    """Somebody new."""
+    return product.register(f"p{secrets.token_hex(5)}")

@@ -4,6 +4,7 @@ import json
 import os
 import queue
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -18,10 +19,39 @@ from typing import Any, Self
 import httpx
 
 from tests.servers import ROOT, environment
+from tests.upstreams import FakeOpenAI
 
 READY = re.compile(r"Rivulet is ready: (http://\S+?)/$", re.MULTILINE)
 START_SECONDS = 30
 PASSWORD = "correct horse battery staple"
+
+
+# Models of the connected product: names fit for a URL, and the scenarios behind them.
+MODELS = {
+    "plain": "plain",
+    "echo": "echo",
+    "quick": "paced:20:10",
+    "paced": "paced:100:50",
+    "long": "long:3000",
+    "reasoning": "reasoning",
+    "hang": "hang",
+    "hang-after-headers": "hang_after_headers",
+    "empty": "empty",
+    "cut": "cut_mid_stream",
+    "error": "error_mid_stream",
+    "http-400": "http_400",
+}
+
+
+def connected(upstream: FakeOpenAI, **models: str) -> dict[str, str]:
+    """Return the environment of a product that reaches this upstream, with limits that are in nobody's way."""
+    offered = ",".join(f"{slug}={scenario}" for slug, scenario in {**MODELS, **models}.items())
+    return {
+        "OPENAI_BASE_URL": upstream.base_url,
+        "OPENAI_API_KEYS": "sk-test-0123456789abcdef",
+        "OPENAI_MODELS": offered,
+        "DAILY_LIMIT_STANDARD": "1000000",
+    }
 
 
 class Product:
@@ -29,10 +59,11 @@ class Product:
 
     def __init__(self, var_dir: Path, database_url: str = "", **variables: str) -> None:
         self.var_dir = var_dir
-        defaults = {"PORT": "0", "ADMIN_PASSWORD": PASSWORD, "LANGUAGE_CODE": "en", "MAX_ACTIVE_GENERATIONS": "0"}
+        defaults = {"PORT": "0", "ADMIN_PASSWORD": PASSWORD, "LANGUAGE_CODE": "en", "MAX_ACTIVE_GENERATIONS": "0", "TRUSTED_PROXIES": "127.0.0.1"}
         self._environment = environment(database_url, var_dir, **{**defaults, **variables})
         self._process: subprocess.Popen[str] | None = None
         self._lines: list[str] = []
+        self._clients: list[httpx.Client] = []
         self.url = ""
 
     def manage(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -91,6 +122,8 @@ class Product:
         return self.start()
 
     def __exit__(self, *error: object) -> None:
+        for client in self._clients:
+            client.close()
         if self._process and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
@@ -98,20 +131,23 @@ class Product:
     # --- as a program ---
 
     def client(self, token: str = "", **options: Any) -> httpx.Client:
+        """Return a client of its own connections; it is closed with the product."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False, **options)
+        client = httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False, **options)
+        self._clients.append(client)
+        return client
 
     def register(self, name: str) -> "Person":
         """Make an account through the API."""
         body = {"username": name, "email": f"{name}@example.org", "password": PASSWORD}
-        with self.client() as client:
-            made = client.post("/api/auth/register/", json=body)
+        # Registering is limited by address; each person comes from an address of their own.
+        where = {"X-Forwarded-For": f"10.{secrets.randbelow(256)}.{secrets.randbelow(256)}.{secrets.randbelow(256)}"}
+        made = self.client().post("/api/auth/register/", json=body, headers=where)
         assert made.status_code == 201, made.text
         return Person(self, name, made.json()["access"], made.json()["refresh"])
 
     def admin(self) -> "Person":
-        with self.client() as client:
-            tokens = client.post("/api/auth/token/", json={"username": "admin", "password": PASSWORD})
+        tokens = self.client().post("/api/auth/token/", json={"username": "admin", "password": PASSWORD})
         assert tokens.status_code == 200, tokens.text
         return Person(self, "admin", tokens.json()["access"], tokens.json()["refresh"])
 

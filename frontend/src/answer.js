@@ -1,7 +1,6 @@
 // The view of one answer: reasoning, Markdown, status, failure, and what can be done with it.
 import { makeCopyButton } from "./copying.js";
 import { Prose } from "./prose.js";
-import { pageGrew } from "./scrolling.js";
 import { text } from "./strings.js";
 
 const finishNotes = { length: "finishLength", content_filter: "finishFilter", cancelled: "finishCancelled" };
@@ -20,8 +19,8 @@ export class Answer {
     const [content, reasoning] = [this.#part("content"), this.#part("reasoning-text")];
     const stored = [content.textContent, reasoning.textContent];
     content.textContent = reasoning.textContent = "";
-    this.#prose = new Prose(content, pageGrew);
-    this.#reasoning = new Prose(reasoning, pageGrew);
+    this.#prose = new Prose(content);
+    this.#reasoning = new Prose(reasoning);
     makeCopyButton(this.#part("copy"), () => this.#prose.source);
     this.#part("regenerate").addEventListener("click", () => onRegenerate(this));
     this.#part("reasoning").querySelector("summary").addEventListener("click", () => (this.#reasoningTouched = true));
@@ -91,7 +90,6 @@ export class Answer {
     if (status.textContent === words) return;
     status.textContent = words;
     status.hidden = !words;
-    pageGrew();
   }
 
   finish(reason) {
@@ -115,7 +113,6 @@ export class Answer {
     }
     if (actions.length) failure.append(actionRow(actions));
     failure.hidden = false;
-    pageGrew();
   }
 
   clearFailure() {

@@ -6,7 +6,7 @@ import { addConversation, installConversations } from "./conversations.js";
 import { installDrawer, installMenus } from "./drawer.js";
 import { Generation } from "./generation.js";
 import { Quotas } from "./quota.js";
-import { scrollToEnd, watchFollowing } from "./scrolling.js";
+import { installScrolling, scrollToEnd } from "./scrolling.js";
 import { text } from "./strings.js";
 
 const page = JSON.parse(document.getElementById("page-data").textContent);
@@ -179,8 +179,7 @@ function install() {
     example.addEventListener("click", () => composer.fill(example.textContent.trim()));
   }
   jump.addEventListener("click", scrollToEnd);
-  watchFollowing((following) => (jump.hidden = following));
-  scrollToEnd();
+  installScrolling((following) => (jump.hidden = following));
   if (page.running) resume();
   if (matchMedia("(pointer: fine)").matches) composer.focus();
 }

@@ -20,7 +20,7 @@ function once(load) {
 const loadHighlighting = once(() => import("./highlighting.js"));
 const loadTypesetting = once(() => import("./typesetting.js"));
 
-function decorateCode(code) {
+function decorateCode(code, plain) {
   const language = code.className.match(/^language-(.+)/)?.[1] ?? "";
   const frame = document.createElement("div");
   frame.className = "code";
@@ -34,7 +34,7 @@ function decorateCode(code) {
   pre.tabIndex = 0;
   pre.replaceWith(frame);
   frame.append(bar, pre);
-  if (!language || source.length > LONGEST_COLOURED) return;
+  if (plain || !language || source.length > LONGEST_COLOURED) return;
   loadHighlighting()
     .then(({ highlighted }) => {
       const html = highlighted(source, language);
@@ -50,8 +50,9 @@ function decorateFormula(node) {
     .catch(() => node.classList.add("formula-source"));
 }
 
-export function decorate(block) {
-  for (const code of block.querySelectorAll("pre > code")) decorateCode(code);
+/** `plain`: leaves out the colours, which take the longest. */
+export function decorate(block, { plain }) {
+  for (const code of block.querySelectorAll("pre > code")) decorateCode(code, plain);
   for (const table of block.querySelectorAll(".table")) table.tabIndex = 0;
   for (const formula of block.querySelectorAll(".formula")) decorateFormula(formula);
 }

@@ -3,6 +3,9 @@
 import { decorate } from "./decorations.js";
 import { blocksOf, sanitised } from "./markdown.js";
 
+/** A growing block longer than this is coloured when it is complete, not at every frame. */
+const LONG_BLOCK = 8_000;
+
 export class Prose {
   #node;
   #source = "";
@@ -12,11 +15,9 @@ export class Prose {
   #settledChars = 0;
   #frame = 0;
   #notBefore = 0;
-  #onRender;
 
-  constructor(node, onRender = () => {}) {
+  constructor(node) {
     this.#node = node;
-    this.#onRender = onRender;
   }
 
   get source() {
@@ -71,21 +72,21 @@ export class Prose {
     const blocks = blocksOf(tail, this.#env);
     this.#patch(blocks);
     this.#settle(tail, blocks);
-    this.#onRender();
   }
 
   #patch(blocks) {
     const first = this.#settledBlocks;
     for (const [i, { html }] of blocks.entries()) {
+      const plain = this.#env.growing && i === blocks.length - 1 && html.length > LONG_BLOCK;
       const shown = this.#blocks[first + i];
-      if (shown?.html === html) continue;
+      if (shown?.html === html && shown.plain === plain) continue;
       const node = document.createElement("div");
       node.className = "block";
       node.append(sanitised(html));
-      decorate(node);
+      decorate(node, { plain });
       if (shown) shown.node.replaceWith(node);
       else this.#node.append(node);
-      this.#blocks[first + i] = { html, node };
+      this.#blocks[first + i] = { html, node, plain };
     }
     for (const { node } of this.#blocks.splice(first + blocks.length)) node.remove();
   }

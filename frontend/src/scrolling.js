@@ -4,9 +4,10 @@ const NEAR = 96;
 const page = document.scrollingElement;
 
 let following = true;
+let lastTop = 0;
 let onChange = () => {};
 
-const distance = () => page.scrollHeight - page.clientHeight - page.scrollTop;
+const atEnd = () => page.scrollHeight - page.clientHeight - page.scrollTop < NEAR;
 
 function follow(value) {
   if (following === value) return;
@@ -14,20 +15,23 @@ function follow(value) {
   onChange(value);
 }
 
-addEventListener("scroll", () => follow(distance() < NEAR), { passive: true });
-addEventListener("resize", () => following && scrollToEnd());
-
-/** Calls `callback(following)` when the reader leaves the end of the page or returns to it. */
-export function watchFollowing(callback) {
-  onChange = callback;
-}
-
-/** To be called after the page grew. */
-export function pageGrew() {
-  if (following) page.scrollTop = page.scrollHeight;
+// Only a reader scrolls up; the page growing below moves nothing.
+function onScroll() {
+  if (atEnd()) follow(true);
+  else if (page.scrollTop < lastTop) follow(false);
+  lastTop = page.scrollTop;
 }
 
 export function scrollToEnd() {
   follow(true);
   page.scrollTop = page.scrollHeight;
+}
+
+/** Starts following; calls `callback(following)` when the reader leaves the end of the page or returns to it. */
+export function installScrolling(callback) {
+  onChange = callback;
+  addEventListener("scroll", onScroll, { passive: true });
+  const observer = new ResizeObserver(() => following && scrollToEnd());
+  observer.observe(document.getElementById("main"));
+  observer.observe(document.documentElement);
 }

@@ -6,7 +6,7 @@ const options = {
   strict: "ignore",
   throwOnError: true,
   maxExpand: 200,
-  maxSize: 20,
+  maxSize: 10,
 };
 
 const stylesheet = document.createElement("link");

@@ -10,6 +10,7 @@ from django.db import connections
 from django.test import Client
 
 from accounts.models import User
+from quotas.models import LedgerEntry
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -112,6 +113,16 @@ def test_an_invite_code_names_the_inviter(alice: User) -> None:
     """A valid code, in any case and with spaces around, is remembered."""
     assert register(invite_code=f" {alice.invite_code.lower()} ").status_code == 201
     assert User.objects.get(username="erin").invited_by == alice
+
+
+def test_the_invited_have_their_credits_at_once(alice: User) -> None:
+    """Each quota gives the invited what it promises, the uninvited nothing."""
+    promised = factories.quota("standard", invitee_credits=5, models=[factories.chat_model("gpt")])
+    factories.quota("premium", models=[factories.chat_model("gpt-4")])
+    register(invite_code=alice.invite_code)
+    register(username="frank", email="frank@example.org")
+    entry = LedgerEntry.objects.get()
+    assert (entry.user.username, entry.quota, entry.amount) == ("erin", promised, 5)
 
 
 def test_a_disabled_persons_code_is_unknown(alice: User) -> None:

@@ -1,0 +1,237 @@
+"""Asking and reading: the stream as a program sees it, on both databases."""
+
+import statistics
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.product import Event, Person, Product, connected, text_of
+from tests.upstreams import FakeOpenAI
+
+
+def test_it_works(person: Person) -> None:
+    """An answer is `start`, deltas, `done`, with ids that rise by one."""
+    events = person.answer("Say it", "echo")
+    assert [event.name for event in events[:1]] == ["start"]
+    assert {event.name for event in events[1:-1]} == {"message"}
+    assert events[-1].name == "done"
+    assert [event.number for event in events] == list(range(1, len(events) + 1))
+    assert text_of(events) == "Say it"
+
+
+def test_start_says_what_was_begun(person: Person) -> None:
+    """`start` names the generation, the conversation, the model and the title."""
+    start = person.answer("A title", "plain")[0].data
+    assert start == {
+        "generation": start["generation"],
+        "conversation": start["conversation"],
+        "model": "plain",
+        "title": "A title",
+    }
+    assert person.client.get(f"/api/conversations/{start['conversation']}/").json()["title"] == "A title"
+
+
+def test_done_is_what_every_route_says(person: Person) -> None:
+    """Who has seen `done` finds the same text, charge and quota everywhere."""
+    events = person.answer("Hello", "plain")
+    done, text = events[-1].data, text_of(events)
+    row = person.generation(events[0].data["generation"])
+    assert (row["status"], row["finish_reason"], row["content"]) == ("completed", "stop", text)
+    assert done["charge"] == row["charge"] == {"amount": 1, "source": "daily", "reason": "stop"}
+    assert done["usage"] == row["usage"]
+    assert done["quota"] == person.quota()
+    question, answer = person.messages(row["conversation"])
+    assert (question["role"], question["content"], question["parent"]) == ("user", "Hello", None)
+    assert (answer["id"], answer["parent"]) == (done["message"], question["id"])
+    assert (answer["content"], answer["generation"], answer["model"]) == (text, row["id"], "plain")
+
+
+def test_without_event_stream_the_generation_is_returned(person: Person) -> None:
+    """Whoever does not ask for an event stream gets 202 with the generation and where its events are."""
+    answer = person.client.post("/api/chat/", json={"model": "plain", "prompt": "Hello"})
+    assert answer.status_code == 202
+    body = answer.json()
+    assert body["generation"]["status"] == "running"
+    assert body["events"] == f"/api/generations/{body['generation']['id']}/events/"
+    assert text_of(person.follow(body["generation"]["id"])) == person.ended(body["generation"]["id"])["content"]
+
+
+def test_reserved_answers_carry_the_quota(person: Person) -> None:
+    """The headers of an answer say what remains after it and when the day ends."""
+    answer = person.client.post("/api/chat/", json={"model": "plain", "prompt": "Hello"})
+    assert int(answer.headers["X-Quota-Remaining"]) == person.quota()["remaining"]
+    assert 0 < int(answer.headers["X-Quota-Reset"]) - time.time() <= 86_400
+
+
+def test_every_place_to_resume(person: Person) -> None:
+    """After any event, the rest comes and nothing twice; after the last, 204."""
+    events = person.answer("One two three four", "echo")
+    generation = events[0].data["generation"]
+    assert person.follow(generation) == events
+    for place, event in enumerate(events[:-1], 1):
+        assert person.follow(generation, event.id) == events[place:]
+    with person.following(generation, events[-1].id) as (status, _rest):
+        assert status == 204
+
+
+def test_resume_while_running(person: Person) -> None:
+    """A reader who left in the middle goes on where it stopped, while the answer is still being made."""
+    with person.asking("Hello", "quick") as stream:
+        seen = [next(stream) for _ in range(5)]
+    rest = person.follow(seen[0].data["generation"], seen[-1].id)
+    assert [event.number for event in seen + rest] == list(range(1, len(seen + rest) + 1))
+    assert text_of(seen + rest) == person.generation(seen[0].data["generation"])["content"]
+
+
+@pytest.mark.parametrize("last_event_id", ["nonsense", "x:1", ":", "{generation}:999999", "{generation}:" + "9" * 40])
+def test_unknown_ids_get_a_reset(person: Person, last_event_id: str) -> None:
+    """An id that is unknown, malformed or too large is answered with `reset`, then what follows."""
+    events = person.answer("Hello", "echo")
+    generation = events[0].data["generation"]
+    again = person.follow(generation, last_event_id.format(generation=generation))
+    assert [event.name for event in again] == ["reset", "done"]
+    assert again[0].data == {"content": "Hello", "reasoning": ""}
+    assert [event.number for event in again] == [events[-1].number - 1, events[-1].number]
+    assert again[-1] == events[-1]
+
+
+def test_last_event_id_in_the_query(person: Person) -> None:
+    """`?last_event_id=` does what the header does."""
+    events = person.answer("Hello", "echo")
+    generation = events[0].data["generation"]
+    found = person.client.get(f"/api/generations/{generation}/events/?last_event_id={events[-1].id}")
+    assert found.status_code == 204
+
+
+def test_leaving_does_not_stop(person: Person, upstream: FakeOpenAI) -> None:
+    """A tab closed in the middle: the answer is complete in the history, and charged once."""
+    before = person.quota()["used_today"]
+    with person.asking("Hello", "quick") as stream:
+        generation = next(stream).data["generation"]
+        next(stream)
+    row = person.ended(generation)
+    assert (row["status"], row["finish_reason"], row["charge"]["amount"]) == ("completed", "stop", 1)
+    assert row["content"] == text_of(person.answer("Hello", "quick"))
+    assert person.quota()["used_today"] == before + 2
+
+
+def test_reasoning_is_kept_apart(person: Person) -> None:
+    """Thinking text comes in events of its own and is stored beside the content."""
+    events = person.answer("Hello", "reasoning")
+    thought = "".join(event.data["content"] for event in events if event.name == "reasoning")
+    assert thought
+    row = person.generation(events[0].data["generation"])
+    assert (row["reasoning"], row["content"]) == (thought, text_of(events))
+
+
+def test_several_readers_see_the_same_bytes(person: Person) -> None:
+    """Two tabs on one answer get the same events."""
+    generation = person.ask("Hello", "quick")["id"]
+    with person.following(generation) as (_status, first), person.following(generation) as (_other, second):
+        assert list(first) == list(second)
+
+
+def test_deltas_are_forwarded_as_they_come(person: Person) -> None:
+    """The first delta reaches the reader long before the answer is complete, and the others follow its pace."""
+    arrivals = []
+    with person.asking("Hello", "quick") as stream:
+        for event in stream:
+            if event.name == "message":
+                arrivals.append(time.monotonic())
+    gaps = [later - earlier for earlier, later in pairwise(arrivals)]
+    assert len(arrivals) == 20
+    assert statistics.median(gaps) > 0.005
+
+
+def test_the_demo_answers_without_any_vendor(person: Person) -> None:
+    """`demo` streams Markdown with code, a table and a formula, and says what it is."""
+    events = person.answer("What can you do?", "demo")
+    text = text_of(events)
+    assert len(events) > 50
+    assert "```" in text
+    assert "|---" in text.replace(" ", "")
+    assert "$" in text
+    assert "demo" in text.lower()
+    assert "OPENAI_API_KEYS" in text
+
+
+def test_conversations_go_on(person: Person, upstream: FakeOpenAI) -> None:
+    """A second question is sent with the turns before it and the conversation's system prompt."""
+    first = person.answer("First", "echo", system_prompt="Be brief")
+    conversation = first[0].data["conversation"]
+    person.answer("Second", "echo", conversation=conversation)
+    sent = upstream.requests[-1].body["messages"]
+    assert [(turn["role"], turn["content"]) for turn in sent] == [
+        ("system", "Be brief"),
+        ("user", "First"),
+        ("assistant", "First"),
+        ("user", "Second"),
+    ]
+    assert [message["parent"] is None for message in person.messages(conversation)] == [True, False, False, False]
+
+
+def test_parent_makes_a_branch(person: Person, upstream: FakeOpenAI) -> None:
+    """Going on from an earlier message leaves out what came after it."""
+    conversation = person.answer("First", "echo")[0].data["conversation"]
+    person.answer("Second", "echo", conversation=conversation)
+    answer_to_first = person.messages(conversation)[1]["id"]
+    person.answer("Other", "echo", conversation=conversation, parent=answer_to_first)
+    assert [turn["content"] for turn in upstream.requests[-1].body["messages"]] == ["First", "First", "Other"]
+    assert person.messages(conversation)[4]["parent"] == answer_to_first
+
+
+def test_regenerate_adds_a_sibling(person: Person, upstream: FakeOpenAI) -> None:
+    """Another answer to the same question stands beside the first, by another model where one is named."""
+    events = person.answer("Question", "echo")
+    first = events[-1].data["message"]
+    again = person.client.post(f"/api/messages/{first}/regenerate/", json={"model": "plain"})
+    assert again.status_code == 202
+    row = person.ended(again.json()["generation"]["id"])
+    messages = person.messages(row["conversation"])
+    assert [message["role"] for message in messages] == ["user", "assistant", "assistant"]
+    assert messages[1]["parent"] == messages[2]["parent"] == messages[0]["id"]
+    assert messages[2]["model"] == "plain"
+    assert [turn["content"] for turn in upstream.requests[-1].body["messages"]] == ["Question"]
+
+
+@pytest.fixture(scope="module", params=["postgresql"])
+def elsewhere(
+    request: pytest.FixtureRequest, upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Product]:
+    """The product on PostgreSQL."""
+    url = request.getfixturevalue("postgres").database()
+    with Product(tmp_path_factory.mktemp("postgres"), url, **connected(upstream)) as running:
+        yield running
+
+
+def test_postgresql_too(elsewhere: Product) -> None:
+    """On PostgreSQL an answer streams, is stored, charged and resumed just the same."""
+    person = elsewhere.register("alice")
+    events: list[Event] = person.answer("你好，世界 👋", "echo")
+    assert text_of(events) == "你好，世界 👋"
+    row = person.generation(events[0].data["generation"])
+    assert (row["content"], row["charge"]["amount"]) == ("你好，世界 👋", 1)
+    assert person.follow(row["id"], events[1].id) == events[2:]
+    conversation = row["conversation"]
+    person.answer("Again", "echo", conversation=conversation)
+    assert len(person.messages(conversation)) == 4
+
+
+def test_snapshot_when_the_log_is_gone(upstream: FakeOpenAI, tmp_path: Path) -> None:
+    """When events are no longer kept, the stored text comes as one `reset` and the end; after the end still 204."""
+    with Product(tmp_path, **connected(upstream, CHANNEL="plain"), CHANNEL_RETENTION_SECONDS="1") as product:
+        person = product.register("alice")
+        events = person.answer("Hello", "echo")
+        generation = events[0].data["generation"]
+        deadline = time.monotonic() + 20
+        while (again := person.follow(generation))[0].name != "reset":
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        assert [event.name for event in again] == ["reset", "done"]
+        assert again[0].data == {"content": "Hello", "reasoning": ""}
+        assert again[1].id == events[-1].id
+        with person.following(generation, events[-1].id) as (status, _rest):
+            assert status == 204

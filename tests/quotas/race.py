@@ -1,0 +1,72 @@
+"""What the processes of `test_races.py` do. Each function takes and returns plain JSON values."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+from typing import Any
+
+from django.db import connection, transaction
+
+from quotas import ledger
+from quotas.errors import QuotaExhausted
+from quotas.setup import ensure_defaults
+
+
+def reserve_each(user_id: int, model_id: int, references: list[str], threads: int) -> list[str]:
+    """Try to reserve for each reference; return those that hold a unit."""
+
+    def attempt(reference: str) -> list[str]:
+        return [reference] if _reserve(user_id, model_id, reference) else []
+
+    return sum(_in_threads(attempt, references, threads), [])
+
+
+def end_each(references: list[str], ends: list[str]) -> list[list[Any]]:
+    """End every reference in every way, all ways at once; return reference, amount, source and reason of each call."""
+
+    def end(how: str) -> list[list[Any]]:
+        return [[reference, *_end(how, reference)] for reference in references]
+
+    return sum(_in_threads(end, ends, len(ends)), [])
+
+
+def live(user_id: int, model_id: int, name: str, count: int) -> int:
+    """Reserve and end again and again, one now and then left open; return how many were refused."""
+    random, refused = Random(name), 0
+    for number in range(count):
+        reference = f"{name}-{number}"
+        if not _reserve(user_id, model_id, reference):
+            refused += 1
+        elif random.random() < 0.9:
+            _end(random.choice(["settle", "release", "release"]), reference)
+    return refused
+
+
+def set_up() -> None:
+    ensure_defaults()
+
+
+def _reserve(user_id: int, model_id: int, reference: str) -> bool:
+    try:
+        with transaction.atomic():
+            ledger.reserve(user_id, model_id, reference)
+    except QuotaExhausted:
+        return False
+    return True
+
+
+def _end(how: str, reference: str) -> tuple[int, str, str]:
+    with transaction.atomic():
+        charge = ledger.settle(reference, "stop") if how == "settle" else ledger.release(reference, "interrupted")
+    return charge.amount, charge.source, charge.reason
+
+
+def _in_threads(call: Callable[[str], list[Any]], rows: list[str], threads: int) -> list[list[Any]]:
+    def some(mine: list[str]) -> list[list[Any]]:
+        try:
+            return [call(row) for row in mine]
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(some, [rows[first::threads] for first in range(threads)]), [])

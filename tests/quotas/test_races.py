@@ -1,0 +1,108 @@
+"""Many processes at once on one database, SQLite and PostgreSQL: not one unit too many, not one lost."""
+
+import os
+
+import pytest
+from django.db.models import Count
+
+from quotas.models import LedgerEntry, Quota, QuotaModel, Reservation
+from tests import factories, servers
+from tests.quotas import books, race
+
+pytestmark = [pytest.mark.server, pytest.mark.soak]
+
+SOAK = os.environ.get("SOAK") == "1"
+PROCESSES = 4
+
+
+@pytest.fixture
+def variables(database_url, tmp_path):
+    return servers.environment(database_url, tmp_path / "var")
+
+
+@pytest.fixture
+def here(database_url, django_db_blocker):
+    """This process's models speak to the same database as the others' do."""
+    with django_db_blocker.unblock(), servers.connected(database_url):
+        yield
+
+
+@pytest.fixture
+def person(here):
+    return factories.user()
+
+
+@pytest.fixture
+def quota(here):
+    return factories.quota(daily_limit=50)
+
+
+@pytest.fixture
+def model(quota):
+    return factories.chat_model(of=quota)
+
+
+def references(count, name="g"):
+    return [f"{name}{number}" for number in range(count)]
+
+
+def spread(count, processes):
+    """Share the references among processes."""
+    return [references(count)[first::processes] for first in range(processes)]
+
+
+def test_it_works(variables, person, quota, model):
+    """Four processes, thousands of calls, a limit of 50: exactly 50 are granted."""
+    count = 10_000 if SOAK else 2_000
+    rows = [[person.pk, model.pk, share, 1] for share in spread(count, PROCESSES)]
+    granted = sum(servers.in_processes(race.reserve_each, rows, variables), [])
+    assert len(granted) == 50
+    assert sorted(granted) == sorted(Reservation.objects.values_list("reference", flat=True))
+    books.check(person.pk, quota.pk)
+
+
+def test_each_credit_buys_one(variables, person, quota, model):
+    """Three of the day and five credits, fifty callers in parallel: exactly eight are granted."""
+    Quota.objects.update(daily_limit=3)
+    factories.credits_for(person, quota, 5)
+    rows = [[person.pk, model.pk, share, 10] for share in spread(50, 5)]
+    granted = sum(servers.in_processes(race.reserve_each, rows, variables), [])
+    assert len(granted) == 8
+    sources = Reservation.objects.values("source").annotate(count=Count("id")).values_list("source", "count")
+    assert dict(sources) == {"daily": 3, "credit": 5}
+    books.check(person.pk, quota.pk)
+
+
+def test_ended_once(variables, person, quota, model, django_db_blocker):
+    """Twenty callers settle and release the same generations: one end counts, and all are told the same charge."""
+    Quota.objects.update(daily_limit=5)
+    factories.credits_for(person, quota, 5)
+    held = references(10)
+    assert race.reserve_each(person.pk, model.pk, held, 1) == held
+    ends = ["settle", "release", "settle", "release", "settle"]
+    told = sum(servers.in_processes(race.end_each, [[held, ends]] * PROCESSES, variables), [])
+    assert len(told) == len(held) * len(ends) * PROCESSES
+    assert len({tuple(row) for row in told}) == len(held)
+    charged = {row[0] for row in told if row[1]}
+    assert charged == set(LedgerEntry.objects.exclude(reference="").values_list("reference", flat=True))
+    books.check(person.pk, quota.pk)
+
+
+def test_busy_life(variables, person, quota, model):
+    """Reserving and ending in four processes at once ends in no deadlock and with books that agree."""
+    Quota.objects.update(daily_limit=20)
+    factories.credits_for(person, quota, 30)
+    count = 1_000 if SOAK else 100
+    rows = [[person.pk, model.pk, f"p{number}", count] for number in range(PROCESSES)]
+    servers.in_processes(race.live, rows, variables)
+    assert Reservation.objects.exclude(status="released").count() <= 50
+    books.check(person.pk, quota.pk)
+
+
+def test_set_up_by_many(variables, here):
+    """Several processes that start at the same moment make the two default quotas once."""
+    for slug in ("gpt-4", "demo"):
+        factories.chat_model(slug)
+    servers.in_processes(race.set_up, [[]] * PROCESSES, variables)
+    assert set(Quota.objects.values_list("slug", flat=True)) == {"standard", "premium"}
+    assert QuotaModel.objects.count() == 2
