@@ -111,11 +111,15 @@ class Product:
         self._process.kill()
         self._process.wait()
 
-    def stop(self, number: int = signal.SIGTERM, seconds: float = 60) -> int:
-        """Send a signal and return the exit code."""
+    def stop_soon(self, number: int = signal.SIGTERM) -> None:
+        """Send a signal."""
+        os.kill(self.pid, number)
+
+    def stop(self, seconds: float = 60) -> int:
+        """Send SIGTERM unless it is ending already, and return the exit code."""
         assert self._process
-        if self._process.poll() is None:
-            os.kill(self._process.pid, number)
+        if self._process.poll() is None and "draining" not in self.output:
+            self.stop_soon()
         return self._process.wait(seconds)
 
     def __enter__(self) -> Self:

@@ -28,7 +28,7 @@ function selectModel(slug) {
   document.getElementById("model-description").textContent = model?.description ?? "";
 }
 
-/** Shows `generation` in `answer` until it ends; rejects with a Refusal when it was not started. */
+/** Shows `generation` in `answer` until it ends; rejects when it was not started. */
 async function show(generation, answer) {
   running = generation;
   composer.running = true;
@@ -55,6 +55,9 @@ async function show(generation, answer) {
       error: (error) => failed(answer, error, generation),
       connection: (lost) => answer.notice(lost ? text("reconnecting") : ""),
     });
+  } catch (error) {
+    if (generation.id === null) throw error;
+    showRefusal(answer, error, []);
   } finally {
     running = null;
     composer.running = false;

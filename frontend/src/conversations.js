@@ -73,6 +73,12 @@ async function attempt(action) {
   }
 }
 
+/** Behind a proxy the server may name itself by another scheme or host than the page was loaded from. */
+function pathOf(url) {
+  const { pathname, search: query } = new URL(url, location.href);
+  return pathname + query;
+}
+
 function installOlder() {
   let next = "/api/conversations/";
   older?.addEventListener("click", async () => {
@@ -83,7 +89,7 @@ function installOlder() {
         const rows = page.results.filter(({ id }) => !known(id)).map(row);
         list.append(...rows);
         added = rows.length;
-        next = page.next;
+        next = page.next && pathOf(page.next);
       }
     });
     older.disabled = false;

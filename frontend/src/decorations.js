@@ -53,6 +53,6 @@ function decorateFormula(node) {
 /** `plain`: leaves out the colours, which take the longest. */
 export function decorate(block, { plain }) {
   for (const code of block.querySelectorAll("pre > code")) decorateCode(code, plain);
-  for (const table of block.querySelectorAll(".table")) table.tabIndex = 0;
+  for (const wide of block.querySelectorAll(".table, .formula-display")) wide.tabIndex = 0;
   for (const formula of block.querySelectorAll(".formula")) decorateFormula(formula);
 }

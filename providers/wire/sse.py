@@ -48,13 +48,15 @@ class SSEParser:
 
         Raises `UpstreamFailed` when a line or an event grows beyond the bound.
         """
+        if self._is_one_event(chunk):
+            self._at_start = self._after_cr = False
+            return [SSEEvent("message", chunk[6:-2].decode("utf-8", "replace"), self._id, _NO_FIELDS)]
         if self._after_cr and chunk:
             # A CR ended the last line at once, so an LF after it belongs to that same line end.
             self._after_cr = False
             chunk = chunk.removeprefix(b"\n")
-        lines = self._lines(chunk)
         events: list[SSEEvent] = []
-        for line in lines:
+        for line in self._lines(chunk):
             if not line:
                 if self._block_bytes:
                     self._dispatch(events)
@@ -80,6 +82,18 @@ class SSEParser:
             self._dispatch(events)
         self._end_block()
         return events
+
+    def _is_one_event(self, chunk: bytes) -> bool:
+        # Nearly every read of a live stream is exactly this, and it need not cost what the general case does.
+        return (
+            chunk.startswith(b"data: ")
+            and chunk.find(b"\n") == len(chunk) - 2
+            and chunk.endswith(b"\n\n")
+            and not self._tail
+            and not self._block_bytes
+            and len(chunk) <= self._max
+            and b"\r" not in chunk
+        )
 
     def _lines(self, chunk: bytes) -> list[bytes]:
         """Split off complete lines; only LF, CR and CRLF end one, so `str.splitlines` would split too often."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from random import Random
 from typing import Any
 
@@ -16,9 +17,9 @@ def reserve_each(user_id: int, model_id: int, references: list[str], threads: in
     """Try to reserve for each reference; return those that hold a unit."""
 
     def attempt(reference: str) -> list[str]:
-        return [reference] if _reserve(user_id, model_id, reference) else []
+        return [reference] if reserve(user_id, model_id, reference) else []
 
-    return sum(_in_threads(attempt, references, threads), [])
+    return _in_threads(attempt, references, threads)
 
 
 def end_each(references: list[str], ends: list[str]) -> list[list[Any]]:
@@ -27,7 +28,7 @@ def end_each(references: list[str], ends: list[str]) -> list[list[Any]]:
     def end(how: str) -> list[list[Any]]:
         return [[reference, *_end(how, reference)] for reference in references]
 
-    return sum(_in_threads(end, ends, len(ends)), [])
+    return _in_threads(end, ends, len(ends))
 
 
 def live(user_id: int, model_id: int, name: str, count: int) -> int:
@@ -35,7 +36,7 @@ def live(user_id: int, model_id: int, name: str, count: int) -> int:
     random, refused = Random(name), 0
     for number in range(count):
         reference = f"{name}-{number}"
-        if not _reserve(user_id, model_id, reference):
+        if not reserve(user_id, model_id, reference):
             refused += 1
         elif random.random() < 0.9:
             _end(random.choice(["settle", "release", "release"]), reference)
@@ -46,7 +47,8 @@ def set_up() -> None:
     ensure_defaults()
 
 
-def _reserve(user_id: int, model_id: int, reference: str) -> bool:
+def reserve(user_id: int, model_id: int, reference: str) -> bool:
+    """Try to reserve; return whether there was a unit."""
     try:
         with transaction.atomic():
             ledger.reserve(user_id, model_id, reference)
@@ -61,12 +63,12 @@ def _end(how: str, reference: str) -> tuple[int, str, str]:
     return charge.amount, charge.source, charge.reason
 
 
-def _in_threads(call: Callable[[str], list[Any]], rows: list[str], threads: int) -> list[list[Any]]:
-    def some(mine: list[str]) -> list[list[Any]]:
+def _in_threads(call: Callable[[str], list[Any]], rows: list[str], threads: int) -> list[Any]:
+    def some(mine: list[str]) -> list[Any]:
         try:
-            return [call(row) for row in mine]
+            return list(chain.from_iterable(map(call, mine)))
         finally:
             connection.close()
 
     with ThreadPoolExecutor(threads) as pool:
-        return sum(pool.map(some, [rows[first::threads] for first in range(threads)]), [])
+        return list(chain.from_iterable(pool.map(some, [rows[first::threads] for first in range(threads)])))

@@ -1,0 +1,157 @@
+"""How generations end: stopped, killed, failed, drained; what is kept and what it costs."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.product import Person, Product, connected, text_of
+from tests.upstreams import FakeOpenAI
+
+# What a loaded machine may add to the 50 ms that hold on an idle one.
+CLOSED_WITHIN_SECONDS = 0.25
+
+
+def closed_after(upstream: FakeOpenAI, prompt: str, since: float) -> float:
+    """Return how long after `since` the upstream saw its connection close."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        for request in upstream.requests:
+            if request.body.get("messages", [{}])[-1].get("content") == prompt and request.closed_by_peer_at:
+                return request.closed_by_peer_at - since
+        time.sleep(0.005)
+    raise AssertionError("the upstream's connection was not closed")
+
+
+def test_it_works(person: Person, upstream: FakeOpenAI) -> None:
+    """`stop` closes the upstream, keeps the text so far, charges it, and ends with `cancelled`."""
+    with person.asking("stop in the middle", "paced") as stream:
+        seen = [next(stream) for _ in range(4)]
+        since = time.monotonic()
+        row = person.stop(seen[0].data["generation"])
+        took = time.monotonic() - since
+        seen += list(stream)
+    assert closed_after(upstream, "stop in the middle", since) < CLOSED_WITHIN_SECONDS
+    assert took < 2 * CLOSED_WITHIN_SECONDS
+    assert (row["status"], row["finish_reason"]) == ("completed", "cancelled")
+    assert row["content"] == text_of(seen) != ""
+    assert row["charge"] == {"amount": 1, "source": "daily", "reason": "cancelled"}
+    assert seen[-1].name == "done"
+    assert seen[-1].data["finish_reason"] == "cancelled"
+    assert person.stop(row["id"]) == row
+
+
+@pytest.mark.parametrize("model", ["hang", "hang-after-headers"])
+def test_stop_before_the_first_delta(person: Person, upstream: FakeOpenAI, model: str) -> None:
+    """Stopped before anything could be read, nothing is charged; the upstream is closed all the same."""
+    prompt = f"stop {model}"
+    generation = person.ask(prompt, model)["id"]
+    time.sleep(0.3)
+    since = time.monotonic()
+    row = person.stop(generation)
+    assert closed_after(upstream, prompt, since) < CLOSED_WITHIN_SECONDS
+    assert (row["status"], row["finish_reason"], row["content"]) == ("completed", "cancelled", "")
+    assert row["charge"] == {"amount": 0, "source": "none", "reason": "empty"}
+    assert person.quota()["used_today"] == 0
+
+
+def test_stop_at_once(person: Person) -> None:
+    """A stop that comes before the run has taken its first step still ends it."""
+    rows = [person.stop(person.ask("Hello", "paced")["id"]) for _ in range(5)]
+    assert {row["finish_reason"] for row in rows} == {"cancelled"}
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "kept"),
+    [("cut", "upstream_error", True), ("error", "upstream_error", True), ("http-400", "upstream_error", False)],
+)
+def test_upstream_failures_cost_nothing(person: Person, model: str, code: str, kept: bool) -> None:
+    """An upstream that fails ends the stream with `error`: text so far kept, nothing charged."""
+    events = person.answer("Hello", model)
+    assert events[-1].name == "error"
+    assert events[-1].data["code"] == code
+    assert events[-1].data["message"]
+    assert events[-1].data["charge"]["amount"] == 0
+    row = person.generation(events[0].data["generation"])
+    assert (row["status"], row["finish_reason"]) == ("failed", None)
+    assert row["error"]["code"] == code
+    assert bool(row["content"]) is kept
+    assert row["content"] == text_of(events)
+    assert person.quota()["used_today"] == 0
+    assert person.follow(row["id"])[-1] == events[-1]
+
+
+def test_killed_in_the_middle(database_url: str, tmp_path: Path, upstream: FakeOpenAI) -> None:
+    """`kill -9` in the middle, then a new start: `interrupted`, text kept but for a second, nothing charged."""
+    with Product(tmp_path, database_url, **connected(upstream)) as product:
+        person = product.register("alice")
+        with person.asking("Hello", "paced") as stream:
+            seen = [next(stream) for _ in range(60)]
+            product.kill()
+        generation = seen[0].data["generation"]
+        product.start()
+        row = person.ended(generation, seconds=60)
+        assert (row["status"], row["finish_reason"]) == ("interrupted", None)
+        assert row["error"]["code"] == "interrupted"
+        assert row["charge"]["amount"] == 0
+        assert person.quota()["used_today"] == 0
+        text = text_of(seen)
+        assert text.startswith(row["content"])
+        assert len(row["content"]) > len(text) * 0.5
+        rest = person.follow(generation, seen[-1].id)
+        assert [event.name for event in rest] == ["reset", "error"]
+        assert rest[0].data["content"] == row["content"]
+        assert rest[1].data["code"] == "interrupted"
+        assert rest[0].number > seen[-1].number + 1000
+        with person.following(generation, rest[-1].id) as (status, _rest):
+            assert status == 204
+        assert person.messages(row["conversation"])[1]["content"] == row["content"]
+
+
+def test_drained(tmp_path: Path, upstream: FakeOpenAI) -> None:
+    """SIGTERM lets running answers end; what is asked meanwhile is refused with `service_unavailable`; exit code 0."""
+    with Product(tmp_path, **connected(upstream), DRAIN_SECONDS="20") as product:
+        person = product.register("alice")
+        with person.asking("Hello", "quick") as stream:
+            seen = [next(stream) for _ in range(3)]
+            product.stop_soon(signal.SIGTERM)
+            time.sleep(0.05)
+            other = product.client(person.access)
+            refused = other.post("/api/chat/", json={"model": "plain", "prompt": "x"})
+            ready = other.get("/readyz")
+            seen += list(stream)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "service_unavailable")
+        assert "Retry-After" in refused.headers
+        assert ready.status_code == 503
+        assert seen[-1].name == "done"
+        assert product.stop() == 0
+
+
+def test_drain_has_an_end(tmp_path: Path, upstream: FakeOpenAI) -> None:
+    """What does not end within DRAIN_SECONDS becomes `interrupted`, with its text kept and nothing charged."""
+    with Product(tmp_path, **connected(upstream), DRAIN_SECONDS="1") as product:
+        person = product.register("alice")
+        with person.asking("Hello", "paced") as stream:
+            seen = [next(stream) for _ in range(3)]
+            product.stop_soon(signal.SIGTERM)
+            seen += list(stream)
+        assert (seen[-1].name, seen[-1].data["code"]) == ("error", "interrupted")
+        assert product.stop() == 0
+        product.start()
+        row = person.generation(seen[0].data["generation"])
+        assert (row["status"], row["content"], row["charge"]["amount"]) == ("interrupted", text_of(seen), 0)
+
+
+def test_deleting_the_conversation_stops_its_answer(person: Person, upstream: FakeOpenAI) -> None:
+    """With its conversation deleted, an answer ends and the upstream is closed."""
+    with person.asking("delete me", "paced") as stream:
+        start = next(stream).data
+        next(stream)
+        since = time.monotonic()
+        gone = person.product.client(person.access).delete(f"/api/conversations/{start['conversation']}/")
+        assert gone.status_code == 204
+        assert [event.name for event in stream][-1] == "done"
+    assert closed_after(upstream, "delete me", since) < 2 * CLOSED_WITHIN_SECONDS
+    row = person.generation(start["generation"])
+    assert (row["conversation"], row["message"]) == (None, None)

@@ -1,0 +1,31 @@
+"""What the tests of providers share: a request, and reading a stream to its end."""
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from providers.wire.base import ChatRequest, Delta, Event, PromptMessage, Reasoning
+
+HELLO = (PromptMessage("user", "hello"),)
+
+
+def request(model: str = "plain", *messages: PromptMessage, **fields: Any) -> ChatRequest:
+    """Return a request for the scenario `model`."""
+    return ChatRequest(model, messages or HELLO, fields.pop("parameters", {}), "0123abcd", **fields)
+
+
+async def collect(stream: AsyncIterator[Event], into: list[Event] | None = None) -> list[Event]:
+    """Read a stream to its end; what came before a failure is in `into`."""
+    events = [] if into is None else into
+    async for event in stream:
+        events.append(event)
+    return events
+
+
+def text(events: Iterable[Event]) -> str:
+    """Return the completion."""
+    return "".join(event.text for event in events if isinstance(event, Delta))
+
+
+def reasoning(events: Iterable[Event]) -> str:
+    """Return the thinking text."""
+    return "".join(event.text for event in events if isinstance(event, Reasoning))
