@@ -36,4 +36,5 @@ urlpatterns: Routes = [
 handler400 = refusals.bad_request
 handler403 = refusals.permission_denied
 handler404 = refusals.page_not_found
+handler429 = refusals.too_many_requests  # allauth looks it up here
 handler500 = refusals.server_error

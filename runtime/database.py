@@ -7,6 +7,7 @@ Every thread keeps its connection.
 
 import asyncio
 import os
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -54,10 +55,20 @@ def close() -> None:
     global _door
     door, _door = _door, None
     if door is not None:
-        count = door._max_workers
-        for _ in range(count):
-            door.submit(connections.close_all)
-        door.shutdown(wait=True)
+        _close_connections(door)
+
+
+def _close_connections(executor: ThreadPoolExecutor) -> None:
+    """Let every thread close its own connections, then end them all."""
+    everybody = threading.Barrier(max(1, len(executor._threads)))
+
+    def close_own() -> None:
+        everybody.wait()  # or one thread could take two of these and another none
+        connections.close_all()
+
+    for _thread in range(everybody.parties):
+        executor.submit(close_own)
+    executor.shutdown(wait=True)
 
 
 class Lanes:
@@ -75,8 +86,7 @@ class Lanes:
 
     def close(self) -> None:
         for executor in self._free:
-            executor.submit(connections.close_all)
-            executor.shutdown(wait=True)
+            _close_connections(executor)
 
 
 class Lane:

@@ -59,6 +59,9 @@ class InvalidRequest(Refusal):
 class NotAuthenticated(Refusal):
     code, status, text = "not_authenticated", 401, _("Please log in.")
 
+    def headers(self) -> dict[str, str]:
+        return {**super().headers(), "WWW-Authenticate": 'Bearer realm="api"'}
+
 
 class Forbidden(Refusal):
     code, status, text = "forbidden", 403, _("You may not do this.")
@@ -114,7 +117,7 @@ def response(request: HttpRequest, refusal: Refusal) -> HttpResponse:
         body = {"error": refusal.body(), "request_id": request_id(request)}
         return JsonResponse(body, status=refusal.http_status, headers=headers)
     status = refusal.http_status
-    template = f"{status if status in {403, 404, 503} else 500}.html"
+    template = f"{status if status in {403, 404, 429, 503} else 500}.html"
     answer = render(request, template, {"refusal": refusal}, status=status)
     for name, value in headers.items():
         answer[name] = value
@@ -192,6 +195,11 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     return response(request, InvalidRequest())
+
+
+def too_many_requests(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """What allauth shows when one of its rate limits is reached; the longest of them looks back over a minute or so."""
+    return response(request, TooManyRequests(retry_after=60))
 
 
 class InternalError(Refusal):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 from hypothesis import settings as hypothesis
 
 from tests import factories, servers
@@ -20,12 +19,6 @@ from tests.upstreams import FakeOpenAI
 # One example may cost a few database transactions; how long it takes says nothing.
 hypothesis.register_profile("rivulet", deadline=None)
 hypothesis.load_profile("rivulet")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def static_folder() -> None:
-    """Whitenoise warns of a folder for collected files that is not there."""
-    Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
 
 
 @pytest.fixture(autouse=True)

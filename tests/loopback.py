@@ -82,10 +82,11 @@ class FakeServer:
     def __init__(self, port: int = 0, *, tls: ssl.SSLContext | None = None) -> None:
         self.port = port
         self.requests: list[Recorded] = []
+        self.connections = 0
         self.open_connections = 0
         self.open_streams = 0
         self._tls = tls
-        self._connections: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def origin(self) -> str:
@@ -107,9 +108,9 @@ class FakeServer:
 
     async def stop(self) -> None:
         self._server.close()
-        for task in self._connections:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
 
     async def __aenter__(self) -> Self:
@@ -148,10 +149,11 @@ class FakeServer:
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A plain function, because a coroutine's task would be asyncio's, which complains when it is cancelled.
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         self.open_connections += 1
         try:
             while await self._exchange(reader, writer):

@@ -135,18 +135,18 @@ function showRefusal(answer, error, actions) {
 
 /** A generation that was started ended with an error. What is stored decides what can be tried again. */
 async function failed(answer, { code, message }, generation) {
-  const show = () => {
+  const tell = () => {
     const again = answer.id && code !== "content_blocked" ? [[text("tryAgain"), () => regenerate(answer)]] : [];
     answer.fail({ message, actions: again });
   };
-  show();
+  tell();
   announcer.textContent = message;
   quotas.refresh().catch(() => {});
   if (answer.id) return;
   try {
     const stored = await generation.stored();
     conversation.leaf = answer.id = stored.message ?? answer.id;
-    if (answer.id && !running) show();
+    if (answer.id && !running) tell();
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
   }

@@ -221,12 +221,13 @@ class ThinkTags:
         if self._inside:
             return self._thought(text)
         start = text.lstrip()
-        if start.startswith(_OPEN):
-            self._inside = True
-            return self._thought(start[len(_OPEN) :])
-        if _OPEN.startswith(start) and len(text) <= _MAX_LEADING_SPACE:
-            self._held = text
-            return []
+        if len(text) - len(start) <= _MAX_LEADING_SPACE:
+            if start.startswith(_OPEN):
+                self._inside = True
+                return self._thought(start[len(_OPEN) :])
+            if _OPEN.startswith(start):
+                self._held = text
+                return []
         self.passed = True
         return [(Delta, text)]
 

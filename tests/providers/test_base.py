@@ -52,7 +52,7 @@ def test_a_lone_system_message_stays() -> None:
 
 @given(messages, st.integers(0, 200), st.booleans())
 def test_result_fits_or_is_minimal(prompt: list[PromptMessage], budget: int, system: bool) -> None:
-    """Whatever the prompt: the result is its head and a tail of it, and within the budget unless nothing else is left."""
+    """The result is the prompt's head and a tail of it, within the budget unless nothing else is left."""
     head = [PromptMessage("system", "be brief")] if system else []
 
     kept = trim(head + prompt, budget)

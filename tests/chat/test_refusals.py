@@ -1,0 +1,172 @@
+"""What is turned down, with which code, in which order; a refused question costs nothing and leaves nothing behind."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.product import Person, Product, connected
+from tests.upstreams import FakeOpenAI
+
+CHAT = "/api/chat/"
+
+
+def refused(person: Person, status: int, code: str, **request: Any) -> dict[str, Any]:
+    """Post and return the error, which has the envelope and no trace of ours."""
+    answer = person.client.post(CHAT, **request)
+    assert answer.status_code == status, answer.text
+    body = answer.json()
+    assert set(body) == {"error", "request_id"}
+    assert body["request_id"] == answer.headers["X-Request-ID"]
+    assert body["error"]["code"] == code
+    assert body["error"]["message"]
+    assert "Traceback" not in answer.text
+    return dict(body["error"])
+
+
+def test_it_works(person: Person) -> None:
+    """An unknown model is `invalid_request` and named; nothing was charged or kept."""
+    error = refused(person, 400, "invalid_request", json={"model": "nope", "prompt": "Hello"})
+    assert list(error["details"]) == ["model"]
+    assert person.quota()["used_today"] == 0
+    assert person.client.get("/api/conversations/").json() == {"results": [], "next": None}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"prompt": "x"}, "model"),
+        ({"model": "plain"}, "prompt"),
+        ({"model": "plain", "prompt": ""}, "prompt"),
+        ({"model": "plain", "prompt": " \n\t "}, "prompt"),
+        ({"model": "plain", "prompt": None}, "prompt"),
+        ({"model": "plain", "prompt": 5}, "prompt"),
+        ({"model": "plain", "prompt": "a\0b"}, "prompt"),
+        ({"model": ["plain"], "prompt": "x"}, "model"),
+        ({"model": "plain", "prompt": "x", "colour": "red"}, "colour"),
+        ({"model": "plain", "prompt": "x", "temperature": 9}, "temperature"),
+        ({"model": "plain", "prompt": "x", "temperature": "hot"}, "temperature"),
+        ({"model": "plain", "prompt": "x", "max_tokens": 0}, "max_tokens"),
+        ({"model": "plain", "prompt": "x", "max_tokens": True}, "max_tokens"),
+        ({"model": "plain", "prompt": "x", "parent": 1}, "parent"),
+        ({"model": "plain", "prompt": "x", "conversation": "abc"}, "conversation"),
+        ({"model": "plain", "prompt": "x", "conversation": 2**70}, "conversation"),
+        ({"model": "plain", "prompt": "x", "text_tool": "nope"}, "text_tool"),
+    ],
+)
+def test_bad_fields_are_named(person: Person, body: dict[str, Any], field: str) -> None:
+    """A field that is missing, wrong or unknown is named in `details`."""
+    error = refused(person, 400, "invalid_request", json=body)
+    assert list(error["details"]) == [field]
+    assert person.quota()["used_today"] == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"[]", b'"x"', b"\xff\xfe", b'{"model": NaN}', b'{"prompt": "\\ud800"}', b"[" * 100_000, b""],
+)
+def test_broken_json(person: Person, content: bytes) -> None:
+    """A body that is no JSON object is `invalid_request`, however broken it is."""
+    refused(person, 400, "invalid_request", content=content, headers={"Content-Type": "application/json"})
+
+
+def test_too_long(person: Person) -> None:
+    """A prompt over MAX_PROMPT_CHARS, or a body over 1 MiB, is `prompt_too_long`; one of just that length is not."""
+    refused(person, 413, "prompt_too_long", json={"model": "plain", "prompt": "x" * 32_001})
+    refused(person, 413, "prompt_too_long", json={"model": "plain", "prompt": "x", "system_prompt": "x" * 32_001})
+    refused(person, 413, "prompt_too_long", content=b'{"prompt": "' + b"x" * 2**20 + b'"}')
+    person.ask("字" * 32_000, "plain")
+
+
+def test_nobody_is_refused_before_too_much(product: Product) -> None:
+    """Who is calling comes first: a stranger with a huge body is told to log in."""
+    answer = product.client().post(CHAT, content=b"x" * (2**20 + 1))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "not_authenticated")
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_other_peoples_things_are_not_there(product: Product, person: Person) -> None:
+    """What belongs to somebody else answers 404, whatever is tried with it."""
+    other = product.register("stranger" + person.name)
+    start = person.answer("Hello", "plain")[0].data
+    generation, conversation = start["generation"], start["conversation"]
+    message = person.messages(conversation)[1]["id"]
+    refused(other, 404, "not_found", json={"model": "plain", "prompt": "x", "conversation": conversation})
+    mine = other.answer("Mine", "plain")[0].data["conversation"]
+    refused(other, 404, "not_found", json={"model": "plain", "prompt": "x", "conversation": mine, "parent": message})
+    for method, path in [
+        ("GET", f"/api/generations/{generation}/"),
+        ("GET", f"/api/generations/{generation}/events/"),
+        ("POST", f"/api/generations/{generation}/stop/"),
+        ("POST", f"/api/messages/{message}/regenerate/"),
+        ("GET", f"/api/conversations/{conversation}/"),
+        ("PATCH", f"/api/conversations/{conversation}/"),
+        ("DELETE", f"/api/conversations/{conversation}/"),
+        ("GET", f"/api/conversations/{conversation}/messages/"),
+    ]:
+        answer = other.client.request(method, path, json={} if method != "GET" else None)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found"), path
+        nobody = product.client().request(method, path)
+        assert (nobody.status_code, nobody.json()["error"]["code"]) == (401, "not_authenticated"), path
+
+
+@pytest.mark.parametrize("path", ["/api/generations/../", "/api/generations/%00/", "/api/messages/99999999999999999999999/"])
+def test_strange_paths(person: Person, path: str) -> None:
+    """A path that leads nowhere is a JSON 404."""
+    answer = person.client.get(path)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
+def test_huge_ids(person: Person) -> None:
+    """An id that no database could hold is not there."""
+    huge = 10**30
+    assert person.client.post(f"/api/messages/{huge}/regenerate/").status_code == 404
+    assert person.client.get(f"/api/conversations/{huge}/").status_code == 404
+
+
+def test_wrong_method(person: Person) -> None:
+    """A method that a route does not know is 405, in the same envelope."""
+    for path in (CHAT, "/api/models/"):
+        answer = person.client.put(path, json={})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (405, "invalid_request")
+
+
+def test_a_refused_request_does_not_use_up_its_key(person: Person) -> None:
+    """After a refusal the same key may be used for what then succeeds."""
+    refused(person, 400, "invalid_request", json={"model": "nope", "prompt": "x"}, headers={"Idempotency-Key": "again"})
+    person.ask("Hello", "plain", key="again")
+
+
+def test_the_same_key_answers_whatever_else_holds(tmp_path: Path, upstream: FakeOpenAI) -> None:
+    """A known key returns its generation even when the quota is used up and its conversation is gone."""
+    with Product(tmp_path, **{**connected(upstream), "DAILY_LIMIT_STANDARD": "1"}) as product:
+        person = product.register("alice")
+        first = person.ask("Hello", "plain", key="k")
+        person.ended(first["id"])
+        refused(person, 429, "quota_exhausted", json={"model": "plain", "prompt": "x"})
+        person.client.delete(f"/api/conversations/{first['conversation']}/")
+        again = person.client.post(CHAT, json={"model": "plain", "prompt": "Hello"}, headers={"Idempotency-Key": "k"})
+        assert (again.status_code, again.json()["generation"]["id"]) == (202, first["id"])
+        assert "X-Quota-Remaining" not in again.headers
+
+
+def test_languages(person: Person) -> None:
+    """Messages are in the caller's language."""
+    bodies = [
+        person.client.post(CHAT, json={"model": "nope", "prompt": "x"}, headers={"Accept-Language": language}).json()
+        for language in ("en", "zh-CN")
+    ]
+    english, chinese = (body["error"]["message"] for body in bodies)
+    assert english.isascii()
+    assert not chinese.isascii()
+
+
+def test_no_text_in_the_log(person: Person, product: Product) -> None:
+    """One line for each request and generation; never a prompt, an answer, a token or a key."""
+    start = person.answer("SECRET-PROMPT", "echo")[0].data
+    person.client.get("/api/me/?ticket=SECRET-TICKET")
+    lines = [json.loads(line) for line in product.output.splitlines() if line.startswith("{")]
+    assert any(line.get("generation") == start["generation"] and line["event"] == "generation" for line in lines)
+    for secret in ("SECRET-PROMPT", "SECRET-TICKET", person.access, "sk-test-0123456789abcdef"):
+        assert secret not in product.output

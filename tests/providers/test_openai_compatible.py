@@ -1,0 +1,416 @@
+"""The OpenAI-compatible provider against a fake upstream on a real socket."""
+
+import asyncio
+import json
+import time
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from providers.wire import openai_compatible
+from providers.wire.base import Clocks, Delta, Event, Finished, PromptMessage, Reasoning, Usage, Withdrawn
+from providers.wire.errors import ContentBlocked, ProviderError, Retry, UpstreamFailed, UpstreamTimeout
+from providers.wire.openai_compatible import OpenAICompatible, chat_url
+from tests.providers.streams import collect, reasoning, request, text
+from tests.scenarios import PLAIN, REASONING
+from tests.upstreams import FakeOpenAI
+
+FAST = Clocks(connect=2, first=0.3, idle=0.3, total=5)
+KEY = "sk-test-0123456789"
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[FakeOpenAI]:
+    """A fake upstream in this event loop."""
+    async with FakeOpenAI() as server:
+        yield server
+
+
+@pytest.fixture
+async def provider(upstream: FakeOpenAI) -> AsyncIterator[OpenAICompatible]:
+    """A provider with short clocks."""
+    provider = OpenAICompatible(upstream.base_url, clocks=FAST)
+    yield provider
+    await provider.aclose()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until `condition` holds, a second at most."""
+    async with asyncio.timeout(1):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_it_works(provider: OpenAICompatible) -> None:
+    """A plain answer arrives as text, usage and the one `Finished`."""
+    events = await collect(provider.stream(request(), KEY))
+
+    assert text(events) == PLAIN
+    assert events[-2:] == [Usage(9, 11), Finished("stop")]
+    assert sum(isinstance(event, Finished) for event in events) == 1
+
+
+async def test_request(provider: OpenAICompatible, upstream: FakeOpenAI) -> None:
+    """What goes out: the key, the stream headers, the messages, only configured parameters, one choice."""
+    parameters = {"temperature": 0.5, "max_tokens": 7, "n": 3}
+    prompt = (PromptMessage("system", "be brief"), PromptMessage("user", "你好"))
+
+    await collect(provider.stream(request("m", *prompt, parameters=parameters), KEY))
+
+    sent = upstream.requests[0]
+    assert sent.key == KEY
+    wanted = {"content-type": "application/json", "accept": "text/event-stream", "accept-encoding": "identity"}
+    assert wanted.items() <= sent.headers.items()
+    assert sent.body == {
+        "model": "m",
+        "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "你好"}],
+        "temperature": 0.5,
+        "max_tokens": 7,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [("max_tokens", {"max_tokens": 7}), ("max_completion_tokens", {"max_completion_tokens": 7}), ("none", {})],
+)
+async def test_token_cap_field(
+    provider: OpenAICompatible, upstream: FakeOpenAI, field: Any, expected: dict[str, int]
+) -> None:
+    """The token cap goes out under the model's field, or not at all; usage is asked for only if wanted."""
+    await collect(
+        provider.stream(request(parameters={"max_tokens": 7}, token_cap_field=field, include_usage=False), KEY)
+    )
+
+    assert upstream.requests[0].body.keys() - {"model", "messages", "stream"} == expected.keys()
+
+
+async def test_without_a_key(provider: OpenAICompatible, upstream: FakeOpenAI) -> None:
+    """A keyless server gets no Authorization header."""
+    await collect(provider.stream(request(), None))
+
+    assert "authorization" not in upstream.requests[0].headers
+
+
+@pytest.mark.parametrize("key", ["sk-a\r\nx: y", "sk-密钥"])
+async def test_malformed_key(provider: OpenAICompatible, upstream: FakeOpenAI, key: str) -> None:
+    """A key that cannot stand in a header is disabled without being sent or shown."""
+    with pytest.raises(UpstreamFailed) as failure:
+        await collect(provider.stream(request(), key))
+
+    assert (failure.value.action, failure.value.vendor_code) == ("disable", "malformed_key")
+    assert "sk-" not in str(failure.value)
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "http://h/p/v1",
+        "http://h/p/v1/",
+        " http://h/p/v1// ",
+        "http://h/p/v1/chat/completions",
+        "http://h/p/v1/chat/completions/",
+    ],
+)
+def test_url(base: str) -> None:
+    """Slashes and a pasted path are stripped; a version is never added."""
+    assert chat_url(base) == "http://h/p/v1/chat/completions"
+    assert chat_url("http://h/api/paas/v4") == "http://h/api/paas/v4/chat/completions"
+
+
+async def test_first_delta_comes_at_once(provider: OpenAICompatible) -> None:
+    """A delta is handed out when it arrives, not when the next one does."""
+    started = time.monotonic()
+
+    stream = provider.stream(request("paced:3:250"), KEY)
+    first = await anext(stream)
+
+    assert first == Delta("0 ")
+    assert time.monotonic() - started < 0.2
+    await stream.aclose()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("model", ["reasoning", "think_tags"])
+async def test_reasoning(provider: OpenAICompatible, model: str) -> None:
+    """Thinking text is kept apart, in a field of its own or in leading tags."""
+    events = await collect(provider.stream(request(model), KEY))
+
+    assert (reasoning(events), text(events)) == (REASONING, PLAIN)
+    assert isinstance(events[0], Reasoning)
+
+
+@pytest.mark.parametrize("model", ["content_parts", "usage_every_chunk", "no_done", "only_done", "done_then_cut"])
+async def test_leniency(provider: OpenAICompatible, model: str) -> None:
+    """Whatever a compatible server leaves out or does differently, the answer is complete."""
+    events = await collect(provider.stream(request(model), KEY))
+
+    assert text(events) == PLAIN
+    assert events[-1] == Finished("stop")
+
+
+async def test_running_totals(provider: OpenAICompatible) -> None:
+    """Of running usage totals the last one holds."""
+    events = await collect(provider.stream(request("usage_every_chunk"), KEY))
+
+    assert [event for event in events if isinstance(event, Usage)][-1] == Usage(9, 11)
+
+
+async def test_done_then_cut_to_a_slow_reader(provider: OpenAICompatible) -> None:
+    """Bytes that came together with a cut are not lost on a reader who was busy meanwhile."""
+    events: list[Event] = []
+    async for event in provider.stream(request("done_then_cut"), KEY):
+        events.append(event)
+        await asyncio.sleep(0.05)
+
+    assert text(events) == PLAIN
+    assert events[-1] == Finished("stop")
+
+
+async def test_finish_waits_for_the_terminator_only_so_long(
+    provider: OpenAICompatible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without [DONE] on an open connection the answer ends after a grace period; with [DONE] it is not delayed."""
+    monkeypatch.setattr(openai_compatible, "TERMINATOR_S", 0.2)
+    started = time.monotonic()
+    assert (await collect(provider.stream(request("no_done_open"), KEY)))[-1] == Finished("stop")
+    waited = time.monotonic() - started
+    assert (await collect(provider.stream(request(), KEY)))[-1] == Finished("stop")
+
+    assert 0.2 <= waited < 0.5
+    assert time.monotonic() - started - waited < 0.1
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("stop", "stop"),
+        ("length", "length"),
+        ("content_filter", "content_filter"),
+        ("sensitive", "content_filter"),
+        ("function_call", "tool_calls"),
+        ("model_context_window_exceeded", "length"),
+        ("something_new", "stop"),
+    ],
+)
+async def test_finish_reasons(provider: OpenAICompatible, reason: str, expected: str) -> None:
+    """The vendor's finish reason becomes ours, an unknown one `stop`."""
+    events = await collect(provider.stream(request(f"finish:{reason}"), KEY))
+
+    assert [event.reason for event in events if isinstance(event, Finished)] == [expected]
+
+
+async def test_tool_calls_are_not_empty(provider: OpenAICompatible) -> None:
+    """An answer that only calls a tool ends well."""
+    assert await collect(provider.stream(request("tools"), KEY)) == [Finished("tool_calls")]
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "attempts"),
+    [("empty", "empty", 1), ("whitespace", "empty", 1), ("finish:length:", "empty_at_length", 0)],
+)
+async def test_empty_success_is_a_failure(provider: OpenAICompatible, model: str, code: str, attempts: int) -> None:
+    """An answer without a visible character is none; one used up by its token cap is not asked for again."""
+    with pytest.raises(UpstreamFailed) as failure:
+        await collect(provider.stream(request(model), KEY))
+
+    assert (failure.value.action, failure.value.vendor_code) == ("wait", code)
+    assert failure.value.attempts == attempts
+
+
+async def test_moderated_before_any_text(provider: OpenAICompatible) -> None:
+    """`content_filter` without text is a refusal of the prompt, not an empty answer to try again."""
+    with pytest.raises(ContentBlocked) as failure:
+        await collect(provider.stream(request("finish:content_filter:"), KEY))
+
+    assert failure.value.action == "user"
+
+
+@pytest.mark.parametrize(
+    ("model", "shown", "code"),
+    [
+        ("cut_mid_stream", "one two three ", "connection_lost"),
+        ("eof_mid_stream", "one two three ", "truncated"),
+        ("reset_mid_stream", "one two three ", "connection_lost"),
+        ("hang_mid_stream", "one two three ", "idle_timeout"),
+        ("bad_json", "Hel", "bad_json"),
+        ("error_mid_stream", "one two three ", "503"),
+        ("error_string", "", ""),
+        ("error_finish", "", "server_error"),
+        ("finish:network_error", PLAIN, "network_error"),
+        ("html_200", "", "not_a_stream"),
+        ("json_200", "", "not_a_stream"),
+        ("json_error_200", "", "insufficient_quota"),
+        ("redirect", "", ""),
+        ("garbage", "", "bad_http"),
+        ("hang", "", "first_timeout"),
+        ("hang_after_headers", "", "first_timeout"),
+        ("comments_forever", "", "first_timeout"),
+        ("http_429:rate_limit_exceeded", "", "rate_limit_exceeded"),
+    ],
+)
+async def test_failures(provider: OpenAICompatible, upstream: FakeOpenAI, model: str, shown: str, code: str) -> None:
+    """Every misbehaviour ends in a typed failure within its clock, after the text that came, its connection closed."""
+    events: list[Event] = []
+    started = time.monotonic()
+
+    with pytest.raises(ProviderError) as failure:
+        await collect(provider.stream(request(model), KEY), events)
+
+    assert time.monotonic() - started < 1
+    assert text(events) == shown
+    assert failure.value.vendor_code == code
+    assert isinstance(failure.value, UpstreamTimeout) == code.endswith("_timeout")
+    await until(lambda: upstream.open_streams == 0)
+
+
+async def test_failures_name_the_request(provider: OpenAICompatible) -> None:
+    """The upstream's id of the request is kept, for a refusal and for a failure within the stream."""
+    for model in ("http_500", "error_string", "eof_mid_stream"):
+        with pytest.raises(ProviderError) as failure:
+            await collect(provider.stream(request(model), KEY))
+        assert failure.value.vendor_request_id == "req-1"
+
+
+@pytest.mark.parametrize(
+    "model", ["http_401", "http_429", "garbage", "redirect", "json_error_200:sk-test-0123456789 x"]
+)
+async def test_failures_tell_no_secret(provider: OpenAICompatible, upstream: FakeOpenAI, model: str) -> None:
+    """Neither the failure nor its cause shows the key, the upstream's words or its address."""
+    with pytest.raises(ProviderError) as failure:
+        await collect(provider.stream(request(model), KEY))
+
+    shown = f"{failure.value!r} {vars(failure.value)} {failure.value.__cause__!r} {failure.value.__context__!r}"
+    assert not [secret for secret in (KEY, "sk-leak", upstream.base_url) if secret in shown]
+
+
+async def test_huge_line(provider: OpenAICompatible) -> None:
+    """200 MB without a line end fail at the bound, with little memory."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(UpstreamFailed) as failure:
+            await collect(provider.stream(request("huge_line"), KEY))
+        assert tracemalloc.get_traced_memory()[1] < 20 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+    assert failure.value.vendor_code == "line_too_long"
+
+
+@pytest.mark.parametrize(
+    ("model", "learned"),
+    [
+        ("unsupported_max_tokens", {"token_cap_field": "max_completion_tokens"}),
+        ("needs_no_stream_options", {"include_usage": False}),
+        ("context:2", {}),
+    ],
+)
+async def test_resend(provider: OpenAICompatible, model: str, learned: dict[str, Any]) -> None:
+    """A refused field or length leads to a better request, which then works."""
+    turns = [PromptMessage("assistant" if n % 2 else "user", "word " * 50) for n in range(3)]
+
+    with pytest.raises(Retry) as retry:
+        await collect(provider.stream(request(model, *turns, parameters={"max_tokens": 5}), KEY))
+
+    assert retry.value.learned == learned
+    assert isinstance(retry.value.otherwise, ProviderError)
+    assert text(await collect(provider.stream(retry.value.request, KEY))) == PLAIN
+
+
+async def test_total_clock(upstream: FakeOpenAI) -> None:
+    """A stream that makes progress for ever ends with the total clock."""
+    provider = OpenAICompatible(upstream.base_url, clocks=Clocks(total=0.3))
+
+    with pytest.raises(UpstreamTimeout) as failure:
+        await collect(provider.stream(request("paced:1000:10"), KEY))
+
+    assert (failure.value.vendor_code, failure.value.attempts) == ("total_timeout", 0)
+    await provider.aclose()
+
+
+async def test_slow_reader_is_no_idle_upstream(provider: OpenAICompatible) -> None:
+    """Time the reader takes does not count against the upstream."""
+    events: list[Event] = []
+    async for event in provider.stream(request("paced:4:20"), KEY):
+        events.append(event)
+        await asyncio.sleep(FAST.idle * 1.2)
+
+    assert events[-1] == Finished("stop")
+
+
+@pytest.mark.parametrize("model", ["hang", "hang_after_headers", "hang_mid_stream", "comments_forever"])
+async def test_cancelling_closes_the_upstream(provider: OpenAICompatible, upstream: FakeOpenAI, model: str) -> None:
+    """Cancelling the reader closes the upstream within 50 ms, before the first byte too."""
+    reading = asyncio.ensure_future(collect(provider.stream(request(model), KEY)))
+    await until(lambda: upstream.open_streams)
+    await asyncio.sleep(0.05)
+
+    cancelled_at = time.monotonic()
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    await until(lambda: upstream.requests[0].closed_by_peer_at)
+
+    assert (upstream.requests[0].closed_by_peer_at or 0) - cancelled_at < 0.05
+
+
+async def test_closing_the_generator_closes_the_upstream(provider: OpenAICompatible, upstream: FakeOpenAI) -> None:
+    """`aclose()` after a delta closes the upstream within 50 ms."""
+    stream = provider.stream(request("hang_mid_stream"), KEY)
+    await anext(stream)
+
+    closed_at = time.monotonic()
+    await stream.aclose()  # type: ignore[attr-defined]
+    await until(lambda: upstream.requests[0].closed_by_peer_at)
+
+    assert (upstream.requests[0].closed_by_peer_at or 0) - closed_at < 0.05
+
+
+async def test_connections_are_reused(provider: OpenAICompatible, upstream: FakeOpenAI) -> None:
+    """One after another, answers and refusals share a connection."""
+    for model in ("plain", "http_429", "plain", "reasoning"):
+        try:
+            await collect(provider.stream(request(model), KEY))
+        except UpstreamFailed:
+            continue
+
+    assert upstream.connections == 1
+
+
+async def test_many_streams_at_once(upstream: FakeOpenAI) -> None:
+    """Two hundred streams run side by side, none waiting for another."""
+    provider = OpenAICompatible(upstream.base_url)
+    streams = (collect(provider.stream(request("paced:3:50"), f"sk-{n}")) for n in range(200))
+
+    answers = await asyncio.gather(*streams)
+    await provider.aclose()
+
+    assert {text(events) for events in answers} == {"0 1 2 "}
+    assert upstream.connections == 200
+
+
+class Vendor(OpenAICompatible):
+    """A compatible vendor: another header, an extra field, a reason that withdraws the text."""
+
+    withdrawn_reasons = frozenset({"sensitive"})
+
+    def headers(self, key: str | None) -> dict[str, str]:
+        return {**super().headers(None), "x-token": key or ""}
+
+    def body(self, request: Any) -> dict[str, Any]:
+        return {**super().body(request), "request_id": request.generation}
+
+
+async def test_a_vendor_is_a_small_subclass(upstream: FakeOpenAI) -> None:
+    """Hooks change headers, body and the meaning of a finish reason."""
+    vendor = Vendor(upstream.base_url, name="vendor")
+
+    events = await collect(vendor.stream(request("finish:sensitive"), KEY))
+    await vendor.aclose()
+
+    assert events[-2:] == [Withdrawn(), Finished("content_filter")]
+    assert upstream.requests[0].headers["x-token"] == KEY
+    assert json.dumps(upstream.requests[0].body["request_id"]) == '"0123abcd"'

@@ -1,0 +1,150 @@
+"""Decoding OpenAI-shaped events, without a network."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from providers.wire.base import Delta, Event, Finished, Reasoning, Usage
+from providers.wire.errors import UpstreamFailed
+from providers.wire.openai_compatible import OpenAICompatible
+from providers.wire.openai_decoder import Decoder
+from providers.wire.sse import SSEParser
+from tests.providers.streams import reasoning, text
+from tests.scenarios import delta_bytes, event_bytes
+
+DIALECT = OpenAICompatible("http://upstream.invalid/v1")
+DONE = b"data: [DONE]\n\n"
+
+
+def decode(*reads: bytes) -> list[Event]:
+    """Return the events of network reads and of the end."""
+    parser, decoder = SSEParser(), Decoder(DIALECT)
+    events = [event for read in reads for event in decoder.feed(parser.feed(read))]
+    return events + decoder.feed(parser.close()) + decoder.end()
+
+
+def test_it_works() -> None:
+    """Texts of one read are merged, those of different reads are not."""
+    first = delta_bytes(role="assistant", content="") + delta_bytes(content="a") + delta_bytes(content="b")
+
+    assert decode(first, delta_bytes(content="c") + DONE) == [Delta("ab"), Delta("c"), Finished("stop")]
+
+
+def test_order_of_reasoning_and_text_is_kept() -> None:
+    """Merging never moves text across reasoning."""
+    reads = delta_bytes(reasoning_content="a"), delta_bytes(reasoning="b"), delta_bytes(content="c")
+
+    events = decode(b"".join(reads) + delta_bytes(reasoning="d") + delta_bytes(content="e") + DONE)
+
+    assert events == [Reasoning("ab"), Delta("c"), Reasoning("d"), Delta("e"), Finished("stop")]
+
+
+def test_one_reasoning_key_is_taken() -> None:
+    """Servers that send the same thought under two keys are heard once."""
+    event = delta_bytes(reasoning_content="", reasoning="a", reasoning_details=[{"text": "a"}])
+
+    assert reasoning(decode(event + delta_bytes(content="x") + DONE)) == "a"
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"choices": [{"delta": {"content": "x"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1}},
+        {"choices": [{"delta": {"content": [{"type": "text", "text": "x"}, {"type": "image"}, 7]}}]},
+        {"choices": [{"index": None, "delta": {"content": "x", "tool_calls": {"a": 1}}}], "usage": None},
+        {"choices": [{"delta": {"content": "x"}}, {"index": 1, "delta": {"content": "other"}}, "odd"]},
+        {"choices": [{"delta": {"content": "x", "reasoning": {"odd": 1}}}], "logprobs": None, "error": None},
+        {"choices": [{"delta": {"content": "x"}, "usage": "odd"}], "obfuscation": "aaa"},
+    ],
+)
+def test_odd_chunks(chunk: dict[str, Any]) -> None:
+    """Missing, repeated, unknown and odd members do not disturb the text."""
+    reads = [event_bytes(choices=None), event_bytes(choices=[{"delta": None}]), event_bytes(**chunk)]
+
+    assert decode(*reads, b"data: \n\n", b"data:[DONE] \n\n") == [Delta("x"), Finished("stop")]
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"choices": []},
+        {"choices": None},
+        {},
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+    ],
+)
+def test_usage_in_every_place(chunk: dict[str, Any]) -> None:
+    """Usage is found beside empty, null, missing and filled choices."""
+    usage = {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": None}
+
+    assert decode(delta_bytes(content="x"), event_bytes(**chunk, usage=usage), DONE)[1] == Usage(9, 2)
+
+
+def test_usage_within_the_choice() -> None:
+    """Usage is found inside the choice, and the last one holds."""
+    totals = [{"prompt_tokens": 9, "completion_tokens": n} for n in (1, 2)]
+    reads = [event_bytes(choices=[{"delta": {"content": "x"}, "usage": total}]) for total in totals]
+
+    assert decode(b"".join(reads) + DONE) == [Delta("xx"), Usage(9, 2), Finished("stop")]
+
+
+def test_nothing_counts_after_the_terminator() -> None:
+    """What follows [DONE] is not read."""
+    assert decode(delta_bytes(content="x") + DONE + delta_bytes(content="y")) == [Delta("x"), Finished("stop")]
+
+
+def test_repeated_finish() -> None:
+    """A finish chunk that comes twice finishes once."""
+    assert decode(delta_bytes("length", content="x"), delta_bytes("stop"), DONE)[-1] == Finished("length")
+
+
+@pytest.mark.parametrize("data", [b"[1]", b"null", b"7", b"{", b"\xff", b'"text"'])
+def test_garbage(data: bytes) -> None:
+    """An event that is no JSON object is a broken answer."""
+    with pytest.raises(UpstreamFailed, match="broken"):
+        decode(b"data: " + data + b"\n\n")
+
+
+@pytest.mark.parametrize("data", [b'{"message": "m"}', b"overloaded", b'{"error": {"code": 503}}'])
+def test_events_named_error(data: bytes) -> None:
+    """An event named error is a failure, whatever it holds."""
+    with pytest.raises(UpstreamFailed):
+        decode(b"event: error\ndata: " + data + b"\n\n")
+
+
+THINKING = "\n<think>deep < thought</thin></think>\n\nHello </think> world"
+
+
+@given(st.lists(st.integers(1, 12), max_size=60))
+def test_think_tags_cut_anywhere(sizes: list[int]) -> None:
+    """However the deltas cut the tags, thought and answer come out the same."""
+    pieces, rest = [], THINKING
+    for size in sizes:
+        pieces.append(rest[:size])
+        rest = rest[size:]
+
+    events = decode(*(delta_bytes(content=piece) for piece in [*pieces, rest]), DONE)
+
+    assert reasoning(events) == "deep < thought</thin>"
+    assert text(events) == "Hello </think> world"
+
+
+@pytest.mark.parametrize(
+    "content", ["<thin", "<", "a <think>b</think>", "<thinking>x", " " * 100 + "<think>x", "\n\nx"]
+)
+def test_text_that_only_looks_like_thinking(content: str) -> None:
+    """Only a leading, whole tag starts a thought; everything else is text, none of it lost."""
+    for size in (1, 3, len(content)):
+        pieces = [content[i : i + size] for i in range(0, len(content), size)]
+        events = decode(*(delta_bytes(content=piece) for piece in pieces), DONE)
+        assert (reasoning(events), text(events)) == ("", content)
+
+
+def test_unclosed_thought_is_an_empty_answer() -> None:
+    """A thought that never ends is no answer."""
+    with pytest.raises(UpstreamFailed) as failure:
+        decode(delta_bytes(content="<think>on and on</thi"), DONE)
+
+    assert failure.value.vendor_code == "empty"
