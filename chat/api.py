@@ -55,6 +55,8 @@ class Conversations(APIView):
 
     def get(self, request: Request) -> Response:
         rows = Conversation.objects.owned_by(_user_id(request)).filter(archived=_flag(request, "archived"))
+        if wanted := request.query_params.get("search"):
+            rows = rows.containing(wanted)
         page = list(_after(rows, request.query_params.get("cursor"))[: PAGE_SIZE + 1])
         following = _cursor_url(request, page[PAGE_SIZE - 1]) if len(page) > PAGE_SIZE else None
         return Response({"results": [representation.conversation(row) for row in page[:PAGE_SIZE]], "next": following})

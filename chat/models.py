@@ -30,6 +30,11 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """The only way to get a conversation for a caller."""
         return self.filter(user_id=user_id)
 
+    def containing(self, text: str) -> "ConversationQuerySet":
+        """Those with `text` somewhere in the title or in a message."""
+        messages = Message.objects.filter(conversation=models.OuterRef("pk"), content__icontains=text)
+        return self.filter(models.Q(title__icontains=text) | models.Exists(messages))
+
 
 class Conversation(models.Model):
     """The history of one exchange, owned by one user."""

@@ -23,7 +23,7 @@ PING = b": ping\n\n"
 RECONNECT_SOON = b"retry: 500\n\n"
 TICK_SECONDS = 1.0
 # A disabled user is cut off within a minute: this, and the time one look takes.
-DISABLED_CHECK_SECONDS = 20.0
+DISABLED_CHECK_SECONDS = 10.0
 
 _open: "set[LogStream]" = set()
 

@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
 from chat import api, pages, views
+from quotas.api import Quotas
 from runtime import health, refusals
 
 Routes = list[URLPattern | URLResolver]
@@ -24,6 +25,7 @@ urlpatterns: Routes = [
     path("", pages.page, name="chat-page"),
     path("c/<int:conversation_id>/", pages.page, name="conversation"),
     path("api/", include("accounts.urls")),
+    path("api/quotas/", Quotas.as_view()),
     path("api/models/", api.Models.as_view()),
     path("api/conversations/", api.Conversations.as_view(), name="conversations"),
     path("api/conversations/<int:conversation_id>/", api.OneConversation.as_view()),

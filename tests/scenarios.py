@@ -195,6 +195,13 @@ async def done_then_cut(x: ChatExchange) -> None:
 
 
 @scenario
+async def done_open(x: ChatExchange) -> None:
+    """A complete answer whose body never ends."""
+    await plain(x)
+    await asyncio.Event().wait()
+
+
+@scenario
 async def finish(x: ChatExchange, reason: str = "length", text: str = PLAIN) -> None:
     """finish:<reason>[:<text>]: an answer (empty with an empty text) that ends with that finish reason."""
     await x.start()
@@ -259,6 +266,12 @@ async def context(x: ChatExchange, most: str = "2") -> None:
 async def redirect(x: ChatExchange) -> None:
     """302 to somewhere else."""
     await x.respond(302, b"", location="/elsewhere")
+
+
+@scenario
+async def cookie(x: ChatExchange) -> None:
+    """400 with a cookie."""
+    await x.refuse(400, "cookie", set_cookie="affinity=1; Path=/")
 
 
 @scenario

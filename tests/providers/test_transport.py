@@ -1,0 +1,397 @@
+"""Clients, proxies, addresses and clocks, on real sockets and on both event loops."""
+
+import asyncio
+import base64
+import contextlib
+import datetime
+import gc
+import ipaddress
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from providers.wire.base import Clocks, Finished
+from providers.wire.deadline import Deadline
+from providers.wire.errors import ProviderError, UpstreamFailed, UpstreamTimeout
+from providers.wire.openai_compatible import OpenAICompatible
+from tests.providers.streams import collect, request, text
+from tests.scenarios import PLAIN
+from tests.upstreams import FakeOpenAI
+
+Run = Callable[[Awaitable[Any]], Any]
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Iterator[Run]:
+    """Run a coroutine on the standard library's loop and on the one used in production."""
+    with asyncio.Runner(loop_factory=request.param) as runner:
+        yield runner.run  # type: ignore[misc]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate for 127.0.0.1 with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopback")])
+    now = datetime.datetime.now(datetime.UTC)
+    signed = (
+        x509.CertificateBuilder(
+            name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(1)
+        )
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(private + signed.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+def server_tls(certificate: Path) -> ssl.SSLContext:
+    """Return the server's side."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+class FakeProxy:
+    """An HTTP proxy (CONNECT and absolute URLs) and SOCKS5 proxy in one; `seen` are the targets asked for."""
+
+    def __init__(self, credentials: str | None = None) -> None:
+        self.seen: list[str] = []
+        self._credentials = credentials
+
+    async def __aenter__(self) -> "FakeProxy":
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.address = "127.0.0.1:%d" % self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            first = await reader.readexactly(1)
+            await (self._socks if first == b"\x05" else self._http)(first, reader, writer)
+        writer.close()
+
+    async def _http(self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = first + await reader.readuntil(b"\r\n\r\n")
+        method, target, rest = head.split(b" ", 2)
+        self.seen.append(target.decode())
+        if self._credentials is not None:
+            wanted = b"Basic " + base64.b64encode(self._credentials.encode())
+            if wanted not in head:
+                writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
+                return
+        if method == b"CONNECT":
+            host, port = target.decode().split(":")
+            await self._pipe(host, int(port), reader, writer, b"HTTP/1.1 200 OK\r\n\r\n", b"")
+        else:
+            host, _, path = target.removeprefix(b"http://").partition(b"/")
+            name, port = host.decode().split(":")
+            await self._pipe(name, int(port), reader, writer, b"", b" ".join([method, b"/" + path, rest]))
+
+    async def _socks(self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        methods = await reader.readexactly((await reader.readexactly(1))[0])
+        if self._credentials is not None:
+            if 2 not in methods:
+                writer.write(b"\x05\xff")
+                return
+            writer.write(b"\x05\x02")
+            await reader.readexactly(1)
+            user = await reader.readexactly((await reader.readexactly(1))[0])
+            password = await reader.readexactly((await reader.readexactly(1))[0])
+            if f"{user.decode()}:{password.decode()}" != self._credentials:
+                writer.write(b"\x01\x01")
+                return
+            writer.write(b"\x01\x00")
+        else:
+            writer.write(b"\x05\x00")
+        _, _, _, kind = await reader.readexactly(4)
+        raw = await reader.readexactly(4 if kind == 1 else (await reader.readexactly(1))[0])
+        host = ".".join(map(str, raw)) if kind == 1 else raw.decode()
+        port = int.from_bytes(await reader.readexactly(2))
+        self.seen.append(f"{host}:{port}")
+        await self._pipe(host, port, reader, writer, b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00", b"")
+
+    async def _pipe(
+        self,
+        host: str,
+        port: int,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        greeting: bytes,
+        request: bytes,
+    ) -> None:
+        far_reader, far_writer = await asyncio.open_connection(host, port)
+        writer.write(greeting)
+        far_writer.write(request)
+        await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@contextlib.asynccontextmanager
+async def providing(base_url: str, proxy: str | None = None, **options: Any) -> AsyncIterator[OpenAICompatible]:
+    """A provider that is closed in the end."""
+    provider = OpenAICompatible(base_url, proxy, options.pop("clocks", Clocks()), **options)
+    try:
+        yield provider
+    finally:
+        await provider.aclose()
+
+
+async def failure_of(provider: OpenAICompatible, model: str = "plain") -> ProviderError:
+    """Return the failure of a request."""
+    with pytest.raises(ProviderError) as failure:
+        await collect(provider.stream(request(model), "sk-1"))
+    return failure.value
+
+
+def test_it_works(run: Run) -> None:
+    """An answer arrives on either loop, and closing twice is harmless."""
+
+    async def main() -> None:
+        async with FakeOpenAI() as upstream, providing(upstream.base_url) as provider:
+            assert text(await collect(provider.stream(request(), "sk-1"))) == PLAIN
+            await provider.aclose()
+
+    run(main())
+
+
+def test_tls_is_verified(run: Run, certificate: Path) -> None:
+    """An unknown certificate is a network failure; with its authority given the answer arrives."""
+
+    async def main() -> None:
+        async with FakeOpenAI(tls=server_tls(certificate)) as upstream:
+            async with providing(upstream.base_url) as provider:
+                assert (await failure_of(provider)).vendor_code == "network"
+            trusted = ssl.create_default_context(cafile=str(certificate))
+            async with providing(upstream.base_url, tls=trusted) as provider:
+                assert text(await collect(provider.stream(request(), "sk-1"))) == PLAIN
+
+    run(main())
+
+
+@pytest.mark.parametrize("model", ["hang", "hang_mid_stream"])
+@pytest.mark.parametrize("kind", ["tls", "http-proxy", "socks5-proxy"])
+def test_cancelling_closes_every_kind_of_connection(run: Run, certificate: Path, kind: str, model: str) -> None:
+    """The upstream sees the end within 50 ms through TLS and proxies too."""
+
+    async def main() -> float:
+        tls = server_tls(certificate) if kind == "tls" else None
+        trusted = ssl.create_default_context(cafile=str(certificate))
+        async with FakeOpenAI(tls=tls) as upstream, FakeProxy() as proxy:
+            way = {"tls": None, "http-proxy": f"http://{proxy.address}", "socks5-proxy": f"socks5://{proxy.address}"}
+            async with providing(upstream.base_url, way[kind], tls=trusted) as provider:
+                reading = asyncio.ensure_future(collect(provider.stream(request(model), "sk-1")))
+                while not upstream.open_streams:
+                    await asyncio.sleep(0.005)
+                await asyncio.sleep(0.05)
+                cancelled_at = time.monotonic()
+                reading.cancel()
+                await asyncio.wait({reading})
+                while upstream.requests[0].closed_by_peer_at is None:
+                    await asyncio.sleep(0.005)
+                return upstream.requests[0].closed_by_peer_at - cancelled_at
+
+    assert run(main()) < 0.05
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+def test_proxies(run: Run, certificate: Path, scheme: str, secure: bool) -> None:
+    """HTTP and SOCKS5 proxies carry plain and TLS upstreams, with credentials; wrong ones are our configuration."""
+
+    async def main() -> None:
+        tls = server_tls(certificate) if secure else None
+        trusted = ssl.create_default_context(cafile=str(certificate))
+        async with FakeOpenAI(tls=tls) as upstream, FakeProxy("user:pass") as proxy:
+            async with providing(upstream.base_url, f"{scheme}://user:pass@{proxy.address}", tls=trusted) as provider:
+                for _ in range(2):
+                    events = await collect(provider.stream(request(), "sk-1"))
+                    assert (text(events), events[-1]) == (PLAIN, Finished("stop"))
+            assert str(upstream.port) in proxy.seen[0]
+            async with providing(upstream.base_url, f"{scheme}://user:wrong@{proxy.address}", tls=trusted) as provider:
+                failure = await failure_of(provider)
+            assert failure.action == "ops"
+            assert "wrong" not in f"{failure} {failure.__cause__!r}"
+
+    run(main())
+
+
+def test_environment_is_ignored(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy in the environment changes nothing."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+    async def main() -> None:
+        async with FakeOpenAI() as upstream, providing(upstream.base_url) as provider:
+            assert text(await collect(provider.stream(request(), "sk-1"))) == PLAIN
+
+    run(main())
+
+
+@pytest.mark.parametrize("proxy", [None, "http://127.0.0.1:1", "socks5://127.0.0.1:1"])
+def test_nobody_listens(run: Run, proxy: str | None) -> None:
+    """A refused connection is a network failure that rests the whole upstream after two more attempts."""
+
+    async def main() -> ProviderError:
+        async with providing("http://127.0.0.1:1/v1", proxy) as provider:
+            return await failure_of(provider)
+
+    failure = run(main())
+    assert (type(failure), failure.action, failure.attempts) == (UpstreamFailed, "wait", 2)
+    assert (failure.cooldown_s, failure.scope, failure.vendor_code) == (60, "all", "network")
+
+
+@pytest.mark.parametrize("scheme", ["https", "socks5-proxy"])
+def test_connect_clock(run: Run, scheme: str) -> None:
+    """A host that takes the connection and says nothing runs into the connect clock."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async def main() -> ProviderError:
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        address = "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+        proxy = None if scheme == "https" else f"socks5://{address}"
+        clocks = Clocks(connect=0.2, first=1)
+        async with server, providing(f"https://{address}/v1", proxy, clocks=clocks) as provider:
+            return await failure_of(provider)
+
+    failure = run(main())
+    assert isinstance(failure, UpstreamTimeout)
+    assert failure.vendor_code in ("connect_timeout", "first_timeout")
+
+
+@pytest.mark.parametrize("base_url", ["", "nonsense", "ftp://h/v1", "http://", "http://2130706433/v1"])
+def test_bad_addresses(run: Run, base_url: str) -> None:
+    """An address that is none is our configuration."""
+
+    async def main() -> ProviderError:
+        async with providing(base_url) as provider:
+            return await failure_of(provider)
+
+    assert run(main()).action == "ops"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("proxied", ["direct", "http", "socks5"])
+def test_addresses_are_asked_about(run: Run, host: str, proxied: str) -> None:
+    """An address that is not admitted is never connected to, written out or behind a name, the proxy's included."""
+    asked: list[str] = []
+
+    def admits(address: str) -> bool:
+        asked.append(address)
+        return False
+
+    async def main() -> tuple[ProviderError, int]:
+        async with FakeOpenAI() as upstream:
+            address = f"{host}:{upstream.port}"
+            proxy = None if proxied == "direct" else f"{proxied}://{address}"
+            async with providing(f"http://{address}/v1", proxy, admits=admits) as provider:
+                return await failure_of(provider), upstream.connections
+
+    failure, connections = run(main())
+    assert (failure.action, failure.vendor_code, connections) == ("ops", "address_refused", 0)
+    assert set(asked) <= {"127.0.0.1", "::1"}
+
+
+def test_admitted_addresses_are_used(run: Run) -> None:
+    """An admitted name works as ever."""
+
+    async def main() -> str:
+        async with FakeOpenAI() as upstream:
+            base_url = f"http://localhost:{upstream.port}/v1"
+            async with providing(base_url, admits=lambda address: address == "127.0.0.1") as provider:
+                return text(await collect(provider.stream(request(), "sk-1")))
+
+    assert run(main()) == PLAIN
+
+
+def test_cookies_are_not_kept(run: Run) -> None:
+    """What one answer sets as a cookie does not come back with the next request."""
+
+    async def main() -> list[dict[str, str]]:
+        async with FakeOpenAI() as upstream, providing(upstream.base_url) as provider:
+            await failure_of(provider, "cookie")
+            await failure_of(provider, "cookie")
+            return [recorded.headers for recorded in upstream.requests]
+
+    assert all("cookie" not in headers for headers in run(main()))
+
+
+def test_closing_while_connections_linger(run: Run) -> None:
+    """Nothing is left open when the provider is closed right after an answer whose body has not ended."""
+
+    async def main() -> None:
+        async with FakeOpenAI() as upstream:
+            async with providing(upstream.base_url) as provider:
+                assert (await collect(provider.stream(request("done_open"), "sk-1")))[-1] == Finished("stop")
+            while upstream.open_connections:
+                await asyncio.sleep(0.005)
+        gc.collect()
+
+    run(main())
+
+
+def test_deadline_lets_a_cancellation_win(run: Run) -> None:
+    """A cancellation from outside stays one, also when a clock runs out in the same moment."""
+
+    async def main() -> bool:
+        deadline = Deadline(Clocks(first=0.02))
+
+        async def wait() -> None:
+            with deadline:
+                await asyncio.sleep(1)
+
+        waiting = asyncio.ensure_future(wait())
+        await asyncio.sleep(0)
+        time.sleep(0.03)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        deadline.close()
+        return waiting.cancelled()
+
+    assert run(main())
+
+
+def test_deadline_counts_waiting_only(run: Run) -> None:
+    """The idle clock starts with the wait after progress, and runs out in it."""
+
+    async def main() -> tuple[float, str]:
+        deadline = Deadline(Clocks(first=0.05, idle=0.1, total=9))
+        with deadline:
+            await asyncio.sleep(0.01)
+        deadline.payload()
+        await asyncio.sleep(0.15)
+        started = time.monotonic()
+        with pytest.raises(UpstreamTimeout) as failure, deadline:
+            await asyncio.sleep(1)
+        return time.monotonic() - started, failure.value.vendor_code
+
+    waited, code = run(main())
+    assert 0.09 <= waited < 0.4
+    assert code == "idle_timeout"

@@ -1,0 +1,56 @@
+"""The fake upstreams themselves: a test that trusts them must be able to."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import urllib.request
+
+from providers.wire.openai_compatible import OpenAICompatible
+from tests.providers.streams import collect, request, text
+from tests.scenarios import PLAIN, SCENARIOS
+from tests.upstreams import FakeOpenAI
+
+
+async def test_it_works() -> None:
+    """A request is recorded with its key, body and scenario, and everything is closed in the end."""
+    async with FakeOpenAI() as upstream:
+        provider = OpenAICompatible(upstream.base_url)
+        assert text(await collect(provider.stream(request("gpt-4"), "sk-1"))) == PLAIN
+        await provider.aclose()
+        await asyncio.sleep(0.02)
+
+    recorded = upstream.requests[0]
+    assert (recorded.key, recorded.body["model"], recorded.scenario) == ("sk-1", "gpt-4", "gpt-4")
+    assert recorded.ended_at is not None
+    assert recorded.closed_by_peer_at is None
+    assert (upstream.open_connections, upstream.open_streams) == (0, 0)
+
+
+async def test_a_key_overrides_the_model() -> None:
+    """A scenario set for a key wins over the model's name."""
+    async with FakeOpenAI() as upstream:
+        upstream.keys["sk-2"] = "pieces"
+        provider = OpenAICompatible(upstream.base_url)
+        answer = await collect(provider.stream(request("plain"), "sk-2"))
+        await provider.aclose()
+
+    assert text(answer) == "hello"
+
+
+def test_in_a_thread() -> None:
+    """Synchronous tests get a server in a thread, models and all."""
+    with FakeOpenAI.in_thread() as upstream, urllib.request.urlopen(f"{upstream.base_url}/models") as response:
+        models = [model["id"] for model in json.load(response)["data"]]
+
+    assert models == list(SCENARIOS)
+
+
+def test_listing() -> None:
+    """Every scenario is listed with one line of explanation."""
+    shown = subprocess.run(
+        [sys.executable, "-m", "tests.upstreams", "--list"], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert [line.split()[0] for line in shown.splitlines()] == list(SCENARIOS)
+    assert all(run.__doc__ and "\n" not in run.__doc__ for run in SCENARIOS.values())

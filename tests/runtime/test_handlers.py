@@ -1,0 +1,176 @@
+"""Two handlers, one promise: session, CSRF, CSP, locale, hosts and disabled users, on pages, REST and streams."""
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.product import PASSWORD, Person, Product, connected, read_events
+from tests.upstreams import FakeOpenAI
+
+# Each stands for its handler: the lean one, DRF behind the usual middleware, and a page.
+STREAM, REST, PAGE = "/api/generations/none/", "/api/models/", "/accounts/login/"
+
+
+def logged_in(product: Product, name: str) -> httpx.Client:
+    """Log in through the form, as a browser does."""
+    client = product.client(follow_redirects=True)
+    form = client.get("/accounts/login/")
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', form.text)
+    assert token
+    fields = {"login": name, "password": PASSWORD, "csrfmiddlewaretoken": token[1]}
+    done = client.post("/accounts/login/", data=fields, headers={"Referer": product.url})
+    assert done.url.path == "/"
+    return client
+
+
+@pytest.fixture
+def browser(product: Product, person: Person) -> httpx.Client:
+    return logged_in(product, person.name)
+
+
+def csrf(client: httpx.Client) -> dict[str, str]:
+    return {"X-CSRFToken": client.cookies["csrftoken"]}
+
+
+def test_it_works(browser: httpx.Client) -> None:
+    """A session cookie is known to both handlers."""
+    assert browser.get("/api/me/").status_code == 200
+    with browser.stream(
+        "POST",
+        "/api/chat/",
+        json={"model": "echo", "prompt": "Hello"},
+        headers={"Accept": "text/event-stream", **csrf(browser)},
+    ) as response:
+        events = list(read_events(response.iter_lines()))
+    assert events[-1].name == "done"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("/api/chat/", {"model": "plain", "prompt": "x"}), ("/api/tokens/", {"name": "x"})]
+)
+def test_csrf(browser: httpx.Client, path: str, body: dict[str, Any]) -> None:
+    """An unsafe request of a session needs the CSRF token, on both handlers; a token of another session is no help."""
+    for headers in ({}, {"X-CSRFToken": "x" * 32}):
+        refused = browser.post(path, json=body, headers=headers)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
+    assert browser.post(path, json=body, headers=csrf(browser)).status_code in {201, 202}
+
+
+@pytest.mark.parametrize("path", [STREAM, REST, PAGE])
+def test_security_headers(product: Product, path: str) -> None:
+    """Every answer has the strict content security policy, the other headers, and a number of its own."""
+    answer = product.client().get(path)
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert answer.headers["Referrer-Policy"] == "same-origin"
+    assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["X-Request-ID"])
+    assert "server" not in answer.headers
+
+
+def test_policies_are_the_same(product: Product) -> None:
+    """Both handlers send one and the same policy."""
+
+    def policy(path: str) -> set[str]:
+        return set(product.client().get(path).headers["Content-Security-Policy"].split("; "))
+
+    assert policy(STREAM) == policy(REST) == policy(PAGE)
+
+
+@pytest.mark.parametrize("path", [STREAM, REST, PAGE])
+def test_languages(product: Product, path: str) -> None:
+    """The caller's language is spoken, from Accept-Language or from the choice in the cookie, which wins."""
+    client = product.client()
+    for headers, language in [
+        ({"Accept-Language": "en"}, "en"),
+        ({"Accept-Language": "zh-CN,zh;q=0.9"}, "zh-hans"),
+        ({"Accept-Language": "zh-CN", "Cookie": "django_language=en"}, "en"),
+    ]:
+        assert client.get(path, headers=headers).headers["Content-Language"] == language
+
+
+@pytest.mark.parametrize("path", [STREAM, REST, PAGE])
+def test_foreign_hosts(product: Product, path: str) -> None:
+    """A Host header that is not ours is refused."""
+    assert product.client().get(path, headers={"Host": "evil.example"}).status_code == 400
+
+
+@pytest.mark.parametrize("way", ["session", "jwt", "token"])
+def test_disabled_users(product: Product, person: Person, way: str) -> None:
+    """A user who is disabled is refused at once by both handlers, however they call."""
+    headers: dict[str, str] = {}
+    if way == "session":
+        client = logged_in(product, person.name)
+    elif way == "jwt":
+        client = product.client(person.access)
+    else:
+        client = product.client(person.client.post("/api/tokens/", json={"name": "x"}).json()["token"])
+    if way == "session":
+        headers = csrf(client)
+    calls: list[Callable[[], httpx.Response]] = [
+        lambda: client.get("/api/me/"),
+        lambda: client.post("/api/chat/", json={"model": "plain", "prompt": "x"}, headers=headers),
+        lambda: client.get(STREAM),
+    ]
+    assert [call().status_code for call in calls] == [200, 202, 404]
+    disable(product, person.name)
+    for call in calls:
+        refused = call()
+        assert (refused.status_code, refused.json()["error"]["code"]) == (401, "not_authenticated")
+
+
+def disable(product: Product, name: str) -> None:
+    script = f"from accounts.models import User; User.objects.filter(username='{name}').update(is_active=False)"
+    assert product.manage("shell", "-c", script).returncode == 0
+
+
+def test_disabled_in_the_middle(product: Product, person: Person) -> None:
+    """A user who is disabled while reading is cut off within a minute."""
+    with person.asking("Hello", "hang") as stream:
+        next(stream)
+        disable(product, person.name)
+        started = time.monotonic()
+        assert list(stream) == []
+    assert time.monotonic() - started < 60
+
+
+def test_other_origins(tmp_path: Path, upstream: FakeOpenAI) -> None:
+    """A single-page app on a named origin may call both handlers; any other origin gets no permission."""
+    origin = "https://app.example.org"
+    with Product(tmp_path, **connected(upstream), CORS_ALLOWED_ORIGINS=origin) as product:
+        client = product.client()
+        for path in ("/api/chat/", REST):
+            asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "idempotency-key"}
+            allowed = client.options(path, headers={"Origin": origin, **asked})
+            assert allowed.headers["Access-Control-Allow-Origin"] == origin
+            assert "idempotency-key" in allowed.headers["Access-Control-Allow-Headers"]
+            assert "X-Quota-Remaining" in client.get(path, headers={"Origin": origin}).headers.get(
+                "Access-Control-Expose-Headers", ""
+            )
+            stranger = client.options(path, headers={"Origin": "https://evil.example", **asked})
+            assert "Access-Control-Allow-Origin" not in stranger.headers
+
+
+def test_forwarded_addresses_are_believed_only_from_trusted_proxies(tmp_path: Path) -> None:
+    """Metrics are for loopback: with a trusted proxy in front, the address it names counts."""
+    with Product(tmp_path / "a") as trusting:
+        assert trusting.client().get("/metrics").status_code == 200
+        assert trusting.client().get("/metrics", headers={"X-Forwarded-For": "203.0.113.9"}).status_code == 403
+    with Product(tmp_path / "b", TRUSTED_PROXIES="", METRICS_TOKEN="let me see") as alone:
+        assert alone.client().get("/metrics", headers={"X-Forwarded-For": "203.0.113.9"}).status_code == 200
+
+
+def test_metrics_count(product: Product, person: Person) -> None:
+    """Metrics tell how generations ended."""
+    person.answer("Hello", "plain")
+    assert re.search(
+        r'rivulet_generations_total\{finish_reason="stop",status="completed"\} [1-9]', product.client().get("/metrics").text
+    )

@@ -1,0 +1,181 @@
+"""The shape of the house: who may import what, who reads the environment, how long files and functions may be.
+
+Layers between and inside the packages are import-linter's (`pyproject.toml`); here is what layers cannot say.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("chatproject", "chat", "accounts", "quotas", "providers", "runtime")
+MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 50
+
+ENTRY_POINTS = {"chatproject/environment.py", "chatproject/asgi.py", "manage.py"}
+HTTP_LIBRARIES = {"aiohttp", "httpx", "requests", "urllib3", "websockets"}
+# Standing between two processes or two hosts needs no adapter of ours.
+FRAMEWORKS_AND_STORES = {"asgiref", "django", "django_redis", "prometheus_client", "psycopg", "redis", "rest_framework"}
+
+
+def modules() -> list[Path]:
+    """Return all modules of our packages; migrations are Django's own writing."""
+    found = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py") if "migrations" not in path.parts]
+    return sorted([ROOT / "manage.py", *found])
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(path: Path) -> set[str]:
+    """Return the full names of everything that a module imports, at its top and inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{name(path)} imports relatively"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def top(imported: str) -> str:
+    return imported.partition(".")[0]
+
+
+def breaking(rule: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Return the modules that break a rule, with what breaks it."""
+    return {path: wrong for path, wrong in rule.items() if wrong}
+
+
+every_module = pytest.mark.parametrize("path", modules(), ids=name)
+
+
+def test_it_works() -> None:
+    """The walk through the packages finds modules in each of them."""
+    found = {path.relative_to(ROOT).parts[0] for path in modules()}
+    assert found == {"manage.py", *PACKAGES}
+
+
+def test_wire_imports_nothing_of_ours() -> None:
+    """The adapters of `providers/wire` know no framework, no store and nothing of ours but each other."""
+    forbidden = FRAMEWORKS_AND_STORES | set(PACKAGES)
+    wire = [path for path in modules() if name(path).startswith("providers/wire/")]
+    found = {
+        name(path): {one for one in imports(path) if top(one) in forbidden and not one.startswith(("providers.wire.",))}
+        for path in wire
+    }
+    assert wire
+    assert not breaking(found)
+
+
+def test_wire_stands_alone() -> None:
+    """All adapters can be imported in a process in which Django is not set up, and load none of it."""
+    names = sorted(name(path).removesuffix(".py").replace("/", ".") for path in (ROOT / "providers/wire").glob("*.py"))
+    wanted = ", ".join(one for one in names if not one.endswith("__init__"))
+    script = f"import sys, {wanted}; sys.exit('django' in sys.modules or 'redis' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_http_libraries_have_one_place() -> None:
+    """HTTP libraries are imported by the wire adapters' transport and nowhere else."""
+    found = {name(path): {one for one in imports(path) if top(one) in HTTP_LIBRARIES} for path in modules()}
+    assert set(breaking(found)) == {"providers/wire/transport.py"}
+
+
+def test_no_app_imports_the_project() -> None:
+    """Apps get what they need through Django's settings, never from `chatproject`."""
+    apps = [path for path in modules() if not name(path).startswith(("chatproject/", "manage.py"))]
+    found = {name(path): {one for one in imports(path) if top(one) == "chatproject"} for path in apps}
+    assert not breaking(found)
+
+
+def test_the_environment_is_read_once() -> None:
+    """Nobody reads the process environment but the typed settings and the entry points."""
+    reading = {
+        name(path)
+        for path in modules()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute)
+        and node.attr in {"environ", "environb", "getenv"}
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "os"
+    }
+    imported = {name(path) for path in modules() if imports(path) & {"os.environ", "os.getenv"}}
+    assert reading | imported <= ENTRY_POINTS
+
+
+def test_settings_are_read_at_use() -> None:
+    """No app reads a setting while it is being imported: tests and later changes would come too late."""
+    found = {
+        f"{name(path)}:{node.lineno}"
+        for path in modules()
+        if not name(path).startswith("chatproject/")
+        for node in at_import_time(tree(path))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "settings"
+        # A swappable user model is named at import time by Django's own design.
+        and node.attr != "AUTH_USER_MODEL"
+    }
+    assert not found
+
+
+def at_import_time(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what runs when a module is imported: everything outside functions, but for their decorators."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from child.decorator_list
+        elif not isinstance(child, ast.Lambda):
+            yield child
+            yield from at_import_time(child)
+
+
+def test_apps_do_not_signal_each_other() -> None:
+    """Apps call each other by name, in the direction of the layers; Django's signals would hide who depends on whom."""
+    signals = ("django.dispatch", "django.db.models.signals", "django.core.signals")
+    found = {name(path): {one for one in imports(path) if one.startswith(signals)} for path in modules()}
+    assert not breaking(found)
+
+
+@every_module
+def test_files_are_short(path: Path) -> None:
+    """A file stays short enough to hold one concept."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
+
+
+@every_module
+def test_functions_are_short(path: Path) -> None:
+    """A function stays short enough to be read at a glance."""
+    functions = [node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    long = {node.name for node in functions if (node.end_lineno or 0) - node.lineno + 1 > MAX_FUNCTION_LINES}
+    assert not long
+
+
+@every_module
+def test_modules_say_what_they_hold(path: Path) -> None:
+    """Every module begins by saying what lives in it; an AppConfig and a command say it in their class."""
+    said_in_the_class = path.name == "apps.py" or "commands" in path.parts
+    if path.read_text(encoding="utf-8").strip() and not said_in_the_class:
+        assert ast.get_docstring(tree(path))
+
+
+@pytest.mark.django_db
+def test_migrations_are_complete() -> None:
+    """No model has changed without a migration that says so."""
+    try:
+        call_command("makemigrations", check=True, dry_run=True, verbosity=1)
+    except SystemExit:
+        pytest.fail("a model has changed: run manage.py makemigrations")
