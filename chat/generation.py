@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 import orjson
+import structlog
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
@@ -41,6 +42,8 @@ RESUME_JUMP = 10_000_000
 # A row of this process without a run is one whose start was cut off between its transaction and its run.
 STRAY_SECONDS = 60
 REAP_AT_ONCE = 500
+
+log = structlog.get_logger("generation")
 
 logs = LocalLogs()
 _runs: dict[str, Run] = {}
@@ -97,8 +100,14 @@ async def start(ask: Ask) -> Begun:
     """
     starting = asyncio.create_task(_start(ask))
     _tasks.add(starting)
-    starting.add_done_callback(_tasks.discard)
+    starting.add_done_callback(_started)
     return await asyncio.shield(starting)
+
+
+def _started(task: "asyncio.Task[Begun]") -> None:
+    _tasks.discard(task)
+    if not task.cancelled():
+        task.exception()  # a refusal that nobody waits for any more is nothing to report
 
 
 async def _start(ask: Ask) -> Begun:
@@ -123,7 +132,13 @@ def _spawn(begun: Begun, config: ModelConfig) -> None:
 def _ended(run: Run, task: "asyncio.Task[Any]") -> None:
     _tasks.discard(task)
     _runs.pop(run.row.id, None)
-    logs.finish(run.log)
+    if run.log.ended:
+        logs.finish(run.log)
+        return
+    # A fault of ours: the row is still `running`, the reaper ends it, and readers find that when they come back.
+    log.error("run died", generation=run.row.id, exc_info=None if task.cancelled() else task.exception())
+    logs.drop(run.log)
+    run.died()
 
 
 # --- the transaction that begins a generation ------------------------------------------------------------------------

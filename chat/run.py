@@ -92,6 +92,11 @@ class Run:
         self.end_soon(how)
         await self._finished.wait()
 
+    def died(self) -> None:
+        """Let those go who wait for an end that will not come."""
+        self.log.abandon()
+        self._finished.set()
+
     # --- the answer ---
 
     async def _answer(self) -> End:

@@ -1,6 +1,7 @@
-"""The lean middleware list of event streams: all native async, no thread hop, nothing but what must hold there too.
+"""Middleware of our own: the lean list of event streams, and what Django lacks for pages.
 
-Sessions, CSRF and the disabled-user check are the authenticator's (accounts/auth.py), which every such view calls.
+The lean list is all native async, no thread hop, nothing but what must hold there too. Sessions, CSRF and the
+disabled-user check are the authenticator's (accounts/auth.py), which every such view calls.
 """
 
 from collections.abc import Awaitable, Callable
@@ -70,5 +71,20 @@ def refusals(get_response: Handler) -> Handler:
             if refusal is None:
                 raise
             return response(request, refusal)
+
+    return handle
+
+
+def secure_cookies(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """For pages: what was asked for over HTTPS sets its cookies for HTTPS only, without a setting to forget."""
+
+    def handle(request: HttpRequest) -> HttpResponseBase:
+        answer = get_response(request)
+        if request.is_secure():
+            for cookie in answer.cookies.values():
+                cookie["secure"] = True
+        return answer
 
     return handle

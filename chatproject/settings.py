@@ -82,6 +82,7 @@ INSTALLED_APPS = [
 ]
 # Pages and REST. These run in threads; event streams have their own, native-async list.
 MIDDLEWARE = [
+    "chatproject.middleware.secure_cookies",
     "corsheaders.middleware.CorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -98,6 +99,7 @@ MIDDLEWARE = [
 ]
 # Event streams and their JSON neighbours: who is calling is found by the views themselves (accounts/auth.py).
 STREAM_MIDDLEWARE = [
+    "chatproject.middleware.secure_cookies",
     "corsheaders.middleware.CorsMiddleware",
     "chatproject.middleware.hosts",
     "chatproject.middleware.security_headers",

@@ -23,6 +23,8 @@ log = structlog.get_logger("runtime")
 # What may follow DRAIN_SECONDS: storing the last ends, and closing connections.
 LAST_SECONDS = 10.0
 STARTING_POLL_SECONDS = 0.01
+# Longer than a proxy in front keeps its idle connections, so that it never writes into one we are closing.
+KEEP_ALIVE_SECONDS = 75
 
 
 class Server(uvicorn.Server):
@@ -43,6 +45,7 @@ def serve() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         proxy_headers=bool(settings.TRUSTED_PROXIES),
         forwarded_allow_ips=settings.TRUSTED_PROXIES or [],
         timeout_graceful_shutdown=round(LAST_SECONDS),

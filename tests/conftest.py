@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import settings as hypothesis
 
+from providers import routing
 from tests import factories, servers
 from tests.product import Person, Product, connected
 from tests.upstreams import FakeOpenAI
@@ -45,6 +46,12 @@ def _is_loopback(host: str) -> bool:
     except ValueError:
         return False
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+@pytest.fixture(autouse=True)
+def fresh_table() -> None:
+    """Let no test see the models of another."""
+    routing.forget()
 
 
 @pytest.fixture

@@ -59,7 +59,13 @@ class Product:
 
     def __init__(self, var_dir: Path, database_url: str = "", **variables: str) -> None:
         self.var_dir = var_dir
-        defaults = {"PORT": "0", "ADMIN_PASSWORD": PASSWORD, "LANGUAGE_CODE": "en", "MAX_ACTIVE_GENERATIONS": "0", "TRUSTED_PROXIES": "127.0.0.1"}
+        defaults = {
+            "PORT": "0",
+            "ADMIN_PASSWORD": PASSWORD,
+            "LANGUAGE_CODE": "en",
+            "MAX_ACTIVE_GENERATIONS": "0",
+            "TRUSTED_PROXIES": "127.0.0.1",
+        }
         self._environment = environment(database_url, var_dir, **{**defaults, **variables})
         self._process: subprocess.Popen[str] | None = None
         self._lines: list[str] = []
@@ -69,7 +75,9 @@ class Product:
     def manage(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         """Run a management command to its end."""
         command = [sys.executable, str(ROOT / "manage.py"), *arguments]
-        return subprocess.run(command, env={**self._environment, **variables}, capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            command, env={**self._environment, **variables}, capture_output=True, text=True, timeout=60
+        )
 
     def start(self) -> Self:
         done = self.manage("setup")
@@ -211,7 +219,9 @@ class Person:
         return dict(answer.json()["generation"])
 
     @contextmanager
-    def asking(self, prompt: str = "Hello", model: str = "demo", key: str = "", **body: Any) -> Iterator[Iterator[Event]]:
+    def asking(
+        self, prompt: str = "Hello", model: str = "demo", key: str = "", **body: Any
+    ) -> Iterator[Iterator[Event]]:
         """Ask and read the stream; leaving the block closes the connection."""
         headers = {"Accept": "text/event-stream", **_key(key)}
         wanted = {"model": model, "prompt": prompt, **body}

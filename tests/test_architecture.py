@@ -19,7 +19,7 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 50
 
 ENTRY_POINTS = {"chatproject/environment.py", "chatproject/asgi.py", "manage.py"}
 HTTP_LIBRARIES = {"aiohttp", "httpx", "requests", "urllib3", "websockets"}
-# Standing between two processes or two hosts needs no adapter of ours.
+# What would keep the wire adapters from being used, and tested, without the rest of the product.
 FRAMEWORKS_AND_STORES = {"asgiref", "django", "django_redis", "prometheus_client", "psycopg", "redis", "rest_framework"}
 
 
@@ -134,12 +134,12 @@ def test_settings_are_read_at_use() -> None:
 
 
 def at_import_time(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield what runs when a module is imported: everything outside functions, but for their decorators."""
+    """Yield what runs when a module is imported: everything but the bodies of functions."""
+    yield node
+    body = set(node.body) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else set()
+    body |= {node.body} if isinstance(node, ast.Lambda) else set()
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield from child.decorator_list
-        elif not isinstance(child, ast.Lambda):
-            yield child
+        if child not in body:
             yield from at_import_time(child)
 
 

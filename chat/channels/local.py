@@ -35,6 +35,10 @@ class LocalLogs:
             self._finished_bytes += log.size
         self.bound()
 
+    def drop(self, log: Log) -> None:
+        """Forget a log at once."""
+        self._running.pop(log.channel, None)
+
     def bound(self) -> None:
         """Drop what is too old or too much. Called when a log ends and from time to time."""
         running = 0

@@ -59,6 +59,12 @@ class Log:
         self.ended = True
         self.publish(name, data)
 
+    def abandon(self) -> None:
+        """Send the followers away: nothing will come any more, not even an end."""
+        self.ended = True
+        for follower in self._followers:
+            follower.wake()
+
     def forget_until(self, number: int) -> None:
         """Drop all events so far and go on numbering after `number`, which must not be below the last one."""
         self._events.clear()

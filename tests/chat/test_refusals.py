@@ -111,7 +111,9 @@ def test_other_peoples_things_are_not_there(product: Product, person: Person) ->
         assert (nobody.status_code, nobody.json()["error"]["code"]) == (401, "not_authenticated"), path
 
 
-@pytest.mark.parametrize("path", ["/api/generations/../", "/api/generations/%00/", "/api/messages/99999999999999999999999/"])
+@pytest.mark.parametrize(
+    "path", ["/api/generations/../", "/api/generations/%00/", "/api/messages/99999999999999999999999/"]
+)
 def test_strange_paths(person: Person, path: str) -> None:
     """A path that leads nowhere is a JSON 404."""
     answer = person.client.get(path)

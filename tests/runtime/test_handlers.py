@@ -172,5 +172,6 @@ def test_metrics_count(product: Product, person: Person) -> None:
     """Metrics tell how generations ended."""
     person.answer("Hello", "plain")
     assert re.search(
-        r'rivulet_generations_total\{finish_reason="stop",status="completed"\} [1-9]', product.client().get("/metrics").text
+        r'rivulet_generations_total\{finish_reason="stop",status="completed"\} [1-9]',
+        product.client().get("/metrics").text,
     )

@@ -1,0 +1,102 @@
+"""One Chromium and two products for this folder; every visitor has cookies, an address and a list of faults of their own.
+
+Playwright's synchronous interface keeps an event loop in this thread for as long as it lives. Its fixture ends with the
+folder, so that no other test finds that loop running.
+"""
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from tests.browser.visitor import Visitor
+from tests.product import Product, connected
+from tests.upstreams import FakeOpenAI
+
+FOLDER = Path(__file__).parent
+WAIT_MS = 20_000
+# The last one keeps a page that got out of hand from reaching anything, whatever it tries.
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
+
+Visit = Callable[..., Visitor]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what drives the browser, so that `make check` leaves it out."""
+    for item in items:
+        if item.path.is_relative_to(FOLDER):
+            item.add_marker("browser")
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium."""
+    program = shutil.which("chromium") or "/usr/bin/chromium"
+    if not Path(program).exists():
+        message = "Chromium is not installed: apt-get install chromium"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    expect.set_options(timeout=WAIT_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
+def site(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """The product with everyday limits. `gpt-4-echo` repeats the prompt, and has a quota that lasts."""
+    variables = connected(upstream, **{"gpt-4-echo": "echo"})
+    limits = {"DAILY_LIMIT_STANDARD": "50", "DAILY_LIMIT_PREMIUM": "1000"}
+    with Product(tmp_path_factory.mktemp("site"), **{**variables, **limits}) as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def mortal(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """A product to kill, or to change: one answer a day, and a process that is silent for a second is dead."""
+    variables = {**connected(upstream), "DAILY_LIMIT_STANDARD": "1", "PROCESS_LEASE_SECONDS": "1"}
+    with Product(tmp_path_factory.mktemp("mortal"), **variables) as running:
+        yield running
+
+
+@pytest.fixture
+def visit(chromium: Browser, site: Product) -> Iterator[Visit]:
+    """Return a function that sits somebody down at a new browser; what any of their pages did wrong fails the test."""
+    visitors: list[Visitor] = []
+
+    def sit_down(product: Product = site, **options: Any) -> Visitor:
+        visitors.append(Visitor(chromium, product, **options))
+        return visitors[-1]
+
+    yield sit_down
+    faults = [fault for visitor in visitors for fault in visitor.leave()]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.fixture
+def visitor(visit: Visit) -> Visitor:
+    """Somebody new, logged in, with the page of a new conversation before them."""
+    return visit().register().log_in()
+
+
+@pytest.fixture
+def name() -> str:
+    """A username that nobody has."""
+    return f"p{secrets.token_hex(5)}"

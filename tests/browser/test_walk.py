@@ -1,0 +1,136 @@
+"""A stranger's first visit: sign up, ask, watch, reload."""
+
+import os
+import re
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Visit
+from tests.browser.visitor import Visitor, content, part
+from tests.product import PASSWORD, Person
+from tests.servers import ROOT
+
+DOCS = ROOT / "docs"
+QUESTION = "How do I print the Fibonacci numbers in Python?"
+
+
+def test_it_works(visit: Visit) -> None:
+    """Whoever comes for the first time signs up, asks, sees words appear, reloads in the middle and loses nothing."""
+    stranger = visit(permissions=["clipboard-read", "clipboard-write"])
+    sign_up(stranger, "mei")
+    page = stranger.page
+    if "SCREENSHOTS" in os.environ:
+        fill_the_list(stranger)
+
+    page.select_option("#model", "demo")
+    expect(page.locator("#quota")).to_contain_text(re.compile(r"\d+ of 50 left today"))
+    left = left_today(stranger)
+    stranger.ask(QUESTION)
+    expect(page).to_have_url(re.compile(r"/c/\d+/$"))
+    seen = see_it_grow(stranger, 8)
+
+    page.reload()
+    assert stranger.stored()["status"] == "running"
+    assert stranger.wait_for_text(more_than=seen) > seen
+    stranger.wait_for_end()
+
+    row = stranger.stored()
+    assert (row["status"], row["finish_reason"]) == ("completed", "stop")
+    assert copied(stranger) == row["content"]
+    shown = stranger.text
+    assert f"You said: “{QUESTION}”" in shown
+    for element in ["h2", "ol > li", "pre code.language-python span", "table td", ".katex-display"]:
+        expect(content(stranger.last).locator(element).first).to_be_visible()
+
+    expect(page.locator("#conversations a[aria-current=page]")).to_have_text(QUESTION)
+    assert left_today(stranger) == left - 1
+    page.reload()
+    expect(content(stranger.last).locator(".katex-display")).to_be_visible()
+    assert stranger.text == shown
+    assert copied(stranger) == row["content"]
+    assert left_today(stranger) == left - 1
+    if "SCREENSHOTS" in os.environ:
+        take_screenshots(visit, stranger)
+
+
+def test_follow_up(visitor: Visitor) -> None:
+    """The next question goes on in the same conversation, and an upstream is told what was said before."""
+    visitor.answer("First", "echo")
+    address = visitor.page.url
+    visitor.answer("Second", "echo")
+    assert visitor.text == "Second"
+    assert visitor.page.url == address
+    expect(visitor.page.locator("#conversations > li")).to_have_count(1)
+    visitor.page.reload()
+    expect(visitor.page.locator("#messages > article")).to_have_count(4)
+
+
+def sign_up(stranger: Visitor, name: str) -> None:
+    """Come to the front page and make an account through the form."""
+    page = stranger.page
+    page.goto("/")
+    expect(page).to_have_url(re.compile(r"/accounts/login/\?next=/$"))
+    page.click("text=Sign up")
+    page.fill("[name=username]", name)
+    page.fill("[name=email]", f"{name}@example.org")
+    page.fill("[name=password1]", PASSWORD)
+    page.fill("[name=password2]", PASSWORD)
+    page.click("main button[type=submit]:has-text('Sign up')")
+    expect(page.get_by_text(f"Hello, {name}.")).to_be_visible()
+    stranger.name = name
+
+
+def see_it_grow(visitor: Visitor, steps: int) -> int:
+    """Wait until the text of the running answer has grown so many times; return its length."""
+    length = 0
+    for _ in range(steps):
+        length = visitor.wait_for_text(more_than=length)
+    return length
+
+
+def left_today(visitor: Visitor) -> int:
+    found = re.search(r"(\d+) of 50 left today", visitor.quota)
+    assert found, visitor.quota
+    return int(found[1])
+
+
+def copied(visitor: Visitor) -> str:
+    """What the copy button of the last answer copies."""
+    part(visitor.last, "copy").click()
+    expect(part(visitor.last, "copy")).to_have_text("Copied")
+    return str(visitor.page.evaluate("() => navigator.clipboard.readText()"))
+
+
+def fill_the_list(visitor: Visitor) -> None:
+    """Give the screenshots a list of conversations to show."""
+    tokens = visitor.product.client().post("/api/auth/token/", json={"username": visitor.name, "password": PASSWORD})
+    person = Person(visitor.product, visitor.name, tokens.json()["access"], tokens.json()["refresh"])
+    for prompt in [
+        "Three books about rivers",
+        "杭州周末两日游怎么安排？",
+        "Polish this letter to my landlord",
+        "Why is the sky blue?",
+    ]:
+        person.answer(prompt, "plain")
+    visitor.page.reload()
+
+
+def take_screenshots(visit: Visit, visitor: Visitor) -> None:
+    """Renew the pictures of the documentation."""
+    save(visitor, DOCS / "chat.png")
+    small = {"viewport": {"width": 390, "height": 780}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
+    for name, options in {"chat-dark.png": {"color_scheme": "dark"}, "chat-mobile.png": small}.items():
+        other = visit(**options)
+        other.name = visitor.name
+        other.log_in()
+        other.page.goto(visitor.page.url)
+        save(other, DOCS / name)
+
+
+def save(visitor: Visitor, path: Path) -> None:
+    page = visitor.page
+    expect(content(visitor.last).locator(".katex-display")).to_be_visible()
+    page.evaluate("() => document.fonts.ready")
+    page.mouse.move(0, 0)
+    page.screenshot(path=path)

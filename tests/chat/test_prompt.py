@@ -1,0 +1,37 @@
+"""The prompt: which turns are sent, and how long the answer may be."""
+
+from chat import prompt
+
+
+def test_it_works() -> None:
+    """System prompt first, then the turns in order; without a cap nothing is said about length."""
+    messages, parameters = prompt.build(8000, {"temperature": 1}, "Be brief", [("user", "a"), ("assistant", "b")])
+    assert [(message.role, message.content) for message in messages] == [
+        ("system", "Be brief"),
+        ("user", "a"),
+        ("assistant", "b"),
+    ]
+    assert parameters == {"temperature": 1}
+
+
+def test_empty_turns_are_left_out() -> None:
+    """An answer that never came is not sent."""
+    messages, _parameters = prompt.build(8000, {}, "", [("user", "a"), ("assistant", " "), ("user", "b")])
+    assert [message.content for message in messages] == ["a", "b"]
+
+
+def test_oldest_turns_go_first() -> None:
+    """What does not fit the context goes, oldest first; system prompt and question stay."""
+    turns = [("user" if number % 2 == 0 else "assistant", "x" * 4000) for number in range(20)] + [("user", "last")]
+    messages, _parameters = prompt.build(8000, {}, "system", turns)
+    assert messages[0].content == "system"
+    assert messages[-1].content == "last"
+    assert 3 < len(messages) < 10
+
+
+def test_the_cap_is_never_more_than_the_context_leaves() -> None:
+    """`max_tokens` is lowered to what the prompt leaves of the context."""
+    _messages, parameters = prompt.build(8192, {"max_tokens": 8000}, "", [("user", "x" * 4000)])
+    assert 7000 < parameters["max_tokens"] < 7192
+    _messages, parameters = prompt.build(8192, {"max_tokens": 8000}, "", [("user", "x" * 40_000)])
+    assert parameters["max_tokens"] == prompt.LEAST_ANSWER_TOKENS
