@@ -10,7 +10,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from chat.models import Conversation, Generation, Message
+from chat.models import Generation, Message
 from quotas import ledger
 
 
@@ -49,34 +49,37 @@ def store(end: End) -> Generation:
     When somebody else ended the generation first, nothing changes and theirs is returned. Repeating is safe.
     """
     with transaction.atomic():
-        charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason)
-        if not _set_ended(end, charge.as_json()):
+        charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason).as_json()
+        values = _final_values(end, charge)
+        if not Generation.objects.running().filter(id=end.row.id).update(**values):
             transaction.set_rollback(True)
-        elif end.row.message_id and end.row.conversation_id:
-            Message.objects.filter(id=end.row.message_id).update(content=end.content, reasoning=end.reasoning)
-            Conversation.objects.filter(id=end.row.conversation_id).update(updated_at=timezone.now())
-    return Generation.objects.select_related("message", "reservation").get(id=end.row.id)
+        else:
+            if end.row.message_id is not None:
+                answer = Message.objects.filter(id=end.row.message_id)
+                if not answer.update(content=end.content, reasoning=end.reasoning):
+                    end.row.message = end.row.conversation = None  # deleted meanwhile
+            for name, value in values.items():
+                setattr(end.row, name, value)
+            return end.row
+    return Generation.objects.select_related("message").get(id=end.row.id)
 
 
-def _set_ended(end: End, charge: dict[str, Any]) -> bool:
+def _final_values(end: End, charge: dict[str, Any]) -> dict[str, Any]:
     kept_elsewhere = end.row.message_id is not None
-    ended = Generation.objects.running().filter(id=end.row.id)
-    return bool(
-        ended.update(
-            status=end.status,
-            finish_reason=end.finish_reason,
-            error=end.error,
-            charge=charge,
-            content="" if kept_elsewhere else end.content,
-            reasoning="" if kept_elsewhere else end.reasoning,
-            input_tokens=end.input_tokens,
-            output_tokens=end.output_tokens,
-            usage_estimated=end.usage_estimated,
-            upstream=end.upstream,
-            last_event=end.last_event,
-            finished_at=timezone.now(),
-        )
-    )
+    return {
+        "status": end.status,
+        "finish_reason": end.finish_reason,
+        "error": end.error,
+        "charge": charge,
+        "content": "" if kept_elsewhere else end.content,
+        "reasoning": "" if kept_elsewhere else end.reasoning,
+        "input_tokens": end.input_tokens,
+        "output_tokens": end.output_tokens,
+        "usage_estimated": end.usage_estimated,
+        "upstream": end.upstream,
+        "last_event": end.last_event,
+        "finished_at": timezone.now(),
+    }
 
 
 def quota_after(row: Generation) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Format and headers: WHATWG server-sent events; the buffering header is nginx's.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 
 from django.conf import settings
 from django.http import HttpResponse, StreamingHttpResponse
@@ -29,9 +29,10 @@ _open: "set[LogStream]" = set()
 
 
 class EventStreamResponse(StreamingHttpResponse):
-    """A 200 whose body is server-sent events."""
+    """A 200 whose body is server-sent events, `events`: bytes that are sent as they come."""
 
-    def __init__(self, events: AsyncIterator[bytes], headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, events: AsyncGenerator[bytes, None], headers: Mapping[str, str] | None = None) -> None:
+        self.events = events
         super().__init__(
             events,
             content_type="text/event-stream; charset=utf-8",
@@ -45,7 +46,7 @@ def no_more_events() -> HttpResponse:
 
 
 class LogStream:
-    """One reader of one log: an async iterator of bytes, everything that waits in one piece."""
+    """One reader of one log; `events` gives everything that waits in one piece."""
 
     def __init__(self, log: Log, after: int | None, user_id: int) -> None:
         self.user_id = user_id
@@ -55,7 +56,8 @@ class LogStream:
         self._ping = False
         self._last_words: bytes | None = None
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def events(self) -> AsyncGenerator[bytes, None]:
+        """Yield what to send until the log ends or the stream is closed."""
         _open.add(self)
         OPEN_STREAMS.inc()
         try:

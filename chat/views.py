@@ -4,7 +4,7 @@ These run behind the lean middleware list; every view asks the authenticator its
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from functools import wraps
 from typing import Any
 
@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.auth import Caller, aauthenticate, require_reachable
 from chat import bodies, generation, representation
 from chat.bodies import ChatBody, RegenerateBody
-from chat.channels.log import Log, encode, snapshot_events
+from chat.channels.log import encode, snapshot_events
 from chat.ending import quota_after
 from chat.generation import Ask, Begun
 from chat.models import Generation
@@ -123,7 +123,7 @@ def refused_as_event(view: View) -> View:
     return guarded
 
 
-async def _refused(refusal: Refusal) -> AsyncIterator[bytes]:
+async def _refused(refusal: Refusal) -> AsyncGenerator[bytes, None]:
     yield OPENING + encode("refused", 0, "error", refusal.body())
 
 
@@ -202,17 +202,13 @@ async def _events(
     if log is not None:
         if log.ended and seen == log.last:
             return no_more_events()
-        return EventStreamResponse(_follow(log, seen, caller), headers)
+        return EventStreamResponse(LogStream(log, seen, caller.user.pk).events(), headers)
     if row.status != Generation.Status.RUNNING and seen == row.last_event:
         return no_more_events()
     return EventStreamResponse(_from_database(row.id), headers)
 
 
-def _follow(log: Log, after: int | None, caller: Caller) -> AsyncIterator[bytes]:
-    return aiter(LogStream(log, after, caller.user.pk))
-
-
-async def _from_database(generation_id: str) -> AsyncIterator[bytes]:
+async def _from_database(generation_id: str) -> AsyncGenerator[bytes, None]:
     """Serve a generation without a log here: what is stored, again and again until it has ended."""
     yield OPENING
     shown = -1

@@ -1,5 +1,7 @@
 """REST of quotas: what a caller has and has used."""
 
+from typing import cast
+
 from django.contrib.auth.models import AbstractBaseUser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -12,5 +14,4 @@ class Quotas(APIView):
     """`GET /api/quotas/`."""
 
     def get(self, request: Request) -> Response:
-        user: AbstractBaseUser = request.user
-        return Response(ledger.overview(user))
+        return Response(ledger.overview(cast("AbstractBaseUser", request.user)))

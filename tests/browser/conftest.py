@@ -1,4 +1,4 @@
-"""One Chromium and two products for this folder; every visitor has cookies, an address and a list of faults of their own.
+"""One Chromium and two products for this folder; each visitor has cookies, an address and a list of faults of their own.
 
 Playwright's synchronous interface keeps an event loop in this thread for as long as it lives. Its fixture ends with the
 folder, so that no other test finds that loop running.

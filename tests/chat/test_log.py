@@ -119,9 +119,9 @@ def test_finished_logs_leave_when_memory_is_short(settings: pytest.FixtureReques
     """The oldest finished logs go first, and the running ones stay."""
     settings.CHANNEL_MEMORY_BYTES = 100_000
     logs = LocalLogs()
-    running = logs.open("running", lambda: {})
+    running = logs.open("running", dict)
     for number in range(20):
-        log = logs.open(f"log{number}", lambda: {})
+        log = logs.open(f"log{number}", dict)
         log.complete("done", {"text": "x" * 10_000})
         logs.finish(log)
     kept = [number for number in range(20) if logs.get(f"log{number}")]
@@ -134,7 +134,7 @@ def test_finished_logs_leave_in_time(settings: pytest.FixtureRequest) -> None:
     """A finished log replays for CHANNEL_RETENTION_SECONDS, no longer."""
     settings.CHANNEL_RETENTION_SECONDS = 0
     logs = LocalLogs()
-    log = logs.open("g", lambda: {})
+    log = logs.open("g", dict)
     log.complete("done", {})
     logs.finish(log)
     logs.bound()
@@ -146,7 +146,7 @@ def test_running_logs_are_bounded_too(settings: pytest.FixtureRequest) -> None:
     settings.CHANNEL_MEMORY_BYTES = 10 * LOG_BYTES
     logs = LocalLogs()
     for channel in range(12):
-        log = logs.open(str(channel), lambda: {})
+        log = logs.open(str(channel), dict)
         for _ in itertools.repeat(None, 60):
             log.publish("message", {"content": "x" * (LOG_BYTES // 50)})
     logs.bound()

@@ -1,0 +1,174 @@
+"""Answers that are stopped, read twice, or lose the server or the network on their way."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Visit
+from tests.browser.visitor import Visitor, content, part
+from tests.product import Product
+
+WHOLE = " ".join(str(number) for number in range(100))
+
+
+def test_it_works(visitor: Visitor) -> None:
+    """The stop button ends the answer with what was there; it stays so after a reload, and another version can be had."""
+    page = visitor.page
+    expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+    visitor.ask("count", "paced")
+    visitor.wait_for_text(more_than=20)
+    page.get_by_role("button", name="Stop").click()
+    visitor.wait_for_end()
+    row = visitor.stored()
+    assert (row["status"], row["finish_reason"]) == ("completed", "cancelled")
+    assert visitor.text == row["content"].strip()
+    assert WHOLE.startswith(visitor.text)
+    assert 20 < len(visitor.text) < len(WHOLE)
+    expect(part(visitor.last, "status")).to_have_text("Stopped.")
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+
+    page.reload()
+    assert visitor.text == row["content"].strip()
+    expect(part(visitor.last, "status")).to_have_text("Stopped.")
+    page.select_option("#model", "quick")
+    part(visitor.last, "regenerate").click()
+    visitor.wait_for_end()
+    assert visitor.text == " ".join(str(number) for number in range(20))
+    expect(part(visitor.last, "version")).to_have_text("2 / 2")
+    part(visitor.last, "previous").click()
+    assert visitor.text == row["content"].strip()
+
+
+def test_stop_before_the_first_word(visitor: Visitor) -> None:
+    """An answer of which nothing has come can be stopped too, and costs nothing."""
+    visitor.page.goto("/")
+    before = visitor.quota
+    visitor.ask("say nothing", "hang")
+    visitor.page.get_by_role("button", name="Stop").click()
+    visitor.wait_for_end()
+    expect(part(visitor.last, "status")).to_have_text("Stopped.")
+    assert visitor.quota == before
+
+
+def test_reasoning(visitor: Visitor) -> None:
+    """Reasoning is shown apart from the answer, and after a reload too."""
+    for _ in range(2):
+        if visitor.page.locator(".answer").count() == 0:
+            visitor.answer("two plus two", "reasoning")
+        expect(part(visitor.last, "reasoning")).to_be_visible()
+        expect(part(visitor.last, "reasoning-text")).to_contain_text("two plus two.")
+        expect(content(visitor.last)).not_to_contain_text("two plus two")
+        visitor.page.reload()
+
+
+def test_two_tabs(visit: Visit, visitor: Visitor) -> None:
+    """Another tab and another device that open the conversation in the middle show the same text to its end."""
+    visitor.ask("count", "paced")
+    visitor.wait_for_text(more_than=10)
+    tab = visitor.context.new_page()
+    tab.goto(visitor.page.url)
+    device = visit()
+    device.name = visitor.name
+    device.log_in().page.goto(visitor.page.url)
+    pages = [visitor.page, tab, device.page]
+    for page in pages:
+        expect(page.locator(".answer.running")).to_have_count(1)
+        visitor.wait_for_text(page, more_than=10)
+    for page in pages:
+        visitor.wait_for_end(page)
+    stored = visitor.stored()["content"].strip()
+    assert [content(page.locator(".answer")).inner_text().strip() for page in pages] == [stored] * 3 == [WHOLE] * 3
+
+
+def test_closed_tab(visitor: Visitor) -> None:
+    """An answer goes on without anybody watching."""
+    visitor.ask("count", "paced")
+    visitor.wait_for_text()
+    address = visitor.page.url
+    visitor.page.close()
+    visitor.page = visitor.context.new_page()
+    visitor.page.wait_for_timeout(500)
+    visitor.page.goto(address)
+    assert visitor.wait_for_text(more_than=20) > 20
+    visitor.wait_for_end()
+    assert visitor.text == WHOLE
+
+
+def test_offline(visitor: Visitor) -> None:
+    """A network that goes away and comes back leaves no gap and no repetition."""
+    visitor.expect_errors("ERR_INTERNET_DISCONNECTED")
+    visitor.ask("count", "paced")
+    visitor.wait_for_text(more_than=20)
+    visitor.context.set_offline(True)
+    expect(part(visitor.last, "status")).to_have_text("Reconnecting…")
+    missed = len(visitor.text)
+    visitor.page.wait_for_timeout(500)
+    assert len(visitor.text) == missed
+    visitor.context.set_offline(False)
+    assert visitor.wait_for_text(more_than=missed) > missed
+    expect(part(visitor.last, "status")).to_be_hidden()
+    visitor.wait_for_end()
+    assert visitor.text == visitor.stored()["content"].strip() == WHOLE
+
+
+def test_offline_until_after_the_end(visitor: Visitor) -> None:
+    """Whoever was away when the answer ended finds all of it on coming back."""
+    visitor.expect_errors("ERR_INTERNET_DISCONNECTED")
+    visitor.ask("count", "quick")
+    visitor.wait_for_text()
+    visitor.context.set_offline(True)
+    visitor.page.wait_for_timeout(1000)
+    visitor.context.set_offline(False)
+    visitor.wait_for_end()
+    assert visitor.text == visitor.stored()["content"].strip() == " ".join(str(number) for number in range(20))
+
+
+@pytest.mark.parametrize("model", ["cut", "error"])
+def test_upstream_fails(visitor: Visitor, model: str) -> None:
+    """An answer that an upstream breaks off keeps its text, says so now and after a reload, and can be tried again."""
+    visitor.answer("go on", model)
+    expect(part(visitor.last, "failure").locator("p").first).to_have_text(visitor.stored()["error"]["message"])
+    assert visitor.text == "one two three"
+    visitor.page.reload()
+    expect(part(visitor.last, "failure").locator("p").first).to_have_text(visitor.stored()["error"]["message"])
+    assert visitor.text == "one two three"
+    visitor.page.select_option("#model", "quick")
+    visitor.page.get_by_role("button", name="Try again").click()
+    visitor.wait_for_end()
+    assert visitor.text.endswith("18 19")
+    expect(visitor.page.locator("#messages > article")).to_have_count(2)
+
+
+def test_killed_server(visit: Visit, mortal: Product) -> None:
+    """The server killed in the middle and started again: the stored text, the word that it was interrupted, a retry."""
+    visitor = visit(mortal).register().log_in()
+    visitor.expect_errors("ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_CONNECTION_RESET")
+    visitor.ask("count", "paced")
+    visitor.wait_for_text(more_than=100)
+    mortal.kill()
+    expect(part(visitor.last, "status")).to_have_text("Reconnecting…")
+    seen = visitor.text
+    mortal.start()
+    visitor.wait_for_end()
+
+    row = visitor.stored()
+    assert (row["status"], row["error"]["code"]) == ("interrupted", "interrupted")
+    expect(part(visitor.last, "failure").locator("p").first).to_have_text(row["error"]["message"])
+    assert visitor.text == row["content"].strip()
+    # At 50 ms a word, a second is twenty of them.
+    assert seen.split()[:-25] == visitor.text.split()[: len(seen.split()) - 25]
+    expect(visitor.page.locator("#quota")).to_contain_text("1 of 1 left today")
+    after_reload(visitor.page, visitor, row["error"]["message"])
+
+    visitor.page.select_option("#model", "quick")
+    visitor.page.get_by_role("button", name="Try again").click()
+    visitor.wait_for_end()
+    assert visitor.text.endswith("18 19")
+    expect(visitor.page.locator("#quota")).to_contain_text("0 of 1 left today")
+
+
+def after_reload(page: Page, visitor: Visitor, message: str) -> None:
+    """Load the page anew and find the same text and the same message."""
+    text = visitor.text
+    page.reload()
+    assert visitor.text == text
+    expect(part(visitor.last, "failure").locator("p").first).to_have_text(message)

@@ -1,0 +1,133 @@
+"""Writing a prompt: keys, input methods, and refusals that lose nothing."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Visit
+from tests.browser.visitor import Visitor, part
+from tests.product import Product
+
+
+def test_it_works(visitor: Visitor) -> None:
+    """Shift+Enter begins a new line, Enter sends, an empty prompt is not sent."""
+    page = visitor.page
+    page.press("#prompt", "Enter")
+    page.fill("#prompt", "  ")
+    page.press("#prompt", "Enter")
+    expect(page.locator(".prompt")).to_have_count(0)
+    page.select_option("#model", "echo")
+    page.fill("#prompt", "one")
+    page.press("#prompt", "Shift+Enter")
+    page.keyboard.type("two")
+    expect(page.locator("#prompt")).to_have_value("one\ntwo")
+    expect(page.locator(".prompt")).to_have_count(0)
+    page.keyboard.press("Enter")
+    visitor.wait_for_end()
+    assert visitor.text == "one\ntwo"
+    expect(page.locator(".prompt [data-part=content]")).to_have_text("one\ntwo", use_inner_text=True)
+    expect(page.locator("#prompt")).to_have_value("")
+    expect(page.locator("#prompt")).to_be_focused()
+
+
+def test_input_method(visitor: Visitor) -> None:
+    """The Enter that ends a composition belongs to the input method; the next one sends."""
+    page = visitor.page
+    page.select_option("#model", "echo")
+    page.focus("#prompt")
+    keyboard = visitor.context.new_cdp_session(page)
+    keyboard.send("Input.imeSetComposition", {"text": "ni hao", "selectionStart": 6, "selectionEnd": 6})
+    expect(page.locator("#prompt")).to_have_value("ni hao")
+    page.keyboard.press("Enter")
+    expect(page.locator(".prompt")).to_have_count(0)
+    keyboard.send("Input.insertText", {"text": "你好"})
+    expect(page.locator("#prompt")).to_have_value("你好")
+    expect(page.locator(".prompt")).to_have_count(0)
+    page.keyboard.press("Enter")
+    visitor.wait_for_end()
+    assert visitor.text == "你好"
+
+
+def test_while_an_answer_runs(visitor: Visitor) -> None:
+    """The next prompt can be written while an answer runs; Enter does not send it, and nothing of it is lost."""
+    visitor.ask("count", "paced")
+    visitor.wait_for_text()
+    visitor.ask("the next question")
+    expect(visitor.page.locator(".prompt")).to_have_count(1)
+    visitor.page.reload()
+    expect(visitor.page.locator("#prompt")).to_have_value("the next question")
+
+
+def test_quota_exhausted(visit: Visit, mortal: Product) -> None:
+    """Who has used up the day reads so, and when there is more; the prompt comes back on Edit and after a reload."""
+    visitor = visit(mortal).register().log_in()
+    visitor.expect_errors("status of 429")
+    visitor.answer("first", "echo")
+    visitor.answer("a long thought")
+    failure = part(visitor.last, "failure")
+    expect(failure).to_contain_text("used up")
+    expect(failure).to_contain_text("The daily allowance is renewed at")
+    expect(visitor.page.locator("#quota")).to_contain_text("0 of 1 left today")
+    failure.get_by_role("button", name="Edit").click()
+    expect(visitor.page.locator("#prompt")).to_have_value("a long thought")
+    expect(visitor.page.locator(".prompt")).to_have_count(1)
+    visitor.page.press("#prompt", "Enter")
+    visitor.wait_for_end()
+    visitor.page.reload()
+    expect(visitor.page.locator("#prompt")).to_have_value("a long thought")
+
+
+def test_logged_out_in_another_tab(visitor: Visitor) -> None:
+    """Who was logged out elsewhere is told so, and after logging in again finds the prompt where it was written."""
+    visitor.expect_errors("status of 401")
+    visitor.answer("first", "echo")
+    address = visitor.page.url
+    log_out(visitor.context.new_page())
+    visitor.answer("a long thought")
+    failure = part(visitor.last, "failure")
+    expect(failure.locator("p").first).not_to_be_empty()
+    failure.get_by_text("Log in", exact=True).click()
+    visitor.fill_in_login(visitor.page)
+    expect(visitor.page).to_have_url(address)
+    expect(visitor.page.locator("#prompt")).to_have_value("a long thought")
+    visitor.page.press("#prompt", "Enter")
+    visitor.wait_for_end()
+    assert visitor.text == "a long thought"
+
+
+def test_logged_in_again_in_another_tab(visitor: Visitor) -> None:
+    """A page from before logging out and in again can still ask."""
+    other = visitor.context.new_page()
+    log_out(other)
+    visitor.log_in(other)
+    visitor.answer("still here?", "echo")
+    assert visitor.text == "still here?"
+
+
+def test_offline(visitor: Visitor) -> None:
+    """A prompt sent without a network is sent, once, when there is one."""
+    visitor.expect_errors("ERR_INTERNET_DISCONNECTED")
+    visitor.context.set_offline(True)
+    visitor.ask("are you there?", "echo")
+    expect(part(visitor.last, "status")).to_have_text("Reconnecting…")
+    visitor.context.set_offline(False)
+    visitor.wait_for_end()
+    assert visitor.text == "are you there?"
+    visitor.page.reload()
+    expect(visitor.page.locator("#messages > article")).to_have_count(2)
+
+
+@pytest.mark.parametrize(("model", "status"), [("http-400", ""), ("empty", "")])
+def test_nothing_came(visitor: Visitor, model: str, status: str) -> None:
+    """An upstream that refuses is told in words, without the upstream's own; nothing is charged."""
+    before = visitor.quota
+    visitor.answer("hello", model)
+    print(repr(visitor.last.inner_text()), visitor.stored())
+    assert visitor.quota == before
+
+
+def log_out(page: Page) -> None:
+    """Log out from the menu of another tab."""
+    page.goto("/")
+    page.click(".user-menu summary")
+    page.get_by_role("button", name="Log out").click()
+    expect(page).not_to_have_url("/")
