@@ -84,4 +84,4 @@ def _final_values(end: End, charge: dict[str, Any]) -> dict[str, Any]:
 
 def quota_after(row: Generation) -> dict[str, Any]:
     """Return the caller's quota as `done` shows it."""
-    return ledger.state(row.user_id, row.reservation.quota_id)
+    return ledger.state(row.user_id, row.quota_id)

@@ -255,6 +255,7 @@ def _new_generation(ask: Ask, row_id: str, model: str, answer: Message, held: He
         user_id=ask.user_id,
         conversation=answer.conversation,
         message=answer,
+        quota_id=held.quota_id,
         reservation_id=held.reservation_id,
         model=model,
         process=process.id,

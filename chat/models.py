@@ -11,7 +11,7 @@ from django.db import connection, models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from quotas.models import Reservation
+from quotas.models import Quota, Reservation
 
 TITLE_CHARS = 255
 # Idempotency keys live this long.
@@ -154,6 +154,7 @@ class Generation(models.Model):
     )
     conversation = models.ForeignKey(Conversation, models.SET_NULL, null=True, related_name="generations")
     message = models.OneToOneField(Message, models.SET_NULL, null=True, related_name="generation")
+    quota = models.ForeignKey(Quota, models.PROTECT, related_name="+", verbose_name=_("quota"))
     reservation = models.OneToOneField(Reservation, models.PROTECT, related_name="+")
     model = models.CharField(_("model"), max_length=100)
     upstream = models.CharField(_("upstream"), max_length=100, blank=True)

@@ -168,14 +168,14 @@ async def get_events(request: HttpRequest, generation_id: str) -> HttpResponseBa
 
 
 def _owned(user_id: int, generation_id: str) -> Generation:
-    row = Generation.objects.owned_by(user_id).select_related("message", "reservation").filter(id=generation_id).first()
+    row = Generation.objects.owned_by(user_id).select_related("message").filter(id=generation_id).first()
     if row is None:
         raise NotFound
     return row
 
 
 def _with_message(generation_id: str) -> Generation:
-    return Generation.objects.select_related("message", "reservation").get(id=generation_id)
+    return Generation.objects.select_related("message").get(id=generation_id)
 
 
 def _last_event_id(request: HttpRequest) -> str | None:

@@ -185,8 +185,17 @@ def database_from_url(url: str) -> dict[str, Any]:
         # Threads that use the database are few and live as long as the process, so their connections may too.
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"connect_timeout": 2, **dict(parse_qsl(parts.query))},
+        # Prepared statements halve what a statement costs there. A pooler in transaction mode must know them, or the
+        # URL must say `?prepare_threshold=`, which is never to prepare.
+        "OPTIONS": {"connect_timeout": 2, "server_side_binding": True, "prepare_threshold": 3, **_query(parts.query)},
     }
+
+
+def _query(query: str) -> dict[str, Any]:
+    given: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True))
+    if "prepare_threshold" in given:
+        given["prepare_threshold"] = int(given["prepare_threshold"]) if given["prepare_threshold"].isdigit() else None
+    return given
 
 
 def sqlite_database(path: Path) -> dict[str, Any]:

@@ -11,7 +11,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from asgiref.sync import iscoroutinefunction
+from django.conf import settings
 from django.core.management import call_command
+from django.http import HttpRequest, HttpResponse
+from django.utils.module_loading import import_string
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("chatproject", "chat", "accounts", "quotas", "providers", "runtime")
@@ -148,6 +152,16 @@ def test_apps_do_not_signal_each_other() -> None:
     signals = ("django.dispatch", "django.db.models.signals", "django.core.signals")
     found = {name(path): {one for one in imports(path) if one.startswith(signals)} for path in modules()}
     assert not breaking(found)
+
+
+def test_streams_cross_no_thread() -> None:
+    """Every middleware of event streams is native async: it takes an async handler and is one."""
+
+    async def handler(request: HttpRequest) -> HttpResponse:
+        return HttpResponse()
+
+    chains = {path: import_string(path)(handler) for path in settings.STREAM_MIDDLEWARE}
+    assert [path for path, chain in chains.items() if not iscoroutinefunction(chain)] == []
 
 
 @every_module

@@ -12,9 +12,11 @@ export class Refusal extends Error {
   }
 }
 
+/** From the cookie, not from the page: logging in again in another tab makes a new one. */
+const csrfToken = () => document.cookie.match(/(?:^|; )csrftoken=([^;]*)/)?.[1] ?? "";
+
 export function headers(extra = {}) {
-  const token = document.querySelector('meta[name="csrf-token"]')?.content ?? "";
-  return { Accept: "application/json", "X-CSRFToken": token, ...extra };
+  return { Accept: "application/json", "X-CSRFToken": csrfToken(), ...extra };
 }
 
 /** The refusal that a response carries, or null when it is not one of ours (a proxy's error page). */

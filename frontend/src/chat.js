@@ -75,7 +75,7 @@ async function send(prompt) {
   conversation.remove(...refused.splice(0));
   const promptNode = conversation.addPrompt(prompt);
   const answer = conversation.addAnswer();
-  composer.clear();
+  composer.sent(prompt);
   scrollToEnd();
   const body = { model: composer.model, prompt };
   if (conversation.id !== null) body.conversation = conversation.id;
@@ -84,6 +84,7 @@ async function send(prompt) {
     await show(Generation.toStart("/api/chat/", body), answer);
   } catch (refusal) {
     refused = [promptNode, answer.node];
+    composer.keep(prompt);
     const edit = () => {
       conversation.remove(...refused.splice(0));
       composer.fill(prompt);

@@ -42,9 +42,15 @@ export class Composer {
     field.setSelectionRange(prompt.length, prompt.length);
   }
 
-  clear() {
-    field.value = "";
+  /** `prompt` is on its way: it leaves the field, unless another one is being written there. */
+  sent(prompt) {
+    if (field.value.trim() === prompt) field.value = "";
     this.#changed();
+  }
+
+  /** A refused prompt is a draft again when the page is loaded anew, unless another one is being written. */
+  keep(prompt) {
+    if (!field.value) sessionStorage.setItem(draftKey(), prompt);
   }
 
   focus() {

@@ -1,4 +1,4 @@
-"""One Chromium and two products for this folder; each visitor has cookies, an address and a list of faults of their own.
+"""One Chromium and two products for this folder; each visitor has an own set of cookies and faults.
 
 Playwright's synchronous interface keeps an event loop in this thread for as long as it lives. Its fixture ends with the
 folder, so that no other test finds that loop running.
@@ -8,14 +8,15 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, StorageState, expect, sync_playwright
 
 from tests.browser.visitor import Visitor
-from tests.product import Product, connected
+from tests.product import Person, Product, connected
 from tests.upstreams import FakeOpenAI
 
 FOLDER = Path(__file__).parent
@@ -61,8 +62,8 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def site(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """The product with everyday limits. `gpt-4-echo` repeats the prompt, and has a quota that lasts."""
-    variables = connected(upstream, **{"gpt-4-echo": "echo"})
+    """The product with everyday limits. `gpt-4-echo` has a quota that lasts."""
+    variables = connected(upstream, **{"gpt-4-echo": "echo", "seconds": "paced:20:100"})
     limits = {"DAILY_LIMIT_STANDARD": "50", "DAILY_LIMIT_PREMIUM": "1000"}
     with Product(tmp_path_factory.mktemp("site"), **{**variables, **limits}) as running:
         yield running
@@ -74,6 +75,24 @@ def mortal(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> It
     variables = {**connected(upstream), "DAILY_LIMIT_STANDARD": "1", "PROCESS_LEASE_SECONDS": "1"}
     with Product(tmp_path_factory.mktemp("mortal"), **variables) as running:
         yield running
+
+
+@dataclass(frozen=True)
+class Regular:
+    """Somebody who has logged in before."""
+
+    person: Person
+    cookies: StorageState
+
+
+@pytest.fixture(scope="module")
+def regular(chromium: Browser, site: Product) -> Regular:
+    """The account of all visitors of a module; hashing passwords for each of them would take most of the time."""
+    person = site.register(f"p{secrets.token_hex(5)}")
+    somebody = Visitor(chromium, site).become(person).log_in()
+    cookies = somebody.context.storage_state()
+    assert not somebody.leave()
+    return Regular(person, cookies)
 
 
 @pytest.fixture
@@ -91,12 +110,8 @@ def visit(chromium: Browser, site: Product) -> Iterator[Visit]:
 
 
 @pytest.fixture
-def visitor(visit: Visit) -> Visitor:
-    """Somebody new, logged in, with the page of a new conversation before them."""
-    return visit().register().log_in()
-
-
-@pytest.fixture
-def name() -> str:
-    """A username that nobody has."""
-    return f"p{secrets.token_hex(5)}"
+def visitor(visit: Visit, regular: Regular) -> Visitor:
+    """Somebody logged in, with the page of a new conversation before them."""
+    somebody = visit(storage_state=regular.cookies).become(regular.person)
+    somebody.page.goto("/")
+    return somebody

@@ -3,15 +3,18 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Regular, Visit
+from tests.browser.line import Line
 from tests.browser.visitor import Visitor, content, part
 from tests.product import Product
 
 WHOLE = " ".join(str(number) for number in range(100))
+SECONDS = " ".join(str(number) for number in range(20))
+GONE = "ERR_INTERNET_DISCONNECTED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_CONNECTION_|ERR_EMPTY_RESPONSE"
 
 
 def test_it_works(visitor: Visitor) -> None:
-    """The stop button ends the answer with what was there; it stays so after a reload, and another version can be had."""
+    """The stop button ends the answer with what was there, for good; another version can be had."""
     page = visitor.page
     expect(page.get_by_role("button", name="Stop")).to_be_hidden()
     visitor.ask("count", "paced")
@@ -40,7 +43,6 @@ def test_it_works(visitor: Visitor) -> None:
 
 def test_stop_before_the_first_word(visitor: Visitor) -> None:
     """An answer of which nothing has come can be stopped too, and costs nothing."""
-    visitor.page.goto("/")
     before = visitor.quota
     visitor.ask("say nothing", "hang")
     visitor.page.get_by_role("button", name="Stop").click()
@@ -60,15 +62,14 @@ def test_reasoning(visitor: Visitor) -> None:
         visitor.page.reload()
 
 
-def test_two_tabs(visit: Visit, visitor: Visitor) -> None:
+def test_two_tabs(visit: Visit, visitor: Visitor, regular: Regular) -> None:
     """Another tab and another device that open the conversation in the middle show the same text to its end."""
     visitor.ask("count", "paced")
     visitor.wait_for_text(more_than=10)
     tab = visitor.context.new_page()
     tab.goto(visitor.page.url)
-    device = visit()
-    device.name = visitor.name
-    device.log_in().page.goto(visitor.page.url)
+    device = visit(storage_state=regular.cookies)
+    device.page.goto(visitor.page.url)
     pages = [visitor.page, tab, device.page]
     for page in pages:
         expect(page.locator(".answer.running")).to_have_count(1)
@@ -93,33 +94,49 @@ def test_closed_tab(visitor: Visitor) -> None:
     assert visitor.text == WHOLE
 
 
-def test_offline(visitor: Visitor) -> None:
+def test_offline(visit: Visit, regular: Regular, site: Product) -> None:
     """A network that goes away and comes back leaves no gap and no repetition."""
-    visitor.expect_errors("ERR_INTERNET_DISCONNECTED")
-    visitor.ask("count", "paced")
-    visitor.wait_for_text(more_than=20)
-    visitor.context.set_offline(True)
-    expect(part(visitor.last, "status")).to_have_text("Reconnecting…")
-    missed = len(visitor.text)
-    visitor.page.wait_for_timeout(500)
-    assert len(visitor.text) == missed
-    visitor.context.set_offline(False)
-    assert visitor.wait_for_text(more_than=missed) > missed
-    expect(part(visitor.last, "status")).to_be_hidden()
-    visitor.wait_for_end()
-    assert visitor.text == visitor.stored()["content"].strip() == WHOLE
+    with Line.to(site.url) as line:
+        visitor = visit(url=line.url).become(regular.person).log_in()
+        visitor.expect_errors(GONE)
+        visitor.ask("count", "paced")
+        visitor.wait_for_text(more_than=20)
+        disconnect(visitor, line)
+        expect(part(visitor.last, "status")).to_have_text("Reconnecting…")
+        missed = len(visitor.text)
+        visitor.page.wait_for_timeout(500)
+        assert len(visitor.text) == missed
+        reconnect(visitor, line)
+        assert visitor.wait_for_text(more_than=missed) > missed
+        expect(part(visitor.last, "status")).to_be_hidden()
+        visitor.wait_for_end()
+        assert visitor.text == visitor.stored()["content"].strip() == WHOLE
 
 
-def test_offline_until_after_the_end(visitor: Visitor) -> None:
+def test_offline_until_after_the_end(visit: Visit, regular: Regular, site: Product) -> None:
     """Whoever was away when the answer ended finds all of it on coming back."""
-    visitor.expect_errors("ERR_INTERNET_DISCONNECTED")
-    visitor.ask("count", "quick")
-    visitor.wait_for_text()
+    with Line.to(site.url) as line:
+        visitor = visit(url=line.url).become(regular.person).log_in()
+        visitor.expect_errors(GONE)
+        visitor.ask("count", "seconds")
+        visitor.wait_for_text()
+        generation = visitor.stored()["id"]
+        disconnect(visitor, line)
+        regular.person.ended(generation)
+        assert len(visitor.text) < len(SECONDS)
+        reconnect(visitor, line)
+        visitor.wait_for_end()
+        assert visitor.text == visitor.stored()["content"].strip() == SECONDS
+
+
+def disconnect(visitor: Visitor, line: Line) -> None:
     visitor.context.set_offline(True)
-    visitor.page.wait_for_timeout(1000)
+    line.cut()
+
+
+def reconnect(visitor: Visitor, line: Line) -> None:
+    line.mend()
     visitor.context.set_offline(False)
-    visitor.wait_for_end()
-    assert visitor.text == visitor.stored()["content"].strip() == " ".join(str(number) for number in range(20))
 
 
 @pytest.mark.parametrize("model", ["cut", "error"])
@@ -141,7 +158,7 @@ def test_upstream_fails(visitor: Visitor, model: str) -> None:
 def test_killed_server(visit: Visit, mortal: Product) -> None:
     """The server killed in the middle and started again: the stored text, the word that it was interrupted, a retry."""
     visitor = visit(mortal).register().log_in()
-    visitor.expect_errors("ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_CONNECTION_RESET")
+    visitor.expect_errors(GONE)
     visitor.ask("count", "paced")
     visitor.wait_for_text(more_than=100)
     mortal.kill()

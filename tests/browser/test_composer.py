@@ -1,6 +1,5 @@
 """Writing a prompt: keys, input methods, and refusals that lose nothing."""
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit
@@ -37,7 +36,8 @@ def test_input_method(visitor: Visitor) -> None:
     keyboard = visitor.context.new_cdp_session(page)
     keyboard.send("Input.imeSetComposition", {"text": "ni hao", "selectionStart": 6, "selectionEnd": 6})
     expect(page.locator("#prompt")).to_have_value("ni hao")
-    page.keyboard.press("Enter")
+    enter = {"type": "rawKeyDown", "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 229}
+    keyboard.send("Input.dispatchKeyEvent", enter)
     expect(page.locator(".prompt")).to_have_count(0)
     keyboard.send("Input.insertText", {"text": "你好"})
     expect(page.locator("#prompt")).to_have_value("你好")
@@ -76,8 +76,9 @@ def test_quota_exhausted(visit: Visit, mortal: Product) -> None:
     expect(visitor.page.locator("#prompt")).to_have_value("a long thought")
 
 
-def test_logged_out_in_another_tab(visitor: Visitor) -> None:
+def test_logged_out_in_another_tab(visit: Visit) -> None:
     """Who was logged out elsewhere is told so, and after logging in again finds the prompt where it was written."""
+    visitor = visit().register().log_in()
     visitor.expect_errors("status of 401")
     visitor.answer("first", "echo")
     address = visitor.page.url
@@ -87,6 +88,7 @@ def test_logged_out_in_another_tab(visitor: Visitor) -> None:
     expect(failure.locator("p").first).not_to_be_empty()
     failure.get_by_text("Log in", exact=True).click()
     visitor.fill_in_login(visitor.page)
+    visitor.wait_for_page()
     expect(visitor.page).to_have_url(address)
     expect(visitor.page.locator("#prompt")).to_have_value("a long thought")
     visitor.page.press("#prompt", "Enter")
@@ -94,8 +96,9 @@ def test_logged_out_in_another_tab(visitor: Visitor) -> None:
     assert visitor.text == "a long thought"
 
 
-def test_logged_in_again_in_another_tab(visitor: Visitor) -> None:
+def test_logged_in_again_in_another_tab(visit: Visit) -> None:
     """A page from before logging out and in again can still ask."""
+    visitor = visit().register().log_in()
     other = visitor.context.new_page()
     log_out(other)
     visitor.log_in(other)
@@ -116,13 +119,33 @@ def test_offline(visitor: Visitor) -> None:
     expect(visitor.page.locator("#messages > article")).to_have_count(2)
 
 
-@pytest.mark.parametrize(("model", "status"), [("http-400", ""), ("empty", "")])
-def test_nothing_came(visitor: Visitor, model: str, status: str) -> None:
-    """An upstream that refuses is told in words, without the upstream's own; nothing is charged."""
+def test_upstream_refuses(visitor: Visitor) -> None:
+    """An upstream's refusal is told in our words and costs nothing; another model can be tried."""
     before = visitor.quota
-    visitor.answer("hello", model)
-    print(repr(visitor.last.inner_text()), visitor.stored())
+    visitor.answer("hello", "http-400")
+    failure = part(visitor.last, "failure")
+    expect(failure.locator("p")).to_have_text("The model's service reported an error. Please try again.")
     assert visitor.quota == before
+    visitor.page.select_option("#model", "echo")
+    failure.get_by_role("button", name="Try again").click()
+    visitor.wait_for_end()
+    assert visitor.text == "hello"
+
+
+def test_try_again_while_writing(visitor: Visitor) -> None:
+    """What is being written when a refused prompt is tried again stays in the field."""
+    visitor.expect_errors("status of 503")
+    route = "**/api/chat/"
+    refusal = {"error": {"code": "model_unavailable", "message": "Busy."}, "request_id": "1"}
+    visitor.page.route(route, lambda request: request.fulfill(status=503, json=refusal))
+    visitor.answer("first", "echo")
+    expect(part(visitor.last, "failure").locator("p")).to_have_text("Busy.")
+    visitor.page.unroute(route)
+    visitor.page.fill("#prompt", "second")
+    visitor.page.get_by_role("button", name="Try again").click()
+    visitor.wait_for_end()
+    assert visitor.text == "first"
+    expect(visitor.page.locator("#prompt")).to_have_value("second")
 
 
 def log_out(page: Page) -> None:

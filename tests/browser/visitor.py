@@ -22,8 +22,9 @@ class Visitor:
     hosts, from all its tabs; `expect_errors` excuses what a test provokes.
     """
 
-    def __init__(self, browser: Browser, product: Product, **options: Any) -> None:
+    def __init__(self, browser: Browser, product: Product, url: str = "", **options: Any) -> None:
         self.product = product
+        self.url = url or product.url
         self.name = ""
         self.faults: list[str] = []
         self._excused: list[re.Pattern[str]] = []
@@ -31,7 +32,7 @@ class Visitor:
         address = ".".join(["10", *(str(secrets.randbelow(256)) for _ in range(3))])
         usual = {"viewport": {"width": 1280, "height": 800}, "locale": "en-US"}
         headers = {"X-Forwarded-For": address}
-        self.context = browser.new_context(base_url=product.url, extra_http_headers=headers, **{**usual, **options})
+        self.context = browser.new_context(base_url=self.url, extra_http_headers=headers, **{**usual, **options})
         self.context.set_default_timeout(20_000)
         self.context.add_init_script(REPORT_VIOLATIONS)
         self.context.on("console", self._on_console)
@@ -52,7 +53,7 @@ class Visitor:
         dialog.dismiss()
 
     def _on_request(self, request: Request) -> None:
-        if not request.url.startswith((f"{self.product.url}/", "data:", "blob:")):
+        if not request.url.startswith((f"{self.url}/", "data:", "blob:")):
             self.faults.append(f"request to another host: {request.url}")
 
     def expect_errors(self, pattern: str) -> None:
@@ -80,8 +81,12 @@ class Visitor:
         page = page or self.page
         page.goto("/accounts/login/")
         self.fill_in_login(page)
-        expect(page.locator("#prompt")).to_be_visible()
+        self.wait_for_page(page)
         return self
+
+    def wait_for_page(self, page: Page | None = None) -> None:
+        """Wait until the chat page is there and its script has begun."""
+        expect((page or self.page).locator("#quota")).not_to_be_empty()
 
     def fill_in_login(self, page: Page) -> None:
         """Fill in the form that is shown, and send it."""

@@ -72,21 +72,33 @@ class FakeProxy:
     def __init__(self, credentials: str | None = None) -> None:
         self.seen: list[str] = []
         self._credentials = credentials
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "FakeProxy":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.address = "127.0.0.1:%d" % self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        try:
             first = await reader.readexactly(1)
             await (self._socks if first == b"\x05" else self._http)(first, reader, writer)
-        writer.close()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return
+        finally:
+            writer.close()
 
     async def _http(self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = first + await reader.readuntil(b"\r\n\r\n")
@@ -144,11 +156,14 @@ class FakeProxy:
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
+    try:
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
-    writer.close()
+    except ConnectionError:
+        return
+    finally:
+        writer.close()
 
 
 @contextlib.asynccontextmanager
@@ -275,7 +290,7 @@ def test_connect_clock(run: Run, scheme: str) -> None:
 
     async def main() -> ProviderError:
         server = await asyncio.start_server(silent, "127.0.0.1", 0)
-        address = "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         proxy = None if scheme == "https" else f"socks5://{address}"
         clocks = Clocks(connect=0.2, first=1)
         async with server, providing(f"https://{address}/v1", proxy, clocks=clocks) as provider:

@@ -66,7 +66,7 @@ def test_each_credit_buys_one(variables, person, quota, model):
     """Three of the day and five credits, fifty callers in parallel: exactly eight are granted."""
     Quota.objects.update(daily_limit=3)
     factories.credits_for(person, quota, 5)
-    rows = [[person.pk, model.pk, share, 10] for share in spread(50, 5)]
+    rows = [[person.pk, model.pk, share, 25] for share in spread(50, 2)]
     granted = list(chain.from_iterable(servers.in_processes(race.reserve_each, rows, variables)))
     assert len(granted) == 8
     sources = Reservation.objects.values("source").annotate(count=Count("id")).values_list("source", "count")
@@ -80,9 +80,9 @@ def test_ended_once(variables, person, quota, model):
     factories.credits_for(person, quota, 5)
     held = references(10)
     assert all(race.reserve(person.pk, model.pk, reference) for reference in held)
-    ends = ["settle", "release", "settle", "release", "settle"]
-    told = list(chain.from_iterable(servers.in_processes(race.end_each, [[held, ends]] * PROCESSES, variables)))
-    assert len(told) == len(held) * len(ends) * PROCESSES
+    ends = ["settle", "release"] * 5
+    told = list(chain.from_iterable(servers.in_processes(race.end_each, [[held, ends]] * 2, variables)))
+    assert len(told) == len(held) * 20
     assert len({tuple(row) for row in told}) == len(held)
     charged = {row[0] for row in told if row[1]}
     assert charged == set(LedgerEntry.objects.exclude(reference="").values_list("reference", flat=True))

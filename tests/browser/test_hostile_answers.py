@@ -1,0 +1,125 @@
+"""Hostile answers: nothing in them runs, reaches another host, or takes the page apart; the visitor's faults tell."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Regular
+from tests.browser.payloads import EVIL, PAYLOADS
+from tests.browser.visitor import Visitor, content, part
+
+# Elements and attributes that answers must not bring into the page. What our own script adds to a block (the bar above
+# code, and what KaTeX draws) is told apart by its class.
+FIND_FOREIGN = """() => {
+    const found = [];
+    const drawn = "svg, path, line, math, semantics, annotation";
+    const bad = (why, element) => found.push(`${why}: ${element.outerHTML.slice(0, 160)}`);
+    const plain = "div p br hr h1 h2 h3 h4 h5 h6 strong em s a img ul ol li blockquote pre code table thead tbody tr th"
+        + " td span";
+    for (const element of document.querySelectorAll(".prose *")) {
+        if (element.closest(".code-bar")) continue;
+        const formula = element.closest(".katex");
+        if (formula && /^(a|img|script|iframe|style|form|input|button|object|embed|link)$/i.test(element.localName))
+            bad("element in a formula", element);
+        if (!formula && !plain.split(" ").includes(element.localName)) bad("element", element);
+        if (!formula && element.hasAttribute("style")) bad("style", element);
+        for (const { name, value } of element.attributes) {
+            if (/^on/i.test(name)) bad("handler", element);
+            if (/^(id|name|ping|srcset|srcdoc|action|formaction|background)$/i.test(name)) bad(name, element);
+            if (/^data-/.test(name)) bad("data", element);
+            if (/url\\(/i.test(value)) bad("url", element);
+        }
+        if (element.localName === "img" && !element.src.startsWith("data:image/")) bad("picture", element);
+        if (element.localName === "a" && element.hasAttribute("href")) {
+            if (!/^(https?:|mailto:)/.test(element.href) || element.host === location.host) bad("link", element);
+            if (element.rel !== "noopener noreferrer nofollow" || element.target !== "_blank") bad("rel", element);
+        }
+    }
+    if (document.querySelector("link[href^='http'], base, meta[http-equiv], iframe, object, embed"))
+        found.push("something was put into the page");
+    return found;
+}"""
+
+# Everything that can be hovered, focused or clicked; links to the outside are for the reader to follow.
+TOUCH_EVERYTHING = """() => {
+    for (const element of document.querySelectorAll(".prose *")) {
+        if (element.closest(".code-bar")) continue;
+        for (const name of ["mouseover", "mouseenter", "focus", "pointerdown"]) element.dispatchEvent(new Event(name));
+        if (!element.closest("a[href]")) element.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+    }
+}"""
+
+
+def test_it_works(visitor: Visitor) -> None:
+    """All payloads in one answer, streamed in small pieces: nothing happens, now or after a reload; the page works."""
+    hostile = "\n\n".join(PAYLOADS).replace("ORIGIN", visitor.url)
+    visitor.ask(hostile[:31_000], "gpt-4-echo")
+    visitor.wait_for_end()
+    assert visitor.stored()["content"] == hostile[:31_000]
+    judge(visitor.page)
+    visitor.page.reload()
+    judge(visitor.page)
+    visitor.answer("still there?")
+    assert visitor.text == "still there?"
+    expect(visitor.page.locator("#strings")).to_have_count(1)
+
+
+def test_each_on_its_own(visitor: Visitor, regular: Regular) -> None:
+    """Each payload as a whole answer, so that none hides in another's quotation or code."""
+    assert len(PAYLOADS) >= 150
+    conversation = None
+    for payload in PAYLOADS:
+        where = {"conversation": conversation} if conversation else {}
+        events = regular.person.answer(payload.replace("ORIGIN", visitor.url), "gpt-4-echo", **where)
+        conversation = events[0].data["conversation"]
+    visitor.page.goto(f"/c/{conversation}/")
+    expect(visitor.page.locator(".answer")).to_have_count(len(PAYLOADS))
+    judge(visitor.page)
+    assert visitor.page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize(
+    "title", [PAYLOADS[0], PAYLOADS[1], '"><svg onload=alert(1)>', "</title><script>alert(1)</script>"]
+)
+def test_title(visitor: Visitor, title: str) -> None:
+    """A hostile title is text wherever it is shown: list, heading, window, menu, dialogs, search results."""
+    visitor.answer(title, "echo")
+    page = visitor.page
+    for _ in range(2):
+        assert page.title() == title
+        expect(page.locator("#title")).to_have_text(title)
+        expect(page.locator("#conversations a[aria-current=page]")).to_have_text(title)
+        expect(page.locator(".prompt [data-part=content]")).to_have_text(title)
+        page.reload()
+    row = page.locator("#conversations > li").first
+    row.hover()
+    row.locator("[data-more]").click()
+    page.click("[data-action=delete]")
+    expect(page.locator("#delete-dialog [data-part=title]")).to_have_text(title)
+    page.click("#delete-dialog .danger")
+    expect(page.locator(".prompt")).to_have_count(0)
+
+
+def test_what_is_allowed(visitor: Visitor) -> None:
+    """The same way leaves honest links, pictures, code and formulas whole."""
+    honest = (
+        f"[out]({EVIL}/page) and ![a cat]({EVIL}/cat.png)\n\n![dot](data:image/png;base64,iVBORw0KGgo=)\n\n"
+        "```html\n<b>bold</b>\n```\n\n$\\frac{1}{2}$ costs $5 and $10"
+    )
+    answer = content(visitor.answer(honest, "gpt-4-echo"))
+    expect(answer.get_by_role("link", name="out")).to_have_attribute("href", f"{EVIL}/page")
+    expect(answer.get_by_role("link", name="a cat")).to_have_attribute("href", f"{EVIL}/cat.png")
+    expect(answer.locator("img[alt=dot]")).to_have_count(1)
+    expect(answer.locator("pre code")).to_have_text("<b>bold</b>\n")
+    expect(answer.locator(".katex")).to_have_count(1)
+    expect(answer).to_contain_text("costs $5 and $10")
+    expect(part(visitor.last, "copy")).to_be_visible()
+
+
+def judge(page: Page) -> None:
+    """Let everything load, touch everything, and find nothing that does not belong to the page."""
+    expect(page.locator(".katex").first).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate(FIND_FOREIGN) == []
+    page.evaluate(TOUCH_EVERYTHING)
+    page.wait_for_timeout(300)
+    assert page.evaluate(FIND_FOREIGN) == []

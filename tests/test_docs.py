@@ -1,0 +1,228 @@
+"""The documents say what the code does: settings, refusals, events and routes are in them, and nothing that is gone."""
+
+import ast
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.urls import URLPattern, URLResolver
+
+from chat import errors as chat_errors
+from chatproject.environment import Environment
+from chatproject.urls import stream_urlpatterns, urlpatterns
+from providers.wire.errors import ProviderError
+from runtime.refusals import Refusal
+
+ROOT = Path(__file__).resolve().parent.parent
+README, CHANGELOG = ROOT / "README.md", ROOT / "CHANGELOG.md"
+SETTINGS, API, OPERATIONS = (ROOT / "docs" / f"{name}.md" for name in ("settings", "api", "operations"))
+DECISIONS = sorted((ROOT / "docs" / "adr").glob("*.md"))
+DOCUMENTS = [README, CHANGELOG, SETTINGS, API, OPERATIONS, *DECISIONS]
+
+# 0007, on the server and the upstream client, waits for its figures.
+NUMBERS_KEPT_FREE = {7}
+# The picture is taken by the browser tests.
+MADE_BY_TESTS = {"docs/chat.png"}
+# Where events are published; their names are read from there.
+PUBLISHING = ("chat/run.py", "chat/views.py", "chat/representation.py", "chat/channels/log.py")
+
+
+def rows(document: Path) -> dict[str, list[str]]:
+    """Return the cells of each table row whose first cell is one name in code, by that name."""
+    found = {}
+    for line in document.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("| `") else []
+        if cells and (name := re.fullmatch(r"`([^`]+)`", cells[0])):
+            found[name[1]] = cells
+    return found
+
+
+def test_it_works() -> None:
+    """All documents are there, and each begins with its title."""
+    assert all(document.read_text(encoding="utf-8").startswith("# ") for document in DOCUMENTS)
+
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+
+def shown(value: Any) -> str:
+    """Return a default as one would write it into the environment; empty for unset."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, tuple):
+        return ",".join(part if isinstance(part, str) else "=".join(dict.fromkeys(part)) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def bounds(field: Any) -> set[str]:
+    """Return what the text must name: the figures that bound a number, the words of a choice."""
+    figures = [getattr(rule, name) for rule in field.metadata for name in ("ge", "gt", "le") if hasattr(rule, name)]
+    choices = re.findall(r"'([^']+)'", str(field.annotation)) if "Literal" in str(field.annotation) else []
+    return {f"{figure:.0f}" for figure in figures} | set(choices)
+
+
+@pytest.mark.parametrize("name", Environment.model_fields)
+def test_settings_are_documented(name: str) -> None:
+    """Each variable is in docs/settings.md with its default, its bounds, and its file where it is a secret."""
+    field = Environment.model_fields[name]
+    _name, default, meaning, _example = rows(SETTINGS)[name]
+    assert default == (f"`{shown(field.default)}`" if shown(field.default) else "–")
+    assert bounds(field) <= set(re.findall(r"[\w-]+", meaning))
+    assert (f"`{name}_FILE`" in meaning) == ("SecretStr" in repr(field.annotation))
+
+
+def test_no_setting_is_documented_that_is_gone() -> None:
+    """docs/settings.md and the README name no variable that does not exist."""
+    assert set(rows(SETTINGS)) == set(Environment.model_fields)
+    section = README.read_text(encoding="utf-8").partition("## Settings")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`([A-Z_]{4,})`", section)) <= set(Environment.model_fields)
+
+
+# --- refusals and events ---------------------------------------------------------------------------------------------
+
+
+def refusals(kind: type[Refusal] = Refusal) -> Iterator[type[Refusal]]:
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from refusals(subclass)
+
+
+def failures() -> set[str]:
+    """Return the codes that a stream may end with."""
+    told = {error.code for error in (ProviderError, *ProviderError.__subclasses__())}
+    return told | set(chat_errors._TEXTS)
+
+
+def test_refusals_are_documented() -> None:
+    """Each refusal is in the table of docs/api.md with its status; codes found in streams only have none."""
+    for app in apps.get_app_configs():
+        if (ROOT / app.name / "errors.py").exists():
+            importlib.import_module(f"{app.name}.errors")
+    table = {code: cells[1] for code, cells in rows(API).items() if cells[1] == "–" or re.fullmatch(r"\d{3}", cells[1])}
+    statuses = {(refusal.code, str(refusal.status)) for refusal in refusals()}
+    only_in_streams = {(code, "–") for code in failures() - {code for code, _status in statuses}}
+    assert set(table.items()) == statuses | only_in_streams
+
+
+def events() -> Iterator[str]:
+    """Yield the names of all events, as they stand in the calls and returns that make them."""
+    for module in PUBLISHING:
+        for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(func=ast.Attribute(attr="publish" | "_publish" | "complete"), args=[name, *_rest]):
+                    yield from word(name)
+                case ast.Call(func=ast.Name(id="encode"), args=[_channel, _number, name, *_rest]):
+                    yield from word(name)
+                case ast.FunctionDef(name="ending"):
+                    for inner in ast.walk(node):
+                        if isinstance(inner, ast.Return) and isinstance(inner.value, ast.Tuple):
+                            yield from word(inner.value.elts[0])
+
+
+def word(node: ast.expr) -> Iterator[str]:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+
+
+def test_events_are_documented() -> None:
+    """The table of events in docs/api.md has all events and no others."""
+    table = API.read_text(encoding="utf-8").partition("| `event:` |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(events())
+
+
+# --- routes ----------------------------------------------------------------------------------------------------------
+
+
+def routes(patterns: list[URLPattern | URLResolver], before: str = "/") -> Iterator[tuple[str, URLPattern]]:
+    """Yield all routes of ours as documents write them, an id of whatever kind as `<id>`."""
+    for pattern in patterns:
+        here = before + re.sub(r"<[^>]+>", "<id>", str(pattern.pattern))
+        if isinstance(pattern, URLPattern):
+            yield here, pattern
+        elif here.startswith("/api/"):
+            yield from routes(pattern.url_patterns, here)
+
+
+def methods(view: Any) -> set[str]:
+    """Return the methods of a view of DRF's, or of one that `chat.views.methods` made."""
+    if hasattr(view, "view_class"):
+        return {name.upper() for name in ("get", "post", "put", "patch", "delete") if hasattr(view.view_class, name)}
+    return set(inspect.getclosurevars(view).nonlocals["views"])
+
+
+def test_routes_are_documented() -> None:
+    """docs/api.md has each route below /api/ with each of its methods, and none that does not exist."""
+    ours = [(path, pattern) for path, pattern in routes(urlpatterns) if path.startswith("/api/")]
+    real = {f"{method} {path}" for path, pattern in ours for method in methods(pattern.callback)}
+    text = API.read_text(encoding="utf-8")
+    assert set(re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /[^`?]*)`", text)) == real
+
+
+def test_operators_routes_are_documented() -> None:
+    """docs/operations.md has each route that is there for operators."""
+    text = OPERATIONS.read_text(encoding="utf-8")
+    paths = {path for path, _pattern in routes(stream_urlpatterns) if not path.startswith("/api/")}
+    assert {path for path in paths if f"`GET {path}`" not in text} == set()
+
+
+# --- the map, links and decisions ------------------------------------------------------------------------------------
+
+
+def folder_map() -> list[str]:
+    """Return the paths of the README's map."""
+    block = README.read_text(encoding="utf-8").partition("```text\n")[2].partition("```")[0]
+    return [line.split()[0] for line in block.splitlines()]
+
+
+def test_the_map_is_true() -> None:
+    """The README's map names only what exists, and every package and folder of ours."""
+    assert [path for path in folder_map() if not (ROOT / path).exists()] == []
+    folders = {path.name + "/" for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))}
+    assert folders - {"var/", "htmlcov/"} <= set(folder_map())
+
+
+def test_the_table_of_changes_is_true() -> None:
+    """Files named in "Where do I change …?" exist."""
+    section = README.read_text(encoding="utf-8").partition("## Where do I change")[2].partition("\n## ")[0]
+    paths = [path for path in re.findall(r"`([\w./<>-]+)`", section) if "/" in path and "<" not in path]
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def anchors(document: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(document: Path) -> None:
+    """Each link inside the project leads to a file, and its anchor to a heading."""
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", document.read_text(encoding="utf-8")):
+        path, _hash, anchor = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists() or target.relative_to(ROOT).as_posix() in MADE_BY_TESTS, link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_decisions_are_numbered() -> None:
+    """Decisions are numbered from 1 in their names and titles, without gaps but for those kept free."""
+    numbers = [int(path.name[:4]) for path in DECISIONS]
+    assert len(set(numbers)) == len(numbers)
+    assert set(numbers) | NUMBERS_KEPT_FREE == set(range(1, max(numbers) + 1))
+
+
+@pytest.mark.parametrize("decision", DECISIONS, ids=lambda path: path.stem)
+def test_decisions_have_one_form(decision: Path) -> None:
+    """A decision has its number in the title, a date, a status, and three sections on one page."""
+    lines = decision.read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith(f"# {decision.name[:4]}. ")
+    assert re.fullmatch(r"Date: \d{4}-\d\d-\d\d\. Status: (accepted|superseded by \d{4})\.", lines[2])
+    assert [line for line in lines if line.startswith("## ")] == ["## Context", "## Decision", "## Consequences"]
+    assert len(lines) <= 60
