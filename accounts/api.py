@@ -27,7 +27,7 @@ class StrictSerializer(serializers.Serializer[Any]):
 
     def to_internal_value(self, data: Any) -> Any:
         unknown = [name for name in data if name not in self.fields] if isinstance(data, Mapping) else []
-        problems: dict[str, Any] = {str(name): [_("Unknown field.")] for name in unknown}
+        problems: dict[str, Any] = {str(name): [_("There is no such field.")] for name in unknown}
         try:
             value = super().to_internal_value(data)
         except serializers.ValidationError as error:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
+from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
@@ -15,6 +16,7 @@ from rest_framework.views import APIView
 
 from accounts.models import User
 from chat import generation, representation
+from chat.errors import PromptTooLong
 from chat.models import TITLE_CHARS, Conversation, Message
 from chat.pages import offered_models
 from runtime import process
@@ -41,7 +43,12 @@ class ConversationChange(serializers.Serializer[Conversation]):
     title = serializers.CharField(max_length=TITLE_CHARS)
     pinned = serializers.BooleanField()
     archived = serializers.BooleanField()
-    system_prompt = serializers.CharField(allow_blank=True, trim_whitespace=False, max_length=32_000)
+    system_prompt = serializers.CharField(allow_blank=True, trim_whitespace=False)
+
+    def validate_system_prompt(self, value: str) -> str:
+        if len(value) > settings.MAX_PROMPT_CHARS:
+            raise PromptTooLong(details={"max_chars": settings.MAX_PROMPT_CHARS})
+        return value
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         unknown = set(self.initial_data) - set(self.fields)

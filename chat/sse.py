@@ -5,14 +5,20 @@ Format and headers: WHATWG server-sent events; the buffering header is nginx's.
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpResponse, StreamingHttpResponse
 from prometheus_client import Gauge
 
 from accounts.auth import disabled_among
-from chat.channels.log import Log
+from chat import representation
+from chat.channels.log import Log, snapshot_events
+from chat.ending import quota_after
+from chat.models import Generation
 from runtime import database
 
 OPEN_STREAMS = Gauge("rivulet_open_streams", "Event streams that are open in this process")
@@ -25,7 +31,10 @@ TICK_SECONDS = 1.0
 # A disabled user is cut off within a minute: this, and the time one look takes.
 DISABLED_CHECK_SECONDS = 10.0
 
-_open: "set[LogStream]" = set()
+# How often the database is asked about a generation that another process runs.
+POLL_SECONDS = 1.0
+
+_open: "set[Stream]" = set()
 
 
 class EventStreamResponse(StreamingHttpResponse):
@@ -45,29 +54,37 @@ def no_more_events() -> HttpResponse:
     return HttpResponse(status=204)
 
 
-class LogStream:
-    """One reader of one log; `events` gives everything that waits in one piece."""
+class Stream(ABC):
+    """One open event stream: it can be pinged and closed from outside, by timers and when the process ends."""
 
-    def __init__(self, log: Log, after: int | None, user_id: int) -> None:
+    def __init__(self, user_id: int) -> None:
         self.user_id = user_id
         self.idle_since = time.monotonic()
         self._woken = asyncio.Event()
-        self._follower = log.follow(after, self._woken.set)
         self._ping = False
         self._last_words: bytes | None = None
 
+    def ping(self) -> None:
+        self._ping = True
+        self._woken.set()
+
+    def close(self, last_words: bytes = b"") -> None:
+        """End the response once all that waits was sent; what it reads from goes on."""
+        self._last_words = last_words
+        self._woken.set()
+
     async def events(self) -> AsyncGenerator[bytes, None]:
-        """Yield what to send until the log ends or the stream is closed."""
+        """Yield what to send until there is no more, or the stream is closed."""
         _open.add(self)
         OPEN_STREAMS.inc()
         try:
             yield OPENING
             while True:
                 self._woken.clear()
-                if data := self._follower.take():
+                if data := await self._take():
                     self.idle_since = time.monotonic()
                     yield data
-                elif self._follower.at_end:
+                elif self._at_end():
                     return
                 elif self._last_words is not None:
                     yield self._last_words
@@ -76,20 +93,80 @@ class LogStream:
                     self._ping, self.idle_since = False, time.monotonic()
                     yield PING
                 else:
-                    await self._woken.wait()
+                    await self._wait()
         finally:
             _open.discard(self)
             OPEN_STREAMS.dec()
-            self._follower.leave()
+            self._leave()
 
-    def ping(self) -> None:
-        self._ping = True
-        self._woken.set()
+    @abstractmethod
+    async def _take(self) -> bytes:
+        """Return what is waiting, empty when nothing is."""
 
-    def close(self, last_words: bytes = b"") -> None:
-        """End the response once all that waits was sent; the log goes on."""
-        self._last_words = last_words
-        self._woken.set()
+    @abstractmethod
+    def _at_end(self) -> bool:
+        """Return whether nothing will wait any more."""
+
+    async def _wait(self) -> None:
+        await self._woken.wait()
+
+    def _leave(self) -> None:  # noqa: B027
+        """Let go of what is read from, where there is something to let go of."""
+
+
+class LogStream(Stream):
+    """A reader of a log of this process: everything that waits in one piece."""
+
+    def __init__(self, user_id: int, log: Log, after: int | None) -> None:
+        super().__init__(user_id)
+        self._follower = log.follow(after, self._woken.set)
+
+    async def _take(self) -> bytes:
+        return self._follower.take()
+
+    def _at_end(self) -> bool:
+        return self._follower.at_end
+
+    def _leave(self) -> None:
+        self._follower.leave()
+
+
+class StoredStream(Stream):
+    """A reader of a generation without a log here: what is stored, again and again until it has ended."""
+
+    def __init__(self, user_id: int, generation_id: str) -> None:
+        super().__init__(user_id)
+        self._generation_id = generation_id
+        self._shown = -1
+        self._ended = False
+
+    async def _take(self) -> bytes:
+        stored = None if self._ended else await database.run(_stored, self._generation_id)
+        if stored is None:
+            self._ended = True
+            return b""
+        last_event, snapshot, ending = stored
+        self._ended = ending is not None
+        if last_event == self._shown:
+            return b""
+        self._shown = last_event
+        return b"".join(snapshot_events(self._generation_id, last_event, snapshot, ending))
+
+    def _at_end(self) -> bool:
+        return self._ended
+
+    async def _wait(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), POLL_SECONDS)
+
+
+def _stored(generation_id: str) -> tuple[int, dict[str, str], tuple[str, dict[str, Any]] | None] | None:
+    row = Generation.objects.select_related("message").filter(id=generation_id).first()
+    if row is None:
+        return None
+    content, reasoning = row.texts()
+    ending = representation.ending(row, quota_after(row))
+    return row.last_event, {"content": content, "reasoning": reasoning}, ending
 
 
 async def ping_idle() -> None:

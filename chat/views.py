@@ -3,7 +3,6 @@
 These run behind the lean middleware list; every view asks the authenticator itself.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from functools import wraps
 from typing import Any
@@ -15,11 +14,10 @@ from django.utils.translation import gettext_lazy as _
 from accounts.auth import Caller, aauthenticate, require_reachable
 from chat import bodies, generation, representation
 from chat.bodies import ChatBody, RegenerateBody
-from chat.channels.log import encode, snapshot_events
-from chat.ending import quota_after
+from chat.channels.log import encode
 from chat.generation import Ask, Begun
 from chat.models import Generation
-from chat.sse import OPENING, PING, EventStreamResponse, LogStream, no_more_events
+from chat.sse import OPENING, EventStreamResponse, LogStream, StoredStream, no_more_events
 from runtime import database
 from runtime.refusals import Forbidden, InvalidRequest, NotFound, Refusal, from_exception
 
@@ -28,8 +26,6 @@ View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 # Names in the query of `GET /api/chat/` that are not part of the question.
 BESIDE_THE_QUESTION = frozenset({"ticket", "last_event_id", "idempotency_key"})
 MAX_KEY_CHARS = 255
-# How often the database is asked about a generation that another process runs.
-POLL_SECONDS = 1.0
 
 
 def methods(**views: View) -> View:
@@ -202,34 +198,10 @@ async def _events(
     if log is not None:
         if log.ended and seen == log.last:
             return no_more_events()
-        return EventStreamResponse(LogStream(log, seen, caller.user.pk).events(), headers)
+        return EventStreamResponse(LogStream(caller.user.pk, log, seen).events(), headers)
     if row.status != Generation.Status.RUNNING and seen == row.last_event:
         return no_more_events()
-    return EventStreamResponse(_from_database(row.id), headers)
-
-
-async def _from_database(generation_id: str) -> AsyncGenerator[bytes, None]:
-    """Serve a generation without a log here: what is stored, again and again until it has ended."""
-    yield OPENING
-    shown = -1
-    while True:
-        row, quota = await database.run(_with_quota, generation_id)
-        ended = representation.ending(row, quota)
-        if row.last_event != shown:
-            shown = row.last_event
-            content, reasoning = row.texts()
-            snapshot = {"content": content, "reasoning": reasoning}
-            yield b"".join(snapshot_events(row.id, row.last_event, snapshot, ended))
-        else:
-            yield PING
-        if ended:
-            return
-        await asyncio.sleep(POLL_SECONDS)
-
-
-def _with_quota(generation_id: str) -> tuple[Generation, dict[str, object]]:
-    row = _with_message(generation_id)
-    return row, quota_after(row)
+    return EventStreamResponse(StoredStream(caller.user.pk, row.id).events(), headers)
 
 
 chat = methods(POST=post_chat, GET=get_chat)

@@ -261,11 +261,20 @@ def _one_line(error: Mapping[str, Any]) -> str:
     return f"{error['loc'][0]}: {message}" if error["loc"] else message
 
 
+def private_folder(path: Path) -> Path:
+    """Make the folder for the database and the secrets, for its owner only; end the process when it cannot be used."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise SystemExit(f"VAR_DIR: {path} cannot be written ({type(error).__name__})") from error
+
+
 def secret_from_file(directory: Path, name: str, make: Any) -> str:
     """Return the secret kept in `directory/name`, made on first use (mode 0600); safe when several processes start."""
     path = directory / name
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             # Linking a finished file is atomic: whoever comes second finds the first one's secret whole.
             with tempfile.NamedTemporaryFile("w", dir=directory, prefix=f".{name}.") as fresh:
@@ -276,8 +285,6 @@ def secret_from_file(directory: Path, name: str, make: Any) -> str:
                     os.link(fresh.name, path)
                 except FileExistsError:
                     return path.read_text(encoding="utf-8").strip()
-        if not os.access(directory, os.W_OK):
-            raise PermissionError
         return path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise SystemExit(f"VAR_DIR: {directory} cannot be written ({type(error).__name__})") from error

@@ -20,7 +20,7 @@ ENV = environment.load()
 # The process
 HOST, PORT, WORKERS = ENV.HOST, ENV.PORT, ENV.WORKERS
 DEBUG = ENV.DEBUG
-VAR_DIR = ENV.VAR_DIR if ENV.VAR_DIR.is_absolute() else BASE_DIR / ENV.VAR_DIR
+VAR_DIR = environment.private_folder(BASE_DIR / ENV.VAR_DIR)
 SECRET_KEY = (
     ENV.SECRET_KEY.get_secret_value()
     if ENV.SECRET_KEY
@@ -99,7 +99,6 @@ MIDDLEWARE = [
 ]
 # Event streams and their JSON neighbours: who is calling is found by the views themselves (accounts/auth.py).
 STREAM_MIDDLEWARE = [
-    "chatproject.middleware.secure_cookies",
     "corsheaders.middleware.CorsMiddleware",
     "chatproject.middleware.hosts",
     "chatproject.middleware.security_headers",

@@ -71,7 +71,7 @@ def reserve(user_id: int, model_id: int, reference: str, now: datetime | None = 
         _change(cursor, statements.HOLD, {**unit, "source": source, "now": _datetime_value(now)})
         rows = _rows(cursor, statements.STATE, unit)
     quota = _state(rows, now)
-    return Held(reservation_id=rows[0][-1], quota_id=quota_id, quota=quota, resets_at=resets_at(now), remaining=quota["remaining"])
+    return Held(rows[0][-1], quota_id, quota, resets_at(now), quota["remaining"])
 
 
 def settle(reference: str, reason: str) -> Charge:

@@ -68,10 +68,11 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 async def _serve(server: Server, listener: socket.socket) -> None:
-    told_to_stop = asyncio.Event()
+    # The first signal drains; a second one waits for nothing.
+    told_to_stop, told_twice = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _on_signal, told_to_stop, server)
+        loop.add_signal_handler(number, lambda: told_twice.set() if told_to_stop.is_set() else told_to_stop.set())
     await process.start()
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():
@@ -82,17 +83,15 @@ async def _serve(server: Server, listener: socket.socket) -> None:
         [serving, stopping := asyncio.create_task(told_to_stop.wait())], return_when=asyncio.FIRST_COMPLETED
     )
     stopping.cancel()
-    await _drain()
-    server.should_exit = True
+    draining = asyncio.create_task(_drain())
+    await asyncio.wait(
+        [draining, hurried := asyncio.create_task(told_twice.wait())], return_when=asyncio.FIRST_COMPLETED
+    )
+    hurried.cancel()
+    draining.cancel()
+    server.should_exit, server.force_exit = True, told_twice.is_set()
     await serving
     await process.stop()
-
-
-def _on_signal(told_to_stop: asyncio.Event, server: Server) -> None:
-    """The first signal drains; a second one does not wait for anything."""
-    if told_to_stop.is_set():
-        server.force_exit = server.should_exit = True
-    told_to_stop.set()
 
 
 async def _drain() -> None:

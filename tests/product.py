@@ -177,10 +177,18 @@ class Event:
         return int(self.id.rpartition(":")[2])
 
 
-def read_events(lines: Iterator[str]) -> Iterator[Event]:
+def _lines(response: httpx.Response) -> Iterator[str]:
+    """Split at line feeds only: the lines of httpx end at U+2028 too, which is text in JSON."""
+    rest = ""
+    for text in response.iter_text():
+        *lines, rest = (rest + text).split("\n")
+        yield from lines
+
+
+def read_events(response: httpx.Response) -> Iterator[Event]:
     """Parse an event stream; every field and event must be well-formed."""
     fields: dict[str, str] = {}
-    for line in lines:
+    for line in _lines(response):
         if line.startswith(":"):
             continue
         if line:
@@ -229,7 +237,7 @@ class Person:
             if response.status_code != 200:
                 response.read()
             assert response.status_code == 200, response.text
-            yield read_events(response.iter_lines())
+            yield read_events(response)
 
     def answer(self, prompt: str = "Hello", model: str = "demo", **body: Any) -> list[Event]:
         """Ask and read to the end."""
@@ -240,7 +248,7 @@ class Person:
     def following(self, generation: str, after: str = "") -> Iterator[tuple[int, Iterator[Event]]]:
         headers = {"Last-Event-ID": after} if after else {}
         with self.client.stream("GET", f"/api/generations/{generation}/events/", headers=headers) as response:
-            yield response.status_code, read_events(response.iter_lines())
+            yield response.status_code, read_events(response)
 
     def follow(self, generation: str, after: str = "") -> list[Event]:
         with self.following(generation, after) as (status, events):

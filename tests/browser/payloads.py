@@ -60,7 +60,6 @@ HTML = [
     f"<button popovertarget=conversation-menu onclick={RUN}>x</button>",
     "<plaintext>",
     "</div></article></main><h1>out</h1>",
-    f"<scr\x00ipt>{RUN}</script>",
     f"\u2028<script>{RUN}</script>",
 ]
 
@@ -94,7 +93,7 @@ TARGETS = [
     "?x=1",
 ]
 
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 
 MARKDOWN = [
     *(f"[x]({target})" for target in TARGETS),

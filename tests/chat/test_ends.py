@@ -155,3 +155,18 @@ def test_deleting_the_conversation_stops_its_answer(person: Person, upstream: Fa
     assert closed_after(upstream, "delete me", since) < 2 * CLOSED_WITHIN_SECONDS
     row = person.generation(start["generation"])
     assert (row["conversation"], row["message"]) == (None, None)
+
+
+def test_a_second_signal_waits_for_nothing(tmp_path: Path, upstream: FakeOpenAI) -> None:
+    """Told to stop twice, the process ends at once; what it left behind is ended by the next one."""
+    with Product(tmp_path, **connected(upstream), DRAIN_SECONDS="60") as product:
+        person = product.register("alice")
+        generation = person.ask("Hello", "hang")["id"]
+        product.stop_soon()
+        time.sleep(0.3)
+        started = time.monotonic()
+        product.stop_soon()
+        product.stop()
+        assert time.monotonic() - started < 15
+        product.start()
+        assert person.ended(generation, 60)["status"] == "interrupted"

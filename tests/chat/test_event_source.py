@@ -15,7 +15,7 @@ def open_source(
     with person.client.stream("GET", f"/api/chat/?{urlencode(query)}", headers={**seen, **headers}) as response:
         if response.status_code == 200:
             assert response.headers["Content-Type"].startswith("text/event-stream")
-        return response.status_code, list(read_events(response.iter_lines()))
+        return response.status_code, list(read_events(response))
 
 
 def refusal(events: list[Event]) -> str:
@@ -64,7 +64,7 @@ def test_the_same_query_joins_the_running_answer(person: Person) -> None:
     """Without Last-Event-ID, the same query joins the answer that is still running; later it is a new question."""
     query = {"model": "quick", "prompt": "Join me"}
     with person.client.stream("GET", f"/api/chat/?{urlencode(query)}") as response:
-        first = next(read_events(response.iter_lines()))
+        first = next(read_events(response))
     joined = open_source(person, query)[1]
     assert joined[0] == first
     assert joined[-1].name == "done"
@@ -97,7 +97,7 @@ def test_a_ticket_for_events_may_say_where_to_go_on(person: Person, product: Pro
     ticket = person.client.post("/api/tickets/", json={"path": path}).json()["ticket"]
     query = urlencode({"ticket": ticket, "last_event_id": events[1].id})
     with product.client().stream("GET", f"{path}?{query}") as response:
-        assert list(read_events(response.iter_lines())) == events[2:]
+        assert list(read_events(response)) == events[2:]
 
 
 def test_pings_keep_a_silent_stream_open(person: Person, product: Product) -> None:

@@ -46,7 +46,7 @@ def test_it_works(browser: httpx.Client) -> None:
         json={"model": "echo", "prompt": "Hello"},
         headers={"Accept": "text/event-stream", **csrf(browser)},
     ) as response:
-        events = list(read_events(response.iter_lines()))
+        events = list(read_events(response))
     assert events[-1].name == "done"
 
 
@@ -175,3 +175,14 @@ def test_metrics_count(product: Product, person: Person) -> None:
         r'rivulet_generations_total\{finish_reason="stop",status="completed"\} [1-9]',
         product.client().get("/metrics").text,
     )
+
+
+def test_https_behind_a_proxy(product: Product) -> None:
+    """What came over HTTPS sets its cookies for HTTPS only, and every handler answers it."""
+    https = {"X-Forwarded-Proto": "https"}
+    page = product.client().get(PAGE, headers=https)
+    assert all("Secure" in cookie for cookie in page.headers.get_list("set-cookie"))
+    assert page.headers.get_list("set-cookie")
+    assert "Secure" not in product.client().get(PAGE).headers["set-cookie"]
+    assert product.client().get("/readyz", headers=https).status_code == 200
+    assert product.client().get(STREAM, headers=https).status_code == 401

@@ -1,0 +1,85 @@
+"""The chat on a phone."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Regular, Visit
+from tests.browser.visitor import Visitor
+
+PHONE = {"viewport": {"width": 390, "height": 780}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
+
+
+@pytest.fixture
+def phone(visit: Visit, regular: Regular) -> Visitor:
+    """Somebody logged in, at a phone."""
+    somebody = visit(storage_state=regular.cookies, **PHONE).become(regular.person)
+    somebody.page.goto("/")
+    return somebody
+
+
+def test_it_works(phone: Visitor) -> None:
+    """The drawer opens and closes, an answer can be asked for and read, and nothing is wider than the screen."""
+    page = phone.page
+    expect(page.locator("#sidebar")).not_to_be_in_viewport()
+    page.tap("#open-sidebar")
+    expect(page.locator("#sidebar")).to_be_in_viewport()
+    expect(page.get_by_role("link", name="New conversation")).to_be_visible()
+    page.touchscreen.tap(380, 400)
+    expect(page.locator("#sidebar")).not_to_be_in_viewport()
+
+    page.select_option("#model", "demo")
+    page.tap("#prompt")
+    page.keyboard.type("Show me a table")
+    page.get_by_role("button", name="Send").tap()
+    phone.wait_for_text(more_than=20)
+    fits(page)
+    phone.wait_for_end()
+    fits(page)
+    expect(page.locator(".answer table")).to_be_visible()
+    size = page.evaluate("() => parseFloat(getComputedStyle(document.querySelector('.answer .prose')).fontSize)")
+    assert size >= 15
+    expect(page.locator("#prompt")).to_be_in_viewport()
+
+    page.tap("#open-sidebar")
+    page.locator("#conversations > li a").first.tap()
+    expect(page.locator(".answer table")).to_be_visible()
+    expect(page.locator("#sidebar")).not_to_be_in_viewport()
+
+
+def test_wide_things(phone: Visitor) -> None:
+    """Long words, code, tables and formulas scroll within themselves."""
+    wide = [
+        "w" * 300,
+        "```\n" + "code " * 100 + "\n```",
+        "|" + "cell|" * 30 + "\n|" + "-|" * 30 + "\n|" + "content|" * 30,
+        "$$\n" + "+".join(f"x_{{{n}}}" for n in range(60)) + "\n$$",
+        "https://example.org/" + "path/" * 60,
+    ]
+    phone.answer("\n\n".join(wide), "echo")
+    expect(phone.page.locator(".answer .katex-display")).to_be_visible()
+    fits(phone.page)
+
+
+def test_targets(phone: Visitor) -> None:
+    """What a finger has to hit is at least 40 pixels wide and high."""
+    page = phone.page
+    boxes = {
+        name: page.locator(name).bounding_box() for name in ["#open-sidebar", ".topbar a", "[data-part=send]", "#model"]
+    }
+    assert {name: box for name, box in boxes.items() if not box or min(box["width"], box["height"]) < 40} == {}
+
+
+@pytest.mark.parametrize(
+    "path", ["/accounts/login/", "/accounts/signup/", "/accounts/email/", "/accounts/password/change/"]
+)
+def test_account_pages(visit: Visit, regular: Regular, path: str) -> None:
+    """The pages of an account fit."""
+    inside = {"storage_state": regular.cookies} if "email" in path or "change" in path else {}
+    page = visit(**PHONE, **inside).page
+    page.goto(path)
+    fits(page)
+
+
+def fits(page: Page) -> None:
+    """Assert that the page does not scroll sideways."""
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390

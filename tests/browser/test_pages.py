@@ -1,0 +1,168 @@
+"""The pages around the chat: accounts, errors, languages, usage."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Visit
+from tests.browser.visitor import Visitor, content
+from tests.product import PASSWORD
+
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+
+
+def test_it_works(visit: Visit) -> None:
+    """Signing up with mistakes tells each of them and keeps what was typed; without them it leads to the chat."""
+    stranger = visit()
+    page = stranger.page
+    page.goto("/accounts/signup/")
+    page.fill("[name=username]", "jürgen")
+    page.fill("[name=email]", "juergen@example.org")
+    page.fill("[name=password1]", "password")
+    page.fill("[name=password2]", "passwort")
+    page.click("main button[type=submit]:has-text('Sign up')")
+    expect(page.locator("main")).to_contain_text("too common")
+    expect(page.locator("[name=username]")).to_have_value("jürgen")
+    expect(page.locator("[name=email]")).to_have_value("juergen@example.org")
+    page.fill("[name=password1]", PASSWORD)
+    page.fill("[name=password2]", PASSWORD)
+    page.click("main button[type=submit]:has-text('Sign up')")
+    expect(page.get_by_text("Hello, jürgen.")).to_be_visible()
+
+
+@pytest.mark.parametrize("path", ["login/", "signup/", "password/reset/", "password/reset/done/", "confirm-email/no/"])
+def test_entrance_pages(visit: Visit, path: str) -> None:
+    """Every page in front of the door has a heading, in both languages, and nothing that its policy forbids."""
+    for locale in ["en-US", "zh-CN"]:
+        page = visit(locale=locale).page
+        answer = page.goto(f"/accounts/{path}")
+        assert answer
+        assert answer.status == 200
+        assert bool(CHINESE.search(page.inner_text("h1"))) == (locale == "zh-CN")
+
+
+@pytest.mark.parametrize("path", ["email/", "password/change/", "3rdparty/", "logout/"])
+def test_account_pages(visitor: Visitor, path: str) -> None:
+    """Every page of an account has a heading and nothing that its policy forbids."""
+    answer = visitor.page.goto(f"/accounts/{path}")
+    assert answer
+    assert answer.status == 200
+    expect(visitor.page.locator("h1")).not_to_be_empty()
+
+
+def test_change_password(visit: Visit) -> None:
+    """A changed password is the one that counts; the person stays logged in."""
+    visitor = visit().register().log_in()
+    page = visitor.page
+    page.goto("/accounts/password/change/")
+    page.fill("[name=oldpassword]", PASSWORD)
+    page.fill("[name=password1]", "another horse battery")
+    page.fill("[name=password2]", "another horse battery")
+    page.click("main button[type=submit]")
+    expect(page.locator(".flash")).to_contain_text("Password successfully changed")
+    page.goto("/")
+    visitor.wait_for_page()
+    elsewhere = visit().page
+    elsewhere.goto("/accounts/login/")
+    elsewhere.fill("[name=login]", visitor.name)
+    elsewhere.fill("[name=password]", "another horse battery")
+    elsewhere.click("main button[type=submit]:has-text('Log in')")
+    expect(elsewhere.locator("#prompt")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["//evil.example/", "https://evil.example/", "/\\evil.example/", "javascript:alert(1)"]
+)
+def test_next_stays_here(visit: Visit, elsewhere: str) -> None:
+    """Logging in leads to pages of this service only, whatever `next` says."""
+    visitor = visit().register()
+    visitor.page.goto(f"/accounts/login/?next={elsewhere}")
+    visitor.fill_in_login(visitor.page)
+    visitor.wait_for_page()
+    expect(visitor.page).to_have_url(f"{visitor.url}/")
+
+
+def test_languages(visit: Visit) -> None:
+    """The browser's language is spoken, the switch changes it, and the choice holds on every page and for refusals."""
+    visitor = visit(locale="zh-CN").register()
+    visitor.expect_errors("status of 400")
+    page = visitor.page
+    page.goto("/accounts/login/")
+    assert page.get_attribute("html", "lang") == "zh-hans"
+    page.get_by_role("button", name="English").click()
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+    expect(page.locator("h1")).to_have_text("Welcome back")
+    visitor.log_in()
+    assert not CHINESE.search(page.locator("#prompt").get_attribute("placeholder") or "")
+    assert "left today" in visitor.quota
+
+    page.click(".user-menu summary")
+    page.get_by_role("button", name="简体中文").click()
+    expect(page.locator("html")).to_have_attribute("lang", "zh-hans")
+    visitor.wait_for_page()
+    assert CHINESE.search(visitor.quota)
+    shown = page.evaluate(
+        """() => [...document.querySelectorAll("#strings")].flatMap(({ dataset }) => Object.values(dataset))"""
+    )
+    assert [words for words in shown if not words.startswith("/") and not CHINESE.search(words)] == [
+        "{title}: {credits}"
+    ]
+    visitor.answer("你好", "demo")
+    expect(content(visitor.last).locator("h2")).to_have_text("这里是演示模型")
+    page.evaluate("() => document.querySelector('#model option').value = 'unheard-of'")
+    page.select_option("#model", "unheard-of")
+    visitor.answer("再来")
+    assert CHINESE.search(visitor.last.locator("[data-part=failure]").inner_text())
+
+
+def test_not_found(visitor: Visitor) -> None:
+    """What is not there, and what belongs to somebody else, gives the same readable page."""
+    visitor.expect_errors("status of 404")
+    somebody = visitor.product.register("somebody")
+    foreign = somebody.answer("secret", "plain")[0].data["conversation"]
+    texts = []
+    for path in ["/nowhere/", "/c/999999/", f"/c/{foreign}/"]:
+        answer = visitor.page.goto(path)
+        assert answer
+        assert answer.status == 404
+        texts.append(visitor.page.inner_text("main"))
+    assert texts == [texts[0]] * 3
+
+
+def test_conversations(visitor: Visitor) -> None:
+    """Conversations can be searched, renamed, pinned and deleted from the list."""
+    page = visitor.page
+    for prompt in ["apples and pears", "cherries"]:
+        page.goto("/")
+        visitor.answer(prompt, "echo")
+    rows = page.locator("#conversations > li")
+    expect(rows.first).to_contain_text("cherries")
+    page.fill("#search", "pear")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("apples and pears")
+    page.fill("#search", "durian")
+    expect(page.locator("#nothing-found")).to_have_text("Nothing found.")
+    page.fill("#search", "")
+
+    apples = rows.filter(has_text="apples")
+    choose(visitor, "apples", "rename")
+    page.fill("#rename-title", "apples only")
+    page.keyboard.press("Enter")
+    expect(apples).to_contain_text("apples only")
+    choose(visitor, "apples", "pin")
+    expect(rows.first).to_contain_text("apples only")
+    choose(visitor, "cherries", "delete")
+    page.click("#delete-dialog .danger")
+    expect(rows.filter(has_text="cherries")).to_have_count(0)
+    page.goto("/")
+    expect(rows.first).to_contain_text("apples only")
+    expect(rows.filter(has_text="cherries")).to_have_count(0)
+
+
+def choose(visitor: Visitor, title: str, action: str) -> None:
+    """Choose from the menu of a conversation."""
+    row = visitor.page.locator("#conversations > li").filter(has_text=title)
+    row.hover()
+    row.locator("[data-more]").click()
+    visitor.page.click(f"[data-action={action}]")
