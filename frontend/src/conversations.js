@@ -13,12 +13,15 @@ const renaming = document.getElementById("rename-dialog");
 const deleting = document.getElementById("delete-dialog");
 
 let current = null;
-/** The rows of the list while search results are shown in their place. */
+/** A fragment with the rows of the list while search results are shown in their place. */
 let setAside = null;
 /** The row whose menu is open. */
 let chosen = null;
 
 const known = (id) => list.querySelector(`[data-id="${CSS.escape(id)}"]`);
+/** The rows of the conversation that `node` is a row of: in the list, and among search results. */
+const rowsOf = ({ dataset: { id } }) =>
+  [list, setAside].flatMap((rows) => [...(rows?.querySelectorAll(`[data-id="${CSS.escape(id)}"]`) ?? [])]);
 const titleOf = (node) => node.querySelector("a > span").textContent;
 
 function row({ id, title, pinned }) {
@@ -41,12 +44,12 @@ function setTitle(node, title) {
 }
 
 /** Into its place: pinned rows first, the newest on top of the rest. */
-function place(node) {
-  const rows = [...list.children].filter((other) => other !== node);
+function place(node, parent = node.parentNode) {
+  const rows = [...parent.children].filter((other) => other !== node);
   const before = node.classList.contains("pinned")
     ? rows[0]
     : rows.find((other) => !other.classList.contains("pinned"));
-  list.insertBefore(node, before ?? null);
+  parent.insertBefore(node, before ?? null);
 }
 
 /** Shows a conversation that just began as the current one. */
@@ -56,7 +59,7 @@ export function addConversation({ id, title }) {
   current = id;
   const node = known(id);
   if (node) node.querySelector("a").setAttribute("aria-current", "page");
-  else place(row({ id, title, pinned: false }));
+  else place(row({ id, title, pinned: false }), list);
   document.title = title;
   document.getElementById("title").textContent = title;
 }
@@ -100,7 +103,7 @@ function installOlder() {
 function endSearch() {
   if (!setAside) return;
   search.value = "";
-  list.replaceChildren(...setAside);
+  list.replaceChildren(setAside);
   list.parentElement.classList.remove("searching");
   setAside = null;
   nothing.hidden = true;
@@ -111,7 +114,10 @@ async function find(words) {
   await attempt(async () => {
     const { results } = await call("GET", `/api/conversations/?search=${encodeURIComponent(words)}`);
     if (search.value.trim() !== words) return;
-    setAside ??= [...list.children];
+    if (!setAside) {
+      setAside = document.createDocumentFragment();
+      setAside.append(...list.children);
+    }
     list.replaceChildren(...results.map(row));
     list.parentElement.classList.add("searching");
     nothing.textContent = text("nothingFound");
@@ -142,21 +148,22 @@ function openMenu(button) {
 
 async function setPinned(node, pinned) {
   await call("PATCH", `/api/conversations/${node.dataset.id}/`, { pinned });
-  node.classList.toggle("pinned", pinned);
-  place(node);
+  for (const shown of rowsOf(node)) {
+    shown.classList.toggle("pinned", pinned);
+    place(shown);
+  }
 }
 
 async function rename(node, title) {
   if (!title || title === titleOf(node)) return;
   await call("PATCH", `/api/conversations/${node.dataset.id}/`, { title });
-  setTitle(node, title);
+  for (const shown of rowsOf(node)) setTitle(shown, title);
 }
 
 async function remove(node) {
   await call("DELETE", `/api/conversations/${node.dataset.id}/`);
-  setAside = setAside?.filter(({ dataset }) => dataset.id !== node.dataset.id) ?? null;
   if (node.dataset.id === String(current)) location.assign("/");
-  else node.remove();
+  else for (const shown of rowsOf(node)) shown.remove();
 }
 
 /** Resolves when the dialog is closed, to whether it was confirmed. */

@@ -88,10 +88,10 @@ class Visitor:
         """Wait until the chat page is there and its script has begun."""
         expect((page or self.page).locator("#quota")).not_to_be_empty()
 
-    def fill_in_login(self, page: Page) -> None:
+    def fill_in_login(self, page: Page, password: str = PASSWORD) -> None:
         """Fill in the form that is shown, and send it."""
         page.fill("[name=login]", self.name)
-        page.fill("[name=password]", PASSWORD)
+        page.fill("[name=password]", password)
         page.click("main button[type=submit]:has-text('Log in')")
 
     # --- what they do ---

@@ -1,0 +1,107 @@
+"""The admin pages: limits, keys that go in and never come out, books that are only read."""
+
+import os
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Visit
+from tests.browser.visitor import Visitor
+from tests.product import Product
+from tests.servers import ROOT
+
+SECRET = "sk-planted-9f8e7d6c5b4a3210zyxw"
+
+
+@pytest.fixture
+def operator(visit: Visit, mortal: Product) -> Visitor:
+    """The first admin, on the front page of the administration."""
+    somebody = visit(mortal).become(mortal.admin())
+    somebody.page.goto("/admin/")
+    somebody.fill_in_login(somebody.page)
+    expect(somebody.page).to_have_url(f"{mortal.url}/admin/")
+    return somebody
+
+
+def test_it_works(operator: Visitor) -> None:
+    """A daily limit changed in the list of quotas holds for everybody at once."""
+    page = operator.page
+    page.get_by_role("link", name="Quotas", exact=True).first.click()
+    row = page.locator("#result_list tbody tr").filter(has_text="premium")
+    row.locator("input[name$=daily_limit]").fill("7")
+    page.click("[name=_save]")
+    expect(page.locator(".messagelist")).to_contain_text("1 quota was changed successfully")
+    expect(row.locator("input[name$=daily_limit]")).to_have_value("7")
+    assert operator.product.register("judith").quota("premium")["daily_limit"] == 7
+
+
+def test_keys_are_write_only(operator: Visitor) -> None:
+    """A key's secret is nowhere in any page once it is stored, and saving its page again leaves it as it is."""
+    page = operator.page
+    page.goto("/admin/providers/apikey/add/")
+    page.select_option("[name=upstream]", index=1)
+    page.fill("[name=secret]", SECRET)
+    assert page.get_attribute("[name=secret]", "type") == "password"
+    page.click("[name=_continue]")
+    expect(page.locator(".messagelist")).to_contain_text("added successfully")
+    change = page.url
+    page.click("[name=_continue]")
+    expect(page.locator(".messagelist")).to_contain_text("changed successfully")
+    seen = [page.content()]
+    for address in [
+        "/admin/providers/apikey/",
+        change.replace("change/", "history/"),
+        "/admin/providers/upstream/",
+        "/admin/",
+    ]:
+        page.goto(address)
+        seen.append(page.content())
+    page.goto("/admin/providers/upstream/")
+    page.locator("#result_list th a").first.click()
+    seen.append(page.content())
+    assert [SECRET[:-4] in source for source in seen] == [False] * 6
+    assert SECRET[-4:] in seen[1]
+    assert SECRET not in operator.product.output
+
+
+def test_books_are_read_only(operator: Visitor) -> None:
+    """The ledger can be looked at, not added to, changed or deleted."""
+    operator.expect_errors("status of 403")
+    operator.product.register("reader").answer("Hello", "plain")
+    page = operator.page
+    page.goto("/admin/quotas/ledgerentry/")
+    expect(page.locator("#result_list tbody tr")).not_to_have_count(0)
+    expect(page.locator(".addlink")).to_have_count(0)
+    expect(page.locator("#result_list input")).to_have_count(0)
+    expect(page.locator("select[name=action]")).to_have_count(0)
+    page.locator("#result_list th a").first.click()
+    expect(page.locator("main, #content").first).to_contain_text("reader")
+    expect(page.locator("#content-main input:not([type=hidden]), .deletelink")).to_have_count(0)
+    row = re.sub("change/$", "", page.url)
+    for address in ["/admin/quotas/ledgerentry/add/", f"{row}delete/"]:
+        answer = page.goto(address)
+        assert answer
+        assert answer.status == 403
+
+
+def test_every_list_and_form(operator: Visitor) -> None:
+    """Each list and each form for something new opens, and breaks no policy."""
+    page = operator.page
+    lists = page.eval_on_selector_all("#content-main th a", "links => links.map(({ href }) => href)")
+    forms = page.eval_on_selector_all("#content-main .addlink", "links => links.map(({ href }) => href)")
+    assert len(lists) > 8
+    assert len(forms) > 3
+    for address in [*lists, *forms]:
+        answer = page.goto(address)
+        assert answer
+        assert (address, answer.status) == (address, 200)
+        if "SCREENSHOTS" in os.environ:
+            page.screenshot(path=ROOT / "var" / f"admin-{address.split('admin/')[1].strip('/').replace('/', '-')}.png")
+
+
+def test_not_for_everybody(visitor: Visitor) -> None:
+    """Who is not staff gets no admin page, and no link to one."""
+    expect(visitor.page.locator(".user-menu a[href='/admin/']")).to_have_count(0)
+    visitor.page.goto("/admin/quotas/quota/")
+    expect(visitor.page.locator("#result_list")).to_have_count(0)
