@@ -49,5 +49,5 @@ lock: ## renew the locks from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra dev -c requirements.txt --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o requirements-dev.txt
 
 messages: ## collect and compile the translations (needs gettext)
-	$(BIN)/python manage.py makemessages -l zh_Hans --no-location --no-obsolete --ignore=.venv --ignore=tests --ignore=frontend
+	$(BIN)/python manage.py makemessages -l zh_Hans --no-location --no-obsolete --ignore=.venv --ignore=var --ignore=tests --ignore=frontend
 	$(BIN)/python manage.py compilemessages --ignore=.venv

@@ -56,7 +56,7 @@ def login(request: HttpRequest, name: str, password: str) -> User:
         wait = limits.seconds_left(request, "login_failed", name.lower())
         raise TooManyRequests(_("Too many failed login attempts. Try again later."), retry_after=wait) from error
     if not isinstance(user, User) or not user.is_active:
-        raise NotAuthenticated(_("User name or password is wrong."))
+        raise NotAuthenticated(_("Username or password is wrong."))
     return user
 
 

@@ -152,7 +152,9 @@ class Generation(models.Model):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.CASCADE, related_name="generations", verbose_name=_("user")
     )
-    conversation = models.ForeignKey(Conversation, models.SET_NULL, null=True, related_name="generations")
+    conversation = models.ForeignKey(
+        Conversation, models.SET_NULL, null=True, related_name="generations", verbose_name=_("conversation")
+    )
     message = models.OneToOneField(Message, models.SET_NULL, null=True, related_name="generation")
     quota = models.ForeignKey(Quota, models.PROTECT, related_name="+", verbose_name=_("quota"))
     reservation = models.OneToOneField(Reservation, models.PROTECT, related_name="+")

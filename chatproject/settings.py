@@ -144,7 +144,10 @@ DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
 # Languages and time
 LANGUAGE_CODE, TIME_ZONE = ENV.LANGUAGE_CODE, ENV.TIME_ZONE
 LANGUAGES = [("zh-hans", _("Simplified Chinese")), ("en", _("English"))]
-LOCALE_PATHS = [BASE_DIR / "locale"]
+LOCALE_PATHS = [
+    BASE_DIR / "locale",
+    BASE_DIR / "locale/packages",  # our wording for texts of Django and allauth
+]
 USE_I18N = USE_TZ = True
 
 # Static files: served from the packages as they are, so that no build step stands before the first start.

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.conf import settings
+from django.utils import translation
+from django.utils.translation import gettext
 
 from providers.models import ApiKey, ChatModel, Route, Upstream, fingerprint
 
@@ -39,13 +41,18 @@ def ensure_upstreams() -> None:
 
 
 def _ensure_demo() -> None:
+    with translation.override(settings.LANGUAGE_CODE):
+        _create_demo()
+
+
+def _create_demo() -> None:
     upstream, created = Upstream.objects.get_or_create(slug="demo", defaults={"kind": Upstream.Kind.SCRIPTED})
     if created:
         model, _created = ChatModel.objects.get_or_create(
             slug="demo",
             defaults={
-                "title": "Demo",
-                "description": "Answers from a script, without any vendor.",
+                "title": gettext("Demo"),
+                "description": gettext("Answers from a script, without any vendor."),
                 "position": DEMO_POSITION,
                 "context_tokens": 32_768,
             },

@@ -2,6 +2,8 @@
 
 from django.conf import settings
 from django.db import transaction
+from django.utils import translation
+from django.utils.translation import gettext
 
 from providers.models import ChatModel
 from quotas.models import Quota, QuotaModel
@@ -18,7 +20,8 @@ def ensure_defaults() -> None:
     with transaction.atomic():
         if not Quota.objects.exists():
             # Whoever comes at the same moment makes the same rows; the second ones count for nothing.
-            Quota.objects.bulk_create(_defaults(), ignore_conflicts=True)
+            with translation.override(settings.LANGUAGE_CODE):
+                Quota.objects.bulk_create(_defaults(), ignore_conflicts=True)
         _assign_models()
 
 
@@ -27,12 +30,12 @@ def _defaults() -> list[Quota]:
     return [
         Quota(
             slug="standard",
-            title="Standard",
+            title=gettext("Standard"),
             daily_limit=first_run.DAILY_LIMIT_STANDARD,
             inviter_credits=first_run.INVITER_CREDITS,
             invitee_credits=first_run.INVITEE_CREDITS,
         ),
-        Quota(slug="premium", title="Premium", daily_limit=first_run.DAILY_LIMIT_PREMIUM),
+        Quota(slug="premium", title=gettext("Premium"), daily_limit=first_run.DAILY_LIMIT_PREMIUM),
     ]
 
 

@@ -110,17 +110,17 @@ def from_exception(error: Exception) -> Refusal | None:
     return None
 
 
-def response(request: HttpRequest, refusal: Refusal) -> HttpResponse:
-    """Render a refusal as JSON for programs and as a page for people."""
+def response(request: HttpRequest, refusal: Refusal, page: str = "") -> HttpResponse:
+    """Render a refusal as JSON for programs and as a page for people: that of its status, or `page`."""
     headers = refusal.headers()
     if is_api(request):
         body = {"error": refusal.body(), "request_id": request_id(request)}
         return JsonResponse(body, status=refusal.http_status, headers=headers)
     status = refusal.http_status
-    template = f"{status if status in {403, 404, 429, 503} else 500}.html"
-    answer = render(request, template, {"refusal": refusal}, status=status)
-    for name, value in headers.items():
-        answer[name] = value
+    name = page or (status if status in {403, 404, 429, 503} else 500)
+    answer = render(request, f"{name}.html", {"refusal": refusal}, status=status)
+    for header, value in headers.items():
+        answer[header] = value
     return answer
 
 
@@ -180,9 +180,7 @@ def _from_drf(error: Exception) -> Refusal | None:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    return response(
-        request, Forbidden(_("The page was open too long or came from elsewhere. Reload it and try again."))
-    )
+    return response(request, Forbidden(), page="403_csrf")
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -93,8 +93,9 @@ class Retry(Exception):  # noqa: N818
     """Send `request` instead: the upstream refused a field, or the prompt had to become shorter.
 
     Raised before the first event only. `learned` holds what to store with the model so that the next request is right
-    at once (`token_cap_field`, `include_usage`; empty after trimming). Every one changes the request, so a loop that
-    follows them makes progress; `otherwise` is the failure that stands when it does not want to resend again.
+    at once: `token_cap_field` or `include_usage`, nothing after trimming or leaving out a parameter. Every `Retry`
+    changes the request, so a loop that follows them makes progress; `otherwise` is the failure that stands when it does
+    not want to resend again.
     """
 
     def __init__(self, request: ChatRequest, learned: dict[str, JSON], otherwise: ProviderError) -> None:

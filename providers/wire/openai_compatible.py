@@ -81,7 +81,7 @@ class OpenAICompatible:
                 if decoder.finish is not None:
                     deadline.shorten(TERMINATOR_S if decoder.usage is None else TERMINATOR_WITH_USAGE_S)
             last = decoder.end()
-            await answer.close(finished=decoder.ended)
+            answer.close(finished=decoder.ended)
             answer = None
             for event in last:
                 yield event
@@ -92,7 +92,7 @@ class OpenAICompatible:
         finally:
             deadline.close()
             if answer is not None:
-                await answer.close()
+                answer.close()
 
     async def aclose(self) -> None:
         """Close all connections; safe to repeat."""

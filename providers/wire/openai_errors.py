@@ -201,7 +201,7 @@ def _without(request: ChatRequest, param: str) -> tuple[ChatRequest, dict[str, J
     if param not in request.parameters:
         return None
     kept = {name: value for name, value in request.parameters.items() if name != param}
-    return replace(request, parameters=kept), {"refused_parameter": param}
+    return replace(request, parameters=kept), {}
 
 
 def _envelope(body: bytes) -> dict[str, Any]:

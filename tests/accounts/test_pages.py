@@ -127,7 +127,7 @@ def test_a_lost_race_begins_again(client: Client, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(User, "save", lose)
     answer = sign_up(client)
     assert (answer.status_code, answer["Location"]) == (302, "/accounts/signup/")
-    assert "just taken" in client.get("/accounts/signup/").content.decode()
+    assert "刚刚被人注册" in client.get("/accounts/signup/").content.decode()
 
 
 def test_signing_up_is_limited(settings: Any, client: Client) -> None:

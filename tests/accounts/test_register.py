@@ -82,7 +82,6 @@ def test_unknown_and_missing_fields_are_named() -> None:
         {"username": "two words"},
         {"username": "x" * 151},
         {"username": "a\x00b"},
-        {"username": "a\ud800"},
         {"username": ["erin"]},
         {"username": None},
         {"email": ""},
@@ -103,7 +102,9 @@ def test_wrong_values_are_refused(changes: dict[str, Any]) -> None:
     assert not User.objects.exists()
 
 
-@pytest.mark.parametrize("body", ["", "{", "[]", "null", '"x"', "[1]", "1e999", '{"username": ' * 2000])
+@pytest.mark.parametrize(
+    "body", ["", "{", "[]", "null", '"x"', "[1]", "1e999", '{"username": "\\ud800"}', '{"username": ' * 2000]
+)
 def test_anything_but_an_object_is_refused(body: str) -> None:
     """A body that is no JSON object is invalid_request."""
     assert details(Client().post(URL, body, "application/json")) is not None

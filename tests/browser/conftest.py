@@ -72,7 +72,7 @@ def site(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture(scope="package")
 def mortal(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """A product to kill, or to change: one answer a day, and a process that is silent for a second is dead."""
-    variables = {**connected(upstream), "DAILY_LIMIT_STANDARD": "1", "PROCESS_LEASE_SECONDS": "1"}
+    variables = {**connected(upstream, **{"gpt-4": "plain"}), "DAILY_LIMIT_STANDARD": "1", "PROCESS_LEASE_SECONDS": "1"}
     with Product(tmp_path_factory.mktemp("mortal"), **variables) as running:
         yield running
 

@@ -2,9 +2,8 @@
 
 import os
 import re
-from pathlib import Path
 
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Visit
 from tests.browser.visitor import Visitor, content, part
@@ -118,19 +117,23 @@ def fill_the_list(visitor: Visitor) -> None:
 
 def take_screenshots(visit: Visit, visitor: Visitor) -> None:
     """Renew the pictures of the documentation."""
-    save(visitor, DOCS / "chat.png")
-    small = {"viewport": {"width": 390, "height": 780}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
-    for name, options in {"chat-dark.png": {"color_scheme": "dark"}, "chat-mobile.png": small}.items():
-        other = visit(**options)
-        other.name = visitor.name
-        other.log_in()
-        other.page.goto(visitor.page.url)
-        save(other, DOCS / name)
+    phone = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
+    looks = {"chat.png": {}, "chat-dark.png": {"color_scheme": "dark"}, "chat-mobile.png": phone}
+    state = visitor.context.storage_state()
+    for name, options in looks.items():
+        page = visit(storage_state=state, **options).page
+        page.goto(visitor.page.url)
+        expect(page.locator(".answer .katex-display")).to_be_visible()
+        begin_with(page, page.locator(".answer .code" if name == "chat-mobile.png" else ".answer h3").last)
+        page.screenshot(path=DOCS / name)
 
 
-def save(visitor: Visitor, path: Path) -> None:
-    page = visitor.page
-    expect(content(visitor.last).locator(".katex-display")).to_be_visible()
-    page.evaluate("() => document.fonts.ready")
-    page.mouse.move(0, 0)
-    page.screenshot(path=path)
+def begin_with(page: Page, element: Locator) -> None:
+    """Make the window so high that, scrolled to the end, it begins with this element."""
+    box, size = element.bounding_box(), page.viewport_size
+    assert box
+    assert size
+    header = page.locator(".topbar").bounding_box()
+    below = header["height"] if header else 0
+    page.set_viewport_size({"width": size["width"], "height": round(size["height"] + below + 24 - box["y"])})
+    page.wait_for_timeout(500)

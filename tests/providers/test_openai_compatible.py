@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from providers.wire import openai_compatible
-from providers.wire.base import Clocks, Delta, Event, Finished, PromptMessage, Reasoning, Usage, Withdrawn
+from providers.wire.base import Clocks, Delta, Event, Finished, PromptMessage, Reasoning, Usage
 from providers.wire.errors import ContentBlocked, ProviderError, Retry, UpstreamFailed, UpstreamTimeout
 from providers.wire.openai_compatible import OpenAICompatible, chat_url
 from tests.providers.streams import collect, reasoning, request, text
@@ -392,27 +391,3 @@ async def test_many_streams_at_once(upstream: FakeOpenAI) -> None:
 
     assert {text(events) for events in answers} == {"0 1 2 "}
     assert upstream.connections == 200
-
-
-class Vendor(OpenAICompatible):
-    """A compatible vendor: another header, an extra field, a reason that withdraws the text."""
-
-    withdrawn_reasons = frozenset({"sensitive"})
-
-    def headers(self, key: str | None) -> dict[str, str]:
-        return {**super().headers(None), "x-token": key or ""}
-
-    def body(self, request: Any) -> dict[str, Any]:
-        return {**super().body(request), "request_id": request.generation}
-
-
-async def test_a_vendor_is_a_small_subclass(upstream: FakeOpenAI) -> None:
-    """Hooks change headers, body and the meaning of a finish reason."""
-    vendor = Vendor(upstream.base_url, name="vendor")
-
-    events = await collect(vendor.stream(request("finish:sensitive"), KEY))
-    await vendor.aclose()
-
-    assert events[-2:] == [Withdrawn(), Finished("content_filter")]
-    assert upstream.requests[0].headers["x-token"] == KEY
-    assert json.dumps(upstream.requests[0].body["request_id"]) == '"0123abcd"'
