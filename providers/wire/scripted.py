@@ -30,8 +30,8 @@ class Call(NamedTuple):
 class Scripted:
     """A provider that answers from a script: a function of the last user message, or replies to use up in order.
 
-    `calls` records every call; `delay_s` are the seconds before each token or event. `max_tokens` cuts a text and
-    finishes with `length`, like a model's.
+    `calls` records every call that is answered from a given script, none of the demo's; `delay_s` are the seconds
+    before each token or event. `max_tokens` cuts a text and finishes with `length`, like a model's.
     """
 
     def __init__(
@@ -45,10 +45,12 @@ class Scripted:
         self.calls: list[Call] = []
         self._delay_s = delay_s
         self._script = _as_function(demo_answer if script is None else script)
+        self._recording = script is not None
 
     async def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
         """Stream the scripted reply; see `Provider.stream`. Raises `LookupError` when the replies are used up."""
-        self.calls.append(Call(request, key))
+        if self._recording:
+            self.calls.append(Call(request, key))
         reply = self._script(_last_prompt(request))
         if isinstance(reply, Exception):
             raise reply
@@ -110,8 +112,7 @@ _CHINESE = """\
 ### 如何得到真实的回答
 
 1. 设置环境变量 `OPENAI_API_KEYS`（需要时再设置 `OPENAI_BASE_URL`）后重启；
-2. 或者设置 `SPARK_APP_ID`、`SPARK_API_KEY`、`SPARK_API_SECRET`，或 `ZHIPU_API_KEYS`；
-3. 或者在管理后台添加一个上游。
+2. 或者在管理后台添加一个上游。
 
 ### 界面能显示什么
 
@@ -147,8 +148,7 @@ You said: “{prompt}”. I am a prepared text and **no real AI**, so I cannot r
 ### How to get real answers
 
 1. Set `OPENAI_API_KEYS` in the environment (and `OPENAI_BASE_URL` for another host), then restart;
-2. or set `SPARK_APP_ID`, `SPARK_API_KEY` and `SPARK_API_SECRET`, or `ZHIPU_API_KEYS`;
-3. or add an upstream in the admin.
+2. or add an upstream in the admin.
 
 ### What an answer can show
 

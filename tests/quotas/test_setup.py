@@ -21,8 +21,8 @@ def test_it_works():
     ensure_defaults()
     fields = ("slug", "title", "daily_limit", "inviter_credits", "invitee_credits")
     assert list(Quota.objects.order_by("id").values_list(*fields)) == [
-        ("standard", "Standard", 50, 10, 5),
-        ("premium", "Premium", 10, 0, 0),
+        ("standard", "标准", 50, 10, 5),
+        ("premium", "高级", 10, 0, 0),
     ]
     assert quota_by_model() == {
         "gpt-4": "premium",
