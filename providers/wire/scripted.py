@@ -112,7 +112,7 @@ _CHINESE = """\
 ### 如何得到真实的回答
 
 1. 设置环境变量 `OPENAI_API_KEYS`（需要时再设置 `OPENAI_BASE_URL`）后重启；
-2. 或者在管理后台添加一个上游。
+2. 或者在管理后台添加一个兼容 OpenAI 接口的上游，例如 Ollama 或 vLLM。
 
 ### 界面能显示什么
 
@@ -148,7 +148,7 @@ You said: “{prompt}”. I am a prepared text and **no real AI**, so I cannot r
 ### How to get real answers
 
 1. Set `OPENAI_API_KEYS` in the environment (and `OPENAI_BASE_URL` for another host), then restart;
-2. or add an upstream in the admin.
+2. or add an OpenAI-compatible upstream in the admin, such as Ollama or vLLM.
 
 ### What an answer can show
 
