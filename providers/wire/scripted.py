@@ -106,7 +106,7 @@ def _spoken(text: str, request: ChatRequest) -> list[Event]:
 _CHINESE = """\
 ## 这里是演示模型
 
-你刚才说的是：“{prompt}”。我只是一段预先写好的文字，**并不是真正的 AI**，所以无法真正回答。
+你刚才说的是：“{prompt}”。我只是一段预先写好的文字，**并不是真正的 AI**，所以无法真正回答。\
 不过，流式输出、历史记录、配额这些功能都和真实模型完全一样。
 
 ### 如何得到真实的回答
@@ -173,6 +173,6 @@ $$
 \\int_0^1 x^2 \\, dx = \\frac{1}{3}
 $$
 
-This text appears word by word, as a real model's does. Reload the page now, and it goes on where it was; or press
+This text appears word by word, as a real model's does. Reload the page now, and it goes on where it was; or press \
 stop, and what you have seen so far is kept.
 """
