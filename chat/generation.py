@@ -29,8 +29,8 @@ from chat.ending import End
 from chat.errors import Conflict, PromptTooLong
 from chat.models import TITLE_CHARS, Conversation, Generation, Message, new_generation_id
 from chat.run import Run
-from providers import routing
-from providers.routing import ModelConfig
+from providers import routing, table
+from providers.table import ModelConfig
 from providers.wire.base import PromptMessage
 from quotas import ledger
 from quotas.ledger import Held
@@ -147,8 +147,8 @@ def _ended(run: Run, task: "asyncio.Task[Any]") -> None:
 def _begin(ask: Ask) -> Begun:
     if len(ask.prompt) > settings.MAX_PROMPT_CHARS or len(ask.system_prompt or "") > settings.MAX_PROMPT_CHARS:
         raise PromptTooLong(details={"max_chars": settings.MAX_PROMPT_CHARS})
-    table = routing.table()
-    if (not ask.regenerate and ask.model not in table) or (ask.model and ask.model not in table):
+    models = table.models()
+    if (not ask.regenerate and ask.model not in models) or (ask.model and ask.model not in models):
         raise InvalidRequest(details={"model": [_("There is no such model.")]})
     with transaction.atomic():
         _one_at_a_time(ask.user_id)
@@ -157,11 +157,11 @@ def _begin(ask: Ask) -> Begun:
         if drain.draining():
             raise ServiceUnavailable
         question, slug = _regenerated(ask, ask.regenerate) if ask.regenerate else (None, ask.model)
-        if slug not in table:
+        if slug not in models:
             raise InvalidRequest(details={"model": [_("There is no such model.")]})
         conversation, parent_id = _place(ask) if question is None else (question.conversation, question.parent_id)
         _check_active(ask.user_id)
-        row_id, config = new_generation_id(), table[slug]
+        row_id, config = new_generation_id(), models[slug]
         held = ledger.reserve(ask.user_id, config.id, row_id)
         config.check_available()
         turns = [(turn.role, turn.content) for turn in Message.objects.branch(parent_id)] if parent_id else []

@@ -14,7 +14,7 @@ from accounts.models import User
 from chat import representation
 from chat.errors import with_text
 from chat.models import Conversation, Generation, Message
-from providers import routing
+from providers import table
 from quotas import ledger
 
 LISTED = 50
@@ -51,7 +51,7 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
 def offered_models() -> list[dict[str, Any]]:
     """Return the models a caller may use, in the order of lists; one without a quota is not offered."""
     slugs = ledger.quota_slugs()
-    return [representation.model(config, slugs[config.id]) for config in routing.table().values() if config.id in slugs]
+    return [representation.model(config, slugs[config.id]) for config in table.models().values() if config.id in slugs]
 
 
 def _branch(conversation: Conversation) -> list[Message]:

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from chat.errors import with_text
 from chat.models import Conversation, Generation, Message
-from providers.routing import ModelConfig
+from providers.table import ModelConfig
 
 
 def generation(row: Generation) -> dict[str, Any]:

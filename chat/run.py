@@ -19,7 +19,7 @@ from chat.models import Generation
 from chat.pipeline import limited
 from providers import routing
 from providers.errors import ModelUnavailable, shown
-from providers.routing import ModelConfig
+from providers.table import ModelConfig
 from providers.wire.base import (
     Delta,
     Event,

@@ -116,6 +116,7 @@ class Environment(BaseModel):
     OPENAI_BASE_URL: WebUrl | None = None
     OPENAI_PROXY: Annotated[str, BeforeValidator(_proxy_url)] | None = None
     OPENAI_MODELS: OfferedModels = (("gpt-3.5-turbo", "gpt-3.5-turbo"), ("gpt-4", "gpt-4"))
+    ALLOWED_PRIVATE_UPSTREAMS: Annotated[tuple[str, ...], Commas] = ()
     EMAIL_URL: Secret = None
     EMAIL_FROM: str = "rivulet@localhost"
     REQUIRE_VERIFIED_EMAIL: bool | None = None

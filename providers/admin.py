@@ -2,16 +2,20 @@
 
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from providers import routing
-from providers.models import ApiKey, ChatModel, Route, Upstream, fingerprint
+from providers import table, trial
+from providers.models import ApiKey, ChatModel, KeyTrouble, Route, Upstream, fingerprint
+
+# Trials of one action run one after the other, each for as long as an upstream may take.
+MOST_TRIALS = 5
 
 
 class ApiKeyForm(forms.ModelForm[ApiKey]):
@@ -53,11 +57,11 @@ class Reloading:
 
     def save_related(self, *args: Any, **kwargs: Any) -> None:
         super().save_related(*args, **kwargs)  # type: ignore[misc]
-        routing.forget()
+        table.forget()
 
     def delete_model(self, *args: Any, **kwargs: Any) -> None:
         super().delete_model(*args, **kwargs)  # type: ignore[misc]
-        routing.forget()
+        table.forget()
 
 
 class ApiKeyInline(admin.TabularInline[ApiKey, Upstream]):
@@ -91,10 +95,14 @@ class UpstreamAdmin(Reloading, admin.ModelAdmin[Upstream]):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Upstream]:
-        healthy = Q(keys__enabled=True, keys__quarantined_at=None) & (
-            Q(keys__cooldown_until=None) | Q(keys__cooldown_until__lte=timezone.now())
+        shut = KeyTrouble.objects.filter(key=OuterRef("pk"), model="").filter(
+            Q(quarantined_at__isnull=False) | Q(cooldown_until__gt=timezone.now())
         )
-        counts = {"key_count": Count("keys"), "usable_count": Count("keys", filter=healthy)}
+        out = ApiKey.objects.filter(Exists(shut)).values("pk")
+        counts = {
+            "key_count": Count("keys"),
+            "usable_count": Count("keys", filter=Q(keys__enabled=True) & ~Q(keys__in=out)),
+        }
         return super().get_queryset(request).annotate(**counts)
 
     @admin.display(description=_("keys"))
@@ -109,14 +117,17 @@ class UpstreamAdmin(Reloading, admin.ModelAdmin[Upstream]):
 @admin.register(ApiKey)
 class ApiKeyAdmin(Reloading, admin.ModelAdmin[ApiKey]):
     form = ApiKeyForm
-    list_display = ("upstream", "ending", "enabled", "max_concurrency", "health", "status_reason", "from_environment")
+    list_display = ("upstream", "ending", "enabled", "max_concurrency", "health", "from_environment")
     list_display_links = ("ending",)
     list_editable = ("enabled", "max_concurrency")
     list_filter = ("upstream", "enabled")
     list_select_related = ("upstream",)
     search_fields = ("last4", "fingerprint", "upstream__slug")
-    readonly_fields = ("last4", "fingerprint", "health", "status_reason", "created_at")
-    actions = ("clear_health",)
+    readonly_fields = ("last4", "fingerprint", "health", "created_at")
+    actions = ("clear_health", "try_now")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiKey]:
+        return super().get_queryset(request).prefetch_related("troubles")
 
     @admin.display(description=_("key"), ordering="last4")
     def ending(self, key: ApiKey) -> str:
@@ -128,10 +139,18 @@ class ApiKeyAdmin(Reloading, admin.ModelAdmin[ApiKey]):
 
     @admin.action(description=_("Use again: end cooldown and quarantine"), permissions=["change"])
     def clear_health(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
-        count = keys.update(cooldown_until=None, quarantined_at=None, status_reason="")
-        routing.forget()
+        count = keys.count()
+        KeyTrouble.objects.filter(key__in=keys).delete()
+        table.forget()
         text = ngettext("%(count)d key is in use again.", "%(count)d keys are in use again.", count)
         self.message_user(request, text % {"count": count}, messages.SUCCESS)
+
+    @admin.action(description=_("Try this key now"), permissions=["change"])
+    def try_now(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
+        for key in keys[:MOST_TRIALS]:
+            outcome = async_to_sync(trial.try_key)(key.pk)
+            level = messages.SUCCESS if outcome.ok else messages.ERROR
+            self.message_user(request, f"{key}: {outcome.text}", level)
 
 
 @admin.register(ChatModel)
@@ -156,12 +175,19 @@ class ChatModelAdmin(Reloading, admin.ModelAdmin[ChatModel]):
 
 
 def health(key: ApiKey) -> str:
-    """Say in words how a key is: usable, cooling until when, or quarantined since when."""
-    if key.quarantined_at:
-        return str(_("quarantined since %(time)s") % {"time": _shown(key.quarantined_at)})
-    if key.cooldown_until and key.cooldown_until > timezone.now():
-        return str(_("cooling until %(time)s") % {"time": _shown(key.cooldown_until)})
-    return str(_("ok"))
+    """Say in words how a key is: ok, or for each trouble since or until when, with which model, and why."""
+    return "; ".join(map(_trouble, key.troubles.all())) or str(_("ok"))
+
+
+def _trouble(trouble: KeyTrouble) -> str:
+    if trouble.quarantined_at:
+        text = _("quarantined since %(time)s") % {"time": _shown(trouble.quarantined_at)}
+    elif trouble.status == "cooling":
+        text = _("cooling until %(time)s") % {"time": _shown(trouble.cooldown_until)}
+    else:
+        text = str(_("waits for one successful try"))
+    scope = f" ({trouble.model})" if trouble.model else ""
+    return f"{text}{scope}: {trouble.status_reason}"
 
 
 def _shown(moment: Any) -> str:

@@ -1,22 +1,44 @@
-"""The key pool: which keys of an upstream may be used now, and one key in use for one attempt.
+"""The key pool: which keys of an upstream may be used now, what happens to a failing one, and how it comes back.
 
-The health of keys is in the database, so all processes share it; how many attempts a key carries is known to each
-process by itself.
+The health of keys is in the database, so all processes share it; how many attempts a key carries at this moment is
+known to each process by itself. A key that has cooled down is half-open: one attempt at a time probes it, and the first
+visible character puts it back to full use.
 """
 
 import random
 from collections import Counter
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
 
+from django.db import transaction
 from django.utils import timezone
 
-from providers.models import ApiKey
+from providers.models import KeyTrouble, Upstream
 from runtime import database
 
+# A probe whose process died gives the right to probe back after this.
+PROBE_LEASE = timedelta(seconds=120)
+# Trouble with all models of a key.
+ANY_MODEL = ""
+
 _in_use: Counter[int] = Counter()
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a key is left out, as it was read with the rest of the configuration."""
+
+    cooldown_until: datetime | None
+    quarantined: bool
+    probe_until: datetime | None
+
+    def shut(self, now: datetime) -> bool:
+        """Whether nobody may use the key, not even to probe it."""
+        being_probed = self.probe_until is not None and self.probe_until > now
+        return self.quarantined or being_probed or (self.cooldown_until is not None and self.cooldown_until > now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,58 +48,130 @@ class Key:
     id: int
     secret: str | None
     max_concurrency: int | None = None
-    cooldown_until: datetime | None = None
-    quarantined: bool = False
+    troubles: Mapping[str, Trouble] = field(default_factory=dict)
 
-    def usable(self, now: datetime) -> bool:
-        return (
-            not self.quarantined
-            and (self.cooldown_until is None or self.cooldown_until <= now)
-            and (self.max_concurrency is None or _in_use[self.id] < self.max_concurrency)
-        )
+    def troubled(self, model: str) -> list[tuple[str, Trouble]]:
+        """Return the troubles that matter for a model (the upstream's name for it)."""
+        return [(scope, self.troubles[scope]) for scope in (ANY_MODEL, model) if scope in self.troubles]
+
+    def usable(self, model: str, now: datetime) -> bool:
+        """Whether an attempt may begin now, be it a probe."""
+        full = self.max_concurrency is not None and _in_use[self.id] >= self.max_concurrency
+        return not full and not any(trouble.shut(now) for _scope, trouble in self.troubled(model))
 
 
 KEYLESS = Key(0, None)
 
 
-def choose(keys: Collection[Key], tried: Collection[int] = ()) -> Key | None:
-    """Return the usable key that carries the fewest attempts, any of them when several do; None when there is none."""
+class Lease:
+    """A key in use for one attempt. `probes` names the troubles that this attempt may end."""
+
+    def __init__(self, key: Key, probes: Collection[str] = ()) -> None:
+        self.key, self._probes = key, tuple(probes)
+
+    @property
+    def probing(self) -> bool:
+        return bool(self._probes)
+
+    async def recovered(self) -> None:
+        """Put a probed key back to full use, in every process."""
+        probes, self._probes = self._probes, ()
+        await database.run(_forget, self.key.id, probes)
+
+    async def __aenter__(self) -> Self:
+        _in_use[self.key.id] += 1
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _in_use[self.key.id] -= 1
+        if self._probes:  # it did not come to an answer: the next one may probe
+            probes, self._probes = self._probes, ()
+            await database.run(_end_probe, self.key.id, probes)
+
+
+def any_usable(keys: Collection[Key], model: str, tried: Collection[int] = ()) -> bool:
     now = timezone.now()
-    usable = [key for key in keys if key.id not in tried and key.usable(now)]
-    if not usable:
+    return any(key.id not in tried and key.usable(model, now) for key in keys)
+
+
+async def lease(keys: Collection[Key], model: str, tried: Collection[int] = ()) -> Lease | None:
+    """Return a key that may be used now, None when there is none.
+
+    One that waits to be probed comes first, or it would never come back while others carry the load; then the healthy
+    key that carries the fewest attempts, any of them when several do.
+    """
+    now = timezone.now()
+    usable = [key for key in keys if key.id not in tried and key.usable(model, now)]
+    for key in usable:
+        scopes = [scope for scope, _trouble in key.troubled(model)]
+        claimed = await database.run(_claim_probe, key.id, scopes) if scopes else None
+        if claimed is not None:
+            return Lease(key, claimed)
+    healthy = [key for key in usable if not key.troubled(model)]
+    if not healthy:
         return None
-    least = min(_in_use[key.id] for key in usable)
-    return random.choice([key for key in usable if _in_use[key.id] == least])  # noqa: S311
+    least = min(_in_use[key.id] for key in healthy)
+    return Lease(random.choice([key for key in healthy if _in_use[key.id] == least]))  # noqa: S311
 
 
-@contextmanager
-def lease(key: Key) -> Iterator[Key]:
-    """Hold a key for one attempt."""
-    _in_use[key.id] += 1
-    try:
-        yield key
-    finally:
-        _in_use[key.id] -= 1
-
-
-def seconds_until_usable(keys: Collection[Key]) -> float | None:
+def seconds_until_usable(keys: Collection[Key], model: str) -> float | None:
     """Return when the first cooling key comes back; None when no clock brings one back."""
-    ends = [key.cooldown_until for key in keys if key.cooldown_until and not key.quarantined]
-    return max(0.0, (min(ends) - timezone.now()).total_seconds()) if ends else None
+    waits = [wait for key in keys if (wait := _seconds_shut(key, model)) is not None]
+    return min(waits, default=None)
 
 
-async def cool_down(key: Key, seconds: float, reason: str) -> None:
-    """Leave the key out for a while, in every process; repeating is safe."""
+def _seconds_shut(key: Key, model: str) -> float | None:
+    troubles = [trouble for _scope, trouble in key.troubled(model)]
+    ends = [trouble.cooldown_until for trouble in troubles if trouble.cooldown_until]
+    if not ends or any(trouble.quarantined for trouble in troubles):
+        return None
+    return max(0.0, (max(ends) - timezone.now()).total_seconds())
+
+
+async def cool_down(key: Key, model: str, seconds: float, reason: str) -> None:
+    """Leave the key out for a while, for this model or `ANY_MODEL`, in every process; repeating is safe."""
     if key.id:
         until = timezone.now() + timedelta(seconds=seconds)
-        await database.run(_rows(key).cool_down, until, reason)
+        await database.run(_change, key.id, model, lambda rows: rows.cool_down(until, reason[:200]))
 
 
-async def quarantine(key: Key, reason: str) -> None:
-    """Leave the key out until an operator clears it; repeating is safe."""
+async def cool_down_upstream(slug: str, seconds: float, reason: str) -> None:
+    """Leave an upstream out for a while, whatever the key; repeating is safe."""
+    until = timezone.now() + timedelta(seconds=seconds)
+    await database.run(Upstream.objects.filter(slug=slug).cool_down, until, reason[:200])
+
+
+async def quarantine(key: Key, model: str, reason: str) -> None:
+    """Leave the key out until an operator clears it; the first reason stays; repeating is safe."""
     if key.id:
-        await database.run(_rows(key).quarantine, reason)
+        values = {"quarantined_at": timezone.now(), "status_reason": reason[:200]}
+        await database.run(_change, key.id, model, lambda rows: rows.filter(quarantined_at=None).update(**values))
 
 
-def _rows(key: Key):  # type: ignore[no-untyped-def]
-    return ApiKey.objects.filter(id=key.id)
+def _change(key_id: int, model: str, change: "Callable[..., int]") -> None:
+    with transaction.atomic():
+        KeyTrouble.objects.bulk_create([KeyTrouble(key_id=key_id, model=model)], ignore_conflicts=True)
+        rows = KeyTrouble.objects.of(key_id, model)
+        change(rows)
+        rows.update(probe_until=None)
+
+
+def _claim_probe(key_id: int, scopes: list[str]) -> list[str] | None:
+    """Claim those troubles that a key still has, all or none; None when somebody else is probing it."""
+    now = timezone.now()
+    with transaction.atomic():
+        left = list(KeyTrouble.objects.filter(key_id=key_id, model__in=scopes).values_list("model", flat=True))
+        if all(KeyTrouble.objects.of(key_id, scope).claim_probe(now, now + PROBE_LEASE) for scope in left):
+            return left
+        transaction.set_rollback(True)
+    return None
+
+
+def _end_probe(key_id: int, scopes: Collection[str]) -> None:
+    KeyTrouble.objects.filter(key_id=key_id, model__in=scopes).update(probe_until=None)
+
+
+def _forget(key_id: int, scopes: Collection[str]) -> None:
+    KeyTrouble.objects.filter(key_id=key_id, model__in=scopes, quarantined_at=None).delete()

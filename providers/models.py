@@ -1,7 +1,7 @@
 """What can be asked, and through whom: upstreams, their keys, models, and the routes from models to upstreams."""
 
 import hashlib
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
@@ -19,6 +19,19 @@ model_slug = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", _("Letters, digit
 
 def _box() -> MultiFernet:
     return MultiFernet([Fernet(key) for key in settings.KEY_ENCRYPTION_KEYS])
+
+
+Row = TypeVar("Row", bound=models.Model)
+
+
+class CoolingQuerySet(models.QuerySet[Row]):
+    """Rows with `cooldown_until` and `status_reason`."""
+
+    def cool_down(self, until: "datetime", reason: str) -> int:
+        """Leave these out until then; a later cooldown never shortens a longer one."""
+        return self.filter(models.Q(cooldown_until=None) | models.Q(cooldown_until__lt=until)).update(
+            cooldown_until=until, status_reason=reason
+        )
 
 
 class Upstream(models.Model):
@@ -40,7 +53,11 @@ class Upstream(models.Model):
         _("seconds between events"), null=True, blank=True, validators=[MinValueValidator(0.1)]
     )
     total_seconds = models.FloatField(_("seconds in all"), null=True, blank=True, validators=[MinValueValidator(0.1)])
+    cooldown_until = models.DateTimeField(_("cooling until"), null=True, blank=True, editable=False)
+    status_reason = models.CharField(_("reason"), max_length=200, blank=True, editable=False)
     environment = models.JSONField(default=dict, blank=True, editable=False)
+
+    objects: ClassVar["CoolingQuerySet[Upstream]"] = CoolingQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
         verbose_name = _("upstream")
@@ -48,21 +65,6 @@ class Upstream(models.Model):
 
     def __str__(self) -> str:
         return self.slug
-
-
-class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
-    def cool_down(self, until: "datetime", reason: str) -> int:
-        """Leave these keys out until then; a later cooldown never shortens a longer one."""
-        return self.filter(models.Q(cooldown_until=None) | models.Q(cooldown_until__lt=until)).update(
-            cooldown_until=until, status_reason=reason
-        )
-
-    def quarantine(self, reason: str) -> int:
-        """Leave these keys out until an operator clears them; the first reason stays."""
-        return self.filter(quarantined_at=None).update(quarantined_at=timezone.now(), status_reason=reason)
-
-    def clear(self) -> int:
-        return self.update(cooldown_until=None, quarantined_at=None, status_reason="")
 
 
 class ApiKey(models.Model):
@@ -74,13 +76,8 @@ class ApiKey(models.Model):
     last4 = models.CharField(_("last four characters"), max_length=4, editable=False)
     enabled = models.BooleanField(_("enabled"), default=True)
     max_concurrency = models.PositiveIntegerField(_("at once at most"), null=True, blank=True)
-    cooldown_until = models.DateTimeField(_("cooling until"), null=True, blank=True, editable=False)
-    quarantined_at = models.DateTimeField(_("quarantined since"), null=True, blank=True, editable=False)
-    status_reason = models.CharField(_("reason"), max_length=200, blank=True, editable=False)
     from_environment = models.BooleanField(_("from the environment"), default=False, editable=False)
     created_at = models.DateTimeField(_("added"), auto_now_add=True)
-
-    objects: ClassVar[models.Manager["ApiKey"]] = ApiKeyQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("API key")
@@ -91,13 +88,6 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.upstream.slug} …{self.last4}"
-
-    @property
-    def status(self) -> str:
-        """`ok`, `cooling` or `quarantined`."""
-        if self.quarantined_at:
-            return "quarantined"
-        return "cooling" if self.cooldown_until and self.cooldown_until > timezone.now() else "ok"
 
     def set_secret(self, secret: str) -> None:
         """Encrypt and keep a new secret; the caller saves."""
@@ -111,6 +101,51 @@ class ApiKey(models.Model):
             return _box().decrypt(self.ciphertext.encode()).decode()
         except InvalidToken:
             return None
+
+
+class KeyTroubleQuerySet(CoolingQuerySet["KeyTrouble"]):
+    def of(self, key_id: int, model: str) -> "KeyTroubleQuerySet":
+        """Return the trouble of a key with a model (the upstream's name for it); `""` is trouble with all of them."""
+        return self.filter(key_id=key_id, model=model)
+
+    def claim_probe(self, now: "datetime", until: "datetime") -> int:
+        """Take the right to try these keys once: 0 when somebody else has it, in whatever process."""
+        free = models.Q(probe_until=None) | models.Q(probe_until__lt=now)
+        return self.filter(free, quarantined_at=None, cooldown_until__lte=now).update(probe_until=until)
+
+
+class KeyTrouble(models.Model):
+    """Why a key is left out, for one model or for all. No row: the key is in full use.
+
+    Cooling until `cooldown_until`; after that half-open: one attempt at a time may probe it, and the first success
+    takes the row away. Quarantined: out until an operator clears it.
+    """
+
+    key = models.ForeignKey(ApiKey, models.CASCADE, related_name="troubles", verbose_name=_("key"))
+    model = models.CharField(_("model"), max_length=200, blank=True)
+    cooldown_until = models.DateTimeField(_("cooling until"), null=True)
+    quarantined_at = models.DateTimeField(_("quarantined since"), null=True)
+    probe_until = models.DateTimeField(_("being probed until"), null=True)
+    status_reason = models.CharField(_("reason"), max_length=200, blank=True)
+
+    objects: ClassVar[KeyTroubleQuerySet] = KeyTroubleQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        verbose_name = _("key trouble")
+        verbose_name_plural = _("key troubles")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["key", "model"], name="trouble_once_per_key_and_model")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key_id} {self.model}"
+
+    @property
+    def status(self) -> str:
+        """`quarantined`, `cooling`, or `probing` (half-open)."""
+        if self.quarantined_at:
+            return "quarantined"
+        return "cooling" if self.cooldown_until and self.cooldown_until > timezone.now() else "probing"
 
 
 def fingerprint(secret: str) -> str:

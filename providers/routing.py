@@ -1,25 +1,20 @@
-"""From a model to its answer: routes, keys, providers, and the only retry loop.
-
-The configuration is read from the database at most every `TABLE_SECONDS`; nothing here is asked per delta.
-"""
+"""From a model to its answer: routes, keys, providers, and the only retry loop."""
 
 import asyncio
 import random
-import threading
-import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import structlog
-from django.conf import settings
-from django.db.models import Prefetch
 
-from providers import keys
+from providers import keys, table
+from providers.addresses import admitting
 from providers.errors import ModelUnavailable
-from providers.keys import KEYLESS, Key
-from providers.models import ApiKey, ChatModel, Route, Upstream
+from providers.keys import ANY_MODEL, Key, Lease
+from providers.models import ChatModel, Upstream
+from providers.table import ModelConfig, RouteConfig, UpstreamConfig
 from providers.wire.base import (
     ChatRequest,
     Clocks,
@@ -36,146 +31,34 @@ from providers.wire.base import (
 from providers.wire.errors import PromptTooLong, ProviderError, Retry
 from providers.wire.openai_compatible import OpenAICompatible
 from providers.wire.scripted import Scripted
+from providers.wire.transport import AddressCheck
 from runtime import database
 
 log = structlog.get_logger("providers")
 
-# An admin's change is to be felt within five seconds in every process.
-TABLE_SECONDS = 2.0
 # The waits of one request, over all keys, and the longest single hint that is waited for.
 MAX_WAIT_SECONDS, MAX_HINT_SECONDS = 60.0, 10.0
 MAX_LEARNED = 3
+# How often a short cooldown is waited for when there is no other key.
+MAX_SWITCH_WAITS = 2
 
-
-@dataclass(frozen=True, slots=True)
-class UpstreamConfig:
-    slug: str
-    kind: str
-    base_url: str
-    proxy: str
-    clocks: Clocks
-    keys: tuple[Key, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RouteConfig:
-    upstream: UpstreamConfig
-    upstream_model: str
-    priority: int
-    weight: int
-
-
-@dataclass(frozen=True, slots=True)
-class ModelConfig:
-    id: int
-    slug: str
-    title: str
-    description: str
-    context_tokens: int
-    parameters: Mapping[str, Any]
-    token_cap_field: Literal["max_tokens", "max_completion_tokens", "none"]
-    include_usage: bool
-    routes: tuple[RouteConfig, ...]
-
-    def available(self) -> bool:
-        """Whether a route has a key that may be used now."""
-        return any(keys.choose(route.upstream.keys) for route in self.routes)
-
-    def check_available(self) -> None:
-        """Raise ModelUnavailable unless it is available."""
-        if self.available():
-            return
-        waits = [keys.seconds_until_usable(route.upstream.keys) for route in self.routes]
-        raise ModelUnavailable(retry_after=min((wait for wait in waits if wait is not None), default=None))
-
-
-# --- the table -------------------------------------------------------------------------------------------------------
-
-_table: tuple[float, dict[str, ModelConfig]] | None = None
-_table_lock = threading.Lock()
-
-
-def table() -> dict[str, ModelConfig]:
-    """Return the enabled models by slug, in the order of lists; synchronous, to be called where the database may be."""
-    global _table
-    with _table_lock:
-        if _table is None or time.monotonic() - _table[0] > TABLE_SECONDS:
-            _table = (time.monotonic(), _load())
-        return _table[1]
-
-
-def forget() -> None:
-    """Read the configuration anew at the next question: after a change made in this process."""
-    global _table
-    _table = None
-
-
-def _load() -> dict[str, ModelConfig]:
-    usable_keys = ApiKey.objects.filter(enabled=True)
-    routes = Route.objects.filter(upstream__enabled=True).select_related("upstream")
-    models = (
-        ChatModel.objects.filter(enabled=True)
-        .order_by("position", "id")
-        .prefetch_related(Prefetch("routes", routes), Prefetch("routes__upstream__keys", usable_keys, to_attr="usable"))
-    )
-    upstreams: dict[int, UpstreamConfig] = {}
-    return {model.slug: _model_config(model, upstreams) for model in models}
-
-
-def _model_config(model: ChatModel, upstreams: dict[int, UpstreamConfig]) -> ModelConfig:
-    routes = []
-    for route in model.routes.all():
-        config = upstreams.get(route.upstream_id) or _upstream_config(route.upstream)
-        upstreams[route.upstream_id] = config
-        routes.append(RouteConfig(config, route.upstream_model, route.priority, route.weight))
-    return ModelConfig(
-        model.id,
-        model.slug,
-        model.title,
-        model.description,
-        model.context_tokens,
-        model.parameters,
-        cast('Literal["max_tokens", "max_completion_tokens", "none"]', model.token_cap_field),
-        model.include_usage,
-        tuple(routes),
-    )
-
-
-def _upstream_config(upstream: Upstream) -> UpstreamConfig:
-    rows: list[ApiKey] = upstream.usable  # type: ignore[attr-defined]
-    pool = tuple(key for key in map(_key, rows) if key)
-    # Without any key row the upstream needs none; with rows that are all disabled it has none to offer.
-    keyless = not pool and not upstream.keys.exists()
-    clocks = Clocks(
-        settings.UPSTREAM_CONNECT_SECONDS,
-        upstream.first_seconds or settings.UPSTREAM_FIRST_SECONDS,
-        upstream.idle_seconds or settings.UPSTREAM_IDLE_SECONDS,
-        upstream.total_seconds or settings.UPSTREAM_TOTAL_SECONDS,
-    )
-    pool = (KEYLESS,) if keyless else pool
-    return UpstreamConfig(upstream.slug, upstream.kind, upstream.base_url, upstream.proxy, clocks, pool)
-
-
-def _key(row: ApiKey) -> Key | None:
-    secret = row.secret()
-    if secret is None:
-        log.error("key cannot be decrypted", key=row.fingerprint)
-        return None
-    return Key(row.id, secret, row.max_concurrency, row.cooldown_until, row.quarantined_at is not None)
-
-
-# --- providers -------------------------------------------------------------------------------------------------------
 
 KINDS: dict[str, Callable[[UpstreamConfig], Provider]] = {
-    Upstream.Kind.OPENAI: lambda upstream: OpenAICompatible(upstream.base_url, upstream.proxy or None, upstream.clocks),
+    Upstream.Kind.OPENAI: lambda upstream: OpenAICompatible(
+        upstream.base_url, upstream.proxy or None, upstream.clocks, admits=_admits(upstream)
+    ),
     Upstream.Kind.SCRIPTED: lambda upstream: Scripted(),
 }
-_providers: dict[tuple[str, str, str, Clocks], Provider] = {}
+_providers: dict[tuple[str, str, str, Clocks, bool], Provider] = {}
+
+
+def _admits(upstream: UpstreamConfig) -> AddressCheck | None:
+    return None if upstream.trusted else admitting(upstream.base_url)
 
 
 def provider_of(upstream: UpstreamConfig) -> Provider:
     """Return the one provider for this configuration; its connections are shared by all keys."""
-    identity = (upstream.kind, upstream.base_url, upstream.proxy, upstream.clocks)
+    identity = (upstream.kind, upstream.base_url, upstream.proxy, upstream.clocks, upstream.trusted)
     provider = _providers.get(identity)
     if provider is None:
         provider = _providers[identity] = KINDS[upstream.kind](upstream)
@@ -188,9 +71,6 @@ async def aclose() -> None:
     _providers.clear()
     for provider in providers:
         await provider.aclose()
-
-
-# --- the retry loop --------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -221,27 +101,30 @@ class Attempts:
         """
         for route in _in_order(self.model.routes):
             self.tried.clear()
-            while key := keys.choose(route.upstream.keys, self.tried):
+            while lease := await keys.lease(route.upstream.keys_now(), route.upstream_model, self.tried):
                 self.waits = 0
-                async with aclosing(self._with_key(route, key)) as events:
+                async with lease, aclosing(self._with_key(route, lease)) as events:
                     async for event in events:
                         yield event
                 if self.failure is None:
                     return
-                self.tried.add(key.id)
+                self.tried.add(lease.key.id)
+                if self.failure.scope == "all":
+                    break
         raise self.failure or ModelUnavailable()
 
-    async def _with_key(self, route: RouteConfig, key: Key) -> AsyncGenerator[Event, None]:
+    async def _with_key(self, route: RouteConfig, lease: Lease) -> AsyncGenerator[Event, None]:
         """Stream with one key, again and again as long as the failure says `wait`; leave any other in `failure`."""
         request = self._request(route)
         while True:
             try:
-                with keys.lease(key):
-                    stream = provider_of(route.upstream).stream(request, key.secret)
-                    async with aclosing(cast("AsyncGenerator[Event, None]", stream)) as events:
-                        async for event in events:
-                            self._note(event)
-                            yield event
+                stream = provider_of(route.upstream).stream(request, lease.key.secret)
+                async with aclosing(cast("AsyncGenerator[Event, None]", stream)) as events:
+                    async for event in events:
+                        self._note(event)
+                        yield event
+                        if self.visible and lease.probing:
+                            await self._recovered(lease)
                 self.failure = None
                 return
             except Retry as retry:
@@ -257,11 +140,15 @@ class Attempts:
             if self._trim():
                 request = self._request(route)
                 continue
-            pause = await self._pause(key, self.failure)
+            pause = await self._pause(route, lease.key, self.failure)
             if pause is None:
                 return
             yield Notice("retrying", pause)
             await asyncio.sleep(pause)
+
+    async def _recovered(self, lease: Lease) -> None:
+        await lease.recovered()
+        table.forget()
 
     def _request(self, route: RouteConfig) -> ChatRequest:
         self.upstream = route.upstream.slug
@@ -287,7 +174,7 @@ class Attempts:
         if retry.learned:
             await database.run(ChatModel.objects.filter(id=self.model.id).update, **retry.learned)
             self.model = replace(self.model, **cast("dict[str, Any]", retry.learned))
-            forget()
+            table.forget()
         return retry.request
 
     def _trim(self) -> bool:
@@ -300,7 +187,7 @@ class Attempts:
         self.messages = shorter
         return fewer
 
-    async def _pause(self, key: Key, error: ProviderError) -> float | None:
+    async def _pause(self, route: RouteConfig, key: Key, error: ProviderError) -> float | None:
         """Carry out what the failure asks for; return the seconds to wait for this key, None to go on to another."""
         log.warning(
             "attempt failed",
@@ -311,34 +198,51 @@ class Attempts:
             vendor_code=error.vendor_code,
             vendor_request_id=error.vendor_request_id,
         )
-        match error.action:
-            case "user" | "ops":
-                raise error
-            case "disable":
-                await keys.quarantine(key, str(error))
-                forget()
-                return None
-            case "wait" if self.waits < error.attempts:
-                return self._wait(_backoff(self.waits) if error.retry_after is None else error.retry_after)
-            case _ if error.cooldown_s <= 0:
-                return None
-        others = self._others(key)
-        if error.action == "switch" and not others and self.waits < 2 and error.cooldown_s <= MAX_HINT_SECONDS:
-            return self._wait(error.cooldown_s)
-        await keys.cool_down(key, error.cooldown_s, str(error))
-        forget()
+        if error.action in {"user", "ops"}:
+            raise error
+        seconds = self._seconds_to_wait(route, key, error)
+        if seconds is not None and self.waited + seconds <= MAX_WAIT_SECONDS:
+            self.waits += 1
+            self.waited += seconds
+            return seconds
+        await self._leave_out(route, key, error)
         return None
 
-    def _others(self, key: Key) -> bool:
-        tried = self.tried | {key.id}
-        return any(keys.choose(route.upstream.keys, tried) for route in self.model.routes)
-
-    def _wait(self, seconds: float) -> float | None:
-        if seconds > MAX_HINT_SECONDS or self.waited + seconds > MAX_WAIT_SECONDS:
+    def _seconds_to_wait(self, route: RouteConfig, key: Key, error: ProviderError) -> float | None:
+        """Return how long to wait for the same key, None where that is no use or too long."""
+        if error.action == "wait" and self.waits < error.attempts:
+            seconds = _backoff(self.waits) if error.retry_after is None else error.retry_after
+        elif error.action != "switch" or self._others(route, key):
             return None
-        self.waits += 1
-        self.waited += seconds
-        return seconds
+        elif error.waits:
+            return error.waits[self.waits] if self.waits < len(error.waits) else None
+        elif self.waits < MAX_SWITCH_WAITS:
+            seconds = error.cooldown_s
+        else:
+            return None
+        return seconds if seconds <= MAX_HINT_SECONDS else None
+
+    async def _leave_out(self, route: RouteConfig, key: Key, error: ProviderError) -> None:
+        """Tell all processes that this key, or the whole upstream, is not to be used for a while or at all."""
+        model = route.upstream_model if error.scope == "key_model" else ANY_MODEL
+        if error.action == "disable":
+            await keys.quarantine(key, model, str(error))
+        elif error.cooldown_s > 0 and error.scope == "all":
+            await keys.cool_down_upstream(route.upstream.slug, error.cooldown_s, str(error))
+        elif error.cooldown_s > 0:
+            await keys.cool_down(key, model, error.cooldown_s, str(error))
+        else:
+            return
+        table.forget()
+
+    def _others(self, route: RouteConfig, key: Key) -> bool:
+        """Whether another key, of this route or of another one, could be tried now."""
+        tried = self.tried | {key.id}
+        return any(
+            keys.any_usable(other.upstream.keys_now(), other.upstream_model, tried)
+            for other in self.model.routes
+            if other is route or other.upstream.slug != route.upstream.slug
+        )
 
 
 def _backoff(attempt: int) -> float:

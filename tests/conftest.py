@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import settings as hypothesis
 
-from providers import routing
+from providers import table
 from tests import factories, servers
 from tests.product import Person, Product, connected
 from tests.upstreams import FakeOpenAI
@@ -51,7 +51,7 @@ def _is_loopback(host: str) -> bool:
 @pytest.fixture(autouse=True)
 def fresh_table() -> None:
     """Let no test see the models of another."""
-    routing.forget()
+    table.forget()
 
 
 @pytest.fixture

@@ -34,6 +34,8 @@ class ProviderError(Exception):
         the first visible character: later every failure just ends the answer.
     scope
         What rests: the `key`, the key for this model only (`key_model`), or the whole upstream (`all`).
+    waits
+        With `switch` and no other key: the pauses, in seconds, before the same key is tried again; empty: the cooldown.
     retry_after
         The upstream's hint in seconds, None without one. For `switch` it is already contained in `cooldown_s`.
 
@@ -54,6 +56,7 @@ class ProviderError(Exception):
         vendor_request_id: str = "",
         retry_after: float | None = None,
         status: int | None = None,
+        waits: tuple[float, ...] = (),
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -65,6 +68,7 @@ class ProviderError(Exception):
         self.vendor_request_id = vendor_request_id
         self.retry_after = retry_after
         self.status = status
+        self.waits = waits
 
 
 class UpstreamFailed(ProviderError):  # noqa: N818

@@ -3,23 +3,34 @@
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Regular, Visit
 from tests.browser.visitor import Visitor
 from tests.product import Product
 
 SECRET = "sk-planted-9f8e7d6c5b4a3210zyxw"
 
 
-@pytest.fixture
-def operator(visit: Visit, mortal: Product) -> Visitor:
-    """The first admin, on the front page of the administration."""
-    somebody = visit(mortal).become(mortal.admin())
+@pytest.fixture(scope="module")
+def admin(chromium: Browser, mortal: Product) -> Regular:
+    """The first admin, who has come to the administration and logged in."""
+    somebody = Visitor(chromium, mortal).become(mortal.admin())
     somebody.expect_errors("404 .*/favicon.ico")
     somebody.page.goto("/admin/")
     somebody.fill_in_login(somebody.page)
     expect(somebody.page).to_have_url(f"{mortal.url}/admin/")
+    cookies = somebody.context.storage_state()
+    assert not somebody.leave()
+    return Regular(mortal.admin(), cookies)
+
+
+@pytest.fixture
+def operator(visit: Visit, mortal: Product, admin: Regular) -> Visitor:
+    """The first admin, on the front page of the administration."""
+    somebody = visit(mortal, storage_state=admin.cookies)
+    somebody.expect_errors("404 .*/favicon.ico")
+    somebody.page.goto("/admin/")
     return somebody
 
 

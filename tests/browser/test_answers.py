@@ -9,7 +9,7 @@ from tests.browser.visitor import Visitor, content, part
 from tests.product import Product
 
 WHOLE = " ".join(str(number) for number in range(100))
-SECONDS = " ".join(str(number) for number in range(20))
+STEADY = " ".join(str(number) for number in range(60))
 GONE = "ERR_INTERNET_DISCONNECTED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_CONNECTION_|ERR_EMPTY_RESPONSE"
 
 
@@ -82,7 +82,7 @@ def test_two_tabs(visit: Visit, visitor: Visitor, regular: Regular) -> None:
 
 def test_closed_tab(visitor: Visitor) -> None:
     """An answer goes on without anybody watching."""
-    visitor.ask("count", "paced")
+    visitor.ask("count", "steady")
     visitor.wait_for_text()
     address = visitor.page.url
     visitor.page.close()
@@ -91,7 +91,7 @@ def test_closed_tab(visitor: Visitor) -> None:
     visitor.page.goto(address)
     assert visitor.wait_for_text(more_than=20) > 20
     visitor.wait_for_end()
-    assert visitor.text == WHOLE
+    assert visitor.text == STEADY
 
 
 def test_offline(visit: Visit, regular: Regular, site: Product) -> None:
@@ -99,7 +99,7 @@ def test_offline(visit: Visit, regular: Regular, site: Product) -> None:
     with Line.to(site.url) as line:
         visitor = visit(url=line.url).become(regular.person).log_in()
         visitor.expect_errors(GONE)
-        visitor.ask("count", "paced")
+        visitor.ask("count", "steady")
         visitor.wait_for_text(more_than=20)
         disconnect(visitor, line)
         expect(part(visitor.last, "status")).to_have_text("Reconnecting…")
@@ -110,7 +110,7 @@ def test_offline(visit: Visit, regular: Regular, site: Product) -> None:
         assert visitor.wait_for_text(more_than=missed) > missed
         expect(part(visitor.last, "status")).to_be_hidden()
         visitor.wait_for_end()
-        assert visitor.text == visitor.stored()["content"].strip() == WHOLE
+        assert visitor.text == visitor.stored()["content"].strip() == STEADY
 
 
 def test_offline_until_after_the_end(visit: Visit, regular: Regular, site: Product) -> None:
@@ -118,15 +118,15 @@ def test_offline_until_after_the_end(visit: Visit, regular: Regular, site: Produ
     with Line.to(site.url) as line:
         visitor = visit(url=line.url).become(regular.person).log_in()
         visitor.expect_errors(GONE)
-        visitor.ask("count", "seconds")
+        visitor.ask("count", "steady")
         visitor.wait_for_text()
         generation = visitor.stored()["id"]
         disconnect(visitor, line)
         regular.person.ended(generation)
-        assert len(visitor.text) < len(SECONDS)
+        assert len(visitor.text) < len(STEADY)
         reconnect(visitor, line)
         visitor.wait_for_end()
-        assert visitor.text == visitor.stored()["content"].strip() == SECONDS
+        assert visitor.text == visitor.stored()["content"].strip() == STEADY
 
 
 def disconnect(visitor: Visitor, line: Line) -> None:

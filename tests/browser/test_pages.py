@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Regular, Visit
 from tests.browser.visitor import Visitor, content
 from tests.product import PASSWORD
 
@@ -71,9 +71,9 @@ def test_change_password(visit: Visit) -> None:
 @pytest.mark.parametrize(
     "elsewhere", ["//evil.example/", "https://evil.example/", "/\\evil.example/", "javascript:alert(1)"]
 )
-def test_next_stays_here(visit: Visit, elsewhere: str) -> None:
+def test_next_stays_here(visit: Visit, regular: Regular, elsewhere: str) -> None:
     """Logging in leads to pages of this service only, whatever `next` says."""
-    visitor = visit().register()
+    visitor = visit().become(regular.person)
     visitor.page.goto(f"/accounts/login/?next={elsewhere}")
     visitor.fill_in_login(visitor.page)
     visitor.wait_for_page()
@@ -103,8 +103,10 @@ def test_languages(visit: Visit) -> None:
         """() => [...document.querySelectorAll("#strings")].flatMap(({ dataset }) => Object.values(dataset))"""
     )
     assert [words for words in shown if not words.startswith("/") and not CHINESE.search(words)] == []
-    visitor.answer("你好", "demo")
+    visitor.ask("你好", "demo")
     expect(content(visitor.last).locator("h2")).to_have_text("这里是演示模型")
+    page.get_by_role("button", name="停止").click()
+    visitor.wait_for_end()
     page.evaluate("() => document.querySelector('#model option').value = 'unheard-of'")
     page.select_option("#model", "unheard-of")
     visitor.answer("再来")

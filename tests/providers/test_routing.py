@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from providers import keys, routing
+from providers import keys, routing, table
 from providers.errors import ModelUnavailable
-from providers.models import ApiKey, ChatModel, Upstream, fingerprint
-from providers.routing import Attempts, ModelConfig
+from providers.models import ChatModel, KeyTrouble, Upstream, fingerprint
+from providers.routing import Attempts
+from providers.table import ModelConfig
 from providers.wire.base import ChatRequest, Delta, Event, Finished, Notice, PromptMessage, Reasoning, Withdrawn
 from providers.wire.errors import PromptTooLong, ProviderError, Retry, UpstreamFailed
 from runtime import database
@@ -89,7 +90,7 @@ async def ask(
     """Run one request through routing; return its events and the doubles."""
     doubles = Upstreams(scripts)
     monkeypatch.setattr(routing, "provider_of", lambda upstream: doubles)
-    config: ModelConfig = (await database.run(routing.table))["m"]
+    config: ModelConfig = (await database.run(table.models))["m"]
     messages = options.get("messages", (PromptMessage("user", "hi"),))
     events = []
     try:
@@ -120,8 +121,8 @@ async def test_a_dead_key_is_quarantined(model: ChatModel, door: None, monkeypat
     for _ in range(10):
         events, _doubles = await ask(monkeypatch, {"dead": [(failure("disable"),)], "good": [ANSWER]})
         assert tuple(events) == ANSWER
-    key = await database.run(ApiKey.objects.get, fingerprint=fingerprint("dead"))
-    assert (key.status, key.status_reason) == ("quarantined", "no")
+    trouble = await database.run(KeyTrouble.objects.get, key__fingerprint=fingerprint("dead"))
+    assert (trouble.status, trouble.status_reason) == ("quarantined", "no")
     assert (await ask(monkeypatch, {"good": [ANSWER]}))[1].calls == ["good"]
 
 
@@ -130,13 +131,117 @@ async def test_a_limited_key_cools_down(model: ChatModel, door: None, monkeypatc
     await database.run(with_keys, model, "busy", "good")
     for _ in range(10):
         await ask(monkeypatch, {"busy": [(failure("switch", cooldown_s=20),)], "good": [ANSWER]})
-    key = await database.run(ApiKey.objects.get, fingerprint=fingerprint("busy"))
-    assert key.status == "cooling"
-    assert timedelta(seconds=10) < key.cooldown_until - timezone.now() <= timedelta(seconds=20)
-    await database.run(ApiKey.objects.filter(pk=key.pk).update, cooldown_until=timezone.now())
-    routing.forget()
-    seen = {(await ask(monkeypatch, {"busy": [ANSWER], "good": [ANSWER]}))[1].calls[0] for _ in range(30)}
-    assert seen == {"busy", "good"}
+    trouble = await database.run(KeyTrouble.objects.get, key__fingerprint=fingerprint("busy"))
+    assert trouble.status == "cooling"
+    assert timedelta(seconds=10) < trouble.cooldown_until - timezone.now() <= timedelta(seconds=20)
+
+
+async def test_a_cooled_key_comes_back_with_one_probe(
+    model: ChatModel, door: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After its cooldown one attempt probes a key; the first visible character puts it back to full use."""
+    upstream = await database.run(with_keys, model, "busy", "good")
+    row = await database.run(upstream.keys.get, fingerprint=fingerprint("busy"))
+    await keys.cool_down(keys.Key(row.id, "busy"), "m", -1, "busy")
+    probing, others = asyncio.Event(), asyncio.Event()
+
+    class Slow(Upstreams):
+        async def stream(self, request: ChatRequest, key: str | None) -> AsyncGenerator[Event, None]:
+            self.calls.append(key or "")
+            if key == "busy" and not probing.is_set():
+                probing.set()
+                await others.wait()
+            for event in ANSWER:
+                yield event
+
+    doubles = Slow({})
+    monkeypatch.setattr(routing, "provider_of", lambda upstream: doubles)
+
+    async def answer() -> None:
+        config = (await database.run(table.models))["m"]
+        assert [event async for event in Attempts(config, (), {}, "g").run()] == list(ANSWER)
+
+    probe = asyncio.create_task(answer())
+    await probing.wait()
+    for _ in range(10):
+        await answer()
+    assert doubles.calls == ["busy"] + ["good"] * 10
+    others.set()
+    await probe
+    assert not await database.run(KeyTrouble.objects.exists)
+    for _ in range(30):
+        await answer()
+    assert set(doubles.calls[11:]) == {"busy", "good"}
+
+
+async def test_a_failed_probe_cools_again(model: ChatModel, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that fails its probe is left out anew, and the next key answers."""
+    upstream = await database.run(with_keys, model, "busy", "good")
+    row = await database.run(upstream.keys.get, fingerprint=fingerprint("busy"))
+    await keys.cool_down(keys.Key(row.id, "busy"), "m", -1, "busy")
+    scripts: dict[str, Script] = {"busy": [(failure("switch", cooldown_s=20),)], "good": [ANSWER]}
+    assert (await ask(monkeypatch, scripts))[1].calls == ["busy", "good"]
+    assert (await database.run(KeyTrouble.objects.get)).status == "cooling"
+    assert (await ask(monkeypatch, scripts))[1].calls == ["good"]
+
+
+async def test_a_probe_that_was_given_up_frees_the_right(
+    model: ChatModel, door: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A probing attempt that is stopped before an answer lets the next one probe."""
+    upstream = await database.run(with_keys, model, "busy")
+    row = await database.run(upstream.keys.get)
+    await keys.cool_down(keys.Key(row.id, "busy"), "m", -1, "busy")
+    pool = (await database.run(table.models))["m"].routes[0].upstream.keys
+    first = await keys.lease(pool, "m")
+    assert first
+    async with first:
+        assert await keys.lease(pool, "m") is None
+    assert await keys.lease(pool, "m") is not None
+
+
+async def test_trouble_with_one_model_leaves_the_others(model: ChatModel, door: None) -> None:
+    """A cooldown of a key and a model does not concern the key's other models; one of the key concerns all."""
+    upstream = await database.run(with_keys, model, "one")
+    row = await database.run(upstream.keys.get)
+    await keys.cool_down(keys.Key(row.id, "one"), "m", 60, "busy")
+    table.forget()
+    pool = (await database.run(table.models))["m"].routes[0].upstream.keys
+    assert not keys.any_usable(pool, "m")
+    assert keys.any_usable(pool, "other")
+    await keys.quarantine(keys.Key(row.id, "one"), keys.ANY_MODEL, "dead")
+    table.forget()
+    pool = (await database.run(table.models))["m"].routes[0].upstream.keys
+    assert not keys.any_usable(pool, "other")
+
+
+async def test_a_broken_way_leaves_out_the_whole_upstream(
+    model: ChatModel, door: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What concerns all keys of an upstream is not tried with each of them; the next route is taken."""
+    await database.run(with_keys, model, "one", "two")
+    await database.run(with_keys, model, "spare", priority=1, slug="b")
+    down = [(failure("wait", cooldown_s=60, scope="all"),)]
+    _events, doubles = await ask(monkeypatch, {"one": down, "two": down, "spare": [ANSWER]})
+    assert len(doubles.calls) == 2
+    assert (await ask(monkeypatch, {"spare": [ANSWER]}))[1].calls == ["spare"]
+
+
+async def test_waits_that_an_error_names(
+    model: ChatModel, door: None, monkeypatch: pytest.MonkeyPatch, no_waiting: list[float]
+) -> None:
+    """An error may name its own pauses, for a single key; with a second key that one answers at once."""
+    await database.run(with_keys, model, "only")
+    limited = (failure("switch", cooldown_s=2, waits=(2.0, 8.0, 30.0)),)
+    events, _doubles = await ask(monkeypatch, {"only": [limited, limited, ANSWER]})
+    assert no_waiting == [2, 8]
+    assert events == [Notice("retrying", 2), Notice("retrying", 8), *ANSWER]
+    await database.run(lambda: factories.api_key(Upstream.objects.get(), "second"))
+    table.forget()
+    no_waiting.clear()
+    for _ in range(6):
+        await ask(monkeypatch, {"only": [limited], "second": [ANSWER]})
+    assert no_waiting == []
 
 
 async def test_a_later_cooldown_never_shortens_a_longer_one(model: ChatModel, door: None) -> None:
@@ -144,9 +249,9 @@ async def test_a_later_cooldown_never_shortens_a_longer_one(model: ChatModel, do
     upstream = await database.run(with_keys, model, "one")
     row = await database.run(upstream.keys.get)
     for seconds in (60, 5):
-        await keys.cool_down(keys.Key(row.id, "one"), seconds, "busy")
-    row = await database.run(upstream.keys.get)
-    assert row.cooldown_until > timezone.now() + timedelta(seconds=50)
+        await keys.cool_down(keys.Key(row.id, "one"), "m", seconds, "busy")
+    trouble = await database.run(KeyTrouble.objects.get)
+    assert trouble.cooldown_until > timezone.now() + timedelta(seconds=50)
 
 
 async def test_waiting_for_the_only_key(
@@ -245,8 +350,9 @@ async def test_a_prompt_too_long_is_halved_once(model: ChatModel, door: None, mo
 async def test_nothing_to_try(model: ChatModel, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """With every key out, the model is unavailable, and says for how long where that is known."""
     upstream = await database.run(with_keys, model, "one")
-    await database.run(upstream.keys.update, cooldown_until=timezone.now() + timedelta(seconds=30))
-    config = (await database.run(routing.table))["m"]
+    row = await database.run(upstream.keys.get)
+    await keys.cool_down(keys.Key(row.id, "one"), "m", 30, "busy")
+    config = (await database.run(table.models))["m"]
     with pytest.raises(ModelUnavailable) as caught:
         config.check_available()
     assert caught.value.retry_after == pytest.approx(30, abs=2)
@@ -257,12 +363,17 @@ async def test_nothing_to_try(model: ChatModel, door: None, monkeypatch: pytest.
 async def test_concurrency_of_a_key(model: ChatModel, door: None) -> None:
     """A key carries no more attempts at once than its limit, and the least loaded key is chosen."""
     one, two = keys.Key(101, "one", max_concurrency=1), keys.Key(102, "two")
-    with keys.lease(one):
-        assert keys.choose([one]) is None
-        assert keys.choose([one, two]) == two
-        with keys.lease(two), keys.lease(two):
-            assert keys.choose([one, two]) == two
-    assert keys.choose([one]) == one
+    first = await keys.lease([one], "m")
+    assert first
+    async with first:
+        assert await keys.lease([one], "m") is None
+        second = await keys.lease([one, two], "m")
+        assert second
+        assert second.key == two
+    async with second:
+        third = await keys.lease([one, two], "m")
+        assert third
+        assert third.key == one
 
 
 async def test_secrets_are_encrypted_at_rest(model: ChatModel, door: None) -> None:

@@ -1,0 +1,42 @@
+"""Which addresses an upstream that an admin added may be reached at: public ones, and those the operator allowed.
+
+The check is made on the resolved address, by the connector that then connects to just that one: a name that resolves to
+something else a moment later gains nothing.
+"""
+
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from providers.wire.transport import AddressCheck
+
+
+def admitting(base_url: str) -> AddressCheck:
+    """Return the check for one upstream; ALLOWED_PRIVATE_UPSTREAMS holds names of hosts, addresses and networks."""
+    hosts, networks = _allowed()
+    if (urlsplit(base_url).hostname or "") in hosts:
+        return _anything
+
+    def admits(address: str) -> bool:
+        found = ip_address(address)
+        mapped = getattr(found, "ipv4_mapped", None) or found
+        public = mapped.is_global and not mapped.is_multicast
+        return public or any(mapped in network for network in networks)
+
+    return admits
+
+
+def _anything(address: str) -> bool:
+    return True
+
+
+def _allowed() -> tuple[set[str], list[IPv4Network | IPv6Network]]:
+    hosts: set[str] = set()
+    networks: list[IPv4Network | IPv6Network] = []
+    for entry in settings.ALLOWED_PRIVATE_UPSTREAMS:
+        try:
+            networks.append(ip_network(entry, strict=False))
+        except ValueError:
+            hosts.add(entry.lower())
+    return hosts, networks

@@ -1,0 +1,176 @@
+"""The configuration as routing sees it: models, their routes, the upstreams and keys behind them.
+
+Read from the database at most every `TABLE_SECONDS`; nothing here is asked per delta.
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, cast
+
+import structlog
+from django.conf import settings
+from django.db.models import Prefetch
+from django.utils import timezone
+
+from providers import keys
+from providers.errors import ModelUnavailable
+from providers.keys import KEYLESS, Key, Trouble
+from providers.models import ApiKey, ChatModel, Route, Upstream
+from providers.wire.base import Clocks
+
+log = structlog.get_logger("providers")
+
+# An admin's change is to be felt within five seconds in every process.
+TABLE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamConfig:
+    slug: str
+    kind: str
+    base_url: str
+    proxy: str
+    clocks: Clocks
+    keys: tuple[Key, ...]
+    cooldown_until: datetime | None = None
+    trusted: bool = False
+
+    def keys_now(self) -> tuple[Key, ...]:
+        """Return the keys, none of them while the whole upstream cools down."""
+        cooling = self.cooldown_until is not None and self.cooldown_until > timezone.now()
+        return () if cooling else self.keys
+
+
+@dataclass(frozen=True, slots=True)
+class RouteConfig:
+    upstream: UpstreamConfig
+    upstream_model: str
+    priority: int
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    id: int
+    slug: str
+    title: str
+    description: str
+    context_tokens: int
+    parameters: Mapping[str, Any]
+    token_cap_field: Literal["max_tokens", "max_completion_tokens", "none"]
+    include_usage: bool
+    routes: tuple[RouteConfig, ...]
+
+    def available(self) -> bool:
+        """Whether a route has a key that may be used now."""
+        return any(keys.any_usable(route.upstream.keys_now(), route.upstream_model) for route in self.routes)
+
+    def check_available(self) -> None:
+        """Raise ModelUnavailable unless it is available."""
+        if self.available():
+            return
+        waits = [_seconds_until_usable(route) for route in self.routes]
+        raise ModelUnavailable(retry_after=min((wait for wait in waits if wait is not None), default=None))
+
+
+def _seconds_until_usable(route: RouteConfig) -> float | None:
+    until = route.upstream.cooldown_until
+    if until is not None and until > timezone.now():
+        return (until - timezone.now()).total_seconds()
+    return keys.seconds_until_usable(route.upstream.keys, route.upstream_model)
+
+
+_table: tuple[float, dict[str, ModelConfig]] | None = None
+_table_lock = threading.Lock()
+
+
+def models() -> dict[str, ModelConfig]:
+    """Return the enabled models by slug, in the order of lists; synchronous, to be called where the database may be."""
+    global _table
+    with _table_lock:
+        if _table is None or time.monotonic() - _table[0] > TABLE_SECONDS:
+            _table = (time.monotonic(), _load())
+        return _table[1]
+
+
+def forget() -> None:
+    """Read the configuration anew at the next question: after a change made in this process."""
+    global _table
+    _table = None
+
+
+def _load() -> dict[str, ModelConfig]:
+    usable_keys = ApiKey.objects.filter(enabled=True).prefetch_related("troubles")
+    routes = Route.objects.filter(upstream__enabled=True).select_related("upstream")
+    rows = (
+        ChatModel.objects.filter(enabled=True)
+        .order_by("position", "id")
+        .prefetch_related(Prefetch("routes", routes), Prefetch("routes__upstream__keys", usable_keys, to_attr="usable"))
+    )
+    upstreams: dict[int, UpstreamConfig] = {}
+    return {model.slug: _model_config(model, upstreams) for model in rows}
+
+
+def _model_config(model: ChatModel, upstreams: dict[int, UpstreamConfig]) -> ModelConfig:
+    routes = []
+    for route in model.routes.all():
+        config = upstreams.get(route.upstream_id) or upstream_config(route.upstream)
+        upstreams[route.upstream_id] = config
+        routes.append(RouteConfig(config, route.upstream_model, route.priority, route.weight))
+    return ModelConfig(
+        model.id,
+        model.slug,
+        model.title,
+        model.description,
+        model.context_tokens,
+        model.parameters,
+        cast('Literal["max_tokens", "max_completion_tokens", "none"]', model.token_cap_field),
+        model.include_usage,
+        tuple(routes),
+    )
+
+
+def upstream_config(upstream: Upstream) -> UpstreamConfig:
+    """Return an upstream as routing sees it, with its enabled keys."""
+    rows: list[ApiKey] = upstream.usable if hasattr(upstream, "usable") else []
+    pool = tuple(key for key in map(_key, rows) if key)
+    # Without any key row the upstream needs none; with rows that are all disabled it has none to offer.
+    keyless = not pool and not upstream.keys.exists()
+    clocks = Clocks(
+        settings.UPSTREAM_CONNECT_SECONDS,
+        upstream.first_seconds or settings.UPSTREAM_FIRST_SECONDS,
+        upstream.idle_seconds or settings.UPSTREAM_IDLE_SECONDS,
+        upstream.total_seconds or settings.UPSTREAM_TOTAL_SECONDS,
+    )
+    pool = (KEYLESS,) if keyless else pool
+    return UpstreamConfig(
+        upstream.slug,
+        upstream.kind,
+        upstream.base_url,
+        upstream.proxy,
+        clocks,
+        pool,
+        upstream.cooldown_until,
+        trusted=_from_environment(upstream),
+    )
+
+
+def _from_environment(upstream: Upstream) -> bool:
+    """Whether the operator named this address: then it may be a private one."""
+    named = upstream.environment.get("values", {})
+    return bool(named) and all(named.get(name) == getattr(upstream, name) for name in ("base_url", "proxy"))
+
+
+def _key(row: ApiKey) -> Key | None:
+    secret = row.secret()
+    if secret is None:
+        log.error("key cannot be decrypted", key=row.fingerprint)
+        return None
+    troubles = {
+        trouble.model: Trouble(trouble.cooldown_until, trouble.quarantined_at is not None, trouble.probe_until)
+        for trouble in row.troubles.all()
+    }
+    return Key(row.id, secret, row.max_concurrency, troubles)
