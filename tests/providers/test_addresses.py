@@ -1,0 +1,47 @@
+"""Which addresses upstreams that an admin added may be reached at."""
+
+from typing import Any
+
+import pytest
+
+from providers import table
+from providers.addresses import admitting
+from tests import factories
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700:4700::1111"])
+def test_it_works(address: str) -> None:
+    """Public addresses are admitted."""
+    assert admitting("https://api.example.org/v1")(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1"),
+        *("::1", "fe80::1", "fd00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::", "224.0.0.1", "ff02::1"),
+    ],
+)
+def test_private_addresses(address: str) -> None:
+    """Loopback, private, link-local, shared and multicast addresses are not, in any notation."""
+    assert not admitting("https://api.example.org/v1")(address)
+
+
+def test_allowed_networks_and_hosts(settings: Any) -> None:
+    """What the operator allowed is admitted, by network or by name, and nothing beside it."""
+    settings.ALLOWED_PRIVATE_UPSTREAMS = ["10.1.0.0/16", "ollama.internal"]
+    admits = admitting("http://somewhere/v1")
+    assert (admits("10.1.2.3"), admits("10.2.2.3")) == (True, False)
+    assert admitting("http://Ollama.internal:11434/v1")("192.168.1.1")
+
+
+@pytest.mark.django_db
+def test_only_what_the_environment_named_is_trusted() -> None:
+    """An upstream whose address an admin changed is checked like any other."""
+    named = {"base_url": "http://127.0.0.1:9/v1", "proxy": ""}
+    upstream = factories.upstream("o", kind="openai", **named, environment={"values": named})
+    assert table.upstream_config(upstream).trusted
+    upstream.base_url = "http://127.0.0.1:10/v1"
+    assert not table.upstream_config(upstream).trusted
+    added = factories.upstream("x", kind="openai", base_url="http://127.0.0.1:9/v1")
+    assert not table.upstream_config(added).trusted
