@@ -71,6 +71,8 @@ def from_json(request: HttpRequest, shape: type[T]) -> T:
     """Parse a JSON body; an empty one counts as `{}`. Raises TooLarge or InvalidRequest."""
     if getattr(request, "scope", {}).get("body_too_large"):
         raise TooLarge
+    if request.content_type in {"multipart/form-data", "application/x-www-form-urlencoded"}:
+        raise InvalidRequest(details={"body": [_("A JSON object is expected.")]}, status=415)
     try:
         value = orjson.loads(request.body or b"{}")
     except orjson.JSONDecodeError as error:

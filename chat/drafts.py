@@ -49,12 +49,18 @@ class Draft:
 
     def add_content(self, text: str) -> None:
         self.content.append(text)
-        self.visible = self.visible or not text.isspace()
+        self.visible = self.visible or bool(text.strip())
         self.dirty = True
 
     def add_reasoning(self, text: str) -> None:
         self.reasoning.append(text)
         self.dirty = True
+
+    def replace(self, content: str, reasoning: str) -> None:
+        """Take over what somebody else has stored."""
+        self.withdraw()
+        self.content.append(content)
+        self.reasoning.append(reasoning)
 
     def withdraw(self) -> None:
         """Take back all that was said."""
@@ -66,16 +72,19 @@ class Draft:
         return {"content": str(self.content), "reasoning": str(self.reasoning)}
 
 
-async def flush(drafts: Iterable[Draft]) -> None:
-    """Store all drafts that changed since they were last stored, in one transaction. Repeating is safe."""
+async def flush(drafts: Iterable[Draft]) -> list[str]:
+    """Store all drafts that changed since they were last stored, in one transaction. Repeating is safe.
+
+    Return the ids of generations that somebody else has ended.
+    """
     dirty = [draft for draft in drafts if draft.dirty]
     if not dirty:
-        return
+        return []
     rows = [(str(draft.content), str(draft.reasoning), draft.last_event, draft.generation) for draft in dirty]
     for draft in dirty:
         draft.dirty = False
     try:
-        await database.run(Generation.objects.save_drafts, rows)
+        return await database.run(Generation.objects.save_drafts, rows)
     except BaseException:
         for draft in dirty:
             draft.dirty = True

@@ -8,6 +8,7 @@ and the upstream connection; the response that started it only reads the log. Ev
 import asyncio
 import contextvars
 import hashlib
+import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -16,7 +17,8 @@ import orjson
 import structlog
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import connection, transaction
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone, translation
 from django.utils.translation import gettext_lazy as _
 
@@ -170,12 +172,12 @@ def _begin(ask: Ask) -> Begun:
             question = _add(conversation, parent_id, Message.Role.USER, ask.prompt)
         answer = _add(conversation or question.conversation, question.id, Message.Role.ASSISTANT, "", slug)
         row = _new_generation(ask, row_id, slug, answer, held)
-    messages, parameters = prompt.build(
-        config.context_tokens,
-        {**config.parameters, **ask.parameters},
-        row.conversation.system_prompt if row.conversation else "",
-        [*turns, (Message.Role.USER, question.content)],
-    )
+        messages, parameters = prompt.build(
+            config.context_tokens,
+            {**config.parameters, **ask.parameters},
+            row.conversation.system_prompt if row.conversation else "",
+            [*turns, (Message.Role.USER, question.content)],
+        )
     return Begun(row, held, config, messages, parameters)
 
 
@@ -185,7 +187,7 @@ def _one_at_a_time(user_id: int) -> None:
     SQLite's transactions have the write lock from their beginning; there this would say nothing new.
     """
     if connection.vendor != "sqlite":
-        list(get_user_model().objects.select_for_update(of=("self",)).filter(id=user_id).values_list("id"))
+        list(get_user_model().objects.select_for_update(no_key=True, of=("self",)).filter(id=user_id).values_list("id"))
 
 
 def _known(ask: Ask) -> Generation | None:
@@ -295,18 +297,24 @@ def running() -> int:
 
 async def drain_runs() -> None:
     """Give running generations `DRAIN_SECONDS`, then end the rest as `interrupted`; return when all is stored."""
-    if _tasks:
-        await asyncio.wait(list(_tasks), timeout=settings.DRAIN_SECONDS)
-    while _tasks:
-        for run in list(_runs.values()):
-            run.end_soon("interrupted")
-        await asyncio.wait(list(_tasks), timeout=1)
-    await routing.aclose()
+    deadline = time.monotonic() + settings.DRAIN_SECONDS
+    try:
+        while _tasks and (left := deadline - time.monotonic()) > 0:
+            await asyncio.wait(list(_tasks), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        while _tasks:
+            for run in list(_runs.values()):
+                run.end_soon("interrupted")
+            await asyncio.wait(list(_tasks), timeout=1)
+    finally:
+        await routing.aclose()
 
 
 async def flush() -> None:
     """Store the unfinished text of all runs. A timer."""
-    await flush_drafts([run.draft for run in _runs.values()])
+    for generation_id in await flush_drafts([run.draft for run in _runs.values()]):
+        # Somebody took this process for dead and ended it: going on would only cost.
+        if run := _runs.get(generation_id):
+            run.end_soon("interrupted")
 
 
 async def reap() -> None:
@@ -319,13 +327,15 @@ def _reap(own: set[str]) -> None:
     before = timezone.now() - timedelta(seconds=STRAY_SECONDS)
     strays = Generation.objects.running().filter(process=process.id, created_at__lt=before).exclude(id__in=own)
     for row in [*orphans[:REAP_AT_ONCE], *strays[:REAP_AT_ONCE]]:
-        ending.store(
-            End(
-                row,
-                status=Generation.Status.INTERRUPTED,
-                error={"code": "interrupted"},
-                content=row.content,
-                reasoning=row.reasoning,
-                last_event=row.last_event + RESUME_JUMP,
-            )
+        end = End(
+            row,
+            status=Generation.Status.INTERRUPTED,
+            error={"code": "interrupted"},
+            content=row.content,
+            reasoning=row.reasoning,
+            last_event=row.last_event + RESUME_JUMP,
         )
+        try:
+            ending.store(end)
+        except (ObjectDoesNotExist, IntegrityError):  # one row that someone has tampered with must not keep the others
+            log.exception("not reaped", generation=row.id)

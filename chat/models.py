@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -125,14 +125,21 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
             return None
         return row
 
-    def save_drafts(self, drafts: Iterable[tuple[str, str, int, str]]) -> None:
-        """Store unfinished text: `(content, reasoning, last event, id)` each; what ended meanwhile stays as it is."""
+    def save_drafts(self, drafts: Sequence[tuple[str, str, int, str]]) -> list[str]:
+        """Store unfinished text: `(content, reasoning, last event, id)` each; what ended meanwhile stays as it is.
+
+        Return the ids of those that have ended.
+        """
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.executemany(
                 f"UPDATE {Generation._meta.db_table} SET content = %s, reasoning = %s, last_event = %s"  # noqa: S608
                 " WHERE id = %s AND status = 'running'",
-                list(drafts),
+                drafts,
             )
+            if cursor.rowcount == len(drafts):
+                return []
+        ids = [draft[-1] for draft in drafts]
+        return sorted(set(ids) - set(self.running().filter(id__in=ids).values_list("id", flat=True)))
 
 
 class Generation(models.Model):
@@ -157,7 +164,8 @@ class Generation(models.Model):
     )
     message = models.OneToOneField(Message, models.SET_NULL, null=True, related_name="generation")
     quota = models.ForeignKey(Quota, models.PROTECT, related_name="+", verbose_name=_("quota"))
-    reservation = models.OneToOneField(Reservation, models.PROTECT, related_name="+")
+    # RESTRICT lets both go together with their user, and neither alone.
+    reservation = models.OneToOneField(Reservation, models.RESTRICT, related_name="+")
     model = models.CharField(_("model"), max_length=100)
     upstream = models.CharField(_("upstream"), max_length=100, blank=True)
     status = models.CharField(_("status"), max_length=12, choices=Status.choices, default=Status.RUNNING)

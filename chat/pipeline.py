@@ -14,6 +14,8 @@ async def limited(events: AsyncGenerator[Event, None], max_chars: int) -> AsyncG
             if isinstance(event, Delta | Reasoning):
                 # NUL is text to nobody, and PostgreSQL would refuse the whole answer for it.
                 text = event.text.replace("\0", "")
+                if not text:
+                    continue
                 if len(text) >= left:
                     yield type(event)(text[:left])
                     yield Finished("length")

@@ -199,6 +199,7 @@ class Run:
 
     def _tell(self, row: Generation, quota: dict[str, Any]) -> None:
         if row.last_event != self.log.last + 1:  # somebody else ended it, thinking this process dead
+            self.draft.replace(*row.texts())
             self.log.forget_until(row.last_event - 1)
         with translation.override(self._language):
             told = representation.ending(row, quota)

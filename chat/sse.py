@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.http import HttpResponse, StreamingHttpResponse
 from prometheus_client import Gauge
 
@@ -141,16 +142,24 @@ class StoredStream(Stream):
         self._ended = False
 
     async def _take(self) -> bytes:
-        stored = None if self._ended else await database.run(_stored, self._generation_id)
+        if self._ended:
+            return b""
+        try:
+            stored = await database.run(_stored, self._generation_id)
+        except (OperationalError, InterfaceError):
+            return b""  # the database will be back; until then there is nothing new
         if stored is None:
             self._ended = True
             return b""
-        last_event, snapshot, ending = stored
+        row, quota = stored
+        ending = representation.ending(row, quota)
         self._ended = ending is not None
-        if last_event == self._shown:
+        if row.last_event == self._shown:
             return b""
-        self._shown = last_event
-        return b"".join(snapshot_events(self._generation_id, last_event, snapshot, ending))
+        self._shown = row.last_event
+        content, reasoning = row.texts()
+        snapshot = {"content": content, "reasoning": reasoning}
+        return b"".join(snapshot_events(row.id, row.last_event, snapshot, ending))
 
     def _at_end(self) -> bool:
         return self._ended
@@ -160,13 +169,9 @@ class StoredStream(Stream):
             await asyncio.wait_for(self._woken.wait(), POLL_SECONDS)
 
 
-def _stored(generation_id: str) -> tuple[int, dict[str, str], tuple[str, dict[str, Any]] | None] | None:
+def _stored(generation_id: str) -> tuple[Generation, dict[str, Any]] | None:
     row = Generation.objects.select_related("message").filter(id=generation_id).first()
-    if row is None:
-        return None
-    content, reasoning = row.texts()
-    ending = representation.ending(row, quota_after(row))
-    return row.last_event, {"content": content, "reasoning": reasoning}, ending
+    return None if row is None else (row, quota_after(row))
 
 
 async def ping_idle() -> None:

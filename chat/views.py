@@ -3,6 +3,7 @@
 These run behind the lean middleware list; every view asks the authenticator itself.
 """
 
+import re
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from functools import wraps
 from typing import Any
@@ -19,13 +20,14 @@ from chat.generation import Ask, Begun
 from chat.models import Generation
 from chat.sse import OPENING, EventStreamResponse, LogStream, StoredStream, no_more_events
 from runtime import database
-from runtime.refusals import Forbidden, InvalidRequest, NotFound, Refusal, from_exception
+from runtime.refusals import Forbidden, InvalidRequest, MethodNotAllowed, NotFound, Refusal, from_exception
 
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 # Names in the query of `GET /api/chat/` that are not part of the question.
 BESIDE_THE_QUESTION = frozenset({"ticket", "last_event_id", "idempotency_key"})
 MAX_KEY_CHARS = 255
+GENERATION_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def methods(**views: View) -> View:
@@ -34,7 +36,7 @@ def methods(**views: View) -> View:
     async def choose(request: HttpRequest, **kwargs: object) -> HttpResponseBase:
         view = views.get(request.method or "")
         if view is None:
-            raise InvalidRequest(_("This method is not allowed here."), status=405)
+            raise MethodNotAllowed(sorted(views))
         return await view(request, **kwargs)
 
     return choose
@@ -120,7 +122,10 @@ def refused_as_event(view: View) -> View:
 
 
 async def _refused(refusal: Refusal) -> AsyncGenerator[bytes, None]:
-    yield OPENING + encode("refused", 0, "error", refusal.body())
+    body = refusal.body() | {"charge": {"amount": 0, "source": "none", "reason": refusal.code}}
+    if refusal.retry_after is not None:
+        body["retry_after"] = refusal.retry_after
+    yield OPENING + encode("refused", 0, "error", body)
 
 
 @refused_as_event
@@ -164,7 +169,9 @@ async def get_events(request: HttpRequest, generation_id: str) -> HttpResponseBa
 
 
 def _owned(user_id: int, generation_id: str) -> Generation:
-    row = Generation.objects.owned_by(user_id).select_related("message").filter(id=generation_id).first()
+    known = GENERATION_ID.fullmatch(generation_id)
+    owned = Generation.objects.owned_by(user_id).select_related("message")
+    row = owned.filter(id=generation_id).first() if known else None
     if row is None:
         raise NotFound
     return row

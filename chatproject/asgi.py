@@ -20,7 +20,9 @@ django.setup(set_prefix=False)
 
 # Django must be set up before anything that touches models is imported.
 import structlog  # noqa: E402
+from asgiref.sync import sync_to_async  # noqa: E402
 from django.conf import settings  # noqa: E402
+from django.core import signals  # noqa: E402
 from django.core.exceptions import RequestAborted  # noqa: E402
 from django.core.handlers.asgi import ASGIHandler  # noqa: E402
 from django.core.handlers.exception import convert_exception_to_response  # noqa: E402
@@ -35,6 +37,11 @@ from chatproject.urls import stream_urlpatterns  # noqa: E402
 from runtime import database, process  # noqa: E402
 
 log = structlog.get_logger("request")
+
+# Whoever has not taken a page by then is let go.
+SEND_SECONDS = 120
+# What follows these in a path is a secret: it is not logged.
+SECRET_PATHS = ("/accounts/password/reset/key/", "/accounts/confirm-email/")
 
 Scope = dict[str, Any]
 Message = Mapping[str, Any]
@@ -62,28 +69,48 @@ async def read_bounded(scope: Scope, receive: Receive, limit: int) -> io.BytesIO
 
 
 class PageHandler(ASGIHandler):
-    """Django as it is, in one of a few threads that keep their database connection."""
+    """Django as it is, in one of a few threads that keep their database connection.
+
+    A lane is held while the answer is made, never while a body comes in or an answer goes out: slow and silent clients
+    cost memory, not threads.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._lanes: database.Lanes | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await read_bounded(scope, receive, settings.MAX_UPLOAD_BYTES)
-        if self._lanes is None:
-            self._lanes = database.Lanes(4 if database.threads() == 1 else database.threads())
-        async with self._lanes.take():
-            await self.handle(scope, _replay(body, receive), send)
+        body = await read_bounded(scope, receive, settings.MAX_BODY_BYTES)
+        request, answer = self.create_request(scope, body)
+        content = b"" if request is None and answer is not None else None
+        if request is not None:
+            if self._lanes is None:
+                self._lanes = database.Lanes(4 if database.threads() == 1 else database.threads())
+            async with self._lanes.take():
+                answer, content = await self._answer(scope, request)
+        if answer is not None:
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._send(answer, content or b"", send)
+
+    async def _answer(self, scope: Scope, request: Any) -> tuple[HttpResponseBase, bytes]:
+        """Make the whole answer, with the signals around it that Django's own handler sends."""
+        set_script_prefix(scope.get("root_path", "") or "/")
+        await signals.request_started.asend(sender=self.__class__, scope=scope)
+        answer = await self.run_get_response(request)
+        content = await sync_to_async(_content)(answer)
+        await sync_to_async(answer.close)()
+        return answer, content
+
+    async def _send(self, answer: HttpResponseBase, content: bytes, send: Send) -> None:
+        headers = [(name.lower().encode("ascii"), value.encode("latin1")) for name, value in answer.items()]
+        headers += [(b"set-cookie", cookie.OutputString().encode("ascii")) for cookie in answer.cookies.values()]
+        await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
 
 
-def _replay(body: io.BytesIO, receive: Receive) -> Receive:
-    """Hand out a body that was read before the lane was taken: a slow sender must not hold a thread."""
-    pending = [{"type": "http.request", "body": body.getvalue(), "more_body": False}]
-
-    async def replay() -> Message:
-        return pending.pop() if pending else await receive()
-
-    return replay
+def _content(answer: Any) -> bytes:
+    """Return the body; static files are streamed in pieces that only a thread may read."""
+    return b"".join(answer.streaming_content) if answer.streaming else bytes(answer.content)
 
 
 class StreamHandler(ASGIHandler):
@@ -172,7 +199,7 @@ class Application:
                 "request",
                 request_id=request_id,
                 method=scope["method"],
-                path=scope["path"],
+                path=_loggable(scope["path"]),
                 status=status,
                 duration_ms=round((time.monotonic() - started) * 1000, 1),
             )
@@ -183,6 +210,10 @@ class Application:
         except Resolver404:
             return self._pages
         return self._streams
+
+
+def _loggable(path: str) -> str:
+    return next((f"{prefix}…" for prefix in SECRET_PATHS if path.startswith(prefix)), path)
 
 
 application = Application()

@@ -188,7 +188,18 @@ def database_from_url(url: str) -> dict[str, Any]:
         "CONN_HEALTH_CHECKS": True,
         # Prepared statements halve what a statement costs there. A pooler in transaction mode must know them, or the
         # URL must say `?prepare_threshold=`, which is never to prepare.
-        "OPTIONS": {"connect_timeout": 2, "server_side_binding": True, "prepare_threshold": 3, **_query(parts.query)},
+        "OPTIONS": {
+            "connect_timeout": 2,
+            "server_side_binding": True,
+            "prepare_threshold": 3,
+            # A server that vanished, or a statement that hangs, is an error after seconds, not a thread lost for ever.
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+            "options": "-c statement_timeout=30000 -c lock_timeout=15000",
+            **_query(parts.query),
+        },
     }
 
 

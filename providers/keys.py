@@ -5,15 +5,17 @@ known to each process by itself. A key that has cooled down is half-open: one at
 visible character puts it back to full use.
 """
 
+import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Self
+from typing import Any, ParamSpec, Self, TypeVar
 
-from django.db import transaction
+import structlog
+from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from providers.models import KeyTrouble, Upstream
@@ -24,7 +26,13 @@ PROBE_LEASE = timedelta(seconds=120)
 # Trouble with all models of a key.
 ANY_MODEL = ""
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+log = structlog.get_logger("providers")
+
 _in_use: Counter[int] = Counter()
+_tasks: set["asyncio.Task[Any]"] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +81,10 @@ class Lease:
     def probing(self) -> bool:
         return bool(self._probes)
 
-    async def recovered(self) -> None:
-        """Put a probed key back to full use, in every process."""
+    def recovered(self) -> None:
+        """Put a probed key back to full use, in every process; the answer does not wait for it."""
         probes, self._probes = self._probes, ()
-        await database.run(_forget, self.key.id, probes)
+        _later(_kept(_forget, self.key.id, probes))
 
     async def __aenter__(self) -> Self:
         _in_use[self.key.id] += 1
@@ -88,7 +96,7 @@ class Lease:
         _in_use[self.key.id] -= 1
         if self._probes:  # it did not come to an answer: the next one may probe
             probes, self._probes = self._probes, ()
-            await database.run(_end_probe, self.key.id, probes)
+            _later(_kept(_end_probe, self.key.id, probes))
 
 
 def any_usable(keys: Collection[Key], model: str, tried: Collection[int] = ()) -> bool:
@@ -106,7 +114,7 @@ async def lease(keys: Collection[Key], model: str, tried: Collection[int] = ()) 
     usable = [key for key in keys if key.id not in tried and key.usable(model, now)]
     for key in usable:
         scopes = [scope for scope, _trouble in key.troubled(model)]
-        claimed = await database.run(_claim_probe, key.id, scopes) if scopes else None
+        claimed = await _kept(_claim_probe, key.id, scopes) if scopes else None
         if claimed is not None:
             return Lease(key, claimed)
     healthy = [key for key in usable if not key.troubled(model)]
@@ -134,20 +142,35 @@ async def cool_down(key: Key, model: str, seconds: float, reason: str) -> None:
     """Leave the key out for a while, for this model or `ANY_MODEL`, in every process; repeating is safe."""
     if key.id:
         until = timezone.now() + timedelta(seconds=seconds)
-        await database.run(_change, key.id, model, lambda rows: rows.cool_down(until, reason[:200]))
+        await _kept(_change, key.id, model, lambda rows: rows.cool_down(until, reason[:200]))
 
 
 async def cool_down_upstream(slug: str, seconds: float, reason: str) -> None:
     """Leave an upstream out for a while, whatever the key; repeating is safe."""
     until = timezone.now() + timedelta(seconds=seconds)
-    await database.run(Upstream.objects.filter(slug=slug).cool_down, until, reason[:200])
+    await _kept(Upstream.objects.filter(slug=slug).cool_down, until, reason[:200])
 
 
 async def quarantine(key: Key, model: str, reason: str) -> None:
     """Leave the key out until an operator clears it; the first reason stays; repeating is safe."""
     if key.id:
         values = {"quarantined_at": timezone.now(), "status_reason": reason[:200]}
-        await database.run(_change, key.id, model, lambda rows: rows.filter(quarantined_at=None).update(**values))
+        await _kept(_change, key.id, model, lambda rows: rows.filter(quarantined_at=None).update(**values))
+
+
+async def _kept(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+    """Keep the books; while the database is away an answer is worth more than they are."""
+    try:
+        return await database.run(function, *args, **kwargs)
+    except (OperationalError, InterfaceError) as error:
+        log.error("health of a key not stored", error=type(error).__name__)
+        return None
+
+
+def _later(keeping: Coroutine[Any, Any, Any]) -> None:
+    task = asyncio.get_running_loop().create_task(keeping)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
 
 
 def _change(key_id: int, model: str, change: "Callable[..., int]") -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
@@ -181,6 +182,16 @@ class ChatModel(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+    def clean(self) -> None:
+        """Refuse parameters that no request could carry."""
+        if not isinstance(self.parameters, dict):
+            raise ValidationError({"parameters": _("A JSON object is expected.")})
+        cap, temperature = self.parameters.get("max_tokens", 1), self.parameters.get("temperature", 0)
+        if isinstance(cap, bool) or not isinstance(cap, int) or cap < 1:
+            raise ValidationError({"parameters": _("max_tokens is a whole number from 1 upwards.")})
+        if isinstance(temperature, bool) or not isinstance(temperature, int | float):
+            raise ValidationError({"parameters": _("temperature is a number.")})
 
 
 class Route(models.Model):

@@ -124,7 +124,8 @@ class Attempts:
                         self._note(event)
                         yield event
                         if self.visible and lease.probing:
-                            await self._recovered(lease)
+                            lease.recovered()
+                            table.forget()
                 self.failure = None
                 return
             except Retry as retry:
@@ -145,10 +146,6 @@ class Attempts:
                 return
             yield Notice("retrying", pause)
             await asyncio.sleep(pause)
-
-    async def _recovered(self, lease: Lease) -> None:
-        await lease.recovered()
-        table.forget()
 
     def _request(self, route: RouteConfig) -> ChatRequest:
         self.upstream = route.upstream.slug

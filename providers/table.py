@@ -91,9 +91,10 @@ def models() -> dict[str, ModelConfig]:
     """Return the enabled models by slug, in the order of lists; synchronous, to be called where the database may be."""
     global _table
     with _table_lock:
-        if _table is None or time.monotonic() - _table[0] > TABLE_SECONDS:
-            _table = (time.monotonic(), _load())
-        return _table[1]
+        current = _table  # `forget` may come at any moment
+        if current is None or time.monotonic() - current[0] > TABLE_SECONDS:
+            current = _table = (time.monotonic(), _load())
+        return current[1]
 
 
 def forget() -> None:

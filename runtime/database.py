@@ -10,7 +10,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
@@ -19,6 +19,9 @@ from django.db import close_old_connections, connection, connections, reset_quer
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+# A thread that does not come back from the database by then is left behind.
+CLOSE_SECONDS = 3.0
 
 _door: ThreadPoolExecutor | None = None
 _door_pid = 0
@@ -63,12 +66,12 @@ def _close_connections(executor: ThreadPoolExecutor) -> None:
     everybody = threading.Barrier(max(1, len(executor._threads)))
 
     def close_own() -> None:
-        everybody.wait()  # or one thread could take two of these and another none
+        everybody.wait(CLOSE_SECONDS)  # or one thread could take two of these and another none
         connections.close_all()
 
-    for _thread in range(everybody.parties):
-        executor.submit(close_own)
-    executor.shutdown(wait=True)
+    closing = [executor.submit(close_own) for _thread in range(everybody.parties)]
+    _done, stuck = wait(closing, CLOSE_SECONDS)
+    executor.shutdown(wait=not stuck, cancel_futures=True)
 
 
 class Lanes:

@@ -1,5 +1,6 @@
 """What operators ask: is the process alive, may it be sent work, and what has it done. Plain async views."""
 
+import asyncio
 from ipaddress import ip_address
 from secrets import compare_digest
 
@@ -13,6 +14,8 @@ from runtime import database, drain
 from runtime.refusals import Forbidden
 
 PROBE_SECONDS = 1.0
+# A frozen database does not refuse, it is silent; on SQLite the question queues behind other writers.
+DATABASE_PROBE_SECONDS = 2.0
 
 
 async def healthz(request: HttpRequest) -> HttpResponse:
@@ -25,8 +28,8 @@ async def readyz(request: HttpRequest) -> HttpResponse:
     if drain.draining():
         return JsonResponse({"status": "unavailable", "reason": "draining"}, status=503)
     try:
-        await database.run(_ask_database)
-    except DatabaseError as error:
+        await asyncio.wait_for(database.run(_ask_database), DATABASE_PROBE_SECONDS)
+    except (DatabaseError, TimeoutError) as error:
         return JsonResponse({"status": "unavailable", "reason": f"database: {type(error).__name__}"}, status=503)
     trouble = await _ask_redis()
     return JsonResponse({"status": "degraded", "redis": trouble} if trouble else {"status": "ok"})
@@ -62,6 +65,8 @@ async def metrics(request: HttpRequest) -> HttpResponse:
 
 def _from_loopback(request: HttpRequest) -> bool:
     try:
-        return ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback
+        # A proxy that nobody trusts stands between: whoever asks may be anybody.
+        behind_a_stranger = "X-Forwarded-For" in request.headers and not settings.TRUSTED_PROXIES
+        return ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback and not behind_a_stranger
     except ValueError:
         return False

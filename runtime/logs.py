@@ -44,7 +44,9 @@ def configure(level: str = "INFO") -> None:
             "loggers": {
                 # Django logs each refused request; our own line for the request says it already.
                 "django.request": {"level": "ERROR"},
-                "django.security": {"level": "ERROR"},
+                "django.security": {"level": "CRITICAL"},
+                # At DEBUG it logs the values of each statement: prompts, answers, password hashes.
+                "django.db.backends": {"level": "INFO"},
                 "httpx": {"level": "WARNING"},
                 "uvicorn": {"level": "WARNING"},
                 "asyncio": {"level": "WARNING"},

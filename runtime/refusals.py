@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import structlog
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
 from django.utils.functional import Promise
@@ -54,6 +54,17 @@ class Refusal(Exception):  # noqa: N818
 
 class InvalidRequest(Refusal):
     """Body or parameters are wrong; `details` names each field."""
+
+
+class MethodNotAllowed(Refusal):
+    status, text = 405, _("This method is not allowed here.")
+
+    def __init__(self, allowed: list[str]) -> None:
+        super().__init__()
+        self.allowed = allowed
+
+    def headers(self) -> dict[str, str]:
+        return {**super().headers(), "Allow": ", ".join(self.allowed)}
 
 
 class NotAuthenticated(Refusal):
@@ -105,8 +116,8 @@ def from_exception(error: Exception) -> Refusal | None:
             return NotFound()
         case PermissionDenied():
             return Forbidden()
-        case SuspiciousOperation():
-            return InvalidRequest()
+        case SuspiciousOperation() | DataError():
+            return InvalidRequest()  # a value that no database takes, a NUL for one
     return None
 
 

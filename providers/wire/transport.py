@@ -6,6 +6,7 @@ SOCKS5, which aiohttp lacks, is in `socks`. What bytes mean is decided elsewhere
 
 import asyncio
 import contextlib
+import errno
 import functools
 import ipaddress
 import socket
@@ -227,6 +228,8 @@ def unreachable(error: Exception) -> ProviderError:
         return _network(UpstreamTimeout, "The upstream did not accept a connection in time.", "connect_timeout")
     if isinstance(error, aiohttp.ClientResponseError) and not isinstance(error, aiohttp.ClientHttpProxyError):
         return broken_answer("bad_http", status=None)
+    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
+        return UpstreamFailed("This machine is out of connections.", action="wait", attempts=2, vendor_code="local")
     return _network(UpstreamFailed, "The upstream could not be reached.", "network")
 
 

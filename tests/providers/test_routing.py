@@ -168,6 +168,7 @@ async def test_a_cooled_key_comes_back_with_one_probe(
     assert doubles.calls == ["busy"] + ["good"] * 10
     others.set()
     await probe
+    await asyncio.gather(*keys._tasks)
     assert not await database.run(KeyTrouble.objects.exists)
     for _ in range(30):
         await answer()
@@ -197,6 +198,7 @@ async def test_a_probe_that_was_given_up_frees_the_right(
     assert first
     async with first:
         assert await keys.lease(pool, "m") is None
+    await asyncio.gather(*keys._tasks)
     assert await keys.lease(pool, "m") is not None
 
 

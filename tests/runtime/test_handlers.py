@@ -165,7 +165,8 @@ def test_forwarded_addresses_are_believed_only_from_trusted_proxies(tmp_path: Pa
         assert trusting.client().get("/metrics").status_code == 200
         assert trusting.client().get("/metrics", headers={"X-Forwarded-For": "203.0.113.9"}).status_code == 403
     with Product(tmp_path / "b", TRUSTED_PROXIES="", METRICS_TOKEN="let me see") as alone:
-        assert alone.client().get("/metrics", headers={"X-Forwarded-For": "203.0.113.9"}).status_code == 200
+        assert alone.client().get("/metrics", headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 403
+        assert alone.client().get("/metrics", headers={"Authorization": "Bearer let me see"}).status_code == 200
 
 
 def test_metrics_count(product: Product, person: Person) -> None:

@@ -45,6 +45,9 @@ def _one_at_a_time() -> Iterator[None]:
             yield
             return
         with connection.cursor() as cursor:
+            # Migrations, and waiting for somebody else's, may take their time.
+            cursor.execute("SET statement_timeout = 0")
+            cursor.execute("SET lock_timeout = 0")
             cursor.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
             try:
                 yield
