@@ -8,6 +8,7 @@ Every thread keeps its connection.
 import asyncio
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -69,9 +70,11 @@ def _close_connections(executor: ThreadPoolExecutor) -> None:
         everybody.wait(CLOSE_SECONDS)  # or one thread could take two of these and another none
         connections.close_all()
 
-    closing = [executor.submit(close_own) for _thread in range(everybody.parties)]
-    _done, stuck = wait(closing, CLOSE_SECONDS)
-    executor.shutdown(wait=not stuck, cancel_futures=True)
+    wait([executor.submit(close_own) for _thread in range(everybody.parties)], CLOSE_SECONDS)
+    executor.shutdown(wait=False, cancel_futures=True)
+    deadline = time.monotonic() + CLOSE_SECONDS
+    for thread in executor._threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 class Lanes:
