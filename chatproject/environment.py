@@ -8,7 +8,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -39,6 +39,22 @@ def _web_url(value: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("not an http:// or https:// URL")
     return value.rstrip("/")
+
+
+def _websocket_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"ws", "wss"} or not parts.hostname:
+        raise ValueError("not a wss:// URL")
+    if parts.scheme == "ws" and not _is_loopback(parts.hostname):
+        raise ValueError("ws:// is for loopback hosts only: the URL carries a signature")
+    return value
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _proxy_url(value: str) -> str:
@@ -116,6 +132,15 @@ class Environment(BaseModel):
     OPENAI_BASE_URL: WebUrl | None = None
     OPENAI_PROXY: Annotated[str, BeforeValidator(_proxy_url)] | None = None
     OPENAI_MODELS: OfferedModels = (("gpt-3.5-turbo", "gpt-3.5-turbo"), ("gpt-4", "gpt-4"))
+    SPARK_APP_ID: str | None = None
+    SPARK_API_KEY: Secret = None
+    SPARK_API_SECRET: Secret = None
+    SPARK_URL: Annotated[str, BeforeValidator(_websocket_url)] = "wss://spark-api.xf-yun.com/v1.1/chat"
+    SPARK_DOMAIN: str = "lite"
+    ZHIPU_API_KEYS: Secrets = ()
+    ZHIPU_BASE_URL: WebUrl = "https://open.bigmodel.cn/api/paas/v4"
+    ZHIPU_V3_BASE_URL: WebUrl | None = None
+    ZHIPU_MODELS: OfferedModels = (("glm-4-flash", "glm-4-flash"),)
     ALLOWED_PRIVATE_UPSTREAMS: Annotated[tuple[str, ...], Commas] = ()
     EMAIL_URL: Secret = None
     EMAIL_FROM: str = "rivulet@localhost"
@@ -150,6 +175,9 @@ class Environment(BaseModel):
                 _fernet_key(key)
             except ValueError as error:
                 raise ValueError(f"KEY_ENCRYPTION_KEYS: {error}") from error
+        spark = (self.SPARK_APP_ID, self.SPARK_API_KEY, self.SPARK_API_SECRET)
+        if any(spark) and not all(spark):
+            raise ValueError("SPARK_APP_ID: SPARK_APP_ID, SPARK_API_KEY and SPARK_API_SECRET go together")
         if self.DATABASE_URL:
             database_from_url(self.DATABASE_URL.get_secret_value())
         if self.EMAIL_URL:

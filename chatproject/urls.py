@@ -1,7 +1,9 @@
 """All routes. `stream_urlpatterns` go to the lean handler of `asgi.py`, in development and in tests too."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
+from django.views.generic import RedirectView
 
 from chat import api, pages, views
 from quotas.api import Quotas
@@ -23,6 +25,7 @@ stream_urlpatterns: Routes = [
 urlpatterns: Routes = [
     *stream_urlpatterns,
     path("", pages.page, name="chat-page"),
+    path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}chat/favicon.svg")),
     path("c/<int:conversation_id>/", pages.page, name="conversation"),
     path("api/", include("accounts.urls")),
     path("api/quotas/", Quotas.as_view()),

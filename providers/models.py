@@ -40,6 +40,10 @@ class Upstream(models.Model):
 
     class Kind(models.TextChoices):
         OPENAI = "openai", _("OpenAI-compatible")
+        SPARK = "spark", _("iFlytek Spark (WebSocket)")
+        SPARK_HTTP = "spark_http", _("iFlytek Spark (HTTP)")
+        ZHIPU = "zhipu", _("Zhipu ChatGLM")
+        ZHIPU_V3 = "zhipu_v3", _("Zhipu ChatGLM (v3, legacy)")
         SCRIPTED = "scripted", _("Built-in demo")
 
     slug = models.SlugField(_("slug"), max_length=100, unique=True)

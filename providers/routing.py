@@ -31,7 +31,11 @@ from providers.wire.base import (
 from providers.wire.errors import PromptTooLong, ProviderError, Retry
 from providers.wire.openai_compatible import OpenAICompatible
 from providers.wire.scripted import Scripted
+from providers.wire.spark import Spark
+from providers.wire.spark_http import SparkHTTP
 from providers.wire.transport import AddressCheck
+from providers.wire.zhipu import Zhipu
+from providers.wire.zhipu_v3 import ZhipuV3
 from runtime import database
 
 log = structlog.get_logger("providers")
@@ -44,12 +48,18 @@ MAX_SWITCH_WAITS = 2
 
 
 KINDS: dict[str, Callable[[UpstreamConfig], Provider]] = {
-    Upstream.Kind.OPENAI: lambda upstream: OpenAICompatible(
-        upstream.base_url, upstream.proxy or None, upstream.clocks, admits=_admits(upstream)
-    ),
+    Upstream.Kind.OPENAI: lambda upstream: OpenAICompatible(*_way(upstream), admits=_admits(upstream)),
+    Upstream.Kind.SPARK: lambda upstream: Spark(*_way(upstream), admits=_admits(upstream)),
+    Upstream.Kind.SPARK_HTTP: lambda upstream: SparkHTTP(*_way(upstream), admits=_admits(upstream)),
+    Upstream.Kind.ZHIPU: lambda upstream: Zhipu(*_way(upstream), admits=_admits(upstream)),
+    Upstream.Kind.ZHIPU_V3: lambda upstream: ZhipuV3(*_way(upstream), admits=_admits(upstream)),
     Upstream.Kind.SCRIPTED: lambda upstream: Scripted(),
 }
 _providers: dict[tuple[str, str, str, Clocks, bool], Provider] = {}
+
+
+def _way(upstream: UpstreamConfig) -> tuple[str, str | None, Clocks]:
+    return upstream.base_url, upstream.proxy or None, upstream.clocks
 
 
 def _admits(upstream: UpstreamConfig) -> AddressCheck | None:

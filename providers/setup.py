@@ -24,9 +24,14 @@ CONTEXT_TOKENS = {
     "gpt-4o": 128_000,
     "gpt-4.1": 1_047_576,
     "gpt-5": 400_000,
+    "glm-4": 128_000,
 }
 OTHER_CONTEXT_TOKENS = 8_192
-PARAMETERS: dict[str, dict[str, Any]] = {"gpt-4": {"temperature": 0.9, "max_tokens": 8_000}}
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "gpt-4": {"temperature": 0.9, "max_tokens": 8_000},
+    "spark": {"temperature": 0.5, "max_tokens": 1_024},
+}
+ZHIPU_V3_MODELS = frozenset({"chatglm_turbo", "chatglm_pro", "chatglm_std", "chatglm_lite"})
 
 
 def ensure_upstreams() -> None:
@@ -38,6 +43,34 @@ def ensure_upstreams() -> None:
         upstream = _ensure_upstream("openai", Upstream.Kind.OPENAI, wanted)
         _ensure_keys(upstream, [key.get_secret_value() for key in env.OPENAI_API_KEYS])
         _ensure_models(upstream, env.OPENAI_MODELS)
+    if env.SPARK_APP_ID and env.SPARK_API_KEY and env.SPARK_API_SECRET:
+        _ensure_spark(env.SPARK_APP_ID, env.SPARK_API_KEY.get_secret_value(), env.SPARK_API_SECRET.get_secret_value())
+    if env.ZHIPU_API_KEYS:
+        _ensure_zhipu([key.get_secret_value() for key in env.ZHIPU_API_KEYS])
+
+
+def _ensure_spark(app_id: str, api_key: str, api_secret: str) -> None:
+    env = settings.ENV
+    wanted = {"base_url": env.SPARK_URL, "proxy": "", "enabled": True}
+    upstream = _ensure_upstream("spark", Upstream.Kind.SPARK, wanted)
+    _ensure_keys(upstream, [f"{app_id}:{api_key}:{api_secret}"])
+    _ensure_models(upstream, (("spark", env.SPARK_DOMAIN),))
+
+
+def _ensure_zhipu(keys: list[str]) -> None:
+    """Serve models over v4; the legacy ones over v3, at the same base with its last segment replaced."""
+    env = settings.ENV
+    legacy = [pair for pair in env.ZHIPU_MODELS if pair[1] in ZHIPU_V3_MODELS]
+    current = [pair for pair in env.ZHIPU_MODELS if pair not in legacy]
+    v3_base = env.ZHIPU_V3_BASE_URL or env.ZHIPU_BASE_URL.removesuffix("/v4") + "/v3"
+    for slug, kind, base_url, models in (
+        ("zhipu", Upstream.Kind.ZHIPU, env.ZHIPU_BASE_URL, current),
+        ("zhipu-v3", Upstream.Kind.ZHIPU_V3, v3_base, legacy),
+    ):
+        if models:
+            upstream = _ensure_upstream(slug, kind, {"base_url": base_url, "proxy": "", "enabled": True})
+            _ensure_keys(upstream, keys)
+            _ensure_models(upstream, models)
 
 
 def _ensure_demo() -> None:

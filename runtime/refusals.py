@@ -57,10 +57,10 @@ class InvalidRequest(Refusal):
 
 
 class MethodNotAllowed(Refusal):
-    status, text = 405, _("This method is not allowed here.")
+    text = _("This method is not allowed here.")
 
     def __init__(self, allowed: list[str]) -> None:
-        super().__init__()
+        super().__init__(status=405)
         self.allowed = allowed
 
     def headers(self) -> dict[str, str]:

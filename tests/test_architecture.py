@@ -96,7 +96,7 @@ def test_wire_stands_alone() -> None:
 def test_http_libraries_have_one_place() -> None:
     """HTTP libraries are imported by the wire adapters' transport and nowhere else."""
     found = {name(path): {one for one in imports(path) if top(one) in HTTP_LIBRARIES} for path in modules()}
-    assert set(breaking(found)) == {"providers/wire/transport.py", "providers/wire/socks.py"}
+    assert set(breaking(found)) == {f"providers/wire/{one}.py" for one in ("transport", "socks", "websocket")}
 
 
 def test_no_app_imports_the_project() -> None:
@@ -151,7 +151,8 @@ def test_apps_do_not_signal_each_other() -> None:
     """Apps call each other by name, in the direction of the layers; Django's signals would hide who depends on whom."""
     signals = ("django.dispatch", "django.db.models.signals", "django.core.signals")
     found = {name(path): {one for one in imports(path) if one.startswith(signals)} for path in modules()}
-    assert not breaking(found)
+    # The handler sends Django's own two, around a request, as the handler that it replaces does.
+    assert set(breaking(found)) <= {"chatproject/asgi.py"}
 
 
 def test_streams_cross_no_thread() -> None:

@@ -30,8 +30,8 @@ _NO_HEADERS: Mapping[str, str] = {}
 
 
 class OpenAICompatible:
-    """A provider for one base address; hooks and tables for subclasses: the class attributes, `headers`, `body`,
-    `failure` and `refusal`."""
+    """A provider for one base address; hooks and tables for subclasses: the class attributes, `address`, `headers`,
+    `body`, `decoding`, `failure`, `classify` and `refusal`."""
 
     codes: ClassVar[Mapping[str, Row]] = CODES
     finish_reasons: Mapping[str, FinishReason] = {
@@ -67,9 +67,10 @@ class OpenAICompatible:
         deadline = Deadline(self.clocks)
         answer: Answer | None = None
         try:
-            answer = await self._client.post(self.url, self.headers(key), orjson.dumps(self.body(request)), deadline)
+            url, body = self.address(request), orjson.dumps(self.body(request))
+            answer = await self._client.post(url, self.headers(key), body, deadline)
             await self._check(answer, deadline, request)
-            parser, decoder = SSEParser(), Decoder(self)
+            parser, decoder = self.decoding(request)
             chunk = b"-"
             while chunk and not decoder.ended:
                 chunk = await _next_chunk(answer, decoder)
@@ -97,6 +98,10 @@ class OpenAICompatible:
     async def aclose(self) -> None:
         """Close all connections; safe to repeat."""
         await self._client.aclose()
+
+    def address(self, request: ChatRequest) -> str:
+        """Return the address to post to."""
+        return self.url
 
     def headers(self, key: str | None) -> dict[str, str]:
         """Return the headers of a request; raise when `key` cannot stand in one."""
@@ -126,6 +131,10 @@ class OpenAICompatible:
         if request.include_usage:
             body["stream_options"] = {"include_usage": True}
         return body
+
+    def decoding(self, request: ChatRequest) -> tuple[SSEParser, Decoder]:
+        """Return what turns the bytes of one answer into events."""
+        return SSEParser(), Decoder(self)
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
         """Return the failure that a parsed object within a 200 answer reports, None if it reports none."""

@@ -4,6 +4,7 @@ Pure: bytes come through `sse`, clocks and connections are the provider's. What 
 `Dialect`.
 """
 
+import json
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 import orjson
 
 from providers.wire.base import Delta, Event, Finished, FinishReason, Reasoning, Usage, Withdrawn
-from providers.wire.errors import ContentBlocked, ProviderError, UpstreamFailed, broken_answer
+from providers.wire.errors import ContentBlocked, ProviderError, Retry, UpstreamFailed, broken_answer
 from providers.wire.sse import SSEEvent
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Dialect(Protocol):
 
     @property
     def withdrawn_reasons(self) -> frozenset[str]:
-        """The vendor's finish reasons after which the text shown so far is void."""
+        """The vendor's finish reasons and error codes after which the text shown so far is void."""
         ...
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
@@ -55,8 +56,9 @@ class Decoder:
         self.ended = False
         self.usage: Usage | None = None
         self._dialect = dialect
-        self._failure: ProviderError | None = None
+        self._failure: ProviderError | Retry | None = None
         self._think: ThinkTags | None = ThinkTags()
+        self._surrogates: Surrogates | None = None
         self._visible = False
         self._tools = False
         self._withdrawn = False
@@ -81,7 +83,7 @@ class Decoder:
         out: list[Event] = []
         if self._think is not None:
             self._add_all(self._think.flush(), out)
-            self._flush(out)
+        self._flush(out, whole=True)
         if self._failure is not None:
             raise self._failure
         if self.finish is None and not self.ended:
@@ -116,15 +118,29 @@ class Decoder:
         if not data:
             return
         try:
-            chunk = orjson.loads(data)
+            chunk = whole = orjson.loads(data)
         except orjson.JSONDecodeError:
-            chunk = {"error": data} if event.type == "error" else None
+            chunk, whole = self._with_surrogates(data)
+            if chunk is None and event.type == "error":
+                chunk = whole = {"error": data}
         if not isinstance(chunk, dict):
             self._fail(broken_answer("bad_json"))
-        elif failure := self._dialect.failure(event, chunk):
+        elif failure := self._dialect.failure(event, whole):
             self._fail(failure)
         else:
             self._chunk(chunk, out)
+
+    def _with_surrogates(self, data: str) -> tuple[Any, Any]:
+        """Read JSON that orjson refuses, for halves of characters in it: as it is, and with these replaced."""
+        if "\\ud" not in data.lower():
+            return None, None
+        try:
+            chunk = json.loads(data)
+            whole = orjson.loads(mended(json.dumps(chunk, ensure_ascii=False)))
+        except (ValueError, RecursionError):
+            return None, None
+        self._surrogates = self._surrogates or Surrogates()
+        return chunk, whole
 
     def _chunk(self, chunk: dict[str, Any], out: list[Event]) -> None:
         choices = chunk.get("choices")
@@ -167,14 +183,17 @@ class Decoder:
 
     def _add(self, kind: type[Delta] | type[Reasoning], text: str, out: list[Event]) -> None:
         if kind is not self._kind:
-            self._flush(out)
+            self._flush(out, whole=True)
             self._kind = kind
         self._texts.append(text)
         if not self._visible and kind is Delta:
             self._visible = bool(text) and not text.isspace()
 
-    def _flush(self, out: list[Event]) -> None:
-        if text := "".join(self._texts):
+    def _flush(self, out: list[Event], *, whole: bool = False) -> None:
+        text = "".join(self._texts)
+        if self._surrogates is not None:
+            text = self._surrogates.join(text, whole=whole)
+        if text:
             out.append(self._kind(text))
         self._texts.clear()
 
@@ -191,8 +210,12 @@ class Decoder:
         self._withdrawn = reason in self._dialect.withdrawn_reasons and self._visible
 
     def _fail(self, failure: ProviderError) -> None:
-        self._failure = failure
         self.ended = True
+        if self._visible and failure.vendor_code in self._dialect.withdrawn_reasons:
+            # Moderated too late: as with such a finish reason, the answer ends and its text goes.
+            self.finish, self._withdrawn = "content_filter", True
+        else:
+            self._failure = failure
 
     def _count(self, usage: object) -> None:
         if not isinstance(usage, dict):
@@ -250,6 +273,25 @@ class ThinkTags:
         text = text.lstrip()
         self.passed = bool(text)
         return [(Delta, text)] if text else []
+
+
+class Surrogates:
+    """Puts characters beyond U+FFFF together that a relay cut in two, each half a `\\u` escape in another event."""
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def join(self, text: str, *, whole: bool) -> str:
+        """Return what can be shown by now; with `whole` nothing is held back for the other half."""
+        text, self._half = self._half + text, ""
+        if not whole and "\ud800" <= text[-1:] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return mended(text)
+
+
+def mended(text: str) -> str:
+    """Return `text` with surrogate pairs joined and lone surrogates replaced by U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _joined_parts(content: object) -> str:

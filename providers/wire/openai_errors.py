@@ -129,9 +129,9 @@ def read_complaint(status: int, body: bytes, headers: Mapping[str, str]) -> Comp
         code=code,
         type=_word(inner.get("type")),
         param=_word(inner.get("param")),
-        message=_word(inner.get("message")) or _word(inner.get("detail")),
+        message=_word(inner.get("message")) or _word(inner.get("msg")) or _word(inner.get("detail")),
         text=body.decode("utf-8", "replace"),
-        enveloped=bool(envelope.get("error") or envelope.get("message")),
+        enveloped=bool(envelope.get("error") or envelope.get("message") or envelope.get("msg")),
         request_id=request_id(headers),
         retry_after=retry_after(headers),
     )

@@ -112,7 +112,8 @@ _CHINESE = """\
 ### 如何得到真实的回答
 
 1. 设置环境变量 `OPENAI_API_KEYS`（需要时再设置 `OPENAI_BASE_URL`）后重启；
-2. 或者在管理后台添加一个兼容 OpenAI 接口的上游，例如 Ollama 或 vLLM。
+2. 或者设置 `SPARK_APP_ID`、`SPARK_API_KEY`、`SPARK_API_SECRET`，或 `ZHIPU_API_KEYS`；
+3. 或者在管理后台添加一个兼容 OpenAI 接口的上游，例如 Ollama 或 vLLM。
 
 ### 界面能显示什么
 
@@ -148,7 +149,8 @@ You said: “{prompt}”. I am a prepared text and **no real AI**, so I cannot r
 ### How to get real answers
 
 1. Set `OPENAI_API_KEYS` in the environment (and `OPENAI_BASE_URL` for another host), then restart;
-2. or add an OpenAI-compatible upstream in the admin, such as Ollama or vLLM.
+2. or set `SPARK_APP_ID`, `SPARK_API_KEY` and `SPARK_API_SECRET`, or `ZHIPU_API_KEYS`;
+3. or add an OpenAI-compatible upstream in the admin, such as Ollama or vLLM.
 
 ### What an answer can show
 

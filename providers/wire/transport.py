@@ -69,7 +69,7 @@ class HTTPClient:
                 self._session = self._new_session()
             proxy = None if self._through_socks else self._proxy
             if self._admits is not None:
-                _check_literal(proxy or url, self._admits)
+                check_literal(proxy or url, self._admits)
             response = await self._session.post(url, data=body, headers=headers, proxy=proxy, allow_redirects=False)
         return Answer(response, deadline, self._lingering)
 
@@ -184,7 +184,7 @@ class _Resolver(AbstractResolver):
         await self._resolver.close()
 
 
-def _check_literal(url: str, admits: AddressCheck) -> None:
+def check_literal(url: str, admits: AddressCheck) -> None:
     """Check an address written into the URL itself: aiohttp asks no resolver about those."""
     host = urlsplit(url).hostname or ""
     try:

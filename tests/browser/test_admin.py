@@ -16,7 +16,6 @@ SECRET = "sk-planted-9f8e7d6c5b4a3210zyxw"
 def admin(chromium: Browser, mortal: Product) -> Regular:
     """The first admin, who has come to the administration and logged in."""
     somebody = Visitor(chromium, mortal).become(mortal.admin())
-    somebody.expect_errors("404 .*/favicon.ico")
     somebody.page.goto("/admin/")
     somebody.fill_in_login(somebody.page)
     expect(somebody.page).to_have_url(f"{mortal.url}/admin/")
@@ -29,7 +28,6 @@ def admin(chromium: Browser, mortal: Product) -> Regular:
 def operator(visit: Visit, mortal: Product, admin: Regular) -> Visitor:
     """The first admin, on the front page of the administration."""
     somebody = visit(mortal, storage_state=admin.cookies)
-    somebody.expect_errors("404 .*/favicon.ico")
     somebody.page.goto("/admin/")
     return somebody
 

@@ -114,6 +114,31 @@ def test_what_is_allowed(visitor: Visitor) -> None:
     expect(part(visitor.last, "copy")).to_be_visible()
 
 
+def test_the_watch(visitor: Visitor) -> None:
+    """What the others rely on: had something come through, it would have been seen."""
+    visitor.answer("hello", "gpt-4-echo")
+    page = visitor.page
+    page.evaluate("""() => document.querySelector(".prose").innerHTML =
+        "<img src='https://evil.example/a.png'><b id=prompt style='color:red' onclick='alert(1)'>x</b>" """)
+    found = page.evaluate(FIND_FOREIGN)
+    assert {line.partition(":")[0] for line in found} == {"picture", "element", "style", "handler", "id"}
+    page.evaluate("() => console.error('oh')")
+    page.evaluate("() => alert(1)")
+    page.evaluate("() => { setTimeout(() => { throw new Error('oh no') }) }")
+    page.wait_for_timeout(300)
+    seen = "\n".join(visitor.faults)
+    for fault in [
+        "policy: img-src",
+        "policy: style-src",
+        "policy: script-src",
+        "console: oh",
+        "uncaught:",
+        "dialog: 1",
+    ]:
+        assert fault in seen
+    visitor.faults.clear()
+
+
 def judge(page: Page) -> None:
     """Let everything load, touch everything, and find nothing that does not belong to the page."""
     expect(page.locator(".katex").first).to_be_visible()

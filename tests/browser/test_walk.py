@@ -130,10 +130,13 @@ def take_screenshots(visit: Visit, visitor: Visitor) -> None:
 
 def begin_with(page: Page, element: Locator) -> None:
     """Make the window so high that, scrolled to the end, it begins with this element."""
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(500)
+    page.evaluate("() => scrollTo(0, document.documentElement.scrollHeight)")
     box, size = element.bounding_box(), page.viewport_size
     assert box
     assert size
     header = page.locator(".topbar").bounding_box()
     below = header["height"] if header else 0
-    page.set_viewport_size({"width": size["width"], "height": round(size["height"] + below + 24 - box["y"])})
+    page.set_viewport_size({"width": size["width"], "height": round(size["height"] + below + 12 - box["y"])})
     page.wait_for_timeout(500)

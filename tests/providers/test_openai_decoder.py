@@ -148,3 +148,57 @@ def test_unclosed_thought_is_an_empty_answer() -> None:
         decode(delta_bytes(content="<think>on and on</thi"), DONE)
 
     assert failure.value.vendor_code == "empty"
+
+
+def escaped(content: str, **delta: str) -> bytes:
+    """Return one event whose content is JSON as given, escapes of half a character and all."""
+    other = "".join(f'"{name}":"{value}",' for name, value in delta.items())
+    return b'data: {"choices":[{"delta":{%s"content":"%s"}}]}\n\n' % (other.encode(), content.encode())
+
+
+@pytest.mark.parametrize(
+    ("contents", "expected"),
+    [
+        ([r"a\ud83d", r"\ude00b"], "a😀b"),
+        ([r"a\uD83D", r"\uDE00\ud83d", r"\ude01"], "a😀😁"),
+        ([r"a\ud83d", "", r"\ude00"], "a😀"),
+        ([r"a\ud83d", "b"], "a\ufffdb"),
+        ([r"a\ud83d", r"\ud83d\ude00"], "a\ufffd😀"),
+        ([r"a\ude00", r"\ud83d"], "a\ufffd\ufffd"),
+        ([r"\ude00\ud83d"], "\ufffd\ufffd"),
+        ([r"\\ud83d", "b"], r"\ud83db"),
+        ([r"<think>x\ud83d", r"\ude00</think>a"], "a"),
+    ],
+)
+def test_halves_of_characters(contents: list[str], expected: str) -> None:
+    """A character that a relay cut in two is put together again; a half that stays alone is replaced."""
+    reads = [escaped(content) for content in contents]
+
+    for events in (decode(*reads, DONE), decode(b"".join([*reads, DONE]))):
+        assert text(events) == expected
+        assert events[-1] == Finished("stop")
+        assert all(event.text.encode() for event in events if isinstance(event, Delta | Reasoning))
+
+
+def test_halves_do_not_cross_from_thought_to_text() -> None:
+    """A half at the end of a thought is no beginning of the text."""
+    events = decode(escaped("", reasoning_content=r"a\ud83d"), escaped(r"\ude00b"), DONE)
+
+    assert events == [Reasoning("a"), Reasoning("\ufffd"), Delta("\ufffdb"), Finished("stop")]
+
+
+def test_halves_in_an_error() -> None:
+    """An error whose text was cut within a character keeps its code."""
+    with pytest.raises(UpstreamFailed) as failure:
+        decode(rb'data: {"error": {"code": "server_error", "message": "no \ud83d"}}' + b"\n\n")
+
+    assert failure.value.vendor_code == "server_error"
+
+
+@pytest.mark.parametrize("data", [rb'{"a": "\ud83d"', rb'["\ud83d"]', b"[" * 100_000 + rb'"\ud83d"', rb"\ud83d"])
+def test_halves_in_garbage(data: bytes) -> None:
+    """What is no JSON object stays a broken answer."""
+    with pytest.raises(UpstreamFailed) as failure:
+        decode(b"data: " + data + b"\n\n")
+
+    assert failure.value.vendor_code == "bad_json"

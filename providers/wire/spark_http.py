@@ -1,0 +1,59 @@
+"""iFlytek Spark over HTTP: OpenAI's shape with Spark's codes, https://www.xfyun.cn/doc/spark/HTTP.html.
+
+A key is the model's APIPassword or `api_key:api_secret`; of the WebSocket's `app_id:api_key:api_secret` the last two
+parts are sent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from providers.wire.base import JSON, ChatRequest
+from providers.wire.errors import ProviderError, Retry, Row
+from providers.wire.openai_compatible import OpenAICompatible
+from providers.wire.openai_errors import CODES, Complaint
+from providers.wire.spark_errors import CODES as SPARK_CODES
+from providers.wire.spark_errors import HISTORY_NOT_CLEARED, OUTPUT_BLOCKED, TENDS_TO_VIOLATE, failure, sid_of
+from providers.wire.spark_frames import web_search
+from providers.wire.sse import SSEEvent
+
+
+class SparkHTTP(OpenAICompatible):
+    """A provider for one address, such as `https://spark-api-open.xf-yun.com/v1`."""
+
+    codes: ClassVar[Mapping[str, Row]] = {**CODES, **SPARK_CODES}
+    withdrawn_reasons = frozenset({str(OUTPUT_BLOCKED)})
+
+    def headers(self, key: str | None) -> dict[str, str]:
+        """Return the headers of a request; raise when `key` cannot stand in one."""
+        return super().headers(key.split(":", 1)[1] if key is not None and key.count(":") == 2 else key)
+
+    def body(self, request: ChatRequest) -> dict[str, JSON]:
+        """Return the JSON body; usage comes unasked, and `web_search` becomes the tool of that name."""
+        body = super().body(replace(request, include_usage=False))
+        if "web_search" in body:
+            body["tools"] = [web_search(request.parameters)]
+            del body["web_search"]
+        return body
+
+    def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
+        """Return the failure that a parsed object within a 200 answer reports, None if it reports none."""
+        match chunk.get("code"):
+            case None | 0 | "0":
+                return super().failure(event, chunk)
+            case code if code == HISTORY_NOT_CLEARED:
+                return None
+            case code if code == TENDS_TO_VIOLATE:
+                # The text may stay: this ends the answer as a finish reason would.
+                chunk["choices"] = [*(chunk.get("choices") or ()), {"finish_reason": "content_filter"}]
+                return None
+            case code:
+                return failure(code, sid_of(chunk), status=200)
+
+    def refusal(self, request: ChatRequest, complaint: Complaint) -> ProviderError | Retry:
+        """Return what to raise for a refused request: the failure, or a better request."""
+        refused = super().refusal(request, complaint)
+        ours = complaint.code in SPARK_CODES or (complaint.status == 200 and complaint.code.isdecimal())
+        if ours and isinstance(refused, ProviderError):
+            return failure(complaint.code, sid_of(complaint.text), status=complaint.status)
+        return refused
