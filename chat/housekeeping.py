@@ -1,4 +1,4 @@
-"""What is thrown away in time: finished logs, old idempotency keys. Timers of this app."""
+"""What is thrown away in time: finished logs, old idempotency keys, rows of processes long gone. Timers call it."""
 
 from django.utils import timezone
 

@@ -12,6 +12,7 @@ from django.utils import translation
 from django.utils.translation import gettext
 
 from providers.models import ApiKey, ChatModel, Route, Upstream, fingerprint
+from providers.wire.spark import VERSIONS
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 DEMO_POSITION = 1_000
@@ -129,7 +130,8 @@ def _ensure_models(upstream: Upstream, offered: Iterable[tuple[str, str]]) -> No
     for position, (slug, upstream_name) in enumerate(names.items()):
         if f"{slug}={upstream_name}" in seen:
             continue
-        model, _created = ChatModel.objects.get_or_create(slug=slug, defaults=_first_run_values(slug, position))
+        values = _first_run_values(slug, upstream_name, position)
+        model, _created = ChatModel.objects.get_or_create(slug=slug, defaults=values)
         Route.objects.get_or_create(model=model, upstream=upstream, upstream_model=upstream_name)
     pairs = {f"{slug}={upstream_name}" for slug, upstream_name in names.items()}
     if not pairs <= seen:
@@ -137,11 +139,12 @@ def _ensure_models(upstream: Upstream, offered: Iterable[tuple[str, str]]) -> No
         upstream.save(update_fields=["environment"])
 
 
-def _first_run_values(slug: str, position: int) -> dict[str, Any]:
+def _first_run_values(slug: str, upstream_name: str, position: int) -> dict[str, Any]:
     prefix = max((prefix for prefix in CONTEXT_TOKENS if slug.startswith(prefix)), key=len, default="")
+    version = VERSIONS.get(upstream_name)
     return {
-        "title": slug,
-        "context_tokens": CONTEXT_TOKENS.get(prefix, OTHER_CONTEXT_TOKENS),
+        "title": version.title if version else slug,
+        "context_tokens": version.context_tokens if version else CONTEXT_TOKENS.get(prefix, OTHER_CONTEXT_TOKENS),
         "parameters": PARAMETERS.get(slug, {}),
         "position": position,
     }
