@@ -1,0 +1,61 @@
+"""A pool with a dead key, a limited key and a good one, as a hundred people meet it."""
+
+import asyncio
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+
+from tests.product import Product, connected
+from tests.upstreams import FakeOpenAI
+
+DEAD, LIMITED, GOOD = (f"sk-{name}-0123456789abcdef" for name in ("dead", "limited", "good"))
+
+
+def ask_together(product: Product, tokens: list[str]) -> list[str]:
+    """Ask once for each token at the same time; return the streams."""
+
+    async def one(client: httpx.AsyncClient, token: str) -> str:
+        headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
+        body = {"model": "plain", "prompt": "Hello"}
+        return (await client.post("/api/chat/", json=body, headers=headers)).text
+
+    async def ask() -> list[str]:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=product.url, limits=limits, timeout=60, trust_env=False) as client:
+            return list(await asyncio.gather(*(one(client, token) for token in tokens)))
+
+    return asyncio.run(ask())
+
+
+def test_it_works(tmp_path: Path) -> None:
+    """Everybody gets a clean answer; the dead key is quarantined, the limited one returns by itself with one probe."""
+    with FakeOpenAI.in_thread() as upstream:
+        upstream.keys.update({DEAD: "http_401", LIMITED: "http_429"})
+        environment = {**connected(upstream), "OPENAI_API_KEYS": ",".join((DEAD, LIMITED, GOOD))}
+        with Product(tmp_path, **environment) as product:
+            people = [product.register(f"person{number}") for number in range(20)]
+            streams = ask_together(product, [person.access for person in people] * 5)
+            assert Counter("event: done" in stream for stream in streams) == {True: 100}
+            assert all("event: error" not in stream and "retrying" not in stream for stream in streams)
+
+            upstream.keys.pop(LIMITED)
+            time.sleep(4)
+            upstream.requests.clear()
+            people[0].answer("Hello", "plain")
+            assert [request.key for request in upstream.requests] == [LIMITED]
+            for _ in range(20):
+                people[0].answer("Hello", "plain")
+            used = Counter(request.key for request in upstream.requests)
+            assert set(used) == {LIMITED, GOOD}
+
+            script = (
+                "from providers.models import KeyTrouble;"
+                "print([(t.key.last4, t.model, t.status) for t in KeyTrouble.objects.all()])"
+            )
+            shown = product.manage("shell", "-c", script).stdout.splitlines()[-1]
+            assert "'quarantined'" in shown
+            assert "'cooling'" not in shown
+            for secret in (DEAD, LIMITED, GOOD):
+                assert secret not in product.output
