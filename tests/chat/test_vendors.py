@@ -13,23 +13,27 @@ from tests.zhipu import FakeZhipu
 AMPLE = {"DAILY_LIMIT_STANDARD": "1000"}
 
 
+def with_spark(upstream: FakeSpark, domain: str = "lite") -> dict[str, str]:
+    """Return the environment that offers `spark` at this upstream; the domain chooses what it does."""
+    return {
+        "SPARK_APP_ID": spark.APP_ID,
+        "SPARK_API_KEY": spark.API_KEY,
+        "SPARK_API_SECRET": spark.API_SECRET,
+        "SPARK_URL": upstream.base_url.replace("http://", "ws://"),
+        "SPARK_DOMAIN": domain,
+    }
+
+
 def test_it_works(tmp_path: Path) -> None:
     """With its three variables set, `spark` answers over the signed WebSocket, with the vendor's usage."""
-    with FakeSpark.in_thread() as upstream:
-        environment = {
-            "SPARK_APP_ID": spark.APP_ID,
-            "SPARK_API_KEY": spark.API_KEY,
-            "SPARK_API_SECRET": spark.API_SECRET,
-            "SPARK_URL": upstream.base_url.replace("http://", "ws://"),
-        }
-        with Product(tmp_path, **AMPLE, **environment) as product:
-            person = product.register("alice")
-            events = person.answer("Hello", "spark")
-            row = person.generation(events[0].data["generation"])
-            assert (row["status"], row["content"], row["charge"]["amount"]) == ("completed", text_of(events), 1)
-            assert row["content"]
-            assert row["usage"]["estimated"] is False
-            assert spark.API_SECRET not in product.output
+    with FakeSpark.in_thread() as upstream, Product(tmp_path, **AMPLE, **with_spark(upstream)) as product:
+        person = product.register("alice")
+        events = person.answer("Hello", "spark")
+        row = person.generation(events[0].data["generation"])
+        assert (row["status"], row["content"], row["charge"]["amount"]) == ("completed", text_of(events), 1)
+        assert row["content"]
+        assert row["usage"]["estimated"] is False
+        assert spark.API_SECRET not in product.output
 
 
 @pytest.mark.parametrize(("model", "slug"), [("plain", "glm"), ("chatglm_turbo", "chatglm_turbo")])
@@ -53,14 +57,7 @@ def test_zhipu(tmp_path: Path, model: str, slug: str) -> None:
 def test_spark_is_busy_for_a_while(tmp_path: Path) -> None:
     """A single key at its limit is waited for, 2 and 8 s; the reader is told, the answer is clean and charged once."""
     with FakeSpark.in_thread() as upstream:
-        environment = {
-            "SPARK_APP_ID": spark.APP_ID,
-            "SPARK_API_KEY": spark.API_KEY,
-            "SPARK_API_SECRET": spark.API_SECRET,
-            "SPARK_URL": upstream.base_url.replace("http://", "ws://"),
-            "SPARK_DOMAIN": "lite/busy_then_ok:11202:2",
-        }
-        with Product(tmp_path, **AMPLE, **environment) as product:
+        with Product(tmp_path, **AMPLE, **with_spark(upstream, "lite/busy_then_ok:11202:2")) as product:
             person = product.register("alice")
             started = time.monotonic()
             events = person.answer("Hello", "spark")
@@ -73,14 +70,7 @@ def test_spark_is_busy_for_a_while(tmp_path: Path) -> None:
 def test_what_the_vendor_called_it(tmp_path: Path) -> None:
     """A failure carries the vendor's code and Spark's `sid`, and is no empty success."""
     with FakeSpark.in_thread() as upstream:
-        environment = {
-            "SPARK_APP_ID": spark.APP_ID,
-            "SPARK_API_KEY": spark.API_KEY,
-            "SPARK_API_SECRET": spark.API_SECRET,
-            "SPARK_URL": upstream.base_url.replace("http://", "ws://"),
-            "SPARK_DOMAIN": "lite/code:11200",
-        }
-        with Product(tmp_path, **AMPLE, **environment) as product:
+        with Product(tmp_path, **AMPLE, **with_spark(upstream, "lite/code:11200")) as product:
             person = product.register("alice")
             events = person.answer("Hello", "spark")
             assert [event.name for event in events] == ["start", "error"]
