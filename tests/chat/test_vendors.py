@@ -56,29 +56,33 @@ def test_zhipu(tmp_path: Path, model: str, slug: str) -> None:
 
 def test_spark_is_busy_for_a_while(tmp_path: Path) -> None:
     """A single key at its limit is waited for, 2 and 8 s; the reader is told, the answer is clean and charged once."""
-    with FakeSpark.in_thread() as upstream:
-        with Product(tmp_path, **AMPLE, **with_spark(upstream, "lite/busy_then_ok:11202:2")) as product:
-            person = product.register("alice")
-            started = time.monotonic()
-            events = person.answer("Hello", "spark")
-            assert 9.5 < time.monotonic() - started < 25
-            assert [event.data["code"] for event in events if event.name == "notice"] == ["retrying", "retrying"]
-            assert events[-1].name == "done"
-            assert person.quota()["used_today"] == 1
+    with (
+        FakeSpark.in_thread() as upstream,
+        Product(tmp_path, **AMPLE, **with_spark(upstream, "lite/busy_then_ok:11202:2")) as product,
+    ):
+        person = product.register("alice")
+        started = time.monotonic()
+        events = person.answer("Hello", "spark")
+        assert 9.5 < time.monotonic() - started < 25
+        assert [event.data["code"] for event in events if event.name == "notice"] == ["retrying", "retrying"]
+        assert events[-1].name == "done"
+        assert person.quota()["used_today"] == 1
 
 
 def test_what_the_vendor_called_it(tmp_path: Path) -> None:
     """A failure carries the vendor's code and Spark's `sid`, and is no empty success."""
-    with FakeSpark.in_thread() as upstream:
-        with Product(tmp_path, **AMPLE, **with_spark(upstream, "lite/code:11200")) as product:
-            person = product.register("alice")
-            events = person.answer("Hello", "spark")
-            assert [event.name for event in events] == ["start", "error"]
-            details = events[-1].data["details"]
-            assert details["vendor_code"] == "11200"
-            assert details["vendor_request_id"]
-            assert events[-1].data["charge"]["amount"] == 0
-            assert person.generation(events[0].data["generation"])["error"]["details"] == details
+    with (
+        FakeSpark.in_thread() as upstream,
+        Product(tmp_path, **AMPLE, **with_spark(upstream, "lite/code:11200")) as product,
+    ):
+        person = product.register("alice")
+        events = person.answer("Hello", "spark")
+        assert [event.name for event in events] == ["start", "error"]
+        details = events[-1].data["details"]
+        assert details["vendor_code"] == "11200"
+        assert details["vendor_request_id"]
+        assert events[-1].data["charge"]["amount"] == 0
+        assert person.generation(events[0].data["generation"])["error"]["details"] == details
 
 
 def test_half_a_spark_key(tmp_path: Path) -> None:
