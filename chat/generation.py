@@ -290,11 +290,6 @@ def stop_soon(generation_ids: list[str], loop: asyncio.AbstractEventLoop) -> Non
             loop.call_soon_threadsafe(run.end_soon, "cancelled")
 
 
-def running() -> int:
-    """Return how many generations run in this process."""
-    return len(_runs)
-
-
 async def drain_runs() -> None:
     """Give running generations `DRAIN_SECONDS`, then end the rest as `interrupted`; return when all is stored."""
     deadline = time.monotonic() + settings.DRAIN_SECONDS

@@ -17,12 +17,6 @@ def begin() -> None:
     _draining = True
 
 
-def reset() -> None:
-    """Take new work again: for tests, which stop and start within one process."""
-    global _draining
-    _draining = False
-
-
 def draining() -> bool:
     return _draining
 

@@ -9,8 +9,10 @@ import pytest
 from tests.product import Person, Product, connected, text_of
 from tests.upstreams import FakeOpenAI
 
-# What a loaded machine may add to the 50 ms that hold on an idle one.
-CLOSED_WITHIN_SECONDS = 0.25
+# The best of several tries: what a loaded machine adds is not ours.
+CLOSED_WITHIN_SECONDS, SEVERAL = 0.05, 4
+# What a killed process may lose: a second of deltas that come every 50 ms.
+LAST_SECOND_OF_DELTAS = 20
 
 
 def closed_after(upstream: FakeOpenAI, prompt: str, since: float) -> float:
@@ -26,14 +28,15 @@ def closed_after(upstream: FakeOpenAI, prompt: str, since: float) -> float:
 
 def test_it_works(person: Person, upstream: FakeOpenAI) -> None:
     """`stop` closes the upstream, keeps the text so far, charges it, and ends with `cancelled`."""
-    with person.asking("stop in the middle", "paced") as stream:
-        seen = [next(stream) for _ in range(4)]
-        since = time.monotonic()
-        row = person.stop(seen[0].data["generation"])
-        took = time.monotonic() - since
-        seen += list(stream)
-    assert closed_after(upstream, "stop in the middle", since) < CLOSED_WITHIN_SECONDS
-    assert took < 2 * CLOSED_WITHIN_SECONDS
+    delays = []
+    for number in range(SEVERAL):
+        with person.asking(f"stop in the middle {number}", "paced") as stream:
+            seen = [next(stream) for _ in range(4)]
+            since = time.monotonic()
+            row = person.stop(seen[0].data["generation"])
+            seen += list(stream)
+        delays.append(closed_after(upstream, f"stop in the middle {number}", since))
+    assert min(delays) < CLOSED_WITHIN_SECONDS
     assert (row["status"], row["finish_reason"]) == ("completed", "cancelled")
     assert row["content"] == text_of(seen) != ""
     assert row["charge"] == {"amount": 1, "source": "daily", "reason": "cancelled"}
@@ -45,12 +48,14 @@ def test_it_works(person: Person, upstream: FakeOpenAI) -> None:
 @pytest.mark.parametrize("model", ["hang", "hang-after-headers"])
 def test_stop_before_the_first_delta(person: Person, upstream: FakeOpenAI, model: str) -> None:
     """Stopped before anything could be read, nothing is charged; the upstream is closed all the same."""
-    prompt = f"stop {model}"
-    generation = person.ask(prompt, model)["id"]
-    time.sleep(0.3)
-    since = time.monotonic()
-    row = person.stop(generation)
-    assert closed_after(upstream, prompt, since) < CLOSED_WITHIN_SECONDS
+    delays = []
+    for number in range(SEVERAL):
+        generation = person.ask(f"stop {model} {number}", model)["id"]
+        time.sleep(0.3)
+        since = time.monotonic()
+        row = person.stop(generation)
+        delays.append(closed_after(upstream, f"stop {model} {number}", since))
+    assert min(delays) < CLOSED_WITHIN_SECONDS
     assert (row["status"], row["finish_reason"], row["content"]) == ("completed", "cancelled", "")
     assert row["charge"] == {"amount": 0, "source": "none", "reason": "empty"}
     assert person.quota()["used_today"] == 0
@@ -98,7 +103,7 @@ def test_killed_in_the_middle(database_url: str, tmp_path: Path, upstream: FakeO
         assert person.quota()["used_today"] == 0
         text = text_of(seen)
         assert text.startswith(row["content"])
-        assert len(row["content"]) > len(text) * 0.5
+        assert len(text.split()) - len(row["content"].split()) <= LAST_SECOND_OF_DELTAS
         rest = person.follow(generation, seen[-1].id)
         assert [event.name for event in rest] == ["reset", "error"]
         assert rest[0].data["content"] == row["content"]
@@ -152,7 +157,7 @@ def test_deleting_the_conversation_stops_its_answer(person: Person, upstream: Fa
         gone = person.product.client(person.access).delete(f"/api/conversations/{start['conversation']}/")
         assert gone.status_code == 204
         assert [event.name for event in stream][-1] == "done"
-    assert closed_after(upstream, "delete me", since) < 2 * CLOSED_WITHIN_SECONDS
+    assert closed_after(upstream, "delete me", since) < 0.5
     row = person.generation(start["generation"])
     assert (row["conversation"], row["message"]) == (None, None)
 

@@ -89,9 +89,7 @@ def test_secret_paths_are_not_logged(product: Product) -> None:
     product.client().get("/accounts/password/reset/key/3-SECRETKEY/")
     product.client().get("/accounts/confirm-email/SECRETKEY/")
     time.sleep(0.2)
-    assert "/accounts/confirm-email/…" in product.output.encode().decode("unicode_escape", "ignore") or (
-        "confirm-email" in product.output
-    )
+    assert "/accounts/confirm-email/" in product.output
     assert "SECRETKEY" not in product.output
 
 
