@@ -46,6 +46,8 @@ class Conversation(models.Model):
     system_prompt = models.TextField(_("system prompt"), blank=True)
     pinned = models.BooleanField(_("pinned"), default=False)
     archived = models.BooleanField(_("archived"), default=False)
+    # The vendor found that this exchange tends to break its rules: no further prompts (Spark's 10019).
+    blocked = models.BooleanField(_("blocked by the vendor"), default=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     updated_at = models.DateTimeField(_("last used"), default=timezone.now)
 
