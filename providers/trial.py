@@ -85,7 +85,7 @@ async def _first_words(stream: "AsyncGenerator[Event, None]") -> str:
     async with aclosing(stream) as events:
         async for event in events:
             if isinstance(event, Delta | Reasoning) and event.text.strip():
-                return event.text.strip()[:_SHOWN_CHARS]
+                return " ".join(event.text.split())[:_SHOWN_CHARS]
             if isinstance(event, Finished):
                 break
     return "…"

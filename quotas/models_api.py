@@ -26,6 +26,14 @@ class RouteRow(StrictSerializer):
     priority = serializers.IntegerField(min_value=0, max_value=_MOST, default=0)
     weight = serializers.IntegerField(min_value=1, max_value=_MOST, default=1)
 
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        if self.root is self:
+            return super().run_validation(data)
+        # A route is always whole, also in a PATCH that leaves out other fields of its model.
+        alone = RouteRow(data=data)
+        alone.is_valid(raise_exception=True)
+        return alone.validated_data
+
 
 class ModelRow(StaffSerializer):
     """A model. `quota` null: none; left out for a new one: a default quota. `routes` are replaced as a whole."""
