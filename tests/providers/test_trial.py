@@ -13,7 +13,11 @@ from providers import trial
 from providers.models import ApiKey, KeyTrouble, Upstream
 from runtime import database
 from tests import factories
+from tests.spark import KEY as SPARK_KEY
+from tests.spark import FakeSpark
 from tests.upstreams import FakeOpenAI
+from tests.zhipu import KEY as ZHIPU_KEY
+from tests.zhipu import FakeZhipu
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -34,11 +38,11 @@ async def fake(settings: Any) -> AsyncIterator[FakeOpenAI]:
 
 
 @sync_to_async
-def a_key(base_url: str, *models: str, **values: Any) -> ApiKey:
-    upstream = factories.upstream(kind="openai", base_url=base_url, **values)
+def a_key(base_url: str, *models: str, secret: str = SECRET, **values: Any) -> ApiKey:
+    upstream = factories.upstream(base_url=base_url, **{"kind": "openai", **values})
     for model in models:
         factories.route(factories.chat_model(), upstream, upstream_model=model)
-    return factories.api_key(upstream, SECRET)
+    return factories.api_key(upstream, secret)
 
 
 async def said(outcome: trial.Outcome) -> str:
@@ -131,3 +135,26 @@ async def test_nothing_to_ask() -> None:
     key = await a_key("http://127.0.0.1:9/v1")
     outcome = await trial.try_key(key.pk)
     assert (outcome.ok, "route" in await said(outcome)) == (False, True)
+
+
+async def test_spark_behind_a_proxy_of_ours(settings: Any) -> None:
+    """The host name of the row is what Spark's signature is made for; without it the gateway refuses."""
+    settings.ALLOWED_PRIVATE_UPSTREAMS = ["127.0.0.1"]
+    async with FakeSpark() as server:
+        server.hosts.add("spark-api.xf-yun.com")
+        key = await a_key(server.base_url, "lite", kind="spark", sign_host="spark-api.xf-yun.com", secret=SPARK_KEY)
+        assert (await trial.try_key(key.pk)).ok
+        assert server.requests[-1].query["host"] == "spark-api.xf-yun.com"
+        await Upstream.objects.aupdate(sign_host="elsewhere.example")
+        assert not (await trial.try_key(key.pk)).ok
+
+
+async def test_zhipu_with_the_key_itself(settings: Any) -> None:
+    """Where the row says so, Zhipu is sent the key as it is, else a token."""
+    settings.ALLOWED_PRIVATE_UPSTREAMS = ["127.0.0.1"]
+    async with FakeZhipu() as server:
+        key = await a_key(server.base_url, "glm-4", kind="zhipu", raw_key=True, secret=ZHIPU_KEY)
+        assert (await trial.try_key(key.pk)).ok
+        await Upstream.objects.aupdate(raw_key=False)
+        assert (await trial.try_key(key.pk)).ok
+        assert [request.key == ZHIPU_KEY for request in server.requests] == [True, False]
