@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
@@ -27,11 +28,24 @@ MOST_TRIALS = 5
 SIGNS: dict[health.Level, str] = {"ok": "✓", "off": "–", "warning": "▲", "down": "✕"}
 
 
+class UpstreamForm(forms.ModelForm[Upstream]):
+    class Meta:
+        model = Upstream
+        fields = ("base_url", "proxy")  # the others are chosen by the page
+        help_texts = {
+            "base_url": _(
+                "Up to where /chat/completions would begin, such as https://api.openai.com/v1. "
+                "Spark: wss://spark-api.xf-yun.com, each model then gets its own path."
+            ),
+            "proxy": _("http://, https:// or socks5://; empty: none."),
+        }
+
+
 class ApiKeyForm(forms.ModelForm[ApiKey]):
     """A write-only secret: required for a new key, empty means unchanged."""
 
     secret = forms.CharField(
-        label=_("secret"),
+        label=capfirst(_("secret")),
         required=False,
         strip=True,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "class": "vTextField"}),
@@ -129,7 +143,8 @@ class RouteInline(admin.TabularInline[Route, ChatModel]):
 
 @admin.register(Upstream)
 class UpstreamAdmin(CataloguePage, Announced, admin.ModelAdmin[Upstream]):
-    list_display = ("slug", "kind", "base_url", "enabled", "usable", "cooling", "quarantined", "health")
+    form = UpstreamForm
+    list_display = ("slug", "health", "usable", "cooling", "quarantined", "enabled", "kind", "base_url")
     list_editable = ("enabled",)
     list_filter = ("kind", "enabled")
     search_fields = ("slug", "base_url")
@@ -137,13 +152,17 @@ class UpstreamAdmin(CataloguePage, Announced, admin.ModelAdmin[Upstream]):
     inlines = (ApiKeyInline,)
     actions = ("clear_health", "show_models")
     fieldsets = (
-        (None, {"fields": ("slug", "kind", "base_url", "proxy", "enabled", "health")}),
-        (_("Vendors' peculiarities"), {"fields": ("sign_host", "raw_key"), "classes": ("collapse",)}),
+        (None, {"fields": ("slug", "kind", "base_url", "proxy", "enabled")}),
+        (_("Spark and Zhipu"), {"fields": ("sign_host", "raw_key"), "classes": ("collapse",)}),
         (_("Deadlines"), {"fields": ("first_seconds", "idle_seconds", "total_seconds"), "classes": ("collapse",)}),
     )
 
     class Media:
         css = {"all": ("providers/admin.css",)}
+
+    def get_fieldsets(self, request: HttpRequest, obj: Upstream | None = None) -> Any:
+        first, *others = self.fieldsets
+        return [(None, {"fields": (*first[1]["fields"], "health")}), *others] if obj else self.fieldsets
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Upstream]:
         return super().get_queryset(request).prefetch_related("keys__troubles")
@@ -201,13 +220,14 @@ class UpstreamAdmin(CataloguePage, Announced, admin.ModelAdmin[Upstream]):
 @admin.register(ApiKey)
 class ApiKeyAdmin(Announced, admin.ModelAdmin[ApiKey]):
     form = ApiKeyForm
-    list_display = ("upstream", "ending", "enabled", "max_concurrency", "health", "from_environment")
+    list_display = ("upstream", "ending", "health", "enabled", "max_concurrency", "origin")
     list_display_links = ("ending",)
     list_editable = ("enabled", "max_concurrency")
     list_filter = ("upstream", "enabled")
     list_select_related = ("upstream",)
     search_fields = ("last4", "fingerprint", "upstream__slug")
-    readonly_fields = ("last4", "fingerprint", "health", "from_environment", "created_at")
+    fields = ("upstream", "secret", "enabled", "max_concurrency")
+    readonly_fields = ("last4", "fingerprint", "health", "origin", "created_at")
     actions = ("clear_health", "try_now")
 
     class Media:
@@ -215,6 +235,9 @@ class ApiKeyAdmin(Announced, admin.ModelAdmin[ApiKey]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiKey]:
         return super().get_queryset(request).prefetch_related("troubles")
+
+    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        return (*self.fields, *self.readonly_fields) if obj else self.fields
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         # A key that moved would show its secret to another host; there it is to be entered anew.
@@ -227,6 +250,10 @@ class ApiKeyAdmin(Announced, admin.ModelAdmin[ApiKey]):
     @admin.display(description=_("health"))
     def health(self, key: ApiKey) -> SafeString | str:
         return badge(health.level_of_key(key), health.text_of_key(key)) if key.pk else ""
+
+    @admin.display(description=_("origin"), ordering="from_environment")
+    def origin(self, key: ApiKey) -> Any:
+        return _("environment") if key.from_environment else "–"
 
     @admin.action(description=_("Use again: end cooldown and quarantine"), permissions=["change"])
     def clear_health(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
@@ -264,8 +291,9 @@ class ChatModelAdmin(Announced, admin.ModelAdmin[ChatModel]):
     filter_horizontal = ("groups",)
     inlines = (RouteInline,)
     fieldsets = (
-        (None, {"fields": ("slug", "title", "description", "enabled", "position", "groups")}),
+        (None, {"fields": ("slug", "title", "description", "enabled", "position")}),
         (_("Requests"), {"fields": ("context_tokens", "parameters", "token_cap_field", "include_usage")}),
+        (_("Who may use it"), {"fields": ("groups",), "classes": ("collapse",)}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ChatModel]:

@@ -10,6 +10,7 @@ from typing import cast
 
 from django.db import transaction
 from django.db.models import Max
+from django.utils.translation import gettext as _
 
 from providers import keys, routing, setup, table
 from providers.models import ChatModel, Route, Upstream
@@ -20,7 +21,10 @@ from providers.wire.spark import VERSIONS
 
 _SLUG_CHARS = 100
 _UNFIT = re.compile(r"[^A-Za-z0-9._:/-]+")
-_SPARK = tuple(OfferedModel(name, version.context_tokens) for name, version in VERSIONS.items())
+_SPARK = tuple(
+    OfferedModel(name, version.context_tokens)
+    for name, version in sorted(VERSIONS.items(), key=lambda item: item[1].legacy)
+)
 KNOWN: Mapping[str, tuple[OfferedModel, ...]] = {
     Upstream.Kind.SPARK: _SPARK,
     Upstream.Kind.SPARK_HTTP: _SPARK,
@@ -35,10 +39,11 @@ _when_added: list[Callable[[], None]] = []
 class Entry:
     """One offered model: the models of ours that it answers for already, and what taking it up would do.
 
-    `joins`: the model `slug` exists and gets another route, behind those it has.
+    `about` is what we know of it; `joins`: the model `slug` exists and gets another route, behind those it has.
     """
 
     offered: OfferedModel
+    about: str
     models: tuple[str, ...]
     slug: str
     joins: bool
@@ -107,6 +112,7 @@ class _Plan:
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
+        self._spark = upstream.kind in {Upstream.Kind.SPARK, Upstream.Kind.SPARK_HTTP}
         self._names: dict[str, set[str]] = {slug: set() for slug in ChatModel.objects.values_list("slug", flat=True)}
         self._here: dict[str, list[str]] = {}
         for slug, upstream_id, name in Route.objects.values_list("model__slug", "upstream_id", "upstream_model"):
@@ -120,15 +126,20 @@ class _Plan:
         if slug in self._names and slug != name and name not in self._names[slug]:
             # Another model whose name became the same slug.
             slug = next(free for n in range(2, 1_000_000) if (free := f"{slug[:90]}-{n}") not in self._names)
-        return Entry(offered, tuple(self._here.get(name, ())), slug, slug in self._names)
+        return Entry(offered, self._about(name), tuple(self._here.get(name, ())), slug, slug in self._names)
 
     def taken(self, entry: Entry) -> None:
         """Note that an entry was taken up."""
         self._names.setdefault(entry.slug, set()).add(entry.offered.name)
         self._here[entry.offered.name] = [entry.slug]
 
+    def _about(self, name: str) -> str:
+        version = VERSIONS.get(name) if self._spark else None
+        if version is None:
+            return ""
+        return _("%(title)s, legacy") % {"title": version.title} if version.legacy else version.title
+
     def _slug(self, name: str) -> str:
-        spark = self._upstream.kind in {Upstream.Kind.SPARK, Upstream.Kind.SPARK_HTTP}
-        full = f"spark-{name}" if spark and not name.startswith("spark") else name
+        full = f"spark-{name}" if self._spark and not name.startswith("spark") else name
         fit = _UNFIT.sub("-", full).lstrip("-._:/")[:_SLUG_CHARS].rstrip("-")
         return fit or f"{self._upstream.slug}-model"[:_SLUG_CHARS]

@@ -79,8 +79,7 @@ def _ask(upstream: Upstream) -> tuple[ModelList, str]:
     try:
         return async_to_sync(catalogue.fetch)(table.upstream_now(upstream.pk)), ""
     except ProviderError as error:
-        code = f" ({error.vendor_code})" if error.vendor_code else ""
-        return ModelList(()), reasons.shown(str(error)) + code
+        return ModelList(()), reasons.told(error)
 
 
 def _chosen(request: HttpRequest) -> list[OfferedModel]:

@@ -120,4 +120,6 @@ def _reason(trouble: KeyTrouble) -> str:
 
 
 def _shown(moment: datetime) -> str:
-    return timezone.localtime(moment).strftime("%Y-%m-%d %H:%M:%S")
+    """Return a moment as one looks at a clock: the time, with the day when it is another one."""
+    local = timezone.localtime(moment)
+    return local.strftime("%H:%M:%S" if local.date() == timezone.localdate() else "%Y-%m-%d %H:%M")

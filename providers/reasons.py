@@ -6,6 +6,8 @@ The health of keys is stored as they said it, so that each operator reads it in 
 from django.utils.translation import gettext as translated
 from django.utils.translation import gettext_noop
 
+from providers.wire.errors import ProviderError
+
 REASONS = frozenset(
     {
         gettext_noop("Our clock is wrong: the upstream refused the date."),
@@ -48,6 +50,15 @@ REASONS = frozenset(
         gettext_noop("This machine is out of connections."),
     }
 )
+
+
+def told(error: ProviderError) -> str:
+    """Return a failure for an operator, with the vendor's code, and what to do where that can be said."""
+    code = f" ({error.vendor_code})" if error.vendor_code else ""
+    hint = ""
+    if error.vendor_code == "address_refused":
+        hint = " " + translated("It is private: name it in ALLOWED_PRIVATE_UPSTREAMS if that is meant.")
+    return f"{shown(error.message)}{code}{hint}"
 
 
 def shown(reason: str) -> str:

@@ -60,7 +60,7 @@ async def try_key(key_id: int) -> Outcome:
     except TimeoutError:
         return Outcome(False, format_lazy(_("No answer within {seconds} seconds."), seconds=TRIAL_SECONDS))
     except ProviderError as error:
-        return Outcome(False, f"{reasons.shown(str(error))} {error.vendor_code}".strip())
+        return Outcome(False, reasons.told(error))
     finally:
         await provider.aclose()
     await database.run(_recovered, key_id, model)

@@ -282,7 +282,7 @@ def test_trying(admin: Client, upstream: FakeOpenAI, settings: Any) -> None:
     bad, before = factories.api_key(row, "sk-trial-bad-0000000"), len(upstream.requests)
     upstream.keys["sk-trial-bad-0000000"] = "http_401:invalid_api_key"
     listed = told(admin.post(page("apikey"), select("try_now", bad)))
-    assert listed == ["mirror …0000: The upstream refused the key. invalid_api_key"]
+    assert listed == ["mirror …0000: The upstream refused the key. (invalid_api_key)"]
     changed = admin.post(page("apikey", "change", bad.pk), {"secret": SECRET, "enabled": "on", "_try": "1"})
     assert changed.status_code == 302
     assert told(changed)[-1].startswith("mirror …cdef: plain answered after ")
