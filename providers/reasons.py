@@ -51,13 +51,15 @@ REASONS = frozenset(
     }
 )
 
+_PRIVATE = gettext_noop("It is private: name it in ALLOWED_PRIVATE_UPSTREAMS if that is meant.")
+
 
 def told(error: ProviderError) -> str:
     """Return a failure for an operator, with the vendor's code, and what to do where that can be said."""
     code = f" ({error.vendor_code})" if error.vendor_code else ""
     hint = ""
     if error.vendor_code == "address_refused":
-        hint = " " + translated("It is private: name it in ALLOWED_PRIVATE_UPSTREAMS if that is meant.")
+        hint = f" {translated(_PRIVATE)}"
     return f"{shown(error.message)}{code}{hint}"
 
 
