@@ -26,15 +26,20 @@ class KeyRow(StaffSerializer):
     upstream = serializers.SlugRelatedField(slug_field="slug", queryset=Upstream.objects.all())
     secret = serializers.CharField(write_only=True, max_length=_SECRET_CHARS)
     status = serializers.ChoiceField(choices=("ok", "cooling", "quarantined"), required=False)
+    status_reason = serializers.CharField(read_only=True)
+    cooldown_until = serializers.DateTimeField(read_only=True)
 
     class Meta:
         model = ApiKey
-        fields = ("id", "upstream", "secret", "last4", "enabled", "max_concurrency", "status")
+        fields = (
+            *("id", "upstream", "secret", "last4", "enabled", "max_concurrency"),
+            *("status", "status_reason", "cooldown_until"),
+        )
         read_only_fields = ("last4",)
 
     def to_representation(self, instance: ApiKey) -> dict[str, Any]:
         found = health.of_key(instance)
-        until = serializers.DateTimeField().to_representation(found.cooldown_until) if found.cooldown_until else None
+        until = self.fields["cooldown_until"].to_representation(found.cooldown_until) if found.cooldown_until else None
         state = {"status": found.status, "status_reason": found.reason, "cooldown_until": until}
         return {**super().to_representation(instance), **state}
 

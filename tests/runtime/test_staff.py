@@ -1,6 +1,7 @@
 """What all staff routes have in common: rights, strict bodies, conflicts, and a note of every change."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from rest_framework.test import APIRequestFactory, force_authenticate
 
+from chatproject.urls import urlpatterns
 from providers.models import Upstream
 from quotas import ledger
 from quotas.models import Quota
@@ -85,6 +87,18 @@ ALLOWED = {
     "PATCH": {"change_upstream"},
     "DELETE": {"delete_upstream"},
 }
+
+
+STAFF_ROUTES = [pattern for pattern in urlpatterns if str(pattern.pattern).startswith("api/admin/")]
+
+
+@pytest.mark.parametrize("route", STAFF_ROUTES, ids=lambda route: str(route.pattern))
+def test_every_staff_route(route: Any) -> None:
+    """Whatever is below /api/admin/ is closed to strangers, to ordinary people, and to staff without rights."""
+    path = "/" + re.sub("<[^>]+>", "1", str(route.pattern))
+    callers = (Client(), calling(factories.user()), calling(staff_with()))
+    for method in ("GET", "POST", "PATCH", "PUT", "DELETE"):
+        assert [send(client, method, path, {}).status_code for client in callers] == [401, 403, 403], method
 
 
 def test_unknown_fields(carol: Any, upstream: Upstream) -> None:
