@@ -51,7 +51,7 @@ def test_it_works(staff: Client) -> None:
     assert made.json() == {"id": row.pk, **whole(groups=["编辑"])}
     assert staff.get(MODELS).json() == [made.json()]
     assert [group.name for group in row.groups.all()] == ["编辑"]
-    assert [route.upstream.slug for route in table.models()["m"].routes] == ["two", "one"]
+    assert {route.upstream.slug: route.priority for route in table.models()["m"].routes} == {"two": 0, "one": 1}
 
 
 def test_a_new_model_has_sensible_values(staff: Client) -> None:
