@@ -6,8 +6,10 @@ from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
 from chat import api, pages, transfer_api, views
+from providers.api import Keys, Upstreams
 from quotas.api import Quotas
-from runtime import health, refusals
+from quotas.models_api import ChatModels
+from runtime import health, refusals, staff
 
 Routes = list[URLPattern | URLResolver]
 
@@ -36,6 +38,9 @@ urlpatterns: Routes = [
     path("api/conversations/", api.Conversations.as_view(), name="conversations"),
     path("api/conversations/<int:conversation_id>/", api.OneConversation.as_view()),
     path("api/conversations/<int:conversation_id>/messages/", api.Messages.as_view()),
+    *staff.routes("api/admin/upstreams/", Upstreams),
+    *staff.routes("api/admin/keys/", Keys),
+    *staff.routes("api/admin/models/", ChatModels),
     path("accounts/", include("allauth.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),

@@ -5,3 +5,10 @@ from django.utils.translation import gettext_lazy as _
 class QuotasConfig(AppConfig):
     name = "quotas"
     verbose_name = _("Quotas")
+
+    def ready(self) -> None:
+        # Models may only be imported once all apps are there.
+        from providers import catalogue  # noqa: PLC0415
+        from quotas import setup  # noqa: PLC0415
+
+        catalogue.when_added(setup.assign_models)

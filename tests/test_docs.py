@@ -151,7 +151,9 @@ def routes(patterns: list[URLPattern | URLResolver], before: str = "/") -> Itera
 
 
 def methods(view: Any) -> set[str]:
-    """Return the methods of a view of DRF's, or of one that `chat.views.methods` made."""
+    """Return the methods of a view or view set of DRF's, or of one that `chat.views.methods` made."""
+    if hasattr(view, "actions"):
+        return {name.upper() for name in view.actions} - {"HEAD"}  # which it adds with its first request
     if hasattr(view, "view_class"):
         return {name.upper() for name in ("get", "post", "put", "patch", "delete") if hasattr(view.view_class, name)}
     return set(inspect.getclosurevars(view).nonlocals["views"])
