@@ -2,12 +2,14 @@
 
 from django.conf import settings
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, include, path
+from django.urls import URLPattern, URLResolver, include, path, register_converter
 from django.views.generic import RedirectView
 
-from chat import api, pages, views
+from chat import api, pages, push_views, views
 from quotas.api import Quotas
 from runtime import health, refusals
+
+register_converter(push_views.KeyConverter, "key")
 
 Routes = list[URLPattern | URLResolver]
 
@@ -17,6 +19,12 @@ stream_urlpatterns: Routes = [
     path("api/generations/<str:generation_id>/events/", views.events, name="generation-events"),
     path("api/generations/<str:generation_id>/stop/", views.stop, name="generation-stop"),
     path("api/messages/<int:message_id>/regenerate/", views.regenerate, name="regenerate"),
+    path("sse/<key:key>/", push_views.events, name="push-events"),
+    path("sse/<key:key>", push_views.events),
+    path("sse/message/<key:key>/", push_views.play_payment, name="push-payment"),
+    path("api/channels/<key:key>/messages/", push_views.message),
+    path("api/channels/<key:key>/complete/", push_views.complete),
+    path("api/channels/<key:key>/error/", push_views.error),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", health.metrics),
@@ -27,6 +35,7 @@ urlpatterns: Routes = [
     path("", pages.page, name="chat-page"),
     path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}chat/favicon.svg")),
     path("c/<int:conversation_id>/", pages.page, name="conversation"),
+    path("push-demo/", pages.push_demo, name="push-demo"),
     path("api/", include("accounts.urls")),
     path("api/quotas/", Quotas.as_view()),
     path("api/models/", api.Models.as_view()),
