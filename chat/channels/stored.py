@@ -7,16 +7,18 @@ rise by one and become visible in their order.
 
 import re
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F, Max
 from django.utils import timezone
 
 from chat.channels.log import WRITE_BYTES
 from chat.errors import ChannelEnded
 from chat.models import Channel, ChannelMark, ChannelMessage
+from runtime.refusals import ServiceUnavailable
 
 # A channel that is still open is kept for so long after its last message.
 LIFETIME = timedelta(days=1)
@@ -26,6 +28,7 @@ MAX_BYTES = 8 * 2**20
 # Dropping takes a tenth at once, so that it is not done for every message.
 KEPT_SHARE = 0.9
 
+CONNECT_ATTEMPTS = 20
 READ_MESSAGES = 500
 PRUNE_CHANNELS = 50
 
@@ -51,27 +54,27 @@ def size_of(data: str) -> int:
 
 def connect(user_id: int, key: str) -> Channel:
     """Return the channel of (user, key): a new one where there is none, or where the last one has had its time."""
-    found = Channel.objects.filter(user_id=user_id, key=key).first()
-    if found and found.expires_at > timezone.now():
-        return found
-    with transaction.atomic():
-        if found:
-            _remove([found.pk])
-        row, created = Channel.objects.get_or_create(
-            user_id=user_id, key=key, defaults={"expires_at": timezone.now() + LIFETIME}
-        )
-        if created:
-            _begin_above_the_mark(row)
-    return row
+    for _attempt in range(CONNECT_ATTEMPTS):
+        found = Channel.objects.filter(user_id=user_id, key=key).first()
+        if found and found.expires_at > timezone.now():
+            return found
+        # Somebody else may begin it at the same moment, and it may even have had its time before we look again.
+        with suppress(IntegrityError), transaction.atomic():
+            return _begin(user_id, key, in_place_of=found)
+    raise ServiceUnavailable
 
 
-def _begin_above_the_mark(row: Channel) -> None:
+def _begin(user_id: int, key: str, in_place_of: Channel | None) -> Channel:
+    if in_place_of:
+        _remove([in_place_of.pk])
+    row = Channel.objects.create(user_id=user_id, key=key, expires_at=timezone.now() + LIFETIME)
     # Read after the row was inserted: the insert waited for whoever was pruning the same key.
     mark = ChannelMark.objects.filter(user_id=row.user_id).values_list("number", flat=True).first()
     if mark is not None:
         # One more, so that not even the id of the very last event fits into the new channel.
         row.base = row.dropped_until = row.last_event = mark + 1
         row.save(update_fields=["base", "dropped_until", "last_event"])
+    return row
 
 
 def append(user_id: int, key: str, event: str, data: str, ending: str = "") -> tuple[int, int]:

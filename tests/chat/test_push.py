@@ -88,7 +88,9 @@ def test_the_way_to_resume_in_the_query(shop: Person, person: Person, key: str) 
         assert status == 204
 
 
-@pytest.mark.parametrize("last_event_id", ["nonsense", "other:1", ":", "{key}:99", "{key}:" + "9" * 40, "{key}:-1", "1"])
+@pytest.mark.parametrize(
+    "last_event_id", ["nonsense", "other:1", ":", "{key}:99", "{key}:" + "9" * 40, "{key}:-1", "1"]
+)
 def test_unknown_ids_get_a_reset(shop: Person, person: Person, key: str, last_event_id: str) -> None:
     """An id that is unknown, malformed or too large is answered with `reset`, then everything that is kept."""
     publish(shop, person, key, "kept")
