@@ -236,7 +236,7 @@ class Channel(models.Model):
         ERROR = "error", _("error")
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="channels", verbose_name=_("user"))
-    key = models.CharField(_("key"), max_length=128)
+    key = models.CharField(_("channel key"), max_length=128)
     # Numbering began after `base`; events up to `dropped_until` are no longer kept.
     base = models.BigIntegerField(default=0)
     dropped_until = models.BigIntegerField(default=0)

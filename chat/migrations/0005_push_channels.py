@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
             name='Channel',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('key', models.CharField(max_length=128, verbose_name='key')),
+                ('key', models.CharField(max_length=128, verbose_name='channel key')),
                 ('base', models.BigIntegerField(default=0)),
                 ('dropped_until', models.BigIntegerField(default=0)),
                 ('last_event', models.BigIntegerField(default=0)),
