@@ -78,7 +78,8 @@ class PushStream(Stream):
 
     async def _wait(self) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), self._patience())
+            async with asyncio.timeout(self._patience()):
+                await self._woken.wait()
 
     def _leave(self) -> None:
         if self._follower is not None:

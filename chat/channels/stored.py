@@ -148,8 +148,8 @@ def _end_of_slice(sizes: Iterable[tuple[int, int]]) -> int:
 
 def standings(channel_ids: Collection[int]) -> dict[int, tuple[int, float, str]]:
     """Return last event, idle limit and ending of those channels that are still there."""
-    rows = Channel.objects.filter(pk__in=channel_ids)
-    return {pk: rest for pk, *rest in rows.values_list("pk", "last_event", "timeout_seconds", "ending")}  # type: ignore[misc]
+    rows = Channel.objects.filter(pk__in=channel_ids).values_list("pk", "last_event", "timeout_seconds", "ending")
+    return {pk: (last_event, timeout, ending) for pk, last_event, timeout, ending in rows}
 
 
 # --- pruning ---------------------------------------------------------------------------------------------------------

@@ -292,11 +292,16 @@ async def test_late_readers_catch_up(alice: User, door: None) -> None:
         follower.leave()
 
 
-async def test_what_nobody_was_woken_for(alice: User, door: None) -> None:
-    """A wake-up that was lost is made good by the next poll; without readers nothing is asked."""
+async def test_what_nobody_was_woken_for(alice: User, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wake-up that was lost is made good by the next poll; a channel without news is not read."""
+    reads = Reads(monkeypatch)
     row = await database.run(stored.connect, alice.pk, "k")
     follower = feeds.follow(row, feeds.place_of(row, ""), lambda: None)
     await settled()
+    before = reads.count
+    await feeds.poll()
+    await settled()
+    assert reads.count == before
     await database.run(stored.append, alice.pk, "k", "message", "unheard")
     await settled()
     assert await drained(follower) == b""
