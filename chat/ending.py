@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from chat.models import Generation, Message
-from quotas import ledger
+from quotas import invitations, ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,10 @@ def store(end: End) -> Generation:
     When somebody else ended the generation first, nothing changes and theirs is returned. Repeating is safe.
     """
     with transaction.atomic():
-        charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason).as_json()
-        values = _final_values(end, charge)
+        charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason)
+        if charge.invitation:
+            invitations.reward(charge.invitation)
+        values = _final_values(end, charge.as_json())
         if not Generation.objects.running().filter(id=end.row.id).update(**values):
             transaction.set_rollback(True)
         else:
