@@ -10,6 +10,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from chat import tally
 from chat.models import Generation, Message
 from quotas import invitations, ledger
 
@@ -62,6 +63,7 @@ def store(end: End) -> Generation:
                     end.row.message = end.row.conversation = None  # deleted meanwhile
             for name, value in values.items():
                 setattr(end.row, name, value)
+            tally.count(end.row)
             return end.row
     return Generation.objects.select_related("message").get(id=end.row.id)
 

@@ -6,7 +6,8 @@ from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
 from chat import api, pages, views
-from quotas.api import Quotas
+from chat.usage import Usage
+from quotas.api import Ledger, Quotas
 from runtime import health, refusals
 
 Routes = list[URLPattern | URLResolver]
@@ -29,6 +30,8 @@ urlpatterns: Routes = [
     path("c/<int:conversation_id>/", pages.page, name="conversation"),
     path("api/", include("accounts.urls")),
     path("api/quotas/", Quotas.as_view()),
+    path("api/quotas/ledger/", Ledger.as_view()),
+    path("api/quotas/usage/", Usage.as_view()),
     path("api/models/", api.Models.as_view()),
     path("api/conversations/", api.Conversations.as_view(), name="conversations"),
     path("api/conversations/<int:conversation_id>/", api.OneConversation.as_view()),

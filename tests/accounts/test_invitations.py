@@ -1,10 +1,14 @@
 """GET /api/invitations/, and who counts as newly invited."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
+from allauth.socialaccount.models import SocialAccount
+from django.apps import apps
 from django.db import connections, transaction
 from django.test import Client
 
@@ -162,3 +166,18 @@ def test_digests_say_nothing(alice: User, settings: Any) -> None:
     assert "alice" not in digest
     settings.SECRET_KEY = "another"
     assert digest != addresses.of_mailbox("alice@example.org")
+
+
+def test_accounts_of_before(alice: User, bob: User) -> None:
+    """Accounts older than the tables have their addresses known and their invitations pending."""
+    User.objects.filter(pk=bob.pk).update(invited_by=alice, date_joined=datetime(2026, 1, 1, tzinfo=UTC))
+    SocialAccount.objects.create(user=bob, provider="weixin", uid="wx-1")
+    UsedAddress.objects.all().delete()
+    for step in ("0004_fill_used_addresses", "0005_fill_invitations"):
+        import_module(f"accounts.migrations.{step}").fill(apps, None)
+    login = addresses.of_login("weixin", "wx-1")
+    known = {addresses.of_mailbox(alice.email): alice.pk, addresses.of_mailbox(bob.email): bob.pk, login: bob.pk}
+    assert dict(UsedAddress.objects.values_list("digest", "user_id")) == known
+    (row,) = Invitation.objects.all()
+    assert (row.inviter, row.invited, row.status, row.joined_at.year) == (alice, bob, "pending", 2026)
+    assert row.joined_at.month == 1
