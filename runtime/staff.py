@@ -45,17 +45,18 @@ class StaffOnly(BasePermission):
 class StaffSerializer(StrictSerializer, serializers.ModelSerializer[Any]):
     """A row of a model. Unknown fields are refused, read-only ones are let pass: what was read may be sent back.
 
-    The model's own `clean` has the last word, as in the admin's forms, and may put values in order.
+    The model's own `clean_fields` and `clean` have the last word, as in the admin, and may put values in order.
     """
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         model: type[Model] = self.Meta.model
-        columns = {field.name for field in model._meta.concrete_fields} & attrs.keys()
+        columns = {field.name for field in model._meta.concrete_fields}
         row = copy(self.instance) if isinstance(self.instance, Model) else model()
-        for name in columns:
+        for name in columns & attrs.keys():
             setattr(row, name, attrs[name])
+        row.clean_fields(exclude=columns - {name for name, field in self.fields.items() if not field.read_only})
         row.clean()
-        return {**attrs, **{name: getattr(row, name) for name in columns}}
+        return {**attrs, **{name: getattr(row, name) for name in columns & attrs.keys()}}
 
 
 class StaffRows(viewsets.ModelViewSet[Any]):
