@@ -5,10 +5,13 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
+from accounts.staff import Users
 from chat import api, pages, views
 from chat.usage import Usage
 from quotas.api import Ledger, Quotas
-from runtime import health, refusals
+from quotas.staff import Credits, RedeemCodes
+from quotas.staff import Quotas as QuotaRows
+from runtime import health, refusals, staff
 
 Routes = list[URLPattern | URLResolver]
 
@@ -36,6 +39,10 @@ urlpatterns: Routes = [
     path("api/conversations/", api.Conversations.as_view(), name="conversations"),
     path("api/conversations/<int:conversation_id>/", api.OneConversation.as_view()),
     path("api/conversations/<int:conversation_id>/messages/", api.Messages.as_view()),
+    *staff.routes("api/admin/quotas/", QuotaRows),
+    *staff.routes("api/admin/redeem-codes/", RedeemCodes),
+    *staff.routes("api/admin/credits/", Credits),
+    *staff.routes("api/admin/users/", Users),
     path("accounts/", include("allauth.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),

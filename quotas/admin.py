@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from providers.models import ChatModel
-from quotas.models import CreditBalance, DailyUsage, LedgerEntry, Quota, QuotaModel, Reservation
+from quotas.models import CreditBalance, DailyUsage, LedgerEntry, Quota, Reservation
 
 Row = TypeVar("Row", bound=Model)
 
@@ -46,10 +46,7 @@ class QuotaForm(QuotaModelForm):
 
     def move_models(self) -> None:
         """Let the saved quota cover exactly the chosen models."""
-        chosen = self.cleaned_data["covers"]
-        QuotaModel.objects.filter(quota=self.instance).exclude(model__in=chosen).delete()
-        for model in chosen:
-            QuotaModel.objects.update_or_create(model=model, defaults={"quota": self.instance})
+        self.instance.cover(self.cleaned_data["covers"])
 
 
 @admin.register(Quota)

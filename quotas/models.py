@@ -5,6 +5,7 @@ named after them. Every answer writes here, so a foreign key has an index of its
 with it and where rows are looked for by it; a quota is hardly ever deleted.
 """
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -33,6 +34,13 @@ class Quota(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+    def cover(self, chosen: Iterable[ChatModel]) -> None:
+        """Cover exactly these models; each is taken out of the quota that it was in."""
+        chosen = list(chosen)
+        self.links.exclude(model__in=chosen).delete()
+        for model in chosen:
+            QuotaModel.objects.update_or_create(model=model, defaults={"quota": self})
 
 
 class QuotaModel(models.Model):
