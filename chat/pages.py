@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -43,6 +44,7 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
         "models": models,
         "selected_model": _selected(models, branch),
         "quotas": quotas,
+        "signup_open": settings.SIGNUP_MODE != "closed",
         "page_data": _for_the_script(conversation, branch, models, quotas),
     }
     return render(request, "chat.html", context)
@@ -71,6 +73,7 @@ def _shown(row: Message) -> dict[str, Any]:
             "id": made_by.id,
             "status": made_by.status,
             "finish_reason": made_by.finish_reason,
+            "charge": made_by.charge,
             "error": with_text(made_by.error) if made_by.error else None,
         }
     }

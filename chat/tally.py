@@ -15,13 +15,13 @@ from quotas import ledger
 
 Row = dict[str, Any]
 
-_COUNTERS = ("answers", "daily_charges", "credit_charges", "failures", "input_tokens", "output_tokens")
+COUNTERS = ("answers", "daily_charges", "credit_charges", "failures", "input_tokens", "output_tokens")
 # Plain SQL as in the ledger: the ORM has no upsert that adds.
 _COUNT = f"""
-INSERT INTO chat_dailyanswers (user_id, day, model, upstream, {", ".join(_COUNTERS)})
-VALUES (%(user)s, %(day)s, %(model)s, %(upstream)s, {", ".join(f"%({name})s" for name in _COUNTERS)})
+INSERT INTO chat_dailyanswers (user_id, day, model, upstream, {", ".join(COUNTERS)})
+VALUES (%(user)s, %(day)s, %(model)s, %(upstream)s, {", ".join(f"%({name})s" for name in COUNTERS)})
 ON CONFLICT (user_id, day, model, upstream) DO UPDATE
-SET {", ".join(f"{name} = chat_dailyanswers.{name} + excluded.{name}" for name in _COUNTERS)}
+SET {", ".join(f"{name} = chat_dailyanswers.{name} + excluded.{name}" for name in COUNTERS)}
 """  # noqa: S608 - made of our own names
 
 
@@ -53,26 +53,17 @@ def last_days(days: int) -> list[date]:
     return [today - timedelta(days=back) for back in reversed(range(days))]
 
 
-def of_user(user_id: int, days: int) -> list[Row]:
-    """Return `{date, model, answers, input_tokens, output_tokens}` of charged answers, oldest first; one query."""
+def by_model(user_id: int, days: int) -> list[Row]:
+    """Return a user's charged answers as `{day, model, charged, read, written}`, oldest first; one query."""
     rows = DailyAnswers.objects.filter(user_id=user_id, day__gte=last_days(days)[0]).values("day", "model")
-    charged = rows.annotate(
+    sums = rows.annotate(
         charged=Sum(F("daily_charges") + F("credit_charges")), read=Sum("input_tokens"), written=Sum("output_tokens")
-    ).filter(charged__gt=0)
-    return [
-        {
-            "date": row["day"].isoformat(),
-            "model": row["model"],
-            "answers": row["charged"],
-            "input_tokens": row["read"],
-            "output_tokens": row["written"],
-        }
-        for row in charged.order_by("day", "model")
-    ]
+    )
+    return [dict(row) for row in sums.filter(charged__gt=0).order_by("day", "model")]
 
 
 def of_everybody(days: int) -> list[Row]:
     """Return all counters by `day`, `model` and `upstream`, oldest first; one query."""
     rows = DailyAnswers.objects.filter(day__gte=last_days(days)[0]).values("day", "model", "upstream")
-    sums = rows.annotate(**{f"all_{name}": Sum(name) for name in _COUNTERS}).order_by("day", "model", "upstream")
+    sums = rows.annotate(**{f"all_{name}": Sum(name) for name in COUNTERS}).order_by("day", "model", "upstream")
     return [dict(row) for row in sums]

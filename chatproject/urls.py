@@ -5,9 +5,9 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
+from accounts.pages import invitation_page
 from accounts.staff import Users
-from chat import api, pages, views
-from chat.usage import Usage
+from chat import api, dashboard, pages, usage, views
 from quotas.api import Ledger, Quotas
 from quotas.staff import Credits, RedeemCodes
 from quotas.staff import Quotas as QuotaRows
@@ -31,10 +31,12 @@ urlpatterns: Routes = [
     path("", pages.page, name="chat-page"),
     path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}chat/favicon.svg")),
     path("c/<int:conversation_id>/", pages.page, name="conversation"),
+    path("usage/", usage.page, name="usage"),
+    path("invite/", invitation_page, name="invitations"),
     path("api/", include("accounts.urls")),
     path("api/quotas/", Quotas.as_view()),
     path("api/quotas/ledger/", Ledger.as_view()),
-    path("api/quotas/usage/", Usage.as_view()),
+    path("api/quotas/usage/", usage.Usage.as_view()),
     path("api/models/", api.Models.as_view()),
     path("api/conversations/", api.Conversations.as_view(), name="conversations"),
     path("api/conversations/<int:conversation_id>/", api.OneConversation.as_view()),
@@ -45,6 +47,7 @@ urlpatterns: Routes = [
     *staff.routes("api/admin/users/", Users),
     path("accounts/", include("allauth.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
+    path("admin/dashboard/", admin.site.admin_view(dashboard.page), name="dashboard"),
     path("admin/", admin.site.urls),
 ]
 

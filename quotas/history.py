@@ -31,10 +31,10 @@ def entries(user_id: int, before: int | None = None) -> QuerySet[LedgerEntry]:
     return rows if before is None else rows.filter(id__lt=before)
 
 
-def page(user_id: int, before: int | None = None) -> tuple[list[LedgerEntry], int | None]:
+def page(user_id: int, before: int | None = None, size: int = PAGE_SIZE) -> tuple[list[LedgerEntry], int | None]:
     """Return one page of rows, and the `before` of the next one; None when there is none."""
-    rows = list(entries(user_id, before)[: PAGE_SIZE + 1])
-    return rows[:PAGE_SIZE], rows[PAGE_SIZE - 1].pk if len(rows) > PAGE_SIZE else None
+    rows = list(entries(user_id, before)[: size + 1])
+    return rows[:size], rows[size - 1].pk if len(rows) > size else None
 
 
 def shown(entry: LedgerEntry) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def test_wrong_days(days: str, alice: Any) -> None:
 def test_generations_are_not_read(alice: Any, model: ChatModel) -> None:
     """However many generations a user has, looking back is one query that reads none of them."""
     answer(alice, model)
-    for look in (lambda: tally.of_user(alice.pk, 30), lambda: tally.of_everybody(30)):
+    for look in (lambda: tally.by_model(alice.pk, 30), lambda: tally.of_everybody(30)):
         with CaptureQueriesContext(connection) as context:
             assert len(look()) == 1
         (query,) = context.captured_queries
