@@ -7,7 +7,7 @@ from django.views.generic import RedirectView
 
 from accounts.pages import invitation_page
 from accounts.staff import Users
-from chat import api, dashboard, pages, usage, views
+from chat import api, dashboard, pages, transfer_api, usage, views
 from quotas.api import Ledger, Quotas
 from quotas.staff import Credits, RedeemCodes
 from quotas.staff import Quotas as QuotaRows
@@ -21,6 +21,8 @@ stream_urlpatterns: Routes = [
     path("api/generations/<str:generation_id>/events/", views.events, name="generation-events"),
     path("api/generations/<str:generation_id>/stop/", views.stop, name="generation-stop"),
     path("api/messages/<int:message_id>/regenerate/", views.regenerate, name="regenerate"),
+    path("api/conversations/<int:conversation_id>/export/", transfer_api.export_one),
+    path("api/export/", transfer_api.export_all),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", health.metrics),
@@ -38,6 +40,7 @@ urlpatterns: Routes = [
     path("api/quotas/ledger/", Ledger.as_view()),
     path("api/quotas/usage/", usage.Usage.as_view()),
     path("api/models/", api.Models.as_view()),
+    path("api/import/", transfer_api.Import.as_view(), name="import"),
     path("api/conversations/", api.Conversations.as_view(), name="conversations"),
     path("api/conversations/<int:conversation_id>/", api.OneConversation.as_view()),
     path("api/conversations/<int:conversation_id>/messages/", api.Messages.as_view()),
