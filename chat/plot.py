@@ -123,7 +123,10 @@ def _dates(days: Sequence[date]) -> list[Mark]:
     """Label about six days, the last one among them."""
     count = len(days)
     labelled = range(count - 1, -1, -ceil(count / 6))
-    return [Mark(_percent((number + 0.5) / count), f"{days[number].month}/{days[number].day}") for number in labelled]
+    return [
+        Mark(_percent((number + 0.5) / count), f"{days[number].month}/{days[number].day}")
+        for number in reversed(labelled)
+    ]
 
 
 def _percent(share: float) -> str:
