@@ -31,7 +31,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'answers of a day',
                 'verbose_name_plural': 'answers by day',
-                'indexes': [models.Index(fields=['day'], name='answers_by_day')],
+                'indexes': [models.Index(fields=['day', 'model', 'upstream'], name='answers_by_day')],
                 'constraints': [models.UniqueConstraint(fields=('user', 'day', 'model', 'upstream'), name='answers_once_per_day')],
             },
         ),
