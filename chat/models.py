@@ -259,7 +259,9 @@ class DailyAnswers(models.Model):
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["user", "day", "model", "upstream"], name="answers_once_per_day")
         ]
-        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["day", "model", "upstream"], name="answers_by_day")]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["day", "model", "upstream"], name="answers_by_day")
+        ]
 
     def __str__(self) -> str:
         return f"{self.user_id} {self.day} {self.model}: {self.answers}"

@@ -206,11 +206,11 @@ class RedeemBatchAdmin(TypedAdmin[RedeemBatch]):
     def credits(self, batch: Any) -> int | None:
         return batch.worth  # type: ignore[no-any-return]
 
-    @admin.display(description=_("codes"))
+    @admin.display(description=_("number of codes"))
     def made(self, batch: Any) -> int:
         return int(batch.all_codes)
 
-    @admin.display(description=_("redeemed"))
+    @admin.display(description=_("redeemed codes"))
     def redeemed(self, batch: Any) -> int:
         return int(batch.used_codes)
 

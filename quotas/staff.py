@@ -16,7 +16,7 @@ from quotas import ledger, redeem_codes
 from quotas.models import LedgerEntry, Quota, RedeemCode
 from quotas.statements import MOST
 from runtime.bodies import StrictSerializer
-from runtime.refusals import Conflict, MethodNotAllowed
+from runtime.refusals import Conflict
 from runtime.staff import StaffRows, StaffSerializer
 
 # The list of grants ends here; `?user=` finds older ones.
@@ -152,9 +152,3 @@ class Credits(StaffRows):
             return rows
         user = self.request.query_params.get("user")
         return (rows if user is None else rows.filter(user__username=user))[:LISTED]
-
-    def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        raise MethodNotAllowed(["GET"])
-
-    def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        raise MethodNotAllowed(["GET"])

@@ -50,7 +50,7 @@ def test_it_works(visitor: Client, alice: User, quota: Quota) -> None:
     assert f'value="http://testserver/accounts/signup/?invite={alice.invite_code}"' in page.content.decode()
     assert alice.invite_code in words
     assert "Standard 10 for you, 5 for your friend" in words
-    assert "Joined 2 Credits earned 0 Credits waiting 10" in words
+    assert "Friends joined 2 Credits earned 0 Credits waiting 10" in words
     assert re.search(r"frank \S+ had an account before erin \S+ waiting for the first answer", words)
 
 
