@@ -12,8 +12,9 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from chat import tally
 from chat.models import Conversation, Generation, Message
-from quotas import ledger
+from quotas import invitations, ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,10 @@ def store(end: End) -> Generation:
     When somebody else ended the generation first, nothing changes and theirs is returned. Repeating is safe.
     """
     with transaction.atomic():
-        charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason).as_json()
-        values = _final_values(end, charge)
+        charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason)
+        if charge.invitation:
+            invitations.reward(charge.invitation)
+        values = _final_values(end, charge.as_json())
         if not Generation.objects.running().filter(id=end.row.id).update(**values):
             transaction.set_rollback(True)
         else:
@@ -63,6 +66,7 @@ def store(end: End) -> Generation:
                     end.row.message = end.row.conversation = None  # deleted meanwhile
             for name, value in values.items():
                 setattr(end.row, name, value)
+            tally.count(end.row)
             _remember_moderation(end)
             return end.row
     return Generation.objects.select_related("message").get(id=end.row.id)

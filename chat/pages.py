@@ -6,6 +6,7 @@ And the page of the payment example.
 import secrets
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -48,6 +49,7 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
         "models": models,
         "selected_model": _selected(models, branch),
         "quotas": quotas,
+        "signup_open": settings.SIGNUP_MODE != "closed",
         "page_data": _for_the_script(conversation, branch, models, quotas),
     }
     return render(request, "chat.html", context)
@@ -88,6 +90,7 @@ def _shown(row: Message) -> dict[str, Any]:
             "id": made_by.id,
             "status": made_by.status,
             "finish_reason": made_by.finish_reason,
+            "charge": made_by.charge,
             "error": with_text(made_by.error) if made_by.error else None,
         }
     }

@@ -182,8 +182,14 @@ ACCOUNT_SIGNUP_FORM_CLASS = "accounts.forms.InvitedForm"
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Rivulet] "
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 # Failed logins: a name first, so that guessing at one does not lock out everybody behind the same address. Whole
-# classrooms sign up from one address at once; what this one stops is a flood.
-ACCOUNT_RATE_LIMITS = {"login": "120/m/ip", "login_failed": "10/5m/key,30/m/ip", "signup": "300/m/ip"}
+# classrooms sign up from one address at once; what this one stops is a flood. Redeem codes that are no good count for a
+# person first, too.
+ACCOUNT_RATE_LIMITS = {
+    "login": "120/m/ip",
+    "login_failed": "10/5m/key,30/m/ip",
+    "signup": "300/m/ip",
+    "redeem_failed": "10/5m/user,300/m/ip",
+}
 SOCIALACCOUNT_EMAIL_REQUIRED = False
 SOCIALACCOUNT_LOGIN_ON_GET = False
 SOCIALACCOUNT_STORE_TOKENS = False

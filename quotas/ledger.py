@@ -44,11 +44,12 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a generation has cost."""
+    """What a generation has cost. `invitation`: the one that this charge makes real, if the user's is still pending."""
 
     amount: int
     source: Literal["daily", "credit", "none"]
     reason: str
+    invitation: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {"amount": self.amount, "source": self.source, "reason": self.reason}
@@ -183,9 +184,9 @@ def _end(
     rows = _rows(cursor, statements.RESERVATION, {"reference": reference})
     if not rows:
         raise Reservation.DoesNotExist(reference)
-    user_id, quota_id, day, source, ended_as, first_reason = rows[0]
+    user_id, quota_id, day, source, ended_as, first_reason, invitation = rows[0]
     settled = ended_as == Reservation.Status.SETTLED.value
-    charge = Charge(1, source, first_reason) if settled else Charge(0, "none", first_reason)
+    charge = Charge(1, source, first_reason, invitation) if settled else Charge(0, "none", first_reason)
     return ended_now, {"user": user_id, "quota": quota_id, "day": day, "source": source}, charge
 
 

@@ -47,8 +47,11 @@ END = """
 UPDATE quotas_reservation SET status = %(status)s, reason = %(reason)s, ended_at = %(now)s
 WHERE reference = %(reference)s AND status = 'reserved'
 """
+# The last one is the user's pending invitation: asked here, it costs an answer a look into an index and no statement.
 RESERVATION = """
-SELECT user_id, quota_id, day, source, status, reason FROM quotas_reservation WHERE reference = %(reference)s
+SELECT user_id, quota_id, day, source, status, reason,
+       (SELECT id FROM quotas_invitation WHERE invited_id = quotas_reservation.user_id AND status = 'pending')
+FROM quotas_reservation WHERE reference = %(reference)s
 """
 GIVE_BACK_DAILY = """
 UPDATE quotas_dailyusage SET used = used - 1
@@ -68,4 +71,11 @@ WHERE user_id = %(user)s AND quota_id = %(quota)s AND credits + %(amount)s >= 0
 RECORD = """
 INSERT INTO quotas_ledgerentry (user_id, quota_id, amount, source, reason, reference, created_at)
 VALUES (%(user)s, %(quota)s, %(amount)s, %(source)s, %(reason)s, %(reference)s, %(now)s)
+"""
+
+# The day's share of rewarded invitations: what bounds it also counts it.
+TAKE_REWARD = """
+INSERT INTO quotas_inviterday (inviter_id, day, rewarded) VALUES (%(inviter)s, %(day)s, 1)
+ON CONFLICT (inviter_id, day) DO UPDATE SET rewarded = quotas_inviterday.rewarded + 1
+WHERE quotas_inviterday.rewarded < %(most)s
 """

@@ -161,6 +161,31 @@ def test_every_list_and_form(operator: Visitor) -> None:
         assert (address, answer.status) == (address, 200)
 
 
+def test_dashboard(operator: Visitor) -> None:
+    """The dashboard is one click from the front page, draws the answers of today, and breaks no policy."""
+    operator.product.register("counted").answer("Hello", "plain")
+    page = operator.page
+    page.click("text=Dashboard")
+    expect(page.locator("h1")).to_have_text("Dashboard")
+    expect(page.locator(".plots section").first.locator(".plot-drawing rect").first).to_be_visible()
+    expect(page.locator(".sums").first).to_contain_text("plain")
+
+
+def test_credits_by_hand(operator: Visitor) -> None:
+    """Credits are given on a person's page, and stand in the person's ledger with the reason."""
+    person = operator.product.register("rewarded")
+    page = operator.page
+    page.goto("/admin/accounts/user/?q=rewarded")
+    page.click("#result_list tbody th a")
+    page.click("text=Give or take credits")
+    page.fill("[name=amount]", "4")
+    page.fill("[name=reason]", "found a bug")
+    page.click("#content-main [type=submit]")
+    expect(page.locator(".messagelist")).to_contain_text("+4 credits: Standard")
+    expect(page.locator("#books")).to_contain_text("found a bug")
+    assert person.quota()["credits"] == 4
+
+
 def test_not_for_everybody(visitor: Visitor) -> None:
     """Who is not staff gets no admin page, and no link to one."""
     expect(visitor.page.locator(".user-menu a[href='/admin/']")).to_have_count(0)

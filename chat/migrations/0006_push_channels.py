@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0002_abuse_count'),
-        ('chat', '0003_conversation_blocked'),
+        ("chat", "0005_fill_daily_answers"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
