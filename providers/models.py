@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
+from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
@@ -58,6 +59,20 @@ class Upstream(models.Model):
         _("seconds between events"), null=True, blank=True, validators=[MinValueValidator(0.1)]
     )
     total_seconds = models.FloatField(_("seconds in all"), null=True, blank=True, validators=[MinValueValidator(0.1)])
+    sign_host = models.CharField(
+        _("host name to sign"),
+        max_length=253,
+        blank=True,
+        help_text=_(
+            "Only for Spark behind a reverse proxy of yours: the host name that the vendor's gateway sees. "
+            "Empty: that of the base URL."
+        ),
+    )
+    raw_key = models.BooleanField(
+        _("send the key itself"),
+        default=False,
+        help_text=_("Only for Zhipu: send the key as it is instead of a short-lived token signed with it."),
+    )
     cooldown_until = models.DateTimeField(_("cooling until"), null=True, blank=True, editable=False)
     status_reason = models.CharField(_("reason"), max_length=200, blank=True, editable=False)
     environment = models.JSONField(default=dict, blank=True, editable=False)
@@ -179,6 +194,13 @@ class ChatModel(models.Model):
     include_usage = models.BooleanField(_("ask for usage"), default=True)
     position = models.IntegerField(_("position in lists"), default=0)
     enabled = models.BooleanField(_("enabled"), default=True)
+    groups = models.ManyToManyField(
+        Group,
+        related_name="chat_models",
+        verbose_name=_("groups"),
+        blank=True,
+        help_text=_("Only members of these groups may use it; none: everybody."),
+    )
 
     class Meta:
         verbose_name = _("model")
