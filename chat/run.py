@@ -33,6 +33,7 @@ from providers.wire.base import (
     prompt_tokens,
 )
 from providers.wire.errors import ProviderError
+from quotas import counters
 from runtime import database
 
 log = structlog.get_logger("generation")
@@ -78,6 +79,8 @@ class Run:
         """Answer, store, tell: the whole life of the generation."""
         end = await self._answer()
         stored = await self._store(end)
+        # Who has seen the end finds what it cost everywhere.
+        await counters.flush()
         self._tell(*stored)
         self._finished.set()
 

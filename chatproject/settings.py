@@ -132,16 +132,23 @@ DATABASES: dict[str, dict[str, Any]] = {
 REDIS_URL = ENV.REDIS_URL.get_secret_value() if ENV.REDIS_URL else ""
 CACHES: dict[str, dict[str, Any]] = {
     "default": {
-        "BACKEND": "django_redis.cache.RedisCache",
+        "BACKEND": "runtime.cache.FallbackCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": "rivulet",
-        # A cache that is away is a cache miss; nobody waits for it longer than this.
-        "OPTIONS": {"IGNORE_EXCEPTIONS": True, "SOCKET_CONNECT_TIMEOUT": 1, "SOCKET_TIMEOUT": 1},
+        "OPTIONS": {
+            # Nobody waits longer than this for a cache that is away.
+            "SOCKET_CONNECT_TIMEOUT": 1,
+            "SOCKET_TIMEOUT": 1,
+            # All threads share one connection: with those of runtime/clients.py a process has five at most.
+            "CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool",
+            "CONNECTION_POOL_KWARGS": {"max_connections": 1, "timeout": 1},
+            # What is read back is data, never an object to be made.
+            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
+        },
     }
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}}
 }
-DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
 
 # Languages and time
 LANGUAGE_CODE, TIME_ZONE = ENV.LANGUAGE_CODE, ENV.TIME_ZONE

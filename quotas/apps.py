@@ -5,3 +5,11 @@ from django.utils.translation import gettext_lazy as _
 class QuotasConfig(AppConfig):
     name = "quotas"
     verbose_name = _("Quotas")
+
+    def ready(self) -> None:
+        # Models may only be imported once all apps are there.
+        from quotas import counters  # noqa: PLC0415
+        from runtime import process  # noqa: PLC0415
+
+        # What could not be told while Redis was away.
+        process.every(lambda: 1.0, "counters", counters.flush)
