@@ -7,7 +7,6 @@ taken when a generation begins and made final or given back when it ends, exactl
 Whatever is read or changed here is noted for the counters in Redis once it is committed; they decide nothing.
 """
 
-import time
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -264,7 +263,7 @@ def _standing(
 
     The counters hear of it once it is committed.
     """
-    day, read_at = day_of(now), int(time.time())
+    day, read_at = day_of(now), int(now.timestamp())
     rows = _rows(cursor, statements.standing(which), {"reference": "", **values, "day": _date_value(day)})
     standing = []
     for quota_id, everybodys, of_groups, used, used_revision, credit, credit_revision, reservation_id in rows:
