@@ -35,7 +35,7 @@ from providers import access, routing, table
 from providers.table import ModelConfig
 from providers.wire.base import PromptMessage
 from quotas import counters, ledger
-from quotas.counts import Doubted
+from quotas.counts import Found
 from quotas.errors import QuotaExhausted
 from quotas.ledger import Held
 from runtime import database, drain, process
@@ -115,15 +115,28 @@ def _started(task: "asyncio.Task[Begun]") -> None:
 
 
 async def _start(ask: Ask) -> Begun:
-    begun = None
-    if doubted := await counters.seems_exhausted(ask.user_id, ask.model):
-        begun = await database.run(_refused_early, ask, doubted)
-    if begun is None:
-        begun = await database.run(_begin, ask)
-    if begun.held and begun.config:
-        _spawn(begun, begun.config)
-    await counters.flush()
-    return begun
+    try:
+        begun = await _decide(ask)
+        if begun.held and begun.config:
+            _spawn(begun, begun.config)
+        return begun
+    finally:
+        await counters.flush()
+
+
+async def _decide(ask: Ask) -> Begun:
+    """Refuse early who seems to have nothing left; everybody else, the transaction decides."""
+    if seen := await counters.seems_exhausted(ask.user_id, ask.model):
+        begun = await database.run(_refused_early, ask, seen)
+        if begun is not None:
+            return begun
+    try:
+        return await database.run(_begin, ask)
+    except QuotaExhausted:
+        # What a transaction that failed has read is noted by nobody; the next question is to be refused early.
+        if settings.REDIS_URL:
+            await database.run(ledger.count_anew, [ask.user_id])
+        raise
 
 
 def _spawn(begun: Begun, config: ModelConfig) -> None:
@@ -153,14 +166,14 @@ def _ended(run: Run, task: "asyncio.Task[Any]") -> None:
 # --- the transaction that begins a generation ------------------------------------------------------------------------
 
 
-def _refused_early(ask: Ask, doubted: Doubted) -> Begun | None:
+def _refused_early(ask: Ask, seen: Found) -> Begun | None:
     """Refuse without a write, in due order, what the ledger confirms to be exhausted; None: it is for `_begin` to say.
 
     The ledger is read first: who took the last unit under the same key is stored by then, and found.
     """
     models = _checked_models(ask)
     try:
-        ledger.check(ask.user_id, models[ask.model].id, doubted)
+        ledger.check(ask.user_id, models[ask.model].id, seen)
     except QuotaExhausted:
         if known := _known(ask):
             return Begun(known)

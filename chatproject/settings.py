@@ -131,21 +131,7 @@ DATABASES: dict[str, dict[str, Any]] = {
 }
 REDIS_URL = ENV.REDIS_URL.get_secret_value() if ENV.REDIS_URL else ""
 CACHES: dict[str, dict[str, Any]] = {
-    "default": {
-        "BACKEND": "runtime.cache.FallbackCache",
-        "LOCATION": REDIS_URL,
-        "KEY_PREFIX": "rivulet",
-        "OPTIONS": {
-            # Nobody waits longer than this for a cache that is away.
-            "SOCKET_CONNECT_TIMEOUT": 1,
-            "SOCKET_TIMEOUT": 1,
-            # All threads share one connection: with those of runtime/clients.py a process has five at most.
-            "CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool",
-            "CONNECTION_POOL_KWARGS": {"max_connections": 1, "timeout": 1},
-            # What is read back is data, never an object to be made.
-            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
-        },
-    }
+    "default": {"BACKEND": "runtime.cache.FallbackCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "rivulet"}
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}}
 }

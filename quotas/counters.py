@@ -11,7 +11,6 @@ The ledger notes what it changed or read (`note`), after the commit; whoever cro
 import asyncio
 import threading
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -22,7 +21,7 @@ from django.utils import timezone
 from redis.asyncio import Redis
 
 from quotas import counts, days, table
-from quotas.counts import NOTHING, Counts, Doubted, Raw
+from quotas.counts import NOTHING, Counts, Found, Raw
 from runtime import clients, database
 
 # A counter that nobody has compared with the ledger for so long is compared before it is believed.
@@ -61,14 +60,6 @@ return stored
 Entry = tuple[Counts, Raw]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A counter as it was found: `counts` when it may be believed, and what there was, to be doubted if it may not."""
-
-    counts: Counts | None
-    raw: Raw
-
-
 # What Redis has not been told yet, with what is to be doubted there; pages and database threads add to it.
 _untold: dict[str, Entry] = {}
 _guard = threading.Lock()
@@ -78,14 +69,14 @@ _turn: "tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None" = None
 # --- telling Redis what the ledger said ------------------------------------------------------------------------------
 
 
-def note(read: Iterable[Counts], doubted: Doubted) -> None:
-    """Take note of what the ledger said, after the commit.
+def note(read: Iterable[Counts], seen: Mapping[int, Found]) -> None:
+    """Take note of what the ledger said, after the commit. Counters `seen` before it was read give way if they differ.
 
     On a page's thread, and in a command, it returns once Redis knows or has failed; behind the database door at once.
     """
     with _guard:
         for one in read:
-            _add(one, doubted.get(one.quota, NOTHING))
+            _add(one, seen[one.quota].raw if one.quota in seen else NOTHING)
     if not database.inside():
         clients.from_thread(flush, None)
 
@@ -160,9 +151,11 @@ async def look(user_id: int, quota_ids: Collection[int], now: datetime) -> dict[
     answers = await clients.ask(partial(_read, names=names), None) or []
     found = {}
     for quota_id, name, raw in zip(quota_ids, names, answers, strict=False):
-        said = counts.read(user_id, quota_id, day, raw)
-        trusted = said and name not in _untold and _recent(said, now)
-        found[quota_id] = Found(said if trusted else None, raw)
+        said, untold = counts.read(user_id, quota_id, day, raw), _untold.get(name)
+        if untold:  # this process knows better
+            found[quota_id] = Found(untold[0], False, raw)
+        else:
+            found[quota_id] = Found(said, said is not None and _recent(said, now), raw)
     return found
 
 
@@ -173,7 +166,7 @@ def look_from_thread(user_id: int, quota_ids: Collection[int], now: datetime) ->
     return clients.from_thread(lambda: look(user_id, quota_ids, now), {})
 
 
-async def seems_exhausted(user_id: int, model: str) -> Doubted | None:
+async def seems_exhausted(user_id: int, model: str) -> Found | None:
     """Return the counter that says that nothing is left for a question to this model (its slug), else None.
 
     The ledger has the last word: `ledger.check`.
@@ -183,7 +176,7 @@ async def seems_exhausted(user_id: int, model: str) -> Doubted | None:
     if quota_id is None:
         return None
     found = (await look(user_id, [quota_id], timezone.now())).get(quota_id)
-    return {quota_id: found.raw} if found and found.counts and found.counts.none_left else None
+    return found if found and found.counts and found.counts.none_left else None
 
 
 def _recent(said: Counts, now: datetime) -> bool:

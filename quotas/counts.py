@@ -6,7 +6,6 @@ when they were read, and a seal that only this installation can make (from SECRE
 
 import hashlib
 import hmac
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
@@ -16,8 +15,6 @@ from django.conf import settings
 # Both fields of a counter as they are written, empty where there is none.
 Raw = tuple[str, str]
 NOTHING: Raw = ("", "")
-# Counters, by quota, that were found before the ledger was read: where they still stand, they give way to what it said.
-Doubted = Mapping[int, Raw]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +39,10 @@ class Counts:
     def none_left(self) -> bool:
         return self.limit is not None and self.used >= self.limit and not self.credits
 
+    def same(self, other: "Counts | None") -> bool:
+        """Whether the other says the same, whenever it was read."""
+        return other is not None and replace(other, read_at=self.read_at) == self
+
     def merged(self, other: "Counts") -> "Counts":
         """Return the newer copy of each row: they may come in another order than they were read."""
         newer = self if self.used_revision >= other.used_revision else other
@@ -54,6 +55,15 @@ class Counts:
         used = f"{self.used_revision} {self.used} {limit} {self.read_at}"
         credit = f"{self.credits_revision} {self.credits} {self.read_at}"
         return f"{used} {_seal(self.key, 'used', used)}", f"{credit} {_seal(self.key, 'credits', credit)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A counter as it was found: what it says, if under our seal; whether to believe that; what is written there."""
+
+    counts: Counts | None
+    trusted: bool
+    raw: Raw
 
 
 def key(user: object, quota: object, day: object) -> str:

@@ -7,7 +7,7 @@ taken when a generation begins and made final or given back when it ends, exactl
 Whatever is read or changed here is noted for the counters in Redis once it is committed; they decide nothing.
 """
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
@@ -23,7 +23,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from quotas import counters, days, statements, table
-from quotas.counts import Counts, Doubted
+from quotas.counts import Counts, Found
 from quotas.days import day_of as day_of
 from quotas.days import resets_at as resets_at
 from quotas.errors import QuotaExhausted
@@ -76,18 +76,21 @@ def reserve(user_id: int, model_id: int, reference: str, now: datetime | None = 
             raise _exhausted(daily_limit, now)
         _change(cursor, statements.HOLD, {**unit, "source": source, "now": _datetime_value(now)})
         ((counts, reservation_id),) = _standing(cursor, "one", unit, now)
+        _tell_counters([counts])
     quota = _state(counts, now)
     return Held(reservation_id, quota_id, quota, resets_at(now), quota["remaining"])
 
 
-def check(user_id: int, model_id: int, doubted: Doubted | None = None) -> None:
+def check(user_id: int, model_id: int, seen: Found) -> None:
     """Raise QuotaExhausted when `reserve` would just now: one read, which changes nothing and promises nothing.
 
-    `doubted` are the counters that made the caller ask.
+    `seen` is the counter that made the caller ask.
     """
     now = timezone.now()
     with connection.cursor() as cursor:
-        for counts, _none in _standing(cursor, "of_model", {"user": user_id, "model": model_id}, now, doubted):
+        for counts, _none in _standing(cursor, "of_model", {"user": user_id, "model": model_id}, now):
+            if not counts.same(seen.counts):
+                _tell_counters([counts], {counts.quota: seen})
             if counts.none_left:
                 raise _exhausted(counts.limit, now)
 
@@ -107,7 +110,7 @@ def release(reference: str, reason: str) -> Charge:
         ended_now, unit, charge = _end(cursor, reference, Reservation.Status.RELEASED, reason)
         if ended_now:
             _give_back(cursor, unit)
-            _tell_counters(cursor, unit)
+            _count_anew(cursor, unit)
     return charge
 
 
@@ -121,7 +124,7 @@ def grant(user_id: int, quota_id: int, amount: int, reason: str) -> None:
         if not _add_credits(cursor, unit):
             raise InvalidRequest(details={"amount": [_("The balance does not allow this amount.")]})
         _record(cursor, {**unit, "reason": reason, "reference": ""})
-        _tell_counters(cursor, unit)
+        _count_anew(cursor, unit)
 
 
 def state(user_id: int, quota_id: int, now: datetime | None = None) -> QuotaState:
@@ -129,6 +132,7 @@ def state(user_id: int, quota_id: int, now: datetime | None = None) -> QuotaStat
     now = now or timezone.now()
     with connection.cursor() as cursor:
         for counts, _none in _standing(cursor, "one", {"user": user_id, "quota": quota_id}, now):
+            _tell_counters([counts])
             return _state(counts, now)
     raise Quota.DoesNotExist(quota_id)
 
@@ -145,13 +149,12 @@ def overview(user: AbstractBaseUser) -> list[QuotaState]:
     counted = {
         quota_id: replace(counter.counts, limit=shown[quota_id].limit_for(groups))
         for quota_id, counter in found.items()
-        if counter.counts
+        if counter.counts and counter.trusted
     }
     if len(counted) < len(shown):
-        doubted = {quota_id: counter.raw for quota_id, counter in found.items()}
         with connection.cursor() as cursor:
-            rows = _standing(cursor, "all", {"user": user.pk}, now, doubted)
-        counted = {counts.quota: counts for counts, _none in rows}
+            counted = {counts.quota: counts for counts, _none in _standing(cursor, "all", {"user": user.pk}, now)}
+        _tell_counters(counted.values(), found)
     return [_shown(quota, counted[quota.id], groups, now) for quota in shown.values() if quota.id in counted]
 
 
@@ -160,7 +163,7 @@ def count_anew(user_ids: Iterable[int]) -> None:
     now = timezone.now()
     with connection.cursor() as cursor:
         for user_id in user_ids:
-            _standing(cursor, "all", {"user": user_id}, now)
+            _tell_counters([counts for counts, _none in _standing(cursor, "all", {"user": user_id}, now)])
 
 
 def counted_today() -> list[int]:
@@ -243,9 +246,15 @@ def _add_credits(cursor: CursorWrapper, unit: Values) -> bool:
     return amount > 0 and room >= 0 and _change(cursor, statements.ADD_CREDITS, {**unit, "room": room}) == 1
 
 
-def _tell_counters(cursor: CursorWrapper, unit: Values) -> None:
+def _count_anew(cursor: CursorWrapper, unit: Values) -> None:
     if settings.REDIS_URL:
-        _standing(cursor, "one", unit, timezone.now())
+        _tell_counters([counts for counts, _none in _standing(cursor, "one", unit, timezone.now())])
+
+
+def _tell_counters(read: Collection[Counts], seen: Mapping[int, Found] | None = None) -> None:
+    """Let the counters hear what was read, once it is committed."""
+    if settings.REDIS_URL and read:
+        transaction.on_commit(partial(counters.note, read, seen or {}), robust=True)
 
 
 def _record(cursor: CursorWrapper, entry: Values) -> None:
@@ -253,16 +262,9 @@ def _record(cursor: CursorWrapper, entry: Values) -> None:
 
 
 def _standing(
-    cursor: CursorWrapper,
-    which: Literal["one", "all", "of_model"],
-    values: Values,
-    now: datetime,
-    doubted: Doubted | None = None,
+    cursor: CursorWrapper, which: Literal["one", "all", "of_model"], values: Values, now: datetime
 ) -> list[tuple[Counts, Any]]:
-    """Return what a user has used and has left, each with the id of the reservation that `values` name, if they do.
-
-    The counters hear of it once it is committed.
-    """
+    """Return what a user has used and has left, each with the id of the reservation that `values` name, if they do."""
     day, read_at = day_of(now), int(now.timestamp())
     rows = _rows(cursor, statements.standing(which), {"reference": "", **values, "day": _date_value(day)})
     standing = []
@@ -270,9 +272,6 @@ def _standing(
         limit = _limit(everybodys, of_groups)
         counts = Counts(values["user"], quota_id, day, used, used_revision, limit, credit, credit_revision, read_at)
         standing.append((counts, reservation_id))
-    if settings.REDIS_URL:
-        noted = [counts for counts, _reservation_id in standing]
-        transaction.on_commit(partial(counters.note, noted, doubted or {}), robust=True)
     return standing
 
 

@@ -14,13 +14,24 @@ from redis.exceptions import TimeoutError as FrozenError
 
 from runtime import clients
 
+# All threads share one connection: with those of clients.py a process has few. Nobody waits long for it.
+_POOL = {"max_connections": 1, "timeout": clients.ANSWER_SECONDS}
+_OPTIONS = {
+    "SOCKET_CONNECT_TIMEOUT": clients.ANSWER_SECONDS,
+    "SOCKET_TIMEOUT": clients.ANSWER_SECONDS,
+    "CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool",
+    "CONNECTION_POOL_KWARGS": _POOL,
+    # What is read back is data, never an object to be made.
+    "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
+}
+
 
 class FallbackCache(BaseCache):
     """django-redis while Redis answers, Django's local memory cache while it does not; nothing is copied in between."""
 
     def __init__(self, location: str, params: dict[str, Any]) -> None:
         super().__init__(params)
-        self._shared = RedisCache(location, params)
+        self._shared = RedisCache(location, {**params, "OPTIONS": _OPTIONS})
         self._local = LocMemCache("fallback", {**params, "OPTIONS": {"MAX_ENTRIES": 100_000}})
 
     def _ask(self, method: str, *arguments: Any, **options: Any) -> Any:

@@ -1,8 +1,8 @@
 """Redis for all who use it: one small pool of connections for the process, and a memory of its being away.
 
 Redis never decides anything here: whoever asks it says what holds without an answer. Who needs a connection that waits
-(a reader of streams) opens one of its own with `connect`. After a failure one question at a time finds out whether
-Redis is back; all others go without it meanwhile.
+(a reader of streams) opens one of its own with `connect`. After a failure everybody goes without Redis until a timer
+has found it back.
 """
 
 import asyncio
@@ -23,9 +23,11 @@ log = structlog.get_logger("runtime")
 
 # 2,000 readers and all counters share these; a command takes a fraction of a millisecond.
 CONNECTIONS = 2
-# Nobody waits longer than this for Redis, and after a failure nobody asks it again for a while.
+# Nobody waits longer than this for Redis, and after a failure nobody asks it again for a while. Where timers run, one
+# of them finds out earlier than that whether it is back.
 ANSWER_SECONDS = 1.0
-AWAY_SECONDS = 2.0
+AWAY_SECONDS = 3.0
+PROBE_SECONDS = 1.0
 
 _client: "tuple[asyncio.AbstractEventLoop, Redis] | None" = None
 _away_until = 0.0
@@ -44,6 +46,20 @@ async def ask(question: Callable[[Redis], Awaitable[T]], otherwise: T) -> T:
     """Return Redis's answer; `otherwise` without REDIS_URL, and when it is away or too slow."""
     if not settings.REDIS_URL or not may_ask():
         return otherwise
+    return await _answer(question, otherwise)
+
+
+async def probe() -> None:
+    """Find out whether Redis is back, so that no request has to wait for that. A timer."""
+    if _away_until:
+        await _answer(_ping, None)
+
+
+async def _ping(redis: Redis) -> None:
+    await redis.ping()
+
+
+async def _answer(question: Callable[[Redis], Awaitable[T]], otherwise: T) -> T:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             answer = await question(_shared())
@@ -95,7 +111,7 @@ def away() -> bool:
 def may_ask() -> bool:
     """Whether to ask Redis now; for those who ask with a client of their own, and then say how it went.
 
-    After a failure nobody asks for a while, then one caller does; the next one waits for how that turned out.
+    After a failure nobody asks for a while; then, where no timer has found out meanwhile, one caller does.
     """
     global _away_until
     if not _away_until:

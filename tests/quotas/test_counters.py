@@ -261,10 +261,10 @@ def test_exhausted_is_confirmed(counting, alice, quota, model):
     assert counting.run(counters.seems_exhausted(alice.pk, "glm-4")) is None
     for number in range(3):
         reserve(alice, model, f"g{number}")
-    doubted = counting.run(counters.seems_exhausted(alice.pk, "glm-4"))
-    assert doubted
+    seen = counting.run(counters.seems_exhausted(alice.pk, "glm-4"))
+    assert seen
     with pytest.raises(QuotaExhausted) as refused:
-        ledger.check(alice.pk, model.pk, doubted)
+        ledger.check(alice.pk, model.pk, seen)
     assert refused.value.retry_after == pytest.approx(days.seconds_to_reset(timezone.now()), abs=5)
     ledger.grant(alice.pk, quota.pk, 1, "gift")
     assert counting.run(counters.seems_exhausted(alice.pk, "glm-4")) is None
@@ -275,8 +275,8 @@ def test_a_wrong_no_is_found_out(counting, alice, quota, model):
     for number in range(3):
         reserve(alice, model, f"g{number}")
     DailyUsage.objects.update(used=0, revision=0)
-    doubted = counting.run(counters.seems_exhausted(alice.pk, "glm-4"))
-    ledger.check(alice.pk, model.pk, doubted)
+    seen = counting.run(counters.seems_exhausted(alice.pk, "glm-4"))
+    ledger.check(alice.pk, model.pk, seen)
     assert counting.run(counters.seems_exhausted(alice.pk, "glm-4")) is None
     assert reserve(alice, model, "g3").remaining == 2
 
@@ -286,7 +286,7 @@ def test_one_read_confirms(counting, alice, quota, model, django_assert_num_quer
     for number in range(3):
         reserve(alice, model, f"g{number}")
     with django_assert_num_queries(1), pytest.raises(QuotaExhausted):
-        ledger.check(alice.pk, model.pk)
+        ledger.check(alice.pk, model.pk, counts.Found(None, False, counts.NOTHING))
 
 
 def test_a_model_nobody_knows_is_not_counted(counting, alice):

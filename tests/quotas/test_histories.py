@@ -185,8 +185,8 @@ class CountedHistories(Histories):
     def what_time(self) -> datetime:
         return self.now
 
-    def hear(self, read, doubted) -> None:
-        self.late.append((list(read), dict(doubted)))
+    def hear(self, read, seen) -> None:
+        self.late.append((list(read), dict(seen)))
 
     @contextmanager
     def heard_at_once(self):
@@ -237,7 +237,7 @@ class CountedHistories(Histories):
         self.behind |= self.waiting()
 
     def waiting(self) -> set[int]:
-        return {copy.user for read, _doubted in self.late for copy in read}
+        return {copy.user for read, _seen in self.late for copy in read}
 
     @rule(seconds=st.integers(0, 40))
     def moments_pass(self, seconds):
