@@ -11,7 +11,8 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from providers.models import ChatModel
-from quotas.models import CreditBalance, DailyUsage, LedgerEntry, Quota, QuotaModel, Reservation
+from quotas import table
+from quotas.models import CreditBalance, DailyUsage, LedgerEntry, Quota, QuotaGroupLimit, QuotaModel, Reservation
 
 Row = TypeVar("Row", bound=Model)
 
@@ -52,9 +53,17 @@ class QuotaForm(QuotaModelForm):
             QuotaModel.objects.update_or_create(model=model, defaults={"quota": self.instance})
 
 
+class GroupLimitInline(admin.TabularInline[QuotaGroupLimit, Quota]):
+    """Limits of groups, on the quota's own page."""
+
+    model = QuotaGroupLimit
+    extra = 0
+
+
 @admin.register(Quota)
 class QuotaAdmin(TypedAdmin[Quota]):
     form = QuotaForm
+    inlines = [GroupLimitInline]
     fields = ["slug", "title", "daily_limit", "inviter_credits", "invitee_credits", "covers"]
     list_display = ["slug", "title", "daily_limit", "inviter_credits", "invitee_credits", "model_slugs"]
     list_editable = ["daily_limit", "inviter_credits", "invitee_credits"]
@@ -72,6 +81,11 @@ class QuotaAdmin(TypedAdmin[Quota]):
         super().save_related(request, form, formsets, change)
         if isinstance(form, QuotaForm):  # the list's own form edits the numbers only
             form.move_models()
+        table.forget()
+
+    def delete_model(self, request: HttpRequest, obj: Quota) -> None:
+        super().delete_model(request, obj)
+        table.forget()
 
 
 class BookAdmin(TypedAdmin[Row]):
