@@ -71,6 +71,7 @@ def _shown(row: Message) -> dict[str, Any]:
             "id": made_by.id,
             "status": made_by.status,
             "finish_reason": made_by.finish_reason,
+            "charge": made_by.charge,
             "error": with_text(made_by.error) if made_by.error else None,
         }
     }

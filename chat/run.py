@@ -129,6 +129,8 @@ class Run:
         async with aclosing(events) as source:
             async for event in source:
                 if isinstance(event, Finished):
+                    # Calls of tools are no text, and no empty answer either.
+                    self.draft.visible = self.draft.visible or event.reason == "tool_calls"
                     reason = "stop" if event.reason == "tool_calls" else event.reason
                     return self._end(Generation.Status.COMPLETED, finish_reason=reason)
                 self._take(event)

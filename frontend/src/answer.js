@@ -3,6 +3,7 @@ import { makeCopyButton } from "./copying.js";
 import { Prose } from "./prose.js";
 import { text } from "./strings.js";
 
+const chargeNotes = { daily: "chargeDaily", credit: "chargeCredit", none: "chargeNone" };
 const finishNotes = { length: "finishLength", content_filter: "finishFilter", cancelled: "finishCancelled" };
 
 export class Answer {
@@ -47,6 +48,11 @@ export class Answer {
 
   set model(title) {
     this.#part("model").textContent = title;
+  }
+
+  /** What it cost: the source of its charge; nothing while that is not known. */
+  set charge(source) {
+    this.#part("charge").textContent = chargeNotes[source] ? text(chargeNotes[source]) : "";
   }
 
   set running(value) {

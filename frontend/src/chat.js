@@ -37,6 +37,7 @@ async function show(generation, answer) {
     await generation.follow({
       start: ({ generation: id, conversation: conversationId, model, title }) => {
         answer.replace({});
+        answer.charge = null;
         answer.node.dataset.generation = id;
         answer.model = composer.modelTitle(model);
         if (conversationId !== null && conversationId !== conversation.id) began(conversationId, title);
@@ -45,8 +46,9 @@ async function show(generation, answer) {
       reasoning: ({ content }) => answer.appendReasoning(content),
       notice: ({ message }) => answer.notice(message),
       reset: (kept) => answer.replace(kept),
-      done: ({ finish_reason: reason, message, quota }) => {
+      done: ({ finish_reason: reason, message, charge, quota }) => {
         conversation.leaf = answer.id = message ?? answer.id;
+        answer.charge = charge?.source;
         answer.finish(reason);
         if (quota) quotas.update(quota);
         else quotas.refresh().catch(() => {});
@@ -135,7 +137,8 @@ function showRefusal(answer, error, actions) {
 }
 
 /** A generation that was started ended with an error. What is stored decides what can be tried again. */
-async function failed(answer, { code, message }, generation) {
+async function failed(answer, { code, message, charge }, generation) {
+  answer.charge = charge?.source;
   const tell = () => {
     const again = answer.id && code !== "content_blocked" ? [[text("tryAgain"), () => regenerate(answer)]] : [];
     answer.fail({ message, actions: again });
@@ -157,7 +160,8 @@ async function failed(answer, { code, message }, generation) {
 function showEndings() {
   for (const answer of conversation.answers()) {
     answer.model = composer.modelTitle(answer.model);
-    const { finish, errorCode, errorMessage } = answer.node.dataset;
+    const { charge, finish, errorCode, errorMessage } = answer.node.dataset;
+    answer.charge = charge;
     if (errorCode) {
       const last = answer === conversation.lastAnswer && answer.id;
       answer.fail({

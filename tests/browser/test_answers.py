@@ -51,6 +51,21 @@ def test_stop_before_the_first_word(visitor: Visitor) -> None:
     assert visitor.quota == before
 
 
+def test_what_it_cost(visitor: Visitor) -> None:
+    """Each answer says what it cost, after a reload too, and the line below says what is left."""
+    left = int(visitor.quota.split()[1]) - 1
+    visitor.answer("hello", "plain")
+    expect(part(visitor.last, "charge")).to_have_text("counted today")
+    assert visitor.quota == f"Standard: {left} of 50 left today"
+    for _ in range(2):
+        if visitor.page.locator(".answer").count() == 1:
+            visitor.answer("fail", "cut")
+        expect(part(visitor.last, "charge")).to_have_text("not charged")
+        expect(part(visitor.page.locator(".answer").first, "charge")).to_have_text("counted today")
+        expect(visitor.page.locator("#quota")).to_have_text(f"Standard: {left} of 50 left today")
+        visitor.page.reload()
+
+
 def test_reasoning(visitor: Visitor) -> None:
     """Reasoning is shown apart from the answer, and after a reload too."""
     for _ in range(2):
