@@ -31,10 +31,12 @@ from chat.ending import End
 from chat.errors import Conflict, ConversationBlocked, PromptTooLong
 from chat.models import TITLE_CHARS, Conversation, Generation, Message, new_generation_id
 from chat.run import Run
-from providers import routing, table
+from providers import access, routing, table
 from providers.table import ModelConfig
 from providers.wire.base import PromptMessage
-from quotas import ledger
+from quotas import counters, ledger
+from quotas.counts import Found
+from quotas.errors import QuotaExhausted
 from quotas.ledger import Held
 from runtime import database, drain, process
 from runtime.refusals import InvalidRequest, NotFound, ServiceUnavailable, TooManyRequests
@@ -113,10 +115,28 @@ def _started(task: "asyncio.Task[Begun]") -> None:
 
 
 async def _start(ask: Ask) -> Begun:
-    begun = await database.run(_begin, ask)
-    if begun.held and begun.config:
-        _spawn(begun, begun.config)
-    return begun
+    try:
+        begun = await _decide(ask)
+        if begun.held and begun.config:
+            _spawn(begun, begun.config)
+        return begun
+    finally:
+        await counters.flush()
+
+
+async def _decide(ask: Ask) -> Begun:
+    """Refuse early who seems to have nothing left; everybody else, the transaction decides."""
+    if seen := await counters.seems_exhausted(ask.user_id, ask.model):
+        begun = await database.run(_refused_early, ask, seen)
+        if begun is not None:
+            return begun
+    try:
+        return await database.run(_begin, ask)
+    except QuotaExhausted:
+        # What a transaction that failed has read is noted by nobody; the next question is to be refused early.
+        if settings.REDIS_URL:
+            await database.run(ledger.count_anew, [ask.user_id])
+        raise
 
 
 def _spawn(begun: Begun, config: ModelConfig) -> None:
@@ -146,14 +166,29 @@ def _ended(run: Run, task: "asyncio.Task[Any]") -> None:
 # --- the transaction that begins a generation ------------------------------------------------------------------------
 
 
+def _refused_early(ask: Ask, seen: Found) -> Begun | None:
+    """Refuse without a write, in due order, what the ledger confirms to be exhausted; None: it is for `_begin` to say.
+
+    The ledger is read first: who took the last unit under the same key is stored by then, and found.
+    """
+    models = _checked_models(ask)
+    try:
+        ledger.check(ask.user_id, models[ask.model].id, seen)
+    except QuotaExhausted:
+        if known := _known(ask):
+            return Begun(known)
+        if drain.draining() or ask.regenerate:
+            return None
+        conversation, _parent_id = _place(ask)
+        _check_active(ask.user_id)
+        if conversation and conversation.blocked:
+            raise ConversationBlocked from None
+        raise
+    return None
+
+
 def _begin(ask: Ask) -> Begun:
-    if len(ask.prompt) > settings.MAX_PROMPT_CHARS or len(ask.system_prompt or "") > settings.MAX_PROMPT_CHARS:
-        raise PromptTooLong(details={"max_chars": settings.MAX_PROMPT_CHARS})
-    models = table.models()
-    if (not ask.regenerate and ask.model not in models) or (ask.model and ask.model not in models):
-        raise InvalidRequest(details={"model": [_("There is no such model.")]})
-    if ask.model:
-        models[ask.model].check_parameters(ask.parameters)
+    models = _checked_models(ask)
     with transaction.atomic():
         _one_at_a_time(ask.user_id)
         if known := _known(ask):
@@ -161,8 +196,7 @@ def _begin(ask: Ask) -> Begun:
         if drain.draining():
             raise ServiceUnavailable
         question, slug = _regenerated(ask, ask.regenerate) if ask.regenerate else (None, ask.model)
-        if slug not in models:
-            raise InvalidRequest(details={"model": [_("There is no such model.")]})
+        _check_model(ask, models, slug)
         conversation, parent_id = _place(ask) if question is None else (question.conversation, question.parent_id)
         _check_active(ask.user_id)
         if conversation and conversation.blocked:
@@ -172,7 +206,7 @@ def _begin(ask: Ask) -> Begun:
         config.check_available()
         turns = [(turn.role, turn.content) for turn in Message.objects.branch(parent_id)] if parent_id else []
         if question is None:
-            conversation = conversation or _new_conversation(ask)
+            conversation = _touched(conversation, ask) if conversation else _new_conversation(ask)
             question = _add(conversation, parent_id, Message.Role.USER, ask.prompt)
         answer = _add(conversation or question.conversation, question.id, Message.Role.ASSISTANT, "", slug)
         row = _new_generation(ask, row_id, slug, answer, held)
@@ -183,6 +217,22 @@ def _begin(ask: Ask) -> Begun:
             [*turns, (Message.Role.USER, question.content)],
         )
     return Begun(row, held, config, messages, parameters)
+
+
+def _checked_models(ask: Ask) -> dict[str, ModelConfig]:
+    """Return all models; refuse what is too long, and a model that the caller may not use."""
+    if len(ask.prompt) > settings.MAX_PROMPT_CHARS or len(ask.system_prompt or "") > settings.MAX_PROMPT_CHARS:
+        raise PromptTooLong(details={"max_chars": settings.MAX_PROMPT_CHARS})
+    models = table.models()
+    if ask.model or not ask.regenerate:
+        _check_model(ask, models, ask.model)
+        models[ask.model].check_parameters(ask.parameters)
+    return models
+
+
+def _check_model(ask: Ask, models: dict[str, ModelConfig], slug: str) -> None:
+    if slug not in models or not access.may_use(ask.user_id, models[slug]):
+        raise InvalidRequest(details={"model": [_("There is no such model.")]})
 
 
 def _one_at_a_time(user_id: int) -> None:
@@ -229,11 +279,15 @@ def _place(ask: Ask) -> tuple[Conversation | None, int | None]:
     parent_id = (messages.filter(id=ask.parent) if ask.parent is not None else messages).first()
     if ask.parent is not None and parent_id is None:
         raise NotFound
+    return conversation, parent_id
+
+
+def _touched(conversation: Conversation, ask: Ask) -> Conversation:
     conversation.updated_at = timezone.now()
     if ask.system_prompt is not None:
         conversation.system_prompt = ask.system_prompt
     conversation.save(update_fields=["updated_at", "system_prompt"])
-    return conversation, parent_id
+    return conversation
 
 
 def _check_active(user_id: int) -> None:
@@ -319,6 +373,7 @@ async def flush() -> None:
 async def reap() -> None:
     """End the generations of processes that died: `interrupted`, text kept, nothing charged. A timer; safe twice."""
     await database.run(_reap, set(_runs))
+    await counters.flush()
 
 
 def _reap(own: set[str]) -> None:

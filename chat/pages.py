@@ -20,7 +20,7 @@ from chat import representation
 from chat.channels import push
 from chat.errors import with_text
 from chat.models import Conversation, Generation, Message
-from providers import table
+from providers import access
 from quotas import ledger
 
 LISTED = 50
@@ -39,7 +39,7 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
     if conversation_id and conversation is None:
         raise Http404
     branch = _branch(conversation) if conversation else []
-    models, quotas = offered_models(), ledger.overview(user)
+    models, quotas = offered_models(user.pk), ledger.overview(user)
     context = {
         "conversations": [_listed(row) for row in listed[:LISTED]],
         "has_more_conversations": len(listed) > LISTED,
@@ -67,10 +67,10 @@ def push_demo(request: HttpRequest) -> HttpResponse:
     return render(request, "push_demo.html", {"order": key, "page_data": data})
 
 
-def offered_models() -> list[dict[str, Any]]:
+def offered_models(user_id: int) -> list[dict[str, Any]]:
     """Return the models a caller may use, in the order of lists; one without a quota is not offered."""
     slugs = ledger.quota_slugs()
-    return [representation.model(config, slugs[config.id]) for config in table.models().values() if config.id in slugs]
+    return [representation.model(config, slugs[config.id]) for config in access.usable(user_id) if config.id in slugs]
 
 
 def _branch(conversation: Conversation) -> list[Message]:

@@ -132,17 +132,10 @@ DATABASES: dict[str, dict[str, Any]] = {
 }
 REDIS_URL = ENV.REDIS_URL.get_secret_value() if ENV.REDIS_URL else ""
 CACHES: dict[str, dict[str, Any]] = {
-    "default": {
-        "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": REDIS_URL,
-        "KEY_PREFIX": "rivulet",
-        # A cache that is away is a cache miss; nobody waits for it longer than this.
-        "OPTIONS": {"IGNORE_EXCEPTIONS": True, "SOCKET_CONNECT_TIMEOUT": 1, "SOCKET_TIMEOUT": 1},
-    }
+    "default": {"BACKEND": "runtime.cache.FallbackCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "rivulet"}
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}}
 }
-DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
 
 # Languages and time
 LANGUAGE_CODE, TIME_ZONE = ENV.LANGUAGE_CODE, ENV.TIME_ZONE

@@ -5,7 +5,7 @@ Read from the database at most every `TABLE_SECONDS`; nothing here is asked per 
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
@@ -69,6 +69,12 @@ class ModelConfig:
     token_cap_field: Literal["max_tokens", "max_completion_tokens", "none"]
     include_usage: bool
     routes: tuple[RouteConfig, ...]
+    # To whom it is reserved; nobody named: everybody.
+    groups: frozenset[int] = frozenset()
+
+    def open_to(self, groups: Set[int]) -> bool:
+        """Whether a member of these groups may use it."""
+        return not self.groups or not self.groups.isdisjoint(groups)
 
     def available(self) -> bool:
         """Whether a route has a key that may be used now."""
@@ -149,7 +155,7 @@ def _load() -> dict[str, ModelConfig]:
         ChatModel.objects.filter(enabled=True)
         .order_by("position", "id")
         .prefetch_related(
-            Prefetch("routes", routes), Prefetch("routes__upstream__keys", _enabled_keys(), to_attr="usable")
+            "groups", Prefetch("routes", routes), Prefetch("routes__upstream__keys", _enabled_keys(), to_attr="usable")
         )
     )
     upstreams: dict[int, UpstreamConfig] = {}
@@ -172,6 +178,7 @@ def _model_config(model: ChatModel, upstreams: dict[int, UpstreamConfig]) -> Mod
         cast('Literal["max_tokens", "max_completion_tokens", "none"]', model.token_cap_field),
         model.include_usage,
         tuple(routes),
+        frozenset(group.pk for group in model.groups.all()),
     )
 
 

@@ -17,13 +17,14 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from providers.models import ChatModel
-from quotas import redeem_codes
+from quotas import redeem_codes, table
 from quotas.models import (
     CreditBalance,
     DailyUsage,
     Invitation,
     LedgerEntry,
     Quota,
+    QuotaGroupLimit,
     RedeemBatch,
     RedeemCode,
     Reservation,
@@ -66,9 +67,17 @@ class QuotaForm(QuotaModelForm):
         self.instance.cover(self.cleaned_data["covers"])
 
 
+class GroupLimitInline(admin.TabularInline[QuotaGroupLimit, Quota]):
+    """Limits of groups, on the quota's own page."""
+
+    model = QuotaGroupLimit
+    extra = 0
+
+
 @admin.register(Quota)
 class QuotaAdmin(TypedAdmin[Quota]):
     form = QuotaForm
+    inlines = [GroupLimitInline]
     fields = ["slug", "title", "daily_limit", "inviter_credits", "invitee_credits", "covers"]
     list_display = ["slug", "title", "daily_limit", "inviter_credits", "invitee_credits", "model_slugs"]
     list_editable = ["daily_limit", "inviter_credits", "invitee_credits"]
@@ -86,6 +95,11 @@ class QuotaAdmin(TypedAdmin[Quota]):
         super().save_related(request, form, formsets, change)
         if isinstance(form, QuotaForm):  # the list's own form edits the numbers only
             form.move_models()
+        table.forget()
+
+    def delete_model(self, request: HttpRequest, obj: Quota) -> None:
+        super().delete_model(request, obj)
+        table.forget()
 
 
 class BookAdmin(TypedAdmin[Row]):

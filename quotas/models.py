@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.contrib.auth.models import Group
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -57,13 +58,37 @@ class QuotaModel(models.Model):
         return f"{self.quota.slug}: {self.model.slug}"
 
 
+class QuotaGroupLimit(models.Model):
+    """A daily limit for members of a group, instead of the quota's own; who is in several has the best of theirs."""
+
+    quota = models.ForeignKey(Quota, models.CASCADE, related_name="group_limits", verbose_name=_("quota"))
+    group = models.ForeignKey(Group, models.CASCADE, related_name="+", verbose_name=_("group"))
+    daily_limit = models.PositiveIntegerField(
+        _("daily limit"), null=True, blank=True, help_text=_("Empty: no limit. 0: credits only.")
+    )
+
+    class Meta:
+        verbose_name = _("limit of a group")
+        verbose_name_plural = _("limits of groups")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["quota", "group"], name="limit_once_per_group")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quota.slug}: {self.group.name}"
+
+
 class DailyUsage(models.Model):
-    """How many units of a quota a user has taken on a day, running answers included."""
+    """How many units of a quota a user has taken on a day, running answers included.
+
+    `revision` grows with every change, so that a copy of the row can be told from an older one.
+    """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("user"))
     quota = models.ForeignKey(Quota, models.CASCADE, db_index=False, verbose_name=_("quota"))
     day = models.DateField(_("day"), help_text=_("The calendar day in TIME_ZONE."))
     used = models.PositiveIntegerField(_("used"), default=0)
+    revision = models.PositiveBigIntegerField(default=0, editable=False)
 
     class Meta:
         verbose_name = _("daily usage")
@@ -78,11 +103,15 @@ class DailyUsage(models.Model):
 
 
 class CreditBalance(models.Model):
-    """Credits a user can still spend on a quota: the sum of the ledger less what open reservations hold."""
+    """Credits a user can still spend on a quota: the sum of the ledger less what open reservations hold.
+
+    `revision` is as in DailyUsage.
+    """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("user"))
     quota = models.ForeignKey(Quota, models.CASCADE, db_index=False, verbose_name=_("quota"))
     credits = models.PositiveIntegerField(_("credits"), default=0)
+    revision = models.PositiveBigIntegerField(default=0, editable=False)
 
     class Meta:
         verbose_name = _("credit balance")

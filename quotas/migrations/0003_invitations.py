@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('quotas', '0001_initial'),
+        ('quotas', '0002_group_limits_and_revisions'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
