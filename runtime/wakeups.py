@@ -1,12 +1,11 @@
 """Wake-ups: "look again at this topic", heard by listeners of this process at once, and of others through Redis.
 
 A wake-up carries no truth and may be lost or come twice: what it is about stands in the database or in a log. Whoever
-may have missed one is called with `MISSED`: when the listening in Redis begins, and again after each time Redis was away.
-One connection per process hears for all listeners. Without `REDIS_URL` there is only this process.
+may have missed one is called with `MISSED`: when the listening in Redis begins, and after each time Redis was away. One
+connection per process hears for all listeners. Without `REDIS_URL` there is only this process.
 """
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable
 
 import structlog
