@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.channels.local import LOG_BYTES, LocalLogs
-from chat.channels.log import WRITE_BYTES, Log
+from chat.channels.local import LocalLogs
+from chat.channels.log import LOG_BYTES, WRITE_BYTES, Log
 
 
 def text_log(*texts: str) -> Log:
