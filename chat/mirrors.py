@@ -115,7 +115,7 @@ class Mirrors:
         try:
             if mirror.filled:
                 await asyncio.shield(mirror.filled)
-            await _caught_up(mirror.log, after or 0)
+            await _caught_up(mirror.log, 1 if after is None else after)
         finally:
             mirror.opening -= 1
         return mirror.log
