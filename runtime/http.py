@@ -1,6 +1,9 @@
 """uvicorn's HTTP/1.1 with bounds: on heads that never end, on connections that never say anything, on slow readers."""
 
 import asyncio
+import fcntl
+import sys
+import termios
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -37,7 +40,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch(self.transport.get_write_buffer_size())
+        self._watch(self._waiting())
 
     def resume_writing(self) -> None:
         self._slowness.cancel()
@@ -48,11 +51,20 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _look(self, waited: int) -> None:
         """Let a client go that took nothing since the last look."""
-        waiting = self.transport.get_write_buffer_size()
+        waiting = self._waiting()
         if waiting < waited:
             self._watch(waiting)
         else:
             self.transport.abort()
+
+    def _waiting(self) -> int:
+        """Return how many bytes the client has not taken: ours, and those that the system holds for it."""
+        ours = self.transport.get_write_buffer_size()
+        try:
+            held = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+        except OSError:  # not every system tells
+            return ours
+        return ours + int.from_bytes(held, sys.byteorder)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._silence.cancel()

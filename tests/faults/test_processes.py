@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +24,41 @@ from tests.upstreams import FakeOpenAI
 SOAK = os.environ.get("SOAK") == "1"
 # What a killed process may lose: a second of deltas that come every 25 ms.
 LAST_SECOND_OF_DELTAS = 40
-MODELS = {"steady": "paced:120:25", "slow": "paced:100:50", "endless": "paced:5000:50"}
+MODELS = {"steady": "paced:120:25", "slow": "paced:100:50", "longer": "paced:200:50", "endless": "paced:5000:50"}
 
 pytestmark = [pytest.mark.server, pytest.mark.soak]
 
 
-@pytest.fixture
-def redis() -> Iterator[servers.Redis]:
-    """A Redis of the test's own, to be stopped."""
-    with servers.Redis() as server:
-        yield server
-
-
-@pytest.fixture
-def variables(redis_server: servers.Redis, redis: servers.Redis, upstream: FakeOpenAI) -> dict[str, str]:
+def environment(redis: servers.Redis, upstream: FakeOpenAI) -> dict[str, str]:
     return {**connected(upstream, **MODELS), "REDIS_URL": redis.url, "DRAIN_SECONDS": "60"}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two processes on one database and one Redis, to be stopped and started again; Alice has an account."""
+
+    first: Product
+    second: Product
+    redis: servers.Redis
+    alice: Person
+
+    @property
+    def alice_there(self) -> Person:
+        return Person(self.second, self.alice.name, self.alice.access, self.alice.refresh)
+
+
+@pytest.fixture(scope="module")
+def pair(
+    redis_server: servers.Redis,  # says what is missing
+    postgres: servers.Postgres,
+    upstream: FakeOpenAI,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Pair]:
+    with servers.Redis() as redis:
+        database, folder = postgres.migrated_database(), tmp_path_factory.mktemp("pair")
+        variables = environment(redis, upstream)
+        with Product(folder, database, **variables) as first, Product(folder, database, **variables) as second:
+            yield Pair(first, second, redis, first.register("alice"))
 
 
 @contextmanager
@@ -69,12 +90,16 @@ def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def test_it_works(
-    postgres: servers.Postgres, variables: dict[str, str], tmp_path: Path, django_db_blocker: Any
+    redis_server: servers.Redis,
+    postgres: servers.Postgres,
+    upstream: FakeOpenAI,
+    tmp_path: Path,
+    django_db_blocker: Any,
 ) -> None:
     """`kill -9` of owners at random moments: readers get the text so far and `interrupted`; no unit stays held."""
     rounds, chance = (100, random.Random(3)) if SOAK else (5, random.Random(3))
     database = postgres.migrated_database()
-    several = {**variables, "WORKERS": "3", "PROCESS_LEASE_SECONDS": "3"}
+    several = {**environment(redis_server, upstream), "WORKERS": "3", "PROCESS_LEASE_SECONDS": "3"}
     interrupted = 0
     with Product(tmp_path, database, **several) as product:
         person = product.register("alice")
@@ -111,19 +136,12 @@ def _check_after_a_kill(person: Person, one: Reading) -> bool:
     return True
 
 
-def test_rolling_restart(
-    postgres: servers.Postgres, variables: dict[str, str], tmp_path: Path, upstream: FakeOpenAI
-) -> None:
+def test_rolling_restart(pair: Pair) -> None:
     """Each process is restarted in turn under running answers: all of them complete, for readers who come back."""
-    count, database = 100 if SOAK else 24, postgres.migrated_database()
-    with (
-        Product(tmp_path, database, **variables) as first,
-        Product(tmp_path, database, **variables) as second,
-        Front(first.url, second.url) as front,
-    ):
-        person = first.register("alice")
-        there = Person(second, person.name, person.access, person.refresh)
-        for at in (person, there):
+    person, count = pair.alice, 100 if SOAK else 24
+    before = person.quota()["used_today"]
+    with Front(pair.first.url, pair.second.url) as front:
+        for at in (person, pair.alice_there):
             generations = [at.ask(f"n{number}", "slow")["id"] for number in range(count // 2)]
             with reading(front.url, person, generations) as seen:
                 at.product.stop_soon()
@@ -137,79 +155,60 @@ def test_rolling_restart(
                 assert "reset" not in {event.name for event in one.events}
                 row = at.generation(one.generation)
                 assert (row["status"], row["finish_reason"], row["content"]) == ("completed", "stop", one.text)
-        assert there.quota()["used_today"] == count
+    assert pair.alice_there.quota()["used_today"] == before + count
 
 
-def test_drained_readers_go_elsewhere(
-    postgres: servers.Postgres, variables: dict[str, str], tmp_path: Path, upstream: FakeOpenAI
-) -> None:
-    """A reader of another process's answer is told `retry: 500` and closed when the process that serves it ends."""
-    database = postgres.migrated_database()
-    with Product(tmp_path, database, **variables) as first, Product(tmp_path, database, **variables) as second:
-        person = first.register("alice")
-        generation = person.ask("Hello", "endless")["id"]
-        there = second.client(person.access)
-        with there.stream("GET", f"/api/generations/{generation}/events/") as response:
-            pieces = response.iter_text()
-            text = next(pieces)
-            second.stop_soon()
-            text += "".join(pieces)
-        assert text.endswith("retry: 500\n\n")
-        assert "event: done" not in text
-        assert second.stop() == 0
-        assert person.stop(generation)["finish_reason"] == "cancelled"
-
-
-def test_redis_restarted(
-    postgres: servers.Postgres,
-    redis: servers.Redis,
-    variables: dict[str, str],
-    tmp_path: Path,
-) -> None:
+def test_redis_restarted(pair: Pair) -> None:
     """Redis goes and comes back empty: readers at the owner do not notice, those elsewhere resume within 5 seconds."""
-    database = postgres.migrated_database()
-    with Product(tmp_path, database, **variables) as first, Product(tmp_path, database, **variables) as second:
-        person = first.register("alice")
-        generation = person.ask("Hello", "slow")["id"]
-        with (
-            reading(first.url, person, [generation]) as here,
-            reading(second.url, person, [generation]) as there,
-        ):
-            time.sleep(1)
-            redis.stop()
-            time.sleep(0.5)
-            assert second.client().get("/readyz").json()["status"] == "degraded"
-            redis.start()
-        (owner, mirror), stored = [*here, *there], person.generation(generation)["content"]
-        owner.check()
-        mirror.check()
-        assert {event.name for event in owner.events} == {"start", "message", "done"}
-        assert owner.connections == mirror.connections == 1
-        assert owner.text == mirror.text == stored
-        # The last second of the answer came as deltas again: Redis delivers.
-        assert {event.name for event in mirror.events[-20:-1]} == {"message"}
-        assert text_elsewhere(second, person, generation) == stored
+    person = pair.alice
+    generation = person.ask("Hello", "longer")["id"]
+    with (
+        reading(pair.first.url, person, [generation]) as here,
+        reading(pair.second.url, person, [generation]) as there,
+    ):
+        time.sleep(1)
+        pair.redis.stop()
+        time.sleep(0.5)
+        assert pair.second.client().get("/readyz").json()["status"] == "degraded"
+        pair.redis.start()
+    (owner, mirror), stored = [*here, *there], person.generation(generation)["content"]
+    owner.check()
+    mirror.check()
+    assert {event.name for event in owner.events} == {"start", "message", "done"}
+    assert owner.connections == mirror.connections == 1
+    assert owner.text == mirror.text == stored
+    # Redis delivers again: what came from the database would be a `reset`.
+    assert {event.name for event in mirror.events[-20:-1]} == {"message"}
+    assert asyncio.run(readers.read(pair.second.url, person.access, generation)).text == stored
 
 
-def text_elsewhere(product: Product, person: Person, generation: str) -> str:
-    return asyncio.run(readers.read(product.url, person.access, generation)).text
+def test_redis_away(pair: Pair) -> None:
+    """While Redis is away answers go on, are read elsewhere from the database, and are stopped from there."""
+    person = pair.alice
+    before = person.quota()["used_today"]
+    pair.redis.stop()
+    generation = person.ask("Hello", "endless")["id"]
+    with reading(pair.second.url, person, [generation]) as seen:
+        time.sleep(3)
+        row = pair.alice_there.stop(generation)
+    pair.redis.start()
+    assert (row["status"], row["finish_reason"]) == ("completed", "cancelled")
+    assert row["content"]
+    assert seen[0].text == row["content"]
+    wait_until(lambda: person.follow(generation)[-1].name == "done")
+    assert person.quota()["used_today"] == before + 1
 
 
-def test_redis_away_for_good(
-    postgres: servers.Postgres, redis: servers.Redis, variables: dict[str, str], tmp_path: Path
-) -> None:
-    """Without Redis answers go on, are read elsewhere from the database, and are stopped from there."""
-    database = postgres.migrated_database()
-    with Product(tmp_path, database, **variables) as first, Product(tmp_path, database, **variables) as second:
-        person = first.register("alice")
-        there = Person(second, person.name, person.access, person.refresh)
-        redis.stop()
-        generation = person.ask("Hello", "endless")["id"]
-        with reading(second.url, person, [generation]) as seen:
-            time.sleep(3)
-            row = there.stop(generation)
-        assert (row["status"], row["finish_reason"]) == ("completed", "cancelled")
-        assert row["content"]
-        assert seen[0].text == row["content"]
-        wait_until(lambda: person.follow(generation)[-1].name == "done")
-        assert person.quota()["used_today"] == 1
+def test_drained_readers_go_elsewhere(pair: Pair) -> None:
+    """A reader of another process's answer is told `retry: 500` and closed when the process that serves it ends."""
+    generation = pair.alice.ask("Hello", "endless")["id"]
+    there = pair.second.client(pair.alice.access)
+    with there.stream("GET", f"/api/generations/{generation}/events/") as response:
+        pieces = response.iter_text()
+        text = next(pieces)
+        pair.second.stop_soon()
+        text += "".join(pieces)
+    assert text.endswith("retry: 500\n\n")
+    assert "event: done" not in text
+    assert pair.second.stop() == 0
+    assert pair.alice.stop(generation)["finish_reason"] == "cancelled"
