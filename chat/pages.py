@@ -1,5 +1,9 @@
-"""The chat page, server-rendered: the list of conversations, the open branch, and what its script needs to go on."""
+"""The chat page, server-rendered: the list of conversations, the open branch, and what its script needs to go on.
 
+And the page of the payment example.
+"""
+
+import secrets
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -12,6 +16,7 @@ from django.views.decorators.http import require_safe
 
 from accounts.models import User
 from chat import representation
+from chat.channels import push
 from chat.errors import with_text
 from chat.models import Conversation, Generation, Message
 from providers import table
@@ -46,6 +51,18 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
         "page_data": _for_the_script(conversation, branch, models, quotas),
     }
     return render(request, "chat.html", context)
+
+
+@require_safe
+@login_required
+@never_cache
+@ensure_csrf_cookie
+def push_demo(request: HttpRequest) -> HttpResponse:
+    """Wait for an order's payment, whose key is in the query; without one it is a new order."""
+    given = request.GET.get("order", "")
+    key = given if push.KEY.fullmatch(given) else f"order-{secrets.token_hex(5)}"
+    data = {"order": key, "events": reverse("push-events", args=[key]), "pay": reverse("push-payment", args=[key])}
+    return render(request, "push_demo.html", {"order": key, "page_data": data})
 
 
 def offered_models() -> list[dict[str, Any]]:

@@ -2,14 +2,16 @@
 
 from django.conf import settings
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, include, path
+from django.urls import URLPattern, URLResolver, include, path, register_converter
 from django.views.generic import RedirectView
 
-from chat import api, pages, transfer_api, views
+from chat import api, pages, push_views, transfer_api, views
 from providers.api import Keys, Upstreams
 from quotas.api import Quotas
 from quotas.models_api import ChatModels
 from runtime import health, refusals, staff
+
+register_converter(push_views.KeyConverter, "key")
 
 Routes = list[URLPattern | URLResolver]
 
@@ -21,6 +23,12 @@ stream_urlpatterns: Routes = [
     path("api/messages/<int:message_id>/regenerate/", views.regenerate, name="regenerate"),
     path("api/conversations/<int:conversation_id>/export/", transfer_api.export_one),
     path("api/export/", transfer_api.export_all),
+    path("sse/<key:key>/", push_views.events, name="push-events"),
+    path("sse/<key:key>", push_views.events),
+    path("sse/message/<key:key>/", push_views.play_payment, name="push-payment"),
+    path("api/channels/<key:key>/messages/", push_views.message),
+    path("api/channels/<key:key>/complete/", push_views.complete),
+    path("api/channels/<key:key>/error/", push_views.error),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", health.metrics),
@@ -31,6 +39,7 @@ urlpatterns: Routes = [
     path("", pages.page, name="chat-page"),
     path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}chat/favicon.svg")),
     path("c/<int:conversation_id>/", pages.page, name="conversation"),
+    path("push-demo/", pages.push_demo, name="push-demo"),
     path("api/", include("accounts.urls")),
     path("api/quotas/", Quotas.as_view()),
     path("api/models/", api.Models.as_view()),

@@ -1,4 +1,4 @@
-// Builds the committed bundle: stable names for what templates load (chat.js, chat.css, formulas.css),
+// Builds the committed bundle: stable names for what templates load (chat.js, push-demo.js, chat.css, formulas.css),
 // hashed names for what chat.js loads later.
 import { build } from "esbuild";
 import { cp, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
@@ -43,6 +43,7 @@ const { metafile } = await build({
   absWorkingDir: here,
   entryPoints: [
     { in: "src/chat.js", out: "chat" },
+    { in: "src/push-demo.js", out: "push-demo" },
     { in: "styles/chat.css", out: "chat" },
     { in: "styles/formulas.css", out: "formulas" },
   ],

@@ -28,13 +28,13 @@ _client: "tuple[asyncio.AbstractEventLoop, Redis] | None" = None
 _away_until = 0.0
 
 
-def connect(**options: object) -> Redis:
-    """Return a client of its own, to be closed by the caller; `options` are those of redis-py's connections."""
+def connect(connections: int = CONNECTIONS, **options: object) -> Redis:
+    """Return a client with connections of its own, to be closed by the caller; `options` are those of redis-py's."""
     bounds = {"socket_connect_timeout": ANSWER_SECONDS, "socket_timeout": ANSWER_SECONDS, **options}
     pool = BlockingConnectionPool.from_url(
-        settings.REDIS_URL, max_connections=CONNECTIONS, timeout=ANSWER_SECONDS, **bounds
+        settings.REDIS_URL, max_connections=connections, timeout=ANSWER_SECONDS, **bounds
     )
-    return Redis(connection_pool=pool)
+    return Redis.from_pool(pool)
 
 
 async def ask(question: Callable[[Redis], Awaitable[T]], otherwise: T) -> T:
@@ -62,7 +62,6 @@ async def aclose() -> None:
     client, _client = _client, None
     if client is not None:
         await client[1].aclose()
-        await client[1].connection_pool.disconnect()
 
 
 def _shared() -> Redis:
