@@ -59,17 +59,29 @@ class EmailAddressInline(Inline):
 
 @admin.register(User)
 class UserAdmin(UserBase):
-    list_display = ("username", "email", "is_active", "is_staff", "date_joined", "last_login", "invited_by")
+    list_display = (
+        "username",
+        "email",
+        "is_active",
+        "is_staff",
+        "date_joined",
+        "last_login",
+        "invited_by",
+        "abuse_count",
+    )
     list_filter = ("is_active", "is_staff", "is_superuser", "groups", "date_joined")
     list_select_related = ("invited_by",)
     search_fields = ("username", "email", "invite_code", "first_name", "last_name")
     ordering = ("-date_joined",)
-    readonly_fields = ("date_joined", "last_login", "invite_code", "invited_by")
+    readonly_fields = ("date_joined", "last_login", "invite_code", "invited_by", "abuse_count")
     inlines = (EmailAddressInline, SocialAccountInline, ApiTokenInline)
     fieldsets = (
         (None, {"fields": ("username", "password")}),
         (_("Person"), {"fields": ("email", "first_name", "last_name")}),
-        (_("May do"), {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
+        (
+            _("May do"),
+            {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions", "abuse_count")},
+        ),
         (_("Invitations"), {"fields": ("invite_code", "invited_by")}),
         (_("Dates"), {"fields": ("date_joined", "last_login")}),
     )

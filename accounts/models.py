@@ -36,7 +36,7 @@ class User(AbstractUser):
         _("invite code"), max_length=16, unique=True, default=new_invite_code, editable=False
     )
     invited_by = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, verbose_name=_("invited by"))
-    # Prompts that moderation refused, ours or a vendor's, and answers it cut: for operators to look at.
+    # Prompts that moderation refused, ours or a vendor's: for operators to look at.
     abuse_count = models.PositiveIntegerField(_("refused by moderation"), default=0, editable=False)
 
     class Meta:

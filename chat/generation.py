@@ -28,7 +28,7 @@ from chat.channels.log import Log
 from chat.drafts import Draft
 from chat.drafts import flush as flush_drafts
 from chat.ending import End
-from chat.errors import Conflict, PromptTooLong
+from chat.errors import Conflict, ConversationBlocked, PromptTooLong
 from chat.models import TITLE_CHARS, Conversation, Generation, Message, new_generation_id
 from chat.run import Run
 from providers import routing, table
@@ -152,6 +152,8 @@ def _begin(ask: Ask) -> Begun:
     models = table.models()
     if (not ask.regenerate and ask.model not in models) or (ask.model and ask.model not in models):
         raise InvalidRequest(details={"model": [_("There is no such model.")]})
+    if ask.model:
+        models[ask.model].check_parameters(ask.parameters)
     with transaction.atomic():
         _one_at_a_time(ask.user_id)
         if known := _known(ask):
@@ -163,6 +165,8 @@ def _begin(ask: Ask) -> Begun:
             raise InvalidRequest(details={"model": [_("There is no such model.")]})
         conversation, parent_id = _place(ask) if question is None else (question.conversation, question.parent_id)
         _check_active(ask.user_id)
+        if conversation and conversation.blocked:
+            raise ConversationBlocked
         row_id, config = new_generation_id(), models[slug]
         held = ledger.reserve(ask.user_id, config.id, row_id)
         config.check_available()

@@ -65,6 +65,7 @@ class Run:
         self._usage: Usage | None = None
         self._notice = ""
         self._asked_to_end = ""
+        self._ends_conversation = False
         self._consuming = False
         self._finished = asyncio.Event()
         self._started = time.monotonic()
@@ -111,6 +112,7 @@ class Run:
                 self.task.uncancel()
             return self._end_asked_for()
         except ProviderError as error:
+            self._ends_conversation = error.ends_conversation
             return self._failed(shown(error))
         except ModelUnavailable as refusal:
             retry = {} if refusal.retry_after is None else {"retry_after": refusal.retry_after}
@@ -127,6 +129,7 @@ class Run:
             async for event in source:
                 if isinstance(event, Finished):
                     reason = "stop" if event.reason == "tool_calls" else event.reason
+                    self._ends_conversation = event.ends_conversation
                     return self._end(Generation.Status.COMPLETED, finish_reason=reason)
                 self._take(event)
         raise RuntimeError("the provider ended without saying so")
@@ -184,6 +187,7 @@ class Run:
             output_tokens=usage.output_tokens,
             usage_estimated=self._usage is None,
             upstream=self._attempts.upstream,
+            ends_conversation=self._ends_conversation,
         )
 
     async def _store(self, end: End) -> tuple[Generation, dict[str, Any]]:

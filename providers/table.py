@@ -14,12 +14,15 @@ import structlog
 from django.conf import settings
 from django.db.models import Prefetch
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from providers import keys
 from providers.errors import ModelUnavailable
 from providers.keys import KEYLESS, Key, Trouble
 from providers.models import ApiKey, ChatModel, Route, Upstream
+from providers.wire import spark, zhipu
 from providers.wire.base import Clocks
+from runtime.refusals import InvalidRequest
 
 log = structlog.get_logger("providers")
 
@@ -68,12 +71,30 @@ class ModelConfig:
         """Whether a route has a key that may be used now."""
         return any(keys.any_usable(route.upstream.keys_now(), route.upstream_model) for route in self.routes)
 
+    def check_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Raise InvalidRequest for a temperature that no upstream of this model takes."""
+        temperature = parameters.get("temperature")
+        if temperature is None or not self.routes:
+            return
+        if not any(_takes_temperature(route, temperature) for route in self.routes):
+            raise InvalidRequest(details={"temperature": [_("The model does not take this temperature.")]})
+
     def check_available(self) -> None:
         """Raise ModelUnavailable unless it is available."""
         if self.available():
             return
         waits = [_seconds_until_usable(route) for route in self.routes]
         raise ModelUnavailable(retry_after=min((wait for wait in waits if wait is not None), default=None))
+
+
+def _takes_temperature(route: RouteConfig, temperature: float) -> bool:
+    """Whether the vendor's own bounds admit it; servers that publish none decide by themselves."""
+    match route.upstream.kind:
+        case Upstream.Kind.SPARK:
+            return spark.takes_temperature(route.upstream_model, temperature)
+        case Upstream.Kind.ZHIPU | Upstream.Kind.ZHIPU_V3:
+            return temperature <= zhipu.MAX_TEMPERATURE
+    return True
 
 
 def _seconds_until_usable(route: RouteConfig) -> float | None:

@@ -46,6 +46,7 @@ class OpenAICompatible:
     # Zhipu's, DeepSeek's and OpenRouter's word for a failure behind them.
     failed_reasons = frozenset({"network_error", "insufficient_system_resource", "error"})
     withdrawn_reasons: frozenset[str] = frozenset()
+    closing_reasons: frozenset[str] = frozenset()
 
     def __init__(
         self,
