@@ -39,6 +39,10 @@ class ChatExchange(Exchange):
     def last_prompt(self) -> str:
         return str(self.request.body["messages"][-1]["content"])
 
+    async def run(self, name: str) -> None:
+        """Run the scenario of that name, with its arguments."""
+        await run_scenario(self, name)
+
     async def refuse(
         self, status: int, code: str | None, message: str = "no", param: str | None = None, **headers: str
     ) -> None:
@@ -229,9 +233,22 @@ async def http(x: ChatExchange, status: str, code: str = "", param: str = "") ->
 
 
 @scenario
+async def body(x: ChatExchange, status: str, *words: str) -> None:
+    """body:<status>:<text>: that status with that body, JSON or a page."""
+    text = ":".join(words)
+    await x.respond(int(status), text.encode(), "application/json" if text.startswith("{") else "text/html")
+
+
+@scenario
+async def hinted(x: ChatExchange, status: str, seconds: str, code: str) -> None:
+    """hinted:<status>:<seconds>:<code>: that status and code, with `Retry-After`."""
+    await x.refuse(int(status), code, f"sk-leak {x.request.key}", retry_after=seconds)
+
+
+@scenario
 async def flaky(x: ChatExchange, failures: str, first: str, *arguments: str) -> None:
     """flaky:<n>:<scenario>: the first n calls of this model name run that scenario, later ones plain."""
-    await run_scenario(x, ":".join([first, *arguments]) if x.calls <= int(failures) else "plain")
+    await x.run(":".join([first, *arguments]) if x.calls <= int(failures) else "plain")
 
 
 @scenario

@@ -19,7 +19,7 @@ from providers.wire.spark import VERSIONS, Spark, credentials, fresh_uid, signed
 from tests.providers.streams import collect, reasoning, request, text
 from tests.scenarios import PLAIN, REASONING
 from tests.spark import API_KEY, API_SECRET, APP_ID, KEY, FakeSpark
-from tests.spark_scenarios import SCENARIOS, SID, listing
+from tests.spark_scenarios import SID
 
 FAST = Clocks(connect=0.3, first=0.3, idle=0.3, total=5)
 NOW = 1704164645.0
@@ -460,11 +460,6 @@ async def test_busy_then_ok(lite: Spark, upstream: FakeSpark) -> None:
     assert text(await collect(lite.stream(request("busy_then_ok:11202:2"), KEY))) == PLAIN
 
     assert len({recorded.body["header"]["uid"] for recorded in upstream.requests}) == 3
-
-
-def test_scenarios_are_listed() -> None:
-    """Every scenario of the fake is listed with one line of explanation."""
-    assert [line.split()[0] for line in listing().splitlines()] == list(SCENARIOS)
 
 
 async def test_many_streams_at_once(upstream: FakeSpark) -> None:
