@@ -17,6 +17,9 @@ from tests import factories, servers
 from tests.product import Person, Product, connected
 from tests.upstreams import FakeOpenAI
 
+# Its functions assert for several tables; what they find is to be shown as in the tests themselves.
+pytest.register_assert_rewrite("tests.chat.verdicts")
+
 # One example may cost a few database transactions; how long it takes says nothing.
 hypothesis.register_profile("rivulet", deadline=None)
 hypothesis.load_profile("rivulet")

@@ -310,6 +310,12 @@ async def json_error_200(x: ChatExchange, code: str = "insufficient_quota") -> N
 
 
 @scenario
+async def eof(x: ChatExchange) -> None:
+    """The head of a stream, then a proper end of the body."""
+    await x.start()
+
+
+@scenario
 async def bad_json(x: ChatExchange) -> None:
     """A first delta, then an event that is no JSON."""
     await x.start()

@@ -62,6 +62,7 @@ class FakeZhipu(FakeServer):
             return
         assert isinstance(exchange, V3Exchange | V4Exchange)
         user, code = self.authenticated(request.headers.get("authorization"), legacy=bool(legacy))
+        request.user = user
         code = code or self.complaint(request.body, legacy=bool(legacy))
         if code:
             await exchange.refuse_code(code)
