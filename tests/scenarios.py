@@ -361,6 +361,24 @@ async def comments_forever(x: ChatExchange) -> None:
 
 
 @scenario
+async def comments_mid(x: ChatExchange) -> None:
+    """Three deltas, then comments."""
+    await x.start()
+    await x.texts(["one ", "two ", "three "])
+    while True:
+        await x.send(b": keep-alive\n\n")
+        await asyncio.sleep(0.01)
+
+
+@scenario
+async def huge_event(x: ChatExchange) -> None:
+    """200 MB of lines that make one event."""
+    await x.start()
+    for _ in range(LONG_LINE_BYTES // 65536):
+        await x.send(b"data: " + b"x" * 65529 + b"\n")
+
+
+@scenario
 async def huge_line(x: ChatExchange) -> None:
     """200 MB without a line end."""
     await x.start()
@@ -382,6 +400,24 @@ async def eof_mid_stream(x: ChatExchange) -> None:
     """Three deltas, then a proper end of the body without finish reason or [DONE]."""
     await x.start()
     await x.texts(["one ", "two ", "three "])
+
+
+@scenario
+async def half_close_mid(x: ChatExchange) -> None:
+    """Three deltas, then the server's side of the connection is closed without ending the body."""
+    await x.start()
+    await x.texts(["one ", "two ", "three "])
+    x.writer.write_eof()
+    await asyncio.Event().wait()
+
+
+@scenario
+async def garbage_mid(x: ChatExchange) -> None:
+    """Three deltas, then bytes that are no part of a body."""
+    await x.start()
+    await x.texts(["one ", "two ", "three "], 0.02)
+    await x.raw(b"\x00\xff SSH-2.0-what\r\n" * 20)
+    await asyncio.Event().wait()
 
 
 @scenario

@@ -31,7 +31,7 @@ from tests.upstreams import FakeOpenAI
 pytestmark = pytest.mark.django_db
 
 CAPPED = {"parameters": {"max_tokens": 5}}
-QUICK = {"first_seconds": 0.4, "idle_seconds": 0.4}
+QUICK = {"first_seconds": 1.5, "idle_seconds": 0.5}
 
 GATEWAY = wait(1) >> switch(30, waits=())
 NOBODY = f"http://127.0.0.1:{free_port()}/v1"
@@ -116,6 +116,7 @@ ROWS = {
     "200 with JSON": broken("json_200", "not_a_stream"),
     "200 empty": broken("empty", "empty"),
     "200 white space": broken("whitespace", "empty"),
+    "200 used up by thinking": Row("finish:length:", Verdict(), "empty_at_length", request_id="req-1"),
     "200 without an end": broken("eof", "truncated"),
     "garbage": broken("garbage", "bad_http"),
     "200 with an error": Row("json_error_200:insufficient_quota", disable(), "insufficient_quota", request_id="req-1"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from providers.wire.spark_errors import CODES
 from tests.chat.outcomes import Outcome, Question, outcomes_of
 from tests.chat.verdicts import (
     HISTORY,
@@ -73,6 +74,10 @@ ROWS = {
     "unknown key": handshake(401, UNKNOWN_KEY, disable(), "unknown_key"),
     "wrong signature": handshake(401, BAD_SIGNATURE, disable(), "bad_signature"),
     "wrong clock": handshake(403, BAD_DATE, OPS, "bad_clock"),
+    "wrong network": handshake(403, "Your IP address is not allowed", switch(HOUR), "forbidden"),
+    "no such path": handshake(404, "no Route matched with those values", OPS),
+    "a redirect": Row("redirect", OPS, request_id="req-1"),
+    "too many handshakes": handshake(429, "API rate limit exceeded", switch(20), "rate_limit"),
     **{f"handshake {status}": handshake(status, "", wait()) for status in (500, 502, 503, 504)},
     "empty": Row("empty", wait(1) >> switch(30, waits=()), "empty", request_id=SID),
 }
@@ -136,6 +141,11 @@ def over_http(django_db_setup: None, django_db_blocker: Any) -> Mapping[str, Out
         return {**alone, **dict(questions(HTTP_ENDINGS, upstream, server.key))}
 
     return outcomes_of(server, asked, django_db_blocker)
+
+
+def test_the_table_is_complete() -> None:
+    """Every code that we know is in the table, and one that nobody knows."""
+    assert set(CODES) == {str(code) for code in VERDICTS} - {"12345"}
 
 
 def test_it_works(outcomes: Mapping[str, Outcome], over_http: Mapping[str, Outcome]) -> None:

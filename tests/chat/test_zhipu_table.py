@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from providers.wire.zhipu_errors import ZHIPU_CODES
 from tests.chat.outcomes import Outcome, Question, outcomes_of
 from tests.chat.verdicts import (
     HISTORY,
@@ -87,13 +88,15 @@ V3_ROWS = {
     "1113 as an event": Row("error_json:1113", disable(), "1113", request_id=TASK),
     "1302 without a name": Row("error_200:1302", replace(switch(5), crowded=True), "1302", request_id="req-1"),
     "interrupted": Row("interrupted", USER, "", BLOCKED, "req-1"),
+    "nameless": Row("nameless", wait(1) >> switch(30, waits=()), "bad_event", request_id="req-1"),
+    "in plain text": Row("error_plain", wait(), request_id=TASK),
     "silence": Row("silent", wait(1) >> switch(30, waits=()), "empty", request_id="req-1"),
 }
 V3_ENDINGS = {
     "interrupted": Ending("interrupted_mid", "done content_filter", "one two ", withdrawn=True),
     "1301": Ending("error_mid:1301", "done content_filter", "one two ", withdrawn=True),
     "1234": Ending("error_mid:1234", "error upstream_error", "one two "),
-    "end of file": Ending("eof_mid", "error upstream_error", "one two "),
+    "end of file": Ending("eof_mid_stream", "error upstream_error", THREE),
     "failed task": Ending("status:FAIL", "error upstream_error", PLAIN),
 }
 
@@ -127,6 +130,11 @@ def over_v3(django_db_setup: None, django_db_blocker: Any) -> Mapping[str, Outco
         return {**alone, **dict(questions(V3_ENDINGS, upstream, server.key))}
 
     return outcomes_of(server, asked, django_db_blocker)
+
+
+def test_the_table_is_complete() -> None:
+    """Every code that we know is in the table."""
+    assert {code for code in ZHIPU_CODES if code.isdecimal()} == set(VERDICTS)
 
 
 def test_it_works(outcomes: Mapping[str, Outcome], over_v3: Mapping[str, Outcome]) -> None:

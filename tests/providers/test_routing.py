@@ -291,7 +291,7 @@ async def test_the_next_route(model: ChatModel, door: None, monkeypatch: pytest.
 
 
 async def test_waiting_in_vain(model: ChatModel, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failure that is not the key's own is tried with the next route, not with other keys: they might be billed too."""
+    """A failure that is not the key's own goes to the next route, not to other keys, which might be billed as well."""
     await database.run(with_keys, model, "one", "two")
     await database.run(with_keys, model, "spare", priority=1, slug="b")
     down = [(failure("wait", attempts=1),)]
