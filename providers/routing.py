@@ -149,7 +149,8 @@ class Attempts:
             except (Retry, ProviderError) as problem:
                 if self.visible:
                     raise
-                self.failure = problem.otherwise if isinstance(problem, Retry) else problem
+                # Its traceback would keep the frames, and what the upstream sent in them, as long as this is kept.
+                self.failure = (problem.otherwise if isinstance(problem, Retry) else problem).with_traceback(None)
                 better = await self._better(route, problem)
             if self.spoken:
                 self.spoken = False
