@@ -5,7 +5,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
-from chat import api, pages, views
+from chat import api, pages, transfer_api, views
 from quotas.api import Quotas
 from runtime import health, refusals
 
@@ -17,6 +17,8 @@ stream_urlpatterns: Routes = [
     path("api/generations/<str:generation_id>/events/", views.events, name="generation-events"),
     path("api/generations/<str:generation_id>/stop/", views.stop, name="generation-stop"),
     path("api/messages/<int:message_id>/regenerate/", views.regenerate, name="regenerate"),
+    path("api/conversations/<int:conversation_id>/export/", transfer_api.export_one),
+    path("api/export/", transfer_api.export_all),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", health.metrics),
@@ -30,6 +32,7 @@ urlpatterns: Routes = [
     path("api/", include("accounts.urls")),
     path("api/quotas/", Quotas.as_view()),
     path("api/models/", api.Models.as_view()),
+    path("api/import/", transfer_api.Import.as_view(), name="import"),
     path("api/conversations/", api.Conversations.as_view(), name="conversations"),
     path("api/conversations/<int:conversation_id>/", api.OneConversation.as_view()),
     path("api/conversations/<int:conversation_id>/messages/", api.Messages.as_view()),
