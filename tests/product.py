@@ -158,6 +158,16 @@ class Product:
         assert made.status_code == 201, made.text
         return Person(self, name, made.json()["access"], made.json()["refresh"])
 
+    def browser(self, name: str) -> httpx.Client:
+        """Log in through the form, as a browser does; return a client with the session."""
+        client = self.client(follow_redirects=True)
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', client.get("/accounts/login/").text)
+        assert token
+        fields = {"login": name, "password": PASSWORD, "csrfmiddlewaretoken": token[1]}
+        done = client.post("/accounts/login/", data=fields, headers={"Referer": self.url})
+        assert done.url.path == "/"
+        return client
+
     def admin(self) -> "Person":
         tokens = self.client().post("/api/auth/token/", json={"username": "admin", "password": PASSWORD})
         assert tokens.status_code == 200, tokens.text
