@@ -1,6 +1,5 @@
 """REST: registering, tokens of all kinds, and who I am. The rules are in `signup`, `jwt`, `tickets` and `auth`."""
 
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ from rest_framework.views import APIView
 
 from accounts import invites, jwt, signup, tickets
 from accounts.auth import Caller
-from accounts.models import ApiToken, digest
+from accounts.models import ApiToken
 from quotas import ledger
 from runtime.refusals import NotFound
 
@@ -137,8 +136,7 @@ class ApiTokens(APIView):
 
     def post(self, request: Request) -> Response:
         name = TokenBody.of(request)["name"]
-        secret = f"sk-{secrets.token_urlsafe(32)}"
-        token = _caller(request).user.api_tokens.create(name=name, digest=digest(secret))
+        token, secret = ApiToken.issue(_caller(request).user, name)
         return Response({**_shown(token), "token": secret}, status=201)
 
 

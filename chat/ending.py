@@ -16,7 +16,10 @@ from quotas import ledger
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a generation came out. `visible`: at least one character of content was shown that is not white space."""
+    """How a generation came out.
+
+    `visible`: at least one character of content was shown that is not white space, or a tool call was passed on.
+    """
 
     row: Generation
     status: str

@@ -9,6 +9,7 @@ import asyncio
 import contextvars
 import hashlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -30,10 +31,13 @@ from chat.drafts import flush as flush_drafts
 from chat.ending import End
 from chat.errors import Conflict, PromptTooLong
 from chat.models import TITLE_CHARS, Conversation, Generation, Message, new_generation_id
+from chat.relay import Relay
 from chat.run import Run
 from providers import routing, table
+from providers.errors import ModelUnavailable, UnknownModel
+from providers.routing import Attempts
 from providers.table import ModelConfig
-from providers.wire.base import PromptMessage
+from providers.wire.base import PromptMessage, wanted
 from quotas import ledger
 from quotas.ledger import Held
 from runtime import database, drain, process
@@ -54,7 +58,12 @@ _tasks: set["asyncio.Task[Any]"] = set()
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a caller wants answered. `regenerate` names the assistant message that is to get a sibling."""
+    """What a caller wants answered. `regenerate` names the assistant message that is to get a sibling.
+
+    What is not `kept` makes no conversation, and its text expires: its whole prompt is `messages`, of which `prompt` is
+    the new text; without a `model` the first that can answer is asked. `extras` is what the upstream gets as it is. What
+    is not `counted` is no active generation.
+    """
 
     user_id: int
     model: str = ""
@@ -67,6 +76,10 @@ class Ask:
     idempotency_key: str | None = None
     # A repeated GET of the same query joins the answer that is still running.
     joins_running: bool = False
+    kept: bool = True
+    counted: bool = True
+    messages: tuple[PromptMessage, ...] = ()
+    extras: dict[str, Any] = field(default_factory=dict)
 
     def digest(self) -> str:
         """Return what makes two requests the same one."""
@@ -79,6 +92,7 @@ class Ask:
             self.system_prompt,
             self.parameters,
             self.regenerate,
+            *(() if self.kept else (self.messages, self.extras)),
         )
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
@@ -89,18 +103,16 @@ class Begun:
 
     row: Generation
     held: Held | None = None
-    config: ModelConfig | None = None
-    messages: tuple[PromptMessage, ...] = ()
-    parameters: dict[str, Any] = field(default_factory=dict)
+    attempts: Attempts | None = None
 
 
-async def start(ask: Ask) -> Begun:
+async def start(ask: Ask, relay: Relay | None = None) -> Begun:
     """Store the question, hold a unit of quota, and set the answer going; the same key returns the same generation.
 
     Raises a Refusal, in the order of docs/api.md, with nothing stored. A caller who leaves meanwhile changes nothing:
-    what was stored is run.
+    what was stored is run. With a `relay` it is told to that one alone, and stopped by their leaving.
     """
-    starting = asyncio.create_task(_start(ask))
+    starting = asyncio.create_task(_start(ask, relay))
     _tasks.add(starting)
     starting.add_done_callback(_started)
     return await asyncio.shield(starting)
@@ -112,19 +124,20 @@ def _started(task: "asyncio.Task[Begun]") -> None:
         task.exception()  # a refusal that nobody waits for any more is nothing to report
 
 
-async def _start(ask: Ask) -> Begun:
+async def _start(ask: Ask, relay: Relay | None) -> Begun:
     begun = await database.run(_begin, ask)
-    if begun.held and begun.config:
-        _spawn(begun, begun.config)
+    if begun.held and begun.attempts:
+        _spawn(begun.row, begun.attempts, relay)
     return begun
 
 
-def _spawn(begun: Begun, config: ModelConfig) -> None:
+def _spawn(row: Generation, attempts: Attempts, relay: Relay | None) -> None:
     """Run in an empty context, so that the run outlives the request and holds on to nothing of it."""
-    row = begun.row
     draft = Draft(row.id)
-    log = logs.open(row.id, draft.snapshot)
-    run = _runs[row.id] = Run(row, config, begun.messages, begun.parameters, draft, log, translation.get_language())
+    log = relay or logs.open(row.id, draft.snapshot)
+    run = _runs[row.id] = Run(row, attempts, draft, log, translation.get_language())
+    if relay:
+        relay.bind(lambda: run.end_soon("cancelled"))
     task = asyncio.get_running_loop().create_task(run.go(), context=contextvars.Context())
     run.task = task
     _tasks.add(task)
@@ -135,11 +148,13 @@ def _ended(run: Run, task: "asyncio.Task[Any]") -> None:
     _tasks.discard(task)
     _runs.pop(run.row.id, None)
     if run.log.ended:
-        logs.finish(run.log)
+        if isinstance(run.log, Log):
+            logs.finish(run.log)
         return
     # A fault of ours: the row is still `running`, the reaper ends it, and readers find that when they come back.
     log.error("run died", generation=run.row.id, exc_info=None if task.cancelled() else task.exception())
-    logs.drop(run.log)
+    if isinstance(run.log, Log):
+        logs.drop(run.log)
     run.died()
 
 
@@ -147,11 +162,12 @@ def _ended(run: Run, task: "asyncio.Task[Any]") -> None:
 
 
 def _begin(ask: Ask) -> Begun:
-    if len(ask.prompt) > settings.MAX_PROMPT_CHARS or len(ask.system_prompt or "") > settings.MAX_PROMPT_CHARS:
+    texts = (ask.prompt, ask.system_prompt or "", *(message.content for message in ask.messages))
+    if any(len(text) > settings.MAX_PROMPT_CHARS for text in texts):
         raise PromptTooLong(details={"max_chars": settings.MAX_PROMPT_CHARS})
     models = table.models()
-    if (not ask.regenerate and ask.model not in models) or (ask.model and ask.model not in models):
-        raise InvalidRequest(details={"model": [_("There is no such model.")]})
+    if ask.model not in models and (ask.model or (ask.kept and not ask.regenerate)):
+        raise UnknownModel
     with transaction.atomic():
         _one_at_a_time(ask.user_id)
         if known := _known(ask):
@@ -159,13 +175,19 @@ def _begin(ask: Ask) -> Begun:
         if drain.draining():
             raise ServiceUnavailable
         question, slug = _regenerated(ask, ask.regenerate) if ask.regenerate else (None, ask.model)
+        slug = slug or _first_available(models)
         if slug not in models:
-            raise InvalidRequest(details={"model": [_("There is no such model.")]})
+            raise UnknownModel
+        config = routing.able(models[slug], wanted(ask.messages, ask.extras))
         conversation, parent_id = _place(ask) if question is None else (question.conversation, question.parent_id)
-        _check_active(ask.user_id)
-        row_id, config = new_generation_id(), models[slug]
+        if ask.counted:
+            _check_active(ask.user_id)
+        row_id = new_generation_id()
         held = ledger.reserve(ask.user_id, config.id, row_id)
         config.check_available()
+        if not ask.kept:
+            row = _new_generation(ask, row_id, slug, None, held)
+            return Begun(row, held, _unkept(ask, config, row_id))
         turns = [(turn.role, turn.content) for turn in Message.objects.branch(parent_id)] if parent_id else []
         if question is None:
             conversation = conversation or _new_conversation(ask)
@@ -178,7 +200,22 @@ def _begin(ask: Ask) -> Begun:
             row.conversation.system_prompt if row.conversation else "",
             [*turns, (Message.Role.USER, question.content)],
         )
-    return Begun(row, held, config, messages, parameters)
+    return Begun(row, held, Attempts(config, messages, parameters, row_id))
+
+
+def _unkept(ask: Ask, config: ModelConfig, row_id: str) -> Attempts:
+    """Send the caller's prompt as it is: what they did not ask to be shortened is refused when it is too long."""
+    parameters = prompt.capped(config.context_tokens, config.parameters, ask.messages) | ask.parameters
+    return Attempts(config, ask.messages, parameters, row_id, ask.extras, whole=True)
+
+
+def _first_available(models: Mapping[str, ModelConfig]) -> str:
+    with_quota = ledger.quota_slugs()
+    usable = (slug for slug, config in models.items() if config.id in with_quota and config.available())
+    found = next(usable, None)
+    if found is None:
+        raise ModelUnavailable
+    return found
 
 
 def _one_at_a_time(user_id: int) -> None:
@@ -251,18 +288,20 @@ def _add(conversation: Conversation, parent_id: int | None, role: str, content: 
     )
 
 
-def _new_generation(ask: Ask, row_id: str, model: str, answer: Message, held: Held) -> Generation:
+def _new_generation(ask: Ask, row_id: str, model: str, answer: Message | None, held: Held) -> Generation:
     return Generation.objects.create(
         id=row_id,
         user_id=ask.user_id,
-        conversation=answer.conversation,
+        conversation=answer.conversation if answer else None,
         message=answer,
         quota_id=held.quota_id,
         reservation_id=held.reservation_id,
         model=model,
         process=process.id,
+        counted=ask.counted,
         idempotency_key=ask.idempotency_key,
-        request_digest=ask.digest(),
+        # Nothing else can ever be the same request.
+        request_digest=ask.digest() if ask.idempotency_key or ask.joins_running else "",
     )
 
 

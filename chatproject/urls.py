@@ -5,7 +5,8 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
-from chat import api, pages, views
+from accounts import pages as account_pages
+from chat import api, classic, openai_api, pages, views
 from quotas.api import Quotas
 from runtime import health, refusals
 
@@ -17,6 +18,13 @@ stream_urlpatterns: Routes = [
     path("api/generations/<str:generation_id>/events/", views.events, name="generation-events"),
     path("api/generations/<str:generation_id>/stop/", views.stop, name="generation-stop"),
     path("api/messages/<int:message_id>/regenerate/", views.regenerate, name="regenerate"),
+    path("api/chatgpt/test", classic.test, name="classic"),
+    path("v1/chat/completions", openai_api.completions),
+    path("v1/models", openai_api.models),
+    path("v1/models/<path:model_id>", openai_api.one_model),
+    path("v1", openai_api.unknown),
+    path("v1/", openai_api.unknown),
+    path("v1/<path:rest>", openai_api.unknown),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", health.metrics),
@@ -33,6 +41,8 @@ urlpatterns: Routes = [
     path("api/conversations/", api.Conversations.as_view(), name="conversations"),
     path("api/conversations/<int:conversation_id>/", api.OneConversation.as_view()),
     path("api/conversations/<int:conversation_id>/messages/", api.Messages.as_view()),
+    path("accounts/tokens/", account_pages.tokens, name="account_tokens"),
+    path("accounts/tokens/<int:token_id>/delete/", account_pages.delete_token, name="account_delete_token"),
     path("accounts/", include("allauth.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),

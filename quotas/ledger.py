@@ -20,6 +20,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from providers.errors import UnknownModel
 from quotas import statements
 from quotas.errors import QuotaExhausted
 from quotas.models import Quota, QuotaModel, Reservation
@@ -159,7 +160,7 @@ def _seconds_to_reset(now: datetime) -> float:
 def _quota_of(cursor: CursorWrapper, model_id: int) -> tuple[int, int | None]:
     rows = _rows(cursor, statements.QUOTA_OF_MODEL, {"model": model_id})
     if not rows:
-        raise InvalidRequest(details={"model": [_("This model has no quota.")]})
+        raise UnknownModel(_("This model has no quota."))
     return rows[0]
 
 
