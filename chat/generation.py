@@ -61,8 +61,8 @@ class Ask:
     """What a caller wants answered. `regenerate` names the assistant message that is to get a sibling.
 
     What is not `kept` makes no conversation, and its text expires: its whole prompt is `messages`, of which `prompt` is
-    the new text; without a `model` the first that can answer is asked. `extras` is what the upstream gets as it is. What
-    is not `counted` is no active generation.
+    the new text; without a `model` the first that can answer is asked. `extras` is what the upstream gets as it is.
+    What is not `counted` is no active generation.
     """
 
     user_id: int

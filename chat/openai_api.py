@@ -8,7 +8,8 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+import orjson
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from accounts.auth import Caller, aauthenticate_bearer, require_reachable
 from chat import generation, openai_bodies, openai_errors
@@ -68,7 +69,7 @@ async def _whole(begun: Begun, stream: "RelayStream") -> HttpResponseBase:
     relay = stream.relay
     if relay.failure or not isinstance(relay, Whole) or not relay.ended:
         raise openai_errors.Failed(relay.failure or openai_errors.interrupted())
-    return JsonResponse(relay.body, headers=quota_headers(begun))
+    return _json(relay.body, quota_headers(begun))
 
 
 class RelayStream(Stream):
@@ -106,14 +107,14 @@ class RelayStream(Stream):
 
 async def get_models(request: HttpRequest) -> HttpResponseBase:
     await aauthenticate_bearer(request)
-    return JsonResponse({"object": "list", "data": [_model(slug) for slug in await _offered()]})
+    return _json({"object": "list", "data": [_model(slug) for slug in await _offered()]})
 
 
 async def get_model(request: HttpRequest, model_id: str) -> HttpResponseBase:
     await aauthenticate_bearer(request)
     if model_id not in await _offered():
         raise UnknownModel
-    return JsonResponse(_model(model_id))
+    return _json(_model(model_id))
 
 
 async def _offered() -> list[str]:
@@ -122,6 +123,10 @@ async def _offered() -> list[str]:
 
 def _model(slug: str) -> dict[str, Any]:
     return {"id": slug, "object": "model", "created": CREATED, "owned_by": "system"}
+
+
+def _json(body: dict[str, Any], headers: dict[str, str] | None = None) -> HttpResponse:
+    return HttpResponse(orjson.dumps(body), content_type="application/json", headers=headers)
 
 
 async def unknown(request: HttpRequest, rest: str = "") -> HttpResponseBase:

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import orjson
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.translation import gettext as _
 
 from chat.errors import with_text
 from providers.errors import UnknownModel, Unsupported
-from runtime.refusals import NotFound, Refusal
+from providers.wire.base import IMAGES
+from runtime.refusals import NotAuthenticated, NotFound, Refusal
 
 # Clients try again after 429 and from 500 upwards; this tells them when that is no use.
 NO_RETRY = {"x-should-retry": "false"}
@@ -84,7 +86,9 @@ def _refused(refusal: Refusal) -> tuple[Kind, dict[str, Any]]:
     body = refusal.body()
     kind = KINDS.get(refusal.code) or Kind(refusal.http_status, _REQUEST, refusal.code)
     param, message = None, body["message"]
-    if isinstance(refusal, NotFound):
+    if isinstance(refusal, NotAuthenticated):
+        message = str(_("Incorrect API key provided."))
+    elif isinstance(refusal, NotFound):
         kind = kind._replace(code="unknown_url")
     elif kind.code is None and (details := body.get("details")):
         param, reasons = next(iter(details.items()))
@@ -92,7 +96,7 @@ def _refused(refusal: Refusal) -> tuple[Kind, dict[str, Any]]:
         if isinstance(refusal, UnknownModel):
             kind = _UNKNOWN_MODEL
         elif isinstance(refusal, Unsupported):
-            kind = _UNSUPPORTED
+            kind, param = _UNSUPPORTED, "messages" if param == IMAGES else param
     return kind, _error(kind, message, param)
 
 

@@ -1,4 +1,4 @@
-"""What a run tells the one caller of /v1 who waits for it, in OpenAI's shape: nothing is kept here and nothing replayed.
+"""What a run tells the one caller of /v1 who waits for it, in OpenAI's shape: nothing is kept here, nothing replayed.
 
 A run publishes to a `Relay` as it does to a `Log`. The caller's leaving stops the run, and a caller who takes nothing
 holds it up: there is nobody else for whom it should go on. All of this runs on the event loop's thread.

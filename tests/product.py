@@ -40,6 +40,10 @@ MODELS = {
     "cut": "cut_mid_stream",
     "error": "error_mid_stream",
     "http-400": "http_400",
+    "tools": "tool_round",
+    "refuses-seed": "http_400:unsupported_parameter:seed",
+    "flood": "long:300000",
+    "gpt-4-echo": "echo",
 }
 
 
