@@ -149,6 +149,7 @@ class Chunks(Relay):
     def __init__(self, *, include_usage: bool = False) -> None:
         super().__init__()
         self._include_usage = include_usage
+        self._role = b""
         self._waiting: list[bytes] = []
         self._texts: list[str] = []
         self._chars = 0
@@ -156,7 +157,8 @@ class Chunks(Relay):
 
     def take(self) -> bytes:
         self._close_text()
-        data = b"".join(self._waiting)
+        data = self._role + b"".join(self._waiting)
+        self._role = b""
         self._waiting.clear()
         self._chars = 0
         if self._taken is not None and not self._taken.done():
@@ -188,7 +190,7 @@ class Chunks(Relay):
         self._heads = {name: choice + b'"%b":' % name for name in (b"content", b"reasoning_content", b"tool_calls")}
         self._text_head = self._heads[b"content"]
         self._choice = choice
-        self._waiting.append(choice + b'"role":"assistant","content":""' + self._tail)
+        self._role = choice + b'"role":"assistant","content":""' + self._tail
 
     def _content(self, text: str) -> None:
         self._text(self._heads[b"content"], text)
@@ -216,6 +218,7 @@ class Chunks(Relay):
 
     def _reset(self, text: Mapping[str, str]) -> None:
         """Drop what is void and still here; what has gone out cannot be called back."""
+        self._waiting.clear()
         self._texts.clear()
 
     def _finish(self, reason: str, usage: Mapping[str, int]) -> None:

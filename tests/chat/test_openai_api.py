@@ -1,61 +1,17 @@
-"""/v1 as a program sees it that speaks HTTP and knows OpenAI's documents; with OpenAI's own client: test_openai_sdk.py."""
+"""/v1 as a program sees it that speaks plain HTTP; with OpenAI's own client it is test_openai_sdk.py."""
 
 import json
-import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.chat.programs import HELLO, URL, WEATHER, ask, chunks, error, generation_of
 from tests.product import Person, Product, connected
 from tests.scenarios import PLAIN, REASONING, TOOL_ARGUMENTS
 from tests.upstreams import FakeOpenAI
-
-URL = "/v1/chat/completions"
-HELLO = [{"role": "user", "content": "Hello"}]
-WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
-WITHIN_SECONDS = 0.05
-TRIES = 5
-
-
-@pytest.fixture
-def caller(person: Person) -> Iterator[httpx.Client]:
-    """A program with an API token."""
-    token = person.client.post("/api/tokens/", json={"name": "program"}).json()["token"]
-    yield person.product.client(token)
-
-
-def ask(caller: httpx.Client, model: str = "echo", messages: Any = HELLO, **body: Any) -> httpx.Response:
-    return caller.post(URL, json={"model": model, "messages": messages, **body})
-
-
-def chunks(response: httpx.Response) -> list[Any]:
-    """Return the data of a stream, `[DONE]` as it is; every line must be one that OpenAI's clients understand."""
-    assert response.status_code == 200, response.text
-    assert response.headers["content-type"].startswith("text/event-stream")
-    blocks = response.text.split("\n\n")
-    assert blocks.pop() == ""
-    assert all(re.match(r"data: |: ", block) for block in blocks)
-    data = [block.removeprefix("data: ") for block in blocks if block.startswith("data: ")]
-    return [text if text == "[DONE]" else json.loads(text) for text in data]
-
-
-def error(response: httpx.Response) -> tuple[int, str, str | None, str | None]:
-    """Return status, type, code and param of a refusal; its envelope must be OpenAI's and it must bear a number."""
-    body = response.json()
-    assert list(body) == ["error"]
-    assert set(body["error"]) == {"message", "type", "param", "code"}
-    assert body["error"]["message"]
-    assert response.headers["x-request-id"]
-    return response.status_code, body["error"]["type"], body["error"]["code"], body["error"]["param"]
-
-
-def generation_of(answer: dict[str, Any]) -> str:
-    return str(answer["id"]).removeprefix("chatcmpl-")
-
 
 # --- what comes back -------------------------------------------------------------------------------------------------
 
@@ -123,6 +79,37 @@ def test_reasoning_is_apart(caller: httpx.Client) -> None:
     deltas = [event["choices"][0]["delta"] for event in chunks(ask(caller, "reasoning", stream=True))[:-1]]
     assert "".join(delta.get("reasoning_content", "") for delta in deltas) == REASONING
     assert "".join(delta.get("content", "") for delta in deltas) == PLAIN
+
+
+def test_tool_calls(caller: httpx.Client, person: Person) -> None:
+    """Calls come back in pieces, unchanged, and as a whole in a whole answer; such an answer costs one."""
+    deltas = [event["choices"][0] for event in chunks(ask(caller, "tools", tools=[WEATHER], stream=True))[:-1]]
+    pieces = [choice["delta"]["tool_calls"][0] for choice in deltas if "tool_calls" in choice["delta"]]
+    assert pieces[0] == {
+        "index": 0,
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": "weather", "arguments": ""},
+    }
+    assert set(map(tuple, pieces[1:])) == {("index", "function")}
+    assert "".join(piece["function"]["arguments"] for piece in pieces) == TOOL_ARGUMENTS
+    assert deltas[-1]["finish_reason"] == "tool_calls"
+    whole = ask(caller, "tools", tools=[WEATHER]).json()
+    assert whole["choices"][0] == {
+        "index": 0,
+        "message": {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": TOOL_ARGUMENTS}}
+            ],
+        },
+        "logprobs": None,
+        "finish_reason": "tool_calls",
+    }
+    row = person.generation(generation_of(whole))
+    assert (row["finish_reason"], row["charge"]["amount"]) == ("stop", 1)
+    assert person.quota()["used_today"] == 2
 
 
 def test_an_empty_answer(caller: httpx.Client, person: Person) -> None:
@@ -293,289 +280,3 @@ def test_prompts_that_are_too_long(caller: httpx.Client) -> None:
         assert error(answer)[:3] == (400, "invalid_request_error", "context_length_exceeded")
     earlier = {"role": "user", "content": "x" * 33_000}
     assert error(ask(caller, messages=[earlier, *HELLO]))[2] == "context_length_exceeded"
-
-
-# --- what an upstream cannot take ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("body", "param"),
-    [
-        ({"tools": [WEATHER]}, "tools"),
-        ({"tool_choice": "required"}, "tool_choice"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"stop": "END"}, "stop"),
-        ({"seed": 1}, "seed"),
-        ({"top_p": 0.5}, "top_p"),
-        ({"presence_penalty": 1}, "presence_penalty"),
-        ({"frequency_penalty": 1}, "frequency_penalty"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "data:,"}]}]}, "messages"),
-    ],
-)
-def test_what_a_model_cannot_take_is_named(
-    caller: httpx.Client, person: Person, body: dict[str, Any], param: str
-) -> None:
-    """A model whose upstream cannot take a field answers 400 with its name, and nothing is charged."""
-    answer = caller.post(URL, json={"model": "demo", "messages": HELLO, **body})
-    assert error(answer) == (400, "invalid_request_error", "unsupported_parameter", param)
-    assert person.quota()["used_today"] == 0
-
-
-def test_what_changes_nothing_is_no_hindrance(caller: httpx.Client) -> None:
-    """Clients that always send the defaults can ask every model."""
-    defaults = {"top_p": 1, "presence_penalty": 0, "frequency_penalty": 0.0, "response_format": {"type": "text"}}
-    assert ask(caller, "demo", **defaults, tools=[], tool_choice="auto", max_tokens=3).status_code == 200
-
-
-def test_what_the_upstream_refuses_is_named(caller: httpx.Client, person: Person, upstream: FakeOpenAI) -> None:
-    """A field that the upstream itself refuses is not dropped and asked again without: the caller hears of it."""
-    before = len(upstream.requests)
-    answer = ask(caller, "refuses-seed", seed=7, stream=True)
-    assert error(answer) == (400, "invalid_request_error", None, "seed")
-    assert "sk-" not in answer.text
-    assert len(upstream.requests) == before + 1
-    assert person.quota()["used_today"] == 0
-
-
-def test_tool_calls(caller: httpx.Client, person: Person) -> None:
-    """Calls come back in pieces, unchanged, and as a whole in a whole answer; such an answer is not empty: it costs one."""
-    deltas = [event["choices"][0] for event in chunks(ask(caller, "tools", tools=[WEATHER], stream=True))[:-1]]
-    pieces = [choice["delta"]["tool_calls"][0] for choice in deltas if "tool_calls" in choice["delta"]]
-    assert pieces[0] == {
-        "index": 0,
-        "id": "call_1",
-        "type": "function",
-        "function": {"name": "weather", "arguments": ""},
-    }
-    assert set(map(tuple, pieces[1:])) == {("index", "function")}
-    assert "".join(piece["function"]["arguments"] for piece in pieces) == TOOL_ARGUMENTS
-    assert deltas[-1]["finish_reason"] == "tool_calls"
-    whole = ask(caller, "tools", tools=[WEATHER]).json()
-    assert whole["choices"][0] == {
-        "index": 0,
-        "message": {
-            "role": "assistant",
-            "content": None,
-            "tool_calls": [
-                {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": TOOL_ARGUMENTS}}
-            ],
-        },
-        "logprobs": None,
-        "finish_reason": "tool_calls",
-    }
-    row = person.generation(generation_of(whole))
-    assert (row["finish_reason"], row["charge"]["amount"]) == ("stop", 1)
-    assert person.quota()["used_today"] == 2
-
-
-# --- refusals --------------------------------------------------------------------------------------------------------
-
-
-def test_bad_tokens(product: Product, person: Person) -> None:
-    """Without a good bearer it is 401 `invalid_api_key`; a session cookie and a ticket prove nothing here."""
-    ticket = person.client.post("/api/tickets/", json={"path": "/v1/models"}).json()["ticket"]
-    for headers in (
-        {},
-        {"Authorization": "Bearer sk-wrong"},
-        {"Authorization": "Basic eDp5"},
-        {"Cookie": "sessionid=x"},
-    ):
-        for answer in (
-            product.client().get("/v1/models", headers=headers),
-            product.client().get(f"/v1/models?ticket={ticket}", headers=headers),
-            product.client().post(URL, json={"model": "echo", "messages": HELLO}, headers=headers),
-        ):
-            assert error(answer) == (401, "invalid_request_error", "invalid_api_key", None)
-
-
-def test_a_jwt_will_do(person: Person) -> None:
-    """An access token is as good as an API token."""
-    assert ask(person.client).status_code == 200
-
-
-@pytest.mark.parametrize("path", ["", "/", "/responses", "/chat/completions/", "/embeddings", "/models/", "/a/b/c"])
-@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_unknown_routes(caller: httpx.Client, method: str, path: str) -> None:
-    """Everything else below /v1 is 404 in JSON, never a page and never a redirect."""
-    assert error(caller.request(method, f"/v1{path}")) == (404, "invalid_request_error", "unknown_url", None)
-
-
-def test_wrong_methods(caller: httpx.Client) -> None:
-    """A wrong method is 405 with those that are right."""
-    answer = caller.get(URL)
-    assert error(answer)[0] == 405
-    assert answer.headers["allow"] == "POST"
-
-
-def test_the_wrong_host(caller: httpx.Client) -> None:
-    """Even what is refused before any view has OpenAI's envelope."""
-    assert error(caller.get("/v1/models", headers={"Host": "evil.example"}))[0] == 400
-
-
-def test_unknown_model(caller: httpx.Client) -> None:
-    """A model that does not exist is 404 `model_not_found`."""
-    assert error(ask(caller, "nope")) == (404, "invalid_request_error", "model_not_found", "model")
-
-
-def test_an_exhausted_quota(caller: httpx.Client) -> None:
-    """Ten answers a day are ten; the next is 429 `insufficient_quota`, and clients are told not to try again."""
-    assert [ask(caller, "gpt-4-echo").status_code for _ in range(10)] == [200] * 10
-    for stream in (False, True):
-        answer = ask(caller, "gpt-4-echo", stream=stream)
-        assert error(answer) == (429, "insufficient_quota", "insufficient_quota", None)
-        assert answer.headers["x-should-retry"] == "false"
-        assert int(answer.headers["retry-after"]) > 0
-
-
-def test_an_upstream_that_refuses(caller: httpx.Client, person: Person) -> None:
-    """The upstream's refusals become 502, before anything was sent; its own words and key stay here."""
-    for stream in (False, True):
-        answer = ask(caller, "http-400", stream=stream)
-        assert error(answer) == (502, "server_error", "server_error", None)
-        assert "sk-" not in answer.text
-    assert person.quota()["used_today"] == 0
-
-
-def test_a_failure_in_the_middle(caller: httpx.Client, person: Person) -> None:
-    """What breaks after the first words ends with an error and without `[DONE]`; a whole answer is then none."""
-    *events, last = chunks(ask(caller, "error", stream=True))
-    assert "".join(event["choices"][0]["delta"].get("content", "") for event in events) == "one two three "
-    assert events[-1]["choices"][0]["finish_reason"] is None
-    assert last["error"] == {"message": last["error"]["message"], "type": "server_error", "param": None} | {
-        "code": "server_error"
-    }
-    assert error(ask(caller, "error"))[:3] == (502, "server_error", "server_error")
-    row = person.generation(generation_of(events[0]))
-    assert (row["status"], row["content"], row["charge"]["amount"]) == ("failed", "one two three ", 0)
-    assert person.quota()["used_today"] == 0
-
-
-def test_active_answers_are_not_counted(upstream: FakeOpenAI, tmp_path: Path) -> None:
-    """MAX_ACTIVE_GENERATIONS is for the page; programs may ask more at once, and do not keep the page from asking."""
-    with Product(tmp_path, **connected(upstream), MAX_ACTIVE_GENERATIONS="1") as product:
-        person = product.register("alice")
-        with (
-            person.client.stream("POST", URL, json={"model": "paced", "messages": HELLO, "stream": True}) as first,
-            person.client.stream("POST", URL, json={"model": "paced", "messages": HELLO, "stream": True}) as second,
-        ):
-            assert (first.status_code, second.status_code) == (200, 200)
-            assert ask(person.client).status_code == 200
-            person.ask("Hello", "paced")
-            refused = person.client.post("/api/chat/", json={"model": "echo", "prompt": "x"})
-            assert refused.json()["error"]["code"] == "too_many_requests"
-
-
-def test_a_process_that_ends(upstream: FakeOpenAI, tmp_path: Path) -> None:
-    """What a stopping process cannot finish ends with an error: in the stream, or as 503; nothing is charged."""
-    with Product(tmp_path, **connected(upstream), DRAIN_SECONDS="0") as product:
-        person = product.register("alice")
-        with person.client.stream("POST", URL, json={"model": "paced", "messages": HELLO, "stream": True}) as response:
-            pieces = response.iter_text()
-            assert "chatcmpl" in next(pieces)
-            product.stop_soon()
-            text = "".join(pieces)
-        assert text.endswith("\n\n")
-        assert json.loads(text.split("\n\n")[-2].removeprefix("data: "))["error"]["code"] == "server_error"
-        assert "[DONE]" not in text
-        assert "retry:" not in text
-        assert product.stop() == 0
-
-
-# --- browsers --------------------------------------------------------------------------------------------------------
-
-
-def test_preflight(product: Product) -> None:
-    """Pages of any origin may send a token, JSON and the client's own headers, and nothing with cookies."""
-    asked = "authorization,content-type,x-stainless-os,x-stainless-retry-count,x-csrftoken"
-    headers = {
-        "Origin": "https://app.example",
-        "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": asked,
-    }
-    answer = product.client().options(URL, headers=headers)
-    assert answer.status_code == 204
-    assert answer.headers["access-control-allow-origin"] == "*"
-    assert answer.headers["access-control-allow-headers"] == ", ".join(asked.split(",")[:-1])
-    assert "POST" in answer.headers["access-control-allow-methods"]
-    assert "access-control-allow-credentials" not in answer.headers
-
-
-def test_answers_to_browsers(product: Product, caller: httpx.Client) -> None:
-    """Answers and refusals can be read there, with the headers that tell a client what to do."""
-    origin = {"Origin": "https://app.example"}
-    for answer in (caller.get("/v1/models", headers=origin), product.client().get("/v1/nope", headers=origin)):
-        assert answer.headers["access-control-allow-origin"] == "*"
-        shown = answer.headers["access-control-expose-headers"].split(", ")
-        assert {"x-request-id", "retry-after"} <= set(shown)
-        assert "access-control-allow-credentials" not in answer.headers
-
-
-# --- leaving ---------------------------------------------------------------------------------------------------------
-
-
-def closed_after(upstream: FakeOpenAI, left_at: float) -> float:
-    """Return how long after the caller's leaving the upstream connection was closed."""
-    deadline = time.monotonic() + 10
-    while (at := upstream.requests[-1].closed_by_peer_at) is None:
-        assert time.monotonic() < deadline, "the upstream was not closed"
-        time.sleep(0.001)
-    return at - left_at
-
-
-@pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize("model", ["hang", "hang-after-headers"])
-def test_leaving_before_the_first_words(person: Person, upstream: FakeOpenAI, model: str, *, stream: bool) -> None:
-    """Who leaves before anything was said has the upstream closed within 50 ms, and pays nothing."""
-    delays = []
-    for _ in range(TRIES):
-        body = {"model": model, "messages": HELLO, "stream": stream}
-        with pytest.raises(httpx.ReadTimeout):
-            person.product.client(person.access).post(URL, json=body, timeout=httpx.Timeout(5, read=0.2))
-        delays.append(closed_after(upstream, time.monotonic()))
-    assert min(delays) < WITHIN_SECONDS
-    deadline = time.monotonic() + 5
-    while person.quota()["used_today"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def test_leaving_in_the_middle(person: Person, upstream: FakeOpenAI) -> None:
-    """Who leaves after the first words has the upstream closed within 50 ms, and pays for what was read."""
-    delays, generations = [], []
-    for _ in range(TRIES):
-        body = {"model": "paced", "messages": HELLO, "stream": True}
-        with person.client.stream("POST", URL, json=body) as response:
-            first = next(response.iter_text())
-            generations.append(generation_of(json.loads(first.split("\n\n")[0].removeprefix("data: "))))
-            left_at = time.monotonic()
-        delays.append(closed_after(upstream, left_at))
-    assert min(delays) < WITHIN_SECONDS
-    for generation in generations:
-        row = person.ended(generation)
-        assert (row["status"], row["finish_reason"], row["charge"]["amount"]) == ("completed", "cancelled", 1)
-
-
-def test_leaving_a_whole_answer_in_the_middle(person: Person, upstream: FakeOpenAI) -> None:
-    """Who waits for a whole answer and leaves has the upstream closed within 50 ms."""
-    delays = []
-    for _ in range(TRIES):
-        with pytest.raises(httpx.ReadTimeout):
-            person.product.client(person.access).post(
-                URL, json={"model": "paced", "messages": HELLO}, timeout=httpx.Timeout(5, read=0.3)
-            )
-        delays.append(closed_after(upstream, time.monotonic()))
-    assert min(delays) < WITHIN_SECONDS
-
-
-def test_leaving_without_ever_reading(person: Person, upstream: FakeOpenAI) -> None:
-    """A caller who does not read holds the upstream up, whose answer is not collected here; leaving closes it too."""
-    asked = upstream.requests[-1] if upstream.requests else None
-    body = {"model": "flood", "messages": HELLO, "stream": True}
-    with person.client.stream("POST", URL, json=body) as response:
-        assert response.status_code == 200
-        time.sleep(1.5)  # the fake upstream would send it all in less
-        request = upstream.requests[-1]
-        assert request is not asked
-        assert request.ended_at is None
-        left_at = time.monotonic()
-    assert closed_after(upstream, left_at) < 2
