@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from tests.product import Person
+from tests.product import Person, Product
 
 
 @pytest.fixture
@@ -11,3 +11,9 @@ def caller(person: Person) -> httpx.Client:
     """A program with an API token."""
     token = person.client.post("/api/tokens/", json={"name": "program"}).json()["token"]
     return person.product.client(token)
+
+
+@pytest.fixture(scope="session")
+def program(product: Product) -> httpx.Client:
+    """A program of somebody whose quota no test looks at."""
+    return product.client(product.register("programmer").access)

@@ -1,7 +1,8 @@
 """/v1: what is refused, how it is said, and what browsers may see of it."""
 
 import json
-from pathlib import Path
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -28,19 +29,16 @@ from tests.upstreams import FakeOpenAI
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "data:,"}]}]}, "messages"),
     ],
 )
-def test_what_a_model_cannot_take_is_named(
-    caller: httpx.Client, person: Person, body: dict[str, Any], param: str
-) -> None:
-    """A model whose upstream cannot take a field answers 400 with its name, and nothing is charged."""
-    answer = caller.post(URL, json={"model": "demo", "messages": HELLO, **body})
+def test_what_a_model_cannot_take_is_named(program: httpx.Client, body: dict[str, Any], param: str) -> None:
+    """A model whose upstream cannot take a field answers 400 with its name."""
+    answer = program.post(URL, json={"model": "demo", "messages": HELLO, **body})
     assert error(answer) == (400, "invalid_request_error", "unsupported_parameter", param)
-    assert person.quota()["used_today"] == 0
 
 
-def test_what_changes_nothing_is_no_hindrance(caller: httpx.Client) -> None:
+def test_what_changes_nothing_is_no_hindrance(program: httpx.Client) -> None:
     """Clients that always send the defaults can ask every model."""
     defaults = {"top_p": 1, "presence_penalty": 0, "frequency_penalty": 0.0, "response_format": {"type": "text"}}
-    assert ask(caller, "demo", **defaults, tools=[], tool_choice="auto", max_tokens=3).status_code == 200
+    assert ask(program, "demo", **defaults, tools=[], tool_choice="auto", max_tokens=3).status_code == 200
 
 
 def test_what_the_upstream_refuses_is_named(caller: httpx.Client, person: Person, upstream: FakeOpenAI) -> None:
@@ -80,26 +78,26 @@ def test_a_jwt_will_do(person: Person) -> None:
 
 @pytest.mark.parametrize("path", ["", "/", "/responses", "/chat/completions/", "/embeddings", "/models/", "/a/b/c"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_unknown_routes(caller: httpx.Client, method: str, path: str) -> None:
+def test_unknown_routes(program: httpx.Client, method: str, path: str) -> None:
     """Everything else below /v1 is 404 in JSON, never a page and never a redirect."""
-    assert error(caller.request(method, f"/v1{path}")) == (404, "invalid_request_error", "unknown_url", None)
+    assert error(program.request(method, f"/v1{path}")) == (404, "invalid_request_error", "unknown_url", None)
 
 
-def test_wrong_methods(caller: httpx.Client) -> None:
+def test_wrong_methods(program: httpx.Client) -> None:
     """A wrong method is 405 with those that are right."""
-    answer = caller.get(URL)
+    answer = program.get(URL)
     assert error(answer)[0] == 405
     assert answer.headers["allow"] == "POST"
 
 
-def test_the_wrong_host(caller: httpx.Client) -> None:
+def test_the_wrong_host(program: httpx.Client) -> None:
     """Even what is refused before any view has OpenAI's envelope."""
-    assert error(caller.get("/v1/models", headers={"Host": "evil.example"}))[0] == 400
+    assert error(program.get("/v1/models", headers={"Host": "evil.example"}))[0] == 400
 
 
-def test_unknown_model(caller: httpx.Client) -> None:
+def test_unknown_model(program: httpx.Client) -> None:
     """A model that does not exist is 404 `model_not_found`."""
-    assert error(ask(caller, "nope")) == (404, "invalid_request_error", "model_not_found", "model")
+    assert error(ask(program, "nope")) == (404, "invalid_request_error", "model_not_found", "model")
 
 
 def test_an_exhausted_quota(caller: httpx.Client) -> None:
@@ -121,6 +119,24 @@ def test_an_upstream_that_refuses(caller: httpx.Client, person: Person) -> None:
     assert person.quota()["used_today"] == 0
 
 
+def test_a_context_that_is_too_long(program: httpx.Client, upstream: FakeOpenAI) -> None:
+    """What the upstream finds too long is refused: no turn of a program's prompt is dropped behind its back."""
+    turns = [*HELLO, {"role": "assistant", "content": "Hi"}, *HELLO]
+    before = len(upstream.requests)
+    for stream in (False, True):
+        refused = error(ask(program, "short-context", turns, stream=stream))
+        assert refused[:3] == (400, "invalid_request_error", "context_length_exceeded")
+    assert [len(request.body["messages"]) for request in upstream.requests[before:]] == [3, 3]
+
+
+def test_a_prompt_that_the_vendor_blocks(caller: httpx.Client, person: Person) -> None:
+    """The vendor's moderation of the prompt is 400 `content_policy_violation`, not to be tried again, and free."""
+    answer = ask(caller, "blocked", stream=True)
+    assert error(answer)[:3] == (400, "invalid_request_error", "content_policy_violation")
+    assert answer.headers["x-should-retry"] == "false"
+    assert person.quota()["used_today"] == 0
+
+
 def test_a_failure_in_the_middle(caller: httpx.Client, person: Person) -> None:
     """What breaks after the first words ends with an error and without `[DONE]`; a whole answer is then none."""
     *events, last = chunks(ask(caller, "error", stream=True))
@@ -135,35 +151,41 @@ def test_a_failure_in_the_middle(caller: httpx.Client, person: Person) -> None:
     assert person.quota()["used_today"] == 0
 
 
-def test_active_answers_are_not_counted(upstream: FakeOpenAI, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def strict(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """A product that lets the page ask one at a time, and waits for nothing when it is stopped."""
+    variables = {**connected(upstream), "MAX_ACTIVE_GENERATIONS": "1", "DRAIN_SECONDS": "0"}
+    with Product(tmp_path_factory.mktemp("strict"), **variables) as running:
+        yield running
+
+
+def test_active_answers_are_not_counted(strict: Product) -> None:
     """MAX_ACTIVE_GENERATIONS is for the page; programs may ask more at once, and do not keep the page from asking."""
-    with Product(tmp_path, **connected(upstream), MAX_ACTIVE_GENERATIONS="1") as product:
-        person = product.register("alice")
-        with (
-            person.client.stream("POST", URL, json={"model": "paced", "messages": HELLO, "stream": True}) as first,
-            person.client.stream("POST", URL, json={"model": "paced", "messages": HELLO, "stream": True}) as second,
-        ):
-            assert (first.status_code, second.status_code) == (200, 200)
-            assert ask(person.client).status_code == 200
-            person.ask("Hello", "paced")
-            refused = person.client.post("/api/chat/", json={"model": "echo", "prompt": "x"})
-            assert refused.json()["error"]["code"] == "too_many_requests"
+    person = strict.register("alice")
+    body = {"model": "paced", "messages": HELLO, "stream": True}
+    with person.client.stream("POST", URL, json=body) as first, person.client.stream("POST", URL, json=body) as second:
+        assert (first.status_code, second.status_code) == (200, 200)
+        assert ask(person.client).status_code == 200
+        person.ask("Hello", "paced")
+        refused = person.client.post("/api/chat/", json={"model": "echo", "prompt": "x"})
+        assert refused.json()["error"]["code"] == "too_many_requests"
 
 
-def test_a_process_that_ends(upstream: FakeOpenAI, tmp_path: Path) -> None:
-    """What a stopping process cannot finish ends with an error: in the stream, or as 503; nothing is charged."""
-    with Product(tmp_path, **connected(upstream), DRAIN_SECONDS="0") as product:
-        person = product.register("alice")
+def test_a_process_that_ends(strict: Product) -> None:
+    """What a stopping process cannot finish ends with an error, in the stream or as 503; it takes no more."""
+    person = strict.register("bob")
+    with ThreadPoolExecutor() as threads:
+        whole = threads.submit(ask, strict.client(person.access), "paced")
         with person.client.stream("POST", URL, json={"model": "paced", "messages": HELLO, "stream": True}) as response:
             pieces = response.iter_text()
             assert "chatcmpl" in next(pieces)
-            product.stop_soon()
+            strict.stop_soon()
             text = "".join(pieces)
-        assert text.endswith("\n\n")
-        assert json.loads(text.split("\n\n")[-2].removeprefix("data: "))["error"]["code"] == "server_error"
-        assert "[DONE]" not in text
-        assert "retry:" not in text
-        assert product.stop() == 0
+        assert error(whole.result())[:3] == (503, "server_error", "server_error")
+    assert json.loads(text.split("\n\n")[-2].removeprefix("data: "))["error"]["code"] == "server_error"
+    assert "[DONE]" not in text
+    assert "retry:" not in text
+    assert strict.stop() == 0
 
 
 # --- browsers --------------------------------------------------------------------------------------------------------
@@ -185,10 +207,10 @@ def test_preflight(product: Product) -> None:
     assert "access-control-allow-credentials" not in answer.headers
 
 
-def test_answers_to_browsers(product: Product, caller: httpx.Client) -> None:
+def test_answers_to_browsers(product: Product, program: httpx.Client) -> None:
     """Answers and refusals can be read there, with the headers that tell a client what to do."""
     origin = {"Origin": "https://app.example"}
-    for answer in (caller.get("/v1/models", headers=origin), product.client().get("/v1/nope", headers=origin)):
+    for answer in (program.get("/v1/models", headers=origin), product.client().get("/v1/nope", headers=origin)):
         assert answer.headers["access-control-allow-origin"] == "*"
         shown = answer.headers["access-control-expose-headers"].split(", ")
         assert {"x-request-id", "retry-after"} <= set(shown)

@@ -6,11 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.test import override_settings
+from django.test import RequestFactory, override_settings
 from django.utils import timezone
 
-from accounts.models import User
-from chat import generation, housekeeping
+from accounts.models import ApiToken, User
+from chat import classic, generation, housekeeping
 from chat.generation import Ask
 from chat.models import Conversation, Generation, Message
 from chat.relay import Whole
@@ -86,6 +86,20 @@ async def test_the_text_expires(asker: User, door: None, sent: list[Any]) -> Non
         await housekeeping.expire_texts()
     assert (await database.run(Generation.objects.get, id=row.id)).content == ""
     assert (await database.run(Message.objects.get, id=kept.message_id)).content == "ab"
+
+
+async def test_the_classic_page_needs_no_events(asker: User, door: None, sent: list[Any]) -> None:
+    """When the events are gone, a page gets what it lacks from the stored text; once that is gone too, 204."""
+    _token, secret = await database.run(ApiToken.issue, asker, "page")
+    row = await answered(ask(asker))
+    generation.logs._finished.clear()
+    headers = {"Authorization": f"Bearer {secret}", "Last-Event-ID": f"{row.id}:1"}
+    request = RequestFactory().get("/api/chatgpt/test", {"message": "Hello"}, headers=headers)
+    found: Any = await classic.test(request)
+    told = b"".join([data async for data in found.events])
+    assert (f"id: {row.id}:2\n".encode() in told, b'"content":"b"' in told, b'"a' in told) == (True, True, False)
+    await database.run(Generation.objects.expire_texts, timezone.now() + timedelta(seconds=1))
+    assert (await classic.test(request)).status_code == 204
 
 
 async def test_configured_caps_fit_the_context(asker: User, door: None, sent: list[Any]) -> None:
