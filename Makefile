@@ -2,7 +2,7 @@
 PYTHON = python3
 VENV = .venv
 BIN = $(VENV)/bin
-.PHONY: run test check soak assets lock messages
+.PHONY: run test check soak bench assets lock messages
 
 # Installs exactly what the lock says; the stamp makes a second run free.
 INSTALL = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")' \
@@ -41,12 +41,23 @@ soak: $(VENV)/.dev ## the race, kill and load tests at their full counts
 	@sh tests/servers.sh
 	SOAK=1 $(BIN)/python -m pytest -q -m soak
 
+# LiteLLM, to compare with, in an environment of its own: what it needs is nothing of ours.
+.bench/.installed: benchmarks/requirements.txt
+	@echo "Installing the packages of benchmarks/requirements.txt into .bench ..."
+	@$(PYTHON) -m venv .bench && .bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.txt
+	@touch $@
+
+bench: $(VENV)/.dev .bench/.installed ## the benchmarks, as one table with ratios; about five minutes
+	@sh tests/servers.sh
+	$(BIN)/python -m benchmarks
+
 assets: ## rebuild the committed front-end bundle (needs Node)
 	cd frontend && npm ci && npm run build
 
 lock: ## renew the locks from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o requirements.txt
 	uv pip compile pyproject.toml --extra dev -c requirements.txt --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o requirements-dev.txt
+	echo 'litellm[proxy]' | uv pip compile - --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o benchmarks/requirements.txt
 
 messages: ## collect and compile the translations (needs gettext)
 	$(BIN)/python manage.py makemessages -l zh_Hans --no-location --no-obsolete --ignore=.venv --ignore=var --ignore=tests --ignore=frontend

@@ -1,43 +1,42 @@
-"""Pages of the account settings that allauth does not have: personal API tokens. Programs use api.py."""
+"""The page on which people invite others: link, QR code, who joined, and what it earned."""
 
-from typing import Any
-
-from django import forms
+import segno
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
-from django.utils.translation import gettext_lazy as _
+from django.shortcuts import render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_safe
 
-from accounts.models import ApiToken, User
+from accounts import invites
+from accounts.models import User
+from quotas import invitations
+from quotas.models import REWARDS_A_DAY
+
+LISTED = 50
 
 
-class TokenForm(forms.Form):
-    name = forms.CharField(
-        label=_("Name"), max_length=100, help_text=_("What it is for, for example the program that will use it.")
-    )
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
+@require_safe
 @login_required
 @never_cache
-def tokens(request: HttpRequest) -> HttpResponse:
-    """Show the tokens; make one, whose secret is on this one answer and nowhere else."""
+def invitation_page(request: HttpRequest) -> HttpResponse:
+    """Show a person's link, and who came by it."""
     user: User = request.user  # type: ignore[assignment]
-    form = TokenForm(request.POST or None)
-    context: dict[str, Any] = {"form": form}
-    if form.is_valid():
-        context["made"], context["secret"] = ApiToken.issue(user, form.cleaned_data["name"])
-        context["form"] = TokenForm()
-    context |= {"tokens": user.api_tokens.order_by("-pk"), "base_url": request.build_absolute_uri("/v1")}
-    return render(request, "account/tokens.html", context)
+    link = invites.link(request, user)
+    context = {
+        "link": link,
+        "code": user.invite_code,
+        "qr_code": _qr_code(link),
+        "open": settings.SIGNUP_MODE != "closed",
+        "promises": invitations.promises(),
+        "sums": invitations.sums(user.pk),
+        "invited": invitations.of(user.pk)[:LISTED],
+        "listed": LISTED,
+        "rewards_a_day": REWARDS_A_DAY,
+    }
+    return render(request, "invite.html", context)
 
 
-@require_POST
-@login_required
-def delete_token(request: HttpRequest, token_id: int) -> HttpResponse:
-    """Delete one of one's own tokens; it is refused from now on. Repeating is safe."""
-    user: User = request.user  # type: ignore[assignment]
-    user.api_tokens.filter(pk=token_id).delete()
-    return redirect("account_tokens")
+def _qr_code(text: str) -> str:
+    """Return an SVG whose colours are the style sheet's: dark on light, also at night, or no camera reads it."""
+    return segno.make_qr(text, error="m").svg_inline(border=2, omitsize=True, svgclass="qr-code", lineclass="qr-dark")

@@ -15,8 +15,8 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.auth import Caller, aauthenticate, require_reachable
 from chat import generation
+from chat.asks import Ask
 from chat.channels.log import encode
-from chat.generation import Ask
 from chat.models import Generation
 from chat.sse import OPENING, EventStreamResponse, no_more_events
 from chat.views import events_of, last_event_id, methods, owned, quota_headers

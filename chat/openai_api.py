@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from accounts.auth import Caller, aauthenticate_bearer, require_reachable
 from chat import generation, openai_bodies, openai_errors
-from chat.generation import Ask, Begun
+from chat.asks import Ask, Begun
 from chat.openai_bodies import CompletionBody
 from chat.pages import offered_models
 from chat.relay import Chunks, Relay, Whole
@@ -106,19 +106,19 @@ class RelayStream(Stream):
 
 
 async def get_models(request: HttpRequest) -> HttpResponseBase:
-    await aauthenticate_bearer(request)
-    return _json({"object": "list", "data": [_model(slug) for slug in await _offered()]})
+    caller = await aauthenticate_bearer(request)
+    return _json({"object": "list", "data": [_model(slug) for slug in await _offered(caller)]})
 
 
 async def get_model(request: HttpRequest, model_id: str) -> HttpResponseBase:
-    await aauthenticate_bearer(request)
-    if model_id not in await _offered():
+    caller = await aauthenticate_bearer(request)
+    if model_id not in await _offered(caller):
         raise UnknownModel
     return _json(_model(model_id))
 
 
-async def _offered() -> list[str]:
-    return [str(model["slug"]) for model in await database.run(offered_models)]
+async def _offered(caller: Caller) -> list[str]:
+    return [str(model["slug"]) for model in await database.run(offered_models, caller.user.pk)]
 
 
 def _model(slug: str) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from providers.wire.base import (
     prompt_tokens,
 )
 from providers.wire.errors import ProviderError
+from quotas import counters
 from runtime import database
 
 log = structlog.get_logger("generation")
@@ -64,6 +65,7 @@ class Run:
         self._usage: Usage | None = None
         self._notice = ""
         self._asked_to_end = ""
+        self._ends_conversation = False
         self._consuming = False
         self._finished = asyncio.Event()
         self._started = time.monotonic()
@@ -77,6 +79,8 @@ class Run:
         """Answer, store, tell: the whole life of the generation."""
         end = await self._answer()
         stored = await self._store(end)
+        # Who has seen the end finds what it cost everywhere.
+        await counters.flush()
         self._tell(*stored)
         self._finished.set()
 
@@ -110,6 +114,7 @@ class Run:
                 self.task.uncancel()
             return self._end_asked_for()
         except ProviderError as error:
+            self._ends_conversation = error.ends_conversation
             return self._failed(shown(error))
         except ModelUnavailable as refusal:
             retry = {} if refusal.retry_after is None else {"retry_after": refusal.retry_after}
@@ -176,6 +181,9 @@ class Run:
         """Only who can offer tools hears of calls; for everybody else, and in what is stored, it is a plain end."""
         if self._relay is not None:
             self._relay.finish_reason = finished.reason
+        # Calls of tools are no text, and no empty answer either.
+        self.draft.visible = self.draft.visible or finished.reason == "tool_calls"
+        self._ends_conversation = finished.ends_conversation
         reason = "stop" if finished.reason == "tool_calls" else finished.reason
         return self._end(Generation.Status.COMPLETED, finish_reason=reason)
 
@@ -206,6 +214,7 @@ class Run:
             output_tokens=usage.output_tokens,
             usage_estimated=self._usage is None,
             upstream=self._attempts.upstream,
+            ends_conversation=self._ends_conversation,
         )
 
     async def _store(self, end: End) -> tuple[Generation, dict[str, Any]]:

@@ -14,9 +14,9 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.auth import Caller, aauthenticate, require_reachable
 from chat import bodies, generation, representation
+from chat.asks import Ask, Begun
 from chat.bodies import ChatBody, RegenerateBody
 from chat.channels.log import encode
-from chat.generation import Ask, Begun
 from chat.models import Generation
 from chat.sse import OPENING, EventStreamResponse, LogStream, StoredStream, no_more_events
 from runtime import database

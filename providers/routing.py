@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import structlog
+from prometheus_client import Counter
 
 from providers import keys, table
 from providers.addresses import admitting
@@ -42,6 +43,8 @@ from runtime import database
 
 log = structlog.get_logger("providers")
 
+ALERTS = Counter("rivulet_upstream_alerts", "What an operator should look into", ["upstream", "vendor_code"])
+
 # The waits of one request, over all keys, and the longest single hint that is waited for.
 MAX_WAIT_SECONDS, MAX_HINT_SECONDS = 60.0, 10.0
 MAX_LEARNED = 3
@@ -51,9 +54,11 @@ MAX_SWITCH_WAITS = 2
 
 KINDS: dict[str, Callable[[UpstreamConfig], Provider]] = {
     Upstream.Kind.OPENAI: lambda upstream: OpenAICompatible(*_way(upstream), admits=_admits(upstream)),
-    Upstream.Kind.SPARK: lambda upstream: Spark(*_way(upstream), admits=_admits(upstream)),
+    Upstream.Kind.SPARK: lambda upstream: Spark(
+        *_way(upstream), admits=_admits(upstream), sign_host=upstream.sign_host or None
+    ),
     Upstream.Kind.SPARK_HTTP: lambda upstream: SparkHTTP(*_way(upstream), admits=_admits(upstream)),
-    Upstream.Kind.ZHIPU: lambda upstream: Zhipu(*_way(upstream), admits=_admits(upstream)),
+    Upstream.Kind.ZHIPU: lambda upstream: Zhipu(*_way(upstream), admits=_admits(upstream), raw_key=upstream.raw_key),
     Upstream.Kind.ZHIPU_V3: lambda upstream: ZhipuV3(*_way(upstream), admits=_admits(upstream)),
     Upstream.Kind.SCRIPTED: lambda upstream: Scripted(),
 }
@@ -66,7 +71,7 @@ TAKES: dict[str, frozenset[str]] = {
     Upstream.Kind.ZHIPU_V3: ZhipuV3.takes,
     Upstream.Kind.SCRIPTED: Scripted.takes,
 }
-_providers: dict[tuple[str, str, str, Clocks, bool], Provider] = {}
+_providers: dict[tuple[str, str, str, Clocks, bool, str, bool], Provider] = {}
 
 
 def _way(upstream: UpstreamConfig) -> tuple[str, str | None, Clocks]:
@@ -79,7 +84,8 @@ def _admits(upstream: UpstreamConfig) -> AddressCheck | None:
 
 def provider_of(upstream: UpstreamConfig) -> Provider:
     """Return the one provider for this configuration; its connections are shared by all keys."""
-    identity = (upstream.kind, upstream.base_url, upstream.proxy, upstream.clocks, upstream.trusted)
+    way = (upstream.kind, upstream.base_url, upstream.proxy, upstream.clocks, upstream.trusted)
+    identity = (*way, upstream.sign_host, upstream.raw_key)
     provider = _providers.get(identity)
     if provider is None:
         provider = _providers[identity] = KINDS[upstream.kind](upstream)
@@ -126,6 +132,8 @@ class Attempts:
     tried: set[int] = field(default_factory=set)
     waits: int = 0
     failure: ProviderError | None = None
+    # Of the keys of this route: those that failed, and how, as far as it may turn out not to be their fault.
+    suspects: dict[int, ProviderError] = field(default_factory=dict)
 
     async def run(self) -> AsyncGenerator[Event, None]:
         """Stream an answer: next key, then next route, as long as nothing visible has been said.
@@ -134,6 +142,7 @@ class Attempts:
         """
         for route in _in_order(self.model.routes):
             self.tried.clear()
+            self.suspects.clear()
             while lease := await keys.lease(route.upstream.keys_now(), route.upstream_model, self.tried):
                 self.waits = 0
                 async with lease, aclosing(self._with_key(route, lease)) as events:
@@ -144,6 +153,7 @@ class Attempts:
                 self.tried.add(lease.key.id)
                 if self.failure.scope == "all":
                     break
+            await self._judge(route)
         raise self.failure or ModelUnavailable()
 
     async def _with_key(self, route: RouteConfig, lease: Lease) -> AsyncGenerator[Event, None]:
@@ -221,6 +231,8 @@ class Attempts:
 
     async def _pause(self, route: RouteConfig, key: Key, error: ProviderError) -> float | None:
         """Carry out what the failure asks for; return the seconds to wait for this key, None to go on to another."""
+        if error.alerts:
+            self._alert(error)
         log.warning(
             "attempt failed",
             generation=self.generation,
@@ -232,6 +244,10 @@ class Attempts:
         )
         if error.action in {"user", "ops"}:
             raise error
+        if error.crowded:
+            limit = await keys.lower_concurrency(key)
+            log.warning("a key carries too much at once", upstream=self.upstream, key=key.id, at_once=limit)
+            table.forget()
         seconds = self._seconds_to_wait(route, key, error)
         if seconds is not None and self.waited + seconds <= MAX_WAIT_SECONDS:
             self.waits += 1
@@ -256,7 +272,9 @@ class Attempts:
 
     async def _leave_out(self, route: RouteConfig, key: Key, error: ProviderError) -> None:
         """Tell all processes that this key, or the whole upstream, is not to be used for a while or at all."""
-        model = route.upstream_model if error.scope == "key_model" else ANY_MODEL
+        model = _scope(route, error)
+        if error.unanimous:
+            self.suspects[key.id] = error
         if error.action == "disable":
             await keys.quarantine(key, model, str(error))
         elif error.cooldown_s > 0 and error.scope == "all":
@@ -267,6 +285,20 @@ class Attempts:
             return
         table.forget()
 
+    async def _judge(self, route: RouteConfig) -> None:
+        """Acquit the keys when all of several failed alike: it is our configuration that is wrong, not each of them."""
+        verdicts = {error.vendor_code for error in self.suspects.values()}
+        if len(self.suspects) < 2 or len(verdicts) > 1 or len(self.suspects) < len(route.upstream.keys):
+            return
+        error = next(iter(self.suspects.values()))
+        await keys.acquit(self.suspects, _scope(route, error))
+        table.forget()
+        self._alert(error)
+
+    def _alert(self, error: ProviderError) -> None:
+        ALERTS.labels(self.upstream, error.vendor_code).inc()
+        log.error("upstream needs attention", upstream=self.upstream, reason=str(error), vendor_code=error.vendor_code)
+
     def _others(self, route: RouteConfig, key: Key) -> bool:
         """Whether another key, of this route or of another one, could be tried now."""
         tried = self.tried | {key.id}
@@ -275,6 +307,10 @@ class Attempts:
             for other in self.model.routes
             if other is route or other.upstream.slug != route.upstream.slug
         )
+
+
+def _scope(route: RouteConfig, error: ProviderError) -> str:
+    return route.upstream_model if error.scope == "key_model" else ANY_MODEL
 
 
 def _backoff(attempt: int) -> float:

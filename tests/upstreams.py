@@ -7,11 +7,11 @@ three ways: `async with FakeOpenAI() as upstream`, `with FakeOpenAI.in_thread() 
 
 import argparse
 import asyncio
-import json
 import ssl
 from typing import Any
 
 from tests.loopback import Exchange, FakeServer
+from tests.model_lists import run_list
 from tests.scenarios import SCENARIOS, ChatExchange, listing, run_scenario
 
 
@@ -32,8 +32,7 @@ class FakeOpenAI(FakeServer):
     async def handle(self, exchange: Exchange) -> None:
         request = exchange.request
         if request.method == "GET" and request.path == "/v1/models":
-            models = [{"id": name, "object": "model"} for name in SCENARIOS]
-            await exchange.respond(200, json.dumps({"object": "list", "data": models}).encode())
+            await run_list(exchange, self.keys.get(request.key or "", ""), SCENARIOS)
         elif request.method != "POST" or request.path != "/v1/chat/completions":
             await exchange.respond(404, b"<html>nothing here</html>", "text/html")
         else:

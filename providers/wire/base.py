@@ -107,9 +107,13 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The one successful end of a stream; nothing follows it."""
+    """The one successful end of a stream; nothing follows it.
+
+    `ends_conversation`: the vendor takes no further prompts of this exchange.
+    """
 
     reason: FinishReason
+    ends_conversation: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,11 @@ class Dialect(Protocol):
         """The vendor's finish reasons and error codes after which the text shown so far is void."""
         ...
 
+    @property
+    def closing_reasons(self) -> frozenset[str]:
+        """The vendor's finish reasons after which no more of the conversation is wanted."""
+        ...
+
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
         """Return the failure that `chunk` reports, None for an ordinary one."""
         ...
@@ -75,6 +80,7 @@ class Decoder:
         self._visible = False
         self._tools = False
         self._withdrawn = False
+        self._closed = False
         self._kind: type[Delta] | type[Reasoning] = Delta
         self._texts: list[str] = []
 
@@ -104,7 +110,7 @@ class Decoder:
         reason = self._reason()
         if self._withdrawn:
             out.append(Withdrawn())
-        return [*out, Finished(reason)]
+        return [*out, Finished(reason, self._closed)]
 
     def _reason(self) -> FinishReason:
         reason = self.finish or "stop"
@@ -116,7 +122,8 @@ class Decoder:
             case "tool_calls":
                 return reason
             case "content_filter":
-                raise ContentBlocked("The upstream's moderation refused the prompt.", action="user", status=200)
+                text = "The upstream's moderation refused the prompt."
+                raise ContentBlocked(text, action="user", status=200, ends_conversation=self._closed)
             case "length":
                 # The cap was used up by thinking; the same request would only do it again.
                 raise UpstreamFailed("The upstream's answer was empty.", action="wait", vendor_code="empty_at_length")
@@ -234,6 +241,7 @@ class Decoder:
             log.warning("unknown finish reason %r taken for stop", reason[:40])
         self.finish = known or "stop"
         self._withdrawn = reason in self._dialect.withdrawn_reasons and self._visible
+        self._closed = reason in self._dialect.closing_reasons
 
     def _fail(self, failure: ProviderError) -> None:
         self.ended = True

@@ -29,6 +29,7 @@ BASE_URL = "https://open.bigmodel.cn/api/paas/v4"
 # As the vendor's own client does it; a server that checks only `alg` and `sign_type` does not mind `typ`.
 TOKEN_HEADER: Mapping[str, str] = {"alg": "HS256", "sign_type": "SIGN", "typ": "JWT"}
 LIFETIME_S, RENEW_S = 210, 180
+MAX_TEMPERATURE = 1.0
 
 _USER_ID_CHARS = range(6, 129)
 # Marks a request that was already sent anew, so that this happens once.

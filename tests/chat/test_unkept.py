@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts.models import ApiToken, User
 from chat import classic, generation, housekeeping
-from chat.generation import Ask
+from chat.asks import Ask
 from chat.models import Conversation, Generation, Message
 from chat.relay import Whole
 from providers import table

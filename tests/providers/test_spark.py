@@ -244,7 +244,7 @@ async def test_temperature(provider: Spark, upstream: FakeSpark, domain: str, te
         return
     with pytest.raises(UpstreamFailed) as failure:
         await collect(provider.stream(asking, KEY))
-    assert (failure.value.action, failure.value.vendor_code) == ("ops", "bad_temperature")
+    assert (failure.value.scope, failure.value.vendor_code) == ("all", "bad_temperature")
     assert upstream.requests == []
 
 
@@ -316,7 +316,7 @@ async def test_tends_to_violate(lite: Spark, model: str, shown: str) -> None:
 
     assert text(events) == shown
     assert Withdrawn() not in events
-    assert events[-1] == Finished("content_filter")
+    assert events[-1] == Finished("content_filter", ends_conversation=True)
 
 
 async def test_last_word_is_waited_for_only_so_long(

@@ -165,7 +165,7 @@ async def test_moderation(provider: SparkHTTP, upstream: FakeSparkHTTP) -> None:
     assert (await collect(provider.stream(request("lite"), KEY)))[1:] == [Withdrawn(), Finished("content_filter")]
     upstream.parts = [*ANSWER[:-1], chunk(code=10019), ANSWER[-1]]
     events = await collect(provider.stream(request("lite"), KEY))
-    assert (text(events), events[-1]) == (PLAIN, Finished("content_filter"))
+    assert (text(events), events[-1]) == (PLAIN, Finished("content_filter", ends_conversation=True))
 
 
 async def test_history_not_cleared(provider: SparkHTTP, upstream: FakeSparkHTTP) -> None:
