@@ -22,7 +22,10 @@ RESUME_JUMP = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a generation came out. `visible`: at least one character of content was shown that is not white space."""
+    """How a generation came out.
+
+    `visible`: at least one character of content was shown that is not white space, or a tool call was passed on.
+    """
 
     row: Generation
     status: str

@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -20,6 +20,8 @@ TITLE_CHARS = 255
 KEY_LIFETIME = timedelta(hours=24)
 # Turns of a branch that are read for a prompt; the model's context is full long before.
 BRANCH_TURNS = 2_000
+# Generations that ended and have a text of their own: no message keeps it.
+HAS_TEXT = models.Q(finished_at__isnull=False) & (~models.Q(content="") | ~models.Q(reasoning=""))
 
 
 def new_generation_id() -> str:
@@ -140,6 +142,10 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
             return None
         return row
 
+    def expire_texts(self, before: datetime) -> None:
+        """Delete the texts that answers have kept themselves and that ended before then."""
+        self.filter(HAS_TEXT, finished_at__lt=before).update(content="", reasoning="")
+
     def save_drafts(self, drafts: Sequence[tuple[str, str, int, str]]) -> list[str]:
         """Store unfinished text: `(content, reasoning, last event, id)` each; what ended meanwhile stays as it is.
 
@@ -214,6 +220,7 @@ class Generation(models.Model):
         indexes: ClassVar[list[models.Index]] = [
             # The few that run, among the many that ended: for the reaper and the count of active ones.
             models.Index(fields=["user"], name="running_generations", condition=models.Q(status="running")),
+            models.Index(fields=["finished_at"], name="texts_to_expire", condition=HAS_TEXT),
             models.Index(
                 fields=["created_at"], name="keys_to_expire", condition=models.Q(idempotency_key__isnull=False)
             ),

@@ -82,7 +82,7 @@ class Stream(ABC):
         _open.add(self)
         OPEN_STREAMS.inc()
         try:
-            yield OPENING
+            yield self._opening()
             while True:
                 self._woken.clear()
                 if data := await self._take():
@@ -102,6 +102,10 @@ class Stream(ABC):
             _open.discard(self)
             OPEN_STREAMS.dec()
             self._leave()
+
+    def _opening(self) -> bytes:
+        """Return what is sent at once."""
+        return OPENING
 
     @abstractmethod
     async def _take(self) -> bytes:

@@ -34,7 +34,7 @@ from django.utils.module_loading import import_string  # noqa: E402
 
 from chat.sse import EventStreamResponse  # noqa: E402
 from chatproject.urls import stream_urlpatterns  # noqa: E402
-from runtime import database, process  # noqa: E402
+from runtime import database, presence, process  # noqa: E402
 
 log = structlog.get_logger("request")
 
@@ -151,7 +151,7 @@ class StreamHandler(ASGIHandler):
                 await self.send_response(refused, send)
             return
         answering = asyncio.current_task()
-        leaving = asyncio.create_task(self._cancel_when_left(receive, answering))
+        leaving = asyncio.create_task(self._cancel_when_left(receive, presence.of(request), answering))
         try:
             answer = await self.run_get_response(request)
             await self.send_response(answer, send)
@@ -178,9 +178,13 @@ class StreamHandler(ASGIHandler):
             response.leave()
 
     @staticmethod
-    async def _cancel_when_left(receive: Receive, answering: "asyncio.Task[Any] | None") -> None:
+    async def _cancel_when_left(
+        receive: Receive, caller: presence.Presence, answering: "asyncio.Task[Any] | None"
+    ) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        # Not left to the view: a cancellation may find it where it cannot be cancelled.
+        caller.leave()
         if answering is not None:
             answering.cancel()
 

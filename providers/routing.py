@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -12,11 +12,12 @@ from prometheus_client import Counter
 
 from providers import keys, table
 from providers.addresses import admitting
-from providers.errors import ModelUnavailable
+from providers.errors import ModelUnavailable, Unsupported
 from providers.keys import ANY_MODEL, Key, Lease
 from providers.models import ChatModel, Upstream
 from providers.table import ModelConfig, RouteConfig, UpstreamConfig
 from providers.wire.base import (
+    JSON,
     ChatRequest,
     Clocks,
     Delta,
@@ -25,6 +26,7 @@ from providers.wire.base import (
     PromptMessage,
     Provider,
     Reasoning,
+    ToolCallDelta,
     Withdrawn,
     prompt_tokens,
     trim,
@@ -61,6 +63,15 @@ KINDS: dict[str, Callable[[UpstreamConfig], Provider]] = {
     Upstream.Kind.ZHIPU_V3: lambda upstream: ZhipuV3(*_way(upstream), admits=_admits(upstream)),
     Upstream.Kind.SCRIPTED: lambda upstream: Scripted(),
 }
+# What their upstreams take beside text, of what a program may want passed on.
+TAKES: dict[str, frozenset[str]] = {
+    Upstream.Kind.OPENAI: OpenAICompatible.takes,
+    Upstream.Kind.SPARK: Spark.takes,
+    Upstream.Kind.SPARK_HTTP: SparkHTTP.takes,
+    Upstream.Kind.ZHIPU: Zhipu.takes,
+    Upstream.Kind.ZHIPU_V3: ZhipuV3.takes,
+    Upstream.Kind.SCRIPTED: Scripted.takes,
+}
 _providers: dict[tuple[str, str, str, Clocks, bool, str, bool], Provider] = {}
 
 
@@ -90,17 +101,29 @@ async def aclose() -> None:
         await provider.aclose()
 
 
+def able(model: ModelConfig, wanted: Collection[str]) -> ModelConfig:
+    """Return the model with those of its routes that take all of `wanted`; raise Unsupported when none does."""
+    routes = tuple(route for route in model.routes if TAKES[route.upstream.kind].issuperset(wanted))
+    if model.routes and not routes:
+        taken_by_all = frozenset.intersection(*(TAKES[route.upstream.kind] for route in model.routes))
+        raise Unsupported([name for name in wanted if name not in taken_by_all])
+    return model if len(routes) == len(model.routes) else replace(model, routes=routes)
+
+
 @dataclass(slots=True)
 class Attempts:
     """The way of one request through routes and keys, and what it has tried so far.
 
-    `parameters` are sent as they are. `upstream` names the one tried last.
+    `parameters` are sent as they are; `extras` and `whole` are those of `ChatRequest`. `upstream` names the one tried
+    last.
     """
 
     model: ModelConfig
     messages: tuple[PromptMessage, ...]
     parameters: Mapping[str, Any]
     generation: str
+    extras: Mapping[str, JSON] = field(default_factory=dict)
+    whole: bool = False
     upstream: str = ""
     visible: bool = False
     spoken: bool = False
@@ -176,19 +199,21 @@ class Attempts:
             self.generation,
             self.model.token_cap_field,
             self.model.include_usage,
+            self.extras,
+            self.whole,
         )
 
     def _note(self, event: Event) -> None:
-        if not self.visible and isinstance(event, Delta | Reasoning):
+        if not self.visible and isinstance(event, Delta | Reasoning | ToolCallDelta):
             self.spoken = True
-            self.visible = isinstance(event, Delta) and bool(event.text.strip())
+            self.visible = isinstance(event, ToolCallDelta) or (isinstance(event, Delta) and bool(event.text.strip()))
 
     async def _better(self, route: RouteConfig, problem: Retry | ProviderError) -> ChatRequest | None:
         """Return a request that answers the upstream's complaint, None when there is none. A prompt is cut once."""
         if isinstance(problem, Retry):
             return await self._learn(problem)
         # What a server finds too large is the body, not the prompt.
-        if self.trimmed or not isinstance(problem, PromptTooLong) or problem.status == BODY_TOO_LARGE:
+        if self.trimmed or self.whole or not isinstance(problem, PromptTooLong) or problem.status == BODY_TOO_LARGE:
             return None
         shorter = trim(self.messages, prompt_tokens(self.messages) // 2)
         fewer = len(shorter) < len(self.messages)
@@ -199,7 +224,7 @@ class Attempts:
         """Keep for the next requests what the upstream taught, and return the one that it asks for."""
         self.learned += 1
         too_long = isinstance(retry.otherwise, PromptTooLong)
-        if self.learned > MAX_LEARNED or (too_long and self.trimmed):
+        if self.learned > MAX_LEARNED or (too_long and (self.trimmed or self.whole)):
             return None
         if too_long:
             self.trimmed, self.messages = True, retry.request.messages

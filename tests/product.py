@@ -27,7 +27,7 @@ START_SECONDS = 90
 PASSWORD = "correct horse battery staple"
 
 
-# Models of the connected product: names fit for a URL, and the scenarios behind them.
+# Models of the connected product, and the scenarios behind them.
 MODELS = {
     "plain": "plain",
     "echo": "echo",
@@ -41,6 +41,13 @@ MODELS = {
     "cut": "cut_mid_stream",
     "error": "error_mid_stream",
     "http-400": "http_400",
+    "tools": "tool_round",
+    "refuses-seed": "http_400:unsupported_parameter:seed",
+    "short-context": "context:1",
+    "blocked": "http_400:content_policy_violation",
+    "flood": "long:300000",
+    "gpt-4-echo": "echo",
+    "org/m:free": "echo",
 }
 
 

@@ -12,6 +12,7 @@ from tests.loopback import Exchange
 
 PLAIN = "你好，**世界**！👋 Here is `code`:\n\n- one\n- two\n"
 REASONING = "让我想想… two plus two."
+TOOL_ARGUMENTS = '{"city": "杭州", "days": 2}'
 LONG_LINE_BYTES = 200 * 1024 * 1024
 USAGE = {"prompt_tokens": 9, "completion_tokens": 7, "total_tokens": 16}
 
@@ -157,6 +158,21 @@ async def tools(x: ChatExchange) -> None:
     call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     await x.delta(tool_calls=[call])
     await x.send(delta_bytes("tool_calls") + b"data: [DONE]\n\n")
+
+
+@scenario
+async def tool_round(x: ChatExchange) -> None:
+    """A call of the first tool offered, in pieces; with its result at hand, that result."""
+    results = [message["content"] for message in x.request.body["messages"] if message["role"] == "tool"]
+    if results:
+        await x.answer(tokens(results[-1]))
+        return
+    await x.start()
+    function = {"name": x.request.body["tools"][0]["function"]["name"], "arguments": ""}
+    await x.delta(tool_calls=[{"index": 0, "id": "call_1", "type": "function", "function": function}])
+    for piece in tokens(TOOL_ARGUMENTS):
+        await x.delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}])
+    await x.send(delta_bytes("tool_calls") + event_bytes(choices=[], usage=USAGE) + b"data: [DONE]\n\n")
 
 
 @scenario
