@@ -19,6 +19,8 @@ from quotas.models import Quota, Reservation
 TITLE_CHARS = 255
 # Idempotency keys live this long.
 KEY_LIFETIME = timedelta(hours=24)
+# Readers of a push channel are sent away after so long without a message, unless it is opened with another limit.
+IDLE_SECONDS = 600.0
 # Turns of a branch that are read for a prompt; the model's context is full long before.
 BRANCH_TURNS = 2_000
 # Generations that ended and have a text of their own: no message keeps it.
@@ -319,7 +321,7 @@ class Channel(models.Model):
     dropped_until = models.BigIntegerField(default=0)
     last_event = models.BigIntegerField(default=0)
     kept_bytes = models.BigIntegerField(default=0)
-    timeout_seconds = models.FloatField(_("idle limit in seconds"), default=600)
+    timeout_seconds = models.FloatField(_("idle limit in seconds"), default=IDLE_SECONDS)
     ending = models.CharField(_("ending"), max_length=8, choices=Ending.choices, blank=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     expires_at = models.DateTimeField(_("expires"))
