@@ -12,8 +12,12 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from chat import tally
 from chat.models import Conversation, Generation, Message
-from quotas import ledger
+from quotas import invitations, ledger
+
+# Numbering after a killed process goes on this far above what was stored: above anything a reader can have seen.
+RESUME_JUMP = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +50,29 @@ class End:
         return self.finish_reason or "stop" if self.visible else "empty"
 
 
+def of_stored(row: Generation, status: str, **how: Any) -> End:
+    """Return the end of a generation whose owner does not end it: with the text that is stored."""
+    return End(
+        row,
+        status,
+        content=row.content,
+        reasoning=row.reasoning,
+        last_event=row.last_event + RESUME_JUMP,
+        visible=bool(row.content.strip()),
+        **how,
+    )
+
+
 def store(end: End) -> Generation:
     """Settle or release, keep the text, and set the final status; return the row as it is stored now.
 
     When somebody else ended the generation first, nothing changes and theirs is returned. Repeating is safe.
     """
     with transaction.atomic():
-        charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason).as_json()
-        values = _final_values(end, charge)
+        charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason)
+        if charge.invitation:
+            invitations.reward(charge.invitation)
+        values = _final_values(end, charge.as_json())
         if not Generation.objects.running().filter(id=end.row.id).update(**values):
             transaction.set_rollback(True)
         else:
@@ -63,6 +82,7 @@ def store(end: End) -> Generation:
                     end.row.message = end.row.conversation = None  # deleted meanwhile
             for name, value in values.items():
                 setattr(end.row, name, value)
+            tally.count(end.row)
             _remember_moderation(end)
             return end.row
     return Generation.objects.select_related("message").get(id=end.row.id)

@@ -24,6 +24,10 @@ class Conflict(Refusal):
     text = _("This Idempotency-Key was used for another request.")
 
 
+class ChannelEnded(Conflict):
+    text = _("This channel has ended.")
+
+
 _TEXTS = TEXTS | {
     "interrupted": _("The answer was interrupted. The text so far is kept."),
     "internal_error": _("Something went wrong on our side. Nothing was charged."),

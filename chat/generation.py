@@ -18,36 +18,37 @@ import structlog
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone, translation
 from django.utils.translation import gettext_lazy as _
 
-from chat import ending, prompt
-from chat.channels.local import LocalLogs
+from chat import elsewhere, ending, prompt
+from chat.channels.local import logs
 from chat.channels.log import Log
+from chat.channels.redis import Outbox
 from chat.drafts import Draft
 from chat.drafts import flush as flush_drafts
-from chat.ending import End
 from chat.errors import Conflict, ConversationBlocked, PromptTooLong
 from chat.models import TITLE_CHARS, Conversation, Generation, Message, new_generation_id
 from chat.run import Run
-from providers import routing, table
+from providers import access, routing, table
 from providers.table import ModelConfig
 from providers.wire.base import PromptMessage
-from quotas import ledger
+from quotas import counters, ledger
+from quotas.counts import Found
+from quotas.errors import QuotaExhausted
 from quotas.ledger import Held
 from runtime import database, drain, process
 from runtime.refusals import InvalidRequest, NotFound, ServiceUnavailable, TooManyRequests
 
-# Numbering after a killed process goes on this far above what was stored: above anything a reader can have seen.
-RESUME_JUMP = 10_000_000
 # A row of this process without a run is one whose start was cut off between its transaction and its run.
 STRAY_SECONDS = 60
 REAP_AT_ONCE = 500
 
 log = structlog.get_logger("generation")
 
-logs = LocalLogs()
+# What of the logs of this process is to be written to Redis, for readers on others.
+outbox = Outbox(logs)
 _runs: dict[str, Run] = {}
 _tasks: set["asyncio.Task[Any]"] = set()
 
@@ -113,10 +114,28 @@ def _started(task: "asyncio.Task[Begun]") -> None:
 
 
 async def _start(ask: Ask) -> Begun:
-    begun = await database.run(_begin, ask)
-    if begun.held and begun.config:
-        _spawn(begun, begun.config)
-    return begun
+    try:
+        begun = await _decide(ask)
+        if begun.held and begun.config:
+            _spawn(begun, begun.config)
+        return begun
+    finally:
+        await counters.flush()
+
+
+async def _decide(ask: Ask) -> Begun:
+    """Refuse early who seems to have nothing left; everybody else, the transaction decides."""
+    if seen := await counters.seems_exhausted(ask.user_id, ask.model):
+        begun = await database.run(_refused_early, ask, seen)
+        if begun is not None:
+            return begun
+    try:
+        return await database.run(_begin, ask)
+    except QuotaExhausted:
+        # What a transaction that failed has read is noted by nobody; the next question is to be refused early.
+        if settings.REDIS_URL:
+            await database.run(ledger.count_anew, [ask.user_id])
+        raise
 
 
 def _spawn(begun: Begun, config: ModelConfig) -> None:
@@ -124,6 +143,8 @@ def _spawn(begun: Begun, config: ModelConfig) -> None:
     row = begun.row
     draft = Draft(row.id)
     log = logs.open(row.id, draft.snapshot)
+    outbox.add(log)
+    elsewhere.answer(_stop_asked_for)
     run = _runs[row.id] = Run(row, config, begun.messages, begun.parameters, draft, log, translation.get_language())
     task = asyncio.get_running_loop().create_task(run.go(), context=contextvars.Context())
     run.task = task
@@ -146,14 +167,29 @@ def _ended(run: Run, task: "asyncio.Task[Any]") -> None:
 # --- the transaction that begins a generation ------------------------------------------------------------------------
 
 
+def _refused_early(ask: Ask, seen: Found) -> Begun | None:
+    """Refuse without a write, in due order, what the ledger confirms to be exhausted; None: it is for `_begin` to say.
+
+    The ledger is read first: who took the last unit under the same key is stored by then, and found.
+    """
+    models = _checked_models(ask)
+    try:
+        ledger.check(ask.user_id, models[ask.model].id, seen)
+    except QuotaExhausted:
+        if known := _known(ask):
+            return Begun(known)
+        if drain.draining() or ask.regenerate:
+            return None
+        conversation, _parent_id = _place(ask)
+        _check_active(ask.user_id)
+        if conversation and conversation.blocked:
+            raise ConversationBlocked from None
+        raise
+    return None
+
+
 def _begin(ask: Ask) -> Begun:
-    if len(ask.prompt) > settings.MAX_PROMPT_CHARS or len(ask.system_prompt or "") > settings.MAX_PROMPT_CHARS:
-        raise PromptTooLong(details={"max_chars": settings.MAX_PROMPT_CHARS})
-    models = table.models()
-    if (not ask.regenerate and ask.model not in models) or (ask.model and ask.model not in models):
-        raise InvalidRequest(details={"model": [_("There is no such model.")]})
-    if ask.model:
-        models[ask.model].check_parameters(ask.parameters)
+    models = _checked_models(ask)
     with transaction.atomic():
         _one_at_a_time(ask.user_id)
         if known := _known(ask):
@@ -161,8 +197,7 @@ def _begin(ask: Ask) -> Begun:
         if drain.draining():
             raise ServiceUnavailable
         question, slug = _regenerated(ask, ask.regenerate) if ask.regenerate else (None, ask.model)
-        if slug not in models:
-            raise InvalidRequest(details={"model": [_("There is no such model.")]})
+        _check_model(ask, models, slug)
         conversation, parent_id = _place(ask) if question is None else (question.conversation, question.parent_id)
         _check_active(ask.user_id)
         if conversation and conversation.blocked:
@@ -172,7 +207,7 @@ def _begin(ask: Ask) -> Begun:
         config.check_available()
         turns = [(turn.role, turn.content) for turn in Message.objects.branch(parent_id)] if parent_id else []
         if question is None:
-            conversation = conversation or _new_conversation(ask)
+            conversation = _touched(conversation, ask) if conversation else _new_conversation(ask)
             question = _add(conversation, parent_id, Message.Role.USER, ask.prompt)
         answer = _add(conversation or question.conversation, question.id, Message.Role.ASSISTANT, "", slug)
         row = _new_generation(ask, row_id, slug, answer, held)
@@ -183,6 +218,22 @@ def _begin(ask: Ask) -> Begun:
             [*turns, (Message.Role.USER, question.content)],
         )
     return Begun(row, held, config, messages, parameters)
+
+
+def _checked_models(ask: Ask) -> dict[str, ModelConfig]:
+    """Return all models; refuse what is too long, and a model that the caller may not use."""
+    if len(ask.prompt) > settings.MAX_PROMPT_CHARS or len(ask.system_prompt or "") > settings.MAX_PROMPT_CHARS:
+        raise PromptTooLong(details={"max_chars": settings.MAX_PROMPT_CHARS})
+    models = table.models()
+    if ask.model or not ask.regenerate:
+        _check_model(ask, models, ask.model)
+        models[ask.model].check_parameters(ask.parameters)
+    return models
+
+
+def _check_model(ask: Ask, models: dict[str, ModelConfig], slug: str) -> None:
+    if slug not in models or not access.may_use(ask.user_id, models[slug]):
+        raise InvalidRequest(details={"model": [_("There is no such model.")]})
 
 
 def _one_at_a_time(user_id: int) -> None:
@@ -229,11 +280,15 @@ def _place(ask: Ask) -> tuple[Conversation | None, int | None]:
     parent_id = (messages.filter(id=ask.parent) if ask.parent is not None else messages).first()
     if ask.parent is not None and parent_id is None:
         raise NotFound
+    return conversation, parent_id
+
+
+def _touched(conversation: Conversation, ask: Ask) -> Conversation:
     conversation.updated_at = timezone.now()
     if ask.system_prompt is not None:
         conversation.system_prompt = ask.system_prompt
     conversation.save(update_fields=["updated_at", "system_prompt"])
-    return conversation, parent_id
+    return conversation
 
 
 def _check_active(user_id: int) -> None:
@@ -283,15 +338,26 @@ async def stop(row: Generation) -> None:
     run = _runs.get(row.id)
     if run:
         await run.end_as("cancelled")
-    elif row.status == Generation.Status.RUNNING:
+    elif row.status == Generation.Status.RUNNING and not await elsewhere.stop(row):
         await reap()
 
 
-def stop_soon(generation_ids: list[str], loop: asyncio.AbstractEventLoop) -> None:
+async def _stop_asked_for(generation_id: str) -> None:
+    if run := _runs.get(generation_id):
+        await run.end_as("cancelled")
+
+
+def stop_soon(rows: list[Generation], loop: asyncio.AbstractEventLoop) -> None:
     """Stop generations from another thread without waiting for their end."""
-    for generation_id in generation_ids:
-        if run := _runs.get(generation_id):
-            loop.call_soon_threadsafe(run.end_soon, "cancelled")
+    for row in rows:
+        asyncio.run_coroutine_threadsafe(_stop_or_say(row), loop)
+
+
+async def _stop_or_say(row: Generation) -> None:
+    try:
+        await stop(row)
+    except (OperationalError, InterfaceError) as error:
+        log.error("not stopped", generation=row.id, error=type(error).__name__)
 
 
 async def drain_runs() -> None:
@@ -318,23 +384,21 @@ async def flush() -> None:
 
 async def reap() -> None:
     """End the generations of processes that died: `interrupted`, text kept, nothing charged. A timer; safe twice."""
-    await database.run(_reap, set(_runs))
+    for generation_id in await database.run(_reap, set(_runs)):
+        if run := _runs.get(generation_id):
+            run.end_soon("interrupted")
+    await counters.flush()
 
 
-def _reap(own: set[str]) -> None:
+def _reap(own: set[str]) -> set[str]:
+    """Return those of our own that somebody else has ended."""
     orphans = Generation.objects.running().exclude(process__in=process.alive())
     before = timezone.now() - timedelta(seconds=STRAY_SECONDS)
     strays = Generation.objects.running().filter(process=process.id, created_at__lt=before).exclude(id__in=own)
     for row in [*orphans[:REAP_AT_ONCE], *strays[:REAP_AT_ONCE]]:
-        end = End(
-            row,
-            status=Generation.Status.INTERRUPTED,
-            error={"code": "interrupted"},
-            content=row.content,
-            reasoning=row.reasoning,
-            last_event=row.last_event + RESUME_JUMP,
-        )
+        end = ending.of_stored(row, Generation.Status.INTERRUPTED, error={"code": "interrupted"})
         try:
             ending.store(end)
         except (ObjectDoesNotExist, IntegrityError):  # one row that someone has tampered with must not keep the others
             log.exception("not reaped", generation=row.id)
+    return own - set(Generation.objects.running().filter(id__in=own).values_list("id", flat=True)) if own else set()

@@ -1,15 +1,30 @@
-"""What is thrown away in time: finished logs, old idempotency keys, rows of processes long gone. Timers call it."""
+"""What is thrown away in time: finished logs, push channels, old idempotency keys, rows of processes long gone.
 
+Timers call it.
+"""
+
+from django.conf import settings
 from django.utils import timezone
 
-from chat import generation
+from chat.channels import stored
+from chat.channels.local import logs
 from chat.models import KEY_LIFETIME, Generation
 from runtime import database, process
 
 
 async def bound_logs() -> None:
     """Drop logs that nobody will replay any more."""
-    generation.logs.bound()
+    logs.bound()
+
+
+def prune_seconds() -> float:
+    """Return how often to prune: an expired channel is replaced in due time anyway, this only gives the room back."""
+    return min(60.0, max(1.0, settings.CHANNEL_RETENTION_SECONDS))
+
+
+async def prune_channels() -> None:
+    """Delete push channels that have had their time."""
+    await database.run(stored.prune)
 
 
 async def expire() -> None:

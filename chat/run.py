@@ -33,6 +33,7 @@ from providers.wire.base import (
     prompt_tokens,
 )
 from providers.wire.errors import ProviderError
+from quotas import counters
 from runtime import database
 
 log = structlog.get_logger("generation")
@@ -79,6 +80,8 @@ class Run:
         """Answer, store, tell: the whole life of the generation."""
         end = await self._answer()
         stored = await self._store(end)
+        # Who has seen the end finds what it cost everywhere.
+        await counters.flush()
         self._tell(*stored)
         self._finished.set()
 
@@ -128,6 +131,8 @@ class Run:
         async with aclosing(events) as source:
             async for event in source:
                 if isinstance(event, Finished):
+                    # Calls of tools are no text, and no empty answer either.
+                    self.draft.visible = self.draft.visible or event.reason == "tool_calls"
                     reason = "stop" if event.reason == "tool_calls" else event.reason
                     self._ends_conversation = event.ends_conversation
                     return self._end(Generation.Status.COMPLETED, finish_reason=reason)

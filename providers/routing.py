@@ -53,13 +53,15 @@ BODY_TOO_LARGE = 413
 
 KINDS: dict[str, Callable[[UpstreamConfig], Provider]] = {
     Upstream.Kind.OPENAI: lambda upstream: OpenAICompatible(*_way(upstream), admits=_admits(upstream)),
-    Upstream.Kind.SPARK: lambda upstream: Spark(*_way(upstream), admits=_admits(upstream)),
+    Upstream.Kind.SPARK: lambda upstream: Spark(
+        *_way(upstream), admits=_admits(upstream), sign_host=upstream.sign_host or None
+    ),
     Upstream.Kind.SPARK_HTTP: lambda upstream: SparkHTTP(*_way(upstream), admits=_admits(upstream)),
-    Upstream.Kind.ZHIPU: lambda upstream: Zhipu(*_way(upstream), admits=_admits(upstream)),
+    Upstream.Kind.ZHIPU: lambda upstream: Zhipu(*_way(upstream), admits=_admits(upstream), raw_key=upstream.raw_key),
     Upstream.Kind.ZHIPU_V3: lambda upstream: ZhipuV3(*_way(upstream), admits=_admits(upstream)),
     Upstream.Kind.SCRIPTED: lambda upstream: Scripted(),
 }
-_providers: dict[tuple[str, str, str, Clocks, bool], Provider] = {}
+_providers: dict[tuple[str, str, str, Clocks, bool, str, bool], Provider] = {}
 
 
 def _way(upstream: UpstreamConfig) -> tuple[str, str | None, Clocks]:
@@ -72,7 +74,8 @@ def _admits(upstream: UpstreamConfig) -> AddressCheck | None:
 
 def provider_of(upstream: UpstreamConfig) -> Provider:
     """Return the one provider for this configuration; its connections are shared by all keys."""
-    identity = (upstream.kind, upstream.base_url, upstream.proxy, upstream.clocks, upstream.trusted)
+    way = (upstream.kind, upstream.base_url, upstream.proxy, upstream.clocks, upstream.trusted)
+    identity = (*way, upstream.sign_host, upstream.raw_key)
     provider = _providers.get(identity)
     if provider is None:
         provider = _providers[identity] = KINDS[upstream.kind](upstream)

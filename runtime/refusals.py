@@ -82,6 +82,10 @@ class NotFound(Refusal):
     code, status, text = "not_found", 404, _("There is nothing here.")
 
 
+class Conflict(Refusal):
+    code, status, text = "conflict", 409, _("This does not go together with what is stored.")
+
+
 class TooLarge(Refusal):
     code, status, text = "prompt_too_long", 413, _("The request is too large.")
 

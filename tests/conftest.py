@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings as hypothesis
 
 from providers import table
+from quotas import table as quota_table
 from tests import factories, servers
 from tests.product import Person, Product, connected
 from tests.upstreams import FakeOpenAI
@@ -53,8 +54,9 @@ def _is_loopback(host: str) -> bool:
 
 @pytest.fixture(autouse=True)
 def fresh_table() -> None:
-    """Let no test see the models of another."""
+    """Let no test see the models and quotas of another."""
     table.forget()
+    quota_table.forget()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The product as a stranger meets it: a process of its own, started by its own commands, spoken to over HTTP."""
 
+import asyncio
 import json
 import os
 import queue
@@ -22,7 +23,7 @@ from tests.servers import ROOT, environment
 from tests.upstreams import FakeOpenAI
 
 READY = re.compile(r"Rivulet is ready: (http://\S+?)/$", re.MULTILINE)
-START_SECONDS = 30
+START_SECONDS = 90
 PASSWORD = "correct horse battery staple"
 
 
@@ -158,6 +159,9 @@ class Product:
         assert made.status_code == 201, made.text
         return Person(self, name, made.json()["access"], made.json()["refresh"])
 
+    def log_in(self, name: str, password: str = PASSWORD) -> httpx.Response:
+        return self.client().post("/api/auth/token/", json={"username": name, "password": password})
+
     def browser(self, name: str) -> httpx.Client:
         """Log in through the form, as a browser does; return a client with the session."""
         client = self.client(follow_redirects=True)
@@ -169,7 +173,7 @@ class Product:
         return client
 
     def admin(self) -> "Person":
-        tokens = self.client().post("/api/auth/token/", json={"username": "admin", "password": PASSWORD})
+        tokens = self.log_in("admin")
         assert tokens.status_code == 200, tokens.text
         return Person(self, "admin", tokens.json()["access"], tokens.json()["refresh"])
 
@@ -293,3 +297,18 @@ class Person:
 
 def _key(key: str) -> dict[str, str]:
     return {"Idempotency-Key": key} if key else {}
+
+
+def post_many(person: Person, bodies: list[tuple[dict[str, Any], dict[str, str]]]) -> list[httpx.Response]:
+    """Send these bodies and headers to `/api/chat/` all at once, each on a connection of its own."""
+
+    async def send() -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=None)
+        headers = {"Authorization": f"Bearer {person.access}"}
+        async with httpx.AsyncClient(
+            base_url=person.product.url, headers=headers, limits=limits, timeout=60, trust_env=False
+        ) as client:
+            posts = [client.post("/api/chat/", json=body, headers=headers) for body, headers in bodies]
+            return list(await asyncio.gather(*posts))
+
+    return asyncio.run(send())

@@ -9,11 +9,11 @@ imported here.
 import argparse
 import asyncio
 import contextlib
-import json
 import ssl
 from typing import Any
 
 from tests.loopback import Exchange, FakeServer
+from tests.model_lists import run_list
 from tests.scenarios import SCENARIOS, ChatExchange, listing
 
 
@@ -41,8 +41,7 @@ class FakeOpenAI(FakeServer):
         request = exchange.request
         assert isinstance(exchange, ChatExchange)
         if request.method == "GET" and request.path == "/v1/models":
-            models = [{"id": name, "object": "model"} for name in SCENARIOS]
-            await exchange.respond(200, json.dumps({"object": "list", "data": models}).encode())
+            await run_list(exchange, self.keys.get(request.key or "", ""), SCENARIOS)
         elif request.method != "POST" or request.path != "/v1/chat/completions":
             await exchange.respond(404, b"<html>nothing here</html>", "text/html")
         else:

@@ -7,13 +7,16 @@ tools are not offered to models.
 
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import orjson
 
+from providers.wire import model_list
 from providers.wire.base import DEFAULT_CLOCKS, JSON, ChatRequest, Clocks, Event, FinishReason
 from providers.wire.deadline import Deadline
 from providers.wire.errors import ProviderError, Retry, Row, broken_answer
+from providers.wire.model_list import NO_LIST, NOT_A_LIST, TOO_LARGE, ModelList, read_models
 from providers.wire.openai_decoder import Decoder
 from providers.wire.openai_errors import BAD_KEY, CODES, Complaint, read_complaint, request_id, resend, row_for
 from providers.wire.sse import SSEEvent, SSEParser
@@ -24,6 +27,7 @@ from providers.wire.transport import AddressCheck, Answer, HTTPClient
 TERMINATOR_S = 5.0
 TERMINATOR_WITH_USAGE_S = 0.5
 
+_PATH = "/chat/completions"
 _MAX_ERROR_BODY_BYTES = 64 * 1024
 _ERROR_BODY_S = 5.0
 _NO_HEADERS: Mapping[str, str] = {}
@@ -96,6 +100,20 @@ class OpenAICompatible:
             if answer is not None:
                 answer.close()
 
+    async def models(self, key: str | None) -> ModelList:
+        """Return the models that the upstream says it has, within ten seconds; raise ProviderError."""
+        clocks = replace(self.clocks, first=model_list.SECONDS, idle=model_list.SECONDS, total=model_list.SECONDS)
+        deadline = Deadline(clocks)
+        answer: Answer | None = None
+        try:
+            headers = {**self.headers(key), "Accept": "application/json"}
+            answer = await self._client.get(self.url.removesuffix(_PATH) + "/models", headers, deadline)
+            return await self._models(answer)
+        finally:
+            deadline.close()
+            if answer is not None:
+                answer.close()
+
     async def aclose(self) -> None:
         """Close all connections; safe to repeat."""
         await self._client.aclose()
@@ -163,6 +181,21 @@ class OpenAICompatible:
             status=complaint.status,
         )
 
+    async def _models(self, answer: Answer) -> ModelList:
+        body = b""
+        while len(body) <= model_list.MAX_BYTES and (chunk := await answer.read()):
+            body += chunk
+        if len(body) > model_list.MAX_BYTES:
+            raise TOO_LARGE.error(vendor_code="too_large", status=answer.status)
+        complaint = read_complaint(answer.status, body, answer.headers)
+        if answer.status in (404, 405):
+            raise NO_LIST.error(vendor_code=complaint.vendor_code, status=answer.status)
+        if answer.status == 200 and ((found := read_models(body)) is not None):
+            return found
+        if answer.status == 200 and not complaint.enveloped:
+            raise NOT_A_LIST.error(vendor_code="not_a_list", status=200)
+        raise self.classify(complaint)
+
     async def _check(self, answer: Answer, deadline: Deadline, request: ChatRequest) -> None:
         """Raise unless the answer is an event stream; a missing content type is taken for one."""
         content_type = answer.headers.get("content-type", "text/event-stream").lower()
@@ -177,8 +210,8 @@ class OpenAICompatible:
 
 def chat_url(base_url: str) -> str:
     """Return the address to post to; `base_url` may carry a slash or the pasted path, a version is never added."""
-    base = base_url.strip().rstrip("/").removesuffix("/chat/completions").rstrip("/")
-    return f"{base}/chat/completions"
+    base = base_url.strip().rstrip("/").removesuffix(_PATH).rstrip("/")
+    return base + _PATH
 
 
 async def _next_chunk(answer: Answer, decoder: Decoder) -> bytes:

@@ -66,13 +66,24 @@ class HTTPClient:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, deadline: Deadline) -> "Answer":
         """Send `body` and return the response as soon as its head is there, whatever its status."""
+        return await self._send("POST", url, headers, body, deadline)
+
+    async def get(self, url: str, headers: Mapping[str, str], deadline: Deadline) -> "Answer":
+        """Ask for what is at `url`; likewise."""
+        return await self._send("GET", url, headers, None, deadline)
+
+    async def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, deadline: Deadline
+    ) -> "Answer":
         with _mapped(), deadline:
             if self._session is None:
                 self._session = self._new_session()
             proxy = None if self._through_socks else self._proxy
             if self._admits is not None:
                 check_literal(proxy or url, self._admits)
-            response = await self._session.post(url, data=body, headers=headers, proxy=proxy, allow_redirects=False)
+            response = await self._session.request(
+                method, url, data=body, headers=headers, proxy=proxy, allow_redirects=False
+            )
         return Answer(response, deadline, self._lingering)
 
     async def aclose(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -409,3 +410,12 @@ async def test_secrets_are_encrypted_at_rest(model: ChatModel, door: None) -> No
     assert "very-secret" not in row.ciphertext
     assert row.secret() == "sk-very-secret-value"
     assert (row.last4, str(row)) == ("alue", "a …alue")
+
+
+def test_a_provider_for_each_way() -> None:
+    """Upstreams share a provider only when all that decides how they are reached is the same."""
+    config = table.UpstreamConfig("a", "spark", "wss://spark.example.org", "", routing.Clocks(), ())
+    same = routing.provider_of(replace(config, slug="b"))
+    assert routing.provider_of(config) is same
+    for change in ({"sign_host": "gateway.example"}, {"raw_key": True}, {"proxy": "http://p:1"}, {"trusted": True}):
+        assert routing.provider_of(replace(config, **change)) is not same

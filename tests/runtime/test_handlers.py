@@ -135,7 +135,7 @@ def test_other_origins(tmp_path: Path, upstream: FakeOpenAI) -> None:
     origin = "https://app.example.org"
     with Product(tmp_path, **connected(upstream), CORS_ALLOWED_ORIGINS=origin) as product:
         client = product.client()
-        for path in ("/api/chat/", REST):
+        for path in ("/api/chat/", "/sse/order/", REST):
             asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "idempotency-key"}
             allowed = client.options(path, headers={"Origin": origin, **asked})
             assert allowed.headers["Access-Control-Allow-Origin"] == origin
