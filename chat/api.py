@@ -34,7 +34,7 @@ class Models(APIView):
     """`GET /api/models/`."""
 
     def get(self, request: Request) -> Response:
-        return Response(offered_models())
+        return Response(offered_models(_user_id(request)))
 
 
 class ConversationChange(serializers.Serializer[Conversation]):

@@ -69,25 +69,31 @@ class RegenerateBody(BaseModel):
 
 def from_json(request: HttpRequest, shape: type[T]) -> T:
     """Parse a JSON body; an empty one counts as `{}`. Raises TooLarge or InvalidRequest."""
-    if getattr(request, "scope", {}).get("body_too_large"):
-        raise TooLarge
     if request.content_type in {"multipart/form-data", "application/x-www-form-urlencoded"}:
         raise InvalidRequest(details={"body": [_("A JSON object is expected.")]}, status=415)
+    return checked(shape, json_object(request))
+
+
+def json_object(request: HttpRequest) -> dict[str, Any]:
+    """Return the body as a dictionary; an empty one counts as `{}`. Raises TooLarge or InvalidRequest."""
+    if getattr(request, "scope", {}).get("body_too_large"):
+        raise TooLarge
     try:
         value = orjson.loads(request.body or b"{}")
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(details={"body": [_("This is not valid JSON.")]}) from error
     if not isinstance(value, dict):
         raise InvalidRequest(details={"body": [_("A JSON object is expected.")]})
-    return _checked(shape, value)
+    return value
 
 
 def from_query(query: QueryDict, shape: type[T], beside: frozenset[str]) -> T:
     """Parse a query string; the names in `beside` belong to others. Raises InvalidRequest."""
-    return _checked(shape, {name: value for name, value in query.items() if name not in beside and value != ""})
+    return checked(shape, {name: value for name, value in query.items() if name not in beside and value != ""})
 
 
-def _checked(shape: type[T], value: dict[str, Any]) -> T:
+def checked(shape: type[T], value: dict[str, Any]) -> T:
+    """Return the value in its shape; raise InvalidRequest that names each field that is wrong."""
     try:
         body = shape.model_validate(value)
     except PydanticError as error:

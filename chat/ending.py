@@ -7,11 +7,14 @@ exactly one of them through.
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
-from chat.models import Generation, Message
-from quotas import ledger
+from chat import tally
+from chat.models import Conversation, Generation, Message
+from quotas import invitations, ledger
 
 # Numbering after a killed process goes on this far above what was stored: above anything a reader can have seen.
 RESUME_JUMP = 10_000_000
@@ -19,7 +22,10 @@ RESUME_JUMP = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a generation came out. `visible`: at least one character of content was shown that is not white space."""
+    """How a generation came out.
+
+    `visible`: at least one character of content was shown that is not white space, or a tool call was passed on.
+    """
 
     row: Generation
     status: str
@@ -33,6 +39,7 @@ class End:
     output_tokens: int | None = None
     usage_estimated: bool = False
     upstream: str = ""
+    ends_conversation: bool = False
 
     @property
     def charged(self) -> bool:
@@ -65,8 +72,10 @@ def store(end: End) -> Generation:
     When somebody else ended the generation first, nothing changes and theirs is returned. Repeating is safe.
     """
     with transaction.atomic():
-        charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason).as_json()
-        values = _final_values(end, charge)
+        charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason)
+        if charge.invitation:
+            invitations.reward(charge.invitation)
+        values = _final_values(end, charge.as_json())
         if not Generation.objects.running().filter(id=end.row.id).update(**values):
             transaction.set_rollback(True)
         else:
@@ -76,8 +85,18 @@ def store(end: End) -> Generation:
                     end.row.message = end.row.conversation = None  # deleted meanwhile
             for name, value in values.items():
                 setattr(end.row, name, value)
+            tally.count(end.row)
+            _remember_moderation(end)
             return end.row
     return Generation.objects.select_related("message").get(id=end.row.id)
+
+
+def _remember_moderation(end: End) -> None:
+    """Count a prompt that the vendor's moderation refused, and close a conversation that it wants no more of."""
+    if end.ends_conversation or (end.error and end.error["code"] == "content_blocked"):
+        get_user_model().objects.filter(id=end.row.user_id).update(abuse_count=F("abuse_count") + 1)
+    if end.ends_conversation and end.row.conversation_id is not None:
+        Conversation.objects.filter(id=end.row.conversation_id).update(blocked=True)
 
 
 def _final_values(end: End, charge: dict[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,20 @@ class PromptTooLong(Refusal):
     code, status, text = "prompt_too_long", 413, _("The prompt is too long.")
 
 
+class ConversationBlocked(Refusal):
+    """The vendor takes no more of this conversation."""
+
+    code, status = "content_blocked", 422
+    text = _("The model's service has closed this conversation. Please begin a new one.")
+
+
 class Conflict(Refusal):
     code, status = "conflict", 409
     text = _("This Idempotency-Key was used for another request.")
+
+
+class ChannelEnded(Conflict):
+    text = _("This channel has ended.")
 
 
 _TEXTS = TEXTS | {

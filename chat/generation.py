@@ -7,13 +7,10 @@ and the upstream connection; the response that started it only reads the log. Ev
 
 import asyncio
 import contextvars
-import hashlib
 import time
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-import orjson
 import structlog
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -23,18 +20,24 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext_lazy as _
 
 from chat import elsewhere, ending, prompt
+from chat.asks import Ask, Begun
 from chat.channels.local import logs
 from chat.channels.log import Log
 from chat.channels.redis import Outbox
 from chat.drafts import Draft
 from chat.drafts import flush as flush_drafts
-from chat.errors import Conflict, PromptTooLong
+from chat.errors import Conflict, ConversationBlocked, PromptTooLong
 from chat.models import TITLE_CHARS, Conversation, Generation, Message, new_generation_id
+from chat.relay import Relay
 from chat.run import Run
-from providers import routing, table
+from providers import access, routing, table
+from providers.errors import ModelUnavailable, UnknownModel
+from providers.routing import Attempts
 from providers.table import ModelConfig
-from providers.wire.base import PromptMessage
-from quotas import ledger
+from providers.wire.base import wanted
+from quotas import counters, ledger
+from quotas.counts import Found
+from quotas.errors import QuotaExhausted
 from quotas.ledger import Held
 from runtime import database, drain, process
 from runtime.refusals import InvalidRequest, NotFound, ServiceUnavailable, TooManyRequests
@@ -51,55 +54,13 @@ _runs: dict[str, Run] = {}
 _tasks: set["asyncio.Task[Any]"] = set()
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What a caller wants answered. `regenerate` names the assistant message that is to get a sibling."""
-
-    user_id: int
-    model: str = ""
-    prompt: str = ""
-    conversation: int | None = None
-    parent: int | None = None
-    system_prompt: str | None = None
-    parameters: dict[str, Any] = field(default_factory=dict)
-    regenerate: int | None = None
-    idempotency_key: str | None = None
-    # A repeated GET of the same query joins the answer that is still running.
-    joins_running: bool = False
-
-    def digest(self) -> str:
-        """Return what makes two requests the same one."""
-        parts = (
-            "join" if self.joins_running else "",
-            self.model,
-            self.prompt,
-            self.conversation,
-            self.parent,
-            self.system_prompt,
-            self.parameters,
-            self.regenerate,
-        )
-        return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A generation that was stored now (`held` says so), or found under its key."""
-
-    row: Generation
-    held: Held | None = None
-    config: ModelConfig | None = None
-    messages: tuple[PromptMessage, ...] = ()
-    parameters: dict[str, Any] = field(default_factory=dict)
-
-
-async def start(ask: Ask) -> Begun:
+async def start(ask: Ask, relay: Relay | None = None) -> Begun:
     """Store the question, hold a unit of quota, and set the answer going; the same key returns the same generation.
 
     Raises a Refusal, in the order of docs/api.md, with nothing stored. A caller who leaves meanwhile changes nothing:
-    what was stored is run.
+    what was stored is run. With a `relay` it is told to that one alone, and stopped by their leaving.
     """
-    starting = asyncio.create_task(_start(ask))
+    starting = asyncio.create_task(_start(ask, relay))
     _tasks.add(starting)
     starting.add_done_callback(_started)
     return await asyncio.shield(starting)
@@ -111,21 +72,41 @@ def _started(task: "asyncio.Task[Begun]") -> None:
         task.exception()  # a refusal that nobody waits for any more is nothing to report
 
 
-async def _start(ask: Ask) -> Begun:
-    begun = await database.run(_begin, ask)
-    if begun.held and begun.config:
-        _spawn(begun, begun.config)
-    return begun
+async def _start(ask: Ask, relay: Relay | None) -> Begun:
+    try:
+        begun = await _decide(ask)
+        if begun.held and begun.attempts:
+            _spawn(begun.row, begun.attempts, relay)
+        return begun
+    finally:
+        await counters.flush()
 
 
-def _spawn(begun: Begun, config: ModelConfig) -> None:
+async def _decide(ask: Ask) -> Begun:
+    """Refuse early who seems to have nothing left; everybody else, the transaction decides."""
+    if ask.model and (seen := await counters.seems_exhausted(ask.user_id, ask.model)):
+        begun = await database.run(_refused_early, ask, seen)
+        if begun is not None:
+            return begun
+    try:
+        return await database.run(_begin, ask)
+    except QuotaExhausted:
+        # What a transaction that failed has read is noted by nobody; the next question is to be refused early.
+        if settings.REDIS_URL:
+            await database.run(ledger.count_anew, [ask.user_id])
+        raise
+
+
+def _spawn(row: Generation, attempts: Attempts, relay: Relay | None) -> None:
     """Run in an empty context, so that the run outlives the request and holds on to nothing of it."""
-    row = begun.row
     draft = Draft(row.id)
-    log = logs.open(row.id, draft.snapshot)
-    outbox.add(log)
+    log = relay or logs.open(row.id, draft.snapshot)
+    if isinstance(log, Log):
+        outbox.add(log)
     elsewhere.answer(_stop_asked_for)
-    run = _runs[row.id] = Run(row, config, begun.messages, begun.parameters, draft, log, translation.get_language())
+    run = _runs[row.id] = Run(row, attempts, draft, log, translation.get_language())
+    if relay:
+        relay.bind(lambda: run.end_soon("cancelled"))
     task = asyncio.get_running_loop().create_task(run.go(), context=contextvars.Context())
     run.task = task
     _tasks.add(task)
@@ -136,23 +117,42 @@ def _ended(run: Run, task: "asyncio.Task[Any]") -> None:
     _tasks.discard(task)
     _runs.pop(run.row.id, None)
     if run.log.ended:
-        logs.finish(run.log)
+        if isinstance(run.log, Log):
+            logs.finish(run.log)
         return
     # A fault of ours: the row is still `running`, the reaper ends it, and readers find that when they come back.
     log.error("run died", generation=run.row.id, exc_info=None if task.cancelled() else task.exception())
-    logs.drop(run.log)
+    if isinstance(run.log, Log):
+        logs.drop(run.log)
     run.died()
 
 
 # --- the transaction that begins a generation ------------------------------------------------------------------------
 
 
+def _refused_early(ask: Ask, seen: Found) -> Begun | None:
+    """Refuse without a write, in due order, what the ledger confirms to be exhausted; None: it is for `_begin` to say.
+
+    The ledger is read first: who took the last unit under the same key is stored by then, and found.
+    """
+    models = _checked_models(ask)
+    try:
+        ledger.check(ask.user_id, models[ask.model].id, seen)
+    except QuotaExhausted:
+        if known := _known(ask):
+            return Begun(known)
+        if drain.draining() or ask.regenerate:
+            return None
+        conversation, _parent_id = _place(ask)
+        _check_active(ask)
+        if conversation and conversation.blocked:
+            raise ConversationBlocked from None
+        raise
+    return None
+
+
 def _begin(ask: Ask) -> Begun:
-    if len(ask.prompt) > settings.MAX_PROMPT_CHARS or len(ask.system_prompt or "") > settings.MAX_PROMPT_CHARS:
-        raise PromptTooLong(details={"max_chars": settings.MAX_PROMPT_CHARS})
-    models = table.models()
-    if (not ask.regenerate and ask.model not in models) or (ask.model and ask.model not in models):
-        raise InvalidRequest(details={"model": [_("There is no such model.")]})
+    models = _checked_models(ask)
     with transaction.atomic():
         _one_at_a_time(ask.user_id)
         if known := _known(ask):
@@ -160,16 +160,21 @@ def _begin(ask: Ask) -> Begun:
         if drain.draining():
             raise ServiceUnavailable
         question, slug = _regenerated(ask, ask.regenerate) if ask.regenerate else (None, ask.model)
-        if slug not in models:
-            raise InvalidRequest(details={"model": [_("There is no such model.")]})
+        slug = slug or _first_available(ask.user_id)
+        config = _usable_model(ask, models, slug)
         conversation, parent_id = _place(ask) if question is None else (question.conversation, question.parent_id)
-        _check_active(ask.user_id)
-        row_id, config = new_generation_id(), models[slug]
+        _check_active(ask)
+        if conversation and conversation.blocked:
+            raise ConversationBlocked
+        row_id = new_generation_id()
         held = ledger.reserve(ask.user_id, config.id, row_id)
         config.check_available()
+        if not ask.kept:
+            row = _new_generation(ask, row_id, slug, None, held)
+            return Begun(row, held, _unkept(ask, config, row_id))
         turns = [(turn.role, turn.content) for turn in Message.objects.branch(parent_id)] if parent_id else []
         if question is None:
-            conversation = conversation or _new_conversation(ask)
+            conversation = _touched(conversation, ask) if conversation else _new_conversation(ask)
             question = _add(conversation, parent_id, Message.Role.USER, ask.prompt)
         answer = _add(conversation or question.conversation, question.id, Message.Role.ASSISTANT, "", slug)
         row = _new_generation(ask, row_id, slug, answer, held)
@@ -179,7 +184,41 @@ def _begin(ask: Ask) -> Begun:
             row.conversation.system_prompt if row.conversation else "",
             [*turns, (Message.Role.USER, question.content)],
         )
-    return Begun(row, held, config, messages, parameters)
+    return Begun(row, held, Attempts(config, messages, parameters, row_id))
+
+
+def _unkept(ask: Ask, config: ModelConfig, row_id: str) -> Attempts:
+    """Send the caller's prompt as it is: what they did not ask to be shortened is refused when it is too long."""
+    parameters = prompt.capped(config.context_tokens, config.parameters, ask.messages) | ask.parameters
+    return Attempts(config, ask.messages, parameters, row_id, ask.extras, whole=True)
+
+
+def _first_available(user_id: int) -> str:
+    """Return the model that comes first in the list of a user's models, of those that can answer."""
+    with_quota = ledger.quota_slugs()
+    usable = (model for model in access.usable(user_id) if model.id in with_quota and model.available())
+    found = next(usable, None)
+    if found is None:
+        raise ModelUnavailable
+    return found.slug
+
+
+def _checked_models(ask: Ask) -> dict[str, ModelConfig]:
+    """Return all models; refuse what is too long, and a model that the caller may not use, or that cannot take it."""
+    texts = (ask.prompt, ask.system_prompt or "", *(message.content for message in ask.messages))
+    if any(len(text) > settings.MAX_PROMPT_CHARS for text in texts):
+        raise PromptTooLong(details={"max_chars": settings.MAX_PROMPT_CHARS})
+    models = table.models()
+    if ask.model or (ask.kept and not ask.regenerate):
+        _usable_model(ask, models, ask.model).check_parameters(ask.parameters)
+    return models
+
+
+def _usable_model(ask: Ask, models: dict[str, ModelConfig], slug: str) -> ModelConfig:
+    """Return the model, with those of its routes that can take what is asked."""
+    if slug not in models or not access.may_use(ask.user_id, models[slug]):
+        raise UnknownModel
+    return routing.able(models[slug], wanted(ask.messages, ask.extras))
 
 
 def _one_at_a_time(user_id: int) -> None:
@@ -226,16 +265,20 @@ def _place(ask: Ask) -> tuple[Conversation | None, int | None]:
     parent_id = (messages.filter(id=ask.parent) if ask.parent is not None else messages).first()
     if ask.parent is not None and parent_id is None:
         raise NotFound
+    return conversation, parent_id
+
+
+def _touched(conversation: Conversation, ask: Ask) -> Conversation:
     conversation.updated_at = timezone.now()
     if ask.system_prompt is not None:
         conversation.system_prompt = ask.system_prompt
     conversation.save(update_fields=["updated_at", "system_prompt"])
-    return conversation, parent_id
+    return conversation
 
 
-def _check_active(user_id: int) -> None:
-    limit = settings.MAX_ACTIVE_GENERATIONS
-    active = Generation.objects.owned_by(user_id).running().filter(counted=True)
+def _check_active(ask: Ask) -> None:
+    limit = settings.MAX_ACTIVE_GENERATIONS if ask.counted else 0
+    active = Generation.objects.owned_by(ask.user_id).running().filter(counted=True)
     if limit and active.count() >= limit:
         raise TooManyRequests(_("Please wait until one of your running answers has ended."), retry_after=5)
 
@@ -252,18 +295,20 @@ def _add(conversation: Conversation, parent_id: int | None, role: str, content: 
     )
 
 
-def _new_generation(ask: Ask, row_id: str, model: str, answer: Message, held: Held) -> Generation:
+def _new_generation(ask: Ask, row_id: str, model: str, answer: Message | None, held: Held) -> Generation:
     return Generation.objects.create(
         id=row_id,
         user_id=ask.user_id,
-        conversation=answer.conversation,
+        conversation=answer.conversation if answer else None,
         message=answer,
         quota_id=held.quota_id,
         reservation_id=held.reservation_id,
         model=model,
         process=process.id,
+        counted=ask.counted,
         idempotency_key=ask.idempotency_key,
-        request_digest=ask.digest(),
+        # Nothing else can ever be the same request.
+        request_digest=ask.digest() if ask.idempotency_key or ask.joins_running else "",
     )
 
 
@@ -329,6 +374,7 @@ async def reap() -> None:
     for generation_id in await database.run(_reap, set(_runs)):
         if run := _runs.get(generation_id):
             run.end_soon("interrupted")
+    await counters.flush()
 
 
 def _reap(own: set[str]) -> set[str]:

@@ -1,7 +1,14 @@
-"""What is thrown away in time: finished logs, old idempotency keys, rows of processes long gone. Timers call it."""
+"""What is thrown away in time: finished logs, push channels, old idempotency keys, rows of processes long gone.
 
+Timers call it.
+"""
+
+from datetime import timedelta
+
+from django.conf import settings
 from django.utils import timezone
 
+from chat.channels import stored
 from chat.channels.local import logs
 from chat.models import KEY_LIFETIME, Generation
 from runtime import database, process
@@ -12,9 +19,26 @@ async def bound_logs() -> None:
     logs.bound()
 
 
+def prune_seconds() -> float:
+    """Return how often to prune: an expired channel is replaced in due time anyway, this only gives the room back."""
+    return min(60.0, max(1.0, settings.CHANNEL_RETENTION_SECONDS))
+
+
+async def prune_channels() -> None:
+    """Delete push channels that have had their time."""
+    await database.run(stored.prune)
+
+
 async def expire() -> None:
     """Forget idempotency keys that are a day old, and processes that are long gone."""
     await database.run(_expire)
+
+
+async def expire_texts() -> None:
+    """Delete the texts of answers that are not kept as a conversation, once they need not be read any more."""
+    await database.run(
+        Generation.objects.expire_texts, timezone.now() - timedelta(seconds=settings.CHANNEL_RETENTION_SECONDS)
+    )
 
 
 def _expire() -> None:

@@ -5,6 +5,7 @@ Format and headers: WHATWG server-sent events; the buffering header is nginx's.
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping
 
 from django.conf import settings
@@ -54,22 +55,18 @@ def no_more_events() -> HttpResponse:
     return HttpResponse(status=204)
 
 
-class Stream:
-    """One open event stream: a reader of a log, who gets everything that waits in one piece.
+class Stream(ABC):
+    """One open event stream: it can be pinged and closed from outside, by timers and when the process ends."""
 
-    It can be pinged and closed from outside, by timers and when the process ends.
-    """
-
-    def __init__(self, user_id: int, log: Log, after: int | None) -> None:
+    def __init__(self, user_id: int) -> None:
         self.user_id = user_id
         self.idle_since = time.monotonic()
         self._woken = asyncio.Event()
-        self._follower = log.follow(after, self._woken.set)
         self._ping = False
         self._last_words: bytes | None = RECONNECT_SOON if _closing else None
 
     def response(self, headers: Mapping[str, str] | None = None) -> EventStreamResponse:
-        return EventStreamResponse(self.events(), headers, self._follower.leave)
+        return EventStreamResponse(self.events(), headers, self._leave)
 
     def ping(self) -> None:
         self._ping = True
@@ -85,13 +82,13 @@ class Stream:
         _open.add(self)
         OPEN_STREAMS.inc()
         try:
-            yield OPENING
+            yield self._opening()
             while True:
                 self._woken.clear()
-                if data := self._follower.take():
+                if data := await self._take():
                     self.idle_since = time.monotonic()
                     yield data
-                elif self._follower.at_end:
+                elif self._at_end():
                     return
                 elif self._last_words is not None:
                     yield self._last_words
@@ -100,11 +97,47 @@ class Stream:
                     self._ping, self.idle_since = False, time.monotonic()
                     yield PING
                 else:
-                    await self._woken.wait()
+                    await self._wait()
         finally:
             _open.discard(self)
             OPEN_STREAMS.dec()
-            self._follower.leave()
+            self._leave()
+
+    def _opening(self) -> bytes:
+        """Return what is sent at once."""
+        return OPENING
+
+    @abstractmethod
+    async def _take(self) -> bytes:
+        """Return what is waiting, empty when nothing is."""
+
+    @abstractmethod
+    def _at_end(self) -> bool:
+        """Return whether nothing will wait any more."""
+
+    @abstractmethod
+    def _leave(self) -> None:
+        """Let go of what is read from. Repeating is safe."""
+
+    async def _wait(self) -> None:
+        await self._woken.wait()
+
+
+class LogStream(Stream):
+    """A reader of a generation's log, who gets everything that waits in one piece."""
+
+    def __init__(self, user_id: int, log: Log, after: int | None) -> None:
+        super().__init__(user_id)
+        self._follower = log.follow(after, self._woken.set)
+
+    async def _take(self) -> bytes:
+        return self._follower.take()
+
+    def _at_end(self) -> bool:
+        return self._follower.at_end
+
+    def _leave(self) -> None:
+        self._follower.leave()
 
 
 async def ping_idle() -> None:

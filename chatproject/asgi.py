@@ -34,12 +34,15 @@ from django.utils.module_loading import import_string  # noqa: E402
 
 from chat.sse import EventStreamResponse  # noqa: E402
 from chatproject.urls import stream_urlpatterns  # noqa: E402
-from runtime import database, process  # noqa: E402
+from runtime import database, presence, process  # noqa: E402
 
 log = structlog.get_logger("request")
 
 # Whoever has not taken a page by then is let go.
 SEND_SECONDS = 120
+# Where a body may be as large as MAX_IMPORT_BYTES, and how many of those may be on their way at once.
+LARGE_BODIES = frozenset({"/api/import/"})
+LARGE_AT_ONCE, UPLOAD_SECONDS = 4, 300
 # What follows these in a path is a secret: it is not logged.
 SECRET_PATHS = ("/accounts/password/reset/key/", "/accounts/confirm-email/")
 
@@ -78,9 +81,10 @@ class PageHandler(ASGIHandler):
     def __init__(self) -> None:
         super().__init__()
         self._lanes: database.Lanes | None = None
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await read_bounded(scope, receive, settings.MAX_BODY_BYTES)
+        body = await self._read_body(scope, receive)
         request, answer = self.create_request(scope, body)
         content = b"" if request is None and answer is not None else None
         if request is not None:
@@ -91,6 +95,15 @@ class PageHandler(ASGIHandler):
         if answer is not None:
             async with asyncio.timeout(SEND_SECONDS):
                 await self._send(answer, content or b"", send)
+
+    async def _read_body(self, scope: Scope, receive: Receive) -> io.BytesIO:
+        if scope["path"] not in LARGE_BODIES:
+            return await read_bounded(scope, receive, settings.MAX_BODY_BYTES)
+        try:
+            async with asyncio.timeout(UPLOAD_SECONDS), self._large:
+                return await read_bounded(scope, receive, settings.MAX_IMPORT_BYTES)
+        except TimeoutError as error:
+            raise RequestAborted from error
 
     async def _answer(self, scope: Scope, request: Any) -> tuple[HttpResponseBase, bytes]:
         """Make the whole answer, with the signals around it that Django's own handler sends."""
@@ -138,7 +151,7 @@ class StreamHandler(ASGIHandler):
                 await self.send_response(refused, send)
             return
         answering = asyncio.current_task()
-        leaving = asyncio.create_task(self._cancel_when_left(receive, answering))
+        leaving = asyncio.create_task(self._cancel_when_left(receive, presence.of(request), answering))
         try:
             answer = await self.run_get_response(request)
             await self.send_response(answer, send)
@@ -165,9 +178,13 @@ class StreamHandler(ASGIHandler):
             response.leave()
 
     @staticmethod
-    async def _cancel_when_left(receive: Receive, answering: "asyncio.Task[Any] | None") -> None:
+    async def _cancel_when_left(
+        receive: Receive, caller: presence.Presence, answering: "asyncio.Task[Any] | None"
+    ) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        # Not left to the view: a cancellation may find it where it cannot be cancelled.
+        caller.leave()
         if answering is not None:
             answering.cancel()
 

@@ -1,5 +1,6 @@
 """The product as a stranger meets it: a process of its own, started by its own commands, spoken to over HTTP."""
 
+import asyncio
 import json
 import os
 import queue
@@ -26,7 +27,7 @@ START_SECONDS = 90
 PASSWORD = "correct horse battery staple"
 
 
-# Models of the connected product: names fit for a URL, and the scenarios behind them.
+# Models of the connected product, and the scenarios behind them.
 MODELS = {
     "plain": "plain",
     "echo": "echo",
@@ -40,6 +41,13 @@ MODELS = {
     "cut": "cut_mid_stream",
     "error": "error_mid_stream",
     "http-400": "http_400",
+    "tools": "tool_round",
+    "refuses-seed": "http_400:unsupported_parameter:seed",
+    "short-context": "context:1",
+    "blocked": "http_400:content_policy_violation",
+    "flood": "long:300000",
+    "gpt-4-echo": "echo",
+    "org/m:free": "echo",
 }
 
 
@@ -158,8 +166,21 @@ class Product:
         assert made.status_code == 201, made.text
         return Person(self, name, made.json()["access"], made.json()["refresh"])
 
+    def log_in(self, name: str, password: str = PASSWORD) -> httpx.Response:
+        return self.client().post("/api/auth/token/", json={"username": name, "password": password})
+
+    def browser(self, name: str) -> httpx.Client:
+        """Log in through the form, as a browser does; return a client with the session."""
+        client = self.client(follow_redirects=True)
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', client.get("/accounts/login/").text)
+        assert token
+        fields = {"login": name, "password": PASSWORD, "csrfmiddlewaretoken": token[1]}
+        done = client.post("/accounts/login/", data=fields, headers={"Referer": self.url})
+        assert done.url.path == "/"
+        return client
+
     def admin(self) -> "Person":
-        tokens = self.client().post("/api/auth/token/", json={"username": "admin", "password": PASSWORD})
+        tokens = self.log_in("admin")
         assert tokens.status_code == 200, tokens.text
         return Person(self, "admin", tokens.json()["access"], tokens.json()["refresh"])
 
@@ -283,3 +304,18 @@ class Person:
 
 def _key(key: str) -> dict[str, str]:
     return {"Idempotency-Key": key} if key else {}
+
+
+def post_many(person: Person, bodies: list[tuple[dict[str, Any], dict[str, str]]]) -> list[httpx.Response]:
+    """Send these bodies and headers to `/api/chat/` all at once, each on a connection of its own."""
+
+    async def send() -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=None)
+        headers = {"Authorization": f"Bearer {person.access}"}
+        async with httpx.AsyncClient(
+            base_url=person.product.url, headers=headers, limits=limits, timeout=60, trust_env=False
+        ) as client:
+            posts = [client.post("/api/chat/", json=body, headers=headers) for body, headers in bodies]
+            return list(await asyncio.gather(*posts))
+
+    return asyncio.run(send())
