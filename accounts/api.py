@@ -3,7 +3,6 @@
 The rules are in `signup`, `jwt`, `tickets`, `auth`, `invites` and `redeeming`.
 """
 
-import secrets
 from typing import Any
 
 from allauth.core.context import request_context
@@ -18,7 +17,7 @@ from rest_framework.views import APIView
 
 from accounts import invites, jwt, redeeming, signup, tickets
 from accounts.auth import Caller
-from accounts.models import ApiToken, digest
+from accounts.models import ApiToken
 from quotas import invitations, ledger
 from quotas.models import Invitation
 from quotas.redeem_codes import MOST_TYPED
@@ -117,8 +116,7 @@ class ApiTokens(APIView):
 
     def post(self, request: Request) -> Response:
         name = TokenBody.of(request)["name"]
-        secret = f"sk-{secrets.token_urlsafe(32)}"
-        token = _caller(request).user.api_tokens.create(name=name, digest=digest(secret))
+        token, secret = ApiToken.issue(_caller(request).user, name)
         return Response({**_shown(token), "token": secret}, status=201)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Collection, Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models, transaction
@@ -101,6 +101,12 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @classmethod
+    def issue(cls, user: User, name: str) -> "tuple[Self, str]":
+        """Make a token; return it and its secret, which is known only now."""
+        secret = f"sk-{secrets.token_urlsafe(32)}"
+        return cls.objects.create(user=user, name=name, digest=digest(secret)), secret
 
 
 class Ticket(models.Model):

@@ -7,33 +7,34 @@ and the upstream connection; the response that started it only reads the log. Ev
 
 import asyncio
 import contextvars
-import hashlib
 import time
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-import orjson
 import structlog
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone, translation
 from django.utils.translation import gettext_lazy as _
 
-from chat import ending, prompt
-from chat.channels.local import LocalLogs
+from chat import elsewhere, ending, prompt, text_tools
+from chat.asks import Ask, Begun
+from chat.channels.local import logs
 from chat.channels.log import Log
+from chat.channels.redis import Outbox
 from chat.drafts import Draft
 from chat.drafts import flush as flush_drafts
-from chat.ending import End
 from chat.errors import Conflict, ConversationBlocked, PromptTooLong
 from chat.models import TITLE_CHARS, Conversation, Generation, Message, new_generation_id
+from chat.relay import Relay
 from chat.run import Run
 from providers import access, routing, table
+from providers.errors import ModelUnavailable, UnknownModel
+from providers.routing import Attempts
 from providers.table import ModelConfig
-from providers.wire.base import PromptMessage
+from providers.wire.base import PromptMessage, wanted
 from quotas import counters, ledger
 from quotas.counts import Found
 from quotas.errors import QuotaExhausted
@@ -41,68 +42,25 @@ from quotas.ledger import Held
 from runtime import database, drain, process
 from runtime.refusals import InvalidRequest, NotFound, ServiceUnavailable, TooManyRequests
 
-# Numbering after a killed process goes on this far above what was stored: above anything a reader can have seen.
-RESUME_JUMP = 10_000_000
 # A row of this process without a run is one whose start was cut off between its transaction and its run.
 STRAY_SECONDS = 60
 REAP_AT_ONCE = 500
 
 log = structlog.get_logger("generation")
 
-logs = LocalLogs()
+# What of the logs of this process is to be written to Redis, for readers on others.
+outbox = Outbox(logs)
 _runs: dict[str, Run] = {}
 _tasks: set["asyncio.Task[Any]"] = set()
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What a caller wants answered. `regenerate` names the assistant message that is to get a sibling."""
-
-    user_id: int
-    model: str = ""
-    prompt: str = ""
-    conversation: int | None = None
-    parent: int | None = None
-    system_prompt: str | None = None
-    parameters: dict[str, Any] = field(default_factory=dict)
-    regenerate: int | None = None
-    idempotency_key: str | None = None
-    # A repeated GET of the same query joins the answer that is still running.
-    joins_running: bool = False
-
-    def digest(self) -> str:
-        """Return what makes two requests the same one."""
-        parts = (
-            "join" if self.joins_running else "",
-            self.model,
-            self.prompt,
-            self.conversation,
-            self.parent,
-            self.system_prompt,
-            self.parameters,
-            self.regenerate,
-        )
-        return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A generation that was stored now (`held` says so), or found under its key."""
-
-    row: Generation
-    held: Held | None = None
-    config: ModelConfig | None = None
-    messages: tuple[PromptMessage, ...] = ()
-    parameters: dict[str, Any] = field(default_factory=dict)
-
-
-async def start(ask: Ask) -> Begun:
+async def start(ask: Ask, relay: Relay | None = None) -> Begun:
     """Store the question, hold a unit of quota, and set the answer going; the same key returns the same generation.
 
     Raises a Refusal, in the order of docs/api.md, with nothing stored. A caller who leaves meanwhile changes nothing:
-    what was stored is run.
+    what was stored is run. With a `relay` it is told to that one alone, and stopped by their leaving.
     """
-    starting = asyncio.create_task(_start(ask))
+    starting = asyncio.create_task(_start(ask, relay))
     _tasks.add(starting)
     starting.add_done_callback(_started)
     return await asyncio.shield(starting)
@@ -114,11 +72,11 @@ def _started(task: "asyncio.Task[Begun]") -> None:
         task.exception()  # a refusal that nobody waits for any more is nothing to report
 
 
-async def _start(ask: Ask) -> Begun:
+async def _start(ask: Ask, relay: Relay | None) -> Begun:
     try:
         begun = await _decide(ask)
-        if begun.held and begun.config:
-            _spawn(begun, begun.config)
+        if begun.held and begun.attempts:
+            _spawn(begun.row, begun.attempts, relay)
         return begun
     finally:
         await counters.flush()
@@ -126,7 +84,7 @@ async def _start(ask: Ask) -> Begun:
 
 async def _decide(ask: Ask) -> Begun:
     """Refuse early who seems to have nothing left; everybody else, the transaction decides."""
-    if seen := await counters.seems_exhausted(ask.user_id, ask.model):
+    if ask.model and (seen := await counters.seems_exhausted(ask.user_id, ask.model)):
         begun = await database.run(_refused_early, ask, seen)
         if begun is not None:
             return begun
@@ -139,12 +97,16 @@ async def _decide(ask: Ask) -> Begun:
         raise
 
 
-def _spawn(begun: Begun, config: ModelConfig) -> None:
+def _spawn(row: Generation, attempts: Attempts, relay: Relay | None) -> None:
     """Run in an empty context, so that the run outlives the request and holds on to nothing of it."""
-    row = begun.row
     draft = Draft(row.id)
-    log = logs.open(row.id, draft.snapshot)
-    run = _runs[row.id] = Run(row, config, begun.messages, begun.parameters, draft, log, translation.get_language())
+    log = relay or logs.open(row.id, draft.snapshot)
+    if isinstance(log, Log):
+        outbox.add(log)
+    elsewhere.answer(_stop_asked_for)
+    run = _runs[row.id] = Run(row, attempts, draft, log, translation.get_language())
+    if relay:
+        relay.bind(lambda: run.end_soon("cancelled"))
     task = asyncio.get_running_loop().create_task(run.go(), context=contextvars.Context())
     run.task = task
     _tasks.add(task)
@@ -155,11 +117,13 @@ def _ended(run: Run, task: "asyncio.Task[Any]") -> None:
     _tasks.discard(task)
     _runs.pop(run.row.id, None)
     if run.log.ended:
-        logs.finish(run.log)
+        if isinstance(run.log, Log):
+            logs.finish(run.log)
         return
     # A fault of ours: the row is still `running`, the reaper ends it, and readers find that when they come back.
     log.error("run died", generation=run.row.id, exc_info=None if task.cancelled() else task.exception())
-    logs.drop(run.log)
+    if isinstance(run.log, Log):
+        logs.drop(run.log)
     run.died()
 
 
@@ -180,7 +144,7 @@ def _refused_early(ask: Ask, seen: Found) -> Begun | None:
         if drain.draining() or ask.regenerate:
             return None
         conversation, _parent_id = _place(ask)
-        _check_active(ask.user_id)
+        _check_active(ask)
         if conversation and conversation.blocked:
             raise ConversationBlocked from None
         raise
@@ -196,14 +160,18 @@ def _begin(ask: Ask) -> Begun:
         if drain.draining():
             raise ServiceUnavailable
         question, slug = _regenerated(ask, ask.regenerate) if ask.regenerate else (None, ask.model)
-        _check_model(ask, models, slug)
+        slug = slug or _first_available(ask.user_id)
+        config = _usable_model(ask, models, slug)
         conversation, parent_id = _place(ask) if question is None else (question.conversation, question.parent_id)
-        _check_active(ask.user_id)
+        _check_active(ask)
         if conversation and conversation.blocked:
             raise ConversationBlocked
-        row_id, config = new_generation_id(), models[slug]
+        row_id = new_generation_id()
         held = ledger.reserve(ask.user_id, config.id, row_id)
         config.check_available()
+        if not ask.kept:
+            row = _new_generation(ask, row_id, slug, None, held)
+            return Begun(row, held, _unkept(ask, config, row_id))
         turns = [(turn.role, turn.content) for turn in Message.objects.branch(parent_id)] if parent_id else []
         if question is None:
             conversation = _touched(conversation, ask) if conversation else _new_conversation(ask)
@@ -216,23 +184,44 @@ def _begin(ask: Ask) -> Begun:
             row.conversation.system_prompt if row.conversation else "",
             [*turns, (Message.Role.USER, question.content)],
         )
-    return Begun(row, held, config, messages, parameters)
+    return Begun(row, held, Attempts(config, messages, parameters, row_id))
+
+
+def _unkept(ask: Ask, config: ModelConfig, row_id: str) -> Attempts:
+    """Send the caller's prompt as it is: what they did not ask to be shortened is refused when it is too long."""
+    messages = ask.messages
+    if ask.instruction:
+        messages = (PromptMessage("user", text_tools.applied(ask.instruction, ask.prompt)),)
+    parameters = prompt.capped(config.context_tokens, config.parameters, messages) | ask.parameters
+    return Attempts(config, messages, parameters, row_id, ask.extras, whole=True)
+
+
+def _first_available(user_id: int) -> str:
+    """Return the model that comes first in the list of a user's models, of those that can answer."""
+    with_quota = ledger.quota_slugs()
+    usable = (model for model in access.usable(user_id) if model.id in with_quota and model.available())
+    found = next(usable, None)
+    if found is None:
+        raise ModelUnavailable
+    return found.slug
 
 
 def _checked_models(ask: Ask) -> dict[str, ModelConfig]:
-    """Return all models; refuse what is too long, and a model that the caller may not use."""
-    if len(ask.prompt) > settings.MAX_PROMPT_CHARS or len(ask.system_prompt or "") > settings.MAX_PROMPT_CHARS:
+    """Return all models; refuse what is too long, and a model that the caller may not use, or that cannot take it."""
+    texts = (ask.prompt, ask.system_prompt or "", *(message.content for message in ask.messages))
+    if any(len(text) > settings.MAX_PROMPT_CHARS for text in texts):
         raise PromptTooLong(details={"max_chars": settings.MAX_PROMPT_CHARS})
     models = table.models()
-    if ask.model or not ask.regenerate:
-        _check_model(ask, models, ask.model)
-        models[ask.model].check_parameters(ask.parameters)
+    if ask.model or (ask.kept and not ask.regenerate):
+        _usable_model(ask, models, ask.model).check_parameters(ask.parameters)
     return models
 
 
-def _check_model(ask: Ask, models: dict[str, ModelConfig], slug: str) -> None:
+def _usable_model(ask: Ask, models: dict[str, ModelConfig], slug: str) -> ModelConfig:
+    """Return the model, with those of its routes that can take what is asked."""
     if slug not in models or not access.may_use(ask.user_id, models[slug]):
-        raise InvalidRequest(details={"model": [_("There is no such model.")]})
+        raise UnknownModel
+    return routing.able(models[slug], wanted(ask.messages, ask.extras))
 
 
 def _one_at_a_time(user_id: int) -> None:
@@ -290,9 +279,9 @@ def _touched(conversation: Conversation, ask: Ask) -> Conversation:
     return conversation
 
 
-def _check_active(user_id: int) -> None:
-    limit = settings.MAX_ACTIVE_GENERATIONS
-    active = Generation.objects.owned_by(user_id).running().filter(counted=True)
+def _check_active(ask: Ask) -> None:
+    limit = settings.MAX_ACTIVE_GENERATIONS if ask.counted else 0
+    active = Generation.objects.owned_by(ask.user_id).running().filter(counted=True)
     if limit and active.count() >= limit:
         raise TooManyRequests(_("Please wait until one of your running answers has ended."), retry_after=5)
 
@@ -309,18 +298,20 @@ def _add(conversation: Conversation, parent_id: int | None, role: str, content: 
     )
 
 
-def _new_generation(ask: Ask, row_id: str, model: str, answer: Message, held: Held) -> Generation:
+def _new_generation(ask: Ask, row_id: str, model: str, answer: Message | None, held: Held) -> Generation:
     return Generation.objects.create(
         id=row_id,
         user_id=ask.user_id,
-        conversation=answer.conversation,
+        conversation=answer.conversation if answer else None,
         message=answer,
         quota_id=held.quota_id,
         reservation_id=held.reservation_id,
         model=model,
         process=process.id,
+        counted=ask.counted,
         idempotency_key=ask.idempotency_key,
-        request_digest=ask.digest(),
+        # Nothing else can ever be the same request.
+        request_digest=ask.digest() if ask.idempotency_key or ask.joins_running else "",
     )
 
 
@@ -337,15 +328,26 @@ async def stop(row: Generation) -> None:
     run = _runs.get(row.id)
     if run:
         await run.end_as("cancelled")
-    elif row.status == Generation.Status.RUNNING:
+    elif row.status == Generation.Status.RUNNING and not await elsewhere.stop(row):
         await reap()
 
 
-def stop_soon(generation_ids: list[str], loop: asyncio.AbstractEventLoop) -> None:
+async def _stop_asked_for(generation_id: str) -> None:
+    if run := _runs.get(generation_id):
+        await run.end_as("cancelled")
+
+
+def stop_soon(rows: list[Generation], loop: asyncio.AbstractEventLoop) -> None:
     """Stop generations from another thread without waiting for their end."""
-    for generation_id in generation_ids:
-        if run := _runs.get(generation_id):
-            loop.call_soon_threadsafe(run.end_soon, "cancelled")
+    for row in rows:
+        asyncio.run_coroutine_threadsafe(_stop_or_say(row), loop)
+
+
+async def _stop_or_say(row: Generation) -> None:
+    try:
+        await stop(row)
+    except (OperationalError, InterfaceError) as error:
+        log.error("not stopped", generation=row.id, error=type(error).__name__)
 
 
 async def drain_runs() -> None:
@@ -372,24 +374,21 @@ async def flush() -> None:
 
 async def reap() -> None:
     """End the generations of processes that died: `interrupted`, text kept, nothing charged. A timer; safe twice."""
-    await database.run(_reap, set(_runs))
+    for generation_id in await database.run(_reap, set(_runs)):
+        if run := _runs.get(generation_id):
+            run.end_soon("interrupted")
     await counters.flush()
 
 
-def _reap(own: set[str]) -> None:
+def _reap(own: set[str]) -> set[str]:
+    """Return those of our own that somebody else has ended."""
     orphans = Generation.objects.running().exclude(process__in=process.alive())
     before = timezone.now() - timedelta(seconds=STRAY_SECONDS)
     strays = Generation.objects.running().filter(process=process.id, created_at__lt=before).exclude(id__in=own)
     for row in [*orphans[:REAP_AT_ONCE], *strays[:REAP_AT_ONCE]]:
-        end = End(
-            row,
-            status=Generation.Status.INTERRUPTED,
-            error={"code": "interrupted"},
-            content=row.content,
-            reasoning=row.reasoning,
-            last_event=row.last_event + RESUME_JUMP,
-        )
+        end = ending.of_stored(row, Generation.Status.INTERRUPTED, error={"code": "interrupted"})
         try:
             ending.store(end)
         except (ObjectDoesNotExist, IntegrityError):  # one row that someone has tampered with must not keep the others
             log.exception("not reaped", generation=row.id)
+    return own - set(Generation.objects.running().filter(id__in=own).values_list("id", flat=True)) if own else set()

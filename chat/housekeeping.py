@@ -3,18 +3,20 @@
 Timers call it.
 """
 
+from datetime import timedelta
+
 from django.conf import settings
 from django.utils import timezone
 
-from chat import generation
 from chat.channels import stored
+from chat.channels.local import logs
 from chat.models import KEY_LIFETIME, Generation
 from runtime import database, process
 
 
 async def bound_logs() -> None:
     """Drop logs that nobody will replay any more."""
-    generation.logs.bound()
+    logs.bound()
 
 
 def prune_seconds() -> float:
@@ -30,6 +32,13 @@ async def prune_channels() -> None:
 async def expire() -> None:
     """Forget idempotency keys that are a day old, and processes that are long gone."""
     await database.run(_expire)
+
+
+async def expire_texts() -> None:
+    """Delete the texts of answers that are not kept as a conversation, once they need not be read any more."""
+    await database.run(
+        Generation.objects.expire_texts, timezone.now() - timedelta(seconds=settings.CHANNEL_RETENTION_SECONDS)
+    )
 
 
 def _expire() -> None:

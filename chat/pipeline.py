@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from providers.wire.base import Delta, Event, Finished, Reasoning, Withdrawn
+from providers.wire.base import Delta, Event, Finished, Reasoning, ToolCallDelta, Withdrawn
 
 
 async def limited(events: AsyncGenerator[Event, None], max_chars: int) -> AsyncGenerator[Event, None]:
@@ -23,6 +23,11 @@ async def limited(events: AsyncGenerator[Event, None], max_chars: int) -> AsyncG
                 left -= len(text)
                 yield event if len(text) == len(event.text) else type(event)(text)
             else:
-                if isinstance(event, Withdrawn):
+                if isinstance(event, ToolCallDelta):
+                    left -= len(event.json)
+                    if left <= 0:  # a piece of JSON cannot be cut
+                        yield Finished("length")
+                        return
+                elif isinstance(event, Withdrawn):
                     left = max_chars
                 yield event

@@ -102,6 +102,7 @@ MIDDLEWARE = [
 ]
 # Event streams and their JSON neighbours: who is calling is found by the views themselves (accounts/auth.py).
 STREAM_MIDDLEWARE = [
+    "chatproject.middleware.open_surface",
     "corsheaders.middleware.CorsMiddleware",
     "chatproject.middleware.hosts",
     "chatproject.middleware.security_headers",

@@ -7,7 +7,8 @@ from django.views.generic import RedirectView
 
 from accounts.pages import invitation_page
 from accounts.staff import Users
-from chat import api, dashboard, pages, push_views, transfer_api, usage, views
+from accounts.token_page import delete_token, tokens
+from chat import api, classic, dashboard, openai_api, pages, push_views, transfer_api, usage, views
 from providers.api import Keys, Upstreams
 from quotas.api import Ledger, Quotas
 from quotas.models_api import ChatModels
@@ -25,6 +26,13 @@ stream_urlpatterns: Routes = [
     path("api/generations/<str:generation_id>/events/", views.events, name="generation-events"),
     path("api/generations/<str:generation_id>/stop/", views.stop, name="generation-stop"),
     path("api/messages/<int:message_id>/regenerate/", views.regenerate, name="regenerate"),
+    path("api/chatgpt/test", classic.test, name="classic"),
+    path("v1/chat/completions", openai_api.completions),
+    path("v1/models", openai_api.models),
+    path("v1/models/<path:model_id>", openai_api.one_model),
+    path("v1", openai_api.unknown),
+    path("v1/", openai_api.unknown),
+    path("v1/<path:rest>", openai_api.unknown),
     path("api/conversations/<int:conversation_id>/export/", transfer_api.export_one),
     path("api/export/", transfer_api.export_all),
     path("sse/<key:key>/", push_views.events, name="push-events"),
@@ -51,6 +59,7 @@ urlpatterns: Routes = [
     path("api/quotas/ledger/", Ledger.as_view()),
     path("api/quotas/usage/", usage.Usage.as_view()),
     path("api/models/", api.Models.as_view()),
+    path("api/text-tools/", api.TextTools.as_view()),
     path("api/import/", transfer_api.Import.as_view(), name="import"),
     path("api/conversations/", api.Conversations.as_view(), name="conversations"),
     path("api/conversations/<int:conversation_id>/", api.OneConversation.as_view()),
@@ -63,6 +72,8 @@ urlpatterns: Routes = [
     path("api/admin/credits/", Credits.as_view({"get": "list", "post": "create"})),
     path("api/admin/credits/<int:pk>/", Credits.as_view({"get": "retrieve"})),
     *staff.routes("api/admin/users/", Users),
+    path("accounts/tokens/", tokens, name="account_tokens"),
+    path("accounts/tokens/<int:token_id>/delete/", delete_token, name="account_delete_token"),
     path("accounts/", include("allauth.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
     path("admin/dashboard/", admin.site.admin_view(dashboard.page), name="dashboard"),

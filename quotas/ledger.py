@@ -22,6 +22,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from providers.errors import UnknownModel
 from quotas import counters, days, statements, table
 from quotas.counts import Counts, Found
 from quotas.days import day_of as day_of
@@ -187,7 +188,7 @@ def open_reservations(older_than: datetime) -> QuerySet[Reservation]:
 def _quota_of(cursor: CursorWrapper, user_id: int, model_id: int) -> tuple[int, int | None]:
     rows = _rows(cursor, statements.quota_of_model(), {"model": model_id, "user": user_id})
     if not rows:
-        raise InvalidRequest(details={"model": [_("This model has no quota.")]})
+        raise UnknownModel(_("This model has no quota."))
     quota_id, everybodys, of_groups = rows[0]
     return quota_id, _limit(everybodys, of_groups)
 

@@ -102,6 +102,11 @@ class ServiceUnavailable(Refusal):
         super().__init__(message, retry_after=retry_after)
 
 
+Renderer = Callable[[HttpRequest, Refusal], HttpResponse]
+# Surfaces whose programs expect another envelope than ours, by the beginning of their paths.
+_renderers: dict[str, Renderer] = {}
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Promise):
         return str(value)
@@ -125,8 +130,16 @@ def from_exception(error: Exception) -> Refusal | None:
     return None
 
 
+def render_below(path: str, renderer: Renderer) -> None:
+    """Let refusals of routes below `path` look as `renderer` makes them."""
+    _renderers[path] = renderer
+
+
 def response(request: HttpRequest, refusal: Refusal, page: str = "") -> HttpResponse:
     """Render a refusal as JSON for programs and as a page for people: that of its status, or `page`."""
+    for path, renderer in _renderers.items():
+        if request.path.startswith(path):
+            return renderer(request, refusal)
     headers = refusal.headers()
     if is_api(request):
         body = {"error": refusal.body(), "request_id": request_id(request)}
@@ -140,7 +153,7 @@ def response(request: HttpRequest, refusal: Refusal, page: str = "") -> HttpResp
 
 
 def is_api(request: HttpRequest) -> bool:
-    return request.path.startswith(("/api/", "/v1/", "/sse/"))
+    return request.path.startswith(("/api/", "/sse/"))
 
 
 def request_id(request: HttpRequest) -> str:

@@ -23,11 +23,11 @@ from tests.servers import ROOT, environment
 from tests.upstreams import FakeOpenAI
 
 READY = re.compile(r"Rivulet is ready: (http://\S+?)/$", re.MULTILINE)
-START_SECONDS = 30
+START_SECONDS = 90
 PASSWORD = "correct horse battery staple"
 
 
-# Models of the connected product: names fit for a URL, and the scenarios behind them.
+# Models of the connected product, and the scenarios behind them.
 MODELS = {
     "plain": "plain",
     "echo": "echo",
@@ -41,6 +41,13 @@ MODELS = {
     "cut": "cut_mid_stream",
     "error": "error_mid_stream",
     "http-400": "http_400",
+    "tools": "tool_round",
+    "refuses-seed": "http_400:unsupported_parameter:seed",
+    "short-context": "context:1",
+    "blocked": "http_400:content_policy_violation",
+    "flood": "long:300000",
+    "gpt-4-echo": "echo",
+    "org/m:free": "echo",
 }
 
 
@@ -161,6 +168,16 @@ class Product:
 
     def log_in(self, name: str, password: str = PASSWORD) -> httpx.Response:
         return self.client().post("/api/auth/token/", json={"username": name, "password": password})
+
+    def browser(self, name: str) -> httpx.Client:
+        """Log in through the form, as a browser does; return a client with the session."""
+        client = self.client(follow_redirects=True)
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', client.get("/accounts/login/").text)
+        assert token
+        fields = {"login": name, "password": PASSWORD, "csrfmiddlewaretoken": token[1]}
+        done = client.post("/accounts/login/", data=fields, headers={"Referer": self.url})
+        assert done.url.path == "/"
+        return client
 
     def admin(self) -> "Person":
         tokens = self.log_in("admin")

@@ -5,7 +5,8 @@
     │   ├── UpstreamFailed     shown as upstream_error
     │   ├── UpstreamTimeout    shown as upstream_timeout
     │   ├── ContentBlocked     shown as content_blocked
-    │   └── PromptTooLong      shown as prompt_too_long
+    │   ├── PromptTooLong      shown as prompt_too_long
+    │   └── BadParameter       shown as invalid_request
     └── Retry                resend another request; no failure yet
 
 Which failure gets which action is a vendor fact and lives in the provider's module. Carrying actions out (waiting,
@@ -107,6 +108,22 @@ class PromptTooLong(ProviderError):  # noqa: N818
     """The prompt exceeds what the model or the upstream takes."""
 
     code = "prompt_too_long"
+
+
+class BadParameter(ProviderError):  # noqa: N818
+    """The upstream does not take what the caller wanted passed on; `param` names it in the caller's words."""
+
+    code = "invalid_request"
+
+    def __init__(self, param: str, *, vendor_code: str, vendor_request_id: str, status: int) -> None:
+        super().__init__(
+            "The upstream does not take a field of the request.",
+            action="user",
+            vendor_code=vendor_code,
+            vendor_request_id=vendor_request_id,
+            status=status,
+        )
+        self.param = param
 
 
 class Retry(Exception):  # noqa: N818

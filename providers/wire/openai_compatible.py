@@ -1,8 +1,7 @@
 """Chat completions as OpenAI defined them and many others serve them, streamed.
 
 Standard: https://platform.openai.com/docs/api-reference/chat/streaming. A compatible vendor is a subclass that
-overrides tables and hooks. Decoding and error tables have modules of their own; retrying and keys are the caller's,
-tools are not offered to models.
+overrides tables and hooks. Decoding and error tables have modules of their own; retrying and keys are the caller's.
 """
 
 import ssl
@@ -13,12 +12,22 @@ from typing import Any, ClassVar
 import orjson
 
 from providers.wire import model_list
-from providers.wire.base import DEFAULT_CLOCKS, JSON, ChatRequest, Clocks, Event, FinishReason
+from providers.wire.base import (
+    DEFAULT_CLOCKS,
+    IMAGES,
+    JSON,
+    PASSED_ON,
+    ChatRequest,
+    Clocks,
+    Event,
+    FinishReason,
+    PromptMessage,
+)
 from providers.wire.deadline import Deadline
-from providers.wire.errors import ProviderError, Retry, Row, broken_answer
+from providers.wire.errors import BadParameter, ProviderError, Retry, Row, broken_answer
 from providers.wire.model_list import NO_LIST, NOT_A_LIST, TOO_LARGE, ModelList, read_models
 from providers.wire.openai_decoder import Decoder
-from providers.wire.openai_errors import BAD_KEY, CODES, Complaint, read_complaint, request_id, resend, row_for
+from providers.wire.openai_errors import BAD_KEY, CODES, Complaint, blamed, read_complaint, request_id, resend, row_for
 from providers.wire.sse import SSEEvent, SSEParser
 from providers.wire.transport import AddressCheck, Answer, HTTPClient
 
@@ -38,6 +47,7 @@ class OpenAICompatible:
     `body`, `decoding`, `failure`, `classify` and `refusal`."""
 
     codes: ClassVar[Mapping[str, Row]] = CODES
+    takes: ClassVar[frozenset[str]] = frozenset({*PASSED_ON, IMAGES})
     finish_reasons: Mapping[str, FinishReason] = {
         "stop": "stop",
         "length": "length",
@@ -143,8 +153,9 @@ class OpenAICompatible:
             parameters[cap_field] = cap
         body: dict[str, JSON] = {
             **parameters,
+            **{name: value for name, value in request.extras.items() if name in self.takes},
             "model": request.model,
-            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "messages": [as_sent(message) for message in request.messages],
             "stream": True,
         }
         if request.include_usage:
@@ -153,7 +164,7 @@ class OpenAICompatible:
 
     def decoding(self, request: ChatRequest) -> tuple[SSEParser, Decoder]:
         """Return what turns the bytes of one answer into events."""
-        return SSEParser(), Decoder(self)
+        return SSEParser(), Decoder(self, with_tools="tools" in request.extras)
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
         """Return the failure that a parsed object within a 200 answer reports, None if it reports none."""
@@ -171,7 +182,16 @@ class OpenAICompatible:
         row = row_for(complaint, self.codes)
         failed = self._failed(row, complaint)
         better = resend(request, complaint, row)
-        return failed if better is None else Retry(*better, otherwise=failed)
+        if better is not None:
+            return Retry(*better, otherwise=failed)
+        if param := blamed(request, complaint, row):
+            return BadParameter(
+                param,
+                vendor_code=complaint.vendor_code,
+                vendor_request_id=complaint.request_id,
+                status=complaint.status,
+            )
+        return failed
 
     def _failed(self, row: Row, complaint: Complaint) -> ProviderError:
         return row.error(
@@ -206,6 +226,14 @@ class OpenAICompatible:
         if answer.status == 200 and not complaint.enveloped:
             raise broken_answer("not_a_stream")
         raise self.refusal(request, complaint)
+
+
+def as_sent(message: PromptMessage) -> dict[str, JSON]:
+    """Return a turn as it goes out; one that only calls tools has no content."""
+    content: JSON = list(message.parts) or message.content
+    if not content and "tool_calls" in message.fields:
+        content = None
+    return {"role": message.role, "content": content, **message.fields}
 
 
 def chat_url(base_url: str) -> str:

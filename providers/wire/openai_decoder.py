@@ -11,7 +11,16 @@ from typing import Any, Protocol
 
 import orjson
 
-from providers.wire.base import Delta, Event, Finished, FinishReason, Reasoning, Usage, Withdrawn
+from providers.wire.base import (
+    Delta,
+    Event,
+    Finished,
+    FinishReason,
+    Reasoning,
+    ToolCallDelta,
+    Usage,
+    Withdrawn,
+)
 from providers.wire.errors import ContentBlocked, ProviderError, Retry, UpstreamFailed, broken_answer
 from providers.wire.sse import SSEEvent
 
@@ -54,13 +63,17 @@ class Dialect(Protocol):
 
 
 class Decoder:
-    """Decodes one stream; `finish` is set by a finish reason, `ended` by the terminator or a failure."""
+    """Decodes one stream; `finish` is set by a finish reason, `ended` by the terminator or a failure.
 
-    def __init__(self, dialect: Dialect) -> None:
+    Tool calls are told of only `with_tools`: who has offered none can do nothing with them.
+    """
+
+    def __init__(self, dialect: Dialect, *, with_tools: bool = False) -> None:
         self.finish: FinishReason | None = None
         self.ended = False
         self.usage: Usage | None = None
         self._dialect = dialect
+        self._with_tools = with_tools
         self._failure: ProviderError | Retry | None = None
         self._think: ThinkTags | None = ThinkTags()
         self._surrogates: Surrogates | None = None
@@ -104,7 +117,7 @@ class Decoder:
         if self._visible:
             return reason
         if self._tools:
-            return "tool_calls"
+            return "tool_calls" if reason == "stop" else reason
         match reason:
             case "tool_calls":
                 return reason
@@ -167,14 +180,27 @@ class Decoder:
                 self._add(Reasoning, thought, out)
             if content := delta.get("content"):
                 self._content(content if isinstance(content, str) else _joined_parts(content), out)
-            elif delta.get("tool_calls") or delta.get("function_call"):
+            if calls := delta.get("tool_calls") or delta.get("function_call"):
                 self._tools = True
+                if self._with_tools and "tool_calls" in delta:
+                    self._tool_calls(calls, out)
         # Moonshot puts the usage into the choice.
         if usage := choice.get("usage"):
             self._count(usage)
         reason = choice.get("finish_reason")
         if reason and isinstance(reason, str):
             self._finish(reason)
+
+    def _tool_calls(self, calls: object, out: list[Event]) -> None:
+        self._flush(out)
+        # Spark writes the object where others write a list of one.
+        pieces = calls if isinstance(calls, list) else [calls]
+        try:
+            out.append(ToolCallDelta(orjson.dumps(pieces).decode()))
+        except (
+            orjson.JSONEncodeError
+        ):  # half a character: it is passed on as it came, the other half is in the next one
+            out.append(ToolCallDelta(json.dumps(pieces)))
 
     def _content(self, text: str, out: list[Event]) -> None:
         if self._think is None:

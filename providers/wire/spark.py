@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from email.utils import formatdate
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from providers.wire.base import DEFAULT_CLOCKS, ChatRequest, Clocks, Event
@@ -89,6 +89,8 @@ class Spark:
     `sign_host` is the name the vendor's gateway sees where a reverse proxy stands in front of it; `system` says whether
     the models take a system message, None leaves that to `versions`.
     """
+
+    takes: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self,

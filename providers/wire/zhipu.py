@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import orjson
 
-from providers.wire.base import DEFAULT_CLOCKS, JSON, ChatRequest, Clocks
+from providers.wire.base import DEFAULT_CLOCKS, IMAGES, JSON, ChatRequest, Clocks
 from providers.wire.errors import ProviderError, Retry, Row
 from providers.wire.openai_compatible import OpenAICompatible
 from providers.wire.openai_errors import BAD_KEY, Complaint
@@ -40,6 +40,7 @@ class Zhipu(OpenAICompatible):
     """A provider for v4; with `raw_key` the key itself is sent, which v4 takes as well. `clock` is that of tokens."""
 
     codes: ClassVar[Mapping[str, Row]] = ZHIPU_CODES
+    takes = frozenset({"tools", "tool_choice", "response_format", "stop", "seed", "top_p", IMAGES})
     withdrawn_reasons = frozenset({"sensitive"}) | MODERATED
 
     def __init__(
@@ -75,6 +76,8 @@ class Zhipu(OpenAICompatible):
             body.pop("user_id", None)
         if "temperature" in body:
             body["temperature"] = within(body["temperature"], 0.0, 1.0)
+        if isinstance(stop := body.get("stop"), str):
+            body["stop"] = [stop]
         return body
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
