@@ -116,7 +116,7 @@ class OneConversation(APIView):
 
     def delete(self, request: Request, conversation_id: int) -> Response:
         row = _owned(request, conversation_id)
-        running = list(row.generations.running().values_list("id", flat=True))
+        running = list(row.generations.running())
         row.delete()
         if running and process.loop:
             generation.stop_soon(running, process.loop)

@@ -16,6 +16,9 @@ from chat import tally
 from chat.models import Conversation, Generation, Message
 from quotas import invitations, ledger
 
+# Numbering after a killed process goes on this far above what was stored: above anything a reader can have seen.
+RESUME_JUMP = 10_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class End:
@@ -48,6 +51,19 @@ class End:
         if self.error:
             return str(self.error["code"])
         return self.finish_reason or "stop" if self.visible else "empty"
+
+
+def of_stored(row: Generation, status: str, **how: Any) -> End:
+    """Return the end of a generation whose owner does not end it: with the text that is stored."""
+    return End(
+        row,
+        status,
+        content=row.content,
+        reasoning=row.reasoning,
+        last_event=row.last_event + RESUME_JUMP,
+        visible=bool(row.content.strip()),
+        **how,
+    )
 
 
 def store(end: End) -> Generation:

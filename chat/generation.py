@@ -15,17 +15,17 @@ import structlog
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone, translation
 from django.utils.translation import gettext_lazy as _
 
-from chat import ending, prompt
+from chat import elsewhere, ending, prompt
 from chat.asks import Ask, Begun
-from chat.channels.local import LocalLogs
+from chat.channels.local import logs
 from chat.channels.log import Log
+from chat.channels.redis import Outbox
 from chat.drafts import Draft
 from chat.drafts import flush as flush_drafts
-from chat.ending import End
 from chat.errors import Conflict, ConversationBlocked, PromptTooLong
 from chat.models import TITLE_CHARS, Conversation, Generation, Message, new_generation_id
 from chat.relay import Relay
@@ -42,15 +42,14 @@ from quotas.ledger import Held
 from runtime import database, drain, process
 from runtime.refusals import InvalidRequest, NotFound, ServiceUnavailable, TooManyRequests
 
-# Numbering after a killed process goes on this far above what was stored: above anything a reader can have seen.
-RESUME_JUMP = 10_000_000
 # A row of this process without a run is one whose start was cut off between its transaction and its run.
 STRAY_SECONDS = 60
 REAP_AT_ONCE = 500
 
 log = structlog.get_logger("generation")
 
-logs = LocalLogs()
+# What of the logs of this process is to be written to Redis, for readers on others.
+outbox = Outbox(logs)
 _runs: dict[str, Run] = {}
 _tasks: set["asyncio.Task[Any]"] = set()
 
@@ -101,14 +100,20 @@ async def _decide(ask: Ask) -> Begun:
 def _spawn(row: Generation, attempts: Attempts, relay: Relay | None) -> None:
     """Run in an empty context, so that the run outlives the request and holds on to nothing of it."""
     draft = Draft(row.id)
-    log = relay or logs.open(row.id, draft.snapshot)
-    run = _runs[row.id] = Run(row, attempts, draft, log, translation.get_language())
+    elsewhere.answer(_stop_asked_for)
+    run = _runs[row.id] = Run(row, attempts, draft, relay or _new_log(draft), translation.get_language())
     if relay:
         relay.bind(lambda: run.end_soon("cancelled"))
     task = asyncio.get_running_loop().create_task(run.go(), context=contextvars.Context())
     run.task = task
     _tasks.add(task)
     task.add_done_callback(lambda done: _ended(run, done))
+
+
+def _new_log(draft: Draft) -> Log:
+    log = logs.open(draft.generation, draft.snapshot)
+    outbox.add(log)
+    return log
 
 
 def _ended(run: Run, task: "asyncio.Task[Any]") -> None:
@@ -323,15 +328,26 @@ async def stop(row: Generation) -> None:
     run = _runs.get(row.id)
     if run:
         await run.end_as("cancelled")
-    elif row.status == Generation.Status.RUNNING:
+    elif row.status == Generation.Status.RUNNING and not await elsewhere.stop(row):
         await reap()
 
 
-def stop_soon(generation_ids: list[str], loop: asyncio.AbstractEventLoop) -> None:
+async def _stop_asked_for(generation_id: str) -> None:
+    if run := _runs.get(generation_id):
+        await run.end_as("cancelled")
+
+
+def stop_soon(rows: list[Generation], loop: asyncio.AbstractEventLoop) -> None:
     """Stop generations from another thread without waiting for their end."""
-    for generation_id in generation_ids:
-        if run := _runs.get(generation_id):
-            loop.call_soon_threadsafe(run.end_soon, "cancelled")
+    for row in rows:
+        asyncio.run_coroutine_threadsafe(_stop_or_say(row), loop)
+
+
+async def _stop_or_say(row: Generation) -> None:
+    try:
+        await stop(row)
+    except (OperationalError, InterfaceError) as error:
+        log.error("not stopped", generation=row.id, error=type(error).__name__)
 
 
 async def drain_runs() -> None:
@@ -358,24 +374,21 @@ async def flush() -> None:
 
 async def reap() -> None:
     """End the generations of processes that died: `interrupted`, text kept, nothing charged. A timer; safe twice."""
-    await database.run(_reap, set(_runs))
+    for generation_id in await database.run(_reap, set(_runs)):
+        if run := _runs.get(generation_id):
+            run.end_soon("interrupted")
     await counters.flush()
 
 
-def _reap(own: set[str]) -> None:
+def _reap(own: set[str]) -> set[str]:
+    """Return those of our own that somebody else has ended."""
     orphans = Generation.objects.running().exclude(process__in=process.alive())
     before = timezone.now() - timedelta(seconds=STRAY_SECONDS)
     strays = Generation.objects.running().filter(process=process.id, created_at__lt=before).exclude(id__in=own)
     for row in [*orphans[:REAP_AT_ONCE], *strays[:REAP_AT_ONCE]]:
-        end = End(
-            row,
-            status=Generation.Status.INTERRUPTED,
-            error={"code": "interrupted"},
-            content=row.content,
-            reasoning=row.reasoning,
-            last_event=row.last_event + RESUME_JUMP,
-        )
+        end = ending.of_stored(row, Generation.Status.INTERRUPTED, error={"code": "interrupted"})
         try:
             ending.store(end)
         except (ObjectDoesNotExist, IntegrityError):  # one row that someone has tampered with must not keep the others
             log.exception("not reaped", generation=row.id)
+    return own - set(Generation.objects.running().filter(id__in=own).values_list("id", flat=True)) if own else set()

@@ -8,15 +8,15 @@ from datetime import timedelta
 from django.conf import settings
 from django.utils import timezone
 
-from chat import generation
 from chat.channels import stored
+from chat.channels.local import logs
 from chat.models import KEY_LIFETIME, Generation
 from runtime import database, process
 
 
 async def bound_logs() -> None:
     """Drop logs that nobody will replay any more."""
-    generation.logs.bound()
+    logs.bound()
 
 
 def prune_seconds() -> float:

@@ -15,7 +15,7 @@ from chat import bodies, payment
 from chat.bodies import Text
 from chat.channels import feeds, push, stored
 from chat.models import Channel
-from chat.sse import EventStreamResponse, Stream, no_more_events
+from chat.sse import Stream, no_more_events
 from chat.views import methods
 from runtime import database
 from runtime.refusals import Forbidden
@@ -92,7 +92,7 @@ async def get_events(request: HttpRequest, key: str) -> HttpResponseBase:
     place = feeds.place_of(row, request.headers.get("Last-Event-ID") or request.GET.get("last_event_id", ""))
     if row.ending and place == (row.last_event, False):
         return no_more_events()
-    return EventStreamResponse(PushStream(user_id, row, place).events())
+    return PushStream(user_id, row, place).response()
 
 
 def _connect(request: HttpRequest, key: str) -> tuple[int, Channel]:

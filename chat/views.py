@@ -17,8 +17,9 @@ from chat import bodies, generation, representation
 from chat.asks import Ask, Begun
 from chat.bodies import ChatBody, RegenerateBody
 from chat.channels.log import encode
+from chat.mirrors import mirrors
 from chat.models import Generation
-from chat.sse import OPENING, EventStreamResponse, LogStream, StoredStream, no_more_events
+from chat.sse import OPENING, EventStreamResponse, LogStream, no_more_events
 from runtime import database
 from runtime.refusals import Forbidden, InvalidRequest, MethodNotAllowed, NotFound, Refusal, from_exception
 
@@ -201,16 +202,14 @@ def _seen(row: Generation, last_event_id: str) -> int | None:
 async def events_of(
     row: Generation, caller: Caller, last_event_id: str, headers: dict[str, str] | None = None
 ) -> HttpResponseBase:
-    """Replay what the reader has not seen, and follow: from the log if it is here, else from what is stored."""
+    """Replay what the reader has not seen, and follow: from the log if this process owns it, else from a mirror."""
     seen = _seen(row, last_event_id)
-    log = generation.log_of(row.id)
-    if log is not None:
-        if log.ended and seen == log.last:
-            return no_more_events()
-        return EventStreamResponse(LogStream(caller.user.pk, log, seen).events(), headers)
     if row.status != Generation.Status.RUNNING and seen == row.last_event:
         return no_more_events()
-    return EventStreamResponse(StoredStream(caller.user.pk, row.id).events(), headers)
+    log = generation.log_of(row.id) or await mirrors.open(row, seen)
+    if log.ended and seen == log.last:
+        return no_more_events()
+    return LogStream(caller.user.pk, log, seen).response(headers)
 
 
 chat = methods(POST=post_chat, GET=get_chat)

@@ -168,11 +168,14 @@ class StreamHandler(ASGIHandler):
             await super().send_response(response, send)
             return
         headers = [(name.lower().encode("ascii"), value.encode("latin1")) for name, value in response.items()]
-        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-        async with aclosing(response.events) as events:
-            async for data in events:
-                await send({"type": "http.response.body", "body": data, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        try:
+            await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+            async with aclosing(response.events) as events:
+                async for data in events:
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            response.leave()
 
     @staticmethod
     async def _cancel_when_left(

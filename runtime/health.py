@@ -8,7 +8,8 @@ import redis.asyncio
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from runtime import database, drain
 from runtime.refusals import Forbidden
@@ -60,7 +61,16 @@ async def metrics(request: HttpRequest) -> HttpResponse:
     token, given = settings.METRICS_TOKEN, request.headers.get("Authorization", "")
     if not (_from_loopback(request) or (token and compare_digest(given.encode(), f"Bearer {token}".encode()))):
         raise Forbidden
-    return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+    return HttpResponse(generate_latest(_registry()), content_type=CONTENT_TYPE_LATEST)
+
+
+def _registry() -> CollectorRegistry:
+    """Return what to show: this process's own figures, or the sums of all workers of its supervisor."""
+    if settings.WORKERS == 1:
+        return REGISTRY
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry
 
 
 def _from_loopback(request: HttpRequest) -> bool:

@@ -41,8 +41,9 @@ _repeating: asyncio.Task[None] | None = None
 def listen(topic: str, callback: Callback) -> Callable[[], None]:
     """Call `callback` on the event loop with the payload of each wake-up; return what ends that. Repeating is safe."""
     _ensure_hearing()
+    if topic not in _listeners:
+        _changed.set()
     _listeners.setdefault(topic, set()).add(callback)
-    _changed.set()
 
     def unlisten() -> None:
         callbacks = _listeners.get(topic, set())

@@ -23,7 +23,7 @@ from tests.servers import ROOT, environment
 from tests.upstreams import FakeOpenAI
 
 READY = re.compile(r"Rivulet is ready: (http://\S+?)/$", re.MULTILINE)
-START_SECONDS = 30
+START_SECONDS = 90
 PASSWORD = "correct horse battery staple"
 
 

@@ -12,6 +12,7 @@ import orjson
 from providers.wire.errors import Row, UpstreamFailed
 
 MAX_BYTES = 2**20
+# More than the largest markets offer, and few enough for one form to hold.
 MAX_MODELS = 800
 SECONDS = 10.0
 

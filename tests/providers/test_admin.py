@@ -383,6 +383,8 @@ def test_who_may(client: Client, reachable: Upstream) -> None:
     ):
         client.force_login(staff_with(*rights))
         assert (client.get(here).status_code, client.post(here, {"model": "0:m"}).status_code) == statuses
+        shown = client.get(page("upstream", "change", reachable.pk)).content.decode()
+        assert (here in shown) == (statuses[0] == 200)
     client.force_login(factories.user())
     assert client.get(here).status_code in {302, 403}
     assert ChatModel.objects.count() == 1
