@@ -110,7 +110,7 @@ class Relay(ABC):
         """Whether the run should wait for `room`."""
         return False
 
-    async def room(self) -> None:
+    async def room(self) -> None:  # noqa: B027
         """Wait until the caller has taken what waits; the server lets a caller go who takes nothing."""
 
     # --- the two forms ---
