@@ -19,7 +19,7 @@ from django.db import IntegrityError, InterfaceError, OperationalError, connecti
 from django.utils import timezone, translation
 from django.utils.translation import gettext_lazy as _
 
-from chat import elsewhere, ending, prompt
+from chat import elsewhere, ending, prompt, text_tools
 from chat.asks import Ask, Begun
 from chat.channels.local import logs
 from chat.channels.log import Log
@@ -34,7 +34,7 @@ from providers import access, routing, table
 from providers.errors import ModelUnavailable, UnknownModel
 from providers.routing import Attempts
 from providers.table import ModelConfig
-from providers.wire.base import wanted
+from providers.wire.base import PromptMessage, wanted
 from quotas import counters, ledger
 from quotas.counts import Found
 from quotas.errors import QuotaExhausted
@@ -100,20 +100,17 @@ async def _decide(ask: Ask) -> Begun:
 def _spawn(row: Generation, attempts: Attempts, relay: Relay | None) -> None:
     """Run in an empty context, so that the run outlives the request and holds on to nothing of it."""
     draft = Draft(row.id)
+    log = relay or logs.open(row.id, draft.snapshot)
+    if isinstance(log, Log):
+        outbox.add(log)
     elsewhere.answer(_stop_asked_for)
-    run = _runs[row.id] = Run(row, attempts, draft, relay or _new_log(draft), translation.get_language())
+    run = _runs[row.id] = Run(row, attempts, draft, log, translation.get_language())
     if relay:
         relay.bind(lambda: run.end_soon("cancelled"))
     task = asyncio.get_running_loop().create_task(run.go(), context=contextvars.Context())
     run.task = task
     _tasks.add(task)
     task.add_done_callback(lambda done: _ended(run, done))
-
-
-def _new_log(draft: Draft) -> Log:
-    log = logs.open(draft.generation, draft.snapshot)
-    outbox.add(log)
-    return log
 
 
 def _ended(run: Run, task: "asyncio.Task[Any]") -> None:
@@ -192,8 +189,11 @@ def _begin(ask: Ask) -> Begun:
 
 def _unkept(ask: Ask, config: ModelConfig, row_id: str) -> Attempts:
     """Send the caller's prompt as it is: what they did not ask to be shortened is refused when it is too long."""
-    parameters = prompt.capped(config.context_tokens, config.parameters, ask.messages) | ask.parameters
-    return Attempts(config, ask.messages, parameters, row_id, ask.extras, whole=True)
+    messages = ask.messages
+    if ask.instruction:
+        messages = (PromptMessage("user", text_tools.applied(ask.instruction, ask.prompt)),)
+    parameters = prompt.capped(config.context_tokens, config.parameters, messages) | ask.parameters
+    return Attempts(config, messages, parameters, row_id, ask.extras, whole=True)
 
 
 def _first_available(user_id: int) -> str:

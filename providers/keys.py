@@ -43,6 +43,7 @@ class Trouble:
     cooldown_until: datetime | None
     quarantined: bool
     probe_until: datetime | None
+    reason: str = ""
 
     def shut(self, now: datetime) -> bool:
         """Whether nobody may use the key, not even to probe it."""

@@ -50,6 +50,7 @@ MAX_WAIT_SECONDS, MAX_HINT_SECONDS = 60.0, 10.0
 MAX_LEARNED = 3
 # How often a short cooldown is waited for when there is no other key.
 MAX_SWITCH_WAITS = 2
+BODY_TOO_LARGE = 413
 
 
 KINDS: dict[str, Callable[[UpstreamConfig], Provider]] = {
@@ -151,7 +152,7 @@ class Attempts:
                 if self.failure is None:
                     return
                 self.tried.add(lease.key.id)
-                if self.failure.scope == "all":
+                if not _another_key_helps(self.failure):
                     break
             await self._judge(route)
         raise self.failure or ModelUnavailable()
@@ -171,18 +172,17 @@ class Attempts:
                             table.forget()
                 self.failure = None
                 return
-            except Retry as retry:
-                request = await self._learn(retry)
-                continue
-            except ProviderError as error:
+            except (Retry, ProviderError) as problem:
                 if self.visible:
                     raise
-                self.failure = error
+                # Its traceback would keep the frames, and what the upstream sent in them, as long as this is kept.
+                self.failure = (problem.otherwise if isinstance(problem, Retry) else problem).with_traceback(None)
+                better = await self._better(route, problem)
             if self.spoken:
                 self.spoken = False
                 yield Withdrawn()
-            if self._trim():
-                request = self._request(route)
+            if better is not None:
+                request = better
                 continue
             pause = await self._pause(route, lease.key, self.failure)
             if pause is None:
@@ -208,26 +208,31 @@ class Attempts:
             self.spoken = True
             self.visible = isinstance(event, ToolCallDelta) or (isinstance(event, Delta) and bool(event.text.strip()))
 
-    async def _learn(self, retry: Retry) -> ChatRequest:
-        """Keep for the next requests what the upstream taught, and send the other request."""
+    async def _better(self, route: RouteConfig, problem: Retry | ProviderError) -> ChatRequest | None:
+        """Return a request that answers the upstream's complaint, None when there is none. A prompt is cut once."""
+        if isinstance(problem, Retry):
+            return await self._learn(problem)
+        # What a server finds too large is the body, not the prompt.
+        if self.trimmed or self.whole or not isinstance(problem, PromptTooLong) or problem.status == BODY_TOO_LARGE:
+            return None
+        shorter = trim(self.messages, prompt_tokens(self.messages) // 2)
+        fewer = len(shorter) < len(self.messages)
+        self.trimmed, self.messages = True, shorter
+        return self._request(route) if fewer else None
+
+    async def _learn(self, retry: Retry) -> ChatRequest | None:
+        """Keep for the next requests what the upstream taught, and return the one that it asks for."""
         self.learned += 1
-        if self.learned > MAX_LEARNED:
-            raise retry.otherwise
+        too_long = isinstance(retry.otherwise, PromptTooLong)
+        if self.learned > MAX_LEARNED or (too_long and (self.trimmed or self.whole)):
+            return None
+        if too_long:
+            self.trimmed, self.messages = True, retry.request.messages
         if retry.learned:
             await database.run(ChatModel.objects.filter(id=self.model.id).update, **retry.learned)
             self.model = replace(self.model, **cast("dict[str, Any]", retry.learned))
             table.forget()
         return retry.request
-
-    def _trim(self) -> bool:
-        """Halve a prompt that the upstream found too long, once."""
-        if self.trimmed or self.whole or not isinstance(self.failure, PromptTooLong):
-            return False
-        self.trimmed = True
-        shorter = trim(self.messages, prompt_tokens(self.messages) // 2)
-        fewer = len(shorter) < len(self.messages)
-        self.messages = shorter
-        return fewer
 
     async def _pause(self, route: RouteConfig, key: Key, error: ProviderError) -> float | None:
         """Carry out what the failure asks for; return the seconds to wait for this key, None to go on to another."""
@@ -286,12 +291,20 @@ class Attempts:
         table.forget()
 
     async def _judge(self, route: RouteConfig) -> None:
-        """Acquit the keys when all of several failed alike: it is our configuration that is wrong, not each of them."""
-        verdicts = {error.vendor_code for error in self.suspects.values()}
-        if len(self.suspects) < 2 or len(verdicts) > 1 or len(self.suspects) < len(route.upstream.keys):
+        """Acquit the keys when all of several failed alike: it is our configuration that is wrong, not each of them.
+
+        A key that was left out for the same reason when this request began counts as one that failed: of many requests
+        at once, each meets only some of the keys.
+        """
+        pool = route.upstream.keys
+        if not self.suspects or len(pool) < 2 or len({error.vendor_code for error in self.suspects.values()}) > 1:
             return
         error = next(iter(self.suspects.values()))
-        await keys.acquit(self.suspects, _scope(route, error))
+        scope = _scope(route, error)
+        alike = {key.id for key in pool if scope in key.troubles and key.troubles[scope].reason == str(error)}
+        if len(alike | self.suspects.keys()) < len(pool):
+            return
+        await keys.acquit(alike | self.suspects.keys(), scope)
         table.forget()
         self._alert(error)
 
@@ -307,6 +320,11 @@ class Attempts:
             for other in self.model.routes
             if other is route or other.upstream.slug != route.upstream.slug
         )
+
+
+def _another_key_helps(error: ProviderError) -> bool:
+    """Whether the failure may be the key's own: one that only asked to wait stands when that was in vain."""
+    return error.scope != "all" and (error.action != "wait" or error.cooldown_s > 0)
 
 
 def _scope(route: RouteConfig, error: ProviderError) -> str:

@@ -221,7 +221,9 @@ def _key(row: ApiKey) -> Key | None:
         log.error("key cannot be decrypted", key=row.fingerprint)
         return None
     troubles = {
-        trouble.model: Trouble(trouble.cooldown_until, trouble.quarantined_at is not None, trouble.probe_until)
+        trouble.model: Trouble(
+            trouble.cooldown_until, trouble.quarantined_at is not None, trouble.probe_until, trouble.status_reason
+        )
         for trouble in row.troubles.all()
     }
     return Key(row.id, secret, row.max_concurrency, troubles)

@@ -4,17 +4,16 @@ import asyncio
 from ipaddress import ip_address
 from secrets import compare_digest
 
-import redis.asyncio
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+from redis.asyncio import Redis
 
-from runtime import database, drain
+from runtime import clients, database, drain
 from runtime.refusals import Forbidden
 
-PROBE_SECONDS = 1.0
 # A frozen database does not refuse, it is silent; on SQLite the question queues behind other writers.
 DATABASE_PROBE_SECONDS = 2.0
 
@@ -42,18 +41,11 @@ def _ask_database() -> None:
 
 
 async def _ask_redis() -> str:
-    if not settings.REDIS_URL:
-        return ""
-    client = redis.asyncio.from_url(
-        settings.REDIS_URL, socket_connect_timeout=PROBE_SECONDS, socket_timeout=PROBE_SECONDS
-    )
-    try:
-        await client.ping()
-    except redis.RedisError as error:
-        return type(error).__name__
-    finally:
-        await client.aclose()
-    return ""
+    return "" if not settings.REDIS_URL or await clients.ask(_ping, False) else "away"
+
+
+async def _ping(redis: Redis) -> bool:
+    return bool(await redis.ping())
 
 
 async def metrics(request: HttpRequest) -> HttpResponse:

@@ -169,12 +169,17 @@ async def _sign_on() -> None:
 
 async def _sign_off() -> None:
     """Take our row away if the database answers; if not, the row grows stale, and that is what it is for."""
-    await wakeups.aclose()
-    await clients.aclose()
     try:
         await asyncio.wait_for(process.stop(), SIGN_OFF_SECONDS)
     except (DatabaseError, TimeoutError) as error:
         log.warning("left without signing off", error=type(error).__name__)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(_hang_up(), SIGN_OFF_SECONDS)
+
+
+async def _hang_up() -> None:
+    await wakeups.aclose()
+    await clients.aclose()
 
 
 async def _drain() -> None:

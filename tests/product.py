@@ -169,6 +169,16 @@ class Product:
     def log_in(self, name: str, password: str = PASSWORD) -> httpx.Response:
         return self.client().post("/api/auth/token/", json={"username": name, "password": password})
 
+    def browser(self, name: str) -> httpx.Client:
+        """Log in through the form, as a browser does; return a client with the session."""
+        client = self.client(follow_redirects=True)
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', client.get("/accounts/login/").text)
+        assert token
+        fields = {"login": name, "password": PASSWORD, "csrfmiddlewaretoken": token[1]}
+        done = client.post("/accounts/login/", data=fields, headers={"Referer": self.url})
+        assert done.url.path == "/"
+        return client
+
     def admin(self) -> "Person":
         tokens = self.log_in("admin")
         assert tokens.status_code == 200, tokens.text

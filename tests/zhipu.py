@@ -45,6 +45,12 @@ class FakeZhipu(FakeServer):
     def v3_url(self) -> str:
         return f"{self.origin}/api/paas/v3"
 
+    def key(self, scenario: str) -> str:
+        """Return a new key that always gets this scenario."""
+        user = f"planted{len(self.secrets):025}"
+        self.secrets[user], self.keys[user] = f"secret-of-{user}", scenario
+        return f"{user}.{self.secrets[user]}"
+
     def exchange(self, *args: Any) -> Exchange:
         request = args[0]
         return V3Exchange(*args) if _V3.fullmatch(request.path) else V4Exchange(*args)
@@ -60,6 +66,7 @@ class FakeZhipu(FakeServer):
             return
         assert isinstance(exchange, V3Exchange | V4Exchange)
         user, code = self.authenticated(request.headers.get("authorization"), legacy=bool(legacy))
+        request.user = user
         code = code or self.complaint(request.body, legacy=bool(legacy))
         if code:
             await exchange.refuse_code(code)

@@ -8,6 +8,7 @@ owner serves its own followers from memory, writes again what Redis has lost, an
 import asyncio
 import contextvars
 import itertools
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,9 @@ SLICE_LOGS, SLICE_BYTES = 32, 128 * 1024
 RUNNING_SECONDS = 3600
 # What one question asks for: streams, and entries of each.
 READ_STREAMS, READ_ENTRIES = 64, 16
-FINISH_SECONDS = 3.0
+FINISH_SECONDS, COMPLAIN_SECONDS = 3.0, 30.0
+
+_complained_at = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +169,19 @@ def _note(place: Place, last: int, added: object) -> bool:
     if added is None:
         place.lost()
     elif isinstance(added, Exception) and "equal or smaller" not in str(added):
-        log.error("redis refused events", error=str(added).partition(" ")[0])
+        _complain(added)
         return False
     else:  # "equal or smaller": an earlier attempt got through after all
         place.made, place.flushed = True, max(place.flushed, last)
     return True
+
+
+def _complain(error: Exception) -> None:
+    """Say that Redis refuses events, for one that is full or read-only: now and then, not at each flush."""
+    global _complained_at
+    if time.monotonic() - _complained_at > COMPLAIN_SECONDS:
+        _complained_at = time.monotonic()
+        log.error("redis refuses events", error=str(error).partition(" ")[0])
 
 
 # --- the readers' side -----------------------------------------------------------------------------------------------

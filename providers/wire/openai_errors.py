@@ -217,7 +217,8 @@ def _row_by_range(status: int) -> Row:
 def _without(request: ChatRequest, param: str) -> tuple[ChatRequest, dict[str, JSON]] | None:
     if param == request.token_cap_field and (other := _OTHER_CAP.get(param)):
         return replace(request, token_cap_field=other), {"token_cap_field": other}
-    if param not in request.parameters or param in request.extras:
+    # The cap is `max_tokens` among the parameters, whatever it is sent as.
+    if param not in request.parameters or param in request.extras or param == "max_tokens":
         return None
     kept = {name: value for name, value in request.parameters.items() if name != param}
     return replace(request, parameters=kept), {}

@@ -43,6 +43,7 @@ NO_VOLUME_TODAY = Row(UpstreamFailed, "The key has no volume left today.", "swit
 EACH_SECOND = Row(UpstreamFailed, _BUSY, "switch", cooldown_s=2.0, waits=(2.0, 8.0, 30.0))
 AT_ONCE = Row(UpstreamFailed, _BUSY, "switch", cooldown_s=5.0, crowded=True)
 NOT_ENABLED = DENIED._replace(alerts=True)
+BAD_SIGNATURE = BAD_KEY._replace(message="The upstream refused the signature.", unanimous=True)
 CLOSED = BLOCKED._replace(ends_conversation=True)
 UNKNOWN = Row(UpstreamFailed, _FAILED, "wait", attempts=1)
 BAD_CLOCK = Row(UpstreamFailed, "Our clock is wrong: the upstream refused the date.", "ops", scope="all")
@@ -79,7 +80,7 @@ _BEIJING_S, _DAY_S, _RENEWED_S = 8 * 3600, 24 * 3600, 5 * 60
 
 # The gateway's refusals have no code, and several share a status: only their words differ.
 _HANDSHAKES: tuple[tuple[int, str, Row, str], ...] = (
-    (401, "signature does not match", BAD_KEY._replace(unanimous=True), "bad_signature"),
+    (401, "signature does not match", BAD_SIGNATURE, "bad_signature"),
     (401, "signature cannot be verified", BAD_KEY, "unknown_key"),
     (401, "", Row(UpstreamFailed, "The upstream saw no signature.", "ops", scope="all"), "unauthorized"),
     (403, "valid date", BAD_CLOCK, "bad_clock"),

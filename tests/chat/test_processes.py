@@ -21,7 +21,7 @@ from tests.upstreams import FakeOpenAI
 SOAK = os.environ.get("SOAK") == "1"
 STOPPED_WITHIN_SECONDS, SEVERAL = 0.5, 4
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.timeout(3600 if SOAK else 300)]
 
 
 @dataclass(frozen=True)

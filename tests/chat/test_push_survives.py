@@ -82,6 +82,8 @@ def test_idle_limits(product: Product, person: Person) -> None:
     assert [event.name for event in read(person, key)] == ["message", "complete"]
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(1800 if SOAK else 300)
 def test_hostile_programs(product: Product, person: Person) -> None:
     """Whatever is in keys, data, names and ids: as many events as were accepted, and each says what was sent."""
     shop = product.admin()

@@ -26,7 +26,7 @@ SOAK = os.environ.get("SOAK") == "1"
 LAST_SECOND_OF_DELTAS = 40
 MODELS = {"steady": "paced:120:25", "slow": "paced:100:50", "longer": "paced:200:50", "endless": "paced:5000:50"}
 
-pytestmark = [pytest.mark.server, pytest.mark.soak]
+pytestmark = [pytest.mark.server, pytest.mark.soak, pytest.mark.timeout(7200 if SOAK else 300)]
 
 
 def environment(redis: servers.Redis, upstream: FakeOpenAI) -> dict[str, str]:

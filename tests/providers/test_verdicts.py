@@ -52,6 +52,23 @@ async def test_all_keys_fail_alike(model: ChatModel, door: None, monkeypatch: py
     assert alerts("alike") - before >= 2
 
 
+async def test_all_keys_fail_alike_one_by_one(model: ChatModel, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that was left out for the same reason counts as one that failed: many questions at once find that."""
+    upstream = await database.run(with_keys, model, "one", "two")
+    wrong = failure("disable", scope="key", unanimous=True, vendor_code="alike")
+    row = await database.run(upstream.keys.get, fingerprint=fingerprint("one"))
+    await keys.quarantine(keys.Key(row.id, "one"), keys.ANY_MODEL, "another reason")
+    with pytest.raises(UpstreamFailed):
+        await ask(monkeypatch, {"two": [(wrong,)]})
+    assert await database.run(KeyTrouble.objects.count) == 2
+    await database.run(KeyTrouble.objects.filter(key__fingerprint=fingerprint("two")).delete)
+    await database.run(KeyTrouble.objects.update, status_reason=str(wrong))
+    table.forget()
+    with pytest.raises(UpstreamFailed):
+        await ask(monkeypatch, {"two": [(wrong,)]})
+    assert not await database.run(KeyTrouble.objects.exists)
+
+
 async def test_one_key_fails_differently(model: ChatModel, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys that fail alike stay out when another one answers, and so does an only key."""
     await database.run(with_keys, model, "one", "two", "good")
