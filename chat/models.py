@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -200,10 +200,6 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
             self.filter(pk=row.pk).update(idempotency_key=None)
             return None
         return row
-
-    def expire_texts(self, before: datetime) -> None:
-        """Delete the texts that answers have kept themselves and that ended before then."""
-        self.filter(HAS_TEXT, finished_at__lt=before).update(content="", reasoning="")
 
     def save_drafts(self, drafts: Sequence[tuple[str, str, int, str]]) -> list[str]:
         """Store unfinished text: `(content, reasoning, last event, id)` each; what ended meanwhile stays as it is.
