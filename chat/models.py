@@ -373,10 +373,9 @@ class ChannelMark(models.Model):
 
 
 class DailyAnswers(models.Model):
-    """What a user's generations of one day, model and upstream came to, counted as they end (tally.py)."""
+    """What a user's generations, begun on a day in TIME_ZONE, came to by model and upstream; tally.py counts them."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("user"))
-    # The calendar day in TIME_ZONE on which they began.
     day = models.DateField(_("day"))
     model = models.CharField(_("model"), max_length=100)
     upstream = models.CharField(_("upstream"), max_length=100, blank=True)
