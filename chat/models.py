@@ -23,8 +23,7 @@ KEY_LIFETIME = timedelta(hours=24)
 IDLE_SECONDS = 600.0
 # Turns of a branch that are read for a prompt; the model's context is full long before.
 BRANCH_TURNS = 2_000
-# Generations that ended and have a text of their own: no message keeps it.
-HAS_TEXT = models.Q(finished_at__isnull=False) & (~models.Q(content="") | ~models.Q(reasoning=""))
+HAS_TEXT = models.Q(finished_at__isnull=False) & (~models.Q(content="") | ~models.Q(reasoning=""))  # in no message
 
 
 def new_generation_id() -> str:
