@@ -10,6 +10,7 @@ class ChatConfig(AppConfig):
     def ready(self) -> None:
         # Models may only be imported once all apps are there.
         from chat import drafts, generation, housekeeping, sse  # noqa: PLC0415
+        from chat.screening import live  # noqa: PLC0415
         from runtime import drain, process  # noqa: PLC0415
 
         process.every(lambda: drafts.FLUSH_SECONDS, "drafts", generation.flush)
@@ -18,5 +19,6 @@ class ChatConfig(AppConfig):
         process.every(lambda: sse.DISABLED_CHECK_SECONDS, "disabled users", sse.cut_off_disabled)
         process.every(lambda: 5.0, "channels", housekeeping.bound_logs)
         process.every(lambda: 300.0, "expiry", housekeeping.expire)
+        process.every(live.pause, "sensitive words", live.follow)
         drain.on_drain(generation.drain_runs)
         drain.on_drain(sse.close_all)

@@ -10,7 +10,8 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from chat.models import Generation, Message
+from chat.models import Generation, Hit, Message
+from chat.screening import record
 from quotas import ledger
 
 
@@ -30,6 +31,8 @@ class End:
     output_tokens: int | None = None
     usage_estimated: bool = False
     upstream: str = ""
+    # Sensitive words that were found in it.
+    hits: frozenset[int] = frozenset()
 
     @property
     def charged(self) -> bool:
@@ -58,10 +61,17 @@ def store(end: End) -> Generation:
                 answer = Message.objects.filter(id=end.row.message_id)
                 if not answer.update(content=end.content, reasoning=end.reasoning):
                     end.row.message = end.row.conversation = None  # deleted meanwhile
+            _record(end)
             for name, value in values.items():
                 setattr(end.row, name, value)
             return end.row
     return Generation.objects.select_related("message").get(id=end.row.id)
+
+
+def _record(end: End) -> None:
+    record.found(end.row.user_id, end.row.id, Hit.Direction.OUTPUT, end.hits)
+    if end.finish_reason == "content_filter" or (end.error or {}).get("code") == "content_blocked":
+        record.count_abuse(end.row.user_id)
 
 
 def _final_values(end: End, charge: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,11 @@ class PromptTooLong(Refusal):
     code, status, text = "prompt_too_long", 413, _("The prompt is too long.")
 
 
+class ContentBlocked(Refusal):
+    code, status = "content_blocked", 422
+    text = _("This contains words that are not allowed here. Nothing was sent or charged.")
+
+
 class Conflict(Refusal):
     code, status = "conflict", 409
     text = _("This Idempotency-Key was used for another request.")

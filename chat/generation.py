@@ -9,7 +9,7 @@ import asyncio
 import contextvars
 import hashlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -28,9 +28,11 @@ from chat.channels.log import Log
 from chat.drafts import Draft
 from chat.drafts import flush as flush_drafts
 from chat.ending import End
-from chat.errors import Conflict, PromptTooLong
-from chat.models import TITLE_CHARS, Conversation, Generation, Message, new_generation_id
+from chat.errors import Conflict, ContentBlocked, PromptTooLong
+from chat.models import TITLE_CHARS, Conversation, Generation, Hit, Message, new_generation_id
 from chat.run import Run
+from chat.screening import incoming, record
+from chat.screening.incoming import Screened
 from providers import routing, table
 from providers.table import ModelConfig
 from providers.wire.base import PromptMessage
@@ -152,6 +154,18 @@ def _begin(ask: Ask) -> Begun:
     models = table.models()
     if (not ask.regenerate and ask.model not in models) or (ask.model and ask.model not in models):
         raise InvalidRequest(details={"model": [_("There is no such model.")]})
+    screened = incoming.screen(ask.prompt, ask.system_prompt or "")
+    try:
+        return _begin_screened(ask, screened, models)
+    except ContentBlocked:
+        record.refused(ask.user_id, screened.hits)  # only now: what came before is rolled back
+        raise
+
+
+def _begin_screened(ask: Ask, screened: Screened, models: dict[str, ModelConfig]) -> Begun:
+    """Begin it with the texts as they were screened; a word that blocks is refused in its turn."""
+    prompt_text, system_prompt = screened.texts
+    kept = replace(ask, prompt=prompt_text, system_prompt=None if ask.system_prompt is None else system_prompt)
     with transaction.atomic():
         _one_at_a_time(ask.user_id)
         if known := _known(ask):
@@ -161,15 +175,17 @@ def _begin(ask: Ask) -> Begun:
         question, slug = _regenerated(ask, ask.regenerate) if ask.regenerate else (None, ask.model)
         if slug not in models:
             raise InvalidRequest(details={"model": [_("There is no such model.")]})
-        conversation, parent_id = _place(ask) if question is None else (question.conversation, question.parent_id)
+        conversation, parent_id = _place(kept) if question is None else (question.conversation, question.parent_id)
         _check_active(ask.user_id)
+        if screened.blocked:
+            raise ContentBlocked
         row_id, config = new_generation_id(), models[slug]
         held = ledger.reserve(ask.user_id, config.id, row_id)
         config.check_available()
         turns = [(turn.role, turn.content) for turn in Message.objects.branch(parent_id)] if parent_id else []
         if question is None:
-            conversation = conversation or _new_conversation(ask)
-            question = _add(conversation, parent_id, Message.Role.USER, ask.prompt)
+            conversation = conversation or _new_conversation(kept)
+            question = _add(conversation, parent_id, Message.Role.USER, kept.prompt)
         answer = _add(conversation or question.conversation, question.id, Message.Role.ASSISTANT, "", slug)
         row = _new_generation(ask, row_id, slug, answer, held)
         messages, parameters = prompt.build(
@@ -178,6 +194,8 @@ def _begin(ask: Ask) -> Begun:
             row.conversation.system_prompt if row.conversation else "",
             [*turns, (Message.Role.USER, question.content)],
         )
+        record.found(ask.user_id, row_id, Hit.Direction.INPUT, screened.hits)
+    messages = incoming.mask_earlier(messages, new=0 if ask.regenerate else 1)
     return Begun(row, held, config, messages, parameters)
 
 

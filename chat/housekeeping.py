@@ -4,6 +4,7 @@ from django.utils import timezone
 
 from chat import generation
 from chat.models import KEY_LIFETIME, Generation
+from chat.screening import record
 from runtime import database, process
 
 
@@ -13,7 +14,7 @@ async def bound_logs() -> None:
 
 
 async def expire() -> None:
-    """Forget idempotency keys that are a day old, and processes that are long gone."""
+    """Forget idempotency keys that are a day old, old hits of sensitive words, and processes that are long gone."""
     await database.run(_expire)
 
 
@@ -21,4 +22,5 @@ def _expire() -> None:
     Generation.objects.filter(idempotency_key__isnull=False, created_at__lt=timezone.now() - KEY_LIFETIME).update(
         idempotency_key=None
     )
+    record.expire()
     process.forget_dead()

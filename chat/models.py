@@ -11,6 +11,11 @@ from django.db import connection, models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+# Django looks for an app's models here.
+from chat.screening.models import AllowedPhrase as AllowedPhrase
+from chat.screening.models import Hit as Hit
+from chat.screening.models import ListVersion as ListVersion
+from chat.screening.models import SensitiveWord as SensitiveWord
 from quotas.models import Quota, Reservation
 
 TITLE_CHARS = 255

@@ -16,7 +16,7 @@ from chat.channels.log import Log
 from chat.drafts import Draft
 from chat.ending import End
 from chat.models import Generation
-from chat.pipeline import limited
+from chat.pipeline import limited, screened
 from providers import routing
 from providers.errors import ModelUnavailable, shown
 from providers.table import ModelConfig
@@ -64,6 +64,7 @@ class Run:
         self._attempts = routing.Attempts(config, messages, parameters, row.id)
         self._usage: Usage | None = None
         self._notice = ""
+        self._hits: set[int] = set()
         self._asked_to_end = ""
         self._consuming = False
         self._finished = asyncio.Event()
@@ -122,7 +123,7 @@ class Run:
             self._consuming = False
 
     async def _consume(self) -> End:
-        events = limited(self._attempts.run(), settings.MAX_ANSWER_CHARS)
+        events = limited(screened(self._attempts.run(), self._hits), settings.MAX_ANSWER_CHARS)
         async with aclosing(events) as source:
             async for event in source:
                 if isinstance(event, Finished):
@@ -184,6 +185,7 @@ class Run:
             output_tokens=usage.output_tokens,
             usage_estimated=self._usage is None,
             upstream=self._attempts.upstream,
+            hits=frozenset(self._hits),
         )
 
     async def _store(self, end: End) -> tuple[Generation, dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import settings as hypothesis
 
+from chat.screening import live
 from providers import table
 from tests import factories, servers
 from tests.product import Person, Product, connected
@@ -50,8 +51,9 @@ def _is_loopback(host: str) -> bool:
 
 @pytest.fixture(autouse=True)
 def fresh_table() -> None:
-    """Let no test see the models of another."""
+    """Let no test see the models and sensitive words of another."""
     table.forget()
+    live.forget()
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 Every character is folded alone, so that the result does not depend on how a text is cut. That is also why nothing is
 composed again: of one character decomposed, and of the same one typed in parts, the folded letters are the same.
 
-A character is folded to letters (one or, like ﬁ and ㎏, several), is a separator (spaces, punctuation, symbols), or cannot
-be seen; among the last, marks belong to the character before them. Known and accepted: vowels that are combining marks
-(Thai, Hindi, Hebrew, Arabic) and the dots of か and が do not count either; look-alikes of other scripts stay different.
+A character is folded to letters (one or, like ﬁ and ㎏, several), is a separator (spaces, punctuation, symbols), or
+cannot be seen; among the last, marks belong to the character before them. Known and accepted: vowels that are combining
+marks (as in Thai, Hindi, Arabic), and what tells が from か, do not count; look-alikes of other scripts differ.
 """
 
 from unicodedata import category, name, normalize
@@ -17,8 +17,10 @@ Folded = tuple[int, str]
 
 # Invisible characters in a row beyond this are left out: nobody sees them, and what is held back stays bounded.
 MOST_INVISIBLE = 256
-# Invisible, though not of a category that is invisible as a whole: Korean fillers, and what Unicode keeps free for more.
-_FILLERS = frozenset(map(chr, (0x115F, 0x1160, 0x3164, 0xFFA0, 0x2065, *range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE1000))))
+# Invisible, though their category is not: Korean fillers, and what Unicode keeps free for more of the kind.
+_FILLERS = frozenset(
+    map(chr, (0x115F, 0x1160, 0x3164, 0xFFA0, 0x2065, *range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE1000)))
+)
 _APOSTROPHES = frozenset("'\u2018\u2019\u02bc\u02b9\u2032")
 # Decomposing once may give what case folding changes, and the other way round; nothing takes more turns than this.
 _TURNS = 4
@@ -112,8 +114,8 @@ def _class(letter: str) -> int:
 
 CLASS = _Classes({"": NO_LETTER, " ": NO_LETTER})
 _SYLLABLE = {(LEADING, VOWEL), (VOWEL, TRAILING)}
-# Neighbours, left and right, that no word may be cut out from between: where the word is the right one of them, and where
-# it is the left one. Words in Latin letters stand alone; so do numbers among digits; a Korean syllable is one character.
+# Neighbours, left and right, that no word may be cut out from between: where the word is the right one of them, and
+# where it is the left one. Latin words stand alone; so do numbers among digits; a Korean syllable is one character.
 NO_START = frozenset({(LATIN, LATIN), (DIGIT, LATIN), (DIGIT, DIGIT), *_SYLLABLE})
 NO_END = frozenset({(LATIN, LATIN), (LATIN, DIGIT), (DIGIT, DIGIT), *_SYLLABLE})
 # After these the next character decides whether the word has ended.
@@ -123,7 +125,7 @@ SPACED = frozenset({LATIN, DIGIT})
 
 
 def key(word: str) -> str:
-    """Return the folded form of a word: its letters and symbols, and a space where one must stand between Latin letters.
+    """Return the folded form of a word: letters, symbols, and a space where one must stand between Latin letters.
 
     Two words with one key are the same word. It is empty where there is nothing to see.
     """
@@ -143,7 +145,7 @@ def key(word: str) -> str:
 
 def is_plain(word_key: str) -> bool:
     """Whether a key has letters only, and spaces between them; the others need their symbols found too."""
-    return all(character == " " or _is_letter(character) for character in word_key)
+    return letters(word_key) == word_key.replace(" ", "")
 
 
 # --- runs of what cannot be seen -------------------------------------------------------------------------------------
@@ -152,7 +154,7 @@ def is_plain(word_key: str) -> bool:
 def shortened(text: str, before: int = 0) -> str:
     """Leave out what exceeds MOST_INVISIBLE in a row; `before` of them came just before the text."""
     # A run that is too long covers one of every so many places.
-    if before + len(text) <= MOST_INVISIBLE or not (before or any(map(_hidden, text[MOST_INVISIBLE :: MOST_INVISIBLE + 1]))):
+    if not before and not any(map(_hidden, text[MOST_INVISIBLE :: MOST_INVISIBLE + 1])):
         return text
     kept = []
     for character in text:

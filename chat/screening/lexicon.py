@@ -1,8 +1,8 @@
 """The words that count in one direction, compiled; finds and masks them in whole texts.
 
 Almost every text has none of them, so an automaton looks at its bare letters first, which is the work of a moment. Only
-where that finds something, what it found is held against separators, ends of words and allowed phrases. What is found is
-exactly what a `Tracker` finds that goes through the same text; the tests hold the two against each other.
+where that finds something, what it found is held against separators, ends of words and allowed phrases. What is found
+is exactly what a `Tracker` finds that goes through the same text; the tests hold the two against each other.
 """
 
 import time
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ahocorasick_rs import AhoCorasick, Implementation
 
-from chat.screening.folding import CLASS, FOLDED, LETTERS, MARK, NO_END, NO_LETTER, NO_START, SEPARATOR, is_plain
+from chat.screening.folding import CLASS, FOLDED, LETTERS, MARK, NO_END, NO_LETTER, NO_START, SEPARATOR
 from chat.screening.folding import letters as letters_of
 from chat.screening.tracking import MOST_SEPARATORS, Match, Term, Terms, Tracker, uncovered
 
@@ -18,7 +18,7 @@ from chat.screening.tracking import MOST_SEPARATORS, Match, Term, Terms, Tracker
 # letters for about ten milliseconds, which streams do not feel.
 AUTOMATON_LETTERS = 20_000
 # Elsewhere the compiling thread steps aside after so many words.
-BREATHE_EVERY = 100
+BREATHE_EVERY = 500
 # Stands where separators are too many to be skipped; no folded letter.
 BREAK = "\n"
 MASK = "*"
@@ -36,11 +36,12 @@ class Automaton:
     def finds_any(self, letters: str) -> bool:
         return bool(self._automaton.find_matches_as_indexes(letters))
 
-    def find(self, letters: str) -> Iterator[tuple[Term, int, int]]:
-        """Yield all terms found, overlapping ones too, with their first letter and the one behind their last."""
-        for pattern, start, end in self._automaton.find_matches_as_indexes(letters, overlapping=True):
+    def matches(self, letters: "Letters") -> Iterator[Match]:
+        """Yield all terms that are where they may be, overlapping ones too."""
+        for pattern, start, end in self._automaton.find_matches_as_indexes(letters.joined, overlapping=True):
             for term in self._terms[pattern]:
-                yield term, start, end
+                if match := letters.match(term, start, end):
+                    yield match
 
 
 def automata(terms: Iterable[Term]) -> tuple[Automaton, ...]:
@@ -51,7 +52,7 @@ def automata(terms: Iterable[Term]) -> tuple[Automaton, ...]:
     for count, term in enumerate(terms):
         if count % BREATHE_EVERY == 0:
             time.sleep(0)
-        if not is_plain(term.key):
+        if not term.plain:
             continue
         patterns.setdefault(term.key.replace(" ", ""), []).append(term)
         size += len(term.key)
@@ -70,26 +71,23 @@ class Letters:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._origins: list[int] = []
-        self._after_separator: list[bool] = []
         found: list[str] = []
+        origins: list[int] = []
+        after_separator: list[bool] = []
         separators = 0
         for at, character in enumerate(text):
             kind, value = FOLDED[character]
             if kind == LETTERS:
                 if separators > MOST_SEPARATORS:
-                    self._add(found, BREAK, at, separated=True)
+                    value = BREAK + value
                 for letter in value:
-                    self._add(found, letter, at, separated=separators > 0)
-                    separators = 0
+                    found.append(letter)
+                    origins.append(at)
+                    after_separator.append(separators > 0)
+                    separators = separators if letter is BREAK else 0
             elif kind == SEPARATOR:
                 separators += 1
-        self.joined = "".join(found)
-
-    def _add(self, found: list[str], letter: str, at: int, *, separated: bool) -> None:
-        found.append(letter)
-        self._origins.append(at)
-        self._after_separator.append(separated)
+        self._origins, self._after_separator, self.joined = origins, after_separator, "".join(found)
 
     def match(self, term: Term, start: int, end: int) -> Match | None:
         """Return the match of a term whose letters these are; None where it may not stand."""
@@ -136,29 +134,22 @@ class Lexicon:
                 time.sleep(0)
             self.empty = self.empty and not term.id
             self.terms.add(term)
-            if not is_plain(term.key):
+            if not term.plain:
                 self._symbolic.add(term)
-        self.terms.sort()
-        self._symbolic.sort()
 
     def find(self, text: str) -> list[Match]:
         """Return all hits, in the order of the text; overlapping ones each."""
         if self.empty:
             return []
-        letters = letters_of(text)
+        bare = letters_of(text)
         matches: list[Match] = []
-        if any(automaton.finds_any(letters) for automaton in self._automata):
-            matches += self._plain(text)
+        if finding := [automaton for automaton in self._automata if automaton.finds_any(bare)]:
+            letters = Letters(text)
+            for automaton in finding:
+                matches += automaton.matches(letters)
         if self._has_symbols(text):
             matches += self._with_symbols(text)
         return uncovered(matches)
-
-    def _plain(self, text: str) -> Iterator[Match]:
-        letters = Letters(text)
-        for automaton in self._automata:
-            for term, start, end in automaton.find(letters.joined):
-                if match := letters.match(term, start, end):
-                    yield match
 
     def _has_symbols(self, text: str) -> bool:
         symbols = self._symbolic.symbols
@@ -166,22 +157,9 @@ class Lexicon:
 
     def _with_symbols(self, text: str) -> list[Match]:
         tracker = Tracker(self._symbolic)
-        track(tracker, text, 0)
+        tracker.go(text, 0)
         tracker.end()
         return tracker.found
-
-
-def track(tracker: Tracker, text: str, at: int) -> None:
-    """Take a tracker through a text whose first character is the `at`-th of the whole."""
-    for place, character in enumerate(text, at):
-        kind, value = FOLDED[character]
-        if kind == LETTERS:
-            for letter in value:
-                tracker.letter(letter, place)
-        elif kind == SEPARATOR:
-            tracker.separator(value, place)
-        elif kind == MARK:
-            tracker.mark(place)
 
 
 def masked(text: str, places: Iterable[tuple[int, int]]) -> str:

@@ -1,4 +1,4 @@
-"""From each traditional character to its simplified one. Made by scripts/simplified.py from OpenCC 1.4.2; not edited.
+"""From traditional characters to simplified ones. Made by scripts/simplified.py from OpenCC 1.4.2; not edited.
 
 OpenCC (https://github.com/BYVoid/OpenCC), by Carbo Kuo and its contributors, Apache License 2.0: LICENSE-OpenCC.txt.
 """

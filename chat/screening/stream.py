@@ -1,11 +1,12 @@
 """Screening a text while it comes: holds back what may yet be a part of a word, and masks or stops at what was found.
 
-What comes out, put together, is what masking the whole text at once would give, up to the first word that blocks; and no
-character of a hit ever comes out, however the text was cut. Held back is the longest tail that can still become a word or
-an allowed phrase that covers one, and a word that has come until it is clear that it ends there.
+What comes out, put together, is what masking the whole text at once would give, up to the first word that blocks (but
+for runs of invisible characters, which are shortened); and no character of a hit ever comes out, however the text was
+cut. Held back is the longest tail that can still become a word or an allowed phrase that covers one, and a word that
+has come until it is clear that it ends there.
 """
 
-from chat.screening.folding import FOLDED, LETTERS, MARK, MOST_INVISIBLE, SEPARATOR, invisible_at_end, shortened
+from chat.screening.folding import FOLDED, MARK, MOST_INVISIBLE, invisible_at_end, shortened
 from chat.screening.lexicon import Lexicon, masked
 from chat.screening.tracking import Tracker, uncovered
 
@@ -29,6 +30,10 @@ class Screen:
         self._invisible = 0
         self._masks: list[tuple[int, int]] = []
 
+    @property
+    def holding(self) -> bool:
+        return bool(self._held)
+
     def feed(self, text: str, lexicon: Lexicon) -> str:
         """Take a delta and return what may be shown now. A lexicon that has changed counts from here on."""
         if lexicon is not self._lexicon:
@@ -37,37 +42,30 @@ class Screen:
             return text
         if len(text) + self._invisible > MOST_INVISIBLE:
             text = shortened(text, self._invisible)
-        self._invisible = invisible_at_end(text, self._invisible)
+        if text:
+            self._invisible = invisible_at_end(text, self._invisible) if FOLDED[text[-1]][0] <= MARK else 0
+        if self._masks:
+            self._mask_marks(text)
         self._held += text
-        self._track(text)
+        self._received = self._tracker.go(text, self._received)
         return self._release(max(self._sent, self._tracker.undecided_from(self._received)))
 
     def flush(self) -> str:
-        """Return what is left, now that nothing follows. What is fed after all is still held against what came before."""
+        """Return what is left, as nothing follows. What is fed after all is still held against what came before."""
         self._tracker.end()
         return self._release(self._received)
 
-    def _track(self, text: str) -> None:
-        tracker, at = self._tracker, self._received
-        for character in text:
-            kind, value = FOLDED[character]
-            if kind == LETTERS:
-                for letter in value:
-                    tracker.letter(letter, at)
-            elif kind == SEPARATOR:
-                tracker.separator(value, at)
-            elif kind == MARK:
-                tracker.mark(at)
-                self._masks = [(start, at if end == at - 1 else end) for start, end in self._masks]
-            at += 1
-        self._received = at
+    def _mask_marks(self, text: str) -> None:
+        """Let the marks that a delta begins with be masked like the character before them, which may be out already."""
+        marks = next((count for count, character in enumerate(text) if FOLDED[character][0] != MARK), len(text))
+        last = self._received - 1
+        self._masks = [(start, end + marks if end == last else end) for start, end in self._masks]
 
     def _change(self, lexicon: Lexicon) -> None:
         """Look at what is held with other words. It begins where a word may begin, or nothing would be held."""
         self._lexicon = lexicon
         self._tracker = Tracker(lexicon.terms)
-        self._received = self._sent
-        self._track(self._held)
+        self._tracker.go(self._held, self._sent)
 
     def _release(self, until: int) -> str:
         """Let go of the characters before `until`: nothing that is still to come can make them a part of a hit."""

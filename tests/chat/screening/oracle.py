@@ -9,7 +9,7 @@ from typing import NamedTuple
 from chat.screening import folding
 from chat.screening.folding import DIGIT, FOLDED, LATIN, LEADING, LETTERS, MARK, SEPARATOR, TRAILING, VOWEL
 from chat.screening.lexicon import Lexicon, automata
-from chat.screening.tracking import Term
+from chat.screening.tracking import Term, term
 
 
 class Unit(NamedTuple):
@@ -82,8 +82,8 @@ class Words(NamedTuple):
 
     def terms(self) -> list[Term]:
         words = [(folding.key(word), False) for word in self.masking] + [(folding.key(w), True) for w in self.blocking]
-        numbered = [Term(key, number, blocks) for number, (key, blocks) in enumerate(words, 1) if key]
-        return [*numbered, *(Term(folding.key(phrase)) for phrase in self.phrases if folding.key(phrase))]
+        numbered = [term(key, number, blocks=blocks) for number, (key, blocks) in enumerate(words, 1) if key]
+        return [*numbered, *(term(folding.key(phrase)) for phrase in self.phrases if folding.key(phrase))]
 
     def lexicon(self) -> Lexicon:
         return lexicon(self.terms())
@@ -91,13 +91,13 @@ class Words(NamedTuple):
     def screen(self, text: str) -> tuple[str, bool]:
         """Return what may be shown of a text, and whether a word has ended it."""
         hits, cut = [], len(text)
-        covered = [place for term in self.terms() if not term.id for place in places(text, term.key)]
-        for term in self.terms():
-            for start, end in places(text, term.key) if term.id else ():
+        covered = [place for one in self.terms() if not one.id for place in places(text, one.key)]
+        for one in self.terms():
+            for start, end in places(text, one.key) if one.id else ():
                 if any(first <= start and end <= last for first, last in covered):
                     continue
                 hits.append((start, end))
-                if term.blocks:
+                if one.blocks:
                     cut = min(cut, start)
         stars = {at for start, end in hits for at in range(start, end + 1)}
         return "".join("*" if at in stars else text[at] for at in range(cut)), cut < len(text)

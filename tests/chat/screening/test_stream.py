@@ -3,12 +3,14 @@
 import os
 import random
 from collections.abc import Iterable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
+from chat.screening.folding import MOST_INVISIBLE
 from chat.screening.lexicon import Lexicon, masked
 from chat.screening.stream import Screen
 from tests.chat.screening.oracle import Words
@@ -33,7 +35,8 @@ def some_words(chance: random.Random) -> Words:
     blocking = [some(chance, spaced, 1, 4) for _ in range(chance.randint(0, 2))] if chance.random() < 0.5 else []
     words = [*masking, *blocking] or [""]
     phrases = [
-        some(chance, spaced, 0, 2) + chance.choice(words) + some(chance, spaced, 0, 2) for _ in range(chance.randint(0, 3))
+        some(chance, spaced, 0, 2) + chance.choice(words) + some(chance, spaced, 0, 2)
+        for _ in range(chance.randint(0, 3))
     ]
     return Words(tuple(masking), tuple(blocking), tuple(phrases))
 
@@ -58,7 +61,8 @@ def unseen_gap(chance: random.Random) -> str:
 
 
 def separators_gap(chance: random.Random) -> str:
-    return some(chance, chance.choice([SEPARATORS, [*SEPARATORS, *UNSEEN]]), 0, chance.choice([1, 5]))
+    least, most = chance.choice([(0, 1), (0, 5), (4, 4)])
+    return some(chance, chance.choice([SEPARATORS, [*SEPARATORS, *UNSEEN]]), least, most)
 
 
 def case(chance: random.Random) -> tuple[Words, str]:
@@ -71,7 +75,7 @@ cases = st.randoms(use_true_random=False).map(case)
 
 def pieces(text: str, cuts: Iterable[int]) -> list[str]:
     places = [0, *sorted(cuts), len(text)]
-    return [text[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [text[start:end] for start, end in pairwise(places)]
 
 
 def streamed(lexicon: Lexicon, deltas: list[str], protected: set[int]) -> tuple[str, bool]:
@@ -84,6 +88,12 @@ def streamed(lexicon: Lexicon, deltas: list[str], protected: set[int]) -> tuple[
         if screen.blocked:
             break
     return out, screen.blocked
+
+
+def screened_whole(lexicon: Lexicon, text: str) -> tuple[str, bool]:
+    hits = lexicon.find(text)
+    cut = min([hit.start for hit in hits if hit.term.blocks], default=len(text))
+    return masked(text, [(hit.start, hit.end) for hit in hits])[:cut], cut < len(text)
 
 
 @hypothesis(max_examples=EXAMPLES)
@@ -103,10 +113,7 @@ def test_it_works(case: tuple[Words, str], chance: random.Random) -> None:
 def test_whole_texts(case: tuple[Words, str]) -> None:
     """The automaton finds in a whole text what trying every word at every place finds."""
     listed, text = case
-    hits = listed.lexicon().find(text)
-    cut = min([hit.start for hit in hits if hit.term.blocks], default=len(text))
-    shown = masked(text, [(hit.start, hit.end) for hit in hits])[:cut]
-    assert (shown, cut < len(text)) == listed.screen(text)
+    assert screened_whole(listed.lexicon(), text) == listed.screen(text)
 
 
 @pytest.mark.soak
@@ -131,7 +138,54 @@ def test_many_texts() -> None:
         listed, text = case(chance)
         wanted, protected, lexicon = listed.screen(text), listed.protected(text), listed.lexicon()
         assert streamed(lexicon, list(text), protected) == wanted, (listed, text)
+        assert screened_whole(lexicon, text) == wanted, (listed, text)
         hit += bool(protected)
         ended += wanted[1]
     assert hit > 300
     assert ended > 50
+
+
+def test_what_is_held_is_bounded() -> None:
+    """Texts made to keep as much as possible undecided cost neither memory nor time that grows with them."""
+    listed = Words(("a" + "+" * 31, "b" * 32, "c d" * 10), (), ("a" * 32,))
+    lexicon = listed.lexicon()
+    for text in ("a" + "+" * 3_000, "b" * 3_000, "b \u200b" * 2_000, "b" + "\u0301" * 9_000, "c \n d" * 2_000):
+        screen, most = Screen(lexicon), 0
+        for start in range(0, len(text), 7):
+            screen.feed(text[start : start + 7], lexicon)
+            most = max(most, len(screen._held), len(screen._tracker.alive), len(screen._masks))
+        assert most < 32 * 5 + 2 * MOST_INVISIBLE + 7
+
+
+def test_runs_of_what_cannot_be_seen_are_shortened() -> None:
+    """However many invisible characters a word is blown up with, it is found, and most of them are left out."""
+    lexicon = Words(("独立",)).lexicon()
+    unseen = "\u200b" * 5_000
+    for deltas in ([f"独{unseen}立"], ["独", *unseen, "立"], ["独", unseen[:999], unseen[999:] + "立"]):
+        assert streamed(lexicon, deltas, set())[0] == "*" * (MOST_INVISIBLE + 2)
+
+
+def test_new_words_count_in_the_middle_of_a_text() -> None:
+    """What is held back, and all that follows, is held against the words that count now."""
+    before, after = Words(("独立国", "ass")).lexicon(), Words(("立即", "台"), ("ba",)).lexicon()
+    screen = Screen(before)
+    assert screen.feed("一独立", before) == "一"
+    assert screen.feed("即", after) == "独**"
+    assert screen.feed("台ab", after) == "*ab"
+    assert screen.feed(" b", after) == " "
+    assert screen.feed("a", after) == ""
+    assert (screen.flush(), screen.blocked) == ("", True)
+    screen = Screen(before)
+    assert screen.feed("as", before) == ""
+    assert screen.feed("s", Lexicon()) == "ass"
+
+
+def test_after_a_flush() -> None:
+    """What is fed after a flush is held against what came before it, as far as that is not out yet."""
+    lexicon = Words(("独立国",), ("ab",)).lexicon()
+    screen = Screen(lexicon)
+    assert screen.feed("x独立", lexicon) == "x"
+    assert screen.flush() == "独立"
+    assert screen.feed("国y a", lexicon) == "*y "
+    assert screen.flush() == "a"
+    assert (screen.feed("b", lexicon), screen.flush(), screen.blocked) == ("", "", True)
