@@ -64,12 +64,13 @@ class UserAdmin(UserBase):
     list_select_related = ("invited_by",)
     search_fields = ("username", "email", "invite_code", "first_name", "last_name")
     ordering = ("-date_joined",)
-    readonly_fields = ("date_joined", "last_login", "invite_code", "invited_by")
+    readonly_fields = ("date_joined", "last_login", "invite_code", "invited_by", "abuse_count")
     inlines = (EmailAddressInline, SocialAccountInline, ApiTokenInline)
     fieldsets = (
         (None, {"fields": ("username", "password")}),
         (_("Person"), {"fields": ("email", "first_name", "last_name")}),
         (_("May do"), {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
+        (_("Moderation"), {"fields": ("abuse_count",)}),
         (_("Invitations"), {"fields": ("invite_code", "invited_by")}),
         (_("Dates"), {"fields": ("date_joined", "last_login")}),
     )

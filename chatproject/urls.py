@@ -5,7 +5,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
-from chat import api, pages, views
+from chat import api, pages, views, words_api
 from quotas.api import Quotas
 from runtime import health, refusals
 
@@ -33,6 +33,11 @@ urlpatterns: Routes = [
     path("api/conversations/", api.Conversations.as_view(), name="conversations"),
     path("api/conversations/<int:conversation_id>/", api.OneConversation.as_view()),
     path("api/conversations/<int:conversation_id>/messages/", api.Messages.as_view()),
+    path("api/admin/sensitive-words/", words_api.Words.as_view()),
+    path("api/admin/sensitive-words/import/", words_api.ImportWords.as_view()),
+    path("api/admin/sensitive-words/<int:pk>/", words_api.OneWord.as_view()),
+    path("api/admin/allowed-phrases/", words_api.Phrases.as_view()),
+    path("api/admin/allowed-phrases/<int:pk>/", words_api.OnePhrase.as_view()),
     path("accounts/", include("allauth.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
     path("admin/", admin.site.urls),

@@ -15,9 +15,10 @@ OUTPUT = Path(__file__).resolve().parent.parent / "chat" / "screening" / "simpli
 CODES = (*range(0x2E80, 0xA000), *range(0xF900, 0xFB00), *range(0x20000, 0x323B0))
 LINE = 54  # each is two columns wide
 
-HEADER = '''"""From traditional characters to simplified ones. Made by scripts/simplified.py from OpenCC {version}; not edited.
+HEADER = '''"""Traditional characters and their simplified ones. Made by scripts/simplified.py; not to be edited.
 
-OpenCC (https://github.com/BYVoid/OpenCC), by Carbo Kuo and its contributors, Apache License 2.0: LICENSE-OpenCC.txt.
+From OpenCC {version} (https://github.com/BYVoid/OpenCC), by Carbo Kuo and its contributors, Apache License 2.0:
+LICENSE-OpenCC.txt.
 """
 
 '''

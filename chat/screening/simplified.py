@@ -1,6 +1,7 @@
-"""From traditional characters to simplified ones. Made by scripts/simplified.py from OpenCC 1.4.2; not edited.
+"""Traditional characters and their simplified ones. Made by scripts/simplified.py; not to be edited.
 
-OpenCC (https://github.com/BYVoid/OpenCC), by Carbo Kuo and its contributors, Apache License 2.0: LICENSE-OpenCC.txt.
+From OpenCC 1.4.2 (https://github.com/BYVoid/OpenCC), by Carbo Kuo and its contributors, Apache License 2.0:
+LICENSE-OpenCC.txt.
 """
 
 TRADITIONAL = (
