@@ -3,7 +3,7 @@
 import codecs
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -123,15 +123,27 @@ def add(lines: Iterable[Line]) -> Report:
         seen.add(raw)
         report.duplicates += word.key in new
         new.setdefault(word.key, word)
-    if SensitiveWord.objects.count() + len(new) > MOST_WORDS:
-        raise NotAList(_("There would be more than %(most)s words.") % {"most": MOST_WORDS})
-    rows = iter(new.values())
-    while batch := list(islice(rows, BATCH)):
-        created = SensitiveWord.objects.add_new(batch)
+    _check_room(new)
+    for keys in _batches(new):
+        created = SensitiveWord.objects.add_new([new[key] for key in keys])
         report.created += created
-        report.duplicates += len(batch) - created
+        report.duplicates += len(keys) - created
     ListVersion.changed()
     return report
+
+
+def _check_room(new: Collection[str]) -> None:
+    count = SensitiveWord.objects.count()
+    if count + len(new) > MOST_WORDS:
+        known = sum(SensitiveWord.objects.filter(key__in=keys).count() for keys in _batches(new))
+        if count + len(new) - known > MOST_WORDS:
+            raise NotAList(_("There would be more than %(most)s words.") % {"most": MOST_WORDS})
+
+
+def _batches(keys: Iterable[str]) -> Iterator[list[str]]:
+    left = iter(keys)
+    while batch := list(islice(left, BATCH)):
+        yield batch
 
 
 def _word(values: Values) -> SensitiveWord:

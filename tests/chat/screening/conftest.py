@@ -24,7 +24,7 @@ class Speaker(FakeOpenAI):
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(port)
-        self.say("")
+        self.say("Yes.")
 
     def say(self, *texts: str, reasoning: str = "", pause: float = 0.0, end: str = "stop") -> None:
         """Set what the next answers are; `reasoning` comes first, a character at a time."""
@@ -70,7 +70,8 @@ def staff(screening: Product) -> Person:
 
 
 @pytest.fixture
-def somebody(screening: Product) -> Person:
+def somebody(screening: Product, speaker: Speaker) -> Person:
+    speaker.say("Yes.")
     return screening.register(f"p{secrets.token_hex(5)}")
 
 
