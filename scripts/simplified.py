@@ -64,7 +64,7 @@ def main() -> None:
     pairs = table()
     body = literal("TRADITIONAL", "".join(pairs)) + literal("SIMPLIFIED", "".join(pairs.values()))
     OUTPUT.write_text(HEADER.format(version=__version__) + body, encoding="utf-8")
-    print(len(pairs), "characters")  # noqa: T201
+    print(len(pairs), "characters")
 
 
 if __name__ == "__main__":

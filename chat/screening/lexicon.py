@@ -7,6 +7,7 @@ is exactly what a `Tracker` finds that goes through the same text; the tests hol
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from ahocorasick_rs import AhoCorasick, Implementation
 
@@ -14,14 +15,28 @@ from chat.screening.folding import CLASS, FOLDED, LETTERS, MARK, NO_END, NO_LETT
 from chat.screening.folding import letters as letters_of
 from chat.screening.tracking import MOST_SEPARATORS, Match, Term, Terms, Tracker, uncovered
 
+T = TypeVar("T")
+
 # The automaton's library holds Python still while it builds: with 50,000 words for a tenth of a second, with so many
 # letters for about ten milliseconds, which streams do not feel.
 AUTOMATON_LETTERS = 20_000
-# Elsewhere the compiling thread steps aside after so many words.
-BREATHE_EVERY = 500
+# Elsewhere the compiling thread looks at the clock after so many words, and when it has worked for so long it sleeps
+# for as long: only to offer others their turn is not enough, they must find nobody in the way when they wake.
+LOOK_EVERY = 50
+TURN_SECONDS = 0.001
 # Stands where separators are too many to be skipped; no folded letter.
 BREAK = "\n"
 MASK = "*"
+
+
+def in_turns(items: Iterable[T]) -> Iterator[T]:
+    """Yield the items, and let other threads of this process have their turn in between."""
+    since = time.perf_counter()
+    for count, item in enumerate(items):
+        if count % LOOK_EVERY == 0 and time.perf_counter() - since > TURN_SECONDS:
+            time.sleep(TURN_SECONDS)
+            since = time.perf_counter()
+        yield item
 
 
 class Automaton:
@@ -49,14 +64,11 @@ def automata(terms: Iterable[Term]) -> tuple[Automaton, ...]:
     built = []
     patterns: dict[str, list[Term]] = {}
     size = 0
-    for count, term in enumerate(terms):
-        if count % BREATHE_EVERY == 0:
-            time.sleep(0)
-        if not term.plain:
-            continue
+    for term in in_turns(term for term in terms if term.plain):
         patterns.setdefault(term.key.replace(" ", ""), []).append(term)
         size += len(term.key)
         if size >= AUTOMATON_LETTERS:
+            time.sleep(TURN_SECONDS)
             built.append(Automaton(patterns))
             patterns, size = {}, 0
     if patterns:
@@ -129,9 +141,7 @@ class Lexicon:
         self._automata = tuple(automata)
         self.terms, self._symbolic = Terms(), Terms()
         self.empty = True
-        for count, term in enumerate(terms):
-            if count % BREATHE_EVERY == 0:
-                time.sleep(0)
+        for term in in_turns(terms):
             self.empty = self.empty and not term.id
             self.terms.add(term)
             if not term.plain:

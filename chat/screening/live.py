@@ -7,7 +7,6 @@ does while the database is away; one that has read them goes on with them.
 
 import asyncio
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ import structlog
 from django.db import connection
 
 from chat.screening import folding, models
-from chat.screening.lexicon import BREATHE_EVERY, Lexicon, automata
+from chat.screening.lexicon import Lexicon, automata, in_turns
 from chat.screening.models import AllowedPhrase, ListVersion, SensitiveWord
 from chat.screening.tracking import Term, term
 from runtime import database
@@ -24,6 +23,8 @@ log = structlog.get_logger("screening")
 
 # With the time that compiling takes this is well below the five seconds that a change may take.
 FOLLOW_SECONDS = 1.0
+# Other threads get their turn between so many rows.
+ROWS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +112,13 @@ def _read() -> Rows:
     version = ListVersion.now()
     words = SensitiveWord.objects.filter(enabled=True).order_by("key").values_list("id", "word", "action", "scope")
     phrases = AllowedPhrase.objects.order_by("key").values_list("phrase", flat=True)
-    return Rows(version, list(words), list(phrases))
+    return Rows(version, list(in_turns(words.iterator(ROWS_AT_ONCE))), list(phrases))
 
 
 def compiled(rows: Rows) -> Words:
     """Compile both directions; what counts in both is compiled once."""
     of_scope: dict[str, list[Term]] = {"both": [], "input": [], "output": []}
-    for count, (row_id, word, action, scope) in enumerate(rows.words):
-        if count % BREATHE_EVERY == 0:
-            time.sleep(0)
+    for row_id, word, action, scope in in_turns(rows.words):
         # Folded now rather than read from the row: Python may know more of Unicode than when it was stored.
         if key := folding.key(word):
             of_scope[scope].append(term(key, row_id, blocks=action == SensitiveWord.Action.BLOCK))

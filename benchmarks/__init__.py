@@ -1,0 +1,1 @@
+"""Measurements to be run by hand; each module says what it measures."""
