@@ -109,10 +109,8 @@ class UserAdmin(BooksPage, UserBase):
     fieldsets = (
         (None, {"fields": ("username", "password")}),
         (_("Person"), {"fields": ("email", "first_name", "last_name")}),
-        (
-            _("May do"),
-            {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions", "abuse_count")},
-        ),
+        (_("May do"), {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
+        (_("Moderation"), {"fields": ("abuse_count",)}),
         (_("Invitations"), {"fields": ("invite_code", "invited_by")}),
         (_("Dates"), {"fields": ("date_joined", "last_login")}),
     )

@@ -16,9 +16,10 @@ from rest_framework.views import APIView
 
 from accounts.models import User
 from chat import generation, representation, text_tools
-from chat.errors import PromptTooLong
-from chat.models import TITLE_CHARS, Conversation, Message
+from chat.errors import ContentBlocked, PromptTooLong
+from chat.models import TITLE_CHARS, Conversation, Hit, Message
 from chat.pages import offered_models
+from chat.screening import incoming, record
 from runtime import process
 from runtime.refusals import InvalidRequest, NotFound
 
@@ -115,7 +116,7 @@ class OneConversation(APIView):
         row = _owned(request, conversation_id)
         change = ConversationChange(data=request.data, partial=True)
         change.is_valid(raise_exception=True)
-        for name, value in change.validated_data.items():
+        for name, value in _screened(_user_id(request), change.validated_data).items():
             setattr(row, name, value)
         if change.validated_data:
             row.save(update_fields=list(change.validated_data))
@@ -128,6 +129,17 @@ class OneConversation(APIView):
         if running and process.loop:
             generation.stop_soon(running, process.loop)
         return Response(status=204)
+
+
+def _screened(user_id: int, values: dict[str, Any]) -> dict[str, Any]:
+    """Return a change with sensitive words masked; refuse it for a word that blocks."""
+    names = [name for name, value in values.items() if isinstance(value, str)]
+    screened = incoming.screen(*(values[name] for name in names))
+    if screened.blocked:
+        record.refused(user_id, screened.hits)
+        raise ContentBlocked
+    record.found(user_id, None, Hit.Direction.INPUT, screened.hits)
+    return {**values, **dict(zip(names, screened.texts, strict=True))}
 
 
 class Messages(APIView):

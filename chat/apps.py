@@ -11,6 +11,7 @@ class ChatConfig(AppConfig):
         # Models may only be imported once all apps are there.
         from chat import drafts, generation, housekeeping, openai_errors, payment, sse  # noqa: PLC0415
         from chat.channels import feeds  # noqa: PLC0415
+        from chat.screening import live  # noqa: PLC0415
         from runtime import drain, process, refusals  # noqa: PLC0415
 
         process.every(lambda: drafts.FLUSH_SECONDS, "drafts", generation.flush)
@@ -22,6 +23,7 @@ class ChatConfig(AppConfig):
         process.every(housekeeping.prune_seconds, "prune push channels", housekeeping.prune_channels)
         process.every(lambda: 300.0, "expiry", housekeeping.expire)
         process.every(lambda: 5.0, "texts", housekeeping.expire_texts)
+        process.every(live.pause, "sensitive words", live.follow)
         refusals.render_below("/v1", openai_errors.response)
         drain.on_drain(generation.drain_runs)
         drain.on_drain(payment.play_out)

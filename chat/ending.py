@@ -7,13 +7,12 @@ exactly one of them through.
 from dataclasses import dataclass
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.db import transaction
-from django.db.models import F
 from django.utils import timezone
 
 from chat import tally
-from chat.models import Conversation, Generation, Message
+from chat.models import Conversation, Generation, Hit, Message
+from chat.screening import record
 from quotas import invitations, ledger
 
 # Numbering after a killed process goes on this far above what was stored: above anything a reader can have seen.
@@ -40,11 +39,18 @@ class End:
     usage_estimated: bool = False
     upstream: str = ""
     ends_conversation: bool = False
+    # Sensitive words that were found in it.
+    hits: frozenset[int] = frozenset()
 
     @property
     def charged(self) -> bool:
         """One answer costs one, once something could be read; what failed on the way costs nothing."""
         return self.status == Generation.Status.COMPLETED and self.visible
+
+    @property
+    def moderated(self) -> bool:
+        """Whether the vendor's moderation refused the prompt, or the whole exchange."""
+        return self.ends_conversation or bool(self.error and self.error["code"] == "content_blocked")
 
     @property
     def reason(self) -> str:
@@ -72,6 +78,8 @@ def store(end: End) -> Generation:
     When somebody else ended the generation first, nothing changes and theirs is returned. Repeating is safe.
     """
     with transaction.atomic():
+        if end.moderated:
+            record.count_abuse(end.row.user_id)  # first, as beginnings lock a person's row before their quota's
         charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason)
         if charge.invitation:
             invitations.reward(charge.invitation)
@@ -92,9 +100,8 @@ def store(end: End) -> Generation:
 
 
 def _remember_moderation(end: End) -> None:
-    """Count a prompt that the vendor's moderation refused, and close a conversation that it wants no more of."""
-    if end.ends_conversation or (end.error and end.error["code"] == "content_blocked"):
-        get_user_model().objects.filter(id=end.row.user_id).update(abuse_count=F("abuse_count") + 1)
+    """Note the words found, and close a conversation that its vendor wants no more of."""
+    record.found(end.row.user_id, end.row.id, Hit.Direction.OUTPUT, end.hits)
     if end.ends_conversation and end.row.conversation_id is not None:
         Conversation.objects.filter(id=end.row.conversation_id).update(blocked=True)
 

@@ -19,6 +19,11 @@ class ConversationBlocked(Refusal):
     text = _("The model's service has closed this conversation. Please begin a new one.")
 
 
+class ContentBlocked(Refusal):
+    code, status = "content_blocked", 422
+    text = _("This contains words that are not allowed here. Nothing was sent or charged.")
+
+
 class Conflict(Refusal):
     code, status = "conflict", 409
     text = _("This Idempotency-Key was used for another request.")

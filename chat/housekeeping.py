@@ -11,6 +11,7 @@ from django.utils import timezone
 from chat.channels import stored
 from chat.channels.local import logs
 from chat.models import HAS_TEXT, KEY_LIFETIME, Generation
+from chat.screening import record
 from runtime import database, process
 
 
@@ -30,7 +31,7 @@ async def prune_channels() -> None:
 
 
 async def expire() -> None:
-    """Forget idempotency keys that are a day old, and processes that are long gone."""
+    """Forget idempotency keys that are a day old, old hits of sensitive words, and processes that are long gone."""
     await database.run(_expire)
 
 
@@ -48,4 +49,5 @@ def _expire() -> None:
     Generation.objects.filter(idempotency_key__isnull=False, created_at__lt=timezone.now() - KEY_LIFETIME).update(
         idempotency_key=None
     )
+    record.expire()
     process.forget_dead()

@@ -14,6 +14,11 @@ from django.db.models.lookups import Contains
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+# Django looks for an app's models here.
+from chat.screening.models import AllowedPhrase as AllowedPhrase
+from chat.screening.models import Hit as Hit
+from chat.screening.models import ListVersion as ListVersion
+from chat.screening.models import SensitiveWord as SensitiveWord
 from quotas.models import Quota, Reservation
 
 TITLE_CHARS = 255
@@ -128,11 +133,6 @@ class Message(models.Model):
         return f"{self.role} {self.pk}"
 
 
-def _has_one_text_at_most(value: str) -> None:
-    if value.count("{text}") > 1:
-        raise ValidationError(_("{text} may be there once."))
-
-
 class TextTool(models.Model):
     """An instruction that is put before a prompt, in both languages; an empty one falls back to the other."""
 
@@ -143,14 +143,11 @@ class TextTool(models.Model):
         _("instruction (English)"),
         blank=True,
         max_length=4000,
-        validators=[_has_one_text_at_most],
         help_text=_(
             "{target_language} stands for the chosen language, {text} for the text, which otherwise comes last."
         ),
     )
-    instruction_zh = models.TextField(
-        _("instruction (Chinese)"), blank=True, max_length=4000, validators=[_has_one_text_at_most]
-    )
+    instruction_zh = models.TextField(_("instruction (Chinese)"), blank=True, max_length=4000)
     position = models.IntegerField(_("position in lists"), default=0)
     enabled = models.BooleanField(_("enabled"), default=True)
 
@@ -178,10 +175,8 @@ class TextTool(models.Model):
         return first or second or self.slug
 
     def instruction(self, chinese: bool) -> str:
-        first, second = (self.instruction_zh, self.instruction_en)
-        if not chinese:
-            first, second = second, first
-        return first if first.strip() else second
+        texts = (self.instruction_zh, self.instruction_en) if chinese else (self.instruction_en, self.instruction_zh)
+        return next((text for text in texts if text.strip()), "")
 
 
 class GenerationQuerySet(models.QuerySet["Generation"]):

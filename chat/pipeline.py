@@ -3,7 +3,10 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from chat.screening import live
+from chat.screening.stream import Screen
 from providers.wire.base import Delta, Event, Finished, Reasoning, ToolCallDelta, Withdrawn
+from providers.wire.errors import ProviderError
 
 
 async def limited(events: AsyncGenerator[Event, None], max_chars: int) -> AsyncGenerator[Event, None]:
@@ -31,3 +34,78 @@ async def limited(events: AsyncGenerator[Event, None], max_chars: int) -> AsyncG
                 elif isinstance(event, Withdrawn):
                     left = max_chars
                 yield event
+
+
+async def screened(events: AsyncGenerator[Event, None], hits: set[int]) -> AsyncGenerator[Event, None]:
+    """Mask sensitive words, and end with `content_filter` before one that blocks; the upstream is closed then.
+
+    `hits` takes the ids of the words found. Before `limited`, so that a word that lies across the limit is found too.
+    """
+    screens = Screens(hits)
+    async with aclosing(events) as source:
+        try:
+            async for event in source:
+                if screens.idle:
+                    yield event
+                    continue
+                for passed in screens.passed(event):
+                    yield passed
+                if screens.blocked:
+                    yield Finished("content_filter")
+                    return
+        except ProviderError:
+            # Routing has seen what is held back, and tries no more: it is the end of the text that is kept.
+            for passed in screens.flushed():
+                yield passed
+            raise
+
+
+class Screens:
+    """Content and reasoning of one answer, each screened as a text of its own."""
+
+    def __init__(self, hits: set[int]) -> None:
+        self._hits = hits
+        self._used = False
+        self._begin()
+
+    def _begin(self) -> None:
+        lexicon = live.now().outgoing
+        self._screens: dict[type[Delta | Reasoning], Screen] = {Reasoning: Screen(lexicon), Delta: Screen(lexicon)}
+
+    @property
+    def idle(self) -> bool:
+        """Whether there are no words and have been none: they may come in the middle of an answer."""
+        return not self._used and live.now().outgoing.empty
+
+    @property
+    def blocked(self) -> bool:
+        return any(screen.blocked for screen in self._screens.values())
+
+    def passed(self, event: Event) -> list[Event]:
+        """Return what may be said now that this event has come."""
+        self._used = True
+        if isinstance(event, Delta | Reasoning):
+            kind = type(event)
+            # When the answer begins, the thinking is over.
+            said = self._flushed(Reasoning) if kind is Delta else []
+            return (
+                said
+                if self.blocked
+                else said + self._said(kind, self._screens[kind].feed(event.text, live.now().outgoing))
+            )
+        if isinstance(event, Withdrawn):
+            self._begin()
+        said = self.flushed() if isinstance(event, Finished) else []
+        return said if self.blocked else [*said, event]
+
+    def flushed(self) -> list[Event]:
+        """Return what is held back, as nothing follows it."""
+        return [event for kind in self._screens for event in self._flushed(kind)]
+
+    def _flushed(self, kind: type[Delta | Reasoning]) -> list[Event]:
+        screen = self._screens[kind]
+        return self._said(kind, screen.flush()) if screen.holding and not screen.blocked else []
+
+    def _said(self, kind: type[Delta | Reasoning], text: str) -> list[Event]:
+        self._hits |= self._screens[kind].hits
+        return [kind(text)] if text else []

@@ -16,7 +16,7 @@ from chat.channels.log import Log
 from chat.drafts import Draft
 from chat.ending import End
 from chat.models import Generation
-from chat.pipeline import limited
+from chat.pipeline import limited, screened
 from chat.relay import Relay
 from providers.errors import ModelUnavailable, shown
 from providers.routing import Attempts
@@ -64,6 +64,7 @@ class Run:
         self._tool_call_chars = 0
         self._usage: Usage | None = None
         self._notice = ""
+        self._hits: set[int] = set()
         self._asked_to_end = ""
         self._ends_conversation = False
         self._consuming = False
@@ -126,7 +127,8 @@ class Run:
             self._consuming = False
 
     async def _consume(self) -> End:
-        events, relay = limited(self._attempts.run(), settings.MAX_ANSWER_CHARS), self._relay
+        events = limited(screened(self._attempts.run(), self._hits), settings.MAX_ANSWER_CHARS)
+        relay = self._relay
         async with aclosing(events) as source:
             async for event in source:
                 if isinstance(event, Finished):
@@ -214,6 +216,7 @@ class Run:
             usage_estimated=self._usage is None,
             upstream=self._attempts.upstream,
             ends_conversation=self._ends_conversation,
+            hits=frozenset(self._hits),
         )
 
     async def _store(self, end: End) -> tuple[Generation, dict[str, Any]]:

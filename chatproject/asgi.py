@@ -7,11 +7,12 @@ and answer with `X-Request-ID`.
 import asyncio
 import io
 import os
+import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import IO, Any, cast
 
 import django
 
@@ -40,9 +41,6 @@ log = structlog.get_logger("request")
 
 # Whoever has not taken a page by then is let go.
 SEND_SECONDS = 120
-# Where a body may be as large as MAX_IMPORT_BYTES, and how many of those may be on their way at once.
-LARGE_BODIES = frozenset({"/api/import/"})
-LARGE_AT_ONCE, UPLOAD_SECONDS = 4, 300
 # What follows these in a path is a secret: it is not logged.
 SECRET_PATHS = ("/accounts/password/reset/key/", "/accounts/confirm-email/")
 
@@ -52,17 +50,24 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-async def read_bounded(scope: Scope, receive: Receive, limit: int) -> io.BytesIO:
-    """Read a request body; past the limit the rest is thrown away and the scope says so, for a refusal in due order."""
-    body = io.BytesIO()
+async def read_bounded(scope: Scope, receive: Receive) -> IO[bytes]:
+    """Read a request body; past the limit the rest is thrown away and the scope says so, for a refusal in due order.
+
+    What is as large as only imports may be waits in a file: anybody can send it, before it is known who they are.
+    """
+    limit, body = settings.MAX_BODY_BYTES, cast("IO[bytes]", io.BytesIO())
+    if scope["path"] in settings.IMPORT_PATHS:
+        limit, body = settings.MAX_IMPORT_BYTES, tempfile.SpooledTemporaryFile(limit)  # noqa: SIM115
     more = True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
+            body.close()
             raise RequestAborted
         if body.tell() + len(message.get("body", b"")) > limit:
             scope["body_too_large"] = True
-            body = io.BytesIO()
+            body.seek(0)
+            body.truncate()
             limit = -1
         elif limit >= 0:
             body.write(message.get("body", b""))
@@ -81,29 +86,19 @@ class PageHandler(ASGIHandler):
     def __init__(self) -> None:
         super().__init__()
         self._lanes: database.Lanes | None = None
-        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await self._read_body(scope, receive)
-        request, answer = self.create_request(scope, body)
-        content = b"" if request is None and answer is not None else None
-        if request is not None:
-            if self._lanes is None:
-                self._lanes = database.Lanes(4 if database.threads() == 1 else database.threads())
-            async with self._lanes.take():
-                answer, content = await self._answer(scope, request)
+        with await read_bounded(scope, receive) as body:
+            request, answer = self.create_request(scope, body)
+            content = b"" if request is None and answer is not None else None
+            if request is not None:
+                if self._lanes is None:
+                    self._lanes = database.Lanes(4 if database.threads() == 1 else database.threads())
+                async with self._lanes.take():
+                    answer, content = await self._answer(scope, request)
         if answer is not None:
             async with asyncio.timeout(SEND_SECONDS):
                 await self._send(answer, content or b"", send)
-
-    async def _read_body(self, scope: Scope, receive: Receive) -> io.BytesIO:
-        if scope["path"] not in LARGE_BODIES:
-            return await read_bounded(scope, receive, settings.MAX_BODY_BYTES)
-        try:
-            async with asyncio.timeout(UPLOAD_SECONDS), self._large:
-                return await read_bounded(scope, receive, settings.MAX_IMPORT_BYTES)
-        except TimeoutError as error:
-            raise RequestAborted from error
 
     async def _answer(self, scope: Scope, request: Any) -> tuple[HttpResponseBase, bytes]:
         """Make the whole answer, with the signals around it that Django's own handler sends."""
@@ -143,7 +138,7 @@ class StreamHandler(ASGIHandler):
         self._middleware_chain = handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await read_bounded(scope, receive, settings.MAX_BODY_BYTES)
+        body = await read_bounded(scope, receive)
         set_script_prefix(scope.get("root_path", "") or "/")
         request, refused = self.create_request(scope, body)
         if request is None:

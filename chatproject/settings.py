@@ -42,7 +42,9 @@ CHANNEL_MEMORY_BYTES = 64 * 2**20
 MAX_PROMPT_CHARS, MAX_ANSWER_CHARS = ENV.MAX_PROMPT_CHARS, ENV.MAX_ANSWER_CHARS
 MAX_ACTIVE_GENERATIONS = ENV.MAX_ACTIVE_GENERATIONS
 MAX_BODY_BYTES = 2**20
+# Imports may be larger, on their own routes only.
 MAX_IMPORT_BYTES = 32 * 2**20
+IMPORT_PATHS = frozenset({"/api/import/", "/api/admin/sensitive-words/import/", "/admin/chat/sensitiveword/import/"})
 
 # Upstreams: the four clocks, in seconds
 UPSTREAM_CONNECT_SECONDS, UPSTREAM_FIRST_SECONDS = ENV.UPSTREAM_CONNECT_SECONDS, ENV.UPSTREAM_FIRST_SECONDS

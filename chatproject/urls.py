@@ -8,7 +8,7 @@ from django.views.generic import RedirectView
 from accounts.pages import invitation_page
 from accounts.staff import Users
 from accounts.token_page import delete_token, tokens
-from chat import api, classic, dashboard, openai_api, pages, push_views, transfer_api, usage, views
+from chat import api, classic, dashboard, openai_api, pages, push_views, transfer_api, usage, views, words_api
 from providers.api import Keys, Upstreams
 from quotas.api import Ledger, Quotas
 from quotas.models_api import ChatModels
@@ -74,6 +74,11 @@ urlpatterns: Routes = [
     *staff.routes("api/admin/users/", Users),
     path("accounts/tokens/", tokens, name="account_tokens"),
     path("accounts/tokens/<int:token_id>/delete/", delete_token, name="account_delete_token"),
+    path("api/admin/sensitive-words/", words_api.Words.as_view()),
+    path("api/admin/sensitive-words/import/", words_api.ImportWords.as_view()),
+    path("api/admin/sensitive-words/<int:pk>/", words_api.OneWord.as_view()),
+    path("api/admin/allowed-phrases/", words_api.Phrases.as_view()),
+    path("api/admin/allowed-phrases/<int:pk>/", words_api.OnePhrase.as_view()),
     path("accounts/", include("allauth.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
     path("admin/dashboard/", admin.site.admin_view(dashboard.page), name="dashboard"),

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import settings as hypothesis
 
+from chat.screening import live
 from providers import table
 from quotas import table as quota_table
 from tests import factories, servers
@@ -54,9 +55,10 @@ def _is_loopback(host: str) -> bool:
 
 @pytest.fixture(autouse=True)
 def fresh_table() -> None:
-    """Let no test see the models and quotas of another."""
+    """Let no test see the models, quotas and sensitive words of another."""
     table.forget()
     quota_table.forget()
+    live.forget()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from django.core.management import call_command
 from prometheus_client import REGISTRY
 
 from chat import generation, representation
-from chat.generation import Ask
+from chat.asks import Ask
 from chat.models import Conversation, Generation, Message
 from providers import keys, routing, table
 from providers.models import ApiKey, ChatModel, KeyTrouble, Upstream

@@ -4,8 +4,8 @@ import pytest
 from django.test import Client
 
 from accounts.models import User
-from chat import generation
-from chat.generation import Ask
+from chat import beginning
+from chat.asks import Ask
 from chat.models import Generation
 from providers import access, table
 from providers.models import ChatModel
@@ -62,34 +62,34 @@ def test_asking_is_refused(alice: User, bob: User, reserved: ChatModel) -> None:
     """Who may not use it is told what they are told of a model that does not exist; nothing is stored."""
     ask = Ask(bob.pk, "reserved", "Hello")
     with pytest.raises(InvalidRequest) as refused:
-        generation._begin(ask)
+        beginning.begin(ask)
     with pytest.raises(InvalidRequest) as unknown:
-        generation._begin(Ask(bob.pk, "nothing", "Hello"))
+        beginning.begin(Ask(bob.pk, "nothing", "Hello"))
     assert refused.value.body() == unknown.value.body()
     assert list(refused.value.body()["details"]) == ["model"]
     assert not Generation.objects.exists()
-    assert generation._begin(Ask(alice.pk, "reserved", "Hello")).held
+    assert beginning.begin(Ask(alice.pk, "reserved", "Hello")).held
 
 
 def test_regenerating_is_refused(alice: User, reserved: ChatModel) -> None:
     """Who has left the group cannot ask again, neither by name nor by the answer's own model."""
-    row = generation._begin(Ask(alice.pk, "reserved", "Hello")).row
+    row = beginning.begin(Ask(alice.pk, "reserved", "Hello")).row
     Generation.objects.update(status="completed", charge={})
     alice.groups.clear()
     for model in ("", "reserved"):
         with pytest.raises(InvalidRequest) as refused:
-            generation._begin(Ask(alice.pk, model, regenerate=row.message_id))
+            beginning.begin(Ask(alice.pk, model, regenerate=row.message_id))
         assert list(refused.value.body()["details"]) == ["model"]
-    assert generation._begin(Ask(alice.pk, "open", regenerate=row.message_id)).held
+    assert beginning.begin(Ask(alice.pk, "open", regenerate=row.message_id)).held
 
 
 def test_a_known_key_of_a_member_who_left(alice: User, reserved: ChatModel) -> None:
     """The model is looked at before the key, as with one that was taken away altogether."""
     ask = Ask(alice.pk, "reserved", "Hello", idempotency_key="k")
-    generation._begin(ask)
+    beginning.begin(ask)
     alice.groups.clear()
     with pytest.raises(InvalidRequest):
-        generation._begin(ask)
+        beginning.begin(ask)
 
 
 def test_nothing_reserved_costs_nothing(alice: User, reserved: ChatModel, django_assert_num_queries: object) -> None:

@@ -10,7 +10,7 @@ from django.db import OperationalError
 from accounts.models import User
 from chat import ending, generation
 from chat import run as run_module
-from chat.generation import Ask
+from chat.asks import Ask
 from chat.models import Generation
 from chat.pipeline import limited
 from providers.wire.base import Delta, Event, Finished, Reasoning, Withdrawn

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import pytest
 from django.db import connection
 
-from chat import generation
+from chat import beginning, generation
+from chat.asks import Ask
 from chat.errors import Conflict, PromptTooLong
-from chat.generation import Ask
 from chat.models import Generation
 from providers import table as models
 from providers.wire.base import Delta, Finished
@@ -57,7 +57,7 @@ def ask(person, **values):
 @contextmanager
 def reading_only(monkeypatch):
     """Fail on every statement behind the door that is not a SELECT, and on every transaction."""
-    early = generation._refused_early
+    early = beginning.refused_early
 
     def watch(execute, statement, *arguments):
         assert statement.lstrip().startswith("SELECT"), statement
@@ -71,8 +71,8 @@ def reading_only(monkeypatch):
         raise AssertionError("a transaction was begun")
 
     with monkeypatch.context() as patched:
-        patched.setattr(generation, "_refused_early", watched)
-        patched.setattr(generation, "_begin", never)
+        patched.setattr(beginning, "refused_early", watched)
+        patched.setattr(beginning, "begin", never)
         yield
 
 

@@ -10,8 +10,8 @@ import redis
 from django.conf import settings
 from django.db.models import Count
 
-from chat import generation
-from chat.generation import Ask
+from chat import beginning
+from chat.asks import Ask
 from chat.models import Generation
 from providers import table
 from quotas import ledger
@@ -98,7 +98,7 @@ def test_two_reapers(variables, person, quota, model, monkeypatch):
     monkeypatch.setattr(settings, "MAX_ACTIVE_GENERATIONS", 0)
     factories.route(model, factories.upstream())
     monkeypatch.setattr(table, "models", table._load)  # the rows of this database, not of the one before
-    left_behind = [generation._begin(Ask(person.pk, model.slug, "Hello")).row.id for _ in range(20)]
+    left_behind = [beginning.begin(Ask(person.pk, model.slug, "Hello")).row.id for _ in range(20)]
     assert ledger.state(person.pk, quota.pk)["used_today"] == 20
     servers.in_processes(race.reap, [[]] * PROCESSES, variables)
     ended = Generation.objects.filter(id__in=left_behind)

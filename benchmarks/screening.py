@@ -1,0 +1,158 @@
+"""What screening costs and how much it holds back, with 50,000 words: `python -m benchmarks.screening`.
+
+Texts are this project's own: the documents in English, the catalogue of translations in Chinese. Words are made of
+their characters, as often as these occur there, so that answers are held back as much as an unlucky list can make them;
+such words as occur in the texts are left out. Times are CPU time but for what is waited for, each the best of several.
+"""
+
+import asyncio
+import os
+import random
+import re
+import time
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
+from pathlib import Path
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproject.settings")
+django.setup()
+
+from chat.pipeline import screened  # noqa: E402
+from chat.screening import folding, live  # noqa: E402
+from chat.screening.lexicon import Lexicon  # noqa: E402
+from chat.screening.live import Rows, Words  # noqa: E402
+from chat.screening.stream import Screen  # noqa: E402
+from providers.wire.base import Delta, Event  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+WORDS = 50_000
+TRIES = 5
+
+
+def english() -> str:
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs/api.md", ROOT / "docs/operations.md")]
+    return re.sub(r"[`|*#]+", " ", re.sub(r"```.*?```", " ", "\n".join(pages), flags=re.DOTALL))
+
+
+def chinese() -> str:
+    catalogue = (ROOT / "locale/zh_Hans/LC_MESSAGES/django.po").read_text(encoding="utf-8")
+    return "".join(re.findall(r'[\u3400-\u9fff][^"\\]*', catalogue))
+
+
+def words(count: int = WORDS, seed: int = 1) -> list[str]:
+    """Return a list that fits the texts badly: three words of four are Chinese, of two to eight characters."""
+    chance = random.Random(seed)
+    texts = folding.letters(chinese()), folding.letters(english())
+    ideographs = [character for character in texts[0] if "\u3400" <= character <= "\u9fff"]
+    syllables = [text for text in re.findall(r"[a-z]{1,3}", english().lower()) if len(text) > 1]
+    found: set[str] = set()
+    while len(found) < count:
+        if chance.random() < 0.75:
+            word = "".join(chance.choices(ideographs, k=chance.choice([2, 3, 3, 4, 4, 5, 6, 8])))
+        else:
+            word = "".join(chance.choices(syllables, k=chance.randint(2, 5)))
+        if not any(folding.key(word) in text for text in texts):
+            found.add(word)
+    return sorted(found)
+
+
+def rows(listed: list[str]) -> Rows:
+    return Rows(1, [(number, word, "mask", "both") for number, word in enumerate(listed, 1)], [])
+
+
+def best(run: Callable[[], object], tries: int = TRIES) -> float:
+    """Return the CPU seconds of the quickest of several runs."""
+    times = []
+    for _ in range(tries):
+        started = time.thread_time()
+        run()
+        times.append(time.thread_time() - started)
+    return min(times)
+
+
+def stream(lexicon: Lexicon, text: str, size: int) -> list[tuple[int, int]]:
+    """Stream a text in deltas; return for each how many characters had come, and how many of them were still held."""
+    screen, sent, held = Screen(lexicon), 0, []
+    for start in range(0, len(text), size):
+        sent += len(screen.feed(text[start : start + size], lexicon))
+        come = min(len(text), start + size)
+        held.append((come, come - sent))
+    return held
+
+
+def share(counts: list[int], part: float) -> int:
+    return sorted(counts)[min(len(counts) - 1, int(len(counts) * part))]
+
+
+async def lateness(work: Callable[[], object]) -> tuple[list[float], float]:
+    """Run something in a thread while a loop is busy with short turns; return how late they were, and how long it took.
+
+    In seconds; the sleeping of `time.sleep` shows what the machine itself adds.
+    """
+    started = time.perf_counter()
+    running = asyncio.get_running_loop().run_in_executor(None, work)
+    late = []
+    while not running.done():
+        before = time.perf_counter()
+        await asyncio.sleep(0.002)
+        late.append(time.perf_counter() - before - 0.002)
+    return late, time.perf_counter() - started
+
+
+async def events(count: int) -> AsyncGenerator[Event, None]:
+    for _ in range(count):
+        yield Delta("word")
+
+
+async def drained(source: AsyncGenerator[Event, None]) -> None:
+    async for _event in source:
+        pass
+
+
+def print_compiling(listed: Rows) -> None:
+    runs = [("compiling", lambda: live.compiled(listed)), ("nothing to do", lambda: time.sleep(1))]
+    for name, work in runs:
+        late, seconds = min(asyncio.run(lateness(work)) for _ in range(3))
+        p99 = share([round(wait * 1e6) for wait in late], 0.99) / 1000
+        print(f"{name}: {seconds:.2f} s; the loop is late by {p99:.1f} ms (p99), {max(late) * 1000:.1f} ms at most")
+    print(f"compiling {len(listed.words):,} words: {best(lambda: live.compiled(listed), 3):.2f} s of CPU time")
+
+
+def print_costs(lexicon: Lexicon, name: str, text: str) -> None:
+    piece = (text * 4)[:4000]
+    print(f"\n{name}, {len(text):,} characters")
+    print(f"  4,000 of them at once: {best(lambda: lexicon.find(piece)) * 1000:.2f} ms")
+    for size in (1, 2, 4, 8):
+        cost = best(partial(stream, lexicon, piece, size)) / (len(piece) / size)
+        held = [count for _come, count in stream(lexicon, text, size)]
+        passed = sum(count == 0 for count in held) / len(held)
+        print(
+            f"  deltas of {size}: {cost * 1e6:5.2f} µs each; {passed:.0%} leave nothing behind; characters held back "
+            f"after one: {sum(held) / len(held):.2f} on average, {share(held, 0.9)} (p90), {share(held, 0.99)} (p99), "
+            f"{max(held)} at most"
+        )
+
+
+def print_stage(name: str, words: Words) -> None:
+    live._words = words
+    bare = best(lambda: asyncio.run(drained(events(20_000))))
+    staged = best(lambda: asyncio.run(drained(screened(events(20_000), set()))))
+    print(f"the stage in the pipe, {name}: {(staged - bare) / 20_000 * 1e6:.2f} µs per delta")
+
+
+def main() -> None:
+    """Measure and print."""
+    listed = rows(words())
+    print_compiling(listed)
+    compiled = live.compiled(listed)
+    for name, text in (("Chinese", chinese()), ("English", english())):
+        print_costs(compiled.outgoing, name, text)
+    print()
+    print_stage("an empty list", Words(1, Lexicon(), Lexicon()))
+    print_stage(f"{WORDS:,} words", compiled)
+
+
+if __name__ == "__main__":
+    main()

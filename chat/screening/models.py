@@ -1,0 +1,211 @@
+"""Sensitive words and allowed phrases as operators keep them, which version of them counts, and what was hit."""
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import models, transaction
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from chat.screening import folding
+
+# Words and phrases are no longer than this, so that everything about them is bounded.
+MOST_CHARS = 32
+# A character is folded to eighteen letters at most.
+MOST_KEY_CHARS = MOST_CHARS * 20
+# Half a year: as long as operators in China must be able to look back.
+HITS_KEPT = timedelta(days=183)
+
+# Called in this process after words or phrases have changed and the change is stored.
+followers: list[Callable[[], None]] = []
+
+
+class ListVersion(models.Model):
+    """One row: a number that rises with every change of words and phrases, so that processes see that there was one."""
+
+    number = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return str(self.number)
+
+    @classmethod
+    def now(cls) -> int:
+        return cls.objects.filter(pk=1).values_list("number", flat=True).first() or 0
+
+    @classmethod
+    def rise(cls) -> None:
+        """Let other processes see that words or phrases have changed."""
+        ListVersion.objects.bulk_create([ListVersion(pk=1)], ignore_conflicts=True)
+        ListVersion.objects.filter(pk=1).update(number=models.F("number") + 1)
+
+    @classmethod
+    def changed(cls) -> None:
+        """Say that words or phrases have changed; in this process, as soon as the change is stored."""
+        cls.rise()
+        transaction.on_commit(_tell_followers, robust=True)
+
+
+def _tell_followers() -> None:
+    for follow in followers:
+        follow()
+
+
+class TermQuerySet(models.QuerySet[Any]):
+    """Words or phrases. However they are changed, the version rises."""
+
+    @transaction.atomic
+    def update(self, **values: Any) -> int:
+        count = super().update(**values)
+        ListVersion.changed()
+        return count
+
+    @transaction.atomic
+    def delete(self) -> tuple[int, dict[str, int]]:
+        deleted = super().delete()
+        ListVersion.changed()
+        return deleted
+
+    @transaction.atomic
+    def bulk_create(self, objs: Iterable[Any], *args: Any, **kwargs: Any) -> list[Any]:
+        made = super().bulk_create(objs, *args, **kwargs)
+        ListVersion.changed()
+        return made
+
+    @transaction.atomic
+    def add_new(self, rows: Iterable[Any]) -> int:
+        """Store those whose keys are new and return how many that were; one step of several.
+
+        This process is not told at each step: after the last one, call `ListVersion.changed`.
+        """
+        by_key = {row.key: row for row in rows}
+        known = set(self.filter(key__in=by_key).values_list("key", flat=True))
+        new = [row for key, row in by_key.items() if key not in known]
+        # Somebody else may be adding the same word at this moment.
+        super().bulk_create(new, ignore_conflicts=True)
+        ListVersion.rise()
+        return len(new)
+
+
+class TermModel(models.Model):
+    """A text to be found. Two texts that are folded to the same key are the same, and kept once."""
+
+    # Which field bears the text.
+    text_field: ClassVar[str]
+
+    key = models.CharField(max_length=MOST_KEY_CHARS, unique=True, editable=False)
+
+    objects: ClassVar[Any] = TermQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.text
+
+    @transaction.atomic
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self.key = folding.key(self.text)
+        if kwargs.get("update_fields") is not None:
+            kwargs["update_fields"] = {*kwargs["update_fields"], "key"}
+        super().save(*args, **kwargs)
+        ListVersion.changed()
+
+    @transaction.atomic
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        deleted = super().delete(*args, **kwargs)
+        ListVersion.changed()
+        return deleted
+
+    @property
+    def text(self) -> str:
+        return str(getattr(self, self.text_field))
+
+    def clean(self) -> None:
+        key = folding.key(self.text)
+        if not key:
+            raise ValidationError({self.text_field: _("There is nothing to see in this.")})
+        if type(self).objects.filter(key=key).exclude(pk=self.pk).exists():
+            raise ValidationError({self.text_field: _("This is in the list already.")})
+
+
+class SensitiveWord(TermModel):
+    """A text that must not pass, in prompts, in answers, or in both."""
+
+    class Action(models.TextChoices):
+        BLOCK = "block", _("block")
+        MASK = "mask", _("mask")
+
+    class Scope(models.TextChoices):
+        INPUT = "input", _("prompts")
+        OUTPUT = "output", _("answers")
+        BOTH = "both", _("both")
+
+    text_field = "word"
+
+    word = models.CharField(_("word"), max_length=MOST_CHARS)
+    action = models.CharField(
+        _("action"),
+        max_length=5,
+        choices=Action.choices,
+        default=Action.BLOCK,
+        help_text=_("Blocking refuses a prompt and ends an answer before the word; masking puts * in its place."),
+    )
+    scope = models.CharField(_("where"), max_length=6, choices=Scope.choices, default=Scope.BOTH)
+    category = models.CharField(_("category"), max_length=50, blank=True, db_index=True)
+    enabled = models.BooleanField(_("enabled"), default=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = _("sensitive word")
+        verbose_name_plural = _("sensitive words")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(condition=~models.Q(key=""), name="word_can_be_seen"),
+            models.CheckConstraint(condition=models.Q(action__in=["block", "mask"]), name="word_action"),
+            models.CheckConstraint(condition=models.Q(scope__in=["input", "output", "both"]), name="word_scope"),
+        ]
+
+
+class AllowedPhrase(TermModel):
+    """A text within which no word counts: "Scunthorpe", "小学生日记"."""
+
+    text_field = "phrase"
+
+    phrase = models.CharField(_("phrase"), max_length=MOST_CHARS)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = _("allowed phrase")
+        verbose_name_plural = _("allowed phrases")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(condition=~models.Q(key=""), name="phrase_can_be_seen")
+        ]
+
+
+class Hit(models.Model):
+    """That a word was found, whose text it was in, and when; never the text. At most one for a word in one answer."""
+
+    class Direction(models.TextChoices):
+        INPUT = "input", _("prompt")
+        OUTPUT = "output", _("answer")
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="screening_hits", verbose_name=_("user")
+    )
+    # A number, not a relation: what was hit is to be known after the word is gone.
+    word_id = models.BigIntegerField(_("word"))
+    direction = models.CharField(_("where"), max_length=6, choices=Direction.choices)
+    # None for a prompt that was refused.
+    generation = models.ForeignKey(
+        "chat.Generation", models.SET_NULL, null=True, related_name="screening_hits", verbose_name=_("generation")
+    )
+    created_at = models.DateTimeField(_("time"), default=timezone.now, db_index=True)
+
+    class Meta:
+        verbose_name = _("hit")
+        verbose_name_plural = _("hits")
+
+    def __str__(self) -> str:
+        return f"{self.word_id} {self.direction}"

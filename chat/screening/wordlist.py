@@ -1,0 +1,189 @@
+"""Lists of sensitive words as files, read in and written out: one word a line, or CSV with a header."""
+
+import codecs
+import csv
+import io
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from chat.screening import folding
+from chat.screening.models import MOST_CHARS, ListVersion, SensitiveWord
+
+COLUMNS = ("word", "action", "scope", "category", "enabled")
+MOST_CATEGORY_CHARS = 50
+# More words than this no process should have to compile.
+MOST_WORDS = 500_000
+# What is wrong so often is no list of words.
+MOST_REJECTED = 20_000
+# Rows stored at once: others write between.
+BATCH = 1_000
+_BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_FLAGS = {"": True, "1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+Values = Mapping[str, str]
+Line = tuple[int, Values]
+
+
+class NotAList(Exception):  # noqa: N818
+    """The file as a whole cannot be read; `reason` says why."""
+
+    def __init__(self, reason: str | Promise) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+class NotAWord(Exception):  # noqa: N818
+    """One line cannot be taken."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of the lines. `rejected`: number of the line, and why."""
+
+    created: int = 0
+    duplicates: int = 0
+    rejected: list[tuple[int, str]] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        rejected = [{"line": line, "reason": reason} for line, reason in self.rejected]
+        return {"created": self.created, "duplicates": self.duplicates, "rejected": rejected}
+
+
+def text_of(data: bytes) -> str:
+    """Decode a file: UTF-8 or what a byte order mark says, else GB 18030, in which Chinese spreadsheets are saved."""
+    marked = next((encoding for mark, encoding in _BYTE_ORDER_MARKS.items() if data.startswith(mark)), None)
+    for encoding in (marked,) if marked else ("utf-8", "gb18030"):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise NotAList(_("This is no text in UTF-8 or GB 18030."))
+
+
+def plain_lines(text: str, defaults: Values) -> Iterator[Line]:
+    """Yield the lines of a text; an end of line at the very end begins no further one."""
+    for number, line in enumerate(_lines(text), 1):
+        yield number, {**defaults, "word": line}
+
+
+def csv_lines(text: str) -> Iterator[Line]:
+    """Yield the rows of a CSV file by the columns that its header names."""
+    rows = csv.reader(_lines(text))
+    try:
+        columns = [name.strip().lower() for name in next(rows, [])]
+        if "word" not in columns or not set(columns) <= set(COLUMNS) or len(set(columns)) < len(columns):
+            raise NotAList(_("The first line must name the columns: word,action,scope,category."))
+        for row in rows:
+            too_many = {"too_many": "1"} if len(row) > len(columns) else {}
+            yield rows.line_num, {**dict(zip(columns, row, strict=False)), **too_many}
+    except csv.Error as error:
+        raise NotAList(_("This is no CSV file.")) from error
+
+
+def is_csv(text: str) -> bool:
+    """Whether a text begins like a CSV file with our header."""
+    first = next(_lines(text), "").lower().split(",")
+    return len(first) > 1 and "word" in (name.strip(' "\r\n') for name in first)
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yield line after line: a list of all of them would be many times the size of the file."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end + 1
+        yield text[start:end]
+        start = end
+
+
+def add(lines: Iterable[Line]) -> Report:
+    """Store the words that are new; those already there stay as they are. Repeating is safe.
+
+    Nothing is stored when the file as a whole is no list. A fault on the way leaves a part of it stored.
+    """
+    report, seen, new = Report(), set[str](), dict[str, SensitiveWord]()
+    for number, values in lines:
+        # The same line again is not worth being folded again.
+        if (raw := values.get("word", "")) in seen:
+            report.duplicates += 1
+            continue
+        try:
+            word = _word(values)
+        except NotAWord as refusal:
+            report.rejected.append((number, str(refusal)))
+            if len(report.rejected) > MOST_REJECTED:
+                raise NotAList(_("Too many lines are no words.")) from refusal
+            continue
+        seen.add(raw)
+        report.duplicates += word.key in new
+        new.setdefault(word.key, word)
+    _check_room(new)
+    for keys in _batches(new):
+        created = SensitiveWord.objects.add_new([new[key] for key in keys])
+        report.created += created
+        report.duplicates += len(keys) - created
+    ListVersion.changed()
+    return report
+
+
+def _check_room(new: Collection[str]) -> None:
+    count = SensitiveWord.objects.count()
+    if count + len(new) > MOST_WORDS:
+        known = sum(SensitiveWord.objects.filter(key__in=keys).count() for keys in _batches(new))
+        if count + len(new) - known > MOST_WORDS:
+            raise NotAList(_("There would be more than %(most)s words.") % {"most": MOST_WORDS})
+
+
+def _batches(keys: Iterable[str]) -> Iterator[list[str]]:
+    left = iter(keys)
+    while batch := list(islice(left, BATCH)):
+        yield batch
+
+
+def _word(values: Values) -> SensitiveWord:
+    text, category = values.get("word", "").strip(), values.get("category", "").strip()
+    key = folding.key(text)
+    if reason := _reason_against(values, text, key, category):
+        raise NotAWord(reason)
+    action = _choice(values, "action", SensitiveWord.Action.values, SensitiveWord.Action.BLOCK)
+    scope = _choice(values, "scope", SensitiveWord.Scope.values, SensitiveWord.Scope.BOTH)
+    enabled = _FLAGS[_choice(values, "enabled", _FLAGS, "1")]
+    return SensitiveWord(word=text, key=key, action=action, scope=scope, category=category, enabled=enabled)
+
+
+def _reason_against(values: Values, text: str, key: str, category: str) -> str | None:
+    if not text:
+        return gettext("empty")
+    if len(text) > MOST_CHARS:
+        return gettext("longer than %(most)s characters") % {"most": MOST_CHARS}
+    if not key:
+        return gettext("nothing to see in it")
+    if "\0" in text + category:
+        return gettext("a NUL in it")
+    if len(category) > MOST_CATEGORY_CHARS:
+        return gettext("category longer than %(most)s characters") % {"most": MOST_CATEGORY_CHARS}
+    return gettext("more fields than columns") if "too_many" in values else None
+
+
+def _choice(values: Values, name: str, choices: Iterable[str], default: str) -> str:
+    value = values.get(name, "").strip().lower() or default
+    if value not in choices:
+        raise NotAWord(gettext("unknown %(column)s") % {"column": name})
+    return value
+
+
+def as_csv(words: Iterable[SensitiveWord]) -> str:
+    """Write a list that can be read in again; with a byte order mark, by which spreadsheets know UTF-8."""
+    out = io.StringIO()
+    out.write("\ufeff")
+    writer = csv.writer(out)
+    writer.writerow(COLUMNS)
+    for word in words:
+        writer.writerow([word.word, word.action, word.scope, word.category, int(word.enabled)])
+    return out.getvalue()

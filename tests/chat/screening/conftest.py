@@ -1,0 +1,124 @@
+"""A product of its own, whose sensitive words are in nobody's way, and an upstream that says what it is told to."""
+
+import asyncio
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from tests.product import Person, Product, connected
+from tests.scenarios import ChatExchange
+from tests.upstreams import FakeOpenAI
+
+Lister = Callable[..., int]
+# A word's id, the direction, and the generation or None.
+Row = tuple[int, str, str | None]
+Hits = Callable[[str], tuple[int, list[Row]]]
+
+
+class Speaker(FakeOpenAI):
+    """Says `deltas`, one event each, `pause` seconds apart; then ends well, is silent, or cuts the connection."""
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(port)
+        self.say("Yes.")
+
+    def say(self, *texts: str, reasoning: str = "", pause: float = 0.0, end: str = "stop") -> None:
+        """Set what the next answers are; `reasoning` comes first, a character at a time."""
+        self.deltas: list[dict[str, Any]] = [{"reasoning_content": character} for character in reasoning]
+        self.deltas += [{"content": text} for text in texts]
+        self.pause, self.end = pause, end
+
+    async def handle(self, exchange: Any) -> None:
+        chat: ChatExchange = exchange
+        await chat.start()
+        for delta in self.deltas:
+            await chat.delta(**delta)
+            await asyncio.sleep(self.pause)
+        if self.end == "stop":
+            await chat.stop()
+        elif self.end == "cut":
+            chat.cut()
+        else:
+            await asyncio.Event().wait()
+
+    def sent_for(self, prompt: str) -> list[dict[str, Any]]:
+        """Return the messages of the request whose last one is this prompt."""
+        bodies = [request.body["messages"] for request in self.requests]
+        return next(list(messages) for messages in bodies if messages[-1]["content"] == prompt)
+
+
+@pytest.fixture(scope="session")
+def speaker() -> Iterator[Speaker]:
+    with Speaker.in_thread() as upstream:
+        yield upstream
+
+
+@pytest.fixture(scope="session")
+def screening(speaker: Speaker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """The product, connected to the speaker."""
+    with Product(tmp_path_factory.mktemp("screening"), **connected(speaker)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def staff(screening: Product) -> Person:
+    return screening.admin()
+
+
+@pytest.fixture
+def somebody(screening: Product, speaker: Speaker) -> Person:
+    speaker.say("Yes.")
+    return screening.register(f"p{secrets.token_hex(5)}")
+
+
+@pytest.fixture
+def listed(staff: Person) -> Iterator[Lister]:
+    """Add a word for the time of this test and return its id."""
+    added = []
+
+    def add(word: str, action: str = "block", scope: str = "both", **values: Any) -> int:
+        body = {"word": word, "action": action, "scope": scope, **values}
+        made = staff.client.post("/api/admin/sensitive-words/", json=body)
+        assert made.status_code == 201, made.text
+        added.append(made.json()["id"])
+        return int(added[-1])
+
+    yield add
+    for row in added:
+        assert staff.client.delete(f"/api/admin/sensitive-words/{row}/").status_code in {204, 404}
+
+
+@pytest.fixture
+def allowed(staff: Person) -> Iterator[Callable[[str], None]]:
+    """Add an allowed phrase for the time of this test."""
+    added = []
+
+    def add(phrase: str) -> None:
+        made = staff.client.post("/api/admin/allowed-phrases/", json={"phrase": phrase})
+        assert made.status_code == 201, made.text
+        added.append(made.json()["id"])
+
+    yield add
+    for row in added:
+        staff.client.delete(f"/api/admin/allowed-phrases/{row}/")
+
+
+@pytest.fixture
+def hits(screening: Product) -> Hits:
+    """Return a person's abuse count and the rows of the audit log that are theirs, oldest first."""
+
+    def of(name: str) -> tuple[int, list[Row]]:
+        with closing(sqlite3.connect(screening.var_dir / "rivulet.sqlite3")) as database:
+            user, count = database.execute(
+                "SELECT id, abuse_count FROM accounts_user WHERE username = ?", [name]
+            ).fetchone()
+            rows = database.execute(
+                "SELECT word_id, direction, generation_id FROM chat_hit WHERE user_id = ? ORDER BY id", [user]
+            )
+            return count, rows.fetchall()
+
+    return of

@@ -1,0 +1,211 @@
+"""The admin's pages for words: lists, files in and out, trying a text, and hits that are only read."""
+
+from typing import Any
+
+import pytest
+from django.contrib.admin import site
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.urls import reverse
+
+from chat import words_admin
+from chat.models import AllowedPhrase, Hit, SensitiveWord
+from chat.screening import live, record
+from tests import factories
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LIST = "admin:chat_sensitiveword_changelist"
+
+
+@pytest.fixture
+def admin(client: Client, carol: Any) -> Client:
+    client.force_login(carol)
+    return client
+
+
+def page(name: str, *arguments: Any) -> str:
+    return reverse(f"admin:chat_{name}", args=arguments)
+
+
+def shown(answer: Any) -> str:
+    assert answer.status_code == 200
+    return str(answer.content.decode())
+
+
+def test_it_works(admin: Client) -> None:
+    """A word that is added counts at once; the list finds it by what it is folded to, and filters by category."""
+    live.loaded()
+    values = {"word": "臺灣", "action": "mask", "scope": "both", "category": "places", "enabled": "on"}
+    assert admin.post(page("sensitiveword_add"), values).status_code == 302
+    assert [hit.start for hit in live.now().incoming.find("看台-湾")] == [1]
+    SensitiveWord.objects.create(word="walnuts", category="nuts")
+    for query, count in (({"q": "台湾"}, 1), ({"q": "WAL"}, 1), ({"q": "x"}, 0), ({"category": "nuts"}, 1), ({}, 2)):
+        assert admin.get(reverse(LIST), query).context["cl"].result_count == count, query
+
+
+@pytest.mark.parametrize("word", ["", "\u200b", "x" * 33, "walＮUTS", "wal-nuts"[:3] + "nuts"])
+def test_bad_words(admin: Client, word: str) -> None:
+    """What cannot be a word, or is one already, is answered with the field's error."""
+    SensitiveWord.objects.create(word="walnuts")
+    answer = admin.post(page("sensitiveword_add"), {"word": word, "action": "mask", "scope": "both"})
+    assert answer.status_code == 200
+    assert list(answer.context["adminform"].form.errors) == ["word"]
+
+
+def test_actions(admin: Client) -> None:
+    """Words are disabled, enabled and deleted in bulk, and that counts at once."""
+    rows = [SensitiveWord.objects.create(word=word) for word in ("one", "two", "three")]
+    live.loaded()
+
+    def counting() -> int:
+        return len(live.now().incoming.find("one two three"))
+
+    def act(action: str, *chosen: SensitiveWord, **more: str) -> None:
+        data = {"action": action, "_selected_action": [row.pk for row in chosen], **more}
+        assert admin.post(reverse(LIST), data).status_code == 302
+
+    act("disable", *rows[:2])
+    assert counting() == 1
+    act("enable", rows[0])
+    assert counting() == 2
+    act("delete_selected", *rows, post="yes")
+    assert counting() == 0
+
+
+def test_edited_in_the_list(admin: Client) -> None:
+    """What a word does can be changed in the list itself."""
+    row = SensitiveWord.objects.create(word="one")
+    live.loaded()
+    form = {
+        "form-TOTAL_FORMS": 1,
+        "form-INITIAL_FORMS": 1,
+        "form-0-id": row.pk,
+        "form-0-scope": "both",
+        "_save": "Save",
+    }
+    changed = admin.post(reverse(LIST), {**form, "form-0-action": "mask", "form-0-enabled": "on"})
+    assert changed.status_code == 302
+    assert [hit.term.blocks for hit in live.now().incoming.find("one")] == [False]
+
+
+def test_import_a_list(admin: Client) -> None:
+    """A pasted list takes action, place and category from the form; what was refused is shown by line."""
+    form = {"text": "one\n\nＯＮＥ\ntwo", "action": "mask", "scope": "output", "category": "c"}
+    assert admin.get(page("sensitiveword_import")).status_code == 200
+    answer = admin.post(page("sensitiveword_import"), form)
+    report = answer.context["report"]
+    assert (report.created, report.duplicates, [line for line, _reason in report.rejected]) == (2, 1, [2])
+    assert "<td>2</td>" in shown(answer)
+    rows = SensitiveWord.objects.values_list("word", "action", "scope", "category")
+    assert set(rows) == {("one", "mask", "output", "c"), ("two", "mask", "output", "c")}
+
+
+@pytest.mark.parametrize("data", ["word,action\none,mask\n", "\ufeffword;x\none,mask"])
+def test_import_a_file(admin: Client, data: str) -> None:
+    """A file is CSV when its first line says so, else plain; a table saved otherwise is a list of odd words."""
+    file = SimpleUploadedFile("words.csv", data.encode("gb18030" if data[0] == "w" else "utf-8"))
+    answer = admin.post(page("sensitiveword_import"), {"file": file, "action": "block", "scope": "both"})
+    words = set(SensitiveWord.objects.values_list("word", "action"))
+    assert words == ({("one", "mask")} if data[0] == "w" else {("word;x", "block"), ("one,mask", "block")})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"action": "block", "scope": "both"},
+        {"action": "block", "scope": "both", "text": "word,colour\na,red"},
+        {"action": "nothing", "scope": "both", "text": "a"},
+        {"action": "block", "scope": "both", "file": b"\xff\xff\xff"},
+        {"action": "block", "scope": "both", "file": b"a" * (5 * 2**20 + 1)},
+    ],
+)
+def test_what_is_no_list(admin: Client, form: dict[str, Any]) -> None:
+    """A file that is too large or no list is answered with the form's error, and nothing is stored."""
+    if "file" in form:
+        form = {**form, "file": SimpleUploadedFile("words.txt", form["file"])}
+    answer = admin.post(page("sensitiveword_import"), form)
+    assert answer.context["form"].errors
+    assert answer.context["report"] is None
+    assert not SensitiveWord.objects.exists()
+
+
+def test_export(admin: Client) -> None:
+    """The whole list, or what was chosen of it, comes as CSV with a byte order mark."""
+    rows = [SensitiveWord.objects.create(word=word) for word in ("two", "one")]
+    answer = admin.get(page("sensitiveword_export"))
+    assert answer["Content-Disposition"].startswith("attachment")
+    lines = ["\ufeffword,action,scope,category,enabled", "one,block,both,,1", "two,block,both,,1", ""]
+    assert shown(answer) == "\r\n".join(lines)
+    chosen = {"action": "export_chosen", "_selected_action": [rows[0].pk]}
+    assert shown(admin.post(reverse(LIST), chosen)).splitlines()[1:] == ["two,block,both,,1"]
+
+
+def test_try_a_text(admin: Client) -> None:
+    """What would be found in a text is marked, with the words and what would become of it as prompt and as answer."""
+    SensitiveWord.objects.create(word="walnuts", action="mask", scope="both")
+    SensitiveWord.objects.create(word="pecans", action="block", scope="output", category="nuts")
+    AllowedPhrase.objects.create(phrase="walnuts street")
+    text = "Wal-nuts & <b>PECANS</b>, Walnuts Street"
+    answer = admin.post(page("sensitiveword_try"), {"text": text})
+    tried = answer.context["tried"]
+    assert tried.pieces == [("Wal-nuts", True), (" & <b>", False), ("PECANS", True), ("</b>, Walnuts Street", False)]
+    assert [(hit.word.word, hit.text, hit.start) for hit in tried.found] == [
+        ("walnuts", "Wal-nuts", 0),
+        ("pecans", "PECANS", 14),
+    ]
+    assert [(outcome.direction, outcome.blocked, outcome.text) for outcome in tried.outcomes] == [
+        ("input", False, "******** & <b>PECANS</b>, Walnuts Street"),
+        ("output", True, "******** & <b>"),
+    ]
+    assert "<mark>Wal-nuts</mark> &amp; &lt;b&gt;<mark>PECANS</mark>" in shown(answer)
+    assert not Hit.objects.exists()
+    assert admin.post(page("sensitiveword_try"), {"text": "peanuts"}).context["tried"].found == []
+    assert "tried" in shown(admin.post(page("sensitiveword_try"), {"text": "x"}))
+    long = {"text": "x" * (words_admin.MOST_TRIED_CHARS + 1)}
+    assert admin.post(page("sensitiveword_try"), long).context["tried"] is None
+
+
+def test_hits_are_only_read(admin: Client, alice: Any) -> None:
+    """The log of hits shows who, when, and the word as long as there is one; nobody can change it."""
+    kept = SensitiveWord.objects.create(word="walnuts")
+    record.refused(alice.pk, {kept.pk, 4711})
+    listing = shown(admin.get(page("hit_changelist"), {"q": "alice"}))
+    assert f'<a href="{page("sensitiveword_change", kept.pk)}">walnuts</a>' in listing
+    assert "#4711" in listing
+    hit = Hit.objects.get(word_id=kept.pk)
+    assert admin.get(page("hit_add")).status_code == 403
+    assert admin.post(page("hit_change", hit.pk), {"word_id": 1}).status_code == 403
+    assert admin.post(page("hit_delete", hit.pk), {"post": "yes"}).status_code == 403
+    admin.post(page("hit_changelist"), {"action": "delete_selected", "_selected_action": [hit.pk], "post": "yes"})
+    assert Hit.objects.count() == 2
+    assert "1" in shown(admin.get(reverse("admin:accounts_user_change", args=[alice.pk])))
+
+
+def test_a_person_can_be_deleted(admin: Client, alice: Any) -> None:
+    """Hits do not keep a person from being deleted."""
+    record.refused(alice.pk, {1})
+    deleting = reverse("admin:accounts_user_delete", args=[alice.pk])
+    assert "walnuts" not in shown(admin.get(deleting))
+    assert admin.post(deleting, {"post": "yes"}).status_code == 302
+    assert not Hit.objects.exists()
+
+
+@pytest.mark.parametrize("name", ["import", "export", "try"])
+def test_who_may(client: Client, name: str) -> None:
+    """Staff without the permission for words see none of it."""
+    client.force_login(factories.user("clerk", is_staff=True))
+    assert client.get(page(f"sensitiveword_{name}")).status_code == 403
+    client.logout()
+    assert client.get(page(f"sensitiveword_{name}")).status_code == 302
+
+
+def test_lists_are_made_of_few_queries(admin: Client, alice: Any, django_assert_max_num_queries: Any) -> None:
+    """The number of queries for a list does not grow with its rows."""
+    SensitiveWord.objects.bulk_create(SensitiveWord(word=f"w{number}", key=f"w{number}") for number in range(50))
+    record.found(alice.pk, None, "input", range(50))
+    for name in ("sensitiveword", "allowedphrase", "hit"):
+        assert site.is_registered({"sensitiveword": SensitiveWord, "allowedphrase": AllowedPhrase, "hit": Hit}[name])
+        with django_assert_max_num_queries(12):
+            assert admin.get(page(f"{name}_changelist")).status_code == 200
