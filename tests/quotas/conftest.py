@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from quotas import counters
-from runtime import clients, process
+from runtime import clients, process, wakeups
 from tests import servers
 
 
@@ -43,12 +43,22 @@ def counting(redis_server: servers.Redis, settings: Any, monkeypatch: pytest.Mon
     fresh(monkeypatch)
     here = Counting(redis_server, own, loop)
     yield here
-    here.run(clients.aclose())
+    here.run(_closed())
     loop.call_soon_threadsafe(loop.stop)
     serving.join()
     loop.close()
     own.close()
     counters._untold.clear()
+
+
+async def _closed() -> None:
+    """Let everything go that the product keeps open with Redis."""
+    await wakeups.aclose()
+    await clients.aclose()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
