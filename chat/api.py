@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.models import User
-from chat import generation, representation
+from chat import generation, representation, text_tools
 from chat.errors import PromptTooLong
 from chat.models import TITLE_CHARS, Conversation, Message
 from chat.pages import offered_models
@@ -35,6 +35,13 @@ class Models(APIView):
 
     def get(self, request: Request) -> Response:
         return Response(offered_models(_user_id(request)))
+
+
+class TextTools(APIView):
+    """`GET /api/text-tools/`."""
+
+    def get(self, request: Request) -> Response:
+        return Response(text_tools.offered())
 
 
 class ConversationChange(serializers.Serializer[Conversation]):

@@ -35,6 +35,8 @@ class Ask:
     kept: bool = True
     counted: bool = True
     messages: tuple[PromptMessage, ...] = ()
+    # A text tool's; it is put before the prompt and makes the whole of what is sent.
+    instruction: str = ""
     extras: dict[str, Any] = field(default_factory=dict)
 
     def digest(self) -> str:
@@ -48,7 +50,7 @@ class Ask:
             self.system_prompt,
             self.parameters,
             self.regenerate,
-            *(() if self.kept else (self.messages, self.extras)),
+            *(() if self.kept else (self.messages, self.instruction, self.extras)),
         )
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 

@@ -108,7 +108,16 @@ def checked(shape: type[T], value: dict[str, Any]) -> T:
 def _check_chat(body: ChatBody) -> None:
     if not body.prompt.strip():
         raise InvalidRequest(details={"prompt": [_TEXTS["blank"]]})
+    if body.text_tool is None and body.target_language is not None:
+        raise InvalidRequest(details={"target_language": [_("A target language needs its text tool.")]})
     if body.text_tool is not None:
-        raise InvalidRequest(details={"text_tool": [_("There is no such text tool.")]})
+        _check_alone(body)
     if body.parent is not None and body.conversation is None:
         raise InvalidRequest(details={"parent": [_("A parent needs its conversation.")]})
+
+
+def _check_alone(body: ChatBody) -> None:
+    """A text tool's run is not kept, so it can neither begin nor continue a conversation."""
+    for name in ("conversation", "parent", "system_prompt"):
+        if getattr(body, name) is not None:
+            raise InvalidRequest(details={name: [_("A text tool's run belongs to no conversation.")]})

@@ -19,7 +19,7 @@ from django.db import IntegrityError, InterfaceError, OperationalError, connecti
 from django.utils import timezone, translation
 from django.utils.translation import gettext_lazy as _
 
-from chat import elsewhere, ending, prompt
+from chat import elsewhere, ending, prompt, text_tools
 from chat.asks import Ask, Begun
 from chat.channels.local import logs
 from chat.channels.log import Log
@@ -34,7 +34,7 @@ from providers import access, routing, table
 from providers.errors import ModelUnavailable, UnknownModel
 from providers.routing import Attempts
 from providers.table import ModelConfig
-from providers.wire.base import wanted
+from providers.wire.base import PromptMessage, wanted
 from quotas import counters, ledger
 from quotas.counts import Found
 from quotas.errors import QuotaExhausted
@@ -189,8 +189,11 @@ def _begin(ask: Ask) -> Begun:
 
 def _unkept(ask: Ask, config: ModelConfig, row_id: str) -> Attempts:
     """Send the caller's prompt as it is: what they did not ask to be shortened is refused when it is too long."""
-    parameters = prompt.capped(config.context_tokens, config.parameters, ask.messages) | ask.parameters
-    return Attempts(config, ask.messages, parameters, row_id, ask.extras, whole=True)
+    messages = ask.messages
+    if ask.instruction:
+        messages = (PromptMessage("user", text_tools.applied(ask.instruction, ask.prompt)),)
+    parameters = prompt.capped(config.context_tokens, config.parameters, messages) | ask.parameters
+    return Attempts(config, messages, parameters, row_id, ask.extras, whole=True)
 
 
 def _first_available(user_id: int) -> str:

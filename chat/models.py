@@ -3,10 +3,11 @@
 import secrets
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import connection, models, transaction
 from django.db.models.functions import Collate, Upper
 from django.db.models.lookups import Contains
@@ -18,10 +19,11 @@ from quotas.models import Quota, Reservation
 TITLE_CHARS = 255
 # Idempotency keys live this long.
 KEY_LIFETIME = timedelta(hours=24)
+# Readers of a push channel are sent away after so long without a message, unless it is opened with another limit.
+IDLE_SECONDS = 600.0
 # Turns of a branch that are read for a prompt; the model's context is full long before.
 BRANCH_TURNS = 2_000
-# Generations that ended and have a text of their own: no message keeps it.
-HAS_TEXT = models.Q(finished_at__isnull=False) & (~models.Q(content="") | ~models.Q(reasoning=""))
+HAS_TEXT = models.Q(finished_at__isnull=False) & (~models.Q(content="") | ~models.Q(reasoning=""))  # in no message
 
 
 def new_generation_id() -> str:
@@ -126,6 +128,62 @@ class Message(models.Model):
         return f"{self.role} {self.pk}"
 
 
+def _has_one_text_at_most(value: str) -> None:
+    if value.count("{text}") > 1:
+        raise ValidationError(_("{text} may be there once."))
+
+
+class TextTool(models.Model):
+    """An instruction that is put before a prompt, in both languages; an empty one falls back to the other."""
+
+    slug = models.SlugField(_("slug"), max_length=50, unique=True)
+    title_en = models.CharField(_("title (English)"), max_length=100, blank=True)
+    title_zh = models.CharField(_("title (Chinese)"), max_length=100, blank=True)
+    instruction_en = models.TextField(
+        _("instruction (English)"),
+        blank=True,
+        max_length=4000,
+        validators=[_has_one_text_at_most],
+        help_text=_(
+            "{target_language} stands for the chosen language, {text} for the text, which otherwise comes last."
+        ),
+    )
+    instruction_zh = models.TextField(
+        _("instruction (Chinese)"), blank=True, max_length=4000, validators=[_has_one_text_at_most]
+    )
+    position = models.IntegerField(_("position in lists"), default=0)
+    enabled = models.BooleanField(_("enabled"), default=True)
+
+    class Meta:
+        verbose_name = _("text tool")
+        verbose_name_plural = _("text tools")
+
+    def __str__(self) -> str:
+        return self.slug
+
+    def clean(self) -> None:
+        """Refuse a tool that says nothing, or whose languages disagree about a target language."""
+        if not (self.instruction_en.strip() or self.instruction_zh.strip()):
+            raise ValidationError({"instruction_en": _("An instruction is needed in one language at least.")})
+        given = [text for text in (self.instruction_en, self.instruction_zh) if text.strip()]
+        if len({"{target_language}" in text for text in given}) > 1:
+            raise ValidationError({"instruction_en": _("Both instructions name {target_language}, or none does.")})
+
+    @property
+    def needs_target_language(self) -> bool:
+        return "{target_language}" in self.instruction_en + self.instruction_zh
+
+    def title(self, chinese: bool) -> str:
+        first, second = (self.title_zh, self.title_en) if chinese else (self.title_en, self.title_zh)
+        return first or second or self.slug
+
+    def instruction(self, chinese: bool) -> str:
+        first, second = (self.instruction_zh, self.instruction_en)
+        if not chinese:
+            first, second = second, first
+        return first if first.strip() else second
+
+
 class GenerationQuerySet(models.QuerySet["Generation"]):
     def owned_by(self, user_id: int) -> "GenerationQuerySet":
         """The only way to get a generation for a caller."""
@@ -141,10 +199,6 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
             self.filter(pk=row.pk).update(idempotency_key=None)
             return None
         return row
-
-    def expire_texts(self, before: datetime) -> None:
-        """Delete the texts that answers have kept themselves and that ended before then."""
-        self.filter(HAS_TEXT, finished_at__lt=before).update(content="", reasoning="")
 
     def save_drafts(self, drafts: Sequence[tuple[str, str, int, str]]) -> list[str]:
         """Store unfinished text: `(content, reasoning, last event, id)` each; what ended meanwhile stays as it is.
@@ -262,7 +316,7 @@ class Channel(models.Model):
     dropped_until = models.BigIntegerField(default=0)
     last_event = models.BigIntegerField(default=0)
     kept_bytes = models.BigIntegerField(default=0)
-    timeout_seconds = models.FloatField(_("idle limit in seconds"), default=600)
+    timeout_seconds = models.FloatField(_("idle limit in seconds"), default=IDLE_SECONDS)
     ending = models.CharField(_("ending"), max_length=8, choices=Ending.choices, blank=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     expires_at = models.DateTimeField(_("expires"))
@@ -318,10 +372,9 @@ class ChannelMark(models.Model):
 
 
 class DailyAnswers(models.Model):
-    """What a user's generations of one day, model and upstream came to, counted as they end (tally.py)."""
+    """What a user's generations, begun on a day in TIME_ZONE, came to by model and upstream; tally.py counts them."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("user"))
-    # The calendar day in TIME_ZONE on which they began.
     day = models.DateField(_("day"))
     model = models.CharField(_("model"), max_length=100)
     upstream = models.CharField(_("upstream"), max_length=100, blank=True)

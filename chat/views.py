@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from accounts.auth import Caller, aauthenticate, require_reachable
-from chat import bodies, generation, representation
+from chat import bodies, generation, representation, text_tools
 from chat.asks import Ask, Begun
 from chat.bodies import ChatBody, RegenerateBody
 from chat.channels.log import encode
@@ -49,7 +49,7 @@ def methods(**views: View) -> View:
 async def post_chat(request: HttpRequest) -> HttpResponseBase:
     caller = await _chatting(request)
     body = bodies.from_json(request, ChatBody)
-    return await _answer(request, caller, _ask(caller, body, _idempotency_key(request)))
+    return await _answer(request, caller, await _ask(caller, body, _idempotency_key(request)))
 
 
 async def post_regenerate(request: HttpRequest, message_id: int) -> HttpResponseBase:
@@ -65,7 +65,11 @@ async def _chatting(request: HttpRequest) -> Caller:
     return caller
 
 
-def _ask(caller: Caller, body: ChatBody, key: str | None, *, joins: bool = False) -> Ask:
+async def _ask(caller: Caller, body: ChatBody, key: str | None, *, joins: bool = False) -> Ask:
+    instruction = ""
+    if body.text_tool:
+        chinese = text_tools.speaks_chinese()
+        instruction = await database.run(text_tools.instruction, body.text_tool, body.target_language, chinese=chinese)
     return Ask(
         caller.user.pk,
         body.model,
@@ -76,6 +80,8 @@ def _ask(caller: Caller, body: ChatBody, key: str | None, *, joins: bool = False
         body.parameters(),
         idempotency_key=key,
         joins_running=joins and key is None,
+        kept=not instruction,
+        instruction=instruction,
     )
 
 
@@ -144,7 +150,7 @@ async def get_chat(request: HttpRequest) -> HttpResponseBase:
     require_reachable(caller)
     body = bodies.from_query(request.GET, ChatBody, BESIDE_THE_QUESTION)
     key = _idempotency_key(request, request.GET.get("idempotency_key", ""))
-    begun = await generation.start(_ask(caller, body, key, joins=True))
+    begun = await generation.start(await _ask(caller, body, key, joins=True))
     return await events_of(begun.row, caller, "", quota_headers(begun))
 
 

@@ -59,6 +59,7 @@ urlpatterns: Routes = [
     path("api/quotas/ledger/", Ledger.as_view()),
     path("api/quotas/usage/", usage.Usage.as_view()),
     path("api/models/", api.Models.as_view()),
+    path("api/text-tools/", api.TextTools.as_view()),
     path("api/import/", transfer_api.Import.as_view(), name="import"),
     path("api/conversations/", api.Conversations.as_view(), name="conversations"),
     path("api/conversations/<int:conversation_id>/", api.OneConversation.as_view()),

@@ -21,7 +21,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from chat.channels import feeds, stored, watch
-from chat.models import Channel
+from chat.models import IDLE_SECONDS, Channel
 from runtime import clients, database, process, wakeups
 from runtime.refusals import InvalidRequest, TooLarge
 
@@ -29,7 +29,6 @@ KEY = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 EVENT = re.compile(r"[A-Za-z0-9_-]{1,100}")
 # Of one message, as UTF-8; HTTP bodies end there too.
 MAX_DATA_BYTES = 2**20
-IDLE_SECONDS = 600.0
 
 # Scripts without an event loop wake others one at a time: they share one client of Redis.
 _waking = threading.Lock()

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from chat.channels.log import WRITE_BYTES
 from chat.errors import ChannelEnded
-from chat.models import Channel, ChannelMark, ChannelMessage
+from chat.models import IDLE_SECONDS, Channel, ChannelMark, ChannelMessage
 from runtime.refusals import ServiceUnavailable
 
 # A channel that is still open is kept for so long after its last message.
@@ -58,23 +58,37 @@ def connect(user_id: int, key: str) -> Channel:
         found = Channel.objects.filter(user_id=user_id, key=key).first()
         if found and found.expires_at > timezone.now():
             return found
-        # Somebody else may begin it at the same moment, and it may even have had its time before we look again.
-        with suppress(IntegrityError), transaction.atomic():
-            return _begin(user_id, key, in_place_of=found)
+        # Others may begin, renew or prune it at the same moment: then there is something new to look at.
+        with suppress(IntegrityError):
+            row = _renew(found.pk) if found else _begin(user_id, key)
+            if row:
+                return row
     raise ServiceUnavailable
 
 
-def _begin(user_id: int, key: str, in_place_of: Channel | None) -> Channel:
-    if in_place_of:
-        _remove([in_place_of.pk])
+@transaction.atomic
+def _begin(user_id: int, key: str) -> Channel:
     row = Channel.objects.create(user_id=user_id, key=key, expires_at=timezone.now() + LIFETIME)
     # Read after the row was inserted: the insert waited for whoever was pruning the same key.
-    mark = ChannelMark.objects.filter(user_id=row.user_id).values_list("number", flat=True).first()
+    mark = ChannelMark.objects.filter(user_id=user_id).values_list("number", flat=True).first()
     if mark is not None:
         # One more, so that not even the id of the very last event fits into the new channel.
         row.base = row.dropped_until = row.last_event = mark + 1
         row.save(update_fields=["base", "dropped_until", "last_event"])
     return row
+
+
+@transaction.atomic
+def _renew(channel_id: int) -> Channel | None:
+    """Let a channel that has had its time begin again, above its numbers so far; None when it is not there any more."""
+    now, base = timezone.now(), F("last_event") + 1
+    fresh = {"kept_bytes": 0, "ending": "", "timeout_seconds": IDLE_SECONDS}
+    expired = Channel.objects.filter(pk=channel_id, expires_at__lte=now)
+    if expired.update(
+        base=base, dropped_until=base, last_event=base, created_at=now, expires_at=now + LIFETIME, **fresh
+    ):
+        ChannelMessage.objects.filter(channel_id=channel_id).delete()
+    return Channel.objects.filter(pk=channel_id).first()
 
 
 def append(user_id: int, key: str, event: str, data: str, ending: str = "") -> tuple[int, int]:

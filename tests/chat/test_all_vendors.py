@@ -1,6 +1,6 @@
 """All vendors at one started product: a refusal of each kind, who learns what of it, and how soon a stop is felt.
 
-Every row of the error tables is in `test_openai_table`, `test_spark_table` and `test_zhipu_table`.
+Every row of the error tables is in `test_error_tables`.
 """
 
 import sqlite3

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.chat.outcomes import Outcome, Question, Rest
+from tests.chat.outcomes import Outcome, Question, Rest, outcomes_of
 from tests.scenarios import PLAIN
 
 HOUR = 3600.0
@@ -26,8 +26,8 @@ HISTORY = tuple(f"{number} {'word ' * 60}" for number in range(8))
 class Verdict:
     """What a refusal leads to.
 
-    `pauses`: those before an only key is tried again, as bounds in seconds. `rest`: how the key is left out in the end;
-    with `all_rest` the whole upstream. `others`: whether another key is tried; at once, or after the same pauses.
+    `pauses`: those before an only key is tried again, as bounds in seconds. `rest`: how the key is left out in the end,
+    `upstream_rests`: how all of them are. `others`: whether another key is tried, `at_once` or after the same pauses.
     """
 
     pauses: tuple[tuple[float, float], ...] = ()
@@ -115,17 +115,58 @@ class Ending:
     upstream: Mapping[str, Any] = field(default_factory=dict)
 
 
-def questions(
-    rows: Mapping[str, Row | Ending], upstream: Mapping[str, Any], key: Callable[[str], str], upstream_model: str = "m"
-) -> Iterator[tuple[str, Question]]:
-    """Yield the questions of each row: a refusal's two, and the one of an ending, which is about other keys too."""
-    for name, row in rows.items():
-        to, both = {**upstream, **row.upstream}, [key(row.does), key("plain")]
-        if isinstance(row, Ending):
-            yield f"{name}, after text", Question(to, both, upstream_model)
-        else:
-            yield f"{name}, alone", Question(to, [key(row.does)], upstream_model)
-            yield f"{name}, with another", Question(to, both, upstream_model)
+@dataclass(frozen=True)
+class Resend:
+    """A request that the upstream wants otherwise: how it ends, after how many requests, and what is learned from it.
+
+    `model`: fields of that row; `history`: earlier turns.
+    """
+
+    does: str
+    ending: str
+    calls: int = 2
+    model: Mapping[str, Any] = field(default_factory=dict)
+    history: Sequence[str] = ()
+    learned: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The table of one protocol: `kind` and the fake's attribute `address` are the upstream's.
+
+    `beside`: whether rows are asked with another key as well. `alike`: what several keys do that are not to blame.
+    """
+
+    fake: Callable[[], Any]
+    kind: str
+    rows: Mapping[str, Row]
+    endings: Mapping[str, Ending]
+    resends: Mapping[str, Resend] = field(default_factory=dict)
+    address: str = "base_url"
+    upstream_model: str = "m"
+    beside: bool = True
+    alike: str = ""
+
+    def asked(self, blocker: Any) -> dict[str, Outcome]:
+        """Ask everything."""
+        server = self.fake()
+        return outcomes_of(server, lambda: dict(self._questions(server)), blocker)
+
+    def _questions(self, server: Any) -> Iterator[tuple[str, Question]]:
+        upstream = {"kind": self.kind, "base_url": getattr(server, self.address)}
+        for name, row in self.rows.items():
+            to = {**upstream, **row.upstream}
+            yield f"{name}, alone", Question(to, [server.key(row.does)], self.upstream_model)
+            if self.beside:
+                yield f"{name}, beside", Question(to, [server.key(row.does), server.key("plain")], self.upstream_model)
+        for name, row in self.endings.items():
+            pool = [server.key(row.does), server.key("plain")]
+            yield f"{name}, ending", Question({**upstream, **row.upstream}, pool, self.upstream_model)
+        for name, row in self.resends.items():
+            pool = [server.key(row.does)]
+            yield f"{name}, resent", Question(upstream, pool, self.upstream_model, row.model, row.history)
+        if self.alike:
+            yield "alike", Question(upstream, [server.key(self.alike) for _key in range(2)], self.upstream_model)
 
 
 def check_alone(row: Row, found: Outcome) -> None:
@@ -168,6 +209,19 @@ def check_ending(row: Ending, found: Outcome) -> None:
     assert (found.row["charge"]["amount"], found.used_today) == (amount, amount)
     assert (found.calls, found.rests, found.pauses) == ([1, 0], [None, None], [])
     assert (found.abuse_count, found.closed) == (int(row.closes), row.closes)
+
+
+def check_resend(row: Resend, found: Outcome) -> None:
+    """What the upstream does not take is sent once more in another form, and what that teaches is kept."""
+    assert (found.ending, found.calls, found.rests) == (row.ending, [row.calls], [None])
+    assert found.learned == {"token_cap_field": "max_tokens", "include_usage": True, **row.learned}
+    assert found.used_today == int(row.ending == "done stop")
+
+
+def check_alike(found: Outcome) -> None:
+    """When every key fails alike, the configuration is wrong: no key rests, and the operator hears of it."""
+    assert (found.ending, found.calls, found.rests) == ("error upstream_error", [1, 1], [None, None])
+    assert found.alerts
 
 
 def _check_failed(row: Row, found: Outcome) -> None:

@@ -1,12 +1,11 @@
-"""Every row of the error table of OpenAI-compatible upstreams, from the socket to the reader, the key, the charge."""
+"""Every row of the error table of OpenAI-compatible upstreams."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from tests.chat.outcomes import Outcome, Question, Rest, outcomes_of
+from tests.chat.outcomes import Rest
 from tests.chat.verdicts import (
     HISTORY,
     HOUR,
@@ -14,21 +13,17 @@ from tests.chat.verdicts import (
     THREE,
     USER,
     Ending,
+    Resend,
     Row,
+    Table,
     Verdict,
-    check_alone,
-    check_ending,
-    check_with_another,
     disable,
-    questions,
     switch,
     wait,
 )
 from tests.scenarios import PLAIN
 from tests.servers import free_port
 from tests.upstreams import FakeOpenAI
-
-pytestmark = pytest.mark.django_db
 
 CAPPED = {"parameters": {"max_tokens": 5}}
 QUICK = {"first_seconds": 1.5, "idle_seconds": 0.5}
@@ -144,62 +139,20 @@ ENDINGS = {
 }
 
 
-# name: the scenario, fields of the model, turns before; how it ends, after how many requests, what is learned.
-RESENDS: Mapping[str, tuple[str, Mapping[str, Any], tuple[str, ...], str, int, Mapping[str, Any]]] = {
-    "token cap": ("unsupported_max_tokens", CAPPED, (), "done stop", 2, {"token_cap_field": "max_completion_tokens"}),
-    "usage": ("needs_no_stream_options", {}, (), "done stop", 2, {"include_usage": False}),
-    "parameter": ("http_400:unsupported_value:top_p", {"parameters": {"top_p": 1}}, (), "error upstream_error", 2, {}),
-    "shorter": ("context:6", {}, HISTORY, "done stop", 2, {}),
-    "still too long": ("http_400:context_length_exceeded", {}, HISTORY, "error prompt_too_long", 2, {}),
-    "body too large": ("body:413:", {}, HISTORY, "error prompt_too_long", 1, {}),
+RESENDS = {
+    "token cap": Resend(
+        "unsupported_max_tokens", "done stop", model=CAPPED, learned={"token_cap_field": "max_completion_tokens"}
+    ),
+    "usage": Resend("needs_no_stream_options", "done stop", learned={"include_usage": False}),
+    "parameter": Resend("http_400:unsupported_value:top_p", "error upstream_error", model={"parameters": {"top_p": 1}}),
+    "cap refused": Resend(
+        "http_400:unsupported_parameter:max_tokens",
+        "error upstream_error",
+        model=CAPPED,
+        learned={"token_cap_field": "max_completion_tokens"},
+    ),
+    "shorter": Resend("context:6", "done stop", history=HISTORY),
+    "still too long": Resend("http_400:context_length_exceeded", "error prompt_too_long", history=HISTORY),
+    "body too large": Resend("body:413:", "error prompt_too_long", 1, history=HISTORY),
 }
-
-
-@pytest.fixture(scope="module")
-def outcomes(django_db_setup: None, django_db_blocker: Any) -> Mapping[str, Outcome]:
-    """All rows of this table, asked."""
-    server = FakeOpenAI()
-
-    def asked() -> dict[str, Question]:
-        upstream = {"kind": "openai", "base_url": server.base_url}
-        resends = {
-            name: Question(upstream, [server.key(does)], model=model, history=history)
-            for name, (does, model, history, *_expected) in RESENDS.items()
-        }
-        return {**dict(questions({**ROWS, **ENDINGS}, upstream, server.key)), **resends}
-
-    return outcomes_of(server, asked, django_db_blocker)
-
-
-def test_it_works(outcomes: Mapping[str, Outcome]) -> None:
-    """No row lets anybody read a key, the vendor's words or its address."""
-    secrets = ("planted", "sk-leak", "127.0.0.1", "<html>")
-    assert not [name for name, found in outcomes.items() if any(secret in found.told for secret in secrets)]
-
-
-@pytest.mark.parametrize("name", ROWS)
-def test_alone(outcomes: Mapping[str, Outcome], name: str) -> None:
-    """With an only key, each row ends as the table says, and costs nothing."""
-    check_alone(ROWS[name], outcomes[f"{name}, alone"])
-
-
-@pytest.mark.parametrize("name", ROWS)
-def test_with_another(outcomes: Mapping[str, Outcome], name: str) -> None:
-    """Another key answers where the table says so, and only there."""
-    check_with_another(ROWS[name], outcomes[f"{name}, with another"])
-
-
-@pytest.mark.parametrize("name", ENDINGS)
-def test_after_text(outcomes: Mapping[str, Outcome], name: str) -> None:
-    """What happens after the first visible character ends the answer; nothing is tried again."""
-    check_ending(ENDINGS[name], outcomes[f"{name}, after text"])
-
-
-@pytest.mark.parametrize("name", RESENDS)
-def test_resends(outcomes: Mapping[str, Outcome], name: str) -> None:
-    """What the upstream does not take is sent once more in another form, and what that teaches is kept."""
-    *_asked, ending, calls, learned = RESENDS[name]
-    found = outcomes[name]
-    assert (found.ending, found.calls, found.rests) == (ending, [calls], [None])
-    assert found.learned == {"token_cap_field": "max_tokens", "include_usage": True, **learned}
-    assert found.used_today == int(ending == "done stop")
+TABLE = Table(FakeOpenAI, "openai", ROWS, ENDINGS, RESENDS, alike=ROWS["404 model"].does)

@@ -1,15 +1,12 @@
-"""Every row of Zhipu's error table, over v4 and the legacy v3, from the socket to the reader, the key, the charge."""
+"""Every row of Zhipu's error table, over v4 and the legacy v3."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from providers.wire.zhipu_errors import ZHIPU_CODES
-from tests.chat.outcomes import Outcome, Question, outcomes_of
 from tests.chat.verdicts import (
     HISTORY,
     HOUR,
@@ -17,22 +14,18 @@ from tests.chat.verdicts import (
     THREE,
     USER,
     Ending,
+    Resend,
     Row,
+    Table,
     UntilNewDay,
     Verdict,
-    check_alone,
-    check_ending,
-    check_with_another,
     disable,
-    questions,
     switch,
     wait,
 )
 from tests.scenarios import PLAIN
 from tests.zhipu import FakeZhipu
 from tests.zhipu_scenarios import TASK
-
-pytestmark = pytest.mark.django_db
 
 BLOCKED, TOO_LONG, FAILED = "content_blocked", "prompt_too_long", "upstream_error"
 # Two hours from now, in the words of the vendor.
@@ -101,80 +94,9 @@ V3_ENDINGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def outcomes(django_db_setup: None, django_db_blocker: Any) -> Mapping[str, Outcome]:
-    """All rows for v4, asked."""
-    server = FakeZhipu()
-
-    def asked() -> dict[str, Question]:
-        upstream = {"kind": "zhipu", "base_url": server.base_url}
-        return {
-            **dict(questions(ROWS, upstream, server.key)),
-            **dict(questions(ENDINGS, upstream, server.key)),
-            "shorter": Question(upstream, [server.key("context:6")], history=HISTORY),
-            "still too long": Question(upstream, [server.key("error:1261")], history=HISTORY),
-        }
-
-    return outcomes_of(server, asked, django_db_blocker)
-
-
-@pytest.fixture(scope="module")
-def over_v3(django_db_setup: None, django_db_blocker: Any) -> Mapping[str, Outcome]:
-    """All rows for v3, asked."""
-    server = FakeZhipu()
-
-    def asked() -> dict[str, Question]:
-        upstream = {"kind": "zhipu_v3", "base_url": server.v3_url}
-        every = dict(questions(V3_ROWS, upstream, server.key))
-        alone = {name: question for name, question in every.items() if name.endswith("alone")}
-        return {**alone, **dict(questions(V3_ENDINGS, upstream, server.key))}
-
-    return outcomes_of(server, asked, django_db_blocker)
-
-
-def test_the_table_is_complete() -> None:
-    """Every code that we know is in the table."""
-    assert {code for code in ZHIPU_CODES if code.isdecimal()} == set(VERDICTS)
-
-
-def test_it_works(outcomes: Mapping[str, Outcome], over_v3: Mapping[str, Outcome]) -> None:
-    """No row lets anybody read a part of a key, a token, the vendor's words or its address."""
-    secrets = ("secret-of-", "planted", "leak", "eyJ", "127.0.0.1", "/api/paas/")
-    found = [*outcomes.items(), *over_v3.items()]
-    assert not [name for name, outcome in found if any(secret in outcome.told for secret in secrets)]
-
-
-@pytest.mark.parametrize("name", ROWS)
-def test_alone(outcomes: Mapping[str, Outcome], name: str) -> None:
-    """With an only key, each row ends as the table says, and costs nothing."""
-    check_alone(ROWS[name], outcomes[f"{name}, alone"])
-
-
-@pytest.mark.parametrize("name", ROWS)
-def test_with_another(outcomes: Mapping[str, Outcome], name: str) -> None:
-    """Another key answers where the table says so, and only there."""
-    check_with_another(ROWS[name], outcomes[f"{name}, with another"])
-
-
-@pytest.mark.parametrize("name", ENDINGS)
-def test_after_text(outcomes: Mapping[str, Outcome], name: str) -> None:
-    """What happens after the first visible character ends the answer; nothing is tried again."""
-    check_ending(ENDINGS[name], outcomes[f"{name}, after text"])
-
-
-@pytest.mark.parametrize("name", V3_ROWS)
-def test_over_v3(over_v3: Mapping[str, Outcome], name: str) -> None:
-    """Over v3 each code means the same, in whatever form it comes."""
-    check_alone(V3_ROWS[name], over_v3[f"{name}, alone"])
-
-
-@pytest.mark.parametrize("name", V3_ENDINGS)
-def test_after_text_over_v3(over_v3: Mapping[str, Outcome], name: str) -> None:
-    """After text they mean the same too."""
-    check_ending(V3_ENDINGS[name], over_v3[f"{name}, after text"])
-
-
-def test_too_long(outcomes: Mapping[str, Outcome]) -> None:
-    """A prompt that is too long is cut and sent once more; then the reader is told."""
-    assert (outcomes["shorter"].ending, outcomes["shorter"].calls) == ("done stop", [2])
-    assert (outcomes["still too long"].ending, outcomes["still too long"].calls) == ("error prompt_too_long", [2])
+TOO_LONG_RESENT = {
+    "shorter": Resend("context:6", "done stop", history=HISTORY),
+    "still too long": Resend("error:1261", "error prompt_too_long", history=HISTORY),
+}
+V4 = Table(FakeZhipu, "zhipu", ROWS, ENDINGS, TOO_LONG_RESENT)
+V3 = Table(FakeZhipu, "zhipu_v3", V3_ROWS, V3_ENDINGS, address="v3_url", beside=False)
