@@ -1,7 +1,7 @@
 """Generations that another process runs, or ran: stopping them, and ending those whose owner died.
 
-To stop one its owner is asked through wake-ups, and when nobody answers it is ended here. Who ended what is decided by the
-database alone, and read from it.
+To stop one its owner is asked through wake-ups, and when nobody answers it is ended here. Who ended what is decided by
+the database alone, and read from it.
 """
 
 import asyncio
