@@ -1,6 +1,7 @@
-"""Stopping a generation that another process runs: its owner is asked, and when nobody answers it is ended here.
+"""Generations that another process runs, or ran: stopping them, and ending those whose owner died.
 
-Asking goes through wake-ups; that it has ended is read from the database, which alone decides who ended it.
+To stop one its owner is asked through wake-ups, and when nobody answers it is ended here. Who ended what is decided by
+the database alone, and read from it.
 """
 
 import asyncio
@@ -8,18 +9,28 @@ import contextvars
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 
+import structlog
 from django.conf import settings
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import IntegrityError
+from django.utils import timezone
 
 from chat import ending
 from chat.models import Generation
-from runtime import database, process, wakeups
+from runtime import clients, database, process, wakeups
 
 # How long the owner may take to close its upstream and store the end, and how often it is asked meanwhile.
 OWNER_SECONDS, ASK_SECONDS = 2.0, 0.25
 
 STOPPED = b"stopped"
+# A row of this process without a run is one whose start was cut off between its transaction and its run.
+STRAY_SECONDS = 60
+REAP_AT_ONCE = 500
+
+log = structlog.get_logger("generation")
 
 StopOwn = Callable[[str], Awaitable[None]]
 
@@ -59,7 +70,7 @@ async def stop(row: Generation) -> bool:
 
 
 async def _ask_owner(row: Generation) -> None:
-    """Ask again and again until the generation has ended, for `OWNER_SECONDS` at the longest."""
+    """Ask again and again until it has ended, for `OWNER_SECONDS` at the longest, and not while nobody can hear."""
     said = asyncio.Event()
     unlisten = wakeups.listen(_answers(row.id), lambda payload: said.set() if payload else None)
     deadline = time.monotonic() + OWNER_SECONDS
@@ -69,6 +80,8 @@ async def _ask_owner(row: Generation) -> None:
                 await asyncio.sleep(ASK_SECONDS)  # it said so and it is not: nothing that haste would mend
             said.clear()
             await wakeups.wake(_requests(row.process), row.id.encode())
+            if clients.away():
+                return
             with suppress(TimeoutError):
                 await asyncio.wait_for(said.wait(), ASK_SECONDS)
     finally:
@@ -92,3 +105,28 @@ def _end(generation: str) -> None:
     row = Generation.objects.running().filter(id=generation).first()
     if row:
         ending.store(ending.of_stored(row, Generation.Status.COMPLETED, finish_reason="cancelled"))
+
+
+# --- ending those whose owner died ------------------------------------------------------------------------------------
+
+
+def reap(own: set[str]) -> set[str]:
+    """End the generations of processes that died, and strays of this one, which runs `own`; safe twice.
+
+    Return those of our own that somebody else has ended.
+    """
+    orphans = Generation.objects.running().exclude(process__in=process.alive())
+    before = timezone.now() - timedelta(seconds=STRAY_SECONDS)
+    strays = Generation.objects.running().filter(process=process.id, created_at__lt=before).exclude(id__in=own)
+    for row in [*orphans[:REAP_AT_ONCE], *strays[:REAP_AT_ONCE]]:
+        end = ending.of_stored(row, Generation.Status.INTERRUPTED, error={"code": "interrupted"})
+        try:
+            ending.store(end)
+        except (ObjectDoesNotExist, IntegrityError):  # one row that someone has tampered with must not keep the others
+            log.exception("not reaped", generation=row.id)
+    return ended_among(own)
+
+
+def ended_among(own: set[str]) -> set[str]:
+    """Return those that do not run any more."""
+    return own - set(Generation.objects.running().filter(id__in=own).values_list("id", flat=True)) if own else own

@@ -8,16 +8,15 @@ and the upstream connection; the response that started it only reads the log. Ev
 import asyncio
 import contextvars
 import time
-from datetime import timedelta
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
 from django.conf import settings
-from django.core.exceptions import ObjectDoesNotExist
-from django.db import IntegrityError, InterfaceError, OperationalError
-from django.utils import timezone, translation
+from django.db import InterfaceError, OperationalError
+from django.utils import translation
 
-from chat import beginning, elsewhere, ending
+from chat import beginning, elsewhere
 from chat.asks import Ask, Begun
 from chat.channels.local import logs
 from chat.channels.log import Log
@@ -31,11 +30,7 @@ from providers import routing
 from providers.routing import Attempts
 from quotas import counters, ledger
 from quotas.errors import QuotaExhausted
-from runtime import database, process
-
-# A row of this process without a run is one whose start was cut off between its transaction and its run.
-STRAY_SECONDS = 60
-REAP_AT_ONCE = 500
+from runtime import clients, database
 
 log = structlog.get_logger("generation")
 
@@ -169,29 +164,19 @@ async def drain_runs() -> None:
 
 async def flush() -> None:
     """Store the unfinished text of all runs. A timer."""
-    for generation_id in await flush_drafts([run.draft for run in _runs.values()]):
-        # Somebody took this process for dead and ended it: going on would only cost.
+    _end_here(await flush_drafts([run.draft for run in _runs.values()]))
+    if clients.away():  # who stops one of ours from elsewhere cannot say so
+        _end_here(await database.run(elsewhere.ended_among, set(_runs)))
+
+
+def _end_here(ended_elsewhere: Iterable[str]) -> None:
+    """Let runs go that somebody else has ended, for one taking this process for dead: going on would only cost."""
+    for generation_id in ended_elsewhere:
         if run := _runs.get(generation_id):
             run.end_soon("interrupted")
 
 
 async def reap() -> None:
     """End the generations of processes that died: `interrupted`, text kept, nothing charged. A timer; safe twice."""
-    for generation_id in await database.run(_reap, set(_runs)):
-        if run := _runs.get(generation_id):
-            run.end_soon("interrupted")
+    _end_here(await database.run(elsewhere.reap, set(_runs)))
     await counters.flush()
-
-
-def _reap(own: set[str]) -> set[str]:
-    """Return those of our own that somebody else has ended."""
-    orphans = Generation.objects.running().exclude(process__in=process.alive())
-    before = timezone.now() - timedelta(seconds=STRAY_SECONDS)
-    strays = Generation.objects.running().filter(process=process.id, created_at__lt=before).exclude(id__in=own)
-    for row in [*orphans[:REAP_AT_ONCE], *strays[:REAP_AT_ONCE]]:
-        end = ending.of_stored(row, Generation.Status.INTERRUPTED, error={"code": "interrupted"})
-        try:
-            ending.store(end)
-        except (ObjectDoesNotExist, IntegrityError):  # one row that someone has tampered with must not keep the others
-            log.exception("not reaped", generation=row.id)
-    return own - set(Generation.objects.running().filter(id__in=own).values_list("id", flat=True)) if own else set()

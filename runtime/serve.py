@@ -1,7 +1,7 @@
 """`manage.py serve`: this process from its first signal to its last. Owns the listening socket, signals, timers, drain.
 
 uvicorn speaks HTTP inside; it is told when to end and handles no signal itself. With several `WORKERS` this is one of
-them, and the supervisor owns the socket.
+them, or the supervisor (supervisor.py) that starts them.
 """
 
 import asyncio
@@ -47,16 +47,17 @@ def serve() -> None:
     listener = _listen(settings.HOST, settings.PORT)
     if settings.WORKERS == 1:
         _run(listener, _Orders())
-    # Nobody else has the address; with sockets of their own, workers get equal shares of the connections.
+    # Nobody else has the address. With sockets of their own, workers get equal shares of the connections; one more that
+    # does not listen keeps the port while there is no worker.
     port = listener.getsockname()[1]
     listener.close()
-    listeners = [_listen(settings.HOST, port, shared=True) for _ in range(settings.WORKERS)]
-    raise SystemExit(supervisor.supervise(listeners, _where(listeners[0])))
+    with _bind(settings.HOST, port, shared=True) as kept:
+        raise SystemExit(supervisor.supervise(port, _where(kept)))
 
 
-def work(descriptor: int) -> None:
-    """Serve as one of several workers, at a socket of the supervisor's, which tells this one when to stop."""
-    _run(socket.socket(fileno=descriptor), _Orders(sys.stdin))
+def work(port: int) -> None:
+    """Serve as one of several workers at this port; the supervisor says when to stop."""
+    _run(_listen(settings.HOST, port, shared=True), _Orders(sys.stdin))
 
 
 class _Orders:
@@ -123,18 +124,23 @@ def _raise_file_limit() -> None:
 
 
 def _listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    listener = _bind(host, port, shared=shared)
+    listener.listen(4096)
+    return listener
+
+
+def _bind(host: str, port: int, *, shared: bool) -> socket.socket:
     try:
         family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind(address)
-        listener.listen(4096)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind(address)
     except OSError as error:
         name = "HOST" if isinstance(error, socket.gaierror) else "PORT"
         raise SystemExit(f"{name}: cannot listen on {host}:{port} ({error.strerror})") from error
-    return listener
+    return bound
 
 
 async def _serve(server: Server, listener: socket.socket, orders: _Orders) -> None:

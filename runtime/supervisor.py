@@ -1,15 +1,14 @@
 """`WORKERS` above 1: a process that serves nothing itself, and looks after those that do.
 
-Workers are fresh interpreters. Each has a listening socket of its own for the same address, among which the kernel
-spreads connections; the sockets belong to the supervisor, so that what waits in one outlives its worker. A worker reads
-from its standard input what it is told (stop; hurry), or that its supervisor is dead, and prints when it is ready.
-Signals reach workers also directly, from a terminal or from systemd: there they count as one "stop".
+Workers are fresh interpreters. Each listens at the same address with a socket of its own, and the kernel spreads
+connections among those that live: what would wait for a dead one goes to the others. A worker reads from its standard
+input what it is told (stop; hurry), or that its supervisor is dead, and prints when it is ready. Signals reach workers
+also directly, from a terminal or from systemd: there they count as one "stop".
 """
 
 import asyncio
 import os
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -29,17 +28,17 @@ HANGING_SECONDS = 30.0
 IN_ORDER = (0, -signal.SIGTERM)
 
 
-def supervise(listeners: list[socket.socket], ready: str) -> int:
-    """Keep a worker at each socket until a signal comes; print `ready` when all serve; return the exit code."""
+def supervise(port: int, ready: str) -> int:
+    """Keep `WORKERS` processes at this port until a signal comes; say `ready` when all serve; return the exit code."""
     with tempfile.TemporaryDirectory(prefix="rivulet-metrics-") as metrics:
-        return asyncio.run(Supervisor(listeners, metrics).run(ready))
+        return asyncio.run(Supervisor(settings.WORKERS, port, metrics).run(ready))
 
 
 class Supervisor:
-    def __init__(self, listeners: list[socket.socket], metrics: str) -> None:
+    def __init__(self, workers: int, port: int, metrics: str) -> None:
         self._metrics = metrics
         self._stopping = asyncio.Event()
-        self._workers = [Worker(listener, metrics) for listener in listeners]
+        self._workers = [Worker(port, metrics) for _ in range(workers)]
 
     async def run(self, ready: str) -> int:
         loop = asyncio.get_running_loop()
@@ -98,10 +97,12 @@ class Supervisor:
 
 
 class Worker:
-    """One worker process after another at the same socket."""
+    """One worker process after another, all at one port."""
 
-    def __init__(self, listener: socket.socket, metrics: str) -> None:
-        self._listener, self._metrics = listener, metrics
+    def __init__(self, port: int, metrics: str) -> None:
+        # `env` adds to the environment without our reading it.
+        environment = ["/usr/bin/env", f"PROMETHEUS_MULTIPROC_DIR={metrics}"]
+        self._command = [*environment, sys.executable, sys.argv[0], "serve", "--worker-at", str(port)]
         self._process: Process | None = None
         self.told = False
 
@@ -112,12 +113,7 @@ class Worker:
     async def start(self) -> bool:
         """Start a process; return whether it came to serve."""
         self.told = False
-        descriptor = self._listener.fileno()
-        # `env` adds to the environment without our reading it.
-        command = ["/usr/bin/env", f"PROMETHEUS_MULTIPROC_DIR={self._metrics}", sys.executable, sys.argv[0]]
-        self._process = await asyncio.create_subprocess_exec(
-            *command, "serve", "--listener", str(descriptor), stdin=PIPE, stdout=PIPE, pass_fds=[descriptor]
-        )
+        self._process = await asyncio.create_subprocess_exec(*self._command, stdin=PIPE, stdout=PIPE)
         return bool(self._process.stdout and await self._process.stdout.readline())
 
     def stop(self) -> None:

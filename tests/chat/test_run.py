@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError
 
 from accounts.models import User
-from chat import ending, generation
+from chat import elsewhere, ending, generation
 from chat import run as run_module
 from chat.asks import Ask
 from chat.models import Generation
@@ -111,7 +111,7 @@ async def test_a_fault_of_ours_leaves_nobody_waiting(asker: User, door: None, mo
         assert b"".join(iter(follower.take, b""))
         assert follower.at_end
     assert generation.log_of(begun.row.id) is None
-    monkeypatch.setattr(generation, "STRAY_SECONDS", 0)
+    monkeypatch.setattr(elsewhere, "STRAY_SECONDS", 0)
     await asyncio.gather(generation.reap(), generation.reap())
     row = await database.run(Generation.objects.select_related("message").get, id=begun.row.id)
     assert (row.status, row.charge) == ("interrupted", {"amount": 0, "source": "none", "reason": "interrupted"})

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from chat import generation
+from chat import elsewhere
 from quotas import counters, ledger, table
 from quotas.errors import QuotaExhausted
 from quotas.setup import ensure_defaults
@@ -76,7 +76,7 @@ def ask_each(user_id: int, model_id: int, slug: str, references: list[str], task
 
 def reap() -> None:
     """End what dead processes left behind."""
-    generation._reap(set())
+    elsewhere.reap(set())
 
 
 def set_up() -> None:

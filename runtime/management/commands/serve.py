@@ -10,10 +10,10 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--listener", type=int, help="for workers: the socket that was opened for them")
+        parser.add_argument("--worker-at", type=int, metavar="PORT", help="for workers: the port that they share")
 
-    def handle(self, *args: object, listener: int | None, **options: object) -> None:
-        if listener is None:
+    def handle(self, *args: object, worker_at: int | None, **options: object) -> None:
+        if worker_at is None:
             serve()
         else:
-            work(listener)
+            work(worker_at)
