@@ -121,7 +121,7 @@ def _operation(method: str, path: str, route: Route, found: dict[str, Any]) -> d
         "summary": route.summary,
         "parameters": _parameters(path, route),
         "security": [{name: []} for name in _PROOFS[route.proof]] or [{}],
-        "responses": _answers(route) | _refusals(path, _statuses(method, route)),
+        "responses": _answers(route) | _refusals(path, _statuses(method, path, route)),
     }
     if isinstance(route.body, type) and issubclass(route.body, BaseModel):
         operation["requestBody"] = _body(ref(route.body.__name__))
@@ -170,11 +170,12 @@ def _answer(status: int, answers: tuple[Answer, ...]) -> dict[str, Any]:
     return {**described, "content": content} if content else described
 
 
-def _statuses(method: str, route: Route) -> set[int]:
+def _statuses(method: str, path: str, route: Route) -> set[int]:
     """Return with which statuses a route may refuse."""
     usual = {400, 503} | ({401, 403} if route.proof != "open" else set())
+    missing = {404} if "{" in path else set()
     bodily = {413, 415} if method in {"POST", "PATCH", "DELETE"} else set()
-    return (usual | bodily | set(route.refused)) - set(route.answers)
+    return (usual | missing | bodily | set(route.refused)) - set(route.answers)
 
 
 def _refusals(path: str, statuses: set[int]) -> dict[str, Any]:

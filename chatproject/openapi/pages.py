@@ -1,6 +1,7 @@
 """`/api/schema/` and `/api/docs/`: one document for programs and for people; open to everybody, no foreign hosts."""
 
 import json
+from functools import cache
 from typing import Any
 
 import yaml
@@ -37,11 +38,17 @@ class Document(Page):
         form = request.GET.get("format") or ("json" if "json" in request.headers.get("Accept", "") else "yaml")
         if form not in {"json", "yaml"}:
             raise InvalidRequest(details={"format": [_("Expected json or yaml.")]})
+        kind = f"{_YAML}; charset=utf-8"
         if form == "json":
             kind = "application/json" if "application/json" in request.headers.get("Accept", "") else _JSON
-            return HttpResponse(json.dumps(document(), ensure_ascii=False), content_type=kind)
-        text = yaml.safe_dump(json.loads(json.dumps(document())), allow_unicode=True, sort_keys=False)
-        return HttpResponse(text, content_type=f"{_YAML}; charset=utf-8")
+        return HttpResponse(_written(form), content_type=kind)
+
+
+@cache
+def _written(form: str) -> str:
+    """Return the document as text; writing YAML takes seconds, so it is done once."""
+    text = json.dumps(document(), ensure_ascii=False)
+    return text if form == "json" else yaml.safe_dump(json.loads(text), allow_unicode=True, sort_keys=False)
 
 
 class Docs(Page):
