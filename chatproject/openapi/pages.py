@@ -12,6 +12,7 @@ from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.views import View
 from django.views.decorators.cache import cache_control
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.vary import vary_on_headers
 
 from chatproject.openapi.document import METHODS, document
@@ -20,6 +21,7 @@ from runtime.refusals import InvalidRequest, MethodNotAllowed
 _YAML, _JSON = "application/vnd.oai.openapi", "application/vnd.oai.openapi+json"
 
 
+@method_decorator(csrf_exempt, name="dispatch")  # a wrong method is to be told so, and there is no other
 class Page(View):
     """A GET that refuses other methods as all of /api/ does."""
 
