@@ -81,7 +81,7 @@ async def _stream(caller: Caller, row: Generation, seen: int, headers: dict[str,
     whole = await events_of(row, caller, "")
     if not isinstance(whole, EventStreamResponse):
         return whole
-    return EventStreamResponse(_retold(whole.events, Retelling(row, seen)), headers)
+    return EventStreamResponse(_retold(whole.events, Retelling(row, seen)), headers, whole.leave)
 
 
 async def _retold(events: AsyncGenerator[bytes, None], retelling: "Retelling") -> AsyncGenerator[bytes, None]:

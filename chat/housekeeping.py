@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from chat.channels import stored
 from chat.channels.local import logs
-from chat.models import KEY_LIFETIME, Generation
+from chat.models import HAS_TEXT, KEY_LIFETIME, Generation
 from runtime import database, process
 
 
@@ -36,9 +36,12 @@ async def expire() -> None:
 
 async def expire_texts() -> None:
     """Delete the texts of answers that are not kept as a conversation, once they need not be read any more."""
-    await database.run(
-        Generation.objects.expire_texts, timezone.now() - timedelta(seconds=settings.CHANNEL_RETENTION_SECONDS)
-    )
+    await database.run(_expire_texts)
+
+
+def _expire_texts() -> None:
+    before = timezone.now() - timedelta(seconds=settings.CHANNEL_RETENTION_SECONDS)
+    Generation.objects.filter(HAS_TEXT, finished_at__lt=before).update(content="", reasoning="")
 
 
 def _expire() -> None:

@@ -31,6 +31,8 @@ log = structlog.get_logger("channels")
 
 # How often Redis is asked for all mirrors, and the database whether it knows more.
 POLL_SECONDS, LOOK_SECONDS = 0.05, 1.0
+# A stream that is late by so many looks delivers nothing: before that, its owner may just be busy.
+STARVING_LOOKS = 2
 # A generation that ended this lately may still be on its way into its stream.
 FRESH = timedelta(seconds=1)
 # A reader may come from the owner and have seen more than has arrived here; past that its id is taken for nonsense.
@@ -40,7 +42,7 @@ AHEAD_SECONDS = 3.0
 class Mirror:
     """One generation's log as it arrives here. `Log.last` is the place in the stream."""
 
-    __slots__ = ("_draft", "_language", "filled", "log", "opening", "starved", "stored")
+    __slots__ = ("_draft", "_language", "filled", "hungry", "log", "opening", "starved", "stored")
 
     def __init__(self, generation: str, language: str | None) -> None:
         self._draft, self._language = Draft(generation), language
@@ -50,8 +52,9 @@ class Mirror:
         self.opening = 0
         # The stream does not deliver: then the database does, until it delivers again.
         self.starved = False
-        # The number of the last event that the database knew of when it was last looked at.
-        self.stored = 0
+        # The number of the last event that the database knew of when it was last looked at; and for how many looks in a
+        # row the stream had not delivered that by the next one.
+        self.stored = self.hungry = 0
 
     @property
     def needed(self) -> bool:
@@ -69,7 +72,7 @@ class Mirror:
             for event in events:
                 self._hear(event)
             self.log.extend(events, ends=batch.ends)
-            self.starved = False
+            self.starved, self.hungry = False, 0
 
     def _hear(self, event: bytes) -> None:
         """Keep the text in step with the events, for the snapshot."""
@@ -154,12 +157,13 @@ class Mirrors:
 
 
 def _behind(mirror: Mirror, numbers: dict[str, int]) -> bool:
-    """Return whether the stream has not delivered what the database had a look ago; then it counts as starved."""
+    """Return whether to take what is stored: when the stream does not deliver what the database had looks ago."""
     number = numbers.get(mirror.log.channel)
     if number is None:
         mirror.log.abandon()  # deleted together with its user
         return False
-    mirror.starved = mirror.starved or mirror.stored > mirror.log.last
+    mirror.hungry = mirror.hungry + 1 if mirror.stored > mirror.log.last else 0
+    mirror.starved = mirror.starved or mirror.hungry >= STARVING_LOOKS
     mirror.stored = number
     return mirror.starved and number > mirror.log.last
 

@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -23,8 +23,7 @@ KEY_LIFETIME = timedelta(hours=24)
 IDLE_SECONDS = 600.0
 # Turns of a branch that are read for a prompt; the model's context is full long before.
 BRANCH_TURNS = 2_000
-# Generations that ended and have a text of their own: no message keeps it.
-HAS_TEXT = models.Q(finished_at__isnull=False) & (~models.Q(content="") | ~models.Q(reasoning=""))
+HAS_TEXT = models.Q(finished_at__isnull=False) & (~models.Q(content="") | ~models.Q(reasoning=""))  # in no message
 
 
 def new_generation_id() -> str:
@@ -201,10 +200,6 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
             return None
         return row
 
-    def expire_texts(self, before: datetime) -> None:
-        """Delete the texts that answers have kept themselves and that ended before then."""
-        self.filter(HAS_TEXT, finished_at__lt=before).update(content="", reasoning="")
-
     def save_drafts(self, drafts: Sequence[tuple[str, str, int, str]]) -> list[str]:
         """Store unfinished text: `(content, reasoning, last event, id)` each; what ended meanwhile stays as it is.
 
@@ -377,10 +372,9 @@ class ChannelMark(models.Model):
 
 
 class DailyAnswers(models.Model):
-    """What a user's generations of one day, model and upstream came to, counted as they end (tally.py)."""
+    """What a user's generations, begun on a day in TIME_ZONE, came to by model and upstream; tally.py counts them."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("user"))
-    # The calendar day in TIME_ZONE on which they began.
     day = models.DateField(_("day"))
     model = models.CharField(_("model"), max_length=100)
     upstream = models.CharField(_("upstream"), max_length=100, blank=True)

@@ -17,7 +17,7 @@ from chat.asks import Ask, Begun
 from chat.openai_bodies import CompletionBody
 from chat.pages import offered_models
 from chat.relay import Chunks, Relay, Whole
-from chat.sse import OPENING, EventStreamResponse, Stream
+from chat.sse import OPENING, Stream
 from chat.views import methods, quota_headers
 from providers.errors import UnknownModel
 from providers.wire.base import PromptMessage
@@ -60,7 +60,7 @@ async def _streamed(begun: Begun, stream: "RelayStream") -> HttpResponseBase:
     await stream.hold(HOLD_SECONDS)
     if stream.relay.failure and not stream.relay.spoken:
         raise openai_errors.Failed(stream.relay.failure)
-    return EventStreamResponse(stream.events(), quota_headers(begun))
+    return stream.response(quota_headers(begun))
 
 
 async def _whole(begun: Begun, stream: "RelayStream") -> HttpResponseBase:
@@ -79,6 +79,8 @@ class RelayStream(Stream):
         super().__init__(user_id)
         self.relay = relay
         relay.wake = self._woken.set
+        if self._last_words is not None:
+            self.close()
 
     async def hold(self, seconds: float) -> None:
         """Wait for the first words or the end, at most so long."""

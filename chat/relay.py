@@ -15,10 +15,8 @@ import orjson
 from chat import openai_errors
 from chat.errors import with_text
 
-# Text that waits for a caller who does not take it; with more than that the upstream is not read on,
+# Text that waits for a caller who does not take it; with more than that the upstream is not read on.
 FULL_CHARS = 64 * 1024
-# and who has taken nothing of it for so long is taken for gone.
-STALLED_SECONDS = 60.0
 
 # How OpenAI calls our ends; those of others are called alike. Who stops an answer from elsewhere has the whole of it.
 _FINISH_REASONS = {"cancelled": "stop"}
@@ -112,9 +110,8 @@ class Relay(ABC):
         """Whether the run should wait for `room`."""
         return False
 
-    async def room(self) -> bool:
-        """Wait until the caller has taken what waits; False when they seem to be gone."""
-        return True
+    async def room(self) -> None:  # noqa: B027
+        """Wait until the caller has taken what waits; the server lets a caller go who takes nothing."""
 
     # --- the two forms ---
 
@@ -169,10 +166,9 @@ class Chunks(Relay):
     def full(self) -> bool:
         return self._chars > FULL_CHARS
 
-    async def room(self) -> bool:
+    async def room(self) -> None:
         self._taken = asyncio.get_running_loop().create_future()
-        done, _pending = await asyncio.wait([self._taken], timeout=STALLED_SECONDS)
-        return bool(done)
+        await self._taken
 
     def _start(self, generation: str, model: str) -> None:
         common = orjson.dumps(

@@ -132,9 +132,8 @@ class Run:
                 if isinstance(event, Finished):
                     return self._completed(event)
                 self._take(event)
-                if relay is not None and relay.full and not await relay.room():
-                    self._asked_to_end = "cancelled"
-                    return self._end_asked_for()
+                if relay is not None and relay.full:
+                    await relay.room()
         raise RuntimeError("the provider ended without saying so")
 
     def _take(self, event: Event) -> None:

@@ -271,13 +271,13 @@ def _as_csv(codes: QuerySet[RedeemCode]) -> HttpResponse:
     """Return codes as a file for a spreadsheet; no column can begin with what one takes for a formula."""
     answer = HttpResponse(content_type="text/csv; charset=utf-8")
     answer["Content-Disposition"] = f'attachment; filename="codes-{timezone.localdate()}.csv"'
-    table = csv.writer(answer)
-    table.writerow(["code", "quota", "credits", "expires_at", "redeemed_at"])
+    rows = csv.writer(answer)
+    rows.writerow(["code", "quota", "credits", "expires_at", "redeemed_at"])
     for row in codes.select_related("quota").order_by("id"):
         moments = (
             timezone.localtime(moment).isoformat() if moment else "" for moment in (row.expires_at, row.redeemed_at)
         )
-        table.writerow([row.grouped(), row.quota.slug, row.credits, *moments])
+        rows.writerow([row.grouped(), row.quota.slug, row.credits, *moments])
     return answer
 
 

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from providers.models import ChatModel
-from quotas import ledger, redeem_codes
+from quotas import ledger, redeem_codes, table
 from quotas.models import LedgerEntry, Quota, RedeemCode
 from quotas.statements import MOST
 from runtime.bodies import StrictSerializer
@@ -64,6 +64,9 @@ class Quotas(StaffRows):
 
     def get_queryset(self) -> QuerySet[Quota]:
         return Quota.objects.prefetch_related("models").order_by("pk")
+
+    def changed(self) -> None:
+        table.changed()
 
 
 class BatchBody(StrictSerializer):

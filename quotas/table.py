@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
+from django.db import transaction
 from django.db.models import Prefetch
 
 from providers import access
@@ -90,6 +91,12 @@ def forget() -> None:
     """Read the table anew at the next question: after a change made in this process."""
     global _table
     _table = None
+
+
+def changed() -> None:
+    """Forget, now and once the transaction that is open can be seen: others may read the old rows until then."""
+    forget()
+    transaction.on_commit(forget)
 
 
 def _load() -> Table:

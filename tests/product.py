@@ -90,9 +90,13 @@ class Product:
     def start(self) -> Self:
         done = self.manage("setup")
         assert done.returncode == 0, done.stderr
-        command = [sys.executable, str(ROOT / "manage.py"), "serve"]
+        return self.serve(str(ROOT / "manage.py"), "serve")
+
+    def serve(self, *arguments: str) -> Self:
+        """Start the process, by other words than usual where a test wants another one, and wait until it serves."""
+        command = [sys.executable, *arguments]
         self._process = subprocess.Popen(
-            command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command, env=self._environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         self._lines = []
         first: queue.Queue[str] = queue.Queue()
@@ -126,6 +130,11 @@ class Product:
         assert self._process
         self._process.kill()
         self._process.wait()
+
+    def wait_for_death(self, seconds: float = 30) -> None:
+        """Wait until the process is gone, by whatever killed it."""
+        assert self._process
+        self._process.wait(seconds)
 
     def stop_soon(self, number: int = signal.SIGTERM) -> None:
         """Send a signal."""

@@ -1,12 +1,13 @@
 """What the processes of `test_push_stored.py` do. Each function takes and returns plain JSON values."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 
 from django.db import connection
+from django.utils import timezone
 
 from chat.channels import push, stored
 from chat.errors import ChannelEnded
+from chat.models import Channel
 
 
 def push_in_every_way(username: str, names: list[str], ends: bool, mortal: int) -> dict[str, list[str]]:
@@ -45,10 +46,12 @@ def push_until_the_end(username: str, key: str, count: int, ends: bool) -> list[
 
 
 def push_and_prune(username: str, key: str, count: int) -> list[str]:
-    """Push to channels that expire at once, and prune them all the time; return the ids."""
+    """Push to a channel whose time is over again and again, and which is sometimes pruned then; return the ids."""
     ids = []
-    stored.LIFETIME = timedelta(milliseconds=2)
     for number in range(count):
         ids.append(push.send(username, key, number))
-        stored.prune()
+        if number % 3 == 0:
+            Channel.objects.filter(key=key).update(expires_at=timezone.now())
+        if number % 3 == 1:
+            stored.prune()
     return ids

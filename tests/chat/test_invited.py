@@ -1,10 +1,13 @@
 """From the invitation to its reward, over HTTP: what the invited and their inviters see, on both databases."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
+import redis
 
 from tests.product import PASSWORD, Person, Product, connected
 from tests.upstreams import FakeOpenAI
@@ -48,23 +51,37 @@ def test_it_works(product: Product, person: Person) -> None:
     assert ledger(person) == [(10, "credit", "inviter")]
 
 
-def test_many_hands(database_url: str, tmp_path: Path, upstream: FakeOpenAI) -> None:
-    """Twenty first answers at once earn the inviter once; one code sent by many at once brings one its credits."""
-    with Product(tmp_path, database_url, **connected(upstream)) as product:
-        alice = product.register("alice")
-        bob = invite(alice, "bob")
-        generations = asyncio.run(_ask(bob, 20))
-        assert {bob.ended(generation)["charge"]["amount"] for generation in generations} == {1}
-        assert (invitations(alice)["earned"], alice.quota()["credits"]) == (10, 10)
-        day = bob.client.get("/api/quotas/usage/").json()
-        assert [(row["model"], row["answers"]) for row in day] == [("quick", 20)]
+@pytest.fixture(params=["sqlite", "postgresql and redis"])
+def wide(request: pytest.FixtureRequest, upstream: FakeOpenAI, tmp_path: Path) -> Iterator[Product]:
+    """A product of a test's own, small and scaled out."""
+    if request.param == "sqlite":
+        with Product(tmp_path, **connected(upstream)) as product:
+            yield product
+        return
+    database, redis_url = request.getfixturevalue("postgres").database(), request.getfixturevalue("redis_server").url
+    with redis.Redis.from_url(redis_url) as empty:
+        empty.flushall()
+    with Product(tmp_path, database, REDIS_URL=redis_url, **connected(upstream)) as product:
+        yield product
 
-        order = {"quota": "standard", "credits": 7, "count": 1}
-        (code,) = product.admin().client.post("/api/admin/redeem-codes/", json=order).json()["codes"]
-        people = [alice, bob, product.register("carol")]
-        before = sum(person.quota()["credits"] for person in people)
-        assert sorted(asyncio.run(_redeem(people, code))) == [200] + [400] * 23
-        assert sum(person.quota()["credits"] for person in people) == before + 7
+
+@pytest.mark.server
+def test_many_hands(wide: Product) -> None:
+    """Twenty first answers at once earn the inviter once; one code sent by many at once brings one its credits."""
+    alice = wide.register("alice")
+    bob = invite(alice, "bob")
+    generations = asyncio.run(_ask(bob, 20))
+    assert {bob.ended(generation)["charge"]["amount"] for generation in generations} == {1}
+    assert (invitations(alice)["earned"], alice.quota()["credits"]) == (10, 10)
+    day = bob.client.get("/api/quotas/usage/").json()
+    assert [(row["model"], row["answers"]) for row in day] == [("quick", 20)]
+
+    order = {"quota": "standard", "credits": 7, "count": 1}
+    (code,) = wide.admin().client.post("/api/admin/redeem-codes/", json=order).json()["codes"]
+    people = [alice, bob, wide.register("carol")]
+    before = sum(person.quota()["credits"] for person in people)
+    assert sorted(asyncio.run(_redeem(people, code))) == [200] + [400] * 23
+    assert sum(person.quota()["credits"] for person in people) == before + 7
 
 
 async def _ask(person: Person, count: int) -> list[str]:

@@ -58,9 +58,10 @@ def test_models(client: OpenAI) -> None:
     """Models can be listed, and looked up one by one."""
     ids = [model.id for model in client.models.list()]
     assert {"echo", "demo"} <= set(ids)
-    assert client.models.retrieve("echo").id == "echo"
+    for slug in ("echo", "org/m:free"):
+        assert client.models.retrieve(slug).id == slug
     with pytest.raises(openai.NotFoundError) as refused:
-        client.models.retrieve("org/m:free")
+        client.models.retrieve("org/m:paid")
     assert refused.value.code == "model_not_found"
 
 

