@@ -9,6 +9,7 @@ from accounts.pages import invitation_page
 from accounts.staff import Users
 from accounts.token_page import delete_token, tokens
 from chat import api, classic, dashboard, openai_api, pages, push_views, transfer_api, usage, views, words_api
+from chatproject.openapi.pages import Docs, Document
 from providers.api import Keys, Upstreams
 from quotas.api import Ledger, Quotas
 from quotas.models_api import ChatModels
@@ -55,6 +56,8 @@ urlpatterns: Routes = [
     path("usage/", usage.page, name="usage"),
     path("invite/", invitation_page, name="invitations"),
     path("api/", include("accounts.urls")),
+    path("api/schema/", Document.as_view(), name="schema"),
+    path("api/docs/", Docs.as_view(), name="api-docs"),
     path("api/quotas/", Quotas.as_view()),
     path("api/quotas/ledger/", Ledger.as_view()),
     path("api/quotas/usage/", usage.Usage.as_view()),

@@ -27,7 +27,7 @@ class KeyRow(StaffSerializer):
     secret = serializers.CharField(write_only=True, max_length=_SECRET_CHARS)
     status = serializers.ChoiceField(choices=("ok", "cooling", "quarantined"), required=False)
     status_reason = serializers.CharField(read_only=True)
-    cooldown_until = serializers.DateTimeField(read_only=True)
+    cooldown_until = serializers.DateTimeField(read_only=True, allow_null=True)
 
     class Meta:
         model = ApiKey

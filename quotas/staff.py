@@ -83,7 +83,7 @@ class CodeRow(StaffSerializer):
     code = serializers.CharField(source="grouped", read_only=True)
     quota = QuotaSlug()
     credits = serializers.IntegerField(min_value=1, max_value=redeem_codes.MOST_CREDITS)
-    redeemed_by = serializers.SlugRelatedField[Model](slug_field="username", read_only=True)
+    redeemed_by = serializers.SlugRelatedField[Model](slug_field="username", read_only=True, allow_null=True)
 
     class Meta:
         model = RedeemCode

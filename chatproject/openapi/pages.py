@@ -1,0 +1,124 @@
+"""`/api/schema/` and `/api/docs/`: one document for programs and for people; open to everybody, no foreign hosts."""
+
+import json
+from functools import cache
+from typing import Any
+
+import yaml
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext as _
+from django.views import View
+from django.views.decorators.cache import cache_control
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.vary import vary_on_headers
+
+from chatproject.openapi.document import METHODS, document
+from runtime.refusals import InvalidRequest, MethodNotAllowed
+
+_YAML, _JSON = "application/vnd.oai.openapi", "application/vnd.oai.openapi+json"
+
+
+@method_decorator(csrf_exempt, name="dispatch")  # a wrong method is to be told so, and there is no other
+class Page(View):
+    """A GET that refuses other methods as all of /api/ does."""
+
+    def http_method_not_allowed(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        raise MethodNotAllowed(["GET"])
+
+    def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        return self.http_method_not_allowed(request)
+
+
+@method_decorator([cache_control(max_age=300), vary_on_headers("Accept")], name="get")
+class Document(Page):
+    """`GET /api/schema/`."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        form = request.GET.get("format") or ("json" if "json" in request.headers.get("Accept", "") else "yaml")
+        if form not in {"json", "yaml"}:
+            raise InvalidRequest(details={"format": [_("Expected json or yaml.")]})
+        kind = f"{_YAML}; charset=utf-8"
+        if form == "json":
+            kind = "application/json" if "application/json" in request.headers.get("Accept", "") else _JSON
+        return HttpResponse(_written(form), content_type=kind)
+
+
+@cache
+def _written(form: str) -> str:
+    """Return the document as text; writing YAML takes seconds, so it is done once."""
+    text = json.dumps(document(), ensure_ascii=False)
+    return text if form == "json" else yaml.safe_dump(json.loads(text), allow_unicode=True, sort_keys=False)
+
+
+class Docs(Page):
+    """`GET /api/docs/`."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        made = document()
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for path, operations in made["paths"].items():
+            for method in METHODS:
+                if operation := operations.get(method):
+                    shown = _shown(method, path, operation, request.build_absolute_uri("/")[:-1])
+                    groups.setdefault(operation["tags"][0], []).append(shown)
+        shapes = [(name, _lines(schema)) for name, schema in sorted(made["components"]["schemas"].items())]
+        return render(request, "api.html", {"groups": groups, "shapes": shapes})
+
+
+def _shown(method: str, path: str, operation: dict[str, Any], base: str) -> dict[str, Any]:
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    answers = [_shown_answer(status, answer) for status, answer in operation["responses"].items()]
+    return {
+        "method": method.upper(),
+        "path": path,
+        "anchor": operation["operationId"],
+        "summary": operation.get("summary", ""),
+        "parameters": [(each["name"], each["in"], _kind(each["schema"])) for each in operation.get("parameters", [])],
+        "body": _lines(content["schema"]) if content else [],
+        "body_name": _kind(content["schema"]) if content else "",
+        "answers": [each for each in answers if each["status"] < "4"],
+        "refusals": [each for each in answers if each["status"] >= "4"],
+        "example": _curl(method, base + path, operation, content.get("example")),
+    }
+
+
+def _shown_answer(status: str, answer: dict[str, Any]) -> dict[str, Any]:
+    content = answer.get("content", {})
+    kinds = [(media, _kind(each["schema"])) for media, each in content.items()]
+    events = [(name, _kind(shape)) for each in content.values() for name, shape in each.get("x-events", {}).items()]
+    return {"status": status, "description": answer["description"], "kinds": kinds, "events": events}
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """Return a schema in a word or two; components by their names."""
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    if "enum" in schema:
+        return " | ".join(json.dumps(value, ensure_ascii=False) for value in schema["enum"])
+    if alternatives := schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf"):
+        return " | ".join(_kind(each) for each in alternatives)
+    kind = schema.get("type", "any")
+    if kind == "array":
+        return f"[{_kind(schema.get('items', {}))}]"
+    if kind == "object" and "properties" in schema:
+        return "{" + ", ".join(schema["properties"]) + "}"
+    return " | ".join(kind) if isinstance(kind, list) else str(schema.get("format", kind))
+
+
+def _lines(schema: dict[str, Any]) -> list[tuple[str, str, bool]]:
+    """Return the fields of an object: name, kind, whether it must be there."""
+    required = schema.get("required", [])
+    return [(name, _kind(each), name in required) for name, each in schema.get("properties", {}).items()]
+
+
+def _curl(method: str, url: str, operation: dict[str, Any], example: Any) -> str:
+    words = ["curl -s"] if method == "get" else [f"curl -s -X {method.upper()}"]
+    words.append(url)
+    if {} not in operation.get("security", []):
+        words.append('-H "Authorization: Bearer $TOKEN"')
+    if example is not None:
+        words.append(f"-H 'Content-Type: application/json' -d '{json.dumps(example, ensure_ascii=False)}'")
+    return " ".join(words)

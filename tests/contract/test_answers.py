@@ -1,0 +1,131 @@
+"""Every route, called with whatever its schema allows and with what it does not, answers as the schema says.
+
+schemathesis makes the calls; no answer is 500 or 501, and 502 to 504 come with their own codes.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi import checks as openapi_checks
+
+from tests.product import Person, Product
+
+pytestmark = [pytest.mark.server, pytest.mark.soak]
+
+SOAK = os.environ.get("SOAK") == "1"
+EXAMPLES = 100 if SOAK else 3
+
+# Not called here, each for its reason; their own tests are in tests/chat.
+LEFT_OUT = {
+    ("get", "/sse/{key}/"): "is open until somebody ends the channel",
+    ("get", "/sse/{key}"): "is open until somebody ends the channel",
+}
+CODES = {502: {"upstream_error"}, 503: {"service_unavailable", "model_unavailable"}, 504: {"upstream_timeout"}}
+CHECKS = [
+    openapi_checks.status_code_conformance,
+    openapi_checks.content_type_conformance,
+    openapi_checks.response_headers_conformance,
+]
+SHAPE = openapi_checks.response_schema_conformance
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """A product of its own: staff may change and delete everything in it."""
+    with Product(tmp_path_factory.mktemp("answers"), DAILY_LIMIT_STANDARD="100000") as running:
+        yield running
+
+
+def known_ids(person: Person) -> dict[str, Any]:
+    """Return ids of things that are this person's."""
+    made = person.ended(person.ask("Hello")["id"])
+    token = person.client.post("/api/tokens/", json={"name": "one"}).json()
+    return {
+        "generation_id": made["id"],
+        "message_id": made["message"],
+        "conversation_id": made["conversation"],
+        "token_id": token["id"],
+        "model_id": "demo",
+        "key": "order:1",
+    }
+
+
+def made_rows(admin: Person) -> dict[str, int]:
+    """Make a row of each kind that staff have; return their ids by path."""
+    rows: dict[str, Any] = {
+        "/api/admin/upstreams/": {"slug": "own", "kind": "scripted"},
+        "/api/admin/models/": {"slug": "own", "title": "Own", "routes": []},
+        "/api/admin/quotas/": {"slug": "own", "title": "Own", "daily_limit": 1},
+        "/api/admin/users/": {"username": "own", "email": "own@example.org"},
+        "/api/admin/credits/": {"user": "admin", "quota": "standard", "amount": 1, "reason": "gift"},
+        "/api/admin/keys/": {"upstream": "own", "secret": "sk-0123456789abcdef"},
+    }
+    made = {}
+    for path, body in rows.items():
+        answer = admin.client.post(path, json=body)
+        assert answer.status_code == 201, answer.text
+        made[path + "{id}/"] = answer.json()["id"]
+    return made
+
+
+def problems(person: Person, known: dict[str, Any]) -> Iterator[str]:
+    """Call every operation with many examples; yield what was not as the schema says."""
+    url = person.product.url
+    schema = schemathesis.openapi.from_url(f"{url}/api/schema/?format=json")
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        if (operation.method, operation.path) in LEFT_OUT:
+            continue
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+            try:
+                call_many(operation, mode, person, known)
+            except Unsatisfiable:
+                continue
+            except Exception as error:
+                yield f"{operation.label}: {type(error).__name__} {error} {getattr(error, 'exceptions', '')}"[:1500]
+
+
+def call_many(operation: Any, mode: GenerationMode, person: Person, known: dict[str, Any]) -> None:
+    headers = {"Authorization": f"Bearer {person.access}"}
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=not SOAK,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode), mine=st.booleans())
+    def call(case: Any, mine: bool) -> None:
+        if mine:
+            ids = {**known, "id": known.get(operation.path)}
+            case.path_parameters.update({name: ids[name] for name in case.path_parameters if ids.get(name)})
+        response = case.call(base_url=person.product.url, headers=headers, timeout=30)
+        # A stream's schema is that of a text; its events have components of their own.
+        streamed = "text/event-stream" in response.headers.get("content-type", [""])[0]
+        case.validate_response(response, checks=CHECKS if streamed else [*CHECKS, SHAPE])
+        assert response.status_code not in {500, 501}, response.text
+        if response.status_code in CODES and not operation.path.startswith(("/v1/", "/readyz")):
+            assert response.json()["error"]["code"] in CODES[response.status_code]
+
+    call()
+
+
+def test_it_works(own: Product) -> None:
+    """An ordinary person who is logged in."""
+    somebody = own.register("somebody")
+    assert list(problems(somebody, known_ids(somebody))) == []
+
+
+def test_staff(own: Product) -> None:
+    """Staff who may do everything."""
+    admin = own.admin()
+    assert list(problems(admin, known_ids(admin) | made_rows(admin))) == []

@@ -1,0 +1,124 @@
+"""What all JSON routes have in common, taken from the schema: envelope, request id, strict bodies, 405 with Allow."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from chatproject.openapi.document import METHODS, document
+from tests.product import Person, Product
+
+pytestmark = pytest.mark.server
+SAMPLES = {"key": "k", "generation_id": "0" * 32, "model_id": "demo"}
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield the operations below /api/, /sse/ and /v1/, their parameters filled in."""
+    for path, found in document()["paths"].items():
+        if not path.startswith(("/api/", "/sse/", "/v1/")):
+            continue
+        for method in METHODS:
+            if method in found:
+                yield (
+                    method.upper(),
+                    re.sub(r"{(\w+)}", lambda name: SAMPLES.get(name[1], "999999999"), path),
+                    found[method],
+                )
+
+
+def check_envelope(answer: httpx.Response) -> dict[str, Any]:
+    """Return the error of a refusal that has the form of its surface."""
+    assert answer.headers["Content-Type"].startswith("application/json"), answer.url
+    body = answer.json()
+    assert answer.headers["X-Request-ID"]
+    if answer.url.path.startswith("/v1"):
+        assert set(body["error"]) == {"message", "type", "param", "code"}, answer.url
+    else:
+        assert set(body) == {"error", "request_id"}, answer.url
+        assert body["request_id"] == answer.headers["X-Request-ID"]
+        assert {"code", "message"} <= set(body["error"]) <= {"code", "message", "details"}, answer.url
+    return dict(body["error"])
+
+
+def test_it_works(product: Product) -> None:
+    """Without a proof every route that needs one says 401 in the envelope; on two routes as an event."""
+    for method, path, operation in operations():
+        if {} in operation["security"]:
+            continue
+        answer = product.client().request(method, path, headers={"Content-Type": "application/json"})
+        if method == "GET" and path in {"/api/chat/", "/api/chatgpt/test"}:
+            assert (answer.status_code, "not_authenticated" in answer.text) == (200, True)
+            continue
+        assert answer.status_code == 401, (method, path)
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        assert check_envelope(answer)["code"] in {"not_authenticated", "invalid_api_key"}
+
+
+def test_wrong_methods(person: Person) -> None:
+    """A method that a route has not is refused with 405, and `Allow` names those that it has."""
+    admin = person.product.admin()
+    known: dict[str, set[str]] = {}
+    for method, path, _operation in operations():
+        known.setdefault(path, set()).add(method)
+    for path, methods in known.items():
+        for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - methods:
+            answer = admin.client.request(method, path, headers={"Content-Type": "application/json"})
+            assert answer.status_code == 405, (method, path)
+            allowed = {name.strip() for name in answer.headers["Allow"].split(",")}
+            assert allowed - {"HEAD", "OPTIONS"} == methods, path
+            check_envelope(answer)
+
+
+def test_unknown_fields(person: Person) -> None:
+    """A field that does not exist is refused by name, on every route below /api/ that takes a body."""
+    admin = person.product.admin()
+    ids = _existing(admin)
+    for method, path, operation in operations():
+        if "requestBody" not in operation or path.startswith("/v1/"):
+            continue
+        here = re.sub(r"^(/api/admin/(\S+)/)999999999/$", lambda found: f"{found[1]}{ids[found[2]]}/", path)
+        here = here.replace("conversations/999999999", f"conversations/{ids['conversation']}")
+        answer = admin.client.request(method, here, json={"no_such_field": 1})
+        assert answer.status_code == 400, (method, here, answer.text)
+        error = check_envelope(answer)
+        assert error["code"] == "invalid_request"
+        assert "no_such_field" in error["details"], (method, here)
+
+
+def _existing(admin: Person) -> dict[str, int]:
+    """Return the id of a row of each kind."""
+    assert admin.client.post("/api/admin/redeem-codes/", json={"quota": "standard", "credits": 1, "count": 1})
+    kinds = ("upstreams", "keys", "models", "quotas", "redeem-codes", "users")
+    found = {kind: admin.client.get(f"/api/admin/{kind}/").json()[-1]["id"] for kind in kinds}
+    return {**found, "conversation": admin.ended(admin.ask("Hello", "plain")["id"])["conversation"]}
+
+
+def test_bodies_that_are_no_object(person: Person) -> None:
+    """Broken JSON, and JSON that is no object, is refused with 400; a form with 415."""
+    kinds: list[tuple[bytes, str, int]] = [
+        (b"{", "application/json", 400),
+        (b"[]", "application/json", 400),
+        (b'"text"', "application/json", 400),
+        (b"a=b", "application/x-www-form-urlencoded", 415),
+    ]
+    admin = person.product.admin()
+    for method, path, operation in operations():
+        if method != "POST" or "requestBody" not in operation or path.startswith("/v1/"):
+            continue
+        for body, kind, status in kinds:
+            answer = admin.client.request(method, path, content=body, headers={"Content-Type": kind})
+            assert answer.status_code == status, (method, path, body, answer.text)
+            assert check_envelope(answer)["code"] == "invalid_request"
+
+
+def test_every_answer_has_a_request_id(person: Person) -> None:
+    """Answers that are no refusal bear `X-Request-ID` too, each another."""
+    seen = set()
+    for method, path, _operation in operations():
+        if method == "GET" and not path.startswith("/sse/"):
+            with person.client.stream(method, path) as answer:
+                seen.add(answer.headers["X-Request-ID"])
+    gets = [path for method, path, _operation in operations() if method == "GET" and not path.startswith("/sse/")]
+    assert len(seen) == len(gets)
