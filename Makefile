@@ -2,7 +2,8 @@
 PYTHON = python3
 VENV = .venv
 BIN = $(VENV)/bin
-.PHONY: run test check soak assets lock messages
+ORACLES = .oracles
+.PHONY: run test check soak oracles bench assets lock messages
 
 # Installs exactly what the lock says; the stamp makes a second run free.
 INSTALL = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")' \
@@ -19,6 +20,13 @@ $(VENV)/.dev: requirements.txt requirements-dev.txt
 	@$(INSTALL) requirements-dev.txt
 	@touch $@ $(VENV)/.run
 
+# Packages that would quarrel with ours, so they live apart.
+$(ORACLES)/.installed: VENV = $(ORACLES)
+$(ORACLES)/.installed: requirements-oracles.txt
+	@echo "Installing the vendors' SDKs of requirements-oracles.txt into $(ORACLES) ..."
+	@$(INSTALL) requirements-oracles.txt
+	@touch $@
+
 run: $(VENV)/.run ## install, set up and serve on HOST:PORT
 	@$(BIN)/python manage.py setup && exec $(BIN)/python manage.py serve
 
@@ -29,7 +37,7 @@ check: $(VENV)/.dev ## format, lint, types, import rules, and the tests that nee
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q -m "not server and not browser"
 
-test: $(VENV)/.dev ## everything, with real servers and a real browser
+test: $(VENV)/.dev $(ORACLES)/.installed ## everything, with real servers and a real browser
 	@sh tests/servers.sh
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -41,13 +49,27 @@ soak: $(VENV)/.dev ## the race, kill and load tests at their full counts
 	@sh tests/servers.sh
 	SOAK=1 $(BIN)/python -m pytest -q -m soak
 
+oracles: $(ORACLES)/.installed ## install the vendors' SDKs, against which tests check signatures and fakes
+
+# LiteLLM, to compare with, in an environment of its own: what it needs is nothing of ours.
+.bench/.installed: benchmarks/requirements.txt
+	@echo "Installing the packages of benchmarks/requirements.txt into .bench ..."
+	@$(PYTHON) -m venv .bench && .bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.txt
+	@touch $@
+
+bench: $(VENV)/.dev .bench/.installed ## the benchmarks, as one table with ratios; about five minutes
+	@sh tests/servers.sh
+	$(BIN)/python -m benchmarks
+
 assets: ## rebuild the committed front-end bundle (needs Node)
 	cd frontend && npm ci && npm run build
 
 lock: ## renew the locks from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o requirements.txt
 	uv pip compile pyproject.toml --extra dev -c requirements.txt --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o requirements-dev.txt
+	uv pip compile --group oracles --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o requirements-oracles.txt
+	echo 'litellm[proxy]' | uv pip compile - --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o benchmarks/requirements.txt
 
 messages: ## collect and compile the translations (needs gettext)
-	$(BIN)/python manage.py makemessages -l zh_Hans --no-location --no-obsolete --ignore=.venv --ignore=var --ignore=tests --ignore=frontend
-	$(BIN)/python manage.py compilemessages --ignore=.venv
+	$(BIN)/python manage.py makemessages -l zh_Hans --no-location --no-obsolete --ignore=.venv --ignore=.oracles --ignore=var --ignore=tests --ignore=frontend
+	$(BIN)/python manage.py compilemessages --ignore=.venv --ignore=.oracles

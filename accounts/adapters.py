@@ -20,8 +20,8 @@ from django.http import HttpRequest
 from django.shortcuts import redirect
 from django.utils.translation import gettext_lazy as _
 
-from accounts import invites
-from accounts.models import User
+from accounts import addresses, invites
+from accounts.models import UsedAddress, User
 
 log = structlog.get_logger("accounts")
 
@@ -44,7 +44,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         user.invited_by = invites.inviter(form.cleaned_data.get("invite_code"))
         with _nothing_taken(request):
             super().save_user(request, user, form, commit)
-            invites.welcome(user)
+            login: SocialLogin | None = getattr(form, "sociallogin", None)  # what the form of a social login has
+            invites.welcome(user, login and login.account)
         return user
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
@@ -80,8 +81,13 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         sociallogin.user.invited_by = invites.inviter(invites.remembered(request))
         with _nothing_taken(request):
             user = super().save_user(request, sociallogin)
-            invites.welcome(user)
+            invites.welcome(user, sociallogin.account)
         return user
+
+    def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
+        if request.user.is_authenticated:  # about to be linked to an account: later on it is nobody new
+            account = sociallogin.account
+            UsedAddress.objects.note(request.user.pk, addresses.of_login(account.provider, account.uid))
 
 
 @contextmanager

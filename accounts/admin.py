@@ -7,17 +7,23 @@ from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.forms import UserChangeForm
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
+from accounts import powers
+from accounts.books_page import BooksPage
 from accounts.models import ApiToken, User
 
 if TYPE_CHECKING:
+    UserForm = UserChangeForm[User]
     Inline = admin.TabularInline[Any, User]
     TokenBase = admin.ModelAdmin[ApiToken]
     UserBase = DjangoUserAdmin[User]
 else:  # Django's own classes take no parameters
+    UserForm = UserChangeForm
     Inline, TokenBase, UserBase = admin.TabularInline, admin.ModelAdmin, DjangoUserAdmin
 
 admin.site.site_header = admin.site.site_title = "Rivulet"
@@ -57,9 +63,43 @@ class EmailAddressInline(Inline):
     fields = ("email", "verified", "primary")
 
 
+class StaffUserForm(UserForm):
+    """What `powers` allows. `actor` is who changes the account."""
+
+    actor: User
+
+    def clean_groups(self) -> Any:
+        groups = self.cleaned_data["groups"]
+        if powers.missing_for(self.actor, set(groups) ^ set(self.instance.groups.all())):
+            raise ValidationError(_("A group gives permissions that you do not have."))
+        return groups
+
+    def clean_is_active(self) -> bool:
+        active: bool = self.cleaned_data["is_active"]
+        if not active and self.instance.pk == self.actor.pk:
+            raise ValidationError(_("You cannot disable or delete your own account."))
+        return active
+
+    def clean_is_superuser(self) -> bool:
+        superuser: bool = self.cleaned_data["is_superuser"]
+        if not superuser and self.instance.pk == self.actor.pk and self.actor.is_superuser:
+            raise ValidationError(_("Another superuser has to do this, so that one remains."))
+        return superuser
+
+
 @admin.register(User)
-class UserAdmin(UserBase):
-    list_display = ("username", "email", "is_active", "is_staff", "date_joined", "last_login", "invited_by")
+class UserAdmin(BooksPage, UserBase):
+    form = StaffUserForm
+    list_display = (
+        "username",
+        "email",
+        "is_active",
+        "is_staff",
+        "date_joined",
+        "last_login",
+        "invited_by",
+        "abuse_count",
+    )
     list_filter = ("is_active", "is_staff", "is_superuser", "groups", "date_joined")
     list_select_related = ("invited_by",)
     search_fields = ("username", "email", "invite_code", "first_name", "last_name")
@@ -79,6 +119,26 @@ class UserAdmin(UserBase):
     def get_inlines(self, request: HttpRequest, obj: User | None) -> Any:
         return self.inlines if obj else ()
 
+    def get_form(self, request: HttpRequest, obj: User | None = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        return type(form.__name__, (form,), {"actor": request.user})
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        flags = () if _actor(request).is_superuser else ("is_staff", "is_superuser", "user_permissions")
+        return (*super().get_readonly_fields(request, obj), *flags)
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_change_permission(request, obj) and (not obj or powers.may_change(_actor(request), obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and (not obj or powers.may_remove(_actor(request), obj))
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        deletable, counts, missing, protected = super().get_deleted_objects(objs, request)
+        # The action for several asks for the permission once, not for each.
+        kept = {str(user) for user in objs if not powers.may_remove(_actor(request), user)}
+        return deletable, counts, {*missing, *kept}, protected
+
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(TokenBase):
@@ -92,3 +152,8 @@ class ApiTokenAdmin(TokenBase):
 
     def has_change_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
         return False
+
+
+def _actor(request: HttpRequest) -> User:
+    actor: User = request.user  # type: ignore[assignment]
+    return actor

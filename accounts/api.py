@@ -1,53 +1,28 @@
-"""REST: registering, tokens of all kinds, and who I am. The rules are in `signup`, `jwt`, `tickets` and `auth`."""
+"""REST: registering, tokens of all kinds, who I am, whom I invited, redeeming.
 
-import secrets
-from collections.abc import Mapping
+The rules are in `signup`, `jwt`, `tickets`, `auth`, `invites` and `redeeming`.
+"""
+
 from typing import Any
 
 from allauth.core.context import request_context
 from django.contrib.auth.models import update_last_login
 from django.contrib.auth.validators import UnicodeUsernameValidator
-from django.utils.translation import gettext_lazy as _
+from django.utils import timezone
 from rest_framework import serializers
-from rest_framework.exceptions import ParseError
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import invites, jwt, signup, tickets
+from accounts import invites, jwt, redeeming, signup, tickets
 from accounts.auth import Caller
-from accounts.models import ApiToken, digest
-from quotas import ledger
+from accounts.models import ApiToken
+from quotas import invitations, ledger
+from quotas.models import Invitation
+from quotas.redeem_codes import MOST_TYPED
+from runtime.bodies import StrictSerializer
 from runtime.refusals import NotFound
-
-
-class StrictSerializer(serializers.Serializer[Any]):
-    """A request body whose unknown fields are refused by name, beside whatever else is wrong."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        unknown = [name for name in data if name not in self.fields] if isinstance(data, Mapping) else []
-        problems: dict[str, Any] = {str(name): [_("There is no such field.")] for name in unknown}
-        try:
-            value = super().to_internal_value(data)
-        except serializers.ValidationError as error:
-            if not unknown:
-                raise
-            problems |= dict(error.detail)  # type: ignore[arg-type]
-        if problems:
-            raise serializers.ValidationError(problems)
-        return value
-
-    @classmethod
-    def of(cls, request: Request) -> dict[str, Any]:
-        """Return the checked body; raise ValidationError naming each field that is wrong."""
-        try:
-            serializer = cls(data=request.data)
-        except RecursionError as error:  # nested so deeply that Python's parser gives up
-            raise ParseError from error
-        serializer.is_valid(raise_exception=True)
-        body: dict[str, Any] = serializer.validated_data
-        return body
 
 
 class Password(serializers.CharField):
@@ -79,6 +54,10 @@ class TokenBody(StrictSerializer):
 
 class TicketBody(StrictSerializer):
     path = serializers.RegexField(r"^/(?!/)", max_length=2000)
+
+
+class RedeemBody(StrictSerializer):
+    code = serializers.CharField(max_length=MOST_TYPED)
 
 
 class OpenView(APIView):
@@ -137,8 +116,7 @@ class ApiTokens(APIView):
 
     def post(self, request: Request) -> Response:
         name = TokenBody.of(request)["name"]
-        secret = f"sk-{secrets.token_urlsafe(32)}"
-        token = _caller(request).user.api_tokens.create(name=name, digest=digest(secret))
+        token, secret = ApiToken.issue(_caller(request).user, name)
         return Response({**_shown(token), "token": secret}, status=201)
 
 
@@ -154,6 +132,35 @@ class Tickets(APIView):
     def post(self, request: Request) -> Response:
         ticket = tickets.issue(_caller(request).user, TicketBody.of(request)["path"])
         return Response({"ticket": ticket, "expires_in": tickets.LIFETIME_SECONDS}, status=201)
+
+
+class Invitations(APIView):
+    def get(self, request: Request) -> Response:
+        user = _caller(request).user
+        sums = invitations.sums(user.pk)
+        return Response(
+            {
+                "code": user.invite_code,
+                "url": invites.link(request._request, user),
+                "invited": [_invited(row) for row in invitations.of(user.pk)],
+                "pending": sums["pending"],
+                "earned": sums["earned"],
+            }
+        )
+
+
+class Redeem(APIView):
+    def post(self, request: Request) -> Response:
+        code = redeeming.redeem(request._request, _caller(request).user, RedeemBody.of(request)["code"])
+        return Response({"quota": code.quota.slug, "credits": code.credits})
+
+
+def _invited(row: Invitation) -> dict[str, Any]:
+    return {
+        "username": row.invited.get_username() if row.invited else "",
+        "joined_at": timezone.localtime(row.joined_at).isoformat(),
+        "credited": row.status == Invitation.Status.CREDITED,
+    }
 
 
 class TokenRow(serializers.ModelSerializer[ApiToken]):

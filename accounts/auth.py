@@ -56,6 +56,11 @@ async def aauthenticate(request: HttpRequest, *, tickets: bool = False) -> Calle
     return await database.run(authenticate, request, tickets=tickets)
 
 
+async def aauthenticate_bearer(request: HttpRequest) -> Caller:
+    """Return who presents a token in the header; a cookie proves nothing here, so no CSRF check is needed."""
+    return await database.run(_by_header, request.META.get("HTTP_AUTHORIZATION", "").strip())
+
+
 def require_reachable(caller: Caller) -> None:
     """Raise AccountIncomplete unless the account has an address that counts or a linked social login."""
     if not caller.reachable:

@@ -1,12 +1,13 @@
 """Invite codes at the door: whose code it is, how the page keeps it, what the invited get at once."""
 
+from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
-from accounts.models import User
-from quotas import ledger
-from quotas.models import Quota
+from accounts import addresses
+from accounts.models import UsedAddress, User
+from quotas import invitations
 
 SESSION_KEY = "invite_code"
 
@@ -35,8 +36,14 @@ def remembered(request: HttpRequest) -> str:
     return str(request.session.get(SESSION_KEY, ""))
 
 
-def welcome(user: User) -> None:
-    """Give the newly invited their credits; part of the transaction that creates the account."""
+def welcome(user: User, login: SocialAccount | None = None) -> None:
+    """Note who invited the new user, and give them their credits; part of the transaction that creates the account.
+
+    Neither side gets anything when the address, or the account at another service, was that of an account before.
+    """
+    digests = [addresses.of_mailbox(user.email)] if user.email else []
+    if login:
+        digests.append(addresses.of_login(login.provider, login.uid))
+        UsedAddress.objects.note(user.pk, digests[-1])
     if user.invited_by_id:
-        for quota in Quota.objects.filter(invitee_credits__gt=0):
-            ledger.grant(user.pk, quota.pk, quota.invitee_credits, reason="invited")
+        invitations.join(user.invited_by_id, user.pk, earns=not UsedAddress.objects.others_had(user.pk, digests))

@@ -1,10 +1,12 @@
-"""Rate limits of logging in and signing up: allauth's own, so that pages and API draw on the same allowance."""
+"""Rate limits of logging in, signing up and redeeming: allauth's own, one allowance for pages and API."""
 
 import time
 
 from allauth.core.internal.ratelimit import Rate, consume, get_cache_key, get_rates
+from django.contrib.auth.models import AbstractBaseUser
 from django.core.cache import cache
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from runtime.refusals import TooManyRequests
 
@@ -17,16 +19,33 @@ def check(request: HttpRequest, action: str) -> None:
         raise TooManyRequests(retry_after=seconds_left(request, action))
 
 
-def seconds_left(request: HttpRequest, action: str, key: str | None = None) -> float:
+def seconds_left(
+    request: HttpRequest, action: str, key: str | None = None, user: AbstractBaseUser | None = None
+) -> float:
     """Return how long until another attempt is allowed; at least a second."""
-    rates = get_rates(app=APP, action=action)
-    return max(
-        [1.0, *(_wait(rate, get_cache_key(request, app=APP, action=action, rate=rate, key=key)) for rate in rates)]
+    return max(1.0, _longest_wait(request, action, key, user))
+
+
+def check_failures(request: HttpRequest, action: str, user: AbstractBaseUser) -> None:
+    """Raise TooManyRequests when there were too many failures; counts nothing, see `count_failure`."""
+    if wait := _longest_wait(request, action, None, user):
+        raise TooManyRequests(_("Too many failed attempts. Try again later."), retry_after=wait)
+
+
+def count_failure(request: HttpRequest, action: str, user: AbstractBaseUser) -> None:
+    consume(request, app=APP, action=action, user=user)
+
+
+def _longest_wait(request: HttpRequest, action: str, key: str | None, user: AbstractBaseUser | None) -> float:
+    counts = (
+        (rate, get_cache_key(request, app=APP, action=action, rate=rate, key=key, user=user))
+        for rate in get_rates(app=APP, action=action)
     )
+    return max((_wait(rate, cache_key) for rate, cache_key in counts), default=0)
 
 
 def _wait(rate: Rate, cache_key: str) -> float:
     attempts: list[float] = cache.get(cache_key) or []  # newest first
     if len(attempts) < rate.amount:
         return 0
-    return float(attempts[rate.amount - 1] + rate.duration - time.time())
+    return max(0.0, float(attempts[rate.amount - 1] + rate.duration - time.time()))

@@ -2,12 +2,15 @@
 
 import hashlib
 import secrets
-from typing import Any, ClassVar
+from collections.abc import Collection, Iterable
+from typing import Any, ClassVar, Self
 
 from django.contrib.auth.models import AbstractUser
-from django.db import models
+from django.db import models, transaction
 from django.db.models.functions import Lower
 from django.utils.translation import gettext_lazy as _
+
+from accounts import addresses
 
 # No look-alikes: codes are read aloud and typed by hand.
 CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
@@ -36,7 +39,7 @@ class User(AbstractUser):
         _("invite code"), max_length=16, unique=True, default=new_invite_code, editable=False
     )
     invited_by = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, verbose_name=_("invited by"))
-    # Prompts that moderation refused, ours or a vendor's, and answers it cut: for operators to look at.
+    # Prompts that moderation refused, ours or a vendor's: for operators to look at.
     abuse_count = models.PositiveIntegerField(_("refused by moderation"), default=0, editable=False)
 
     class Meta:
@@ -46,6 +49,36 @@ class User(AbstractUser):
             models.UniqueConstraint(Lower("email"), name="email_once", condition=~models.Q(email="")),
             models.UniqueConstraint(Lower("username"), name="username_once"),
         ]
+
+    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
+        """Save, and remember the address for good: an account may change it, and then go."""
+        changed = None if update_fields is None else set(update_fields)
+        with transaction.atomic():
+            super().save(*args, update_fields=changed, **kwargs)
+            if self.email and (changed is None or "email" in changed):
+                UsedAddress.objects.note(self.pk, addresses.of_mailbox(self.email))
+
+
+class UsedAddressManager(models.Manager["UsedAddress"]):
+    def note(self, user_id: int, digest: str) -> None:
+        """Remember whose address this is, unless it was somebody's before. Repeating is safe."""
+        self.bulk_create([UsedAddress(digest=digest, user_id=user_id)], ignore_conflicts=True)
+
+    def others_had(self, user_id: int, digests: Collection[str]) -> bool:
+        """Whether one of these was the address of another account first."""
+        return self.filter(digest__in=digests).exclude(user_id=user_id).exists()
+
+
+class UsedAddress(models.Model):
+    """An address that an account has had, and the id of the first that had it; both outlive the account."""
+
+    digest = models.CharField(max_length=64, unique=True)
+    user_id = models.BigIntegerField()
+
+    objects: ClassVar[UsedAddressManager] = UsedAddressManager()
+
+    def __str__(self) -> str:
+        return self.digest
 
 
 def digest(secret: str) -> str:
@@ -68,6 +101,12 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @classmethod
+    def issue(cls, user: User, name: str) -> "tuple[Self, str]":
+        """Make a token; return it and its secret, which is known only now."""
+        secret = f"sk-{secrets.token_urlsafe(32)}"
+        return cls.objects.create(user=user, name=name, digest=digest(secret)), secret
 
 
 class Ticket(models.Model):

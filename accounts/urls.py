@@ -1,4 +1,4 @@
-"""Routes below /api/ that say who is calling."""
+"""Routes below /api/ that say who is calling, and what invitations and codes bring them."""
 
 from django.urls import path
 
@@ -13,4 +13,6 @@ urlpatterns = [
     path("tokens/", api.ApiTokens.as_view(), name="api-tokens"),
     path("tokens/<int:token_id>/", api.OneApiToken.as_view(), name="api-token"),
     path("tickets/", api.Tickets.as_view(), name="tickets"),
+    path("invitations/", api.Invitations.as_view()),
+    path("redeem/", api.Redeem.as_view()),
 ]

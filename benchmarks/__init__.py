@@ -1,1 +1,1 @@
-"""Measurements to be run by hand; each module says what it measures."""
+"""What the product costs: measured in one run beside the bare upstream, nginx and another relay; ratios count."""

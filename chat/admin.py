@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from chat import words_admin as words_admin  # Django looks for admin pages here
-from chat.models import Conversation, Generation, Message
+from chat.models import Conversation, Generation, Message, TextTool
 
 
 class MessageInline(admin.TabularInline[Message, Conversation]):
@@ -67,3 +67,17 @@ class GenerationAdmin(admin.ModelAdmin[Generation]):
 
     def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return False
+
+
+@admin.register(TextTool)
+class TextToolAdmin(admin.ModelAdmin[TextTool]):
+    list_display = ("slug", "title_en", "title_zh", "asks_for_language", "position", "enabled")
+    list_editable = ("position", "enabled")
+    list_filter = ("enabled",)
+    search_fields = ("slug", "title_en", "title_zh", "instruction_en", "instruction_zh")
+    ordering = ("position", "slug")
+    prepopulated_fields = {"slug": ("title_en",)}
+
+    @admin.display(description=_("asks for a language"), boolean=True)
+    def asks_for_language(self, row: TextTool) -> bool:
+        return row.needs_target_language

@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.models import User
-from chat import generation, representation
+from chat import generation, representation, text_tools
 from chat.errors import ContentBlocked, PromptTooLong
 from chat.models import TITLE_CHARS, Conversation, Hit, Message
 from chat.pages import offered_models
@@ -35,7 +35,14 @@ class Models(APIView):
     """`GET /api/models/`."""
 
     def get(self, request: Request) -> Response:
-        return Response(offered_models())
+        return Response(offered_models(_user_id(request)))
+
+
+class TextTools(APIView):
+    """`GET /api/text-tools/`."""
+
+    def get(self, request: Request) -> Response:
+        return Response(text_tools.offered())
 
 
 class ConversationChange(serializers.Serializer[Conversation]):
@@ -117,7 +124,7 @@ class OneConversation(APIView):
 
     def delete(self, request: Request, conversation_id: int) -> Response:
         row = _owned(request, conversation_id)
-        running = list(row.generations.running().values_list("id", flat=True))
+        running = list(row.generations.running())
         row.delete()
         if running and process.loop:
             generation.stop_soon(running, process.loop)

@@ -69,25 +69,31 @@ class RegenerateBody(BaseModel):
 
 def from_json(request: HttpRequest, shape: type[T]) -> T:
     """Parse a JSON body; an empty one counts as `{}`. Raises TooLarge or InvalidRequest."""
-    if getattr(request, "scope", {}).get("body_too_large"):
-        raise TooLarge
     if request.content_type in {"multipart/form-data", "application/x-www-form-urlencoded"}:
         raise InvalidRequest(details={"body": [_("A JSON object is expected.")]}, status=415)
+    return checked(shape, json_object(request))
+
+
+def json_object(request: HttpRequest) -> dict[str, Any]:
+    """Return the body as a dictionary; an empty one counts as `{}`. Raises TooLarge or InvalidRequest."""
+    if getattr(request, "scope", {}).get("body_too_large"):
+        raise TooLarge
     try:
         value = orjson.loads(request.body or b"{}")
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(details={"body": [_("This is not valid JSON.")]}) from error
     if not isinstance(value, dict):
         raise InvalidRequest(details={"body": [_("A JSON object is expected.")]})
-    return _checked(shape, value)
+    return value
 
 
 def from_query(query: QueryDict, shape: type[T], beside: frozenset[str]) -> T:
     """Parse a query string; the names in `beside` belong to others. Raises InvalidRequest."""
-    return _checked(shape, {name: value for name, value in query.items() if name not in beside and value != ""})
+    return checked(shape, {name: value for name, value in query.items() if name not in beside and value != ""})
 
 
-def _checked(shape: type[T], value: dict[str, Any]) -> T:
+def checked(shape: type[T], value: dict[str, Any]) -> T:
+    """Return the value in its shape; raise InvalidRequest that names each field that is wrong."""
     try:
         body = shape.model_validate(value)
     except PydanticError as error:
@@ -102,7 +108,16 @@ def _checked(shape: type[T], value: dict[str, Any]) -> T:
 def _check_chat(body: ChatBody) -> None:
     if not body.prompt.strip():
         raise InvalidRequest(details={"prompt": [_TEXTS["blank"]]})
+    if body.text_tool is None and body.target_language is not None:
+        raise InvalidRequest(details={"target_language": [_("A target language needs its text tool.")]})
     if body.text_tool is not None:
-        raise InvalidRequest(details={"text_tool": [_("There is no such text tool.")]})
+        _check_alone(body)
     if body.parent is not None and body.conversation is None:
         raise InvalidRequest(details={"parent": [_("A parent needs its conversation.")]})
+
+
+def _check_alone(body: ChatBody) -> None:
+    """A text tool's run is not kept, so it can neither begin nor continue a conversation."""
+    for name in ("conversation", "parent", "system_prompt"):
+        if getattr(body, name) is not None:
+            raise InvalidRequest(details={name: [_("A text tool's run belongs to no conversation.")]})

@@ -10,14 +10,21 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from chat.models import Generation, Hit, Message
+from chat import tally
+from chat.models import Conversation, Generation, Hit, Message
 from chat.screening import record
-from quotas import ledger
+from quotas import invitations, ledger
+
+# Numbering after a killed process goes on this far above what was stored: above anything a reader can have seen.
+RESUME_JUMP = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a generation came out. `visible`: at least one character of content was shown that is not white space."""
+    """How a generation came out.
+
+    `visible`: at least one character of content was shown that is not white space, or a tool call was passed on.
+    """
 
     row: Generation
     status: str
@@ -31,6 +38,7 @@ class End:
     output_tokens: int | None = None
     usage_estimated: bool = False
     upstream: str = ""
+    ends_conversation: bool = False
     # Sensitive words that were found in it.
     hits: frozenset[int] = frozenset()
 
@@ -40,10 +48,28 @@ class End:
         return self.status == Generation.Status.COMPLETED and self.visible
 
     @property
+    def moderated(self) -> bool:
+        """Whether the vendor's moderation refused the prompt, or the whole exchange."""
+        return self.ends_conversation or bool(self.error and self.error["code"] == "content_blocked")
+
+    @property
     def reason(self) -> str:
         if self.error:
             return str(self.error["code"])
         return self.finish_reason or "stop" if self.visible else "empty"
+
+
+def of_stored(row: Generation, status: str, **how: Any) -> End:
+    """Return the end of a generation whose owner does not end it: with the text that is stored."""
+    return End(
+        row,
+        status,
+        content=row.content,
+        reasoning=row.reasoning,
+        last_event=row.last_event + RESUME_JUMP,
+        visible=bool(row.content.strip()),
+        **how,
+    )
 
 
 def store(end: End) -> Generation:
@@ -52,8 +78,12 @@ def store(end: End) -> Generation:
     When somebody else ended the generation first, nothing changes and theirs is returned. Repeating is safe.
     """
     with transaction.atomic():
-        charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason).as_json()
-        values = _final_values(end, charge)
+        if end.moderated:
+            record.count_abuse(end.row.user_id)  # first, as beginnings lock a person's row before their quota's
+        charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason)
+        if charge.invitation:
+            invitations.reward(charge.invitation)
+        values = _final_values(end, charge.as_json())
         if not Generation.objects.running().filter(id=end.row.id).update(**values):
             transaction.set_rollback(True)
         else:
@@ -61,17 +91,19 @@ def store(end: End) -> Generation:
                 answer = Message.objects.filter(id=end.row.message_id)
                 if not answer.update(content=end.content, reasoning=end.reasoning):
                     end.row.message = end.row.conversation = None  # deleted meanwhile
-            _record(end)
             for name, value in values.items():
                 setattr(end.row, name, value)
+            tally.count(end.row)
+            _remember_moderation(end)
             return end.row
     return Generation.objects.select_related("message").get(id=end.row.id)
 
 
-def _record(end: End) -> None:
+def _remember_moderation(end: End) -> None:
+    """Note the words found, and close a conversation that its vendor wants no more of."""
     record.found(end.row.user_id, end.row.id, Hit.Direction.OUTPUT, end.hits)
-    if end.finish_reason == "content_filter" or (end.error or {}).get("code") == "content_blocked":
-        record.count_abuse(end.row.user_id)
+    if end.ends_conversation and end.row.conversation_id is not None:
+        Conversation.objects.filter(id=end.row.conversation_id).update(blocked=True)
 
 
 def _final_values(end: End, charge: dict[str, Any]) -> dict[str, Any]:

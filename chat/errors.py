@@ -12,6 +12,13 @@ class PromptTooLong(Refusal):
     code, status, text = "prompt_too_long", 413, _("The prompt is too long.")
 
 
+class ConversationBlocked(Refusal):
+    """The vendor takes no more of this conversation."""
+
+    code, status = "content_blocked", 422
+    text = _("The model's service has closed this conversation. Please begin a new one.")
+
+
 class ContentBlocked(Refusal):
     code, status = "content_blocked", 422
     text = _("This contains words that are not allowed here. Nothing was sent or charged.")
@@ -20,6 +27,10 @@ class ContentBlocked(Refusal):
 class Conflict(Refusal):
     code, status = "conflict", 409
     text = _("This Idempotency-Key was used for another request.")
+
+
+class ChannelEnded(Conflict):
+    text = _("This channel has ended.")
 
 
 _TEXTS = TEXTS | {

@@ -1,21 +1,48 @@
-"""What is thrown away in time: finished logs, old idempotency keys, rows of processes long gone. Timers call it."""
+"""What is thrown away in time: finished logs, push channels, old idempotency keys, rows of processes long gone.
 
+Timers call it.
+"""
+
+from datetime import timedelta
+
+from django.conf import settings
 from django.utils import timezone
 
-from chat import generation
-from chat.models import KEY_LIFETIME, Generation
+from chat.channels import stored
+from chat.channels.local import logs
+from chat.models import HAS_TEXT, KEY_LIFETIME, Generation
 from chat.screening import record
 from runtime import database, process
 
 
 async def bound_logs() -> None:
     """Drop logs that nobody will replay any more."""
-    generation.logs.bound()
+    logs.bound()
+
+
+def prune_seconds() -> float:
+    """Return how often to prune: an expired channel is replaced in due time anyway, this only gives the room back."""
+    return min(60.0, max(1.0, settings.CHANNEL_RETENTION_SECONDS))
+
+
+async def prune_channels() -> None:
+    """Delete push channels that have had their time."""
+    await database.run(stored.prune)
 
 
 async def expire() -> None:
     """Forget idempotency keys that are a day old, old hits of sensitive words, and processes that are long gone."""
     await database.run(_expire)
+
+
+async def expire_texts() -> None:
+    """Delete the texts of answers that are not kept as a conversation, once they need not be read any more."""
+    await database.run(_expire_texts)
+
+
+def _expire_texts() -> None:
+    before = timezone.now() - timedelta(seconds=settings.CHANNEL_RETENTION_SECONDS)
+    Generation.objects.filter(HAS_TEXT, finished_at__lt=before).update(content="", reasoning="")
 
 
 def _expire() -> None:

@@ -7,7 +7,10 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import connection, models, transaction
+from django.db.models.functions import Collate, Upper
+from django.db.models.lookups import Contains
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -21,13 +24,27 @@ from quotas.models import Quota, Reservation
 TITLE_CHARS = 255
 # Idempotency keys live this long.
 KEY_LIFETIME = timedelta(hours=24)
+# Readers of a push channel are sent away after so long without a message, unless it is opened with another limit.
+IDLE_SECONDS = 600.0
 # Turns of a branch that are read for a prompt; the model's context is full long before.
 BRANCH_TURNS = 2_000
+HAS_TEXT = models.Q(finished_at__isnull=False) & (~models.Q(content="") | ~models.Q(reasoning=""))  # in no message
 
 
 def new_generation_id() -> str:
     """Return a new id: 32 hexadecimal digits that grow with time (neighbours in the index) and cannot be guessed."""
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+def _contains(field: str, text: str) -> models.Q:
+    """Match any substring, whatever the case of its ASCII letters, which is what SQLite's LIKE does.
+
+    PostgreSQL would fold every character by the rules of a language, which takes ten times as long.
+    """
+    if connection.vendor == "sqlite":
+        return models.Q(**{f"{field}__icontains": text})
+    folded = text.encode().upper().decode()
+    return models.Q(Contains(Upper(Collate(models.F(field), "C")), folded))
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
@@ -37,8 +54,8 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
 
     def containing(self, text: str) -> "ConversationQuerySet":
         """Those with `text` somewhere in the title or in a message."""
-        messages = Message.objects.filter(conversation=models.OuterRef("pk"), content__icontains=text)
-        return self.filter(models.Q(title__icontains=text) | models.Exists(messages))
+        messages = Message.objects.filter(_contains("content", text), conversation=models.OuterRef("pk"))
+        return self.filter(_contains("title", text) | models.Exists(messages))
 
 
 class Conversation(models.Model):
@@ -114,6 +131,52 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"{self.role} {self.pk}"
+
+
+class TextTool(models.Model):
+    """An instruction that is put before a prompt, in both languages; an empty one falls back to the other."""
+
+    slug = models.SlugField(_("slug"), max_length=50, unique=True)
+    title_en = models.CharField(_("title (English)"), max_length=100, blank=True)
+    title_zh = models.CharField(_("title (Chinese)"), max_length=100, blank=True)
+    instruction_en = models.TextField(
+        _("instruction (English)"),
+        blank=True,
+        max_length=4000,
+        help_text=_(
+            "{target_language} stands for the chosen language, {text} for the text, which otherwise comes last."
+        ),
+    )
+    instruction_zh = models.TextField(_("instruction (Chinese)"), blank=True, max_length=4000)
+    position = models.IntegerField(_("position in lists"), default=0)
+    enabled = models.BooleanField(_("enabled"), default=True)
+
+    class Meta:
+        verbose_name = _("text tool")
+        verbose_name_plural = _("text tools")
+
+    def __str__(self) -> str:
+        return self.slug
+
+    def clean(self) -> None:
+        """Refuse a tool that says nothing, or whose languages disagree about a target language."""
+        if not (self.instruction_en.strip() or self.instruction_zh.strip()):
+            raise ValidationError({"instruction_en": _("An instruction is needed in one language at least.")})
+        given = [text for text in (self.instruction_en, self.instruction_zh) if text.strip()]
+        if len({"{target_language}" in text for text in given}) > 1:
+            raise ValidationError({"instruction_en": _("Both instructions name {target_language}, or none does.")})
+
+    @property
+    def needs_target_language(self) -> bool:
+        return "{target_language}" in self.instruction_en + self.instruction_zh
+
+    def title(self, chinese: bool) -> str:
+        first, second = (self.title_zh, self.title_en) if chinese else (self.title_en, self.title_zh)
+        return first or second or self.slug
+
+    def instruction(self, chinese: bool) -> str:
+        texts = (self.instruction_zh, self.instruction_en) if chinese else (self.instruction_en, self.instruction_zh)
+        return next((text for text in texts if text.strip()), "")
 
 
 class GenerationQuerySet(models.QuerySet["Generation"]):
@@ -206,6 +269,7 @@ class Generation(models.Model):
         indexes: ClassVar[list[models.Index]] = [
             # The few that run, among the many that ended: for the reaper and the count of active ones.
             models.Index(fields=["user"], name="running_generations", condition=models.Q(status="running")),
+            models.Index(fields=["finished_at"], name="texts_to_expire", condition=HAS_TEXT),
             models.Index(
                 fields=["created_at"], name="keys_to_expire", condition=models.Q(idempotency_key__isnull=False)
             ),
@@ -228,3 +292,103 @@ class Generation(models.Model):
             "output_tokens": self.output_tokens,
             "estimated": self.usage_estimated,
         }
+
+
+class Channel(models.Model):
+    """The push channel of one user and key: what was pushed, numbered from event to event, and how it ended.
+
+    Numbers rise by one without gaps: whoever counts `last_event` up holds the row until the message is stored.
+    """
+
+    class Ending(models.TextChoices):
+        COMPLETE = "complete", _("complete")
+        ERROR = "error", _("error")
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="channels", verbose_name=_("user"))
+    key = models.CharField(_("channel key"), max_length=128)
+    # Numbering began after `base`; events up to `dropped_until` are no longer kept.
+    base = models.BigIntegerField(default=0)
+    dropped_until = models.BigIntegerField(default=0)
+    last_event = models.BigIntegerField(default=0)
+    kept_bytes = models.BigIntegerField(default=0)
+    timeout_seconds = models.FloatField(_("idle limit in seconds"), default=IDLE_SECONDS)
+    ending = models.CharField(_("ending"), max_length=8, choices=Ending.choices, blank=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    expires_at = models.DateTimeField(_("expires"))
+
+    class Meta:
+        verbose_name = _("push channel")
+        verbose_name_plural = _("push channels")
+        permissions = [("publish_channel", "Can publish to push channels")]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["user", "key"], name="one_channel_per_key")
+        ]
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["expires_at"], name="channels_to_prune")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id}:{self.key}"
+
+
+class ChannelMessage(models.Model):
+    """One event of a push channel."""
+
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="messages", db_index=False)
+    number = models.BigIntegerField()
+    event = models.CharField(max_length=100)
+    data = models.TextField(blank=True)
+    size = models.IntegerField(help_text="bytes on the wire")
+
+    class Meta:
+        verbose_name = _("pushed message")
+        verbose_name_plural = _("pushed messages")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["channel", "number"], name="one_message_per_number")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.channel_id}:{self.number}"
+
+
+class ChannelMark(models.Model):
+    """The highest number that a pruned channel of this user ever had; new channels begin above it.
+
+    A reader may hold an event id longer than the channel is kept. With this it never stands for another event.
+    """
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="+")
+    number = models.BigIntegerField()
+
+    class Meta:
+        verbose_name = _("channel mark")
+        verbose_name_plural = _("channel marks")
+
+    def __str__(self) -> str:
+        return f"{self.user_id}:{self.number}"
+
+
+class DailyAnswers(models.Model):
+    """What a user's generations, begun on a day in TIME_ZONE, came to by model and upstream; tally.py counts them."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("user"))
+    day = models.DateField(_("day"))
+    model = models.CharField(_("model"), max_length=100)
+    upstream = models.CharField(_("upstream"), max_length=100, blank=True)
+    answers = models.PositiveIntegerField(_("answers"), default=0)
+    daily_charges = models.PositiveIntegerField(_("charged to the daily allowance"), default=0)
+    credit_charges = models.PositiveIntegerField(_("charged to credits"), default=0)
+    failures = models.PositiveIntegerField(_("failures"), default=0)
+    input_tokens = models.BigIntegerField(_("input tokens"), default=0)
+    output_tokens = models.BigIntegerField(_("output tokens"), default=0)
+
+    class Meta:
+        verbose_name = _("answers of a day")
+        verbose_name_plural = _("answers by day")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["user", "day", "model", "upstream"], name="answers_once_per_day")
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["day", "model", "upstream"], name="answers_by_day")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.day} {self.model}: {self.answers}"

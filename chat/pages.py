@@ -1,7 +1,12 @@
-"""The chat page, server-rendered: the list of conversations, the open branch, and what its script needs to go on."""
+"""The chat page, server-rendered: the list of conversations, the open branch, and what its script needs to go on.
 
+And the page of the payment example.
+"""
+
+import secrets
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -12,9 +17,10 @@ from django.views.decorators.http import require_safe
 
 from accounts.models import User
 from chat import representation
+from chat.channels import push
 from chat.errors import with_text
 from chat.models import Conversation, Generation, Message
-from providers import table
+from providers import access
 from quotas import ledger
 
 LISTED = 50
@@ -33,7 +39,7 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
     if conversation_id and conversation is None:
         raise Http404
     branch = _branch(conversation) if conversation else []
-    models, quotas = offered_models(), ledger.overview(user)
+    models, quotas = offered_models(user.pk), ledger.overview(user)
     context = {
         "conversations": [_listed(row) for row in listed[:LISTED]],
         "has_more_conversations": len(listed) > LISTED,
@@ -43,15 +49,28 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
         "models": models,
         "selected_model": _selected(models, branch),
         "quotas": quotas,
+        "signup_open": settings.SIGNUP_MODE != "closed",
         "page_data": _for_the_script(conversation, branch, models, quotas),
     }
     return render(request, "chat.html", context)
 
 
-def offered_models() -> list[dict[str, Any]]:
+@require_safe
+@login_required
+@never_cache
+@ensure_csrf_cookie
+def push_demo(request: HttpRequest) -> HttpResponse:
+    """Wait for an order's payment, whose key is in the query; without one it is a new order."""
+    given = request.GET.get("order", "")
+    key = given if push.KEY.fullmatch(given) else f"order-{secrets.token_hex(5)}"
+    data = {"order": key, "events": reverse("push-events", args=[key]), "pay": reverse("push-payment", args=[key])}
+    return render(request, "push_demo.html", {"order": key, "page_data": data})
+
+
+def offered_models(user_id: int) -> list[dict[str, Any]]:
     """Return the models a caller may use, in the order of lists; one without a quota is not offered."""
     slugs = ledger.quota_slugs()
-    return [representation.model(config, slugs[config.id]) for config in table.models().values() if config.id in slugs]
+    return [representation.model(config, slugs[config.id]) for config in access.usable(user_id) if config.id in slugs]
 
 
 def _branch(conversation: Conversation) -> list[Message]:
@@ -71,6 +90,7 @@ def _shown(row: Message) -> dict[str, Any]:
             "id": made_by.id,
             "status": made_by.status,
             "finish_reason": made_by.finish_reason,
+            "charge": made_by.charge,
             "error": with_text(made_by.error) if made_by.error else None,
         }
     }

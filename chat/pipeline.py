@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from chat.screening import live
 from chat.screening.stream import Screen
-from providers.wire.base import Delta, Event, Finished, Reasoning, Withdrawn
+from providers.wire.base import Delta, Event, Finished, Reasoning, ToolCallDelta, Withdrawn
 from providers.wire.errors import ProviderError
 
 # Between two pieces of thinking with an answer in between: more separators than words are matched through.
@@ -29,7 +29,12 @@ async def limited(events: AsyncGenerator[Event, None], max_chars: int) -> AsyncG
                 left -= len(text)
                 yield event if len(text) == len(event.text) else type(event)(text)
             else:
-                if isinstance(event, Withdrawn):
+                if isinstance(event, ToolCallDelta):
+                    left -= len(event.json)
+                    if left <= 0:  # a piece of JSON cannot be cut
+                        yield Finished("length")
+                        return
+                elif isinstance(event, Withdrawn):
                     left = max_chars
                 yield event
 

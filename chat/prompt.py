@@ -1,6 +1,6 @@
 """The prompt of one generation: the branch of the conversation, cut to the model's context. Pure functions."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 from providers.wire.base import PromptMessage, prompt_tokens, trim
@@ -25,7 +25,13 @@ def build(
     wanted = parameters.get("max_tokens")
     room = min(wanted or ANSWER_TOKENS, context_tokens // 4)
     trimmed = trim(messages, context_tokens - room)
+    return trimmed, capped(context_tokens, parameters, trimmed)
+
+
+def capped(context_tokens: int, parameters: Mapping[str, Any], messages: Sequence[PromptMessage]) -> dict[str, Any]:
+    """Return the parameters with `max_tokens` lowered to what the prompt leaves of the context."""
+    wanted = parameters.get("max_tokens")
     if wanted is None:
-        return trimmed, dict(parameters)
-    left = max(LEAST_ANSWER_TOKENS, context_tokens - prompt_tokens(trimmed))
-    return trimmed, {**parameters, "max_tokens": min(wanted, left)}
+        return dict(parameters)
+    left = max(LEAST_ANSWER_TOKENS, context_tokens - prompt_tokens(messages))
+    return {**parameters, "max_tokens": min(wanted, left)}

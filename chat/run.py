@@ -17,22 +17,23 @@ from chat.drafts import Draft
 from chat.ending import End
 from chat.models import Generation
 from chat.pipeline import limited, screened
-from providers import routing
+from chat.relay import Relay
 from providers.errors import ModelUnavailable, shown
-from providers.table import ModelConfig
+from providers.routing import Attempts
 from providers.wire.base import (
     Delta,
     Event,
     Finished,
     Notice,
-    PromptMessage,
     Reasoning,
+    ToolCallDelta,
     Usage,
     Withdrawn,
     estimate_tokens,
     prompt_tokens,
 )
 from providers.wire.errors import ProviderError
+from quotas import counters
 from runtime import database
 
 log = structlog.get_logger("generation")
@@ -51,21 +52,21 @@ class Run:
     def __init__(
         self,
         row: Generation,
-        config: ModelConfig,
-        messages: tuple[PromptMessage, ...],
-        parameters: dict[str, Any],
+        attempts: Attempts,
         draft: Draft,
-        events: Log,
+        events: Log | Relay,
         language: str | None,
     ) -> None:
-        self.row, self.config, self.draft, self.log = row, config, draft, events
+        self.row, self.draft, self.log = row, draft, events
         self.task: asyncio.Task[None] | None = None
-        self._messages, self._parameters, self._language = messages, parameters, language
-        self._attempts = routing.Attempts(config, messages, parameters, row.id)
+        self._attempts, self._language = attempts, language
+        self._relay = events if isinstance(events, Relay) else None
+        self._tool_call_chars = 0
         self._usage: Usage | None = None
         self._notice = ""
         self._hits: set[int] = set()
         self._asked_to_end = ""
+        self._ends_conversation = False
         self._consuming = False
         self._finished = asyncio.Event()
         self._started = time.monotonic()
@@ -79,6 +80,8 @@ class Run:
         """Answer, store, tell: the whole life of the generation."""
         end = await self._answer()
         stored = await self._store(end)
+        # Who has seen the end finds what it cost everywhere.
+        await counters.flush()
         self._tell(*stored)
         self._finished.set()
 
@@ -112,6 +115,7 @@ class Run:
                 self.task.uncancel()
             return self._end_asked_for()
         except ProviderError as error:
+            self._ends_conversation = error.ends_conversation
             return self._failed(shown(error))
         except ModelUnavailable as refusal:
             retry = {} if refusal.retry_after is None else {"retry_after": refusal.retry_after}
@@ -124,12 +128,14 @@ class Run:
 
     async def _consume(self) -> End:
         events = limited(screened(self._attempts.run(), self._hits), settings.MAX_ANSWER_CHARS)
+        relay = self._relay
         async with aclosing(events) as source:
             async for event in source:
                 if isinstance(event, Finished):
-                    reason = "stop" if event.reason == "tool_calls" else event.reason
-                    return self._end(Generation.Status.COMPLETED, finish_reason=reason)
+                    return self._completed(event)
                 self._take(event)
+                if relay is not None and relay.full:
+                    await relay.room()
         raise RuntimeError("the provider ended without saying so")
 
     def _take(self, event: Event) -> None:
@@ -138,10 +144,12 @@ class Run:
             draft.add_content(event.text)
             draft.last_event = self.log.publish("message", {"role": "assistant", "content": event.text})
             if self._first_delta_ms is None:
-                self._first_delta_ms = (time.monotonic() - self._started) * 1000
+                self._note_first_delta()
         elif isinstance(event, Reasoning):
             draft.add_reasoning(event.text)
             draft.last_event = self.log.publish("reasoning", {"content": event.text})
+        elif isinstance(event, ToolCallDelta):
+            self._take_tool_calls(event)
         elif isinstance(event, Usage):
             self._usage = event
         elif isinstance(event, Withdrawn):
@@ -149,6 +157,17 @@ class Run:
             draft.last_event = self.log.publish("reset", draft.snapshot())
         elif isinstance(event, Notice):
             self._publish("notice", self._notice_data(event))
+
+    def _take_tool_calls(self, event: ToolCallDelta) -> None:
+        """Pass them on; a log has nothing to say about them."""
+        if self._relay is not None:
+            self._relay.tool_calls(event.json)
+            self._tool_call_chars += len(event.json)
+            if self._first_delta_ms is None:
+                self._note_first_delta()
+
+    def _note_first_delta(self) -> None:
+        self._first_delta_ms = (time.monotonic() - self._started) * 1000
 
     def _notice_data(self, notice: Notice) -> dict[str, str]:
         with translation.override(self._language):
@@ -158,6 +177,16 @@ class Run:
         self.draft.last_event = self.log.publish(name, data)
 
     # --- the end ---
+
+    def _completed(self, finished: Finished) -> End:
+        """Only who can offer tools hears of calls; for everybody else, and in what is stored, it is a plain end."""
+        if self._relay is not None:
+            self._relay.finish_reason = finished.reason
+        # Calls of tools are no text, and no empty answer either.
+        self.draft.visible = self.draft.visible or finished.reason == "tool_calls"
+        self._ends_conversation = finished.ends_conversation
+        reason = "stop" if finished.reason == "tool_calls" else finished.reason
+        return self._end(Generation.Status.COMPLETED, finish_reason=reason)
 
     def _end_asked_for(self) -> End:
         if self._asked_to_end == "cancelled":
@@ -170,7 +199,8 @@ class Run:
     def _end(self, status: str, *, finish_reason: str | None = None, error: dict[str, Any] | None = None) -> End:
         text = self.draft.snapshot()
         usage = self._usage or Usage(
-            prompt_tokens(self._messages), estimate_tokens(text["content"]) + estimate_tokens(text["reasoning"])
+            prompt_tokens(self._attempts.messages),
+            estimate_tokens(text["content"]) + estimate_tokens(text["reasoning"]) + self._tool_call_chars // 4,
         )
         return End(
             self.row,
@@ -180,11 +210,12 @@ class Run:
             last_event=self.log.last + 1,
             finish_reason=finish_reason,
             error=error,
-            visible=self.draft.visible,
+            visible=self.draft.visible or self._tool_call_chars > 0,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             usage_estimated=self._usage is None,
             upstream=self._attempts.upstream,
+            ends_conversation=self._ends_conversation,
             hits=frozenset(self._hits),
         )
 

@@ -6,23 +6,17 @@ Format and headers: WHATWG server-sent events; the buffering header is nginx's.
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import suppress
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Mapping
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 from django.http import HttpResponse, StreamingHttpResponse
 from prometheus_client import Gauge
 
 from accounts.auth import disabled_among
-from chat import representation
-from chat.channels.log import Log, snapshot_events
-from chat.ending import quota_after
-from chat.models import Generation
+from chat.channels.log import Log
 from runtime import database
 
-OPEN_STREAMS = Gauge("rivulet_open_streams", "Event streams that are open in this process")
+OPEN_STREAMS = Gauge("rivulet_open_streams", "Event streams that are open", multiprocess_mode="livesum")
 
 OPENING = b": open\n\n"
 PING = b": ping\n\n"
@@ -32,17 +26,23 @@ TICK_SECONDS = 1.0
 # A disabled user is cut off within a minute: this, and the time one look takes.
 DISABLED_CHECK_SECONDS = 10.0
 
-# How often the database is asked about a generation that another process runs.
-POLL_SECONDS = 1.0
-
 _open: "set[Stream]" = set()
+_closing = False
 
 
 class EventStreamResponse(StreamingHttpResponse):
-    """A 200 whose body is server-sent events, `events`: bytes that are sent as they come."""
+    """A 200 whose body is server-sent events, `events`: bytes that are sent as they come.
 
-    def __init__(self, events: AsyncGenerator[bytes, None], headers: Mapping[str, str] | None = None) -> None:
-        self.events = events
+    Whoever sends it calls `leave` in the end: a generator that was never begun does not clean up after itself.
+    """
+
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes, None],
+        headers: Mapping[str, str] | None = None,
+        leave: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.events, self.leave = events, leave
         super().__init__(
             events,
             content_type="text/event-stream; charset=utf-8",
@@ -63,7 +63,10 @@ class Stream(ABC):
         self.idle_since = time.monotonic()
         self._woken = asyncio.Event()
         self._ping = False
-        self._last_words: bytes | None = None
+        self._last_words: bytes | None = RECONNECT_SOON if _closing else None
+
+    def response(self, headers: Mapping[str, str] | None = None) -> EventStreamResponse:
+        return EventStreamResponse(self.events(), headers, self._leave)
 
     def ping(self) -> None:
         self._ping = True
@@ -79,7 +82,7 @@ class Stream(ABC):
         _open.add(self)
         OPEN_STREAMS.inc()
         try:
-            yield OPENING
+            yield self._opening()
             while True:
                 self._woken.clear()
                 if data := await self._take():
@@ -100,6 +103,10 @@ class Stream(ABC):
             OPEN_STREAMS.dec()
             self._leave()
 
+    def _opening(self) -> bytes:
+        """Return what is sent at once."""
+        return OPENING
+
     @abstractmethod
     async def _take(self) -> bytes:
         """Return what is waiting, empty when nothing is."""
@@ -108,15 +115,16 @@ class Stream(ABC):
     def _at_end(self) -> bool:
         """Return whether nothing will wait any more."""
 
+    @abstractmethod
+    def _leave(self) -> None:
+        """Let go of what is read from. Repeating is safe."""
+
     async def _wait(self) -> None:
         await self._woken.wait()
 
-    def _leave(self) -> None:  # noqa: B027
-        """Let go of what is read from, where there is something to let go of."""
-
 
 class LogStream(Stream):
-    """A reader of a log of this process: everything that waits in one piece."""
+    """A reader of a generation's log, who gets everything that waits in one piece."""
 
     def __init__(self, user_id: int, log: Log, after: int | None) -> None:
         super().__init__(user_id)
@@ -130,48 +138,6 @@ class LogStream(Stream):
 
     def _leave(self) -> None:
         self._follower.leave()
-
-
-class StoredStream(Stream):
-    """A reader of a generation without a log here: what is stored, again and again until it has ended."""
-
-    def __init__(self, user_id: int, generation_id: str) -> None:
-        super().__init__(user_id)
-        self._generation_id = generation_id
-        self._shown = -1
-        self._ended = False
-
-    async def _take(self) -> bytes:
-        if self._ended:
-            return b""
-        try:
-            stored = await database.run(_stored, self._generation_id)
-        except (OperationalError, InterfaceError):
-            return b""  # the database will be back; until then there is nothing new
-        if stored is None:
-            self._ended = True
-            return b""
-        row, quota = stored
-        ending = representation.ending(row, quota)
-        self._ended = ending is not None
-        if row.last_event == self._shown:
-            return b""
-        self._shown = row.last_event
-        content, reasoning = row.texts()
-        snapshot = {"content": content, "reasoning": reasoning}
-        return b"".join(snapshot_events(row.id, row.last_event, snapshot, ending))
-
-    def _at_end(self) -> bool:
-        return self._ended
-
-    async def _wait(self) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), POLL_SECONDS)
-
-
-def _stored(generation_id: str) -> tuple[Generation, dict[str, Any]] | None:
-    row = Generation.objects.select_related("message").filter(id=generation_id).first()
-    return None if row is None else (row, quota_after(row))
 
 
 async def ping_idle() -> None:
@@ -193,6 +159,8 @@ async def cut_off_disabled() -> None:
 
 
 async def close_all() -> None:
-    """Send all readers away to come back soon, here or elsewhere."""
+    """Send all readers away to come back soon, here or elsewhere; those who still come as well."""
+    global _closing
+    _closing = True
     for stream in list(_open):
         stream.close(RECONNECT_SOON)

@@ -13,12 +13,13 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from accounts.auth import Caller, aauthenticate, require_reachable
-from chat import bodies, generation, representation
+from chat import bodies, generation, representation, text_tools
+from chat.asks import Ask, Begun
 from chat.bodies import ChatBody, RegenerateBody
 from chat.channels.log import encode
-from chat.generation import Ask, Begun
+from chat.mirrors import mirrors
 from chat.models import Generation
-from chat.sse import OPENING, EventStreamResponse, LogStream, StoredStream, no_more_events
+from chat.sse import OPENING, EventStreamResponse, LogStream, no_more_events
 from runtime import database
 from runtime.refusals import Forbidden, InvalidRequest, MethodNotAllowed, NotFound, Refusal, from_exception
 
@@ -48,7 +49,7 @@ def methods(**views: View) -> View:
 async def post_chat(request: HttpRequest) -> HttpResponseBase:
     caller = await _chatting(request)
     body = bodies.from_json(request, ChatBody)
-    return await _answer(request, caller, _ask(caller, body, _idempotency_key(request)))
+    return await _answer(request, caller, await _ask(caller, body, _idempotency_key(request)))
 
 
 async def post_regenerate(request: HttpRequest, message_id: int) -> HttpResponseBase:
@@ -64,7 +65,11 @@ async def _chatting(request: HttpRequest) -> Caller:
     return caller
 
 
-def _ask(caller: Caller, body: ChatBody, key: str | None, *, joins: bool = False) -> Ask:
+async def _ask(caller: Caller, body: ChatBody, key: str | None, *, joins: bool = False) -> Ask:
+    instruction = ""
+    if body.text_tool:
+        chinese = text_tools.speaks_chinese()
+        instruction = await database.run(text_tools.instruction, body.text_tool, body.target_language, chinese=chinese)
     return Ask(
         caller.user.pk,
         body.model,
@@ -75,6 +80,8 @@ def _ask(caller: Caller, body: ChatBody, key: str | None, *, joins: bool = False
         body.parameters(),
         idempotency_key=key,
         joins_running=joins and key is None,
+        kept=not instruction,
+        instruction=instruction,
     )
 
 
@@ -87,15 +94,16 @@ def _idempotency_key(request: HttpRequest, given: str | None = None) -> str | No
 
 async def _answer(request: HttpRequest, caller: Caller, ask: Ask) -> HttpResponseBase:
     begun = await generation.start(ask)
-    headers = _quota_headers(begun)
+    headers = quota_headers(begun)
     if "text/event-stream" in request.headers.get("Accept", ""):
-        return await _events(begun.row, caller, _last_event_id(request) or "", headers)
+        return await events_of(begun.row, caller, last_event_id(request) or "", headers)
     row = begun.row if begun.held else await database.run(_with_message, begun.row.id)
     body = {"generation": representation.generation(row), "events": reverse("generation-events", args=[row.id])}
     return JsonResponse(body, status=202, headers=headers)
 
 
-def _quota_headers(begun: Begun) -> dict[str, str]:
+def quota_headers(begun: Begun) -> dict[str, str]:
+    """Return the headers of an answer for which a unit was reserved."""
     if begun.held is None:
         return {}
     reset = {"X-Quota-Reset": str(int(begun.held.resets_at.timestamp()))}
@@ -130,20 +138,20 @@ async def _refused(refusal: Refusal) -> AsyncGenerator[bytes, None]:
 
 @refused_as_event
 async def get_chat(request: HttpRequest) -> HttpResponseBase:
-    last_seen = _last_event_id(request)
+    last_seen = last_event_id(request)
     if last_seen == "refused:0":
         return no_more_events()
     if request.headers.get("Sec-Fetch-Site") == "cross-site":
         raise Forbidden
     caller = await aauthenticate(request, tickets=True)
     if last_seen is not None:
-        row = await database.run(_owned, caller.user.pk, last_seen.partition(":")[0])
-        return await _events(row, caller, last_seen)
+        row = await database.run(owned, caller.user.pk, last_seen.partition(":")[0])
+        return await events_of(row, caller, last_seen)
     require_reachable(caller)
     body = bodies.from_query(request.GET, ChatBody, BESIDE_THE_QUESTION)
     key = _idempotency_key(request, request.GET.get("idempotency_key", ""))
-    begun = await generation.start(_ask(caller, body, key, joins=True))
-    return await _events(begun.row, caller, "", _quota_headers(begun))
+    begun = await generation.start(await _ask(caller, body, key, joins=True))
+    return await events_of(begun.row, caller, "", quota_headers(begun))
 
 
 # --- one generation --------------------------------------------------------------------------------------------------
@@ -151,27 +159,28 @@ async def get_chat(request: HttpRequest) -> HttpResponseBase:
 
 async def get_generation(request: HttpRequest, generation_id: str) -> HttpResponseBase:
     caller = await aauthenticate(request)
-    row = await database.run(_owned, caller.user.pk, generation_id)
+    row = await database.run(owned, caller.user.pk, generation_id)
     return JsonResponse(representation.generation(row))
 
 
 async def post_stop(request: HttpRequest, generation_id: str) -> HttpResponseBase:
     caller = await aauthenticate(request)
-    row = await database.run(_owned, caller.user.pk, generation_id)
+    row = await database.run(owned, caller.user.pk, generation_id)
     await generation.stop(row)
     return JsonResponse(representation.generation(await database.run(_with_message, generation_id)))
 
 
 async def get_events(request: HttpRequest, generation_id: str) -> HttpResponseBase:
     caller = await aauthenticate(request, tickets=True)
-    row = await database.run(_owned, caller.user.pk, generation_id)
-    return await _events(row, caller, _last_event_id(request) or "")
+    row = await database.run(owned, caller.user.pk, generation_id)
+    return await events_of(row, caller, last_event_id(request) or "")
 
 
-def _owned(user_id: int, generation_id: str) -> Generation:
+def owned(user_id: int, generation_id: str) -> Generation:
+    """Return a generation of this user's; raise NotFound for any other."""
     known = GENERATION_ID.fullmatch(generation_id)
-    owned = Generation.objects.owned_by(user_id).select_related("message")
-    row = owned.filter(id=generation_id).first() if known else None
+    mine = Generation.objects.owned_by(user_id).select_related("message")
+    row = mine.filter(id=generation_id).first() if known else None
     if row is None:
         raise NotFound
     return row
@@ -181,7 +190,7 @@ def _with_message(generation_id: str) -> Generation:
     return Generation.objects.select_related("message").get(id=generation_id)
 
 
-def _last_event_id(request: HttpRequest) -> str | None:
+def last_event_id(request: HttpRequest) -> str | None:
     """Return what the reader has seen; the header of a reconnect is newer than the query it was given at first."""
     return request.headers.get("Last-Event-ID") or request.GET.get("last_event_id") or None
 
@@ -196,19 +205,17 @@ def _seen(row: Generation, last_event_id: str) -> int | None:
     return int(number)
 
 
-async def _events(
+async def events_of(
     row: Generation, caller: Caller, last_event_id: str, headers: dict[str, str] | None = None
 ) -> HttpResponseBase:
-    """Replay what the reader has not seen, and follow: from the log if it is here, else from what is stored."""
+    """Replay what the reader has not seen, and follow: from the log if this process owns it, else from a mirror."""
     seen = _seen(row, last_event_id)
-    log = generation.log_of(row.id)
-    if log is not None:
-        if log.ended and seen == log.last:
-            return no_more_events()
-        return EventStreamResponse(LogStream(caller.user.pk, log, seen).events(), headers)
     if row.status != Generation.Status.RUNNING and seen == row.last_event:
         return no_more_events()
-    return EventStreamResponse(StoredStream(caller.user.pk, row.id).events(), headers)
+    log = generation.log_of(row.id) or await mirrors.open(row, seen)
+    if log.ended and seen == log.last:
+        return no_more_events()
+    return LogStream(caller.user.pk, log, seen).response(headers)
 
 
 chat = methods(POST=post_chat, GET=get_chat)

@@ -36,7 +36,7 @@ class ImportForm(forms.Form):
     )
     text = forms.CharField(label=_("or a list"), required=False, widget=forms.Textarea, strip=False)
     action = forms.ChoiceField(label=_("action"), choices=SensitiveWord.Action.choices)
-    scope = forms.ChoiceField(label=_("applies to"), choices=SensitiveWord.Scope.choices, initial=SensitiveWord.Scope.BOTH)
+    scope = forms.ChoiceField(label=_("where"), choices=SensitiveWord.Scope.choices, initial=SensitiveWord.Scope.BOTH)
     category = forms.CharField(label=_("category"), required=False, max_length=wordlist.MOST_CATEGORY_CHARS)
 
     def clean_file(self) -> UploadedFile[Any] | None:

@@ -35,7 +35,7 @@ from django.utils.module_loading import import_string  # noqa: E402
 
 from chat.sse import EventStreamResponse  # noqa: E402
 from chatproject.urls import stream_urlpatterns  # noqa: E402
-from runtime import database, process  # noqa: E402
+from runtime import database, presence, process  # noqa: E402
 
 log = structlog.get_logger("request")
 
@@ -146,7 +146,7 @@ class StreamHandler(ASGIHandler):
                 await self.send_response(refused, send)
             return
         answering = asyncio.current_task()
-        leaving = asyncio.create_task(self._cancel_when_left(receive, answering))
+        leaving = asyncio.create_task(self._cancel_when_left(receive, presence.of(request), answering))
         try:
             answer = await self.run_get_response(request)
             await self.send_response(answer, send)
@@ -163,16 +163,23 @@ class StreamHandler(ASGIHandler):
             await super().send_response(response, send)
             return
         headers = [(name.lower().encode("ascii"), value.encode("latin1")) for name, value in response.items()]
-        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-        async with aclosing(response.events) as events:
-            async for data in events:
-                await send({"type": "http.response.body", "body": data, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        try:
+            await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+            async with aclosing(response.events) as events:
+                async for data in events:
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            response.leave()
 
     @staticmethod
-    async def _cancel_when_left(receive: Receive, answering: "asyncio.Task[Any] | None") -> None:
+    async def _cancel_when_left(
+        receive: Receive, caller: presence.Presence, answering: "asyncio.Task[Any] | None"
+    ) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        # Not left to the view: a cancellation may find it where it cannot be cancelled.
+        caller.leave()
         if answering is not None:
             answering.cancel()
 

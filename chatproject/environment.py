@@ -186,8 +186,6 @@ class Environment(BaseModel):
             raise ValueError("REDIS_URL: not a redis://host:port/number URL")
         if self.WORKERS > 1 and not self.REDIS_URL:
             raise ValueError(f"WORKERS: {self.WORKERS} workers need REDIS_URL to share channels and limits")
-        if self.WORKERS > 1:
-            raise ValueError("WORKERS: this version serves with one worker; more are not supported yet")
         return self
 
 

@@ -4,17 +4,45 @@ The lean list is all native async, no thread hop, nothing but what must hold the
 disabled-user check are the authenticator's (accounts/auth.py), which every such view calls.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 
 from csp.utils import build_policy
 from django.conf import settings
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
 
 from runtime.refusals import from_exception, response
 
 Handler = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
+
+
+# What programs in browsers may send to /v1, and see of its answers.
+_OPEN_HEADERS = re.compile(r"authorization|content-type|x-stainless-[a-z0-9-]+|openai-[a-z0-9-]+")
+_SHOWN_HEADERS = "x-request-id, retry-after, x-should-retry, x-quota-remaining, x-quota-reset"
+
+
+def open_surface(get_response: Handler) -> Handler:
+    """Let pages of every origin call /v1: it knows no cookies, so who calls has been given a token."""
+
+    async def handle(request: HttpRequest) -> HttpResponseBase:
+        if not request.path.startswith("/v1/"):
+            return await get_response(request)
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            answer: HttpResponseBase = HttpResponse(status=204)
+            asked = request.headers.get("Access-Control-Request-Headers", "").lower().split(",")
+            allowed = [name.strip() for name in asked if _OPEN_HEADERS.fullmatch(name.strip())]
+            answer["Access-Control-Allow-Headers"] = ", ".join(allowed or ["authorization", "content-type"])
+            answer["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
+            answer["Access-Control-Max-Age"] = "86400"
+        else:
+            answer = await get_response(request)
+            answer["Access-Control-Expose-Headers"] = _SHOWN_HEADERS
+        answer["Access-Control-Allow-Origin"] = "*"
+        return answer
+
+    return handle
 
 
 def hosts(get_response: Handler) -> Handler:

@@ -44,7 +44,7 @@ MAX_ACTIVE_GENERATIONS = ENV.MAX_ACTIVE_GENERATIONS
 MAX_BODY_BYTES = 2**20
 # Imports may be larger, on their own routes only.
 MAX_IMPORT_BYTES = 32 * 2**20
-IMPORT_PATHS = frozenset({"/api/admin/sensitive-words/import/", "/admin/chat/sensitiveword/import/"})
+IMPORT_PATHS = frozenset({"/api/import/", "/api/admin/sensitive-words/import/", "/admin/chat/sensitiveword/import/"})
 
 # Upstreams: the four clocks, in seconds
 UPSTREAM_CONNECT_SECONDS, UPSTREAM_FIRST_SECONDS = ENV.UPSTREAM_CONNECT_SECONDS, ENV.UPSTREAM_FIRST_SECONDS
@@ -104,6 +104,7 @@ MIDDLEWARE = [
 ]
 # Event streams and their JSON neighbours: who is calling is found by the views themselves (accounts/auth.py).
 STREAM_MIDDLEWARE = [
+    "chatproject.middleware.open_surface",
     "corsheaders.middleware.CorsMiddleware",
     "chatproject.middleware.hosts",
     "chatproject.middleware.security_headers",
@@ -134,17 +135,10 @@ DATABASES: dict[str, dict[str, Any]] = {
 }
 REDIS_URL = ENV.REDIS_URL.get_secret_value() if ENV.REDIS_URL else ""
 CACHES: dict[str, dict[str, Any]] = {
-    "default": {
-        "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": REDIS_URL,
-        "KEY_PREFIX": "rivulet",
-        # A cache that is away is a cache miss; nobody waits for it longer than this.
-        "OPTIONS": {"IGNORE_EXCEPTIONS": True, "SOCKET_CONNECT_TIMEOUT": 1, "SOCKET_TIMEOUT": 1},
-    }
+    "default": {"BACKEND": "runtime.cache.FallbackCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "rivulet"}
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}}
 }
-DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
 
 # Languages and time
 LANGUAGE_CODE, TIME_ZONE = ENV.LANGUAGE_CODE, ENV.TIME_ZONE
@@ -184,8 +178,14 @@ ACCOUNT_SIGNUP_FORM_CLASS = "accounts.forms.InvitedForm"
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Rivulet] "
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 # Failed logins: a name first, so that guessing at one does not lock out everybody behind the same address. Whole
-# classrooms sign up from one address at once; what this one stops is a flood.
-ACCOUNT_RATE_LIMITS = {"login": "120/m/ip", "login_failed": "10/5m/key,30/m/ip", "signup": "300/m/ip"}
+# classrooms sign up from one address at once; what this one stops is a flood. Redeem codes that are no good count for a
+# person first, too.
+ACCOUNT_RATE_LIMITS = {
+    "login": "120/m/ip",
+    "login_failed": "10/5m/key,30/m/ip",
+    "signup": "300/m/ip",
+    "redeem_failed": "10/5m/user,300/m/ip",
+}
 SOCIALACCOUNT_EMAIL_REQUIRED = False
 SOCIALACCOUNT_LOGIN_ON_GET = False
 SOCIALACCOUNT_STORE_TOKENS = False

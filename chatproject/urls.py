@@ -2,12 +2,21 @@
 
 from django.conf import settings
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, include, path
+from django.urls import URLPattern, URLResolver, include, path, register_converter
 from django.views.generic import RedirectView
 
-from chat import api, pages, views, words_api
-from quotas.api import Quotas
-from runtime import health, refusals
+from accounts.pages import invitation_page
+from accounts.staff import Users
+from accounts.token_page import delete_token, tokens
+from chat import api, classic, dashboard, openai_api, pages, push_views, transfer_api, usage, views, words_api
+from providers.api import Keys, Upstreams
+from quotas.api import Ledger, Quotas
+from quotas.models_api import ChatModels
+from quotas.staff import Credits, RedeemCodes
+from quotas.staff import Quotas as QuotaRows
+from runtime import health, refusals, staff
+
+register_converter(push_views.KeyConverter, "key")
 
 Routes = list[URLPattern | URLResolver]
 
@@ -17,6 +26,21 @@ stream_urlpatterns: Routes = [
     path("api/generations/<str:generation_id>/events/", views.events, name="generation-events"),
     path("api/generations/<str:generation_id>/stop/", views.stop, name="generation-stop"),
     path("api/messages/<int:message_id>/regenerate/", views.regenerate, name="regenerate"),
+    path("api/chatgpt/test", classic.test, name="classic"),
+    path("v1/chat/completions", openai_api.completions),
+    path("v1/models", openai_api.models),
+    path("v1/models/<path:model_id>", openai_api.one_model),
+    path("v1", openai_api.unknown),
+    path("v1/", openai_api.unknown),
+    path("v1/<path:rest>", openai_api.unknown),
+    path("api/conversations/<int:conversation_id>/export/", transfer_api.export_one),
+    path("api/export/", transfer_api.export_all),
+    path("sse/<key:key>/", push_views.events, name="push-events"),
+    path("sse/<key:key>", push_views.events),
+    path("sse/message/<key:key>/", push_views.play_payment, name="push-payment"),
+    path("api/channels/<key:key>/messages/", push_views.message),
+    path("api/channels/<key:key>/complete/", push_views.complete),
+    path("api/channels/<key:key>/error/", push_views.error),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", health.metrics),
@@ -27,12 +51,29 @@ urlpatterns: Routes = [
     path("", pages.page, name="chat-page"),
     path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}chat/favicon.svg")),
     path("c/<int:conversation_id>/", pages.page, name="conversation"),
+    path("push-demo/", pages.push_demo, name="push-demo"),
+    path("usage/", usage.page, name="usage"),
+    path("invite/", invitation_page, name="invitations"),
     path("api/", include("accounts.urls")),
     path("api/quotas/", Quotas.as_view()),
+    path("api/quotas/ledger/", Ledger.as_view()),
+    path("api/quotas/usage/", usage.Usage.as_view()),
     path("api/models/", api.Models.as_view()),
+    path("api/text-tools/", api.TextTools.as_view()),
+    path("api/import/", transfer_api.Import.as_view(), name="import"),
     path("api/conversations/", api.Conversations.as_view(), name="conversations"),
     path("api/conversations/<int:conversation_id>/", api.OneConversation.as_view()),
     path("api/conversations/<int:conversation_id>/messages/", api.Messages.as_view()),
+    *staff.routes("api/admin/upstreams/", Upstreams),
+    *staff.routes("api/admin/keys/", Keys),
+    *staff.routes("api/admin/models/", ChatModels),
+    *staff.routes("api/admin/quotas/", QuotaRows),
+    *staff.routes("api/admin/redeem-codes/", RedeemCodes),
+    path("api/admin/credits/", Credits.as_view({"get": "list", "post": "create"})),
+    path("api/admin/credits/<int:pk>/", Credits.as_view({"get": "retrieve"})),
+    *staff.routes("api/admin/users/", Users),
+    path("accounts/tokens/", tokens, name="account_tokens"),
+    path("accounts/tokens/<int:token_id>/delete/", delete_token, name="account_delete_token"),
     path("api/admin/sensitive-words/", words_api.Words.as_view()),
     path("api/admin/sensitive-words/import/", words_api.ImportWords.as_view()),
     path("api/admin/sensitive-words/<int:pk>/", words_api.OneWord.as_view()),
@@ -40,6 +81,7 @@ urlpatterns: Routes = [
     path("api/admin/allowed-phrases/<int:pk>/", words_api.OnePhrase.as_view()),
     path("accounts/", include("allauth.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
+    path("admin/dashboard/", admin.site.admin_view(dashboard.page), name="dashboard"),
     path("admin/", admin.site.urls),
 ]
 

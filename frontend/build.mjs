@@ -1,4 +1,5 @@
-// Builds the committed bundle: stable names for what templates load (chat.js, chat.css, formulas.css),
+// Builds the committed bundle: stable names for what templates load (chat.js, overview.js, push-demo.js, chat.css,
+// dashboard.css, formulas.css),
 // hashed names for what chat.js loads later.
 import { build } from "esbuild";
 import { cp, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
@@ -43,7 +44,10 @@ const { metafile } = await build({
   absWorkingDir: here,
   entryPoints: [
     { in: "src/chat.js", out: "chat" },
+    { in: "src/push-demo.js", out: "push-demo" },
+    { in: "src/overview.js", out: "overview" },
     { in: "styles/chat.css", out: "chat" },
+    { in: "styles/dashboard.css", out: "dashboard" },
     { in: "styles/formulas.css", out: "formulas" },
   ],
   outdir: output,

@@ -1,32 +1,58 @@
 """Upstreams, keys, models and routes in the admin. Secrets go in and never come out."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
-from django.http import HttpRequest
-from django.utils import timezone
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from providers import table, trial
-from providers.models import ApiKey, ChatModel, KeyTrouble, Route, Upstream, fingerprint
+from providers import addresses, catalogue, health, table, trial
+from providers.catalogue_page import CataloguePage
+from providers.models import ApiKey, ChatModel, Route, Upstream
 
-# Trials of one action run one after the other, each for as long as an upstream may take.
+if TYPE_CHECKING:
+    Mixed = admin.ModelAdmin[Any]
+else:
+    Mixed = object
+
+# Trials of one action run at once, each for as long as an upstream may take.
 MOST_TRIALS = 5
+SIGNS: dict[health.Level, str] = {"ok": "✓", "off": "–", "warning": "▲", "down": "✕"}
+
+
+class UpstreamForm(forms.ModelForm[Upstream]):
+    class Meta:
+        model = Upstream
+        fields = ("base_url", "proxy")  # the others are chosen by the page
+        help_texts = {
+            "base_url": _(
+                "Up to where /chat/completions would begin, such as https://api.openai.com/v1. "
+                "Spark: wss://spark-api.xf-yun.com, each model then gets its own path."
+            ),
+            "proxy": _("http://, https:// or socks5://; empty: none."),
+        }
 
 
 class ApiKeyForm(forms.ModelForm[ApiKey]):
     """A write-only secret: required for a new key, empty means unchanged."""
 
     secret = forms.CharField(
-        label=_("secret"),
+        label=capfirst(_("secret")),
         required=False,
         strip=True,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "class": "vTextField"}),
-        help_text=_("Stored encrypted and never shown again. Leave empty to keep the one that is stored."),
+        help_text=_(
+            "Stored encrypted and never shown again; empty: the stored one stays. "
+            "Spark: app_id:api_key:api_secret. Zhipu: id.secret."
+        ),
     )
 
     class Meta:
@@ -36,44 +62,77 @@ class ApiKeyForm(forms.ModelForm[ApiKey]):
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}
         secret = values.get("secret")
+        upstream = values.get("upstream") or getattr(self.instance, "upstream", None)
         if not secret and self.instance.pk is None:
             self.add_error("secret", _("A new key needs its secret."))
-        upstream = values.get("upstream") or getattr(self.instance, "upstream", None)
-        same = ApiKey.objects.filter(fingerprint=fingerprint(secret or ""), upstream=upstream).exclude(
-            pk=self.instance.pk
-        )
-        if secret and upstream and upstream.pk and same.exists():
-            self.add_error("secret", _("This upstream already has this key."))
+        elif secret and upstream:
+            try:
+                values["secret"] = self.instance.checked(secret, upstream)
+            except forms.ValidationError as error:
+                self.add_error("secret", error)
         return values
 
     def save(self, commit: bool = True) -> ApiKey:
         if secret := self.cleaned_data.get("secret"):
-            self.instance.set_secret(secret)
+            self.instance.replace_secret(secret)
         return super().save(commit)
 
 
-class Reloading:
-    """Admin pages after whose changes this process reads its configuration anew; others follow within seconds."""
+class ApiKeyFormSet(forms.BaseInlineFormSet[ApiKey, Upstream, ApiKeyForm]):
+    """The pool of an upstream: no key twice among those that are entered together."""
 
-    def save_related(self, *args: Any, **kwargs: Any) -> None:
-        super().save_related(*args, **kwargs)  # type: ignore[misc]
-        table.forget()
+    def clean(self) -> None:
+        super().clean()
+        entered: set[str] = set()
+        for form in self.forms:
+            secret = getattr(form, "cleaned_data", {}).get("secret")
+            if secret in entered:
+                form.add_error("secret", _("This upstream already has this key."))
+            entered |= {secret} if secret else set()
 
-    def delete_model(self, *args: Any, **kwargs: Any) -> None:
-        super().delete_model(*args, **kwargs)  # type: ignore[misc]
-        table.forget()
+
+class Announced(Mixed):
+    """Pages whose changes this process reads anew at once; others follow within seconds."""
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        request.saved_row = form.instance  # type: ignore[attr-defined]
+        table.changed()
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        super().delete_model(request, obj)
+        table.changed()
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        super().delete_queryset(request, queryset)
+        table.changed()
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Serve the page; what comes after saving may take its time, so it waits until the transaction is over."""
+        response = super().changeform_view(request, *args, **kwargs)
+        row = getattr(request, "saved_row", None)
+        if row is not None and response.status_code == 302:
+            self.after_saving(request, row)
+        return response
+
+    def after_saving(self, request: HttpRequest, row: Any) -> None:
+        """Do what follows a change that is stored."""
 
 
 class ApiKeyInline(admin.TabularInline[ApiKey, Upstream]):
     model = ApiKey
     form = ApiKeyForm
+    formset = ApiKeyFormSet  # type: ignore[assignment]
     fields = ("last4", "secret", "enabled", "max_concurrency", "health")
     readonly_fields = ("last4", "health")
     extra = 0
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiKey]:
+        return super().get_queryset(request).prefetch_related("troubles")
+
     @admin.display(description=_("health"))
-    def health(self, key: ApiKey) -> str:
-        return health(key)
+    def health(self, key: ApiKey) -> SafeString | str:
+        return badge(health.level_of_key(key), health.text_of_key(key)) if key.pk else ""
 
 
 class RouteInline(admin.TabularInline[Route, ChatModel]):
@@ -83,86 +142,158 @@ class RouteInline(admin.TabularInline[Route, ChatModel]):
 
 
 @admin.register(Upstream)
-class UpstreamAdmin(Reloading, admin.ModelAdmin[Upstream]):
-    list_display = ("slug", "kind", "base_url", "enabled", "key_count", "usable_count")
+class UpstreamAdmin(CataloguePage, Announced, admin.ModelAdmin[Upstream]):
+    form = UpstreamForm
+    list_display = ("slug", "health", "usable", "cooling", "quarantined", "enabled", "kind", "base_url")
     list_editable = ("enabled",)
     list_filter = ("kind", "enabled")
     search_fields = ("slug", "base_url")
+    readonly_fields = ("health",)
     inlines = (ApiKeyInline,)
+    actions = ("clear_health", "show_models")
     fieldsets = (
         (None, {"fields": ("slug", "kind", "base_url", "proxy", "enabled")}),
+        (_("Spark and Zhipu"), {"fields": ("sign_host", "raw_key"), "classes": ("collapse",)}),
         (_("Deadlines"), {"fields": ("first_seconds", "idle_seconds", "total_seconds"), "classes": ("collapse",)}),
     )
 
+    class Media:
+        css = {"all": ("providers/admin.css",)}
+
+    def get_fieldsets(self, request: HttpRequest, obj: Upstream | None = None) -> Any:
+        first, *others = self.fieldsets
+        return [(None, {"fields": (*first[1]["fields"], "health")}), *others] if obj else self.fieldsets
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Upstream]:
-        shut = KeyTrouble.objects.filter(key=OuterRef("pk"), model="").filter(
-            Q(quarantined_at__isnull=False) | Q(cooldown_until__gt=timezone.now())
+        return super().get_queryset(request).prefetch_related("keys__troubles")
+
+    @admin.display(description=_("usable keys"))
+    def usable(self, upstream: Upstream) -> str:
+        found = health.of_upstream(upstream)
+        return f"{found.usable} / {found.keys}"
+
+    @admin.display(description=_("cooling"))
+    def cooling(self, upstream: Upstream) -> int:
+        return health.of_upstream(upstream).cooling
+
+    @admin.display(description=_("quarantined"))
+    def quarantined(self, upstream: Upstream) -> int:
+        return health.of_upstream(upstream).quarantined
+
+    @admin.display(description=_("health"))
+    def health(self, upstream: Upstream) -> SafeString | str:
+        if not upstream.pk:
+            return ""
+        found = health.of_upstream(upstream)
+        return badge(found.level, found.text)
+
+    @admin.action(description=_("Use again: end cooldowns and quarantines"), permissions=["change"])
+    def clear_health(self, request: HttpRequest, upstreams: QuerySet[Upstream]) -> None:
+        health.clear(ApiKey.objects.filter(upstream__in=upstreams))
+        count = upstreams.update(cooldown_until=None, status_reason="")
+        table.changed()
+        text = ngettext(
+            "%(count)d upstream is in use again, with its keys.",
+            "%(count)d upstreams are in use again, with their keys.",
+            count,
         )
-        out = ApiKey.objects.filter(Exists(shut)).values("pk")
-        counts = {
-            "key_count": Count("keys"),
-            "usable_count": Count("keys", filter=Q(keys__enabled=True) & ~Q(keys__in=out)),
-        }
-        return super().get_queryset(request).annotate(**counts)
+        self.message_user(request, text % {"count": count}, messages.SUCCESS)
 
-    @admin.display(description=_("keys"))
-    def key_count(self, upstream: Upstream) -> int:
-        return int(upstream.key_count)  # type: ignore[attr-defined]
+    @admin.action(description=_("Fetch the model list"), permissions=["change"])
+    def show_models(self, request: HttpRequest, upstreams: QuerySet[Upstream]) -> HttpResponse | None:
+        if upstreams.count() == 1:
+            return redirect("admin:providers_upstream_models", pk=upstreams.get().pk)
+        self.message_user(request, _("Choose one upstream."), messages.WARNING)
+        return None
 
-    @admin.display(description=_("usable now"))
-    def usable_count(self, upstream: Upstream) -> int:
-        return int(upstream.usable_count)  # type: ignore[attr-defined]
+    def after_saving(self, request: HttpRequest, row: Upstream) -> None:
+        if row.kind == Upstream.Kind.SCRIPTED or table.from_environment(row):
+            return
+        if host := addresses.refused_now(row.base_url, row.proxy):
+            text = _(
+                "%(host)s is a private address at this moment and will be refused. "
+                "If that is meant, name it in ALLOWED_PRIVATE_UPSTREAMS and start again."
+            )
+            self.message_user(request, text % {"host": host}, messages.WARNING)
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(Reloading, admin.ModelAdmin[ApiKey]):
+class ApiKeyAdmin(Announced, admin.ModelAdmin[ApiKey]):
     form = ApiKeyForm
-    list_display = ("upstream", "ending", "enabled", "max_concurrency", "health", "from_environment")
+    list_display = ("upstream", "ending", "health", "enabled", "max_concurrency", "origin")
     list_display_links = ("ending",)
     list_editable = ("enabled", "max_concurrency")
     list_filter = ("upstream", "enabled")
     list_select_related = ("upstream",)
     search_fields = ("last4", "fingerprint", "upstream__slug")
-    readonly_fields = ("last4", "fingerprint", "health", "created_at")
+    fields = ("upstream", "secret", "enabled", "max_concurrency")
+    readonly_fields = ("last4", "fingerprint", "health", "origin", "created_at")
     actions = ("clear_health", "try_now")
+
+    class Media:
+        css = {"all": ("providers/admin.css",)}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiKey]:
         return super().get_queryset(request).prefetch_related("troubles")
+
+    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        return (*self.fields, *self.readonly_fields) if obj else self.fields
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        # A key that moved would show its secret to another host; there it is to be entered anew.
+        return (*self.readonly_fields, "upstream") if obj else self.readonly_fields
 
     @admin.display(description=_("key"), ordering="last4")
     def ending(self, key: ApiKey) -> str:
         return f"…{key.last4}" if key.last4 else key.fingerprint
 
     @admin.display(description=_("health"))
-    def health(self, key: ApiKey) -> str:
-        return health(key)
+    def health(self, key: ApiKey) -> SafeString | str:
+        return badge(health.level_of_key(key), health.text_of_key(key)) if key.pk else ""
+
+    @admin.display(description=_("origin"), ordering="from_environment")
+    def origin(self, key: ApiKey) -> Any:
+        return _("environment") if key.from_environment else "–"
 
     @admin.action(description=_("Use again: end cooldown and quarantine"), permissions=["change"])
     def clear_health(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
         count = keys.count()
-        KeyTrouble.objects.filter(key__in=keys).delete()
-        table.forget()
+        health.clear(keys)
+        table.changed()
         text = ngettext("%(count)d key is in use again.", "%(count)d keys are in use again.", count)
         self.message_user(request, text % {"count": count}, messages.SUCCESS)
 
     @admin.action(description=_("Try this key now"), permissions=["change"])
     def try_now(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
-        for key in keys[:MOST_TRIALS]:
-            outcome = async_to_sync(trial.try_key)(key.pk)
+        chosen = list(keys[: MOST_TRIALS + 1])
+        if len(chosen) > MOST_TRIALS:
+            text = _("Only the first %(count)d keys were tried.") % {"count": MOST_TRIALS}
+            self.message_user(request, text, messages.WARNING)
+        self._try(request, chosen[:MOST_TRIALS])
+
+    def after_saving(self, request: HttpRequest, row: ApiKey) -> None:
+        if "_try" in request.POST:
+            self._try(request, [row])
+
+    def _try(self, request: HttpRequest, keys: list[ApiKey]) -> None:
+        outcomes = async_to_sync(trial.try_keys)([key.pk for key in keys])
+        for key, outcome in zip(keys, outcomes, strict=True):
             level = messages.SUCCESS if outcome.ok else messages.ERROR
             self.message_user(request, f"{key}: {outcome.text}", level)
 
 
 @admin.register(ChatModel)
-class ChatModelAdmin(Reloading, admin.ModelAdmin[ChatModel]):
+class ChatModelAdmin(Announced, admin.ModelAdmin[ChatModel]):
     list_display = ("slug", "title", "enabled", "position", "context_tokens", "upstreams")
     list_editable = ("enabled", "position")
-    list_filter = ("enabled", "routes__upstream")
+    list_filter = ("enabled", "routes__upstream", "groups")
     search_fields = ("slug", "title")
+    filter_horizontal = ("groups",)
     inlines = (RouteInline,)
     fieldsets = (
         (None, {"fields": ("slug", "title", "description", "enabled", "position")}),
         (_("Requests"), {"fields": ("context_tokens", "parameters", "token_cap_field", "include_usage")}),
+        (_("Who may use it"), {"fields": ("groups",), "classes": ("collapse",)}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ChatModel]:
@@ -173,22 +304,14 @@ class ChatModelAdmin(Reloading, admin.ModelAdmin[ChatModel]):
         routes = sorted(model.routes.all(), key=lambda route: route.priority)
         return " → ".join(route.upstream.slug for route in routes) or "–"
 
-
-def health(key: ApiKey) -> str:
-    """Say in words how a key is: ok, or for each trouble since or until when, with which model, and why."""
-    return "; ".join(map(_trouble, key.troubles.all())) or str(_("ok"))
-
-
-def _trouble(trouble: KeyTrouble) -> str:
-    if trouble.quarantined_at:
-        text = _("quarantined since %(time)s") % {"time": _shown(trouble.quarantined_at)}
-    elif trouble.status == "cooling":
-        text = _("cooling until %(time)s") % {"time": _shown(trouble.cooldown_until)}
-    else:
-        text = str(_("waits for one successful try"))
-    scope = f" ({trouble.model})" if trouble.model else ""
-    return f"{text}{scope}: {trouble.status_reason}"
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        if not change:
+            catalogue.added()
 
 
-def _shown(moment: Any) -> str:
-    return timezone.localtime(moment).strftime("%Y-%m-%d %H:%M:%S")
+def badge(level: health.Level, text: str) -> SafeString:
+    """Return a state as a sign, a colour and words, so that nobody needs the colour."""
+    return format_html(
+        '<span class="health {}"><span aria-hidden="true">{}</span> {}</span>', level, SIGNS[level], text
+    )

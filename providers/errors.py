@@ -1,12 +1,13 @@
 """What a reader is told when upstreams cannot or will not answer."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from providers.wire.errors import ProviderError
-from runtime.refusals import Refusal
+from providers.wire.errors import BadParameter, ProviderError
+from runtime.refusals import InvalidRequest, Refusal
 
 
 class ModelUnavailable(Refusal):
@@ -16,6 +17,20 @@ class ModelUnavailable(Refusal):
     text = _("This model cannot be reached at the moment. Please try again later or pick another one.")
 
 
+class UnknownModel(InvalidRequest):
+    """There is no model of that name that could be asked."""
+
+    def __init__(self, text: str | Promise | None = None) -> None:
+        super().__init__(details={"model": [text or _("There is no such model.")]})
+
+
+class Unsupported(InvalidRequest):
+    """No upstream of the model takes some of what the caller wants passed on."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(details={name: [_("This model does not take it.")] for name in names})
+
+
 # One text for each code a failed stream may end with; vendors' own words stay in the logs.
 TEXTS: dict[str, Promise] = {
     "upstream_error": _("The model's service reported an error. Please try again."),
@@ -23,12 +38,15 @@ TEXTS: dict[str, Promise] = {
     "content_blocked": _("The model's service declined to answer this prompt."),
     "prompt_too_long": _("The prompt is too long for this model."),
     "model_unavailable": ModelUnavailable.text,
+    "invalid_request": _("The model's service does not accept a field of the request."),
 }
 
 
 def shown(error: ProviderError) -> dict[str, Any]:
     """Return `{code, details?, retry_after?}` to store and to show; texts are added in the reader's language."""
     facts = {"vendor_code": error.vendor_code, "vendor_request_id": error.vendor_request_id}
+    if isinstance(error, BadParameter):
+        facts["param"] = error.param
     details = {name: value for name, value in facts.items() if value}
     body: dict[str, Any] = {"code": error.code}
     if details:

@@ -1,13 +1,12 @@
 """The key pool: which keys of an upstream may be used now, what happens to a failing one, and how it comes back.
 
 The health of keys is in the database, so all processes share it; how many attempts a key carries at this moment is
-known to each process by itself. A key that has cooled down is half-open: one attempt at a time probes it, and the first
+counted in `slots`. A key that has cooled down is half-open: one attempt at a time probes it, and the first
 visible character puts it back to full use.
 """
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,9 +15,12 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 import structlog
 from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import Q
 from django.utils import timezone
 
-from providers.models import KeyTrouble, Upstream
+from providers import slots
+from providers.models import ApiKey, KeyTrouble, Upstream
+from providers.slots import Slot
 from runtime import database
 
 # A probe whose process died gives the right to probe back after this.
@@ -31,7 +33,6 @@ R = TypeVar("R")
 
 log = structlog.get_logger("providers")
 
-_in_use: Counter[int] = Counter()
 _tasks: set["asyncio.Task[Any]"] = set()
 
 
@@ -42,6 +43,7 @@ class Trouble:
     cooldown_until: datetime | None
     quarantined: bool
     probe_until: datetime | None
+    reason: str = ""
 
     def shut(self, now: datetime) -> bool:
         """Whether nobody may use the key, not even to probe it."""
@@ -64,7 +66,7 @@ class Key:
 
     def usable(self, model: str, now: datetime) -> bool:
         """Whether an attempt may begin now, be it a probe."""
-        full = self.max_concurrency is not None and _in_use[self.id] >= self.max_concurrency
+        full = self.max_concurrency is not None and slots.in_use[self.id] >= self.max_concurrency
         return not full and not any(trouble.shut(now) for _scope, trouble in self.troubled(model))
 
 
@@ -74,8 +76,8 @@ KEYLESS = Key(0, None)
 class Lease:
     """A key in use for one attempt. `probes` names the troubles that this attempt may end."""
 
-    def __init__(self, key: Key, probes: Collection[str] = ()) -> None:
-        self.key, self._probes = key, tuple(probes)
+    def __init__(self, key: Key, slot: Slot, probes: Collection[str] = ()) -> None:
+        self.key, self._slot, self._probes = key, slot, tuple(probes)
 
     @property
     def probing(self) -> bool:
@@ -87,13 +89,12 @@ class Lease:
         _later(_kept(_forget, self.key.id, probes))
 
     async def __aenter__(self) -> Self:
-        _in_use[self.key.id] += 1
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _in_use[self.key.id] -= 1
+        slots.leave(self._slot)
         if self._probes:  # it did not come to an answer: the next one may probe
             probes, self._probes = self._probes, ()
             _later(_kept(_end_probe, self.key.id, probes))
@@ -113,15 +114,29 @@ async def lease(keys: Collection[Key], model: str, tried: Collection[int] = ()) 
     now = timezone.now()
     usable = [key for key in keys if key.id not in tried and key.usable(model, now)]
     for key in usable:
-        scopes = [scope for scope, _trouble in key.troubled(model)]
-        claimed = await _kept(_claim_probe, key.id, scopes) if scopes else None
-        if claimed is not None:
-            return Lease(key, claimed)
+        if key.troubled(model) and (probing := await _probe(key, model)):
+            return probing
     healthy = [key for key in usable if not key.troubled(model)]
-    if not healthy:
+    while healthy:
+        least = min(slots.in_use[key.id] for key in healthy)
+        key = random.choice([key for key in healthy if slots.in_use[key.id] == least])  # noqa: S311
+        if slot := await slots.take(key.id, key.max_concurrency):
+            return Lease(key, slot)
+        healthy.remove(key)
+    return None
+
+
+async def _probe(key: Key, model: str) -> Lease | None:
+    slot = await slots.take(key.id, key.max_concurrency)
+    if slot is None:
         return None
-    least = min(_in_use[key.id] for key in healthy)
-    return Lease(random.choice([key for key in healthy if _in_use[key.id] == least]))  # noqa: S311
+    claimed = None
+    try:
+        claimed = await _kept(_claim_probe, key.id, [scope for scope, _trouble in key.troubled(model)])
+    finally:
+        if claimed is None:
+            slots.leave(slot)
+    return None if claimed is None else Lease(key, slot, claimed)
 
 
 def seconds_until_usable(keys: Collection[Key], model: str) -> float | None:
@@ -156,6 +171,20 @@ async def quarantine(key: Key, model: str, reason: str) -> None:
     if key.id:
         values = {"quarantined_at": timezone.now(), "status_reason": reason[:200]}
         await _kept(_change, key.id, model, lambda rows: rows.filter(quarantined_at=None).update(**values))
+
+
+async def acquit(key_ids: Collection[int], model: str) -> None:
+    """Let keys be used again that were left out for what turned out not to be their fault; repeating is safe."""
+    await _kept(KeyTrouble.objects.filter(key_id__in=key_ids, model=model).delete)
+
+
+async def lower_concurrency(key: Key) -> int:
+    """Let the key carry one attempt less than it does now, in every process, until an operator allows more."""
+    limit = max(1, slots.in_use[key.id] - 1)
+    higher = Q(max_concurrency=None) | Q(max_concurrency__gt=limit)
+    if key.id:
+        await _kept(ApiKey.objects.filter(higher, id=key.id).update, max_concurrency=limit)
+    return limit
 
 
 async def _kept(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:

@@ -1,17 +1,22 @@
 """What can be asked, and through whom: upstreams, their keys, models, and the routes from models to upstreams."""
 
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
+from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from providers import rules
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
     from datetime import datetime
 
 # A model's slug may be a vendor's own name (`org/model:free`); it travels in URLs of the compatible surface.
@@ -58,6 +63,20 @@ class Upstream(models.Model):
         _("seconds between events"), null=True, blank=True, validators=[MinValueValidator(0.1)]
     )
     total_seconds = models.FloatField(_("seconds in all"), null=True, blank=True, validators=[MinValueValidator(0.1)])
+    sign_host = models.CharField(
+        _("host name to sign"),
+        max_length=253,
+        blank=True,
+        help_text=_(
+            "Only for Spark behind a reverse proxy of yours: the host name that the vendor's gateway sees. "
+            "Empty: that of the base URL."
+        ),
+    )
+    raw_key = models.BooleanField(
+        _("send the key itself"),
+        default=False,
+        help_text=_("Only for Zhipu: send the key as it is instead of a short-lived token signed with it."),
+    )
     cooldown_until = models.DateTimeField(_("cooling until"), null=True, blank=True, editable=False)
     status_reason = models.CharField(_("reason"), max_length=200, blank=True, editable=False)
     environment = models.JSONField(default=dict, blank=True, editable=False)
@@ -70,6 +89,30 @@ class Upstream(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+    def clean_fields(self, exclude: "Collection[str] | None" = None) -> None:
+        """Refuse what could never be connected to, and put pasted addresses in order.
+
+        What the environment named stays as it was written: only so the row is known to follow it.
+        """
+        super().clean_fields(exclude)
+        checks: dict[str, Callable[[str], str]] = {
+            "base_url": partial(rules.base_url, self.kind),
+            "proxy": rules.proxy,
+            "sign_host": partial(rules.sign_host, self.kind),
+        }
+        named = self.environment.get("values", {})
+        problems: dict[str, Any] = {}
+        for name in checks.keys() - set(exclude or ()):
+            written = getattr(self, name)
+            try:
+                kept = checks[name](written)
+            except ValidationError as error:
+                problems[name] = error
+            else:
+                setattr(self, name, written if written == named.get(name) else kept)
+        if problems:
+            raise ValidationError(problems)
 
 
 class ApiKey(models.Model):
@@ -99,6 +142,24 @@ class ApiKey(models.Model):
         self.ciphertext = _box().encrypt(secret.encode()).decode()
         self.fingerprint = fingerprint(secret)
         self.last4 = secret[-4:] if len(secret) >= 12 else ""
+
+    def replace_secret(self, secret: str) -> None:
+        """Take another secret by hand; the caller saves.
+
+        The old one's troubles go with it, and the key no longer leaves when the environment stops naming it.
+        """
+        self.set_secret(secret)
+        self.from_environment = False
+        if self.pk:
+            self.troubles.all().delete()
+
+    def checked(self, secret: str, upstream: Upstream) -> str:
+        """Return a secret as it is kept; raise ValidationError for one that this upstream cannot take or has."""
+        value = rules.secret(upstream.kind, secret)
+        known = upstream.keys.exclude(pk=self.pk).filter(fingerprint=fingerprint(value)) if upstream.pk else None
+        if known is not None and known.exists():
+            raise ValidationError(_("This upstream already has this key."))
+        return value
 
     def secret(self) -> str | None:
         """Return the secret; None when no key in KEY_ENCRYPTION_KEYS opens it."""
@@ -179,6 +240,13 @@ class ChatModel(models.Model):
     include_usage = models.BooleanField(_("ask for usage"), default=True)
     position = models.IntegerField(_("position in lists"), default=0)
     enabled = models.BooleanField(_("enabled"), default=True)
+    groups = models.ManyToManyField(
+        Group,
+        related_name="chat_models",
+        verbose_name=_("groups"),
+        blank=True,
+        help_text=_("Only members of these groups may use it; none: everybody."),
+    )
 
     class Meta:
         verbose_name = _("model")
@@ -187,15 +255,24 @@ class ChatModel(models.Model):
     def __str__(self) -> str:
         return self.slug
 
-    def clean(self) -> None:
-        """Refuse parameters that no request could carry."""
-        if not isinstance(self.parameters, dict):
-            raise ValidationError({"parameters": _("A JSON object is expected.")})
-        cap, temperature = self.parameters.get("max_tokens", 1), self.parameters.get("temperature", 0)
-        if isinstance(cap, bool) or not isinstance(cap, int) or cap < 1:
-            raise ValidationError({"parameters": _("max_tokens is a whole number from 1 upwards.")})
-        if isinstance(temperature, bool) or not isinstance(temperature, int | float):
-            raise ValidationError({"parameters": _("temperature is a number.")})
+    def clean_fields(self, exclude: "Collection[str] | None" = None) -> None:
+        """Refuse a context without room, and parameters that no request could carry."""
+        super().clean_fields(exclude)
+        left_out = set(exclude or ())
+        if "context_tokens" not in left_out and self.context_tokens < 1:
+            raise ValidationError({"context_tokens": _("A whole number from 1 upwards is expected.")})
+        if "parameters" not in left_out:
+            _check_parameters(self.parameters)
+
+
+def _check_parameters(parameters: object) -> None:
+    if not isinstance(parameters, dict):
+        raise ValidationError({"parameters": _("A JSON object is expected.")})
+    cap, temperature = parameters.get("max_tokens", 1), parameters.get("temperature", 0)
+    if isinstance(cap, bool) or not isinstance(cap, int) or cap < 1:
+        raise ValidationError({"parameters": _("max_tokens is a whole number from 1 upwards.")})
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float):
+        raise ValidationError({"parameters": _("temperature is a number.")})
 
 
 class Route(models.Model):

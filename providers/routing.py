@@ -2,20 +2,22 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import structlog
+from prometheus_client import Counter
 
 from providers import keys, table
 from providers.addresses import admitting
-from providers.errors import ModelUnavailable
+from providers.errors import ModelUnavailable, Unsupported
 from providers.keys import ANY_MODEL, Key, Lease
 from providers.models import ChatModel, Upstream
 from providers.table import ModelConfig, RouteConfig, UpstreamConfig
 from providers.wire.base import (
+    JSON,
     ChatRequest,
     Clocks,
     Delta,
@@ -24,6 +26,7 @@ from providers.wire.base import (
     PromptMessage,
     Provider,
     Reasoning,
+    ToolCallDelta,
     Withdrawn,
     prompt_tokens,
     trim,
@@ -40,22 +43,36 @@ from runtime import database
 
 log = structlog.get_logger("providers")
 
+ALERTS = Counter("rivulet_upstream_alerts", "What an operator should look into", ["upstream", "vendor_code"])
+
 # The waits of one request, over all keys, and the longest single hint that is waited for.
 MAX_WAIT_SECONDS, MAX_HINT_SECONDS = 60.0, 10.0
 MAX_LEARNED = 3
 # How often a short cooldown is waited for when there is no other key.
 MAX_SWITCH_WAITS = 2
+BODY_TOO_LARGE = 413
 
 
 KINDS: dict[str, Callable[[UpstreamConfig], Provider]] = {
     Upstream.Kind.OPENAI: lambda upstream: OpenAICompatible(*_way(upstream), admits=_admits(upstream)),
-    Upstream.Kind.SPARK: lambda upstream: Spark(*_way(upstream), admits=_admits(upstream)),
+    Upstream.Kind.SPARK: lambda upstream: Spark(
+        *_way(upstream), admits=_admits(upstream), sign_host=upstream.sign_host or None
+    ),
     Upstream.Kind.SPARK_HTTP: lambda upstream: SparkHTTP(*_way(upstream), admits=_admits(upstream)),
-    Upstream.Kind.ZHIPU: lambda upstream: Zhipu(*_way(upstream), admits=_admits(upstream)),
+    Upstream.Kind.ZHIPU: lambda upstream: Zhipu(*_way(upstream), admits=_admits(upstream), raw_key=upstream.raw_key),
     Upstream.Kind.ZHIPU_V3: lambda upstream: ZhipuV3(*_way(upstream), admits=_admits(upstream)),
     Upstream.Kind.SCRIPTED: lambda upstream: Scripted(),
 }
-_providers: dict[tuple[str, str, str, Clocks, bool], Provider] = {}
+# What their upstreams take beside text, of what a program may want passed on.
+TAKES: dict[str, frozenset[str]] = {
+    Upstream.Kind.OPENAI: OpenAICompatible.takes,
+    Upstream.Kind.SPARK: Spark.takes,
+    Upstream.Kind.SPARK_HTTP: SparkHTTP.takes,
+    Upstream.Kind.ZHIPU: Zhipu.takes,
+    Upstream.Kind.ZHIPU_V3: ZhipuV3.takes,
+    Upstream.Kind.SCRIPTED: Scripted.takes,
+}
+_providers: dict[tuple[str, str, str, Clocks, bool, str, bool], Provider] = {}
 
 
 def _way(upstream: UpstreamConfig) -> tuple[str, str | None, Clocks]:
@@ -68,7 +85,8 @@ def _admits(upstream: UpstreamConfig) -> AddressCheck | None:
 
 def provider_of(upstream: UpstreamConfig) -> Provider:
     """Return the one provider for this configuration; its connections are shared by all keys."""
-    identity = (upstream.kind, upstream.base_url, upstream.proxy, upstream.clocks, upstream.trusted)
+    way = (upstream.kind, upstream.base_url, upstream.proxy, upstream.clocks, upstream.trusted)
+    identity = (*way, upstream.sign_host, upstream.raw_key)
     provider = _providers.get(identity)
     if provider is None:
         provider = _providers[identity] = KINDS[upstream.kind](upstream)
@@ -83,17 +101,29 @@ async def aclose() -> None:
         await provider.aclose()
 
 
+def able(model: ModelConfig, wanted: Collection[str]) -> ModelConfig:
+    """Return the model with those of its routes that take all of `wanted`; raise Unsupported when none does."""
+    routes = tuple(route for route in model.routes if TAKES[route.upstream.kind].issuperset(wanted))
+    if model.routes and not routes:
+        taken_by_all = frozenset.intersection(*(TAKES[route.upstream.kind] for route in model.routes))
+        raise Unsupported([name for name in wanted if name not in taken_by_all])
+    return model if len(routes) == len(model.routes) else replace(model, routes=routes)
+
+
 @dataclass(slots=True)
 class Attempts:
     """The way of one request through routes and keys, and what it has tried so far.
 
-    `parameters` are sent as they are. `upstream` names the one tried last.
+    `parameters` are sent as they are; `extras` and `whole` are those of `ChatRequest`. `upstream` names the one tried
+    last.
     """
 
     model: ModelConfig
     messages: tuple[PromptMessage, ...]
     parameters: Mapping[str, Any]
     generation: str
+    extras: Mapping[str, JSON] = field(default_factory=dict)
+    whole: bool = False
     upstream: str = ""
     visible: bool = False
     spoken: bool = False
@@ -103,6 +133,8 @@ class Attempts:
     tried: set[int] = field(default_factory=set)
     waits: int = 0
     failure: ProviderError | None = None
+    # Of the keys of this route: those that failed, and how, as far as it may turn out not to be their fault.
+    suspects: dict[int, ProviderError] = field(default_factory=dict)
 
     async def run(self) -> AsyncGenerator[Event, None]:
         """Stream an answer: next key, then next route, as long as nothing visible has been said.
@@ -111,6 +143,7 @@ class Attempts:
         """
         for route in _in_order(self.model.routes):
             self.tried.clear()
+            self.suspects.clear()
             while lease := await keys.lease(route.upstream.keys_now(), route.upstream_model, self.tried):
                 self.waits = 0
                 async with lease, aclosing(self._with_key(route, lease)) as events:
@@ -119,8 +152,9 @@ class Attempts:
                 if self.failure is None:
                     return
                 self.tried.add(lease.key.id)
-                if self.failure.scope == "all":
+                if not _another_key_helps(self.failure):
                     break
+            await self._judge(route)
         raise self.failure or ModelUnavailable()
 
     async def _with_key(self, route: RouteConfig, lease: Lease) -> AsyncGenerator[Event, None]:
@@ -138,18 +172,17 @@ class Attempts:
                             table.forget()
                 self.failure = None
                 return
-            except Retry as retry:
-                request = await self._learn(retry)
-                continue
-            except ProviderError as error:
+            except (Retry, ProviderError) as problem:
                 if self.visible:
                     raise
-                self.failure = error
+                # Its traceback would keep the frames, and what the upstream sent in them, as long as this is kept.
+                self.failure = (problem.otherwise if isinstance(problem, Retry) else problem).with_traceback(None)
+                better = await self._better(route, problem)
             if self.spoken:
                 self.spoken = False
                 yield Withdrawn()
-            if self._trim():
-                request = self._request(route)
+            if better is not None:
+                request = better
                 continue
             pause = await self._pause(route, lease.key, self.failure)
             if pause is None:
@@ -166,36 +199,45 @@ class Attempts:
             self.generation,
             self.model.token_cap_field,
             self.model.include_usage,
+            self.extras,
+            self.whole,
         )
 
     def _note(self, event: Event) -> None:
-        if not self.visible and isinstance(event, Delta | Reasoning):
+        if not self.visible and isinstance(event, Delta | Reasoning | ToolCallDelta):
             self.spoken = True
-            self.visible = isinstance(event, Delta) and bool(event.text.strip())
+            self.visible = isinstance(event, ToolCallDelta) or (isinstance(event, Delta) and bool(event.text.strip()))
 
-    async def _learn(self, retry: Retry) -> ChatRequest:
-        """Keep for the next requests what the upstream taught, and send the other request."""
+    async def _better(self, route: RouteConfig, problem: Retry | ProviderError) -> ChatRequest | None:
+        """Return a request that answers the upstream's complaint, None when there is none. A prompt is cut once."""
+        if isinstance(problem, Retry):
+            return await self._learn(problem)
+        # What a server finds too large is the body, not the prompt.
+        if self.trimmed or self.whole or not isinstance(problem, PromptTooLong) or problem.status == BODY_TOO_LARGE:
+            return None
+        shorter = trim(self.messages, prompt_tokens(self.messages) // 2)
+        fewer = len(shorter) < len(self.messages)
+        self.trimmed, self.messages = True, shorter
+        return self._request(route) if fewer else None
+
+    async def _learn(self, retry: Retry) -> ChatRequest | None:
+        """Keep for the next requests what the upstream taught, and return the one that it asks for."""
         self.learned += 1
-        if self.learned > MAX_LEARNED:
-            raise retry.otherwise
+        too_long = isinstance(retry.otherwise, PromptTooLong)
+        if self.learned > MAX_LEARNED or (too_long and (self.trimmed or self.whole)):
+            return None
+        if too_long:
+            self.trimmed, self.messages = True, retry.request.messages
         if retry.learned:
             await database.run(ChatModel.objects.filter(id=self.model.id).update, **retry.learned)
             self.model = replace(self.model, **cast("dict[str, Any]", retry.learned))
             table.forget()
         return retry.request
 
-    def _trim(self) -> bool:
-        """Halve a prompt that the upstream found too long, once."""
-        if self.trimmed or not isinstance(self.failure, PromptTooLong):
-            return False
-        self.trimmed = True
-        shorter = trim(self.messages, prompt_tokens(self.messages) // 2)
-        fewer = len(shorter) < len(self.messages)
-        self.messages = shorter
-        return fewer
-
     async def _pause(self, route: RouteConfig, key: Key, error: ProviderError) -> float | None:
         """Carry out what the failure asks for; return the seconds to wait for this key, None to go on to another."""
+        if error.alerts:
+            self._alert(error)
         log.warning(
             "attempt failed",
             generation=self.generation,
@@ -207,6 +249,10 @@ class Attempts:
         )
         if error.action in {"user", "ops"}:
             raise error
+        if error.crowded:
+            limit = await keys.lower_concurrency(key)
+            log.warning("a key carries too much at once", upstream=self.upstream, key=key.id, at_once=limit)
+            table.forget()
         seconds = self._seconds_to_wait(route, key, error)
         if seconds is not None and self.waited + seconds <= MAX_WAIT_SECONDS:
             self.waits += 1
@@ -231,7 +277,9 @@ class Attempts:
 
     async def _leave_out(self, route: RouteConfig, key: Key, error: ProviderError) -> None:
         """Tell all processes that this key, or the whole upstream, is not to be used for a while or at all."""
-        model = route.upstream_model if error.scope == "key_model" else ANY_MODEL
+        model = _scope(route, error)
+        if error.unanimous:
+            self.suspects[key.id] = error
         if error.action == "disable":
             await keys.quarantine(key, model, str(error))
         elif error.cooldown_s > 0 and error.scope == "all":
@@ -242,6 +290,28 @@ class Attempts:
             return
         table.forget()
 
+    async def _judge(self, route: RouteConfig) -> None:
+        """Acquit the keys when all of several failed alike: it is our configuration that is wrong, not each of them.
+
+        A key that was left out for the same reason when this request began counts as one that failed: of many requests
+        at once, each meets only some of the keys.
+        """
+        pool = route.upstream.keys
+        if not self.suspects or len(pool) < 2 or len({error.vendor_code for error in self.suspects.values()}) > 1:
+            return
+        error = next(iter(self.suspects.values()))
+        scope = _scope(route, error)
+        alike = {key.id for key in pool if scope in key.troubles and key.troubles[scope].reason == str(error)}
+        if len(alike | self.suspects.keys()) < len(pool):
+            return
+        await keys.acquit(alike | self.suspects.keys(), scope)
+        table.forget()
+        self._alert(error)
+
+    def _alert(self, error: ProviderError) -> None:
+        ALERTS.labels(self.upstream, error.vendor_code).inc()
+        log.error("upstream needs attention", upstream=self.upstream, reason=str(error), vendor_code=error.vendor_code)
+
     def _others(self, route: RouteConfig, key: Key) -> bool:
         """Whether another key, of this route or of another one, could be tried now."""
         tried = self.tried | {key.id}
@@ -250,6 +320,15 @@ class Attempts:
             for other in self.model.routes
             if other is route or other.upstream.slug != route.upstream.slug
         )
+
+
+def _another_key_helps(error: ProviderError) -> bool:
+    """Whether the failure may be the key's own: one that only asked to wait stands when that was in vain."""
+    return error.scope != "all" and (error.action != "wait" or error.cooldown_s > 0)
+
+
+def _scope(route: RouteConfig, error: ProviderError) -> str:
+    return route.upstream_model if error.scope == "key_model" else ANY_MODEL
 
 
 def _backoff(attempt: int) -> float:

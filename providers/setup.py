@@ -130,7 +130,7 @@ def _ensure_models(upstream: Upstream, offered: Iterable[tuple[str, str]]) -> No
     for position, (slug, upstream_name) in enumerate(names.items()):
         if f"{slug}={upstream_name}" in seen:
             continue
-        values = _first_run_values(slug, upstream_name, position)
+        values = first_run_values(slug, upstream_name, position)
         model, _created = ChatModel.objects.get_or_create(slug=slug, defaults=values)
         Route.objects.get_or_create(model=model, upstream=upstream, upstream_model=upstream_name)
     pairs = {f"{slug}={upstream_name}" for slug, upstream_name in names.items()}
@@ -139,12 +139,14 @@ def _ensure_models(upstream: Upstream, offered: Iterable[tuple[str, str]]) -> No
         upstream.save(update_fields=["environment"])
 
 
-def _first_run_values(slug: str, upstream_name: str, position: int) -> dict[str, Any]:
+def first_run_values(slug: str, upstream_name: str, position: int, context_tokens: int | None = None) -> dict[str, Any]:
+    """Return what a new model begins with; `context_tokens` is what its upstream said of it."""
     prefix = max((prefix for prefix in CONTEXT_TOKENS if slug.startswith(prefix)), key=len, default="")
     version = VERSIONS.get(upstream_name)
+    known = version.context_tokens if version else CONTEXT_TOKENS.get(prefix, OTHER_CONTEXT_TOKENS)
     return {
         "title": version.title if version else slug,
-        "context_tokens": version.context_tokens if version else CONTEXT_TOKENS.get(prefix, OTHER_CONTEXT_TOKENS),
+        "context_tokens": context_tokens or known,
         "parameters": PARAMETERS.get(slug, {}),
         "position": position,
     }

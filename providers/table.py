@@ -5,21 +5,25 @@ Read from the database at most every `TABLE_SECONDS`; nothing here is asked per 
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
 
 import structlog
 from django.conf import settings
-from django.db.models import Prefetch
+from django.db import transaction
+from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from providers import keys
 from providers.errors import ModelUnavailable
 from providers.keys import KEYLESS, Key, Trouble
 from providers.models import ApiKey, ChatModel, Route, Upstream
+from providers.wire import spark, zhipu
 from providers.wire.base import Clocks
+from runtime.refusals import InvalidRequest
 
 log = structlog.get_logger("providers")
 
@@ -37,6 +41,8 @@ class UpstreamConfig:
     keys: tuple[Key, ...]
     cooldown_until: datetime | None = None
     trusted: bool = False
+    sign_host: str = ""
+    raw_key: bool = False
 
     def keys_now(self) -> tuple[Key, ...]:
         """Return the keys, none of them while the whole upstream cools down."""
@@ -63,10 +69,24 @@ class ModelConfig:
     token_cap_field: Literal["max_tokens", "max_completion_tokens", "none"]
     include_usage: bool
     routes: tuple[RouteConfig, ...]
+    # To whom it is reserved; nobody named: everybody.
+    groups: frozenset[int] = frozenset()
+
+    def open_to(self, groups: Set[int]) -> bool:
+        """Whether a member of these groups may use it."""
+        return not self.groups or not self.groups.isdisjoint(groups)
 
     def available(self) -> bool:
         """Whether a route has a key that may be used now."""
         return any(keys.any_usable(route.upstream.keys_now(), route.upstream_model) for route in self.routes)
+
+    def check_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Raise InvalidRequest for a temperature that no upstream of this model takes."""
+        temperature = parameters.get("temperature")
+        if temperature is None or not self.routes:
+            return
+        if not any(_takes_temperature(route, temperature) for route in self.routes):
+            raise InvalidRequest(details={"temperature": [_("The model does not take this temperature.")]})
 
     def check_available(self) -> None:
         """Raise ModelUnavailable unless it is available."""
@@ -74,6 +94,16 @@ class ModelConfig:
             return
         waits = [_seconds_until_usable(route) for route in self.routes]
         raise ModelUnavailable(retry_after=min((wait for wait in waits if wait is not None), default=None))
+
+
+def _takes_temperature(route: RouteConfig, temperature: float) -> bool:
+    """Whether the vendor's own bounds admit it; servers that publish none decide by themselves."""
+    match route.upstream.kind:
+        case Upstream.Kind.SPARK:
+            return spark.takes_temperature(route.upstream_model, temperature)
+        case Upstream.Kind.ZHIPU | Upstream.Kind.ZHIPU_V3:
+            return temperature <= zhipu.MAX_TEMPERATURE
+    return True
 
 
 def _seconds_until_usable(route: RouteConfig) -> float | None:
@@ -103,13 +133,30 @@ def forget() -> None:
     _table = None
 
 
+def changed() -> None:
+    """Forget, now and once the transaction that is open can be seen: others may read the old rows until then."""
+    forget()
+    transaction.on_commit(forget)
+
+
+def upstream_now(upstream_id: int) -> UpstreamConfig:
+    """Return an upstream as it is stored at this moment, with its enabled keys."""
+    keys_of_it = Prefetch("keys", _enabled_keys(), to_attr="usable")
+    return upstream_config(Upstream.objects.prefetch_related(keys_of_it).get(pk=upstream_id))
+
+
+def _enabled_keys() -> QuerySet[ApiKey]:
+    return ApiKey.objects.filter(enabled=True).prefetch_related("troubles")
+
+
 def _load() -> dict[str, ModelConfig]:
-    usable_keys = ApiKey.objects.filter(enabled=True).prefetch_related("troubles")
     routes = Route.objects.filter(upstream__enabled=True).select_related("upstream")
     rows = (
         ChatModel.objects.filter(enabled=True)
         .order_by("position", "id")
-        .prefetch_related(Prefetch("routes", routes), Prefetch("routes__upstream__keys", usable_keys, to_attr="usable"))
+        .prefetch_related(
+            "groups", Prefetch("routes", routes), Prefetch("routes__upstream__keys", _enabled_keys(), to_attr="usable")
+        )
     )
     upstreams: dict[int, UpstreamConfig] = {}
     return {model.slug: _model_config(model, upstreams) for model in rows}
@@ -131,6 +178,7 @@ def _model_config(model: ChatModel, upstreams: dict[int, UpstreamConfig]) -> Mod
         cast('Literal["max_tokens", "max_completion_tokens", "none"]', model.token_cap_field),
         model.include_usage,
         tuple(routes),
+        frozenset(group.pk for group in model.groups.all()),
     )
 
 
@@ -155,11 +203,13 @@ def upstream_config(upstream: Upstream) -> UpstreamConfig:
         clocks,
         pool,
         upstream.cooldown_until,
-        trusted=_from_environment(upstream),
+        trusted=from_environment(upstream),
+        sign_host=upstream.sign_host,
+        raw_key=upstream.raw_key,
     )
 
 
-def _from_environment(upstream: Upstream) -> bool:
+def from_environment(upstream: Upstream) -> bool:
     """Whether the operator named this address: then it may be a private one."""
     named = upstream.environment.get("values", {})
     return bool(named) and all(named.get(name) == getattr(upstream, name) for name in ("base_url", "proxy"))
@@ -171,7 +221,9 @@ def _key(row: ApiKey) -> Key | None:
         log.error("key cannot be decrypted", key=row.fingerprint)
         return None
     troubles = {
-        trouble.model: Trouble(trouble.cooldown_until, trouble.quarantined_at is not None, trouble.probe_until)
+        trouble.model: Trouble(
+            trouble.cooldown_until, trouble.quarantined_at is not None, trouble.probe_until, trouble.status_reason
+        )
         for trouble in row.troubles.all()
     }
     return Key(row.id, secret, row.max_concurrency, troubles)

@@ -1,25 +1,43 @@
 """Quotas for operators: limits, credits and models are edited, the books are only read."""
 
+import csv
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django import forms
-from django.contrib import admin
-from django.contrib.admin.widgets import FilteredSelectMultiple
+from django.contrib import admin, messages
+from django.contrib.admin.widgets import AdminSplitDateTime, FilteredSelectMultiple
 from django.contrib.auth import get_user_model
-from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Model, OuterRef, Q, QuerySet, Subquery
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from providers.models import ChatModel
-from quotas.models import CreditBalance, DailyUsage, LedgerEntry, Quota, QuotaModel, Reservation
+from quotas import redeem_codes, table
+from quotas.models import (
+    CreditBalance,
+    DailyUsage,
+    Invitation,
+    LedgerEntry,
+    Quota,
+    QuotaGroupLimit,
+    RedeemBatch,
+    RedeemCode,
+    Reservation,
+)
 
 Row = TypeVar("Row", bound=Model)
 
 if TYPE_CHECKING:
     TypedAdmin = admin.ModelAdmin
     QuotaModelForm = forms.ModelForm[Quota]
+    BatchModelForm = forms.ModelForm[RedeemBatch]
 else:
-    QuotaModelForm = forms.ModelForm
+    QuotaModelForm = BatchModelForm = forms.ModelForm
 
     class TypedAdmin(admin.ModelAdmin):
         """Django's own cannot be subscripted outside the type checker."""
@@ -46,15 +64,20 @@ class QuotaForm(QuotaModelForm):
 
     def move_models(self) -> None:
         """Let the saved quota cover exactly the chosen models."""
-        chosen = self.cleaned_data["covers"]
-        QuotaModel.objects.filter(quota=self.instance).exclude(model__in=chosen).delete()
-        for model in chosen:
-            QuotaModel.objects.update_or_create(model=model, defaults={"quota": self.instance})
+        self.instance.cover(self.cleaned_data["covers"])
+
+
+class GroupLimitInline(admin.TabularInline[QuotaGroupLimit, Quota]):
+    """Limits of groups, on the quota's own page."""
+
+    model = QuotaGroupLimit
+    extra = 0
 
 
 @admin.register(Quota)
 class QuotaAdmin(TypedAdmin[Quota]):
     form = QuotaForm
+    inlines = [GroupLimitInline]
     fields = ["slug", "title", "daily_limit", "inviter_credits", "invitee_credits", "covers"]
     list_display = ["slug", "title", "daily_limit", "inviter_credits", "invitee_credits", "model_slugs"]
     list_editable = ["daily_limit", "inviter_credits", "invitee_credits"]
@@ -72,6 +95,11 @@ class QuotaAdmin(TypedAdmin[Quota]):
         super().save_related(request, form, formsets, change)
         if isinstance(form, QuotaForm):  # the list's own form edits the numbers only
             form.move_models()
+        table.forget()
+
+    def delete_model(self, request: HttpRequest, obj: Quota) -> None:
+        super().delete_model(request, obj)
+        table.forget()
 
 
 class BookAdmin(TypedAdmin[Row]):
@@ -121,3 +149,160 @@ class LedgerEntryAdmin(BookAdmin[LedgerEntry]):
     list_filter = ["source", "quota"]
     search_fields = ["user__username", "user__email", "reason", "=reference"]
     date_hierarchy = "created_at"
+
+
+@admin.register(Invitation)
+class InvitationAdmin(BookAdmin[Invitation]):
+    list_display = ["joined_at", "inviter", "invited", "status", "reward", "credited_at"]
+    list_select_related = ["inviter", "invited"]
+    list_filter = ["status"]
+    search_fields = ["inviter__username", "inviter__email", "invited__username", "invited__email"]
+    date_hierarchy = "joined_at"
+
+
+class BatchForm(BatchModelForm):
+    """What a new batch is made of; an existing one has its note only."""
+
+    quota = forms.ModelChoiceField(Quota.objects.order_by("id"), label=_("quota"), empty_label=None)
+    credits = forms.IntegerField(label=_("credits"), min_value=1, max_value=redeem_codes.MOST_CREDITS)
+    count = forms.IntegerField(label=_("number of codes"), min_value=1, max_value=redeem_codes.MOST_AT_ONCE)
+    expires_at = forms.SplitDateTimeField(label=_("expires"), required=False, widget=AdminSplitDateTime)
+
+
+@admin.register(RedeemBatch)
+class RedeemBatchAdmin(TypedAdmin[RedeemBatch]):
+    change_form_template = "admin/quotas/redeembatch/change_form.html"
+    list_display = ["id", "note", "quota", "credits", "made", "redeemed", "expires", "created_by", "created_at"]
+    list_display_links = ["id", "note"]
+    list_select_related = ["created_by"]
+    search_fields = ["note"]
+    ordering = ["-id"]
+    actions = ["export", "withdraw"]
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.codes_file)
+        return [path("<int:pk>/codes.csv", view, name="quotas_redeembatch_codes"), *super().get_urls()]
+
+    def codes_file(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Answer with the codes of one batch."""
+        if not self.has_codes_permission(request):
+            raise PermissionDenied
+        return _as_csv(get_object_or_404(RedeemBatch, pk=pk).codes.all())
+
+    def get_form(
+        self, request: HttpRequest, obj: RedeemBatch | None = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        form = kwargs if obj else {"form": BatchForm, **kwargs}
+        return super().get_form(request, obj, change=change, **form)
+
+    def get_fields(self, request: HttpRequest, obj: RedeemBatch | None = None) -> Any:
+        return ["note"] if obj else ["quota", "credits", "count", "expires_at", "note"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RedeemBatch]:
+        first = RedeemCode.objects.filter(batch=OuterRef("pk")).order_by("id")
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                of_quota=Subquery(first.values("quota__slug")[:1]),
+                worth=Subquery(first.values("credits")[:1]),
+                until=Subquery(first.values("expires_at")[:1]),
+                all_codes=Count("codes"),
+                used_codes=Count("codes", filter=Q(codes__redeemed_at__isnull=False)),
+            )
+        )
+
+    @admin.display(description=_("quota"))
+    def quota(self, batch: Any) -> str:
+        return batch.of_quota or ""
+
+    @admin.display(description=_("credits"))
+    def credits(self, batch: Any) -> int | None:
+        return batch.worth  # type: ignore[no-any-return]
+
+    @admin.display(description=_("number of codes"))
+    def made(self, batch: Any) -> int:
+        return int(batch.all_codes)
+
+    @admin.display(description=_("redeemed codes"))
+    def redeemed(self, batch: Any) -> int:
+        return int(batch.used_codes)
+
+    @admin.display(description=_("expires"))
+    def expires(self, batch: Any) -> Any:
+        return batch.until
+
+    def has_delete_permission(self, request: HttpRequest, obj: RedeemBatch | None = None) -> bool:
+        return False  # what was redeemed is history; `withdraw` takes the rest
+
+    def save_model(self, request: HttpRequest, obj: RedeemBatch, form: Any, change: bool) -> None:
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        wanted = form.cleaned_data
+        codes = redeem_codes.make(
+            wanted["quota"], wanted["credits"], wanted["count"], wanted["expires_at"], request.user.pk, wanted["note"]
+        )
+        obj.__dict__.update(codes[0].batch.__dict__)
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        batch: RedeemBatch | None = kwargs.get("obj")
+        if batch and self.has_codes_permission(request):
+            context["codes"] = batch.codes.select_related("quota", "redeemed_by").order_by("id")
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def has_codes_permission(self, request: HttpRequest) -> bool:
+        """Whoever sees a code can redeem it: that takes the permission to view codes."""
+        return request.user.has_perm("quotas.view_redeemcode")
+
+    @admin.action(description=_("Export the codes as CSV"), permissions=["codes"])
+    def export(self, request: HttpRequest, batches: QuerySet[RedeemBatch]) -> HttpResponse:
+        return _as_csv(RedeemCode.objects.filter(batch__in=list(batches.values_list("pk", flat=True))))
+
+    @admin.action(description=_("Withdraw the codes that nobody has redeemed"), permissions=["change"])
+    def withdraw(self, request: HttpRequest, batches: QuerySet[RedeemBatch]) -> None:
+        unused = RedeemCode.objects.filter(batch__in=list(batches.values_list("pk", flat=True)), redeemed_at=None)
+        count, _rows = unused.delete()
+        text = ngettext("%(count)d code was withdrawn.", "%(count)d codes were withdrawn.", count)
+        self.message_user(request, text % {"count": count}, messages.SUCCESS)
+
+
+def _as_csv(codes: QuerySet[RedeemCode]) -> HttpResponse:
+    """Return codes as a file for a spreadsheet; no column can begin with what one takes for a formula."""
+    answer = HttpResponse(content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="codes-{timezone.localdate()}.csv"'
+    rows = csv.writer(answer)
+    rows.writerow(["code", "quota", "credits", "expires_at", "redeemed_at"])
+    for row in codes.select_related("quota").order_by("id"):
+        moments = (
+            timezone.localtime(moment).isoformat() if moment else "" for moment in (row.expires_at, row.redeemed_at)
+        )
+        rows.writerow([row.grouped(), row.quota.slug, row.credits, *moments])
+    return answer
+
+
+@admin.register(RedeemCode)
+class RedeemCodeAdmin(TypedAdmin[RedeemCode]):
+    """To look up a single code; batches make and export them."""
+
+    list_display = ["__str__", "batch", "quota", "credits", "expires_at", "redeemed_by", "redeemed_at"]
+    list_select_related = ["batch", "quota", "redeemed_by"]
+    list_filter = ["quota", ("redeemed_at", admin.EmptyFieldListFilter)]
+    search_fields = ["redeemed_by__username", "redeemed_by__email"]
+    search_help_text = _("A code as it was typed, or who redeemed it.")
+    fields = ["batch", "code", "quota", "credits", "expires_at", "redeemed_by", "redeemed_at"]
+    show_full_result_count = False
+    ordering = ["-id"]
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet[RedeemCode], search_term: str) -> Any:
+        code = queryset.filter(code=redeem_codes.normalised(search_term))
+        return (code, False) if code.exists() else super().get_search_results(request, queryset, search_term)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: RedeemCode | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: RedeemCode | None = None) -> bool:
+        return False

@@ -1,17 +1,43 @@
-"""REST of quotas: what a caller has and has used."""
+"""REST of quotas: what a caller has, and every grant and spend."""
 
 from typing import cast
 
 from django.contrib.auth.models import AbstractBaseUser
+from django.utils.translation import gettext_lazy as _
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from quotas import ledger
+from quotas import history, ledger
+from runtime.refusals import InvalidRequest
+
+# Ids are eight bytes long in every database.
+_HIGHEST_ID = 2**63 - 1
 
 
 class Quotas(APIView):
     """`GET /api/quotas/`."""
 
     def get(self, request: Request) -> Response:
-        return Response(ledger.overview(cast("AbstractBaseUser", request.user)))
+        return Response(ledger.overview(_user(request)))
+
+
+class Ledger(APIView):
+    """`GET /api/quotas/ledger/`: newest first; the cursor is the last id seen, so nothing is skipped or shown twice."""
+
+    def get(self, request: Request) -> Response:
+        rows, following = history.page(_user(request).pk, _cursor(request.query_params.get("cursor", "")))
+        url = following and request.build_absolute_uri(f"{request.path}?cursor={following}")
+        return Response({"results": [history.shown(row) for row in rows], "next": url})
+
+
+def _user(request: Request) -> AbstractBaseUser:
+    return cast("AbstractBaseUser", request.user)
+
+
+def _cursor(text: str) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _HIGHEST_ID):
+        raise InvalidRequest(details={"cursor": [_("This cursor is not one of ours.")]})
+    return int(text)

@@ -3,16 +3,18 @@
 Everything here is synchronous and belongs inside the caller's transaction, the one that stores the message. A unit is
 taken when a generation begins and made final or given back when it ends, exactly once, by guarded updates
 (`statements.py`). A reservation belongs to the day on which it began, a calendar day in TIME_ZONE.
+
+Whatever is read or changed here is noted for the counters in Redis once it is committed; they decide nothing.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from functools import lru_cache
-from itertools import groupby
+from collections.abc import Collection, Iterable, Mapping, Set
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from functools import partial
 from typing import Any, Literal
 
 import structlog
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
@@ -20,9 +22,14 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from quotas import statements
+from providers.errors import UnknownModel
+from quotas import counters, days, statements, table
+from quotas.counts import Counts, Found
+from quotas.days import day_of as day_of
+from quotas.days import resets_at as resets_at
 from quotas.errors import QuotaExhausted
-from quotas.models import Quota, QuotaModel, Reservation
+from quotas.models import CreditBalance, DailyUsage, Quota, Reservation
+from quotas.table import QuotaConfig
 from runtime.refusals import InvalidRequest
 
 log = structlog.get_logger("quotas")
@@ -44,11 +51,12 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a generation has cost."""
+    """What a generation has cost. `invitation`: the one that this charge makes real, if the user's is still pending."""
 
     amount: int
     source: Literal["daily", "credit", "none"]
     reason: str
+    invitation: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {"amount": self.amount, "source": self.source, "reason": self.reason}
@@ -63,15 +71,30 @@ def reserve(user_id: int, model_id: int, reference: str, now: datetime | None = 
     _require_transaction()
     now = now or timezone.now()
     with connection.cursor() as cursor:
-        quota_id, daily_limit = _quota_of(cursor, model_id)
+        quota_id, daily_limit = _quota_of(cursor, user_id, model_id)
         unit = {"user": user_id, "quota": quota_id, "day": _date_value(day_of(now)), "reference": reference}
         source = _take(cursor, unit, daily_limit)
         if source is None:
-            raise QuotaExhausted(retry_after=_seconds_to_reset(now) if daily_limit else None)
+            raise _exhausted(daily_limit, now)
         _change(cursor, statements.HOLD, {**unit, "source": source, "now": _datetime_value(now)})
-        rows = _rows(cursor, statements.STATE, unit)
-    quota = _state(rows, now)
-    return Held(rows[0][-1], quota_id, quota, resets_at(now), quota["remaining"])
+        ((counts, reservation_id),) = _standing(cursor, "one", unit, now)
+        _tell_counters([counts])
+    quota = _state(counts, now)
+    return Held(reservation_id, quota_id, quota, resets_at(now), quota["remaining"])
+
+
+def check(user_id: int, model_id: int, seen: Found) -> None:
+    """Raise QuotaExhausted when `reserve` would just now: one read, which changes nothing and promises nothing.
+
+    `seen` is the counter that made the caller ask.
+    """
+    now = timezone.now()
+    with connection.cursor() as cursor:
+        for counts, _none in _standing(cursor, "of_model", {"user": user_id, "model": model_id}, now):
+            if not counts.same(seen.counts):
+                _tell_counters([counts], {counts.quota: seen})
+            if counts.none_left:
+                raise _exhausted(counts.limit, now)
 
 
 def settle(reference: str, reason: str) -> Charge:
@@ -89,6 +112,7 @@ def release(reference: str, reason: str) -> Charge:
         ended_now, unit, charge = _end(cursor, reference, Reservation.Status.RELEASED, reason)
         if ended_now:
             _give_back(cursor, unit)
+            _count_anew(cursor, unit)
     return charge
 
 
@@ -102,29 +126,58 @@ def grant(user_id: int, quota_id: int, amount: int, reason: str) -> None:
         if not _add_credits(cursor, unit):
             raise InvalidRequest(details={"amount": [_("The balance does not allow this amount.")]})
         _record(cursor, {**unit, "reason": reason, "reference": ""})
+        _count_anew(cursor, unit)
 
 
 def state(user_id: int, quota_id: int, now: datetime | None = None) -> QuotaState:
     """Return the contract's `Quota` of one quota as this user has it; raise Quota.DoesNotExist for an unknown one."""
     now = now or timezone.now()
     with connection.cursor() as cursor:
-        rows = _rows(cursor, statements.STATE, {"quota": quota_id, **_seen_by(user_id, now)})
-    if not rows:
-        raise Quota.DoesNotExist(quota_id)
-    return _state(rows, now)
+        for counts, _none in _standing(cursor, "one", {"user": user_id, "quota": quota_id}, now):
+            _tell_counters([counts])
+            return _state(counts, now)
+    raise Quota.DoesNotExist(quota_id)
 
 
 def overview(user: AbstractBaseUser) -> list[QuotaState]:
-    """Return the contract's `Quota` of each quota that has an enabled model, in one query."""
+    """Return the contract's `Quota` of each quota that has a model for this user.
+
+    The figures are those of the counters where they may be believed, else the ledger's own, read in one query.
+    """
+    now, known = timezone.now(), table.current()
+    groups = known.groups_of(user.pk)
+    shown = {quota.id: quota for quota in known.quotas.values() if quota.slugs_for(groups)}
+    found = counters.look_from_thread(user.pk, shown, now)
+    counted = {
+        quota_id: replace(counter.counts, limit=shown[quota_id].limit_for(groups))
+        for quota_id, counter in found.items()
+        if counter.counts and counter.trusted
+    }
+    if len(counted) < len(shown):
+        with connection.cursor() as cursor:
+            counted = {counts.quota: counts for counts, _none in _standing(cursor, "all", {"user": user.pk}, now)}
+        _tell_counters(counted.values(), found)
+    return [_shown(quota, counted[quota.id], groups, now) for quota in shown.values() if quota.id in counted]
+
+
+def count_anew(user_ids: Iterable[int]) -> None:
+    """Read what these people have, for the counters to be built from it."""
     now = timezone.now()
     with connection.cursor() as cursor:
-        rows = _rows(cursor, statements.STATES_IN_USE, _seen_by(user.pk, now))
-    return [_state(list(of_quota), now) for _slug, of_quota in groupby(rows, key=lambda row: row[0])]
+        for user_id in user_ids:
+            _tell_counters([counts for counts, _none in _standing(cursor, "all", {"user": user_id}, now)])
+
+
+def counted_today() -> list[int]:
+    """Return the ids of all whose figures are not those of a new user."""
+    used = DailyUsage.objects.filter(day=day_of(timezone.now())).values_list("user_id")
+    have = CreditBalance.objects.filter(credits__gt=0).values_list("user_id")
+    return [user_id for (user_id,) in used.union(have)]
 
 
 def quota_slugs() -> dict[int, str]:
     """Return the quota's slug by model id, for lists of models; a model without a quota is not in it."""
-    return dict(QuotaModel.objects.values_list("model_id", "quota__slug"))
+    return {model.id: quota.slug for quota in table.current().quotas.values() for model in quota.models}
 
 
 def open_reservations(older_than: datetime) -> QuerySet[Reservation]:
@@ -132,35 +185,23 @@ def open_reservations(older_than: datetime) -> QuerySet[Reservation]:
     return Reservation.objects.filter(status=Reservation.Status.RESERVED, created_at__lt=older_than)
 
 
-def day_of(now: datetime) -> date:
-    """Return the calendar day in TIME_ZONE."""
-    return now.astimezone(timezone.get_default_timezone()).date()
-
-
-def resets_at(now: datetime) -> datetime:
-    """Return when the next day begins in TIME_ZONE: its first instant, also where clocks change at midnight."""
-    return _day_after(day_of(now), timezone.get_default_timezone())[0]
-
-
-@lru_cache(maxsize=8)
-def _day_after(day: date, zone: tzinfo) -> tuple[datetime, str]:
-    """Return when the day after begins, and the same as JSON has it: asked for each answer, new once a day."""
-    midnight = datetime.combine(day + timedelta(days=1), time.min, tzinfo=zone)
-    # A midnight that the clocks skip becomes the moment to which they jump.
-    begins = midnight.astimezone(UTC).astimezone(zone)
-    return begins, begins.isoformat()
-
-
-def _seconds_to_reset(now: datetime) -> float:
-    # In UTC: the difference of two times in one zone would be that of their clock faces.
-    return (resets_at(now).astimezone(UTC) - now.astimezone(UTC)).total_seconds()
-
-
-def _quota_of(cursor: CursorWrapper, model_id: int) -> tuple[int, int | None]:
-    rows = _rows(cursor, statements.QUOTA_OF_MODEL, {"model": model_id})
+def _quota_of(cursor: CursorWrapper, user_id: int, model_id: int) -> tuple[int, int | None]:
+    rows = _rows(cursor, statements.quota_of_model(), {"model": model_id, "user": user_id})
     if not rows:
-        raise InvalidRequest(details={"model": [_("This model has no quota.")]})
-    return rows[0]
+        raise UnknownModel(_("This model has no quota."))
+    quota_id, everybodys, of_groups = rows[0]
+    return quota_id, _limit(everybodys, of_groups)
+
+
+def _limit(everybodys: int | None, of_groups: int | None) -> int | None:
+    """Return the limit that holds: the best of the user's groups instead of everybody's, where there is one."""
+    if of_groups is None:
+        return everybodys
+    return None if of_groups >= statements.MOST else of_groups
+
+
+def _exhausted(daily_limit: int | None, now: datetime) -> QuotaExhausted:
+    return QuotaExhausted(retry_after=days.seconds_to_reset(now) if daily_limit else None)
 
 
 def _take(cursor: CursorWrapper, unit: Values, daily_limit: int | None) -> str | None:
@@ -183,9 +224,9 @@ def _end(
     rows = _rows(cursor, statements.RESERVATION, {"reference": reference})
     if not rows:
         raise Reservation.DoesNotExist(reference)
-    user_id, quota_id, day, source, ended_as, first_reason = rows[0]
+    user_id, quota_id, day, source, ended_as, first_reason, invitation = rows[0]
     settled = ended_as == Reservation.Status.SETTLED.value
-    charge = Charge(1, source, first_reason) if settled else Charge(0, "none", first_reason)
+    charge = Charge(1, source, first_reason, invitation) if settled else Charge(0, "none", first_reason)
     return ended_now, {"user": user_id, "quota": quota_id, "day": day, "source": source}, charge
 
 
@@ -207,25 +248,50 @@ def _add_credits(cursor: CursorWrapper, unit: Values) -> bool:
     return amount > 0 and room >= 0 and _change(cursor, statements.ADD_CREDITS, {**unit, "room": room}) == 1
 
 
+def _count_anew(cursor: CursorWrapper, unit: Values) -> None:
+    if settings.REDIS_URL:
+        _tell_counters([counts for counts, _none in _standing(cursor, "one", unit, timezone.now())])
+
+
+def _tell_counters(read: Collection[Counts], seen: Mapping[int, Found] | None = None) -> None:
+    """Let the counters hear what was read, once it is committed."""
+    if settings.REDIS_URL and read:
+        transaction.on_commit(partial(counters.note, read, seen or {}), robust=True)
+
+
 def _record(cursor: CursorWrapper, entry: Values) -> None:
     _change(cursor, statements.RECORD, {**entry, "now": _datetime_value(timezone.now())})
 
 
-def _seen_by(user_id: int, now: datetime) -> dict[str, Any]:
-    return {"user": user_id, "day": _date_value(day_of(now)), "reference": ""}
+def _standing(
+    cursor: CursorWrapper, which: Literal["one", "all", "of_model"], values: Values, now: datetime
+) -> list[tuple[Counts, Any]]:
+    """Return what a user has used and has left, each with the id of the reservation that `values` name, if they do."""
+    day, read_at = day_of(now), int(now.timestamp())
+    rows = _rows(cursor, statements.standing(which), {"reference": "", **values, "day": _date_value(day)})
+    standing = []
+    for quota_id, everybodys, of_groups, used, used_revision, credit, credit_revision, reservation_id in rows:
+        limit = _limit(everybodys, of_groups)
+        counts = Counts(values["user"], quota_id, day, used, used_revision, limit, credit, credit_revision, read_at)
+        standing.append((counts, reservation_id))
+    return standing
 
 
-def _state(rows: list[tuple[Any, ...]], now: datetime) -> QuotaState:
-    slug, title, daily_limit, used, credit, *_model = rows[0]
+def _state(counts: Counts, now: datetime) -> QuotaState:
+    quota = table.quota(counts.quota)
+    return _shown(quota, counts, table.current().groups_of(counts.user), now)
+
+
+def _shown(quota: QuotaConfig, counts: Counts, groups: Set[int], now: datetime) -> QuotaState:
     return {
-        "slug": slug,
-        "title": title,
-        "models": [row[5] for row in rows if row[5] is not None],
-        "daily_limit": daily_limit,
-        "used_today": used,
-        "credits": credit,
-        "remaining": None if daily_limit is None else max(0, daily_limit - used) + credit,
-        "resets_at": _day_after(day_of(now), timezone.get_default_timezone())[1],
+        "slug": quota.slug,
+        "title": quota.title,
+        "models": quota.slugs_for(groups),
+        "daily_limit": counts.limit,
+        "used_today": counts.used,
+        "credits": counts.credits,
+        "remaining": None if counts.limit is None else max(0, counts.limit - counts.used) + counts.credits,
+        "resets_at": days.resets_at_json(now),
     }
 
 

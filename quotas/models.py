@@ -1,16 +1,22 @@
-"""Allowances: quotas, what was used of them each day, credits, reservations and the ledger.
+"""Allowances: quotas, what was used of them each day, credits, reservations and the ledger; invitations, redeem codes.
 
-Only `ledger.py` writes the last four. Every answer writes here, so a foreign key has an index of its own only where no
-other index begins with it and where rows are looked for by it; a quota is hardly ever deleted.
+Only `ledger.py` writes usage, credits, reservations and the ledger, `invitations.py` and `redeem_codes.py` the rows
+named after them. Every answer writes here, so a foreign key has an index of its own only where no other index begins
+with it and where rows are looked for by it; a quota is hardly ever deleted.
 """
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.contrib.auth.models import Group
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from providers.models import ChatModel
+
+# So many invitations earn an inviter something on one day; the others wait for another day.
+REWARDS_A_DAY = 20
 
 
 class Quota(models.Model):
@@ -30,6 +36,13 @@ class Quota(models.Model):
     def __str__(self) -> str:
         return self.slug
 
+    def cover(self, chosen: Iterable[ChatModel]) -> None:
+        """Cover exactly these models; each is taken out of the quota that it was in."""
+        chosen = list(chosen)
+        self.links.exclude(model__in=chosen).delete()
+        for model in chosen:
+            QuotaModel.objects.update_or_create(model=model, defaults={"quota": self})
+
 
 class QuotaModel(models.Model):
     """Which quota a model counts against: exactly one."""
@@ -45,13 +58,37 @@ class QuotaModel(models.Model):
         return f"{self.quota.slug}: {self.model.slug}"
 
 
+class QuotaGroupLimit(models.Model):
+    """A daily limit for members of a group, instead of the quota's own; who is in several has the best of theirs."""
+
+    quota = models.ForeignKey(Quota, models.CASCADE, related_name="group_limits", verbose_name=_("quota"))
+    group = models.ForeignKey(Group, models.CASCADE, related_name="+", verbose_name=_("group"))
+    daily_limit = models.PositiveIntegerField(
+        _("daily limit"), null=True, blank=True, help_text=_("Empty: no limit. 0: credits only.")
+    )
+
+    class Meta:
+        verbose_name = _("limit of a group")
+        verbose_name_plural = _("limits of groups")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["quota", "group"], name="limit_once_per_group")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quota.slug}: {self.group.name}"
+
+
 class DailyUsage(models.Model):
-    """How many units of a quota a user has taken on a day, running answers included."""
+    """How many units of a quota a user has taken on a day, running answers included.
+
+    `revision` grows with every change, so that a copy of the row can be told from an older one.
+    """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("user"))
     quota = models.ForeignKey(Quota, models.CASCADE, db_index=False, verbose_name=_("quota"))
     day = models.DateField(_("day"), help_text=_("The calendar day in TIME_ZONE."))
     used = models.PositiveIntegerField(_("used"), default=0)
+    revision = models.PositiveBigIntegerField(default=0, editable=False)
 
     class Meta:
         verbose_name = _("daily usage")
@@ -66,11 +103,15 @@ class DailyUsage(models.Model):
 
 
 class CreditBalance(models.Model):
-    """Credits a user can still spend on a quota: the sum of the ledger less what open reservations hold."""
+    """Credits a user can still spend on a quota: the sum of the ledger less what open reservations hold.
+
+    `revision` is as in DailyUsage.
+    """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("user"))
     quota = models.ForeignKey(Quota, models.CASCADE, db_index=False, verbose_name=_("quota"))
     credits = models.PositiveIntegerField(_("credits"), default=0)
+    revision = models.PositiveBigIntegerField(default=0, editable=False)
 
     class Meta:
         verbose_name = _("credit balance")
@@ -174,3 +215,114 @@ class LedgerEntry(models.Model):
         if not self._state.adding:
             raise TypeError("ledger rows are only ever added")
         super().save(*args, **kwargs)
+
+
+class Invitation(models.Model):
+    """Who came by whose code, and what that earned the inviter; made together with the invited person's account.
+
+    A row outlives the invited person, so that deleting accounts does not bring back a day's rewards.
+    """
+
+    class Status(models.TextChoices):
+        PENDING = "pending", _("pending")
+        CREDITED = "credited", _("credited")
+        # The invited person had an account before.
+        NOTHING = "nothing", _("earns nothing")
+
+    inviter = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        db_index=False,
+        related_name="invitations",
+        verbose_name=_("invited by"),
+    )
+    invited = models.OneToOneField(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="invitation", verbose_name=_("invited")
+    )
+    status = models.CharField(_("status"), max_length=10, choices=Status.choices, default=Status.PENDING)
+    reward = models.PositiveIntegerField(_("earned"), default=0, help_text=_("Credits, all quotas together."))
+    joined_at = models.DateTimeField(_("joined"), auto_now_add=True)
+    credited_at = models.DateTimeField(_("credited at"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("invitation")
+        verbose_name_plural = _("invitations")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(condition=~models.Q(inviter=models.F("invited")), name="nobody_invites_themselves"),
+            models.CheckConstraint(
+                condition=models.Q(status="credited", credited_at__isnull=False)
+                | models.Q(status__in=["pending", "nothing"], credited_at=None, reward=0),
+                name="invitation_credited_or_not",
+            ),
+        ]
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["inviter", "-id"], name="invitations_by_inviter")]
+
+    def __str__(self) -> str:
+        return f"{self.inviter_id} → {self.invited_id} {self.status}"
+
+
+class InviterDay(models.Model):
+    """How many invitations earned an inviter something on a day: what bounds them also counts them."""
+
+    inviter = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("invited by"))
+    day = models.DateField(_("day"), help_text=_("The calendar day in TIME_ZONE."))
+    rewarded = models.PositiveIntegerField(_("rewarded"), default=0)
+
+    class Meta:
+        verbose_name = _("inviter's day")
+        verbose_name_plural = _("inviters' days")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["inviter", "day"], name="inviter_once_per_day"),
+            models.CheckConstraint(condition=models.Q(rewarded__lte=REWARDS_A_DAY), name="rewards_of_a_day"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.inviter_id} {self.day}: {self.rewarded}"
+
+
+class RedeemBatch(models.Model):
+    """Codes that were made together, to be handed out together."""
+
+    note = models.CharField(_("note"), max_length=200, blank=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+", verbose_name=_("made by")
+    )
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("batch of redeem codes")
+        verbose_name_plural = _("batches of redeem codes")
+
+    def __str__(self) -> str:
+        return f"#{self.pk} {self.note}".strip()
+
+
+class RedeemCode(models.Model):
+    """Credits for whoever types it first. Kept as it is, without dashes: operators hand codes out again and again."""
+
+    batch = models.ForeignKey(RedeemBatch, models.CASCADE, related_name="codes", verbose_name=_("batch"))
+    code = models.CharField(_("code"), max_length=20, unique=True)
+    quota = models.ForeignKey(Quota, models.CASCADE, db_index=False, verbose_name=_("quota"))
+    credits = models.PositiveIntegerField(_("credits"))
+    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
+    redeemed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, verbose_name=_("redeemed by")
+    )
+    redeemed_at = models.DateTimeField(_("redeemed"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("redeem code")
+        verbose_name_plural = _("redeem codes")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(condition=models.Q(credits__gte=1), name="code_is_worth_something"),
+            models.CheckConstraint(
+                condition=models.Q(redeemed_by=None) | models.Q(redeemed_at__isnull=False), name="code_redeemed_or_not"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.grouped()
+
+    def grouped(self) -> str:
+        """Return the code as people read it: `XXXXX-XXXXX-XXXXX-XXXXX`."""
+        return "-".join(self.code[start : start + 5] for start in range(0, len(self.code), 5))

@@ -22,7 +22,7 @@ def ensure_defaults() -> None:
             # Whoever comes at the same moment makes the same rows; the second ones count for nothing.
             with translation.override(settings.LANGUAGE_CODE):
                 Quota.objects.bulk_create(_defaults(), ignore_conflicts=True)
-        _assign_models()
+        assign_models()
 
 
 def _defaults() -> list[Quota]:
@@ -39,7 +39,8 @@ def _defaults() -> list[Quota]:
     ]
 
 
-def _assign_models() -> None:
+def assign_models() -> None:
+    """Give each model without a quota one of the defaults: `premium` those named gpt-4, `standard` the others."""
     defaults = {quota.slug: quota for quota in Quota.objects.filter(slug__in=["standard", "premium"])}
     standard = defaults.get("standard") or defaults.get("premium")
     if standard is None:

@@ -26,6 +26,7 @@ CLOSE_SECONDS = 3.0
 
 _door: ThreadPoolExecutor | None = None
 _door_pid = 0
+_here = threading.local()
 
 
 def threads() -> int:
@@ -36,8 +37,18 @@ def threads() -> int:
 def _executor() -> ThreadPoolExecutor:
     global _door, _door_pid
     if _door is None or _door_pid != os.getpid():
-        _door, _door_pid = ThreadPoolExecutor(threads(), thread_name_prefix="database"), os.getpid()
+        _door = ThreadPoolExecutor(threads(), thread_name_prefix="database", initializer=_enter)
+        _door_pid = os.getpid()
     return _door
+
+
+def _enter() -> None:
+    _here.inside = True
+
+
+def inside() -> bool:
+    """Whether this thread is one behind the door: it waits for the database and for nothing else."""
+    return getattr(_here, "inside", False)
 
 
 async def run(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

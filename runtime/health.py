@@ -4,16 +4,16 @@ import asyncio
 from ipaddress import ip_address
 from secrets import compare_digest
 
-import redis.asyncio
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from redis.asyncio import Redis
 
-from runtime import database, drain
+from runtime import clients, database, drain
 from runtime.refusals import Forbidden
 
-PROBE_SECONDS = 1.0
 # A frozen database does not refuse, it is silent; on SQLite the question queues behind other writers.
 DATABASE_PROBE_SECONDS = 2.0
 
@@ -41,18 +41,11 @@ def _ask_database() -> None:
 
 
 async def _ask_redis() -> str:
-    if not settings.REDIS_URL:
-        return ""
-    client = redis.asyncio.from_url(
-        settings.REDIS_URL, socket_connect_timeout=PROBE_SECONDS, socket_timeout=PROBE_SECONDS
-    )
-    try:
-        await client.ping()
-    except redis.RedisError as error:
-        return type(error).__name__
-    finally:
-        await client.aclose()
-    return ""
+    return "" if not settings.REDIS_URL or await clients.ask(_ping, False) else "away"
+
+
+async def _ping(redis: Redis) -> bool:
+    return bool(await redis.ping())
 
 
 async def metrics(request: HttpRequest) -> HttpResponse:
@@ -60,7 +53,16 @@ async def metrics(request: HttpRequest) -> HttpResponse:
     token, given = settings.METRICS_TOKEN, request.headers.get("Authorization", "")
     if not (_from_loopback(request) or (token and compare_digest(given.encode(), f"Bearer {token}".encode()))):
         raise Forbidden
-    return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+    return HttpResponse(generate_latest(_registry()), content_type=CONTENT_TYPE_LATEST)
+
+
+def _registry() -> CollectorRegistry:
+    """Return what to show: this process's own figures, or the sums of all workers of its supervisor."""
+    if settings.WORKERS == 1:
+        return REGISTRY
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry
 
 
 def _from_loopback(request: HttpRequest) -> bool:

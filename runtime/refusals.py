@@ -82,6 +82,10 @@ class NotFound(Refusal):
     code, status, text = "not_found", 404, _("There is nothing here.")
 
 
+class Conflict(Refusal):
+    code, status, text = "conflict", 409, _("This does not go together with what is stored.")
+
+
 class TooLarge(Refusal):
     code, status, text = "prompt_too_long", 413, _("The request is too large.")
 
@@ -96,6 +100,11 @@ class ServiceUnavailable(Refusal):
 
     def __init__(self, message: str | Promise | None = None, *, retry_after: float = 5) -> None:
         super().__init__(message, retry_after=retry_after)
+
+
+Renderer = Callable[[HttpRequest, Refusal], HttpResponse]
+# Surfaces whose programs expect another envelope than ours, by the beginning of their paths.
+_renderers: dict[str, Renderer] = {}
 
 
 def _plain(value: Any) -> Any:
@@ -121,8 +130,16 @@ def from_exception(error: Exception) -> Refusal | None:
     return None
 
 
+def render_below(path: str, renderer: Renderer) -> None:
+    """Let refusals of routes below `path` look as `renderer` makes them."""
+    _renderers[path] = renderer
+
+
 def response(request: HttpRequest, refusal: Refusal, page: str = "") -> HttpResponse:
     """Render a refusal as JSON for programs and as a page for people: that of its status, or `page`."""
+    for path, renderer in _renderers.items():
+        if request.path.startswith(path):
+            return renderer(request, refusal)
     headers = refusal.headers()
     if is_api(request):
         body = {"error": refusal.body(), "request_id": request_id(request)}
@@ -136,7 +153,7 @@ def response(request: HttpRequest, refusal: Refusal, page: str = "") -> HttpResp
 
 
 def is_api(request: HttpRequest) -> bool:
-    return request.path.startswith(("/api/", "/v1/", "/sse/"))
+    return request.path.startswith(("/api/", "/sse/"))
 
 
 def request_id(request: HttpRequest) -> str:

@@ -1,6 +1,7 @@
 """`manage.py serve`: this process from its first signal to its last. Owns the listening socket, signals, timers, drain.
 
-uvicorn speaks HTTP inside; it is told when to end and handles no signal itself.
+uvicorn speaks HTTP inside; it is told when to end and handles no signal itself. With several `WORKERS` this is one of
+them, and the supervisor owns the socket.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from typing import NoReturn, TextIO
 
 import structlog
 import uvicorn
@@ -19,9 +21,9 @@ import uvloop
 from django.conf import settings
 from django.db import DatabaseError
 from django.utils.module_loading import import_string
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from runtime import database, drain, process
+from runtime import clients, database, drain, process, supervisor, wakeups
+from runtime.http import BoundedProtocol
 
 log = structlog.get_logger("runtime")
 
@@ -31,41 +33,6 @@ STARTING_POLL_SECONDS = 0.01
 # Longer than a proxy in front keeps its idle connections, so that it never writes into one we are closing.
 KEEP_ALIVE_SECONDS = 75
 SIGN_OFF_SECONDS = 3.0
-# A request's head: how large, and how soon after the connection the first one must be whole.
-MAX_HEAD_BYTES, HEAD_SECONDS = 64 * 1024, 30.0
-
-
-class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP with an end to heads that never end, and to connections that never say anything."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._head_bytes: int | None = 0
-        self._silence = self.loop.call_later(HEAD_SECONDS, self._give_up)
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._head_bytes is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
-                self.transport.close()
-
-    def on_message_begin(self) -> None:
-        self._head_bytes = 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._head_bytes = None
-        self._silence.cancel()
-        super().on_headers_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._silence.cancel()
-        super().connection_lost(exc)
-
-    def _give_up(self) -> None:
-        self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -78,6 +45,55 @@ class Server(uvicorn.Server):
 def serve() -> None:
     """Serve until a signal comes, then drain and return; exit with one line when the address cannot be had."""
     listener = _listen(settings.HOST, settings.PORT)
+    if settings.WORKERS == 1:
+        _run(listener, _Orders())
+    # Nobody else has the address; with sockets of their own, workers get equal shares of the connections.
+    port = listener.getsockname()[1]
+    listener.close()
+    listeners = [_listen(settings.HOST, port, shared=True) for _ in range(settings.WORKERS)]
+    raise SystemExit(supervisor.supervise(listeners, _where(listeners[0])))
+
+
+def work(descriptor: int) -> None:
+    """Serve as one of several workers, at a socket of the supervisor's, which tells this one when to stop."""
+    _run(socket.socket(fileno=descriptor), _Orders(sys.stdin))
+
+
+class _Orders:
+    """Being told to stop, and to hurry: by signals, or by who supervises this process.
+
+    A supervised process may get a signal beside its order, from a terminal or from systemd: then it counts for nothing.
+    """
+
+    def __init__(self, supervision: TextIO | None = None) -> None:
+        self.stop, self.hurry = asyncio.Event(), asyncio.Event()
+        self._supervision = supervision
+        self._orders = 0
+
+    def listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled)
+        if self._supervision:
+            loop.add_reader(self._supervision, self._told, self._supervision)
+
+    def _signalled(self) -> None:
+        if self.stop.is_set() and not self._supervision:
+            self.hurry.set()
+        self.stop.set()
+
+    def _told(self, supervision: TextIO) -> None:
+        """Take orders; when the supervisor is gone, end too: nobody would."""
+        orders = os.read(supervision.fileno(), 1024)
+        if not orders:
+            asyncio.get_running_loop().remove_reader(supervision)
+        self._orders += len(orders)
+        if self._orders > 1:
+            self.hurry.set()
+        self.stop.set()
+
+
+def _run(listener: socket.socket, orders: _Orders) -> NoReturn:
     _raise_file_limit()
     config = uvicorn.Config(
         import_string(settings.ASGI_APPLICATION),
@@ -92,7 +108,7 @@ def serve() -> None:
         forwarded_allow_ips=settings.TRUSTED_PROXIES or [],
         timeout_graceful_shutdown=round(LAST_SECONDS),
     )
-    uvloop.run(_serve(Server(config), listener))
+    uvloop.run(_serve(Server(config), listener, orders))
     database.close()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -106,11 +122,13 @@ def _raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     try:
         family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(address)
         listener.listen(4096)
     except OSError as error:
@@ -119,29 +137,25 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def _serve(server: Server, listener: socket.socket) -> None:
-    # The first signal drains; a second one waits for nothing.
-    told_to_stop, told_twice = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: told_twice.set() if told_to_stop.is_set() else told_to_stop.set())
+async def _serve(server: Server, listener: socket.socket, orders: _Orders) -> None:
+    orders.listen()
     await _sign_on()
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():
         await asyncio.sleep(STARTING_POLL_SECONDS)
-    _say_where(listener)
+    print(_where(listener), flush=True)  # noqa: T201
     _settle_garbage_collector()
     await asyncio.wait(
-        [serving, stopping := asyncio.create_task(told_to_stop.wait())], return_when=asyncio.FIRST_COMPLETED
+        [serving, stopping := asyncio.create_task(orders.stop.wait())], return_when=asyncio.FIRST_COMPLETED
     )
     stopping.cancel()
     draining = asyncio.create_task(_drain())
     await asyncio.wait(
-        [draining, hurried := asyncio.create_task(told_twice.wait())], return_when=asyncio.FIRST_COMPLETED
+        [draining, hurried := asyncio.create_task(orders.hurry.wait())], return_when=asyncio.FIRST_COMPLETED
     )
     hurried.cancel()
     draining.cancel()
-    server.should_exit, server.force_exit = True, told_twice.is_set()
+    server.should_exit, server.force_exit = True, orders.hurry.is_set()
     await serving
     await _sign_off()
 
@@ -159,6 +173,13 @@ async def _sign_off() -> None:
         await asyncio.wait_for(process.stop(), SIGN_OFF_SECONDS)
     except (DatabaseError, TimeoutError) as error:
         log.warning("left without signing off", error=type(error).__name__)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(_hang_up(), SIGN_OFF_SECONDS)
+
+
+async def _hang_up() -> None:
+    await wakeups.aclose()
+    await clients.aclose()
 
 
 async def _drain() -> None:
@@ -170,10 +191,10 @@ async def _drain() -> None:
         log.error("not everything was stored before the end; the reaper of the next process will end it")
 
 
-def _say_where(listener: socket.socket) -> None:
+def _where(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    print(f"Rivulet is ready: http://{shown}:{port}/", flush=True)  # noqa: T201
+    return f"Rivulet is ready: http://{shown}:{port}/"
 
 
 def _settle_garbage_collector() -> None:

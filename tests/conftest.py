@@ -7,16 +7,20 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import settings as hypothesis
 
 from chat.screening import live
 from providers import table
+from quotas import table as quota_table
 from tests import factories, servers
 from tests.product import Person, Product, connected
 from tests.upstreams import FakeOpenAI
+
+# Its functions assert for several tables; what they find is to be shown as in the tests themselves.
+pytest.register_assert_rewrite("tests.chat.verdicts")
 
 # One example may cost a few database transactions; how long it takes says nothing.
 hypothesis.register_profile("rivulet", deadline=None)
@@ -51,8 +55,9 @@ def _is_loopback(host: str) -> bool:
 
 @pytest.fixture(autouse=True)
 def fresh_table() -> None:
-    """Let no test see the models and sensitive words of another."""
+    """Let no test see the models, quotas and sensitive words of another."""
     table.forget()
+    quota_table.forget()
     live.forget()
 
 
@@ -99,19 +104,31 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return servers.migrated_sqlite(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def oracles() -> Path:
+    """The environment that has the vendors' SDKs; `tests.oracle` says what they are asked."""
+    home = servers.ROOT / ".oracles"
+    if not (home / ".installed").exists():
+        _missing("The vendors' SDKs are not installed: make oracles")
+    return home
+
+
 def _need(server: type[servers.Postgres | servers.Redis]) -> None:
     if server.missing():
-        message = f"{server.__name__} is not installed: {server.install}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        _missing(f"{server.__name__} is not installed: {server.install}")
+
+
+def _missing(message: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what uses a real server, so that `make check` leaves it out."""
     for item in items:
-        if {"postgres", "redis_server", "database_url", "product"} & set(getattr(item, "fixturenames", ())):
+        if {"postgres", "redis_server", "database_url", "product", "oracles"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
 
 

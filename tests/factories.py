@@ -5,6 +5,7 @@ from typing import Any
 
 from allauth.account.models import EmailAddress
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 
 from providers.models import ApiKey, ChatModel, Route, Upstream
 from quotas import ledger
@@ -31,6 +32,13 @@ def quota(slug: str | None = None, *, models: list[ChatModel] | None = None, **v
     row = Quota.objects.create(slug=slug, **{"title": slug.title(), "daily_limit": 50, **values})
     for model in models or []:
         QuotaModel.objects.update_or_create(model=model, defaults={"quota": row})
+    return row
+
+
+def group(name: str, *members: Any) -> Group:
+    """Return a group with these members."""
+    row = Group.objects.create(name=name)
+    row.user_set.add(*members)
     return row
 
 

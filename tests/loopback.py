@@ -18,7 +18,7 @@ from typing import Any, Self
 
 @dataclass
 class Recorded:
-    """One request as it arrived; times are `time.monotonic()`."""
+    """One request as it arrived; times are `time.monotonic()`. `user` is whose key it was, where the key says."""
 
     method: str
     path: str
@@ -28,6 +28,11 @@ class Recorded:
     scenario: str = ""
     ended_at: float | None = None
     closed_by_peer_at: float | None = None
+    user: str = ""
+
+    def came_with(self, secret: str) -> bool:
+        """Whether this is the key that came, or the one that signed the request."""
+        return (self.user or self.key or "\n") in secret
 
     @property
     def key(self) -> str | None:

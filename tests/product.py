@@ -1,5 +1,6 @@
 """The product as a stranger meets it: a process of its own, started by its own commands, spoken to over HTTP."""
 
+import asyncio
 import json
 import os
 import queue
@@ -22,11 +23,11 @@ from tests.servers import ROOT, environment
 from tests.upstreams import FakeOpenAI
 
 READY = re.compile(r"Rivulet is ready: (http://\S+?)/$", re.MULTILINE)
-START_SECONDS = 30
+START_SECONDS = 90
 PASSWORD = "correct horse battery staple"
 
 
-# Models of the connected product: names fit for a URL, and the scenarios behind them.
+# Models of the connected product, and the scenarios behind them.
 MODELS = {
     "plain": "plain",
     "echo": "echo",
@@ -40,6 +41,13 @@ MODELS = {
     "cut": "cut_mid_stream",
     "error": "error_mid_stream",
     "http-400": "http_400",
+    "tools": "tool_round",
+    "refuses-seed": "http_400:unsupported_parameter:seed",
+    "short-context": "context:1",
+    "blocked": "http_400:content_policy_violation",
+    "flood": "long:300000",
+    "gpt-4-echo": "echo",
+    "org/m:free": "echo",
 }
 
 
@@ -82,9 +90,13 @@ class Product:
     def start(self) -> Self:
         done = self.manage("setup")
         assert done.returncode == 0, done.stderr
-        command = [sys.executable, str(ROOT / "manage.py"), "serve"]
+        return self.serve(str(ROOT / "manage.py"), "serve")
+
+    def serve(self, *arguments: str) -> Self:
+        """Start the process, by other words than usual where a test wants another one, and wait until it serves."""
+        command = [sys.executable, *arguments]
         self._process = subprocess.Popen(
-            command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command, env=self._environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         self._lines = []
         first: queue.Queue[str] = queue.Queue()
@@ -118,6 +130,11 @@ class Product:
         assert self._process
         self._process.kill()
         self._process.wait()
+
+    def wait_for_death(self, seconds: float = 30) -> None:
+        """Wait until the process is gone, by whatever killed it."""
+        assert self._process
+        self._process.wait(seconds)
 
     def stop_soon(self, number: int = signal.SIGTERM) -> None:
         """Send a signal."""
@@ -158,8 +175,21 @@ class Product:
         assert made.status_code == 201, made.text
         return Person(self, name, made.json()["access"], made.json()["refresh"])
 
+    def log_in(self, name: str, password: str = PASSWORD) -> httpx.Response:
+        return self.client().post("/api/auth/token/", json={"username": name, "password": password})
+
+    def browser(self, name: str) -> httpx.Client:
+        """Log in through the form, as a browser does; return a client with the session."""
+        client = self.client(follow_redirects=True)
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', client.get("/accounts/login/").text)
+        assert token
+        fields = {"login": name, "password": PASSWORD, "csrfmiddlewaretoken": token[1]}
+        done = client.post("/accounts/login/", data=fields, headers={"Referer": self.url})
+        assert done.url.path == "/"
+        return client
+
     def admin(self) -> "Person":
-        tokens = self.client().post("/api/auth/token/", json={"username": "admin", "password": PASSWORD})
+        tokens = self.log_in("admin")
         assert tokens.status_code == 200, tokens.text
         return Person(self, "admin", tokens.json()["access"], tokens.json()["refresh"])
 
@@ -283,3 +313,18 @@ class Person:
 
 def _key(key: str) -> dict[str, str]:
     return {"Idempotency-Key": key} if key else {}
+
+
+def post_many(person: Person, bodies: list[tuple[dict[str, Any], dict[str, str]]]) -> list[httpx.Response]:
+    """Send these bodies and headers to `/api/chat/` all at once, each on a connection of its own."""
+
+    async def send() -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=None)
+        headers = {"Authorization": f"Bearer {person.access}"}
+        async with httpx.AsyncClient(
+            base_url=person.product.url, headers=headers, limits=limits, timeout=60, trust_env=False
+        ) as client:
+            posts = [client.post("/api/chat/", json=body, headers=headers) for body, headers in bodies]
+            return list(await asyncio.gather(*posts))
+
+    return asyncio.run(send())

@@ -12,6 +12,7 @@ from tests.loopback import Exchange
 
 PLAIN = "你好，**世界**！👋 Here is `code`:\n\n- one\n- two\n"
 REASONING = "让我想想… two plus two."
+TOOL_ARGUMENTS = '{"city": "杭州", "days": 2}'
 LONG_LINE_BYTES = 200 * 1024 * 1024
 USAGE = {"prompt_tokens": 9, "completion_tokens": 7, "total_tokens": 16}
 
@@ -38,6 +39,10 @@ class ChatExchange(Exchange):
     @property
     def last_prompt(self) -> str:
         return str(self.request.body["messages"][-1]["content"])
+
+    async def run(self, name: str) -> None:
+        """Run the scenario of that name, with its arguments."""
+        await run_scenario(self, name)
 
     async def refuse(
         self, status: int, code: str | None, message: str = "no", param: str | None = None, **headers: str
@@ -156,6 +161,21 @@ async def tools(x: ChatExchange) -> None:
 
 
 @scenario
+async def tool_round(x: ChatExchange) -> None:
+    """A call of the first tool offered, in pieces; with its result at hand, that result."""
+    results = [message["content"] for message in x.request.body["messages"] if message["role"] == "tool"]
+    if results:
+        await x.answer(tokens(results[-1]))
+        return
+    await x.start()
+    function = {"name": x.request.body["tools"][0]["function"]["name"], "arguments": ""}
+    await x.delta(tool_calls=[{"index": 0, "id": "call_1", "type": "function", "function": function}])
+    for piece in tokens(TOOL_ARGUMENTS):
+        await x.delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}])
+    await x.send(delta_bytes("tool_calls") + event_bytes(choices=[], usage=USAGE) + b"data: [DONE]\n\n")
+
+
+@scenario
 async def usage_every_chunk(x: ChatExchange) -> None:
     """Running usage totals on every chunk, none of its own."""
     await x.start()
@@ -229,9 +249,22 @@ async def http(x: ChatExchange, status: str, code: str = "", param: str = "") ->
 
 
 @scenario
+async def body(x: ChatExchange, status: str, *words: str) -> None:
+    """body:<status>:<text>: that status with that body, JSON or a page."""
+    text = ":".join(words)
+    await x.respond(int(status), text.encode(), "application/json" if text.startswith("{") else "text/html")
+
+
+@scenario
+async def hinted(x: ChatExchange, status: str, seconds: str, code: str) -> None:
+    """hinted:<status>:<seconds>:<code>: that status and code, with `Retry-After`."""
+    await x.refuse(int(status), code, f"sk-leak {x.request.key}", retry_after=seconds)
+
+
+@scenario
 async def flaky(x: ChatExchange, failures: str, first: str, *arguments: str) -> None:
     """flaky:<n>:<scenario>: the first n calls of this model name run that scenario, later ones plain."""
-    await run_scenario(x, ":".join([first, *arguments]) if x.calls <= int(failures) else "plain")
+    await x.run(":".join([first, *arguments]) if x.calls <= int(failures) else "plain")
 
 
 @scenario
@@ -293,6 +326,12 @@ async def json_error_200(x: ChatExchange, code: str = "insufficient_quota") -> N
 
 
 @scenario
+async def eof(x: ChatExchange) -> None:
+    """The head of a stream, then a proper end of the body."""
+    await x.start()
+
+
+@scenario
 async def bad_json(x: ChatExchange) -> None:
     """A first delta, then an event that is no JSON."""
     await x.start()
@@ -338,6 +377,24 @@ async def comments_forever(x: ChatExchange) -> None:
 
 
 @scenario
+async def comments_mid(x: ChatExchange) -> None:
+    """Three deltas, then comments."""
+    await x.start()
+    await x.texts(["one ", "two ", "three "])
+    while True:
+        await x.send(b": keep-alive\n\n")
+        await asyncio.sleep(0.01)
+
+
+@scenario
+async def huge_event(x: ChatExchange) -> None:
+    """200 MB of lines that make one event."""
+    await x.start()
+    for _ in range(LONG_LINE_BYTES // 65536):
+        await x.send(b"data: " + b"x" * 65529 + b"\n")
+
+
+@scenario
 async def huge_line(x: ChatExchange) -> None:
     """200 MB without a line end."""
     await x.start()
@@ -359,6 +416,24 @@ async def eof_mid_stream(x: ChatExchange) -> None:
     """Three deltas, then a proper end of the body without finish reason or [DONE]."""
     await x.start()
     await x.texts(["one ", "two ", "three "])
+
+
+@scenario
+async def half_close_mid(x: ChatExchange) -> None:
+    """Three deltas, then the server's side of the connection is closed without ending the body."""
+    await x.start()
+    await x.texts(["one ", "two ", "three "])
+    x.writer.write_eof()
+    await asyncio.Event().wait()
+
+
+@scenario
+async def garbage_mid(x: ChatExchange) -> None:
+    """Three deltas, then bytes that are no part of a body."""
+    await x.start()
+    await x.texts(["one ", "two ", "three "], 0.02)
+    await x.raw(b"\x00\xff SSH-2.0-what\r\n" * 20)
+    await asyncio.Event().wait()
 
 
 @scenario

@@ -96,6 +96,11 @@ class Redis:
         if self._process:
             _stop(self._process)
 
+    def signal(self, number: int) -> None:
+        """Send a signal: SIGSTOP freezes it with all that it holds, SIGCONT lets it go on."""
+        if self._process:
+            self._process.send_signal(number)
+
     def __enter__(self) -> Self:
         self.start()
         return self

@@ -2,8 +2,15 @@
 
 import os
 import tempfile
+from pathlib import Path
 
-os.environ.setdefault("VAR_DIR", tempfile.mkdtemp(prefix="rivulet-tests-"))
+if "VAR_DIR" not in os.environ:
+    os.environ["VAR_DIR"] = tempfile.mkdtemp(prefix="rivulet-tests-")
+elif worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    # Each process of a parallel run has a folder of its own within that of the run.
+    own = Path(os.environ["VAR_DIR"], worker)
+    own.mkdir(exist_ok=True)
+    os.environ["VAR_DIR"] = str(own)
 
 from chatproject.settings import *  # noqa: F403
 from chatproject.settings import DATABASES, VAR_DIR

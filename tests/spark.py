@@ -137,6 +137,10 @@ class FakeSpark(FakeServer):
             case ["http", code, *words]:
                 recorded.refused = int(code)
                 return _refusal(int(code), ":".join(words))
+            case ["html_200"]:
+                recorded.refused = 200
+                page = b"<html>please log in sk-leak</html>"
+                return Response(200, "OK", Headers([("Content-Length", str(len(page)))]), page)
             case ["redirect"]:
                 recorded.refused = 302
                 return _refusal(302, "", ("Location", "http://127.0.0.1:1/elsewhere"))

@@ -1,18 +1,20 @@
 """Fake upstreams on loopback sockets: real HTTP, scripted behaviour, a record of every request.
 
 The model's name chooses the scenario, `upstream.keys["sk-..."] = scenario` overrides it for a key. Use one in one of
-three ways: `async with FakeOpenAI() as upstream`, `with FakeOpenAI.in_thread() as upstream`, or by hand with
-`python -m tests.upstreams --port 9001` (`--list` prints the scenarios). Nothing of the product is imported here.
+three ways: `async with FakeOpenAI() as upstream`, `with FakeOpenAI.in_thread() as upstream`, or by hand, together with
+the other vendors' fakes, with `python -m tests.upstreams` (`--list` prints the scenarios). Nothing of the product is
+imported here.
 """
 
 import argparse
 import asyncio
-import json
+import contextlib
 import ssl
 from typing import Any
 
 from tests.loopback import Exchange, FakeServer
-from tests.scenarios import SCENARIOS, ChatExchange, listing, run_scenario
+from tests.model_lists import run_list
+from tests.scenarios import SCENARIOS, ChatExchange, listing
 
 
 class FakeOpenAI(FakeServer):
@@ -26,24 +28,69 @@ class FakeOpenAI(FakeServer):
     def base_url(self) -> str:
         return f"{self.origin}/v1"
 
+    def key(self, scenario: str) -> str:
+        """Return a new key that always gets this scenario."""
+        secret = f"sk-planted-{len(self.keys):04}-0123456789abcdef"
+        self.keys[secret] = scenario
+        return secret
+
     def exchange(self, *args: Any) -> Exchange:
         return ChatExchange(*args)
 
     async def handle(self, exchange: Exchange) -> None:
         request = exchange.request
+        assert isinstance(exchange, ChatExchange)
         if request.method == "GET" and request.path == "/v1/models":
-            models = [{"id": name, "object": "model"} for name in SCENARIOS]
-            await exchange.respond(200, json.dumps({"object": "list", "data": models}).encode())
+            await run_list(exchange, self.keys.get(request.key or "", ""), SCENARIOS)
         elif request.method != "POST" or request.path != "/v1/chat/completions":
             await exchange.respond(404, b"<html>nothing here</html>", "text/html")
         else:
             request.scenario = self.keys.get(request.key or "", request.body["model"])
-            await run_scenario(exchange, request.scenario)
+            await exchange.run(request.scenario)
+
+
+def _listing() -> str:
+    """Return the scenarios of all fake vendors."""
+    return "\n\n".join(f"{title}\n{scenarios}" for title, scenarios in _vendors().items())
+
+
+def _vendors() -> dict[str, str]:
+    from tests import spark_http, spark_scenarios, zhipu_scenarios  # they build on this module
+
+    return {
+        "OpenAI-compatible, chosen by the model's name; Spark over HTTP and Zhipu v4 know these too:": listing(),
+        "Spark, chosen by the domain:": spark_scenarios.listing(),
+        "Spark over HTTP, chosen by the model's name:": spark_http.listing(),
+        "Zhipu, chosen by the model's name; chatglm_turbo=<name> is v3 where that model is:": zhipu_scenarios.listing(),
+    }
 
 
 async def _serve(port: int) -> None:
-    async with FakeOpenAI(port) as upstream:
-        print(f"OPENAI_BASE_URL={upstream.base_url}", flush=True)
+    """Serve all fake vendors on neighbouring ports, and say with which settings the product reaches them."""
+    from tests import spark, spark_http, zhipu  # they build on this module
+
+    ports = [port + place if port else 0 for place in range(4)]
+    async with (
+        FakeOpenAI(ports[0]) as openai,
+        spark.FakeSpark(ports[1]) as websocket,
+        spark_http.FakeSparkHTTP(ports[2]) as over_http,
+        zhipu.FakeZhipu(ports[3]) as bigmodel,
+    ):
+        settings = {
+            "OPENAI_BASE_URL": openai.base_url,
+            "OPENAI_API_KEYS": "sk-anything",
+            "OPENAI_MODELS": "plain,reasoning,slow",
+            "SPARK_URL": websocket.base_url,
+            "SPARK_APP_ID": spark.APP_ID,
+            "SPARK_API_KEY": spark.API_KEY,
+            "SPARK_API_SECRET": spark.API_SECRET,
+            "SPARK_DOMAIN": "plain",
+            "ZHIPU_BASE_URL": bigmodel.base_url,
+            "ZHIPU_API_KEYS": zhipu.KEY,
+            "ZHIPU_MODELS": "glm=plain,chatglm_turbo",
+        }
+        print("\n".join(f"{name}={value}" for name, value in settings.items()))
+        print(f"# Spark over HTTP, for an upstream made in the admin: {over_http.base_url}", flush=True)
         await asyncio.Event().wait()
 
 
@@ -51,16 +98,15 @@ def main() -> None:
     """Serve by hand until interrupted."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.upstreams",
-        description="A fake OpenAI-compatible upstream; the model's name chooses the scenario:",
-        epilog=listing(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Fake vendors on four neighbouring ports; prints the settings that connect the product to them.",
     )
-    parser.add_argument("--port", type=int, default=9001)
+    parser.add_argument("--port", type=int, default=9001, help="the first port; 0: any that are free")
     parser.add_argument("--list", action="store_true", help="print the scenarios and leave")
     options = parser.parse_args()
     if options.list:
-        print(listing())
-    else:
+        print(_listing())
+        return
+    with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(options.port))
 
 

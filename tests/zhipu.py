@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from tests.loopback import Exchange, FakeServer
+from tests.model_lists import run_list
 from tests.zhipu_scenarios import V3Exchange, V4Exchange
 
 KEY_ID, SECRET = "fakeid0123456789abcdef0123456789", "fakesecretABCDEF"
@@ -44,6 +45,12 @@ class FakeZhipu(FakeServer):
     def v3_url(self) -> str:
         return f"{self.origin}/api/paas/v3"
 
+    def key(self, scenario: str) -> str:
+        """Return a new key that always gets this scenario."""
+        user = f"planted{len(self.secrets):025}"
+        self.secrets[user], self.keys[user] = f"secret-of-{user}", scenario
+        return f"{user}.{self.secrets[user]}"
+
     def exchange(self, *args: Any) -> Exchange:
         request = args[0]
         return V3Exchange(*args) if _V3.fullmatch(request.path) else V4Exchange(*args)
@@ -51,11 +58,15 @@ class FakeZhipu(FakeServer):
     async def handle(self, exchange: Exchange) -> None:
         request = exchange.request
         legacy = _V3.fullmatch(request.path)
+        if request.method == "GET" and request.path == "/api/paas/v4/models":
+            await self._list_models(exchange)
+            return
         if request.method != "POST" or not (legacy or request.path == "/api/paas/v4/chat/completions"):
             await exchange.respond(404, b"<html>nothing here</html>", "text/html")
             return
         assert isinstance(exchange, V3Exchange | V4Exchange)
         user, code = self.authenticated(request.headers.get("authorization"), legacy=bool(legacy))
+        request.user = user
         code = code or self.complaint(request.body, legacy=bool(legacy))
         if code:
             await exchange.refuse_code(code)
@@ -64,6 +75,14 @@ class FakeZhipu(FakeServer):
         request.scenario = self.keys.get(user, model)
         exchange.calls = sum(other.scenario == request.scenario for other in self.requests)
         await exchange.run(request.scenario)
+
+    async def _list_models(self, exchange: Exchange) -> None:
+        assert isinstance(exchange, V4Exchange)
+        user, code = self.authenticated(exchange.request.headers.get("authorization"), legacy=False)
+        if code:
+            await exchange.refuse_code(code)
+        else:
+            await run_list(exchange, self.keys.get(user, ""))
 
     def authenticated(self, header: str | None, *, legacy: bool) -> tuple[str, str]:
         """Return the key's id and the code of the refusal, empty if there is none."""

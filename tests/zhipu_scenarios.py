@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.loopback import Exchange
-from tests.scenarios import LONG_LINE_BYTES, PLAIN, ChatExchange, Scenario, run_scenario, tokens
+from tests.scenarios import PLAIN, SCENARIOS, ChatExchange, Scenario, run_scenario, tokens
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 7, "total_tokens": 16}
 TASK = "8065135252561182716"
@@ -152,7 +152,8 @@ class V3Exchange(Exchange):
 
     async def run(self, name: str) -> None:
         word, *arguments = name.split(":")
-        await V3.get(word, V3["plain"])(self, *arguments)
+        # What needs no words of chat completions is the same here.
+        await (V3.get(word) or SCENARIOS.get(word, V3["plain"]))(self, *arguments)
 
     async def event(self, name: str, text: str = "", *after: str, before: Sequence[str] = ()) -> None:
         lines = [*([f"event:{name}"] if name else []), f"id:{TASK}", *before]
@@ -330,53 +331,6 @@ async def nameless(x: V3Exchange) -> None:
     """An event without a name that is no error."""
     await x.start()
     await x.send(b"data:hello\n\n")
-
-
-@v3
-async def eof_mid(x: V3Exchange) -> None:
-    """Two deltas, then a proper end of the body without the event finish."""
-    await x.start()
-    await x.texts(["one ", "two "])
-
-
-@v3
-async def reset_mid(x: V3Exchange) -> None:
-    """Two deltas, then a TCP reset."""
-    await x.start()
-    await x.texts(["one ", "two "], 0.02)
-    x.reset()
-
-
-@v3
-async def v3_hang(x: V3Exchange) -> None:
-    """Nothing at all."""
-    await asyncio.Event().wait()
-
-
-@v3
-async def hang_mid(x: V3Exchange) -> None:
-    """Two deltas, then nothing."""
-    await x.start()
-    await x.texts(["one ", "two "])
-    await asyncio.Event().wait()
-
-
-@v3
-async def comments(x: V3Exchange) -> None:
-    """A comment every 10 ms and never an event."""
-    await x.start()
-    while True:
-        await x.send(b": keep-alive\n\n")
-        await asyncio.sleep(0.01)
-
-
-@v3
-async def v3_huge_line(x: V3Exchange) -> None:
-    """200 MB without a line end."""
-    await x.start()
-    await x.send(b"event:add\ndata:")
-    for _ in range(LONG_LINE_BYTES // 65536):
-        await x.send(b"x" * 65536)
 
 
 @v3

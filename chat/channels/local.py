@@ -7,21 +7,25 @@ from django.conf import settings
 
 from chat.channels.log import Log, Snapshot
 
-# One answer's log; a reader further behind is served from the snapshot.
-LOG_BYTES = 4 * 2**20
-
 
 class LocalLogs:
     """All logs of one process. Running ones stay; finished ones replay for a while, memory permitting."""
 
     def __init__(self) -> None:
         self._running: dict[str, Log] = {}
+        self._copies: set[Log] = set()
         self._finished: OrderedDict[str, tuple[float, Log]] = OrderedDict()
         self._finished_bytes = 0
 
     def open(self, channel: str, snapshot: Snapshot) -> Log:
         """Start the log of a channel that has none yet."""
         log = self._running[channel] = Log(channel, snapshot)
+        return log
+
+    def copy(self, channel: str, snapshot: Snapshot) -> Log:
+        """Return an empty log for what another process publishes: its memory counts, `get` does not find it."""
+        log = Log(channel, snapshot)
+        self._copies.add(log)
         return log
 
     def get(self, channel: str) -> Log | None:
@@ -38,14 +42,11 @@ class LocalLogs:
     def drop(self, log: Log) -> None:
         """Forget a log at once."""
         self._running.pop(log.channel, None)
+        self._copies.discard(log)
 
     def bound(self) -> None:
         """Drop what is too old or too much. Called when a log ends and from time to time."""
-        running = 0
-        for log in self._running.values():
-            if log.size > LOG_BYTES:
-                log.drop_oldest(LOG_BYTES // 2)
-            running += log.size
+        running = sum(log.size for log in self._live())
         deadline = time.monotonic() - settings.CHANNEL_RETENTION_SECONDS
         allowed = settings.CHANNEL_MEMORY_BYTES - running
         while self._finished:
@@ -56,9 +57,16 @@ class LocalLogs:
             self._finished_bytes -= log.size
         self._bound_running(running)
 
+    def _live(self) -> list[Log]:
+        return [*self._running.values(), *self._copies]
+
     def _bound_running(self, size: int) -> None:
         """Shorten the longest running logs when they alone are too much."""
-        share = settings.CHANNEL_MEMORY_BYTES // max(1, len(self._running))
+        live = self._live()
         if size > settings.CHANNEL_MEMORY_BYTES:
-            for log in self._running.values():
-                log.drop_oldest(share)
+            for log in live:
+                log.drop_oldest(settings.CHANNEL_MEMORY_BYTES // len(live))
+
+
+# The logs of this process.
+logs = LocalLogs()

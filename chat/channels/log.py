@@ -6,14 +6,15 @@ so far, bearing the number of the last event it covers. All of this runs on the 
 the log always agree.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import orjson
 
 Snapshot = Callable[[], dict[str, str]]
 Wake = Callable[[], None]
 
+# One answer's log; a reader further behind is served from the snapshot.
+LOG_BYTES = 4 * 2**20
 # What is written to a follower at once: a reader far behind must not make the process copy megabytes for it.
 WRITE_BYTES = 64 * 1024
 # The bookkeeping of one event in memory beside its bytes.
@@ -40,9 +41,18 @@ class Log:
         self._followers: set[Follower] = set()
 
     @property
+    def first(self) -> int:
+        """The number of the oldest event that is kept, or of the next one when none is."""
+        return self._first
+
+    @property
     def last(self) -> int:
         """The number of the last event; 0 before the first."""
         return self._first + len(self._events) - 1
+
+    @property
+    def followed(self) -> bool:
+        return bool(self._followers)
 
     def publish(self, name: str, data: object) -> int:
         """Append an event, wake the followers, and return its number."""
@@ -50,6 +60,8 @@ class Log:
         event = encode(self.channel, number, name, data)
         self._events.append(event)
         self.size += len(event) + EVENT_OVERHEAD
+        if self.size > LOG_BYTES:
+            self.drop_oldest(LOG_BYTES // 2)
         for follower in self._followers:
             follower.wake()
         return number
@@ -59,16 +71,29 @@ class Log:
         self.ended = True
         self.publish(name, data)
 
+    def extend(self, events: Sequence[bytes], *, ends: bool = False) -> None:
+        """Append events that were numbered and encoded elsewhere, in the order of their numbers."""
+        self.ended = self.ended or ends
+        self._events += events
+        self.size += sum(map(len, events)) + EVENT_OVERHEAD * len(events)
+        if self.size > LOG_BYTES:
+            self.drop_oldest(LOG_BYTES // 2)
+        self._wake_all()
+
     def abandon(self) -> None:
         """Send the followers away: nothing will come any more, not even an end."""
         self.ended = True
-        for follower in self._followers:
-            follower.wake()
+        self._wake_all()
 
     def forget_until(self, number: int) -> None:
         """Drop all events so far and go on numbering after `number`, which must not be below the last one."""
         self._events.clear()
         self._first, self.size = number + 1, 0
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        for follower in self._followers:
+            follower.wake()
 
     def drop_oldest(self, keep_bytes: int) -> None:
         """Drop the oldest events until no more than `keep_bytes` are left; the last event always stays."""
@@ -92,9 +117,15 @@ class Log:
         self._followers.discard(follower)
 
     def _read(self, after: int | None) -> tuple[bytes, int]:
-        """Return the bytes that follow event `after` and the number of the last event in them."""
         if after is None or not self._first - 1 <= after <= self.last:
             return self._reset()
+        return self.read(after)
+
+    def read(self, after: int) -> tuple[bytes, int]:
+        """Return what follows event `after`, about `WRITE_BYTES` of it, and the number of the last event in that.
+
+        `after` must be kept, or be the one before the first that is.
+        """
         start = end = after + 1 - self._first
         size = 0
         while end < len(self._events) and size < WRITE_BYTES:
@@ -129,13 +160,3 @@ class Follower:
 
     def leave(self) -> None:
         self._log._leave(self)
-
-
-def snapshot_events(
-    channel: str, last: int, snapshot: dict[str, str], ending: tuple[str, dict[str, Any]] | None
-) -> list[bytes]:
-    """Return what stands for a log that is no longer kept: one `reset`, then the event that ended it, if any."""
-    if ending is None:
-        return [encode(channel, last, "reset", snapshot)]
-    name, data = ending
-    return [encode(channel, last - 1, "reset", snapshot), encode(channel, last, name, data)]

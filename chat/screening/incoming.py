@@ -1,6 +1,6 @@
 """Screening what people send: the new text, which may be refused, and the earlier turns, which are only masked."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from chat.screening import live
 from chat.screening.lexicon import Lexicon, masked
@@ -40,5 +40,8 @@ def mask_earlier(messages: tuple[PromptMessage, ...], *, new: int) -> tuple[Prom
 
 
 def _masked(message: PromptMessage, lexicon: Lexicon) -> PromptMessage:
-    hits = lexicon.find(message.content)
-    return replace(message, content=masked(message.content, [match[:2] for match in hits])) if hits else message
+    def change(text: str) -> str:
+        hits = lexicon.find(text)
+        return masked(text, [match[:2] for match in hits]) if hits else text
+
+    return message.with_text(change)

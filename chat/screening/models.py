@@ -153,7 +153,7 @@ class SensitiveWord(TermModel):
         default=Action.BLOCK,
         help_text=_("Blocking refuses a prompt and ends an answer before the word; masking puts * in its place."),
     )
-    scope = models.CharField(_("applies to"), max_length=6, choices=Scope.choices, default=Scope.BOTH)
+    scope = models.CharField(_("where"), max_length=6, choices=Scope.choices, default=Scope.BOTH)
     category = models.CharField(_("category"), max_length=50, blank=True, db_index=True)
     enabled = models.BooleanField(_("enabled"), default=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
@@ -196,7 +196,7 @@ class Hit(models.Model):
     )
     # A number, not a relation: what was hit is to be known after the word is gone.
     word_id = models.BigIntegerField(_("word"))
-    direction = models.CharField(_("direction"), max_length=6, choices=Direction.choices)
+    direction = models.CharField(_("where"), max_length=6, choices=Direction.choices)
     # None for a prompt that was refused.
     generation = models.ForeignKey(
         "chat.Generation", models.SET_NULL, null=True, related_name="screening_hits", verbose_name=_("generation")

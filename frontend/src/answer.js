@@ -49,6 +49,11 @@ export class Answer {
     this.#part("model").textContent = title;
   }
 
+  /** What it cost, in words. */
+  set charge(words) {
+    this.#part("charge").textContent = words;
+  }
+
   set running(value) {
     this.node.classList.toggle("running", value);
     this.node.setAttribute("aria-busy", String(value));

@@ -28,31 +28,40 @@ function selectModel(slug) {
   document.getElementById("model-description").textContent = model?.description ?? "";
 }
 
+const quotaOf = (slug) => page.models.find((candidate) => candidate.slug === slug)?.quota;
+
 /** Shows `generation` in `answer` until it ends; rejects when it was not started. */
 async function show(generation, answer) {
   running = generation;
   composer.running = true;
   answer.running = true;
+  answer.charge = "";
+  let slug = composer.model;
+  const tellCharge = (charge) => (answer.charge = quotas.chargeOf(quotaOf(slug), charge?.source));
   try {
     await generation.follow({
       start: ({ generation: id, conversation: conversationId, model, title }) => {
         answer.replace({});
         answer.node.dataset.generation = id;
-        answer.model = composer.modelTitle(model);
+        answer.model = composer.modelTitle((slug = model));
         if (conversationId !== null && conversationId !== conversation.id) began(conversationId, title);
       },
       message: ({ content }) => answer.appendContent(content),
       reasoning: ({ content }) => answer.appendReasoning(content),
       notice: ({ message }) => answer.notice(message),
       reset: (kept) => answer.replace(kept),
-      done: ({ finish_reason: reason, message, quota }) => {
+      done: ({ finish_reason: reason, message, quota, charge }) => {
         conversation.leaf = answer.id = message ?? answer.id;
         answer.finish(reason);
+        tellCharge(charge);
         if (quota) quotas.update(quota);
         else quotas.refresh().catch(() => {});
         announcer.textContent = answer.text;
       },
-      error: (error) => failed(answer, error, generation),
+      error: (error) => {
+        tellCharge(error.charge);
+        failed(answer, error, generation);
+      },
       connection: (lost) => answer.notice(lost ? text("reconnecting") : ""),
     });
   } catch (error) {
@@ -129,9 +138,16 @@ function showRefusal(answer, error, actions) {
   }
   let shown = final.includes(code) ? actions.slice(1) : actions;
   if (code === "not_authenticated") shown = [[text("logIn"), `/accounts/login/?next=${location.pathname}`]];
+  if (code === "quota_exhausted") shown = [...waysToCredits(), ...shown];
   if (code === "account_incomplete") shown = [[text("account"), "/accounts/email/"], ...actions.slice(1)];
   answer.fail({ message, details, actions: shown });
   announcer.textContent = message;
+}
+
+/** Where somebody without a quota left can get more. */
+function waysToCredits() {
+  const inviting = text("inviteUrl") ? [[text("invite"), text("inviteUrl")]] : [];
+  return [...inviting, [text("redeem"), text("usageUrl")]];
 }
 
 /** A generation that was started ended with an error. What is stored decides what can be tried again. */
@@ -156,8 +172,9 @@ async function failed(answer, { code, message }, generation) {
 /** Endings of stored answers: their notes and errors, as the template wrote them into data attributes. */
 function showEndings() {
   for (const answer of conversation.answers()) {
+    const { charge, finish, errorCode, errorMessage } = answer.node.dataset;
+    answer.charge = quotas.chargeOf(quotaOf(answer.model), charge);
     answer.model = composer.modelTitle(answer.model);
-    const { finish, errorCode, errorMessage } = answer.node.dataset;
     if (errorCode) {
       const last = answer === conversation.lastAnswer && answer.id;
       answer.fail({

@@ -2,6 +2,8 @@
 import { call } from "./api.js";
 import { counted, moment, text } from "./strings.js";
 
+const charges = { credit: "chargeCredit", daily: "chargeDaily", none: "chargeNone" };
+
 const leftToday = ({ daily_limit, used_today }) => Math.max(daily_limit - used_today, 0);
 
 function described(quota) {
@@ -35,6 +37,12 @@ export class Quotas {
   async refresh() {
     for (const quota of await call("GET", "/api/quotas/")) this.#bySlug.set(quota.slug, quota);
     this.#show();
+  }
+
+  /** What an answer cost, in words: nothing to say where there is no limit. */
+  chargeOf(slug, source) {
+    const unlimited = this.#bySlug.get(slug)?.daily_limit === null;
+    return source && !(unlimited && source === "daily") ? text(charges[source]) : "";
   }
 
   /** When the selected quota has units again, in words; empty when no day brings any. */

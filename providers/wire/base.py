@@ -5,25 +5,55 @@ No network and no vendor facts here: those live in the provider's own module.
 """
 
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, TypeAlias
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls"]
 TokenCapField = Literal["max_tokens", "max_completion_tokens", "none"]
 
 # Roles and separators cost the vendors' chat formats three to four tokens a message.
 MESSAGE_OVERHEAD_TOKENS = 4
+# Vendors count an image by its size, which is not known here; this is a middling one.
+IMAGE_TOKENS = 800
+
+# What a program may want passed on to the upstream as it is. An upstream that does not take one of them says so in its
+# `takes`; none is left out silently. `images` stands for the image parts of messages.
+PASSED_ON = (
+    *("tools", "tool_choice", "parallel_tool_calls", "response_format", "stop", "seed", "top_p"),
+    *("presence_penalty", "frequency_penalty"),
+)
+IMAGES = "images"
+# What changes nothing, and may therefore be left out where it is not taken.
+_NO_CHANGE: Mapping[str, tuple[JSON, ...]] = {
+    "tool_choice": ("auto", "none"),
+    "parallel_tool_calls": (True,),
+    "response_format": ({"type": "text"},),
+    "top_p": (1,),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class PromptMessage:
-    """One turn of the prompt."""
+    """One turn of the prompt; `content` is all its text.
+
+    A program's turn may bear more: `parts` is the content as a list where not all of it is text, `fields` what stands
+    beside it (`tool_calls`, `tool_call_id`, ...), both as they go out.
+    """
 
     role: Role
     content: str
+    parts: tuple[dict[str, JSON], ...] = ()
+    fields: Mapping[str, JSON] = field(default_factory=dict)
+
+    def with_text(self, change: Callable[[str], str]) -> "PromptMessage":
+        """Return the same turn with its text changed, wherever it stands."""
+        parts = tuple({**part, "text": change(str(part["text"]))} if "text" in part else part for part in self.parts)
+        return replace(self, content=change(self.content), parts=parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +62,8 @@ class ChatRequest:
 
     `model` is the upstream's own name. `parameters` holds only what is configured (`temperature`, `max_tokens`, ...);
     the token cap is always called `max_tokens` there and goes out under `token_cap_field`. `generation` is an opaque
-    hexadecimal id, fit for vendors that want a unique request id.
+    hexadecimal id, fit for vendors that want a unique request id. `extras` holds those of `PASSED_ON` that the caller
+    gave. A `whole` prompt is a program's: it is refused when it is too long, never shortened.
     """
 
     model: str
@@ -41,6 +72,8 @@ class ChatRequest:
     generation: str
     token_cap_field: TokenCapField = "max_tokens"  # noqa: S105  (a field name, no secret)
     include_usage: bool = True
+    extras: Mapping[str, JSON] = field(default_factory=dict)
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +91,13 @@ class Reasoning:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """Pieces of tool calls: a JSON list, as the upstream wrote it; only where tools were passed on."""
+
+    json: str
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens as the upstream counted them; the last one of a stream holds."""
 
@@ -67,9 +107,13 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The one successful end of a stream; nothing follows it."""
+    """The one successful end of a stream; nothing follows it.
+
+    `ends_conversation`: the vendor takes no further prompts of this exchange.
+    """
 
     reason: FinishReason
+    ends_conversation: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +129,7 @@ class Withdrawn:
     """All text shown so far is void."""
 
 
-Event = Delta | Reasoning | Usage | Finished | Notice | Withdrawn
+Event = Delta | Reasoning | ToolCallDelta | Usage | Finished | Notice | Withdrawn
 
 
 class Provider(Protocol):
@@ -130,12 +174,26 @@ def estimate_tokens(text: str) -> int:
 
 def message_tokens(message: PromptMessage) -> int:
     """Estimate the tokens of one message, its wrapping included."""
-    return estimate_tokens(message.content) + MESSAGE_OVERHEAD_TOKENS
+    tokens = estimate_tokens(message.content) + MESSAGE_OVERHEAD_TOKENS
+    if message.parts or message.fields:
+        tokens += IMAGE_TOKENS * sum("text" not in part for part in message.parts)
+        tokens += estimate_tokens(str(message.fields)) if message.fields else 0
+    return tokens
 
 
 def prompt_tokens(messages: Sequence[PromptMessage]) -> int:
     """Estimate the tokens of a whole prompt."""
     return sum(map(message_tokens, messages))
+
+
+def wanted(messages: Sequence[PromptMessage], extras: Mapping[str, JSON]) -> list[str]:
+    """Return what an upstream must take to do what is asked: names of `PASSED_ON`, and `IMAGES`."""
+    names = [name for name, value in extras.items() if value not in _NO_CHANGE.get(name, ())]
+    if "tools" not in names and any(turn.role == "tool" or "tool_calls" in turn.fields for turn in messages):
+        names.append("tools")
+    if any("text" not in part for turn in messages for part in turn.parts):
+        names.append(IMAGES)
+    return names
 
 
 def trim(messages: Sequence[PromptMessage], budget_tokens: int) -> tuple[PromptMessage, ...]:

@@ -13,7 +13,8 @@ class Deadline:
 
     Raises `UpstreamTimeout` from the wait in which a clock runs out. `payload()` reports progress: the idle clock then
     starts anew with the next wait, so neither comments nor a slow reader move it. One timer serves the whole stream and
-    looks at the due time only when it fires: a delta costs no timer of its own, as it would with `asyncio.timeout`.
+    looks at the due time only when it fires: a delta costs no timer of its own, as it would with `asyncio.timeout`. It
+    is set anew only where the idle clock runs out before the one of the first payload would have.
     """
 
     def __init__(self, clocks: Clocks) -> None:
@@ -28,6 +29,7 @@ class Deadline:
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._fires_at = self._due
 
     def payload(self) -> None:
         """Note that the upstream made progress."""
@@ -49,10 +51,12 @@ class Deadline:
         if self._progress:
             self._progress = False
             self._due = min(self._loop.time() + self.clocks.idle, self._end)
+            if self._due < self._fires_at:
+                self.close()
         self._task = task = asyncio.current_task()
         self._cancelling = task.cancelling() if task else 0
         if self._timer is None:
-            self._timer = self._loop.call_at(self._due, self._fire)
+            self._set_timer()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -64,12 +68,16 @@ class Deadline:
         if task.uncancel() <= self._cancelling and kind is not None and issubclass(kind, asyncio.CancelledError):
             raise self._error() from error
 
+    def _set_timer(self) -> None:
+        self._fires_at = self._due
+        self._timer = self._loop.call_at(self._due, self._fire)
+
     def _fire(self) -> None:
         self._timer = None
         if self._task is None:
             return
         if self._loop.time() < self._due:
-            self._timer = self._loop.call_at(self._due, self._fire)
+            self._set_timer()
         else:
             self._expired = True
             self._task.cancel()

@@ -5,7 +5,8 @@
     │   ├── UpstreamFailed     shown as upstream_error
     │   ├── UpstreamTimeout    shown as upstream_timeout
     │   ├── ContentBlocked     shown as content_blocked
-    │   └── PromptTooLong      shown as prompt_too_long
+    │   ├── PromptTooLong      shown as prompt_too_long
+    │   └── BadParameter       shown as invalid_request
     └── Retry                resend another request; no failure yet
 
 Which failure gets which action is a vendor fact and lives in the provider's module. Carrying actions out (waiting,
@@ -38,6 +39,14 @@ class ProviderError(Exception):
         With `switch` and no other key: the pauses, in seconds, before the same key is tried again; empty: the cooldown.
     retry_after
         The upstream's hint in seconds, None without one. For `switch` it is already contained in `cooldown_s`.
+    crowded
+        The key carried more attempts at once than the upstream allows: its `max_concurrency` is to be lowered.
+    unanimous
+        When all keys fail alike it is not them: like `ops` then, and no key rests.
+    alerts
+        An operator should hear of it; `disable` and `ops` always alert.
+    ends_conversation
+        The vendor's moderation found the whole exchange at fault: no further prompts of it are to be sent.
 
     `vendor_code` and `vendor_request_id` are for logs. The message is ours, never the raw body, URL or key.
     """
@@ -57,6 +66,10 @@ class ProviderError(Exception):
         retry_after: float | None = None,
         status: int | None = None,
         waits: tuple[float, ...] = (),
+        crowded: bool = False,
+        unanimous: bool = False,
+        alerts: bool = False,
+        ends_conversation: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -69,6 +82,10 @@ class ProviderError(Exception):
         self.retry_after = retry_after
         self.status = status
         self.waits = waits
+        self.crowded = crowded
+        self.unanimous = unanimous
+        self.alerts = alerts or action in {"disable", "ops"}
+        self.ends_conversation = ends_conversation
 
 
 class UpstreamFailed(ProviderError):  # noqa: N818
@@ -91,6 +108,22 @@ class PromptTooLong(ProviderError):  # noqa: N818
     """The prompt exceeds what the model or the upstream takes."""
 
     code = "prompt_too_long"
+
+
+class BadParameter(ProviderError):  # noqa: N818
+    """The upstream does not take what the caller wanted passed on; `param` names it in the caller's words."""
+
+    code = "invalid_request"
+
+    def __init__(self, param: str, *, vendor_code: str, vendor_request_id: str, status: int) -> None:
+        super().__init__(
+            "The upstream does not take a field of the request.",
+            action="user",
+            vendor_code=vendor_code,
+            vendor_request_id=vendor_request_id,
+            status=status,
+        )
+        self.param = param
 
 
 class Retry(Exception):  # noqa: N818
@@ -118,6 +151,11 @@ class Row(NamedTuple):
     attempts: int = 0
     cooldown_s: float = 0.0
     scope: Scope = "key_model"
+    waits: tuple[float, ...] = ()
+    crowded: bool = False
+    unanimous: bool = False
+    alerts: bool = False
+    ends_conversation: bool = False
 
     def error(
         self,
@@ -139,6 +177,11 @@ class Row(NamedTuple):
             vendor_request_id=vendor_request_id,
             retry_after=retry_after,
             status=status,
+            waits=self.waits,
+            crowded=self.crowded,
+            unanimous=self.unanimous,
+            alerts=self.alerts,
+            ends_conversation=self.ends_conversation,
         )
 
 

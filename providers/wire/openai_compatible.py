@@ -1,21 +1,33 @@
 """Chat completions as OpenAI defined them and many others serve them, streamed.
 
 Standard: https://platform.openai.com/docs/api-reference/chat/streaming. A compatible vendor is a subclass that
-overrides tables and hooks. Decoding and error tables have modules of their own; retrying and keys are the caller's,
-tools are not offered to models.
+overrides tables and hooks. Decoding and error tables have modules of their own; retrying and keys are the caller's.
 """
 
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import orjson
 
-from providers.wire.base import DEFAULT_CLOCKS, JSON, ChatRequest, Clocks, Event, FinishReason
+from providers.wire import model_list
+from providers.wire.base import (
+    DEFAULT_CLOCKS,
+    IMAGES,
+    JSON,
+    PASSED_ON,
+    ChatRequest,
+    Clocks,
+    Event,
+    FinishReason,
+    PromptMessage,
+)
 from providers.wire.deadline import Deadline
-from providers.wire.errors import ProviderError, Retry, Row, broken_answer
+from providers.wire.errors import BadParameter, ProviderError, Retry, Row, broken_answer
+from providers.wire.model_list import NO_LIST, NOT_A_LIST, TOO_LARGE, ModelList, read_models
 from providers.wire.openai_decoder import Decoder
-from providers.wire.openai_errors import BAD_KEY, CODES, Complaint, read_complaint, request_id, resend, row_for
+from providers.wire.openai_errors import BAD_KEY, CODES, Complaint, blamed, read_complaint, request_id, resend, row_for
 from providers.wire.sse import SSEEvent, SSEParser
 from providers.wire.transport import AddressCheck, Answer, HTTPClient
 
@@ -24,6 +36,7 @@ from providers.wire.transport import AddressCheck, Answer, HTTPClient
 TERMINATOR_S = 5.0
 TERMINATOR_WITH_USAGE_S = 0.5
 
+_PATH = "/chat/completions"
 _MAX_ERROR_BODY_BYTES = 64 * 1024
 _ERROR_BODY_S = 5.0
 _NO_HEADERS: Mapping[str, str] = {}
@@ -34,6 +47,7 @@ class OpenAICompatible:
     `body`, `decoding`, `failure`, `classify` and `refusal`."""
 
     codes: ClassVar[Mapping[str, Row]] = CODES
+    takes: ClassVar[frozenset[str]] = frozenset({*PASSED_ON, IMAGES})
     finish_reasons: Mapping[str, FinishReason] = {
         "stop": "stop",
         "length": "length",
@@ -46,6 +60,7 @@ class OpenAICompatible:
     # Zhipu's, DeepSeek's and OpenRouter's word for a failure behind them.
     failed_reasons = frozenset({"network_error", "insufficient_system_resource", "error"})
     withdrawn_reasons: frozenset[str] = frozenset()
+    closing_reasons: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -95,6 +110,20 @@ class OpenAICompatible:
             if answer is not None:
                 answer.close()
 
+    async def models(self, key: str | None) -> ModelList:
+        """Return the models that the upstream says it has, within ten seconds; raise ProviderError."""
+        clocks = replace(self.clocks, first=model_list.SECONDS, idle=model_list.SECONDS, total=model_list.SECONDS)
+        deadline = Deadline(clocks)
+        answer: Answer | None = None
+        try:
+            headers = {**self.headers(key), "Accept": "application/json"}
+            answer = await self._client.get(self.url.removesuffix(_PATH) + "/models", headers, deadline)
+            return await self._models(answer)
+        finally:
+            deadline.close()
+            if answer is not None:
+                answer.close()
+
     async def aclose(self) -> None:
         """Close all connections; safe to repeat."""
         await self._client.aclose()
@@ -124,8 +153,9 @@ class OpenAICompatible:
             parameters[cap_field] = cap
         body: dict[str, JSON] = {
             **parameters,
+            **{name: value for name, value in request.extras.items() if name in self.takes},
             "model": request.model,
-            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "messages": [as_sent(message) for message in request.messages],
             "stream": True,
         }
         if request.include_usage:
@@ -134,7 +164,7 @@ class OpenAICompatible:
 
     def decoding(self, request: ChatRequest) -> tuple[SSEParser, Decoder]:
         """Return what turns the bytes of one answer into events."""
-        return SSEParser(), Decoder(self)
+        return SSEParser(), Decoder(self, with_tools="tools" in request.extras)
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
         """Return the failure that a parsed object within a 200 answer reports, None if it reports none."""
@@ -152,7 +182,16 @@ class OpenAICompatible:
         row = row_for(complaint, self.codes)
         failed = self._failed(row, complaint)
         better = resend(request, complaint, row)
-        return failed if better is None else Retry(*better, otherwise=failed)
+        if better is not None:
+            return Retry(*better, otherwise=failed)
+        if param := blamed(request, complaint, row):
+            return BadParameter(
+                param,
+                vendor_code=complaint.vendor_code,
+                vendor_request_id=complaint.request_id,
+                status=complaint.status,
+            )
+        return failed
 
     def _failed(self, row: Row, complaint: Complaint) -> ProviderError:
         return row.error(
@@ -161,6 +200,21 @@ class OpenAICompatible:
             retry_after=complaint.retry_after,
             status=complaint.status,
         )
+
+    async def _models(self, answer: Answer) -> ModelList:
+        body = b""
+        while len(body) <= model_list.MAX_BYTES and (chunk := await answer.read()):
+            body += chunk
+        if len(body) > model_list.MAX_BYTES:
+            raise TOO_LARGE.error(vendor_code="too_large", status=answer.status)
+        complaint = read_complaint(answer.status, body, answer.headers)
+        if answer.status in (404, 405):
+            raise NO_LIST.error(vendor_code=complaint.vendor_code, status=answer.status)
+        if answer.status == 200 and ((found := read_models(body)) is not None):
+            return found
+        if answer.status == 200 and not complaint.enveloped:
+            raise NOT_A_LIST.error(vendor_code="not_a_list", status=200)
+        raise self.classify(complaint)
 
     async def _check(self, answer: Answer, deadline: Deadline, request: ChatRequest) -> None:
         """Raise unless the answer is an event stream; a missing content type is taken for one."""
@@ -174,10 +228,18 @@ class OpenAICompatible:
         raise self.refusal(request, complaint)
 
 
+def as_sent(message: PromptMessage) -> dict[str, JSON]:
+    """Return a turn as it goes out; one that only calls tools has no content."""
+    content: JSON = list(message.parts) or message.content
+    if not content and "tool_calls" in message.fields:
+        content = None
+    return {"role": message.role, "content": content, **message.fields}
+
+
 def chat_url(base_url: str) -> str:
     """Return the address to post to; `base_url` may carry a slash or the pasted path, a version is never added."""
-    base = base_url.strip().rstrip("/").removesuffix("/chat/completions").rstrip("/")
-    return f"{base}/chat/completions"
+    base = base_url.strip().rstrip("/").removesuffix(_PATH).rstrip("/")
+    return base + _PATH
 
 
 async def _next_chunk(answer: Answer, decoder: Decoder) -> bytes:

@@ -11,7 +11,16 @@ from typing import Any, Protocol
 
 import orjson
 
-from providers.wire.base import Delta, Event, Finished, FinishReason, Reasoning, Usage, Withdrawn
+from providers.wire.base import (
+    Delta,
+    Event,
+    Finished,
+    FinishReason,
+    Reasoning,
+    ToolCallDelta,
+    Usage,
+    Withdrawn,
+)
 from providers.wire.errors import ContentBlocked, ProviderError, Retry, UpstreamFailed, broken_answer
 from providers.wire.sse import SSEEvent
 
@@ -43,25 +52,35 @@ class Dialect(Protocol):
         """The vendor's finish reasons and error codes after which the text shown so far is void."""
         ...
 
+    @property
+    def closing_reasons(self) -> frozenset[str]:
+        """The vendor's finish reasons after which no more of the conversation is wanted."""
+        ...
+
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
         """Return the failure that `chunk` reports, None for an ordinary one."""
         ...
 
 
 class Decoder:
-    """Decodes one stream; `finish` is set by a finish reason, `ended` by the terminator or a failure."""
+    """Decodes one stream; `finish` is set by a finish reason, `ended` by the terminator or a failure.
 
-    def __init__(self, dialect: Dialect) -> None:
+    Tool calls are told of only `with_tools`: who has offered none can do nothing with them.
+    """
+
+    def __init__(self, dialect: Dialect, *, with_tools: bool = False) -> None:
         self.finish: FinishReason | None = None
         self.ended = False
         self.usage: Usage | None = None
         self._dialect = dialect
+        self._with_tools = with_tools
         self._failure: ProviderError | Retry | None = None
         self._think: ThinkTags | None = ThinkTags()
         self._surrogates: Surrogates | None = None
         self._visible = False
         self._tools = False
         self._withdrawn = False
+        self._closed = False
         self._kind: type[Delta] | type[Reasoning] = Delta
         self._texts: list[str] = []
 
@@ -91,19 +110,20 @@ class Decoder:
         reason = self._reason()
         if self._withdrawn:
             out.append(Withdrawn())
-        return [*out, Finished(reason)]
+        return [*out, Finished(reason, self._closed)]
 
     def _reason(self) -> FinishReason:
         reason = self.finish or "stop"
         if self._visible:
             return reason
         if self._tools:
-            return "tool_calls"
+            return "tool_calls" if reason == "stop" else reason
         match reason:
             case "tool_calls":
                 return reason
             case "content_filter":
-                raise ContentBlocked("The upstream's moderation refused the prompt.", action="user", status=200)
+                text = "The upstream's moderation refused the prompt."
+                raise ContentBlocked(text, action="user", status=200, ends_conversation=self._closed)
             case "length":
                 # The cap was used up by thinking; the same request would only do it again.
                 raise UpstreamFailed("The upstream's answer was empty.", action="wait", vendor_code="empty_at_length")
@@ -160,14 +180,27 @@ class Decoder:
                 self._add(Reasoning, thought, out)
             if content := delta.get("content"):
                 self._content(content if isinstance(content, str) else _joined_parts(content), out)
-            elif delta.get("tool_calls") or delta.get("function_call"):
+            if calls := delta.get("tool_calls") or delta.get("function_call"):
                 self._tools = True
+                if self._with_tools and "tool_calls" in delta:
+                    self._tool_calls(calls, out)
         # Moonshot puts the usage into the choice.
         if usage := choice.get("usage"):
             self._count(usage)
         reason = choice.get("finish_reason")
         if reason and isinstance(reason, str):
             self._finish(reason)
+
+    def _tool_calls(self, calls: object, out: list[Event]) -> None:
+        self._flush(out)
+        # Spark writes the object where others write a list of one.
+        pieces = calls if isinstance(calls, list) else [calls]
+        try:
+            out.append(ToolCallDelta(orjson.dumps(pieces).decode()))
+        except (
+            orjson.JSONEncodeError
+        ):  # half a character: it is passed on as it came, the other half is in the next one
+            out.append(ToolCallDelta(json.dumps(pieces)))
 
     def _content(self, text: str, out: list[Event]) -> None:
         if self._think is None:
@@ -208,6 +241,7 @@ class Decoder:
             log.warning("unknown finish reason %r taken for stop", reason[:40])
         self.finish = known or "stop"
         self._withdrawn = reason in self._dialect.withdrawn_reasons and self._visible
+        self._closed = reason in self._dialect.closing_reasons
 
     def _fail(self, failure: ProviderError) -> None:
         self.ended = True

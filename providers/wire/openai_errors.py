@@ -31,9 +31,9 @@ BAD_PROXY = Row(UpstreamFailed, "The proxy refused our credentials.", "ops", sco
 BAD_KEY = Row(UpstreamFailed, _NO_KEY, "disable", scope="key")
 NO_MONEY = Row(UpstreamFailed, "The upstream account is exhausted.", "disable", scope="key")
 DENIED = Row(UpstreamFailed, _NO_KEY, "switch", cooldown_s=3600.0)
-NO_MODEL = Row(UpstreamFailed, "The upstream does not know this model.", "switch", cooldown_s=3600.0)
+NO_MODEL = Row(UpstreamFailed, "The upstream does not know this model.", "switch", cooldown_s=3600.0, unanimous=True)
 RATE = Row(UpstreamFailed, _BUSY, "switch", cooldown_s=20.0)
-SLOW_DOWN = Row(UpstreamFailed, _BUSY, "wait", attempts=2, scope="all")
+SLOW_DOWN = Row(UpstreamFailed, _BUSY, "wait", attempts=2, scope="all", crowded=True)
 OVERLOADED = Row(UpstreamFailed, _BUSY, "wait", attempts=2, scope="all")
 FAULT = Row(UpstreamFailed, _FAILED, "wait", attempts=2)
 GATEWAY = Row(UpstreamFailed, _FAILED, "wait", attempts=1, cooldown_s=30.0)
@@ -88,6 +88,8 @@ _CONTEXT = "maximum context length"
 _UNSUPPORTED = frozenset({"unsupported_parameter", "unsupported_value"})
 _OTHER_CAP: Mapping[str, TokenCapField] = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 _SAFE_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+# The field at the beginning of a path such as `tools[0].function.parameters`, and as much of the path as may be shown.
+_FIELD = re.compile(r"([a-z_]{1,40})[A-Za-z0-9_.\[\]]{0,100}")
 # Local estimates are off by a quarter, so a prompt that was refused is cut well below its own estimate.
 _TRIM_TO = 0.7
 
@@ -153,11 +155,28 @@ def resend(request: ChatRequest, complaint: Complaint, row: Row) -> tuple[ChatRe
         return replace(request, include_usage=False), {"include_usage": False}
     if complaint.code in _UNSUPPORTED:
         return _without(request, complaint.param)
-    if row is TOO_LONG and complaint.status != 413:
+    if row is TOO_LONG and complaint.status != 413 and not request.whole:
         shorter = trim(request.messages, int(prompt_tokens(request.messages) * _TRIM_TO))
         if len(shorter) < len(request.messages):
             return replace(request, messages=shorter), {}
     return None
+
+
+def blamed(request: ChatRequest, complaint: Complaint, row: Row) -> str:
+    """Return which field that the caller wanted passed on the upstream complains about, empty when it is none."""
+    given = [*request.extras, *(["messages"] if any(turn.parts or turn.fields for turn in request.messages) else [])]
+    if row.action != "ops" or complaint.status not in (400, 422):
+        return ""
+    if complaint.param:
+        found = _FIELD.match(complaint.param)
+        return found[0] if found and found[1] in given else ""
+    # Servers that name no field name it in prose; this decides only whose fault it is.
+    message = complaint.message.lower()
+    return next((name for name in given if any(word in message for word in _words_for(name))), "")
+
+
+def _words_for(name: str) -> tuple[str, ...]:
+    return ("image", "multimodal") if name == "messages" else (name.removesuffix("s"), name.replace("_", " "))
 
 
 def request_id(headers: Mapping[str, str]) -> str:
@@ -198,7 +217,8 @@ def _row_by_range(status: int) -> Row:
 def _without(request: ChatRequest, param: str) -> tuple[ChatRequest, dict[str, JSON]] | None:
     if param == request.token_cap_field and (other := _OTHER_CAP.get(param)):
         return replace(request, token_cap_field=other), {"token_cap_field": other}
-    if param not in request.parameters:
+    # The cap is `max_tokens` among the parameters, whatever it is sent as.
+    if param not in request.parameters or param in request.extras or param == "max_tokens":
         return None
     kept = {name: value for name, value in request.parameters.items() if name != param}
     return replace(request, parameters=kept), {}

@@ -7,7 +7,7 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from providers.wire.base import ChatRequest, Delta, Event, Finished, Usage, prompt_tokens
 
@@ -33,6 +33,8 @@ class Scripted:
     `calls` records every call that is answered from a given script, none of the demo's; `delay_s` are the seconds
     before each token or event. `max_tokens` cuts a text and finishes with `length`, like a model's.
     """
+
+    takes: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self,

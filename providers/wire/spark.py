@@ -12,9 +12,9 @@ import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import formatdate
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from providers.wire.base import DEFAULT_CLOCKS, ChatRequest, Clocks, Event
@@ -90,6 +90,8 @@ class Spark:
     the models take a system message, None leaves that to `versions`.
     """
 
+    takes: ClassVar[frozenset[str]] = frozenset()
+
     def __init__(
         self,
         base_url: str,
@@ -146,6 +148,7 @@ class Spark:
     async def _ask(self, request: ChatRequest, credentials: Credentials, deadline: Deadline) -> WebSocket:
         version = self._versions.get(request.model, _UNKNOWN)
         _check_temperature(request, version)
+        request = _capped(request, version)
         system = version.system if self._system is None else self._system
         frame = request_frame(request, credentials.app_id, fresh_uid(request.generation), system=system)
         try:
@@ -210,13 +213,27 @@ def fresh_uid(generation: str) -> str:
     return hashlib.blake2b(generation.encode(), digest_size=16, salt=os.urandom(16)).hexdigest()
 
 
+def takes_temperature(model: str, temperature: float) -> bool:
+    """Whether a domain takes this temperature."""
+    return 0 < temperature <= VERSIONS.get(model, _UNKNOWN).max_temperature
+
+
 def _check_temperature(request: ChatRequest, version: Version) -> None:
     temperature = request.parameters.get("temperature")
     if temperature is None:
         return
     if not isinstance(temperature, int | float) or not 0 < temperature <= version.max_temperature:
         message = f"The model's temperature must be above 0 and at most {version.max_temperature:g}."
-        raise UpstreamFailed(message, action="ops", vendor_code="bad_temperature")
+        # No key of this upstream would take it; another route may.
+        raise UpstreamFailed(message, action="wait", scope="all", vendor_code="bad_temperature", alerts=True)
+
+
+def _capped(request: ChatRequest, version: Version) -> ChatRequest:
+    """Lower `max_tokens` to what the domain makes at most; asked for more it refuses the whole request."""
+    cap = request.parameters.get("max_tokens")
+    if not version.path or not isinstance(cap, int) or cap <= version.max_tokens[1]:
+        return request
+    return replace(request, parameters={**request.parameters, "max_tokens": version.max_tokens[1]})
 
 
 async def _next_frame(socket: WebSocket, decoder: Decoder) -> bytes | None:

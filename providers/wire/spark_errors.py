@@ -40,8 +40,11 @@ NO_CAPACITY = Row(UpstreamFailed, _BUSY, "switch", cooldown_s=60.0)
 NO_ENGINE = Row(UpstreamFailed, _FAILED, "wait", attempts=2, cooldown_s=30.0)
 NO_VOLUME = Row(UpstreamFailed, _EXHAUSTED, "disable", scope="key_model")
 NO_VOLUME_TODAY = Row(UpstreamFailed, "The key has no volume left today.", "switch")
-EACH_SECOND = Row(UpstreamFailed, _BUSY, "switch", cooldown_s=2.0)
-AT_ONCE = Row(UpstreamFailed, _BUSY, "switch", cooldown_s=5.0)
+EACH_SECOND = Row(UpstreamFailed, _BUSY, "switch", cooldown_s=2.0, waits=(2.0, 8.0, 30.0))
+AT_ONCE = Row(UpstreamFailed, _BUSY, "switch", cooldown_s=5.0, crowded=True)
+NOT_ENABLED = DENIED._replace(alerts=True)
+BAD_SIGNATURE = BAD_KEY._replace(message="The upstream refused the signature.", unanimous=True)
+CLOSED = BLOCKED._replace(ends_conversation=True)
 UNKNOWN = Row(UpstreamFailed, _FAILED, "wait", attempts=1)
 BAD_CLOCK = Row(UpstreamFailed, "Our clock is wrong: the upstream refused the date.", "ops", scope="all")
 BAD_DOMAIN = Row(UpstreamFailed, "The model's domain and the upstream's path do not fit together.", "ops")
@@ -53,9 +56,10 @@ CODES: Mapping[str, Row] = {
     **dict.fromkeys(("10006", "10007"), SAME_USER),
     "10008": NO_CAPACITY,
     **dict.fromkeys(("10009", "10010", "10011", "10012"), FAULT),
-    **dict.fromkeys(("10013", "10014", "10019", "10021"), BLOCKED),
+    **dict.fromkeys(("10013", "10014", "10021"), BLOCKED),
+    "10019": CLOSED,
     "10015": BAD_KEY,
-    "10016": DENIED,
+    "10016": NOT_ENABLED,
     "10018": BAD_REQUEST,
     "10110": BUSY,
     "10163": BAD_REQUEST,
@@ -68,8 +72,6 @@ CODES: Mapping[str, Row] = {
     "11203": AT_ONCE,
 }
 
-# The pauses for a key that has no other beside it.
-EACH_SECOND_WAITS = (2.0, 8.0, 30.0)
 # The same user's previous question has to end first; a little chance keeps those who wait apart.
 _SAME_USER_S = (1.0, 3.0)
 _MAX_SID_CHARS = 128
@@ -78,7 +80,7 @@ _BEIJING_S, _DAY_S, _RENEWED_S = 8 * 3600, 24 * 3600, 5 * 60
 
 # The gateway's refusals have no code, and several share a status: only their words differ.
 _HANDSHAKES: tuple[tuple[int, str, Row, str], ...] = (
-    (401, "signature does not match", BAD_KEY, "bad_signature"),
+    (401, "signature does not match", BAD_SIGNATURE, "bad_signature"),
     (401, "signature cannot be verified", BAD_KEY, "unknown_key"),
     (401, "", Row(UpstreamFailed, "The upstream saw no signature.", "ops", scope="all"), "unauthorized"),
     (403, "valid date", BAD_CLOCK, "bad_clock"),
@@ -92,10 +94,7 @@ def failure(code: object, sid: str = "", *, status: int | None = None) -> Provid
     """Return the failure for the code of a frame, or of an answer over HTTP."""
     word = str(code) if isinstance(code, (int, str)) and str(code).isdecimal() else ""
     row = CODES.get(word, UNKNOWN)
-    failed = row.error(vendor_code=word[:16], vendor_request_id=sid, retry_after=_hint(row), status=status)
-    if row is EACH_SECOND:
-        failed.waits = EACH_SECOND_WAITS
-    return failed
+    return row.error(vendor_code=word[:16], vendor_request_id=sid, retry_after=_hint(row), status=status)
 
 
 def refused(status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:

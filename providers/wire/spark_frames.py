@@ -119,7 +119,7 @@ class Decoder:
         if self._tends_to_violate:
             if not self._visible:
                 raise failure(TENDS_TO_VIOLATE, self.sid)
-            return [Finished("content_filter")]
+            return [Finished("content_filter", ends_conversation=True)]
         if not self.complete:
             raise _broken("truncated")
         if not self._visible:

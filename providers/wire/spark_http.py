@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from providers.wire.base import JSON, ChatRequest
+from providers.wire.base import JSON, ChatRequest, FinishReason
 from providers.wire.errors import ProviderError, Retry, Row
 from providers.wire.openai_compatible import OpenAICompatible
 from providers.wire.openai_errors import CODES, Complaint
@@ -22,7 +22,13 @@ class SparkHTTP(OpenAICompatible):
     """A provider for one address, such as `https://spark-api-open.xf-yun.com/v1`."""
 
     codes: ClassVar[Mapping[str, Row]] = {**CODES, **SPARK_CODES}
+    takes = frozenset({"tools", "tool_choice", "response_format", "top_p", "presence_penalty", "frequency_penalty"})
     withdrawn_reasons = frozenset({str(OUTPUT_BLOCKED)})
+    closing_reasons = frozenset({str(TENDS_TO_VIOLATE)})
+    finish_reasons: Mapping[str, FinishReason] = {
+        **OpenAICompatible.finish_reasons,
+        str(TENDS_TO_VIOLATE): "content_filter",
+    }
 
     def headers(self, key: str | None) -> dict[str, str]:
         """Return the headers of a request; raise when `key` cannot stand in one."""
@@ -31,9 +37,11 @@ class SparkHTTP(OpenAICompatible):
     def body(self, request: ChatRequest) -> dict[str, JSON]:
         """Return the JSON body; usage comes unasked, and `web_search` becomes the tool of that name."""
         body = super().body(replace(request, include_usage=False))
-        if "web_search" in body:
-            body["tools"] = [web_search(request.parameters)]
-            del body["web_search"]
+        tools = body.get("tools")
+        if isinstance(tools, list):
+            body["tool_calls_switch"] = True  # or calls would be an object, of which there is only one
+        if body.pop("web_search", None) is not None:
+            body["tools"] = [*(tools if isinstance(tools, list) else ()), web_search(request.parameters)]
         return body
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
@@ -45,7 +53,7 @@ class SparkHTTP(OpenAICompatible):
                 return None
             case code if code == TENDS_TO_VIOLATE:
                 # The text may stay: this ends the answer as a finish reason would.
-                chunk["choices"] = [*(chunk.get("choices") or ()), {"finish_reason": "content_filter"}]
+                chunk["choices"] = [*(chunk.get("choices") or ()), {"finish_reason": str(TENDS_TO_VIOLATE)}]
                 return None
             case code:
                 return failure(code, sid_of(chunk), status=200)

@@ -12,12 +12,13 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import aiohttp
 import certifi
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.resolver import DefaultResolver
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
@@ -36,6 +37,7 @@ _USER_AGENT = "Rivulet"
 _NO_REQUEST = aiohttp.RequestInfo(URL(), "", CIMultiDictProxy(CIMultiDict()), URL())
 
 AddressCheck = Callable[[str], bool]
+_Factory = functools.partial[ResponseHandler]
 
 
 class HTTPClient:
@@ -64,13 +66,24 @@ class HTTPClient:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, deadline: Deadline) -> "Answer":
         """Send `body` and return the response as soon as its head is there, whatever its status."""
+        return await self._send("POST", url, headers, body, deadline)
+
+    async def get(self, url: str, headers: Mapping[str, str], deadline: Deadline) -> "Answer":
+        """Ask for what is at `url`; likewise."""
+        return await self._send("GET", url, headers, None, deadline)
+
+    async def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, deadline: Deadline
+    ) -> "Answer":
         with _mapped(), deadline:
             if self._session is None:
                 self._session = self._new_session()
             proxy = None if self._through_socks else self._proxy
             if self._admits is not None:
                 check_literal(proxy or url, self._admits)
-            response = await self._session.post(url, data=body, headers=headers, proxy=proxy, allow_redirects=False)
+            response = await self._session.request(
+                method, url, data=body, headers=headers, proxy=proxy, allow_redirects=False
+            )
         return Answer(response, deadline, self._lingering)
 
     async def aclose(self) -> None:
@@ -88,10 +101,14 @@ class HTTPClient:
             "keepalive_timeout": KEEPALIVE_S,
             "ssl": self._tls or _verified_tls(),
         }
-        return aiohttp.ClientSession(
-            connector=SocksConnector(self._proxy, resolver, **options)
+        connector = (
+            SocksConnector(self._proxy, resolver, **options)
             if self._proxy is not None and self._through_socks
-            else aiohttp.TCPConnector(resolver=resolver, **options),
+            else aiohttp.TCPConnector(resolver=resolver, **options)
+        )
+        connector._factory = cast("_Factory", functools.partial(_Protocol, loop=asyncio.get_running_loop()))
+        return aiohttp.ClientSession(
+            connector=connector,
             # Keys share the session; cookies would carry one key's affinity or login over to another's.
             cookie_jar=aiohttp.DummyCookieJar(),
             # `connect` covers looking up the name too, `sock_connect` alone would not.
@@ -158,6 +175,16 @@ class Answer:
             self._give_up.cancel()
 
 
+class _Protocol(ResponseHandler):
+    """Ends a body whose connection is gone: aiohttp does not when it gave up on the body for what was no part of it."""
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        body = self._payload
+        super().connection_lost(exc)
+        if body is not None and not body.is_eof() and body.exception() is None:
+            body.set_exception(aiohttp.ClientPayloadError())
+
+
 class AddressRefusedError(OSError):
     """The upstream's name leads to addresses that it may not lead to."""
 
@@ -206,12 +233,15 @@ def _verified_tls() -> ssl.SSLContext:
 def _mapped() -> Iterator[None]:
     try:
         yield
+        return
     except (*NETWORK_ERRORS, ValueError) as error:
+        # Many of aiohttp's errors show the address to whoever logs the cause; what the system said does not.
+        failure, cause = unreachable(error), getattr(error, "os_error", None)
         if isinstance(error, aiohttp.ClientResponseError):
-            # Its repr would show the request's headers, and with them the key, to whoever logs the cause.
+            # Its repr shows the request's headers too, and with them the key.
             error.request_info = _NO_REQUEST
             error.args = ()
-        raise unreachable(error) from error
+    raise failure from cause
 
 
 def unreachable(error: Exception) -> ProviderError:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import orjson
 
-from providers.wire.base import DEFAULT_CLOCKS, JSON, ChatRequest, Clocks
+from providers.wire.base import DEFAULT_CLOCKS, IMAGES, JSON, ChatRequest, Clocks
 from providers.wire.errors import ProviderError, Retry, Row
 from providers.wire.openai_compatible import OpenAICompatible
 from providers.wire.openai_errors import BAD_KEY, Complaint
@@ -29,6 +29,7 @@ BASE_URL = "https://open.bigmodel.cn/api/paas/v4"
 # As the vendor's own client does it; a server that checks only `alg` and `sign_type` does not mind `typ`.
 TOKEN_HEADER: Mapping[str, str] = {"alg": "HS256", "sign_type": "SIGN", "typ": "JWT"}
 LIFETIME_S, RENEW_S = 210, 180
+MAX_TEMPERATURE = 1.0
 
 _USER_ID_CHARS = range(6, 129)
 # Marks a request that was already sent anew, so that this happens once.
@@ -39,6 +40,7 @@ class Zhipu(OpenAICompatible):
     """A provider for v4; with `raw_key` the key itself is sent, which v4 takes as well. `clock` is that of tokens."""
 
     codes: ClassVar[Mapping[str, Row]] = ZHIPU_CODES
+    takes = frozenset({"tools", "tool_choice", "response_format", "stop", "seed", "top_p", IMAGES})
     withdrawn_reasons = frozenset({"sensitive"}) | MODERATED
 
     def __init__(
@@ -74,6 +76,8 @@ class Zhipu(OpenAICompatible):
             body.pop("user_id", None)
         if "temperature" in body:
             body["temperature"] = within(body["temperature"], 0.0, 1.0)
+        if isinstance(stop := body.get("stop"), str):
+            body["stop"] = [stop]
         return body
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:

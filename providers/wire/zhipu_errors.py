@@ -47,11 +47,13 @@ CLOCK = Row(UpstreamFailed, "The upstream takes fresh tokens for expired; check 
 UNKNOWN_MODEL = Row(UpstreamFailed, "The upstream does not know this model.", "ops")
 RETIRED = Row(UpstreamFailed, "The upstream does not offer this interface.", "ops", scope="all")
 REPETITION = Row(UpstreamFailed, "The upstream takes the request for a repetition.", "ops")
-CONCURRENCY = Row(UpstreamFailed, "The upstream is busy.", "switch", cooldown_s=5.0)
+CONCURRENCY = Row(UpstreamFailed, "The upstream is busy.", "switch", cooldown_s=5.0, crowded=True)
 # The cooldowns of the next two hold only where the message names no time.
 DAY_USED = Row(UpstreamFailed, "The upstream's daily limit is reached.", "switch", cooldown_s=_HOUR_S)
 PLAN_USED = Row(UpstreamFailed, "The upstream plan is used up.", "switch", cooldown_s=_HOUR_S, scope="key")
-FAIR_USE = Row(UpstreamFailed, "The upstream throttles the account.", "switch", cooldown_s=_HOUR_S, scope="key")
+FAIR_USE = Row(
+    UpstreamFailed, "The upstream throttles the account.", "switch", cooldown_s=_HOUR_S, scope="key", alerts=True
+)
 
 ZHIPU_CODES: Mapping[str, Row] = {
     **CODES,

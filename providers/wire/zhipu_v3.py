@@ -48,6 +48,7 @@ _SUCCESS, _INTERRUPTED = "SUCCESS", "interrupted"
 class ZhipuV3(Zhipu):
     """A provider for v3, which takes the token without `Bearer` and never the key itself."""
 
+    takes = frozenset({"top_p"})
     finish_reasons: Mapping[str, FinishReason] = {_SUCCESS: "stop", _INTERRUPTED: "content_filter"}
     withdrawn_reasons = frozenset({_INTERRUPTED}) | MODERATED
 
@@ -76,7 +77,8 @@ class ZhipuV3(Zhipu):
 
     def body(self, request: ChatRequest) -> dict[str, JSON]:
         """Return the JSON body; without `incremental` every event would repeat the whole text."""
-        parameters = {name: value for name, value in request.parameters.items() if name in _FIELDS}
+        given = {**request.parameters, **request.extras}
+        parameters = {name: value for name, value in given.items() if name in _FIELDS}
         for name in parameters.keys() & {"temperature", "top_p"}:
             # Both ends of these ranges are refused.
             parameters[name] = within(parameters[name], 0.01, 0.99)

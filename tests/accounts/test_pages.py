@@ -227,6 +227,32 @@ def test_wechat_brings_the_inviter(wechat: Any, client: Client, alice: User) -> 
     assert User.objects.get(username="小明").invited_by == alice
 
 
+def test_wechat_again_is_nobody_new(wechat: Any, client: Client, alice: User) -> None:
+    """Who deletes the account and comes back from WeChat brings the inviter nothing; the first time counts."""
+    for status in ("pending", "nothing"):
+        stranger = Client()
+        stranger.get("/accounts/signup/", {"invite": alice.invite_code})
+        wechat(stranger)
+        invited = User.objects.get(username="小明")
+        assert invited.invitation.status == status
+        invited.delete()
+
+
+def test_a_linked_login_is_nobody_new(wechat: Any, client: Client, alice: User, bob: User) -> None:
+    """A login that was linked to an account, and is linked no more, brings nobody anything."""
+    client.force_login(bob)
+    there = client.post("/accounts/weixin/login/?process=connect")["Location"]
+    state = parse_qs(urlsplit(there).query)["state"][0]
+    client.get("/accounts/weixin/login/callback/", {"code": "1", "state": state})
+    account = SocialAccount.objects.get()
+    assert account.user == bob
+    account.delete()
+    stranger = Client()
+    stranger.get("/accounts/signup/", {"invite": alice.invite_code})
+    wechat(stranger)
+    assert User.objects.get(username="小明").invitation.status == "nothing"
+
+
 def test_wechat_by_invitation_only(settings: Any, wechat: Any, client: Client, alice: User) -> None:
     """In mode `invite` a social login without a code makes no account, in `closed` none at all."""
     settings.SIGNUP_MODE = "invite"

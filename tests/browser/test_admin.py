@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, expect
 from tests.browser.conftest import Regular, Visit
 from tests.browser.visitor import Visitor
 from tests.product import Product
+from tests.upstreams import FakeOpenAI
 
 SECRET = "sk-planted-9f8e7d6c5b4a3210zyxw"
 
@@ -73,6 +74,60 @@ def test_keys_are_write_only(operator: Visitor) -> None:
     assert SECRET not in operator.product.output
 
 
+def test_health_at_a_glance(operator: Visitor, upstream: FakeOpenAI) -> None:
+    """A key that the vendor refused makes its rows stand out, with a sign and a reason; an action puts it to use."""
+    product, page = operator.product, operator.page
+    staff = product.admin().client
+    good = next(key for key in staff.get("/api/admin/keys/").json() if key["upstream"] == "openai")
+    upstream.keys["sk-refused-00000001"] = "http_401:invalid_api_key"
+    made = staff.post("/api/admin/keys/", json={"upstream": "openai", "secret": "sk-refused-00000001"})
+    bad = f"/api/admin/keys/{made.json()['id']}/"
+    staff.patch(f"/api/admin/keys/{good['id']}/", json={"enabled": False})
+    try:
+        asker = product.register("glancer")
+        failed = asker.ended(asker.ask(model="echo")["id"])
+        assert failed["error"]["code"] in {"upstream_error", "model_unavailable"}
+        page.goto("/admin/providers/apikey/")
+        row = page.locator("#result_list tbody tr").filter(has_text="…0001")
+        expect(row).to_contain_text("✕ quarantined since")
+        expect(row).to_contain_text("The upstream refused the key.")
+        plain = page.locator("#result_list tbody tr").filter(has_not_text="…0001").locator("td").last
+        colour = "cell => getComputedStyle(cell).backgroundColor"
+        assert row.locator("td").last.evaluate(colour) != plain.evaluate(colour)
+        page.goto("/admin/providers/upstream/")
+        mine = page.locator("#result_list tbody tr").filter(has_text="openai").first
+        expect(mine).to_contain_text("✕ 1 key cannot be used")
+        expect(mine.locator(".field-usable")).to_have_text("0 / 2")
+        mine.locator("input.action-select").check()
+        page.select_option("[name=action]", "clear_health")
+        page.click("[name=index]")
+        expect(page.locator(".messagelist")).to_contain_text("1 upstream is in use again, with its keys.")
+        expect(mine).to_contain_text("✓ ok")
+        assert staff.get(bad).json()["status"] == "ok"
+    finally:
+        staff.delete(bad)
+        staff.patch(f"/api/admin/keys/{good['id']}/", json={"enabled": True})
+
+
+def test_models_are_taken_up(operator: Visitor) -> None:
+    """The upstream's own list is one click away; what is ticked there can be asked at once."""
+    page = operator.page
+    page.goto("/admin/providers/upstream/")
+    page.locator("#result_list th a", has_text="openai").click()
+    page.click(".object-tools a:has-text('Fetch the model list')")
+    expect(page.locator("h1")).to_have_text("Models of openai")
+    box = page.get_by_label("think_tags", exact=True)
+    box.check()
+    expect(page.locator("tr").filter(has=box)).to_contain_text("new model think_tags")
+    page.click("text=Take up the chosen models")
+    expect(page.locator(".messagelist")).to_contain_text("1 model was taken up: think_tags")
+    assert page.locator("#result_list").get_by_text("think_tags").count()
+    assert operator.product.register("early").answer(model="think_tags")[-1].name == "done"
+    page.go_back()
+    page.reload()
+    expect(page.locator("tr").filter(has_text="think_tags")).to_contain_text("✓ think_tags")
+
+
 def test_books_are_read_only(operator: Visitor) -> None:
     """The ledger can be looked at, not added to, changed or deleted."""
     operator.expect_errors("status of 403")
@@ -104,6 +159,31 @@ def test_every_list_and_form(operator: Visitor) -> None:
         answer = page.goto(address)
         assert answer
         assert (address, answer.status) == (address, 200)
+
+
+def test_dashboard(operator: Visitor) -> None:
+    """The dashboard is one click from the front page, draws the answers of today, and breaks no policy."""
+    operator.product.register("counted").answer("Hello", "plain")
+    page = operator.page
+    page.click("text=Dashboard")
+    expect(page.locator("h1")).to_have_text("Dashboard")
+    expect(page.locator(".plots section").first.locator(".plot-drawing rect").first).to_be_visible()
+    expect(page.locator(".sums").first).to_contain_text("plain")
+
+
+def test_credits_by_hand(operator: Visitor) -> None:
+    """Credits are given on a person's page, and stand in the person's ledger with the reason."""
+    person = operator.product.register("rewarded")
+    page = operator.page
+    page.goto("/admin/accounts/user/?q=rewarded")
+    page.click("#result_list tbody th a")
+    page.click("text=Give or take credits")
+    page.fill("[name=amount]", "4")
+    page.fill("[name=reason]", "found a bug")
+    page.click("#content-main [type=submit]")
+    expect(page.locator(".messagelist")).to_contain_text("+4 credits: Standard")
+    expect(page.locator("#books")).to_contain_text("found a bug")
+    assert person.quota()["credits"] == 4
 
 
 def test_not_for_everybody(visitor: Visitor) -> None:

@@ -4,27 +4,9 @@ import asyncio
 import secrets
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-import httpx
-
-from tests.product import PASSWORD, Person, Product, connected
+from tests.product import PASSWORD, Product, connected, post_many
 from tests.upstreams import FakeOpenAI
-
-
-def post_many(person: Person, bodies: list[tuple[dict[str, Any], dict[str, str]]]) -> list[httpx.Response]:
-    """Send all requests at once, each on a connection of its own."""
-
-    async def send() -> list[httpx.Response]:
-        limits = httpx.Limits(max_connections=None)
-        headers = {"Authorization": f"Bearer {person.access}"}
-        async with httpx.AsyncClient(
-            base_url=person.product.url, headers=headers, limits=limits, timeout=60, trust_env=False
-        ) as client:
-            posts = [client.post("/api/chat/", json=body, headers=headers) for body, headers in bodies]
-            return list(await asyncio.gather(*posts))
-
-    return asyncio.run(send())
 
 
 def test_one_key_fifty_times(database_url: str, tmp_path: Path, upstream: FakeOpenAI) -> None:

@@ -1,22 +1,106 @@
-"""The event log in memory: numbering, replay, snapshots, bounds."""
+"""Event logs: numbering, replay, snapshots, bounds. What readers see is the same in the owner's process and in another.
 
+`read_here` and `read_elsewhere` are the two adapters: the log in memory, and its copy that comes through Redis.
+"""
+
+import asyncio
 import itertools
+import random
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.channels.local import LOG_BYTES, LocalLogs
-from chat.channels.log import WRITE_BYTES, Log
+from chat.channels import redis
+from chat.channels.local import LocalLogs
+from chat.channels.log import LOG_BYTES, WRITE_BYTES, Log
+from chat.channels.redis import Outbox
+from chat.mirrors import Mirror
+from chat.models import Generation
+from runtime import clients
+from tests.servers import Redis
+
+Adapter = Callable[[Log], Awaitable[Log]]
 
 
-def text_log(*texts: str) -> Log:
+def text_log(*texts: str, channel: str = "g") -> Log:
     said: list[str] = []
-    log = Log("g", lambda: {"content": "".join(said), "reasoning": ""})
+    log = Log(channel, lambda: {"content": "".join(said), "reasoning": ""})
     for text in texts:
         said.append(text)
         log.publish("message", {"content": text})
     return log
+
+
+def stored(log: Log) -> Generation:
+    """Return the row of a generation whose events have a character each; while it runs it lags behind."""
+    if log.ended:
+        content, ending = log.snapshot()["content"], {"status": "completed", "finish_reason": "stop"}
+        return Generation(id=log.channel, content=content, last_event=log.last, **ending)
+    return Generation(id=log.channel, content=log.snapshot()["content"][: log.first - 1], last_event=log.first - 1)
+
+
+class Elsewhere:
+    """Another process's view of logs: what the owner has written, and the database where that is not all of it."""
+
+    def __init__(self) -> None:
+        self._logs = LocalLogs()
+        self.outbox = Outbox(self._logs)
+        self._mirrors: dict[str, Mirror] = {}
+
+    async def see(self, log: Log) -> Log:
+        self._logs._running[log.channel] = log
+        if log.channel not in self._mirrors:
+            self.outbox.add(log)
+            self._mirrors[log.channel] = Mirror(log.channel, "en")
+        await self.outbox.flush()
+        mirror = self._mirrors[log.channel]
+        await self._take(mirror)
+        if mirror.starved or mirror.log.last < log.last:
+            mirror.jump(stored(log), {})
+            await self._take(mirror)
+        return mirror.log
+
+    async def _take(self, mirror: Mirror) -> None:
+        found = await redis.read({mirror.log.channel: mirror.log.last})
+        assert found is not None
+        mirror.apply(found.get(mirror.log.channel, []))
+
+
+@pytest.fixture
+async def redis_here(redis_server: Redis, settings: Any) -> AsyncGenerator[Redis, None]:
+    """Redis as this process's."""
+    settings.REDIS_URL = redis_server.url
+    yield redis_server
+    await clients.aclose()
+
+
+@pytest.fixture
+async def elsewhere(redis_here: Redis) -> AsyncGenerator[Elsewhere, None]:
+    other = Elsewhere()
+    yield other
+    if other.outbox._task:
+        other.outbox._task.cancel()
+        await asyncio.gather(other.outbox._task, return_exceptions=True)
+
+
+async def read_here(log: Log) -> Log:
+    return log
+
+
+@pytest.fixture(params=["here", "elsewhere"])
+def read(request: pytest.FixtureRequest) -> Adapter:
+    """How readers get at a log: in its owner's process, and in another one."""
+    return read_here if request.param == "here" else request.getfixturevalue("elsewhere").see
+
+
+@pytest.fixture
+def channel() -> str:
+    """A generation that Redis has never heard of."""
+    return secrets.token_hex(16)
 
 
 def numbers(data: bytes) -> list[int]:
@@ -31,12 +115,12 @@ def drain(log: Log, after: int | None) -> bytes:
     return taken
 
 
-def test_it_works() -> None:
+async def test_it_works(read: Adapter, channel: str) -> None:
     """Published events are numbered from 1 and come back as they were, after any of them."""
-    log = text_log("a", "b", "c")
+    log = await read(text_log("a", "b", "c", channel=channel))
     whole = drain(log, 0)
     assert numbers(whole) == [1, 2, 3]
-    assert whole.endswith(b'id: g:3\nevent: message\ndata: {"content":"c"}\n\n')
+    assert whole.endswith(b'id: %b:3\nevent: message\ndata: {"content":"c"}\n\n' % channel.encode())
     assert [numbers(drain(log, after)) for after in (1, 2, 3)] == [[2, 3], [3], []]
 
 
@@ -53,38 +137,44 @@ def test_followers_are_woken_and_leave() -> None:
 
 
 @pytest.mark.parametrize("after", [None, 4, 10**18])
-def test_unknown_places_get_a_snapshot(after: int | None) -> None:
+async def test_unknown_places_get_a_snapshot(read: Adapter, channel: str, after: int | None) -> None:
     """A place that is unknown or ahead of the log is answered with what was said so far, then what follows."""
-    log = text_log("a", "b", "c")
-    follower = log.follow(after, lambda: None)
-    assert follower.take() == b'id: g:3\nevent: reset\ndata: {"content":"abc","reasoning":""}\n\n'
-    log.publish("message", {"content": "d"})
+    owned = text_log("a", "b", "c", channel=channel)
+    follower = (await read(owned)).follow(after, lambda: None)
+    snapshot = b'id: %b:3\nevent: reset\ndata: {"content":"abc","reasoning":""}\n\n'
+    assert follower.take() == snapshot % channel.encode()
+    owned.publish("message", {"content": "d"})
+    await read(owned)
     assert numbers(follower.take()) == [4]
 
 
-def test_after_the_end_a_snapshot_leaves_room_for_the_end() -> None:
+async def test_after_the_end_a_snapshot_leaves_room_for_the_end(read: Adapter, channel: str) -> None:
     """A `reset` that stands for an ended log bears the number before the event that ended it."""
-    log = text_log("a", "b")
-    log.complete("done", {"x": 1})
+    owned = text_log("a", "b", channel=channel)
+    owned.complete("done", {"x": 1})
+    log = await read(owned)
     assert numbers(drain(log, None)) == [2, 3]
     follower = log.follow(3, lambda: None)
     assert follower.take() == b""
     assert follower.at_end
 
 
-def test_dropped_events_are_covered() -> None:
+async def test_dropped_events_are_covered(read: Adapter, channel: str) -> None:
     """A reader behind the oldest event that is kept gets a snapshot; one that is not goes on."""
-    log = text_log(*"abcdefghij")
-    log.drop_oldest(log.size // 2)
+    owned = text_log(*"abcdefghij", channel=channel)
+    owned.drop_oldest(owned.size // 2)
+    log = await read(owned)
     assert numbers(drain(log, 2)) == [10]
     assert numbers(drain(log, 8)) == [9, 10]
 
 
-def test_numbering_may_jump_but_never_back() -> None:
+async def test_numbering_may_jump_but_never_back(read: Adapter, channel: str) -> None:
     """After a jump, earlier readers get a snapshot that bears the number before the next event."""
-    log = text_log("a", "b")
-    log.forget_until(1000)
-    log.complete("error", {})
+    owned = text_log("a", "b", channel=channel)
+    log = await read(owned)
+    owned.forget_until(1000)
+    owned.complete("error", {})
+    await read(owned)
     assert numbers(drain(log, 2)) == [1000, 1001]
 
 
@@ -113,6 +203,64 @@ def test_every_way_to_read_gives_the_same(texts: list[str], data: st.DataObject)
     assert numbers(got) == list(range(1, len(texts) + 1))
     assert got.count(b"\n\n") == got.count(b"data: ") == len(texts)
     assert b"\r" not in got
+
+
+async def test_elsewhere_however_it_is_written(elsewhere: Elsewhere, channel: str) -> None:
+    """However publishing and writing are interleaved, whatever Redis loses, a reader elsewhere gets the same bytes."""
+    owned = text_log(channel=channel)
+    here = owned.follow(0, lambda: None)
+    there = (await elsewhere.see(owned)).follow(0, lambda: None)
+    lost = random.Random(1)
+    for number in range(200):
+        owned.publish("reasoning" if number % 7 == 0 else "message", {"content": f"\u2028{number}\r\n\n"})
+        if lost.random() < 0.2:
+            await elsewhere.see(owned)
+        if lost.random() < 0.05:
+            async with clients.connect(connections=1) as client:
+                await client.flushall()
+    owned.complete("done", {})
+    await elsewhere.see(owned)
+    assert b"".join(iter(there.take, b"")) == b"".join(iter(here.take, b""))
+    assert there.at_end
+
+
+async def test_a_stream_lives_as_long_as_it_is_replayed(elsewhere: Elsewhere, channel: str, settings: Any) -> None:
+    """An ended stream leaves Redis after CHANNEL_RETENTION_SECONDS; one whose owner died goes by itself too."""
+    settings.CHANNEL_RETENTION_SECONDS = 7
+    owned = text_log("a", channel=channel)
+    await elsewhere.see(owned)
+    async with clients.connect(connections=1) as client:
+        assert await client.ttl(redis.PREFIX + channel) > 600
+        owned.complete("done", {})
+        await elsewhere.see(owned)
+        assert 0 < await client.ttl(redis.PREFIX + channel) <= 8
+
+
+async def test_what_is_dropped_leaves_redis_too(elsewhere: Elsewhere, channel: str) -> None:
+    """Redis holds no more of a log than its owner does."""
+    owned = text_log(channel=channel)
+    for _ in range(100):
+        owned.publish("message", {"content": "x" * (LOG_BYTES // 40)})
+        await elsewhere.outbox.flush()
+        await elsewhere.see(owned)
+    async with clients.connect(connections=1) as client:
+        held = await client.memory_usage(redis.PREFIX + channel)
+    assert held
+    assert held < LOG_BYTES * 1.2
+
+
+async def test_a_redis_that_is_full(elsewhere: Elsewhere, channel: str) -> None:
+    """Events that Redis refuses wait in the log, and are written once it takes them."""
+    owned = text_log("a", channel=channel)
+    async with clients.connect(connections=1) as client:
+        await client.config_set("maxmemory", "1")
+        await client.config_set("maxmemory-policy", "noeviction")
+        elsewhere._logs._running[channel] = owned
+        elsewhere.outbox.add(owned)
+        assert not await elsewhere.outbox.flush()
+        await client.config_set("maxmemory", "0")
+        assert await elsewhere.outbox.flush()
+        assert await client.xlen(redis.PREFIX + channel) == 1
 
 
 def test_finished_logs_leave_when_memory_is_short(settings: pytest.FixtureRequest) -> None:

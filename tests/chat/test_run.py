@@ -10,7 +10,7 @@ from django.db import OperationalError
 from accounts.models import User
 from chat import ending, generation
 from chat import run as run_module
-from chat.generation import Ask
+from chat.asks import Ask
 from chat.models import Generation
 from chat.pipeline import limited
 from providers.wire.base import Delta, Event, Finished, Reasoning, Withdrawn
@@ -135,7 +135,7 @@ async def test_an_end_that_came_too_late(asker: User, door: None, monkeypatch: p
     released.set()
     await asyncio.gather(*generation._tasks)
     assert log
-    assert log.last == begun.row.last_event + generation.RESUME_JUMP
+    assert log.last == begun.row.last_event + ending.RESUME_JUMP
     assert b"event: error" in b"".join(iter(log.follow(0, lambda: None).take, b""))
     row = await database.run(Generation.objects.get, id=begun.row.id)
     assert row.charge is not None

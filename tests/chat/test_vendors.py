@@ -69,22 +69,6 @@ def test_spark_is_busy_for_a_while(tmp_path: Path) -> None:
         assert person.quota()["used_today"] == 1
 
 
-def test_what_the_vendor_called_it(tmp_path: Path) -> None:
-    """A failure carries the vendor's code and Spark's `sid`, and is no empty success."""
-    with (
-        FakeSpark.in_thread() as upstream,
-        Product(tmp_path, **AMPLE, **with_spark(upstream, "lite/code:11200")) as product,
-    ):
-        person = product.register("alice")
-        events = person.answer("Hello", "spark")
-        assert [event.name for event in events] == ["start", "error"]
-        details = events[-1].data["details"]
-        assert details["vendor_code"] == "11200"
-        assert details["vendor_request_id"]
-        assert events[-1].data["charge"]["amount"] == 0
-        assert person.generation(events[0].data["generation"])["error"]["details"] == details
-
-
 def test_half_a_spark_key(tmp_path: Path) -> None:
     """The three variables of Spark go together."""
     done = Product(tmp_path).manage("setup", SPARK_APP_ID="abcd1234")

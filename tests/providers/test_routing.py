@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -289,6 +291,15 @@ async def test_the_next_route(model: ChatModel, door: None, monkeypatch: pytest.
     assert doubles.calls[-1] == "spare"
 
 
+async def test_waiting_in_vain(model: ChatModel, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure that is not the key's own goes to the next route, not to other keys, which might be billed as well."""
+    await database.run(with_keys, model, "one", "two")
+    await database.run(with_keys, model, "spare", priority=1, slug="b")
+    down = [(failure("wait", attempts=1),)]
+    _events, doubles = await ask(monkeypatch, {"one": down, "two": down, "spare": [ANSWER]})
+    assert (len(set(doubles.calls[:2])), doubles.calls[2:]) == (1, ["spare"])
+
+
 @pytest.mark.parametrize("action", ["user", "ops"])
 async def test_no_other_key_would_help(
     model: ChatModel, door: None, monkeypatch: pytest.MonkeyPatch, action: str
@@ -349,6 +360,20 @@ async def test_a_prompt_too_long_is_halved_once(model: ChatModel, door: None, mo
     assert len(caught.value.doubles.calls) == 2  # type: ignore[attr-defined]
 
 
+async def test_a_prompt_that_was_cut_stays_cut(model: ChatModel, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next key gets the shorter prompt too; a server's own idea of a shorter one is followed once."""
+    await database.run(with_keys, model, "one", "two")
+    turns = tuple(PromptMessage("user" if i % 2 == 0 else "assistant", "x" * 400) for i in range(5))
+    shorter = Retry(ChatRequest("m", turns[2:], {}, "g"), {}, PromptTooLong("too long", action="user"))
+    busy = (failure("switch", cooldown_s=20),)
+    scripts: dict[str, Script] = {"one": [(shorter,), busy], "two": [(shorter,), busy]}
+    monkeypatch.setattr(keys, "random", SimpleNamespace(choice=lambda found: found[0]))
+    with pytest.raises(PromptTooLong) as caught:
+        await ask(monkeypatch, scripts, messages=turns)
+    sent = [request.messages for request in caught.value.doubles.requests]  # type: ignore[attr-defined]
+    assert sent == [turns, turns[2:], turns[2:]]
+
+
 async def test_nothing_to_try(model: ChatModel, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """With every key out, the model is unavailable, and says for how long where that is known."""
     upstream = await database.run(with_keys, model, "one")
@@ -385,3 +410,12 @@ async def test_secrets_are_encrypted_at_rest(model: ChatModel, door: None) -> No
     assert "very-secret" not in row.ciphertext
     assert row.secret() == "sk-very-secret-value"
     assert (row.last4, str(row)) == ("alue", "a …alue")
+
+
+def test_a_provider_for_each_way() -> None:
+    """Upstreams share a provider only when all that decides how they are reached is the same."""
+    config = table.UpstreamConfig("a", "spark", "wss://spark.example.org", "", routing.Clocks(), ())
+    same = routing.provider_of(replace(config, slug="b"))
+    assert routing.provider_of(config) is same
+    for change in ({"sign_host": "gateway.example"}, {"raw_key": True}, {"proxy": "http://p:1"}, {"trusted": True}):
+        assert routing.provider_of(replace(config, **change)) is not same

@@ -1,50 +1,18 @@
 """Spark over HTTP: OpenAI's shape, Spark's codes."""
 
-import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
 from providers.wire.base import ChatRequest, Event, Finished, PromptMessage, Usage, Withdrawn
-from providers.wire.errors import ContentBlocked, PromptTooLong, ProviderError, Retry, UpstreamFailed
+from providers.wire.errors import ContentBlocked, PromptTooLong, ProviderError, Retry
 from providers.wire.spark_http import SparkHTTP
-from tests.loopback import Exchange, FakeServer
-from tests.providers.streams import collect, request, text
-from tests.scenarios import PLAIN, tokens
-from tests.upstreams import FakeOpenAI
+from tests.providers.streams import collect, reasoning, request, text
+from tests.scenarios import PLAIN, REASONING
+from tests.spark_http import FakeSparkHTTP
+from tests.spark_scenarios import SID
 
 KEY = "api-password"
-SID = "cht000b0001@dx18"
-USAGE = {"prompt_tokens": 9, "completion_tokens": 7, "total_tokens": 16}
-
-
-def chunk(**fields: Any) -> bytes:
-    """Return one chunk as Spark writes it, without a space after the colon."""
-    return b"data:" + json.dumps({"code": 0, "message": "Success", "sid": SID, **fields}).encode() + b"\n\n"
-
-
-def delta(content: str = "", **fields: Any) -> bytes:
-    """Return one chunk with text."""
-    return chunk(choices=[{"delta": {"role": "assistant", "content": content}, "index": 0}], **fields)
-
-
-ANSWER = [*map(delta, tokens(PLAIN)[:-1]), delta(tokens(PLAIN)[-1], usage=USAGE), b"data:[DONE]\n\n"]
-
-
-class FakeSparkHTTP(FakeServer):
-    """Answers every request with `parts`, as a stream or, with `status` or a body that is no stream, as JSON."""
-
-    parts: list[bytes] = ANSWER
-    status = 200
-
-    async def handle(self, exchange: Exchange) -> None:
-        if self.status != 200 or self.parts[0].startswith(b"{"):
-            await exchange.respond(self.status, self.parts[0])
-            return
-        await exchange.start()
-        for part in self.parts:
-            await exchange.send(part)
 
 
 @pytest.fixture
@@ -57,34 +25,30 @@ async def upstream() -> AsyncIterator[FakeSparkHTTP]:
 @pytest.fixture
 async def provider(upstream: FakeSparkHTTP) -> AsyncIterator[SparkHTTP]:
     """A provider."""
-    provider = SparkHTTP(f"{upstream.origin}/v1", name="spark-http")
+    provider = SparkHTTP(upstream.base_url, name="spark-http")
     yield provider
     await provider.aclose()
 
 
-async def failure_of(
-    provider: SparkHTTP, into: list[Event] | None = None, asking: ChatRequest | None = None
-) -> ProviderError:
+async def failure_of(provider: SparkHTTP, asking: ChatRequest, into: list[Event] | None = None) -> ProviderError:
     """Return the failure of a request."""
     with pytest.raises(ProviderError) as failure:
-        await collect(provider.stream(asking or request("lite"), KEY), into)
+        await collect(provider.stream(asking, KEY), into)
     return failure.value
 
 
 async def test_it_works(provider: SparkHTTP, upstream: FakeSparkHTTP) -> None:
     """An answer without finish reasons and without spaces is complete with [DONE]."""
-    events = await collect(provider.stream(request("lite"), KEY))
+    events = await collect(provider.stream(request("plain"), KEY))
 
     assert text(events) == PLAIN
-    assert events[-2:] == [Usage(9, 7), Finished("stop")]
+    assert events[-2:] == [Usage(9, 11), Finished("stop")]
     assert upstream.requests[0].path == "/v1/chat/completions"
 
 
-async def test_done_is_needed(provider: SparkHTTP, upstream: FakeSparkHTTP) -> None:
+async def test_done_is_needed(provider: SparkHTTP) -> None:
     """Without [DONE] nothing says that the answer is whole."""
-    upstream.parts = ANSWER[:-1]
-
-    assert (await failure_of(provider)).vendor_code == "truncated"
+    assert (await failure_of(provider, request("no_done"))).vendor_code == "truncated"
 
 
 @pytest.mark.parametrize(
@@ -110,12 +74,10 @@ async def test_request(provider: SparkHTTP, upstream: FakeSparkHTTP) -> None:
     }
 
 
-async def test_tool_calls_as_an_object(provider: SparkHTTP, upstream: FakeSparkHTTP) -> None:
-    """A tool call in the vendor's own form is ignored beside text."""
-    call = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
-    upstream.parts = [chunk(choices=[{"delta": {"tool_calls": call}, "index": 0}]), *ANSWER]
-
-    assert text(await collect(provider.stream(request("lite"), KEY))) == PLAIN
+@pytest.mark.parametrize("model", ["tool_object", "code_first:10017"])
+async def test_leniency(provider: SparkHTTP, model: str) -> None:
+    """A tool call in the vendor's own form beside text, and a history that was not cleared, change nothing."""
+    assert text(await collect(provider.stream(request(model), KEY))) == PLAIN
 
 
 @pytest.mark.parametrize(
@@ -130,75 +92,60 @@ async def test_tool_calls_as_an_object(provider: SparkHTTP, upstream: FakeSparkH
         (12345, "wait", 0),
     ],
 )
-@pytest.mark.parametrize("shape", ["stream", "json"])
-async def test_codes(
-    provider: SparkHTTP, upstream: FakeSparkHTTP, shape: str, code: int, action: str, cooldown_s: float
-) -> None:
+@pytest.mark.parametrize("shape", ["code:{}", "code_body:{}", "code_body:{}:400"])
+async def test_codes(provider: SparkHTTP, shape: str, code: int, action: str, cooldown_s: float) -> None:
     """Spark's codes mean the same here, within a stream and instead of one; the sid is the id of the request."""
-    whole = chunk(code=code, message="sk-leak")
-    upstream.parts = [whole if shape == "stream" else whole.removeprefix(b"data:").strip()]
+    if code == 12345 and shape.endswith("400"):
+        action = "ops"  # a code that nobody knows leaves the status to decide
 
-    failure = await failure_of(provider)
+    failure = await failure_of(provider, request(shape.format(code)))
 
     assert (failure.action, failure.cooldown_s, failure.vendor_code) == (action, cooldown_s, str(code))
-    assert failure.vendor_request_id == SID
+    assert failure.vendor_request_id == (SID if action != "ops" or code == 10163 else "req-1")
     assert "sk-leak" not in f"{failure} {vars(failure)}"
 
 
-async def test_mid_stream(provider: SparkHTTP, upstream: FakeSparkHTTP) -> None:
+async def test_mid_stream(provider: SparkHTTP) -> None:
     """A code after some text is a failure after it."""
-    upstream.parts = [delta("one "), chunk(code=10012)]
     events: list[Event] = []
 
-    failure = await failure_of(provider, events)
+    failure = await failure_of(provider, request("code_mid:10012"), events)
 
-    assert (text(events), failure.vendor_code, failure.vendor_request_id) == ("one ", "10012", SID)
+    assert (text(events), failure.vendor_code) == ("one two three ", "10012")
+    assert failure.vendor_request_id == SID
 
 
-async def test_moderation(provider: SparkHTTP, upstream: FakeSparkHTTP) -> None:
+async def test_moderation(provider: SparkHTTP) -> None:
     """Moderation before text is a refusal; after it, 10014 withdraws the text and 10019 leaves it."""
     for code in (10013, 10014, 10019):
-        upstream.parts = [chunk(code=code)]
-        assert isinstance(await failure_of(provider), ContentBlocked)
+        assert isinstance(await failure_of(provider, request(f"code:{code}")), ContentBlocked)
 
-    upstream.parts = [delta("one "), chunk(code=10014)]
-    assert (await collect(provider.stream(request("lite"), KEY)))[1:] == [Withdrawn(), Finished("content_filter")]
-    upstream.parts = [*ANSWER[:-1], chunk(code=10019), ANSWER[-1]]
-    events = await collect(provider.stream(request("lite"), KEY))
-    assert (text(events), events[-1]) == (PLAIN, Finished("content_filter"))
+    events = await collect(provider.stream(request("code_mid:10014"), KEY))
+    assert events[-2:] == [Withdrawn(), Finished("content_filter")]
+    events = await collect(provider.stream(request("code_last:10019"), KEY))
+    assert (text(events), events[-1]) == (PLAIN, Finished("content_filter", ends_conversation=True))
 
 
-async def test_history_not_cleared(provider: SparkHTTP, upstream: FakeSparkHTTP) -> None:
-    """A history that was not cleared changes nothing."""
-    upstream.parts = [chunk(code=10017), *ANSWER]
-
-    assert text(await collect(provider.stream(request("lite"), KEY))) == PLAIN
-
-
-async def test_prompt_too_long(provider: SparkHTTP, upstream: FakeSparkHTTP) -> None:
+async def test_prompt_too_long(provider: SparkHTTP) -> None:
     """10907 leads to a shorter prompt where there is one."""
-    upstream.parts = [chunk(code=10907).removeprefix(b"data:").strip()]
     turns = [PromptMessage("assistant" if n % 2 else "user", "word " * 50) for n in range(5)]
 
     with pytest.raises(Retry) as retry:
-        await collect(provider.stream(request("lite", *turns), KEY))
+        await collect(provider.stream(request("code_body:10907", *turns), KEY))
 
     assert len(retry.value.request.messages) < 5
-    assert isinstance(await failure_of(provider), PromptTooLong)
+    assert isinstance(await failure_of(provider, request("code_body:10907")), PromptTooLong)
 
 
-async def test_http_errors(provider: SparkHTTP, upstream: FakeSparkHTTP) -> None:
+async def test_http_errors(provider: SparkHTTP) -> None:
     """Statuses and envelopes are OpenAI's."""
-    upstream.parts = [b'{"error": {"message": "invalid user", "type": "api_error", "param": null, "code": null}}']
     for status, action in ((401, "disable"), (403, "switch"), (429, "switch"), (500, "wait"), (503, "wait")):
-        upstream.status = status
-        failure = await failure_of(provider)
-        assert (failure.action, failure.status, type(failure)) == (action, status, UpstreamFailed)
+        failure = await failure_of(provider, request(f"http_{status}"))
+        assert (failure.action, failure.status) == (action, status)
 
 
-async def test_is_openai_compatible() -> None:
-    """What OpenAI's fake says is understood as well."""
-    async with FakeOpenAI() as server:
-        provider = SparkHTTP(server.base_url)
-        assert text(await collect(provider.stream(request("reasoning"), KEY))) == PLAIN
-        await provider.aclose()
+async def test_is_openai_compatible(provider: SparkHTTP) -> None:
+    """What other compatible servers say is understood as well."""
+    events = await collect(provider.stream(request("reasoning"), KEY))
+
+    assert (reasoning(events), text(events)) == (REASONING, PLAIN)

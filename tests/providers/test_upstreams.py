@@ -1,12 +1,17 @@
 """The fake upstreams themselves: a test that trusts them must be able to."""
 
 import asyncio
+import itertools
 import json
+import socket
 import subprocess
 import sys
 import urllib.request
+from urllib.parse import urlsplit
 
+from chatproject.environment import Environment
 from providers.wire.openai_compatible import OpenAICompatible
+from tests import scenarios, spark_http, spark_scenarios, zhipu_scenarios
 from tests.providers.streams import collect, request, text
 from tests.scenarios import PLAIN, SCENARIOS
 from tests.upstreams import FakeOpenAI
@@ -47,10 +52,33 @@ def test_in_a_thread() -> None:
 
 
 def test_listing() -> None:
-    """Every scenario is listed with one line of explanation."""
+    """Every scenario of every fake vendor is listed with one line of explanation."""
     shown = subprocess.run(
         [sys.executable, "-m", "tests.upstreams", "--list"], capture_output=True, text=True, check=True
     ).stdout
 
-    assert [line.split()[0] for line in shown.splitlines()] == list(SCENARIOS)
-    assert all(run.__doc__ and "\n" not in run.__doc__ for run in SCENARIOS.values())
+    tables = (scenarios.SCENARIOS, spark_scenarios.SCENARIOS, spark_http.SCENARIOS)
+    named = [(name, run) for table in tables for name, run in table.items()]
+    named += [(f"v4 {name}", run) for name, run in zhipu_scenarios.V4.items()]
+    named += [(f"v3 {name}", run) for name, run in zhipu_scenarios.V3.items()]
+    assert [line for line in shown.splitlines() if line and not line.endswith(":")] == [
+        f"{name:{24 + name.count(' ') * 3}} {run.__doc__}" for name, run in named
+    ]
+    assert all(run.__doc__ and "\n" not in run.__doc__ for _name, run in named)
+
+
+def test_serving_by_hand() -> None:
+    """Without `--list` all fakes serve, and the settings that connect the product to them are printed."""
+    command = [sys.executable, "-m", "tests.upstreams", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as serving:
+        assert serving.stdout
+        try:
+            printed = list(itertools.takewhile(lambda line: not line.startswith("#"), serving.stdout))
+            addresses = [urlsplit(line.partition("=")[2]) for line in printed if "://" in line]
+            for address in addresses:
+                socket.create_connection((address.hostname, address.port), 5).close()
+        finally:
+            serving.kill()
+
+    assert [address.scheme for address in addresses] == ["http", "ws", "http"]
+    assert {line.partition("=")[0] for line in printed} <= set(Environment.model_fields)

@@ -1,5 +1,6 @@
 """What the processes of `test_races.py` do. Each function takes and returns plain JSON values."""
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -8,9 +9,11 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from quotas import ledger
+from chat import generation
+from quotas import counters, ledger, table
 from quotas.errors import QuotaExhausted
 from quotas.setup import ensure_defaults
+from runtime import clients, database
 
 
 def reserve_each(user_id: int, model_id: int, references: list[str], threads: int) -> list[str]:
@@ -41,6 +44,39 @@ def live(user_id: int, model_id: int, name: str, count: int) -> int:
         elif random.random() < 0.9:
             _end(random.choice(["settle", "release", "release"]), reference)
     return refused
+
+
+def ask_each(user_id: int, model_id: int, slug: str, references: list[str], tasks: int) -> list[str]:
+    """Try to reserve for each reference as a serving process does, with counters; return those that hold a unit."""
+
+    async def attempt(reference: str) -> list[str]:
+        if seen := await counters.seems_exhausted(user_id, slug):
+            try:
+                await database.run(ledger.check, user_id, model_id, seen)
+            except QuotaExhausted:
+                return []
+        granted = await database.run(reserve, user_id, model_id, reference)
+        await counters.flush()
+        return [reference] if granted else []
+
+    async def some(mine: list[str]) -> list[str]:
+        return list(chain.from_iterable([await attempt(reference) for reference in mine]))
+
+    async def all_at_once() -> list[str]:
+        await database.run(table.current)
+        granted = await asyncio.gather(*(some(references[first::tasks]) for first in range(tasks)))
+        await clients.aclose()
+        return list(chain.from_iterable(granted))
+
+    try:
+        return asyncio.run(all_at_once())
+    finally:
+        database.close()
+
+
+def reap() -> None:
+    """End what dead processes left behind."""
+    generation._reap(set())
 
 
 def set_up() -> None:

@@ -45,7 +45,8 @@ def numbers(quota, **changes):
 def whole(quota, *models, **changes):
     """Return the form of a quota's own page."""
     values = {"slug": quota.slug, "title": quota.title, "daily_limit": 5, "inviter_credits": 0, "invitee_credits": 0}
-    return {**values, "covers": [model.pk for model in models], **changes}
+    no_groups = {"group_limits-TOTAL_FORMS": 0, "group_limits-INITIAL_FORMS": 0}
+    return {**values, **no_groups, "covers": [model.pk for model in models], **changes}
 
 
 @pytest.mark.parametrize("table", ["quota", *BOOKS])
@@ -90,6 +91,19 @@ def test_models_are_moved_between_quotas(admin, quota):
     }
     assert admin.post(page("quota", "change", premium.pk), whole(premium, spark)).status_code == 302
     assert list(QuotaModel.objects.values_list("model__slug", flat=True)) == ["spark"]
+
+
+def test_groups_have_limits_of_their_own(admin, quota, alice):
+    """A limit for a group is typed in on the quota's page; emptied, the group has none."""
+    group = factories.group("students", alice)
+    row = {"group_limits-TOTAL_FORMS": 1, "group_limits-0-group": group.pk, "group_limits-0-daily_limit": 7}
+    assert admin.post(page("quota", "change", quota.pk), whole(quota, quota.models.get(), **row)).status_code == 302
+    assert ledger.state(alice.pk, quota.pk)["daily_limit"] == 7
+    limit = quota.group_limits.get()
+    again = {"group_limits-0-id": limit.pk, "group_limits-0-quota": quota.pk, "group_limits-INITIAL_FORMS": 1}
+    row |= {**again, "group_limits-0-daily_limit": ""}
+    assert admin.post(page("quota", "change", quota.pk), whole(quota, quota.models.get(), **row)).status_code == 302
+    assert ledger.state(alice.pk, quota.pk)["daily_limit"] is None
 
 
 def test_used_quota_is_not_deleted(admin, quota):

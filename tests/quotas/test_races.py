@@ -1,12 +1,22 @@
 """Many processes at once on one database, SQLite and PostgreSQL: not one unit too many, not one lost."""
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
 import pytest
+import redis
+from django.conf import settings
 from django.db.models import Count
 
+from chat import beginning
+from chat.asks import Ask
+from chat.models import Generation
+from providers import table
+from quotas import ledger
 from quotas.models import LedgerEntry, Quota, QuotaModel, Reservation
+from runtime import process
 from tests import factories, servers
 from tests.quotas import books, race
 
@@ -59,6 +69,43 @@ def test_it_works(variables, person, quota, model):
     granted = list(chain.from_iterable(servers.in_processes(race.reserve_each, rows, variables)))
     assert len(granted) == 50
     assert sorted(granted) == sorted(Reservation.objects.values_list("reference", flat=True))
+    books.check(person.pk, quota.pk)
+
+
+def test_with_counters(variables, person, quota, model, redis_server):
+    """The same with counters in Redis, which are flushed and spoilt all the while: exactly 50, and counted right."""
+    count = 10_000 if SOAK else 2_000
+    variables |= {"REDIS_URL": redis_server.url, "SECRET_KEY": settings.SECRET_KEY}
+    rows = [[person.pk, model.pk, model.slug, share, 10] for share in spread(count, PROCESSES)]
+    with redis.Redis.from_url(redis_server.url) as client, ThreadPoolExecutor(1) as pool:
+        client.flushall()
+        racing = pool.submit(servers.in_processes, race.ask_each, rows, variables)
+        while not racing.done():
+            time.sleep(0.1)
+            for name in client.keys("rivulet:quota:*"):
+                client.hset(name, "used", "99999 99999 1 1 x")
+            time.sleep(0.1)
+            client.flushall()
+        granted = list(chain.from_iterable(racing.result()))
+    assert len(granted) == 50
+    assert sorted(granted) == sorted(Reservation.objects.values_list("reference", flat=True))
+    books.check(person.pk, quota.pk)
+
+
+def test_two_reapers(variables, person, quota, model, monkeypatch):
+    """Four processes that reap at the same moment end each generation of a dead one, and release its unit, once."""
+    monkeypatch.setattr(process, "id", "dead")
+    monkeypatch.setattr(settings, "MAX_ACTIVE_GENERATIONS", 0)
+    factories.route(model, factories.upstream())
+    monkeypatch.setattr(table, "models", table._load)  # the rows of this database, not of the one before
+    left_behind = [beginning.begin(Ask(person.pk, model.slug, "Hello")).row.id for _ in range(20)]
+    assert ledger.state(person.pk, quota.pk)["used_today"] == 20
+    servers.in_processes(race.reap, [[]] * PROCESSES, variables)
+    ended = Generation.objects.filter(id__in=left_behind)
+    assert set(ended.values_list("status", flat=True)) == {"interrupted"}
+    assert {charge["amount"] for charge in ended.values_list("charge", flat=True)} == {0}
+    assert set(Reservation.objects.values_list("status", "reason")) == {("released", "interrupted")}
+    assert ledger.state(person.pk, quota.pk)["used_today"] == 0
     books.check(person.pk, quota.pk)
 
 

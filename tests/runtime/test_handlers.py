@@ -9,28 +9,16 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.product import PASSWORD, Person, Product, connected, read_events
+from tests.product import Person, Product, connected, read_events
 from tests.upstreams import FakeOpenAI
 
 # Each stands for its handler: the lean one, DRF behind the usual middleware, and a page.
 STREAM, REST, PAGE = "/api/generations/none/", "/api/models/", "/accounts/login/"
 
 
-def logged_in(product: Product, name: str) -> httpx.Client:
-    """Log in through the form, as a browser does."""
-    client = product.client(follow_redirects=True)
-    form = client.get("/accounts/login/")
-    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', form.text)
-    assert token
-    fields = {"login": name, "password": PASSWORD, "csrfmiddlewaretoken": token[1]}
-    done = client.post("/accounts/login/", data=fields, headers={"Referer": product.url})
-    assert done.url.path == "/"
-    return client
-
-
 @pytest.fixture
 def browser(product: Product, person: Person) -> httpx.Client:
-    return logged_in(product, person.name)
+    return product.browser(person.name)
 
 
 def csrf(client: httpx.Client) -> dict[str, str]:
@@ -108,7 +96,7 @@ def test_disabled_users(product: Product, person: Person, way: str) -> None:
     """A user who is disabled is refused at once by both handlers, however they call."""
     headers: dict[str, str] = {}
     if way == "session":
-        client = logged_in(product, person.name)
+        client = product.browser(person.name)
     elif way == "jwt":
         client = product.client(person.access)
     else:
@@ -147,7 +135,7 @@ def test_other_origins(tmp_path: Path, upstream: FakeOpenAI) -> None:
     origin = "https://app.example.org"
     with Product(tmp_path, **connected(upstream), CORS_ALLOWED_ORIGINS=origin) as product:
         client = product.client()
-        for path in ("/api/chat/", REST):
+        for path in ("/api/chat/", "/sse/order/", REST):
             asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "idempotency-key"}
             allowed = client.options(path, headers={"Origin": origin, **asked})
             assert allowed.headers["Access-Control-Allow-Origin"] == origin

@@ -11,6 +11,7 @@ from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from accounts.first_admin import ensure_admin
+from chat import text_tools
 from providers.setup import ensure_upstreams
 from quotas.setup import ensure_defaults
 
@@ -28,6 +29,7 @@ class Command(BaseCommand):
                 _migrate()
                 ensure_upstreams()
                 ensure_defaults()
+                text_tools.ensure_defaults()
                 password = ensure_admin()
         except OperationalError as error:
             reason = str(error).strip().splitlines()[0]

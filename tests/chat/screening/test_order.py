@@ -1,22 +1,19 @@
 """When a blocked prompt is refused: after running answers are counted, before a quota is, never for a known key."""
 
-import asyncio
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 from django.db import OperationalError
 
 from accounts.models import User
-from chat import generation
+from chat import beginning
+from chat.asks import Ask
 from chat.errors import ContentBlocked
-from chat.generation import Ask
 from chat.models import Conversation, Generation, Hit, SensitiveWord
 from chat.screening import live
 from quotas.errors import QuotaExhausted
 from quotas.models import Quota
 from quotas.setup import ensure_defaults
-from runtime import database
 from runtime.refusals import TooManyRequests
 from tests import factories
 
@@ -35,7 +32,7 @@ def asker() -> User:
 
 
 def begin(user: User, prompt: str, **values: Any) -> Generation:
-    return generation._begin(Ask(user.pk, "demo", prompt, **values)).row
+    return beginning.begin(Ask(user.pk, "demo", prompt, **values)).row
 
 
 def test_it_works(asker: User, settings: Any) -> None:
@@ -105,24 +102,3 @@ def test_nobody_is_answered_while_the_words_cannot_be_read(asker: User, monkeypa
     assert not Generation.objects.exists()
     with pytest.raises(ContentBlocked):
         begin(asker, "walnuts")
-
-
-@pytest.fixture
-async def door() -> AsyncGenerator[None, None]:
-    yield
-    await asyncio.to_thread(database.close)
-
-
-async def test_charges(asker: User, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer that the vendor's moderation cut counts against the person as one of ours does."""
-    from providers.wire.base import Delta, Finished
-
-    async def events(self: Any) -> AsyncGenerator[Any, None]:
-        yield Delta("x")
-        yield Finished("content_filter")
-
-    monkeypatch.setattr("providers.routing.Attempts.run", events)
-    await generation.start(Ask(asker.pk, "demo", "Hello"))
-    await asyncio.gather(*generation._tasks)
-    user = await database.run(User.objects.get, pk=asker.pk)
-    assert user.abuse_count == 1

@@ -1,0 +1,42 @@
+"""The page on which people invite others: link, QR code, who joined, and what it earned."""
+
+import segno
+from django.conf import settings
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from accounts import invites
+from accounts.models import User
+from quotas import invitations
+from quotas.models import REWARDS_A_DAY
+
+LISTED = 50
+
+
+@require_safe
+@login_required
+@never_cache
+def invitation_page(request: HttpRequest) -> HttpResponse:
+    """Show a person's link, and who came by it."""
+    user: User = request.user  # type: ignore[assignment]
+    link = invites.link(request, user)
+    context = {
+        "link": link,
+        "code": user.invite_code,
+        "qr_code": _qr_code(link),
+        "open": settings.SIGNUP_MODE != "closed",
+        "promises": invitations.promises(),
+        "sums": invitations.sums(user.pk),
+        "invited": invitations.of(user.pk)[:LISTED],
+        "listed": LISTED,
+        "rewards_a_day": REWARDS_A_DAY,
+    }
+    return render(request, "invite.html", context)
+
+
+def _qr_code(text: str) -> str:
+    """Return an SVG whose colours are the style sheet's: dark on light, also at night, or no camera reads it."""
+    return segno.make_qr(text, error="m").svg_inline(border=2, omitsize=True, svgclass="qr-code", lineclass="qr-dark")

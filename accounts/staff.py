@@ -1,0 +1,83 @@
+"""REST for staff: accounts. What may be done to whom is in `powers`."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from allauth.account.models import EmailAddress
+from allauth.account.utils import filter_users_by_email
+from django.contrib.auth.models import Group
+from django.db.models import Model, QuerySet
+from django.utils.translation import gettext_lazy as _
+from rest_framework import serializers
+
+from accounts import powers
+from accounts.models import User
+from runtime.staff import StaffRows, StaffSerializer
+
+
+class UserRow(StaffSerializer):
+    """An account. One made here has no password: its owner asks for one by mail, or an admin sets it."""
+
+    groups = serializers.SlugRelatedField(slug_field="name", queryset=Group.objects.all(), many=True, required=False)
+
+    class Meta:
+        model = User
+        fields = ("id", "username", "email", "is_active", "groups")
+
+    def validate_username(self, value: str) -> str:
+        name = User.normalize_username(value)
+        if self._is_anothers(User.objects.filter(username__iexact=name)):
+            raise serializers.ValidationError(_("A user with that username already exists."))
+        return name
+
+    def validate_email(self, value: str) -> str:
+        address = value.lower()
+        if address and self._is_anothers(filter_users_by_email(address)):
+            raise serializers.ValidationError(_("A user is already registered with this email address."))
+        return address
+
+    def _is_anothers(self, found: Iterable[User]) -> bool:
+        return any(user != self.instance for user in found)
+
+    def create(self, validated_data: dict[str, Any]) -> User:
+        actor, groups = self.context["request"].user, validated_data.pop("groups", [])
+        powers.require_groups(actor, groups)
+        user = User(**validated_data)
+        user.set_unusable_password()
+        user.save()
+        user.groups.set(groups)
+        _set_address(user)
+        return user
+
+    def update(self, instance: User, validated_data: dict[str, Any]) -> User:
+        actor = self.context["request"].user
+        powers.require_change(actor, instance)
+        if instance.is_active and not validated_data.get("is_active", True):
+            powers.require_removal(actor, instance)
+        if "groups" in validated_data:
+            powers.require_groups(actor, set(instance.groups.all()) ^ set(validated_data["groups"]))
+        moved = validated_data.get("email", instance.email) != instance.email
+        user: User = super().update(instance, validated_data)
+        if moved:
+            _set_address(user)
+        return user
+
+
+def _set_address(user: User) -> None:
+    """Let the address that staff typed be the account's, unconfirmed until its owner confirms it."""
+    EmailAddress.objects.filter(user=user, primary=True).delete()
+    if user.email:
+        EmailAddress.objects.update_or_create(user=user, email=user.email, defaults={"primary": True})
+
+
+class Users(StaffRows):
+    """`/api/admin/users/`."""
+
+    model, serializer_class = User, UserRow
+
+    def get_queryset(self) -> QuerySet[User]:
+        return User.objects.prefetch_related("groups").order_by("pk")
+
+    def perform_destroy(self, instance: Model) -> None:
+        powers.require_removal(self.request.user, instance)  # type: ignore[arg-type]
+        super().perform_destroy(instance)

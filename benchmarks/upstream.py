@@ -1,0 +1,72 @@
+"""A fast fake upstream: OpenAI's chat completions, streamed, each delta bearing the time at which it was written.
+
+`python -m benchmarks.upstream PORT`. The model's name says what comes: `paced-<deltas>-<milliseconds between>`; 0
+milliseconds: all at once.
+"""
+
+import asyncio
+import re
+import sys
+import time
+
+import uvloop
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+DELTA = (
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1704164645,"model":"m",'
+    b'"choices":[{"index":0,"delta":{"content":"t%d "},"finish_reason":null}]}\n\n'
+)
+LAST = (
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1704164645,"model":"m",'
+    b'"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],'
+    b'"usage":{"prompt_tokens":3,"completion_tokens":3,"total_tokens":6}}\n\ndata: [DONE]\n\n'
+)
+MODEL = re.compile(rb'"model"\s*:\s*"[^"]*?paced-(\d+)-(\d+)"')
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class Answering(asyncio.Protocol):
+    """One connection, one request after the other."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport, self._received = transport, b""
+        self._loop = asyncio.get_running_loop()
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        end = self._received.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        length = re.search(rb"content-length:\s*(\d+)", self._received[:end], re.IGNORECASE)
+        whole = end + 4 + (int(length[1]) if length else 0)
+        if len(self._received) < whole:
+            return
+        body, self._received = self._received[end + 4 : whole], self._received[whole:]
+        wanted = MODEL.search(body)
+        self._left, milliseconds = (int(wanted[1]), int(wanted[2])) if wanted else (3, 0)
+        self._seconds = milliseconds / 1000
+        self._transport.write(HEAD)
+        self._next()
+
+    def _next(self) -> None:
+        if self._transport.is_closing():
+            return
+        while self._left:
+            self._left -= 1
+            self._transport.write(_chunk(DELTA % time.monotonic_ns()))
+            if self._seconds:
+                self._loop.call_later(self._seconds, self._next)
+                return
+        self._transport.write(_chunk(LAST) + b"0\r\n\r\n")
+
+
+async def _serve(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", port, backlog=4096)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve(int(sys.argv[1])))

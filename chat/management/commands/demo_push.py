@@ -1,0 +1,27 @@
+"""`manage.py demo_push <username> <key>`: the payment example from a process of its own."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from chat import payment
+from runtime.refusals import Refusal
+
+
+class Command(BaseCommand):
+    help = "Push the payment example to a user's channel, as another program would: created, paying, paid, complete."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("username")
+        parser.add_argument("key")
+
+    def handle(self, *args: object, **options: Any) -> None:
+        try:
+            for event_id in payment.play(options["username"], options["key"]):
+                self.stdout.write(event_id)
+                self.stdout.flush()
+        except Refusal as refusal:
+            named = "; ".join(
+                f"{name}: {', '.join(map(str, texts))}" for name, texts in (refusal.details or {}).items()
+            )
+            raise CommandError(named or str(refusal.message)) from refusal

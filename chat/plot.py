@@ -1,0 +1,133 @@
+"""Bars by day, stacked: the geometry, for `templates/plot.html` to draw as SVG. Pure functions.
+
+All places are percentages of the drawing, so that it fits any width while its text keeps its size; colours are classes
+of the style sheet, for the policy of our pages allows no inline styles.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from math import ceil, log10
+
+# So many series have a colour of their own; the rest is one more, `others`.
+COLOURS = 6
+_ROUND = (1, 2, 3, 4, 5, 6, 8, 10)
+# How much of a day's share of the width its bar takes.
+_FILLED = 0.72
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One series' part of one day. `series` is its colour."""
+
+    x: str
+    y: str
+    width: str
+    height: str
+    series: int
+    day: date
+    name: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A label at a place of an axis."""
+
+    at: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line of the legend."""
+
+    series: int
+    name: str
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """All that a drawing shows; `series` is empty when there is nothing to show."""
+
+    days: list[date]
+    bars: list[Bar]
+    levels: list[Mark]
+    dates: list[Mark]
+    series: list[Series]
+
+    def table(self) -> list[tuple[date, list[Bar]]]:
+        """Return the bars of each day that has any, for those who read rather than look."""
+        return [(day, found) for day in reversed(self.days) if (found := [bar for bar in self.bars if bar.day == day])]
+
+
+def stacked(
+    days: Sequence[date], values: Mapping[str, Mapping[date, int]], others: str, like: Plot | None = None
+) -> Plot:
+    """Return bars of `values` (by name and day) over consecutive days, the largest series at the bottom.
+
+    `others` is what the smallest are called together; what is in `like` too has the place and colour that it has there.
+    """
+    ranked = _ranked(days, values, others, [line.name for line in like.series] if like else [])
+    peak = max((sum(series.get(day, 0) for series in ranked.values()) for day in days), default=0)
+    level = _level(peak)
+    return Plot(
+        days=list(days),
+        bars=[bar for number, day in enumerate(days) for bar in _of_day(day, number, len(days), ranked, level)],
+        levels=[Mark(_percent(1 - share), f"{round(level * share):,}") for share in (0, 0.5, 1)],
+        dates=_dates(days),
+        series=[
+            Series(number, name, sum(series.values())) for number, (name, series) in enumerate(ranked.items()) if series
+        ],
+    )
+
+
+def _ranked(
+    days: Sequence[date], values: Mapping[str, Mapping[date, int]], others: str, first: Sequence[str]
+) -> dict[str, dict[date, int]]:
+    """Return the values by name: those named `first`, then the largest first, and the smallest together as others."""
+    shown = {name: {day: series[day] for day in days if series.get(day)} for name, series in values.items()}
+    known = [name for name in first if name != others]
+    more = sorted(
+        (name for name in shown if shown[name] and name not in known),
+        key=lambda name: (-sum(shown[name].values()), name),
+    )
+    names = [*known, *more]
+    ranked = {name: shown.get(name, {}) for name in names[:COLOURS]}
+    sums = {day: sum(shown[name].get(day, 0) for name in names[COLOURS:]) for day in days}
+    rest = {day: value for day, value in sums.items() if value}
+    return {**ranked, others: rest} if rest else ranked
+
+
+def _of_day(day: date, number: int, count: int, names: Mapping[str, Mapping[date, int]], level: int) -> list[Bar]:
+    slot, floor, bars = 1 / count, 1.0, []
+    for series, (name, values) in enumerate(names.items()):
+        if value := values.get(day, 0):
+            height = value / level
+            floor -= height
+            left = slot * (number + (1 - _FILLED) / 2)
+            places = (_percent(left), _percent(floor), _percent(slot * _FILLED), _percent(height))
+            bars.append(Bar(*places, series, day, name, value))
+    return bars
+
+
+def _level(peak: int) -> int:
+    """Return a round number that is not below the peak, and whose half is whole too."""
+    magnitude = int(10 ** int(log10(peak or 1)))
+    levels = (share * magnitude for share in _ROUND)
+    return next(level for level in levels if level >= peak and level % 2 == 0)
+
+
+def _dates(days: Sequence[date]) -> list[Mark]:
+    """Label about six days, the last one among them."""
+    count = len(days)
+    labelled = range(count - 1, -1, -ceil(count / 6))
+    return [
+        Mark(_percent((number + 0.5) / count), f"{days[number].month}/{days[number].day}")
+        for number in reversed(labelled)
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.3f}%"

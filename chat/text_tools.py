@@ -1,0 +1,125 @@
+"""Text tools: an instruction put before a prompt. Rows that admins edit; the ones of a first run are made here."""
+
+from typing import Any
+
+from django.db import transaction
+from django.utils.translation import get_language
+from django.utils.translation import gettext_lazy as _
+
+from chat.models import TextTool
+from runtime.refusals import InvalidRequest
+
+DEFAULT_LANGUAGE = "English"
+TEXT, LANGUAGE = "{text}", "{target_language}"
+
+# slug, title and instruction in English, title and instruction in Chinese.
+_FIRST_RUN = (
+    (
+        "polish",
+        "Polish",
+        (
+            "Improve the wording of the following text. Keep its meaning, its language and its formatting. "
+            "Answer with the improved text only."
+        ),
+        "润色",
+        "请润色下面的文字，保持原意、原语言和原格式，只输出润色后的文字。",
+    ),
+    (
+        "translate",
+        "Translate",
+        "Translate the following text into {target_language}. Keep its formatting. Answer with the translation only.",
+        "翻译",
+        "请把下面的文字翻译成{target_language}，保持原格式，只输出译文。",
+    ),
+    (
+        "summarise",
+        "Summarise",
+        "Summarise the following text in its own language: first one sentence, then the main points as a list.",
+        "总结",
+        "请用原语言总结下面的文字：先写一句话概括，再列出要点。",
+    ),
+    (
+        "explain",
+        "Explain",
+        "Explain the following text or code in its own language, so that somebody new to the subject understands it.",
+        "解释",
+        "请用原语言解释下面的文字或代码，让初学者也能看懂。",
+    ),
+    (
+        "proofread",
+        "Proofread",
+        (
+            "Correct spelling, grammar and punctuation in the following text and change nothing else. "
+            "Answer with the corrected text, then list the corrections."
+        ),
+        "纠错",
+        "请改正下面文字中的错别字、语法和标点错误，不改动其他内容。先输出改正后的文字，再列出改动。",
+    ),
+    (
+        "expand",
+        "Expand",
+        "Write a longer version of the following text in its own language, with more detail and the same meaning.",
+        "扩写",
+        "请用原语言扩写下面的文字，补充细节，保持原意。",
+    ),
+    (
+        "write-code",
+        "Write code",
+        "Write code for the following task. Answer with one code block and a short note on how to run it.",
+        "写代码",
+        "请为下面的任务编写代码。先给出一个代码块，再简短说明如何运行。",
+    ),
+)
+
+
+def ensure_defaults() -> None:
+    """Make the tools of a first run when there is none at all. Safe to repeat, also by several processes at once."""
+    with transaction.atomic():
+        if not TextTool.objects.exists():
+            TextTool.objects.bulk_create(
+                [
+                    TextTool(
+                        slug=slug,
+                        title_en=title_en,
+                        instruction_en=instruction_en,
+                        title_zh=title_zh,
+                        instruction_zh=instruction_zh,
+                        position=position,
+                    )
+                    for position, (slug, title_en, instruction_en, title_zh, instruction_zh) in enumerate(_FIRST_RUN)
+                ],
+                ignore_conflicts=True,
+            )
+
+
+def offered() -> list[dict[str, Any]]:
+    """Return the tools that may be used, titles in the language that is active."""
+    rows = TextTool.objects.filter(enabled=True).order_by("position", "slug")
+    return [
+        {"slug": row.slug, "title": row.title(speaks_chinese()), "needs_target_language": row.needs_target_language}
+        for row in rows
+    ]
+
+
+def instruction(slug: str, target_language: str | None, *, chinese: bool) -> str:
+    """Return a tool's instruction in the language of its user, the target language filled in; `{text}` stays.
+
+    A tool without a target language takes no notice of one. Raises InvalidRequest for an unknown tool.
+    """
+    row = TextTool.objects.filter(slug=slug, enabled=True).first()
+    if row is None:
+        raise InvalidRequest(details={"text_tool": [_("There is no such text tool.")]})
+    return row.instruction(chinese).replace(LANGUAGE, target_language or DEFAULT_LANGUAGE)
+
+
+def applied(instruction: str, prompt: str) -> str:
+    """Return what is sent: the prompt in the place that the instruction has for it, or after it."""
+    if TEXT in instruction:
+        before, _text, after = instruction.partition(TEXT)
+        return before + prompt + after
+    return f"{instruction}\n\n{prompt}"
+
+
+def speaks_chinese() -> bool:
+    """Whether Chinese is the language that is active here: database threads have to be told."""
+    return (get_language() or "").startswith("zh")

@@ -1,0 +1,23 @@
+"""Who may use which model: one with groups is reserved to their members, whoever else they are."""
+
+from django.contrib.auth.models import Group
+
+from providers import table
+from providers.table import ModelConfig
+
+
+def groups_of(user_id: int) -> frozenset[int]:
+    """Return the ids of a user's groups; one query."""
+    return frozenset(Group.objects.filter(user=user_id).values_list("id", flat=True))
+
+
+def may_use(user_id: int, model: ModelConfig) -> bool:
+    """Whether a user may use a model; asks the database only when the model is reserved."""
+    return not model.groups or model.open_to(groups_of(user_id))
+
+
+def usable(user_id: int) -> list[ModelConfig]:
+    """Return the enabled models that a user may use, in the order of lists; asks once, and only if any is reserved."""
+    models = list(table.models().values())
+    groups = groups_of(user_id) if any(model.groups for model in models) else frozenset()
+    return [model for model in models if model.open_to(groups)]

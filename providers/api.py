@@ -1,0 +1,93 @@
+"""REST for staff: upstreams and keys. Models, which also belong to quotas, are in `quotas.models_api`."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.utils.translation import gettext_lazy as _
+from rest_framework import serializers
+
+from providers import health, table
+from providers.models import ApiKey, Upstream
+from runtime.staff import StaffRows, StaffSerializer
+
+_SECRET_CHARS = 4_096
+
+
+class UpstreamRow(StaffSerializer):
+    class Meta:
+        model = Upstream
+        fields = ("id", "slug", "kind", "base_url", "proxy", "enabled")
+
+
+class KeyRow(StaffSerializer):
+    """A key whose secret goes in and never comes out. `status` can be set to `ok` only, which clears what there was."""
+
+    upstream = serializers.SlugRelatedField(slug_field="slug", queryset=Upstream.objects.all())
+    secret = serializers.CharField(write_only=True, max_length=_SECRET_CHARS)
+    status = serializers.ChoiceField(choices=("ok", "cooling", "quarantined"), required=False)
+    status_reason = serializers.CharField(read_only=True)
+    cooldown_until = serializers.DateTimeField(read_only=True)
+
+    class Meta:
+        model = ApiKey
+        fields = (
+            *("id", "upstream", "secret", "last4", "enabled", "max_concurrency"),
+            *("status", "status_reason", "cooldown_until"),
+        )
+        read_only_fields = ("last4",)
+
+    def to_representation(self, instance: ApiKey) -> dict[str, Any]:
+        found = health.of_key(instance)
+        until = self.fields["cooldown_until"].to_representation(found.cooldown_until) if found.cooldown_until else None
+        state = {"status": found.status, "status_reason": found.reason, "cooldown_until": until}
+        return {**super().to_representation(instance), **state}
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        key: ApiKey = self.instance or ApiKey()
+        upstream = attrs.get("upstream") or key.upstream
+        if key.pk and upstream != key.upstream:
+            raise ValidationError({"upstream": _("A key stays with its upstream. Enter it there anew.")})
+        if key.pk and attrs.get("status", "ok") not in {"ok", health.of_key(key).status}:
+            raise ValidationError({"status": _("Only ok can be set.")})
+        if "secret" in attrs:
+            try:
+                attrs["secret"] = key.checked(attrs["secret"], upstream)
+            except ValidationError as error:
+                raise ValidationError({"secret": error.messages}) from error
+        return super().validate(attrs)
+
+    def create(self, validated_data: dict[str, Any]) -> ApiKey:
+        return self.update(ApiKey(), validated_data)
+
+    def update(self, instance: ApiKey, validated_data: dict[str, Any]) -> ApiKey:
+        for name in ("upstream", "enabled", "max_concurrency"):
+            if name in validated_data:
+                setattr(instance, name, validated_data[name])
+        if "secret" in validated_data:
+            instance.replace_secret(validated_data["secret"])
+        if instance.pk and validated_data.get("status") == "ok":
+            instance.troubles.all().delete()
+        instance.save()
+        return instance
+
+
+class Upstreams(StaffRows):
+    """`/api/admin/upstreams/`."""
+
+    model, serializer_class = Upstream, UpstreamRow
+
+    def changed(self) -> None:
+        table.changed()
+
+
+class Keys(StaffRows):
+    """`/api/admin/keys/`."""
+
+    model, serializer_class = ApiKey, KeyRow
+
+    def get_queryset(self) -> QuerySet[ApiKey]:
+        return ApiKey.objects.select_related("upstream").prefetch_related("troubles").order_by("pk")
+
+    def changed(self) -> None:
+        table.changed()

@@ -1,0 +1,68 @@
+"""What wire adapters report, in the reader's language: they speak English themselves, being without a framework.
+
+The health of keys is stored as they said it, so that each operator reads it in their own language.
+"""
+
+from django.utils.translation import gettext as translated
+from django.utils.translation import gettext_noop
+
+from providers.wire.errors import ProviderError
+
+REASONS = frozenset(
+    {
+        gettext_noop("Our clock is wrong: the upstream refused the date."),
+        gettext_noop("The key has no licence or no volume left for this model."),
+        gettext_noop("The key has no volume left today."),
+        gettext_noop("The model's domain and the upstream's path do not fit together."),
+        gettext_noop("The prompt is too long for this model."),
+        gettext_noop("The proxy refused our credentials."),
+        gettext_noop("The upstream account is exhausted."),
+        gettext_noop("The upstream account is locked, inactive or unknown."),
+        gettext_noop("The upstream could not be reached."),
+        gettext_noop("The upstream did not accept a connection in time."),
+        gettext_noop("The upstream does not know this model."),
+        gettext_noop("The upstream does not offer this interface."),
+        gettext_noop("The upstream does not serve our network address."),
+        gettext_noop("The upstream failed."),
+        gettext_noop("The upstream got no key."),
+        gettext_noop("The upstream has no list of models at its address."),
+        gettext_noop("The upstream has no key that can be used now."),
+        gettext_noop("The upstream is busy."),
+        gettext_noop("The upstream plan has expired."),
+        gettext_noop("The upstream plan is used up."),
+        gettext_noop("The upstream refused the key."),
+        gettext_noop("The upstream refused the request."),
+        gettext_noop("The upstream saw no signature."),
+        gettext_noop("The upstream stopped answering."),
+        gettext_noop("The upstream takes fresh tokens for expired; check the clock."),
+        gettext_noop("The upstream takes the request for a repetition."),
+        gettext_noop("The upstream throttles the account."),
+        gettext_noop("The upstream took too long."),
+        gettext_noop("The upstream's address is not allowed."),
+        gettext_noop("The upstream's address is not that of a chat service."),
+        gettext_noop("The upstream's address is not valid."),
+        gettext_noop("The upstream's answer is not a list of models."),
+        gettext_noop("The upstream's answer was broken."),
+        gettext_noop("The upstream's answer was empty."),
+        gettext_noop("The upstream's daily limit is reached."),
+        gettext_noop("The upstream's list of models is too large."),
+        gettext_noop("The upstream's moderation refused the prompt."),
+        gettext_noop("This machine is out of connections."),
+    }
+)
+
+_PRIVATE = gettext_noop("It is private: name it in ALLOWED_PRIVATE_UPSTREAMS if that is meant.")
+
+
+def told(error: ProviderError) -> str:
+    """Return a failure for an operator, with the vendor's code, and what to do where that can be said."""
+    code = f" ({error.vendor_code})" if error.vendor_code else ""
+    hint = ""
+    if error.vendor_code == "address_refused":
+        hint = f" {translated(_PRIVATE)}"
+    return f"{shown(error.message)}{code}{hint}"
+
+
+def shown(reason: str) -> str:
+    """Return a reason in the language that is active now; one that is not known stays as it is."""
+    return translated(reason) if reason in REASONS else reason

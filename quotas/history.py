@@ -1,0 +1,56 @@
+"""The ledger as people read it: pages of rows, newest first, and the reasons in words."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from quotas.invitations import INVITED, INVITER
+from quotas.models import LedgerEntry
+from quotas.redeem_codes import REDEEMED
+
+PAGE_SIZE = 50
+
+# The reasons that the product itself gives; an admin's are shown as they were typed.
+_WORDS: dict[str, str | Promise] = {
+    "stop": _("Answer"),
+    "length": _("Answer, up to the length limit"),
+    "cancelled": _("Answer, stopped by you"),
+    "content_filter": _("Answer, ended by the content filter"),
+    INVITED: _("You were invited"),
+    INVITER: _("Somebody you invited has asked for the first time"),
+    REDEEMED: _("Redeem code"),
+}
+
+
+def entries(user_id: int, before: int | None = None) -> QuerySet[LedgerEntry]:
+    """Return a person's rows below the id `before`, newest first, each with its quota; slice it."""
+    rows = LedgerEntry.objects.filter(user_id=user_id).select_related("quota").order_by("-id")
+    return rows if before is None else rows.filter(id__lt=before)
+
+
+def page(user_id: int, before: int | None = None, size: int = PAGE_SIZE) -> tuple[list[LedgerEntry], int | None]:
+    """Return one page of rows, and the `before` of the next one; None when there is none."""
+    rows = list(entries(user_id, before)[: size + 1])
+    return rows[:size], rows[size - 1].pk if len(rows) > size else None
+
+
+def shown(entry: LedgerEntry) -> dict[str, Any]:
+    """Return a row as JSON has it."""
+    return {
+        "id": entry.pk,
+        "quota": entry.quota.slug,
+        "amount": entry.amount,
+        "source": entry.source,
+        "reason": entry.reason,
+        "generation": entry.reference or None,
+        "created_at": timezone.localtime(entry.created_at).isoformat(),
+    }
+
+
+def words(entry: LedgerEntry) -> str:
+    """Return the reason in the language that is active; one that an admin gave is shown as it was typed."""
+    known = entry.reference or entry.reason in {INVITED, INVITER, REDEEMED}
+    return str(_WORDS.get(entry.reason, entry.reason)) if known else entry.reason

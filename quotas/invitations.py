@@ -1,0 +1,100 @@
+"""Invitations: what the invited get at once, and what their inviters earn with the first charged answer.
+
+Who owns what: the row is made in the transaction that makes the account, and it leaves `pending` once, by a guarded
+update in the transaction that settles an answer. Credits are what the quotas promise at the moment they are given.
+"""
+
+from typing import Any
+
+import structlog
+from django.contrib.auth import get_user_model
+from django.db import connection, transaction
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
+from django.utils import timezone
+
+from quotas import ledger, statements
+from quotas.models import REWARDS_A_DAY, Invitation, Quota
+from runtime.refusals import InvalidRequest
+
+log = structlog.get_logger("quotas")
+
+# What the ledger's rows say; `history.py` has the words for people.
+INVITED, INVITER = "invited", "inviter"
+
+
+def join(inviter_id: int, invited_id: int, *, earns: bool) -> None:
+    """Note who came by whose code, and give the newly invited their credits; `earns`: they had no account before.
+
+    Belongs inside the transaction that makes the account.
+    """
+    status = Invitation.Status.PENDING if earns else Invitation.Status.NOTHING
+    Invitation.objects.create(inviter_id=inviter_id, invited_id=invited_id, status=status)
+    if earns:
+        for quota in Quota.objects.filter(invitee_credits__gt=0).order_by("id"):
+            ledger.grant(invited_id, quota.pk, quota.invitee_credits, INVITED)
+
+
+def reward(invitation_id: int) -> None:
+    """Give the inviter of a pending invitation what each quota promises; repeating is safe.
+
+    Belongs inside the transaction that settles the invited person's answer. An invitation stays pending, for a later
+    answer, while the inviter is disabled and when the day has had its share.
+    """
+    with transaction.atomic():
+        invitation = _claimed(invitation_id)
+        if invitation is None:
+            return
+        if not _take_share(invitation.inviter_id):
+            transaction.set_rollback(True)
+            return
+        # In the order of ids, as everybody who locks several balances of one person does.
+        promises = Quota.objects.filter(inviter_credits__gt=0).order_by("id")
+        earned = sum(_granted(invitation.inviter_id, quota) for quota in promises)
+        Invitation.objects.filter(pk=invitation_id).update(reward=earned)
+
+
+def _claimed(invitation_id: int) -> Invitation | None:
+    # `status` stands in the outer condition: PostgreSQL looks at it again after it has waited for another claim.
+    active = get_user_model().objects.filter(pk=OuterRef("inviter_id"), is_active=True)
+    rows = Invitation.objects.filter(pk=invitation_id)
+    pending = rows.filter(Exists(active), status=Invitation.Status.PENDING)
+    claimed = pending.update(status=Invitation.Status.CREDITED, credited_at=timezone.now())
+    return rows.get() if claimed else None
+
+
+def _take_share(inviter_id: int) -> bool:
+    day = connection.ops.adapt_datefield_value(ledger.day_of(timezone.now()))
+    with connection.cursor() as cursor:
+        cursor.execute(statements.TAKE_REWARD, {"inviter": inviter_id, "day": day, "most": REWARDS_A_DAY})
+        return int(cursor.rowcount) == 1
+
+
+def _granted(inviter_id: int, quota: Quota) -> int:
+    try:
+        ledger.grant(inviter_id, quota.pk, quota.inviter_credits, INVITER)
+    except InvalidRequest:  # more than can be counted: no reason to fail somebody else's answer
+        log.warning("inviter has more credits than can be counted", user=inviter_id, quota=quota.slug)
+        return 0
+    return quota.inviter_credits
+
+
+def of(inviter_id: int) -> QuerySet[Invitation]:
+    """Return a person's invitations whose invited are still there, newest first, the invited loaded."""
+    rows = Invitation.objects.filter(inviter_id=inviter_id, invited__isnull=False)
+    return rows.select_related("invited").order_by("-id")
+
+
+def sums(inviter_id: int) -> dict[str, int]:
+    """Return `{joined, pending, earned}`: people, and credits of all quotas together; in two queries."""
+    there, waiting = Q(invited__isnull=False), Q(status=Invitation.Status.PENDING)
+    counts = Invitation.objects.filter(inviter_id=inviter_id).aggregate(
+        joined=Count("id", filter=there), waiting=Count("id", filter=there & waiting), earned=Sum("reward", default=0)
+    )
+    promised = Quota.objects.aggregate(sum=Sum("inviter_credits", default=0))["sum"]
+    return {"joined": counts["joined"], "pending": counts["waiting"] * promised, "earned": counts["earned"]}
+
+
+def promises() -> list[dict[str, Any]]:
+    """Return what the quotas promise now, those that promise something: `{title, inviter, invited}` each."""
+    rows = Quota.objects.filter(Q(inviter_credits__gt=0) | Q(invitee_credits__gt=0)).order_by("id")
+    return [{"title": row.title, "inviter": row.inviter_credits, "invited": row.invitee_credits} for row in rows]

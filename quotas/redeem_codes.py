@@ -1,0 +1,68 @@
+"""Redeem codes: made in batches by operators, redeemed once by whoever types one first.
+
+A code has 100 random bits in Crockford's base 32 (https://www.crockford.com/base32.html): no two of its signs look
+alike, and what people type for one of them (O for 0, I or l for 1) means nothing else.
+"""
+
+import secrets
+import unicodedata
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from quotas import ledger
+from quotas.errors import InvalidCode
+from quotas.models import Quota, RedeemBatch, RedeemCode
+
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+CHARS = 20
+MOST_AT_ONCE = 1_000
+MOST_CREDITS = 1_000_000
+# Nobody types more than this, dashes and spaces included.
+MOST_TYPED = 100
+# What the ledger's rows say; `history.py` has the words for people.
+REDEEMED = "redeemed"
+
+_LOOK_ALIKES = str.maketrans("OIL", "011")
+
+
+def make(
+    quota: Quota, credit: int, count: int, expires_at: datetime | None, made_by: int | None, note: str = ""
+) -> list[RedeemCode]:
+    """Make a batch of codes, each worth so many credits of a quota, until `expires_at` or for ever."""
+    with transaction.atomic():
+        batch = RedeemBatch.objects.create(note=note, created_by_id=made_by)
+        return RedeemCode.objects.bulk_create(
+            RedeemCode(batch=batch, code=_new_code(), quota=quota, credits=credit, expires_at=expires_at)
+            for _number in range(count)
+        )
+
+
+def redeem(user_id: int, typed: str) -> RedeemCode:
+    """Give the user what the code is worth, once; case, dashes, spaces and look-alikes do not matter.
+
+    Raises InvalidCode, after the same one statement whatever is wrong with it, and InvalidRequest when the credits
+    would be more than can be counted; the code is then still good.
+    """
+    now = timezone.now()
+    with transaction.atomic():
+        rows = RedeemCode.objects.filter(code=normalised(typed))
+        # Who comes first changes the row; all others find it changed.
+        good = rows.filter(Q(expires_at=None) | Q(expires_at__gt=now), redeemed_at=None)
+        if not good.update(redeemed_at=now, redeemed_by=user_id):
+            raise InvalidCode
+        code = rows.select_related("quota").get()
+        ledger.grant(user_id, code.quota_id, code.credits, REDEEMED)
+    return code
+
+
+def normalised(typed: str) -> str:
+    """Return a code as it is stored; what no code can be comes out as something that no code is."""
+    folded = unicodedata.normalize("NFKC", typed[:MOST_TYPED]).upper()
+    return "".join(sign for sign in folded if sign.isalnum()).translate(_LOOK_ALIKES)[: CHARS + 1]
+
+
+def _new_code() -> str:
+    return "".join(secrets.choice(ALPHABET) for _position in range(CHARS))

@@ -1,0 +1,157 @@
+"""REST for staff: quotas, redeem codes, and credits given by hand."""
+
+from typing import Any
+
+from django.contrib.admin.models import ADDITION
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.db.models import Model, QuerySet
+from django.utils.translation import gettext_lazy as _
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from providers.models import ChatModel
+from quotas import ledger, redeem_codes, table
+from quotas.models import LedgerEntry, Quota, RedeemCode
+from quotas.statements import MOST
+from runtime.bodies import StrictSerializer
+from runtime.refusals import Conflict
+from runtime.staff import StaffRows, StaffSerializer
+
+# The list of grants ends here; `?user=` finds older ones.
+LISTED = 1_000
+
+
+class QuotaSlug(serializers.SlugRelatedField[Quota]):
+    def __init__(self) -> None:
+        super().__init__(slug_field="slug", queryset=Quota.objects.all())
+
+
+class QuotaRow(StaffSerializer):
+    """A quota. A model counts against one quota: naming it here takes it out of the one it was in."""
+
+    models = serializers.SlugRelatedField(
+        slug_field="slug", queryset=ChatModel.objects.all(), many=True, required=False
+    )
+
+    class Meta:
+        model = Quota
+        fields = ("id", "slug", "title", "models", "daily_limit", "inviter_credits", "invitee_credits")
+        # SQLite would take more than PostgreSQL can.
+        extra_kwargs = {name: {"max_value": MOST} for name in ("daily_limit", "inviter_credits", "invitee_credits")}
+
+    def create(self, validated_data: dict[str, Any]) -> Quota:
+        return self.update(Quota(), validated_data)
+
+    def update(self, instance: Quota, validated_data: dict[str, Any]) -> Quota:
+        for name in validated_data.keys() - {"models"}:
+            setattr(instance, name, validated_data[name])
+        instance.save()
+        if "models" in validated_data:
+            instance.cover(validated_data["models"])
+        return instance
+
+    def to_representation(self, instance: Quota) -> dict[str, Any]:
+        ordered = sorted(instance.models.all(), key=lambda model: (model.position, model.slug))
+        return {**super().to_representation(instance), "models": [model.slug for model in ordered]}
+
+
+class Quotas(StaffRows):
+    """`/api/admin/quotas/`."""
+
+    model, serializer_class = Quota, QuotaRow
+
+    def get_queryset(self) -> QuerySet[Quota]:
+        return Quota.objects.prefetch_related("models").order_by("pk")
+
+    def changed(self) -> None:
+        table.changed()
+
+
+class BatchBody(StrictSerializer):
+    quota = QuotaSlug()
+    credits = serializers.IntegerField(min_value=1, max_value=redeem_codes.MOST_CREDITS)
+    count = serializers.IntegerField(min_value=1, max_value=redeem_codes.MOST_AT_ONCE)
+    expires_at = serializers.DateTimeField(allow_null=True, default=None)
+    note = serializers.CharField(max_length=200, allow_blank=True, default="")
+
+
+class CodeRow(StaffSerializer):
+    """A code that nobody has redeemed can be changed; one that was redeemed is history."""
+
+    code = serializers.CharField(source="grouped", read_only=True)
+    quota = QuotaSlug()
+    credits = serializers.IntegerField(min_value=1, max_value=redeem_codes.MOST_CREDITS)
+    redeemed_by = serializers.SlugRelatedField[Model](slug_field="username", read_only=True)
+
+    class Meta:
+        model = RedeemCode
+        fields = ("id", "batch", "code", "quota", "credits", "expires_at", "redeemed_by", "redeemed_at")
+        read_only_fields = ("batch", "redeemed_at")
+
+    def update(self, instance: RedeemCode, validated_data: dict[str, Any]) -> RedeemCode:
+        _require_unused(instance)
+        changed: RedeemCode = super().update(instance, validated_data)
+        return changed
+
+
+class RedeemCodes(StaffRows):
+    """`/api/admin/redeem-codes/`: POST makes a batch; `?batch=` lists the codes of one."""
+
+    model, serializer_class = RedeemCode, CodeRow
+
+    def get_queryset(self) -> QuerySet[RedeemCode]:
+        rows = RedeemCode.objects.select_related("quota", "redeemed_by").order_by("pk")
+        batch = self.request.query_params.get("batch", "")
+        return rows.filter(batch_id=int(batch)) if batch.isdecimal() and len(batch) < 19 else rows
+
+    @transaction.atomic
+    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        body = BatchBody.of(request)
+        codes = redeem_codes.make(
+            body["quota"], body["credits"], body["count"], body["expires_at"], request.user.pk, body["note"]
+        )
+        self._note(codes[0].batch, ADDITION, {"added": {}})
+        return Response({"codes": [code.grouped() for code in codes]}, status=201)
+
+    def perform_destroy(self, instance: Model) -> None:
+        _require_unused(instance)
+        super().perform_destroy(instance)
+
+
+def _require_unused(code: Any) -> None:
+    if code.redeemed_at:
+        raise Conflict(_("This code was redeemed: it stays as it is."))
+
+
+class GrantRow(StaffSerializer):
+    """Credits given by hand, or taken back with an amount below zero; never more than are left."""
+
+    user = serializers.SlugRelatedField(slug_field="username", queryset=get_user_model()._default_manager.all())
+    quota = QuotaSlug()
+    amount = serializers.IntegerField(min_value=-MOST, max_value=MOST)
+
+    class Meta:
+        model = LedgerEntry
+        fields = ("id", "user", "quota", "amount", "reason", "created_at")
+        read_only_fields = ("created_at",)
+
+    def create(self, validated_data: dict[str, Any]) -> LedgerEntry:
+        user, quota = validated_data["user"], validated_data["quota"]
+        ledger.grant(user.pk, quota.pk, validated_data["amount"], validated_data["reason"])
+        # Whoever changes this balance waits for us, so the newest grant is ours.
+        return LedgerEntry.objects.filter(user=user, quota=quota, reference="").latest("id")
+
+
+class Credits(StaffRows):
+    """`/api/admin/credits/`: every grant, newest first; rows are only ever added."""
+
+    model, serializer_class = LedgerEntry, GrantRow
+
+    def get_queryset(self) -> QuerySet[LedgerEntry]:
+        rows = LedgerEntry.objects.filter(reference="").select_related("user", "quota").order_by("-pk")
+        if self.action != "list":
+            return rows
+        user = self.request.query_params.get("user")
+        return (rows if user is None else rows.filter(user__username=user))[:LISTED]

@@ -1,0 +1,108 @@
+"""The page /invite/: link, QR code, who joined."""
+
+import re
+from typing import Any
+
+import pytest
+import segno
+from django.test import Client
+from django.utils import translation
+
+from accounts.models import User
+from quotas import invitations
+from quotas.models import Invitation, Quota
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def quota(db: None) -> Quota:
+    return factories.quota("standard", title="Standard", inviter_credits=10, invitee_credits=5)
+
+
+@pytest.fixture
+def visitor(client: Client, alice: User) -> Client:
+    client.force_login(alice)
+    client.defaults["HTTP_ACCEPT_LANGUAGE"] = "en"
+    return client
+
+
+def text(answer: Any) -> str:
+    """Return what a person reads."""
+    assert answer.status_code == 200
+    page = re.sub(r"<(script|svg|title)\b.*?</\1>", " ", answer.content.decode(), flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+
+def joined(inviter: User, name: str, **changes: Any) -> None:
+    person = factories.user(name, password=None)
+    invitations.join(inviter.pk, person.pk, earns=True)
+    Invitation.objects.filter(invited=person).update(**changes)
+
+
+def test_it_works(visitor: Client, alice: User, quota: Quota) -> None:
+    """The page has the link, the code, what both sides get, who joined, and what it earned."""
+    joined(alice, "erin")
+    joined(alice, "frank", status="nothing")
+    page = visitor.get("/invite/")
+    words = text(page)
+    assert f'value="http://testserver/accounts/signup/?invite={alice.invite_code}"' in page.content.decode()
+    assert alice.invite_code in words
+    assert "Standard 10 for you, 5 for your friend" in words
+    assert "Friends joined 2 Credits earned 0 Credits waiting 10" in words
+    assert re.search(r"frank \S+ had an account before erin \S+ waiting for the first answer", words)
+
+
+def test_nobody_yet(visitor: Client) -> None:
+    """Who has invited nobody is told what to do."""
+    assert "Nobody yet. Send your link to a friend." in text(visitor.get("/invite/"))
+
+
+def test_the_qr_code_is_the_link(visitor: Client, alice: User) -> None:
+    """The QR code says exactly the link, and carries no style that the page's policy forbids."""
+    page = visitor.get("/invite/").content.decode()
+    (drawn,) = re.findall(r'<svg[^>]*class="qr-code".*?</svg>', page, flags=re.DOTALL)
+    link = f"http://testserver/accounts/signup/?invite={alice.invite_code}"
+    expected = segno.make_qr(link, error="m").svg_inline(border=2, omitsize=True)
+    path = re.compile(r'\bd="([^"]+)"')
+    assert path.findall(drawn) == path.findall(expected)
+    assert "style=" not in drawn
+
+
+def test_the_newest_are_shown(visitor: Client, alice: User, django_assert_max_num_queries: Any) -> None:
+    """However many joined, the page shows the newest fifty, in a handful of queries."""
+    for number in range(52):
+        joined(alice, f"friend{number:02}")
+    with django_assert_max_num_queries(7):
+        words = text(visitor.get("/invite/"))
+    assert "friend51" in words
+    assert "friend01 " not in words
+    assert "The newest 50 are shown." in words
+
+
+def test_closed(visitor: Client, settings: Any) -> None:
+    """Where nobody can sign up the page says so."""
+    assert "Signing up is closed" not in text(visitor.get("/invite/"))
+    settings.SIGNUP_MODE = "closed"
+    assert "Signing up is closed" in text(visitor.get("/invite/"))
+
+
+def test_without_promises(visitor: Client) -> None:
+    """Where invitations bring nothing the page promises nothing."""
+    Quota.objects.update(inviter_credits=0, invitee_credits=0)
+    assert "Invitations bring no credits at the moment." in text(visitor.get("/invite/"))
+
+
+def test_strangers_log_in_first(client: Client) -> None:
+    """Without a login the page leads to the door."""
+    assert client.get("/invite/")["Location"] == "/accounts/login/?next=/invite/"
+
+
+def test_both_languages(visitor: Client) -> None:
+    """The page is named in the reader's language."""
+    for language in ("en", "zh-hans"):
+        with translation.override(language):
+            title = translation.gettext("Invite friends")
+        page = visitor.get("/invite/", headers={"Accept-Language": language}).content.decode()
+        assert f"<h1>{title}</h1>" in page

@@ -1,0 +1,167 @@
+"""/api/admin/users/: accounts for automation, and what staff may not do."""
+
+from typing import Any
+
+import pytest
+from allauth.account.models import EmailAddress
+from django.contrib.auth.models import Group, Permission
+from django.test import Client
+
+from accounts import jwt, powers
+from accounts.models import User
+from tests import factories
+from tests.staff import calling, send, staff_with
+
+pytestmark = pytest.mark.django_db
+URL = "/api/admin/users/"
+RIGHTS = ("view_user", "add_user", "change_user", "delete_user")
+
+
+def one(user: User) -> str:
+    return f"{URL}{user.pk}/"
+
+
+def row(user: User, **changes: Any) -> dict[str, Any]:
+    shown = {"id": user.pk, "username": user.username, "email": user.email, "is_active": True, "groups": []}
+    return {**shown, **changes}
+
+
+def patch(actor: User, target: User, **changes: Any) -> Any:
+    return send(calling(actor), "PATCH", one(target), changes)
+
+
+def refused(answer: Any) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+def test_it_works(carol: User, alice: User) -> None:
+    """Accounts are listed in a bare array, made, read, changed and deleted."""
+    client = calling(carol)
+    Group.objects.create(name="premium")
+    made = send(client, "POST", URL, {"username": "erin", "email": "Erin@Example.org", "groups": ["premium"]})
+    assert made.status_code == 201
+    erin = User.objects.get(username="erin")
+    assert made.json() == row(erin, email="erin@example.org", groups=["premium"])
+    assert client.get(URL).json() == [row(carol), row(alice), made.json()]
+    assert client.get(one(erin)).json() == made.json()
+    assert patch(carol, erin, groups=[]).json() == row(erin)
+    assert client.delete(one(erin)).status_code == 204
+    assert not User.objects.filter(pk=erin.pk).exists()
+
+
+def test_a_new_account_has_no_password(carol: User) -> None:
+    """Nobody can log in to an account that staff made until its owner has got a password."""
+    send(calling(carol), "POST", URL, {"username": "erin", "email": "erin@example.org"})
+    assert not User.objects.get(username="erin").has_usable_password()
+    assert not EmailAddress.objects.get(email="erin@example.org").verified
+
+
+def test_a_disabled_user_is_cut_off(carol: User, alice: User) -> None:
+    """Whoever is disabled is refused with every proof they have, and let in again when enabled."""
+    client = Client(headers={"Authorization": f"Bearer {jwt.issue(alice)['access']}"})
+    assert client.get("/api/me/").status_code == 200
+    assert patch(carol, alice, is_active=False).json()["is_active"] is False
+    assert client.get("/api/me/").status_code == 401
+    patch(carol, alice, is_active=True)
+    assert client.get("/api/me/").status_code == 200
+
+
+def test_a_new_address_is_unconfirmed(carol: User, alice: User) -> None:
+    """An address that staff typed counts as unconfirmed, and the one before it is gone."""
+    assert patch(carol, alice, email="A@Example.org").json()["email"] == "a@example.org"
+    address = EmailAddress.objects.get(user=alice)
+    assert (address.email, address.primary, address.verified) == ("a@example.org", True, False)
+    patch(carol, alice, email="")
+    assert not EmailAddress.objects.filter(user=alice).exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"username": "BOB"}, "username"),
+        ({"username": "two words"}, "username"),
+        ({"username": ""}, "username"),
+        ({"email": "Bob@example.org"}, "email"),
+        ({"email": "bob"}, "email"),
+        ({"groups": ["nobody knows"]}, "groups"),
+        ({"is_active": "perhaps"}, "is_active"),
+        ({"is_superuser": True}, "is_superuser"),
+        ({"is_staff": True}, "is_staff"),
+        ({"password": "secret"}, "password"),
+    ],
+)
+def test_wrong_values(changes: dict[str, Any], field: str, carol: User, alice: User, bob: User) -> None:
+    """A value that cannot be taken is named, and so is a field that does not exist here; nothing is changed."""
+    answer = patch(carol, alice, **changes)
+    assert (refused(answer), list(answer.json()["error"]["details"])) == ((400, "invalid_request"), [field])
+    assert calling(carol).get(one(alice)).json() == row(alice)
+
+
+def test_what_was_read_may_be_sent_back(carol: User, alice: User) -> None:
+    """An account sent back as it was read stays as it is."""
+    shown = calling(carol).get(one(alice)).json()
+    assert patch(carol, alice, **shown).json() == shown
+
+
+def test_nobody_removes_themselves(carol: User) -> None:
+    """Disabling or deleting one's own account is refused, so a superuser always remains."""
+    answers = [patch(carol, carol, is_active=False), calling(carol).delete(one(carol))]
+    assert [refused(answer) for answer in answers] == [(403, "forbidden")] * 2
+    assert User.objects.get(pk=carol.pk).is_active
+
+
+def test_superusers_remove_superusers(carol: User) -> None:
+    """A superuser may disable or delete another one."""
+    other = factories.user(is_superuser=True, is_staff=True)
+    assert patch(carol, other, is_active=False).status_code == 200
+    assert calling(carol).delete(one(other)).status_code == 204
+
+
+def test_the_last_superuser_stays(carol: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two superusers who remove each other at the same moment the later one finds that nobody would be left."""
+    other = factories.user(is_superuser=True, is_staff=True)
+    client = calling(other)
+
+    def meanwhile(actor: User, target: User) -> bool:
+        User.objects.filter(pk=other.pk).update(is_active=False)
+        return True
+
+    monkeypatch.setattr(powers, "may_change", meanwhile)
+    assert refused(client.delete(one(carol))) == (403, "forbidden")
+    assert User.objects.filter(pk=carol.pk).exists()
+
+
+@pytest.mark.parametrize("target", ["superuser", "staff", "self"])
+def test_staff_leave_staff_alone(target: str, carol: User) -> None:
+    """Staff who are no superusers read the accounts of staff, and change none of them: not even their own."""
+    actor = staff_with(*RIGHTS)
+    victim = {"superuser": carol, "staff": staff_with(), "self": actor}[target]
+    assert calling(actor).get(one(victim)).status_code == 200
+    for changes in ({"email": "mine@example.org"}, {"is_active": False}, {"username": "x"}, {"groups": []}):
+        assert refused(patch(actor, victim, **changes)) == (403, "forbidden")
+    assert refused(calling(actor).delete(one(victim))) == (403, "forbidden")
+    assert User.objects.get(pk=victim.pk).email == victim.email
+
+
+def test_groups_give_no_more_than_one_has(alice: User) -> None:
+    """Staff give and take groups whose permissions they all have, and no others."""
+    actor = staff_with(*RIGHTS)
+    _plain, users, books = (Group.objects.create(name=name) for name in ("plain", "users", "books"))
+    users.permissions.set(Permission.objects.filter(codename="view_user"))
+    books.permissions.set(Permission.objects.filter(codename="view_ledgerentry"))
+    assert patch(actor, alice, groups=["plain", "users"]).status_code == 200
+    assert refused(patch(actor, alice, groups=["plain", "users", "books"])) == (403, "forbidden")
+    alice.groups.add(books)
+    assert refused(patch(actor, alice, groups=[])) == (403, "forbidden")
+    assert patch(actor, alice, groups=["books"]).status_code == 200
+    assert send(calling(actor), "POST", URL, {"username": "x", "groups": ["books"]}).status_code == 403
+    assert not User.objects.filter(username="x").exists()
+
+
+def test_few_queries(carol: User, django_assert_max_num_queries: Any) -> None:
+    """The list is two queries however long it is, beside those of the caller."""
+    for _ in range(5):
+        factories.user(password=None).groups.add(Group.objects.get_or_create(name="g")[0])
+    client = calling(carol)
+    with django_assert_max_num_queries(5):
+        assert len(client.get(URL).json()) == 6

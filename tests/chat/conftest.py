@@ -1,0 +1,19 @@
+"""Fixtures of this folder."""
+
+import httpx
+import pytest
+
+from tests.product import Person, Product
+
+
+@pytest.fixture
+def caller(person: Person) -> httpx.Client:
+    """A program with an API token."""
+    token = person.client.post("/api/tokens/", json={"name": "program"}).json()["token"]
+    return person.product.client(token)
+
+
+@pytest.fixture(scope="session")
+def program(product: Product) -> httpx.Client:
+    """A program of somebody whose quota no test looks at."""
+    return product.client(product.register("programmer").access)

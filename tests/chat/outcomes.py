@@ -1,0 +1,222 @@
+"""What becomes of a question when its upstream does something: events, row, charge, and the health of the keys.
+
+Everything between `generation.start` and the database is real, and so are the fake vendors' sockets; only the pauses
+between attempts are noted instead of waited for. Questions run side by side, each by a person, with a model, an
+upstream and keys of its own, so that a whole table of them takes seconds.
+"""
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from prometheus_client import REGISTRY
+
+from chat import generation, representation
+from chat.asks import Ask
+from chat.models import Conversation, Generation, Message
+from providers import keys, routing, table
+from providers.models import ApiKey, ChatModel, KeyTrouble, Upstream
+from providers.routing import Attempts
+from quotas import ledger
+from runtime import database
+from tests import factories
+from tests.loopback import FakeServer
+
+# The configuration is read anew after every verdict: there must not be too much of it at a time.
+AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of whom; `upstream` and `model` are fields of these rows.
+
+    `keys` are taken in this order. `history`: earlier turns of the conversation, the user's first.
+    """
+
+    upstream: Mapping[str, Any]
+    keys: Sequence[str]
+    upstream_model: str = "m"
+    model: Mapping[str, Any] = field(default_factory=dict)
+    history: Sequence[str] = ()
+
+
+Questions = Callable[[], Mapping[str, Question]]
+
+
+@dataclass(frozen=True)
+class Rest:
+    """How something is left out: for `seconds` after the generation has ended; None: until an operator clears it."""
+
+    seconds: Any
+    only_model: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a question; `calls`, `rests`, `limits` are those of its keys, `told` is all that anyone can read."""
+
+    events: list[tuple[str, Any]]
+    row: dict[str, Any]
+    used_today: int
+    pauses: list[float]
+    calls: list[int]
+    rests: list[Rest | None]
+    upstream_rests: Rest | None
+    limits: list[int | None]
+    alerts: bool
+    learned: dict[str, Any]
+    abuse_count: int
+    closed: bool
+    told: str
+
+    @property
+    def ending(self) -> str:
+        """`done` with its finish reason, or `error` with its code."""
+        name, data = self.events[-1]
+        return f"{name} {data['finish_reason' if name == 'done' else 'code']}"
+
+    def named(self, name: str) -> list[Any]:
+        """Return the data of the events of that name."""
+        return [data for event, data in self.events if event == name]
+
+
+def outcomes_of(
+    server: FakeServer, questions: Callable[[], Mapping[str, Question]], blocker: Any
+) -> dict[str, Outcome]:
+    """Ask everything that `questions` returns once the server runs, and return what came of it by name."""
+
+    async def ask() -> dict[str, Outcome]:
+        async with server:
+            try:
+                return await _ask_all(server, list(questions().items()))
+            finally:
+                await routing.aclose()
+                await asyncio.gather(*keys._tasks)
+                await asyncio.to_thread(database.close)
+
+    with blocker.unblock():
+        try:
+            return asyncio.run(ask())
+        finally:
+            table.forget()
+            call_command("flush", verbosity=0, interactive=False)
+
+
+async def _ask_all(server: FakeServer, questions: list[tuple[str, Question]]) -> dict[str, Outcome]:
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        pauses = _noting_pauses(patch)
+        patch.setattr(keys, "random", SimpleNamespace(choice=lambda usable: min(usable, key=lambda key: key.id)))
+        for start in range(0, len(questions), AT_ONCE):
+            some = questions[start : start + AT_ONCE]
+            rows = [await database.run(_rows, question) for _name, question in some]
+            table.forget()
+            ended = await asyncio.gather(*(_ask(*row) for row in rows))
+            for (name, question), row_id in zip(some, ended, strict=True):
+                calls = [sum(recorded.came_with(key) for recorded in server.requests) for key in question.keys]
+                found[name] = await database.run(_outcome, row_id, calls, pauses[row_id])
+            await database.run(ChatModel.objects.update, enabled=False)
+    return found
+
+
+def _noting_pauses(patch: pytest.MonkeyPatch) -> defaultdict[str, list[float]]:
+    pauses: defaultdict[str, list[float]] = defaultdict(list)
+    decide = Attempts._pause
+
+    async def at_once(attempts: Attempts, *args: Any) -> float | None:
+        pause = await decide(attempts, *args)
+        if pause is not None:
+            pauses[attempts.generation].append(pause)
+        return pause and 0.0
+
+    patch.setattr(Attempts, "_pause", at_once)
+    return pauses
+
+
+def _rows(question: Question) -> tuple[int, str, int | None]:
+    """Make what is needed to ask; return the person, the model and the conversation."""
+    person = factories.user(password=None)
+    named = {"base_url": question.upstream["base_url"], "proxy": ""}
+    upstream = factories.upstream(environment={"values": named}, **question.upstream)
+    for secret in question.keys:
+        factories.api_key(upstream, secret)
+    model = factories.chat_model(of=factories.quota(), **question.model)
+    factories.route(model, upstream, upstream_model=question.upstream_model)
+    return person.pk, model.slug, _conversation(person, question.history) if question.history else None
+
+
+def _conversation(person: Any, history: Sequence[str]) -> int:
+    conversation, parent = Conversation.objects.create(user=person, title="Hello"), None
+    for place, content in enumerate(history):
+        role = Message.Role.ASSISTANT if place % 2 else Message.Role.USER
+        parent = Message.objects.create(conversation=conversation, parent=parent, role=role, content=content)
+    return int(conversation.pk)
+
+
+async def _ask(person: int, model: str, conversation: int | None) -> str:
+    begun = await generation.start(Ask(person, model, "Hello", conversation))
+    if run := generation._runs.get(begun.row.id):
+        assert run.task
+        await asyncio.wait({run.task})
+    await asyncio.gather(*keys._tasks)
+    return begun.row.id
+
+
+def _outcome(row_id: str, calls: list[int], pauses: list[float]) -> Outcome:
+    row = Generation.objects.select_related("message", "conversation", "user").get(id=row_id)
+    log = generation.log_of(row_id)
+    assert log
+    assert row.conversation
+    said = b"".join(iter(log.follow(0, lambda: None).take, b"")).decode()
+    model = ChatModel.objects.get(slug=row.model)
+    upstream = Upstream.objects.get(routes__model=model)
+    pool = list(upstream.keys.order_by("id"))
+    shown = representation.generation(row)
+    reasons = [upstream.status_reason, *KeyTrouble.objects.values_list("status_reason", flat=True)]
+    return Outcome(
+        events=[_event(block) for block in said.split("\n\n") if block],
+        row=shown,
+        used_today=ledger.state(row.user_id, row.quota_id)["used_today"],
+        pauses=pauses,
+        calls=calls,
+        rests=[_rest(row, key) for key in pool],
+        upstream_rests=_rest_until(row, upstream.cooldown_until) if upstream.cooldown_until else None,
+        limits=[key.max_concurrency for key in pool],
+        alerts=_alerts(upstream.slug) > 0,
+        learned={"token_cap_field": model.token_cap_field, "include_usage": model.include_usage},
+        abuse_count=row.user.abuse_count,
+        closed=row.conversation.blocked,
+        told=f"{said} {json.dumps(shown)} {row.error} {reasons}",
+    )
+
+
+def _event(block: str) -> tuple[str, Any]:
+    _id, name, data = block.split("\n")
+    return name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
+
+
+def _rest(row: Generation, key: ApiKey) -> Rest | None:
+    trouble = key.troubles.first()
+    if trouble is None:
+        return None
+    return (
+        Rest(None, bool(trouble.model))
+        if trouble.quarantined_at
+        else _rest_until(row, trouble.cooldown_until, trouble.model)
+    )
+
+
+def _rest_until(row: Generation, until: Any, model: str = "") -> Rest:
+    return Rest((until - row.finished_at).total_seconds(), bool(model))
+
+
+def _alerts(upstream: str) -> float:
+    name = "rivulet_upstream_alerts_total"
+    samples = (sample for metric in REGISTRY.collect() for sample in metric.samples if sample.name == name)
+    return sum(sample.value for sample in samples if sample.labels["upstream"] == upstream)

@@ -1,0 +1,144 @@
+"""What an answer costs, by how it ended: each row of the table in docs/api.md, in all the places where it is told."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.product import Person, Product, connected
+from tests.upstreams import FakeOpenAI
+
+LIMIT = 100
+ENDINGS = {
+    "length": "finish:length",
+    "filtered": "finish:content_filter",
+    "filtered-first": "finish:content_filter:",
+    "whitespace": "whitespace",
+    "tools": "tools",
+    "reset": "reset_mid_stream",
+    "eof": "eof_mid_stream",
+    "http-500": "http_500",
+    "moderated": "http_400:content_filter",
+}
+
+
+@pytest.fixture(scope="module")
+def charging(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """A product of these tests' own."""
+    limits = {"DAILY_LIMIT_STANDARD": str(LIMIT), "UPSTREAM_IDLE_SECONDS": "1"}
+    models = connected(upstream, **ENDINGS, idle="hang_mid_stream")
+    with Product(tmp_path_factory.mktemp("product"), **{**models, **limits}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def someone(charging: Product) -> Person:
+    return charging.register("someone")
+
+
+@dataclass
+class Ending:
+    """How an answer ends, and what that is to cost. `stop`: the user stops it after so many events."""
+
+    model: str
+    event: str
+    reason: str
+    amount: int
+    stop: int | None = None
+    prompt: str = "Hello"
+    kept: bool = True
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        pytest.param(Ending("plain", "done", "stop", 1), id="stop"),
+        pytest.param(Ending("length", "done", "length", 1), id="length"),
+        pytest.param(Ending("paced", "done", "cancelled", 1, stop=4), id="cancelled"),
+        pytest.param(Ending("filtered", "done", "content_filter", 1), id="content_filter"),
+        pytest.param(Ending("tools", "done", "stop", 1, kept=False), id="tool_calls"),
+        pytest.param(Ending("empty", "error", "upstream_error", 0, kept=False), id="empty"),
+        pytest.param(Ending("whitespace", "error", "upstream_error", 0, kept=False), id="white space"),
+        pytest.param(
+            Ending("echo", "error", "upstream_error", 0, prompt="<think>hm</think>", kept=False), id="reasoning only"
+        ),
+        pytest.param(Ending("hang", "done", "empty", 0, stop=1, kept=False), id="cancelled before"),
+        pytest.param(Ending("filtered-first", "error", "content_blocked", 0, kept=False), id="content_filter before"),
+        pytest.param(Ending("moderated", "error", "content_blocked", 0, kept=False), id="prompt moderated"),
+        pytest.param(Ending("http-500", "error", "upstream_error", 0, kept=False), id="failed before"),
+        pytest.param(Ending("cut", "error", "upstream_error", 0), id="cut"),
+        pytest.param(Ending("reset", "error", "upstream_error", 0), id="reset"),
+        pytest.param(Ending("eof", "error", "upstream_error", 0), id="ended early"),
+        pytest.param(Ending("error", "error", "upstream_error", 0), id="error in the stream"),
+        pytest.param(Ending("idle", "error", "upstream_timeout", 0), id="silent"),
+    ],
+)
+def test_it_works(someone: Person, ending: Ending) -> None:
+    """The charge is the same in the last event, in the generation, in the books and on what is left."""
+    used = someone.quota()["used_today"]
+    with someone.asking(ending.prompt, ending.model) as stream:
+        events = [next(stream)]
+        for _event in range((ending.stop or 1) - 1):
+            events.append(next(stream))
+        if ending.stop:
+            someone.stop(events[0].data["generation"])
+        events += list(stream)
+    charge = {"amount": ending.amount, "source": "daily" if ending.amount else "none", "reason": ending.reason}
+    last, row = events[-1], someone.generation(events[0].data["generation"])
+    assert (last.name, last.data["charge"], row["charge"]) == (ending.event, charge, charge)
+    quota = someone.quota()
+    assert (quota["used_today"], quota["remaining"]) == (used + ending.amount, LIMIT - used - ending.amount)
+    assert last.data.get("quota", quota) == quota
+    assert ("quota" in last.data) is (ending.event == "done")
+    assert bool(row["content"]) is ending.kept
+    assert spends(someone, row["id"]) == ([(-1, "daily", ending.reason)] if ending.amount else [])
+
+
+def test_same_key_costs_nothing_more(someone: Person) -> None:
+    """The same key again is the same generation with the same charge."""
+    used = someone.quota()["used_today"]
+    first = someone.ended(someone.ask("Hello", "plain", key="k")["id"])
+    again = someone.ended(someone.ask("Hello", "plain", key="k")["id"])
+    assert (again["id"], again["charge"]) == (first["id"], {"amount": 1, "source": "daily", "reason": "stop"})
+    assert someone.quota()["used_today"] == used + 1
+    assert len(spends(someone, first["id"])) == 1
+
+
+def test_credits(someone: Person, charging: Product) -> None:
+    """An answer that a credit paid for says so; one that failed gives the credit back."""
+    script = (
+        "from accounts.models import User; from quotas import ledger; from quotas.models import Quota;"
+        "user, quota = User.objects.get(username='someone'), Quota.objects.get(slug='standard');"
+        "ledger.grant(user.pk, quota.pk, 1, 'gift'); Quota.objects.update(daily_limit=0)"
+    )
+    assert charging.manage("shell", "-c", script).returncode == 0
+    failed = someone.answer("Hello", "cut")[-1]
+    assert failed.data["charge"] == {"amount": 0, "source": "none", "reason": "upstream_error"}
+    start, *_rest, done = someone.answer("Hello", "plain")
+    assert done.data["charge"] == {"amount": 1, "source": "credit", "reason": "stop"}
+    quota = done.data["quota"]
+    assert (quota["daily_limit"], quota["credits"], quota["remaining"]) == (0, 0, 0)
+    assert spends(someone, start.data["generation"]) == [(-1, "credit", "stop")]
+    refused = someone.client.post("/api/chat/", json={"model": "plain", "prompt": "Hello"})
+    assert (refused.status_code, "Retry-After" in refused.headers) == (429, False)
+    restore = "from quotas.models import Quota; Quota.objects.update(daily_limit=100)"
+    assert charging.manage("shell", "-c", restore).returncode == 0
+
+
+def test_a_running_answer_has_no_charge_yet(someone: Person) -> None:
+    """While it runs nothing is charged, but the unit is held."""
+    used = someone.quota()["used_today"]
+    row = someone.ask("Hello", "hang")
+    assert (row["charge"], someone.quota()["used_today"]) == (None, used + 1)
+    assert someone.stop(row["id"])["charge"]["amount"] == 0
+    assert someone.quota()["used_today"] == used
+
+
+def spends(person: Person, generation: str) -> list[tuple[Any, ...]]:
+    """Return what the ledger says that a generation has cost."""
+    statement = "SELECT amount, source, reason FROM quotas_ledgerentry WHERE reference = ?"
+    with closing(sqlite3.connect(person.product.var_dir / "rivulet.sqlite3")) as books:
+        return list(books.execute(statement, [generation]))

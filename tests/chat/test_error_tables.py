@@ -1,0 +1,91 @@
+"""Every row of the vendors' error tables, from the socket to the reader, the key and the charge."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pytest
+
+from providers.wire.spark_errors import CODES
+from providers.wire.zhipu_errors import ZHIPU_CODES
+from tests.chat import table_openai, table_spark, table_zhipu
+from tests.chat.outcomes import Outcome
+from tests.chat.verdicts import Table, check_alike, check_alone, check_ending, check_resend, check_with_another
+
+pytestmark = pytest.mark.django_db
+
+Outcomes = Mapping[str, Mapping[str, Outcome]]
+TABLES: Mapping[str, Table] = {
+    "openai": table_openai.TABLE,
+    "spark": table_spark.WEBSOCKET,
+    "spark_http": table_spark.OVER_HTTP,
+    "zhipu": table_zhipu.V4,
+    "zhipu_v3": table_zhipu.V3,
+}
+# What the fakes plant in keys, tokens, signatures and bodies, and the addresses they are at.
+SECRETS = ("planted", "secret-of-", f"{1:032x}"[8:], "leak ", "sk-leak", "eyJ", "authorization", "<html>")
+SECRETS += ("127.0.0.1", "/v1.1/chat", "/api/paas/")
+
+
+@pytest.fixture(scope="module")
+def outcomes(request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: Any) -> Outcomes:
+    """What came of all rows of the tables that are to be tested."""
+    here = [item for item in request.session.items if item.module is request.module and hasattr(item, "callspec")]
+    wanted = {item.callspec.params["table"] for item in here}
+    return {table: TABLES[table].asked(django_db_blocker) for table in wanted}
+
+
+def each(part: Callable[[Table], Iterable[str]]) -> pytest.MarkDecorator:
+    """Parametrise a test with rows of all tables."""
+    found = [(table, name) for table in TABLES for name in part(TABLES[table])]
+    return pytest.mark.parametrize(("table", "name"), found)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_it_works(outcomes: Outcomes, table: str) -> None:
+    """No row lets anybody read a key, a token, a signature, the vendor's words or its address."""
+    assert outcomes[table]
+    assert not [name for name, found in outcomes[table].items() if any(secret in found.told for secret in SECRETS)]
+
+
+def test_the_tables_are_complete() -> None:
+    """Every code that we know is in its table, and for Spark one that nobody knows."""
+    assert set(CODES) == {str(code) for code in table_spark.VERDICTS} - {"12345"}
+    assert {code for code in ZHIPU_CODES if code.isdecimal()} == set(table_zhipu.VERDICTS)
+
+
+@each(lambda table: table.rows)
+def test_alone(outcomes: Outcomes, table: str, name: str) -> None:
+    """With an only key, each row ends as the table says, and costs nothing."""
+    check_alone(TABLES[table].rows[name], outcomes[table][f"{name}, alone"])
+
+
+@each(lambda table: table.rows if table.beside else ())
+def test_with_another(outcomes: Outcomes, table: str, name: str) -> None:
+    """Another key answers where the table says so, and only there."""
+    check_with_another(TABLES[table].rows[name], outcomes[table][f"{name}, beside"])
+
+
+@each(lambda table: table.endings)
+def test_after_text(outcomes: Outcomes, table: str, name: str) -> None:
+    """What happens after the first visible character ends the answer; nothing is tried again."""
+    check_ending(TABLES[table].endings[name], outcomes[table][f"{name}, ending"])
+
+
+@each(lambda table: table.resends)
+def test_resends(outcomes: Outcomes, table: str, name: str) -> None:
+    """What the upstream does not take is sent once more in another form, and what that teaches is kept."""
+    check_resend(TABLES[table].resends[name], outcomes[table][f"{name}, resent"])
+
+
+@pytest.mark.parametrize("table", [name for name, table in TABLES.items() if table.alike])
+def test_all_keys_alike(outcomes: Outcomes, table: str) -> None:
+    """When every key fails alike, the configuration is wrong: no key rests, and the operator hears of it."""
+    check_alike(outcomes[table]["alike"])
+
+
+@pytest.mark.parametrize("table", ["spark"])
+def test_thinking_is_withdrawn(outcomes: Outcomes, table: str) -> None:
+    """Thoughts of an answer that is blocked before its text go as well."""
+    found = outcomes[table]["10014 after thinking, alone"]
+    assert found.named("reset") == [{"content": "", "reasoning": ""}]
+    assert found.row["reasoning"] == ""

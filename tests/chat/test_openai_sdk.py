@@ -1,0 +1,175 @@
+"""/v1 with OpenAI's own client, as its users meet it."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai import OpenAI
+from openai.types.chat import ChatCompletionToolParam
+
+from tests.product import Person
+from tests.scenarios import PLAIN, REASONING
+from tests.upstreams import FakeOpenAI
+
+HELLO: Any = [{"role": "user", "content": "Hello"}]
+WITHIN_SECONDS = 0.05
+TRIES = 5
+
+
+class Counted:
+    """OpenAI's client, and how often it has called; it tries again as it does by default."""
+
+    def __init__(self, person: Person, token: str) -> None:
+        self.calls = 0
+        http = httpx.Client(trust_env=False, event_hooks={"request": [self._count]})
+        self.client = OpenAI(base_url=f"{person.product.url}/v1", api_key=token, http_client=http)
+
+    def _count(self, request: httpx.Request) -> None:
+        self.calls += 1
+
+
+@pytest.fixture
+def counted(person: Person) -> Iterator[Counted]:
+    token = person.client.post("/api/tokens/", json={"name": "sdk"}).json()["token"]
+    counted = Counted(person, token)
+    with counted.client:
+        yield counted
+
+
+@pytest.fixture
+def client(counted: Counted) -> OpenAI:
+    return counted.client
+
+
+def test_it_works(client: OpenAI) -> None:
+    """A completion comes back whole, with its usage and the number of the request."""
+    answer = client.chat.completions.create(model="echo", messages=HELLO)
+    assert answer.choices[0].message.content == "Hello"
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (9, 2, 11)
+    assert answer._request_id
+
+
+def test_models(client: OpenAI) -> None:
+    """Models can be listed, and looked up one by one."""
+    ids = [model.id for model in client.models.list()]
+    assert {"echo", "demo"} <= set(ids)
+    for slug in ("echo", "org/m:free"):
+        assert client.models.retrieve(slug).id == slug
+    with pytest.raises(openai.NotFoundError) as refused:
+        client.models.retrieve("org/m:paid")
+    assert refused.value.code == "model_not_found"
+
+
+def test_streaming(client: OpenAI) -> None:
+    """A stream is read to its end, reasoning and usage included."""
+    text = thought = ""
+    usage = None
+    options: Any = {"include_usage": True}
+    for chunk in client.chat.completions.create(model="reasoning", messages=HELLO, stream=True, stream_options=options):
+        usage = chunk.usage or usage
+        for choice in chunk.choices:
+            text += choice.delta.content or ""
+            thought += getattr(choice.delta, "reasoning_content", "")
+    assert (text, thought) == (PLAIN, REASONING)
+    assert usage
+    assert usage.total_tokens == 16
+
+
+def test_a_bad_token(person: Person, client: OpenAI) -> None:
+    """A bad token is an authentication error."""
+    with pytest.raises(openai.AuthenticationError) as refused:
+        client.with_options(api_key="sk-wrong").chat.completions.create(model="echo", messages=HELLO)
+    assert refused.value.code == "invalid_api_key"
+    assert refused.value.request_id
+
+
+def test_an_exhausted_quota(counted: Counted) -> None:
+    """An exhausted quota is one call: the client is told not to try again."""
+    for _ in range(10):
+        counted.client.chat.completions.create(model="gpt-4-echo", messages=HELLO)
+    before = counted.calls
+    with pytest.raises(openai.RateLimitError) as refused:
+        counted.client.chat.completions.create(model="gpt-4-echo", messages=HELLO)
+    assert refused.value.code == "insufficient_quota"
+    assert counted.calls == before + 1
+
+
+def test_a_failure_in_the_middle(client: OpenAI) -> None:
+    """What breaks in the middle raises, after what has come."""
+    stream = client.chat.completions.create(model="error", messages=HELLO, stream=True)
+    texts: list[str] = []
+    with pytest.raises(openai.APIError) as failed:
+        texts.extend(chunk.choices[0].delta.content or "" for chunk in stream)
+    assert "".join(texts) == "one two three "
+    assert failed.value.code == "server_error"
+
+
+def test_a_failure_before_anything(counted: Counted) -> None:
+    """What fails before anything was said has a status, so the client tries again by itself; nothing is charged."""
+    with pytest.raises(openai.InternalServerError) as failed:
+        counted.client.chat.completions.create(model="http-400", messages=HELLO, stream=True)
+    assert failed.value.status_code == 502
+    assert counted.calls == 3
+
+
+def test_a_field_that_is_wrong(client: OpenAI) -> None:
+    """A wrong field is a bad request that names it."""
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(model="echo", messages=HELLO, n=2)
+    assert refused.value.param == "n"
+
+
+def test_a_round_with_tools(client: OpenAI, person: Person) -> None:
+    """The model calls a tool, gets its result, and answers: streamed and whole, the client puts the calls together."""
+    tool: ChatCompletionToolParam = {"type": "function", "function": {"name": "weather", "parameters": {}}}
+    with client.chat.completions.stream(model="tools", messages=HELLO, tools=[tool]) as stream:
+        streamed = stream.get_final_completion().choices[0]
+    whole = client.chat.completions.create(model="tools", messages=HELLO, tools=[tool]).choices[0]
+    for choice in (streamed, whole):
+        assert choice.finish_reason == "tool_calls"
+        assert choice.message.tool_calls
+        call: Any = choice.message.tool_calls[0]
+        assert (call.id, call.function.name) == ("call_1", "weather")
+        assert call.function.arguments == '{"city": "杭州", "days": 2}'
+    result = {"role": "tool", "tool_call_id": "call_1", "content": "sunny, 24 °C"}
+    messages: Any = [*HELLO, whole.message.model_dump(exclude_none=True), result]
+    answer = client.chat.completions.create(model="tools", messages=messages, tools=[tool]).choices[0].message
+    assert (answer.content, answer.tool_calls) == ("sunny, 24 °C", None)
+    assert person.quota()["used_today"] == 3
+
+
+def closed_after(upstream: FakeOpenAI, left_at: float) -> float:
+    deadline = time.monotonic() + 10
+    while (at := upstream.requests[-1].closed_by_peer_at) is None:
+        assert time.monotonic() < deadline, "the upstream was not closed"
+        time.sleep(0.001)
+    return at - left_at
+
+
+def test_leaving_after_the_first_event(client: OpenAI, upstream: FakeOpenAI) -> None:
+    """Closing the stream closes the upstream within 50 ms."""
+    delays = []
+    for _ in range(TRIES):
+        stream = client.chat.completions.create(model="paced", messages=HELLO, stream=True)
+        next(iter(stream))
+        left_at = time.monotonic()
+        stream.close()
+        delays.append(closed_after(upstream, left_at))
+    assert min(delays) < WITHIN_SECONDS
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_leaving_before_the_first_event(client: OpenAI, upstream: FakeOpenAI, *, stream: bool) -> None:
+    """Giving up closes the upstream within 50 ms, before it has said anything too."""
+    hasty = client.with_options(timeout=0.2, max_retries=0)
+    delays = []
+    for _ in range(TRIES):
+        with pytest.raises(openai.APITimeoutError):
+            hasty.chat.completions.create(model="hang", messages=HELLO, stream=stream)
+        delays.append(closed_after(upstream, time.monotonic()))
+    assert min(delays) < WITHIN_SECONDS

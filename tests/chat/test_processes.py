@@ -1,0 +1,237 @@
+"""Several processes, one Redis, one PostgreSQL: every answer can be read and stopped at any of them."""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from accounts.models import User
+from tests import readers, servers
+from tests.front import Front
+from tests.product import Person, Product, connected, text_of
+from tests.readers import Reading
+from tests.upstreams import FakeOpenAI
+
+SOAK = os.environ.get("SOAK") == "1"
+STOPPED_WITHIN_SECONDS, SEVERAL = 0.5, 4
+
+pytestmark = [pytest.mark.server, pytest.mark.timeout(3600 if SOAK else 300)]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two processes on one database and one Redis."""
+
+    first: Product
+    second: Product
+    database: str
+    redis: servers.Redis
+
+
+@pytest.fixture(scope="module")
+def pair(
+    redis_server: servers.Redis,
+    postgres: servers.Postgres,
+    upstream: FakeOpenAI,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Pair]:
+    with servers.Redis() as redis:
+        database, folder = postgres.migrated_database(), tmp_path_factory.mktemp("pair")
+        variables = {
+            **connected(upstream, steady="paced:80:50", cuttable="paced:40:25"),
+            "REDIS_URL": redis.url,
+            "STREAM_PING_SECONDS": "1",
+        }
+        with Product(folder, database, **variables) as first, Product(folder, database, **variables) as second:
+            yield Pair(first, second, database, redis)
+
+
+@pytest.fixture
+def alice(pair: Pair) -> Person:
+    """Somebody at the first process."""
+    return pair.first.register(f"alice{os.urandom(4).hex()}")
+
+
+@pytest.fixture
+def alice_there(pair: Pair, alice: Person) -> Person:
+    """The same person at the second process."""
+    return Person(pair.second, alice.name, alice.access, alice.refresh)
+
+
+def test_it_works(alice: Person, alice_there: Person) -> None:
+    """An answer that one process makes is read at the other as it is written, in the same events."""
+    generation = alice.ask("Hello", "steady")["id"]
+    with alice_there.following(generation) as (_status, stream):
+        first = next(stream)
+        began = time.monotonic()
+        there = [first, *stream]
+    assert time.monotonic() - began > 1
+    assert there == alice.follow(generation)
+    assert there[-1].name == "done"
+    assert text_of(there) == alice_there.generation(generation)["content"]
+    with alice_there.following(generation, there[-1].id) as (status, _rest):
+        assert status == 204
+
+
+def test_every_place_to_resume_elsewhere(alice: Person, alice_there: Person) -> None:
+    """After the end, the other process replays from any event, and answers an unknown id with a `reset`."""
+    events = alice.answer("One two three four", "echo")
+    generation = events[0].data["generation"]
+    deadline = time.monotonic() + 10
+    while alice_there.follow(generation) != events:
+        assert time.monotonic() < deadline
+    for place, event in enumerate(events[:-1], 1):
+        assert alice_there.follow(generation, event.id) == events[place:]
+    again = alice_there.follow(generation, "nonsense")
+    assert [event.name for event in again] == ["reset", "done"]
+    assert again[-1] == events[-1]
+
+
+def test_a_reader_who_saw_more(alice: Person, alice_there: Person) -> None:
+    """Who comes from the owner and has seen what has not arrived here yet gets the rest, and nothing twice."""
+    for _ in range(5):
+        with alice.asking("Hello", "quick") as stream:
+            seen = [next(stream) for _ in range(4)]
+            rest = alice_there.follow(seen[0].data["generation"], seen[-1].id)
+        assert [event.number for event in seen + rest] == list(range(1, len(seen + rest) + 1))
+        assert {event.name for event in rest} == {"message", "done"}
+
+
+@pytest.mark.parametrize("last_event_id", ["nonsense", "{generation}:999999", "{generation}:" + "9" * 40])
+def test_unknown_ids_while_it_runs(alice: Person, alice_there: Person, last_event_id: str) -> None:
+    """At another process too, an id that is unknown, malformed or too large gets a `reset`, then what follows."""
+    generation = alice.ask("Hello", "steady")["id"]
+    events = alice_there.follow(generation, last_event_id.format(generation=generation))
+    assert [event.name for event in events if event.name != "message"] == ["reset", "done"]
+    assert events[0].name == "reset"
+    assert text_of(events) == alice.generation(generation)["content"]
+
+
+def test_joining_elsewhere(alice: Person, alice_there: Person) -> None:
+    """The same query at another process joins the answer that is still running."""
+    query = {"model": "steady", "prompt": "Join me"}
+    with alice.client.stream("GET", "/api/chat/", params=query) as here:
+        begun = next(line for line in here.iter_lines() if line.startswith("id: "))
+        with alice_there.client.stream("GET", "/api/chat/", params=query) as there:
+            joined = next(line for line in there.iter_lines() if line.startswith("id: "))
+    assert begun == joined
+    alice.stop(begun.removeprefix("id: ").partition(":")[0])
+
+
+def closed_after(upstream: FakeOpenAI, prompt: str, since: float) -> float:
+    """Return how long after `since` the upstream saw its connection close."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        for request in upstream.requests:
+            if request.body.get("messages", [{}])[-1].get("content") == prompt and request.closed_by_peer_at:
+                return request.closed_by_peer_at - since
+        time.sleep(0.005)
+    raise AssertionError("the upstream's connection was not closed")
+
+
+@pytest.mark.parametrize("model", ["steady", "hang"])
+def test_stop_from_elsewhere(alice: Person, alice_there: Person, upstream: FakeOpenAI, model: str) -> None:
+    """`stop` at any process closes the upstream within half a second and answers when the end is stored."""
+    delays = []
+    for number in range(SEVERAL):
+        prompt = f"stop {model} from elsewhere {number} {alice.name}"
+        generation = alice.ask(prompt, model)["id"]
+        time.sleep(0.4)
+        since = time.monotonic()
+        row = alice_there.stop(generation)
+        assert (row["status"], row["finish_reason"]) == ("completed", "cancelled")
+        delays.append(closed_after(upstream, prompt, since))
+        assert row["content"] == text_of(alice.follow(generation))
+        assert alice_there.stop(generation) == row
+    assert min(delays) < STOPPED_WITHIN_SECONDS
+    assert alice.quota()["used_today"] == (SEVERAL if model == "steady" else 0)
+
+
+def test_deleting_elsewhere_stops(alice: Person, alice_there: Person, upstream: FakeOpenAI) -> None:
+    """A conversation deleted at one process ends its answer at the other."""
+    prompt = f"delete {alice.name}"
+    row = alice.ask(prompt, "hang")
+    time.sleep(0.3)
+    since = time.monotonic()
+    assert alice_there.client.delete(f"/api/conversations/{row['conversation']}/").status_code == 204
+    assert closed_after(upstream, prompt, since) < 5
+    assert alice.ended(row["id"])["finish_reason"] == "cancelled"
+
+
+@pytest.mark.soak
+def test_cut_at_random_bytes(pair: Pair) -> None:
+    """Readers who are cut at random bytes and resume at the other process lose nothing and get nothing twice."""
+    person = pair.first.register("cutter")
+    generations = 1_000 if SOAK else 40
+
+    async def follow(url: str, number: int, turns: asyncio.Semaphore) -> Reading:
+        async with turns:
+            asked = await asyncio.to_thread(person.ask, f"n{number}", "cuttable")
+            return await readers.read(url, person.access, asked["id"], cuts=random.Random(number))
+
+    async def follow_all(url: str) -> list[Reading]:
+        turns = asyncio.Semaphore(40)
+        return await asyncio.gather(*(follow(url, number, turns) for number in range(generations)))
+
+    with Front(pair.first.url, pair.second.url) as front:
+        readings = asyncio.run(follow_all(front.url))
+    for reading in readings:
+        reading.check()
+        assert reading.events[0].number == 1
+        assert reading.events[-1].name == "done"
+        assert reading.text == person.generation(reading.generation)["content"]
+    # On a machine that stands still for seconds the database may step in for Redis.
+    resets = sum("reset" in {event.name for event in reading.events} for reading in readings)
+    assert resets <= generations // 40
+    assert sum(reading.connections for reading in readings) > 3 * generations
+
+
+@pytest.mark.soak
+def test_many_readers_few_connections(pair: Pair, alice: Person) -> None:
+    """However many read at a process that does not own their answers, it keeps at most 5 connections to Redis."""
+    readers_here = 2_000 if SOAK else 200
+
+    async def follow_all() -> tuple[list[Reading], int]:
+        answers = [await asyncio.to_thread(alice.ask, f"n{number}", "steady") for number in range(5)]
+        reading = [
+            asyncio.create_task(readers.read(pair.second.url, alice.access, answers[number % 5]["id"]))
+            for number in range(readers_here)
+        ]
+        most = 0
+        while not all(task.done() for task in reading):
+            most = max(most, await asyncio.to_thread(redis_connections, pair.redis))
+            await asyncio.sleep(0.2)
+        return [task.result() for task in reading], most
+
+    readings, most = asyncio.run(follow_all())
+    for reading in readings:
+        reading.check()
+        assert reading.text == alice.generation(reading.generation)["content"]
+    assert most <= 2 * 5  # there are two processes
+
+
+def redis_connections(redis: servers.Redis) -> int:
+    """Return how many connections a Redis has beside the one that asks."""
+    with Redis.from_url(redis.url) as asking:
+        return len(asking.client_list()) - 1
+
+
+def test_a_disabled_user_is_cut_off_everywhere(
+    pair: Pair, alice: Person, alice_there: Person, django_db_blocker: Any
+) -> None:
+    """Disabled in mid-stream, a user is cut off at every process within a minute."""
+    generation = alice.ask("Hello", "hang")["id"]
+    with alice_there.following(generation) as (_status, stream):
+        assert next(stream).name == "start"
+        with django_db_blocker.unblock(), servers.connected(pair.database):
+            User.objects.filter(username=alice.name).update(is_active=False)
+        started = time.monotonic()
+        assert list(stream) == []
+        assert time.monotonic() - started < 60
+    assert alice_there.client.get(f"/api/generations/{generation}/events/").status_code == 401

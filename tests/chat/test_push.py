@@ -1,0 +1,353 @@
+"""Push channels over HTTP: `/sse/<key>/`, `/api/channels/<key>/…`, the payment example."""
+
+import json
+import secrets
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.chat.pushes import Pushed, Reader, new_key, read, reading, status_of
+from tests.product import Person, Product
+
+
+@pytest.fixture(scope="module")
+def shop(product: Product) -> Person:
+    """A program that may publish."""
+    return product.admin()
+
+
+@pytest.fixture(scope="module")
+def person(product: Product) -> Person:
+    """Whose channels these are: each test has a key of its own."""
+    return product.register(f"p{secrets.token_hex(5)}")
+
+
+@pytest.fixture
+def key() -> str:
+    return new_key()
+
+
+def publish(shop: Person, to: Person, key: str, data: Any, **more: Any) -> str:
+    """Push a message and return its id."""
+    answer = shop.client.post(f"/api/channels/{key}/messages/", json={"user": to.name, "data": data, **more})
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+def finish(shop: Person, to: Person, key: str, how: str = "complete", **more: Any) -> httpx.Response:
+    return shop.client.post(f"/api/channels/{key}/{how}/", json={"user": to.name, **more})
+
+
+def refused(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"]["code"] == code
+    assert answer.json()["error"]["message"]
+    return dict(answer.json()["error"])
+
+
+def test_it_works(shop: Person, person: Person, key: str) -> None:
+    """What is pushed reaches the page that waits, in order, numbered, and the end closes it."""
+    with Reader(person, key) as reader:
+        assert publish(shop, person, key, {"status": "paying", "amount": 9.9}, event="paying") == f"{key}:1"
+        assert publish(shop, person, key, "你好") == f"{key}:2"
+        assert len(reader.wait_for(2)) == 2
+        ended = finish(shop, person, key)
+        assert (ended.status_code, ended.json()) == (200, {"id": f"{key}:3"})
+    assert reader.events == [
+        Pushed(f"{key}:1", "paying", '{"status":"paying","amount":9.9}'),
+        Pushed(f"{key}:2", "message", "你好"),
+        Pushed(f"{key}:3", "complete", "{}"),
+    ]
+
+
+def test_before_the_reader_comes(shop: Person, person: Person, key: str) -> None:
+    """What was pushed before anybody read is replayed; a reconnect goes on after what it has seen; in the end 204."""
+    for number in range(4):
+        publish(shop, person, key, number)
+    finish(shop, person, key)
+    events = read(person, key)
+    assert [(event.id, event.data) for event in events[:4]] == [(f"{key}:{n + 1}", str(n)) for n in range(4)]
+    for place, event in enumerate(events[:-1], 1):
+        assert read(person, key, event.id) == events[place:]
+    assert status_of(person, key, events[-1].id) == 204
+    assert read(person, key) == events
+
+
+def test_the_way_to_resume_in_the_query(shop: Person, person: Person, key: str) -> None:
+    """`?last_event_id=` does what the header does; the header of a reconnect is newer."""
+    for number in range(3):
+        publish(shop, person, key, number)
+    finish(shop, person, key)
+    with reading(person, key, path=f"/sse/{key}/?last_event_id={key}:2") as (_status, events):
+        assert [event.number for event in events] == [3, 4]
+    with reading(person, key, after=f"{key}:3", path=f"/sse/{key}/?last_event_id={key}:2") as (_status, events):
+        assert [event.number for event in events] == [4]
+    with reading(person, key, path=f"/sse/{key}/?last_event_id={key}:4") as (status, _events):
+        assert status == 204
+
+
+@pytest.mark.parametrize(
+    "last_event_id", ["nonsense", "other:1", ":", "{key}:99", "{key}:" + "9" * 40, "{key}:-1", "1"]
+)
+def test_unknown_ids_get_a_reset(shop: Person, person: Person, key: str, last_event_id: str) -> None:
+    """An id that is unknown, malformed or too large is answered with `reset`, then everything that is kept."""
+    publish(shop, person, key, "kept")
+    finish(shop, person, key)
+    events = read(person, key, last_event_id.format(key=key))
+    assert [(event.id, event.name, event.data) for event in events] == [
+        (f"{key}:0", "reset", "{}"),
+        (f"{key}:1", "message", "kept"),
+        (f"{key}:2", "complete", "{}"),
+    ]
+    assert read(person, key, events[0].id) == events[1:]
+
+
+def test_an_error_ends_it(shop: Person, person: Person, key: str) -> None:
+    """`error` ends the channel with its message, which may have several lines."""
+    with Reader(person, key) as reader:
+        assert finish(shop, person, key, "error", message="card\r\nrefused\0").status_code == 200
+    (event,) = reader.events
+    assert (event.name, json.loads(event.data)) == ("error", {"message": "card\r\nrefused\0"})
+
+
+def test_after_the_end(shop: Person, person: Person, key: str) -> None:
+    """Whatever is pushed to an ended channel, a second end too, is a conflict and changes nothing."""
+    finish(shop, person, key)
+    body = {"user": person.name, "data": 1}
+    refused(shop.client.post(f"/api/channels/{key}/messages/", json=body), 409, "conflict")
+    refused(finish(shop, person, key), 409, "conflict")
+    refused(finish(shop, person, key, "error", message="x"), 409, "conflict")
+    refused(person.client.get(f"/sse/message/{key}/"), 409, "conflict")
+    assert [event.name for event in read(person, key)] == ["complete"]
+
+
+def test_with_and_without_the_slash(shop: Person, person: Person, key: str) -> None:
+    """Both spellings of the address are the stream itself, none a redirect."""
+    publish(shop, person, key, "x")
+    finish(shop, person, key)
+    for path in (f"/sse/{key}/", f"/sse/{key}"):
+        with reading(person, key, path=path) as (status, events):
+            assert (status, [event.data for event in events]) == (200, ["x", "{}"])
+
+
+def test_a_key_belongs_to_each_user(shop: Person, product: Product, person: Person, key: str) -> None:
+    """The same key of somebody else is another channel: nobody ever sees what was pushed to others."""
+    other = product.register(f"p{secrets.token_hex(5)}")
+    publish(shop, person, key, "for the one")
+    publish(shop, other, key, "for the other")
+    for who in (person, other, shop):
+        finish(shop, who, key)
+    assert [event.data for event in read(person, key)] == ["for the one", "{}"]
+    assert [event.data for event in read(other, key)] == ["for the other", "{}"]
+    assert [event.data for event in read(shop, key)] == ["{}"]
+
+
+def test_keys_called_like_routes(shop: Person, person: Person) -> None:
+    """`message` is a key like any other, and the payment example's address leads to the example."""
+    publish(shop, person, "message", "x")
+    finish(shop, person, "message")
+    assert [event.data for event in read(person, "message")] == ["x", "{}"]
+    with reading(person, "", path="/sse/message") as (status, events):
+        assert (status, [event.data for event in events]) == (200, ["x", "{}"])
+
+
+@pytest.mark.parametrize("key", ["a", "A-Z_0.9:x", "x" * 128, "...", "-", "a..b", "message:1"])
+def test_keys_that_may_be(shop: Person, person: Person, key: str) -> None:
+    """1 to 128 letters, digits, `.`, `_`, `:` and `-` are a key."""
+    publish(shop, person, key, "x")
+    finish(shop, person, key)
+    assert [event.id for event in read(person, key)] == [f"{key}:1", f"{key}:2"]
+
+
+@pytest.mark.parametrize(
+    "key", ["x" * 129, "a%0Ab", "a%0D", "%00", "a%20b", "%E4%BD%A0", "a%2Fb", "a+b", "a~", "%E2%80%A8", "a%0A", "@", ""]
+)
+def test_keys_that_may_not_be(shop: Person, person: Person, key: str) -> None:
+    """Anything else is not there, whatever is tried with it."""
+    body = {"user": person.name, "data": 1}
+    answers = [
+        person.client.get(f"/sse/{key}/"),
+        person.client.get(f"/sse/message/{key}/") if key else person.client.get("/sse/message//"),
+        shop.client.post(f"/api/channels/{key}/messages/", json=body),
+        shop.client.post(f"/api/channels/{key}/complete/", json=body),
+    ]
+    for answer in answers:
+        refused(answer, 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"data": 1}, "user"),
+        ({"user": "nobody-of-this-name", "data": 1}, "user"),
+        ({"user": 5, "data": 1}, "user"),
+        ({"user": "a\0b", "data": 1}, "user"),
+        ({}, "data"),
+        ({"data": 1, "event": ""}, "event"),
+        ({"data": 1, "event": None}, "event"),
+        ({"data": 1, "event": "a b"}, "event"),
+        ({"data": 1, "event": "a\n"}, "event"),
+        ({"data": 1, "event": "x" * 101}, "event"),
+        ({"data": 1, "event": "你"}, "event"),
+        ({"data": 1, "colour": "red"}, "colour"),
+    ],
+)
+def test_bad_fields_are_named(shop: Person, person: Person, key: str, body: dict[str, Any], field: str) -> None:
+    """A field that is missing, wrong or unknown is named in `details`, an unknown username too."""
+    if field != "user":
+        body = {"user": person.name, **body}
+    error = refused(shop.client.post(f"/api/channels/{key}/messages/", json=body), 400, "invalid_request")
+    assert list(error["details"]) == [field]
+
+
+def test_bad_ends_are_named(shop: Person, person: Person, key: str) -> None:
+    """`complete` needs the user, `error` the message too."""
+    assert list(refused(finish(shop, person, key, "error"), 400, "invalid_request")["details"]) == ["message"]
+    assert list(refused(finish(shop, person, key, message="x"), 400, "invalid_request")["details"]) == ["message"]
+    nobody = shop.client.post(f"/api/channels/{key}/complete/", json={"user": "nobody-of-this-name"})
+    assert list(refused(nobody, 400, "invalid_request")["details"]) == ["user"]
+    finish(shop, person, key)
+    assert [event.number for event in read(person, key)] == [1]
+
+
+def test_who_may_publish(product: Product, shop: Person, key: str) -> None:
+    """Publishing needs the permission, to a channel of one's own too; reading and the example need an account."""
+    person = product.register(f"p{secrets.token_hex(5)}")
+    body = {"user": person.name, "data": "mine"}
+    for path in ("messages", "complete", "error"):
+        refused(person.client.post(f"/api/channels/{key}/{path}/", json=body), 403, "forbidden")
+        refused(product.client().post(f"/api/channels/{key}/{path}/", json=body), 401, "not_authenticated")
+    refused(product.client().get(f"/sse/{key}/"), 401, "not_authenticated")
+    refused(product.client().get(f"/sse/message/{key}/"), 401, "not_authenticated")
+    for method, path in (("POST", f"/sse/{key}/"), ("GET", f"/api/channels/{key}/messages/")):
+        refused(shop.client.request(method, path), 405, "invalid_request")
+    allow = (
+        "from django.contrib.auth.models import Permission; from accounts.models import User;"
+        f"User.objects.get(username='{person.name}').user_permissions.add("
+        "Permission.objects.get(content_type__app_label='chat', codename='publish_channel'))"
+    )
+    done = product.manage("shell", "-c", allow)
+    assert done.returncode == 0, done.stderr
+    assert publish(person, person, key, "mine") == f"{key}:1"
+
+
+def test_nobody_publishes_to_the_disabled(product: Product, shop: Person, key: str) -> None:
+    """A disabled user is no user: neither to push to, nor to read."""
+    person = product.register(f"p{secrets.token_hex(5)}")
+    off = f"from accounts.models import User; User.objects.filter(username='{person.name}').update(is_active=False)"
+    assert product.manage("shell", "-c", off).returncode == 0
+    answer = shop.client.post(f"/api/channels/{key}/messages/", json={"user": person.name, "data": 1})
+    assert list(refused(answer, 400, "invalid_request")["details"]) == ["user"]
+    assert status_of(person, key) == 401
+
+
+def test_size(shop: Person, person: Person, key: str) -> None:
+    """A body over 1 MiB is refused; one just below arrives whole."""
+    content = json.dumps({"user": person.name, "data": "x" * 2**20})
+    headers = {"Content-Type": "application/json"}
+    answer = shop.client.post(f"/api/channels/{key}/messages/", content=content, headers=headers)
+    refused(answer, 413, "prompt_too_long")
+    publish(shop, person, key, "x" * (2**20 - 200))
+    finish(shop, person, key)
+    assert [len(event.data) for event in read(person, key)] == [2**20 - 200, 2]
+
+
+@pytest.mark.parametrize(
+    ("data", "arrives"),
+    [
+        ("one\ntwo", "one\ntwo"),
+        ("one\r\ntwo\rthree\n", "one\ntwo\nthree\n"),
+        ("", ""),
+        ("\n", "\n"),
+        (" leading: colon\n\nid: 9\nevent: fake", " leading: colon\n\nid: 9\nevent: fake"),
+        ("a\0b", "ab"),
+        ("a\u2028b\u2029c\u0085d\x0be\ufeff", "a\u2028b\u2029c\u0085d\x0be\ufeff"),
+        ({"a": "x\r\ny\0z\u2028"}, '{"a":"x\\r\\ny\\u0000z\u2028"}'),
+        ([1, None, True, "你"], '[1,null,true,"你"]'),
+        (None, "null"),
+        (0, "0"),
+    ],
+)
+def test_data(shop: Person, person: Person, key: str, data: Any, arrives: str) -> None:
+    """A string arrives as it was sent, line by line, without NUL; anything else as one line of JSON."""
+    publish(shop, person, key, data)
+    finish(shop, person, key)
+    assert [(event.id, event.data) for event in read(person, key)] == [(f"{key}:1", arrives), (f"{key}:2", "{}")]
+
+
+def test_a_ticket_opens_one_stream(product: Product, shop: Person, person: Person, key: str) -> None:
+    """A ticket stands for its owner, on its path, once; with a new one a page goes on where it was."""
+    publish(shop, person, key, "one")
+    publish(shop, person, key, "two")
+    finish(shop, person, key)
+    anybody = Person(product, "", "", "")
+
+    def ticket() -> str:
+        return str(person.client.post("/api/tickets/", json={"path": f"/sse/{key}/"}).json()["ticket"])
+
+    first = ticket()
+    with reading(anybody, key, path=f"/sse/{key}/?ticket={first}") as (status, events):
+        assert (status, [event.data for event in events]) == (200, ["one", "two", "{}"])
+    with reading(anybody, key, path=f"/sse/{key}/?ticket={first}") as (status, _events):
+        assert status == 401
+    with reading(anybody, key, path=f"/sse/other/?ticket={ticket()}") as (status, _events):
+        assert status == 401
+    with reading(anybody, key, path=f"/sse/{key}/?ticket={ticket()}&last_event_id={key}:1") as (status, events):
+        assert (status, [event.data for event in events]) == (200, ["two", "{}"])
+    refused(anybody.client.get(f"/sse/message/{key}/?ticket={ticket()}"), 401, "not_authenticated")
+
+
+def test_the_payment_example(person: Person, key: str) -> None:
+    """The example plays created, paying, paid and complete over two seconds."""
+    with Reader(person, key) as reader:
+        started = time.monotonic()
+        answer = person.client.get(f"/sse/message/{key}/")
+        assert (answer.status_code, answer.json()) == (202, {"events": f"/sse/{key}/"})
+        assert time.monotonic() - started < 1.5
+    assert [event.name for event in reader.events] == ["created", "paying", "paid", "complete"]
+    assert [json.loads(event.data) for event in reader.events[:3]] == [
+        {"status": "created"},
+        {"status": "paying"},
+        {"status": "paid"},
+    ]
+    assert 1.5 < reader.arrivals[-1] - started < 6
+
+
+def test_the_payment_example_from_a_command(product: Product, person: Person, key: str) -> None:
+    """`manage.py demo_push` plays it from another process; readers hear of it within seconds, without Redis too."""
+    with Reader(person, key) as reader:
+        done = product.manage("demo_push", person.name, key)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split() == [f"{key}:{number}" for number in (1, 2, 3, 4)]
+        ended = time.monotonic()
+    assert [event.name for event in reader.events] == ["created", "paying", "paid", "complete"]
+    assert reader.arrivals[-1] - ended < 4
+
+
+def test_other_sites_cannot_play_it(product: Product, person: Person, key: str) -> None:
+    """A page of another site that asks for the example with the visitor's cookie is refused."""
+    cookie = product.manage(
+        "shell",
+        "-c",
+        "from importlib import import_module; from django.conf import settings; from accounts.models import User;"
+        "from django.contrib.auth import *; s = import_module(settings.SESSION_ENGINE).SessionStore();"
+        f"u = User.objects.get(username='{person.name}'); s[SESSION_KEY] = str(u.pk);"
+        "s[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]; s[HASH_SESSION_KEY] = u.get_session_auth_hash();"
+        "s.save(); print(s.session_key)",
+    ).stdout.split()[-1]
+    visitor = product.client(cookies={"sessionid": cookie})
+    refused(visitor.get(f"/sse/message/{key}/", headers={"Sec-Fetch-Site": "cross-site"}), 403, "forbidden")
+    assert visitor.get(f"/sse/message/{key}/", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 202
+    events = read(person, key)
+    assert [event.name for event in events] == ["created", "paying", "paid", "complete"]
+
+
+def test_headers(person: Person, key: str) -> None:
+    """A stream opens at once, may not be stored or buffered on the way, and has a request id."""
+    with person.client.stream("GET", f"/sse/{key}/") as response:
+        assert next(response.iter_raw()).startswith(b": open\n\n")
+        assert response.headers["Cache-Control"] == "no-cache, no-transform"
+        assert response.headers["X-Accel-Buffering"] == "no"
+        assert response.headers["X-Request-ID"]

@@ -1,0 +1,180 @@
+"""chat/channels/stored.py: numbers without gaps, bounds, pruning; many processes on SQLite and PostgreSQL."""
+
+import os
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import User
+from chat.channels import feeds, push, stored
+from chat.models import Channel, ChannelMark, ChannelMessage
+from tests import factories, servers
+from tests.chat import pushing
+from tests.chat.pushes import dispatched
+
+SOAK = os.environ.get("SOAK") == "1"
+PROCESSES = 4 if SOAK else 2
+
+
+def numbers(row: Channel) -> list[int]:
+    return list(row.messages.order_by("number").values_list("number", flat=True))
+
+
+def expire(**which: Any) -> None:
+    Channel.objects.filter(**which).update(expires_at=timezone.now())
+
+
+@pytest.mark.django_db
+def test_it_works(alice: User) -> None:
+    """A channel begins with number 1 and counts by one."""
+    assert [stored.append(alice.pk, "k", "message", "x")[1] for _ in range(3)] == [1, 2, 3]
+    row = stored.connect(alice.pk, "k")
+    assert (row.base, row.dropped_until, row.last_event, row.ending) == (0, 0, 3, "")
+    assert numbers(row) == [1, 2, 3]
+
+
+@pytest.mark.django_db
+def test_too_many_messages(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A channel keeps its newest messages, at most so many; whoever has not seen the others is told."""
+    monkeypatch.setattr(stored, "MAX_MESSAGES", 50)
+    kept = []
+    for _ in range(200):
+        stored.append(alice.pk, "k", "message", "x")
+        kept.append(ChannelMessage.objects.count())
+    assert max(kept) == 50
+    assert min(kept[60:]) >= 44
+    row = stored.connect(alice.pk, "k")
+    assert numbers(row) == list(range(row.dropped_until + 1, 201))
+    assert feeds.place_of(row, "") == (row.dropped_until, True)
+    assert feeds.place_of(row, f"k:{row.dropped_until - 1}") == (row.dropped_until, True)
+    assert feeds.place_of(row, f"k:{row.dropped_until}") == (row.dropped_until, False)
+    assert feeds.place_of(row, "k:190") == (190, False)
+
+
+@pytest.mark.django_db
+def test_too_many_bytes(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A channel keeps its newest bytes, line ends counted as what they cost on the wire; the newest message stays."""
+    monkeypatch.setattr(stored, "MAX_BYTES", 10_000)
+    for data in ["x" * 1000] * 30 + ["\n" * 100] * 30:
+        stored.append(alice.pk, "k", "message", data)
+        row = stored.connect(alice.pk, "k")
+        sent = sum(len(stored.encode("", message)) for message in row.messages.all())
+        assert row.kept_bytes <= 10_000
+        assert sent <= 10_000 + 40 * row.messages.count()
+        assert numbers(row) == list(range(row.dropped_until + 1, row.last_event + 1))
+    stored.append(alice.pk, "k", "message", "x" * 20_000)
+    row = stored.connect(alice.pk, "k")
+    assert numbers(row) == [61]
+
+
+@pytest.mark.django_db
+def test_pruning(alice: User, bob: User) -> None:
+    """What has had its time goes, with its messages; what has not stays."""
+    push.send("alice", "old", "x")
+    push.send("bob", "old", "x")
+    push.send("alice", "new", "x")
+    expire(key="old")
+    stored.prune()
+    assert list(Channel.objects.values_list("key", flat=True)) == ["new"]
+    assert ChannelMessage.objects.count() == 1
+    assert dict(ChannelMark.objects.values_list("user", "number")) == {alice.pk: 1, bob.pk: 1}
+
+
+@pytest.mark.django_db
+def test_how_long_they_are_kept(alice: User, settings: Any) -> None:
+    """An open channel lives a day after its last message, an ended one CHANNEL_RETENTION_SECONDS."""
+    settings.CHANNEL_RETENTION_SECONDS = 77
+    push.send("alice", "open", "x")
+    push.complete("alice", "ended")
+    left = {row.key: (row.expires_at - timezone.now()).total_seconds() for row in Channel.objects.all()}
+    assert left["open"] == pytest.approx(86_400, abs=20)
+    assert left["ended"] == pytest.approx(77, abs=20)
+
+
+@pytest.mark.django_db
+def test_what_expired_is_gone_before_it_is_pruned(alice: User) -> None:
+    """A channel that has had its time is replaced when somebody comes, whether or not the timer was there first."""
+    push.complete("alice", "k")
+    expire()
+    assert push.send("alice", "k", "a new one") == "k:3"
+    row = stored.connect(alice.pk, "k")
+    assert (row.base, row.ending, numbers(row)) == (2, "", [3])
+    expire()
+    assert stored.connect(alice.pk, "k").base == 4
+
+
+@pytest.mark.django_db
+def test_old_ids_never_fit_a_new_channel(alice: User) -> None:
+    """Whatever id a reader holds of a channel that was pruned, the next one answers it with a `reset`."""
+    for _ in range(5):
+        push.send("alice", "k", "x")
+    last = push.complete("alice", "k")
+    assert last == "k:6"
+    expire()
+    stored.prune()
+    push.send("alice", "k", "y")
+    row = stored.connect(alice.pk, "k")
+    assert [feeds.place_of(row, f"k:{number}").lost for number in range(7)] == [True] * 7
+    assert feeds.place_of(row, "") == (7, False)
+    assert (numbers(row), feeds.place_of(row, "k:8")) == ([8], (8, False))
+
+
+@pytest.mark.django_db
+def test_line_injection(alice: User) -> None:
+    """Ten thousand hostile strings: each is one event with its own id and name, and says what was sent."""
+    random = Random(6)
+    parts = ["\r", "\n", "\r\n", "\0", "\u2028", "\u2029", "\x85", "\x1c", "\ufeff", "data: ", "id: 7\n", "event: x\r"]
+    parts += ["a", " ", ":", "字", "\n\n", "\r\n\r\n", "retry: 1\n"]
+    hostile = ["".join(random.choices(parts, k=random.randrange(12))) for _ in range(10_000)]
+    texts = [push._text(data) for data in hostile]
+    rows = [ChannelMessage(number=n, event="message", data=text) for n, text in enumerate(texts, 1)]
+    events = list(dispatched([b"".join(stored.encode("k", row) for row in rows)]))
+    assert [(event.id, event.name) for event in events] == [(f"k:{n}", "message") for n in range(1, 10_001)]
+    for sent, event in zip(hostile, events, strict=True):
+        assert event.data == sent.replace("\0", "").replace("\r\n", "\n").replace("\r", "\n")
+    as_json = [ChannelMessage(number=1, event="e", data=push._text([text])) for text in hostile]
+    assert all(stored.encode("k", row).count(b"\n") == 4 for row in as_json)
+    row = stored.connect(alice.pk, "k")
+    assert {feeds.place_of(row, text) for text in hostile if text} == {(0, True)}
+    assert not any(push.KEY.fullmatch(text) or push.EVENT.fullmatch(text) for text in hostile if set(text) - {"a", ":"})
+
+
+# --- many processes --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def variables(database_url: str, tmp_path: Path) -> dict[str, str]:
+    return servers.environment(database_url, tmp_path / "var")
+
+
+@pytest.fixture
+def here(database_url: str, django_db_blocker: Any) -> Iterator[None]:
+    """This process's models speak to the same database as the others' do."""
+    with django_db_blocker.unblock(), servers.connected(database_url):
+        factories.user("dora")
+        yield
+
+
+@pytest.mark.soak
+@pytest.mark.usefixtures("here")
+def test_many_processes(variables: dict[str, str]) -> None:
+    """Many at once: each number is given once and none is left out; one end counts; not even pruning confuses them."""
+    names = [[f"{process}-{n}" for n in range(300 if SOAK else 40)] for process in range(PROCESSES)]
+    rows = [["dora", mine, ends, len(mine) // 2] for mine, ends in zip(names, (True, True, False, False), strict=False)]
+    told = servers.in_processes(pushing.push_in_every_way, rows, variables)
+    shared, ended, pruned = (
+        sorted((id_ for each in told for id_ in each[key]), key=lambda id_: int(id_.rpartition(":")[2]))
+        for key in ("shared", "ended", "pruned")
+    )
+    row = Channel.objects.get(key="shared")
+    assert shared == [f"shared:{n}" for n in range(1, len(names) * len(names[0]) + 1)]
+    assert sorted(row.messages.values_list("data", flat=True)) == sorted(chain.from_iterable(names))
+    row = Channel.objects.get(key="ended")
+    assert ended == [f"ended:{n}" for n in numbers(row)] == [f"ended:{n}" for n in range(1, row.last_event + 1)]
+    assert list(row.messages.filter(event="complete").values_list("number", flat=True)) == [row.last_event]
+    assert len(set(pruned)) == len(pruned) == len(names) * (len(names[0]) // 2)

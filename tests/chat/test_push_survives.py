@@ -1,0 +1,189 @@
+"""Push channels and what happens around them: kills, restarts, deployments, other processes, hostile programs."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from urllib.parse import quote
+
+import pytest
+
+from tests.chat.pushes import Reader, new_key, read, reading, status_of
+from tests.product import Person, Product
+from tests.servers import Postgres, Redis
+
+SOAK = os.environ.get("SOAK") == "1"
+
+
+def publish(shop: Person, to: Person, key: str, data: object, status: int = 202) -> None:
+    answer = shop.client.post(f"/api/channels/{key}/messages/", json={"user": to.name, "data": data})
+    assert answer.status_code == status, answer.text
+
+
+def complete(shop: Person, to: Person, key: str) -> None:
+    answer = shop.client.post(f"/api/channels/{key}/complete/", json={"user": to.name})
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[Product]:
+    with Product(tmp_path) as running:
+        yield running
+
+
+def test_it_works(mortal: Product) -> None:
+    """A payment that completes while the page is closed and the server is killed and restarted is shown, once."""
+    shop, person = mortal.admin(), mortal.register("alice")
+    publish(shop, person, "pay", "created")
+    with reading(person, "pay") as (_status, events):
+        seen = next(events)
+    publish(shop, person, "pay", "paying")
+    mortal.kill()
+    mortal.start()
+    publish(shop, person, "pay", "paid")
+    complete(shop, person, "pay")
+    assert [(event.id, event.data) for event in read(person, "pay", seen.id)] == [
+        ("pay:2", "paying"),
+        ("pay:3", "paid"),
+        ("pay:4", "{}"),
+    ]
+    assert [event.data for event in read(person, "pay")] == ["created", "paying", "paid", "{}"]
+    assert status_of(person, "pay", "pay:4") == 204
+
+    # A deployment: readers are told to come back soon, and what was begun is played out.
+    with person.client.stream("GET", "/sse/quiet/") as response:
+        pieces = response.iter_raw()
+        assert next(pieces) == b": open\n\n"
+        assert person.client.get("/sse/message/demo/").status_code == 202
+        mortal.stop_soon()
+        assert b"".join(pieces).endswith(b"retry: 500\n\n")
+    assert mortal.stop() == 0
+    mortal.start()
+    assert [event.name for event in read(person, "demo")] == ["created", "paying", "paid", "complete"]
+
+
+def test_idle_limits(product: Product, person: Person) -> None:
+    """Readers are sent away after so long a silence, also when the limit was set by another process meanwhile."""
+    shop, key = product.admin(), new_key()
+    script = f"from chat.channels import push; push.open('{person.name}', '{key}', timeout_seconds=2.5)"
+    with Reader(person, key) as reader:
+        assert product.manage("shell", "-c", script).returncode == 0
+        set_at = time.monotonic()
+    assert time.monotonic() - set_at < 15
+    started = time.monotonic()
+    with Reader(person, key) as reader:
+        time.sleep(1)
+        publish(shop, person, key, "x")
+    assert [event.data for event in reader.events] == ["x"]
+    assert 3.4 < time.monotonic() - started < 20
+    complete(shop, person, key)
+    assert [event.name for event in read(person, key)] == ["message", "complete"]
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800 if SOAK else 300)
+def test_hostile_programs(product: Product, person: Person) -> None:
+    """Whatever is in keys, data, names and ids: as many events as were accepted, and each says what was sent."""
+    shop = product.admin()
+    random, count = Random(10), 10_000 if SOAK else 300
+    parts = ["\r", "\n", "\r\n", "\0", "\u2028", "data: x", "id: 7\n", "event: x\r", "a", ":", "字", "\n\n"]
+    sent: list[str] = []
+    key = new_key()
+    for number in range(count):
+        hostile = "".join(random.choices(parts, k=random.randrange(1, 8)))
+        wrong_key = f"a{random.choice(parts[:5])}{hostile}"
+        match number % 4:
+            case 0:
+                assert shop.client.post(f"/api/channels/{quote(wrong_key, safe='')}/messages/").status_code == 404
+                assert person.client.get(f"/sse/{quote(wrong_key, safe='')}/").status_code == 404
+            case 1:
+                body = {"user": person.name, "data": 1, "event": f"a{random.choice(parts[:5])}"}
+                assert shop.client.post(f"/api/channels/{key}/messages/", json=body).status_code == 400
+            case 2:
+                path = f"/sse/{key}/?last_event_id={quote(hostile)}"
+                with reading(person, key, path=path) as (_status, events):
+                    first = next(events, None) if sent else None
+                assert first is None or (first.id, first.name, first.data) == (f"{key}:0", "reset", "{}")
+        if len(sent) % 9_000 == 8_999:
+            key, sent = new_key(), []
+        publish(shop, person, key, hostile)
+        sent.append(hostile.replace("\0", "").replace("\r\n", "\n").replace("\r", "\n"))
+    complete(shop, person, key)
+    events = read(person, key)
+    assert [event.id for event in events] == [f"{key}:{n}" for n in range(1, len(sent) + 2)]
+    assert [event.data for event in events] == [*sent, "{}"]
+
+
+# --- two processes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two(
+    postgres: Postgres, redis_server: Redis, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Product, Product]]:
+    """Two processes of one service."""
+    url, folder = postgres.database(), tmp_path_factory.mktemp("two")
+    variables = {"REDIS_URL": redis_server.url, "SECRET_KEY": "x" * 50}
+    with Product(folder, url, **variables) as one, Product(folder, url, **variables) as other:
+        yield one, other
+
+
+def elsewhere(person: Person, product: Product) -> Person:
+    """The same person at another process."""
+    return Person(product, person.name, person.access, "")
+
+
+def test_across_processes(two: tuple[Product, Product]) -> None:
+    """What is pushed at one process is read at the other at once, numbered alike, and resumed there after a cut."""
+    one, other = two
+    shop, person, key = one.admin(), one.register("alice"), new_key()
+    far = elsewhere(person, other)
+    with Reader(far, key) as reader, Reader(person, key) as near:
+        delays = []
+        for number in range(10):
+            started = time.monotonic()
+            publish(shop if number % 2 else elsewhere(shop, other), person, key, number)
+            reader.wait_for(number + 1)
+            delays.append(reader.arrivals[-1] - started)
+        assert min(delays) < 0.5
+        assert sorted(delays)[5] < 1.5  # a poll comes after 20 seconds: these were wake-ups
+        complete(shop, person, key)
+    assert reader.events == near.events
+    assert [event.data for event in reader.events] == [*map(str, range(10)), "{}"]
+    assert read(person, key, reader.events[4].id) == read(far, key, reader.events[4].id) == reader.events[5:]
+
+
+def test_from_a_script(two: tuple[Product, Product]) -> None:
+    """A script without an event loop wakes the readers of all processes."""
+    one, other = two
+    person, key = one.register("bob"), new_key()
+    with Reader(person, key) as near, Reader(elsewhere(person, other), key) as far:
+        done = one.manage("demo_push", person.name, key)
+        ended = time.monotonic()
+        assert done.returncode == 0, done.stderr
+    assert [event.name for event in near.events] == ["created", "paying", "paid", "complete"]
+    assert near.events == far.events
+    assert max(near.arrivals[-1], far.arrivals[-1]) - ended < 5
+
+
+def test_redis_away(two: tuple[Product, Product], redis_server: Redis) -> None:
+    """While Redis is away nothing is refused or lost; readers at other processes have it when it is back."""
+    one, other = two
+    shop, person, key = one.admin(), one.register("carl"), new_key()
+    with Reader(person, key) as near, Reader(elsewhere(person, other), key) as far:
+        publish(shop, person, key, "before")
+        far.wait_for(1)
+        redis_server.stop()
+        try:
+            started = time.monotonic()
+            publish(shop, person, key, "while it is away")
+            near.wait_for(2)
+            assert time.monotonic() - started < 4
+        finally:
+            redis_server.start()
+        far.wait_for(2, seconds=15)
+        complete(shop, person, key)
+    assert near.events == far.events
+    assert json.dumps([event.data for event in far.events]) == '["before", "while it is away", "{}"]'

@@ -1,0 +1,107 @@
+"""Models reserved to groups: for everybody else they are not there."""
+
+import pytest
+from django.test import Client
+
+from accounts.models import User
+from chat import beginning
+from chat.asks import Ask
+from chat.models import Generation
+from providers import access, table
+from providers.models import ChatModel
+from quotas import table as quotas
+from runtime.refusals import InvalidRequest
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def reserved(alice: User) -> ChatModel:
+    """A model for Alice's group, beside one for everybody."""
+    quota, upstream = factories.quota("standard"), factories.upstream()
+    factories.chat_model("open", of=quota, to=upstream)
+    model = factories.chat_model("reserved", of=quota, to=upstream)
+    model.groups.add(factories.group("testers", alice))
+    forget()
+    return model
+
+
+def forget() -> None:
+    table.forget()
+    quotas.forget()
+
+
+def offered(person: User) -> list[str]:
+    client = Client()
+    client.force_login(person)
+    return [model["slug"] for model in client.get("/api/models/").json()]
+
+
+def test_it_works(alice: User, bob: User, carol: User, reserved: ChatModel) -> None:
+    """Members are offered the model, others are not, not even an admin who is no member."""
+    assert offered(alice) == ["open", "reserved"]
+    assert offered(bob) == offered(carol) == ["open"]
+    reserved.groups.add(factories.group("more", bob))
+    forget()
+    assert offered(bob) == ["open", "reserved"]
+    reserved.groups.clear()
+    forget()
+    assert offered(carol) == ["open", "reserved"]
+
+
+def test_the_page_offers_it_to_members(alice: User, bob: User, reserved: ChatModel) -> None:
+    """The chat page's list has it for members only."""
+    for person, there in ((alice, True), (bob, False)):
+        client = Client()
+        client.force_login(person)
+        assert (b'value="reserved"' in client.get("/").content) is there
+
+
+def test_asking_is_refused(alice: User, bob: User, reserved: ChatModel) -> None:
+    """Who may not use it is told what they are told of a model that does not exist; nothing is stored."""
+    ask = Ask(bob.pk, "reserved", "Hello")
+    with pytest.raises(InvalidRequest) as refused:
+        beginning.begin(ask)
+    with pytest.raises(InvalidRequest) as unknown:
+        beginning.begin(Ask(bob.pk, "nothing", "Hello"))
+    assert refused.value.body() == unknown.value.body()
+    assert list(refused.value.body()["details"]) == ["model"]
+    assert not Generation.objects.exists()
+    assert beginning.begin(Ask(alice.pk, "reserved", "Hello")).held
+
+
+def test_regenerating_is_refused(alice: User, reserved: ChatModel) -> None:
+    """Who has left the group cannot ask again, neither by name nor by the answer's own model."""
+    row = beginning.begin(Ask(alice.pk, "reserved", "Hello")).row
+    Generation.objects.update(status="completed", charge={})
+    alice.groups.clear()
+    for model in ("", "reserved"):
+        with pytest.raises(InvalidRequest) as refused:
+            beginning.begin(Ask(alice.pk, model, regenerate=row.message_id))
+        assert list(refused.value.body()["details"]) == ["model"]
+    assert beginning.begin(Ask(alice.pk, "open", regenerate=row.message_id)).held
+
+
+def test_a_known_key_of_a_member_who_left(alice: User, reserved: ChatModel) -> None:
+    """The model is looked at before the key, as with one that was taken away altogether."""
+    ask = Ask(alice.pk, "reserved", "Hello", idempotency_key="k")
+    beginning.begin(ask)
+    alice.groups.clear()
+    with pytest.raises(InvalidRequest):
+        beginning.begin(ask)
+
+
+def test_nothing_reserved_costs_nothing(alice: User, reserved: ChatModel, django_assert_num_queries: object) -> None:
+    """While no model is reserved, nobody's groups are asked for."""
+
+    models = table.models()
+    with django_assert_num_queries(1):  # type: ignore[operator]
+        assert access.may_use(alice.pk, models["reserved"])
+    with django_assert_num_queries(0):  # type: ignore[operator]
+        assert access.may_use(alice.pk, models["open"])
+    reserved.groups.clear()
+    forget()
+    table.models()
+    with django_assert_num_queries(0):  # type: ignore[operator]
+        assert [model.slug for model in access.usable(alice.pk)] == ["open", "reserved"]

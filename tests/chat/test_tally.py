@@ -1,0 +1,173 @@
+"""Answers by day: counted once as they end, and `GET /api/quotas/usage/`."""
+
+from datetime import datetime, timedelta
+from importlib import import_module
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.apps import apps
+from django.db import connection, transaction
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from accounts import jwt
+from chat import ending, tally
+from chat.ending import End
+from chat.models import DailyAnswers, Generation, new_generation_id
+from providers.models import ChatModel
+from quotas import ledger
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+URL = "/api/quotas/usage/"
+COUNTERS = ("answers", "daily_charges", "credit_charges", "failures", "input_tokens", "output_tokens")
+
+
+@pytest.fixture
+def model(db: None) -> ChatModel:
+    return factories.chat_model("glm-4", of=factories.quota(daily_limit=2))
+
+
+def begun(person: Any, model: ChatModel, at: datetime | None = None) -> Generation:
+    row_id, at = new_generation_id(), at or timezone.now()
+    with transaction.atomic():
+        held = ledger.reserve(person.pk, model.pk, row_id, at)
+    return Generation.objects.create(
+        id=row_id,
+        user_id=person.pk,
+        quota_id=held.quota_id,
+        reservation_id=held.reservation_id,
+        model=model.slug,
+        process="p",
+        request_digest="d",
+        created_at=at,
+    )
+
+
+def end(row: Generation, **changes: Any) -> Generation:
+    values = {"status": "completed", "finish_reason": "stop", "visible": True, "upstream": "fake", **changes}
+    tokens = {"input_tokens": 7, "output_tokens": 11}
+    return ending.store(End(row, content="text", reasoning="", last_event=1, **{**tokens, **values}))
+
+
+def answer(person: Any, model: ChatModel, at: datetime | None = None, **changes: Any) -> Generation:
+    return end(begun(person, model, at), **changes)
+
+
+def failed(person: Any, model: ChatModel) -> Generation:
+    return answer(person, model, status="failed", finish_reason=None, error={"code": "upstream_error"}, upstream="")
+
+
+def counted(**where: Any) -> list[tuple[Any, ...]]:
+    return list(DailyAnswers.objects.filter(**where).order_by("day", "upstream").values_list("upstream", *COUNTERS))
+
+
+def usage(person: Any, query: str = "") -> Any:
+    return Client(headers={"Authorization": f"Bearer {jwt.issue(person)['access']}"}).get(f"{URL}{query}")
+
+
+def test_it_works(alice: Any, model: ChatModel) -> None:
+    """Answers are listed by day and model, with their tokens."""
+    for _ in range(2):
+        answer(alice, model)
+    day = ledger.day_of(timezone.now()).isoformat()
+    expected = {"date": day, "model": "glm-4", "answers": 2, "input_tokens": 14, "output_tokens": 22}
+    reply = usage(alice)
+    assert (reply.status_code, reply.json()) == (200, [expected])
+
+
+def test_how_they_ended(alice: Any, bob: Any, model: ChatModel) -> None:
+    """Charges are counted by their source, failures without tokens, and an empty answer as one that cost nothing."""
+    factories.credits_for(alice, model.quota_link.quota, 1)
+    for _ in range(3):
+        answer(alice, model)
+    failed(bob, model)
+    answer(bob, model, visible=False)
+    assert counted(user=alice) == [("fake", 3, 2, 1, 0, 21, 33)]
+    assert counted(user=bob) == [("", 0, 0, 0, 1, 0, 0), ("fake", 1, 0, 0, 0, 7, 11)]
+    assert usage(bob).json() == []
+
+
+def test_counted_once(alice: Any, model: ChatModel) -> None:
+    """Whoever ends a generation a second time counts nothing."""
+    row = begun(alice, model)
+    for _ in range(2):
+        end(Generation.objects.get(pk=row.pk))
+    assert counted() == [("fake", 1, 1, 0, 0, 7, 11)]
+
+
+def test_undone_with_the_end(alice: Any, model: ChatModel) -> None:
+    """An end that is rolled back is not counted."""
+    with transaction.atomic():
+        answer(alice, model)
+        transaction.set_rollback(True)
+    assert counted() == []
+
+
+def test_the_day_it_began(alice: Any, model: ChatModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer begun before midnight in TIME_ZONE counts for that day, and days are a window that moves."""
+    midnight = datetime(2026, 11, 22, tzinfo=ZoneInfo("Asia/Shanghai"))
+    late = begun(alice, model, midnight - timedelta(seconds=1))
+    monkeypatch.setattr(timezone, "now", lambda: midnight + timedelta(seconds=1))
+    end(late)
+    answer(alice, model, midnight)
+    assert [row["date"] for row in usage(alice).json()] == ["2026-11-21", "2026-11-22"]
+    assert [row["date"] for row in usage(alice, "?days=1").json()] == ["2026-11-22"]
+    assert [day.day for day in tally.last_days(3)] == [20, 21, 22]
+
+
+def test_others_are_not_shown(alice: Any, bob: Any, model: ChatModel) -> None:
+    """Everybody sees their own answers only, and strangers nothing."""
+    answer(alice, model)
+    assert usage(bob).json() == []
+    assert Client().get(URL).status_code == 401
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "367", "x", "1.5", "９", "9" * 400])
+def test_wrong_days(days: str, alice: Any) -> None:
+    """Anything but a number of days up to a year is refused by name."""
+    reply = usage(alice, f"?days={days}")
+    assert (reply.status_code, list(reply.json()["error"]["details"])) == (400, ["days"])
+
+
+def test_generations_are_not_read(alice: Any, model: ChatModel) -> None:
+    """However many generations a user has, looking back is one query that reads none of them."""
+    answer(alice, model)
+    for look in (lambda: tally.by_model(alice.pk, 30), lambda: tally.of_everybody(30)):
+        with CaptureQueriesContext(connection) as context:
+            assert len(look()) == 1
+        (query,) = context.captured_queries
+        assert "chat_generation" not in query["sql"]
+
+
+def test_few_statements(alice: Any, model: ChatModel) -> None:
+    """Ending an answer takes three statements of the ledger, one for the generation, and one that counts it."""
+    row = begun(alice, model)
+    with CaptureQueriesContext(connection) as context:
+        end(row)
+    statements = [query["sql"] for query in context.captured_queries if "SAVEPOINT" not in query["sql"]]
+    assert len(statements) == 5
+
+
+def test_a_deleted_user_is_not_counted(alice: Any, model: ChatModel) -> None:
+    """The counts of a person go with the person."""
+    answer(alice, model)
+    alice.delete()
+    assert tally.of_everybody(30) == []
+
+
+def test_answers_of_before(alice: Any, bob: Any, model: ChatModel) -> None:
+    """Those that ended before they were counted are counted by the migration, as if they had ended today."""
+    factories.credits_for(alice, model.quota_link.quota, 1)
+    for _ in range(3):
+        answer(alice, model)
+    failed(bob, model)
+    answer(bob, model, visible=False)
+    begun(bob, model)
+    before = list(DailyAnswers.objects.order_by("user", "upstream").values_list("user", "day", "model", *COUNTERS))
+    DailyAnswers.objects.all().delete()
+    import_module("chat.migrations.0005_fill_daily_answers").fill(apps, None)
+    after = list(DailyAnswers.objects.order_by("user", "upstream").values_list("user", "day", "model", *COUNTERS))
+    assert after == before

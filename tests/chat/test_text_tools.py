@@ -1,0 +1,107 @@
+"""Text tools: an instruction before the prompt, in both languages; runs are charged and not kept."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chat import text_tools
+from tests.product import Person, Product, connected, text_of
+from tests.upstreams import FakeOpenAI
+
+
+def sent(upstream: FakeOpenAI) -> list[dict[str, Any]]:
+    """Return the messages of the last request."""
+    return list(upstream.requests[-1].body["messages"])
+
+
+def test_it_works(person: Person, upstream: FakeOpenAI) -> None:
+    """The instruction stands before the prompt; the answer is charged, and no conversation is kept."""
+    events = person.answer("bonjour", "plain", text_tool="translate", target_language="German")
+    assert [message["role"] for message in sent(upstream)] == ["user"]
+    content = sent(upstream)[0]["content"]
+    assert content.startswith("Translate the following text into German.")
+    assert content.endswith("\n\nbonjour")
+    start, done = events[0].data, events[-1].data
+    assert (start["conversation"], start["title"], done["message"], done["charge"]["amount"]) == (None, None, None, 1)
+    row = person.generation(start["generation"])
+    assert (row["conversation"], row["message"], row["content"]) == (None, None, text_of(events))
+    assert person.client.get("/api/conversations/").json()["results"] == []
+    assert person.quota()["used_today"] == 1
+
+
+def test_list(person: Person) -> None:
+    """Tools have titles in the caller's language, and say whether they want a target language."""
+    found = person.client.get("/api/text-tools/", headers={"Accept-Language": "en"}).json()
+    assert [set(tool) for tool in found] == [{"slug", "title", "needs_target_language"}] * len(found)
+    assert [tool["slug"] for tool in found if tool["needs_target_language"]] == ["translate"]
+    assert {"polish", "translate", "summarise", "explain", "write-code"} <= {tool["slug"] for tool in found}
+    chinese = person.client.get("/api/text-tools/", headers={"Accept-Language": "zh-hans"}).json()
+    assert [tool["title"] for tool in chinese][:2] == ["润色", "翻译"]
+
+
+def test_languages(person: Person, upstream: FakeOpenAI) -> None:
+    """Without a target language it is English, and the instruction is in the caller's language."""
+    person.client.headers["Accept-Language"] = "zh-hans"
+    person.answer("你好", "plain", text_tool="translate")
+    assert sent(upstream)[0]["content"] == "请把下面的文字翻译成English，保持原格式，只输出译文。\n\n你好"
+
+
+def test_by_event_source(person: Person, upstream: FakeOpenAI) -> None:
+    """The GET twin knows text tools too."""
+    query = {"model": "plain", "prompt": "x", "text_tool": "translate", "target_language": "Latin"}
+    answer = person.client.get("/api/chat/", params=query)
+    assert "event: done" in answer.text
+    assert "into Latin" in sent(upstream)[0]["content"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"text_tool": "nope"}, "text_tool"),
+        ({"text_tool": "polish", "conversation": 1}, "conversation"),
+        ({"text_tool": "polish", "system_prompt": "x"}, "system_prompt"),
+        ({"target_language": "German"}, "target_language"),
+    ],
+)
+def test_bad_requests(person: Person, body: dict[str, Any], field: str) -> None:
+    """What makes no sense is refused by name, and costs nothing."""
+    refused = person.client.post("/api/chat/", json={"model": "plain", "prompt": "x", **body})
+    assert (refused.status_code, list(refused.json()["error"]["details"])) == (400, [field])
+    assert person.quota()["used_today"] == 0
+
+
+def test_one_key_one_run(person: Person, upstream: FakeOpenAI) -> None:
+    """The same key returns the same run; another tool under that key is a conflict."""
+    before = len(upstream.requests)
+    first = person.ask("x", "plain", key="k", text_tool="polish")
+    assert person.ask("x", "plain", key="k", text_tool="polish")["id"] == first["id"]
+    other = person.client.post(
+        "/api/chat/", json={"model": "plain", "prompt": "x", "text_tool": "explain"}, headers={"Idempotency-Key": "k"}
+    )
+    assert other.status_code == 409
+    person.ended(first["id"])
+    assert len(upstream.requests) == before + 1
+
+
+def test_texts_expire(tmp_path: Path, upstream: FakeOpenAI) -> None:
+    """What is not kept can be read for a while, then the text is deleted."""
+    limits = {"CHANNEL_RETENTION_SECONDS": "1"}
+    with Product(tmp_path, **connected(upstream), **limits) as product:
+        person = product.register("alice")
+        events = person.answer("x", "plain", text_tool="polish")
+        generation = events[0].data["generation"]
+        assert person.generation(generation)["content"] == text_of(events) != ""
+        deadline = 40
+        while person.generation(generation)["content"]:
+            deadline -= 1
+            assert deadline, "the text is still there"
+            time.sleep(0.25)
+        assert person.generation(generation)["charge"]["amount"] == 1
+
+
+def test_places() -> None:
+    """The prompt comes after the instruction, or where the instruction has a place for it, whatever it contains."""
+    assert text_tools.applied("Do it.", "{text}") == "Do it.\n\n{text}"
+    assert text_tools.applied("Do {text} now.", "a {text} b") == "Do a {text} b now."

@@ -1,0 +1,187 @@
+"""Answers that are not kept as a conversation: their prompt, their text's lifetime, and what leaving does to them."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import RequestFactory, override_settings
+from django.utils import timezone
+
+from accounts.models import ApiToken, User
+from chat import classic, generation, housekeeping
+from chat.asks import Ask
+from chat.models import Conversation, Generation, Message
+from chat.relay import Whole
+from providers import table
+from providers.errors import ModelUnavailable, Unsupported
+from providers.models import Upstream
+from providers.wire.base import Delta, Event, Finished, PromptMessage, ToolCallDelta
+from quotas.setup import ensure_defaults
+from runtime import database
+from tests import factories
+
+pytestmark = pytest.mark.django_db(transaction=True)
+TURNS = (PromptMessage("system", "Be brief"), PromptMessage("user", "Hello"))
+
+
+@pytest.fixture
+def asker() -> User:
+    """Somebody who may ask the scripted model."""
+    user: User = factories.user("alice")
+    factories.route(factories.chat_model("demo"), factories.upstream("demo", kind="scripted"))
+    ensure_defaults()
+    return user
+
+
+@pytest.fixture
+async def door() -> AsyncGenerator[None, None]:
+    """Close the database threads of this test."""
+    yield
+    await asyncio.to_thread(database.close)
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Let the upstream answer "ab", and collect what it was asked."""
+    asked: list[Any] = []
+
+    async def answer(self: Any) -> AsyncGenerator[Event, None]:
+        asked.append(self)
+        yield Delta("ab")
+        yield Finished("stop")
+
+    monkeypatch.setattr("providers.routing.Attempts.run", answer)
+    return asked
+
+
+def ask(user: User, **changes: Any) -> Ask:
+    return Ask(user.pk, **{"model": "demo", "prompt": "Hello", "kept": False, "messages": TURNS, **changes})
+
+
+async def answered(asked: Ask, relay: Whole | None = None) -> Generation:
+    begun = await generation.start(asked, relay)
+    await asyncio.gather(*generation._tasks)
+    return await database.run(Generation.objects.get, id=begun.row.id)
+
+
+async def test_it_works(asker: User, door: None, sent: list[Any]) -> None:
+    """The prompt is the caller's, whole; the text stays with the generation; no conversation and no message is made."""
+    row = await answered(ask(asker, parameters={"max_tokens": 9_999}, extras={}))
+    assert (row.status, row.content, row.conversation_id, row.message_id) == ("completed", "ab", None, None)
+    assert row.charge == {"amount": 1, "source": "daily", "reason": "stop"}
+    assert (sent[0].messages, sent[0].parameters, sent[0].whole) == (TURNS, {"max_tokens": 9_999}, True)
+    assert await database.run(Conversation.objects.count) == await database.run(Message.objects.count) == 0
+
+
+async def test_the_text_expires(asker: User, door: None, sent: list[Any]) -> None:
+    """The text is deleted CHANNEL_RETENTION_SECONDS after the end; what messages keep stays, and so does what runs."""
+    row = await answered(ask(asker))
+    kept = await answered(Ask(asker.pk, "demo", "Hello"))
+    with override_settings(CHANNEL_RETENTION_SECONDS=60):
+        await housekeeping.expire_texts()
+        assert (await database.run(Generation.objects.get, id=row.id)).content == "ab"
+        await database.run(Generation.objects.update, finished_at=timezone.now() - timedelta(seconds=61))
+        await housekeeping.expire_texts()
+    assert (await database.run(Generation.objects.get, id=row.id)).content == ""
+    assert (await database.run(Message.objects.get, id=kept.message_id)).content == "ab"
+
+
+async def test_the_classic_page_needs_no_events(asker: User, door: None, sent: list[Any]) -> None:
+    """When the events are gone, a page gets what it lacks from the stored text; once that is gone too, 204."""
+    _token, secret = await database.run(ApiToken.issue, asker, "page")
+    row = await answered(ask(asker))
+    generation.logs._finished.clear()
+    headers = {"Authorization": f"Bearer {secret}", "Last-Event-ID": f"{row.id}:1"}
+    request = RequestFactory().get("/api/chatgpt/test", {"message": "Hello"}, headers=headers)
+    found: Any = await classic.test(request)
+    told = b"".join([data async for data in found.events])
+    assert (f"id: {row.id}:2\n".encode() in told, b'"content":"b"' in told, b'"a' in told) == (True, True, False)
+    with override_settings(CHANNEL_RETENTION_SECONDS=-1):
+        await housekeeping.expire_texts()
+    assert (await classic.test(request)).status_code == 204
+
+
+async def test_configured_caps_fit_the_context(asker: User, door: None, sent: list[Any]) -> None:
+    """A cap of the model's row is lowered to what the prompt leaves."""
+
+    def configure() -> None:
+        table.ChatModel.objects.update(context_tokens=100, parameters={"max_tokens": 500})
+        table.forget()
+
+    await database.run(configure)
+    await answered(ask(asker))
+    assert 16 < sent[0].parameters["max_tokens"] < 100
+
+
+async def test_without_a_model(asker: User, door: None, sent: list[Any]) -> None:
+    """Without a model the first that can answer is asked; there may be none."""
+    assert (await answered(ask(asker, model=""))).model == "demo"
+    await database.run(Upstream.objects.update, enabled=False)
+    table.forget()
+    with pytest.raises(ModelUnavailable):
+        await generation.start(ask(asker, model=""))
+
+
+async def test_what_no_upstream_takes_is_refused(asker: User, door: None, sent: list[Any]) -> None:
+    """What no upstream of the model takes is refused with nothing stored."""
+    with pytest.raises(Unsupported) as refused:
+        await generation.start(ask(asker, extras={"seed": 1, "top_p": 1}))
+    assert set(refused.value.details or ()) == {"seed"}
+    assert await database.run(Generation.objects.count) == 0
+
+
+async def test_a_caller_who_has_left_already(asker: User, door: None, sent: list[Any]) -> None:
+    """Who leaves before the answer began has nobody asked, and nothing charged."""
+    relay = Whole()
+    relay.leave()
+    row = await answered(ask(asker, counted=False), relay)
+    assert not sent
+    assert row.charge is not None
+    assert (row.status, row.finish_reason, row.charge["amount"], row.counted) == ("completed", "cancelled", 0, False)
+
+
+@pytest.mark.parametrize(("left", "charged"), [("before", 0), ("white", 0), ("text", 1), ("tool", 1)])
+async def test_what_leaving_costs(
+    left: str, charged: int, asker: User, door: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who leaves pays once a visible character, or a tool call, was there for them."""
+    first: dict[str, list[Event]] = {
+        "before": [],
+        "white": [Delta(" \n")],
+        "text": [Delta("a")],
+        "tool": [ToolCallDelta("[{}]")],
+    }
+    told = asyncio.Event()
+
+    async def hanging(self: Any) -> AsyncGenerator[Event, None]:
+        for event in first[left]:
+            yield event
+        told.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("providers.routing.Attempts.run", hanging)
+    relay = Whole()
+    starting = asyncio.create_task(answered(ask(asker), relay))
+    await told.wait()
+    relay.leave()
+    row = await starting
+    assert row.charge is not None
+    assert (row.finish_reason, row.charge["amount"]) == ("cancelled", charged)
+
+
+async def test_calls_of_tools_nobody_offered(asker: User, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the page a call says nothing; an answer of nothing else ends like any other."""
+
+    async def calling(self: Any) -> AsyncGenerator[Event, None]:
+        yield ToolCallDelta("[{}]")
+        yield Finished("tool_calls")
+
+    monkeypatch.setattr("providers.routing.Attempts.run", calling)
+    begun = await generation.start(Ask(asker.pk, "demo", "Hello"))
+    await asyncio.gather(*generation._tasks)
+    log = generation.log_of(begun.row.id)
+    assert log
+    events = b"".join(iter(log.follow(0, lambda: None).take, b""))
+    assert (events.count(b"event: "), b'"finish_reason":"stop"' in events) == (2, True)

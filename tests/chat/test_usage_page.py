@@ -1,0 +1,164 @@
+"""The page /usage/: what is left, the plot, the ledger, and the box for codes."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone, translation
+
+from chat.models import Conversation, DailyAnswers
+from chat.usage import ROWS
+from quotas import ledger, redeem_codes
+from quotas.models import LedgerEntry, Quota
+from tests import factories
+from tests.chat.test_tally import answer
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def quota(db: None) -> Quota:
+    row = factories.quota("standard", title="Standard", daily_limit=3)
+    factories.chat_model("glm-4", of=row, title="GLM-4")
+    return row
+
+
+@pytest.fixture
+def visitor(client: Client, alice: Any) -> Client:
+    client.force_login(alice)
+    client.defaults["HTTP_ACCEPT_LANGUAGE"] = "en"
+    return client
+
+
+def text(answer: Any) -> str:
+    """Return what a person reads."""
+    assert answer.status_code == 200
+    page = re.sub(r"<(script|svg|title)\b.*?</\1>", " ", answer.content.decode(), flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+
+def test_it_works(visitor: Client, alice: Any, quota: Quota) -> None:
+    """The page says what is left, draws the answers by day, and lists every grant and spend with its reason."""
+    factories.credits_for(alice, quota, 5, "a gift")
+    answer(alice, quota.models.get())
+    page = visitor.get("/usage/")
+    words = text(page)
+    assert "2 of 3 left today · 5 credits" in words
+    assert "a gift Standard" in words
+    assert "Answer GLM-4" in words
+    assert "GLM-4 1" in words
+    assert page.content.decode().count('<rect class="series-0"') == 2  # a bar and the legend
+
+
+def test_nothing_yet(visitor: Client, quota: Quota) -> None:
+    """A new account sees what it has, and that nothing has happened."""
+    words = text(visitor.get("/usage/"))
+    assert "3 of 3 left today · 0 credits" in words
+    assert "No answers in this time." in words
+    assert "Nothing was given or spent yet." in words
+
+
+@pytest.mark.parametrize(("limit", "said"), [(None, "1 answer today, without a limit"), (0, "Credits only")])
+def test_kinds_of_quotas(limit: int | None, said: str, visitor: Client, alice: Any, quota: Quota) -> None:
+    """A quota without a limit and one of credits only say what they are."""
+    factories.credits_for(alice, quota, 1)
+    Quota.objects.update(daily_limit=limit)
+    answer(alice, quota.models.get())
+    assert said in text(visitor.get("/usage/"))
+
+
+def test_an_answer_leads_to_its_conversation(visitor: Client, alice: Any, quota: Quota) -> None:
+    """A spend links to the conversation that it paid for, as long as there is one."""
+    row = answer(alice, quota.models.get())
+    row.conversation = Conversation.objects.create(user=alice, title="t")
+    row.save()
+    assert f'<a href="/c/{row.conversation.pk}/">Answer</a>' in visitor.get("/usage/").content.decode()
+    row.conversation.delete()
+    assert "/c/" not in visitor.get("/usage/").content.decode()
+
+
+def test_page_by_page(visitor: Client, alice: Any, quota: Quota) -> None:
+    """Older rows follow on the next page; what is odd in the address is ignored."""
+    for number in range(ROWS + 1):
+        factories.credits_for(alice, quota, 1, f"r{number};")
+    first = visitor.get("/usage/")
+    assert "r1;" in text(first)
+    assert "r0;" not in text(first)
+    (older,) = re.findall(r"\?before=\d+", first.content.decode())
+    second = text(visitor.get(f"/usage/{older}"))
+    assert "r0;" in second
+    assert "r1;" not in second
+    for odd in ("before=x", "before=-1", f"before={10**30}", "days=x", "days=5000"):
+        assert text(visitor.get(f"/usage/?{odd}")).startswith(text(first)[:20])
+
+
+def test_periods(visitor: Client, alice: Any, quota: Quota) -> None:
+    """The plot looks back over the period that was chosen."""
+    day = ledger.day_of(timezone.now()) - timedelta(days=20)
+    DailyAnswers.objects.create(user=alice, day=day, model="gone", answers=4, daily_charges=4)
+    assert "gone 4" in text(visitor.get("/usage/"))
+    assert "gone 4" not in text(visitor.get("/usage/?days=7"))
+    assert "gone 4" in text(visitor.get("/usage/?days=90"))
+
+
+def test_redeeming(visitor: Client, alice: Any, quota: Quota) -> None:
+    """A code brings its credits; a second time it is refused in words, and nothing is given."""
+    (code,) = redeem_codes.make(quota, 7, 1, None, None)
+    page = visitor.post("/usage/", {"code": code.grouped().lower()}, follow=True)
+    assert page.redirect_chain == [("/usage/", 302)]
+    assert "7 credits for “Standard” are yours." in text(page)
+    again = text(visitor.post("/usage/", {"code": code.code}, follow=True))
+    assert "This code cannot be redeemed" in again
+    assert ledger.state(alice.pk, quota.pk)["credits"] == 7
+
+
+def test_guessing_is_limited(visitor: Client, quota: Quota, settings: Any) -> None:
+    """The page and the API count failures together."""
+    settings.ACCOUNT_RATE_LIMITS = {"redeem_failed": "2/5m/user"}
+    visitor.post("/api/redeem/", {"code": "no"}, "application/json")
+    visitor.post("/usage/", {"code": ""})
+    assert "Too many failed attempts" in text(visitor.post("/usage/", {"code": "no"}, follow=True))
+
+
+def test_strangers_log_in_first(client: Client) -> None:
+    """Without a login the page leads to the door, and a code is not looked at."""
+    for answer_ in (client.get("/usage/"), client.post("/usage/", {"code": "x"})):
+        assert (answer_.status_code, answer_["Location"]) == (302, "/accounts/login/?next=/usage/")
+
+
+def test_csrf(alice: Any, quota: Quota) -> None:
+    """A form from elsewhere redeems nothing."""
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(alice)
+    assert client.post("/usage/", {"code": "x"}).status_code == 403
+
+
+def test_words_are_shown_as_they_are(visitor: Client, alice: Any, quota: Quota) -> None:
+    """What an admin or a title says is text, never markup."""
+    factories.credits_for(alice, quota, 1, "<script>alert(1)</script>")
+    Quota.objects.update(title="<b>bold</b>")
+    page = visitor.get("/usage/").content.decode()
+    assert "<script>alert" not in page
+    assert "<b>bold" not in page
+
+
+def test_both_languages(visitor: Client, quota: Quota) -> None:
+    """The page is named in the reader's language."""
+    for language in ("en", "zh-hans"):
+        with translation.override(language):
+            title = translation.gettext("Usage")
+        page = visitor.get("/usage/", headers={"Accept-Language": language}).content.decode()
+        assert f"<h1>{title}</h1>" in page
+
+
+def test_few_queries(visitor: Client, alice: Any, quota: Quota, django_assert_max_num_queries: Any) -> None:
+    """However much there is to show, the page is made of a handful of queries."""
+    Quota.objects.update(daily_limit=100)
+    for _ in range(ROWS + 2):
+        answer(alice, quota.models.get())
+    visitor.get("/usage/")
+    with django_assert_max_num_queries(8):
+        visitor.get("/usage/")
+    assert LedgerEntry.objects.count() == ROWS + 2

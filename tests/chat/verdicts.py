@@ -1,0 +1,245 @@
+"""The words of the vendors' error tables, and what each of them means for the reader, the keys and the charge.
+
+A row is asked twice: with an only key, and with a good one beside it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.chat.outcomes import Outcome, Question, Rest, outcomes_of
+from tests.scenarios import PLAIN
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+HALF_A_DAY = DAY / 2
+THREE = "one two three "
+# Earlier turns, enough of them for a prompt that can be cut.
+HISTORY = tuple(f"{number} {'word ' * 60}" for number in range(8))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a refusal leads to.
+
+    `pauses`: those before an only key is tried again, as bounds in seconds. `rest`: how the key is left out in the end,
+    `upstream_rests`: how all of them are. `others`: whether another key is tried, `at_once` or after the same pauses.
+    """
+
+    pauses: tuple[tuple[float, float], ...] = ()
+    rest: Rest | None = None
+    upstream_rests: Rest | None = None
+    others: bool = False
+    at_once: bool = False
+    crowded: bool = False
+    alerts: bool = False
+
+    def __rshift__(self, after: "Verdict") -> "Verdict":
+        """Return this one, and then the other."""
+        return replace(after, pauses=self.pauses + after.pauses, at_once=False)
+
+
+def wait(attempts: int = 2) -> Verdict:
+    """The same key again, after pauses that double, a quarter more or less; then the failure stands."""
+    return Verdict(tuple((0.75 * 0.5 * 2**n, 1.25 * 0.5 * 2**n) for n in range(attempts)))
+
+
+def switch(seconds: Any, *, only_model: bool = True, waits: Sequence[float] | None = None) -> Verdict:
+    """Another key now, while this one rests; without another a short rest is waited for, twice."""
+    if waits is None:
+        waits = (seconds, seconds) if isinstance(seconds, (int, float)) and seconds <= 10 else ()
+    rest = Rest(pytest.approx(seconds, abs=3) if isinstance(seconds, (int, float)) else seconds, only_model)
+    return Verdict(tuple((s, s) for s in waits), rest, others=True, at_once=True)
+
+
+def disable(*, only_model: bool = False) -> Verdict:
+    """Another key now; this one is out until an operator clears it, and hears of it."""
+    return Verdict(rest=Rest(None, only_model), others=True, at_once=True, alerts=True)
+
+
+USER = Verdict()
+OPS = Verdict(alerts=True)
+
+
+class UntilNewDay:
+    """Equal to the seconds from now until 00:05 in Shanghai, a minute more or less."""
+
+    def __eq__(self, seconds: object) -> bool:
+        now = datetime.now(ZoneInfo("Asia/Shanghai"))
+        expected = (timedelta(hours=24, minutes=5) - timedelta(hours=now.hour, minutes=now.minute)).total_seconds()
+        return isinstance(seconds, float) and abs((seconds - expected + HALF_A_DAY) % DAY - HALF_A_DAY) <= 60
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: what the upstream does, what that means, what the reader is told.
+
+    `resends`: how often the request is sent anew at once; `closes`: the vendor wants no more of the conversation.
+    `upstream`: fields of that row that differ from the usual; `reached` is False when no request can arrive.
+    """
+
+    does: str
+    verdict: Verdict
+    vendor_code: str = ""
+    code: str = "upstream_error"
+    request_id: str = ""
+    upstream: Mapping[str, Any] = field(default_factory=dict)
+    reached: bool = True
+    resends: int = 0
+    closes: bool = False
+
+    @property
+    def calls(self) -> int:
+        """How many requests the key gets on the way to the failure."""
+        return self.reached * (1 + self.resends + len(self.verdict.pauses))
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What the upstream does after some text, how that ends, and the text that was shown.
+
+    `withdrawn`: it does not stay; `closes`: the vendor wants no more of the conversation.
+    """
+
+    does: str
+    ending: str
+    content: str
+    withdrawn: bool = False
+    closes: bool = False
+    upstream: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Resend:
+    """A request that the upstream wants otherwise: how it ends, after how many requests, and what is learned from it.
+
+    `model`: fields of that row; `history`: earlier turns.
+    """
+
+    does: str
+    ending: str
+    calls: int = 2
+    model: Mapping[str, Any] = field(default_factory=dict)
+    history: Sequence[str] = ()
+    learned: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The table of one protocol: `kind` and the fake's attribute `address` are the upstream's.
+
+    `beside`: whether rows are asked with another key as well. `alike`: what several keys do that are not to blame.
+    """
+
+    fake: Callable[[], Any]
+    kind: str
+    rows: Mapping[str, Row]
+    endings: Mapping[str, Ending]
+    resends: Mapping[str, Resend] = field(default_factory=dict)
+    address: str = "base_url"
+    upstream_model: str = "m"
+    beside: bool = True
+    alike: str = ""
+
+    def asked(self, blocker: Any) -> dict[str, Outcome]:
+        """Ask everything."""
+        server = self.fake()
+        return outcomes_of(server, lambda: dict(self._questions(server)), blocker)
+
+    def _questions(self, server: Any) -> Iterator[tuple[str, Question]]:
+        upstream = {"kind": self.kind, "base_url": getattr(server, self.address)}
+        for name, row in self.rows.items():
+            to = {**upstream, **row.upstream}
+            yield f"{name}, alone", Question(to, [server.key(row.does)], self.upstream_model)
+            if self.beside:
+                yield f"{name}, beside", Question(to, [server.key(row.does), server.key("plain")], self.upstream_model)
+        for name, row in self.endings.items():
+            pool = [server.key(row.does), server.key("plain")]
+            yield f"{name}, ending", Question({**upstream, **row.upstream}, pool, self.upstream_model)
+        for name, row in self.resends.items():
+            pool = [server.key(row.does)]
+            yield f"{name}, resent", Question(upstream, pool, self.upstream_model, row.model, row.history)
+        if self.alike:
+            yield "alike", Question(upstream, [server.key(self.alike) for _key in range(2)], self.upstream_model)
+
+
+def check_alone(row: Row, found: Outcome) -> None:
+    """With an only key, the reader is told the failure once the pauses are over, and pays nothing."""
+    _check_failed(row, found)
+    _check_pauses(row.verdict, found)
+    assert found.calls == [row.calls]
+    assert found.rests == [row.verdict.rest]
+    assert found.upstream_rests == row.verdict.upstream_rests
+    assert found.limits == [1 if row.verdict.crowded else None]
+
+
+def check_with_another(row: Row, found: Outcome) -> None:
+    """With a good key beside it, that one answers where another key helps, and where none does it is left alone."""
+    verdict = row.verdict
+    if not verdict.others:
+        _check_failed(row, found)
+        assert found.calls == [row.calls, 0]
+        assert found.rests == [verdict.rest, None]
+        return
+    pauses = () if verdict.at_once else verdict.pauses
+    _check_pauses(replace(verdict, pauses=pauses), found)
+    assert found.ending == "done stop"
+    assert found.row["content"] == PLAIN
+    assert (found.row["charge"]["amount"], found.used_today) == (1, 1)
+    assert found.calls == [1 + len(pauses), 1]
+    assert found.rests == [verdict.rest, None]
+    assert found.limits == [1 if verdict.crowded else None, None]
+    assert found.alerts == verdict.alerts
+
+
+def check_ending(row: Ending, found: Outcome) -> None:
+    """Text that was read stays unless it is withdrawn; it costs one unless the upstream failed. No key is to blame."""
+    assert found.ending == row.ending
+    assert "".join(data["content"] for data in found.named("message")) == row.content
+    assert found.row["content"] == ("" if row.withdrawn else row.content)
+    assert found.named("reset") == [{"content": "", "reasoning": ""}] * row.withdrawn
+    amount = int(row.ending.startswith("done"))
+    assert found.events[-1][1]["charge"] == found.row["charge"]
+    assert (found.row["charge"]["amount"], found.used_today) == (amount, amount)
+    assert (found.calls, found.rests, found.pauses) == ([1, 0], [None, None], [])
+    assert (found.abuse_count, found.closed) == (int(row.closes), row.closes)
+
+
+def check_resend(row: Resend, found: Outcome) -> None:
+    """What the upstream does not take is sent once more in another form, and what that teaches is kept."""
+    assert (found.ending, found.calls, found.rests) == (row.ending, [row.calls], [None])
+    assert found.learned == {"token_cap_field": "max_tokens", "include_usage": True, **row.learned}
+    assert found.used_today == int(row.ending == "done stop")
+
+
+def check_alike(found: Outcome) -> None:
+    """When every key fails alike, the configuration is wrong: no key rests, and the operator hears of it."""
+    assert (found.ending, found.calls, found.rests) == ("error upstream_error", [1, 1], [None, None])
+    assert found.alerts
+
+
+def _check_failed(row: Row, found: Outcome) -> None:
+    details = {"vendor_code": row.vendor_code, "vendor_request_id": row.request_id}
+    details = {name: value for name, value in details.items() if value}
+    free = {"amount": 0, "source": "none", "reason": row.code}
+    event = found.events[-1][1]
+    assert found.ending == f"error {row.code}"
+    assert event.get("details", {}) == details
+    assert (event["charge"], found.row["charge"], found.used_today) == (free, free, 0)
+    assert event["message"] == found.row["error"]["message"] != ""
+    assert found.row["error"].get("details", {}) == details
+    assert (found.row["status"], found.row["finish_reason"], found.row["content"]) == ("failed", None, "")
+    assert found.alerts == row.verdict.alerts
+    assert (found.abuse_count, found.closed) == (int(row.code == "content_blocked"), row.closes)
+
+
+def _check_pauses(verdict: Verdict, found: Outcome) -> None:
+    assert len(found.pauses) == len(verdict.pauses)
+    assert all(low <= pause <= high for pause, (low, high) in zip(found.pauses, verdict.pauses, strict=True))
+    assert [notice["code"] for notice in found.named("notice")] == ["retrying"] * len(verdict.pauses)

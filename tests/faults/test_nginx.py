@@ -1,0 +1,120 @@
+"""The files of deploy/ at work: real nginx in front of the product, and in front of a vendor."""
+
+import itertools
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.product import Product, connected, read_events, text_of
+from tests.servers import ROOT, find, free_port
+from tests.upstreams import FakeOpenAI
+
+HTTP = """
+{user} worker_processes 1; daemon off; pid {home}/pid; error_log {home}/error.log;
+events {{ worker_connections 1024; }}
+http {{ client_body_temp_path {home}/b; proxy_temp_path {home}/p; fastcgi_temp_path {home}/f; uwsgi_temp_path {home}/u;
+  scgi_temp_path {home}/s; access_log {home}/access.log; {inside} }}
+"""
+
+
+@contextmanager
+def nginx(home: Path, inside: str) -> Iterator[None]:
+    configuration = home / "nginx.conf"
+    # Started by root, workers would be somebody who may not write into our folder.
+    user = "user root;" if os.getuid() == 0 else ""
+    configuration.write_text(HTTP.format(home=home, inside=inside, user=user))
+    command = [str(find("nginx")), "-c", str(configuration)]
+    checked = subprocess.run([*command, "-t"], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
+    with (home / "output").open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+        try:
+            time.sleep(0.3)
+            yield
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def front(product_port: str, port: int) -> str:
+    text = (ROOT / "deploy/nginx/rivulet.conf").read_text()
+    return text.replace("app:8000", f"127.0.0.1:{product_port}").replace("listen 80;", f"listen 127.0.0.1:{port};")
+
+
+@pytest.mark.server
+def test_it_works(product: Product, tmp_path: Path) -> None:
+    """Through nginx the deltas come one by one, large imports pass, and nobody sees the metrics."""
+    port = free_port()
+    with nginx(tmp_path, front(product.url.rpartition(":")[2], port)):
+        person = product.register("behind-nginx")
+        client = httpx.Client(
+            base_url=f"http://127.0.0.1:{port}",
+            headers={"Authorization": f"Bearer {person.access}"},
+            trust_env=False,
+            timeout=30,
+        )
+        with client:
+            headers, times = {"Accept": "text/event-stream"}, []
+            body = {"model": "quick", "prompt": "Hello"}
+            with client.stream("POST", "/api/chat/", json=body, headers=headers) as answer:
+                events = []
+                for event in read_events(answer):
+                    times.append(time.monotonic())
+                    events.append(event)
+            assert events[-1].name == "done"
+            assert text_of(events) == person.generation(events[0].data["generation"])["content"]
+            # 20 deltas, 10 ms apart: gathered by a buffer they would all come at once.
+            assert sum(later - earlier > 0.004 for earlier, later in itertools.pairwise(times)) >= 10
+            assert client.get("/metrics").status_code == 403
+            assert client.get("/healthz").status_code == 200
+            large = client.post(
+                "/api/import/", content=b" " * (31 * 2**20), headers={"Content-Type": "application/json"}
+            )
+            assert large.status_code == 400
+
+
+@pytest.mark.server
+def test_in_front_of_a_vendor(upstream: FakeOpenAI, tmp_path: Path) -> None:
+    """The product reaches its vendor through nginx, and `stop` closes the vendor's stream behind it."""
+    port = free_port()
+    text = (ROOT / "deploy/nginx/vendor.conf").read_text()
+    vendor = re.sub(r"proxy_pass https://.*;", f"proxy_pass http://127.0.0.1:{upstream.port};", text)
+    vendor = vendor.replace("listen 8080;", f"listen 127.0.0.1:{port};")
+    vendor = re.sub(r"\n *proxy_ssl_.*;", "", vendor)
+    environment = {**connected(upstream), "OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1"}
+    home = tmp_path / "nginx"
+    home.mkdir()
+    with nginx(home, vendor), Product(tmp_path, **environment) as product:
+        person = product.register("alice")
+        assert person.answer("Hello", "plain")[-1].name == "done"
+        with person.asking("Hello", "paced") as events:
+            generation = next(events).data["generation"]
+            next(events)
+            before = len(upstream.requests)
+            person.stop(generation)
+        deadline = time.monotonic() + 5
+        while upstream.requests[before - 1].closed_by_peer_at is None:
+            assert time.monotonic() < deadline, "the vendor goes on answering"
+            time.sleep(0.02)
+        assert httpx.get(f"http://127.0.0.1:{port}/other", trust_env=False).status_code == 404
+        assert not (home / "access.log").exists() or not (home / "access.log").read_text()
+    assert "\n    deny all;" in text
+
+
+def test_the_unit_and_the_image_name_what_exists() -> None:
+    """The commands and files that the systemd unit, the Dockerfile and compose name are there."""
+    unit, image = ((ROOT / "deploy" / name).read_text() for name in ("rivulet.service", "Dockerfile"))
+    for text in (unit, image):
+        assert "manage.py setup" in text
+        assert "manage.py serve" in text
+    assert "--require-hashes -r requirements.txt" in image
+    compose = (ROOT / "deploy/compose.yaml").read_text()
+    for path in re.findall(r"\./(nginx/\S+?):", compose):
+        assert (ROOT / "deploy" / path).exists()

@@ -1,0 +1,214 @@
+"""Processes killed, restarted, cut off from Redis in mid-answer: nothing is lost but a killed one's last second."""
+
+import asyncio
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quotas.models import Reservation
+from tests import readers, servers
+from tests.front import Front
+from tests.product import Person, Product, connected
+from tests.readers import Reading
+from tests.upstreams import FakeOpenAI
+
+SOAK = os.environ.get("SOAK") == "1"
+# What a killed process may lose: a second of deltas that come every 25 ms.
+LAST_SECOND_OF_DELTAS = 40
+MODELS = {"steady": "paced:120:25", "slow": "paced:100:50", "longer": "paced:200:50", "endless": "paced:5000:50"}
+
+pytestmark = [pytest.mark.server, pytest.mark.soak, pytest.mark.timeout(7200 if SOAK else 300)]
+
+
+def environment(redis: servers.Redis, upstream: FakeOpenAI) -> dict[str, str]:
+    return {**connected(upstream, **MODELS), "REDIS_URL": redis.url, "DRAIN_SECONDS": "60"}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two processes on one database and one Redis, to be stopped and started again; Alice has an account."""
+
+    first: Product
+    second: Product
+    redis: servers.Redis
+    alice: Person
+
+    @property
+    def alice_there(self) -> Person:
+        return Person(self.second, self.alice.name, self.alice.access, self.alice.refresh)
+
+
+@pytest.fixture(scope="module")
+def pair(
+    redis_server: servers.Redis,  # says what is missing
+    postgres: servers.Postgres,
+    upstream: FakeOpenAI,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Pair]:
+    with servers.Redis() as redis:
+        database, folder = postgres.migrated_database(), tmp_path_factory.mktemp("pair")
+        variables = environment(redis, upstream)
+        with Product(folder, database, **variables) as first, Product(folder, database, **variables) as second:
+            yield Pair(first, second, redis, first.register("alice"))
+
+
+@contextmanager
+def reading(url: str, person: Person, generations: list[str]) -> Iterator[list[Reading]]:
+    """Follow generations from other threads meanwhile; what was read is there when the block is left."""
+    done: list[Reading] = []
+
+    async def follow() -> None:
+        done.extend(await asyncio.gather(*(readers.read(url, person.access, one) for one in generations)))
+
+    thread = threading.Thread(target=lambda: asyncio.run(follow()))
+    thread.start()
+    try:
+        yield done
+    finally:
+        thread.join()
+    assert len(done) == len(generations)
+
+
+def workers_of(product: Product) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{product.pid}/task/{product.pid}/children").read_text().split()]
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_it_works(
+    redis_server: servers.Redis,
+    postgres: servers.Postgres,
+    upstream: FakeOpenAI,
+    tmp_path: Path,
+    django_db_blocker: Any,
+) -> None:
+    """`kill -9` of owners at random moments: readers get the text so far and `interrupted`; no unit stays held."""
+    rounds, chance = (100, random.Random(3)) if SOAK else (5, random.Random(3))
+    database = postgres.migrated_database()
+    several = {**environment(redis_server, upstream), "WORKERS": "3", "PROCESS_LEASE_SECONDS": "3"}
+    interrupted = 0
+    with Product(tmp_path, database, **several) as product:
+        person = product.register("alice")
+        for number in range(rounds):
+            asked = [person.product.client(person.access) for _ in range(6)]
+            generations = [
+                one.post("/api/chat/", json={"model": "steady", "prompt": f"n{number}"}).json()["generation"]["id"]
+                for one in asked
+            ]
+            with reading(product.url, person, generations) as seen:
+                time.sleep(chance.uniform(0, 2))
+                os.kill(chance.choice(workers_of(product)), signal.SIGKILL)
+            interrupted += sum(_check_after_a_kill(person, one) for one in seen)
+            wait_until(lambda: len(workers_of(product)) == 3)
+        assert interrupted
+        with django_db_blocker.unblock(), servers.connected(database):
+            wait_until(lambda: not Reservation.objects.filter(status="reserved").exists())
+            spent = Reservation.objects.filter(status="settled").count()
+        assert person.quota()["used_today"] == spent == 6 * rounds - interrupted
+        assert product.stop() == 0
+
+
+def _check_after_a_kill(person: Person, one: Reading) -> bool:
+    """Return whether the generation was interrupted; what was seen of it agrees with what is stored."""
+    one.check()
+    row = person.product.client(person.access).get(f"/api/generations/{one.generation}/").json()
+    assert one.text == row["content"]
+    if row["status"] == "completed":
+        return False
+    assert (row["status"], one.events[-1].name, one.events[-1].data["code"]) == ("interrupted", "error", "interrupted")
+    assert row["charge"]["amount"] == 0
+    most = max((len(readers.text_of(one.events[:end]).split()) for end in range(len(one.events))), default=0)
+    assert most - len(row["content"].split()) <= LAST_SECOND_OF_DELTAS
+    return True
+
+
+def test_rolling_restart(pair: Pair) -> None:
+    """Each process is restarted in turn under running answers: all of them complete, for readers who come back."""
+    person, count = pair.alice, 100 if SOAK else 24
+    before = person.quota()["used_today"]
+    with Front(pair.first.url, pair.second.url) as front:
+        for at in (person, pair.alice_there):
+            generations = [at.ask(f"n{number}", "slow")["id"] for number in range(count // 2)]
+            with reading(front.url, person, generations) as seen:
+                at.product.stop_soon()
+                wait_until(lambda at=at: at.product.client().get("/readyz").status_code == 503)
+                refused = at.product.client(person.access).post("/api/chat/", json={"model": "slow", "prompt": "x"})
+                assert (refused.status_code, refused.json()["error"]["code"]) == (503, "service_unavailable")
+                assert at.product.stop() == 0
+            at.product.start()
+            for one in seen:
+                one.check()
+                assert "reset" not in {event.name for event in one.events}
+                row = at.generation(one.generation)
+                assert (row["status"], row["finish_reason"], row["content"]) == ("completed", "stop", one.text)
+    assert pair.alice_there.quota()["used_today"] == before + count
+
+
+def test_redis_restarted(pair: Pair) -> None:
+    """Redis goes and comes back empty: readers at the owner do not notice, those elsewhere resume within 5 seconds."""
+    person = pair.alice
+    generation = person.ask("Hello", "longer")["id"]
+    with (
+        reading(pair.first.url, person, [generation]) as here,
+        reading(pair.second.url, person, [generation]) as there,
+    ):
+        time.sleep(1)
+        pair.redis.stop()
+        time.sleep(0.5)
+        assert pair.second.client().get("/readyz").json()["status"] == "degraded"
+        pair.redis.start()
+    (owner, mirror), stored = [*here, *there], person.generation(generation)["content"]
+    owner.check()
+    mirror.check()
+    assert {event.name for event in owner.events} == {"start", "message", "done"}
+    assert owner.connections == mirror.connections == 1
+    assert owner.text == mirror.text == stored
+    # Redis delivers again: what came from the database would be a `reset`.
+    assert {event.name for event in mirror.events[-20:-1]} == {"message"}
+    assert asyncio.run(readers.read(pair.second.url, person.access, generation)).text == stored
+
+
+def test_redis_away(pair: Pair) -> None:
+    """While Redis is away answers go on, are read elsewhere from the database, and are stopped from there."""
+    person = pair.alice
+    before = person.quota()["used_today"]
+    pair.redis.stop()
+    generation = person.ask("Hello", "endless")["id"]
+    with reading(pair.second.url, person, [generation]) as seen:
+        time.sleep(3)
+        row = pair.alice_there.stop(generation)
+    pair.redis.start()
+    assert (row["status"], row["finish_reason"]) == ("completed", "cancelled")
+    assert row["content"]
+    assert seen[0].text == row["content"]
+    wait_until(lambda: person.follow(generation)[-1].name == "done")
+    assert person.quota()["used_today"] == before + 1
+
+
+def test_drained_readers_go_elsewhere(pair: Pair) -> None:
+    """A reader of another process's answer is told `retry: 500` and closed when the process that serves it ends."""
+    generation = pair.alice.ask("Hello", "endless")["id"]
+    there = pair.second.client(pair.alice.access)
+    with there.stream("GET", f"/api/generations/{generation}/events/") as response:
+        pieces = response.iter_text()
+        text = next(pieces)
+        pair.second.stop_soon()
+        text += "".join(pieces)
+    assert text.endswith("retry: 500\n\n")
+    assert "event: done" not in text
+    assert pair.second.stop() == 0
+    assert pair.alice.stop(generation)["finish_reason"] == "cancelled"

@@ -1,0 +1,61 @@
+"""Readers who never read cost little memory. That they are let go is shown in tests/runtime/test_http.py."""
+
+import contextlib
+import socket
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.product import Person, Product, connected, text_of
+from tests.upstreams import FakeOpenAI
+
+READERS, OFFERED_MIB, ALLOWED_MIB = 50, 100, 64
+# An event is about 115 bytes.
+DELTAS = OFFERED_MIB * 2**20 // READERS // 115
+
+pytestmark = pytest.mark.server
+
+
+def resident_mib(product: Product) -> float:
+    status = Path(f"/proc/{product.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def silent_reader(person: Person, generation: str) -> socket.socket:
+    """Ask for the events and never read them."""
+    parts = urlsplit(person.product.url)
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect((parts.hostname, parts.port))
+    head = f"GET /api/generations/{generation}/events/ HTTP/1.1\r\nHost: localhost\r\n"
+    client.sendall(f"{head}Authorization: Bearer {person.access}\r\n\r\n".encode())
+    return client
+
+
+def test_it_works(tmp_path: Path, upstream: FakeOpenAI) -> None:
+    """50 readers who never read, offered 100 MB while it is written and after, cost less than 64 MiB."""
+    with (
+        Product(tmp_path, **connected(upstream, flood=f"long:{DELTAS}")) as product,
+        contextlib.ExitStack() as readers,
+    ):
+        person = product.register("alice")
+        person.answer("Warm up", "quick")
+        before = most = resident_mib(product)
+        generation = person.ask("Much", "flood")["id"]
+        for _ in range(READERS // 2):
+            readers.enter_context(silent_reader(person, generation))
+        while person.generation(generation)["status"] == "running":
+            most = max(most, resident_mib(product))
+            time.sleep(0.1)
+        for _ in range(READERS // 2):
+            readers.enter_context(silent_reader(person, generation))
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            most = max(most, resident_mib(product))
+            time.sleep(0.1)
+        events = person.follow(generation)
+        assert sum(len(event.data.get("content", "")) for event in events) > DELTAS * 4
+        assert text_of(events) == person.generation(generation)["content"]
+    assert most - before < ALLOWED_MIB, (before, most)

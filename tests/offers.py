@@ -1,0 +1,64 @@
+"""Upstreams, keys and models in the database of a started product, made without its admin pages; many asked at once."""
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+from django.conf import settings
+
+from quotas.models import Quota, QuotaModel
+from tests import factories, servers
+from tests.product import Event, Person, Product, read_events
+
+# The upstreams are on this machine, and the product must be able to open keys that this process has sealed.
+OPEN = {"ALLOWED_PRIVATE_UPSTREAMS": "127.0.0.1", "DAILY_LIMIT_STANDARD": "1000000"}
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a product to which this module can offer something."""
+    return {**OPEN, "KEY_ENCRYPTION_KEYS": ",".join(settings.KEY_ENCRYPTION_KEYS)}
+
+
+@contextmanager
+def database(product: Product, blocker: Any) -> Iterator[None]:
+    """Let this thread's models speak to the product's SQLite file."""
+    with blocker.unblock(), servers.connected(f"sqlite:///{product.var_dir}/rivulet.sqlite3"):
+        yield
+
+
+def offer(name: str, kind: str, base_url: str, *keys: str, upstream_model: str = "lite", **clocks: float) -> None:
+    """Offer a model under that name, through an upstream and keys of its own; within a `database` block."""
+    upstream = factories.upstream(name, kind=kind, base_url=base_url, **clocks)
+    for secret in keys:
+        factories.api_key(upstream, secret)
+    model = factories.chat_model(name)
+    factories.route(model, upstream, upstream_model=upstream_model)
+    QuotaModel.objects.create(quota=Quota.objects.get(slug="standard"), model=model)
+
+
+def wait_for(person: Person, name: str) -> None:
+    """Wait until the product has heard of a model."""
+    deadline = time.monotonic() + 10
+    while name not in {model["slug"] for model in person.client.get("/api/models/").json()}:
+        assert time.monotonic() < deadline, f"{name} is not offered"
+        time.sleep(0.1)
+
+
+def ask_together(person: Person, models: Sequence[str], prompt: str = "Hello") -> dict[str, list[Event]]:
+    """Ask all these models at once and read every stream to its end."""
+
+    async def one(client: httpx.AsyncClient, model: str) -> list[Event]:
+        answer = await client.post("/api/chat/", json={"model": model, "prompt": prompt})
+        assert answer.status_code == 200, answer.text
+        return list(read_events(answer))
+
+    async def ask() -> dict[str, list[Event]]:
+        headers = {"Authorization": f"Bearer {person.access}", "Accept": "text/event-stream"}
+        options = {"base_url": person.product.url, "headers": headers, "timeout": 90, "trust_env": False}
+        async with httpx.AsyncClient(limits=httpx.Limits(max_connections=None), **options) as client:
+            return dict(zip(models, await asyncio.gather(*(one(client, model) for model in models)), strict=True))
+
+    return asyncio.run(ask())

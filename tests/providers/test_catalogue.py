@@ -1,0 +1,172 @@
+"""Taking up models of an upstream: which there are, what they become, what they begin with."""
+
+from typing import Any
+
+import pytest
+
+from providers import catalogue, routing, table
+from providers.models import ApiKey, ChatModel, Route, Upstream
+from providers.setup import DEMO_POSITION
+from providers.wire.errors import ProviderError
+from providers.wire.model_list import OfferedModel
+from quotas.models import QuotaModel
+from tests import factories
+from tests.model_lists import MODELS
+from tests.upstreams import FakeOpenAI
+from tests.zhipu import KEY, FakeZhipu
+
+pytestmark = pytest.mark.django_db
+
+
+def offered(*names: str) -> list[OfferedModel]:
+    return [OfferedModel(name) for name in names]
+
+
+@pytest.fixture
+def upstream() -> Upstream:
+    return factories.upstream("mirror", kind="openai", base_url="https://api.example.org/v1")
+
+
+def test_it_works(upstream: Upstream) -> None:
+    """A chosen model gets a row with the values of a first run, a route, and a quota."""
+    factories.quota("standard")
+    factories.quota("premium")
+    factories.chat_model("demo", position=DEMO_POSITION)
+    factories.chat_model("first", position=4)
+    done = catalogue.add(upstream, [OfferedModel("gpt-4o"), OfferedModel("org/m", 32_768)])
+    assert [(entry.slug, entry.joins) for entry in done] == [("gpt-4o", False), ("org/m", False)]
+    gpt, other = ChatModel.objects.get(slug="gpt-4o"), ChatModel.objects.get(slug="org/m")
+    assert (gpt.title, gpt.context_tokens, gpt.position, gpt.enabled) == ("gpt-4o", 128_000, 5, True)
+    assert (other.context_tokens, other.position) == (32_768, 6)
+    routes = Route.objects.filter(model=other).values_list("upstream__slug", "upstream_model", "priority", "weight")
+    assert list(routes) == [("mirror", "org/m", 0, 1)]
+    assert QuotaModel.objects.get(model=gpt).quota.slug == "premium"
+    assert QuotaModel.objects.get(model=other).quota.slug == "standard"
+    assert "org/m" in table.models()
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("gpt-4o", "gpt-4o"),
+        ("org/model:free", "org/model:free"),
+        ("@cf/meta/llama 3", "cf/meta/llama-3"),
+        ("Qwen3（latest）", "Qwen3-latest"),
+        ("名字", "mirror-model"),
+        ("x" * 150, "x" * 100),
+    ],
+)
+def test_slugs(upstream: Upstream, name: str, slug: str) -> None:
+    """The upstream's name is made fit for a URL, and such a row passes its own checks."""
+    assert catalogue.entries(upstream, offered(name))[0].slug == slug
+    catalogue.add(upstream, offered(name))
+    row = ChatModel.objects.get()
+    row.full_clean()
+    assert (row.slug, row.routes.get().upstream_model) == (slug, name)
+
+
+def test_sparks_are_named_so(upstream: Upstream) -> None:
+    """Spark's names of models say little by themselves."""
+    spark = factories.upstream("spark", kind="spark", base_url="wss://spark.example.org")
+    entries = catalogue.entries(spark, offered("lite", "4.0Ultra", "spark-x"))
+    assert [entry.slug for entry in entries] == ["spark-lite", "spark-4.0Ultra", "spark-x"]
+    catalogue.add(spark, offered("lite"))
+    assert ChatModel.objects.get().title == "Spark Lite"
+
+
+def test_what_is_there_already(upstream: Upstream) -> None:
+    """A model that already has a route here is shown with it and not taken up again."""
+    model = factories.chat_model("ours")
+    factories.route(model, upstream, upstream_model="theirs")
+    (entry,) = catalogue.entries(upstream, offered("theirs"))
+    assert entry.models == ("ours",)
+    assert catalogue.add(upstream, offered("theirs")) == []
+    assert ChatModel.objects.count() == 1
+
+
+def test_another_way_to_a_model(upstream: Upstream) -> None:
+    """A model of the same name gets another route, behind those it has; its own values stay."""
+    model = factories.chat_model("gpt-4", to=factories.upstream(), context_tokens=5_000)
+    (entry,) = catalogue.entries(upstream, offered("gpt-4"))
+    assert (entry.slug, entry.joins) == ("gpt-4", True)
+    catalogue.add(upstream, offered("gpt-4"))
+    assert list(model.routes.order_by("priority").values_list("priority", "upstream__slug"))[1] == (1, "mirror")
+    model.refresh_from_db()
+    assert model.context_tokens == 5_000
+
+
+def test_names_that_fall_together(upstream: Upstream) -> None:
+    """Different names whose slugs would be the same become different models."""
+    catalogue.add(upstream, offered("a b", "a+b", "a-b"))
+    routes = dict(Route.objects.values_list("upstream_model", "model__slug"))
+    assert routes == {"a b": "a-b", "a+b": "a-b-2", "a-b": "a-b"}
+
+
+@pytest.mark.parametrize("kind", ["spark", "spark_http", "zhipu_v3", "scripted"])
+async def test_kinds_without_a_list(kind: str) -> None:
+    """Where there is nothing to ask, what is known is offered, without a request."""
+    config = table.UpstreamConfig("x", kind, "http://127.0.0.1:9", "", routing.Clocks(), ())
+    listing = await catalogue.fetch(config)
+    assert listing.complete
+    assert {"spark": "lite", "spark_http": "lite", "zhipu_v3": "chatglm_turbo", "scripted": "demo"}[kind] in {
+        model.name for model in listing.models
+    }
+
+
+def config_of(kind: str, base_url: str, *secrets: str) -> table.UpstreamConfig:
+    """Return an upstream with such keys, as routing sees it; the first is out of use."""
+    upstream = factories.upstream(kind=kind, base_url=base_url)
+    for secret in secrets:
+        factories.api_key(upstream, secret)
+    if secrets:
+        first = ApiKey.objects.order_by("pk")[0]
+        first.troubles.create(quarantined_at=first.created_at)
+    return table.upstream_now(upstream.pk)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_first_usable_key_asks(settings: Any) -> None:
+    """A key that is out of use is passed over, and no key is charged for a failure."""
+    from asgiref.sync import sync_to_async
+
+    settings.ALLOWED_PRIVATE_UPSTREAMS = ["127.0.0.1"]
+    async with FakeOpenAI() as server:
+        config = await sync_to_async(config_of)("openai", server.base_url, "sk-first-00000001", "sk-second-0000002")
+        assert (await catalogue.fetch(config)).models
+        assert [request.key for request in server.requests] == ["sk-second-0000002"]
+        assert server.open_connections <= 1
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_no_key_to_ask_with() -> None:
+    """Without a usable key nobody is asked."""
+    from asgiref.sync import sync_to_async
+
+    async with FakeOpenAI() as server:
+        config = await sync_to_async(config_of)("openai", server.base_url, "sk-first-00000001")
+        with pytest.raises(ProviderError, match="no key"):
+            await catalogue.fetch(config)
+        assert not server.requests
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_private_addresses_are_refused() -> None:
+    """An address that answers may not be fetched from is not asked for models either."""
+    from asgiref.sync import sync_to_async
+
+    async with FakeOpenAI() as server:
+        config = await sync_to_async(config_of)("openai", server.base_url)
+        with pytest.raises(ProviderError, match="not allowed"):
+            await catalogue.fetch(config)
+        assert not server.requests
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_zhipu(settings: Any) -> None:
+    """Zhipu is asked with a token of its own."""
+    from asgiref.sync import sync_to_async
+
+    settings.ALLOWED_PRIVATE_UPSTREAMS = ["127.0.0.1"]
+    async with FakeZhipu() as server:
+        config = await sync_to_async(config_of)("zhipu", server.base_url, "out.of-use", KEY)
+        assert len((await catalogue.fetch(config)).models) == len(MODELS)

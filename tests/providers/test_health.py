@@ -1,0 +1,124 @@
+"""How keys and upstreams are, at a glance."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone, translation
+
+from providers import health
+from providers.models import ApiKey, KeyTrouble, Upstream
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+BUSY = "The upstream is busy."
+
+
+@pytest.fixture(autouse=True)
+def english() -> Any:
+    with translation.override("en"):
+        yield
+
+
+def soon() -> Any:
+    return timezone.now() + timedelta(seconds=60)
+
+
+def troubled(of: Upstream, model: str = "", **values: Any) -> ApiKey:
+    key = factories.api_key(of)
+    KeyTrouble.objects.create(key=key, model=model, status_reason=BUSY, **values)
+    return key
+
+
+def seen(upstream: Upstream) -> tuple[str, str, int, int, int, int]:
+    found = health.of_upstream(Upstream.objects.prefetch_related("keys__troubles").get(pk=upstream.pk))
+    return found.level, found.text, found.keys, found.usable, found.cooling, found.quarantined
+
+
+def test_it_works() -> None:
+    """An upstream whose keys can all be used is well."""
+    upstream = factories.upstream()
+    factories.api_key(upstream)
+    assert seen(upstream) == ("ok", "ok", 1, 1, 0, 0)
+
+
+def test_some_keys_are_out() -> None:
+    """Cooling and quarantined keys are counted, and those that are left."""
+    upstream = factories.upstream()
+    factories.api_key(upstream)
+    troubled(upstream, cooldown_until=soon())
+    troubled(upstream, quarantined_at=timezone.now())
+    assert seen(upstream) == ("warning", "2 keys cannot be used", 3, 1, 1, 1)
+
+
+def test_all_keys_are_out() -> None:
+    """Without a key that can be used an upstream is down; switched-off keys do not count as usable."""
+    upstream = factories.upstream()
+    factories.api_key(upstream, enabled=False)
+    troubled(upstream, quarantined_at=timezone.now())
+    assert seen(upstream) == ("down", "1 key cannot be used", 2, 0, 0, 1)
+
+
+def test_all_keys_are_switched_off() -> None:
+    """Nothing to ask with."""
+    upstream = factories.upstream()
+    factories.api_key(upstream, enabled=False)
+    assert seen(upstream)[:2] == ("down", "all keys are switched off")
+
+
+def test_trouble_with_one_model() -> None:
+    """A key that one model cannot be asked with is usable for the others, which is worth a warning."""
+    upstream = factories.upstream()
+    troubled(upstream, "gpt-4", cooldown_until=soon())
+    assert seen(upstream) == ("warning", "some models cannot be used with every key", 1, 1, 1, 0)
+
+
+def test_the_upstream_itself_cools_down() -> None:
+    """Its own cooldown is told with its end and its reason, whatever its keys are."""
+    upstream = factories.upstream(cooldown_until=soon(), status_reason="The upstream could not be reached.")
+    factories.api_key(upstream)
+    level, text, *_counts = seen(upstream)
+    assert level == "down"
+    assert text.startswith("cooling until ")
+    assert text.endswith(": The upstream could not be reached.")
+
+
+def test_without_a_key_and_switched_off() -> None:
+    """An upstream without key rows needs none; one that is switched off says so first."""
+    assert seen(factories.upstream())[:2] == ("ok", "ok, without a key")
+    assert seen(factories.upstream(enabled=False, cooldown_until=soon()))[:2] == ("off", "switched off")
+
+
+def test_a_key_in_words() -> None:
+    """All troubles of a key are told: since or until when, why, and with which model."""
+    upstream = factories.upstream()
+    key = troubled(upstream, quarantined_at=timezone.now())
+    KeyTrouble.objects.create(key=key, model="gpt-4", cooldown_until=soon(), status_reason=BUSY)
+    KeyTrouble.objects.create(key=key, model="old", cooldown_until=timezone.now(), status_reason=BUSY)
+    text = health.text_of_key(key)
+    assert [part.partition(" ")[0] for part in text.split("; ")] == ["quarantined", "cooling", "waits"]
+    assert f"{BUSY} (gpt-4)" in text
+    assert health.level_of_key(key) == "down"
+
+
+def test_levels_of_keys() -> None:
+    """From well over waiting for a first try and one model out, to out altogether; switched off is nothing bad."""
+    upstream = factories.upstream()
+    keys = [
+        factories.api_key(upstream),
+        troubled(upstream, cooldown_until=timezone.now()),
+        troubled(upstream, "gpt-4", quarantined_at=timezone.now()),
+        troubled(upstream, cooldown_until=soon()),
+        factories.api_key(upstream, enabled=False),
+    ]
+    assert [health.level_of_key(key) for key in keys] == ["ok", "warning", "warning", "down", "off"]
+
+
+def test_secrets_that_do_not_open() -> None:
+    """A key that cannot be decrypted is down, and so is an upstream that has no other."""
+    upstream = factories.upstream()
+    factories.api_key(upstream)
+    ApiKey.objects.update(ciphertext="gAAAA")
+    assert seen(upstream)[0] == "down"
+    assert "decrypted" in health.text_of_key(ApiKey.objects.get())

@@ -1,0 +1,153 @@
+"""Asking upstreams for their models: read as they come, bounded, and typed failures that give nothing away."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from providers.wire import model_list
+from providers.wire.errors import ProviderError, UpstreamFailed, UpstreamTimeout
+from providers.wire.model_list import MAX_BYTES, MAX_MODELS, OfferedModel
+from providers.wire.openai_compatible import OpenAICompatible
+from providers.wire.zhipu import Zhipu
+from tests.model_lists import CONTEXT_TOKENS, MODELS
+from tests.upstreams import FakeOpenAI
+from tests.zhipu import KEY, KEY_ID, FakeZhipu
+
+SECRET = "sk-planted-0123456789abcdef"
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeOpenAI]:
+    async with FakeOpenAI() as server:
+        yield server
+
+
+async def ask(provider: OpenAICompatible, key: str | None = SECRET) -> model_list.ModelList:
+    try:
+        return await provider.models(key)
+    finally:
+        await provider.aclose()
+
+
+async def failing(fake: FakeOpenAI, scenario: str) -> ProviderError:
+    """Ask, expect a failure, and return it once it has shown that it holds nothing secret."""
+    fake.keys[SECRET] = scenario
+    with pytest.raises(ProviderError) as caught:
+        await ask(OpenAICompatible(fake.base_url))
+    told = f"{caught.value!r} {caught.value} {caught.value.vendor_code}"
+    assert not [secret for secret in (SECRET, "sk-secret", "127.0.0.1", "<html", "login") if secret in told]
+    return caught.value
+
+
+async def test_it_works(fake: FakeOpenAI) -> None:
+    """The names come sorted, with the size of the context where the upstream says so; the key travels as always."""
+    fake.keys[SECRET] = "few"
+    listing = await ask(OpenAICompatible(f"{fake.base_url}/chat/completions/"))
+    assert [model.name for model in listing.models] == sorted(MODELS, key=str.casefold)
+    assert OfferedModel("echo", CONTEXT_TOKENS) in listing.models
+    assert listing.complete
+    request = fake.requests[-1]
+    assert (request.method, request.path, request.key) == ("GET", "/v1/models", SECRET)
+    assert request.headers["accept"] == "application/json"
+
+
+async def test_without_a_key(fake: FakeOpenAI) -> None:
+    """A server that needs no key is sent none."""
+    await ask(OpenAICompatible(fake.base_url), None)
+    assert "authorization" not in fake.requests[-1].headers
+
+
+@pytest.mark.parametrize(
+    ("scenario", "names"), [("bare", ["a", "b"]), ("odd", ["good"]), ("empty", [])], ids=lambda value: str(value)
+)
+async def test_other_forms(fake: FakeOpenAI, scenario: str, names: list[str]) -> None:
+    """Bare arrays and odd entries are read as far as they make sense."""
+    fake.keys[SECRET] = scenario
+    assert [model.name for model in (await ask(OpenAICompatible(fake.base_url))).models] == names
+
+
+async def test_long_lists_are_cut(fake: FakeOpenAI) -> None:
+    """Of thousands of models the first are taken, and the list says that it is not complete."""
+    fake.keys[SECRET] = "many"
+    listing = await ask(OpenAICompatible(fake.base_url))
+    assert (len(listing.models), listing.models[0].name, listing.complete) == (MAX_MODELS, "m0000", False)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "code", "says"),
+    [
+        ("refused", "invalid_api_key", "refused the key"),
+        ("failed", "invalid_api_key", "refused the key"),
+        ("missing", "", "has no list"),
+        ("moved", "", "address"),
+        ("html", "not_a_list", "not a list"),
+        ("no_list", "not_a_list", "not a list"),
+        ("cut", "connection_lost", "broken"),
+    ],
+)
+async def test_failures(fake: FakeOpenAI, scenario: str, code: str, says: str) -> None:
+    """Every way to refuse or to answer nonsense is a typed failure in our words."""
+    error = await failing(fake, scenario)
+    assert isinstance(error, UpstreamFailed)
+    assert error.vendor_code == code
+    assert says in str(error)
+
+
+async def test_huge_lists(fake: FakeOpenAI) -> None:
+    """An endless list is given up at the limit, and the connection closed."""
+    error = await failing(fake, "huge")
+    assert error.vendor_code == "too_large"
+    async with asyncio.timeout(5):
+        while fake.open_streams:
+            await asyncio.sleep(0.01)
+    assert MAX_BYTES == 2**20
+
+
+@pytest.mark.parametrize("scenario", ["hang", "drip"])
+async def test_hanging(fake: FakeOpenAI, scenario: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence and an endless drip end when the time is up."""
+    assert model_list.SECONDS == 10
+    monkeypatch.setattr(model_list, "SECONDS", 0.3)
+    began = time.monotonic()
+    error = await failing(fake, scenario)
+    assert isinstance(error, UpstreamTimeout)
+    assert time.monotonic() - began < 5
+
+
+async def test_nobody_there() -> None:
+    """A port on which nobody listens is a typed failure too."""
+    with pytest.raises(UpstreamFailed, match="could not be reached"):
+        await ask(OpenAICompatible("http://127.0.0.1:9/v1"))
+
+
+async def test_addresses_are_checked(fake: FakeOpenAI) -> None:
+    """The list is asked for under the same rule of addresses as answers are."""
+    with pytest.raises(UpstreamFailed) as caught:
+        await ask(OpenAICompatible(fake.base_url, admits=lambda address: False))
+    assert caught.value.vendor_code == "address_refused"
+    assert not fake.requests
+
+
+@pytest.mark.parametrize("raw_key", [False, True])
+async def test_zhipu(raw_key: bool) -> None:
+    """Zhipu is asked with its own token, or with the key itself where that is wanted; a bad one is refused."""
+    async with FakeZhipu() as server:
+        listing = await ask(Zhipu(server.base_url, raw_key=raw_key), KEY)
+        assert len(listing.models) == len(MODELS)
+        assert (server.requests[-1].key == KEY) == raw_key
+        with pytest.raises(UpstreamFailed) as caught:
+            await ask(Zhipu(server.base_url, raw_key=raw_key), f"{KEY_ID}.wrong")
+        assert caught.value.action == "disable"
+
+
+def test_words_of_vendors() -> None:
+    """Sizes of contexts are found under the names in use, and nonsense is none."""
+    rows: list[Any] = [
+        {"id": "v", "max_model_len": 32},
+        {"id": "g", "context_window": -1},
+        {"id": "b", "context_length": True},
+    ]
+    assert list(model_list.offered(rows)) == [OfferedModel("v", 32), OfferedModel("g"), OfferedModel("b")]

@@ -1,0 +1,237 @@
+"""What programs want passed on (tools, formats, images, …): who takes it, how it goes out, and how calls come back."""
+
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+
+from chat.pipeline import limited
+from providers import routing
+from providers.errors import Unsupported, shown
+from providers.models import Upstream
+from providers.routing import TAKES
+from providers.table import ModelConfig, RouteConfig, UpstreamConfig
+from providers.wire.base import (
+    DEFAULT_CLOCKS,
+    IMAGES,
+    PASSED_ON,
+    Delta,
+    Event,
+    Finished,
+    PromptMessage,
+    ToolCallDelta,
+    message_tokens,
+    wanted,
+)
+from providers.wire.errors import BadParameter, Retry, UpstreamFailed
+from providers.wire.openai_compatible import OpenAICompatible
+from providers.wire.openai_decoder import Decoder
+from providers.wire.openai_errors import TOO_LONG, Complaint, resend
+from providers.wire.spark_http import SparkHTTP
+from providers.wire.sse import SSEParser
+from providers.wire.zhipu import Zhipu
+from providers.wire.zhipu_v3 import ZhipuV3
+from tests.providers.streams import request
+from tests.scenarios import delta_bytes
+
+URL = "http://upstream.invalid/v1"
+TOOLS: list[Any] = [{"type": "function", "function": {"name": "f"}}]
+IMAGE: dict[str, Any] = {"type": "image_url", "image_url": {"url": "data:,"}}
+DONE = b"data: [DONE]\n\n"
+
+
+def decode(*reads: bytes, with_tools: bool = True) -> list[Event]:
+    parser, decoder = SSEParser(), Decoder(OpenAICompatible(URL), with_tools=with_tools)
+    return [event for read in reads for event in decoder.feed(parser.feed(read))] + decoder.end()
+
+
+def model(*kinds: str) -> ModelConfig:
+    upstreams = [UpstreamConfig(kind, kind, URL, "", DEFAULT_CLOCKS, ()) for kind in kinds]
+    routes = tuple(RouteConfig(upstream, "m", 0, 1) for upstream in upstreams)
+    return ModelConfig(1, "m", "m", "", 8_192, {}, "max_tokens", True, routes)
+
+
+def kinds(config: ModelConfig) -> list[str]:
+    return [route.upstream.kind for route in config.routes]
+
+
+# --- who takes what --------------------------------------------------------------------------------------------------
+
+
+def test_it_works() -> None:
+    """Every kind says what it takes; OpenAI's takes all of it, and what is no chat of OpenAI's next to nothing."""
+    assert set(TAKES) == set(Upstream.Kind.values)
+    assert TAKES["openai"] == {*PASSED_ON, IMAGES}
+    assert all(taken <= TAKES["openai"] for taken in TAKES.values())
+    assert TAKES["spark"] == TAKES["scripted"] == frozenset()
+
+
+def test_routes_that_take_it_are_left() -> None:
+    """A request goes only where all of it is taken."""
+    mixed = model("spark", "openai", "zhipu")
+    assert routing.able(mixed, []) is mixed
+    assert kinds(routing.able(mixed, ["tools"])) == ["openai", "zhipu"]
+    assert kinds(routing.able(mixed, ["tools", "frequency_penalty"])) == ["openai"]
+
+
+def test_what_nobody_takes_is_named() -> None:
+    """Where no route is left, everything that stood in the way of one is named."""
+    with pytest.raises(Unsupported) as refused:
+        routing.able(model("spark", "zhipu"), ["tools", "seed", "presence_penalty"])
+    assert set(refused.value.details or ()) == {"tools", "seed", "presence_penalty"}
+    assert routing.able(model(), ["tools"]).routes == ()
+
+
+def test_what_is_wanted() -> None:
+    """Names that change something, tools that the turns speak of, and images."""
+    nothing = {"top_p": 1.0, "presence_penalty": 0, "tool_choice": "auto", "response_format": {"type": "text"}}
+    assert wanted([], nothing) == []
+    assert wanted([], {"top_p": 0.5, "stop": "x"}) == ["top_p", "stop"]
+    assert wanted([PromptMessage("tool", "x", fields={"tool_call_id": "1"})], {}) == ["tools"]
+    assert wanted([PromptMessage("assistant", "", fields={"tool_calls": []})], {"tools": TOOLS}) == ["tools"]
+    assert wanted([PromptMessage("user", "x", ({"type": "text", "text": "x"}, IMAGE))], {}) == [IMAGES]
+
+
+# --- how it goes out -------------------------------------------------------------------------------------------------
+
+
+def test_parameters_of_the_caller_win() -> None:
+    """What the caller gives stands above what is configured, and below what makes a single stream."""
+    extras: Any = {"top_p": 0.1, "stop": ["x"], "stream": False, "model": "other"}
+    body = OpenAICompatible(URL).body(request("m", parameters={"top_p": 0.9, "seed": 3}, extras=extras))
+    assert (body["top_p"], body["seed"], body["stop"], body["stream"], body["model"]) == (0.1, 3, ["x"], True, "m")
+
+
+def test_spark_over_http() -> None:
+    """Tools go beside the vendor's own, and calls are asked for as a list; what is not taken stays here."""
+    extras: Any = {"tools": TOOLS, "parallel_tool_calls": True}
+    body: Any = SparkHTTP(URL).body(request("m", parameters={"web_search": True}, extras=extras))
+    assert body["tools"] == [*TOOLS, {"type": "web_search", "web_search": {"enable": True}}]
+    assert body["tool_calls_switch"] is True
+    assert "parallel_tool_calls" not in body
+
+
+def test_zhipu() -> None:
+    """v4 wants a list of stops; v3 takes `top_p` within its range and nothing else."""
+    assert Zhipu(URL).body(request("m", extras={"stop": "x", "seed": 1}))["stop"] == ["x"]
+    body = ZhipuV3(URL).body(request("m", extras={"top_p": 1, "presence_penalty": 0}))
+    assert (body["top_p"], "presence_penalty" in body) == (0.99, False)
+
+
+def test_turns_of_programs() -> None:
+    """Parts go out as they are; their images count as tokens, and their text can be changed wherever it stands."""
+    turn = PromptMessage("user", "what?", ({"type": "text", "text": "what?"}, IMAGE), {"name": "al"})
+    (sent,) = OpenAICompatible(URL).body(request("m", turn))["messages"]  # type: ignore[misc]
+    assert sent == {"role": "user", "content": [{"type": "text", "text": "what?"}, IMAGE], "name": "al"}
+    assert message_tokens(turn) > message_tokens(PromptMessage("user", "what?")) + 500
+    louder = turn.with_text(str.upper)
+    assert (louder.content, louder.parts) == ("WHAT?", ({"type": "text", "text": "WHAT?"}, IMAGE))
+    assert (louder.role, louder.fields) == ("user", {"name": "al"})
+
+
+# --- how calls come back ---------------------------------------------------------------------------------------------
+
+
+def test_calls_are_passed_on_unchanged() -> None:
+    """Pieces of calls come as they were written, in their place among the text."""
+    first = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}, "odd": [1]}
+    reads = delta_bytes(content="x", tool_calls=[first]), delta_bytes(tool_calls=[{"index": 0}], content=None)
+    events = decode(*reads, delta_bytes("tool_calls"), DONE)
+    calls = [json.loads(event.json) for event in events if isinstance(event, ToolCallDelta)]
+    assert calls == [[first], [{"index": 0}]]
+    assert [type(event) for event in events] == [Delta, ToolCallDelta, ToolCallDelta, Finished]
+    assert events[-1] == Finished("tool_calls")
+
+
+def test_calls_without_tools_say_nothing() -> None:
+    """Who offered no tools hears of no calls."""
+    events = decode(delta_bytes(tool_calls=[{"index": 0}]), delta_bytes("tool_calls"), with_tools=False)
+    assert events == [Finished("tool_calls")]
+
+
+def test_calls_as_an_object() -> None:
+    """An object where others write a list is a list of one."""
+    call, *_rest = decode(delta_bytes(tool_calls={"id": "a"}), DONE)
+    assert call == ToolCallDelta('[{"id":"a"}]')
+
+
+def test_half_a_character_in_a_call() -> None:
+    """A character cut in two by the vendor stays cut: the next piece has the other half."""
+    read = b'data: {"choices":[{"delta":{"tool_calls":[{"function":{"arguments":"\\ud83d"}}]}}]}\n\n'
+    call, *_rest = decode(read, DONE)
+    assert isinstance(call, ToolCallDelta)
+    assert "\\ud83d" in call.json
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"), [("stop", "tool_calls"), ("length", "length"), ("tool_calls", "tool_calls")]
+)
+def test_the_end_of_an_answer_of_calls(reason: str, told: str) -> None:
+    """Such an answer is not empty; arguments that were cut are said to be."""
+    assert decode(delta_bytes(tool_calls=[{"index": 0}]), delta_bytes(reason))[-1] == Finished(told)  # type: ignore[arg-type]
+
+
+async def test_calls_are_bounded() -> None:
+    """Calls count towards the length of an answer; a piece that goes beyond it is not cut but left out."""
+
+    async def calling() -> AsyncGenerator[Event, None]:
+        yield Delta("ab")
+        yield ToolCallDelta("[{}]")
+        yield ToolCallDelta("[{}]")
+        yield Finished("tool_calls")
+
+    assert [event async for event in limited(calling(), 10)] == [Delta("ab"), ToolCallDelta("[{}]"), Finished("length")]
+
+
+# --- what an upstream says against it --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("complaint", "param"),
+    [
+        ({"code": "unsupported_parameter", "param": "tools"}, "tools"),
+        ({"param": "tools[0].function.parameters"}, "tools[0].function.parameters"),
+        ({"param": "stop<script>"}, "stop"),
+        ({"message": '"auto" tool choice requires --enable-auto-tool-choice'}, "tools"),
+        ({"message": "this model does not support image input"}, "messages"),
+        ({"param": "messages[0].content[1].image_url"}, "messages[0].content[1].image_url"),
+        ({"status": 422, "message": "Stop sequence too long"}, "stop"),
+    ],
+)
+def test_the_caller_is_told(complaint: dict[str, Any], param: str) -> None:
+    """What the upstream has against something that the caller gave is told in the caller's words, and not retried."""
+    turn = PromptMessage("user", "x", ({"type": "text", "text": "x"}, IMAGE))
+    asked = request("m", turn, parameters={"stop": ["configured"]}, extras={"tools": TOOLS, "stop": ["x"]})
+    refused = OpenAICompatible(URL).refusal(asked, Complaint(**{"status": 400, "enveloped": True, **complaint}))
+    assert isinstance(refused, BadParameter)
+    assert (refused.param, refused.action) == (param, "user")
+    assert shown(refused)["details"]["param"] == param
+
+
+@pytest.mark.parametrize(
+    "complaint",
+    [{"param": "temperature"}, {"message": "bad request"}, {"param": "messages"}, {"status": 500, "message": "tools"}],
+)
+def test_other_trouble_is_not_the_callers(complaint: dict[str, Any]) -> None:
+    """Everything else stays trouble between us and the vendor."""
+    asked = request("m", extras={"tools": TOOLS})
+    refused = OpenAICompatible(URL).refusal(asked, Complaint(**{"status": 400, "enveloped": True, **complaint}))
+    assert isinstance(refused, UpstreamFailed)
+
+
+def test_what_was_configured_is_still_left_out() -> None:
+    """A configured parameter that the upstream does not know is dropped and learned, as before."""
+    asked = request("m", parameters={"seed": 1}, extras={"tools": TOOLS})
+    complaint = Complaint(400, code="unsupported_parameter", param="seed", enveloped=True)
+    retry = OpenAICompatible(URL).refusal(asked, complaint)
+    assert isinstance(retry, Retry)
+    assert (retry.request.parameters, retry.request.extras) == ({}, {"tools": TOOLS})
+
+
+def test_a_whole_prompt_is_not_shortened() -> None:
+    """A program's prompt that is too long is refused, with all its turns."""
+    turns = [PromptMessage("assistant" if n % 2 else "user", "word " * 50) for n in range(7)]
+    complaint = Complaint(400, code="context_length_exceeded")
+    assert resend(request("m", *turns), complaint, TOO_LONG)
+    assert resend(request("m", *turns, whole=True), complaint, TOO_LONG) is None

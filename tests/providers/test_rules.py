@@ -1,0 +1,140 @@
+"""What may be entered for an upstream and its keys."""
+
+import pytest
+from django.core.exceptions import ValidationError
+
+from providers import rules
+from providers.models import ChatModel, Upstream
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "kept"),
+    [
+        ("openai", "https://api.example.org/v1", "https://api.example.org/v1"),
+        ("openai", "http://ollama:11434/v1/", "http://ollama:11434/v1/"),
+        ("openai", " https://api.example.org/v1/chat/completions/ ", "https://api.example.org/v1"),
+        ("spark_http", "https://spark-api-open.xf-yun.com/v1/chat/completions", "https://spark-api-open.xf-yun.com/v1"),
+        ("zhipu", "https://open.bigmodel.cn/api/paas/v4", "https://open.bigmodel.cn/api/paas/v4"),
+        ("spark", "wss://spark-api.xf-yun.com/v1.1/chat", "wss://spark-api.xf-yun.com/v1.1/chat"),
+        ("spark", "https://spark.example.org", "https://spark.example.org"),
+        ("spark", "ws://127.0.0.1:8000", "ws://127.0.0.1:8000"),
+        ("spark", "ws://localhost/v1.1/chat", "ws://localhost/v1.1/chat"),
+        ("spark", "http://[::1]:8000", "http://[::1]:8000"),
+        ("openai", "https://例子.example/v1", "https://例子.example/v1"),
+        ("scripted", "", ""),
+    ],
+)
+def test_it_works(kind: str, written: str, kept: str) -> None:
+    """Addresses that can be connected to are kept, without the path that is pasted with them."""
+    assert rules.base_url(kind, written) == kept
+
+
+@pytest.mark.parametrize(
+    ("kind", "written"),
+    [
+        *((kind, "") for kind in ("openai", "spark", "spark_http", "zhipu", "zhipu_v3")),
+        *((kind, "wss://api.example.org") for kind in ("openai", "zhipu", "spark_http")),
+        ("openai", "api.example.org/v1"),
+        ("openai", "https://"),
+        ("openai", "https:///v1"),
+        ("openai", "javascript:alert(1)"),
+        ("openai", "file:///etc/passwd"),
+        ("openai", "https://user:password@api.example.org/v1"),
+        ("openai", "https://api.example.org/v1?key=1"),
+        ("openai", "https://api.example.org/v1?"),
+        ("openai", "https://api.example.org/v1#top"),
+        ("openai", "https://api.example.org:port/v1"),
+        ("openai", "https://api.example.org:99999/v1"),
+        ("openai", "https://[::1/v1"),
+        ("openai", "https://api.example.org/v1\r\nHost: other"),
+        ("openai", "https://api.exam\tple.org/v1"),
+        ("openai", "https://api.example.org\\@127.0.0.1/v1"),
+        ("spark", "ws://spark.example.org"),
+        ("spark", "http://spark.example.org"),
+        ("spark", "ws://localhost.example.org"),
+        ("spark", "ws://10.0.0.1"),
+        ("spark", "gopher://127.0.0.1"),
+    ],
+)
+def test_base_urls_that_lead_nowhere(kind: str, written: str) -> None:
+    """Other schemes, no host, credentials, queries, control characters and open Spark sockets are refused."""
+    with pytest.raises(ValidationError):
+        rules.base_url(kind, written)
+
+
+@pytest.mark.parametrize(
+    "written", ["", "http://10.0.0.1:3128", "https://p", "socks5://a:b@p:1080", "socks5h://p:1080/"]
+)
+def test_proxies(written: str) -> None:
+    """HTTP and SOCKS5 proxies are kept, with name and password where they have them."""
+    assert rules.proxy(written) == written
+
+
+@pytest.mark.parametrize("written", ["socks4://p:1080", "p:1080", "ftp://p", "http://", "http://p/path", "http://p?x"])
+def test_what_is_no_proxy(written: str) -> None:
+    """Other schemes and addresses with a path are refused."""
+    with pytest.raises(ValidationError):
+        rules.proxy(written)
+
+
+def test_host_names_to_sign() -> None:
+    """A bare host name, perhaps with a port, and for Spark's sockets only."""
+    assert rules.sign_host("spark", " spark-api.xf-yun.com ") == "spark-api.xf-yun.com"
+    assert rules.sign_host("spark", "gateway:8443") == "gateway:8443"
+    assert rules.sign_host("openai", "") == ""
+    for kind, written in (("openai", "a.example"), ("spark", "https://a.example"), ("spark", "a/b"), ("spark", "a b")):
+        with pytest.raises(ValidationError):
+            rules.sign_host(kind, written)
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        ("openai", "sk-any thing", "sk-a\nb"),
+        ("openai", "sk-1", "sk-“quoted”"),
+        ("spark", "app12345:key:secret", "key:secret"),
+        ("zhipu", "id.secret", "id-without-secret"),
+        ("zhipu_v3", "id.secret", "a.b.c"),
+        ("spark_http", "password", "pass\0word"),
+    ],
+)
+def test_secrets(kind: str, good: str, bad: str) -> None:
+    """A key that its upstream could never take is refused before it is stored."""
+    assert rules.secret(kind, f" {good} ") == good
+    with pytest.raises(ValidationError):
+        rules.secret(kind, bad)
+
+
+def test_only_what_is_asked_about_is_judged() -> None:
+    """A form that does not hold the address can be saved whatever the address is."""
+    row = Upstream(slug="x", kind="openai", base_url="nonsense")
+    row.clean_fields(exclude=["base_url"])
+    with pytest.raises(ValidationError) as caught:
+        row.clean_fields()
+    assert set(caught.value.message_dict) == {"base_url"}
+
+
+def test_the_environments_own_address_stays_as_it_is() -> None:
+    """An address that came from the environment is not put in order: the row would no longer follow it."""
+    url = "https://api.example.org/v1/chat/completions"
+    row = Upstream(slug="x", kind="openai", base_url=url, environment={"values": {"base_url": url, "proxy": ""}})
+    row.clean_fields()
+    assert row.base_url == url
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("parameters", []),
+        ("parameters", {"max_tokens": 0}),
+        ("parameters", {"temperature": "hot"}),
+        ("context_tokens", 0),
+    ],
+)
+def test_models(field: str, value: object) -> None:
+    """Parameters that no request could carry, and a context without room, are refused."""
+    row = ChatModel(slug="m", title="M", **{field: value})
+    with pytest.raises(ValidationError) as caught:
+        row.clean_fields()
+    assert set(caught.value.message_dict) == {field}
+    row.clean_fields(exclude=[field])

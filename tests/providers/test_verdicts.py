@@ -1,0 +1,116 @@
+"""What routing concludes from failures beyond the next key: crowded keys, keys that fail alike, what operators hear."""
+
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from providers import keys, slots, table
+from providers.models import ApiKey, ChatModel, KeyTrouble, fingerprint
+from providers.wire.errors import UpstreamFailed
+from runtime import database
+from tests import factories
+from tests.providers.test_routing import ANSWER, ask, door, failure, model, no_waiting, with_keys
+
+pytestmark = pytest.mark.django_db(transaction=True)
+__all__ = ["door", "model", "no_waiting"]
+
+
+def alerts(vendor_code: str) -> float:
+    return (
+        REGISTRY.get_sample_value("rivulet_upstream_alerts_total", {"upstream": "a", "vendor_code": vendor_code}) or 0
+    )
+
+
+async def test_a_crowded_key_carries_less(model: ChatModel, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that carried too much at once gets a limit below what it carried; an operator's lower one stays."""
+    upstream = await database.run(with_keys, model, "crowded", "good")
+    row = await database.run(upstream.keys.get, fingerprint=fingerprint("crowded"))
+    monkeypatch.setitem(slots.in_use, row.id, 7)
+    too_much = failure("switch", cooldown_s=5, crowded=True)
+    monkeypatch.setattr("providers.keys.random.choice", lambda found: found[0])
+    monkeypatch.setitem(slots.in_use, (await database.run(upstream.keys.get, fingerprint=fingerprint("good"))).id, 9)
+    await ask(monkeypatch, {"crowded": [(too_much,)], "good": [ANSWER]})
+    await database.run(row.refresh_from_db)
+    assert row.max_concurrency == 7  # the failing attempt was the eighth
+    await database.run(ApiKey.objects.filter(id=row.id).update, max_concurrency=3)
+    assert await keys.lower_concurrency(keys.Key(row.id, "crowded")) == 6
+    await database.run(row.refresh_from_db)
+    assert row.max_concurrency == 3
+
+
+async def test_all_keys_fail_alike(model: ChatModel, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When all of several keys fail alike our configuration is at fault: no key rests, an operator hears of it."""
+    await database.run(with_keys, model, "one", "two", "three")
+    before = alerts("alike")
+    wrong = [(failure("disable", scope="key", unanimous=True, vendor_code="alike"),)]
+    for _turn in range(2):
+        with pytest.raises(UpstreamFailed) as raised:
+            await ask(monkeypatch, {"one": wrong, "two": wrong, "three": wrong})
+        assert sorted(raised.value.doubles.calls) == ["one", "three", "two"]  # type: ignore[attr-defined]
+    assert not await database.run(KeyTrouble.objects.exists)
+    assert alerts("alike") - before >= 2
+
+
+async def test_all_keys_fail_alike_one_by_one(model: ChatModel, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that was left out for the same reason counts as one that failed: many questions at once find that."""
+    upstream = await database.run(with_keys, model, "one", "two")
+    wrong = failure("disable", scope="key", unanimous=True, vendor_code="alike")
+    row = await database.run(upstream.keys.get, fingerprint=fingerprint("one"))
+    await keys.quarantine(keys.Key(row.id, "one"), keys.ANY_MODEL, "another reason")
+    with pytest.raises(UpstreamFailed):
+        await ask(monkeypatch, {"two": [(wrong,)]})
+    assert await database.run(KeyTrouble.objects.count) == 2
+    await database.run(KeyTrouble.objects.filter(key__fingerprint=fingerprint("two")).delete)
+    await database.run(KeyTrouble.objects.update, status_reason=str(wrong))
+    table.forget()
+    with pytest.raises(UpstreamFailed):
+        await ask(monkeypatch, {"two": [(wrong,)]})
+    assert not await database.run(KeyTrouble.objects.exists)
+
+
+async def test_one_key_fails_differently(model: ChatModel, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys that fail alike stay out when another one answers, and so does an only key."""
+    await database.run(with_keys, model, "one", "two", "good")
+    wrong = [(failure("disable", scope="key", unanimous=True, vendor_code="alike"),)]
+    for _turn in range(8):
+        await ask(monkeypatch, {"one": wrong, "two": wrong, "good": [ANSWER]})
+    assert await database.run(KeyTrouble.objects.filter(quarantined_at__isnull=False).count) == 2
+
+
+async def test_an_only_key_is_quarantined(model: ChatModel, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a single key nobody can tell whose fault it is: it is left out, and the upstream left alone."""
+    await database.run(with_keys, model, "one")
+    wrong = [(failure("disable", scope="key", unanimous=True),)]
+    with pytest.raises(UpstreamFailed):
+        await ask(monkeypatch, {"one": wrong})
+    assert (await database.run(KeyTrouble.objects.get)).status == "quarantined"
+
+
+@pytest.mark.parametrize(("facts", "heard"), [({"alerts": True}, 1), ({}, 0)])
+async def test_alerts(
+    model: ChatModel, door: None, monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any], heard: int
+) -> None:
+    """A failure that the table marks is counted for operators, an everyday one is not."""
+    await database.run(with_keys, model, "one", "good")
+    before = alerts("marked")
+    monkeypatch.setattr("providers.keys.random.choice", lambda found: found[0])
+    marked = [(failure("switch", cooldown_s=9, vendor_code="marked", **facts),)]
+    await ask(monkeypatch, {"one": marked, "good": [ANSWER]})
+    assert alerts("marked") - before == heard
+
+
+async def test_a_full_key_is_no_choice(model: ChatModel, door: None) -> None:
+    """A key that carries as many attempts as it may is passed over until one has ended."""
+    upstream = await database.run(with_keys, model)
+    await database.run(factories.api_key, upstream, "one", max_concurrency=1)
+    table.forget()
+    pool = (await database.run(table.models))["m"].routes[0].upstream.keys
+    first = await keys.lease(pool, "m")
+    assert first
+    async with first:
+        assert await keys.lease(pool, "m") is None
+    again = await keys.lease(pool, "m")
+    assert again
+    async with again:
+        pass

@@ -1,0 +1,104 @@
+"""The allowance as callers meet it: three of the day and five credits are eight answers, with Redis and without."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from tests import servers
+from tests.product import PASSWORD, Person, Product, connected, post_many
+from tests.upstreams import FakeOpenAI
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql and redis"])
+def counted_product(
+    request: pytest.FixtureRequest, upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Product]:
+    """A product that gives three answers a day, and five credits to who is invited."""
+    limits = {**connected(upstream), "DAILY_LIMIT_STANDARD": "3", "INVITEE_CREDITS": "5"}
+    database, folder = "", tmp_path_factory.mktemp("product")
+    if request.param != "sqlite":
+        postgres: servers.Postgres = request.getfixturevalue("postgres")
+        database, limits["REDIS_URL"] = postgres.database(), request.getfixturevalue("redis_server").url
+    with Product(folder, database, **limits) as running:
+        yield running
+
+
+def invited(product: Product, name: str) -> Person:
+    """Return somebody new who was invited: three answers a day and five credits."""
+    code = product.admin().client.get("/api/me/").json()["invite_code"]
+    body = {"username": name, "email": f"{name}@example.org", "password": PASSWORD, "invite_code": code}
+    made = product.client().post("/api/auth/register/", json=body)
+    assert made.status_code == 201, made.text
+    return Person(product, name, made.json()["access"], made.json()["refresh"])
+
+
+def ask(person: Person) -> httpx.Response:
+    return person.client.post("/api/chat/", json={"model": "plain", "prompt": "Hello"})
+
+
+def check_refused(answer: httpx.Response, resets_at: float, before: float) -> None:
+    """Check that a refusal says what it is, and when the next day begins, to the second."""
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "quota_exhausted")
+    latest, earliest = (math.ceil(resets_at - moment) for moment in (before, time.time()))
+    assert earliest <= int(answer.headers["Retry-After"]) <= latest
+    assert "nvit" in answer.json()["error"]["message"]
+
+
+def resets_at(person: Person) -> float:
+    return datetime.fromisoformat(person.quota()["resets_at"]).timestamp()
+
+
+def charges(person: Person, generations: list[dict[str, Any]]) -> Counter[tuple[int, str]]:
+    ended = (person.ended(row["id"])["charge"] for row in generations)
+    return Counter((charge["amount"], charge["source"]) for charge in ended)
+
+
+def test_it_works(counted_product: Product) -> None:
+    """One at a time: eight answers, the day's first, then the credits; the ninth is refused, again and again."""
+    person = invited(counted_product, "alice")
+    assert (person.quota()["daily_limit"], person.quota()["credits"], person.quota()["remaining"]) == (3, 5, 8)
+    generations = []
+    for left in reversed(range(8)):
+        answer = ask(person)
+        assert answer.status_code == 202, answer.text
+        assert answer.headers["X-Quota-Remaining"] == str(left)
+        generations.append(answer.json()["generation"])
+        assert person.quota()["remaining"] == left
+    assert charges(person, generations) == {(1, "daily"): 3, (1, "credit"): 5}
+    for _again in range(3):
+        before = time.time()
+        check_refused(ask(person), resets_at(person), before)
+    quota = person.quota()
+    assert (quota["used_today"], quota["credits"], quota["remaining"]) == (3, 0, 0)
+
+
+def test_fifty_in_parallel(counted_product: Product) -> None:
+    """Fifty at once: exactly eight are answered, and all others are told when to come back."""
+    person = invited(counted_product, "bob")
+    before, reset = time.time(), resets_at(person)
+    answers = post_many(person, [({"model": "plain", "prompt": f"n{number}"}, {}) for number in range(50)])
+    assert Counter(answer.status_code for answer in answers) == {202: 8, 429: 42}
+    for answer in answers:
+        if answer.status_code == 429:
+            check_refused(answer, reset, before)
+    generations = [answer.json()["generation"] for answer in answers if answer.status_code == 202]
+    assert charges(person, generations) == {(1, "daily"): 3, (1, "credit"): 5}
+    assert person.quota()["remaining"] == 0
+
+
+def test_what_costs_nothing_comes_back(counted_product: Product) -> None:
+    """A failed answer gives its unit back, and everything says so at once."""
+    person = invited(counted_product, "carol")
+    for _again in range(10):
+        event = person.answer("Hello", "cut")[-1]
+        assert (event.name, event.data["charge"]["amount"]) == ("error", 0)
+        assert person.quota()["remaining"] == 8
+    done = person.answer("Hello", "plain")[-1].data
+    assert done["quota"] == person.quota()
+    assert done["quota"]["remaining"] == 7

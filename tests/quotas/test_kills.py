@@ -1,0 +1,123 @@
+"""`kill -9` at each point of a generation's life: soon ledger and counters are right, and nothing is paid twice."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis
+
+from accounts.models import User
+from chat.models import Generation
+from quotas.models import DailyUsage, Quota, Reservation
+from tests import servers
+from tests.product import Person, Product, connected
+from tests.quotas import books
+from tests.upstreams import FakeOpenAI
+
+pytestmark = [pytest.mark.server, pytest.mark.soak]
+
+SOAK = os.environ.get("SOAK") == "1"
+# Where a process dies, the model that is asked there, and what its answer costs once it is clear how it ended.
+POINTS = [
+    ("before the reservation commits", "quick", 0),
+    ("after the reservation commits", "quick", 0),
+    ("before the counter follows the reservation", "quick", 0),
+    ("before the upstream call", "quick", 0),
+    ("mid-answer", "quick", 0),
+    ("before settle", "quick", 0),
+    ("after settle", "quick", 1),
+    ("before the counter follows the end", "quick", 1),
+    # The unit is given back, and nobody tells the counter: that is found out after half a minute.
+    *([("before the counter follows the end", "cut", 0)] if SOAK else []),
+]
+RIGHT_WITHIN_SECONDS = 60
+LIMIT = 10
+
+
+@pytest.fixture(params=["sqlite", "postgresql"] if SOAK else ["sqlite"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return servers.migrated_sqlite(tmp_path)
+    return str(request.getfixturevalue("postgres").migrated_database())
+
+
+@dataclass
+class Lives:
+    """One product that is started again and again, and one person who asks once in each of its lives."""
+
+    product: Product
+    counters: redis.Redis
+    charged: int = 0
+    person: Person | None = None
+
+    def live(self, point: str, model: str, cost: int) -> None:
+        """Start a process that is to die there, check what the one before left behind, ask, and wait for the death."""
+        self.product.serve("-m", "tests.quotas.mortal", point)
+        self.person = self.person or self.product.register("alice")
+        self.check()
+        key = f"{point} {model}"
+        body = {"model": model, "prompt": "Hello"}
+        with suppress(httpx.TransportError):  # it died before it could answer
+            self.person.client.post("/api/chat/", json=body, headers={"Idempotency-Key": key})
+        self.product.wait_for_death()
+        self.charged += cost
+
+    def check(self) -> None:
+        """Wait until all is settled; the ledger, the counter and what people see must say the same."""
+        deadline = time.monotonic() + RIGHT_WITHIN_SECONDS
+        while Reservation.objects.filter(status="reserved").exists() or Generation.objects.running().exists():
+            assert time.monotonic() < deadline, "still held"
+            time.sleep(0.1)
+        assert self.person
+        user, quota = User.objects.get(username="alice"), Quota.objects.get(slug="standard")
+        books.check(user.pk, quota.pk)
+        used = sum(DailyUsage.objects.values_list("used", flat=True))
+        assert used == self.charged
+        while (shown := self.person.quota())["used_today"] != used:
+            assert time.monotonic() < deadline, shown
+            time.sleep(0.5)
+        assert shown["remaining"] == LIMIT - used
+        (counter,) = self.counters.keys(f"rivulet:quota:{user.pk}:{quota.pk}:*")
+        figures = self.counters.hget(counter, "used").decode().split()
+        assert (figures[1], figures[2]) == (str(used), str(LIMIT))
+
+
+@pytest.fixture
+def lives(
+    url: str, tmp_path: Path, upstream: FakeOpenAI, redis_server: servers.Redis, django_db_blocker: Any
+) -> Iterator[Lives]:
+    limits = {"DAILY_LIMIT_STANDARD": str(LIMIT), "PROCESS_LEASE_SECONDS": "2", "REDIS_URL": redis_server.url}
+    product = Product(tmp_path / "var", url, **{**connected(upstream), **limits})
+    with (
+        product,
+        redis.Redis.from_url(redis_server.url) as client,
+        django_db_blocker.unblock(),
+        servers.connected(url),
+    ):
+        client.flushall()
+        product.kill()
+        yield Lives(product, client)
+
+
+def test_it_works(lives: Lives) -> None:
+    """Killed at any point, nothing is held for long, nothing is lost, and the same key is not paid for twice."""
+    for point in POINTS:
+        lives.live(*point)
+    lives.product.start()
+    lives.check()
+    assert lives.person
+    for point, model, cost in POINTS:
+        again = lives.person.ask("Hello", model, key=f"{point} {model}")
+        ended = lives.person.ended(again["id"])
+        # Nothing was stored under the first key, so this is its first answer; all others are what they were.
+        first = point == "before the reservation commits"
+        assert ended["charge"]["amount"] == (1 if first else cost)
+        assert ended["status"] == ("completed" if first or cost else "failed" if model == "cut" else "interrupted")
+    lives.charged += 1
+    lives.check()

@@ -1,0 +1,125 @@
+"""Staff routes of models: routes as a whole, the quota by its slug, groups by their names."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+from django.test import Client
+
+from providers import table
+from providers.models import ChatModel, Route
+from quotas.models import QuotaModel
+from tests import factories
+from tests.staff import calling, send
+
+pytestmark = pytest.mark.django_db
+
+MODELS = "/api/admin/models/"
+
+
+@pytest.fixture
+def staff(carol: Any) -> Client:
+    factories.quota("standard")
+    factories.quota("premium")
+    factories.upstream("one")
+    factories.upstream("two")
+    return calling(carol)
+
+
+def whole(**changes: Any) -> dict[str, Any]:
+    route = {"upstream": "one", "upstream_model": "vendor/m", "priority": 1, "weight": 3}
+    return {
+        "slug": "m",
+        "title": "Model M",
+        "description": "For everything",
+        "quota": "premium",
+        "context_tokens": 16_000,
+        "parameters": {"temperature": 0.5},
+        "enabled": True,
+        "groups": [],
+        "routes": [{**route, "upstream": "two", "priority": 0}, route],
+        **changes,
+    }
+
+
+def test_it_works(staff: Client) -> None:
+    """A model is made with all that belongs to it, comes back as it was sent, and can be asked at once."""
+    Group.objects.create(name="编辑")
+    made = send(staff, "POST", MODELS, whole(groups=["编辑"]))
+    assert made.status_code == 201
+    row = ChatModel.objects.get()
+    assert made.json() == {"id": row.pk, **whole(groups=["编辑"])}
+    assert staff.get(MODELS).json() == [made.json()]
+    assert [group.name for group in row.groups.all()] == ["编辑"]
+    assert {route.upstream.slug: route.priority for route in table.models()["m"].routes} == {"two": 0, "one": 1}
+
+
+def test_a_new_model_has_sensible_values(staff: Client) -> None:
+    """Slug and title are enough; the quota is then chosen as on the first run."""
+    made = send(staff, "POST", MODELS, {"slug": "gpt-4-new", "title": "New"}).json()
+    assert (made["quota"], made["routes"], made["groups"], made["enabled"]) == ("premium", [], [], True)
+    assert send(staff, "POST", MODELS, {"slug": "a", "title": "A"}).json()["quota"] == "standard"
+    assert send(staff, "POST", MODELS, {"slug": "b", "title": "B", "quota": None}).json()["quota"] is None
+
+
+def test_changes(staff: Client) -> None:
+    """Routes and groups are replaced as a whole, the quota is moved or taken away; what is not named stays."""
+    Group.objects.create(name="editors")
+    model = send(staff, "POST", MODELS, whole()).json()
+    one = f"{MODELS}{model['id']}/"
+    route = {"upstream": "one", "upstream_model": "other", "priority": 0, "weight": 1}
+    change = {"routes": [{"upstream": "one", "upstream_model": "other"}], "groups": ["editors"], "quota": "standard"}
+    answer = send(staff, "PATCH", one, change)
+    assert answer.status_code == 200
+    assert answer.json() == {**model, **change, "routes": [route]}
+    assert [route.upstream_model for route in Route.objects.all()] == ["other"]
+    assert send(staff, "PATCH", one, {"title": "T"}).json() == {**answer.json(), "title": "T"}
+    assert send(staff, "PATCH", one, {"quota": None, "groups": [], "routes": []}).json()["quota"] is None
+    assert not QuotaModel.objects.exists()
+    assert not Route.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"quota": "nothing"}, "quota"),
+        ({"groups": ["nobody"]}, "groups"),
+        ({"routes": [{"upstream": "nowhere", "upstream_model": "m"}]}, "routes"),
+        ({"routes": [{"upstream": "one"}]}, "routes"),
+        ({"routes": [{"upstream": "one", "upstream_model": "m", "weight": 0}]}, "routes"),
+        ({"routes": [{"upstream": "one", "upstream_model": "m", "colour": "red"}]}, "routes"),
+        ({"routes": [{"upstream": "one", "upstream_model": "m", "weight": n} for n in (1, 2)]}, "routes"),
+        ({"routes": "all"}, "routes"),
+        ({"parameters": {"max_tokens": 0}}, "parameters"),
+        ({"parameters": [1]}, "parameters"),
+        ({"context_tokens": 0}, "context_tokens"),
+        ({"slug": "no spaces"}, "slug"),
+        ({"slug": "taken"}, "slug"),
+        ({"title": ""}, "title"),
+        ({"position": 1}, "position"),
+    ],
+)
+def test_bad_models(staff: Client, change: dict[str, Any], field: str) -> None:
+    """Each wrong field is named, and nothing of the change is kept."""
+    factories.chat_model("taken")
+    model = send(staff, "POST", MODELS, whole()).json()
+    answer = send(staff, "PATCH", f"{MODELS}{model['id']}/", {"description": "changed", **change})
+    assert answer.status_code == 400
+    assert set(answer.json()["error"]["details"]) == {field}
+    assert staff.get(f"{MODELS}{model['id']}/").json() == model
+
+
+def test_deleting(staff: Client) -> None:
+    """A model goes with its routes and its place in the quota."""
+    model = send(staff, "POST", MODELS, whole()).json()
+    assert staff.delete(f"{MODELS}{model['id']}/").status_code == 204
+    assert not QuotaModel.objects.exists()
+    assert "m" not in table.models()
+
+
+def test_few_queries(staff: Client, django_assert_max_num_queries: Any) -> None:
+    """The list costs the same however many models there are."""
+    for n in range(10):
+        send(staff, "POST", MODELS, whole(slug=f"m{n}"))
+    with django_assert_max_num_queries(12):
+        assert len(staff.get(MODELS).json()) == 10

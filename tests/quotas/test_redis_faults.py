@@ -1,0 +1,173 @@
+"""Redis lost, spoilt, stopped and frozen while people ask: every limit holds to the unit, and nobody waits for it."""
+
+import itertools
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pytest
+import redis
+
+from tests import servers
+from tests.product import Person, Product, connected
+from tests.upstreams import FakeOpenAI
+
+SOAK = os.environ.get("SOAK") == "1"
+# How long Redis is away, and how many answers each person has.
+AWAY_SECONDS, LIMIT = (30, 1_000) if SOAK else (3, 60)
+PEOPLE = 3
+# Waiting for Redis, and answering on a busy machine.
+PATIENCE_SECONDS = 2 + 3
+
+
+@dataclass
+class Redis:
+    """A Redis of these tests' own, and what can be done to it."""
+
+    server: servers.Redis
+    client: redis.Redis
+
+    def flush(self) -> None:
+        self.client.flushall()
+
+    def spoil(self) -> None:
+        """Make nonsense of everything that is counted there, each time another kind of it."""
+        for number, name in enumerate(self.client.keys("rivulet:quota:*")):
+            if number % 3 == 0 or self.client.type(name) != b"hash":
+                self.client.delete(name)
+                self.client.set(name, "nonsense")
+            elif number % 3 == 1:
+                self.client.hset(name, mapping={"used": "999999 999999 1 1 x", "credits": "999999 999999 1 x"})
+            else:
+                self.client.hset(name, mapping={"used": 0, "credits": 999_999})
+
+    def stop(self) -> None:
+        self.server.stop()
+        time.sleep(AWAY_SECONDS)
+        self.server.start()
+
+    def freeze(self) -> None:
+        self.server.signal(signal.SIGSTOP)
+        time.sleep(AWAY_SECONDS)
+        self.server.signal(signal.SIGCONT)
+
+
+@pytest.fixture(scope="module")
+def own_redis() -> Iterator[Redis]:
+    if servers.Redis.missing():
+        pytest.skip(servers.Redis.install)
+    with servers.Redis() as server, redis.Redis.from_url(server.url) as client:
+        yield Redis(server, client)
+
+
+@pytest.fixture(scope="module")
+def counted_product(
+    own_redis: Redis, upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Product]:
+    limits = {"DAILY_LIMIT_STANDARD": str(LIMIT), "REDIS_URL": own_redis.server.url}
+    with Product(tmp_path_factory.mktemp("product"), **{**connected(upstream), **limits}) as running:
+        yield running
+
+
+@dataclass
+class Life:
+    """Somebody who asks one question after the other until refused, and then a few more."""
+
+    person: Person
+    charged: int = 0
+    refused: int = 0
+    answered_after_a_refusal: int = 0
+    wrong: list[str] = field(default_factory=list)
+    longest: float = 0.0
+
+    def go(self) -> None:
+        for number in itertools.count():
+            if self.refused == 10:
+                return
+            started = time.monotonic()
+            # Every fourth answer fails and gives its unit back.
+            model = "cut" if number % 4 == 3 else "plain"
+            answer = self.person.client.post("/api/chat/", json={"model": model, "prompt": "Hello"})
+            self.longest = max(self.longest, time.monotonic() - started)
+            if answer.status_code == 202:
+                self.charged += self.person.ended(answer.json()["generation"]["id"])["charge"]["amount"]
+                self.answered_after_a_refusal += bool(self.refused)
+            elif answer.status_code == 429 and answer.json()["error"]["code"] == "quota_exhausted":
+                self.refused += 1
+            else:
+                self.wrong.append(answer.text)
+
+
+def test_it_works(counted_product: Product, own_redis: Redis) -> None:
+    """Flushed, spoilt, stopped and frozen under load: each has exactly the limit, and is shown what is left at once."""
+    lives = [Life(counted_product.register(f"p{number}")) for number in range(PEOPLE)]
+    everybody_done = threading.Event()
+    faults: list[Callable[[], None]] = [own_redis.flush, own_redis.spoil] * 3 + [own_redis.stop, own_redis.freeze]
+
+    def trouble() -> None:
+        for fault in faults:
+            time.sleep(0.2)
+            fault()
+            if everybody_done.is_set():
+                return
+
+    with ThreadPoolExecutor(PEOPLE + 1) as pool:
+        troubled = pool.submit(trouble)
+        list(pool.map(Life.go, lives))
+        everybody_done.set()
+        troubled.result()
+    for life in lives:
+        assert life.wrong == []
+        assert (life.charged, life.answered_after_a_refusal) == (LIMIT, 0)
+        assert life.longest < PATIENCE_SECONDS
+        quota = life.person.quota()
+        assert (quota["used_today"], quota["remaining"]) == (LIMIT, 0)
+    assert "Traceback" not in counted_product.output
+
+
+@pytest.mark.parametrize("fault", ["flush", "spoil"])
+def test_shown_right_at_once(counted_product: Product, own_redis: Redis, fault: str) -> None:
+    """After a flush, or nonsense set by hand, the very next look shows what the ledger says, and so does the next."""
+    person = counted_product.register(f"looks-{fault}")
+    person.answer("Hello", "plain")
+    for _again in range(2):
+        getattr(own_redis, fault)()
+        assert [person.quota()["remaining"] for _look in range(2)] == [LIMIT - 1, LIMIT - 1]
+    person.answer("Hello", "plain")
+    assert person.quota()["remaining"] == LIMIT - 2
+
+
+def test_logins_without_redis(counted_product: Product, own_redis: Redis) -> None:
+    """With Redis frozen, and then stopped, people sign up and log in, and nobody waits long for it."""
+    own_redis.server.signal(signal.SIGSTOP)
+    try:
+        waits = [duration(lambda: counted_product.register("logs-in"))]
+        own_redis.server.signal(signal.SIGCONT)
+        own_redis.server.stop()
+        waits.append(duration(lambda: counted_product.log_in("logs-in").raise_for_status()))
+    finally:
+        own_redis.server.start()
+    assert max(waits) < PATIENCE_SECONDS
+
+
+def duration(call: Callable[[], object]) -> float:
+    started = time.monotonic()
+    call()
+    return time.monotonic() - started
+
+
+def test_few_connections(counted_product: Product, own_redis: Redis) -> None:
+    """Whatever is asked at once, the process holds five connections to Redis at most."""
+    person = counted_product.register("many")
+    with ThreadPoolExecutor(16) as pool:
+        asked = [pool.submit(person.answer, "Hello", "quick") for _stream in range(16)]
+        seen = 0
+        while not all(one.done() for one in asked):
+            person.quota()
+            counted_product.log_in("many")
+            seen = max(seen, len([one for one in own_redis.client.client_list() if one["cmd"] != "client|list"]))
+    assert 1 <= seen <= 5

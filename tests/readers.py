@@ -1,0 +1,96 @@
+"""Readers who lose their connections: they are cut at a random byte, come back with the last id they saw, and go on."""
+
+import asyncio
+import json
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.product import Event, text_of
+
+# A reader who was sent away, or found nobody there, comes back after this.
+RETRY_SECONDS = 0.2
+PATIENCE_SECONDS = 90
+
+
+@dataclass
+class Reading:
+    """What one reader saw of one generation, over all of its connections."""
+
+    generation: str
+    events: list[Event] = field(default_factory=list)
+    connections: int = 0
+
+    @property
+    def last_id(self) -> str:
+        return self.events[-1].id if self.events else ""
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.events) and self.events[-1].name in {"done", "error"}
+
+    @property
+    def text(self) -> str:
+        return text_of(self.events)
+
+    def check(self) -> None:
+        """Nothing came twice, and nothing is missing unless a `reset` made up for it."""
+        for before, after in zip(self.events, self.events[1:], strict=False):
+            if after.name == "reset":
+                assert after.number >= before.number, (before, after)
+            else:
+                assert after.number == before.number + 1, (before, after)
+
+
+async def read(url: str, token: str, generation: str, *, cuts: random.Random | None = None, most: int = 8) -> Reading:
+    """Follow a generation to its end, over as many connections as it takes; `cuts` ends up to `most` of them early."""
+    reading = Reading(generation)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not reading.ended:
+        assert time.monotonic() < deadline, f"{generation} did not end; seen up to {reading.last_id}"
+        limit = cuts.randrange(2500) if cuts and reading.connections < most else None
+        try:
+            await _connect(url, token, reading, limit)
+        except (OSError, asyncio.IncompleteReadError):
+            await asyncio.sleep(RETRY_SECONDS)
+    return reading
+
+
+async def _connect(url: str, token: str, reading: Reading, limit: int | None) -> None:
+    """Read one response, or its first `limit` bytes."""
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    try:
+        head = [f"GET /api/generations/{reading.generation}/events/ HTTP/1.1", "Host: localhost"]
+        head += [f"Authorization: Bearer {token}"]
+        head += [f"Last-Event-ID: {reading.last_id}"] if reading.last_id else []
+        writer.write("\r\n".join([*head, "", ""]).encode())
+        status = int((await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1])
+        reading.connections += 1
+        assert status in {200, 204, 502, 503}, status
+        if status == 200:
+            await _take(reader, reading, limit)
+        else:
+            await asyncio.sleep(RETRY_SECONDS)
+    finally:
+        writer.transport.abort()
+
+
+async def _take(reader: asyncio.StreamReader, reading: Reading, limit: int | None) -> None:
+    rest, taken = b"", 0
+    while size := int(await reader.readline() or b"0", 16):
+        chunk = (await reader.readexactly(size + 2))[:-2]
+        if limit is not None:
+            chunk, cut = chunk[: limit - taken], taken + size >= limit
+        *blocks, rest = (rest + chunk).split(b"\n\n")
+        reading.events += [event for block in blocks if (event := _event(block.decode()))]
+        taken += size
+        if limit is not None and cut:
+            return
+
+
+def _event(block: str) -> Event | None:
+    fields: dict[str, Any] = dict(line.split(": ", 1) for line in block.split("\n") if not line.startswith(":"))
+    return Event(fields["id"], fields["event"], json.loads(fields["data"])) if "data" in fields else None

@@ -1,0 +1,110 @@
+"""The cache on Redis, and without it: what it keeps, what it falls back on, and the limits that stand on it."""
+
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from django.core.cache import cache
+from django.test import Client
+
+from runtime import clients
+from tests import servers
+
+
+@pytest.fixture
+def own_redis(redis_server: servers.Redis, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[servers.Redis]:
+    """An empty Redis that the cache is kept in, as `chatproject.settings` has it."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    settings.REDIS_URL = redis_server.url
+    own = {"BACKEND": "runtime.cache.FallbackCache", "LOCATION": redis_server.url, "KEY_PREFIX": "rivulet"}
+    settings.CACHES = {"default": own}
+    monkeypatch.setattr(clients, "_away_until", 0.0)
+    yield redis_server
+    redis_server.signal(signal.SIGCONT)
+    cache._local.clear()
+    cache._shared.client.do_close_clients()
+
+
+def test_it_works(own_redis: servers.Redis) -> None:
+    """What is put in is in Redis, as JSON, for all processes."""
+    cache.set("a", [1.5, 2.5], 60)
+    assert cache.get("a") == [1.5, 2.5]
+    assert cache.add("a", 1) is False
+    assert cache.add("b", 1) is True
+    assert cache.incr("b") == 2
+    with redis.Redis.from_url(own_redis.url) as client:
+        assert client.get("rivulet:1:a") == b"[1.5, 2.5]"
+    assert cache.delete("a") is True
+    assert cache.get("a", "none") == "none"
+    assert cache.has_key("b") is True
+    assert cache.touch("b", 5) is True
+
+
+def test_clear_leaves_the_rest(own_redis: servers.Redis) -> None:
+    """Clearing the cache takes nothing away that others keep in the same Redis."""
+    cache.set("a", 1)
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.set("rivulet:quota:1:1:2026-11-21", 1)
+        cache.clear()
+        assert client.keys("*") == [b"rivulet:quota:1:1:2026-11-21"]
+
+
+def test_nonsense_is_not_there(own_redis: servers.Redis) -> None:
+    """What somebody else wrote in the cache's place is not there, and not an error."""
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.set("rivulet:1:a", b"\x80\x04 no json")
+        client.rpush("rivulet:1:b", 1)
+    assert (cache.get("a"), cache.get("b", 7)) == (None, 7)
+    assert not clients.away()
+
+
+def stop(server: servers.Redis) -> None:
+    server.stop()
+
+
+def freeze(server: servers.Redis) -> None:
+    server.signal(signal.SIGSTOP)
+
+
+@pytest.mark.parametrize("fault", [stop, freeze])
+def test_redis_away(own_redis: servers.Redis, fault: Any) -> None:
+    """While Redis is away the process counts by itself, after one short wait; back, Redis counts again."""
+    cache.set("a", "shared")
+    fault(own_redis)
+    started = time.monotonic()
+    assert cache.add("lock", 1) is True
+    assert cache.add("lock", 1) is False
+    assert cache.get("a") is None
+    cache.set("a", "local")
+    assert cache.get("a") == "local"
+    assert time.monotonic() - started < 2
+    own_redis.signal(signal.SIGCONT)
+    if fault is stop:
+        own_redis.start()
+    time.sleep(clients.AWAY_SECONDS)
+    assert cache.get("a") == (None if fault is stop else "shared")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("away", [False, True])
+def test_guessing_is_limited(own_redis: servers.Redis, alice: Any, away: bool) -> None:
+    """Ten wrong passwords for a name, then no more, with Redis and without; the right one is let in before."""
+    if away:
+        own_redis.stop()
+
+    def log_in(password: str) -> int:
+        body = {"username": "alice", "password": password}
+        return int(Client().post("/api/auth/token/", body, "application/json").status_code)
+
+    try:
+        started = time.monotonic()
+        assert log_in("correct horse battery staple") == 200
+        assert time.monotonic() - started < 5
+        assert [log_in("wrong") for _guess in range(11)] == [401] * 10 + [429]
+    finally:
+        if away:
+            own_redis.start()

@@ -1,0 +1,33 @@
+"""runtime/presence.py: who has left is told of once, early or late."""
+
+from django.http import HttpRequest
+
+from runtime import presence
+from runtime.presence import Presence
+
+
+def test_it_works() -> None:
+    """Everybody who asked hears of it, once."""
+    caller, told = Presence(), list[str]()
+    caller.when_left(lambda: told.append("a"))
+    caller.when_left(lambda: told.append("b"))
+    assert (caller.left, told) == (False, [])
+    caller.leave()
+    caller.leave()
+    assert (caller.left, told) == (True, ["a", "b"])
+
+
+def test_who_asks_late_hears_at_once() -> None:
+    """Whoever asks about a caller who has left hears of it at once."""
+    caller, told = Presence(), list[str]()
+    caller.leave()
+    caller.when_left(lambda: told.append("a"))
+    assert told == ["a"]
+
+
+def test_one_for_each_request() -> None:
+    """Handler and view mean the same caller."""
+    request, other = HttpRequest(), HttpRequest()
+    request.scope, other.scope = {}, {}  # type: ignore[attr-defined]
+    assert presence.of(request) is presence.of(request)
+    assert presence.of(request) is not presence.of(other)

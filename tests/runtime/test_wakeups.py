@@ -1,0 +1,153 @@
+"""Wake-ups: heard here at once, in other processes through Redis, and made good after Redis was away."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable
+
+import pytest
+
+from runtime import clients, wakeups
+from tests.servers import Redis, environment, in_processes
+
+Heard = asyncio.Queue[bytes]
+
+
+@pytest.fixture
+async def redis(redis_server: Redis, settings: pytest.FixtureRequest) -> AsyncGenerator[Redis, None]:
+    """Redis as this process's; all connections are closed in the end."""
+    settings.REDIS_URL = redis_server.url
+    yield redis_server
+    await wakeups.aclose()
+    await clients.aclose()
+
+
+def hear(topic: str) -> tuple[Heard, Callable[[], None]]:
+    heard: Heard = asyncio.Queue()
+    return heard, wakeups.listen(topic, heard.put_nowait)
+
+
+async def wait_for(heard: Heard, payload: bytes) -> list[bytes]:
+    """Return all that was heard up to this payload."""
+    seen = []
+    async with asyncio.timeout(10):
+        while (last := await heard.get()) != payload:
+            seen.append(last)
+    return [*seen, last]
+
+
+def wake_elsewhere(topic: str, payload: str) -> bool:
+    """Wake a topic from the process that this runs in."""
+
+    async def wake() -> None:
+        await wakeups.wake(topic, payload.encode())
+        await clients.aclose()
+
+    asyncio.run(wake())
+    return True
+
+
+async def elsewhere(topic: str, *payloads: str) -> None:
+    variables = environment(f"sqlite:///{os.environ['VAR_DIR']}/unused.sqlite3", "", REDIS_URL=current_url())
+    variables["VAR_DIR"] = os.environ["VAR_DIR"]
+    rows = [(topic, payload) for payload in payloads]
+    await asyncio.to_thread(in_processes, wake_elsewhere, rows, variables)
+
+
+def current_url() -> str:
+    from django.conf import settings
+
+    return str(settings.REDIS_URL)
+
+
+async def test_it_works() -> None:
+    """Without Redis, listeners of this process are called before `wake` returns, until they unlisten."""
+    heard, unlisten = hear("topic")
+    other, unlisten_other = hear("other")
+    await wakeups.wake("topic", b"1")
+    assert heard.get_nowait() == b"1"
+    unlisten()
+    unlisten()
+    await wakeups.wake("topic", b"2")
+    assert heard.empty()
+    assert other.empty()
+    unlisten_other()
+
+
+async def test_one_faulty_listener(caplog: pytest.LogCaptureFixture) -> None:
+    """A listener that fails keeps nobody else from being called."""
+
+    def fail(payload: bytes) -> None:
+        raise ValueError(payload)
+
+    unlisten_first = wakeups.listen("topic", fail)
+    heard, unlisten = hear("topic")
+    await wakeups.wake("topic", b"1")
+    assert heard.get_nowait() == b"1"
+    assert "wake-up failed" in caplog.text
+    unlisten_first()
+    unlisten()
+
+
+async def test_from_another_thread() -> None:
+    """Woken from another thread's event loop, listeners are called on the one they listen on."""
+    loops: list[object] = []
+    unlisten = wakeups.listen("topic", lambda _payload: loops.append(asyncio.get_running_loop()))
+    await asyncio.to_thread(lambda: asyncio.run(wakeups.wake("topic")))
+    assert loops == [asyncio.get_running_loop()]
+    unlisten()
+
+
+async def test_other_processes(redis: Redis) -> None:
+    """What another process wakes is heard here; a listener is first told that it may have missed something."""
+    heard, unlisten = hear("topic")
+    assert await heard.get() == wakeups.MISSED
+    await elsewhere("topic", "from elsewhere", "twice")
+    assert {await heard.get(), await heard.get()} == {b"from elsewhere", b"twice"}
+    await wakeups.wake("topic", b"own")
+    await wakeups.wake("topic", b"last")
+    await asyncio.sleep(0.2)
+    assert await wait_for(heard, b"last") == [b"own", b"last"]
+    assert heard.empty()
+    unlisten()
+
+
+async def test_redis_comes_back(redis: Redis) -> None:
+    """After Redis was away listeners are told to look again, and hear what is said from then on."""
+    heard, unlisten = hear("topic")
+    assert await heard.get() == wakeups.MISSED
+    await asyncio.to_thread(redis.stop)
+    await asyncio.to_thread(redis.start)
+    async with asyncio.timeout(5):
+        assert await heard.get() == wakeups.MISSED
+    await elsewhere("topic", "after")
+    assert await wait_for(heard, b"after")
+    unlisten()
+
+
+async def test_what_redis_did_not_take_is_said_again(redis: Redis) -> None:
+    """A wake-up that failed while Redis was away reaches other processes when it is back."""
+    await asyncio.to_thread(redis.stop)
+    await wakeups.wake("topic", b"lost")
+    await asyncio.to_thread(redis.start)
+    client = clients.connect(connections=1)
+    async with client, client.pubsub() as stranger:
+        await stranger.subscribe(wakeups.PREFIX + "topic")
+        async with asyncio.timeout(10):
+            while (message := await stranger.get_message(timeout=5)) is None or message["type"] != "message":
+                pass
+    assert message["channel"] == b"rivulet:wake:topic"
+
+
+async def test_one_connection(redis: Redis) -> None:
+    """However many topics are listened to, one connection hears for all of them."""
+    listening = [hear(f"topic{number}") for number in range(1_000)]
+    for heard, _unlisten in listening:
+        assert await heard.get() == wakeups.MISSED
+    async with clients.connect(connections=1) as client:
+        names = [row for row in await client.client_list() if int(row["sub"])]
+        assert len(names) == 1
+        for _heard, unlisten in listening:
+            unlisten()
+        async with asyncio.timeout(5):
+            while int((await client.client_list(_type="pubsub"))[0]["sub"]) > 1:
+                await asyncio.sleep(0.02)
