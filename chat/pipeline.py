@@ -8,6 +8,9 @@ from chat.screening.stream import Screen
 from providers.wire.base import Delta, Event, Finished, Reasoning, ToolCallDelta, Withdrawn
 from providers.wire.errors import ProviderError
 
+# Between two pieces of thinking with an answer in between: more separators than words are matched through.
+PARTING = "\n\n…\n\n"
+
 
 async def limited(events: AsyncGenerator[Event, None], max_chars: int) -> AsyncGenerator[Event, None]:
     """End an answer that reaches `max_chars` characters, reasoning included, with `length`; the upstream is closed."""
@@ -70,7 +73,8 @@ class Screens:
 
     def _begin(self) -> None:
         lexicon = live.now().outgoing
-        self._screens: dict[type[Delta | Reasoning], Screen] = {Reasoning: Screen(lexicon), Delta: Screen(lexicon)}
+        self._content, self._reasoning = Screen(lexicon), Screen(lexicon)
+        self._interrupted = False
 
     @property
     def idle(self) -> bool:
@@ -79,20 +83,18 @@ class Screens:
 
     @property
     def blocked(self) -> bool:
-        return any(screen.blocked for screen in self._screens.values())
+        return self._content.blocked or self._reasoning.blocked
 
     def passed(self, event: Event) -> list[Event]:
         """Return what may be said now that this event has come."""
         self._used = True
-        if isinstance(event, Delta | Reasoning):
-            kind = type(event)
-            # When the answer begins, the thinking is over.
-            said = self._flushed(Reasoning) if kind is Delta else []
-            return (
-                said
-                if self.blocked
-                else said + self._said(kind, self._screens[kind].feed(event.text, live.now().outgoing))
-            )
+        if isinstance(event, Delta):
+            # The answer begins: nobody is to wait until its end for the last words of the thinking.
+            said = self._flushed_reasoning()
+            self._interrupted = self._interrupted or bool(said)
+            return said if self.blocked else said + self._said(Delta, self._content, event.text)
+        if isinstance(event, Reasoning):
+            return self._resumed() + self._said(Reasoning, self._reasoning, event.text)
         if isinstance(event, Withdrawn):
             self._begin()
         said = self.flushed() if isinstance(event, Finished) else []
@@ -100,12 +102,21 @@ class Screens:
 
     def flushed(self) -> list[Event]:
         """Return what is held back, as nothing follows it."""
-        return [event for kind in self._screens for event in self._flushed(kind)]
+        said = self._flushed_reasoning()
+        return said if self.blocked else said + self._said(Delta, self._content, None)
 
-    def _flushed(self, kind: type[Delta | Reasoning]) -> list[Event]:
-        screen = self._screens[kind]
-        return self._said(kind, screen.flush()) if screen.holding and not screen.blocked else []
+    def _flushed_reasoning(self) -> list[Event]:
+        return self._said(Reasoning, self._reasoning, None) if self._reasoning.holding else []
 
-    def _said(self, kind: type[Delta | Reasoning], text: str) -> list[Event]:
-        self._hits |= self._screens[kind].hits
-        return [kind(text)] if text else []
+    def _resumed(self) -> list[Event]:
+        """Part thinking that goes on from thinking that was let go: no word may come of the two."""
+        if not self._interrupted:
+            return []
+        self._interrupted = False
+        self._reasoning = Screen(live.now().outgoing)
+        return [Reasoning(PARTING)]
+
+    def _said(self, kind: type[Delta | Reasoning], screen: Screen, text: str | None) -> list[Event]:
+        said = screen.flush() if text is None else screen.feed(text, live.now().outgoing)
+        self._hits |= screen.hits
+        return [kind(said)] if said else []

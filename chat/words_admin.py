@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
@@ -76,13 +77,18 @@ class TermAdmin(admin.ModelAdmin[Any]):
 
 @admin.register(SensitiveWord)
 class SensitiveWordAdmin(TermAdmin):
-    list_display = ("word", "action", "scope", "category", "enabled", "created_at")
-    list_editable = ("action", "scope", "enabled")
+    list_display = ("word", "action", "scope", "category", "enabled")
+    list_editable = ("action", "enabled")
     list_filter = ("action", "scope", "enabled", "category")
     search_fields = ("word", "category")
     ordering = ("word",)
     actions = ("enable", "disable", "export_chosen")
     show_full_result_count = False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        # Django's own title is too long beside so many buttons.
+        title = capfirst(self.opts.verbose_name_plural)
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     @admin.action(description=_("Enable"), permissions=["change"])
     def enable(self, request: HttpRequest, words: QuerySet[SensitiveWord]) -> None:

@@ -48,10 +48,10 @@ class Screen:
             self._mask_marks(text)
         self._held += text
         self._received = self._tracker.go(text, self._received)
-        return self._release(max(self._sent, self._tracker.undecided_from(self._received)))
+        return self._release(self._tracker.undecided_from(self._received))
 
     def flush(self) -> str:
-        """Return what is left, as nothing follows. What is fed after all is still held against what came before."""
+        """Return what is left; nothing may be fed after that."""
         self._tracker.end()
         return self._release(self._received)
 
@@ -88,7 +88,7 @@ class Screen:
         hits = [match for match in uncovered(found) if match.start < until]
         if blocking := [match.start for match in hits if match.term.blocks]:
             self.blocked = True
-            until = max(self._sent, min(blocking))
+            until = min(blocking)
         for match in hits:
             if match.start <= until:
                 self.hits.add(match.term.id)

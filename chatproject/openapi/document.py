@@ -127,7 +127,7 @@ def _operation(method: str, path: str, route: Route, found: dict[str, Any]) -> d
     if isinstance(route.body, type) and issubclass(route.body, BaseModel):
         operation["requestBody"] = _body(ref(route.body.__name__))
     elif isinstance(route.body, dict):
-        operation["requestBody"] = _body(route.body)
+        operation["requestBody"] = _body(route.body, route.media)
     elif route.body is not None:
         operation["requestBody"] = found["requestBody"]
     if route.example is not None:
@@ -142,8 +142,8 @@ def _operation_id(method: str, path: str) -> str:
     return f"{words}{bare}_{method.lower()}"
 
 
-def _body(schema: Shape) -> dict[str, Any]:
-    return {"content": {JSON: {"schema": schema}}, "required": True}
+def _body(schema: Shape, media: tuple[str, ...] = (JSON,)) -> dict[str, Any]:
+    return {"content": {each: {"schema": schema} for each in media}, "required": True}
 
 
 def _parameters(path: str, route: Route) -> list[dict[str, Any]]:

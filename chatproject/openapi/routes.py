@@ -43,6 +43,7 @@ class Route:
     headers: tuple[str, ...] = ()
     refused: tuple[int, ...] = ()
     proof: Proof = "any"
+    media: tuple[str, ...] = (JSON,)
 
 
 def says(shape: Shape, status: int = 200) -> dict[int, tuple[Answer, ...]]:
@@ -333,6 +334,15 @@ STAFF: Table = {
         says(record(codes=many(TEXT)), 201),
         staff.BatchBody,
         {"quota": "standard", "credits": 5, "count": 10},
+        refused=(403,),
+    ),
+    ("POST", "/api/admin/sensitive-words/import/"): Route(
+        "Staff",
+        "Import a list of words, plain text or CSV",
+        says(record(created=COUNT, duplicates=COUNT, rejected=many(record(line=COUNT, reason=TEXT)))),
+        TEXT,
+        media=("text/plain", "text/csv"),
+        query={"action": one_of("block", "mask"), "scope": one_of("input", "output", "both"), "category": TEXT},
         refused=(403,),
     ),
 }

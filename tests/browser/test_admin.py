@@ -194,3 +194,32 @@ def test_not_for_everybody(visitor: Visitor) -> None:
     assert answer
     assert answer.status == 403
     expect(visitor.page.locator("#result_list")).to_have_count(0)
+
+
+def test_sensitive_words(operator: Visitor) -> None:
+    """A list is pasted, a text is tried and what is found in it marked, the words are disabled and deleted again."""
+    page = operator.page
+    page.goto("/admin/chat/sensitiveword/import/")
+    page.fill("[name=text]", "filbert\n\n榛子\n榛 子")
+    page.select_option("[name=action]", "mask")
+    page.fill("[name=category]", "browser test")
+    page.click("input[type=submit]")
+    expect(page.locator(".messagelist")).to_have_text("2 added, 1 known already, 1 refused.")
+    page.goto("/admin/chat/sensitiveword/")
+    page.click("text=Try a text")
+    page.fill("[name=text]", "FIL-BERT <script>alert(1)</script> und 榛\n子")
+    page.click("input[type=submit]")
+    expect(page.locator("#tried mark")).to_have_text(["FIL-BERT", "榛子"])
+    expect(page.locator("#found tbody tr")).to_have_count(2)
+    person = operator.product.register("nutty")
+    assert person.ask("filbert", "plain")["status"] == "running"
+    assert person.client.get("/api/conversations/").json()["results"][0]["title"] == "*******"
+    page.goto("/admin/chat/hit/?q=nutty")
+    expect(page.locator("#result_list tbody tr")).to_contain_text("filbert")
+    page.goto("/admin/chat/sensitiveword/?category=browser+test")
+    for action in ("disable", "delete_selected"):
+        page.check("#action-toggle")
+        page.select_option("[name=action]", action)
+        page.click("button[name=index]")
+    page.click("input[type=submit]")
+    expect(page.locator(".messagelist")).to_contain_text("Successfully deleted 2 sensitive words")

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from chat.pipeline import limited, screened
+from chat.pipeline import PARTING, limited, screened
 from chat.screening import live
 from chat.screening.live import Words
+from chat.screening.tracking import MOST_SEPARATORS
 from providers.wire.base import Delta, Event, Finished, Notice, Reasoning, Usage, Withdrawn
 from providers.wire.errors import ProviderError
 from tests.chat.screening import oracle
@@ -92,12 +93,28 @@ async def test_withdrawn(listed: Any) -> None:
     ]
 
 
-async def test_reasoning_ends_when_the_answer_begins(listed: Any) -> None:
-    """Thinking that was held back is shown before the answer begins; going on with it does not show a word's rest."""
+async def test_thinking_ends_when_the_answer_begins(listed: Any) -> None:
+    """Thinking that was held back is shown before the answer begins; what comes after all is parted from it."""
     listed("ab", "cd")
-    events = [Reasoning("x a"), Delta("b c"), Reasoning("b"), Delta("d"), STOP]
-    wanted = [Reasoning("x "), Reasoning("a"), Delta("b "), Reasoning("*"), Delta("**"), STOP]
-    assert await passed(Upstream(*events)) == wanted
+    events = [Reasoning("x a"), Delta("b c"), Reasoning("b c"), Reasoning("d"), Delta("d"), STOP]
+    wanted = [Reasoning("x "), Reasoning("a"), Delta("b "), Reasoning(PARTING), Reasoning("b "), Reasoning("**")]
+    assert await passed(Upstream(*events)) == [*wanted, Delta("**"), STOP]
+    assert len(PARTING) > MOST_SEPARATORS
+
+
+async def test_thinking_that_held_nothing_back_goes_on(listed: Any) -> None:
+    """Thinking that was shown whole needs no parting."""
+    listed("ab")
+    events = [Reasoning("x. "), Delta("y"), Reasoning("z"), STOP]
+    assert await passed(Upstream(*events)) == events
+
+
+async def test_a_blocked_thought_before_the_answer(listed: Any) -> None:
+    """A word that blocks may end the thinking; then nothing of the answer is shown."""
+    listed(blocking=("stop",))
+    upstream = Upstream(Reasoning("now stop"), Delta("Hello"), STOP)
+    assert await passed(upstream) == [Reasoning("now "), Finished("content_filter")]
+    assert upstream.closed
 
 
 async def test_a_word_across_the_limit(listed: Any) -> None:

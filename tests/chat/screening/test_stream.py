@@ -178,14 +178,3 @@ def test_new_words_count_in_the_middle_of_a_text() -> None:
     screen = Screen(before)
     assert screen.feed("as", before) == ""
     assert screen.feed("s", Lexicon()) == "ass"
-
-
-def test_after_a_flush() -> None:
-    """What is fed after a flush is held against what came before it, as far as that is not out yet."""
-    lexicon = Words(("独立国",), ("ab",)).lexicon()
-    screen = Screen(lexicon)
-    assert screen.feed("x独立", lexicon) == "x"
-    assert screen.flush() == "独立"
-    assert screen.feed("国y a", lexicon) == "*y "
-    assert screen.flush() == "a"
-    assert (screen.feed("b", lexicon), screen.flush(), screen.blocked) == ("", "", True)

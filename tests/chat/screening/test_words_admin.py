@@ -81,7 +81,6 @@ def test_edited_in_the_list(admin: Client) -> None:
         "form-TOTAL_FORMS": 1,
         "form-INITIAL_FORMS": 1,
         "form-0-id": row.pk,
-        "form-0-scope": "both",
         "_save": "Save",
     }
     changed = admin.post(reverse(LIST), {**form, "form-0-action": "mask", "form-0-enabled": "on"})

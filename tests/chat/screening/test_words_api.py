@@ -85,7 +85,7 @@ def test_phrases(staff: Client) -> None:
         ({"word": "a", "category": "x" * 51}, "category"),
         ({"word": "a", "enabled": "perhaps"}, "enabled"),
         ({"word": "a", "colour": "red"}, "colour"),
-        (["a"], "body"),
+        (["a"], "non_field_errors"),
     ],
 )
 def test_bad_words(staff: Client, body: Any, field: str) -> None:
