@@ -214,7 +214,7 @@ def _numbers(generations: list[str]) -> dict[str, int]:
 
 def _stored(generations: list[str]) -> list[tuple[Generation, dict[str, Any]]]:
     rows = Generation.objects.select_related("message").filter(id__in=generations)
-    return [(row, quota_after(row)) for row in rows]
+    return [(row, quota_after(row) if row.finished_at else {}) for row in rows]
 
 
 def _begin(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -32,7 +32,7 @@ OWN_CHANNEL = (200, 200, 401, 200, 401)
 PLAYED = (202, 202, 401, 202, 401)
 # Models are nobody's own.
 OFFERED = (200, 200, 401, 200, 401)
-ROWS = ("upstreams", "keys", "models", "quotas", "redeem-codes", "users")
+ROWS = ("upstreams", "keys", "models", "quotas", "redeem-codes", "users", "sensitive-words", "allowed-phrases")
 
 MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/api/generations/{generation_id}/"): HIDDEN,
@@ -109,6 +109,8 @@ def row(admin: httpx.Client, path: str) -> int:
         "credits": {"user": "admin", "quota": "standard", "amount": 1, "reason": "gift"},
         "keys": {"upstream": "openai", "secret": f"sk-{name}"},
         "redeem-codes": {"quota": "standard", "credits": 1, "count": 1},
+        "sensitive-words": {"word": name},
+        "allowed-phrases": {"phrase": name},
     }
     kind = path.split("/")[3]
     answer = admin.post(f"/api/admin/{kind}/", json=rows[kind])

@@ -66,6 +66,8 @@ def made_rows(admin: Person) -> dict[str, int]:
         "/api/admin/users/": {"username": "own", "email": "own@example.org"},
         "/api/admin/credits/": {"user": "admin", "quota": "standard", "amount": 1, "reason": "gift"},
         "/api/admin/keys/": {"upstream": "own", "secret": "sk-0123456789abcdef"},
+        "/api/admin/sensitive-words/": {"word": "own"},
+        "/api/admin/allowed-phrases/": {"phrase": "own"},
     }
     made = {}
     for path, body in rows.items():

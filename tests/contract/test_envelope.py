@@ -1,6 +1,7 @@
 """What all JSON routes have in common, taken from the schema: envelope, request id, strict bodies, 405 with Allow."""
 
 import re
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 from chatproject.openapi.document import METHODS, document
 from tests.product import Person, Product
+
+JSON = "application/json"
 
 pytestmark = pytest.mark.server
 SAMPLES = {"key": "k", "generation_id": "0" * 32, "model_id": "demo"}
@@ -76,7 +79,7 @@ def test_unknown_fields(person: Person) -> None:
     admin = person.product.admin()
     ids = _existing(admin)
     for method, path, operation in operations():
-        if "requestBody" not in operation or path.startswith("/v1/"):
+        if JSON not in taken(operation) or path.startswith("/v1/"):
             continue
         here = re.sub(r"^(/api/admin/(\S+)/)999999999/$", lambda found: f"{found[1]}{ids[found[2]]}/", path)
         here = here.replace("conversations/999999999", f"conversations/{ids['conversation']}")
@@ -87,10 +90,17 @@ def test_unknown_fields(person: Person) -> None:
         assert "no_such_field" in error["details"], (method, here)
 
 
+def taken(operation: dict[str, Any]) -> dict[str, Any]:
+    """Return the media types that an operation takes."""
+    return dict(operation.get("requestBody", {}).get("content", {}))
+
+
 def _existing(admin: Person) -> dict[str, int]:
     """Return the id of a row of each kind."""
     assert admin.client.post("/api/admin/redeem-codes/", json={"quota": "standard", "credits": 1, "count": 1})
-    kinds = ("upstreams", "keys", "models", "quotas", "redeem-codes", "users")
+    for kind, text in (("sensitive-words", "word"), ("allowed-phrases", "phrase")):
+        assert admin.client.post(f"/api/admin/{kind}/", json={text: f"w{secrets.token_hex(5)}"}).status_code == 201
+    kinds = ("upstreams", "keys", "models", "quotas", "redeem-codes", "users", "sensitive-words", "allowed-phrases")
     found = {kind: admin.client.get(f"/api/admin/{kind}/").json()[-1]["id"] for kind in kinds}
     return {**found, "conversation": admin.ended(admin.ask("Hello", "plain")["id"])["conversation"]}
 
@@ -105,7 +115,7 @@ def test_bodies_that_are_no_object(person: Person) -> None:
     ]
     admin = person.product.admin()
     for method, path, operation in operations():
-        if method != "POST" or "requestBody" not in operation or path.startswith("/v1/"):
+        if method != "POST" or JSON not in taken(operation) or path.startswith("/v1/"):
             continue
         for body, kind, status in kinds:
             answer = admin.client.request(method, path, content=body, headers={"Content-Type": kind})

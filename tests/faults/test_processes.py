@@ -97,7 +97,7 @@ def test_it_works(
     django_db_blocker: Any,
 ) -> None:
     """`kill -9` of owners at random moments: readers get the text so far and `interrupted`; no unit stays held."""
-    rounds, chance = (100, random.Random(3)) if SOAK else (5, random.Random(3))
+    rounds, chance = (100, random.Random(3)) if SOAK else (4, random.Random(3))
     database = postgres.migrated_database()
     several = {**environment(redis_server, upstream), "WORKERS": "3", "PROCESS_LEASE_SECONDS": "3"}
     interrupted = 0
