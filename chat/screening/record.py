@@ -27,7 +27,7 @@ def refused(user_id: int, word_ids: Collection[int]) -> None:
 
 
 def count_abuse(user_id: int) -> None:
-    """Count a prompt that moderation refused or an answer that it cut, ours or a vendor's, for operators to look at."""
+    """Count a prompt that moderation refused, ours or a vendor's, for operators to look at."""
     User.objects.filter(pk=user_id).update(abuse_count=F("abuse_count") + 1)
 
 
