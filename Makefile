@@ -58,9 +58,11 @@ oracles: $(ORACLES)/.installed ## install the vendors' SDKs, against which tests
 	@$(PYTHON) -m venv .bench && .bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.txt
 	@touch $@
 
-bench: $(VENV)/.dev .bench/.installed ## the benchmarks, as one table with ratios; about five minutes
+bench: $(VENV)/.dev .bench/.installed ## the benchmarks, as tables with ratios; about ten minutes
 	@sh tests/servers.sh
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.screening
+	$(BIN)/python -m benchmarks.ledger
 
 assets: ## rebuild the committed front-end bundle (needs Node)
 	cd frontend && npm ci && npm run build
