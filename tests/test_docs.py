@@ -26,7 +26,7 @@ DECISIONS = sorted((ROOT / "docs" / "adr").glob("*.md"))
 DOCUMENTS = [README, CHANGELOG, SETTINGS, API, OPERATIONS, *DECISIONS]
 
 # 0007, on the server and the upstream client, waits for its figures.
-NUMBERS_KEPT_FREE = {7, 9, 10, 11, 12, 13}
+NUMBERS_KEPT_FREE = {7, 9, 11, 12, 13}
 # The picture is taken by the browser tests.
 MADE_BY_TESTS = {"docs/chat.png"}
 # Where events are published; their names are read from there.
