@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from django.utils import translation
 from hypothesis import settings as hypothesis
 
 from chat.screening import live
@@ -59,6 +60,13 @@ def fresh_table() -> None:
     table.forget()
     quota_table.forget()
     live.forget()
+
+
+@pytest.fixture(autouse=True)
+def fresh_language() -> Iterator[None]:
+    """Let no test speak the language in which another one left the thread: the test client's requests never undo it."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture

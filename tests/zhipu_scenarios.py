@@ -6,7 +6,9 @@ v4 knows the scenarios of `tests.scenarios` too, spoken in Zhipu's way. The serv
 import asyncio
 import json
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from tests.loopback import Exchange
 from tests.scenarios import PLAIN, SCENARIOS, ChatExchange, Scenario, run_scenario, tokens
@@ -77,8 +79,10 @@ def v4(run: Scenario) -> Scenario:
 
 @v4
 async def error(x: V4Exchange, code: str, *message: str) -> None:
-    """error:<code>[:<message>]: that error with its HTTP status."""
-    await x.refuse_code(code, ":".join(message) or f"leak {x.request.headers.get('authorization')}")
+    """error:<code>[:<message>]: that error with its HTTP status; `{soon}` in the message is two hours from then."""
+    soon = datetime.now(ZoneInfo("Asia/Shanghai")) + timedelta(hours=2)
+    said = ":".join(message).replace("{soon}", f"{soon:%Y-%m-%d %H:%M:%S}")
+    await x.refuse_code(code, said or f"leak {x.request.headers.get('authorization')}")
 
 
 @v4

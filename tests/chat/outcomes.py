@@ -10,6 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,6 +48,12 @@ class Question:
 
 
 Questions = Callable[[], Mapping[str, Question]]
+
+
+class Seconds(float):
+    """A time span that ends `until` then."""
+
+    until: datetime
 
 
 @dataclass(frozen=True)
@@ -213,7 +220,9 @@ def _rest(row: Generation, key: ApiKey) -> Rest | None:
 
 
 def _rest_until(row: Generation, until: Any, model: str = "") -> Rest:
-    return Rest((until - row.finished_at).total_seconds(), bool(model))
+    seconds = Seconds((until - row.finished_at).total_seconds())
+    seconds.until = until
+    return Rest(seconds, bool(model))
 
 
 def _alerts(upstream: str) -> float:

@@ -5,18 +5,16 @@ A row is asked twice: with an only key, and with a good one beside it.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.chat.outcomes import Outcome, Question, Rest, outcomes_of
+from tests.chat.outcomes import Outcome, Question, Rest, Seconds, outcomes_of
 from tests.scenarios import PLAIN
 
 HOUR = 3600.0
 DAY = 24 * HOUR
-HALF_A_DAY = DAY / 2
 THREE = "one two three "
 # Earlier turns, enough of them for a prompt that can be cut.
 HISTORY = tuple(f"{number} {'word ' * 60}" for number in range(8))
@@ -66,12 +64,13 @@ OPS = Verdict(alerts=True)
 
 
 class UntilNewDay:
-    """Equal to the seconds from now until 00:05 in Shanghai, a minute more or less."""
+    """Equal to a time span that ends at the next 00:05 in Shanghai."""
 
     def __eq__(self, seconds: object) -> bool:
-        now = datetime.now(ZoneInfo("Asia/Shanghai"))
-        expected = (timedelta(hours=24, minutes=5) - timedelta(hours=now.hour, minutes=now.minute)).total_seconds()
-        return isinstance(seconds, float) and abs((seconds - expected + HALF_A_DAY) % DAY - HALF_A_DAY) <= 60
+        if not isinstance(seconds, Seconds):
+            return False
+        until = seconds.until.astimezone(ZoneInfo("Asia/Shanghai"))
+        return (until.hour, until.minute) == (0, 5) and 0 < seconds <= DAY
 
     __hash__ = None  # type: ignore[assignment]
 
