@@ -18,6 +18,7 @@ from django.utils import translation
 
 from chat import beginning, elsewhere
 from chat.asks import Ask, Begun
+from chat.channels import extent
 from chat.channels.local import logs
 from chat.channels.log import Log
 from chat.channels.redis import Outbox
@@ -90,6 +91,7 @@ def _spawn(row: Generation, attempts: Attempts, relay: Relay | None) -> None:
     if isinstance(log, Log):
         outbox.add(log)
     elsewhere.answer(_stop_asked_for)
+    extent.answer(_last_of)
     run = _runs[row.id] = Run(row, attempts, draft, log, translation.get_language())
     if relay:
         relay.bind(lambda: run.end_soon("cancelled"))
@@ -119,6 +121,22 @@ def _ended(run: Run, task: "asyncio.Task[Any]") -> None:
 def log_of(generation_id: str) -> Log | None:
     """Return the event log when this process has it."""
     return logs.get(generation_id)
+
+
+def readable(row: Generation) -> Log | None:
+    """Return the event log when this process has it, and it is what readers are to see.
+
+    It is not when somebody else has ended the generation, taking this process for dead, which it has yet to find out.
+    """
+    log = logs.get(row.id)
+    superseded = log and row.status != Generation.Status.RUNNING and row.last_event > log.last + 1
+    return None if superseded else log
+
+
+def _last_of(generation_id: str) -> int | None:
+    run = _runs.get(generation_id)
+    log = run.log if run else logs.get(generation_id)
+    return log.last if log else None
 
 
 async def stop(row: Generation) -> None:

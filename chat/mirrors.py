@@ -2,7 +2,9 @@
 
 A mirror is fed from Redis, and looks at the database once a second: what the stream does not deliver (Redis is away or
 has lost it, the owner died) is taken from what is stored, as a jump that readers see as a `reset`. It ends when the log
-ends, or when the row has and the stream never says so. Everything here runs on the event loop's thread.
+ends, or when the row has and the stream never says so. A reader who has seen more than has arrived waits while the
+owner is silent, for a killed one may have said so much: then the reaper ends it, with a number above all of that.
+Everything here runs on the event loop's thread.
 """
 
 import asyncio
@@ -18,7 +20,7 @@ from django.db import InterfaceError, OperationalError
 from django.utils import timezone, translation
 
 from chat import representation
-from chat.channels import redis
+from chat.channels import extent, redis
 from chat.channels.local import logs
 from chat.channels.log import Log
 from chat.channels.redis import Batch
@@ -35,17 +37,29 @@ POLL_SECONDS, LOOK_SECONDS = 0.05, 1.0
 STARVING_LOOKS = 2
 # A generation that ended this lately may still be on its way into its stream.
 FRESH = timedelta(seconds=1)
-# A reader may come from the owner and have seen more than has arrived here; past that its id is taken for nonsense.
-AHEAD_SECONDS = 3.0
+# Between questions to the owner about a reader who has seen more than has arrived here.
+ASK_SECONDS = 1.0
 
 
 class Mirror:
     """One generation's log as it arrives here. `Log.last` is the place in the stream."""
 
-    __slots__ = ("_draft", "_language", "filled", "hungry", "log", "opening", "starved", "stored")
+    __slots__ = (
+        "_ask_at",
+        "_draft",
+        "_language",
+        "_owner",
+        "filled",
+        "hungry",
+        "log",
+        "opening",
+        "starved",
+        "stored",
+    )
 
-    def __init__(self, generation: str, language: str | None) -> None:
-        self._draft, self._language = Draft(generation), language
+    def __init__(self, generation: str, language: str | None, owner: str = "") -> None:
+        self._draft, self._language, self._owner = Draft(generation), language, owner
+        self._ask_at = 0.0
         self.log = logs.copy(generation, self._draft.snapshot)
         self.filled: asyncio.Task[None] | None = None
         # Readers who are about to follow.
@@ -85,6 +99,17 @@ class Mirror:
             said = orjson.loads(data[6:])
             self._draft.replace(said["content"], said["reasoning"])
 
+    async def ask(self) -> None:
+        """Ask the owner about readers who have seen more than has arrived here, if there are any."""
+        if (ahead := self.log.ahead()) and time.monotonic() >= self._ask_at:
+            self._ask_at = time.monotonic() + ASK_SECONDS
+
+            def heard(last: int) -> None:
+                for follower in ahead:
+                    follower.doubt(last)
+
+            await extent.ask(self._owner, self.log.channel, heard)
+
     def jump(self, row: Generation, quota: dict[str, Any]) -> None:
         """Take over what is stored, and the end if there is one: readers who are behind get a `reset`."""
         with translation.override(self._language):
@@ -104,21 +129,21 @@ class Mirrors:
         self._mirrors: dict[str, Mirror] = {}
         self._feeding: dict[str, asyncio.Task[None]] = {}
 
-    async def open(self, row: Generation, after: int | None) -> Log:
-        """Return a log of a generation that has none here, filled with what there is, up to `after` if that comes.
+    async def open(self, row: Generation) -> Log:
+        """Return a log of a generation that has none here, filled with what there is.
 
         Follow it before anything else is awaited: what nobody follows is let go.
         """
         mirror = self._mirrors.get(row.id)
         if mirror is None:
-            mirror = self._mirrors[row.id] = Mirror(row.id, translation.get_language())
+            extent.listen()
+            mirror = self._mirrors[row.id] = Mirror(row.id, translation.get_language(), row.process)
             mirror.filled = _begin(_fill(mirror, row))
             self._feed()
         mirror.opening += 1
         try:
             if mirror.filled:
                 await asyncio.shield(mirror.filled)
-            await _caught_up(mirror.log, 1 if after is None else after)
         finally:
             mirror.opening -= 1
         return mirror.log
@@ -141,6 +166,8 @@ class Mirrors:
     async def poll(self) -> None:
         """Take over what Redis has for those that it delivers to."""
         await _read([mirror for mirror in self._mirrors.values() if not mirror.starved])
+        for mirror in list(self._mirrors.values()):
+            await mirror.ask()
 
     async def look(self) -> None:
         """Let go of mirrors that nobody needs, and take from the database what Redis does not deliver."""
@@ -177,12 +204,6 @@ async def _fill(mirror: Mirror, row: Generation) -> None:
             await _read([mirror])
         except (OperationalError, InterfaceError):
             mirror.starved = True
-
-
-async def _caught_up(events: Log, after: int) -> None:
-    deadline = time.monotonic() + AHEAD_SECONDS
-    while after > events.last and not events.ended and time.monotonic() < deadline:
-        await asyncio.sleep(POLL_SECONDS)
 
 
 async def _read(mirrors: Sequence[Mirror]) -> None:

@@ -212,7 +212,7 @@ async def events_of(
     seen = _seen(row, last_event_id)
     if row.status != Generation.Status.RUNNING and seen == row.last_event:
         return no_more_events()
-    log = generation.log_of(row.id) or await mirrors.open(row, seen)
+    log = generation.readable(row) or await mirrors.open(row)
     if log.ended and seen == log.last:
         return no_more_events()
     return LogStream(caller.user.pk, log, seen).response(headers)

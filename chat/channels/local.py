@@ -5,7 +5,7 @@ from collections import OrderedDict
 
 from django.conf import settings
 
-from chat.channels.log import Log, Snapshot
+from chat.channels.log import Copy, Log, Snapshot
 
 
 class LocalLogs:
@@ -13,7 +13,7 @@ class LocalLogs:
 
     def __init__(self) -> None:
         self._running: dict[str, Log] = {}
-        self._copies: set[Log] = set()
+        self._copies: set[Copy] = set()
         self._finished: OrderedDict[str, tuple[float, Log]] = OrderedDict()
         self._finished_bytes = 0
 
@@ -22,9 +22,9 @@ class LocalLogs:
         log = self._running[channel] = Log(channel, snapshot)
         return log
 
-    def copy(self, channel: str, snapshot: Snapshot) -> Log:
+    def copy(self, channel: str, snapshot: Snapshot) -> Copy:
         """Return an empty log for what another process publishes: its memory counts, `get` does not find it."""
-        log = Log(channel, snapshot)
+        log = Copy(channel, snapshot)
         self._copies.add(log)
         return log
 
@@ -41,8 +41,10 @@ class LocalLogs:
 
     def drop(self, log: Log) -> None:
         """Forget a log at once."""
-        self._running.pop(log.channel, None)
-        self._copies.discard(log)
+        if isinstance(log, Copy):
+            self._copies.discard(log)
+        else:
+            self._running.pop(log.channel, None)
 
     def bound(self) -> None:
         """Drop what is too old or too much. Called when a log ends and from time to time."""

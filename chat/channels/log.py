@@ -29,12 +29,12 @@ def encode(channel: str, number: int, name: str, data: object) -> bytes:
 class Log:
     """Events in memory, and the followers to wake. `snapshot` returns `{content, reasoning}` of all published text."""
 
-    __slots__ = ("_events", "_first", "_followers", "channel", "ended", "size", "snapshot")
+    __slots__ = ("_abandoned", "_events", "_first", "_followers", "channel", "ended", "size", "snapshot")
 
     def __init__(self, channel: str, snapshot: Snapshot) -> None:
         self.channel = channel
         self.snapshot = snapshot
-        self.ended = False
+        self.ended = self._abandoned = False
         self.size = 0
         self._events: list[bytes] = []
         self._first = 1
@@ -82,7 +82,7 @@ class Log:
 
     def abandon(self) -> None:
         """Send the followers away: nothing will come any more, not even an end."""
-        self.ended = True
+        self.ended = self._abandoned = True
         self._wake_all()
 
     def forget_until(self, number: int) -> None:
@@ -116,10 +116,10 @@ class Log:
     def _leave(self, follower: "Follower") -> None:
         self._followers.discard(follower)
 
-    def _read(self, after: int | None) -> tuple[bytes, int]:
-        if after is None or not self._first - 1 <= after <= self.last:
-            return self._reset()
-        return self.read(after)
+    def _read(self, after: int | None) -> tuple[bytes, int | None]:
+        if after is not None and self._first - 1 <= after <= self.last:
+            return self.read(after)
+        return (b"", self.last) if self._abandoned else self._reset()
 
     def read(self, after: int) -> tuple[bytes, int]:
         """Return what follows event `after`, about `WRITE_BYTES` of it, and the number of the last event in that.
@@ -138,25 +138,52 @@ class Log:
         return encode(self.channel, covered, "reset", self.snapshot()), covered
 
 
-class Follower:
-    """One reader's place in a log."""
+class Copy(Log):
+    """A log that another process writes, as it arrives here.
 
-    __slots__ = ("_after", "_log", "wake")
+    Who has read at the owner may have seen more than that, and waits until it has arrived: a `reset` now would take
+    such a reader back. Only where the owner says that there never was so much is the place taken for nonsense.
+    """
+
+    __slots__ = ()
+
+    def ahead(self) -> "list[Follower]":
+        """Return those who wait for what they have seen already."""
+        return [follower for follower in self._followers if self._beyond(follower.after)]
+
+    def _beyond(self, after: int | None) -> bool:
+        # Nothing at all has arrived: there is nothing yet that a reset could say.
+        return not self.ended and (self.last == 0 if after is None else after > self.last)
+
+    def _read(self, after: int | None) -> tuple[bytes, int | None]:
+        return (b"", after) if self._beyond(after) else super()._read(after)
+
+
+class Follower:
+    """One reader's place in a log: `after` is the last event it has, None where that is not known."""
+
+    __slots__ = ("_log", "after", "wake")
 
     def __init__(self, log: Log, after: int | None, wake: Wake) -> None:
-        self._log, self._after, self.wake = log, after, wake
+        self._log, self.after, self.wake = log, after, wake
 
     def take(self) -> bytes:
         """Return what is waiting, at most about `WRITE_BYTES` of it; empty when nothing is."""
-        if self._after == self._log.last:
+        if self.after == self._log.last:
             return b""
-        data, self._after = self._log._read(self._after)
+        data, self.after = self._log._read(self.after)
         return data
 
     @property
     def at_end(self) -> bool:
         """Whether the log has ended and all of it was taken."""
-        return self._log.ended and self._after == self._log.last
+        return self._log.ended and self.after == self._log.last
+
+    def doubt(self, last: int) -> None:
+        """Take its place for nonsense if it lies beyond event `last`, as far as the log went after it had come."""
+        if self.after is not None and self.after > last:
+            self.after = None
+            self.wake()
 
     def leave(self) -> None:
         self._log._leave(self)
