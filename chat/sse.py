@@ -62,7 +62,7 @@ class Stream(ABC):
         self.user_id = user_id
         self.idle_since = time.monotonic()
         self._woken = asyncio.Event()
-        self._ping = False
+        self._ping = self._cut = False
         self._last_words: bytes | None = RECONNECT_SOON if _closing else None
 
     def response(self, headers: Mapping[str, str] | None = None) -> EventStreamResponse:
@@ -77,6 +77,11 @@ class Stream(ABC):
         self._last_words = last_words
         self._woken.set()
 
+    def cut_off(self) -> None:
+        """End the response without what waits: there could always be more."""
+        self._cut = True
+        self.close()
+
     async def events(self) -> AsyncGenerator[bytes, None]:
         """Yield what to send until there is no more, or the stream is closed."""
         _open.add(self)
@@ -85,10 +90,10 @@ class Stream(ABC):
             yield self._opening()
             while True:
                 self._woken.clear()
-                if data := await self._take():
+                if not self._cut and (data := await self._take()):
                     self.idle_since = time.monotonic()
                     yield data
-                elif self._at_end():
+                elif not self._cut and self._at_end():
                     return
                 elif self._last_words is not None:
                     yield self._last_words
@@ -155,7 +160,7 @@ async def cut_off_disabled() -> None:
         disabled = await database.run(disabled_among, users)
         for stream in list(_open):
             if stream.user_id in disabled:
-                stream.close()
+                stream.cut_off()
 
 
 async def close_all() -> None:

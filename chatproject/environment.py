@@ -223,7 +223,8 @@ def database_from_url(url: str) -> dict[str, Any]:
             "keepalives_interval": 2,
             "keepalives_count": 3,
             "tcp_user_timeout": 10_000,
-            "options": "-c statement_timeout=30000 -c lock_timeout=15000",
+            # A process that was halted in a transaction holds its rows no longer than others wait for them.
+            "options": "-c statement_timeout=30000 -c lock_timeout=15000 -c idle_in_transaction_session_timeout=10000",
             **_query(parts.query),
         },
     }

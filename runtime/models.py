@@ -1,16 +1,24 @@
 """Signs of life of the serving processes."""
 
 from datetime import timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models.functions import Now
 
 
 class ProcessQuerySet(models.QuerySet["Process"]):
-    def beating(self, lease_seconds: float) -> "ProcessQuerySet":
-        """Processes heard of within the lease, by the database's clock: hosts' clocks may differ."""
-        return self.filter(beat_at__gt=Now() - timedelta(seconds=lease_seconds))
+    def with_beats(self, lease_seconds: float) -> "models.QuerySet[Any]":
+        """Add `beats`, heard of within the lease, and `steady`, within half of it: by the database's clock, for hosts'
+        clocks may differ.
+        """
+        return self.annotate(beats=_heard_within(lease_seconds), steady=_heard_within(lease_seconds / 2))
+
+
+def _heard_within(seconds: float) -> "models.ExpressionWrapper[models.Q]":
+    return models.ExpressionWrapper(
+        models.Q(beat_at__gt=Now() - timedelta(seconds=seconds)), output_field=models.BooleanField()
+    )
 
 
 class Process(models.Model):

@@ -5,11 +5,13 @@ Apps register what must happen from time to time; the first request or `serve` s
 
 import asyncio
 import os
+import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -31,6 +33,8 @@ class Timer:
 id: str = uuid.uuid4().hex  # noqa: A001
 # The event loop that serves, for the few callers in other threads that must tell it something.
 loop: asyncio.AbstractEventLoop | None = None
+# Until then nobody is taken for dead for being silent: we were ourselves.
+_lenient_until = 0.0
 _timers: list[Timer] = []
 _tasks: list[asyncio.Task[None]] = []
 
@@ -76,6 +80,7 @@ async def _beat() -> None:
 
 
 def _show_life() -> None:
+    _judge_ourselves(Process.objects.with_beats(settings.PROCESS_LEASE_SECONDS).filter(id=id))
     Process.objects.update_or_create(id=id, defaults={"host": _host(), "pid": os.getpid(), "beat_at": Now()})
 
 
@@ -83,12 +88,21 @@ def alive() -> set[str]:
     """Return the ids of the processes that may be alive: all that were heard of lately, less those known to be gone.
 
     A process of this very machine is known to be gone when its pid is, which spares the wait for its lease after a
-    crash and a restart.
+    crash and a restart. After a time in which this process could not be heard of either (the database was away, or all
+    were halted together) the others get the time to be heard of again.
     """
-    lease = settings.PROCESS_LEASE_SECONDS
-    beating = Process.objects.beating(lease).exclude(id=id)
-    rows = list(beating.values_list("id", "host", "pid"))
-    return {id} | {row_id for row_id, host, pid in rows if not (host and host == _host() and _gone(pid))}
+    rows = list(Process.objects.with_beats(settings.PROCESS_LEASE_SECONDS))
+    _judge_ourselves(row for row in rows if row.id == id)
+    lenient = time.monotonic() < _lenient_until
+    others = (row for row in rows if row.id != id and (lenient or row.beats))
+    return {id} | {row.id for row in others if not (row.host and row.host == _host() and _gone(row.pid))}
+
+
+def _judge_ourselves(rows: Iterable[Any]) -> None:
+    """Be lenient for a while if our own row, as it stands in the database, has grown old."""
+    global _lenient_until
+    if any(not row.steady for row in rows):
+        _lenient_until = time.monotonic() + settings.PROCESS_LEASE_SECONDS / 2
 
 
 def forget_dead() -> None:

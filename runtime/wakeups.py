@@ -10,7 +10,10 @@ from collections.abc import Callable
 
 import structlog
 from django.conf import settings
+from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
@@ -123,8 +126,7 @@ async def _hear() -> None:
     away = False
     while True:
         try:
-            # Without a time limit of redis-py's own: it is made with `wait_for`, which can swallow a cancellation.
-            async with clients.connect(connections=1, socket_timeout=None) as redis, redis.pubsub() as connection:
+            async with _connect() as redis, redis.pubsub() as connection:
                 async with asyncio.timeout(SILENCE_SECONDS):
                     await connection.subscribe(PREFIX)  # a connection that hears nothing at all cannot be read
                 away = False
@@ -133,7 +135,18 @@ async def _hear() -> None:
             if not away:
                 log.warning("wake-ups from other processes are away", error=type(errors.exceptions[0]).__name__)
             away = True
+        except* Exception:  # a fault of ours or of redis-py's must not leave this process deaf
+            log.exception("wake-ups failed")
         await asyncio.sleep(RETRY_SECONDS)
+
+
+def _connect() -> Redis:
+    """Return a client for hearing.
+
+    It has no time limit of redis-py's own: that is made with `wait_for`, which can swallow a cancellation. Nor does it
+    connect again by itself: it would subscribe again to what nobody listens to any more.
+    """
+    return clients.connect(connections=1, socket_timeout=None, retry=Retry(NoBackoff(), 0))
 
 
 async def _follow(connection: PubSub) -> None:

@@ -90,7 +90,8 @@ class Product:
     def start(self) -> Self:
         done = self.manage("setup")
         assert done.returncode == 0, done.stderr
-        return self.serve(str(ROOT / "manage.py"), "serve")
+        program = "tests/impatient.py" if "IMPATIENCE" in self._environment else "manage.py"
+        return self.serve(str(ROOT / program), "serve")
 
     def serve(self, *arguments: str) -> Self:
         """Start the process, by other words than usual where a test wants another one, and wait until it serves."""

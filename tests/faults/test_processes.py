@@ -100,6 +100,9 @@ def test_it_works(
     rounds, chance = (100, random.Random(3)) if SOAK else (4, random.Random(3))
     database = postgres.migrated_database()
     several = {**environment(redis_server, upstream), "WORKERS": "3", "PROCESS_LEASE_SECONDS": "3"}
+    several["IMPATIENCE"] = (
+        "runtime.supervisor.LONGEST_PAUSE_SECONDS=0.5"  # a worker that dies often is not at fault here
+    )
     interrupted = 0
     with Product(tmp_path, database, **several) as product:
         person = product.register("alice")

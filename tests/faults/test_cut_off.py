@@ -1,0 +1,95 @@
+"""Whoever is disabled while reading is cut off: at every process, whoever makes the answer, whatever the stream."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from chat.channels.log import Log
+from chat.sse import LogStream
+from tests import servers
+from tests.product import Person, Product, connected
+from tests.upstreams import FakeOpenAI
+
+WORKERS, READERS = 3, 6
+# The look for disabled users comes every second instead of every ten: then six are the minute that it may take.
+CLOCKS, WITHIN_SECONDS = "chat.sse.DISABLED_CHECK_SECONDS=1", 6
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture
+def workers(
+    postgres: servers.Postgres, redis_server: servers.Redis, tmp_path: Path, upstream: FakeOpenAI
+) -> Iterator[Product]:
+    """Several processes at one address; each new connection goes to any of them."""
+    variables = {**connected(upstream, endless="paced:5000:50"), "WORKERS": str(WORKERS), "IMPATIENCE": CLOCKS}
+    with Product(tmp_path, postgres.migrated_database(), **variables, REDIS_URL=redis_server.url) as product:
+        yield product
+
+
+class Reader:
+    """Somebody who reads a stream on a connection of their own, in a thread, and notes when it ends."""
+
+    def __init__(self, client: httpx.Client, path: str, **post: object) -> None:
+        self._request = client.build_request("POST" if post else "GET", path, json=post or None)
+        self._client = client
+        self._opened = threading.Event()
+        self.ended_at, self.text = 0.0, ""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+        assert self._opened.wait(30), path
+
+    def _read(self) -> None:
+        response = self._client.send(self._request, stream=True)
+        for text in response.iter_text():
+            self.text += text
+            self._opened.set()
+        self.ended_at = time.monotonic()
+
+    def end(self, seconds: float) -> float:
+        self._thread.join(seconds)
+        assert self.ended_at, "still reading"
+        return self.ended_at
+
+
+def test_it_works(workers: Product) -> None:
+    """Disabled at one process, a user is cut off at all of them: answers made there or elsewhere, pushes and /v1."""
+    person, other = workers.register("alice"), workers.register("bob")
+    generations = [Person(workers, "alice", person.access, "").ask("Hello", "endless")["id"] for _ in range(WORKERS)]
+    completion = {"model": "endless", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    staying = Reader(workers.client(other.access), "/sse/mine/")
+    readers = []
+    for number in range(READERS):
+        paths = [f"/api/generations/{generations[number % WORKERS]}/events/", f"/sse/channel{number}/"]
+        readers += [Reader(workers.client(person.access), path) for path in paths]
+        readers.append(Reader(workers.client(person.access), "/v1/chat/completions", **completion))
+    admin = workers.admin().client
+    (user,) = [row for row in admin.get("/api/admin/users/").json() if row["username"] == "alice"]
+    assert admin.patch(f"/api/admin/users/{user['id']}/", json={"is_active": False}).status_code == 200
+    disabled_at = time.monotonic()
+    for reader in readers:
+        assert reader.end(30) - disabled_at < WITHIN_SECONDS
+        assert "event: done" not in reader.text
+        assert "[DONE]" not in reader.text
+    for path in (f"/api/generations/{generations[0]}/events/", "/sse/channel0/"):
+        assert workers.client(person.access).get(path).status_code == 401
+    assert not staying.ended_at
+    assert admin.post("/api/channels/mine/complete/", json={"user": "bob"}).status_code == 200
+    staying.end(30)
+    assert "event: complete" in staying.text
+
+
+async def test_there_is_always_more_to_read() -> None:
+    """Who is cut off gets no more, however much waits."""
+    log = Log("g", lambda: {"content": "", "reasoning": ""})
+    for _ in range(30):
+        log.publish("message", {"content": "x" * 65536})
+    stream = LogStream(1, log, 0)
+    events = stream.events()
+    assert len([await anext(events) for _ in range(3)]) == 3
+    stream.cut_off()
+    assert [data async for data in events] == [b""]
