@@ -3,12 +3,15 @@
 import asyncio
 import json
 import random
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.product import Event, text_of
+from tests.product import Event, Person, text_of
 
 # A reader who was sent away, or found nobody there, comes back after this.
 RETRY_SECONDS = 0.2
@@ -22,6 +25,8 @@ class Reading:
     generation: str
     events: list[Event] = field(default_factory=list)
     connections: int = 0
+    # The longest time without a byte within one connection.
+    silence: float = 0.0
 
     @property
     def last_id(self) -> str:
@@ -58,6 +63,30 @@ async def read(url: str, token: str, generation: str, *, cuts: random.Random | N
     return reading
 
 
+@contextmanager
+def reading(url: str, person: Person, generations: list[str]) -> Iterator[list[Reading]]:
+    """Follow generations from another thread meanwhile; what was read is there when the block is left."""
+    done: list[Reading] = []
+
+    async def follow() -> None:
+        done.extend(await asyncio.gather(*(read(url, person.access, one) for one in generations)))
+
+    thread = threading.Thread(target=lambda: asyncio.run(follow()))
+    thread.start()
+    try:
+        yield done
+    finally:
+        thread.join()
+    assert len(done) == len(generations)
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 async def _connect(url: str, token: str, reading: Reading, limit: int | None) -> None:
     """Read one response, or its first `limit` bytes."""
     parts = urlsplit(url)
@@ -79,8 +108,10 @@ async def _connect(url: str, token: str, reading: Reading, limit: int | None) ->
 
 
 async def _take(reader: asyncio.StreamReader, reading: Reading, limit: int | None) -> None:
-    rest, taken = b"", 0
+    rest, taken, heard_at = b"", 0, time.monotonic()
     while size := int(await reader.readline() or b"0", 16):
+        heard_at, before = time.monotonic(), heard_at
+        reading.silence = max(reading.silence, heard_at - before)
         chunk = (await reader.readexactly(size + 2))[:-2]
         if limit is not None:
             chunk, cut = chunk[: limit - taken], taken + size >= limit

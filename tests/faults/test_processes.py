@@ -4,10 +4,8 @@ import asyncio
 import os
 import random
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from quotas.models import Reservation
 from tests import readers, servers
 from tests.front import Front
 from tests.product import Person, Product, connected
-from tests.readers import Reading
+from tests.readers import Reading, reading, wait_until
 from tests.upstreams import FakeOpenAI
 
 SOAK = os.environ.get("SOAK") == "1"
@@ -61,32 +59,8 @@ def pair(
             yield Pair(first, second, redis, first.register("alice"))
 
 
-@contextmanager
-def reading(url: str, person: Person, generations: list[str]) -> Iterator[list[Reading]]:
-    """Follow generations from other threads meanwhile; what was read is there when the block is left."""
-    done: list[Reading] = []
-
-    async def follow() -> None:
-        done.extend(await asyncio.gather(*(readers.read(url, person.access, one) for one in generations)))
-
-    thread = threading.Thread(target=lambda: asyncio.run(follow()))
-    thread.start()
-    try:
-        yield done
-    finally:
-        thread.join()
-    assert len(done) == len(generations)
-
-
 def workers_of(product: Product) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{product.pid}/task/{product.pid}/children").read_text().split()]
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_it_works(

@@ -19,9 +19,10 @@ def die(*_arguments: object, **_options: object) -> Any:
 
 def arm(point: str) -> None:
     """Let the process die when a generation gets there."""
-    from chat import drafts, ending, generation, prompt, run
+    from chat import drafts, elsewhere, ending, generation, prompt, run
     from providers.routing import Attempts
     from quotas import counters
+    from runtime import wakeups
 
     def third(append: Callable[..., None]) -> Callable[..., None]:
         def counting(draft: Any, text: str) -> None:
@@ -42,6 +43,11 @@ def arm(point: str) -> None:
                 die()
             await counters.flush()
 
+    class NeverAnswers:
+        """Wake-ups as those hear them who are asked to stop something."""
+
+        listen, MISSED, wake = staticmethod(wakeups.listen), wakeups.MISSED, staticmethod(die)
+
     if point == "mid-answer":
         drafts.Draft.add_content = third(drafts.Draft.add_content)  # type: ignore[method-assign]
         return
@@ -53,6 +59,8 @@ def arm(point: str) -> None:
         "before settle": (run, "_store", die),  # the reaper, which settles the life before, does not pass here
         "after settle": (ending, "quota_after", die),
         "before the counter follows the end": (run, "counters", NeverTold),
+        "before a stop is carried out": (generation, "_stop_asked_for", die),
+        "between a stop and its answer": (elsewhere, "wakeups", NeverAnswers),
     }[point]
     setattr(owner, name, what)
 

@@ -1,0 +1,207 @@
+"""Two processes, and what goes wrong at the worst moment: each answer ends once and alike for everybody."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from tests import servers
+from tests.front import Front
+from tests.product import Person, Product, connected
+from tests.readers import Reading, reading, wait_until
+from tests.upstreams import FakeOpenAI
+
+SOAK = os.environ.get("SOAK") == "1"
+HALTED_SECONDS = 10 if SOAK else 4
+MODELS = {
+    "steady": "paced:80:50",
+    "longer": f"paced:{HALTED_SECONDS * 20 + 100}:50",
+    "endless": "paced:5000:50",
+    "slow": "paced:4:2000",
+}
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(900 if SOAK else 300)]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two processes with short leases, on a database and a Redis that nobody else uses; Alice has an account."""
+
+    first: Product
+    second: Product
+    postgres: servers.Postgres
+    redis: servers.Redis
+    alice: Person
+
+    @property
+    def alice_there(self) -> Person:
+        return Person(self.second, self.alice.name, self.alice.access, self.alice.refresh)
+
+
+@pytest.fixture(scope="module")
+def pair(
+    redis_server: servers.Redis,  # says what is missing
+    postgres: servers.Postgres,
+    upstream: FakeOpenAI,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Pair]:
+    with servers.Postgres() as own, servers.Redis() as redis:
+        folder, database = tmp_path_factory.mktemp("pair"), own.migrated_database()
+        variables = {**connected(upstream, **MODELS), "REDIS_URL": redis.url, "PROCESS_LEASE_SECONDS": "2"}
+        with Product(folder, database, **variables) as first, Product(folder, database, **variables) as second:
+            yield Pair(first, second, own, redis, first.register("alice"))
+
+
+@contextmanager
+def halted(pid: int) -> Iterator[None]:
+    """Let a process stand still."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def check(person: Person, seen: list[Reading]) -> dict[str, object]:
+    """Return the generation, of which all have seen one and the same end, and the text that is stored."""
+    row = person.generation(seen[0].generation)
+    for one in seen:
+        one.check()
+        assert [event.name for event in one.events if event.name in {"done", "error"}] == [one.events[-1].name]
+        assert (one.text, one.events[-1]) == (row["content"], seen[0].events[-1])
+    return row
+
+
+def closed(upstream: FakeOpenAI, prompt: str) -> bool:
+    (asked,) = [one for one in upstream.requests if one.body["messages"][-1]["content"] == prompt]
+    return asked.closed_by_peer_at is not None
+
+
+def test_it_works(pair: Pair, upstream: FakeOpenAI) -> None:
+    """A process that is halted past its lease and wakes up changes nothing, and tells its readers the same end."""
+    person, used = pair.alice, pair.alice.quota()["used_today"]
+    generation = person.ask("Halt me", "endless")["id"]
+    with (
+        reading(pair.first.url, person, [generation]) as here,
+        reading(pair.second.url, person, [generation]) as there,
+    ):
+        time.sleep(1.5)
+        with halted(pair.first.pid):
+            row = pair.alice_there.ended(generation, 30)
+            time.sleep(1.5)
+    assert (row["status"], row["error"]["code"], row["charge"]["amount"]) == ("interrupted", "interrupted", 0)
+    assert row["content"]
+    assert check(person, here + there) == pair.alice_there.generation(generation) == row
+    for at in (person, pair.alice_there):
+        with at.following(generation, here[0].last_id) as (status, _events):
+            assert status == 204
+        assert at.follow(generation)[-1] == here[0].events[-1]
+    wait_until(lambda: closed(upstream, "Halt me"), 20)
+    assert person.answer("Hello", "quick")[-1].name == "done"
+    assert person.quota()["used_today"] == used + 1
+
+
+def test_redis_emptied(pair: Pair) -> None:
+    """FLUSHALL in mid-answer: readers elsewhere get the same text; who comes then, while nothing is said, as well."""
+    person = pair.alice
+    generation, quiet = person.ask("Hello", "steady")["id"], person.ask("Hello", "slow")["id"]
+    with (
+        reading(pair.first.url, person, [generation, quiet]) as here,
+        reading(pair.second.url, person, [generation]) as there,
+        Redis.from_url(pair.redis.url) as redis,
+    ):
+        time.sleep(1.2)
+        redis.flushall()
+        with reading(pair.second.url, person, [quiet]) as late:
+            time.sleep(1)
+            redis.flushall()
+    for seen in ([here[0], there[0]], [here[1], late[0]]):
+        assert check(person, seen)["status"] == "completed"
+    assert {event.name for event in here[0].events} == {"start", "message", "done"}
+
+
+def test_redis_halted(pair: Pair, upstream: FakeOpenAI) -> None:
+    """Redis stands still for seconds: the owner's readers do not notice, others resume, a stop and a question go on."""
+    person = pair.alice
+    generation, stopped = person.ask("Hello", "longer")["id"], person.ask("Stop me", "endless")["id"]
+    redis = pair.redis._process
+    assert redis
+    with (
+        reading(pair.first.url, person, [generation]) as here,
+        reading(pair.second.url, person, [generation]) as there,
+    ):
+        time.sleep(1)
+        with halted(redis.pid):
+            began = time.monotonic()
+            assert pair.alice_there.stop(stopped)["finish_reason"] == "cancelled"
+            wait_until(lambda: closed(upstream, "Stop me"), 10)
+            assert person.answer("Hello", "quick")[-1].name == "done"
+            time.sleep(max(0.0, HALTED_SECONDS - (time.monotonic() - began)))
+    assert check(person, here + there)["status"] == "completed"
+    assert {event.name for event in here[0].events} == {"start", "message", "done"}
+    assert here[0].connections == 1
+    assert here[0].silence < 3
+    assert {event.name for event in there[0].events[-10:-1]} == {"message"}
+
+
+def test_the_database_restarted(pair: Pair) -> None:
+    """PostgreSQL is away for longer than a lease: nobody is taken for dead for it, and the answer completes."""
+    person, used = pair.alice, pair.alice.quota()["used_today"]
+    generations = [at.ask("Hello", "longer")["id"] for at in (person, pair.alice_there)]
+    with (
+        reading(pair.first.url, person, generations) as here,
+        reading(pair.second.url, person, generations) as there,
+    ):
+        time.sleep(1)
+        pair.postgres.stop()
+        time.sleep(HALTED_SECONDS - 0.5)
+        pair.postgres.start()
+    for one, other in zip(here, there, strict=True):
+        row = check(person, [one, other])
+        assert (row["status"], row["finish_reason"]) == ("completed", "stop")
+    assert {event.name for event in [*here[0].events, *there[1].events]} == {"start", "message", "done"}
+    assert person.quota()["used_today"] == used + 2
+
+
+@pytest.mark.parametrize(
+    ("point", "ends"),
+    [
+        ("before the counter follows the end", {("completed", "stop", 1)}),
+        # Its text so far was asked to be the answer, or its owner died: whoever comes first.
+        ("before a stop is carried out", {("completed", "cancelled", 1), ("interrupted", None, 0)}),
+        ("between a stop and its answer", {("completed", "cancelled", 1)}),
+    ],
+)
+def test_killed_between(pair: Pair, tmp_path: Path, point: str, ends: set[object]) -> None:
+    """Killed between storing an end and telling it, or in the middle of a stop: one end, and it is the stored one."""
+    mortal = Product(tmp_path, **pair.first._environment)
+    mortal.var_dir, mortal._environment["PORT"] = pair.first.var_dir, "0"
+    with ExitStack() as leaving:
+        leaving.push(mortal)  # which is not started as others are
+        mortal.serve("-m", "tests.quotas.mortal", point)
+        generation = Person(mortal, "alice", pair.alice.access, "").ask("Hello", "steady")["id"]
+        _read_through_the_death(pair, mortal, generation, ends, stops="stop" in point)
+
+
+def _read_through_the_death(pair: Pair, mortal: Product, generation: str, ends: set[object], *, stops: bool) -> None:
+    with (
+        Front(mortal.url, pair.second.url) as front,
+        reading(front.url, pair.alice_there, [generation]) as here,
+        reading(pair.second.url, pair.alice_there, [generation]) as there,
+    ):
+        if stops:
+            time.sleep(1)
+            began = time.monotonic()
+            stopped = pair.alice_there.stop(generation)
+            assert time.monotonic() - began < 10
+            assert stopped["status"] != "running"
+        mortal.wait_for_death()
+    row = check(pair.alice_there, here + there)
+    assert (row["status"], row["finish_reason"], row["charge"]["amount"]) in ends
+    assert pair.alice_there.stop(generation) == row
