@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from functools import wraps
 from typing import Any
 
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
@@ -145,7 +146,7 @@ async def get_chat(request: HttpRequest) -> HttpResponseBase:
         raise Forbidden
     caller = await aauthenticate(request, tickets=True)
     if last_seen is not None:
-        row = await database.run(owned, caller.user.pk, last_seen.partition(":")[0])
+        row = await database.run(owned_without_text, caller.user.pk, last_seen.partition(":")[0])
         return await events_of(row, caller, last_seen)
     require_reachable(caller)
     body = bodies.from_query(request.GET, ChatBody, BESIDE_THE_QUESTION)
@@ -172,15 +173,22 @@ async def post_stop(request: HttpRequest, generation_id: str) -> HttpResponseBas
 
 async def get_events(request: HttpRequest, generation_id: str) -> HttpResponseBase:
     caller = await aauthenticate(request, tickets=True)
-    row = await database.run(owned, caller.user.pk, generation_id)
+    row = await database.run(owned_without_text, caller.user.pk, generation_id)
     return await events_of(row, caller, last_event_id(request) or "")
 
 
 def owned(user_id: int, generation_id: str) -> Generation:
     """Return a generation of this user's; raise NotFound for any other."""
-    known = GENERATION_ID.fullmatch(generation_id)
-    mine = Generation.objects.owned_by(user_id).select_related("message")
-    row = mine.filter(id=generation_id).first() if known else None
+    return _one(Generation.objects.owned_by(user_id).select_related("message"), generation_id)
+
+
+def owned_without_text(user_id: int, generation_id: str) -> Generation:
+    """Do the same for readers of its events: many of them come at once, and the text may be megabytes."""
+    return _one(Generation.objects.owned_by(user_id).defer("content", "reasoning"), generation_id)
+
+
+def _one(mine: QuerySet[Generation], generation_id: str) -> Generation:
+    row = mine.filter(id=generation_id).first() if GENERATION_ID.fullmatch(generation_id) else None
     if row is None:
         raise NotFound
     return row

@@ -41,6 +41,8 @@ log = structlog.get_logger("request")
 
 # Whoever has not taken a page by then is let go.
 SEND_SECONDS = 120
+# What is handed to a connection at once; more than a log gives to a reader in one piece, but for snapshots.
+SLICE_BYTES = 128 * 1024
 # What follows these in a path is a secret: it is not logged.
 SECRET_PATHS = ("/accounts/password/reset/key/", "/accounts/confirm-email/")
 
@@ -167,7 +169,10 @@ class StreamHandler(ASGIHandler):
             await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
             async with aclosing(response.events) as events:
                 async for data in events:
-                    await send({"type": "http.response.body", "body": data, "more_body": True})
+                    # A snapshot may be megabytes, shared by many readers: not each of them is to hold a copy of it.
+                    for start in range(0, len(data), SLICE_BYTES):
+                        piece = data[start : start + SLICE_BYTES]
+                        await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         finally:
             response.leave()

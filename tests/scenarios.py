@@ -124,6 +124,12 @@ async def long(x: ChatExchange, count: str = "1000") -> None:
 
 
 @scenario
+async def large(x: ChatExchange, count: str = "100", chars: str = "10000") -> None:
+    """large:<n>:<chars>: n deltas of so many Chinese characters, as fast as possible."""
+    await x.answer(["字" * int(chars)] * int(count))
+
+
+@scenario
 async def paced(x: ChatExchange, count: str = "100", milliseconds: str = "50") -> None:
     """paced:<n>:<ms>: n numbered deltas, ms milliseconds apart."""
     await x.answer([f"{n} " for n in range(int(count))], int(milliseconds) / 1000)

@@ -29,7 +29,7 @@ def encode(channel: str, number: int, name: str, data: object) -> bytes:
 class Log:
     """Events in memory, and the followers to wake. `snapshot` returns `{content, reasoning}` of all published text."""
 
-    __slots__ = ("_abandoned", "_events", "_first", "_followers", "channel", "ended", "size", "snapshot")
+    __slots__ = ("_abandoned", "_events", "_first", "_followers", "_said", "channel", "ended", "size", "snapshot")
 
     def __init__(self, channel: str, snapshot: Snapshot) -> None:
         self.channel = channel
@@ -39,6 +39,8 @@ class Log:
         self._events: list[bytes] = []
         self._first = 1
         self._followers: set[Follower] = set()
+        # The last snapshot that was asked for, and the number it covers: readers who need the same share it.
+        self._said: tuple[bytes, int] | None = None
 
     @property
     def first(self) -> int:
@@ -115,6 +117,8 @@ class Log:
 
     def _leave(self, follower: "Follower") -> None:
         self._followers.discard(follower)
+        if not self._followers:
+            self._said = None
 
     def _read(self, after: int | None) -> tuple[bytes, int | None]:
         if after is not None and self._first - 1 <= after <= self.last:
@@ -135,7 +139,9 @@ class Log:
 
     def _reset(self) -> tuple[bytes, int]:
         covered = self.last - 1 if self.ended else self.last  # the event that ends the log is sent as itself
-        return encode(self.channel, covered, "reset", self.snapshot()), covered
+        if self._said is None or self._said[1] != covered:
+            self._said = encode(self.channel, covered, "reset", self.snapshot()), covered
+        return self._said
 
 
 class Copy(Log):

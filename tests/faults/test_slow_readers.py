@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.product import Person, Product, connected, text_of
+from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
 
 READERS, OFFERED_MIB, ALLOWED_MIB = 50, 100, 64
@@ -58,4 +59,22 @@ def test_it_works(tmp_path: Path, upstream: FakeOpenAI) -> None:
         events = person.follow(generation)
         assert sum(len(event.data.get("content", "")) for event in events) > DELTAS * 4
         assert text_of(events) == person.generation(generation)["content"]
+    assert most - before < ALLOWED_MIB, (before, most)
+
+
+def test_snapshots(tmp_path: Path, upstream: FakeOpenAI) -> None:
+    """50 readers who never read cost no more where each is offered one `reset` of 3 MB: the events are gone."""
+    variables = {**connected(upstream, large="large:100:10000"), "CHANNEL_RETENTION_SECONDS": "1"}
+    with Product(tmp_path, **variables) as product, contextlib.ExitStack() as readers:
+        person = product.register("alice")
+        generation = person.answer("Much", "large")[0].data["generation"]
+        wait_until(lambda: person.follow(generation)[0].name == "reset")
+        before = most = resident_mib(product)
+        for _ in range(READERS):
+            readers.enter_context(silent_reader(person, generation))
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            most = max(most, resident_mib(product))
+            time.sleep(0.1)
+        assert len(text_of(person.follow(generation))) == 1_000_000
     assert most - before < ALLOWED_MIB, (before, most)
