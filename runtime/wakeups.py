@@ -144,9 +144,10 @@ def _connect() -> Redis:
     """Return a client for hearing.
 
     It has no time limit of redis-py's own: that is made with `wait_for`, which can swallow a cancellation. Nor does it
-    connect again by itself: it would subscribe again to what nobody listens to any more.
+    connect again by itself after any error: both of our tasks would, and one of the two connections would stay behind,
+    subscribed to all topics and closed by nobody.
     """
-    return clients.connect(connections=1, socket_timeout=None, retry=Retry(NoBackoff(), 0))
+    return clients.connect(connections=1, socket_timeout=None, retry=Retry(NoBackoff(), 0, supported_errors=()))
 
 
 async def _follow(connection: PubSub) -> None:

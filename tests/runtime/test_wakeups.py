@@ -5,11 +5,15 @@ import os
 from collections.abc import AsyncGenerator, Callable
 
 import pytest
+from redis.asyncio import Redis as Client
 
 from runtime import clients, wakeups
 from tests.servers import Redis, environment, in_processes
 
 Heard = asyncio.Queue[bytes]
+
+# What takes a hundredth of a second on an idle machine; nothing here is about speed.
+PATIENCE_SECONDS = 30
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def hear(topic: str) -> tuple[Heard, Callable[[], None]]:
 async def wait_for(heard: Heard, payload: bytes) -> list[bytes]:
     """Return all that was heard up to this payload."""
     seen = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (last := await heard.get()) != payload:
             seen.append(last)
     return [*seen, last]
@@ -117,7 +121,7 @@ async def test_redis_comes_back(redis: Redis) -> None:
     assert await heard.get() == wakeups.MISSED
     await asyncio.to_thread(redis.stop)
     await asyncio.to_thread(redis.start)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         assert await heard.get() == wakeups.MISSED
     await elsewhere("topic", "after")
     assert await wait_for(heard, b"after")
@@ -132,22 +136,61 @@ async def test_what_redis_did_not_take_is_said_again(redis: Redis) -> None:
     client = clients.connect(connections=1)
     async with client, client.pubsub() as stranger:
         await stranger.subscribe(wakeups.PREFIX + "topic")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (message := await stranger.get_message(timeout=5)) is None or message["type"] != "message":
                 pass
     assert message["channel"] == b"rivulet:wake:topic"
 
 
 async def test_one_connection(redis: Redis) -> None:
-    """However many topics are listened to, one connection hears for all of them."""
+    """However many topics are listened to, one connection hears for all of them, and lets go of what nobody wants."""
     listening = [hear(f"topic{number}") for number in range(1_000)]
-    for heard, _unlisten in listening:
-        assert await heard.get() == wakeups.MISSED
-    async with clients.connect(connections=1) as client:
-        names = [row for row in await client.client_list() if int(row["sub"])]
-        assert len(names) == 1
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        for heard, _unlisten in listening:
+            assert await heard.get() == wakeups.MISSED
+    async with clients.connect(connections=1, socket_timeout=PATIENCE_SECONDS) as client:
+        assert await subscriptions(client) == [1_001]
         for _heard, unlisten in listening:
             unlisten()
-        async with asyncio.timeout(5):
-            while int((await client.client_list(_type="pubsub"))[0]["sub"]) > 1:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await subscriptions(client) != [1]:
                 await asyncio.sleep(0.02)
+
+
+async def subscriptions(client: Client) -> list[int]:
+    """Return how many topics each connection has subscribed to that has subscribed to any."""
+    return [count for row in await client.client_list() if (count := int(row["sub"]))]
+
+
+async def test_cut_while_letting_go(redis: Redis) -> None:
+    """A connection that is lost while topics are let go is followed by one, not two, which has none of them."""
+    kept, unlisten_kept = hear("kept")
+    listening = [hear(f"topic{number}") for number in range(100)]
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        for heard, _unlisten in [(kept, unlisten_kept), *listening]:
+            assert await heard.get() == wakeups.MISSED
+    async with clients.connect(connections=1, socket_timeout=PATIENCE_SECONDS) as client:
+        await client.client_kill_filter(_type="pubsub")
+        for _heard, unlisten in listening:
+            unlisten()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert await kept.get() == wakeups.MISSED
+            while await subscriptions(client) != [2]:
+                await asyncio.sleep(0.02)
+    unlisten_kept()
+
+
+async def test_a_fault_on_the_way(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of whatever kind leaves nobody deaf."""
+    topic, whole = wakeups._topic, iter([1])
+
+    def faulty(message: dict[str, bytes]) -> str:
+        if next(whole, None):
+            raise ValueError("a fault")
+        return topic(message)
+
+    monkeypatch.setattr(wakeups, "_topic", faulty)
+    heard, unlisten = hear("topic")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert await heard.get() == wakeups.MISSED
+    unlisten()
