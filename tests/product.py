@@ -163,7 +163,9 @@ class Product:
     def client(self, token: str = "", **options: Any) -> httpx.Client:
         """Return a client of its own connections; it is closed with the product."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        client = httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False, **options)
+        # There is no TLS here; without `verify` each client would read all certificates of the machine, 40 ms of CPU.
+        options = {"timeout": 30, "trust_env": False, "verify": False, **options}
+        client = httpx.Client(base_url=self.url, headers=headers, **options)
         self._clients.append(client)
         return client
 

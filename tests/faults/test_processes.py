@@ -22,7 +22,7 @@ from tests.upstreams import FakeOpenAI
 SOAK = os.environ.get("SOAK") == "1"
 # What a killed process may lose: a second of deltas that come every 25 ms.
 LAST_SECOND_OF_DELTAS = 40
-MODELS = {"steady": "paced:120:25", "slow": "paced:100:50", "longer": "paced:200:50", "endless": "paced:5000:50"}
+MODELS = {"steady": "paced:80:25", "slow": "paced:100:50", "longer": "paced:200:50", "endless": "paced:5000:50"}
 
 pytestmark = [pytest.mark.server, pytest.mark.soak, pytest.mark.timeout(7200 if SOAK else 300)]
 
@@ -87,7 +87,7 @@ def test_it_works(
                 for one in asked
             ]
             with reading(product.url, person, generations) as seen:
-                time.sleep(chance.uniform(0, 2))
+                time.sleep(chance.uniform(0, 1.5))
                 os.kill(chance.choice(workers_of(product)), signal.SIGKILL)
             interrupted += sum(_check_after_a_kill(person, one) for one in seen)
             wait_until(lambda: len(workers_of(product)) == 3)
