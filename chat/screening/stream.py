@@ -46,9 +46,13 @@ class Screen:
             self._invisible = invisible_at_end(text, self._invisible) if FOLDED[text[-1]][0] <= MARK else 0
         if self._masks:
             self._mask_marks(text)
+        received = self._received = self._tracker.go(text, self._received)
+        until = self._tracker.undecided_from(received)
+        if until == received and not (self._held or self._masks or self._tracker.found):
+            self._sent = received
+            return text
         self._held += text
-        self._received = self._tracker.go(text, self._received)
-        return self._release(self._tracker.undecided_from(self._received))
+        return self._release(until)
 
     def flush(self) -> str:
         """Return what is left; nothing may be fed after that."""
