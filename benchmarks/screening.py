@@ -151,7 +151,7 @@ def print_costs(lexicon: Lexicon, name: str, text: str) -> None:
 def print_stage(name: str, words: Words) -> None:
     live._words = words
     bare = best(lambda: asyncio.run(drained(events(20_000))))
-    staged = best(lambda: asyncio.run(drained(screened(events(20_000), set()))))
+    staged = best(lambda: asyncio.run(drained(screened(events(20_000), set(), 1_000_000))))
     print(f"the stage in the pipe, {name}: {(staged - bare) / 20_000 * 1e6:.2f} µs per delta")
 
 
