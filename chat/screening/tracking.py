@@ -303,3 +303,12 @@ def uncovered(matches: Iterable[Match]) -> list[Match]:
         elif match.end > reach:
             hits.append(match)
     return hits
+
+
+def widest(phrases: Iterable[Match]) -> list[Match]:
+    """Return the phrases that lie within no other one: these cover all that the others do."""
+    found: list[Match] = []
+    for match in sorted(phrases, key=lambda match: (match.start, -match.end)):
+        if not found or match.end > found[-1].end:
+            found.append(match)
+    return found
