@@ -1,6 +1,7 @@
 """Sensitive words at all the other doors: text tools, the classic route, exports, imports, search, a page, a repeat."""
 
 import json
+import time
 
 from tests.chat.screening.conftest import Hits, Lister, Speaker
 from tests.chat.test_classic import listen, told
@@ -37,6 +38,30 @@ def test_it_works(somebody: Person, speaker: Speaker, listed: Lister) -> None:
         assert not any(character in text or ascii(character)[1:-1] in text for character in "龘靐爨麤")
     for character in "龘靐爨麤":
         assert somebody.client.get("/api/conversations/", params={"search": character}).json()["results"] == []
+
+
+def test_while_it_runs(somebody: Person, speaker: Speaker, listed: Lister) -> None:
+    """What is held back is seen nowhere, not by who looks meanwhile, comes later or resumes, and not after a stop."""
+    listed("龘靐爨", "mask", "output")
+    speaker.say("Seen. ", "龘", "靐", end="hang")
+    with somebody.asking("Which characters?", "plain") as stream:
+        events = [next(stream), next(stream)]
+        generation = events[0].data["generation"]
+        time.sleep(1.5)  # drafts are stored each second
+        browser = somebody.product.browser(somebody.name)
+        seen = [
+            somebody.client.get(f"/api/generations/{generation}/").text,
+            somebody.client.get(f"/api/conversations/{events[0].data['conversation']}/messages/").text,
+            browser.get(f"/c/{events[0].data['conversation']}/").text,
+        ]
+        with somebody.following(generation) as (_status, replayed):
+            seen += [str([next(replayed).data, next(replayed).data])]
+        somebody.stop(generation)
+        seen += [str([event.data for event in stream])]
+        seen += [str([event.data for event in somebody.follow(generation, events[1].id)])]
+    assert all("Seen." in text for text in (seen[0], seen[1], seen[3]))
+    for text in seen:
+        assert not any(character in text or ascii(character)[1:-1] in text for character in "龘靐爨")
 
 
 def test_text_tools(somebody: Person, staff: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:

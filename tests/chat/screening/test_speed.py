@@ -14,6 +14,7 @@ import pytest
 from benchmarks import screening
 from chat.screening import live
 from chat.screening.live import Words
+from chat.screening.stream import Screen
 from runtime.serve import settle_garbage_collector
 
 SLACK = 2
@@ -70,6 +71,24 @@ def test_deltas(words: Words, text: str, size: int) -> None:
     """A delta costs 10 µs at most."""
     piece = (text * 4)[:4000]
     assert_costs(lambda: screening.stream(words.outgoing, piece, size), 10e-6 * len(piece) / size)
+
+
+@pytest.mark.parametrize("unit", [" ", ". ", "a", "a ", "\u200b", "\u0301", "a\u0301", "1", "😀", "ﷺ", "word", "words"])
+def test_monotonous_answers(rows: live.Rows, words: Words, unit: str) -> None:
+    """However an answer is made, twice as much of it costs twice as much, and little of it is held back."""
+    listed = [word for _id, word, _action, _scope in rows.words[::100]]
+    unit = {"word": listed[-1], "words": " ".join(word[:-1] for word in listed)}.get(unit, unit)
+    texts = [(unit * (size // len(unit) + 1))[:size] for size in (10_000, 20_000)]
+
+    def growth() -> float:
+        short, long = (screening.best(lambda text=text: screening.stream(words.outgoing, text, 4), 1) for text in texts)
+        return long / short
+
+    assert min(growth() for _ in range(3)) < 3
+    screen = Screen(words.outgoing)
+    for start in range(0, 10_000, 4):
+        screen.feed(texts[0][start : start + 4], words.outgoing)
+        assert len(screen._held) <= 5 * MOST_CHARS
 
 
 @pytest.mark.parametrize("text", [screening.chinese(), screening.english()], ids=["Chinese", "English"])
