@@ -112,7 +112,7 @@ def _unkept(ask: Ask, config: ModelConfig, row_id: str) -> Attempts:
     if ask.instruction:
         messages = (PromptMessage("user", text_tools.applied(ask.instruction, ask.prompt)),)
     parameters = prompt.capped(config.context_tokens, config.parameters, messages) | ask.parameters
-    return Attempts(config, messages, parameters, row_id, ask.extras, whole=True)
+    return Attempts(config, messages, parameters, row_id, incoming.mask_extras(ask.extras), whole=True)
 
 
 def _first_available(user_id: int) -> str:

@@ -46,7 +46,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 async def passed(upstream: Upstream, limit: int = 1000) -> list[Event]:
     """Return all events that come out."""
-    return [event async for event in limited(screened(upstream.run(), set()), limit)]
+    return [event async for event in limited(screened(upstream.run(), set(), limit, ["offered"]), limit)]
 
 
 async def test_it_works(listed: Any) -> None:
@@ -131,7 +131,7 @@ async def test_failure(listed: Any) -> None:
     """The failure of the upstream comes after the text that was held back, and is not taken for an end of ours."""
     listed("abc", blocking=("xyz",))
     for text, shown in (("1 ab", ["1 ", "ab"]), ("1 abc", ["1 ", "***"]), ("1 xyz", ["1 "])):
-        stage = screened(Upstream(Delta(text), ProviderError("gone", action="ops")).run(), set())
+        stage = screened(Upstream(Delta(text), ProviderError("gone", action="ops")).run(), set(), 1000)
         assert [await anext(stage) for _ in shown] == [Delta(piece) for piece in shown]
         with pytest.raises(ProviderError):
             await anext(stage)
@@ -142,5 +142,5 @@ async def test_hits(listed: Any) -> None:
     listed("ab", "cd", blocking=("ef",))
     hits: set[int] = set()
     upstream = Upstream(Reasoning("cd cd "), Delta("ab ef"), STOP)
-    assert [event async for event in screened(upstream.run(), hits)][-1] == Finished("content_filter")
+    assert [event async for event in screened(upstream.run(), hits, 1000)][-1] == Finished("content_filter")
     assert hits == {1, 2, 3}

@@ -157,6 +157,18 @@ def test_what_is_held_is_bounded() -> None:
         assert most < 32 * 5 + 2 * MOST_INVISIBLE + 7
 
 
+def test_words_and_phrases_within_each_other() -> None:
+    """Where all of a text is words within words and within phrases, no more is kept of it than of its last letters."""
+    listed = Words(tuple("独" * count for count in range(1, 20)), (), tuple("独" * count for count in range(2, 21, 2)))
+    lexicon = listed.lexicon()
+    screen, out = Screen(lexicon), ""
+    for _ in range(300):
+        out += screen.feed("独", lexicon)
+        assert len(screen._tracker.found) < 20 * 20
+        assert len(screen._masks) <= 2
+    assert out + screen.flush() == listed.screen("独" * 300)[0]
+
+
 def test_runs_of_what_cannot_be_seen_are_shortened() -> None:
     """However many invisible characters a word is blown up with, it is found, and most of them are left out."""
     lexicon = Words(("独立",)).lexicon()
