@@ -66,7 +66,7 @@ def _split(value: str) -> SplitResult:
 
 def _host(value: str) -> str:
     if not re.fullmatch(r"[\w.:%-]+", value):
-        raise ValueError("not an address or a host name to listen on")
+        raise ValueError("not an address or a host name")
     return value
 
 
@@ -120,6 +120,13 @@ def _network(value: str) -> IPv4Network | IPv6Network:
         raise ValueError("not an address or network such as 10.0.0.0/8") from error
 
 
+def _host_or_network(value: str) -> str:
+    if "/" in value:
+        _network(value)
+        return value
+    return _host(value)
+
+
 def _fernet_key(value: SecretStr) -> SecretStr:
     try:
         Fernet(value.get_secret_value())
@@ -139,7 +146,7 @@ WebUrl = Annotated[str, BeforeValidator(_web_url)]
 Commas = BeforeValidator(_comma_separated)
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 # What a column of the database can hold.
-Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Secret = SecretStr | None
 VendorKeys = Annotated[tuple[Annotated[SecretStr, AfterValidator(_vendor_key)], ...], BeforeValidator(_secrets)]
 OfferedModels = Annotated[
@@ -187,7 +194,7 @@ class Environment(BaseModel):
     ZHIPU_BASE_URL: WebUrl = "https://open.bigmodel.cn/api/paas/v4"
     ZHIPU_V3_BASE_URL: WebUrl | None = None
     ZHIPU_MODELS: OfferedModels = (("glm-4-flash", "glm-4-flash"),)
-    ALLOWED_PRIVATE_UPSTREAMS: Annotated[tuple[str, ...], Commas] = ()
+    ALLOWED_PRIVATE_UPSTREAMS: Annotated[tuple[Annotated[str, BeforeValidator(_host_or_network)], ...], Commas] = ()
     EMAIL_URL: Secret = None
     EMAIL_FROM: str = "rivulet@localhost"
     REQUIRE_VERIFIED_EMAIL: bool | None = None

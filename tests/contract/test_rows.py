@@ -55,7 +55,7 @@ ROWS = {
     "push in Python": "chat/test_push_python.py::test_it_works",
     # Refusals
     "envelope": "contract/test_envelope.py::test_it_works",
-    "unknown fields": "contract/test_envelope.py::test_unknown_fields",
+    "unknown fields": "contract/test_envelope.py::test_unknown_and_mistyped_fields",
     "405": "contract/test_envelope.py::test_wrong_methods",
     "X-Request-ID": "contract/test_envelope.py::test_every_answer_has_a_request_id",
     "404 for what is not one's own": "contract/test_access.py::test_matrix",

@@ -44,6 +44,8 @@ BAD = [
     ("UPSTREAM_FIRST_SECONDS", "nan"),
     ("UPSTREAM_IDLE_SECONDS", "inf"),
     ("UPSTREAM_TOTAL_SECONDS", "soon"),
+    ("ALLOWED_PRIVATE_UPSTREAMS", "10.0.0.0/99"),
+    ("ALLOWED_PRIVATE_UPSTREAMS", "http://10.0.0.1"),
     ("EMAIL_URL", "smtp://"),
     ("REQUIRE_VERIFIED_EMAIL", "perhaps"),
     ("DAILY_LIMIT_STANDARD", "-1"),
@@ -112,6 +114,7 @@ def test_good_values() -> None:
             "OPENAI_PROXY": "socks5://user:word@127.0.0.1:1080",
             "SPARK_URL": "ws://127.0.0.1:9001/v1.1/chat",
             "TRUSTED_PROXIES": "10.0.0.1, fd00::/8",
+            "ALLOWED_PRIVATE_UPSTREAMS": "ollama.lan, 10.0.0.0/8, fd00::1",
             "DRAIN_SECONDS": "0",
             "MAX_ACTIVE_GENERATIONS": "0",
         }
