@@ -23,7 +23,7 @@ from quotas import ledger
 from quotas.counts import Found
 from quotas.errors import QuotaExhausted
 from quotas.ledger import Held
-from runtime import drain, process
+from runtime import drain, process, rows
 from runtime.refusals import InvalidRequest, NotFound, ServiceUnavailable, TooManyRequests
 
 
@@ -153,13 +153,13 @@ def _one_at_a_time(user_id: int) -> None:
 
 
 def _known(ask: Ask) -> Generation | None:
-    owned = Generation.objects.owned_by(ask.user_id)
     if ask.idempotency_key:
         row = Generation.objects.by_key(ask.user_id, ask.idempotency_key)
         if row and row.request_digest != ask.digest():
             raise Conflict
         return row
     if ask.joins_running:
+        owned = Generation.objects.owned_by(ask.user_id)
         return owned.running().filter(request_digest=ask.digest()).select_related("conversation").first()
     return None
 
@@ -200,25 +200,29 @@ def _touched(conversation: Conversation, ask: Ask) -> Conversation:
 
 def _check_active(ask: Ask) -> None:
     limit = settings.MAX_ACTIVE_GENERATIONS if ask.counted else 0
-    active = Generation.objects.owned_by(ask.user_id).running().filter(counted=True)
-    if limit and active.count() >= limit:
+    if limit and _active(ask.user_id) >= limit:
         raise TooManyRequests(_("Please wait until one of your running answers has ended."), retry_after=5)
 
 
+def _active(user_id: int) -> int:
+    """Plain SQL: each question asks this, and the ORM took longer to build it than the ledger takes for all it does."""
+    statement = "SELECT COUNT(*) FROM chat_generation WHERE user_id = %s AND status = 'running' AND counted"
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [user_id])
+        return int(cursor.fetchone()[0])
+
+
 def _new_conversation(ask: Ask) -> Conversation:
-    return Conversation.objects.create(
-        user_id=ask.user_id, title=ask.prompt[:TITLE_CHARS], system_prompt=ask.system_prompt or ""
-    )
+    title, system_prompt = ask.prompt[:TITLE_CHARS], ask.system_prompt or ""
+    return rows.insert(Conversation(user_id=ask.user_id, title=title, system_prompt=system_prompt))
 
 
 def _add(conversation: Conversation, parent_id: int | None, role: str, content: str, model: str = "") -> Message:
-    return Message.objects.create(
-        conversation=conversation, parent_id=parent_id, role=role, content=content, model=model
-    )
+    return rows.insert(Message(conversation=conversation, parent_id=parent_id, role=role, content=content, model=model))
 
 
 def _new_generation(ask: Ask, row_id: str, model: str, answer: Message | None, held: Held) -> Generation:
-    return Generation.objects.create(
+    row = Generation(
         id=row_id,
         user_id=ask.user_id,
         conversation=answer.conversation if answer else None,
@@ -232,3 +236,4 @@ def _new_generation(ask: Ask, row_id: str, model: str, answer: Message | None, h
         # Nothing else can ever be the same request.
         request_digest=ask.digest() if ask.idempotency_key or ask.joins_running else "",
     )
+    return rows.insert(row)
