@@ -24,7 +24,7 @@ STAFF_ROWS = {
     "redeem-codes": "quotas/test_staff.py::test_codes quotas/test_staff.py::test_unused_codes_can_be_changed",
     "credits": "quotas/test_staff.py::test_credits quotas/test_staff.py::test_grants_are_listed",
     "upstreams": "runtime/test_staff.py::test_it_works providers/test_api.py::test_it_works",
-    "keys": "providers/test_api.py::test_it_works contract/test_lists.py::test_last4",
+    "keys": "providers/test_api.py::test_it_works contract/test_promises.py::test_last4",
     "models": "quotas/test_models_api.py::test_it_works quotas/test_models_api.py::test_changes",
     "users": "accounts/test_staff.py::test_it_works",
 }
@@ -34,7 +34,7 @@ ROUTES = {
     "POST /api/auth/token/": "accounts/test_token.py::test_name_or_address_in_any_case",
     "POST /api/auth/token/refresh/": "accounts/test_token.py::test_refresh_rotates",
     "POST /api/auth/token/revoke/": "accounts/test_token.py::test_revoke",
-    "GET /api/me/": "accounts/test_me.py::test_it_works contract/test_lists.py::test_me",
+    "GET /api/me/": "accounts/test_me.py::test_it_works contract/test_promises.py::test_me",
     "GET /api/tokens/": "accounts/test_api_tokens.py::test_it_works",
     "POST /api/tokens/": "accounts/test_api_tokens.py::test_it_works",
     "DELETE /api/tokens/{token_id}/": "accounts/test_api_tokens.py::test_it_works",
@@ -50,10 +50,10 @@ ROUTES = {
     "POST /api/generations/{generation_id}/stop/": "chat/test_ends.py::test_it_works"
     " chat/test_ends.py::test_stop_before_the_first_delta chat/test_processes.py::test_stop_from_elsewhere",
     "POST /api/messages/{message_id}/regenerate/": "chat/test_streams.py::test_regenerate_adds_a_sibling",
-    "GET /api/models/": "contract/test_lists.py::test_it_works",
-    "GET /api/text-tools/": "chat/test_text_tools.py::test_list contract/test_lists.py::test_text_tools",
+    "GET /api/models/": "contract/test_promises.py::test_it_works",
+    "GET /api/text-tools/": "chat/test_text_tools.py::test_list contract/test_promises.py::test_text_tools",
     "GET /api/conversations/": "chat/test_large_history.py::test_it_works"
-    " contract/test_lists.py::test_conversations_page_by_page",
+    " contract/test_promises.py::test_conversations_page_by_page",
     "GET /api/conversations/{conversation_id}/": "contract/test_access.py::test_matrix",
     "PATCH /api/conversations/{conversation_id}/": "contract/test_access.py::test_matrix"
     " chat/screening/test_prompts.py::test_titles_that_are_changed",
@@ -79,7 +79,7 @@ ROUTES = {
     "POST /api/channels/{key}/error/": "chat/test_push.py::test_an_error_ends_it",
     "GET /sse/message/{key}/": "chat/test_push.py::test_the_payment_example",
     # Quotas, credits, invitations
-    "GET /api/quotas/": "contract/test_lists.py::test_quotas",
+    "GET /api/quotas/": "contract/test_promises.py::test_quotas",
     "GET /api/quotas/ledger/": "quotas/test_ledger_api.py::test_it_works quotas/test_ledger_api.py::test_page_by_page",
     "GET /api/quotas/usage/": "chat/test_tally.py::test_it_works",
     "GET /api/invitations/": "accounts/test_invitations.py::test_it_works",
@@ -88,10 +88,10 @@ ROUTES = {
     "POST /api/admin/sensitive-words/import/": "chat/screening/test_words_api.py::test_import_text"
     " chat/screening/test_words_api.py::test_import_csv",
     # Operations
-    "GET /healthz": "contract/test_lists.py::test_operators",
-    "GET /readyz": "contract/test_lists.py::test_operators faults/test_database.py::test_it_works"
+    "GET /healthz": "contract/test_promises.py::test_operators",
+    "GET /readyz": "contract/test_promises.py::test_operators faults/test_database.py::test_it_works"
     " chat/test_ends.py::test_drained faults/test_processes.py::test_redis_away",
-    "GET /metrics": "contract/test_lists.py::test_operators"
+    "GET /metrics": "contract/test_promises.py::test_operators"
     " runtime/test_handlers.py::test_forwarded_addresses_are_believed_only_from_trusted_proxies",
     "GET /api/schema/": "contract/test_schema.py::test_both_forms",
     "GET /api/docs/": "contract/test_schema.py::test_the_page",
@@ -103,7 +103,7 @@ REFUSALS = {
     "account_incomplete": "accounts/test_auth.py::test_an_account_without_address_cannot_chat",
     "forbidden": "contract/test_access.py::test_matrix runtime/test_handlers.py::test_csrf",
     "not_found": "contract/test_access.py::test_matrix",
-    "conflict": "contract/test_lists.py::test_a_key_in_the_header_of_a_get chat/test_push.py::test_after_the_end",
+    "conflict": "contract/test_promises.py::test_a_key_in_the_header_of_a_get chat/test_push.py::test_after_the_end",
     "prompt_too_long": "chat/test_refusals.py::test_too_long chat/test_transfer.py::test_size",
     "content_blocked": "chat/screening/test_order.py::test_it_works"
     " chat/test_moderation.py::test_a_refused_prompt_counts",
@@ -139,8 +139,9 @@ PROMISES = {
     " chat/screening/test_order.py::test_before_the_quota"
     " quotas/test_early_refusals.py::test_what_comes_before_the_quota",
     "a known key answers whatever else holds": "chat/test_refusals.py::test_the_same_key_answers_whatever_else_holds",
+    "a key lives for a day": "contract/test_promises.py::test_a_key_lives_for_a_day",
     "a refused request keeps its key": "chat/test_refusals.py::test_a_refused_request_does_not_use_up_its_key",
-    "Accept": "contract/test_lists.py::test_accept_in_any_case",
+    "Accept": "contract/test_promises.py::test_accept_in_any_case",
     "text tools are not kept": "chat/test_text_tools.py::test_texts_expire",
     "events are the same bytes for everybody": "chat/test_streams.py::test_several_readers_see_the_same_bytes",
     "all events are as described": "contract/test_events.py::test_it_works contract/test_events.py::test_push",

@@ -1,7 +1,9 @@
-"""What the contract says of lists and of what operators ask, as a stranger reads it: exact fields, order and paging."""
+"""Sentences of the contract as a stranger tries them: lists with exactly their fields, keys, forms of one thing."""
 
 import secrets
-from datetime import datetime
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -132,8 +134,19 @@ def test_a_key_in_the_header_of_a_get(person: Person) -> None:
     assert f"id: {first}:1" not in own.text
 
 
+def test_a_key_lives_for_a_day(product: Product, person: Person) -> None:
+    """After 24 hours a key is as new; until then it stands for its generation, and for no other request."""
+    key = secrets.token_hex(8)
+    first = person.ended(person.ask("Hello", "plain", key=key)["id"])["id"]
+    for hours, same in ((23, True), (25, False)):
+        begun = (datetime.now(UTC) - timedelta(hours=hours)).strftime("%Y-%m-%d %H:%M:%S")
+        with closing(sqlite3.connect(product.var_dir / "rivulet.sqlite3", timeout=30)) as books, books:
+            books.execute("UPDATE chat_generation SET created_at = ? WHERE id = ?", (begun, first))
+        assert (person.ask("Hello", "plain", key=key)["id"] == first) is same
+
+
 def test_registering_with_null_for_no_code(product: Product) -> None:
-    """Programs that write null for what they have not may sign up; `last4` shows the end of a short secret too."""
+    """Programs that write null for what they have not may sign up."""
     name = f"n{secrets.token_hex(5)}"
     body = {"username": name, "email": f"{name}@example.org", "password": "correct horse", "invite_code": None}
     assert product.client().post("/api/auth/register/", json=body).status_code == 201
