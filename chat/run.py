@@ -119,7 +119,7 @@ class Run:
             self._ends_conversation = error.ends_conversation
             return self._failed(shown(error))
         except ModelUnavailable as refusal:
-            retry = {} if refusal.retry_after is None else {"retry_after": refusal.retry_after}
+            retry = {} if refusal.wait_seconds is None else {"retry_after": refusal.wait_seconds}
             return self._failed({"code": refusal.code, **retry})
         except Exception as error:
             log.exception("generation failed", generation=self.row.id, error=type(error).__name__)

@@ -5,17 +5,27 @@ What Django makes of these values stands in `settings.py`.
 """
 
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from cryptography.fernet import Fernet
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 
 def _comma_separated(value: object) -> object:
@@ -26,6 +36,13 @@ def _secrets(value: object) -> object:
     return _comma_separated(value.get_secret_value() if isinstance(value, SecretStr) else value)
 
 
+def _vendor_key(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError("not a comma-separated list of keys, which are letters, digits and signs of ASCII")
+    return value
+
+
 def _time_zone(value: str) -> str:
     try:
         ZoneInfo(value)
@@ -34,16 +51,41 @@ def _time_zone(value: str) -> str:
     return value
 
 
+def _split(value: str) -> SplitResult:
+    """Split a URL; raise ValueError when it has no host, or a port that is none."""
+    problem = "not a URL with a host, and after it a port or nothing"
+    try:
+        parts = urlsplit(value)
+        usable = parts.hostname and parts.port != 0
+    except ValueError as error:
+        raise ValueError(problem) from error
+    if not usable:
+        raise ValueError(problem)
+    return parts
+
+
+def _host(value: str) -> str:
+    if not re.fullmatch(r"[\w.:%-]+", value):
+        raise ValueError("not an address or a host name")
+    return value
+
+
+def _allowed_host(value: str) -> str:
+    if not re.fullmatch(r"\*|\.?[\w-]+(\.[\w-]+)*|\[[0-9a-fA-F:.]+\]", value):
+        raise ValueError("not a list of host names such as chat.example.org, without scheme and port")
+    return value
+
+
 def _web_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    parts = _split(value)
+    if parts.scheme not in {"http", "https"}:
         raise ValueError("not an http:// or https:// URL")
     return value.rstrip("/")
 
 
 def _websocket_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"ws", "wss"} or not parts.hostname:
+    parts = _split(value)
+    if parts.scheme not in {"ws", "wss"} or parts.hostname is None:
         raise ValueError("not a wss:// URL")
     if parts.scheme == "ws" and not _is_loopback(parts.hostname):
         raise ValueError("ws:// is for loopback hosts only: the URL carries a signature")
@@ -58,15 +100,15 @@ def _is_loopback(host: str) -> bool:
 
 
 def _proxy_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https", "socks5", "socks5h"} or not parts.hostname:
+    parts = _split(value)
+    if parts.scheme not in {"http", "https", "socks5", "socks5h"}:
         raise ValueError("not an http://, https:// or socks5:// URL")
     return value
 
 
 def _origin(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"}:
+    parts = _split(value)
+    if parts.scheme not in {"http", "https"} or parts.path not in {"", "/"}:
         raise ValueError("not an origin such as https://chat.example.org")
     return value.rstrip("/")
 
@@ -76,6 +118,13 @@ def _network(value: str) -> IPv4Network | IPv6Network:
         return ip_network(value, strict=False)
     except ValueError as error:
         raise ValueError("not an address or network such as 10.0.0.0/8") from error
+
+
+def _host_or_network(value: str) -> str:
+    if "/" in value:
+        _network(value)
+        return value
+    return _host(value)
 
 
 def _fernet_key(value: SecretStr) -> SecretStr:
@@ -96,10 +145,14 @@ def _offered_model(value: str) -> tuple[str, str]:
 WebUrl = Annotated[str, BeforeValidator(_web_url)]
 Commas = BeforeValidator(_comma_separated)
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Count = Annotated[int, Field(ge=0)]
+# What a column of the database can hold.
+Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Secret = SecretStr | None
-Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_secrets)]
-OfferedModels = Annotated[tuple[Annotated[tuple[str, str], BeforeValidator(_offered_model)], ...], Commas]
+VendorKeys = Annotated[tuple[Annotated[SecretStr, AfterValidator(_vendor_key)], ...], BeforeValidator(_secrets)]
+OfferedModels = Annotated[
+    tuple[Annotated[tuple[str, str], BeforeValidator(_offered_model)], ...], Commas, Field(min_length=1)
+]
+Hosts = Annotated[tuple[Annotated[str, BeforeValidator(_allowed_host)], ...], Commas]
 Networks = Annotated[tuple[Annotated[Any, BeforeValidator(_network)], ...], Commas]
 Origins = Annotated[tuple[Annotated[str, BeforeValidator(_origin)], ...], Commas]
 
@@ -109,7 +162,7 @@ class Environment(BaseModel):
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    HOST: str = "127.0.0.1"
+    HOST: Annotated[str, BeforeValidator(_host)] = "127.0.0.1"
     PORT: Annotated[int, Field(ge=0, le=65_535)] = 8000
     WORKERS: Annotated[int, Field(ge=1, le=256)] = 1
     DEBUG: bool = False
@@ -118,7 +171,7 @@ class Environment(BaseModel):
     KEY_ENCRYPTION_KEYS: Annotated[tuple[Annotated[SecretStr, Field()], ...], BeforeValidator(_secrets)] = ()
     DATABASE_URL: Secret = None
     REDIS_URL: Secret = None
-    ALLOWED_HOSTS: Annotated[tuple[str, ...], Commas] = ("localhost", "127.0.0.1", "[::1]")
+    ALLOWED_HOSTS: Hosts = ("localhost", "127.0.0.1", "[::1]")
     CSRF_TRUSTED_ORIGINS: Origins = ()
     CORS_ALLOWED_ORIGINS: Origins = ()
     TRUSTED_PROXIES: Networks = ()
@@ -128,7 +181,7 @@ class Environment(BaseModel):
     ADMIN_EMAIL: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")] = "admin@localhost.localdomain"
     ADMIN_PASSWORD: Secret = None
     SIGNUP_MODE: Literal["open", "invite", "closed"] = "open"
-    OPENAI_API_KEYS: Secrets = ()
+    OPENAI_API_KEYS: VendorKeys = ()
     OPENAI_BASE_URL: WebUrl | None = None
     OPENAI_PROXY: Annotated[str, BeforeValidator(_proxy_url)] | None = None
     OPENAI_MODELS: OfferedModels = (("gpt-3.5-turbo", "gpt-3.5-turbo"), ("gpt-4", "gpt-4"))
@@ -137,11 +190,11 @@ class Environment(BaseModel):
     SPARK_API_SECRET: Secret = None
     SPARK_URL: Annotated[str, BeforeValidator(_websocket_url)] = "wss://spark-api.xf-yun.com/v1.1/chat"
     SPARK_DOMAIN: str = "lite"
-    ZHIPU_API_KEYS: Secrets = ()
+    ZHIPU_API_KEYS: VendorKeys = ()
     ZHIPU_BASE_URL: WebUrl = "https://open.bigmodel.cn/api/paas/v4"
     ZHIPU_V3_BASE_URL: WebUrl | None = None
     ZHIPU_MODELS: OfferedModels = (("glm-4-flash", "glm-4-flash"),)
-    ALLOWED_PRIVATE_UPSTREAMS: Annotated[tuple[str, ...], Commas] = ()
+    ALLOWED_PRIVATE_UPSTREAMS: Annotated[tuple[Annotated[str, BeforeValidator(_host_or_network)], ...], Commas] = ()
     EMAIL_URL: Secret = None
     EMAIL_FROM: str = "rivulet@localhost"
     REQUIRE_VERIFIED_EMAIL: bool | None = None
@@ -182,11 +235,22 @@ class Environment(BaseModel):
             database_from_url(self.DATABASE_URL.get_secret_value())
         if self.EMAIL_URL:
             mail_from_url(self.EMAIL_URL.get_secret_value())
-        if self.REDIS_URL and urlsplit(self.REDIS_URL.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
-            raise ValueError("REDIS_URL: not a redis://host:port/number URL")
+        if self.REDIS_URL:
+            _check_redis(self.REDIS_URL.get_secret_value())
         if self.WORKERS > 1 and not self.REDIS_URL:
             raise ValueError(f"WORKERS: {self.WORKERS} workers need REDIS_URL to share channels and limits")
         return self
+
+
+def _check_redis(url: str) -> None:
+    expected = "REDIS_URL: not a redis://host:port/number URL"
+    try:
+        parts = urlsplit(url)
+        known = parts.port != 0 and parts.scheme in {"redis", "rediss", "unix"}
+    except ValueError as error:
+        raise ValueError(expected) from error
+    if not known:
+        raise ValueError(expected)
 
 
 def database_from_url(url: str) -> dict[str, Any]:
