@@ -43,7 +43,8 @@ function changed() {
 
 function setRunning(generation) {
   running = generation;
-  const hadFocus = [runButton, stopButton].includes(document.activeElement);
+  // A stop button that was used is disabled, and has lost the focus by that.
+  const hadFocus = stopButton.disabled || [runButton, stopButton].includes(document.activeElement);
   runButton.hidden = Boolean(running);
   stopButton.hidden = !running;
   stopButton.disabled = false;
