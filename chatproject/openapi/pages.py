@@ -110,7 +110,9 @@ def _shown(method: str, path: str, operation: dict[str, Any], base: str) -> dict
 def _shown_answer(status: str, answer: dict[str, Any]) -> dict[str, Any]:
     content = answer.get("content", {})
     kinds = [(media, _linked(_kind(each["schema"]))) for media, each in content.items()]
-    events = [(name, _linked(_kind(shape))) for each in content.values() for name, shape in each.get("x-events", {}).items()]
+    events = [
+        (name, _linked(_kind(shape))) for each in content.values() for name, shape in each.get("x-events", {}).items()
+    ]
     return {"status": status, "description": _worded(answer["description"]), "kinds": kinds, "events": events}
 
 
