@@ -92,7 +92,6 @@ async function send(prompt, place = null) {
   scrollToEnd();
   try {
     await show(Generation.toStart("/api/chat/", bodyOf(prompt, parent)), answer);
-    if (place && answer.id) await conversation.learn(answer.id);
   } catch (refusal) {
     takeBack = () => {
       conversation.putBack(taken);
@@ -103,6 +102,17 @@ async function send(prompt, place = null) {
       [text("tryAgain"), () => send(prompt, place)],
       [text("edit"), () => rewrite(prompt, place)],
     ]);
+    return;
+  }
+  if (place && answer.id) await learnVersions(answer.id);
+}
+
+/** A new version of a prompt is not called anything here; until this is known it can only be read. */
+async function learnVersions(answerId) {
+  try {
+    await conversation.learn(answerId);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
   }
 }
 

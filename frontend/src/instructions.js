@@ -35,11 +35,11 @@ export class Instructions {
   }
 
   async #save() {
-    const text = field.value.trim();
+    let text = field.value.trim();
     const id = this.#conversation();
     try {
       if (id === null) sessionStorage.setItem(KEPT, text);
-      else await call("PATCH", `/api/conversations/${id}/`, { system_prompt: text });
+      else ({ system_prompt: text } = await call("PATCH", `/api/conversations/${id}/`, { system_prompt: text }));
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       failure.textContent = error.message;

@@ -8,6 +8,8 @@ import { Quotas } from "./quota.js";
 import { text } from "./strings.js";
 
 const KEPT = "text-tools";
+/** More than any model takes; a tab's storage has bounds. */
+const LONGEST_KEPT = 500_000;
 
 const page = JSON.parse(document.getElementById("page-data").textContent);
 const form = document.getElementById("tool-form");
@@ -38,7 +40,8 @@ function changed() {
   languageField.hidden = language.disabled = !needsLanguage;
   quotas.select(page.models.find(({ slug }) => slug === model.value)?.quota);
   runButton.disabled = Boolean(running) || !field.value.trim();
-  keep({ tool: chosenTool().value, language: language.value, text: field.value, model: model.value });
+  const written = field.value.length > LONGEST_KEPT ? "" : field.value;
+  keep({ tool: chosenTool().value, language: language.value, text: written, model: model.value });
 }
 
 function setRunning(generation) {

@@ -94,13 +94,14 @@ def test_a_running_version(visitor: Visitor) -> None:
     """Another version that is still being written goes on when it is switched to."""
     page = visitor.page
     visitor.answer("count", "echo")
-    page.select_option("#model", "steady")
+    page.select_option("#model", "lasting")
     part(visitor.last, "regenerate").click()
     visitor.wait_for_text()
     message = visitor.person().messages(int(page.url.split("/")[-2]))[1]["id"]
     page.goto(f"{page.url}?message={message}")
     assert visitor.text == "count"
     part(visitor.last, "next").click()
+    expect(page.locator(".answer.running")).to_have_count(1)
     assert visitor.wait_for_text(more_than=10) > 10
     page.get_by_role("button", name="Stop").click()
     visitor.wait_for_end()
