@@ -26,6 +26,7 @@ REASONS = frozenset(
         gettext_noop("The upstream failed."),
         gettext_noop("The upstream got no key."),
         gettext_noop("The upstream has no list of models at its address."),
+        gettext_noop("The upstream has no capacity left."),
         gettext_noop("The upstream has no key that can be used now."),
         gettext_noop("The upstream is busy."),
         gettext_noop("The upstream plan has expired."),

@@ -236,7 +236,7 @@ class Attempts:
 
     async def _pause(self, route: RouteConfig, key: Key, error: ProviderError) -> float | None:
         """Carry out what the failure asks for; return the seconds to wait for this key, None to go on to another."""
-        if error.alerts:
+        if error.alerts or (error.alerts_if_persistent and _persists(route, key, error)):
             self._alert(error)
         log.warning(
             "attempt failed",
@@ -325,6 +325,12 @@ class Attempts:
 def _another_key_helps(error: ProviderError) -> bool:
     """Whether the failure may be the key's own: one that only asked to wait stands when that was in vain."""
     return error.scope != "all" and (error.action != "wait" or error.cooldown_s > 0)
+
+
+def _persists(route: RouteConfig, key: Key, error: ProviderError) -> bool:
+    """Whether this key has rested for the same reason just before."""
+    trouble = key.troubles.get(_scope(route, error))
+    return trouble is not None and trouble.reason == str(error)
 
 
 def _scope(route: RouteConfig, error: ProviderError) -> str:

@@ -10,7 +10,6 @@ Whatever is read or changed here is noted for the counters in Redis once it is c
 from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from functools import partial
 from typing import Any, Literal
 
 import structlog
@@ -256,7 +255,7 @@ def _count_anew(cursor: CursorWrapper, unit: Values) -> None:
 def _tell_counters(read: Collection[Counts], seen: Mapping[int, Found] | None = None) -> None:
     """Let the counters hear what was read, once it is committed."""
     if settings.REDIS_URL and read:
-        transaction.on_commit(partial(counters.note, read, seen or {}), robust=True)
+        transaction.on_commit(lambda: counters.note(read, seen or {}), robust=True)
 
 
 def _record(cursor: CursorWrapper, entry: Values) -> None:

@@ -13,6 +13,7 @@ from rest_framework import serializers
 from providers import table
 from providers.models import ChatModel, Route, Upstream
 from quotas import setup
+from quotas import table as quota_table
 from quotas.models import Quota, QuotaModel
 from runtime.bodies import StrictSerializer
 from runtime.staff import StaffRows, StaffSerializer
@@ -103,3 +104,4 @@ class ChatModels(StaffRows):
 
     def changed(self) -> None:
         table.changed()
+        quota_table.changed()

@@ -6,6 +6,7 @@ has found it back.
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ PROBE_SECONDS = 1.0
 
 _client: "tuple[asyncio.AbstractEventLoop, Redis] | None" = None
 _away_until = 0.0
+_alone_turn = threading.Lock()
 
 
 def connect(connections: int = CONNECTIONS, **options: object) -> Redis:
@@ -76,10 +78,11 @@ def from_thread(call: Callable[[], Coroutine[Any, Any, T]], otherwise: T) -> T:
     A command, which has no loop, runs one for this call. Never to be used by what the loop itself waits for.
     """
     loop = process.loop
-    if loop is None or not loop.is_running():
-        return otherwise if _on_a_loop() else asyncio.run(_alone(call))
     if _on_a_loop():
         return otherwise
+    if loop is None or not loop.is_running():
+        with _alone_turn:
+            return asyncio.run(_alone(call))
     answer = asyncio.run_coroutine_threadsafe(call(), loop)
     try:
         return answer.result(2 * ANSWER_SECONDS)

@@ -1,5 +1,6 @@
 """Real servers on free loopback ports, and functions run in processes of their own; all are stopped by pid."""
 
+import atexit
 import json
 import os
 import pwd
@@ -208,8 +209,8 @@ def migrate(database_url: str, var_dir: Path) -> None:
 
 @cache
 def _sqlite_template() -> Path:
-    directory = Path(os.environ["VAR_DIR"], "template")
-    directory.mkdir()
+    directory = Path(tempfile.mkdtemp(prefix="rivulet-template-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
     migrate(f"sqlite:///{directory}/template.sqlite3", directory)
     return directory / "template.sqlite3"
 

@@ -45,6 +45,8 @@ class ProviderError(Exception):
         When all keys fail alike it is not them: like `ops` then, and no key rests.
     alerts
         An operator should hear of it; `disable` and `ops` always alert.
+    alerts_if_persistent
+        An operator should hear of it when the key fails alike again after its rest.
     ends_conversation
         The vendor's moderation found the whole exchange at fault: no further prompts of it are to be sent.
 
@@ -69,6 +71,7 @@ class ProviderError(Exception):
         crowded: bool = False,
         unanimous: bool = False,
         alerts: bool = False,
+        alerts_if_persistent: bool = False,
         ends_conversation: bool = False,
     ) -> None:
         super().__init__(message)
@@ -85,6 +88,7 @@ class ProviderError(Exception):
         self.crowded = crowded
         self.unanimous = unanimous
         self.alerts = alerts or action in {"disable", "ops"}
+        self.alerts_if_persistent = alerts_if_persistent
         self.ends_conversation = ends_conversation
 
 
@@ -155,6 +159,7 @@ class Row(NamedTuple):
     crowded: bool = False
     unanimous: bool = False
     alerts: bool = False
+    alerts_if_persistent: bool = False
     ends_conversation: bool = False
 
     def error(
@@ -181,6 +186,7 @@ class Row(NamedTuple):
             crowded=self.crowded,
             unanimous=self.unanimous,
             alerts=self.alerts,
+            alerts_if_persistent=self.alerts_if_persistent,
             ends_conversation=self.ends_conversation,
         )
 

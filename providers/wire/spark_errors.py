@@ -36,7 +36,9 @@ _EXHAUSTED = "The key has no licence or no volume left for this model."
 
 SAME_USER = Row(UpstreamFailed, _BUSY, "wait", attempts=2)
 BUSY = Row(UpstreamFailed, _BUSY, "wait", attempts=2)
-NO_CAPACITY = Row(UpstreamFailed, _BUSY, "switch", cooldown_s=60.0)
+NO_CAPACITY = Row(
+    UpstreamFailed, "The upstream has no capacity left.", "switch", cooldown_s=60.0, alerts_if_persistent=True
+)
 NO_ENGINE = Row(UpstreamFailed, _FAILED, "wait", attempts=2, cooldown_s=30.0)
 NO_VOLUME = Row(UpstreamFailed, _EXHAUSTED, "disable", scope="key_model")
 NO_VOLUME_TODAY = Row(UpstreamFailed, "The key has no volume left today.", "switch")

@@ -206,6 +206,7 @@ def test_the_log(scene: Scene, answers: Mapping[str, list[Event]]) -> None:
 # --- stopping --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("name", STOPPED)
 def test_stopping_a_websocket(scene: Scene, name: str) -> None:
     """`stop` closes the WebSocket within 50 ms, before its handshake is answered too, and whatever the peer answers."""

@@ -26,6 +26,7 @@ def closed_after(upstream: FakeOpenAI, prompt: str, since: float) -> float:
     raise AssertionError("the upstream's connection was not closed")
 
 
+@pytest.mark.alone
 def test_it_works(person: Person, upstream: FakeOpenAI) -> None:
     """`stop` closes the upstream, keeps the text so far, charges it, and ends with `cancelled`."""
     delays = []
@@ -45,6 +46,7 @@ def test_it_works(person: Person, upstream: FakeOpenAI) -> None:
     assert person.stop(row["id"]) == row
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("model", ["hang", "hang-after-headers"])
 def test_stop_before_the_first_delta(person: Person, upstream: FakeOpenAI, model: str) -> None:
     """Stopped before anything could be read, nothing is charged; the upstream is closed all the same."""

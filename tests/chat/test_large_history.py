@@ -17,6 +17,8 @@ from chat.models import Conversation
 from tests import factories, servers
 
 CONVERSATIONS, MESSAGES = 1_000, 100
+pytestmark = pytest.mark.alone
+
 TEXT = "关于流式传输的回答，每个字都要完整保存。The quick brown fox jumps over the lazy dog. " * 5
 # The goals are 50 and 300 ms on an idle machine; best of several tries here.
 OPEN_SECONDS, SEARCH_SECONDS, TRIES = 0.05, 0.3, 5

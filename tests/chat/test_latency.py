@@ -12,6 +12,8 @@ from tests.product import Product, connected
 from tests.scenarios import ChatExchange
 from tests.upstreams import FakeOpenAI
 
+pytestmark = pytest.mark.alone
+
 PASSED_ON_WITHIN_SECONDS = 0.010
 
 

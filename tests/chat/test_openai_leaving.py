@@ -10,6 +10,8 @@ from tests.chat.programs import HELLO, URL, generation_of
 from tests.product import Person
 from tests.upstreams import FakeOpenAI
 
+pytestmark = pytest.mark.alone
+
 WITHIN_SECONDS = 0.05
 TRIES = 5
 

@@ -151,6 +151,7 @@ def closed_after(upstream: FakeOpenAI, left_at: float) -> float:
     return at - left_at
 
 
+@pytest.mark.alone
 def test_leaving_after_the_first_event(client: OpenAI, upstream: FakeOpenAI) -> None:
     """Closing the stream closes the upstream within 50 ms."""
     delays = []
@@ -163,6 +164,7 @@ def test_leaving_after_the_first_event(client: OpenAI, upstream: FakeOpenAI) -> 
     assert min(delays) < WITHIN_SECONDS
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("stream", [True, False])
 def test_leaving_before_the_first_event(client: OpenAI, upstream: FakeOpenAI, *, stream: bool) -> None:
     """Giving up closes the upstream within 50 ms, before it has said anything too."""

@@ -155,6 +155,7 @@ async def test_total_clock(protocol: str) -> None:
 
 
 @every_protocol
+@pytest.mark.alone
 @pytest.mark.parametrize("name", ["no head", "silence", "silence after text", "signs of life"])
 async def test_cancelling_closes_the_upstream(protocol: str, name: str) -> None:
     """Cancelling the reader closes the upstream within 50 ms, before the first byte too."""

@@ -171,6 +171,7 @@ async def test_done_then_cut_to_a_slow_reader(provider: OpenAICompatible) -> Non
     assert events[-1] == Finished("stop")
 
 
+@pytest.mark.alone
 async def test_finish_waits_for_the_terminator_only_so_long(
     provider: OpenAICompatible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +232,7 @@ async def test_slow_reader_is_no_idle_upstream(provider: OpenAICompatible) -> No
     assert events[-1] == Finished("stop")
 
 
+@pytest.mark.alone
 async def test_closing_the_generator_closes_the_upstream(provider: OpenAICompatible, upstream: FakeOpenAI) -> None:
     """`aclose()` after a delta closes the upstream within 50 ms."""
     delays = []

@@ -280,6 +280,7 @@ async def test_leniency(lite: Spark, upstream: FakeSpark, model: str) -> None:
     assert events[-1] == Finished("stop")
 
 
+@pytest.mark.alone
 async def test_last_word_is_waited_for_only_so_long(
     lite: Spark, upstream: FakeSpark, monkeypatch: pytest.MonkeyPatch
 ) -> None:

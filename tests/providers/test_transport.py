@@ -109,6 +109,7 @@ def test_tls_is_verified(run: Run, certificate: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["hang", "hang_mid_stream"])
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", ["tls", "http-proxy", "socks5-proxy"])
 def test_cancelling_closes_every_kind_of_connection(run: Run, certificate: Path, kind: str, model: str) -> None:
     """The upstream sees the end within 50 ms through TLS and proxies too."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from prometheus_client import REGISTRY
 
 from providers import keys, slots, table
@@ -114,3 +115,22 @@ async def test_a_full_key_is_no_choice(model: ChatModel, door: None) -> None:
     assert again
     async with again:
         pass
+
+
+async def test_what_persists_is_told(model: ChatModel, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure that matters only when it stays alerts when the key fails alike after its rest, and not before."""
+    upstream = await database.run(with_keys, model, "full")
+    row = await database.run(upstream.keys.get, fingerprint=fingerprint("full"))
+    full = [(failure("switch", cooldown_s=60, alerts_if_persistent=True, vendor_code="persists"),)]
+    heard = []
+    for reason_before in ("", "another reason", str(full[0][0])):
+        before = alerts("persists")
+        if reason_before:
+            await keys.cool_down(keys.Key(row.id, "full"), "m", 60, reason_before)
+            await database.run(KeyTrouble.objects.update, cooldown_until=timezone.now(), status_reason=reason_before)
+        table.forget()
+        with pytest.raises(UpstreamFailed):
+            await ask(monkeypatch, {"full": full})
+        heard.append(alerts("persists") - before)
+        await database.run(KeyTrouble.objects.all().delete)
+    assert heard == [0, 0, 1]

@@ -68,6 +68,7 @@ def test_it_works(run: Run) -> None:
         ("no_close_reply:2", 2, "aclose"),
     ],
 )
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", ["plain", "tls", "http-proxy", "socks5-proxy"])
 def test_stopping_closes_the_upstream(
     run: Run, certificate: Path, kind: str, model: str, expected: int, how: str

@@ -48,7 +48,7 @@ def counting(redis_server: servers.Redis, settings: Any, monkeypatch: pytest.Mon
     serving.join()
     loop.close()
     own.close()
-    counters._untold.clear()
+    forget()
 
 
 async def _closed() -> None:
@@ -65,4 +65,9 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget what this process has found out about Redis."""
     monkeypatch.setattr(clients, "_away_until", 0.0)
     monkeypatch.setattr(clients, "_client", None)
+    forget()
+
+
+def forget() -> None:
     counters._untold.clear()
+    counters._told.clear()

@@ -363,7 +363,7 @@ async def watched():
 
 def test_what_cannot_be_told_is_bounded(counting, monkeypatch):
     """While Redis is away, only so much is kept for it; what was noted last stays."""
-    monkeypatch.setattr(counters, "MOST_UNTOLD", 5)
+    monkeypatch.setattr(counters, "MOST", 5)
     for user in range(8):
         counters._add(replace(said(), user=user), counts.NOTHING)
     assert [copy.user for copy, _doubted in counters._untold.values()] == [3, 4, 5, 6, 7]

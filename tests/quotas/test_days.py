@@ -82,6 +82,47 @@ def test_clock_set_back_restores_nothing(alice, model):
             reserve(alice, model, "g3", moment)
 
 
+def test_an_hour_back_restores_nothing(alice, model):
+    """With summer time's hour lived twice, and with a clock set back, what was used stays used."""
+    quota = model.quota_link.quota
+    with override_settings(TIME_ZONE="Europe/London"):
+        first = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)  # 01:30, and an hour later it is 01:30 again
+        again = first + timedelta(hours=1)
+        factories.credits_for(alice, quota, 1)
+        assert reserve(alice, model, "g1", first).quota["used_today"] == 1
+        assert reserve(alice, model, "g2", again).quota["credits"] == 0
+        for moment in (again, first, first - timedelta(hours=1)):
+            with pytest.raises(QuotaExhausted):
+                reserve(alice, model, "g3", moment)
+            state = ledger.state(alice.pk, quota.pk, moment)
+            assert (state["used_today"], state["credits"], state["remaining"]) == (1, 0, 0)
+
+
+def test_credit_held_over_midnight(alice, model):
+    """A credit that an answer holds over midnight comes back when the answer fails: credits know no days."""
+    quota = model.quota_link.quota
+    factories.credits_for(alice, quota, 1)
+    midnight = datetime(2026, 11, 22, tzinfo=SHANGHAI)
+    before, after = midnight - timedelta(seconds=1), midnight + timedelta(seconds=1)
+    reserve(alice, model, "g1", before)
+    assert reserve(alice, model, "g2", before).quota["credits"] == 0
+    ledger.release("g2", "interrupted")
+    ledger.release("g1", "interrupted")
+    state = ledger.state(alice.pk, quota.pk, after)
+    assert (state["used_today"], state["credits"], state["remaining"]) == (0, 1, 2)
+    assert ledger.state(alice.pk, quota.pk, before)["used_today"] == 0
+
+
+def test_settled_after_midnight(alice, model):
+    """An answer that ends after midnight is charged to the day it began on; the new day is untouched."""
+    midnight = datetime(2026, 11, 22, tzinfo=SHANGHAI)
+    reserve(alice, model, "g1", midnight - timedelta(seconds=1))
+    assert ledger.settle("g1", "stop").source == "daily"
+    days = dict(DailyUsage.objects.values_list("day__day", "used"))
+    assert days == {21: 1}
+    assert ledger.state(alice.pk, model.quota_link.quota_id, midnight)["remaining"] == 1
+
+
 @pytest.mark.parametrize(
     ("zone", "now", "begins"),
     [

@@ -31,7 +31,7 @@ from runtime import clients
 from runtime.refusals import InvalidRequest
 from tests import factories
 from tests.quotas import books
-from tests.quotas.conftest import Counting
+from tests.quotas.conftest import Counting, forget
 
 LIMIT = 2
 REWARD = 2
@@ -217,6 +217,7 @@ class CountedHistories(Histories):
         for patch in self.patches:
             patch.start()
         self.counting.redis.flushall()
+        forget()
         ChatModel.objects.update(enabled=False)  # those of earlier histories
         models.forget()
         table.forget()
@@ -284,12 +285,15 @@ class CountedHistories(Histories):
 
     @rule(who=Histories.people)
     def contact(self, who):
-        """After the ledger was read for somebody, and Redis heard of it, the counter says the same."""
+        """After the ledger was read for somebody, and Redis heard of it, no counter says anything else."""
         with self.heard_at_once():
             state = ledger.state(self.persons[who], self.quota.pk, self.now)
         self.behind.discard(self.persons[who])
-        found = self.counting.run(counters.look(self.persons[who], [self.quota.pk], self.now))[self.quota.pk]
-        assert (found.counts.used, found.counts.credits) == (state["used_today"], state["credits"])
+        said = self.found(who)
+        assert said is None or (said.used, said.credits) == (state["used_today"], state["credits"])
+
+    def found(self, who):
+        return self.counting.run(counters.look(self.persons[who], [self.quota.pk], self.now))[self.quota.pk].counts
 
     @rule(who=Histories.people)
     def look(self, who):
@@ -298,7 +302,8 @@ class CountedHistories(Histories):
         with self.heard_at_once():
             (shown,) = ledger.overview(User(pk=person))
         if person not in self.behind | self.waiting():
-            assert (shown["used_today"], shown["credits"]) == self.right(who)
+            said = self.found(who)
+            assert (shown["used_today"], shown["credits"]) == (said.used, said.credits) == self.right(who)
 
     @invariant()
     def people_see_what_they_have(self):

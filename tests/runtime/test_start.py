@@ -28,7 +28,9 @@ def taken() -> Iterator[str]:
 
 def test_it_works(tmp_path: Path) -> None:
     """The first start makes secret files that only the owner can read, and says where it serves."""
-    with Product(tmp_path / "var") as product:
+    product = Product(tmp_path / "var")
+    assert product.manage("setup").returncode == 0
+    with product:
         assert product.client().get("/healthz").json() == {"status": "ok"}
         for name in ("secret_key", "key_encryption_keys"):
             assert (tmp_path / "var" / name).stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,45 @@
+"""The ledger costs the same however much is in it."""
+
+import os
+
+import pytest
+
+from benchmarks import ledger as bench
+from tests import servers
+
+pytestmark = [pytest.mark.server, pytest.mark.soak]
+
+SOAK = os.environ.get("SOAK") == "1"
+ROWS, MOST = (bench.MANY, 1.2) if SOAK else (50_000, 1.5)
+TRIES = 5
+
+
+@pytest.fixture(params=["sqlite", "postgresql"] if SOAK else ["sqlite"])
+def urls(request, tmp_path):
+    """Two fresh databases of a kind."""
+    if request.param == "postgresql":
+        server = request.getfixturevalue("postgres")
+        return server.migrated_database(), server.migrated_database()
+    folders = tmp_path / "few", tmp_path / "many"
+    for folder in folders:
+        folder.mkdir()
+    return tuple(map(servers.migrated_sqlite, folders))
+
+
+def test_it_works(urls, django_db_blocker):
+    """With many old rows an answer costs what it costs with few, measured in turns; the least of each counts."""
+    with django_db_blocker.unblock():
+        asked = []
+        for url, rows in zip(urls, (bench.FEW, ROWS), strict=True):
+            with servers.connected(url):
+                asked.append(bench.somebody(daily_limit=None))
+                bench.fill(rows)
+        few = many = float("inf")
+        for turn in range(TRIES):
+            with servers.connected(urls[0]):
+                few = min(few, bench.least_cost(*asked[0], f"few-{turn}", rounds=4))
+            with servers.connected(urls[1]):
+                many = min(many, bench.least_cost(*asked[1], f"many-{turn}", rounds=4))
+            if many / few <= MOST:
+                return
+    assert many / few <= MOST
