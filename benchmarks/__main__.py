@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks import relays
 from benchmarks.relays import Relay, pinned
+from tests import servers
 
 PACED, FIRST, SHORT = "paced-400-50", "paced-3-1", "paced-3-0"
 MODELS = [PACED, FIRST, SHORT]
@@ -85,17 +86,26 @@ def _all(models: list[str], only: str) -> Iterator[Iterator[Callable[[], Any]]]:
         yield iter(
             [
                 lambda: relays.nginx(bare),
-                lambda: _rivulet(bare, models),
+                lambda: _rivulet(bare, models, "/api/chat/"),
+                lambda: _rivulet(bare, models, "/v1/chat/completions"),
+                lambda: _with_redis(bare, models),
                 *([lambda: relays.litellm(bare, models)] if relays.LITELLM.exists() else []),
             ]
         )
 
 
 @contextmanager
-def _rivulet(bare: Relay, models: list[str]) -> Iterator[Relay]:
-    with relays.product(bare, models, {}) as (running, token):
+def _rivulet(bare: Relay, models: list[str], path: str, **variables: str) -> Iterator[Relay]:
+    with relays.product(bare, models, variables) as (running, token):
         port = int(running.url.rpartition(":")[2])
-        yield Relay("Rivulet /api/chat/", port, "/api/chat/", (running.pid,), token, prompt=True)
+        name = "Rivulet " + ("/v1" if path.startswith("/v1") else "Redis" if variables else path)
+        yield Relay(name, port, path, (running.pid,), token, prompt=path == "/api/chat/")
+
+
+@contextmanager
+def _with_redis(bare: Relay, models: list[str]) -> Iterator[Relay]:
+    with servers.Redis() as redis, _rivulet(bare, models, "/api/chat/", REDIS_URL=redis.url) as relay:
+        yield relay
 
 
 def main() -> None:

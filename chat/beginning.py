@@ -23,7 +23,7 @@ from quotas import ledger
 from quotas.counts import Found
 from quotas.errors import QuotaExhausted
 from quotas.ledger import Held
-from runtime import drain, process
+from runtime import drain, process, rows
 from runtime.refusals import InvalidRequest, NotFound, ServiceUnavailable, TooManyRequests
 
 
@@ -215,19 +215,16 @@ def _active(user_id: int) -> int:
 
 
 def _new_conversation(ask: Ask) -> Conversation:
-    return Conversation.objects.create(
-        user_id=ask.user_id, title=ask.prompt[:TITLE_CHARS], system_prompt=ask.system_prompt or ""
-    )
+    title, system_prompt = ask.prompt[:TITLE_CHARS], ask.system_prompt or ""
+    return rows.insert(Conversation(user_id=ask.user_id, title=title, system_prompt=system_prompt))
 
 
 def _add(conversation: Conversation, parent_id: int | None, role: str, content: str, model: str = "") -> Message:
-    return Message.objects.create(
-        conversation=conversation, parent_id=parent_id, role=role, content=content, model=model
-    )
+    return rows.insert(Message(conversation=conversation, parent_id=parent_id, role=role, content=content, model=model))
 
 
 def _new_generation(ask: Ask, row_id: str, model: str, answer: Message | None, held: Held) -> Generation:
-    return Generation.objects.create(
+    row = Generation(
         id=row_id,
         user_id=ask.user_id,
         conversation=answer.conversation if answer else None,
@@ -241,3 +238,4 @@ def _new_generation(ask: Ask, row_id: str, model: str, answer: Message | None, h
         # Nothing else can ever be the same request.
         request_digest=ask.digest() if ask.idempotency_key or ask.joins_running else "",
     )
+    return rows.insert(row)

@@ -14,6 +14,7 @@ from chat import tally
 from chat.models import Conversation, Generation, Hit, Message
 from chat.screening import record
 from quotas import invitations, ledger
+from runtime import rows
 
 # Numbering after a killed process goes on this far above what was stored: above anything a reader can have seen.
 RESUME_JUMP = 10_000_000
@@ -84,12 +85,12 @@ def store(end: End) -> Generation:
         if charge.invitation:
             invitations.reward(charge.invitation)
         values = _final_values(end, charge.as_json())
-        if not Generation.objects.running().filter(id=end.row.id).update(**values):
+        if not rows.update(Generation, values, "id = %s AND status = 'running'", [end.row.id]):
             transaction.set_rollback(True)
         else:
             if end.row.message_id is not None:
-                answer = Message.objects.filter(id=end.row.message_id)
-                if not answer.update(content=end.content, reasoning=end.reasoning):
+                text = {"content": end.content, "reasoning": end.reasoning}
+                if not rows.update(Message, text, "id = %s", [end.row.message_id]):
                     end.row.message = end.row.conversation = None  # deleted meanwhile
             for name, value in values.items():
                 setattr(end.row, name, value)

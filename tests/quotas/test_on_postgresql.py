@@ -9,6 +9,7 @@ from tests import servers
 
 
 @pytest.mark.server
+@pytest.mark.timeout(900)
 def test_it_works(postgres, tmp_path):
     """Every test of this folder that needs no server of its own passes on PostgreSQL as it does on SQLite."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not server", "tests/quotas"]

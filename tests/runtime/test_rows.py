@@ -1,0 +1,91 @@
+"""Rows by prepared statements are the rows that the ORM would have written and read."""
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.forms.models import model_to_dict
+
+from accounts.models import User
+from chat.models import Conversation, Generation, Message, new_generation_id
+from quotas.models import Reservation
+from runtime import rows
+from tests import factories, servers
+
+ODD = "Grüße, 你好 \U0001f600 100% %s \"quoted\" 'text' \\ \n; --"
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def person(request: pytest.FixtureRequest, tmp_path: Any, django_db_blocker: Any) -> Iterator[User]:
+    """A user in a fresh database of a kind."""
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres").migrated_database()
+    else:
+        url = servers.migrated_sqlite(tmp_path)
+    with django_db_blocker.unblock(), servers.connected(url):
+        yield factories.user("alice")
+
+
+def columns(row: Any) -> dict[str, Any]:
+    return {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
+
+
+def test_it_works(person: User) -> None:
+    """What is inserted is found by the ORM, column by column, and belongs to what it was given."""
+    conversation = rows.insert(Conversation(user=person, title=ODD[:20], system_prompt=ODD, pinned=True))
+    question = rows.insert(Message(conversation=conversation, role="user", content=ODD))
+    answer = rows.insert(Message(conversation=conversation, parent_id=question.id, role="assistant", model="m"))
+    for row in (conversation, question, answer):
+        assert columns(row) == columns(type(row).objects.get(pk=row.pk))
+        assert not row._state.adding
+    assert answer.parent == question
+    question.content = "changed"
+    question.save()
+    assert Message.objects.get(pk=question.pk).content == "changed"
+
+
+def test_update(person: User) -> None:
+    """Exactly the rows that the condition names are changed, each kind of column as the ORM writes it."""
+    generation = _generation(person)
+    other = _generation(person)
+    before = columns(Generation.objects.get(pk=other.pk))
+    values = {"status": "failed", "error": {"code": ODD}, "charge": {"amount": 0}, "input_tokens": None}
+    assert rows.update(Generation, values, "id = %s AND status = 'running'", [generation.pk]) == 1
+    assert rows.update(Generation, values, "id = %s AND status = 'running'", [generation.pk]) == 0
+    stored = Generation.objects.get(pk=generation.pk)
+    assert {name: getattr(stored, name) for name in values} == values
+    assert columns(Generation.objects.get(pk=other.pk)) == before
+    assert Generation.objects.filter(input_tokens=None, error__isnull=False).count() == 1
+
+
+def test_read(person: User) -> None:
+    """A row that is read is the one the ORM reads; what does not exist is None."""
+    for found, known in (
+        (rows.read(User, person.pk), User.objects.get(pk=person.pk)),
+        (rows.read(User, str(person.pk)), User.objects.get(pk=person.pk)),
+        (rows.read(Generation, (row := _generation(person)).pk), Generation.objects.get(pk=row.pk)),
+    ):
+        assert found
+        assert columns(found) == columns(known)
+        assert model_to_dict(found) == model_to_dict(known)
+    assert rows.read(User, 0) is rows.read(User, None) is None
+
+
+def test_constraints_hold(person: User) -> None:
+    """What the database refuses is the same exception as from the ORM."""
+    first = _generation(person, idempotency_key="k")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        _generation(person, idempotency_key="k")
+    assert Generation.objects.get() == first
+
+
+def _generation(person: User, **values: Any) -> Generation:
+    row_id = new_generation_id()
+    reservation = Reservation.objects.create(
+        user=person, quota=factories.quota(), day=date(2026, 11, 21), source="daily", reference=row_id
+    )
+    owned = {"user": person, "quota": reservation.quota, "reservation": reservation, "model": "m", "process": "p"}
+    return rows.insert(Generation(id=row_id, **owned, **values))
