@@ -75,7 +75,7 @@ def tools(request: HttpRequest) -> HttpResponse:
         "signup_open": settings.SIGNUP_MODE != "closed",
         "default_language": text_tools.DEFAULT_LANGUAGE,
         "languages": text_tools.LANGUAGES,
-        "page_data": {"models": models, "quotas": quotas},
+        "page_data": {"user": user.pk, "models": models, "quotas": quotas},
     }
     return render(request, "tools.html", context)
 

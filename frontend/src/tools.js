@@ -7,11 +7,12 @@ import { Generation } from "./generation.js";
 import { Quotas } from "./quota.js";
 import { text } from "./strings.js";
 
-const KEPT = "text-tools";
 /** More than any model takes; a tab's storage has bounds. */
 const LONGEST_KEPT = 500_000;
 
 const page = JSON.parse(document.getElementById("page-data").textContent);
+// Somebody else may log in within the same tab.
+const storageKey = `text-tools:${page.user}`;
 const form = document.getElementById("tool-form");
 const languageField = document.getElementById("language-field");
 const { tool: tools, language, text: field, model } = form.elements;
@@ -26,11 +27,11 @@ const follower = new Follower({
   announcer: document.getElementById("announcer"),
 });
 
-const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? "{}");
+const kept = JSON.parse(sessionStorage.getItem(storageKey) ?? "{}");
 let running = null;
 
 function keep(values) {
-  sessionStorage.setItem(KEPT, JSON.stringify(Object.assign(kept, values)));
+  sessionStorage.setItem(storageKey, JSON.stringify(Object.assign(kept, values)));
 }
 
 const chosenTool = () => form.querySelector("[name=tool]:checked");

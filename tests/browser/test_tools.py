@@ -1,5 +1,7 @@
 """The page /tools/: a text goes in, a result comes out, and a reload or a broken line loses nothing of it."""
 
+import json
+
 import pytest
 from playwright.sync_api import expect
 
@@ -127,18 +129,35 @@ def test_quota_exhausted(visit: Visit, mortal: Product) -> None:
 
 
 def test_a_result_that_is_gone(worker: Visitor) -> None:
-    """A result that is kept no more is not there after a reload, and what was written is."""
+    """A result whose generation is gone is not there after a reload, and what was written is."""
     run(worker, "hello", "echo")
     worker.wait_for_end()
     worker.page.evaluate(
         """() => {
-            const kept = JSON.parse(sessionStorage["text-tools"]);
-            sessionStorage["text-tools"] = JSON.stringify({ ...kept, generation: "0".repeat(32) });
+            const name = Object.keys(sessionStorage).find(each => each.startsWith("text-tools"));
+            const kept = JSON.parse(sessionStorage[name]);
+            sessionStorage[name] = JSON.stringify({ ...kept, generation: "0".repeat(32) });
         }"""
     )
     worker.expect_errors("status of 404")
     worker.page.reload()
     expect(worker.page.locator("#text")).to_have_value("hello")
+    expect(worker.page.locator(".answer")).to_have_count(0)
+
+
+def test_a_result_that_has_expired(worker: Visitor) -> None:
+    """A result whose text is no longer kept is said to be gone, once."""
+    run(worker, "hello", "echo")
+    worker.wait_for_end()
+    charge = {"amount": 1, "source": "daily", "reason": "stop"}
+    events = [("reset", {"content": "", "reasoning": ""}), ("done", {"finish_reason": "stop", "charge": charge})]
+    stream = "".join(f"id: x:{n}\nevent: {name}\ndata: {json.dumps(data)}\n\n" for n, (name, data) in enumerate(events))
+    worker.page.route("**/events/", lambda route: route.fulfill(content_type="text/event-stream", body=stream))
+    worker.page.reload()
+    expect(part(worker.last, "status")).to_have_text("The result is no longer kept.")
+    expect(worker.page.locator("#text")).to_have_value("hello")
+    worker.page.reload()
+    expect(worker.page.locator("#quota")).not_to_be_empty()
     expect(worker.page.locator(".answer")).to_have_count(0)
 
 
