@@ -183,6 +183,8 @@ def _place(ask: Ask) -> tuple[Conversation | None, int | None]:
     conversation = Conversation.objects.owned_by(ask.user_id).filter(id=ask.conversation).first()
     if conversation is None:
         raise NotFound
+    if ask.parent == 0:
+        return conversation, None
     messages = conversation.messages.order_by("-id").values_list("id", flat=True)
     parent_id = (messages.filter(id=ask.parent) if ask.parent is not None else messages).first()
     if ask.parent is not None and parent_id is None:
