@@ -17,6 +17,8 @@ from chat.screening.live import Words
 from chat.screening.stream import Screen
 from runtime.serve import settle_garbage_collector
 
+pytestmark = pytest.mark.alone
+
 SLACK = 2
 TRIES = 20
 MOST_CHARS = 32

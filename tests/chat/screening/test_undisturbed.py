@@ -16,7 +16,7 @@ from tests.product import Person, Product, connected
 from tests.scenarios import ChatExchange
 from tests.upstreams import FakeOpenAI
 
-pytestmark = [pytest.mark.server, pytest.mark.soak]
+pytestmark = [pytest.mark.server, pytest.mark.soak, pytest.mark.alone]
 
 SOAK = os.environ.get("SOAK") == "1"
 WORDS = 50_000 if SOAK else 5_000
