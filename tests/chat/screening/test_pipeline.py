@@ -145,7 +145,7 @@ async def test_tool_calls(listed: Any) -> None:
 async def test_tool_calls_that_are_not_made(listed: Any) -> None:
     """A word that blocks keeps all calls back, and so do a failure and a word in the text before them."""
     listed(blocking=("stop",))
-    upstream = Upstream(call("1"), call("st"), call("op"), Delta("hm"), Finished("tool_calls"))
+    upstream = Upstream(call("1 "), call("st"), call("op"), Delta("hm"), Finished("tool_calls"))
     assert await passed(upstream) == [Delta("hm"), Finished("content_filter")]
     assert await passed(Upstream(call("1"), Delta("stop"), Finished("tool_calls"))) == [Finished("content_filter")]
     with pytest.raises(ProviderError):
