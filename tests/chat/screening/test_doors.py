@@ -107,9 +107,9 @@ def test_imports(somebody: Person, speaker: Speaker, listed: Lister) -> None:
     assert somebody.client.post("/api/import/", json=file).status_code == 201
     (conversation,) = somebody.client.get("/api/conversations/").json()["results"]
     assert conversation["title"] == "walnuts"
-    somebody.answer("And then?", "plain", conversation=conversation["id"])
-    assert [turn["content"] for turn in speaker.sent_for("And then?")] == [
-        *("Like *******", "On *******?", "*******.", "And then?")
+    somebody.answer("And after the import?", "plain", conversation=conversation["id"])
+    assert [turn["content"] for turn in speaker.sent_for("And after the import?")] == [
+        *("Like *******", "On *******?", "*******.", "And after the import?")
     ]
     answer = somebody.messages(conversation["id"])[1]["id"]
     again = somebody.client.post(f"/api/messages/{answer}/regenerate/", json={}).json()["generation"]

@@ -16,6 +16,7 @@ from chat.screening.stream import Screen
 from tests.chat.screening.oracle import Words
 
 SOAK = os.environ.get("SOAK") == "1"
+pytestmark = pytest.mark.timeout(1800 if SOAK else 300)
 EXAMPLES = 20_000 if SOAK else 150
 # Few letters make many hits. With them go expansions, marks, what cannot be seen, and all kinds of separators.
 LETTERS = ["a", "b", "ａ", "B", "ß", "ﬁ", "é", "独", "獨", "立", "1", "２", "하", "한", "\u1112", "\u1161", "\u11ab"]
@@ -96,6 +97,7 @@ def screened_whole(lexicon: Lexicon, text: str) -> tuple[str, bool]:
     return masked(text, [(hit.start, hit.end) for hit in hits])[:cut], cut < len(text)
 
 
+@pytest.mark.soak
 @hypothesis(max_examples=EXAMPLES)
 @given(cases, st.randoms(use_true_random=False))
 def test_it_works(case: tuple[Words, str], chance: random.Random) -> None:
@@ -108,6 +110,7 @@ def test_it_works(case: tuple[Words, str], chance: random.Random) -> None:
     assert streamed(lexicon, list(text), protected) == wanted
 
 
+@pytest.mark.soak
 @hypothesis(max_examples=EXAMPLES)
 @given(cases)
 def test_whole_texts(case: tuple[Words, str]) -> None:
