@@ -72,7 +72,8 @@ def page(request: HttpRequest) -> HttpResponse:
     span, before = _span(request.GET), _before(request.GET)
     rows, older = history.page(user.pk, before, ROWS)
     context = {
-        "quotas": [_shown_quota(quota) for quota in ledger.overview(user)],
+        # One without a model tells nobody anything, unless it holds something of theirs.
+        "quotas": [_shown_quota(quota) for quota in ledger.overview(user) if quota["models"] or quota["credits"]],
         "plot": _plot(user.pk, span),
         "span": span,
         "spans": SPANS,

@@ -139,24 +139,27 @@ def state(user_id: int, quota_id: int, now: datetime | None = None) -> QuotaStat
 
 
 def overview(user: AbstractBaseUser) -> list[QuotaState]:
-    """Return the contract's `Quota` of each quota that has a model for this user.
+    """Return the contract's `Quota` of each quota, but for those whose models are all kept for others.
 
-    The figures are those of the counters where they may be believed, else the ledger's own, read in one query.
+    Where somebody has credits it is shown all the same: what was given is to be seen. The figures are those of the
+    counters where they may be believed, else the ledger's own, read in one query.
     """
     now, known = timezone.now(), table.current()
     groups = known.groups_of(user.pk)
-    shown = {quota.id: quota for quota in known.quotas.values() if quota.slugs_for(groups)}
-    found = counters.look_from_thread(user.pk, shown, now)
+    found = counters.look_from_thread(user.pk, known.quotas, now)
     counted = {
-        quota_id: replace(counter.counts, limit=shown[quota_id].limit_for(groups))
+        quota_id: replace(counter.counts, limit=known.quotas[quota_id].limit_for(groups))
         for quota_id, counter in found.items()
         if counter.counts and counter.trusted
     }
-    if len(counted) < len(shown):
+    if len(counted) < len(known.quotas):
         with connection.cursor() as cursor:
             counted = {counts.quota: counts for counts, _none in _standing(cursor, "all", {"user": user.pk}, now)}
         _tell_counters(counted.values(), found)
-    return [_shown(quota, counted[quota.id], groups, now) for quota in shown.values() if quota.id in counted]
+    states = (
+        (quota, _shown(quota, counted[quota.id], groups, now)) for quota in known.quotas.values() if quota.id in counted
+    )
+    return [state for quota, state in states if state["models"] or state["credits"] or not quota.models]
 
 
 def count_anew(user_ids: Iterable[int]) -> None:

@@ -142,3 +142,14 @@ def test_reserved_models_are_shown_to_members(alice, bob, quota, model):
     ]
     assert [(state["slug"], state["models"]) for state in ledger.overview(bob)] == [("standard", ["glm-4"])]
     assert ledger.state(bob.pk, quota.pk)["models"] == ["glm-4"]
+
+
+def test_a_quota_of_others(alice, bob, quota, model):
+    """A quota whose models are all kept for a group is seen by its members, and by who has credits there."""
+    model.groups.add(factories.group("few", bob))
+    providers.forget()
+    table.forget()
+    assert [ledger.overview(person) for person in (alice, bob)] == [[], [ledger.state(bob.pk, quota.pk)]]
+    factories.credits_for(alice, quota, 2)
+    (state,) = ledger.overview(alice)
+    assert (state["models"], state["credits"]) == ([], 2)
