@@ -36,7 +36,7 @@ class RegisterBody(StrictSerializer):
     username = serializers.CharField(max_length=150, validators=[UnicodeUsernameValidator()])
     email = serializers.EmailField(max_length=254)
     password = Password()
-    invite_code = serializers.CharField(required=False, allow_blank=True, default="", max_length=100)
+    invite_code = serializers.CharField(required=False, allow_blank=True, allow_null=True, default="", max_length=100)
 
 
 class LoginBody(StrictSerializer):

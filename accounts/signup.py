@@ -24,7 +24,7 @@ class Registration(TypedDict):
     username: str
     email: str
     password: str
-    invite_code: str
+    invite_code: str | None
 
 
 def register(request: HttpRequest, data: Registration) -> User:
@@ -95,7 +95,7 @@ def _password(user: User, password: str) -> Problems:
     return {}
 
 
-def _invite(user: User, code: str) -> Problems:
+def _invite(user: User, code: str | None) -> Problems:
     if invites.required() and not code:
         return {"invite_code": [_("An invite code is needed to sign up.")]}
     return {"invite_code": [_("This invite code is unknown.")]} if code and user.invited_by is None else {}

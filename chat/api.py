@@ -21,6 +21,7 @@ from chat.models import TITLE_CHARS, Conversation, Hit, Message
 from chat.pages import offered_models
 from chat.screening import incoming, record
 from runtime import process
+from runtime.bodies import StrictSerializer
 from runtime.refusals import InvalidRequest, NotFound
 
 PAGE_SIZE = 50
@@ -45,8 +46,8 @@ class TextTools(APIView):
         return Response(text_tools.offered())
 
 
-class ConversationChange(serializers.Serializer[Conversation]):
-    """What may be edited; a field that does not exist is an error, not a silence."""
+class ConversationChange(StrictSerializer):
+    """What may be edited."""
 
     title = serializers.CharField(max_length=TITLE_CHARS)
     pinned = serializers.BooleanField()
@@ -57,12 +58,6 @@ class ConversationChange(serializers.Serializer[Conversation]):
         if len(value) > settings.MAX_PROMPT_CHARS:
             raise PromptTooLong(details={"max_chars": settings.MAX_PROMPT_CHARS})
         return value
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        unknown = set(self.initial_data) - set(self.fields)
-        if unknown:
-            raise serializers.ValidationError({name: [_("There is no such field.")] for name in sorted(unknown)})
-        return attrs
 
 
 class Conversations(APIView):

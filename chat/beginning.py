@@ -112,7 +112,7 @@ def _unkept(ask: Ask, config: ModelConfig, row_id: str) -> Attempts:
     if ask.instruction:
         messages = (PromptMessage("user", text_tools.applied(ask.instruction, ask.prompt)),)
     parameters = prompt.capped(config.context_tokens, config.parameters, messages) | ask.parameters
-    return Attempts(config, messages, parameters, row_id, ask.extras, whole=True)
+    return Attempts(config, messages, parameters, row_id, incoming.mask_extras(ask.extras), whole=True)
 
 
 def _first_available(user_id: int) -> str:
@@ -183,6 +183,8 @@ def _place(ask: Ask) -> tuple[Conversation | None, int | None]:
     conversation = Conversation.objects.owned_by(ask.user_id).filter(id=ask.conversation).first()
     if conversation is None:
         raise NotFound
+    if ask.parent == 0:
+        return conversation, None
     messages = conversation.messages.order_by("-id").values_list("id", flat=True)
     parent_id = (messages.filter(id=ask.parent) if ask.parent is not None else messages).first()
     if ask.parent is not None and parent_id is None:

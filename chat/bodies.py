@@ -35,6 +35,8 @@ def _storable(value: str) -> str:
 
 
 Id = Annotated[StrictInt, BeforeValidator(_id), Field(ge=1, le=2**63 - 1)]
+# 0 is the place before the first message: another first question.
+Parent = Annotated[StrictInt, BeforeValidator(_id), Field(ge=0, le=2**63 - 1)]
 Text = Annotated[StrictStr, AfterValidator(_storable)]
 Slug = Annotated[Text, Field(min_length=1, max_length=100)]
 
@@ -47,7 +49,7 @@ class ChatBody(BaseModel):
     model: Slug
     prompt: Text
     conversation: Id | None = None
-    parent: Id | None = None
+    parent: Parent | None = None
     system_prompt: Text | None = None
     text_tool: Slug | None = None
     target_language: Slug | None = None

@@ -1,6 +1,6 @@
 """The chat page, server-rendered: the list of conversations, the open branch, and what its script needs to go on.
 
-And the page of the payment example.
+And its neighbours: text tools, one's own data, the payment example.
 """
 
 import secrets
@@ -16,7 +16,7 @@ from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
 from accounts.models import User
-from chat import representation
+from chat import branches, representation, text_tools
 from chat.channels import push
 from chat.errors import with_text
 from chat.models import Conversation, Generation, Message
@@ -31,21 +31,26 @@ LISTED = 50
 @never_cache
 @ensure_csrf_cookie
 def page(request: HttpRequest, conversation_id: int | None = None) -> HttpResponse:
-    """Show a conversation, or a new one."""
+    """Show a conversation, or a new one; `?message=` chooses the branch through that message."""
     user: User = request.user  # type: ignore[assignment]
     owned = Conversation.objects.owned_by(user.pk)
     listed = list(owned.filter(archived=False).order_by("-pinned", "-updated_at", "-id")[: LISTED + 1])
     conversation = owned.filter(id=conversation_id).first() if conversation_id else None
     if conversation_id and conversation is None:
         raise Http404
-    branch = _branch(conversation) if conversation else []
+    branch, versions = branches.shown(conversation, _through(request)) if conversation else ([], {})
     models, quotas = offered_models(user.pk), ledger.overview(user)
     context = {
         "conversations": [_listed(row) for row in listed[:LISTED]],
         "has_more_conversations": len(listed) > LISTED,
         "conversation": conversation
-        and {"id": conversation.pk, "title": conversation.title, "system_prompt": conversation.system_prompt},
-        "messages": [_shown(message) for message in branch],
+        and {
+            "id": conversation.pk,
+            "title": conversation.title,
+            "system_prompt": conversation.system_prompt,
+            "archived": conversation.archived,
+        },
+        "messages": [_shown(message) | {"versions": versions[message.pk]} for message in branch],
         "models": models,
         "selected_model": _selected(models, branch),
         "quotas": quotas,
@@ -53,6 +58,35 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
         "page_data": _for_the_script(conversation, branch, models, quotas),
     }
     return render(request, "chat.html", context)
+
+
+@require_safe
+@login_required
+@never_cache
+@ensure_csrf_cookie
+def tools(request: HttpRequest) -> HttpResponse:
+    """Show the text tools."""
+    user: User = request.user  # type: ignore[assignment]
+    models, quotas = offered_models(user.pk), ledger.overview(user)
+    context = {
+        "tools": text_tools.offered(),
+        "models": models,
+        "selected_model": _selected(models, []),
+        "signup_open": settings.SIGNUP_MODE != "closed",
+        "default_language": text_tools.DEFAULT_LANGUAGE,
+        "languages": text_tools.LANGUAGES,
+        "page_data": {"user": user.pk, "models": models, "quotas": quotas},
+    }
+    return render(request, "tools.html", context)
+
+
+@require_safe
+@login_required
+@never_cache
+@ensure_csrf_cookie
+def data(request: HttpRequest) -> HttpResponse:
+    """Show how one's conversations leave and come in."""
+    return render(request, "account/data.html", {"max_import_bytes": settings.MAX_IMPORT_BYTES})
 
 
 @require_safe
@@ -73,9 +107,9 @@ def offered_models(user_id: int) -> list[dict[str, Any]]:
     return [representation.model(config, slugs[config.id]) for config in access.usable(user_id) if config.id in slugs]
 
 
-def _branch(conversation: Conversation) -> list[Message]:
-    leaf = conversation.messages.order_by("-id").values_list("id", flat=True).first()
-    return Message.objects.branch(leaf) if leaf else []
+def _through(request: HttpRequest) -> int | None:
+    text = request.GET.get("message", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def _listed(row: Conversation) -> dict[str, Any]:

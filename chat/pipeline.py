@@ -1,9 +1,10 @@
 """Stages between a provider's events and the channel: async generators from events to events, composed like pipes."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 
 from chat.screening import live
+from chat.screening.nested import Calls
 from chat.screening.stream import Screen
 from providers.wire.base import Delta, Event, Finished, Reasoning, ToolCallDelta, Withdrawn
 from providers.wire.errors import ProviderError
@@ -39,12 +40,15 @@ async def limited(events: AsyncGenerator[Event, None], max_chars: int) -> AsyncG
                 yield event
 
 
-async def screened(events: AsyncGenerator[Event, None], hits: set[int]) -> AsyncGenerator[Event, None]:
+async def screened(
+    events: AsyncGenerator[Event, None], hits: set[int], max_chars: int, tools: Collection[str] = ()
+) -> AsyncGenerator[Event, None]:
     """Mask sensitive words, and end with `content_filter` before one that blocks; the upstream is closed then.
 
-    `hits` takes the ids of the words found. Before `limited`, so that a word that lies across the limit is found too.
+    `hits` takes the ids of the words found, `tools` are the names of those offered. Before `limited`, so that a word
+    that lies across the limit is found too; of tool calls no more is held back than will pass that.
     """
-    screens = Screens(hits)
+    screens = Screens(hits, max_chars, tools)
     async with aclosing(events) as source:
         try:
             async for event in source:
@@ -64,16 +68,17 @@ async def screened(events: AsyncGenerator[Event, None], hits: set[int]) -> Async
 
 
 class Screens:
-    """Content and reasoning of one answer, each screened as a text of its own."""
+    """Content, reasoning and tool calls of one answer, each screened as a text of its own."""
 
-    def __init__(self, hits: set[int]) -> None:
-        self._hits = hits
-        self._used = False
+    def __init__(self, hits: set[int], max_chars: int, tools: Collection[str]) -> None:
+        self._hits, self._max_chars, self._tools = hits, max_chars, tools
+        self._used = self._call_blocked = False
         self._begin()
 
     def _begin(self) -> None:
         lexicon = live.now().outgoing
         self._content, self._reasoning = Screen(lexicon), Screen(lexicon)
+        self._calls = Calls(self._tools)
         self._interrupted = False
 
     @property
@@ -83,7 +88,7 @@ class Screens:
 
     @property
     def blocked(self) -> bool:
-        return self._content.blocked or self._reasoning.blocked
+        return self._content.blocked or self._reasoning.blocked or self._call_blocked
 
     def passed(self, event: Event) -> list[Event]:
         """Return what may be said now that this event has come."""
@@ -95,15 +100,27 @@ class Screens:
             return said if self.blocked else said + self._said(Delta, self._content, event.text)
         if isinstance(event, Reasoning):
             return self._resumed() + self._said(Reasoning, self._reasoning, event.text)
+        if isinstance(event, ToolCallDelta):
+            self._calls.take(event.json)
+            return self._called() if self._calls.chars >= self._max_chars else []
         if isinstance(event, Withdrawn):
             self._begin()
-        said = self.flushed() if isinstance(event, Finished) else []
+        said = [*self.flushed(), *self._called()] if isinstance(event, Finished) else []
         return said if self.blocked else [*said, event]
 
     def flushed(self) -> list[Event]:
         """Return what is held back, as nothing follows it."""
         said = self._flushed_reasoning()
         return said if self.blocked else said + self._said(Delta, self._content, None)
+
+    def _called(self) -> list[Event]:
+        """Return the tool calls that were held back; none where a word blocks."""
+        if self.blocked:
+            return []
+        calls, hits = self._calls.release(live.now().outgoing)
+        self._hits |= {hit.term.id for hit in hits}
+        self._call_blocked = any(hit.term.blocks for hit in hits)
+        return [] if self._call_blocked else [ToolCallDelta(pieces) for pieces in calls]
 
     def _flushed_reasoning(self) -> list[Event]:
         return self._said(Reasoning, self._reasoning, None) if self._reasoning.holding else []

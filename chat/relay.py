@@ -5,6 +5,7 @@ holds it up: there is nobody else for whom it should go on. All of this runs on 
 """
 
 import asyncio
+import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -255,7 +256,7 @@ class Whole(Relay):
         self._thoughts.append(text)
 
     def _tool_calls(self, pieces: str) -> None:
-        for piece in orjson.loads(pieces):
+        for piece in json.loads(pieces):  # not by orjson, which takes no half of a character
             if isinstance(piece, dict):
                 self._add(piece)
 
@@ -284,14 +285,19 @@ class Whole(Relay):
             message["reasoning_content"] = thought
         if self._calls:
             message["content"] = message["content"] or None
-            message["tool_calls"] = [
-                {name: value for name, value in call.items() if name != "index"} for call in self._calls
-            ]
+            message["tool_calls"] = [_whole_call(call) for call in self._calls]
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
         self.body |= {"choices": [choice], "usage": usage}
 
     def _fail(self, failure: Mapping[str, Any]) -> None:
         """Nothing of it is sent."""
+
+
+def _whole_call(call: dict[str, Any]) -> dict[str, Any]:
+    """Return a call without its place; a character of its arguments may have come in two halves."""
+    function = call["function"]
+    arguments = function["arguments"].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return {"id": call["id"], "type": call["type"], "function": {**function, "arguments": arguments}}
 
 
 def _usage(usage: Mapping[str, int]) -> dict[str, int]:

@@ -31,6 +31,7 @@ from providers.wire.base import (
     Withdrawn,
     estimate_tokens,
     prompt_tokens,
+    tool_names,
 )
 from providers.wire.errors import ProviderError
 from quotas import counters
@@ -118,7 +119,7 @@ class Run:
             self._ends_conversation = error.ends_conversation
             return self._failed(shown(error))
         except ModelUnavailable as refusal:
-            retry = {} if refusal.retry_after is None else {"retry_after": refusal.retry_after}
+            retry = {} if refusal.wait_seconds is None else {"retry_after": refusal.wait_seconds}
             return self._failed({"code": refusal.code, **retry})
         except Exception as error:
             log.exception("generation failed", generation=self.row.id, error=type(error).__name__)
@@ -127,7 +128,8 @@ class Run:
             self._consuming = False
 
     async def _consume(self) -> End:
-        events = limited(screened(self._attempts.run(), self._hits), settings.MAX_ANSWER_CHARS)
+        most, tools = settings.MAX_ANSWER_CHARS, tool_names(self._attempts.extras)
+        events = limited(screened(self._attempts.run(), self._hits, most, tools), most)
         relay = self._relay
         async with aclosing(events) as source:
             async for event in source:

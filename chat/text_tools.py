@@ -11,6 +11,11 @@ from runtime.refusals import InvalidRequest
 
 DEFAULT_LANGUAGE = "English"
 TEXT, LANGUAGE = "{text}", "{target_language}"
+# What the page suggests, each in its own words; any other may be typed.
+LANGUAGES = (
+    *("English", "简体中文", "繁體中文", "日本語", "한국어", "Français", "Deutsch", "Español"),
+    *("Português", "Русский", "Italiano", "العربية"),
+)
 
 # slug, title and instruction in English, title and instruction in Chinese.
 _FIRST_RUN = (

@@ -182,13 +182,19 @@ def read(value: object) -> Imported:
         found = Imported.model_validate(value)
     except PydanticError as error:
         wrong = error.errors(include_url=False, include_input=False, include_context=False)[:MOST_PROBLEMS]
-        raise InvalidRequest(details={".".join(map(str, each["loc"])): [_WRONG] for each in wrong}) from error
+        raise InvalidRequest(details={_place(each["loc"]): [_WRONG] for each in wrong}) from error
     for number, conversation in enumerate(found.conversations):
         _check_tree(f"conversations.{number}.messages", conversation.messages)
     return found
 
 
 _WRONG = _("This value is not valid.")
+
+
+def _place(steps: tuple[int | str, ...]) -> str:
+    """Return where something stands in the file; the alternatives of an id are steps of pydantic's, not of the file."""
+    known = [str(step) for step in steps if step not in {"int", "constrained-str", "constrained-int", "str"}]
+    return ".".join(known) or "body"
 
 
 def _check_depth(value: object) -> None:

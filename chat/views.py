@@ -86,8 +86,8 @@ async def _ask(caller: Caller, body: ChatBody, key: str | None, *, joins: bool =
     )
 
 
-def _idempotency_key(request: HttpRequest, given: str | None = None) -> str | None:
-    key = request.headers.get("Idempotency-Key", "") if given is None else given
+def _idempotency_key(request: HttpRequest, in_query: str = "") -> str | None:
+    key = in_query or request.headers.get("Idempotency-Key", "")
     if len(key) > MAX_KEY_CHARS or not key.isprintable():
         raise InvalidRequest(details={"Idempotency-Key": [_("At most 255 printable characters.")]})
     return key or None
@@ -96,7 +96,7 @@ def _idempotency_key(request: HttpRequest, given: str | None = None) -> str | No
 async def _answer(request: HttpRequest, caller: Caller, ask: Ask) -> HttpResponseBase:
     begun = await generation.start(ask)
     headers = quota_headers(begun)
-    if "text/event-stream" in request.headers.get("Accept", ""):
+    if "text/event-stream" in request.headers.get("Accept", "").lower():
         return await events_of(begun.row, caller, last_event_id(request) or "", headers)
     row = begun.row if begun.held else await database.run(_with_message, begun.row.id)
     body = {"generation": representation.generation(row), "events": reverse("generation-events", args=[row.id])}
@@ -132,8 +132,8 @@ def refused_as_event(view: View) -> View:
 
 async def _refused(refusal: Refusal) -> AsyncGenerator[bytes, None]:
     body = refusal.body() | {"charge": {"amount": 0, "source": "none", "reason": refusal.code}}
-    if refusal.retry_after is not None:
-        body["retry_after"] = refusal.retry_after
+    if refusal.wait_seconds is not None:
+        body["retry_after"] = refusal.wait_seconds
     yield OPENING + encode("refused", 0, "error", body)
 
 

@@ -8,100 +8,32 @@ import os
 import secrets
 import tempfile
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
-from zoneinfo import ZoneInfo
 
 from cryptography.fernet import Fernet
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-
-def _comma_separated(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-def _secrets(value: object) -> object:
-    return _comma_separated(value.get_secret_value() if isinstance(value, SecretStr) else value)
-
-
-def _time_zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (KeyError, ValueError, OSError) as error:
-        raise ValueError("not a time zone name such as Asia/Shanghai") from error
-    return value
-
-
-def _web_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("not an http:// or https:// URL")
-    return value.rstrip("/")
-
-
-def _websocket_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"ws", "wss"} or not parts.hostname:
-        raise ValueError("not a wss:// URL")
-    if parts.scheme == "ws" and not _is_loopback(parts.hostname):
-        raise ValueError("ws:// is for loopback hosts only: the URL carries a signature")
-    return value
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _proxy_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https", "socks5", "socks5h"} or not parts.hostname:
-        raise ValueError("not an http://, https:// or socks5:// URL")
-    return value
-
-
-def _origin(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"}:
-        raise ValueError("not an origin such as https://chat.example.org")
-    return value.rstrip("/")
-
-
-def _network(value: str) -> IPv4Network | IPv6Network:
-    try:
-        return ip_network(value, strict=False)
-    except ValueError as error:
-        raise ValueError("not an address or network such as 10.0.0.0/8") from error
-
-
-def _fernet_key(value: SecretStr) -> SecretStr:
-    try:
-        Fernet(value.get_secret_value())
-    except ValueError as error:
-        raise ValueError("not a comma-separated list of Fernet keys (32 bytes, URL-safe base64)") from error
-    return value
-
-
-def _offered_model(value: str) -> tuple[str, str]:
-    slug, _, upstream_name = value.partition("=")
-    if not slug.strip() or len(slug) > 100:
-        raise ValueError("not a list of `slug` or `slug=upstream-name`")
-    return slug.strip(), upstream_name.strip() or slug.strip()
-
-
-WebUrl = Annotated[str, BeforeValidator(_web_url)]
-Commas = BeforeValidator(_comma_separated)
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Count = Annotated[int, Field(ge=0)]
-Secret = SecretStr | None
-Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_secrets)]
-OfferedModels = Annotated[tuple[Annotated[tuple[str, str], BeforeValidator(_offered_model)], ...], Commas]
-Networks = Annotated[tuple[Annotated[Any, BeforeValidator(_network)], ...], Commas]
-Origins = Annotated[tuple[Annotated[str, BeforeValidator(_origin)], ...], Commas]
+from chatproject.kinds import (
+    Count,
+    Host,
+    Hosts,
+    Networks,
+    OfferedModels,
+    Origins,
+    PrivateHosts,
+    ProxyUrl,
+    Seconds,
+    Secret,
+    Secrets,
+    VendorKeys,
+    WebSocketUrl,
+    WebUrl,
+    ZoneName,
+    check_redis,
+    fernet_key,
+)
 
 
 class Environment(BaseModel):
@@ -109,39 +41,39 @@ class Environment(BaseModel):
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    HOST: str = "127.0.0.1"
+    HOST: Host = "127.0.0.1"
     PORT: Annotated[int, Field(ge=0, le=65_535)] = 8000
     WORKERS: Annotated[int, Field(ge=1, le=256)] = 1
     DEBUG: bool = False
     VAR_DIR: Path = Path("var")
     SECRET_KEY: Secret = None
-    KEY_ENCRYPTION_KEYS: Annotated[tuple[Annotated[SecretStr, Field()], ...], BeforeValidator(_secrets)] = ()
+    KEY_ENCRYPTION_KEYS: Secrets = ()
     DATABASE_URL: Secret = None
     REDIS_URL: Secret = None
-    ALLOWED_HOSTS: Annotated[tuple[str, ...], Commas] = ("localhost", "127.0.0.1", "[::1]")
+    ALLOWED_HOSTS: Hosts = ("localhost", "127.0.0.1", "[::1]")
     CSRF_TRUSTED_ORIGINS: Origins = ()
     CORS_ALLOWED_ORIGINS: Origins = ()
     TRUSTED_PROXIES: Networks = ()
-    TIME_ZONE: Annotated[str, BeforeValidator(_time_zone)] = "Asia/Shanghai"
+    TIME_ZONE: ZoneName = "Asia/Shanghai"
     LANGUAGE_CODE: Literal["zh-hans", "en"] = "zh-hans"
     ADMIN_USERNAME: Annotated[str, Field(pattern=r"^[\w.@+-]{1,150}$")] = "admin"
     ADMIN_EMAIL: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")] = "admin@localhost.localdomain"
     ADMIN_PASSWORD: Secret = None
     SIGNUP_MODE: Literal["open", "invite", "closed"] = "open"
-    OPENAI_API_KEYS: Secrets = ()
+    OPENAI_API_KEYS: VendorKeys = ()
     OPENAI_BASE_URL: WebUrl | None = None
-    OPENAI_PROXY: Annotated[str, BeforeValidator(_proxy_url)] | None = None
+    OPENAI_PROXY: ProxyUrl | None = None
     OPENAI_MODELS: OfferedModels = (("gpt-3.5-turbo", "gpt-3.5-turbo"), ("gpt-4", "gpt-4"))
     SPARK_APP_ID: str | None = None
     SPARK_API_KEY: Secret = None
     SPARK_API_SECRET: Secret = None
-    SPARK_URL: Annotated[str, BeforeValidator(_websocket_url)] = "wss://spark-api.xf-yun.com/v1.1/chat"
+    SPARK_URL: WebSocketUrl = "wss://spark-api.xf-yun.com/v1.1/chat"
     SPARK_DOMAIN: str = "lite"
-    ZHIPU_API_KEYS: Secrets = ()
+    ZHIPU_API_KEYS: VendorKeys = ()
     ZHIPU_BASE_URL: WebUrl = "https://open.bigmodel.cn/api/paas/v4"
     ZHIPU_V3_BASE_URL: WebUrl | None = None
     ZHIPU_MODELS: OfferedModels = (("glm-4-flash", "glm-4-flash"),)
-    ALLOWED_PRIVATE_UPSTREAMS: Annotated[tuple[str, ...], Commas] = ()
+    ALLOWED_PRIVATE_UPSTREAMS: PrivateHosts = ()
     EMAIL_URL: Secret = None
     EMAIL_FROM: str = "rivulet@localhost"
     REQUIRE_VERIFIED_EMAIL: bool | None = None
@@ -172,7 +104,7 @@ class Environment(BaseModel):
     def _check_together(self) -> "Environment":
         for key in self.KEY_ENCRYPTION_KEYS:
             try:
-                _fernet_key(key)
+                fernet_key(key)
             except ValueError as error:
                 raise ValueError(f"KEY_ENCRYPTION_KEYS: {error}") from error
         spark = (self.SPARK_APP_ID, self.SPARK_API_KEY, self.SPARK_API_SECRET)
@@ -182,8 +114,8 @@ class Environment(BaseModel):
             database_from_url(self.DATABASE_URL.get_secret_value())
         if self.EMAIL_URL:
             mail_from_url(self.EMAIL_URL.get_secret_value())
-        if self.REDIS_URL and urlsplit(self.REDIS_URL.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
-            raise ValueError("REDIS_URL: not a redis://host:port/number URL")
+        if self.REDIS_URL:
+            check_redis(self.REDIS_URL.get_secret_value())
         if self.WORKERS > 1 and not self.REDIS_URL:
             raise ValueError(f"WORKERS: {self.WORKERS} workers need REDIS_URL to share channels and limits")
         return self

@@ -1,6 +1,5 @@
-// Builds the committed bundle: stable names for what templates load (chat.js, overview.js, push-demo.js, chat.css,
-// dashboard.css, formulas.css),
-// hashed names for what chat.js loads later.
+// Builds the committed bundle: stable names for what templates load (chat.js, tools.js, overview.js, data.js,
+// push-demo.js, chat.css, dashboard.css, formulas.css), hashed names for what these share or load later.
 import { build } from "esbuild";
 import { cp, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -46,6 +45,8 @@ const { metafile } = await build({
     { in: "src/chat.js", out: "chat" },
     { in: "src/push-demo.js", out: "push-demo" },
     { in: "src/overview.js", out: "overview" },
+    { in: "src/tools.js", out: "tools" },
+    { in: "src/data.js", out: "data" },
     { in: "styles/chat.css", out: "chat" },
     { in: "styles/dashboard.css", out: "dashboard" },
     { in: "styles/formulas.css", out: "formulas" },

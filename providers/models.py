@@ -141,7 +141,7 @@ class ApiKey(models.Model):
         """Encrypt and keep a new secret; the caller saves."""
         self.ciphertext = _box().encrypt(secret.encode()).decode()
         self.fingerprint = fingerprint(secret)
-        self.last4 = secret[-4:] if len(secret) >= 12 else ""
+        self.last4 = secret[-4:] if len(secret) >= 8 else ""
 
     def replace_secret(self, secret: str) -> None:
         """Take another secret by hand; the caller saves.

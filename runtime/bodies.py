@@ -1,4 +1,4 @@
-"""Request bodies of REST views: every field is declared, and one that is not is refused by name."""
+"""Request bodies of REST views: every field is declared and of its JSON type; one that is not is refused by name."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,22 +8,36 @@ from rest_framework import serializers
 from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 
+# DRF reads forms too, where all is text, and so takes "yes" for true and 5 for "5". In JSON that is a mistake.
+_TYPES: tuple[tuple[type[serializers.Field[Any, Any, Any, Any]], type], ...] = (
+    (serializers.CharField, str),
+    (serializers.BooleanField, bool),
+    (serializers.IntegerField, int),
+)
+
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """A request body whose unknown fields are refused by name, beside whatever else is wrong."""
+    """A request body whose unknown fields, and fields of another type, are refused beside whatever else is wrong."""
 
     def to_internal_value(self, data: Any) -> Any:
-        unknown = [name for name in data if name not in self.fields] if isinstance(data, Mapping) else []
-        problems: dict[str, Any] = {str(name): [_("There is no such field.")] for name in unknown}
+        problems = self._problems(data) if isinstance(data, Mapping) else {}
         try:
             value = super().to_internal_value(data)
         except serializers.ValidationError as error:
-            if not unknown:
+            if not problems:
                 raise
-            problems |= dict(error.detail)  # type: ignore[arg-type]
+            problems = dict(error.detail) | problems  # type: ignore[arg-type]
         if problems:
             raise serializers.ValidationError(problems)
         return value
+
+    def _problems(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what DRF would let pass."""
+        unknown = {str(name): [_("There is no such field.")] for name in data if name not in self.fields}
+        wanted = [(name, field) for name, field in self.fields.items() if name in data and not field.read_only]
+        return unknown | {
+            name: [field.error_messages["invalid"]] for name, field in wanted if _mistyped(field, data[name])
+        }
 
     @classmethod
     def of(cls, request: Request) -> dict[str, Any]:
@@ -35,3 +49,9 @@ class StrictSerializer(serializers.Serializer[Any]):
         serializer.is_valid(raise_exception=True)
         body: dict[str, Any] = serializer.validated_data
         return body
+
+
+def _mistyped(field: serializers.Field[Any, Any, Any, Any], given: Any) -> bool:
+    # A boolean is an int in Python, not in JSON; null is the field's own matter.
+    wanted = next((kind for family, kind in _TYPES if isinstance(field, family)), None)
+    return wanted is not None and given is not None and type(given) is not wanted

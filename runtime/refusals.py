@@ -48,8 +48,13 @@ class Refusal(Exception):  # noqa: N818
             body["details"] = {name: _plain(value) for name, value in self.details.items()}
         return body
 
+    @property
+    def wait_seconds(self) -> int | None:
+        """How long to wait before the next attempt, in whole seconds: what header and body say."""
+        return None if self.retry_after is None else max(1, math.ceil(self.retry_after))
+
     def headers(self) -> dict[str, str]:
-        return {} if self.retry_after is None else {"Retry-After": str(max(1, math.ceil(self.retry_after)))}
+        return {} if self.wait_seconds is None else {"Retry-After": str(self.wait_seconds)}
 
 
 class InvalidRequest(Refusal):

@@ -150,7 +150,7 @@ async def _serve(server: Server, listener: socket.socket, orders: _Orders) -> No
     while not server.started and not serving.done():
         await asyncio.sleep(STARTING_POLL_SECONDS)
     print(_where(listener), flush=True)  # noqa: T201
-    _settle_garbage_collector()
+    settle_garbage_collector()
     await asyncio.wait(
         [serving, stopping := asyncio.create_task(orders.stop.wait())], return_when=asyncio.FIRST_COMPLETED
     )
@@ -203,7 +203,7 @@ def _where(listener: socket.socket) -> str:
     return f"Rivulet is ready: http://{shown}:{port}/"
 
 
-def _settle_garbage_collector() -> None:
+def settle_garbage_collector() -> None:
     """What was loaded at the start stays for good: looking through it again and again only delays streams."""
     gc.collect()
     gc.freeze()

@@ -69,6 +69,7 @@ class Product:
     def __init__(self, var_dir: Path, database_url: str = "", **variables: str) -> None:
         self.var_dir = var_dir
         defaults = {
+            "DJANGO_SETTINGS_MODULE": "tests.product_settings",
             "PORT": "0",
             "ADMIN_PASSWORD": PASSWORD,
             "LANGUAGE_CODE": "en",

@@ -1,10 +1,15 @@
 """Screening what people send: the new text, which may be refused, and the earlier turns, which are only masked."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
-from chat.screening import live
+from chat.screening import live, nested
 from chat.screening.lexicon import Lexicon, masked
-from providers.wire.base import PromptMessage
+from providers.wire.base import JSON, PromptMessage
+
+# Of what is passed on, what has words in it for a model to read.
+DESCRIBED = frozenset({"tools", "response_format"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +44,31 @@ def mask_earlier(messages: tuple[PromptMessage, ...], *, new: int) -> tuple[Prom
     return (*(_masked(message, lexicon) for message in messages[:earlier]), *messages[earlier:])
 
 
-def _masked(message: PromptMessage, lexicon: Lexicon) -> PromptMessage:
-    def change(text: str) -> str:
-        hits = lexicon.find(text)
-        return masked(text, [match[:2] for match in hits]) if hits else text
+def mask_extras(extras: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Mask the texts in what a program wants passed on: descriptions of tools, and of the form of an answer."""
+    lexicon = live.loaded().incoming
+    if lexicon.empty:
+        return dict(extras)
+    return {name: nested.masked(value, lexicon) if name in DESCRIBED else value for name, value in extras.items()}
 
-    return message.with_text(change)
+
+def _masked(message: PromptMessage, lexicon: Lexicon) -> PromptMessage:
+    """Mask a turn: its text as a whole, whatever stands between its parts, and what stands beside it."""
+    hits = lexicon.find(message.content)
+    fields = {name: _beside(name, value, lexicon) for name, value in message.fields.items()}
+    if not hits:
+        return replace(message, fields=fields)
+    content = masked(message.content, [match[:2] for match in hits])
+    parts, start = [], 0
+    for part in message.parts:
+        if "text" in part:
+            end = start + len(str(part["text"]))
+            parts.append({**part, "text": content[start:end]})
+            start = end
+        else:
+            parts.append(part)
+    return replace(message, content=content, parts=tuple(parts), fields=fields)
+
+
+def _beside(name: str, value: JSON, lexicon: Lexicon) -> Any:
+    return value if name == "tool_call_id" else nested.masked(value, lexicon)

@@ -13,16 +13,16 @@ from ahocorasick_rs import AhoCorasick, Implementation
 
 from chat.screening.folding import CLASS, FOLDED, LETTERS, MARK, NO_END, NO_LETTER, NO_START, SEPARATOR
 from chat.screening.folding import letters as letters_of
-from chat.screening.tracking import MOST_SEPARATORS, Match, Term, Terms, Tracker, uncovered
+from chat.screening.tracking import MOST_SEPARATORS, Match, Several, Term, Terms, Tracker, uncovered
 
 T = TypeVar("T")
 
 # The automaton's library holds Python still while it builds: with 50,000 words for a tenth of a second, with so many
-# letters for about ten milliseconds, which streams do not feel.
-AUTOMATON_LETTERS = 20_000
+# letters for four milliseconds, which streams do not feel. Fewer letters make more automata, and texts go through each.
+AUTOMATON_LETTERS = 10_000
 # Elsewhere the compiling thread looks at the clock after so many words, and when it has worked for so long it sleeps
 # for as long: only to offer others their turn is not enough, they must find nobody in the way when they wake.
-LOOK_EVERY = 50
+LOOK_EVERY = 20
 TURN_SECONDS = 0.001
 # Stands where separators are too many to be skipped; no folded letter.
 BREAK = "\n"
@@ -39,12 +39,21 @@ def in_turns(items: Iterable[T]) -> Iterator[T]:
         yield item
 
 
+def let_go(pieces: list[object]) -> None:
+    """Drop pieces that nobody else has any more, and let other threads have their turn in between.
+
+    To free a hundred thousand objects at once would keep all others waiting.
+    """
+    for _ in in_turns(range(len(pieces))):
+        pieces.pop()
+
+
 class Automaton:
     """Some thousand plain terms; terms of the same letters, which differ in their spaces, share a pattern."""
 
     __slots__ = ("_automaton", "_terms")
 
-    def __init__(self, patterns: dict[str, list[Term]]) -> None:
+    def __init__(self, patterns: dict[str, Term | Several]) -> None:
         self._terms = list(patterns.values())
         self._automaton = AhoCorasick(patterns, implementation=Implementation.ContiguousNFA, store_patterns=False)
 
@@ -54,7 +63,7 @@ class Automaton:
     def matches(self, letters: "Letters") -> Iterator[Match]:
         """Yield all terms that are where they may be, overlapping ones too."""
         for pattern, start, end in self._automaton.find_matches_as_indexes(letters.joined, overlapping=True):
-            for term in self._terms[pattern]:
+            for term in self._terms[pattern].terms:
                 if match := letters.match(term, start, end):
                     yield match
 
@@ -62,10 +71,12 @@ class Automaton:
 def automata(terms: Iterable[Term]) -> tuple[Automaton, ...]:
     """Compile the plain ones among the terms, in pieces between which other threads get their turn."""
     built = []
-    patterns: dict[str, list[Term]] = {}
+    patterns: dict[str, Term | Several] = {}
     size = 0
     for term in in_turns(term for term in terms if term.plain):
-        patterns.setdefault(term.key.replace(" ", ""), []).append(term)
+        pattern = term.key.replace(" ", "")
+        known = patterns.get(pattern)
+        patterns[pattern] = Several(pattern, (*known.terms, term)) if known else term
         size += len(term.key)
         if size >= AUTOMATON_LETTERS:
             time.sleep(TURN_SECONDS)
@@ -146,6 +157,10 @@ class Lexicon:
             self.terms.add(term)
             if not term.plain:
                 self._symbolic.add(term)
+
+    def pieces(self) -> list[object]:
+        """Return what it consists of, each piece small: see `let_go`."""
+        return [*self._automata, *self.terms.root.values(), *self._symbolic.root.values()]
 
     def find(self, text: str) -> list[Match]:
         """Return all hits, in the order of the text; overlapping ones each."""

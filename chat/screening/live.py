@@ -7,6 +7,8 @@ does while the database is away; one that has read them goes on with them.
 
 import asyncio
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,7 +16,7 @@ import structlog
 from django.db import connection
 
 from chat.screening import folding, models
-from chat.screening.lexicon import Lexicon, automata, in_turns
+from chat.screening.lexicon import Lexicon, automata, in_turns, let_go
 from chat.screening.models import AllowedPhrase, ListVersion, SensitiveWord
 from chat.screening.tracking import Term, term
 from runtime import database
@@ -25,6 +27,9 @@ log = structlog.get_logger("screening")
 FOLLOW_SECONDS = 1.0
 # Other threads get their turn between so many rows.
 ROWS_AT_ONCE = 500
+# Streams change to new words with their next delta. Only then are the former ones taken apart: the last stream that has
+# them would otherwise do it all at once, and all others would wait.
+FORMER_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,9 @@ class Words:
     version: int
     incoming: Lexicon
     outgoing: Lexicon
+
+    def pieces(self) -> list[object]:
+        return [*self.incoming.pieces(), *self.outgoing.pieces()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,9 @@ class Rows:
 
 
 _words: Words | None = None
+# Those that counted before, and since when they do not.
+_former: Words | None = None
+_former_since = 0.0
 # Held while words are read and compiled, so that an older version never takes the place of a newer one.
 _refreshing = threading.Lock()
 _thread: ThreadPoolExecutor | None = None
@@ -68,13 +79,24 @@ def loaded() -> Words:
 
 def refresh() -> None:
     """Read and compile the words unless that has been done with this version; synchronous. Repeating is safe."""
-    global _words
+    global _words, _former, _former_since
     with _refreshing:
         if _words is not None and _words.version == ListVersion.now():
             return
+        _drop_former()
         rows = _read()
-        _words = compiled(rows)
+        words = compiled(rows)
+        _former, _former_since = _words, time.monotonic()
+        _words = words
         log.info("words loaded", version=rows.version, words=len(rows.words), phrases=len(rows.phrases))
+
+
+def _drop_former() -> None:
+    """Take the former words apart; whoever calls this is refreshing."""
+    global _former
+    pieces = _former.pieces() if _former else []
+    _former = None
+    let_go(pieces)
 
 
 def forget() -> None:
@@ -90,14 +112,21 @@ def pause() -> float:
 
 async def follow() -> None:
     """See whether the words have changed, and take them over if so. A timer."""
-    global _following, _thread
+    global _following
     _following = True
     version = await database.run(ListVersion.now)
     if _words is None or _words.version != version:
-        # Not through the database's door: on SQLite it is a single thread, and compiling would keep all others waiting.
-        if _thread is None:
-            _thread = ThreadPoolExecutor(1, thread_name_prefix="screening")
-        await asyncio.get_running_loop().run_in_executor(_thread, _refresh_and_hang_up)
+        await _in_thread(_refresh_and_hang_up)
+    elif _former is not None and time.monotonic() - _former_since > FORMER_SECONDS:
+        await _in_thread(_forget_former)
+
+
+async def _in_thread(work: Callable[[], None]) -> None:
+    """Not through the database's door: on SQLite it is a single thread, and compiling would keep all others waiting."""
+    global _thread
+    if _thread is None:
+        _thread = ThreadPoolExecutor(1, thread_name_prefix="screening")
+    await asyncio.get_running_loop().run_in_executor(_thread, work)
 
 
 def _refresh_and_hang_up() -> None:
@@ -105,6 +134,11 @@ def _refresh_and_hang_up() -> None:
         refresh()
     finally:
         connection.close()
+
+
+def _forget_former() -> None:
+    with _refreshing:
+        _drop_former()
 
 
 def _read() -> Rows:

@@ -8,7 +8,7 @@ has come until it is clear that it ends there.
 
 from chat.screening.folding import FOLDED, MARK, MOST_INVISIBLE, invisible_at_end, shortened
 from chat.screening.lexicon import Lexicon, masked
-from chat.screening.tracking import Tracker, uncovered
+from chat.screening.tracking import Tracker, uncovered, widest
 
 
 class Screen:
@@ -46,14 +46,25 @@ class Screen:
             self._invisible = invisible_at_end(text, self._invisible) if FOLDED[text[-1]][0] <= MARK else 0
         if self._masks:
             self._mask_marks(text)
+        received = self._received = self._tracker.go(text, self._received)
+        until = self._tracker.undecided_from(received)
+        if until == received and not (self._held or self._masks or self._tracker.found):
+            self._sent = received
+            return text
         self._held += text
-        self._received = self._tracker.go(text, self._received)
-        return self._release(self._tracker.undecided_from(self._received))
+        return self._release(until)
 
     def flush(self) -> str:
         """Return what is left; nothing may be fed after that."""
         self._tracker.end()
         return self._release(self._received)
+
+    def _mask(self, start: int, end: int) -> None:
+        """Mask these places, together with those before that they reach: there would be as many masks as letters."""
+        if self._masks and start <= self._masks[-1][1] + 1:
+            first, last = self._masks.pop()
+            start, end = min(start, first), max(end, last)
+        self._masks.append((start, end))
 
     def _mask_marks(self, text: str) -> None:
         """Let the marks that a delta begins with be masked like the character before them, which may be out already."""
@@ -83,14 +94,15 @@ class Screen:
     def _decide(self, until: int) -> int:
         """Settle the hits that begin before `until`; return how far may be shown: less far where one of them blocks."""
         found = self._tracker.found
+        hits = uncovered(match for match in found if match.start < until)
+        later = [match for match in found if match.term.id and match.start >= until]
         # A phrase still covers what begins in it later.
-        self._tracker.found = [match for match in found if (match.start if match.term.id else match.end) >= until]
-        hits = [match for match in uncovered(found) if match.start < until]
+        self._tracker.found = later + widest(match for match in found if not match.term.id and match.end >= until)
         if blocking := [match.start for match in hits if match.term.blocks]:
             self.blocked = True
             until = min(blocking)
         for match in hits:
             if match.start <= until:
                 self.hits.add(match.term.id)
-                self._masks.append((match.start, match.end))
+                self._mask(match.start, match.end)
         return until

@@ -16,12 +16,16 @@ from chat.screening.folding import (
     NO_LETTER,
     NO_START,
     OPEN_ENDED,
-    OTHER,
     SEPARATOR,
+    TRAILING,
     is_plain,
 )
 
 MOST_SEPARATORS = 4
+# The same as NO_START, by the class of the right one.
+NO_START_AFTER = tuple(
+    frozenset(left for left, right in NO_START if right == letter_class) for letter_class in range(TRAILING + 1)
+)
 # What a list of words remembers of characters is bounded.
 MOST_CHARACTERS = 50_000
 
@@ -33,6 +37,10 @@ class Term(NamedTuple):
     plain: bool
     id: int = 0
     blocks: bool = False
+
+    @property
+    def terms(self) -> tuple["Term", ...]:
+        return (self,)
 
 
 def term(key: str, row_id: int = 0, *, blocks: bool = False) -> Term:
@@ -47,18 +55,20 @@ class Match(NamedTuple):
     term: Term
 
 
-class Rest(NamedTuple):
-    """The terms of one key, where no other key goes the same way any more."""
+class Several(NamedTuple):
+    """The terms of one key, where it has more than one."""
 
     key: str
     terms: tuple[Term, ...]
 
 
-# Where a key can be followed from: by the next character to the next node, or the rest of the only key there. Under ""
-# stand the terms that end here. A node for every character would be ten times as many of them.
+# Where a key can be followed from: by the next character to the next node, or, where only one key is left, to what it
+# is: a term, or several. Under "" stands what ends here. A node for every character would be ten times as many of them,
+# and each object more is one more for the garbage collector to look at, for which all others wait.
 Node = dict[str, Any]
-# What a first letter leads to: where it can be followed from, if at all, and the terms that it is.
-First = tuple[Any, tuple[Term, ...]]
+# What a first letter leads to: where it can be followed from, if at all, the terms that it is, and after which classes
+# of letters nothing may begin with it.
+First = tuple[Any, tuple[Term, ...], frozenset[int]]
 
 
 class Terms:
@@ -83,18 +93,14 @@ class Terms:
             step = key[depth : depth + 1]
             there = node.get(step)
             if there is None:
-                node[step] = Rest(key, (term,)) if step else (term,)
+                node[step] = term
                 return
             depth += 1
-            if not step:
-                node[step] = (*there, term)
-                return
-            if isinstance(there, Rest):
+            if type(there) is not dict:
                 if there.key == key:
-                    node[step] = Rest(key, (*there.terms, term))
+                    node[step] = Several(key, (*there.terms, term))
                     return
-                following = there.key[depth : depth + 1]
-                there = node[step] = {following: there if following else there.terms}
+                there = node[step] = {there.key[depth : depth + 1]: there}
             node = there
 
 
@@ -111,18 +117,23 @@ class Characters(dict[str, tuple[int, str, int, First | None]]):
     def __missing__(self, character: str) -> tuple[int, str, int, First | None]:
         kind, value = FOLDED[character]
         letter = value if kind == LETTERS and len(value) == 1 else ""
-        known = (kind, value, CLASS[letter], _landed(self._root[letter], 1) if letter in self._root else None)
+        known = (kind, value, CLASS[letter], self._first(letter) if letter in self._root else None)
         if len(self) < MOST_CHARACTERS:
             self[character] = known
         return known
 
+    def _first(self, letter: str) -> First:
+        return *_landed(self._root[letter], 1), NO_START_AFTER[CLASS[letter]]
 
-def _landed(node: Any, depth: int) -> First:
+
+def _landed(node: Any, depth: int) -> tuple[Any, tuple[Term, ...]]:
     """Return from where to follow on, None where nothing does, and the terms that end here."""
     if type(node) is not dict:
         return (None, node.terms) if depth == len(node.key) else (node, ())
-    ended = node.get("", ())
-    return (node if len(node) > (ended != ()) else None), ended
+    ended = node.get("")
+    if ended is None:
+        return node, ()
+    return (node if len(node) > 1 else None), ended.terms
 
 
 # What may yet become something: where it began, where it stands, how many characters of its key have come, and the
@@ -153,16 +164,36 @@ class Tracker:
         for character in text:
             kind, value, letter_class, first = characters[character]
             if letter_class:
-                self._letter(value, letter_class, first, at)
+                if self.alive or self.waiting:
+                    self._letter(value, letter_class, at)
+                if first is not None and self._before not in first[2]:
+                    self._begin(first, at)
+                self._before = letter_class
             elif kind == SEPARATOR:
                 self._separator(value, at)
             elif kind == LETTERS:
                 for letter in value:
-                    self._letter(*characters[letter][1:], at)
+                    self._one_of_several(letter, at)
             elif kind == MARK:
                 self._mark(at)
             at += 1
         return at
+
+    def _one_of_several(self, letter: str, at: int) -> None:
+        """Go on with one of the letters of a character."""
+        _kind, _value, letter_class, first = self._terms.characters[letter]
+        self._letter(letter, letter_class, at)
+        if first is not None and self._before not in first[2]:
+            self._begin(first, at)
+        self._before = letter_class
+
+    def _begin(self, first: First, at: int) -> None:
+        """Let begin what begins with a letter."""
+        node, ended, _barred = first
+        if node is not None:
+            self.alive.append((at, node, 1, self._separators))
+        if ended:
+            self._complete(ended, at, at)
 
     def end(self) -> None:
         """Let the text end here, or a separator come: what was waiting ends here too."""
@@ -177,26 +208,22 @@ class Tracker:
         begun = self.alive[0][0] if self.alive else otherwise
         return min(begun, self.waiting[0].start) if self.waiting else begun
 
-    def _letter(self, letter: str, letter_class: int, first: First | None, at: int) -> None:
+    def _letter(self, letter: str, letter_class: int, at: int) -> None:
+        """Go on with a letter from what has begun earlier."""
         if self.waiting:
             if (self._before, letter_class) not in NO_END:
                 self.found += self.waiting
             self.waiting = []
-        if self.alive:
-            going, self.alive = self.alive, []
-            for start, node, depth, _separators in going:
-                # Almost all end here: they are not worth a call.
-                if letter in node if type(node) is dict else node.key.startswith(letter, depth):
-                    self._step(start, node, depth, letter, at)
-            if self._terms.symbols:
-                self._join_ways()
-        if first is not None and (letter_class == OTHER or (self._before, letter_class) not in NO_START):
-            node, ended = first
-            if node is not None:
-                self.alive.append((at, node, 1, self._separators))
-            if ended:
-                self._complete(ended, at, at)
-        self._before = letter_class
+        going, self.alive = self.alive, []
+        for start, node, depth, _separators in going:
+            # Almost all end here: they are not worth a call.
+            if type(node) is dict:
+                if (following := node.get(letter)) is not None:
+                    self._land(start, following, depth + 1, at, self._separators)
+            elif node.key.startswith(letter, depth):
+                self._land(start, node, depth + 1, at, self._separators)
+        if self._terms.symbols:
+            self._join_ways()
 
     def _separator(self, symbol: str, at: int) -> None:
         """Go on with a separator, which may be skipped, or be a part of a term that has symbols."""
@@ -215,9 +242,9 @@ class Tracker:
                 if skipped == 1 and self._terms.spaced:
                     self._step(start, node, depth, " ", at, separators)
             if taken:
-                self._step(start, node, depth, symbol, at)
+                self._step(start, node, depth, symbol, at, self._separators)
         if taken:
-            self._step(at, self._terms.root, 0, symbol, at)
+            self._step(at, self._terms.root, 0, symbol, at, self._separators)
             self._join_ways()
 
     def _join_ways(self) -> None:
@@ -231,23 +258,33 @@ class Tracker:
                 if match.end == at - 1:
                     matches[index] = match._replace(end=at)
 
-    def _step(self, start: int, node: Any, depth: int, text: str, at: int, separators: int | None = None) -> None:
+    def _step(self, start: int, node: Any, depth: int, text: str, at: int, separators: int) -> None:
         """Follow from a node by a text, mostly one character; keep where that leads, and what ends there."""
         for character in text:
-            if node is None:
-                return
             if type(node) is dict:
                 node = node.get(character)
+                if node is None:
+                    return
             elif not node.key.startswith(character, depth):
                 return
             depth += 1
-        if node is None:
+        self._land(start, node, depth, at, separators)
+
+    def _land(self, start: int, node: Any, depth: int, at: int, separators: int) -> None:
+        """Keep from where to follow on, and what ends here."""
+        if type(node) is not dict:
+            if depth < len(node.key):
+                self.alive.append((start, node, depth, separators))
+            else:
+                self._complete(node.terms, start, at)
             return
-        node, ended = _landed(node, depth)
-        if node is not None:
-            self.alive.append((start, node, depth, self._separators if separators is None else separators))
-        if ended:
-            self._complete(ended, start, at)
+        ended = node.get("")
+        if ended is None:
+            self.alive.append((start, node, depth, separators))
+            return
+        if len(node) > 1:
+            self.alive.append((start, node, depth, separators))
+        self._complete(ended.terms, start, at)
 
     def _complete(self, terms: tuple[Term, ...], start: int, at: int) -> None:
         # All of them have the same key.
@@ -266,3 +303,12 @@ def uncovered(matches: Iterable[Match]) -> list[Match]:
         elif match.end > reach:
             hits.append(match)
     return hits
+
+
+def widest(phrases: Iterable[Match]) -> list[Match]:
+    """Return the phrases that lie within no other one: these cover all that the others do."""
+    found: list[Match] = []
+    for match in sorted(phrases, key=lambda match: (match.start, -match.end)):
+        if not found or match.end > found[-1].end:
+            found.append(match)
+    return found

@@ -1,6 +1,7 @@
 """`/api/schema/` and `/api/docs/`: one document for programs and for people; open to everybody, no foreign hosts."""
 
 import json
+import re
 from functools import cache
 from typing import Any
 
@@ -9,7 +10,10 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.decorators import method_decorator
+from django.utils.html import escape, format_html
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from django.views import View
 from django.views.decorators.cache import cache_control
 from django.views.decorators.csrf import csrf_exempt
@@ -18,6 +22,12 @@ from django.views.decorators.vary import vary_on_headers
 from chatproject.openapi.document import METHODS, document
 from runtime.refusals import InvalidRequest, MethodNotAllowed
 
+# What most people need comes first, what only staff need last.
+_GROUPS = (
+    *(gettext_noop("Accounts"), gettext_noop("Models and quotas"), gettext_noop("Chat")),
+    *(gettext_noop("Conversations"), gettext_noop("Push channels"), gettext_noop("OpenAI-compatible")),
+    *(gettext_noop("Operations"), gettext_noop("Staff")),
+)
 _YAML, _JSON = "application/vnd.oai.openapi", "application/vnd.oai.openapi+json"
 
 
@@ -57,15 +67,25 @@ class Docs(Page):
     """`GET /api/docs/`."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        made = document()
-        groups: dict[str, list[dict[str, Any]]] = {}
+        made, base = document(), request.build_absolute_uri("/")[:-1]
+        groups: dict[str, list[dict[str, Any]]] = {group: [] for group in _GROUPS}
         for path, operations in made["paths"].items():
             for method in METHODS:
                 if operation := operations.get(method):
-                    shown = _shown(method, path, operation, request.build_absolute_uri("/")[:-1])
-                    groups.setdefault(operation["tags"][0], []).append(shown)
-        shapes = [(name, _lines(schema)) for name, schema in sorted(made["components"]["schemas"].items())]
+                    groups[operation["tags"][0]].append(_shown(method, path, operation, base))
+        shapes = [
+            {"name": name, "fields": _lines(schema), "kind": _linked(_kind(schema))}
+            for name, schema in sorted(made["components"]["schemas"].items())
+        ]
         return render(request, "api.html", {"groups": groups, "shapes": shapes})
+
+
+def _linked(kind: str) -> SafeString:
+    """Return a kind as HTML in which the names of shapes lead to them."""
+    shapes = document()["components"]["schemas"]
+    words = re.split(r"(\w+)", kind)
+    shown = (format_html('<a href="#shape-{0}">{0}</a>', word) if word in shapes else escape(word) for word in words)
+    return mark_safe("".join(shown))  # noqa: S308  (every word is escaped)
 
 
 def _shown(method: str, path: str, operation: dict[str, Any], base: str) -> dict[str, Any]:
@@ -75,10 +95,12 @@ def _shown(method: str, path: str, operation: dict[str, Any], base: str) -> dict
         "method": method.upper(),
         "path": path,
         "anchor": operation["operationId"],
-        "summary": operation.get("summary", ""),
-        "parameters": [(each["name"], each["in"], _kind(each["schema"])) for each in operation.get("parameters", [])],
-        "body": _lines(content["schema"]) if content else [],
-        "body_name": _kind(content["schema"]) if content else "",
+        "summary": _worded(operation.get("summary", "")),
+        "parameters": [
+            (each["name"], each["in"], _linked(_kind(each["schema"]))) for each in operation.get("parameters", [])
+        ],
+        "body": _lines(_resolved(content["schema"])) if content else [],
+        "body_name": _linked(_kind(content["schema"])) if content else "",
         "answers": [each for each in answers if each["status"] < "4"],
         "refusals": [each for each in answers if each["status"] >= "4"],
         "example": _curl(method, base + path, operation, content.get("example")),
@@ -87,9 +109,22 @@ def _shown(method: str, path: str, operation: dict[str, Any], base: str) -> dict
 
 def _shown_answer(status: str, answer: dict[str, Any]) -> dict[str, Any]:
     content = answer.get("content", {})
-    kinds = [(media, _kind(each["schema"])) for media, each in content.items()]
-    events = [(name, _kind(shape)) for each in content.values() for name, shape in each.get("x-events", {}).items()]
-    return {"status": status, "description": answer["description"], "kinds": kinds, "events": events}
+    kinds = [(media, _linked(_kind(each["schema"]))) for media, each in content.items()]
+    events = [
+        (name, _linked(_kind(shape))) for each in content.values() for name, shape in each.get("x-events", {}).items()
+    ]
+    return {"status": status, "description": _worded(answer["description"]), "kinds": kinds, "events": events}
+
+
+def _worded(text: str) -> SafeString:
+    """Return a text as HTML with what stands between backticks as code."""
+    return mark_safe(re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text)))  # noqa: S308  (the text is escaped)
+
+
+def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the component that a schema refers to, or the schema itself."""
+    name = schema.get("$ref", "").rpartition("/")[2]
+    return document()["components"]["schemas"][name] if name else schema
 
 
 def _kind(schema: dict[str, Any]) -> str:
@@ -108,10 +143,10 @@ def _kind(schema: dict[str, Any]) -> str:
     return " | ".join(kind) if isinstance(kind, list) else str(schema.get("format", kind))
 
 
-def _lines(schema: dict[str, Any]) -> list[tuple[str, str, bool]]:
+def _lines(schema: dict[str, Any]) -> list[tuple[str, SafeString, bool]]:
     """Return the fields of an object: name, kind, whether it must be there."""
     required = schema.get("required", [])
-    return [(name, _kind(each), name in required) for name, each in schema.get("properties", {}).items()]
+    return [(name, _linked(_kind(each)), name in required) for name, each in schema.get("properties", {}).items()]
 
 
 def _curl(method: str, url: str, operation: dict[str, Any], example: Any) -> str:

@@ -2,6 +2,7 @@
 import { makeCopyButton } from "./copying.js";
 import { Prose } from "./prose.js";
 import { text } from "./strings.js";
+import { setVersions, versionsOf } from "./versions.js";
 
 const finishNotes = { length: "finishLength", content_filter: "finishFilter", cancelled: "finishCancelled" };
 
@@ -12,9 +13,8 @@ export class Answer {
   #reasoningTouched = false;
 
   /** Takes over a node made from the answer template, empty or with stored text; finish() or fail() shows it. */
-  constructor(node, { onRegenerate, onVersion }) {
+  constructor(node, { onRegenerate }) {
     this.node = node;
-    this.versions = [this];
     this.#part = (name) => node.querySelector(`[data-part="${name}"]`);
     const [content, reasoning] = [this.#part("content"), this.#part("reasoning-text")];
     const stored = [content.textContent, reasoning.textContent];
@@ -24,8 +24,6 @@ export class Answer {
     makeCopyButton(this.#part("copy"), () => this.#prose.source);
     this.#part("regenerate").addEventListener("click", () => onRegenerate(this));
     this.#part("reasoning").querySelector("summary").addEventListener("click", () => (this.#reasoningTouched = true));
-    this.#part("previous").addEventListener("click", () => onVersion(this, -1));
-    this.#part("next").addEventListener("click", () => onVersion(this, 1));
     this.replace({ content: stored[0], reasoning: stored[1] });
   }
 
@@ -34,7 +32,9 @@ export class Answer {
   }
 
   set id(id) {
+    const versions = versionsOf(this.node);
     this.node.dataset.id = id ?? "";
+    if (id) setVersions(this.node, versions.map((version) => version || id));
   }
 
   get text() {
@@ -77,16 +77,6 @@ export class Answer {
     this.#prose.replace(content ?? "");
     this.#reasoning.replace(reasoning ?? "");
     this.#part("reasoning").hidden = !reasoning;
-  }
-
-  /** Says which of its sibling versions this is. */
-  showVersion() {
-    const { length } = this.versions;
-    const index = this.versions.indexOf(this);
-    this.#part("versions").hidden = length < 2;
-    this.#part("version").textContent = `${index + 1} / ${length}`;
-    this.#part("previous").disabled = index === 0;
-    this.#part("next").disabled = index === length - 1;
   }
 
   /** A quiet line below the text; an empty one goes away. */

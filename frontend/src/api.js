@@ -59,3 +59,13 @@ export async function call(method, url, body) {
   }
   return response.status === 204 ? null : response.json();
 }
+
+/** Another page of ours, to take something out of; nothing in it runs. */
+export async function pageAt(url) {
+  const response = await fetch(url, { credentials: "same-origin", cache: "no-store" }).catch(() => null);
+  if (!response) throw new Refusal({ code: "offline", message: text("offline") });
+  if (!response.ok || response.redirected) {
+    throw new Refusal({ status: response.status, code: "unknown", message: text("failed") });
+  }
+  return new DOMParser().parseFromString(await response.text(), "text/html");
+}

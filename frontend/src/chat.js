@@ -4,9 +4,12 @@ import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
 import { addConversation, installConversations } from "./conversations.js";
 import { installDrawer, installMenus } from "./drawer.js";
+import { edited } from "./editing.js";
+import { Follower } from "./following.js";
 import { Generation } from "./generation.js";
+import { Instructions } from "./instructions.js";
 import { Quotas } from "./quota.js";
-import { installScrolling, scrollToEnd } from "./scrolling.js";
+import { inPlace, installScrolling, scrollToEnd } from "./scrolling.js";
 import { text } from "./strings.js";
 
 const page = JSON.parse(document.getElementById("page-data").textContent);
@@ -14,13 +17,26 @@ const announcer = document.getElementById("announcer");
 const jump = document.getElementById("jump");
 
 const quotas = new Quotas(document.getElementById("quota"), page.quotas);
-const conversation = new Conversation({ id: page.conversation, leaf: page.leaf, onRegenerate: regenerate });
+const follower = new Follower({ models: page.models, quotas, announcer });
+const conversation = new Conversation({
+  id: page.conversation,
+  leaf: page.leaf,
+  onRegenerate: regenerate,
+  onVersion: showVersion,
+  onEdit: edit,
+});
 const composer = new Composer({ onSend: send, onStop: stop, onModel: selectModel });
+const instructions = new Instructions(() => conversation.id);
 
 /** The generation that this tab follows. */
 let running = null;
-/** The refused prompt that is still shown, and its answer's place: nothing of it is stored. */
-let refused = [];
+/** Takes back a refused prompt that is still shown, and its answer's place: nothing of it is stored. */
+let takeBack = null;
+
+function dropRefused() {
+  takeBack?.();
+  takeBack = null;
+}
 
 function selectModel(slug) {
   const model = page.models.find((candidate) => candidate.slug === slug);
@@ -28,45 +44,23 @@ function selectModel(slug) {
   document.getElementById("model-description").textContent = model?.description ?? "";
 }
 
-const quotaOf = (slug) => page.models.find((candidate) => candidate.slug === slug)?.quota;
-
 /** Shows `generation` in `answer` until it ends; rejects when it was not started. */
 async function show(generation, answer) {
   running = generation;
   composer.running = true;
-  answer.running = true;
-  answer.charge = "";
-  let slug = composer.model;
-  const tellCharge = (charge) => (answer.charge = quotas.chargeOf(quotaOf(slug), charge?.source));
   try {
-    await generation.follow({
-      start: ({ generation: id, conversation: conversationId, model, title }) => {
-        answer.replace({});
-        answer.node.dataset.generation = id;
-        answer.model = composer.modelTitle((slug = model));
-        if (conversationId !== null && conversationId !== conversation.id) began(conversationId, title);
+    await follower.show(generation, answer, composer.model, {
+      start: ({ conversation: id, title }) => {
+        if (id === null) return;
+        if (id !== conversation.id) began(id, title);
+        else if (location.search) history.replaceState(null, "", `/c/${id}/`);
       },
-      message: ({ content }) => answer.appendContent(content),
-      reasoning: ({ content }) => answer.appendReasoning(content),
-      notice: ({ message }) => answer.notice(message),
-      reset: (kept) => answer.replace(kept),
-      done: ({ finish_reason: reason, message, quota, charge }) => {
-        conversation.leaf = answer.id = message ?? answer.id;
-        answer.finish(reason);
-        tellCharge(charge);
-        if (quota) quotas.update(quota);
-        else quotas.refresh().catch(() => {});
-        announcer.textContent = answer.text;
-      },
-      error: (error) => {
-        tellCharge(error.charge);
-        failed(answer, error, generation);
-      },
-      connection: (lost) => answer.notice(lost ? text("reconnecting") : ""),
+      done: ({ message }) => (conversation.leaf = answer.id = message ?? answer.id),
+      error: (error) => failed(answer, error, generation),
     });
   } catch (error) {
     if (generation.id === null) throw error;
-    showRefusal(answer, error, []);
+    follower.refuse(answer, error, []);
   } finally {
     running = null;
     composer.running = false;
@@ -75,79 +69,110 @@ async function show(generation, answer) {
 
 function began(id, title) {
   conversation.id = id;
+  instructions.began();
   history.replaceState(null, "", `/c/${id}/`);
   addConversation({ id, title });
 }
 
-async function send(prompt) {
+function bodyOf(prompt, parent) {
+  const body = { model: composer.model, prompt };
+  if (conversation.id === null) return instructions.text ? { ...body, system_prompt: instructions.text } : body;
+  return { ...body, conversation: conversation.id, ...(parent !== null && { parent }) };
+}
+
+/** Sends a prompt: at the end of the branch, or as another version of the prompt at `place`. */
+async function send(prompt, place = null) {
   if (running) return;
-  conversation.remove(...refused.splice(0));
+  dropRefused();
+  const parent = place ? conversation.before(place) : conversation.leaf;
+  const taken = place ? conversation.takeFrom(place) : [];
   const promptNode = conversation.addPrompt(prompt);
   const answer = conversation.addAnswer();
-  composer.sent(prompt);
+  if (!place) composer.sent(prompt);
   scrollToEnd();
-  const body = { model: composer.model, prompt };
-  if (conversation.id !== null) body.conversation = conversation.id;
-  if (conversation.id !== null && conversation.leaf !== null) body.parent = conversation.leaf;
   try {
-    await show(Generation.toStart("/api/chat/", body), answer);
+    await show(Generation.toStart("/api/chat/", bodyOf(prompt, parent)), answer);
   } catch (refusal) {
-    refused = [promptNode, answer.node];
-    composer.keep(prompt);
-    const edit = () => {
-      conversation.remove(...refused.splice(0));
-      composer.fill(prompt);
+    takeBack = () => {
+      conversation.putBack(taken);
+      conversation.remove(promptNode, answer.node);
     };
-    showRefusal(answer, refusal, [
-      [text("tryAgain"), () => send(prompt)],
-      [text("edit"), edit],
+    if (!place) composer.keep(prompt);
+    follower.refuse(answer, refusal, [
+      [text("tryAgain"), () => send(prompt, place)],
+      [text("edit"), () => rewrite(prompt, place)],
     ]);
+    return;
   }
+  if (place && answer.id) await learnVersions(answer.id);
+}
+
+/** A new version of a prompt is not called anything here; until this is known it can only be read. */
+async function learnVersions(answerId) {
+  try {
+    await conversation.learn(answerId);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+  }
+}
+
+function rewrite(prompt, place) {
+  dropRefused();
+  if (place) edit(place, prompt);
+  else composer.fill(prompt);
+}
+
+/** Lets a prompt be written anew; what is sent becomes another version of it. */
+async function edit(node, draft = null) {
+  if (running || node.classList.contains("editing")) return;
+  const prompt = node.querySelector('[data-part="content"]').textContent;
+  const changed = await edited(node, draft ?? prompt);
+  if (changed !== null && changed !== prompt) return send(changed, node);
+  node.querySelector('[data-part="edit"]').focus();
 }
 
 async function regenerate(old) {
   if (running || !old.id) return;
-  const answer = conversation.replaceAnswer(old);
+  dropRefused();
+  const taken = conversation.takeFrom(old.node);
+  const answer = conversation.addVersion(old);
   composer.focus();
   try {
     await show(Generation.toStart(`/api/messages/${old.id}/regenerate/`, { model: composer.model }), answer);
   } catch (refusal) {
-    conversation.withdrawAnswer(answer, old);
-    showRefusal(old, refusal, [[text("tryAgain"), () => regenerate(old)]]);
+    conversation.remove(answer.node);
+    conversation.putBack(taken);
+    follower.refuse(old, refusal, [[text("tryAgain"), () => regenerate(old)]]);
   }
+}
+
+/** Shows the branch through another version of the turn in `node`, which stays where it is on the screen. */
+async function showVersion(node, id, button) {
+  if (running) return;
+  dropRefused();
+  let [shown, data] = [node, null];
+  try {
+    await inPlace(
+      () => shown.getBoundingClientRect().top,
+      async () => {
+        data = await conversation.open(id);
+        showEndings();
+        shown = document.querySelector(`.message[data-id="${CSS.escape(id)}"]`);
+      },
+    );
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    announcer.textContent = error.message;
+    return;
+  }
+  history.replaceState(null, "", `/c/${conversation.id}/?message=${id}`);
+  const used = shown.querySelector(`[data-part="${button}"]`);
+  (used.disabled ? shown.querySelector(".versions button:enabled") : used).focus({ preventScroll: true });
+  if (data.running) resume(data);
 }
 
 function stop() {
   running?.stop().catch(() => composer.stopFailed());
-}
-
-/** Refusals that the same request, sent once more, would meet again. */
-const final = ["quota_exhausted", "content_blocked", "prompt_too_long", "invalid_request", "forbidden", "not_found"];
-
-function showRefusal(answer, error, actions) {
-  if (!(error instanceof Refusal)) {
-    answer.fail({ message: text("failed"), actions });
-    throw error;
-  }
-  const { code, message } = error;
-  let details = "";
-  if (code === "quota_exhausted") {
-    const time = quotas.resetTime();
-    details = time && text("quotaResets", { time });
-    quotas.refresh().catch(() => {});
-  }
-  let shown = final.includes(code) ? actions.slice(1) : actions;
-  if (code === "not_authenticated") shown = [[text("logIn"), `/accounts/login/?next=${location.pathname}`]];
-  if (code === "quota_exhausted") shown = [...waysToCredits(), ...shown];
-  if (code === "account_incomplete") shown = [[text("account"), "/accounts/email/"], ...actions.slice(1)];
-  answer.fail({ message, details, actions: shown });
-  announcer.textContent = message;
-}
-
-/** Where somebody without a quota left can get more. */
-function waysToCredits() {
-  const inviting = text("inviteUrl") ? [[text("invite"), text("inviteUrl")]] : [];
-  return [...inviting, [text("redeem"), text("usageUrl")]];
 }
 
 /** A generation that was started ended with an error. What is stored decides what can be tried again. */
@@ -157,8 +182,6 @@ async function failed(answer, { code, message }, generation) {
     answer.fail({ message, actions: again });
   };
   tell();
-  announcer.textContent = message;
-  quotas.refresh().catch(() => {});
   if (answer.id) return;
   try {
     const stored = await generation.stored();
@@ -173,8 +196,8 @@ async function failed(answer, { code, message }, generation) {
 function showEndings() {
   for (const answer of conversation.answers()) {
     const { charge, finish, errorCode, errorMessage } = answer.node.dataset;
-    answer.charge = quotas.chargeOf(quotaOf(answer.model), charge);
-    answer.model = composer.modelTitle(answer.model);
+    answer.charge = follower.chargeOf(answer.model, charge);
+    answer.model = follower.modelTitle(answer.model);
     if (errorCode) {
       const last = answer === conversation.lastAnswer && answer.id;
       answer.fail({
@@ -185,9 +208,9 @@ function showEndings() {
   }
 }
 
-async function resume() {
-  const answer = conversation.ofGeneration(page.running) ?? conversation.addAnswer();
-  await show(Generation.running(page.running, page.events_url), answer);
+async function resume({ running: id, events_url: url }) {
+  const answer = conversation.ofGeneration(id) ?? conversation.addAnswer();
+  await show(Generation.running(id, url), answer);
 }
 
 function install() {
@@ -201,7 +224,7 @@ function install() {
   }
   jump.addEventListener("click", scrollToEnd);
   installScrolling((following) => (jump.hidden = following));
-  if (page.running) resume();
+  if (page.running) resume(page);
   if (matchMedia("(pointer: fine)").matches) composer.focus();
 }
 

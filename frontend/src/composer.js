@@ -1,4 +1,5 @@
 // The form that a prompt is written in.
+import { sends } from "./editing.js";
 
 const form = document.getElementById("composer");
 const field = form.querySelector("textarea");
@@ -31,10 +32,6 @@ export class Composer {
     return model.value;
   }
 
-  modelTitle(slug) {
-    return [...model.options].find(({ value }) => value === slug)?.label.trim() ?? slug;
-  }
-
   fill(prompt) {
     field.value = prompt;
     this.#changed();
@@ -60,6 +57,7 @@ export class Composer {
   set running(value) {
     const hadFocus = form.contains(document.activeElement);
     this.#running = value;
+    document.body.classList.toggle("answering", value);
     sendButton.hidden = value;
     stopButton.hidden = !value;
     stopButton.disabled = false;
@@ -71,9 +69,8 @@ export class Composer {
     stopButton.disabled = false;
   }
 
-  // While an input method composes, Enter belongs to it; 229 is how Safari says so after the fact.
   #onKey(event) {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+    if (!sends(event)) return;
     event.preventDefault();
     form.requestSubmit();
   }

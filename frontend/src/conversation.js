@@ -1,5 +1,7 @@
 // The shown branch of a conversation: prompts and answers in order, and the leaf that the next prompt follows.
 import { Answer } from "./answer.js";
+import { pageAt } from "./api.js";
+import { setVersions, showVersions, versionAt, versionsOf } from "./versions.js";
 
 const list = document.getElementById("messages");
 
@@ -11,11 +13,19 @@ export class Conversation {
   #answers = new Map();
   #onRegenerate;
 
-  constructor({ id, leaf, onRegenerate }) {
+  constructor({ id, leaf, onRegenerate, onVersion, onEdit }) {
     this.id = id;
     this.leaf = leaf;
     this.#onRegenerate = onRegenerate;
-    for (const node of list.querySelectorAll(".answer")) this.#view(node);
+    for (const node of list.children) this.#view(node);
+    list.addEventListener("click", ({ target }) => {
+      const node = target.closest(".message");
+      if (target.closest('[data-part="edit"]')) onEdit(node);
+      for (const [name, step] of [["previous", -1], ["next", 1]]) {
+        const version = target.closest(`[data-part="${name}"]`) && versionAt(node, step);
+        if (version) onVersion(node, version, name);
+      }
+    });
   }
 
   get lastAnswer() {
@@ -46,29 +56,48 @@ export class Conversation {
     return this.#view(node);
   }
 
-  /** Shows a new answer in the place of `old`, as another version of it. */
-  replaceAnswer(old) {
-    const answer = this.#view(instance("answer-template"));
-    answer.versions = old.versions;
-    answer.versions.push(answer);
-    old.node.replaceWith(answer.node);
-    answer.showVersion();
+  /** An answer that will be another version of `old`; `takeFrom` made room for it. */
+  addVersion(old) {
+    const answer = this.addAnswer();
+    setVersions(answer.node, [...versionsOf(old.node), ""]);
     return answer;
   }
 
-  /** Takes `answer` back and shows `old` again. */
-  withdrawAnswer(answer, old) {
-    old.versions.splice(old.versions.indexOf(answer), 1);
-    answer.node.replaceWith(old.node);
-    this.remove(answer.node);
-    old.showVersion();
+  /** The id of the message that stands before `node`; 0 before the first. */
+  before(node) {
+    return node.previousElementSibling?.dataset.id ?? 0;
   }
 
-  #showVersion(shown, step) {
-    const other = shown.versions[shown.versions.indexOf(shown) + step];
-    shown.node.replaceWith(other.node);
-    this.leaf = other.id;
-    other.showVersion();
+  /** Takes `node` and all that follows it out of sight, and returns it. */
+  takeFrom(node) {
+    const taken = [...list.children];
+    taken.splice(0, taken.indexOf(node));
+    for (const each of taken) each.remove();
+    return taken;
+  }
+
+  putBack(nodes) {
+    list.append(...nodes);
+  }
+
+  /** Shows the branch through a message instead, as the server renders it; returns the data of its page. */
+  async open(messageId) {
+    const { nodes, data } = await this.#rendered(messageId);
+    this.#answers.clear();
+    list.replaceChildren(...nodes);
+    for (const node of nodes) this.#view(node);
+    this.leaf = data.leaf;
+    return data;
+  }
+
+  /** Learns from the server what the shown turns are called, and their versions. */
+  async learn(messageId) {
+    const { nodes } = await this.#rendered(messageId);
+    for (const [i, node] of [...list.children].entries()) {
+      if (!nodes[i]) continue;
+      node.dataset.id = nodes[i].dataset.id;
+      setVersions(node, versionsOf(nodes[i]));
+    }
   }
 
   remove(...nodes) {
@@ -79,11 +108,16 @@ export class Conversation {
     document.body.classList.toggle("blank", !list.children.length);
   }
 
+  async #rendered(messageId) {
+    const page = await pageAt(`/c/${this.id}/?message=${messageId}`);
+    const nodes = [...page.getElementById("messages").children].map((node) => document.importNode(node, true));
+    return { nodes, data: JSON.parse(page.getElementById("page-data").textContent) };
+  }
+
   #view(node) {
-    const answer = new Answer(node, {
-      onRegenerate: this.#onRegenerate,
-      onVersion: (shown, step) => this.#showVersion(shown, step),
-    });
+    showVersions(node);
+    if (!node.classList.contains("answer")) return null;
+    const answer = new Answer(node, { onRegenerate: this.#onRegenerate });
     this.#answers.set(node, answer);
     return answer;
   }

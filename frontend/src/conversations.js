@@ -1,4 +1,4 @@
-// The list of conversations: the one that just began, older ones, search, and what can be done with each.
+// The list of conversations: the one that just began, older ones, search, the archive, and what can be done with each.
 import { call, Refusal } from "./api.js";
 import { text } from "./strings.js";
 
@@ -7,14 +7,20 @@ const PAUSE_BEFORE_SEARCH_MS = 250;
 const list = document.getElementById("conversations");
 const older = document.getElementById("older");
 const search = document.getElementById("search");
+const archive = document.getElementById("show-archived");
 const nothing = document.getElementById("nothing-found");
+const archivedNote = document.getElementById("archived-note");
+const titleShown = document.getElementById("title");
 const menu = document.getElementById("conversation-menu");
 const renaming = document.getElementById("rename-dialog");
 const deleting = document.getElementById("delete-dialog");
 
 let current = null;
-/** A fragment with the rows of the list while search results are shown in their place. */
+/** A fragment with the rows of the list while found or archived ones are shown in their place. */
 let setAside = null;
+/** Where the rows after those in the list are; of the list itself only that there may be some is known at first. */
+let next = older.hidden ? null : "/api/conversations/";
+let nextSetAside = null;
 /** The row whose menu is open. */
 let chosen = null;
 
@@ -40,7 +46,7 @@ function setTitle(node, title) {
   node.querySelector("[data-more]").setAttribute("aria-label", text("more", { title }));
   if (node.dataset.id !== String(current)) return;
   document.title = title;
-  document.getElementById("title").textContent = title;
+  titleShown.textContent = title;
 }
 
 /** Into its place: pinned rows first, the newest on top of the rest. */
@@ -61,7 +67,7 @@ export function addConversation({ id, title }) {
   if (node) node.querySelector("a").setAttribute("aria-current", "page");
   else place(row({ id, title, pinned: false }), list);
   document.title = title;
-  document.getElementById("title").textContent = title;
+  titleShown.textContent = title;
 }
 
 /** Does what may be refused; a refusal is told in the list's status line. */
@@ -82,9 +88,13 @@ function pathOf(url) {
   return pathname + query;
 }
 
+function setNext(url) {
+  next = url && pathOf(url);
+  older.hidden = !next;
+}
+
 function installOlder() {
-  let next = "/api/conversations/";
-  older?.addEventListener("click", async () => {
+  older.addEventListener("click", async () => {
     older.disabled = true;
     await attempt(async () => {
       for (let added = 0; next && !added; ) {
@@ -92,36 +102,42 @@ function installOlder() {
         const rows = page.results.filter(({ id }) => !known(id)).map(row);
         list.append(...rows);
         added = rows.length;
-        next = page.next && pathOf(page.next);
+        setNext(page.next);
       }
     });
     older.disabled = false;
-    older.hidden = !next;
   });
 }
 
+const archiveShown = () => archive.getAttribute("aria-pressed") === "true";
+
 function endSearch() {
-  if (!setAside) return;
   search.value = "";
+  archive.setAttribute("aria-pressed", "false");
+  if (!setAside) return;
   list.replaceChildren(setAside);
-  list.parentElement.classList.remove("searching");
   setAside = null;
+  setNext(nextSetAside);
   nothing.hidden = true;
 }
 
-async function find(words) {
-  if (!words) return endSearch();
+/** Shows what is looked for: the rows with these words, the archived ones, or the list again. */
+async function find() {
+  const [words, archived] = [search.value.trim(), archiveShown()];
+  if (!words && !archived) return endSearch();
+  const query = new URLSearchParams({ ...(words && { search: words }), ...(archived && { archived }) });
   await attempt(async () => {
-    const { results } = await call("GET", `/api/conversations/?search=${encodeURIComponent(words)}`);
-    if (search.value.trim() !== words) return;
+    const page = await call("GET", `/api/conversations/?${query}`);
+    if (search.value.trim() !== words || archiveShown() !== archived) return;
     if (!setAside) {
       setAside = document.createDocumentFragment();
       setAside.append(...list.children);
+      nextSetAside = next;
     }
-    list.replaceChildren(...results.map(row));
-    list.parentElement.classList.add("searching");
-    nothing.textContent = text("nothingFound");
-    nothing.hidden = results.length > 0;
+    list.replaceChildren(...page.results.map(row));
+    setNext(page.next);
+    nothing.textContent = text(archived && !words ? "archivedNone" : "nothingFound");
+    nothing.hidden = page.results.length > 0;
   });
 }
 
@@ -129,7 +145,11 @@ function installSearch() {
   let timer = 0;
   search.addEventListener("input", () => {
     clearTimeout(timer);
-    timer = setTimeout(() => find(search.value.trim()), PAUSE_BEFORE_SEARCH_MS);
+    timer = setTimeout(find, PAUSE_BEFORE_SEARCH_MS);
+  });
+  archive.addEventListener("click", () => {
+    archive.setAttribute("aria-pressed", String(!archiveShown()));
+    find();
   });
 }
 
@@ -138,6 +158,11 @@ function openMenu(button) {
   const pinned = chosen.classList.contains("pinned");
   menu.querySelector('[data-action="pin"]').hidden = pinned;
   menu.querySelector('[data-action="unpin"]').hidden = !pinned;
+  menu.querySelector('[data-action="archive"]').hidden = archiveShown();
+  menu.querySelector('[data-action="unarchive"]').hidden = !archiveShown();
+  for (const link of menu.querySelectorAll("[data-export]")) {
+    link.href = `/api/conversations/${chosen.dataset.id}/export/?as=${link.dataset.export}`;
+  }
   menu.showPopover();
   const { bottom, right } = button.getBoundingClientRect();
   const { offsetWidth: width, offsetHeight: height } = menu;
@@ -152,6 +177,15 @@ async function setPinned(node, pinned) {
     shown.classList.toggle("pinned", pinned);
     place(shown);
   }
+}
+
+/** Puts it away, or back on top of those that are not pinned: where it belongs by its age shows after a reload. */
+async function setArchived(id, archived) {
+  await call("PATCH", `/api/conversations/${id}/`, { archived });
+  const rows = rowsOf({ dataset: { id: String(id) } });
+  for (const shown of rows) shown.remove();
+  if (!archived) place(rows[0] ?? row({ id, title: titleShown.textContent }), setAside ?? list);
+  if (String(id) === String(current)) archivedNote.hidden = !archived;
 }
 
 async function rename(node, title) {
@@ -178,6 +212,8 @@ function ask(dialog) {
 const actions = {
   pin: (node) => setPinned(node, true),
   unpin: (node) => setPinned(node, false),
+  archive: (node) => setArchived(node.dataset.id, true),
+  unarchive: (node) => setArchived(node.dataset.id, false),
   async rename(node) {
     const field = renaming.querySelector("input");
     field.value = titleOf(node);
@@ -196,7 +232,9 @@ function installMenu() {
     const button = target.closest("[data-more]");
     if (button) openMenu(button);
   });
+  archivedNote.querySelector("button").addEventListener("click", () => attempt(() => setArchived(current, false)));
   menu.addEventListener("click", ({ target }) => {
+    if (target.closest("[data-export]")) menu.hidePopover();
     const action = target.closest("[data-action]")?.dataset.action;
     if (!action) return;
     menu.hidePopover();

@@ -22,6 +22,14 @@ function onScroll() {
   lastTop = page.scrollTop;
 }
 
+/** Changes the page so that what `measure()` gives the place of stays where it is on the screen. */
+export async function inPlace(measure, change) {
+  const before = measure();
+  await change();
+  page.scrollTop += measure() - before;
+  follow(atEnd());
+}
+
 export function scrollToEnd() {
   follow(true);
   page.scrollTop = page.scrollHeight;

@@ -5,8 +5,8 @@ No network and no vendor facts here: those live in the provider's own module.
 """
 
 import math
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
@@ -49,11 +49,6 @@ class PromptMessage:
     content: str
     parts: tuple[dict[str, JSON], ...] = ()
     fields: Mapping[str, JSON] = field(default_factory=dict)
-
-    def with_text(self, change: Callable[[str], str]) -> "PromptMessage":
-        """Return the same turn with its text changed, wherever it stands."""
-        parts = tuple({**part, "text": change(str(part["text"]))} if "text" in part else part for part in self.parts)
-        return replace(self, content=change(self.content), parts=parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +189,15 @@ def wanted(messages: Sequence[PromptMessage], extras: Mapping[str, JSON]) -> lis
     if any("text" not in part for turn in messages for part in turn.parts):
         names.append(IMAGES)
     return names
+
+
+def tool_names(extras: Mapping[str, JSON]) -> list[str]:
+    """Return the names of the tools that were passed on."""
+    tools = extras.get("tools")
+    kinds = (
+        [tool.get(str(tool.get("type"))) for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    )
+    return [str(kind["name"]) for kind in kinds if isinstance(kind, dict) and "name" in kind]
 
 
 def trim(messages: Sequence[PromptMessage], budget_tokens: int) -> tuple[PromptMessage, ...]:

@@ -38,7 +38,7 @@ def test_it_works(visitor: Visitor) -> None:
     assert visitor.text == " ".join(str(number) for number in range(20))
     expect(part(visitor.last, "version")).to_have_text("2 / 2")
     part(visitor.last, "previous").click()
-    assert visitor.text == row["content"].strip()
+    expect(content(visitor.last)).to_have_text(row["content"].strip())
 
 
 def test_stop_before_the_first_word(visitor: Visitor) -> None:

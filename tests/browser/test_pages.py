@@ -166,3 +166,16 @@ def choose(visitor: Visitor, title: str, action: str) -> None:
     row.hover()
     row.locator("[data-more]").click()
     visitor.page.click(f"[data-action={action}]")
+
+
+def test_api_docs(visit: Visit) -> None:
+    """The description of the API can be read on a phone, opened wide, and its links open the shapes they lead to."""
+    page = visit(viewport={"width": 360, "height": 740}).page
+    page.goto("/api/docs/")
+    expect(page.locator("h2").first).to_have_text("Accounts")
+    page.locator("summary", has_text="/api/me/").click()
+    page.locator("details[open] dd a", has_text="Me").click()
+    expect(page.locator("#shape-Me")).to_be_in_viewport()
+    expect(page.locator("#shape-Me")).to_contain_text("invite_code")
+    page.evaluate("() => document.querySelectorAll('details').forEach(each => each.open = true)")
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 360

@@ -140,6 +140,15 @@ class Visitor:
         """The line about what is left."""
         return self.page.inner_text("#quota")
 
+    def shown(self) -> list[str]:
+        """The texts of all turns that are shown, prompts and answers."""
+        return [text.strip() for text in self.page.locator(".message > [data-part=content]").all_inner_texts()]
+
+    def person(self) -> Person:
+        """They themselves, at a program instead of a browser."""
+        tokens = self.product.log_in(self.name).json()
+        return Person(self.product, self.name, tokens["access"], tokens["refresh"])
+
     def stored(self) -> dict[str, Any]:
         """The generation of the last answer, as the API has it."""
         generation = self.last.get_attribute("data-generation")

@@ -141,6 +141,17 @@ def test_calls_are_put_together(pieces: list[str]) -> None:
     }
 
 
+@pytest.mark.parametrize(("rest", "wanted"), [("\\ude00", "😀"), ("", "\ufffd")])
+def test_characters_cut_in_two(rest: str, wanted: str) -> None:
+    """A character of a call's arguments may come in two halves; one whose other half never comes is none."""
+    whole: Whole = begun(Whole())
+    whole.tool_calls('[{"index":0,"id":"a","function":{"name":"f","arguments":"\\ud83d"}}]')
+    whole.tool_calls(f'[{{"index":0,"function":{{"arguments":"{rest}"}}}}]')
+    whole.complete("done", DONE)
+    assert whole.body["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] == wanted
+    assert json.dumps(whole.body, ensure_ascii=False).encode()
+
+
 def test_a_whole_answer_obeys_a_reset() -> None:
     """A whole answer has nothing in it that was withdrawn."""
     whole: Whole = begun(Whole())

@@ -183,6 +183,17 @@ def test_parent_makes_a_branch(person: Person, upstream: FakeOpenAI) -> None:
     assert person.messages(conversation)[4]["parent"] == answer_to_first
 
 
+def test_parent_zero_is_the_beginning(person: Person, upstream: FakeOpenAI) -> None:
+    """With `parent` 0 a conversation gets another first question, that knows nothing of the other one."""
+    conversation = person.answer("First", "echo")[0].data["conversation"]
+    person.answer("Instead", "echo", conversation=conversation, parent=0)
+    assert [turn["content"] for turn in upstream.requests[-1].body["messages"]] == ["Instead"]
+    messages = person.messages(conversation)
+    assert [message["content"] for message in messages if message["parent"] is None] == ["First", "Instead"]
+    alone = person.client.post("/api/chat/", json={"model": "echo", "prompt": "x", "parent": 0})
+    assert (alone.status_code, list(alone.json()["error"]["details"])) == (400, ["parent"])
+
+
 def test_regenerate_adds_a_sibling(person: Person, upstream: FakeOpenAI) -> None:
     """Another answer to the same question stands beside the first, by another model where one is named."""
     events = person.answer("Question", "echo")

@@ -47,10 +47,11 @@ def check_envelope(answer: httpx.Response) -> dict[str, Any]:
 
 def test_it_works(product: Product) -> None:
     """Without a proof every route that needs one says 401 in the envelope; on two routes as an event."""
+    nobody = product.client()
     for method, path, operation in operations():
         if {} in operation["security"]:
             continue
-        answer = product.client().request(method, path, headers={"Content-Type": "application/json"})
+        answer = nobody.request(method, path, headers={"Content-Type": "application/json"})
         if method == "GET" and path in {"/api/chat/", "/api/chatgpt/test"}:
             assert (answer.status_code, "not_authenticated" in answer.text) == (200, True)
             continue
@@ -59,9 +60,13 @@ def test_it_works(product: Product) -> None:
         assert check_envelope(answer)["code"] in {"not_authenticated", "invalid_api_key"}
 
 
-def test_wrong_methods(person: Person) -> None:
+@pytest.fixture(scope="module")
+def admin(product: Product) -> Person:
+    return product.admin()
+
+
+def test_wrong_methods(admin: Person) -> None:
     """A method that a route has not is refused with 405, and `Allow` names those that it has."""
-    admin = person.product.admin()
     known: dict[str, set[str]] = {}
     for method, path, _operation in operations():
         known.setdefault(path, set()).add(method)
@@ -74,20 +79,40 @@ def test_wrong_methods(person: Person) -> None:
             check_envelope(answer)
 
 
-def test_unknown_fields(person: Person) -> None:
-    """A field that does not exist is refused by name, on every route below /api/ that takes a body."""
-    admin = person.product.admin()
+def test_unknown_and_mistyped_fields(admin: Person) -> None:
+    """A field that does not exist, or is of another type, is refused by name on every route below /api/ with a body."""
     ids = _existing(admin)
     for method, path, operation in operations():
         if JSON not in taken(operation) or path.startswith("/v1/"):
             continue
         here = re.sub(r"^(/api/admin/(\S+)/)999999999/$", lambda found: f"{found[1]}{ids[found[2]]}/", path)
         here = here.replace("conversations/999999999", f"conversations/{ids['conversation']}")
-        answer = admin.client.request(method, here, json={"no_such_field": 1})
+        body = {"no_such_field": 1, **mistyped(operation)}
+        answer = admin.client.request(method, here, json=body)
         assert answer.status_code == 400, (method, here, answer.text)
         error = check_envelope(answer)
         assert error["code"] == "invalid_request"
-        assert "no_such_field" in error["details"], (method, here)
+        if path != "/api/import/":
+            assert set(body) <= set(error["details"]), (method, here, body, error["details"])
+
+
+# Values of another JSON type that a careless parser would take all the same.
+OF_ANOTHER_TYPE = {"string": 5, "boolean": "yes", "integer": "5", "number": "5"}
+# Ids may come out of a URL, so their digits will do.
+AS_DIGITS = {"conversation", "parent"}
+
+
+def mistyped(operation: dict[str, Any]) -> dict[str, Any]:
+    """Return a body whose fields are all of another type than the schema says."""
+    name = taken(operation)[JSON]["schema"].get("$ref", "").rpartition("/")[2]
+    fields = document()["components"]["schemas"].get(name, {}).get("properties", {})
+    found = {}
+    for field, schema in fields.items():
+        kinds = schema.get("type", [""])
+        kind = kinds if isinstance(kinds, str) else kinds[0]
+        if kind in OF_ANOTHER_TYPE and not schema.get("readOnly") and field not in AS_DIGITS:
+            found[field] = OF_ANOTHER_TYPE[kind]
+    return found
 
 
 def taken(operation: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +130,7 @@ def _existing(admin: Person) -> dict[str, int]:
     return {**found, "conversation": admin.ended(admin.ask("Hello", "plain")["id"])["conversation"]}
 
 
-def test_bodies_that_are_no_object(person: Person) -> None:
+def test_bodies_that_are_no_object(admin: Person) -> None:
     """Broken JSON, and JSON that is no object, is refused with 400; a form with 415."""
     kinds: list[tuple[bytes, str, int]] = [
         (b"{", "application/json", 400),
@@ -113,7 +138,6 @@ def test_bodies_that_are_no_object(person: Person) -> None:
         (b'"text"', "application/json", 400),
         (b"a=b", "application/x-www-form-urlencoded", 415),
     ]
-    admin = person.product.admin()
     for method, path, operation in operations():
         if method != "POST" or JSON not in taken(operation) or path.startswith("/v1/"):
             continue

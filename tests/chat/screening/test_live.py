@@ -130,6 +130,22 @@ async def test_follows(door: None, elsewhere: None) -> None:
     assert live.now().outgoing.empty
 
 
+async def test_former_words_are_taken_apart(monkeypatch: pytest.MonkeyPatch, door: None, elsewhere: None) -> None:
+    """Words that count no more stay until streams have changed to the new ones, and then go bit by bit."""
+    await database.run(SensitiveWord.objects.create, word="one")
+    await live.follow()
+    former = live.now()
+    await database.run(SensitiveWord.objects.create, word="two")
+    await live.follow()
+    await live.follow()
+    assert live._former is former
+    assert former.outgoing.find("one")
+    monkeypatch.setattr(live, "FORMER_SECONDS", 0)
+    await live.follow()
+    assert live._former is None
+    assert [hit.start for hit in live.now().outgoing.find("one two")] == [0, 4]
+
+
 async def test_the_first_look_comes_at_once(monkeypatch: pytest.MonkeyPatch, door: None) -> None:
     """A process reads its words as it starts; when that fails it waits before it tries again."""
     monkeypatch.setattr(live, "_following", False)

@@ -1,5 +1,6 @@
 """The stage between the upstream's events and the log: what passes when, and how it ends."""
 
+import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -9,7 +10,7 @@ from chat.pipeline import PARTING, limited, screened
 from chat.screening import live
 from chat.screening.live import Words
 from chat.screening.tracking import MOST_SEPARATORS
-from providers.wire.base import Delta, Event, Finished, Notice, Reasoning, Usage, Withdrawn
+from providers.wire.base import Delta, Event, Finished, Notice, Reasoning, ToolCallDelta, Usage, Withdrawn
 from providers.wire.errors import ProviderError
 from tests.chat.screening import oracle
 
@@ -46,7 +47,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 async def passed(upstream: Upstream, limit: int = 1000) -> list[Event]:
     """Return all events that come out."""
-    return [event async for event in limited(screened(upstream.run(), set()), limit)]
+    return [event async for event in limited(screened(upstream.run(), set(), limit, ["offered"]), limit)]
 
 
 async def test_it_works(listed: Any) -> None:
@@ -127,11 +128,44 @@ async def test_a_word_across_the_limit(listed: Any) -> None:
     assert await passed(upstream, 10) == [Delta("1234567 "), Finished("content_filter")]
 
 
+def call(arguments: str, index: int = 0) -> ToolCallDelta:
+    return ToolCallDelta(json.dumps([{"index": index, "function": {"arguments": arguments}}]))
+
+
+async def test_tool_calls(listed: Any) -> None:
+    """Calls are held back until the end, and come as they came, or masked; text is not kept waiting by them."""
+    listed("abc")
+    events = [call('{"q": "a'), Delta("x a"), call('b"}'), Finished("tool_calls")]
+    wanted = [Delta("x "), Delta("a"), events[0], events[2], events[3]]
+    assert await passed(Upstream(*events)) == wanted
+    out = await passed(Upstream(call('{"q": "a'), call('bc"}'), Finished("tool_calls")))
+    assert out == [call('{"q": "***"}'), call(""), Finished("tool_calls")]
+
+
+async def test_tool_calls_that_are_not_made(listed: Any) -> None:
+    """A word that blocks keeps all calls back, and so do a failure and a word in the text before them."""
+    listed(blocking=("stop",))
+    upstream = Upstream(call("1 "), call("st"), call("op"), Delta("hm"), Finished("tool_calls"))
+    assert await passed(upstream) == [Delta("hm"), Finished("content_filter")]
+    assert await passed(Upstream(call("1"), Delta("stop"), Finished("tool_calls"))) == [Finished("content_filter")]
+    with pytest.raises(ProviderError):
+        await passed(Upstream(call("1"), ProviderError("gone", action="ops")))
+
+
+async def test_tool_calls_are_bounded(listed: Any) -> None:
+    """No more of calls is held back than an answer may have."""
+    listed("abc")
+    upstream = Upstream(*[call("1234")] * 1000, STOP)
+    size = len(call("1234").json)
+    assert await passed(upstream, size * 5) == [*[call("1234")] * 4, Finished("length")]
+    assert upstream.taken == 5
+
+
 async def test_failure(listed: Any) -> None:
     """The failure of the upstream comes after the text that was held back, and is not taken for an end of ours."""
     listed("abc", blocking=("xyz",))
     for text, shown in (("1 ab", ["1 ", "ab"]), ("1 abc", ["1 ", "***"]), ("1 xyz", ["1 "])):
-        stage = screened(Upstream(Delta(text), ProviderError("gone", action="ops")).run(), set())
+        stage = screened(Upstream(Delta(text), ProviderError("gone", action="ops")).run(), set(), 1000)
         assert [await anext(stage) for _ in shown] == [Delta(piece) for piece in shown]
         with pytest.raises(ProviderError):
             await anext(stage)
@@ -142,5 +176,5 @@ async def test_hits(listed: Any) -> None:
     listed("ab", "cd", blocking=("ef",))
     hits: set[int] = set()
     upstream = Upstream(Reasoning("cd cd "), Delta("ab ef"), STOP)
-    assert [event async for event in screened(upstream.run(), hits)][-1] == Finished("content_filter")
+    assert [event async for event in screened(upstream.run(), hits, 1000)][-1] == Finished("content_filter")
     assert hits == {1, 2, 3}

@@ -16,6 +16,7 @@ from chat.screening.stream import Screen
 from tests.chat.screening.oracle import Words
 
 SOAK = os.environ.get("SOAK") == "1"
+pytestmark = pytest.mark.timeout(1800 if SOAK else 300)
 EXAMPLES = 20_000 if SOAK else 150
 # Few letters make many hits. With them go expansions, marks, what cannot be seen, and all kinds of separators.
 LETTERS = ["a", "b", "ａ", "B", "ß", "ﬁ", "é", "独", "獨", "立", "1", "２", "하", "한", "\u1112", "\u1161", "\u11ab"]
@@ -96,6 +97,7 @@ def screened_whole(lexicon: Lexicon, text: str) -> tuple[str, bool]:
     return masked(text, [(hit.start, hit.end) for hit in hits])[:cut], cut < len(text)
 
 
+@pytest.mark.soak
 @hypothesis(max_examples=EXAMPLES)
 @given(cases, st.randoms(use_true_random=False))
 def test_it_works(case: tuple[Words, str], chance: random.Random) -> None:
@@ -108,6 +110,7 @@ def test_it_works(case: tuple[Words, str], chance: random.Random) -> None:
     assert streamed(lexicon, list(text), protected) == wanted
 
 
+@pytest.mark.soak
 @hypothesis(max_examples=EXAMPLES)
 @given(cases)
 def test_whole_texts(case: tuple[Words, str]) -> None:
@@ -155,6 +158,18 @@ def test_what_is_held_is_bounded() -> None:
             screen.feed(text[start : start + 7], lexicon)
             most = max(most, len(screen._held), len(screen._tracker.alive), len(screen._masks))
         assert most < 32 * 5 + 2 * MOST_INVISIBLE + 7
+
+
+def test_words_and_phrases_within_each_other() -> None:
+    """Where all of a text is words within words and within phrases, no more is kept of it than of its last letters."""
+    listed = Words(tuple("独" * count for count in range(1, 20)), (), tuple("独" * count for count in range(2, 21, 2)))
+    lexicon = listed.lexicon()
+    screen, out = Screen(lexicon), ""
+    for _ in range(300):
+        out += screen.feed("独", lexicon)
+        assert len(screen._tracker.found) < 20 * 20
+        assert len(screen._masks) <= 2
+    assert out + screen.flush() == listed.screen("独" * 300)[0]
 
 
 def test_runs_of_what_cannot_be_seen_are_shortened() -> None:

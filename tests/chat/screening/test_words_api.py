@@ -279,9 +279,9 @@ def test_every_change_is_a_new_version(staff: Client) -> None:
     assert changed()
 
 
-def test_sizes(product: Product) -> None:
+def test_sizes(screening: Product) -> None:
     """A list of some MiB is taken, one over 32 MiB is refused, and so is one over 1 MiB anywhere else."""
-    client = product.admin().client
+    client = screening.admin().client
     line = "sizes-test-word\n"
     headers = {"Content-Type": "text/plain"}
     taken = client.post(IMPORT, content=line * (5 * 2**20 // len(line)), headers=headers)

@@ -1,0 +1,159 @@
+"""What a value of an environment variable may be: hosts, addresses, URLs, keys, lists of them.
+
+A check raises ValueError with words that say what was expected, and never with the value, which may be a secret.
+"""
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Annotated, Any
+from urllib.parse import SplitResult, urlsplit
+from zoneinfo import ZoneInfo
+
+from cryptography.fernet import Fernet
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+
+def _comma_separated(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _secrets(value: object) -> object:
+    return _comma_separated(value.get_secret_value() if isinstance(value, SecretStr) else value)
+
+
+def _vendor_key(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError("not a comma-separated list of keys, which are letters, digits and signs of ASCII")
+    return value
+
+
+def _time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError("not a time zone name such as Asia/Shanghai") from error
+    return value
+
+
+def _split(value: str) -> SplitResult:
+    """Split a URL; raise ValueError when it has no host, or a port that is none."""
+    problem = "not a URL with a host, and after it a port or nothing"
+    try:
+        parts = urlsplit(value)
+        usable = parts.hostname and parts.port != 0
+    except ValueError as error:
+        raise ValueError(problem) from error
+    if not usable:
+        raise ValueError(problem)
+    return parts
+
+
+def _host(value: str) -> str:
+    if not re.fullmatch(r"[\w.:%-]+", value):
+        raise ValueError("not an address or a host name")
+    return value
+
+
+def _allowed_host(value: str) -> str:
+    if not re.fullmatch(r"\*|\.?[\w-]+(\.[\w-]+)*|\[[0-9a-fA-F:.]+\]", value):
+        raise ValueError("not a list of host names such as chat.example.org, without scheme and port")
+    return value
+
+
+def _web_url(value: str) -> str:
+    parts = _split(value)
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError("not an http:// or https:// URL")
+    return value.rstrip("/")
+
+
+def _websocket_url(value: str) -> str:
+    parts = _split(value)
+    if parts.scheme not in {"ws", "wss"} or parts.hostname is None:
+        raise ValueError("not a wss:// URL")
+    if parts.scheme == "ws" and not _is_loopback(parts.hostname):
+        raise ValueError("ws:// is for loopback hosts only: the URL carries a signature")
+    return value
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _proxy_url(value: str) -> str:
+    parts = _split(value)
+    if parts.scheme not in {"http", "https", "socks5", "socks5h"}:
+        raise ValueError("not an http://, https:// or socks5:// URL")
+    return value
+
+
+def _origin(value: str) -> str:
+    parts = _split(value)
+    if parts.scheme not in {"http", "https"} or parts.path not in {"", "/"}:
+        raise ValueError("not an origin such as https://chat.example.org")
+    return value.rstrip("/")
+
+
+def _network(value: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(value, strict=False)
+    except ValueError as error:
+        raise ValueError("not an address or network such as 10.0.0.0/8") from error
+
+
+def _host_or_network(value: str) -> str:
+    if "/" in value:
+        _network(value)
+        return value
+    return _host(value)
+
+
+def fernet_key(value: SecretStr) -> SecretStr:
+    try:
+        Fernet(value.get_secret_value())
+    except ValueError as error:
+        raise ValueError("not a comma-separated list of Fernet keys (32 bytes, URL-safe base64)") from error
+    return value
+
+
+def _offered_model(value: str) -> tuple[str, str]:
+    slug, _, upstream_name = value.partition("=")
+    if not slug.strip() or len(slug) > 100:
+        raise ValueError("not a list of `slug` or `slug=upstream-name`")
+    return slug.strip(), upstream_name.strip() or slug.strip()
+
+
+def check_redis(url: str) -> None:
+    expected = "REDIS_URL: not a redis://host:port/number URL"
+    try:
+        parts = urlsplit(url)
+        known = parts.port != 0 and parts.scheme in {"redis", "rediss", "unix"}
+    except ValueError as error:
+        raise ValueError(expected) from error
+    if not known:
+        raise ValueError(expected)
+
+
+Host = Annotated[str, BeforeValidator(_host)]
+WebUrl = Annotated[str, BeforeValidator(_web_url)]
+WebSocketUrl = Annotated[str, BeforeValidator(_websocket_url)]
+ProxyUrl = Annotated[str, BeforeValidator(_proxy_url)]
+ZoneName = Annotated[str, BeforeValidator(_time_zone)]
+Commas = BeforeValidator(_comma_separated)
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+# What a column of the database can hold.
+Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Secret = SecretStr | None
+Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_secrets)]
+VendorKeys = Annotated[tuple[Annotated[SecretStr, AfterValidator(_vendor_key)], ...], BeforeValidator(_secrets)]
+OfferedModels = Annotated[
+    tuple[Annotated[tuple[str, str], BeforeValidator(_offered_model)], ...], Commas, Field(min_length=1)
+]
+Hosts = Annotated[tuple[Annotated[str, BeforeValidator(_allowed_host)], ...], Commas]
+Networks = Annotated[tuple[Annotated[Any, BeforeValidator(_network)], ...], Commas]
+Origins = Annotated[tuple[Annotated[str, BeforeValidator(_origin)], ...], Commas]
+PrivateHosts = Annotated[tuple[Annotated[str, BeforeValidator(_host_or_network)], ...], Commas]

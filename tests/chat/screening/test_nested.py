@@ -1,0 +1,131 @@
+"""Texts inside JSON: tool calls on their way to a program, and what a program sends beside its messages."""
+
+import json
+import time
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat.screening import nested
+from chat.screening.incoming import DESCRIBED
+from chat.screening.nested import Calls
+from tests.chat.screening.oracle import Words
+
+LEXICON = Words(("独立", "cobalt", "12"), ("毒方",)).lexicon()
+
+
+def call(arguments: str, name: str = "weather", **values: Any) -> dict[str, Any]:
+    return {
+        "index": 0,
+        "id": "call_1",
+        "type": "function",
+        **values,
+        "function": {"name": name, "arguments": arguments},
+    }
+
+
+def released(*lists: list[Any], known: tuple[str, ...] = ("weather",)) -> tuple[list[Any], list[int]]:
+    """Return what comes out of lists of pieces, and the ids of the words found."""
+    calls = Calls(known)
+    for pieces in lists:
+        calls.take(json.dumps(pieces))
+    out, hits = calls.release(LEXICON)
+    return [json.loads(pieces) for pieces in out], [hit.term.id for hit in hits]
+
+
+def arguments_of(lists: list[Any], index: int = 0) -> str:
+    pieces = [piece for pieces in lists for piece in pieces if piece.get("index", 0) == index]
+    return "".join(piece.get("function", {}).get("arguments", "") for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ('{"q": "独立"}', '{"q": "**"}'),
+        ('{"q": "\\u72ec\\u7acb!"}', '{"q": "**!"}'),
+        ('{"q": "\\u72EC \\n立"}', '{"q": "****"}'),
+        ('{"独立": 1}', '{"**": 1}'),
+        ('{"a": "独", "b": "立"}', None),
+        ('["独","立"]', None),
+        ('{"q": "say \\"独立\\""}', '{"q": "say \\"**\\""}'),
+        ('{"q": "\\ud83d\\ude00cobalt\\\\"}', '{"q": "\\ud83d\\ude00******\\\\"}'),
+        ('{"q": "\\\\u72ec立"}', None),
+        ('{"q": "独', None),
+        ('{"q": "独立', '{"q": "**'),
+        ('{"n": [7, 12]}', '{"n": [7, **]}'),
+        ('plain text, "独" 立', 'plain text, "****'),
+        ('{"q": "\\', None),
+        ("", None),
+    ],
+)
+def test_it_works(arguments: str, wanted: str | None) -> None:
+    """Each string is a text of its own, read as its reader reads it; what is no word stays as it was, to the byte."""
+    out, hits = released([call(arguments)])
+    assert out == [[call(arguments if wanted is None else wanted)]]
+    assert bool(hits) == (wanted is not None)
+
+
+@given(st.lists(st.integers(0, 40), max_size=6))
+def test_cuts(cuts: list[int]) -> None:
+    """Wherever arguments are cut, they come out as those in one piece do, and in the same call."""
+    arguments = '{"q": "x \\u72ec\\u7acb y", "z": "COBALT"}'
+    places = [0, *sorted(cuts), len(arguments)]
+    pieces = [{"index": 0, "function": {"arguments": arguments[start:end]}} for start, end in pairwise(places)]
+    other = {"index": 1, "function": {"arguments": "独"}}
+    out, hits = released([call("")], *([piece, other] for piece in pieces))
+    assert arguments_of(out) == '{"q": "x ** y", "z": "******"}'
+    assert set(hits) >= {1, 2}
+    assert arguments_of(out, 1) == "独" * len(pieces)
+
+
+def test_calls_are_texts_of_their_own() -> None:
+    """No word comes of two calls, with an index or without one."""
+    assert released([call("独")], [call("立", index=1)])[1] == []
+    assert (
+        released([{"id": "a", "function": {"arguments": "独"}}], [{"id": "b", "function": {"arguments": "立"}}])[1]
+        == []
+    )
+    first, rest = {"id": "a", "function": {"arguments": "独"}}, {"function": {"arguments": "立"}}
+    assert released([first], [rest])[1] == [1]
+
+
+def test_names() -> None:
+    """The name of a tool that was offered is none of our business; any other is a text, and so is all that is free."""
+    assert released([call("{}", "cobalt_price")], known=("cobalt_price",))[1] == []
+    out, hits = released([call("{}", "cobalt_price")])
+    assert (out[0][0]["function"]["name"], hits) == ("******_price", [2])
+    custom = {"index": 0, "id": "cobalt", "type": "custom", "custom": {"name": "weather", "input": "cob-alt"}}
+    out, _hits = released([custom])
+    assert out == [[{**custom, "custom": {"name": "weather", "input": "*******"}}]]
+
+
+def test_half_a_character() -> None:
+    """Halves of a character in two pieces do no harm."""
+    halves = [[call("\ud83d")], [{"index": 0, "function": {"arguments": "\ude00 cobalt"}}]]
+    out, hits = released(*halves)
+    assert hits == [2]
+    assert arguments_of(out).endswith("******")
+
+
+def test_what_programs_send() -> None:
+    """Texts are masked however deep they lie; names and types stay, as both sides must know them."""
+    tool = {
+        "type": "function",
+        "function": {"name": "cobalt", "description": "Asks 独立", "parameters": {"enum": ["独立"]}},
+    }
+    masked = nested.masked([tool], LEXICON)
+    wanted = {"name": "cobalt", "description": "Asks **", "parameters": {"enum": ["**"]}}
+    assert masked == [{"type": "function", "function": wanted}]
+    assert nested.masked('{"q": "\\u72ec\\u7acb"}', LEXICON) == '{"q": "**"}'
+    assert set(DESCRIBED) == {"tools", "response_format"}
+
+
+@pytest.mark.parametrize("unit", ['"', "\\", "独", '\\"', '"独', "\\u72ec", "{", " "])
+def test_long_arguments(unit: str) -> None:
+    """However arguments are made, the time they take grows with their length and no faster."""
+    started = time.thread_time()
+    nested.screened("{" + unit * (200_000 // len(unit)), LEXICON)
+    assert time.thread_time() - started < 5

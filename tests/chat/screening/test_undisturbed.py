@@ -1,0 +1,95 @@
+"""Streams while a list of words is compiled in the same process: what a reader feels of it, with real connections."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import screening as lists
+from tests.product import Person, Product, connected
+from tests.scenarios import ChatExchange
+from tests.upstreams import FakeOpenAI
+
+pytestmark = [pytest.mark.server, pytest.mark.soak, pytest.mark.alone]
+
+SOAK = os.environ.get("SOAK") == "1"
+WORDS = 50_000 if SOAK else 5_000
+STREAMS = 5
+TRIES = 5
+
+
+class Clock(FakeOpenAI):
+    """Says what time it is, fifty times a second, for ever."""
+
+    async def handle(self, exchange: Any) -> None:
+        chat: ChatExchange = exchange
+        await chat.start()
+        while True:
+            await chat.delta(content=f"{time.monotonic():.6f} ")
+            await asyncio.sleep(0.02)
+
+
+class Reader:
+    """Reads streams of a clock and keeps when each delta came, and how late it was."""
+
+    def __init__(self) -> None:
+        self.late: list[tuple[float, float]] = []
+        self.ended = threading.Event()
+
+    def read(self, person: Person) -> None:
+        with person.asking("What time is it?", "plain") as events:
+            for event in events:
+                now = time.monotonic()
+                if event.name == "message":
+                    self.late += [(now, now - float(said)) for said in event.data["content"].split()]
+                if self.ended.is_set():
+                    return
+
+    def p99(self, start: float, end: float) -> float:
+        late = sorted(wait for came, wait in self.late if start <= came <= end)
+        assert len(late) > 20
+        return late[int(len(late) * 0.99)]
+
+
+@pytest.fixture
+def product(tmp_path: Path) -> Iterator[Product]:
+    """A product of its own, as its list is too long for others."""
+    with Clock.in_thread() as clock, Product(tmp_path / "var", **connected(clock)) as running:
+        yield running
+
+
+def test_it_works(product: Product) -> None:
+    """A change of a long list is in force within two seconds; meanwhile deltas come less than 20 ms later than else."""
+    staff, reader = product.admin(), Reader()
+    listed = "\n".join(lists.words(WORDS))
+    path = "/api/admin/sensitive-words/"
+    headers = {"Content-Type": "text/plain"}
+    taken = staff.client.post(f"{path}import/", content=listed.encode(), headers=headers, timeout=60)
+    assert (taken.status_code, taken.json()["created"]) == (200, WORDS), taken.text
+    row = staff.client.post(path, json={"word": "one more", "action": "mask"}).json()["id"]
+    people = [product.register(f"reader{number}") for number in range(STREAMS)]
+    with ThreadPoolExecutor(STREAMS) as threads:
+        running = [threads.submit(reader.read, person) for person in people]
+        time.sleep(1)
+        results = []
+        for number in range(TRIES):
+            idle = time.monotonic()
+            time.sleep(1)
+            start = time.monotonic()
+            assert staff.client.patch(f"{path}{row}/", json={"enabled": bool(number % 2)}).status_code == 200
+            end = time.monotonic()
+            results.append((reader.p99(start, end), reader.p99(idle, start), end - start))
+            if results[-1][0] < 0.02 and results[-1][2] < 2:
+                break
+        reader.ended.set()
+        for reading in running:
+            reading.result(30)
+    print([tuple(round(figure * 1000, 1) for figure in result) for result in results])
+    assert min(took for _late, _idle, took in results) < 2
+    assert min(late - idle for late, idle, _took in results) < 0.02

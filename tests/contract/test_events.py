@@ -1,0 +1,127 @@
+"""Event streams as the schema describes them: each event that a stream can bear is seen, and is of its shape."""
+
+import json
+import secrets
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest
+
+from chatproject.openapi.document import document
+from tests.product import Person, Product
+
+pytestmark = pytest.mark.server
+UNNAMED = "(unnamed)"
+
+
+@cache
+def described(method: str, path: str) -> dict[str, str]:
+    """Return the events of an operation's stream, and the reference of each one's schema."""
+    operation = document()["paths"][path][method]
+    events = operation["responses"]["200"]["content"]["text/event-stream"]["x-events"]
+    return {name: schema["$ref"] for name, schema in events.items()}
+
+
+@cache
+def _validator(reference: str) -> Any:
+    components = json.loads(json.dumps(document()["components"]))
+    return jsonschema.Draft202012Validator({"$ref": reference, "components": components})
+
+
+def check(method: str, path: str, text: str) -> set[str]:
+    """Hold every event of a stream against its schema; return their names. Events of no name of their own are allowed
+    where people choose the names."""
+    known = described(method, path)
+    seen = set()
+    for name, data in _events(text):
+        if name not in known and path.startswith("/sse/"):
+            continue
+        assert name in known, (path, name)
+        if data != "[DONE]":
+            # What is pushed may be any text, and each of its lines is one of the wire.
+            pushed = path.startswith("/sse/") and name == "message"
+            _validator(known[name]).validate(data if pushed else json.loads(data))
+        seen.add(name)
+    return seen
+
+
+def _events(text: str) -> Iterator[tuple[str, str]]:
+    for block in text.split("\n\n"):
+        lines = [line for line in block.split("\n") if line and not line.startswith(":")]
+        data = [line.removeprefix("data:").removeprefix(" ") for line in lines if line.startswith("data:")]
+        names = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
+        if data:
+            yield (names or [UNNAMED])[0], "\n".join(data)
+
+
+def streamed(answer: httpx.Response) -> str:
+    assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8", answer.text
+    assert answer.headers["Cache-Control"] == "no-cache, no-transform"
+    assert answer.headers["X-Accel-Buffering"] == "no"
+    assert "Content-Length" not in answer.headers
+    return answer.text
+
+
+def asked(person: Person, model: str) -> str:
+    body = {"model": model, "prompt": "Hello"}
+    return streamed(person.client.post("/api/chat/", json=body, headers={"Accept": "text/event-stream"}))
+
+
+def test_it_works(product: Product, person: Person) -> None:
+    """All events of an answer: asked for, followed, resumed at a place that nobody knows, failing before any text."""
+    seen = {
+        name for model in ("reasoning", "cut", "empty") for name in check("post", "/api/chat/", asked(person, model))
+    }
+    generation = person.ask("Hello", "plain")["id"]
+    path = f"/api/generations/{generation}/events/"
+    lost = streamed(person.client.get(path, headers={"Last-Event-ID": f"{generation}:999"}))
+    seen |= check("get", "/api/generations/{generation_id}/events/", lost)
+    assert seen == set(described("post", "/api/chat/"))
+    assert check("get", "/api/chat/", streamed(person.client.get("/api/chat/?model=plain"))) == {"error"}
+    message = person.ended(generation)["message"]
+    regenerated = person.client.post(f"/api/messages/{message}/regenerate/", headers={"Accept": "text/event-stream"})
+    assert "done" in check("post", "/api/messages/{message_id}/regenerate/", streamed(regenerated))
+
+
+def test_refused_for_a_while(product: Product) -> None:
+    """`retry_after` of an event is whole seconds, the same as `Retry-After`."""
+    person, admin = product.register(f"e{secrets.token_hex(5)}"), product.admin()
+    name = f"e{secrets.token_hex(5)}"
+    route = {"upstream": "openai", "upstream_model": "plain"}
+    quota = admin.client.post("/api/admin/quotas/", json={"slug": name, "title": name, "daily_limit": 1})
+    body = {"slug": name, "title": name, "quota": name, "routes": [route]}
+    assert (quota.status_code, admin.client.post("/api/admin/models/", json=body).status_code) == (201, 201)
+    person.answer("Hello", name)
+    refused = person.client.get("/api/chat/", params={"model": name, "prompt": "Hello again"})
+    assert check("get", "/api/chat/", streamed(refused)) == {"error"}
+    ((_name, data),) = _events(refused.text)
+    assert json.loads(data)["code"] == "quota_exhausted"
+    assert json.loads(data)["retry_after"] == int(refused.headers["Retry-After"])
+
+
+def test_openai_and_classic(person: Person) -> None:
+    """Chunks of /v1 and of the classic route, and the latter's refusal."""
+    body = {"model": "plain", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
+    chunks = person.client.post("/v1/chat/completions", json={**body, "stream_options": {"include_usage": True}})
+    assert check("post", "/v1/chat/completions", streamed(chunks)) == {UNNAMED}
+    classic = person.client.get("/api/chatgpt/test", params={"message": "Hello", "model": "plain"})
+    assert check("get", "/api/chatgpt/test", streamed(classic)) == {UNNAMED}
+    refused = person.client.get("/api/chatgpt/test", params={"message": " "})
+    assert check("get", "/api/chatgpt/test", streamed(refused)) == {"error"}
+
+
+@pytest.mark.parametrize("slash", ["/", ""])
+def test_push(product: Product, person: Person, slash: str) -> None:
+    """All events of a push channel, with the slash and without: a text, its end either way, and a lost history."""
+    admin, seen = product.admin(), set()
+    for end, more in (("complete", {}), ("error", {"message": "No"})):
+        key = f"k{secrets.token_hex(8)}"
+        for action, body in (("messages", {"data": "one\ntwo"}), (end, more)):
+            answer = admin.client.post(f"/api/channels/{key}/{action}/", json={"user": person.name, **body})
+            assert answer.status_code in {200, 202}, answer.text
+        read = person.client.get(f"/sse/{key}{slash}", headers={"Last-Event-ID": "nobody's"})
+        seen |= check("get", f"/sse/{{key}}{slash}", streamed(read))
+    assert seen == set(described("get", f"/sse/{{key}}{slash}"))

@@ -1,0 +1,184 @@
+"""Sentences of the contract as a stranger tries them: lists with exactly their fields, keys, forms of one thing."""
+
+import secrets
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.product import Person, Product
+
+pytestmark = pytest.mark.server
+QUOTA = {"slug", "title", "models", "daily_limit", "used_today", "credits", "remaining", "resets_at"}
+
+
+@pytest.fixture(scope="module")
+def admin(product: Product) -> Person:
+    return product.admin()
+
+
+def made(admin: Person, rows: str, **body: Any) -> dict[str, Any]:
+    answer = admin.client.post(f"/api/admin/{rows}/", json=body)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+def quota_of(person: Person, slug: str) -> dict[str, Any]:
+    return next(dict(row) for row in person.client.get("/api/quotas/").json() if row["slug"] == slug)
+
+
+def test_it_works(person: Person) -> None:
+    """`GET /api/models/` is a bare array with exactly its fields, `demo` last; each model is in the quota it names."""
+    models = person.client.get("/api/models/").json()
+    assert {frozenset(model) for model in models} == {frozenset({"slug", "title", "description", "quota", "available"})}
+    assert models[-1]["slug"] == "demo"
+    assert next(model for model in models if model["slug"] == "plain")["available"]
+    quotas = {quota["slug"]: quota for quota in person.client.get("/api/quotas/").json()}
+    assert all(model["slug"] in quotas[model["quota"]]["models"] for model in models)
+    assert {model["slug"]: model["quota"] for model in models}["gpt-4-echo"] == "premium"
+
+
+def test_text_tools(person: Person) -> None:
+    """`GET /api/text-tools/` is a bare array with exactly its fields; translating needs a language."""
+    tools = {tool["slug"]: tool for tool in person.client.get("/api/text-tools/").json()}
+    assert all(set(tool) == {"slug", "title", "needs_target_language"} for tool in tools.values())
+    assert tools["translate"]["needs_target_language"]
+    assert {"polish", "translate", "summarise", "explain", "write-code"} <= set(tools)
+
+
+def test_me(person: Person) -> None:
+    """`GET /api/me/` has exactly its fields, and quotas as `GET /api/quotas/` has them."""
+    me = person.client.get("/api/me/").json()
+    assert set(me) == {"id", "username", "email", "invite_code", "invite_url", "quotas"}
+    assert me["invite_url"].endswith(f"/accounts/signup/?invite={me['invite_code']}")
+    assert me["quotas"] == person.client.get("/api/quotas/").json()
+
+
+@pytest.mark.parametrize(
+    ("limit", "given", "remaining"), [(2, 0, 2), (2, 3, 5), (None, 0, None), (None, 3, None), (0, 0, 0), (0, 3, 3)]
+)
+def test_quotas(admin: Person, person: Person, limit: int | None, given: int, remaining: int | None) -> None:
+    """A limit of null is none, of 0 credits only; `remaining` adds both up, and null when there is no limit."""
+    slug = f"q{secrets.token_hex(5)}"
+    made(admin, "quotas", slug=slug, title="Own", models=[], daily_limit=limit)
+    made(admin, "models", slug=slug, title="Own", quota=slug, routes=[])
+    if given:
+        made(admin, "credits", user=person.name, quota=slug, amount=given, reason="gift")
+    quota = quota_of(person, slug)
+    assert set(quota) == QUOTA
+    assert (quota["daily_limit"], quota["credits"], quota["remaining"]) == (limit, given, remaining)
+    assert (quota["used_today"], quota["models"]) == (0, [slug])
+    assert datetime.fromisoformat(quota["resets_at"]).utcoffset() is not None
+
+
+def test_conversations_page_by_page(person: Person) -> None:
+    """Pinned ones come first, then the newest; `next` is a URL that leads on, and null at the end."""
+    document = {
+        "format": "rivulet",
+        "version": 1,
+        "conversations": [
+            {
+                "id": number,
+                "title": f"No. {number}",
+                "pinned": number == 3,
+                "archived": False,
+                "system_prompt": "",
+                "created_at": f"2026-01-01T00:{number:02}:00+00:00",
+                "updated_at": f"2026-01-01T00:{number:02}:00+00:00",
+                "messages": [],
+            }
+            for number in range(59)
+        ],
+    }
+    imported = person.client.post("/api/import/", json=document)
+    assert (imported.status_code, imported.json()) == (201, {"conversations": 59, "messages": 0})
+    found, url = [], "/api/conversations/"
+    while url:
+        page = person.client.get(url).json()
+        assert set(page) == {"results", "next"}
+        found, url = [*found, *page["results"]], page["next"]
+    assert [row["title"] for row in found] == ["No. 3", *(f"No. {n}" for n in reversed(range(59)) if n != 3)]
+    fields = {"id", "title", "pinned", "archived", "system_prompt", "created_at", "updated_at"}
+    assert {frozenset(row) for row in found} == {frozenset(fields)}
+
+
+def test_accept_in_any_case(person: Person) -> None:
+    """Media types have no case; whatever names the stream gets it, all else gets 202 and where to read on."""
+    body = {"model": "plain", "prompt": "Hello"}
+    for accept, status in (
+        ("Text/Event-Stream", 200),
+        ("*/*", 202),
+        ("application/json, text/event-stream;q=0.1", 200),
+    ):
+        answer = person.client.post("/api/chat/", json=body, headers={"Accept": accept})
+        assert answer.status_code == status, accept
+    begun = person.client.post("/api/chat/", json=body).json()
+    assert begun["events"] == f"/api/generations/{begun['generation']['id']}/events/"
+
+
+def test_a_key_in_the_header_of_a_get(person: Person) -> None:
+    """`GET /api/chat/` is the same as the POST: it takes the key from the header too, and the query's wins."""
+    key = secrets.token_hex(8)
+    first = person.ask("Hello", "plain", key=key)["id"]
+    query = {"model": "plain", "prompt": "Hello"}
+    again = person.client.get("/api/chat/", params=query, headers={"Idempotency-Key": key})
+    assert f"id: {first}:1" in again.text
+    other = person.client.get("/api/chat/", params={**query, "prompt": "Another"}, headers={"Idempotency-Key": key})
+    assert '"code":"conflict"' in other.text
+    own = person.client.get(
+        "/api/chat/", params={**query, "idempotency_key": secrets.token_hex(8)}, headers={"Idempotency-Key": key}
+    )
+    assert f"id: {first}:1" not in own.text
+
+
+def test_a_key_lives_for_a_day(product: Product, person: Person) -> None:
+    """After 24 hours a key is as new; until then it stands for its generation, and for no other request."""
+    key = secrets.token_hex(8)
+    first = person.ended(person.ask("Hello", "plain", key=key)["id"])["id"]
+    for hours, same in ((23, True), (25, False)):
+        begun = (datetime.now(UTC) - timedelta(hours=hours)).strftime("%Y-%m-%d %H:%M:%S")
+        with closing(sqlite3.connect(product.var_dir / "rivulet.sqlite3", timeout=30)) as books, books:
+            books.execute("UPDATE chat_generation SET created_at = ? WHERE id = ?", (begun, first))
+        assert (person.ask("Hello", "plain", key=key)["id"] == first) is same
+
+
+def test_registering_with_null_for_no_code(product: Product) -> None:
+    """Programs that write null for what they have not may sign up."""
+    name = f"n{secrets.token_hex(5)}"
+    body = {"username": name, "email": f"{name}@example.org", "password": "correct horse", "invite_code": None}
+    assert product.client().post("/api/auth/register/", json=body).status_code == 201
+
+
+@pytest.mark.parametrize(("secret", "last4"), [("sk-12345678", "5678"), ("12345678", "5678"), ("1234567", "")])
+def test_last4(admin: Person, secret: str, last4: str) -> None:
+    """A key is never shown; its last four characters are, unless they would be more than half of it."""
+    upstream = made(admin, "upstreams", slug=f"u{secrets.token_hex(5)}", kind="openai", base_url="https://x.example/v1")
+    key = made(admin, "keys", upstream=upstream["slug"], secret=secret)
+    assert (key["last4"], "secret" in key) == (last4, False)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"), [("/healthz", {"status": "ok"}), ("/readyz", {"status": "ok"}), ("/metrics", None)]
+)
+def test_operators(product: Product, path: str, body: dict[str, str] | None) -> None:
+    """What operators ask is answered to everybody who stands near, without logging in."""
+    answer: httpx.Response = product.client().get(path)
+    assert answer.status_code == 200
+    assert answer.headers["X-Request-ID"]
+    assert body is None or answer.json() == body
+    assert body is not None or "# TYPE rivulet_" in answer.text
+
+
+def test_where_an_import_is_wrong(person: Person) -> None:
+    """What is wrong in a file is named by its place there, and by `body` when the whole is."""
+    row = {"id": {}, "parent": None, "role": "user", "content": "x", "created_at": "2026-01-01T00:00:00Z"}
+    found = person.client.post(
+        "/api/import/", json={"format": "rivulet", "version": 1, "conversations": [{"messages": [row]}]}
+    )
+    details = found.json()["error"]["details"]
+    assert "conversations.0.messages.0.id" in details
+    assert not [place for place in details if place.endswith(("int", "str"))]
+    assert list(person.client.post("/api/import/", json=[]).json()["error"]["details"]) == ["body"]

@@ -1,0 +1,83 @@
+"""`make run`: what a stranger types first. The virtual environment is lent, so that nothing is installed here."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.servers import ROOT, environment
+
+pytestmark = pytest.mark.server
+# Five on an idle machine; tests run beside others.
+SECOND_START_SECONDS = 20
+
+
+@contextmanager
+def make_run(var_dir: Path, venv: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """Run it until it serves; yield the process and what it printed."""
+    command = ["make", "-s", "run", f"VENV={venv}"]
+    variables = environment("", var_dir, PORT="0")
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout
+    printed = ""
+    try:
+        for line in process.stdout:
+            printed += line
+            if "is ready" in line:
+                break
+        yield process, printed
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.stdout.close()
+        process.wait()
+
+
+@pytest.fixture
+def venv(tmp_path: Path) -> Path:
+    """A folder that looks installed: the programs of this one, and the stamp of a finished installation."""
+    lent = tmp_path / "venv"
+    (lent / "bin").mkdir(parents=True)
+    (lent / "bin" / "python").symlink_to(shutil.which("python", path=str(Path(sys.executable).parent)) or "")
+    shutil.copy(Path(sys.prefix) / "pyvenv.cfg", lent / "pyvenv.cfg")
+    (lent / "lib").symlink_to(Path(sys.prefix) / "lib")
+    (lent / ".run").touch()
+    return lent
+
+
+def stopped(make: "subprocess.Popen[str]") -> int:
+    """Send SIGTERM to what make runs, and return make's exit code; make itself always dies of the signal it gets."""
+    (server,) = Path(f"/proc/{make.pid}/task/{make.pid}/children").read_text().split()
+    os.kill(int(server), signal.SIGTERM)
+    return make.wait(60)
+
+
+def test_it_works(tmp_path: Path, venv: Path) -> None:
+    """The first run prints the address and the admin's name and password, the second only the address, and soon; the
+    server's SIGTERM ends both with code 0."""
+    with make_run(tmp_path / "var", venv) as (process, printed):
+        address = re.search(r"http://127\.0\.0\.1:\d+", printed)
+        password = re.search(r"admin.*password: (\S+)", printed)
+        assert address, printed
+        assert password, printed
+        login = {"username": "admin", "password": password[1]}
+        with httpx.Client(base_url=address[0], trust_env=False, timeout=30) as client:
+            assert client.post("/api/auth/token/", json=login).status_code == 200
+        assert stopped(process) == 0
+    begun = time.monotonic()
+    with make_run(tmp_path / "var", venv) as (process, printed):
+        assert time.monotonic() - begun < SECOND_START_SECONDS
+        assert "is ready: http://127.0.0.1:" in printed
+        assert "password" not in printed
+        assert stopped(process) == 0

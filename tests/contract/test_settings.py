@@ -1,0 +1,138 @@
+"""Every setting of the contract: its default, that an empty value is none, and that a bad one is one clear line."""
+
+from pathlib import Path
+
+import pytest
+
+from chatproject.environment import Environment, load
+
+BAD = [
+    ("HOST", "http://somewhere"),
+    ("HOST", "two words"),
+    ("PORT", "-1"),
+    ("PORT", "8000.5"),
+    ("WORKERS", "2"),
+    ("DEBUG", "perhaps"),
+    ("KEY_ENCRYPTION_KEYS", "short"),
+    ("DATABASE_URL", "postgresql://user:password@host:port/name"),
+    ("REDIS_URL", "redis://host:port/0"),
+    ("ALLOWED_HOSTS", "https://chat.example.org"),
+    ("ALLOWED_HOSTS", "chat.example.org:8000"),
+    ("CSRF_TRUSTED_ORIGINS", "chat.example.org"),
+    ("CORS_ALLOWED_ORIGINS", "https://chat.example.org:port"),
+    ("TRUSTED_PROXIES", "10.0.0.0/99"),
+    ("TIME_ZONE", "../etc/passwd"),
+    ("LANGUAGE_CODE", "fr"),
+    ("ADMIN_USERNAME", "two words"),
+    ("ADMIN_EMAIL", "nobody"),
+    ("SIGNUP_MODE", "maybe"),
+    ("OPENAI_API_KEYS", "sk-first sk-second"),
+    ("OPENAI_API_KEYS", "sk-first\nsk-second"),
+    ("OPENAI_BASE_URL", "http://host:port/v1"),
+    ("OPENAI_BASE_URL", "http://"),
+    ("OPENAI_PROXY", "http://proxy:99999"),
+    ("OPENAI_PROXY", "socks4://proxy:1080"),
+    ("OPENAI_MODELS", ","),
+    ("OPENAI_MODELS", "=name"),
+    ("SPARK_APP_ID", "without the others"),
+    ("SPARK_URL", "ws://spark.example.org/v1.1/chat"),
+    ("SPARK_URL", "wss://host:port/v1.1/chat"),
+    ("ZHIPU_BASE_URL", "somewhere"),
+    ("ZHIPU_V3_BASE_URL", "somewhere"),
+    ("ZHIPU_MODELS", "=name"),
+    ("UPSTREAM_CONNECT_SECONDS", "0"),
+    ("UPSTREAM_FIRST_SECONDS", "nan"),
+    ("UPSTREAM_IDLE_SECONDS", "inf"),
+    ("UPSTREAM_TOTAL_SECONDS", "soon"),
+    ("ALLOWED_PRIVATE_UPSTREAMS", "10.0.0.0/99"),
+    ("ALLOWED_PRIVATE_UPSTREAMS", "http://10.0.0.1"),
+    ("EMAIL_URL", "smtp://"),
+    ("REQUIRE_VERIFIED_EMAIL", "perhaps"),
+    ("DAILY_LIMIT_STANDARD", "-1"),
+    ("DAILY_LIMIT_PREMIUM", "99999999999"),
+    ("INVITER_CREDITS", "99999999999"),
+    ("INVITEE_CREDITS", "many"),
+    ("STREAM_PING_SECONDS", "0"),
+    ("CHANNEL_RETENTION_SECONDS", "-5"),
+    ("DRAIN_SECONDS", "-1"),
+    ("PROCESS_LEASE_SECONDS", "0"),
+    ("MAX_PROMPT_CHARS", "0"),
+    ("MAX_ANSWER_CHARS", "0"),
+    ("MAX_ACTIVE_GENERATIONS", "-1"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD, ids=lambda part: part)
+def test_bad_values(name: str, value: str) -> None:
+    """A bad value ends the start with one line that names the variable and does not repeat the value."""
+    with pytest.raises(SystemExit) as ended:
+        load({name: value})
+    line = str(ended.value.code)
+    assert line.startswith(f"{name}: ")
+    assert "\n" not in line
+
+
+def test_empty_values() -> None:
+    """An empty value counts as unset, for every setting and for a secret's file."""
+    empty = dict.fromkeys([*Environment.model_fields, "SECRET_KEY_FILE"], "")
+    assert load(empty) == load({})
+
+
+def test_defaults() -> None:
+    """What the contract promises to those who set nothing."""
+    found = load({})
+    assert (found.HOST, found.PORT, found.WORKERS, found.DEBUG, str(found.VAR_DIR)) == (
+        "127.0.0.1",
+        8000,
+        1,
+        False,
+        "var",
+    )
+    assert found.ALLOWED_HOSTS == ("localhost", "127.0.0.1", "[::1]")
+    assert (found.TIME_ZONE, found.LANGUAGE_CODE, found.SIGNUP_MODE) == ("Asia/Shanghai", "zh-hans", "open")
+    assert (found.ADMIN_USERNAME, found.ADMIN_EMAIL) == ("admin", "admin@localhost.localdomain")
+    assert [slug for slug, _name in found.OPENAI_MODELS] == ["gpt-3.5-turbo", "gpt-4"]
+    assert (found.SPARK_URL, found.SPARK_DOMAIN) == ("wss://spark-api.xf-yun.com/v1.1/chat", "lite")
+    assert found.ZHIPU_BASE_URL == "https://open.bigmodel.cn/api/paas/v4"
+    assert [slug for slug, _name in found.ZHIPU_MODELS] == ["glm-4-flash"]
+    clocks = ("CONNECT", "FIRST", "IDLE", "TOTAL")
+    assert [getattr(found, f"UPSTREAM_{clock}_SECONDS") for clock in clocks] == [10, 60, 60, 600]
+    assert (found.DAILY_LIMIT_STANDARD, found.DAILY_LIMIT_PREMIUM) == (50, 10)
+    assert (found.INVITER_CREDITS, found.INVITEE_CREDITS) == (10, 5)
+    assert (found.STREAM_PING_SECONDS, found.CHANNEL_RETENTION_SECONDS) == (15, 600)
+    assert (found.DRAIN_SECONDS, found.PROCESS_LEASE_SECONDS) == (30, 30)
+    assert (found.MAX_PROMPT_CHARS, found.MAX_ANSWER_CHARS, found.MAX_ACTIVE_GENERATIONS) == (32_000, 1_000_000, 3)
+
+
+def test_good_values() -> None:
+    """Forms that people write: lists with spaces, a model under a name of ours, IPv6, wild cards."""
+    found = load(
+        {
+            "HOST": "::",
+            "ALLOWED_HOSTS": "chat.example.org, .example.com,[::1],*",
+            "OPENAI_MODELS": "fast=org/model:free, gpt-4",
+            "OPENAI_PROXY": "socks5://user:word@127.0.0.1:1080",
+            "SPARK_URL": "ws://127.0.0.1:9001/v1.1/chat",
+            "TRUSTED_PROXIES": "10.0.0.1, fd00::/8",
+            "ALLOWED_PRIVATE_UPSTREAMS": "ollama.lan, 10.0.0.0/8, fd00::1",
+            "DRAIN_SECONDS": "0",
+            "MAX_ACTIVE_GENERATIONS": "0",
+        }
+    )
+    assert found.ALLOWED_HOSTS == ("chat.example.org", ".example.com", "[::1]", "*")
+    assert found.OPENAI_MODELS == (("fast", "org/model:free"), ("gpt-4", "gpt-4"))
+    assert len(found.TRUSTED_PROXIES) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["SECRET_KEY", "ADMIN_PASSWORD", "DATABASE_URL", "OPENAI_API_KEYS", "SPARK_API_SECRET", "ZHIPU_API_KEYS"]
+)
+def test_secrets_from_files(name: str, tmp_path: Path) -> None:
+    """A secret may be given as `NAME_FILE`; `NAME` itself wins, and a file that cannot be read stops the start."""
+    written = tmp_path / "secret"
+    written.write_text("postgresql://one@host/name\n")  # good for every one of them
+    others = {"SPARK_APP_ID": "a", "SPARK_API_KEY": "b"} if name.startswith("SPARK") else {}
+    assert load({**others, f"{name}_FILE": str(written)}) == load({**others, name: "postgresql://one@host/name"})
+    assert load({**others, f"{name}_FILE": "/no/such", name: "postgresql://two@host/name"})
+    with pytest.raises(SystemExit, match=f"^{name}_FILE: "):
+        load({**others, f"{name}_FILE": "/no/such"})
