@@ -40,8 +40,12 @@ def workers_of(product: Product) -> set[int]:
 
 
 def gone(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    """Whether a process is dead with all of its threads: before that its sockets may still be open."""
+    try:
+        threads = [stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # one ended while we looked
+    return all(state in {"Z", "X"} for state in threads) and len(threads) <= 1
 
 
 @pytest.mark.server
