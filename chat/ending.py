@@ -85,6 +85,8 @@ def store(end: End) -> Generation:
         if charge.invitation:
             invitations.reward(charge.invitation)
         values = _final_values(end, charge.as_json())
+        if end.error is None:
+            values["quota_after"] = ledger.state(end.row.user_id, end.row.quota_id)
         if not rows.update(Generation, values, "id = %s AND status = 'running'", [end.row.id]):
             transaction.set_rollback(True)
         else:
@@ -125,6 +127,8 @@ def _final_values(end: End, charge: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def quota_after(row: Generation) -> dict[str, Any]:
-    """Return the caller's quota as `done` shows it."""
-    return ledger.state(row.user_id, row.quota_id)
+def fill_quota(row: Generation) -> Generation:
+    """Return the row with the quota that `done` shows; what ended before that was kept shows the quota as it is now."""
+    if row.finished_at and row.error is None and row.quota_after is None:
+        row.quota_after = dict(ledger.state(row.user_id, row.quota_id))
+    return row

@@ -25,7 +25,7 @@ from chat.channels.local import logs
 from chat.channels.log import Log
 from chat.channels.redis import Batch
 from chat.drafts import Draft
-from chat.ending import quota_after
+from chat.ending import fill_quota
 from chat.models import Generation
 from runtime import database
 
@@ -110,10 +110,10 @@ class Mirror:
 
             await extent.ask(self._owner, self.log.channel, heard)
 
-    def jump(self, row: Generation, quota: dict[str, Any]) -> None:
+    def jump(self, row: Generation) -> None:
         """Take over what is stored, and the end if there is one: readers who are behind get a `reset`."""
         with translation.override(self._language):
-            ending = representation.ending(row, quota)
+            ending = representation.ending(row)
         number = row.last_event - 1 if ending else row.last_event
         if number > self.log.last:
             self._draft.replace(*row.texts())
@@ -225,17 +225,17 @@ async def _read(mirrors: Sequence[Mirror]) -> None:
 
 
 async def _jump(mirrors: Mapping[str, Mirror]) -> None:
-    for row, quota in await database.run(_stored, list(mirrors)) if mirrors else ():
-        mirrors[row.id].jump(row, quota)
+    for row in await database.run(_stored, list(mirrors)) if mirrors else ():
+        mirrors[row.id].jump(row)
 
 
 def _numbers(generations: list[str]) -> dict[str, int]:
     return dict(Generation.objects.filter(id__in=generations).values_list("id", "last_event"))
 
 
-def _stored(generations: list[str]) -> list[tuple[Generation, dict[str, Any]]]:
+def _stored(generations: list[str]) -> list[Generation]:
     rows = Generation.objects.select_related("message").filter(id__in=generations)
-    return [(row, quota_after(row) if row.finished_at else {}) for row in rows]
+    return [fill_quota(row) for row in rows]
 
 
 def _begin(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

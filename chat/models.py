@@ -247,6 +247,8 @@ class Generation(models.Model):
     usage_estimated = models.BooleanField(_("usage is estimated"), default=False)
     charge: "models.JSONField[dict[str, Any] | None, dict[str, Any] | None]" = models.JSONField(_("charge"), null=True)
     error: "models.JSONField[dict[str, Any] | None, dict[str, Any] | None]" = models.JSONField(_("error"), null=True)
+    # The caller's quota when it ended: `done` says the same to everybody, whenever it is read.
+    quota_after: "models.JSONField[dict[str, Any] | None, dict[str, Any] | None]" = models.JSONField(null=True)
     last_event = models.BigIntegerField(default=0)
     process = models.CharField(_("process"), max_length=32)
     counted = models.BooleanField(default=True, help_text="counts towards MAX_ACTIVE_GENERATIONS")

@@ -1,6 +1,6 @@
 """How conversations, messages and generations look in JSON. Texts of failures are in the language that is active."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.utils import timezone
@@ -8,6 +8,10 @@ from django.utils import timezone
 from chat.errors import with_text
 from chat.models import Conversation, Generation, Message
 from providers.table import ModelConfig
+
+_ERROR = ("code", "message", "details", "retry_after")
+_CHARGE = ("amount", "source", "reason")
+_QUOTA = ("slug", "title", "models", "daily_limit", "used_today", "credits", "remaining", "resets_at")
 
 
 def generation(row: Generation) -> dict[str, Any]:
@@ -24,26 +28,34 @@ def generation(row: Generation) -> dict[str, Any]:
         "content": content,
         "reasoning": reasoning,
         "usage": row.usage(),
-        "charge": row.charge,
+        "charge": row.charge and _in_order(row.charge, _CHARGE),
         "error": error and {name: error[name] for name in ("code", "message", "details") if name in error},
         "created_at": _time(row.created_at),
         "finished_at": _time(row.finished_at),
     }
 
 
-def ending(row: Generation, quota: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+def ending(row: Generation) -> tuple[str, dict[str, Any]] | None:
     """Return the event that ended a generation, None while it runs."""
     if row.status == Generation.Status.RUNNING:
         return None
     if row.error:
-        return "error", with_text(row.error) | {"charge": row.charge}
+        return "error", _in_order(with_text(row.error), _ERROR) | {"charge": _in_order(row.charge, _CHARGE)}
     return "done", {
         "finish_reason": row.finish_reason,
         "message": row.message_id,
         "usage": row.usage(),
-        "charge": row.charge,
-        "quota": quota,
+        "charge": _in_order(row.charge, _CHARGE),
+        "quota": _in_order(row.quota_after, _QUOTA),
     }
+
+
+def _in_order(value: Mapping[str, Any] | None, names: Iterable[str]) -> dict[str, Any]:
+    """Return a stored object with its names as they were written: PostgreSQL forgets their order.
+
+    An event is the same bytes for those who read it as it was made and for those who read it from the database.
+    """
+    return {name: value[name] for name in names if name in value} if value else {}
 
 
 def conversation(row: Conversation) -> dict[str, Any]:

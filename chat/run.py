@@ -83,7 +83,7 @@ class Run:
         stored = await self._store(end)
         # Who has seen the end finds what it cost everywhere.
         await counters.flush()
-        self._tell(*stored)
+        self._tell(stored)
         self._finished.set()
 
     def end_soon(self, how: str) -> None:
@@ -221,23 +221,23 @@ class Run:
             hits=frozenset(self._hits),
         )
 
-    async def _store(self, end: End) -> tuple[Generation, dict[str, Any]]:
+    async def _store(self, end: End) -> Generation:
         """Store the end; while the database is away, keep the text here and try again."""
         pause, longest = STORE_RETRY_SECONDS
         while True:
             try:
-                return await asyncio.shield(database.run(_store, end))
+                return await asyncio.shield(database.run(ending.store, end))
             except (OperationalError, InterfaceError) as error:
                 log.error("end not stored yet", generation=self.row.id, error=type(error).__name__)
             await asyncio.sleep(pause)
             pause = min(longest, pause * 2)
 
-    def _tell(self, row: Generation, quota: dict[str, Any]) -> None:
+    def _tell(self, row: Generation) -> None:
         if row.last_event != self.log.last + 1:  # somebody else ended it, thinking this process dead
             self.draft.replace(*row.texts())
             self.log.forget_until(row.last_event - 1)
         with translation.override(self._language):
-            told = representation.ending(row, quota)
+            told = representation.ending(row)
         if told:
             self.log.complete(*told)
         GENERATIONS.labels(row.status, row.finish_reason or "").inc()
@@ -257,8 +257,3 @@ class Run:
                 "gen_ai.response.finish_reasons": row.finish_reason,
             },
         )
-
-
-def _store(end: End) -> tuple[Generation, dict[str, Any]]:
-    row = ending.store(end)
-    return row, ending.quota_after(row)

@@ -12,7 +12,7 @@ import contextlib
 import ssl
 from typing import Any
 
-from tests.loopback import Exchange, FakeServer
+from tests.loopback import Exchange, FakeServer, Recorded
 from tests.model_lists import run_list
 from tests.scenarios import SCENARIOS, ChatExchange, listing
 
@@ -27,6 +27,11 @@ class FakeOpenAI(FakeServer):
     @property
     def base_url(self) -> str:
         return f"{self.origin}/v1"
+
+    def asked(self, prompt: str) -> list[Recorded]:
+        """Return the questions that ended with this prompt."""
+        questions = [request for request in self.requests if request.body.get("messages")]
+        return [question for question in questions if question.body["messages"][-1]["content"] == prompt]
 
     def key(self, scenario: str) -> str:
         """Return a new key that always gets this scenario."""

@@ -60,7 +60,7 @@ class Elsewhere:
         mirror = self._mirrors[log.channel]
         await self._take(mirror)
         if mirror.starved or mirror.log.last < log.last:
-            mirror.jump(stored(log), {})
+            mirror.jump(stored(log))
             await self._take(mirror)
         return mirror.log
 
@@ -82,6 +82,7 @@ async def redis_here(redis_server: Redis, settings: Any) -> AsyncGenerator[Redis
 async def elsewhere(redis_here: Redis) -> AsyncGenerator[Elsewhere, None]:
     other = Elsewhere()
     yield other
+    other.outbox._places.clear()  # redis-py can swallow a cancellation; then the task ends for want of work
     if other.outbox._task:
         other.outbox._task.cancel()
         await asyncio.gather(other.outbox._task, return_exceptions=True)

@@ -44,6 +44,7 @@ class Answer:
         self.row = Generation(id=self.log.channel, content="", last_event=0)
 
     async def close(self) -> None:
+        self.outbox._places.clear()  # redis-py can swallow a cancellation; then the task ends for want of work
         if self.outbox._task:
             self.outbox._task.cancel()
             await asyncio.gather(self.outbox._task, return_exceptions=True)
@@ -137,11 +138,11 @@ async def test_it_works(answer: Answer) -> None:
     await take_over(mirror)
     reader.go_to(mirror.log)
     reader.take()
-    mirror.jump(answer.row, {})
+    mirror.jump(answer.row)
     reader.take()
     assert (mirror.log.last, reader.last, len(mirror.log.ahead())) == (14, 18, 1)
     answer.reap()
-    mirror.jump(answer.row, {})
+    mirror.jump(answer.row)
     reader.take()
     assert (reader.last, reader.ended) == (14 + ending.RESUME_JUMP, "error")
     assert reader.text == answer.row.content == "".join(answer.said[:14])
@@ -220,7 +221,7 @@ class History:
 
     def _see_the_end(self, reader: Reader) -> None:
         row, mirror = self.answer.row, self._chance.choice(self._mirrors)
-        mirror.jump(row, {})
+        mirror.jump(row)
         if reader.last != row.last_event:
             reader.go_to(mirror.log)
             reader.take()
@@ -241,7 +242,7 @@ class History:
         await take_over(self._chance.choice(self._mirrors))
 
     def _jump(self) -> None:
-        self._chance.choice(self._mirrors).jump(self.answer.row, {})
+        self._chance.choice(self._mirrors).jump(self.answer.row)
 
     async def _lose_redis(self) -> None:
         if self._chance.random() < 0.3:

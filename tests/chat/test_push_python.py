@@ -12,6 +12,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
+from django.utils import translation
 
 from accounts.models import User
 from chat import payment
@@ -356,7 +357,7 @@ def test_the_command(alice: User, capsys: pytest.CaptureFixture[str], monkeypatc
     call_command("demo_push", "alice", "k")
     assert capsys.readouterr().out.split() == ["k:1", "k:2", "k:3", "k:4"]
     assert [event for _number, event, _data in messages(alice)] == ["created", "paying", "paid", "complete"]
-    with pytest.raises(CommandError, match="has ended"):
+    with translation.override("en"), pytest.raises(CommandError, match="has ended"):
         call_command("demo_push", "alice", "k")
     with pytest.raises(CommandError, match="user: "):
         call_command("demo_push", "nobody", "k")

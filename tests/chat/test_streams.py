@@ -1,5 +1,6 @@
 """Asking and reading: the stream as a program sees it, on both databases."""
 
+import json
 import statistics
 import time
 from collections.abc import Iterator
@@ -231,11 +232,13 @@ def test_postgresql_too(elsewhere: Product) -> None:
     assert len(person.messages(conversation)) == 4
 
 
-def test_snapshot_when_the_log_is_gone(upstream: FakeOpenAI, tmp_path: Path) -> None:
-    """When events are no longer kept, the stored text comes as one `reset` and the end; after the end still 204."""
-    with Product(tmp_path, **connected(upstream, CHANNEL="plain"), CHANNEL_RETENTION_SECONDS="1") as product:
+def test_snapshot_when_the_log_is_gone(upstream: FakeOpenAI, tmp_path: Path, database_url: str) -> None:
+    """When events are no longer kept, the stored text comes as one `reset`, and the end as it was; then still 204."""
+    variables = connected(upstream, CHANNEL="plain")
+    with Product(tmp_path / "var", database_url, **variables, CHANNEL_RETENTION_SECONDS="1") as product:
         person = product.register("alice")
         events = person.answer("Hello", "echo")
+        person.answer("What is left changes", "echo")
         generation = events[0].data["generation"]
         deadline = time.monotonic() + 20
         while (again := person.follow(generation))[0].name != "reset":
@@ -243,6 +246,6 @@ def test_snapshot_when_the_log_is_gone(upstream: FakeOpenAI, tmp_path: Path) -> 
             time.sleep(0.5)
         assert [event.name for event in again] == ["reset", "done"]
         assert again[0].data == {"content": "Hello", "reasoning": ""}
-        assert again[1].id == events[-1].id
+        assert (again[1].id, json.dumps(again[1].data)) == (events[-1].id, json.dumps(events[-1].data))
         with person.following(generation, events[-1].id) as (status, _rest):
             assert status == 204

@@ -143,12 +143,12 @@ def test_generations_are_not_read(alice: Any, model: ChatModel) -> None:
 
 
 def test_few_statements(alice: Any, model: ChatModel) -> None:
-    """Ending an answer takes three statements of the ledger, one for the generation, and one that counts it."""
+    """Ending an answer takes four statements of the ledger, one for the generation, and one that counts it."""
     row = begun(alice, model)
     with CaptureQueriesContext(connection) as context:
         end(row)
     statements = [query["sql"] for query in context.captured_queries if "SAVEPOINT" not in query["sql"]]
-    assert len(statements) == 5
+    assert len(statements) == 6
 
 
 def test_a_deleted_user_is_not_counted(alice: Any, model: ChatModel) -> None:

@@ -79,7 +79,7 @@ def check(person: Person, seen: list[Reading]) -> dict[str, object]:
 
 
 def closed(upstream: FakeOpenAI, prompt: str) -> bool:
-    (asked,) = [one for one in upstream.requests if one.body["messages"][-1]["content"] == prompt]
+    (asked,) = upstream.asked(prompt)
     return asked.closed_by_peer_at is not None
 
 

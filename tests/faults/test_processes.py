@@ -171,7 +171,7 @@ def test_redis_away(pair: Pair, upstream: FakeOpenAI) -> None:
         time.sleep(3)
         row = pair.alice_there.stop(generation)
     assert pair.alice_there.stop(silent)["finish_reason"] == "cancelled"
-    (hanging,) = [one for one in upstream.requests if one.body["messages"][-1]["content"] == "Say nothing"]
+    (hanging,) = upstream.asked("Say nothing")
     wait_until(lambda: hanging.closed_by_peer_at is not None, 10)
     pair.redis.start()
     assert (row["status"], row["finish_reason"]) == ("completed", "cancelled")

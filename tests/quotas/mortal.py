@@ -19,7 +19,7 @@ def die(*_arguments: object, **_options: object) -> Any:
 
 def arm(point: str) -> None:
     """Let the process die when a generation gets there."""
-    from chat import drafts, elsewhere, ending, generation, prompt, run
+    from chat import drafts, elsewhere, generation, prompt, run
     from providers.routing import Attempts
     from quotas import counters
     from runtime import wakeups
@@ -56,8 +56,8 @@ def arm(point: str) -> None:
         "after the reservation commits": (generation, "_spawn", die),
         "before the counter follows the reservation": (generation, "counters", NeverTold),
         "before the upstream call": (Attempts, "run", die),
-        "before settle": (run, "_store", die),  # the reaper, which settles the life before, does not pass here
-        "after settle": (ending, "quota_after", die),
+        "before settle": (run.Run, "_store", die),  # the reaper, which settles the life before, does not pass here
+        "after settle": (run.Run, "_tell", die),
         "before the counter follows the end": (run, "counters", NeverTold),
         "before a stop is carried out": (generation, "_stop_asked_for", die),
         "between a stop and its answer": (elsewhere, "wakeups", NeverAnswers),
