@@ -51,6 +51,7 @@ def measure(relay: Relay, streams: int, seconds: float) -> Row:
         "deltas_per_cpu_s": round(1e6 / paced["us_per_delta"]) if paced["us_per_delta"] else 0,
         "kib_per_stream": round((paced["memory_kib"] - idle_kib) / streams, 1),
         "relay_p99_ms": paced["relay_p99"],
+        "kept_up": paced["kept_up"],
         "failures": short["failures"] + many["failures"] + paced["failures"],
     }
 
@@ -67,7 +68,7 @@ def _paced(relay: Relay, streams: int, seconds: float) -> Row:
     command = pinned([sys.executable, "-m", "benchmarks.load"], 1)
     client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert client.stdin
-    client.stdin.write(json.dumps({**given, "settle_seconds": settle}))
+    client.stdin.write(json.dumps({**given, "settle_seconds": settle, "window_seconds": seconds}))
     client.stdin.close()
     client.stdin = None
     time.sleep(settle)
@@ -76,8 +77,11 @@ def _paced(relay: Relay, streams: int, seconds: float) -> Row:
     spent, window = relay.cpu_seconds() - cpu, time.monotonic() - started
     memory = relay.memory_kib()
     measured: Row = json.loads(client.communicate(timeout=600)[0])
-    deltas = window * streams * 20  # 50 ms apart
-    return {**measured, "us_per_delta": round(spent * 1e6 / deltas, 1), "memory_kib": memory}
+    # What came, not what was to come: a relay that cannot keep up would look cheap.
+    per_delta = spent / window * seconds * 1e6 / max(1, measured["deltas"])
+    expected = seconds * streams * 20  # 50 ms apart
+    kept_up = round(measured["deltas"] / expected, 3)
+    return {**measured, "us_per_delta": round(per_delta, 1), "memory_kib": memory, "kept_up": kept_up}
 
 
 @contextmanager

@@ -21,7 +21,10 @@ FAILURES = (b"event: error", b'"error"')
 
 @dataclass
 class Plan:
-    """What to ask: `streams` at once, each again and again until `seconds` are over; once each where that is 0."""
+    """What to ask: `streams` at once, each again and again until `seconds` are over; once each where that is 0.
+
+    Deltas are counted for `window_seconds` from `settle_seconds` on; to the end where that is 0.
+    """
 
     port: int
     head: str
@@ -29,6 +32,7 @@ class Plan:
     streams: int
     seconds: float = 0
     settle_seconds: float = 0
+    window_seconds: float = 0
 
     def request(self) -> bytes:
         body = self.body.encode()
@@ -63,7 +67,7 @@ def percentile(values: list[float], share: float) -> float:
     return round(found[min(len(found) - 1, int(len(found) * share))], 3) if found else 0.0
 
 
-async def answer(plan: Plan, request: bytes, steady_from: float, found: Measured) -> None:
+async def answer(plan: Plan, request: bytes, steady: tuple[float, float], found: Measured) -> None:
     """Ask once and read to the end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", plan.port)
     try:
@@ -76,7 +80,7 @@ async def answer(plan: Plan, request: bytes, steady_from: float, found: Measured
             if stamps and not spoken:
                 spoken = True
                 found.first.append((now - asked) * 1000)
-            if now >= steady_from:
+            if steady[0] <= now < steady[1]:
                 found.deltas += len(stamps)
                 found.relay.extend((now - int(stamp) / 1e9) * 1000 for stamp in stamps)
             tail = tail[-40:] + data
@@ -97,10 +101,11 @@ async def answer(plan: Plan, request: bytes, steady_from: float, found: Measured
 async def run(plan: Plan) -> dict[str, Any]:
     found, request, started = Measured(), plan.request(), time.monotonic()
     steady_from, until = started + plan.settle_seconds, started + plan.seconds
+    steady = steady_from, steady_from + plan.window_seconds if plan.window_seconds else float("inf")
 
     async def ask_again_and_again() -> None:
         while True:
-            await answer(plan, request, steady_from, found)
+            await answer(plan, request, steady, found)
             if time.monotonic() >= until:
                 return
 
