@@ -25,8 +25,6 @@ SETTINGS, API, OPERATIONS = (ROOT / "docs" / f"{name}.md" for name in ("settings
 DECISIONS = sorted((ROOT / "docs" / "adr").glob("*.md"))
 DOCUMENTS = [README, CHANGELOG, SETTINGS, API, OPERATIONS, *DECISIONS]
 
-# 0007, on the server and the upstream client, waits for its figures.
-NUMBERS_KEPT_FREE = {7, 9, 11, 12, 13}
 # The picture is taken by the browser tests.
 MADE_BY_TESTS = {"docs/chat.png"}
 # Where events are published; their names are read from there.
@@ -216,10 +214,10 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 
 def test_decisions_are_numbered() -> None:
-    """Decisions are numbered from 1 in their names and titles, without gaps but for those kept free."""
+    """Decisions are numbered from 1 in their names and titles, without gaps."""
     numbers = [int(path.name[:4]) for path in DECISIONS]
     assert len(set(numbers)) == len(numbers)
-    assert set(numbers) | NUMBERS_KEPT_FREE == set(range(1, max(numbers) + 1))
+    assert set(numbers) == set(range(1, max(numbers) + 1))
 
 
 @pytest.mark.parametrize("decision", DECISIONS, ids=lambda path: path.stem)
