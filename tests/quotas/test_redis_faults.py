@@ -166,7 +166,7 @@ def test_few_connections(counted_product: Product, own_redis: Redis) -> None:
     with ThreadPoolExecutor(16) as pool:
         asked = [pool.submit(person.answer, "Hello", "quick") for _stream in range(16)]
         seen = 0
-        while not all(one.done() for one in asked):
+        while not seen or not all(one.done() for one in asked):
             person.quota()
             counted_product.log_in("many")
             seen = max(seen, len([one for one in own_redis.client.client_list() if one["cmd"] != "client|list"]))

@@ -17,9 +17,9 @@ def test_it_works(somebody: Person, speaker: Speaker, listed: Lister) -> None:
     events = somebody.answer("Which characters?", "plain")
     generation, conversation = events[0].data["generation"], events[0].data["conversation"]
     browser = somebody.product.browser(somebody.name)
+    again = somebody.follow(generation)
     seen = [
-        json.dumps([event.data for event in events], ensure_ascii=False),
-        json.dumps([event.data for event in somebody.follow(generation)], ensure_ascii=False),
+        *(text_of(read) for read in (events, again)),
         *(
             somebody.client.get(path).text
             for path in (
@@ -34,6 +34,7 @@ def test_it_works(somebody: Person, speaker: Speaker, listed: Lister) -> None:
         browser.get(f"/c/{conversation}/").text,
     ]
     assert all("begin ** then" in text for text in seen[:6])
+    seen += [json.dumps([event.data for event in read], ensure_ascii=False) for read in (events, again)]
     for text in seen:
         assert not any(character in text or ascii(character)[1:-1] in text for character in "龘靐爨麤")
     for character in "龘靐爨麤":
