@@ -5,13 +5,13 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
 from tests import servers
+from tests.faults.pairs import Pair, started
 from tests.front import Front
 from tests.product import Person, Product, connected
 from tests.readers import Reading, reading, wait_until
@@ -29,33 +29,17 @@ MODELS = {
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(900 if SOAK else 300)]
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two processes with short leases, on a database and a Redis that nobody else uses; Alice has an account."""
-
-    first: Product
-    second: Product
-    postgres: servers.Postgres
-    redis: servers.Redis
-    alice: Person
-
-    @property
-    def alice_there(self) -> Person:
-        return Person(self.second, self.alice.name, self.alice.access, self.alice.refresh)
-
-
 @pytest.fixture(scope="module")
 def pair(
-    redis_server: servers.Redis,  # says what is missing
+    redis_server: servers.Redis,  # says what is missing, as does the next
     postgres: servers.Postgres,
     upstream: FakeOpenAI,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Pair]:
-    with servers.Postgres() as own, servers.Redis() as redis:
-        folder, database = tmp_path_factory.mktemp("pair"), own.migrated_database()
-        variables = {**connected(upstream, **MODELS), "REDIS_URL": redis.url, "PROCESS_LEASE_SECONDS": "2"}
-        with Product(folder, database, **variables) as first, Product(folder, database, **variables) as second:
-            yield Pair(first, second, own, redis, first.register("alice"))
+    """With short leases, and a PostgreSQL that nobody else uses."""
+    variables = {**connected(upstream, **MODELS), "PROCESS_LEASE_SECONDS": "2"}
+    with servers.Postgres() as own, started(own, tmp_path_factory.mktemp("pair"), **variables) as running:
+        yield running
 
 
 @contextmanager

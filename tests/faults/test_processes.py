@@ -6,7 +6,6 @@ import random
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 
 from quotas.models import Reservation
 from tests import readers, servers
+from tests.faults.pairs import Pair, started
 from tests.front import Front
 from tests.product import Person, Product, connected
 from tests.readers import Reading, reading, wait_until
@@ -27,22 +27,8 @@ MODELS = {"steady": "paced:80:25", "slow": "paced:100:50", "longer": "paced:200:
 pytestmark = [pytest.mark.server, pytest.mark.soak, pytest.mark.timeout(7200 if SOAK else 300)]
 
 
-def environment(redis: servers.Redis, upstream: FakeOpenAI) -> dict[str, str]:
-    return {**connected(upstream, **MODELS), "REDIS_URL": redis.url, "DRAIN_SECONDS": "60"}
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two processes on one database and one Redis, to be stopped and started again; Alice has an account."""
-
-    first: Product
-    second: Product
-    redis: servers.Redis
-    alice: Person
-
-    @property
-    def alice_there(self) -> Person:
-        return Person(self.second, self.alice.name, self.alice.access, self.alice.refresh)
+def environment(upstream: FakeOpenAI) -> dict[str, str]:
+    return {**connected(upstream, **MODELS), "DRAIN_SECONDS": "60"}
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +38,8 @@ def pair(
     upstream: FakeOpenAI,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Pair]:
-    with servers.Redis() as redis:
-        database, folder = postgres.migrated_database(), tmp_path_factory.mktemp("pair")
-        variables = environment(redis, upstream)
-        with Product(folder, database, **variables) as first, Product(folder, database, **variables) as second:
-            yield Pair(first, second, redis, first.register("alice"))
+    with started(postgres, tmp_path_factory.mktemp("pair"), **environment(upstream)) as running:
+        yield running
 
 
 def workers_of(product: Product) -> list[int]:
@@ -73,7 +56,7 @@ def test_it_works(
     """`kill -9` of owners at random moments: readers get the text so far and `interrupted`; no unit stays held."""
     rounds, chance = (100, random.Random(3)) if SOAK else (4, random.Random(3))
     database = postgres.migrated_database()
-    several = {**environment(redis_server, upstream), "WORKERS": "3", "PROCESS_LEASE_SECONDS": "3"}
+    several = {**environment(upstream), "REDIS_URL": redis_server.url, "WORKERS": "3", "PROCESS_LEASE_SECONDS": "3"}
     several["IMPATIENCE"] = (
         "runtime.supervisor.LONGEST_PAUSE_SECONDS=0.5"  # a worker that dies often is not at fault here
     )

@@ -4,13 +4,13 @@ import os
 
 import pytest
 
-from benchmarks import ledger as bench
+from benchmarks import charging
 from tests import servers
 
 pytestmark = [pytest.mark.server, pytest.mark.soak]
 
 SOAK = os.environ.get("SOAK") == "1"
-ROWS, MOST = (bench.MANY, 1.2) if SOAK else (50_000, 1.5)
+ROWS, MOST = (charging.MANY, 1.2) if SOAK else (50_000, 1.5)
 TRIES = 5
 
 
@@ -30,16 +30,16 @@ def test_it_works(urls, django_db_blocker):
     """With many old rows an answer costs what it costs with few, measured in turns; the least of each counts."""
     with django_db_blocker.unblock():
         asked = []
-        for url, rows in zip(urls, (bench.FEW, ROWS), strict=True):
+        for url, rows in zip(urls, (charging.FEW, ROWS), strict=True):
             with servers.connected(url):
-                asked.append(bench.somebody(daily_limit=None))
-                bench.fill(rows)
+                asked.append(charging.somebody(daily_limit=None))
+                charging.fill(rows)
         few = many = float("inf")
         for turn in range(TRIES):
             with servers.connected(urls[0]):
-                few = min(few, bench.least_cost(*asked[0], f"few-{turn}", rounds=4))
+                few = min(few, charging.least_cost(*asked[0], f"few-{turn}", rounds=4))
             with servers.connected(urls[1]):
-                many = min(many, bench.least_cost(*asked[1], f"many-{turn}", rounds=4))
+                many = min(many, charging.least_cost(*asked[1], f"many-{turn}", rounds=4))
             if many / few <= MOST:
                 return
     assert many / few <= MOST

@@ -1,0 +1,34 @@
+"""Two processes of the product on one database and one Redis."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests import servers
+from tests.product import Person, Product
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two processes, and the servers below them; the Redis is nobody else's. Alice has an account."""
+
+    first: Product
+    second: Product
+    postgres: servers.Postgres
+    redis: servers.Redis
+    alice: Person
+
+    @property
+    def alice_there(self) -> Person:
+        return Person(self.second, self.alice.name, self.alice.access, self.alice.refresh)
+
+
+@contextmanager
+def started(postgres: servers.Postgres, folder: Path, **variables: str) -> Iterator[Pair]:
+    """Start a pair with these variables on a fresh database of this server."""
+    database = postgres.migrated_database()
+    with servers.Redis() as redis:
+        both = {**variables, "REDIS_URL": redis.url}
+        with Product(folder, database, **both) as first, Product(folder, database, **both) as second:
+            yield Pair(first, second, postgres, redis, first.register("alice"))
