@@ -4,6 +4,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any
 
 import orjson
@@ -27,7 +28,7 @@ async def redis_here(redis_server: Redis, settings: Any) -> AsyncGenerator[None,
     """Redis as this process's."""
     settings.REDIS_URL = redis_server.url
     yield
-    await asyncio.gather(*extent._answering)
+    await asyncio.gather(*wakeups._answering)
     await wakeups.aclose()
     await clients.aclose()
 
@@ -156,9 +157,8 @@ async def test_nonsense(answer: Answer, after: int) -> None:
     mirror = Mirror(answer.log.channel, "en", process.id)
     await take_over(mirror)
     extent.listen()
-    unlisten = wakeups.listen(
-        f"extent:{process.id}", lambda question: extent._asked(lambda _: answer.log.last, question)
-    )
+    tell = partial(extent._tell, lambda _: answer.log.last)
+    unlisten = wakeups.listen(f"extent:{process.id}", partial(wakeups._begin, tell))
     woken = asyncio.Event()
     early = mirror.log.follow(after, woken.set)
     await mirror.ask()
