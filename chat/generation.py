@@ -118,11 +118,6 @@ def _ended(run: Run, task: "asyncio.Task[Any]") -> None:
 # --- looking at generations, stopping and ending them ----------------------------------------------------------------
 
 
-def log_of(generation_id: str) -> Log | None:
-    """Return the event log when this process has it."""
-    return logs.get(generation_id)
-
-
 def readable(row: Generation) -> Log | None:
     """Return the event log when this process has it, and it is what readers are to see.
 
