@@ -37,6 +37,10 @@ def new_generation_id() -> str:
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
+def default_language() -> str:
+    return settings.LANGUAGE_CODE
+
+
 def _contains(field: str, text: str) -> models.Q:
     """Match any substring, whatever the case of its ASCII letters, which is what SQLite's LIKE does.
 
@@ -238,6 +242,8 @@ class Generation(models.Model):
     # RESTRICT lets both go together with their user, and neither alone.
     reservation = models.OneToOneField(Reservation, models.RESTRICT, related_name="+")
     model = models.CharField(_("model"), max_length=100)
+    # Who asked speaks it. An event is the same for every reader, so what we say in one is in this language.
+    language = models.CharField(max_length=16, default=default_language)
     upstream = models.CharField(_("upstream"), max_length=100, blank=True)
     status = models.CharField(_("status"), max_length=12, choices=Status.choices, default=Status.RUNNING)
     finish_reason = models.CharField(_("finish reason"), max_length=20, null=True)
