@@ -94,8 +94,8 @@ def message(row: Message) -> dict[str, Any]:
 def model(config: ModelConfig, quota: str) -> dict[str, Any]:
     return {
         "slug": config.slug,
-        "title": config.title,
-        "description": config.description,
+        "title": str(config.title),
+        "description": str(config.description),
         "quota": quota,
         "available": config.available(),
     }

@@ -16,6 +16,7 @@ from django.db import transaction
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrOrPromise
 
 from providers import keys
 from providers.errors import ModelUnavailable
@@ -62,8 +63,8 @@ class RouteConfig:
 class ModelConfig:
     id: int
     slug: str
-    title: str
-    description: str
+    title: StrOrPromise
+    description: StrOrPromise
     context_tokens: int
     parameters: Mapping[str, Any]
     token_cap_field: Literal["max_tokens", "max_completion_tokens", "none"]
@@ -171,8 +172,8 @@ def _model_config(model: ChatModel, upstreams: dict[int, UpstreamConfig]) -> Mod
     return ModelConfig(
         model.id,
         model.slug,
-        model.title,
-        model.description,
+        model.shown_title,
+        model.shown_description,
         model.context_tokens,
         model.parameters,
         cast('Literal["max_tokens", "max_completion_tokens", "none"]', model.token_cap_field),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from django.db import transaction
 from django.db.models import Prefetch
+from django_stubs_ext import StrOrPromise
 
 from providers import access
 from providers import table as providers
@@ -26,7 +27,7 @@ class QuotaConfig:
 
     id: int
     slug: str
-    title: str
+    title: StrOrPromise
     daily_limit: int | None
     group_limits: Mapping[int, int | None]
     models: tuple[ModelConfig, ...]
@@ -116,4 +117,4 @@ def _load() -> Table:
 def _config(row: Quota, position: Mapping[int, tuple[int, ModelConfig]]) -> QuotaConfig:
     covered = sorted(position[link.model_id] for link in row.links.all() if link.model_id in position)
     limits = {limit.group_id: limit.daily_limit for limit in row.group_limits.all()}
-    return QuotaConfig(row.pk, row.slug, row.title, row.daily_limit, limits, tuple(model for _, model in covered))
+    return QuotaConfig(row.pk, row.slug, row.shown_title, row.daily_limit, limits, tuple(model for _, model in covered))

@@ -250,6 +250,7 @@ def test_snapshot_when_the_log_is_gone(upstream: FakeOpenAI, tmp_path: Path, dat
             assert [event.name for event in again] == ["reset", events[-1].name]
             assert (again[1].id, json.dumps(again[1].data)) == (events[-1].id, json.dumps(events[-1].data))
         assert "，" in failed[-1].data["message"]
+        assert (answered[-1].data["quota"]["title"], person.quota()["title"]) == ("标准", "Standard")
         with person.following(answered[0].data["generation"], answered[-1].id) as (status, _rest):
             assert status == 204
 
