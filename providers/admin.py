@@ -148,6 +148,7 @@ class UpstreamAdmin(CataloguePage, Announced, admin.ModelAdmin[Upstream]):
     list_editable = ("enabled",)
     list_filter = ("kind", "enabled")
     search_fields = ("slug", "base_url")
+    ordering = ("slug",)
     readonly_fields = ("health",)
     inlines = (ApiKeyInline,)
     actions = ("clear_health", "show_models")
@@ -301,7 +302,7 @@ class ChatModelAdmin(Announced, admin.ModelAdmin[ChatModel]):
 
     @admin.display(description=_("upstreams"))
     def upstreams(self, model: ChatModel) -> str:
-        routes = sorted(model.routes.all(), key=lambda route: route.priority)
+        routes = sorted(model.routes.all(), key=lambda route: (route.priority, route.pk))
         return " → ".join(route.upstream.slug for route in routes) or "–"
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
