@@ -148,7 +148,7 @@ class UpstreamAdmin(CataloguePage, Announced, admin.ModelAdmin[Upstream]):
     list_editable = ("enabled",)
     list_filter = ("kind", "enabled")
     search_fields = ("slug", "base_url")
-    ordering = ("slug",)
+    ordering = ("-id",)
     readonly_fields = ("health",)
     inlines = (ApiKeyInline,)
     actions = ("clear_health", "show_models")
