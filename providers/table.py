@@ -3,8 +3,6 @@
 Read from the database at most every `TABLE_SECONDS`; nothing here is asked per delta.
 """
 
-import threading
-import time
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +10,6 @@ from typing import Any, Literal, cast
 
 import structlog
 from django.conf import settings
-from django.db import transaction
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -25,6 +22,7 @@ from providers.models import ApiKey, ChatModel, Route, Upstream
 from providers.wire import spark, zhipu
 from providers.wire.base import Clocks
 from runtime.refusals import InvalidRequest
+from runtime.remembered import Remembered
 
 log = structlog.get_logger("providers")
 
@@ -114,30 +112,19 @@ def _seconds_until_usable(route: RouteConfig) -> float | None:
     return keys.seconds_until_usable(route.upstream.keys, route.upstream_model)
 
 
-_table: tuple[float, dict[str, ModelConfig]] | None = None
-_table_lock = threading.Lock()
-
-
 def models() -> dict[str, ModelConfig]:
     """Return the enabled models by slug, in the order of lists; synchronous, to be called where the database may be."""
-    global _table
-    with _table_lock:
-        current = _table  # `forget` may come at any moment
-        if current is None or time.monotonic() - current[0] > TABLE_SECONDS:
-            current = _table = (time.monotonic(), _load())
-        return current[1]
+    return _models.current()
 
 
 def forget() -> None:
     """Read the configuration anew at the next question: after a change made in this process."""
-    global _table
-    _table = None
+    _models.forget()
 
 
 def changed() -> None:
     """Forget, now and once the transaction that is open can be seen: others may read the old rows until then."""
-    forget()
-    transaction.on_commit(forget)
+    _models.changed()
 
 
 def upstream_now(upstream_id: int) -> UpstreamConfig:
@@ -161,6 +148,9 @@ def _load() -> dict[str, ModelConfig]:
     )
     upstreams: dict[int, UpstreamConfig] = {}
     return {model.slug: _model_config(model, upstreams) for model in rows}
+
+
+_models = Remembered(_load, TABLE_SECONDS)
 
 
 def _model_config(model: ChatModel, upstreams: dict[int, UpstreamConfig]) -> ModelConfig:
