@@ -148,7 +148,6 @@ class UpstreamAdmin(CataloguePage, Announced, admin.ModelAdmin[Upstream]):
     list_editable = ("enabled",)
     list_filter = ("kind", "enabled")
     search_fields = ("slug", "base_url")
-    ordering = ("-id",)
     readonly_fields = ("health",)
     inlines = (ApiKeyInline,)
     actions = ("clear_health", "show_models")
@@ -160,6 +159,11 @@ class UpstreamAdmin(CataloguePage, Announced, admin.ModelAdmin[Upstream]):
 
     class Media:
         css = {"all": ("providers/admin.css",)}
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet[Upstream], search_term: str) -> Any:
+        found, has_duplicates = super().get_search_results(request, queryset, search_term)
+        # Those to choose from for a route come in pages too, and without an order.
+        return found if found.ordered else found.order_by("slug"), has_duplicates
 
     def get_fieldsets(self, request: HttpRequest, obj: Upstream | None = None) -> Any:
         first, *others = self.fieldsets
