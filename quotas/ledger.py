@@ -17,7 +17,6 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
-from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -182,11 +181,6 @@ def quota_slugs() -> dict[int, str]:
     return {model.id: quota.slug for quota in table.current().quotas.values() for model in quota.models}
 
 
-def open_reservations(older_than: datetime) -> QuerySet[Reservation]:
-    """Return the reservations made before then and still held: none should be much older than a generation can be."""
-    return Reservation.objects.filter(status=Reservation.Status.RESERVED, created_at__lt=older_than)
-
-
 def _quota_of(cursor: CursorWrapper, user_id: int, model_id: int) -> tuple[int, int | None]:
     rows = _rows(cursor, statements.quota_of_model(), {"model": model_id, "user": user_id})
     if not rows:
@@ -287,7 +281,7 @@ def _state(counts: Counts, now: datetime) -> QuotaState:
 def _shown(quota: QuotaConfig, counts: Counts, groups: Set[int], now: datetime) -> QuotaState:
     return {
         "slug": quota.slug,
-        "title": quota.title,
+        "title": str(quota.title),
         "models": quota.slugs_for(groups),
         "daily_limit": counts.limit,
         "used_today": counts.used,

@@ -12,9 +12,13 @@ from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrOrPromise
 
 from providers.models import ChatModel
+from runtime import first_run
 
+# Titles that setup.py gives, by slug.
+FIRST_RUN_TITLES = {"standard": _("Standard"), "premium": _("Premium")}
 # So many invitations earn an inviter something on one day; the others wait for another day.
 REWARDS_A_DAY = 20
 
@@ -35,6 +39,10 @@ class Quota(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+    @property
+    def shown_title(self) -> StrOrPromise:
+        return first_run.shown(self.title, FIRST_RUN_TITLES.get(self.slug))
 
     def cover(self, chosen: Iterable[ChatModel]) -> None:
         """Cover exactly these models; each is taken out of the quota that it was in."""
@@ -158,10 +166,6 @@ class Reservation(models.Model):
                 | models.Q(status__in=["settled", "released"], ended_at__isnull=False),
                 name="reservation_ended_or_open",
             ),
-        ]
-        indexes: ClassVar[list[models.Index]] = [
-            # The few open ones among the many ended: for the check that none is left behind.
-            models.Index(fields=["created_at"], name="open_reservations", condition=models.Q(status="reserved"))
         ]
 
     def __str__(self) -> str:
