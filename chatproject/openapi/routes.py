@@ -216,7 +216,7 @@ CONVERSATIONS: Table = {
         says(ref("Conversation")),
         api.ConversationChange,
         {"title": "Greetings", "pinned": True},
-        refused=(404,),
+        refused=(404, 422),
     ),
     ("DELETE", "/api/conversations/{conversation_id}/"): Route(
         "Conversations", "Delete it; running answers are stopped", NOTHING, refused=(404,)

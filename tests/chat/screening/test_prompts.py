@@ -95,6 +95,8 @@ def test_titles_that_are_changed(somebody: Person, listed: Lister, hits: Hits) -
     assert (changed.status_code, changed.json()["title"], changed.json()["pinned"]) == (200, "On *********", True)
     answer = somebody.client.patch(path, json={"system_prompt": "Speak of wal-nuts", "pinned": False})
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "content_blocked")
+    schema = somebody.client.get("/api/schema/", headers={"Accept": "application/json"}).json()
+    assert "422" in schema["paths"]["/api/conversations/{conversation_id}/"]["patch"]["responses"]
     kept = somebody.client.get(path).json()
     assert (kept["system_prompt"], kept["pinned"]) == ("", True)
     assert hits(somebody.name) == (1, [(masked, "input", None), (blocked, "input", None)])
