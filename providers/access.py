@@ -1,9 +1,15 @@
 """Who may use which model: one with groups is reserved to their members, whoever else they are."""
 
+from typing import Any
+
+import structlog
 from django.contrib.auth.models import Group
 
 from providers import table
+from providers.models import ChatModel
 from providers.table import ModelConfig
+
+log = structlog.get_logger("providers")
 
 
 def groups_of(user_id: int) -> frozenset[int]:
@@ -21,3 +27,18 @@ def usable(user_id: int) -> list[ModelConfig]:
     models = list(table.models().values())
     groups = groups_of(user_id) if any(model.groups for model in models) else frozenset()
     return [model for model in models if model.open_to(groups)]
+
+
+def close_reserved(instance: Group, **_signal: Any) -> None:
+    """Take models out of use whose last group is about to be deleted: without groups they would be everybody's.
+
+    The group leaves its models here and not with the deletion, so that of several that go together one is the last.
+    """
+    theirs = ChatModel.objects.filter(groups=instance)
+    shared = ChatModel.objects.filter(groups__in=Group.objects.exclude(pk=instance.pk))
+    alone = theirs.filter(enabled=True).exclude(pk__in=shared.values("pk"))
+    for slug in alone.values_list("slug", flat=True):
+        log.warning("model disabled with its last group", model=slug, group=instance.name)
+    alone.update(enabled=False)
+    ChatModel.groups.through.objects.filter(group=instance).delete()
+    table.changed()
