@@ -237,5 +237,6 @@ def _new_generation(ask: Ask, row_id: str, model: str, answer: Message | None, h
         idempotency_key=ask.idempotency_key,
         # Nothing else can ever be the same request.
         request_digest=ask.digest() if ask.idempotency_key or ask.joins_running else "",
+        created_at=held.began_at,
     )
     return rows.insert(row)

@@ -69,7 +69,7 @@ def page(request: HttpRequest) -> HttpResponse:
     user: User = request.user  # type: ignore[assignment]
     if request.method == "POST":
         return _redeem(request, user)
-    span, before = _span(request.GET), _before(request.GET)
+    span, before = _span(request.GET), history.place(request.GET.get("before", ""))
     rows, older = history.page(user.pk, before, ROWS)
     context = {
         # One without a model tells nobody anything, unless it holds something of theirs.
@@ -79,7 +79,7 @@ def page(request: HttpRequest) -> HttpResponse:
         "spans": SPANS,
         "entries": _shown_entries(rows),
         "older": older,
-        "newest": before is None,
+        "before": before,
     }
     return render(request, "usage.html", context)
 
@@ -101,11 +101,6 @@ def _span(query: QueryDict) -> int:
     """Return how many days to look back; anything odd in the address means the usual."""
     wanted = query.get("days", "")
     return next((span for span in SPANS if str(span) == wanted), DAYS)
-
-
-def _before(query: QueryDict) -> int | None:
-    text = query.get("before", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def _plot(user_id: int, span: int) -> Plot:

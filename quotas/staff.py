@@ -36,8 +36,6 @@ class QuotaRow(StaffSerializer):
     class Meta:
         model = Quota
         fields = ("id", "slug", "title", "models", "daily_limit", "inviter_credits", "invitee_credits")
-        # SQLite would take more than PostgreSQL can.
-        extra_kwargs = {name: {"max_value": MOST} for name in ("daily_limit", "inviter_credits", "invitee_credits")}
 
     def create(self, validated_data: dict[str, Any]) -> Quota:
         return self.update(Quota(), validated_data)
