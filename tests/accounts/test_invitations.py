@@ -161,7 +161,7 @@ def test_other_saves_cost_nothing(alice: User, django_assert_num_queries: Any) -
     ],
 )
 def test_mailboxes(one: str, other: str, same: bool) -> None:
-    """Case, width, tags and quotes do not matter, nor how a host is written, dots do not at Gmail; anything else does."""
+    """Case, width, tags, quotes and how a host is written do not matter, dots do not at Gmail; anything else does."""
     assert (addresses.of_mailbox(one) == addresses.of_mailbox(other)) is same
 
 
