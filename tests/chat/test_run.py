@@ -150,3 +150,24 @@ async def test_answers_are_bounded(limit: int, kept: str, reason: str) -> None:
     events = [event async for event in limited(events_of(Delta("ab"), Delta("cd"), Finished("stop")), limit)]
     assert "".join(event.text for event in events if isinstance(event, Delta)) == kept
     assert events[-1] == Finished(reason)  # type: ignore[arg-type]
+
+
+async def test_a_person_deleted_meanwhile(
+    asker: User, door: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a person is deleted while they are answered nobody waits for an end, and nothing is a fault of ours."""
+
+    async def upstream(self: Any) -> AsyncGenerator[Event, None]:
+        yield Delta("a")
+        await database.run(asker.delete)
+        yield Finished("stop")
+
+    monkeypatch.setattr("providers.routing.Attempts.run", upstream)
+    begun = await generation.start(Ask(asker.pk, "demo", "Hello"))
+    log = generation.log_of(begun.row.id)
+    await asyncio.gather(*generation._tasks)
+    assert log is not None
+    assert log.ended
+    assert generation.log_of(begun.row.id) is None
+    assert not await database.run(Generation.objects.exists)
+    assert [record.levelname for record in caplog.records if record.levelname == "ERROR"] == []
