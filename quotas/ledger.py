@@ -17,7 +17,6 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
-from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -184,11 +183,6 @@ def counted_today() -> list[int]:
 def quota_slugs() -> dict[int, str]:
     """Return the quota's slug by model id, for lists of models; a model without a quota is not in it."""
     return {model.id: quota.slug for quota in table.current().quotas.values() for model in quota.models}
-
-
-def open_reservations(older_than: datetime) -> QuerySet[Reservation]:
-    """Return the reservations made before then and still held: none should be much older than a generation can be."""
-    return Reservation.objects.filter(status=Reservation.Status.RESERVED, created_at__lt=older_than)
 
 
 def _quota_of(cursor: CursorWrapper, user_id: int, model_id: int) -> tuple[int, int | None]:

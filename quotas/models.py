@@ -173,10 +173,6 @@ class Reservation(models.Model):
                 name="reservation_ended_or_open",
             ),
         ]
-        indexes: ClassVar[list[models.Index]] = [
-            # The few open ones among the many ended: for the check that none is left behind.
-            models.Index(fields=["created_at"], name="open_reservations", condition=models.Q(status="reserved"))
-        ]
 
     def __str__(self) -> str:
         return f"{self.reference} {self.status}"

@@ -293,17 +293,6 @@ def test_quota_slugs(quota, model):
     assert free.pk not in ledger.quota_slugs()
 
 
-def test_open_reservations(alice, model):
-    """Only what is still held and old enough is found."""
-    held = [reserve(alice, model, f"g{number}") for number in range(3)]
-    ledger.settle("g0", "stop")
-    ledger.release("g1", "interrupted")
-    soon = Reservation.objects.get(pk=held[2].reservation_id).created_at
-    assert not ledger.open_reservations(soon).exists()
-    after = soon.replace(year=soon.year + 1)
-    assert [row.reference for row in ledger.open_reservations(after)] == ["g2"]
-
-
 def test_few_statements(alice, quota, model, django_assert_num_queries):
     """An answer costs four statements to reserve and three to end; what everybody has left is one."""
     Quota.objects.update(daily_limit=1)
