@@ -108,7 +108,9 @@ def test_closed(visitor: Client, settings: Any) -> None:
 def test_without_promises(visitor: Client) -> None:
     """Where invitations bring nothing the page promises nothing."""
     Quota.objects.update(inviter_credits=0, invitee_credits=0)
-    assert "Invitations bring no credits at the moment." in text(visitor.get("/invite/"))
+    words = text(visitor.get("/invite/"))
+    assert "Invitations bring no credits at the moment." in words
+    assert "starts with credits" not in words
 
 
 def test_strangers_log_in_first(client: Client) -> None:
