@@ -23,7 +23,8 @@ FAILURES = (b"event: error", b'"error"')
 class Plan:
     """What to ask: `streams` at once, each again and again until `seconds` are over; once each where that is 0.
 
-    Deltas are counted for `window_seconds` from `settle_seconds` on; to the end where that is 0.
+    The streams begin within `ramp_seconds`. What was asked and what came counts from `settle_seconds` on, deltas for
+    `window_seconds`; to the end where that is 0.
     """
 
     port: int
@@ -31,6 +32,7 @@ class Plan:
     body: str
     streams: int
     seconds: float = 0
+    ramp_seconds: float = 0
     settle_seconds: float = 0
     window_seconds: float = 0
 
@@ -79,7 +81,8 @@ async def answer(plan: Plan, request: bytes, steady: tuple[float, float], found:
             stamps = STAMP.findall(data)
             if stamps and not spoken:
                 spoken = True
-                found.first.append((now - asked) * 1000)
+                if asked >= steady[0]:
+                    found.first.append((now - asked) * 1000)
             if steady[0] <= now < steady[1]:
                 found.deltas += len(stamps)
                 found.relay.extend((now - int(stamp) / 1e9) * 1000 for stamp in stamps)
@@ -103,13 +106,14 @@ async def run(plan: Plan) -> dict[str, Any]:
     steady_from, until = started + plan.settle_seconds, started + plan.seconds
     steady = steady_from, steady_from + plan.window_seconds if plan.window_seconds else float("inf")
 
-    async def ask_again_and_again() -> None:
+    async def ask_again_and_again(number: int) -> None:
+        await asyncio.sleep(plan.ramp_seconds * number / plan.streams)
         while True:
             await answer(plan, request, steady, found)
             if time.monotonic() >= until:
                 return
 
-    await asyncio.gather(*(ask_again_and_again() for _stream in range(plan.streams)))
+    await asyncio.gather(*map(ask_again_and_again, range(plan.streams)))
     return found.as_json(round(time.monotonic() - started, 3))
 
 

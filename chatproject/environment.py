@@ -176,7 +176,7 @@ def sqlite_database(path: Path) -> dict[str, Any]:
     fail at once with "database is locked".
     """
     return {
-        "ENGINE": "django.db.backends.sqlite3",
+        "ENGINE": "runtime.sqlite",
         "NAME": path,
         "CONN_MAX_AGE": None,
         "OPTIONS": {

@@ -99,9 +99,15 @@ def _add(one: Counts, doubted: Raw) -> None:
 
 
 def _knows(one: Counts) -> bool:
-    """Whether Redis was told the same a moment ago: an answer that ends well was counted when it began."""
+    """Whether Redis was told the same a moment ago, or what is newer: that would be news only to one that lost it.
+
+    An answer that ends well was counted when it began.
+    """
     told = _told.get(one.key)
-    return told is not None and told[0].same(one) and 0 <= one.read_at - told[0].read_at < TELL_AGAIN_SECONDS
+    if told is None:
+        return False
+    again = told[0].same(one) and 0 <= one.read_at - told[0].read_at < TELL_AGAIN_SECONDS
+    return again or told[0].outdates(one)
 
 
 def _bound(memory: dict[str, Any]) -> None:
@@ -182,11 +188,13 @@ async def look(user_id: int, quota_ids: Collection[int], now: datetime) -> dict[
     answers = await clients.ask(partial(_read, names=names), None) or []
     found = {}
     for quota_id, name, raw in zip(quota_ids, names, answers, strict=False):
-        said, untold = counts.read(user_id, quota_id, day, raw), _untold.get(name)
+        said, untold, told = counts.read(user_id, quota_id, day, raw), _untold.get(name), _told.get(name)
         if untold:  # this process knows better
             found[quota_id] = Found(untold[0], False, raw)
         else:
-            found[quota_id] = Found(said, said is not None and _recent(said, now), raw)
+            # Redis may have lost what it was told, and have heard old news since.
+            outdated = said is not None and told is not None and told[0].outdates(said)
+            found[quota_id] = Found(said, said is not None and not outdated and _recent(said, now), raw)
     return found
 
 

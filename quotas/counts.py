@@ -43,6 +43,11 @@ class Counts:
         """Whether the other says the same, whenever it was read."""
         return other is not None and replace(other, read_at=self.read_at) == self
 
+    def outdates(self, other: "Counts") -> bool:
+        """Whether each row here is at least as new as the other's, and one of them newer."""
+        revisions = (self.used_revision - other.used_revision, self.credits_revision - other.credits_revision)
+        return min(revisions) >= 0 < max(revisions)
+
     def merged(self, other: "Counts") -> "Counts":
         """Return the newer copy of each row: they may come in another order than they were read."""
         newer = self if self.used_revision >= other.used_revision else other

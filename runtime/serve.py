@@ -22,7 +22,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
-from runtime import clients, database, drain, process, supervisor, wakeups
+from runtime import clients, database, drain, logs, process, supervisor, wakeups
 from runtime.http import BoundedProtocol
 
 log = structlog.get_logger("runtime")
@@ -51,6 +51,7 @@ def serve() -> None:
     # does not listen keeps the port while there is no worker.
     port = listener.getsockname()[1]
     listener.close()
+    logs.detach()
     with _bind(settings.HOST, port, shared=True) as kept:
         raise SystemExit(supervisor.supervise(port, _where(kept)))
 
@@ -95,6 +96,7 @@ class _Orders:
 
 
 def _run(listener: socket.socket, orders: _Orders) -> NoReturn:
+    logs.detach()
     _raise_file_limit()
     config = uvicorn.Config(
         import_string(settings.ASGI_APPLICATION),
@@ -112,7 +114,7 @@ def _run(listener: socket.socket, orders: _Orders) -> NoReturn:
     uvloop.run(_serve(Server(config), listener, orders))
     database.close()
     sys.stdout.flush()
-    sys.stderr.flush()
+    logs.finish()
     # A thread that hangs in the database would keep the interpreter from ending.
     os._exit(0)
 

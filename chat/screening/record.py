@@ -14,6 +14,8 @@ MOST_HITS = 100
 
 def found(user_id: int, generation: str | None, direction: str, word_ids: Collection[int]) -> None:
     """Keep that these words were found: a row for each, once per text."""
+    if not word_ids:
+        return  # as a rule; the ORM would take as long to insert nothing as the ledger takes for all it does
     Hit.objects.bulk_create(
         Hit(user_id=user_id, word_id=word_id, direction=direction, generation_id=generation)
         for word_id in sorted(word_ids)[:MOST_HITS]

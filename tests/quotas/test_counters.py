@@ -222,6 +222,20 @@ def test_news_in_one_field_survives_nonsense_in_the_other(counting):
     assert (found.used, found.credits) == (3, 7)
 
 
+def test_old_news_after_a_loss(counting, alice, quota, model):
+    """What Redis hears late from others, having lost what this process told it, is not shown; our own is not told."""
+    reserve(alice, model, "g1")
+    old, sealed = in_redis(counting, alice, quota), counting.redis.hgetall(name(alice, quota))
+    reserve(alice, model, "g2")
+    counting.redis.flushall()
+    counters.note([old], {})
+    counting.run(counters.flush())
+    assert counting.names() == []
+    counting.redis.hset(name(alice, quota), mapping=sealed)
+    assert remaining(alice) == 1
+    assert in_redis(counting, alice, quota).used == 2
+
+
 def test_books_that_were_restored(counting, alice, quota, model, monkeypatch):
     """Books set back, from a backup or by hand, are older than the counter: the next comparison puts it right."""
     for number in range(3):

@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from unittest import mock
 
 import pytest
-from django.db import transaction
+from django.apps import apps
+from django.core.management.color import no_style
+from django.db import connection, transaction
 from django.utils import timezone
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -23,7 +25,6 @@ from hypothesis.stateful import (
 
 from accounts.models import User
 from providers import table as models
-from providers.models import ChatModel
 from quotas import counters, invitations, ledger, redeem_codes, table
 from quotas.errors import InvalidCode, QuotaExhausted
 from quotas.models import REWARDS_A_DAY
@@ -41,6 +42,13 @@ EXAMPLES = 1_000 if os.environ.get("SOAK") == "1" else 30
 def committed(call, *arguments):
     with transaction.atomic():
         return call(*arguments)
+
+
+def clear():
+    """Empty all tables of the product."""
+    tables = {model._meta.db_table for model in apps.get_models(include_auto_created=True) if model._meta.managed}
+    kept = {"django_content_type", "auth_permission"}
+    connection.ops.execute_sql_flush(connection.ops.sql_flush(no_style(), sorted(tables - kept)))
 
 
 class Histories(RuleBasedStateMachine):
@@ -218,7 +226,7 @@ class CountedHistories(Histories):
             patch.start()
         self.counting.redis.flushall()
         forget()
-        ChatModel.objects.update(enabled=False)  # those of earlier histories
+        clear()  # what earlier histories have left
         models.forget()
         table.forget()
 
@@ -300,9 +308,7 @@ class CountedHistories(Histories):
         """What a page shows is what the ledger says, unless news are on their way."""
         person = self.persons[who]
         with self.heard_at_once():
-            overview = ledger.overview(User(pk=person))
-        # The quotas of earlier histories are there too.
-        (shown,) = [state for state in overview if state["slug"] == self.quota.slug]
+            (shown,) = ledger.overview(User(pk=person))
         if person not in self.behind | self.waiting():
             said = self.found(who)
             assert (shown["used_today"], shown["credits"]) == (said.used, said.credits) == self.right(who)
@@ -328,8 +334,9 @@ def test_it_works():
 
 @pytest.mark.soak
 @pytest.mark.django_db(transaction=True)
-def test_counters_follow(counting):
+def test_counters_follow(counting, monkeypatch):
     """Whatever happens to the counters, and however late the news, after contact they say what the ledger says."""
+    monkeypatch.setattr(clients, "ANSWER_SECONDS", 20.0)  # on a crowded machine; its being away is not the subject here
     CountedHistories.counting = counting
     run_state_machine_as_test(
         CountedHistories, settings=settings(max_examples=EXAMPLES, stateful_step_count=30, deadline=None)

@@ -1,0 +1,97 @@
+"""Whoever reads the log may be slow, stand still, or be gone: nobody who is answered waits for that."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime import logs
+from tests.product import Product, text_of
+from tests.readers import wait_until
+from tests.servers import ROOT
+
+# A pipe holds 64 KiB, some 250 lines.
+REQUESTS = 1_000
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Iterator[int]:
+    """A named pipe, `log`, that nobody reads unless the test does."""
+    os.mkfifo(tmp_path / "log")
+    end = os.open(tmp_path / "log", os.O_RDWR | os.O_NONBLOCK)
+    yield end
+    os.close(end)
+
+
+def read(end: int) -> str:
+    found = b""
+    while True:
+        try:
+            found += os.read(end, 1 << 20)
+        except BlockingIOError:
+            return found.decode()
+
+
+@pytest.mark.server
+def test_it_works(tmp_path: Path, pipe: int) -> None:
+    """With a log that nobody reads every request is answered and no line is lost; the server ends when told to."""
+    with Product(tmp_path / "var") as product:
+        product.stop()
+        product.serve("-c", _LAUNCH.format(log=str(tmp_path / "log"), manage=str(ROOT / "manage.py")))
+        alice = product.register("alice")
+        answer_all(product)
+        assert text_of(alice.answer("Hello"))
+        seen: list[str] = []
+
+        def all_told() -> bool:
+            seen.append(read(pipe))
+            return "".join(seen).count("/healthz") == REQUESTS
+
+        wait_until(all_told)
+        assert all(json.loads(line)["event"] for line in "".join(seen).splitlines())
+        answer_all(product)
+        assert product.stop() == 0
+
+
+def answer_all(product: Product) -> None:
+    with product.client(timeout=10) as client:
+        assert {client.get("/healthz").status_code for _request in range(REQUESTS)} == {200}
+
+
+def test_lost(pipe: int) -> None:
+    """What waits is bounded, and in the place of what was lost is how much that was."""
+    os.write(pipe, b"." * 65_536)
+    detached = logs.Detached(pipe)
+    detached.emit(logging.makeLogRecord({"msg": "the first"}))
+    wait_until(lambda: not detached._lines)  # the writer has it, and finds the pipe full
+    for number in range(logs.MOST_WAITING + 30):
+        detached.emit(logging.makeLogRecord({"msg": str(number)}))
+    seen = [read(pipe)]
+    wait_until(lambda: bool(seen.append(read(pipe)) or "lost" in seen[-1]))
+    detached.emit(logging.makeLogRecord({"msg": "the last"}))
+    detached.finish()
+    lines = "".join([*seen, read(pipe)]).lstrip(".").splitlines()
+    numbers = [str(number) for number in range(logs.MOST_WAITING)]
+    assert lines == ["the first", *numbers, "30 lines lost: nobody read them", "the last"]
+
+
+def test_end_with_a_full_pipe(pipe: int) -> None:
+    """Who ends waits for its log no longer than a moment."""
+    os.write(pipe, b"." * 65_536)
+    detached = logs.Detached(pipe)
+    detached.emit(logging.makeLogRecord({"msg": "never read"}))
+    started = time.monotonic()
+    detached.finish()
+    assert logs.LAST_SECONDS <= time.monotonic() - started < logs.LAST_SECONDS + 5
+
+
+_LAUNCH = """
+import os, runpy, sys
+os.dup2(os.open({log!r}, os.O_RDWR), 2)
+sys.path[0], sys.argv[:] = os.path.dirname({manage!r}), [{manage!r}, "serve"]
+runpy.run_path({manage!r}, run_name="__main__")
+"""
