@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, QueryDict
@@ -74,6 +75,7 @@ def page(request: HttpRequest) -> HttpResponse:
     context = {
         # One without a model tells nobody anything, unless it holds something of theirs.
         "quotas": [_shown_quota(quota) for quota in ledger.overview(user) if quota["models"] or quota["credits"]],
+        "signup_open": settings.SIGNUP_MODE != "closed",
         "plot": _plot(user.pk, span),
         "span": span,
         "spans": SPANS,

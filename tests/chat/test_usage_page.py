@@ -114,6 +114,13 @@ def test_credits_without_a_limit(visitor: Client, alice: Any, quota: Quota) -> N
     assert "0 answers today, without a limit · 3 credits" in text(visitor.get("/usage/"))
 
 
+def test_inviting_is_offered_where_one_can_sign_up(visitor: Client, quota: Quota, settings: Any) -> None:
+    """Nobody is sent to invite friends who cannot join."""
+    assert "Or invite friends" in text(visitor.get("/usage/"))
+    settings.SIGNUP_MODE = "closed"
+    assert "Or invite friends" not in text(visitor.get("/usage/"))
+
+
 def test_periods(visitor: Client, alice: Any, quota: Quota) -> None:
     """The plot looks back over the period that was chosen."""
     day = ledger.day_of(timezone.now()) - timedelta(days=20)
