@@ -1,15 +1,12 @@
 """Who may use which model: one with groups is reserved to their members, whoever else they are."""
 
-from typing import Any
+from collections.abc import Collection
 
-import structlog
 from django.contrib.auth.models import Group
 
 from providers import table
 from providers.models import ChatModel
 from providers.table import ModelConfig
-
-log = structlog.get_logger("providers")
 
 
 def groups_of(user_id: int) -> frozenset[int]:
@@ -29,16 +26,15 @@ def usable(user_id: int) -> list[ModelConfig]:
     return [model for model in models if model.open_to(groups)]
 
 
-def close_reserved(instance: Group, **_signal: Any) -> None:
-    """Take models out of use whose last group is about to be deleted: without groups they would be everybody's.
+def close_reserved(groups: Collection[Group]) -> list[str]:
+    """Take models out of use that only these groups may use, which are about to go; return their slugs.
 
-    The group leaves its models here and not with the deletion, so that of several that go together one is the last.
+    Without groups they would be everybody's.
     """
-    theirs = ChatModel.objects.filter(groups=instance)
-    shared = ChatModel.objects.filter(groups__in=Group.objects.exclude(pk=instance.pk))
+    theirs = ChatModel.objects.filter(groups__in=groups)
+    shared = ChatModel.objects.filter(groups__in=Group.objects.exclude(pk__in=[group.pk for group in groups]))
     alone = theirs.filter(enabled=True).exclude(pk__in=shared.values("pk"))
-    for slug in alone.values_list("slug", flat=True):
-        log.warning("model disabled with its last group", model=slug, group=instance.name)
-    alone.update(enabled=False)
-    ChatModel.groups.through.objects.filter(group=instance).delete()
+    slugs = sorted(set(alone.values_list("slug", flat=True)))
+    ChatModel.objects.filter(slug__in=slugs).update(enabled=False)
     table.changed()
+    return slugs

@@ -66,10 +66,15 @@ def test_a_group_that_goes_opens_nothing(alice: User, bob: User, carol: User, re
     assert not reserved.enabled
 
 
-def test_many_groups_deleted_at_once(bob: User, reserved: ChatModel) -> None:
-    """The same holds when all groups of a model go together."""
+def test_many_groups_deleted_at_once(bob: User, carol: User, reserved: ChatModel) -> None:
+    """The same holds when all groups of a model go together, and whoever deletes them is told."""
     reserved.groups.add(factories.group("more"))
-    Group.objects.all().delete()
+    client = Client()
+    client.force_login(carol)
+    chosen = {"action": "delete_selected", "_selected_action": list(Group.objects.values_list("pk", flat=True))}
+    page = client.post("/admin/auth/group/", {**chosen, "post": "yes"}, follow=True).content.decode()
+    assert page.count("reserved") == 1
+    assert not Group.objects.exists()
     forget()
     assert offered(bob) == ["open"]
 
