@@ -24,7 +24,7 @@ from quotas.counts import Found
 from quotas.errors import QuotaExhausted
 from quotas.ledger import Held
 from runtime import drain, process, rows
-from runtime.refusals import InvalidRequest, NotFound, ServiceUnavailable, TooManyRequests
+from runtime.refusals import InvalidRequest, NotAuthenticated, NotFound, ServiceUnavailable, TooManyRequests
 
 
 def refused_early(ask: Ask, seen: Found) -> Begun | None:
@@ -55,8 +55,9 @@ def begin(ask: Ask) -> Begun:
     try:
         return _begin(ask)
     except IntegrityError:
-        # What it names was deleted as it began, an admin's quota for one, which only the commit noticed: now it is
-        # found gone.
+        # What it needs was deleted as it began, an admin's quota for one, which only the commit noticed.
+        if not get_user_model().objects.filter(id=ask.user_id).exists():
+            raise NotAuthenticated from None
         return _begin(ask)
 
 

@@ -74,9 +74,10 @@ class StaffRows(viewsets.ModelViewSet[Any]):
         """Called inside of the transaction of every change; for what must hear of it."""
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        # Two who change one row at the same time queue here, or the later would write back what it read before.
+        # Two who change one row at the same time queue here, or the later would write back what it read before. Who
+        # only refers to the row need not wait: they hold what a deletion will want next.
         changing = self.request.method in {"PATCH", "DELETE"}
-        return queryset.select_for_update(of=("self",)) if changing else queryset
+        return queryset.select_for_update(no_key=True, of=("self",)) if changing else queryset
 
     @transaction.atomic
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:

@@ -86,6 +86,22 @@ def test_deleted_while_asked(database_url: str, tmp_path: Path, upstream: FakeOp
         assert "Traceback" not in product.output
 
 
+def test_a_person_deleted_while_asking(database_url: str, tmp_path: Path, upstream: FakeOpenAI) -> None:
+    """A person is deleted while questions of theirs begin and run; those that come too late are asked to log in."""
+    with Product(tmp_path, database_url, **connected(upstream)) as product, ThreadPoolExecutor(5) as pool:
+        staff = product.admin().client
+        for number in range(ROUNDS):
+            person = product.register(f"person{number}")
+            account = f"/api/admin/users/{person.client.get('/api/me/').json()['id']}/"
+            clients = [product.client(person.access) for _ in range(4)]
+            question = {"model": "plain", "prompt": "Hello"}
+            asked = [pool.submit(client.post, "/api/chat/", json=question) for client in clients]
+            deleted = pool.submit(staff.delete, account)
+            assert deleted.result().status_code == 204, deleted.result().text
+            assert {answer.result().status_code for answer in asked} <= {202, 401}
+        assert "Traceback" not in product.output
+
+
 def test_two_setups_at_once(database_url: str, tmp_path: Path) -> None:
     """Several processes may set up one database at the same time."""
     product = Product(tmp_path, database_url, ADMIN_PASSWORD=PASSWORD)
