@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import InterfaceError, OperationalError
+from django.db import IntegrityError, InterfaceError, OperationalError
 from django.utils import translation
 from prometheus_client import Counter
 
@@ -85,7 +85,7 @@ class Run:
         end = await self._answer()
         try:
             stored = await self._store(end)
-        except ObjectDoesNotExist:
+        except (ObjectDoesNotExist, IntegrityError):
             self.deleted = not await database.run(Generation.objects.filter(id=self.row.id).exists)
             if self.deleted:
                 return
