@@ -11,7 +11,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing, closing, suppress
 from typing import IO, Any, cast
 
 import django
@@ -28,6 +28,7 @@ from django.core.exceptions import RequestAborted  # noqa: E402
 from django.core.handlers.asgi import ASGIHandler  # noqa: E402
 from django.core.handlers.exception import convert_exception_to_response  # noqa: E402
 from django.http import HttpResponseBase  # noqa: E402
+from django.http.response import ResponseHeaders  # noqa: E402
 from django.urls import URLResolver, set_script_prefix  # noqa: E402
 from django.urls.exceptions import Resolver404  # noqa: E402
 from django.urls.resolvers import RegexPattern  # noqa: E402
@@ -112,10 +113,14 @@ class PageHandler(ASGIHandler):
         return answer, content
 
     async def _send(self, answer: HttpResponseBase, content: bytes, send: Send) -> None:
-        headers = [(name.lower().encode("ascii"), value.encode("latin1")) for name, value in answer.items()]
-        headers += [(b"set-cookie", cookie.OutputString().encode("ascii")) for cookie in answer.cookies.values()]
-        await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
+        await send(_start(answer))
         await send({"type": "http.response.body", "body": content})
+
+
+def _start(answer: HttpResponseBase) -> Message:
+    headers = [(name.lower().encode("ascii"), value.encode("latin1")) for name, value in answer.items()]
+    headers += [(b"set-cookie", cookie.OutputString().encode("ascii")) for cookie in answer.cookies.values()]
+    return {"type": "http.response.start", "status": answer.status_code, "headers": headers}
 
 
 def _content(answer: Any) -> bytes:
@@ -140,9 +145,8 @@ class StreamHandler(ASGIHandler):
         self._middleware_chain = handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await read_bounded(scope, receive)
         set_script_prefix(scope.get("root_path", "") or "/")
-        request, refused = self.create_request(scope, body)
+        request, refused = self.create_request(scope, await read_bounded(scope, receive))
         if request is None:
             if refused is not None:
                 await self.send_response(refused, send)
@@ -150,23 +154,26 @@ class StreamHandler(ASGIHandler):
         answering = asyncio.current_task()
         leaving = asyncio.create_task(self._cancel_when_left(receive, presence.of(request), answering))
         try:
-            answer = await self.run_get_response(request)
+            with closing(request):
+                answer = await self.run_get_response(request)
+            # The stream may stay open for long, and nothing of the request is needed any more.
+            answer._resource_closers.clear()  # type: ignore[attr-defined]
+            del request
             await self.send_response(answer, send)
         except asyncio.CancelledError:
             if not leaving.done() or leaving.cancelled():
                 raise
         finally:
             leaving.cancel()
-            request.close()
 
     async def send_response(self, response: HttpResponseBase, send: Send) -> None:
         """Send event streams without the layers that Django puts around each piece of a streamed body."""
         if not isinstance(response, EventStreamResponse):
             await super().send_response(response, send)
             return
-        headers = [(name.lower().encode("ascii"), value.encode("latin1")) for name, value in response.items()]
         try:
-            await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+            await send(_start(response))
+            response.headers = ResponseHeaders({})  # they are on their way; the stream may stay open for long
             async with aclosing(response.events) as events:
                 async for data in events:
                     # A snapshot may be megabytes, shared by many readers: not each of them is to hold a copy of it.

@@ -82,8 +82,9 @@ class OpenAICompatible:
         deadline = Deadline(self.clocks)
         answer: Answer | None = None
         try:
-            url, body = self.address(request), orjson.dumps(self.body(request))
-            answer = await self._client.post(url, self.headers(key), body, deadline)
+            answer = await self._client.post(
+                self.address(request), self.headers(key), orjson.dumps(self.body(request)), deadline
+            )
             await self._check(answer, deadline, request)
             parser, decoder = self.decoding(request)
             chunk = b"-"
