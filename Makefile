@@ -77,5 +77,5 @@ lock: ## renew the locks from pyproject.toml (needs uv)
 	echo 'litellm[proxy]' | uv pip compile - --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o benchmarks/requirements.txt
 
 messages: ## collect and compile the translations (needs gettext)
-	$(BIN)/python manage.py makemessages -l zh_Hans --no-location --no-obsolete --ignore=.venv --ignore=.oracles --ignore=var --ignore=tests --ignore=frontend
-	$(BIN)/python manage.py compilemessages --ignore=.venv --ignore=.oracles
+	$(BIN)/python manage.py makemessages -l zh_Hans --no-location --no-obsolete --ignore=.venv --ignore=.oracles --ignore=.bench --ignore=var --ignore=tests --ignore=frontend --ignore=benchmarks
+	$(BIN)/python manage.py compilemessages --ignore=.venv --ignore=.oracles --ignore=.bench

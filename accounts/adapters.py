@@ -26,6 +26,11 @@ from accounts.models import UsedAddress, User
 log = structlog.get_logger("accounts")
 
 
+def mail_server(request: HttpRequest) -> dict[str, bool]:
+    """Say in all templates whether there is a server for mail: without one no page may promise any."""
+    return {"mail_server": bool(settings.ENV.EMAIL_URL)}
+
+
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     """Accounts with a password of ours."""
 

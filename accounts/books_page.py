@@ -97,7 +97,7 @@ class BooksPage(Base):
 
     def _note(self, request: HttpRequest, user: User, given: dict[str, Any]) -> None:
         text = ngettext("%(amount)s credit: %(quota)s", "%(amount)s credits: %(quota)s", abs(given["amount"]))
-        words = text % {"amount": f"{given['amount']:+d}", "quota": given["quota"].title}
+        words = text % {"amount": f"{given['amount']:+d}", "quota": given["quota"].shown_title}
         actor: User = request.user  # type: ignore[assignment]
         LogEntry.objects.log_actions(actor.pk, [user], CHANGE, f"{words} ({given['reason']})", single_object=True)
         self.message_user(request, words, messages.SUCCESS)

@@ -25,6 +25,10 @@ class UserRow(StaffSerializer):
         model = User
         fields = ("id", "username", "email", "is_active", "groups")
 
+    def to_representation(self, instance: User) -> dict[str, Any]:
+        shown: dict[str, Any] = super().to_representation(instance)
+        return {**shown, "groups": sorted(shown["groups"])}
+
     def validate_username(self, value: str) -> str:
         name = User.normalize_username(value)
         if self._is_anothers(User.objects.filter(username__iexact=name)):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from django.utils.translation import get_language
 
 from chat.models import Generation
 from providers.routing import Attempts
@@ -18,7 +19,7 @@ class Ask:
 
     What is not `kept` makes no conversation, and its text expires: its whole prompt is `messages`, of which `prompt` is
     the new text; without a `model` the first that can answer is asked. `extras` is what the upstream gets as it is.
-    What is not `counted` is no active generation.
+    What is not `counted` is no active generation. `language` is the one that is active where this is made.
     """
 
     user_id: int
@@ -38,6 +39,7 @@ class Ask:
     # A text tool's; it is put before the prompt and makes the whole of what is sent.
     instruction: str = ""
     extras: dict[str, Any] = field(default_factory=dict)
+    language: str | None = field(default_factory=get_language)
 
     def digest(self) -> str:
         """Return what makes two requests the same one."""

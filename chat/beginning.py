@@ -244,6 +244,7 @@ def _new_generation(ask: Ask, row_id: str, model: str, answer: Message | None, h
         quota_id=held.quota_id,
         reservation_id=held.reservation_id,
         model=model,
+        language=ask.language or settings.LANGUAGE_CODE,
         process=process.id,
         counted=ask.counted,
         idempotency_key=ask.idempotency_key,

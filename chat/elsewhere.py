@@ -5,7 +5,6 @@ the database alone, and read from it.
 """
 
 import asyncio
-import contextvars
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -34,27 +33,14 @@ log = structlog.get_logger("generation")
 
 StopOwn = Callable[[str], Awaitable[None]]
 
-_answering: set["asyncio.Task[None]"] = set()
-_hear: Callable[[bytes], None] | None = None
-
 
 def answer(stop_own: StopOwn) -> None:
     """Let other processes stop what this one runs: `stop_own` returns when it is stopped. Repeating is safe."""
-    global _hear
-    _hear = _hear or partial(_asked, stop_own)
-    wakeups.listen(_requests(process.id), _hear)
+    wakeups.answer(_requests(process.id), partial(_stop_and_say, stop_own))
 
 
-def _asked(stop_own: StopOwn, generation: bytes) -> None:
-    if generation != wakeups.MISSED:  # whoever asked while we could not hear asks again
-        task = asyncio.get_running_loop().create_task(
-            _stop_and_say(stop_own, generation.decode()), context=contextvars.Context()
-        )
-        _answering.add(task)
-        task.add_done_callback(_answering.discard)
-
-
-async def _stop_and_say(stop_own: StopOwn, generation: str) -> None:
+async def _stop_and_say(stop_own: StopOwn, request: bytes) -> None:
+    generation = request.decode()
     await stop_own(generation)
     await wakeups.wake(_answers(generation), STOPPED)
 

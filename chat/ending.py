@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from chat import tally
 from chat.models import Conversation, Generation, Hit, Message
@@ -86,7 +86,7 @@ def store(end: End) -> Generation:
             invitations.reward(charge.invitation)
         values = _final_values(end, charge.as_json())
         if end.error is None:
-            values["quota_after"] = ledger.state(end.row.user_id, end.row.quota_id)
+            values["quota_after"] = _quota_of(end.row)
         if not rows.update(Generation, values, "id = %s AND status = 'running'", [end.row.id]):
             transaction.set_rollback(True)
         else:
@@ -130,5 +130,10 @@ def _final_values(end: End, charge: dict[str, Any]) -> dict[str, Any]:
 def fill_quota(row: Generation) -> Generation:
     """Return the row with the quota that `done` shows; what ended before that was kept shows the quota as it is now."""
     if row.finished_at and row.error is None and row.quota_after is None:
-        row.quota_after = dict(ledger.state(row.user_id, row.quota_id))
+        row.quota_after = _quota_of(row)
     return row
+
+
+def _quota_of(row: Generation) -> dict[str, Any]:
+    with translation.override(row.language):
+        return dict(ledger.state(row.user_id, row.quota_id))

@@ -14,7 +14,6 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
-from django.utils import translation
 
 from chat import beginning, elsewhere
 from chat.asks import Ask, Begun
@@ -92,7 +91,7 @@ def _spawn(row: Generation, attempts: Attempts, relay: Relay | None) -> None:
         outbox.add(log)
     elsewhere.answer(_stop_asked_for)
     extent.answer(_last_of)
-    run = _runs[row.id] = Run(row, attempts, draft, log, translation.get_language())
+    run = _runs[row.id] = Run(row, attempts, draft, log)
     if relay:
         relay.bind(lambda: run.end_soon("cancelled"))
     task = asyncio.get_running_loop().create_task(run.go(), context=contextvars.Context())
@@ -119,11 +118,6 @@ def _ended(run: Run, task: "asyncio.Task[Any]") -> None:
 
 
 # --- looking at generations, stopping and ending them ----------------------------------------------------------------
-
-
-def log_of(generation_id: str) -> Log | None:
-    """Return the event log when this process has it."""
-    return logs.get(generation_id)
 
 
 def readable(row: Generation) -> Log | None:

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 import structlog
 from django.db import InterfaceError, OperationalError
-from django.utils import timezone, translation
+from django.utils import timezone
 
 from chat import representation
 from chat.channels import extent, redis
@@ -47,7 +47,6 @@ class Mirror:
     __slots__ = (
         "_ask_at",
         "_draft",
-        "_language",
         "_owner",
         "filled",
         "hungry",
@@ -57,8 +56,8 @@ class Mirror:
         "stored",
     )
 
-    def __init__(self, generation: str, language: str | None, owner: str = "") -> None:
-        self._draft, self._language, self._owner = Draft(generation), language, owner
+    def __init__(self, generation: str, owner: str = "") -> None:
+        self._draft, self._owner = Draft(generation), owner
         self._ask_at = 0.0
         self.log = logs.copy(generation, self._draft.snapshot)
         self.filled: asyncio.Task[None] | None = None
@@ -112,8 +111,7 @@ class Mirror:
 
     def jump(self, row: Generation) -> None:
         """Take over what is stored, and the end if there is one: readers who are behind get a `reset`."""
-        with translation.override(self._language):
-            ending = representation.ending(row)
+        ending = representation.ending(row)
         number = row.last_event - 1 if ending else row.last_event
         if number > self.log.last:
             self._draft.replace(*row.texts())
@@ -137,7 +135,7 @@ class Mirrors:
         mirror = self._mirrors.get(row.id)
         if mirror is None:
             extent.listen()
-            mirror = self._mirrors[row.id] = Mirror(row.id, translation.get_language(), row.process)
+            mirror = self._mirrors[row.id] = Mirror(row.id, row.process)
             mirror.filled = _begin(_fill(mirror, row))
             self._feed()
         mirror.opening += 1

@@ -15,6 +15,9 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 # Django looks for an app's models here.
+from chat.channels.models import Channel as Channel
+from chat.channels.models import ChannelMark as ChannelMark
+from chat.channels.models import ChannelMessage as ChannelMessage
 from chat.screening.models import AllowedPhrase as AllowedPhrase
 from chat.screening.models import Hit as Hit
 from chat.screening.models import ListVersion as ListVersion
@@ -24,8 +27,6 @@ from quotas.models import Quota, Reservation
 TITLE_CHARS = 255
 # Idempotency keys live this long.
 KEY_LIFETIME = timedelta(hours=24)
-# Readers of a push channel are sent away after so long without a message, unless it is opened with another limit.
-IDLE_SECONDS = 600.0
 # Turns of a branch that are read for a prompt; the model's context is full long before.
 BRANCH_TURNS = 2_000
 HAS_TEXT = models.Q(finished_at__isnull=False) & (~models.Q(content="") | ~models.Q(reasoning=""))  # in no message
@@ -34,6 +35,10 @@ HAS_TEXT = models.Q(finished_at__isnull=False) & (~models.Q(content="") | ~model
 def new_generation_id() -> str:
     """Return a new id: 32 hexadecimal digits that grow with time (neighbours in the index) and cannot be guessed."""
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+def default_language() -> str:
+    return settings.LANGUAGE_CODE
 
 
 def _contains(field: str, text: str) -> models.Q:
@@ -237,6 +242,8 @@ class Generation(models.Model):
     # RESTRICT lets both go together with their user, and neither alone.
     reservation = models.OneToOneField(Reservation, models.RESTRICT, related_name="+")
     model = models.CharField(_("model"), max_length=100)
+    # Who asked speaks it. An event is the same for every reader, so what we say in one is in this language.
+    language = models.CharField(max_length=16, default=default_language)
     upstream = models.CharField(_("upstream"), max_length=100, blank=True)
     status = models.CharField(_("status"), max_length=12, choices=Status.choices, default=Status.RUNNING)
     finish_reason = models.CharField(_("finish reason"), max_length=20, null=True)
@@ -294,78 +301,6 @@ class Generation(models.Model):
             "output_tokens": self.output_tokens,
             "estimated": self.usage_estimated,
         }
-
-
-class Channel(models.Model):
-    """The push channel of one user and key: what was pushed, numbered from event to event, and how it ended.
-
-    Numbers rise by one without gaps: whoever counts `last_event` up holds the row until the message is stored.
-    """
-
-    class Ending(models.TextChoices):
-        COMPLETE = "complete", _("complete")
-        ERROR = "error", _("error")
-
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="channels", verbose_name=_("user"))
-    key = models.CharField(_("channel key"), max_length=128)
-    # Numbering began after `base`; events up to `dropped_until` are no longer kept.
-    base = models.BigIntegerField(default=0)
-    dropped_until = models.BigIntegerField(default=0)
-    last_event = models.BigIntegerField(default=0)
-    kept_bytes = models.BigIntegerField(default=0)
-    timeout_seconds = models.FloatField(_("idle limit in seconds"), default=IDLE_SECONDS)
-    ending = models.CharField(_("ending"), max_length=8, choices=Ending.choices, blank=True)
-    created_at = models.DateTimeField(_("created"), default=timezone.now)
-    expires_at = models.DateTimeField(_("expires"))
-
-    class Meta:
-        verbose_name = _("push channel")
-        verbose_name_plural = _("push channels")
-        permissions = [("publish_channel", "Can publish to push channels")]
-        constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["user", "key"], name="one_channel_per_key")
-        ]
-        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["expires_at"], name="channels_to_prune")]
-
-    def __str__(self) -> str:
-        return f"{self.user_id}:{self.key}"
-
-
-class ChannelMessage(models.Model):
-    """One event of a push channel."""
-
-    channel = models.ForeignKey(Channel, models.CASCADE, related_name="messages", db_index=False)
-    number = models.BigIntegerField()
-    event = models.CharField(max_length=100)
-    data = models.TextField(blank=True)
-    size = models.IntegerField(help_text="bytes on the wire")
-
-    class Meta:
-        verbose_name = _("pushed message")
-        verbose_name_plural = _("pushed messages")
-        constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["channel", "number"], name="one_message_per_number")
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.channel_id}:{self.number}"
-
-
-class ChannelMark(models.Model):
-    """The highest number that a pruned channel of this user ever had; new channels begin above it.
-
-    A reader may hold an event id longer than the channel is kept. With this it never stands for another event.
-    """
-
-    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="+")
-    number = models.BigIntegerField()
-
-    class Meta:
-        verbose_name = _("channel mark")
-        verbose_name_plural = _("channel marks")
-
-    def __str__(self) -> str:
-        return f"{self.user_id}:{self.number}"
 
 
 class DailyAnswers(models.Model):

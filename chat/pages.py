@@ -55,7 +55,7 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
         "selected_model": _selected(models, branch),
         "quotas": quotas,
         "signup_open": settings.SIGNUP_MODE != "closed",
-        "page_data": _for_the_script(conversation, branch, models, quotas),
+        "page_data": {"user": user.pk, "models": models, "quotas": quotas, **_for_the_script(conversation, branch)},
     }
     return render(request, "chat.html", context)
 
@@ -137,15 +137,11 @@ def _selected(models: list[dict[str, Any]], branch: list[Message]) -> str:
     return used or next((model["slug"] for model in models if model["available"]), "")
 
 
-def _for_the_script(
-    conversation: Conversation | None, branch: list[Message], models: list[dict[str, Any]], quotas: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _for_the_script(conversation: Conversation | None, branch: list[Message]) -> dict[str, Any]:
     last: Generation | None = getattr(branch[-1], "generation", None) if branch else None
     running = last.id if last and last.status == Generation.Status.RUNNING else None
     return {
         "conversation": conversation and conversation.pk,
-        "models": models,
-        "quotas": quotas,
         "running": running,
         "events_url": running and reverse("generation-events", args=[running]),
         "leaf": branch[-1].pk if branch else None,

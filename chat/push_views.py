@@ -14,7 +14,7 @@ from accounts.auth import aauthenticate, authenticate
 from chat import bodies, payment
 from chat.bodies import Text
 from chat.channels import feeds, push, stored
-from chat.models import Channel
+from chat.channels.models import Channel
 from chat.sse import Stream, no_more_events
 from chat.views import methods
 from runtime import database

@@ -1,9 +1,12 @@
-"""How conversations, messages and generations look in JSON. Texts of failures are in the language that is active."""
+"""How conversations, messages and generations look in JSON. Texts of failures are in the language that is active.
+
+Except in events: those are the same bytes for every reader, and speak the language of who asked.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from chat.errors import with_text
 from chat.models import Conversation, Generation, Message
@@ -40,7 +43,9 @@ def ending(row: Generation) -> tuple[str, dict[str, Any]] | None:
     if row.status == Generation.Status.RUNNING:
         return None
     if row.error:
-        return "error", _in_order(with_text(row.error), _ERROR) | {"charge": _in_order(row.charge, _CHARGE)}
+        with translation.override(row.language):
+            error = with_text(row.error)
+        return "error", _in_order(error, _ERROR) | {"charge": _in_order(row.charge, _CHARGE)}
     return "done", {
         "finish_reason": row.finish_reason,
         "message": row.message_id,
@@ -89,8 +94,8 @@ def message(row: Message) -> dict[str, Any]:
 def model(config: ModelConfig, quota: str) -> dict[str, Any]:
     return {
         "slug": config.slug,
-        "title": config.title,
-        "description": config.description,
+        "title": str(config.title),
+        "description": str(config.description),
         "quota": quota,
         "available": config.available(),
     }

@@ -51,19 +51,12 @@ class Run:
     Ends exactly once, whatever happens: the upstream finishes or fails, the user stops it, the process is told to stop.
     """
 
-    def __init__(
-        self,
-        row: Generation,
-        attempts: Attempts,
-        draft: Draft,
-        events: Log | Relay,
-        language: str | None,
-    ) -> None:
+    def __init__(self, row: Generation, attempts: Attempts, draft: Draft, events: Log | Relay) -> None:
         self.row, self.draft, self.log = row, draft, events
         self.task: asyncio.Task[None] | None = None
         # The generation went with its user: there is nothing to end.
         self.deleted = False
-        self._attempts, self._language = attempts, language
+        self._attempts = attempts
         self._relay = events if isinstance(events, Relay) else None
         self._tool_call_chars = 0
         self._usage: Usage | None = None
@@ -181,7 +174,7 @@ class Run:
         self._first_delta_ms = (time.monotonic() - self._started) * 1000
 
     def _notice_data(self, notice: Notice) -> dict[str, str]:
-        with translation.override(self._language):
+        with translation.override(self.row.language):
             return {"code": notice.code, "message": translation.gettext("The model is busy; trying again.")}
 
     def _publish(self, name: str, data: object) -> None:
@@ -245,9 +238,7 @@ class Run:
         if row.last_event != self.log.last + 1:  # somebody else ended it, thinking this process dead
             self.draft.replace(*row.texts())
             self.log.forget_until(row.last_event - 1)
-        with translation.override(self._language):
-            told = representation.ending(row)
-        if told:
+        if told := representation.ending(row):
             self.log.complete(*told)
         GENERATIONS.labels(row.status, row.finish_reason or "").inc()
         log.info(

@@ -95,7 +95,7 @@ def _redeem(request: HttpRequest, user: User) -> HttpResponse:
         counted = ngettext(
             "%(count)d credit for “%(quota)s” is yours.", "%(count)d credits for “%(quota)s” are yours.", code.credits
         )
-        messages.success(request, counted % {"count": code.credits, "quota": code.quota.title})
+        messages.success(request, counted % {"count": code.credits, "quota": code.quota.shown_title})
     return redirect("usage")
 
 
@@ -134,7 +134,7 @@ def _shown_entries(rows: list[LedgerEntry]) -> list[dict[str, Any]]:
 def _shown_entry(entry: LedgerEntry, answer: dict[str, Any]) -> dict[str, Any]:
     return {
         "words": history.words(entry),
-        "about": _title(answer["model"]) if answer else entry.quota.title,
+        "about": _title(answer["model"]) if answer else entry.quota.shown_title,
         "conversation": answer.get("conversation_id"),
         "amount": f"{entry.amount:+d}".replace("-", "\u2212"),
         "gain": entry.amount > 0,
@@ -146,4 +146,4 @@ def _shown_entry(entry: LedgerEntry, answer: dict[str, Any]) -> dict[str, Any]:
 def _title(slug: str) -> str:
     """Return what a model is called; by its slug when it is there no more."""
     config = table.models().get(slug)
-    return config.title if config else slug
+    return str(config.title) if config else slug

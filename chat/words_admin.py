@@ -4,7 +4,6 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.core.files.uploadedfile import UploadedFile
 from django.db.models import OuterRef, QuerySet, Subquery
@@ -18,6 +17,7 @@ from django.utils.translation import ngettext
 
 from chat.models import AllowedPhrase, Hit, SensitiveWord
 from chat.screening import folding, trial, wordlist
+from runtime.records import RecordAdmin
 
 # A file that a person uploads by hand; programs may send more.
 MOST_FILE_BYTES = 5 * 2**20
@@ -155,7 +155,7 @@ class AllowedPhraseAdmin(TermAdmin):
 
 
 @admin.register(Hit)
-class HitAdmin(admin.ModelAdmin[Hit]):
+class HitAdmin(RecordAdmin[Hit]):
     """Which words were hit, by whom and when: to look at only. The text is nowhere."""
 
     list_display = ("created_at", "user", "hit_word", "direction", "hit_generation")
@@ -164,8 +164,6 @@ class HitAdmin(admin.ModelAdmin[Hit]):
     list_select_related = ("user",)
     search_fields = ("user__username", "user__email", "=word_id", "=generation__id")
     date_hierarchy = "created_at"
-    ordering = ("-id",)
-    show_full_result_count = False
     fields: ClassVar[Any] = ("created_at", "user", "hit_word", "direction", "hit_generation")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Hit]:
@@ -185,15 +183,3 @@ class HitAdmin(admin.ModelAdmin[Hit]):
             return "–"
         page = reverse("admin:chat_generation_change", args=[hit.generation_id])
         return format_html('<a href="{}">{}</a>', page, hit.generation_id)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Hit | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Hit | None = None) -> bool:
-        # Asked also when a person is deleted, whose hits go too: on the person's own pages that must stay possible.
-        person = get_user_model()._meta
-        pages = {f"{person.app_label}_{person.model_name}_{page}" for page in ("delete", "changelist")}
-        return bool(request.resolver_match and request.resolver_match.url_name in pages)

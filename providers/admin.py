@@ -162,6 +162,11 @@ class UpstreamAdmin(CataloguePage, Announced, admin.ModelAdmin[Upstream]):
     class Media:
         css = {"all": ("providers/admin.css",)}
 
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet[Upstream], search_term: str) -> Any:
+        found, has_duplicates = super().get_search_results(request, queryset, search_term)
+        # Those to choose from for a route come in pages too, and without an order.
+        return found if found.ordered else found.order_by("slug"), has_duplicates
+
     def get_fieldsets(self, request: HttpRequest, obj: Upstream | None = None) -> Any:
         first, *others = self.fieldsets
         return [(None, {"fields": (*first[1]["fields"], "health")}), *others] if obj else self.fieldsets
@@ -303,7 +308,7 @@ class ChatModelAdmin(Announced, admin.ModelAdmin[ChatModel]):
 
     @admin.display(description=_("upstreams"))
     def upstreams(self, model: ChatModel) -> str:
-        routes = sorted(model.routes.all(), key=lambda route: route.priority)
+        routes = sorted(model.routes.all(), key=lambda route: (route.priority, route.pk))
         return " → ".join(route.upstream.slug for route in routes) or "–"
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:

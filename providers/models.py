@@ -12,12 +12,18 @@ from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrOrPromise
 
 from providers import rules
+from runtime import first_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from datetime import datetime
+
+# What setup.py writes of the model that it makes, by slug.
+FIRST_RUN_TITLES = {"demo": _("Demo")}
+FIRST_RUN_DESCRIPTIONS = {"demo": _("Answers from a script, without any vendor.")}
 
 # A model's slug may be a vendor's own name (`org/model:free`); it travels in URLs of the compatible surface.
 model_slug = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", _("Letters, digits and . _ : / - only."))
@@ -254,6 +260,14 @@ class ChatModel(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+    @property
+    def shown_title(self) -> StrOrPromise:
+        return first_run.shown(self.title, FIRST_RUN_TITLES.get(self.slug))
+
+    @property
+    def shown_description(self) -> StrOrPromise:
+        return first_run.shown(self.description, FIRST_RUN_DESCRIPTIONS.get(self.slug))
 
     def clean_fields(self, exclude: "Collection[str] | None" = None) -> None:
         """Refuse a context without room, and parameters that no request could carry."""

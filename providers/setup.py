@@ -9,9 +9,8 @@ from typing import Any
 
 from django.conf import settings
 from django.utils import translation
-from django.utils.translation import gettext
 
-from providers.models import ApiKey, ChatModel, Route, Upstream, fingerprint
+from providers.models import FIRST_RUN_DESCRIPTIONS, FIRST_RUN_TITLES, ApiKey, ChatModel, Route, Upstream, fingerprint
 from providers.wire.spark import VERSIONS
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
@@ -85,8 +84,8 @@ def _create_demo() -> None:
         model, _created = ChatModel.objects.get_or_create(
             slug="demo",
             defaults={
-                "title": gettext("Demo"),
-                "description": gettext("Answers from a script, without any vendor."),
+                "title": str(FIRST_RUN_TITLES["demo"]),
+                "description": str(FIRST_RUN_DESCRIPTIONS["demo"]),
                 "position": DEMO_POSITION,
                 "context_tokens": 32_768,
             },

@@ -3,8 +3,6 @@
 Read from the database at most every `TABLE_SECONDS`; nothing here is asked per delta.
 """
 
-import threading
-import time
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,10 +10,10 @@ from typing import Any, Literal, cast
 
 import structlog
 from django.conf import settings
-from django.db import transaction
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrOrPromise
 
 from providers import keys
 from providers.errors import ModelUnavailable
@@ -24,6 +22,7 @@ from providers.models import ApiKey, ChatModel, Route, Upstream
 from providers.wire import spark, zhipu
 from providers.wire.base import Clocks
 from runtime.refusals import InvalidRequest
+from runtime.remembered import Remembered
 
 log = structlog.get_logger("providers")
 
@@ -62,8 +61,8 @@ class RouteConfig:
 class ModelConfig:
     id: int
     slug: str
-    title: str
-    description: str
+    title: StrOrPromise
+    description: StrOrPromise
     context_tokens: int
     parameters: Mapping[str, Any]
     token_cap_field: Literal["max_tokens", "max_completion_tokens", "none"]
@@ -113,30 +112,19 @@ def _seconds_until_usable(route: RouteConfig) -> float | None:
     return keys.seconds_until_usable(route.upstream.keys, route.upstream_model)
 
 
-_table: tuple[float, dict[str, ModelConfig]] | None = None
-_table_lock = threading.Lock()
-
-
 def models() -> dict[str, ModelConfig]:
     """Return the enabled models by slug, in the order of lists; synchronous, to be called where the database may be."""
-    global _table
-    with _table_lock:
-        current = _table  # `forget` may come at any moment
-        if current is None or time.monotonic() - current[0] > TABLE_SECONDS:
-            current = _table = (time.monotonic(), _load())
-        return current[1]
+    return _models.current()
 
 
 def forget() -> None:
     """Read the configuration anew at the next question: after a change made in this process."""
-    global _table
-    _table = None
+    _models.forget()
 
 
 def changed() -> None:
     """Forget, now and once the transaction that is open can be seen: others may read the old rows until then."""
-    forget()
-    transaction.on_commit(forget)
+    _models.changed()
 
 
 def upstream_now(upstream_id: int) -> UpstreamConfig:
@@ -162,6 +150,9 @@ def _load() -> dict[str, ModelConfig]:
     return {model.slug: _model_config(model, upstreams) for model in rows}
 
 
+_models = Remembered(_load, TABLE_SECONDS)
+
+
 def _model_config(model: ChatModel, upstreams: dict[int, UpstreamConfig]) -> ModelConfig:
     routes = []
     for route in model.routes.all():
@@ -171,8 +162,8 @@ def _model_config(model: ChatModel, upstreams: dict[int, UpstreamConfig]) -> Mod
     return ModelConfig(
         model.id,
         model.slug,
-        model.title,
-        model.description,
+        model.shown_title,
+        model.shown_description,
         model.context_tokens,
         model.parameters,
         cast('Literal["max_tokens", "max_completion_tokens", "none"]', model.token_cap_field),

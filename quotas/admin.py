@@ -2,12 +2,11 @@
 
 import csv
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.widgets import AdminSplitDateTime, FilteredSelectMultiple
-from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Model, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
@@ -30,24 +29,12 @@ from quotas.models import (
     RedeemCode,
     Reservation,
 )
+from runtime.records import RecordAdmin
 
 Row = TypeVar("Row", bound=Model)
 
-if TYPE_CHECKING:
-    TypedAdmin = admin.ModelAdmin
-    QuotaModelForm = forms.ModelForm[Quota]
-    BatchModelForm = forms.ModelForm[RedeemBatch]
-else:
-    QuotaModelForm = BatchModelForm = forms.ModelForm
 
-    class TypedAdmin(admin.ModelAdmin):
-        """Django's own cannot be subscripted outside the type checker."""
-
-        def __class_getitem__(cls, row):
-            return cls
-
-
-class QuotaForm(QuotaModelForm):
+class QuotaForm(forms.ModelForm[Quota]):
     """A quota and the models it covers: one field, not inline rows, because it can move a model between quotas."""
 
     class Media:
@@ -79,7 +66,7 @@ class GroupLimitInline(admin.TabularInline[QuotaGroupLimit, Quota]):
 
 
 @admin.register(Quota)
-class QuotaAdmin(TypedAdmin[Quota]):
+class QuotaAdmin(admin.ModelAdmin[Quota]):
     form = QuotaForm
     inlines = [GroupLimitInline]
     fields = ["slug", "title", "daily_limit", "inviter_credits", "invitee_credits", "covers"]
@@ -112,26 +99,12 @@ class QuotaAdmin(TypedAdmin[Quota]):
         table.forget()
 
 
-class BookAdmin(TypedAdmin[Row]):
+class BookAdmin(RecordAdmin[Row]):
     """A table that only the ledger writes."""
 
     list_select_related = ["user", "quota"]
     search_fields = ["user__username", "user__email"]
     list_filter = ["quota"]
-    show_full_result_count = False
-    ordering = ["-id"]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
-        # Asked also when a person is deleted, whose rows go too: that must stay possible, on the person's own pages.
-        person = get_user_model()._meta
-        pages = {f"{person.app_label}_{person.model_name}_{page}" for page in ("delete", "changelist")}
-        return bool(request.resolver_match and request.resolver_match.url_name in pages)
 
 
 @admin.register(DailyUsage)
@@ -170,7 +143,7 @@ class InvitationAdmin(BookAdmin[Invitation]):
     date_hierarchy = "joined_at"
 
 
-class BatchForm(BatchModelForm):
+class BatchForm(forms.ModelForm[RedeemBatch]):
     """What a new batch is made of; an existing one has its note only."""
 
     quota = forms.ModelChoiceField(Quota.objects.order_by("id"), label=_("quota"), empty_label=None)
@@ -186,7 +159,7 @@ class BatchForm(BatchModelForm):
 
 
 @admin.register(RedeemBatch)
-class RedeemBatchAdmin(TypedAdmin[RedeemBatch]):
+class RedeemBatchAdmin(admin.ModelAdmin[RedeemBatch]):
     change_form_template = "admin/quotas/redeembatch/change_form.html"
     list_display = ["id", "note", "quota", "credits", "made", "redeemed", "expires", "created_by", "created_at"]
     list_display_links = ["id", "note"]
@@ -298,7 +271,7 @@ def _as_csv(codes: QuerySet[RedeemCode]) -> HttpResponse:
 
 
 @admin.register(RedeemCode)
-class RedeemCodeAdmin(TypedAdmin[RedeemCode]):
+class RedeemCodeAdmin(RecordAdmin[RedeemCode]):
     """To look up a single code; batches make and export them."""
 
     list_display = ["__str__", "batch", "quota", "credits", "expires_at", "redeemed_by", "redeemed_at"]
@@ -307,18 +280,7 @@ class RedeemCodeAdmin(TypedAdmin[RedeemCode]):
     search_fields = ["redeemed_by__username", "redeemed_by__email"]
     search_help_text = _("A code as it was typed, or who redeemed it.")
     fields = ["batch", "code", "quota", "credits", "expires_at", "redeemed_by", "redeemed_at"]
-    show_full_result_count = False
-    ordering = ["-id"]
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[RedeemCode], search_term: str) -> Any:
         code = queryset.filter(code=redeem_codes.normalised(search_term))
         return (code, False) if code.exists() else super().get_search_results(request, queryset, search_term)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: RedeemCode | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: RedeemCode | None = None) -> bool:
-        return False

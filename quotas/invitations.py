@@ -104,4 +104,4 @@ def sums(inviter_id: int) -> dict[str, int]:
 def promises() -> list[dict[str, Any]]:
     """Return what the quotas promise now, those that promise something: `{title, inviter, invited}` each."""
     rows = Quota.objects.filter(Q(inviter_credits__gt=0) | Q(invitee_credits__gt=0)).order_by("id")
-    return [{"title": row.title, "inviter": row.inviter_credits, "invited": row.invitee_credits} for row in rows]
+    return [{"title": row.shown_title, "inviter": row.inviter_credits, "invited": row.invitee_credits} for row in rows]

@@ -285,7 +285,7 @@ def _state(counts: Counts, now: datetime) -> QuotaState:
 def _shown(quota: QuotaConfig, counts: Counts, groups: Set[int], now: datetime) -> QuotaState:
     return {
         "slug": quota.slug,
-        "title": quota.title,
+        "title": str(quota.title),
         "models": quota.slugs_for(groups),
         "daily_limit": counts.limit,
         "used_today": counts.used,

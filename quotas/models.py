@@ -13,10 +13,14 @@ from django.contrib.auth.models import Group
 from django.core.validators import MaxValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrOrPromise
 
 from providers.models import ChatModel
 from quotas.statements import MOST
+from runtime import first_run
 
+# Titles that setup.py gives, by slug.
+FIRST_RUN_TITLES = {"standard": _("Standard"), "premium": _("Premium")}
 # So many invitations earn an inviter something on one day; the others wait for another day.
 REWARDS_A_DAY = 20
 # SQLite would take more than can be counted.
@@ -45,6 +49,10 @@ class Quota(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+    @property
+    def shown_title(self) -> StrOrPromise:
+        return first_run.shown(self.title, FIRST_RUN_TITLES.get(self.slug))
 
     def cover(self, chosen: Iterable[ChatModel]) -> None:
         """Cover exactly these models; each is taken out of the quota that it was in."""

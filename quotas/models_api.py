@@ -54,7 +54,12 @@ class ModelRow(StaffSerializer):
         link: QuotaModel | None = getattr(instance, "quota_link", None)
         routes = sorted(instance.routes.all(), key=lambda route: (route.priority, route.pk))
         shown: dict[str, Any] = super().to_representation(instance)
-        return {**shown, "quota": link.quota.slug if link else None, "routes": RouteRow(routes, many=True).data}
+        return {
+            **shown,
+            "quota": link.quota.slug if link else None,
+            "groups": sorted(shown["groups"]),
+            "routes": RouteRow(routes, many=True).data,
+        }
 
     def validate_routes(self, routes: list[dict[str, Any]]) -> list[dict[str, Any]]:
         ways = [(route["upstream"].pk, route["upstream_model"]) for route in routes]

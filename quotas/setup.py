@@ -3,10 +3,9 @@
 from django.conf import settings
 from django.db import transaction
 from django.utils import translation
-from django.utils.translation import gettext
 
 from providers.models import ChatModel
-from quotas.models import Quota, QuotaModel
+from quotas.models import FIRST_RUN_TITLES, Quota, QuotaModel
 
 
 def ensure_defaults() -> None:
@@ -30,12 +29,12 @@ def _defaults() -> list[Quota]:
     return [
         Quota(
             slug="standard",
-            title=gettext("Standard"),
+            title=str(FIRST_RUN_TITLES["standard"]),
             daily_limit=first_run.DAILY_LIMIT_STANDARD,
             inviter_credits=first_run.INVITER_CREDITS,
             invitee_credits=first_run.INVITEE_CREDITS,
         ),
-        Quota(slug="premium", title=gettext("Premium"), daily_limit=first_run.DAILY_LIMIT_PREMIUM),
+        Quota(slug="premium", title=str(FIRST_RUN_TITLES["premium"]), daily_limit=first_run.DAILY_LIMIT_PREMIUM),
     ]
 
 

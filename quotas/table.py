@@ -3,18 +3,17 @@
 What a limit allows is decided by the ledger's own statements, never by this table.
 """
 
-import threading
-import time
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
-from django.db import transaction
 from django.db.models import Prefetch
+from django_stubs_ext import StrOrPromise
 
 from providers import access
 from providers import table as providers
 from providers.table import ModelConfig
 from quotas.models import Quota, QuotaGroupLimit
+from runtime.remembered import Remembered
 
 # An admin's change is to be felt within five seconds in every process.
 TABLE_SECONDS = 2.0
@@ -26,7 +25,7 @@ class QuotaConfig:
 
     id: int
     slug: str
-    title: str
+    title: StrOrPromise
     daily_limit: int | None
     group_limits: Mapping[int, int | None]
     models: tuple[ModelConfig, ...]
@@ -57,23 +56,14 @@ class Table:
         return access.groups_of(user_id) if self.by_group else frozenset()
 
 
-_table: tuple[float, Table] | None = None
-_lock = threading.Lock()
-
-
 def current() -> Table:
     """Return the table; synchronous, to be called where the database may be."""
-    global _table
-    with _lock:
-        found = _table  # `forget` may come at any moment
-        if found is None or time.monotonic() - found[0] > TABLE_SECONDS:
-            found = _table = (time.monotonic(), _load())
-        return found[1]
+    return _table.current()
 
 
 def last() -> Table | None:
     """Return the table as it was when it was last read, however long ago; for the event loop, which cannot read it."""
-    return _table[1] if _table else None
+    return _table.last()
 
 
 def quota(quota_id: int) -> QuotaConfig:
@@ -89,14 +79,12 @@ def quota(quota_id: int) -> QuotaConfig:
 
 def forget() -> None:
     """Read the table anew at the next question: after a change made in this process."""
-    global _table
-    _table = None
+    _table.forget()
 
 
 def changed() -> None:
     """Forget, now and once the transaction that is open can be seen: others may read the old rows until then."""
-    forget()
-    transaction.on_commit(forget)
+    _table.changed()
 
 
 def _load() -> Table:
@@ -113,7 +101,10 @@ def _load() -> Table:
     )
 
 
+_table = Remembered(_load, TABLE_SECONDS)
+
+
 def _config(row: Quota, position: Mapping[int, tuple[int, ModelConfig]]) -> QuotaConfig:
     covered = sorted(position[link.model_id] for link in row.links.all() if link.model_id in position)
     limits = {limit.group_id: limit.daily_limit for limit in row.group_limits.all()}
-    return QuotaConfig(row.pk, row.slug, row.title, row.daily_limit, limits, tuple(model for _, model in covered))
+    return QuotaConfig(row.pk, row.slug, row.shown_title, row.daily_limit, limits, tuple(model for _, model in covered))

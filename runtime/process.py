@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.db.models.functions import Now
 
 from runtime import database
@@ -54,7 +55,7 @@ async def start() -> None:
         asyncio.create_task(_repeat(timer), name=timer.name)
         for timer in (Timer("heartbeat", lambda: settings.PROCESS_LEASE_SECONDS / 4, _beat), *_timers)
     ]
-    await database.run(_show_life)
+    await database.run(show_life)
 
 
 async def stop() -> None:
@@ -71,15 +72,20 @@ async def _repeat(timer: Timer) -> None:
         await asyncio.sleep(timer.seconds())
         try:
             await timer.callback()
+        except (InterfaceError, OperationalError) as error:  # away, or full: where in our code says nothing
+            log.error(
+                "timer failed", timer=timer.name, error=type(error).__name__, reason=str(error).partition("\n")[0]
+            )
         except Exception as error:  # a timer outlives every failure of its callback; the next turn tries again
             log.exception("timer failed", timer=timer.name, error=type(error).__name__)
 
 
 async def _beat() -> None:
-    await database.run(_show_life)
+    await database.run(show_life)
 
 
-def _show_life() -> None:
+def show_life() -> None:
+    """Store a sign of life, for others to see; raises DatabaseError when that cannot be. Repeating is safe."""
     _judge_ourselves(Process.objects.with_beats(settings.PROCESS_LEASE_SECONDS).filter(id=id))
     Process.objects.update_or_create(id=id, defaults={"host": _host(), "pid": os.getpid(), "beat_at": Now()})
 

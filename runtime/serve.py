@@ -111,10 +111,12 @@ def _run(listener: socket.socket, orders: _Orders) -> NoReturn:
         forwarded_allow_ips=settings.TRUSTED_PROXIES or [],
         timeout_graceful_shutdown=round(LAST_SECONDS),
     )
-    uvloop.run(_serve(Server(config), listener, orders))
-    database.close()
+    try:
+        uvloop.run(_serve(Server(config), listener, orders))
+        database.close()
+    finally:
+        logs.finish()  # the last line is the reason
     sys.stdout.flush()
-    logs.finish()
     # A thread that hangs in the database would keep the interpreter from ending.
     os._exit(0)
 

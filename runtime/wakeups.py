@@ -6,7 +6,10 @@ connection per process hears for all listeners. Without `REDIS_URL` there is onl
 """
 
 import asyncio
-from collections.abc import Callable
+import contextvars
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -22,6 +25,7 @@ from runtime import clients, process
 log = structlog.get_logger("runtime")
 
 Callback = Callable[[bytes], None]
+Work = Callable[[bytes], Coroutine[Any, Any, None]]
 
 # What a listener is called with that may have missed something: look at the truth.
 MISSED = b""
@@ -34,6 +38,8 @@ RETRY_SECONDS = 0.5
 MOST_UNSAID = 10_000
 
 _listeners: dict[str, set[Callback]] = {}
+_answerers: dict[str, Callback] = {}
+_answering: set[asyncio.Task[None]] = set()
 _unsaid: set[str] = set()
 _changed = asyncio.Event()
 _loop: asyncio.AbstractEventLoop | None = None
@@ -55,6 +61,21 @@ def listen(topic: str, callback: Callback) -> Callable[[], None]:
             _changed.set()
 
     return unlisten
+
+
+def answer(topic: str, work: Work) -> None:
+    """Do `work` with the payload of each wake-up, in a task that belongs to nobody. Repeating is safe.
+
+    It is not called with `MISSED`: whoever asked while this process could not hear asks again.
+    """
+    listen(topic, _answerers.setdefault(topic, partial(_begin, work)))
+
+
+def _begin(work: Work, payload: bytes) -> None:
+    if payload != MISSED:
+        task = asyncio.get_running_loop().create_task(work(payload), context=contextvars.Context())
+        _answering.add(task)
+        task.add_done_callback(_answering.discard)
 
 
 async def wake(topic: str, payload: bytes = b"") -> None:

@@ -5,8 +5,6 @@ reader's or nonsense only the owner knows. What it says holds for readers who ca
 every question has a mark of its own. One that is not answered (the owner is dead, Redis is away) may be repeated.
 """
 
-import asyncio
-import contextvars
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable
@@ -22,8 +20,6 @@ MOST_OPEN = 1_000
 
 _marks = itertools.count(1)
 _open: OrderedDict[int, Heard] = OrderedDict()
-_answering: set["asyncio.Task[None]"] = set()
-_hear: Callable[[bytes], None] | None = None
 
 
 def answer(last_of: LastOf) -> None:
@@ -31,21 +27,14 @@ def answer(last_of: LastOf) -> None:
 
     Repeating is safe.
     """
-    global _hear
-    _hear = _hear or partial(_asked, last_of)
-    wakeups.listen(_questions(process.id), _hear)
+    wakeups.answer(_questions(process.id), partial(_tell, last_of))
 
 
-def _asked(last_of: LastOf, question: bytes) -> None:
-    if question == wakeups.MISSED:  # whoever asked while we could not hear asks again
-        return
+async def _tell(last_of: LastOf, question: bytes) -> None:
     asker, mark, generation = question.decode().split(" ")
     last = last_of(generation)
     if last is not None:
-        telling = wakeups.wake(_answers(asker), f"{mark} {last}".encode())
-        task = asyncio.get_running_loop().create_task(telling, context=contextvars.Context())
-        _answering.add(task)
-        task.add_done_callback(_answering.discard)
+        await wakeups.wake(_answers(asker), f"{mark} {last}".encode())
 
 
 def listen() -> None:

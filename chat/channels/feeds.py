@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
 from chat.channels import log, stored
-from chat.models import Channel, ChannelMessage
+from chat.channels.models import Channel, ChannelMessage
 from runtime import database, wakeups
 
 logger = structlog.get_logger("chat")

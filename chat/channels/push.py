@@ -21,7 +21,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from chat.channels import feeds, stored, watch
-from chat.models import IDLE_SECONDS, Channel
+from chat.channels.models import IDLE_SECONDS, Channel
 from runtime import clients, database, process, wakeups
 from runtime.refusals import InvalidRequest, TooLarge
 

@@ -16,8 +16,8 @@ from django.db.models import F, Max
 from django.utils import timezone
 
 from chat.channels.log import WRITE_BYTES
+from chat.channels.models import IDLE_SECONDS, Channel, ChannelMark, ChannelMessage
 from chat.errors import ChannelEnded
-from chat.models import IDLE_SECONDS, Channel, ChannelMark, ChannelMessage
 from runtime.refusals import ServiceUnavailable
 
 # A channel that is still open is kept for so long after its last message.

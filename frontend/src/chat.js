@@ -25,8 +25,8 @@ const conversation = new Conversation({
   onVersion: showVersion,
   onEdit: edit,
 });
-const composer = new Composer({ onSend: send, onStop: stop, onModel: selectModel });
-const instructions = new Instructions(() => conversation.id);
+const composer = new Composer({ person: page.user, onSend: send, onStop: stop, onModel: selectModel });
+const instructions = new Instructions({ person: page.user, conversation: () => conversation.id });
 
 /** The generation that this tab follows. */
 let running = null;

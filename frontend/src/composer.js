@@ -7,12 +7,13 @@ const sendButton = form.querySelector('[data-part="send"]');
 const stopButton = form.querySelector('[data-part="stop"]');
 const model = form.querySelector("select");
 
-const draftKey = () => `draft:${location.pathname}`;
-
 export class Composer {
   #running = false;
+  #person;
 
-  constructor({ onSend, onStop, onModel }) {
+  /** Drafts are kept for `person`: somebody else may log in within the same tab. */
+  constructor({ person, onSend, onStop, onModel }) {
+    this.#person = person;
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       if (!this.#running && field.value.trim()) onSend(field.value.trim());
@@ -24,7 +25,7 @@ export class Composer {
       onStop();
     });
     model.addEventListener("change", () => onModel(model.value));
-    if (!field.value) field.value = sessionStorage.getItem(draftKey()) ?? "";
+    if (!field.value) field.value = sessionStorage.getItem(this.#draftKey) ?? "";
     this.#changed();
   }
 
@@ -47,7 +48,7 @@ export class Composer {
 
   /** A refused prompt is a draft again when the page is loaded anew, unless another one is being written. */
   keep(prompt) {
-    if (!field.value) sessionStorage.setItem(draftKey(), prompt);
+    if (!field.value) sessionStorage.setItem(this.#draftKey, prompt);
   }
 
   focus() {
@@ -69,6 +70,10 @@ export class Composer {
     stopButton.disabled = false;
   }
 
+  get #draftKey() {
+    return `draft:${this.#person}:${location.pathname}`;
+  }
+
   #onKey(event) {
     if (!sends(event)) return;
     event.preventDefault();
@@ -79,7 +84,7 @@ export class Composer {
     sendButton.disabled = this.#running || !field.value.trim();
     field.style.height = "auto";
     field.style.height = `${field.scrollHeight}px`;
-    if (field.value) sessionStorage.setItem(draftKey(), field.value);
-    else sessionStorage.removeItem(draftKey());
+    if (field.value) sessionStorage.setItem(this.#draftKey, field.value);
+    else sessionStorage.removeItem(this.#draftKey);
   }
 }

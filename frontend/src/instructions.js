@@ -1,8 +1,6 @@
 // The instructions of a conversation (its system prompt): shown above it, written in a dialog.
 import { call, Refusal } from "./api.js";
 
-const KEPT = "instructions";
-
 const shown = document.getElementById("instructions");
 const dialog = document.getElementById("instructions-dialog");
 const field = dialog.querySelector("textarea");
@@ -10,11 +8,16 @@ const failure = dialog.querySelector('[data-part="error"]');
 
 export class Instructions {
   #conversation;
+  #kept;
 
-  /** `conversation()` is the id of the open conversation, null before its first prompt. */
-  constructor(conversation) {
+  /**
+   * `conversation()` is the id of the open conversation, null before its first prompt: until then they are kept here,
+   * for `person`.
+   */
+  constructor({ person, conversation }) {
     this.#conversation = conversation;
-    if (conversation() === null) this.#show(sessionStorage.getItem(KEPT) ?? "");
+    this.#kept = `instructions:${person}`;
+    if (conversation() === null) this.#show(sessionStorage.getItem(this.#kept) ?? "");
     document.getElementById("edit-instructions").addEventListener("click", () => this.#open());
     dialog.querySelector('[data-part="save"]').addEventListener("click", () => this.#save());
   }
@@ -25,7 +28,7 @@ export class Instructions {
 
   /** They went with the first prompt. */
   began() {
-    sessionStorage.removeItem(KEPT);
+    sessionStorage.removeItem(this.#kept);
   }
 
   #open() {
@@ -38,7 +41,7 @@ export class Instructions {
     let text = field.value.trim();
     const id = this.#conversation();
     try {
-      if (id === null) sessionStorage.setItem(KEPT, text);
+      if (id === null) sessionStorage.setItem(this.#kept, text);
       else ({ system_prompt: text } = await call("PATCH", `/api/conversations/${id}/`, { system_prompt: text }));
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;

@@ -10,6 +10,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.core import mail
 from django.db import IntegrityError
 from django.test import Client
+from pydantic import SecretStr
 
 from accounts import auth
 from accounts.adapters import AccountAdapter, SocialAccountAdapter
@@ -182,6 +183,30 @@ def test_a_forgotten_password_is_reset_by_mail(client: Client, alice: User) -> N
     client.post(form, {"password1": "another fine password", "password2": "another fine password"})
     alice.refresh_from_db()
     assert alice.check_password("another fine password")
+
+
+@pytest.fixture(params=["no mail server", "a mail server"])
+def sends(request: pytest.FixtureRequest, settings: Any) -> bool:
+    """Whether the site sends mail; both ways."""
+    url = SecretStr("smtp://mail.example.org") if request.param == "a mail server" else None
+    settings.ENV = settings.ENV.model_copy(update={"EMAIL_URL": url})
+    return url is not None
+
+
+def test_no_mail_is_promised_that_nobody_sends(client: Client, alice: User, sends: bool) -> None:
+    """Without a mail server no page offers or announces mail; addresses can be added and removed all the same."""
+    EmailAddress.objects.update(verified=False)
+    log_in(client)
+    client.defaults["HTTP_ACCEPT_LANGUAGE"] = "en"
+    page = client.get("/accounts/email/").content.decode()
+    assert ("action_send" in page, "Unverified" in page, "sends no mail" in page) == (sends, sends, not sends)
+    added = client.post("/accounts/email/", {"action_add": "", "email": "other@example.org"}, follow=True)
+    assert ("Confirmation email sent to other@example.org." in added.content.decode()) == sends
+    client.post("/accounts/email/", {"action_remove": "", "email": "other@example.org"})
+    assert EmailAddress.objects.get(user=alice).email == alice.email
+    client.logout()
+    page = client.get("/accounts/password/reset/").content.decode()
+    assert ('name="email"' in page, "sends no mail" in page) == (sends, not sends)
 
 
 class FakeWeChat:

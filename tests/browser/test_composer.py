@@ -2,8 +2,8 @@
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Visit
-from tests.browser.visitor import Visitor, part
+from tests.browser.conftest import Regular, Visit
+from tests.browser.visitor import Visitor, part, write_instructions
 from tests.product import Product
 
 
@@ -104,6 +104,22 @@ def test_logged_in_again_in_another_tab(visit: Visit) -> None:
     visitor.log_in(other)
     visitor.answer("still here?", "echo")
     assert visitor.text == "still here?"
+
+
+def test_somebody_else_in_the_same_tab(visit: Visit, regular: Regular) -> None:
+    """Who logs in after somebody else sees nothing of what they were writing; they themselves find it again."""
+    visitor = visit().become(regular.person).log_in()
+    page = visitor.page
+    write_instructions(visitor, "In confidence.")
+    page.fill("#prompt", "a secret thought")
+    log_out(page)
+    visitor.register().log_in()
+    expect(page.locator("#prompt")).to_have_value("")
+    expect(page.locator("#instructions")).to_be_hidden()
+    log_out(page)
+    visitor.become(regular.person).log_in()
+    expect(page.locator("#prompt")).to_have_value("a secret thought")
+    expect(page.locator("#instructions p")).to_have_text("In confidence.")
 
 
 def test_offline(visitor: Visitor) -> None:

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Regular, Visit
 from tests.browser.test_pages import choose
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import Visitor, write_instructions
 from tests.upstreams import FakeOpenAI
 
 
@@ -120,14 +120,6 @@ def test_instructions(visitor: Visitor, upstream: FakeOpenAI) -> None:
     expect(page.locator("#instructions")).to_be_hidden()
     page.goto("/")
     expect(page.locator("#instructions")).to_be_hidden()
-
-
-def write_instructions(visitor: Visitor, text: str) -> None:
-    page = visitor.page
-    page.click("#edit-instructions")
-    page.fill("#instructions-text", text)
-    page.get_by_role("button", name="Save").click()
-    expect(page.locator("#instructions-dialog")).to_be_hidden()
 
 
 def system_prompt(upstream: FakeOpenAI) -> Any:

@@ -165,3 +165,12 @@ def content(answer: Locator) -> Locator:
 def part(answer: Locator, name: str) -> Locator:
     """One part of an answer: content, status, failure, copy, regenerate, ..."""
     return answer.locator(f"[data-part={name}]")
+
+
+def write_instructions(visitor: Visitor, text: str) -> None:
+    """Write the instructions of the conversation that is open, or of the next one."""
+    page = visitor.page
+    page.click("#edit-instructions")
+    page.fill("#instructions-text", text)
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#instructions-dialog")).to_be_hidden()

@@ -177,7 +177,7 @@ async def _ask(person: int, model: str, conversation: int | None) -> str:
 
 def _outcome(row_id: str, calls: list[int], pauses: list[float]) -> Outcome:
     row = Generation.objects.select_related("message", "conversation", "user").get(id=row_id)
-    log = generation.log_of(row_id)
+    log = generation.readable(row)
     assert log
     assert row.conversation
     said = b"".join(iter(log.follow(0, lambda: None).take, b"")).decode()

@@ -6,8 +6,8 @@ from django.db import connection
 from django.utils import timezone
 
 from chat.channels import push, stored
+from chat.channels.models import Channel
 from chat.errors import ChannelEnded
-from chat.models import Channel
 
 
 def push_in_every_way(username: str, names: list[str], ends: bool, mortal: int) -> dict[str, list[str]]:

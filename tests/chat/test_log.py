@@ -55,7 +55,7 @@ class Elsewhere:
         self._logs._running[log.channel] = log
         if log.channel not in self._mirrors:
             self.outbox.add(log)
-            self._mirrors[log.channel] = Mirror(log.channel, "en")
+            self._mirrors[log.channel] = Mirror(log.channel)
         await self.outbox.flush()
         mirror = self._mirrors[log.channel]
         await self._take(mirror)

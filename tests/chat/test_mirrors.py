@@ -4,6 +4,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any
 
 import orjson
@@ -27,7 +28,7 @@ async def redis_here(redis_server: Redis, settings: Any) -> AsyncGenerator[None,
     """Redis as this process's."""
     settings.REDIS_URL = redis_server.url
     yield
-    await asyncio.gather(*extent._answering)
+    await asyncio.gather(*wakeups._answering)
     await wakeups.aclose()
     await clients.aclose()
 
@@ -125,7 +126,7 @@ class Reader:
 
 async def test_it_works(answer: Answer) -> None:
     """Who saw more at a killed owner than has arrived here waits for its end, which has a higher number."""
-    mirror, reader = Mirror(answer.log.channel, "en"), Reader()
+    mirror, reader = Mirror(answer.log.channel), Reader()
     for _ in range(14):
         answer.say()
     answer.store()
@@ -153,12 +154,11 @@ async def test_nonsense(answer: Answer, after: int) -> None:
     """An id beyond what the owner ever said is answered with a `reset` as soon as the owner has said that."""
     answer.say()
     await answer.outbox.flush()
-    mirror = Mirror(answer.log.channel, "en", process.id)
+    mirror = Mirror(answer.log.channel, process.id)
     await take_over(mirror)
     extent.listen()
-    unlisten = wakeups.listen(
-        f"extent:{process.id}", lambda question: extent._asked(lambda _: answer.log.last, question)
-    )
+    tell = partial(extent._tell, lambda _: answer.log.last)
+    unlisten = wakeups.listen(f"extent:{process.id}", partial(wakeups._begin, tell))
     woken = asyncio.Event()
     early = mirror.log.follow(after, woken.set)
     await mirror.ask()
@@ -172,7 +172,7 @@ async def test_nonsense(answer: Answer, after: int) -> None:
 
 async def test_nothing_arrived_yet(answer: Answer) -> None:
     """Who comes with a malformed id before anything has arrived gets a `reset` that covers something."""
-    mirror = Mirror(answer.log.channel, "en")
+    mirror = Mirror(answer.log.channel)
     follower = mirror.log.follow(None, lambda: None)
     assert follower.take() == b""
     answer.say()
@@ -183,7 +183,7 @@ async def test_nothing_arrived_yet(answer: Answer) -> None:
 
 def test_sent_away() -> None:
     """When nothing will come any more, not even an end, every reader is at the end, wherever it was."""
-    mirror = Mirror("g", "en")
+    mirror = Mirror("g")
     followers = [mirror.log.follow(after, lambda: None) for after in (0, None, 7)]
     mirror.log.abandon()
     for follower in followers:
@@ -205,7 +205,7 @@ class History:
         self._steps: list[Any] = [*of_the_owner, *self._anybody, self._go, self._take]
 
     def _fresh_mirrors(self) -> list[Mirror]:
-        return [Mirror(self.answer.log.channel, "en") for _ in range(2)]
+        return [Mirror(self.answer.log.channel) for _ in range(2)]
 
     async def live(self) -> None:
         for _ in range(self._chance.randrange(60)):

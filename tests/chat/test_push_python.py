@@ -17,8 +17,8 @@ from django.utils import translation
 from accounts.models import User
 from chat import payment
 from chat.channels import feeds, push, stored, watch
+from chat.channels.models import Channel, ChannelMessage
 from chat.errors import ChannelEnded
-from chat.models import Channel, ChannelMessage
 from runtime import database
 from runtime.refusals import InvalidRequest, TooLarge
 

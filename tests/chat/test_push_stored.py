@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from chat.channels import feeds, push, stored
-from chat.models import Channel, ChannelMark, ChannelMessage
+from chat.channels.models import Channel, ChannelMark, ChannelMessage
 from tests import factories, servers
 from tests.chat import pushing
 from tests.chat.pushes import dispatched

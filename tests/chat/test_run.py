@@ -107,13 +107,13 @@ async def test_a_fault_of_ours_leaves_nobody_waiting(asker: User, door: None, mo
     with monkeypatch.context() as patch:
         patch.setattr(ending, "store", broken)
         begun = await generation.start(Ask(asker.pk, "demo", "Hello"))
-        log = generation.log_of(begun.row.id)
+        log = generation.readable(begun.row)
         assert log
         follower = log.follow(0, lambda: None)
         await asyncio.gather(*generation._tasks, return_exceptions=True)
         assert b"".join(iter(follower.take, b""))
         assert follower.at_end
-    assert generation.log_of(begun.row.id) is None
+    assert generation.readable(begun.row) is None
     monkeypatch.setattr(elsewhere, "STRAY_SECONDS", 0)
     await asyncio.gather(generation.reap(), generation.reap())
     row = await database.run(Generation.objects.select_related("message").get, id=begun.row.id)
@@ -134,7 +134,7 @@ async def test_an_end_that_came_too_late(asker: User, door: None, monkeypatch: p
     await asyncio.sleep(0.05)
     await database.run(Generation.objects.filter(id=begun.row.id).update, process="another")
     await generation.reap()
-    log = generation.log_of(begun.row.id)
+    log = generation.readable(begun.row)
     released.set()
     await asyncio.gather(*generation._tasks)
     assert log

@@ -233,19 +233,32 @@ def test_postgresql_too(elsewhere: Product) -> None:
 
 
 def test_snapshot_when_the_log_is_gone(upstream: FakeOpenAI, tmp_path: Path, database_url: str) -> None:
-    """When events are no longer kept, the stored text comes as one `reset`, and the end as it was; then still 204."""
+    """When events are no longer kept, the stored text comes as one `reset`, and the end as it was; then still 204.
+
+    What it says is in the language of who asked, whoever reads it.
+    """
     variables = connected(upstream, CHANNEL="plain")
     with Product(tmp_path / "var", database_url, **variables, CHANNEL_RETENTION_SECONDS="1") as product:
         person = product.register("alice")
-        events = person.answer("Hello", "echo")
+        person.client.headers["Accept-Language"] = "zh-CN"
+        answered, failed = person.answer("Hello", "echo"), person.answer("Hello", "http-400")
         person.answer("What is left changes", "echo")
-        generation = events[0].data["generation"]
-        deadline = time.monotonic() + 20
-        while (again := person.follow(generation))[0].name != "reset":
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
-        assert [event.name for event in again] == ["reset", "done"]
-        assert again[0].data == {"content": "Hello", "reasoning": ""}
-        assert (again[1].id, json.dumps(again[1].data)) == (events[-1].id, json.dumps(events[-1].data))
-        with person.following(generation, events[-1].id) as (status, _rest):
+        person.client.headers["Accept-Language"] = "en"
+        for events, text in ((answered, "Hello"), (failed, "")):
+            again = follow_when_gone(person, events[0].data["generation"])
+            assert again[0].data == {"content": text, "reasoning": ""}
+            assert [event.name for event in again] == ["reset", events[-1].name]
+            assert (again[1].id, json.dumps(again[1].data)) == (events[-1].id, json.dumps(events[-1].data))
+        assert "，" in failed[-1].data["message"]
+        assert (answered[-1].data["quota"]["title"], person.quota()["title"]) == ("标准", "Standard")
+        with person.following(answered[0].data["generation"], answered[-1].id) as (status, _rest):
             assert status == 204
+
+
+def follow_when_gone(person: Person, generation: str) -> list[Event]:
+    """Wait until the events of a generation are no longer kept, and return what comes instead."""
+    deadline = time.monotonic() + 20
+    while (again := person.follow(generation))[0].name != "reset":
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    return again

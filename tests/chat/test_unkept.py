@@ -181,7 +181,7 @@ async def test_calls_of_tools_nobody_offered(asker: User, door: None, monkeypatc
     monkeypatch.setattr("providers.routing.Attempts.run", calling)
     begun = await generation.start(Ask(asker.pk, "demo", "Hello"))
     await asyncio.gather(*generation._tasks)
-    log = generation.log_of(begun.row.id)
+    log = generation.readable(begun.row)
     assert log
     events = b"".join(iter(log.follow(0, lambda: None).take, b""))
     assert (events.count(b"event: "), b'"finish_reason":"stop"' in events) == (2, True)

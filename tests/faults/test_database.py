@@ -1,6 +1,7 @@
 """The database away, frozen, or holding something impossible: nothing half charged, nothing waits for ever."""
 
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests import servers
-from tests.product import Product, connected
+from tests.product import Product, connected, text_of
+from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
 
 
@@ -56,6 +58,33 @@ def test_a_frozen_database(tmp_path: Path, upstream: FakeOpenAI) -> None:
 def _family(pid: int) -> list[int]:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *map(int, children)]
+
+
+def test_a_full_disk(tmp_path: Path, upstream: FakeOpenAI) -> None:
+    """While nothing can be written answers go on, questions are refused and readiness says so; then all is stored."""
+    with Product(tmp_path, **connected(upstream)) as product:
+        person = product.register("alice")
+        with person.asking("Hello", "paced") as stream:
+            seen = [next(stream) for _ in range(10)]
+            # As a full disk: no file may grow beyond this, and what stands there already is not written either.
+            _limit, most = resource.prlimit(product.pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(product.pid, resource.RLIMIT_FSIZE, (1, most))
+            full = product.client(person.access)
+            refused = full.post("/api/chat/", json={"model": "plain", "prompt": "x"})
+            wait_until(lambda: full.get("/readyz").status_code == 503, 10)
+            assert full.get("/healthz").status_code == 200
+            seen += [next(stream) for _ in range(20)]
+            assert {event.name for event in seen[1:]} == {"message"}
+            resource.prlimit(product.pid, resource.RLIMIT_FSIZE, (most, most))
+            seen += list(stream)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "service_unavailable")
+        assert seen[-1].name == "done"
+        row = person.generation(seen[0].data["generation"])
+        assert (row["status"], row["charge"]["amount"]) == ("completed", 1)
+        assert row["content"] == text_of(seen)
+        assert person.quota()["used_today"] == 1
+        assert len(person.client.get("/api/conversations/").json()["results"]) == 1
+        wait_until(lambda: full.get("/readyz").status_code == 200, 10)
 
 
 def test_ended_while_the_database_is_away(tmp_path: Path, upstream: FakeOpenAI) -> None:

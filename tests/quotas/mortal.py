@@ -46,7 +46,7 @@ def arm(point: str) -> None:
     class NeverAnswers:
         """Wake-ups as those hear them who are asked to stop something."""
 
-        listen, MISSED, wake = staticmethod(wakeups.listen), wakeups.MISSED, staticmethod(die)
+        answer, listen, wake = staticmethod(wakeups.answer), staticmethod(wakeups.listen), staticmethod(die)
 
     if point == "mid-answer":
         drafts.Draft.add_content = third(drafts.Draft.add_content)  # type: ignore[method-assign]

@@ -29,7 +29,7 @@ def seen(name: str, seconds_ago: float, pid: int = 1, host: str = "elsewhere") -
 
 def test_it_works() -> None:
     """Alive are this process, and those that were heard of within the lease."""
-    process._show_life()
+    process.show_life()
     steady, silent = seen("steady", LEASE - 5), seen("silent", LEASE + 5)
     assert process.alive() == {process.id, steady}
     assert silent not in process.alive()
@@ -37,7 +37,7 @@ def test_it_works() -> None:
 
 def test_a_process_of_this_machine() -> None:
     """Whose pid is gone is dead before its lease has run out; one whose pid is there is not."""
-    process._show_life()
+    process.show_life()
     seen("gone", 1, 2**22 - 1, process._host())
     seen("before us", 1, os.getpid(), process._host())
     there = seen("there", 1, os.getppid(), process._host())
@@ -49,13 +49,13 @@ def test_a_silence_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
     seen(process.id, LEASE - 10, os.getpid())
     other = seen("other", LEASE + 5)
     assert other in process.alive()
-    process._show_life()
+    process.show_life()
     assert other in process.alive()
     monkeypatch.setattr(process, "_lenient_until", 0.0)
     assert other not in process.alive()
     seen_again = Process.objects.filter(id=process.id)
     seen_again.update(beat_at=Now() - timedelta(seconds=LEASE - 10))
-    process._show_life()  # the sign of life itself finds that there was none
+    process.show_life()  # the sign of life itself finds that there was none
     assert other in process.alive()
 
 

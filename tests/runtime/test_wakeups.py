@@ -1,6 +1,7 @@
 """Wake-ups: heard here at once, in other processes through Redis, and made good after Redis was away."""
 
 import asyncio
+import contextvars
 import os
 from collections.abc import AsyncGenerator, Callable
 
@@ -89,6 +90,29 @@ async def test_one_faulty_listener(caplog: pytest.LogCaptureFixture) -> None:
     assert heard.get_nowait() == b"1"
     assert "wake-up failed" in caplog.text
     unlisten_first()
+    unlisten()
+
+
+async def test_answering(redis: Redis) -> None:
+    """Wake-ups are answered once each, however often that was asked for; one that was missed is nobody's question."""
+    speaker = contextvars.ContextVar("speaker", default="nobody")
+    done: Heard = asyncio.Queue()
+
+    async def work(payload: bytes) -> None:
+        await asyncio.sleep(0)
+        done.put_nowait(payload + b" for " + speaker.get().encode())
+
+    heard, unlisten = hear("questions")
+    speaker.set("somebody")
+    wakeups.answer("questions", work)
+    wakeups.answer("questions", work)
+    assert await heard.get() == wakeups.MISSED
+    await wakeups.wake("questions", b"one")
+    await elsewhere("questions", "two")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert {await done.get(), await done.get()} == {b"one for nobody", b"two for nobody"}
+    await asyncio.gather(*wakeups._answering)
+    assert done.empty()
     unlisten()
 
 

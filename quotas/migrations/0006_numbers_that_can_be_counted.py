@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('quotas', '0004_redeem_codes'),
+        ('quotas', '0005_reservations_without_an_unused_index'),
     ]
 
     operations = [

@@ -1,0 +1,83 @@
+"""Push channels as they are kept: each one's state, its messages, and the numbers that pruned ones had."""
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+# Readers of a push channel are sent away after so long without a message, unless it is opened with another limit.
+IDLE_SECONDS = 600.0
+
+
+class Channel(models.Model):
+    """The push channel of one user and key: what was pushed, numbered from event to event, and how it ended.
+
+    Numbers rise by one without gaps: whoever counts `last_event` up holds the row until the message is stored.
+    """
+
+    class Ending(models.TextChoices):
+        COMPLETE = "complete", _("complete")
+        ERROR = "error", _("error")
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="channels", verbose_name=_("user"))
+    key = models.CharField(_("channel key"), max_length=128)
+    # Numbering began after `base`; events up to `dropped_until` are no longer kept.
+    base = models.BigIntegerField(default=0)
+    dropped_until = models.BigIntegerField(default=0)
+    last_event = models.BigIntegerField(default=0)
+    kept_bytes = models.BigIntegerField(default=0)
+    timeout_seconds = models.FloatField(_("idle limit in seconds"), default=IDLE_SECONDS)
+    ending = models.CharField(_("ending"), max_length=8, choices=Ending.choices, blank=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+    expires_at = models.DateTimeField(_("expires"))
+
+    class Meta:
+        verbose_name = _("push channel")
+        verbose_name_plural = _("push channels")
+        permissions = [("publish_channel", "Can publish to push channels")]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["user", "key"], name="one_channel_per_key")
+        ]
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["expires_at"], name="channels_to_prune")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id}:{self.key}"
+
+
+class ChannelMessage(models.Model):
+    """One event of a push channel."""
+
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="messages", db_index=False)
+    number = models.BigIntegerField()
+    event = models.CharField(max_length=100)
+    data = models.TextField(blank=True)
+    size = models.IntegerField(help_text="bytes on the wire")
+
+    class Meta:
+        verbose_name = _("pushed message")
+        verbose_name_plural = _("pushed messages")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["channel", "number"], name="one_message_per_number")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.channel_id}:{self.number}"
+
+
+class ChannelMark(models.Model):
+    """The highest number that a pruned channel of this user ever had; new channels begin above it.
+
+    A reader may hold an event id longer than the channel is kept. With this it never stands for another event.
+    """
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="+")
+    number = models.BigIntegerField()
+
+    class Meta:
+        verbose_name = _("channel mark")
+        verbose_name_plural = _("channel marks")
+
+    def __str__(self) -> str:
+        return f"{self.user_id}:{self.number}"

@@ -1,0 +1,66 @@
+"""Texts of a first run: in the reader's language until an admin writes others."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import translation
+
+from accounts.models import User
+from providers.models import ChatModel
+from providers.setup import ensure_upstreams
+from quotas.models import Quota
+from quotas.setup import ensure_defaults
+from runtime import first_run
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def alice() -> Any:
+    return factories.user("alice")
+
+
+@pytest.fixture(params=["zh-hans", "en"])
+def installed(request: pytest.FixtureRequest, settings: pytest.FixtureRequest) -> None:
+    """A first run in each language that the installation may have."""
+    settings.LANGUAGE_CODE = request.param
+    ensure_upstreams()
+    ensure_defaults()
+
+
+def read(reader: User, path: str, language: str) -> list[dict[str, str]]:
+    client = Client(headers={"accept-language": language})
+    client.force_login(reader)
+    return list(client.get(path).json())
+
+
+@pytest.mark.usefixtures("installed")
+def test_it_works(alice: User) -> None:
+    """Whatever the installation's language is, everybody reads what we wrote in their own."""
+    said = {
+        "zh-CN": ("标准", "演示", "按脚本回答，无需任何模型服务。"),
+        "en": ("Standard", "Demo", "Answers from a script, without any vendor."),
+    }
+    for language, texts in said.items():
+        (demo,) = read(alice, "/api/models/", language)
+        assert (read(alice, "/api/quotas/", language)[0]["title"], demo["title"], demo["description"]) == texts
+
+
+@pytest.mark.usefixtures("installed")
+def test_what_an_admin_wrote(alice: User) -> None:
+    """What an admin has written is shown as written, also where it is our word in another place."""
+    Quota.objects.filter(slug="standard").update(title="Premium")
+    ChatModel.objects.filter(slug="demo").update(title="Try me", description="")
+    for language in ("zh-CN", "en"):
+        (demo,) = read(alice, "/api/models/", language)
+        assert (demo["title"], demo["description"]) == ("Try me", "")
+        assert read(alice, "/api/quotas/", language)[0]["title"] == "Premium"
+
+
+def test_nothing_of_ours() -> None:
+    """Where a first run wrote nothing there is nothing to compare with."""
+    assert first_run.shown("标准", None) == "标准"
+    with translation.override("en"):
+        assert Quota(slug="mine", title="标准").shown_title == "标准"
