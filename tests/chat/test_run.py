@@ -167,11 +167,11 @@ async def test_a_person_deleted_meanwhile(
 
     monkeypatch.setattr("providers.routing.Attempts.run", upstream)
     begun = await generation.start(Ask(asker.pk, "demo", "Hello"))
-    log = generation.log_of(begun.row.id)
+    log = generation.readable(begun.row)
     await asyncio.gather(*generation._tasks)
     assert log is not None
     assert log.ended
-    assert generation.log_of(begun.row.id) is None
+    assert generation.readable(begun.row) is None
     assert not await database.run(Generation.objects.exists)
     assert [record.levelname for record in caplog.records if record.levelname == "ERROR"] == []
 
