@@ -4,6 +4,7 @@ A digest says nothing without SECRET_KEY, also about accounts that were deleted;
 address counts as new.
 """
 
+import re
 import unicodedata
 
 from django.utils.crypto import salted_hmac
@@ -23,12 +24,23 @@ def of_login(provider: str, uid: str) -> str:
 
 
 def _mailbox(address: str) -> str:
-    """Cut case, width, and what follows a plus sign, which hardly any mailbox's own name has."""
+    """Cut case, width, quotes, and what follows a plus sign, which hardly any mailbox's own name has."""
     name, _at, host = unicodedata.normalize("NFKC", address).strip().lower().rpartition("@")
+    if len(name) > 1 and name[0] == name[-1] == '"':  # "a\b" is ab (RFC 5321, section 4.1.2)
+        name = re.sub(r"\\(.)", r"\1", name[1:-1])
     name = name.partition("+")[0] or name
+    host = _ascii(host)
     if host in _WITHOUT_DOTS:
         return f"{name.replace('.', '')}@gmail.com"
     return f"{name}@{host}"
+
+
+def _ascii(host: str) -> str:
+    """Return a host as the network knows it: names beyond ASCII are written in two ways."""
+    try:
+        return host.encode("idna").decode()
+    except UnicodeError:
+        return host
 
 
 def _digest(value: str) -> str:

@@ -22,6 +22,7 @@ class InvitedForm(forms.Form):
         field = self.fields["invite_code"]
         field.required = invites.required()
         field.initial = invites.remembered(context.request)
+        self.brings_credits = invites.brings_credits(field.initial)
 
     def clean_invite_code(self) -> str:
         code: str = self.cleaned_data["invite_code"]

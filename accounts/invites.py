@@ -17,6 +17,11 @@ def inviter(code: str | None) -> User | None:
     return User.objects.filter(invite_code=code.strip().upper(), is_active=True).first() if code else None
 
 
+def brings_credits(code: str) -> bool:
+    """Whether an account made with this code has credits at once."""
+    return inviter(code) is not None and any(promise["invited"] for promise in invitations.promises())
+
+
 def required() -> bool:
     return bool(settings.SIGNUP_MODE == "invite")
 
@@ -28,8 +33,9 @@ def link(request: HttpRequest, user: User) -> str:
 
 def remember(request: HttpRequest) -> None:
     """Keep the code of `?invite=` for this visit: the page may be left for a social login in between."""
-    if code := request.GET.get("invite", ""):
-        request.session[SESSION_KEY] = code[:16]
+    code = request.GET.get("invite", "").strip()[:16]
+    if code.isalnum():
+        request.session[SESSION_KEY] = code
 
 
 def remembered(request: HttpRequest) -> str:

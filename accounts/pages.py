@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 
 from accounts import invites
 from accounts.models import User
-from quotas import invitations
+from quotas import history, invitations
 from quotas.models import REWARDS_A_DAY
 
 LISTED = 50
@@ -23,6 +23,8 @@ def invitation_page(request: HttpRequest) -> HttpResponse:
     """Show a person's link, and who came by it."""
     user: User = request.user  # type: ignore[assignment]
     link = invites.link(request, user)
+    before = history.place(request.GET.get("before", ""))
+    invited, older = invitations.page(user.pk, before, LISTED)
     context = {
         "link": link,
         "code": user.invite_code,
@@ -30,8 +32,9 @@ def invitation_page(request: HttpRequest) -> HttpResponse:
         "open": settings.SIGNUP_MODE != "closed",
         "promises": invitations.promises(),
         "sums": invitations.sums(user.pk),
-        "invited": invitations.of(user.pk)[:LISTED],
-        "listed": LISTED,
+        "invited": invited,
+        "older": older,
+        "newest": before is None,
         "rewards_a_day": REWARDS_A_DAY,
     }
     return render(request, "invite.html", context)

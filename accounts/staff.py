@@ -12,13 +12,14 @@ from rest_framework import serializers
 
 from accounts import powers
 from accounts.models import User
+from runtime.bodies import NamedRow
 from runtime.staff import StaffRows, StaffSerializer
 
 
 class UserRow(StaffSerializer):
     """An account. One made here has no password: its owner asks for one by mail, or an admin sets it."""
 
-    groups = serializers.SlugRelatedField(slug_field="name", queryset=Group.objects.all(), many=True, required=False)
+    groups = NamedRow(slug_field="name", queryset=Group.objects.all(), many=True, required=False)
 
     class Meta:
         model = User

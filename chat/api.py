@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
@@ -15,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.models import User
-from chat import generation, representation, text_tools
+from chat import beginning, generation, representation, text_tools
 from chat.errors import ContentBlocked, PromptTooLong
 from chat.models import TITLE_CHARS, Conversation, Hit, Message
 from chat.pages import offered_models
@@ -111,16 +112,19 @@ class OneConversation(APIView):
         row = _owned(request, conversation_id)
         change = ConversationChange(data=request.data, partial=True)
         change.is_valid(raise_exception=True)
-        for name, value in _screened(_user_id(request), change.validated_data).items():
+        values = _screened(_user_id(request), change.validated_data)
+        if values and not Conversation.objects.filter(pk=row.pk).update(**values):
+            raise NotFound  # deleted just now
+        for name, value in values.items():
             setattr(row, name, value)
-        if change.validated_data:
-            row.save(update_fields=list(change.validated_data))
         return Response(representation.conversation(row))
 
     def delete(self, request: Request, conversation_id: int) -> Response:
-        row = _owned(request, conversation_id)
-        running = list(row.generations.running())
-        row.delete()
+        with transaction.atomic():
+            beginning.one_at_a_time(_user_id(request))
+            row = _owned(request, conversation_id)
+            running = list(row.generations.running())
+            row.delete()
         if running and process.loop:
             generation.stop_soon(running, process.loop)
         return Response(status=204)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -24,7 +24,7 @@ from quotas.counts import Found
 from quotas.errors import QuotaExhausted
 from quotas.ledger import Held
 from runtime import drain, process, rows
-from runtime.refusals import InvalidRequest, NotFound, ServiceUnavailable, TooManyRequests
+from runtime.refusals import InvalidRequest, NotAuthenticated, NotFound, ServiceUnavailable, TooManyRequests
 
 
 def refused_early(ask: Ask, seen: Found) -> Begun | None:
@@ -51,6 +51,17 @@ def refused_early(ask: Ask, seen: Found) -> Begun | None:
 
 
 def begin(ask: Ask) -> Begun:
+    """Begin it, or refuse it in due order."""
+    try:
+        return _begin(ask)
+    except IntegrityError:
+        # What it needs was deleted as it began, an admin's quota for one, which only the commit noticed.
+        if not get_user_model().objects.filter(id=ask.user_id).exists():
+            raise NotAuthenticated from None
+        return _begin(ask)
+
+
+def _begin(ask: Ask) -> Begun:
     models = _checked_models(ask)
     screened = incoming.screen(ask.prompt, ask.system_prompt or "")
     try:
@@ -65,7 +76,7 @@ def _begin_screened(ask: Ask, screened: Screened, models: dict[str, ModelConfig]
     prompt_text, system_prompt = screened.texts
     clean = replace(ask, prompt=prompt_text, system_prompt=None if ask.system_prompt is None else system_prompt)
     with transaction.atomic():
-        _one_at_a_time(ask.user_id)
+        one_at_a_time(ask.user_id)
         if known := _known(ask):
             return Begun(known)
         if drain.draining():
@@ -143,10 +154,11 @@ def _usable_model(ask: Ask, models: dict[str, ModelConfig], slug: str) -> ModelC
     return routing.able(models[slug], wanted(ask.messages, ask.extras))
 
 
-def _one_at_a_time(user_id: int) -> None:
+def one_at_a_time(user_id: int) -> None:
     """Let one user's starts queue: keys, joins and the count of active ones are then decided without a race.
 
-    SQLite's transactions have the write lock from their beginning; there this would say nothing new.
+    Who deletes what a start may go on from queues with them, inside a transaction as they do. SQLite's transactions
+    have the write lock from their beginning; there this would say nothing new.
     """
     if connection.vendor != "sqlite":
         list(get_user_model().objects.select_for_update(no_key=True, of=("self",)).filter(id=user_id).values_list("id"))
@@ -238,5 +250,6 @@ def _new_generation(ask: Ask, row_id: str, model: str, answer: Message | None, h
         idempotency_key=ask.idempotency_key,
         # Nothing else can ever be the same request.
         request_digest=ask.digest() if ask.idempotency_key or ask.joins_running else "",
+        created_at=held.began_at,
     )
     return rows.insert(row)

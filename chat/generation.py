@@ -107,8 +107,11 @@ def _ended(run: Run, task: "asyncio.Task[Any]") -> None:
         if isinstance(run.log, Log):
             logs.finish(run.log)
         return
-    # A fault of ours: the row is still `running`, the reaper ends it, and readers find that when they come back.
-    log.error("run died", generation=run.row.id, exc_info=None if task.cancelled() else task.exception())
+    if run.deleted:
+        log.info("generation deleted while it ran", generation=run.row.id)
+    else:
+        # A fault of ours: the row is still `running`, the reaper ends it, and readers find that when they come back.
+        log.error("run died", generation=run.row.id, exc_info=None if task.cancelled() else task.exception())
     if isinstance(run.log, Log):
         logs.drop(run.log)
     run.died()

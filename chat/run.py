@@ -7,7 +7,8 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import IntegrityError, InterfaceError, OperationalError
 from django.utils import translation
 from prometheus_client import Counter
 
@@ -53,6 +54,8 @@ class Run:
     def __init__(self, row: Generation, attempts: Attempts, draft: Draft, events: Log | Relay) -> None:
         self.row, self.draft, self.log = row, draft, events
         self.task: asyncio.Task[None] | None = None
+        # The generation went with its user: there is nothing to end.
+        self.deleted = False
         self._attempts = attempts
         self._relay = events if isinstance(events, Relay) else None
         self._tool_call_chars = 0
@@ -73,7 +76,13 @@ class Run:
     async def go(self) -> None:
         """Answer, store, tell: the whole life of the generation."""
         end = await self._answer()
-        stored = await self._store(end)
+        try:
+            stored = await self._store(end)
+        except (ObjectDoesNotExist, IntegrityError):
+            self.deleted = not await database.run(Generation.objects.filter(id=self.row.id).exists)
+            if self.deleted:
+                return
+            raise
         # Who has seen the end finds what it cost everywhere.
         await counters.flush()
         self._tell(stored)

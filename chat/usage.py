@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, QueryDict
@@ -69,17 +70,18 @@ def page(request: HttpRequest) -> HttpResponse:
     user: User = request.user  # type: ignore[assignment]
     if request.method == "POST":
         return _redeem(request, user)
-    span, before = _span(request.GET), _before(request.GET)
+    span, before = _span(request.GET), history.place(request.GET.get("before", ""))
     rows, older = history.page(user.pk, before, ROWS)
     context = {
         # One without a model tells nobody anything, unless it holds something of theirs.
         "quotas": [_shown_quota(quota) for quota in ledger.overview(user) if quota["models"] or quota["credits"]],
+        "signup_open": settings.SIGNUP_MODE != "closed",
         "plot": _plot(user.pk, span),
         "span": span,
         "spans": SPANS,
         "entries": _shown_entries(rows),
         "older": older,
-        "newest": before is None,
+        "before": before,
     }
     return render(request, "usage.html", context)
 
@@ -101,11 +103,6 @@ def _span(query: QueryDict) -> int:
     """Return how many days to look back; anything odd in the address means the usual."""
     wanted = query.get("days", "")
     return next((span for span in SPANS if str(span) == wanted), DAYS)
-
-
-def _before(query: QueryDict) -> int | None:
-    text = query.get("before", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def _plot(user_id: int, span: int) -> Plot:

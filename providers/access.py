@@ -1,8 +1,11 @@
 """Who may use which model: one with groups is reserved to their members, whoever else they are."""
 
+from collections.abc import Collection
+
 from django.contrib.auth.models import Group
 
 from providers import table
+from providers.models import ChatModel
 from providers.table import ModelConfig
 
 
@@ -21,3 +24,17 @@ def usable(user_id: int) -> list[ModelConfig]:
     models = list(table.models().values())
     groups = groups_of(user_id) if any(model.groups for model in models) else frozenset()
     return [model for model in models if model.open_to(groups)]
+
+
+def close_reserved(groups: Collection[Group]) -> list[str]:
+    """Take models out of use that only these groups may use, which are about to go; return their slugs.
+
+    Without groups they would be everybody's.
+    """
+    theirs = ChatModel.objects.filter(groups__in=groups)
+    shared = ChatModel.objects.filter(groups__in=Group.objects.exclude(pk__in=[group.pk for group in groups]))
+    alone = theirs.filter(enabled=True).exclude(pk__in=shared.values("pk"))
+    slugs = sorted(set(alone.values_list("slug", flat=True)))
+    ChatModel.objects.filter(slug__in=slugs).update(enabled=False)
+    table.changed()
+    return slugs

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import async_to_sync
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.auth.admin import GroupAdmin
+from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -14,7 +16,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from providers import addresses, catalogue, health, table, trial
+from providers import access, addresses, catalogue, health, table, trial
 from providers.catalogue_page import CataloguePage
 from providers.models import ApiKey, ChatModel, Route, Upstream
 
@@ -320,3 +322,24 @@ def badge(level: health.Level, text: str) -> SafeString:
     return format_html(
         '<span class="health {}"><span aria-hidden="true">{}</span> {}</span>', level, SIGNS[level], text
     )
+
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class ReservingGroupAdmin(GroupAdmin):
+    """Django's page of groups, where no model becomes everybody's because its last group is deleted."""
+
+    def delete_model(self, request: HttpRequest, obj: Group) -> None:
+        self._close(request, [obj])
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> None:
+        self._close(request, list(queryset))
+        super().delete_queryset(request, queryset)
+
+    def _close(self, request: HttpRequest, groups: list[Group]) -> None:
+        for slug in access.close_reserved(groups):
+            text = _("The model %(model)s was kept for groups that are gone: it is disabled.") % {"model": slug}
+            self.message_user(request, text, messages.WARNING)

@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from providers import health, table
 from providers.models import ApiKey, Upstream
+from runtime.bodies import NamedRow
 from runtime.staff import StaffRows, StaffSerializer
 
 _SECRET_CHARS = 4_096
@@ -23,7 +24,7 @@ class UpstreamRow(StaffSerializer):
 class KeyRow(StaffSerializer):
     """A key whose secret goes in and never comes out. `status` can be set to `ok` only, which clears what there was."""
 
-    upstream = serializers.SlugRelatedField(slug_field="slug", queryset=Upstream.objects.all())
+    upstream = NamedRow(slug_field="slug", queryset=Upstream.objects.all())
     secret = serializers.CharField(write_only=True, max_length=_SECRET_CHARS)
     status = serializers.ChoiceField(choices=("ok", "cooling", "quarantined"), required=False)
     status_reason = serializers.CharField(read_only=True)

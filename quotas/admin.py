@@ -1,7 +1,8 @@
 """Quotas for operators: limits, credits and models are edited, the books are only read."""
 
 import csv
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Any, ClassVar, TypeVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -35,6 +36,9 @@ Row = TypeVar("Row", bound=Model)
 
 class QuotaForm(forms.ModelForm[Quota]):
     """A quota and the models it covers: one field, not inline rows, because it can move a model between quotas."""
+
+    class Media:
+        css: ClassVar[dict[str, list[str]]] = {"all": ["chat/dashboard.css"]}
 
     covers = forms.ModelMultipleChoiceField(
         ChatModel.objects.order_by("position", "slug"),
@@ -73,6 +77,12 @@ class QuotaAdmin(admin.ModelAdmin[Quota]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Quota]:
         return super().get_queryset(request).prefetch_related("models")
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field and db_field.name == "daily_limit":  # the list has no room for help
+            field.widget.attrs["placeholder"] = _("no limit")
+        return field
 
     @admin.display(description=_("models"))
     def model_slugs(self, quota: Quota) -> str:
@@ -140,6 +150,12 @@ class BatchForm(forms.ModelForm[RedeemBatch]):
     credits = forms.IntegerField(label=_("credits"), min_value=1, max_value=redeem_codes.MOST_CREDITS)
     count = forms.IntegerField(label=_("number of codes"), min_value=1, max_value=redeem_codes.MOST_AT_ONCE)
     expires_at = forms.SplitDateTimeField(label=_("expires"), required=False, widget=AdminSplitDateTime)
+
+    def clean_expires_at(self) -> datetime | None:
+        moment: datetime | None = self.cleaned_data["expires_at"]
+        if moment and moment <= timezone.now():
+            raise forms.ValidationError(_("That has passed: nobody could redeem the codes."))
+        return moment
 
 
 @admin.register(RedeemBatch)

@@ -37,6 +37,11 @@ def page(user_id: int, before: int | None = None, size: int = PAGE_SIZE) -> tupl
     return rows[:size], rows[size - 1].pk if len(rows) > size else None
 
 
+def place(text: str) -> int | None:
+    """Return the `before` that a page's address names; anything odd in it means the newest rows."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
 def shown(entry: LedgerEntry) -> dict[str, Any]:
     """Return a row as JSON has it."""
     return {

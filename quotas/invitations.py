@@ -50,7 +50,7 @@ def reward(invitation_id: int) -> None:
         # In the order of ids, as everybody who locks several balances of one person does.
         promises = Quota.objects.filter(inviter_credits__gt=0).order_by("id")
         earned = sum(_granted(invitation.inviter_id, quota) for quota in promises)
-        Invitation.objects.filter(pk=invitation_id).update(reward=earned)
+        Invitation.objects.filter(pk=invitation_id).update(reward=min(earned, statements.MOST))
 
 
 def _claimed(invitation_id: int) -> Invitation | None:
@@ -82,6 +82,13 @@ def of(inviter_id: int) -> QuerySet[Invitation]:
     """Return a person's invitations whose invited are still there, newest first, the invited loaded."""
     rows = Invitation.objects.filter(inviter_id=inviter_id, invited__isnull=False)
     return rows.select_related("invited").order_by("-id")
+
+
+def page(inviter_id: int, before: int | None, size: int) -> tuple[list[Invitation], int | None]:
+    """Return one page of them below the id `before`, and the `before` of the next one; None when there is none."""
+    rows = of(inviter_id) if before is None else of(inviter_id).filter(pk__lt=before)
+    found = list(rows[: size + 1])
+    return found[:size], found[size - 1].pk if len(found) > size else None
 
 
 def sums(inviter_id: int) -> dict[str, int]:

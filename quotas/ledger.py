@@ -38,8 +38,12 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A reservation that was made. `quota` is the contract's `Quota` after it, `remaining` its value there."""
+    """A reservation that was made at `began_at`, which says its day.
 
+    `quota` is the contract's `Quota` after it, `remaining` its value there.
+    """
+
+    began_at: datetime
     reservation_id: int
     quota_id: int
     quota: QuotaState
@@ -78,7 +82,7 @@ def reserve(user_id: int, model_id: int, reference: str, now: datetime | None = 
         ((counts, reservation_id),) = _standing(cursor, "one", unit, now)
         _tell_counters([counts])
     quota = _state(counts, now)
-    return Held(reservation_id, quota_id, quota, resets_at(now), quota["remaining"])
+    return Held(now, reservation_id, quota_id, quota, resets_at(now), quota["remaining"])
 
 
 def check(user_id: int, model_id: int, seen: Found) -> None:

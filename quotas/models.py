@@ -10,17 +10,21 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import Group
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 from django_stubs_ext import StrOrPromise
 
 from providers.models import ChatModel
+from quotas.statements import MOST
 from runtime import first_run
 
 # Titles that setup.py gives, by slug.
 FIRST_RUN_TITLES = {"standard": _("Standard"), "premium": _("Premium")}
 # So many invitations earn an inviter something on one day; the others wait for another day.
 REWARDS_A_DAY = 20
+# SQLite would take more than can be counted.
+_COUNTABLE = [MaxValueValidator(MOST)]
 
 
 class Quota(models.Model):
@@ -28,9 +32,15 @@ class Quota(models.Model):
 
     slug = models.SlugField(_("slug"), max_length=50, unique=True)
     title = models.CharField(_("title"), max_length=100)
-    daily_limit = models.PositiveIntegerField(_("daily limit"), null=True, blank=True)
-    inviter_credits = models.PositiveIntegerField(_("credits for the inviter"), default=0)
-    invitee_credits = models.PositiveIntegerField(_("credits for the invited"), default=0)
+    daily_limit = models.PositiveIntegerField(
+        _("daily limit"),
+        null=True,
+        blank=True,
+        validators=_COUNTABLE,
+        help_text=_("Empty: no limit. 0: credits only."),
+    )
+    inviter_credits = models.PositiveIntegerField(_("credits for the inviter"), default=0, validators=_COUNTABLE)
+    invitee_credits = models.PositiveIntegerField(_("credits for the invited"), default=0, validators=_COUNTABLE)
     models = models.ManyToManyField(ChatModel, through="QuotaModel", related_name="quotas", verbose_name=_("models"))
 
     class Meta:
@@ -72,7 +82,11 @@ class QuotaGroupLimit(models.Model):
     quota = models.ForeignKey(Quota, models.CASCADE, related_name="group_limits", verbose_name=_("quota"))
     group = models.ForeignKey(Group, models.CASCADE, related_name="+", verbose_name=_("group"))
     daily_limit = models.PositiveIntegerField(
-        _("daily limit"), null=True, blank=True, help_text=_("Empty: no limit. 0: credits only.")
+        _("daily limit"),
+        null=True,
+        blank=True,
+        validators=_COUNTABLE,
+        help_text=_("Empty: no limit. 0: credits only."),
     )
 
     class Meta:

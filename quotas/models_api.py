@@ -15,14 +15,14 @@ from providers.models import ChatModel, Route, Upstream
 from quotas import setup
 from quotas import table as quota_table
 from quotas.models import Quota, QuotaModel
-from runtime.bodies import StrictSerializer
+from runtime.bodies import NamedRow, StrictSerializer
 from runtime.staff import StaffRows, StaffSerializer
 
 _MOST = 2**31 - 1
 
 
 class RouteRow(StrictSerializer):
-    upstream = serializers.SlugRelatedField(slug_field="slug", queryset=Upstream.objects.all())
+    upstream = NamedRow(slug_field="slug", queryset=Upstream.objects.all())
     upstream_model = serializers.CharField(max_length=200)
     priority = serializers.IntegerField(min_value=0, max_value=_MOST, default=0)
     weight = serializers.IntegerField(min_value=1, max_value=_MOST, default=1)
@@ -39,10 +39,8 @@ class RouteRow(StrictSerializer):
 class ModelRow(StaffSerializer):
     """A model. `quota` null: none; left out for a new one: a default quota. `routes` are replaced as a whole."""
 
-    quota = serializers.SlugRelatedField(
-        slug_field="slug", queryset=Quota.objects.all(), required=False, allow_null=True
-    )
-    groups = serializers.SlugRelatedField(slug_field="name", queryset=Group.objects.all(), many=True, required=False)
+    quota = NamedRow(slug_field="slug", queryset=Quota.objects.all(), required=False, allow_null=True)
+    groups = NamedRow(slug_field="name", queryset=Group.objects.all(), many=True, required=False)
     routes = RouteRow(many=True, required=False)
 
     class Meta:

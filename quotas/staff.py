@@ -15,15 +15,15 @@ from providers.models import ChatModel
 from quotas import ledger, redeem_codes, table
 from quotas.models import LedgerEntry, Quota, RedeemCode
 from quotas.statements import MOST
-from runtime.bodies import StrictSerializer
-from runtime.refusals import Conflict
+from runtime.bodies import Moment, NamedRow, StrictSerializer
+from runtime.refusals import Conflict, InvalidRequest
 from runtime.staff import StaffRows, StaffSerializer
 
 # The list of grants ends here; `?user=` finds older ones.
 LISTED = 1_000
 
 
-class QuotaSlug(serializers.SlugRelatedField[Quota]):
+class QuotaSlug(NamedRow[Quota]):
     def __init__(self) -> None:
         super().__init__(slug_field="slug", queryset=Quota.objects.all())
 
@@ -31,15 +31,11 @@ class QuotaSlug(serializers.SlugRelatedField[Quota]):
 class QuotaRow(StaffSerializer):
     """A quota. A model counts against one quota: naming it here takes it out of the one it was in."""
 
-    models = serializers.SlugRelatedField(
-        slug_field="slug", queryset=ChatModel.objects.all(), many=True, required=False
-    )
+    models = NamedRow(slug_field="slug", queryset=ChatModel.objects.all(), many=True, required=False)
 
     class Meta:
         model = Quota
         fields = ("id", "slug", "title", "models", "daily_limit", "inviter_credits", "invitee_credits")
-        # SQLite would take more than PostgreSQL can.
-        extra_kwargs = {name: {"max_value": MOST} for name in ("daily_limit", "inviter_credits", "invitee_credits")}
 
     def create(self, validated_data: dict[str, Any]) -> Quota:
         return self.update(Quota(), validated_data)
@@ -73,7 +69,7 @@ class BatchBody(StrictSerializer):
     quota = QuotaSlug()
     credits = serializers.IntegerField(min_value=1, max_value=redeem_codes.MOST_CREDITS)
     count = serializers.IntegerField(min_value=1, max_value=redeem_codes.MOST_AT_ONCE)
-    expires_at = serializers.DateTimeField(allow_null=True, default=None)
+    expires_at = Moment(allow_null=True, default=None)
     note = serializers.CharField(max_length=200, allow_blank=True, default="")
 
 
@@ -83,6 +79,7 @@ class CodeRow(StaffSerializer):
     code = serializers.CharField(source="grouped", read_only=True)
     quota = QuotaSlug()
     credits = serializers.IntegerField(min_value=1, max_value=redeem_codes.MOST_CREDITS)
+    expires_at = Moment(allow_null=True, required=False)
     redeemed_by = serializers.SlugRelatedField[Model](slug_field="username", read_only=True, allow_null=True)
 
     class Meta:
@@ -103,8 +100,12 @@ class RedeemCodes(StaffRows):
 
     def get_queryset(self) -> QuerySet[RedeemCode]:
         rows = RedeemCode.objects.select_related("quota", "redeemed_by").order_by("pk")
-        batch = self.request.query_params.get("batch", "")
-        return rows.filter(batch_id=int(batch)) if batch.isdecimal() and len(batch) < 19 else rows
+        batch = self.request.query_params.get("batch")
+        if batch is None:
+            return rows
+        if not (batch.isascii() and batch.isdigit() and len(batch) < 19):
+            raise InvalidRequest(details={"batch": [_("This is not the number of a batch.")]})
+        return rows.filter(batch_id=int(batch))
 
     @transaction.atomic
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -128,7 +129,7 @@ def _require_unused(code: Any) -> None:
 class GrantRow(StaffSerializer):
     """Credits given by hand, or taken back with an amount below zero; never more than are left."""
 
-    user = serializers.SlugRelatedField(slug_field="username", queryset=get_user_model()._default_manager.all())
+    user = NamedRow(slug_field="username", queryset=get_user_model()._default_manager.all())
     quota = QuotaSlug()
     amount = serializers.IntegerField(min_value=-MOST, max_value=MOST)
 

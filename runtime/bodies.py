@@ -1,8 +1,10 @@
 """Request bodies of REST views: every field is declared and of its JSON type; one that is not is refused by name."""
 
 from collections.abc import Mapping
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
+from django.db.models import Model
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.exceptions import ParseError
@@ -14,6 +16,30 @@ _TYPES: tuple[tuple[type[serializers.Field[Any, Any, Any, Any]], type], ...] = (
     (serializers.BooleanField, bool),
     (serializers.IntegerField, int),
 )
+
+
+Row = TypeVar("Row", bound=Model)
+
+
+class NamedRow(serializers.SlugRelatedField[Row]):
+    """A row by its name. A name is text: whatever else JSON has is refused, and so is what no database looks for."""
+
+    def to_internal_value(self, data: Any) -> Row:
+        if not isinstance(data, str) or "\0" in data:
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Moment(serializers.DateTimeField):
+    """A time that can be kept: the first hours of year 1 may lie before it in UTC, which DRF does not expect."""
+
+    def enforce_timezone(self, value: datetime) -> datetime:
+        try:
+            moment = super().enforce_timezone(value)
+            moment.astimezone(UTC)
+        except OverflowError:
+            self.fail("overflow")
+        return moment
 
 
 class StrictSerializer(serializers.Serializer[Any]):

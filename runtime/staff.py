@@ -9,7 +9,7 @@ from copy import copy
 from typing import Any, ClassVar
 
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import Model, ProtectedError, QuerySet, RestrictedError
 from django.urls import URLPattern, path
 from django.utils.translation import gettext_lazy as _
@@ -30,6 +30,10 @@ _RIGHTS = {
     "PATCH": ("change",),
     "DELETE": ("delete",),
 }
+
+
+# Of a deletion that others keep writing into.
+ATTEMPTS = 4
 
 
 class StaffOnly(BasePermission):
@@ -74,9 +78,10 @@ class StaffRows(viewsets.ModelViewSet[Any]):
         """Called inside of the transaction of every change; for what must hear of it."""
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        # Two who change one row at the same time queue here, or the later would write back what it read before.
+        # Two who change one row at the same time queue here, or the later would write back what it read before. Who
+        # only refers to the row need not wait: they hold what a deletion will want next.
         changing = self.request.method in {"PATCH", "DELETE"}
-        return queryset.select_for_update(of=("self",)) if changing else queryset
+        return queryset.select_for_update(no_key=True, of=("self",)) if changing else queryset
 
     @transaction.atomic
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -86,8 +91,21 @@ class StaffRows(viewsets.ModelViewSet[Any]):
     def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().partial_update(request, *args, **kwargs)
 
-    @transaction.atomic
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Delete, and begin anew where others wrote what refers to the row meanwhile: then that goes, or keeps it."""
+        for _attempt in range(ATTEMPTS - 1):
+            try:
+                return self._destroy(request, *args, **kwargs)
+            except (IntegrityError, OperationalError) as error:
+                if not (isinstance(error, IntegrityError) or _is_deadlock(error)):
+                    raise
+        try:
+            return self._destroy(request, *args, **kwargs)
+        except IntegrityError as error:
+            raise Conflict(_("Other data needs this row, so it stays.")) from error
+
+    @transaction.atomic
+    def _destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().destroy(request, *args, **kwargs)
 
     def perform_create(self, serializer: serializers.BaseSerializer[Any]) -> None:
@@ -119,6 +137,10 @@ class StaffRows(viewsets.ModelViewSet[Any]):
         user: Any = self.request.user
         LogEntry.objects.log_actions(user.pk, [row], flag, json.dumps([message]), single_object=True)
         self.changed()
+
+
+def _is_deadlock(error: OperationalError) -> bool:
+    return getattr(error.__cause__, "sqlstate", "") == "40P01"
 
 
 def routes(prefix: str, rows: type[StaffRows]) -> list[URLPattern]:

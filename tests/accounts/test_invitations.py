@@ -152,10 +152,16 @@ def test_other_saves_cost_nothing(alice: User, django_assert_num_queries: Any) -
         ("a@example.org", "a@example.com", False),
         ("+a@example.org", "+b@example.org", False),
         ("a@b", "a", False),
+        ('"a"@example.org', "a@example.org", True),
+        ('"\\a\\B+c"@example.org', "ab@example.org", True),
+        ('"a b"@example.org', "ab@example.org", False),
+        ("a@bücher.example", "a@xn--bcher-kva.example", True),
+        ("a@BÜCHER.example", "a@bücher.example", True),
+        ("a@-.example", "a@--.example", False),
     ],
 )
 def test_mailboxes(one: str, other: str, same: bool) -> None:
-    """Case, width and tags do not matter, dots do not at Gmail; anything else does."""
+    """Case, width, tags, quotes and how a host is written do not matter, dots do not at Gmail; anything else does."""
     assert (addresses.of_mailbox(one) == addresses.of_mailbox(other)) is same
 
 

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from accounts import auth
 from accounts.adapters import AccountAdapter, SocialAccountAdapter
 from accounts.models import User
+from quotas.models import Quota
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -75,6 +76,22 @@ def test_a_password_change_ends_the_session(client: Client, alice: User) -> None
     assert client.get("/api/me/").status_code == 401
     log_in(client, password=new)
     assert client.get("/api/me/").status_code == 200
+
+
+def test_credits_are_promised_where_there_are_some(client: Client, alice: User) -> None:
+    """The page says that credits are waiting only for a known code, and while a quota gives the invited any."""
+    quota = factories.quota("standard", inviter_credits=10)
+
+    def promised(code: str) -> bool:
+        return b"your first credits are waiting" in client.get("/accounts/signup/", {"invite": code}).content
+
+    client.defaults["HTTP_ACCEPT_LANGUAGE"] = "en"
+    assert not promised(alice.invite_code)
+    Quota.objects.filter(pk=quota.pk).update(invitee_credits=5)
+    assert promised(alice.invite_code)
+    assert promised(f" {alice.invite_code.lower()} ")
+    assert not promised("NOBODY2345")
+    assert not promised("\0")
 
 
 def test_the_invite_link_fills_in_the_code(client: Client, alice: User) -> None:

@@ -223,3 +223,21 @@ def test_sensitive_words(operator: Visitor) -> None:
         page.click("button[name=index]")
     page.click("input[type=submit]")
     expect(page.locator(".messagelist")).to_contain_text("Successfully deleted 2 sensitive words")
+
+
+def test_books_on_a_phone(visit: Visit, mortal: Product, admin: Regular) -> None:
+    """Long names, reasons and numbers scroll within their tables; a field's label stands before the field."""
+    staff, name = mortal.admin().client, "l" + "o" * 100 + "ng"
+    person = mortal.register(name)
+    gift = {"user": name, "quota": "standard", "amount": 1_000_000, "reason": "x" * 200}
+    assert staff.post("/api/admin/credits/", json=gift).status_code == 201
+    person.ended(person.ask(model="gpt-4")["id"])
+    user = f"/admin/accounts/user/{person.client.get('/api/me/').json()['id']}"
+    page = visit(mortal, storage_state=admin.cookies, viewport={"width": 360, "height": 740}).page
+    for path in ("/admin/dashboard/", "/admin/quotas/quota/", f"{user}/change/", f"{user}/credits/"):
+        page.goto(path)
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= 360, path
+    page.set_viewport_size({"width": 1280, "height": 740})
+    page.goto("/admin/quotas/quota/1/change/")
+    label, boxes = page.locator("label[for=id_covers]"), page.locator(".field-covers .selector")
+    assert label.bounding_box()["x"] < boxes.bounding_box()["x"]  # type: ignore[index]

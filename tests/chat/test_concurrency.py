@@ -1,12 +1,17 @@
 """Many at once: one key, one limit, one place; on both databases."""
 
 import asyncio
+import os
 import secrets
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.product import PASSWORD, Product, connected, post_many
 from tests.upstreams import FakeOpenAI
+
+SOAK = os.environ.get("SOAK") == "1"
+ROUNDS = 200 if SOAK else 12
 
 
 def test_one_key_fifty_times(database_url: str, tmp_path: Path, upstream: FakeOpenAI) -> None:
@@ -57,6 +62,44 @@ def test_active_generations_are_bounded(database_url: str, tmp_path: Path, upstr
                 person.stop(answer.json()["generation"]["id"])
         assert person.quota()["used_today"] == 0
         person.answer("Hello", "plain")
+
+
+def test_deleted_while_asked(database_url: str, tmp_path: Path, upstream: FakeOpenAI) -> None:
+    """A conversation deleted while questions to it begin is there or is gone; what was answered is what is charged."""
+    with Product(tmp_path, database_url, **connected(upstream)) as product, ThreadPoolExecutor(6) as pool:
+        person = product.register("alice")
+        clients = [product.client(person.access) for _ in range(6)]
+        asked: list[str] = []
+        for _round in range(ROUNDS):
+            first = person.ended(person.ask(model="plain")["id"])
+            path, question = f"/api/conversations/{first['conversation']}/", {"model": "plain", "prompt": "more"}
+            calls = [("POST", "/api/chat/", question | {"conversation": first["conversation"]}, {202, 404})] * 3
+            calls += [("POST", f"/api/messages/{first['message']}/regenerate/", {}, {202, 404})]
+            calls += [("DELETE", path, None, {204, 404}), ("PATCH", path, {"title": "new"}, {200, 404})]
+            answers = pool.map(lambda call, client: client.request(*call[:2], json=call[2]), calls, clients)
+            for (*_call, expected), answer in zip(calls, answers, strict=True):
+                assert answer.status_code in expected, answer.text
+                asked += [answer.json()["generation"]["id"]] if answer.status_code == 202 else []
+            asked.append(first["id"])
+        charges = [person.ended(generation)["charge"]["amount"] for generation in asked]
+        assert person.quota()["used_today"] == sum(charges)
+        assert "Traceback" not in product.output
+
+
+def test_a_person_deleted_while_asking(database_url: str, tmp_path: Path, upstream: FakeOpenAI) -> None:
+    """A person is deleted while questions of theirs begin and run; those that come too late are asked to log in."""
+    with Product(tmp_path, database_url, **connected(upstream)) as product, ThreadPoolExecutor(5) as pool:
+        staff = product.admin().client
+        for number in range(ROUNDS):
+            person = product.register(f"person{number}")
+            account = f"/api/admin/users/{person.client.get('/api/me/').json()['id']}/"
+            clients = [product.client(person.access) for _ in range(4)]
+            question = {"model": "plain", "prompt": "Hello"}
+            asked = [pool.submit(client.post, "/api/chat/", json=question) for client in clients]
+            deleted = pool.submit(staff.delete, account)
+            assert deleted.result().status_code == 204, deleted.result().text
+            assert {answer.result().status_code for answer in asked} <= {202, 401}
+        assert "Traceback" not in product.output
 
 
 def test_two_setups_at_once(database_url: str, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Models reserved to groups: for everybody else they are not there."""
 
 import pytest
+from django.contrib.auth.models import Group
 from django.test import Client
 
 from accounts.models import User
@@ -48,6 +49,34 @@ def test_it_works(alice: User, bob: User, carol: User, reserved: ChatModel) -> N
     reserved.groups.clear()
     forget()
     assert offered(carol) == ["open", "reserved"]
+
+
+def test_a_group_that_goes_opens_nothing(alice: User, bob: User, carol: User, reserved: ChatModel) -> None:
+    """A model whose last group is deleted is out of use until somebody decides; one with a group left stays theirs."""
+    reserved.groups.add(factories.group("more", bob))
+    client = Client()
+    client.force_login(carol)
+    for name, offers in (("testers", (["open"], ["open", "reserved"])), ("more", (["open"], ["open"]))):
+        gone = Group.objects.get(name=name)
+        assert client.post(f"/admin/auth/group/{gone.pk}/delete/", {"post": "yes"}).status_code == 302
+        forget()
+        assert (offered(alice), offered(bob)) == offers
+        assert offered(carol) == ["open"]
+    reserved.refresh_from_db()
+    assert not reserved.enabled
+
+
+def test_many_groups_deleted_at_once(bob: User, carol: User, reserved: ChatModel) -> None:
+    """The same holds when all groups of a model go together, and whoever deletes them is told."""
+    reserved.groups.add(factories.group("more"))
+    client = Client()
+    client.force_login(carol)
+    chosen = {"action": "delete_selected", "_selected_action": list(Group.objects.values_list("pk", flat=True))}
+    page = client.post("/admin/auth/group/", {**chosen, "post": "yes"}, follow=True).content.decode()
+    assert page.count("reserved") == 1
+    assert not Group.objects.exists()
+    forget()
+    assert offered(bob) == ["open"]
 
 
 def test_the_page_offers_it_to_members(alice: User, bob: User, reserved: ChatModel) -> None:

@@ -5,15 +5,18 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import IntegrityError, OperationalError
 
 from accounts.models import User
-from chat import elsewhere, ending, generation
+from chat import beginning, elsewhere, ending, generation
 from chat import run as run_module
 from chat.asks import Ask
 from chat.models import Generation
 from chat.pipeline import limited
+from providers.errors import UnknownModel
 from providers.wire.base import Delta, Event, Finished, Reasoning, Withdrawn
+from quotas import ledger
+from quotas.models import QuotaModel
 from quotas.setup import ensure_defaults
 from runtime import database
 from tests import factories
@@ -150,3 +153,38 @@ async def test_answers_are_bounded(limit: int, kept: str, reason: str) -> None:
     events = [event async for event in limited(events_of(Delta("ab"), Delta("cd"), Finished("stop")), limit)]
     assert "".join(event.text for event in events if isinstance(event, Delta)) == kept
     assert events[-1] == Finished(reason)  # type: ignore[arg-type]
+
+
+async def test_a_person_deleted_meanwhile(
+    asker: User, door: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a person is deleted while they are answered nobody waits for an end, and nothing is a fault of ours."""
+
+    async def upstream(self: Any) -> AsyncGenerator[Event, None]:
+        yield Delta("a")
+        await database.run(asker.delete)
+        yield Finished("stop")
+
+    monkeypatch.setattr("providers.routing.Attempts.run", upstream)
+    begun = await generation.start(Ask(asker.pk, "demo", "Hello"))
+    log = generation.readable(begun.row)
+    await asyncio.gather(*generation._tasks)
+    assert log is not None
+    assert log.ended
+    assert generation.readable(begun.row) is None
+    assert not await database.run(Generation.objects.exists)
+    assert [record.levelname for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_what_goes_as_it_begins(asker: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quota that only the commit finds deleted is refused as one that was gone before, and nothing is stored."""
+
+    def at_the_commit(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        raise IntegrityError("a foreign key")
+
+    monkeypatch.setattr(ledger, "reserve", at_the_commit)
+    QuotaModel.objects.all().delete()
+    with pytest.raises(UnknownModel):
+        beginning.begin(Ask(asker.pk, "demo", "Hello"))
+    assert not Generation.objects.exists()

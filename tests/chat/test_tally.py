@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from importlib import import_module
+from itertools import count
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,11 +14,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts import jwt
-from chat import ending, tally
+from chat import beginning, ending, tally
+from chat.asks import Ask
 from chat.ending import End
 from chat.models import DailyAnswers, Generation, new_generation_id
 from providers.models import ChatModel
 from quotas import ledger
+from quotas.models import DailyUsage
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -171,3 +174,18 @@ def test_answers_of_before(alice: Any, bob: Any, model: ChatModel) -> None:
     import_module("chat.migrations.0005_fill_daily_answers").fill(apps, None)
     after = list(DailyAnswers.objects.order_by("user", "upstream").values_list("user", "day", "model", *COUNTERS))
     assert after == before
+
+
+def test_the_day_of_the_reservation(alice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer is counted on the day whose allowance it took, also when midnight passes while it begins."""
+    quota = factories.quota(daily_limit=2)
+    factories.chat_model("glm-4", of=quota, to=factories.upstream())
+    midnight = datetime(2030, 1, 2, tzinfo=ZoneInfo("Asia/Shanghai"))
+    times = (midnight + timedelta(milliseconds=10 * step - 100) for step in count())
+    monkeypatch.setattr(timezone, "now", lambda: next(times))
+    begun = beginning.begin(Ask(alice.pk, "glm-4", "Hello"))
+    for _step in range(20):
+        next(times)
+    end(begun.row)
+    (taken,) = DailyUsage.objects.all()
+    assert list(DailyAnswers.objects.values_list("day", flat=True)) == [taken.day]

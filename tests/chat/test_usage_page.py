@@ -86,12 +86,39 @@ def test_page_by_page(visitor: Client, alice: Any, quota: Quota) -> None:
     first = visitor.get("/usage/")
     assert "r1;" in text(first)
     assert "r0;" not in text(first)
-    (older,) = re.findall(r"\?before=\d+", first.content.decode())
-    second = text(visitor.get(f"/usage/{older}"))
+    (older,) = re.findall(r"\?days=30&amp;(before=\d+)", first.content.decode())
+    second = text(visitor.get(f"/usage/?{older}"))
     assert "r0;" in second
     assert "r1;" not in second
     for odd in ("before=x", "before=-1", f"before={10**30}", "days=x", "days=5000"):
         assert text(visitor.get(f"/usage/?{odd}")).startswith(text(first)[:20])
+
+
+def test_period_and_page_go_together(visitor: Client, alice: Any, quota: Quota) -> None:
+    """Whoever turns a page keeps the period, and whoever chooses a period keeps the page."""
+    for number in range(2 * ROWS + 1):
+        factories.credits_for(alice, quota, 1, f"r{number};")
+    first = visitor.get("/usage/", {"days": "7"}).content.decode()
+    (older,) = re.findall(r"\?days=7&amp;(before=\d+)#ledger", first)
+    second = visitor.get(f"/usage/?days=7&{older}").content.decode()
+    assert f'"?days=90&amp;{older}#answers"' in second
+    assert '"?days=7#ledger"' in second
+    assert re.search(r'"\?days=7&amp;before=\d+#ledger"', second)
+
+
+def test_credits_without_a_limit(visitor: Client, alice: Any, quota: Quota) -> None:
+    """What was given is to be seen also while nothing of it is needed."""
+    Quota.objects.update(daily_limit=None)
+    assert "0 answers today, without a limit GLM-4" in text(visitor.get("/usage/"))
+    factories.credits_for(alice, quota, 3)
+    assert "0 answers today, without a limit · 3 credits" in text(visitor.get("/usage/"))
+
+
+def test_inviting_is_offered_where_one_can_sign_up(visitor: Client, quota: Quota, settings: Any) -> None:
+    """Nobody is sent to invite friends who cannot join."""
+    assert "Or invite friends" in text(visitor.get("/usage/"))
+    settings.SIGNUP_MODE = "closed"
+    assert "Or invite friends" not in text(visitor.get("/usage/"))
 
 
 def test_periods(visitor: Client, alice: Any, quota: Quota) -> None:

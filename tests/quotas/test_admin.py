@@ -78,6 +78,20 @@ def test_negative_limit_is_refused_in_the_list(admin, quota):
     assert Quota.objects.get().daily_limit == 50
 
 
+@pytest.mark.parametrize("field", ["daily_limit", "inviter_credits", "invitee_credits"])
+def test_more_than_can_be_counted_is_refused_in_the_list(admin, quota, field):
+    """A number that no balance can reach is answered with the field's error, whatever the database would take."""
+    answer = admin.post(page("quota"), numbers(quota, **{field: 2**31}))
+    assert answer.context["cl"].formset.errors[0][field]
+    assert admin.post(page("quota"), numbers(quota, **{field: 2**31 - 1})).status_code == 302
+
+
+def test_what_an_empty_limit_means_is_said(admin, quota):
+    """The list and the quota's page say what an empty field means."""
+    for path in (page("quota"), page("quota", "change", quota.pk)):
+        assert 'placeholder="no limit"' in admin.get(path, headers={"Accept-Language": "en"}).content.decode()
+
+
 def test_models_are_moved_between_quotas(admin, quota):
     """Choosing a model on a quota's page takes it out of the quota that had it; what is not chosen goes."""
     glm, spark = quota.models.get(), factories.chat_model("spark")

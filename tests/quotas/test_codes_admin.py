@@ -40,6 +40,14 @@ def act(client, action, *batches):
     return client.post(page("redeembatch"), {"action": action, "_selected_action": [batch.pk for batch in batches]})
 
 
+@pytest.mark.parametrize("day", ["0001-01-01", "2020-01-01"])
+def test_codes_for_the_past_are_a_mistake(day, admin, quota):
+    """A batch that nobody could redeem any more is not made by hand."""
+    answer = admin.post(page("redeembatch", "add"), order(quota, expires_at_0=day, expires_at_1="00:00:00"))
+    assert answer.context["adminform"].form.errors["expires_at"]
+    assert not RedeemBatch.objects.exists()
+
+
 def test_it_works(admin, carol, quota, alice):
     """A batch is made, listed with what became of it, and shows its codes."""
     assert admin.get(page("redeembatch", "add")).status_code == 200

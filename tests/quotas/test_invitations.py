@@ -70,6 +70,16 @@ def test_it_works(alice, bob, quota, model):
     books.check(alice.pk, quota.pk)
 
 
+def test_more_than_can_be_noted(alice, bob, quota, model):
+    """Promises that are more than a column holds, together, are no reason to fail the answer that makes them real."""
+    Quota.objects.update(inviter_credits=2**31 - 1)
+    factories.quota("premium", inviter_credits=2**31 - 1)
+    join(alice, bob)
+    answer(bob, model)
+    assert credit(alice, quota) == 2**31 - 1
+    assert Invitation.objects.get().reward == 2**31 - 1
+
+
 def test_an_uncharged_answer_earns_nothing(alice, bob, quota, model):
     """What failed or was empty is no answer; the first charged one after it earns."""
     join(alice, bob)

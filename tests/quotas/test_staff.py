@@ -80,6 +80,7 @@ def test_models_move(carol, quota):
         ({"slug": "not a slug"}, "slug"),
         ({"models": ["unheard-of"]}, "models"),
         ({"models": "glm-4"}, "models"),
+        ({"models": ["a\0"]}, "models"),
         ({"colour": "red"}, "colour"),
     ],
 )
@@ -148,6 +149,21 @@ def test_redeemed_codes_stay(carol, alice, quota):
     assert RedeemCode.objects.get().credits == 5
 
 
+def test_codes_of_one_batch_only(carol, quota):
+    """A batch that is none is refused: the codes of all others are no answer to it."""
+    post(carol, CODES, ORDER)
+    assert calling(carol).get(CODES, {"batch": "999999"}).json() == []
+    for batch in ("x", "", "9" * 19, "\0", "٣"):
+        assert refused(calling(carol).get(CODES, {"batch": batch})) == (400, "invalid_request", ["batch"])
+
+
+def test_a_moment_that_no_database_has(carol, quota):
+    """An expiry before the first of all days in UTC is refused by name, also for a code that exists."""
+    (code,) = redeem_codes.make(quota, 5, 1, None, None)
+    answer = send(calling(carol), "PATCH", f"{CODES}{code.pk}/", {"expires_at": "0001-01-01T00:00:00"})
+    assert refused(answer) == (400, "invalid_request", ["expires_at"])
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
@@ -157,7 +173,10 @@ def test_redeemed_codes_stay(carol, alice, quota):
         ({"credits": -5}, "credits"),
         ({"credits": 1_000_001}, "credits"),
         ({"quota": "unheard-of"}, "quota"),
+        ({"quota": 5}, "quota"),
+        ({"quota": "a\0"}, "quota"),
         ({"expires_at": "tomorrow"}, "expires_at"),
+        ({"expires_at": "0001-01-01T00:00:00"}, "expires_at"),
         ({"code": "MINE"}, "code"),
     ],
 )
@@ -191,6 +210,8 @@ def test_credits(carol, alice, quota):
         ({"amount": 2**31}, "amount"),
         ({"amount": 1.5}, "amount"),
         ({"user": "unheard-of"}, "user"),
+        ({"user": 5}, "user"),
+        ({"user": "a\0"}, "user"),
         ({"quota": "unheard-of"}, "quota"),
         ({"reason": ""}, "reason"),
         ({"reason": "x" * 201}, "reason"),
@@ -199,6 +220,7 @@ def test_credits(carol, alice, quota):
 )
 def test_wrong_credits(changes, field, carol, alice, quota):
     """What cannot be given is refused by name, and the ledger has no row."""
+    factories.user("5", password=None)
     body = {"user": "alice", "quota": "standard", "amount": 5, "reason": "gift", **changes}
     assert refused(post(carol, CREDITS, body)) == (400, "invalid_request", [field])
     assert not LedgerEntry.objects.exists()

@@ -2,11 +2,13 @@
 
 import json
 import re
+from itertools import count
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
+from django.db import IntegrityError
 from django.test import Client
 from rest_framework.test import APIRequestFactory, force_authenticate
 
@@ -55,6 +57,23 @@ def test_it_works(carol: Any) -> None:
     gone = client.delete(one)
     assert (gone.status_code, gone.content) == (204, b"")
     assert client.get(one).status_code == 404
+
+
+@pytest.mark.parametrize(("failures", "status", "left"), [(2, 204, 0), (99, 409, 1)])
+def test_written_to_while_deleted(
+    failures: int, status: int, left: int, carol: Any, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deletion that others write into begins anew, a few times; then the row stays, and nothing is noted."""
+    real, attempts = Upstream.delete, count()
+
+    def delete(row: Upstream) -> Any:
+        if next(attempts) < failures:
+            raise IntegrityError("a foreign key")
+        return real(row)
+
+    monkeypatch.setattr(Upstream, "delete", delete)
+    assert calling(carol).delete(f"{UPSTREAMS}{upstream.pk}/").status_code == status
+    assert (Upstream.objects.count(), LogEntry.objects.count()) == (left, 1 - left)
 
 
 RIGHTS = [

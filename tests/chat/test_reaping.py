@@ -1,0 +1,68 @@
+"""Ending what dead processes left: theirs and nobody else's."""
+
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.db.models.functions import Now
+
+from chat import elsewhere
+from chat.models import Generation, new_generation_id
+from providers.models import ChatModel
+from quotas import ledger
+from runtime import process
+from runtime.models import Process
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def model(db: None) -> ChatModel:
+    return factories.chat_model("glm-4", of=factories.quota(daily_limit=5))
+
+
+def running(person: Any, model: ChatModel, owner: str) -> Generation:
+    row_id = new_generation_id()
+    with transaction.atomic():
+        held = ledger.reserve(person.pk, model.pk, row_id)
+    return Generation.objects.create(
+        id=row_id,
+        user_id=person.pk,
+        quota_id=held.quota_id,
+        reservation_id=held.reservation_id,
+        model=model.slug,
+        process=owner,
+    )
+
+
+def lives(name: str) -> None:
+    Process.objects.create(id=name, host="elsewhere", pid=1, beat_at=Now())
+
+
+def test_it_works(alice: Any, model: ChatModel) -> None:
+    """What a dead process ran is interrupted and costs nothing; what a living one runs goes on."""
+    lives("living")
+    left, other = running(alice, model, "dead"), running(alice, model, "living")
+    elsewhere.reap(set())
+    left.refresh_from_db()
+    other.refresh_from_db()
+    assert (left.status, left.charge["amount"], other.status) == ("interrupted", 0, "running")  # type: ignore[index]
+    assert ledger.overview(alice)[0]["used_today"] == 1
+
+
+def test_who_has_just_begun_is_alive(alice: Any, model: ChatModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that starts and answers while another one looks for the dead is not taken for one of them."""
+    living, begun = process.alive, []
+
+    def looked_up() -> set[str]:
+        found = living()
+        lives("new")
+        begun.append(running(alice, model, "new"))
+        return found
+
+    monkeypatch.setattr(process, "alive", looked_up)
+    elsewhere.reap(set())
+    (row,) = begun
+    row.refresh_from_db()
+    assert row.status == "running"
