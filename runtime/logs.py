@@ -6,9 +6,11 @@ Never a prompt, an answer, a key, a token or a ticket: callers pass fields, not 
 import atexit
 import logging.config
 import os
+import select
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import structlog
@@ -121,14 +123,20 @@ class Detached(logging.Handler):
             self._news.wait()
             time.sleep(GATHER_SECONDS)
             self._news.clear()
-            data = "".join(f"{line}\n" for line in self._taken()).encode(errors="backslashreplace")
-            while data:
-                try:
-                    data = data[os.write(self._to, data) :]
-                except BlockingIOError:  # somebody made it so, for all who share it
-                    time.sleep(GATHER_SECONDS)
-                except OSError:  # nobody will ever read it, and there is nobody else to tell
+            for piece in _pieces(self._taken()):
+                if not self._put(piece):
                     return
+
+    def _put(self, data: bytes) -> bool:
+        """Write all of it; False when nobody will ever read it, and there is nobody else to tell."""
+        while data:
+            try:
+                data = data[os.write(self._to, data) :]
+            except BlockingIOError:  # somebody made it so, for all who share it
+                time.sleep(GATHER_SECONDS)
+            except OSError:
+                return False
+        return True
 
     def _taken(self) -> list[str]:
         with self._guard:
@@ -138,3 +146,16 @@ class Detached(logging.Handler):
             message = f"{lost} lines lost: nobody read them"
             lines.append(self.format(logging.LogRecord("runtime", logging.ERROR, "", 0, message, None, None)))
         return lines
+
+
+def _pieces(lines: list[str]) -> Iterator[bytes]:
+    """Join lines to pieces that a pipe takes whole: other workers write into the same one."""
+    piece = b""
+    for line in lines:
+        data = f"{line}\n".encode(errors="backslashreplace")
+        if piece and len(piece) + len(data) > select.PIPE_BUF:
+            yield piece
+            piece = b""
+        piece += data
+    if piece:
+        yield piece

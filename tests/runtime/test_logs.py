@@ -79,6 +79,23 @@ def test_lost(pipe: int) -> None:
     assert lines == ["the first", *numbers, "30 lines lost: nobody read them", "the last"]
 
 
+def test_several_workers(tmp_path: Path, pipe: int) -> None:
+    """Lines of processes that share a log stay whole."""
+    ends = [os.open(tmp_path / "log", os.O_RDWR) for _worker in range(3)]
+    detached = [logs.Detached(end) for end in ends]
+    for number in range(3_000):
+        for name, worker in zip("abc", detached, strict=True):
+            worker.emit(logging.makeLogRecord({"msg": name * 200 + str(number)}))
+    seen: list[str] = []
+    wait_until(lambda: bool(seen.append(read(pipe)) or "".join(seen).count("\n") == 9_000))
+    assert sorted("".join(seen).splitlines()) == sorted(
+        f"{name * 200}{number}" for name in "abc" for number in range(3_000)
+    )
+    for worker, end in zip(detached, ends, strict=True):
+        worker.finish()
+        os.close(end)
+
+
 def test_end_with_a_full_pipe(pipe: int) -> None:
     """Who ends waits for its log no longer than a moment."""
     os.write(pipe, b"." * 65_536)
