@@ -301,6 +301,7 @@ def test_deadline_lets_a_cancellation_win(run: Run) -> None:
     assert run(main())
 
 
+@pytest.mark.alone
 def test_deadline_counts_waiting_only(run: Run) -> None:
     """The idle clock starts with the wait after progress, and runs out in it."""
 
