@@ -158,10 +158,16 @@ def test_codes_of_one_batch_only(carol, quota):
 
 
 def test_a_moment_that_no_database_has(carol, quota):
-    """An expiry before the first of all days in UTC is refused by name, also for a code that exists."""
+    """An expiry of long ago, or beyond all days in UTC, is refused by name, also for a code that exists."""
     (code,) = redeem_codes.make(quota, 5, 1, None, None)
-    answer = send(calling(carol), "PATCH", f"{CODES}{code.pk}/", {"expires_at": "0001-01-01T00:00:00"})
-    assert refused(answer) == (400, "invalid_request", ["expires_at"])
+    for moment in (
+        "0001-01-01T00:00:00",
+        "0026-12-25T15:02:50+02:29",
+        "1900-01-01T00:00:00Z",
+        "9999-12-31T23:59:59-23:00",
+    ):
+        answer = send(calling(carol), "PATCH", f"{CODES}{code.pk}/", {"expires_at": moment})
+        assert refused(answer) == (400, "invalid_request", ["expires_at"])
 
 
 @pytest.mark.parametrize(
