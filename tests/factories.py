@@ -1,12 +1,16 @@
 """Valid rows for tests: plain functions with sensible values, so that a test states only what it is about."""
 
+from datetime import datetime
 from itertools import count
 from typing import Any
 
 from allauth.account.models import EmailAddress
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
+from django.db import transaction
+from django.utils import timezone
 
+from chat.models import Generation, new_generation_id
 from providers.models import ApiKey, ChatModel, Route, Upstream
 from quotas import ledger
 from quotas.models import Quota, QuotaModel
@@ -76,3 +80,19 @@ def chat_model(
 def credits_for(person: Any, of: Quota, amount: int = 5, reason: str = "gift") -> None:
     """Give a person credits, as the ledger does it."""
     ledger.grant(person.pk, of.pk, amount, reason)
+
+
+def generation(person: Any, model: ChatModel, at: datetime | None = None, **values: Any) -> Generation:
+    """Return one that runs and holds a unit, begun at a time; kept nowhere else."""
+    row_id, at = new_generation_id(), at or timezone.now()
+    with transaction.atomic():
+        held = ledger.reserve(person.pk, model.pk, row_id, at)
+    return Generation.objects.create(
+        id=row_id,
+        user_id=person.pk,
+        quota_id=held.quota_id,
+        reservation_id=held.reservation_id,
+        model=model.slug,
+        created_at=at,
+        **{"process": "p", "request_digest": "d", **values},
+    )

@@ -3,11 +3,9 @@
 from typing import Any
 
 import pytest
-from django.db import transaction
 from django.db.models.functions import Now
 
 from chat import elsewhere
-from chat.models import Generation, new_generation_id
 from providers.models import ChatModel
 from quotas import ledger
 from runtime import process
@@ -22,20 +20,6 @@ def model(db: None) -> ChatModel:
     return factories.chat_model("glm-4", of=factories.quota(daily_limit=5))
 
 
-def running(person: Any, model: ChatModel, owner: str) -> Generation:
-    row_id = new_generation_id()
-    with transaction.atomic():
-        held = ledger.reserve(person.pk, model.pk, row_id)
-    return Generation.objects.create(
-        id=row_id,
-        user_id=person.pk,
-        quota_id=held.quota_id,
-        reservation_id=held.reservation_id,
-        model=model.slug,
-        process=owner,
-    )
-
-
 def lives(name: str) -> None:
     Process.objects.create(id=name, host="elsewhere", pid=1, beat_at=Now())
 
@@ -43,7 +27,10 @@ def lives(name: str) -> None:
 def test_it_works(alice: Any, model: ChatModel) -> None:
     """What a dead process ran is interrupted and costs nothing; what a living one runs goes on."""
     lives("living")
-    left, other = running(alice, model, "dead"), running(alice, model, "living")
+    left, other = (
+        factories.generation(alice, model, process="dead"),
+        factories.generation(alice, model, process="living"),
+    )
     elsewhere.reap(set())
     left.refresh_from_db()
     other.refresh_from_db()
@@ -58,7 +45,7 @@ def test_who_has_just_begun_is_alive(alice: Any, model: ChatModel, monkeypatch: 
     def looked_up() -> set[str]:
         found = living()
         lives("new")
-        begun.append(running(alice, model, "new"))
+        begun.append(factories.generation(alice, model, process="new"))
         return found
 
     monkeypatch.setattr(process, "alive", looked_up)

@@ -17,7 +17,7 @@ from accounts import jwt
 from chat import beginning, ending, tally
 from chat.asks import Ask
 from chat.ending import End
-from chat.models import DailyAnswers, Generation, new_generation_id
+from chat.models import DailyAnswers, Generation
 from providers.models import ChatModel
 from quotas import ledger
 from quotas.models import DailyUsage
@@ -33,22 +33,6 @@ def model(db: None) -> ChatModel:
     return factories.chat_model("glm-4", of=factories.quota(daily_limit=2))
 
 
-def begun(person: Any, model: ChatModel, at: datetime | None = None) -> Generation:
-    row_id, at = new_generation_id(), at or timezone.now()
-    with transaction.atomic():
-        held = ledger.reserve(person.pk, model.pk, row_id, at)
-    return Generation.objects.create(
-        id=row_id,
-        user_id=person.pk,
-        quota_id=held.quota_id,
-        reservation_id=held.reservation_id,
-        model=model.slug,
-        process="p",
-        request_digest="d",
-        created_at=at,
-    )
-
-
 def end(row: Generation, **changes: Any) -> Generation:
     values = {"status": "completed", "finish_reason": "stop", "visible": True, "upstream": "fake", **changes}
     tokens = {"input_tokens": 7, "output_tokens": 11}
@@ -56,7 +40,7 @@ def end(row: Generation, **changes: Any) -> Generation:
 
 
 def answer(person: Any, model: ChatModel, at: datetime | None = None, **changes: Any) -> Generation:
-    return end(begun(person, model, at), **changes)
+    return end(factories.generation(person, model, at), **changes)
 
 
 def failed(person: Any, model: ChatModel) -> Generation:
@@ -95,7 +79,7 @@ def test_how_they_ended(alice: Any, bob: Any, model: ChatModel) -> None:
 
 def test_counted_once(alice: Any, model: ChatModel) -> None:
     """Whoever ends a generation a second time counts nothing."""
-    row = begun(alice, model)
+    row = factories.generation(alice, model)
     for _ in range(2):
         end(Generation.objects.get(pk=row.pk))
     assert counted() == [("fake", 1, 1, 0, 0, 7, 11)]
@@ -112,7 +96,7 @@ def test_undone_with_the_end(alice: Any, model: ChatModel) -> None:
 def test_the_day_it_began(alice: Any, model: ChatModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer begun before midnight in TIME_ZONE counts for that day, and days are a window that moves."""
     midnight = datetime(2026, 11, 22, tzinfo=ZoneInfo("Asia/Shanghai"))
-    late = begun(alice, model, midnight - timedelta(seconds=1))
+    late = factories.generation(alice, model, midnight - timedelta(seconds=1))
     monkeypatch.setattr(timezone, "now", lambda: midnight + timedelta(seconds=1))
     end(late)
     answer(alice, model, midnight)
@@ -147,7 +131,7 @@ def test_generations_are_not_read(alice: Any, model: ChatModel) -> None:
 
 def test_few_statements(alice: Any, model: ChatModel) -> None:
     """Ending an answer takes four statements of the ledger, one for the generation, and one that counts it."""
-    row = begun(alice, model)
+    row = factories.generation(alice, model)
     with CaptureQueriesContext(connection) as context:
         end(row)
     statements = [query["sql"] for query in context.captured_queries if "SAVEPOINT" not in query["sql"]]
@@ -168,7 +152,7 @@ def test_answers_of_before(alice: Any, bob: Any, model: ChatModel) -> None:
         answer(alice, model)
     failed(bob, model)
     answer(bob, model, visible=False)
-    begun(bob, model)
+    factories.generation(bob, model)
     before = list(DailyAnswers.objects.order_by("user", "upstream").values_list("user", "day", "model", *COUNTERS))
     DailyAnswers.objects.all().delete()
     import_module("chat.migrations.0005_fill_daily_answers").fill(apps, None)
