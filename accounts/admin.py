@@ -13,8 +13,8 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
-from accounts import powers
-from accounts.books_page import BooksPage
+from accounts import permissions
+from accounts.ledger_page import BooksPage
 from accounts.models import ApiToken, User
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class StaffUserForm(UserForm):
 
     def clean_groups(self) -> Any:
         groups = self.cleaned_data["groups"]
-        if powers.missing_for(self.actor, set(groups) ^ set(self.instance.groups.all())):
+        if permissions.missing_for(self.actor, set(groups) ^ set(self.instance.groups.all())):
             raise ValidationError(_("A group gives permissions that you do not have."))
         return groups
 
@@ -128,15 +128,15 @@ class UserAdmin(BooksPage, UserBase):
         return (*super().get_readonly_fields(request, obj), *flags)
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return super().has_change_permission(request, obj) and (not obj or powers.may_change(_actor(request), obj))
+        return super().has_change_permission(request, obj) and (not obj or permissions.may_change(_actor(request), obj))
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        return super().has_delete_permission(request, obj) and (not obj or powers.may_remove(_actor(request), obj))
+        return super().has_delete_permission(request, obj) and (not obj or permissions.may_remove(_actor(request), obj))
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         deletable, counts, missing, protected = super().get_deleted_objects(objs, request)
         # The action for several asks for the permission once, not for each.
-        kept = {str(user) for user in objs if not powers.may_remove(_actor(request), user)}
+        kept = {str(user) for user in objs if not permissions.may_remove(_actor(request), user)}
         return deletable, counts, {*missing, *kept}, protected
 
 

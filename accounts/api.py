@@ -15,14 +15,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import invites, jwt, redeeming, signup, tickets
+from accounts import invites, jwt, redeem, signup, tickets
 from accounts.auth import Caller
 from accounts.models import ApiToken
 from quotas import invitations, ledger
 from quotas.models import Invitation
 from quotas.redeem_codes import MOST_TYPED
-from runtime.bodies import StrictSerializer
-from runtime.refusals import NotFound
+from web.bodies import StrictSerializer
+from web.refusals import NotFound
 
 
 class Password(serializers.CharField):
@@ -151,7 +151,7 @@ class Invitations(APIView):
 
 class Redeem(APIView):
     def post(self, request: Request) -> Response:
-        code = redeeming.redeem(request._request, _caller(request).user, RedeemBody.of(request)["code"])
+        code = redeem.redeem(request._request, _caller(request).user, RedeemBody.of(request)["code"])
         return Response({"quota": code.quota.slug, "credits": code.credits})
 
 

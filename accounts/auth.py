@@ -25,7 +25,7 @@ from accounts import jwt, tickets
 from accounts.errors import AccountIncomplete
 from accounts.models import ApiToken, User, digest
 from runtime import database
-from runtime.refusals import Forbidden, NotAuthenticated
+from web.refusals import Forbidden, NotAuthenticated
 
 Via = Literal["session", "jwt", "token", "ticket"]
 LAST_USED_PRECISION = timedelta(minutes=1)

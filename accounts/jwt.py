@@ -12,8 +12,8 @@ from rest_framework_simplejwt.tokens import AccessToken, BlacklistMixin, Refresh
 from rest_framework_simplejwt.utils import aware_utcnow, datetime_from_epoch, get_md5_hash_password
 
 from accounts.models import User
-from runtime import rows
-from runtime.refusals import NotAuthenticated
+from runtime import fast_sql
+from web.refusals import NotAuthenticated
 
 
 class Pair(TypedDict):
@@ -80,7 +80,7 @@ def _parse(refresh: str) -> _Refresh:
 
 def _user(token: AccessToken | RefreshToken) -> User:
     """What the library's `get_user` does, with a statement that is built once: every question asks this."""
-    user = rows.read(User, token.get(api_settings.USER_ID_CLAIM))
+    user = fast_sql.read(User, token.get(api_settings.USER_ID_CLAIM))
     if user is None or not user.is_active:
         raise NotAuthenticated
     if token.get(api_settings.REVOKE_TOKEN_CLAIM) != get_md5_hash_password(user.password):

@@ -8,7 +8,7 @@ from django.core.cache import cache
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from runtime.refusals import TooManyRequests
+from web.refusals import TooManyRequests
 
 APP = "allauth.account"
 

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts import invites, limits
 from accounts.models import User
-from runtime.refusals import Forbidden, InvalidRequest, NotAuthenticated, TooManyRequests
+from web.refusals import Forbidden, InvalidRequest, NotAuthenticated, TooManyRequests
 
 Problems = dict[str, list[str | Promise]]
 

@@ -10,10 +10,10 @@ from django.db.models import Model, QuerySet
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
-from accounts import powers
+from accounts import permissions
 from accounts.models import User
-from runtime.bodies import NamedRow
-from runtime.staff import StaffRows, StaffSerializer
+from web.bodies import NamedRow
+from web.staff import StaffRows, StaffSerializer
 
 
 class UserRow(StaffSerializer):
@@ -46,7 +46,7 @@ class UserRow(StaffSerializer):
 
     def create(self, validated_data: dict[str, Any]) -> User:
         actor, groups = self.context["request"].user, validated_data.pop("groups", [])
-        powers.require_groups(actor, groups)
+        permissions.require_groups(actor, groups)
         user = User(**validated_data)
         user.set_unusable_password()
         user.save()
@@ -56,11 +56,11 @@ class UserRow(StaffSerializer):
 
     def update(self, instance: User, validated_data: dict[str, Any]) -> User:
         actor = self.context["request"].user
-        powers.require_change(actor, instance)
+        permissions.require_change(actor, instance)
         if instance.is_active and not validated_data.get("is_active", True):
-            powers.require_removal(actor, instance)
+            permissions.require_removal(actor, instance)
         if "groups" in validated_data:
-            powers.require_groups(actor, set(instance.groups.all()) ^ set(validated_data["groups"]))
+            permissions.require_groups(actor, set(instance.groups.all()) ^ set(validated_data["groups"]))
         moved = validated_data.get("email", instance.email) != instance.email
         user: User = super().update(instance, validated_data)
         if moved:
@@ -84,5 +84,5 @@ class Users(StaffRows):
         return User.objects.prefetch_related("groups").order_by("pk")
 
     def perform_destroy(self, instance: Model) -> None:
-        powers.require_removal(self.request.user, instance)  # type: ignore[arg-type]
+        permissions.require_removal(self.request.user, instance)  # type: ignore[arg-type]
         super().perform_destroy(instance)

@@ -8,12 +8,12 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 
-from chat import generation
-from chat.asks import Ask
-from quotas import counters, ledger
+from chat.generations import service
+from chat.generations.request import Ask
+from quotas import hints, ledger
 from quotas.errors import QuotaExhausted
 from quotas.models import Quota
-from runtime import clients, database
+from runtime import database, redis_clients
 from tests import factories
 
 FEW, MANY = 1_000, 1_000_000
@@ -38,9 +38,9 @@ def answers_per_second() -> float:
     async def answer(number: int) -> None:
         user_id = people[number % len(people)].pk
         quota_id = await database.run(hold, user_id, f"answer-{number}")
-        await counters.flush()
+        await hints.flush()
         await database.run(end, user_id, quota_id, f"answer-{number}")
-        await counters.flush()
+        await hints.flush()
 
     return asyncio.run(rate(answer, ANSWERS))
 
@@ -52,7 +52,7 @@ def refusals_per_second() -> float:
 
     async def ask(_number: int) -> None:
         try:
-            await generation.start(Ask(person.pk, model.slug, "Hello"))
+            await service.start(Ask(person.pk, model.slug, "Hello"))
         except QuotaExhausted:
             return
         raise AssertionError("answered")
@@ -71,7 +71,7 @@ async def rate(call: Callable[[int], Awaitable[None]], count: int) -> float:
     numbers, started = iter(range(count)), time.perf_counter()
     await asyncio.gather(*(caller(numbers) for _caller in range(CALLERS)))
     found = count / (time.perf_counter() - started)
-    await clients.aclose()
+    await redis_clients.aclose()
     await asyncio.to_thread(database.close)
     return found
 

@@ -19,7 +19,7 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproject.settings")
 django.setup()
 
-from chat.pipeline import screened  # noqa: E402
+from chat.generations.pipeline import screened  # noqa: E402
 from chat.screening import folding, live  # noqa: E402
 from chat.screening.lexicon import Lexicon, let_go  # noqa: E402
 from chat.screening.live import Rows, Words  # noqa: E402

@@ -5,7 +5,6 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from chat import words_admin as words_admin  # Django looks for admin pages here
 from chat.models import Conversation, Generation, Message, TextTool
 
 

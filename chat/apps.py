@@ -9,13 +9,17 @@ class ChatConfig(AppConfig):
 
     def ready(self) -> None:
         # Models may only be imported once all apps are there.
-        from chat import drafts, generation, housekeeping, openai_errors, payment, sse  # noqa: PLC0415
-        from chat.channels import feeds  # noqa: PLC0415
+        from chat import housekeeping  # noqa: PLC0415
+        from chat.channels import feeds, payment_demo  # noqa: PLC0415
+        from chat.events import sse  # noqa: PLC0415
+        from chat.generations import drafts, service  # noqa: PLC0415
+        from chat.openai import errors  # noqa: PLC0415
         from chat.screening import live  # noqa: PLC0415
-        from runtime import drain, process, refusals  # noqa: PLC0415
+        from runtime import drain, process  # noqa: PLC0415
+        from web import refusals  # noqa: PLC0415
 
-        process.every(lambda: drafts.FLUSH_SECONDS, "drafts", generation.flush)
-        process.every(lambda: min(10.0, settings.PROCESS_LEASE_SECONDS / 3), "reap", generation.reap)
+        process.every(lambda: drafts.FLUSH_SECONDS, "drafts", service.flush)
+        process.every(lambda: min(10.0, settings.PROCESS_LEASE_SECONDS / 3), "reap", service.reap)
         process.every(lambda: sse.TICK_SECONDS, "ping", sse.ping_idle)
         process.every(lambda: sse.DISABLED_CHECK_SECONDS, "disabled users", sse.cut_off_disabled)
         process.every(lambda: 1.0, "channels", housekeeping.bound_logs)
@@ -24,8 +28,8 @@ class ChatConfig(AppConfig):
         process.every(lambda: 300.0, "expiry", housekeeping.expire)
         process.every(lambda: 5.0, "texts", housekeeping.expire_texts)
         process.every(live.pause, "sensitive words", live.follow)
-        refusals.render_below("/v1", openai_errors.response)
-        drain.on_drain(generation.drain_runs)
-        drain.on_drain(payment.play_out)
-        drain.on_drain(generation.outbox.finish)
+        refusals.render_below("/v1", errors.response)
+        drain.on_drain(service.drain_runs)
+        drain.on_drain(payment_demo.play_out)
+        drain.on_drain(service.outbox.finish)
         drain.on_drain(sse.close_all)

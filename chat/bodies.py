@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 from pydantic import ValidationError as PydanticError
 
-from runtime.refusals import InvalidRequest, TooLarge
+from web.refusals import InvalidRequest, TooLarge
 
 T = TypeVar("T", bound=BaseModel)
 

@@ -5,7 +5,7 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 
 from providers.errors import TEXTS
-from runtime.refusals import Refusal
+from web.refusals import Refusal
 
 
 class PromptTooLong(Refusal):

@@ -8,10 +8,10 @@ from datetime import timedelta
 from django.conf import settings
 from django.utils import timezone
 
-from chat.channels import stored
-from chat.channels.local import logs
+from chat.channels import store
+from chat.events.local import logs
 from chat.models import HAS_TEXT, KEY_LIFETIME, Generation
-from chat.screening import record
+from chat.screening import audit
 from runtime import database, process
 
 
@@ -27,7 +27,7 @@ def prune_seconds() -> float:
 
 async def prune_channels() -> None:
     """Delete push channels that have had their time."""
-    await database.run(stored.prune)
+    await database.run(store.prune)
 
 
 async def expire() -> None:
@@ -49,5 +49,5 @@ def _expire() -> None:
     Generation.objects.filter(idempotency_key__isnull=False, created_at__lt=timezone.now() - KEY_LIFETIME).update(
         idempotency_key=None
     )
-    record.expire()
+    audit.expire()
     process.forget_dead()

@@ -16,8 +16,9 @@ from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
 from accounts.models import User
-from chat import branches, representation, text_tools
+from chat import representation, text_tools
 from chat.channels import push
+from chat.conversations import branches
 from chat.errors import with_text
 from chat.models import Conversation, Generation, Message
 from providers import access

@@ -10,7 +10,7 @@ from django.utils import timezone, translation
 
 from chat.errors import with_text
 from chat.models import Conversation, Generation, Message
-from providers.table import ModelConfig
+from providers.snapshot import ModelConfig
 
 _ERROR = ("code", "message", "details", "retry_after")
 _CHARGE = ("amount", "source", "reason")

@@ -7,7 +7,7 @@ from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
 from chat.models import TextTool
-from runtime.refusals import InvalidRequest
+from web.refusals import InvalidRequest
 
 DEFAULT_LANGUAGE = "English"
 TEXT, LANGUAGE = "{text}", "{target_language}"

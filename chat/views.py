@@ -14,15 +14,16 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from accounts.auth import Caller, aauthenticate, require_reachable
-from chat import bodies, generation, representation, text_tools
-from chat.asks import Ask, Begun
+from chat import bodies, representation, text_tools
 from chat.bodies import ChatBody, RegenerateBody
-from chat.channels.log import encode
-from chat.mirrors import mirrors
+from chat.events.log import encode
+from chat.events.sse import OPENING, EventStreamResponse, LogStream, no_more_events
+from chat.generations import service
+from chat.generations.replica import mirrors
+from chat.generations.request import Ask, Begun
 from chat.models import Generation
-from chat.sse import OPENING, EventStreamResponse, LogStream, no_more_events
 from runtime import database
-from runtime.refusals import Forbidden, InvalidRequest, MethodNotAllowed, NotFound, Refusal, from_exception
+from web.refusals import Forbidden, InvalidRequest, MethodNotAllowed, NotFound, Refusal, from_exception
 
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
@@ -94,7 +95,7 @@ def _idempotency_key(request: HttpRequest, in_query: str = "") -> str | None:
 
 
 async def _answer(request: HttpRequest, caller: Caller, ask: Ask) -> HttpResponseBase:
-    begun = await generation.start(ask)
+    begun = await service.start(ask)
     headers = quota_headers(begun)
     if "text/event-stream" in request.headers.get("Accept", "").lower():
         return await events_of(begun.row, caller, last_event_id(request) or "", headers)
@@ -151,7 +152,7 @@ async def get_chat(request: HttpRequest) -> HttpResponseBase:
     require_reachable(caller)
     body = bodies.from_query(request.GET, ChatBody, BESIDE_THE_QUESTION)
     key = _idempotency_key(request, request.GET.get("idempotency_key", ""))
-    begun = await generation.start(await _ask(caller, body, key, joins=True))
+    begun = await service.start(await _ask(caller, body, key, joins=True))
     return await events_of(begun.row, caller, "", quota_headers(begun))
 
 
@@ -167,7 +168,7 @@ async def get_generation(request: HttpRequest, generation_id: str) -> HttpRespon
 async def post_stop(request: HttpRequest, generation_id: str) -> HttpResponseBase:
     caller = await aauthenticate(request)
     row = await database.run(owned, caller.user.pk, generation_id)
-    await generation.stop(row)
+    await service.stop(row)
     return JsonResponse(representation.generation(await database.run(_with_message, generation_id)))
 
 
@@ -220,7 +221,7 @@ async def events_of(
     seen = _seen(row, last_event_id)
     if row.status != Generation.Status.RUNNING and seen == row.last_event:
         return no_more_events()
-    log = generation.readable(row) or await mirrors.open(row)
+    log = service.readable(row) or await mirrors.open(row)
     if log.ended and seen == log.last:
         return no_more_events()
     return LogStream(caller.user.pk, log, seen).response(headers)

@@ -34,9 +34,10 @@ from django.urls.exceptions import Resolver404  # noqa: E402
 from django.urls.resolvers import RegexPattern  # noqa: E402
 from django.utils.module_loading import import_string  # noqa: E402
 
-from chat.sse import EventStreamResponse  # noqa: E402
+from chat.events.sse import EventStreamResponse  # noqa: E402
 from chatproject.urls import stream_urlpatterns  # noqa: E402
-from runtime import database, presence, process  # noqa: E402
+from runtime import database, process  # noqa: E402
+from web import disconnect  # noqa: E402
 
 log = structlog.get_logger("request")
 
@@ -152,7 +153,7 @@ class StreamHandler(ASGIHandler):
                 await self.send_response(refused, send)
             return
         answering = asyncio.current_task()
-        leaving = asyncio.create_task(self._cancel_when_left(receive, presence.of(request), answering))
+        leaving = asyncio.create_task(self._cancel_when_left(receive, disconnect.of(request), answering))
         try:
             with closing(request):
                 answer = await self.run_get_response(request)
@@ -186,7 +187,7 @@ class StreamHandler(ASGIHandler):
 
     @staticmethod
     async def _cancel_when_left(
-        receive: Receive, caller: presence.Presence, answering: "asyncio.Task[Any] | None"
+        receive: Receive, caller: disconnect.Presence, answering: "asyncio.Task[Any] | None"
     ) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass

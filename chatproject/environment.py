@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from cryptography.fernet import Fernet
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from chatproject.kinds import (
+from chatproject.environment_types import (
     Count,
     Host,
     Hosts,

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
 
-from runtime.refusals import from_exception, response
+from web.refusals import from_exception, response
 
 Handler = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 

@@ -8,14 +8,20 @@ from django.views.generic import RedirectView
 from accounts.pages import invitation_page
 from accounts.staff import Users
 from accounts.token_page import delete_token, tokens
-from chat import api, classic, dashboard, openai_api, pages, push_views, transfer_api, usage, views, words_api
+from chat import pages, views
+from chat.channels import views as push_views
+from chat.conversations import api, transfer_api
+from chat.openai import classic
+from chat.openai import views as openai_api
+from chat.screening import api as words_api
+from chat.stats import dashboard, usage
 from chatproject.openapi.pages import Docs, Document
 from providers.api import Keys, Upstreams
 from quotas.api import Ledger, Quotas
 from quotas.models_api import ChatModels
 from quotas.staff import Credits, RedeemCodes
 from quotas.staff import Quotas as QuotaRows
-from runtime import health, refusals, staff
+from web import health, refusals, staff
 
 register_converter(push_views.KeyConverter, "key")
 

@@ -4,9 +4,9 @@ from collections.abc import Collection
 
 from django.contrib.auth.models import Group
 
-from providers import table
+from providers import snapshot
 from providers.models import ChatModel
-from providers.table import ModelConfig
+from providers.snapshot import ModelConfig
 
 
 def groups_of(user_id: int) -> frozenset[int]:
@@ -21,7 +21,7 @@ def may_use(user_id: int, model: ModelConfig) -> bool:
 
 def usable(user_id: int) -> list[ModelConfig]:
     """Return the enabled models that a user may use, in the order of lists; asks once, and only if any is reserved."""
-    models = list(table.models().values())
+    models = list(snapshot.models().values())
     groups = groups_of(user_id) if any(model.groups for model in models) else frozenset()
     return [model for model in models if model.open_to(groups)]
 
@@ -36,5 +36,5 @@ def close_reserved(groups: Collection[Group]) -> list[str]:
     alone = theirs.filter(enabled=True).exclude(pk__in=shared.values("pk"))
     slugs = sorted(set(alone.values_list("slug", flat=True)))
     ChatModel.objects.filter(slug__in=slugs).update(enabled=False)
-    table.changed()
+    snapshot.changed()
     return slugs

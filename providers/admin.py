@@ -16,7 +16,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from providers import access, addresses, catalogue, health, table, trial
+from providers import access, addresses, catalogue, health, snapshot, trial
 from providers.catalogue_page import CataloguePage
 from providers.models import ApiKey, ChatModel, Route, Upstream
 
@@ -99,15 +99,15 @@ class Announced(Mixed):
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
         request.saved_row = form.instance  # type: ignore[attr-defined]
-        table.changed()
+        snapshot.changed()
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         super().delete_model(request, obj)
-        table.changed()
+        snapshot.changed()
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         super().delete_queryset(request, queryset)
-        table.changed()
+        snapshot.changed()
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Serve the page; what comes after saving may take its time, so it waits until the transaction is over."""
@@ -198,7 +198,7 @@ class UpstreamAdmin(CataloguePage, Announced, admin.ModelAdmin[Upstream]):
     def clear_health(self, request: HttpRequest, upstreams: QuerySet[Upstream]) -> None:
         health.clear(ApiKey.objects.filter(upstream__in=upstreams))
         count = upstreams.update(cooldown_until=None, status_reason="")
-        table.changed()
+        snapshot.changed()
         text = ngettext(
             "%(count)d upstream is in use again, with its keys.",
             "%(count)d upstreams are in use again, with their keys.",
@@ -214,7 +214,7 @@ class UpstreamAdmin(CataloguePage, Announced, admin.ModelAdmin[Upstream]):
         return None
 
     def after_saving(self, request: HttpRequest, row: Upstream) -> None:
-        if row.kind == Upstream.Kind.SCRIPTED or table.from_environment(row):
+        if row.kind == Upstream.Kind.SCRIPTED or snapshot.from_environment(row):
             return
         if host := addresses.refused_now(row.base_url, row.proxy):
             text = _(
@@ -266,7 +266,7 @@ class ApiKeyAdmin(Announced, admin.ModelAdmin[ApiKey]):
     def clear_health(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
         count = keys.count()
         health.clear(keys)
-        table.changed()
+        snapshot.changed()
         text = ngettext("%(count)d key is in use again.", "%(count)d keys are in use again.", count)
         self.message_user(request, text % {"count": count}, messages.SUCCESS)
 

@@ -7,10 +7,10 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
-from providers import health, table
+from providers import health, snapshot
 from providers.models import ApiKey, Upstream
-from runtime.bodies import NamedRow
-from runtime.staff import StaffRows, StaffSerializer
+from web.bodies import NamedRow
+from web.staff import StaffRows, StaffSerializer
 
 _SECRET_CHARS = 4_096
 
@@ -79,7 +79,7 @@ class Upstreams(StaffRows):
     model, serializer_class = Upstream, UpstreamRow
 
     def changed(self) -> None:
-        table.changed()
+        snapshot.changed()
 
 
 class Keys(StaffRows):
@@ -91,4 +91,4 @@ class Keys(StaffRows):
         return ApiKey.objects.select_related("upstream").prefetch_related("troubles").order_by("pk")
 
     def changed(self) -> None:
-        table.changed()
+        snapshot.changed()

@@ -7,7 +7,7 @@ class ProvidersConfig(AppConfig):
     verbose_name = _("Providers")
 
     def ready(self) -> None:
-        from providers import slots  # noqa: PLC0415  (models may only be imported once all apps are there)
+        from providers import concurrency  # noqa: PLC0415  (models may only be imported once all apps are there)
         from runtime import process  # noqa: PLC0415
 
-        process.every(lambda: slots.RENEW_SECONDS, "attempts of keys", slots.renew)
+        process.every(lambda: concurrency.RENEW_SECONDS, "attempts of keys", concurrency.renew)

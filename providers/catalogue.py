@@ -12,12 +12,12 @@ from django.db import transaction
 from django.db.models import Max
 from django.utils.translation import gettext as _
 
-from providers import keys, routing, setup, table
+from providers import keys, routing, setup, snapshot
 from providers.models import ChatModel, Route, Upstream
 from providers.wire.errors import UpstreamFailed
-from providers.wire.model_list import ModelList, OfferedModel
-from providers.wire.openai_compatible import OpenAICompatible
-from providers.wire.spark import VERSIONS
+from providers.wire.openai.adapter import OpenAICompatible
+from providers.wire.openai.model_list import ModelList, OfferedModel
+from providers.wire.spark.adapter import VERSIONS
 
 _SLUG_CHARS = 100
 _UNFIT = re.compile(r"[^A-Za-z0-9._:/-]+")
@@ -58,10 +58,10 @@ def added() -> None:
     """Tell those who asked that there are new models."""
     for hook in _when_added:
         hook()
-    table.changed()
+    snapshot.changed()
 
 
-async def fetch(upstream: table.UpstreamConfig) -> ModelList:
+async def fetch(upstream: snapshot.UpstreamConfig) -> ModelList:
     """Ask an upstream, with the first key that is usable now, what it offers; raise ProviderError."""
     if upstream.kind in KNOWN:
         return ModelList(KNOWN[upstream.kind])

@@ -13,10 +13,10 @@ from django.urls import path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from providers import catalogue, reasons, table
+from providers import catalogue, snapshot, status_texts
 from providers.models import ChatModel, Route, Upstream
 from providers.wire.errors import ProviderError
-from providers.wire.model_list import ModelList, OfferedModel, offered
+from providers.wire.openai.model_list import ModelList, OfferedModel, offered
 
 if TYPE_CHECKING:
     from django.urls import URLPattern
@@ -77,9 +77,9 @@ class CataloguePage(Base):
 def _ask(upstream: Upstream) -> tuple[ModelList, str]:
     """Return what the upstream offers, and in words why it did not say so."""
     try:
-        return async_to_sync(catalogue.fetch)(table.upstream_now(upstream.pk)), ""
+        return async_to_sync(catalogue.fetch)(snapshot.upstream_now(upstream.pk)), ""
     except ProviderError as error:
-        return ModelList(()), reasons.told(error)
+        return ModelList(()), status_texts.told(error)
 
 
 def _chosen(request: HttpRequest) -> list[OfferedModel]:

@@ -7,7 +7,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from providers.wire.errors import BadParameter, ProviderError
-from runtime.refusals import InvalidRequest, Refusal
+from web.refusals import InvalidRequest, Refusal
 
 
 class ModelUnavailable(Refusal):

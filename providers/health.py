@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from providers import reasons
+from providers import status_texts
 from providers.models import ApiKey, KeyTrouble, Upstream
 
 Status = Literal["ok", "cooling", "quarantined"]
@@ -94,7 +94,7 @@ def _judged(upstream: Upstream, keys: int, usable: int, *, troubled: bool) -> tu
         return "off", _("switched off")
     if until and until > timezone.now():
         text = _("cooling until %(time)s") % {"time": _shown(until)}
-        return "down", f"{text}: {reasons.shown(upstream.status_reason)}"
+        return "down", f"{text}: {status_texts.shown(upstream.status_reason)}"
     if not keys:
         # Without any key row it is taken to need none; rows that are all switched off are nothing to ask with.
         return ("down", _("all keys are switched off")) if upstream.keys.all() else ("ok", _("ok, without a key"))
@@ -116,7 +116,7 @@ def _trouble(trouble: KeyTrouble) -> str:
 
 def _reason(trouble: KeyTrouble) -> str:
     scope = f" ({trouble.model})" if trouble.model else ""
-    return reasons.shown(trouble.status_reason) + scope
+    return status_texts.shown(trouble.status_reason) + scope
 
 
 def _shown(moment: datetime) -> str:

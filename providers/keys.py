@@ -18,9 +18,9 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from providers import slots
+from providers import concurrency
+from providers.concurrency import Slot
 from providers.models import ApiKey, KeyTrouble, Upstream
-from providers.slots import Slot
 from runtime import database
 
 # A probe whose process died gives the right to probe back after this.
@@ -66,7 +66,7 @@ class Key:
 
     def usable(self, model: str, now: datetime) -> bool:
         """Whether an attempt may begin now, be it a probe."""
-        full = self.max_concurrency is not None and slots.in_use[self.id] >= self.max_concurrency
+        full = self.max_concurrency is not None and concurrency.in_use[self.id] >= self.max_concurrency
         return not full and not any(trouble.shut(now) for _scope, trouble in self.troubled(model))
 
 
@@ -94,7 +94,7 @@ class Lease:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        slots.leave(self._slot)
+        concurrency.leave(self._slot)
         if self._probes:  # it did not come to an answer: the next one may probe
             probes, self._probes = self._probes, ()
             _later(_kept(_end_probe, self.key.id, probes))
@@ -118,16 +118,16 @@ async def lease(keys: Collection[Key], model: str, tried: Collection[int] = ()) 
             return probing
     healthy = [key for key in usable if not key.troubled(model)]
     while healthy:
-        least = min(slots.in_use[key.id] for key in healthy)
-        key = random.choice([key for key in healthy if slots.in_use[key.id] == least])  # noqa: S311
-        if slot := await slots.take(key.id, key.max_concurrency):
+        least = min(concurrency.in_use[key.id] for key in healthy)
+        key = random.choice([key for key in healthy if concurrency.in_use[key.id] == least])  # noqa: S311
+        if slot := await concurrency.take(key.id, key.max_concurrency):
             return Lease(key, slot)
         healthy.remove(key)
     return None
 
 
 async def _probe(key: Key, model: str) -> Lease | None:
-    slot = await slots.take(key.id, key.max_concurrency)
+    slot = await concurrency.take(key.id, key.max_concurrency)
     if slot is None:
         return None
     claimed = None
@@ -135,7 +135,7 @@ async def _probe(key: Key, model: str) -> Lease | None:
         claimed = await _kept(_claim_probe, key.id, [scope for scope, _trouble in key.troubled(model)])
     finally:
         if claimed is None:
-            slots.leave(slot)
+            concurrency.leave(slot)
     return None if claimed is None else Lease(key, slot, claimed)
 
 
@@ -180,7 +180,7 @@ async def acquit(key_ids: Collection[int], model: str) -> None:
 
 async def lower_concurrency(key: Key) -> int:
     """Let the key carry one attempt less than it does now, in every process, until an operator allows more."""
-    limit = max(1, slots.in_use[key.id] - 1)
+    limit = max(1, concurrency.in_use[key.id] - 1)
     higher = Q(max_concurrency=None) | Q(max_concurrency__gt=limit)
     if key.id:
         await _kept(ApiKey.objects.filter(higher, id=key.id).update, max_concurrency=limit)

@@ -14,8 +14,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django_stubs_ext import StrOrPromise
 
-from providers import rules
-from runtime import first_run
+from providers import validation
+from web import default_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -103,9 +103,9 @@ class Upstream(models.Model):
         """
         super().clean_fields(exclude)
         checks: dict[str, Callable[[str], str]] = {
-            "base_url": partial(rules.base_url, self.kind),
-            "proxy": rules.proxy,
-            "sign_host": partial(rules.sign_host, self.kind),
+            "base_url": partial(validation.base_url, self.kind),
+            "proxy": validation.proxy,
+            "sign_host": partial(validation.sign_host, self.kind),
         }
         named = self.environment.get("values", {})
         problems: dict[str, Any] = {}
@@ -161,7 +161,7 @@ class ApiKey(models.Model):
 
     def checked(self, secret: str, upstream: Upstream) -> str:
         """Return a secret as it is kept; raise ValidationError for one that this upstream cannot take or has."""
-        value = rules.secret(upstream.kind, secret)
+        value = validation.secret(upstream.kind, secret)
         known = upstream.keys.exclude(pk=self.pk).filter(fingerprint=fingerprint(value)) if upstream.pk else None
         if known is not None and known.exists():
             raise ValidationError(_("This upstream already has this key."))
@@ -263,11 +263,11 @@ class ChatModel(models.Model):
 
     @property
     def shown_title(self) -> StrOrPromise:
-        return first_run.shown(self.title, FIRST_RUN_TITLES.get(self.slug))
+        return default_texts.shown(self.title, FIRST_RUN_TITLES.get(self.slug))
 
     @property
     def shown_description(self) -> StrOrPromise:
-        return first_run.shown(self.description, FIRST_RUN_DESCRIPTIONS.get(self.slug))
+        return default_texts.shown(self.description, FIRST_RUN_DESCRIPTIONS.get(self.slug))
 
     def clean_fields(self, exclude: "Collection[str] | None" = None) -> None:
         """Refuse a context without room, and parameters that no request could carry."""

@@ -10,12 +10,12 @@ from typing import Any, cast
 import structlog
 from prometheus_client import Counter
 
-from providers import keys, table
+from providers import keys, snapshot
 from providers.addresses import admitting
 from providers.errors import ModelUnavailable, Unsupported
 from providers.keys import ANY_MODEL, Key, Lease
 from providers.models import ChatModel, Upstream
-from providers.table import ModelConfig, RouteConfig, UpstreamConfig
+from providers.snapshot import ModelConfig, RouteConfig, UpstreamConfig
 from providers.wire.base import (
     JSON,
     ChatRequest,
@@ -32,13 +32,13 @@ from providers.wire.base import (
     trim,
 )
 from providers.wire.errors import PromptTooLong, ProviderError, Retry
-from providers.wire.openai_compatible import OpenAICompatible
+from providers.wire.net.transport import AddressCheck
+from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.scripted import Scripted
-from providers.wire.spark import Spark
-from providers.wire.spark_http import SparkHTTP
-from providers.wire.transport import AddressCheck
-from providers.wire.zhipu import Zhipu
-from providers.wire.zhipu_v3 import ZhipuV3
+from providers.wire.spark.adapter import Spark
+from providers.wire.spark.http import SparkHTTP
+from providers.wire.zhipu.adapter import Zhipu
+from providers.wire.zhipu.v3 import ZhipuV3
 from runtime import database
 
 log = structlog.get_logger("providers")
@@ -169,7 +169,7 @@ class Attempts:
                         yield event
                         if self.visible and lease.probing:
                             lease.recovered()
-                            table.forget()
+                            snapshot.forget()
                 self.failure = None
                 return
             except (Retry, ProviderError) as problem:
@@ -231,7 +231,7 @@ class Attempts:
         if retry.learned:
             await database.run(ChatModel.objects.filter(id=self.model.id).update, **retry.learned)
             self.model = replace(self.model, **cast("dict[str, Any]", retry.learned))
-            table.forget()
+            snapshot.forget()
         return retry.request
 
     async def _pause(self, route: RouteConfig, key: Key, error: ProviderError) -> float | None:
@@ -252,7 +252,7 @@ class Attempts:
         if error.crowded:
             limit = await keys.lower_concurrency(key)
             log.warning("a key carries too much at once", upstream=self.upstream, key=key.id, at_once=limit)
-            table.forget()
+            snapshot.forget()
         seconds = self._seconds_to_wait(route, key, error)
         if seconds is not None and self.waited + seconds <= MAX_WAIT_SECONDS:
             self.waits += 1
@@ -288,7 +288,7 @@ class Attempts:
             await keys.cool_down(key, model, error.cooldown_s, str(error))
         else:
             return
-        table.forget()
+        snapshot.forget()
 
     async def _judge(self, route: RouteConfig) -> None:
         """Acquit the keys when all of several failed alike: it is our configuration that is wrong, not each of them.
@@ -305,7 +305,7 @@ class Attempts:
         if len(alike | self.suspects.keys()) < len(pool):
             return
         await keys.acquit(alike | self.suspects.keys(), scope)
-        table.forget()
+        snapshot.forget()
         self._alert(error)
 
     def _alert(self, error: ProviderError) -> None:

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.utils import translation
 
 from providers.models import FIRST_RUN_DESCRIPTIONS, FIRST_RUN_TITLES, ApiKey, ChatModel, Route, Upstream, fingerprint
-from providers.wire.spark import VERSIONS
+from providers.wire.spark.adapter import VERSIONS
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 DEMO_POSITION = 1_000

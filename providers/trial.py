@@ -11,7 +11,7 @@ from django.utils.functional import Promise
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
-from providers import reasons, routing, table
+from providers import routing, snapshot, status_texts
 from providers.keys import ANY_MODEL
 from providers.models import ApiKey, KeyTrouble, Route, Upstream
 from providers.wire.base import ChatRequest, Delta, Finished, PromptMessage, Provider, Reasoning
@@ -60,11 +60,11 @@ async def try_key(key_id: int) -> Outcome:
     except TimeoutError:
         return Outcome(False, format_lazy(_("No answer within {seconds} seconds."), seconds=TRIAL_SECONDS))
     except ProviderError as error:
-        return Outcome(False, reasons.told(error))
+        return Outcome(False, status_texts.told(error))
     finally:
         await provider.aclose()
     await database.run(_recovered, key_id, model)
-    table.forget()
+    snapshot.forget()
     took = round((time.monotonic() - began) * 1000)
     return Outcome(
         True, format_lazy(_("{model} answered after {took} ms: “{said}”"), model=model, took=took, said=said)
@@ -91,14 +91,14 @@ async def _first_words(stream: "AsyncGenerator[Event, None]") -> str:
     return "…"
 
 
-def _route_of(key_id: int) -> tuple[table.UpstreamConfig, str, str | None] | None:
+def _route_of(key_id: int) -> tuple[snapshot.UpstreamConfig, str, str | None] | None:
     key = ApiKey.objects.select_related("upstream").get(pk=key_id)
     routes = Route.objects.filter(upstream=key.upstream, model__enabled=True).order_by("priority", "id")
     troubled = routes.filter(upstream_model__in=key.troubles.values("model"))
     route = troubled.first() or routes.first()
     if route is None:
         return None
-    return table.upstream_config(key.upstream), route.upstream_model, key.secret()
+    return snapshot.upstream_config(key.upstream), route.upstream_model, key.secret()
 
 
 def _recovered(key_id: int, model: str) -> None:

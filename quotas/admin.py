@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from providers.models import ChatModel
-from quotas import redeem_codes, table
+from quotas import redeem_codes, snapshot
 from quotas.models import (
     CreditBalance,
     DailyUsage,
@@ -29,7 +29,7 @@ from quotas.models import (
     RedeemCode,
     Reservation,
 )
-from runtime.records import RecordAdmin
+from web.readonly_admin import RecordAdmin
 
 Row = TypeVar("Row", bound=Model)
 
@@ -92,11 +92,11 @@ class QuotaAdmin(admin.ModelAdmin[Quota]):
         super().save_related(request, form, formsets, change)
         if isinstance(form, QuotaForm):  # the list's own form edits the numbers only
             form.move_models()
-        table.forget()
+        snapshot.forget()
 
     def delete_model(self, request: HttpRequest, obj: Quota) -> None:
         super().delete_model(request, obj)
-        table.forget()
+        snapshot.forget()
 
 
 class BookAdmin(RecordAdmin[Row]):

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from quotas import history, ledger
-from runtime.refusals import InvalidRequest
+from web.refusals import InvalidRequest
 
 # Ids are eight bytes long in every database.
 _HIGHEST_ID = 2**63 - 1

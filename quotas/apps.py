@@ -9,9 +9,9 @@ class QuotasConfig(AppConfig):
     def ready(self) -> None:
         # Models may only be imported once all apps are there.
         from providers import catalogue  # noqa: PLC0415
-        from quotas import counters, setup  # noqa: PLC0415
+        from quotas import hints, setup  # noqa: PLC0415
         from runtime import process  # noqa: PLC0415
 
         catalogue.when_added(setup.assign_models)
         # What could not be told while Redis was away.
-        process.every(lambda: 1.0, "counters", counters.flush)
+        process.every(lambda: 1.0, "counters", hints.flush)

@@ -2,7 +2,7 @@
 
 from django.utils.translation import gettext_lazy as _
 
-from runtime.refusals import Refusal
+from web.refusals import Refusal
 
 
 class QuotaExhausted(Refusal):

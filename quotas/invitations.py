@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from quotas import ledger, statements
 from quotas.models import REWARDS_A_DAY, Invitation, Quota
-from runtime.refusals import InvalidRequest
+from web.refusals import InvalidRequest
 
 log = structlog.get_logger("quotas")
 

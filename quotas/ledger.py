@@ -21,14 +21,14 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from providers.errors import UnknownModel
-from quotas import counters, days, statements, table
+from quotas import days, hints, snapshot, statements
 from quotas.counts import Counts, Found
 from quotas.days import day_of as day_of
 from quotas.days import resets_at as resets_at
 from quotas.errors import QuotaExhausted
 from quotas.models import CreditBalance, DailyUsage, Quota, Reservation
-from quotas.table import QuotaConfig
-from runtime.refusals import InvalidRequest
+from quotas.snapshot import QuotaConfig
+from web.refusals import InvalidRequest
 
 log = structlog.get_logger("quotas")
 
@@ -147,9 +147,9 @@ def overview(user: AbstractBaseUser) -> list[QuotaState]:
     Where somebody has credits it is shown all the same: what was given is to be seen. The figures are those of the
     counters where they may be believed, else the ledger's own, read in one query.
     """
-    now, known = timezone.now(), table.current()
+    now, known = timezone.now(), snapshot.current()
     groups = known.groups_of(user.pk)
-    found = counters.look_from_thread(user.pk, known.quotas, now)
+    found = hints.look_from_thread(user.pk, known.quotas, now)
     counted = {
         quota_id: replace(counter.counts, limit=known.quotas[quota_id].limit_for(groups))
         for quota_id, counter in found.items()
@@ -182,7 +182,7 @@ def counted_today() -> list[int]:
 
 def quota_slugs() -> dict[int, str]:
     """Return the quota's slug by model id, for lists of models; a model without a quota is not in it."""
-    return {model.id: quota.slug for quota in table.current().quotas.values() for model in quota.models}
+    return {model.id: quota.slug for quota in snapshot.current().quotas.values() for model in quota.models}
 
 
 def _quota_of(cursor: CursorWrapper, user_id: int, model_id: int) -> tuple[int, int | None]:
@@ -256,7 +256,7 @@ def _count_anew(cursor: CursorWrapper, unit: Values) -> None:
 def _tell_counters(read: Collection[Counts], seen: Mapping[int, Found] | None = None) -> None:
     """Let the counters hear what was read, once it is committed."""
     if settings.REDIS_URL and read:
-        transaction.on_commit(lambda: counters.note(read, seen or {}), robust=True)
+        transaction.on_commit(lambda: hints.note(read, seen or {}), robust=True)
 
 
 def _record(cursor: CursorWrapper, entry: Values) -> None:
@@ -278,8 +278,8 @@ def _standing(
 
 
 def _state(counts: Counts, now: datetime) -> QuotaState:
-    quota = table.quota(counts.quota)
-    return _shown(quota, counts, table.current().groups_of(counts.user), now)
+    quota = snapshot.quota(counts.quota)
+    return _shown(quota, counts, snapshot.current().groups_of(counts.user), now)
 
 
 def _shown(quota: QuotaConfig, counts: Counts, groups: Set[int], now: datetime) -> QuotaState:

@@ -17,7 +17,7 @@ from django_stubs_ext import StrOrPromise
 
 from providers.models import ChatModel
 from quotas.statements import MOST
-from runtime import first_run
+from web import default_texts
 
 # Titles that setup.py gives, by slug.
 FIRST_RUN_TITLES = {"standard": _("Standard"), "premium": _("Premium")}
@@ -52,7 +52,7 @@ class Quota(models.Model):
 
     @property
     def shown_title(self) -> StrOrPromise:
-        return first_run.shown(self.title, FIRST_RUN_TITLES.get(self.slug))
+        return default_texts.shown(self.title, FIRST_RUN_TITLES.get(self.slug))
 
     def cover(self, chosen: Iterable[ChatModel]) -> None:
         """Cover exactly these models; each is taken out of the quota that it was in."""

@@ -10,13 +10,13 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
-from providers import table
+from providers import snapshot as table
 from providers.models import ChatModel, Route, Upstream
 from quotas import setup
-from quotas import table as quota_table
+from quotas import snapshot as quota_table
 from quotas.models import Quota, QuotaModel
-from runtime.bodies import NamedRow, StrictSerializer
-from runtime.staff import StaffRows, StaffSerializer
+from web.bodies import NamedRow, StrictSerializer
+from web.staff import StaffRows, StaffSerializer
 
 _MOST = 2**31 - 1
 

@@ -12,12 +12,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from providers.models import ChatModel
-from quotas import ledger, redeem_codes, table
+from quotas import ledger, redeem_codes, snapshot
 from quotas.models import LedgerEntry, Quota, RedeemCode
 from quotas.statements import MOST
-from runtime.bodies import Moment, NamedRow, StrictSerializer
-from runtime.refusals import Conflict, InvalidRequest
-from runtime.staff import StaffRows, StaffSerializer
+from web.bodies import Moment, NamedRow, StrictSerializer
+from web.refusals import Conflict, InvalidRequest
+from web.staff import StaffRows, StaffSerializer
 
 # The list of grants ends here; `?user=` finds older ones.
 LISTED = 1_000
@@ -62,7 +62,7 @@ class Quotas(StaffRows):
         return Quota.objects.prefetch_related("models").order_by("pk")
 
     def changed(self) -> None:
-        table.changed()
+        snapshot.changed()
 
 
 class BatchBody(StrictSerializer):

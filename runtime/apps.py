@@ -9,7 +9,7 @@ class RuntimeConfig(AppConfig):
     verbose_name = "Runtime"
 
     def ready(self) -> None:
-        from runtime import clients, process  # noqa: PLC0415  (process has a model)
+        from runtime import process, redis_clients  # noqa: PLC0415  (process has a model)
 
         logs.configure("DEBUG" if settings.DEBUG else "INFO")
-        process.every(lambda: clients.PROBE_SECONDS, "redis", clients.probe)
+        process.every(lambda: redis_clients.PROBE_SECONDS, "redis", redis_clients.probe)

@@ -12,13 +12,13 @@ from redis.exceptions import ConnectionError as AwayError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as FrozenError
 
-from runtime import clients
+from runtime import redis_clients
 
 # All threads share one connection: with those of clients.py a process has few. Nobody waits long for it.
-_POOL = {"max_connections": 1, "timeout": clients.ANSWER_SECONDS}
+_POOL = {"max_connections": 1, "timeout": redis_clients.ANSWER_SECONDS}
 _OPTIONS = {
-    "SOCKET_CONNECT_TIMEOUT": clients.ANSWER_SECONDS,
-    "SOCKET_TIMEOUT": clients.ANSWER_SECONDS,
+    "SOCKET_CONNECT_TIMEOUT": redis_clients.ANSWER_SECONDS,
+    "SOCKET_TIMEOUT": redis_clients.ANSWER_SECONDS,
     "CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool",
     "CONNECTION_POOL_KWARGS": _POOL,
     # What is read back is data, never an object to be made.
@@ -35,15 +35,15 @@ class FallbackCache(BaseCache):
         self._local = LocMemCache("fallback", {**params, "OPTIONS": {"MAX_ENTRIES": 100_000}})
 
     def _ask(self, method: str, *arguments: Any, **options: Any) -> Any:
-        if clients.may_ask():
+        if redis_clients.may_ask():
             try:
                 answer = getattr(self._shared, method)(*arguments, **options)
             except (AwayError, FrozenError, OSError) as error:
-                clients.failed(error)
+                redis_clients.failed(error)
             except (ResponseError, ValueError):
-                clients.answered()  # it is there, and refuses, or holds what we did not put there
+                redis_clients.answered()  # it is there, and refuses, or holds what we did not put there
             else:
-                clients.answered()
+                redis_clients.answered()
                 return answer
         return getattr(self._local, method)(*arguments, **options)
 
@@ -71,6 +71,6 @@ class FallbackCache(BaseCache):
     def clear(self) -> None:
         """Take away what is the cache's own: others keep things in the same Redis, which django-redis would flush."""
         self._local.clear()
-        if clients.may_ask():
+        if redis_clients.may_ask():
             self._shared.delete_pattern("*")
-            clients.answered()
+            redis_clients.answered()

@@ -22,7 +22,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
-from runtime import clients, database, drain, logs, process, supervisor, wakeups
+from runtime import database, drain, logs, process, pubsub, redis_clients, supervisor
 from runtime.http import BoundedProtocol
 
 log = structlog.get_logger("runtime")
@@ -188,8 +188,8 @@ async def _sign_off() -> None:
 
 
 async def _hang_up() -> None:
-    await wakeups.aclose()
-    await clients.aclose()
+    await pubsub.aclose()
+    await redis_clients.aclose()
 
 
 async def _drain() -> None:

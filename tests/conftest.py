@@ -14,8 +14,8 @@ from django.utils import translation
 from hypothesis import settings as hypothesis
 
 from chat.screening import live
-from providers import table
-from quotas import table as quota_table
+from providers import snapshot as table
+from quotas import snapshot as quota_table
 from tests import factories, servers
 from tests.product import Person, Product, connected
 from tests.upstreams import FakeOpenAI

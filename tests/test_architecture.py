@@ -18,7 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.module_loading import import_string
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("chatproject", "chat", "accounts", "quotas", "providers", "runtime")
+PACKAGES = ("chatproject", "chat", "accounts", "quotas", "providers", "web", "runtime")
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 50
 
 ENTRY_POINTS = {"chatproject/environment.py", "chatproject/asgi.py", "manage.py"}
@@ -86,7 +86,7 @@ def test_wire_imports_nothing_of_ours() -> None:
 
 def test_wire_stands_alone() -> None:
     """All adapters can be imported in a process in which Django is not set up, and load none of it."""
-    names = sorted(name(path).removesuffix(".py").replace("/", ".") for path in (ROOT / "providers/wire").glob("*.py"))
+    names = sorted(name(path).removesuffix(".py").replace("/", ".") for path in (ROOT / "providers/wire").rglob("*.py"))
     wanted = ", ".join(one for one in names if not one.endswith("__init__"))
     script = f"import sys, {wanted}; sys.exit('django' in sys.modules or 'redis' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env={}, capture_output=True, text=True)
@@ -96,7 +96,7 @@ def test_wire_stands_alone() -> None:
 def test_http_libraries_have_one_place() -> None:
     """HTTP libraries are imported by the wire adapters' transport and nowhere else."""
     found = {name(path): {one for one in imports(path) if top(one) in HTTP_LIBRARIES} for path in modules()}
-    assert set(breaking(found)) == {f"providers/wire/{one}.py" for one in ("transport", "socks", "websocket")}
+    assert set(breaking(found)) == {f"providers/wire/net/{one}.py" for one in ("transport", "socks", "websocket")}
 
 
 def test_no_app_imports_the_project() -> None:

@@ -13,11 +13,11 @@ from django.apps import apps
 from django.urls import URLPattern, URLResolver
 
 from chat import errors as chat_errors
-from chat import openai_api
+from chat.openai import views
 from chatproject.environment import Environment
 from chatproject.urls import stream_urlpatterns, urlpatterns
 from providers.wire.errors import ProviderError
-from runtime.refusals import Refusal
+from web.refusals import Refusal
 
 ROOT = Path(__file__).resolve().parent.parent
 README, CHANGELOG = ROOT / "README.md", ROOT / "CHANGELOG.md"
@@ -28,7 +28,7 @@ DOCUMENTS = [README, CHANGELOG, SETTINGS, API, OPERATIONS, *DECISIONS]
 # The picture is taken by the browser tests.
 MADE_BY_TESTS = {"docs/chat.png"}
 # Where events are published; their names are read from there.
-PUBLISHING = ("chat/run.py", "chat/views.py", "chat/representation.py", "chat/channels/log.py")
+PUBLISHING = ("chat/generations/run.py", "chat/views.py", "chat/representation.py", "chat/events/log.py")
 
 
 def rows(document: Path) -> dict[str, list[str]]:
@@ -161,7 +161,7 @@ def methods(view: Any) -> set[str]:
 def test_routes_are_documented() -> None:
     """docs/api.md has each route below /api/, /sse/ and /v1/ with each of its methods, and none that does not exist."""
     ours = [(path, pattern) for path, pattern in routes(urlpatterns) if path.startswith(("/api/", "/sse/", "/v1/"))]
-    ours = [(path, pattern) for path, pattern in ours if pattern.callback is not openai_api.unknown]
+    ours = [(path, pattern) for path, pattern in ours if pattern.callback is not views.unknown]
     real = {f"{method} {path}" for path, pattern in ours for method in methods(pattern.callback)}
     text = API.read_text(encoding="utf-8")
     assert set(re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /[^`?]*)`", text)) == real

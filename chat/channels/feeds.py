@@ -15,9 +15,10 @@ import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
-from chat.channels import log, stored
+from chat.channels import store
 from chat.channels.models import Channel, ChannelMessage
-from runtime import database, wakeups
+from chat.events import log
+from runtime import database, pubsub
 
 logger = structlog.get_logger("chat")
 
@@ -77,7 +78,7 @@ class Feed:
         self._followers: set[Follower] = set()
         self._stale = False
         self._reading: asyncio.Task[None] | None = None
-        self._unlisten = wakeups.listen(topic(row.pk), lambda _payload: self.refresh())
+        self._unlisten = pubsub.listen(topic(row.pk), lambda _payload: self.refresh())
         _feeds[row.pk] = self
         self.refresh()  # what was pushed after `row` was read woke nobody here
 
@@ -108,7 +109,7 @@ class Feed:
         try:
             while self._stale and not self.gone:
                 self._stale = False
-                row, messages = await database.run(stored.read, self.row.pk, self.last)
+                row, messages = await database.run(store.read, self.row.pk, self.last)
                 self._take_in(row, messages)
         except (OperationalError, InterfaceError) as error:
             logger.warning("push channel could not be read", error=type(error).__name__)
@@ -127,7 +128,7 @@ class Feed:
         for message in messages:
             if message.number != self.last + 1:  # what came between is no longer kept; the followers will find out
                 self._events.clear()
-            self._events.append(stored.encode(row.key, message))
+            self._events.append(store.encode(row.key, message))
             self.last = message.number
         if not messages:
             self._jump(row.last_event)
@@ -179,7 +180,7 @@ class Follower:
     async def _catch_up(self) -> bytes:
         """Read for this reader alone: what it has not seen is older than what the feed holds."""
         try:
-            row, messages = await database.run(stored.read, self._feed.row.pk, self.after)
+            row, messages = await database.run(store.read, self._feed.row.pk, self.after)
         except (OperationalError, InterfaceError):
             self._feed.refresh()  # it tries until the database is back, and wakes us then
             return b""
@@ -190,7 +191,7 @@ class Follower:
         if oldest > self.after + 1:
             return self._reset(oldest - 1)
         self.after = messages[-1].number
-        return b"".join(stored.encode(row.key, message) for message in messages)
+        return b"".join(store.encode(row.key, message) for message in messages)
 
     def _reset(self, covered: int) -> bytes:
         """Return what tells the reader that what it has may be incomplete: all that is kept follows."""
@@ -219,7 +220,7 @@ async def poll() -> None:
     """Refresh the feeds whose channels have changed. A timer; one query for all of them, none where nobody reads."""
     if not _feeds:
         return
-    now = await database.run(stored.standings, list(_feeds))
+    now = await database.run(store.standings, list(_feeds))
     for channel_id, feed in list(_feeds.items()):
         if now.get(channel_id) != feed.standing:
             feed.refresh()

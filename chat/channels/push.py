@@ -20,10 +20,10 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
-from chat.channels import feeds, stored, watch
+from chat.channels import feeds, store, watch
 from chat.channels.models import IDLE_SECONDS, Channel
-from runtime import clients, database, process, wakeups
-from runtime.refusals import InvalidRequest, TooLarge
+from runtime import database, process, pubsub, redis_clients
+from web.refusals import InvalidRequest, TooLarge
 
 KEY = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 EVENT = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -78,7 +78,7 @@ def open(  # noqa: A001
     if inspect.iscoroutinefunction(on_end):
         raise TypeError("on_end is called by a thread: it must be a plain function")
     user_id = _checked(username, key)
-    row = stored.set_idle_limit(user_id, key, timeout_seconds)
+    row = store.set_idle_limit(user_id, key, timeout_seconds)
     if on_end is not None:
         transaction.on_commit(partial(watch.add, row.pk, row.last_event, timeout_seconds, on_end))
     _announce(row.pk, _serving_loop())
@@ -100,7 +100,7 @@ def _publish(
         raise InvalidRequest(details={"event": [_("Letters, digits, “_” and “-”, at most 100.")]})
     if _bytes(data) > MAX_DATA_BYTES:
         raise TooLarge
-    channel_id, number = stored.append(_checked(username, key), key, event, data, ending)
+    channel_id, number = store.append(_checked(username, key), key, event, data, ending)
     _announce(channel_id, loop)
     return f"{key}:{number}"
 
@@ -156,12 +156,12 @@ def _wake(channel_id: int, loop: asyncio.AbstractEventLoop | None) -> None:
     watch.look()
     topic = feeds.topic(channel_id)
     if loop is not None:
-        asyncio.run_coroutine_threadsafe(wakeups.wake(topic), loop)
+        asyncio.run_coroutine_threadsafe(pubsub.wake(topic), loop)
         return
     with _waking:
         asyncio.run(_wake_from_a_script(topic))
 
 
 async def _wake_from_a_script(topic: str) -> None:
-    await wakeups.wake(topic)
-    await clients.aclose()
+    await pubsub.wake(topic)
+    await redis_clients.aclose()

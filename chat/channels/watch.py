@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
-from chat.channels import stored
+from chat.channels import store
 
 log = structlog.get_logger("chat")
 
@@ -86,7 +86,7 @@ def _ended() -> list[tuple[Watch, str]]:
     with _lock:
         watches = list(_watches)
     try:
-        now = stored.standings({watch.channel_id for watch in watches})
+        now = store.standings({watch.channel_id for watch in watches})
     except (DatabaseError, InterfaceError) as error:
         log.warning("watched channels could not be read", error=type(error).__name__)
         connection.close()

@@ -20,7 +20,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.vary import vary_on_headers
 
 from chatproject.openapi.document import METHODS, document
-from runtime.refusals import InvalidRequest, MethodNotAllowed
+from web.refusals import InvalidRequest, MethodNotAllowed
 
 # What most people need comes first, what only staff need last.
 _GROUPS = (

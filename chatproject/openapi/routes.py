@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from accounts import api as accounts
-from chat import api, bodies, push_views
-from chat.openai_bodies import CompletionBody
+from chat import bodies
+from chat.channels import views
+from chat.conversations import api
+from chat.openai.bodies import CompletionBody
 from chatproject.openapi.shapes import ANYTHING, COUNT, FLAG, TEXT, WHOLE, Shape, many, one_of, page, record, ref
 from quotas import staff
 
@@ -256,18 +258,18 @@ PUSH: Table = {
         "Push channels",
         "Push a message into somebody's channel",
         says(ref("Pushed"), 202),
-        push_views.MessageBody,
+        views.MessageBody,
         {**_USER, "event": "paying", "data": {"status": "paying"}},
         refused=_PUSHED,
     ),
     ("POST", "/api/channels/{key}/complete/"): Route(
-        "Push channels", "End a channel", says(ref("Pushed")), push_views.UserBody, _USER, refused=_PUSHED
+        "Push channels", "End a channel", says(ref("Pushed")), views.UserBody, _USER, refused=_PUSHED
     ),
     ("POST", "/api/channels/{key}/error/"): Route(
         "Push channels",
         "End a channel with an error",
         says(ref("Pushed")),
-        push_views.ErrorBody,
+        views.ErrorBody,
         {**_USER, "message": "The card was declined."},
         refused=_PUSHED,
     ),

@@ -21,8 +21,8 @@ from accounts import auth, jwt, tickets
 from accounts.errors import AccountIncomplete
 from accounts.models import ApiToken, User
 from runtime import database
-from runtime.refusals import Forbidden, NotAuthenticated
 from tests import factories
+from web.refusals import Forbidden, NotAuthenticated
 
 pytestmark = pytest.mark.django_db
 STREAM = "/api/generations/1/events/"

@@ -8,7 +8,7 @@ from django.contrib.admin.models import LogEntry
 from django.db import transaction
 from django.test import Client
 
-from accounts.books_page import ROWS
+from accounts.ledger_page import ROWS
 from accounts.models import User
 from quotas import invitations, ledger
 from quotas.models import LedgerEntry, Quota

@@ -7,7 +7,7 @@ from allauth.account.models import EmailAddress
 from django.contrib.auth.models import Group, Permission
 from django.test import Client
 
-from accounts import jwt, powers
+from accounts import jwt, permissions
 from accounts.models import User
 from tests import factories
 from tests.staff import calling, send, staff_with
@@ -126,7 +126,7 @@ def test_the_last_superuser_stays(carol: User, monkeypatch: pytest.MonkeyPatch) 
         User.objects.filter(pk=other.pk).update(is_active=False)
         return True
 
-    monkeypatch.setattr(powers, "may_change", meanwhile)
+    monkeypatch.setattr(permissions, "may_change", meanwhile)
     assert refused(client.delete(one(carol))) == (403, "forbidden")
     assert User.objects.filter(pk=carol.pk).exists()
 

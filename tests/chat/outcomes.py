@@ -18,10 +18,11 @@ import pytest
 from django.core.management import call_command
 from prometheus_client import REGISTRY
 
-from chat import generation, representation
-from chat.asks import Ask
+from chat import representation
+from chat.generations import service
+from chat.generations.request import Ask
 from chat.models import Conversation, Generation, Message
-from providers import keys, routing, table
+from providers import keys, routing, snapshot
 from providers.models import ApiKey, ChatModel, KeyTrouble, Upstream
 from providers.routing import Attempts
 from quotas import ledger
@@ -111,7 +112,7 @@ def outcomes_of(
         try:
             return asyncio.run(ask())
         finally:
-            table.forget()
+            snapshot.forget()
             call_command("flush", verbosity=0, interactive=False)
 
 
@@ -123,7 +124,7 @@ async def _ask_all(server: FakeServer, questions: list[tuple[str, Question]]) ->
         for start in range(0, len(questions), AT_ONCE):
             some = questions[start : start + AT_ONCE]
             rows = [await database.run(_rows, question) for _name, question in some]
-            table.forget()
+            snapshot.forget()
             ended = await asyncio.gather(*(_ask(*row) for row in rows))
             for (name, question), row_id in zip(some, ended, strict=True):
                 calls = [sum(recorded.came_with(key) for recorded in server.requests) for key in question.keys]
@@ -167,8 +168,8 @@ def _conversation(person: Any, history: Sequence[str]) -> int:
 
 
 async def _ask(person: int, model: str, conversation: int | None) -> str:
-    begun = await generation.start(Ask(person, model, "Hello", conversation))
-    if run := generation._runs.get(begun.row.id):
+    begun = await service.start(Ask(person, model, "Hello", conversation))
+    if run := service._runs.get(begun.row.id):
         assert run.task
         await asyncio.wait({run.task})
     await asyncio.gather(*keys._tasks)
@@ -177,7 +178,7 @@ async def _ask(person: int, model: str, conversation: int | None) -> str:
 
 def _outcome(row_id: str, calls: list[int], pauses: list[float]) -> Outcome:
     row = Generation.objects.select_related("message", "conversation", "user").get(id=row_id)
-    log = generation.readable(row)
+    log = service.readable(row)
     assert log
     assert row.conversation
     said = b"".join(iter(log.follow(0, lambda: None).take, b"")).decode()

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from django.db import connection
 from django.utils import timezone
 
-from chat.channels import push, stored
+from chat.channels import push, store
 from chat.channels.models import Channel
 from chat.errors import ChannelEnded
 
@@ -53,5 +53,5 @@ def push_and_prune(username: str, key: str, count: int) -> list[str]:
         if number % 3 == 0:
             Channel.objects.filter(key=key).update(expires_at=timezone.now())
         if number % 3 == 1:
-            stored.prune()
+            store.prune()
     return ids

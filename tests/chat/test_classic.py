@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-from chat.channels.log import encode
-from chat.classic import Retelling
+from chat.events.log import encode
 from chat.models import Generation
+from chat.openai.classic import Retelling
 from tests.product import Person, Product
 from tests.scenarios import PLAIN
 from tests.upstreams import FakeOpenAI

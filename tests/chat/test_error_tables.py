@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from providers.wire.spark_errors import CODES
-from providers.wire.zhipu_errors import ZHIPU_CODES
+from providers.wire.spark.errors import CODES
+from providers.wire.zhipu.errors import ZHIPU_CODES
 from tests.chat import table_openai, table_spark, table_zhipu
 from tests.chat.outcomes import Outcome
 from tests.chat.verdicts import Table, check_alike, check_alone, check_ending, check_resend, check_with_another

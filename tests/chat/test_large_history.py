@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from rest_framework.test import APIRequestFactory, force_authenticate
 
-from chat import api, transfer, transfer_api
+from chat.conversations import api, transfer, transfer_api
 from chat.models import Conversation
 from tests import factories, servers
 

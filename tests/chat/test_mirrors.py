@@ -10,14 +10,14 @@ from typing import Any
 import orjson
 import pytest
 
-from chat import ending
-from chat.channels import extent, redis
-from chat.channels.local import LocalLogs
-from chat.channels.log import Follower, Log
-from chat.channels.redis import Outbox
-from chat.mirrors import Mirror
+from chat.events import offsets, redis
+from chat.events.local import LocalLogs
+from chat.events.log import Follower, Log
+from chat.events.redis import Outbox
+from chat.generations import finish as ending
+from chat.generations.replica import Mirror
 from chat.models import Generation
-from runtime import clients, process, wakeups
+from runtime import process, pubsub, redis_clients
 from tests.servers import Redis
 
 HISTORIES = 400
@@ -28,9 +28,9 @@ async def redis_here(redis_server: Redis, settings: Any) -> AsyncGenerator[None,
     """Redis as this process's."""
     settings.REDIS_URL = redis_server.url
     yield
-    await asyncio.gather(*wakeups._answering)
-    await wakeups.aclose()
-    await clients.aclose()
+    await asyncio.gather(*pubsub._answering)
+    await pubsub.aclose()
+    await redis_clients.aclose()
 
 
 class Answer:
@@ -156,9 +156,9 @@ async def test_nonsense(answer: Answer, after: int) -> None:
     await answer.outbox.flush()
     mirror = Mirror(answer.log.channel, process.id)
     await take_over(mirror)
-    extent.listen()
-    tell = partial(extent._tell, lambda _: answer.log.last)
-    unlisten = wakeups.listen(f"extent:{process.id}", partial(wakeups._begin, tell))
+    offsets.listen()
+    tell = partial(offsets._tell, lambda _: answer.log.last)
+    unlisten = pubsub.listen(f"extent:{process.id}", partial(pubsub._begin, tell))
     woken = asyncio.Event()
     early = mirror.log.follow(after, woken.set)
     await mirror.ask()
@@ -246,7 +246,7 @@ class History:
 
     async def _lose_redis(self) -> None:
         if self._chance.random() < 0.3:
-            async with clients.connect(connections=1) as client:
+            async with redis_clients.connect(connections=1) as client:
                 await client.flushall()
 
     def _forget(self) -> None:

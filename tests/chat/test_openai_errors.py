@@ -1,4 +1,4 @@
-"""chat/openai_errors.py: each of our codes in OpenAI's envelope."""
+"""chat/openai/errors.py: each of our codes in OpenAI's envelope."""
 
 import json
 from typing import Any
@@ -8,12 +8,13 @@ from django.http import HttpRequest
 from django.utils import translation
 
 from accounts.errors import AccountIncomplete
-from chat import errors, openai_errors
+from chat import errors
 from chat.errors import with_text
-from chat.openai_errors import KINDS, Failed
+from chat.openai import errors as openai_errors
+from chat.openai.errors import KINDS, Failed
 from providers.errors import ModelUnavailable
 from quotas.errors import QuotaExhausted
-from runtime.refusals import (
+from web.refusals import (
     Forbidden,
     InternalError,
     InvalidRequest,

@@ -9,7 +9,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from chat import branches
+from chat.conversations import branches
 from chat.models import Conversation, Message, TextTool
 from tests import factories
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat.plot import COLOURS, Bar, Plot, stacked
+from chat.stats.plot import COLOURS, Bar, Plot, stacked
 
 FIRST = date(2026, 11, 1)
 

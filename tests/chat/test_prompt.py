@@ -1,6 +1,6 @@
 """The prompt: which turns are sent, and how long the answer may be."""
 
-from chat import prompt
+from chat.generations import prompt
 
 
 def test_it_works() -> None:

@@ -15,12 +15,11 @@ from django.db import connection, transaction
 from django.utils import translation
 
 from accounts.models import User
-from chat import payment
-from chat.channels import feeds, push, stored, watch
+from chat.channels import feeds, payment_demo, push, store, watch
 from chat.channels.models import Channel, ChannelMessage
 from chat.errors import ChannelEnded
 from runtime import database
-from runtime.refusals import InvalidRequest, TooLarge
+from web.refusals import InvalidRequest, TooLarge
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -231,8 +230,8 @@ class Reads:
     """Counts the reads of a channel."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.count, self._read = 0, stored.read
-        monkeypatch.setattr(stored, "read", self)
+        self.count, self._read = 0, store.read
+        monkeypatch.setattr(store, "read", self)
 
     def __call__(self, channel_id: int, after: int) -> Any:
         self.count += 1
@@ -257,7 +256,7 @@ async def settled() -> None:
 async def test_one_read_for_all_readers(alice: User, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wake-up costs one read however many read here, and all of them get the same bytes."""
     reads = Reads(monkeypatch)
-    row = await database.run(stored.connect, alice.pk, "k")
+    row = await database.run(store.connect, alice.pk, "k")
     place = feeds.place_of(row, "")
     followers = [feeds.follow(row, place, lambda: None) for _ in range(50)]
     await settled()
@@ -278,7 +277,7 @@ async def test_late_readers_catch_up(alice: User, door: None) -> None:
     """Whoever comes late reads what is kept, in slices, then follows with the others: nothing twice or missing."""
     for number in range(30):
         await push.asend("alice", "k", f"{number} " + "x" * 10_000)
-    row = await database.run(stored.connect, alice.pk, "k")
+    row = await database.run(store.connect, alice.pk, "k")
     first = feeds.follow(row, feeds.place_of(row, "k:30"), lambda: None)
     late = feeds.follow(row, feeds.place_of(row, ""), lambda: None)
     slices = [await late.take()]
@@ -296,20 +295,20 @@ async def test_late_readers_catch_up(alice: User, door: None) -> None:
 async def test_what_nobody_was_woken_for(alice: User, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wake-up that was lost is made good by the next poll; a channel without news is not read."""
     reads = Reads(monkeypatch)
-    row = await database.run(stored.connect, alice.pk, "k")
+    row = await database.run(store.connect, alice.pk, "k")
     follower = feeds.follow(row, feeds.place_of(row, ""), lambda: None)
     await settled()
     before = reads.count
     await feeds.poll()
     await settled()
     assert reads.count == before
-    await database.run(stored.append, alice.pk, "k", "message", "unheard")
+    await database.run(store.append, alice.pk, "k", "message", "unheard")
     await settled()
     assert await drained(follower) == b""
     await feeds.poll()
     await settled()
     assert b"data: unheard" in await drained(follower)
-    await database.run(stored.append, alice.pk, "k", "complete", "{}", "complete")
+    await database.run(store.append, alice.pk, "k", "complete", "{}", "complete")
     await feeds.poll()
     await settled()
     assert b"event: complete" in await drained(follower)
@@ -319,11 +318,11 @@ async def test_what_nobody_was_woken_for(alice: User, door: None, monkeypatch: p
 
 async def test_a_reader_overtaken_by_the_limit(alice: User, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """When more is pushed than is kept, a reader who was too slow gets a `reset`, then what is kept."""
-    monkeypatch.setattr(stored, "MAX_MESSAGES", 20)
-    row = await database.run(stored.connect, alice.pk, "k")
+    monkeypatch.setattr(store, "MAX_MESSAGES", 20)
+    row = await database.run(store.connect, alice.pk, "k")
     slow = feeds.follow(row, feeds.place_of(row, ""), lambda: None)
     for number in range(40):
-        await database.run(stored.append, alice.pk, "k", "message", str(number))
+        await database.run(store.append, alice.pk, "k", "message", str(number))
     await feeds.poll()
     await settled()
     lines = (await drained(slow)).split(b"\n")
@@ -337,7 +336,7 @@ async def test_a_reader_overtaken_by_the_limit(alice: User, door: None, monkeypa
 
 async def test_a_channel_that_goes_away(alice: User, door: None) -> None:
     """Readers of a channel that is no longer there are sent away; they come back to a new one."""
-    row = await database.run(stored.connect, alice.pk, "k")
+    row = await database.run(store.connect, alice.pk, "k")
     follower = feeds.follow(row, feeds.place_of(row, ""), lambda: None)
     await settled()
     await database.run(Channel.objects.all().delete)
@@ -353,7 +352,7 @@ async def test_a_channel_that_goes_away(alice: User, door: None) -> None:
 
 def test_the_command(alice: User, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """`demo_push` says the ids of what it pushes; what cannot be pushed ends it with one clear line."""
-    monkeypatch.setattr(payment, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(payment_demo, "PAUSE_SECONDS", 0)
     call_command("demo_push", "alice", "k")
     assert capsys.readouterr().out.split() == ["k:1", "k:2", "k:3", "k:4"]
     assert [event for _number, event, _data in messages(alice)] == ["created", "paying", "paid", "complete"]

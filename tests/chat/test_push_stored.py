@@ -1,4 +1,4 @@
-"""chat/channels/stored.py: numbers without gaps, bounds, pruning; many processes on SQLite and PostgreSQL."""
+"""chat/channels/store.py: numbers without gaps, bounds, pruning; many processes on SQLite and PostgreSQL."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import User
-from chat.channels import feeds, push, stored
+from chat.channels import feeds, push, store
 from chat.channels.models import Channel, ChannelMark, ChannelMessage
 from tests import factories, servers
 from tests.chat import pushing
@@ -32,8 +32,8 @@ def expire(**which: Any) -> None:
 @pytest.mark.django_db
 def test_it_works(alice: User) -> None:
     """A channel begins with number 1 and counts by one."""
-    assert [stored.append(alice.pk, "k", "message", "x")[1] for _ in range(3)] == [1, 2, 3]
-    row = stored.connect(alice.pk, "k")
+    assert [store.append(alice.pk, "k", "message", "x")[1] for _ in range(3)] == [1, 2, 3]
+    row = store.connect(alice.pk, "k")
     assert (row.base, row.dropped_until, row.last_event, row.ending) == (0, 0, 3, "")
     assert numbers(row) == [1, 2, 3]
 
@@ -41,14 +41,14 @@ def test_it_works(alice: User) -> None:
 @pytest.mark.django_db
 def test_too_many_messages(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """A channel keeps its newest messages, at most so many; whoever has not seen the others is told."""
-    monkeypatch.setattr(stored, "MAX_MESSAGES", 50)
+    monkeypatch.setattr(store, "MAX_MESSAGES", 50)
     kept = []
     for _ in range(200):
-        stored.append(alice.pk, "k", "message", "x")
+        store.append(alice.pk, "k", "message", "x")
         kept.append(ChannelMessage.objects.count())
     assert max(kept) == 50
     assert min(kept[60:]) >= 44
-    row = stored.connect(alice.pk, "k")
+    row = store.connect(alice.pk, "k")
     assert numbers(row) == list(range(row.dropped_until + 1, 201))
     assert feeds.place_of(row, "") == (row.dropped_until, True)
     assert feeds.place_of(row, f"k:{row.dropped_until - 1}") == (row.dropped_until, True)
@@ -59,16 +59,16 @@ def test_too_many_messages(alice: User, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.django_db
 def test_too_many_bytes(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """A channel keeps its newest bytes, line ends counted as what they cost on the wire; the newest message stays."""
-    monkeypatch.setattr(stored, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(store, "MAX_BYTES", 10_000)
     for data in ["x" * 1000] * 30 + ["\n" * 100] * 30:
-        stored.append(alice.pk, "k", "message", data)
-        row = stored.connect(alice.pk, "k")
-        sent = sum(len(stored.encode("", message)) for message in row.messages.all())
+        store.append(alice.pk, "k", "message", data)
+        row = store.connect(alice.pk, "k")
+        sent = sum(len(store.encode("", message)) for message in row.messages.all())
         assert row.kept_bytes <= 10_000
         assert sent <= 10_000 + 40 * row.messages.count()
         assert numbers(row) == list(range(row.dropped_until + 1, row.last_event + 1))
-    stored.append(alice.pk, "k", "message", "x" * 20_000)
-    row = stored.connect(alice.pk, "k")
+    store.append(alice.pk, "k", "message", "x" * 20_000)
+    row = store.connect(alice.pk, "k")
     assert numbers(row) == [61]
 
 
@@ -79,7 +79,7 @@ def test_pruning(alice: User, bob: User) -> None:
     push.send("bob", "old", "x")
     push.send("alice", "new", "x")
     expire(key="old")
-    stored.prune()
+    store.prune()
     assert list(Channel.objects.values_list("key", flat=True)) == ["new"]
     assert ChannelMessage.objects.count() == 1
     assert dict(ChannelMark.objects.values_list("user", "number")) == {alice.pk: 1, bob.pk: 1}
@@ -102,10 +102,10 @@ def test_what_expired_is_gone_before_it_is_pruned(alice: User) -> None:
     push.complete("alice", "k")
     expire()
     assert push.send("alice", "k", "a new one") == "k:3"
-    row = stored.connect(alice.pk, "k")
+    row = store.connect(alice.pk, "k")
     assert (row.base, row.ending, numbers(row)) == (2, "", [3])
     expire()
-    assert stored.connect(alice.pk, "k").base == 4
+    assert store.connect(alice.pk, "k").base == 4
 
 
 @pytest.mark.django_db
@@ -116,9 +116,9 @@ def test_old_ids_never_fit_a_new_channel(alice: User) -> None:
     last = push.complete("alice", "k")
     assert last == "k:6"
     expire()
-    stored.prune()
+    store.prune()
     push.send("alice", "k", "y")
-    row = stored.connect(alice.pk, "k")
+    row = store.connect(alice.pk, "k")
     assert [feeds.place_of(row, f"k:{number}").lost for number in range(7)] == [True] * 7
     assert feeds.place_of(row, "") == (7, False)
     assert (numbers(row), feeds.place_of(row, "k:8")) == ([8], (8, False))
@@ -133,13 +133,13 @@ def test_line_injection(alice: User) -> None:
     hostile = ["".join(random.choices(parts, k=random.randrange(12))) for _ in range(10_000)]
     texts = [push._text(data) for data in hostile]
     rows = [ChannelMessage(number=n, event="message", data=text) for n, text in enumerate(texts, 1)]
-    events = list(dispatched([b"".join(stored.encode("k", row) for row in rows)]))
+    events = list(dispatched([b"".join(store.encode("k", row) for row in rows)]))
     assert [(event.id, event.name) for event in events] == [(f"k:{n}", "message") for n in range(1, 10_001)]
     for sent, event in zip(hostile, events, strict=True):
         assert event.data == sent.replace("\0", "").replace("\r\n", "\n").replace("\r", "\n")
     as_json = [ChannelMessage(number=1, event="e", data=push._text([text])) for text in hostile]
-    assert all(stored.encode("k", row).count(b"\n") == 4 for row in as_json)
-    row = stored.connect(alice.pk, "k")
+    assert all(store.encode("k", row).count(b"\n") == 4 for row in as_json)
+    row = store.connect(alice.pk, "k")
     assert {feeds.place_of(row, text) for text in hostile if text} == {(0, True)}
     assert not any(push.KEY.fullmatch(text) or push.EVENT.fullmatch(text) for text in hostile if set(text) - {"a", ":"})
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
-from chat import elsewhere
+from chat.generations import remote
 from providers.models import ChatModel
 from quotas import ledger
 from runtime import process
@@ -31,7 +31,7 @@ def test_it_works(alice: Any, model: ChatModel) -> None:
         factories.generation(alice, model, process="dead"),
         factories.generation(alice, model, process="living"),
     )
-    elsewhere.reap(set())
+    remote.reap(set())
     left.refresh_from_db()
     other.refresh_from_db()
     assert (left.status, left.charge["amount"], other.status) == ("interrupted", 0, "running")  # type: ignore[index]
@@ -49,7 +49,7 @@ def test_who_has_just_begun_is_alive(alice: Any, model: ChatModel, monkeypatch: 
         return found
 
     monkeypatch.setattr(process, "alive", looked_up)
-    elsewhere.reap(set())
+    remote.reap(set())
     (row,) = begun
     row.refresh_from_db()
     assert row.status == "running"

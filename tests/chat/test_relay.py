@@ -1,4 +1,4 @@
-"""chat/relay.py: what a run publishes, as OpenAI's chunks or as one completion; and the caller's hold on the run."""
+"""chat/openai/relay.py: what a run publishes, as OpenAI's chunks or as one completion."""
 
 import asyncio
 import json
@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from chat import openai_errors, relay
-from chat.openai_api import RelayStream
-from chat.relay import Chunks, Relay, Whole
+from chat.openai import errors, relay
+from chat.openai.relay import Chunks, Relay, Whole
+from chat.openai.views import RelayStream
 
 START = {"generation": "0" * 32, "conversation": None, "model": "m", "title": None}
 DONE = {"finish_reason": "stop", "usage": {"input_tokens": 3, "output_tokens": 4, "estimated": False}}
@@ -213,7 +213,7 @@ async def test_who_is_cut_off_hears_of_it_and_stops_the_run() -> None:
     chunks.publish("message", {"content": "a"})
     stream.close(b"retry: 500\n\n")
     sent = b"".join([data async for data in stream.events()])
-    assert sent.endswith(openai_errors.event(openai_errors.interrupted()))
+    assert sent.endswith(errors.event(errors.interrupted()))
     assert b"[DONE]" not in sent
     assert b"retry" not in sent
     assert stopped

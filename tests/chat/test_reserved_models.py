@@ -5,14 +5,15 @@ from django.contrib.auth.models import Group
 from django.test import Client
 
 from accounts.models import User
-from chat import beginning
-from chat.asks import Ask
+from chat.generations import start
+from chat.generations.request import Ask
 from chat.models import Generation
-from providers import access, table
+from providers import access
+from providers import snapshot as table
 from providers.models import ChatModel
-from quotas import table as quotas
-from runtime.refusals import InvalidRequest
+from quotas import snapshot as quotas
 from tests import factories
+from web.refusals import InvalidRequest
 
 pytestmark = pytest.mark.django_db
 
@@ -91,34 +92,34 @@ def test_asking_is_refused(alice: User, bob: User, reserved: ChatModel) -> None:
     """Who may not use it is told what they are told of a model that does not exist; nothing is stored."""
     ask = Ask(bob.pk, "reserved", "Hello")
     with pytest.raises(InvalidRequest) as refused:
-        beginning.begin(ask)
+        start.begin(ask)
     with pytest.raises(InvalidRequest) as unknown:
-        beginning.begin(Ask(bob.pk, "nothing", "Hello"))
+        start.begin(Ask(bob.pk, "nothing", "Hello"))
     assert refused.value.body() == unknown.value.body()
     assert list(refused.value.body()["details"]) == ["model"]
     assert not Generation.objects.exists()
-    assert beginning.begin(Ask(alice.pk, "reserved", "Hello")).held
+    assert start.begin(Ask(alice.pk, "reserved", "Hello")).held
 
 
 def test_regenerating_is_refused(alice: User, reserved: ChatModel) -> None:
     """Who has left the group cannot ask again, neither by name nor by the answer's own model."""
-    row = beginning.begin(Ask(alice.pk, "reserved", "Hello")).row
+    row = start.begin(Ask(alice.pk, "reserved", "Hello")).row
     Generation.objects.update(status="completed", charge={})
     alice.groups.clear()
     for model in ("", "reserved"):
         with pytest.raises(InvalidRequest) as refused:
-            beginning.begin(Ask(alice.pk, model, regenerate=row.message_id))
+            start.begin(Ask(alice.pk, model, regenerate=row.message_id))
         assert list(refused.value.body()["details"]) == ["model"]
-    assert beginning.begin(Ask(alice.pk, "open", regenerate=row.message_id)).held
+    assert start.begin(Ask(alice.pk, "open", regenerate=row.message_id)).held
 
 
 def test_a_known_key_of_a_member_who_left(alice: User, reserved: ChatModel) -> None:
     """The model is looked at before the key, as with one that was taken away altogether."""
     ask = Ask(alice.pk, "reserved", "Hello", idempotency_key="k")
-    beginning.begin(ask)
+    start.begin(ask)
     alice.groups.clear()
     with pytest.raises(InvalidRequest):
-        beginning.begin(ask)
+        start.begin(ask)
 
 
 def test_nothing_reserved_costs_nothing(alice: User, reserved: ChatModel, django_assert_num_queries: object) -> None:

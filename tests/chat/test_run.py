@@ -8,11 +8,11 @@ import pytest
 from django.db import IntegrityError, OperationalError
 
 from accounts.models import User
-from chat import beginning, elsewhere, ending, generation
-from chat import run as run_module
-from chat.asks import Ask
+from chat.generations import finish, remote, service, start
+from chat.generations import run as run_module
+from chat.generations.pipeline import limited
+from chat.generations.request import Ask
 from chat.models import Generation
-from chat.pipeline import limited
 from providers.errors import UnknownModel
 from providers.wire.base import Delta, Event, Finished, Reasoning, Withdrawn
 from quotas import ledger
@@ -49,8 +49,8 @@ async def door() -> AsyncGenerator[None, None]:
 async def answered(user: User, *events: Event, monkeypatch: pytest.MonkeyPatch) -> Generation:
     """Let these events be the upstream's answer and return the row when all is over."""
     monkeypatch.setattr("providers.routing.Attempts.run", lambda self: events_of(*events))
-    begun = await generation.start(Ask(user.pk, "demo", "Hello"))
-    await asyncio.gather(*generation._tasks)
+    begun = await service.start(Ask(user.pk, "demo", "Hello"))
+    await asyncio.gather(*service._tasks)
     return await database.run(Generation.objects.select_related("message").get, id=begun.row.id)
 
 
@@ -84,14 +84,14 @@ async def test_nul_is_dropped(asker: User, door: None, monkeypatch: pytest.Monke
 
 async def test_the_database_comes_back(asker: User, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """An end that cannot be stored waits for the database with its text in hand."""
-    store, failures = ending.store, [OperationalError("away"), OperationalError("away")]
+    store, failures = finish.store, [OperationalError("away"), OperationalError("away")]
 
     def flaky(end: Any) -> Generation:
         if failures:
             raise failures.pop()
         return store(end)
 
-    monkeypatch.setattr(ending, "store", flaky)
+    monkeypatch.setattr(finish, "store", flaky)
     monkeypatch.setattr(run_module, "STORE_RETRY_SECONDS", (0.01, 0.01))
     row = await answered(asker, Delta("kept"), Finished("stop"), monkeypatch=monkeypatch)
     assert (row.status, row.texts()[0], failures) == ("completed", "kept", [])
@@ -105,17 +105,17 @@ async def test_a_fault_of_ours_leaves_nobody_waiting(asker: User, door: None, mo
 
     monkeypatch.setattr("providers.routing.Attempts.run", lambda self: events_of(Delta("x"), Finished("stop")))
     with monkeypatch.context() as patch:
-        patch.setattr(ending, "store", broken)
-        begun = await generation.start(Ask(asker.pk, "demo", "Hello"))
-        log = generation.readable(begun.row)
+        patch.setattr(finish, "store", broken)
+        begun = await service.start(Ask(asker.pk, "demo", "Hello"))
+        log = service.readable(begun.row)
         assert log
         follower = log.follow(0, lambda: None)
-        await asyncio.gather(*generation._tasks, return_exceptions=True)
+        await asyncio.gather(*service._tasks, return_exceptions=True)
         assert b"".join(iter(follower.take, b""))
         assert follower.at_end
-    assert generation.readable(begun.row) is None
-    monkeypatch.setattr(elsewhere, "STRAY_SECONDS", 0)
-    await asyncio.gather(generation.reap(), generation.reap())
+    assert service.readable(begun.row) is None
+    monkeypatch.setattr(remote, "STRAY_SECONDS", 0)
+    await asyncio.gather(service.reap(), service.reap())
     row = await database.run(Generation.objects.select_related("message").get, id=begun.row.id)
     assert (row.status, row.charge) == ("interrupted", {"amount": 0, "source": "none", "reason": "interrupted"})
 
@@ -130,15 +130,15 @@ async def test_an_end_that_came_too_late(asker: User, door: None, monkeypatch: p
         yield Finished("stop")
 
     monkeypatch.setattr("providers.routing.Attempts.run", slow)
-    begun = await generation.start(Ask(asker.pk, "demo", "Hello"))
+    begun = await service.start(Ask(asker.pk, "demo", "Hello"))
     await asyncio.sleep(0.05)
     await database.run(Generation.objects.filter(id=begun.row.id).update, process="another")
-    await generation.reap()
-    log = generation.readable(begun.row)
+    await service.reap()
+    log = service.readable(begun.row)
     released.set()
-    await asyncio.gather(*generation._tasks)
+    await asyncio.gather(*service._tasks)
     assert log
-    assert log.last == begun.row.last_event + ending.RESUME_JUMP
+    assert log.last == begun.row.last_event + finish.RESUME_JUMP
     assert b"event: error" in b"".join(iter(log.follow(0, lambda: None).take, b""))
     row = await database.run(Generation.objects.get, id=begun.row.id)
     assert row.charge is not None
@@ -166,12 +166,12 @@ async def test_a_person_deleted_meanwhile(
         yield Finished("stop")
 
     monkeypatch.setattr("providers.routing.Attempts.run", upstream)
-    begun = await generation.start(Ask(asker.pk, "demo", "Hello"))
-    log = generation.readable(begun.row)
-    await asyncio.gather(*generation._tasks)
+    begun = await service.start(Ask(asker.pk, "demo", "Hello"))
+    log = service.readable(begun.row)
+    await asyncio.gather(*service._tasks)
     assert log is not None
     assert log.ended
-    assert generation.readable(begun.row) is None
+    assert service.readable(begun.row) is None
     assert not await database.run(Generation.objects.exists)
     assert [record.levelname for record in caplog.records if record.levelname == "ERROR"] == []
 
@@ -186,5 +186,5 @@ def test_what_goes_as_it_begins(asker: User, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(ledger, "reserve", at_the_commit)
     QuotaModel.objects.all().delete()
     with pytest.raises(UnknownModel):
-        beginning.begin(Ask(asker.pk, "demo", "Hello"))
+        start.begin(Ask(asker.pk, "demo", "Hello"))
     assert not Generation.objects.exists()

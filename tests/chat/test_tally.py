@@ -14,10 +14,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts import jwt
-from chat import beginning, ending, tally
-from chat.asks import Ask
-from chat.ending import End
+from chat.generations import finish, start
+from chat.generations.finish import End
+from chat.generations.request import Ask
 from chat.models import DailyAnswers, Generation
+from chat.stats import daily
 from providers.models import ChatModel
 from quotas import ledger
 from quotas.models import DailyUsage
@@ -36,7 +37,7 @@ def model(db: None) -> ChatModel:
 def end(row: Generation, **changes: Any) -> Generation:
     values = {"status": "completed", "finish_reason": "stop", "visible": True, "upstream": "fake", **changes}
     tokens = {"input_tokens": 7, "output_tokens": 11}
-    return ending.store(End(row, content="text", reasoning="", last_event=1, **{**tokens, **values}))
+    return finish.store(End(row, content="text", reasoning="", last_event=1, **{**tokens, **values}))
 
 
 def answer(person: Any, model: ChatModel, at: datetime | None = None, **changes: Any) -> Generation:
@@ -102,7 +103,7 @@ def test_the_day_it_began(alice: Any, model: ChatModel, monkeypatch: pytest.Monk
     answer(alice, model, midnight)
     assert [row["date"] for row in usage(alice).json()] == ["2026-11-21", "2026-11-22"]
     assert [row["date"] for row in usage(alice, "?days=1").json()] == ["2026-11-22"]
-    assert [day.day for day in tally.last_days(3)] == [20, 21, 22]
+    assert [day.day for day in daily.last_days(3)] == [20, 21, 22]
 
 
 def test_others_are_not_shown(alice: Any, bob: Any, model: ChatModel) -> None:
@@ -122,7 +123,7 @@ def test_wrong_days(days: str, alice: Any) -> None:
 def test_generations_are_not_read(alice: Any, model: ChatModel) -> None:
     """However many generations a user has, looking back is one query that reads none of them."""
     answer(alice, model)
-    for look in (lambda: tally.by_model(alice.pk, 30), lambda: tally.of_everybody(30)):
+    for look in (lambda: daily.by_model(alice.pk, 30), lambda: daily.of_everybody(30)):
         with CaptureQueriesContext(connection) as context:
             assert len(look()) == 1
         (query,) = context.captured_queries
@@ -142,7 +143,7 @@ def test_a_deleted_user_is_not_counted(alice: Any, model: ChatModel) -> None:
     """The counts of a person go with the person."""
     answer(alice, model)
     alice.delete()
-    assert tally.of_everybody(30) == []
+    assert daily.of_everybody(30) == []
 
 
 def test_answers_of_before(alice: Any, bob: Any, model: ChatModel) -> None:
@@ -167,7 +168,7 @@ def test_the_day_of_the_reservation(alice: Any, monkeypatch: pytest.MonkeyPatch)
     midnight = datetime(2030, 1, 2, tzinfo=ZoneInfo("Asia/Shanghai"))
     times = (midnight + timedelta(milliseconds=10 * step - 100) for step in count())
     monkeypatch.setattr(timezone, "now", lambda: next(times))
-    begun = beginning.begin(Ask(alice.pk, "glm-4", "Hello"))
+    begun = start.begin(Ask(alice.pk, "glm-4", "Hello"))
     for _step in range(20):
         next(times)
     end(begun.row)

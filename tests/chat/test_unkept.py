@@ -10,11 +10,13 @@ from django.test import RequestFactory, override_settings
 from django.utils import timezone
 
 from accounts.models import ApiToken, User
-from chat import classic, generation, housekeeping
-from chat.asks import Ask
+from chat import housekeeping
+from chat.generations import service
+from chat.generations.request import Ask
 from chat.models import Conversation, Generation, Message
-from chat.relay import Whole
-from providers import table
+from chat.openai import classic
+from chat.openai.relay import Whole
+from providers import snapshot
 from providers.errors import ModelUnavailable, Unsupported
 from providers.models import Upstream
 from providers.wire.base import Delta, Event, Finished, PromptMessage, ToolCallDelta
@@ -61,8 +63,8 @@ def ask(user: User, **changes: Any) -> Ask:
 
 
 async def answered(asked: Ask, relay: Whole | None = None) -> Generation:
-    begun = await generation.start(asked, relay)
-    await asyncio.gather(*generation._tasks)
+    begun = await service.start(asked, relay)
+    await asyncio.gather(*service._tasks)
     return await database.run(Generation.objects.get, id=begun.row.id)
 
 
@@ -92,7 +94,7 @@ async def test_the_classic_page_needs_no_events(asker: User, door: None, sent: l
     """When the events are gone, a page gets what it lacks from the stored text; once that is gone too, 204."""
     _token, secret = await database.run(ApiToken.issue, asker, "page")
     row = await answered(ask(asker))
-    generation.logs._finished.clear()
+    service.logs._finished.clear()
     headers = {"Authorization": f"Bearer {secret}", "Last-Event-ID": f"{row.id}:1"}
     request = RequestFactory().get("/api/chatgpt/test", {"message": "Hello"}, headers=headers)
     found: Any = await classic.test(request)
@@ -107,8 +109,8 @@ async def test_configured_caps_fit_the_context(asker: User, door: None, sent: li
     """A cap of the model's row is lowered to what the prompt leaves."""
 
     def configure() -> None:
-        table.ChatModel.objects.update(context_tokens=100, parameters={"max_tokens": 500})
-        table.forget()
+        snapshot.ChatModel.objects.update(context_tokens=100, parameters={"max_tokens": 500})
+        snapshot.forget()
 
     await database.run(configure)
     await answered(ask(asker))
@@ -119,15 +121,15 @@ async def test_without_a_model(asker: User, door: None, sent: list[Any]) -> None
     """Without a model the first that can answer is asked; there may be none."""
     assert (await answered(ask(asker, model=""))).model == "demo"
     await database.run(Upstream.objects.update, enabled=False)
-    table.forget()
+    snapshot.forget()
     with pytest.raises(ModelUnavailable):
-        await generation.start(ask(asker, model=""))
+        await service.start(ask(asker, model=""))
 
 
 async def test_what_no_upstream_takes_is_refused(asker: User, door: None, sent: list[Any]) -> None:
     """What no upstream of the model takes is refused with nothing stored."""
     with pytest.raises(Unsupported) as refused:
-        await generation.start(ask(asker, extras={"seed": 1, "top_p": 1}))
+        await service.start(ask(asker, extras={"seed": 1, "top_p": 1}))
     assert set(refused.value.details or ()) == {"seed"}
     assert await database.run(Generation.objects.count) == 0
 
@@ -179,9 +181,9 @@ async def test_calls_of_tools_nobody_offered(asker: User, door: None, monkeypatc
         yield Finished("tool_calls")
 
     monkeypatch.setattr("providers.routing.Attempts.run", calling)
-    begun = await generation.start(Ask(asker.pk, "demo", "Hello"))
-    await asyncio.gather(*generation._tasks)
-    log = generation.readable(begun.row)
+    begun = await service.start(Ask(asker.pk, "demo", "Hello"))
+    await asyncio.gather(*service._tasks)
+    log = service.readable(begun.row)
     assert log
     events = b"".join(iter(log.follow(0, lambda: None).take, b""))
     assert (events.count(b"event: "), b'"finish_reason":"stop"' in events) == (2, True)

@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone, translation
 
 from chat.models import Conversation, DailyAnswers
-from chat.usage import ROWS
+from chat.stats.usage import ROWS
 from quotas import ledger, redeem_codes
 from quotas.models import LedgerEntry, Quota
 from tests import factories

@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from chat.api import PAGE_SIZE
+from chat.conversations.api import PAGE_SIZE
 from chat.models import Conversation
 from tests import factories
 from tests.staff import calling, send

@@ -12,7 +12,7 @@ from django.urls import URLPattern, URLResolver
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.validation import validate_schema
 
-from chat import openai_api
+from chat.openai import views
 from chatproject.openapi.document import METHODS, document
 from chatproject.openapi.shapes import CODES
 from chatproject.urls import urlpatterns
@@ -27,13 +27,13 @@ def routes(patterns: list[URLPattern | URLResolver], before: str = "/") -> Itera
         here = before + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(pattern.pattern)).replace("{pk}", "{id}")
         if isinstance(pattern, URLResolver):
             yield from routes(pattern.url_patterns, here) if here.startswith("/api/") else ()
-        elif here.startswith(OURS) and pattern.callback is not openai_api.unknown:
+        elif here.startswith(OURS) and pattern.callback is not views.unknown:
             yield here, pattern
 
 
 def methods(view: Any) -> set[str]:
     """Return the methods of a view; those for operators are plain functions, which look at no method."""
-    plain = getattr(view, "__module__", "") == "runtime.health"
+    plain = getattr(view, "__module__", "") == "web.health"
     return {"GET"} if plain else test_docs.methods(view)
 
 

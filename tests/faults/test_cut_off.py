@@ -8,15 +8,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from chat.channels.log import Log
-from chat.sse import LogStream
+from chat.events.log import Log
+from chat.events.sse import LogStream
 from tests import servers
 from tests.product import Person, Product, connected
 from tests.upstreams import FakeOpenAI
 
 WORKERS, READERS = 3, 6
 # The look for disabled users comes every second instead of every ten: then six are the minute that it may take.
-CLOCKS, WITHIN_SECONDS = "chat.sse.DISABLED_CHECK_SECONDS=1", 6
+CLOCKS, WITHIN_SECONDS = "chat.events.sse.DISABLED_CHECK_SECONDS=1", 6
 
 pytestmark = pytest.mark.timeout(300)
 

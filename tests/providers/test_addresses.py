@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from providers import table
+from providers import snapshot
 from providers.addresses import admitting
 from tests import factories
 
@@ -40,8 +40,8 @@ def test_only_what_the_environment_named_is_trusted() -> None:
     """An upstream whose address an admin changed is checked like any other."""
     named = {"base_url": "http://127.0.0.1:9/v1", "proxy": ""}
     upstream = factories.upstream("o", kind="openai", **named, environment={"values": named})
-    assert table.upstream_config(upstream).trusted
+    assert snapshot.upstream_config(upstream).trusted
     upstream.base_url = "http://127.0.0.1:10/v1"
-    assert not table.upstream_config(upstream).trusted
+    assert not snapshot.upstream_config(upstream).trusted
     added = factories.upstream("x", kind="openai", base_url="http://127.0.0.1:9/v1")
-    assert not table.upstream_config(added).trusted
+    assert not snapshot.upstream_config(added).trusted

@@ -12,9 +12,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from providers import addresses, table
+from providers import addresses, snapshot
 from providers.models import ApiKey, ChatModel, KeyTrouble, Route, Upstream
-from providers.wire import model_list
+from providers.wire.openai import model_list
 from quotas.models import QuotaModel
 from runtime import database
 from tests import factories
@@ -123,9 +123,9 @@ def test_use_keys_again(admin: Client, mirror: Upstream) -> None:
     key = factories.api_key(mirror)
     KeyTrouble.objects.create(key=key, quarantined_at=timezone.now())
     factories.chat_model("m", to=mirror)
-    assert not table.models()["m"].available()
+    assert not snapshot.models()["m"].available()
     admin.post(page("apikey"), select("clear_health", key))
-    assert table.models()["m"].available()
+    assert snapshot.models()["m"].available()
 
 
 # --- forms -----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from providers import table
+from providers import snapshot
 from providers.models import ApiKey, KeyTrouble, Upstream
 from tests import factories
 from tests.staff import calling, send
@@ -84,10 +84,10 @@ def test_messages_in_both_languages(carol: Any, upstream: Upstream) -> None:
 def test_a_change_is_seen_at_once(staff: Client, upstream: Upstream) -> None:
     """What routing has read before is forgotten with the change; other processes read anew within seconds."""
     factories.chat_model("m", to=upstream)
-    assert table.models()["m"].available()
+    assert snapshot.models()["m"].available()
     send(staff, "PATCH", f"{UPSTREAMS}{upstream.pk}/", {"enabled": False})
-    assert not table.models()["m"].available()
-    assert table.TABLE_SECONDS < 5
+    assert not snapshot.models()["m"].available()
+    assert snapshot.TABLE_SECONDS < 5
 
 
 def test_deleting_an_upstream(staff: Client, upstream: Upstream) -> None:
@@ -96,7 +96,7 @@ def test_deleting_an_upstream(staff: Client, upstream: Upstream) -> None:
     factories.chat_model("m", to=upstream)
     assert staff.delete(f"{UPSTREAMS}{upstream.pk}/").status_code == 204
     assert not ApiKey.objects.exists()
-    assert table.models()["m"].routes == ()
+    assert snapshot.models()["m"].routes == ()
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from providers import catalogue, routing, table
+from providers import catalogue, routing, snapshot
 from providers.models import ApiKey, ChatModel, Route, Upstream
 from providers.setup import DEMO_POSITION
 from providers.wire.errors import ProviderError
-from providers.wire.model_list import OfferedModel
+from providers.wire.openai.model_list import OfferedModel
 from quotas.models import QuotaModel
 from tests import factories
 from tests.model_lists import MODELS
@@ -42,7 +42,7 @@ def test_it_works(upstream: Upstream) -> None:
     assert list(routes) == [("mirror", "org/m", 0, 1)]
     assert QuotaModel.objects.get(model=gpt).quota.slug == "premium"
     assert QuotaModel.objects.get(model=other).quota.slug == "standard"
-    assert "org/m" in table.models()
+    assert "org/m" in snapshot.models()
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_names_that_fall_together(upstream: Upstream) -> None:
 @pytest.mark.parametrize("kind", ["spark", "spark_http", "zhipu_v3", "scripted"])
 async def test_kinds_without_a_list(kind: str) -> None:
     """Where there is nothing to ask, what is known is offered, without a request."""
-    config = table.UpstreamConfig("x", kind, "http://127.0.0.1:9", "", routing.Clocks(), ())
+    config = snapshot.UpstreamConfig("x", kind, "http://127.0.0.1:9", "", routing.Clocks(), ())
     listing = await catalogue.fetch(config)
     assert listing.complete
     assert {"spark": "lite", "spark_http": "lite", "zhipu_v3": "chatglm_turbo", "scripted": "demo"}[kind] in {
@@ -113,7 +113,7 @@ async def test_kinds_without_a_list(kind: str) -> None:
     }
 
 
-def config_of(kind: str, base_url: str, *secrets: str) -> table.UpstreamConfig:
+def config_of(kind: str, base_url: str, *secrets: str) -> snapshot.UpstreamConfig:
     """Return an upstream with such keys, as routing sees it; the first is out of use."""
     upstream = factories.upstream(kind=kind, base_url=base_url)
     for secret in secrets:
@@ -121,7 +121,7 @@ def config_of(kind: str, base_url: str, *secrets: str) -> table.UpstreamConfig:
     if secrets:
         first = ApiKey.objects.order_by("pk")[0]
         first.troubles.create(quarantined_at=first.created_at)
-    return table.upstream_now(upstream.pk)
+    return snapshot.upstream_now(upstream.pk)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -12,11 +12,11 @@ import pytest
 
 from providers.wire.base import Clocks, Event, Provider
 from providers.wire.errors import ProviderError, UpstreamFailed, UpstreamTimeout
-from providers.wire.openai_compatible import OpenAICompatible
-from providers.wire.spark import Spark
-from providers.wire.spark_http import SparkHTTP
-from providers.wire.zhipu import Zhipu
-from providers.wire.zhipu_v3 import ZhipuV3
+from providers.wire.openai.adapter import OpenAICompatible
+from providers.wire.spark.adapter import Spark
+from providers.wire.spark.http import SparkHTTP
+from providers.wire.zhipu.adapter import Zhipu
+from providers.wire.zhipu.v3 import ZhipuV3
 from tests.misbehaviour import FAULTS, HUGE, Fault, nobody_accepts
 from tests.providers.streams import collect, request, text
 from tests.spark import FakeSpark

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from providers.wire import model_list
 from providers.wire.errors import ProviderError, UpstreamFailed, UpstreamTimeout
-from providers.wire.model_list import MAX_BYTES, MAX_MODELS, OfferedModel
-from providers.wire.openai_compatible import OpenAICompatible
-from providers.wire.zhipu import Zhipu
+from providers.wire.openai import model_list
+from providers.wire.openai.adapter import OpenAICompatible
+from providers.wire.openai.model_list import MAX_BYTES, MAX_MODELS, OfferedModel
+from providers.wire.zhipu.adapter import Zhipu
 from tests.model_lists import CONTEXT_TOKENS, MODELS
 from tests.upstreams import FakeOpenAI
 from tests.zhipu import KEY, KEY_ID, FakeZhipu

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from providers.wire import openai_compatible
 from providers.wire.base import Clocks, Delta, Event, Finished, PromptMessage, Reasoning, Usage
 from providers.wire.errors import ProviderError, UpstreamFailed
-from providers.wire.openai_compatible import OpenAICompatible, chat_url
+from providers.wire.openai import adapter
+from providers.wire.openai.adapter import OpenAICompatible, chat_url
 from tests.providers.streams import collect, reasoning, request, text
 from tests.scenarios import PLAIN, REASONING
 from tests.upstreams import FakeOpenAI
@@ -176,7 +176,7 @@ async def test_finish_waits_for_the_terminator_only_so_long(
     provider: OpenAICompatible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without [DONE] on an open connection the answer ends after a grace period; with [DONE] it is not delayed."""
-    monkeypatch.setattr(openai_compatible, "TERMINATOR_S", 1.0)
+    monkeypatch.setattr(adapter, "TERMINATOR_S", 1.0)
     started = time.monotonic()
     assert (await collect(provider.stream(request("no_done_open"), KEY)))[-1] == Finished("stop")
     waited = time.monotonic() - started

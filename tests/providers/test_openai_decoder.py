@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from providers.wire.base import Delta, Event, Finished, Reasoning, Usage
 from providers.wire.errors import UpstreamFailed
-from providers.wire.openai_compatible import OpenAICompatible
-from providers.wire.openai_decoder import Decoder
-from providers.wire.sse import SSEParser
+from providers.wire.net.sse import SSEParser
+from providers.wire.openai.adapter import OpenAICompatible
+from providers.wire.openai.decoder import Decoder
 from tests.providers.streams import reasoning, text
 from tests.scenarios import delta_bytes, event_bytes
 

@@ -9,7 +9,7 @@ import pytest
 
 from providers.wire.base import PromptMessage
 from providers.wire.errors import ContentBlocked, PromptTooLong, ProviderError, UpstreamFailed
-from providers.wire.openai_errors import read_complaint, resend, retry_after, row_for
+from providers.wire.openai.errors import read_complaint, resend, retry_after, row_for
 from tests.providers.streams import request
 
 HOUR = 3600.0

@@ -3,7 +3,7 @@
 from typing import Any
 
 from providers.wire.base import Finished, Withdrawn
-from providers.wire.openai_compatible import OpenAICompatible
+from providers.wire.openai.adapter import OpenAICompatible
 from tests.providers.streams import collect, request
 from tests.upstreams import FakeOpenAI
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from chat.pipeline import limited
+from chat.generations.pipeline import limited
 from providers import routing
 from providers.errors import Unsupported, shown
 from providers.models import Upstream
 from providers.routing import TAKES
-from providers.table import ModelConfig, RouteConfig, UpstreamConfig
+from providers.snapshot import ModelConfig, RouteConfig, UpstreamConfig
 from providers.wire.base import (
     DEFAULT_CLOCKS,
     IMAGES,
@@ -25,13 +25,13 @@ from providers.wire.base import (
     wanted,
 )
 from providers.wire.errors import BadParameter, Retry, UpstreamFailed
-from providers.wire.openai_compatible import OpenAICompatible
-from providers.wire.openai_decoder import Decoder
-from providers.wire.openai_errors import TOO_LONG, Complaint, resend
-from providers.wire.spark_http import SparkHTTP
-from providers.wire.sse import SSEParser
-from providers.wire.zhipu import Zhipu
-from providers.wire.zhipu_v3 import ZhipuV3
+from providers.wire.net.sse import SSEParser
+from providers.wire.openai.adapter import OpenAICompatible
+from providers.wire.openai.decoder import Decoder
+from providers.wire.openai.errors import TOO_LONG, Complaint, resend
+from providers.wire.spark.http import SparkHTTP
+from providers.wire.zhipu.adapter import Zhipu
+from providers.wire.zhipu.v3 import ZhipuV3
 from tests.providers.streams import request
 from tests.scenarios import delta_bytes
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from django.utils import translation
 
-from providers import reasons
+from providers import status_texts
 
 WIRE = Path(__file__).resolve().parents[2] / "providers" / "wire"
 # Which argument of what makes a failure is its message.
@@ -18,7 +18,7 @@ MAKING = {"Row": 1, "_network": 1, "_misconfigured": 0, "UpstreamFailed": 0, "Up
 
 def messages() -> Iterator[str]:
     """Yield the literal messages of all failures that adapters make."""
-    for path in WIRE.glob("*.py"):
+    for path in WIRE.rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         words = {
             node.targets[0].id: node.value.value
@@ -40,10 +40,10 @@ def test_it_works() -> None:
     """Every message of the adapters can be translated."""
     found = set(messages())
     assert len(found) > 25
-    assert found - reasons.REASONS == set()
+    assert found - status_texts.REASONS == set()
 
 
 def test_other_reasons() -> None:
     """A reason that is not known, such as one with figures in it, is shown as it is."""
     with translation.override("zh-hans"):
-        assert reasons.shown("Something else.") == "Something else."
+        assert status_texts.shown("Something else.") == "Something else."

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from providers import keys, routing, table
+from providers import keys, routing, snapshot
 from providers.errors import ModelUnavailable
 from providers.models import ChatModel, KeyTrouble, Upstream, fingerprint
 from providers.routing import Attempts
-from providers.table import ModelConfig
+from providers.snapshot import ModelConfig
 from providers.wire.base import ChatRequest, Delta, Event, Finished, Notice, PromptMessage, Reasoning, Withdrawn
 from providers.wire.errors import PromptTooLong, ProviderError, Retry, UpstreamFailed
 from runtime import database
@@ -92,7 +92,7 @@ async def ask(
     """Run one request through routing; return its events and the doubles."""
     doubles = Upstreams(scripts)
     monkeypatch.setattr(routing, "provider_of", lambda upstream: doubles)
-    config: ModelConfig = (await database.run(table.models))["m"]
+    config: ModelConfig = (await database.run(snapshot.models))["m"]
     messages = options.get("messages", (PromptMessage("user", "hi"),))
     events = []
     try:
@@ -160,7 +160,7 @@ async def test_a_cooled_key_comes_back_with_one_probe(
     monkeypatch.setattr(routing, "provider_of", lambda upstream: doubles)
 
     async def answer() -> None:
-        config = (await database.run(table.models))["m"]
+        config = (await database.run(snapshot.models))["m"]
         assert [event async for event in Attempts(config, (), {}, "g").run()] == list(ANSWER)
 
     probe = asyncio.create_task(answer())
@@ -195,7 +195,7 @@ async def test_a_probe_that_was_given_up_frees_the_right(
     upstream = await database.run(with_keys, model, "busy")
     row = await database.run(upstream.keys.get)
     await keys.cool_down(keys.Key(row.id, "busy"), "m", -1, "busy")
-    pool = (await database.run(table.models))["m"].routes[0].upstream.keys
+    pool = (await database.run(snapshot.models))["m"].routes[0].upstream.keys
     first = await keys.lease(pool, "m")
     assert first
     async with first:
@@ -209,13 +209,13 @@ async def test_trouble_with_one_model_leaves_the_others(model: ChatModel, door: 
     upstream = await database.run(with_keys, model, "one")
     row = await database.run(upstream.keys.get)
     await keys.cool_down(keys.Key(row.id, "one"), "m", 60, "busy")
-    table.forget()
-    pool = (await database.run(table.models))["m"].routes[0].upstream.keys
+    snapshot.forget()
+    pool = (await database.run(snapshot.models))["m"].routes[0].upstream.keys
     assert not keys.any_usable(pool, "m")
     assert keys.any_usable(pool, "other")
     await keys.quarantine(keys.Key(row.id, "one"), keys.ANY_MODEL, "dead")
-    table.forget()
-    pool = (await database.run(table.models))["m"].routes[0].upstream.keys
+    snapshot.forget()
+    pool = (await database.run(snapshot.models))["m"].routes[0].upstream.keys
     assert not keys.any_usable(pool, "other")
 
 
@@ -241,7 +241,7 @@ async def test_waits_that_an_error_names(
     assert no_waiting == [2, 8]
     assert events == [Notice("retrying", 2), Notice("retrying", 8), *ANSWER]
     await database.run(lambda: factories.api_key(Upstream.objects.get(), "second"))
-    table.forget()
+    snapshot.forget()
     no_waiting.clear()
     for _ in range(6):
         await ask(monkeypatch, {"only": [limited], "second": [ANSWER]})
@@ -379,7 +379,7 @@ async def test_nothing_to_try(model: ChatModel, door: None, monkeypatch: pytest.
     upstream = await database.run(with_keys, model, "one")
     row = await database.run(upstream.keys.get)
     await keys.cool_down(keys.Key(row.id, "one"), "m", 30, "busy")
-    config = (await database.run(table.models))["m"]
+    config = (await database.run(snapshot.models))["m"]
     with pytest.raises(ModelUnavailable) as caught:
         config.check_available()
     assert caught.value.retry_after == pytest.approx(30, abs=2)
@@ -414,7 +414,7 @@ async def test_secrets_are_encrypted_at_rest(model: ChatModel, door: None) -> No
 
 def test_a_provider_for_each_way() -> None:
     """Upstreams share a provider only when all that decides how they are reached is the same."""
-    config = table.UpstreamConfig("a", "spark", "wss://spark.example.org", "", routing.Clocks(), ())
+    config = snapshot.UpstreamConfig("a", "spark", "wss://spark.example.org", "", routing.Clocks(), ())
     same = routing.provider_of(replace(config, slug="b"))
     assert routing.provider_of(config) is same
     for change in ({"sign_host": "gateway.example"}, {"raw_key": True}, {"proxy": "http://p:1"}, {"trusted": True}):

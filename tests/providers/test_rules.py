@@ -3,7 +3,7 @@
 import pytest
 from django.core.exceptions import ValidationError
 
-from providers import rules
+from providers import validation
 from providers.models import ChatModel, Upstream
 
 
@@ -26,7 +26,7 @@ from providers.models import ChatModel, Upstream
 )
 def test_it_works(kind: str, written: str, kept: str) -> None:
     """Addresses that can be connected to are kept, without the path that is pasted with them."""
-    assert rules.base_url(kind, written) == kept
+    assert validation.base_url(kind, written) == kept
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_it_works(kind: str, written: str, kept: str) -> None:
 def test_base_urls_that_lead_nowhere(kind: str, written: str) -> None:
     """Other schemes, no host, credentials, queries, control characters and open Spark sockets are refused."""
     with pytest.raises(ValidationError):
-        rules.base_url(kind, written)
+        validation.base_url(kind, written)
 
 
 @pytest.mark.parametrize(
@@ -67,24 +67,24 @@ def test_base_urls_that_lead_nowhere(kind: str, written: str) -> None:
 )
 def test_proxies(written: str) -> None:
     """HTTP and SOCKS5 proxies are kept, with name and password where they have them."""
-    assert rules.proxy(written) == written
+    assert validation.proxy(written) == written
 
 
 @pytest.mark.parametrize("written", ["socks4://p:1080", "p:1080", "ftp://p", "http://", "http://p/path", "http://p?x"])
 def test_what_is_no_proxy(written: str) -> None:
     """Other schemes and addresses with a path are refused."""
     with pytest.raises(ValidationError):
-        rules.proxy(written)
+        validation.proxy(written)
 
 
 def test_host_names_to_sign() -> None:
     """A bare host name, perhaps with a port, and for Spark's sockets only."""
-    assert rules.sign_host("spark", " spark-api.xf-yun.com ") == "spark-api.xf-yun.com"
-    assert rules.sign_host("spark", "gateway:8443") == "gateway:8443"
-    assert rules.sign_host("openai", "") == ""
+    assert validation.sign_host("spark", " spark-api.xf-yun.com ") == "spark-api.xf-yun.com"
+    assert validation.sign_host("spark", "gateway:8443") == "gateway:8443"
+    assert validation.sign_host("openai", "") == ""
     for kind, written in (("openai", "a.example"), ("spark", "https://a.example"), ("spark", "a/b"), ("spark", "a b")):
         with pytest.raises(ValidationError):
-            rules.sign_host(kind, written)
+            validation.sign_host(kind, written)
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,9 @@ def test_host_names_to_sign() -> None:
 )
 def test_secrets(kind: str, good: str, bad: str) -> None:
     """A key that its upstream could never take is refused before it is stored."""
-    assert rules.secret(kind, f" {good} ") == good
+    assert validation.secret(kind, f" {good} ") == good
     with pytest.raises(ValidationError):
-        rules.secret(kind, bad)
+        validation.secret(kind, bad)
 
 
 def test_only_what_is_asked_about_is_judged() -> None:

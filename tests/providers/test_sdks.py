@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from providers.wire.spark import credentials, signed_url
-from providers.wire.zhipu import mint
+from providers.wire.spark.adapter import credentials, signed_url
+from providers.wire.zhipu.adapter import mint
 from tests import oracle, spark, zhipu
 from tests.scenarios import PLAIN
 from tests.spark import FakeSpark

@@ -12,10 +12,10 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from providers.wire import spark
 from providers.wire.base import Clocks, Event, Finished, PromptMessage, Reasoning, Usage
 from providers.wire.errors import ProviderError, Retry, UpstreamFailed
-from providers.wire.spark import VERSIONS, Spark, credentials, fresh_uid, signed_url
+from providers.wire.spark import adapter
+from providers.wire.spark.adapter import VERSIONS, Spark, credentials, fresh_uid, signed_url
 from tests.providers.streams import collect, reasoning, request, text
 from tests.scenarios import PLAIN, REASONING
 from tests.spark import API_KEY, API_SECRET, APP_ID, KEY, FakeSpark
@@ -88,9 +88,9 @@ def test_signature(path: str) -> None:
     """The signature is the documented one, byte for byte."""
     url = signed_url(f"wss://spark-api.xf-yun.com{path}", "", credentials(KEY), NOW)
 
-    authorization = spark.authorization("spark-api.xf-yun.com", path, DATE, credentials(KEY))
+    authorization = adapter.authorization("spark-api.xf-yun.com", path, DATE, credentials(KEY))
     assert f"authorization={quote_plus(authorization)}&" in url
-    assert f'signature="{VECTORS[path]}"' in spark.base64.b64decode(authorization).decode()
+    assert f'signature="{VECTORS[path]}"' in adapter.base64.b64decode(authorization).decode()
 
 
 def test_whole_address() -> None:
@@ -128,7 +128,7 @@ async def test_bad_addresses(base_url: str) -> None:
 async def test_handshake(upstream: FakeSpark, lite: Spark, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every connection is signed anew, with the time it is made at and the host it goes to."""
     for moment in (NOW, NOW + 400):
-        monkeypatch.setattr(spark, "time", SimpleNamespace(time=lambda moment=moment: moment))
+        monkeypatch.setattr(adapter, "time", SimpleNamespace(time=lambda moment=moment: moment))
         upstream.clock = lambda moment=moment: moment + 299  # type: ignore[misc]
         await collect(lite.stream(request(), KEY))
 
@@ -285,7 +285,7 @@ async def test_last_word_is_waited_for_only_so_long(
     lite: Spark, upstream: FakeSpark, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that does not close after its answer delays the end by a moment, and its socket is closed."""
-    monkeypatch.setattr(spark, "LAST_WORD_S", 0.2)
+    monkeypatch.setattr(adapter, "LAST_WORD_S", 0.2)
     started = time.monotonic()
 
     events = await collect(lite.stream(request("done_open"), KEY))

@@ -6,8 +6,8 @@ import pytest
 
 from providers.wire.base import Clocks
 from providers.wire.errors import ProviderError, UpstreamTimeout
-from providers.wire.spark import Spark
-from providers.wire.spark_errors import failure, refused, seconds_until_renewed
+from providers.wire.spark.adapter import Spark
+from providers.wire.spark.errors import failure, refused, seconds_until_renewed
 from tests.providers.streams import collect, request
 from tests.spark import KEY, FakeSpark
 from tests.spark_scenarios import SID

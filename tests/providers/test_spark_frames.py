@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from providers.wire.base import Delta, Finished, PromptMessage, Reasoning, Usage
 from providers.wire.errors import ProviderError
-from providers.wire.spark_frames import Decoder, turns
+from providers.wire.spark.frames import Decoder, turns
 
 ROLES = {"s": "system", "u": "user", "a": "assistant"}
 

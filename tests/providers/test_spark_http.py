@@ -6,7 +6,7 @@ import pytest
 
 from providers.wire.base import ChatRequest, Event, Finished, PromptMessage, Usage, Withdrawn
 from providers.wire.errors import ContentBlocked, PromptTooLong, ProviderError, Retry
-from providers.wire.spark_http import SparkHTTP
+from providers.wire.spark.http import SparkHTTP
 from tests.providers.streams import collect, reasoning, request, text
 from tests.scenarios import PLAIN, REASONING
 from tests.spark_http import FakeSparkHTTP

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.wire.errors import UpstreamFailed
-from providers.wire.sse import SSEEvent, SSEParser
+from providers.wire.net.sse import SSEEvent, SSEParser
 from tests.scenarios import delta_bytes
 
 RECORDED = (

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from providers.wire.base import Clocks, Finished
-from providers.wire.deadline import Deadline
 from providers.wire.errors import ProviderError, UpstreamFailed, UpstreamTimeout
-from providers.wire.openai_compatible import OpenAICompatible
+from providers.wire.net.deadline import Deadline
+from providers.wire.openai.adapter import OpenAICompatible
 from tests.providers.streams import collect, request, text
 from tests.proxies import FakeProxy
 from tests.scenarios import PLAIN

@@ -10,7 +10,7 @@ import urllib.request
 from urllib.parse import urlsplit
 
 from chatproject.environment import Environment
-from providers.wire.openai_compatible import OpenAICompatible
+from providers.wire.openai.adapter import OpenAICompatible
 from tests import scenarios, spark_http, spark_scenarios, zhipu_scenarios
 from tests.providers.streams import collect, request, text
 from tests.scenarios import PLAIN, SCENARIOS

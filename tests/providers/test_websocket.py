@@ -13,7 +13,7 @@ import pytest
 
 from providers.wire.base import Clocks, Finished
 from providers.wire.errors import ProviderError, UpstreamFailed, UpstreamTimeout
-from providers.wire.spark import Spark
+from providers.wire.spark.adapter import Spark
 from tests.providers import test_transport
 from tests.providers.streams import collect, request, text
 from tests.providers.test_transport import Run, server_tls

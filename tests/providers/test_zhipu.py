@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from providers.wire import zhipu
 from providers.wire.base import JSON, Clocks, Finished, PromptMessage, Usage, Withdrawn
 from providers.wire.errors import ProviderError, Retry, UpstreamFailed
-from providers.wire.zhipu import Tokens, Zhipu, mint
+from providers.wire.zhipu import adapter
+from providers.wire.zhipu.adapter import Tokens, Zhipu, mint
 from tests.providers.streams import collect, reasoning, request, text
 from tests.scenarios import PLAIN
 from tests.zhipu import KEY, KEY_ID, SECRET, FakeZhipu
@@ -78,8 +78,8 @@ async def test_it_works(provider: Zhipu, upstream: FakeZhipu) -> None:
 )
 def test_token(monkeypatch: pytest.MonkeyPatch, header: dict[str, str], token: str) -> None:
     """A token is that of the vendor's own client to the last byte; so is the shorter form with its shorter header."""
-    assert zhipu.TOKEN_HEADER["typ"] == "JWT"
-    monkeypatch.setattr(zhipu, "TOKEN_HEADER", header)
+    assert adapter.TOKEN_HEADER["typ"] == "JWT"
+    monkeypatch.setattr(adapter, "TOKEN_HEADER", header)
 
     assert mint(KEY, NOW) == token
 

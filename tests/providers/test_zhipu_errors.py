@@ -8,10 +8,10 @@ import pytest
 
 from providers.wire.base import Clocks, PromptMessage
 from providers.wire.errors import PromptTooLong, ProviderError, Retry
-from providers.wire.openai_errors import read_complaint
-from providers.wire.zhipu import Zhipu
-from providers.wire.zhipu_errors import ZHIPU_CODES, plain_code, with_reset
-from providers.wire.zhipu_v3 import ZhipuV3
+from providers.wire.openai.errors import read_complaint
+from providers.wire.zhipu.adapter import Zhipu
+from providers.wire.zhipu.errors import ZHIPU_CODES, plain_code, with_reset
+from providers.wire.zhipu.v3 import ZhipuV3
 from tests.providers.streams import collect, request
 from tests.zhipu import KEY, SECRET, FakeZhipu
 

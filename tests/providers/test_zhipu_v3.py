@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from providers.wire.base import ChatRequest, Clocks, Delta, Event, Finished, PromptMessage, Usage, Withdrawn
 from providers.wire.errors import Retry, UpstreamFailed
-from providers.wire.zhipu_v3 import RawTextParser, ZhipuV3, alternating
+from providers.wire.zhipu.v3 import RawTextParser, ZhipuV3, alternating
 from tests.providers.streams import collect, request, text
 from tests.scenarios import PLAIN
 from tests.zhipu import KEY, FakeZhipu

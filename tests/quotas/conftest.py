@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import redis
 
-from quotas import counters
-from runtime import clients, process, wakeups
+from quotas import hints
+from runtime import process, pubsub, redis_clients
 from tests import servers
 
 
@@ -53,8 +53,8 @@ def counting(redis_server: servers.Redis, settings: Any, monkeypatch: pytest.Mon
 
 async def _closed() -> None:
     """Let everything go that the product keeps open with Redis."""
-    await wakeups.aclose()
-    await clients.aclose()
+    await pubsub.aclose()
+    await redis_clients.aclose()
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
@@ -63,11 +63,11 @@ async def _closed() -> None:
 
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget what this process has found out about Redis."""
-    monkeypatch.setattr(clients, "_away_until", 0.0)
-    monkeypatch.setattr(clients, "_client", None)
+    monkeypatch.setattr(redis_clients, "_away_until", 0.0)
+    monkeypatch.setattr(redis_clients, "_client", None)
     forget()
 
 
 def forget() -> None:
-    counters._untold.clear()
-    counters._told.clear()
+    hints._untold.clear()
+    hints._told.clear()

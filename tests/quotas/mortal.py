@@ -19,10 +19,10 @@ def die(*_arguments: object, **_options: object) -> Any:
 
 def arm(point: str) -> None:
     """Let the process die when a generation gets there."""
-    from chat import drafts, elsewhere, generation, prompt, run
+    from chat.generations import drafts, prompt, remote, run, service
     from providers.routing import Attempts
-    from quotas import counters
-    from runtime import wakeups
+    from quotas import hints
+    from runtime import pubsub
 
     def third(append: Callable[..., None]) -> Callable[..., None]:
         def counting(draft: Any, text: str) -> None:
@@ -35,32 +35,32 @@ def arm(point: str) -> None:
     class NeverTold:
         """The counters as a module sees them, but for telling them of a generation that this process began."""
 
-        seems_exhausted = staticmethod(counters.seems_exhausted)
+        seems_exhausted = staticmethod(hints.seems_exhausted)
 
         @staticmethod
         async def flush() -> None:
-            if generation._runs:
+            if service._runs:
                 die()
-            await counters.flush()
+            await hints.flush()
 
     class NeverAnswers:
         """Wake-ups as those hear them who are asked to stop something."""
 
-        answer, listen, wake = staticmethod(wakeups.answer), staticmethod(wakeups.listen), staticmethod(die)
+        answer, listen, wake = staticmethod(pubsub.answer), staticmethod(pubsub.listen), staticmethod(die)
 
     if point == "mid-answer":
         drafts.Draft.add_content = third(drafts.Draft.add_content)  # type: ignore[method-assign]
         return
     owner, name, what = {
         "before the reservation commits": (prompt, "build", die),
-        "after the reservation commits": (generation, "_spawn", die),
-        "before the counter follows the reservation": (generation, "counters", NeverTold),
+        "after the reservation commits": (service, "_spawn", die),
+        "before the counter follows the reservation": (service, "counters", NeverTold),
         "before the upstream call": (Attempts, "run", die),
         "before settle": (run.Run, "_store", die),  # the reaper, which settles the life before, does not pass here
         "after settle": (run.Run, "_tell", die),
         "before the counter follows the end": (run, "counters", NeverTold),
-        "before a stop is carried out": (generation, "_stop_asked_for", die),
-        "between a stop and its answer": (elsewhere, "wakeups", NeverAnswers),
+        "before a stop is carried out": (service, "_stop_asked_for", die),
+        "between a stop and its answer": (remote, "wakeups", NeverAnswers),
     }[point]
     setattr(owner, name, what)
 

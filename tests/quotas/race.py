@@ -9,11 +9,11 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from chat import elsewhere
-from quotas import counters, ledger, table
+from chat.generations import remote
+from quotas import hints, ledger, snapshot
 from quotas.errors import QuotaExhausted
 from quotas.setup import ensure_defaults
-from runtime import clients, database
+from runtime import database, redis_clients
 
 
 def reserve_each(user_id: int, model_id: int, references: list[str], threads: int) -> list[str]:
@@ -50,22 +50,22 @@ def ask_each(user_id: int, model_id: int, slug: str, references: list[str], task
     """Try to reserve for each reference as a serving process does, with counters; return those that hold a unit."""
 
     async def attempt(reference: str) -> list[str]:
-        if seen := await counters.seems_exhausted(user_id, slug):
+        if seen := await hints.seems_exhausted(user_id, slug):
             try:
                 await database.run(ledger.check, user_id, model_id, seen)
             except QuotaExhausted:
                 return []
         granted = await database.run(reserve, user_id, model_id, reference)
-        await counters.flush()
+        await hints.flush()
         return [reference] if granted else []
 
     async def some(mine: list[str]) -> list[str]:
         return list(chain.from_iterable([await attempt(reference) for reference in mine]))
 
     async def all_at_once() -> list[str]:
-        await database.run(table.current)
+        await database.run(snapshot.current)
         granted = await asyncio.gather(*(some(references[first::tasks]) for first in range(tasks)))
-        await clients.aclose()
+        await redis_clients.aclose()
         return list(chain.from_iterable(granted))
 
     try:
@@ -76,7 +76,7 @@ def ask_each(user_id: int, model_id: int, slug: str, references: list[str], task
 
 def reap() -> None:
     """End what dead processes left behind."""
-    elsewhere.reap(set())
+    remote.reap(set())
 
 
 def set_up() -> None:

@@ -13,10 +13,10 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.utils import timezone
 
-from quotas import counters, counts, days, ledger, table
+from quotas import counts, days, hints, ledger, snapshot
 from quotas.errors import QuotaExhausted
 from quotas.models import CreditBalance, DailyUsage, Quota, QuotaGroupLimit
-from runtime import clients
+from runtime import redis_clients
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -72,8 +72,8 @@ def said(**changes):
 
 
 def tell(counting, copy, doubted=counts.NOTHING):
-    counters._add(copy, doubted)
-    counting.run(counters.flush())
+    hints._add(copy, doubted)
+    counting.run(hints.flush())
 
 
 def test_it_works(counting, alice, quota, model, django_assert_num_queries):
@@ -228,8 +228,8 @@ def test_old_news_after_a_loss(counting, alice, quota, model):
     old, sealed = in_redis(counting, alice, quota), counting.redis.hgetall(name(alice, quota))
     reserve(alice, model, "g2")
     counting.redis.flushall()
-    counters.note([old], {})
-    counting.run(counters.flush())
+    hints.note([old], {})
+    counting.run(hints.flush())
     assert counting.names() == []
     counting.redis.hset(name(alice, quota), mapping=sealed)
     assert remaining(alice) == 1
@@ -241,7 +241,7 @@ def test_books_that_were_restored(counting, alice, quota, model, monkeypatch):
     for number in range(3):
         reserve(alice, model, f"g{number}")
     DailyUsage.objects.update(used=1, revision=1)
-    monkeypatch.setattr(counters, "TRUSTED_SECONDS", 0)
+    monkeypatch.setattr(hints, "TRUSTED_SECONDS", 0)
     assert remaining(alice) == 2
     assert in_redis(counting, alice, quota).used == 1
 
@@ -260,28 +260,28 @@ def test_limits_are_those_of_now(counting, alice, quota, model):
     """A limit that an admin changes, for all or for a group, is shown although the counter was written before."""
     reserve(alice, model, "g1")
     Quota.objects.update(daily_limit=10)
-    table.forget()
+    snapshot.forget()
     assert remaining(alice) == 9
     limit = QuotaGroupLimit.objects.create(quota=quota, group=factories.group("vip", alice), daily_limit=20)
-    table.forget()
+    snapshot.forget()
     assert remaining(alice) == 19
     limit.delete()
-    table.forget()
+    snapshot.forget()
     assert remaining(alice) == 9
 
 
 def test_exhausted_is_confirmed(counting, alice, quota, model):
     """The counter says that nothing is left, the ledger confirms it; a unit that comes back ends that at once."""
-    assert counting.run(counters.seems_exhausted(alice.pk, "glm-4")) is None
+    assert counting.run(hints.seems_exhausted(alice.pk, "glm-4")) is None
     for number in range(3):
         reserve(alice, model, f"g{number}")
-    seen = counting.run(counters.seems_exhausted(alice.pk, "glm-4"))
+    seen = counting.run(hints.seems_exhausted(alice.pk, "glm-4"))
     assert seen
     with pytest.raises(QuotaExhausted) as refused:
         ledger.check(alice.pk, model.pk, seen)
     assert refused.value.retry_after == pytest.approx(days.seconds_to_reset(timezone.now()), abs=5)
     ledger.grant(alice.pk, quota.pk, 1, "gift")
-    assert counting.run(counters.seems_exhausted(alice.pk, "glm-4")) is None
+    assert counting.run(hints.seems_exhausted(alice.pk, "glm-4")) is None
 
 
 def test_a_wrong_no_is_found_out(counting, alice, quota, model):
@@ -289,9 +289,9 @@ def test_a_wrong_no_is_found_out(counting, alice, quota, model):
     for number in range(3):
         reserve(alice, model, f"g{number}")
     DailyUsage.objects.update(used=0, revision=0)
-    seen = counting.run(counters.seems_exhausted(alice.pk, "glm-4"))
+    seen = counting.run(hints.seems_exhausted(alice.pk, "glm-4"))
     ledger.check(alice.pk, model.pk, seen)
-    assert counting.run(counters.seems_exhausted(alice.pk, "glm-4")) is None
+    assert counting.run(hints.seems_exhausted(alice.pk, "glm-4")) is None
     assert reserve(alice, model, "g3").remaining == 2
 
 
@@ -305,10 +305,10 @@ def test_one_read_confirms(counting, alice, quota, model, django_assert_num_quer
 
 def test_a_model_nobody_knows_is_not_counted(counting, alice):
     """Of a model that has no quota, or does not exist, no counter says anything."""
-    table.forget()
-    assert counting.run(counters.seems_exhausted(alice.pk, "glm-4")) is None
-    table.current()
-    assert counting.run(counters.seems_exhausted(alice.pk, "nothing")) is None
+    snapshot.forget()
+    assert counting.run(hints.seems_exhausted(alice.pk, "glm-4")) is None
+    snapshot.current()
+    assert counting.run(hints.seems_exhausted(alice.pk, "nothing")) is None
 
 
 def test_the_same_without_redis(counting, alice, quota, model, settings):
@@ -317,8 +317,8 @@ def test_the_same_without_redis(counting, alice, quota, model, settings):
     for number in range(3):
         reserve(alice, model, f"g{number}")
     assert remaining(alice) == 0
-    assert counting.run(counters.seems_exhausted(alice.pk, "glm-4")) is None
-    assert (counting.names(), counters.untold()) == ([], 0)
+    assert counting.run(hints.seems_exhausted(alice.pk, "glm-4")) is None
+    assert (counting.names(), hints.untold()) == ([], 0)
 
 
 def test_redis_away_and_back(counting, alice, quota, model):
@@ -330,12 +330,12 @@ def test_redis_away_and_back(counting, alice, quota, model):
         reserve(alice, model, "g2")
         assert remaining(alice) == 1
         assert time.monotonic() - started < 2
-        assert counters.untold() == 1
+        assert hints.untold() == 1
     finally:
         counting.server.start()
     until = time.monotonic() + 10
-    while counters.untold():
-        counting.run(counters.flush())
+    while hints.untold():
+        counting.run(hints.flush())
         assert time.monotonic() < until
     assert in_redis(counting, alice, quota).used == 2
 
@@ -377,10 +377,10 @@ async def watched():
 
 def test_what_cannot_be_told_is_bounded(counting, monkeypatch):
     """While Redis is away, only so much is kept for it; what was noted last stays."""
-    monkeypatch.setattr(counters, "MOST", 5)
+    monkeypatch.setattr(hints, "MOST", 5)
     for user in range(8):
-        counters._add(replace(said(), user=user), counts.NOTHING)
-    assert [copy.user for copy, _doubted in counters._untold.values()] == [3, 4, 5, 6, 7]
+        hints._add(replace(said(), user=user), counts.NOTHING)
+    assert [copy.user for copy, _doubted in hints._untold.values()] == [3, 4, 5, 6, 7]
 
 
 def test_rebuilt(counting, alice, bob, quota, model):
@@ -392,7 +392,7 @@ def test_rebuilt(counting, alice, bob, quota, model):
     spoil_type(counting.redis, name(alice, quota))
     counting.redis.set("somebody:else", 1)
     output = io.StringIO()
-    counting.run(clients.aclose())  # the command has a loop of its own, as in a process of its own
+    counting.run(redis_clients.aclose())  # the command has a loop of its own, as in a process of its own
     call_command("rebuild_counters", stdout=output)
     assert output.getvalue() == "3 counters thrown away, those of 2 people built.\n"
     assert counting.names() == sorted(["somebody:else", name(alice, quota), name(bob, quota)])
@@ -418,12 +418,12 @@ def test_few_connections(counting, alice, quota, model):
     """However many ask at once, a process has few connections for it."""
 
     async def ask_many():
-        await asyncio.gather(*(counters.seems_exhausted(alice.pk, "glm-4") for _ in range(500)))
+        await asyncio.gather(*(hints.seems_exhausted(alice.pk, "glm-4") for _ in range(500)))
 
-    table.current()
+    snapshot.current()
     counting.run(ask_many())
     ours = [client for client in counting.redis.client_list() if client["addr"] != counting.redis.client_info()["addr"]]
-    assert 1 <= len(ours) <= clients.CONNECTIONS
+    assert 1 <= len(ours) <= redis_clients.CONNECTIONS
 
 
 def test_balances_have_revisions(counting, alice, quota, model):

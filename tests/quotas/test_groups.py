@@ -3,8 +3,9 @@
 import pytest
 from django.db import IntegrityError, transaction
 
-from providers import table as providers
-from quotas import ledger, table
+from providers import snapshot as providers
+from quotas import ledger
+from quotas import snapshot as table
 from quotas.errors import QuotaExhausted
 from quotas.models import QuotaGroupLimit
 from tests import factories

@@ -24,15 +24,16 @@ from hypothesis.stateful import (
 )
 
 from accounts.models import User
-from providers import table as models
-from quotas import counters, invitations, ledger, redeem_codes, table
+from providers import snapshot as models
+from quotas import hints, invitations, ledger, redeem_codes
+from quotas import snapshot as table
 from quotas.errors import InvalidCode, QuotaExhausted
 from quotas.models import REWARDS_A_DAY
-from runtime import clients
-from runtime.refusals import InvalidRequest
+from runtime import redis_clients
 from tests import factories
 from tests.quotas import books
 from tests.quotas.conftest import Counting, forget
+from web.refusals import InvalidRequest
 
 LIMIT = 2
 REWARD = 2
@@ -219,7 +220,7 @@ class CountedHistories(Histories):
         self.behind: set = set()
         self.patches = [
             mock.patch.object(timezone, "now", self.what_time),
-            mock.patch.object(counters, "note", self.hear),
+            mock.patch.object(hints, "note", self.hear),
         ]
         self.now = datetime.now(UTC)
         for patch in self.patches:
@@ -261,9 +262,9 @@ class CountedHistories(Histories):
             super().teardown()
 
     def tell(self, note) -> None:
-        with mock.patch.object(clients, "from_thread"):  # flushed here, not by the page's thread
+        with mock.patch.object(redis_clients, "from_thread"):  # flushed here, not by the page's thread
             NOTE(*note)
-        self.counting.run(counters.flush())
+        self.counting.run(hints.flush())
 
     @rule(number=st.integers(0, 20))
     def deliver(self, number):
@@ -301,7 +302,7 @@ class CountedHistories(Histories):
         assert said is None or (said.used, said.credits) == (state["used_today"], state["credits"])
 
     def found(self, who):
-        return self.counting.run(counters.look(self.persons[who], [self.quota.pk], self.now))[self.quota.pk].counts
+        return self.counting.run(hints.look(self.persons[who], [self.quota.pk], self.now))[self.quota.pk].counts
 
     @rule(who=Histories.people)
     def look(self, who):
@@ -320,7 +321,7 @@ class CountedHistories(Histories):
         del self.late[before:]  # looking for the test's sake is not part of the history
 
 
-NOTE = counters.note
+NOTE = hints.note
 
 
 @pytest.mark.soak
@@ -336,7 +337,7 @@ def test_it_works():
 @pytest.mark.django_db(transaction=True)
 def test_counters_follow(counting, monkeypatch):
     """Whatever happens to the counters, and however late the news, after contact they say what the ledger says."""
-    monkeypatch.setattr(clients, "ANSWER_SECONDS", 20.0)  # on a crowded machine; its being away is not the subject here
+    monkeypatch.setattr(redis_clients, "ANSWER_SECONDS", 20.0)  # on a crowded machine
     CountedHistories.counting = counting
     run_state_machine_as_test(
         CountedHistories, settings=settings(max_examples=EXAMPLES, stateful_step_count=30, deadline=None)

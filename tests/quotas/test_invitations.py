@@ -9,9 +9,9 @@ from django.utils import timezone
 
 from quotas import invitations, ledger
 from quotas.models import REWARDS_A_DAY, Invitation, LedgerEntry, Quota
-from runtime.refusals import InvalidRequest
 from tests import factories
 from tests.quotas import books
+from web.refusals import InvalidRequest
 
 pytestmark = pytest.mark.django_db
 

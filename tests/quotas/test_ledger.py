@@ -3,12 +3,13 @@
 import pytest
 from django.db import IntegrityError, transaction
 
-from providers import table as providers
-from quotas import ledger, table
+from providers import snapshot as providers
+from quotas import ledger
+from quotas import snapshot as table
 from quotas.errors import QuotaExhausted
 from quotas.models import CreditBalance, DailyUsage, LedgerEntry, Quota, Reservation
-from runtime.refusals import InvalidRequest
 from tests import factories
+from web.refusals import InvalidRequest
 
 pytestmark = pytest.mark.django_db
 

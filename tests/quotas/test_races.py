@@ -10,10 +10,10 @@ import redis
 from django.conf import settings
 from django.db.models import Count
 
-from chat import beginning
-from chat.asks import Ask
+from chat.generations import start
+from chat.generations.request import Ask
 from chat.models import Generation
-from providers import table
+from providers import snapshot
 from quotas import ledger
 from quotas.models import LedgerEntry, Quota, QuotaModel, Reservation
 from runtime import process
@@ -97,8 +97,8 @@ def test_two_reapers(variables, person, quota, model, monkeypatch):
     monkeypatch.setattr(process, "id", "dead")
     monkeypatch.setattr(settings, "MAX_ACTIVE_GENERATIONS", 0)
     factories.route(model, factories.upstream())
-    monkeypatch.setattr(table, "models", table._load)  # the rows of this database, not of the one before
-    left_behind = [beginning.begin(Ask(person.pk, model.slug, "Hello")).row.id for _ in range(20)]
+    monkeypatch.setattr(snapshot, "models", snapshot._load)  # the rows of this database, not of the one before
+    left_behind = [start.begin(Ask(person.pk, model.slug, "Hello")).row.id for _ in range(20)]
     assert ledger.state(person.pk, quota.pk)["used_today"] == 20
     servers.in_processes(race.reap, [[]] * PROCESSES, variables)
     ended = Generation.objects.filter(id__in=left_behind)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from quotas import ledger, redeem_codes
 from quotas.errors import InvalidCode
 from quotas.models import LedgerEntry, RedeemBatch, RedeemCode
-from runtime.refusals import InvalidRequest
 from tests import factories
 from tests.quotas import books
+from web.refusals import InvalidRequest
 
 pytestmark = pytest.mark.django_db
 

@@ -10,7 +10,7 @@ import redis
 from django.core.cache import cache
 from django.test import Client
 
-from runtime import clients
+from runtime import redis_clients
 from tests import servers
 
 
@@ -22,7 +22,7 @@ def own_redis(redis_server: servers.Redis, settings: Any, monkeypatch: pytest.Mo
     settings.REDIS_URL = redis_server.url
     own = {"BACKEND": "runtime.cache.FallbackCache", "LOCATION": redis_server.url, "KEY_PREFIX": "rivulet"}
     settings.CACHES = {"default": own}
-    monkeypatch.setattr(clients, "_away_until", 0.0)
+    monkeypatch.setattr(redis_clients, "_away_until", 0.0)
     yield redis_server
     redis_server.signal(signal.SIGCONT)
     cache._local.clear()
@@ -59,7 +59,7 @@ def test_nonsense_is_not_there(own_redis: servers.Redis) -> None:
         client.set("rivulet:1:a", b"\x80\x04 no json")
         client.rpush("rivulet:1:b", 1)
     assert (cache.get("a"), cache.get("b", 7)) == (None, 7)
-    assert not clients.away()
+    assert not redis_clients.away()
 
 
 def stop(server: servers.Redis) -> None:
@@ -85,7 +85,7 @@ def test_redis_away(own_redis: servers.Redis, fault: Any) -> None:
     own_redis.signal(signal.SIGCONT)
     if fault is stop:
         own_redis.start()
-    time.sleep(clients.AWAY_SECONDS)
+    time.sleep(redis_clients.AWAY_SECONDS)
     assert cache.get("a") == (None if fault is stop else "shared")
 
 

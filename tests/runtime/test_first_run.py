@@ -11,8 +11,8 @@ from providers.models import ChatModel
 from providers.setup import ensure_upstreams
 from quotas.models import Quota
 from quotas.setup import ensure_defaults
-from runtime import first_run
 from tests import factories
+from web import default_texts
 
 pytestmark = pytest.mark.django_db
 
@@ -61,6 +61,6 @@ def test_what_an_admin_wrote(alice: User) -> None:
 
 def test_nothing_of_ours() -> None:
     """Where a first run wrote nothing there is nothing to compare with."""
-    assert first_run.shown("标准", None) == "标准"
+    assert default_texts.shown("标准", None) == "标准"
     with translation.override("en"):
         assert Quota(slug="mine", title="标准").shown_title == "标准"

@@ -1,9 +1,9 @@
-"""runtime/presence.py: who has left is told of once, early or late."""
+"""web/disconnect.py: who has left is told of once, early or late."""
 
 from django.http import HttpRequest
 
-from runtime import presence
-from runtime.presence import Presence
+from web import disconnect
+from web.disconnect import Presence
 
 
 def test_it_works() -> None:
@@ -29,5 +29,5 @@ def test_one_for_each_request() -> None:
     """Handler and view mean the same caller."""
     request, other = HttpRequest(), HttpRequest()
     request.scope, other.scope = {}, {}  # type: ignore[attr-defined]
-    assert presence.of(request) is presence.of(request)
-    assert presence.of(request) is not presence.of(other)
+    assert disconnect.of(request) is disconnect.of(request)
+    assert disconnect.of(request) is not disconnect.of(other)

@@ -8,14 +8,14 @@ from types import SimpleNamespace
 import pytest
 from django.db import transaction
 
-from runtime import remembered
-from runtime.remembered import Remembered
+from runtime import ttl_cache
+from runtime.ttl_cache import Remembered
 
 
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Set the clock."""
-    return lambda seconds: monkeypatch.setattr(remembered, "time", SimpleNamespace(monotonic=lambda: seconds))
+    return lambda seconds: monkeypatch.setattr(ttl_cache, "time", SimpleNamespace(monotonic=lambda: seconds))
 
 
 def test_it_works(at: Callable[[float], None]) -> None:

@@ -11,7 +11,7 @@ from django.forms.models import model_to_dict
 from accounts.models import User
 from chat.models import Conversation, Generation, Message, new_generation_id
 from quotas.models import Reservation
-from runtime import rows
+from runtime import fast_sql
 from tests import factories, servers
 
 ODD = "Grüße, 你好 \U0001f600 100% %s \"quoted\" 'text' \\ \n; --"
@@ -35,9 +35,9 @@ def columns(row: Any) -> dict[str, Any]:
 
 def test_it_works(person: User) -> None:
     """What is inserted is found by the ORM, column by column, and belongs to what it was given."""
-    conversation = rows.insert(Conversation(user=person, title=ODD[:20], system_prompt=ODD, pinned=True))
-    question = rows.insert(Message(conversation=conversation, role="user", content=ODD))
-    answer = rows.insert(Message(conversation=conversation, parent_id=question.id, role="assistant", model="m"))
+    conversation = fast_sql.insert(Conversation(user=person, title=ODD[:20], system_prompt=ODD, pinned=True))
+    question = fast_sql.insert(Message(conversation=conversation, role="user", content=ODD))
+    answer = fast_sql.insert(Message(conversation=conversation, parent_id=question.id, role="assistant", model="m"))
     for row in (conversation, question, answer):
         assert columns(row) == columns(type(row).objects.get(pk=row.pk))
         assert not row._state.adding
@@ -53,8 +53,8 @@ def test_update(person: User) -> None:
     other = _generation(person)
     before = columns(Generation.objects.get(pk=other.pk))
     values = {"status": "failed", "error": {"code": ODD}, "charge": {"amount": 0}, "input_tokens": None}
-    assert rows.update(Generation, values, "id = %s AND status = 'running'", [generation.pk]) == 1
-    assert rows.update(Generation, values, "id = %s AND status = 'running'", [generation.pk]) == 0
+    assert fast_sql.update(Generation, values, "id = %s AND status = 'running'", [generation.pk]) == 1
+    assert fast_sql.update(Generation, values, "id = %s AND status = 'running'", [generation.pk]) == 0
     stored = Generation.objects.get(pk=generation.pk)
     assert {name: getattr(stored, name) for name in values} == values
     assert columns(Generation.objects.get(pk=other.pk)) == before
@@ -64,14 +64,14 @@ def test_update(person: User) -> None:
 def test_read(person: User) -> None:
     """A row that is read is the one the ORM reads; what does not exist is None."""
     for found, known in (
-        (rows.read(User, person.pk), User.objects.get(pk=person.pk)),
-        (rows.read(User, str(person.pk)), User.objects.get(pk=person.pk)),
-        (rows.read(Generation, (row := _generation(person)).pk), Generation.objects.get(pk=row.pk)),
+        (fast_sql.read(User, person.pk), User.objects.get(pk=person.pk)),
+        (fast_sql.read(User, str(person.pk)), User.objects.get(pk=person.pk)),
+        (fast_sql.read(Generation, (row := _generation(person)).pk), Generation.objects.get(pk=row.pk)),
     ):
         assert found
         assert columns(found) == columns(known)
         assert model_to_dict(found) == model_to_dict(known)
-    assert rows.read(User, 0) is rows.read(User, None) is None
+    assert fast_sql.read(User, 0) is fast_sql.read(User, None) is None
 
 
 def test_constraints_hold(person: User) -> None:
@@ -88,4 +88,4 @@ def _generation(person: User, **values: Any) -> Generation:
         user=person, quota=factories.quota(), day=date(2026, 11, 21), source="daily", reference=row_id
     )
     owned = {"user": person, "quota": reservation.quota, "reservation": reservation, "model": "m", "process": "p"}
-    return rows.insert(Generation(id=row_id, **owned, **values))
+    return fast_sql.insert(Generation(id=row_id, **owned, **values))

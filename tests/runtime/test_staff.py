@@ -16,9 +16,9 @@ from chatproject.urls import urlpatterns
 from providers.models import Upstream
 from quotas import ledger
 from quotas.models import Quota
-from runtime.staff import StaffRows, StaffSerializer
 from tests import factories
 from tests.staff import calling, send, staff_with
+from web.staff import StaffRows, StaffSerializer
 
 pytestmark = pytest.mark.django_db
 

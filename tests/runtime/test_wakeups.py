@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 import pytest
 from redis.asyncio import Redis as Client
 
-from runtime import clients, wakeups
+from runtime import pubsub, redis_clients
 from tests.servers import Redis, environment, in_processes
 
 Heard = asyncio.Queue[bytes]
@@ -22,13 +22,13 @@ async def redis(redis_server: Redis, settings: pytest.FixtureRequest) -> AsyncGe
     """Redis as this process's; all connections are closed in the end."""
     settings.REDIS_URL = redis_server.url
     yield redis_server
-    await wakeups.aclose()
-    await clients.aclose()
+    await pubsub.aclose()
+    await redis_clients.aclose()
 
 
 def hear(topic: str) -> tuple[Heard, Callable[[], None]]:
     heard: Heard = asyncio.Queue()
-    return heard, wakeups.listen(topic, heard.put_nowait)
+    return heard, pubsub.listen(topic, heard.put_nowait)
 
 
 async def wait_for(heard: Heard, payload: bytes) -> list[bytes]:
@@ -44,8 +44,8 @@ def wake_elsewhere(topic: str, payload: str) -> bool:
     """Wake a topic from the process that this runs in."""
 
     async def wake() -> None:
-        await wakeups.wake(topic, payload.encode())
-        await clients.aclose()
+        await pubsub.wake(topic, payload.encode())
+        await redis_clients.aclose()
 
     asyncio.run(wake())
     return True
@@ -68,11 +68,11 @@ async def test_it_works() -> None:
     """Without Redis, listeners of this process are called before `wake` returns, until they unlisten."""
     heard, unlisten = hear("topic")
     other, unlisten_other = hear("other")
-    await wakeups.wake("topic", b"1")
+    await pubsub.wake("topic", b"1")
     assert heard.get_nowait() == b"1"
     unlisten()
     unlisten()
-    await wakeups.wake("topic", b"2")
+    await pubsub.wake("topic", b"2")
     assert heard.empty()
     assert other.empty()
     unlisten_other()
@@ -84,9 +84,9 @@ async def test_one_faulty_listener(caplog: pytest.LogCaptureFixture) -> None:
     def fail(payload: bytes) -> None:
         raise ValueError(payload)
 
-    unlisten_first = wakeups.listen("topic", fail)
+    unlisten_first = pubsub.listen("topic", fail)
     heard, unlisten = hear("topic")
-    await wakeups.wake("topic", b"1")
+    await pubsub.wake("topic", b"1")
     assert heard.get_nowait() == b"1"
     assert "wake-up failed" in caplog.text
     unlisten_first()
@@ -104,14 +104,14 @@ async def test_answering(redis: Redis) -> None:
 
     heard, unlisten = hear("questions")
     speaker.set("somebody")
-    wakeups.answer("questions", work)
-    wakeups.answer("questions", work)
-    assert await heard.get() == wakeups.MISSED
-    await wakeups.wake("questions", b"one")
+    pubsub.answer("questions", work)
+    pubsub.answer("questions", work)
+    assert await heard.get() == pubsub.MISSED
+    await pubsub.wake("questions", b"one")
     await elsewhere("questions", "two")
     async with asyncio.timeout(PATIENCE_SECONDS):
         assert {await done.get(), await done.get()} == {b"one for nobody", b"two for nobody"}
-    await asyncio.gather(*wakeups._answering)
+    await asyncio.gather(*pubsub._answering)
     assert done.empty()
     unlisten()
 
@@ -119,8 +119,8 @@ async def test_answering(redis: Redis) -> None:
 async def test_from_another_thread() -> None:
     """Woken from another thread's event loop, listeners are called on the one they listen on."""
     loops: list[object] = []
-    unlisten = wakeups.listen("topic", lambda _payload: loops.append(asyncio.get_running_loop()))
-    await asyncio.to_thread(lambda: asyncio.run(wakeups.wake("topic")))
+    unlisten = pubsub.listen("topic", lambda _payload: loops.append(asyncio.get_running_loop()))
+    await asyncio.to_thread(lambda: asyncio.run(pubsub.wake("topic")))
     assert loops == [asyncio.get_running_loop()]
     unlisten()
 
@@ -128,11 +128,11 @@ async def test_from_another_thread() -> None:
 async def test_other_processes(redis: Redis) -> None:
     """What another process wakes is heard here; a listener is first told that it may have missed something."""
     heard, unlisten = hear("topic")
-    assert await heard.get() == wakeups.MISSED
+    assert await heard.get() == pubsub.MISSED
     await elsewhere("topic", "from elsewhere", "twice")
     assert {await heard.get(), await heard.get()} == {b"from elsewhere", b"twice"}
-    await wakeups.wake("topic", b"own")
-    await wakeups.wake("topic", b"last")
+    await pubsub.wake("topic", b"own")
+    await pubsub.wake("topic", b"last")
     await asyncio.sleep(0.2)
     assert await wait_for(heard, b"last") == [b"own", b"last"]
     assert heard.empty()
@@ -142,11 +142,11 @@ async def test_other_processes(redis: Redis) -> None:
 async def test_redis_comes_back(redis: Redis) -> None:
     """After Redis was away listeners are told to look again, and hear what is said from then on."""
     heard, unlisten = hear("topic")
-    assert await heard.get() == wakeups.MISSED
+    assert await heard.get() == pubsub.MISSED
     await asyncio.to_thread(redis.stop)
     await asyncio.to_thread(redis.start)
     async with asyncio.timeout(PATIENCE_SECONDS):
-        assert await heard.get() == wakeups.MISSED
+        assert await heard.get() == pubsub.MISSED
     await elsewhere("topic", "after")
     assert await wait_for(heard, b"after")
     unlisten()
@@ -155,11 +155,11 @@ async def test_redis_comes_back(redis: Redis) -> None:
 async def test_what_redis_did_not_take_is_said_again(redis: Redis) -> None:
     """A wake-up that failed while Redis was away reaches other processes when it is back."""
     await asyncio.to_thread(redis.stop)
-    await wakeups.wake("topic", b"lost")
+    await pubsub.wake("topic", b"lost")
     await asyncio.to_thread(redis.start)
-    client = clients.connect(connections=1)
+    client = redis_clients.connect(connections=1)
     async with client, client.pubsub() as stranger:
-        await stranger.subscribe(wakeups.PREFIX + "topic")
+        await stranger.subscribe(pubsub.PREFIX + "topic")
         async with asyncio.timeout(PATIENCE_SECONDS):
             while (message := await stranger.get_message(timeout=5)) is None or message["type"] != "message":
                 pass
@@ -168,12 +168,12 @@ async def test_what_redis_did_not_take_is_said_again(redis: Redis) -> None:
 
 async def test_one_connection(redis: Redis) -> None:
     """However many topics are listened to, one connection hears for all of them, and lets go of what nobody wants."""
-    others = 1 + len(wakeups._listeners)
+    others = 1 + len(pubsub._listeners)
     listening = [hear(f"topic{number}") for number in range(1_000)]
     async with asyncio.timeout(PATIENCE_SECONDS):
         for heard, _unlisten in listening:
-            assert await heard.get() == wakeups.MISSED
-    async with clients.connect(connections=1, socket_timeout=PATIENCE_SECONDS) as client:
+            assert await heard.get() == pubsub.MISSED
+    async with redis_clients.connect(connections=1, socket_timeout=PATIENCE_SECONDS) as client:
         assert await subscriptions(client) == [others + 1_000]
         for _heard, unlisten in listening:
             unlisten()
@@ -190,17 +190,17 @@ async def subscriptions(client: Client) -> list[int]:
 async def test_cut_while_letting_go(redis: Redis) -> None:
     """A connection that is lost while topics are let go is followed by one, not two, which has none of them."""
     kept, unlisten_kept = hear("kept")
-    wanted = 1 + len(wakeups._listeners)
+    wanted = 1 + len(pubsub._listeners)
     listening = [hear(f"topic{number}") for number in range(100)]
     async with asyncio.timeout(PATIENCE_SECONDS):
         for heard, _unlisten in [(kept, unlisten_kept), *listening]:
-            assert await heard.get() == wakeups.MISSED
-    async with clients.connect(connections=1, socket_timeout=PATIENCE_SECONDS) as client:
+            assert await heard.get() == pubsub.MISSED
+    async with redis_clients.connect(connections=1, socket_timeout=PATIENCE_SECONDS) as client:
         await client.client_kill_filter(_type="pubsub")
         for _heard, unlisten in listening:
             unlisten()
         async with asyncio.timeout(PATIENCE_SECONDS):
-            assert await kept.get() == wakeups.MISSED
+            assert await kept.get() == pubsub.MISSED
             while await subscriptions(client) != [wanted]:
                 await asyncio.sleep(0.02)
     unlisten_kept()
@@ -208,15 +208,15 @@ async def test_cut_while_letting_go(redis: Redis) -> None:
 
 async def test_a_fault_on_the_way(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of whatever kind leaves nobody deaf."""
-    topic, whole = wakeups._topic, iter([1])
+    topic, whole = pubsub._topic, iter([1])
 
     def faulty(message: dict[str, bytes]) -> str:
         if next(whole, None):
             raise ValueError("a fault")
         return topic(message)
 
-    monkeypatch.setattr(wakeups, "_topic", faulty)
+    monkeypatch.setattr(pubsub, "_topic", faulty)
     heard, unlisten = hear("topic")
     async with asyncio.timeout(PATIENCE_SECONDS):
-        assert await heard.get() == wakeups.MISSED
+        assert await heard.get() == pubsub.MISSED
     unlisten()

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from chat import payment
-from runtime.refusals import Refusal
+from chat.channels import payment_demo
+from web.refusals import Refusal
 
 
 class Command(BaseCommand):
@@ -17,7 +17,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, **options: Any) -> None:
         try:
-            for event_id in payment.play(options["username"], options["key"]):
+            for event_id in payment_demo.play(options["username"], options["key"]):
                 self.stdout.write(event_id)
                 self.stdout.flush()
         except Refusal as refusal:

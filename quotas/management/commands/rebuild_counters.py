@@ -5,8 +5,8 @@ import asyncio
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from quotas import counters, ledger
-from runtime import clients, database
+from quotas import hints, ledger
+from runtime import database, redis_clients
 
 PEOPLE_AT_ONCE = 200
 
@@ -24,14 +24,14 @@ class Command(BaseCommand):
 
 async def _rebuild() -> tuple[int, int]:
     try:
-        cleared = await counters.clear()
+        cleared = await hints.clear()
         people = await database.run(ledger.counted_today) if cleared is not None else []
         for first in range(0, len(people), PEOPLE_AT_ONCE):
             await database.run(ledger.count_anew, people[first : first + PEOPLE_AT_ONCE])
-            await counters.flush()
+            await hints.flush()
     finally:
-        await clients.aclose()
+        await redis_clients.aclose()
         database.close()
-    if cleared is None or counters.untold():
+    if cleared is None or hints.untold():
         raise CommandError("REDIS_URL: Redis does not answer")
     return cleared, len(people)

@@ -6,16 +6,16 @@ import pytest
 from django.db import OperationalError
 
 from accounts.models import User
-from chat import beginning
-from chat.asks import Ask
 from chat.errors import ContentBlocked
+from chat.generations import start
+from chat.generations.request import Ask
 from chat.models import Conversation, Generation, Hit, SensitiveWord
 from chat.screening import live
 from quotas.errors import QuotaExhausted
 from quotas.models import Quota
 from quotas.setup import ensure_defaults
-from runtime.refusals import TooManyRequests
 from tests import factories
+from web.refusals import TooManyRequests
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,7 +32,7 @@ def asker() -> User:
 
 
 def begin(user: User, prompt: str, **values: Any) -> Generation:
-    return beginning.begin(Ask(user.pk, "demo", prompt, **values)).row
+    return start.begin(Ask(user.pk, "demo", prompt, **values)).row
 
 
 def test_it_works(asker: User, settings: Any) -> None:

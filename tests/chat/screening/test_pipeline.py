@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chat.pipeline import PARTING, limited, screened
+from chat.generations.pipeline import PARTING, limited, screened
 from chat.screening import live
 from chat.screening.live import Words
 from chat.screening.tracking import MOST_SEPARATORS

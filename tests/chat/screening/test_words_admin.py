@@ -8,9 +8,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 
-from chat import words_admin
 from chat.models import AllowedPhrase, Hit, SensitiveWord
-from chat.screening import live, record
+from chat.screening import admin as words_admin
+from chat.screening import audit, live
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -169,7 +169,7 @@ def test_try_a_text(admin: Client) -> None:
 def test_hits_are_only_read(admin: Client, alice: Any) -> None:
     """The log of hits shows who, when, and the word as long as there is one; nobody can change it."""
     kept = SensitiveWord.objects.create(word="walnuts")
-    record.refused(alice.pk, {kept.pk, 4711})
+    audit.refused(alice.pk, {kept.pk, 4711})
     listing = shown(admin.get(page("hit_changelist"), {"q": "alice"}))
     assert f'<a href="{page("sensitiveword_change", kept.pk)}">walnuts</a>' in listing
     assert "#4711" in listing
@@ -184,7 +184,7 @@ def test_hits_are_only_read(admin: Client, alice: Any) -> None:
 
 def test_a_person_can_be_deleted(admin: Client, alice: Any) -> None:
     """Hits do not keep a person from being deleted."""
-    record.refused(alice.pk, {1})
+    audit.refused(alice.pk, {1})
     deleting = reverse("admin:accounts_user_delete", args=[alice.pk])
     assert "walnuts" not in shown(admin.get(deleting))
     assert admin.post(deleting, {"post": "yes"}).status_code == 302
@@ -203,7 +203,7 @@ def test_who_may(client: Client, name: str) -> None:
 def test_lists_are_made_of_few_queries(admin: Client, alice: Any, django_assert_max_num_queries: Any) -> None:
     """The number of queries for a list does not grow with its rows."""
     SensitiveWord.objects.bulk_create(SensitiveWord(word=f"w{number}", key=f"w{number}") for number in range(50))
-    record.found(alice.pk, None, "input", range(50))
+    audit.found(alice.pk, None, "input", range(50))
     for name in ("sensitiveword", "allowedphrase", "hit"):
         assert site.is_registered({"sensitiveword": SensitiveWord, "allowedphrase": AllowedPhrase, "hit": Hit}[name])
         with django_assert_max_num_queries(12):

@@ -1,0 +1,118 @@
+"""A person's books in the admin: what is left, the last rows of the ledger, who was invited, and the grant form."""
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import path
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from accounts.models import User
+from quotas import history, invitations, ledger
+from quotas.models import Quota
+from quotas.statements import MOST
+from web.refusals import InvalidRequest
+
+if TYPE_CHECKING:
+    from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+    from django.urls import URLPattern
+
+    Base = DjangoUserAdmin[User]
+else:
+    Base = object
+
+ROWS = 50
+
+
+class GrantForm(forms.Form):
+    """Credits for one person, or back from them with an amount below zero."""
+
+    quota = forms.ModelChoiceField(Quota.objects.order_by("id"), label=gettext_lazy("quota"), empty_label=None)
+    amount = forms.IntegerField(
+        label=gettext_lazy("amount"),
+        min_value=-MOST,
+        max_value=MOST,
+        help_text=gettext_lazy("Below zero takes credits back, never more than are left."),
+    )
+    reason = forms.CharField(
+        label=gettext_lazy("reason"),
+        max_length=200,
+        help_text=gettext_lazy("The person reads it in their ledger."),
+        widget=forms.TextInput({"class": "vLargeTextField"}),
+    )
+
+    def grant(self, user: User) -> bool:
+        """Change the balance; return False, and say why in the form, when it does not allow the amount."""
+        try:
+            ledger.grant(
+                user.pk, self.cleaned_data["quota"].pk, self.cleaned_data["amount"], self.cleaned_data["reason"]
+            )
+        except InvalidRequest as refusal:
+            for problem in (refusal.details or {}).get("amount", [refusal.message]):
+                self.add_error("amount", str(problem))
+            return False
+        return True
+
+
+class BooksPage(Base):
+    """Adds a person's books to their page, and `<id>/credits/` to give credits or take them back."""
+
+    change_form_template = "admin/accounts/user/change_form.html"
+
+    def get_urls(self) -> "list[URLPattern]":
+        view = self.admin_site.admin_view(self.credits_page)
+        return [path("<int:pk>/credits/", view, name="accounts_user_credits"), *super().get_urls()]
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        user: User | None = kwargs.get("obj")
+        if user and user.pk and request.user.has_perm("quotas.view_ledgerentry"):
+            context["books"] = _books(user)
+        context["may_grant"] = _may_grant(request)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def credits_page(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Show the grant form (GET), or give what it says (POST)."""
+        user = get_object_or_404(User, pk=pk)
+        if not (_may_grant(request) and self.has_view_permission(request, user)):
+            raise PermissionDenied
+        form = GrantForm(request.POST or None)
+        if form.is_valid() and form.grant(user):
+            self._note(request, user, form.cleaned_data)
+            return redirect("admin:accounts_user_change", user.pk)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Credits of %(name)s") % {"name": user},
+            "opts": self.opts,
+            "original": user,
+            "form": form,
+            "quotas": ledger.overview(user),
+        }
+        return TemplateResponse(request, "admin/accounts/user/credits.html", context)
+
+    def _note(self, request: HttpRequest, user: User, given: dict[str, Any]) -> None:
+        text = ngettext("%(amount)s credit: %(quota)s", "%(amount)s credits: %(quota)s", abs(given["amount"]))
+        words = text % {"amount": f"{given['amount']:+d}", "quota": given["quota"].shown_title}
+        actor: User = request.user  # type: ignore[assignment]
+        LogEntry.objects.log_actions(actor.pk, [user], CHANGE, f"{words} ({given['reason']})", single_object=True)
+        self.message_user(request, words, messages.SUCCESS)
+
+
+def _books(user: User) -> dict[str, Any]:
+    """Return what the page shows, in a bounded number of queries."""
+    return {
+        "quotas": ledger.overview(user),
+        "entries": [{"row": row, "words": history.words(row)} for row in history.entries(user.pk)[:ROWS]],
+        "invited": invitations.of(user.pk)[:ROWS],
+        "sums": invitations.sums(user.pk),
+        "rows": ROWS,
+    }
+
+
+def _may_grant(request: HttpRequest) -> bool:
+    return request.user.has_perm("quotas.add_ledgerentry")

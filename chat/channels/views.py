@@ -1,0 +1,155 @@
+"""Push channels over HTTP: reading one's own as an event stream, publishing to anybody's, and the payment example."""
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Annotated, Any
+
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.urls import reverse
+from django.urls.converters import StringConverter
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
+
+from accounts.auth import aauthenticate, authenticate
+from chat import bodies
+from chat.bodies import Text
+from chat.channels import feeds, payment_demo, push, store
+from chat.channels.models import Channel
+from chat.events.sse import Stream, no_more_events
+from chat.views import methods
+from runtime import database
+from web.refusals import Forbidden
+
+
+class KeyConverter(StringConverter):
+    """A channel's key in a route; a path with any other leads nowhere."""
+
+    regex = push.KEY.pattern
+
+
+class UserBody(BaseModel):
+    """Whose channel: a username."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    user: Text
+
+
+class MessageBody(UserBody):
+    """The body of `POST /api/channels/<key>/messages/`."""
+
+    data: Any
+    event: Annotated[StrictStr, Field(pattern=f"^(?:{push.EVENT.pattern})$")] = "message"
+
+
+class ErrorBody(UserBody):
+    """The body of `POST /api/channels/<key>/error/`."""
+
+    message: StrictStr
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+class PushStream(Stream):
+    """A reader of a push channel: what is kept, then what comes, until the end or too long a silence."""
+
+    def __init__(self, user_id: int, row: Channel, place: feeds.Place) -> None:
+        super().__init__(user_id)
+        self._row, self._place = row, place
+        self._follower: feeds.Follower | None = None
+        self._heard_at = time.monotonic()
+
+    async def _take(self) -> bytes:
+        if self._follower is None:  # not before the response is read: nobody would leave for one that never is
+            self._follower = feeds.follow(self._row, self._place, self._woken.set)
+        data = await self._follower.take()
+        if data:
+            self._heard_at = time.monotonic()
+        return data
+
+    def _at_end(self) -> bool:
+        return self._follower is not None and (self._follower.at_end or self._patience() <= 0)
+
+    def _patience(self) -> float:
+        """Return how many seconds of silence are left."""
+        limit = self._follower.idle_limit if self._follower else self._row.timeout_seconds
+        return self._heard_at + limit - time.monotonic()
+
+    async def _wait(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience()):
+                await self._woken.wait()
+
+    def _leave(self) -> None:
+        if self._follower is not None:
+            self._follower.leave()
+
+
+async def get_events(request: HttpRequest, key: str) -> HttpResponseBase:
+    user_id, row = await database.run(_connect, request, key)
+    # The header of a reconnect is newer than the query it was given at first.
+    place = feeds.place_of(row, request.headers.get("Last-Event-ID") or request.GET.get("last_event_id", ""))
+    if row.ending and place == (row.last_event, False):
+        return no_more_events()
+    return PushStream(user_id, row, place).response()
+
+
+def _connect(request: HttpRequest, key: str) -> tuple[int, Channel]:
+    user_id = authenticate(request, tickets=True).user.pk
+    return user_id, store.connect(user_id, key)
+
+
+# --- publishing ------------------------------------------------------------------------------------------------------
+
+
+async def post_message(request: HttpRequest, key: str) -> HttpResponseBase:
+    return JsonResponse({"id": await database.run(_send, request, key)}, status=202)
+
+
+async def post_complete(request: HttpRequest, key: str) -> HttpResponseBase:
+    return JsonResponse({"id": await database.run(_complete, request, key)})
+
+
+async def post_error(request: HttpRequest, key: str) -> HttpResponseBase:
+    return JsonResponse({"id": await database.run(_error, request, key)})
+
+
+def _send(request: HttpRequest, key: str) -> str:
+    body = _from_publisher(request, MessageBody)
+    return push.send(body.user, key, body.data, body.event)
+
+
+def _complete(request: HttpRequest, key: str) -> str:
+    return push.complete(_from_publisher(request, UserBody).user, key)
+
+
+def _error(request: HttpRequest, key: str) -> str:
+    body = _from_publisher(request, ErrorBody)
+    return push.error(body.user, key, body.message)
+
+
+def _from_publisher(request: HttpRequest, shape: type[bodies.T]) -> bodies.T:
+    """Return the body of a caller who may publish to other people's channels."""
+    if not authenticate(request).user.has_perm("chat.publish_channel"):
+        raise Forbidden
+    return bodies.from_json(request, shape)
+
+
+# --- the payment example ---------------------------------------------------------------------------------------------
+
+
+async def get_payment(request: HttpRequest, key: str) -> HttpResponseBase:
+    """Play it into the caller's own channel. It writes although it is a GET: no page of another site may ask for it."""
+    caller = await aauthenticate(request)
+    if caller.via == "session" and request.headers.get("Sec-Fetch-Site") == "cross-site":
+        raise Forbidden
+    await payment_demo.start(caller.user.get_username(), key)
+    return JsonResponse({"events": reverse("push-events", args=[key])}, status=202)
+
+
+events = methods(GET=get_events)
+message = methods(POST=post_message)
+complete = methods(POST=post_complete)
+error = methods(POST=post_error)
+play_payment = methods(GET=get_payment)

@@ -1,0 +1,157 @@
+"""REST for single-page apps: models, conversations and their messages. Synchronous DRF; streams are in views.py."""
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.utils.translation import gettext_lazy as _
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.models import User
+from chat import representation, text_tools
+from chat.errors import ContentBlocked, PromptTooLong
+from chat.generations import service, start
+from chat.models import TITLE_CHARS, Conversation, Hit, Message
+from chat.pages import offered_models
+from chat.screening import audit, incoming
+from runtime import process
+from web.bodies import StrictSerializer
+from web.refusals import InvalidRequest, NotFound
+
+PAGE_SIZE = 50
+
+
+def _user_id(request: Request) -> int:
+    user: User = request.user  # type: ignore[assignment]
+    return user.pk
+
+
+class Models(APIView):
+    """`GET /api/models/`."""
+
+    def get(self, request: Request) -> Response:
+        return Response(offered_models(_user_id(request)))
+
+
+class TextTools(APIView):
+    """`GET /api/text-tools/`."""
+
+    def get(self, request: Request) -> Response:
+        return Response(text_tools.offered())
+
+
+class ConversationChange(StrictSerializer):
+    """What may be edited."""
+
+    title = serializers.CharField(max_length=TITLE_CHARS)
+    pinned = serializers.BooleanField()
+    archived = serializers.BooleanField()
+    system_prompt = serializers.CharField(allow_blank=True, trim_whitespace=False)
+
+    def validate_system_prompt(self, value: str) -> str:
+        if len(value) > settings.MAX_PROMPT_CHARS:
+            raise PromptTooLong(details={"max_chars": settings.MAX_PROMPT_CHARS})
+        return value
+
+
+class Conversations(APIView):
+    """`GET /api/conversations/`: pinned first, then those used last."""
+
+    def get(self, request: Request) -> Response:
+        rows = Conversation.objects.owned_by(_user_id(request)).filter(archived=_flag(request, "archived"))
+        if wanted := request.query_params.get("search"):
+            rows = rows.containing(wanted)
+        page = list(_after(rows, request.query_params.get("cursor"))[: PAGE_SIZE + 1])
+        following = _cursor_url(request, page[PAGE_SIZE - 1]) if len(page) > PAGE_SIZE else None
+        return Response({"results": [representation.conversation(row) for row in page[:PAGE_SIZE]], "next": following})
+
+
+def _flag(request: Request, name: str) -> bool:
+    value = request.query_params.get(name, "")
+    if value.lower() in {"", "0", "false"}:
+        return False
+    if value.lower() in {"1", "true"}:
+        return True
+    raise InvalidRequest(details={name: [_("Expected true or false.")]})
+
+
+def _after(rows: QuerySet[Conversation], cursor: str | None) -> QuerySet[Conversation]:
+    """Return the rows behind the one that the cursor names by its place: nothing is skipped or shown twice."""
+    if cursor:
+        try:
+            pinned, updated_at, last_id = orjson.loads(base64.urlsafe_b64decode(cursor))
+            moment = datetime.fromisoformat(updated_at)
+            place = Q(updated_at__lt=moment) | Q(updated_at=moment, id__lt=int(last_id))
+        except (binascii.Error, ValueError, TypeError) as error:
+            raise InvalidRequest(details={"cursor": [_("This cursor is not one of ours.")]}) from error
+        rows = rows.filter(Q(pinned=True) & place | Q(pinned=False)) if pinned else rows.filter(place, pinned=False)
+    return rows.order_by("-pinned", "-updated_at", "-id")
+
+
+def _cursor_url(request: Request, last: Conversation) -> str:
+    place = orjson.dumps([last.pinned, last.updated_at.isoformat(), last.pk])
+    query = request.query_params.copy()
+    query["cursor"] = base64.urlsafe_b64encode(place).decode()
+    return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
+
+
+class OneConversation(APIView):
+    """`/api/conversations/<id>/`."""
+
+    def get(self, request: Request, conversation_id: int) -> Response:
+        return Response(representation.conversation(_owned(request, conversation_id)))
+
+    def patch(self, request: Request, conversation_id: int) -> Response:
+        row = _owned(request, conversation_id)
+        change = ConversationChange(data=request.data, partial=True)
+        change.is_valid(raise_exception=True)
+        values = _screened(_user_id(request), change.validated_data)
+        if values and not Conversation.objects.filter(pk=row.pk).update(**values):
+            raise NotFound  # deleted just now
+        for name, value in values.items():
+            setattr(row, name, value)
+        return Response(representation.conversation(row))
+
+    def delete(self, request: Request, conversation_id: int) -> Response:
+        with transaction.atomic():
+            start.one_at_a_time(_user_id(request))
+            row = _owned(request, conversation_id)
+            running = list(row.generations.running())
+            row.delete()
+        if running and process.loop:
+            service.stop_soon(running, process.loop)
+        return Response(status=204)
+
+
+def _screened(user_id: int, values: dict[str, Any]) -> dict[str, Any]:
+    """Return a change with sensitive words masked; refuse it for a word that blocks."""
+    names = [name for name, value in values.items() if isinstance(value, str)]
+    screened = incoming.screen(*(values[name] for name in names))
+    if screened.blocked:
+        audit.refused(user_id, screened.hits)
+        raise ContentBlocked
+    audit.found(user_id, None, Hit.Direction.INPUT, screened.hits)
+    return {**values, **dict(zip(names, screened.texts, strict=True))}
+
+
+class Messages(APIView):
+    """`GET /api/conversations/<id>/messages/`: the whole tree in order of creation."""
+
+    def get(self, request: Request, conversation_id: int) -> Response:
+        rows = Message.objects.filter(conversation=_owned(request, conversation_id))
+        return Response([representation.message(row) for row in rows.select_related("generation").order_by("id")])
+
+
+def _owned(request: Request, conversation_id: int) -> Conversation:
+    row = Conversation.objects.owned_by(_user_id(request)).filter(id=conversation_id).first()
+    if row is None:
+        raise NotFound
+    return row

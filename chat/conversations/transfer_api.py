@@ -1,0 +1,94 @@
+"""Export and import over HTTP. Exports are streamed and so are plain async views; the import is DRF."""
+
+import threading
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.auth import aauthenticate
+from chat.conversations import transfer
+from chat.models import Conversation
+from chat.views import methods
+from runtime import database
+from web.refusals import InvalidRequest, NotFound, TooManyRequests
+
+# An import takes several times its size of memory, and on SQLite keeps all other writers waiting.
+IMPORTS_AT_ONCE, IMPORT_WAIT_SECONDS = 1, 20
+IDS_AT_ONCE = 1_000
+
+_importing = threading.BoundedSemaphore(IMPORTS_AT_ONCE)
+
+
+async def get_one(request: HttpRequest, conversation_id: int) -> HttpResponseBase:
+    caller = await aauthenticate(request)
+    form = request.GET.get("as", "json")
+    if form not in {"json", "markdown"}:
+        raise InvalidRequest(details={"as": [_("Expected json or markdown.")]})
+    content = await database.run(_one, caller.user.pk, conversation_id, form)
+    kind, ending = ("application/json", "json") if form == "json" else ("text/markdown; charset=utf-8", "md")
+    return HttpResponse(content, content_type=kind, headers=_named(f"conversation-{conversation_id}.{ending}"))
+
+
+def _one(user_id: int, conversation_id: int, form: str) -> bytes:
+    row = Conversation.objects.owned_by(user_id).filter(id=conversation_id).first()
+    if row is None:
+        raise NotFound
+    if form == "markdown":
+        return transfer.markdown(row).encode()
+    return b"".join((transfer.head(timezone.now()), transfer.exported(row), transfer.TAIL))
+
+
+async def get_all(request: HttpRequest) -> HttpResponseBase:
+    caller = await aauthenticate(request)
+    name = f"rivulet-{timezone.localdate().isoformat()}.json"
+    return StreamingHttpResponse(_everything(caller.user.pk), content_type="application/json", headers=_named(name))
+
+
+async def _everything(user_id: int) -> AsyncGenerator[bytes, None]:
+    yield transfer.head(timezone.now())
+    last, comma = 0, b""
+    while ids := await database.run(_ids_after, user_id, last):
+        for last in ids:
+            # One that was deleted meanwhile is not there any more.
+            if piece := await database.run(_piece, user_id, last):
+                yield comma + piece
+                comma = b","
+    yield transfer.TAIL
+
+
+def _ids_after(user_id: int, last: int) -> list[int]:
+    owned = Conversation.objects.owned_by(user_id).filter(id__gt=last)
+    return list(owned.order_by("id").values_list("id", flat=True)[:IDS_AT_ONCE])
+
+
+def _piece(user_id: int, conversation_id: int) -> bytes:
+    row = Conversation.objects.owned_by(user_id).filter(id=conversation_id).first()
+    return transfer.exported(row) if row else b""
+
+
+def _named(name: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+
+
+class Import(APIView):
+    """`POST /api/import/`."""
+
+    def post(self, request: Request) -> Response:
+        user: Any = request.user
+        if not _importing.acquire(timeout=IMPORT_WAIT_SECONDS):
+            raise TooManyRequests(_("Another import is running. Please try again in a moment."), retry_after=10)
+        try:
+            conversations, messages = transfer.store(user.pk, transfer.read(request.data))
+        finally:
+            _importing.release()
+        return Response({"conversations": conversations, "messages": messages}, status=201)
+
+
+export_one = methods(GET=get_one)
+export_all = methods(GET=get_all)

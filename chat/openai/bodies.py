@@ -1,0 +1,171 @@
+"""What a body of `POST /v1/chat/completions` may say: fields we know are checked, those we do not know are ignored.
+
+https://platform.openai.com/docs/api-reference/chat/create. Each refusal names the field as OpenAI does.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+
+from chat import bodies
+from chat.bodies import Slug
+from providers.wire.base import PASSED_ON, PromptMessage, Role
+from web.refusals import InvalidRequest
+
+# `developer` is what newer models of OpenAI call it; others know only `system`.
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+}
+_TEXT_PARTS = frozenset({"text", "refusal"})
+_MOST_MESSAGES = 10_000
+# As deep as any schema of a tool needs to be, and no deeper than JSON is written here.
+_MOST_LEVELS = 64
+
+_REQUIRED = _("This field is required.")
+_INVALID = _("This value is not valid.")
+
+Number = StrictFloat | StrictInt
+Penalty = Annotated[Number, Field(ge=-2, le=2)]
+TokenCap = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
+StopText = Annotated[StrictStr, Field(min_length=1, max_length=1_000)]
+
+
+class StreamOptions(BaseModel):
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    include_usage: StrictBool = False
+
+
+class Typed(BaseModel):
+    """An object that is passed on as it is; only that it says what it is, is checked."""
+
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+
+    type: StrictStr
+
+
+class CompletionBody(BaseModel):
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    model: Slug
+    messages: Annotated[list[Any], Field(min_length=1, max_length=_MOST_MESSAGES)]
+    stream: StrictBool = False
+    stream_options: StreamOptions = StreamOptions()
+    n: Annotated[StrictInt, Field(ge=1, le=1)] = 1
+    max_tokens: TokenCap | None = None
+    max_completion_tokens: TokenCap | None = None
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    tools: list[Typed] | None = None
+    tool_choice: StrictStr | Typed | None = None
+    parallel_tool_calls: StrictBool | None = None
+    response_format: Typed | None = None
+    stop: StopText | Annotated[list[StopText], Field(max_length=16)] | None = None
+    seed: Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1)] | None = None
+    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        cap = self.max_completion_tokens or self.max_tokens
+        given = {"temperature": self.temperature, "max_tokens": cap}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def extras(self) -> dict[str, Any]:
+        """Return what is passed on to the upstream as it is; empty lists say nothing."""
+        given = self.model_dump(include=set(PASSED_ON))
+        return {name: given[name] for name in PASSED_ON if given[name] is not None and given[name] != []}
+
+
+def parse(request: HttpRequest) -> tuple[CompletionBody, tuple[PromptMessage, ...]]:
+    """Return the body and its messages; raise TooLarge or InvalidRequest. Whatever the content type, it is JSON."""
+    given = {name: value for name, value in bodies.json_object(request).items() if value is not None}
+    body = bodies.checked(CompletionBody, given)
+    for name in ("tools", "tool_choice", "response_format", "messages"):
+        if not _flat(given.get(name), _MOST_LEVELS):
+            raise _wrong(name)
+    messages = tuple(_message(f"messages[{place}]", value) for place, value in enumerate(body.messages))
+    if not any(message.content.strip() or message.parts for message in messages):
+        raise _wrong("messages", _("This field may not be empty."))
+    return body, messages
+
+
+def new_text(messages: Iterable[PromptMessage]) -> str:
+    """Return what the caller says now: the last turn of the user, where there is one."""
+    turns = list(messages)
+    return next((turn for turn in reversed(turns) if turn.role == "user"), turns[-1]).content
+
+
+def _message(where: str, value: Any) -> PromptMessage:
+    if not isinstance(value, dict):
+        raise _wrong(where)
+    role = _ROLES.get(value["role"]) if isinstance(value.get("role"), str) else None
+    if role is None:
+        raise _wrong(f"{where}.role", _INVALID if "role" in value else _REQUIRED)
+    fields = _fields(where, role, value)
+    content = value.get("content")
+    if content is None and "tool_calls" not in fields:
+        raise _wrong(f"{where}.content", _REQUIRED)
+    if content is None or isinstance(content, str):
+        return PromptMessage(role, content or "", fields=fields)
+    return PromptMessage(role, *_parts(f"{where}.content", content), fields=fields)
+
+
+def _fields(where: str, role: Role, value: dict[str, Any]) -> dict[str, Any]:
+    """Return what stands beside the content and matters to an upstream."""
+    fields: dict[str, Any] = {}
+    if (name := value.get("name")) is not None:
+        fields["name"] = _string(f"{where}.name", name)
+    if role == "tool":
+        fields["tool_call_id"] = _string(f"{where}.tool_call_id", value.get("tool_call_id"))
+    if role == "assistant" and value.get("tool_calls"):
+        calls = value["tool_calls"]
+        if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+            raise _wrong(f"{where}.tool_calls")
+        fields["tool_calls"] = calls
+        # Some thinking models want their thought back with the calls that came of it, and only then.
+        if (thought := value.get("reasoning_content")) is not None:
+            fields["reasoning_content"] = _string(f"{where}.reasoning_content", thought)
+    return fields
+
+
+def _parts(where: str, value: Any) -> tuple[str, tuple[dict[str, Any], ...]]:
+    """Return the text of a list of parts, and the list itself where there is more than text in it."""
+    if not isinstance(value, list) or not value:
+        raise _wrong(where)
+    parts = [_part(f"{where}[{place}]", part) for place, part in enumerate(value)]
+    text = "".join(part["text"] for part in parts if "text" in part)
+    return text, tuple(parts) if any("text" not in part for part in parts) else ()
+
+
+def _part(where: str, part: Any) -> dict[str, Any]:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if isinstance(kind, str) and kind in _TEXT_PARTS:
+        return {"type": "text", "text": _string(f"{where}.{kind}", part.get(kind))}
+    if kind == "image_url":
+        image = part.get("image_url")
+        _string(f"{where}.image_url", image.get("url") if isinstance(image, dict) else image)
+        return {"type": "image_url", "image_url": image}
+    raise _wrong(f"{where}.type" if isinstance(part, dict) else where)
+
+
+def _string(where: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise _wrong(where, _REQUIRED if value is None else _INVALID)
+    return value
+
+
+def _flat(value: Any, levels: int) -> bool:
+    """Whether JSON is nested no deeper than `levels`."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_flat(each, levels - 1) for each in inner)
+
+
+def _wrong(where: str, why: Any = _INVALID) -> InvalidRequest:
+    return InvalidRequest(details={where: [why]})

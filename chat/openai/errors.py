@@ -1,0 +1,111 @@
+"""How /v1 turns requests down: the codes of ours in OpenAI's envelope, as answers and as events of a stream.
+
+https://platform.openai.com/docs/guides/error-codes. What is wrong between us and a vendor is never passed on as it is:
+callers would take it for their own token's fault.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import orjson
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.translation import gettext as _
+
+from chat.errors import with_text
+from providers.errors import UnknownModel, Unsupported
+from providers.wire.base import IMAGES
+from web.refusals import NotAuthenticated, NotFound, Refusal
+
+# Clients try again after 429 and from 500 upwards; this tells them when that is no use.
+NO_RETRY = {"x-should-retry": "false"}
+
+
+class Kind(NamedTuple):
+    """How one of our codes looks to a client of OpenAI's: its status, type, code and headers."""
+
+    status: int
+    type: str
+    code: str | None
+    headers: Mapping[str, str] = {}
+
+
+_SERVER = ("server_error", "server_error")
+_REQUEST = "invalid_request_error"
+KINDS: Mapping[str, Kind] = {
+    "not_authenticated": Kind(401, _REQUEST, "invalid_api_key"),
+    "account_incomplete": Kind(403, _REQUEST, "account_incomplete"),
+    "forbidden": Kind(403, _REQUEST, "forbidden"),
+    "not_found": Kind(404, _REQUEST, "not_found"),
+    "invalid_request": Kind(400, _REQUEST, None),
+    "prompt_too_long": Kind(400, _REQUEST, "context_length_exceeded"),
+    "content_blocked": Kind(400, _REQUEST, "content_policy_violation", NO_RETRY),
+    "quota_exhausted": Kind(429, "insufficient_quota", "insufficient_quota", NO_RETRY),
+    "too_many_requests": Kind(429, "requests", "rate_limit_exceeded"),
+    "upstream_error": Kind(502, *_SERVER),
+    "upstream_timeout": Kind(504, *_SERVER),
+    "model_unavailable": Kind(503, *_SERVER),
+    "service_unavailable": Kind(503, *_SERVER),
+    "interrupted": Kind(503, *_SERVER),
+    "internal_error": Kind(500, *_SERVER),
+}
+_OTHERWISE = Kind(500, *_SERVER)
+_UNKNOWN_MODEL = Kind(404, _REQUEST, "model_not_found")
+_UNSUPPORTED = Kind(400, _REQUEST, "unsupported_parameter")
+
+
+class Failed(Refusal):
+    """An answer that failed before anything of it was sent: `failure` is what an `error` event would have said."""
+
+    def __init__(self, failure: Mapping[str, Any]) -> None:
+        super().__init__(str(failure["message"]), retry_after=failure.get("retry_after"))
+        self.failure = failure
+
+
+def response(request: HttpRequest, refusal: Refusal) -> HttpResponse:
+    """Render a refusal."""
+    if isinstance(refusal, Failed):
+        kind, error = _failed(refusal.failure)
+    else:
+        kind, error = _refused(refusal)
+    # A method or a type of content that is refused has a status of its own.
+    status = kind.status if refusal.http_status == refusal.status else refusal.http_status
+    return JsonResponse({"error": error}, status=status, headers={**refusal.headers(), **kind.headers})
+
+
+def event(failure: Mapping[str, Any]) -> bytes:
+    """Return the event that ends a stream for a failure; nothing may follow it."""
+    return b"data: %b\n\n" % orjson.dumps({"error": _failed(failure)[1]})
+
+
+def interrupted() -> dict[str, Any]:
+    """Return the failure of an answer that is broken off by this process."""
+    return with_text({"code": "interrupted"})
+
+
+def _refused(refusal: Refusal) -> tuple[Kind, dict[str, Any]]:
+    body = refusal.body()
+    kind = KINDS.get(refusal.code) or Kind(refusal.http_status, _REQUEST, refusal.code)
+    param, message = None, body["message"]
+    if isinstance(refusal, NotAuthenticated):
+        message = str(_("Incorrect API key provided."))
+    elif isinstance(refusal, NotFound):
+        kind = kind._replace(code="unknown_url")
+    elif kind.code is None and (details := body.get("details")):
+        param, reasons = next(iter(details.items()))
+        message = f"{param}: {' '.join(map(str, reasons))}"
+        if isinstance(refusal, UnknownModel):
+            kind = _UNKNOWN_MODEL
+        elif isinstance(refusal, Unsupported):
+            kind, param = _UNSUPPORTED, "messages" if param == IMAGES else param
+    return kind, _error(kind, message, param)
+
+
+def _failed(failure: Mapping[str, Any]) -> tuple[Kind, dict[str, Any]]:
+    kind = KINDS.get(str(failure["code"]), _OTHERWISE)
+    param = failure.get("details", {}).get("param")
+    message = f"{param}: {failure['message']}" if param else failure["message"]
+    return kind, _error(kind, message, param)
+
+
+def _error(kind: Kind, message: str, param: str | None) -> dict[str, Any]:
+    return {"message": message, "type": kind.type, "param": param, "code": kind.code}

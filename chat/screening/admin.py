@@ -1,0 +1,185 @@
+"""Sensitive words in the admin: the list, files in and out, trying a text, allowed phrases, and what was hit."""
+
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.core.files.uploadedfile import UploadedFile
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.text import capfirst
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from chat.models import AllowedPhrase, Hit, SensitiveWord
+from chat.screening import folding, trial, wordlist
+from web.readonly_admin import RecordAdmin
+
+# A file that a person uploads by hand; programs may send more.
+MOST_FILE_BYTES = 5 * 2**20
+MOST_TRIED_CHARS = 20_000
+# Refused lines that are shown one by one.
+SHOWN_REJECTED = 100
+
+
+class ImportForm(forms.Form):
+    """A file or a pasted list; what it says nothing about is taken from the choices."""
+
+    file = forms.FileField(
+        label=_("file"),
+        required=False,
+        help_text=_("One word a line, or CSV whose first line is word,action,scope,category. At most 5 MiB."),
+    )
+    text = forms.CharField(label=_("or a list"), required=False, widget=forms.Textarea, strip=False)
+    action = forms.ChoiceField(label=_("action"), choices=SensitiveWord.Action.choices)
+    scope = forms.ChoiceField(label=_("where"), choices=SensitiveWord.Scope.choices, initial=SensitiveWord.Scope.BOTH)
+    category = forms.CharField(label=_("category"), required=False, max_length=wordlist.MOST_CATEGORY_CHARS)
+
+    def clean_file(self) -> UploadedFile[Any] | None:
+        file: UploadedFile[Any] | None = self.cleaned_data["file"]
+        if file and (file.size or 0) > MOST_FILE_BYTES:
+            raise forms.ValidationError(_("The file is larger than 5 MiB."))
+        return file
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or {}
+        if not self.errors and not values.get("file") and not values.get("text"):
+            raise forms.ValidationError(_("Choose a file or paste a list."))
+        return values
+
+    def add(self) -> wordlist.Report:
+        """Store the words; raise NotAList when this is none."""
+        values = self.cleaned_data
+        text = wordlist.text_of(values["file"].read()) if values["file"] else values["text"]
+        defaults = {name: values[name] for name in ("action", "scope", "category")}
+        return wordlist.add(wordlist.csv_lines(text) if wordlist.is_csv(text) else wordlist.plain_lines(text, defaults))
+
+
+class TrialForm(forms.Form):
+    text = forms.CharField(label=_("text"), widget=forms.Textarea, max_length=MOST_TRIED_CHARS, strip=False)
+
+
+class TermAdmin(admin.ModelAdmin[Any]):
+    """Words and phrases are also found by what they are folded to: 臺灣 finds 台湾."""
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        found, duplicates = super().get_search_results(request, queryset, search_term)
+        if key := folding.key(search_term):
+            found |= queryset.filter(key__contains=key)
+        return found, duplicates
+
+
+@admin.register(SensitiveWord)
+class SensitiveWordAdmin(TermAdmin):
+    list_display = ("word", "action", "scope", "category", "enabled")
+    list_editable = ("action", "enabled")
+    list_filter = ("action", "scope", "enabled", "category")
+    search_fields = ("word", "category")
+    ordering = ("word",)
+    actions = ("enable", "disable", "export_chosen")
+    show_full_result_count = False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        # Django's own title is too long beside so many buttons.
+        title = capfirst(self.opts.verbose_name_plural)
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
+    @admin.action(description=_("Enable"), permissions=["change"])
+    def enable(self, request: HttpRequest, words: QuerySet[SensitiveWord]) -> None:
+        self._say(request, words.update(enabled=True))
+
+    @admin.action(description=_("Disable"), permissions=["change"])
+    def disable(self, request: HttpRequest, words: QuerySet[SensitiveWord]) -> None:
+        self._say(request, words.update(enabled=False))
+
+    def _say(self, request: HttpRequest, count: int) -> None:
+        text = ngettext("%(count)d word was changed.", "%(count)d words were changed.", count)
+        self.message_user(request, text % {"count": count}, messages.SUCCESS)
+
+    @admin.action(description=_("Export as CSV"), permissions=["view"])
+    def export_chosen(self, request: HttpRequest, words: QuerySet[SensitiveWord]) -> HttpResponse:
+        headers = {"Content-Disposition": 'attachment; filename="sensitive-words.csv"'}
+        return HttpResponse(wordlist.as_csv(words), "text/csv; charset=utf-8", headers=headers)
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        return [
+            path("import/", view(self.import_page), name="chat_sensitiveword_import"),
+            path("export/", view(self.export_all), name="chat_sensitiveword_export"),
+            path("try/", view(self.trial_page), name="chat_sensitiveword_try"),
+            *super().get_urls(),
+        ]
+
+    def import_page(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        form = ImportForm(request.POST or None, request.FILES or None)
+        report = None
+        if form.is_valid():
+            try:
+                report = form.add()
+            except wordlist.NotAList as refusal:
+                form.add_error(None, str(refusal.reason))
+        shown = report and report.rejected[:SHOWN_REJECTED]
+        return self._page(request, "import", _("Import words"), form=form, report=report, rejected=shown)
+
+    def export_all(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return self.export_chosen(request, SensitiveWord.objects.order_by("word"))
+
+    def trial_page(self, request: HttpRequest) -> HttpResponse:
+        """Show what is found in a text, which is neither kept nor logged."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        form = TrialForm(request.POST or None)
+        tried = trial.of(form.cleaned_data["text"]) if form.is_valid() else None
+        return self._page(request, "try", _("Try a text"), form=form, tried=tried)
+
+    def _page(self, request: HttpRequest, name: str, title: Any, **context: Any) -> HttpResponse:
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "title": title, **context}
+        return TemplateResponse(request, f"admin/chat/sensitiveword/{name}.html", context)
+
+
+@admin.register(AllowedPhrase)
+class AllowedPhraseAdmin(TermAdmin):
+    list_display = ("phrase", "created_at")
+    search_fields = ("phrase",)
+    ordering = ("phrase",)
+
+
+@admin.register(Hit)
+class HitAdmin(RecordAdmin[Hit]):
+    """Which words were hit, by whom and when: to look at only. The text is nowhere."""
+
+    list_display = ("created_at", "user", "hit_word", "direction", "hit_generation")
+    list_display_links = None
+    list_filter = ("direction", "created_at")
+    list_select_related = ("user",)
+    search_fields = ("user__username", "user__email", "=word_id", "=generation__id")
+    date_hierarchy = "created_at"
+    fields: ClassVar[Any] = ("created_at", "user", "hit_word", "direction", "hit_generation")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Hit]:
+        word = SensitiveWord.objects.filter(pk=OuterRef("word_id")).values("word")
+        return super().get_queryset(request).annotate(word=Subquery(word))
+
+    @admin.display(description=_("word"), ordering="word_id")
+    def hit_word(self, hit: Hit) -> str:
+        text: str | None = hit.word  # type: ignore[attr-defined]
+        if text is None:
+            return f"#{hit.word_id}"
+        return format_html('<a href="{}">{}</a>', reverse("admin:chat_sensitiveword_change", args=[hit.word_id]), text)
+
+    @admin.display(description=_("generation"))
+    def hit_generation(self, hit: Hit) -> str:
+        if hit.generation_id is None:
+            return "–"
+        page = reverse("admin:chat_generation_change", args=[hit.generation_id])
+        return format_html('<a href="{}">{}</a>', page, hit.generation_id)

@@ -1,0 +1,82 @@
+"""REST for staff: sensitive words, lists of them, and allowed phrases. The admin pages do the same by hand."""
+
+from collections.abc import Mapping
+from typing import IO, Any
+
+from rest_framework import serializers
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from chat.screening import wordlist
+from chat.screening.models import AllowedPhrase, SensitiveWord
+from web.refusals import InvalidRequest
+from web.staff import StaffOnly, StaffRows, StaffSerializer
+
+
+class WordSerializer(StaffSerializer):
+    class Meta:
+        model = SensitiveWord
+        fields = ("id", "word", "action", "scope", "category", "enabled")
+
+
+class PhraseSerializer(StaffSerializer):
+    class Meta:
+        model = AllowedPhrase
+        fields = ("id", "phrase")
+
+
+class Words(StaffRows):
+    """`/api/admin/sensitive-words/`."""
+
+    model, serializer_class = SensitiveWord, WordSerializer
+
+
+class Phrases(StaffRows):
+    """`/api/admin/allowed-phrases/`."""
+
+    model, serializer_class = AllowedPhrase, PhraseSerializer
+
+
+class PlainTextParser(BaseParser):
+    """The bytes as they are: the words decide how they are encoded."""
+
+    media_type = "text/plain"
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        return stream.read()
+
+
+class CSVParser(PlainTextParser):
+    media_type = "text/csv"
+
+
+class ImportDefaults(serializers.Serializer[None]):
+    """What a plain list says nothing about, from the query."""
+
+    action = serializers.ChoiceField(SensitiveWord.Action.choices, default=SensitiveWord.Action.BLOCK)
+    scope = serializers.ChoiceField(SensitiveWord.Scope.choices, default=SensitiveWord.Scope.BOTH)
+    category = serializers.CharField(max_length=wordlist.MOST_CATEGORY_CHARS, allow_blank=True, default="")
+
+
+class ImportWords(APIView):
+    """`POST /api/admin/sensitive-words/import/`."""
+
+    permission_classes = (StaffOnly,)
+    parser_classes = (PlainTextParser, CSVParser)
+    model = SensitiveWord
+
+    def post(self, request: Request) -> Response:
+        defaults = ImportDefaults(data=request.query_params)
+        defaults.is_valid(raise_exception=True)
+        data: Any = request.data
+        is_csv = (request.content_type or "").partition(";")[0].strip().lower() == CSVParser.media_type
+        try:
+            text = wordlist.text_of(data or b"")
+            lines = wordlist.csv_lines(text) if is_csv else wordlist.plain_lines(text, defaults.validated_data)
+            return Response(wordlist.add(lines).as_json())
+        except wordlist.NotAList as refusal:
+            raise InvalidRequest(details={"body": [refusal.reason]}) from refusal

@@ -1,0 +1,149 @@
+"""What a person has and has used: the page `/usage/`, and `GET /api/quotas/usage/`."""
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts import redeem
+from accounts.models import User
+from chat.models import Generation
+from chat.stats import daily
+from chat.stats.plot import Plot, stacked
+from providers import snapshot
+from quotas import history, ledger
+from quotas.models import LedgerEntry
+from web.refusals import InvalidRequest, Refusal
+
+DAYS, MOST_DAYS = 30, 366
+# What the page offers to look back over.
+SPANS = (7, 30, 90)
+# Rows of the ledger on a page.
+ROWS = 25
+
+
+class Usage(APIView):
+    """Charged answers by day and model, of so many days, today the last of them."""
+
+    def get(self, request: Request) -> Response:
+        user: User = request.user  # type: ignore[assignment]
+        days = _days(request.query_params.get("days", ""))
+        return Response([_shown_day(row) for row in daily.by_model(user.pk, days)])
+
+
+def _shown_day(row: daily.Row) -> dict[str, Any]:
+    return {
+        "date": row["day"].isoformat(),
+        "model": row["model"],
+        "answers": row["charged"],
+        "input_tokens": row["read"],
+        "output_tokens": row["written"],
+    }
+
+
+def _days(text: str) -> int:
+    if not text:
+        return DAYS
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MOST_DAYS):
+        message = gettext_lazy("A number from 1 to %(most)d.") % {"most": MOST_DAYS}
+        raise InvalidRequest(details={"days": [message]})
+    return int(text)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+@never_cache
+def page(request: HttpRequest) -> HttpResponse:
+    """Show what is left, the answers by day, and the ledger; a POST redeems a code."""
+    user: User = request.user  # type: ignore[assignment]
+    if request.method == "POST":
+        return _redeem(request, user)
+    span, before = _span(request.GET), history.place(request.GET.get("before", ""))
+    rows, older = history.page(user.pk, before, ROWS)
+    context = {
+        # One without a model tells nobody anything, unless it holds something of theirs.
+        "quotas": [_shown_quota(quota) for quota in ledger.overview(user) if quota["models"] or quota["credits"]],
+        "signup_open": settings.SIGNUP_MODE != "closed",
+        "plot": _plot(user.pk, span),
+        "span": span,
+        "spans": SPANS,
+        "entries": _shown_entries(rows),
+        "older": older,
+        "before": before,
+    }
+    return render(request, "usage.html", context)
+
+
+def _redeem(request: HttpRequest, user: User) -> HttpResponse:
+    try:
+        code = redeem.redeem(request, user, request.POST.get("code", ""))
+    except Refusal as refusal:
+        messages.error(request, str(refusal.message))
+    else:
+        counted = ngettext(
+            "%(count)d credit for “%(quota)s” is yours.", "%(count)d credits for “%(quota)s” are yours.", code.credits
+        )
+        messages.success(request, counted % {"count": code.credits, "quota": code.quota.shown_title})
+    return redirect("usage")
+
+
+def _span(query: QueryDict) -> int:
+    """Return how many days to look back; anything odd in the address means the usual."""
+    wanted = query.get("days", "")
+    return next((span for span in SPANS if str(span) == wanted), DAYS)
+
+
+def _plot(user_id: int, span: int) -> Plot:
+    values: dict[str, dict[Any, int]] = {}
+    for row in daily.by_model(user_id, span):
+        values.setdefault(_title(row["model"]), {})[row["day"]] = row["charged"]
+    return stacked(daily.last_days(span), values, _("Others"))
+
+
+def _shown_quota(quota: ledger.QuotaState) -> dict[str, Any]:
+    limit, used = quota["daily_limit"], quota["used_today"]
+    return {
+        **quota,
+        "left_today": None if limit is None else max(0, limit - used),
+        "resets": parse_datetime(quota["resets_at"]),
+        "models": ", ".join(_title(slug) for slug in quota["models"]),
+    }
+
+
+def _shown_entries(rows: list[LedgerEntry]) -> list[dict[str, Any]]:
+    """Return what the rows show; answers with their model, and their conversation where there is one. One query."""
+    spends = Generation.objects.filter(id__in=[row.reference for row in rows if row.reference])
+    answers: dict[str, dict[str, Any]] = {
+        row["id"]: dict(row) for row in spends.values("id", "model", "conversation_id")
+    }
+    return [_shown_entry(row, answers.get(row.reference, {})) for row in rows]
+
+
+def _shown_entry(entry: LedgerEntry, answer: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "words": history.words(entry),
+        "about": _title(answer["model"]) if answer else entry.quota.shown_title,
+        "conversation": answer.get("conversation_id"),
+        "amount": f"{entry.amount:+d}".replace("-", "\u2212"),
+        "gain": entry.amount > 0,
+        "daily": entry.source == LedgerEntry.Source.DAILY,
+        "at": timezone.localtime(entry.created_at),
+    }
+
+
+def _title(slug: str) -> str:
+    """Return what a model is called; by its slug when it is there no more."""
+    config = snapshot.models().get(slug)
+    return str(config.title) if config else slug

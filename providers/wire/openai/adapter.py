@@ -1,0 +1,265 @@
+"""Chat completions as OpenAI defined them and many others serve them, streamed.
+
+Standard: https://platform.openai.com/docs/api-reference/chat/streaming. A compatible vendor is a subclass that
+overrides tables and hooks. Decoding and error tables have modules of their own; retrying and keys are the caller's.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import orjson
+
+from providers.wire.base import (
+    DEFAULT_CLOCKS,
+    IMAGES,
+    JSON,
+    PASSED_ON,
+    ChatRequest,
+    Clocks,
+    Event,
+    FinishReason,
+    PromptMessage,
+)
+from providers.wire.errors import BadParameter, ProviderError, Retry, Row, broken_answer
+from providers.wire.net.deadline import Deadline
+from providers.wire.net.sse import SSEEvent, SSEParser
+from providers.wire.net.transport import AddressCheck, Answer, HTTPClient
+from providers.wire.openai import model_list
+from providers.wire.openai.decoder import Decoder
+from providers.wire.openai.errors import BAD_KEY, CODES, Complaint, blamed, read_complaint, request_id, resend, row_for
+from providers.wire.openai.model_list import NO_LIST, NOT_A_LIST, TOO_LARGE, ModelList, read_models
+
+# How long to go on reading after the finish reason for a usage chunk or the terminator; with the usage at hand only
+# the terminator is missing, which lets the connection be used again.
+TERMINATOR_S = 5.0
+TERMINATOR_WITH_USAGE_S = 0.5
+
+_PATH = "/chat/completions"
+_MAX_ERROR_BODY_BYTES = 64 * 1024
+_ERROR_BODY_S = 5.0
+_NO_HEADERS: Mapping[str, str] = {}
+
+
+class OpenAICompatible:
+    """A provider for one base address; hooks and tables for subclasses: the class attributes, `address`, `headers`,
+    `body`, `decoding`, `failure`, `classify` and `refusal`."""
+
+    codes: ClassVar[Mapping[str, Row]] = CODES
+    takes: ClassVar[frozenset[str]] = frozenset({*PASSED_ON, IMAGES})
+    finish_reasons: Mapping[str, FinishReason] = {
+        "stop": "stop",
+        "length": "length",
+        "content_filter": "content_filter",
+        "sensitive": "content_filter",
+        "tool_calls": "tool_calls",
+        "function_call": "tool_calls",
+        "model_context_window_exceeded": "length",
+    }
+    # Zhipu's, DeepSeek's and OpenRouter's word for a failure behind them.
+    failed_reasons = frozenset({"network_error", "insufficient_system_resource", "error"})
+    withdrawn_reasons: frozenset[str] = frozenset()
+    closing_reasons: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        base_url: str,
+        proxy: str | None = None,
+        clocks: Clocks = DEFAULT_CLOCKS,
+        *,
+        name: str = "openai",
+        admits: AddressCheck | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.name = name
+        self.url = chat_url(base_url)
+        self.clocks = clocks
+        self._client = HTTPClient(proxy, connect_s=clocks.connect, admits=admits, tls=tls)
+
+    async def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
+        """Stream one completion; see `Provider.stream`."""
+        deadline = Deadline(self.clocks)
+        answer: Answer | None = None
+        try:
+            answer = await self._client.post(
+                self.address(request), self.headers(key), orjson.dumps(self.body(request)), deadline
+            )
+            await self._check(answer, deadline, request)
+            parser, decoder = self.decoding(request)
+            chunk = b"-"
+            while chunk and not decoder.ended:
+                chunk = await _next_chunk(answer, decoder)
+                found = parser.feed(chunk) if chunk else parser.close()
+                if found:
+                    deadline.payload()
+                    for event in decoder.feed(found):
+                        yield event
+                if decoder.finish is not None:
+                    deadline.shorten(TERMINATOR_S if decoder.usage is None else TERMINATOR_WITH_USAGE_S)
+            last = decoder.end()
+            answer.close(finished=decoder.ended)
+            answer = None
+            for event in last:
+                yield event
+        except ProviderError as error:
+            if answer is not None and not error.vendor_request_id:
+                error.vendor_request_id = request_id(answer.headers)
+            raise
+        finally:
+            deadline.close()
+            if answer is not None:
+                answer.close()
+
+    async def models(self, key: str | None) -> ModelList:
+        """Return the models that the upstream says it has, within ten seconds; raise ProviderError."""
+        clocks = replace(self.clocks, first=model_list.SECONDS, idle=model_list.SECONDS, total=model_list.SECONDS)
+        deadline = Deadline(clocks)
+        answer: Answer | None = None
+        try:
+            headers = {**self.headers(key), "Accept": "application/json"}
+            answer = await self._client.get(self.url.removesuffix(_PATH) + "/models", headers, deadline)
+            return await self._models(answer)
+        finally:
+            deadline.close()
+            if answer is not None:
+                answer.close()
+
+    async def aclose(self) -> None:
+        """Close all connections; safe to repeat."""
+        await self._client.aclose()
+
+    def address(self, request: ChatRequest) -> str:
+        """Return the address to post to."""
+        return self.url
+
+    def headers(self, key: str | None) -> dict[str, str]:
+        """Return the headers of a request; raise when `key` cannot stand in one."""
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream",
+            "Accept-Encoding": "identity",
+        }
+        if key is not None:
+            if not (key.isascii() and key.isprintable()):
+                raise BAD_KEY.error(vendor_code="malformed_key")
+            headers["Authorization"] = f"Bearer {key}"
+        return headers
+
+    def body(self, request: ChatRequest) -> dict[str, JSON]:
+        """Return the JSON body; parameters never override what makes it a single stream."""
+        parameters = {name: value for name, value in request.parameters.items() if name not in ("max_tokens", "n")}
+        cap, cap_field = request.parameters.get("max_tokens"), request.token_cap_field
+        if cap is not None and cap_field != "none":
+            parameters[cap_field] = cap
+        body: dict[str, JSON] = {
+            **parameters,
+            **{name: value for name, value in request.extras.items() if name in self.takes},
+            "model": request.model,
+            "messages": [as_sent(message) for message in request.messages],
+            "stream": True,
+        }
+        if request.include_usage:
+            body["stream_options"] = {"include_usage": True}
+        return body
+
+    def decoding(self, request: ChatRequest) -> tuple[SSEParser, Decoder]:
+        """Return what turns the bytes of one answer into events."""
+        return SSEParser(), Decoder(self, with_tools="tools" in request.extras)
+
+    def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
+        """Return the failure that a parsed object within a 200 answer reports, None if it reports none."""
+        if not chunk.get("error") and event.type != "error":
+            return None
+        complaint = read_complaint(200, orjson.dumps(chunk), _NO_HEADERS)
+        return self.classify(complaint)
+
+    def classify(self, complaint: Complaint) -> ProviderError:
+        """Return the failure for what the upstream said."""
+        return self._failed(row_for(complaint, self.codes), complaint)
+
+    def refusal(self, request: ChatRequest, complaint: Complaint) -> ProviderError | Retry:
+        """Return what to raise for a refused request: the failure, or a better request."""
+        row = row_for(complaint, self.codes)
+        failed = self._failed(row, complaint)
+        better = resend(request, complaint, row)
+        if better is not None:
+            return Retry(*better, otherwise=failed)
+        if param := blamed(request, complaint, row):
+            return BadParameter(
+                param,
+                vendor_code=complaint.vendor_code,
+                vendor_request_id=complaint.request_id,
+                status=complaint.status,
+            )
+        return failed
+
+    def _failed(self, row: Row, complaint: Complaint) -> ProviderError:
+        return row.error(
+            vendor_code=complaint.vendor_code,
+            vendor_request_id=complaint.request_id,
+            retry_after=complaint.retry_after,
+            status=complaint.status,
+        )
+
+    async def _models(self, answer: Answer) -> ModelList:
+        body = b""
+        while len(body) <= model_list.MAX_BYTES and (chunk := await answer.read()):
+            body += chunk
+        if len(body) > model_list.MAX_BYTES:
+            raise TOO_LARGE.error(vendor_code="too_large", status=answer.status)
+        complaint = read_complaint(answer.status, body, answer.headers)
+        if answer.status in (404, 405):
+            raise NO_LIST.error(vendor_code=complaint.vendor_code, status=answer.status)
+        if answer.status == 200 and ((found := read_models(body)) is not None):
+            return found
+        if answer.status == 200 and not complaint.enveloped:
+            raise NOT_A_LIST.error(vendor_code="not_a_list", status=200)
+        raise self.classify(complaint)
+
+    async def _check(self, answer: Answer, deadline: Deadline, request: ChatRequest) -> None:
+        """Raise unless the answer is an event stream; a missing content type is taken for one."""
+        content_type = answer.headers.get("content-type", "text/event-stream").lower()
+        if answer.status == 200 and content_type.startswith("text/event-stream"):
+            return
+        body = await _error_body(answer, deadline)
+        complaint = read_complaint(answer.status, body, answer.headers)
+        if answer.status == 200 and not complaint.enveloped:
+            raise broken_answer("not_a_stream")
+        raise self.refusal(request, complaint)
+
+
+def as_sent(message: PromptMessage) -> dict[str, JSON]:
+    """Return a turn as it goes out; one that only calls tools has no content."""
+    content: JSON = list(message.parts) or message.content
+    if not content and "tool_calls" in message.fields:
+        content = None
+    return {"role": message.role, "content": content, **message.fields}
+
+
+def chat_url(base_url: str) -> str:
+    """Return the address to post to; `base_url` may carry a slash or the pasted path, a version is never added."""
+    base = base_url.strip().rstrip("/").removesuffix(_PATH).rstrip("/")
+    return base + _PATH
+
+
+async def _next_chunk(answer: Answer, decoder: Decoder) -> bytes:
+    try:
+        return await answer.read()
+    except ProviderError:
+        # After the finish reason only extras can be missing, and the answer is complete without them.
+        if decoder.finish is None:
+            raise
+        return b""
+
+
+async def _error_body(answer: Answer, deadline: Deadline) -> bytes:
+    """Read an error body as far as it comes: the status alone already tells what to do."""
+    deadline.shorten(_ERROR_BODY_S)
+    body = b""
+    try:
+        while len(body) <= _MAX_ERROR_BODY_BYTES and (chunk := await answer.read()):
+            body += chunk
+    except ProviderError:
+        return body
+    return body

@@ -1,0 +1,335 @@
+"""From the events of an OpenAI-shaped stream to ours, forgiving what compatible servers do differently.
+
+Pure: bytes come through `sse`, clocks and connections are the provider's. What a vendor calls things comes in as a
+`Dialect`.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import orjson
+
+from providers.wire.base import (
+    Delta,
+    Event,
+    Finished,
+    FinishReason,
+    Reasoning,
+    ToolCallDelta,
+    Usage,
+    Withdrawn,
+)
+from providers.wire.errors import ContentBlocked, ProviderError, Retry, UpstreamFailed, broken_answer
+from providers.wire.net.sse import SSEEvent
+
+log = logging.getLogger(__name__)
+
+_OPEN = "<think>"
+_CLOSE = "</think>"
+# A model that starts with a thought starts with the tag; white space before it is not held back without end.
+_MAX_LEADING_SPACE = 64
+
+Piece = tuple[type[Delta] | type[Reasoning], str]
+
+
+class Dialect(Protocol):
+    """The words of one vendor."""
+
+    @property
+    def finish_reasons(self) -> Mapping[str, FinishReason]:
+        """The vendor's finish reasons that end an answer well."""
+        ...
+
+    @property
+    def failed_reasons(self) -> frozenset[str]:
+        """The vendor's finish reasons that mean a failure."""
+        ...
+
+    @property
+    def withdrawn_reasons(self) -> frozenset[str]:
+        """The vendor's finish reasons and error codes after which the text shown so far is void."""
+        ...
+
+    @property
+    def closing_reasons(self) -> frozenset[str]:
+        """The vendor's finish reasons after which no more of the conversation is wanted."""
+        ...
+
+    def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
+        """Return the failure that `chunk` reports, None for an ordinary one."""
+        ...
+
+
+class Decoder:
+    """Decodes one stream; `finish` is set by a finish reason, `ended` by the terminator or a failure.
+
+    Tool calls are told of only `with_tools`: who has offered none can do nothing with them.
+    """
+
+    def __init__(self, dialect: Dialect, *, with_tools: bool = False) -> None:
+        self.finish: FinishReason | None = None
+        self.ended = False
+        self.usage: Usage | None = None
+        self._dialect = dialect
+        self._with_tools = with_tools
+        self._failure: ProviderError | Retry | None = None
+        self._think: ThinkTags | None = ThinkTags()
+        self._surrogates: Surrogates | None = None
+        self._visible = False
+        self._tools = False
+        self._withdrawn = False
+        self._closed = False
+        self._kind: type[Delta] | type[Reasoning] = Delta
+        self._texts: list[str] = []
+
+    def feed(self, events: Iterable[SSEEvent]) -> list[Event]:
+        """Return what the events of one network read say, neighbouring texts merged into one event."""
+        out: list[Event] = []
+        usage = self.usage
+        for event in events:
+            self._event(event, out)
+            if self.ended:
+                break
+        self._flush(out)
+        if self.usage is not None and self.usage is not usage:
+            out.append(self.usage)
+        return out
+
+    def end(self) -> list[Event]:
+        """Return the last events, `Finished` at the end; raise what is wrong with the stream instead."""
+        out: list[Event] = []
+        if self._think is not None:
+            self._add_all(self._think.flush(), out)
+        self._flush(out, whole=True)
+        if self._failure is not None:
+            raise self._failure
+        if self.finish is None and not self.ended:
+            raise broken_answer("truncated")
+        reason = self._reason()
+        if self._withdrawn:
+            out.append(Withdrawn())
+        return [*out, Finished(reason, self._closed)]
+
+    def _reason(self) -> FinishReason:
+        reason = self.finish or "stop"
+        if self._visible:
+            return reason
+        if self._tools:
+            return "tool_calls" if reason == "stop" else reason
+        match reason:
+            case "tool_calls":
+                return reason
+            case "content_filter":
+                text = "The upstream's moderation refused the prompt."
+                raise ContentBlocked(text, action="user", status=200, ends_conversation=self._closed)
+            case "length":
+                # The cap was used up by thinking; the same request would only do it again.
+                raise UpstreamFailed("The upstream's answer was empty.", action="wait", vendor_code="empty_at_length")
+            case "stop":
+                raise broken_answer("empty")
+
+    def _event(self, event: SSEEvent, out: list[Event]) -> None:
+        data = event.data.strip()
+        if data == "[DONE]":
+            self.ended = True
+            return
+        if not data:
+            return
+        try:
+            chunk = whole = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            chunk, whole = self._with_surrogates(data)
+            if chunk is None and event.type == "error":
+                chunk = whole = {"error": data}
+        if not isinstance(chunk, dict):
+            self._fail(broken_answer("bad_json"))
+        elif failure := self._dialect.failure(event, whole):
+            self._fail(failure)
+        else:
+            self._chunk(chunk, out)
+
+    def _with_surrogates(self, data: str) -> tuple[Any, Any]:
+        """Read JSON that orjson refuses, for halves of characters in it: as it is, and with these replaced."""
+        if "\\ud" not in data.lower():
+            return None, None
+        try:
+            chunk = json.loads(data)
+            whole = orjson.loads(mended(json.dumps(chunk, ensure_ascii=False)))
+        except (ValueError, RecursionError):
+            return None, None
+        self._surrogates = self._surrogates or Surrogates()
+        return chunk, whole
+
+    def _chunk(self, chunk: dict[str, Any], out: list[Event]) -> None:
+        choices = chunk.get("choices")
+        if choices and isinstance(choices, list):
+            for choice in choices:
+                # One completion is asked for; the index may be missing.
+                if isinstance(choice, dict) and not choice.get("index"):
+                    self._choice(choice, out)
+        if usage := chunk.get("usage"):
+            self._count(usage)
+
+    def _choice(self, choice: dict[str, Any], out: list[Event]) -> None:
+        delta = choice.get("delta")
+        if isinstance(delta, dict):
+            thought = delta.get("reasoning_content") or delta.get("reasoning")
+            if thought and isinstance(thought, str):
+                self._add(Reasoning, thought, out)
+            if content := delta.get("content"):
+                self._content(content if isinstance(content, str) else _joined_parts(content), out)
+            if calls := delta.get("tool_calls") or delta.get("function_call"):
+                self._tools = True
+                if self._with_tools and "tool_calls" in delta:
+                    self._tool_calls(calls, out)
+        # Moonshot puts the usage into the choice.
+        if usage := choice.get("usage"):
+            self._count(usage)
+        reason = choice.get("finish_reason")
+        if reason and isinstance(reason, str):
+            self._finish(reason)
+
+    def _tool_calls(self, calls: object, out: list[Event]) -> None:
+        self._flush(out)
+        # Spark writes the object where others write a list of one.
+        pieces = calls if isinstance(calls, list) else [calls]
+        try:
+            out.append(ToolCallDelta(orjson.dumps(pieces).decode()))
+        except (
+            orjson.JSONEncodeError
+        ):  # half a character: it is passed on as it came, the other half is in the next one
+            out.append(ToolCallDelta(json.dumps(pieces)))
+
+    def _content(self, text: str, out: list[Event]) -> None:
+        if self._think is None:
+            self._add(Delta, text, out)
+            return
+        self._add_all(self._think.split(text), out)
+        if self._think.passed:
+            self._think = None
+
+    def _add_all(self, pieces: Iterable[Piece], out: list[Event]) -> None:
+        for kind, text in pieces:
+            self._add(kind, text, out)
+
+    def _add(self, kind: type[Delta] | type[Reasoning], text: str, out: list[Event]) -> None:
+        if kind is not self._kind:
+            self._flush(out, whole=True)
+            self._kind = kind
+        self._texts.append(text)
+        if not self._visible and kind is Delta:
+            self._visible = bool(text) and not text.isspace()
+
+    def _flush(self, out: list[Event], *, whole: bool = False) -> None:
+        text = "".join(self._texts)
+        if self._surrogates is not None:
+            text = self._surrogates.join(text, whole=whole)
+        if text:
+            out.append(self._kind(text))
+        self._texts.clear()
+
+    def _finish(self, reason: str) -> None:
+        if reason in self._dialect.failed_reasons:
+            self._fail(broken_answer(reason))
+            return
+        if self.finish is not None:
+            return
+        known = self._dialect.finish_reasons.get(reason)
+        if known is None:
+            log.warning("unknown finish reason %r taken for stop", reason[:40])
+        self.finish = known or "stop"
+        self._withdrawn = reason in self._dialect.withdrawn_reasons and self._visible
+        self._closed = reason in self._dialect.closing_reasons
+
+    def _fail(self, failure: ProviderError) -> None:
+        self.ended = True
+        if self._visible and failure.vendor_code in self._dialect.withdrawn_reasons:
+            # Moderated too late: as with such a finish reason, the answer ends and its text goes.
+            self.finish, self._withdrawn = "content_filter", True
+        else:
+            self._failure = failure
+
+    def _count(self, usage: object) -> None:
+        if not isinstance(usage, dict):
+            return
+        given, made = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        if isinstance(given, int) and isinstance(made, int) and given >= 0 and made >= 0:
+            counted = Usage(given, made)
+            if counted != self.usage:
+                self.usage = counted
+
+
+class ThinkTags:
+    """Splits a leading `<think>...</think>` off the content, its tags cut anywhere; then `passed` is set."""
+
+    def __init__(self) -> None:
+        self.passed = False
+        self._inside = False
+        self._closed = False
+        self._held = ""
+
+    def split(self, text: str) -> list[Piece]:
+        """Return the pieces that are certain by now."""
+        text, self._held = self._held + text, ""
+        if self._closed:
+            return self._after(text)
+        if self._inside:
+            return self._thought(text)
+        start = text.lstrip()
+        if len(text) - len(start) <= _MAX_LEADING_SPACE:
+            if start.startswith(_OPEN):
+                self._inside = True
+                return self._thought(start[len(_OPEN) :])
+            if _OPEN.startswith(start):
+                self._held = text
+                return []
+        self.passed = True
+        return [(Delta, text)]
+
+    def flush(self) -> list[Piece]:
+        """Return what was held back, at the end of the stream."""
+        held, self._held = self._held, ""
+        return [(Reasoning if self._inside else Delta, held)] if held else []
+
+    def _thought(self, text: str) -> list[Piece]:
+        thought, tag, rest = text.partition(_CLOSE)
+        if tag:
+            self._inside, self._closed = False, True
+            return [(Reasoning, thought), *self._after(rest)]
+        keep = next((n for n in range(len(_CLOSE) - 1, 0, -1) if text.endswith(_CLOSE[:n])), 0)
+        self._held = text[len(text) - keep :]
+        return [(Reasoning, text[: len(text) - keep])]
+
+    def _after(self, text: str) -> list[Piece]:
+        """Drop the blank lines that separate the thought from the answer."""
+        text = text.lstrip()
+        self.passed = bool(text)
+        return [(Delta, text)] if text else []
+
+
+class Surrogates:
+    """Puts characters beyond U+FFFF together that a relay cut in two, each half a `\\u` escape in another event."""
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def join(self, text: str, *, whole: bool) -> str:
+        """Return what can be shown by now; with `whole` nothing is held back for the other half."""
+        text, self._half = self._half + text, ""
+        if not whole and "\ud800" <= text[-1:] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return mended(text)
+
+
+def mended(text: str) -> str:
+    """Return `text` with surrogate pairs joined and lone surrogates replaced by U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _joined_parts(content: object) -> str:
+    """Join a list of `{type: "text", text}` parts; other kinds of content have no text."""
+    parts = content if isinstance(content, list) else []
+    texts = (part.get("text") for part in parts if isinstance(part, dict) and part.get("type", "text") == "text")
+    return "".join(text for text in texts if isinstance(text, str))

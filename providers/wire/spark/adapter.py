@@ -1,0 +1,246 @@
+"""iFlytek Spark over WebSocket: one signed connection for one answer.
+
+Signature: https://www.xfyun.cn/doc/spark/general_url_authentication.html. A key is `app_id:api_key:api_secret`, the
+upstream's name of a model its `domain`. Frames and error tables have modules of their own; the same models over HTTP
+are in `spark_http`.
+"""
+
+import base64
+import hashlib
+import hmac
+import os
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from email.utils import formatdate
+from typing import ClassVar, NamedTuple
+from urllib.parse import urlencode, urlsplit
+
+from providers.wire.base import DEFAULT_CLOCKS, ChatRequest, Clocks, Event
+from providers.wire.errors import PromptTooLong, ProviderError, Retry, UpstreamFailed
+from providers.wire.net.deadline import Deadline
+from providers.wire.net.transport import AddressCheck
+from providers.wire.net.websocket import HandshakeRefusedError, WebSocket, WebSocketClient
+from providers.wire.openai.errors import BAD_KEY, TOO_LONG, Complaint, resend
+from providers.wire.spark.errors import refused
+from providers.wire.spark.frames import Decoder, request_frame
+
+DEFAULT_HOST = "wss://spark-api.xf-yun.com"
+
+# How long to go on reading after the answer: the moderation may have a last word about it.
+LAST_WORD_S = 2.0
+
+_APP_ID_CHARS = 8
+_SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What a domain takes: its path, tokens of context and of one answer, temperatures, and a `system` message or not.
+
+    `legacy` versions are no longer documented, or not confirmed; they are not for offering unasked.
+    """
+
+    title: str
+    path: str
+    context_tokens: int
+    max_tokens: tuple[int, int] = (1, 8_192)
+    default_max_tokens: int = 4_096
+    max_temperature: float = 1.0
+    system: bool = False
+    legacy: bool = False
+
+
+# First-run facts, for seeding rows; limits move, so the rows decide afterwards. Folding the system message is always
+# safe, so that is what unconfirmed versions get. The science model is served by spark-openapi-n.cn-huabei-1.xf-yun.com.
+VERSIONS: Mapping[str, Version] = {
+    "lite": Version("Spark Lite", "/v1.1/chat", 8_192, (1, 4_096)),
+    "general": Version("Spark Lite", "/v1.1/chat", 8_192, (1, 4_096), legacy=True),
+    "generalv2": Version("Spark V2.0", "/v2.1/chat", 8_192, default_max_tokens=2_048, legacy=True),
+    "generalv3": Version("Spark Pro", "/v3.1/chat", 8_192),
+    "pro-128k": Version("Spark Pro-128K", "/chat/pro-128k", 131_072, (1, 4_096)),
+    "generalv3.5": Version("Spark Max", "/v3.5/chat", 8_192, system=True),
+    "max-32k": Version("Spark Max-32K", "/chat/max-32k", 32_768),
+    "4.0Ultra": Version("Spark 4.0 Ultra", "/v4.0/chat", 8_192, system=True),
+    "spark-x": Version("Spark X1.5", "/v1/x1", 65_536, (1, 32_768), max_temperature=2.0),
+    "x1": Version("Spark X1", "/v1/x1", 65_536, (1, 32_768), max_temperature=2.0, legacy=True),
+    "kjwx": Version("Spark Science", "/v1.1/chat_kjwx", 8_192, legacy=True),
+}
+# A domain of tomorrow is let through; what it does not take, the upstream will say.
+_UNKNOWN = Version("", "", 8_192, max_temperature=2.0)
+
+
+class Credentials(NamedTuple):
+    """The three parts of a key."""
+
+    app_id: str
+    api_key: str
+    api_secret: str
+
+    def __repr__(self) -> str:
+        return "Credentials(...)"
+
+
+class Spark:
+    """A provider for one address; without a path in `base_url` the domain chooses it from `versions`.
+
+    `sign_host` is the name the vendor's gateway sees where a reverse proxy stands in front of it; `system` says whether
+    the models take a system message, None leaves that to `versions`.
+    """
+
+    takes: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(
+        self,
+        base_url: str,
+        proxy: str | None = None,
+        clocks: Clocks = DEFAULT_CLOCKS,
+        *,
+        name: str = "spark",
+        admits: AddressCheck | None = None,
+        tls: ssl.SSLContext | None = None,
+        sign_host: str | None = None,
+        system: bool | None = None,
+        versions: Mapping[str, Version] = VERSIONS,
+    ) -> None:
+        self.name = name
+        self.clocks = clocks
+        self._base_url = base_url.strip() or DEFAULT_HOST
+        self._sign_host = sign_host
+        self._system = system
+        self._versions = versions
+        self._client = WebSocketClient(proxy, connect_s=clocks.connect, admits=admits, tls=tls)
+
+    async def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
+        """Stream one completion; see `Provider.stream`."""
+        deadline, decoder = Deadline(self.clocks), Decoder()
+        socket: WebSocket | None = None
+        try:
+            socket = await self._ask(request, credentials(key), deadline)
+            while not decoder.ended and (frame := await _next_frame(socket, decoder)) is not None:
+                deadline.payload()
+                for event in decoder.feed(frame):
+                    yield event
+                if decoder.complete:
+                    deadline.shorten(LAST_WORD_S)
+            last = decoder.end()
+            socket.close()
+            for event in last:
+                yield event
+        except ProviderError as error:
+            if not error.vendor_request_id:
+                error.vendor_request_id = decoder.sid
+            better = resend(request, Complaint(200), TOO_LONG) if isinstance(error, PromptTooLong) else None
+            if better is not None and not decoder.spoken:
+                raise Retry(*better, otherwise=error) from error
+            raise
+        finally:
+            deadline.close()
+            if socket is not None:
+                socket.close()
+
+    async def aclose(self) -> None:
+        """Close all connections; safe to repeat."""
+        await self._client.aclose()
+
+    async def _ask(self, request: ChatRequest, credentials: Credentials, deadline: Deadline) -> WebSocket:
+        version = self._versions.get(request.model, _UNKNOWN)
+        _check_temperature(request, version)
+        request = _capped(request, version)
+        system = version.system if self._system is None else self._system
+        frame = request_frame(request, credentials.app_id, fresh_uid(request.generation), system=system)
+        try:
+            # Signed here and now: the address is a credential and good for five minutes only.
+            url = signed_url(self._base_url, version.path, credentials, time.time(), sign_host=self._sign_host)
+            socket = await self._client.open(url, deadline)
+        except HandshakeRefusedError as refusal:
+            raise refused(refusal.status, refusal.headers, refusal.body) from None
+        try:
+            await socket.send(frame)
+        except BaseException:
+            socket.close()
+            raise
+        return socket
+
+
+def credentials(key: str | None) -> Credentials:
+    """Return the parts of a key; raise when it cannot be one."""
+    parts = (key or "").split(":", 2)
+    well_formed = len(parts) == 3 and all(part.isascii() and part.isprintable() and part for part in parts)
+    if not well_formed or len(parts[0]) > _APP_ID_CHARS:
+        raise BAD_KEY.error(vendor_code="malformed_key")
+    return Credentials(*parts)
+
+
+def signed_url(base_url: str, path: str, key: Credentials, now: float, *, sign_host: str | None = None) -> str:
+    """Return the address to connect to, `http` for `ws` and `https` for `wss`; good for 300 s around `now`.
+
+    `path` is for a `base_url` without one. Neither cache nor log the result.
+    """
+    try:
+        parts = urlsplit(base_url)
+        scheme, host, port = _SCHEMES.get(parts.scheme.lower()), parts.hostname, parts.port
+    except ValueError:
+        scheme = host = port = None
+    path = parts.path.rstrip("/") or path if scheme else ""
+    if not (scheme and host and path.isascii() and path.startswith("/")):
+        raise UpstreamFailed(
+            "The upstream's address is not valid.", action="ops", scope="all", vendor_code="bad_address"
+        )
+    host = f"[{host}]" if ":" in host else host
+    netloc = host if port in (None, _DEFAULT_PORTS[scheme]) else f"{host}:{port}"
+    signed_host = sign_host or netloc
+    date = formatdate(now, usegmt=True)
+    query = {"authorization": authorization(signed_host, path, date, key), "date": date, "host": signed_host}
+    return f"{scheme}://{netloc}{path}?{urlencode(query)}"
+
+
+def authorization(host: str, path: str, date: str, key: Credentials) -> str:
+    """Return the parameter that proves who asks; the secret looks like base64 and is not decoded."""
+    origin = f"host: {host}\ndate: {date}\nGET {path} HTTP/1.1"
+    digest = hmac.digest(key.api_secret.encode(), origin.encode(), "sha256")
+    signature = base64.b64encode(digest).decode()
+    plain = (
+        f'api_key="{key.api_key}", algorithm="hmac-sha256", headers="host date request-line", signature="{signature}"'
+    )
+    return base64.b64encode(plain.encode()).decode()
+
+
+def fresh_uid(generation: str) -> str:
+    """Return 32 hexadecimal characters made of the generation and of chance: no two attempts are the same user."""
+    return hashlib.blake2b(generation.encode(), digest_size=16, salt=os.urandom(16)).hexdigest()
+
+
+def takes_temperature(model: str, temperature: float) -> bool:
+    """Whether a domain takes this temperature."""
+    return 0 < temperature <= VERSIONS.get(model, _UNKNOWN).max_temperature
+
+
+def _check_temperature(request: ChatRequest, version: Version) -> None:
+    temperature = request.parameters.get("temperature")
+    if temperature is None:
+        return
+    if not isinstance(temperature, int | float) or not 0 < temperature <= version.max_temperature:
+        message = f"The model's temperature must be above 0 and at most {version.max_temperature:g}."
+        # No key of this upstream would take it; another route may.
+        raise UpstreamFailed(message, action="wait", scope="all", vendor_code="bad_temperature", alerts=True)
+
+
+def _capped(request: ChatRequest, version: Version) -> ChatRequest:
+    """Lower `max_tokens` to what the domain makes at most; asked for more it refuses the whole request."""
+    cap = request.parameters.get("max_tokens")
+    if not version.path or not isinstance(cap, int) or cap <= version.max_tokens[1]:
+        return request
+    return replace(request, parameters={**request.parameters, "max_tokens": version.max_tokens[1]})
+
+
+async def _next_frame(socket: WebSocket, decoder: Decoder) -> bytes | None:
+    try:
+        return await socket.receive()
+    except ProviderError:
+        # After the answer only the moderation's last word can be missing, and the answer is complete without it.
+        if not decoder.enough:
+            raise
+        return None

@@ -1,0 +1,137 @@
+"""What iFlytek Spark says when it refuses, at the handshake and in frames, and what to do about each refusal.
+
+Rows follow https://www.xfyun.cn/doc/spark/Web.html (error codes) and what other clients were seen to receive; the
+HTTP variant uses the same codes. Nothing is sent here.
+"""
+
+import random
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from providers.wire.errors import ProviderError, Row, UpstreamFailed, broken_answer
+from providers.wire.openai.errors import (
+    BAD_ADDRESS,
+    BAD_KEY,
+    BAD_PROXY,
+    BAD_REQUEST,
+    BLOCKED,
+    DENIED,
+    FAULT,
+    RATE,
+    TOO_LONG,
+    request_id,
+)
+
+HISTORY_NOT_CLEARED = 10017
+OUTPUT_BLOCKED = 10014
+TENDS_TO_VIOLATE = 10019
+
+_BUSY = "The upstream is busy."
+_FAILED = "The upstream failed."
+_EXHAUSTED = "The key has no licence or no volume left for this model."
+
+
+SAME_USER = Row(UpstreamFailed, _BUSY, "wait", attempts=2)
+BUSY = Row(UpstreamFailed, _BUSY, "wait", attempts=2)
+NO_CAPACITY = Row(
+    UpstreamFailed, "The upstream has no capacity left.", "switch", cooldown_s=60.0, alerts_if_persistent=True
+)
+NO_ENGINE = Row(UpstreamFailed, _FAILED, "wait", attempts=2, cooldown_s=30.0)
+NO_VOLUME = Row(UpstreamFailed, _EXHAUSTED, "disable", scope="key_model")
+NO_VOLUME_TODAY = Row(UpstreamFailed, "The key has no volume left today.", "switch")
+EACH_SECOND = Row(UpstreamFailed, _BUSY, "switch", cooldown_s=2.0, waits=(2.0, 8.0, 30.0))
+AT_ONCE = Row(UpstreamFailed, _BUSY, "switch", cooldown_s=5.0, crowded=True)
+NOT_ENABLED = DENIED._replace(alerts=True)
+BAD_SIGNATURE = BAD_KEY._replace(message="The upstream refused the signature.", unanimous=True)
+CLOSED = BLOCKED._replace(ends_conversation=True)
+UNKNOWN = Row(UpstreamFailed, _FAILED, "wait", attempts=1)
+BAD_CLOCK = Row(UpstreamFailed, "Our clock is wrong: the upstream refused the date.", "ops", scope="all")
+BAD_DOMAIN = Row(UpstreamFailed, "The model's domain and the upstream's path do not fit together.", "ops")
+
+# By code as a string, because the HTTP variant looks its codes up among OpenAI's.
+CODES: Mapping[str, Row] = {
+    **dict.fromkeys(("10000", "10001", "10002"), FAULT),
+    **dict.fromkeys(("10003", "10004", "10005"), BAD_REQUEST),
+    **dict.fromkeys(("10006", "10007"), SAME_USER),
+    "10008": NO_CAPACITY,
+    **dict.fromkeys(("10009", "10010", "10011", "10012"), FAULT),
+    **dict.fromkeys(("10013", "10014", "10021"), BLOCKED),
+    "10019": CLOSED,
+    "10015": BAD_KEY,
+    "10016": NOT_ENABLED,
+    "10018": BAD_REQUEST,
+    "10110": BUSY,
+    "10163": BAD_REQUEST,
+    **dict.fromkeys(("10222", "10223"), NO_ENGINE),
+    "10404": BAD_DOMAIN,
+    "10907": TOO_LONG,
+    "11200": NO_VOLUME,
+    "11201": NO_VOLUME_TODAY,
+    "11202": EACH_SECOND,
+    "11203": AT_ONCE,
+}
+
+# The same user's previous question has to end first; a little chance keeps those who wait apart.
+_SAME_USER_S = (1.0, 3.0)
+_MAX_SID_CHARS = 128
+# Daily volumes come back at midnight in Beijing; the five minutes are for their clocks.
+_BEIJING_S, _DAY_S, _RENEWED_S = 8 * 3600, 24 * 3600, 5 * 60
+
+# The gateway's refusals have no code, and several share a status: only their words differ.
+_HANDSHAKES: tuple[tuple[int, str, Row, str], ...] = (
+    (401, "signature does not match", BAD_SIGNATURE, "bad_signature"),
+    (401, "signature cannot be verified", BAD_KEY, "unknown_key"),
+    (401, "", Row(UpstreamFailed, "The upstream saw no signature.", "ops", scope="all"), "unauthorized"),
+    (403, "valid date", BAD_CLOCK, "bad_clock"),
+    (403, "", DENIED, "forbidden"),
+    (407, "", BAD_PROXY, "proxy_refused"),
+    (429, "", RATE, "rate_limit"),
+)
+
+
+def failure(code: object, sid: str = "", *, status: int | None = None) -> ProviderError:
+    """Return the failure for the code of a frame, or of an answer over HTTP."""
+    word = str(code) if isinstance(code, (int, str)) and str(code).isdecimal() else ""
+    row = CODES.get(word, UNKNOWN)
+    return row.error(vendor_code=word[:16], vendor_request_id=sid, retry_after=_hint(row), status=status)
+
+
+def refused(status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
+    """Return the failure for a handshake that was answered with something else than 101."""
+    message = _word(body, "message").lower()
+    for wanted, words, row, vendor_code in _HANDSHAKES:
+        if status == wanted and words in message:
+            return row.error(vendor_code=vendor_code, vendor_request_id=request_id(headers), status=status)
+    if status < 300:
+        return broken_answer("not_a_websocket", status=status)
+    row = FAULT if status >= 500 else BAD_ADDRESS
+    return row.error(vendor_request_id=request_id(headers), status=status)
+
+
+def sid_of(body: Mapping[str, Any] | bytes | str) -> str:
+    """Return the vendor's id of a request from a header, a chunk or a body, for logs; at most 128 characters."""
+    return _word(body, "sid")[:_MAX_SID_CHARS]
+
+
+def seconds_until_renewed(now: float) -> float:
+    """Return the seconds from `now` (since the epoch) until 00:05 in Beijing."""
+    return _DAY_S - (now + _BEIJING_S - _RENEWED_S) % _DAY_S
+
+
+def _hint(row: Row) -> float | None:
+    if row is NO_VOLUME_TODAY:
+        return seconds_until_renewed(time.time())
+    return random.uniform(*_SAME_USER_S) if row is SAME_USER else None  # noqa: S311
+
+
+def _word(body: Mapping[str, Any] | bytes | str, name: str) -> str:
+    if isinstance(body, (bytes, str)):
+        try:
+            body = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return ""
+    word = body.get(name) if isinstance(body, Mapping) else None
+    return word if isinstance(word, str) else ""

@@ -1,0 +1,190 @@
+"""Spark's frames: the prompt and the request in the order it wants them, and its answers as our events.
+
+Pure: connections, signatures and clocks are the provider's. The format is
+https://www.xfyun.cn/doc/spark/Web.html (request and response).
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from providers.wire.base import JSON, ChatRequest, Delta, Event, Finished, PromptMessage, Reasoning, Usage, Withdrawn
+from providers.wire.errors import ProviderError, broken_answer
+from providers.wire.spark.errors import HISTORY_NOT_CLEARED, OUTPUT_BLOCKED, TENDS_TO_VIOLATE, failure, sid_of
+
+log = logging.getLogger(__name__)
+
+MAX_ANSWER_BYTES = 2**25
+
+_LAST = 2
+_SEPARATOR = "\n\n"
+
+
+def request_frame(request: ChatRequest, app_id: str, uid: str, *, system: bool) -> bytes:
+    """Return the one frame that asks; without `system` the model takes no system message."""
+    chat = {name: value for name, value in request.parameters.items() if name not in ("n", "web_search")}
+    if request.token_cap_field == "none":  # noqa: S105  (a field name, no secret)
+        chat.pop("max_tokens", None)
+    text = [{"role": turn.role, "content": turn.content} for turn in turns(request.messages, system=system)]
+    return orjson.dumps(
+        {
+            "header": {"app_id": app_id, "uid": uid},
+            "parameter": {"chat": {"domain": request.model, **chat, "tools": [web_search(request.parameters)]}},
+            "payload": {"message": {"text": text}},
+        }
+    )
+
+
+def web_search(parameters: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Return the tool that searches the web, switched off unless the parameter `web_search` switches it on.
+
+    Left out, it would be on; a mapping may carry the vendor's further options.
+    """
+    wanted = parameters.get("web_search")
+    options: dict[str, JSON] = {"enable": True, **wanted} if isinstance(wanted, dict) else {"enable": bool(wanted)}
+    return {"type": "web_search", "web_search": options}
+
+
+def turns(messages: Sequence[PromptMessage], *, system: bool) -> list[PromptMessage]:
+    """Return the prompt as Spark takes it: user and assistant by turns, from a user to a user.
+
+    System messages become one in front, or the beginning of the first user message where there is no `system`.
+    """
+    instructions = _SEPARATOR.join(message.content for message in messages if message.role == "system")
+    found = _merged(message for message in messages if message.role != "system" and message.content)
+    if found and found[0].role == "assistant":
+        del found[0]
+    if found and found[-1].role == "assistant":
+        del found[-1]
+    if not instructions:
+        return found
+    if system and found:
+        return [PromptMessage("system", instructions), *found]
+    return _merged([PromptMessage("user", instructions), *found])
+
+
+def _merged(messages: Iterable[PromptMessage]) -> list[PromptMessage]:
+    merged: list[PromptMessage] = []
+    for message in messages:
+        if merged and merged[-1].role == message.role:
+            message = PromptMessage(message.role, merged.pop().content + _SEPARATOR + message.content)
+        merged.append(message)
+    return merged
+
+
+class Decoder:
+    """Decodes one answer: `complete` after its last text, `ended` when nothing that follows could matter.
+
+    `sid` is the vendor's id of the request, `spoken` whether any event came of it.
+    """
+
+    def __init__(self) -> None:
+        self.complete = False
+        self.ended = False
+        self.sid = ""
+        self.spoken = False
+        self._visible = False
+        self._tends_to_violate = False
+        self._withdrawn = False
+        self._bytes = 0
+
+    @property
+    def enough(self) -> bool:
+        """Whether the answer may end here, properly or not."""
+        return self.complete or (self._tends_to_violate and self._visible)
+
+    def feed(self, frame: bytes) -> list[Event]:
+        """Return what one frame says; raise the failure that it reports."""
+        self._bytes += len(frame)
+        if self._bytes > MAX_ANSWER_BYTES:
+            raise _broken("answer_too_large")
+        parsed = _parsed(frame)
+        header = parsed.get("header")
+        if not isinstance(header, dict):
+            raise _broken("bad_frame")
+        if not self.sid:
+            self.sid = sid_of(header)
+        # The code first: a frame that reports a failure has status 2 as well.
+        if (code := header.get("code")) and self._verdict(code, header):
+            return []
+        payload = parsed.get("payload")
+        return self._payload(payload) if isinstance(payload, dict) else []
+
+    def end(self) -> list[Event]:
+        """Return the last events, `Finished` at the end; raise what is wrong with the answer instead."""
+        if self._withdrawn:
+            return [Withdrawn(), Finished("content_filter")]
+        if self._tends_to_violate:
+            if not self._visible:
+                raise failure(TENDS_TO_VIOLATE, self.sid)
+            return [Finished("content_filter", ends_conversation=True)]
+        if not self.complete:
+            raise _broken("truncated")
+        if not self._visible:
+            raise _broken("empty")
+        return [Finished("stop")]
+
+    def _verdict(self, code: object, header: dict[str, Any]) -> bool:
+        """Take note of a code other than 0; return whether the frame has nothing else to say."""
+        match code:
+            case _ if code == HISTORY_NOT_CLEARED:
+                log.warning("the upstream did not clear its history, sid %s", self.sid)
+            case _ if code == OUTPUT_BLOCKED and self._visible:
+                self._withdrawn = self.ended = True
+            case _ if code == TENDS_TO_VIOLATE:
+                self._tends_to_violate = True
+                self.complete = self.complete or header.get("status") == _LAST
+                return False
+            case _ if not self.complete:
+                raise failure(code, self.sid)
+        return True
+
+    def _payload(self, payload: dict[str, Any]) -> list[Event]:
+        events: list[Event] = []
+        choices = payload.get("choices")
+        # With search references a frame has `plugins` and no `choices`.
+        if isinstance(choices, dict):
+            for text in choices.get("text") or ():
+                self._text(text, events)
+            if choices.get("status") == _LAST:
+                self.complete = True
+        if (usage := payload.get("usage")) and (counted := _counted(usage)):
+            events.append(counted)
+        if events:
+            self.spoken = True
+        return events
+
+    def _text(self, text: object, events: list[Event]) -> None:
+        if not isinstance(text, dict):
+            return
+        thought, content = text.get("reasoning_content"), text.get("content")
+        if thought and isinstance(thought, str):
+            events.append(Reasoning(thought))
+        if content and isinstance(content, str):
+            events.append(Delta(content))
+            self._visible = self._visible or not content.isspace()
+
+
+def _parsed(frame: bytes) -> dict[str, Any]:
+    try:
+        parsed = orjson.loads(frame)
+    except orjson.JSONDecodeError:
+        # Raised below: the decoder's error carries the whole frame.
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise _broken("bad_json")
+    return parsed
+
+
+def _counted(usage: object) -> Usage | None:
+    text = usage.get("text") if isinstance(usage, dict) else None
+    given, made = (text.get("prompt_tokens"), text.get("completion_tokens")) if isinstance(text, dict) else (None, None)
+    if isinstance(given, int) and isinstance(made, int) and given >= 0 and made >= 0:
+        return Usage(given, made)
+    return None
+
+
+def _broken(vendor_code: str) -> ProviderError:
+    return broken_answer(vendor_code, status=101)

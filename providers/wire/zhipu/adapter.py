@@ -1,0 +1,154 @@
+"""Zhipu's BigModel platform (GLM models), v4: chat completions with a token of its own and error codes of its own.
+
+Source: https://docs.bigmodel.cn/cn/api/introduction; the international host is https://api.z.ai/api/paas/v4. The codes
+are in `zhipu_errors`, the legacy v3 in `zhipu_v3`.
+"""
+
+import hmac
+import math
+import secrets
+import ssl
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import orjson
+
+from providers.wire.base import DEFAULT_CLOCKS, IMAGES, JSON, ChatRequest, Clocks
+from providers.wire.errors import ProviderError, Retry, Row
+from providers.wire.net.sse import SSEEvent
+from providers.wire.net.transport import AddressCheck
+from providers.wire.openai.adapter import OpenAICompatible
+from providers.wire.openai.errors import BAD_KEY, Complaint
+from providers.wire.zhipu.errors import EXPIRED, MODERATED, REPEATED, ZHIPU_CODES, with_reset
+
+BASE_URL = "https://open.bigmodel.cn/api/paas/v4"
+
+# As the vendor's own client does it; a server that checks only `alg` and `sign_type` does not mind `typ`.
+TOKEN_HEADER: Mapping[str, str] = {"alg": "HS256", "sign_type": "SIGN", "typ": "JWT"}
+LIFETIME_S, RENEW_S = 210, 180
+MAX_TEMPERATURE = 1.0
+
+_USER_ID_CHARS = range(6, 129)
+# Marks a request that was already sent anew, so that this happens once.
+_ANEW = "-anew"
+
+
+class Zhipu(OpenAICompatible):
+    """A provider for v4; with `raw_key` the key itself is sent, which v4 takes as well. `clock` is that of tokens."""
+
+    codes: ClassVar[Mapping[str, Row]] = ZHIPU_CODES
+    takes = frozenset({"tools", "tool_choice", "response_format", "stop", "seed", "top_p", IMAGES})
+    withdrawn_reasons = frozenset({"sensitive"}) | MODERATED
+
+    def __init__(
+        self,
+        base_url: str = BASE_URL,
+        proxy: str | None = None,
+        clocks: Clocks = DEFAULT_CLOCKS,
+        *,
+        name: str = "zhipu",
+        admits: AddressCheck | None = None,
+        tls: ssl.SSLContext | None = None,
+        raw_key: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(base_url, proxy, clocks, name=name, admits=admits, tls=tls)
+        self.clock = clock
+        self.tokens = Tokens(clock)
+        self._raw_key = raw_key
+
+    def headers(self, key: str | None) -> dict[str, str]:
+        """Return the headers of a request, a fresh token among them; raise when `key` has not the vendor's form."""
+        if key is not None:
+            split_key(key)
+            key = key if self._raw_key else self.tokens.of(key)
+        return super().headers(key)
+
+    def body(self, request: ChatRequest) -> dict[str, JSON]:
+        """Return the JSON body; values that the vendor refuses though others take them are brought into its range."""
+        body = super().body(request)
+        # A request that comes a second time under one id is refused, so every attempt has its own.
+        body["request_id"] = attempt_id(request)
+        if not (isinstance(user := body.get("user_id"), str) and len(user) in _USER_ID_CHARS):
+            body.pop("user_id", None)
+        if "temperature" in body:
+            body["temperature"] = within(body["temperature"], 0.0, 1.0)
+        if isinstance(stop := body.get("stop"), str):
+            body["stop"] = [stop]
+        return body
+
+    def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
+        """Return the failure that a parsed object reports, also in the envelope of the platform: `success` is false."""
+        return super().failure(event._replace(type="error") if chunk.get("success") is False else event, chunk)
+
+    def classify(self, complaint: Complaint) -> ProviderError:
+        """Return the failure for what the upstream said."""
+        return super().classify(with_reset(complaint, self.clock()))
+
+    def refusal(self, request: ChatRequest, complaint: Complaint) -> ProviderError | Retry:
+        """Return what to raise for a refused request; one token and one request id more are tried where they help."""
+        refused = super().refusal(request, with_reset(complaint, self.clock()))
+        if complaint.code == EXPIRED:
+            self.tokens.forget()
+        if isinstance(refused, Retry) or complaint.code not in (EXPIRED, REPEATED):
+            return refused
+        if request.generation.endswith(_ANEW):
+            return refused
+        return Retry(replace(request, generation=request.generation + _ANEW), {}, otherwise=refused)
+
+
+class Tokens:
+    """The JSON Web Tokens of keys, each minted when needed and renewed before it expires."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._minted: dict[str, tuple[float, str]] = {}
+
+    def of(self, key: str) -> str:
+        """Return a token for `key` that is good for another half minute at least."""
+        now = self._clock()
+        minted_at, token = self._minted.get(key, (-math.inf, ""))
+        # A clock that was set back would make a token look young for long.
+        if not 0 <= now - minted_at < RENEW_S:
+            token = mint(key, now)
+            alive = {other: kept for other, kept in self._minted.items() if now - kept[0] < LIFETIME_S}
+            self._minted = {**alive, key: (now, token)}
+        return token
+
+    def forget(self) -> None:
+        """Mint all tokens anew."""
+        self._minted.clear()
+
+
+def mint(key: str, now: float) -> str:
+    """Return a token signed with HS256; its times are milliseconds, unlike those of ordinary JSON Web Tokens."""
+    name, secret = split_key(key)
+    milliseconds = round(now * 1000)
+    claims = {"api_key": name, "exp": milliseconds + LIFETIME_S * 1000, "timestamp": milliseconds}
+    signed = _base64(orjson.dumps(TOKEN_HEADER)) + b"." + _base64(orjson.dumps(claims))
+    return (signed + b"." + _base64(hmac.digest(secret.encode(), signed, "sha256"))).decode()
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """Return the two halves of `<id>.<secret>`; raise `UpstreamFailed` for anything else."""
+    name, _, secret = key.partition(".")
+    if not (name and secret) or "." in secret or not (key.isascii() and key.isprintable()):
+        raise BAD_KEY.error(vendor_code="malformed_key")
+    return name, secret
+
+
+def attempt_id(request: ChatRequest) -> str:
+    """Return a request id that no other attempt has."""
+    return f"{request.generation.removesuffix(_ANEW)}-{secrets.token_hex(4)}"
+
+
+def within(value: JSON, least: float, most: float) -> JSON:
+    """Bring a number into the vendor's range; anything else is left for the vendor to refuse."""
+    return min(max(value, least), most) if isinstance(value, (int, float)) else value
+
+
+def _base64(data: bytes) -> bytes:
+    return urlsafe_b64encode(data).rstrip(b"=")

@@ -1,0 +1,188 @@
+"""Zhipu's legacy v3 (`chatglm_turbo` and its siblings): raw text in server-sent events, usage in a field `meta`.
+
+No longer in the vendor's documentation, so for those who still have access to it. Tokens and codes are v4's.
+
+What the vendor writes after `data:` is text to its last character, a leading space of an English word included, which
+the standard would have a reader drop. Whether a relay in between wrote the stream anew, with a space of its own after
+every colon, shows in the line `event:`, where a space can mean nothing else.
+"""
+
+import logging
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from providers.wire.base import (
+    DEFAULT_CLOCKS,
+    JSON,
+    ChatRequest,
+    Clocks,
+    Delta,
+    Event,
+    FinishReason,
+    PromptMessage,
+)
+from providers.wire.errors import broken_answer
+from providers.wire.net.sse import SSEEvent, SSEParser
+from providers.wire.net.transport import AddressCheck
+from providers.wire.openai.decoder import Decoder
+from providers.wire.openai.errors import Complaint, read_complaint
+from providers.wire.zhipu.adapter import Zhipu, attempt_id, within
+from providers.wire.zhipu.errors import MODERATED, plain_code
+
+log = logging.getLogger(__name__)
+
+BASE_URL = "https://open.bigmodel.cn/api/paas/v3"
+
+# The rest of what chat completions know would be refused; `meta` describes the characters of `characterglm`.
+_FIELDS = frozenset({"temperature", "top_p", "ref", "meta"})
+_SUCCESS, _INTERRUPTED = "SUCCESS", "interrupted"
+
+
+class ZhipuV3(Zhipu):
+    """A provider for v3, which takes the token without `Bearer` and never the key itself."""
+
+    takes = frozenset({"top_p"})
+    finish_reasons: Mapping[str, FinishReason] = {_SUCCESS: "stop", _INTERRUPTED: "content_filter"}
+    withdrawn_reasons = frozenset({_INTERRUPTED}) | MODERATED
+
+    def __init__(
+        self,
+        base_url: str = BASE_URL,
+        proxy: str | None = None,
+        clocks: Clocks = DEFAULT_CLOCKS,
+        *,
+        name: str = "zhipu_v3",
+        admits: AddressCheck | None = None,
+        tls: ssl.SSLContext | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(base_url, proxy, clocks, name=name, admits=admits, tls=tls, clock=clock)
+        self.url = f"{base_url.strip().rstrip('/').removesuffix('/model-api')}/model-api"
+
+    def address(self, request: ChatRequest) -> str:
+        """Return the address to post to, which names the model."""
+        return f"{self.url}/{quote(request.model, safe='')}/sse-invoke"
+
+    def headers(self, key: str | None) -> dict[str, str]:
+        """Return the headers of a request; see `Zhipu.headers`."""
+        headers = super().headers(key)
+        return {name: value.removeprefix("Bearer ") for name, value in headers.items()}
+
+    def body(self, request: ChatRequest) -> dict[str, JSON]:
+        """Return the JSON body; without `incremental` every event would repeat the whole text."""
+        given = {**request.parameters, **request.extras}
+        parameters = {name: value for name, value in given.items() if name in _FIELDS}
+        for name in parameters.keys() & {"temperature", "top_p"}:
+            # Both ends of these ranges are refused.
+            parameters[name] = within(parameters[name], 0.01, 0.99)
+        return {
+            **parameters,
+            "prompt": alternating(request.messages),
+            "incremental": True,
+            "request_id": attempt_id(request),
+        }
+
+    def decoding(self, request: ChatRequest) -> tuple[SSEParser, Decoder]:
+        """Return what turns the bytes of one answer into events."""
+        return RawTextParser(), V3Decoder(self, request)
+
+
+class RawTextParser(SSEParser):
+    """Keeps a space at the beginning of `data`, unless the writer puts one after every colon."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._spaced = False
+
+    def _is_one_event(self, chunk: bytes) -> bool:
+        return False
+
+    def _lines(self, chunk: bytes) -> list[bytes]:
+        return [self._kept(line) for line in super()._lines(chunk)]
+
+    def _kept(self, line: bytes) -> bytes:
+        if line.startswith(b"event:"):
+            self._spaced = line.startswith(b"event: ")
+        elif line.startswith(b"data:") and not self._spaced:
+            return b"data: " + line[5:]
+        return line
+
+
+class V3Decoder(Decoder):
+    """Decodes one stream of v3; text in `add` is text, whatever it looks like."""
+
+    def __init__(self, zhipu: ZhipuV3, request: ChatRequest) -> None:
+        super().__init__(zhipu)
+        self._zhipu = zhipu
+        self._request = request
+        self._spoken = False
+
+    def _event(self, event: SSEEvent, out: list[Event]) -> None:
+        match event.type:
+            case "add":
+                self._spoken = self._spoken or bool(event.data)
+                self._add(Delta, event.data, out)
+            case "finish":
+                self._close(event)
+            case "interrupted":
+                self._count(_meta(event).get("usage"))
+                self._finish(_INTERRUPTED)
+                self.ended = True
+            case "error" | "message":
+                self._refused(event)
+            case other:
+                log.warning("unknown event %r passed over", other[:40])
+
+    def _close(self, event: SSEEvent) -> None:
+        meta = _meta(event)
+        self._count(meta.get("usage"))
+        if meta.get("task_status") in (None, _SUCCESS):
+            self._finish(_SUCCESS)
+            self.ended = True
+        else:
+            self._fail(broken_answer("task_status"))
+
+    def _refused(self, event: SSEEvent) -> None:
+        """Take an event named `error`, or one without a name, which the platform writes before the model has begun."""
+        complaint = _complaint(event)
+        if event.type == "message" and not event.data.strip():
+            return
+        if event.type == "message" and not complaint.enveloped:
+            self._fail(broken_answer("bad_event"))
+        elif self._spoken:
+            self._fail(self._zhipu.classify(complaint))
+        else:
+            self._failure = self._zhipu.refusal(self._request, complaint)
+            self.ended = True
+
+
+def alternating(messages: Sequence[PromptMessage]) -> list[JSON]:
+    """Return the prompt as v3 wants it: the user and the assistant in turns, the user first and last.
+
+    System messages go in front of the first turn of the user; neighbours of one role become one turn.
+    """
+    ordered = sorted(messages, key=lambda message: message.role != "system")
+    grouped = groupby(ordered, key=lambda message: "assistant" if message.role == "assistant" else "user")
+    turns = [(role, "\n\n".join(message.content for message in group)) for role, group in grouped]
+    users = [place for place, (role, _) in enumerate(turns) if role == "user"] or [0]
+    return [{"role": role, "content": content} for role, content in turns[users[0] : users[-1] + 1]]
+
+
+def _complaint(event: SSEEvent) -> Complaint:
+    complaint = read_complaint(200, event.data.encode(), {"x-request-id": event.id})
+    return complaint if complaint.code else replace(complaint, code=plain_code(event.data))
+
+
+def _meta(event: SSEEvent) -> dict[str, Any]:
+    try:
+        meta = orjson.loads(event.fields.get("meta", ""))
+    except orjson.JSONDecodeError:
+        return {}
+    return meta if isinstance(meta, dict) else {}

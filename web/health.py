@@ -1,0 +1,89 @@
+"""What operators ask: is the process alive, may it be sent work, and what has it done. Plain async views."""
+
+import asyncio
+import time
+from ipaddress import ip_address
+from secrets import compare_digest
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from redis.asyncio import Redis
+
+from runtime import database, drain, process, redis_clients
+from web.refusals import Forbidden
+
+# A frozen database does not refuse, it is silent; on SQLite the question queues behind other writers.
+DATABASE_PROBE_SECONDS = 2.0
+# Anybody may ask, so what the answer costs is bounded.
+WRITE_AGAIN_SECONDS = 1.0
+
+_wrote_at = float("-inf")
+
+
+async def healthz(request: HttpRequest) -> HttpResponse:
+    """The process lives: it answered."""
+    return JsonResponse({"status": "ok"})
+
+
+async def readyz(request: HttpRequest) -> HttpResponse:
+    """Whether to send work here: not while the process drains, nor while the database is away or cannot store."""
+    if drain.draining():
+        return JsonResponse({"status": "unavailable", "reason": "draining"}, status=503)
+    try:
+        await asyncio.wait_for(_ask_database(), DATABASE_PROBE_SECONDS)
+    except (DatabaseError, TimeoutError) as error:
+        return JsonResponse({"status": "unavailable", "reason": f"database: {type(error).__name__}"}, status=503)
+    trouble = await _ask_redis()
+    return JsonResponse({"status": "degraded", "redis": trouble} if trouble else {"status": "ok"})
+
+
+async def _ask_database() -> None:
+    """Write: a full disk lets everybody read. What was written a moment ago is only read again."""
+    global _wrote_at
+    if time.monotonic() - _wrote_at < WRITE_AGAIN_SECONDS:
+        await database.run(_read)
+        return
+    await database.run(process.show_life)
+    _wrote_at = time.monotonic()
+
+
+def _read() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+async def _ask_redis() -> str:
+    return "" if not settings.REDIS_URL or await redis_clients.ask(_ping, False) else "away"
+
+
+async def _ping(redis: Redis) -> bool:
+    return bool(await redis.ping())
+
+
+async def metrics(request: HttpRequest) -> HttpResponse:
+    """Prometheus; for loopback, or with METRICS_TOKEN as bearer."""
+    token, given = settings.METRICS_TOKEN, request.headers.get("Authorization", "")
+    if not (_from_loopback(request) or (token and compare_digest(given.encode(), f"Bearer {token}".encode()))):
+        raise Forbidden
+    return HttpResponse(generate_latest(_registry()), content_type=CONTENT_TYPE_LATEST)
+
+
+def _registry() -> CollectorRegistry:
+    """Return what to show: this process's own figures, or the sums of all workers of its supervisor."""
+    if settings.WORKERS == 1:
+        return REGISTRY
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry
+
+
+def _from_loopback(request: HttpRequest) -> bool:
+    try:
+        # A proxy that nobody trusts stands between: whoever asks may be anybody.
+        behind_a_stranger = "X-Forwarded-For" in request.headers and not settings.TRUSTED_PROXIES
+        return ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback and not behind_a_stranger
+    except ValueError:
+        return False
