@@ -42,11 +42,11 @@ for (const folder of ["chunks", "fonts"]) await rm(join(output, folder), { recur
 const { metafile } = await build({
   absWorkingDir: here,
   entryPoints: [
-    { in: "src/chat.js", out: "chat" },
-    { in: "src/push-demo.js", out: "push-demo" },
-    { in: "src/overview.js", out: "overview" },
-    { in: "src/tools.js", out: "tools" },
-    { in: "src/data.js", out: "data" },
+    { in: "src/pages/chat.js", out: "chat" },
+    { in: "src/pages/push-demo.js", out: "push-demo" },
+    { in: "src/pages/overview.js", out: "overview" },
+    { in: "src/pages/tools.js", out: "tools" },
+    { in: "src/pages/data.js", out: "data" },
     { in: "styles/chat.css", out: "chat" },
     { in: "styles/dashboard.css", out: "dashboard" },
     { in: "styles/formulas.css", out: "formulas" },

@@ -1,5 +1,5 @@
 // Calls to our own JSON routes, and the one error they raise.
-import { text } from "./strings.js";
+import { text } from "./translations.js";
 
 /** What the server refused, with its code and message (contract: refusals). */
 export class Refusal extends Error {

@@ -1,6 +1,6 @@
 // What is left of the quota that the selected model counts against.
 import { call } from "./api.js";
-import { counted, moment, text } from "./strings.js";
+import { counted, moment, text } from "./translations.js";
 
 const charges = { credit: "chargeCredit", daily: "chargeDaily", none: "chargeNone" };
 

@@ -1,6 +1,6 @@
 // One generation shown in an answer while it runs, and how refusals and failures look there.
-import { Refusal } from "./api.js";
-import { text } from "./strings.js";
+import { Refusal } from "../api.js";
+import { text } from "../translations.js";
 
 export class Follower {
   #models;

@@ -1,8 +1,8 @@
 // Start, follow and stop one generation. It outlives the connection: whatever breaks, following goes on
 // from the last event seen, for as long as the page lives.
-import { call, headers, refusalOf, Refusal } from "./api.js";
-import { eventsOf } from "./events.js";
-import { text } from "./strings.js";
+import { call, headers, refusalOf, Refusal } from "../api.js";
+import { eventsOf } from "./event-stream.js";
+import { text } from "../translations.js";
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 8_000;

@@ -1,11 +1,11 @@
 // The page of text tools: one text in, one result out. A run is kept for a while under its generation's id only, which
 // this tab remembers with what was written: after a reload the result is there again, or goes on.
-import { Answer } from "./answer.js";
-import { Refusal } from "./api.js";
-import { Follower } from "./following.js";
-import { Generation } from "./generation.js";
-import { Quotas } from "./quota.js";
-import { text } from "./strings.js";
+import { Answer } from "../generation/completion-view.js";
+import { Refusal } from "../api.js";
+import { Follower } from "../generation/presenter.js";
+import { Generation } from "../generation/generation.js";
+import { Quotas } from "../quota.js";
+import { text } from "../translations.js";
 
 /** More than any model takes; a tab's storage has bounds. */
 const LONGEST_KEPT = 500_000;

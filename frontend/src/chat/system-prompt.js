@@ -1,5 +1,5 @@
 // The instructions of a conversation (its system prompt): shown above it, written in a dialog.
-import { call, Refusal } from "./api.js";
+import { call, Refusal } from "../api.js";
 
 const shown = document.getElementById("instructions");
 const dialog = document.getElementById("instructions-dialog");

@@ -1,16 +1,16 @@
 // The chat page: wires the composer, the conversation and the running generation together.
-import { Refusal } from "./api.js";
-import { Composer } from "./composer.js";
-import { Conversation } from "./conversation.js";
-import { addConversation, installConversations } from "./conversations.js";
-import { installDrawer, installMenus } from "./drawer.js";
-import { edited } from "./editing.js";
-import { Follower } from "./following.js";
-import { Generation } from "./generation.js";
-import { Instructions } from "./instructions.js";
-import { Quotas } from "./quota.js";
-import { inPlace, installScrolling, scrollToEnd } from "./scrolling.js";
-import { text } from "./strings.js";
+import { Refusal } from "../api.js";
+import { Composer } from "../chat/composer.js";
+import { Conversation } from "../chat/branch.js";
+import { addConversation, installConversations } from "../chat/conversation-list.js";
+import { installDrawer, installMenus } from "../chat/drawer.js";
+import { edited } from "../chat/prompt-editor.js";
+import { Follower } from "../generation/presenter.js";
+import { Generation } from "../generation/generation.js";
+import { Instructions } from "../chat/system-prompt.js";
+import { Quotas } from "../quota.js";
+import { inPlace, installScrolling, scrollToEnd } from "../chat/auto-scroll.js";
+import { text } from "../translations.js";
 
 const page = JSON.parse(document.getElementById("page-data").textContent);
 const announcer = document.getElementById("announcer");

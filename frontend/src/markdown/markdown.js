@@ -2,8 +2,8 @@
 // parser, the result is sanitised all the same, and nothing in it loads from anywhere.
 import DOMPurify from "dompurify";
 import MarkdownIt from "markdown-it";
-import { formulas } from "./formula.js";
-import { text } from "./strings.js";
+import { formulas } from "./formula-syntax.js";
+import { text } from "../translations.js";
 
 const markdown = new MarkdownIt({ html: false, linkify: true, breaks: true }).use(formulas);
 markdown.linkify.set({ fuzzyLink: false, fuzzyEmail: false });

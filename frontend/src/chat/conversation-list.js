@@ -1,6 +1,6 @@
 // The list of conversations: the one that just began, older ones, search, the archive, and what can be done with each.
-import { call, Refusal } from "./api.js";
-import { text } from "./strings.js";
+import { call, Refusal } from "../api.js";
+import { text } from "../translations.js";
 
 const PAUSE_BEFORE_SEARCH_MS = 250;
 

@@ -1,5 +1,5 @@
 // The form that a prompt is written in.
-import { sends } from "./editing.js";
+import { sends } from "./prompt-editor.js";
 
 const form = document.getElementById("composer");
 const field = form.querySelector("textarea");

@@ -1,8 +1,8 @@
 // The view of one answer: reasoning, Markdown, status, failure, and what can be done with it.
-import { makeCopyButton } from "./copying.js";
-import { Prose } from "./prose.js";
-import { text } from "./strings.js";
-import { setVersions, versionsOf } from "./versions.js";
+import { makeCopyButton } from "../copy-button.js";
+import { Prose } from "../markdown/growing-markdown.js";
+import { text } from "../translations.js";
+import { setVersions, versionsOf } from "../versions.js";
 
 const finishNotes = { length: "finishLength", content_filter: "finishFilter", cancelled: "finishCancelled" };
 

@@ -1,8 +1,8 @@
 // What is added to a rendered block after sanitising: code bars and colours, typeset formulas.
 // Both engines are loaded when the first code block or formula occurs.
-import { copyButton } from "./copying.js";
+import { copyButton } from "../copy-button.js";
 import { sanitisedCode } from "./markdown.js";
-import { text } from "./strings.js";
+import { text } from "../translations.js";
 
 const LONGEST_COLOURED = 60_000;
 
@@ -17,8 +17,8 @@ function once(load) {
   };
 }
 
-const loadHighlighting = once(() => import("./highlighting.js"));
-const loadTypesetting = once(() => import("./typesetting.js"));
+const loadHighlighting = once(() => import("./code-highlighter.js"));
+const loadTypesetting = once(() => import("./formula-typesetter.js"));
 
 function decorateCode(code, plain) {
   const language = code.className.match(/^language-(.+)/)?.[1] ?? "";

@@ -1,6 +1,6 @@
 // One's own data: a file of an export, brought in.
-import { headers, refusalOf } from "./api.js";
-import { counted, text } from "./strings.js";
+import { headers, refusalOf } from "../api.js";
+import { counted, text } from "../translations.js";
 
 const form = document.getElementById("import-form");
 const button = form.querySelector("button");

@@ -1,5 +1,5 @@
 // Pages about one's own account: copy buttons, and times by the reader's own clock.
-import { makeCopyButton } from "./copying.js";
+import { makeCopyButton } from "../copy-button.js";
 
 for (const button of document.querySelectorAll("[data-copy]")) {
   const field = document.querySelector(button.dataset.copy);

@@ -1,6 +1,6 @@
 // Copy buttons.
 import { icon } from "./icons.js";
-import { text } from "./strings.js";
+import { text } from "./translations.js";
 
 /** navigator.clipboard exists only on secure origins; a selection works on the others. */
 async function copy(string) {

@@ -1,7 +1,7 @@
 // The shown branch of a conversation: prompts and answers in order, and the leaf that the next prompt follows.
-import { Answer } from "./answer.js";
-import { pageAt } from "./api.js";
-import { setVersions, showVersions, versionAt, versionsOf } from "./versions.js";
+import { Answer } from "../generation/completion-view.js";
+import { pageAt } from "../api.js";
+import { setVersions, showVersions, versionAt, versionsOf } from "../versions.js";
 
 const list = document.getElementById("messages");
 
