@@ -1,14 +1,17 @@
-// Builds the committed bundle: stable names for what templates load (chat.js, tools.js, overview.js, data.js,
-// push-demo.js, chat.css, dashboard.css, formulas.css), hashed names for what these share or load later.
+// Builds the bundle that is committed under chat/static/chat, or the folder given as an argument. What templates load
+// has a stable name; what these files share, or load later, has a hash in its name.
 import { build } from "esbuild";
 import { cp, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const output = join(here, "../chat/static/chat");
+const output = resolve(process.argv[2] ?? join(here, "../chat/static/chat"));
 
-// KaTeX names three formats of each font; every browser that runs this page reads the first.
+/**
+ * Keeps one of KaTeX's three formats of each font, which every supported browser reads.
+ * @type {import("esbuild").Plugin}
+ */
 const woff2Only = {
   name: "woff2-only",
   setup({ onLoad }) {
@@ -19,21 +22,22 @@ const woff2Only = {
   },
 };
 
-async function licences(metafile) {
-  const packages = new Set();
-  for (const input of Object.keys(metafile.inputs)) {
-    const name = input.match(/node_modules\/((?:@[^/]+\/)?[^/]+)/)?.[1];
-    if (name) packages.add(name);
-  }
+/**
+ * Returns the licences of the packages in the bundle.
+ * @param {import("esbuild").Metafile} metafile
+ */
+async function collectLicences(metafile) {
+  const inputs = Object.keys(metafile.inputs);
+  const packages = new Set(inputs.flatMap((input) => input.match(/node_modules\/((?:@[^/]+\/)?[^/]+)/)?.[1] ?? []));
   const texts = [];
   for (const name of [...packages].sort()) {
     const folder = join(here, "node_modules", name);
     const { version, license } = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
-    const file = (await readdir(folder)).find((entry) => /^licen[cs]e/i.test(entry));
-    const text = file ? (await readFile(join(folder, file), "utf8")).trim() : license;
-    texts.push(`${name} ${version}\n\n${text}`);
+    const file = (await readdir(folder)).sort().find((entry) => /^licen[cs]e/i.test(entry));
+    const licence = file ? (await readFile(join(folder, file), "utf8")).trim() : license;
+    texts.push(`${name} ${version}\n\n${licence}`);
   }
-  return texts.join(`\n\n${"-".repeat(72)}\n\n`) + "\n";
+  return `${texts.join(`\n\n${"-".repeat(72)}\n\n`)}\n`;
 }
 
 await mkdir(output, { recursive: true });
@@ -64,8 +68,8 @@ const { metafile } = await build({
   loader: { ".woff2": "file" },
   plugins: [woff2Only],
   metafile: true,
-  logLevel: "info",
+  logLevel: "warning",
 });
 
-await writeFile(join(output, "LICENSES.txt"), await licences(metafile));
+await writeFile(join(output, "LICENSES.txt"), await collectLicences(metafile));
 await cp(join(here, "static"), output, { recursive: true });

@@ -1,71 +1,87 @@
-// Calls to our own JSON routes, and the one error they raise.
+// Calls to our own JSON routes, and the one error that they raise.
 import { text } from "./translations.js";
 
-/** What the server refused, with its code and message (contract: refusals). */
+/** An error response of the server, with the code and message of its JSON body. */
 export class Refusal extends Error {
-  constructor({ status = 0, code, message, details = null, retryAfter = null }) {
+  /** @param {{ code: string, message: string, details?: Record<string, unknown> }} body */
+  constructor({ code, message, details = {} }) {
     super(message);
-    this.status = status;
     this.code = code;
     this.details = details;
-    this.retryAfter = retryAfter;
   }
 }
 
-/** From the cookie, not from the page: logging in again in another tab makes a new one. */
-const csrfToken = () => document.cookie.match(/(?:^|; )csrftoken=([^;]*)/)?.[1] ?? "";
+export const offline = () => new Refusal({ code: "offline", message: text("offline") });
+/** For a response without a body of ours, such as a proxy's error page. */
+export const unknownFailure = () => new Refusal({ code: "unknown", message: text("failed") });
 
+/**
+ * Returns the request headers that our routes need, and `extra`. The CSRF token is read from the cookie each time,
+ * because a login in another tab replaces it.
+ * @param {Record<string, string>} [extra]
+ * @returns {Record<string, string>}
+ */
 export function headers(extra = {}) {
-  return { Accept: "application/json", "X-CSRFToken": csrfToken(), ...extra };
+  const csrfToken = document.cookie.match(/(?:^|; )csrftoken=([^;]*)/)?.[1] ?? "";
+  return { Accept: "application/json", "X-CSRFToken": csrfToken, ...extra };
 }
 
-/** The refusal that a response carries, or null when it is not one of ours (a proxy's error page). */
-export async function refusalOf(response) {
-  let error;
+/**
+ * Returns the refusal that a response carries, or null when its body is not one of ours.
+ * @param {Response} response
+ */
+export async function readRefusal(response) {
   try {
-    ({ error } = await response.json());
+    const { error } = await response.json();
+    return error?.code ? new Refusal({ ...error, details: error.details ?? {} }) : null;
   } catch {
     return null;
   }
-  if (!error?.code) return null;
-  const seconds = Number(response.headers.get("Retry-After"));
-  return new Refusal({
-    status: response.status,
-    code: error.code,
-    message: error.message,
-    details: error.details,
-    retryAfter: seconds > 0 ? seconds : null,
-  });
 }
 
-/** Calls one of our routes; its JSON (null for 204), or a Refusal. */
+/**
+ * Sends a request to one of our routes and returns the JSON of the response, null for an empty one.
+ * Throws a Refusal when the server is out of reach or refuses.
+ * @template T
+ * @param {string} method
+ * @param {string} url
+ * @param {unknown} [body] sent as JSON; a file is sent as it is
+ * @returns {Promise<T>}
+ */
 export async function call(method, url, body) {
+  /** @type {RequestInit} */
   const init = { method, headers: headers(), credentials: "same-origin" };
   if (body !== undefined) {
-    init.headers["Content-Type"] = "application/json";
-    init.body = JSON.stringify(body);
+    init.headers = headers({ "Content-Type": "application/json" });
+    init.body = body instanceof Blob ? body : JSON.stringify(body);
   }
-  let response;
-  try {
-    response = await fetch(url, init);
-  } catch {
-    throw new Refusal({ code: "offline", message: text("offline") });
-  }
-  if (!response.ok) {
-    throw (
-      (await refusalOf(response)) ??
-      new Refusal({ status: response.status, code: "unknown", message: text("failed") })
-    );
-  }
-  return response.status === 204 ? null : response.json();
+  const response = await fetch(url, init).catch(() => {
+    throw offline();
+  });
+  if (!response.ok) throw (await readRefusal(response)) ?? unknownFailure();
+  return JSON.parse((await response.text()) || "null");
 }
 
-/** Another page of ours, to take something out of; nothing in it runs. */
-export async function pageAt(url) {
-  const response = await fetch(url, { credentials: "same-origin", cache: "no-store" }).catch(() => null);
-  if (!response) throw new Refusal({ code: "offline", message: text("offline") });
-  if (!response.ok || response.redirected) {
-    throw new Refusal({ status: response.status, code: "unknown", message: text("failed") });
+/**
+ * Runs an action whose refusal makes no difference to the user.
+ * @param {() => Promise<void>} action
+ */
+export async function ignoreRefusal(action) {
+  try {
+    await action();
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
   }
+}
+
+/**
+ * Loads another page of ours as a document; its scripts do not run.
+ * @param {string} url
+ */
+export async function fetchDocument(url) {
+  const response = await fetch(url, { credentials: "same-origin", cache: "no-store" }).catch(() => {
+    throw offline();
+  });
+  if (!response.ok || response.redirected) throw unknownFailure();
   return new DOMParser().parseFromString(await response.text(), "text/html");
 }

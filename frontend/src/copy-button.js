@@ -1,46 +1,67 @@
-// Copy buttons.
-import { icon } from "./icons.js";
+// Buttons that copy a text to the clipboard and confirm it for a moment.
+import { find } from "./dom.js";
 import { text } from "./translations.js";
 
-/** navigator.clipboard exists only on secure origins; a selection works on the others. */
-async function copy(string) {
-  if (navigator.clipboard) return navigator.clipboard.writeText(string);
+const SVG_NAMESPACE = "http://www.w3.org/2000/svg";
+
+/** Milliseconds for which a button confirms that it copied. */
+const CONFIRMATION_MS = 1600;
+
+/** @param {string} value */
+async function copyToClipboard(value) {
+  // navigator.clipboard exists on secure origins only; copying a selection works on the others.
+  if (navigator.clipboard) return navigator.clipboard.writeText(value);
   const field = document.createElement("textarea");
-  field.value = string;
+  field.value = value;
   field.className = "visually-hidden";
   document.body.append(field);
   field.select();
   document.execCommand("copy");
-  field.remove();
+  return field.remove();
 }
 
-/** Lets `button` copy what `source()` returns, and say so for a moment. */
-export function makeCopyButton(button, source) {
-  const use = button.querySelector("use");
-  const label = button.querySelector("span");
-  const words = label.textContent;
-  let timer = 0;
+/**
+ * Makes `button`, which has an icon and a label, copy what `getText()` returns.
+ * @param {HTMLElement} button
+ * @param {() => string} getText
+ */
+export function installCopyButton(button, getText) {
+  const icon = find(button, "use", SVGUseElement);
+  const label = find(button, "span");
+  const originalLabel = label.textContent;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
   button.addEventListener("click", async () => {
     const focused = document.activeElement;
-    await copy(source());
-    focused?.focus?.({ preventScroll: true });
-    use.setAttribute("href", "#icon-check");
+    await copyToClipboard(getText());
+    if (focused instanceof HTMLElement) focused.focus({ preventScroll: true });
+    icon.setAttribute("href", "#icon-check");
     label.textContent = text("copied");
     clearTimeout(timer);
     timer = setTimeout(() => {
-      use.setAttribute("href", "#icon-copy");
-      label.textContent = words;
-    }, 1600);
+      icon.setAttribute("href", "#icon-copy");
+      label.textContent = originalLabel;
+    }, CONFIRMATION_MS);
   });
 }
 
-export function copyButton(source) {
+/**
+ * Creates a copy button; its icon is in the page's sprite (templates/icons.html).
+ * @param {() => string} getText
+ */
+export function createCopyButton(getText) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "quiet-button";
+  const icon = document.createElementNS(SVG_NAMESPACE, "svg");
+  icon.setAttribute("class", "icon");
+  icon.setAttribute("aria-hidden", "true");
+  const use = document.createElementNS(SVG_NAMESPACE, "use");
+  use.setAttribute("href", "#icon-copy");
+  icon.append(use);
   const label = document.createElement("span");
   label.textContent = text("copy");
-  button.append(icon("copy"), label);
-  makeCopyButton(button, source);
+  button.append(icon, label);
+  installCopyButton(button, getText);
   return button;
 }

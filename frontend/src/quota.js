@@ -1,62 +1,77 @@
 // What is left of the quota that the selected model counts against.
 import { call } from "./api.js";
-import { counted, moment, text } from "./translations.js";
+import { formatDate, plural, text } from "./translations.js";
+/** @import { ChargeSource, Quota } from "./types.js" */
 
-const charges = { credit: "chargeCredit", daily: "chargeDaily", none: "chargeNone" };
+const chargeTexts = { credit: "chargeCredit", daily: "chargeDaily", none: "chargeNone" };
 
-const leftToday = ({ daily_limit, used_today }) => Math.max(daily_limit - used_today, 0);
-
-function described(quota) {
-  const { title, daily_limit: limit, credits } = quota;
+/**
+ * Returns a text about what is left of a quota.
+ * @param {Quota} quota
+ */
+export function describeQuota({ title, daily_limit: limit, used_today: used, credits }) {
   if (limit === null) return text("quotaUnlimited", { title });
-  const left = text("quotaToday", { title, left: leftToday(quota), limit });
-  if (limit === 0) return text("quotaCredits", { title, credits: counted("credits", credits) });
-  return credits ? `${left} · ${counted("credits", credits)}` : left;
+  if (limit === 0) return text("quotaCredits", { title, credits: plural("credits", credits) });
+  const today = text("quotaToday", { title, left: Math.max(limit - used, 0), limit });
+  return credits ? `${today} · ${plural("credits", credits)}` : today;
 }
 
+/** The user's quotas, and the line of the page that shows the selected one. */
 export class Quotas {
   #node;
+  /** @type {Map<string | undefined, Quota>} */
   #bySlug = new Map();
-  #selected = null;
+  /** @type {string | undefined} */
+  #selected;
 
+  /**
+   * @param {HTMLElement} node
+   * @param {Quota[]} quotas
+   */
   constructor(node, quotas) {
     this.#node = node;
     for (const quota of quotas) this.#bySlug.set(quota.slug, quota);
   }
 
+  /** @param {string | undefined} slug */
   select(slug) {
     this.#selected = slug;
     this.#show();
   }
 
-  update(quota) {
-    this.#bySlug.set(quota.slug, quota);
+  /** @param {Quota[]} quotas */
+  update(...quotas) {
+    for (const quota of quotas) this.#bySlug.set(quota.slug, quota);
     this.#show();
   }
 
   async refresh() {
-    for (const quota of await call("GET", "/api/quotas/")) this.#bySlug.set(quota.slug, quota);
-    this.#show();
+    /** @type {Quota[]} */
+    const quotas = await call("GET", "/api/quotas/");
+    this.update(...quotas);
   }
 
-  /** What an answer cost, in words: nothing to say where there is no limit. */
-  chargeOf(slug, source) {
-    const unlimited = this.#bySlug.get(slug)?.daily_limit === null;
-    return source && !(unlimited && source === "daily") ? text(charges[source]) : "";
+  /**
+   * Returns a text about what a completion cost; empty while it runs, and where the quota has no limit.
+   * @param {string | undefined} slug
+   * @param {ChargeSource | "" | undefined} source
+   */
+  describeCharge(slug, source) {
+    const isFree = source === "daily" && this.#bySlug.get(slug)?.daily_limit === null;
+    return source && !isFree ? text(chargeTexts[source]) : "";
   }
 
-  /** When the selected quota has units again, in words; empty when no day brings any. */
+  /** Returns the time at which the selected quota has units again; empty when it has no daily units. */
   resetTime() {
     const quota = this.#bySlug.get(this.#selected);
-    if (!quota?.resets_at || quota.daily_limit === 0) return "";
-    return moment(new Date(quota.resets_at));
+    return quota?.resets_at && quota.daily_limit !== 0 ? formatDate(new Date(quota.resets_at)) : "";
   }
 
   #show() {
     const quota = this.#bySlug.get(this.#selected);
-    this.#node.textContent = quota ? described(quota) : "";
+    const time = this.resetTime();
+    this.#node.textContent = quota ? describeQuota(quota) : "";
     this.#node.classList.toggle("exhausted", quota?.remaining === 0);
-    const resets = this.resetTime();
-    this.#node.title = resets ? text("quotaResets", { time: resets }) : "";
+    this.#node.title = time && text("quotaResets", { time });
   }
 }

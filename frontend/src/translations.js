@@ -1,23 +1,35 @@
-// The words that scripts show, translated by the template into data attributes.
+// The texts that scripts show. Templates write them, translated, into data attributes of the element #strings.
 
-const { dataset } = document.getElementById("strings");
+const pageLanguage = () => document.documentElement.lang || "en";
 
-export const language = document.documentElement.lang || "en";
-
-/** The string `name` with {placeholders} filled from `values`. */
+/**
+ * Returns the text called `name`, with {placeholders} filled from `values`.
+ * @param {string} name
+ * @param {Record<string, string | number>} [values]
+ */
 export function text(name, values = {}) {
-  return (dataset[name] ?? "").replace(/\{(\w+)\}/g, (whole, key) => values[key] ?? whole);
+  const pattern = document.getElementById("strings")?.dataset[name] ?? "";
+  return pattern.replace(/\{(\w+)\}/g, (placeholder, key) => String(values[key] ?? placeholder));
 }
 
-/** The singular or plural form of `name`, by the rules of the page's language. */
-export function counted(name, count) {
-  const one = new Intl.PluralRules(language).select(count) === "one";
-  return text(name + (one ? "One" : "Other"), { count: count.toLocaleString(language) });
+/**
+ * Returns the text `nameOne` or `nameOther` with its {count}, by the plural rules of the page's language.
+ * @param {string} name
+ * @param {number} count
+ */
+export function plural(name, count) {
+  const language = pageLanguage();
+  const isOne = new Intl.PluralRules(language).select(count) === "one";
+  return text(name + (isOne ? "One" : "Other"), { count: count.toLocaleString(language) });
 }
 
-/** A moment as a person would say it: the time alone when it is today. */
-export function moment(date) {
-  const today = new Date().toDateString() === date.toDateString();
-  const day = today ? {} : { weekday: "short", month: "short", day: "numeric" };
-  return new Intl.DateTimeFormat(language, { ...day, hour: "2-digit", minute: "2-digit" }).format(date);
+/**
+ * Formats a date in the page's language and the reader's time zone; without the day when it is today.
+ * @param {Date} date
+ */
+export function formatDate(date) {
+  const isToday = new Date().toDateString() === date.toDateString();
+  /** @type {Intl.DateTimeFormatOptions} */
+  const day = isToday ? {} : { weekday: "short", month: "short", day: "numeric" };
+  return new Intl.DateTimeFormat(pageLanguage(), { ...day, hour: "2-digit", minute: "2-digit" }).format(date);
 }

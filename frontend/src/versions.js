@@ -1,26 +1,42 @@
-// Turns that have siblings: which of them is shown, and the buttons to the others. `data-versions` of a turn's node
-// holds the ids of all of them, an empty one for a turn that is not stored yet.
+// Versions: siblings of a message, of which one is shown, and the buttons that lead to the others.
+// `data-versions` of a message's node lists the ids of all of them; the id of one that is not stored yet is empty.
+import { part } from "./dom.js";
 
-export const versionsOf = ({ dataset }) => (dataset.versions === undefined ? [] : dataset.versions.split(","));
+/**
+ * Returns the ids of a message's versions.
+ * @param {HTMLElement} node
+ */
+export const versionIds = ({ dataset }) => (dataset.versions === undefined ? [] : dataset.versions.split(","));
 
-export function setVersions(node, ids) {
+/**
+ * Stores the ids of a message's versions, and shows which one the node holds.
+ * @param {HTMLElement} node
+ * @param {string[]} ids
+ */
+export function setVersionIds(node, ids) {
   node.dataset.versions = ids.join(",");
-  showVersions(node);
+  showVersion(node);
 }
 
-/** Says in the turn's node which one it is. */
-export function showVersions(node) {
-  const ids = versionsOf(node);
-  const index = ids.indexOf(node.dataset.id);
-  const part = (name) => node.querySelector(`[data-part="${name}"]`);
-  part("versions").hidden = ids.length < 2 || index === -1;
-  part("version").textContent = `${index + 1} / ${ids.length}`;
-  part("previous").disabled = index === 0;
-  part("next").disabled = index === ids.length - 1;
+/**
+ * Shows which version a node holds, and whether there is a previous and a next one.
+ * @param {HTMLElement} node
+ */
+export function showVersion(node) {
+  const ids = versionIds(node);
+  const index = ids.indexOf(node.dataset.id ?? "");
+  part(node, "versions").hidden = ids.length < 2 || index === -1;
+  part(node, "version").textContent = `${index + 1} / ${ids.length}`;
+  part(node, "previous", HTMLButtonElement).disabled = index === 0;
+  part(node, "next", HTMLButtonElement).disabled = index === ids.length - 1;
 }
 
-/** The id of the version that is so many steps away. */
+/**
+ * Returns the id of the version `step` places after the shown one, or null.
+ * @param {HTMLElement} node
+ * @param {number} step
+ */
 export function versionAt(node, step) {
-  const ids = versionsOf(node);
-  return ids[ids.indexOf(node.dataset.id) + step] || null;
+  const ids = versionIds(node);
+  return ids[ids.indexOf(node.dataset.id ?? "") + step] || null;
 }

@@ -1,45 +1,59 @@
-// Keeps the end of a growing page in view, but only for a reader who is there already.
+// Keeps the end of a growing page in view, but only while the reader is there.
+import { byId } from "../dom.js";
 
-const NEAR = 96;
-const page = document.scrollingElement;
+/** Pixels from the end of the page within which the reader counts as being at the end. */
+const END_MARGIN_PX = 96;
 
-let following = true;
-let lastTop = 0;
-let onChange = () => {};
+export class AutoScroll {
+  #page = /** @type {Element} */ (document.scrollingElement);
+  /** Whether the reader is at the end, so that the page scrolls as it grows. */
+  #following = true;
+  #lastTop = 0;
+  #onChange;
 
-const atEnd = () => page.scrollHeight - page.clientHeight - page.scrollTop < NEAR;
+  /** @param {(following: boolean) => void} onChange called when the reader leaves the end of the page or returns */
+  constructor(onChange) {
+    this.#onChange = onChange;
+    addEventListener("scroll", () => this.#onScroll(), { passive: true });
+    const observer = new ResizeObserver(() => this.#following && this.scrollToEnd());
+    observer.observe(byId("main"));
+    observer.observe(document.documentElement);
+  }
 
-function follow(value) {
-  if (following === value) return;
-  following = value;
-  onChange(value);
-}
+  scrollToEnd() {
+    this.#setFollowing(true);
+    this.#page.scrollTop = this.#page.scrollHeight;
+  }
 
-// Only a reader scrolls up; the page growing below moves nothing.
-function onScroll() {
-  if (atEnd()) follow(true);
-  else if (page.scrollTop < lastTop) follow(false);
-  lastTop = page.scrollTop;
-}
+  /**
+   * Changes the page, and scrolls so that what `measureTop()` measures keeps its place on the screen.
+   * @template T
+   * @param {() => number} measureTop
+   * @param {() => Promise<T>} change
+   */
+  async keepInPlace(measureTop, change) {
+    const before = measureTop();
+    const result = await change();
+    this.#page.scrollTop += measureTop() - before;
+    this.#setFollowing(this.#isAtEnd());
+    return result;
+  }
 
-/** Changes the page so that what `measure()` gives the place of stays where it is on the screen. */
-export async function inPlace(measure, change) {
-  const before = measure();
-  await change();
-  page.scrollTop += measure() - before;
-  follow(atEnd());
-}
+  #isAtEnd() {
+    return this.#page.scrollHeight - this.#page.clientHeight - this.#page.scrollTop < END_MARGIN_PX;
+  }
 
-export function scrollToEnd() {
-  follow(true);
-  page.scrollTop = page.scrollHeight;
-}
+  #onScroll() {
+    // Only the reader scrolls up: growth of the page below moves nothing.
+    if (this.#isAtEnd()) this.#setFollowing(true);
+    else if (this.#page.scrollTop < this.#lastTop) this.#setFollowing(false);
+    this.#lastTop = this.#page.scrollTop;
+  }
 
-/** Starts following; calls `callback(following)` when the reader leaves the end of the page or returns to it. */
-export function installScrolling(callback) {
-  onChange = callback;
-  addEventListener("scroll", onScroll, { passive: true });
-  const observer = new ResizeObserver(() => following && scrollToEnd());
-  observer.observe(document.getElementById("main"));
-  observer.observe(document.documentElement);
+  /** @param {boolean} following */
+  #setFollowing(following) {
+    if (this.#following === following) return;
+    this.#following = following;
+    this.#onChange(following);
+  }
 }

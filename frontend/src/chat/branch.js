@@ -1,124 +1,172 @@
-// The shown branch of a conversation: prompts and answers in order, and the leaf that the next prompt follows.
-import { Answer } from "../generation/completion-view.js";
-import { pageAt } from "../api.js";
-import { setVersions, showVersions, versionAt, versionsOf } from "../versions.js";
+// The shown branch of a conversation: prompts and completions in order, and the leaf that the next prompt follows.
+import { fetchDocument } from "../api.js";
+import { byId, fromTemplate, pageData, part } from "../dom.js";
+import { CompletionView } from "../generation/completion-view.js";
+import { setVersionIds, showVersion, versionAt, versionIds } from "../versions.js";
+/** @import { BranchData, Id } from "../types.js" */
 
-const list = document.getElementById("messages");
+/**
+ * @typedef {object} BranchCallbacks
+ * @property {(view: CompletionView) => void} onRegenerate
+ * @property {(node: HTMLElement, id: string, buttonName: string) => void} onVersion
+ * @property {(promptNode: HTMLElement) => void} onEdit
+ */
 
-function instance(template) {
-  return document.getElementById(template).content.firstElementChild.cloneNode(true);
-}
+/** The buttons of a message that lead to its other versions, and how many places away these are. */
+const versionSteps = { previous: -1, next: 1 };
 
-export class Conversation {
-  #answers = new Map();
+/** @param {Element} list */
+const messageNodes = (list) => /** @type {HTMLElement[]} */ ([...list.children]);
+
+export class Branch {
+  #list = byId("messages");
+  /** @type {Map<HTMLElement, CompletionView>} */
+  #completions = new Map();
   #onRegenerate;
 
-  constructor({ id, leaf, onRegenerate, onVersion, onEdit }) {
-    this.id = id;
+  /** @param {{ conversationId: Id | null, leaf: Id | null } & BranchCallbacks} options */
+  constructor({ conversationId, leaf, onRegenerate, onVersion, onEdit }) {
+    this.conversationId = conversationId;
     this.leaf = leaf;
     this.#onRegenerate = onRegenerate;
-    for (const node of list.children) this.#view(node);
-    list.addEventListener("click", ({ target }) => {
-      const node = target.closest(".message");
+    for (const node of messageNodes(this.#list)) this.#adopt(node);
+    this.#list.addEventListener("click", (event) => {
+      const target = /** @type {Element} */ (event.target);
+      const node = /** @type {HTMLElement} */ (target.closest(".message"));
       if (target.closest('[data-part="edit"]')) onEdit(node);
-      for (const [name, step] of [["previous", -1], ["next", 1]]) {
-        const version = target.closest(`[data-part="${name}"]`) && versionAt(node, step);
-        if (version) onVersion(node, version, name);
+      for (const [name, step] of Object.entries(versionSteps)) {
+        const id = target.closest(`[data-part="${name}"]`) && versionAt(node, step);
+        if (id) onVersion(node, id, name);
       }
     });
   }
 
-  get lastAnswer() {
-    const nodes = list.querySelectorAll(".answer");
-    return this.#answers.get(nodes[nodes.length - 1]) ?? null;
+  /** @returns {CompletionView | undefined} */
+  get lastCompletion() {
+    return this.completions().at(-1);
   }
 
-  answers() {
-    return this.#answers.values();
+  /** Returns the views of the shown completions, in order. */
+  completions() {
+    return messageNodes(this.#list).flatMap((node) => this.#completions.get(node) ?? []);
   }
 
-  ofGeneration(id) {
-    return [...this.#answers.values()].find(({ node }) => node.dataset.generation === String(id)) ?? null;
+  /** @param {Id} generationId */
+  findByGeneration(generationId) {
+    return this.completions().find(({ node }) => node.dataset.generation === String(generationId));
   }
 
+  /** @param {string} content */
   addPrompt(content) {
-    const node = instance("prompt-template");
-    node.querySelector('[data-part="content"]').textContent = content;
-    list.append(node);
-    document.body.classList.remove("blank");
+    const node = fromTemplate("prompt-template");
+    part(node, "content").textContent = content;
+    this.#append(node);
     return node;
   }
 
-  addAnswer() {
-    const node = instance("answer-template");
-    list.append(node);
-    document.body.classList.remove("blank");
-    return this.#view(node);
+  addCompletion() {
+    const node = fromTemplate("answer-template");
+    this.#append(node);
+    return this.#adoptCompletion(node);
   }
 
-  /** An answer that will be another version of `old`; `takeFrom` made room for it. */
-  addVersion(old) {
-    const answer = this.addAnswer();
-    setVersions(answer.node, [...versionsOf(old.node), ""]);
-    return answer;
+  /**
+   * Adds a completion that becomes another version of `old`, which `detachFrom` has removed.
+   * @param {CompletionView} old
+   */
+  addVersionOf(old) {
+    const view = this.addCompletion();
+    setVersionIds(view.node, [...versionIds(old.node), ""]);
+    return view;
   }
 
-  /** The id of the message that stands before `node`; 0 before the first. */
-  before(node) {
-    return node.previousElementSibling?.dataset.id ?? 0;
+  /**
+   * Returns the id of the message before `node`; 0 before the first.
+   * @param {HTMLElement} node
+   * @returns {Id}
+   */
+  parentOf(node) {
+    const previous = /** @type {HTMLElement | null} */ (node.previousElementSibling);
+    return previous?.dataset.id ?? 0;
   }
 
-  /** Takes `node` and all that follows it out of sight, and returns it. */
-  takeFrom(node) {
-    const taken = [...list.children];
-    taken.splice(0, taken.indexOf(node));
-    for (const each of taken) each.remove();
-    return taken;
+  /**
+   * Removes `node` and all that follows it from the page, and returns them for `reattach`.
+   * @param {HTMLElement} node
+   */
+  detachFrom(node) {
+    const nodes = messageNodes(this.#list);
+    const detached = nodes.slice(nodes.indexOf(node));
+    for (const each of detached) each.remove();
+    return detached;
   }
 
-  putBack(nodes) {
-    list.append(...nodes);
+  /** @param {HTMLElement[]} nodes */
+  reattach(nodes) {
+    this.#list.append(...nodes);
   }
 
-  /** Shows the branch through a message instead, as the server renders it; returns the data of its page. */
+  /**
+   * Shows the branch through a message instead, as the server renders it. Returns the data of that page.
+   * @param {Id} messageId
+   */
   async open(messageId) {
-    const { nodes, data } = await this.#rendered(messageId);
-    this.#answers.clear();
-    list.replaceChildren(...nodes);
-    for (const node of nodes) this.#view(node);
+    const { nodes, data } = await this.#fetchBranch(messageId);
+    this.#completions.clear();
+    this.#list.replaceChildren(...nodes);
+    for (const node of nodes) this.#adopt(node);
     this.leaf = data.leaf;
     return data;
   }
 
-  /** Learns from the server what the shown turns are called, and their versions. */
-  async learn(messageId) {
-    const { nodes } = await this.#rendered(messageId);
-    for (const [i, node] of [...list.children].entries()) {
-      if (!nodes[i]) continue;
-      node.dataset.id = nodes[i].dataset.id;
-      setVersions(node, versionsOf(nodes[i]));
+  /**
+   * Fetches the ids and versions of the shown messages: those just sent have none yet.
+   * @param {Id} messageId a message of the shown branch
+   */
+  async fetchIds(messageId) {
+    const { nodes } = await this.#fetchBranch(messageId);
+    for (const [i, node] of messageNodes(this.#list).entries()) {
+      const stored = nodes[i];
+      if (!stored) continue;
+      node.dataset.id = stored.dataset.id;
+      setVersionIds(node, versionIds(stored));
     }
   }
 
+  /** @param {HTMLElement[]} nodes */
   remove(...nodes) {
     for (const node of nodes) {
-      this.#answers.delete(node);
+      this.#completions.delete(node);
       node.remove();
     }
-    document.body.classList.toggle("blank", !list.children.length);
+    document.body.classList.toggle("blank", !this.#list.children.length);
   }
 
-  async #rendered(messageId) {
-    const page = await pageAt(`/c/${this.id}/?message=${messageId}`);
-    const nodes = [...page.getElementById("messages").children].map((node) => document.importNode(node, true));
-    return { nodes, data: JSON.parse(page.getElementById("page-data").textContent) };
+  /** @param {HTMLElement} node */
+  #append(node) {
+    this.#list.append(node);
+    document.body.classList.remove("blank");
+    showVersion(node);
   }
 
-  #view(node) {
-    showVersions(node);
-    if (!node.classList.contains("answer")) return null;
-    const answer = new Answer(node, { onRegenerate: this.#onRegenerate });
-    this.#answers.set(node, answer);
-    return answer;
+  /** @param {HTMLElement} node */
+  #adopt(node) {
+    showVersion(node);
+    if (node.classList.contains("answer")) this.#adoptCompletion(node);
+  }
+
+  /** @param {HTMLElement} node */
+  #adoptCompletion(node) {
+    const view = new CompletionView(node, { onRegenerate: this.#onRegenerate });
+    this.#completions.set(node, view);
+    return view;
+  }
+
+  /** @param {Id} messageId */
+  async #fetchBranch(messageId) {
+    const page = await fetchDocument(`/c/${this.conversationId}/?message=${messageId}`);
+    const list = /** @type {HTMLElement} */ (page.getElementById("messages"));
+    const nodes = messageNodes(list).map((node) => document.importNode(node, true));
+    return { nodes, data: /** @type {BranchData} */ (pageData(page)) };
   }
 }

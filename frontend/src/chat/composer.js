@@ -1,90 +1,103 @@
-// The form that a prompt is written in.
-import { sends } from "./prompt-editor.js";
-
-const form = document.getElementById("composer");
-const field = form.querySelector("textarea");
-const sendButton = form.querySelector('[data-part="send"]');
-const stopButton = form.querySelector('[data-part="stop"]');
-const model = form.querySelector("select");
+// The form below the conversation, in which the user writes prompts and chooses the model.
+import { byId, find, part } from "../dom.js";
+import { fitHeight, installSendKey } from "./prompt-field.js";
+/** @import { Id } from "../types.js" */
 
 export class Composer {
+  #form = byId("composer", HTMLFormElement);
+  #field = find(this.#form, "textarea", HTMLTextAreaElement);
+  #sendButton = part(this.#form, "send", HTMLButtonElement);
+  #stopButton = part(this.#form, "stop", HTMLButtonElement);
+  #modelChoice = find(this.#form, "select", HTMLSelectElement);
   #running = false;
-  #person;
+  #userId;
 
-  /** Drafts are kept for `person`: somebody else may log in within the same tab. */
-  constructor({ person, onSend, onStop, onModel }) {
-    this.#person = person;
-    form.addEventListener("submit", (event) => {
+  /**
+   * @param {object} options
+   * @param {Id} options.userId drafts are kept for this user, because another one may log in within the same tab
+   * @param {(prompt: string) => void} options.onSend
+   * @param {() => void} options.onStop
+   * @param {(slug: string) => void} options.onModel
+   */
+  constructor({ userId, onSend, onStop, onModel }) {
+    this.#userId = userId;
+    this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
-      if (!this.#running && field.value.trim()) onSend(field.value.trim());
+      const prompt = this.#field.value.trim();
+      if (!this.#running && prompt) onSend(prompt);
     });
-    field.addEventListener("keydown", (event) => this.#onKey(event));
-    field.addEventListener("input", () => this.#changed());
-    stopButton.addEventListener("click", () => {
-      stopButton.disabled = true;
+    this.#field.addEventListener("input", () => this.#update());
+    installSendKey(this.#field);
+    this.#stopButton.addEventListener("click", () => {
+      this.#stopButton.disabled = true;
       onStop();
     });
-    model.addEventListener("change", () => onModel(model.value));
-    if (!field.value) field.value = sessionStorage.getItem(this.#draftKey) ?? "";
-    this.#changed();
+    this.#modelChoice.addEventListener("change", () => onModel(this.model));
+    if (!this.#field.value) this.#field.value = sessionStorage.getItem(this.#draftKey) ?? "";
+    this.#update();
   }
 
+  /** The slug of the chosen model. */
   get model() {
-    return model.value;
+    return this.#modelChoice.value;
   }
 
+  /**
+   * Puts a prompt into the field, for the user to change or send.
+   * @param {string} prompt
+   */
   fill(prompt) {
-    field.value = prompt;
-    this.#changed();
+    this.#field.value = prompt;
+    this.#update();
     this.focus();
-    field.setSelectionRange(prompt.length, prompt.length);
+    this.#field.setSelectionRange(prompt.length, prompt.length);
   }
 
-  /** `prompt` is on its way: it leaves the field, unless another one is being written there. */
-  sent(prompt) {
-    if (field.value.trim() === prompt) field.value = "";
-    this.#changed();
+  /**
+   * Empties the field when a prompt was sent, unless the user is writing another one.
+   * @param {string} prompt
+   */
+  clear(prompt) {
+    if (this.#field.value.trim() === prompt) this.#field.value = "";
+    this.#update();
   }
 
-  /** A refused prompt is a draft again when the page is loaded anew, unless another one is being written. */
-  keep(prompt) {
-    if (!field.value) sessionStorage.setItem(this.#draftKey, prompt);
+  /**
+   * Keeps a refused prompt as the draft for the next load of the page, unless the user is writing another one.
+   * @param {string} prompt
+   */
+  keepDraft(prompt) {
+    if (!this.#field.value) sessionStorage.setItem(this.#draftKey, prompt);
   }
 
   focus() {
-    field.focus({ preventScroll: true });
+    this.#field.focus({ preventScroll: true });
   }
 
+  /** @param {boolean} value whether a generation runs: it can be stopped, and nothing else sent */
   set running(value) {
-    const hadFocus = form.contains(document.activeElement);
+    const hadFocus = this.#form.contains(document.activeElement);
     this.#running = value;
     document.body.classList.toggle("answering", value);
-    sendButton.hidden = value;
-    stopButton.hidden = !value;
-    stopButton.disabled = false;
+    this.#sendButton.hidden = value;
+    this.#stopButton.hidden = !value;
+    this.enableStop();
     if (hadFocus) this.focus();
-    this.#changed();
+    this.#update();
   }
 
-  stopFailed() {
-    stopButton.disabled = false;
+  enableStop() {
+    this.#stopButton.disabled = false;
   }
 
   get #draftKey() {
-    return `draft:${this.#person}:${location.pathname}`;
+    return `draft:${this.#userId}:${location.pathname}`;
   }
 
-  #onKey(event) {
-    if (!sends(event)) return;
-    event.preventDefault();
-    form.requestSubmit();
-  }
-
-  #changed() {
-    sendButton.disabled = this.#running || !field.value.trim();
-    field.style.height = "auto";
-    field.style.height = `${field.scrollHeight}px`;
-    if (field.value) sessionStorage.setItem(this.#draftKey, field.value);
+  #update() {
+    this.#sendButton.disabled = this.#running || !this.#field.value.trim();
+    fitHeight(this.#field);
+    if (this.#field.value) sessionStorage.setItem(this.#draftKey, this.#field.value);
     else sessionStorage.removeItem(this.#draftKey);
   }
 }

@@ -1,250 +1,270 @@
-// The list of conversations: the one that just began, older ones, search, the archive, and what can be done with each.
+// The list of conversations in the sidebar: recent and older ones, search results, and archived ones.
 import { call, Refusal } from "../api.js";
+import { byId, find, fromTemplate } from "../dom.js";
 import { text } from "../translations.js";
+/** @import { Conversation, Id, ListPage } from "../types.js" */
 
-const PAUSE_BEFORE_SEARCH_MS = 250;
+/** Milliseconds without a key press after which a search begins. */
+const SEARCH_DELAY_MS = 250;
 
-const list = document.getElementById("conversations");
-const older = document.getElementById("older");
-const search = document.getElementById("search");
-const archive = document.getElementById("show-archived");
-const nothing = document.getElementById("nothing-found");
-const archivedNote = document.getElementById("archived-note");
-const titleShown = document.getElementById("title");
-const menu = document.getElementById("conversation-menu");
-const renaming = document.getElementById("rename-dialog");
-const deleting = document.getElementById("delete-dialog");
-
-let current = null;
-/** A fragment with the rows of the list while found or archived ones are shown in their place. */
-let setAside = null;
-/** Where the rows after those in the list are; of the list itself only that there may be some is known at first. */
-let next = older.hidden ? null : "/api/conversations/";
-let nextSetAside = null;
-/** The row whose menu is open. */
-let chosen = null;
-
-const known = (id) => list.querySelector(`[data-id="${CSS.escape(id)}"]`);
-/** The rows of the conversation that `node` is a row of: in the list, and among search results. */
-const rowsOf = ({ dataset: { id } }) =>
-  [list, setAside].flatMap((rows) => [...(rows?.querySelectorAll(`[data-id="${CSS.escape(id)}"]`) ?? [])]);
-const titleOf = (node) => node.querySelector("a > span").textContent;
-
-function row({ id, title, pinned }) {
-  const node = document.getElementById("conversation-template").content.firstElementChild.cloneNode(true);
-  node.dataset.id = id;
-  node.classList.toggle("pinned", pinned);
-  const link = node.querySelector("a");
-  link.href = `/c/${id}/`;
-  if (String(id) === String(current)) link.setAttribute("aria-current", "page");
-  setTitle(node, title);
-  return node;
+/**
+ * Returns the path and query of an address: behind a proxy the server may name itself by another scheme or host than
+ * the page was loaded from.
+ * @param {string} url
+ */
+export function withoutOrigin(url) {
+  const { pathname, search } = new URL(url, "http://localhost");
+  return pathname + search;
 }
 
-function setTitle(node, title) {
-  node.querySelector("a > span").textContent = title;
-  node.querySelector("[data-more]").setAttribute("aria-label", text("more", { title }));
-  if (node.dataset.id !== String(current)) return;
-  document.title = title;
-  titleShown.textContent = title;
-}
+/** @param {HTMLElement} row */
+export const titleOf = (row) => find(row, "a > span").textContent;
 
-/** Into its place: pinned rows first, the newest on top of the rest. */
-function place(node, parent = node.parentNode) {
-  const rows = [...parent.children].filter((other) => other !== node);
-  const before = node.classList.contains("pinned")
-    ? rows[0]
-    : rows.find((other) => !other.classList.contains("pinned"));
-  parent.insertBefore(node, before ?? null);
-}
+/** @param {ParentNode} parent */
+const rowsIn = (parent) => /** @type {HTMLElement[]} */ ([...parent.children]);
 
-/** Shows a conversation that just began as the current one. */
-export function addConversation({ id, title }) {
-  endSearch();
-  for (const link of list.querySelectorAll("[aria-current]")) link.removeAttribute("aria-current");
-  current = id;
-  const node = known(id);
-  if (node) node.querySelector("a").setAttribute("aria-current", "page");
-  else place(row({ id, title, pinned: false }), list);
-  document.title = title;
-  titleShown.textContent = title;
-}
+export class ConversationList {
+  #list = byId("conversations");
+  #olderButton = byId("older", HTMLButtonElement);
+  #searchField = byId("search", HTMLInputElement);
+  #archiveToggle = byId("show-archived");
+  #status = byId("nothing-found");
+  #archivedNote = byId("archived-note");
+  #heading = byId("title");
+  #currentId;
+  /**
+   * The rows of the list, while search results or archived conversations are shown in their place.
+   * @type {DocumentFragment | null}
+   */
+  #listedRows = null;
+  /**
+   * Address of the rows after the shown ones, null after the last. The server rendered the first ones into the page.
+   * @type {string | null}
+   */
+  #nextPage;
+  /**
+   * The value of `#nextPage` for the list, while `#listedRows` holds its rows.
+   * @type {string | null}
+   */
+  #nextListedPage = null;
 
-/** Does what may be refused; a refusal is told in the list's status line. */
-async function attempt(action) {
-  nothing.hidden = true;
-  try {
-    await action();
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    nothing.textContent = error.message;
-    nothing.hidden = false;
+  /** @param {Id | null} currentId the open conversation */
+  constructor(currentId) {
+    this.#currentId = currentId;
+    this.#nextPage = this.#olderButton.hidden ? null : "/api/conversations/";
+    this.#olderButton.addEventListener("click", () => this.#showOlder());
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    let timer;
+    this.#searchField.addEventListener("input", () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => this.#search(), SEARCH_DELAY_MS);
+    });
+    this.#archiveToggle.addEventListener("click", () => {
+      this.#archiveToggle.setAttribute("aria-pressed", String(!this.isArchiveShown));
+      this.#search();
+    });
   }
-}
 
-/** Behind a proxy the server may name itself by another scheme or host than the page was loaded from. */
-function pathOf(url) {
-  const { pathname, search: query } = new URL(url, location.href);
-  return pathname + query;
-}
+  get isArchiveShown() {
+    return this.#archiveToggle.getAttribute("aria-pressed") === "true";
+  }
 
-function setNext(url) {
-  next = url && pathOf(url);
-  older.hidden = !next;
-}
+  /**
+   * Adds a conversation that just began, as the current one.
+   * @param {Pick<Conversation, "id" | "title">} conversation
+   */
+  add({ id, title }) {
+    this.#endSearch();
+    for (const link of this.#list.querySelectorAll("[aria-current]")) link.removeAttribute("aria-current");
+    this.#currentId = id;
+    const row = this.#shownRow(id);
+    if (row) find(row, "a").setAttribute("aria-current", "page");
+    else placeRow(this.#createRow({ id, title, pinned: false }), this.#list);
+    this.#showTitle(title);
+  }
 
-function installOlder() {
-  older.addEventListener("click", async () => {
-    older.disabled = true;
-    await attempt(async () => {
-      for (let added = 0; next && !added; ) {
-        const page = await call("GET", next);
-        const rows = page.results.filter(({ id }) => !known(id)).map(row);
-        list.append(...rows);
+  /**
+   * Runs an action that the server may refuse, and shows a refusal in the list's status line.
+   * @param {() => Promise<void>} action
+   */
+  async attempt(action) {
+    this.#status.hidden = true;
+    try {
+      await action();
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      this.#showStatus(error.message);
+    }
+  }
+
+  /**
+   * @param {Id} id
+   * @param {boolean} pinned
+   */
+  async setPinned(id, pinned) {
+    await change(id, { pinned });
+    for (const row of this.#rowsOf(id)) {
+      row.classList.toggle("pinned", pinned);
+      placeRow(row, /** @type {ParentNode} */ (row.parentNode));
+    }
+  }
+
+  /**
+   * Archives a conversation, or brings it back above those that are not pinned; after a reload it stands by its age.
+   * @param {Id} id
+   * @param {boolean} archived
+   */
+  async setArchived(id, archived) {
+    const stored = await change(id, { archived });
+    const rows = this.#rowsOf(id);
+    for (const row of rows) row.remove();
+    if (!archived) placeRow(rows[0] ?? this.#createRow(stored), this.#listedRows ?? this.#list);
+    if (this.#isCurrent(id)) this.#archivedNote.hidden = !archived;
+  }
+
+  /** Brings the open conversation back from the archive. */
+  async unarchiveCurrent() {
+    if (this.#currentId !== null) await this.setArchived(this.#currentId, false);
+  }
+
+  /**
+   * @param {Id} id
+   * @param {string} title
+   */
+  async rename(id, title) {
+    await change(id, { title });
+    for (const row of this.#rowsOf(id)) this.#setTitle(row, title);
+  }
+
+  /** @param {Id} id */
+  async delete(id) {
+    await call("DELETE", `/api/conversations/${id}/`);
+    if (this.#isCurrent(id)) location.assign("/");
+    else for (const row of this.#rowsOf(id)) row.remove();
+  }
+
+  async #showOlder() {
+    this.#olderButton.disabled = true;
+    await this.attempt(async () => {
+      // A page may hold nothing new, because conversations move to the top while the list is shown.
+      for (let added = 0; this.#nextPage && !added;) {
+        /** @type {ListPage<Conversation>} */
+        const page = await call("GET", this.#nextPage);
+        const rows = page.results.filter(({ id }) => !this.#shownRow(id)).map((item) => this.#createRow(item));
+        this.#list.append(...rows);
         added = rows.length;
-        setNext(page.next);
+        this.#setNextPage(page.next);
       }
     });
-    older.disabled = false;
-  });
-}
-
-const archiveShown = () => archive.getAttribute("aria-pressed") === "true";
-
-function endSearch() {
-  search.value = "";
-  archive.setAttribute("aria-pressed", "false");
-  if (!setAside) return;
-  list.replaceChildren(setAside);
-  setAside = null;
-  setNext(nextSetAside);
-  nothing.hidden = true;
-}
-
-/** Shows what is looked for: the rows with these words, the archived ones, or the list again. */
-async function find() {
-  const [words, archived] = [search.value.trim(), archiveShown()];
-  if (!words && !archived) return endSearch();
-  const query = new URLSearchParams({ ...(words && { search: words }), ...(archived && { archived }) });
-  await attempt(async () => {
-    const page = await call("GET", `/api/conversations/?${query}`);
-    if (search.value.trim() !== words || archiveShown() !== archived) return;
-    if (!setAside) {
-      setAside = document.createDocumentFragment();
-      setAside.append(...list.children);
-      nextSetAside = next;
-    }
-    list.replaceChildren(...page.results.map(row));
-    setNext(page.next);
-    nothing.textContent = text(archived && !words ? "archivedNone" : "nothingFound");
-    nothing.hidden = page.results.length > 0;
-  });
-}
-
-function installSearch() {
-  let timer = 0;
-  search.addEventListener("input", () => {
-    clearTimeout(timer);
-    timer = setTimeout(find, PAUSE_BEFORE_SEARCH_MS);
-  });
-  archive.addEventListener("click", () => {
-    archive.setAttribute("aria-pressed", String(!archiveShown()));
-    find();
-  });
-}
-
-function openMenu(button) {
-  chosen = button.closest("li");
-  const pinned = chosen.classList.contains("pinned");
-  menu.querySelector('[data-action="pin"]').hidden = pinned;
-  menu.querySelector('[data-action="unpin"]').hidden = !pinned;
-  menu.querySelector('[data-action="archive"]').hidden = archiveShown();
-  menu.querySelector('[data-action="unarchive"]').hidden = !archiveShown();
-  for (const link of menu.querySelectorAll("[data-export]")) {
-    link.href = `/api/conversations/${chosen.dataset.id}/export/?as=${link.dataset.export}`;
+    this.#olderButton.disabled = false;
   }
-  menu.showPopover();
-  const { bottom, right } = button.getBoundingClientRect();
-  const { offsetWidth: width, offsetHeight: height } = menu;
-  menu.style.left = `${Math.max(8, Math.min(right - 8, innerWidth - width - 8))}px`;
-  menu.style.top = `${Math.min(bottom, innerHeight - height - 8)}px`;
-  menu.querySelector("button:not([hidden])").focus();
-}
 
-async function setPinned(node, pinned) {
-  await call("PATCH", `/api/conversations/${node.dataset.id}/`, { pinned });
-  for (const shown of rowsOf(node)) {
-    shown.classList.toggle("pinned", pinned);
-    place(shown);
+  /** Shows the rows with the searched text, the archived ones, or the list again. */
+  async #search() {
+    const [query, archived] = [this.#searchField.value.trim(), this.isArchiveShown];
+    if (!query && !archived) return this.#endSearch();
+    const parameters = new URLSearchParams({ ...(query && { search: query }), ...(archived && { archived: "true" }) });
+    return this.attempt(async () => {
+      /** @type {ListPage<Conversation>} */
+      const page = await call("GET", `/api/conversations/?${parameters}`);
+      const isOutdated = this.#searchField.value.trim() !== query || this.isArchiveShown !== archived;
+      if (isOutdated) return;
+      if (!this.#listedRows) {
+        this.#listedRows = document.createDocumentFragment();
+        this.#listedRows.append(...this.#list.children);
+        this.#nextListedPage = this.#nextPage;
+      }
+      this.#list.replaceChildren(...page.results.map((item) => this.#createRow(item)));
+      this.#setNextPage(page.next);
+      if (!page.results.length) this.#showStatus(text(archived && !query ? "archivedNone" : "nothingFound"));
+    });
+  }
+
+  #endSearch() {
+    this.#searchField.value = "";
+    this.#archiveToggle.setAttribute("aria-pressed", "false");
+    if (!this.#listedRows) return;
+    this.#list.replaceChildren(this.#listedRows);
+    this.#listedRows = null;
+    this.#setNextPage(this.#nextListedPage);
+    this.#status.hidden = true;
+  }
+
+  /** @param {Pick<Conversation, "id" | "title" | "pinned">} conversation */
+  #createRow({ id, title, pinned }) {
+    const row = fromTemplate("conversation-template");
+    row.dataset.id = String(id);
+    row.classList.toggle("pinned", pinned);
+    const link = find(row, "a", HTMLAnchorElement);
+    link.href = `/c/${id}/`;
+    if (this.#isCurrent(id)) link.setAttribute("aria-current", "page");
+    this.#setTitle(row, title);
+    return row;
+  }
+
+  /**
+   * @param {HTMLElement} row
+   * @param {string} title
+   */
+  #setTitle(row, title) {
+    find(row, "a > span").textContent = title;
+    find(row, "[data-more]").setAttribute("aria-label", text("more", { title }));
+    if (this.#isCurrent(row.dataset.id)) this.#showTitle(title);
+  }
+
+  /** @param {string} title */
+  #showTitle(title) {
+    document.title = title;
+    this.#heading.textContent = title;
+  }
+
+  /** @param {string} message */
+  #showStatus(message) {
+    this.#status.textContent = message;
+    this.#status.hidden = false;
+  }
+
+  /** @param {string | null} url */
+  #setNextPage(url) {
+    this.#nextPage = url && withoutOrigin(url);
+    this.#olderButton.hidden = !url;
+  }
+
+  /** @param {Id | undefined} id */
+  #isCurrent(id) {
+    return String(id) === String(this.#currentId);
+  }
+
+  /** @param {Id} id */
+  #shownRow(id) {
+    return rowsIn(this.#list).find(({ dataset }) => dataset.id === String(id));
+  }
+
+  /**
+   * Returns the rows of a conversation: in the list, and among search results.
+   * @param {Id} id
+   */
+  #rowsOf(id) {
+    const rows = [...rowsIn(this.#list), ...(this.#listedRows ? rowsIn(this.#listedRows) : [])];
+    return rows.filter(({ dataset }) => dataset.id === String(id));
   }
 }
 
-/** Puts it away, or back on top of those that are not pinned: where it belongs by its age shows after a reload. */
-async function setArchived(id, archived) {
-  await call("PATCH", `/api/conversations/${id}/`, { archived });
-  const rows = rowsOf({ dataset: { id: String(id) } });
-  for (const shown of rows) shown.remove();
-  if (!archived) place(rows[0] ?? row({ id, title: titleShown.textContent }), setAside ?? list);
-  if (String(id) === String(current)) archivedNote.hidden = !archived;
+/**
+ * Puts a row into its place: pinned rows first, the newest above the rest.
+ * @param {HTMLElement} row
+ * @param {ParentNode} parent
+ */
+function placeRow(row, parent) {
+  const others = rowsIn(parent).filter((other) => other !== row);
+  const isPinned = row.classList.contains("pinned");
+  const next = isPinned ? others[0] : others.find(({ classList }) => !classList.contains("pinned"));
+  parent.insertBefore(row, next ?? null);
 }
 
-async function rename(node, title) {
-  if (!title || title === titleOf(node)) return;
-  await call("PATCH", `/api/conversations/${node.dataset.id}/`, { title });
-  for (const shown of rowsOf(node)) setTitle(shown, title);
-}
-
-async function remove(node) {
-  await call("DELETE", `/api/conversations/${node.dataset.id}/`);
-  if (node.dataset.id === String(current)) location.assign("/");
-  else for (const shown of rowsOf(node)) shown.remove();
-}
-
-/** Resolves when the dialog is closed, to whether it was confirmed. */
-function ask(dialog) {
-  dialog.returnValue = "";
-  dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
-  });
-}
-
-const actions = {
-  pin: (node) => setPinned(node, true),
-  unpin: (node) => setPinned(node, false),
-  archive: (node) => setArchived(node.dataset.id, true),
-  unarchive: (node) => setArchived(node.dataset.id, false),
-  async rename(node) {
-    const field = renaming.querySelector("input");
-    field.value = titleOf(node);
-    const answer = ask(renaming);
-    field.select();
-    if (await answer) await rename(node, field.value.trim());
-  },
-  async delete(node) {
-    deleting.querySelector("[data-part=title]").textContent = titleOf(node);
-    if (await ask(deleting)) await remove(node);
-  },
-};
-
-function installMenu() {
-  list.addEventListener("click", ({ target }) => {
-    const button = target.closest("[data-more]");
-    if (button) openMenu(button);
-  });
-  archivedNote.querySelector("button").addEventListener("click", () => attempt(() => setArchived(current, false)));
-  menu.addEventListener("click", ({ target }) => {
-    if (target.closest("[data-export]")) menu.hidePopover();
-    const action = target.closest("[data-action]")?.dataset.action;
-    if (!action) return;
-    menu.hidePopover();
-    attempt(() => actions[action](chosen));
-  });
-}
-
-export function installConversations(id) {
-  current = id;
-  installOlder();
-  installSearch();
-  installMenu();
-}
+/**
+ * @param {Id} id
+ * @param {Partial<Conversation>} fields
+ * @returns {Promise<Conversation>}
+ */
+const change = (id, fields) => call("PATCH", `/api/conversations/${id}/`, fields);

@@ -1,41 +1,39 @@
-// A prompt that is written anew in its place.
+// Edits a prompt in its place in the conversation.
+import { find, fromTemplate, part } from "../dom.js";
+import { fitHeight, installSendKey } from "./prompt-field.js";
 
-/** Turns the prompt's node into a form with `draft` in it; resolves to what was sent, or null when it was given up. */
-export function edited(node, draft) {
-  const bubble = node.querySelector('[data-part="content"]');
-  const form = document.getElementById("edit-template").content.firstElementChild.cloneNode(true);
-  const field = form.querySelector("textarea");
-  const fit = () => {
-    field.style.height = "auto";
-    field.style.height = `${field.scrollHeight}px`;
-  };
+/**
+ * Replaces a prompt by a form with `draft` in it. Resolves to the text that the user sends, or to null when the user
+ * cancels.
+ * @param {HTMLElement} promptNode
+ * @param {string} draft
+ * @returns {Promise<string | null>}
+ */
+export function editPrompt(promptNode, draft) {
+  const form = fromTemplate("edit-template");
+  const field = find(form, "textarea", HTMLTextAreaElement);
   field.value = draft;
-  bubble.after(form);
-  node.classList.add("editing");
-  fit();
+  part(promptNode, "content").after(form);
+  promptNode.classList.add("editing");
+  fitHeight(field);
   field.focus();
   field.setSelectionRange(draft.length, draft.length);
   return new Promise((resolve) => {
-    const end = (text) => {
+    /** @param {string | null} result */
+    const close = (result) => {
       form.remove();
-      node.classList.remove("editing");
-      resolve(text);
+      promptNode.classList.remove("editing");
+      resolve(result);
     };
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      if (field.value.trim()) end(field.value.trim());
+      if (field.value.trim()) close(field.value.trim());
     });
-    form.querySelector('[data-part="cancel"]').addEventListener("click", () => end(null));
-    field.addEventListener("input", fit);
+    part(form, "cancel").addEventListener("click", () => close(null));
+    field.addEventListener("input", () => fitHeight(field));
     field.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && !event.isComposing) end(null);
-      if (!sends(event)) return;
-      event.preventDefault();
-      form.requestSubmit();
+      if (event.key === "Escape" && !event.isComposing) close(null);
     });
+    installSendKey(field);
   });
 }
-
-/** Whether a key sends what is being written: while an input method composes, Enter belongs to it; 229 is how Safari says so after the fact. */
-export const sends = (event) =>
-  event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== 229;

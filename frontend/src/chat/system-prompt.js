@@ -1,60 +1,74 @@
-// The instructions of a conversation (its system prompt): shown above it, written in a dialog.
+// The system prompt of a conversation ("instructions" on the page): shown above it, edited in a dialog.
 import { call, Refusal } from "../api.js";
+import { byId, find, part } from "../dom.js";
+/** @import { Conversation, Id } from "../types.js" */
 
-const shown = document.getElementById("instructions");
-const dialog = document.getElementById("instructions-dialog");
-const field = dialog.querySelector("textarea");
-const failure = dialog.querySelector('[data-part="error"]');
-
-export class Instructions {
-  #conversation;
-  #kept;
+export class SystemPrompt {
+  #block = byId("instructions");
+  #text = find(this.#block, "p");
+  #dialog = byId("instructions-dialog", HTMLDialogElement);
+  #field = find(this.#dialog, "textarea", HTMLTextAreaElement);
+  #error = part(this.#dialog, "error");
+  #getConversationId;
+  #draftKey;
 
   /**
-   * `conversation()` is the id of the open conversation, null before its first prompt: until then they are kept here,
-   * for `person`.
+   * @param {object} options
+   * @param {Id} options.userId until the first prompt the text is kept in the tab, for this user
+   * @param {() => Id | null} options.getConversationId null before the first prompt
    */
-  constructor({ person, conversation }) {
-    this.#conversation = conversation;
-    this.#kept = `instructions:${person}`;
-    if (conversation() === null) this.#show(sessionStorage.getItem(this.#kept) ?? "");
-    document.getElementById("edit-instructions").addEventListener("click", () => this.#open());
-    dialog.querySelector('[data-part="save"]').addEventListener("click", () => this.#save());
+  constructor({ userId, getConversationId }) {
+    this.#getConversationId = getConversationId;
+    this.#draftKey = `instructions:${userId}`;
+    if (getConversationId() === null) this.#show(sessionStorage.getItem(this.#draftKey) ?? "");
+    byId("edit-instructions").addEventListener("click", () => this.#open());
+    part(this.#dialog, "save").addEventListener("click", () => this.#save());
   }
 
   get text() {
-    return shown.querySelector("p").textContent;
+    return this.#text.textContent;
   }
 
-  /** They went with the first prompt. */
-  began() {
-    sessionStorage.removeItem(this.#kept);
+  /** Drops the draft, because the server keeps the text from the first prompt on. */
+  clearDraft() {
+    sessionStorage.removeItem(this.#draftKey);
   }
 
   #open() {
-    field.value = this.text;
-    failure.hidden = true;
-    dialog.showModal();
+    this.#field.value = this.text;
+    this.#error.hidden = true;
+    this.#dialog.showModal();
   }
 
   async #save() {
-    let text = field.value.trim();
-    const id = this.#conversation();
+    let text = this.#field.value.trim();
+    const id = this.#getConversationId();
     try {
-      if (id === null) sessionStorage.setItem(this.#kept, text);
-      else ({ system_prompt: text } = await call("PATCH", `/api/conversations/${id}/`, { system_prompt: text }));
+      if (id === null) sessionStorage.setItem(this.#draftKey, text);
+      else text = await storeSystemPrompt(id, text);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      failure.textContent = error.message;
-      failure.hidden = false;
+      this.#error.textContent = error.message;
+      this.#error.hidden = false;
       return;
     }
     this.#show(text);
-    dialog.close();
+    this.#dialog.close();
   }
 
+  /** @param {string} text */
   #show(text) {
-    shown.querySelector("p").textContent = text;
-    shown.hidden = !text;
+    this.#text.textContent = text;
+    this.#block.hidden = !text;
   }
+}
+
+/**
+ * @param {Id} conversationId
+ * @param {string} text
+ */
+async function storeSystemPrompt(conversationId, text) {
+  /** @type {Conversation} */
+  const stored = await call("PATCH", `/api/conversations/${conversationId}/`, { system_prompt: text });
+  return stored.system_prompt;
 }

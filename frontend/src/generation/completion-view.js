@@ -1,144 +1,174 @@
-// The view of one answer: reasoning, Markdown, status, failure, and what can be done with it.
-import { makeCopyButton } from "../copy-button.js";
-import { Prose } from "../markdown/growing-markdown.js";
+// The view of one completion: its reasoning, Markdown, status and error, and the buttons below it.
+import { installCopyButton } from "../copy-button.js";
+import { find, part } from "../dom.js";
+import { GrowingMarkdown } from "../markdown/growing-markdown.js";
 import { text } from "../translations.js";
-import { setVersions, versionsOf } from "../versions.js";
+import { setVersionIds, versionIds } from "../versions.js";
+/** @import { Action, FinishReason, Id } from "../types.js" */
 
-const finishNotes = { length: "finishLength", content_filter: "finishFilter", cancelled: "finishCancelled" };
+/** The text that explains why a completion ended before its natural end. */
+const finishTexts = {
+  stop: "",
+  length: "finishLength",
+  content_filter: "finishFilter",
+  cancelled: "finishCancelled",
+};
 
-export class Answer {
-  #part;
-  #prose;
+export class CompletionView {
+  #content;
   #reasoning;
-  #reasoningTouched = false;
+  /** Whether the user opened or closed the reasoning; from then on it stays as the user left it. */
+  #reasoningToggled = false;
 
-  /** Takes over a node made from the answer template, empty or with stored text; finish() or fail() shows it. */
+  /**
+   * Takes over a node made from the template, empty or with stored text. `finish` or `fail` shows the text.
+   * @param {HTMLElement} node
+   * @param {{ onRegenerate: (view: CompletionView) => void }} callbacks
+   */
   constructor(node, { onRegenerate }) {
     this.node = node;
-    this.#part = (name) => node.querySelector(`[data-part="${name}"]`);
-    const [content, reasoning] = [this.#part("content"), this.#part("reasoning-text")];
-    const stored = [content.textContent, reasoning.textContent];
-    content.textContent = reasoning.textContent = "";
-    this.#prose = new Prose(content);
-    this.#reasoning = new Prose(reasoning);
-    makeCopyButton(this.#part("copy"), () => this.#prose.source);
-    this.#part("regenerate").addEventListener("click", () => onRegenerate(this));
-    this.#part("reasoning").querySelector("summary").addEventListener("click", () => (this.#reasoningTouched = true));
-    this.replace({ content: stored[0], reasoning: stored[1] });
+    const [contentNode, reasoningNode] = [part(node, "content"), part(node, "reasoning-text")];
+    const stored = { content: contentNode.textContent, reasoning: reasoningNode.textContent };
+    contentNode.textContent = reasoningNode.textContent = "";
+    this.#content = new GrowingMarkdown(contentNode);
+    this.#reasoning = new GrowingMarkdown(reasoningNode);
+    installCopyButton(part(node, "copy"), () => this.#content.source);
+    part(node, "regenerate").addEventListener("click", () => onRegenerate(this));
+    find(this.#reasoningDetails, "summary").addEventListener("click", () => (this.#reasoningToggled = true));
+    this.replace(stored);
   }
 
+  /** @returns {Id | null} */
   get id() {
     return this.node.dataset.id || null;
   }
 
   set id(id) {
-    const versions = versionsOf(this.node);
-    this.node.dataset.id = id ?? "";
-    if (id) setVersions(this.node, versions.map((version) => version || id));
+    const versions = versionIds(this.node);
+    this.node.dataset.id = String(id ?? "");
+    if (id)
+      setVersionIds(
+        this.node,
+        versions.map((version) => version || String(id)),
+      );
   }
 
   get text() {
-    return this.#part("content").innerText.trim();
+    return part(this.node, "content").innerText.trim();
   }
 
+  /** The model's title; until the view is first finished, the slug that the template wrote. */
   get model() {
-    return this.#part("model").textContent;
+    return part(this.node, "model").textContent;
   }
 
   set model(title) {
-    this.#part("model").textContent = title;
+    part(this.node, "model").textContent = title;
   }
 
-  /** What it cost, in words. */
-  set charge(words) {
-    this.#part("charge").textContent = words;
+  /** @param {string} description text about what the completion cost */
+  set charge(description) {
+    part(this.node, "charge").textContent = description;
   }
 
+  /** @param {boolean} value */
   set running(value) {
     this.node.classList.toggle("running", value);
     this.node.setAttribute("aria-busy", String(value));
   }
 
+  /** @param {string} delta */
   appendContent(delta) {
     this.notice("");
-    if (!this.#prose.source.trim() && delta.trim() && !this.#reasoningTouched) this.#part("reasoning").open = false;
-    this.#prose.append(delta);
+    const isFirstText = !this.#content.source.trim() && delta.trim();
+    if (isFirstText && !this.#reasoningToggled) this.#reasoningDetails.open = false;
+    this.#content.append(delta);
   }
 
+  /** @param {string} delta */
   appendReasoning(delta) {
     this.notice("");
-    const details = this.#part("reasoning");
-    if (details.hidden && !this.#prose.source.trim()) details.open = true;
+    const details = this.#reasoningDetails;
+    if (details.hidden && !this.#content.source.trim()) details.open = true;
     details.hidden = false;
     this.#reasoning.append(delta);
   }
 
-  replace({ content = "", reasoning = "" }) {
-    this.#prose.replace(content ?? "");
+  /** @param {{ content?: string | null, reasoning?: string | null }} texts */
+  replace({ content, reasoning }) {
+    this.#content.replace(content ?? "");
     this.#reasoning.replace(reasoning ?? "");
-    this.#part("reasoning").hidden = !reasoning;
+    this.#reasoningDetails.hidden = !reasoning;
   }
 
-  /** A quiet line below the text; an empty one goes away. */
-  notice(words) {
-    const status = this.#part("status");
-    if (status.textContent === words) return;
-    status.textContent = words;
-    status.hidden = !words;
+  /**
+   * Shows a quiet line below the text; an empty message hides it.
+   * @param {string} message
+   */
+  notice(message) {
+    const status = part(this.node, "status");
+    if (status.textContent === message) return;
+    status.textContent = message;
+    status.hidden = !message;
   }
 
+  /** @param {FinishReason | ""} [reason] */
   finish(reason) {
     this.#end();
-    this.notice(finishNotes[reason] ? text(finishNotes[reason]) : "");
+    this.notice(reason && finishTexts[reason] ? text(finishTexts[reason]) : "");
   }
 
-  /** Shows an error in place. `details`: a second line; `actions`: `[label, callback]` pairs. */
+  /** @param {{ message: string, details?: string, actions?: Action[] }} failure `details` is a second line */
   fail({ message, details = "", actions = [] }) {
     this.#end();
     this.notice("");
-    const failure = this.#part("failure");
-    const line = document.createElement("p");
-    line.textContent = message;
-    failure.replaceChildren(line);
-    if (details) {
-      const more = document.createElement("p");
-      more.className = "failure-details";
-      more.textContent = details;
-      failure.append(more);
-    }
-    if (actions.length) failure.append(actionRow(actions));
+    const lines = [message, details].filter(Boolean).map((line, index) => {
+      const paragraph = document.createElement("p");
+      if (index) paragraph.className = "failure-details";
+      paragraph.textContent = line;
+      return paragraph;
+    });
+    const failure = part(this.node, "failure");
+    failure.replaceChildren(...lines, ...(actions.length ? [createActionRow(actions)] : []));
     failure.hidden = false;
   }
 
-  clearFailure() {
-    this.#part("failure").hidden = true;
+  get #reasoningDetails() {
+    return part(this.node, "reasoning", HTMLDetailsElement);
   }
 
   #end() {
     this.running = false;
-    this.#render();
-  }
-
-  #render() {
-    this.#prose.finish();
+    this.#content.finish();
     this.#reasoning.finish();
-    this.node.classList.toggle("empty", !this.#prose.source.trim());
+    this.node.classList.toggle("empty", !this.#content.source.trim());
   }
 }
 
-function actionRow(actions) {
+/** @param {Action[]} actions */
+function createActionRow(actions) {
   const row = document.createElement("div");
   row.className = "failure-actions";
-  for (const [label, action] of actions) {
-    const control = document.createElement(typeof action === "string" ? "a" : "button");
-    if (typeof action === "string") control.href = action;
-    else {
-      control.type = "button";
-      control.addEventListener("click", action);
-    }
+  for (const action of actions) {
+    const control = "href" in action ? createLink(action.href) : createButton(action.run);
     control.className = "button";
-    control.textContent = label;
+    control.textContent = action.label;
     row.append(control);
   }
   return row;
+}
+
+/** @param {string} href */
+function createLink(href) {
+  const link = document.createElement("a");
+  link.href = href;
+  return link;
+}
+
+/** @param {() => void} run */
+function createButton(run) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.addEventListener("click", run);
+  return button;
 }

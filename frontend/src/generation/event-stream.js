@@ -1,35 +1,47 @@
-// One response body of server-sent events, read as an async generator.
+// Reads the server-sent events of one response body, as an async generator.
 import { createParser } from "eventsource-parser";
 
-/** Longer than any sensible keep-alive interval: a connection that is silent for so long is dead. */
+/** Milliseconds of silence after which a connection counts as dead. Longer than any sensible keep-alive interval. */
 const SILENCE_MS = 60_000;
 
+/**
+ * @param {ReadableStreamDefaultReader<Uint8Array>} reader
+ * @param {number} milliseconds
+ */
 async function readWithin(reader, milliseconds) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
-  const silence = new Promise((resolve, reject) => {
+  const silence = new Promise((_resolve, reject) => {
     timer = setTimeout(() => reject(new Error("silence")), milliseconds);
   });
   try {
-    return await Promise.race([reader.read(), silence]);
+    return await Promise.race([reader.read(), /** @type {Promise<never>} */ (silence)]);
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** Yields `{id, event, data}`; ends when the body ends, throws when the connection breaks or falls silent. */
-export async function* eventsOf(response, { onRetry }) {
-  const waiting = [];
-  const parser = createParser({ onEvent: (event) => waiting.push(event), onRetry });
+/**
+ * Yields the events of a response. Ends with its body; throws when the connection breaks or is silent for too long.
+ * @param {Response} response
+ * @param {{ onRetry?: (milliseconds: number) => void, silenceMs?: number }} [options] `onRetry` gets the pause that
+ *   the server asks for before a reconnection
+ */
+export async function* readEvents(response, { onRetry, silenceMs = SILENCE_MS } = {}) {
+  if (!response.body) return;
+  /** @type {import("eventsource-parser").EventSourceMessage[]} */
+  const parsed = [];
+  const parser = createParser({ onEvent: (event) => parsed.push(event), onRetry });
   const decoder = new TextDecoder();
   const reader = response.body.getReader();
   try {
     for (;;) {
-      const { done, value } = await readWithin(reader, SILENCE_MS);
+      const { done, value } = await readWithin(reader, silenceMs);
       if (done) return;
       parser.feed(decoder.decode(value, { stream: true }));
-      yield* waiting.splice(0);
+      yield* parsed.splice(0);
     }
   } finally {
-    reader.cancel().catch(() => {});
+    reader.cancel().catch(() => {}); // the connection may be broken already
   }
 }

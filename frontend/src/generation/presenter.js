@@ -1,70 +1,131 @@
-// One generation shown in an answer while it runs, and how refusals and failures look there.
+// Shows generations in completion views while they run, and refusals and errors with what the user can do next.
 import { Refusal } from "../api.js";
 import { text } from "../translations.js";
+/** @import { Quotas } from "../quota.js" */
+/** @import { Action, ChargeSource, ChatModel, EventHandlers, FinishReason } from "../types.js" */
+/** @import { CompletionView } from "./completion-view.js" */
+/** @import { Generation } from "./generation.js" */
 
-export class Follower {
+/** Refusals that the same request would meet again. */
+const FINAL_CODES = ["content_blocked", "prompt_too_long", "invalid_request", "forbidden", "not_found"];
+
+/**
+ * What the user can do after a refusal: `retry` sends the same request again, `edit` changes it first.
+ * @typedef {{ retry?: () => void, edit?: () => void }} NextSteps
+ */
+
+/**
+ * Returns the actions to offer below a refusal with this code.
+ * @param {string} code
+ * @param {NextSteps} steps
+ * @returns {Action[]}
+ */
+export function actionsAfterRefusal(code, { retry, edit }) {
+  const editing = edit ? [{ label: text("edit"), run: edit }] : [];
+  switch (code) {
+    case "not_authenticated":
+      return [{ label: text("logIn"), href: `/accounts/login/?next=${location.pathname}` }];
+    case "account_incomplete":
+      return [{ label: text("account"), href: "/accounts/email/" }, ...editing];
+    case "quota_exhausted": {
+      // The address of the invitations is empty while no new users may register.
+      const inviting = text("inviteUrl") ? [{ label: text("invite"), href: text("inviteUrl") }] : [];
+      return [...inviting, { label: text("redeem"), href: text("usageUrl") }, ...editing];
+    }
+    default:
+      return retry && !FINAL_CODES.includes(code) ? [{ label: text("tryAgain"), run: retry }, ...editing] : editing;
+  }
+}
+
+/** Shows generations and refusals, and keeps the quota line and the screen reader's announcement up to date. */
+export class GenerationPresenter {
   #models;
   #quotas;
   #announcer;
 
+  /** @param {{ models: ChatModel[], quotas: Quotas, announcer: HTMLElement }} collaborators */
   constructor({ models, quotas, announcer }) {
     this.#models = models;
     this.#quotas = quotas;
     this.#announcer = announcer;
   }
 
-  modelTitle(slug) {
-    return this.#model(slug)?.title ?? slug;
-  }
-
-  /** What an answer by this model cost, in words. */
-  chargeOf(slug, source) {
-    return this.#quotas.chargeOf(this.#model(slug)?.quota, source);
-  }
-
   /**
-   * Shows `generation` in `answer` until it ends; rejects when it was not started. `slug` is the model until the
-   * stream says it. `on.start`, `on.done` and `on.error` are told the events of that name, before they are shown.
+   * Shows `generation` in `view` until it ends; rejects when it was not started.
+   * @param {Generation} generation
+   * @param {CompletionView} view
+   * @param {string} slug the model, until the stream names it
+   * @param {Pick<EventHandlers, "start" | "done"> & Required<Pick<EventHandlers, "error">>} handlers `start` and `done`
+   *   are called before the event is shown; `error` shows the error
    */
-  async show(generation, answer, slug, on) {
-    let model = slug;
-    answer.running = true;
-    answer.charge = "";
-    const tellCharge = (charge) => (answer.charge = this.chargeOf(model, charge?.source));
+  async show(generation, view, slug, handlers) {
+    view.running = true;
+    view.charge = "";
+    /** @param {ChargeSource} [source] */
+    const showCharge = (source) => (view.charge = this.#describeCharge(slug, source));
     await generation.follow({
       start: (event) => {
-        model = event.model;
-        answer.replace({});
-        answer.node.dataset.generation = event.generation;
-        answer.model = this.modelTitle(model);
-        on.start?.(event);
+        slug = event.model;
+        view.replace({});
+        view.node.dataset.generation = String(event.generation);
+        view.model = this.#modelTitle(slug);
+        handlers.start?.(event);
       },
-      message: ({ content }) => answer.appendContent(content),
-      reasoning: ({ content }) => answer.appendReasoning(content),
-      notice: ({ message }) => answer.notice(message),
-      reset: (kept) => answer.replace(kept),
+      message: ({ content }) => view.appendContent(content),
+      reasoning: ({ content }) => view.appendReasoning(content),
+      notice: ({ message }) => view.notice(message),
+      reset: (texts) => view.replace(texts),
       done: (event) => {
-        on.done?.(event);
-        answer.finish(event.finish_reason);
-        tellCharge(event.charge);
+        handlers.done?.(event);
+        view.finish(event.finish_reason);
+        showCharge(event.charge?.source);
         if (event.quota) this.#quotas.update(event.quota);
-        else this.#quotas.refresh().catch(() => {});
-        this.#announcer.textContent = answer.text;
+        else this.#refreshQuotas();
+        this.#announcer.textContent = view.text;
       },
       error: (event) => {
-        tellCharge(event.charge);
+        showCharge(event.charge?.source);
         this.#announcer.textContent = event.message;
-        this.#quotas.refresh().catch(() => {});
-        on.error(event);
+        this.#refreshQuotas();
+        handlers.error(event);
       },
-      connection: (lost) => answer.notice(lost ? text("reconnecting") : ""),
+      connection: (lost) => view.notice(lost ? text("reconnecting") : ""),
     });
   }
 
-  /** Shows in `answer` why nothing was started. The first of `actions` sends the same request once more. */
-  refuse(answer, error, actions) {
+  /**
+   * Shows how a stored generation ended, from the data attributes that the template wrote.
+   * @param {CompletionView} view
+   * @param {(() => void) | null} retry
+   */
+  showStored(view, retry) {
+    const { charge, finish, errorCode, errorMessage } = view.node.dataset;
+    view.charge = this.#describeCharge(view.model, /** @type {ChargeSource | ""} */ (charge));
+    view.model = this.#modelTitle(view.model);
+    if (errorCode) this.showError(view, { code: errorCode, message: errorMessage ?? "" }, retry);
+    else view.finish(/** @type {FinishReason | ""} */ (finish));
+  }
+
+  /**
+   * Shows the error with which a generation ended. `retry` is not offered for blocked content.
+   * @param {CompletionView} view
+   * @param {{ code: string, message: string }} error
+   * @param {(() => void) | null} retry
+   */
+  showError(view, { code, message }, retry) {
+    const actions = retry && code !== "content_blocked" ? [{ label: text("tryAgain"), run: retry }] : [];
+    view.fail({ message, actions });
+  }
+
+  /**
+   * Shows why no generation was started. Throws what is not a refusal again, because it is a fault of the page.
+   * @param {CompletionView} view
+   * @param {unknown} error
+   * @param {NextSteps} [steps]
+   */
+  showRefusal(view, error, steps = {}) {
     if (!(error instanceof Refusal)) {
-      answer.fail({ message: text("failed"), actions });
+      view.fail({ message: text("failed"), actions: actionsAfterRefusal("unknown", steps) });
       throw error;
     }
     const { code, message } = error;
@@ -72,26 +133,31 @@ export class Follower {
     if (code === "quota_exhausted") {
       const time = this.#quotas.resetTime();
       details = time && text("quotaResets", { time });
-      this.#quotas.refresh().catch(() => {});
+      this.#refreshQuotas();
     }
-    let shown = final.includes(code) ? actions.slice(1) : actions;
-    if (code === "not_authenticated") shown = [[text("logIn"), `/accounts/login/?next=${location.pathname}`]];
-    if (code === "quota_exhausted") shown = [...waysToCredits(), ...shown];
-    if (code === "account_incomplete") shown = [[text("account"), "/accounts/email/"], ...actions.slice(1)];
-    answer.fail({ message, details, actions: shown });
+    view.fail({ message, details, actions: actionsAfterRefusal(code, steps) });
     this.#announcer.textContent = message;
   }
 
-  #model(slug) {
-    return this.#models.find((candidate) => candidate.slug === slug);
+  #refreshQuotas() {
+    this.#quotas.refresh().catch(() => {}); // an old figure is better than an error beside a completion
   }
-}
 
-/** Refusals that the same request, sent once more, would meet again. */
-const final = ["quota_exhausted", "content_blocked", "prompt_too_long", "invalid_request", "forbidden", "not_found"];
+  /** @param {string} slug */
+  #modelTitle(slug) {
+    return this.#findModel(slug)?.title ?? slug;
+  }
 
-/** Where somebody without a quota left can get more. */
-function waysToCredits() {
-  const inviting = text("inviteUrl") ? [[text("invite"), text("inviteUrl")]] : [];
-  return [...inviting, [text("redeem"), text("usageUrl")]];
+  /**
+   * @param {string} slug
+   * @param {ChargeSource | ""} [source]
+   */
+  #describeCharge(slug, source) {
+    return this.#quotas.describeCharge(this.#findModel(slug)?.quota, source);
+  }
+
+  /** @param {string} slug */
+  #findModel(slug) {
+    return this.#models.find((model) => model.slug === slug);
+  }
 }

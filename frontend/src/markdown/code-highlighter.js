@@ -1,8 +1,12 @@
-// Colours for code; loaded with the first code block.
+// Colours for code. Loaded with the first code block, because highlight.js is large.
 import highlighter from "highlight.js/lib/common";
 
-/** Escaped HTML for `source`, or null for a language that is not known. */
-export function highlighted(source, language) {
+/**
+ * Returns `source` as HTML with coloured spans, or null when the language is unknown.
+ * @param {string} source
+ * @param {string} language
+ */
+export function highlightCode(source, language) {
   if (!highlighter.getLanguage(language)) return null;
   return highlighter.highlight(source, { language, ignoreIllegals: true }).value;
 }

@@ -1,21 +1,29 @@
-// A node that shows growing Markdown. Blocks that can no longer change are rendered once; each update parses
-// and renders only what comes after them, at most once per animation frame.
+// Shows Markdown that grows. Blocks that can no longer change are rendered once; each update parses and renders only
+// what follows them, at most once per animation frame.
 import { decorate } from "./decorations.js";
-import { blocksOf, sanitised } from "./markdown.js";
+import { measureSettled, renderBlocks } from "./markdown.js";
+import { sanitizeMarkdown } from "./sanitizer.js";
 
-/** A growing block longer than this is coloured when it is complete, not at every frame. */
-const LONG_BLOCK = 8_000;
+/** Characters of HTML above which a growing block gets its colours only when it is complete, not at every frame. */
+const LONG_BLOCK_CHARS = 8_000;
 
-export class Prose {
+/** A frame that took long is followed by a pause of so many times its duration, so that the page stays usable. */
+const PAUSE_FACTOR = 4;
+
+export class GrowingMarkdown {
   #node;
   #source = "";
-  #blocks = [];
+  /** @type {{ html: string, node: HTMLElement, withColours: boolean }[]} */
+  #shownBlocks = [];
   #env = { growing: true };
   #settledBlocks = 0;
   #settledChars = 0;
+  /** Id of the requested animation frame; 0 when none is requested. */
   #frame = 0;
+  /** Time before which no frame renders. */
   #notBefore = 0;
 
+  /** @param {HTMLElement} node */
   constructor(node) {
     this.#node = node;
   }
@@ -24,83 +32,82 @@ export class Prose {
     return this.#source;
   }
 
-  append(text) {
-    this.#source += text;
-    this.#schedule();
+  /** @param {string} delta */
+  append(delta) {
+    this.#source += delta;
+    this.#requestFrame();
   }
 
-  /** Starts over with another text. What is shown stays until the next frame. */
-  replace(text) {
-    this.#source = text;
-    this.#unsettle();
-    this.#schedule();
+  /**
+   * Starts over with another text. The page keeps the old one until the next frame.
+   * @param {string} source
+   */
+  replace(source) {
+    this.#source = source;
+    this.#startOver();
+    this.#requestFrame();
   }
 
-  /** Renders everything, now: a late link definition may have changed an early block. */
+  /** Renders the whole text at once, because a late link definition may have changed an early block. */
   finish() {
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
-    this.#unsettle();
+    this.#startOver();
     this.#env.growing = false;
     this.#render();
   }
 
-  #unsettle() {
+  #startOver() {
     this.#env = { growing: true };
     this.#settledBlocks = 0;
     this.#settledChars = 0;
   }
 
-  #schedule() {
+  #requestFrame() {
     if (!this.#frame) this.#frame = requestAnimationFrame((now) => this.#onFrame(now));
   }
 
-  // A frame that took long (one huge block) makes the next ones rarer, so the page stays usable.
+  /** @param {number} now */
   #onFrame(now) {
     this.#frame = 0;
     if (now < this.#notBefore) {
-      this.#schedule();
+      this.#requestFrame();
       return;
     }
     const begin = performance.now();
     this.#render();
-    this.#notBefore = now + 4 * (performance.now() - begin);
+    this.#notBefore = now + PAUSE_FACTOR * (performance.now() - begin);
   }
 
   #render() {
-    const tail = this.#source.slice(this.#settledChars).replace(/\r\n?/g, "\n");
-    const blocks = blocksOf(tail, this.#env);
-    this.#patch(blocks);
-    this.#settle(tail, blocks);
-  }
-
-  #patch(blocks) {
-    const first = this.#settledBlocks;
+    const source = this.#source.slice(this.#settledChars).replace(/\r\n?/g, "\n");
+    const blocks = renderBlocks(source, this.#env);
     for (const [i, { html }] of blocks.entries()) {
-      const plain = this.#env.growing && i === blocks.length - 1 && html.length > LONG_BLOCK;
-      const shown = this.#blocks[first + i];
-      if (shown?.html === html && shown.plain === plain) continue;
-      const node = document.createElement("div");
-      node.className = "block";
-      node.append(sanitised(html));
-      decorate(node, { plain });
-      if (shown) shown.node.replaceWith(node);
-      else this.#node.append(node);
-      this.#blocks[first + i] = { html, node, plain };
+      const isLongAndGrowing = this.#env.growing && i === blocks.length - 1 && html.length > LONG_BLOCK_CHARS;
+      this.#showBlock(this.#settledBlocks + i, html, !isLongAndGrowing);
     }
-    for (const { node } of this.#blocks.splice(first + blocks.length)) node.remove();
+    for (const { node } of this.#shownBlocks.splice(this.#settledBlocks + blocks.length)) node.remove();
+    // With carriage returns, positions in the normalised text are not those in the source.
+    if (this.#source.includes("\r")) return;
+    const settled = measureSettled(source, blocks);
+    this.#settledBlocks += settled.count;
+    this.#settledChars += settled.chars;
   }
 
-  /** A block is settled once the next one has begun with a complete line. */
-  #settle(tail, blocks) {
-    const starts = [0];
-    for (let at = tail.indexOf("\n"); at !== -1; at = tail.indexOf("\n", at + 1)) starts.push(at + 1);
-    if (this.#source.includes("\r")) return;
-    for (let i = blocks.length - 1; i > 0; i -= 1) {
-      if (blocks[i].line >= starts.length - 1) continue;
-      this.#settledBlocks += i;
-      this.#settledChars += starts[blocks[i].line];
-      return;
-    }
+  /**
+   * @param {number} index
+   * @param {string} html
+   * @param {boolean} withColours
+   */
+  #showBlock(index, html, withColours) {
+    const shown = this.#shownBlocks[index];
+    if (shown?.html === html && shown.withColours === withColours) return;
+    const node = document.createElement("div");
+    node.className = "block";
+    node.append(sanitizeMarkdown(html));
+    decorate(node, { withColours });
+    if (shown) shown.node.replaceWith(node);
+    else this.#node.append(node);
+    this.#shownBlocks[index] = { html, node, withColours };
   }
 }

@@ -1,231 +1,298 @@
-// The chat page: wires the composer, the conversation and the running generation together.
-import { Refusal } from "../api.js";
+// The chat page: connects the composer, the shown branch, the running generation and the list of conversations.
+import { ignoreRefusal, Refusal } from "../api.js";
+import { AutoScroll } from "../chat/auto-scroll.js";
+import { Branch } from "../chat/branch.js";
 import { Composer } from "../chat/composer.js";
-import { Conversation } from "../chat/branch.js";
-import { addConversation, installConversations } from "../chat/conversation-list.js";
-import { installDrawer, installMenus } from "../chat/drawer.js";
-import { edited } from "../chat/prompt-editor.js";
-import { Follower } from "../generation/presenter.js";
+import { ConversationList } from "../chat/conversation-list.js";
+import { ConversationMenu } from "../chat/conversation-menu.js";
+import { installDrawerAndMenus } from "../chat/drawer.js";
+import { editPrompt } from "../chat/prompt-editor.js";
+import { SystemPrompt } from "../chat/system-prompt.js";
+import { byId, find, pageData, part } from "../dom.js";
 import { Generation } from "../generation/generation.js";
-import { Instructions } from "../chat/system-prompt.js";
+import { GenerationPresenter } from "../generation/presenter.js";
 import { Quotas } from "../quota.js";
-import { inPlace, installScrolling, scrollToEnd } from "../chat/auto-scroll.js";
-import { text } from "../translations.js";
+/** @import { CompletionView } from "../generation/completion-view.js" */
+/** @import { BranchData, ChatPageData, GenerationRequest, Id } from "../types.js" */
 
-const page = JSON.parse(document.getElementById("page-data").textContent);
-const announcer = document.getElementById("announcer");
-const jump = document.getElementById("jump");
+class ChatPage {
+  #announcer = byId("announcer");
+  #models;
+  #quotas;
+  #presenter;
+  #conversations;
+  #branch;
+  #composer;
+  #systemPrompt;
+  #scroll;
+  /**
+   * The generation that this tab follows.
+   * @type {Generation | null}
+   */
+  #running = null;
+  /**
+   * Removes a refused prompt that is still shown, and the place of its completion. The server stored neither.
+   * @type {(() => void) | null}
+   */
+  #removeRefused = null;
 
-const quotas = new Quotas(document.getElementById("quota"), page.quotas);
-const follower = new Follower({ models: page.models, quotas, announcer });
-const conversation = new Conversation({
-  id: page.conversation,
-  leaf: page.leaf,
-  onRegenerate: regenerate,
-  onVersion: showVersion,
-  onEdit: edit,
-});
-const composer = new Composer({ person: page.user, onSend: send, onStop: stop, onModel: selectModel });
-const instructions = new Instructions({ person: page.user, conversation: () => conversation.id });
-
-/** The generation that this tab follows. */
-let running = null;
-/** Takes back a refused prompt that is still shown, and its answer's place: nothing of it is stored. */
-let takeBack = null;
-
-function dropRefused() {
-  takeBack?.();
-  takeBack = null;
-}
-
-function selectModel(slug) {
-  const model = page.models.find((candidate) => candidate.slug === slug);
-  quotas.select(model?.quota);
-  document.getElementById("model-description").textContent = model?.description ?? "";
-}
-
-/** Shows `generation` in `answer` until it ends; rejects when it was not started. */
-async function show(generation, answer) {
-  running = generation;
-  composer.running = true;
-  try {
-    await follower.show(generation, answer, composer.model, {
-      start: ({ conversation: id, title }) => {
-        if (id === null) return;
-        if (id !== conversation.id) began(id, title);
-        else if (location.search) history.replaceState(null, "", `/c/${id}/`);
-      },
-      done: ({ message }) => (conversation.leaf = answer.id = message ?? answer.id),
-      error: (error) => failed(answer, error, generation),
+  /** @param {ChatPageData} data */
+  constructor({ user, models, quotas, conversation, leaf }) {
+    this.#models = models;
+    this.#quotas = new Quotas(byId("quota"), quotas);
+    this.#presenter = new GenerationPresenter({ models, quotas: this.#quotas, announcer: this.#announcer });
+    this.#conversations = new ConversationList(conversation);
+    this.#branch = new Branch({
+      conversationId: conversation,
+      leaf,
+      onRegenerate: (view) => this.#regenerate(view),
+      onVersion: (node, id, buttonName) => this.#showVersion(node, id, buttonName),
+      onEdit: (promptNode) => this.#edit(promptNode),
     });
-  } catch (error) {
-    if (generation.id === null) throw error;
-    follower.refuse(answer, error, []);
-  } finally {
-    running = null;
-    composer.running = false;
+    this.#composer = new Composer({
+      userId: user,
+      onSend: (prompt) => this.#send(prompt),
+      onStop: () => this.#stop(),
+      onModel: (slug) => this.#selectModel(slug),
+    });
+    this.#systemPrompt = new SystemPrompt({ userId: user, getConversationId: () => this.#branch.conversationId });
+    const jumpButton = byId("jump");
+    this.#scroll = new AutoScroll((following) => (jumpButton.hidden = following));
+    jumpButton.addEventListener("click", () => this.#scroll.scrollToEnd());
   }
-}
 
-function began(id, title) {
-  conversation.id = id;
-  instructions.began();
-  history.replaceState(null, "", `/c/${id}/`);
-  addConversation({ id, title });
-}
-
-function bodyOf(prompt, parent) {
-  const body = { model: composer.model, prompt };
-  if (conversation.id === null) return instructions.text ? { ...body, system_prompt: instructions.text } : body;
-  return { ...body, conversation: conversation.id, ...(parent !== null && { parent }) };
-}
-
-/** Sends a prompt: at the end of the branch, or as another version of the prompt at `place`. */
-async function send(prompt, place = null) {
-  if (running) return;
-  dropRefused();
-  const parent = place ? conversation.before(place) : conversation.leaf;
-  const taken = place ? conversation.takeFrom(place) : [];
-  const promptNode = conversation.addPrompt(prompt);
-  const answer = conversation.addAnswer();
-  if (!place) composer.sent(prompt);
-  scrollToEnd();
-  try {
-    await show(Generation.toStart("/api/chat/", bodyOf(prompt, parent)), answer);
-  } catch (refusal) {
-    takeBack = () => {
-      conversation.putBack(taken);
-      conversation.remove(promptNode, answer.node);
-    };
-    if (!place) composer.keep(prompt);
-    follower.refuse(answer, refusal, [
-      [text("tryAgain"), () => send(prompt, place)],
-      [text("edit"), () => rewrite(prompt, place)],
-    ]);
-    return;
+  /**
+   * Brings what the server rendered to life, and follows the generation that is still running.
+   * @param {BranchData} data
+   */
+  start(data) {
+    installDrawerAndMenus();
+    new ConversationMenu(this.#conversations).install();
+    this.#showStored();
+    this.#selectModel(this.#composer.model);
+    for (const example of document.querySelectorAll("[data-example]")) {
+      example.addEventListener("click", () => this.#composer.fill(example.textContent.trim()));
+    }
+    this.#resume(data);
+    if (matchMedia("(pointer: fine)").matches) this.#composer.focus();
   }
-  if (place && answer.id) await learnVersions(answer.id);
-}
 
-/** A new version of a prompt is not called anything here; until this is known it can only be read. */
-async function learnVersions(answerId) {
-  try {
-    await conversation.learn(answerId);
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
+  /** @param {string} slug */
+  #selectModel(slug) {
+    const model = this.#models.find((candidate) => candidate.slug === slug);
+    this.#quotas.select(model?.quota);
+    byId("model-description").textContent = model?.description ?? "";
   }
-}
 
-function rewrite(prompt, place) {
-  dropRefused();
-  if (place) edit(place, prompt);
-  else composer.fill(prompt);
-}
-
-/** Lets a prompt be written anew; what is sent becomes another version of it. */
-async function edit(node, draft = null) {
-  if (running || node.classList.contains("editing")) return;
-  const prompt = node.querySelector('[data-part="content"]').textContent;
-  const changed = await edited(node, draft ?? prompt);
-  if (changed !== null && changed !== prompt) return send(changed, node);
-  node.querySelector('[data-part="edit"]').focus();
-}
-
-async function regenerate(old) {
-  if (running || !old.id) return;
-  dropRefused();
-  const taken = conversation.takeFrom(old.node);
-  const answer = conversation.addVersion(old);
-  composer.focus();
-  try {
-    await show(Generation.toStart(`/api/messages/${old.id}/regenerate/`, { model: composer.model }), answer);
-  } catch (refusal) {
-    conversation.remove(answer.node);
-    conversation.putBack(taken);
-    follower.refuse(old, refusal, [[text("tryAgain"), () => regenerate(old)]]);
-  }
-}
-
-/** Shows the branch through another version of the turn in `node`, which stays where it is on the screen. */
-async function showVersion(node, id, button) {
-  if (running) return;
-  dropRefused();
-  let [shown, data] = [node, null];
-  try {
-    await inPlace(
-      () => shown.getBoundingClientRect().top,
-      async () => {
-        data = await conversation.open(id);
-        showEndings();
-        shown = document.querySelector(`.message[data-id="${CSS.escape(id)}"]`);
-      },
-    );
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    announcer.textContent = error.message;
-    return;
-  }
-  history.replaceState(null, "", `/c/${conversation.id}/?message=${id}`);
-  const used = shown.querySelector(`[data-part="${button}"]`);
-  (used.disabled ? shown.querySelector(".versions button:enabled") : used).focus({ preventScroll: true });
-  if (data.running) resume(data);
-}
-
-function stop() {
-  running?.stop().catch(() => composer.stopFailed());
-}
-
-/** A generation that was started ended with an error. What is stored decides what can be tried again. */
-async function failed(answer, { code, message }, generation) {
-  const tell = () => {
-    const again = answer.id && code !== "content_blocked" ? [[text("tryAgain"), () => regenerate(answer)]] : [];
-    answer.fail({ message, actions: again });
-  };
-  tell();
-  if (answer.id) return;
-  try {
-    const stored = await generation.stored();
-    conversation.leaf = answer.id = stored.message ?? answer.id;
-    if (answer.id && !running) tell();
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-  }
-}
-
-/** Endings of stored answers: their notes and errors, as the template wrote them into data attributes. */
-function showEndings() {
-  for (const answer of conversation.answers()) {
-    const { charge, finish, errorCode, errorMessage } = answer.node.dataset;
-    answer.charge = follower.chargeOf(answer.model, charge);
-    answer.model = follower.modelTitle(answer.model);
-    if (errorCode) {
-      const last = answer === conversation.lastAnswer && answer.id;
-      answer.fail({
-        message: errorMessage,
-        actions: last && errorCode !== "content_blocked" ? [[text("tryAgain"), () => regenerate(answer)]] : [],
+  /**
+   * Shows a generation until it ends; rejects when it was not started.
+   * @param {Generation} generation
+   * @param {CompletionView} view
+   */
+  async #show(generation, view) {
+    this.#running = generation;
+    this.#composer.running = true;
+    try {
+      await this.#presenter.show(generation, view, this.#composer.model, {
+        start: ({ conversation, title }) => this.#onStart(conversation, title),
+        done: ({ message }) => this.#setLeaf(view, message),
+        error: (error) => this.#showError(view, error, generation),
       });
-    } else answer.finish(finish);
+    } catch (error) {
+      if (generation.id === null) throw error;
+      this.#presenter.showRefusal(view, error);
+    } finally {
+      this.#running = null;
+      this.#composer.running = false;
+    }
+  }
+
+  /**
+   * @param {Id | null} conversation
+   * @param {string} title
+   */
+  #onStart(conversation, title) {
+    if (conversation === null) return;
+    const isNew = conversation !== this.#branch.conversationId;
+    // `?message=` chose a branch that the new generation has left.
+    if (isNew || location.search) history.replaceState(null, "", `/c/${conversation}/`);
+    if (!isNew) return;
+    this.#branch.conversationId = conversation;
+    this.#systemPrompt.clearDraft();
+    this.#conversations.add({ id: conversation, title });
+  }
+
+  /**
+   * @param {CompletionView} view
+   * @param {Id | null} message the stored message of the completion
+   */
+  #setLeaf(view, message) {
+    const id = message ?? view.id;
+    view.id = id;
+    this.#branch.leaf = id;
+  }
+
+  /**
+   * @param {string} prompt
+   * @param {Id | null} parent
+   * @returns {GenerationRequest}
+   */
+  #createRequest(prompt, parent) {
+    const { model } = this.#composer;
+    const { conversationId: conversation } = this.#branch;
+    if (conversation !== null) return { model, prompt, conversation, ...(parent !== null && { parent }) };
+    const systemPrompt = this.#systemPrompt.text;
+    return { model, prompt, ...(systemPrompt && { system_prompt: systemPrompt }) };
+  }
+
+  /**
+   * Sends a prompt: at the end of the branch, or as another version of the prompt in `edited`.
+   * @param {string} prompt
+   * @param {HTMLElement | null} edited
+   */
+  async #send(prompt, edited = null) {
+    if (this.#running) return;
+    this.#dropRefused();
+    const parent = edited ? this.#branch.parentOf(edited) : this.#branch.leaf;
+    const detached = edited ? this.#branch.detachFrom(edited) : [];
+    const promptNode = this.#branch.addPrompt(prompt);
+    const view = this.#branch.addCompletion();
+    if (!edited) this.#composer.clear(prompt);
+    this.#scroll.scrollToEnd();
+    try {
+      await this.#show(Generation.fromRequest("/api/chat/", this.#createRequest(prompt, parent)), view);
+    } catch (error) {
+      this.#removeRefused = () => {
+        this.#branch.reattach(detached);
+        this.#branch.remove(promptNode, view.node);
+      };
+      if (!edited) this.#composer.keepDraft(prompt);
+      this.#presenter.showRefusal(view, error, {
+        retry: () => this.#send(prompt, edited),
+        edit: () => this.#editRefused(prompt, edited),
+      });
+      return;
+    }
+    // The new version of the prompt has no id in the page yet; until it has one, the user can only read it.
+    const { id } = view;
+    if (edited && id) await ignoreRefusal(() => this.#branch.fetchIds(id));
+  }
+
+  /**
+   * @param {string} prompt
+   * @param {HTMLElement | null} edited
+   */
+  #editRefused(prompt, edited) {
+    this.#dropRefused();
+    if (edited) this.#edit(edited, prompt);
+    else this.#composer.fill(prompt);
+  }
+
+  #dropRefused() {
+    this.#removeRefused?.();
+    this.#removeRefused = null;
+  }
+
+  /**
+   * Lets the user edit a prompt. A changed text is sent as another version of it.
+   * @param {HTMLElement} promptNode
+   * @param {string | null} draft
+   */
+  async #edit(promptNode, draft = null) {
+    if (this.#running || promptNode.classList.contains("editing")) return;
+    const prompt = part(promptNode, "content").textContent;
+    const changed = await editPrompt(promptNode, draft ?? prompt);
+    if (changed !== null && changed !== prompt) await this.#send(changed, promptNode);
+    else part(promptNode, "edit").focus();
+  }
+
+  /** @param {CompletionView} old */
+  async #regenerate(old) {
+    if (this.#running || !old.id) return;
+    this.#dropRefused();
+    const detached = this.#branch.detachFrom(old.node);
+    const view = this.#branch.addVersionOf(old);
+    const { model } = this.#composer;
+    this.#composer.focus();
+    try {
+      await this.#show(Generation.fromRequest(`/api/messages/${old.id}/regenerate/`, { model }), view);
+    } catch (error) {
+      this.#branch.remove(view.node);
+      this.#branch.reattach(detached);
+      this.#presenter.showRefusal(old, error, { retry: () => this.#regenerate(old) });
+    }
+  }
+
+  /**
+   * Shows the branch through another version of a message, which keeps its place on the screen.
+   * @param {HTMLElement} node
+   * @param {string} id the other version
+   * @param {string} buttonName the part that was clicked, to which the focus returns
+   */
+  async #showVersion(node, id, buttonName) {
+    if (this.#running) return;
+    this.#dropRefused();
+    let shown = node;
+    try {
+      const data = await this.#scroll.keepInPlace(
+        () => shown.getBoundingClientRect().top,
+        async () => {
+          const opened = await this.#branch.open(id);
+          this.#showStored();
+          shown = find(document, `.message[data-id="${CSS.escape(id)}"]`);
+          return opened;
+        },
+      );
+      history.replaceState(null, "", `/c/${this.#branch.conversationId}/?message=${id}`);
+      const button = part(shown, buttonName, HTMLButtonElement);
+      (button.disabled ? find(shown, ".versions button:enabled") : button).focus({ preventScroll: true });
+      this.#resume(data);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      this.#announcer.textContent = error.message;
+    }
+  }
+
+  #stop() {
+    this.#running?.stop().catch(() => this.#composer.enableStop());
+  }
+
+  /**
+   * Shows the error with which a started generation ended. The user can try again once the completion's message is
+   * known to be stored.
+   * @param {CompletionView} view
+   * @param {{ code: string, message: string }} error
+   * @param {Generation} generation
+   */
+  async #showError(view, error, generation) {
+    const show = () => this.#presenter.showError(view, error, view.id ? () => this.#regenerate(view) : null);
+    show();
+    if (view.id) return;
+    await ignoreRefusal(async () => {
+      const { message } = await generation.fetchStored();
+      this.#setLeaf(view, message);
+      if (view.id && !this.#running) show();
+    });
+  }
+
+  /** Shows how the completions of the branch ended. Only the last one can be tried again. */
+  #showStored() {
+    for (const view of this.#branch.completions()) {
+      const canRetry = view === this.#branch.lastCompletion && view.id;
+      this.#presenter.showStored(view, canRetry ? () => this.#regenerate(view) : null);
+    }
+  }
+
+  /**
+   * Follows the generation that is still running in a branch, if there is one.
+   * @param {BranchData} data
+   */
+  async #resume({ running, events_url: eventsUrl }) {
+    if (running === null || eventsUrl === null) return;
+    const view = this.#branch.findByGeneration(running) ?? this.#branch.addCompletion();
+    await this.#show(Generation.fromRunning(running, eventsUrl), view);
   }
 }
 
-async function resume({ running: id, events_url: url }) {
-  const answer = conversation.ofGeneration(id) ?? conversation.addAnswer();
-  await show(Generation.running(id, url), answer);
-}
-
-function install() {
-  installDrawer();
-  installMenus();
-  installConversations(page.conversation);
-  showEndings();
-  selectModel(composer.model);
-  for (const example of document.querySelectorAll("[data-example]")) {
-    example.addEventListener("click", () => composer.fill(example.textContent.trim()));
-  }
-  jump.addEventListener("click", scrollToEnd);
-  installScrolling((following) => (jump.hidden = following));
-  if (page.running) resume(page);
-  if (matchMedia("(pointer: fine)").matches) composer.focus();
-}
-
-install();
+const data = /** @type {ChatPageData} */ (pageData());
+new ChatPage(data).start(data);

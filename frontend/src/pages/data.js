@@ -1,55 +1,45 @@
-// One's own data: a file of an export, brought in.
-import { headers, refusalOf } from "../api.js";
-import { counted, text } from "../translations.js";
+// The page of a user's own data: the form that imports a file of an earlier export.
+import { call, Refusal } from "../api.js";
+import { describeImport, describeImportRefusal } from "../data-import.js";
+import { byId, find } from "../dom.js";
+import { text } from "../translations.js";
 
-const form = document.getElementById("import-form");
-const button = form.querySelector("button");
-const field = document.getElementById("file");
-const result = document.getElementById("import-result");
+const form = byId("import-form", HTMLFormElement);
+const button = find(form, "button", HTMLButtonElement);
+const field = byId("file", HTMLInputElement);
+const result = byId("import-result");
 
-function say(words, failed = false) {
-  result.textContent = words;
+const chosenFile = () => field.files?.[0];
+
+/** @param {string} message */
+function showResult(message, failed = false) {
+  result.textContent = message;
   result.classList.toggle("error", failed);
   result.hidden = false;
 }
 
-/** What was wrong, in words; `details` name places such as `conversations.0.messages.3.role`. */
-function complaint(refusal) {
-  if (refusal?.code === "prompt_too_long") return text("tooLarge");
-  if (refusal?.code !== "invalid_request") return refusal?.message ?? text("failed");
-  const where = Object.keys(refusal.details ?? {}).find((name) => name !== "body");
-  return where ? `${text("foreign")} ${text("wrongAt", { where })}` : text("foreign");
-}
-
-async function bringIn(file) {
-  if (file.size > Number(text("maxBytes"))) return say(text("tooLarge"), true);
-  say(text("importing"));
-  let response;
-  try {
-    response = await fetch("/api/import/", {
-      method: "POST",
-      credentials: "same-origin",
-      headers: headers({ "Content-Type": "application/json" }),
-      body: file,
-    });
-  } catch {
-    return say(text("offline"), true);
+/** @param {File} file */
+async function importFile(file) {
+  if (file.size > Number(text("maxBytes"))) {
+    showResult(text("tooLarge"), true);
+    return;
   }
-  if (!response.ok) return say(complaint(await refusalOf(response)), true);
-  const { conversations, messages } = await response.json();
-  say(
-    text("imported", {
-      conversations: counted("conversations", conversations),
-      messages: counted("messages", messages),
-    }),
-  );
-  form.reset();
+  showResult(text("importing"));
+  try {
+    showResult(describeImport(await call("POST", "/api/import/", file)));
+    form.reset();
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    showResult(describeImportRefusal(error), true);
+  }
 }
 
-field.addEventListener("change", () => (button.disabled = !field.files.length));
+field.addEventListener("change", () => (button.disabled = !chosenFile()));
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
+  const file = chosenFile();
+  if (!file) return;
   button.disabled = true;
-  await bringIn(field.files[0]);
-  button.disabled = !field.files.length;
+  await importFile(file);
+  button.disabled = !chosenFile();
 });

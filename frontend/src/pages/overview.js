@@ -1,20 +1,25 @@
-// Pages about one's own account: copy buttons, and times by the reader's own clock.
-import { makeCopyButton } from "../copy-button.js";
+// Pages about a user's own account (usage, invitations): copy buttons, and times in the reader's time zone.
+import { installCopyButton } from "../copy-button.js";
+import { find } from "../dom.js";
 
-for (const button of document.querySelectorAll("[data-copy]")) {
-  const field = document.querySelector(button.dataset.copy);
-  makeCopyButton(button, () => field.value);
+/** @param {string} selector */
+const findAll = (selector) => /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(selector));
+
+for (const button of findAll("[data-copy]")) {
+  const field = find(document, button.dataset.copy ?? "", HTMLInputElement);
+  installCopyButton(button, () => field.value);
   field.addEventListener("focus", () => field.select());
 }
 
-/** The server writes its own zone's time; this locale writes the same form, 2026-11-21 17:05. */
-const locale = "sv-SE";
+// The server writes times in its own zone, as 2026-11-21 17:05. The Swedish locale has the same form.
+/** @type {Intl.DateTimeFormatOptions} */
 const day = { year: "numeric", month: "2-digit", day: "2-digit" };
-const clock = { hour: "2-digit", minute: "2-digit" };
-const forms = {
-  time: new Intl.DateTimeFormat(locale, clock),
-  moment: new Intl.DateTimeFormat(locale, { ...day, ...clock }),
-};
-for (const node of document.querySelectorAll("time[data-local]")) {
-  node.textContent = forms[node.dataset.local].format(new Date(node.dateTime));
+/** @type {Intl.DateTimeFormatOptions} */
+const time = { hour: "2-digit", minute: "2-digit" };
+const timeFormat = new Intl.DateTimeFormat("sv-SE", time);
+const dateTimeFormat = new Intl.DateTimeFormat("sv-SE", { ...day, ...time });
+
+for (const node of document.querySelectorAll("time")) {
+  const format = { time: timeFormat, moment: dateTimeFormat }[node.dataset.local ?? ""];
+  if (format) node.textContent = format.format(new Date(node.dateTime));
 }

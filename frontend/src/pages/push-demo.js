@@ -1,79 +1,89 @@
 // The page of the payment example: follows its push channel with the browser's own EventSource.
+import { call, Refusal } from "../api.js";
+import { byId, pageData } from "../dom.js";
+import { text } from "../translations.js";
+/** @import { PushDemoData } from "../types.js" */
 
-const page = JSON.parse(document.getElementById("page-data").textContent);
-const { dataset: words } = document.getElementById("strings");
-const status = document.getElementById("status");
-const received = document.getElementById("received");
-const pay = document.getElementById("pay");
-const steps = [...document.querySelectorAll("#steps > li")];
+const page = /** @type {PushDemoData} */ (pageData());
+const status = byId("status");
+const receivedEvents = byId("received", HTMLTableSectionElement);
+const payButton = byId("pay", HTMLButtonElement);
+const steps = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("#steps > li")]);
 
 // A reload, or the same address tomorrow, is about the same order.
 history.replaceState(null, "", `?order=${encodeURIComponent(page.order)}`);
 
-function show(step) {
-  const reached = steps.findIndex((item) => item.dataset.step === step);
-  steps.forEach((item, index) => item.classList.toggle("reached", index <= reached));
-  steps.forEach((item, index) => item.toggleAttribute("aria-current", index === reached));
-  steps[reached]?.setAttribute("aria-current", "step");
+/**
+ * Marks the steps of the payment up to `step`; an unknown one marks none.
+ * @param {string} step
+ */
+function showStep(step) {
+  const reached = steps.findIndex(({ dataset }) => dataset.step === step);
+  for (const [index, item] of steps.entries()) {
+    item.classList.toggle("reached", index <= reached);
+    if (index === reached) item.setAttribute("aria-current", "step");
+    else item.removeAttribute("aria-current");
+  }
 }
 
-function note({ lastEventId, type, data }) {
-  const row = received.insertRow();
-  for (const text of [lastEventId, type, data]) row.insertCell().textContent = text;
+/** @param {MessageEvent<string>} event */
+function addToTable({ lastEventId, type, data }) {
+  const row = receivedEvents.insertRow();
+  for (const value of [lastEventId, type, data]) row.insertCell().textContent = value;
 }
 
-function say(word, failed = false) {
-  status.textContent = words[word] ?? word;
+/** @param {string} message */
+function showStatus(message, failed = false) {
+  status.textContent = message;
   status.classList.toggle("failed", failed);
 }
 
-function forget() {
-  received.replaceChildren();
-  show("");
-  pay.disabled = false;
-  say("waiting");
+/** Empties the page, because the channel sends everything it keeps from the beginning. */
+function startOver() {
+  receivedEvents.replaceChildren();
+  showStep("");
+  payButton.disabled = false;
+  showStatus(text("waiting"));
 }
 
-const source = new EventSource(page.events);
+const channel = new EventSource(page.events);
 
-source.addEventListener("open", () => {
-  if (!received.rows.length) forget();
-  else if (source.readyState === EventSource.OPEN) say("waiting");
+channel.addEventListener("open", () => {
+  if (!receivedEvents.rows.length) startOver();
+  else if (channel.readyState === EventSource.OPEN) showStatus(text("waiting"));
 });
-// What was shown may be incomplete: everything that is kept comes again.
-source.addEventListener("reset", forget);
-for (const step of ["created", "paying", "paid"]) {
-  source.addEventListener(step, (event) => {
-    note(event);
-    show(step);
-    pay.disabled = true;
+channel.addEventListener("reset", startOver);
+for (const step of ["created", "paying", "paid", "complete"]) {
+  channel.addEventListener(step, (event) => {
+    addToTable(event);
+    showStep(step);
+    payButton.disabled = true;
   });
 }
-source.addEventListener("complete", (event) => {
-  source.close(); // or the browser would connect again
-  note(event);
-  show("complete");
-  say("complete");
-  pay.disabled = true;
+channel.addEventListener("complete", () => {
+  channel.close(); // or the browser would connect again
+  showStatus(text("complete"));
 });
-source.addEventListener("error", (event) => {
-  if (event.data !== undefined) {
-    source.close();
-    note(event);
-    pay.disabled = true;
-    say(JSON.parse(event.data).message, true);
-  } else if (source.readyState === EventSource.CLOSED) {
-    say("refused", true);
+// The browser reports a broken connection as an event of the same name, without data.
+channel.addEventListener("error", (event) => {
+  if (event instanceof MessageEvent) {
+    channel.close();
+    addToTable(event);
+    payButton.disabled = true;
+    showStatus(JSON.parse(event.data).message, true);
+  } else if (channel.readyState === EventSource.CLOSED) {
+    showStatus(text("refused"), true);
   } else {
-    say("lost");
+    showStatus(text("lost"));
   }
 });
 
-pay.addEventListener("click", async () => {
-  pay.disabled = true;
-  const answer = await fetch(page.pay, { headers: { Accept: "application/json" } }).catch(() => null);
-  if (answer?.ok) return;
-  pay.disabled = false;
-  const refusal = await answer?.json().catch(() => null);
-  say(refusal?.error?.message ?? "failed", true);
+payButton.addEventListener("click", async () => {
+  payButton.disabled = true;
+  try {
+    await call("GET", page.pay);
+  } catch (error) {
+    payButton.disabled = false;
+    showStatus((error instanceof Refusal && error.message) || text("failed"), true);
+  }
 });

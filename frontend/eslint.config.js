@@ -1,0 +1,39 @@
+import js from "@eslint/js";
+import globals from "globals";
+
+/** Ways to turn text into HTML without the sanitizer. */
+const unsafeProperties = ["innerHTML", "outerHTML", "insertAdjacentHTML", "setHTMLUnsafe"];
+
+export default [
+  js.configs.recommended,
+  {
+    linterOptions: { reportUnusedDisableDirectives: "error" },
+    rules: {
+      "array-callback-return": "error",
+      complexity: ["error", 10],
+      "consistent-return": "error",
+      eqeqeq: "error",
+      "max-lines": ["error", 400],
+      "max-lines-per-function": ["error", { max: 60, skipComments: true }],
+      "no-console": "error",
+      "no-else-return": "error",
+      "no-eval": "error",
+      "no-implicit-coercion": "error",
+      "no-new": "error",
+      "no-restricted-properties": ["error", ...unsafeProperties.map((property) => ({ property }))],
+      "no-self-compare": "error",
+      "no-shadow": "error",
+      "no-unneeded-ternary": "error",
+      "no-unused-vars": ["error", { argsIgnorePattern: "^_" }],
+      "no-useless-return": "error",
+      "no-var": "error",
+      "object-shorthand": "error",
+      "prefer-arrow-callback": "error",
+      "prefer-const": "error",
+      "prefer-template": "error",
+    },
+  },
+  { files: ["src/**"], languageOptions: { globals: globals.browser } },
+  { files: ["test/**"], languageOptions: { globals: { ...globals.browser, ...globals.node } } },
+  { files: ["*.mjs"], languageOptions: { globals: globals.node } },
+];

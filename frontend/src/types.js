@@ -1,0 +1,132 @@
+// Types shared by the modules: event payloads, JSON of our API, and the data that templates write into a page.
+// This file holds JSDoc only; `npm run types` checks the modules against it.
+
+/**
+ * An opaque id. Conversations and messages have numbers, generations have strings.
+ * @typedef {string | number} Id
+ */
+
+/**
+ * How a generation ended without an error.
+ * @typedef {"stop" | "length" | "content_filter" | "cancelled"} FinishReason
+ */
+
+/**
+ * What a completion cost the user.
+ * @typedef {object} Charge
+ * @property {number} amount
+ * @property {ChargeSource} source
+ * @property {string} reason
+ */
+
+/** @typedef {"daily" | "credit" | "none"} ChargeSource */
+
+/**
+ * @typedef {object} Quota
+ * @property {string} slug
+ * @property {string} title
+ * @property {number | null} daily_limit null: no limit; 0: credits only
+ * @property {number} used_today completions of today's allowance, running ones included
+ * @property {number} credits
+ * @property {number | null} remaining null: no limit
+ * @property {string} resets_at ISO 8601 with offset
+ */
+
+/**
+ * @typedef {object} ChatModel
+ * @property {string} slug
+ * @property {string} title
+ * @property {string} description
+ * @property {string} quota slug of the quota that its completions count against
+ */
+
+/**
+ * @typedef {object} Conversation
+ * @property {Id} id
+ * @property {string} title
+ * @property {boolean} pinned
+ * @property {boolean} archived
+ * @property {string} system_prompt
+ */
+
+/**
+ * One page of a list; `next` is the address of the following page.
+ * @template Item
+ * @typedef {object} ListPage
+ * @property {Item[]} results
+ * @property {string | null} next
+ */
+
+/**
+ * A generation as the API stores it.
+ * @typedef {object} StoredGeneration
+ * @property {"running" | "completed" | "interrupted" | "failed"} status
+ * @property {Id | null} message
+ * @property {FinishReason} finish_reason
+ * @property {string} content
+ * @property {string | null} reasoning
+ * @property {Charge | null} charge
+ * @property {{ code: string, message: string } | null} error
+ */
+
+/**
+ * The body of `POST /api/chat/` and of the regenerate route, as far as the pages use it.
+ * @typedef {object} GenerationRequest
+ * @property {string} model
+ * @property {string} [prompt]
+ * @property {Id} [conversation]
+ * @property {Id} [parent]
+ * @property {string} [system_prompt]
+ * @property {string} [text_tool]
+ * @property {string} [target_language]
+ */
+
+/**
+ * The server-sent events of a generation: name of the event to its payload.
+ * @typedef {object} EventPayloads
+ * @property {{ generation: Id, conversation: Id | null, model: string, title: string }} start
+ * @property {{ content: string }} message
+ * @property {{ content: string }} reasoning
+ * @property {{ code: string, message: string }} notice
+ * @property {{ content: string, reasoning: string | null }} reset
+ * @property {{ finish_reason: FinishReason, message: Id | null, charge: Charge | null, quota: Quota | null }} done
+ * @property {{ code: string, message: string, charge: Charge | null }} error
+ */
+
+/** @typedef {{ [Name in keyof EventPayloads]?: (payload: EventPayloads[Name]) => void }} EventHandlers */
+
+/** @typedef {EventHandlers & { connection?: (lost: boolean) => void }} FollowHandlers */
+
+/**
+ * A button or a link below an error: `run` is called by a click, `href` is followed.
+ * @typedef {{ label: string, run: () => void } | { label: string, href: string }} Action
+ */
+
+/**
+ * The open branch of a conversation, in the data of the chat page.
+ * @typedef {object} BranchData
+ * @property {Id | null} conversation null before the first prompt
+ * @property {Id | null} leaf the message that the next prompt follows
+ * @property {Id | null} running the generation that is still running
+ * @property {string | null} events_url where its events are
+ */
+
+/**
+ * What the pages with a model choice have in their data.
+ * @typedef {object} UserData
+ * @property {Id} user
+ * @property {ChatModel[]} models
+ * @property {Quota[]} quotas
+ */
+
+/** @typedef {UserData & BranchData} ChatPageData */
+
+/**
+ * Data of the payment example.
+ * @typedef {object} PushDemoData
+ * @property {string} order
+ * @property {string} events address of the push channel
+ * @property {string} pay address that starts the payment
+ */
+
+export {};
