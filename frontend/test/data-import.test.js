@@ -1,0 +1,44 @@
+import assert from "node:assert/strict";
+import { beforeEach, test } from "node:test";
+import { Refusal } from "../src/api.js";
+import { describeImport, describeImportRefusal } from "../src/data-import.js";
+import { installPage } from "./page-stub.js";
+
+beforeEach(() =>
+  installPage({
+    conversationsOne: "{count} conversation",
+    conversationsOther: "{count} conversations",
+    foreign: "not our file.",
+    imported: "{conversations}, {messages}",
+    messagesOne: "{count} message",
+    messagesOther: "{count} messages",
+    tooLarge: "too large",
+    wrongAt: "see {where}",
+  }),
+);
+
+/**
+ * @param {string} code
+ * @param {Record<string, unknown>} [details]
+ */
+const describe = (code, details) =>
+  describeImportRefusal(new Refusal({ code, message: "the server's message", details }));
+
+test("an import is described by its counts", () => {
+  assert.equal(describeImport({ conversations: 1, messages: 12 }), "1 conversation, 12 messages");
+});
+
+test("a file that is too large is called so", () => {
+  assert.equal(describe("prompt_too_long"), "too large");
+});
+
+test("a foreign file is called so, with the place of its first mistake", () => {
+  assert.equal(describe("invalid_request"), "not our file.");
+  assert.equal(describe("invalid_request", { body: ["no JSON"] }), "not our file.");
+  const details = { "conversations.0.messages.3.role": ["unknown"], "conversations.1": ["unknown"] };
+  assert.equal(describe("invalid_request", details), "not our file. see conversations.0.messages.3.role");
+});
+
+test("any other refusal is shown with the server's message", () => {
+  assert.equal(describe("rate_limited"), "the server's message");
+});
