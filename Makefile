@@ -68,7 +68,7 @@ bench: $(VENV)/.dev .bench/.installed ## the benchmarks, as tables with ratios; 
 	$(BIN)/python -m benchmarks.ledger
 
 assets: ## rebuild the committed front-end bundle (needs Node)
-	cd frontend && npm ci && npm run build
+	cd frontend && npm ci --no-audit --no-fund && npm run build
 
 lock: ## renew the locks from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet -o requirements.txt

@@ -121,7 +121,7 @@ def oracles() -> Path:
     return home
 
 
-def _need(server: type[servers.Postgres | servers.Redis]) -> None:
+def _need(server: type[servers.Postgres | servers.Redis | servers.Node]) -> None:
     if server.missing():
         _missing(f"{server.__name__} is not installed: {server.install}")
 

@@ -188,6 +188,20 @@ class Postgres:
         self._directory.cleanup()
 
 
+class Node:
+    """Node and npm, which check and build the front end."""
+
+    install: ClassVar[str] = "apt-get install nodejs npm (Node 20.19 or newer: Debian 13, or nodesource.com)"
+
+    @classmethod
+    def missing(cls) -> bool:
+        """Return whether one of them is absent, or Node is older than frontend/package.json allows."""
+        if not (find("node") and find("npm")):
+            return True
+        version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
+        return tuple(map(int, version.removeprefix("v").split(".")[:2])) < (20, 19)
+
+
 def _as_postgres() -> dict[str, Any]:
     """PostgreSQL refuses to run as root."""
     return {"user": "postgres", "group": "postgres", "extra_groups": [], "cwd": "/"} if os.getuid() == 0 else {}

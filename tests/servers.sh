@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs the real servers that the tests talk to, where they are missing: Debian packages, as root. Elsewhere it says
-# what to install and which tests are left out; with CI=true that is a failure. The distribution's own services are not
-# started: each test run starts its own, on free ports, in temporary folders.
+# Installs the real servers that the tests talk to, and Node, where they are missing: Debian packages, as root.
+# Elsewhere it says what to install and which tests are left out; with CI=true that is a failure. The distribution's own
+# services are not started: each test run starts its own, on free ports, in temporary folders.
 set -eu
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -16,6 +16,13 @@ have_postgresql() {
 
 have_chromium() { have chromium || have chromium-browser || have google-chrome || have google-chrome-stable; }
 
+# The front end's checks need Node 20.19, as frontend/package.json says.
+have_node() {
+    have node || return 1
+    version=$(node -p 'const [major, minor] = process.versions.node.split("."); major * 100 + Number(minor)')
+    [ "$version" -ge 2019 ]
+}
+
 # Without a font for them, Chinese characters are boxes in the browser's pictures; no test fails for it.
 have_chinese_font() { ! have fc-list || [ -n "$(fc-list :lang=zh-cn 2>/dev/null | head -n 1)" ]; }
 
@@ -24,6 +31,8 @@ missing() {
     if ! have_postgresql; then echo postgresql; fi
     if ! have nginx; then echo nginx; fi
     if ! have_chromium; then echo chromium; fi
+    if ! have_node; then echo nodejs; fi
+    if ! have npm; then echo npm; fi
 }
 
 tests_of() {
@@ -32,6 +41,7 @@ tests_of() {
         postgresql) echo "tests that use a real PostgreSQL" ;;
         nginx) echo "tests that go through nginx" ;;
         chromium) echo "browser tests" ;;
+        nodejs | npm) echo "the front end's checks, which need Node 20.19 or newer (Debian 13, or nodesource.com)" ;;
     esac
 }
 

@@ -111,7 +111,7 @@ def test_postgresql_gives_fresh_databases(postgres):
 @pytest.mark.server
 def test_script_is_silent_when_all_is_there():
     """With every server installed, the script that installs them says and does nothing."""
-    if servers.Redis.missing() or servers.Postgres.missing():
+    if servers.Redis.missing() or servers.Postgres.missing() or servers.Node.missing():
         pytest.skip("not every server is installed")
     done = run_script()
     assert (done.returncode, done.stdout) == (0, "")
@@ -128,3 +128,4 @@ def test_script_names_what_is_missing(tmp_path, ci, code):
     assert done.returncode == code
     assert "apt-get install redis-server" in done.stderr
     assert "without nginx these are left out" in done.stderr
+    assert "without nodejs these are left out: the front end's checks" in done.stderr

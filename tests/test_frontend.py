@@ -1,0 +1,54 @@
+"""frontend/: its own checks pass, and the committed bundle is what its sources build."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests import conftest, servers
+
+FRONTEND = servers.ROOT / "frontend"
+BUNDLE = servers.ROOT / "chat/static/chat"
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(scope="module", autouse=True)
+def packages() -> None:
+    """Install what package-lock.json lists, unless a run with the same file has done so."""
+    conftest._need(servers.Node)
+    lock, installed = FRONTEND / "package-lock.json", FRONTEND / "node_modules/.installed"
+    if not installed.exists() or installed.read_bytes() != lock.read_bytes():
+        npm("ci", "--no-audit", "--no-fund")
+        installed.write_bytes(lock.read_bytes())
+
+
+def npm(*arguments: str) -> None:
+    """Run npm in frontend/; its output is shown when it fails."""
+    done = subprocess.run(
+        ["npm", *arguments], cwd=FRONTEND, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode:
+        pytest.fail(f"npm {' '.join(arguments)} failed:\n{done.stdout}", pytrace=False)
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_lint_types_and_unit_tests_pass() -> None:
+    """The scripts keep to their format, rules and types, and their unit tests pass."""
+    npm("run", "check")
+
+
+def test_committed_bundle_is_up_to_date(tmp_path: Path) -> None:
+    """Building the sources gives the committed bundle, byte for byte; `make assets` renews it."""
+    npm("run", "build", "--", str(tmp_path))
+    built, committed = files_in(tmp_path), files_in(BUNDLE)
+    assert sorted(built) == sorted(committed)
+    assert [name for name, content in built.items() if content != committed[name]] == []
+
+
+def test_lock_names_no_registry() -> None:
+    """The lock has no download addresses, so that each installation uses its own registry."""
+    assert '"resolved"' not in (FRONTEND / "package-lock.json").read_text(encoding="utf-8")
