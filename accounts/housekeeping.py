@@ -5,7 +5,8 @@ from importlib import import_module
 from django.conf import settings
 
 from accounts import jwt, tickets
-from runtime import database, process
+from runtime import database
+from runtime.apps import runtime
 
 TICKETS_SECONDS = 300
 # Timers begin anew with the process: a whole day would never come for one that is restarted daily.
@@ -13,8 +14,8 @@ EXPIRED_SECONDS = 6 * 3600
 
 
 def register() -> None:
-    process.every(lambda: TICKETS_SECONDS, "tickets", prune_tickets)
-    process.every(lambda: EXPIRED_SECONDS, "sessions", forget_expired)
+    runtime().process.every(lambda: TICKETS_SECONDS, "tickets", prune_tickets)
+    runtime().process.every(lambda: EXPIRED_SECONDS, "sessions", forget_expired)
 
 
 async def prune_tickets() -> None:

@@ -13,7 +13,8 @@ from chat.generations.request import Ask
 from quotas import hints, ledger
 from quotas.errors import QuotaExhausted
 from quotas.models import Quota
-from runtime import database, redis_clients
+from runtime import database
+from runtime.apps import runtime
 from tests import factories
 
 FEW, MANY = 1_000, 1_000_000
@@ -71,7 +72,7 @@ async def rate(call: Callable[[int], Awaitable[None]], count: int) -> float:
     numbers, started = iter(range(count)), time.perf_counter()
     await asyncio.gather(*(caller(numbers) for _caller in range(CALLERS)))
     found = count / (time.perf_counter() - started)
-    await redis_clients.aclose()
+    await runtime().redis.aclose()
     await asyncio.to_thread(database.close)
     return found
 

@@ -2,6 +2,8 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
+from runtime.apps import runtime
+
 
 class ChatConfig(AppConfig):
     name = "chat"
@@ -13,11 +15,9 @@ class ChatConfig(AppConfig):
         from chat.channels import feeds, payment_demo  # noqa: PLC0415
         from chat.events import sse  # noqa: PLC0415
         from chat.generations import drafts, service  # noqa: PLC0415
-        from chat.openai import errors  # noqa: PLC0415
         from chat.screening import live  # noqa: PLC0415
-        from runtime import drain, process  # noqa: PLC0415
-        from web import refusals  # noqa: PLC0415
 
+        process, drain = runtime().process, runtime().drain
         process.every(lambda: drafts.FLUSH_SECONDS, "drafts", service.flush)
         process.every(lambda: min(10.0, settings.PROCESS_LEASE_SECONDS / 3), "reap", service.reap)
         process.every(lambda: sse.TICK_SECONDS, "ping", sse.ping_idle)
@@ -28,7 +28,6 @@ class ChatConfig(AppConfig):
         process.every(lambda: 300.0, "expiry", housekeeping.expire)
         process.every(lambda: 5.0, "texts", housekeeping.expire_texts)
         process.every(live.pause, "sensitive words", live.follow)
-        refusals.render_below("/v1", errors.response)
         drain.on_drain(service.drain_runs)
         drain.on_drain(payment_demo.play_out)
         drain.on_drain(service.outbox.finish)

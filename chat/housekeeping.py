@@ -12,7 +12,8 @@ from chat.channels import store
 from chat.events.local import logs
 from chat.models import HAS_TEXT, KEY_LIFETIME, Generation
 from chat.screening import audit
-from runtime import database, process
+from runtime import database
+from runtime.apps import runtime
 
 
 async def bound_logs() -> None:
@@ -50,4 +51,4 @@ def _expire() -> None:
         idempotency_key=None
     )
     audit.expire()
-    process.forget_dead()
+    runtime().process.forget_dead()

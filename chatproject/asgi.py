@@ -36,7 +36,8 @@ from django.utils.module_loading import import_string  # noqa: E402
 
 from chat.events.sse import EventStreamResponse  # noqa: E402
 from chatproject.urls import stream_urlpatterns  # noqa: E402
-from runtime import database, process  # noqa: E402
+from runtime.apps import runtime  # noqa: E402
+from runtime.executor import Lanes, thread_count  # noqa: E402
 from web import disconnect  # noqa: E402
 
 log = structlog.get_logger("request")
@@ -89,7 +90,7 @@ class PageHandler(ASGIHandler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lanes: database.Lanes | None = None
+        self._lanes: Lanes | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with await read_bounded(scope, receive) as body:
@@ -97,7 +98,7 @@ class PageHandler(ASGIHandler):
             content = b"" if request is None and answer is not None else None
             if request is not None:
                 if self._lanes is None:
-                    self._lanes = database.Lanes(4 if database.threads() == 1 else database.threads())
+                    self._lanes = Lanes(4 if thread_count() == 1 else thread_count())
                 async with self._lanes.take():
                     answer, content = await self._answer(scope, request)
         if answer is not None:
@@ -207,7 +208,7 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise ValueError(f"only HTTP is served here, not {scope['type']}")
-        await process.start()
+        await runtime().process.start()
         scope["request_id"] = request_id = uuid.uuid4().hex
         started, status = time.monotonic(), 0
 

@@ -216,6 +216,8 @@ REST_FRAMEWORK = {
     "DATETIME_FORMAT": "iso-8601",
     "DEFAULT_SCHEMA_CLASS": "chatproject.openapi.document.Schema",
 }
+# Surfaces with an error envelope of their own: the beginning of their paths, and what renders a refusal there.
+REFUSAL_RENDERERS = {"/v1": "chat.openai.errors.response"}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Rivulet",
     "VERSION": "1",

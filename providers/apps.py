@@ -1,6 +1,8 @@
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
+from runtime.apps import runtime
+
 
 class ProvidersConfig(AppConfig):
     name = "providers"
@@ -8,6 +10,5 @@ class ProvidersConfig(AppConfig):
 
     def ready(self) -> None:
         from providers import concurrency  # noqa: PLC0415  (models may only be imported once all apps are there)
-        from runtime import process  # noqa: PLC0415
 
-        process.every(lambda: concurrency.RENEW_SECONDS, "attempts of keys", concurrency.renew)
+        runtime().process.every(lambda: concurrency.RENEW_SECONDS, "attempts of keys", concurrency.renew)

@@ -13,7 +13,7 @@ from functools import partial
 
 from redis.asyncio import Redis
 
-from runtime import redis_clients
+from runtime.apps import runtime
 
 # The attempts of a process that died stop counting after this.
 LEASE_SECONDS = 60
@@ -51,7 +51,9 @@ class Slot:
 async def take(key_id: int, limit: int | None) -> Slot | None:
     """Take a place; None when all processes together have as many attempts with the key as it takes."""
     token = secrets.token_hex(8)
-    granted = None if limit is None else await redis_clients.ask(lambda redis: _take(redis, key_id, token, limit), None)
+    granted = (
+        None if limit is None else await runtime().redis.ask(lambda redis: _take(redis, key_id, token, limit), None)
+    )
     if granted is False or (limit is not None and in_use[key_id] >= limit):
         return None
     in_use[key_id] += 1
@@ -67,7 +69,7 @@ def leave(slot: Slot) -> None:
     _held.discard(slot)
     in_use[slot.key_id] -= 1
     if slot.shared:
-        task = asyncio.get_running_loop().create_task(redis_clients.ask(lambda redis: _leave(redis, slot), None))
+        task = asyncio.get_running_loop().create_task(runtime().redis.ask(lambda redis: _leave(redis, slot), None))
         _tasks.add(task)
         task.add_done_callback(_tasks.discard)
 
@@ -75,7 +77,7 @@ def leave(slot: Slot) -> None:
 async def renew() -> None:
     """Say that the attempts of this process go on. A timer."""
     for slot in [slot for slot in _held if slot.shared]:
-        await redis_clients.ask(partial(_renew, slot=slot), None)
+        await runtime().redis.ask(partial(_renew, slot=slot), None)
 
 
 async def _take(redis: Redis, key_id: int, token: str, limit: int) -> bool:

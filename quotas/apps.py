@@ -1,6 +1,8 @@
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
+from runtime.apps import runtime
+
 
 class QuotasConfig(AppConfig):
     name = "quotas"
@@ -10,8 +12,7 @@ class QuotasConfig(AppConfig):
         # Models may only be imported once all apps are there.
         from providers import catalogue  # noqa: PLC0415
         from quotas import hints, setup  # noqa: PLC0415
-        from runtime import process  # noqa: PLC0415
 
         catalogue.when_added(setup.assign_models)
         # What could not be told while Redis was away.
-        process.every(lambda: 1.0, "counters", hints.flush)
+        runtime().process.every(lambda: 1.0, "counters", hints.flush)

@@ -23,7 +23,8 @@ from redis.exceptions import ResponseError
 
 from quotas import counts, days, snapshot
 from quotas.counts import NOTHING, Counts, Found, Raw
-from runtime import database, redis_clients
+from runtime import database
+from runtime.apps import runtime
 
 # A counter that nobody has compared with the ledger for so long is compared before it is believed.
 TRUSTED_SECONDS = 30
@@ -88,7 +89,7 @@ def note(read: Iterable[Counts], seen: Mapping[int, Found]) -> None:
             elif not _knows(one):
                 _add(one, NOTHING)
     if not database.inside():
-        redis_clients.from_thread(flush, None)
+        runtime().redis.from_thread(flush, None)
 
 
 def _add(one: Counts, doubted: Raw) -> None:
@@ -140,7 +141,7 @@ async def _tell(batch: Mapping[str, Entry]) -> bool:
     """Tell Redis, and again where it keeps what is not ours; return whether it knows."""
     wanted = batch
     for _round in range(ROUNDS):
-        stored = await redis_clients.ask(partial(_run_script, entries=wanted), None)
+        stored = await runtime().redis.ask(partial(_run_script, entries=wanted), None)
         if stored is None:
             return False
         wanted = {name: entry for name, raw in stored.items() if (entry := _remember(wanted[name][0], raw))}
@@ -185,7 +186,7 @@ async def look(user_id: int, quota_ids: Collection[int], now: datetime) -> dict[
     """Return what is counted today, by quota; nothing while Redis is away, and without it."""
     day = days.day_of(now)
     names = [counts.key(user_id, quota_id, day) for quota_id in quota_ids]
-    answers = await redis_clients.ask(partial(_read, names=names), None) or []
+    answers = await runtime().redis.ask(partial(_read, names=names), None) or []
     found = {}
     for quota_id, name, raw in zip(quota_ids, names, answers, strict=False):
         said, untold, told = counts.read(user_id, quota_id, day, raw), _untold.get(name), _told.get(name)
@@ -202,7 +203,7 @@ def look_from_thread(user_id: int, quota_ids: Collection[int], now: datetime) ->
     """Do the same from a page's thread."""
     if not settings.REDIS_URL or database.inside():
         return {}
-    return redis_clients.from_thread(lambda: look(user_id, quota_ids, now), {})
+    return runtime().redis.from_thread(lambda: look(user_id, quota_ids, now), {})
 
 
 async def seems_exhausted(user_id: int, model: str) -> Found | None:
@@ -247,7 +248,7 @@ async def clear() -> int | None:
     cursor = count = 0
     _told.clear()
     while True:
-        step = await redis_clients.ask(partial(_clear_some, cursor=cursor), None)
+        step = await runtime().redis.ask(partial(_clear_some, cursor=cursor), None)
         if step is None:
             return None
         cursor, count = step[0], count + step[1]

@@ -1,15 +1,51 @@
-from django.apps import AppConfig
+from typing import TYPE_CHECKING, cast
+
+from django.apps import AppConfig, apps
 from django.conf import settings
 
 from runtime import logs
 
+if TYPE_CHECKING:
+    from runtime.drain import Drain
+    from runtime.executor import DatabaseExecutor
+    from runtime.process import ServingProcess
+    from runtime.pubsub import Broker
+    from runtime.redis_clients import RedisClients
+    from runtime.tasks import TaskSet
+
 
 class RuntimeConfig(AppConfig):
+    """Owns the long-lived objects of the process."""
+
     name = "runtime"
     verbose_name = "Runtime"
 
+    database: "DatabaseExecutor"
+    process: "ServingProcess"
+    redis: "RedisClients"
+    broker: "Broker"
+    drain: "Drain"
+    tasks: "TaskSet"
+
     def ready(self) -> None:
-        from runtime import process, redis_clients  # noqa: PLC0415  (process has a model)
+        # Models may only be imported once all apps are loaded, and `process` has one.
+        from runtime.drain import Drain  # noqa: PLC0415
+        from runtime.executor import DatabaseExecutor  # noqa: PLC0415
+        from runtime.process import ServingProcess  # noqa: PLC0415
+        from runtime.pubsub import Broker  # noqa: PLC0415
+        from runtime.redis_clients import PROBE_SECONDS, RedisClients  # noqa: PLC0415
+        from runtime.tasks import TaskSet  # noqa: PLC0415
 
         logs.configure("DEBUG" if settings.DEBUG else "INFO")
-        process.every(lambda: redis_clients.PROBE_SECONDS, "redis", redis_clients.probe)
+        self.database = DatabaseExecutor()
+        self.process = ServingProcess(self.database)
+        self.redis = RedisClients(settings.REDIS_URL, self.process)
+        self.broker = Broker(self.redis, self.process.id)
+        self.drain = Drain()
+        self.tasks = TaskSet()
+        self.process.every(lambda: PROBE_SECONDS, "redis", self.redis.probe)
+
+
+def runtime() -> RuntimeConfig:
+    """Return the owner of the process's objects. Only entry points call this: views, commands, middleware, apps."""
+    return cast("RuntimeConfig", apps.get_app_config("runtime"))

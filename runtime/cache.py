@@ -12,13 +12,14 @@ from redis.exceptions import ConnectionError as AwayError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as FrozenError
 
-from runtime import redis_clients
+from runtime.apps import runtime
+from runtime.redis_clients import REPLY_SECONDS
 
 # All threads share one connection: with those of clients.py a process has few. Nobody waits long for it.
-_POOL = {"max_connections": 1, "timeout": redis_clients.ANSWER_SECONDS}
+_POOL = {"max_connections": 1, "timeout": REPLY_SECONDS}
 _OPTIONS = {
-    "SOCKET_CONNECT_TIMEOUT": redis_clients.ANSWER_SECONDS,
-    "SOCKET_TIMEOUT": redis_clients.ANSWER_SECONDS,
+    "SOCKET_CONNECT_TIMEOUT": REPLY_SECONDS,
+    "SOCKET_TIMEOUT": REPLY_SECONDS,
     "CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool",
     "CONNECTION_POOL_KWARGS": _POOL,
     # What is read back is data, never an object to be made.
@@ -35,15 +36,15 @@ class FallbackCache(BaseCache):
         self._local = LocMemCache("fallback", {**params, "OPTIONS": {"MAX_ENTRIES": 100_000}})
 
     def _ask(self, method: str, *arguments: Any, **options: Any) -> Any:
-        if redis_clients.may_ask():
+        if runtime().redis.may_ask():
             try:
                 answer = getattr(self._shared, method)(*arguments, **options)
             except (AwayError, FrozenError, OSError) as error:
-                redis_clients.failed(error)
+                runtime().redis.failed(error)
             except (ResponseError, ValueError):
-                redis_clients.answered()  # it is there, and refuses, or holds what we did not put there
+                runtime().redis.succeeded()  # it is there, and refuses, or holds what we did not put there
             else:
-                redis_clients.answered()
+                runtime().redis.succeeded()
                 return answer
         return getattr(self._local, method)(*arguments, **options)
 
@@ -71,6 +72,6 @@ class FallbackCache(BaseCache):
     def clear(self) -> None:
         """Take away what is the cache's own: others keep things in the same Redis, which django-redis would flush."""
         self._local.clear()
-        if redis_clients.may_ask():
+        if runtime().redis.may_ask():
             self._shared.delete_pattern("*")
-            redis_clients.answered()
+            runtime().redis.succeeded()

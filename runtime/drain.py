@@ -1,27 +1,22 @@
-"""Whether this process still takes new work, and what must happen before it ends."""
+"""Draining: the process refuses new work and waits for the work it has, before it ends."""
 
 from collections.abc import Awaitable, Callable
 
-_draining = False
-_callbacks: list[Callable[[], Awaitable[object]]] = []
 
+class Drain:
+    def __init__(self) -> None:
+        self.active = False
+        self._callbacks: list[Callable[[], Awaitable[object]]] = []
 
-def on_drain(callback: Callable[[], Awaitable[object]]) -> None:
-    """Register what is awaited when the process is told to stop, in the order of registration."""
-    _callbacks.append(callback)
+    def on_drain(self, callback: Callable[[], Awaitable[object]]) -> None:
+        """Await `callback` when the process is told to stop, in the order of registration."""
+        self._callbacks.append(callback)
 
+    def begin(self) -> None:
+        """Refuse new work from now on."""
+        self.active = True
 
-def begin() -> None:
-    """Refuse new work from now on."""
-    global _draining
-    _draining = True
-
-
-def draining() -> bool:
-    return _draining
-
-
-async def finish() -> None:
-    """Wait until all work that was begun has ended."""
-    for callback in _callbacks:
-        await callback()
+    async def finish(self) -> None:
+        """Return when all work that was begun has ended."""
+        for callback in self._callbacks:
+            await callback()

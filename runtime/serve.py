@@ -22,7 +22,8 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
-from runtime import database, drain, logs, process, pubsub, redis_clients, supervisor
+from runtime import database, logs, supervisor
+from runtime.apps import runtime
 from runtime.http import BoundedProtocol
 
 log = structlog.get_logger("runtime")
@@ -172,7 +173,7 @@ async def _serve(server: Server, listener: socket.socket, orders: _Orders) -> No
 
 async def _sign_on() -> None:
     try:
-        await process.start()
+        await runtime().process.start()
     except DatabaseError as error:
         raise SystemExit(f"DATABASE_URL: the database cannot be used ({type(error).__name__})") from error
 
@@ -180,7 +181,7 @@ async def _sign_on() -> None:
 async def _sign_off() -> None:
     """Take our row away if the database answers; if not, the row grows stale, and that is what it is for."""
     try:
-        await asyncio.wait_for(process.stop(), SIGN_OFF_SECONDS)
+        await asyncio.wait_for(runtime().process.stop(), SIGN_OFF_SECONDS)
     except (DatabaseError, TimeoutError) as error:
         log.warning("left without signing off", error=type(error).__name__)
     with contextlib.suppress(TimeoutError):
@@ -188,15 +189,15 @@ async def _sign_off() -> None:
 
 
 async def _hang_up() -> None:
-    await pubsub.aclose()
-    await redis_clients.aclose()
+    await runtime().broker.aclose()
+    await runtime().redis.aclose()
 
 
 async def _drain() -> None:
-    drain.begin()
+    runtime().drain.begin()
     log.info("draining", seconds=settings.DRAIN_SECONDS)
     try:
-        await asyncio.wait_for(drain.finish(), settings.DRAIN_SECONDS + LAST_SECONDS)
+        await asyncio.wait_for(runtime().drain.finish(), settings.DRAIN_SECONDS + LAST_SECONDS)
     except (DatabaseError, TimeoutError):
         log.error("not everything was stored before the end; the reaper of the next process will end it")
 

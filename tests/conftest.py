@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 from django.utils import translation
 from hypothesis import settings as hypothesis
 
 from chat.screening import live
 from providers import snapshot as table
 from quotas import snapshot as quota_table
+from runtime.apps import runtime
 from tests import factories, servers
 from tests.product import Person, Product, connected
 from tests.upstreams import FakeOpenAI
@@ -67,6 +70,13 @@ def fresh_language() -> Iterator[None]:
     """Let no test speak the language in which another one left the thread: the test client's requests never undo it."""
     yield
     translation.deactivate()
+
+
+@receiver(setting_changed)
+def follow_redis_url(setting: str, value: Any, **_kwargs: Any) -> None:
+    """Let a test that sets REDIS_URL change it for this process's clients too."""
+    if setting == "REDIS_URL":
+        runtime().redis.url = value
 
 
 @pytest.fixture

@@ -17,5 +17,5 @@ from chatproject.settings import DATABASES, VAR_DIR
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
-# Threads of the database door see the test database only when it is a file.
+# Database threads see the test database only when it is a file.
 DATABASES["default"]["TEST"] = {"NAME": VAR_DIR / "test.sqlite3"} if "sqlite" in DATABASES["default"]["ENGINE"] else {}

@@ -12,15 +12,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector
 from redis.asyncio import Redis
 
-from runtime import database, drain, process, redis_clients
+from runtime import database
+from runtime.apps import runtime
 from web.refusals import Forbidden
 
 # A frozen database does not refuse, it is silent; on SQLite the question queues behind other writers.
 DATABASE_PROBE_SECONDS = 2.0
-# Anybody may ask, so what the answer costs is bounded.
+# Seconds after a heartbeat in which /readyz stores none: its callers are unknown, so its cost is bounded.
 WRITE_AGAIN_SECONDS = 1.0
-
-_wrote_at = float("-inf")
 
 
 async def healthz(request: HttpRequest) -> HttpResponse:
@@ -30,7 +29,7 @@ async def healthz(request: HttpRequest) -> HttpResponse:
 
 async def readyz(request: HttpRequest) -> HttpResponse:
     """Whether to send work here: not while the process drains, nor while the database is away or cannot store."""
-    if drain.draining():
+    if runtime().drain.active:
         return JsonResponse({"status": "unavailable", "reason": "draining"}, status=503)
     try:
         await asyncio.wait_for(_ask_database(), DATABASE_PROBE_SECONDS)
@@ -41,13 +40,10 @@ async def readyz(request: HttpRequest) -> HttpResponse:
 
 
 async def _ask_database() -> None:
-    """Write: a full disk lets everybody read. What was written a moment ago is only read again."""
-    global _wrote_at
-    if time.monotonic() - _wrote_at < WRITE_AGAIN_SECONDS:
-        await database.run(_read)
-        return
-    await database.run(process.show_life)
-    _wrote_at = time.monotonic()
+    """Write, because a database on a full disk still reads; only read when a heartbeat was stored a moment ago."""
+    process = runtime().process
+    recent = time.monotonic() - process.beat_at < WRITE_AGAIN_SECONDS
+    await database.run(_read if recent else process.show_life)
 
 
 def _read() -> None:
@@ -56,7 +52,7 @@ def _read() -> None:
 
 
 async def _ask_redis() -> str:
-    return "" if not settings.REDIS_URL or await redis_clients.ask(_ping, False) else "away"
+    return "" if not settings.REDIS_URL or await runtime().redis.ask(_ping, False) else "away"
 
 
 async def _ping(redis: Redis) -> bool:

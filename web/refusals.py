@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import structlog
+from django.conf import settings
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
 from django.utils.functional import Promise
+from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
@@ -107,11 +109,6 @@ class ServiceUnavailable(Refusal):
         super().__init__(message, retry_after=retry_after)
 
 
-Renderer = Callable[[HttpRequest, Refusal], HttpResponse]
-# Surfaces whose programs expect another envelope than ours, by the beginning of their paths.
-_renderers: dict[str, Renderer] = {}
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, Promise):
         return str(value)
@@ -135,16 +132,12 @@ def from_exception(error: Exception) -> Refusal | None:
     return None
 
 
-def render_below(path: str, renderer: Renderer) -> None:
-    """Let refusals of routes below `path` look as `renderer` makes them."""
-    _renderers[path] = renderer
-
-
 def response(request: HttpRequest, refusal: Refusal, page: str = "") -> HttpResponse:
     """Render a refusal as JSON for programs and as a page for people: that of its status, or `page`."""
-    for path, renderer in _renderers.items():
-        if request.path.startswith(path):
-            return renderer(request, refusal)
+    for prefix, renderer in settings.REFUSAL_RENDERERS.items():
+        if request.path.startswith(prefix):
+            rendered: HttpResponse = import_string(renderer)(request, refusal)
+            return rendered
     headers = refusal.headers()
     if is_api(request):
         body = {"error": refusal.body(), "request_id": request_id(request)}

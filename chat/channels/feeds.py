@@ -18,7 +18,8 @@ from django.db import InterfaceError, OperationalError
 from chat.channels import store
 from chat.channels.models import Channel, ChannelMessage
 from chat.events import log
-from runtime import database, pubsub
+from runtime import database
+from runtime.apps import runtime
 
 logger = structlog.get_logger("chat")
 
@@ -78,7 +79,7 @@ class Feed:
         self._followers: set[Follower] = set()
         self._stale = False
         self._reading: asyncio.Task[None] | None = None
-        self._unlisten = pubsub.listen(topic(row.pk), lambda _payload: self.refresh())
+        self._unlisten = runtime().broker.subscribe(topic(row.pk), lambda _payload: self.refresh())
         _feeds[row.pk] = self
         self.refresh()  # what was pushed after `row` was read woke nobody here
 

@@ -22,7 +22,8 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import User
 from chat.channels import feeds, store, watch
 from chat.channels.models import IDLE_SECONDS, Channel
-from runtime import database, process, pubsub, redis_clients
+from runtime import database
+from runtime.apps import runtime
 from web.refusals import InvalidRequest, TooLarge
 
 KEY = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -144,7 +145,8 @@ def _json(data: Any) -> str:
 
 
 def _serving_loop() -> asyncio.AbstractEventLoop | None:
-    return process.loop if process.loop is not None and process.loop.is_running() else None
+    loop = runtime().process.loop
+    return loop if loop is not None and loop.is_running() else None
 
 
 def _announce(channel_id: int, loop: asyncio.AbstractEventLoop | None) -> None:
@@ -156,12 +158,12 @@ def _wake(channel_id: int, loop: asyncio.AbstractEventLoop | None) -> None:
     watch.look()
     topic = feeds.topic(channel_id)
     if loop is not None:
-        asyncio.run_coroutine_threadsafe(pubsub.wake(topic), loop)
+        asyncio.run_coroutine_threadsafe(runtime().broker.publish(topic), loop)
         return
     with _waking:
         asyncio.run(_wake_from_a_script(topic))
 
 
 async def _wake_from_a_script(topic: str) -> None:
-    await pubsub.wake(topic)
-    await redis_clients.aclose()
+    await runtime().broker.publish(topic)
+    await runtime().redis.aclose()

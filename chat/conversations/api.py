@@ -22,7 +22,7 @@ from chat.generations import service, start
 from chat.models import TITLE_CHARS, Conversation, Hit, Message
 from chat.pages import offered_models
 from chat.screening import audit, incoming
-from runtime import process
+from runtime.apps import runtime
 from web.bodies import StrictSerializer
 from web.refusals import InvalidRequest, NotFound
 
@@ -126,8 +126,8 @@ class OneConversation(APIView):
             row = _owned(request, conversation_id)
             running = list(row.generations.running())
             row.delete()
-        if running and process.loop:
-            service.stop_soon(running, process.loop)
+        if running and (loop := runtime().process.loop):
+            service.stop_soon(running, loop)
         return Response(status=204)
 
 

@@ -10,7 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 
-from runtime import process, pubsub, redis_clients
+from runtime import pubsub
+from runtime.apps import runtime
 
 LastOf = Callable[[str], int | None]
 Heard = Callable[[int], None]
@@ -27,30 +28,30 @@ def answer(last_of: LastOf) -> None:
 
     Repeating is safe.
     """
-    pubsub.answer(_questions(process.id), partial(_tell, last_of))
+    runtime().broker.serve(_questions(runtime().process.id), partial(_tell, last_of))
 
 
 async def _tell(last_of: LastOf, question: bytes) -> None:
     asker, mark, generation = question.decode().split(" ")
     last = last_of(generation)
     if last is not None:
-        await pubsub.wake(_answers(asker), f"{mark} {last}".encode())
+        await runtime().broker.publish(_answers(asker), f"{mark} {last}".encode())
 
 
 def listen() -> None:
     """Be ready for answers, some time before the first question is asked. Repeating is safe."""
-    pubsub.listen(_answers(process.id), _answered)
+    runtime().broker.subscribe(_answers(runtime().process.id), _answered)
 
 
 async def ask(owner: str, generation: str, heard: Heard) -> None:
     """Let `heard` be called with the number of the last event that its owner had after this call, if that answers."""
-    if redis_clients.away():
+    if runtime().redis.away:
         return
     mark = next(_marks)
     _open[mark] = heard
     if len(_open) > MOST_OPEN:
         _open.popitem(last=False)
-    await pubsub.wake(_questions(owner), f"{process.id} {mark} {generation}".encode())
+    await runtime().broker.publish(_questions(owner), f"{runtime().process.id} {mark} {generation}".encode())
 
 
 def _answered(answer: bytes) -> None:

@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 
 from chat.events.local import LocalLogs
 from chat.events.log import Log
-from runtime import redis_clients
+from runtime.apps import runtime
 
 log = structlog.get_logger("channels")
 
@@ -118,7 +118,7 @@ class Outbox:
         taken = True
         while waiting and taken:
             some = [waiting.popleft() for _ in range(min(SLICE_LOGS, len(waiting)))]
-            taken = await redis_clients.ask(partial(_write, [place for place, _last in some]), False)
+            taken = await runtime().redis.ask(partial(_write, [place for place, _last in some]), False)
             waiting.extendleft((place, last) for place, last in some if place.flushed < last)
         self._forget()
         return taken
@@ -194,7 +194,7 @@ async def read(places: Mapping[str, int]) -> dict[str, list[Batch]] | None:
     for start in range(0, len(channels), READ_STREAMS):
         some = channels[start : start + READ_STREAMS]
         keys = {PREFIX + channel: f"{places[channel]}-0" for channel in some}
-        answer = await redis_clients.ask(partial(_read, keys), None)
+        answer = await runtime().redis.ask(partial(_read, keys), None)
         if answer is None:
             return None
         for key, entries in answer:

@@ -19,7 +19,8 @@ from django.utils import timezone
 
 from chat.generations import finish
 from chat.models import Generation
-from runtime import database, process, pubsub, redis_clients
+from runtime import database
+from runtime.apps import runtime
 
 # How long the owner may take to close its upstream and store the end, and how often it is asked meanwhile.
 OWNER_SECONDS, ASK_SECONDS = 2.0, 0.25
@@ -36,18 +37,18 @@ StopOwn = Callable[[str], Awaitable[None]]
 
 def answer(stop_own: StopOwn) -> None:
     """Let other processes stop what this one runs: `stop_own` returns when it is stopped. Repeating is safe."""
-    pubsub.answer(_requests(process.id), partial(_stop_and_say, stop_own))
+    runtime().broker.serve(_requests(runtime().process.id), partial(_stop_and_say, stop_own))
 
 
 async def _stop_and_say(stop_own: StopOwn, request: bytes) -> None:
     generation = request.decode()
     await stop_own(generation)
-    await pubsub.wake(_answers(generation), STOPPED)
+    await runtime().broker.publish(_answers(generation), STOPPED)
 
 
 async def stop(row: Generation) -> bool:
     """Return when the generation has ended: by its owner, or here with what is stored. False: its owner is dead."""
-    if row.process not in await database.run(process.alive):
+    if row.process not in await database.run(runtime().process.alive):
         return False
     if settings.REDIS_URL:
         await _ask_owner(row)
@@ -58,15 +59,15 @@ async def stop(row: Generation) -> bool:
 async def _ask_owner(row: Generation) -> None:
     """Ask again and again until it has ended, for `OWNER_SECONDS` at the longest, and not while nobody can hear."""
     said = asyncio.Event()
-    unlisten = pubsub.listen(_answers(row.id), lambda payload: said.set() if payload else None)
+    unlisten = runtime().broker.subscribe(_answers(row.id), lambda payload: said.set() if payload else None)
     deadline = time.monotonic() + OWNER_SECONDS
     try:
         while await database.run(_runs, row.id) and time.monotonic() < deadline:
             if said.is_set():
                 await asyncio.sleep(ASK_SECONDS)  # it said so and it is not: nothing that haste would mend
             said.clear()
-            await pubsub.wake(_requests(row.process), row.id.encode())
-            if redis_clients.away():
+            await runtime().broker.publish(_requests(row.process), row.id.encode())
+            if runtime().redis.away:
                 return
             with suppress(TimeoutError):
                 await asyncio.wait_for(said.wait(), ASK_SECONDS)
@@ -103,9 +104,11 @@ def reap(own: set[str]) -> set[str]:
     """
     # In this order: who starts in between has not been asked about, and is not found missing among the living.
     owners = set(Generation.objects.running().values_list("process", flat=True).distinct())
-    orphans = Generation.objects.running().filter(process__in=owners - process.alive())
+    orphans = Generation.objects.running().filter(process__in=owners - runtime().process.alive())
     before = timezone.now() - timedelta(seconds=STRAY_SECONDS)
-    strays = Generation.objects.running().filter(process=process.id, created_at__lt=before).exclude(id__in=own)
+    strays = (
+        Generation.objects.running().filter(process=runtime().process.id, created_at__lt=before).exclude(id__in=own)
+    )
     for row in [*orphans[:REAP_AT_ONCE], *strays[:REAP_AT_ONCE]]:
         end = finish.of_stored(row, Generation.Status.INTERRUPTED, error={"code": "interrupted"})
         try:

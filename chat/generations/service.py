@@ -31,7 +31,8 @@ from providers import routing
 from providers.routing import Attempts
 from quotas import hints, ledger
 from quotas.errors import QuotaExhausted
-from runtime import database, redis_clients
+from runtime import database
+from runtime.apps import runtime
 
 log = structlog.get_logger("generation")
 
@@ -181,7 +182,7 @@ async def drain_runs() -> None:
 async def flush() -> None:
     """Store the unfinished text of all runs. A timer."""
     _end_here(await flush_drafts([run.draft for run in _runs.values()]))
-    if redis_clients.away():  # who stops one of ours from elsewhere cannot say so
+    if runtime().redis.away:  # who stops one of ours from elsewhere cannot say so
         _end_here(await database.run(remote.ended_among, set(_runs)))
 
 

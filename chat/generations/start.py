@@ -24,7 +24,8 @@ from quotas import ledger
 from quotas.counts import Found
 from quotas.errors import QuotaExhausted
 from quotas.ledger import Held
-from runtime import drain, fast_sql, process
+from runtime import fast_sql
+from runtime.apps import runtime
 from web.refusals import InvalidRequest, NotAuthenticated, NotFound, ServiceUnavailable, TooManyRequests
 
 
@@ -39,7 +40,7 @@ def refused_early(ask: Ask, seen: Found) -> Begun | None:
     except QuotaExhausted:
         if known := _known(ask):
             return Begun(known)
-        if drain.draining() or ask.regenerate:
+        if runtime().drain.active or ask.regenerate:
             return None
         conversation, _parent_id = _place(ask)
         _check_active(ask)
@@ -80,7 +81,7 @@ def _begin_screened(ask: Ask, screened: Screened, models: dict[str, ModelConfig]
         one_at_a_time(ask.user_id)
         if known := _known(ask):
             return Begun(known)
-        if drain.draining():
+        if runtime().drain.active:
             raise ServiceUnavailable
         question, slug = _regenerated(ask, ask.regenerate) if ask.regenerate else (None, ask.model)
         slug = slug or _first_available(ask.user_id)
@@ -248,7 +249,7 @@ def _new_generation(ask: Ask, row_id: str, model: str, answer: Message | None, h
         reservation_id=held.reservation_id,
         model=model,
         language=ask.language or settings.LANGUAGE_CODE,
-        process=process.id,
+        process=runtime().process.id,
         counted=ask.counted,
         idempotency_key=ask.idempotency_key,
         # Nothing else can ever be the same request.

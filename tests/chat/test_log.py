@@ -20,7 +20,7 @@ from chat.events.log import LOG_BYTES, WRITE_BYTES, Log
 from chat.events.redis import Outbox
 from chat.generations.replica import Mirror
 from chat.models import Generation
-from runtime import redis_clients
+from runtime.apps import runtime
 from tests.servers import Redis
 
 Adapter = Callable[[Log], Awaitable[Log]]
@@ -75,7 +75,7 @@ async def redis_here(redis_server: Redis, settings: Any) -> AsyncGenerator[Redis
     """Redis as this process's."""
     settings.REDIS_URL = redis_server.url
     yield redis_server
-    await redis_clients.aclose()
+    await runtime().redis.aclose()
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ async def test_elsewhere_however_it_is_written(elsewhere: Elsewhere, channel: st
         if lost.random() < 0.2:
             await elsewhere.see(owned)
         if lost.random() < 0.05:
-            async with redis_clients.connect(connections=1) as client:
+            async with runtime().redis.connect(connections=1) as client:
                 await client.flushall()
     owned.complete("done", {})
     await elsewhere.see(owned)
@@ -231,7 +231,7 @@ async def test_a_stream_lives_as_long_as_it_is_replayed(elsewhere: Elsewhere, ch
     settings.CHANNEL_RETENTION_SECONDS = 7
     owned = text_log("a", channel=channel)
     await elsewhere.see(owned)
-    async with redis_clients.connect(connections=1) as client:
+    async with runtime().redis.connect(connections=1) as client:
         assert await client.ttl(redis.PREFIX + channel) > 600
         owned.complete("done", {})
         await elsewhere.see(owned)
@@ -245,7 +245,7 @@ async def test_what_is_dropped_leaves_redis_too(elsewhere: Elsewhere, channel: s
         owned.publish("message", {"content": "x" * (LOG_BYTES // 40)})
         await elsewhere.outbox.flush()
         await elsewhere.see(owned)
-    async with redis_clients.connect(connections=1) as client:
+    async with runtime().redis.connect(connections=1) as client:
         held = await client.memory_usage(redis.PREFIX + channel)
     assert held
     assert held < LOG_BYTES * 1.2
@@ -254,7 +254,7 @@ async def test_what_is_dropped_leaves_redis_too(elsewhere: Elsewhere, channel: s
 async def test_a_redis_that_is_full(elsewhere: Elsewhere, channel: str) -> None:
     """Events that Redis refuses wait in the log, and are written once it takes them."""
     owned = text_log("a", channel=channel)
-    async with redis_clients.connect(connections=1) as client:
+    async with runtime().redis.connect(connections=1) as client:
         await client.config_set("maxmemory", "1")
         await client.config_set("maxmemory-policy", "noeviction")
         elsewhere._logs._running[channel] = owned

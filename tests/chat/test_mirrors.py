@@ -17,7 +17,7 @@ from chat.events.redis import Outbox
 from chat.generations import finish as ending
 from chat.generations.replica import Mirror
 from chat.models import Generation
-from runtime import process, pubsub, redis_clients
+from runtime.apps import runtime
 from tests.servers import Redis
 
 HISTORIES = 400
@@ -28,9 +28,9 @@ async def redis_here(redis_server: Redis, settings: Any) -> AsyncGenerator[None,
     """Redis as this process's."""
     settings.REDIS_URL = redis_server.url
     yield
-    await asyncio.gather(*pubsub._answering)
-    await pubsub.aclose()
-    await redis_clients.aclose()
+    await runtime().broker._work.wait()
+    await runtime().broker.aclose()
+    await runtime().redis.aclose()
 
 
 class Answer:
@@ -154,11 +154,11 @@ async def test_nonsense(answer: Answer, after: int) -> None:
     """An id beyond what the owner ever said is answered with a `reset` as soon as the owner has said that."""
     answer.say()
     await answer.outbox.flush()
-    mirror = Mirror(answer.log.channel, process.id)
+    mirror = Mirror(answer.log.channel, runtime().process.id)
     await take_over(mirror)
     offsets.listen()
     tell = partial(offsets._tell, lambda _: answer.log.last)
-    unlisten = pubsub.listen(f"extent:{process.id}", partial(pubsub._begin, tell))
+    unlisten = runtime().broker.subscribe(f"extent:{runtime().process.id}", partial(runtime().broker._start_work, tell))
     woken = asyncio.Event()
     early = mirror.log.follow(after, woken.set)
     await mirror.ask()
@@ -246,7 +246,7 @@ class History:
 
     async def _lose_redis(self) -> None:
         if self._chance.random() < 0.3:
-            async with redis_clients.connect(connections=1) as client:
+            async with runtime().redis.connect(connections=1) as client:
                 await client.flushall()
 
     def _forget(self) -> None:

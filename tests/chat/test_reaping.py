@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 from chat.generations import remote
 from providers.models import ChatModel
 from quotas import ledger
-from runtime import process
+from runtime.apps import runtime
 from runtime.models import Process
 from tests import factories
 
@@ -40,7 +40,7 @@ def test_it_works(alice: Any, model: ChatModel) -> None:
 
 def test_who_has_just_begun_is_alive(alice: Any, model: ChatModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that starts and answers while another one looks for the dead is not taken for one of them."""
-    living, begun = process.alive, []
+    living, begun = runtime().process.alive, []
 
     def looked_up() -> set[str]:
         found = living()
@@ -48,7 +48,7 @@ def test_who_has_just_begun_is_alive(alice: Any, model: ChatModel, monkeypatch: 
         begun.append(factories.generation(alice, model, process="new"))
         return found
 
-    monkeypatch.setattr(process, "alive", looked_up)
+    monkeypatch.setattr(runtime().process, "alive", looked_up)
     remote.reap(set())
     (row,) = begun
     row.refresh_from_db()

@@ -9,7 +9,7 @@ from django.conf import LazySettings
 
 from providers import concurrency
 from providers.concurrency import Slot
-from runtime import redis_clients
+from runtime.apps import runtime
 from tests.servers import Redis
 
 KEY, LIMIT = 41, 3
@@ -18,11 +18,11 @@ KEY, LIMIT = 41, 3
 @pytest.fixture(autouse=True)
 async def shared(redis_server: Redis, settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     settings.REDIS_URL = redis_server.url
-    monkeypatch.setattr(redis_clients, "_away_until", 0.0)
-    await redis_clients.ask(lambda redis: redis.flushall(), None)
+    runtime().redis.succeeded()
+    await runtime().redis.ask(lambda redis: redis.flushall(), None)
     yield
     await asyncio.gather(*concurrency._tasks)
-    await redis_clients.aclose()
+    await runtime().redis.aclose()
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ async def test_without_redis(redis_server: Redis, monkeypatch: pytest.MonkeyPatc
         started = asyncio.get_running_loop().time()
         assert len(await taken(10)) == LIMIT
         assert asyncio.get_running_loop().time() - started < 2
-        assert redis_clients.away()
+        assert runtime().redis.away
     finally:
         redis_server.start()
 
@@ -80,7 +80,7 @@ async def test_without_redis(redis_server: Redis, monkeypatch: pytest.MonkeyPatc
 async def test_a_key_without_a_limit_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only limited keys cost a question to Redis."""
     monkeypatch.setattr(concurrency, "in_use", Counter())
-    monkeypatch.setattr(redis_clients, "_shared", lambda: pytest.fail("Redis was asked"))
+    monkeypatch.setattr(runtime().redis, "_shared", lambda: pytest.fail("Redis was asked"))
     held = [await concurrency.take(KEY, None) for _ in range(10)]
     assert concurrency.in_use[KEY] == 10
     for slot in held:

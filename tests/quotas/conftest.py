@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from quotas import hints
-from runtime import process, pubsub, redis_clients
+from runtime.apps import runtime
 from tests import servers
 
 
@@ -39,7 +39,7 @@ def counting(redis_server: servers.Redis, settings: Any, monkeypatch: pytest.Mon
     loop = asyncio.new_event_loop()
     serving = threading.Thread(target=loop.run_forever)
     serving.start()
-    monkeypatch.setattr(process, "loop", loop)
+    monkeypatch.setattr(runtime().process, "loop", loop)
     fresh(monkeypatch)
     here = Counting(redis_server, own, loop)
     yield here
@@ -53,8 +53,8 @@ def counting(redis_server: servers.Redis, settings: Any, monkeypatch: pytest.Mon
 
 async def _closed() -> None:
     """Let everything go that the product keeps open with Redis."""
-    await pubsub.aclose()
-    await redis_clients.aclose()
+    await runtime().broker.aclose()
+    await runtime().redis.aclose()
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
@@ -63,8 +63,8 @@ async def _closed() -> None:
 
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget what this process has found out about Redis."""
-    monkeypatch.setattr(redis_clients, "_away_until", 0.0)
-    monkeypatch.setattr(redis_clients, "_client", None)
+    runtime().redis.succeeded()
+    monkeypatch.setattr(runtime().redis, "_client", None)
     forget()
 
 

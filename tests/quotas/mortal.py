@@ -22,7 +22,6 @@ def arm(point: str) -> None:
     from chat.generations import drafts, prompt, remote, run, service
     from providers.routing import Attempts
     from quotas import hints
-    from runtime import pubsub
 
     def third(append: Callable[..., None]) -> Callable[..., None]:
         def counting(draft: Any, text: str) -> None:
@@ -43,24 +42,19 @@ def arm(point: str) -> None:
                 die()
             await hints.flush()
 
-    class NeverAnswers:
-        """Wake-ups as those hear them who are asked to stop something."""
-
-        answer, listen, wake = staticmethod(pubsub.answer), staticmethod(pubsub.listen), staticmethod(die)
-
     if point == "mid-answer":
         drafts.Draft.add_content = third(drafts.Draft.add_content)  # type: ignore[method-assign]
         return
     owner, name, what = {
         "before the reservation commits": (prompt, "build", die),
         "after the reservation commits": (service, "_spawn", die),
-        "before the counter follows the reservation": (service, "counters", NeverTold),
+        "before the counter follows the reservation": (service, "hints", NeverTold),
         "before the upstream call": (Attempts, "run", die),
         "before settle": (run.Run, "_store", die),  # the reaper, which settles the life before, does not pass here
         "after settle": (run.Run, "_tell", die),
-        "before the counter follows the end": (run, "counters", NeverTold),
+        "before the counter follows the end": (run, "hints", NeverTold),
         "before a stop is carried out": (service, "_stop_asked_for", die),
-        "between a stop and its answer": (remote, "wakeups", NeverAnswers),
+        "between a stop and its answer": (remote, "_answers", die),
     }[point]
     setattr(owner, name, what)
 

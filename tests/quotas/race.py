@@ -13,7 +13,8 @@ from chat.generations import remote
 from quotas import hints, ledger, snapshot
 from quotas.errors import QuotaExhausted
 from quotas.setup import ensure_defaults
-from runtime import database, redis_clients
+from runtime import database
+from runtime.apps import runtime
 
 
 def reserve_each(user_id: int, model_id: int, references: list[str], threads: int) -> list[str]:
@@ -65,7 +66,7 @@ def ask_each(user_id: int, model_id: int, slug: str, references: list[str], task
     async def all_at_once() -> list[str]:
         await database.run(snapshot.current)
         granted = await asyncio.gather(*(some(references[first::tasks]) for first in range(tasks)))
-        await redis_clients.aclose()
+        await runtime().redis.aclose()
         return list(chain.from_iterable(granted))
 
     try:

@@ -17,6 +17,7 @@ from quotas import counts, days, hints, ledger, snapshot
 from quotas.errors import QuotaExhausted
 from quotas.models import CreditBalance, DailyUsage, Quota, QuotaGroupLimit
 from runtime import redis_clients
+from runtime.apps import runtime
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -392,7 +393,7 @@ def test_rebuilt(counting, alice, bob, quota, model):
     spoil_type(counting.redis, name(alice, quota))
     counting.redis.set("somebody:else", 1)
     output = io.StringIO()
-    counting.run(redis_clients.aclose())  # the command has a loop of its own, as in a process of its own
+    counting.run(runtime().redis.aclose())  # the command has a loop of its own, as in a process of its own
     call_command("rebuild_counters", stdout=output)
     assert output.getvalue() == "3 counters thrown away, those of 2 people built.\n"
     assert counting.names() == sorted(["somebody:else", name(alice, quota), name(bob, quota)])

@@ -15,7 +15,8 @@ from providers.wire.base import Delta, Finished
 from quotas import hints, ledger
 from quotas import snapshot as table
 from quotas.errors import QuotaExhausted
-from runtime import database, drain
+from runtime import database
+from runtime.apps import runtime
 from tests import factories
 from web.refusals import InvalidRequest, NotFound, ServiceUnavailable, TooManyRequests
 
@@ -131,7 +132,7 @@ def test_what_comes_before_the_quota(counting, exhausted, monkeypatch, settings)
 
 def test_draining_comes_before_the_quota(counting, exhausted, monkeypatch):
     """A process that takes no more work says so, also to who has nothing left."""
-    monkeypatch.setattr(drain, "_draining", True)
+    monkeypatch.setattr(runtime().drain, "active", True)
     with pytest.raises(ServiceUnavailable):
         counting.run(service.start(ask(exhausted)))
 

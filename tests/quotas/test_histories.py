@@ -30,6 +30,7 @@ from quotas import snapshot as table
 from quotas.errors import InvalidCode, QuotaExhausted
 from quotas.models import REWARDS_A_DAY
 from runtime import redis_clients
+from runtime.apps import runtime
 from tests import factories
 from tests.quotas import books
 from tests.quotas.conftest import Counting, forget
@@ -262,7 +263,7 @@ class CountedHistories(Histories):
             super().teardown()
 
     def tell(self, note) -> None:
-        with mock.patch.object(redis_clients, "from_thread"):  # flushed here, not by the page's thread
+        with mock.patch.object(runtime().redis, "from_thread"):  # flushed here, not by the page's thread
             NOTE(*note)
         self.counting.run(hints.flush())
 
@@ -337,7 +338,7 @@ def test_it_works():
 @pytest.mark.django_db(transaction=True)
 def test_counters_follow(counting, monkeypatch):
     """Whatever happens to the counters, and however late the news, after contact they say what the ledger says."""
-    monkeypatch.setattr(redis_clients, "ANSWER_SECONDS", 20.0)  # on a crowded machine
+    monkeypatch.setattr(redis_clients, "REPLY_SECONDS", 20.0)  # on a crowded machine
     CountedHistories.counting = counting
     run_state_machine_as_test(
         CountedHistories, settings=settings(max_examples=EXAMPLES, stateful_step_count=30, deadline=None)

@@ -16,7 +16,7 @@ from chat.models import Generation
 from providers import snapshot
 from quotas import ledger
 from quotas.models import LedgerEntry, Quota, QuotaModel, Reservation
-from runtime import process
+from runtime.apps import runtime
 from tests import factories, servers
 from tests.quotas import books, race
 
@@ -94,7 +94,7 @@ def test_with_counters(variables, person, quota, model, redis_server):
 
 def test_two_reapers(variables, person, quota, model, monkeypatch):
     """Four processes that reap at the same moment end each generation of a dead one, and release its unit, once."""
-    monkeypatch.setattr(process, "id", "dead")
+    monkeypatch.setattr(runtime().process, "id", "dead")
     monkeypatch.setattr(settings, "MAX_ACTIVE_GENERATIONS", 0)
     factories.route(model, factories.upstream())
     monkeypatch.setattr(snapshot, "models", snapshot._load)  # the rows of this database, not of the one before

@@ -11,18 +11,19 @@ from django.core.cache import cache
 from django.test import Client
 
 from runtime import redis_clients
+from runtime.apps import runtime
 from tests import servers
 
 
 @pytest.fixture
-def own_redis(redis_server: servers.Redis, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[servers.Redis]:
+def own_redis(redis_server: servers.Redis, settings: Any) -> Iterator[servers.Redis]:
     """An empty Redis that the cache is kept in, as `chatproject.settings` has it."""
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
     settings.REDIS_URL = redis_server.url
     own = {"BACKEND": "runtime.cache.FallbackCache", "LOCATION": redis_server.url, "KEY_PREFIX": "rivulet"}
     settings.CACHES = {"default": own}
-    monkeypatch.setattr(redis_clients, "_away_until", 0.0)
+    runtime().redis.succeeded()
     yield redis_server
     redis_server.signal(signal.SIGCONT)
     cache._local.clear()
@@ -59,7 +60,7 @@ def test_nonsense_is_not_there(own_redis: servers.Redis) -> None:
         client.set("rivulet:1:a", b"\x80\x04 no json")
         client.rpush("rivulet:1:b", 1)
     assert (cache.get("a"), cache.get("b", 7)) == (None, 7)
-    assert not redis_clients.away()
+    assert not runtime().redis.away
 
 
 def stop(server: servers.Redis) -> None:

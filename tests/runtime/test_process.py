@@ -1,73 +1,103 @@
-"""Signs of life: who is alive, by the database's clock, and who may judge that."""
+"""Which processes are alive, by the database's clock, and when this process may judge that."""
 
+import asyncio
 import os
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.db.models.functions import Now
 
-from runtime import process
+from runtime import process as process_module
+from runtime.executor import DatabaseExecutor
 from runtime.models import Process
+from runtime.process import ServingProcess
+from runtime.timers import Timers
 
 LEASE = 30
 
-pytestmark = pytest.mark.django_db
 
-
-@pytest.fixture(autouse=True)
-def fresh(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def process(settings: Any, db: None) -> ServingProcess:
     settings.PROCESS_LEASE_SECONDS = LEASE
-    monkeypatch.setattr(process, "_lenient_until", 0.0)
+    return ServingProcess(DatabaseExecutor())
 
 
-def seen(name: str, seconds_ago: float, pid: int = 1, host: str = "elsewhere") -> str:
+def heartbeat(name: str, seconds_ago: float, pid: int = 1, host: str = "elsewhere") -> str:
+    """Store the heartbeat of a process."""
     row = Process.objects.create(id=name, host=host, pid=pid)
     Process.objects.filter(pk=row.pk).update(beat_at=Now() - timedelta(seconds=seconds_ago))
     return row.pk
 
 
-def test_it_works() -> None:
-    """Alive are this process, and those that were heard of within the lease."""
+def test_processes_with_a_heartbeat_within_the_lease_are_alive(process: ServingProcess) -> None:
     process.show_life()
-    steady, silent = seen("steady", LEASE - 5), seen("silent", LEASE + 5)
+    steady, silent = heartbeat("steady", LEASE - 5), heartbeat("silent", LEASE + 5)
     assert process.alive() == {process.id, steady}
     assert silent not in process.alive()
 
 
-def test_a_process_of_this_machine() -> None:
-    """Whose pid is gone is dead before its lease has run out; one whose pid is there is not."""
+def test_a_process_of_this_machine_is_dead_when_its_pid_is_gone(process: ServingProcess) -> None:
+    """Before its lease has run out; one whose pid exists is alive."""
+    host = process_module._host()
     process.show_life()
-    seen("gone", 1, 2**22 - 1, process._host())
-    seen("before us", 1, os.getpid(), process._host())
-    there = seen("there", 1, os.getppid(), process._host())
-    assert process.alive() == {process.id, there}
+    heartbeat("gone", 1, 2**22 - 1, host)
+    heartbeat("before us", 1, os.getpid(), host)
+    existing = heartbeat("existing", 1, os.getppid(), host)
+    assert process.alive() == {process.id, existing}
 
 
-def test_a_silence_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who could not be heard of either takes nobody for dead, until the others have had the time to be heard of."""
-    seen(process.id, LEASE - 10, os.getpid())
-    other = seen("other", LEASE + 5)
+def test_a_process_that_missed_its_own_heartbeat_takes_no_silent_one_for_dead(
+    process: ServingProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the others have had the time for a heartbeat."""
+    heartbeat(process.id, LEASE - 10, os.getpid())
+    other = heartbeat("other", LEASE + 5)
     assert other in process.alive()
     process.show_life()
     assert other in process.alive()
     monkeypatch.setattr(process, "_lenient_until", 0.0)
     assert other not in process.alive()
-    seen_again = Process.objects.filter(id=process.id)
-    seen_again.update(beat_at=Now() - timedelta(seconds=LEASE - 10))
-    process.show_life()  # the sign of life itself finds that there was none
+    Process.objects.filter(id=process.id).update(beat_at=Now() - timedelta(seconds=LEASE - 10))
+    process.show_life()  # the heartbeat itself finds that there was none
     assert other in process.alive()
 
 
-def test_a_pid_that_is_gone_is_no_silence() -> None:
-    """However lenient, a process that is known to be gone is."""
-    seen(process.id, LEASE, os.getpid())
-    seen("gone", LEASE, 2**22 - 1, process._host())
+def test_a_missed_heartbeat_spares_no_process_whose_pid_is_gone(process: ServingProcess) -> None:
+    heartbeat(process.id, LEASE, os.getpid())
+    heartbeat("gone", LEASE, 2**22 - 1, process_module._host())
     assert process.alive() == {process.id}
 
 
-def test_a_halted_transaction(postgres: Any) -> None:
-    """On PostgreSQL who stands still in a transaction loses it before those who wait for its rows give up."""
+def test_rows_of_processes_long_dead_are_deleted(process: ServingProcess) -> None:
+    heartbeat("long dead", LEASE * 101)
+    dead = heartbeat("dead", LEASE * 99)
+    process.forget_dead()
+    assert list(Process.objects.values_list("id", flat=True)) == [dead]
+
+
+@pytest.mark.parametrize("error", [OperationalError("the database is away"), ValueError("a bug")])
+async def test_a_timer_goes_on_after_its_callback_failed(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    timers, failures, succeeded = Timers(), iter([error]), asyncio.Event()
+
+    async def fail_once() -> None:
+        if failure := next(failures, None):
+            raise failure
+        succeeded.set()
+
+    timers.every(lambda: 0.0, "failing", fail_once)
+    assert not timers.running
+    timers.start()
+    await asyncio.wait_for(succeeded.wait(), 30)
+    assert timers.running
+    await timers.stop()
+    assert not timers.running
+    assert "timer failed" in caplog.text
+
+
+def test_a_halted_transaction_ends_before_those_that_wait_for_its_rows_give_up(postgres: Any) -> None:
+    """On PostgreSQL."""
     import psycopg
 
     from chatproject.environment import database_from_url

@@ -6,7 +6,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from quotas import hints, ledger
-from runtime import database, redis_clients
+from runtime import database
+from runtime.apps import runtime
 
 PEOPLE_AT_ONCE = 200
 
@@ -30,7 +31,7 @@ async def _rebuild() -> tuple[int, int]:
             await database.run(ledger.count_anew, people[first : first + PEOPLE_AT_ONCE])
             await hints.flush()
     finally:
-        await redis_clients.aclose()
+        await runtime().redis.aclose()
         database.close()
     if cleared is None or hints.untold():
         raise CommandError("REDIS_URL: Redis does not answer")
