@@ -15,13 +15,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import invites, jwt, redeem, signup, tickets
+from accounts import invites, jwt, redeem, schemas, signup, tickets
 from accounts.auth import Caller
 from accounts.models import ApiToken
 from quotas import invitations, ledger
 from quotas.models import Invitation
 from quotas.redeem_codes import MOST_TYPED
 from web.bodies import StrictSerializer
+from web.openapi import Operation
 from web.refusals import NotFound
 
 
@@ -60,6 +61,9 @@ class RedeemBody(StrictSerializer):
     code = serializers.CharField(max_length=MOST_TYPED)
 
 
+_REFRESH = {"refresh": "eyJ…"}
+
+
 class OpenView(APIView):
     """For those who have yet to prove who they are: no cookie is looked at, so no CSRF check is needed."""
 
@@ -68,6 +72,15 @@ class OpenView(APIView):
 
 
 class Register(OpenView):
+    @Operation(
+        "Accounts",
+        "Create an account",
+        body=RegisterBody,
+        example={"username": "alice", "email": "alice@example.org", "password": "a long passphrase"},
+        returns={201: schemas.Registered},
+        refuses=(403, 429),
+        proof="open",
+    )
     def post(self, request: Request) -> Response:
         with request_context(request._request):
             user = signup.register(request._request, RegisterBody.of(request))  # type: ignore[arg-type]
@@ -76,6 +89,15 @@ class Register(OpenView):
 
 
 class ObtainToken(OpenView):
+    @Operation(
+        "Accounts",
+        "Log in with a name or an e-mail address, and a password",
+        body=LoginBody,
+        example={"username": "alice", "password": "a long passphrase"},
+        returns=schemas.Tokens,
+        refuses=(401, 429),
+        proof="open",
+    )
     def post(self, request: Request) -> Response:
         body = LoginBody.of(request)
         with request_context(request._request):
@@ -85,17 +107,37 @@ class ObtainToken(OpenView):
 
 
 class RefreshToken(OpenView):
+    @Operation(
+        "Accounts",
+        "Exchange a refresh token for new tokens",
+        "A refresh token works once.",
+        body=RefreshBody,
+        example=_REFRESH,
+        returns=schemas.Tokens,
+        refuses=(401,),
+        proof="open",
+    )
     def post(self, request: Request) -> Response:
         return Response(jwt.rotate(RefreshBody.of(request)["refresh"]))
 
 
 class RevokeToken(OpenView):
+    @Operation(
+        "Accounts",
+        "Revoke a refresh token",
+        body=RefreshBody,
+        example=_REFRESH,
+        returns={204: None},
+        refuses=(401,),
+        proof="open",
+    )
     def post(self, request: Request) -> Response:
         jwt.revoke(RefreshBody.of(request)["refresh"])
         return Response(status=204)
 
 
 class Me(APIView):
+    @Operation("Accounts", "The caller's account and quotas", returns=schemas.Me)
     def get(self, request: Request) -> Response:
         user = _caller(request).user
         return Response(
@@ -111,9 +153,18 @@ class Me(APIView):
 
 
 class ApiTokens(APIView):
+    @Operation("Accounts", "The caller's API tokens", returns=list[schemas.ApiToken])
     def get(self, request: Request) -> Response:
         return Response([_shown(token) for token in _caller(request).user.api_tokens.order_by("pk")])
 
+    @Operation(
+        "Accounts",
+        "Create an API token",
+        "Its secret is in this response only.",
+        body=TokenBody,
+        example={"name": "laptop"},
+        returns={201: schemas.NewApiToken},
+    )
     def post(self, request: Request) -> Response:
         name = TokenBody.of(request)["name"]
         token, secret = ApiToken.issue(_caller(request).user, name)
@@ -121,6 +172,7 @@ class ApiTokens(APIView):
 
 
 class OneApiToken(APIView):
+    @Operation("Accounts", "Delete an API token", returns={204: None})
     def delete(self, request: Request, token_id: int) -> Response:
         deleted, _rows = _caller(request).user.api_tokens.filter(pk=token_id).delete()
         if not deleted:
@@ -129,12 +181,20 @@ class OneApiToken(APIView):
 
 
 class Tickets(APIView):
+    @Operation(
+        "Accounts",
+        "Create a ticket for one GET of one event stream, within 30 seconds",
+        body=TicketBody,
+        example={"path": "/api/chat/"},
+        returns={201: schemas.Ticket},
+    )
     def post(self, request: Request) -> Response:
         ticket = tickets.issue(_caller(request).user, TicketBody.of(request)["path"])
         return Response({"ticket": ticket, "expires_in": tickets.LIFETIME_SECONDS}, status=201)
 
 
 class Invitations(APIView):
+    @Operation("Accounts", "The users whom the caller invited", returns=schemas.Invitations)
     def get(self, request: Request) -> Response:
         user = _caller(request).user
         sums = invitations.sums(user.pk)
@@ -150,6 +210,14 @@ class Invitations(APIView):
 
 
 class Redeem(APIView):
+    @Operation(
+        "Accounts",
+        "Redeem a code",
+        body=RedeemBody,
+        example={"code": "7k3mq-8wxyp-0d2vn-5htrz"},
+        returns=schemas.Redeemed,
+        refuses=(429,),
+    )
     def post(self, request: Request) -> Response:
         code = redeem.redeem(request._request, _caller(request).user, RedeemBody.of(request)["code"])
         return Response({"quota": code.quota.slug, "credits": code.credits})

@@ -14,8 +14,9 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from accounts.auth import Caller, aauthenticate, require_reachable
-from chat import bodies, representation, text_tools
+from chat import bodies, representation, schemas, text_tools
 from chat.bodies import ChatBody, RegenerateBody
+from chat.events import schemas as events_schemas
 from chat.events.log import encode
 from chat.events.sse import OPENING, EventStreamResponse, LogStream, no_more_events
 from chat.generations import service
@@ -23,6 +24,7 @@ from chat.generations.replica import mirrors
 from chat.generations.request import Ask, Begun
 from chat.models import Generation
 from runtime import database
+from web.openapi import Operation
 from web.refusals import Forbidden, InvalidRequest, MethodNotAllowed, NotFound, Refusal, from_exception
 
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
@@ -42,18 +44,39 @@ def methods(**views: View) -> View:
             raise MethodNotAllowed(sorted(views))
         return await view(request, **kwargs)
 
+    vars(choose)["views"] = views  # where the API's description finds them
     return choose
 
 
 # --- asking ----------------------------------------------------------------------------------------------------------
 
 
+@Operation(
+    "Chat",
+    "Ask a model",
+    "It goes on when the caller leaves. `Accept: text/event-stream` gets its events, any other caller a 202.",
+    body=ChatBody,
+    example={"model": "demo", "prompt": "Hello"},
+    returns=schemas.BEGUN,
+    headers=("Idempotency-Key",),
+    refuses=schemas.BEGIN_REFUSALS,
+)
 async def post_chat(request: HttpRequest) -> HttpResponseBase:
     caller = await _chatting(request)
     body = bodies.from_json(request, ChatBody)
     return await _answer(request, caller, await _ask(caller, body, _idempotency_key(request)))
 
 
+@Operation(
+    "Chat",
+    "Ask the same question again",
+    "The new completion is a sibling of the given one.",
+    body=RegenerateBody,
+    example={"model": "demo"},
+    returns=schemas.BEGUN,
+    headers=("Idempotency-Key",),
+    refuses=schemas.BEGIN_REFUSALS,
+)
 async def post_regenerate(request: HttpRequest, message_id: int) -> HttpResponseBase:
     caller = await _chatting(request)
     body = bodies.from_json(request, RegenerateBody)
@@ -138,6 +161,19 @@ async def _refused(refusal: Refusal) -> AsyncGenerator[bytes, None]:
     yield OPENING + encode("refused", 0, "error", body)
 
 
+@Operation(
+    "Chat",
+    "Ask a model from an EventSource",
+    "A refusal is an `error` event of the stream.",
+    returns={200: events_schemas.CHAT, 204: None},
+    query={
+        **dict.fromkeys(("model", "prompt", "text_tool", "target_language", "system_prompt"), str),
+        **dict.fromkeys(("conversation", "parent"), int),
+        **dict.fromkeys(("idempotency_key", "last_event_id"), str),
+    },
+    headers=("Last-Event-ID",),
+    proof="ticket",
+)
 @refused_as_event
 async def get_chat(request: HttpRequest) -> HttpResponseBase:
     last_seen = last_event_id(request)
@@ -158,13 +194,17 @@ async def get_chat(request: HttpRequest) -> HttpResponseBase:
 
 # --- one generation --------------------------------------------------------------------------------------------------
 
+_PATH = {"generation_id": schemas.GENERATION_ID}
 
+
+@Operation("Chat", "One generation", returns=schemas.Generation, path=_PATH)
 async def get_generation(request: HttpRequest, generation_id: str) -> HttpResponseBase:
     caller = await aauthenticate(request)
     row = await database.run(owned, caller.user.pk, generation_id)
     return JsonResponse(representation.generation(row))
 
 
+@Operation("Chat", "Stop a generation", returns=schemas.Generation, path=_PATH)
 async def post_stop(request: HttpRequest, generation_id: str) -> HttpResponseBase:
     caller = await aauthenticate(request)
     row = await database.run(owned, caller.user.pk, generation_id)
@@ -172,6 +212,16 @@ async def post_stop(request: HttpRequest, generation_id: str) -> HttpResponseBas
     return JsonResponse(representation.generation(await database.run(_with_message, generation_id)))
 
 
+@Operation(
+    "Chat",
+    "The events of a generation",
+    "From the beginning or after the last event that the reader has, then those to come.",
+    returns={200: events_schemas.CHAT, 204: None},
+    query={"last_event_id": str},
+    headers=("Last-Event-ID",),
+    path=_PATH,
+    proof="ticket",
+)
 async def get_events(request: HttpRequest, generation_id: str) -> HttpResponseBase:
     caller = await aauthenticate(request, tickets=True)
     row = await database.run(owned_without_text, caller.user.pk, generation_id)

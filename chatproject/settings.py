@@ -214,7 +214,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "EXCEPTION_HANDLER": "web.refusals.drf_exception_handler",
     "DATETIME_FORMAT": "iso-8601",
-    "DEFAULT_SCHEMA_CLASS": "chatproject.openapi.document.Schema",
+    "DEFAULT_SCHEMA_CLASS": "web.openapi.Schema",
 }
 # Surfaces with an error envelope of their own: the beginning of their paths, and what renders a refusal there.
 REFUSAL_RENDERERS = {"/v1": "chat.openai.errors.response"}
@@ -224,10 +224,6 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/",
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "chatproject.openapi.document.complete",
-    ],
 }
 
 # Single-page apps on other origins: only those named, never "*".

@@ -8,7 +8,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from quotas import history, ledger
+from quotas import history, ledger, schemas
+from web.openapi import Operation
 from web.refusals import InvalidRequest
 
 # Ids are eight bytes long in every database.
@@ -18,6 +19,7 @@ _HIGHEST_ID = 2**63 - 1
 class Quotas(APIView):
     """`GET /api/quotas/`."""
 
+    @Operation("Models and quotas", "The caller's quotas", returns=list[schemas.Quota])
     def get(self, request: Request) -> Response:
         return Response(ledger.overview(_user(request)))
 
@@ -25,6 +27,9 @@ class Quotas(APIView):
 class Ledger(APIView):
     """`GET /api/quotas/ledger/`: newest first; the cursor is the last id seen, so nothing is skipped or shown twice."""
 
+    @Operation(
+        "Models and quotas", "Every grant and spend, newest first", returns=schemas.LedgerPage, query={"cursor": str}
+    )
     def get(self, request: Request) -> Response:
         rows, following = history.page(_user(request).pk, _cursor(request.query_params.get("cursor", "")))
         url = following and request.build_absolute_uri(f"{request.path}?cursor={following}")

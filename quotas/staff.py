@@ -1,5 +1,6 @@
 """REST for staff: quotas, redeem codes, and credits given by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 from django.contrib.admin.models import ADDITION
@@ -12,12 +13,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from providers.models import ChatModel
-from quotas import ledger, redeem_codes, snapshot
+from quotas import ledger, redeem_codes, schemas, snapshot
 from quotas.models import LedgerEntry, Quota, RedeemCode
 from quotas.statements import MOST
 from web.bodies import Moment, NamedRow, StrictSerializer
+from web.openapi import Operation
 from web.refusals import Conflict, InvalidRequest
-from web.staff import StaffRows, StaffSerializer
+from web.staff import OPERATIONS, StaffRows, StaffSerializer
 
 # The list of grants ends here; `?user=` finds older ones.
 LISTED = 1_000
@@ -97,6 +99,7 @@ class RedeemCodes(StaffRows):
     """`/api/admin/redeem-codes/`: POST makes a batch; `?batch=` lists the codes of one."""
 
     model, serializer_class = RedeemCode, CodeRow
+    operations = OPERATIONS | {"list": replace(OPERATIONS["list"], query={"batch": str})}
 
     def get_queryset(self) -> QuerySet[RedeemCode]:
         rows = RedeemCode.objects.select_related("quota", "redeemed_by").order_by("pk")
@@ -107,6 +110,13 @@ class RedeemCodes(StaffRows):
             raise InvalidRequest(details={"batch": [_("This is not the number of a batch.")]})
         return rows.filter(batch_id=int(batch))
 
+    @Operation(
+        "Staff",
+        "Create a batch of codes",
+        body=BatchBody,
+        example={"quota": "standard", "credits": 5, "count": 10},
+        returns={201: schemas.CodeBatch},
+    )
     @transaction.atomic
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         body = BatchBody.of(request)
@@ -149,6 +159,7 @@ class Credits(StaffRows):
     """`/api/admin/credits/`: every grant, newest first; rows are only ever added."""
 
     model, serializer_class = LedgerEntry, GrantRow
+    operations = OPERATIONS | {"list": replace(OPERATIONS["list"], query={"user": str})}
 
     def get_queryset(self) -> QuerySet[LedgerEntry]:
         rows = LedgerEntry.objects.filter(reference="").select_related("user", "quota").order_by("-pk")

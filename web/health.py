@@ -14,7 +14,9 @@ from redis.asyncio import Redis
 
 from runtime import database
 from runtime.apps import runtime
+from web.openapi import Content, Operation
 from web.refusals import Forbidden
+from web.schemas import Health
 
 # A frozen database does not refuse, it is silent; on SQLite the question queues behind other writers.
 DATABASE_PROBE_SECONDS = 2.0
@@ -22,11 +24,13 @@ DATABASE_PROBE_SECONDS = 2.0
 WRITE_AGAIN_SECONDS = 1.0
 
 
+@Operation("Operations", "Whether the process lives", returns=Health, proof="open")
 async def healthz(request: HttpRequest) -> HttpResponse:
     """The process lives: it answered."""
     return JsonResponse({"status": "ok"})
 
 
+@Operation("Operations", "Whether to send work here", returns={200: Health, 503: Health}, proof="open")
 async def readyz(request: HttpRequest) -> HttpResponse:
     """Whether to send work here: not while the process drains, nor while the database is away or cannot store."""
     if runtime().drain.active:
@@ -59,6 +63,14 @@ async def _ping(redis: Redis) -> bool:
     return bool(await redis.ping())
 
 
+@Operation(
+    "Operations",
+    "Figures for Prometheus",
+    "For callers from this machine, or with METRICS_TOKEN as bearer.",
+    returns=Content(str, ("text/plain",)),
+    refuses=(403,),
+    proof="open",
+)
 async def metrics(request: HttpRequest) -> HttpResponse:
     """Prometheus; for loopback, or with METRICS_TOKEN as bearer."""
     token, given = settings.METRICS_TOKEN, request.headers.get("Authorization", "")

@@ -4,7 +4,7 @@ The rights are Django's own, as in the admin pages, and every change is noted in
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import copy
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from web.bodies import StrictSerializer
+from web.openapi import Operation
 from web.refusals import Conflict
 
 _RIGHTS = {
@@ -34,6 +35,17 @@ _RIGHTS = {
 
 # Of a deletion that others keep writing into.
 ATTEMPTS = 4
+
+
+_REFUSES = (409, 413, 415)
+# What the API's description states of rows whose view set states nothing else.
+OPERATIONS = {
+    "list": Operation("Staff", "List the {resource}", refuses=_REFUSES),
+    "create": Operation("Staff", "Add to the {resource}", refuses=_REFUSES),
+    "retrieve": Operation("Staff", "Read one of the {resource}", refuses=_REFUSES),
+    "partial_update": Operation("Staff", "Change one of the {resource}", refuses=_REFUSES),
+    "destroy": Operation("Staff", "Delete one of the {resource}", refuses=_REFUSES),
+}
 
 
 class StaffOnly(BasePermission):
@@ -67,6 +79,7 @@ class StaffRows(viewsets.ModelViewSet[Any]):
     """A bare array of all rows, create, read, PATCH and delete. Subclasses name `model` and `serializer_class`."""
 
     model: ClassVar[type[Model]]
+    operations: ClassVar[Mapping[str, Operation]] = OPERATIONS
     permission_classes = (StaffOnly,)
 
     def get_queryset(self) -> QuerySet[Any]:

@@ -13,11 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from accounts.auth import aauthenticate, authenticate
 from chat import bodies
 from chat.bodies import Text
-from chat.channels import feeds, payment_demo, push, store
+from chat.channels import feeds, payment_demo, push, schemas, store
 from chat.channels.models import Channel
+from chat.events.schemas import PUSH
 from chat.events.sse import Stream, no_more_events
 from chat.views import methods
 from runtime import database
+from web.openapi import Operation
 from web.refusals import Forbidden
 
 
@@ -86,6 +88,15 @@ class PushStream(Stream):
             self._follower.leave()
 
 
+@Operation(
+    "Push channels",
+    "Read one of the caller's channels",
+    "The events that are kept, then those to come.",
+    returns={200: PUSH, 204: None},
+    query={"last_event_id": str},
+    headers=("Last-Event-ID",),
+    proof="ticket",
+)
 async def get_events(request: HttpRequest, key: str) -> HttpResponseBase:
     user_id, row = await database.run(_connect, request, key)
     # The header of a reconnect is newer than the query it was given at first.
@@ -103,14 +114,38 @@ def _connect(request: HttpRequest, key: str) -> tuple[int, Channel]:
 # --- publishing ------------------------------------------------------------------------------------------------------
 
 
+@Operation(
+    "Push channels",
+    "Push a message into a user's channel",
+    body=MessageBody,
+    example={"user": "alice", "event": "paying", "data": {"status": "paying"}},
+    returns={202: schemas.Pushed},
+    refuses=(409,),
+)
 async def post_message(request: HttpRequest, key: str) -> HttpResponseBase:
     return JsonResponse({"id": await database.run(_send, request, key)}, status=202)
 
 
+@Operation(
+    "Push channels",
+    "End a channel",
+    body=UserBody,
+    example={"user": "alice"},
+    returns=schemas.Pushed,
+    refuses=(409,),
+)
 async def post_complete(request: HttpRequest, key: str) -> HttpResponseBase:
     return JsonResponse({"id": await database.run(_complete, request, key)})
 
 
+@Operation(
+    "Push channels",
+    "End a channel with an error",
+    body=ErrorBody,
+    example={"user": "alice", "message": "The card was declined."},
+    returns=schemas.Pushed,
+    refuses=(409,),
+)
 async def post_error(request: HttpRequest, key: str) -> HttpResponseBase:
     return JsonResponse({"id": await database.run(_error, request, key)})
 
@@ -139,6 +174,7 @@ def _from_publisher(request: HttpRequest, shape: type[bodies.T]) -> bodies.T:
 # --- the payment example ---------------------------------------------------------------------------------------------
 
 
+@Operation("Push channels", "Play the payment example", returns={202: schemas.Playing}, refuses=(409,))
 async def get_payment(request: HttpRequest, key: str) -> HttpResponseBase:
     """Play it into the caller's own channel. It writes although it is a GET: no page of another site may ask for it."""
     caller = await aauthenticate(request)

@@ -16,7 +16,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.models import User
-from chat import representation, text_tools
+from chat import representation, schemas, text_tools
+from chat.conversations.schemas import ConversationPage
 from chat.errors import ContentBlocked, PromptTooLong
 from chat.generations import service, start
 from chat.models import TITLE_CHARS, Conversation, Hit, Message
@@ -24,6 +25,7 @@ from chat.pages import offered_models
 from chat.screening import audit, incoming
 from runtime.apps import runtime
 from web.bodies import StrictSerializer
+from web.openapi import Operation
 from web.refusals import InvalidRequest, NotFound
 
 PAGE_SIZE = 50
@@ -37,6 +39,7 @@ def _user_id(request: Request) -> int:
 class Models(APIView):
     """`GET /api/models/`."""
 
+    @Operation("Models and quotas", "The models that the caller may use", returns=list[schemas.Model])
     def get(self, request: Request) -> Response:
         return Response(offered_models(_user_id(request)))
 
@@ -44,6 +47,7 @@ class Models(APIView):
 class TextTools(APIView):
     """`GET /api/text-tools/`."""
 
+    @Operation("Models and quotas", "The text tools", returns=list[schemas.TextTool])
     def get(self, request: Request) -> Response:
         return Response(text_tools.offered())
 
@@ -65,6 +69,12 @@ class ConversationChange(StrictSerializer):
 class Conversations(APIView):
     """`GET /api/conversations/`: pinned first, then those used last."""
 
+    @Operation(
+        "Conversations",
+        "The caller's conversations, pinned ones first, then those used last",
+        returns=ConversationPage,
+        query={"search": str, "archived": bool, "cursor": str},
+    )
     def get(self, request: Request) -> Response:
         rows = Conversation.objects.owned_by(_user_id(request)).filter(archived=_flag(request, "archived"))
         if wanted := request.query_params.get("search"):
@@ -106,9 +116,18 @@ def _cursor_url(request: Request, last: Conversation) -> str:
 class OneConversation(APIView):
     """`/api/conversations/<id>/`."""
 
+    @Operation("Conversations", "One conversation", returns=schemas.Conversation)
     def get(self, request: Request, conversation_id: int) -> Response:
         return Response(representation.conversation(_owned(request, conversation_id)))
 
+    @Operation(
+        "Conversations",
+        "Rename, pin or archive a conversation, or change its system prompt",
+        body=ConversationChange,
+        example={"title": "Greetings", "pinned": True},
+        returns=schemas.Conversation,
+        refuses=(422,),
+    )
     def patch(self, request: Request, conversation_id: int) -> Response:
         row = _owned(request, conversation_id)
         change = ConversationChange(data=request.data, partial=True)
@@ -120,6 +139,7 @@ class OneConversation(APIView):
             setattr(row, name, value)
         return Response(representation.conversation(row))
 
+    @Operation("Conversations", "Delete a conversation", "Its running generations are stopped.", returns={204: None})
     def delete(self, request: Request, conversation_id: int) -> Response:
         with transaction.atomic():
             start.one_at_a_time(_user_id(request))
@@ -145,6 +165,7 @@ def _screened(user_id: int, values: dict[str, Any]) -> dict[str, Any]:
 class Messages(APIView):
     """`GET /api/conversations/<id>/messages/`: the whole tree in order of creation."""
 
+    @Operation("Conversations", "The tree of messages in order of creation", returns=list[schemas.Message])
     def get(self, request: Request, conversation_id: int) -> Response:
         rows = Message.objects.filter(conversation=_owned(request, conversation_id))
         return Response([representation.message(row) for row in rows.select_related("generation").order_by("id")])

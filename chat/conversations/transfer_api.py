@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, Literal
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils import timezone
@@ -12,10 +12,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.auth import aauthenticate
-from chat.conversations import transfer
+from chat.conversations import schemas, transfer
 from chat.models import Conversation
 from chat.views import methods
 from runtime import database
+from web.openapi import Content, Operation
 from web.refusals import InvalidRequest, NotFound, TooManyRequests
 
 # An import takes several times its size of memory, and on SQLite keeps all other writers waiting.
@@ -25,6 +26,12 @@ IDS_AT_ONCE = 1_000
 _importing = threading.BoundedSemaphore(IMPORTS_AT_ONCE)
 
 
+@Operation(
+    "Conversations",
+    "Export one conversation",
+    returns=(schemas.Export, Content(str, ("text/markdown",))),
+    query={"as": Literal["json", "markdown"]},
+)
 async def get_one(request: HttpRequest, conversation_id: int) -> HttpResponseBase:
     caller = await aauthenticate(request)
     form = request.GET.get("as", "json")
@@ -44,6 +51,7 @@ def _one(user_id: int, conversation_id: int, form: str) -> bytes:
     return b"".join((transfer.head(timezone.now()), transfer.exported(row), transfer.TAIL))
 
 
+@Operation("Conversations", "Export all conversations", returns=schemas.Export)
 async def get_all(request: HttpRequest) -> HttpResponseBase:
     caller = await aauthenticate(request)
     name = f"rivulet-{timezone.localdate().isoformat()}.json"
@@ -79,6 +87,14 @@ def _named(name: str) -> dict[str, str]:
 class Import(APIView):
     """`POST /api/import/`."""
 
+    @Operation(
+        "Conversations",
+        "Import an export, all or nothing",
+        body=schemas.Export,
+        example={"format": "rivulet", "version": 1, "conversations": []},
+        returns={201: schemas.Imported},
+        refuses=(429,),
+    )
     def post(self, request: Request) -> Response:
         user: Any = request.user
         if not _importing.acquire(timeout=IMPORT_WAIT_SECONDS):

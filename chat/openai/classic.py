@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.utils.translation import gettext_lazy as _
 
 from accounts.auth import Caller, aauthenticate, require_reachable
+from chat.events import schemas
 from chat.events.log import encode
 from chat.events.sse import OPENING, EventStreamResponse, no_more_events
 from chat.generations import service
@@ -22,12 +23,22 @@ from chat.models import Generation
 from chat.views import events_of, last_event_id, methods, owned, quota_headers
 from providers.wire.base import PromptMessage
 from runtime import database
+from web.openapi import Operation
 from web.refusals import Forbidden, InvalidRequest, NotFound, Refusal, from_exception
 
 REFUSED = "refused:0"
 _ID = re.compile(r"([0-9a-f]{32}):([0-9]{1,18})")
 
 
+@Operation(
+    "Chat",
+    "Ask a model as the classic examples do",
+    "Unnamed events with OpenAI's chunks.",
+    returns={200: schemas.CLASSIC, 204: None},
+    query={"message": str, "model": str, "last_event_id": str},
+    headers=("Last-Event-ID",),
+    proof="ticket",
+)
 async def get_test(request: HttpRequest) -> HttpResponseBase:
     """Answer, and refuse, as an event stream: an EventSource shows its page nothing else."""
     try:

@@ -12,10 +12,11 @@ import orjson
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from accounts.auth import Caller, aauthenticate_bearer, require_reachable
+from chat.events.schemas import CHUNKS
 from chat.events.sse import OPENING, Stream
 from chat.generations import service
 from chat.generations.request import Ask, Begun
-from chat.openai import bodies, errors
+from chat.openai import bodies, errors, schemas
 from chat.openai.bodies import CompletionBody
 from chat.openai.relay import Chunks, Relay, Whole
 from chat.pages import offered_models
@@ -24,14 +25,26 @@ from providers.errors import UnknownModel
 from providers.wire.base import PromptMessage
 from runtime import database
 from web import disconnect
+from web.openapi import Operation
 from web.refusals import NotFound
 
 # How long the status waits; then clients and proxies in between want to see something.
 HOLD_SECONDS = 10.0
 # Models have no date of their own, and clients want one.
 CREATED = 1_700_000_000
+_GROUP = "OpenAI-compatible"
 
 
+@Operation(
+    _GROUP,
+    "A completion, streamed or whole",
+    body=CompletionBody,
+    example={"model": "demo", "messages": [{"role": "user", "content": "Hello"}]},
+    returns=(schemas.Completion, CHUNKS),
+    refuses=(404, 429, 500, 502, 504),
+    refusal=schemas.OpenAIRefusal,
+    proof="bearer",
+)
 async def post_completion(request: HttpRequest) -> HttpResponseBase:
     caller = await aauthenticate_bearer(request)
     require_reachable(caller)
@@ -109,11 +122,25 @@ class RelayStream(Stream):
         self.relay.leave()
 
 
+@Operation(
+    _GROUP,
+    "The models that the caller may use",
+    returns=schemas.OpenAIModels,
+    refusal=schemas.OpenAIRefusal,
+    proof="bearer",
+)
 async def get_models(request: HttpRequest) -> HttpResponseBase:
     caller = await aauthenticate_bearer(request)
     return _json({"object": "list", "data": [_model(slug) for slug in await _offered(caller)]})
 
 
+@Operation(
+    _GROUP,
+    "One of these models",
+    returns=schemas.OpenAIModel,
+    refusal=schemas.OpenAIRefusal,
+    proof="bearer",
+)
 async def get_model(request: HttpRequest, model_id: str) -> HttpResponseBase:
     caller = await aauthenticate_bearer(request)
     if model_id not in await _offered(caller):

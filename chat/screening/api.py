@@ -1,7 +1,7 @@
 """REST for staff: sensitive words, lists of them, and allowed phrases. The admin pages do the same by hand."""
 
 from collections.abc import Mapping
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from rest_framework import serializers
 from rest_framework.parsers import BaseParser
@@ -11,6 +11,8 @@ from rest_framework.views import APIView
 
 from chat.screening import wordlist
 from chat.screening.models import AllowedPhrase, SensitiveWord
+from chat.screening.schemas import ImportedWords
+from web.openapi import Content, Operation
 from web.refusals import InvalidRequest
 from web.staff import StaffOnly, StaffRows, StaffSerializer
 
@@ -69,6 +71,17 @@ class ImportWords(APIView):
     parser_classes = (PlainTextParser, CSVParser)
     model = SensitiveWord
 
+    @Operation(
+        "Staff",
+        "Import a list of words, plain text or CSV",
+        body=Content(str, ("text/plain", "text/csv")),
+        returns=ImportedWords,
+        query={
+            "action": Literal["block", "mask"],
+            "scope": Literal["input", "output", "both"],
+            "category": str,
+        },
+    )
     def post(self, request: Request) -> Response:
         defaults = ImportDefaults(data=request.query_params)
         defaults.is_valid(raise_exception=True)

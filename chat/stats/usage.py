@@ -1,6 +1,6 @@
 """What a person has and has used: the page `/usage/`, and `GET /api/quotas/usage/`."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from django.conf import settings
 from django.contrib import messages
@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
+from pydantic import Field
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -22,9 +23,11 @@ from accounts.models import User
 from chat.models import Generation
 from chat.stats import daily
 from chat.stats.plot import Plot, stacked
+from chat.stats.schemas import UsageOfDay
 from providers import snapshot
 from quotas import history, ledger
 from quotas.models import LedgerEntry
+from web.openapi import Operation
 from web.refusals import InvalidRequest, Refusal
 
 DAYS, MOST_DAYS = 30, 366
@@ -37,6 +40,12 @@ ROWS = 25
 class Usage(APIView):
     """Charged answers by day and model, of so many days, today the last of them."""
 
+    @Operation(
+        "Models and quotas",
+        "Charged completions by day and model",
+        returns=list[UsageOfDay],
+        query={"days": Annotated[int, Field(ge=1, le=MOST_DAYS)]},
+    )
     def get(self, request: Request) -> Response:
         user: User = request.user  # type: ignore[assignment]
         days = _days(request.query_params.get("days", ""))

@@ -1,1 +1,1 @@
-"""The OpenAPI description: what drf-spectacular reads from the staff's serializers, and the rest by hand."""
+"""`/api/schema/` and `/api/docs/`: the document that `web.openapi` generates from our routes, as text and as a page."""

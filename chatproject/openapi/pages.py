@@ -3,7 +3,7 @@
 import json
 import re
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from django.http import HttpRequest, HttpResponse
@@ -19,7 +19,8 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.vary import vary_on_headers
 
-from chatproject.openapi.document import METHODS, document
+from chatproject.openapi.document import document
+from web.openapi import JSON, METHODS, Content, Operation
 from web.refusals import InvalidRequest, MethodNotAllowed
 
 # What most people need comes first, what only staff need last.
@@ -46,6 +47,14 @@ class Page(View):
 class Document(Page):
     """`GET /api/schema/`."""
 
+    @Operation(
+        "Operations",
+        "This description",
+        "YAML, or JSON with `Accept: application/json` or `?format=json`.",
+        returns=Content(Any, (JSON, _JSON, "application/yaml", _YAML)),
+        query={"format": Literal["json", "yaml"]},
+        proof="open",
+    )
     def get(self, request: HttpRequest) -> HttpResponse:
         form = request.GET.get("format") or ("json" if "json" in request.headers.get("Accept", "") else "yaml")
         if form not in {"json", "yaml"}:
@@ -66,6 +75,7 @@ def _written(form: str) -> str:
 class Docs(Page):
     """`GET /api/docs/`."""
 
+    @Operation("Operations", "This description as a page", returns=Content(str, ("text/html",)), proof="open")
     def get(self, request: HttpRequest) -> HttpResponse:
         made, base = document(), request.build_absolute_uri("/")[:-1]
         groups: dict[str, list[dict[str, Any]]] = {group: [] for group in _GROUPS}
@@ -95,7 +105,8 @@ def _shown(method: str, path: str, operation: dict[str, Any], base: str) -> dict
         "method": method.upper(),
         "path": path,
         "anchor": operation["operationId"],
-        "summary": _worded(operation.get("summary", "")),
+        "summary": _worded(operation["summary"]),
+        "description": _worded(operation.get("description", "")),
         "parameters": [
             (each["name"], each["in"], _linked(_kind(each["schema"]))) for each in operation.get("parameters", [])
         ],
@@ -131,6 +142,8 @@ def _kind(schema: dict[str, Any]) -> str:
     """Return a schema in a word or two; components by their names."""
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
+    if "const" in schema:
+        return json.dumps(schema["const"], ensure_ascii=False)
     if "enum" in schema:
         return " | ".join(json.dumps(value, ensure_ascii=False) for value in schema["enum"])
     if alternatives := schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf"):

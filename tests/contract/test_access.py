@@ -7,10 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
-from chatproject.openapi.document import METHODS, document
+from chatproject.openapi.document import document
 from chatproject.urls import urlpatterns
 from tests.contract.test_schema import methods, routes
 from tests.product import Person, Product
+from web.openapi import METHODS
 
 pytestmark = pytest.mark.server
 WHO = ("owner", "other", "anonymous", "staff", "disabled")

@@ -8,8 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from chatproject.openapi.document import METHODS, document
+from chatproject.openapi.document import document
 from tests.product import Person, Product
+from web.openapi import METHODS
 
 JSON = "application/json"
 

@@ -7,13 +7,15 @@ code, every event, every way in which an answer can end, every setting.
 import functools
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from chatproject.environment import Environment
-from chatproject.openapi.document import METHODS, document
-from chatproject.openapi.shapes import CODES
+from chatproject.openapi.document import document
 from tests import test_docs
+from web.openapi import METHODS
+from web.schemas import Code
 
 TESTS = Path(__file__).resolve().parent.parent
 
@@ -239,7 +241,7 @@ def test_it_works() -> None:
 
 def test_nothing_is_left_out() -> None:
     """Every code of a refusal and every event has a test; each setting that is named exists."""
-    assert set(REFUSALS) == set(CODES)
+    assert set(REFUSALS) == set(get_args(Code))
     assert set(EVENTS) == set(test_docs.events())
     assert set(SETTINGS) <= set(Environment.model_fields)
 

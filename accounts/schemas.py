@@ -1,0 +1,62 @@
+"""JSON of accounts, tokens and invitations, as the views return it."""
+
+from typing_extensions import TypedDict
+
+from quotas.schemas import Quota
+from web.schemas import Count, Time
+
+
+class Tokens(TypedDict):
+    access: str
+    refresh: str
+
+
+class Account(TypedDict):
+    id: int
+    username: str
+    email: str
+
+
+class Registered(Tokens):
+    user: Account
+
+
+class Me(Account):
+    invite_code: str
+    invite_url: str
+    quotas: list[Quota]
+
+
+class ApiToken(TypedDict):
+    id: int
+    name: str
+    created_at: Time
+    last_used_at: Time | None
+
+
+class NewApiToken(ApiToken):
+    token: str
+
+
+class Ticket(TypedDict):
+    ticket: str
+    expires_in: Count
+
+
+class InvitedUser(TypedDict):
+    username: str
+    joined_at: Time
+    credited: bool
+
+
+class Invitations(TypedDict):
+    code: str
+    url: str
+    invited: list[InvitedUser]
+    pending: Count
+    earned: Count
+
+
+class Redeemed(TypedDict):
+    quota: str
+    credits: Count

@@ -1,0 +1,138 @@
+"""One type for each event of each stream, and the events of a stream by name. The names in JSON are the contract's."""
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypeAliasType, TypedDict
+
+from quotas.schemas import Charge, Quota
+from web.openapi import STREAM, Content
+from web.schemas import Code, Count, Problem
+
+FinishReason = Literal["stop", "length", "content_filter", "cancelled"]
+
+
+class TokensUsed(TypedDict):
+    input_tokens: Count
+    output_tokens: Count
+    estimated: bool
+
+
+# --- chat ------------------------------------------------------------------------------------------------------------
+
+
+class ChatStartEvent(TypedDict):
+    generation: str
+    conversation: int | None
+    model: str
+    title: str
+
+
+class ChatMessageEvent(TypedDict):
+    role: Literal["assistant"]
+    content: str
+
+
+class ChatReasoningEvent(TypedDict):
+    content: str
+
+
+class ChatNoticeEvent(TypedDict):
+    code: str
+    message: str
+
+
+class ChatResetEvent(TypedDict):
+    content: str
+    reasoning: str
+
+
+class ChatDoneEvent(TypedDict):
+    finish_reason: FinishReason
+    message: int | None
+    usage: TokensUsed
+    charge: Charge
+    quota: Quota
+
+
+class ChatErrorEvent(Problem):
+    retry_after: NotRequired[float]
+    charge: Charge
+
+
+CHAT = Content(
+    str,
+    (STREAM,),
+    {
+        "start": ChatStartEvent,
+        "message": ChatMessageEvent,
+        "reasoning": ChatReasoningEvent,
+        "notice": ChatNoticeEvent,
+        "reset": ChatResetEvent,
+        "done": ChatDoneEvent,
+        "error": ChatErrorEvent,
+    },
+)
+
+# --- push channels ---------------------------------------------------------------------------------------------------
+
+PushMessageEvent = TypeAliasType(
+    "PushMessageEvent", Annotated[Any, Field(description="The pushed data: a text as it was given, or a line of JSON.")]
+)
+
+
+class PushCompleteEvent(TypedDict):
+    pass
+
+
+class PushErrorEvent(TypedDict):
+    message: str
+
+
+class PushResetEvent(TypedDict):
+    pass
+
+
+PUSH = Content(
+    str,
+    (STREAM,),
+    {
+        "message": PushMessageEvent,
+        "complete": PushCompleteEvent,
+        "error": PushErrorEvent,
+        "reset": PushResetEvent,
+    },
+)
+
+# --- OpenAI's chunks, and the classic example ------------------------------------------------------------------------
+
+
+class OpenAIUsage(TypedDict):
+    prompt_tokens: Count
+    completion_tokens: Count
+    total_tokens: Count
+
+
+class ChunkChoice(TypedDict):
+    index: Count
+    delta: dict[str, Any]
+    logprobs: NotRequired[Any]
+    finish_reason: str | None
+
+
+class CompletionChunk(TypedDict):
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: Count
+    model: str
+    choices: list[ChunkChoice]
+    usage: NotRequired[OpenAIUsage | None]
+
+
+class ClassicErrorEvent(TypedDict):
+    code: Code
+    message: str
+
+
+CHUNKS = Content(str, (STREAM,), {"": CompletionChunk})
+CLASSIC = Content(str, (STREAM,), {"": CompletionChunk, "error": ClassicErrorEvent})

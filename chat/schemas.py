@@ -1,0 +1,74 @@
+"""JSON of generations, conversations, messages, models and text tools, as representation.py and the views return it."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from chat.events.schemas import CHAT, FinishReason, TokensUsed
+from quotas.schemas import Charge
+from web.schemas import Problem, Time
+
+GENERATION_ID = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+
+
+class Generation(TypedDict):
+    id: str
+    status: Literal["running", "completed", "interrupted", "failed"]
+    model: str
+    conversation: int | None
+    message: int | None
+    finish_reason: FinishReason | None
+    content: str
+    reasoning: str
+    usage: TokensUsed | None
+    charge: Charge | None
+    error: Problem | None
+    created_at: Time
+    finished_at: Time | None
+
+
+class Begun(TypedDict):
+    generation: Generation
+    events: str
+
+
+class Conversation(TypedDict):
+    id: int
+    title: str
+    pinned: bool
+    archived: bool
+    system_prompt: str
+    created_at: Time
+    updated_at: Time
+
+
+class Message(TypedDict):
+    id: int
+    parent: int | None
+    role: Literal["user", "assistant"]
+    content: str
+    reasoning: str
+    model: str | None
+    generation: str | None
+    created_at: Time
+
+
+class Model(TypedDict):
+    slug: str
+    title: str
+    description: str
+    quota: str
+    available: bool
+
+
+class TextTool(TypedDict):
+    slug: str
+    title: str
+    needs_target_language: bool
+
+
+# What a request for a completion returns: events for `Accept: text/event-stream`, otherwise where they are.
+BEGUN: dict[int, Any] = {200: CHAT, 202: Begun}
+# Why such a request may be refused beside its form: key, quota and rates, moderation, upstream, drain.
+BEGIN_REFUSALS = (404, 409, 422, 429, 502, 504)
