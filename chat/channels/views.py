@@ -127,12 +127,7 @@ async def post_message(request: HttpRequest, key: str) -> HttpResponseBase:
 
 
 @Operation(
-    "Push channels",
-    "End a channel",
-    body=UserBody,
-    example={"user": "alice"},
-    returns=schemas.Pushed,
-    refuses=(409,),
+    "Push channels", "End a channel", body=UserBody, example={"user": "alice"}, returns=schemas.Pushed, refuses=(409,)
 )
 async def post_complete(request: HttpRequest, key: str) -> HttpResponseBase:
     return JsonResponse({"id": await database.run(_complete, request, key)})

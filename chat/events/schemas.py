@@ -96,12 +96,7 @@ class PushResetEvent(TypedDict):
 PUSH = Content(
     str,
     (STREAM,),
-    {
-        "message": PushMessageEvent,
-        "complete": PushCompleteEvent,
-        "error": PushErrorEvent,
-        "reset": PushResetEvent,
-    },
+    {"message": PushMessageEvent, "complete": PushCompleteEvent, "error": PushErrorEvent, "reset": PushResetEvent},
 )
 
 # --- OpenAI's chunks, and the classic example ------------------------------------------------------------------------

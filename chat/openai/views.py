@@ -134,13 +134,7 @@ async def get_models(request: HttpRequest) -> HttpResponseBase:
     return _json({"object": "list", "data": [_model(slug) for slug in await _offered(caller)]})
 
 
-@Operation(
-    _GROUP,
-    "One of these models",
-    returns=schemas.OpenAIModel,
-    refusal=schemas.OpenAIRefusal,
-    proof="bearer",
-)
+@Operation(_GROUP, "One of these models", returns=schemas.OpenAIModel, refusal=schemas.OpenAIRefusal, proof="bearer")
 async def get_model(request: HttpRequest, model_id: str) -> HttpResponseBase:
     caller = await aauthenticate_bearer(request)
     if model_id not in await _offered(caller):

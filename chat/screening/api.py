@@ -76,11 +76,7 @@ class ImportWords(APIView):
         "Import a list of words, plain text or CSV",
         body=Content(str, ("text/plain", "text/csv")),
         returns=ImportedWords,
-        query={
-            "action": Literal["block", "mask"],
-            "scope": Literal["input", "output", "both"],
-            "category": str,
-        },
+        query={"action": Literal["block", "mask"], "scope": Literal["input", "output", "both"], "category": str},
     )
     def post(self, request: Request) -> Response:
         defaults = ImportDefaults(data=request.query_params)
