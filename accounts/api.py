@@ -3,7 +3,7 @@
 The rules are in `signup`, `jwt`, `tickets`, `auth`, `invites` and `redeeming`.
 """
 
-from typing import Any
+from typing import cast
 
 from allauth.core.context import request_context
 from django.contrib.auth.models import update_last_login
@@ -84,8 +84,8 @@ class Register(OpenView):
     def post(self, request: Request) -> Response:
         with request_context(request._request):
             user = signup.register(request._request, RegisterBody.of(request))  # type: ignore[arg-type]
-        account = {"id": user.pk, "username": user.username, "email": user.email}
-        return Response({"user": account, **jwt.issue(user)}, status=201)
+        account = schemas.Account(id=user.pk, username=user.username, email=user.email)
+        return Response(schemas.Registered(user=account, **jwt.issue(user)), status=201)
 
 
 class ObtainToken(OpenView):
@@ -141,14 +141,14 @@ class Me(APIView):
     def get(self, request: Request) -> Response:
         user = _caller(request).user
         return Response(
-            {
-                "id": user.pk,
-                "username": user.username,
-                "email": user.email,
-                "invite_code": user.invite_code,
-                "invite_url": invites.link(request._request, user),
-                "quotas": ledger.overview(user),
-            }
+            schemas.Me(
+                id=user.pk,
+                username=user.username,
+                email=user.email,
+                invite_code=user.invite_code,
+                invite_url=invites.link(request._request, user),
+                quotas=ledger.overview(user),
+            )
         )
 
 
@@ -168,7 +168,7 @@ class ApiTokens(APIView):
     def post(self, request: Request) -> Response:
         name = TokenBody.of(request)["name"]
         token, secret = ApiToken.issue(_caller(request).user, name)
-        return Response({**_shown(token), "token": secret}, status=201)
+        return Response(schemas.NewApiToken(**_shown(token), token=secret), status=201)
 
 
 class OneApiToken(APIView):
@@ -190,7 +190,7 @@ class Tickets(APIView):
     )
     def post(self, request: Request) -> Response:
         ticket = tickets.issue(_caller(request).user, TicketBody.of(request)["path"])
-        return Response({"ticket": ticket, "expires_in": tickets.LIFETIME_SECONDS}, status=201)
+        return Response(schemas.Ticket(ticket=ticket, expires_in=tickets.LIFETIME_SECONDS), status=201)
 
 
 class Invitations(APIView):
@@ -199,13 +199,13 @@ class Invitations(APIView):
         user = _caller(request).user
         sums = invitations.sums(user.pk)
         return Response(
-            {
-                "code": user.invite_code,
-                "url": invites.link(request._request, user),
-                "invited": [_invited(row) for row in invitations.of(user.pk)],
-                "pending": sums["pending"],
-                "earned": sums["earned"],
-            }
+            schemas.Invitations(
+                code=user.invite_code,
+                url=invites.link(request._request, user),
+                invited=[_invited(row) for row in invitations.of(user.pk)],
+                pending=sums["pending"],
+                earned=sums["earned"],
+            )
         )
 
 
@@ -220,10 +220,10 @@ class Redeem(APIView):
     )
     def post(self, request: Request) -> Response:
         code = redeem.redeem(request._request, _caller(request).user, RedeemBody.of(request)["code"])
-        return Response({"quota": code.quota.slug, "credits": code.credits})
+        return Response(schemas.Redeemed(quota=code.quota.slug, credits=code.credits))
 
 
-def _invited(row: Invitation) -> dict[str, Any]:
+def _invited(row: Invitation) -> schemas.InvitedUser:
     return {
         "username": row.invited.get_username() if row.invited else "",
         "joined_at": timezone.localtime(row.joined_at).isoformat(),
@@ -237,8 +237,8 @@ class TokenRow(serializers.ModelSerializer[ApiToken]):
         fields = ("id", "name", "created_at", "last_used_at")
 
 
-def _shown(token: ApiToken) -> dict[str, Any]:
-    return dict(TokenRow(token).data)
+def _shown(token: ApiToken) -> schemas.ApiToken:
+    return cast("schemas.ApiToken", dict(TokenRow(token).data))
 
 
 def _caller(request: Request) -> Caller:

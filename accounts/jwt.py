@@ -3,7 +3,7 @@
 A refresh token works once. Only the ids of used ones are stored, never a token.
 """
 
-from typing import Any, Self, TypedDict
+from typing import Any, Self
 
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.settings import api_settings
@@ -12,13 +12,9 @@ from rest_framework_simplejwt.tokens import AccessToken, BlacklistMixin, Refresh
 from rest_framework_simplejwt.utils import aware_utcnow, datetime_from_epoch, get_md5_hash_password
 
 from accounts.models import User
+from accounts.schemas import Tokens
 from runtime import fast_sql
 from web.refusals import NotAuthenticated
-
-
-class Pair(TypedDict):
-    access: str
-    refresh: str
 
 
 class _Refresh(RefreshToken):
@@ -37,7 +33,7 @@ class _Refresh(RefreshToken):
         return first
 
 
-def issue(user: User) -> Pair:
+def issue(user: User) -> Tokens:
     """Return a new pair for a user; it dies with the user's password."""
     refresh = _Refresh.for_user(user)
     return {"access": str(refresh.access_token), "refresh": str(refresh)}
@@ -51,7 +47,7 @@ def user_of(access: str) -> User:
         raise NotAuthenticated from error
 
 
-def rotate(refresh: str) -> Pair:
+def rotate(refresh: str) -> Tokens:
     """Exchange a refresh token for a new pair, once; raise NotAuthenticated for any that is not good any more."""
     token = _parse(refresh)
     user = _user(token)

@@ -293,15 +293,6 @@ class Generation(models.Model):
             return self.message.content, self.message.reasoning
         return self.content, self.reasoning
 
-    def usage(self) -> dict[str, Any] | None:
-        if self.input_tokens is None or self.output_tokens is None:
-            return None
-        return {
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-            "estimated": self.usage_estimated,
-        }
-
 
 class DailyAnswers(models.Model):
     """What a user's generations, begun on a day in TIME_ZONE, came to by model and upstream; tally.py counts them."""

@@ -16,7 +16,7 @@ from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
 from accounts.models import User
-from chat import representation, text_tools
+from chat import representation, schemas, text_tools
 from chat.channels import push
 from chat.conversations import branches
 from chat.errors import with_text
@@ -102,7 +102,7 @@ def push_demo(request: HttpRequest) -> HttpResponse:
     return render(request, "push_demo.html", {"order": key, "page_data": data})
 
 
-def offered_models(user_id: int) -> list[dict[str, Any]]:
+def offered_models(user_id: int) -> list[schemas.Model]:
     """Return the models a caller may use, in the order of lists; one without a quota is not offered."""
     slugs = ledger.quota_slugs()
     return [representation.model(config, slugs[config.id]) for config in access.usable(user_id) if config.id in slugs]
@@ -131,7 +131,7 @@ def _shown(row: Message) -> dict[str, Any]:
     }
 
 
-def _selected(models: list[dict[str, Any]], branch: list[Message]) -> str:
+def _selected(models: list[schemas.Model], branch: list[Message]) -> str:
     """Go on with the model that answered last; begin with the first that can answer."""
     offered = {model["slug"] for model in models}
     used = next((message.model for message in reversed(branch) if message.model in offered), "")

@@ -3,21 +3,24 @@
 Except in events: those are the same bytes for every reader, and speak the language of who asked.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeVar, cast
 
 from django.utils import timezone, translation
 
+from chat import schemas
 from chat.errors import with_text
+from chat.events.schemas import ChatDoneEvent, ChatErrorEvent, FinishReason, TokensUsed
 from chat.models import Conversation, Generation, Message
 from providers.snapshot import ModelConfig
+from quotas.schemas import Charge, Quota
+from web.schemas import Problem
 
-_ERROR = ("code", "message", "details", "retry_after")
-_CHARGE = ("amount", "source", "reason")
-_QUOTA = ("slug", "title", "models", "daily_limit", "used_today", "credits", "remaining", "resets_at")
+Shape = TypeVar("Shape")
 
 
-def generation(row: Generation) -> dict[str, Any]:
+def generation(row: Generation) -> schemas.Generation:
     """Return the contract's `Generation`; the row's message must be at hand."""
     content, reasoning = row.texts()
     error = with_text(row.error) if row.error else None
@@ -30,40 +33,40 @@ def generation(row: Generation) -> dict[str, Any]:
         "finish_reason": row.finish_reason,
         "content": content,
         "reasoning": reasoning,
-        "usage": row.usage(),
-        "charge": row.charge and _in_order(row.charge, _CHARGE),
-        "error": error and {name: error[name] for name in ("code", "message", "details") if name in error},
+        "usage": _usage(row),
+        "charge": _in_order(row.charge, Charge) if row.charge else None,
+        "error": _in_order(error, Problem) if error else None,
         "created_at": _time(row.created_at),
-        "finished_at": _time(row.finished_at),
+        "finished_at": _time(row.finished_at) if row.finished_at else None,
     }
 
 
-def ending(row: Generation) -> tuple[str, dict[str, Any]] | None:
+def ending(row: Generation) -> tuple[str, ChatDoneEvent | ChatErrorEvent] | None:
     """Return the event that ended a generation, None while it runs."""
     if row.status == Generation.Status.RUNNING:
         return None
     if row.error:
         with translation.override(row.language):
             error = with_text(row.error)
-        return "error", _in_order(error, _ERROR) | {"charge": _in_order(row.charge, _CHARGE)}
+        return "error", _in_order({**error, "charge": _in_order(row.charge, Charge)}, ChatErrorEvent)
     return "done", {
-        "finish_reason": row.finish_reason,
+        "finish_reason": cast("FinishReason", row.finish_reason),
         "message": row.message_id,
-        "usage": row.usage(),
-        "charge": _in_order(row.charge, _CHARGE),
-        "quota": _in_order(row.quota_after, _QUOTA),
+        "usage": cast("TokensUsed", _usage(row)),
+        "charge": _in_order(row.charge, Charge),
+        "quota": _in_order(row.quota_after, Quota),
     }
 
 
-def _in_order(value: Mapping[str, Any] | None, names: Iterable[str]) -> dict[str, Any]:
+def _in_order(value: Mapping[str, Any] | None, shape: type[Shape]) -> Shape:
     """Return a stored object with its names as they were written: PostgreSQL forgets their order.
 
     An event is the same bytes for those who read it as it was made and for those who read it from the database.
     """
-    return {name: value[name] for name in names if name in value} if value else {}
+    return cast("Shape", {name: value[name] for name in shape.__annotations__ if name in value} if value else {})
 
 
-def conversation(row: Conversation) -> dict[str, Any]:
+def conversation(row: Conversation) -> schemas.Conversation:
     return {
         "id": row.pk,
         "title": row.title,
@@ -75,7 +78,7 @@ def conversation(row: Conversation) -> dict[str, Any]:
     }
 
 
-def message(row: Message) -> dict[str, Any]:
+def message(row: Message) -> schemas.Message:
     """Return one message; the draft of an answer that is still running counts as its content."""
     made_by: Generation | None = getattr(row, "generation", None)
     running = made_by is not None and made_by.status == Generation.Status.RUNNING
@@ -91,7 +94,7 @@ def message(row: Message) -> dict[str, Any]:
     }
 
 
-def model(config: ModelConfig, quota: str) -> dict[str, Any]:
+def model(config: ModelConfig, quota: str) -> schemas.Model:
     return {
         "slug": config.slug,
         "title": str(config.title),
@@ -101,5 +104,15 @@ def model(config: ModelConfig, quota: str) -> dict[str, Any]:
     }
 
 
-def _time(moment: Any) -> str | None:
-    return moment and timezone.localtime(moment).isoformat()
+def _usage(row: Generation) -> TokensUsed | None:
+    if row.input_tokens is None or row.output_tokens is None:
+        return None
+    return {
+        "input_tokens": row.input_tokens,
+        "output_tokens": row.output_tokens,
+        "estimated": row.usage_estimated,
+    }
+
+
+def _time(moment: datetime) -> str:
+    return timezone.localtime(moment).isoformat()

@@ -1,10 +1,11 @@
 """JSON of generations, conversations, messages, models and text tools, as representation.py and the views return it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from chat import models
 from chat.events.schemas import CHAT, FinishReason, TokensUsed
 from quotas.schemas import Charge
 from web.schemas import Problem, Time
@@ -14,7 +15,7 @@ GENERATION_ID = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
 class Generation(TypedDict):
     id: str
-    status: Literal["running", "completed", "interrupted", "failed"]
+    status: Annotated[str, Field(json_schema_extra={"enum": models.Generation.Status.values})]
     model: str
     conversation: int | None
     message: int | None
@@ -46,7 +47,7 @@ class Conversation(TypedDict):
 class Message(TypedDict):
     id: int
     parent: int | None
-    role: Literal["user", "assistant"]
+    role: Annotated[str, Field(json_schema_extra={"enum": models.Message.Role.values})]
     content: str
     reasoning: str
     model: str | None

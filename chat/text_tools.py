@@ -1,11 +1,10 @@
 """Text tools: an instruction put before a prompt. Rows that admins edit; the ones of a first run are made here."""
 
-from typing import Any
-
 from django.db import transaction
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
+from chat import schemas
 from chat.models import TextTool
 from web.refusals import InvalidRequest
 
@@ -97,7 +96,7 @@ def ensure_defaults() -> None:
             )
 
 
-def offered() -> list[dict[str, Any]]:
+def offered() -> list[schemas.TextTool]:
     """Return the tools that may be used, titles in the language that is active."""
     rows = TextTool.objects.filter(enabled=True).order_by("position", "slug")
     return [

@@ -32,8 +32,8 @@ class Ledger(APIView):
     )
     def get(self, request: Request) -> Response:
         rows, following = history.page(_user(request).pk, _cursor(request.query_params.get("cursor", "")))
-        url = following and request.build_absolute_uri(f"{request.path}?cursor={following}")
-        return Response({"results": [history.shown(row) for row in rows], "next": url})
+        url = request.build_absolute_uri(f"{request.path}?cursor={following}") if following else None
+        return Response(schemas.LedgerPage(results=[history.shown(row) for row in rows], next=url))
 
 
 def _user(request: Request) -> AbstractBaseUser:

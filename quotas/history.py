@@ -1,7 +1,5 @@
 """The ledger as people read it: pages of rows, newest first, and the reasons in words."""
 
-from typing import Any
-
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.functional import Promise
@@ -10,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from quotas.invitations import INVITED, INVITER
 from quotas.models import LedgerEntry
 from quotas.redeem_codes import REDEEMED
+from quotas.schemas import LedgerRow
 
 PAGE_SIZE = 50
 
@@ -42,7 +41,7 @@ def place(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
-def shown(entry: LedgerEntry) -> dict[str, Any]:
+def shown(entry: LedgerEntry) -> LedgerRow:
     """Return a row as JSON has it."""
     return {
         "id": entry.pk,

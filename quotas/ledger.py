@@ -21,7 +21,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from providers.errors import UnknownModel
-from quotas import days, hints, snapshot, statements
+from quotas import days, hints, schemas, snapshot, statements
 from quotas.counts import Counts, Found
 from quotas.days import day_of as day_of
 from quotas.days import resets_at as resets_at
@@ -32,7 +32,7 @@ from web.refusals import InvalidRequest
 
 log = structlog.get_logger("quotas")
 
-QuotaState = dict[str, Any]
+QuotaState = schemas.Quota
 Values = Mapping[str, Any]
 
 
@@ -60,7 +60,7 @@ class Charge:
     reason: str
     invitation: int | None = None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> schemas.Charge:
         return {"amount": self.amount, "source": self.source, "reason": self.reason}
 
 

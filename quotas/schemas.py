@@ -1,9 +1,11 @@
 """JSON of quotas, charges and the ledger, as views and events return it."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from typing_extensions import TypedDict
 
+from quotas.models import LedgerEntry
 from web.schemas import Count, Time
 
 
@@ -28,7 +30,7 @@ class LedgerRow(TypedDict):
     id: int
     quota: str
     amount: int
-    source: Literal["daily", "credit"]
+    source: Annotated[str, Field(json_schema_extra={"enum": LedgerEntry.Source.values})]
     reason: str
     generation: str | None
     created_at: Time

@@ -124,7 +124,7 @@ class RedeemCodes(StaffRows):
             body["quota"], body["credits"], body["count"], body["expires_at"], request.user.pk, body["note"]
         )
         self._note(codes[0].batch, ADDITION, {"added": {}})
-        return Response({"codes": [code.grouped() for code in codes]}, status=201)
+        return Response(schemas.CodeBatch(codes=[code.grouped() for code in codes]), status=201)
 
     def perform_destroy(self, instance: Model) -> None:
         _require_unused(instance)

@@ -2,14 +2,16 @@
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 from typing_extensions import TypeAliasType, TypedDict
 
 from quotas.schemas import Charge, Quota
 from web.openapi import STREAM, Content
 from web.schemas import Code, Count, Problem
 
-FinishReason = Literal["stop", "length", "content_filter", "cancelled"]
+# A column of text in the database, so a `str` for the type checker.
+_FINISH_REASONS: list[JsonValue] = ["stop", "length", "content_filter", "cancelled"]
+FinishReason = Annotated[str, Field(json_schema_extra={"enum": _FINISH_REASONS})]
 
 
 class TokensUsed(TypedDict):

@@ -84,7 +84,7 @@ def store(end: End) -> Generation:
         charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason)
         if charge.invitation:
             invitations.reward(charge.invitation)
-        values = _final_values(end, charge.as_json())
+        values = _final_values(end, dict(charge.as_json()))
         if end.error is None:
             values["quota_after"] = _quota_of(end.row)
         if not fast_sql.update(Generation, values, "id = %s AND status = 'running'", [end.row.id]):

@@ -5,6 +5,7 @@ conversation, the caller's leaving stops the upstream, and the status waits for 
 """
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -146,11 +147,11 @@ async def _offered(caller: Caller) -> list[str]:
     return [str(model["slug"]) for model in await database.run(offered_models, caller.user.pk)]
 
 
-def _model(slug: str) -> dict[str, Any]:
+def _model(slug: str) -> schemas.OpenAIModel:
     return {"id": slug, "object": "model", "created": CREATED, "owned_by": "system"}
 
 
-def _json(body: dict[str, Any], headers: dict[str, str] | None = None) -> HttpResponse:
+def _json(body: Mapping[str, Any], headers: dict[str, str] | None = None) -> HttpResponse:
     return HttpResponse(orjson.dumps(body), content_type="application/json", headers=headers)
 
 

@@ -6,7 +6,6 @@ import io
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext
@@ -14,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from chat.screening import folding
 from chat.screening.models import MOST_CHARS, ListVersion, SensitiveWord
+from chat.screening.schemas import ImportedWords, RejectedLine
 
 COLUMNS = ("word", "action", "scope", "category", "enabled")
 MOST_CATEGORY_CHARS = 50
@@ -50,8 +50,8 @@ class Report:
     duplicates: int = 0
     rejected: list[tuple[int, str]] = field(default_factory=list)
 
-    def as_json(self) -> dict[str, Any]:
-        rejected = [{"line": line, "reason": reason} for line, reason in self.rejected]
+    def as_json(self) -> ImportedWords:
+        rejected = [RejectedLine(line=line, reason=reason) for line, reason in self.rejected]
         return {"created": self.created, "duplicates": self.duplicates, "rejected": rejected}
 
 

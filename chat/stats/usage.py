@@ -52,7 +52,7 @@ class Usage(APIView):
         return Response([_shown_day(row) for row in daily.by_model(user.pk, days)])
 
 
-def _shown_day(row: daily.Row) -> dict[str, Any]:
+def _shown_day(row: daily.Row) -> UsageOfDay:
     return {
         "date": row["day"].isoformat(),
         "model": row["model"],
