@@ -123,7 +123,7 @@ async def _answer(request: HttpRequest, caller: Caller, ask: Ask) -> HttpRespons
     if "text/event-stream" in request.headers.get("Accept", "").lower():
         return await events_of(begun.row, caller, last_event_id(request) or "", headers)
     row = begun.row if begun.held else await database.run(_with_message, begun.row.id)
-    body = {"generation": representation.generation(row), "events": reverse("generation-events", args=[row.id])}
+    body = schemas.Begun(generation=representation.generation(row), events=reverse("generation-events", args=[row.id]))
     return JsonResponse(body, status=202, headers=headers)
 
 

@@ -27,20 +27,20 @@ WRITE_AGAIN_SECONDS = 1.0
 @Operation("Operations", "Whether the process lives", returns=Health, proof="open")
 async def healthz(request: HttpRequest) -> HttpResponse:
     """The process lives: it answered."""
-    return JsonResponse({"status": "ok"})
+    return JsonResponse(Health(status="ok"))
 
 
 @Operation("Operations", "Whether to send work here", returns={200: Health, 503: Health}, proof="open")
 async def readyz(request: HttpRequest) -> HttpResponse:
     """Whether to send work here: not while the process drains, nor while the database is away or cannot store."""
     if runtime().drain.active:
-        return JsonResponse({"status": "unavailable", "reason": "draining"}, status=503)
+        return JsonResponse(Health(status="unavailable", reason="draining"), status=503)
     try:
         await asyncio.wait_for(_ask_database(), DATABASE_PROBE_SECONDS)
     except (DatabaseError, TimeoutError) as error:
-        return JsonResponse({"status": "unavailable", "reason": f"database: {type(error).__name__}"}, status=503)
+        return JsonResponse(Health(status="unavailable", reason=f"database: {type(error).__name__}"), status=503)
     trouble = await _ask_redis()
-    return JsonResponse({"status": "degraded", "redis": trouble} if trouble else {"status": "ok"})
+    return JsonResponse(Health(status="degraded", redis=trouble) if trouble else Health(status="ok"))
 
 
 async def _ask_database() -> None:

@@ -81,7 +81,9 @@ class Conversations(APIView):
             rows = rows.containing(wanted)
         page = list(_after(rows, request.query_params.get("cursor"))[: PAGE_SIZE + 1])
         following = _cursor_url(request, page[PAGE_SIZE - 1]) if len(page) > PAGE_SIZE else None
-        return Response({"results": [representation.conversation(row) for row in page[:PAGE_SIZE]], "next": following})
+        return Response(
+            ConversationPage(results=[representation.conversation(row) for row in page[:PAGE_SIZE]], next=following)
+        )
 
 
 def _flag(request: Request, name: str) -> bool:

@@ -103,7 +103,7 @@ class Import(APIView):
             conversations, messages = transfer.store(user.pk, transfer.read(request.data))
         finally:
             _importing.release()
-        return Response({"conversations": conversations, "messages": messages}, status=201)
+        return Response(schemas.Imported(conversations=conversations, messages=messages), status=201)
 
 
 export_one = methods(GET=get_one)
