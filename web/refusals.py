@@ -19,13 +19,15 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
+from web.schemas import Code, Problem
+
 log = structlog.get_logger("runtime")
 
 
 class Refusal(Exception):  # noqa: N818
     """A request turned down; `details` names fields or vendor facts, `retry_after` is in seconds."""
 
-    code: ClassVar[str] = "invalid_request"
+    code: ClassVar[Code] = "invalid_request"
     status: ClassVar[int] = 400
     text: ClassVar[str | Promise] = _("The request is not valid.")
 
@@ -43,9 +45,9 @@ class Refusal(Exception):  # noqa: N818
         self.retry_after = retry_after
         self.http_status = status or self.status
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> Problem:
         """Return `{code, message, details?}`, the message in the language that is active now."""
-        body: dict[str, Any] = {"code": self.code, "message": str(self.message)}
+        body: Problem = {"code": self.code, "message": str(self.message)}
         if self.details:
             body["details"] = {name: _plain(value) for name, value in self.details.items()}
         return body
