@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from providers.wire.net.transport import AddressCheck
+from providers.wire.net.dial import AddressCheck
 
 RESOLVE_SECONDS = 2.0
 

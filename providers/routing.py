@@ -32,7 +32,7 @@ from providers.wire.base import (
     trim,
 )
 from providers.wire.errors import PromptTooLong, ProviderError, Retry
-from providers.wire.net.transport import AddressCheck
+from providers.wire.net.dial import AddressCheck
 from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.scripted import Scripted
 from providers.wire.spark.adapter import Spark

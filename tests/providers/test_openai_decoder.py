@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from providers.wire.base import Delta, Event, Finished, Reasoning, Usage
 from providers.wire.errors import UpstreamFailed
-from providers.wire.net.sse import SSEParser
 from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.openai.decoder import Decoder
 from tests.providers.streams import reasoning, text
@@ -20,9 +19,8 @@ DONE = b"data: [DONE]\n\n"
 
 def decode(*reads: bytes) -> list[Event]:
     """Return the events of network reads and of the end."""
-    parser, decoder = SSEParser(), Decoder(DIALECT)
-    events = [event for read in reads for event in decoder.feed(parser.feed(read))]
-    return events + decoder.feed(parser.close()) + decoder.end()
+    decoder = Decoder(DIALECT)
+    return [event for read in reads for event in decoder.feed(read)] + decoder.flush()
 
 
 def test_it_works() -> None:

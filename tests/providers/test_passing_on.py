@@ -25,7 +25,6 @@ from providers.wire.base import (
     wanted,
 )
 from providers.wire.errors import BadParameter, Retry, UpstreamFailed
-from providers.wire.net.sse import SSEParser
 from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.openai.decoder import Decoder
 from providers.wire.openai.errors import TOO_LONG, Complaint, resend
@@ -42,8 +41,8 @@ DONE = b"data: [DONE]\n\n"
 
 
 def decode(*reads: bytes, with_tools: bool = True) -> list[Event]:
-    parser, decoder = SSEParser(), Decoder(OpenAICompatible(URL), with_tools=with_tools)
-    return [event for read in reads for event in decoder.feed(parser.feed(read))] + decoder.end()
+    decoder = Decoder(OpenAICompatible(URL), with_tools=with_tools)
+    return [event for read in reads for event in decoder.feed(read)] + decoder.flush()
 
 
 def model(*kinds: str) -> ModelConfig:

@@ -40,7 +40,7 @@ def test_it_works() -> None:
     last = frame(status=2, choices=choices({"content": "lo"}, status=2), usage=usage)
     assert decoder.feed(last) == [Delta("lo"), Usage(3, 2)]
     assert decoder.complete
-    assert decoder.end() == [Finished("stop")]
+    assert decoder.flush() == [Finished("stop")]
     assert decoder.sid == "sid-1"
 
 
@@ -140,7 +140,7 @@ def test_only_thinking_is_empty() -> None:
     decoder.feed(frame(status=2, choices=choices({"reasoning_content": "hm"}, status=2)))
 
     with pytest.raises(ProviderError) as failure:
-        decoder.end()
+        decoder.flush()
     assert failure.value.vendor_code == "empty"
 
 
@@ -150,7 +150,7 @@ def test_a_code_after_the_answer_changes_nothing() -> None:
     decoder.feed(frame(status=2, choices=choices({"content": "yes"}, status=2)))
 
     assert decoder.feed(frame(code=10012, status=2)) == []
-    assert decoder.end() == [Finished("stop")]
+    assert decoder.flush() == [Finished("stop")]
 
 
 def test_an_error_frame_is_no_end() -> None:
@@ -160,5 +160,5 @@ def test_an_error_frame_is_no_end() -> None:
 
     assert not decoder.complete
     with pytest.raises(ProviderError) as failure:
-        decoder.end()
+        decoder.flush()
     assert failure.value.vendor_code == "truncated"

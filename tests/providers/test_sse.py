@@ -25,7 +25,7 @@ RECORDED = (
 def parse(*chunks: bytes) -> list[SSEEvent]:
     """Return all events of the chunks, the end of the file included."""
     parser = SSEParser()
-    return [event for chunk in chunks for event in parser.feed(chunk)] + parser.close()
+    return [event for chunk in chunks for event in parser.feed(chunk)] + parser.flush()
 
 
 def brief(events: list[SSEEvent]) -> list[tuple[str, str, str]]:

@@ -211,7 +211,7 @@ def test_parser_at_every_cut(sizes: list[int]) -> None:
     for size in sizes:
         events += parser.feed(rest[:size])
         rest = rest[size:]
-    events += parser.feed(rest) + parser.close()
+    events += parser.feed(rest) + parser.flush()
 
     assert [(event.type, event.data) for event in events] == [
         ("add", " Hel"),

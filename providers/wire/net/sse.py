@@ -70,7 +70,7 @@ class SSEParser:
                     raise broken_answer("event_too_large")
         return events
 
-    def close(self) -> list[SSEEvent]:
+    def flush(self) -> list[SSEEvent]:
         """Return what the end of the file completes: nothing, except a pending `[DONE]`.
 
         Some servers leave out the last blank line; any other unfinished block is discarded as the standard says.

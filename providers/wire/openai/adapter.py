@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import httpx
 import orjson
 
 from providers.wire.base import (
@@ -24,8 +25,10 @@ from providers.wire.base import (
 )
 from providers.wire.errors import BadParameter, ProviderError, Retry, Row, broken_answer
 from providers.wire.net.deadline import Deadline
-from providers.wire.net.sse import SSEEvent, SSEParser
-from providers.wire.net.transport import AddressCheck, Answer, HTTPClient
+from providers.wire.net.dial import AddressCheck
+from providers.wire.net.exchange import Exchange, send
+from providers.wire.net.sse import SSEEvent
+from providers.wire.net.transport import Transport
 from providers.wire.openai import model_list
 from providers.wire.openai.decoder import Decoder
 from providers.wire.openai.errors import BAD_KEY, CODES, Complaint, blamed, read_complaint, request_id, resend, row_for
@@ -37,14 +40,12 @@ TERMINATOR_S = 5.0
 TERMINATOR_WITH_USAGE_S = 0.5
 
 _PATH = "/chat/completions"
-_MAX_ERROR_BODY_BYTES = 64 * 1024
-_ERROR_BODY_S = 5.0
 _NO_HEADERS: Mapping[str, str] = {}
 
 
 class OpenAICompatible:
     """A provider for one base address; hooks and tables for subclasses: the class attributes, `address`, `headers`,
-    `body`, `decoding`, `failure`, `classify` and `refusal`."""
+    `body`, `decoder`, `failure`, `classify` and `refusal`."""
 
     codes: ClassVar[Mapping[str, Row]] = CODES
     takes: ClassVar[frozenset[str]] = frozenset({*PASSED_ON, IMAGES})
@@ -71,63 +72,60 @@ class OpenAICompatible:
         name: str = "openai",
         admits: AddressCheck | None = None,
         tls: ssl.SSLContext | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.name = name
         self.url = chat_url(base_url)
         self.clocks = clocks
-        self._client = HTTPClient(proxy, connect_s=clocks.connect, admits=admits, tls=tls)
+        self._transport = transport or Transport(proxy, connect_s=clocks.connect, admits=admits, tls=tls)
 
     async def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
         """Stream one completion; see `Provider.stream`."""
         deadline = Deadline(self.clocks)
-        answer: Answer | None = None
+        exchange: Exchange | None = None
         try:
-            answer = await self._client.post(
-                self.address(request), self.headers(key), orjson.dumps(self.body(request)), deadline
-            )
-            await self._check(answer, deadline, request)
-            parser, decoder = self.decoding(request)
-            chunk = b"-"
-            while chunk and not decoder.ended:
-                chunk = await _next_chunk(answer, decoder)
-                found = parser.feed(chunk) if chunk else parser.close()
-                if found:
+            body = orjson.dumps(self.body(request))
+            exchange = await send(self._transport, "POST", self.address(request), self.headers(key), deadline, body)
+            await self._check(exchange, request)
+            decoder = self.decoder(request)
+            while not decoder.ended and (data := await _next_bytes(exchange, decoder)):
+                for event in decoder.feed(data):
+                    yield event
+                if decoder.progressed:
                     deadline.payload()
-                    for event in decoder.feed(found):
-                        yield event
                 if decoder.finish is not None:
                     deadline.shorten(TERMINATOR_S if decoder.usage is None else TERMINATOR_WITH_USAGE_S)
-            last = decoder.end()
-            answer.close(finished=decoder.ended)
-            answer = None
+            last = decoder.flush()
+            await exchange.close(finished=decoder.ended)
+            exchange = None
             for event in last:
                 yield event
         except ProviderError as error:
-            if answer is not None and not error.vendor_request_id:
-                error.vendor_request_id = request_id(answer.headers)
+            if exchange is not None and not error.vendor_request_id:
+                error.vendor_request_id = request_id(exchange.headers)
             raise
         finally:
             deadline.close()
-            if answer is not None:
-                answer.close()
+            if exchange is not None:
+                await exchange.close()
 
     async def models(self, key: str | None) -> ModelList:
         """Return the models that the upstream says it has, within ten seconds; raise ProviderError."""
         clocks = replace(self.clocks, first=model_list.SECONDS, idle=model_list.SECONDS, total=model_list.SECONDS)
         deadline = Deadline(clocks)
-        answer: Answer | None = None
+        exchange: Exchange | None = None
         try:
             headers = {**self.headers(key), "Accept": "application/json"}
-            answer = await self._client.get(self.url.removesuffix(_PATH) + "/models", headers, deadline)
-            return await self._models(answer)
+            exchange = await send(self._transport, "GET", self.url.removesuffix(_PATH) + "/models", headers, deadline)
+            return await self._models(exchange)
         finally:
             deadline.close()
-            if answer is not None:
-                answer.close()
+            if exchange is not None:
+                await exchange.close()
 
     async def aclose(self) -> None:
         """Close all connections; safe to repeat."""
-        await self._client.aclose()
+        await self._transport.aclose()
 
     def address(self, request: ChatRequest) -> str:
         """Return the address to post to."""
@@ -163,9 +161,9 @@ class OpenAICompatible:
             body["stream_options"] = {"include_usage": True}
         return body
 
-    def decoding(self, request: ChatRequest) -> tuple[SSEParser, Decoder]:
-        """Return what turns the bytes of one answer into events."""
-        return SSEParser(), Decoder(self, with_tools="tools" in request.extras)
+    def decoder(self, request: ChatRequest) -> Decoder:
+        """Return the decoder for the response to `request`."""
+        return Decoder(self, with_tools="tools" in request.extras)
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
         """Return the failure that a parsed object within a 200 answer reports, None if it reports none."""
@@ -202,29 +200,26 @@ class OpenAICompatible:
             status=complaint.status,
         )
 
-    async def _models(self, answer: Answer) -> ModelList:
-        body = b""
-        while len(body) <= model_list.MAX_BYTES and (chunk := await answer.read()):
-            body += chunk
+    async def _models(self, exchange: Exchange) -> ModelList:
+        body = await exchange.read_up_to(model_list.MAX_BYTES)
         if len(body) > model_list.MAX_BYTES:
-            raise TOO_LARGE.error(vendor_code="too_large", status=answer.status)
-        complaint = read_complaint(answer.status, body, answer.headers)
-        if answer.status in (404, 405):
-            raise NO_LIST.error(vendor_code=complaint.vendor_code, status=answer.status)
-        if answer.status == 200 and ((found := read_models(body)) is not None):
+            raise TOO_LARGE.error(vendor_code="too_large", status=exchange.status)
+        complaint = read_complaint(exchange.status, body, exchange.headers)
+        if exchange.status in (404, 405):
+            raise NO_LIST.error(vendor_code=complaint.vendor_code, status=exchange.status)
+        if exchange.status == 200 and ((found := read_models(body)) is not None):
             return found
-        if answer.status == 200 and not complaint.enveloped:
+        if exchange.status == 200 and not complaint.enveloped:
             raise NOT_A_LIST.error(vendor_code="not_a_list", status=200)
         raise self.classify(complaint)
 
-    async def _check(self, answer: Answer, deadline: Deadline, request: ChatRequest) -> None:
-        """Raise unless the answer is an event stream; a missing content type is taken for one."""
-        content_type = answer.headers.get("content-type", "text/event-stream").lower()
-        if answer.status == 200 and content_type.startswith("text/event-stream"):
+    async def _check(self, exchange: Exchange, request: ChatRequest) -> None:
+        """Raise unless the response is an event stream; a missing content type is taken for one."""
+        content_type = exchange.headers.get("content-type", "text/event-stream").lower()
+        if exchange.status == 200 and content_type.startswith("text/event-stream"):
             return
-        body = await _error_body(answer, deadline)
-        complaint = read_complaint(answer.status, body, answer.headers)
-        if answer.status == 200 and not complaint.enveloped:
+        complaint = read_complaint(exchange.status, await exchange.read_error(), exchange.headers)
+        if exchange.status == 200 and not complaint.enveloped:
             raise broken_answer("not_a_stream")
         raise self.refusal(request, complaint)
 
@@ -243,23 +238,11 @@ def chat_url(base_url: str) -> str:
     return base + _PATH
 
 
-async def _next_chunk(answer: Answer, decoder: Decoder) -> bytes:
+async def _next_bytes(exchange: Exchange, decoder: Decoder) -> bytes:
     try:
-        return await answer.read()
+        return await exchange.read()
     except ProviderError:
-        # After the finish reason only extras can be missing, and the answer is complete without them.
+        # After the finish reason only extras can be missing, and the completion is whole without them.
         if decoder.finish is None:
             raise
         return b""
-
-
-async def _error_body(answer: Answer, deadline: Deadline) -> bytes:
-    """Read an error body as far as it comes: the status alone already tells what to do."""
-    deadline.shorten(_ERROR_BODY_S)
-    body = b""
-    try:
-        while len(body) <= _MAX_ERROR_BODY_BYTES and (chunk := await answer.read()):
-            body += chunk
-    except ProviderError:
-        return body
-    return body

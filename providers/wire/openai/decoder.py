@@ -22,7 +22,7 @@ from providers.wire.base import (
     Withdrawn,
 )
 from providers.wire.errors import ContentBlocked, ProviderError, Retry, UpstreamFailed, broken_answer
-from providers.wire.net.sse import SSEEvent
+from providers.wire.net.sse import SSEEvent, SSEParser
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +68,13 @@ class Decoder:
     Tool calls are told of only `with_tools`: who has offered none can do nothing with them.
     """
 
-    def __init__(self, dialect: Dialect, *, with_tools: bool = False) -> None:
+    def __init__(self, dialect: Dialect, parser: SSEParser | None = None, *, with_tools: bool = False) -> None:
         self.finish: FinishReason | None = None
         self.ended = False
         self.usage: Usage | None = None
+        self.progressed = False
         self._dialect = dialect
+        self._parser = parser or SSEParser()
         self._with_tools = with_tools
         self._failure: ProviderError | Retry | None = None
         self._think: ThinkTags | None = ThinkTags()
@@ -84,22 +86,15 @@ class Decoder:
         self._kind: type[Delta] | type[Reasoning] = Delta
         self._texts: list[str] = []
 
-    def feed(self, events: Iterable[SSEEvent]) -> list[Event]:
-        """Return what the events of one network read say, neighbouring texts merged into one event."""
-        out: list[Event] = []
-        usage = self.usage
-        for event in events:
-            self._event(event, out)
-            if self.ended:
-                break
-        self._flush(out)
-        if self.usage is not None and self.usage is not usage:
-            out.append(self.usage)
-        return out
+    def feed(self, data: bytes) -> list[Event]:
+        """Return the events that the next bytes complete, neighbouring texts merged into one event."""
+        events = self._parser.feed(data)
+        self.progressed = bool(events)
+        return self._decoded(events) if events else []
 
-    def end(self) -> list[Event]:
-        """Return the last events, `Finished` at the end; raise what is wrong with the stream instead."""
-        out: list[Event] = []
+    def flush(self) -> list[Event]:
+        """Return the last events, `Finished` at the end; raise the stream's failure instead."""
+        out = [] if self.ended else self._decoded(self._parser.flush())
         if self._think is not None:
             self._add_all(self._think.flush(), out)
         self._flush(out, whole=True)
@@ -111,6 +106,18 @@ class Decoder:
         if self._withdrawn:
             out.append(Withdrawn())
         return [*out, Finished(reason, self._closed)]
+
+    def _decoded(self, events: Iterable[SSEEvent]) -> list[Event]:
+        out: list[Event] = []
+        usage = self.usage
+        for event in events:
+            self._event(event, out)
+            if self.ended:
+                break
+        self._flush(out)
+        if self.usage is not None and self.usage is not usage:
+            out.append(self.usage)
+        return out
 
     def _reason(self) -> FinishReason:
         reason = self.finish or "stop"
@@ -206,7 +213,7 @@ class Decoder:
         if self._think is None:
             self._add(Delta, text, out)
             return
-        self._add_all(self._think.split(text), out)
+        self._add_all(self._think.feed(text), out)
         if self._think.passed:
             self._think = None
 
@@ -270,7 +277,7 @@ class ThinkTags:
         self._closed = False
         self._held = ""
 
-    def split(self, text: str) -> list[Piece]:
+    def feed(self, text: str) -> list[Piece]:
         """Return the pieces that are certain by now."""
         text, self._held = self._held + text, ""
         if self._closed:

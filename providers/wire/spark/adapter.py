@@ -20,7 +20,7 @@ from urllib.parse import urlencode, urlsplit
 from providers.wire.base import DEFAULT_CLOCKS, ChatRequest, Clocks, Event
 from providers.wire.errors import PromptTooLong, ProviderError, Retry, UpstreamFailed
 from providers.wire.net.deadline import Deadline
-from providers.wire.net.transport import AddressCheck
+from providers.wire.net.dial import AddressCheck
 from providers.wire.net.websocket import HandshakeRefusedError, WebSocket, WebSocketClient
 from providers.wire.openai.errors import BAD_KEY, TOO_LONG, Complaint, resend
 from providers.wire.spark.errors import refused
@@ -125,7 +125,7 @@ class Spark:
                     yield event
                 if decoder.complete:
                     deadline.shorten(LAST_WORD_S)
-            last = decoder.end()
+            last = decoder.flush()
             socket.close()
             for event in last:
                 yield event
@@ -158,7 +158,7 @@ class Spark:
         except HandshakeRefusedError as refusal:
             raise refused(refusal.status, refusal.headers, refusal.body) from None
         try:
-            await socket.send(frame)
+            socket.send(frame)
         except BaseException:
             socket.close()
             raise

@@ -112,7 +112,7 @@ class Decoder:
         payload = parsed.get("payload")
         return self._payload(payload) if isinstance(payload, dict) else []
 
-    def end(self) -> list[Event]:
+    def flush(self) -> list[Event]:
         """Return the last events, `Finished` at the end; raise what is wrong with the answer instead."""
         if self._withdrawn:
             return [Withdrawn(), Finished("content_filter")]

@@ -18,8 +18,8 @@ import orjson
 
 from providers.wire.base import DEFAULT_CLOCKS, IMAGES, JSON, ChatRequest, Clocks
 from providers.wire.errors import ProviderError, Retry, Row
+from providers.wire.net.dial import AddressCheck
 from providers.wire.net.sse import SSEEvent
-from providers.wire.net.transport import AddressCheck
 from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.openai.errors import BAD_KEY, Complaint
 from providers.wire.zhipu.errors import EXPIRED, MODERATED, REPEATED, ZHIPU_CODES, with_reset

@@ -29,8 +29,8 @@ from providers.wire.base import (
     PromptMessage,
 )
 from providers.wire.errors import broken_answer
+from providers.wire.net.dial import AddressCheck
 from providers.wire.net.sse import SSEEvent, SSEParser
-from providers.wire.net.transport import AddressCheck
 from providers.wire.openai.decoder import Decoder
 from providers.wire.openai.errors import Complaint, read_complaint
 from providers.wire.zhipu.adapter import Zhipu, attempt_id, within
@@ -89,9 +89,9 @@ class ZhipuV3(Zhipu):
             "request_id": attempt_id(request),
         }
 
-    def decoding(self, request: ChatRequest) -> tuple[SSEParser, Decoder]:
-        """Return what turns the bytes of one answer into events."""
-        return RawTextParser(), V3Decoder(self, request)
+    def decoder(self, request: ChatRequest) -> Decoder:
+        """Return the decoder for the response to `request`."""
+        return V3Decoder(self, request)
 
 
 class RawTextParser(SSEParser):
@@ -119,7 +119,7 @@ class V3Decoder(Decoder):
     """Decodes one stream of v3; text in `add` is text, whatever it looks like."""
 
     def __init__(self, zhipu: ZhipuV3, request: ChatRequest) -> None:
-        super().__init__(zhipu)
+        super().__init__(zhipu, RawTextParser())
         self._zhipu = zhipu
         self._request = request
         self._spoken = False
