@@ -70,6 +70,7 @@ class Dialer:
         self._proxy_url = proxy
         self._admits = admits
         self._tls = tls
+        self._lookup_lock = asyncio.Lock()
         self._lookups: dict[tuple[str, int], tuple[float, list[aiohappyeyeballs.AddrInfoType]]] = {}
 
     def forwards(self, origin: Origin) -> bool:
@@ -129,22 +130,26 @@ class Dialer:
         return await asyncio.get_running_loop().create_connection(protocol, sock=sock, ssl=tls, server_hostname=name)
 
     async def _look_up(self, host: str, port: int) -> list[aiohappyeyeballs.AddrInfoType]:
-        loop = asyncio.get_running_loop()
-        expires, addresses = self._lookups.get((host, port), (0.0, []))
-        if loop.time() < expires:
+        # One lookup at a time: a burst of connections would fill the executor's threads with the same question.
+        async with self._lookup_lock:
+            expires, addresses = self._lookups.get((host, port), (0.0, []))
+            now = asyncio.get_running_loop().time()
+            if now >= expires:
+                addresses = await self._resolve(host, port)
+                self._lookups = {(host, port): (now + _LOOKUP_TTL_S, addresses)}
             return addresses
+
+    async def _resolve(self, host: str, port: int) -> list[aiohappyeyeballs.AddrInfoType]:
         if not host or (_NUMERIC_HOST.fullmatch(host) and not _is_address(host)):
             raise BadAddressError("the address names no host")
         try:
-            addresses = list(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except UnicodeError as error:
             raise BadAddressError("the host's name is not valid") from error
-        if self._admits is not None:
-            addresses = [address for address in addresses if self._admits(str(address[4][0]))]
-            if not addresses:
-                raise AddressRefusedError
-        self._lookups = {(host, port): (loop.time() + _LOOKUP_TTL_S, addresses)}
-        return addresses
+        admitted = [address for address in found if self._admits is None or self._admits(str(address[4][0]))]
+        if not admitted:
+            raise AddressRefusedError
+        return admitted
 
     async def _hand_over(
         self, transport: asyncio.Transport, protocol: ProtocolT, origin: Origin

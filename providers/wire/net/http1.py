@@ -21,7 +21,7 @@ Header = tuple[bytes, bytes]
 
 
 class Connection(asyncio.Protocol):
-    """A connection that carries one request at a time.
+    """Carries one request at a time.
 
     `freed` is called when the connection can carry the next request, `lost` when it is gone.
     """
@@ -70,11 +70,7 @@ class Connection(asyncio.Protocol):
                 return b""
             await self._progress()
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._chunks.clear()
-        self._buffered = 0
-        if self._paused:
-            self._paused = False
-            self.transport.resume_reading()
+        self._drop_chunks()
         return data
 
     def release(self) -> None:
@@ -83,6 +79,7 @@ class Connection(asyncio.Protocol):
             return
         if self._complete and self._reusable and not self.closed:
             self._busy = False
+            self._drop_chunks()
             self._reset()
             self._cancel_timer()
             self._freed(self)
@@ -95,10 +92,7 @@ class Connection(asyncio.Protocol):
             self.release()
             return
         self._lingering = True
-        self._chunks.clear()
-        if self._paused:
-            self._paused = False
-            self.transport.resume_reading()
+        self._drop_chunks()
         self.abort_after(LINGER_S)
 
     def abort_after(self, seconds: float) -> None:
@@ -125,7 +119,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self._parser = httptools.HttpResponseParser(self)
-        # Browsers and other clients accept these too, and some gateways depend on it.
+        # Some gateways depend on it, and browsers accept these too.
         self._parser.set_dangerous_leniencies(
             lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
         )
@@ -202,6 +196,13 @@ class Connection(asyncio.Protocol):
         elif not self._complete:
             self._complete = True
             self._reusable = bool(self._parser.should_keep_alive())
+
+    def _drop_chunks(self) -> None:
+        self._chunks.clear()
+        self._buffered = 0
+        if self._paused:
+            self._paused = False
+            self.transport.resume_reading()
 
     def _fail(self, error: httpx.TransportError) -> None:
         self._error = self._error or error

@@ -92,7 +92,8 @@ class Transport(httpx.AsyncBaseTransport):
             raise httpx.ConnectTimeout("no connection in time") from error
         except (OSError, ValueError) as error:
             raise httpx.ConnectError("no connection") from error
-        self._connections[connection] = origin
+        if not connection.closed:
+            self._connections[connection] = origin
         return connection
 
     def _free(self, connection: Connection) -> None:
