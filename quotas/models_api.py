@@ -85,7 +85,7 @@ class ModelRow(StaffSerializer):
             Route.objects.bulk_create(Route(model=instance, **route) for route in validated_data["routes"])
         if "quota" in validated_data:
             _move(instance, validated_data["quota"])
-        instance._state.fields_cache.pop("quota_link", None)
+        instance.refresh_from_db()  # or it would remember the quota of before
         return instance
 
 
