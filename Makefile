@@ -66,6 +66,7 @@ bench: $(VENV)/.dev .bench/.installed ## the benchmarks, as tables with ratios; 
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.screening
 	$(BIN)/python -m benchmarks.ledger
+	$(BIN)/python -m benchmarks.wire
 
 assets: ## rebuild the committed front-end bundle (needs Node)
 	cd frontend && npm ci --no-audit --no-fund && npm run build

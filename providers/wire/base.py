@@ -1,4 +1,4 @@
-"""What every provider takes and gives: requests, events, clocks, and the `Provider` protocol itself.
+"""The types that every provider shares: requests, events, clocks, and the `Provider` protocol.
 
 Also the two prompt calculations that need no vendor: a local token estimate, and trimming a prompt to a budget.
 No network and no vendor facts here: those live in the provider's own module.
@@ -19,14 +19,14 @@ MESSAGE_OVERHEAD_TOKENS = 4
 # Vendors count an image by its size, which is not known here; this is a middling one.
 IMAGE_TOKENS = 800
 
-# What a program may want passed on to the upstream as it is. An upstream that does not take one of them says so in its
-# `takes`; none is left out silently. `images` stands for the image parts of messages.
+# Request fields that pass through to the upstream unchanged. The `takes` of an adapter lists those that its upstream
+# accepts; none is left out silently. `images` stands for the image parts of messages.
 PASSED_ON = (
     *("tools", "tool_choice", "parallel_tool_calls", "response_format", "stop", "seed", "top_p"),
     *("presence_penalty", "frequency_penalty"),
 )
 IMAGES = "images"
-# What changes nothing, and may therefore be left out where it is not taken.
+# Values that change nothing, and may therefore be left out where the upstream does not take the field.
 _NO_CHANGE: Mapping[str, tuple[JSON, ...]] = {
     "tool_choice": ("auto", "none"),
     "parallel_tool_calls": (True,),
@@ -87,7 +87,10 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """Pieces of tool calls: a JSON list, as the upstream wrote it; only where tools were passed on."""
+    """Pieces of tool calls: a JSON list, as the upstream wrote it.
+
+    Sent only where the request passed tools on.
+    """
 
     json: str
 
@@ -113,7 +116,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something the reader should know while waiting; `code` is for example `retrying`."""
+    """A message to the reader who waits; `code` is for example `retrying`."""
 
     code: str
     wait_seconds: float
@@ -182,7 +185,7 @@ def prompt_tokens(messages: Sequence[PromptMessage]) -> int:
 
 
 def wanted(messages: Sequence[PromptMessage], extras: Mapping[str, JSON]) -> list[str]:
-    """Return what an upstream must take to do what is asked: names of `PASSED_ON`, and `IMAGES`."""
+    """Return the names of `PASSED_ON`, and `IMAGES`, that an upstream must take for this request."""
     names = [name for name, value in extras.items() if value not in _NO_CHANGE.get(name, ())]
     if "tools" not in names and any(turn.role == "tool" or "tool_calls" in turn.fields for turn in messages):
         names.append("tools")

@@ -1,6 +1,6 @@
-"""An upstream that is none: the built-in `demo` model, and the double that tests script.
+"""A provider without an upstream: the built-in `demo` model, and the fake that tests script.
 
-It streams at the pace of a real model, so that everything around an answer can be tried without a key. No network.
+It streams at the pace of a real model, so that all of a chat can be tried without a key. No network.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple
 
 from providers.wire.base import ChatRequest, Delta, Event, Finished, Usage, prompt_tokens
 
-# What a script may answer with: a text, a failure, or events one by one with failures among them.
+# A reply of a script: a text, a failure, or events one by one with failures among them.
 Reply = str | Exception | Sequence[Event | Exception]
 
 # Han as the plain sign of Chinese: it decides the demo's language, and these characters are about a token each.
@@ -28,10 +28,11 @@ class Call(NamedTuple):
 
 
 class Scripted:
-    """A provider that answers from a script: a function of the last user message, or replies to use up in order.
+    """A provider that streams scripted replies.
 
-    `calls` records every call that is answered from a given script, none of the demo's; `delay_s` are the seconds
-    before each token or event. `max_tokens` cuts a text and finishes with `length`, like a model's.
+    A script is a function of the last user message, or replies to use up in order. `calls` records every call of a
+    given script, none of the demo's; `delay_s` are the seconds before each token or event. `max_tokens` cuts a text and
+    finishes with `length`, like a model's.
     """
 
     takes: ClassVar[frozenset[str]] = frozenset()
@@ -46,7 +47,7 @@ class Scripted:
         self.name = name
         self.calls: list[Call] = []
         self._delay_s = delay_s
-        self._script = _as_function(demo_answer if script is None else script)
+        self._script = _as_function(demo_reply if script is None else script)
         self._recording = script is not None
 
     async def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
@@ -56,7 +57,7 @@ class Scripted:
         reply = self._script(_last_prompt(request))
         if isinstance(reply, Exception):
             raise reply
-        for event in _spoken(reply, request) if isinstance(reply, str) else reply:
+        for event in _events_of(reply, request) if isinstance(reply, str) else reply:
             if self._delay_s:
                 await asyncio.sleep(self._delay_s)
             if isinstance(event, Exception):
@@ -67,8 +68,8 @@ class Scripted:
         """Do nothing: there is nothing to close."""
 
 
-def demo_answer(prompt: str) -> str:
-    """Return the demo's answer in Markdown, Chinese when the prompt holds Chinese characters."""
+def demo_reply(prompt: str) -> str:
+    """Return the demo's reply in Markdown, Chinese when the prompt holds Chinese characters."""
     quoted = " ".join(prompt.split())
     if len(quoted) > _QUOTED_CHARS:
         quoted = quoted[:_QUOTED_CHARS] + "…"
@@ -97,7 +98,7 @@ def _last_prompt(request: ChatRequest) -> str:
     return next((message.content for message in reversed(request.messages) if message.role == "user"), "")
 
 
-def _spoken(text: str, request: ChatRequest) -> list[Event]:
+def _events_of(text: str, request: ChatRequest) -> list[Event]:
     tokens = cut_tokens(text)
     cap = request.parameters.get("max_tokens")
     kept = tokens[:cap] if isinstance(cap, int) else tokens

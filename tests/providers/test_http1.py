@@ -183,7 +183,7 @@ async def test_large_head_is_taken() -> None:
 
 
 async def test_slow_reader_slows_the_server_down() -> None:
-    """The transport stops reading while nobody takes the body, so memory is bounded; then the body arrives whole."""
+    """The transport stops reading until the reader takes the body, which then arrives whole."""
     sent, size = 0, 2**25
 
     async def reply(writer: asyncio.StreamWriter) -> None:

@@ -42,7 +42,7 @@ async def failing(fake: FakeOpenAI, scenario: str) -> ProviderError:
     return caught.value
 
 
-async def test_it_works(fake: FakeOpenAI) -> None:
+async def test_list_is_sorted_and_has_context_sizes(fake: FakeOpenAI) -> None:
     """The names come sorted, with the size of the context where the upstream says so; the key travels as always."""
     fake.keys[SECRET] = "few"
     listing = await ask(OpenAICompatible(f"{fake.base_url}/chat/completions/"))
@@ -89,7 +89,7 @@ async def test_long_lists_are_cut(fake: FakeOpenAI) -> None:
     ],
 )
 async def test_failures(fake: FakeOpenAI, scenario: str, code: str, says: str) -> None:
-    """Every way to refuse or to answer nonsense is a typed failure in our words."""
+    """Every way to refuse, and every senseless response, is a typed failure in our words."""
     error = await failing(fake, scenario)
     assert isinstance(error, UpstreamFailed)
     assert error.vendor_code == code
@@ -118,13 +118,13 @@ async def test_hanging(fake: FakeOpenAI, scenario: str, monkeypatch: pytest.Monk
 
 
 async def test_nobody_there() -> None:
-    """A port on which nobody listens is a typed failure too."""
+    """A port without a server is a typed failure too."""
     with pytest.raises(UpstreamFailed, match="could not be reached"):
         await ask(OpenAICompatible("http://127.0.0.1:9/v1"))
 
 
 async def test_addresses_are_checked(fake: FakeOpenAI) -> None:
-    """The list is asked for under the same rule of addresses as answers are."""
+    """The list is asked for under the same rule of addresses as completions."""
     with pytest.raises(UpstreamFailed) as caught:
         await ask(OpenAICompatible(fake.base_url, admits=lambda address: False))
     assert caught.value.vendor_code == "address_refused"

@@ -1,4 +1,4 @@
-"""What programs want passed on (tools, formats, images, …): who takes it, how it goes out, and how calls come back."""
+"""Fields that pass through (tools, formats, images, …): which kinds take them, and how calls come back."""
 
 import json
 from collections.abc import AsyncGenerator
@@ -58,8 +58,8 @@ def kinds(config: ModelConfig) -> list[str]:
 # --- who takes what --------------------------------------------------------------------------------------------------
 
 
-def test_it_works() -> None:
-    """Every kind says what it takes; OpenAI's takes all of it, and what is no chat of OpenAI's next to nothing."""
+def test_every_kind_lists_what_it_takes() -> None:
+    """OpenAI's kind takes every field, kinds of another shape next to none."""
     assert set(TAKES) == set(Upstream.Kind.values)
     assert TAKES["openai"] == {*PASSED_ON, IMAGES}
     assert all(taken <= TAKES["openai"] for taken in TAKES.values())
@@ -74,7 +74,7 @@ def test_routes_that_take_it_are_left() -> None:
     assert kinds(routing.able(mixed, ["tools", "frequency_penalty"])) == ["openai"]
 
 
-def test_what_nobody_takes_is_named() -> None:
+def test_field_that_no_route_takes_is_named() -> None:
     """Where no route is left, everything that stood in the way of one is named."""
     with pytest.raises(Unsupported) as refused:
         routing.able(model("spark", "zhipu"), ["tools", "seed", "presence_penalty"])
@@ -82,7 +82,7 @@ def test_what_nobody_takes_is_named() -> None:
     assert routing.able(model(), ["tools"]).routes == ()
 
 
-def test_what_is_wanted() -> None:
+def test_fields_that_need_support() -> None:
     """Names that change something, tools that the turns speak of, and images."""
     nothing = {"top_p": 1.0, "presence_penalty": 0, "tool_choice": "auto", "response_format": {"type": "text"}}
     assert wanted([], nothing) == []
@@ -96,7 +96,7 @@ def test_what_is_wanted() -> None:
 
 
 def test_parameters_of_the_caller_win() -> None:
-    """What the caller gives stands above what is configured, and below what makes a single stream."""
+    """The caller's fields override configured ones, and not those that make a single stream."""
     extras: Any = {"top_p": 0.1, "stop": ["x"], "stream": False, "model": "other"}
     body = OpenAICompatible(URL).body(request("m", parameters={"top_p": 0.9, "seed": 3}, extras=extras))
     assert (body["top_p"], body["seed"], body["stop"], body["stream"], body["model"]) == (0.1, 3, ["x"], True, "m")
@@ -141,7 +141,7 @@ def test_calls_are_passed_on_unchanged() -> None:
 
 
 def test_calls_without_tools_say_nothing() -> None:
-    """Who offered no tools hears of no calls."""
+    """A caller that offered no tools gets no calls."""
     events = decode(delta_bytes(tool_calls=[{"index": 0}]), delta_bytes("tool_calls"), with_tools=False)
     assert events == [Finished("tool_calls")]
 
@@ -163,13 +163,13 @@ def test_half_a_character_in_a_call() -> None:
 @pytest.mark.parametrize(
     ("reason", "told"), [("stop", "tool_calls"), ("length", "length"), ("tool_calls", "tool_calls")]
 )
-def test_the_end_of_an_answer_of_calls(reason: str, told: str) -> None:
-    """Such an answer is not empty; arguments that were cut are said to be."""
+def test_the_end_of_a_completion_of_calls(reason: str, told: str) -> None:
+    """Such a completion is not empty; arguments that were cut are said to be."""
     assert decode(delta_bytes(tool_calls=[{"index": 0}]), delta_bytes(reason))[-1] == Finished(told)  # type: ignore[arg-type]
 
 
 async def test_calls_are_bounded() -> None:
-    """Calls count towards the length of an answer; a piece that goes beyond it is not cut but left out."""
+    """Calls count towards the length of a completion; a piece that goes beyond it is not cut but left out."""
 
     async def calling() -> AsyncGenerator[Event, None]:
         yield Delta("ab")
@@ -195,8 +195,8 @@ async def test_calls_are_bounded() -> None:
         ({"status": 422, "message": "Stop sequence too long"}, "stop"),
     ],
 )
-def test_the_caller_is_told(complaint: dict[str, Any], param: str) -> None:
-    """What the upstream has against something that the caller gave is told in the caller's words, and not retried."""
+def test_refused_field_is_named(complaint: dict[str, Any], param: str) -> None:
+    """A refusal of a field of the caller's names that field and is not retried."""
     turn = PromptMessage("user", "x", ({"type": "text", "text": "x"}, IMAGE))
     asked = request("m", turn, parameters={"stop": ["configured"]}, extras={"tools": TOOLS, "stop": ["x"]})
     refused = OpenAICompatible(URL).refusal(asked, Complaint(**{"status": 400, "enveloped": True, **complaint}))
@@ -216,7 +216,7 @@ def test_other_trouble_is_not_the_callers(complaint: dict[str, Any]) -> None:
     assert isinstance(refused, UpstreamFailed)
 
 
-def test_what_was_configured_is_still_left_out() -> None:
+def test_configured_field_is_left_out() -> None:
     """A configured parameter that the upstream does not know is dropped and learned, as before."""
     asked = request("m", parameters={"seed": 1}, extras={"tools": TOOLS})
     complaint = Complaint(400, code="unsupported_parameter", param="seed", enveloped=True)

@@ -39,7 +39,7 @@ def feed_forever(parser: SSEParser, piece: bytes) -> None:
         parser.feed(piece)
 
 
-def test_it_works() -> None:
+def test_read_that_completes_an_event_returns_it() -> None:
     """An event is handed out by the read that completes it."""
     parser = SSEParser()
 

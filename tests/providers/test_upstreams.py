@@ -17,7 +17,7 @@ from tests.scenarios import PLAIN, SCENARIOS
 from tests.upstreams import FakeOpenAI
 
 
-async def test_it_works() -> None:
+async def test_request_is_recorded() -> None:
     """A request is recorded with its key, body and scenario, and everything is closed in the end."""
     async with FakeOpenAI() as upstream:
         provider = OpenAICompatible(upstream.base_url)

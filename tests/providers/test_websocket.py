@@ -45,8 +45,8 @@ async def failure_of(provider: Spark, key: str = KEY) -> ProviderError:
     return failure.value
 
 
-def test_it_works(run: Run) -> None:
-    """Answers arrive on either loop, each on a connection of its own, and closing twice is harmless."""
+def test_each_completion_has_its_own_connection(run: Run) -> None:
+    """Completions arrive on either loop, each on a connection of its own, and closing twice is harmless."""
 
     async def main() -> None:
         async with FakeSpark() as upstream, providing(upstream.base_url) as provider:
@@ -77,7 +77,7 @@ def test_it_works(run: Run) -> None:
 def test_stopping_closes_the_upstream(
     run: Run, certificate: Path, kind: str, model: str, expected: int, how: str
 ) -> None:
-    """The upstream sees the end within 50 ms, before the handshake too, and whether or not it answers a goodbye."""
+    """The upstream sees the end within 50 ms, before the handshake too, and whether or not it replies to a goodbye."""
 
     async def stopping(upstream: FakeSpark, provider: Spark) -> float:
         key = upstream.key("hang") if model == "key/hang" else KEY
@@ -122,7 +122,7 @@ def _best(run: Run, main: Any) -> float:
 
 
 def test_tls_is_verified(run: Run, certificate: Path) -> None:
-    """An unknown certificate is a network failure; with its authority given the answer arrives."""
+    """An unknown certificate is a network failure; with its authority given the completion arrives."""
 
     async def main() -> None:
         async with FakeSpark(tls=server_tls(certificate)) as upstream:
@@ -170,7 +170,7 @@ def test_environment_is_ignored(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("proxy", [None, "http://127.0.0.1:1", "socks5://127.0.0.1:1"])
-def test_nobody_listens(run: Run, proxy: str | None) -> None:
+def test_refused_connection(run: Run, proxy: str | None) -> None:
     """A refused connection is a network failure that rests the whole upstream after two more attempts."""
 
     async def main() -> ProviderError:

@@ -28,7 +28,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": socks.DEFAULT_PORT, "socks5
 
 # Seconds for which a looked up (and checked) address is used again.
 _LOOKUP_TTL_S = 10.0
-# Seconds before the next address of a name is tried beside one that has not answered (RFC 8305).
+# Seconds before the next address of a name is tried beside one that has not replied (RFC 8305).
 _NEXT_ADDRESS_S = 0.25
 # "2130706433" and "0x7f.1" are addresses to the system's resolver, and would hide from a reader of the configuration.
 _NUMERIC_HOST = re.compile(r"(?:.*\.)?(?:\d+|0[xX][0-9a-fA-F]*)\.?")
@@ -74,7 +74,7 @@ class Dialer:
         self._lookups: dict[tuple[str, int], tuple[float, list[aiohappyeyeballs.AddrInfoType]]] = {}
 
     def forwards(self, origin: Origin) -> bool:
-        """Whether the proxy itself sends plain requests on to `origin`, so that no tunnel is needed."""
+        """Whether the proxy forwards plain requests to `origin` without a tunnel."""
         return not origin.secure and self._proxy is not None and self._proxy.scheme in ("http", "https")
 
     @functools.cached_property
@@ -146,7 +146,9 @@ class Dialer:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except UnicodeError as error:
             raise BadAddressError("the host's name is not valid") from error
-        admitted = [address for address in found if self._admits is None or self._admits(str(address[4][0]))]
+        admitted: list[aiohappyeyeballs.AddrInfoType] = [
+            address for address in found if self._admits is None or self._admits(str(address[4][0]))
+        ]
         if not admitted:
             raise AddressRefusedError
         return admitted

@@ -1,7 +1,7 @@
-"""One request to an upstream and its response, under the clocks of a deadline, with our errors.
+"""One request to an upstream and its response, with clocks and our errors.
 
-Works on any `httpx.AsyncBaseTransport`: `transport.Transport` in production, `httpx.MockTransport` in tests. What bytes
-mean is decided elsewhere.
+Works on any `httpx.AsyncBaseTransport`: `transport.Transport` in production, `httpx.MockTransport` in tests. Adapters
+decide the meaning of the bytes.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import httpx
 
-from providers.wire.errors import ProviderError, Row, UpstreamFailed, UpstreamTimeout, broken_answer
+from providers.wire.errors import ProviderError, Row, UpstreamFailed, UpstreamTimeout, broken_stream
 from providers.wire.net.deadline import Deadline
 from providers.wire.net.dial import AddressRefusedError
 
@@ -40,7 +40,7 @@ class Exchange:
         self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 32) if compressed else None
 
     async def read(self) -> bytes:
-        """Return the next bytes as soon as there are some, `b""` at the end of the body."""
+        """Return the next bytes as soon as they arrive, `b""` after the last."""
         while True:
             try:
                 with self._deadline:
@@ -48,7 +48,7 @@ class Exchange:
             except StopAsyncIteration:
                 return b""
             except httpx.HTTPError:
-                raise broken_answer("connection_lost") from None
+                raise broken_stream("connection_lost") from None
             if self._inflater is None:
                 return data
             if inflated := self._inflated(self._inflater, data):
@@ -62,7 +62,10 @@ class Exchange:
         return body
 
     async def read_error(self) -> bytes:
-        """Return an error's body as far as it comes, because the status alone already decides much."""
+        """Return the part of an error's body that arrives within five seconds.
+
+        A part is enough, because the status alone already decides much.
+        """
         self._deadline.shorten(_ERROR_BODY_S)
         body = b""
         with contextlib.suppress(ProviderError):
@@ -75,7 +78,10 @@ class Exchange:
         self._response.extensions["switch"](protocol)
 
     async def close(self, *, finished: bool = False) -> None:
-        """Close the connection at once; with `finished`, keep it for reuse if the body ends within a moment."""
+        """Close the connection at once.
+
+        With `finished` it is kept for the next request if the body ends within a second.
+        """
         linger = self._response.extensions.get("linger")
         if finished and linger is not None:
             linger()
@@ -86,9 +92,9 @@ class Exchange:
         try:
             inflated = inflater.decompress(data, _MAX_INFLATED_BYTES)
         except zlib.error:
-            raise broken_answer("bad_encoding") from None
+            raise broken_stream("bad_encoding") from None
         if inflater.unconsumed_tail:
-            raise broken_answer("event_too_large")
+            raise broken_stream("event_too_large")
         return inflated
 
 
@@ -101,9 +107,10 @@ async def send(
     body: bytes | None = None,
     query: str = "",
 ) -> Exchange:
-    """Send a request and return its exchange as soon as the response's head is there, whatever its status.
+    """Send a request; return its exchange when the response's head is there.
 
-    A `query` is sent with the address and appears in no URL object, because some vendors sign it.
+    The status does not matter. A `query` is sent with the address and appears in no URL object, because some vendors
+    sign it.
     """
     try:
         with deadline:
@@ -112,7 +119,7 @@ async def send(
                 request.extensions["target"] = request.url.raw_path + b"?" + query.encode()
             return Exchange(await transport.handle_async_request(request), deadline)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-        # The error may hold the request, and with it the key; what the system said does not.
+        # The error may hold the request, and with it the key; the system's own error does not.
         failure, cause = unreachable(error), error.__cause__
     raise failure from (cause if isinstance(cause, OSError) else None)
 
@@ -137,12 +144,12 @@ def unreachable(error: Exception) -> ProviderError:
         case httpx.TimeoutException():
             return not_connected("connect_timeout")
         case httpx.RemoteProtocolError():
-            return broken_answer("bad_http", status=None)
+            return broken_stream("bad_http", status=None)
     return not_connected("network")
 
 
 def not_connected(vendor_code: str) -> ProviderError:
-    """Return the failure of that name: the way to the upstream, or our configuration of it, failed."""
+    """Return the failure of that name: no connection, or a wrong configuration of it."""
     return _FAILURES[vendor_code].error(vendor_code=vendor_code)
 
 

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection: it sends a request, parses the response with llhttp, and bounds what it holds.
+"""One HTTP/1.1 connection: sends a request and parses the response with llhttp, in bounded memory.
 
 Standard: https://www.rfc-editor.org/rfc/rfc9112. Opening and pooling connections is done elsewhere.
 """
@@ -12,7 +12,7 @@ import httpx
 
 # Bytes of a head, of trailers, and of chunk headers without a chunk.
 MAX_HEAD_BYTES = 64 * 1024
-# Bytes of a body that wait for a slow reader before the connection is no longer read from.
+# Bytes of a body that may wait for a slow reader; with more the connection is not read from.
 MAX_BUFFERED_BYTES = 64 * 1024
 # Seconds that a finished response may take to end its body before its connection is given up instead of reused.
 LINGER_S = 1.0
@@ -51,7 +51,10 @@ class Connection(asyncio.Protocol):
         self._error: httpx.TransportError | None = None
 
     async def send(self, request: bytes, body: bytes) -> None:
-        """Send a request and wait for the head of the response; `status` and `headers` hold it."""
+        """Send a request and wait for the head of its response.
+
+        Afterwards `status` and `headers` hold it.
+        """
         self._cancel_timer()
         if self.closed:
             raise httpx.ReadError("the connection was lost")
@@ -64,7 +67,7 @@ class Connection(asyncio.Protocol):
             await self._progress()
 
     async def receive(self) -> bytes:
-        """Return the next bytes of the body as soon as there are some, `b""` at its end."""
+        """Return the next bytes of the body when they arrive, `b""` after the last."""
         while not self._chunks:
             if self._complete:
                 return b""
@@ -74,7 +77,7 @@ class Connection(asyncio.Protocol):
         return data
 
     def release(self) -> None:
-        """Give the connection up, or free it for the next request when the body has ended."""
+        """Free the connection for the next request if the body has ended; else close it."""
         if not self._busy:
             return
         if self._complete and self._reusable and not self.closed:
@@ -87,7 +90,7 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def linger(self) -> None:
-        """Free the connection as soon as the body has ended, and give it up when that takes longer than a moment."""
+        """Free the connection as soon as the body has ended; close it after `LINGER_S`."""
         if self._complete or self.closed or not self._busy:
             self.release()
             return
@@ -101,12 +104,15 @@ class Connection(asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_later(seconds, self.abort)
 
     def abort(self) -> None:
-        """Close the connection at once: what is still buffered is not sent, and a TLS goodbye is not awaited."""
+        """Close the connection at once, without sending the rest and without a TLS goodbye."""
         self._cancel_timer()
         self.transport.abort()
 
     def switch(self, protocol: asyncio.Protocol) -> None:
-        """Hand the connection over to another protocol after a response with status 101; early bytes follow."""
+        """Hand the connection over to another protocol after a response with status 101.
+
+        It gets the bytes that came together with the response.
+        """
         self._busy = False
         self._lost(self)
         self.transport.set_protocol(protocol)
@@ -126,7 +132,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not self._busy:
-            # No request asked for these bytes.
+            # They belong to no request.
             self.abort()
             return
         self._overhead += len(data)
@@ -162,7 +168,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._complete:
-            # A second response that no request asked for.
+            # A second response, which belongs to no request.
             self._reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:

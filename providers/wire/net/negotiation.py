@@ -1,4 +1,4 @@
-"""The conversation with a proxy before a connection through it stands; what is asked for is decided elsewhere."""
+"""Reading the replies of a proxy before a connection through it stands."""
 
 import asyncio
 

@@ -42,7 +42,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._connections: dict[Connection, Origin] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return the response as soon as its head is there, whatever its status."""
+        """Send a request; return the response, of any status, when its head is there."""
         origin = _origin(request.url)
         # A proxy would drop the headers of an upgrade, which are about one connection only.
         forward = self._dialer.forwards(origin) and "upgrade" not in request.headers
@@ -137,7 +137,7 @@ class Body(httpx.AsyncByteStream):
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Close the connection at once, or free it for reuse when the body has been read to its end."""
+        """Close the connection, or free it if the whole body was read."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.release()

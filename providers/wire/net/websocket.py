@@ -1,6 +1,6 @@
 """WebSockets to an upstream: the handshake goes over `transport`, frames through websockets' sans-I/O protocol.
 
-Standard: https://www.rfc-editor.org/rfc/rfc6455. What messages mean is decided elsewhere. The address may be a
+Standard: https://www.rfc-editor.org/rfc/rfc6455. Adapters decide the meaning of messages. The address may be a
 credential (some vendors sign it), so no error and no log record of this module shows it.
 """
 
@@ -20,14 +20,14 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from providers.wire.base import Clocks
-from providers.wire.errors import ProviderError, broken_answer
+from providers.wire.errors import ProviderError, broken_stream
 from providers.wire.net.deadline import Deadline
 from providers.wire.net.dial import AddressCheck
 from providers.wire.net.exchange import Exchange, not_connected, send
 from providers.wire.net.transport import Transport
 
 MAX_MESSAGE_BYTES = 2**22
-# Bytes of messages that wait for a slow reader before the connection is no longer read from.
+# Bytes of messages that may wait for a slow reader; with more the connection is not read from.
 MAX_BUFFERED_BYTES = 64 * 1024
 # Bytes of the prompt and of pongs that the peer may leave unread while it sends; with more it is given up.
 _MAX_UNSENT_BYTES = 2**25
@@ -44,7 +44,7 @@ _SILENT = logging.Logger("silent", logging.CRITICAL + 1)
 
 
 class HandshakeRefusedError(Exception):
-    """The server replied to the handshake with something else than a WebSocket; `body` is for deciding only."""
+    """The server refused the handshake; `body` is for deciding only, and is never shown."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         super().__init__(status)
@@ -95,7 +95,10 @@ class WebSocketClient:
 
 
 class WebSocket(asyncio.Protocol):
-    """An open connection; the clocks of its `deadline` run while it waits, and answering pings is no progress."""
+    """An open connection.
+
+    The clocks of its `deadline` run while it waits; replying to pings is no progress.
+    """
 
     def __init__(self, deadline: Deadline, open_sockets: "set[WebSocket]") -> None:
         self._frames = ClientProtocol(_ANY_URI, state=State.OPEN, max_size=MAX_MESSAGE_BYTES, logger=_SILENT)
@@ -118,7 +121,7 @@ class WebSocket(asyncio.Protocol):
         self._flush()
 
     async def receive(self) -> bytes | None:
-        """Return the next message, None when the peer said goodbye properly."""
+        """Return the next message, None after a proper goodbye of the peer."""
         while not self._messages:
             if self._end is not None:
                 if self._end:
@@ -134,7 +137,7 @@ class WebSocket(asyncio.Protocol):
         return message
 
     def close(self) -> None:
-        """Say goodbye and close at once, by force a moment later, without waiting for the peer. Safe to repeat."""
+        """Send a goodbye, and close the connection 20 ms later at most. Safe to repeat."""
         if self._give_up is None and not self._transport.is_closing():
             if self._frames.state is State.OPEN:
                 self._frames.send_close(1000)
@@ -221,11 +224,11 @@ class WebSocket(asyncio.Protocol):
 
 def broken(vendor_code: str) -> ProviderError:
     """Return the failure for a connection that went wrong after a good handshake."""
-    return broken_answer(vendor_code, status=101)
+    return broken_stream(vendor_code, status=101)
 
 
 def _whole_texts(data: bytes) -> list[bytes] | None:
-    """Return the payloads of a series of whole, final text frames of at most 64 KiB, None for anything else.
+    """Return the payloads of a series of whole text frames, None for anything else.
 
     Nearly every read of a live stream is exactly one, and need not cost what the general case does.
     """
@@ -248,7 +251,7 @@ def _whole_texts(data: bytes) -> list[bytes] | None:
 
 
 async def _check(exchange: Exchange, handshake: ClientProtocol) -> None:
-    """Raise unless the server agreed to the handshake; redirects are not followed, and the reason is in the body."""
+    """Raise unless the server agreed to the handshake. Redirects are not followed."""
     try:
         if exchange.status == 101:
             handshake.process_response(Response(101, "", Headers(exchange.headers)))
@@ -256,7 +259,7 @@ async def _check(exchange: Exchange, handshake: ClientProtocol) -> None:
         refusal = HandshakeRefusedError(exchange.status, exchange.headers, await exchange.read_error())
     except InvalidHandshake:
         await exchange.close()
-        raise broken_answer("bad_http", status=None) from None
+        raise broken_stream("bad_http", status=None) from None
     except BaseException:
         await exchange.close()
         raise

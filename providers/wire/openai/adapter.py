@@ -1,7 +1,7 @@
 """Chat completions as OpenAI defined them and many others serve them, streamed.
 
-Standard: https://platform.openai.com/docs/api-reference/chat/streaming. A compatible vendor is a subclass that
-overrides tables and hooks. Decoding and error tables have modules of their own; retrying and keys are the caller's.
+Standard: https://platform.openai.com/docs/api-reference/chat/streaming. Decoding
+and error tables have modules of their own; retrying and keys are the caller's.
 """
 
 import ssl
@@ -23,7 +23,7 @@ from providers.wire.base import (
     FinishReason,
     PromptMessage,
 )
-from providers.wire.errors import BadParameter, ProviderError, Retry, Row, broken_answer
+from providers.wire.errors import BadParameter, ProviderError, Retry, Row, broken_stream
 from providers.wire.net.deadline import Deadline
 from providers.wire.net.dial import AddressCheck
 from providers.wire.net.exchange import Exchange, send
@@ -31,11 +31,20 @@ from providers.wire.net.sse import SSEEvent
 from providers.wire.net.transport import Transport
 from providers.wire.openai import model_list
 from providers.wire.openai.decoder import Decoder
-from providers.wire.openai.errors import BAD_KEY, CODES, Complaint, blamed, read_complaint, request_id, resend, row_for
+from providers.wire.openai.errors import (
+    BAD_KEY,
+    CODES,
+    Complaint,
+    blamed_field,
+    choose_row,
+    read_complaint,
+    request_id,
+    resend,
+)
 from providers.wire.openai.model_list import NO_LIST, NOT_A_LIST, TOO_LARGE, ModelList, read_models
 
-# How long to go on reading after the finish reason for a usage chunk or the terminator; with the usage at hand only
-# the terminator is missing, which lets the connection be used again.
+# Seconds to go on reading after the finish reason for a usage chunk or the terminator. With the usage at hand only the
+# terminator is missing, which lets the connection be used again.
 TERMINATOR_S = 5.0
 TERMINATOR_WITH_USAGE_S = 0.5
 
@@ -44,8 +53,11 @@ _NO_HEADERS: Mapping[str, str] = {}
 
 
 class OpenAICompatible:
-    """A provider for one base address; hooks and tables for subclasses: the class attributes, `address`, `headers`,
-    `body`, `decoder`, `failure`, `classify` and `refusal`."""
+    """A provider for one base address.
+
+    A compatible vendor is a subclass that overrides class attributes, `address`, `headers`, `body`, `decoder`,
+    `failure`, `classify` or `refusal`.
+    """
 
     codes: ClassVar[Mapping[str, Row]] = CODES
     takes: ClassVar[frozenset[str]] = frozenset({*PASSED_ON, IMAGES})
@@ -110,7 +122,7 @@ class OpenAICompatible:
                 await exchange.close()
 
     async def models(self, key: str | None) -> ModelList:
-        """Return the models that the upstream says it has, within ten seconds; raise ProviderError."""
+        """Return the models that the upstream lists, within ten seconds; raise ProviderError."""
         clocks = replace(self.clocks, first=model_list.SECONDS, idle=model_list.SECONDS, total=model_list.SECONDS)
         deadline = Deadline(clocks)
         exchange: Exchange | None = None
@@ -166,24 +178,24 @@ class OpenAICompatible:
         return Decoder(self, with_tools="tools" in request.extras)
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
-        """Return the failure that a parsed object within a 200 answer reports, None if it reports none."""
+        """Return the failure that an object of a stream reports, None if it reports none."""
         if not chunk.get("error") and event.type != "error":
             return None
         complaint = read_complaint(200, orjson.dumps(chunk), _NO_HEADERS)
         return self.classify(complaint)
 
     def classify(self, complaint: Complaint) -> ProviderError:
-        """Return the failure for what the upstream said."""
-        return self._failed(row_for(complaint, self.codes), complaint)
+        """Return the failure for a complaint of the upstream."""
+        return self._failed(choose_row(complaint, self.codes), complaint)
 
     def refusal(self, request: ChatRequest, complaint: Complaint) -> ProviderError | Retry:
         """Return what to raise for a refused request: the failure, or a better request."""
-        row = row_for(complaint, self.codes)
+        row = choose_row(complaint, self.codes)
         failed = self._failed(row, complaint)
         better = resend(request, complaint, row)
         if better is not None:
             return Retry(*better, otherwise=failed)
-        if param := blamed(request, complaint, row):
+        if param := blamed_field(request, complaint, row):
             return BadParameter(
                 param,
                 vendor_code=complaint.vendor_code,
@@ -214,13 +226,13 @@ class OpenAICompatible:
         raise self.classify(complaint)
 
     async def _check(self, exchange: Exchange, request: ChatRequest) -> None:
-        """Raise unless the response is an event stream; a missing content type is taken for one."""
+        """Raise unless the response is an event stream; no content type counts as one."""
         content_type = exchange.headers.get("content-type", "text/event-stream").lower()
         if exchange.status == 200 and content_type.startswith("text/event-stream"):
             return
         complaint = read_complaint(exchange.status, await exchange.read_error(), exchange.headers)
         if exchange.status == 200 and not complaint.enveloped:
-            raise broken_answer("not_a_stream")
+            raise broken_stream("not_a_stream")
         raise self.refusal(request, complaint)
 
 
@@ -233,7 +245,10 @@ def as_sent(message: PromptMessage) -> dict[str, JSON]:
 
 
 def chat_url(base_url: str) -> str:
-    """Return the address to post to; `base_url` may carry a slash or the pasted path, a version is never added."""
+    """Return the address to post to.
+
+    `base_url` may carry a slash or the pasted path; a version is never added.
+    """
     base = base_url.strip().rstrip("/").removesuffix(_PATH).rstrip("/")
     return base + _PATH
 

@@ -1,7 +1,7 @@
-"""The models that an OpenAI-compatible server says it has, as read from its answer to `GET {base}/models`.
+"""The models that an OpenAI-compatible server lists at `GET {base}/models`.
 
 Standard: https://platform.openai.com/docs/api-reference/models/list. Others add the size of the context under names of
-their own. Asking for it is the provider's business (`openai_compatible`).
+their own. The adapter sends the request.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,21 +27,21 @@ _CONTEXT_FIELDS = ("context_length", "max_model_len", "context_window", "max_con
 
 
 class OfferedModel(NamedTuple):
-    """A model under the upstream's name for it; `context_tokens` where the upstream says so."""
+    """A model under the upstream's name for it; `context_tokens` where the upstream names it."""
 
     name: str
     context_tokens: int | None = None
 
 
 class ModelList(NamedTuple):
-    """What an upstream offers, by name; not `complete` when it offered more than anybody would read."""
+    """The models of an upstream, by name; not `complete` when it has over `MAX_MODELS`."""
 
     models: tuple[OfferedModel, ...]
     complete: bool = True
 
 
 def read_models(body: bytes) -> ModelList | None:
-    """Read an answer, None when it is no list. Entries without a sensible name are left out."""
+    """Read a response, None when it is no list. Nameless entries are skipped."""
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:

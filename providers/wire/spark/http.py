@@ -45,14 +45,14 @@ class SparkHTTP(OpenAICompatible):
         return body
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
-        """Return the failure that a parsed object within a 200 answer reports, None if it reports none."""
+        """Return the failure that an object of a stream reports, None if it reports none."""
         match chunk.get("code"):
             case None | 0 | "0":
                 return super().failure(event, chunk)
             case code if code == HISTORY_NOT_CLEARED:
                 return None
             case code if code == TENDS_TO_VIOLATE:
-                # The text may stay: this ends the answer as a finish reason would.
+                # The text may stay: this ends the completion as a finish reason would.
                 chunk["choices"] = [*(chunk.get("choices") or ()), {"finish_reason": str(TENDS_TO_VIOLATE)}]
                 return None
             case code:

@@ -1,4 +1,4 @@
-"""Zhipu's legacy v3 (`chatglm_turbo` and its siblings): raw text in server-sent events, usage in a field `meta`.
+"""Zhipu's legacy v3 (`chatglm_turbo` and its siblings): raw text in server-sent events.
 
 No longer in the vendor's documentation, so for those who still have access to it. Tokens and codes are v4's.
 
@@ -28,12 +28,12 @@ from providers.wire.base import (
     FinishReason,
     PromptMessage,
 )
-from providers.wire.errors import broken_answer
+from providers.wire.errors import broken_stream
 from providers.wire.net.dial import AddressCheck
 from providers.wire.net.sse import SSEEvent, SSEParser
 from providers.wire.openai.decoder import Decoder
 from providers.wire.openai.errors import Complaint, read_complaint
-from providers.wire.zhipu.adapter import Zhipu, attempt_id, within
+from providers.wire.zhipu.adapter import Zhipu, attempt_id, clamp
 from providers.wire.zhipu.errors import MODERATED, plain_code
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class ZhipuV3(Zhipu):
         parameters = {name: value for name, value in given.items() if name in _FIELDS}
         for name in parameters.keys() & {"temperature", "top_p"}:
             # Both ends of these ranges are refused.
-            parameters[name] = within(parameters[name], 0.01, 0.99)
+            parameters[name] = clamp(parameters[name], 0.01, 0.99)
         return {
             **parameters,
             "prompt": alternating(request.messages),
@@ -95,7 +95,7 @@ class ZhipuV3(Zhipu):
 
 
 class RawTextParser(SSEParser):
-    """Keeps a space at the beginning of `data`, unless the writer puts one after every colon."""
+    """Keeps a leading space of `data`, unless the writer puts one after every colon."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,12 +122,12 @@ class V3Decoder(Decoder):
         super().__init__(zhipu, RawTextParser())
         self._zhipu = zhipu
         self._request = request
-        self._spoken = False
+        self._started = False
 
     def _event(self, event: SSEEvent, out: list[Event]) -> None:
         match event.type:
             case "add":
-                self._spoken = self._spoken or bool(event.data)
+                self._started = self._started or bool(event.data)
                 self._add(Delta, event.data, out)
             case "finish":
                 self._close(event)
@@ -147,16 +147,19 @@ class V3Decoder(Decoder):
             self._finish(_SUCCESS)
             self.ended = True
         else:
-            self._fail(broken_answer("task_status"))
+            self._fail(broken_stream("task_status"))
 
     def _refused(self, event: SSEEvent) -> None:
-        """Take an event named `error`, or one without a name, which the platform writes before the model has begun."""
+        """Take an event named `error`, or one without a name.
+
+        The platform writes the latter before the model has begun.
+        """
         complaint = _complaint(event)
         if event.type == "message" and not event.data.strip():
             return
         if event.type == "message" and not complaint.enveloped:
-            self._fail(broken_answer("bad_event"))
-        elif self._spoken:
+            self._fail(broken_stream("bad_event"))
+        elif self._started:
             self._fail(self._zhipu.classify(complaint))
         else:
             self._failure = self._zhipu.refusal(self._request, complaint)
@@ -164,7 +167,7 @@ class V3Decoder(Decoder):
 
 
 def alternating(messages: Sequence[PromptMessage]) -> list[JSON]:
-    """Return the prompt as v3 wants it: the user and the assistant in turns, the user first and last.
+    """Return the prompt with user and assistant by turns, the user first and last.
 
     System messages go in front of the first turn of the user; neighbours of one role become one turn.
     """
