@@ -15,7 +15,7 @@ from django.dispatch import receiver
 from django.utils import translation
 from hypothesis import settings as hypothesis
 
-from chat.screening import live
+from chat.apps import chat
 from providers import snapshot as table
 from quotas import snapshot as quota_table
 from runtime.apps import runtime
@@ -62,7 +62,7 @@ def fresh_table() -> None:
     """Let no test see the models, quotas and sensitive words of another."""
     table.forget()
     quota_table.forget()
-    live.forget()
+    chat().words.forget()
 
 
 @pytest.fixture(autouse=True)

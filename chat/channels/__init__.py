@@ -1,1 +1,1 @@
-"""Channels: ordered, replayable event logs with a lifetime."""
+"""Push channels: ordered, replayable event logs, each of one user and key. `push` is the public Python API."""

@@ -17,6 +17,7 @@ from rest_framework.views import APIView
 
 from accounts.models import User
 from chat import representation, schemas, text_tools
+from chat.apps import chat
 from chat.conversations.schemas import ConversationPage
 from chat.errors import ContentBlocked, PromptTooLong
 from chat.generations import service, start
@@ -156,11 +157,11 @@ class OneConversation(APIView):
 def _screened(user_id: int, values: dict[str, Any]) -> dict[str, Any]:
     """Return a change with sensitive words masked; refuse it for a word that blocks."""
     names = [name for name, value in values.items() if isinstance(value, str)]
-    screened = incoming.screen(*(values[name] for name in names))
+    screened = incoming.screen(chat().words.load().incoming, *(values[name] for name in names))
     if screened.blocked:
-        audit.refused(user_id, screened.hits)
+        audit.record_refusal(user_id, screened.hits)
         raise ContentBlocked
-    audit.found(user_id, None, Hit.Direction.INPUT, screened.hits)
+    audit.record(user_id, None, Hit.Direction.INPUT, screened.hits)
     return {**values, **dict(zip(names, screened.texts, strict=True))}
 
 

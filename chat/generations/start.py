@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from chat import text_tools
+from chat.apps import chat
 from chat.errors import Conflict, ContentBlocked, ConversationBlocked, PromptTooLong
 from chat.generations import prompt
 from chat.generations.request import Ask, Begun
@@ -46,7 +47,7 @@ def refused_early(ask: Ask, seen: Found) -> Begun | None:
         _check_active(ask)
         if conversation and conversation.blocked:
             raise ConversationBlocked from None
-        if incoming.screen(ask.prompt, ask.system_prompt or "").blocked:
+        if incoming.screen(chat().words.load().incoming, ask.prompt, ask.system_prompt or "").blocked:
             return None
         raise
     return None
@@ -65,11 +66,11 @@ def begin(ask: Ask) -> Begun:
 
 def _begin(ask: Ask) -> Begun:
     models = _checked_models(ask)
-    screened = incoming.screen(ask.prompt, ask.system_prompt or "")
+    screened = incoming.screen(chat().words.load().incoming, ask.prompt, ask.system_prompt or "")
     try:
         return _begin_screened(ask, screened, models)
     except ContentBlocked:
-        audit.refused(ask.user_id, screened.hits)  # only now: what came before is rolled back
+        audit.record_refusal(ask.user_id, screened.hits)  # only now: what came before is rolled back
         raise
 
 
@@ -97,7 +98,7 @@ def _begin_screened(ask: Ask, screened: Screened, models: dict[str, ModelConfig]
         config.check_available()
         if not ask.kept:
             row = _new_generation(ask, row_id, slug, None, held)
-            audit.found(ask.user_id, row_id, Hit.Direction.INPUT, screened.hits)
+            audit.record(ask.user_id, row_id, Hit.Direction.INPUT, screened.hits)
             return Begun(row, held, _unkept(clean, config, row_id))
         turns = [(turn.role, turn.content) for turn in Message.objects.branch(parent_id)] if parent_id else []
         if question is None:
@@ -111,8 +112,8 @@ def _begin_screened(ask: Ask, screened: Screened, models: dict[str, ModelConfig]
             row.conversation.system_prompt if row.conversation else "",
             [*turns, (Message.Role.USER, question.content)],
         )
-        audit.found(ask.user_id, row_id, Hit.Direction.INPUT, screened.hits)
-    messages = incoming.mask_earlier(messages, new=0 if ask.regenerate else 1)
+        audit.record(ask.user_id, row_id, Hit.Direction.INPUT, screened.hits)
+    messages = incoming.mask_earlier(chat().words.load().incoming, messages, new=0 if ask.regenerate else 1)
     return Begun(row, held, Attempts(config, messages, parameters, row_id))
 
 
@@ -121,11 +122,12 @@ def _unkept(ask: Ask, config: ModelConfig, row_id: str) -> Attempts:
 
     Words that block are refused in the new text; in what is older, and those that are masked everywhere, are masked.
     """
-    messages = incoming.mask_earlier(ask.messages, new=0)
+    messages = incoming.mask_earlier(chat().words.load().incoming, ask.messages, new=0)
     if ask.instruction:
         messages = (PromptMessage("user", text_tools.applied(ask.instruction, ask.prompt)),)
     parameters = prompt.capped(config.context_tokens, config.parameters, messages) | ask.parameters
-    return Attempts(config, messages, parameters, row_id, incoming.mask_extras(ask.extras), whole=True)
+    extras = incoming.mask_extras(chat().words.load().incoming, ask.extras)
+    return Attempts(config, messages, parameters, row_id, extras, whole=True)
 
 
 def _first_available(user_id: int) -> str:

@@ -15,7 +15,9 @@ from django.db import connection, transaction
 from django.utils import translation
 
 from accounts.models import User
-from chat.channels import feeds, payment_demo, push, store, watch
+from chat.apps import chat
+from chat.channels import payment_demo, push, store
+from chat.channels.feeds import Follower, position
 from chat.channels.models import Channel, ChannelMessage
 from chat.errors import ChannelEnded
 from runtime import database
@@ -35,7 +37,7 @@ async def door() -> AsyncGenerator[None, None]:
 def told() -> Iterator[list[str]]:
     """What `on_end` was told; in the end nobody watches any more."""
     yield []
-    assert not watch._watches
+    assert chat().channels.ends.is_empty
 
 
 def messages(of: User, key: str = "k") -> list[tuple[int, str, str]]:
@@ -220,7 +222,7 @@ def test_a_rollback_watches_nothing(alice: User) -> None:
     with transaction.atomic():
         push.open("alice", "k", on_end=lambda _reason: None)
         transaction.set_rollback(True)
-    assert not watch._watches
+    assert chat().channels.ends.is_empty
 
 
 # --- reading together ------------------------------------------------------------------------------------------------
@@ -238,18 +240,18 @@ class Reads:
         return self._read(channel_id, after)
 
 
-async def drained(follower: feeds.Follower) -> bytes:
+async def drained(follower: Follower) -> bytes:
     return b"".join([data async for data in _pieces(follower)])
 
 
-async def _pieces(follower: feeds.Follower) -> AsyncGenerator[bytes, None]:
+async def _pieces(follower: Follower) -> AsyncGenerator[bytes, None]:
     while data := await follower.take():
         yield data
 
 
 async def settled() -> None:
     """Wait until every feed has read what it was woken for."""
-    while any(feed._reading for feed in feeds._feeds.values()):
+    while chat().channels.feeds.is_reading:
         await asyncio.sleep(0.001)
 
 
@@ -257,8 +259,8 @@ async def test_one_read_for_all_readers(alice: User, door: None, monkeypatch: py
     """A wake-up costs one read however many read here, and all of them get the same bytes."""
     reads = Reads(monkeypatch)
     row = await database.run(store.connect, alice.pk, "k")
-    place = feeds.place_of(row, "")
-    followers = [feeds.follow(row, place, lambda: None) for _ in range(50)]
+    start = position(row, "")
+    followers = [chat().channels.feeds.follow(row, start, lambda: None) for _ in range(50)]
     await settled()
     before = reads.count
     for number in range(5):
@@ -270,7 +272,7 @@ async def test_one_read_for_all_readers(alice: User, door: None, monkeypatch: py
     assert reads.count - before == 5
     for follower in followers:
         follower.leave()
-    assert not feeds._feeds
+    assert chat().channels.feeds.is_empty
 
 
 async def test_late_readers_catch_up(alice: User, door: None) -> None:
@@ -278,8 +280,8 @@ async def test_late_readers_catch_up(alice: User, door: None) -> None:
     for number in range(30):
         await push.asend("alice", "k", f"{number} " + "x" * 10_000)
     row = await database.run(store.connect, alice.pk, "k")
-    first = feeds.follow(row, feeds.place_of(row, "k:30"), lambda: None)
-    late = feeds.follow(row, feeds.place_of(row, ""), lambda: None)
+    first = chat().channels.feeds.follow(row, position(row, "k:30"), lambda: None)
+    late = chat().channels.feeds.follow(row, position(row, ""), lambda: None)
     slices = [await late.take()]
     await push.asend("alice", "k", "new")
     await settled()
@@ -296,20 +298,20 @@ async def test_what_nobody_was_woken_for(alice: User, door: None, monkeypatch: p
     """A wake-up that was lost is made good by the next poll; a channel without news is not read."""
     reads = Reads(monkeypatch)
     row = await database.run(store.connect, alice.pk, "k")
-    follower = feeds.follow(row, feeds.place_of(row, ""), lambda: None)
+    follower = chat().channels.feeds.follow(row, position(row, ""), lambda: None)
     await settled()
     before = reads.count
-    await feeds.poll()
+    await chat().channels.feeds.poll()
     await settled()
     assert reads.count == before
     await database.run(store.append, alice.pk, "k", "message", "unheard")
     await settled()
     assert await drained(follower) == b""
-    await feeds.poll()
+    await chat().channels.feeds.poll()
     await settled()
     assert b"data: unheard" in await drained(follower)
     await database.run(store.append, alice.pk, "k", "complete", "{}", "complete")
-    await feeds.poll()
+    await chat().channels.feeds.poll()
     await settled()
     assert b"event: complete" in await drained(follower)
     assert follower.at_end
@@ -320,10 +322,10 @@ async def test_a_reader_overtaken_by_the_limit(alice: User, door: None, monkeypa
     """When more is pushed than is kept, a reader who was too slow gets a `reset`, then what is kept."""
     monkeypatch.setattr(store, "MAX_MESSAGES", 20)
     row = await database.run(store.connect, alice.pk, "k")
-    slow = feeds.follow(row, feeds.place_of(row, ""), lambda: None)
+    slow = chat().channels.feeds.follow(row, position(row, ""), lambda: None)
     for number in range(40):
         await database.run(store.append, alice.pk, "k", "message", str(number))
-    await feeds.poll()
+    await chat().channels.feeds.poll()
     await settled()
     lines = (await drained(slow)).split(b"\n")
     events = [line.decode() for line in lines if line.startswith(b"event: ")]
@@ -337,10 +339,10 @@ async def test_a_reader_overtaken_by_the_limit(alice: User, door: None, monkeypa
 async def test_a_channel_that_goes_away(alice: User, door: None) -> None:
     """Readers of a channel that is no longer there are sent away; they come back to a new one."""
     row = await database.run(store.connect, alice.pk, "k")
-    follower = feeds.follow(row, feeds.place_of(row, ""), lambda: None)
+    follower = chat().channels.feeds.follow(row, position(row, ""), lambda: None)
     await settled()
     await database.run(Channel.objects.all().delete)
-    await feeds.poll()
+    await chat().channels.feeds.poll()
     await settled()
     assert await drained(follower) == b""
     assert follower.at_end

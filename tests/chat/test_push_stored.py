@@ -11,7 +11,8 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import User
-from chat.channels import feeds, push, store
+from chat.channels import push, store
+from chat.channels.feeds import position
 from chat.channels.models import Channel, ChannelMark, ChannelMessage
 from tests import factories, servers
 from tests.chat import pushing
@@ -50,10 +51,10 @@ def test_too_many_messages(alice: User, monkeypatch: pytest.MonkeyPatch) -> None
     assert min(kept[60:]) >= 44
     row = store.connect(alice.pk, "k")
     assert numbers(row) == list(range(row.dropped_until + 1, 201))
-    assert feeds.place_of(row, "") == (row.dropped_until, True)
-    assert feeds.place_of(row, f"k:{row.dropped_until - 1}") == (row.dropped_until, True)
-    assert feeds.place_of(row, f"k:{row.dropped_until}") == (row.dropped_until, False)
-    assert feeds.place_of(row, "k:190") == (190, False)
+    assert position(row, "") == (row.dropped_until, True)
+    assert position(row, f"k:{row.dropped_until - 1}") == (row.dropped_until, True)
+    assert position(row, f"k:{row.dropped_until}") == (row.dropped_until, False)
+    assert position(row, "k:190") == (190, False)
 
 
 @pytest.mark.django_db
@@ -119,9 +120,9 @@ def test_old_ids_never_fit_a_new_channel(alice: User) -> None:
     store.prune()
     push.send("alice", "k", "y")
     row = store.connect(alice.pk, "k")
-    assert [feeds.place_of(row, f"k:{number}").lost for number in range(7)] == [True] * 7
-    assert feeds.place_of(row, "") == (7, False)
-    assert (numbers(row), feeds.place_of(row, "k:8")) == ([8], (8, False))
+    assert [position(row, f"k:{number}").lost for number in range(7)] == [True] * 7
+    assert position(row, "") == (7, False)
+    assert (numbers(row), position(row, "k:8")) == ([8], (8, False))
 
 
 @pytest.mark.django_db
@@ -140,7 +141,7 @@ def test_line_injection(alice: User) -> None:
     as_json = [ChannelMessage(number=1, event="e", data=push._text([text])) for text in hostile]
     assert all(store.encode("k", row).count(b"\n") == 4 for row in as_json)
     row = store.connect(alice.pk, "k")
-    assert {feeds.place_of(row, text) for text in hostile if text} == {(0, True)}
+    assert {position(row, text) for text in hostile if text} == {(0, True)}
     assert not any(push.KEY.fullmatch(text) or push.EVENT.fullmatch(text) for text in hostile if set(text) - {"a", ":"})
 
 

@@ -70,7 +70,7 @@ def staff(screening: Product) -> Person:
 
 
 @pytest.fixture
-def somebody(screening: Product, speaker: Speaker) -> Person:
+def newcomer(screening: Product, speaker: Speaker) -> Person:
     speaker.say("Yes.")
     return screening.register(f"p{secrets.token_hex(5)}")
 

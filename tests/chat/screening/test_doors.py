@@ -9,19 +9,19 @@ from tests.chat.test_classic import text_of as classic_text
 from tests.product import Person, text_of
 
 
-def test_it_works(somebody: Person, speaker: Speaker, listed: Lister) -> None:
+def test_it_works(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
     """No character of a word in an answer is found anywhere: list, search, messages, exports, the page, a replay."""
     listed("龘靐", "mask", "output")
     listed("爨麤", "block", "output")
     speaker.say("begin ", *"龘靐 then 爨", "麤 end", end="hang")
-    events = somebody.answer("Which characters?", "plain")
+    events = newcomer.answer("Which characters?", "plain")
     generation, conversation = events[0].data["generation"], events[0].data["conversation"]
-    browser = somebody.product.browser(somebody.name)
-    again = somebody.follow(generation)
+    browser = newcomer.product.browser(newcomer.name)
+    again = newcomer.follow(generation)
     seen = [
         *(text_of(read) for read in (events, again)),
         *(
-            somebody.client.get(path).text
+            newcomer.client.get(path).text
             for path in (
                 f"/api/generations/{generation}/",
                 f"/api/conversations/{conversation}/messages/",
@@ -38,65 +38,65 @@ def test_it_works(somebody: Person, speaker: Speaker, listed: Lister) -> None:
     for text in seen:
         assert not any(character in text or ascii(character)[1:-1] in text for character in "龘靐爨麤")
     for character in "龘靐爨麤":
-        assert somebody.client.get("/api/conversations/", params={"search": character}).json()["results"] == []
+        assert newcomer.client.get("/api/conversations/", params={"search": character}).json()["results"] == []
 
 
-def test_while_it_runs(somebody: Person, speaker: Speaker, listed: Lister) -> None:
+def test_while_it_runs(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
     """What is held back is seen nowhere, not by who looks meanwhile, comes later or resumes, and not after a stop."""
     listed("龘靐爨", "mask", "output")
     speaker.say("Seen. ", "龘", "靐", end="hang")
-    with somebody.asking("Which characters?", "plain") as stream:
+    with newcomer.asking("Which characters?", "plain") as stream:
         events = [next(stream), next(stream)]
         generation = events[0].data["generation"]
         time.sleep(1.5)  # drafts are stored each second
-        browser = somebody.product.browser(somebody.name)
+        browser = newcomer.product.browser(newcomer.name)
         seen = [
-            somebody.client.get(f"/api/generations/{generation}/").text,
-            somebody.client.get(f"/api/conversations/{events[0].data['conversation']}/messages/").text,
+            newcomer.client.get(f"/api/generations/{generation}/").text,
+            newcomer.client.get(f"/api/conversations/{events[0].data['conversation']}/messages/").text,
             browser.get(f"/c/{events[0].data['conversation']}/").text,
         ]
-        with somebody.following(generation) as (_status, replayed):
+        with newcomer.following(generation) as (_status, replayed):
             seen += [str([next(replayed).data, next(replayed).data])]
-        somebody.stop(generation)
+        newcomer.stop(generation)
         seen += [str([event.data for event in stream])]
-        seen += [str([event.data for event in somebody.follow(generation, events[1].id)])]
+        seen += [str([event.data for event in newcomer.follow(generation, events[1].id)])]
     assert all("Seen." in text for text in (seen[0], seen[1], seen[3]))
     for text in seen:
         assert not any(character in text or ascii(character)[1:-1] in text for character in "龘靐爨")
 
 
-def test_text_tools(somebody: Person, staff: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
+def test_text_tools(newcomer: Person, staff: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
     """A tool's instruction is an operator's word and not screened; the text of who uses it is, and the answer."""
     listed("following", "block", "input")
     masked = listed("hazelnuts", "mask")
     speaker.say("Haz", "elnuts it is")
-    events = somebody.answer("Eat hazelnuts", "plain", text_tool="polish")
+    events = newcomer.answer("Eat hazelnuts", "plain", text_tool="polish")
     assert text_of(events) == "********* it is"
     sent = speaker.requests[-1].body["messages"][-1]["content"]
     assert "following text" in sent
     assert sent.endswith("Eat *********")
     generation = events[0].data["generation"]
-    assert hits(somebody.name) == (0, [(masked, "input", generation), (masked, "output", generation)])
+    assert hits(newcomer.name) == (0, [(masked, "input", generation), (masked, "output", generation)])
     body = {"model": "plain", "prompt": "the following", "text_tool": "polish"}
-    refused = somebody.client.post("/api/chat/", json=body)
+    refused = newcomer.client.post("/api/chat/", json=body)
     assert (refused.status_code, refused.json()["error"]["code"]) == (422, "content_blocked")
 
 
-def test_the_classic_route(somebody: Person, speaker: Speaker, listed: Lister) -> None:
+def test_the_classic_route(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
     """It tells the same text: masked, cut before a word that blocks, wherever a reader resumes, and refused."""
     listed("霹雳弦", "block")
     listed("的卢", "mask")
     speaker.say(*"马作的", "卢飞快，弓如霹", "雳", "弦惊", end="hang")
-    events = told(listen(somebody.client, message="下一句？", model="plain").text)
+    events = told(listen(newcomer.client, message="下一句？", model="plain").text)
     assert classic_text(events) == "马作**飞快，弓如"
-    resumed = told(listen(somebody.client, after=events[0].id, message="下一句？", model="plain").text)
+    resumed = told(listen(newcomer.client, after=events[0].id, message="下一句？", model="plain").text)
     assert classic_text(events[:1]) + classic_text(resumed) == "马作**飞快，弓如"
-    (refusal,) = told(listen(somebody.client, message="霹雳弦？", model="plain").text)
+    (refusal,) = told(listen(newcomer.client, message="霹雳弦？", model="plain").text)
     assert (refusal.name, refusal.data["code"]) == ("error", "content_blocked")
 
 
-def test_imports(somebody: Person, speaker: Speaker, listed: Lister) -> None:
-    """What somebody brings back is theirs and stays as it is; on its way upstream it is masked as earlier turns are."""
+def test_imports(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
+    """An imported conversation stays unchanged; in prompts it is masked like earlier turns."""
     listed("walnuts", "block")
     moment = "2026-11-21T12:00:00+08:00"
     turns = [
@@ -105,28 +105,28 @@ def test_imports(somebody: Person, speaker: Speaker, listed: Lister) -> None:
     ]
     brought = {"id": 1, "title": "walnuts", "system_prompt": "Like walnuts", "created_at": moment, "updated_at": moment}
     file = {"format": "rivulet", "version": 1, "conversations": [{**brought, "messages": turns}]}
-    assert somebody.client.post("/api/import/", json=file).status_code == 201
-    (conversation,) = somebody.client.get("/api/conversations/").json()["results"]
+    assert newcomer.client.post("/api/import/", json=file).status_code == 201
+    (conversation,) = newcomer.client.get("/api/conversations/").json()["results"]
     assert conversation["title"] == "walnuts"
-    somebody.answer("And after the import?", "plain", conversation=conversation["id"])
+    newcomer.answer("And after the import?", "plain", conversation=conversation["id"])
     assert [turn["content"] for turn in speaker.sent_for("And after the import?")] == [
         *("Like *******", "On *******?", "*******.", "And after the import?")
     ]
-    answer = somebody.messages(conversation["id"])[1]["id"]
-    again = somebody.client.post(f"/api/messages/{answer}/regenerate/", json={}).json()["generation"]
-    assert somebody.ended(again["id"])["status"] == "completed"
+    answer = newcomer.messages(conversation["id"])[1]["id"]
+    again = newcomer.client.post(f"/api/messages/{answer}/regenerate/", json={}).json()["generation"]
+    assert newcomer.ended(again["id"])["status"] == "completed"
     assert [turn["content"] for turn in speaker.sent_for("On *******?")] == ["Like *******", "On *******?"]
 
 
-def test_the_same_again(somebody: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
+def test_the_same_again(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
     """A repeat under the same key answers with what was stored, and finds nothing anew; another answer is screened."""
     word = listed("cobalt", "mask", "output")
     speaker.say("co", "balt")
-    first = somebody.ask("Which blue?", "plain", key="again")
-    assert somebody.ended(first["id"])["content"] == "******"
-    assert somebody.ask("Which blue?", "plain", key="again")["content"] == "******"
-    assert hits(somebody.name) == (0, [(word, "output", first["id"])])
+    first = newcomer.ask("Which blue?", "plain", key="again")
+    assert newcomer.ended(first["id"])["content"] == "******"
+    assert newcomer.ask("Which blue?", "plain", key="again")["content"] == "******"
+    assert hits(newcomer.name) == (0, [(word, "output", first["id"])])
     path = f"/api/messages/{first['message']}/regenerate/"
-    second = somebody.client.post(path, json={}).json()["generation"]
-    assert somebody.ended(second["id"])["content"] == "******"
-    assert hits(somebody.name)[1] == [(word, "output", first["id"]), (word, "output", second["id"])]
+    second = newcomer.client.post(path, json={}).json()["generation"]
+    assert newcomer.ended(second["id"])["content"] == "******"
+    assert hits(newcomer.name)[1] == [(word, "output", first["id"]), (word, "output", second["id"])]

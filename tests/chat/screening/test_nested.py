@@ -31,8 +31,8 @@ def released(*lists: list[Any], known: tuple[str, ...] = ("weather",)) -> tuple[
     """Return what comes out of lists of pieces, and the ids of the words found."""
     calls = Calls(known)
     for pieces in lists:
-        calls.take(json.dumps(pieces))
-    out, hits = calls.release(LEXICON)
+        calls.feed(json.dumps(pieces))
+    out, hits = calls.flush(LEXICON)
     return [json.loads(pieces) for pieces in out], [hit.term.id for hit in hits]
 
 

@@ -6,6 +6,7 @@ import pytest
 from django.db import OperationalError
 
 from accounts.models import User
+from chat.apps import chat
 from chat.errors import ContentBlocked
 from chat.generations import start
 from chat.generations.request import Ask
@@ -94,9 +95,9 @@ def test_nobody_is_answered_while_the_words_cannot_be_read(asker: User, monkeypa
     def away() -> None:
         raise OperationalError("the database is away")
 
-    live.forget()
+    chat().words.forget()
     with monkeypatch.context() as patch:
-        patch.setattr(live, "_read", away)
+        patch.setattr(live, "read_rows", away)
         with pytest.raises(OperationalError):
             begin(asker, "Hello")
     assert not Generation.objects.exists()

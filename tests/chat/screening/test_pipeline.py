@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from chat.apps import chat
 from chat.generations.pipeline import PARTING, limited, screened
-from chat.screening import live
 from chat.screening.live import Words
 from chat.screening.tracking import MOST_SEPARATORS
 from providers.wire.base import Delta, Event, Finished, Notice, Reasoning, ToolCallDelta, Usage, Withdrawn
@@ -40,7 +40,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def set_words(*masking: str, blocking: tuple[str, ...] = ()) -> None:
         lexicon = oracle.Words(masking, blocking).lexicon()
-        monkeypatch.setattr(live, "_words", Words(1, lexicon, lexicon))
+        monkeypatch.setattr(chat().words, "_words", Words(1, lexicon, lexicon))
 
     return set_words
 

@@ -14,9 +14,9 @@ from tests.product import Person
 
 
 @pytest.fixture
-def program(somebody: Person) -> httpx.Client:
-    token = somebody.client.post("/api/tokens/", json={"name": "program"}).json()["token"]
-    return somebody.product.client(token)
+def program(newcomer: Person) -> httpx.Client:
+    token = newcomer.client.post("/api/tokens/", json={"name": "program"}).json()["token"]
+    return newcomer.product.client(token)
 
 
 def heard(program: httpx.Client, prompt: str, *, stream: bool, **body: Any) -> dict[str, Any]:
@@ -42,7 +42,7 @@ both = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"
 
 @both
 def test_it_works(
-    program: httpx.Client, somebody: Person, speaker: Speaker, listed: Lister, hits: Hits, stream: bool
+    program: httpx.Client, newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits, stream: bool
 ) -> None:
     """A masked word is stars in the answer and in its reasoning, however it was cut; a row for each is kept."""
     word, thought = listed("cobalt", "mask", "output"), listed("秘方", "mask", "output")
@@ -50,7 +50,7 @@ def test_it_works(
     said = heard(program, "Which blue?", stream=stream)
     assert (said["content"], said["reasoning_content"]) == ("Blue: ******* it is", "想想***")
     assert said["finish"] == "stop"
-    assert hits(somebody.name)[1] == [(id_, "output", said["generation"]) for id_ in sorted([word, thought])]
+    assert hits(newcomer.name)[1] == [(id_, "output", said["generation"]) for id_ in sorted([word, thought])]
 
 
 @both
@@ -64,18 +64,18 @@ def test_blocked(program: httpx.Client, speaker: Speaker, listed: Lister, stream
     assert closed_after(speaker, f"下一句？{stream}", since) < 5
 
 
-def test_blocked_in_reasoning(program: httpx.Client, somebody: Person, speaker: Speaker, listed: Lister) -> None:
+def test_blocked_in_reasoning(program: httpx.Client, newcomer: Person, speaker: Speaker, listed: Lister) -> None:
     """A blocked word in the reasoning ends the answer likewise; nothing was said, so nothing is charged."""
     listed("毒方", "block", "output")
     speaker.say("方子是", reasoning="想想毒-方", end="hang")
     said = heard(program, "什么毒？", stream=True)
     assert (said["content"] or "", said["reasoning_content"], said["finish"]) == ("", "想想", "content_filter")
-    assert somebody.quota()["used_today"] == 0
+    assert newcomer.quota()["used_today"] == 0
 
 
 @both
 def test_a_blocked_prompt(
-    program: httpx.Client, somebody: Person, speaker: Speaker, listed: Lister, hits: Hits, stream: bool
+    program: httpx.Client, newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits, stream: bool
 ) -> None:
     """A blocked word in what is new is a 400 that clients do not repeat; nothing is sent, stored or charged."""
     word = listed("forbidden fruit", "block", "input")
@@ -85,8 +85,8 @@ def test_a_blocked_prompt(
     assert answer.headers["x-should-retry"] == "false"
     assert "fruit" not in answer.text
     assert len(speaker.requests) == asked
-    assert somebody.quota()["used_today"] == 0
-    assert hits(somebody.name) == (1, [(word, "input", None)])
+    assert newcomer.quota()["used_today"] == 0
+    assert hits(newcomer.name) == (1, [(word, "input", None)])
 
 
 def test_all_turns(program: httpx.Client, speaker: Speaker, listed: Lister) -> None:
@@ -140,7 +140,7 @@ def test_descriptions(program: httpx.Client, speaker: Speaker, listed: Lister) -
 
 @both
 def test_calls(
-    program: httpx.Client, somebody: Person, speaker: Speaker, listed: Lister, hits: Hits, stream: bool
+    program: httpx.Client, newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits, stream: bool
 ) -> None:
     """Arguments of calls are masked as their reader reads them, wherever the vendor cuts them; the call stays whole."""
     word = listed("独立", "mask", "output")
@@ -152,13 +152,13 @@ def test_calls(
     assert "".join(call["function"]["arguments"] for call in said["tool_calls"]) == '{"city": "***", "days": 3}'
     assert said["tool_calls"][0]["function"]["name"] == "weather"
     assert said["finish"] == "tool_calls"
-    assert somebody.quota()["used_today"] == 1
-    assert hits(somebody.name)[1] == [(word, "output", said["generation"])]
+    assert newcomer.quota()["used_today"] == 1
+    assert hits(newcomer.name)[1] == [(word, "output", said["generation"])]
 
 
 @both
 def test_a_blocked_call(
-    program: httpx.Client, somebody: Person, speaker: Speaker, listed: Lister, stream: bool
+    program: httpx.Client, newcomer: Person, speaker: Speaker, listed: Lister, stream: bool
 ) -> None:
     """A call with a blocked word in it is not made; the answer ends with `content_filter`, and costs nothing."""
     listed("毒方", "block", "output")
@@ -167,7 +167,7 @@ def test_a_blocked_call(
     speaker.deltas = [{"tool_calls": [call]}]
     said = heard(program, "Weather?", stream=stream, tools=[WEATHER])
     assert (said["content"] or "", said.get("tool_calls", []), said["finish"]) == ("", [], "content_filter")
-    assert somebody.quota()["used_today"] == 0
+    assert newcomer.quota()["used_today"] == 0
 
 
 def test_calls_without_hits(program: httpx.Client, speaker: Speaker, listed: Lister) -> None:

@@ -8,9 +8,10 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 
+from chat.apps import chat
 from chat.models import AllowedPhrase, Hit, SensitiveWord
 from chat.screening import admin as words_admin
-from chat.screening import audit, live
+from chat.screening import audit
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -35,10 +36,10 @@ def shown(answer: Any) -> str:
 
 def test_it_works(admin: Client) -> None:
     """A word that is added counts at once; the list finds it by what it is folded to, and filters by category."""
-    live.loaded()
+    chat().words.load()
     values = {"word": "臺灣", "action": "mask", "scope": "both", "category": "places", "enabled": "on"}
     assert admin.post(page("sensitiveword_add"), values).status_code == 302
-    assert [hit.start for hit in live.now().incoming.find("看台-湾")] == [1]
+    assert [hit.start for hit in chat().words.current.incoming.find("看台-湾")] == [1]
     SensitiveWord.objects.create(word="walnuts", category="nuts")
     for query, count in (({"q": "台湾"}, 1), ({"q": "WAL"}, 1), ({"q": "x"}, 0), ({"category": "nuts"}, 1), ({}, 2)):
         assert admin.get(reverse(LIST), query).context["cl"].result_count == count, query
@@ -56,10 +57,10 @@ def test_bad_words(admin: Client, word: str) -> None:
 def test_actions(admin: Client) -> None:
     """Words are disabled, enabled and deleted in bulk, and that counts at once."""
     rows = [SensitiveWord.objects.create(word=word) for word in ("one", "two", "three")]
-    live.loaded()
+    chat().words.load()
 
     def counting() -> int:
-        return len(live.now().incoming.find("one two three"))
+        return len(chat().words.current.incoming.find("one two three"))
 
     def act(action: str, *chosen: SensitiveWord, **more: str) -> None:
         data = {"action": action, "_selected_action": [row.pk for row in chosen], **more}
@@ -76,7 +77,7 @@ def test_actions(admin: Client) -> None:
 def test_edited_in_the_list(admin: Client) -> None:
     """What a word does can be changed in the list itself."""
     row = SensitiveWord.objects.create(word="one")
-    live.loaded()
+    chat().words.load()
     form = {
         "form-TOTAL_FORMS": 1,
         "form-INITIAL_FORMS": 1,
@@ -85,7 +86,7 @@ def test_edited_in_the_list(admin: Client) -> None:
     }
     changed = admin.post(reverse(LIST), {**form, "form-0-action": "mask", "form-0-enabled": "on"})
     assert changed.status_code == 302
-    assert [hit.term.blocks for hit in live.now().incoming.find("one")] == [False]
+    assert [hit.term.blocks for hit in chat().words.current.incoming.find("one")] == [False]
 
 
 def test_import_a_list(admin: Client) -> None:
@@ -169,7 +170,7 @@ def test_try_a_text(admin: Client) -> None:
 def test_hits_are_only_read(admin: Client, alice: Any) -> None:
     """The log of hits shows who, when, and the word as long as there is one; nobody can change it."""
     kept = SensitiveWord.objects.create(word="walnuts")
-    audit.refused(alice.pk, {kept.pk, 4711})
+    audit.record_refusal(alice.pk, {kept.pk, 4711})
     listing = shown(admin.get(page("hit_changelist"), {"q": "alice"}))
     assert f'<a href="{page("sensitiveword_change", kept.pk)}">walnuts</a>' in listing
     assert "#4711" in listing
@@ -184,7 +185,7 @@ def test_hits_are_only_read(admin: Client, alice: Any) -> None:
 
 def test_a_person_can_be_deleted(admin: Client, alice: Any) -> None:
     """Hits do not keep a person from being deleted."""
-    audit.refused(alice.pk, {1})
+    audit.record_refusal(alice.pk, {1})
     deleting = reverse("admin:accounts_user_delete", args=[alice.pk])
     assert "walnuts" not in shown(admin.get(deleting))
     assert admin.post(deleting, {"post": "yes"}).status_code == 302
@@ -203,7 +204,7 @@ def test_who_may(client: Client, name: str) -> None:
 def test_lists_are_made_of_few_queries(admin: Client, alice: Any, django_assert_max_num_queries: Any) -> None:
     """The number of queries for a list does not grow with its rows."""
     SensitiveWord.objects.bulk_create(SensitiveWord(word=f"w{number}", key=f"w{number}") for number in range(50))
-    audit.found(alice.pk, None, "input", range(50))
+    audit.record(alice.pk, None, "input", range(50))
     for name in ("sensitiveword", "allowedphrase", "hit"):
         assert site.is_registered({"sensitiveword": SensitiveWord, "allowedphrase": AllowedPhrase, "hit": Hit}[name])
         with django_assert_max_num_queries(12):

@@ -253,10 +253,10 @@ def test_ten_thousand_lines(staff: Client) -> None:
 
 def test_every_change_is_a_new_version(staff: Client) -> None:
     """Whichever way words and phrases are changed, other processes see that they were."""
-    seen = [ListVersion.now()]
+    seen = [ListVersion.current()]
 
     def changed() -> bool:
-        seen.append(ListVersion.now())
+        seen.append(ListVersion.current())
         return seen[-1] > seen[-2]
 
     row = call(staff, "POST", WORDS, {"word": "walnuts"}).json()
