@@ -123,7 +123,7 @@ def test_wrong_days(days: str, alice: Any) -> None:
 def test_generations_are_not_read(alice: Any, model: ChatModel) -> None:
     """However many generations a user has, looking back is one query that reads none of them."""
     answer(alice, model)
-    for look in (lambda: daily.by_model(alice.pk, 30), lambda: daily.of_everybody(30)):
+    for look in (lambda: daily.by_model(alice.pk, 30), lambda: daily.of_all_users(30)):
         with CaptureQueriesContext(connection) as context:
             assert len(look()) == 1
         (query,) = context.captured_queries
@@ -143,7 +143,7 @@ def test_a_deleted_user_is_not_counted(alice: Any, model: ChatModel) -> None:
     """The counts of a person go with the person."""
     answer(alice, model)
     alice.delete()
-    assert daily.of_everybody(30) == []
+    assert daily.of_all_users(30) == []
 
 
 def test_answers_of_before(alice: Any, bob: Any, model: ChatModel) -> None:
