@@ -44,5 +44,5 @@ def _cursor(text: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _HIGHEST_ID):
-        raise InvalidRequest(details={"cursor": [_("This cursor is not one of ours.")]})
+        raise InvalidRequest(details={"cursor": [_("This cursor is not valid.")]})
     return int(text)

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -73,7 +74,8 @@ class Conversations(APIView):
         query={"search": str, "archived": bool, "cursor": str},
     )
     def get(self, request: Request) -> Response:
-        rows = Conversation.objects.owned_by(_user_id(request)).filter(archived=_flag(request, "archived"))
+        owned = Conversation.objects.owned_by(_user_id(request))
+        rows: QuerySet[Conversation] = owned.filter(archived=_flag(request, "archived"))
         if wanted := request.query_params.get("search"):
             rows = search.containing(rows, wanted)
         page = list(search.after_cursor(rows, request.query_params.get("cursor"))[: PAGE_SIZE + 1])

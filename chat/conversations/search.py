@@ -42,7 +42,7 @@ def after_cursor(rows: QuerySet[Conversation], cursor: str | None) -> QuerySet[C
             moment = datetime.fromisoformat(updated_at)
             later = Q(updated_at__lt=moment) | Q(updated_at=moment, id__lt=int(last_id))
         except (binascii.Error, ValueError, TypeError) as error:
-            raise InvalidRequest(details={"cursor": [_("This cursor is not one of ours.")]}) from error
+            raise InvalidRequest(details={"cursor": [_("This cursor is not valid.")]}) from error
         rows = rows.filter(Q(pinned=True) & later | Q(pinned=False)) if pinned else rows.filter(later, pinned=False)
     return rows.order_by("-pinned", "-updated_at", "-id")
 

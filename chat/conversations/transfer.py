@@ -214,7 +214,7 @@ def _check_tree(where: str, messages: Sequence[ImportedMessage]) -> None:
     earlier: set[Id] = set()
     for number, message in enumerate(messages):
         if message.id in earlier:
-            raise InvalidRequest(details={f"{where}.{number}.id": [_("This id is there twice.")]})
+            raise InvalidRequest(details={f"{where}.{number}.id": [_("This id occurs twice.")]})
         if message.parent is not None and message.parent not in earlier:
             raise InvalidRequest(details={f"{where}.{number}.parent": [_("No earlier message has this id.")]})
         earlier.add(message.id)

@@ -34,7 +34,7 @@ class ImportForm(forms.Form):
     file = forms.FileField(
         label=_("file"),
         required=False,
-        help_text=_("One word a line, or CSV whose first line is word,action,scope,category. At most 5 MiB."),
+        help_text=_("One word per line, or CSV whose first line is word,action,scope,category. At most 5 MiB."),
     )
     text = forms.CharField(label=_("or a list"), required=False, widget=forms.Textarea, strip=False)
     action = forms.ChoiceField(label=_("action"), choices=SensitiveWord.Action.choices)

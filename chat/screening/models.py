@@ -119,9 +119,9 @@ class TermModel(models.Model):
     def clean(self) -> None:
         key = folding.key(self.text)
         if not key:
-            raise ValidationError({self.text_field: _("There is nothing to see in this.")})
+            raise ValidationError({self.text_field: _("This has no visible characters.")})
         if type(self).objects.filter(key=key).exclude(pk=self.pk).exists():
-            raise ValidationError({self.text_field: _("This is in the list already.")})
+            raise ValidationError({self.text_field: _("This is already in the list.")})
 
 
 class SensitiveWord(TermModel):

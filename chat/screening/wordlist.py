@@ -63,7 +63,7 @@ def text_of(data: bytes) -> str:
             return data.decode(encoding)
         except UnicodeDecodeError:
             continue
-    raise NotAList(_("This is no text in UTF-8 or GB 18030."))
+    raise NotAList(_("The file is not text in UTF-8 or GB 18030."))
 
 
 def plain_lines(text: str, defaults: Values) -> Iterator[Line]:
@@ -83,7 +83,7 @@ def csv_lines(text: str) -> Iterator[Line]:
             too_many = {"too_many": "1"} if len(row) > len(columns) else {}
             yield rows.line_num, {**dict(zip(columns, row, strict=False)), **too_many}
     except csv.Error as error:
-        raise NotAList(_("This is no CSV file.")) from error
+        raise NotAList(_("The file is not valid CSV.")) from error
 
 
 def is_csv(text: str) -> bool:
@@ -118,7 +118,7 @@ def add(lines: Iterable[Line]) -> Report:
         except NotAWord as refusal:
             report.rejected.append((number, str(refusal)))
             if len(report.rejected) > MOST_REJECTED:
-                raise NotAList(_("Too many lines are no words.")) from refusal
+                raise NotAList(_("Too many lines are not valid words.")) from refusal
             continue
         known_lines.add(raw)
         report.duplicates += word.key in new
@@ -137,7 +137,7 @@ def _check_room(new: Collection[str]) -> None:
     if count + len(new) > MOST_WORDS:
         known = sum(SensitiveWord.objects.filter(key__in=keys).count() for keys in _batches(new))
         if count + len(new) - known > MOST_WORDS:
-            raise NotAList(_("There would be more than %(most)s words.") % {"most": MOST_WORDS})
+            raise NotAList(_("The list may have at most %(most)s words.") % {"most": MOST_WORDS})
 
 
 def _batches(keys: Iterable[str]) -> Iterator[list[str]]:
@@ -163,9 +163,9 @@ def _reason_against(values: Values, text: str, key: str, category: str) -> str |
     if len(text) > MOST_CHARS:
         return gettext("longer than %(most)s characters") % {"most": MOST_CHARS}
     if not key:
-        return gettext("nothing to see in it")
+        return gettext("no visible characters")
     if "\0" in text + category:
-        return gettext("a NUL in it")
+        return gettext("contains a NUL character")
     if len(category) > MOST_CATEGORY_CHARS:
         return gettext("category longer than %(most)s characters") % {"most": MOST_CATEGORY_CHARS}
     return gettext("more fields than columns") if "too_many" in values else None

@@ -103,7 +103,9 @@ def _redeem(request: HttpRequest, user: User) -> HttpResponse:
         messages.error(request, str(refusal.message))
     else:
         counted = ngettext(
-            "%(count)d credit for “%(quota)s” is yours.", "%(count)d credits for “%(quota)s” are yours.", code.credits
+            "You received %(count)d credit for “%(quota)s”.",
+            "You received %(count)d credits for “%(quota)s”.",
+            code.credits,
         )
         messages.success(request, counted % {"count": code.credits, "quota": code.quota.shown_title})
     return redirect("usage")

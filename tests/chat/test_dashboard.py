@@ -51,7 +51,7 @@ def test_it_works(staff: Client, alice: Any, bob: Any) -> None:
 
 def test_nothing_yet(staff: Client) -> None:
     """A new service has a dashboard too."""
-    assert "Nothing in this time." in text(staff.get(URL))
+    assert "Nothing in this period." in text(staff.get(URL))
 
 
 def test_thirty_days(staff: Client, alice: Any) -> None:

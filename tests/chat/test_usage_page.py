@@ -135,7 +135,7 @@ def test_redeeming(visitor: Client, alice: Any, quota: Quota) -> None:
     (code,) = redeem_codes.make(quota, 7, 1, None, None)
     page = visitor.post("/usage/", {"code": code.grouped().lower()}, follow=True)
     assert page.redirect_chain == [("/usage/", 302)]
-    assert "7 credits for “Standard” are yours." in text(page)
+    assert "You received 7 credits for “Standard”." in text(page)
     again = text(visitor.post("/usage/", {"code": code.code}, follow=True))
     assert "This code cannot be redeemed" in again
     assert ledger.state(alice.pk, quota.pk)["credits"] == 7
