@@ -21,7 +21,7 @@ TESTS = Path(__file__).resolve().parent.parent
 
 STAFF_ROWS = {
     "quotas": "quotas/test_staff.py::test_it_works",
-    "sensitive-words": "chat/screening/test_words_api.py::test_it_works",
+    "sensitive-words": "chat/screening/test_words_api.py::test_words",
     "allowed-phrases": "chat/screening/test_words_api.py::test_phrases",
     "redeem-codes": "quotas/test_staff.py::test_codes quotas/test_staff.py::test_unused_codes_can_be_changed",
     "credits": "quotas/test_staff.py::test_credits quotas/test_staff.py::test_grants_are_listed",
@@ -54,7 +54,7 @@ ROUTES = {
     "POST /api/messages/{message_id}/regenerate/": "chat/test_streams.py::test_regenerate_adds_a_sibling",
     "GET /api/models/": "contract/test_promises.py::test_it_works",
     "GET /api/text-tools/": "chat/test_text_tools.py::test_list contract/test_promises.py::test_text_tools",
-    "GET /api/conversations/": "chat/test_large_history.py::test_it_works"
+    "GET /api/conversations/": "chat/test_large_history.py::test_large_histories_stay_quick"
     " contract/test_promises.py::test_conversations_page_by_page",
     "GET /api/conversations/{conversation_id}/": "contract/test_access.py::test_matrix",
     "PATCH /api/conversations/{conversation_id}/": "contract/test_access.py::test_matrix"
@@ -63,9 +63,9 @@ ROUTES = {
     " chat/test_ends.py::test_deleting_the_conversation_stops_its_answer",
     "GET /api/conversations/{conversation_id}/messages/": "chat/test_streams.py::test_parent_makes_a_branch",
     "GET /api/conversations/{conversation_id}/export/": "chat/test_transfer.py::test_one_conversation",
-    "GET /api/export/": "chat/test_transfer.py::test_it_works",
-    "POST /api/import/": "chat/test_transfer.py::test_it_works chat/test_transfer.py::test_a_broken_file"
-    " chat/test_transfer.py::test_size",
+    "GET /api/export/": "chat/test_transfer.py::test_export_and_import_round_trip",
+    "POST /api/import/": "chat/test_transfer.py::test_export_and_import_round_trip"
+    " chat/test_transfer.py::test_a_broken_file chat/test_transfer.py::test_size",
     # OpenAI-compatible surface
     "POST /v1/chat/completions": "chat/test_openai_api.py::test_it_works"
     " chat/test_openai_api.py::test_a_stream_has_the_full_shape",
@@ -73,17 +73,18 @@ ROUTES = {
     "GET /v1/models/{model_id}": "chat/test_openai_api.py::test_a_model_with_a_slash",
     "GET /api/chatgpt/test": "chat/test_classic.py::test_it_works chat/test_classic.py::test_without_a_model",
     # Push channels
-    "GET /sse/{key}/": "chat/test_push.py::test_it_works chat/test_push.py::test_unknown_ids_get_a_reset",
+    "GET /sse/{key}/": "chat/test_push.py::test_pushed_events_reach_the_reader"
+    " chat/test_push.py::test_unknown_ids_get_a_reset",
     "GET /sse/{key}": "chat/test_push.py::test_with_and_without_the_slash",
     "POST /api/channels/{key}/messages/": "chat/test_push.py::test_data chat/test_push.py::test_who_may_publish"
-    " chat/test_push.py::test_before_the_reader_comes",
+    " chat/test_push.py::test_replay",
     "POST /api/channels/{key}/complete/": "chat/test_push.py::test_after_the_end",
     "POST /api/channels/{key}/error/": "chat/test_push.py::test_an_error_ends_it",
     "GET /sse/message/{key}/": "chat/test_push.py::test_the_payment_example",
     # Quotas, credits, invitations
     "GET /api/quotas/": "contract/test_promises.py::test_quotas",
     "GET /api/quotas/ledger/": "quotas/test_ledger_api.py::test_it_works quotas/test_ledger_api.py::test_page_by_page",
-    "GET /api/quotas/usage/": "chat/test_tally.py::test_it_works",
+    "GET /api/quotas/usage/": "chat/test_daily_counts.py::test_usage_by_day_and_model",
     "GET /api/invitations/": "accounts/test_invitations.py::test_it_works",
     "POST /api/redeem/": "accounts/test_redeem.py::test_it_works"
     " accounts/test_redeem.py::test_only_failures_are_counted",
@@ -107,7 +108,7 @@ REFUSALS = {
     "not_found": "contract/test_access.py::test_matrix",
     "conflict": "contract/test_promises.py::test_a_key_in_the_header_of_a_get chat/test_push.py::test_after_the_end",
     "prompt_too_long": "chat/test_refusals.py::test_too_long chat/test_transfer.py::test_size",
-    "content_blocked": "chat/screening/test_order.py::test_it_works"
+    "content_blocked": "chat/screening/test_order.py::test_after_the_limit_of_active_generations"
     " chat/test_moderation.py::test_a_refused_prompt_counts",
     "quota_exhausted": "quotas/test_ledger.py::test_exhausted_refusal_says_when_and_how"
     " quotas/test_ledger.py::test_credits_only_has_no_retry_after",
@@ -153,8 +154,9 @@ PROMISES = {
     "what is passed on": "chat/test_openai_api.py::test_what_is_passed_on chat/test_openai_api.py::test_tool_calls",
     "CORS of /v1": "chat/test_openai_refusals.py::test_preflight"
     " chat/test_openai_refusals.py::test_answers_to_browsers",
-    "push in Python": "chat/test_push_python.py::test_it_works chat/test_push_python.py::test_a_timeout_is_told",
-    "push survives a restart": "chat/test_push_survives.py::test_it_works",
+    "push in Python": "chat/test_push_python.py::test_send_and_complete"
+    " chat/test_push_python.py::test_on_end_reports_a_timeout",
+    "push survives a restart": "chat/test_push_survives.py::test_a_restart_loses_nothing",
     "demo_push": "chat/test_push.py::test_the_payment_example_from_a_command",
     "the envelope": "contract/test_envelope.py::test_it_works contract/test_envelope.py::test_wrong_methods",
     "X-Request-ID": "contract/test_envelope.py::test_every_answer_has_a_request_id",
@@ -169,13 +171,13 @@ PROMISES = {
     "X-Quota-Remaining, X-Quota-Reset": "chat/test_streams.py::test_reserved_answers_carry_the_quota",
     "staff changes within five seconds": "quotas/test_staff.py::test_changes_are_felt_at_once"
     " chat/screening/test_live.py::test_another_process",
-    "sensitive words in prompts": "chat/screening/test_prompts.py::test_it_works"
+    "sensitive words in prompts": "chat/screening/test_prompts.py::test_a_blocked_prompt_is_refused"
     " chat/screening/test_prompts.py::test_masked chat/screening/test_prompts.py::test_earlier_turns",
-    "sensitive words in answers": "chat/screening/test_answers.py::test_it_works"
-    " chat/screening/test_answers.py::test_masked chat/screening/test_answers.py::test_reasoning",
-    "allowed phrases": "chat/screening/test_answers.py::test_allowed_phrases",
-    "words in every disguise": "chat/screening/test_folding.py::test_it_works"
-    " chat/screening/test_corpus.py::test_it_works",
+    "sensitive words in answers": "chat/screening/test_completions.py::test_a_blocked_word_ends_the_completion"
+    " chat/screening/test_completions.py::test_masked chat/screening/test_completions.py::test_reasoning",
+    "allowed phrases": "chat/screening/test_completions.py::test_allowed_phrases",
+    "words in every disguise": "chat/screening/test_folding.py::test_kinds_of_characters"
+    " chat/screening/test_corpus.py::test_the_corpus_is_large",
     "words of 32 characters": "chat/screening/test_words_api.py::test_thirty_two_characters",
     "drain": "chat/test_ends.py::test_drained faults/test_processes.py::test_drained_readers_go_elsewhere",
     "Redis away": "faults/test_processes.py::test_redis_away",

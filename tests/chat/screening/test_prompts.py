@@ -1,4 +1,4 @@
-"""Sensitive words in what people ask: refused before anything is stored, or masked in all that is stored and sent."""
+"""Sensitive words in prompts: refused before anything is stored, or masked in all that is stored and sent."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from tests.product import Person, read_events
 
 
 def refused(person: Person, prompt: str, key: str = "", **body: Any) -> dict[str, Any]:
-    """Ask what is to be refused; return the error."""
+    """Send a prompt that must be refused; return the error."""
     answer = person.client.post(
         "/api/chat/", json={"model": "plain", "prompt": prompt, **body}, headers={"Idempotency-Key": key} if key else {}
     )
@@ -15,8 +15,8 @@ def refused(person: Person, prompt: str, key: str = "", **body: Any) -> dict[str
     return dict(answer.json()["error"])
 
 
-def test_it_works(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
-    """A blocked word refuses the prompt: nothing stored, sent or charged, the key unused; the attempt is counted."""
+def test_a_blocked_prompt_is_refused(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
+    """A blocked prompt is refused without storing, sending or charging; the attempt is counted."""
     word = listed("forbidden fruit", "block")
     asked = len(speaker.requests)
     error = refused(newcomer, "Tell me about the ＦＯＲＢＩＤＤＥＮ-fruit", key="once")
@@ -30,7 +30,7 @@ def test_it_works(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits
 
 
 def test_masked(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
-    """A masked word is stars in the message, the title, and what goes upstream; asking again is the same question."""
+    """Words are masked in message, title and prompt; a repeat returns the same generation."""
     word = listed("萨德", "mask", "input")
     speaker.say("萨德 is not masked in answers")
     first = newcomer.ask("薩 德是什么？", "plain", key="k", system_prompt="Be 萨德")
@@ -46,7 +46,7 @@ def test_masked(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) 
 
 
 def test_earlier_turns(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
-    """What was said before a word was listed is masked on its way upstream, never refused, and stays as it was."""
+    """Words listed later are masked in prompts of old conversations, which stay unchanged."""
     speaker.say("An answer about walnuts")
     first = newcomer.ask("What are walnuts?", "plain", system_prompt="Speak of walnuts")
     newcomer.ended(first["id"])
@@ -67,7 +67,7 @@ def test_earlier_turns(newcomer: Person, speaker: Speaker, listed: Lister, hits:
 
 
 def test_system_prompts_are_refused_too(newcomer: Person, listed: Lister) -> None:
-    """A blocked word in a system prompt refuses the question, also when it changes an old conversation's."""
+    """A blocked word in a new or changed system prompt refuses the prompt."""
     speaking = newcomer.ask("Hello", "plain", system_prompt="Be brief")
     newcomer.ended(speaking["id"])
     listed("walnuts", "block", "input")
@@ -78,7 +78,7 @@ def test_system_prompts_are_refused_too(newcomer: Person, listed: Lister) -> Non
 
 
 def test_event_source(newcomer: Person, listed: Lister) -> None:
-    """Where refusals are events, this one is too."""
+    """The GET route reports the refusal as an event."""
     listed("walnuts", "block")
     with newcomer.client.stream("GET", "/api/chat/", params={"model": "plain", "prompt": "walnuts"}) as response:
         (event,) = read_events(response)
@@ -87,7 +87,7 @@ def test_event_source(newcomer: Person, listed: Lister) -> None:
 
 
 def test_titles_that_are_changed(newcomer: Person, listed: Lister, hits: Hits) -> None:
-    """A title or system prompt that the user changes is screened like a prompt."""
+    """A changed title or system prompt is screened like a prompt."""
     conversation = newcomer.ask("Hello", "plain")["conversation"]
     path = f"/api/conversations/{conversation}/"
     masked, blocked = listed("hazelnuts", "mask"), listed("walnuts", "block")

@@ -1,4 +1,4 @@
-"""The admin's pages for words: lists, files in and out, trying a text, and hits that are only read."""
+"""The admin pages for words: lists, import and export, trying a text, and read-only hits."""
 
 from typing import Any
 
@@ -34,8 +34,8 @@ def shown(answer: Any) -> str:
     return str(answer.content.decode())
 
 
-def test_it_works(admin: Client) -> None:
-    """A word that is added counts at once; the list finds it by what it is folded to, and filters by category."""
+def test_adding_and_searching_words(admin: Client) -> None:
+    """A new word applies at once; the list finds it by folded form and category."""
     chat().words.load()
     values = {"word": "臺灣", "action": "mask", "scope": "both", "category": "places", "enabled": "on"}
     assert admin.post(page("sensitiveword_add"), values).status_code == 302
@@ -47,7 +47,7 @@ def test_it_works(admin: Client) -> None:
 
 @pytest.mark.parametrize("word", ["", "\u200b", "x" * 33, "walＮUTS", "wal-nuts"[:3] + "nuts"])
 def test_bad_words(admin: Client, word: str) -> None:
-    """What cannot be a word, or is one already, is answered with the field's error."""
+    """An invalid or known word is refused with an error at its field."""
     SensitiveWord.objects.create(word="walnuts")
     answer = admin.post(page("sensitiveword_add"), {"word": word, "action": "mask", "scope": "both"})
     assert answer.status_code == 200
@@ -55,7 +55,7 @@ def test_bad_words(admin: Client, word: str) -> None:
 
 
 def test_actions(admin: Client) -> None:
-    """Words are disabled, enabled and deleted in bulk, and that counts at once."""
+    """Disabling, enabling and deleting words in bulk applies at once."""
     rows = [SensitiveWord.objects.create(word=word) for word in ("one", "two", "three")]
     chat().words.load()
 
@@ -75,7 +75,7 @@ def test_actions(admin: Client) -> None:
 
 
 def test_edited_in_the_list(admin: Client) -> None:
-    """What a word does can be changed in the list itself."""
+    """A word's action can be changed in the list itself."""
     row = SensitiveWord.objects.create(word="one")
     chat().words.load()
     form = {
@@ -90,7 +90,7 @@ def test_edited_in_the_list(admin: Client) -> None:
 
 
 def test_import_a_list(admin: Client) -> None:
-    """A pasted list takes action, place and category from the form; what was refused is shown by line."""
+    """A pasted list takes its other columns from the form; rejected lines are shown."""
     form = {"text": "one\n\nＯＮＥ\ntwo", "action": "mask", "scope": "output", "category": "c"}
     assert admin.get(page("sensitiveword_import")).status_code == 200
     answer = admin.post(page("sensitiveword_import"), form)
@@ -103,7 +103,7 @@ def test_import_a_list(admin: Client) -> None:
 
 @pytest.mark.parametrize("data", ["word,action\none,mask\n", "\ufeffword;x\none,mask"])
 def test_import_a_file(admin: Client, data: str) -> None:
-    """A file is CSV when its first line says so, else plain; a table saved otherwise is a list of odd words."""
+    """A file is CSV if its first line is our header, else a plain list."""
     file = SimpleUploadedFile("words.csv", data.encode("gb18030" if data[0] == "w" else "utf-8"))
     answer = admin.post(page("sensitiveword_import"), {"file": file, "action": "block", "scope": "both"})
     words = set(SensitiveWord.objects.values_list("word", "action"))
@@ -121,8 +121,8 @@ def test_import_a_file(admin: Client, data: str) -> None:
         {"action": "block", "scope": "both", "file": b"a" * (5 * 2**20 + 1)},
     ],
 )
-def test_what_is_no_list(admin: Client, form: dict[str, Any]) -> None:
-    """A file that is too large or no list is answered with the form's error, and nothing is stored."""
+def test_invalid_files(admin: Client, form: dict[str, Any]) -> None:
+    """A file that is too large or invalid gives a form error and stores nothing."""
     if "file" in form:
         form = {**form, "file": SimpleUploadedFile("words.txt", form["file"])}
     answer = admin.post(page("sensitiveword_import"), form)
@@ -132,7 +132,7 @@ def test_what_is_no_list(admin: Client, form: dict[str, Any]) -> None:
 
 
 def test_export(admin: Client) -> None:
-    """The whole list, or what was chosen of it, comes as CSV with a byte order mark."""
+    """The list, or a selection, is exported as CSV with a byte order mark."""
     rows = [SensitiveWord.objects.create(word=word) for word in ("two", "one")]
     answer = admin.get(page("sensitiveword_export"))
     assert answer["Content-Disposition"].startswith("attachment")
@@ -143,7 +143,7 @@ def test_export(admin: Client) -> None:
 
 
 def test_try_a_text(admin: Client) -> None:
-    """What would be found in a text is marked, with the words and what would become of it as prompt and as answer."""
+    """Trying a text shows its hits, and the results as prompt and as completion."""
     SensitiveWord.objects.create(word="walnuts", action="mask", scope="both")
     SensitiveWord.objects.create(word="pecans", action="block", scope="output", category="nuts")
     AllowedPhrase.objects.create(phrase="walnuts street")
@@ -167,8 +167,8 @@ def test_try_a_text(admin: Client) -> None:
     assert admin.post(page("sensitiveword_try"), long).context["tried"] is None
 
 
-def test_hits_are_only_read(admin: Client, alice: Any) -> None:
-    """The log of hits shows who, when, and the word as long as there is one; nobody can change it."""
+def test_hits_are_read_only(admin: Client, alice: Any) -> None:
+    """Hits show user, time, and the word while it exists; they cannot be changed."""
     kept = SensitiveWord.objects.create(word="walnuts")
     audit.record_refusal(alice.pk, {kept.pk, 4711})
     listing = shown(admin.get(page("hit_changelist"), {"q": "alice"}))
@@ -183,8 +183,8 @@ def test_hits_are_only_read(admin: Client, alice: Any) -> None:
     assert "1" in shown(admin.get(reverse("admin:accounts_user_change", args=[alice.pk])))
 
 
-def test_a_person_can_be_deleted(admin: Client, alice: Any) -> None:
-    """Hits do not keep a person from being deleted."""
+def test_a_user_with_hits_can_be_deleted(admin: Client, alice: Any) -> None:
+    """Hits do not prevent deleting their user."""
     audit.record_refusal(alice.pk, {1})
     deleting = reverse("admin:accounts_user_delete", args=[alice.pk])
     assert "walnuts" not in shown(admin.get(deleting))
@@ -193,8 +193,8 @@ def test_a_person_can_be_deleted(admin: Client, alice: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["import", "export", "try"])
-def test_who_may(client: Client, name: str) -> None:
-    """Staff without the permission for words see none of it."""
+def test_permissions(client: Client, name: str) -> None:
+    """Staff without the permission for words see none of these pages."""
     client.force_login(factories.user("clerk", is_staff=True))
     assert client.get(page(f"sensitiveword_{name}")).status_code == 403
     client.logout()

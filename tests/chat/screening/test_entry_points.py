@@ -1,4 +1,4 @@
-"""Sensitive words at all the other doors: text tools, the classic route, exports, imports, search, a page, a repeat."""
+"""Sensitive words at other entry points: text tools, the classic route, exports, imports, search, pages, repeats."""
 
 import json
 import time
@@ -9,8 +9,8 @@ from tests.chat.test_classic import text_of as classic_text
 from tests.product import Person, text_of
 
 
-def test_it_works(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
-    """No character of a word in an answer is found anywhere: list, search, messages, exports, the page, a replay."""
+def test_a_word_appears_nowhere(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
+    """No character of a masked word appears in lists, search, messages, exports, pages or replays."""
     listed("龘靐", "mask", "output")
     listed("爨麤", "block", "output")
     speaker.say("begin ", *"龘靐 then 爨", "麤 end", end="hang")
@@ -18,7 +18,7 @@ def test_it_works(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
     generation, conversation = events[0].data["generation"], events[0].data["conversation"]
     browser = newcomer.product.browser(newcomer.name)
     again = newcomer.follow(generation)
-    seen = [
+    texts = [
         *(text_of(read) for read in (events, again)),
         *(
             newcomer.client.get(path).text
@@ -33,16 +33,16 @@ def test_it_works(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
         ),
         browser.get(f"/c/{conversation}/").text,
     ]
-    assert all("begin ** then" in text for text in seen[:6])
-    seen += [json.dumps([event.data for event in read], ensure_ascii=False) for read in (events, again)]
-    for text in seen:
+    assert all("begin ** then" in text for text in texts[:6])
+    texts += [json.dumps([event.data for event in read], ensure_ascii=False) for read in (events, again)]
+    for text in texts:
         assert not any(character in text or ascii(character)[1:-1] in text for character in "龘靐爨麤")
     for character in "龘靐爨麤":
         assert newcomer.client.get("/api/conversations/", params={"search": character}).json()["results"] == []
 
 
-def test_while_it_runs(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
-    """What is held back is seen nowhere, not by who looks meanwhile, comes later or resumes, and not after a stop."""
+def test_held_back_text_appears_nowhere(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
+    """Held back text is invisible to polling, late and resuming readers, and after a stop."""
     listed("龘靐爨", "mask", "output")
     speaker.say("Seen. ", "龘", "靐", end="hang")
     with newcomer.asking("Which characters?", "plain") as stream:
@@ -50,23 +50,23 @@ def test_while_it_runs(newcomer: Person, speaker: Speaker, listed: Lister) -> No
         generation = events[0].data["generation"]
         time.sleep(1.5)  # drafts are stored each second
         browser = newcomer.product.browser(newcomer.name)
-        seen = [
+        texts = [
             newcomer.client.get(f"/api/generations/{generation}/").text,
             newcomer.client.get(f"/api/conversations/{events[0].data['conversation']}/messages/").text,
             browser.get(f"/c/{events[0].data['conversation']}/").text,
         ]
         with newcomer.following(generation) as (_status, replayed):
-            seen += [str([next(replayed).data, next(replayed).data])]
+            texts += [str([next(replayed).data, next(replayed).data])]
         newcomer.stop(generation)
-        seen += [str([event.data for event in stream])]
-        seen += [str([event.data for event in newcomer.follow(generation, events[1].id)])]
-    assert all("Seen." in text for text in (seen[0], seen[1], seen[3]))
-    for text in seen:
+        texts += [str([event.data for event in stream])]
+        texts += [str([event.data for event in newcomer.follow(generation, events[1].id)])]
+    assert all("Seen." in text for text in (texts[0], texts[1], texts[3]))
+    for text in texts:
         assert not any(character in text or ascii(character)[1:-1] in text for character in "龘靐爨")
 
 
 def test_text_tools(newcomer: Person, staff: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
-    """A tool's instruction is an operator's word and not screened; the text of who uses it is, and the answer."""
+    """A tool's instruction is not screened; its user's text and the completion are."""
     listed("following", "block", "input")
     masked = listed("hazelnuts", "mask")
     speaker.say("Haz", "elnuts it is")
@@ -83,7 +83,7 @@ def test_text_tools(newcomer: Person, staff: Person, speaker: Speaker, listed: L
 
 
 def test_the_classic_route(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
-    """It tells the same text: masked, cut before a word that blocks, wherever a reader resumes, and refused."""
+    """The classic route masks, ends at blocked words, resumes, and refuses as the others do."""
     listed("霹雳弦", "block")
     listed("的卢", "mask")
     speaker.say(*"马作的", "卢飞快，弓如霹", "雳", "弦惊", end="hang")
@@ -118,8 +118,8 @@ def test_imports(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
     assert [turn["content"] for turn in speaker.sent_for("On *******?")] == ["Like *******", "On *******?"]
 
 
-def test_the_same_again(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
-    """A repeat under the same key answers with what was stored, and finds nothing anew; another answer is screened."""
+def test_repeats_and_regenerations(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
+    """A repeated key returns the stored completion without new hits; a regenerated one is screened."""
     word = listed("cobalt", "mask", "output")
     speaker.say("co", "balt")
     first = newcomer.ask("Which blue?", "plain", key="again")
