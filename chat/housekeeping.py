@@ -1,4 +1,4 @@
-"""Timers that delete old data: event logs, push channels, unkept texts, idempotency keys, hits, dead processes."""
+"""Timers that delete old logs, push channels, unkept texts, keys, hits and processes."""
 
 from datetime import timedelta
 
@@ -19,7 +19,7 @@ async def bound_logs() -> None:
 
 
 def prune_seconds() -> float:
-    """Return seconds between two prunings; they only free space, because expired channels are renewed on use."""
+    """Return seconds between two prunings, which only free space: use renews expired channels."""
     return min(60.0, max(1.0, settings.CHANNEL_RETENTION_SECONDS))
 
 

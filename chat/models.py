@@ -32,7 +32,7 @@ HAS_TEXT = models.Q(finished_at__isnull=False) & (~models.Q(content="") | ~model
 
 
 def new_generation_id() -> str:
-    """Return 32 hexadecimal digits that cannot be guessed and increase with time, as the index prefers."""
+    """Return 32 hexadecimal digits that cannot be guessed, increasing with time for the index."""
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
@@ -92,7 +92,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
 
 
 class Message(models.Model):
-    """One turn. A regenerated completion or an edited prompt is a sibling of the first version."""
+    """One turn; a regenerated completion or edited prompt is a sibling of its first version."""
 
     class Role(models.TextChoices):
         USER = "user", _("user")
@@ -122,7 +122,7 @@ class Message(models.Model):
 
 
 class TextTool(models.Model):
-    """An instruction for a prompt, in two languages; an empty one falls back to the other."""
+    """An instruction for prompts in two languages; an empty one falls back to the other."""
 
     slug = models.SlugField(_("slug"), max_length=50, unique=True)
     title_en = models.CharField(_("title (English)"), max_length=100, blank=True)

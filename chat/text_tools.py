@@ -1,4 +1,4 @@
-"""Text tools: instructions that are put before a prompt. Admins edit them; the first run creates defaults."""
+"""Text tools: instructions for prompts. Admins edit them; the first run creates defaults."""
 
 from django.db import transaction
 from django.utils.translation import get_language
@@ -77,7 +77,7 @@ _FIRST_RUN = (
 
 
 def ensure_defaults() -> None:
-    """Create the default tools if there are none. Safe to repeat, also by several processes at once."""
+    """Create the default tools if there are none. Safe for several processes at once."""
     with transaction.atomic():
         if not TextTool.objects.exists():
             TextTool.objects.bulk_create(

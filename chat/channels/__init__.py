@@ -1,1 +1,1 @@
-"""Push channels: ordered, replayable event logs, each of one user and key. `push` is the public Python API."""
+"""Push channels: replayable event logs, each of one user and key; `push` publishes to them."""

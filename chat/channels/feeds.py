@@ -1,8 +1,8 @@
-"""Push channels as this process follows them: one database read per wake-up, whatever the number of readers.
+"""Follow push channels in this process, with one database read per message for all readers.
 
 A feed holds the newest events of one channel, encoded once, while it has followers. A follower that is further behind
-reads the database alone until it has caught up; gapless numbers make that change exact. Wake-ups may be lost (without
-Redis none arrive from other processes), so one query polls the state of all followed channels.
+reads the database alone until it has caught up; gapless numbers make that change exact. Notifications may be lost
+(without Redis none arrive from other processes), so one query polls the state of all followed channels.
 """
 
 import asyncio
@@ -24,7 +24,8 @@ logger = structlog.get_logger("chat")
 
 # Bytes of events that a feed keeps in memory, beside the batch it read last.
 WINDOW_BYTES = 256 * 1024
-# Seconds between two polls: with Redis only lost wake-ups need them, without it every push of another process does.
+# Seconds between two polls. With Redis they only make up for lost notifications; without it every push of another
+# process waits for them.
 POLL_SECONDS, POLL_SECONDS_ALONE = 20.0, 2.0
 # Seconds before a feed reads again after a database error.
 RETRY_SECONDS = 1.0
@@ -36,7 +37,7 @@ def topic(channel_id: int) -> str:
 
 
 class Position(NamedTuple):
-    """The last event that a reader has; `lost` if earlier events can no longer be sent to it."""
+    """The last event that a reader has; `lost` if earlier ones are gone."""
 
     after: int
     lost: bool
@@ -62,14 +63,14 @@ class Feeds:
         self._feeds: dict[int, Feed] = {}
 
     def follow(self, row: Channel, position: Position, wake: Callable[[], None]) -> "Follower":
-        """Return a new follower; it calls `wake` when `take` has news. The caller must `leave` it."""
+        """Return a follower that calls `wake` on news; the caller must `leave` it."""
         feed = self._feeds.get(row.pk)
         if feed is None:
             feed = self._feeds[row.pk] = Feed(row, self._broker, lambda: self._feeds.pop(row.pk))
         follower = Follower(feed, position, wake)
         feed.join(follower)
         if row.last_event > feed.last:
-            feed.refresh()  # this reader knows of an event whose wake-up has not arrived
+            feed.refresh()  # this reader knows of an event whose notification has not arrived
         return follower
 
     def poll_seconds(self) -> float:
@@ -94,7 +95,7 @@ class Feeds:
 
 
 class Feed:
-    """One channel in this process: `row` as last read, and the encoded events `first` to `last`."""
+    """One channel: its row as last read, and the encoded events `first` to `last`."""
 
     def __init__(self, row: Channel, broker: Broker, on_close: Callable[[], object]) -> None:
         self.row = row
@@ -132,7 +133,7 @@ class Feed:
             self._on_close()
 
     def refresh(self) -> None:
-        """Read new events in a task; wake-ups during that read cause one more."""
+        """Read new events in a task; a call during that read causes one more."""
         self._stale = True
         if self._reading is None and not self._closed:
             self._reading = asyncio.get_running_loop().create_task(self._read(), context=Context())
@@ -176,7 +177,7 @@ class Feed:
             size -= len(self._events.pop(0))
 
     def take(self, after: int) -> tuple[bytes, int] | None:
-        """Return a slice of the events after `after` and its last number; None if they are not in memory."""
+        """Return a slice after event `after` and its last number; None if not in memory."""
         if after >= self.last:
             return b"", after
         if after < self.first - 1:
@@ -229,7 +230,7 @@ class Follower:
 
     @property
     def at_end(self) -> bool:
-        """Whether the reader has the last event of an ended channel, or the channel was deleted."""
+        """Whether the reader has all of an ended channel, or the channel was deleted."""
         return self._feed.deleted or bool(self._feed.row.ending and self.after >= self._feed.row.last_event)
 
     @property

@@ -1,4 +1,4 @@
-"""The push-channel objects of one process, and how a change of a channel reaches its readers."""
+"""The push-channel objects of one process, and the notification of readers."""
 
 import asyncio
 import threading
@@ -20,7 +20,7 @@ class Channels:
         self._script_lock = threading.Lock()
 
     def notify(self, channel_id: int, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Wake the readers and watches of a channel; polling makes up for a wake-up that is lost."""
+        """Notify the readers and watches of a channel; polling makes up for a lost notification."""
         self.ends.check_soon()
         if loop is not None:
             asyncio.run_coroutine_threadsafe(self._broker.publish(topic(channel_id)), loop)

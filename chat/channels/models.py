@@ -12,7 +12,7 @@ IDLE_SECONDS = 600.0
 
 
 class Channel(models.Model):
-    """The push channel of one user and key: the state of its numbering, and how it ended.
+    """The push channel of one user and key: its numbering, and how it ended.
 
     Numbers have no gaps, because the writer that increments `last_event` locks the row until its message is stored.
     """

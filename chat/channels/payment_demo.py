@@ -1,4 +1,4 @@
-"""The payment example: the events that a shop's server would push to a waiting page, within two seconds."""
+"""The payment example: what a shop would push to a waiting page, in two seconds."""
 
 import asyncio
 import time

@@ -34,7 +34,7 @@ MAX_DATA_BYTES = 2**20
 
 
 def send(username: str, key: str, data: Any, event: str = "message") -> str:
-    """Push a message to a user's channel and return the event's id; creates the channel if needed.
+    """Push a message to a user's channel, created if needed, and return the event's id.
 
     A string is sent unchanged except for NUL characters; other data as JSON, with Django's formats for dates, decimals
     and UUIDs.
@@ -111,7 +111,7 @@ async def _apublish(username: str, key: str, event: str, data: str, ending: str 
 
 
 def _checked_user_id(username: str, key: str) -> int:
-    """Return the id of an active user; raise InvalidRequest for another user or an invalid key."""
+    """Return the id of an active user; raise InvalidRequest if user or key is invalid."""
     if not KEY.fullmatch(key):
         raise InvalidRequest(details={"key": [_("Letters, digits and “. _ : -”, at most 128.")]})
     user_id = User.objects.filter(username=username, is_active=True).values_list("pk", flat=True).first()

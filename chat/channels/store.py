@@ -50,7 +50,7 @@ def encode(key: str, message: ChannelMessage) -> bytes:
 
 
 def size_of(data: str) -> int:
-    """Return the bytes of `data` as a server-sent event, where each line has its own overhead."""
+    """Return the bytes of `data` as a server-sent event, with the overhead of its lines."""
     return len(data.encode()) + LINE_OVERHEAD * len(LINE_END.split(data))
 
 
@@ -85,7 +85,7 @@ def _create(user_id: int, key: str) -> Channel:
 
 @transaction.atomic
 def _renew(channel_id: int) -> Channel | None:
-    """Empty an expired channel and restart it above its old numbers; None if it was deleted."""
+    """Restart an expired channel, empty and above its old numbers; None if it was deleted."""
     now, base = timezone.now(), F("last_event") + 1
     fresh = {"kept_bytes": 0, "ending": "", "timeout_seconds": IDLE_SECONDS}
     expired = Channel.objects.filter(pk=channel_id, expires_at__lte=now)
@@ -97,7 +97,7 @@ def _renew(channel_id: int) -> Channel | None:
 
 
 def append(user_id: int, key: str, event: str, data: str, ending: str = "") -> tuple[int, int]:
-    """Store a message, and end the channel if `ending` is set; return channel id and number.
+    """Store a message, with `ending` the last one; return channel id and number.
 
     Raises ChannelEnded. Inside the caller's transaction, other writers to this channel wait until it ends.
     """
@@ -119,7 +119,7 @@ def append(user_id: int, key: str, event: str, data: str, ending: str = "") -> t
 
 
 def set_idle_limit(user_id: int, key: str, seconds: float) -> Channel:
-    """Set the idle limit of the channel of (user, key), created if missing, and return it."""
+    """Set the idle limit of a channel, created if missing, and return the channel."""
     row = connect(user_id, key)
     row.timeout_seconds = seconds
     row.save(update_fields=["timeout_seconds"])
@@ -156,7 +156,7 @@ def read(channel_id: int, after: int) -> tuple[Channel | None, list[ChannelMessa
 
 
 def _end_of_slice(sizes: Iterable[tuple[int, int]]) -> int:
-    """Return the number of a slice's last message, bounded by bytes: a message may have a mebibyte."""
+    """Return the number of a slice's last message, bounded by bytes instead of messages."""
     end = total = 0
     for number, size in sizes:
         end, total = number, total + size

@@ -1,4 +1,4 @@
-"""Push channels over HTTP: read your own as an event stream, publish to any user's, play the payment example."""
+"""Push channels over HTTP: read your own, publish to any, play the payment example."""
 
 import asyncio
 import time
@@ -55,7 +55,7 @@ class ErrorBody(UserBody):
 
 
 class PushStream(Stream):
-    """Stream a push channel: stored events, then new ones, until it ends or is idle too long."""
+    """Stream a push channel's stored and new events until it ends or is idle."""
 
     def __init__(self, user_id: int, row: Channel, position: feeds.Position, own_feeds: feeds.Feeds) -> None:
         super().__init__(user_id)

@@ -1,4 +1,4 @@
-"""The branch of a conversation's tree that a page shows, and the versions of its turns."""
+"""The branch of a conversation that a page shows, and the versions of its turns."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ Versions = Mapping[int, Sequence[int]]
 
 
 def shown(conversation: Conversation, through: int | None) -> tuple[list[Message], Versions]:
-    """Return the branch through a message to the newest one below it, and each turn's versions.
+    """Return the branch through a message to the newest one below, and its turns' versions.
 
     Without such a message, return the branch of the newest one. Versions are the ids of a turn and its siblings.
     """

@@ -1,4 +1,4 @@
-"""Export and import over HTTP: exports are async views, because they stream; the import is a DRF view."""
+"""Export and import over HTTP: exports are async views because they stream."""
 
 from collections.abc import AsyncGenerator
 from typing import Any, Literal

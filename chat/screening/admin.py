@@ -29,7 +29,7 @@ SHOWN_REJECTED = 100
 
 
 class ImportForm(forms.Form):
-    """A file or a pasted list; the other fields are defaults for a list without columns."""
+    """A file or a pasted list, and defaults for the columns of a plain list."""
 
     file = forms.FileField(
         label=_("file"),

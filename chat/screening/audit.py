@@ -23,7 +23,7 @@ def record(user_id: int, generation: str | None, direction: str, word_ids: Colle
 
 
 def record_refusal(user_id: int, word_ids: Collection[int]) -> None:
-    """Store the hits of a refused prompt; call this after the start's transaction is rolled back."""
+    """Store the hits of a refused prompt; call this after the rollback of its start."""
     record(user_id, None, Hit.Direction.INPUT, word_ids)
     count_abuse(user_id)
 

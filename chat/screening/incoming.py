@@ -14,7 +14,7 @@ DESCRIBED = frozenset({"tools", "response_format"})
 
 @dataclass(frozen=True, slots=True)
 class Screened:
-    """Masked texts, ready to store and send; `hits` are word ids, `blocked` if one of them blocks."""
+    """Masked texts, the ids of the words found, and whether one of them blocks."""
 
     texts: tuple[str, ...]
     hits: frozenset[int] = frozenset()
@@ -50,7 +50,7 @@ def mask_extras(lexicon: Lexicon, extras: Mapping[str, JSON]) -> dict[str, JSON]
 
 
 def _masked(message: PromptMessage, lexicon: Lexicon) -> PromptMessage:
-    """Mask a turn's content as one text, copy it back into its text parts, and mask its other fields."""
+    """Mask a turn: its content and parts as one text, and its other fields."""
     fields: dict[str, Any] = {
         name: value if name == "tool_call_id" else nested.masked(value, lexicon)
         for name, value in message.fields.items()

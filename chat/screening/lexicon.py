@@ -40,7 +40,7 @@ def with_pauses(items: Iterable[T]) -> Iterator[T]:
 
 
 def free_with_pauses(pieces: list[object]) -> None:
-    """Drop the last references to the pieces, sleeping now and then so that other threads can run.
+    """Drop the last references to the pieces, with pauses for other threads.
 
     Freeing a hundred thousand objects at once would block all other threads.
     """
@@ -88,7 +88,7 @@ def automata(terms: Iterable[Term]) -> tuple[Automaton, ...]:
 
 
 class Letters:
-    """The folded letters of a text, each with its position and whether a separator precedes it."""
+    """The folded letters of a text, with their positions and preceding separators."""
 
     __slots__ = ("_after_separator", "_origins", "_text", "joined")
 
@@ -113,7 +113,7 @@ class Letters:
         self._origins, self._after_separator, self.joined = origins, after_separator, "".join(found)
 
     def match(self, term: Term, start: int, end: int) -> Match | None:
-        """Return the match of a term with these letters; None if separators or word ends forbid it."""
+        """Return the match of a term; None if separators or word ends forbid it."""
         if not (self._may_start(start) and self._may_end(end) and self._has_spaces(term, start)):
             return None
         last = self._origins[end - 1]
@@ -172,16 +172,13 @@ class Lexicon:
             letters = Letters(text)
             for automaton in finding:
                 matches += automaton.matches(letters)
-        if self._has_symbols(text):
+        symbols = self._symbolic.symbols
+        if symbols and any(not symbols.isdisjoint(FOLDED[character][1]) for character in set(text)):
             tracker = Tracker(self._symbolic)
             tracker.go(text, 0)
             tracker.end()
             matches += tracker.found
         return uncovered(matches)
-
-    def _has_symbols(self, text: str) -> bool:
-        symbols = self._symbolic.symbols
-        return bool(symbols) and any(not symbols.isdisjoint(FOLDED[character][1]) for character in set(text))
 
 
 def masked(text: str, ranges: Iterable[tuple[int, int]]) -> str:

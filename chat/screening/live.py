@@ -1,8 +1,9 @@
-"""The compiled sensitive words of this process: read from the database, compiled in a thread, replaced as a whole.
+"""The compiled sensitive words of one process, which are always replaced as a whole.
 
-A change made in this process takes effect when its transaction commits: the writer waits for the compilation. Other
-processes poll the version every CHECK_SECONDS. Until its first successful read a process refuses all prompts, as it
-does while the database is away; after that a failed read leaves the last words in use.
+They are read from the database and compiled in a thread. A change made in this process takes effect when its
+transaction commits: the writer waits for the compilation. Other processes poll the version every CHECK_SECONDS. Until
+its first successful read a process refuses all prompts, as it does while the database is away; after that a failed read
+leaves the last words in use.
 """
 
 import asyncio
@@ -103,7 +104,7 @@ class LiveWords:
         self._words = None
 
     def check_seconds(self) -> float:
-        """Return seconds until the next check; 0 at first, so that no prompt waits for the compilation."""
+        """Return seconds until the next check; 0 at first, so that prompts need not wait."""
         return CHECK_SECONDS if self._checked else 0.0
 
     async def check(self) -> None:

@@ -22,7 +22,7 @@ HITS_KEPT = timedelta(days=183)
 
 
 class ListVersion(models.Model):
-    """One row with a number that every change of words or phrases increments, for processes to poll."""
+    """One row with a number that increases with every change of words or phrases."""
 
     number = models.BigIntegerField(default=0)
 
@@ -83,7 +83,7 @@ class TermQuerySet(models.QuerySet[Any]):
 
 
 class TermModel(models.Model):
-    """A text to find. Texts that fold to the same key are the same, and stored once."""
+    """A text to find. Texts with the same folded key are stored once."""
 
     # The name of the field that holds the text.
     text_field: ClassVar[str]
@@ -178,7 +178,7 @@ class AllowedPhrase(TermModel):
 
 
 class Hit(models.Model):
-    """Record that a word was found in a user's text; never the text. One per word and text."""
+    """Record that a word was found in a user's text, once per word and text."""
 
     class Direction(models.TextChoices):
         INPUT = "input", _("prompt")

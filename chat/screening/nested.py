@@ -1,4 +1,4 @@
-"""Screening texts inside JSON: request fields beside the messages, and the tool calls of a completion.
+"""Screening texts inside JSON: request fields, and the tool calls of a completion.
 
 A call's arguments are JSON as well, sent as text and split anywhere, perhaps with escaped characters (`\\u72ec`): words
 are found in the unescaped text. Each string is a text of its own. Function names and ids are not screened, because they
@@ -66,7 +66,7 @@ def _read(raw: str) -> str:
 
 
 class Calls:
-    """Hold the tool calls of one completion back until `flush`, because half a call is useless.
+    """Hold the tool calls of one completion back until `flush`: half a call is useless.
 
     `known` are the names of the offered tools; other function names are screened as text.
     """
@@ -104,7 +104,7 @@ class Calls:
 
 
 def _texts(lists: list[Any]) -> Iterator[tuple[Path, Any, Any]]:
-    """Yield for each piece of text its path, its parent value, and its key in the parent."""
+    """Yield the path of each piece of text, its parent, and its key there."""
     call: Any = 0
     for number, piece in ((number, piece) for number, pieces in enumerate(lists) for piece in pieces):
         if isinstance(piece, dict):

@@ -1,4 +1,4 @@
-"""Screening a text delta by delta: hold back possible beginnings of words, mask or block words.
+"""Screening a text delta by delta: possible beginnings of words are held back.
 
 The outputs, joined, equal masking the whole text at once up to the first word that blocks, except that runs of
 invisible characters are shortened. No character of a hit is ever output, however the text is split. Held back is the
@@ -12,7 +12,7 @@ from chat.screening.tracking import Tracker, uncovered, widest
 
 
 class Screen:
-    """Screen one text: `feed` it deltas, `flush` it at the end; `hits` are the ids of found words.
+    """Screen one text: `feed` deltas, then `flush`; `hits` are the ids of found words.
 
     Once it is `blocked`, nothing more may be shown.
     """
@@ -35,7 +35,7 @@ class Screen:
         return bool(self._held)
 
     def feed(self, text: str, lexicon: Lexicon) -> str:
-        """Add a delta and return what may be shown now. A new lexicon applies from here on."""
+        """Add a delta, return what may be shown. A new lexicon applies from here on."""
         if lexicon is not self._lexicon:
             self._change_lexicon(lexicon)
         if lexicon.empty and not self._held:
@@ -79,7 +79,7 @@ class Screen:
         self._tracker.go(self._held, self._sent)
 
     def _release(self, until: int) -> str:
-        """Return the held characters before `until`, because no later character can make them part of a hit."""
+        """Return the held characters before `until`, which no later character can affect."""
         if self._tracker.found:
             until = self._decide(until)
         count = until - self._sent

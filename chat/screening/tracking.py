@@ -1,4 +1,4 @@
-"""Finding words in a text character by character: complete matches, and prefixes that may still become one.
+"""Finding words character by character: complete matches, and prefixes that may become one.
 
 A word matches if its characters follow each other with at most MOST_SEPARATORS separators between two of them, and if
 it may begin and end there (`folding.NO_START`, `NO_END`). Allowed phrases match in the same way.
@@ -31,7 +31,7 @@ MOST_CHARACTERS = 50_000
 
 
 class Term(NamedTuple):
-    """A sensitive word, or an allowed phrase if `id` is 0; `plain` if it consists of letters."""
+    """A sensitive word, or an allowed phrase if `id` is 0; `plain` without symbols."""
 
     key: str
     plain: bool
@@ -105,7 +105,7 @@ class Terms:
 
 
 class Characters(dict[str, tuple[int, str, int, First | None]]):
-    """Everything about a character in one lookup: its folding, its letter class, and what it begins.
+    """Everything about a character in one lookup: folding, letter class, and what it begins.
 
     Because long lists spend most of their time on memory access, one lookup is faster than three.
     """
@@ -127,7 +127,7 @@ class Characters(dict[str, tuple[int, str, int, First | None]]):
 
 
 def _landed(node: Any, depth: int) -> tuple[Any, tuple[Term, ...]]:
-    """Return the node to continue from, None if there is none, and the terms that end here."""
+    """Return the node to continue from, if any, and the terms that end here."""
     if type(node) is not dict:
         return (None, node.terms) if depth == len(node.key) else (node, ())
     ended = node.get("")
@@ -203,7 +203,7 @@ class Tracker:
         self._before = NO_LETTER
 
     def undecided_from(self, otherwise: int) -> int:
-        """Return the first position that may become part of a match; `otherwise` if there is none."""
+        """Return the first position that may become part of a match, else `otherwise`."""
         # Both lists are ordered by start.
         start = self.alive[0][0] if self.alive else otherwise
         return min(start, self.waiting[0].start) if self.waiting else start
@@ -259,7 +259,7 @@ class Tracker:
                     matches[index] = match._replace(end=at)
 
     def _step(self, start: int, node: Any, depth: int, text: str, at: int, separators: int) -> None:
-        """Follow a text, mostly one character, from a node; keep the prefix or match it leads to."""
+        """Follow a text, mostly one character, from a node; keep the result."""
         for character in text:
             if type(node) is dict:
                 node = node.get(character)

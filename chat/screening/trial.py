@@ -1,4 +1,4 @@
-"""Trying a text for the admin: what screening finds in it, and the result as prompt and as completion."""
+"""Trying a text in the admin: its hits, and the results in both directions."""
 
 from dataclasses import dataclass
 

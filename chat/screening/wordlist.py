@@ -56,7 +56,7 @@ class Report:
 
 
 def text_of(data: bytes) -> str:
-    """Decode a file by its byte order mark, as UTF-8, or as GB 18030 (Chinese spreadsheets)."""
+    """Decode a file by its byte order mark, else as UTF-8 or GB 18030."""
     marked = next((encoding for mark, encoding in _BYTE_ORDER_MARKS.items() if data.startswith(mark)), None)
     for encoding in (marked,) if marked else ("utf-8", "gb18030"):
         try:
@@ -93,7 +93,7 @@ def is_csv(text: str) -> bool:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Yield lines one by one, because a list of them would be many times the file's size."""
+    """Yield lines one by one, because a list of them would need much memory."""
     start = 0
     while start < len(text):
         end = text.find("\n", start)
@@ -179,7 +179,7 @@ def _choice(values: Values, name: str, choices: Iterable[str], default: str) -> 
 
 
 def as_csv(words: Iterable[SensitiveWord]) -> str:
-    """Write a CSV list that `add` can read, with the byte order mark that spreadsheets need."""
+    """Write a CSV list for `add`, with the byte order mark that spreadsheets need."""
     out = io.StringIO()
     out.write("\ufeff")
     writer = csv.writer(out)

@@ -1,4 +1,4 @@
-"""Daily counts of generations, updated as each one ends, so that statistics never read all generations.
+"""Daily counts of generations, updated at each end, so that statistics never read generations.
 
 There is one row per user, day, model and upstream. The transaction that ends a generation also counts it.
 """

@@ -1,4 +1,4 @@
-"""The admin dashboard: completions, tokens, charges and failures of the last days, as plots and sums."""
+"""The admin dashboard: completions, tokens, charges and failures, as plots and sums."""
 
 from collections.abc import Callable
 from datetime import date

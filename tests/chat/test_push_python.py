@@ -256,7 +256,7 @@ async def settled() -> None:
 
 
 async def test_one_read_for_all_readers(alice: User, database_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wake-up costs one read for any number of readers, which get the same bytes."""
+    """A push costs one read for any number of readers, which get the same bytes."""
     reads = Reads(monkeypatch)
     row = await database.run(store.connect, alice.pk, "k")
     start = position(row, "")
@@ -294,10 +294,10 @@ async def test_late_readers_catch_up(alice: User, database_threads: None) -> Non
         follower.leave()
 
 
-async def test_polling_replaces_a_lost_wake_up(
+async def test_polling_replaces_a_lost_notification(
     alice: User, database_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next poll makes up for a lost wake-up; unchanged channels are not read."""
+    """The next poll makes up for a lost notification; unchanged channels are not read."""
     reads = Reads(monkeypatch)
     row = await database.run(store.connect, alice.pk, "k")
     follower = chat().channels.feeds.follow(row, position(row, ""), lambda: None)

@@ -148,7 +148,7 @@ def test_across_processes(two: tuple[Product, Product]) -> None:
             reader.wait_for(number + 1)
             delays.append(reader.arrivals[-1] - started)
         assert min(delays) < 0.5
-        assert sorted(delays)[5] < 1.5  # polls come every 20 seconds, so these were wake-ups
+        assert sorted(delays)[5] < 1.5  # polls come every 20 seconds, so these were notifications
         complete(shop, person, key)
     assert reader.events == near.events
     assert [event.data for event in reader.events] == [*map(str, range(10)), "{}"]
