@@ -17,7 +17,8 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from providers.models import ChatModel
-from quotas import redeem_codes, snapshot
+from quotas import redeem_codes
+from quotas.apps import quotas_app
 from quotas.models import (
     CreditBalance,
     DailyUsage,
@@ -92,11 +93,11 @@ class QuotaAdmin(admin.ModelAdmin[Quota]):
         super().save_related(request, form, formsets, change)
         if isinstance(form, QuotaForm):  # the list's own form edits the numbers only
             form.move_models()
-        snapshot.forget()
+        quotas_app().snapshot.forget()
 
     def delete_model(self, request: HttpRequest, obj: Quota) -> None:
         super().delete_model(request, obj)
-        snapshot.forget()
+        quotas_app().snapshot.forget()
 
 
 class BookAdmin(RecordAdmin[Row]):

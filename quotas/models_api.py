@@ -13,7 +13,7 @@ from rest_framework import serializers
 from providers import snapshot as table
 from providers.models import ChatModel, Route, Upstream
 from quotas import setup
-from quotas import snapshot as quota_table
+from quotas.apps import quotas_app
 from quotas.models import Quota, QuotaModel
 from web.bodies import NamedRow, StrictSerializer
 from web.staff import StaffRows, StaffSerializer
@@ -107,4 +107,4 @@ class ChatModels(StaffRows):
 
     def changed(self) -> None:
         table.changed()
-        quota_table.changed()
+        quotas_app().snapshot.changed()

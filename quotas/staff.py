@@ -13,7 +13,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from providers.models import ChatModel
-from quotas import ledger, redeem_codes, schemas, snapshot
+from quotas import ledger, redeem_codes, schemas
+from quotas.apps import quotas_app
 from quotas.models import LedgerEntry, Quota, RedeemCode
 from quotas.statements import MOST
 from web.bodies import Moment, NamedRow, StrictSerializer
@@ -64,7 +65,7 @@ class Quotas(StaffRows):
         return Quota.objects.prefetch_related("models").order_by("pk")
 
     def changed(self) -> None:
-        snapshot.changed()
+        quotas_app().snapshot.changed()
 
 
 class BatchBody(StrictSerializer):

@@ -10,7 +10,8 @@ from typing import Any
 from django.db import connection, transaction
 
 from chat.generations import remote
-from quotas import hints, ledger, snapshot
+from quotas import ledger
+from quotas.apps import quotas_app
 from quotas.errors import QuotaExhausted
 from quotas.setup import ensure_defaults
 from runtime import database
@@ -51,20 +52,20 @@ def ask_each(user_id: int, model_id: int, slug: str, references: list[str], task
     """Try to reserve for each reference as a serving process does, with counters; return those that hold a unit."""
 
     async def attempt(reference: str) -> list[str]:
-        if seen := await hints.seems_exhausted(user_id, slug):
+        if await quotas_app().hints.exhausted(user_id, slug):
             try:
-                await database.run(ledger.check, user_id, model_id, seen)
+                await database.run(ledger.confirm_exhausted, user_id, model_id)
             except QuotaExhausted:
                 return []
         granted = await database.run(reserve, user_id, model_id, reference)
-        await hints.flush()
         return [reference] if granted else []
 
     async def some(mine: list[str]) -> list[str]:
         return list(chain.from_iterable([await attempt(reference) for reference in mine]))
 
     async def all_at_once() -> list[str]:
-        await database.run(snapshot.current)
+        runtime().process.loop = asyncio.get_running_loop()
+        await database.run(quotas_app().snapshot.current)
         granted = await asyncio.gather(*(some(references[first::tasks]) for first in range(tasks)))
         await runtime().redis.aclose()
         return list(chain.from_iterable(granted))

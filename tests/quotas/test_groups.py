@@ -5,7 +5,7 @@ from django.db import IntegrityError, transaction
 
 from providers import snapshot as providers
 from quotas import ledger
-from quotas import snapshot as table
+from quotas.apps import quotas_app
 from quotas.errors import QuotaExhausted
 from quotas.models import QuotaGroupLimit
 from tests import factories
@@ -115,14 +115,14 @@ def test_one_limit_for_a_group(quota):
 
 def test_nothing_configured_costs_nothing(alice, quota, model, django_assert_num_queries):
     """Without limits by group and reserved models nobody's groups are asked for; with them, one query is."""
-    table.current()
+    quotas_app().snapshot.current()
     with django_assert_num_queries(1):
         ledger.overview(alice)
     with django_assert_num_queries(4):
         ledger.reserve(alice.pk, model.pk, "g1")
     limit(quota, "students", 3, alice)
-    table.forget()
-    table.current()
+    quotas_app().snapshot.forget()
+    quotas_app().snapshot.current()
     with django_assert_num_queries(2):
         ledger.overview(alice)
     with django_assert_num_queries(5):
@@ -135,7 +135,7 @@ def test_reserved_models_are_shown_to_members(alice, bob, quota, model):
     hidden = factories.chat_model("hidden", of=factories.quota("hidden"))
     for one in (reserved, hidden):
         one.groups.add(factories.group(f"users of {one.slug}", alice))
-    for known in (providers, table):
+    for known in (providers, quotas_app().snapshot):
         known.forget()
     assert [(state["slug"], state["models"]) for state in ledger.overview(alice)] == [
         ("standard", ["glm-4", "secret"]),
@@ -149,7 +149,7 @@ def test_a_quota_of_others(alice, bob, quota, model):
     """A quota whose models are all kept for a group is seen by its members, and by who has credits there."""
     model.groups.add(factories.group("few", bob))
     providers.forget()
-    table.forget()
+    quotas_app().snapshot.forget()
     assert [ledger.overview(person) for person in (alice, bob)] == [[], [ledger.state(bob.pk, quota.pk)]]
     factories.credits_for(alice, quota, 2)
     (state,) = ledger.overview(alice)

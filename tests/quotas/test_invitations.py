@@ -10,7 +10,7 @@ from django.utils import timezone
 from quotas import invitations, ledger
 from quotas.models import REWARDS_A_DAY, Invitation, LedgerEntry, Quota
 from tests import factories
-from tests.quotas import books
+from tests.quotas import consistency
 from web.refusals import InvalidRequest
 
 pytestmark = pytest.mark.django_db
@@ -67,7 +67,7 @@ def test_it_works(alice, bob, quota, model):
     assert (entry.amount, entry.source, entry.reason, entry.reference) == (10, "credit", "inviter", "")
     row = Invitation.objects.get()
     assert (row.status, row.reward, row.credited_at is None) == ("credited", 10, False)
-    books.check(alice.pk, quota.pk)
+    consistency.check(alice.pk, quota.pk)
 
 
 def test_more_than_can_be_noted(alice, bob, quota, model):
@@ -149,7 +149,7 @@ def test_twenty_a_day(alice, quota, model, monkeypatch):
     for person in friends:
         answer(person, model)
     assert credit(alice, quota) == 220
-    books.check(alice.pk, quota.pk)
+    consistency.check(alice.pk, quota.pk)
 
 
 def test_deleted_friends_free_no_places(alice, quota, model):

@@ -5,7 +5,7 @@ from django.db import IntegrityError, transaction
 
 from providers import snapshot as providers
 from quotas import ledger
-from quotas import snapshot as table
+from quotas.apps import quotas_app
 from quotas.errors import QuotaExhausted
 from quotas.models import CreditBalance, DailyUsage, LedgerEntry, Quota, Reservation
 from tests import factories
@@ -298,7 +298,7 @@ def test_few_statements(alice, quota, model, django_assert_num_queries):
     """An answer costs four statements to reserve and three to end; what everybody has left is one."""
     Quota.objects.update(daily_limit=1)
     factories.credits_for(alice, quota, 1)
-    table.current()  # read every two seconds, whoever asks
+    quotas_app().snapshot.current()  # read every two seconds, whoever asks
     with django_assert_num_queries(4):
         ledger.reserve(alice.pk, model.pk, "g1")
     with django_assert_num_queries(5):
@@ -314,7 +314,7 @@ def test_few_statements(alice, quota, model, django_assert_num_queries):
     for number in range(3):
         factories.chat_model(of=factories.quota(f"more{number}"))
     providers.forget()
-    table.forget()
-    table.current()
+    quotas_app().snapshot.forget()
+    quotas_app().snapshot.current()
     with django_assert_num_queries(1):
         assert len(ledger.overview(alice)) == 4

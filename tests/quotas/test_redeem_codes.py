@@ -12,7 +12,7 @@ from quotas import ledger, redeem_codes
 from quotas.errors import InvalidCode
 from quotas.models import LedgerEntry, RedeemBatch, RedeemCode
 from tests import factories
-from tests.quotas import books
+from tests.quotas import consistency
 from web.refusals import InvalidRequest
 
 pytestmark = pytest.mark.django_db
@@ -37,7 +37,7 @@ def test_it_works(alice, quota):
     entry = LedgerEntry.objects.get()
     assert (entry.user, entry.amount, entry.source, entry.reason) == (alice, 5, "credit", "redeemed")
     assert RedeemCode.objects.get().redeemed_at
-    books.check(alice.pk, quota.pk)
+    consistency.check(alice.pk, quota.pk)
 
 
 def test_codes_cannot_be_guessed(quota):

@@ -10,7 +10,7 @@ from quotas import ledger, redeem_codes
 from quotas.errors import InvalidCode
 from quotas.models import LedgerEntry, Quota, RedeemCode
 from tests import factories
-from tests.quotas import books
+from tests.quotas import consistency
 from tests.staff import calling, send, staff_with
 
 pytestmark = pytest.mark.django_db
@@ -205,7 +205,7 @@ def test_credits(carol, alice, quota):
     assert refused(post(carol, CREDITS, taken)) == (400, "invalid_request", ["amount"])
     assert post(carol, CREDITS, {**taken, "amount": -5}).json()["amount"] == -5
     assert ledger.state(alice.pk, quota.pk)["credits"] == 0
-    books.check(alice.pk, quota.pk)
+    consistency.check(alice.pk, quota.pk)
     assert list(LogEntry.objects.values_list("user", flat=True)) == [carol.pk] * 2
 
 

@@ -7,7 +7,7 @@ import pytest
 from quotas import invitations, ledger, redeem_codes
 from quotas.models import REWARDS_A_DAY, Invitation, InviterDay, LedgerEntry, RedeemCode
 from tests import factories, servers
-from tests.quotas import books, hands, race
+from tests.quotas import consistency, race, workers
 
 pytestmark = [pytest.mark.server, pytest.mark.soak]
 
@@ -47,7 +47,7 @@ def invited(inviter, count):
 
 
 def earned(inviter, quota):
-    books.check(inviter.pk, quota.pk)
+    consistency.check(inviter.pk, quota.pk)
     entries = LedgerEntry.objects.filter(user=inviter, reason="inviter")
     assert ledger.state(inviter.pk, quota.pk)["credits"] == 10 * len(entries) == invitations.sums(inviter.pk)["earned"]
     return len(entries)
@@ -59,17 +59,17 @@ def test_it_works(variables, quota):
     people = [factories.user(password=None).pk for _ in range(20)]
     tries = people[:1] * 40 + people * 3
     rows = [[tries, code.code, 12], [tries, code.code, 12]]
-    (winner,) = chain.from_iterable(servers.in_processes(hands.redeem_each, rows, variables))
+    (winner,) = chain.from_iterable(servers.in_processes(workers.redeem_each, rows, variables))
     entry = LedgerEntry.objects.get()
     assert (entry.user_id, entry.amount, RedeemCode.objects.get().redeemed_by_id) == (winner, 7, winner)
-    books.check(winner, quota.pk)
+    consistency.check(winner, quota.pk)
 
 
 def test_first_answers_of_one_person(variables, inviter, quota, model):
     """Forty first answers of one invited person, settled at once, earn their inviter once."""
     (person,) = invited(inviter, 1)
     rows = [[[person] * 20, model.pk, name, 10] for name in ("p", "q")]
-    assert sum(servers.in_processes(hands.answer_each, rows, variables)) == 40
+    assert sum(servers.in_processes(workers.answer_each, rows, variables)) == 40
     assert earned(inviter, quota) == 1
 
 
@@ -77,7 +77,7 @@ def test_first_answers_of_many(variables, inviter, quota, model):
     """Thirty invited people whose first answers end at once earn their inviter the day's share, not one more."""
     people = invited(inviter, REWARDS_A_DAY + 10)
     rows = [[people[first::2], model.pk, f"p{first}", 8] for first in range(2)]
-    assert sum(servers.in_processes(hands.answer_each, rows, variables)) == 30
+    assert sum(servers.in_processes(workers.answer_each, rows, variables)) == 30
     assert earned(inviter, quota) == REWARDS_A_DAY
     assert InviterDay.objects.get().rewarded == REWARDS_A_DAY
     assert Invitation.objects.filter(status="pending").count() == 10
@@ -89,8 +89,8 @@ def test_killed_while_settling(variables, inviter, quota, model):
     for reference in ("g1", "g2"):
         assert race.reserve(person, model.pk, reference)
     with pytest.raises(AssertionError, match=r"a worker process failed \(-9\)"):
-        servers.in_processes(hands.die_while_settling, [["g1"]], variables)
+        servers.in_processes(workers.die_while_settling, [["g1"]], variables)
     assert earned(inviter, quota) == 0
     assert Invitation.objects.get().status == "pending"
-    assert servers.in_processes(hands.settle_each, [[["g1", "g2"]], [["g2", "g1"]]], variables) == [[1, 1]] * 2
+    assert servers.in_processes(workers.settle_each, [[["g1", "g2"]], [["g2", "g1"]]], variables) == [[1, 1]] * 2
     assert earned(inviter, quota) == 1
