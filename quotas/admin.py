@@ -36,7 +36,7 @@ Row = TypeVar("Row", bound=Model)
 
 
 class QuotaForm(forms.ModelForm[Quota]):
-    """A quota and its models; not as inline rows, because this field can move a model."""
+    """A quota and its models; one field, because inline rows cannot move a model."""
 
     class Media:
         css: ClassVar[dict[str, list[str]]] = {"all": ["chat/dashboard.css"]}
@@ -145,7 +145,7 @@ class InvitationAdmin(LedgerTableAdmin[Invitation]):
 
 
 class BatchForm(forms.ModelForm[RedeemBatch]):
-    """The form of a new batch; of an existing one only the note can be edited."""
+    """The form of a new batch; an existing one has only its note."""
 
     quota = forms.ModelChoiceField(Quota.objects.order_by("id"), label=_("quota"), empty_label=None)
     credits = forms.IntegerField(label=_("credits"), min_value=1, max_value=redeem_codes.MOST_CREDITS)
@@ -174,7 +174,7 @@ class RedeemBatchAdmin(admin.ModelAdmin[RedeemBatch]):
         return [path("<int:pk>/codes.csv", view, name="quotas_redeembatch_codes"), *super().get_urls()]
 
     def codes_file(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Answer with the codes of one batch."""
+        """Return the codes of one batch as a file."""
         if not self.has_codes_permission(request):
             raise PermissionDenied
         return _as_csv(get_object_or_404(RedeemBatch, pk=pk).codes.all())

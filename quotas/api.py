@@ -1,4 +1,4 @@
-"""REST of quotas: what a caller has, and every grant and spend."""
+"""REST of quotas: the caller's figures, and every grant and spend."""
 
 from typing import cast
 

@@ -28,7 +28,7 @@ def seconds_to_reset(now: datetime) -> float:
 
 @lru_cache(maxsize=8)
 def _day_after(day: date, zone: tzinfo) -> tuple[datetime, str]:
-    """Return the next day's first instant, as a datetime and as text; cached, as it changes once a day."""
+    """Return the next day's first instant, also as text; cached, because requests share it."""
     midnight = datetime.combine(day + timedelta(days=1), time.min, tzinfo=zone)
     # If the clocks skip midnight, the day begins at the time to which they jump.
     begins = midnight.astimezone(UTC).astimezone(zone)

@@ -36,7 +36,7 @@ Whole = Annotated[int, Field(ge=0, le=MOST)]
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The ledger's figures of one user and quota on one day. A limit of None is no limit."""
+    """One user's figures for a quota and a day (limit None: no limit)."""
 
     used: Whole
     limit: Whole | None
@@ -49,7 +49,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """The value in Redis: figures by quota id, and the Unix second at which the ledger gave them."""
+    """The value in Redis: figures by quota id, and their Unix second."""
 
     read_at: int
     quotas: dict[int, Figures]
@@ -92,12 +92,12 @@ class QuotaHints:
         return self._redis.from_thread(lambda: self.read(user_id), {}) if self._redis.url and _may_wait() else {}
 
     def store(self, user_id: int, figures: Mapping[int, Figures], read_at: datetime) -> None:
-        """Offer Redis what the ledger said at `read_at`; an earlier counter and a recent change win."""
+        """Store the ledger's figures of `read_at`, unless a counter or recent change is there."""
         value = _JSON.dump_json(Counter(int(read_at.timestamp()), dict(figures)))
         self._send(lambda redis: redis.set(key(user_id, read_at), value, nx=True, ex=TRUSTED_SECONDS))
 
     def changed(self, user_id: int) -> None:
-        """Delete the user's counter after a committed change, and keep its place empty for a moment."""
+        """Delete the user's counter after a committed change, and keep it away a moment."""
         self._send(lambda redis: redis.set(key(user_id, timezone.now()), b"", ex=CHANGED_SECONDS))
 
     def _send(self, command: Callable[[Redis], Awaitable[Any]]) -> None:

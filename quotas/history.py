@@ -1,4 +1,4 @@
-"""The ledger as users read it: pages of rows, newest first, and the reasons in words."""
+"""The ledger as users read it: pages of rows, and reasons in words."""
 
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -31,13 +31,13 @@ def entries(user_id: int, before: int | None = None) -> QuerySet[LedgerEntry]:
 
 
 def page(user_id: int, before: int | None = None, size: int = PAGE_SIZE) -> tuple[list[LedgerEntry], int | None]:
-    """Return one page of rows, and the `before` of the next page, if there is one."""
+    """Return one page of rows, and the next page's `before`, if any."""
     rows = list(entries(user_id, before)[: size + 1])
     return rows[:size], rows[size - 1].pk if len(rows) > size else None
 
 
 def place(text: str) -> int | None:
-    """Return the `before` in a page's URL; None, for the newest rows, if it is no id."""
+    """Return the `before` in a page's URL; None (the newest rows) for nonsense."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 

@@ -1,4 +1,6 @@
-"""Invitations: credits for invited users at once, and for their inviters with the first charged completion.
+"""Invitations: credits for both sides.
+
+Invited users get theirs at once, inviters with the invited user's first charged completion.
 
 The transaction that makes the account makes the row. It leaves `pending` once, by a guarded update in the transaction
 that settles a completion. The amounts are those of the quotas at the moment the credits are given.
@@ -86,7 +88,7 @@ def of(inviter_id: int) -> QuerySet[Invitation]:
 
 
 def page(inviter_id: int, before: int | None, size: int) -> tuple[list[Invitation], int | None]:
-    """Return one page of them below the id `before`, and the next page's `before`, if any."""
+    """Return one page below the id `before`, and the next page's `before`, if any."""
     rows = of(inviter_id) if before is None else of(inviter_id).filter(pk__lt=before)
     found = list(rows[: size + 1])
     return found[:size], found[size - 1].pk if len(found) > size else None

@@ -1,4 +1,4 @@
-"""Reserve, settle, release, grant: the only entry point to what users have used and still have, and the only decider.
+"""Reserve, settle, release, grant: the only code that decides and changes what users have.
 
 Everything here is synchronous and belongs inside the caller's transaction, the one that stores the message. A unit is
 taken when a generation begins and made final or given back when it ends, exactly once, by guarded updates
@@ -54,7 +54,7 @@ class ReservedUnit:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """The cost of a generation. `invitation` is the user's pending invitation, if this charge completes it."""
+    """The cost of a generation; `invitation` is the user's pending one, if charged."""
 
     amount: int
     source: Literal["daily", "credit", "none"]
@@ -112,7 +112,7 @@ def settle(reference: str, reason: str) -> Charge:
 
 
 def release(reference: str, reason: str) -> Charge:
-    """Give a reserved unit back to its source; a reservation that has ended keeps its charge."""
+    """Give a reserved unit back; a reservation that has ended keeps its charge."""
     with connection.cursor() as cursor:
         ended_now, unit, charge = _end(cursor, reference, Reservation.Status.RELEASED, reason)
         if ended_now:
@@ -122,7 +122,7 @@ def release(reference: str, reason: str) -> Charge:
 
 
 def grant(user_id: int, quota_id: int, amount: int, reason: str) -> None:
-    """Add credits, or take them back when `amount` is negative, and record that in the ledger.
+    """Add credits, or take them back if `amount` is negative, and record it.
 
     Raises InvalidRequest when fewer are left, when the balance would exceed its column, and for 0.
     """
@@ -144,7 +144,7 @@ def state(user_id: int, quota_id: int, now: datetime | None = None) -> QuotaStat
 
 
 def overview(user: AbstractBaseUser) -> list[QuotaState]:
-    """Return the contract's `Quota` of each quota that the user can use or has credits of.
+    """Return the contract's `Quota` of each quota with models or credits for the user.
 
     The figures are those of the user's counter while it is fresh, else the ledger's own, read in one query.
     """
@@ -164,7 +164,7 @@ def overview(user: AbstractBaseUser) -> list[QuotaState]:
 
 
 def quota_slugs() -> dict[int, str]:
-    """Return the quota's slug by model id; a model without a quota is not in it."""
+    """Return quota slugs by model id, without models that have no quota."""
     table = quotas_app().snapshot.current()
     return {model.id: quota.slug for quota in table.quotas.values() for model in quota.models}
 
@@ -247,7 +247,7 @@ def _all_figures(cursor: CursorWrapper, user_id: int, now: datetime) -> dict[int
 def _standing(
     cursor: CursorWrapper, which: Literal["one", "all", "of_model"], values: Values, now: datetime
 ) -> list[tuple[int, Figures, Any]]:
-    """Return quota ids with a user's figures, each with the id of the reservation that `values` name."""
+    """Return quota ids, a user's figures, and the id of the reservation in `values`."""
     rows = _rows(cursor, statements.standing(which), {"reference": "", **values, "day": _date_value(day_of(now))})
     return [
         (quota_id, Figures(used, _limit(quotas_own, of_groups), credits_left), reservation_id)

@@ -28,7 +28,7 @@ _COUNTABLE = [MaxValueValidator(MOST)]
 
 
 class Quota(models.Model):
-    """A daily allowance for one or more models. A limit of None: unlimited; 0: credits only."""
+    """A daily allowance for models. Limit None: unlimited; 0: credits only."""
 
     slug = models.SlugField(_("slug"), max_length=50, unique=True)
     title = models.CharField(_("title"), max_length=100)
@@ -110,7 +110,7 @@ class DailyUsage(models.Model):
     quota = models.ForeignKey(Quota, models.CASCADE, db_index=False, verbose_name=_("quota"))
     day = models.DateField(_("day"), help_text=_("The calendar day in TIME_ZONE."))
     used = models.PositiveIntegerField(_("used"), default=0)
-    # Unused. Processes of the previous release read and write it; docs/adr/0016 says when it goes.
+    # Unused. Processes of the previous release read and write it; docs/adr/0016 plans its removal.
     revision = models.PositiveBigIntegerField(default=0, editable=False)
 
     class Meta:
@@ -131,7 +131,7 @@ class CreditBalance(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("user"))
     quota = models.ForeignKey(Quota, models.CASCADE, db_index=False, verbose_name=_("quota"))
     credits = models.PositiveIntegerField(_("credits"), default=0)
-    # Unused. Processes of the previous release read and write it; docs/adr/0016 says when it goes.
+    # Unused. Processes of the previous release read and write it; docs/adr/0016 plans its removal.
     revision = models.PositiveBigIntegerField(default=0, editable=False)
 
     class Meta:

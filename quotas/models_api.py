@@ -1,4 +1,4 @@
-"""REST for staff: models, with their routes, their quota and the groups that may use them.
+"""REST for staff: models with their routes, quota and groups.
 
 It is not in `providers`, because that package knows no quotas.
 """

@@ -1,4 +1,4 @@
-"""Redeem codes: made in batches by operators, each redeemed once by the first user who types it.
+"""Redeem codes: made in batches by operators, each redeemed once.
 
 A code has 100 random bits in Crockford's base 32 (https://www.crockford.com/base32.html): no two of its characters look
 alike, and a mistyped one (O for 0, I or l for 1) has no other meaning.

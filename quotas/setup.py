@@ -1,4 +1,4 @@
-"""The two quotas of a first run, and a quota for every model that has none."""
+"""The quotas of a first run, and a quota for models that have none."""
 
 from django.conf import settings
 from django.db import transaction
@@ -9,7 +9,7 @@ from quotas.models import FIRST_RUN_TITLES, Quota, QuotaModel
 
 
 def ensure_defaults() -> None:
-    """Make the default quotas on the first run, and give each model without a quota one of them.
+    """Make the default quotas on the first run, and assign models without a quota.
 
     A first run finds no quota at all, so a default quota that an admin deleted or renamed stays so. Its models go to
     the other default; without either, they wait for an admin. To take a model out of use, disable it: without a quota

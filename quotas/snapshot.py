@@ -1,4 +1,4 @@
-"""Quotas as users see them: titles, limits and models, read from the database every `SNAPSHOT_SECONDS` at most.
+"""Quotas as users see them: titles, limits and models, read every `SNAPSHOT_SECONDS` at most.
 
 The ledger's own statements decide what a limit allows, never this copy.
 """
@@ -21,7 +21,7 @@ SNAPSHOT_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class QuotaConfig:
-    """A quota, its limits by group, and its enabled models in list order. A limit of None: no limit."""
+    """A quota, its limits by group (None: no limit), and its enabled models in order."""
 
     id: int
     slug: str
@@ -47,7 +47,7 @@ class QuotaConfig:
 
 @dataclass(frozen=True, slots=True)
 class QuotaTable:
-    """All quotas by id in order of creation, and the quota's id by each enabled model's slug."""
+    """All quotas by id in order of creation, and quota ids by model slug."""
 
     quotas: Mapping[int, QuotaConfig]
     quota_of: Mapping[str, int]

@@ -1,8 +1,8 @@
-"""The ledger's SQL. Each statement decides and changes at once, so that two callers never take the same unit.
+"""The ledger's SQL. Each statement decides and changes at once.
 
-Plain SQL because the ORM has no conditional upsert and costs several times as much per completion. Both databases
-understand every statement; none needs RETURNING, which older SQLite libraries lack. Nothing reads `revision`: its
-column stays for processes of the previous release.
+So two callers never take the same unit. Plain SQL, because the ORM has no conditional upsert and costs several times as
+much per completion. Both databases understand every statement; none needs RETURNING, which older SQLite libraries lack.
+Nothing reads `revision`: its column stays for processes of the previous release.
 """
 
 from functools import cache
@@ -42,7 +42,7 @@ def quota_of_model() -> str:
 
 @cache
 def standing(which: Literal["one", "all", "of_model"]) -> str:
-    """Return the query for a user's figures: of one quota, of all, or of a model's quota.
+    """Return the query for figures of one quota, all, or a model's.
 
     One statement, so that its figures belong together.
     """
