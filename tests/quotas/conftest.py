@@ -1,4 +1,4 @@
-"""Counters in a real Redis, with the serving loop in a thread of its own, as synchronous views meet it."""
+"""Counters in a real Redis, with the serving loop in its own thread."""
 
 import asyncio
 import threading
@@ -36,7 +36,7 @@ class Counters:
         return self.run(quotas_app().hints.read(user.pk))
 
     def pass_a_moment(self) -> None:
-        """Let Redis accept counters again: what a change put there has expired."""
+        """Let Redis accept counters again, as when a change's empty value has expired."""
         self.redis.flushall()
 
 

@@ -1,4 +1,4 @@
-"""`manage.py serve` in a process that kills itself, as `kill -9` would, at one point of a generation's life.
+"""`manage.py serve` in a process that kills itself at one point of a generation's life.
 
 `python -m tests.quotas.dying_server <point>`; the points are in the order in which a generation passes them.
 """

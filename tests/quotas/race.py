@@ -1,4 +1,4 @@
-"""What the processes of `test_races.py` do. Each function takes and returns plain JSON values."""
+"""The work of the processes in `test_races.py`. Arguments and results are plain JSON values."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from runtime.apps import runtime
 
 
 def reserve_each(user_id: int, model_id: int, references: list[str], threads: int) -> list[str]:
-    """Try to reserve for each reference; return those that hold a unit."""
+    """Try to reserve for each reference; return those that got a unit."""
 
     def attempt(reference: str) -> list[str]:
         return [reference] if reserve(user_id, model_id, reference) else []
@@ -28,7 +28,7 @@ def reserve_each(user_id: int, model_id: int, references: list[str], threads: in
 
 
 def end_each(references: list[str], ends: list[str]) -> list[list[Any]]:
-    """End every reference in every way, all ways at once; return reference, amount, source and reason of each call."""
+    """End each reference in all ways at once; return all charges."""
 
     def end(how: str) -> list[list[Any]]:
         return [[reference, *_end(how, reference)] for reference in references]
@@ -37,7 +37,7 @@ def end_each(references: list[str], ends: list[str]) -> list[list[Any]]:
 
 
 def live(user_id: int, model_id: int, name: str, count: int) -> int:
-    """Reserve and end again and again, one now and then left open; return how many were refused."""
+    """Reserve and end repeatedly, leaving some open; return how many were refused."""
     random, refused = Random(name), 0
     for number in range(count):
         reference = f"{name}-{number}"
@@ -49,7 +49,7 @@ def live(user_id: int, model_id: int, name: str, count: int) -> int:
 
 
 def ask_each(user_id: int, model_id: int, slug: str, references: list[str], tasks: int) -> list[str]:
-    """Try to reserve for each reference as a serving process does, with counters; return those that hold a unit."""
+    """Try to reserve for each reference with early refusals; return those that got a unit."""
 
     async def attempt(reference: str) -> list[str]:
         if await quotas_app().hints.exhausted(user_id, slug):

@@ -1,4 +1,4 @@
-"""Counters in Redis: they show what the ledger said at most half a minute ago, and decide nothing."""
+"""Counters in Redis: figures of the last half minute, which decide nothing."""
 
 import asyncio
 import signal
@@ -79,7 +79,7 @@ def test_pages_read_the_counter(counters, alice, quota, model, django_assert_num
 
 
 def test_redis_keeps_a_counter_for_half_a_minute(counters, alice):
-    """Redis itself drops a counter, so nothing is left of users who are gone."""
+    """Redis itself drops a counter, so deleted users leave none."""
     remaining(alice)
     assert TRUSTED_SECONDS - 5 < counters.redis.ttl(counters.key(alice)) <= TRUSTED_SECONDS
     assert counters.redis.dbsize() == 1
@@ -87,7 +87,7 @@ def test_redis_keeps_a_counter_for_half_a_minute(counters, alice):
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0, 2), (28, 2), (31, 1), (-7, 1)])
 def test_a_lost_deletion_is_shown_for_half_a_minute(counters, alice, model, monkeypatch, seconds, shown):
-    """A counter that its writer could not delete, having died, is shown for 30 seconds; one from the future never."""
+    """A counter that was not deleted is shown for 30 seconds; a future one never."""
     reserve(alice, model, "g1")
     counters.pass_a_moment()
     assert remaining(alice) == 2
@@ -108,7 +108,7 @@ def test_a_new_day_has_a_new_counter(counters, alice, model, monkeypatch):
 
 
 def test_nothing_uncommitted_is_shown(counters, alice, model):
-    """A transaction that fails leaves the counter as it is, and stores nothing that it read."""
+    """A transaction that fails changes no counter and stores none."""
     assert remaining(alice) == 3
     value = counters.redis.get(counters.key(alice))
     with transaction.atomic():
@@ -124,7 +124,7 @@ def test_nothing_uncommitted_is_shown(counters, alice, model):
 
 
 def test_each_change_deletes_the_counter(counters, alice, quota, model):
-    """Reserving, releasing, granting and taking back are each shown by the next look."""
+    """The next look shows each reservation, release, grant and taking back."""
 
     def change(call, *arguments):
         counters.pass_a_moment()
@@ -145,7 +145,7 @@ def test_each_change_deletes_the_counter(counters, alice, quota, model):
 
 
 def test_settling_changes_no_figure(counters, alice, quota, model):
-    """A unit was counted when it was reserved, so settling leaves the counter alone, and it is right."""
+    """Because a reserved unit was counted, settling leaves the counter alone."""
     reserve(alice, model, "g1")
     counters.pass_a_moment()
     remaining(alice)
@@ -156,7 +156,7 @@ def test_settling_changes_no_figure(counters, alice, quota, model):
 
 
 def test_a_slow_reader_stores_nothing_old(counters, alice, quota, model):
-    """Figures that were read before a change and arrive after it are refused by Redis."""
+    """Redis refuses figures that were read before a change and arrive after it."""
     old, read_at = {quota.pk: Figures(used=0, limit=3, credits=0)}, timezone.now()
     reserve(alice, model, "g1")
     quotas_app().hints.store(alice.pk, old, read_at)
@@ -175,7 +175,7 @@ NONSENSE = [b"", b"nonsense", b"\xff\x00\xfe", b"[]", b"{}", b"7", json(used=-1)
 
 @pytest.mark.parametrize("value", [*NONSENSE, json(read_at=1), json(read_at=2**62), json(quota="999999")])
 def test_nonsense_is_not_believed(counters, alice, model, value):
-    """After a counter was spoilt by hand, users see what the ledger says; a change mends the counter."""
+    """A counter spoilt by an operator is ignored, and mended by the next change."""
     reserve(alice, model, "g1")
     counters.redis.set(counters.key(alice), value)
     assert remaining(alice) == 2
@@ -187,7 +187,7 @@ def test_nonsense_is_not_believed(counters, alice, model, value):
 
 
 def test_a_key_of_another_type_is_not_believed(counters, alice, model):
-    """A list in a counter's place is ignored and given up at the next change; Redis is not taken for away."""
+    """A list in a counter's place is replaced; Redis does not count as away."""
     counters.redis.rpush(counters.key(alice), 1, 2, 3)
     assert remaining(alice) == 3
     assert not exhausted(counters, alice)
@@ -197,7 +197,7 @@ def test_a_key_of_another_type_is_not_believed(counters, alice, model):
 
 
 def test_a_full_redis_costs_only_the_counters(counters, alice, model):
-    """While Redis refuses writes, users see what the ledger says, and Redis is not taken for away."""
+    """While Redis refuses writes, pages show the ledger; Redis does not count as away."""
     counters.redis.config_set("maxmemory", 1)
     try:
         reserve(alice, model, "g1")
@@ -224,7 +224,7 @@ def test_limits_are_those_of_now(counters, alice, quota, model):
 
 
 def test_a_new_quota_is_shown_at_once(counters, alice):
-    """A counter without a quota that was made since is not enough to show."""
+    """Pages ignore a counter that lacks a newer quota."""
     remaining(alice)
     factories.quota("premium", daily_limit=7)
     quotas_app().snapshot.forget()
@@ -232,7 +232,7 @@ def test_a_new_quota_is_shown_at_once(counters, alice):
 
 
 def test_exhausted_is_confirmed_by_one_read(counters, alice, quota, model, django_assert_num_queries):
-    """The counter says that nothing is left, and the ledger confirms it in one statement, until a credit comes."""
+    """The ledger confirms in one statement that nothing is left, until a grant."""
     remaining(alice)
     assert not exhausted(counters, alice)
     use_up(counters, alice, model)
@@ -245,8 +245,8 @@ def test_exhausted_is_confirmed_by_one_read(counters, alice, quota, model, djang
     ledger.confirm_exhausted(alice.pk, model.pk)
 
 
-def test_a_wrong_counter_refuses_nobody(counters, alice, model):
-    """A counter that says nothing is left, against the ledger, is deleted by the one confirming read."""
+def test_a_wrong_counter_refuses_no_user(counters, alice, model):
+    """The confirming read deletes a counter that shows too little."""
     use_up(counters, alice, model)
     DailyUsage.objects.update(used=0)
     assert exhausted(counters, alice)
@@ -256,7 +256,7 @@ def test_a_wrong_counter_refuses_nobody(counters, alice, model):
 
 
 def test_a_refusal_lets_the_next_one_be_early(counters, alice, model):
-    """A transaction that finds nothing left stores what it found, although it is rolled back."""
+    """A transaction that refuses stores the figures, although it is rolled back."""
     reserve(alice, model, "g1", "g2", "g3")
     counters.pass_a_moment()
     with pytest.raises(QuotaExhausted):
@@ -269,7 +269,7 @@ def test_a_refusal_lets_the_next_one_be_early(counters, alice, model):
 
 
 def test_an_unknown_model_has_no_counter(counters, alice, model):
-    """No counter refuses a model that does not exist, or that this process has not read yet."""
+    """A counter does not refuse a model that is unknown or not yet read."""
     use_up(counters, alice, model)
     assert not exhausted(counters, alice, "nothing")
     quotas_app().snapshot.forget()
@@ -277,7 +277,7 @@ def test_an_unknown_model_has_no_counter(counters, alice, model):
 
 
 def test_without_redis_the_ledger_is_shown(counters, alice, model, settings):
-    """Without REDIS_URL nothing is stored, and everything is as the ledger says."""
+    """Without REDIS_URL nothing is stored, and pages show the ledger."""
     settings.REDIS_URL = ""
     reserve(alice, model, "g1", "g2", "g3")
     assert remaining(alice) == 0
@@ -286,7 +286,7 @@ def test_without_redis_the_ledger_is_shown(counters, alice, model, settings):
 
 
 def test_redis_stopped_and_started(counters, alice, model):
-    """While Redis is away the ledger is shown, after one short wait at most."""
+    """While Redis is away, pages show the ledger, after one short wait at most."""
     assert remaining(alice) == 3
     counters.server.stop()
     try:
@@ -300,7 +300,7 @@ def test_redis_stopped_and_started(counters, alice, model):
 
 
 def test_frozen_redis(counters, alice, model, monkeypatch):
-    """A frozen Redis costs one short wait, units stay exact, and 30 seconds later every figure is right."""
+    """A frozen Redis costs one short wait, no unit, and 30 seconds of old figures."""
     assert remaining(alice) == 3
     watch, stalls = counters.run(watched())
     counters.server.signal(signal.SIGSTOP)
@@ -324,7 +324,7 @@ def test_frozen_redis(counters, alice, model, monkeypatch):
 
 
 def test_no_transaction_or_database_thread_waits(counters, alice, model, django_assert_num_queries):
-    """With a frozen Redis, what runs in a transaction or a database thread is as fast as ever."""
+    """A frozen Redis delays neither transactions nor database threads."""
     remaining(alice)
     counters.server.signal(signal.SIGSTOP)
     try:
@@ -341,7 +341,7 @@ def test_no_transaction_or_database_thread_waits(counters, alice, model, django_
 
 
 async def watched():
-    """Start measuring how long the serving loop is blocked; return the task, and the growing list of delays."""
+    """Start measuring how long the serving loop is blocked; return task and delays."""
     delays = []
 
     async def watch():

@@ -1,4 +1,4 @@
-"""Users with nothing left are refused before anything is written, in due order, once the ledger has confirmed it."""
+"""Early refusals: confirmed by the ledger, in due order, and before anything is written."""
 
 import time
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ async def short_answer(self):
 
 @pytest.fixture
 def exhausted(counters, alice, model, monkeypatch):
-    """Alice has used her one unit of today, under the key "k"; the counter says so."""
+    """Alice has used her one unit, under the key "k", and her counter shows it."""
     monkeypatch.setattr("providers.routing.Attempts.run", short_answer)
     quotas_app().snapshot.current()
     begun = counters.run(service.start(ask(alice, idempotency_key="k")))
@@ -100,7 +100,7 @@ def test_the_counter_alone_refuses_nobody(counters, exhausted, model):
 
 
 def test_a_known_key_comes_first(counters, exhausted, monkeypatch):
-    """The same key finds its generation, another body under it a conflict, whatever is left."""
+    """The same key finds its generation, another body under it a conflict."""
     first = Generation.objects.get()
     with reading_only(monkeypatch):
         assert counters.run(service.start(ask(exhausted, idempotency_key="k"))).row.id == first.id
@@ -111,7 +111,7 @@ def test_a_known_key_comes_first(counters, exhausted, monkeypatch):
 
 
 def test_what_comes_before_the_quota(counters, exhausted, monkeypatch, settings):
-    """Size, model, conversation and running generations are refused first, as when something is left."""
+    """Size, model, conversation and running generations are refused before the quota."""
     with reading_only(monkeypatch):
         with pytest.raises(PromptTooLong):
             counters.run(service.start(ask(exhausted, prompt="x" * 32_001)))

@@ -1,4 +1,4 @@
-"""Random histories of reserve, settle, release, grant, redeem, invite, day change and crash, against a short model."""
+"""Random histories of reserving, ending, granting, redeeming, inviting and crashing, against a short model."""
 
 import asyncio
 import math
@@ -52,10 +52,10 @@ def clear():
 
 
 class Histories(RuleBasedStateMachine):
-    """Two people, one quota. Each history is a transaction that is rolled back at its end."""
+    """Two users, one quota. Each history is a transaction that is rolled back."""
 
-    held = Bundle("held")
-    ended = Bundle("ended")
+    open_units = Bundle("open_units")
+    ended_units = Bundle("ended_units")
     codes = Bundle("codes")
     people = st.sampled_from([0, 1])
 
@@ -92,7 +92,7 @@ class Histories(RuleBasedStateMachine):
             return "daily"
         return "credit" if self.credits[who] else None
 
-    @rule(target=held, who=people)
+    @rule(target=open_units, who=people)
     def reserve(self, who):
         source, self.count = self.left(who), self.count + 1
         reference = f"{self.quota.pk}-{self.count}"
@@ -111,20 +111,20 @@ class Histories(RuleBasedStateMachine):
             assert source == "credit"
             self.credits[who] -= amount
 
-    @rule(target=ended, unit=consumes(held))
+    @rule(target=ended_units, unit=consumes(open_units))
     def settle(self, unit):
         charge = committed(ledger.settle, unit[0], "stop")
         assert charge.as_json() == {"amount": 1, "source": unit[3], "reason": "stop"}
         return unit[0], charge
 
-    @rule(target=ended, unit=consumes(held))
+    @rule(target=ended_units, unit=consumes(open_units))
     def release(self, unit):
         charge = committed(ledger.release, unit[0], "interrupted")
         assert charge.as_json() == {"amount": 0, "source": "none", "reason": "interrupted"}
         self.take(*unit[1:], -1)
         return unit[0], charge
 
-    @rule(unit=ended, end=st.sampled_from([ledger.settle, ledger.release]))
+    @rule(unit=ended_units, end=st.sampled_from([ledger.settle, ledger.release]))
     def end_again(self, unit, end):
         assert committed(end, unit[0], "late") == unit[1]
 
@@ -156,7 +156,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(who=people, answers=st.integers(0, 2))
     def invite(self, who, answers):
-        """A friend joins, and answers so often: the first time earns, as long as the day has not had its share."""
+        """A friend joins and sends prompts; the first earns, up to the day's share."""
         friend, day = factories.user(password=None).pk, ledger.day_of(timezone.now())
         committed(lambda: invitations.join(self.persons[who], friend, earns=True))
         for number in range(answers):
@@ -175,7 +175,7 @@ class Histories(RuleBasedStateMachine):
     def time_passes(self, hours):
         self.now += timedelta(hours=hours)
 
-    @rule(who=people, unit=held)
+    @rule(who=people, unit=open_units)
     def crash(self, who, unit):
         (code,) = redeem_codes.make(self.quota, 1, 1, None, None)
         for call, arguments in (
@@ -206,7 +206,7 @@ class Histories(RuleBasedStateMachine):
 
 
 class SlowRedis:
-    """A Redis that carries out a command at once, or late and in another order, as the history has it."""
+    """A Redis that carries out a command at once, or late and in another order."""
 
     def __init__(self) -> None:
         self.values: dict[str, tuple[bytes, float]] = {}
@@ -229,10 +229,10 @@ class SlowRedis:
 
 
 class CountedHistories(Histories):
-    """The same with counters, committed step by step, while Redis is slow, loses commands and data, and is spoilt.
+    """The same with counters and a slow Redis that loses commands and data.
 
-    `truth` lists what each user had at each moment. `doubtful` says until when a counter may show older figures: while
-    a command is late, and half a minute after it came or was lost.
+    `truth` lists what each user had at each moment. Until `doubtful`, a counter may show older figures:
+    while a command is late, and half a minute after it came or was lost.
     """
 
     def begin(self) -> None:
@@ -290,7 +290,7 @@ class CountedHistories(Histories):
 
     @rule(who=Histories.people)
     def look(self, who):
-        """A page shows what the ledger says, or what it said in the last half minute if Redis was slow."""
+        """A page shows the ledger's figures, or those of the last half minute."""
         (shown,) = ledger.overview(User(pk=self.persons[who]))
         figures = shown["used_today"], shown["credits"]
         if self.redis.late or self.redis.clock < self.doubtful:
@@ -300,7 +300,7 @@ class CountedHistories(Histories):
 
     @rule(who=Histories.people)
     def be_refused_early(self, who):
-        """Whatever a counter says, only a user who has nothing left is refused."""
+        """An early refusal happens only to a user with nothing left."""
         quotas_app().snapshot.current()
         if asyncio.run(quotas_app().hints.exhausted(self.persons[who], self.model.slug)):
             try:
@@ -319,13 +319,13 @@ class CountedHistories(Histories):
 @pytest.mark.soak
 @pytest.mark.django_db
 def test_ledger_follows_the_model():
-    """Whatever happens in whatever order, the ledger's tables agree, and with what users were shown."""
+    """In any order of events, tables and shown figures agree with the model."""
     run_state_machine_as_test(Histories, settings=EXAMPLES)
 
 
 @pytest.mark.soak
 @pytest.mark.django_db(transaction=True)
 def test_counters_are_soon_right(settings):
-    """Whatever happens to Redis, figures shown are half a minute old at most, and no user is refused wrongly."""
+    """Whatever Redis does, figures are 30 seconds old at most, and refusals are right."""
     settings.REDIS_URL = "redis://used-by-no-test.invalid"
     run_state_machine_as_test(CountedHistories, settings=EXAMPLES)

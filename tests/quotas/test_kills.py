@@ -1,4 +1,4 @@
-"""`kill -9` at each point of a generation's life: soon ledger and counters are right, and nothing is paid twice."""
+"""`kill -9` at each point of a generation: figures are soon right, nothing paid twice."""
 
 import os
 import time
@@ -23,7 +23,7 @@ from tests.upstreams import FakeOpenAI
 pytestmark = [pytest.mark.server, pytest.mark.soak]
 
 SOAK = os.environ.get("SOAK") == "1"
-# Where a process dies, the model that is asked there, and what its answer costs once it is clear how it ended.
+# The point at which a process dies, the model of the prompt, and the charge of its generation.
 POINTS = [
     ("before the reservation commits", "quick", 0),
     ("after the reservation commits", "quick", 0),
@@ -49,14 +49,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @dataclass
 class Lives:
-    """One product that is started again and again, and one person who asks once in each of its lives."""
+    """One product that starts repeatedly, and a user who sends a prompt each time."""
 
     product: Product
     charged: int = 0
     person: Person | None = None
 
     def live(self, point: str, model: str, cost: int) -> None:
-        """Start a process that is to die there, check what the one before left behind, ask, and wait for the death."""
+        """Start a process that will die, check the state, send a prompt, and wait."""
         self.product.serve("-m", "tests.quotas.dying_server", point)
         self.person = self.person or self.product.register("alice")
         self.check()
@@ -71,7 +71,7 @@ class Lives:
         """Wait until all is settled; the ledger and the figures shown must be the same."""
         deadline = time.monotonic() + RIGHT_WITHIN_SECONDS
         while Reservation.objects.filter(status="reserved").exists() or Generation.objects.running().exists():
-            assert time.monotonic() < deadline, "still held"
+            assert time.monotonic() < deadline, "still reserved"
             time.sleep(0.1)
         assert self.person
         user, quota = User.objects.get(username="alice"), Quota.objects.get(slug="standard")
@@ -101,8 +101,8 @@ def lives(
         yield Lives(product)
 
 
-def test_it_works(lives: Lives) -> None:
-    """Killed at any point, nothing is held for long, nothing is lost, and the same key is not paid for twice."""
+def test_killed_at_any_point(lives: Lives) -> None:
+    """No unit stays reserved or gets lost, and no key is paid for twice."""
     for point in POINTS:
         lives.live(*point)
     lives.product.start()
@@ -111,7 +111,7 @@ def test_it_works(lives: Lives) -> None:
     for point, model, cost in POINTS:
         again = lives.person.ask("Hello", model, key=f"{point} {model}")
         ended = lives.person.ended(again["id"])
-        # Nothing was stored under the first key, so this is its first answer; all others are what they were.
+        # Nothing was stored under the first key, so this is its first generation; the others are as they ended.
         first = point == "before the reservation commits"
         assert ended["charge"]["amount"] == (1 if first else cost)
         assert ended["status"] == ("completed" if first or cost else "failed" if model == "cut" else "interrupted")

@@ -1,4 +1,4 @@
-"""One code or one inviter in many hands at once, in several processes, on SQLite and PostgreSQL."""
+"""One code or one inviter in several processes at once, on SQLite and PostgreSQL."""
 
 from itertools import chain
 
@@ -19,7 +19,7 @@ def variables(database_url, tmp_path):
 
 @pytest.fixture
 def here(database_url, django_db_blocker):
-    """This process's models speak to the same database as the others' do."""
+    """This process's models use the same database as the other processes."""
     with django_db_blocker.unblock(), servers.connected(database_url):
         yield
 
@@ -53,8 +53,8 @@ def earned(inviter, quota):
     return len(entries)
 
 
-def test_it_works(variables, quota):
-    """Two hundred redeem one code at once, half of them one person: one succeeds, and the ledger has one row."""
+def test_one_code_redeemed_by_many(variables, quota):
+    """Of two hundred attempts to redeem one code, one succeeds."""
     (code,) = redeem_codes.make(quota, 7, 1, None, None)
     people = [factories.user(password=None).pk for _ in range(20)]
     tries = people[:1] * 40 + people * 3
@@ -65,16 +65,16 @@ def test_it_works(variables, quota):
     consistency.check(winner, quota.pk)
 
 
-def test_first_answers_of_one_person(variables, inviter, quota, model):
-    """Forty first answers of one invited person, settled at once, earn their inviter once."""
+def test_first_completions_of_one_user(variables, inviter, quota, model):
+    """Forty first completions of one invited user, settled at once, earn once."""
     (person,) = invited(inviter, 1)
     rows = [[[person] * 20, model.pk, name, 10] for name in ("p", "q")]
     assert sum(servers.in_processes(workers.answer_each, rows, variables)) == 40
     assert earned(inviter, quota) == 1
 
 
-def test_first_answers_of_many(variables, inviter, quota, model):
-    """Thirty invited people whose first answers end at once earn their inviter the day's share, not one more."""
+def test_first_completions_of_many(variables, inviter, quota, model):
+    """Thirty first completions at once earn the day's share, not one more."""
     people = invited(inviter, REWARDS_A_DAY + 10)
     rows = [[people[first::2], model.pk, f"p{first}", 8] for first in range(2)]
     assert sum(servers.in_processes(workers.answer_each, rows, variables)) == 30
@@ -84,7 +84,7 @@ def test_first_answers_of_many(variables, inviter, quota, model):
 
 
 def test_killed_while_settling(variables, inviter, quota, model):
-    """`kill -9` before the commit leaves the invitation pending; who ends the answer then earns the inviter once."""
+    """Killed before the commit, the invitation stays pending, and then earns once."""
     (person,) = invited(inviter, 1)
     for reference in ("g1", "g2"):
         assert race.reserve(person, model.pk, reference)

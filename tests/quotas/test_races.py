@@ -1,4 +1,4 @@
-"""Many processes at once on one database, SQLite and PostgreSQL: not one unit too many, not one lost."""
+"""Many processes on one database, SQLite and PostgreSQL: no unit too many, none lost."""
 
 import os
 import time
@@ -35,7 +35,7 @@ def variables(database_url, tmp_path):
 
 @pytest.fixture
 def here(database_url, django_db_blocker):
-    """This process's models speak to the same database as the others' do."""
+    """This process's models use the same database as the other processes."""
     with django_db_blocker.unblock(), servers.connected(database_url):
         yield
 
@@ -64,8 +64,8 @@ def spread(count, processes):
     return [references(count)[first::processes] for first in range(processes)]
 
 
-def test_it_works(variables, person, quota, model):
-    """Four processes, thousands of calls, a limit of 50: exactly 50 are granted."""
+def test_a_limit_holds_in_four_processes(variables, person, quota, model):
+    """Of thousands of calls in four processes, exactly 50 get a unit."""
     count = 10_000 if SOAK else 2_000
     rows = [[person.pk, model.pk, share, 1] for share in spread(count, PROCESSES)]
     granted = list(chain.from_iterable(servers.in_processes(race.reserve_each, rows, variables)))
@@ -75,7 +75,7 @@ def test_it_works(variables, person, quota, model):
 
 
 def test_with_counters(variables, person, quota, model, redis_server):
-    """With counters in Redis that are flushed and forged all the while, exactly 50 are granted."""
+    """With counters that are flushed and forged meanwhile, exactly 50 get a unit."""
     count = 10_000 if SOAK else 2_000
     variables |= {"REDIS_URL": redis_server.url}
     name = hints.key(person.pk, timezone.now())
@@ -97,7 +97,7 @@ def test_with_counters(variables, person, quota, model, redis_server):
 
 
 def test_two_reapers(variables, person, quota, model, monkeypatch):
-    """Four processes that reap at the same moment end each generation of a dead one, and release its unit, once."""
+    """Four processes that reap at once release each unit of a dead one once."""
     monkeypatch.setattr(runtime().process, "id", "dead")
     monkeypatch.setattr(settings, "MAX_ACTIVE_GENERATIONS", 0)
     factories.route(model, factories.upstream())
@@ -114,7 +114,7 @@ def test_two_reapers(variables, person, quota, model, monkeypatch):
 
 
 def test_each_credit_buys_one(variables, person, quota, model):
-    """Three of the day and five credits, fifty callers in parallel: exactly eight are granted."""
+    """Fifty callers share a limit of three and five credits: exactly eight succeed."""
     Quota.objects.update(daily_limit=3)
     factories.credits_for(person, quota, 5)
     rows = [[person.pk, model.pk, share, 25] for share in spread(50, 2)]
@@ -126,22 +126,22 @@ def test_each_credit_buys_one(variables, person, quota, model):
 
 
 def test_ended_once(variables, person, quota, model):
-    """Twenty callers settle and release the same generations: one end counts, and all are told the same charge."""
+    """Twenty callers end the same reservations: one end counts, all return its charge."""
     Quota.objects.update(daily_limit=5)
     factories.credits_for(person, quota, 5)
-    held = references(10)
-    assert all(race.reserve(person.pk, model.pk, reference) for reference in held)
+    units = references(10)
+    assert all(race.reserve(person.pk, model.pk, reference) for reference in units)
     ends = ["settle", "release"] * 5
-    told = list(chain.from_iterable(servers.in_processes(race.end_each, [[held, ends]] * 2, variables)))
-    assert len(told) == len(held) * 20
-    assert len({tuple(row) for row in told}) == len(held)
-    charged = {row[0] for row in told if row[1]}
+    charges = list(chain.from_iterable(servers.in_processes(race.end_each, [[units, ends]] * 2, variables)))
+    assert len(charges) == len(units) * 20
+    assert len({tuple(row) for row in charges}) == len(units)
+    charged = {row[0] for row in charges if row[1]}
     assert charged == set(LedgerEntry.objects.exclude(reference="").values_list("reference", flat=True))
     consistency.check(person.pk, quota.pk)
 
 
 def test_busy_life(variables, person, quota, model):
-    """Reserving and ending in four processes at once ends in no deadlock and with books that agree."""
+    """Reserving and ending in four processes at once causes no deadlock and no error."""
     Quota.objects.update(daily_limit=20)
     factories.credits_for(person, quota, 30)
     count = 1_000 if SOAK else 100
