@@ -194,7 +194,7 @@ class Histories(RuleBasedStateMachine):
             raise ZeroDivisionError
 
     @invariant()
-    def people_see_what_they_have(self):
+    def users_see_what_they_have(self):
         for who, person in enumerate(self.persons):
             state = ledger.state(person, self.quota.pk, self.now)
             used, credit = self.right(who)
@@ -238,7 +238,7 @@ class CountedHistories(Histories):
     def begin(self) -> None:
         self.redis = SlowRedis()
         self.truth: dict[int, list] = {0: [], 1: []}
-        self.doubtful = 0.0
+        self.doubtful, self.polling = 0.0, True
         self.patches = [
             mock.patch.object(timezone, "now", self.what_time),
             mock.patch.object(quotas_app().hints, "_ask", lambda command: command(self.redis)),
@@ -288,6 +288,10 @@ class CountedHistories(Histories):
         super().time_passes(hours)
         self.redis.clock += abs(hours) * 3600
 
+    @rule(polling=st.booleans())
+    def pages(self, polling):
+        self.polling = polling
+
     @rule(who=Histories.people)
     def look(self, who):
         """A page shows the ledger's figures, or those of the last half minute."""
@@ -311,9 +315,11 @@ class CountedHistories(Histories):
                 assert self.left(who)
 
     @invariant()
-    def remember_the_truth(self):
+    def open_pages_follow(self):
         for who, truth in self.truth.items():
             truth.append((self.redis.clock, self.right(who)))
+            if self.polling:
+                self.look(who)
 
 
 @pytest.mark.soak
