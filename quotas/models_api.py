@@ -1,6 +1,6 @@
-"""REST for staff: models, with their routes, their quota and the groups they are kept for.
+"""REST for staff: models with their routes, quota and groups.
 
-It is here and not with the providers because a model's quota is known from here upwards.
+It is not in `providers`, because that package knows no quotas.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from rest_framework import serializers
 from providers import snapshot as table
 from providers.models import ChatModel, Route, Upstream
 from quotas import setup
-from quotas import snapshot as quota_table
+from quotas.apps import quotas_app
 from quotas.models import Quota, QuotaModel
 from web.bodies import NamedRow, StrictSerializer
 from web.staff import StaffRows, StaffSerializer
@@ -30,14 +30,17 @@ class RouteRow(StrictSerializer):
     def run_validation(self, data: Any = serializers.empty) -> Any:
         if self.root is self:
             return super().run_validation(data)
-        # A route is always whole, also in a PATCH that leaves out other fields of its model.
+        # A route is replaced as a whole, even in a PATCH of its model.
         alone = RouteRow(data=data)
         alone.is_valid(raise_exception=True)
         return alone.validated_data
 
 
 class ModelRow(StaffSerializer):
-    """A model. `quota` null: none; left out for a new one: a default quota. `routes` are replaced as a whole."""
+    """A model. `quota` null: none; left out of a new model: a default one.
+
+    `routes` are replaced as a whole.
+    """
 
     quota = NamedRow(slug_field="slug", queryset=Quota.objects.all(), required=False, allow_null=True)
     groups = NamedRow(slug_field="name", queryset=Group.objects.all(), many=True, required=False)
@@ -107,4 +110,4 @@ class ChatModels(StaffRows):
 
     def changed(self) -> None:
         table.changed()
-        quota_table.changed()
+        quotas_app().snapshot.changed()

@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis
 
 from chat.apps import chat
 from providers import snapshot as table
-from quotas import snapshot as quota_table
+from quotas.apps import quotas_app
 from runtime.apps import runtime
 from tests import factories, servers
 from tests.product import Person, Product, connected
@@ -61,7 +61,7 @@ def _is_loopback(host: str) -> bool:
 def fresh_table() -> None:
     """Let no test see the models, quotas and sensitive words of another."""
     table.forget()
-    quota_table.forget()
+    quotas_app().snapshot.forget()
     chat().words.forget()
 
 

@@ -22,22 +22,21 @@ from providers.routing import Attempts
 from providers.snapshot import ModelConfig
 from providers.wire.base import PromptMessage, wanted
 from quotas import ledger
-from quotas.counts import Found
 from quotas.errors import QuotaExhausted
-from quotas.ledger import Held
+from quotas.ledger import ReservedUnit
 from runtime import fast_sql
 from runtime.apps import runtime
 from web.refusals import InvalidRequest, NotAuthenticated, NotFound, ServiceUnavailable, TooManyRequests
 
 
-def refused_early(ask: Ask, seen: Found) -> Begun | None:
+def refused_early(ask: Ask) -> Begun | None:
     """Refuse without a write, in due order, what the ledger confirms to be exhausted; None: `begin` has to say.
 
     The ledger is read first: who took the last unit under the same key is stored by then, and found.
     """
     models = _checked_models(ask)
     try:
-        ledger.check(ask.user_id, models[ask.model].id, seen)
+        ledger.confirm_exhausted(ask.user_id, models[ask.model].id)
     except QuotaExhausted:
         if known := _known(ask):
             return Begun(known)
@@ -241,7 +240,7 @@ def _add(conversation: Conversation, parent_id: int | None, role: str, content: 
     )
 
 
-def _new_generation(ask: Ask, row_id: str, model: str, answer: Message | None, held: Held) -> Generation:
+def _new_generation(ask: Ask, row_id: str, model: str, answer: Message | None, held: ReservedUnit) -> Generation:
     row = Generation(
         id=row_id,
         user_id=ask.user_id,

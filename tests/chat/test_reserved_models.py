@@ -11,7 +11,7 @@ from chat.models import Generation
 from providers import access
 from providers import snapshot as table
 from providers.models import ChatModel
-from quotas import snapshot as quotas
+from quotas.apps import quotas_app
 from tests import factories
 from web.refusals import InvalidRequest
 
@@ -31,7 +31,7 @@ def reserved(alice: User) -> ChatModel:
 
 def forget() -> None:
     table.forget()
-    quotas.forget()
+    quotas_app().snapshot.forget()
 
 
 def offered(person: User) -> list[str]:

@@ -20,14 +20,15 @@ from web.schemas import Code
 TESTS = Path(__file__).resolve().parent.parent
 
 STAFF_ROWS = {
-    "quotas": "quotas/test_staff.py::test_it_works",
+    "quotas": "quotas/test_staff.py::test_a_quota_is_made_changed_and_deleted",
     "sensitive-words": "chat/screening/test_words_api.py::test_words",
     "allowed-phrases": "chat/screening/test_words_api.py::test_phrases",
     "redeem-codes": "quotas/test_staff.py::test_codes quotas/test_staff.py::test_unused_codes_can_be_changed",
     "credits": "quotas/test_staff.py::test_credits quotas/test_staff.py::test_grants_are_listed",
     "upstreams": "runtime/test_staff.py::test_it_works providers/test_api.py::test_it_works",
     "keys": "providers/test_api.py::test_it_works contract/test_promises.py::test_last4",
-    "models": "quotas/test_models_api.py::test_it_works quotas/test_models_api.py::test_changes",
+    "models": "quotas/test_models_api.py::test_a_model_is_made_with_all_its_parts "
+    "quotas/test_models_api.py::test_changes",
     "users": "accounts/test_staff.py::test_it_works",
 }
 ROUTES = {
@@ -83,7 +84,8 @@ ROUTES = {
     "GET /sse/message/{key}/": "chat/test_push.py::test_the_payment_example",
     # Quotas, credits, invitations
     "GET /api/quotas/": "contract/test_promises.py::test_quotas",
-    "GET /api/quotas/ledger/": "quotas/test_ledger_api.py::test_it_works quotas/test_ledger_api.py::test_page_by_page",
+    "GET /api/quotas/ledger/": "quotas/test_ledger_api.py::test_grants_and_spends_are_listed "
+    "quotas/test_ledger_api.py::test_page_by_page",
     "GET /api/quotas/usage/": "chat/test_daily_counts.py::test_usage_by_day_and_model",
     "GET /api/invitations/": "accounts/test_invitations.py::test_it_works",
     "POST /api/redeem/": "accounts/test_redeem.py::test_it_works"
@@ -164,9 +166,10 @@ PROMISES = {
     "the charge table": "chat/test_charges.py::test_it_works chat/test_charges.py::test_credits",
     "the same key, the same charge": "chat/test_charges.py::test_same_key_costs_nothing_more",
     "a /v1 caller gone": "chat/test_unkept.py::test_what_leaving_costs",
-    "limits are exact": "chat/test_concurrency.py::test_the_limit_is_exact quotas/test_races.py::test_it_works",
+    "limits are exact": "chat/test_concurrency.py::test_the_limit_is_exact "
+    "quotas/test_races.py::test_a_limit_holds_in_four_processes",
     "each credit buys one answer": "quotas/test_races.py::test_each_credit_buys_one",
-    "a killed process's reservations": "quotas/test_kills.py::test_it_works",
+    "a killed process's reservations": "quotas/test_kills.py::test_killed_at_any_point",
     "twenty rewarded invitations a day": "quotas/test_invitations.py::test_twenty_a_day",
     "X-Quota-Remaining, X-Quota-Reset": "chat/test_streams.py::test_reserved_answers_carry_the_quota",
     "staff changes within five seconds": "quotas/test_staff.py::test_changes_are_felt_at_once"
@@ -197,7 +200,7 @@ SETTINGS = {
     "CORS_ALLOWED_ORIGINS": "runtime/test_handlers.py::test_other_origins",
     "ALLOWED_HOSTS": "runtime/test_handlers.py::test_foreign_hosts",
     "TRUSTED_PROXIES": "runtime/test_handlers.py::test_forwarded_addresses_are_believed_only_from_trusted_proxies",
-    "TIME_ZONE": "quotas/test_days.py::test_it_works",
+    "TIME_ZONE": "quotas/test_days.py::test_a_day_ends_at_midnight",
     "ADMIN_PASSWORD": "runtime/test_start.py::test_the_generated_password_is_printed_once",
     "SIGNUP_MODE": "accounts/test_register.py::test_by_invitation_only accounts/test_register.py::test_closed",
     "OPENAI_MODELS": "contract/test_settings.py::test_good_values",
@@ -211,7 +214,7 @@ SETTINGS = {
     "STREAM_PING_SECONDS": "chat/test_event_source.py::test_pings_keep_a_silent_stream_open",
     "CHANNEL_RETENTION_SECONDS": "chat/test_streams.py::test_snapshot_when_the_log_is_gone",
     "DRAIN_SECONDS": "chat/test_ends.py::test_drain_has_an_end",
-    "PROCESS_LEASE_SECONDS": "quotas/test_kills.py::test_it_works",
+    "PROCESS_LEASE_SECONDS": "quotas/test_kills.py::test_killed_at_any_point",
     "MAX_PROMPT_CHARS": "chat/test_refusals.py::test_too_long",
     "MAX_ANSWER_CHARS": "chat/test_run.py::test_answers_are_bounded",
     "MAX_ACTIVE_GENERATIONS": "chat/test_concurrency.py::test_active_generations_are_bounded",

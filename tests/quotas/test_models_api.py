@@ -1,4 +1,4 @@
-"""Staff routes of models: routes as a whole, the quota by its slug, groups by their names."""
+"""Staff routes of models: routes as a whole, the quota by slug, groups by name."""
 
 from typing import Any
 
@@ -42,8 +42,8 @@ def whole(**changes: Any) -> dict[str, Any]:
     }
 
 
-def test_it_works(staff: Client) -> None:
-    """A model is made with all that belongs to it, comes back as it was sent, and can be asked at once."""
+def test_a_model_is_made_with_all_its_parts(staff: Client) -> None:
+    """A model is made with all its parts, and can be used at once."""
     Group.objects.create(name="编辑")
     made = send(staff, "POST", MODELS, whole(groups=["编辑"]))
     assert made.status_code == 201
@@ -63,7 +63,7 @@ def test_a_new_model_has_sensible_values(staff: Client) -> None:
 
 
 def test_changes(staff: Client) -> None:
-    """Routes and groups are replaced as a whole, the quota is moved or taken away; what is not named stays."""
+    """Routes and groups are replaced as a whole; fields left out stay."""
     Group.objects.create(name="editors")
     model = send(staff, "POST", MODELS, whole()).json()
     one = f"{MODELS}{model['id']}/"
