@@ -10,9 +10,9 @@ class QuotasConfig(AppConfig):
 
     def ready(self) -> None:
         # Models may only be imported once all apps are there.
-        from providers import catalogue  # noqa: PLC0415
+        from providers.apps import providers_app  # noqa: PLC0415
         from quotas import hints, setup  # noqa: PLC0415
 
-        catalogue.when_added(setup.assign_models)
+        providers_app().catalogue.on_added(setup.assign_models)
         # What could not be told while Redis was away.
         runtime().process.every(lambda: 1.0, "counters", hints.flush)

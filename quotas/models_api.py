@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
-from providers import snapshot as table
+from providers.apps import providers_app
 from providers.models import ChatModel, Route, Upstream
 from quotas import setup
 from quotas import snapshot as quota_table
@@ -106,5 +106,5 @@ class ChatModels(StaffRows):
         return rows.order_by("pk")
 
     def changed(self) -> None:
-        table.changed()
+        providers_app().configuration.changed()
         quota_table.changed()

@@ -16,7 +16,7 @@ from django.utils import translation
 from hypothesis import settings as hypothesis
 
 from chat.screening import live
-from providers import snapshot as table
+from providers.apps import providers_app
 from quotas import snapshot as quota_table
 from runtime.apps import runtime
 from tests import factories, servers
@@ -60,7 +60,7 @@ def _is_loopback(host: str) -> bool:
 @pytest.fixture(autouse=True)
 def fresh_table() -> None:
     """Let no test see the models, quotas and sensitive words of another."""
-    table.forget()
+    providers_app().configuration.forget()
     quota_table.forget()
     live.forget()
 

@@ -24,7 +24,7 @@ from chat.models import Generation
 from chat.stats import daily
 from chat.stats.plot import Plot, stacked
 from chat.stats.schemas import UsageOfDay
-from providers import snapshot
+from providers.apps import providers_app
 from quotas import history, ledger
 from quotas.models import LedgerEntry
 from web.openapi import Operation
@@ -154,5 +154,5 @@ def _shown_entry(entry: LedgerEntry, answer: dict[str, Any]) -> dict[str, Any]:
 
 def _title(slug: str) -> str:
     """Return what a model is called; by its slug when it is there no more."""
-    config = snapshot.models().get(slug)
+    config = providers_app().configuration.models().get(slug)
     return str(config.title) if config else slug

@@ -12,7 +12,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from providers import addresses, snapshot
+from providers import addresses
+from providers.apps import providers_app
 from providers.models import ApiKey, ChatModel, KeyTrouble, Route, Upstream
 from providers.wire.openai import model_list
 from quotas.models import QuotaModel
@@ -123,9 +124,9 @@ def test_use_keys_again(admin: Client, mirror: Upstream) -> None:
     key = factories.api_key(mirror)
     KeyTrouble.objects.create(key=key, quarantined_at=timezone.now())
     factories.chat_model("m", to=mirror)
-    assert not snapshot.models()["m"].available()
+    assert not providers_app().configuration.models()["m"].available()
     admin.post(page("apikey"), select("clear_health", key))
-    assert snapshot.models()["m"].available()
+    assert providers_app().configuration.models()["m"].available()
 
 
 # --- forms -----------------------------------------------------------------------------------------------------------
@@ -285,9 +286,9 @@ def test_trying(admin: Client, upstream: FakeOpenAI, settings: Any) -> None:
     assert listed == ["mirror …0000: The upstream refused the key. (invalid_api_key)"]
     changed = admin.post(page("apikey", "change", bad.pk), {"secret": SECRET, "enabled": "on", "_try": "1"})
     assert changed.status_code == 302
-    assert told(changed)[-1].startswith("mirror …cdef: plain answered after ")
+    assert told(changed)[-1].startswith("mirror …cdef: plain replied after ")
     added = {"upstream": row.pk, "secret": "sk-trial-new-1111111", "enabled": "on", "_try": "1"}
-    assert told(admin.post(page("apikey", "add"), added))[-1].startswith("mirror …1111: plain answered")
+    assert told(admin.post(page("apikey", "add"), added))[-1].startswith("mirror …1111: plain replied")
     tried = ["sk-trial-bad-0000000", SECRET, "sk-trial-new-1111111"]
     assert [request.key for request in upstream.requests[before:]] == tried
 
@@ -325,7 +326,7 @@ def test_models(admin: Client, upstream: FakeOpenAI, reachable: Upstream) -> Non
     chosen = {"model": ["131072:echo", "0:org/model:free"]}
     answer = admin.post(page("upstream", "models", reachable.pk), chosen)
     assert answer.status_code == 302
-    assert told(answer)[0] == "2 models were taken up: echo, org/model:free"
+    assert told(answer)[0] == "2 models were added: echo, org/model:free"
     assert QuotaModel.objects.get(model__slug="org/model:free").quota.slug == "standard"
     assert Route.objects.filter(upstream=reachable).count() == 3
     assert admin.get(answer["Location"]).context["cl"].result_count == 3
@@ -347,7 +348,7 @@ def test_nothing_chosen(admin: Client, reachable: Upstream) -> None:
         ("missing", "The upstream has no list of models at its address."),
         ("hang", "The upstream took too long. (total_timeout)"),
         ("empty", "The list is empty."),
-        ("many", "The list was longer"),
+        ("many", "The list is too long."),
     ],
 )
 def test_other_answers(
@@ -368,9 +369,9 @@ def test_models_of_spark(admin: Client) -> None:
     """Spark has no list to ask for: what is known is offered, and a path that fits only one model is warned about."""
     row = factories.upstream("spark", kind="spark", base_url="wss://spark-api.xf-yun.com/v1.1/chat")
     text = admin.get(page("upstream", "models", row.pk)).content.decode()
-    assert "has no list to ask for" in text
+    assert "has no list of models" in text
     assert 'value="8192:lite"' in text
-    assert "Leave the path out" in text
+    assert "Remove the path" in text
 
 
 def test_who_may(client: Client, reachable: Upstream) -> None:

@@ -8,6 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from providers import snapshot
+from providers.apps import providers_app
 from providers.models import ApiKey, KeyTrouble, Upstream
 from tests import factories
 from tests.staff import calling, send
@@ -84,9 +85,9 @@ def test_messages_in_both_languages(carol: Any, upstream: Upstream) -> None:
 def test_a_change_is_seen_at_once(staff: Client, upstream: Upstream) -> None:
     """What routing has read before is forgotten with the change; other processes read anew within seconds."""
     factories.chat_model("m", to=upstream)
-    assert snapshot.models()["m"].available()
+    assert providers_app().configuration.models()["m"].available()
     send(staff, "PATCH", f"{UPSTREAMS}{upstream.pk}/", {"enabled": False})
-    assert not snapshot.models()["m"].available()
+    assert not providers_app().configuration.models()["m"].available()
     assert snapshot.TABLE_SECONDS < 5
 
 
@@ -96,7 +97,7 @@ def test_deleting_an_upstream(staff: Client, upstream: Upstream) -> None:
     factories.chat_model("m", to=upstream)
     assert staff.delete(f"{UPSTREAMS}{upstream.pk}/").status_code == 204
     assert not ApiKey.objects.exists()
-    assert snapshot.models()["m"].routes == ()
+    assert providers_app().configuration.models()["m"].routes == ()
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from providers.wire.base import ModelList, OfferedModel
 from providers.wire.errors import ProviderError, UpstreamFailed, UpstreamTimeout
 from providers.wire.openai import model_list
 from providers.wire.openai.adapter import OpenAICompatible
-from providers.wire.openai.model_list import MAX_BYTES, MAX_MODELS, OfferedModel
+from providers.wire.openai.model_list import MAX_BYTES, MAX_MODELS
 from providers.wire.zhipu.adapter import Zhipu
 from tests.model_lists import CONTEXT_TOKENS, MODELS
 from tests.upstreams import FakeOpenAI
@@ -25,9 +26,9 @@ async def fake() -> AsyncIterator[FakeOpenAI]:
         yield server
 
 
-async def ask(provider: OpenAICompatible, key: str | None = SECRET) -> model_list.ModelList:
+async def ask(provider: OpenAICompatible, key: str | None = SECRET) -> ModelList:
     try:
-        return await provider.models(key)
+        return await provider.list_models(key)
     finally:
         await provider.aclose()
 

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from chat.generations.pipeline import limited
-from providers import routing
+from providers import registry, routing
+from providers.apps import providers_app
 from providers.errors import Unsupported, shown
-from providers.models import Upstream
-from providers.routing import TAKES
 from providers.snapshot import ModelConfig, RouteConfig, UpstreamConfig
 from providers.wire.base import (
     DEFAULT_CLOCKS,
@@ -48,7 +47,7 @@ def decode(*reads: bytes, with_tools: bool = True) -> list[Event]:
 def model(*kinds: str) -> ModelConfig:
     upstreams = [UpstreamConfig(kind, kind, URL, "", DEFAULT_CLOCKS, ()) for kind in kinds]
     routes = tuple(RouteConfig(upstream, "m", 0, 1) for upstream in upstreams)
-    return ModelConfig(1, "m", "m", "", 8_192, {}, "max_tokens", True, routes)
+    return ModelConfig(1, "m", "m", "", 8_192, {}, "max_tokens", True, routes, providers_app().pool)
 
 
 def kinds(config: ModelConfig) -> list[str]:
@@ -58,12 +57,12 @@ def kinds(config: ModelConfig) -> list[str]:
 # --- who takes what --------------------------------------------------------------------------------------------------
 
 
-def test_every_kind_lists_what_it_takes() -> None:
-    """OpenAI's kind takes every field, kinds of another shape next to none."""
-    assert set(TAKES) == set(Upstream.Kind.values)
-    assert TAKES["openai"] == {*PASSED_ON, IMAGES}
-    assert all(taken <= TAKES["openai"] for taken in TAKES.values())
-    assert TAKES["spark"] == TAKES["scripted"] == frozenset()
+def test_adapters_state_what_they_take() -> None:
+    """The OpenAI-compatible adapter takes every field, Spark over WebSocket and the demo take none."""
+    takes = {kind: adapter.takes for kind, adapter in registry.ADAPTERS.items()}
+    assert takes["openai"] == {*PASSED_ON, IMAGES}
+    assert all(taken <= takes["openai"] for taken in takes.values())
+    assert takes["spark"] == takes["scripted"] == frozenset()
 
 
 def test_routes_that_take_it_are_left() -> None:

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from providers import keys, routing, snapshot
+from providers import keys, snapshot
+from providers.apps import providers_app
 from providers.errors import ModelUnavailable
 from providers.models import ChatModel, KeyTrouble, Upstream, fingerprint
 from providers.routing import Attempts
 from providers.snapshot import ModelConfig
-from providers.wire.base import ChatRequest, Delta, Event, Finished, Notice, PromptMessage, Reasoning, Withdrawn
+from providers.wire.base import ChatRequest, Clocks, Delta, Event, Finished, Notice, PromptMessage, Reasoning, Withdrawn
 from providers.wire.errors import PromptTooLong, ProviderError, Retry, UpstreamFailed
 from runtime import database
 from tests import factories
@@ -91,12 +92,12 @@ async def ask(
 ) -> tuple[list[Event], Upstreams]:
     """Run one request through routing; return its events and the doubles."""
     doubles = Upstreams(scripts)
-    monkeypatch.setattr(routing, "provider_of", lambda upstream: doubles)
-    config: ModelConfig = (await database.run(snapshot.models))["m"]
+    monkeypatch.setattr(providers_app().routing, "provider_of", lambda upstream: doubles)
+    config: ModelConfig = (await database.run(providers_app().configuration.models))["m"]
     messages = options.get("messages", (PromptMessage("user", "hi"),))
     events = []
     try:
-        async for event in Attempts(config, messages, {}, "g").run():
+        async for event in Attempts(providers_app().routing, config, messages, {}, "g").run():
             events.append(event)
     except Exception as error:
         error.events, error.doubles = events, doubles  # type: ignore[attr-defined]
@@ -157,11 +158,11 @@ async def test_a_cooled_key_comes_back_with_one_probe(
                 yield event
 
     doubles = Slow({})
-    monkeypatch.setattr(routing, "provider_of", lambda upstream: doubles)
+    monkeypatch.setattr(providers_app().routing, "provider_of", lambda upstream: doubles)
 
     async def answer() -> None:
-        config = (await database.run(snapshot.models))["m"]
-        assert [event async for event in Attempts(config, (), {}, "g").run()] == list(ANSWER)
+        config = (await database.run(providers_app().configuration.models))["m"]
+        assert [event async for event in Attempts(providers_app().routing, config, (), {}, "g").run()] == list(ANSWER)
 
     probe = asyncio.create_task(answer())
     await probing.wait()
@@ -170,7 +171,7 @@ async def test_a_cooled_key_comes_back_with_one_probe(
     assert doubles.calls == ["busy"] + ["good"] * 10
     others.set()
     await probe
-    await asyncio.gather(*keys._tasks)
+    await providers_app().pool.tasks.wait()
     assert not await database.run(KeyTrouble.objects.exists)
     for _ in range(30):
         await answer()
@@ -195,13 +196,13 @@ async def test_a_probe_that_was_given_up_frees_the_right(
     upstream = await database.run(with_keys, model, "busy")
     row = await database.run(upstream.keys.get)
     await keys.cool_down(keys.Key(row.id, "busy"), "m", -1, "busy")
-    pool = (await database.run(snapshot.models))["m"].routes[0].upstream.keys
-    first = await keys.lease(pool, "m")
+    pool = (await database.run(providers_app().configuration.models))["m"].routes[0].upstream.keys
+    first = await providers_app().pool.lease(pool, "m")
     assert first
     async with first:
-        assert await keys.lease(pool, "m") is None
-    await asyncio.gather(*keys._tasks)
-    assert await keys.lease(pool, "m") is not None
+        assert await providers_app().pool.lease(pool, "m") is None
+    await providers_app().pool.tasks.wait()
+    assert await providers_app().pool.lease(pool, "m") is not None
 
 
 async def test_trouble_with_one_model_leaves_the_others(model: ChatModel, door: None) -> None:
@@ -209,14 +210,14 @@ async def test_trouble_with_one_model_leaves_the_others(model: ChatModel, door: 
     upstream = await database.run(with_keys, model, "one")
     row = await database.run(upstream.keys.get)
     await keys.cool_down(keys.Key(row.id, "one"), "m", 60, "busy")
-    snapshot.forget()
-    pool = (await database.run(snapshot.models))["m"].routes[0].upstream.keys
-    assert not keys.any_usable(pool, "m")
-    assert keys.any_usable(pool, "other")
+    providers_app().configuration.forget()
+    pool = (await database.run(providers_app().configuration.models))["m"].routes[0].upstream.keys
+    assert not providers_app().pool.usable(pool, "m")
+    assert providers_app().pool.usable(pool, "other")
     await keys.quarantine(keys.Key(row.id, "one"), keys.ANY_MODEL, "dead")
-    snapshot.forget()
-    pool = (await database.run(snapshot.models))["m"].routes[0].upstream.keys
-    assert not keys.any_usable(pool, "other")
+    providers_app().configuration.forget()
+    pool = (await database.run(providers_app().configuration.models))["m"].routes[0].upstream.keys
+    assert not providers_app().pool.usable(pool, "other")
 
 
 async def test_a_broken_way_leaves_out_the_whole_upstream(
@@ -241,7 +242,7 @@ async def test_waits_that_an_error_names(
     assert no_waiting == [2, 8]
     assert events == [Notice("retrying", 2), Notice("retrying", 8), *ANSWER]
     await database.run(lambda: factories.api_key(Upstream.objects.get(), "second"))
-    snapshot.forget()
+    providers_app().configuration.forget()
     no_waiting.clear()
     for _ in range(6):
         await ask(monkeypatch, {"only": [limited], "second": [ANSWER]})
@@ -379,7 +380,7 @@ async def test_nothing_to_try(model: ChatModel, door: None, monkeypatch: pytest.
     upstream = await database.run(with_keys, model, "one")
     row = await database.run(upstream.keys.get)
     await keys.cool_down(keys.Key(row.id, "one"), "m", 30, "busy")
-    config = (await database.run(snapshot.models))["m"]
+    config = (await database.run(providers_app().configuration.models))["m"]
     with pytest.raises(ModelUnavailable) as caught:
         config.check_available()
     assert caught.value.retry_after == pytest.approx(30, abs=2)
@@ -390,15 +391,15 @@ async def test_nothing_to_try(model: ChatModel, door: None, monkeypatch: pytest.
 async def test_concurrency_of_a_key(model: ChatModel, door: None) -> None:
     """A key carries no more attempts at once than its limit, and the least loaded key is chosen."""
     one, two = keys.Key(101, "one", max_concurrency=1), keys.Key(102, "two")
-    first = await keys.lease([one], "m")
+    first = await providers_app().pool.lease([one], "m")
     assert first
     async with first:
-        assert await keys.lease([one], "m") is None
-        second = await keys.lease([one, two], "m")
+        assert await providers_app().pool.lease([one], "m") is None
+        second = await providers_app().pool.lease([one, two], "m")
         assert second
         assert second.key == two
     async with second:
-        third = await keys.lease([one, two], "m")
+        third = await providers_app().pool.lease([one, two], "m")
         assert third
         assert third.key == one
 
@@ -414,7 +415,8 @@ async def test_secrets_are_encrypted_at_rest(model: ChatModel, door: None) -> No
 
 def test_a_provider_for_each_way() -> None:
     """Upstreams share a provider only when all that decides how they are reached is the same."""
-    config = snapshot.UpstreamConfig("a", "spark", "wss://spark.example.org", "", routing.Clocks(), ())
+    config = snapshot.UpstreamConfig("a", "spark", "wss://spark.example.org", "", Clocks(), ())
+    routing = providers_app().routing
     same = routing.provider_of(replace(config, slug="b"))
     assert routing.provider_of(config) is same
     for change in ({"sign_host": "gateway.example"}, {"raw_key": True}, {"proxy": "http://p:1"}, {"trusted": True}):

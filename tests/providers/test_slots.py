@@ -1,89 +1,78 @@
-"""The limit of a key over several processes, counted by Redis; each process keeps it alone without one."""
+"""The limit of a key over several processes, counted by Redis; without Redis each process keeps it alone.
+
+Each `ConcurrencyLimits` stands for one process.
+"""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
-from django.conf import LazySettings
 
-from providers import concurrency
-from providers.concurrency import Slot
+from providers.concurrency import ConcurrencyLimits, Slot
 from runtime.apps import runtime
+from runtime.redis_clients import RedisClients
 from tests.servers import Redis
 
 KEY, LIMIT = 41, 3
 
 
-@pytest.fixture(autouse=True)
-async def shared(redis_server: Redis, settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    settings.REDIS_URL = redis_server.url
-    runtime().redis.succeeded()
-    await runtime().redis.ask(lambda redis: redis.flushall(), None)
-    yield
-    await asyncio.gather(*concurrency._tasks)
-    await runtime().redis.aclose()
-
-
 @pytest.fixture
-def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the count of this process always be zero: the others' attempts are not in it either."""
-    monkeypatch.setattr(concurrency, "in_use", Counter())
+async def redis(redis_server: Redis) -> AsyncIterator[RedisClients]:
+    clients = RedisClients(redis_server.url, runtime().process)
+    await clients.ask(lambda redis: redis.flushall(), None)
+    yield clients
+    await clients.aclose()
 
 
-async def taken(count: int) -> list[Slot]:
-    found = await asyncio.gather(*(concurrency.take(KEY, LIMIT) for _ in range(count)))
-    return [slot for slot in found if slot]
+async def acquire(limits: ConcurrencyLimits, count: int) -> list[Slot]:
+    slots = await asyncio.gather(*(limits.acquire(KEY, LIMIT) for _ in range(count)))
+    return [slot for slot in slots if slot]
 
 
-async def test_it_works(two_processes: None) -> None:
+async def test_all_processes_share_a_limit(redis: RedisClients) -> None:
     """All processes together have no more attempts with a key than it takes, and an ended one makes room."""
-    held = []
-    for _process in range(4):
-        concurrency.in_use.clear()
-        held += await taken(2)
-    assert len(held) == LIMIT
-    concurrency.in_use[KEY] = LIMIT
-    concurrency.leave(held[0])
-    await asyncio.gather(*concurrency._tasks)
-    concurrency.in_use.clear()
-    assert len(await taken(5)) == 1
-    assert {slot.shared for slot in held} == {True}
+    processes = [ConcurrencyLimits(redis) for _ in range(4)]
+    slots = [(process, slot) for process in processes for slot in await acquire(process, 2)]
+    assert len(slots) == LIMIT
+    assert {slot.shared for _process, slot in slots} == {True}
+    process, slot = slots[0]
+    for _repeated in range(2):
+        process.release(slot)
+    await process.tasks.wait()
+    assert len(await acquire(processes[-1], 5)) == 1
 
 
-async def test_a_dead_process_gives_its_places_back(two_processes: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Places that nobody renews are free after their lease; renewed ones are not."""
-    monkeypatch.setattr(concurrency, "LEASE_SECONDS", 1)
-    await taken(LIMIT)
+async def test_slots_of_a_dead_process_end(redis: RedisClients) -> None:
+    """Slots that no process renews are free after their lease; renewed ones are not."""
+    process, other = ConcurrencyLimits(redis, lease_seconds=1), ConcurrencyLimits(redis)
+    await acquire(process, LIMIT)
     for _turn in range(4):
         await asyncio.sleep(0.5)
-        await concurrency.renew()
-    concurrency.in_use.clear()
-    assert await taken(1) == []
+        await process.renew()
+    assert await acquire(other, 1) == []
     await asyncio.sleep(2.1)
-    assert len(await taken(LIMIT)) == LIMIT
+    assert len(await acquire(other, LIMIT)) == LIMIT
 
 
-async def test_without_redis(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While Redis is away each process keeps the limit by itself, and nobody waits for it twice."""
-    monkeypatch.setattr(concurrency, "in_use", Counter())
+async def test_each_process_keeps_the_limit_while_redis_is_away(redis: RedisClients, redis_server: Redis) -> None:
+    """Attempts go on without Redis, and only the first of them waits for it."""
     redis_server.stop()
     try:
         started = asyncio.get_running_loop().time()
-        assert len(await taken(10)) == LIMIT
+        assert len(await acquire(ConcurrencyLimits(redis), 10)) == LIMIT
         assert asyncio.get_running_loop().time() - started < 2
-        assert runtime().redis.away
+        assert redis.away()
     finally:
         redis_server.start()
 
 
-async def test_a_key_without_a_limit_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only limited keys cost a question to Redis."""
-    monkeypatch.setattr(concurrency, "in_use", Counter())
-    monkeypatch.setattr(runtime().redis, "_shared", lambda: pytest.fail("Redis was asked"))
-    held = [await concurrency.take(KEY, None) for _ in range(10)]
-    assert concurrency.in_use[KEY] == 10
-    for slot in held:
+async def test_a_key_without_a_limit_does_not_ask_redis(redis: RedisClients, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only keys with `max_concurrency` cost a question to Redis."""
+    monkeypatch.setattr(redis, "ask", lambda *_arguments: pytest.fail("Redis was asked"))
+    limits = ConcurrencyLimits(redis)
+    slots = [await limits.acquire(KEY, None) for _ in range(10)]
+    assert limits.in_use[KEY] == 10
+    for slot in slots:
         assert slot
-        concurrency.leave(slot)
-    assert concurrency.in_use[KEY] == 0
+        limits.release(slot)
+    assert limits.in_use[KEY] == 0

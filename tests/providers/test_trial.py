@@ -10,6 +10,7 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone, translation
 
 from providers import trial
+from providers.apps import providers_app
 from providers.models import ApiKey, KeyTrouble, Upstream
 from runtime import database
 from tests import factories
@@ -53,10 +54,10 @@ async def said(outcome: trial.Outcome) -> str:
 async def test_it_works(fake: FakeOpenAI) -> None:
     """A key that works is told with the model, the time it took, and the beginning of the answer."""
     key = await a_key(fake.base_url, "plain")
-    outcome = await trial.try_key(key.pk)
+    outcome = await trial.try_key(key.pk, providers_app().configuration)
     assert outcome.ok
     text = await said(outcome)
-    assert text.startswith("plain answered after ")
+    assert text.startswith("plain replied after ")
     assert "ms: “你好，**世界**！" in text
     assert fake.requests[-1].key == SECRET
     assert len(fake.requests) == 1
@@ -75,7 +76,7 @@ async def test_failures(fake: FakeOpenAI, scenario: str, says: str) -> None:
     """A failure is told in our words, without key or address, and leaves the books as they are."""
     key = await a_key(fake.base_url, scenario)
     with translation.override("en"):
-        outcome = await trial.try_key(key.pk)
+        outcome = await trial.try_key(key.pk, providers_app().configuration)
     assert not outcome.ok
     text = await said(outcome)
     assert says in text
@@ -92,9 +93,9 @@ async def test_what_success_puts_right(fake: FakeOpenAI) -> None:
     key = await a_key(fake.base_url, "plain", "echo", cooldown_until=until, status_reason="away")
     for model in ("", "echo", "third"):
         await KeyTrouble.objects.acreate(key=key, model=model, quarantined_at=timezone.now())
-    outcome = await trial.try_key(key.pk)
+    outcome = await trial.try_key(key.pk, providers_app().configuration)
     assert outcome.ok
-    assert (await said(outcome)).startswith("echo answered")
+    assert (await said(outcome)).startswith("echo replied")
     assert [row.model async for row in KeyTrouble.objects.all()] == ["third"]
     upstream = await Upstream.objects.aget()
     assert (upstream.cooldown_until, upstream.status_reason) == (None, "")
@@ -103,7 +104,7 @@ async def test_what_success_puts_right(fake: FakeOpenAI) -> None:
 async def test_another_form_of_the_request(fake: FakeOpenAI) -> None:
     """Where the upstream wants another form of the request it is asked again, as for an answer."""
     key = await a_key(fake.base_url, "needs_no_stream_options")
-    outcome = await trial.try_key(key.pk)
+    outcome = await trial.try_key(key.pk, providers_app().configuration)
     assert outcome.ok
     assert len(fake.requests) == 2
 
@@ -112,8 +113,8 @@ async def test_hanging(fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> Non
     """Who does not answer is given up, and the connection closed."""
     monkeypatch.setattr(trial, "TRIAL_SECONDS", 0.2)
     key = await a_key(fake.base_url, "hang")
-    outcome = await trial.try_key(key.pk)
-    assert (outcome.ok, await said(outcome)) == (False, "No answer within 0.2 seconds.")
+    outcome = await trial.try_key(key.pk, providers_app().configuration)
+    assert (outcome.ok, await said(outcome)) == (False, "No reply within 0.2 seconds.")
     async with asyncio.timeout(5):
         while fake.open_streams:
             await asyncio.sleep(0.01)
@@ -123,7 +124,7 @@ async def test_several_at_once(fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
     """Several keys are tried at the same time: all have been asked before the first is given up."""
     monkeypatch.setattr(trial, "TRIAL_SECONDS", 1)
     keys = [await a_key(fake.base_url, "hang") for _n in range(3)]
-    outcomes = await trial.try_keys([key.pk for key in keys])
+    outcomes = await trial.try_keys([key.pk for key in keys], providers_app().configuration)
     assert [outcome.ok for outcome in outcomes] == [False] * 3
     async with asyncio.timeout(5):
         while fake.open_streams:
@@ -134,7 +135,7 @@ async def test_several_at_once(fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 async def test_nothing_to_ask() -> None:
     """Without a route there is nothing to ask for."""
     key = await a_key("http://127.0.0.1:9/v1")
-    outcome = await trial.try_key(key.pk)
+    outcome = await trial.try_key(key.pk, providers_app().configuration)
     assert (outcome.ok, "route" in await said(outcome)) == (False, True)
 
 
@@ -144,10 +145,10 @@ async def test_spark_behind_a_proxy_of_ours(settings: Any) -> None:
     async with FakeSpark() as server:
         server.hosts.add("spark-api.xf-yun.com")
         key = await a_key(server.base_url, "lite", kind="spark", sign_host="spark-api.xf-yun.com", secret=SPARK_KEY)
-        assert (await trial.try_key(key.pk)).ok
+        assert (await trial.try_key(key.pk, providers_app().configuration)).ok
         assert server.requests[-1].query["host"] == "spark-api.xf-yun.com"
         await Upstream.objects.aupdate(sign_host="elsewhere.example")
-        assert not (await trial.try_key(key.pk)).ok
+        assert not (await trial.try_key(key.pk, providers_app().configuration)).ok
 
 
 async def test_zhipu_with_the_key_itself(settings: Any) -> None:
@@ -155,7 +156,7 @@ async def test_zhipu_with_the_key_itself(settings: Any) -> None:
     settings.ALLOWED_PRIVATE_UPSTREAMS = ["127.0.0.1"]
     async with FakeZhipu() as server:
         key = await a_key(server.base_url, "glm-4", kind="zhipu", raw_key=True, secret=ZHIPU_KEY)
-        assert (await trial.try_key(key.pk)).ok
+        assert (await trial.try_key(key.pk, providers_app().configuration)).ok
         await Upstream.objects.aupdate(raw_key=False)
-        assert (await trial.try_key(key.pk)).ok
+        assert (await trial.try_key(key.pk, providers_app().configuration)).ok
         assert [request.key == ZHIPU_KEY for request in server.requests] == [True, False]

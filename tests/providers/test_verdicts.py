@@ -6,7 +6,8 @@ import pytest
 from django.utils import timezone
 from prometheus_client import REGISTRY
 
-from providers import concurrency, keys, snapshot
+from providers import keys
+from providers.apps import providers_app
 from providers.models import ApiKey, ChatModel, KeyTrouble, fingerprint
 from providers.wire.errors import UpstreamFailed
 from runtime import database
@@ -27,17 +28,16 @@ async def test_a_crowded_key_carries_less(model: ChatModel, door: None, monkeypa
     """A key that carried too much at once gets a limit below what it carried; an operator's lower one stays."""
     upstream = await database.run(with_keys, model, "crowded", "good")
     row = await database.run(upstream.keys.get, fingerprint=fingerprint("crowded"))
-    monkeypatch.setitem(concurrency.in_use, row.id, 7)
+    monkeypatch.setitem(providers_app().pool.limits.in_use, row.id, 7)
     too_much = failure("switch", cooldown_s=5, crowded=True)
     monkeypatch.setattr("providers.keys.random.choice", lambda found: found[0])
-    monkeypatch.setitem(
-        concurrency.in_use, (await database.run(upstream.keys.get, fingerprint=fingerprint("good"))).id, 9
-    )
+    good = await database.run(upstream.keys.get, fingerprint=fingerprint("good"))
+    monkeypatch.setitem(providers_app().pool.limits.in_use, good.id, 9)
     await ask(monkeypatch, {"crowded": [(too_much,)], "good": [ANSWER]})
     await database.run(row.refresh_from_db)
     assert row.max_concurrency == 7  # the failing attempt was the eighth
     await database.run(ApiKey.objects.filter(id=row.id).update, max_concurrency=3)
-    assert await keys.lower_concurrency(keys.Key(row.id, "crowded")) == 6
+    assert await providers_app().pool.lower_concurrency(keys.Key(row.id, "crowded")) == 6
     await database.run(row.refresh_from_db)
     assert row.max_concurrency == 3
 
@@ -66,7 +66,7 @@ async def test_all_keys_fail_alike_one_by_one(model: ChatModel, door: None, monk
     assert await database.run(KeyTrouble.objects.count) == 2
     await database.run(KeyTrouble.objects.filter(key__fingerprint=fingerprint("two")).delete)
     await database.run(KeyTrouble.objects.update, status_reason=str(wrong))
-    snapshot.forget()
+    providers_app().configuration.forget()
     with pytest.raises(UpstreamFailed):
         await ask(monkeypatch, {"two": [(wrong,)]})
     assert not await database.run(KeyTrouble.objects.exists)
@@ -107,13 +107,13 @@ async def test_a_full_key_is_no_choice(model: ChatModel, door: None) -> None:
     """A key that carries as many attempts as it may is passed over until one has ended."""
     upstream = await database.run(with_keys, model)
     await database.run(factories.api_key, upstream, "one", max_concurrency=1)
-    snapshot.forget()
-    pool = (await database.run(snapshot.models))["m"].routes[0].upstream.keys
-    first = await keys.lease(pool, "m")
+    providers_app().configuration.forget()
+    pool = (await database.run(providers_app().configuration.models))["m"].routes[0].upstream.keys
+    first = await providers_app().pool.lease(pool, "m")
     assert first
     async with first:
-        assert await keys.lease(pool, "m") is None
-    again = await keys.lease(pool, "m")
+        assert await providers_app().pool.lease(pool, "m") is None
+    again = await providers_app().pool.lease(pool, "m")
     assert again
     async with again:
         pass
@@ -130,7 +130,7 @@ async def test_what_persists_is_told(model: ChatModel, door: None, monkeypatch: 
         if reason_before:
             await keys.cool_down(keys.Key(row.id, "full"), "m", 60, reason_before)
             await database.run(KeyTrouble.objects.update, cooldown_until=timezone.now(), status_reason=reason_before)
-        snapshot.forget()
+        providers_app().configuration.forget()
         with pytest.raises(UpstreamFailed):
             await ask(monkeypatch, {"full": full})
         heard.append(alerts("persists") - before)

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from accounts.models import User
-from providers import snapshot as models
+from providers.apps import providers_app
 from quotas import hints, invitations, ledger, redeem_codes
 from quotas import snapshot as table
 from quotas.errors import InvalidCode, QuotaExhausted
@@ -229,7 +229,7 @@ class CountedHistories(Histories):
         self.counting.redis.flushall()
         forget()
         clear()  # what earlier histories have left
-        models.forget()
+        providers_app().configuration.forget()
         table.forget()
 
     def what_time(self) -> datetime:
