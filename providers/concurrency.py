@@ -8,6 +8,7 @@ is away each process keeps the limit alone.
 import secrets
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 
 from redis.asyncio import Redis
 
@@ -81,9 +82,11 @@ class ConcurrencyLimits:
 
     async def renew(self) -> None:
         """Renew in Redis the attempts of this process. A timer."""
-        for key_id, token in [(slot.key_id, slot.token) for slot in self._slots if slot.shared]:
-            arguments = (_RENEW, key_id, token, self._lease_seconds)
-            await self._redis.ask(lambda redis, arguments=arguments: _eval(redis, *arguments), None)
+        for slot in [slot for slot in self._slots if slot.shared]:
+            await self._redis.ask(partial(self._renew, slot), None)
+
+    async def _renew(self, slot: Slot, redis: Redis) -> object:
+        return await _eval(redis, _RENEW, slot.key_id, slot.token, self._lease_seconds)
 
 
 async def _eval(redis: Redis, script: str, key_id: int, *values: str | int) -> object:

@@ -61,7 +61,7 @@ async def test_each_process_keeps_the_limit_while_redis_is_away(redis: RedisClie
         started = asyncio.get_running_loop().time()
         assert len(await acquire(ConcurrencyLimits(redis), 10)) == LIMIT
         assert asyncio.get_running_loop().time() - started < 2
-        assert redis.away()
+        assert redis.away
     finally:
         redis_server.start()
 
