@@ -1,4 +1,4 @@
-"""Taking up models of an upstream: which there are, what they become, what they begin with."""
+"""Adding models of an upstream: which are offered, their slugs, and their first values."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def upstream() -> Upstream:
     return factories.upstream("mirror", kind="openai", base_url="https://api.example.org/v1")
 
 
-def test_it_works(upstream: Upstream) -> None:
+def test_a_chosen_model_is_added(upstream: Upstream) -> None:
     """A chosen model gets a row with the values of a first run, a route, and a quota."""
     factories.quota("standard")
     factories.quota("premium")
@@ -58,7 +58,7 @@ def test_it_works(upstream: Upstream) -> None:
     ],
 )
 def test_slugs(upstream: Upstream, name: str, slug: str) -> None:
-    """The upstream's name is made fit for a URL, and such a row passes its own checks."""
+    """The upstream's name is made fit for a URL, and the row passes its own checks."""
     assert catalogue.entries(upstream, offered(name))[0].slug == slug
     providers_app().catalogue.add(upstream, offered(name))
     row = ChatModel.objects.get()
@@ -66,8 +66,8 @@ def test_slugs(upstream: Upstream, name: str, slug: str) -> None:
     assert (row.slug, row.routes.get().upstream_model) == (slug, name)
 
 
-def test_sparks_are_named_so(upstream: Upstream) -> None:
-    """Spark's names of models say little by themselves."""
+def test_slugs_of_spark_have_a_prefix(upstream: Upstream) -> None:
+    """Spark's slugs begin with `spark`, because its names of models say little."""
     spark = factories.upstream("spark", kind="spark", base_url="wss://spark.example.org")
     entries = catalogue.entries(spark, offered("lite", "4.0Ultra", "spark-x"))
     assert [entry.slug for entry in entries] == ["spark-lite", "spark-4.0Ultra", "spark-x"]
@@ -75,8 +75,8 @@ def test_sparks_are_named_so(upstream: Upstream) -> None:
     assert ChatModel.objects.get().title == "Spark Lite"
 
 
-def test_what_is_there_already(upstream: Upstream) -> None:
-    """A model that already has a route here is shown with it and not taken up again."""
+def test_a_routed_model_is_not_added_again(upstream: Upstream) -> None:
+    """A model that already has a route here is listed with it and not added again."""
     model = factories.chat_model("ours")
     factories.route(model, upstream, upstream_model="theirs")
     (entry,) = catalogue.entries(upstream, offered("theirs"))
@@ -85,7 +85,7 @@ def test_what_is_there_already(upstream: Upstream) -> None:
     assert ChatModel.objects.count() == 1
 
 
-def test_another_way_to_a_model(upstream: Upstream) -> None:
+def test_a_known_model_gets_another_route(upstream: Upstream) -> None:
     """A model of the same name gets another route, behind those it has; its own values stay."""
     model = factories.chat_model("gpt-4", to=factories.upstream(), context_tokens=5_000)
     (entry,) = catalogue.entries(upstream, offered("gpt-4"))
@@ -96,7 +96,7 @@ def test_another_way_to_a_model(upstream: Upstream) -> None:
     assert model.context_tokens == 5_000
 
 
-def test_names_that_fall_together(upstream: Upstream) -> None:
+def test_names_with_the_same_slug_become_two_models(upstream: Upstream) -> None:
     """Different names whose slugs would be the same become different models."""
     providers_app().catalogue.add(upstream, offered("a b", "a+b", "a-b"))
     routes = dict(Route.objects.values_list("upstream_model", "model__slug"))
@@ -105,7 +105,7 @@ def test_names_that_fall_together(upstream: Upstream) -> None:
 
 @pytest.mark.parametrize("kind", ["spark", "spark_http", "zhipu_v3", "scripted"])
 async def test_kinds_without_a_list(kind: str) -> None:
-    """Where there is nothing to ask, what is known is offered, without a request."""
+    """The known models are offered without a request."""
     config = snapshot.UpstreamConfig("x", kind, "http://127.0.0.1:9", "", Clocks(), ())
     listing = await providers_app().catalogue.fetch(config)
     assert listing.complete
@@ -115,7 +115,7 @@ async def test_kinds_without_a_list(kind: str) -> None:
 
 
 def config_of(kind: str, base_url: str, *secrets: str) -> snapshot.UpstreamConfig:
-    """Return an upstream with such keys, as routing sees it; the first is out of use."""
+    """Return an upstream with such keys, as routing sees it; the first is quarantined."""
     upstream = factories.upstream(kind=kind, base_url=base_url)
     for secret in secrets:
         factories.api_key(upstream, secret)
@@ -126,8 +126,8 @@ def config_of(kind: str, base_url: str, *secrets: str) -> snapshot.UpstreamConfi
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_the_first_usable_key_asks(settings: Any) -> None:
-    """A key that is out of use is passed over, and no key is charged for a failure."""
+async def test_the_first_usable_key_fetches_the_list(settings: Any) -> None:
+    """A quarantined key is passed over."""
     from asgiref.sync import sync_to_async
 
     settings.ALLOWED_PRIVATE_UPSTREAMS = ["127.0.0.1"]
@@ -139,8 +139,8 @@ async def test_the_first_usable_key_asks(settings: Any) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_no_key_to_ask_with() -> None:
-    """Without a usable key nobody is asked."""
+async def test_without_a_usable_key_no_request_is_sent() -> None:
+    """Without a usable key the fetch fails before a request."""
     from asgiref.sync import sync_to_async
 
     async with FakeOpenAI() as server:
@@ -152,7 +152,7 @@ async def test_no_key_to_ask_with() -> None:
 
 @pytest.mark.django_db(transaction=True)
 async def test_private_addresses_are_refused() -> None:
-    """An address that answers may not be fetched from is not asked for models either."""
+    """The list of models is not fetched from an address that completions may not use."""
     from asgiref.sync import sync_to_async
 
     async with FakeOpenAI() as server:
@@ -163,8 +163,8 @@ async def test_private_addresses_are_refused() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_zhipu(settings: Any) -> None:
-    """Zhipu is asked with a token of its own."""
+async def test_zhipu_gets_a_token(settings: Any) -> None:
+    """The list of Zhipu is fetched with a token made from the key."""
     from asgiref.sync import sync_to_async
 
     settings.ALLOWED_PRIVATE_UPSTREAMS = ["127.0.0.1"]
