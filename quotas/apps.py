@@ -20,12 +20,12 @@ class QuotasConfig(AppConfig):
 
     def ready(self) -> None:
         # Models can be imported only after all apps are loaded.
-        from providers import catalogue  # noqa: PLC0415
+        from providers.apps import providers_app  # noqa: PLC0415
         from quotas import hints, setup, snapshot  # noqa: PLC0415
 
         self.snapshot = snapshot.QuotaSnapshot()
         self.hints = hints.QuotaHints(runtime().redis, runtime().process, self.snapshot)
-        catalogue.when_added(setup.assign_models)
+        providers_app().catalogue.on_added(setup.assign_models)
 
 
 def quotas_app() -> QuotasConfig:

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
-from providers import snapshot as table
+from providers.apps import providers_app
 from providers.models import ChatModel, Route, Upstream
 from quotas import setup
 from quotas.apps import quotas_app
@@ -109,5 +109,5 @@ class ChatModels(StaffRows):
         return rows.order_by("pk")
 
     def changed(self) -> None:
-        table.changed()
+        providers_app().configuration.changed()
         quotas_app().snapshot.changed()

@@ -10,7 +10,7 @@ from django.db.models import Prefetch
 from django_stubs_ext import StrOrPromise
 
 from providers import access
-from providers import snapshot as providers
+from providers.apps import providers_app
 from providers.snapshot import ModelConfig
 from quotas.models import Quota, QuotaGroupLimit
 from runtime.ttl_cache import Remembered
@@ -76,7 +76,7 @@ class QuotaSnapshot(Remembered[QuotaTable]):
 
 
 def _load() -> QuotaTable:
-    models = providers.models()
+    models = providers_app().configuration.models()
     position = {model.id: (number, model) for number, model in enumerate(models.values())}
     rows = Quota.objects.order_by("id").prefetch_related(
         "links", Prefetch("group_limits", QuotaGroupLimit.objects.order_by("id"))

@@ -16,7 +16,7 @@ from django.utils import translation
 from hypothesis import settings as hypothesis
 
 from chat.apps import chat
-from providers import snapshot as table
+from providers.apps import providers_app
 from quotas.apps import quotas_app
 from runtime.apps import runtime
 from tests import factories, servers
@@ -60,7 +60,7 @@ def _is_loopback(host: str) -> bool:
 @pytest.fixture(autouse=True)
 def fresh_table() -> None:
     """Let no test see the models, quotas and sensitive words of another."""
-    table.forget()
+    providers_app().configuration.forget()
     quotas_app().snapshot.forget()
     chat().words.forget()
 

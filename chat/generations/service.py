@@ -27,7 +27,7 @@ from chat.generations.request import Ask, Begun
 from chat.generations.run import Run
 from chat.models import Generation
 from chat.openai.relay import Relay
-from providers import routing
+from providers.apps import providers_app
 from providers.routing import Attempts
 from quotas.apps import quotas_app
 from runtime import database
@@ -166,7 +166,7 @@ async def drain_runs() -> None:
                 run.end_soon("interrupted")
             await asyncio.wait(list(_tasks), timeout=1)
     finally:
-        await routing.aclose()
+        await providers_app().routing.aclose()
 
 
 async def flush() -> None:

@@ -16,7 +16,8 @@ from chat.generations.request import Ask, Begun
 from chat.models import TITLE_CHARS, Conversation, Generation, Hit, Message, new_generation_id
 from chat.screening import audit, incoming
 from chat.screening.incoming import Screened
-from providers import access, routing, snapshot
+from providers import access, routing
+from providers.apps import providers_app
 from providers.errors import ModelUnavailable, UnknownModel
 from providers.routing import Attempts
 from providers.snapshot import ModelConfig
@@ -113,7 +114,7 @@ def _begin_screened(ask: Ask, screened: Screened, models: dict[str, ModelConfig]
         )
         audit.record(ask.user_id, row_id, Hit.Direction.INPUT, screened.hits)
     messages = incoming.mask_earlier(chat().words.load().incoming, messages, new=0 if ask.regenerate else 1)
-    return Begun(row, held, Attempts(config, messages, parameters, row_id))
+    return Begun(row, held, Attempts(providers_app().routing, config, messages, parameters, row_id))
 
 
 def _unkept(ask: Ask, config: ModelConfig, row_id: str) -> Attempts:
@@ -126,14 +127,14 @@ def _unkept(ask: Ask, config: ModelConfig, row_id: str) -> Attempts:
         messages = (PromptMessage("user", text_tools.applied(ask.instruction, ask.prompt)),)
     parameters = prompt.capped(config.context_tokens, config.parameters, messages) | ask.parameters
     extras = incoming.mask_extras(chat().words.load().incoming, ask.extras)
-    return Attempts(config, messages, parameters, row_id, extras, whole=True)
+    return Attempts(providers_app().routing, config, messages, parameters, row_id, extras, whole=True)
 
 
 def _first_available(user_id: int) -> str:
     """Return the model that comes first in the list of a user's models, of those that can answer."""
     with_quota = ledger.quota_slugs()
-    usable = (model for model in access.usable(user_id) if model.id in with_quota and model.available())
-    found = next(usable, None)
+    usable = access.usable(providers_app().configuration, user_id)
+    found = next((model for model in usable if model.id in with_quota and model.available()), None)
     if found is None:
         raise ModelUnavailable
     return found.slug
@@ -144,7 +145,7 @@ def _checked_models(ask: Ask) -> dict[str, ModelConfig]:
     texts = (ask.prompt, ask.system_prompt or "", *(message.content for message in ask.messages))
     if any(len(text) > settings.MAX_PROMPT_CHARS for text in texts):
         raise PromptTooLong(details={"max_chars": settings.MAX_PROMPT_CHARS})
-    models = snapshot.models()
+    models = providers_app().configuration.models()
     if ask.model or (ask.kept and not ask.regenerate):
         _usable_model(ask, models, ask.model).check_parameters(ask.parameters)
     return models

@@ -24,7 +24,7 @@ from chat.models import Generation
 from chat.stats import daily
 from chat.stats.plot import Plot, stacked
 from chat.stats.schemas import UsageOfDay
-from providers import snapshot
+from providers.apps import providers_app
 from quotas import history, ledger
 from quotas.models import LedgerEntry
 from web.openapi import Operation
@@ -157,5 +157,5 @@ def _entry_context(entry: LedgerEntry, generation: dict[str, Any]) -> dict[str, 
 
 def _title(slug: str) -> str:
     """Return a model's title, or its slug if the model was deleted."""
-    config = snapshot.models().get(slug)
+    config = providers_app().configuration.models().get(slug)
     return str(config.title) if config else slug

@@ -7,9 +7,20 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
-from providers.wire.base import ChatRequest, Delta, Event, Finished, Usage, prompt_tokens
+from providers.wire.base import (
+    ChatRequest,
+    Delta,
+    Endpoint,
+    Event,
+    Finished,
+    OfferedModel,
+    Provider,
+    Usage,
+    gettext_noop,
+    prompt_tokens,
+)
 
 # A reply of a script: a text, a failure, or events one by one with failures among them.
 Reply = str | Exception | Sequence[Event | Exception]
@@ -27,7 +38,7 @@ class Call(NamedTuple):
     key: str | None
 
 
-class Scripted:
+class Scripted(Provider):
     """A provider that streams scripted replies.
 
     A script is a function of the last user message, or replies to use up in order. `calls` records every call of a
@@ -35,7 +46,9 @@ class Scripted:
     finishes with `length`, like a model's.
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset()
+    title = gettext_noop("Built-in demo")
+    needs_base_url = False
+    known_models = (OfferedModel("demo"),)
 
     def __init__(
         self,
@@ -49,6 +62,11 @@ class Scripted:
         self._delay_s = delay_s
         self._script = _as_function(demo_reply if script is None else script)
         self._recording = script is not None
+
+    @classmethod
+    def for_endpoint(cls, endpoint: Endpoint) -> Provider:
+        """Return the demo: it has no address."""
+        return cls()
 
     async def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
         """Stream the scripted reply; see `Provider.stream`. Raises `LookupError` when the replies are used up."""

@@ -16,9 +16,9 @@ from chat.generations.request import Ask
 from chat.models import Conversation, Generation, Message
 from chat.openai import classic
 from chat.openai.relay import Whole
-from providers import snapshot
+from providers.apps import providers_app
 from providers.errors import ModelUnavailable, Unsupported
-from providers.models import Upstream
+from providers.models import ChatModel, Upstream
 from providers.wire.base import Delta, Event, Finished, PromptMessage, ToolCallDelta
 from quotas.setup import ensure_defaults
 from runtime import database
@@ -113,8 +113,8 @@ async def test_configured_caps_fit_the_context(asker: User, database_threads: No
     """The model's token limit is lowered to what the prompt leaves."""
 
     def configure() -> None:
-        snapshot.ChatModel.objects.update(context_tokens=100, parameters={"max_tokens": 500})
-        snapshot.forget()
+        ChatModel.objects.update(context_tokens=100, parameters={"max_tokens": 500})
+        providers_app().configuration.forget()
 
     await database.run(configure)
     await answered(ask(asker))
@@ -125,7 +125,7 @@ async def test_without_a_model(asker: User, database_threads: None, sent: list[A
     """Without a model the first available one is used; there may be none."""
     assert (await answered(ask(asker, model=""))).model == "demo"
     await database.run(Upstream.objects.update, enabled=False)
-    snapshot.forget()
+    providers_app().configuration.forget()
     with pytest.raises(ModelUnavailable):
         await service.start(ask(asker, model=""))
 

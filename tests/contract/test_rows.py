@@ -25,8 +25,9 @@ STAFF_ROWS = {
     "allowed-phrases": "chat/screening/test_words_api.py::test_phrases",
     "redeem-codes": "quotas/test_staff.py::test_codes quotas/test_staff.py::test_unused_codes_can_be_changed",
     "credits": "quotas/test_staff.py::test_credits quotas/test_staff.py::test_grants_are_listed",
-    "upstreams": "runtime/test_staff.py::test_it_works providers/test_api.py::test_it_works",
-    "keys": "providers/test_api.py::test_it_works contract/test_promises.py::test_last4",
+    "upstreams": "runtime/test_staff.py::test_it_works "
+    "providers/test_api.py::test_an_upstream_has_the_fields_of_the_contract",
+    "keys": "providers/test_api.py::test_a_key_has_the_fields_of_the_contract contract/test_promises.py::test_last4",
     "models": "quotas/test_models_api.py::test_a_model_is_made_with_all_its_parts "
     "quotas/test_models_api.py::test_changes",
     "users": "accounts/test_staff.py::test_it_works",
@@ -206,7 +207,7 @@ SETTINGS = {
     "OPENAI_MODELS": "contract/test_settings.py::test_good_values",
     "SPARK_APP_ID": "chat/test_vendors.py::test_it_works",
     "ZHIPU_MODELS": "chat/test_vendors.py::test_zhipu",
-    "ALLOWED_PRIVATE_UPSTREAMS": "providers/test_addresses.py::test_it_works",
+    "ALLOWED_PRIVATE_UPSTREAMS": "providers/test_addresses.py::test_public_addresses_are_admitted",
     "EMAIL_URL": "accounts/test_register.py::test_with_mail_the_address_is_confirmed",
     "REQUIRE_VERIFIED_EMAIL": "accounts/test_auth.py::test_a_required_address_must_be_verified",
     "DAILY_LIMIT_STANDARD": "quotas/test_setup.py::test_environment_gives_the_first_values",

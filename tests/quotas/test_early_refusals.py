@@ -10,7 +10,7 @@ from chat.errors import Conflict, PromptTooLong
 from chat.generations import service, start
 from chat.generations.request import Ask
 from chat.models import Generation
-from providers import snapshot as models
+from providers.apps import providers_app
 from providers.wire.base import Delta, Finished
 from quotas import ledger
 from quotas.apps import quotas_app
@@ -126,7 +126,7 @@ def test_what_comes_before_the_quota(counters, exhausted, monkeypatch, settings)
             counters.run(service.start(ask(exhausted)))
         Generation.objects.update(status="completed")
     factories.chat_model("other")
-    models.forget()
+    providers_app().configuration.forget()
     with pytest.raises(InvalidRequest) as refused:
         counters.run(service.start(ask(exhausted, model="nothing")))
     assert "model" in refused.value.details

@@ -3,7 +3,7 @@
 import pytest
 from django.db import IntegrityError, transaction
 
-from providers import snapshot as providers
+from providers.apps import providers_app
 from quotas import ledger
 from quotas.apps import quotas_app
 from quotas.errors import QuotaExhausted
@@ -135,7 +135,7 @@ def test_reserved_models_are_shown_to_members(alice, bob, quota, model):
     hidden = factories.chat_model("hidden", of=factories.quota("hidden"))
     for one in (reserved, hidden):
         one.groups.add(factories.group(f"users of {one.slug}", alice))
-    for known in (providers, quotas_app().snapshot):
+    for known in (providers_app().configuration, quotas_app().snapshot):
         known.forget()
     assert [(state["slug"], state["models"]) for state in ledger.overview(alice)] == [
         ("standard", ["glm-4", "secret"]),
@@ -148,7 +148,7 @@ def test_reserved_models_are_shown_to_members(alice, bob, quota, model):
 def test_a_quota_of_others(alice, bob, quota, model):
     """A quota of a group's models is shown to members and credit owners."""
     model.groups.add(factories.group("few", bob))
-    providers.forget()
+    providers_app().configuration.forget()
     quotas_app().snapshot.forget()
     assert [ledger.overview(person) for person in (alice, bob)] == [[], [ledger.state(bob.pk, quota.pk)]]
     factories.credits_for(alice, quota, 2)

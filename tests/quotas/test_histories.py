@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 
 from accounts.models import User
-from providers import snapshot as models
+from providers.apps import providers_app
 from quotas import hints, invitations, ledger, redeem_codes
 from quotas.apps import quotas_app
 from quotas.errors import InvalidCode, QuotaExhausted
@@ -247,7 +247,7 @@ class CountedHistories(Histories):
         for patch in self.patches:
             patch.start()
         clear()  # what earlier histories have left
-        models.forget()
+        providers_app().configuration.forget()
         quotas_app().snapshot.forget()
 
     def what_time(self) -> datetime:

@@ -3,7 +3,7 @@
 import pytest
 from django.db import IntegrityError, transaction
 
-from providers import snapshot as providers
+from providers.apps import providers_app
 from quotas import ledger
 from quotas.apps import quotas_app
 from quotas.errors import QuotaExhausted
@@ -313,7 +313,7 @@ def test_few_statements(alice, quota, model, django_assert_num_queries):
         ledger.release("g2", "stop")
     for number in range(3):
         factories.chat_model(of=factories.quota(f"more{number}"))
-    providers.forget()
+    providers_app().configuration.forget()
     quotas_app().snapshot.forget()
     quotas_app().snapshot.current()
     with django_assert_num_queries(1):

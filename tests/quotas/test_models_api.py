@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import Group
 from django.test import Client
 
-from providers import snapshot
+from providers.apps import providers_app
 from providers.models import ChatModel, Route
 from quotas.models import QuotaModel
 from tests import factories
@@ -51,7 +51,11 @@ def test_a_model_is_made_with_all_its_parts(staff: Client) -> None:
     assert made.json() == {"id": row.pk, **whole(groups=["编辑"])}
     assert staff.get(MODELS).json() == [made.json()]
     assert [group.name for group in row.groups.all()] == ["编辑"]
-    assert {route.upstream.slug: route.priority for route in snapshot.models()["m"].routes} == {"two": 0, "one": 1}
+    routes = providers_app().configuration.models()["m"].routes
+    assert {route.upstream.slug: route.priority for route in routes} == {
+        "two": 0,
+        "one": 1,
+    }
 
 
 def test_a_new_model_has_sensible_values(staff: Client) -> None:
@@ -114,7 +118,7 @@ def test_deleting(staff: Client) -> None:
     model = send(staff, "POST", MODELS, whole()).json()
     assert staff.delete(f"{MODELS}{model['id']}/").status_code == 204
     assert not QuotaModel.objects.exists()
-    assert "m" not in snapshot.models()
+    assert "m" not in providers_app().configuration.models()
 
 
 def test_few_queries(staff: Client, django_assert_max_num_queries: Any) -> None:

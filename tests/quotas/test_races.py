@@ -15,7 +15,7 @@ from django.utils import timezone
 from chat.generations import start
 from chat.generations.request import Ask
 from chat.models import Generation
-from providers import snapshot
+from providers.apps import providers_app
 from quotas import hints, ledger
 from quotas.models import LedgerEntry, Quota, QuotaModel, Reservation
 from runtime.apps import runtime
@@ -101,7 +101,7 @@ def test_two_reapers(variables, person, quota, model, monkeypatch):
     monkeypatch.setattr(runtime().process, "id", "dead")
     monkeypatch.setattr(settings, "MAX_ACTIVE_GENERATIONS", 0)
     factories.route(model, factories.upstream())
-    monkeypatch.setattr(snapshot, "models", snapshot._load)  # the rows of this database, not of the one before
+    providers_app().configuration.forget()  # read the rows of this database, not of the one before
     left_behind = [start.begin(Ask(person.pk, model.slug, "Hello")).row.id for _ in range(20)]
     assert ledger.state(person.pk, quota.pk)["used_today"] == 20
     servers.in_processes(race.reap, [[]] * PROCESSES, variables)

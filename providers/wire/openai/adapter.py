@@ -19,9 +19,14 @@ from providers.wire.base import (
     PASSED_ON,
     ChatRequest,
     Clocks,
+    Endpoint,
     Event,
     FinishReason,
+    FirstRun,
+    ModelList,
     PromptMessage,
+    Provider,
+    gettext_noop,
 )
 from providers.wire.errors import BadParameter, ProviderError, Retry, Row, broken_stream
 from providers.wire.net.deadline import Deadline
@@ -41,7 +46,9 @@ from providers.wire.openai.errors import (
     request_id,
     resend,
 )
-from providers.wire.openai.model_list import NO_LIST, NOT_A_LIST, TOO_LARGE, ModelList, read_models
+from providers.wire.openai.model_list import NO_LIST, NOT_A_LIST, TOO_LARGE, read_models
+
+BASE_URL = "https://api.openai.com/v1"
 
 # Seconds to go on reading after the finish reason for a usage chunk or the terminator. With the usage at hand only the
 # terminator is missing, which lets the connection be used again.
@@ -52,13 +59,15 @@ _PATH = "/chat/completions"
 _NO_HEADERS: Mapping[str, str] = {}
 
 
-class OpenAICompatible:
+class OpenAICompatible(Provider):
     """A provider for one base address.
 
     A compatible vendor is a subclass that overrides class attributes, `address`, `headers`, `body`, `decoder`,
     `failure`, `classify` or `refusal`.
     """
 
+    title = gettext_noop("OpenAI-compatible")
+    example_base_url = BASE_URL
     codes: ClassVar[Mapping[str, Row]] = CODES
     takes: ClassVar[frozenset[str]] = frozenset({*PASSED_ON, IMAGES})
     finish_reasons: Mapping[str, FinishReason] = {
@@ -91,6 +100,20 @@ class OpenAICompatible:
         self.clocks = clocks
         self._transport = transport or Transport(proxy, connect_s=clocks.connect, admits=admits, tls=tls)
 
+    @classmethod
+    def for_endpoint(cls, endpoint: Endpoint) -> Provider:
+        """Return an adapter for one upstream; subclasses name their own arguments in `options`."""
+        options = {name: getattr(endpoint, name) for name in cls.options}
+        return cls(endpoint.base_url, endpoint.proxy, endpoint.clocks, admits=endpoint.admits, **options)
+
+    @classmethod
+    def first_run(cls, settings: Mapping[str, Any]) -> FirstRun | None:
+        """Return the upstream of OPENAI_API_KEYS and OPENAI_BASE_URL, None when both are empty and for subclasses."""
+        keys, base_url = settings["OPENAI_API_KEYS"], settings["OPENAI_BASE_URL"]
+        if cls is not OpenAICompatible or not (keys or base_url):
+            return None
+        return FirstRun("openai", base_url or BASE_URL, settings["OPENAI_PROXY"] or "", keys, settings["OPENAI_MODELS"])
+
     async def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
         """Stream one completion; see `Provider.stream`."""
         deadline = Deadline(self.clocks)
@@ -121,7 +144,7 @@ class OpenAICompatible:
             if exchange is not None:
                 await exchange.close()
 
-    async def models(self, key: str | None) -> ModelList:
+    async def list_models(self, key: str | None) -> ModelList:
         """Return the models that the upstream lists, within ten seconds; raise ProviderError."""
         clocks = replace(self.clocks, first=model_list.SECONDS, idle=model_list.SECONDS, total=model_list.SECONDS)
         deadline = Deadline(clocks)

@@ -5,10 +5,11 @@ their own. The adapter sends the request.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
+from providers.wire.base import ModelList, OfferedModel
 from providers.wire.errors import Row, UpstreamFailed
 
 MAX_BYTES = 2**20
@@ -24,20 +25,6 @@ _MAX_NAME_CHARS = 200
 _MAX_CONTEXT_TOKENS = 2**31 - 1
 # OpenRouter's word for it, vLLM's, Groq's and Mistral's.
 _CONTEXT_FIELDS = ("context_length", "max_model_len", "context_window", "max_context_length")
-
-
-class OfferedModel(NamedTuple):
-    """A model under the upstream's name for it; `context_tokens` where the upstream names it."""
-
-    name: str
-    context_tokens: int | None = None
-
-
-class ModelList(NamedTuple):
-    """The models of an upstream, by name; not `complete` when it has over `MAX_MODELS`."""
-
-    models: tuple[OfferedModel, ...]
-    complete: bool = True
 
 
 def read_models(body: bytes) -> ModelList | None:

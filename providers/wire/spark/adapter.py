@@ -14,10 +14,20 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from email.utils import formatdate
-from typing import ClassVar, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from providers.wire.base import DEFAULT_CLOCKS, ChatRequest, Clocks, Event
+from providers.wire.base import (
+    DEFAULT_CLOCKS,
+    ChatRequest,
+    Clocks,
+    Endpoint,
+    Event,
+    FirstRun,
+    OfferedModel,
+    Provider,
+    gettext_noop,
+)
 from providers.wire.errors import PromptTooLong, ProviderError, Retry, UpstreamFailed
 from providers.wire.net.deadline import Deadline
 from providers.wire.net.dial import AddressCheck
@@ -68,6 +78,10 @@ VERSIONS: Mapping[str, Version] = {
     "x1": Version("Spark X1", "/v1/x1", 65_536, (1, 32_768), max_temperature=2.0, legacy=True),
     "kjwx": Version("Spark Science", "/v1.1/chat_kjwx", 8_192, legacy=True),
 }
+KNOWN_MODELS = tuple(
+    OfferedModel(name, version.context_tokens, version.title, version.legacy)
+    for name, version in sorted(VERSIONS.items(), key=lambda item: item[1].legacy)
+)
 # A domain of tomorrow is let through; the upstream refuses what it does not take.
 _UNKNOWN = Version("", "", 8_192, max_temperature=2.0)
 
@@ -83,7 +97,7 @@ class Credentials(NamedTuple):
         return "Credentials(...)"
 
 
-class Spark:
+class Spark(Provider):
     """A provider for one address.
 
     Without a path in `base_url` the domain chooses it from `versions`. `sign_host` is the name that the vendor's
@@ -91,7 +105,15 @@ class Spark:
     `versions`.
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset()
+    title = gettext_noop("iFlytek Spark (WebSocket)")
+    example_base_url = DEFAULT_HOST
+    schemes = ("wss", "ws", "https", "http")
+    needs_encryption = True  # because the address carries a signature
+    path_per_model = True
+    key_form = "app_id:api_key:api_secret"
+    options = frozenset({"sign_host"})
+    known_models = KNOWN_MODELS
+    slug_prefix = "spark"
 
     def __init__(
         self,
@@ -113,6 +135,32 @@ class Spark:
         self._system = system
         self._versions = versions
         self._client = WebSocketClient(proxy, connect_s=clocks.connect, admits=admits, tls=tls)
+
+    @classmethod
+    def for_endpoint(cls, endpoint: Endpoint) -> Provider:
+        """Return an adapter for one upstream."""
+        return cls(
+            endpoint.base_url, endpoint.proxy, endpoint.clocks, admits=endpoint.admits, sign_host=endpoint.sign_host
+        )
+
+    @classmethod
+    def check_key(cls, key: str) -> None:
+        """Raise ProviderError for a key that does not have three parts."""
+        credentials(key)
+
+    @classmethod
+    def takes_temperature(cls, model: str, temperature: float) -> bool:
+        """Return False for a temperature that the domain refuses."""
+        return 0 < temperature <= VERSIONS.get(model, _UNKNOWN).max_temperature
+
+    @classmethod
+    def first_run(cls, settings: Mapping[str, Any]) -> FirstRun | None:
+        """Return the upstream of SPARK_APP_ID, SPARK_API_KEY and SPARK_API_SECRET, None without all three."""
+        parts = [settings[name] for name in ("SPARK_APP_ID", "SPARK_API_KEY", "SPARK_API_SECRET")]
+        if not all(parts):
+            return None
+        models = (("spark", settings["SPARK_DOMAIN"]),)
+        return FirstRun("spark", settings["SPARK_URL"], "", (":".join(parts),), models)
 
     async def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
         """Stream one completion; see `Provider.stream`."""
@@ -212,11 +260,6 @@ def authorization(host: str, path: str, date: str, key: Credentials) -> str:
 def fresh_uid(generation: str) -> str:
     """Return a new user id of 32 hexadecimal characters, so that attempts never share one."""
     return hashlib.blake2b(generation.encode(), digest_size=16, salt=os.urandom(16)).hexdigest()
-
-
-def takes_temperature(model: str, temperature: float) -> bool:
-    """Whether a domain takes this temperature."""
-    return 0 < temperature <= VERSIONS.get(model, _UNKNOWN).max_temperature
 
 
 def _check_temperature(request: ChatRequest, version: Version) -> None:

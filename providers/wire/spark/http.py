@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from providers.wire.base import JSON, ChatRequest, FinishReason
+from providers.wire.base import JSON, ChatRequest, FinishReason, gettext_noop
 from providers.wire.errors import ProviderError, Retry, Row
 from providers.wire.net.sse import SSEEvent
 from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.openai.errors import CODES, Complaint
+from providers.wire.spark.adapter import KNOWN_MODELS
 from providers.wire.spark.errors import CODES as SPARK_CODES
 from providers.wire.spark.errors import HISTORY_NOT_CLEARED, OUTPUT_BLOCKED, TENDS_TO_VIOLATE, failure, sid_of
 from providers.wire.spark.frames import web_search
@@ -21,6 +22,10 @@ from providers.wire.spark.frames import web_search
 class SparkHTTP(OpenAICompatible):
     """A provider for one address, such as `https://spark-api-open.xf-yun.com/v1`."""
 
+    title = gettext_noop("iFlytek Spark (HTTP)")
+    example_base_url = "https://spark-api-open.xf-yun.com/v1"
+    known_models = KNOWN_MODELS
+    slug_prefix = "spark"
     codes: ClassVar[Mapping[str, Row]] = {**CODES, **SPARK_CODES}
     takes = frozenset({"tools", "tool_choice", "response_format", "top_p", "presence_penalty", "frequency_penalty"})
     withdrawn_reasons = frozenset({str(OUTPUT_BLOCKED)})

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import orjson
 
-from providers.wire.base import DEFAULT_CLOCKS, IMAGES, JSON, ChatRequest, Clocks
+from providers.wire.base import DEFAULT_CLOCKS, IMAGES, JSON, ChatRequest, Clocks, FirstRun, gettext_noop
 from providers.wire.errors import ProviderError, Retry, Row
 from providers.wire.net.dial import AddressCheck
 from providers.wire.net.sse import SSEEvent
@@ -30,6 +30,8 @@ BASE_URL = "https://open.bigmodel.cn/api/paas/v4"
 TOKEN_HEADER: Mapping[str, str] = {"alg": "HS256", "sign_type": "SIGN", "typ": "JWT"}
 LIFETIME_S, RENEW_S = 210, 180
 MAX_TEMPERATURE = 1.0
+# Served by the legacy v3 only, see `zhipu.v3`.
+V3_MODELS = frozenset({"chatglm_turbo", "chatglm_pro", "chatglm_std", "chatglm_lite"})
 
 _USER_ID_CHARS = range(6, 129)
 # Marks a request that was already sent anew, so that this happens once.
@@ -42,6 +44,10 @@ class Zhipu(OpenAICompatible):
     With `raw_key` the key itself is sent, which v4 takes as well. `clock` is that of tokens.
     """
 
+    title = gettext_noop("Zhipu ChatGLM")
+    example_base_url = BASE_URL
+    key_form = "id.secret"
+    options = frozenset({"raw_key"})
     codes: ClassVar[Mapping[str, Row]] = ZHIPU_CODES
     takes = frozenset({"tools", "tool_choice", "response_format", "stop", "seed", "top_p", IMAGES})
     withdrawn_reasons = frozenset({"sensitive"}) | MODERATED
@@ -62,6 +68,23 @@ class Zhipu(OpenAICompatible):
         self.clock = clock
         self.tokens = Tokens(clock)
         self._raw_key = raw_key
+
+    @classmethod
+    def check_key(cls, key: str) -> None:
+        """Raise ProviderError for a key that does not have two parts."""
+        split_key(key)
+
+    @classmethod
+    def takes_temperature(cls, model: str, temperature: float) -> bool:
+        """Return False for a temperature above the vendor's bound."""
+        return temperature <= MAX_TEMPERATURE
+
+    @classmethod
+    def first_run(cls, settings: Mapping[str, Any]) -> FirstRun | None:
+        """Return the upstream of ZHIPU_API_KEYS for the models that v4 serves, None without any."""
+        keys, pairs = settings["ZHIPU_API_KEYS"], settings["ZHIPU_MODELS"]
+        models = tuple(pair for pair in pairs if pair[1] not in V3_MODELS)
+        return FirstRun("zhipu", settings["ZHIPU_BASE_URL"], "", keys, models) if keys and models else None
 
     def headers(self, key: str | None) -> dict[str, str]:
         """Return the headers of a request; raise when `key` has not the vendor's form."""

@@ -26,14 +26,17 @@ from providers.wire.base import (
     Delta,
     Event,
     FinishReason,
+    FirstRun,
+    OfferedModel,
     PromptMessage,
+    gettext_noop,
 )
 from providers.wire.errors import broken_stream
 from providers.wire.net.dial import AddressCheck
 from providers.wire.net.sse import SSEEvent, SSEParser
 from providers.wire.openai.decoder import Decoder
 from providers.wire.openai.errors import Complaint, read_complaint
-from providers.wire.zhipu.adapter import Zhipu, attempt_id, clamp
+from providers.wire.zhipu.adapter import V3_MODELS, Zhipu, attempt_id, clamp
 from providers.wire.zhipu.errors import MODERATED, plain_code
 
 log = logging.getLogger(__name__)
@@ -48,6 +51,10 @@ _SUCCESS, _INTERRUPTED = "SUCCESS", "interrupted"
 class ZhipuV3(Zhipu):
     """A provider for v3, which takes the token without `Bearer` and never the key itself."""
 
+    title = gettext_noop("Zhipu ChatGLM (v3, legacy)")
+    example_base_url = BASE_URL
+    options = frozenset()
+    known_models = tuple(OfferedModel(name) for name in sorted(V3_MODELS))
     takes = frozenset({"top_p"})
     finish_reasons: Mapping[str, FinishReason] = {_SUCCESS: "stop", _INTERRUPTED: "content_filter"}
     withdrawn_reasons = frozenset({_INTERRUPTED}) | MODERATED
@@ -65,6 +72,17 @@ class ZhipuV3(Zhipu):
     ) -> None:
         super().__init__(base_url, proxy, clocks, name=name, admits=admits, tls=tls, clock=clock)
         self.url = f"{base_url.strip().rstrip('/').removesuffix('/model-api')}/model-api"
+
+    @classmethod
+    def first_run(cls, settings: Mapping[str, Any]) -> FirstRun | None:
+        """Return the upstream of ZHIPU_API_KEYS for the legacy models, None without any.
+
+        Without ZHIPU_V3_BASE_URL its address is v4's with the last segment replaced.
+        """
+        keys, pairs = settings["ZHIPU_API_KEYS"], settings["ZHIPU_MODELS"]
+        models = tuple(pair for pair in pairs if pair[1] in V3_MODELS)
+        base_url = settings["ZHIPU_V3_BASE_URL"] or settings["ZHIPU_BASE_URL"].removesuffix("/v4") + "/v3"
+        return FirstRun("zhipu-v3", base_url, "", keys, models) if keys and models else None
 
     def address(self, request: ChatRequest) -> str:
         """Return the address to post to, which names the model."""
