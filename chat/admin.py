@@ -6,6 +6,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from chat.models import Conversation, Generation, Message, TextTool
+from chat.screening import admin as screening_admin  # noqa: F401  (Django looks for admin pages only here)
 
 
 class MessageInline(admin.TabularInline[Message, Conversation]):

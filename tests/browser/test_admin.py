@@ -204,7 +204,7 @@ def test_sensitive_words(operator: Visitor) -> None:
     page.select_option("[name=action]", "mask")
     page.fill("[name=category]", "browser test")
     page.click("input[type=submit]")
-    expect(page.locator(".messagelist")).to_have_text("2 added, 1 known already, 1 refused.")
+    expect(page.locator(".messagelist")).to_have_text("2 added, 1 already in the list, 1 refused.")
     page.goto("/admin/chat/sensitiveword/")
     page.click("text=Try a text")
     page.fill("[name=text]", "FIL-BERT <script>alert(1)</script> und 榛\n子")
