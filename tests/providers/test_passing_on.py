@@ -1,12 +1,10 @@
 """Fields that pass through (tools, formats, images, …): which kinds take them, and how calls come back."""
 
 import json
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
-from chat.generations.pipeline import limited
 from providers import routing
 from providers.errors import Unsupported, shown
 from providers.models import Upstream
@@ -166,18 +164,6 @@ def test_half_a_character_in_a_call() -> None:
 def test_the_end_of_a_completion_of_calls(reason: str, told: str) -> None:
     """Such a completion is not empty; arguments that were cut are said to be."""
     assert decode(delta_bytes(tool_calls=[{"index": 0}]), delta_bytes(reason))[-1] == Finished(told)  # type: ignore[arg-type]
-
-
-async def test_calls_are_bounded() -> None:
-    """Calls count towards the length of a completion; a piece that goes beyond it is not cut but left out."""
-
-    async def calling() -> AsyncGenerator[Event, None]:
-        yield Delta("ab")
-        yield ToolCallDelta("[{}]")
-        yield ToolCallDelta("[{}]")
-        yield Finished("tool_calls")
-
-    assert [event async for event in limited(calling(), 10)] == [Delta("ab"), ToolCallDelta("[{}]"), Finished("length")]
 
 
 # --- what an upstream says against it --------------------------------------------------------------------------------
