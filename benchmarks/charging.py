@@ -8,8 +8,8 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 
-from chat.generations import service
-from chat.generations.request import Ask
+from chat.apps import chat
+from chat.generations.request import GenerationRequest
 from quotas import ledger
 from quotas.errors import QuotaExhausted
 from quotas.models import Quota
@@ -51,7 +51,7 @@ def refusals_per_second() -> float:
 
     async def ask(_number: int) -> None:
         try:
-            await service.start(Ask(person.pk, model.slug, "Hello"))
+            await chat().generations.start(GenerationRequest(person.pk, model.slug, "Hello"))
         except QuotaExhausted:
             return
         raise AssertionError("answered")

@@ -1,8 +1,8 @@
-"""Measure the cost of screening, and how much it holds back, with 50,000 words: `python -m benchmarks.screening`.
+"""What screening costs and how much it holds back, with 50,000 words: `python -m benchmarks.screening`.
 
-The texts are this project's documents in English and its translations in Chinese. The words consist of characters with
-the same frequencies, so that the texts are held back as much as a bad list can cause; words that occur in the texts are
-left out. Times are CPU time, except for waiting times, each the best of several runs.
+Texts are this project's own: the documents in English, the catalogue of translations in Chinese. Words are made of
+their characters, as often as these occur there, so that answers are held back as much as an unlucky list can make them;
+such words as occur in the texts are left out. Times are CPU time but for what is waited for, each the best of several.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import os
 import random
 import re
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -20,12 +20,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproject.settings")
 django.setup()
 
 from chat.apps import chat  # noqa: E402
-from chat.generations.pipeline import screened  # noqa: E402
+from chat.generations.pipeline import Screening  # noqa: E402
 from chat.screening import folding, live  # noqa: E402
 from chat.screening.lexicon import Lexicon, free_with_pauses  # noqa: E402
 from chat.screening.live import Rows, Words  # noqa: E402
 from chat.screening.stream import Screen  # noqa: E402
-from providers.wire.base import Delta, Event  # noqa: E402
+from providers.wire.base import Delta  # noqa: E402
 from runtime.serve import settle_garbage_collector  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,16 +106,6 @@ async def lateness(work: Callable[[], object]) -> tuple[list[float], float]:
     return late, time.perf_counter() - started
 
 
-async def events(count: int) -> AsyncGenerator[Event, None]:
-    for _ in range(count):
-        yield Delta("word")
-
-
-async def drained(source: AsyncGenerator[Event, None]) -> None:
-    async for _event in source:
-        pass
-
-
 def changed(listed: Rows) -> None:
     """Do what a change of words does: compile new ones, and take former ones apart."""
     free_with_pauses(live.compiled(listed).pieces())
@@ -151,9 +141,13 @@ def print_costs(lexicon: Lexicon, name: str, text: str) -> None:
 
 def print_stage(name: str, words: Words) -> None:
     chat().words._words = words
-    bare = best(lambda: asyncio.run(drained(events(20_000))))
-    staged = best(lambda: asyncio.run(drained(screened(events(20_000), set(), 1_000_000))))
-    print(f"the stage in the pipe, {name}: {(staged - bare) / 20_000 * 1e6:.2f} µs per delta")
+
+    def feed() -> None:
+        stage = Screening(chat().words, set(), 1_000_000)
+        for _ in range(20_000):
+            stage.feed(Delta("word"))
+
+    print(f"the stage in the pipe, {name}: {best(feed) / 20_000 * 1e6:.2f} µs per delta")
 
 
 def main() -> None:

@@ -5,11 +5,15 @@ from django.apps import AppConfig, apps
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
+from providers.apps import providers_app
+from quotas.apps import quotas_app
 from runtime.apps import runtime
 
 if TYPE_CHECKING:
     from chat.channels.hub import Channels
     from chat.channels.payment_demo import PaymentDemo
+    from chat.events.sse import OpenStreams
+    from chat.generations.service import Generations
     from chat.screening.live import LiveWords
 
 
@@ -20,6 +24,8 @@ class ChatConfig(AppConfig):
     verbose_name = _("Chat")
 
     words: "LiveWords"
+    streams: "OpenStreams"
+    generations: "Generations"
     channels: "Channels"
     payment_demo: "PaymentDemo"
     import_slot: threading.Semaphore
@@ -31,30 +37,37 @@ class ChatConfig(AppConfig):
         from chat.channels.payment_demo import PaymentDemo  # noqa: PLC0415
         from chat.conversations.transfer_api import IMPORTS_AT_ONCE  # noqa: PLC0415
         from chat.events import sse  # noqa: PLC0415
-        from chat.generations import drafts, service  # noqa: PLC0415
+        from chat.generations import drafts  # noqa: PLC0415
+        from chat.generations.service import Generations  # noqa: PLC0415
         from chat.screening.live import LiveWords  # noqa: PLC0415
 
+        process, broker, redis, drain = runtime().process, runtime().broker, runtime().redis, runtime().drain
         self.words = LiveWords()
-        self.channels = Channels(runtime().broker, runtime().redis)
+        self.streams = sse.OpenStreams()
+        routing = providers_app().routing
+        self.generations = Generations(self.words, quotas_app().hints, drain, process, broker, redis, routing)
+        self.channels = Channels(broker, redis)
         self.payment_demo = PaymentDemo()
         self.import_slot = threading.BoundedSemaphore(IMPORTS_AT_ONCE)
-        process, drain = runtime().process, runtime().drain
-        process.every(lambda: drafts.FLUSH_SECONDS, "drafts", service.flush)
-        process.every(lambda: min(10.0, settings.PROCESS_LEASE_SECONDS / 3), "reap", service.reap)
-        process.every(lambda: sse.TICK_SECONDS, "ping", sse.ping_idle)
-        process.every(lambda: sse.DISABLED_CHECK_SECONDS, "disabled users", sse.cut_off_disabled)
-        process.every(lambda: 1.0, "channels", housekeeping.bound_logs)
+        process.every(lambda: drafts.FLUSH_SECONDS, "drafts", self.generations.flush)
+        process.every(lambda: min(10.0, settings.PROCESS_LEASE_SECONDS / 3), "reap", self.generations.reap)
+        process.every(lambda: 1.0, "event logs", self.generations.bound_logs)
+        process.every(lambda: sse.TICK_SECONDS, "ping", self.streams.ping_idle)
+        process.every(lambda: sse.DISABLED_CHECK_SECONDS, "disabled users", self.streams.cut_off_disabled)
         process.every(self.channels.feeds.poll_seconds, "push channels", self.channels.feeds.poll)
         process.every(housekeeping.prune_seconds, "prune push channels", housekeeping.prune_channels)
         process.every(lambda: 300.0, "expiry", housekeeping.expire)
         process.every(lambda: 5.0, "texts", housekeeping.expire_texts)
         process.every(self.words.check_seconds, "sensitive words", self.words.check)
-        drain.on_drain(service.drain_runs)
+        drain.on_drain(self.generations.drain)
         drain.on_drain(self.payment_demo.finish)
-        drain.on_drain(service.outbox.finish)
-        drain.on_drain(sse.close_all)
+        drain.on_drain(self.generations.outbox.finish)
+        drain.on_drain(self.streams.close_all)
 
 
 def chat() -> ChatConfig:
-    """Return the owner of this package's objects; for views, admin, commands and model hooks only."""
-    return cast(ChatConfig, apps.get_app_config("chat"))
+    """Return the owner of this package's objects.
+
+    Only entry points call this: views, admin, commands, model hooks, the push API.
+    """
+    return cast("ChatConfig", apps.get_app_config("chat"))

@@ -1,4 +1,4 @@
-"""What a chat request may say: typed, every field named that is wrong, unknown ones refused."""
+"""Bodies of chat requests: typed; a refusal names each wrong field, and unknown fields are refused."""
 
 from typing import Annotated, Any, TypeVar
 
@@ -23,19 +23,19 @@ _OTHERWISE = _("This value is not valid.")
 
 
 def _id(value: object) -> object:
-    """Accept an id as a number or as its digits; it may come out of a URL."""
+    """Accept an id as a number or as digits, as it comes from a URL."""
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20 else value
 
 
 def _storable(value: str) -> str:
-    # PostgreSQL has no NUL in texts; a prompt with one is a mistake of the caller's program.
+    # PostgreSQL stores no NUL in texts; a prompt with one is a bug of the client.
     if "\0" in value:
         raise ValueError("NUL")
     return value
 
 
 Id = Annotated[StrictInt, BeforeValidator(_id), Field(ge=1, le=2**63 - 1)]
-# 0 is the place before the first message: another first question.
+# 0 is the place before the first message: a sibling of the first prompt.
 Parent = Annotated[StrictInt, BeforeValidator(_id), Field(ge=0, le=2**63 - 1)]
 Text = Annotated[StrictStr, AfterValidator(_storable)]
 Slug = Annotated[Text, Field(min_length=1, max_length=100)]
@@ -77,7 +77,10 @@ def from_json(request: HttpRequest, shape: type[T]) -> T:
 
 
 def json_object(request: HttpRequest) -> dict[str, Any]:
-    """Return the body as a dictionary; an empty one counts as `{}`. Raises TooLarge or InvalidRequest."""
+    """Return the body as a dictionary, empty for an empty body.
+
+    Raises TooLarge or InvalidRequest.
+    """
     if getattr(request, "scope", {}).get("body_too_large"):
         raise TooLarge
     try:
@@ -89,13 +92,13 @@ def json_object(request: HttpRequest) -> dict[str, Any]:
     return value
 
 
-def from_query(query: QueryDict, shape: type[T], beside: frozenset[str]) -> T:
-    """Parse a query string; the names in `beside` belong to others. Raises InvalidRequest."""
-    return checked(shape, {name: value for name, value in query.items() if name not in beside and value != ""})
+def from_query(query: QueryDict, shape: type[T], ignored: frozenset[str]) -> T:
+    """Parse a query string but for the names in `ignored`. Raises InvalidRequest."""
+    return checked(shape, {name: value for name, value in query.items() if name not in ignored and value != ""})
 
 
 def checked(shape: type[T], value: dict[str, Any]) -> T:
-    """Return the value in its shape; raise InvalidRequest that names each field that is wrong."""
+    """Return the value in its shape; raise InvalidRequest naming each wrong field."""
     try:
         body = shape.model_validate(value)
     except PydanticError as error:
@@ -113,13 +116,13 @@ def _check_chat(body: ChatBody) -> None:
     if body.text_tool is None and body.target_language is not None:
         raise InvalidRequest(details={"target_language": [_("A target language needs its text tool.")]})
     if body.text_tool is not None:
-        _check_alone(body)
+        _check_text_tool(body)
     if body.parent is not None and body.conversation is None:
         raise InvalidRequest(details={"parent": [_("A parent needs its conversation.")]})
 
 
-def _check_alone(body: ChatBody) -> None:
-    """A text tool's run is not kept, so it can neither begin nor continue a conversation."""
+def _check_text_tool(body: ChatBody) -> None:
+    """Refuse conversation fields, because the completion of a text tool is not kept."""
     for name in ("conversation", "parent", "system_prompt"):
         if getattr(body, name) is not None:
             raise InvalidRequest(details={name: [_("A text tool's run belongs to no conversation.")]})

@@ -1,4 +1,4 @@
-"""Refusals of this app, and the texts of failures that travel inside a stream."""
+"""Refusals of this app, and the texts of failures that are sent inside a stream."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ class PromptTooLong(Refusal):
 
 
 class ConversationBlocked(Refusal):
-    """The vendor takes no more of this conversation."""
+    """The vendor refuses further prompts of this conversation."""
 
     code, status = "content_blocked", 422
     text = _("The model's service has closed this conversation. Please begin a new one.")
@@ -40,5 +40,5 @@ _TEXTS = TEXTS | {
 
 
 def with_text(error: dict[str, Any]) -> dict[str, Any]:
-    """Return a stored failure `{code, details?, retry_after?}` with its message in the language that is active now."""
+    """Return a stored failure `{code, details?, retry_after?}` with its message in the active language."""
     return {"code": error["code"], "message": str(_TEXTS.get(error["code"], _TEXTS["upstream_error"])), **error}

@@ -1,4 +1,4 @@
-"""Timers that delete old logs, push channels, unkept texts, keys, hits and processes."""
+"""Timers that delete push channels, unkept texts, keys, hits and processes."""
 
 from datetime import timedelta
 
@@ -6,16 +6,10 @@ from django.conf import settings
 from django.utils import timezone
 
 from chat.channels import store
-from chat.events.local import logs
 from chat.models import HAS_TEXT, KEY_LIFETIME, Generation
 from chat.screening import audit
 from runtime import database
 from runtime.apps import runtime
-
-
-async def bound_logs() -> None:
-    """Drop event logs that are past their retention."""
-    logs.bound()
 
 
 def prune_seconds() -> float:

@@ -1,6 +1,6 @@
-"""The chat page, server-rendered: the list of conversations, the open branch, and what its script needs to go on.
+"""The chat page, server-rendered: the list of conversations, the open branch, and the data for its script.
 
-And its neighbours: text tools, one's own data, the payment example.
+Also the pages for text tools, for exporting and importing conversations, and for the payment example.
 """
 
 import secrets
@@ -21,10 +21,9 @@ from chat.channels import push
 from chat.conversations import branches
 from chat.errors import with_text
 from chat.models import Conversation, Generation, Message
-from providers import access
-from providers.apps import providers_app
 from quotas import ledger
 
+# Conversations in the list of the page.
 LISTED = 50
 
 
@@ -41,7 +40,7 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
     if conversation_id and conversation is None:
         raise Http404
     branch, versions = branches.shown(conversation, _through(request)) if conversation else ([], {})
-    models, quotas = offered_models(user.pk), ledger.overview(user)
+    models, quotas = representation.offered_models(providers_app().configuration, user.pk), ledger.overview(user)
     context = {
         "conversations": [_listed(row) for row in listed[:LISTED]],
         "has_more_conversations": len(listed) > LISTED,
@@ -69,7 +68,7 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
 def tools(request: HttpRequest) -> HttpResponse:
     """Show the text tools."""
     user: User = request.user  # type: ignore[assignment]
-    models, quotas = offered_models(user.pk), ledger.overview(user)
+    models, quotas = representation.offered_models(providers_app().configuration, user.pk), ledger.overview(user)
     context = {
         "tools": text_tools.offered(),
         "models": models,
@@ -87,7 +86,7 @@ def tools(request: HttpRequest) -> HttpResponse:
 @never_cache
 @ensure_csrf_cookie
 def data(request: HttpRequest) -> HttpResponse:
-    """Show how one's conversations leave and come in."""
+    """Show how to export and import conversations."""
     return render(request, "account/data.html", {"max_import_bytes": settings.MAX_IMPORT_BYTES})
 
 
@@ -96,18 +95,11 @@ def data(request: HttpRequest) -> HttpResponse:
 @never_cache
 @ensure_csrf_cookie
 def push_demo(request: HttpRequest) -> HttpResponse:
-    """Wait for an order's payment, whose key is in the query; without one it is a new order."""
+    """Show an order that waits for its payment: the query's, else a new one."""
     given = request.GET.get("order", "")
     key = given if push.KEY.fullmatch(given) else f"order-{secrets.token_hex(5)}"
     data = {"order": key, "events": reverse("push-events", args=[key]), "pay": reverse("push-payment", args=[key])}
     return render(request, "push_demo.html", {"order": key, "page_data": data})
-
-
-def offered_models(user_id: int) -> list[schemas.Model]:
-    """Return the models a caller may use, in the order of lists; one without a quota is not offered."""
-    slugs = ledger.quota_slugs()
-    usable = access.usable(providers_app().configuration, user_id)
-    return [representation.model(config, slugs[config.id]) for config in usable if config.id in slugs]
 
 
 def _through(request: HttpRequest) -> int | None:
@@ -134,7 +126,7 @@ def _shown(row: Message) -> dict[str, Any]:
 
 
 def _selected(models: list[schemas.Model], branch: list[Message]) -> str:
-    """Go on with the model that answered last; begin with the first that can answer."""
+    """Return the model of the latest completion, else the first available one."""
     offered = {model["slug"] for model in models}
     used = next((message.model for message in reversed(branch) if message.model in offered), "")
     return used or next((model["slug"] for model in models if model["available"]), "")

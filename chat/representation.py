@@ -1,6 +1,6 @@
-"""How conversations, messages and generations look in JSON. Texts of failures are in the language that is active.
+"""Conversations, messages, generations and models as JSON. Texts of failures are in the active language.
 
-Except in events: those are the same bytes for every reader, and speak the language of who asked.
+Events are an exception: they are the same bytes for every reader, in the language of the user who sent the prompt.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,10 @@ from chat import schemas
 from chat.errors import with_text
 from chat.events.schemas import ChatDoneEvent, ChatErrorEvent, FinishReason, TokensUsed
 from chat.models import Conversation, Generation, Message
-from providers.snapshot import ModelConfig
+from providers import access
+from providers.snapshot import Configuration, ModelConfig
+from quotas import ledger
+from quotas.ledger import ReservedUnit
 from quotas.schemas import Charge, Quota
 from web.schemas import Problem
 
@@ -41,8 +44,8 @@ def generation(row: Generation) -> schemas.Generation:
     }
 
 
-def ending(row: Generation) -> tuple[str, ChatDoneEvent | ChatErrorEvent] | None:
-    """Return the event that ended a generation, None while it runs."""
+def end_event(row: Generation) -> tuple[str, ChatDoneEvent | ChatErrorEvent] | None:
+    """Return name and data of the event that ended a generation, None while it runs."""
     if row.status == Generation.Status.RUNNING:
         return None
     if row.error:
@@ -59,9 +62,9 @@ def ending(row: Generation) -> tuple[str, ChatDoneEvent | ChatErrorEvent] | None
 
 
 def _in_order(value: Mapping[str, Any] | None, shape: type[Shape]) -> Shape:
-    """Return a stored object with its names as they were written: PostgreSQL forgets their order.
+    """Return a stored object with its names in order, which PostgreSQL does not keep.
 
-    An event is the same bytes for those who read it as it was made and for those who read it from the database.
+    An event made from the database must have the same bytes as the live one.
     """
     return cast("Shape", {name: value[name] for name in shape.__annotations__ if name in value} if value else {})
 
@@ -79,7 +82,7 @@ def conversation(row: Conversation) -> schemas.Conversation:
 
 
 def message(row: Message) -> schemas.Message:
-    """Return one message; the draft of an answer that is still running counts as its content."""
+    """Return one message; while its generation runs, the draft is its content."""
     made_by: Generation | None = getattr(row, "generation", None)
     running = made_by is not None and made_by.status == Generation.Status.RUNNING
     return {
@@ -94,7 +97,13 @@ def message(row: Message) -> schemas.Message:
     }
 
 
-def model(config: ModelConfig, quota: str) -> schemas.Model:
+def offered_models(configuration: Configuration, user_id: int) -> list[schemas.Model]:
+    """Return the models with a quota that a user may use, in list order."""
+    slugs = ledger.quota_slugs()
+    return [_model(config, slugs[config.id]) for config in access.usable(configuration, user_id) if config.id in slugs]
+
+
+def _model(config: ModelConfig, quota: str) -> schemas.Model:
     return {
         "slug": config.slug,
         "title": str(config.title),
@@ -112,6 +121,16 @@ def _usage(row: Generation) -> TokensUsed | None:
         "output_tokens": row.output_tokens,
         "estimated": row.usage_estimated,
     }
+
+
+def quota_headers(reservation: ReservedUnit | None) -> dict[str, str]:
+    """Return the headers of a response for which a unit was reserved."""
+    if reservation is None:
+        return {}
+    headers = {"X-Quota-Reset": str(int(reservation.resets_at.timestamp()))}
+    if reservation.remaining is not None:
+        headers["X-Quota-Remaining"] = str(reservation.remaining)
+    return headers
 
 
 def _time(moment: datetime) -> str:

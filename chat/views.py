@@ -1,54 +1,38 @@
-"""Event streams and their JSON neighbours: plain async views, each one domain call. The page is in pages.py.
+"""Chat requests and event streams: plain async views, each one domain call. The page is in pages.py.
 
-These run behind the lean middleware list; every view asks the authenticator itself.
+These run behind the lean middleware list, so every view asks the authenticator itself.
 """
 
-import re
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator
 from functools import wraps
-from typing import Any
 
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from accounts.auth import Caller, aauthenticate, require_reachable
 from chat import bodies, representation, schemas, text_tools
+from chat.apps import chat as chat_app
 from chat.bodies import ChatBody, RegenerateBody
 from chat.events import schemas as events_schemas
 from chat.events.log import encode
-from chat.events.sse import OPENING, EventStreamResponse, LogStream, no_more_events
-from chat.generations import service
-from chat.generations.replica import mirrors
-from chat.generations.request import Ask, Begun
+from chat.events.sse import OPENING, EventStreamResponse, LogStream, last_event_id, no_more_events
+from chat.generations import lookup
+from chat.generations.request import GenerationRequest
 from chat.models import Generation
 from runtime import database
+from web.methods import View, methods
 from web.openapi import Operation
-from web.refusals import Forbidden, InvalidRequest, MethodNotAllowed, NotFound, Refusal, from_exception
+from web.refusals import Forbidden, InvalidRequest, Refusal, from_exception
 
-View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
-
-# Names in the query of `GET /api/chat/` that are not part of the question.
-BESIDE_THE_QUESTION = frozenset({"ticket", "last_event_id", "idempotency_key"})
+# Names in the query of `GET /api/chat/` that are not part of the request itself.
+IGNORED_NAMES = frozenset({"ticket", "last_event_id", "idempotency_key"})
 MAX_KEY_CHARS = 255
-GENERATION_ID = re.compile(r"[0-9a-f]{32}")
+# The id of the event for a refusal; a reconnect with it gets 204.
+REFUSED = "refused:0"
 
 
-def methods(**views: View) -> View:
-    """Return one view that chooses by method; an unknown method is refused with 405."""
-
-    async def choose(request: HttpRequest, **kwargs: object) -> HttpResponseBase:
-        view = views.get(request.method or "")
-        if view is None:
-            raise MethodNotAllowed(sorted(views))
-        return await view(request, **kwargs)
-
-    vars(choose)["views"] = views  # where the API's description finds them
-    return choose
-
-
-# --- asking ----------------------------------------------------------------------------------------------------------
+# --- starting --------------------------------------------------------------------------------------------------------
 
 
 @Operation(
@@ -64,7 +48,7 @@ def methods(**views: View) -> View:
 async def post_chat(request: HttpRequest) -> HttpResponseBase:
     caller = await _chatting(request)
     body = bodies.from_json(request, ChatBody)
-    return await _answer(request, caller, await _ask(caller, body, _idempotency_key(request)))
+    return await _started(request, caller, await _generation_request(caller, body, _idempotency_key(request)))
 
 
 @Operation(
@@ -80,8 +64,9 @@ async def post_chat(request: HttpRequest) -> HttpResponseBase:
 async def post_regenerate(request: HttpRequest, message_id: int) -> HttpResponseBase:
     caller = await _chatting(request)
     body = bodies.from_json(request, RegenerateBody)
-    ask = Ask(caller.user.pk, body.model or "", regenerate=message_id, idempotency_key=_idempotency_key(request))
-    return await _answer(request, caller, ask)
+    key = _idempotency_key(request)
+    regenerating = GenerationRequest(caller.user.pk, body.model or "", regenerate=message_id, idempotency_key=key)
+    return await _started(request, caller, regenerating)
 
 
 async def _chatting(request: HttpRequest) -> Caller:
@@ -90,12 +75,14 @@ async def _chatting(request: HttpRequest) -> Caller:
     return caller
 
 
-async def _ask(caller: Caller, body: ChatBody, key: str | None, *, joins: bool = False) -> Ask:
+async def _generation_request(
+    caller: Caller, body: ChatBody, key: str | None, *, joins: bool = False
+) -> GenerationRequest:
     instruction = ""
     if body.text_tool:
         chinese = text_tools.is_chinese_active()
         instruction = await database.run(text_tools.instruction, body.text_tool, body.target_language, chinese=chinese)
-    return Ask(
+    return GenerationRequest(
         caller.user.pk,
         body.model,
         body.prompt,
@@ -117,29 +104,25 @@ def _idempotency_key(request: HttpRequest, in_query: str = "") -> str | None:
     return key or None
 
 
-async def _answer(request: HttpRequest, caller: Caller, ask: Ask) -> HttpResponseBase:
-    begun = await service.start(ask)
-    headers = quota_headers(begun)
+async def _started(request: HttpRequest, caller: Caller, generation_request: GenerationRequest) -> HttpResponseBase:
+    """Start the generation; respond with its events if the caller accepts them, else JSON."""
+    started = await chat_app().generations.start(generation_request)
+    headers = representation.quota_headers(started.reservation)
     if "text/event-stream" in request.headers.get("Accept", "").lower():
-        return await events_of(begun.row, caller, last_event_id(request) or "", headers)
-    row = begun.row if begun.held else await database.run(_with_message, begun.row.id)
+        return await _events_of(started.row, caller, last_event_id(request) or "", headers)
+    row = started.row if started.reservation else await database.run(lookup.owned, caller.user.pk, started.row.id)
     body = schemas.Begun(generation=representation.generation(row), events=reverse("generation-events", args=[row.id]))
     return JsonResponse(body, status=202, headers=headers)
-
-
-def quota_headers(begun: Begun) -> dict[str, str]:
-    """Return the headers of an answer for which a unit was reserved."""
-    if begun.held is None:
-        return {}
-    reset = {"X-Quota-Reset": str(int(begun.held.resets_at.timestamp()))}
-    return reset if begun.held.remaining is None else {**reset, "X-Quota-Remaining": str(begun.held.remaining)}
 
 
 # --- the GET twin for EventSource ------------------------------------------------------------------------------------
 
 
 def refused_as_event(view: View) -> View:
-    """Answer refusals as an `error` event: an EventSource shows the page neither status nor body of anything else."""
+    """Return a view that sends refusals as an `error` event.
+
+    Because an EventSource shows its page nothing else.
+    """
 
     @wraps(view)
     async def guarded(request: HttpRequest, **kwargs: object) -> HttpResponseBase:
@@ -158,7 +141,8 @@ async def _refused(refusal: Refusal) -> AsyncGenerator[bytes, None]:
     body = refusal.body() | {"charge": {"amount": 0, "source": "none", "reason": refusal.code}}
     if refusal.wait_seconds is not None:
         body["retry_after"] = refusal.wait_seconds
-    yield OPENING + encode("refused", 0, "error", body)
+    channel, _colon, number = REFUSED.partition(":")
+    yield OPENING + encode(channel, int(number), "error", body)
 
 
 @Operation(
@@ -176,20 +160,20 @@ async def _refused(refusal: Refusal) -> AsyncGenerator[bytes, None]:
 )
 @refused_as_event
 async def get_chat(request: HttpRequest) -> HttpResponseBase:
-    last_seen = last_event_id(request)
-    if last_seen == "refused:0":
+    last_id = last_event_id(request)
+    if last_id == REFUSED:
         return no_more_events()
     if request.headers.get("Sec-Fetch-Site") == "cross-site":
         raise Forbidden
     caller = await aauthenticate(request, tickets=True)
-    if last_seen is not None:
-        row = await database.run(owned_without_text, caller.user.pk, last_seen.partition(":")[0])
-        return await events_of(row, caller, last_seen)
+    if last_id is not None:
+        row = await database.run(lookup.owned_without_text, caller.user.pk, last_id.partition(":")[0])
+        return await _events_of(row, caller, last_id)
     require_reachable(caller)
-    body = bodies.from_query(request.GET, ChatBody, BESIDE_THE_QUESTION)
+    body = bodies.from_query(request.GET, ChatBody, IGNORED_NAMES)
     key = _idempotency_key(request, request.GET.get("idempotency_key", ""))
-    begun = await service.start(await _ask(caller, body, key, joins=True))
-    return await events_of(begun.row, caller, "", quota_headers(begun))
+    started = await chat_app().generations.start(await _generation_request(caller, body, key, joins=True))
+    return await _events_of(started.row, caller, "", representation.quota_headers(started.reservation))
 
 
 # --- one generation --------------------------------------------------------------------------------------------------
@@ -200,16 +184,16 @@ _PATH = {"generation_id": schemas.GENERATION_ID}
 @Operation("Chat", "One generation", returns=schemas.Generation, path=_PATH)
 async def get_generation(request: HttpRequest, generation_id: str) -> HttpResponseBase:
     caller = await aauthenticate(request)
-    row = await database.run(owned, caller.user.pk, generation_id)
+    row = await database.run(lookup.owned, caller.user.pk, generation_id)
     return JsonResponse(representation.generation(row))
 
 
 @Operation("Chat", "Stop a generation", returns=schemas.Generation, path=_PATH)
 async def post_stop(request: HttpRequest, generation_id: str) -> HttpResponseBase:
     caller = await aauthenticate(request)
-    row = await database.run(owned, caller.user.pk, generation_id)
-    await service.stop(row)
-    return JsonResponse(representation.generation(await database.run(_with_message, generation_id)))
+    row = await database.run(lookup.owned, caller.user.pk, generation_id)
+    await chat_app().generations.stop(row)
+    return JsonResponse(representation.generation(await database.run(lookup.owned, caller.user.pk, generation_id)))
 
 
 @Operation(
@@ -224,57 +208,31 @@ async def post_stop(request: HttpRequest, generation_id: str) -> HttpResponseBas
 )
 async def get_events(request: HttpRequest, generation_id: str) -> HttpResponseBase:
     caller = await aauthenticate(request, tickets=True)
-    row = await database.run(owned_without_text, caller.user.pk, generation_id)
-    return await events_of(row, caller, last_event_id(request) or "")
+    row = await database.run(lookup.owned_without_text, caller.user.pk, generation_id)
+    return await _events_of(row, caller, last_event_id(request) or "")
 
 
-def owned(user_id: int, generation_id: str) -> Generation:
-    """Return a generation of this user's; raise NotFound for any other."""
-    return _one(Generation.objects.owned_by(user_id).select_related("message"), generation_id)
+async def _events_of(
+    row: Generation, caller: Caller, last_id: str, headers: dict[str, str] | None = None
+) -> HttpResponseBase:
+    """Replay the events after `last_id`, and follow."""
+    after = _event_number(row, last_id)
+    if row.status != Generation.Status.RUNNING and after == row.last_event:
+        return no_more_events()
+    log = await chat_app().generations.log_of(row)
+    if log.ended and after == log.last:
+        return no_more_events()
+    return LogStream(chat_app().streams, caller.user.pk, log, after).response(headers)
 
 
-def owned_without_text(user_id: int, generation_id: str) -> Generation:
-    """Do the same for readers of its events: many of them come at once, and the text may be megabytes."""
-    return _one(Generation.objects.owned_by(user_id).defer("content", "reasoning"), generation_id)
-
-
-def _one(mine: QuerySet[Generation], generation_id: str) -> Generation:
-    row = mine.filter(id=generation_id).first() if GENERATION_ID.fullmatch(generation_id) else None
-    if row is None:
-        raise NotFound
-    return row
-
-
-def _with_message(generation_id: str) -> Generation:
-    return Generation.objects.select_related("message").get(id=generation_id)
-
-
-def last_event_id(request: HttpRequest) -> str | None:
-    """Return what the reader has seen; the header of a reconnect is newer than the query it was given at first."""
-    return request.headers.get("Last-Event-ID") or request.GET.get("last_event_id") or None
-
-
-def _seen(row: Generation, last_event_id: str) -> int | None:
-    """Return the number of the last event seen, 0 for none, None for an id that is not one of this generation's."""
-    if not last_event_id:
+def _event_number(row: Generation, event_id: str) -> int | None:
+    """Return the number in an event id: 0 without one, None for a wrong one."""
+    if not event_id:
         return 0
-    channel, _colon, number = last_event_id.partition(":")
+    channel, _colon, number = event_id.partition(":")
     if channel != row.id or not (number.isascii() and number.isdigit() and len(number) < 19):
         return None
     return int(number)
-
-
-async def events_of(
-    row: Generation, caller: Caller, last_event_id: str, headers: dict[str, str] | None = None
-) -> HttpResponseBase:
-    """Replay what the reader has not seen, and follow: from the log if this process owns it, else from a mirror."""
-    seen = _seen(row, last_event_id)
-    if row.status != Generation.Status.RUNNING and seen == row.last_event:
-        return no_more_events()
-    log = service.readable(row) or await mirrors.open(row)
-    if log.ended and seen == log.last:
-        return no_more_events()
-    return LogStream(caller.user.pk, log, seen).response(headers)
 
 
 chat = methods(POST=post_chat, GET=get_chat)

@@ -10,10 +10,16 @@ from django.contrib.auth.models import Group
 from django.db import transaction
 from django.utils import timezone
 
+from chat.apps import chat
+from chat.generations.remote import Remote
+from chat.generations.start import Admission
 from chat.models import Generation, new_generation_id
+from providers.apps import providers_app
 from providers.models import ApiKey, ChatModel, Route, Upstream
 from quotas import ledger
 from quotas.models import Quota, QuotaModel
+from runtime.apps import runtime
+from runtime.drain import Drain
 
 PASSWORD = "correct horse battery staple"
 
@@ -96,3 +102,13 @@ def generation(person: Any, model: ChatModel, at: datetime | None = None, **valu
         created_at=at,
         **{"process": "p", "request_digest": "d", **values},
     )
+
+
+def admission() -> Admission:
+    """Return the admission of a process that does not drain."""
+    return Admission(chat().words, Drain(), runtime().process, providers_app().routing)
+
+
+def remote() -> Remote:
+    """Return this process's way to the generations of others."""
+    return Remote(runtime().broker, runtime().redis, runtime().process)

@@ -18,8 +18,8 @@ from chat.channels import feeds, push, schemas, store
 from chat.channels.models import Channel
 from chat.events.schemas import PUSH
 from chat.events.sse import Stream, no_more_events
-from chat.views import methods
 from runtime import database
+from web.methods import methods
 from web.openapi import Operation
 from web.refusals import Forbidden
 
@@ -58,7 +58,7 @@ class PushStream(Stream):
     """Stream a push channel's stored and new events until it ends or is idle."""
 
     def __init__(self, user_id: int, row: Channel, position: feeds.Position, own_feeds: feeds.Feeds) -> None:
-        super().__init__(user_id)
+        super().__init__(chat().streams, user_id)
         self._row, self._position, self._feeds = row, position, own_feeds
         self._follower: feeds.Follower | None = None
         self._last_data_at = time.monotonic()

@@ -17,11 +17,10 @@ from chat.apps import chat
 from chat.conversations import search
 from chat.conversations.schemas import ConversationPage
 from chat.errors import ContentBlocked, PromptTooLong
-from chat.generations import service, start
+from chat.generations import start
 from chat.models import TITLE_CHARS, Conversation, Hit, Message
-from chat.pages import offered_models
 from chat.screening import audit, incoming
-from runtime.apps import runtime
+from providers.apps import providers_app
 from web.bodies import StrictSerializer
 from web.openapi import Operation
 from web.refusals import InvalidRequest, NotFound
@@ -39,7 +38,7 @@ class Models(APIView):
 
     @Operation("Models and quotas", "The models that the caller may use", returns=list[schemas.Model])
     def get(self, request: Request) -> Response:
-        return Response(offered_models(_user_id(request)))
+        return Response(representation.offered_models(providers_app().configuration, _user_id(request)))
 
 
 class TextTools(APIView):
@@ -126,12 +125,11 @@ class OneConversation(APIView):
     @Operation("Conversations", "Delete a conversation", "Its running generations are stopped.", returns={204: None})
     def delete(self, request: Request, conversation_id: int) -> Response:
         with transaction.atomic():
-            start.one_at_a_time(_user_id(request))
+            start.queue_starts(_user_id(request))
             row = _owned(request, conversation_id)
             running = list(row.generations.running())
             row.delete()
-        if running and (loop := runtime().process.loop):
-            service.stop_soon(running, loop)
+        chat().generations.stop_soon(running)
         return Response(status=204)
 
 

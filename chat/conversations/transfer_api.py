@@ -14,8 +14,8 @@ from accounts.auth import aauthenticate
 from chat.apps import chat
 from chat.conversations import schemas, transfer
 from chat.models import Conversation
-from chat.views import methods
 from runtime import database
+from web.methods import methods
 from web.openapi import Content, Operation
 from web.refusals import InvalidRequest, NotFound, TooManyRequests
 

@@ -1,24 +1,31 @@
 """The event log of one generation: publish, replay, follow, complete.
 
-Events are numbered from 1 without gaps and encoded once; every follower shares the bytes. An event, once published,
-never changes. What is no longer kept, or was never known, is answered with a `reset`: a snapshot of all that was said
-so far, bearing the number of the last event it covers. All of this runs on the event loop's thread, so a snapshot and
+Events are numbered from 1 without gaps and encoded once; all followers share the bytes. A published event never
+changes. A reader whose place is unknown, or whose events are no longer kept, gets a `reset`: a snapshot of all text so
+far, with the number of the last event that it covers. All of this runs on the event loop's thread, so a snapshot and
 the log always agree.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
 
 import orjson
+
+from chat.events.sink import Sink
 
 Snapshot = Callable[[], dict[str, str]]
 Wake = Callable[[], None]
 
-# One answer's log; a reader further behind is served from the snapshot.
+# Bytes of one log in memory; a reader further behind gets the snapshot.
 LOG_BYTES = 4 * 2**20
-# What is written to a follower at once: a reader far behind must not make the process copy megabytes for it.
+# Bytes that a follower takes at once, so that a reader far behind does not make the process copy megabytes.
 WRITE_BYTES = 64 * 1024
-# The bookkeeping of one event in memory beside its bytes.
-EVENT_OVERHEAD = 64
+# Events that are taken at once, for the same reason.
+READ_EVENTS = 512
+# Bytes in memory for one event beside its encoding.
+EVENT_OVERHEAD = 72
 
 
 def encode(channel: str, number: int, name: str, data: object) -> bytes:
@@ -26,10 +33,68 @@ def encode(channel: str, number: int, name: str, data: object) -> bytes:
     return b"id: %b:%d\nevent: %b\ndata: %b\n\n" % (channel.encode(), number, name.encode(), orjson.dumps(data))
 
 
-class Log:
-    """Events in memory, and the followers to wake. `snapshot` returns `{content, reasoning}` of all published text."""
+_HEAD_BYTES = len(b"id: :\nevent: \ndata: ")
 
-    __slots__ = ("_abandoned", "_events", "_first", "_followers", "_said", "channel", "ended", "size", "snapshot")
+
+@dataclass(slots=True)
+class Batch:
+    """Neighbouring events of a log that another process writes.
+
+    `first` is the number of the first one; `names`, `data` and `encoded` are parallel lists. `ends`: the last event
+    ends the log.
+    """
+
+    first: int
+    names: list[str]
+    data: list[Any]
+    encoded: list[bytes]
+    ends: bool
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.names) - 1
+
+    def drop_until(self, number: int) -> None:
+        """Drop the events up to `number`."""
+        if (count := number + 1 - self.first) > 0:
+            del self.names[:count], self.data[:count], self.encoded[:count]
+            self.first += count
+
+
+def decode_all(channel: str, last: int, encoded: bytes, index: bytes, *, ends: bool) -> Batch:
+    """Return the events up to number `last` that `Log.read_with_index` has packed.
+
+    Sizes say where each event begins, and everything before its data has a known length, so no text is searched.
+    """
+    names, sizes = orjson.loads(index)
+    number = last + 1 - len(names)
+    batch = Batch(number, names, [], [], ends)
+    # What stands before the data: a fixed part, the digits of the number, and the name.
+    head, start = len(channel) + _HEAD_BYTES + len(str(number)), 0
+    one_digit_more = 10 ** len(str(number))
+    for name, size in zip(names, sizes, strict=True):
+        event = encoded[start : start + size]
+        if number == one_digit_more:
+            head, one_digit_more = head + 1, one_digit_more * 10
+        batch.encoded.append(event)
+        batch.data.append(orjson.loads(event[head + len(name) : -2]))
+        start, number = start + size, number + 1
+    return batch
+
+
+class Log(Sink):
+    """Events in memory, and their readers: followers take encoded events, listeners are sinks themselves.
+
+    `snapshot` returns `{content, reasoning}` of all published text.
+    """
+
+    __slots__ = (
+        *("_abandoned", "_end", "_events", "_first", "_followers", "_last_reset", "_listeners", "_names"),
+        *("channel", "ended", "size", "snapshot"),
+    )
+
+    # The events are kept for all readers, so no reader can make the run wait.
+    full = False
 
     def __init__(self, channel: str, snapshot: Snapshot) -> None:
         self.channel = channel
@@ -37,14 +102,17 @@ class Log:
         self.ended = self._abandoned = False
         self.size = 0
         self._events: list[bytes] = []
+        self._names: list[str] = []
         self._first = 1
+        self._end: tuple[str, Mapping[str, Any]] | None = None
         self._followers: set[Follower] = set()
-        # The last snapshot that was asked for, and the number it covers: readers who need the same share it.
-        self._said: tuple[bytes, int] | None = None
+        self._listeners: set[Sink] = set()
+        # The latest `reset` and the number it covers; readers who need the same one share it.
+        self._last_reset: tuple[bytes, int] | None = None
 
     @property
     def first(self) -> int:
-        """The number of the oldest event that is kept, or of the next one when none is."""
+        """The number of the oldest event that is kept, else of the next one."""
         return self._first
 
     @property
@@ -54,111 +122,161 @@ class Log:
 
     @property
     def followed(self) -> bool:
-        return bool(self._followers)
+        return bool(self._followers or self._listeners)
 
-    def publish(self, name: str, data: object) -> int:
-        """Append an event, wake the followers, and return its number."""
-        number = self.last + 1
-        event = encode(self.channel, number, name, data)
+    # --- writing ---
+
+    def publish(self, name: str, data: object) -> None:
+        """Append an event and wake the readers."""
+        event = encode(self.channel, self._first + len(self._events), name, data)
         self._events.append(event)
+        self._names.append(name)
         self.size += len(event) + EVENT_OVERHEAD
         if self.size > LOG_BYTES:
             self.drop_oldest(LOG_BYTES // 2)
+        for listener in self._listeners:
+            listener.publish(name, data)
         for follower in self._followers:
             follower.wake()
-        return number
 
-    def complete(self, name: str, data: object) -> None:
+    def complete(
+        self, name: str, data: Mapping[str, Any], *, number: int | None = None, finish_reason: str = ""
+    ) -> None:
         """Publish the event that ends the log."""
-        self.ended = True
+        if number is not None and number > self.last + 1:
+            self.forget_until(number - 1)
+        self._complete_listeners(name, data)
         self.publish(name, data)
 
-    def extend(self, events: Sequence[bytes], *, ends: bool = False) -> None:
-        """Append events that were numbered and encoded elsewhere, in the order of their numbers."""
-        self.ended = self.ended or ends
-        self._events += events
-        self.size += sum(map(len, events)) + EVENT_OVERHEAD * len(events)
-        if self.size > LOG_BYTES:
-            self.drop_oldest(LOG_BYTES // 2)
-        self._wake_all()
+    def _complete_listeners(self, name: str, data: Mapping[str, Any]) -> None:
+        self.ended, self._end = True, (name, data)
+        listeners, self._listeners = self._listeners, set()
+        for listener in listeners:
+            listener.complete(name, data)
 
     def abandon(self) -> None:
-        """Send the followers away: nothing will come any more, not even an end."""
+        """Send all readers away, because nothing follows any more, not even an end."""
         self.ended = self._abandoned = True
+        listeners, self._listeners = self._listeners, set()
+        for listener in listeners:
+            listener.abandon()
         self._wake_all()
 
     def forget_until(self, number: int) -> None:
-        """Drop all events so far and go on numbering after `number`, which must not be below the last one."""
+        """Drop all events and number the next one `number + 1`, which only goes up."""
         self._events.clear()
+        self._names.clear()
         self._first, self.size = number + 1, 0
+        for listener in self._listeners:
+            listener.publish("reset", self.snapshot())
         self._wake_all()
+
+    def drop_oldest(self, keep_bytes: int) -> None:
+        """Drop the oldest events until at most `keep_bytes` are left; the last event always stays."""
+        dropped = 0
+        while self.size > keep_bytes and dropped < len(self._events) - 1:
+            self.size -= len(self._events[dropped]) + EVENT_OVERHEAD
+            dropped += 1
+        del self._events[:dropped], self._names[:dropped]
+        self._first += dropped
 
     def _wake_all(self) -> None:
         for follower in self._followers:
             follower.wake()
 
-    def drop_oldest(self, keep_bytes: int) -> None:
-        """Drop the oldest events until no more than `keep_bytes` are left; the last event always stays."""
-        dropped = 0
-        while self.size > keep_bytes and dropped < len(self._events) - 1:
-            self.size -= len(self._events[dropped]) + EVENT_OVERHEAD
-            dropped += 1
-        del self._events[:dropped]
-        self._first += dropped
+    # --- reading ---
 
     def follow(self, after: int | None, wake: Wake) -> "Follower":
-        """Read on after event `after`: from the beginning when it is 0, with a `reset` when it is None or unknown.
+        """Return a follower that reads on after event `after`.
 
-        `wake` is called whenever something new can be taken; call `Follower.leave` in the end.
+        It begins with a `reset` when `after` is None or unknown. `wake` is called whenever something new can be taken.
+        The caller calls `Follower.leave` in the end.
         """
         follower = Follower(self, after, wake)
         self._followers.add(follower)
         return follower
 
-    def _leave(self, follower: "Follower") -> None:
-        self._followers.discard(follower)
-        if not self._followers:
-            self._said = None
+    def listen(self, listener: Sink) -> Callable[[], None]:
+        """Publish to `listener` too, first a `reset` with all text; return what ends that."""
+        listener.publish("reset", self.snapshot())
+        if self._end:
+            listener.complete(*self._end)
+        elif self.ended:
+            listener.abandon()
+        else:
+            self._listeners.add(listener)
+        return lambda: self._listeners.discard(listener)
+
+    def read(self, after: int) -> tuple[bytes, int]:
+        """Return what follows event `after`, and the number of the last event in that.
+
+        It is about `WRITE_BYTES` at most. `after` must be kept, or be the one before the first that is.
+        """
+        events = self._some(after)
+        return b"".join(events), after + len(events)
+
+    def read_with_index(self, after: int) -> tuple[bytes, bytes, int]:
+        """Return the same with an index for `decode_all`: JSON with names and sizes."""
+        events = self._some(after)
+        start = after + 1 - self._first
+        index = orjson.dumps([self._names[start : start + len(events)], list(map(len, events))])
+        return b"".join(events), index, after + len(events)
+
+    def _some(self, after: int) -> list[bytes]:
+        start = after + 1 - self._first
+        events = self._events[start : start + READ_EVENTS]
+        if sum(map(len, events)) > WRITE_BYTES:
+            sizes = accumulate(map(len, events))
+            del events[1 + sum(1 for size in sizes if size < WRITE_BYTES) :]
+        return events
 
     def _read(self, after: int | None) -> tuple[bytes, int | None]:
         if after is not None and self._first - 1 <= after <= self.last:
             return self.read(after)
         return (b"", self.last) if self._abandoned else self._reset()
 
-    def read(self, after: int) -> tuple[bytes, int]:
-        """Return what follows event `after`, about `WRITE_BYTES` of it, and the number of the last event in that.
-
-        `after` must be kept, or be the one before the first that is.
-        """
-        start = end = after + 1 - self._first
-        size = 0
-        while end < len(self._events) and size < WRITE_BYTES:
-            size += len(self._events[end])
-            end += 1
-        return b"".join(self._events[start:end]), self._first + end - 1
-
     def _reset(self) -> tuple[bytes, int]:
         covered = self.last - 1 if self.ended else self.last  # the event that ends the log is sent as itself
-        if self._said is None or self._said[1] != covered:
-            self._said = encode(self.channel, covered, "reset", self.snapshot()), covered
-        return self._said
+        if self._last_reset is None or self._last_reset[1] != covered:
+            self._last_reset = encode(self.channel, covered, "reset", self.snapshot()), covered
+        return self._last_reset
+
+    def _leave(self, follower: "Follower") -> None:
+        self._followers.discard(follower)
+        if not self._followers:
+            self._last_reset = None
 
 
-class Copy(Log):
-    """A log that another process writes, as it arrives here.
+class ReplicaLog(Log):
+    """A log that another process writes, as its events arrive here.
 
-    Who has read at the owner may have seen more than that, and waits until it has arrived: a `reset` now would take
-    such a reader back. Only where the owner says that there never was so much is the place taken for nonsense.
+    A reader who came from the owner may have more than has arrived, and waits until that has arrived: a `reset` now
+    would take the reader back. Only when the owner says that its log never went so far is the place unknown.
     """
 
     __slots__ = ()
 
+    def extend(self, batch: Batch) -> None:
+        """Append a batch, whose first event is the next one."""
+        self._names += batch.names
+        self._events += batch.encoded
+        self.size += sum(map(len, batch.encoded)) + EVENT_OVERHEAD * len(batch.names)
+        if self.size > LOG_BYTES:
+            self.drop_oldest(LOG_BYTES // 2)
+        for listener in self._listeners:
+            for name, data in zip(batch.names, batch.data, strict=True):
+                if not batch.ends or data is not batch.data[-1]:
+                    listener.publish(name, data)
+        if batch.ends:
+            self._complete_listeners(batch.names[-1], batch.data[-1])
+        self._wake_all()
+
     def ahead(self) -> "list[Follower]":
-        """Return those who wait for what they have seen already."""
+        """Return the followers that wait for events they already have."""
         return [follower for follower in self._followers if self._beyond(follower.after)]
 
     def _beyond(self, after: int | None) -> bool:
-        # Nothing at all has arrived: there is nothing yet that a reset could say.
+        # Before the first event has arrived there is no text that a reset could contain.
         return not self.ended and (self.last == 0 if after is None else after > self.last)
 
     def _read(self, after: int | None) -> tuple[bytes, int | None]:
@@ -166,7 +284,7 @@ class Copy(Log):
 
 
 class Follower:
-    """One reader's place in a log: `after` is the last event it has, None where that is not known."""
+    """One reader's place in a log. `after` is its last event, None if unknown."""
 
     __slots__ = ("_log", "after", "wake")
 
@@ -186,7 +304,7 @@ class Follower:
         return self._log.ended and self.after == self._log.last
 
     def doubt(self, last: int) -> None:
-        """Take its place for nonsense if it lies beyond event `last`, as far as the log went after it had come."""
+        """Treat the place as unknown if it lies beyond `last`, the owner's last event."""
         if self.after is not None and self.after > last:
             self.after = None
             self.wake()

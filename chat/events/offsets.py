@@ -1,69 +1,70 @@
-"""How far the log of a running generation goes, asked of the process that owns it.
+"""How far the log of a running generation goes: a question that only its owner process can answer.
 
-Who has read at the owner may have seen more than has arrived anywhere else. Whether an id beyond that is such a
-reader's or nonsense only the owner knows. What it says holds for readers who came before they were asked about, so
-every question has a mark of its own. One that is not answered (the owner is dead, Redis is away) may be repeated.
+A reader who came from the owner may have more events than have arrived at any other process. Only the owner knows
+whether a higher event id is such a reader's or was made up. The reply holds for readers who came before the question,
+so each question has a number of its own. A question without a reply (the owner is dead, Redis is away) may be repeated.
 """
 
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import partial
 
-from runtime import pubsub
-from runtime.apps import runtime
+from runtime.process import ServingProcess
+from runtime.pubsub import MISSED, Broker
+from runtime.redis_clients import RedisClients
 
 LastOf = Callable[[str], int | None]
-Heard = Callable[[int], None]
 
-# Questions whose answers are still listened to.
-MOST_OPEN = 1_000
-
-_marks = itertools.count(1)
-_open: OrderedDict[int, Heard] = OrderedDict()
+# Questions that wait for their replies; the oldest is given up for the next one.
+MAX_OPEN_QUESTIONS = 1_000
 
 
-def answer(last_of: LastOf) -> None:
-    """Tell who asks: `last_of` returns the number of a log's last event, None where this process has no such log.
+class Offsets:
+    """Asks other processes for the last events of their logs, and serves their questions."""
 
-    Repeating is safe.
-    """
-    runtime().broker.serve(_questions(runtime().process.id), partial(_tell, last_of))
+    def __init__(self, broker: Broker, redis: RedisClients, process: ServingProcess) -> None:
+        self._broker, self._redis, self._process = broker, redis, process
+        self._numbers = itertools.count(1)
+        self._open: OrderedDict[int, Callable[[int], None]] = OrderedDict()
 
+    def serve(self, last_of: LastOf) -> None:
+        """Reply to other processes. Repeating is safe.
 
-async def _tell(last_of: LastOf, question: bytes) -> None:
-    asker, mark, generation = question.decode().split(" ")
-    last = last_of(generation)
-    if last is not None:
-        await runtime().broker.publish(_answers(asker), f"{mark} {last}".encode())
+        `last_of` returns the number of a log's last event, None for a log that this process does not have.
+        """
 
+        async def reply(question: bytes) -> None:
+            asker, number, generation = question.decode().split(" ")
+            last = last_of(generation)
+            if last is not None:
+                await self._broker.publish(_replies(asker), f"{number} {last}".encode())
 
-def listen() -> None:
-    """Be ready for answers, some time before the first question is asked. Repeating is safe."""
-    runtime().broker.subscribe(_answers(runtime().process.id), _answered)
+        self._broker.serve(_questions(self._process.id), reply)
 
+    def open(self) -> None:
+        """Subscribe to replies, some time before the first question. Repeating is safe."""
+        self._broker.subscribe(_replies(self._process.id), self._take)
 
-async def ask(owner: str, generation: str, heard: Heard) -> None:
-    """Let `heard` be called with the number of the last event that its owner had after this call, if that answers."""
-    if runtime().redis.away:
-        return
-    mark = next(_marks)
-    _open[mark] = heard
-    if len(_open) > MOST_OPEN:
-        _open.popitem(last=False)
-    await runtime().broker.publish(_questions(owner), f"{runtime().process.id} {mark} {generation}".encode())
+    async def ask(self, owner: str, generation: str, reply: Callable[[int], None]) -> None:
+        """Call `reply` with the number of the owner's last event, if the owner replies."""
+        if self._redis.away:
+            return
+        number = next(self._numbers)
+        self._open[number] = reply
+        if len(self._open) > MAX_OPEN_QUESTIONS:
+            self._open.popitem(last=False)
+        await self._broker.publish(_questions(owner), f"{self._process.id} {number} {generation}".encode())
 
-
-def _answered(answer: bytes) -> None:
-    if answer != pubsub.MISSED:
-        mark, last = map(int, answer.split(b" "))
-        if heard := _open.pop(mark, None):
-            heard(last)
+    def _take(self, payload: bytes) -> None:
+        if payload != MISSED:
+            number, last = map(int, payload.split(b" "))
+            if reply := self._open.pop(number, None):
+                reply(last)
 
 
 def _questions(owner: str) -> str:
-    return f"extent:{owner}"
+    return f"last-event:{owner}"
 
 
-def _answers(asker: str) -> str:
-    return f"extents:{asker}"
+def _replies(asker: str) -> str:
+    return f"last-event-reply:{asker}"

@@ -1,4 +1,4 @@
-"""Event streams on the wire: responses, keep-alive comments, and all streams that are open in this process.
+"""Event streams as HTTP responses: keep-alive comments, and all streams that are open in this process.
 
 Format and headers: WHATWG server-sent events; the buffering header is nginx's.
 """
@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping
 
 from django.conf import settings
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from prometheus_client import Gauge
 
 from accounts.auth import disabled_among
@@ -20,20 +20,23 @@ OPEN_STREAMS = Gauge("rivulet_open_streams", "Event streams that are open", mult
 
 OPENING = b": open\n\n"
 PING = b": ping\n\n"
-# Tells a reader whose server is going away to come back soon.
+# The event that makes a reader connect again soon, because this process goes away.
 RECONNECT_SOON = b"retry: 500\n\n"
+# Seconds between looks for streams that need a keep-alive comment.
 TICK_SECONDS = 1.0
-# A disabled user is cut off within a minute: this, and the time one look takes.
+# Seconds between looks for disabled users: they must be cut off within a minute.
 DISABLED_CHECK_SECONDS = 10.0
 
-_open: "set[Stream]" = set()
-_closing = False
+
+def last_event_id(request: HttpRequest) -> str | None:
+    """Return the reader's last event id: the header of a reconnect, else the query."""
+    return request.headers.get("Last-Event-ID") or request.GET.get("last_event_id") or None
 
 
 class EventStreamResponse(StreamingHttpResponse):
     """A 200 whose body is server-sent events, `events`: bytes that are sent as they come.
 
-    Whoever sends it calls `leave` in the end: a generator that was never begun does not clean up after itself.
+    The sender calls `leave` in the end, because a generator that never began does not clean up after itself.
     """
 
     def __init__(
@@ -51,19 +54,61 @@ class EventStreamResponse(StreamingHttpResponse):
 
 
 def no_more_events() -> HttpResponse:
-    """The answer that stops an EventSource from reconnecting."""
+    """Return the response that stops an EventSource from reconnecting."""
     return HttpResponse(status=204)
 
 
-class Stream(ABC):
-    """One open event stream: it can be pinged and closed from outside, by timers and when the process ends."""
+class OpenStreams:
+    """All event streams that are open in this process."""
 
-    def __init__(self, user_id: int) -> None:
+    def __init__(self) -> None:
+        self._streams: set[Stream] = set()
+        # Whether the process ends: streams that still open are closed at once.
+        self._closing = False
+
+    def add(self, stream: "Stream") -> None:
+        self._streams.add(stream)
+        OPEN_STREAMS.inc()
+        if self._closing:
+            stream.close(RECONNECT_SOON)
+
+    def discard(self, stream: "Stream") -> None:
+        self._streams.discard(stream)
+        OPEN_STREAMS.dec()
+
+    async def ping_idle(self) -> None:
+        """Send a comment on every stream that was silent for `STREAM_PING_SECONDS`. A timer."""
+        before = time.monotonic() - settings.STREAM_PING_SECONDS
+        for stream in list(self._streams):
+            if stream.idle_since <= before:
+                stream.ping()
+
+    async def cut_off_disabled(self) -> None:
+        """Close the streams of disabled users. A timer; one query whatever the number of streams."""
+        users = {stream.user_id for stream in self._streams}
+        if users:
+            disabled = await database.run(disabled_among, users)
+            for stream in list(self._streams):
+                if stream.user_id in disabled:
+                    stream.cut_off()
+
+    async def close_all(self) -> None:
+        """Close all streams, and those that still open; their readers reconnect soon."""
+        self._closing = True
+        for stream in list(self._streams):
+            stream.close(RECONNECT_SOON)
+
+
+class Stream(ABC):
+    """One open event stream. Timers ping it, and the end of the process closes it."""
+
+    def __init__(self, streams: OpenStreams, user_id: int) -> None:
         self.user_id = user_id
         self.idle_since = time.monotonic()
+        self._streams = streams
         self._woken = asyncio.Event()
         self._ping = self._cut = False
-        self._last_words: bytes | None = RECONNECT_SOON if _closing else None
+        self._last_data: bytes | None = None
 
     def response(self, headers: Mapping[str, str] | None = None) -> EventStreamResponse:
         return EventStreamResponse(self.events(), headers, self._leave)
@@ -72,20 +117,19 @@ class Stream(ABC):
         self._ping = True
         self._woken.set()
 
-    def close(self, last_words: bytes = b"") -> None:
-        """End the response once all that waits was sent; what it reads from goes on."""
-        self._last_words = last_words
+    def close(self, last_data: bytes = b"") -> None:
+        """End the response once all that waits and `last_data` are sent."""
+        self._last_data = last_data
         self._woken.set()
 
     def cut_off(self) -> None:
-        """End the response without what waits: there could always be more."""
+        """End the response without what waits, because there could always be more."""
         self._cut = True
         self.close()
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         """Yield what to send until there is no more, or the stream is closed."""
-        _open.add(self)
-        OPEN_STREAMS.inc()
+        self._streams.add(self)
         try:
             yield self._opening()
             while True:
@@ -95,8 +139,8 @@ class Stream(ABC):
                     yield data
                 elif not self._cut and self._at_end():
                     return
-                elif self._last_words is not None:
-                    yield self._last_words
+                elif self._last_data is not None:
+                    yield self._last_data
                     return
                 elif self._ping:
                     self._ping, self.idle_since = False, time.monotonic()
@@ -104,8 +148,7 @@ class Stream(ABC):
                 else:
                     await self._wait()
         finally:
-            _open.discard(self)
-            OPEN_STREAMS.dec()
+            self._streams.discard(self)
             self._leave()
 
     def _opening(self) -> bytes:
@@ -122,7 +165,7 @@ class Stream(ABC):
 
     @abstractmethod
     def _leave(self) -> None:
-        """Let go of what is read from. Repeating is safe."""
+        """Stop reading from the source. Repeating is safe."""
 
     async def _wait(self) -> None:
         await self._woken.wait()
@@ -131,8 +174,8 @@ class Stream(ABC):
 class LogStream(Stream):
     """A reader of a generation's log, who gets everything that waits in one piece."""
 
-    def __init__(self, user_id: int, log: Log, after: int | None) -> None:
-        super().__init__(user_id)
+    def __init__(self, streams: OpenStreams, user_id: int, log: Log, after: int | None) -> None:
+        super().__init__(streams, user_id)
         self._follower = log.follow(after, self._woken.set)
 
     async def _take(self) -> bytes:
@@ -143,29 +186,3 @@ class LogStream(Stream):
 
     def _leave(self) -> None:
         self._follower.leave()
-
-
-async def ping_idle() -> None:
-    """Send a comment on every stream that was silent for `STREAM_PING_SECONDS`. A timer."""
-    before = time.monotonic() - settings.STREAM_PING_SECONDS
-    for stream in list(_open):
-        if stream.idle_since <= before:
-            stream.ping()
-
-
-async def cut_off_disabled() -> None:
-    """Close the streams of users who may no longer read. A timer; one query whatever the number of streams."""
-    users = {stream.user_id for stream in _open}
-    if users:
-        disabled = await database.run(disabled_among, users)
-        for stream in list(_open):
-            if stream.user_id in disabled:
-                stream.cut_off()
-
-
-async def close_all() -> None:
-    """Send all readers away to come back soon, here or elsewhere; those who still come as well."""
-    global _closing
-    _closing = True
-    for stream in list(_open):
-        stream.close(RECONNECT_SOON)

@@ -1,6 +1,6 @@
-"""Unfinished text: what this process's generations have said so far, and storing it once a second.
+"""Drafts: the unfinished text of this process's generations, stored once a second.
 
-The owner of a draft is its generation's run, on the event loop; the database has a copy that lags by a second at most.
+A draft belongs to its generation's run, on the event loop. The database has a copy that lags by a second at most.
 """
 
 from collections.abc import Iterable
@@ -8,26 +8,23 @@ from collections.abc import Iterable
 from chat.models import Generation
 from runtime import database
 
-# Together with the time a flush takes this stays below the second that a killed process may lose.
+# Seconds between two flushes. With the time of a flush it stays below the second that a killed process may lose.
 FLUSH_SECONDS = 0.8
 
 
 class Text:
-    """Text that grows by appending; joined only when somebody asks."""
+    """Text that grows by appending; joined only when it is read."""
 
-    __slots__ = ("_parts", "chars")
+    __slots__ = ("_parts",)
 
     def __init__(self) -> None:
         self._parts: list[str] = []
-        self.chars = 0
 
     def append(self, text: str) -> None:
         self._parts.append(text)
-        self.chars += len(text)
 
     def clear(self) -> None:
         self._parts.clear()
-        self.chars = 0
 
     def __str__(self) -> str:
         if len(self._parts) > 1:
@@ -43,7 +40,9 @@ class Draft:
     def __init__(self, generation: str) -> None:
         self.generation = generation
         self.content, self.reasoning = Text(), Text()
+        # Whether there was content that is not white space.
         self.visible = False
+        # Whether the database lacks the latest change.
         self.dirty = False
         self.last_event = 0
 
@@ -57,13 +56,13 @@ class Draft:
         self.dirty = True
 
     def replace(self, content: str, reasoning: str) -> None:
-        """Take over what somebody else has stored."""
+        """Take over the text that another process has stored."""
         self.withdraw()
         self.content.append(content)
         self.reasoning.append(reasoning)
 
     def withdraw(self) -> None:
-        """Take back all that was said."""
+        """Delete all text."""
         self.content.clear()
         self.reasoning.clear()
         self.dirty = True
@@ -73,9 +72,9 @@ class Draft:
 
 
 async def flush(drafts: Iterable[Draft]) -> list[str]:
-    """Store all drafts that changed since they were last stored, in one transaction. Repeating is safe.
+    """Store all drafts that have changed, in one transaction. Repeating is safe.
 
-    Return the ids of generations that somebody else has ended.
+    Return the ids of generations that another process has ended.
     """
     dirty = [draft for draft in drafts if draft.dirty]
     if not dirty:

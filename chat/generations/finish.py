@@ -1,6 +1,6 @@
-"""How a generation ends in the database: once, in one transaction, whoever tries. The charge is decided here.
+"""The end of a generation in the database: once, in one transaction. The charge is decided here.
 
-The run of a generation, and the reaper of dead processes, both end generations through `store`; the guarded update lets
+The run of a generation and the reaper of dead processes both end generations through `store`; its guarded update lets
 exactly one of them through.
 """
 
@@ -16,15 +16,15 @@ from chat.stats import daily
 from quotas import invitations, ledger
 from runtime import fast_sql
 
-# Numbering after a killed process goes on this far above what was stored: above anything a reader can have seen.
+# Numbers skipped after a killed process, so that the next event is above all that a reader can have.
 RESUME_JUMP = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a generation came out.
+    """The result of a generation.
 
-    `visible`: at least one character of content was shown that is not white space, or a tool call was passed on.
+    `visible`: a reader got content that is not white space, or a tool call.
     """
 
     row: Generation
@@ -40,17 +40,17 @@ class End:
     usage_estimated: bool = False
     upstream: str = ""
     ends_conversation: bool = False
-    # Sensitive words that were found in it.
+    # The ids of the sensitive words found in it.
     hits: frozenset[int] = frozenset()
 
     @property
     def charged(self) -> bool:
-        """One answer costs one, once something could be read; what failed on the way costs nothing."""
+        """Whether it costs a unit: a visible completion does, a failed one does not."""
         return self.status == Generation.Status.COMPLETED and self.visible
 
     @property
     def moderated(self) -> bool:
-        """Whether the vendor's moderation refused the prompt, or the whole exchange."""
+        """Whether the vendor's moderation refused the prompt or the whole conversation."""
         return self.ends_conversation or bool(self.error and self.error["code"] == "content_blocked")
 
     @property
@@ -61,7 +61,7 @@ class End:
 
 
 def of_stored(row: Generation, status: str, **how: Any) -> End:
-    """Return the end of a generation whose owner does not end it: with the text that is stored."""
+    """Return an end with the stored text, for a generation without its owner."""
     return End(
         row,
         status,
@@ -74,13 +74,13 @@ def of_stored(row: Generation, status: str, **how: Any) -> End:
 
 
 def store(end: End) -> Generation:
-    """Settle or release, keep the text, and set the final status; return the row as it is stored now.
+    """Settle or release, keep the text and set the final status; return the stored row.
 
-    When somebody else ended the generation first, nothing changes and theirs is returned. Repeating is safe.
+    When another process ended the generation first, nothing changes and that end is returned. Repeating is safe.
     """
     with transaction.atomic():
         if end.moderated:
-            audit.count_abuse(end.row.user_id)  # first, as beginnings lock a person's row before their quota's
+            audit.count_abuse(end.row.user_id)  # first, because a start locks the user's row before the quota's
         charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason)
         if charge.invitation:
             invitations.reward(charge.invitation)
@@ -97,27 +97,27 @@ def store(end: End) -> Generation:
             for name, value in values.items():
                 setattr(end.row, name, value)
             daily.count(end.row)
-            _remember_moderation(end)
+            _store_moderation(end)
             return end.row
     return Generation.objects.select_related("message").get(id=end.row.id)
 
 
-def _remember_moderation(end: End) -> None:
-    """Note the words found, and close a conversation that its vendor wants no more of."""
+def _store_moderation(end: End) -> None:
+    """Store the words found, and block a conversation that the vendor does not continue."""
     audit.record(end.row.user_id, end.row.id, Hit.Direction.OUTPUT, end.hits)
     if end.ends_conversation and end.row.conversation_id is not None:
         Conversation.objects.filter(id=end.row.conversation_id).update(blocked=True)
 
 
 def _final_values(end: End, charge: dict[str, Any]) -> dict[str, Any]:
-    kept_elsewhere = end.row.message_id is not None
+    in_message = end.row.message_id is not None
     return {
         "status": end.status,
         "finish_reason": end.finish_reason,
         "error": end.error,
         "charge": charge,
-        "content": "" if kept_elsewhere else end.content,
-        "reasoning": "" if kept_elsewhere else end.reasoning,
+        "content": "" if in_message else end.content,
+        "reasoning": "" if in_message else end.reasoning,
         "input_tokens": end.input_tokens,
         "output_tokens": end.output_tokens,
         "usage_estimated": end.usage_estimated,
@@ -128,7 +128,7 @@ def _final_values(end: End, charge: dict[str, Any]) -> dict[str, Any]:
 
 
 def fill_quota(row: Generation) -> Generation:
-    """Return the row with the quota that `done` shows; what ended before that was kept shows the quota as it is now."""
+    """Return the row with the quota that `done` shows; old rows get today's."""
     if row.finished_at and row.error is None and row.quota_after is None:
         row.quota_after = _quota_of(row)
     return row

@@ -1,139 +1,152 @@
-"""Stages between a provider's events and the channel: async generators from events to events, composed like pipes."""
+"""Stages between an upstream's events and the sink: objects without I/O, from events to events.
 
-from collections.abc import AsyncGenerator, Collection
-from contextlib import aclosing
+`Pipeline` chains them. The first `Finished` that comes out ends the generation: its reader closes the upstream then.
+"""
 
-from chat.screening import live
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from chat.screening.live import LiveWords
 from chat.screening.nested import Calls
 from chat.screening.stream import Screen
 from providers.wire.base import Delta, Event, Finished, Reasoning, ToolCallDelta, Withdrawn
-from providers.wire.errors import ProviderError
 
-# Between two pieces of thinking with an answer in between: more separators than words are matched through.
+# Put between two pieces of reasoning with content in between: more separators than words are matched through.
 PARTING = "\n\n…\n\n"
+# A tuple, because `isinstance` makes a union anew each time.
+TEXT = (Delta, Reasoning)
 
 
-async def limited(events: AsyncGenerator[Event, None], max_chars: int) -> AsyncGenerator[Event, None]:
-    """End an answer that reaches `max_chars` characters, reasoning included, with `length`; the upstream is closed."""
-    left = max_chars
-    async with aclosing(events) as source:
-        async for event in source:
-            if isinstance(event, Delta | Reasoning):
-                # NUL is text to nobody, and PostgreSQL would refuse the whole answer for it.
-                text = event.text.replace("\0", "")
-                if not text:
-                    continue
-                if len(text) >= left:
-                    yield type(event)(text[:left])
-                    yield Finished("length")
-                    return
-                left -= len(text)
-                yield event if len(text) == len(event.text) else type(event)(text)
-            else:
-                if isinstance(event, ToolCallDelta):
-                    left -= len(event.json)
-                    if left <= 0:  # a piece of JSON cannot be cut
-                        yield Finished("length")
-                        return
-                elif isinstance(event, Withdrawn):
-                    left = max_chars
-                yield event
+class Stage(Protocol):
+    def feed(self, event: Event) -> Sequence[Event]:
+        """Return what passes now. After a `Finished` the stage is fed no more."""
+        ...
+
+    def flush(self) -> Sequence[Event]:
+        """Return the text that was held back, because the upstream failed and nothing follows."""
+        ...
 
 
-async def screened(
-    events: AsyncGenerator[Event, None], hits: set[int], max_chars: int, tools: Collection[str] = ()
-) -> AsyncGenerator[Event, None]:
-    """Mask sensitive words, and end with `content_filter` before one that blocks; the upstream is closed then.
+class Pipeline:
+    """Two stages as one."""
 
-    `hits` takes the ids of the words found, `tools` are the names of those offered. Before `limited`, so that a word
-    that lies across the limit is found too; of tool calls no more is held back than will pass that.
+    def __init__(self, first: Stage, second: Stage) -> None:
+        self._first, self._second = first, second
+
+    def feed(self, event: Event) -> Sequence[Event]:
+        events = self._first.feed(event)
+        if len(events) == 1:  # nearly always, and the comprehension costs as much as a stage
+            return self._second.feed(events[0])
+        return [out for one in events for out in self._second.feed(one)]
+
+    def flush(self) -> Sequence[Event]:
+        events = [out for one in self._first.flush() for out in self._second.feed(one)]
+        return [*events, *self._second.flush()]
+
+
+class LengthLimit:
+    """Ends a completion that reaches `max_chars` characters, reasoning included, with `length`.
+
+    NUL characters do not count: they are dropped, because PostgreSQL would refuse the whole completion for one.
     """
-    screens = Screens(hits, max_chars, tools)
-    async with aclosing(events) as source:
-        try:
-            async for event in source:
-                if screens.idle:
-                    yield event
-                    continue
-                for passed in screens.passed(event):
-                    yield passed
-                if screens.blocked:
-                    yield Finished("content_filter")
-                    return
-        except ProviderError:
-            # Routing has seen what is held back, and tries no more: it is the end of the text that is kept.
-            for passed in screens.flushed():
-                yield passed
-            raise
+
+    def __init__(self, max_chars: int) -> None:
+        self._max_chars = self._left = max_chars
+
+    def feed(self, event: Event) -> Sequence[Event]:
+        if isinstance(event, TEXT):
+            if "\0" in event.text:
+                event = type(event)(event.text.replace("\0", ""))
+            if not event.text:
+                return ()
+            left = self._left
+            self._left = rest = left - len(event.text)
+            return (event,) if rest > 0 else (type(event)(event.text[:left]), Finished("length"))
+        if isinstance(event, ToolCallDelta):
+            self._left -= len(event.json)
+            return (event,) if self._left > 0 else (Finished("length"),)  # a piece of JSON cannot be cut
+        if isinstance(event, Withdrawn):
+            self._left = self._max_chars
+        return (event,)
+
+    def flush(self) -> Sequence[Event]:
+        return ()
 
 
-class Screens:
-    """Content, reasoning and tool calls of one answer, each screened as a text of its own."""
+class Screening:
+    """Masks sensitive words, and ends with `content_filter` before one that blocks.
 
-    def __init__(self, hits: set[int], max_chars: int, tools: Collection[str]) -> None:
+    Content, reasoning and tool calls are each screened as a text of their own. `hits` receives the ids of the words
+    found; `tools` are the names of the tools offered. This stage stands before `LengthLimit`, because a word that lies
+    across the limit must be found too; of tool calls it holds back no more than passes that limit.
+    """
+
+    def __init__(self, words: LiveWords, hits: set[int], max_chars: int, tools: Collection[str] = ()) -> None:
+        self._words = words
         self._hits, self._max_chars, self._tools = hits, max_chars, tools
-        self._used = self._call_blocked = False
-        self._begin()
+        # Whether there were words at any time: they may be added in the middle of a completion.
+        self._used = False
+        self._call_blocked = False
+        self._restart()
 
-    def _begin(self) -> None:
-        lexicon = live.now().outgoing
+    def _restart(self) -> None:
+        lexicon = self._words.current.outgoing
         self._content, self._reasoning = Screen(lexicon), Screen(lexicon)
         self._calls = Calls(self._tools)
-        self._interrupted = False
+        self._reasoning_interrupted = False
+
+    def feed(self, event: Event) -> Sequence[Event]:
+        if not self._used and self._words.current.outgoing.empty:
+            return (event,)
+        self._used = True
+        passed = self._screened(event)
+        return [*passed, Finished("content_filter")] if self._blocked else passed
+
+    def flush(self) -> Sequence[Event]:
+        passed = self._flushed_reasoning()
+        return passed if self._blocked else passed + self._passed(Delta, self._content, None)
 
     @property
-    def idle(self) -> bool:
-        """Whether there are no words and have been none: they may come in the middle of an answer."""
-        return not self._used and live.now().outgoing.empty
-
-    @property
-    def blocked(self) -> bool:
+    def _blocked(self) -> bool:
         return self._content.blocked or self._reasoning.blocked or self._call_blocked
 
-    def passed(self, event: Event) -> list[Event]:
-        """Return what may be said now that this event has come."""
-        self._used = True
+    def _screened(self, event: Event) -> list[Event]:
         if isinstance(event, Delta):
-            # The answer begins: nobody is to wait until its end for the last words of the thinking.
-            said = self._flushed_reasoning()
-            self._interrupted = self._interrupted or bool(said)
-            return said if self.blocked else said + self._said(Delta, self._content, event.text)
+            # Content begins: the last words of the reasoning are not held back until its end.
+            passed = self._flushed_reasoning()
+            self._reasoning_interrupted = self._reasoning_interrupted or bool(passed)
+            return passed if self._blocked else passed + self._passed(Delta, self._content, event.text)
         if isinstance(event, Reasoning):
-            return self._resumed() + self._said(Reasoning, self._reasoning, event.text)
+            return self._parting() + self._passed(Reasoning, self._reasoning, event.text)
         if isinstance(event, ToolCallDelta):
             self._calls.feed(event.json)
-            return self._called() if self._calls.chars >= self._max_chars else []
+            return self._released_calls() if self._calls.chars >= self._max_chars else []
         if isinstance(event, Withdrawn):
-            self._begin()
-        said = [*self.flushed(), *self._called()] if isinstance(event, Finished) else []
-        return said if self.blocked else [*said, event]
+            self._restart()
+        passed = [*self.flush(), *self._released_calls()] if isinstance(event, Finished) else []
+        return passed if self._blocked else [*passed, event]
 
-    def flushed(self) -> list[Event]:
-        """Return what is held back, as nothing follows it."""
-        said = self._flushed_reasoning()
-        return said if self.blocked else said + self._said(Delta, self._content, None)
-
-    def _called(self) -> list[Event]:
+    def _released_calls(self) -> list[Event]:
         """Return the tool calls that were held back; none where a word blocks."""
-        if self.blocked:
+        if self._blocked:
             return []
-        calls, hits = self._calls.flush(live.now().outgoing)
+        calls, hits = self._calls.flush(self._words.current.outgoing)
         self._hits |= {hit.term.id for hit in hits}
         self._call_blocked = any(hit.term.blocks for hit in hits)
         return [] if self._call_blocked else [ToolCallDelta(pieces) for pieces in calls]
 
     def _flushed_reasoning(self) -> list[Event]:
-        return self._said(Reasoning, self._reasoning, None) if self._reasoning.is_holding else []
+        return self._passed(Reasoning, self._reasoning, None) if self._reasoning.is_holding else []
 
-    def _resumed(self) -> list[Event]:
-        """Part thinking that goes on from thinking that was let go: no word may come of the two."""
-        if not self._interrupted:
+    def _parting(self) -> list[Event]:
+        """Part new reasoning from flushed reasoning, so that the two cannot form a word."""
+        if not self._reasoning_interrupted:
             return []
-        self._interrupted = False
-        self._reasoning = Screen(live.now().outgoing)
+        self._reasoning_interrupted = False
+        self._reasoning = Screen(self._words.current.outgoing)
         return [Reasoning(PARTING)]
 
-    def _said(self, kind: type[Delta | Reasoning], screen: Screen, text: str | None) -> list[Event]:
-        said = screen.flush() if text is None else screen.feed(text, live.now().outgoing)
+    def _passed(self, kind: type[Delta | Reasoning], screen: Screen, text: str | None) -> list[Event]:
+        passed = screen.flush() if text is None else screen.feed(text, self._words.current.outgoing)
         self._hits |= screen.hits
-        return [kind(said)] if said else []
+        return [kind(passed)] if passed else []

@@ -5,10 +5,10 @@ from typing import Any, Literal, cast
 
 from providers.wire.base import PromptMessage, prompt_tokens, trim
 
-# Room left for an answer when the model's row does not say how long answers may be.
-ANSWER_TOKENS = 1024
-# The shortest answer worth asking for; below it the upstream is left to say that the prompt is too long.
-LEAST_ANSWER_TOKENS = 16
+# Tokens left for a completion when the model's row has no `max_tokens`.
+COMPLETION_TOKENS = 1024
+# Tokens of the shortest completion worth a request; with less room the upstream refuses the prompt as too long.
+MIN_COMPLETION_TOKENS = 16
 
 
 def build(
@@ -16,14 +16,14 @@ def build(
 ) -> tuple[tuple[PromptMessage, ...], dict[str, Any]]:
     """Return the messages to send and the parameters, `max_tokens` lowered to what the context leaves.
 
-    `turns` are `(role, content)`, oldest first; empty ones (an answer that never came) are left out.
+    `turns` are `(role, content)`, oldest first; empty ones (a completion that never came) are left out.
     """
     messages = [PromptMessage("system", system_prompt)] if system_prompt else []
     messages += [
         PromptMessage(cast('Literal["user", "assistant"]', role), text) for role, text in turns if text.strip()
     ]
     wanted = parameters.get("max_tokens")
-    room = min(wanted or ANSWER_TOKENS, context_tokens // 4)
+    room = min(wanted or COMPLETION_TOKENS, context_tokens // 4)
     trimmed = trim(messages, context_tokens - room)
     return trimmed, capped(context_tokens, parameters, trimmed)
 
@@ -33,5 +33,5 @@ def capped(context_tokens: int, parameters: Mapping[str, Any], messages: Sequenc
     wanted = parameters.get("max_tokens")
     if wanted is None:
         return dict(parameters)
-    left = max(LEAST_ANSWER_TOKENS, context_tokens - prompt_tokens(messages))
+    left = max(MIN_COMPLETION_TOKENS, context_tokens - prompt_tokens(messages))
     return {**parameters, "max_tokens": min(wanted, left)}

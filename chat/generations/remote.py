@@ -1,7 +1,7 @@
-"""Generations that another process runs, or ran: stopping them, and ending those whose owner died.
+"""Generations of other processes: stopping one that another process runs, and ending those whose owner died.
 
-To stop one its owner is asked through wake-ups, and when nobody answers it is ended here. Who ended what is decided by
-the database alone, and read from it.
+The owner is asked to stop through pub/sub. When it does not reply, the generation is ended here. The database alone
+decides which process ended it.
 """
 
 import asyncio
@@ -9,10 +9,8 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
-from functools import partial
 
 import structlog
-from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import IntegrityError
 from django.utils import timezone
@@ -20,66 +18,99 @@ from django.utils import timezone
 from chat.generations import finish
 from chat.models import Generation
 from runtime import database
-from runtime.apps import runtime
+from runtime.process import ServingProcess
+from runtime.pubsub import Broker
+from runtime.redis_clients import RedisClients
 
-# How long the owner may take to close its upstream and store the end, and how often it is asked meanwhile.
-OWNER_SECONDS, ASK_SECONDS = 2.0, 0.25
+# Seconds that the owner may take to close its upstream and store the end.
+OWNER_SECONDS = 2.0
+# Seconds between two requests to the owner meanwhile.
+ASK_SECONDS = 0.25
+# Seconds after which a row of this process without a run counts as a stray: its start was cut off before its run began.
+STRAY_SECONDS = 60
+# Rows that one look of the reaper ends at most, of each kind.
+REAP_AT_ONCE = 500
 
 STOPPED = b"stopped"
-# A row of this process without a run is one whose start was cut off between its transaction and its run.
-STRAY_SECONDS = 60
-REAP_AT_ONCE = 500
 
 log = structlog.get_logger("generation")
 
-StopOwn = Callable[[str], Awaitable[None]]
+
+class Remote:
+    """Asks other processes to stop their generations, and serves their requests."""
+
+    def __init__(self, broker: Broker, redis: RedisClients, process: ServingProcess) -> None:
+        self._broker, self._redis, self._process = broker, redis, process
+
+    def serve(self, stop_own: Callable[[str], Awaitable[None]]) -> None:
+        """Let other processes stop runs of this one. Repeating is safe.
+
+        `stop_own` returns when the run has ended.
+        """
+
+        async def stop_and_reply(request: bytes) -> None:
+            generation = request.decode()
+            await stop_own(generation)
+            await self._broker.publish(_replies(generation), STOPPED)
+
+        self._broker.serve(_requests(self._process.id), stop_and_reply)
+
+    async def stop(self, row: Generation) -> bool:
+        """Return True when the generation has ended; False when its owner is dead."""
+        if row.process not in await database.run(self._process.alive):
+            return False
+        if self._redis.url:
+            await self._ask_owner(row)
+        await database.run(_end, row.id)
+        return True
+
+    async def _ask_owner(self, row: Generation) -> None:
+        """Ask repeatedly until the generation has ended, for `OWNER_SECONDS` at most."""
+        replied = asyncio.Event()
+        unsubscribe = self._broker.subscribe(_replies(row.id), lambda payload: replied.set() if payload else None)
+        deadline = time.monotonic() + OWNER_SECONDS
+        try:
+            while await database.run(_runs, row.id) and time.monotonic() < deadline:
+                if replied.is_set():
+                    await asyncio.sleep(ASK_SECONDS)  # the reply came before the end was stored: haste would not help
+                replied.clear()
+                await self._broker.publish(_requests(row.process), row.id.encode())
+                if self._redis.away:
+                    return
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(replied.wait(), ASK_SECONDS)
+        finally:
+            unsubscribe()
+
+    def reap(self, own: set[str]) -> set[str]:
+        """End the generations of dead processes and the strays of this one. Repeating is safe.
+
+        `own` are the ids of those that run here. Return those of `own` that another process has ended.
+        """
+        # In this order, so that a process that starts in between is not missing among the living.
+        owners = set(Generation.objects.running().values_list("process", flat=True).distinct())
+        orphans = Generation.objects.running().filter(process__in=owners - self._process.alive())
+        before = timezone.now() - timedelta(seconds=STRAY_SECONDS)
+        strays = Generation.objects.running().filter(process=self._process.id, created_at__lt=before)
+        for row in [*orphans[:REAP_AT_ONCE], *strays.exclude(id__in=own)[:REAP_AT_ONCE]]:
+            end = finish.of_stored(row, Generation.Status.INTERRUPTED, error={"code": "interrupted"})
+            try:
+                finish.store(end)
+            except (ObjectDoesNotExist, IntegrityError):  # a row changed by hand must not keep the reaper from the rest
+                log.exception("not reaped", generation=row.id)
+        return ended_among(own)
 
 
-def answer(stop_own: StopOwn) -> None:
-    """Let other processes stop what this one runs: `stop_own` returns when it is stopped. Repeating is safe."""
-    runtime().broker.serve(_requests(runtime().process.id), partial(_stop_and_say, stop_own))
-
-
-async def _stop_and_say(stop_own: StopOwn, request: bytes) -> None:
-    generation = request.decode()
-    await stop_own(generation)
-    await runtime().broker.publish(_answers(generation), STOPPED)
-
-
-async def stop(row: Generation) -> bool:
-    """Return when the generation has ended: by its owner, or here with what is stored. False: its owner is dead."""
-    if row.process not in await database.run(runtime().process.alive):
-        return False
-    if settings.REDIS_URL:
-        await _ask_owner(row)
-    await database.run(_end, row.id)
-    return True
-
-
-async def _ask_owner(row: Generation) -> None:
-    """Ask again and again until it has ended, for `OWNER_SECONDS` at the longest, and not while nobody can hear."""
-    said = asyncio.Event()
-    unlisten = runtime().broker.subscribe(_answers(row.id), lambda payload: said.set() if payload else None)
-    deadline = time.monotonic() + OWNER_SECONDS
-    try:
-        while await database.run(_runs, row.id) and time.monotonic() < deadline:
-            if said.is_set():
-                await asyncio.sleep(ASK_SECONDS)  # it said so and it is not: nothing that haste would mend
-            said.clear()
-            await runtime().broker.publish(_requests(row.process), row.id.encode())
-            if runtime().redis.away:
-                return
-            with suppress(TimeoutError):
-                await asyncio.wait_for(said.wait(), ASK_SECONDS)
-    finally:
-        unlisten()
+def ended_among(own: set[str]) -> set[str]:
+    """Return the generations that do not run any more."""
+    return own - set(Generation.objects.running().filter(id__in=own).values_list("id", flat=True)) if own else own
 
 
 def _requests(owner: str) -> str:
     return f"stop:{owner}"
 
 
-def _answers(generation: str) -> str:
+def _replies(generation: str) -> str:
     return f"stopped:{generation}"
 
 
@@ -88,36 +119,6 @@ def _runs(generation: str) -> bool:
 
 
 def _end(generation: str) -> None:
-    """End what is still running: the guarded update lets its owner go first, who then finds it ended."""
-    row = Generation.objects.running().filter(id=generation).first()
-    if row:
+    """End a generation that still runs; nothing changes if its owner was first."""
+    if row := Generation.objects.running().filter(id=generation).first():
         finish.store(finish.of_stored(row, Generation.Status.COMPLETED, finish_reason="cancelled"))
-
-
-# --- ending those whose owner died ------------------------------------------------------------------------------------
-
-
-def reap(own: set[str]) -> set[str]:
-    """End the generations of processes that died, and strays of this one, which runs `own`; safe twice.
-
-    Return those of our own that somebody else has ended.
-    """
-    # In this order: who starts in between has not been asked about, and is not found missing among the living.
-    owners = set(Generation.objects.running().values_list("process", flat=True).distinct())
-    orphans = Generation.objects.running().filter(process__in=owners - runtime().process.alive())
-    before = timezone.now() - timedelta(seconds=STRAY_SECONDS)
-    strays = (
-        Generation.objects.running().filter(process=runtime().process.id, created_at__lt=before).exclude(id__in=own)
-    )
-    for row in [*orphans[:REAP_AT_ONCE], *strays[:REAP_AT_ONCE]]:
-        end = finish.of_stored(row, Generation.Status.INTERRUPTED, error={"code": "interrupted"})
-        try:
-            finish.store(end)
-        except (ObjectDoesNotExist, IntegrityError):  # one row that someone has tampered with must not keep the others
-            log.exception("not reaped", generation=row.id)
-    return ended_among(own)
-
-
-def ended_among(own: set[str]) -> set[str]:
-    """Return those that do not run any more."""
-    return own - set(Generation.objects.running().filter(id__in=own).values_list("id", flat=True)) if own else own

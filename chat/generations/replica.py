@@ -1,10 +1,10 @@
-"""Following generations that another process runs, or ran: copies of their logs, each shared by all its readers here.
+"""Replicas: logs of generations that other processes run, or ran, each shared by all its readers here.
 
-A mirror is fed from Redis, and looks at the database once a second: what the stream does not deliver (Redis is away or
-has lost it, the owner died) is taken from what is stored, as a jump that readers see as a `reset`. It ends when the log
-ends, or when the row has and the stream never says so. A reader who has seen more than has arrived waits while the
-owner is silent, for a killed one may have said so much: then the reaper ends it, with a number above all of that.
-Everything here runs on the event loop's thread.
+A replica is fed from Redis. Once a second it also looks at the database. Events that the stream does not deliver (Redis
+is away or has lost them, or the owner died) are taken from the stored text, as a jump that readers see as a `reset`. A
+replica ends when its log ends, or when the row has ended and the stream never says so. A reader that has more events
+than have arrived here waits while the owner is silent, because a killed owner may have sent it so many. Then the reaper
+ends the generation, with a number above all of that. Everything here runs on the event loop's thread.
 """
 
 import asyncio
@@ -14,217 +14,210 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from datetime import timedelta
 from typing import Any
 
-import orjson
 import structlog
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from chat import representation
-from chat.events import offsets, redis
-from chat.events.local import logs
-from chat.events.log import Log
-from chat.events.redis import Batch
+from chat.events import redis as streams
+from chat.events.local import LocalLogs
+from chat.events.log import Batch, Log
+from chat.events.offsets import Offsets
 from chat.generations.drafts import Draft
 from chat.generations.finish import fill_quota
 from chat.models import Generation
 from runtime import database
+from runtime.redis_clients import RedisClients
 
 log = structlog.get_logger("channels")
 
-# How often Redis is asked for all mirrors, and the database whether it knows more.
-POLL_SECONDS, LOOK_SECONDS = 0.05, 1.0
-# A stream that is late by so many looks delivers nothing: before that, its owner may just be busy.
+# Seconds between two reads of Redis for all replicas.
+POLL_SECONDS = 0.05
+# Seconds between two looks at the database for all replicas.
+LOOK_SECONDS = 1.0
+# Looks after which a late stream counts as one that delivers nothing; before that its owner may just be busy.
 STARVING_LOOKS = 2
-# A generation that ended this lately may still be on its way into its stream.
+# How long ago a generation may have ended and its end still be on the way to its stream.
 FRESH = timedelta(seconds=1)
-# Between questions to the owner about a reader who has seen more than has arrived here.
+# Seconds between questions to the owner about a reader that has more events than have arrived here.
 ASK_SECONDS = 1.0
 
 
-class Mirror:
+class Replica:
     """One generation's log as it arrives here. `Log.last` is the place in the stream."""
 
     __slots__ = (
-        "_ask_at",
-        "_draft",
-        "_owner",
-        "filled",
-        "hungry",
-        "log",
-        "opening",
-        "starved",
-        "stored",
+        *("_ask_at", "_draft", "_offsets", "_owner", "fill_task", "hungry_looks", "log", "opening", "starved"),
+        "stored_last_event",
     )
 
-    def __init__(self, generation: str, owner: str = "") -> None:
-        self._draft, self._owner = Draft(generation), owner
+    def __init__(self, logs: LocalLogs, offsets: Offsets, generation: str, owner: str = "") -> None:
+        self._offsets, self._owner = offsets, owner
+        self._draft = Draft(generation)
         self._ask_at = 0.0
-        self.log = logs.copy(generation, self._draft.snapshot)
-        self.filled: asyncio.Task[None] | None = None
-        # Readers who are about to follow.
+        self.log = logs.open_replica(generation, self._draft.snapshot)
+        self.fill_task: asyncio.Task[None] | None = None
+        # Readers that are about to follow.
         self.opening = 0
-        # The stream does not deliver: then the database does, until it delivers again.
+        # Whether the stream does not deliver: then the database does, until the stream delivers again.
         self.starved = False
-        # The number of the last event that the database knew of when it was last looked at; and for how many looks in a
-        # row the stream had not delivered that by the next one.
-        self.stored = self.hungry = 0
+        # The number of the last event that the database had at the last look.
+        self.stored_last_event = 0
+        # Looks in a row at which the stream had not delivered what the database had a look before.
+        self.hungry_looks = 0
 
     @property
     def needed(self) -> bool:
         return self.opening > 0 or self.log.followed
 
     def apply(self, batches: Iterable[Batch]) -> None:
-        """Take over what the stream has; what was taken over before is passed by, a gap waits for the database."""
+        """Append what the stream has and this log lacks; a gap waits for the database."""
         for batch in batches:
             if batch.last <= self.log.last:
                 continue
             if batch.first > self.log.last + 1:
                 self.starved = True
                 return
-            events = batch.events[self.log.last + 1 - batch.first :]
-            for event in events:
-                self._hear(event)
-            self.log.extend(events, ends=batch.ends)
-            self.starved, self.hungry = False, 0
-
-    def _hear(self, event: bytes) -> None:
-        """Keep the text in step with the events, for the snapshot."""
-        _id, name, data = event.split(b"\n", 2)
-        if name == b"event: message":
-            self._draft.add_content(orjson.loads(data[6:])["content"])
-        elif name == b"event: reasoning":
-            self._draft.add_reasoning(orjson.loads(data[6:])["content"])
-        elif name == b"event: reset":
-            said = orjson.loads(data[6:])
-            self._draft.replace(said["content"], said["reasoning"])
+            batch.drop_until(self.log.last)
+            for name, data in zip(batch.names, batch.data, strict=True):
+                if name == "message":
+                    self._draft.add_content(data["content"])
+                elif name == "reasoning":
+                    self._draft.add_reasoning(data["content"])
+                elif name == "reset":
+                    self._draft.replace(data["content"], data["reasoning"])
+            self.log.extend(batch)
+            self.starved, self.hungry_looks = False, 0
 
     async def ask(self) -> None:
-        """Ask the owner about readers who have seen more than has arrived here, if there are any."""
+        """Ask the owner about readers that have more events than have arrived here."""
         if (ahead := self.log.ahead()) and time.monotonic() >= self._ask_at:
             self._ask_at = time.monotonic() + ASK_SECONDS
 
-            def heard(last: int) -> None:
+            def doubt(last: int) -> None:
                 for follower in ahead:
                     follower.doubt(last)
 
-            await offsets.ask(self._owner, self.log.channel, heard)
+            await self._offsets.ask(self._owner, self.log.channel, doubt)
 
     def jump(self, row: Generation) -> None:
-        """Take over what is stored, and the end if there is one: readers who are behind get a `reset`."""
-        ending = representation.ending(row)
-        number = row.last_event - 1 if ending else row.last_event
+        """Take over the stored text and end; readers that are behind get a `reset`."""
+        end_event = representation.end_event(row)
+        number = row.last_event - 1 if end_event else row.last_event
         if number > self.log.last:
             self._draft.replace(*row.texts())
             self.log.forget_until(number)
-        if ending and not self.log.ended:
-            self.log.complete(*ending)
+        if end_event and not self.log.ended:
+            self.log.complete(*end_event)
+
+    def look(self, number: int | None) -> bool:
+        """Return whether to jump, given the last event that the database has.
+
+        None: the row is deleted. A jump is needed when the stream has not delivered what the database had some looks
+        ago.
+        """
+        if number is None:
+            self.log.abandon()
+            return False
+        self.hungry_looks = self.hungry_looks + 1 if self.stored_last_event > self.log.last else 0
+        self.starved = self.starved or self.hungry_looks >= STARVING_LOOKS
+        self.stored_last_event = number
+        return self.starved and number > self.log.last
 
 
-class Mirrors:
-    """All mirrors of this process; two tasks feed them while there are any."""
+class Replicas:
+    """All replicas of this process; two tasks feed them while there are any."""
 
-    def __init__(self) -> None:
-        self._mirrors: dict[str, Mirror] = {}
-        self._feeding: dict[str, asyncio.Task[None]] = {}
+    def __init__(self, logs: LocalLogs, offsets: Offsets, redis: RedisClients) -> None:
+        self._logs, self._offsets, self._redis = logs, offsets, redis
+        self._replicas: dict[str, Replica] = {}
+        self._feeders: dict[str, asyncio.Task[None]] = {}
 
     async def open(self, row: Generation) -> Log:
-        """Return a log of a generation that has none here, filled with what there is.
+        """Return a log for a generation that has none here, filled with what there is.
 
-        Follow it before anything else is awaited: what nobody follows is let go.
+        The caller follows it before it awaits anything, because a log without readers is dropped.
         """
-        mirror = self._mirrors.get(row.id)
-        if mirror is None:
-            offsets.listen()
-            mirror = self._mirrors[row.id] = Mirror(row.id, row.process)
-            mirror.filled = _begin(_fill(mirror, row))
+        replica = self._replicas.get(row.id)
+        if replica is None:
+            self._offsets.open()
+            replica = self._replicas[row.id] = Replica(self._logs, self._offsets, row.id, row.process)
+            replica.fill_task = _detached(self._fill(replica, row))
             self._feed()
-        mirror.opening += 1
+        replica.opening += 1
         try:
-            if mirror.filled:
-                await asyncio.shield(mirror.filled)
+            if replica.fill_task:
+                await asyncio.shield(replica.fill_task)
         finally:
-            mirror.opening -= 1
-        return mirror.log
+            replica.opening -= 1
+        return replica.log
 
     def _feed(self) -> None:
         for name, seconds, feed in (("poll", POLL_SECONDS, self.poll), ("look", LOOK_SECONDS, self.look)):
-            if name not in self._feeding or self._feeding[name].done():
-                self._feeding[name] = _begin(self._again(seconds, feed))
+            if name not in self._feeders or self._feeders[name].done():
+                self._feeders[name] = _detached(self._repeat(seconds, feed))
 
-    async def _again(self, seconds: float, feed: Callable[[], Awaitable[None]]) -> None:
-        while self._mirrors:
+    async def _repeat(self, seconds: float, feed: Callable[[], Awaitable[None]]) -> None:
+        while self._replicas:
             await asyncio.sleep(seconds)
             try:
                 await feed()
             except (OperationalError, InterfaceError):
-                continue  # the database will be back; until then there is nothing new
-            except Exception:  # a fault with one mirror is not the others'
-                log.exception("mirrors not fed")
+                continue  # until the database is back there is nothing new
+            except Exception:  # a bug with one replica must not stop the others
+                log.exception("replicas not fed")
 
     async def poll(self) -> None:
-        """Take over what Redis has for those that it delivers to."""
-        await _read([mirror for mirror in self._mirrors.values() if not mirror.starved])
-        for mirror in list(self._mirrors.values()):
-            await mirror.ask()
+        """Append what Redis has for those that it delivers to."""
+        await self._read([replica for replica in self._replicas.values() if not replica.starved])
+        for replica in list(self._replicas.values()):
+            await replica.ask()
 
     async def look(self) -> None:
-        """Let go of mirrors that nobody needs, and take from the database what Redis does not deliver."""
-        for generation, mirror in list(self._mirrors.items()):
-            if not mirror.needed:
-                logs.drop(self._mirrors.pop(generation).log)
-        await _read([mirror for mirror in self._mirrors.values() if mirror.starved])
-        live = {generation: mirror for generation, mirror in self._mirrors.items() if not mirror.log.ended}
+        """Drop replicas without readers, and take from the database what Redis does not deliver."""
+        for generation, replica in list(self._replicas.items()):
+            if not replica.needed:
+                self._logs.drop_replica(self._replicas.pop(generation).log)
+        await self._read([replica for replica in self._replicas.values() if replica.starved])
+        live = {generation: replica for generation, replica in self._replicas.items() if not replica.log.ended}
         if live:
             numbers = await database.run(_numbers, list(live))
-            behind = {generation: mirror for generation, mirror in live.items() if _behind(mirror, numbers)}
+            behind = {generation: one for generation, one in live.items() if one.look(numbers.get(generation))}
             await _jump(behind)
-            await _read(list(behind.values()))
+            await self._read(list(behind.values()))
+
+    async def _fill(self, replica: Replica, row: Generation) -> None:
+        await self._read([replica])
+        on_its_way = row.finished_at is None or timezone.now() - row.finished_at < FRESH
+        if replica.starved or not (replica.log.ended or on_its_way):
+            try:
+                await _jump({row.id: replica})
+                await self._read([replica])
+            except (OperationalError, InterfaceError):
+                replica.starved = True
+
+    async def _read(self, replicas: Sequence[Replica]) -> None:
+        """Append from Redis until there is no more; without Redis they all starve."""
+        reading = {replica.log.channel: replica for replica in replicas if not replica.log.ended}
+        while reading:
+            places = {generation: replica.log.last for generation, replica in reading.items()}
+            found = await streams.read(self._redis, places)
+            if found is None:
+                for replica in reading.values():
+                    replica.starved = True
+                return
+            for generation, batches in found.items():
+                reading[generation].apply(batches)
+            reading = {
+                generation: reading[generation]
+                for generation, batches in found.items()
+                if len(batches) == streams.READ_ENTRIES and not reading[generation].starved
+            }
 
 
-def _behind(mirror: Mirror, numbers: dict[str, int]) -> bool:
-    """Return whether to take what is stored: when the stream does not deliver what the database had looks ago."""
-    number = numbers.get(mirror.log.channel)
-    if number is None:
-        mirror.log.abandon()  # deleted together with its user
-        return False
-    mirror.hungry = mirror.hungry + 1 if mirror.stored > mirror.log.last else 0
-    mirror.starved = mirror.starved or mirror.hungry >= STARVING_LOOKS
-    mirror.stored = number
-    return mirror.starved and number > mirror.log.last
-
-
-async def _fill(mirror: Mirror, row: Generation) -> None:
-    await _read([mirror])
-    on_its_way = row.finished_at is None or timezone.now() - row.finished_at < FRESH
-    if mirror.starved or not (mirror.log.ended or on_its_way):
-        try:
-            await _jump({row.id: mirror})
-            await _read([mirror])
-        except (OperationalError, InterfaceError):
-            mirror.starved = True
-
-
-async def _read(mirrors: Sequence[Mirror]) -> None:
-    """Take over from Redis until there is no more; without Redis they all starve."""
-    reading = {mirror.log.channel: mirror for mirror in mirrors if not mirror.log.ended}
-    while reading:
-        found = await redis.read({generation: mirror.log.last for generation, mirror in reading.items()})
-        if found is None:
-            for mirror in reading.values():
-                mirror.starved = True
-            return
-        for generation, batches in found.items():
-            reading[generation].apply(batches)
-        reading = {
-            generation: reading[generation]
-            for generation, batches in found.items()
-            if len(batches) == redis.READ_ENTRIES and not reading[generation].starved
-        }
-
-
-async def _jump(mirrors: Mapping[str, Mirror]) -> None:
-    for row in await database.run(_stored, list(mirrors)) if mirrors else ():
-        mirrors[row.id].jump(row)
+async def _jump(replicas: Mapping[str, Replica]) -> None:
+    for row in await database.run(_stored, list(replicas)) if replicas else ():
+        replicas[row.id].jump(row)
 
 
 def _numbers(generations: list[str]) -> dict[str, int]:
@@ -236,9 +229,6 @@ def _stored(generations: list[str]) -> list[Generation]:
     return [fill_quota(row) for row in rows]
 
 
-def _begin(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Begin in an empty context: a mirror belongs to no request."""
+def _detached(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Run a coroutine in an empty context, because a replica belongs to no request."""
     return asyncio.get_running_loop().create_task(work, context=contextvars.Context())
-
-
-mirrors = Mirrors()

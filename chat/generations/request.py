@@ -1,4 +1,4 @@
-"""What is asked of the use case, and what it has begun: the values that go in and out of `generation.start`."""
+"""What goes into `Generations.start` and comes out of it."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ from quotas.ledger import ReservedUnit
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """What a caller wants answered. `regenerate` names the assistant message that is to get a sibling.
+class GenerationRequest:
+    """A user's request for one generation. `regenerate` names the assistant message that gets a sibling.
 
-    What is not `kept` makes no conversation, and its text expires: its whole prompt is `messages`, of which `prompt` is
-    the new text; without a `model` the first that can answer is asked. `extras` is what the upstream gets as it is.
-    What is not `counted` is no active generation. `language` is the one that is active where this is made.
+    A request that is not `kept` makes no conversation, and its text expires. Its whole prompt is `messages`, of which
+    `prompt` is the new text. Without a `model` it goes to the first one that is available. The upstream gets `extras`
+    unchanged. A request that is not `counted` is no active generation.
     """
 
     user_id: int
@@ -31,18 +31,19 @@ class Ask:
     parameters: dict[str, Any] = field(default_factory=dict)
     regenerate: int | None = None
     idempotency_key: str | None = None
-    # A repeated GET of the same query joins the answer that is still running.
+    # Whether it joins a running generation of an equal request: an EventSource repeats its GET to reconnect.
     joins_running: bool = False
     kept: bool = True
     counted: bool = True
     messages: tuple[PromptMessage, ...] = ()
-    # A text tool's; it is put before the prompt and makes the whole of what is sent.
+    # Of a text tool: put before the prompt, and the two are all that the upstream gets.
     instruction: str = ""
     extras: dict[str, Any] = field(default_factory=dict)
+    # The active language where the request is made: database threads have another one.
     language: str | None = field(default_factory=get_language)
 
     def digest(self) -> str:
-        """Return what makes two requests the same one."""
+        """Return a hash that only an equal request has."""
         parts = (
             "join" if self.joins_running else "",
             self.model,
@@ -58,9 +59,9 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
-    """A generation that was stored now (`held` says so), or found under its key."""
+class Started:
+    """A generation that was stored now, or an earlier one, without a reservation."""
 
     row: Generation
-    held: ReservedUnit | None = None
+    reservation: ReservedUnit | None = None
     attempts: Attempts | None = None

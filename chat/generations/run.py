@@ -1,4 +1,4 @@
-"""One generation while it runs in this process: from the upstream's events to the log, the draft and the end."""
+"""One generation while it runs in this process: from the upstream's events to the sink, the draft and the end."""
 
 import asyncio
 import time
@@ -13,13 +13,13 @@ from django.utils import translation
 from prometheus_client import Counter
 
 from chat import representation
-from chat.events.log import Log
+from chat.events.sink import Sink
 from chat.generations import finish
 from chat.generations.drafts import Draft
 from chat.generations.finish import End
-from chat.generations.pipeline import limited, screened
+from chat.generations.pipeline import LengthLimit, Pipeline, Screening
 from chat.models import Generation
-from chat.openai.relay import Relay
+from chat.screening.live import LiveWords
 from providers.errors import ModelUnavailable, shown
 from providers.routing import Attempts
 from providers.wire.base import (
@@ -41,30 +41,34 @@ from runtime import database
 log = structlog.get_logger("generation")
 
 GENERATIONS = Counter("rivulet_generations", "Generations that ended", ["status", "finish_reason"])
-# How long to wait between attempts to store an end while the database is away: doubling, up to the second figure.
+# Seconds between attempts to store an end while the database is away: the first pause, doubling up to the second.
 STORE_RETRY_SECONDS = (0.2, 5.0)
 
 
 class Run:
     """Owns the text, the event numbers and the upstream connection of one generation.
 
-    Ends exactly once, whatever happens: the upstream finishes or fails, the user stops it, the process is told to stop.
+    It ends exactly once: the upstream finishes or fails, the user stops it, or the process is told to stop.
     """
 
-    def __init__(self, row: Generation, attempts: Attempts, draft: Draft, events: Log | Relay) -> None:
-        self.row, self.draft, self.log = row, draft, events
+    def __init__(self, row: Generation, attempts: Attempts, draft: Draft, sink: Sink, words: LiveWords) -> None:
+        self.row, self.draft, self.sink = row, draft, sink
+        self._words = words
         self.task: asyncio.Task[None] | None = None
-        # The generation went with its user: there is nothing to end.
+        # Whether the end was published.
+        self.completed = False
+        # Whether the row is gone together with its user, so that there is nothing to end.
         self.deleted = False
         self._attempts = attempts
-        self._relay = events if isinstance(events, Relay) else None
         self._tool_call_chars = 0
         self._usage: Usage | None = None
-        self._notice = ""
         self._hits: set[int] = set()
-        self._asked_to_end = ""
+        # `cancelled` or `interrupted`, once the end was requested from outside.
+        self._requested_end = ""
+        # The upstream's reason, or that of our limits; empty while the upstream has not ended the generation.
+        self._finish_reason = ""
         self._ends_conversation = False
-        self._consuming = False
+        self._reading = False
         self._finished = asyncio.Event()
         self._started = time.monotonic()
         self._first_delta_ms: float | None = None
@@ -74,8 +78,8 @@ class Run:
         )
 
     async def go(self) -> None:
-        """Answer, store, tell: the whole life of the generation."""
-        end = await self._answer()
+        """Generate, store the end, publish it: the whole life of the generation."""
+        end = await self._generate()
         try:
             stored = await self._store(end)
         except (ObjectDoesNotExist, IntegrityError):
@@ -83,38 +87,38 @@ class Run:
             if self.deleted:
                 return
             raise
-        self._tell(stored)
+        self._publish_end(stored)
         self._finished.set()
 
     def end_soon(self, how: str) -> None:
-        """Ask for the end, `cancelled` or `interrupted`; the first one asked for counts."""
-        self._asked_to_end = self._asked_to_end or how
-        if self._consuming and self.task:
+        """Request the end, `cancelled` or `interrupted`; the first request counts."""
+        self._requested_end = self._requested_end or how
+        if self._reading and self.task:
             self.task.cancel()
 
     async def end_as(self, how: str) -> None:
-        """Ask for the end, and return once the upstream is closed and the end stored. Repeating is safe."""
+        """Request the end; return when it is stored. Repeating is safe."""
         self.end_soon(how)
         await self._finished.wait()
 
-    def died(self) -> None:
-        """Let those go who wait for an end that will not come."""
-        self.log.abandon()
+    def abandon(self) -> None:
+        """Release all that wait for an end that will not come."""
+        self.sink.abandon()
         self._finished.set()
 
-    # --- the answer ---
+    # --- the completion ---
 
-    async def _answer(self) -> End:
-        if self._asked_to_end:
-            return self._end_asked_for()
-        self._consuming = True
+    async def _generate(self) -> End:
+        if self._requested_end:
+            return self._end_as_requested()
+        self._reading = True
         try:
-            return await self._consume()
+            return await self._read()
         except asyncio.CancelledError:
-            # Only `end_soon` cancels this task, or the loop when it closes under us.
+            # Only `end_soon` cancels this task, or the event loop when it closes.
             if self.task:
                 self.task.uncancel()
-            return self._end_asked_for()
+            return self._end_as_requested()
         except ProviderError as error:
             self._ends_conversation = error.ends_conversation
             return self._failed(shown(error))
@@ -125,73 +129,77 @@ class Run:
             log.exception("generation failed", generation=self.row.id, error=type(error).__name__)
             return self._failed({"code": "internal_error"})
         finally:
-            self._consuming = False
+            self._reading = False
 
-    async def _consume(self) -> End:
-        most, tools = settings.MAX_ANSWER_CHARS, tool_names(self._attempts.extras)
-        events = limited(screened(self._attempts.run(), self._hits, most, tools), most)
-        relay = self._relay
-        async with aclosing(events) as source:
-            async for event in source:
-                if isinstance(event, Finished):
-                    return self._completed(event)
-                self._take(event)
-                if relay is not None and relay.full:
-                    await relay.room()
-        raise RuntimeError("the provider ended without saying so")
+    async def _read(self) -> End:
+        """Read the upstream through the pipeline until the first `Finished`, then close it."""
+        max_chars, sink = settings.MAX_ANSWER_CHARS, self.sink
+        screening = Screening(self._words, self._hits, max_chars, tool_names(self._attempts.extras))
+        pipeline = Pipeline(screening, LengthLimit(max_chars))
+        async with aclosing(self._attempts.run()) as upstream:
+            try:
+                async for event in upstream:
+                    for passed in pipeline.feed(event):
+                        if isinstance(passed, Finished):
+                            return self._completed(passed)
+                        self._take(passed)
+                    if sink.full:
+                        await sink.room()
+            except ProviderError:
+                # No other attempt follows: text that is held back is the end of what is kept.
+                for passed in pipeline.flush():
+                    if isinstance(passed, Finished):
+                        return self._completed(passed)
+                    self._take(passed)
+                raise
+        raise RuntimeError("the provider ended without a Finished event")
 
     def _take(self, event: Event) -> None:
         draft = self.draft
         if isinstance(event, Delta):
             draft.add_content(event.text)
-            draft.last_event = self.log.publish("message", {"role": "assistant", "content": event.text})
+            draft.last_event += 1
+            self.sink.publish("message", {"role": "assistant", "content": event.text})
             if self._first_delta_ms is None:
                 self._note_first_delta()
         elif isinstance(event, Reasoning):
             draft.add_reasoning(event.text)
-            draft.last_event = self.log.publish("reasoning", {"content": event.text})
+            self._publish("reasoning", {"content": event.text})
         elif isinstance(event, ToolCallDelta):
-            self._take_tool_calls(event)
+            if self.sink.tool_calls(event.json):
+                self._tool_call_chars += len(event.json)
+                if self._first_delta_ms is None:
+                    self._note_first_delta()
         elif isinstance(event, Usage):
             self._usage = event
         elif isinstance(event, Withdrawn):
             draft.withdraw()
-            draft.last_event = self.log.publish("reset", draft.snapshot())
+            self._publish("reset", draft.snapshot())
         elif isinstance(event, Notice):
-            self._publish("notice", self._notice_data(event))
-
-    def _take_tool_calls(self, event: ToolCallDelta) -> None:
-        """Pass them on; a log has nothing to say about them."""
-        if self._relay is not None:
-            self._relay.tool_calls(event.json)
-            self._tool_call_chars += len(event.json)
-            if self._first_delta_ms is None:
-                self._note_first_delta()
+            with translation.override(self.row.language):
+                message = translation.gettext("The model is busy; trying again.")
+            self._publish("notice", {"code": event.code, "message": message})
 
     def _note_first_delta(self) -> None:
         self._first_delta_ms = (time.monotonic() - self._started) * 1000
 
-    def _notice_data(self, notice: Notice) -> dict[str, str]:
-        with translation.override(self.row.language):
-            return {"code": notice.code, "message": translation.gettext("The model is busy; trying again.")}
-
     def _publish(self, name: str, data: object) -> None:
-        self.draft.last_event = self.log.publish(name, data)
+        self.draft.last_event += 1
+        self.sink.publish(name, data)
 
     # --- the end ---
 
     def _completed(self, finished: Finished) -> End:
-        """Only who can offer tools hears of calls; for everybody else, and in what is stored, it is a plain end."""
-        if self._relay is not None:
-            self._relay.finish_reason = finished.reason
-        # Calls of tools are no text, and no empty answer either.
+        """Return the end for the database, where tool calls count as a plain `stop`."""
+        self._finish_reason = finished.reason
+        # Tool calls are no text, but not an empty completion either.
         self.draft.visible = self.draft.visible or finished.reason == "tool_calls"
         self._ends_conversation = finished.ends_conversation
         reason = "stop" if finished.reason == "tool_calls" else finished.reason
         return self._end(Generation.Status.COMPLETED, finish_reason=reason)
 
-    def _end_asked_for(self) -> End:
-        if self._asked_to_end == "cancelled":
+    def _end_as_requested(self) -> End:
+        if self._requested_end == "cancelled":
             return self._end(Generation.Status.COMPLETED, finish_reason="cancelled")
         return self._end(Generation.Status.INTERRUPTED, error={"code": "interrupted"})
 
@@ -209,7 +217,7 @@ class Run:
             status=status,
             content=text["content"],
             reasoning=text["reasoning"],
-            last_event=self.log.last + 1,
+            last_event=self.draft.last_event + 1,
             finish_reason=finish_reason,
             error=error,
             visible=self.draft.visible or self._tool_call_chars > 0,
@@ -232,12 +240,13 @@ class Run:
             await asyncio.sleep(pause)
             pause = min(longest, pause * 2)
 
-    def _tell(self, row: Generation) -> None:
-        if row.last_event != self.log.last + 1:  # somebody else ended it, thinking this process dead
+    def _publish_end(self, row: Generation) -> None:
+        if row.last_event != self.draft.last_event + 1:
+            # Another process ended the generation, because it took this one for dead.
             self.draft.replace(*row.texts())
-            self.log.forget_until(row.last_event - 1)
-        if told := representation.ending(row):
-            self.log.complete(*told)
+        if event := representation.end_event(row):
+            self.sink.complete(*event, number=row.last_event, finish_reason=self._finish_reason)
+        self.completed = True
         GENERATIONS.labels(row.status, row.finish_reason or "").inc()
         log.info(
             "generation",

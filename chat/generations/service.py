@@ -1,188 +1,212 @@
-"""The use case: start, run, stop and reap generations. Page, API and all other doors use this and nothing below.
+"""`Generations`: start, run, stop and reap generations. Pages and APIs use this and nothing below it.
 
-Who owns what: while a generation runs, its `Run` in the process named in its row owns the text, the numbering of events
-and the upstream connection; the response that started it only reads the log. Everything that must happen once
-(the reservation, the end) is decided by the database.
+While a generation runs, its `Run` in the process named in its row owns the text, the numbering of events and the
+upstream connection; the response that started it only reads the log. The database decides everything that must happen
+once: the reservation and the end.
 """
 
 import asyncio
-import contextvars
-import time
 from collections.abc import Iterable
-from typing import Any
+from contextlib import suppress
 
 import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
-from chat.events import offsets
-from chat.events.local import logs
+from chat.events.local import LocalLogs
 from chat.events.log import Log
+from chat.events.offsets import Offsets
 from chat.events.redis import Outbox
-from chat.generations import remote
-from chat.generations import start as beginning
+from chat.events.sink import Sink
+from chat.generations import drafts, remote
 from chat.generations.drafts import Draft
-from chat.generations.drafts import flush as flush_drafts
-from chat.generations.request import Ask, Begun
+from chat.generations.remote import Remote
+from chat.generations.replica import Replicas
+from chat.generations.request import GenerationRequest, Started
 from chat.generations.run import Run
+from chat.generations.start import Admission
 from chat.models import Generation
-from chat.openai.relay import Relay
-from providers.apps import providers_app
-from providers.routing import Attempts
-from quotas.apps import quotas_app
+from chat.screening.live import LiveWords
+from providers.routing import Attempts, Routing
+from quotas.hints import QuotaHints
 from runtime import database
-from runtime.apps import runtime
+from runtime.drain import Drain
+from runtime.process import ServingProcess
+from runtime.pubsub import Broker
+from runtime.redis_clients import RedisClients
+from runtime.tasks import TaskSet
 
 log = structlog.get_logger("generation")
 
-# What of the logs of this process is to be written to Redis, for readers on others.
-outbox = Outbox(logs)
-_runs: dict[str, Run] = {}
-_tasks: set["asyncio.Task[Any]"] = set()
 
+class Generations:
+    """Runs the generations of one process, and reads those of other processes."""
 
-async def start(ask: Ask, relay: Relay | None = None) -> Begun:
-    """Store the question, hold a unit of quota, and set the answer going; the same key returns the same generation.
+    def __init__(
+        self,
+        words: LiveWords,
+        hints: QuotaHints,
+        drain: Drain,
+        process: ServingProcess,
+        broker: Broker,
+        redis: RedisClients,
+        routing: Routing,
+    ) -> None:
+        self._words, self._hints, self._process, self._redis, self._routing = words, hints, process, redis, routing
+        self._admission = Admission(words, drain, process, routing)
+        self.logs = LocalLogs()
+        self.outbox = Outbox(self.logs, redis)
+        self._offsets = Offsets(broker, redis, process)
+        self._replicas = Replicas(self.logs, self._offsets, redis)
+        self._remote = Remote(broker, redis, process)
+        self._runs: dict[str, Run] = {}
+        self._tasks = TaskSet()
 
-    Raises a Refusal, in the order of docs/api.md, with nothing stored. A caller who leaves meanwhile changes nothing:
-    what was stored is run. With a `relay` it is told to that one alone, and stopped by their leaving.
-    """
-    starting = asyncio.create_task(_start(ask, relay))
-    _tasks.add(starting)
-    starting.add_done_callback(_started)
-    return await asyncio.shield(starting)
+    # --- starting ---
 
+    async def start(self, request: GenerationRequest, sink: Sink | None = None) -> Started:
+        """Store the prompt, reserve a unit of quota and run the generation.
 
-def _started(task: "asyncio.Task[Begun]") -> None:
-    _tasks.discard(task)
-    if not task.cancelled():
-        task.exception()  # a refusal that nobody waits for any more is nothing to report
+        A request with a known idempotency key gets the same generation. Raises a Refusal in the order of docs/api.md,
+        with nothing stored. A caller that leaves meanwhile changes nothing: what was stored runs. With a `sink` only
+        that receives the events; without one a log keeps them.
+        """
+        starting = self._tasks.start(self._start(request, sink))
+        starting.add_done_callback(_retrieve)
+        return await asyncio.shield(starting)
 
+    async def _start(self, request: GenerationRequest, sink: Sink | None) -> Started:
+        started = await self._admit(request)
+        if started.reservation and started.attempts:
+            self._run(started.row, started.attempts, sink)
+        return started
 
-async def _start(ask: Ask, relay: Relay | None) -> Begun:
-    begun = await _decide(ask)
-    if begun.held and begun.attempts:
-        _spawn(begun.row, begun.attempts, relay)
-    return begun
+    async def _admit(self, request: GenerationRequest) -> Started:
+        """Refuse early a user who seems exhausted; else let the transaction decide."""
+        if request.model and await self._hints.exhausted(request.user_id, request.model):
+            started = await database.run(self._admission.refuse_early, request)
+            if started is not None:
+                return started
+        return await database.run(self._admission.start, request)
 
+    def _run(self, row: Generation, attempts: Attempts, sink: Sink | None) -> None:
+        """Run in a detached task, so that the run keeps nothing of the request."""
+        self._remote.serve(self._stop_own)
+        self._offsets.serve(self._last_event)
+        draft = Draft(row.id)
+        if sink is None:
+            sink = log = self.logs.open(row.id, draft.snapshot)
+            self.outbox.add(log)
+        run = self._runs[row.id] = Run(row, attempts, draft, sink, self._words)
+        sink.bind(lambda: run.end_soon("cancelled"))
+        run.task = self._tasks.start(run.go())
+        run.task.add_done_callback(lambda task: self._ended(run, task))
 
-async def _decide(ask: Ask) -> Begun:
-    """Refuse early who seems to have nothing left; everybody else, the transaction decides."""
-    if ask.model and await quotas_app().hints.exhausted(ask.user_id, ask.model):
-        begun = await database.run(beginning.refused_early, ask)
-        if begun is not None:
-            return begun
-    return await database.run(beginning.begin, ask)
+    def _ended(self, run: Run, task: "asyncio.Task[None]") -> None:
+        self._runs.pop(run.row.id, None)
+        if run.completed:
+            self.logs.finish(run.row.id)
+            return
+        if run.deleted:
+            log.info("generation deleted while it ran", generation=run.row.id)
+        else:
+            # A bug: the row is still `running`, the reaper ends it, and readers find that when they come back.
+            log.error("run died", generation=run.row.id, exc_info=None if task.cancelled() else task.exception())
+        self.logs.drop(run.row.id)
+        run.abandon()
 
+    # --- reading ---
 
-def _spawn(row: Generation, attempts: Attempts, relay: Relay | None) -> None:
-    """Run in an empty context, so that the run outlives the request and holds on to nothing of it."""
-    draft = Draft(row.id)
-    log = relay or logs.open(row.id, draft.snapshot)
-    if isinstance(log, Log):
-        outbox.add(log)
-    remote.answer(_stop_asked_for)
-    offsets.answer(_last_of)
-    run = _runs[row.id] = Run(row, attempts, draft, log)
-    if relay:
-        relay.bind(lambda: run.end_soon("cancelled"))
-    task = asyncio.get_running_loop().create_task(run.go(), context=contextvars.Context())
-    run.task = task
-    _tasks.add(task)
-    task.add_done_callback(lambda done: _ended(run, done))
+    async def log_of(self, row: Generation) -> Log:
+        """Return the event log: this process's own, else a replica.
 
+        The caller follows it before it awaits anything else.
+        """
+        return self.readable(row) or await self._replicas.open(row)
 
-def _ended(run: Run, task: "asyncio.Task[Any]") -> None:
-    _tasks.discard(task)
-    _runs.pop(run.row.id, None)
-    if run.log.ended:
-        if isinstance(run.log, Log):
-            logs.finish(run.log)
-        return
-    if run.deleted:
-        log.info("generation deleted while it ran", generation=run.row.id)
-    else:
-        # A fault of ours: the row is still `running`, the reaper ends it, and readers find that when they come back.
-        log.error("run died", generation=run.row.id, exc_info=None if task.cancelled() else task.exception())
-    if isinstance(run.log, Log):
-        logs.drop(run.log)
-    run.died()
+    def readable(self, row: Generation) -> Log | None:
+        """Return this process's own event log if readers must see that one.
 
+        It is not when another process has ended the generation, which this one has yet to find out.
+        """
+        log = self.logs.get(row.id)
+        superseded = log and row.status != Generation.Status.RUNNING and row.last_event > log.last + 1
+        return None if superseded else log
 
-# --- looking at generations, stopping and ending them ----------------------------------------------------------------
+    def _last_event(self, generation_id: str) -> int | None:
+        if log := self.logs.get(generation_id):
+            return log.last
+        run = self._runs.get(generation_id)
+        return run.draft.last_event if run else None
 
+    # --- stopping ---
 
-def readable(row: Generation) -> Log | None:
-    """Return the event log when this process has it, and it is what readers are to see.
+    async def stop(self, row: Generation) -> None:
+        """Close the upstream and end with `cancelled`; return when that is stored. Repeating is safe."""
+        if run := self._runs.get(row.id):
+            await run.end_as("cancelled")
+        elif row.status == Generation.Status.RUNNING and not await self._remote.stop(row):
+            await self.reap()
 
-    It is not when somebody else has ended the generation, taking this process for dead, which it has yet to find out.
-    """
-    log = logs.get(row.id)
-    superseded = log and row.status != Generation.Status.RUNNING and row.last_event > log.last + 1
-    return None if superseded else log
+    async def _stop_own(self, generation_id: str) -> None:
+        if run := self._runs.get(generation_id):
+            await run.end_as("cancelled")
 
+    def stop_soon(self, rows: list[Generation]) -> None:
+        """Stop generations from another thread without waiting for their end."""
+        if loop := self._process.loop:
+            for row in rows:
+                asyncio.run_coroutine_threadsafe(self._stop_or_log(row), loop)
 
-def _last_of(generation_id: str) -> int | None:
-    run = _runs.get(generation_id)
-    log = run.log if run else logs.get(generation_id)
-    return log.last if log else None
+    async def _stop_or_log(self, row: Generation) -> None:
+        try:
+            await self.stop(row)
+        except (OperationalError, InterfaceError) as error:
+            log.error("generation not stopped", generation=row.id, error=type(error).__name__)
 
+    # --- timers, and the end of the process ---
 
-async def stop(row: Generation) -> None:
-    """Close the upstream and end with `cancelled`; return when that is stored. Repeating is safe."""
-    run = _runs.get(row.id)
-    if run:
-        await run.end_as("cancelled")
-    elif row.status == Generation.Status.RUNNING and not await remote.stop(row):
-        await reap()
+    async def flush(self) -> None:
+        """Store the unfinished text of all runs. A timer."""
+        self._interrupt(await drafts.flush([run.draft for run in self._runs.values()]))
+        if self._redis.away:  # then another process cannot ask this one to stop a generation, and ends it itself
+            self._interrupt(await database.run(remote.ended_among, set(self._runs)))
 
+    async def reap(self) -> None:
+        """End the generations of dead processes: `interrupted`, text kept, nothing charged. A timer."""
+        self._interrupt(await database.run(self._remote.reap, set(self._runs)))
 
-async def _stop_asked_for(generation_id: str) -> None:
-    if run := _runs.get(generation_id):
-        await run.end_as("cancelled")
-
-
-def stop_soon(rows: list[Generation], loop: asyncio.AbstractEventLoop) -> None:
-    """Stop generations from another thread without waiting for their end."""
-    for row in rows:
-        asyncio.run_coroutine_threadsafe(_stop_or_say(row), loop)
-
-
-async def _stop_or_say(row: Generation) -> None:
-    try:
-        await stop(row)
-    except (OperationalError, InterfaceError) as error:
-        log.error("not stopped", generation=row.id, error=type(error).__name__)
-
-
-async def drain_runs() -> None:
-    """Give running generations `DRAIN_SECONDS`, then end the rest as `interrupted`; return when all is stored."""
-    deadline = time.monotonic() + settings.DRAIN_SECONDS
-    try:
-        while _tasks and (left := deadline - time.monotonic()) > 0:
-            await asyncio.wait(list(_tasks), timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        while _tasks:
-            for run in list(_runs.values()):
+    def _interrupt(self, generation_ids: Iterable[str]) -> None:
+        """End runs that another process has ended, because it took this one for dead."""
+        for generation_id in generation_ids:
+            if run := self._runs.get(generation_id):
                 run.end_soon("interrupted")
-            await asyncio.wait(list(_tasks), timeout=1)
-    finally:
-        await providers_app().routing.aclose()
+
+    async def bound_logs(self) -> None:
+        """Drop logs that are too old or too large. A timer."""
+        self.logs.bound()
+
+    async def wait(self) -> None:
+        """Return when nothing starts or runs any more."""
+        await self._tasks.wait()
+
+    async def drain(self) -> None:
+        """Give running generations `DRAIN_SECONDS`, then end the rest as `interrupted`; return when all is stored."""
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(settings.DRAIN_SECONDS):
+                    await self.wait()
+            while self._tasks:
+                for run in list(self._runs.values()):
+                    run.end_soon("interrupted")
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(1):
+                        await self.wait()
+        finally:
+            await self._routing.aclose()
 
 
-async def flush() -> None:
-    """Store the unfinished text of all runs. A timer."""
-    _end_here(await flush_drafts([run.draft for run in _runs.values()]))
-    if runtime().redis.away:  # who stops one of ours from elsewhere cannot say so
-        _end_here(await database.run(remote.ended_among, set(_runs)))
-
-
-def _end_here(ended_elsewhere: Iterable[str]) -> None:
-    """Let runs go that somebody else has ended, for one taking this process for dead: going on would only cost."""
-    for generation_id in ended_elsewhere:
-        if run := _runs.get(generation_id):
-            run.end_soon("interrupted")
-
-
-async def reap() -> None:
-    """End the generations of processes that died: `interrupted`, text kept, nothing charged. A timer; safe twice."""
-    _end_here(await database.run(remote.reap, set(_runs)))
+def _retrieve(task: "asyncio.Task[Started]") -> None:
+    """Retrieve an exception that no caller waits for, so that asyncio logs no fault."""
+    if not task.cancelled():
+        task.exception()

@@ -1,6 +1,7 @@
-"""How a generation begins in the database: refused in due order, or stored with its reservation, in one transaction."""
+"""Admission: the ladder of checks that a request passes, in the contract's order, and how it is then stored."""
 
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -9,253 +10,299 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from chat import text_tools
-from chat.apps import chat
 from chat.errors import Conflict, ContentBlocked, ConversationBlocked, PromptTooLong
 from chat.generations import prompt
-from chat.generations.request import Ask, Begun
+from chat.generations.request import GenerationRequest, Started
 from chat.models import TITLE_CHARS, Conversation, Generation, Hit, Message, new_generation_id
 from chat.screening import audit, incoming
 from chat.screening.incoming import Screened
-from providers import access, routing
-from providers.apps import providers_app
+from chat.screening.lexicon import Lexicon
+from chat.screening.live import LiveWords
+from providers import access
 from providers.errors import ModelUnavailable, UnknownModel
-from providers.routing import Attempts
+from providers.routing import Attempts, Routing, able
 from providers.snapshot import ModelConfig
 from providers.wire.base import PromptMessage, wanted
 from quotas import ledger
 from quotas.errors import QuotaExhausted
 from quotas.ledger import ReservedUnit
 from runtime import fast_sql
-from runtime.apps import runtime
+from runtime.drain import Drain
+from runtime.process import ServingProcess
 from web.refusals import InvalidRequest, NotAuthenticated, NotFound, ServiceUnavailable, TooManyRequests
 
 
-def refused_early(ask: Ask) -> Begun | None:
-    """Refuse without a write, in due order, what the ledger confirms to be exhausted; None: `begin` has to say.
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The model of a request, and its place in a conversation.
 
-    The ledger is read first: who took the last unit under the same key is stored by then, and found.
+    `question` is the prompt to regenerate a completion for.
     """
-    models = _checked_models(ask)
-    try:
-        ledger.confirm_exhausted(ask.user_id, models[ask.model].id)
-    except QuotaExhausted:
-        if known := _known(ask):
-            return Begun(known)
-        if runtime().drain.active or ask.regenerate:
+
+    config: ModelConfig
+    conversation: Conversation | None = None
+    parent_id: int | None = None
+    question: Message | None = None
+
+
+class Admission:
+    """Decides about requests for generations; all of it runs in a database thread."""
+
+    def __init__(self, words: LiveWords, drain: Drain, process: ServingProcess, routing: Routing) -> None:
+        self._words, self._drain, self._process, self._routing = words, drain, process, routing
+
+    def refuse_early(self, request: GenerationRequest) -> Started | None:
+        """Refuse a request whose quota is exhausted without a write.
+
+        Return its generation if the key is known, and None when only the transaction can decide. The ledger is read
+        before the ladder, so that a request that took the last unit under the same key is found there.
+        """
+        model = self._routing.configuration.models().get(request.model)
+        if model is None:
             return None
-        conversation, _parent_id = _place(ask)
-        _check_active(ask)
-        if conversation and conversation.blocked:
-            raise ConversationBlocked from None
-        if incoming.screen(chat().words.load().incoming, ask.prompt, ask.system_prompt or "").blocked:
+        try:
+            ledger.confirm_exhausted(request.user_id, model.id)
             return None
-        raise
-    return None
+        except QuotaExhausted as error:
+            exhausted = error
+        try:
+            return self._climb(request, exhausted)
+        except ContentBlocked:
+            return None  # the transaction refuses it, because the words found must be stored
 
+    def start(self, request: GenerationRequest) -> Started:
+        """Store a generation with its reservation, or raise the first refusal of the ladder."""
+        try:
+            return self._climb(request)
+        except IntegrityError:
+            # A row that it needs was deleted meanwhile (by an admin, for example), which only the commit noticed.
+            if not get_user_model().objects.filter(id=request.user_id).exists():
+                raise NotAuthenticated from None
+            return self._climb(request)
 
-def begin(ask: Ask) -> Begun:
-    """Begin it, or refuse it in due order."""
-    try:
-        return _begin(ask)
-    except IntegrityError:
-        # What it needs was deleted as it began, an admin's quota for one, which only the commit noticed.
-        if not get_user_model().objects.filter(id=ask.user_id).exists():
-            raise NotAuthenticated from None
-        return _begin(ask)
+    def _climb(self, request: GenerationRequest, exhausted: QuotaExhausted | None = None) -> Started:
+        """Check in the contract's order, then store.
 
+        With `exhausted`, which the ledger has confirmed, only read, and raise it in its place.
+        """
+        config = self._checked_size_and_model(request)
+        lexicon = self._words.load().incoming
+        screened = incoming.screen(lexicon, request.prompt, request.system_prompt or "")
+        try:
+            with nullcontext() if exhausted else transaction.atomic():
+                if not exhausted:
+                    queue_starts(request.user_id)
+                if row := _known(request):
+                    return Started(row)
+                if self._drain.active:
+                    raise ServiceUnavailable
+                target = self._target(request, config)
+                _check_active(request)
+                _check_words(target, screened)
+                if exhausted:
+                    raise exhausted
+                row_id = new_generation_id()
+                reservation = ledger.reserve(request.user_id, target.config.id, row_id)
+                target.config.check_available()
+                row, turns = self._store(request, row_id, target, screened, reservation)
+        except ContentBlocked:
+            if not exhausted:
+                audit.record_refusal(request.user_id, screened.hits)  # not before the transaction is rolled back
+            raise
+        return Started(row, reservation, self._attempts(request, target.config, row, turns, screened, lexicon))
 
-def _begin(ask: Ask) -> Begun:
-    models = _checked_models(ask)
-    screened = incoming.screen(chat().words.load().incoming, ask.prompt, ask.system_prompt or "")
-    try:
-        return _begin_screened(ask, screened, models)
-    except ContentBlocked:
-        audit.record_refusal(ask.user_id, screened.hits)  # only now: what came before is rolled back
-        raise
-
-
-def _begin_screened(ask: Ask, screened: Screened, models: dict[str, ModelConfig]) -> Begun:
-    """Begin it with the texts as they were screened; a word that blocks is refused in its turn."""
-    prompt_text, system_prompt = screened.texts
-    clean = replace(ask, prompt=prompt_text, system_prompt=None if ask.system_prompt is None else system_prompt)
-    with transaction.atomic():
-        one_at_a_time(ask.user_id)
-        if known := _known(ask):
-            return Begun(known)
-        if runtime().drain.active:
-            raise ServiceUnavailable
-        question, slug = _regenerated(ask, ask.regenerate) if ask.regenerate else (None, ask.model)
-        slug = slug or _first_available(ask.user_id)
-        config = _usable_model(ask, models, slug)
-        conversation, parent_id = _place(ask) if question is None else (question.conversation, question.parent_id)
-        _check_active(ask)
-        if conversation and conversation.blocked:
-            raise ConversationBlocked
-        if screened.blocked:
-            raise ContentBlocked
-        row_id = new_generation_id()
-        held = ledger.reserve(ask.user_id, config.id, row_id)
-        config.check_available()
-        if not ask.kept:
-            row = _new_generation(ask, row_id, slug, None, held)
-            audit.record(ask.user_id, row_id, Hit.Direction.INPUT, screened.hits)
-            return Begun(row, held, _unkept(clean, config, row_id))
-        turns = [(turn.role, turn.content) for turn in Message.objects.branch(parent_id)] if parent_id else []
-        if question is None:
-            conversation = _touched(conversation, clean) if conversation else _new_conversation(clean)
-            question = _add(conversation, parent_id, Message.Role.USER, clean.prompt)
-        answer = _add(conversation or question.conversation, question.id, Message.Role.ASSISTANT, "", slug)
-        row = _new_generation(ask, row_id, slug, answer, held)
-        messages, parameters = prompt.build(
-            config.context_tokens,
-            {**config.parameters, **ask.parameters},
-            row.conversation.system_prompt if row.conversation else "",
-            [*turns, (Message.Role.USER, question.content)],
+    def _store(
+        self, request: GenerationRequest, row_id: str, target: Target, screened: Screened, reservation: ReservedUnit
+    ) -> tuple[Generation, list[tuple[str, str]]]:
+        """Store the generation and its messages; return the row and the prompt's turns."""
+        message, turns = None, []
+        if request.kept:
+            conversation, question, parent_id = target.conversation, target.question, target.parent_id
+            if parent_id:
+                turns = [(turn.role, turn.content) for turn in Message.objects.branch(parent_id)]
+            if question is None:
+                prompt_text, system_prompt = screened.texts
+                given = None if request.system_prompt is None else system_prompt
+                conversation = _stored_conversation(request.user_id, conversation, prompt_text, given)
+                question = _add(conversation, parent_id, Message.Role.USER, prompt_text)
+            turns.append((Message.Role.USER, question.content))
+            message = _add(question.conversation, question.id, Message.Role.ASSISTANT, "", target.config.slug)
+        row = Generation(
+            id=row_id,
+            user_id=request.user_id,
+            conversation=message.conversation if message else None,
+            message=message,
+            quota_id=reservation.quota_id,
+            reservation_id=reservation.reservation_id,
+            model=target.config.slug,
+            language=request.language or settings.LANGUAGE_CODE,
+            process=self._process.id,
+            counted=request.counted,
+            idempotency_key=request.idempotency_key,
+            # Without a key no other request can be the same one.
+            request_digest=request.digest() if request.idempotency_key or request.joins_running else "",
+            created_at=reservation.began_at,
         )
-        audit.record(ask.user_id, row_id, Hit.Direction.INPUT, screened.hits)
-    messages = incoming.mask_earlier(chat().words.load().incoming, messages, new=0 if ask.regenerate else 1)
-    return Begun(row, held, Attempts(providers_app().routing, config, messages, parameters, row_id))
+        fast_sql.insert(row)
+        audit.record(request.user_id, row_id, Hit.Direction.INPUT, screened.hits)
+        return row, turns
 
+    def _checked_size_and_model(self, request: GenerationRequest) -> ModelConfig | None:
+        """Refuse a long text and an unusable model; return the model if one is named."""
+        texts = (request.prompt, request.system_prompt or "", *(message.content for message in request.messages))
+        if any(len(text) > settings.MAX_PROMPT_CHARS for text in texts):
+            raise PromptTooLong(details={"max_chars": settings.MAX_PROMPT_CHARS})
+        if not request.model and (request.regenerate or not request.kept):
+            return None
+        config = self._usable_model(request, request.model)
+        config.check_parameters(request.parameters)
+        return config
 
-def _unkept(ask: Ask, config: ModelConfig, row_id: str) -> Attempts:
-    """Send the caller's prompt as it is: what they did not ask to be shortened is refused when it is too long.
+    def _usable_model(self, request: GenerationRequest, slug: str) -> ModelConfig:
+        """Return a model that the user may use, with the routes that take the request."""
+        config = self._routing.configuration.models().get(slug)
+        if config is None or not access.may_use(request.user_id, config):
+            raise UnknownModel
+        return able(config, wanted(request.messages, request.extras))
 
-    Words that block are refused in the new text; in what is older, and those that are masked everywhere, are masked.
-    """
-    messages = incoming.mask_earlier(chat().words.load().incoming, ask.messages, new=0)
-    if ask.instruction:
-        messages = (PromptMessage("user", text_tools.applied(ask.instruction, ask.prompt)),)
-    parameters = prompt.capped(config.context_tokens, config.parameters, messages) | ask.parameters
-    extras = incoming.mask_extras(chat().words.load().incoming, ask.extras)
-    return Attempts(providers_app().routing, config, messages, parameters, row_id, extras, whole=True)
+    def _target(self, request: GenerationRequest, config: ModelConfig | None) -> Target:
+        if request.regenerate:
+            own = Message.objects.filter(conversation__user_id=request.user_id, role=Message.Role.ASSISTANT)
+            message = own.select_related("parent", "conversation").filter(id=request.regenerate).first()
+            if message is None or message.parent is None:
+                raise NotFound
+            message.parent.conversation = message.conversation
+            config = config or self._usable_model(request, message.model)
+            return Target(config, message.conversation, message.parent.parent_id, message.parent)
+        config = config or self._usable_model(request, self._first_available(request.user_id))
+        return Target(config, *_place(request))
 
-
-def _first_available(user_id: int) -> str:
-    """Return the model that comes first in the list of a user's models, of those that can answer."""
-    with_quota = ledger.quota_slugs()
-    usable = access.usable(providers_app().configuration, user_id)
-    found = next((model for model in usable if model.id in with_quota and model.available()), None)
-    if found is None:
+    def _first_available(self, user_id: int) -> str:
+        """Return the first available model in the list of the user's models."""
+        with_quota = ledger.quota_slugs()
+        for model in access.usable(self._routing.configuration, user_id):
+            if model.id in with_quota and model.available():
+                return model.slug
         raise ModelUnavailable
-    return found.slug
+
+    def _attempts(
+        self,
+        request: GenerationRequest,
+        config: ModelConfig,
+        row: Generation,
+        turns: list[tuple[str, str]],
+        screened: Screened,
+        lexicon: Lexicon,
+    ) -> Attempts:
+        """Return what goes upstream.
+
+        Words are masked outside of the transaction, because long histories take a while.
+        """
+        if request.kept:
+            parameters = {**config.parameters, **request.parameters}
+            system_prompt = row.conversation.system_prompt if row.conversation else ""
+            messages, parameters = prompt.build(config.context_tokens, parameters, system_prompt, turns)
+            messages = incoming.mask_earlier(lexicon, messages, new=0 if request.regenerate else 1)
+            return Attempts(self._routing, config, messages, parameters, row.id)
+        # The caller's prompt is sent whole: one that is too long is refused, because the caller did not ask to shorten it.
+        if request.instruction:
+            messages = (PromptMessage("user", text_tools.applied(request.instruction, screened.texts[0])),)
+        else:
+            messages = incoming.mask_earlier(lexicon, request.messages, new=0)
+        parameters = prompt.capped(config.context_tokens, config.parameters, messages) | request.parameters
+        return Attempts(
+            self._routing,
+            config,
+            messages,
+            parameters,
+            row.id,
+            incoming.mask_extras(lexicon, request.extras),
+            whole=True,
+        )
 
 
-def _checked_models(ask: Ask) -> dict[str, ModelConfig]:
-    """Return all models; refuse what is too long, and a model that the caller may not use, or that cannot take it."""
-    texts = (ask.prompt, ask.system_prompt or "", *(message.content for message in ask.messages))
-    if any(len(text) > settings.MAX_PROMPT_CHARS for text in texts):
-        raise PromptTooLong(details={"max_chars": settings.MAX_PROMPT_CHARS})
-    models = providers_app().configuration.models()
-    if ask.model or (ask.kept and not ask.regenerate):
-        _usable_model(ask, models, ask.model).check_parameters(ask.parameters)
-    return models
+def queue_starts(user_id: int) -> None:
+    """Let one user's starts queue, inside their transactions.
 
-
-def _usable_model(ask: Ask, models: dict[str, ModelConfig], slug: str) -> ModelConfig:
-    """Return the model, with those of its routes that can take what is asked."""
-    if slug not in models or not access.may_use(ask.user_id, models[slug]):
-        raise UnknownModel
-    return routing.able(models[slug], wanted(ask.messages, ask.extras))
-
-
-def one_at_a_time(user_id: int) -> None:
-    """Let one user's starts queue: keys, joins and the count of active ones are then decided without a race.
-
-    Who deletes what a start may go on from queues with them, inside a transaction as they do. SQLite's transactions
-    have the write lock from their beginning; there this would say nothing new.
+    Then keys, joins and the count of active generations are decided without a race. A deletion of what a start may go
+    on from queues likewise, inside its transaction. On SQLite nothing is to be done, because each transaction has the
+    write lock from its beginning.
     """
     if connection.vendor != "sqlite":
         list(get_user_model().objects.select_for_update(no_key=True, of=("self",)).filter(id=user_id).values_list("id"))
 
 
-def _known(ask: Ask) -> Generation | None:
-    if ask.idempotency_key:
-        row = Generation.objects.by_key(ask.user_id, ask.idempotency_key)
-        if row and row.request_digest != ask.digest():
+# --- steps of the ladder ---------------------------------------------------------------------------------------------
+
+
+def _known(request: GenerationRequest) -> Generation | None:
+    """Return the generation with the same key, or the running one that the request joins."""
+    if request.idempotency_key:
+        row = Generation.objects.by_key(request.user_id, request.idempotency_key)
+        if row and row.request_digest != request.digest():
             raise Conflict
         return row
-    if ask.joins_running:
-        owned = Generation.objects.owned_by(ask.user_id)
-        return owned.running().filter(request_digest=ask.digest()).select_related("conversation").first()
+    if request.joins_running:
+        running = Generation.objects.owned_by(request.user_id).running()
+        return running.filter(request_digest=request.digest()).select_related("conversation").first()
     return None
 
 
-def _regenerated(ask: Ask, answer_id: int) -> tuple[Message, str]:
-    """Return the question that is to be answered again, and by which model."""
-    mine = Message.objects.filter(conversation__user_id=ask.user_id, role=Message.Role.ASSISTANT)
-    answer = mine.select_related("parent", "conversation").filter(id=answer_id).first()
-    if answer is None or answer.parent is None:
-        raise NotFound
-    answer.parent.conversation = answer.conversation
-    return answer.parent, ask.model or answer.model
-
-
-def _place(ask: Ask) -> tuple[Conversation | None, int | None]:
-    """Return the conversation to go on with and the message to go on from; nothing for a new conversation."""
-    if ask.conversation is None:
-        if ask.parent is not None:
+def _place(request: GenerationRequest) -> tuple[Conversation | None, int | None]:
+    """Return the conversation and the message to continue from; None twice for a new conversation."""
+    if request.conversation is None:
+        if request.parent is not None:
             raise InvalidRequest(details={"parent": [_("A parent needs its conversation.")]})
         return None, None
-    conversation = Conversation.objects.owned_by(ask.user_id).filter(id=ask.conversation).first()
+    conversation = Conversation.objects.owned_by(request.user_id).filter(id=request.conversation).first()
     if conversation is None:
         raise NotFound
-    if ask.parent == 0:
+    if request.parent == 0:
         return conversation, None
     messages = conversation.messages.order_by("-id").values_list("id", flat=True)
-    parent_id = (messages.filter(id=ask.parent) if ask.parent is not None else messages).first()
-    if ask.parent is not None and parent_id is None:
+    parent_id = (messages.filter(id=request.parent) if request.parent is not None else messages).first()
+    if request.parent is not None and parent_id is None:
         raise NotFound
     return conversation, parent_id
 
 
-def _touched(conversation: Conversation, ask: Ask) -> Conversation:
-    conversation.updated_at = timezone.now()
-    if ask.system_prompt is not None:
-        conversation.system_prompt = ask.system_prompt
-    conversation.save(update_fields=["updated_at", "system_prompt"])
-    return conversation
-
-
-def _check_active(ask: Ask) -> None:
-    limit = settings.MAX_ACTIVE_GENERATIONS if ask.counted else 0
-    if limit and _active(ask.user_id) >= limit:
+def _check_active(request: GenerationRequest) -> None:
+    limit = settings.MAX_ACTIVE_GENERATIONS if request.counted else 0
+    if not limit:
+        return
+    # Plain SQL, because the ORM takes longer to build this than the ledger takes for all its statements.
+    statement = "SELECT COUNT(*) FROM chat_generation WHERE user_id = %s AND status = 'running' AND counted"
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [request.user_id])
+        (active,) = cursor.fetchone()
+    if active >= limit:
         raise TooManyRequests(_("Please wait until one of your running answers has ended."), retry_after=5)
 
 
-def _active(user_id: int) -> int:
-    """Plain SQL: each question asks this, and the ORM took longer to build it than the ledger takes for all it does."""
-    statement = "SELECT COUNT(*) FROM chat_generation WHERE user_id = %s AND status = 'running' AND counted"
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [user_id])
-        return int(cursor.fetchone()[0])
+def _check_words(target: Target, screened: Screened) -> None:
+    if target.conversation and target.conversation.blocked:
+        raise ConversationBlocked
+    if screened.blocked:
+        raise ContentBlocked
 
 
-def _new_conversation(ask: Ask) -> Conversation:
-    title, system_prompt = ask.prompt[:TITLE_CHARS], ask.system_prompt or ""
-    return fast_sql.insert(Conversation(user_id=ask.user_id, title=title, system_prompt=system_prompt))
+# --- storing, and what the upstream gets -----------------------------------------------------------------------------
+
+
+def _stored_conversation(
+    user_id: int, conversation: Conversation | None, prompt_text: str, system_prompt: str | None
+) -> Conversation:
+    if conversation is None:
+        title = prompt_text[:TITLE_CHARS]
+        return fast_sql.insert(Conversation(user_id=user_id, title=title, system_prompt=system_prompt or ""))
+    conversation.updated_at = timezone.now()
+    if system_prompt is not None:
+        conversation.system_prompt = system_prompt
+    conversation.save(update_fields=["updated_at", "system_prompt"])
+    return conversation
 
 
 def _add(conversation: Conversation, parent_id: int | None, role: str, content: str, model: str = "") -> Message:
     return fast_sql.insert(
         Message(conversation=conversation, parent_id=parent_id, role=role, content=content, model=model)
     )
-
-
-def _new_generation(ask: Ask, row_id: str, model: str, answer: Message | None, held: ReservedUnit) -> Generation:
-    row = Generation(
-        id=row_id,
-        user_id=ask.user_id,
-        conversation=answer.conversation if answer else None,
-        message=answer,
-        quota_id=held.quota_id,
-        reservation_id=held.reservation_id,
-        model=model,
-        language=ask.language or settings.LANGUAGE_CODE,
-        process=runtime().process.id,
-        counted=ask.counted,
-        idempotency_key=ask.idempotency_key,
-        # Nothing else can ever be the same request.
-        request_digest=ask.digest() if ask.idempotency_key or ask.joins_running else "",
-        created_at=held.began_at,
-    )
-    return fast_sql.insert(row)

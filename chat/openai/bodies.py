@@ -1,4 +1,4 @@
-"""What a body of `POST /v1/chat/completions` may say: fields we know are checked, those we do not know are ignored.
+"""Bodies of `POST /v1/chat/completions`: known fields are checked, unknown ones are ignored.
 
 https://platform.openai.com/docs/api-reference/chat/create. Each refusal names the field as OpenAI does.
 """
@@ -15,7 +15,7 @@ from chat.bodies import Slug
 from providers.wire.base import PASSED_ON, PromptMessage, Role
 from web.refusals import InvalidRequest
 
-# `developer` is what newer models of OpenAI call it; others know only `system`.
+# Newer models of OpenAI call the system role `developer`; other vendors know only `system`.
 _ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
@@ -24,9 +24,9 @@ _ROLES: dict[str, Role] = {
     "tool": "tool",
 }
 _TEXT_PARTS = frozenset({"text", "refusal"})
-_MOST_MESSAGES = 10_000
-# As deep as any schema of a tool needs to be, and no deeper than JSON is written here.
-_MOST_LEVELS = 64
+_MAX_MESSAGES = 10_000
+# Levels of nested JSON: more than a tool schema needs, and no more than orjson can encode.
+_MAX_LEVELS = 64
 
 _REQUIRED = _("This field is required.")
 _INVALID = _("This value is not valid.")
@@ -44,7 +44,7 @@ class StreamOptions(BaseModel):
 
 
 class Typed(BaseModel):
-    """An object that is passed on as it is; only that it says what it is, is checked."""
+    """An object that is passed on unchanged; only the presence of its type is checked."""
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
@@ -55,7 +55,7 @@ class CompletionBody(BaseModel):
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
     model: Slug
-    messages: Annotated[list[Any], Field(min_length=1, max_length=_MOST_MESSAGES)]
+    messages: Annotated[list[Any], Field(min_length=1, max_length=_MAX_MESSAGES)]
     stream: StrictBool = False
     stream_options: StreamOptions = StreamOptions()
     n: Annotated[StrictInt, Field(ge=1, le=1)] = 1
@@ -78,17 +78,17 @@ class CompletionBody(BaseModel):
         return {name: value for name, value in given.items() if value is not None}
 
     def extras(self) -> dict[str, Any]:
-        """Return what is passed on to the upstream as it is; empty lists say nothing."""
+        """Return the fields that the upstream gets unchanged, without empty lists."""
         given = self.model_dump(include=set(PASSED_ON))
         return {name: given[name] for name in PASSED_ON if given[name] is not None and given[name] != []}
 
 
 def parse(request: HttpRequest) -> tuple[CompletionBody, tuple[PromptMessage, ...]]:
-    """Return the body and its messages; raise TooLarge or InvalidRequest. Whatever the content type, it is JSON."""
+    """Return the body, JSON with any content type, and its messages; raise TooLarge or InvalidRequest."""
     given = {name: value for name, value in bodies.json_object(request).items() if value is not None}
     body = bodies.checked(CompletionBody, given)
     for name in ("tools", "tool_choice", "response_format", "messages"):
-        if not _flat(given.get(name), _MOST_LEVELS):
+        if not _flat(given.get(name), _MAX_LEVELS):
             raise _wrong(name)
     messages = tuple(_message(f"messages[{place}]", value) for place, value in enumerate(body.messages))
     if not any(message.content.strip() or message.parts for message in messages):
@@ -97,7 +97,7 @@ def parse(request: HttpRequest) -> tuple[CompletionBody, tuple[PromptMessage, ..
 
 
 def new_text(messages: Iterable[PromptMessage]) -> str:
-    """Return what the caller says now: the last turn of the user, where there is one."""
+    """Return the new text of a prompt: the user's last turn if there is one."""
     turns = list(messages)
     return next((turn for turn in reversed(turns) if turn.role == "user"), turns[-1]).content
 
@@ -118,7 +118,7 @@ def _message(where: str, value: Any) -> PromptMessage:
 
 
 def _fields(where: str, role: Role, value: dict[str, Any]) -> dict[str, Any]:
-    """Return what stands beside the content and matters to an upstream."""
+    """Return the fields beside the content that matter to an upstream."""
     fields: dict[str, Any] = {}
     if (name := value.get("name")) is not None:
         fields["name"] = _string(f"{where}.name", name)
@@ -129,14 +129,14 @@ def _fields(where: str, role: Role, value: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
             raise _wrong(f"{where}.tool_calls")
         fields["tool_calls"] = calls
-        # Some thinking models want their thought back with the calls that came of it, and only then.
-        if (thought := value.get("reasoning_content")) is not None:
-            fields["reasoning_content"] = _string(f"{where}.reasoning_content", thought)
+        # Some models need the reasoning back together with the calls that it led to, and only then.
+        if (reasoning := value.get("reasoning_content")) is not None:
+            fields["reasoning_content"] = _string(f"{where}.reasoning_content", reasoning)
     return fields
 
 
 def _parts(where: str, value: Any) -> tuple[str, tuple[dict[str, Any], ...]]:
-    """Return the text of a list of parts, and the list itself where there is more than text in it."""
+    """Return the text of a list of parts, and the parts unless all are text."""
     if not isinstance(value, list) or not value:
         raise _wrong(where)
     parts = [_part(f"{where}[{place}]", part) for place, part in enumerate(value)]
@@ -162,7 +162,7 @@ def _string(where: str, value: Any) -> str:
 
 
 def _flat(value: Any, levels: int) -> bool:
-    """Whether JSON is nested no deeper than `levels`."""
+    """Return whether JSON is nested no deeper than `levels`."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return levels > 0 and all(_flat(each, levels - 1) for each in inner)
 

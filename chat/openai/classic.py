@@ -1,28 +1,30 @@
-"""`GET /api/chatgpt/test`, for pages written after the classic examples: an EventSource on unnamed events, each of them
-an OpenAI chunk whose `choices[0].delta.content` is text.
+"""`GET /api/chatgpt/test`, for pages written after the classic examples: an EventSource on unnamed events.
 
-It is the stream of `GET /api/chat/` told differently. Ids are `<generation>:<characters so far>`: such a page knows no
-`reset`, so what it has must say where to go on whatever became of the events.
+Each event is an OpenAI chunk whose `choices[0].delta.content` is text. Such a page knows no `reset`, so the ids are
+`<generation>:<characters so far>`: a reconnect says how much text the page has, wherever the events came from.
 """
 
 import re
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any
 
 import orjson
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.translation import gettext_lazy as _
 
 from accounts.auth import Caller, aauthenticate, require_reachable
+from chat import representation
+from chat.apps import chat
 from chat.events import schemas
-from chat.events.log import encode
-from chat.events.sse import OPENING, EventStreamResponse, no_more_events
-from chat.generations import service
-from chat.generations.request import Ask
+from chat.events.log import Log, encode
+from chat.events.sink import Sink
+from chat.events.sse import OPENING, EventStreamResponse, OpenStreams, Stream, last_event_id, no_more_events
+from chat.generations import lookup
+from chat.generations.request import GenerationRequest
 from chat.models import Generation
-from chat.views import events_of, last_event_id, methods, owned, quota_headers
 from providers.wire.base import PromptMessage
 from runtime import database
+from web.methods import methods
 from web.openapi import Operation
 from web.refusals import Forbidden, InvalidRequest, NotFound, Refusal, from_exception
 
@@ -40,9 +42,12 @@ _ID = re.compile(r"([0-9a-f]{32}):([0-9]{1,18})")
     proof="ticket",
 )
 async def get_test(request: HttpRequest) -> HttpResponseBase:
-    """Answer, and refuse, as an event stream: an EventSource shows its page nothing else."""
+    """Generate or resume, and send refusals as events.
+
+    Because an EventSource shows its page nothing but events.
+    """
     try:
-        return await _answer(request)
+        return await _generated_or_resumed(request)
     except Exception as error:
         refusal = from_exception(error)
         if refusal is None:
@@ -55,60 +60,55 @@ async def _refused(refusal: Refusal) -> AsyncGenerator[bytes, None]:
     yield OPENING + encode(channel, int(number), "error", {"code": refusal.code, "message": str(refusal.message)})
 
 
-async def _answer(request: HttpRequest) -> HttpResponseBase:
-    last_seen = last_event_id(request)
-    if last_seen == REFUSED:
+async def _generated_or_resumed(request: HttpRequest) -> HttpResponseBase:
+    last_id = last_event_id(request)
+    if last_id == REFUSED:
         return no_more_events()
     if request.headers.get("Sec-Fetch-Site") == "cross-site":
         raise Forbidden
     caller = await aauthenticate(request, tickets=True)
-    if last_seen is not None:
-        return await _resumed(caller, last_seen)
+    if last_id is not None:
+        return await _resumed(caller, last_id)
     require_reachable(caller)
-    begun = await service.start(_ask(caller, request))
-    return await _stream(caller, begun.row, 0, quota_headers(begun))
+    started = await chat().generations.start(_request(caller, request))
+    return await _stream(caller, started.row, 0, representation.quota_headers(started.reservation))
 
 
-def _ask(caller: Caller, request: HttpRequest) -> Ask:
+def _request(caller: Caller, request: HttpRequest) -> GenerationRequest:
     message = request.GET.get("message", "")
     if not message.strip():
         raise InvalidRequest(details={"message": [_("This field may not be empty.")]})
     turns = (PromptMessage("user", message),)
     model = request.GET.get("model", "")
-    return Ask(caller.user.pk, model, message, joins_running=True, kept=False, messages=turns)
+    return GenerationRequest(caller.user.pk, model, message, joins_running=True, kept=False, messages=turns)
 
 
-async def _resumed(caller: Caller, last_seen: str) -> HttpResponseBase:
-    found = _ID.fullmatch(last_seen)
+async def _resumed(caller: Caller, last_id: str) -> HttpResponseBase:
+    found = _ID.fullmatch(last_id)
     if found is None:
         raise NotFound
-    row, seen = await database.run(owned, caller.user.pk, found[1]), int(found[2])
-    if row.status != Generation.Status.RUNNING and seen >= len(row.texts()[0]) + bool(row.error):
+    row, chars = await database.run(lookup.owned, caller.user.pk, found[1]), int(found[2])
+    if row.status != Generation.Status.RUNNING and chars >= len(row.texts()[0]) + bool(row.error):
         return no_more_events()
-    return await _stream(caller, row, seen, {})
+    return await _stream(caller, row, chars, {})
 
 
-async def _stream(caller: Caller, row: Generation, seen: int, headers: dict[str, str]) -> HttpResponseBase:
-    whole = await events_of(row, caller, "")
-    if not isinstance(whole, EventStreamResponse):
-        return whole
-    return EventStreamResponse(_retold(whole.events, Retelling(row, seen)), headers, whole.leave)
+async def _stream(caller: Caller, row: Generation, chars: int, headers: dict[str, str]) -> HttpResponseBase:
+    log = await chat().generations.log_of(row)
+    return ClassicStream(chat().streams, caller.user.pk, log, ClassicFormat(row, chars)).response(headers)
 
 
-async def _retold(events: AsyncGenerator[bytes, None], retelling: "Retelling") -> AsyncGenerator[bytes, None]:
-    # An id without data is kept and nothing is dispatched: from now on a reconnect asks for this answer, for no other.
-    yield b"id: %b\n\n" % retelling.id
-    async with aclosing(events) as source:
-        async for data in source:
-            if told := retelling.tell(data):
-                yield told
+class ClassicFormat(Sink):
+    """A generation in the format of the classic examples, after the first `sent_chars` characters.
 
+    `sent_chars` counts what the page has. Text that waits goes out in one chunk.
+    """
 
-class Retelling:
-    """Our events as a page of the classic examples reads them, after the `seen` characters that it has."""
-
-    def __init__(self, row: Generation, seen: int) -> None:
-        self._channel = row.id
+    def __init__(self, row: Generation, sent_chars: int) -> None:
+        self.wake: Callable[[], object] = lambda: None
+        self.sent_chars = sent_chars
+        self.ended = False
+        self._generation = row.id
         chunk = {
             "id": f"chatcmpl-{row.id}",
             "object": "chat.completion.chunk",
@@ -116,56 +116,80 @@ class Retelling:
             "model": row.model,
         }
         self._head = orjson.dumps(chunk)[:-1] + b',"choices":[{"index":0,"delta":{"content":'
-        self._seen = seen
-        self._place = 0
-        # Not told yet: white space in front may be withdrawn before another attempt, and could not be called back.
-        self._held = ""
+        # Text that waits, and the characters of the completion up to its end.
+        self._texts: list[str] = []
+        self._chars = 0
+        # White space in front waits, because another attempt may withdraw it, and sent text cannot be withdrawn.
         self._visible = False
+        self._failure: dict[str, str] | None = None
+
+    def publish(self, name: str, data: Any) -> None:
+        if name == "reset":
+            self._texts, self._chars, self._visible = [], 0, False
+        if name in {"message", "reset"}:
+            text = data["content"]
+            self._texts.append(text)
+            self._chars += len(text)
+            self._visible = self._visible or bool(text.strip())
+            self.wake()
+
+    def complete(
+        self, name: str, data: Mapping[str, Any], *, number: int | None = None, finish_reason: str = ""
+    ) -> None:
+        self.ended = True
+        if name == "error":
+            self._failure = {"code": data["code"], "message": data["message"]}
+        self.wake()
+
+    def abandon(self) -> None:
+        self.ended = True
+        self.wake()
 
     @property
     def id(self) -> bytes:
-        return b"%b:%d" % (self._channel.encode(), self._seen)
+        return b"%b:%d" % (self._generation.encode(), self.sent_chars)
 
-    def tell(self, data: bytes) -> bytes:
-        """Return what a piece of our stream comes to; comments and the like stay as they are."""
-        return b"".join(map(self._block, data.split(b"\n\n")))
-
-    def _block(self, block: bytes) -> bytes:
-        if not block.startswith(b"id: "):
-            return block + b"\n\n" if block else b""
-        _id, event, data = block.split(b"\n")
-        match event.removeprefix(b"event: "):
-            case b"message":
-                return self._text(orjson.loads(data[6:])["content"])
-            case b"reset":
-                self._place, self._held, self._visible = 0, "", False
-                return self._text(orjson.loads(data[6:])["content"])
-            case b"done":
-                self._visible = True
-                return self._text("")
-            case b"error":
-                return self._error(orjson.loads(data[6:]))
-        return b""
-
-    def _text(self, text: str) -> bytes:
-        text, self._held = self._held + text, ""
-        self._visible = self._visible or bool(text.strip())
-        if not self._visible:
-            self._held = text
+    def take(self) -> bytes:
+        """Return the events that wait, empty when there are none."""
+        if not (self._visible or self.ended):
             return b""
-        new = text[max(0, self._seen - self._place) :]
-        self._place += len(text)
-        if not new:
-            return b""
-        self._seen = self._place
-        data = self._head + orjson.dumps(new) + b'},"finish_reason":null}]}'
-        return b"id: %b\ndata: %b\n\n" % (self.id, data)
+        text = "".join(self._texts)
+        self._texts.clear()
+        new_text = text[max(0, self.sent_chars - (self._chars - len(text))) :]
+        events = b""
+        if new_text:
+            self.sent_chars = self._chars
+            data = self._head + orjson.dumps(new_text) + b'},"finish_reason":null}]}'
+            events = b"id: %b\ndata: %b\n\n" % (self.id, data)
+        if self._failure:
+            # The end counts as one more character, so that its id differs from that of the last text.
+            self.sent_chars = max(self.sent_chars, self._chars) + 1
+            events += b"id: %b\nevent: error\ndata: %b\n\n" % (self.id, orjson.dumps(self._failure))
+            self._failure = None
+        return events
 
-    def _error(self, failure: dict[str, str]) -> bytes:
-        """Tell of the end in an event that has a place of its own behind all text."""
-        self._seen = max(self._seen, self._place) + 1
-        told = {"code": failure["code"], "message": failure["message"]}
-        return b"id: %b\nevent: error\ndata: %b\n\n" % (self.id, orjson.dumps(told))
+
+class ClassicStream(Stream):
+    """One page that reads a generation in the classic format."""
+
+    def __init__(self, streams: OpenStreams, user_id: int, log: Log, classic: ClassicFormat) -> None:
+        super().__init__(streams, user_id)
+        self._classic = classic
+        classic.wake = self._woken.set
+        self._stop_listening = log.listen(classic)
+
+    def _opening(self) -> bytes:
+        # An id without data dispatches nothing, but from now on a reconnect names this generation.
+        return b"id: %b\n\n" % self._classic.id
+
+    async def _take(self) -> bytes:
+        return self._classic.take()
+
+    def _at_end(self) -> bool:
+        return self._classic.ended
+
+    def _leave(self) -> None:
+        self._stop_listening()
 
 
 test = methods(GET=get_test)

@@ -1,7 +1,7 @@
-"""How /v1 turns requests down: the codes of ours in OpenAI's envelope, as answers and as events of a stream.
+"""Refusals and failures of /v1: our codes in OpenAI's envelope, as responses and as events of a stream.
 
-https://platform.openai.com/docs/guides/error-codes. What is wrong between us and a vendor is never passed on as it is:
-callers would take it for their own token's fault.
+https://platform.openai.com/docs/guides/error-codes. A vendor's refusal of our key is never passed on unchanged, because
+callers would blame their own token.
 """
 
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ from providers.errors import UnknownModel, Unsupported
 from providers.wire.base import IMAGES
 from web.refusals import NotAuthenticated, NotFound, Refusal
 
-# Clients try again after 429 and from 500 upwards; this tells them when that is no use.
+# For refusals that repeat on a retry: clients retry after 429 and 5xx unless this header forbids it.
 NO_RETRY = {"x-should-retry": "false"}
 
 
 class Kind(NamedTuple):
-    """How one of our codes looks to a client of OpenAI's: its status, type, code and headers."""
+    """One of our codes as OpenAI's clients see it: status, type, code and headers."""
 
     status: int
     type: str
@@ -54,7 +54,10 @@ _UNSUPPORTED = Kind(400, _REQUEST, "unsupported_parameter")
 
 
 class Failed(Refusal):
-    """An answer that failed before anything of it was sent: `failure` is what an `error` event would have said."""
+    """A completion that failed before the response began.
+
+    `failure` is the data of its `error` event.
+    """
 
     def __init__(self, failure: Mapping[str, Any]) -> None:
         super().__init__(str(failure["message"]), retry_after=failure.get("retry_after"))
@@ -67,18 +70,18 @@ def response(request: HttpRequest, refusal: Refusal) -> HttpResponse:
         kind, error = _failed(refusal.failure)
     else:
         kind, error = _refused(refusal)
-    # A method or a type of content that is refused has a status of its own.
+    # A refused method or content type has its own status.
     status = kind.status if refusal.http_status == refusal.status else refusal.http_status
     return JsonResponse({"error": error}, status=status, headers={**refusal.headers(), **kind.headers})
 
 
 def event(failure: Mapping[str, Any]) -> bytes:
-    """Return the event that ends a stream for a failure; nothing may follow it."""
+    """Return the event for a failure; it is the last one of its stream."""
     return b"data: %b\n\n" % orjson.dumps({"error": _failed(failure)[1]})
 
 
 def interrupted() -> dict[str, Any]:
-    """Return the failure of an answer that is broken off by this process."""
+    """Return the failure of a completion that this process breaks off."""
     return with_text({"code": "interrupted"})
 
 

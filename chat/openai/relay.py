@@ -1,118 +1,97 @@
-"""What a run tells the one caller of /v1 who waits for it, in OpenAI's shape: nothing is kept here, nothing replayed.
+"""A completion in OpenAI's shape, for the one caller of `/v1` that waits for it: nothing is kept, nothing replayed.
 
-A run publishes to a `Relay` as it does to a `Log`. The caller's leaving stops the run, and a caller who takes nothing
-holds it up: there is nobody else for whom it should go on. All of this runs on the event loop's thread.
+A `Relay` is the sink of such a run. The caller's leaving stops the run, and a caller that takes nothing makes the run
+wait, because there is no other reader. All of this runs on the event loop's thread.
 """
 
 import asyncio
 import json
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
 from chat.errors import with_text
+from chat.events.sink import Sink
 from chat.openai import errors
 
-# Text that waits for a caller who does not take it; with more than that the upstream is not read on.
+# Characters that may wait for a caller; with more the upstream is not read on.
 FULL_CHARS = 64 * 1024
 
-# How OpenAI calls our ends; those of others are called alike. Who stops an answer from elsewhere has the whole of it.
+# Our finish reasons that OpenAI does not know. A caller whose completion is stopped elsewhere has all that there is.
 _FINISH_REASONS = {"cancelled": "stop"}
 
 
-class Relay(ABC):
-    """The run's side of a completion, and what both forms of it share.
+class Relay(Sink):
+    """What the streamed and the whole completion share.
 
-    `spoken`: something of the answer is there. `failure` is what an `error` event would say, once there is one.
+    `started`: a part of the completion is there. `failure` is the data of the `error` event, once there is one.
     """
 
     def __init__(self) -> None:
-        self.wake: Callable[[], object] = _nobody
-        self.last = 0
-        self.spoken = False
+        self.wake: Callable[[], object] = lambda: None
+        self.started = False
         self.ended = False
         self.failure: Mapping[str, Any] | None = None
-        # What the upstream said; an end that is not the upstream's says its own.
-        self.finish_reason = ""
         self._created = int(time.time())
-        self._gone = False
+        self._left = False
         self._stop: Callable[[], object] | None = None
 
     # --- the caller ---
 
     def leave(self) -> None:
-        """Stop the run: nobody waits any more. Before there is a run, one that comes is stopped at once."""
-        self._gone = True
+        """Stop the run, also one that begins later, because its only reader has left."""
+        self._left = True
         if self._stop is not None:
             self._stop()
+
+    def take(self) -> bytes:
+        """Return what waits to be sent, empty when nothing does."""
+        return b""
 
     # --- the run ---
 
     def bind(self, stop: Callable[[], object]) -> None:
-        """Say how the run is stopped."""
         self._stop = stop
-        if self._gone:
+        if self._left:
             stop()
 
-    def publish(self, name: str, data: Any) -> int:
-        """Take an event; return its number, which only the stored draft needs."""
-        self.last += 1
+    def publish(self, name: str, data: Any) -> None:
         if name == "message":
-            self.spoken = True
+            self.started = True
             self._content(data["content"])
             self.wake()
         elif name == "reasoning":
-            self.spoken = True
+            self.started = True
             self._reasoning(data["content"])
             self.wake()
         elif name == "reset":
             self._reset(data)
         elif name == "start":
             self._start(data["generation"], data["model"])
-        return self.last
 
-    def tool_calls(self, pieces: str) -> None:
-        """Take pieces of tool calls, a JSON list."""
-        self.spoken = True
+    def tool_calls(self, pieces: str) -> bool:
+        self.started = True
         self._tool_calls(pieces)
         self.wake()
+        return True
 
-    def complete(self, name: str, data: Mapping[str, Any]) -> None:
-        """Take the end: `done` or `error`."""
-        self.last += 1
+    def complete(
+        self, name: str, data: Mapping[str, Any], *, number: int | None = None, finish_reason: str = ""
+    ) -> None:
         self.ended = True
         if name == "error":
             self.failure = data
             self._fail(data)
         else:
-            reason = self.finish_reason or data["finish_reason"]
+            reason = finish_reason or data["finish_reason"]
             self._finish(_FINISH_REASONS.get(reason, reason), _usage(data["usage"]))
         self.wake()
 
     def abandon(self) -> None:
-        """End without an end: the run died of a fault of ours."""
         self.complete("error", with_text({"code": "internal_error"}))
-
-    def forget_until(self, number: int) -> None:
-        """Go on numbering after `number`: somebody else has ended the generation."""
-        self.last = number
-
-    # --- the caller's reading ---
-
-    def take(self) -> bytes:
-        """Return what waits to be sent, empty when nothing does."""
-        return b""
-
-    @property
-    def full(self) -> bool:
-        """Whether the run should wait for `room`."""
-        return False
-
-    async def room(self) -> None:  # noqa: B027
-        """Wait until the caller has taken what waits; the server lets a caller go who takes nothing."""
 
     # --- the two forms ---
 
@@ -139,9 +118,10 @@ class Relay(ABC):
 
 
 class Chunks(Relay):
-    """A streamed completion: `take` returns the chunks that wait. Text that waits in one piece goes out in one chunk.
+    """A streamed completion: `take` returns the chunks that wait.
 
-    All that is the same in each chunk is encoded once, so a delta costs the encoding of its own text.
+    Neighbouring text goes out in one chunk. The part that all chunks share is encoded once, so that a delta costs the
+    encoding of its own text.
     """
 
     def __init__(self, *, include_usage: bool = False) -> None:
@@ -214,7 +194,7 @@ class Chunks(Relay):
         self._chars += len(pieces)
 
     def _reset(self, text: Mapping[str, str]) -> None:
-        """Drop what is void and still here; what has gone out cannot be called back."""
+        """Drop withdrawn text that waits; what was sent cannot be withdrawn."""
         self._waiting.clear()
         self._texts.clear()
 
@@ -232,13 +212,13 @@ class Chunks(Relay):
 
 
 class Whole(Relay):
-    """A completion in one piece: `body` is the answer, once `ended` without a `failure`."""
+    """A completion in one piece: `body` is the response, once `ended` without a `failure`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.body: dict[str, Any] = {}
         self._texts: list[str] = []
-        self._thoughts: list[str] = []
+        self._reasoning_texts: list[str] = []
         self._calls: list[dict[str, Any]] = []
 
     def _start(self, generation: str, model: str) -> None:
@@ -253,15 +233,15 @@ class Whole(Relay):
         self._texts.append(text)
 
     def _reasoning(self, text: str) -> None:
-        self._thoughts.append(text)
+        self._reasoning_texts.append(text)
 
     def _tool_calls(self, pieces: str) -> None:
-        for piece in json.loads(pieces):  # not by orjson, which takes no half of a character
+        for piece in json.loads(pieces):  # orjson refuses half of a surrogate pair
             if isinstance(piece, dict):
                 self._add(piece)
 
     def _add(self, piece: dict[str, Any]) -> None:
-        """Put a piece to the call it belongs to: by its index; without one, a piece with an id begins a call."""
+        """Add a piece to the call with its index, else an id begins another."""
         place = piece.get("index")
         if not isinstance(place, int):
             place = len(self._calls) if piece.get("id") or not self._calls else self._calls[-1]["index"]
@@ -276,13 +256,13 @@ class Whole(Relay):
             call["function"]["arguments"] += function.get("arguments") or ""
 
     def _reset(self, text: Mapping[str, str]) -> None:
-        self._texts, self._thoughts = [text["content"]], [text["reasoning"]]
+        self._texts, self._reasoning_texts = [text["content"]], [text["reasoning"]]
         self._calls.clear()
 
     def _finish(self, reason: str, usage: Mapping[str, int]) -> None:
         message: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts)}
-        if thought := "".join(self._thoughts):
-            message["reasoning_content"] = thought
+        if reasoning := "".join(self._reasoning_texts):
+            message["reasoning_content"] = reasoning
         if self._calls:
             message["content"] = message["content"] or None
             message["tool_calls"] = [_whole_call(call) for call in self._calls]
@@ -290,11 +270,11 @@ class Whole(Relay):
         self.body |= {"choices": [choice], "usage": usage}
 
     def _fail(self, failure: Mapping[str, Any]) -> None:
-        """Nothing of it is sent."""
+        """Do nothing, because a failure is a response of its own."""
 
 
 def _whole_call(call: dict[str, Any]) -> dict[str, Any]:
-    """Return a call without its place; a character of its arguments may have come in two halves."""
+    """Return a call without its index, and join surrogate pairs in its arguments."""
     function = call["function"]
     arguments = function["arguments"].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return {"id": call["id"], "type": call["type"], "function": {**function, "arguments": arguments}}
@@ -303,7 +283,3 @@ def _whole_call(call: dict[str, Any]) -> dict[str, Any]:
 def _usage(usage: Mapping[str, int]) -> dict[str, int]:
     given, made = usage["input_tokens"], usage["output_tokens"]
     return {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
-
-
-def _nobody() -> None:
-    """Wake nobody: nobody waits yet."""

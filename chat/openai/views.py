@@ -1,7 +1,7 @@
-"""/v1: the surface of OpenAI's clients, a thin door to the same generation. Plain async views, bearer tokens only.
+"""/v1: the surface of OpenAI's clients, on the same generations. Plain async views, bearer tokens only.
 
-Exactly as https://platform.openai.com/docs/api-reference/chat has it, as far as it goes: nothing is kept as a
-conversation, the caller's leaving stops the upstream, and the status waits for the upstream's first words.
+As https://platform.openai.com/docs/api-reference/chat describes it, as far as it goes: nothing is kept as a
+conversation, the caller's leaving stops the upstream, and the status waits for the upstream's first text.
 """
 
 import asyncio
@@ -13,25 +13,26 @@ import orjson
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from accounts.auth import Caller, aauthenticate_bearer, require_reachable
+from chat import representation
+from chat.apps import chat
 from chat.events.schemas import CHUNKS
-from chat.events.sse import OPENING, Stream
-from chat.generations import service
-from chat.generations.request import Ask, Begun
+from chat.events.sse import OPENING, OpenStreams, Stream
+from chat.generations.request import GenerationRequest
 from chat.openai import bodies, errors, schemas
 from chat.openai.bodies import CompletionBody
 from chat.openai.relay import Chunks, Relay, Whole
-from chat.pages import offered_models
-from chat.views import methods, quota_headers
+from providers.apps import providers_app
 from providers.errors import UnknownModel
 from providers.wire.base import PromptMessage
 from runtime import database
 from web import disconnect
+from web.methods import methods
 from web.openapi import Operation
 from web.refusals import NotFound
 
-# How long the status waits; then clients and proxies in between want to see something.
+# Seconds that the status waits for the first text; after that clients and proxies need a response.
 HOLD_SECONDS = 10.0
-# Models have no date of their own, and clients want one.
+# The Unix time that clients get for every model, because models have no date of their own.
 CREATED = 1_700_000_000
 _GROUP = "OpenAI-compatible"
 
@@ -50,16 +51,14 @@ async def post_completion(request: HttpRequest) -> HttpResponseBase:
     caller = await aauthenticate_bearer(request)
     require_reachable(caller)
     body, messages = bodies.parse(request)
-    relay = Chunks(include_usage=body.stream_options.include_usage) if body.stream else Whole()
-    # Before anything is begun: who leaves meanwhile has left.
-    disconnect.of(request).when_left(relay.leave)
-    begun = await service.start(_ask(caller, body, messages), relay)
-    stream = RelayStream(caller.user.pk, relay)
-    return await (_streamed if body.stream else _whole)(begun, stream)
+    generation_request = _generation_request(caller, body, messages)
+    if body.stream:
+        return await _streamed(request, generation_request, Chunks(include_usage=body.stream_options.include_usage))
+    return await _whole(request, generation_request, Whole())
 
 
-def _ask(caller: Caller, body: CompletionBody, messages: tuple[PromptMessage, ...]) -> Ask:
-    return Ask(
+def _generation_request(caller: Caller, body: CompletionBody, messages: tuple[PromptMessage, ...]) -> GenerationRequest:
+    return GenerationRequest(
         caller.user.pk,
         body.model,
         bodies.new_text(messages),
@@ -71,56 +70,65 @@ def _ask(caller: Caller, body: CompletionBody, messages: tuple[PromptMessage, ..
     )
 
 
-async def _streamed(begun: Begun, stream: "RelayStream") -> HttpResponseBase:
-    """Say 200 once there is something to say, and an error of its own status where nothing came."""
+async def _start(
+    request: HttpRequest, generation_request: GenerationRequest, relay: Relay
+) -> tuple["RelayStream", dict[str, str]]:
+    # Before the start, so that a caller that leaves meanwhile stops the run too.
+    disconnect.of(request).when_left(relay.leave)
+    started = await chat().generations.start(generation_request, relay)
+    stream = RelayStream(chat().streams, generation_request.user_id, relay)
+    return stream, representation.quota_headers(started.reservation)
+
+
+async def _streamed(request: HttpRequest, generation_request: GenerationRequest, relay: Chunks) -> HttpResponseBase:
+    """Respond 200 once there is text; a failure before that has its own status."""
+    stream, headers = await _start(request, generation_request, relay)
     await stream.hold(HOLD_SECONDS)
-    if stream.relay.failure and not stream.relay.spoken:
-        raise errors.Failed(stream.relay.failure)
-    return stream.response(quota_headers(begun))
+    if relay.failure and not relay.started:
+        raise errors.Failed(relay.failure)
+    return stream.response(headers)
 
 
-async def _whole(begun: Begun, stream: "RelayStream") -> HttpResponseBase:
+async def _whole(request: HttpRequest, generation_request: GenerationRequest, relay: Whole) -> HttpResponseBase:
+    stream, headers = await _start(request, generation_request, relay)
     async for _bytes in stream.events():
-        pass  # pings are for those who have been answered already
-    relay = stream.relay
-    if relay.failure or not isinstance(relay, Whole) or not relay.ended:
+        pass  # keep-alive comments need a response that has begun
+    if relay.failure or not relay.ended:
         raise errors.Failed(relay.failure or errors.interrupted())
-    return _json(relay.body, quota_headers(begun))
+    return _json(relay.body, headers)
 
 
 class RelayStream(Stream):
-    """The caller's side of a relay: what it has to say, as it comes. Whoever is cut off here has left."""
+    """The caller's side of a relay. A caller that is cut off counts as left."""
 
-    def __init__(self, user_id: int, relay: Relay) -> None:
-        super().__init__(user_id)
-        self.relay = relay
+    def __init__(self, streams: OpenStreams, user_id: int, relay: Relay) -> None:
+        super().__init__(streams, user_id)
+        self._relay = relay
         relay.wake = self._woken.set
-        if self._last_words is not None:
-            self.close()
 
     async def hold(self, seconds: float) -> None:
-        """Wait for the first words or the end, at most so long."""
+        """Wait for the first text or the end, for `seconds` at most."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while not (self.relay.spoken or self.relay.ended):
+                while not (self._relay.started or self._relay.ended):
                     self._woken.clear()
                     await self._woken.wait()
 
-    def close(self, last_words: bytes = b"") -> None:
-        """End with an error: without one, clients would take what they have for the whole answer."""
+    def close(self, last_data: bytes = b"") -> None:
+        """End with an error, so that clients know that the completion is not whole."""
         super().close(errors.event(errors.interrupted()))
 
     async def _take(self) -> bytes:
-        return self.relay.take()
+        return self._relay.take()
 
     def _opening(self) -> bytes:
-        return self.relay.take() or OPENING
+        return self._relay.take() or OPENING
 
     def _at_end(self) -> bool:
-        return self.relay.ended
+        return self._relay.ended
 
     def _leave(self) -> None:
-        self.relay.leave()
+        self._relay.leave()
 
 
 @Operation(
@@ -144,7 +152,8 @@ async def get_model(request: HttpRequest, model_id: str) -> HttpResponseBase:
 
 
 async def _offered(caller: Caller) -> list[str]:
-    return [str(model["slug"]) for model in await database.run(offered_models, caller.user.pk)]
+    models = await database.run(representation.offered_models, providers_app().configuration, caller.user.pk)
+    return [str(model["slug"]) for model in models]
 
 
 def _model(slug: str) -> schemas.OpenAIModel:
@@ -156,7 +165,7 @@ def _json(body: Mapping[str, Any], headers: dict[str, str] | None = None) -> Htt
 
 
 async def unknown(request: HttpRequest, rest: str = "") -> HttpResponseBase:
-    """Every other route below /v1, `/v1/responses` among them."""
+    """Refuse every other route below /v1."""
     raise NotFound
 
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import structlog
 from django.db import connection
 
-from chat.apps import chat
 from chat.screening import folding
 from chat.screening.lexicon import Lexicon, automata, free_with_pauses, with_pauses
 from chat.screening.models import AllowedPhrase, ListVersion, SensitiveWord
@@ -161,8 +160,3 @@ def compiled(rows: Rows) -> Words:
     incoming = lexicon(of_scope["input"])
     same = not of_scope["input"] and not of_scope["output"]
     return Words(rows.version, incoming, incoming if same else lexicon(of_scope["output"]))
-
-
-def now() -> Words:
-    """Return the words in use, for callers without a LiveWords of their own."""
-    return chat().words.current

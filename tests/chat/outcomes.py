@@ -19,8 +19,8 @@ from django.core.management import call_command
 from prometheus_client import REGISTRY
 
 from chat import representation
-from chat.generations import service
-from chat.generations.request import Ask
+from chat.apps import chat
+from chat.generations.request import GenerationRequest
 from chat.models import Conversation, Generation, Message
 from providers import keys
 from providers.apps import providers_app
@@ -169,17 +169,17 @@ def _conversation(person: Any, history: Sequence[str]) -> int:
 
 
 async def _ask(person: int, model: str, conversation: int | None) -> str:
-    begun = await service.start(Ask(person, model, "Hello", conversation))
-    if run := service._runs.get(begun.row.id):
+    started = await chat().generations.start(GenerationRequest(person, model, "Hello", conversation))
+    if run := chat().generations._runs.get(started.row.id):
         assert run.task
         await asyncio.wait({run.task})
     await providers_app().pool.tasks.wait()
-    return begun.row.id
+    return started.row.id
 
 
 def _outcome(row_id: str, calls: list[int], pauses: list[float]) -> Outcome:
     row = Generation.objects.select_related("message", "conversation", "user").get(id=row_id)
-    log = service.readable(row)
+    log = chat().generations.readable(row)
     assert log
     assert row.conversation
     said = b"".join(iter(log.follow(0, lambda: None).take, b"")).decode()

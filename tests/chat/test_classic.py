@@ -1,4 +1,4 @@
-"""`GET /api/chatgpt/test`: what a page of the classic examples reads; tests/browser/test_classic.py is such a page."""
+"""`GET /api/chatgpt/test`, as a page of the classic examples reads it; tests/browser/test_classic.py is such a page."""
 
 import json
 import re
@@ -8,9 +8,8 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-from chat.events.log import encode
 from chat.models import Generation
-from chat.openai.classic import Retelling
+from chat.openai.classic import ClassicFormat
 from tests.product import Person, Product
 from tests.scenarios import PLAIN
 from tests.upstreams import FakeOpenAI
@@ -19,7 +18,7 @@ PATH = "/api/chatgpt/test"
 ROW = Generation(id="a" * 32, model="m")
 
 
-class Told(NamedTuple):
+class Dispatched(NamedTuple):
     """One dispatched event, as an EventSource would dispatch it."""
 
     id: str
@@ -27,18 +26,18 @@ class Told(NamedTuple):
     data: Any
 
 
-def told(text: str) -> list[Told]:
+def dispatched(text: str) -> list[Dispatched]:
     """Parse by the rules of EventSource: an id is kept, a block without data is not dispatched."""
     events, last_id = [], ""
     for block in text.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.split("\n") if line and not line.startswith(":"))
         last_id = fields.get("id", last_id)
         if "data" in fields:
-            events.append(Told(last_id, fields.get("event", "message"), json.loads(fields["data"])))
+            events.append(Dispatched(last_id, fields.get("event", "message"), json.loads(fields["data"])))
     return events
 
 
-def text_of(events: list[Told]) -> str:
+def text_of(events: list[Dispatched]) -> str:
     """Append what the page would append; anything else than text would show as "undefined"."""
     contents = [event.data["choices"][0]["delta"]["content"] for event in events if event.name == "message"]
     assert all(isinstance(content, str) for content in contents)
@@ -50,11 +49,11 @@ def listen(client: httpx.Client, after: str = "", **query: str) -> httpx.Respons
     return client.get(f"{PATH}?{urlencode(query)}", headers=headers)
 
 
-def test_it_works(person: Person) -> None:
-    """Unnamed events with OpenAI's chunks: text only, with ids, then the end; charged and not kept."""
+def test_unnamed_events_with_chunks(person: Person) -> None:
+    """The chunks have text only; the completion is charged and not kept."""
     answer = listen(person.client, message="Hello 你好", model="echo")
     assert answer.headers["content-type"].startswith("text/event-stream")
-    events = told(answer.text)
+    events = dispatched(answer.text)
     assert text_of(events) == "Hello 你好"
     assert {event.name for event in events} == {"message"}
     assert events[0].data["object"] == "chat.completion.chunk"
@@ -67,33 +66,33 @@ def test_it_works(person: Person) -> None:
 
 
 def test_reasoning_is_left_out(person: Person) -> None:
-    """Thinking text is not part of it."""
-    assert text_of(told(listen(person.client, message="x", model="reasoning").text)) == PLAIN
+    """Events have content only."""
+    assert text_of(dispatched(listen(person.client, message="x", model="reasoning").text)) == PLAIN
 
 
 def test_without_a_model(person: Person, upstream: FakeOpenAI) -> None:
-    """Without `model` the first of the list that can answer is asked; the demo is the last of it."""
+    """Without `model` the request goes to the first available model; the demo is the last one."""
     models = [model["slug"] for model in person.client.get("/api/models/").json() if model["available"]]
     assert models[-1] == "demo"
-    events = told(listen(person.client, message="x").text)
+    events = dispatched(listen(person.client, message="x").text)
     assert events[0].data["model"] == models[0]
 
 
 def test_reconnecting_resumes(person: Person, upstream: FakeOpenAI) -> None:
-    """After any event the rest comes, nothing twice and nothing missing; after the last it is 204; it is asked once."""
-    events = told(listen(person.client, message="x", model="quick").text)
+    """After any event the rest comes; after the last it is 204; the upstream gets one request."""
+    events = dispatched(listen(person.client, message="x", model="quick").text)
     assert len(events) > 3
-    asked = len(upstream.requests)
+    requests = len(upstream.requests)
     for place in (0, 1, len(events) // 2):
-        rest = told(listen(person.client, events[place].id, message="x", model="quick").text)
+        rest = dispatched(listen(person.client, events[place].id, message="x", model="quick").text)
         assert text_of(events[: place + 1]) + text_of(rest) == text_of(events)
     assert listen(person.client, events[-1].id, message="x", model="quick").status_code == 204
-    assert len(upstream.requests) == asked
+    assert len(upstream.requests) == requests
     assert person.quota()["used_today"] == 1
 
 
 def test_reconnecting_before_the_first_text(person: Person) -> None:
-    """A line that breaks before anything was said is taken up again: the id was there before the text."""
+    """A connection that breaks before the first text is resumed, because the id came before the text."""
     with person.client.stream("GET", f"{PATH}?{urlencode({'message': 'x', 'model': 'paced'})}") as response:
         first = next(response.iter_text())
     (seen,) = re.findall(r"id: (\w+:0)\n\n", first)
@@ -103,8 +102,8 @@ def test_reconnecting_before_the_first_text(person: Person) -> None:
     person.stop(seen.partition(":")[0])
 
 
-def test_the_same_query_joins_the_running_answer(person: Person) -> None:
-    """Without an id, the same person's same query joins the answer that is still running, even without a model."""
+def test_the_same_query_joins_the_running_generation(person: Person) -> None:
+    """Without an id, the same user's same query joins the generation that still runs."""
     with person.client.stream("GET", f"{PATH}?message=x&model=quick") as response:
         first = next(response.iter_text())
         joined = listen(person.client, message="x", model="quick").text
@@ -113,11 +112,11 @@ def test_the_same_query_joins_the_running_answer(person: Person) -> None:
 
 
 def test_refusals_are_events(person: Person, product: Product) -> None:
-    """What is refused is an `error` event of code and message; a reconnect after it gets 204."""
+    """A refusal is an `error` event with code and message; a reconnect after it gets 204."""
 
     def refused(answer: httpx.Response) -> str:
         assert answer.status_code == 200
-        (event,) = told(answer.text)
+        (event,) = dispatched(answer.text)
         assert (event.id, event.name, set(event.data)) == ("refused:0", "error", {"code", "message"})
         return str(event.data["code"])
 
@@ -135,52 +134,89 @@ def test_refusals_are_events(person: Person, product: Product) -> None:
 
 
 def test_a_failure_is_an_event(person: Person) -> None:
-    """What fails ends with an `error` event behind the text; a reconnect after it gets 204, one before it the event."""
-    *texts, failure = told(listen(person.client, message="x", model="error").text)
+    """The `error` event comes after the text; a reconnect after it gets 204, one before it gets the event."""
+    *texts, failure = dispatched(listen(person.client, message="x", model="error").text)
     assert text_of(texts) == "one two three "
     assert (failure.name, set(failure.data), failure.data["code"]) == ("error", {"code", "message"}, "upstream_error")
     assert listen(person.client, failure.id, message="x").status_code == 204
-    assert told(listen(person.client, texts[-1].id, message="x").text) == [failure]
+    assert dispatched(listen(person.client, texts[-1].id, message="x").text) == [failure]
     assert person.quota()["used_today"] == 0
 
 
 def test_a_ticket(person: Person, product: Product) -> None:
-    """A ticket stands for its owner, once."""
+    """A ticket authenticates its owner, once."""
     ticket = person.client.post("/api/tickets/", json={"path": PATH}).json()["ticket"]
-    assert text_of(told(listen(product.client(), message="Hi", model="echo", ticket=ticket).text)) == "Hi"
-    assert told(listen(product.client(), message="Hi", ticket=ticket).text)[0].data["code"] == "not_authenticated"
+    assert text_of(dispatched(listen(product.client(), message="Hi", model="echo", ticket=ticket).text)) == "Hi"
+    assert dispatched(listen(product.client(), message="Hi", ticket=ticket).text)[0].data["code"] == "not_authenticated"
 
 
-# --- telling our events differently ----------------------------------------------------------------------------------
+# --- the format -------------------------------------------------------------------------------------------------------
 
 
-def retold(seen: int, *events: tuple[str, Any]) -> list[Told]:
-    retelling = Retelling(ROW, seen)
-    stream = b": open\n\n" + b"".join(encode(ROW.id, n, name, data) for n, (name, data) in enumerate(events, 1))
-    return told(retelling.tell(stream).decode())
+class Page:
+    """A page that has the first `chars` characters: takes what waits after each event."""
+
+    def __init__(self, chars: int = 0) -> None:
+        self.format, self.events = ClassicFormat(ROW, chars), list[Dispatched]()
+
+    def publish(self, *events: tuple[str, Any]) -> "Page":
+        for name, data in events:
+            if name in {"done", "error"}:
+                self.format.complete(name, data)
+            else:
+                self.format.publish(name, data)
+            self.events += dispatched(self.format.take().decode())
+        return self
+
+    @property
+    def text(self) -> str:
+        return text_of(self.events)
 
 
-@pytest.mark.parametrize("seen", range(8))
-def test_every_place(seen: int) -> None:
-    """Whatever the page has, it gets what follows, from deltas and from a `reset` alike."""
+def message(text: str) -> tuple[str, Any]:
+    return "message", {"role": "assistant", "content": text}
+
+
+def reset(content: str = "") -> tuple[str, Any]:
+    return "reset", {"content": content, "reasoning": "hm"}
+
+
+DONE: tuple[str, Any] = ("done", {})
+
+
+@pytest.mark.parametrize("chars", range(8))
+def test_text_continues_at_every_place(chars: int) -> None:
+    """Whatever the page has, it gets the rest, from deltas and from a `reset` alike."""
     whole = "你好, 👋 x"
-    deltas = [("message", {"content": piece}) for piece in ("你", "好, ", "👋 ", "x")]
-    end = ("done", {})
-    assert text_of(retold(seen, ("start", {}), *deltas, end)) == whole[seen:]
-    assert text_of(retold(seen, ("reset", {"content": whole, "reasoning": "hm"}), end)) == whole[seen:]
-    assert text_of(retold(seen, ("reset", {"content": whole[:4], "reasoning": ""}), *deltas[2:], end)) == whole[seen:]
+    deltas = [message(piece) for piece in ("你", "好, ", "👋 ", "x")]
+    assert Page(chars).publish(("start", {}), *deltas, DONE).text == whole[chars:]
+    assert Page(chars).publish(reset(whole), DONE).text == whole[chars:]
+    assert Page(chars).publish(reset(whole[:4]), *deltas[2:], DONE).text == whole[chars:]
 
 
-def test_white_space_waits() -> None:
-    """White space in front may be withdrawn before another attempt, so it waits for the first visible character."""
-    space, reset = ("message", {"content": " \n"}), ("reset", {"content": "", "reasoning": ""})
-    assert retold(0, space) == []
-    assert text_of(retold(0, space, reset, ("message", {"content": "Hi"}))) == "Hi"
-    assert text_of(retold(0, space, ("message", {"content": "Hi"}))) == " \nHi"
-    assert text_of(retold(0, space, ("done", {}))) == " \n"
+def test_text_that_waits_goes_out_in_one_event() -> None:
+    """Its id counts all characters."""
+    page = Page()
+    for text in ("Hel", "lo"):
+        page.format.publish(*message(text))
+    (event,) = dispatched(page.format.take().decode())
+    assert (event.id, text_of([event])) == (f"{ROW.id}:5", "Hello")
 
 
-def test_withdrawn_text() -> None:
-    """Text that was withdrawn after it was seen cannot be called back; nothing follows it."""
-    events = retold(0, ("message", {"content": "bad"}), ("reset", {"content": "", "reasoning": ""}), ("done", {}))
-    assert text_of(events) == "bad"
+def test_leading_white_space_waits_for_text() -> None:
+    """It may be withdrawn before another attempt, and sent text cannot be withdrawn."""
+    space = message(" \n")
+    assert Page().publish(space).events == []
+    assert Page().publish(space, reset(), message("Hi")).text == "Hi"
+    assert Page().publish(space, message("Hi")).text == " \nHi"
+    assert Page().publish(space, DONE).text == " \n"
+
+
+def test_nothing_follows_withdrawn_text() -> None:
+    """Text that was withdrawn after the page had it cannot be replaced there."""
+    assert Page().publish(message("bad"), reset(), DONE).text == "bad"
+
+
+def test_a_failure_has_an_id_behind_all_text() -> None:
+    page = Page(3).publish(reset("abc"), ("error", {"code": "interrupted", "message": "Gone.", "charge": None}))
+    assert page.events == [Dispatched(f"{ROW.id}:4", "error", {"code": "interrupted", "message": "Gone."})]

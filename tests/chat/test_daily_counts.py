@@ -14,9 +14,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts import jwt
-from chat.generations import finish, start
+from chat.generations import finish
 from chat.generations.finish import End
-from chat.generations.request import Ask
+from chat.generations.request import GenerationRequest
 from chat.models import DailyAnswers, Generation
 from chat.stats import daily
 from providers.models import ChatModel
@@ -168,9 +168,9 @@ def test_the_day_of_the_reservation(alice: Any, monkeypatch: pytest.MonkeyPatch)
     midnight = datetime(2030, 1, 2, tzinfo=ZoneInfo("Asia/Shanghai"))
     times = (midnight + timedelta(milliseconds=10 * step - 100) for step in count())
     monkeypatch.setattr(timezone, "now", lambda: next(times))
-    begun = start.begin(Ask(alice.pk, "glm-4", "Hello"))
+    started = factories.admission().start(GenerationRequest(alice.pk, "glm-4", "Hello"))
     for _step in range(20):
         next(times)
-    end(begun.row)
+    end(started.row)
     (taken,) = DailyUsage.objects.all()
     assert list(DailyAnswers.objects.values_list("day", flat=True)) == [taken.day]

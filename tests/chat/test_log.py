@@ -1,9 +1,8 @@
-"""Event logs: numbering, replay, snapshots, bounds. What readers see is the same in the owner's process and in another.
+"""Event logs: numbering, replay, snapshots, bounds. Readers get the same in the owner's process and in another.
 
-`read_here` and `read_elsewhere` are the two adapters: the log in memory, and its copy that comes through Redis.
+The fixture `read` has both: the log in memory, and its replica that is fed through Redis.
 """
 
-import asyncio
 import itertools
 import random
 import secrets
@@ -17,8 +16,9 @@ from hypothesis import strategies as st
 from chat.events import redis
 from chat.events.local import LocalLogs
 from chat.events.log import LOG_BYTES, WRITE_BYTES, Log
+from chat.events.offsets import Offsets
 from chat.events.redis import Outbox
-from chat.generations.replica import Mirror
+from chat.generations.replica import Replica
 from chat.models import Generation
 from runtime.apps import runtime
 from tests.servers import Redis
@@ -27,10 +27,10 @@ Adapter = Callable[[Log], Awaitable[Log]]
 
 
 def text_log(*texts: str, channel: str = "g") -> Log:
-    said: list[str] = []
-    log = Log(channel, lambda: {"content": "".join(said), "reasoning": ""})
+    texts_so_far: list[str] = []
+    log = Log(channel, lambda: {"content": "".join(texts_so_far), "reasoning": ""})
     for text in texts:
-        said.append(text)
+        texts_so_far.append(text)
         log.publish("message", {"content": text})
     return log
 
@@ -43,64 +43,62 @@ def stored(log: Log) -> Generation:
     return Generation(id=log.channel, content=log.snapshot()["content"][: log.first - 1], last_event=log.first - 1)
 
 
-class Elsewhere:
-    """Another process's view of logs: what the owner has written, and the database where that is not all of it."""
+class OtherProcess:
+    """Another process's replicas: fed from what the owner has written, and from the database if that is not enough."""
 
     def __init__(self) -> None:
-        self._logs = LocalLogs()
-        self.outbox = Outbox(self._logs)
-        self._mirrors: dict[str, Mirror] = {}
+        self.logs = LocalLogs()
+        self.outbox = Outbox(self.logs, runtime().redis)
+        self._replicas: dict[str, Replica] = {}
 
-    async def see(self, log: Log) -> Log:
-        self._logs._running[log.channel] = log
-        if log.channel not in self._mirrors:
+    async def replicate(self, log: Log) -> Log:
+        self.logs._running[log.channel] = log
+        if log.channel not in self._replicas:
             self.outbox.add(log)
-            self._mirrors[log.channel] = Mirror(log.channel)
+            offsets = Offsets(runtime().broker, runtime().redis, runtime().process)
+            self._replicas[log.channel] = Replica(LocalLogs(), offsets, log.channel)
         await self.outbox.flush()
-        mirror = self._mirrors[log.channel]
-        await self._take(mirror)
-        if mirror.starved or mirror.log.last < log.last:
-            mirror.jump(stored(log))
-            await self._take(mirror)
-        return mirror.log
+        replica = self._replicas[log.channel]
+        await self._take(replica)
+        if replica.starved or replica.log.last < log.last:
+            replica.jump(stored(log))
+            await self._take(replica)
+        return replica.log
 
-    async def _take(self, mirror: Mirror) -> None:
-        found = await redis.read({mirror.log.channel: mirror.log.last})
+    async def _take(self, replica: Replica) -> None:
+        found = await redis.read(runtime().redis, {replica.log.channel: replica.log.last})
         assert found is not None
-        mirror.apply(found.get(mirror.log.channel, []))
+        replica.apply(found.get(replica.log.channel, []))
 
 
 @pytest.fixture
 async def redis_here(redis_server: Redis, settings: Any) -> AsyncGenerator[Redis, None]:
-    """Redis as this process's."""
+    """Let this process use a Redis."""
     settings.REDIS_URL = redis_server.url
     yield redis_server
     await runtime().redis.aclose()
 
 
 @pytest.fixture
-async def elsewhere(redis_here: Redis) -> AsyncGenerator[Elsewhere, None]:
-    other = Elsewhere()
+async def other_process(redis_here: Redis) -> AsyncGenerator[OtherProcess, None]:
+    other = OtherProcess()
     yield other
-    other.outbox._places.clear()  # redis-py can swallow a cancellation; then the task ends for want of work
-    if other.outbox._task:
-        other.outbox._task.cancel()
-        await asyncio.gather(other.outbox._task, return_exceptions=True)
+    await other.outbox.close()
 
 
 async def read_here(log: Log) -> Log:
     return log
 
 
-@pytest.fixture(params=["here", "elsewhere"])
+@pytest.fixture(params=["here", "other process"])
 def read(request: pytest.FixtureRequest) -> Adapter:
-    """How readers get at a log: in its owner's process, and in another one."""
-    return read_here if request.param == "here" else request.getfixturevalue("elsewhere").see
+    """Return the log that readers follow: in its owner's process, and in another one."""
+    return read_here if request.param == "here" else request.getfixturevalue("other_process").replicate
 
 
 @pytest.fixture
 def channel() -> str:
-    """A generation that Redis has never heard of."""
+    """Return the id of a generation that Redis does not have."""
     return secrets.token_hex(16)
 
 
@@ -116,7 +114,7 @@ def drain(log: Log, after: int | None) -> bytes:
     return taken
 
 
-async def test_it_works(read: Adapter, channel: str) -> None:
+async def test_events_are_numbered_and_replayed(read: Adapter, channel: str) -> None:
     """Published events are numbered from 1 and come back as they were, after any of them."""
     log = await read(text_log("a", "b", "c", channel=channel))
     whole = drain(log, 0)
@@ -126,7 +124,7 @@ async def test_it_works(read: Adapter, channel: str) -> None:
 
 
 def test_followers_are_woken_and_leave() -> None:
-    """Whoever follows is woken by each event until it leaves."""
+    """A follower is woken by each event until it leaves."""
     log = text_log()
     woken: list[int] = []
     follower = log.follow(0, lambda: woken.append(1))
@@ -139,10 +137,10 @@ def test_followers_are_woken_and_leave() -> None:
 
 @pytest.mark.parametrize("after", [None, 4, 10**18])
 async def test_unknown_places_get_a_snapshot(read: Adapter, channel: str, after: int | None) -> None:
-    """A place that is unknown or ahead of the log is answered with what was said so far, then what follows."""
+    """A place that is unknown or ahead of the log gets a `reset` with the text so far, then what follows."""
     owned = text_log("a", "b", "c", channel=channel)
     follower = (await read(owned)).follow(after, lambda: None)
-    follower.doubt(owned.last)  # elsewhere only the owner knows that nobody can have seen so much
+    follower.doubt(owned.last)  # at another process only the owner knows that no reader can have so much
     snapshot = b'id: %b:3\nevent: reset\ndata: {"content":"abc","reasoning":""}\n\n'
     assert follower.take() == snapshot % channel.encode()
     owned.publish("message", {"content": "d"})
@@ -192,12 +190,12 @@ def test_writes_are_bounded() -> None:
 @given(st.lists(st.text(), max_size=30), st.data())
 def test_every_way_to_read_gives_the_same(texts: list[str], data: st.DataObject) -> None:
     """However publishing and taking are interleaved, a reader gets each event once, in order, one line of data each."""
-    said: list[str] = []
-    log = Log("g", lambda: {"content": "".join(said), "reasoning": ""})
+    texts_so_far: list[str] = []
+    log = Log("g", lambda: {"content": "".join(texts_so_far), "reasoning": ""})
     follower = log.follow(0, lambda: None)
     got = b""
     for text in texts:
-        said.append(text)
+        texts_so_far.append(text)
         log.publish("message", {"content": text})
         if data.draw(st.booleans()):
             got += follower.take()
@@ -207,61 +205,63 @@ def test_every_way_to_read_gives_the_same(texts: list[str], data: st.DataObject)
     assert b"\r" not in got
 
 
-async def test_elsewhere_however_it_is_written(elsewhere: Elsewhere, channel: str) -> None:
-    """However publishing and writing are interleaved, whatever Redis loses, a reader elsewhere gets the same bytes."""
+async def test_replica_has_the_same_bytes(other_process: OtherProcess, channel: str) -> None:
+    """However publishing and writing are interleaved, and whatever Redis loses, both readers get the same bytes."""
     owned = text_log(channel=channel)
     here = owned.follow(0, lambda: None)
-    there = (await elsewhere.see(owned)).follow(0, lambda: None)
+    there = (await other_process.replicate(owned)).follow(0, lambda: None)
     lost = random.Random(1)
     for number in range(200):
         owned.publish("reasoning" if number % 7 == 0 else "message", {"content": f"\u2028{number}\r\n\n"})
         if lost.random() < 0.2:
-            await elsewhere.see(owned)
+            await other_process.replicate(owned)
         if lost.random() < 0.05:
             async with runtime().redis.connect(connections=1) as client:
                 await client.flushall()
     owned.complete("done", {})
-    await elsewhere.see(owned)
+    await other_process.replicate(owned)
     assert b"".join(iter(there.take, b"")) == b"".join(iter(here.take, b""))
     assert there.at_end
 
 
-async def test_a_stream_lives_as_long_as_it_is_replayed(elsewhere: Elsewhere, channel: str, settings: Any) -> None:
+async def test_a_stream_lives_as_long_as_it_is_replayed(
+    other_process: OtherProcess, channel: str, settings: Any
+) -> None:
     """An ended stream leaves Redis after CHANNEL_RETENTION_SECONDS; one whose owner died goes by itself too."""
     settings.CHANNEL_RETENTION_SECONDS = 7
     owned = text_log("a", channel=channel)
-    await elsewhere.see(owned)
+    await other_process.replicate(owned)
     async with runtime().redis.connect(connections=1) as client:
         assert await client.ttl(redis.PREFIX + channel) > 600
         owned.complete("done", {})
-        await elsewhere.see(owned)
+        await other_process.replicate(owned)
         assert 0 < await client.ttl(redis.PREFIX + channel) <= 8
 
 
-async def test_what_is_dropped_leaves_redis_too(elsewhere: Elsewhere, channel: str) -> None:
-    """Redis holds no more of a log than its owner does."""
+async def test_what_is_dropped_leaves_redis_too(other_process: OtherProcess, channel: str) -> None:
+    """Redis keeps no more of a log than its owner does."""
     owned = text_log(channel=channel)
     for _ in range(100):
         owned.publish("message", {"content": "x" * (LOG_BYTES // 40)})
-        await elsewhere.outbox.flush()
-        await elsewhere.see(owned)
+        await other_process.outbox.flush()
+        await other_process.replicate(owned)
     async with runtime().redis.connect(connections=1) as client:
         held = await client.memory_usage(redis.PREFIX + channel)
     assert held
     assert held < LOG_BYTES * 1.2
 
 
-async def test_a_redis_that_is_full(elsewhere: Elsewhere, channel: str) -> None:
+async def test_a_redis_that_is_full(other_process: OtherProcess, channel: str) -> None:
     """Events that Redis refuses wait in the log, and are written once it takes them."""
     owned = text_log("a", channel=channel)
     async with runtime().redis.connect(connections=1) as client:
         await client.config_set("maxmemory", "1")
         await client.config_set("maxmemory-policy", "noeviction")
-        elsewhere._logs._running[channel] = owned
-        elsewhere.outbox.add(owned)
-        assert not await elsewhere.outbox.flush()
+        other_process.logs._running[channel] = owned
+        other_process.outbox.add(owned)
+        assert not await other_process.outbox.flush()
         await client.config_set("maxmemory", "0")
-        assert await elsewhere.outbox.flush()
+        assert await other_process.outbox.flush()
         assert await client.xlen(redis.PREFIX + channel) == 1
 
 
@@ -273,7 +273,7 @@ def test_finished_logs_leave_when_memory_is_short(settings: pytest.FixtureReques
     for number in range(20):
         log = logs.open(f"log{number}", dict)
         log.complete("done", {"text": "x" * 10_000})
-        logs.finish(log)
+        logs.finish(log.channel)
     kept = [number for number in range(20) if logs.get(f"log{number}")]
     assert kept == list(range(20 - len(kept), 20))
     assert 5 <= len(kept) <= 10
@@ -286,7 +286,7 @@ def test_finished_logs_leave_in_time(settings: pytest.FixtureRequest) -> None:
     logs = LocalLogs()
     log = logs.open("g", dict)
     log.complete("done", {})
-    logs.finish(log)
+    logs.finish(log.channel)
     logs.bound()
     assert logs.get("g") is None
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from chat.events.sse import OpenStreams
 from chat.openai import errors, relay
 from chat.openai.relay import Chunks, Relay, Whole
 from chat.openai.views import RelayStream
@@ -15,25 +16,25 @@ DONE = {"finish_reason": "stop", "usage": {"input_tokens": 3, "output_tokens": 4
 FAILED = {"code": "upstream_timeout", "message": "Too late.", "charge": None}
 
 
-def begun(kind: Relay) -> Any:
+def started(kind: Relay) -> Any:
     kind.publish("start", START)
     return kind
 
 
-def said(chunks: Chunks) -> list[Any]:
-    """Return the data of what waits."""
+def waiting_data(chunks: Chunks) -> list[Any]:
+    """Return the data of the chunks that wait."""
     blocks = chunks.take().decode().split("\n\n")[:-1]
     data = [block.removeprefix("data: ") for block in blocks]
     return [text if text == "[DONE]" else json.loads(text) for text in data]
 
 
 def deltas(chunks: Chunks) -> list[Any]:
-    return [event["choices"][0]["delta"] for event in said(chunks)]
+    return [event["choices"][0]["delta"] for event in waiting_data(chunks)]
 
 
-def test_it_works() -> None:
-    """What waits is taken at once, neighbouring text in one chunk, and nothing is said twice."""
-    chunks: Chunks = begun(Chunks())
+def test_neighbouring_text_is_one_chunk() -> None:
+    """All that waits is taken at once, and once."""
+    chunks: Chunks = started(Chunks())
     for text in ("你", "好\u2028", '"'):
         chunks.publish("message", {"role": "assistant", "content": text})
     assert deltas(chunks) == [{"role": "assistant", "content": ""}, {"content": '你好\u2028"'}]
@@ -43,8 +44,8 @@ def test_it_works() -> None:
 
 
 def test_kinds_keep_their_order() -> None:
-    """Thoughts, text and calls come out in the order in which they came in."""
-    chunks: Chunks = begun(Chunks())
+    """Reasoning, text and calls come out in the order in which they came in."""
+    chunks: Chunks = started(Chunks())
     chunks.take()
     chunks.publish("reasoning", {"content": "hm"})
     chunks.publish("message", {"content": "a"})
@@ -58,17 +59,17 @@ def test_kinds_keep_their_order() -> None:
     ]
 
 
-def test_notices_are_not_for_programs() -> None:
-    """A notice says nothing, and the answer has not begun with it."""
-    chunks: Chunks = begun(Chunks())
+def test_notices_are_dropped() -> None:
+    """The completion has not started with a notice."""
+    chunks: Chunks = started(Chunks())
     chunks.take()
-    assert chunks.publish("notice", {"code": "retrying", "message": "…"}) == 2
-    assert (chunks.take(), chunks.spoken) == (b"", False)
+    chunks.publish("notice", {"code": "retrying", "message": "…"})
+    assert (chunks.take(), chunks.started) == (b"", False)
 
 
 def test_withdrawn_text_is_not_sent() -> None:
-    """What is void and still here does not go out."""
-    chunks: Chunks = begun(Chunks())
+    """Withdrawn text that still waits is dropped."""
+    chunks: Chunks = started(Chunks())
     chunks.publish("reasoning", {"content": "hm"})
     chunks.publish("message", {"content": "bad"})
     chunks.publish("reset", {"content": "", "reasoning": ""})
@@ -77,7 +78,7 @@ def test_withdrawn_text_is_not_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said_by_upstream", "stored", "shown"),
+    ("of_upstream", "stored", "shown"),
     [
         ("stop", "stop", "stop"),
         ("tool_calls", "stop", "tool_calls"),
@@ -86,28 +87,27 @@ def test_withdrawn_text_is_not_sent() -> None:
         ("", "cancelled", "stop"),
     ],
 )
-def test_finish_reasons(said_by_upstream: str, stored: str, shown: str) -> None:
-    """The upstream's reason is passed on; an end that was asked for elsewhere is the end of what there is."""
-    chunks: Chunks = begun(Chunks())
+def test_finish_reasons(of_upstream: str, stored: str, shown: str) -> None:
+    """The upstream's reason is passed on; a stop from elsewhere counts as `stop`."""
+    chunks: Chunks = started(Chunks())
     chunks.take()
-    chunks.finish_reason = said_by_upstream
-    chunks.complete("done", {**DONE, "finish_reason": stored})
-    finish, done = said(chunks)
+    chunks.complete("done", {**DONE, "finish_reason": stored}, finish_reason=of_upstream)
+    finish, done = waiting_data(chunks)
     assert (finish["choices"][0]["finish_reason"], done) == (shown, "[DONE]")
 
 
 def test_a_failure_ends_without_done() -> None:
-    """A failure is an error, behind all that was said, and nothing follows it."""
-    chunks: Chunks = begun(Chunks())
+    """The error comes after all text, and nothing follows it."""
+    chunks: Chunks = started(Chunks())
     chunks.publish("message", {"content": "a"})
     chunks.complete("error", FAILED)
-    *_before, error = said(chunks)
+    *_before, error = waiting_data(chunks)
     assert error == {"error": {"message": "Too late.", "type": "server_error", "param": None, "code": "server_error"}}
 
 
 def test_a_run_that_dies() -> None:
-    """Whoever waits for a run that died of a fault of ours is told so."""
-    whole: Whole = begun(Whole())
+    """The caller of a run that died of a bug gets an error."""
+    whole: Whole = started(Whole())
     whole.abandon()
     assert whole.ended
     assert whole.failure
@@ -125,9 +125,9 @@ def test_a_run_that_dies() -> None:
         ['[{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}]'],
     ],
 )
-def test_calls_are_put_together(pieces: list[str]) -> None:
-    """Pieces belong to the call with their index, or without one to the last that began."""
-    whole: Whole = begun(Whole())
+def test_pieces_of_calls_are_joined(pieces: list[str]) -> None:
+    """A piece belongs to the call with its index, or without one to the last call."""
+    whole: Whole = started(Whole())
     for piece in [*pieces, '[{"index":1,"id":"b","function":{"name":"g","arguments":"[]"}}]']:
         whole.tool_calls(piece)
     whole.complete("done", DONE)
@@ -142,9 +142,9 @@ def test_calls_are_put_together(pieces: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("rest", "wanted"), [("\\ude00", "😀"), ("", "\ufffd")])
-def test_characters_cut_in_two(rest: str, wanted: str) -> None:
-    """A character of a call's arguments may come in two halves; one whose other half never comes is none."""
-    whole: Whole = begun(Whole())
+def test_surrogate_pairs_are_joined(rest: str, wanted: str) -> None:
+    """A half without its other half becomes a replacement character."""
+    whole: Whole = started(Whole())
     whole.tool_calls('[{"index":0,"id":"a","function":{"name":"f","arguments":"\\ud83d"}}]')
     whole.tool_calls(f'[{{"index":0,"function":{{"arguments":"{rest}"}}}}]')
     whole.complete("done", DONE)
@@ -152,9 +152,9 @@ def test_characters_cut_in_two(rest: str, wanted: str) -> None:
     assert json.dumps(whole.body, ensure_ascii=False).encode()
 
 
-def test_a_whole_answer_obeys_a_reset() -> None:
-    """A whole answer has nothing in it that was withdrawn."""
-    whole: Whole = begun(Whole())
+def test_a_whole_completion_has_no_withdrawn_text() -> None:
+    """A `reset` replaces all text."""
+    whole: Whole = started(Whole())
     whole.publish("message", {"content": "bad"})
     whole.publish("reset", {"content": "", "reasoning": ""})
     whole.complete("done", {**DONE, "finish_reason": "content_filter"})
@@ -163,9 +163,9 @@ def test_a_whole_answer_obeys_a_reset() -> None:
 
 
 def test_leaving_stops_the_run() -> None:
-    """The caller's leaving stops the run; one that comes after it is stopped as it comes."""
+    """A run that begins after the caller left is stopped at once."""
     stopped: list[str] = []
-    early, late = begun(Chunks()), begun(Chunks())
+    early, late = started(Chunks()), started(Chunks())
     early.bind(lambda: stopped.append("early"))
     early.leave()
     late.leave()
@@ -173,9 +173,9 @@ def test_leaving_stops_the_run() -> None:
     assert stopped == ["early", "late"]
 
 
-async def test_a_caller_who_does_not_take_holds_the_run_up() -> None:
-    """With much waiting the run waits until the caller has taken it."""
-    chunks: Chunks = begun(Chunks())
+async def test_a_slow_caller_makes_the_run_wait() -> None:
+    """A full relay waits until the caller has taken what waits."""
+    chunks: Chunks = started(Chunks())
     chunks.publish("message", {"content": "x" * relay.FULL_CHARS})
     assert not chunks.full
     chunks.publish("message", {"content": "x"})
@@ -188,10 +188,10 @@ async def test_a_caller_who_does_not_take_holds_the_run_up() -> None:
     assert not chunks.full
 
 
-async def test_the_status_waits_for_the_first_words() -> None:
-    """The hold ends with the first words, with the end, or when its time is over; then the head goes out at once."""
-    silent, speaking, failing = begun(Chunks()), begun(Chunks()), begun(Chunks())
-    streams = {chunks: RelayStream(1, chunks) for chunks in (silent, speaking, failing)}
+async def test_the_status_waits_for_the_first_text() -> None:
+    """The hold ends with the first text, the end, or its time limit."""
+    silent, speaking, failing = started(Chunks()), started(Chunks()), started(Chunks())
+    streams = {chunks: RelayStream(OpenStreams(), 1, chunks) for chunks in (silent, speaking, failing)}
     held = {chunks: asyncio.create_task(stream.hold(0.3)) for chunks, stream in streams.items()}
     await asyncio.sleep(0.01)
     assert not any(task.done() for task in held.values())
@@ -204,12 +204,12 @@ async def test_the_status_waits_for_the_first_words() -> None:
     assert b'"role":"assistant"' in first
 
 
-async def test_who_is_cut_off_hears_of_it_and_stops_the_run() -> None:
-    """A stream that is closed from here ends with an error, never like a whole answer, and its run is stopped."""
+async def test_a_caller_that_is_cut_off_gets_an_error() -> None:
+    """The stream does not end like a whole completion, and the run is stopped."""
     stopped: list[bool] = []
-    chunks: Chunks = begun(Chunks())
+    chunks: Chunks = started(Chunks())
     chunks.bind(lambda: stopped.append(True))
-    stream = RelayStream(1, chunks)
+    stream = RelayStream(OpenStreams(), 1, chunks)
     chunks.publish("message", {"content": "a"})
     stream.close(b"retry: 500\n\n")
     sent = b"".join([data async for data in stream.events()])

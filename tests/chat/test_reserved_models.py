@@ -5,8 +5,7 @@ from django.contrib.auth.models import Group
 from django.test import Client
 
 from accounts.models import User
-from chat.generations import start
-from chat.generations.request import Ask
+from chat.generations.request import GenerationRequest
 from chat.models import Generation
 from providers import access
 from providers.apps import providers_app
@@ -90,36 +89,36 @@ def test_the_page_offers_it_to_members(alice: User, bob: User, reserved: ChatMod
 
 def test_asking_is_refused(alice: User, bob: User, reserved: ChatModel) -> None:
     """Who may not use it is told what they are told of a model that does not exist; nothing is stored."""
-    ask = Ask(bob.pk, "reserved", "Hello")
+    ask = GenerationRequest(bob.pk, "reserved", "Hello")
     with pytest.raises(InvalidRequest) as refused:
-        start.begin(ask)
+        factories.admission().start(ask)
     with pytest.raises(InvalidRequest) as unknown:
-        start.begin(Ask(bob.pk, "nothing", "Hello"))
+        factories.admission().start(GenerationRequest(bob.pk, "nothing", "Hello"))
     assert refused.value.body() == unknown.value.body()
     assert list(refused.value.body()["details"]) == ["model"]
     assert not Generation.objects.exists()
-    assert start.begin(Ask(alice.pk, "reserved", "Hello")).held
+    assert factories.admission().start(GenerationRequest(alice.pk, "reserved", "Hello")).reservation
 
 
 def test_regenerating_is_refused(alice: User, reserved: ChatModel) -> None:
     """Who has left the group cannot ask again, neither by name nor by the answer's own model."""
-    row = start.begin(Ask(alice.pk, "reserved", "Hello")).row
+    row = factories.admission().start(GenerationRequest(alice.pk, "reserved", "Hello")).row
     Generation.objects.update(status="completed", charge={})
     alice.groups.clear()
     for model in ("", "reserved"):
         with pytest.raises(InvalidRequest) as refused:
-            start.begin(Ask(alice.pk, model, regenerate=row.message_id))
+            factories.admission().start(GenerationRequest(alice.pk, model, regenerate=row.message_id))
         assert list(refused.value.body()["details"]) == ["model"]
-    assert start.begin(Ask(alice.pk, "open", regenerate=row.message_id)).held
+    assert factories.admission().start(GenerationRequest(alice.pk, "open", regenerate=row.message_id)).reservation
 
 
 def test_a_known_key_of_a_member_who_left(alice: User, reserved: ChatModel) -> None:
     """The model is looked at before the key, as with one that was taken away altogether."""
-    ask = Ask(alice.pk, "reserved", "Hello", idempotency_key="k")
-    start.begin(ask)
+    ask = GenerationRequest(alice.pk, "reserved", "Hello", idempotency_key="k")
+    factories.admission().start(ask)
     alice.groups.clear()
     with pytest.raises(InvalidRequest):
-        start.begin(ask)
+        factories.admission().start(ask)
 
 
 def test_nothing_reserved_costs_nothing(alice: User, reserved: ChatModel, django_assert_num_queries: object) -> None:

@@ -1,4 +1,4 @@
-"""A generation inside one process: faults of ours, of the database and of the upstream's text."""
+"""A generation inside one process: bugs, faults of the database, and the upstream's text."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -8,10 +8,10 @@ import pytest
 from django.db import IntegrityError, OperationalError
 
 from accounts.models import User
-from chat.generations import finish, remote, service, start
+from chat.apps import chat
+from chat.generations import finish, remote
 from chat.generations import run as run_module
-from chat.generations.pipeline import limited
-from chat.generations.request import Ask
+from chat.generations.request import GenerationRequest
 from chat.models import Generation
 from providers.errors import UnknownModel
 from providers.wire.base import Delta, Event, Finished, Reasoning, Withdrawn
@@ -30,8 +30,8 @@ async def events_of(*events: Event) -> AsyncGenerator[Event, None]:
 
 
 @pytest.fixture
-def asker() -> User:
-    """Somebody who may ask the scripted model."""
+def user() -> User:
+    """A user who may use the scripted model."""
     user: User = factories.user("alice")
     model = factories.chat_model("demo")
     factories.route(model, factories.upstream("demo", kind="scripted"))
@@ -40,50 +40,52 @@ def asker() -> User:
 
 
 @pytest.fixture
-async def door() -> AsyncGenerator[None, None]:
-    """Close the database threads of this test."""
+async def closed_database() -> AsyncGenerator[None, None]:
+    """Close the database threads after the test."""
     yield
     await asyncio.to_thread(database.close)
 
 
-async def answered(user: User, *events: Event, monkeypatch: pytest.MonkeyPatch) -> Generation:
-    """Let these events be the upstream's answer and return the row when all is over."""
+async def generated(user: User, *events: Event, monkeypatch: pytest.MonkeyPatch) -> Generation:
+    """Generate with these events of the upstream; return the row after the end."""
     monkeypatch.setattr("providers.routing.Attempts.run", lambda self: events_of(*events))
-    begun = await service.start(Ask(user.pk, "demo", "Hello"))
-    await asyncio.gather(*service._tasks)
-    return await database.run(Generation.objects.select_related("message").get, id=begun.row.id)
+    started = await chat().generations.start(GenerationRequest(user.pk, "demo", "Hello"))
+    await chat().generations.wait()
+    return await database.run(Generation.objects.select_related("message").get, id=started.row.id)
 
 
-async def test_it_works(asker: User, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deltas become the message, reasoning stays apart, one unit is charged."""
-    row = await answered(asker, Reasoning("hm"), Delta("a"), Delta("b"), Finished("stop"), monkeypatch=monkeypatch)
+async def test_completion_is_stored_and_charged(
+    user: User, closed_database: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deltas become the message; reasoning stays apart."""
+    row = await generated(user, Reasoning("hm"), Delta("a"), Delta("b"), Finished("stop"), monkeypatch=monkeypatch)
     assert row.texts() == ("ab", "hm")
     assert (row.status, row.charge) == ("completed", {"amount": 1, "source": "daily", "reason": "stop"})
     assert row.usage_estimated
 
 
-async def test_white_space_is_no_answer(asker: User, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer without a visible character costs nothing."""
-    row = await answered(asker, Reasoning("hm"), Delta(" \n"), Finished("stop"), monkeypatch=monkeypatch)
+async def test_white_space_costs_nothing(user: User, closed_database: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A completion needs a visible character to be charged."""
+    row = await generated(user, Reasoning("hm"), Delta(" \n"), Finished("stop"), monkeypatch=monkeypatch)
     assert row.charge == {"amount": 0, "source": "none", "reason": "empty"}
 
 
-async def test_withdrawn_text_is_gone(asker: User, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was withdrawn is not stored; that it was seen is charged."""
-    row = await answered(asker, Delta("bad"), Withdrawn(), Finished("content_filter"), monkeypatch=monkeypatch)
+async def test_withdrawn_text_is_gone(user: User, closed_database: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Withdrawn text is not stored, but charged, because readers got it."""
+    row = await generated(user, Delta("bad"), Withdrawn(), Finished("content_filter"), monkeypatch=monkeypatch)
     assert row.texts() == ("", "")
     assert row.charge is not None
     assert (row.finish_reason, row.charge["amount"]) == ("content_filter", 1)
 
 
-async def test_nul_is_dropped(asker: User, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A NUL from an upstream does not reach the database, which might refuse the whole answer for it."""
-    row = await answered(asker, Delta("a\0b"), Delta("\0"), Finished("stop"), monkeypatch=monkeypatch)
+async def test_nul_is_dropped(user: User, closed_database: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A NUL from the upstream does not reach the database."""
+    row = await generated(user, Delta("a\0b"), Delta("\0"), Finished("stop"), monkeypatch=monkeypatch)
     assert row.texts()[0] == "ab"
 
 
-async def test_the_database_comes_back(asker: User, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An end that cannot be stored waits for the database with its text in hand."""
+async def test_end_waits_for_the_database(user: User, closed_database: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run keeps the text until the end can be stored."""
     store, failures = finish.store, [OperationalError("away"), OperationalError("away")]
 
     def flaky(end: Any) -> Generation:
@@ -93,12 +95,14 @@ async def test_the_database_comes_back(asker: User, door: None, monkeypatch: pyt
 
     monkeypatch.setattr(finish, "store", flaky)
     monkeypatch.setattr(run_module, "STORE_RETRY_SECONDS", (0.01, 0.01))
-    row = await answered(asker, Delta("kept"), Finished("stop"), monkeypatch=monkeypatch)
+    row = await generated(user, Delta("kept"), Finished("stop"), monkeypatch=monkeypatch)
     assert (row.status, row.texts()[0], failures) == ("completed", "kept", [])
 
 
-async def test_a_fault_of_ours_leaves_nobody_waiting(asker: User, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When a run dies of a bug, its readers are sent away, `stop` returns, and the reaper ends the row once."""
+async def test_a_run_that_dies_leaves_no_reader_waiting(
+    user: User, closed_database: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its readers reach the end of the log, and the reaper ends the row once."""
 
     def broken(end: Any) -> Generation:
         raise ValueError("a bug")
@@ -106,22 +110,22 @@ async def test_a_fault_of_ours_leaves_nobody_waiting(asker: User, door: None, mo
     monkeypatch.setattr("providers.routing.Attempts.run", lambda self: events_of(Delta("x"), Finished("stop")))
     with monkeypatch.context() as patch:
         patch.setattr(finish, "store", broken)
-        begun = await service.start(Ask(asker.pk, "demo", "Hello"))
-        log = service.readable(begun.row)
+        started = await chat().generations.start(GenerationRequest(user.pk, "demo", "Hello"))
+        log = chat().generations.readable(started.row)
         assert log
         follower = log.follow(0, lambda: None)
-        await asyncio.gather(*service._tasks, return_exceptions=True)
+        await chat().generations.wait()
         assert b"".join(iter(follower.take, b""))
         assert follower.at_end
-    assert service.readable(begun.row) is None
+    assert chat().generations.readable(started.row) is None
     monkeypatch.setattr(remote, "STRAY_SECONDS", 0)
-    await asyncio.gather(service.reap(), service.reap())
-    row = await database.run(Generation.objects.select_related("message").get, id=begun.row.id)
+    await asyncio.gather(chat().generations.reap(), chat().generations.reap())
+    row = await database.run(Generation.objects.select_related("message").get, id=started.row.id)
     assert (row.status, row.charge) == ("interrupted", {"amount": 0, "source": "none", "reason": "interrupted"})
 
 
-async def test_an_end_that_came_too_late(asker: User, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Taken for dead by another process, a run tells its readers what is stored, and changes nothing."""
+async def test_end_by_another_process_wins(user: User, closed_database: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run publishes what the other process has stored, and changes nothing."""
     released = asyncio.Event()
 
     async def slow(self: object) -> AsyncGenerator[Event, None]:
@@ -130,54 +134,44 @@ async def test_an_end_that_came_too_late(asker: User, door: None, monkeypatch: p
         yield Finished("stop")
 
     monkeypatch.setattr("providers.routing.Attempts.run", slow)
-    begun = await service.start(Ask(asker.pk, "demo", "Hello"))
+    started = await chat().generations.start(GenerationRequest(user.pk, "demo", "Hello"))
     await asyncio.sleep(0.05)
-    await database.run(Generation.objects.filter(id=begun.row.id).update, process="another")
-    await service.reap()
-    log = service.readable(begun.row)
+    await database.run(Generation.objects.filter(id=started.row.id).update, process="another")
+    await chat().generations.reap()
+    log = chat().generations.readable(started.row)
     released.set()
-    await asyncio.gather(*service._tasks)
+    await chat().generations.wait()
     assert log
-    assert log.last == begun.row.last_event + finish.RESUME_JUMP
+    assert log.last == started.row.last_event + finish.RESUME_JUMP
     assert b"event: error" in b"".join(iter(log.follow(0, lambda: None).take, b""))
-    row = await database.run(Generation.objects.get, id=begun.row.id)
+    row = await database.run(Generation.objects.get, id=started.row.id)
     assert row.charge is not None
     assert (row.status, row.charge["amount"]) == ("interrupted", 0)
 
 
-@pytest.mark.parametrize(
-    ("limit", "kept", "reason"), [(3, "abc", "length"), (4, "abcd", "length"), (5, "abcd", "stop")]
-)
-async def test_answers_are_bounded(limit: int, kept: str, reason: str) -> None:
-    """An answer that reaches the limit ends there with `length`."""
-    events = [event async for event in limited(events_of(Delta("ab"), Delta("cd"), Finished("stop")), limit)]
-    assert "".join(event.text for event in events if isinstance(event, Delta)) == kept
-    assert events[-1] == Finished(reason)  # type: ignore[arg-type]
-
-
-async def test_a_person_deleted_meanwhile(
-    asker: User, door: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_user_deleted_while_it_runs(
+    user: User, closed_database: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where a person is deleted while they are answered nobody waits for an end, and nothing is a fault of ours."""
+    """Readers reach the end of the log, and no error is logged."""
 
     async def upstream(self: Any) -> AsyncGenerator[Event, None]:
         yield Delta("a")
-        await database.run(asker.delete)
+        await database.run(user.delete)
         yield Finished("stop")
 
     monkeypatch.setattr("providers.routing.Attempts.run", upstream)
-    begun = await service.start(Ask(asker.pk, "demo", "Hello"))
-    log = service.readable(begun.row)
-    await asyncio.gather(*service._tasks)
+    started = await chat().generations.start(GenerationRequest(user.pk, "demo", "Hello"))
+    log = chat().generations.readable(started.row)
+    await chat().generations.wait()
     assert log is not None
     assert log.ended
-    assert service.readable(begun.row) is None
+    assert chat().generations.readable(started.row) is None
     assert not await database.run(Generation.objects.exists)
     assert [record.levelname for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-def test_what_goes_as_it_begins(asker: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quota that only the commit finds deleted is refused as one that was gone before, and nothing is stored."""
+def test_quota_deleted_during_the_start(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quota that only the commit finds missing is refused like one that was missing before."""
 
     def at_the_commit(*arguments: Any) -> Any:
         monkeypatch.undo()
@@ -186,5 +180,5 @@ def test_what_goes_as_it_begins(asker: User, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(ledger, "reserve", at_the_commit)
     QuotaModel.objects.all().delete()
     with pytest.raises(UnknownModel):
-        start.begin(Ask(asker.pk, "demo", "Hello"))
+        factories.admission().start(GenerationRequest(user.pk, "demo", "Hello"))
     assert not Generation.objects.exists()

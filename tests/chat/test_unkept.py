@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from accounts.models import ApiToken, User
 from chat import housekeeping
-from chat.generations import service
-from chat.generations.request import Ask
+from chat.apps import chat
+from chat.generations.request import GenerationRequest
 from chat.models import Conversation, Generation, Message
 from chat.openai import classic
 from chat.openai.relay import Whole
@@ -58,14 +58,16 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return asked
 
 
-def ask(user: User, **changes: Any) -> Ask:
-    return Ask(user.pk, **{"model": "demo", "prompt": "Hello", "kept": False, "messages": TURNS, **changes})
+def ask(user: User, **changes: Any) -> GenerationRequest:
+    return GenerationRequest(
+        user.pk, **{"model": "demo", "prompt": "Hello", "kept": False, "messages": TURNS, **changes}
+    )
 
 
-async def answered(asked: Ask, relay: Whole | None = None) -> Generation:
-    begun = await service.start(asked, relay)
-    await asyncio.gather(*service._tasks)
-    return await database.run(Generation.objects.get, id=begun.row.id)
+async def answered(asked: GenerationRequest, relay: Whole | None = None) -> Generation:
+    started = await chat().generations.start(asked, relay)
+    await chat().generations.wait()
+    return await database.run(Generation.objects.get, id=started.row.id)
 
 
 async def test_no_conversation_is_made(asker: User, database_threads: None, sent: list[Any]) -> None:
@@ -80,7 +82,7 @@ async def test_no_conversation_is_made(asker: User, database_threads: None, sent
 async def test_the_text_expires(asker: User, database_threads: None, sent: list[Any]) -> None:
     """The text of an ended, unkept generation is deleted after CHANNEL_RETENTION_SECONDS."""
     row = await answered(ask(asker))
-    kept = await answered(Ask(asker.pk, "demo", "Hello"))
+    kept = await answered(GenerationRequest(asker.pk, "demo", "Hello"))
     with override_settings(CHANNEL_RETENTION_SECONDS=60):
         await housekeeping.expire_texts()
         assert (await database.run(Generation.objects.get, id=row.id)).content == "ab"
@@ -94,7 +96,7 @@ async def test_the_classic_page_needs_no_events(asker: User, database_threads: N
     """Without its events a reader gets the stored text; without the text, 204."""
     _token, secret = await database.run(ApiToken.issue, asker, "page")
     row = await answered(ask(asker))
-    service.logs._finished.clear()
+    chat().generations.logs._finished.clear()
     headers = {"Authorization": f"Bearer {secret}", "Last-Event-ID": f"{row.id}:1"}
     request = RequestFactory().get("/api/chatgpt/test", {"message": "Hello"}, headers=headers)
     found: Any = await classic.test(request)
@@ -127,13 +129,13 @@ async def test_without_a_model(asker: User, database_threads: None, sent: list[A
     await database.run(Upstream.objects.update, enabled=False)
     providers_app().configuration.forget()
     with pytest.raises(ModelUnavailable):
-        await service.start(ask(asker, model=""))
+        await chat().generations.start(ask(asker, model=""))
 
 
 async def test_what_no_upstream_takes_is_refused(asker: User, database_threads: None, sent: list[Any]) -> None:
     """Parameters that no upstream of the model supports are refused; nothing is stored."""
     with pytest.raises(Unsupported) as refused:
-        await service.start(ask(asker, extras={"seed": 1, "top_p": 1}))
+        await chat().generations.start(ask(asker, extras={"seed": 1, "top_p": 1}))
     assert set(refused.value.details or ()) == {"seed"}
     assert await database.run(Generation.objects.count) == 0
 
@@ -187,9 +189,9 @@ async def test_calls_of_tools_that_were_not_offered(
         yield Finished("tool_calls")
 
     monkeypatch.setattr("providers.routing.Attempts.run", calling)
-    begun = await service.start(Ask(asker.pk, "demo", "Hello"))
-    await asyncio.gather(*service._tasks)
-    log = service.readable(begun.row)
+    started = await chat().generations.start(GenerationRequest(asker.pk, "demo", "Hello"))
+    await chat().generations.wait()
+    log = chat().generations.readable(started.row)
     assert log
     events = b"".join(iter(log.follow(0, lambda: None).take, b""))
     assert (events.count(b"event: "), b'"finish_reason":"stop"' in events) == (2, True)

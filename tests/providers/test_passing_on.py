@@ -1,12 +1,10 @@
 """Fields passed on to upstreams (tools, formats, images, …): which kinds take them, their form, and tool calls."""
 
 import json
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
-from chat.generations.pipeline import limited
 from providers import registry, routing
 from providers.apps import providers_app
 from providers.errors import Unsupported, shown
@@ -165,18 +163,6 @@ def test_half_a_character_in_a_call() -> None:
 def test_the_finish_reason_of_tool_calls(reason: str, expected: str) -> None:
     """A completion of calls is not empty; cut arguments end it with `length`."""
     assert decode(delta_bytes(tool_calls=[{"index": 0}]), delta_bytes(reason))[-1] == Finished(expected)  # type: ignore[arg-type]
-
-
-async def test_calls_are_bounded() -> None:
-    """Calls count towards MAX_ANSWER_CHARS; a piece beyond it is left out whole."""
-
-    async def calling() -> AsyncGenerator[Event, None]:
-        yield Delta("ab")
-        yield ToolCallDelta("[{}]")
-        yield ToolCallDelta("[{}]")
-        yield Finished("tool_calls")
-
-    assert [event async for event in limited(calling(), 10)] == [Delta("ab"), ToolCallDelta("[{}]"), Finished("length")]
 
 
 # --- complaints of upstreams -----------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ def die(*_arguments: object, **_options: object) -> Any:
 
 def arm(point: str) -> None:
     """Let the process die when a generation gets there."""
-    from chat.generations import drafts, prompt, remote, run, service
+    from chat.generations import drafts, remote, run, service, start
     from providers.routing import Attempts
 
     def third(append: Callable[..., None]) -> Callable[..., None]:
@@ -35,14 +35,14 @@ def arm(point: str) -> None:
         die_before_counter(point)
         return
     replaced: dict[str, tuple[Any, str, Any]] = {
-        "before the reservation commits": (prompt, "build", die),
-        "after the reservation commits": (service, "_spawn", die),
+        "before the reservation commits": (start.Admission, "_store", die),
+        "after the reservation commits": (service.Generations, "_run", die),
         "before the upstream call": (Attempts, "run", die),
         "mid-answer": (drafts.Draft, "add_content", third(drafts.Draft.add_content)),
         "before settle": (run.Run, "_store", die),  # the reaper, which settles the life before, does not pass here
-        "after settle": (run.Run, "_tell", die),
-        "before a stop is carried out": (service, "_stop_asked_for", die),
-        "between a stop and its answer": (remote, "_answers", die),
+        "after settle": (run.Run, "_publish_end", die),
+        "before a stop is carried out": (service.Generations, "_stop_own", die),
+        "between a stop and its answer": (remote, "_replies", die),
     }
     owner, name, replacement = replaced[point]
     assert hasattr(owner, name)

@@ -9,13 +9,13 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from chat.generations import remote
 from quotas import ledger
 from quotas.apps import quotas_app
 from quotas.errors import QuotaExhausted
 from quotas.setup import ensure_defaults
 from runtime import database
 from runtime.apps import runtime
+from tests import factories
 
 
 def reserve_each(user_id: int, model_id: int, references: list[str], threads: int) -> list[str]:
@@ -78,7 +78,7 @@ def ask_each(user_id: int, model_id: int, slug: str, references: list[str], task
 
 def reap() -> None:
     """End what dead processes left behind."""
-    remote.reap(set())
+    factories.remote().reap(set())
 
 
 def set_up() -> None:

@@ -12,8 +12,7 @@ from django.conf import settings
 from django.db.models import Count
 from django.utils import timezone
 
-from chat.generations import start
-from chat.generations.request import Ask
+from chat.generations.request import GenerationRequest
 from chat.models import Generation
 from providers.apps import providers_app
 from quotas import hints, ledger
@@ -101,8 +100,9 @@ def test_two_reapers(variables, person, quota, model, monkeypatch):
     monkeypatch.setattr(runtime().process, "id", "dead")
     monkeypatch.setattr(settings, "MAX_ACTIVE_GENERATIONS", 0)
     factories.route(model, factories.upstream())
-    providers_app().configuration.forget()  # read the rows of this database, not of the one before
-    left_behind = [start.begin(Ask(person.pk, model.slug, "Hello")).row.id for _ in range(20)]
+    providers_app().configuration.forget()  # the rows of this database, not of the one before
+    request = GenerationRequest(person.pk, model.slug, "Hello")
+    left_behind = [factories.admission().start(request).row.id for _ in range(20)]
     assert ledger.state(person.pk, quota.pk)["used_today"] == 20
     servers.in_processes(race.reap, [[]] * PROCESSES, variables)
     ended = Generation.objects.filter(id__in=left_behind)

@@ -4,7 +4,7 @@ import json
 import time
 
 from tests.chat.screening.conftest import Hits, Lister, Speaker
-from tests.chat.test_classic import listen, told
+from tests.chat.test_classic import dispatched, listen
 from tests.chat.test_classic import text_of as classic_text
 from tests.product import Person, text_of
 
@@ -87,11 +87,11 @@ def test_the_classic_route(newcomer: Person, speaker: Speaker, listed: Lister) -
     listed("霹雳弦", "block")
     listed("的卢", "mask")
     speaker.say(*"马作的", "卢飞快，弓如霹", "雳", "弦惊", end="hang")
-    events = told(listen(newcomer.client, message="下一句？", model="plain").text)
+    events = dispatched(listen(newcomer.client, message="下一句？", model="plain").text)
     assert classic_text(events) == "马作**飞快，弓如"
-    resumed = told(listen(newcomer.client, after=events[0].id, message="下一句？", model="plain").text)
+    resumed = dispatched(listen(newcomer.client, after=events[0].id, message="下一句？", model="plain").text)
     assert classic_text(events[:1]) + classic_text(resumed) == "马作**飞快，弓如"
-    (refusal,) = told(listen(newcomer.client, message="霹雳弦？", model="plain").text)
+    (refusal,) = dispatched(listen(newcomer.client, message="霹雳弦？", model="plain").text)
     assert (refusal.name, refusal.data["code"]) == ("error", "content_blocked")
 
 

@@ -8,8 +8,7 @@ from django.db import OperationalError
 from accounts.models import User
 from chat.apps import chat
 from chat.errors import ContentBlocked
-from chat.generations import start
-from chat.generations.request import Ask
+from chat.generations.request import GenerationRequest
 from chat.models import Conversation, Generation, Hit, SensitiveWord
 from chat.screening import live
 from quotas.errors import QuotaExhausted
@@ -33,7 +32,7 @@ def asker() -> User:
 
 
 def begin(user: User, prompt: str, **values: Any) -> Generation:
-    return start.begin(Ask(user.pk, "demo", prompt, **values)).row
+    return factories.admission().start(GenerationRequest(user.pk, "demo", prompt, **values)).row
 
 
 def test_after_the_limit_of_active_generations(asker: User, settings: Any) -> None:

@@ -1,37 +1,19 @@
-"""The screening stage between the upstream's events and the log: what passes, when, and how it ends."""
+"""The stages between the upstream's events and the sink: which events pass when, and how a generation ends."""
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from chat.apps import chat
-from chat.generations.pipeline import PARTING, limited, screened
+from chat.generations.pipeline import PARTING, LengthLimit, Pipeline, Screening
 from chat.screening.live import Words
 from chat.screening.tracking import MOST_SEPARATORS
 from providers.wire.base import Delta, Event, Finished, Notice, Reasoning, ToolCallDelta, Usage, Withdrawn
-from providers.wire.errors import ProviderError
 from tests.chat.screening import oracle
 
 STOP = Finished("stop")
-
-
-class Upstream:
-    """Scripted events, and whether their consumer has closed them."""
-
-    def __init__(self, *events: Event | Exception) -> None:
-        self.events, self.closed, self.taken = events, False, 0
-
-    async def run(self) -> AsyncGenerator[Event, None]:
-        try:
-            for event in self.events:
-                self.taken += 1
-                if isinstance(event, Exception):
-                    raise event
-                yield event
-        finally:
-            self.closed = True
 
 
 @pytest.fixture
@@ -45,136 +27,173 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> Any:
     return set_words
 
 
-async def passed(upstream: Upstream, limit: int = 1000) -> list[Event]:
-    """Return all events that pass."""
-    return [event async for event in limited(screened(upstream.run(), set(), limit, ["offered"]), limit)]
+def pipeline(limit: int = 1000, hits: set[int] | None = None) -> Pipeline:
+    screening = Screening(chat().words, set() if hits is None else hits, limit, ["offered"])
+    return Pipeline(screening, LengthLimit(limit))
 
 
-async def test_held_back_text_comes_before_the_end(listed: Any) -> None:
-    """Held back text comes before the end; events without text pass at once, in order."""
+def fed(stages: Pipeline, *events: Event) -> tuple[list[Event], int]:
+    """Feed events up to the first `Finished` that comes out; return what came out, and how many were fed."""
+    passed: list[Event] = []
+    for count, event in enumerate(events, 1):
+        for out in stages.feed(event):
+            passed.append(out)
+            if isinstance(out, Finished):
+                return passed, count
+    return passed, len(events)
+
+
+def passed(*events: Event, limit: int = 1000) -> list[Event]:
+    return fed(pipeline(limit), *events)[0]
+
+
+def flushed(*events: Event) -> Sequence[Event]:
+    """Return what comes out when the upstream fails after these events."""
+    stages = pipeline()
+    return [*fed(stages, *events)[0], *stages.flush()]
+
+
+def test_text_held_back_comes_before_the_end(listed: Any) -> None:
+    """Events without text pass at once and in order."""
     listed("abc", "ba")
     events = [Delta("x a"), Notice("retrying", 1), Delta("b"), Usage(1, 2), Delta("c "), Delta("b"), STOP]
     wanted = [Delta("x "), Notice("retrying", 1), Usage(1, 2), Delta("*** "), Delta("b"), STOP]
-    assert await passed(Upstream(*events)) == wanted
+    assert passed(*events) == wanted
 
 
-async def test_without_words(listed: Any) -> None:
-    """With an empty list the upstream's own event objects pass."""
+def test_without_words_the_same_events_pass(listed: Any) -> None:
     listed()
     events = [Reasoning("hm"), Delta("a"), Delta("b"), STOP]
-    assert [id(event) for event in await passed(Upstream(*events))] == [id(event) for event in events]
+    assert [id(event) for event in passed(*events)] == [id(event) for event in events]
 
 
-async def test_nothing_passes_before_the_words_are_loaded() -> None:
-    """Without loaded words the stage raises."""
+def test_nothing_passes_before_the_words_are_loaded() -> None:
     with pytest.raises(RuntimeError):
-        await passed(Upstream(Delta("a"), STOP))
+        passed(Delta("a"), STOP)
 
 
-async def test_blocked(listed: Any) -> None:
-    """A blocking word closes the upstream and ends with content_filter; no event follows."""
+def test_blocking_word_finishes_at_once(listed: Any) -> None:
+    """The generation ends with content_filter before the word."""
     listed("mask", blocking=("stop",))
-    upstream = Upstream(Delta("mask a s"), Delta("top!"), Delta("more"), STOP)
-    assert await passed(upstream) == [Delta("**** a "), Finished("content_filter")]
-    assert upstream.closed
-    assert upstream.taken == 2
+    events = (Delta("mask a s"), Delta("top!"), Delta("more"), STOP)
+    assert fed(pipeline(), *events) == ([Delta("**** a "), Finished("content_filter")], 2)
 
 
-async def test_blocked_at_the_end(listed: Any) -> None:
-    """A word that only the upstream's end completes also blocks."""
+def test_blocking_word_recognised_at_the_end(listed: Any) -> None:
+    """A word may turn out to be one only when the upstream ends; then the end is content_filter too."""
     listed(blocking=("stop",))
-    assert await passed(Upstream(Delta("a stop"), STOP)) == [Delta("a "), Finished("content_filter")]
+    assert passed(Delta("a stop"), STOP) == [Delta("a "), Finished("content_filter")]
 
 
-async def test_withdrawn(listed: Any) -> None:
-    """Withdrawn text does not combine with later text."""
+def test_withdrawn_text_forms_no_word_with_what_follows(listed: Any) -> None:
     listed("ab")
-    assert await passed(Upstream(Delta("x a"), Withdrawn(), Delta("b"), STOP)) == [
-        *(Delta("x "), Withdrawn(), Delta("b"), STOP)
-    ]
+    assert passed(Delta("x a"), Withdrawn(), Delta("b"), STOP) == [Delta("x "), Withdrawn(), Delta("b"), STOP]
 
 
-async def test_reasoning_is_flushed_when_content_begins(listed: Any) -> None:
-    """Held back reasoning comes before content; reasoning that resumes later is set apart."""
+def test_reasoning_is_flushed_when_content_begins(listed: Any) -> None:
+    """Reasoning that comes after content is parted from the reasoning before."""
     listed("ab", "cd")
     events = [Reasoning("x a"), Delta("b c"), Reasoning("b c"), Reasoning("d"), Delta("d"), STOP]
     wanted = [Reasoning("x "), Reasoning("a"), Delta("b "), Reasoning(PARTING), Reasoning("b "), Reasoning("**")]
-    assert await passed(Upstream(*events)) == [*wanted, Delta("**"), STOP]
+    assert passed(*events) == [*wanted, Delta("**"), STOP]
     assert len(PARTING) > MOST_SEPARATORS
 
 
-async def test_reasoning_without_held_back_text_continues(listed: Any) -> None:
-    """Reasoning that was shown completely continues without a separator."""
+def test_reasoning_that_held_nothing_back_needs_no_parting(listed: Any) -> None:
     listed("ab")
     events = [Reasoning("x. "), Delta("y"), Reasoning("z"), STOP]
-    assert await passed(Upstream(*events)) == events
+    assert passed(*events) == events
 
 
-async def test_a_blocked_word_in_reasoning_hides_the_content(listed: Any) -> None:
-    """If a blocking word ends the reasoning, no content is shown."""
+def test_blocking_word_in_reasoning_keeps_content_back(listed: Any) -> None:
     listed(blocking=("stop",))
-    upstream = Upstream(Reasoning("now stop"), Delta("Hello"), STOP)
-    assert await passed(upstream) == [Reasoning("now "), Finished("content_filter")]
-    assert upstream.closed
+    events = (Reasoning("now stop"), Delta("Hello"), STOP)
+    assert fed(pipeline(), *events) == ([Reasoning("now "), Finished("content_filter")], 2)
 
 
-async def test_a_word_across_the_limit(listed: Any) -> None:
-    """A word across the length limit is masked too."""
+def test_word_across_the_length_limit(listed: Any) -> None:
+    """A word that lies across the limit is masked or blocked like any other."""
     listed("limits", blocking=("boundary",))
-    upstream = Upstream(Delta("1234567 "), Delta("li"), Delta("mits"), Delta(" and more"), STOP)
-    assert await passed(upstream, 10) == [Delta("1234567 "), Delta("**"), Finished("length")]
-    assert upstream.closed
-    upstream = Upstream(Delta("1234567 bound"), Delta("ary "), Delta("more"), STOP)
-    assert await passed(upstream, 10) == [Delta("1234567 "), Finished("content_filter")]
+    events: tuple[Event, ...] = (Delta("1234567 "), Delta("li"), Delta("mits"), Delta(" and more"), STOP)
+    assert passed(*events, limit=10) == [Delta("1234567 "), Delta("**"), Finished("length")]
+    events = (Delta("1234567 bound"), Delta("ary "), Delta("more"), STOP)
+    assert passed(*events, limit=10) == [Delta("1234567 "), Finished("content_filter")]
 
 
 def call(arguments: str, index: int = 0) -> ToolCallDelta:
     return ToolCallDelta(json.dumps([{"index": index, "function": {"arguments": arguments}}]))
 
 
-async def test_tool_calls(listed: Any) -> None:
-    """Tool calls are held back to the end and masked; text is not."""
+def test_tool_calls_wait_for_the_end(listed: Any) -> None:
+    """Calls come unchanged or masked; text does not wait for them."""
     listed("abc")
     events = [call('{"q": "a'), Delta("x a"), call('b"}'), Finished("tool_calls")]
     wanted = [Delta("x "), Delta("a"), events[0], events[2], events[3]]
-    assert await passed(Upstream(*events)) == wanted
-    out = await passed(Upstream(call('{"q": "a'), call('bc"}'), Finished("tool_calls")))
+    assert passed(*events) == wanted
+    out = passed(call('{"q": "a'), call('bc"}'), Finished("tool_calls"))
     assert out == [call('{"q": "***"}'), call(""), Finished("tool_calls")]
 
 
-async def test_tool_calls_that_are_not_made(listed: Any) -> None:
-    """A blocking word in calls or text drops all calls, and so does a failure."""
+def test_blocked_or_failed_completion_has_no_tool_calls(listed: Any) -> None:
+    """A blocking word in any call or in the text keeps all calls back; so does a failure."""
     listed(blocking=("stop",))
-    upstream = Upstream(call("1 "), call("st"), call("op"), Delta("hm"), Finished("tool_calls"))
-    assert await passed(upstream) == [Delta("hm"), Finished("content_filter")]
-    assert await passed(Upstream(call("1"), Delta("stop"), Finished("tool_calls"))) == [Finished("content_filter")]
-    with pytest.raises(ProviderError):
-        await passed(Upstream(call("1"), ProviderError("gone", action="ops")))
+    events = (call("1 "), call("st"), call("op"), Delta("hm"), Finished("tool_calls"))
+    assert passed(*events) == [Delta("hm"), Finished("content_filter")]
+    assert passed(call("1"), Delta("stop"), Finished("tool_calls")) == [Finished("content_filter")]
+    assert flushed(call("1")) == []
 
 
-async def test_tool_calls_are_bounded(listed: Any) -> None:
-    """Held back calls are no longer than a completion may be."""
+def test_tool_calls_held_back_are_bounded(listed: Any) -> None:
+    """No more is held back than the length limit lets pass."""
     listed("abc")
-    upstream = Upstream(*[call("1234")] * 1000, STOP)
-    size = len(call("1234").json)
-    assert await passed(upstream, size * 5) == [*[call("1234")] * 4, Finished("length")]
-    assert upstream.taken == 5
+    stages = pipeline(len(call("1234").json) * 5)
+    assert fed(stages, *[call("1234")] * 1000, STOP) == ([*[call("1234")] * 4, Finished("length")], 5)
 
 
-async def test_failure(listed: Any) -> None:
-    """The upstream's failure follows the text that was held back."""
+@pytest.mark.parametrize(("text", "shown"), [("1 ab", ["1 ", "ab"]), ("1 abc", ["1 ", "***"]), ("1 xyz", ["1 "])])
+def test_failure_flushes_text_held_back(listed: Any, text: str, shown: list[str]) -> None:
+    """A word that blocks stays back, and adds no end to the failure."""
     listed("abc", blocking=("xyz",))
-    for text, shown in (("1 ab", ["1 ", "ab"]), ("1 abc", ["1 ", "***"]), ("1 xyz", ["1 "])):
-        stage = screened(Upstream(Delta(text), ProviderError("gone", action="ops")).run(), set(), 1000)
-        assert [await anext(stage) for _ in shown] == [Delta(piece) for piece in shown]
-        with pytest.raises(ProviderError):
-            await anext(stage)
+    assert flushed(Delta(text)) == [Delta(piece) for piece in shown]
 
 
-async def test_hits(listed: Any) -> None:
-    """The ids of all found words are reported, each once."""
+def test_flushed_text_counts_for_the_limit(listed: Any) -> None:
+    listed("abc")
+    stages = pipeline(3)
+    assert fed(stages, Delta("1 ab")) == ([Delta("1 ")], 1)
+    assert stages.flush() == [Delta("a"), Finished("length")]
+
+
+def test_hits_name_each_word_once(listed: Any) -> None:
     listed("ab", "cd", blocking=("ef",))
     hits: set[int] = set()
-    upstream = Upstream(Reasoning("cd cd "), Delta("ab ef"), STOP)
-    assert [event async for event in screened(upstream.run(), hits, 1000)][-1] == Finished("content_filter")
+    events, _count = fed(pipeline(hits=hits), Reasoning("cd cd "), Delta("ab ef"), STOP)
+    assert events[-1] == Finished("content_filter")
     assert hits == {1, 2, 3}
+
+
+def test_nul_is_dropped(listed: Any) -> None:
+    listed()
+    assert passed(Delta("a\0b"), Reasoning("\0"), Delta(""), STOP) == [Delta("ab"), STOP]
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept", "reason"), [(3, "abc", "length"), (4, "abcd", "length"), (5, "abcd", "stop")]
+)
+def test_length_limit(listed: Any, limit: int, kept: str, reason: str) -> None:
+    listed()
+    events = passed(Delta("ab"), Delta("cd"), STOP, limit=limit)
+    assert "".join(event.text for event in events if isinstance(event, Delta)) == kept
+    assert events[-1] == Finished(reason)  # type: ignore[arg-type]
+
+
+def test_length_limit_starts_again_after_withdrawn_text(listed: Any) -> None:
+    listed()
+    assert passed(Delta("ab"), Withdrawn(), Delta("ab"), STOP, limit=3)[-1] == STOP
+
+
+def test_tool_calls_count_for_the_limit(listed: Any) -> None:
+    """A piece that goes beyond the limit is left out, because JSON cannot be cut."""
+    listed()
+    events = (Delta("ab"), ToolCallDelta("[{}]"), ToolCallDelta("[{}]"), Finished("tool_calls"))
+    assert passed(*events, limit=10) == [Delta("ab"), ToolCallDelta("[{}]"), Finished("length")]

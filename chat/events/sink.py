@@ -1,0 +1,48 @@
+"""`Sink`: the output of a run of a generation, or a listener of its log."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+class Sink(ABC):
+    """Takes the events of one generation.
+
+    It is an event log with many readers, or one response in another format. The run counts the events itself. All of it
+    runs on the event loop's thread.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def publish(self, name: str, data: Any) -> None:
+        """Take the next event."""
+
+    def tool_calls(self, pieces: str) -> bool:
+        """Take a JSON list with pieces of tool calls; return whether a reader receives them."""
+        return False
+
+    @abstractmethod
+    def complete(
+        self, name: str, data: Mapping[str, Any], *, number: int | None = None, finish_reason: str = ""
+    ) -> None:
+        """Take the event that ends the generation, `done` or `error`.
+
+        Its `number` is not the next one when another process has ended the generation: then earlier events are void.
+        `finish_reason` is the upstream's own, empty when the upstream did not end it.
+        """
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """End without an end event, because the run died of a bug."""
+
+    def bind(self, stop: Callable[[], object]) -> None:  # noqa: B027
+        """Take the function that stops the run, for a sink whose only reader may leave."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the run must await `room` before it reads on from the upstream."""
+        return False
+
+    async def room(self) -> None:  # noqa: B027
+        """Return when the reader has taken what waits."""
