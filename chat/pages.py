@@ -21,6 +21,7 @@ from chat.channels import push
 from chat.conversations import branches
 from chat.errors import with_text
 from chat.models import Conversation, Generation, Message
+from providers.apps import providers_app
 from quotas import ledger
 
 # Conversations in the list of the page.

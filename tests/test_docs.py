@@ -1,6 +1,5 @@
 """The documents say what the code does: settings, refusals, events and routes are in them, and nothing that is gone."""
 
-import ast
 import importlib
 import inspect
 import re
@@ -13,6 +12,7 @@ from django.apps import apps
 from django.urls import URLPattern, URLResolver
 
 from chat import errors as chat_errors
+from chat.events import schemas
 from chat.openai import views
 from chatproject.environment import Environment
 from chatproject.urls import stream_urlpatterns, urlpatterns
@@ -27,8 +27,6 @@ DOCUMENTS = [README, CHANGELOG, SETTINGS, API, OPERATIONS, *DECISIONS]
 
 # The picture is taken by the browser tests.
 MADE_BY_TESTS = {"docs/chat.png"}
-# Where events are published; their names are read from there.
-PUBLISHING = ("chat/generations/run.py", "chat/views.py", "chat/representation.py", "chat/events/log.py")
 
 
 def rows(document: Path) -> dict[str, list[str]]:
@@ -110,30 +108,10 @@ def test_refusals_are_documented() -> None:
     assert set(table.items()) == statuses | only_in_streams
 
 
-def events() -> Iterator[str]:
-    """Yield the names of all events, as they stand in the calls and returns that make them."""
-    for module in PUBLISHING:
-        for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
-            match node:
-                case ast.Call(func=ast.Attribute(attr="publish" | "_publish" | "complete"), args=[name, *_rest]):
-                    yield from word(name)
-                case ast.Call(func=ast.Name(id="encode"), args=[_channel, _number, name, *_rest]):
-                    yield from word(name)
-                case ast.FunctionDef(name="ending"):
-                    for inner in ast.walk(node):
-                        if isinstance(inner, ast.Return) and isinstance(inner.value, ast.Tuple):
-                            yield from word(inner.value.elts[0])
-
-
-def word(node: ast.expr) -> Iterator[str]:
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        yield node.value
-
-
 def test_events_are_documented() -> None:
     """The table of events in docs/api.md has all events and no others."""
     table = API.read_text(encoding="utf-8").partition("| `event:` |")[2].partition("\n\n")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(events())
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(schemas.CHAT.events)
 
 
 # --- routes ----------------------------------------------------------------------------------------------------------

@@ -204,7 +204,7 @@ class Admission:
             messages, parameters = prompt.build(config.context_tokens, parameters, system_prompt, turns)
             messages = incoming.mask_earlier(lexicon, messages, new=0 if request.regenerate else 1)
             return Attempts(self._routing, config, messages, parameters, row.id)
-        # The caller's prompt is sent whole: one that is too long is refused, because the caller did not ask to shorten it.
+        # The caller's prompt is sent whole. A long one is refused, because the caller did not ask to shorten it.
         if request.instruction:
             messages = (PromptMessage("user", text_tools.applied(request.instruction, screened.texts[0])),)
         else:
