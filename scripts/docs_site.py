@@ -1,7 +1,7 @@
 """A hook of mkdocs: the site shows the documents of the project's root beside those of docs/.
 
-Links in the documents are relative to the repository. This hook rewrites links between documents, and turns links to code
-and folders, which the site does not have, into plain text.
+Links in the documents are relative to the repository. This hook rewrites links between documents, and turns links to
+code and folders, which the site does not have, into plain text.
 """
 
 import posixpath
