@@ -65,6 +65,7 @@ bench: $(VENV)/.dev .bench/.installed ## the benchmarks, as tables with ratios; 
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.screening
 	$(BIN)/python -m benchmarks.ledger
+	$(BIN)/python -m benchmarks.wire
 
 docs: $(VENV)/.dev ## build the documentation site into var/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

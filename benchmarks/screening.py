@@ -1,8 +1,8 @@
-"""What screening costs and how much it holds back, with 50,000 words: `python -m benchmarks.screening`.
+"""Measure the cost of screening, and how much it holds back, with 50,000 words: `python -m benchmarks.screening`.
 
-Texts are this project's own: the documents in English, the catalogue of translations in Chinese. Words are made of
-their characters, as often as these occur there, so that answers are held back as much as an unlucky list can make them;
-such words as occur in the texts are left out. Times are CPU time but for what is waited for, each the best of several.
+The texts are this project's documents in English and its translations in Chinese. The words consist of characters with
+the same frequencies, so that the texts are held back as much as a bad list can cause; words that occur in the texts are
+left out. Times are CPU time, except for waiting times, each the best of several runs.
 """
 
 import asyncio
@@ -19,9 +19,10 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproject.settings")
 django.setup()
 
+from chat.apps import chat  # noqa: E402
 from chat.generations.pipeline import screened  # noqa: E402
 from chat.screening import folding, live  # noqa: E402
-from chat.screening.lexicon import Lexicon, let_go  # noqa: E402
+from chat.screening.lexicon import Lexicon, free_with_pauses  # noqa: E402
 from chat.screening.live import Rows, Words  # noqa: E402
 from chat.screening.stream import Screen  # noqa: E402
 from providers.wire.base import Delta, Event  # noqa: E402
@@ -117,7 +118,7 @@ async def drained(source: AsyncGenerator[Event, None]) -> None:
 
 def changed(listed: Rows) -> None:
     """Do what a change of words does: compile new ones, and take former ones apart."""
-    let_go(live.compiled(listed).pieces())
+    free_with_pauses(live.compiled(listed).pieces())
 
 
 def p99(late: list[float]) -> float:
@@ -149,7 +150,7 @@ def print_costs(lexicon: Lexicon, name: str, text: str) -> None:
 
 
 def print_stage(name: str, words: Words) -> None:
-    live._words = words
+    chat().words._words = words
     bare = best(lambda: asyncio.run(drained(events(20_000))))
     staged = best(lambda: asyncio.run(drained(screened(events(20_000), set(), 1_000_000))))
     print(f"the stage in the pipe, {name}: {(staged - bare) / 20_000 * 1e6:.2f} µs per delta")

@@ -1,4 +1,4 @@
-"""Conversations and generations in the admin: to look at and to delete, not to write."""
+"""Conversations, generations and text tools in the admin; conversations and generations are read-only."""
 
 from django.contrib import admin
 from django.db.models import Count, QuerySet
@@ -44,7 +44,7 @@ class ConversationAdmin(admin.ModelAdmin[Conversation]):
 
 @admin.register(Generation)
 class GenerationAdmin(admin.ModelAdmin[Generation]):
-    """The text is left out here: what somebody asked is not needed to see how an answer went."""
+    """Show generations without their text, which is not needed to see how they ended."""
 
     list_display = ("id", "user", "model", "upstream", "status", "finish_reason", "cost", "created_at", "finished_at")
     list_filter = ("status", "finish_reason", "model", "upstream", "created_at")

@@ -1,7 +1,4 @@
-"""What is thrown away in time: finished logs, push channels, old idempotency keys, rows of processes long gone.
-
-Timers call it.
-"""
+"""Timers that delete old logs, push channels, unkept texts, keys, hits and processes."""
 
 from datetime import timedelta
 
@@ -17,27 +14,27 @@ from runtime.apps import runtime
 
 
 async def bound_logs() -> None:
-    """Drop logs that nobody will replay any more."""
+    """Drop event logs that are past their retention."""
     logs.bound()
 
 
 def prune_seconds() -> float:
-    """Return how often to prune: an expired channel is replaced in due time anyway, this only gives the room back."""
+    """Return seconds between two prunings, which only free space: use renews expired channels."""
     return min(60.0, max(1.0, settings.CHANNEL_RETENTION_SECONDS))
 
 
 async def prune_channels() -> None:
-    """Delete push channels that have had their time."""
+    """Delete expired push channels."""
     await database.run(store.prune)
 
 
 async def expire() -> None:
-    """Forget idempotency keys that are a day old, old hits of sensitive words, and processes that are long gone."""
+    """Delete old idempotency keys, old hits of sensitive words, and rows of dead processes."""
     await database.run(_expire)
 
 
 async def expire_texts() -> None:
-    """Delete the texts of answers that are not kept as a conversation, once they need not be read any more."""
+    """Delete the texts of generations without a conversation after their retention."""
     await database.run(_expire_texts)
 
 

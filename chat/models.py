@@ -1,4 +1,4 @@
-"""What is kept: conversations, their messages as a tree, and the generations that made them."""
+"""The main tables: conversations, their messages as a tree, generations, text tools and daily counts."""
 
 import secrets
 import time
@@ -9,8 +9,6 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import connection, models, transaction
-from django.db.models.functions import Collate, Upper
-from django.db.models.lookups import Contains
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -25,15 +23,16 @@ from chat.screening.models import SensitiveWord as SensitiveWord
 from quotas.models import Quota, Reservation
 
 TITLE_CHARS = 255
-# Idempotency keys live this long.
+# How long an idempotency key stands for its generation.
 KEY_LIFETIME = timedelta(hours=24)
-# Turns of a branch that are read for a prompt; the model's context is full long before.
+# Turns of a branch that are read at most; the context of every model is smaller.
 BRANCH_TURNS = 2_000
-HAS_TEXT = models.Q(finished_at__isnull=False) & (~models.Q(content="") | ~models.Q(reasoning=""))  # in no message
+# Ended generations whose text is not in a message of a conversation.
+HAS_TEXT = models.Q(finished_at__isnull=False) & (~models.Q(content="") | ~models.Q(reasoning=""))
 
 
 def new_generation_id() -> str:
-    """Return a new id: 32 hexadecimal digits that grow with time (neighbours in the index) and cannot be guessed."""
+    """Return 32 hexadecimal digits that cannot be guessed, increasing with time for the index."""
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
@@ -41,30 +40,14 @@ def default_language() -> str:
     return settings.LANGUAGE_CODE
 
 
-def _contains(field: str, text: str) -> models.Q:
-    """Match any substring, whatever the case of its ASCII letters, which is what SQLite's LIKE does.
-
-    PostgreSQL would fold every character by the rules of a language, which takes ten times as long.
-    """
-    if connection.vendor == "sqlite":
-        return models.Q(**{f"{field}__icontains": text})
-    folded = text.encode().upper().decode()
-    return models.Q(Contains(Upper(Collate(models.F(field), "C")), folded))
-
-
 class ConversationQuerySet(models.QuerySet["Conversation"]):
     def owned_by(self, user_id: int) -> "ConversationQuerySet":
-        """The only way to get a conversation for a caller."""
+        """Return a user's conversations; all access for a caller starts here."""
         return self.filter(user_id=user_id)
-
-    def containing(self, text: str) -> "ConversationQuerySet":
-        """Those with `text` somewhere in the title or in a message."""
-        messages = Message.objects.filter(_contains("content", text), conversation=models.OuterRef("pk"))
-        return self.filter(_contains("title", text) | models.Exists(messages))
 
 
 class Conversation(models.Model):
-    """The history of one exchange, owned by one user."""
+    """An ordered history of messages, owned by one user."""
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.CASCADE, related_name="conversations", verbose_name=_("user")
@@ -73,7 +56,7 @@ class Conversation(models.Model):
     system_prompt = models.TextField(_("system prompt"), blank=True)
     pinned = models.BooleanField(_("pinned"), default=False)
     archived = models.BooleanField(_("archived"), default=False)
-    # The vendor found that this exchange tends to break its rules: no further prompts (Spark's 10019).
+    # The upstream's moderation refuses further prompts in this conversation (Spark's code 10019).
     blocked = models.BooleanField(_("blocked by the vendor"), default=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     updated_at = models.DateTimeField(_("last used"), default=timezone.now)
@@ -93,7 +76,7 @@ class Conversation(models.Model):
 
 class MessageQuerySet(models.QuerySet["Message"]):
     def branch(self, leaf_id: int) -> list["Message"]:
-        """Return the turns from the root to `leaf_id`, oldest first; one query however long the branch is."""
+        """Return the turns from the root to `leaf_id`, oldest first; two queries for any length."""
         table = Message._meta.db_table
         with connection.cursor() as cursor:
             cursor.execute(
@@ -109,7 +92,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
 
 
 class Message(models.Model):
-    """One turn. A second answer to the same question, or an edited question, is a sibling."""
+    """One turn; a regenerated completion or edited prompt is a sibling of its first version."""
 
     class Role(models.TextChoices):
         USER = "user", _("user")
@@ -139,7 +122,7 @@ class Message(models.Model):
 
 
 class TextTool(models.Model):
-    """An instruction that is put before a prompt, in both languages; an empty one falls back to the other."""
+    """An instruction for prompts in two languages; an empty one falls back to the other."""
 
     slug = models.SlugField(_("slug"), max_length=50, unique=True)
     title_en = models.CharField(_("title (English)"), max_length=100, blank=True)
@@ -164,7 +147,7 @@ class TextTool(models.Model):
         return self.slug
 
     def clean(self) -> None:
-        """Refuse a tool that says nothing, or whose languages disagree about a target language."""
+        """Refuse a tool without an instruction, or with {target_language} in only one language."""
         if not (self.instruction_en.strip() or self.instruction_zh.strip()):
             raise ValidationError({"instruction_en": _("An instruction is needed in one language at least.")})
         given = [text for text in (self.instruction_en, self.instruction_zh) if text.strip()]
@@ -186,14 +169,14 @@ class TextTool(models.Model):
 
 class GenerationQuerySet(models.QuerySet["Generation"]):
     def owned_by(self, user_id: int) -> "GenerationQuerySet":
-        """The only way to get a generation for a caller."""
+        """Return a user's generations; all access for a caller starts here."""
         return self.filter(user_id=user_id)
 
     def running(self) -> "GenerationQuerySet":
         return self.filter(status=Generation.Status.RUNNING)
 
     def by_key(self, user_id: int, key: str) -> "Generation | None":
-        """Return the generation that a user's idempotency key stands for; a key that is too old stands for none."""
+        """Return the generation of a user's idempotency key; None if unknown or older than KEY_LIFETIME."""
         row = self.filter(user_id=user_id, idempotency_key=key).select_related("conversation").first()
         if row and row.created_at < timezone.now() - KEY_LIFETIME:
             self.filter(pk=row.pk).update(idempotency_key=None)
@@ -201,9 +184,9 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
         return row
 
     def save_drafts(self, drafts: Sequence[tuple[str, str, int, str]]) -> list[str]:
-        """Store unfinished text: `(content, reasoning, last event, id)` each; what ended meanwhile stays as it is.
+        """Store drafts of running generations, `(content, reasoning, last event, id)` each.
 
-        Return the ids of those that have ended.
+        Return the ids of those that have ended; their text is not changed.
         """
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.executemany(
@@ -220,8 +203,8 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
 class Generation(models.Model):
     """One run that produces one assistant message.
 
-    While it runs its text is a draft in `content` and `reasoning`, stored once a second by the process that owns it.
-    When it ends the text moves to the message; what is not kept as a conversation stays here until it expires.
+    While it runs, its owner process stores the text once a second as a draft in `content` and `reasoning`. At its end
+    the text moves to the message; without a conversation it stays here until it expires.
     """
 
     class Status(models.TextChoices):
@@ -239,10 +222,10 @@ class Generation(models.Model):
     )
     message = models.OneToOneField(Message, models.SET_NULL, null=True, related_name="generation")
     quota = models.ForeignKey(Quota, models.PROTECT, related_name="+", verbose_name=_("quota"))
-    # RESTRICT lets both go together with their user, and neither alone.
+    # RESTRICT allows deleting both together with their user, and neither alone.
     reservation = models.OneToOneField(Reservation, models.RESTRICT, related_name="+")
     model = models.CharField(_("model"), max_length=100)
-    # Who asked speaks it. An event is the same for every reader, so what we say in one is in this language.
+    # The language of the user when the generation began. Our texts in events are in this language for all readers.
     language = models.CharField(max_length=16, default=default_language)
     upstream = models.CharField(_("upstream"), max_length=100, blank=True)
     status = models.CharField(_("status"), max_length=12, choices=Status.choices, default=Status.RUNNING)
@@ -254,7 +237,7 @@ class Generation(models.Model):
     usage_estimated = models.BooleanField(_("usage is estimated"), default=False)
     charge: "models.JSONField[dict[str, Any] | None, dict[str, Any] | None]" = models.JSONField(_("charge"), null=True)
     error: "models.JSONField[dict[str, Any] | None, dict[str, Any] | None]" = models.JSONField(_("error"), null=True)
-    # The caller's quota when it ended: `done` says the same to everybody, whenever it is read.
+    # The caller's quota at the end, stored so that `done` is the same at every replay.
     quota_after: "models.JSONField[dict[str, Any] | None, dict[str, Any] | None]" = models.JSONField(null=True)
     last_event = models.BigIntegerField(default=0)
     process = models.CharField(_("process"), max_length=32)
@@ -276,7 +259,7 @@ class Generation(models.Model):
             ),
         ]
         indexes: ClassVar[list[models.Index]] = [
-            # The few that run, among the many that ended: for the reaper and the count of active ones.
+            # Few generations run and many have ended: for the reaper and the count of active generations.
             models.Index(fields=["user"], name="running_generations", condition=models.Q(status="running")),
             models.Index(fields=["finished_at"], name="texts_to_expire", condition=HAS_TEXT),
             models.Index(
@@ -295,7 +278,10 @@ class Generation(models.Model):
 
 
 class DailyAnswers(models.Model):
-    """What a user's generations, begun on a day in TIME_ZONE, came to by model and upstream; tally.py counts them."""
+    """Daily counts of a user's generations by model and upstream; `chat.stats.daily` updates them.
+
+    A generation counts on the day in TIME_ZONE on which it began.
+    """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("user"))
     day = models.DateField(_("day"))

@@ -22,6 +22,7 @@ from chat.conversations import branches
 from chat.errors import with_text
 from chat.models import Conversation, Generation, Message
 from providers import access
+from providers.apps import providers_app
 from quotas import ledger
 
 LISTED = 50
@@ -105,7 +106,8 @@ def push_demo(request: HttpRequest) -> HttpResponse:
 def offered_models(user_id: int) -> list[schemas.Model]:
     """Return the models a caller may use, in the order of lists; one without a quota is not offered."""
     slugs = ledger.quota_slugs()
-    return [representation.model(config, slugs[config.id]) for config in access.usable(user_id) if config.id in slugs]
+    usable = access.usable(providers_app().configuration, user_id)
+    return [representation.model(config, slugs[config.id]) for config in usable if config.id in slugs]
 
 
 def _through(request: HttpRequest) -> int | None:

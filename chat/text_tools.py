@@ -1,4 +1,4 @@
-"""Text tools: an instruction put before a prompt. Rows that admins edit; the ones of a first run are made here."""
+"""Text tools: instructions for prompts. Admins edit them; the first run creates defaults."""
 
 from django.db import transaction
 from django.utils.translation import get_language
@@ -10,7 +10,7 @@ from web.refusals import InvalidRequest
 
 DEFAULT_LANGUAGE = "English"
 TEXT, LANGUAGE = "{text}", "{target_language}"
-# What the page suggests, each in its own words; any other may be typed.
+# Languages that the page suggests, each by its own name; users may type others.
 LANGUAGES = (
     *("English", "简体中文", "繁體中文", "日本語", "한국어", "Français", "Deutsch", "Español"),
     *("Português", "Русский", "Italiano", "العربية"),
@@ -77,7 +77,7 @@ _FIRST_RUN = (
 
 
 def ensure_defaults() -> None:
-    """Make the tools of a first run when there is none at all. Safe to repeat, also by several processes at once."""
+    """Create the default tools if there are none. Safe for several processes at once."""
     with transaction.atomic():
         if not TextTool.objects.exists():
             TextTool.objects.bulk_create(
@@ -97,18 +97,18 @@ def ensure_defaults() -> None:
 
 
 def offered() -> list[schemas.TextTool]:
-    """Return the tools that may be used, titles in the language that is active."""
+    """Return the enabled tools, titled in the active language."""
     rows = TextTool.objects.filter(enabled=True).order_by("position", "slug")
     return [
-        {"slug": row.slug, "title": row.title(speaks_chinese()), "needs_target_language": row.needs_target_language}
+        {"slug": row.slug, "title": row.title(is_chinese_active()), "needs_target_language": row.needs_target_language}
         for row in rows
     ]
 
 
 def instruction(slug: str, target_language: str | None, *, chinese: bool) -> str:
-    """Return a tool's instruction in the language of its user, the target language filled in; `{text}` stays.
+    """Return a tool's instruction with the target language filled in; `{text}` stays.
 
-    A tool without a target language takes no notice of one. Raises InvalidRequest for an unknown tool.
+    A tool without a target language ignores it. Raises InvalidRequest for an unknown tool.
     """
     row = TextTool.objects.filter(slug=slug, enabled=True).first()
     if row is None:
@@ -117,13 +117,13 @@ def instruction(slug: str, target_language: str | None, *, chinese: bool) -> str
 
 
 def applied(instruction: str, prompt: str) -> str:
-    """Return what is sent: the prompt in the place that the instruction has for it, or after it."""
+    """Insert the prompt into the instruction at `{text}`, or append it."""
     if TEXT in instruction:
         before, _text, after = instruction.partition(TEXT)
         return before + prompt + after
     return f"{instruction}\n\n{prompt}"
 
 
-def speaks_chinese() -> bool:
-    """Whether Chinese is the language that is active here: database threads have to be told."""
+def is_chinese_active() -> bool:
+    """Whether the active language is Chinese; database threads do not know it."""
     return (get_language() or "").startswith("zh")

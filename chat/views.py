@@ -93,7 +93,7 @@ async def _chatting(request: HttpRequest) -> Caller:
 async def _ask(caller: Caller, body: ChatBody, key: str | None, *, joins: bool = False) -> Ask:
     instruction = ""
     if body.text_tool:
-        chinese = text_tools.speaks_chinese()
+        chinese = text_tools.is_chinese_active()
         instruction = await database.run(text_tools.instruction, body.text_tool, body.target_language, chinese=chinese)
     return Ask(
         caller.user.pk,

@@ -1,12 +1,11 @@
-"""Who may use which model: one with groups is reserved to their members, whoever else they are."""
+"""Which user may use which model: a model with groups is reserved to their members, staff included."""
 
 from collections.abc import Collection
 
 from django.contrib.auth.models import Group
 
-from providers import snapshot
 from providers.models import ChatModel
-from providers.snapshot import ModelConfig
+from providers.snapshot import Configuration, ModelConfig
 
 
 def groups_of(user_id: int) -> frozenset[int]:
@@ -15,26 +14,27 @@ def groups_of(user_id: int) -> frozenset[int]:
 
 
 def may_use(user_id: int, model: ModelConfig) -> bool:
-    """Whether a user may use a model; asks the database only when the model is reserved."""
+    """Return whether a user may use a model; asks the database only when the model is reserved."""
     return not model.groups or model.open_to(groups_of(user_id))
 
 
-def usable(user_id: int) -> list[ModelConfig]:
-    """Return the enabled models that a user may use, in the order of lists; asks once, and only if any is reserved."""
-    models = list(snapshot.models().values())
+def usable(configuration: Configuration, user_id: int) -> list[ModelConfig]:
+    """Return the enabled models that a user may use, in the order of lists.
+
+    Asks the database once, and only if any model is reserved.
+    """
+    models = list(configuration.models().values())
     groups = groups_of(user_id) if any(model.groups for model in models) else frozenset()
     return [model for model in models if model.open_to(groups)]
 
 
-def close_reserved(groups: Collection[Group]) -> list[str]:
-    """Take models out of use that only these groups may use, which are about to go; return their slugs.
+def disable_reserved(groups: Collection[Group]) -> list[str]:
+    """Disable the models that only these groups may use, before the groups are deleted; return their slugs.
 
-    Without groups they would be everybody's.
+    Because a model without groups is open to all users, it would no longer be reserved. The caller calls `changed`.
     """
-    theirs = ChatModel.objects.filter(groups__in=groups)
+    reserved = ChatModel.objects.filter(groups__in=groups, enabled=True)
     shared = ChatModel.objects.filter(groups__in=Group.objects.exclude(pk__in=[group.pk for group in groups]))
-    alone = theirs.filter(enabled=True).exclude(pk__in=shared.values("pk"))
-    slugs = sorted(set(alone.values_list("slug", flat=True)))
+    slugs = sorted(set(reserved.exclude(pk__in=shared.values("pk")).values_list("slug", flat=True)))
     ChatModel.objects.filter(slug__in=slugs).update(enabled=False)
-    snapshot.changed()
     return slugs

@@ -1,7 +1,7 @@
-"""Which addresses an upstream that an admin added may be reached at: public ones, and those the operator allowed.
+"""At which addresses an upstream may be reached that an admin added: public ones, and those the operator allowed.
 
-The check is made on the resolved address, by the connector that then connects to just that one: a name that resolves to
-something else a moment later gains nothing.
+The connector checks the resolved address and then connects to that address only. A name that resolves to another
+address a moment later therefore gains nothing.
 """
 
 import contextlib
@@ -12,20 +12,21 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from providers.wire.net.transport import AddressCheck
+from providers.wire.net.dial import AddressCheck
 
+# Seconds to wait for the system's resolver when an upstream is saved; a name that takes longer is not judged.
 RESOLVE_SECONDS = 2.0
 
 
 def admitting(base_url: str) -> AddressCheck:
-    """Return the check for one upstream; ALLOWED_PRIVATE_UPSTREAMS holds names of hosts, addresses and networks."""
+    """Return the check for one upstream; ALLOWED_PRIVATE_UPSTREAMS holds host names, addresses and networks."""
     hosts, networks = _allowed()
     if (urlsplit(base_url).hostname or "") in hosts:
-        return _anything
+        return lambda _address: True
 
-    def admits(address: str) -> bool:
-        found = ip_address(address)
-        mapped = getattr(found, "ipv4_mapped", None) or found
+    def admits(text: str) -> bool:
+        address = ip_address(text)
+        mapped = getattr(address, "ipv4_mapped", None) or address
         public = mapped.is_global and not mapped.is_multicast
         return public or any(mapped in network for network in networks)
 
@@ -33,32 +34,28 @@ def admitting(base_url: str) -> AddressCheck:
 
 
 def refused_now(base_url: str, proxy: str) -> str:
-    """Return the host that would be refused, as its name resolves at this moment; empty when there is none.
+    """Return the host that would be refused, as its name resolves now; empty when there is none.
 
-    It is the proxy's, where there is one. A name that does not resolve within two seconds is not judged.
+    With a proxy, its host is judged. A name that does not resolve within two seconds is not judged.
     """
-    parts = urlsplit(proxy or base_url)
-    host, admits = parts.hostname or "", admitting(base_url)
-    found = _resolved(host)
-    return host if found and not any(map(admits, found)) else ""
+    host, admits = urlsplit(proxy or base_url).hostname or "", admitting(base_url)
+    resolved = _resolved(host)
+    return host if resolved and not any(map(admits, resolved)) else ""
 
 
 def _resolved(host: str) -> list[str]:
-    """Return the addresses of a host; the system's resolver takes as long as it likes, so it is waited for apart."""
-    found: list[str] = []
+    """Return the addresses of a host. A thread asks, because the system's resolver knows no deadline."""
+    resolved: list[str] = []
 
     def look_up() -> None:
         with contextlib.suppress(OSError, UnicodeError):
-            found.extend(str(address[0]) for *_rest, address in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+            rows = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            resolved.extend(str(address[0]) for *_rest, address in rows)
 
     thread = threading.Thread(target=look_up, name="look up", daemon=True)
     thread.start()
     thread.join(RESOLVE_SECONDS)
-    return list(found)
-
-
-def _anything(address: str) -> bool:
-    return True
+    return list(resolved)
 
 
 def _allowed() -> tuple[set[str], list[IPv4Network | IPv6Network]]:

@@ -1,4 +1,4 @@
-"""Upstreams, keys, models and routes in the admin. Secrets go in and never come out."""
+"""Upstreams, keys, models and routes in the admin; secrets are write-only."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +10,15 @@ from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils.functional import lazy
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.text import capfirst
+from django.utils.text import capfirst, format_lazy
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from providers import access, addresses, catalogue, health, snapshot, trial
+from providers import access, addresses, health, registry, snapshot, trial
+from providers.apps import providers_app
 from providers.catalogue_page import CataloguePage
 from providers.models import ApiKey, ChatModel, Route, Upstream
 
@@ -25,9 +27,18 @@ if TYPE_CHECKING:
 else:
     Mixed = object
 
-# Trials of one action run at once, each for as long as an upstream may take.
-MOST_TRIALS = 5
+# Keys that one action tries; all are tried at once, each for as long as an upstream may take.
+MAX_TRIALS = 5
 SIGNS: dict[health.Level, str] = {"ok": "✓", "off": "–", "warning": "▲", "down": "✕"}
+
+
+def _examples(attribute: str) -> str:
+    """Return the values of a class attribute of the adapters, each with the label of its kind."""
+    values = ((label, getattr(registry.ADAPTERS[kind], attribute)) for kind, label in registry.choices())
+    return "; ".join(f"{label}: {value}" for label, value in values if value)
+
+
+_lazy_examples = lazy(_examples, str)
 
 
 class UpstreamForm(forms.ModelForm[Upstream]):
@@ -35,25 +46,25 @@ class UpstreamForm(forms.ModelForm[Upstream]):
         model = Upstream
         fields = ("base_url", "proxy")  # the others are chosen by the page
         help_texts = {
-            "base_url": _(
-                "Up to where /chat/completions would begin, such as https://api.openai.com/v1. "
-                "Spark: wss://spark-api.xf-yun.com, each model then gets its own path."
+            "base_url": format_lazy(
+                _("The address without /chat/completions. Examples: {examples}."),
+                examples=_lazy_examples("example_base_url"),
             ),
             "proxy": _("http://, https:// or socks5://; empty: none."),
         }
 
 
 class ApiKeyForm(forms.ModelForm[ApiKey]):
-    """A write-only secret: required for a new key, empty means unchanged."""
+    """A form with a write-only secret: required for a new key, empty means unchanged."""
 
     secret = forms.CharField(
         label=capfirst(_("secret")),
         required=False,
         strip=True,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "class": "vTextField"}),
-        help_text=_(
-            "Stored encrypted and never shown again; empty: the stored one stays. "
-            "Spark: app_id:api_key:api_secret. Zhipu: id.secret."
+        help_text=format_lazy(
+            _("Stored encrypted and never shown again. Leave it empty to keep the stored one. Forms: {forms}."),
+            forms=_lazy_examples("key_form"),
         ),
     )
 
@@ -81,7 +92,7 @@ class ApiKeyForm(forms.ModelForm[ApiKey]):
 
 
 class ApiKeyFormSet(forms.BaseInlineFormSet[ApiKey, Upstream, ApiKeyForm]):
-    """The pool of an upstream: no key twice among those that are entered together."""
+    """The key rows of an upstream's page, which refuse one secret entered twice."""
 
     def clean(self) -> None:
         super().clean()
@@ -93,24 +104,24 @@ class ApiKeyFormSet(forms.BaseInlineFormSet[ApiKey, Upstream, ApiKeyForm]):
             entered |= {secret} if secret else set()
 
 
-class Announced(Mixed):
-    """Pages whose changes this process reads anew at once; others follow within seconds."""
+class RefreshingAdmin(Mixed):
+    """Pages after whose changes this process reads the configuration; other processes follow within seconds."""
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
         request.saved_row = form.instance  # type: ignore[attr-defined]
-        snapshot.changed()
+        providers_app().configuration.changed()
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         super().delete_model(request, obj)
-        snapshot.changed()
+        providers_app().configuration.changed()
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         super().delete_queryset(request, queryset)
-        snapshot.changed()
+        providers_app().configuration.changed()
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Serve the page; what comes after saving may take its time, so it waits until the transaction is over."""
+        """Serve the page, then call `after_saving` outside the transaction, because it may take seconds."""
         response = super().changeform_view(request, *args, **kwargs)
         row = getattr(request, "saved_row", None)
         if row is not None and response.status_code == 302:
@@ -118,7 +129,7 @@ class Announced(Mixed):
         return response
 
     def after_saving(self, request: HttpRequest, row: Any) -> None:
-        """Do what follows a change that is stored."""
+        """Do what follows a stored change; for subclasses."""
 
 
 class ApiKeyInline(admin.TabularInline[ApiKey, Upstream]):
@@ -144,7 +155,7 @@ class RouteInline(admin.TabularInline[Route, ChatModel]):
 
 
 @admin.register(Upstream)
-class UpstreamAdmin(CataloguePage, Announced, admin.ModelAdmin[Upstream]):
+class UpstreamAdmin(CataloguePage, RefreshingAdmin, admin.ModelAdmin[Upstream]):
     form = UpstreamForm
     list_display = ("slug", "health", "usable", "cooling", "quarantined", "enabled", "kind", "base_url")
     list_editable = ("enabled",)
@@ -155,7 +166,7 @@ class UpstreamAdmin(CataloguePage, Announced, admin.ModelAdmin[Upstream]):
     actions = ("clear_health", "show_models")
     fieldsets = (
         (None, {"fields": ("slug", "kind", "base_url", "proxy", "enabled")}),
-        (_("Spark and Zhipu"), {"fields": ("sign_host", "raw_key"), "classes": ("collapse",)}),
+        (_("Options of single vendors"), {"fields": ("sign_host", "raw_key"), "classes": ("collapse",)}),
         (_("Deadlines"), {"fields": ("first_seconds", "idle_seconds", "total_seconds"), "classes": ("collapse",)}),
     )
 
@@ -164,7 +175,7 @@ class UpstreamAdmin(CataloguePage, Announced, admin.ModelAdmin[Upstream]):
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Upstream], search_term: str) -> Any:
         found, has_duplicates = super().get_search_results(request, queryset, search_term)
-        # Those to choose from for a route come in pages too, and without an order.
+        # The autocomplete of routes pages through the rows and gives no order.
         return found if found.ordered else found.order_by("slug"), has_duplicates
 
     def get_fieldsets(self, request: HttpRequest, obj: Upstream | None = None) -> Any:
@@ -194,11 +205,11 @@ class UpstreamAdmin(CataloguePage, Announced, admin.ModelAdmin[Upstream]):
         found = health.of_upstream(upstream)
         return badge(found.level, found.text)
 
-    @admin.action(description=_("Use again: end cooldowns and quarantines"), permissions=["change"])
+    @admin.action(description=_("Put back to use: end cooldowns and quarantines"), permissions=["change"])
     def clear_health(self, request: HttpRequest, upstreams: QuerySet[Upstream]) -> None:
         health.clear(ApiKey.objects.filter(upstream__in=upstreams))
         count = upstreams.update(cooldown_until=None, status_reason="")
-        snapshot.changed()
+        providers_app().configuration.changed()
         text = ngettext(
             "%(count)d upstream is in use again, with its keys.",
             "%(count)d upstreams are in use again, with their keys.",
@@ -214,18 +225,18 @@ class UpstreamAdmin(CataloguePage, Announced, admin.ModelAdmin[Upstream]):
         return None
 
     def after_saving(self, request: HttpRequest, row: Upstream) -> None:
-        if row.kind == Upstream.Kind.SCRIPTED or snapshot.from_environment(row):
+        if not registry.ADAPTERS[row.kind].needs_base_url or snapshot.from_environment(row):
             return
         if host := addresses.refused_now(row.base_url, row.proxy):
             text = _(
-                "%(host)s is a private address at this moment and will be refused. "
-                "If that is meant, name it in ALLOWED_PRIVATE_UPSTREAMS and start again."
+                "%(host)s is a private address now, so connections will be refused. "
+                "To allow it, add it to ALLOWED_PRIVATE_UPSTREAMS and restart."
             )
             self.message_user(request, text % {"host": host}, messages.WARNING)
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(Announced, admin.ModelAdmin[ApiKey]):
+class ApiKeyAdmin(RefreshingAdmin, admin.ModelAdmin[ApiKey]):
     form = ApiKeyForm
     list_display = ("upstream", "ending", "health", "enabled", "max_concurrency", "origin")
     list_display_links = ("ending",)
@@ -247,7 +258,7 @@ class ApiKeyAdmin(Announced, admin.ModelAdmin[ApiKey]):
         return (*self.fields, *self.readonly_fields) if obj else self.fields
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
-        # A key that moved would show its secret to another host; there it is to be entered anew.
+        # A key that moved would send its secret to another host, so it must be entered there.
         return (*self.readonly_fields, "upstream") if obj else self.readonly_fields
 
     @admin.display(description=_("key"), ordering="last4")
@@ -262,35 +273,35 @@ class ApiKeyAdmin(Announced, admin.ModelAdmin[ApiKey]):
     def origin(self, key: ApiKey) -> Any:
         return _("environment") if key.from_environment else "–"
 
-    @admin.action(description=_("Use again: end cooldown and quarantine"), permissions=["change"])
+    @admin.action(description=_("Put back to use: end cooldown and quarantine"), permissions=["change"])
     def clear_health(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
         count = keys.count()
         health.clear(keys)
-        snapshot.changed()
+        providers_app().configuration.changed()
         text = ngettext("%(count)d key is in use again.", "%(count)d keys are in use again.", count)
         self.message_user(request, text % {"count": count}, messages.SUCCESS)
 
     @admin.action(description=_("Try this key now"), permissions=["change"])
     def try_now(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
-        chosen = list(keys[: MOST_TRIALS + 1])
-        if len(chosen) > MOST_TRIALS:
-            text = _("Only the first %(count)d keys were tried.") % {"count": MOST_TRIALS}
+        chosen = list(keys[: MAX_TRIALS + 1])
+        if len(chosen) > MAX_TRIALS:
+            text = _("Only the first %(count)d keys were tried.") % {"count": MAX_TRIALS}
             self.message_user(request, text, messages.WARNING)
-        self._try(request, chosen[:MOST_TRIALS])
+        self._try(request, chosen[:MAX_TRIALS])
 
     def after_saving(self, request: HttpRequest, row: ApiKey) -> None:
         if "_try" in request.POST:
             self._try(request, [row])
 
     def _try(self, request: HttpRequest, keys: list[ApiKey]) -> None:
-        outcomes = async_to_sync(trial.try_keys)([key.pk for key in keys])
+        outcomes = async_to_sync(trial.try_keys)([key.pk for key in keys], providers_app().configuration)
         for key, outcome in zip(keys, outcomes, strict=True):
             level = messages.SUCCESS if outcome.ok else messages.ERROR
             self.message_user(request, f"{key}: {outcome.text}", level)
 
 
 @admin.register(ChatModel)
-class ChatModelAdmin(Announced, admin.ModelAdmin[ChatModel]):
+class ChatModelAdmin(RefreshingAdmin, admin.ModelAdmin[ChatModel]):
     list_display = ("slug", "title", "enabled", "position", "context_tokens", "upstreams")
     list_editable = ("enabled", "position")
     list_filter = ("enabled", "routes__upstream", "groups")
@@ -314,11 +325,11 @@ class ChatModelAdmin(Announced, admin.ModelAdmin[ChatModel]):
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
         if not change:
-            catalogue.added()
+            providers_app().catalogue.notify_added()
 
 
 def badge(level: health.Level, text: str) -> SafeString:
-    """Return a state as a sign, a colour and words, so that nobody needs the colour."""
+    """Return a state as a sign, a colour and words, because some readers do not see the colour."""
     return format_html(
         '<span class="health {}"><span aria-hidden="true">{}</span> {}</span>', level, SIGNS[level], text
     )
@@ -329,17 +340,19 @@ admin.site.unregister(Group)
 
 @admin.register(Group)
 class ReservingGroupAdmin(GroupAdmin):
-    """Django's page of groups, where no model becomes everybody's because its last group is deleted."""
+    """Django's page of groups, which disables the models that a deleted group reserved."""
 
     def delete_model(self, request: HttpRequest, obj: Group) -> None:
-        self._close(request, [obj])
+        self._disable_reserved(request, [obj])
         super().delete_model(request, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> None:
-        self._close(request, list(queryset))
+        self._disable_reserved(request, list(queryset))
         super().delete_queryset(request, queryset)
 
-    def _close(self, request: HttpRequest, groups: list[Group]) -> None:
-        for slug in access.close_reserved(groups):
-            text = _("The model %(model)s was kept for groups that are gone: it is disabled.") % {"model": slug}
+    def _disable_reserved(self, request: HttpRequest, groups: list[Group]) -> None:
+        slugs = access.disable_reserved(groups)
+        providers_app().configuration.changed()
+        for slug in slugs:
+            text = _("The model %(model)s is now disabled, because only deleted groups could use it.") % {"model": slug}
             self.message_user(request, text, messages.WARNING)

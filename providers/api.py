@@ -7,7 +7,8 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
-from providers import health, snapshot
+from providers import health
+from providers.apps import providers_app
 from providers.models import ApiKey, Upstream
 from web.bodies import NamedRow
 from web.staff import StaffRows, StaffSerializer
@@ -22,7 +23,7 @@ class UpstreamRow(StaffSerializer):
 
 
 class KeyRow(StaffSerializer):
-    """A key whose secret goes in and never comes out. `status` can be set to `ok` only, which clears what there was."""
+    """A key with a write-only secret; `status` can only be set to `ok`, which clears all trouble."""
 
     upstream = NamedRow(slug_field="slug", queryset=Upstream.objects.all())
     secret = serializers.CharField(write_only=True, max_length=_SECRET_CHARS)
@@ -39,16 +40,18 @@ class KeyRow(StaffSerializer):
         read_only_fields = ("last4",)
 
     def to_representation(self, instance: ApiKey) -> dict[str, Any]:
-        found = health.of_key(instance)
-        until = self.fields["cooldown_until"].to_representation(found.cooldown_until) if found.cooldown_until else None
-        state = {"status": found.status, "status_reason": found.reason, "cooldown_until": until}
+        now = health.of_key(instance)
+        until = self.fields["cooldown_until"].to_representation(now.cooldown_until) if now.cooldown_until else None
+        state = {"status": now.status, "status_reason": now.reason, "cooldown_until": until}
         return {**super().to_representation(instance), **state}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         key: ApiKey = self.instance or ApiKey()
         upstream = attrs.get("upstream") or key.upstream
         if key.pk and upstream != key.upstream:
-            raise ValidationError({"upstream": _("A key stays with its upstream. Enter it there anew.")})
+            raise ValidationError(
+                {"upstream": _("A key stays with its upstream. Add it to the other upstream instead.")}
+            )
         if key.pk and attrs.get("status", "ok") not in {"ok", health.of_key(key).status}:
             raise ValidationError({"status": _("Only ok can be set.")})
         if "secret" in attrs:
@@ -79,7 +82,7 @@ class Upstreams(StaffRows):
     model, serializer_class = Upstream, UpstreamRow
 
     def changed(self) -> None:
-        snapshot.changed()
+        providers_app().configuration.changed()
 
 
 class Keys(StaffRows):
@@ -91,4 +94,4 @@ class Keys(StaffRows):
         return ApiKey.objects.select_related("upstream").prefetch_related("troubles").order_by("pk")
 
     def changed(self) -> None:
-        snapshot.changed()
+        providers_app().configuration.changed()

@@ -1,14 +1,44 @@
-from django.apps import AppConfig
+"""The owner of this package's long-lived objects, which views, admin pages and commands look up here."""
+
+from typing import TYPE_CHECKING, cast
+
+from django.apps import AppConfig, apps
 from django.utils.translation import gettext_lazy as _
 
 from runtime.apps import runtime
+
+if TYPE_CHECKING:
+    from providers.catalogue import Catalogue
+    from providers.keys import KeyPool
+    from providers.routing import Routing
+    from providers.snapshot import Configuration
 
 
 class ProvidersConfig(AppConfig):
     name = "providers"
     verbose_name = _("Providers")
 
-    def ready(self) -> None:
-        from providers import concurrency  # noqa: PLC0415  (models may only be imported once all apps are there)
+    pool: "KeyPool"
+    configuration: "Configuration"
+    routing: "Routing"
+    catalogue: "Catalogue"
 
-        runtime().process.every(lambda: concurrency.RENEW_SECONDS, "attempts of keys", concurrency.renew)
+    def ready(self) -> None:
+        # Models may only be imported once all apps are there.
+        from providers.catalogue import Catalogue  # noqa: PLC0415
+        from providers.concurrency import RENEW_SECONDS, ConcurrencyLimits  # noqa: PLC0415
+        from providers.keys import KeyPool  # noqa: PLC0415
+        from providers.routing import Routing  # noqa: PLC0415
+        from providers.snapshot import Configuration  # noqa: PLC0415
+
+        limits = ConcurrencyLimits(runtime().redis)
+        self.pool = KeyPool(limits)
+        self.configuration = Configuration(self.pool)
+        self.routing = Routing(self.configuration, self.pool)
+        self.catalogue = Catalogue(self.configuration, self.pool)
+        runtime().process.every(lambda: RENEW_SECONDS, "attempts of keys", limits.renew)
+
+
+def providers_app() -> ProvidersConfig:
+    """Return the running app, which owns the objects."""
+    return cast("ProvidersConfig", apps.get_app_config("providers"))

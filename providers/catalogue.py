@@ -1,45 +1,32 @@
-"""Which models an upstream offers, and taking chosen ones up as models of ours.
+"""The models that an upstream offers, and adding chosen ones as models of ours.
 
-OpenAI-compatible servers are asked; the others have no list, so what is known of them is offered.
+Upstreams with a list are asked for it; for the others the adapter's `known_models` are offered.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import cast
 
 from django.db import transaction
 from django.db.models import Max
 from django.utils.translation import gettext as _
 
-from providers import keys, routing, setup, snapshot
+from providers import registry, routing, setup
+from providers.keys import ANY_MODEL, KeyPool
 from providers.models import ChatModel, Route, Upstream
+from providers.snapshot import Configuration, UpstreamConfig
+from providers.wire.base import ModelList, OfferedModel
 from providers.wire.errors import UpstreamFailed
-from providers.wire.openai.adapter import OpenAICompatible
-from providers.wire.openai.model_list import ModelList, OfferedModel
-from providers.wire.spark.adapter import VERSIONS
 
 _SLUG_CHARS = 100
 _UNFIT = re.compile(r"[^A-Za-z0-9._:/-]+")
-_SPARK = tuple(
-    OfferedModel(name, version.context_tokens)
-    for name, version in sorted(VERSIONS.items(), key=lambda item: item[1].legacy)
-)
-KNOWN: Mapping[str, tuple[OfferedModel, ...]] = {
-    Upstream.Kind.SPARK: _SPARK,
-    Upstream.Kind.SPARK_HTTP: _SPARK,
-    Upstream.Kind.ZHIPU_V3: tuple(OfferedModel(name) for name in sorted(setup.ZHIPU_V3_MODELS)),
-    Upstream.Kind.SCRIPTED: (OfferedModel("demo"),),
-}
-
-_when_added: list[Callable[[], None]] = []
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One offered model: the models of ours that it answers for already, and what taking it up would do.
+    """One offered model: the models of ours with a route to it, and what adding it would do.
 
-    `about` is what we know of it; `joins`: the model `slug` exists and gets another route, behind those it has.
+    `about` describes it; `joins`: the model `slug` exists and gets another route, behind those it has.
     """
 
     offered: OfferedModel
@@ -49,97 +36,97 @@ class Entry:
     joins: bool
 
 
-def when_added(hook: Callable[[], None]) -> None:
-    """Call `hook` after models were added, in their transaction: layers above give them what they need of theirs."""
-    _when_added.append(hook)
+class Catalogue:
+    """Lists and adds models; calls the hooks of other apps after each addition."""
 
+    def __init__(self, configuration: Configuration, pool: KeyPool) -> None:
+        self._configuration, self._pool = configuration, pool
+        self._added_hooks: list[Callable[[], None]] = []
 
-def added() -> None:
-    """Tell those who asked that there are new models."""
-    for hook in _when_added:
-        hook()
-    snapshot.changed()
+    def on_added(self, hook: Callable[[], None]) -> None:
+        """Call `hook` after models were added, in their transaction; apps above give them their own rows."""
+        self._added_hooks.append(hook)
 
+    def notify_added(self) -> None:
+        """Call the hooks, because there are new models."""
+        for hook in self._added_hooks:
+            hook()
+        self._configuration.changed()
 
-async def fetch(upstream: snapshot.UpstreamConfig) -> ModelList:
-    """Ask an upstream, with the first key that is usable now, what it offers; raise ProviderError."""
-    if upstream.kind in KNOWN:
-        return ModelList(KNOWN[upstream.kind])
-    key = next((key for key in upstream.keys if keys.any_usable([key], keys.ANY_MODEL)), None)
-    if key is None:
-        raise UpstreamFailed("The upstream has no key that can be used now.", action="ops", vendor_code="no_key")
-    provider = cast("OpenAICompatible", routing.KINDS[upstream.kind](upstream))
-    try:
-        return await provider.models(key.secret)
-    finally:
-        await provider.aclose()
+    async def fetch(self, upstream: UpstreamConfig) -> ModelList:
+        """Ask an upstream, with the first key that is usable now, what it offers; raise ProviderError."""
+        if upstream.adapter.known_models:
+            return ModelList(upstream.adapter.known_models)
+        key = next(iter(self._pool.usable(upstream.keys, ANY_MODEL)), None)
+        if key is None:
+            raise UpstreamFailed("The upstream has no key that can be used now.", action="ops", vendor_code="no_key")
+        provider = routing.new_provider(upstream)
+        try:
+            return await provider.list_models(key.secret)
+        finally:
+            await provider.aclose()
+
+    def add(self, upstream: Upstream, chosen: Iterable[OfferedModel]) -> list[Entry]:
+        """Add models, except those with a route to this upstream; return what was added."""
+        with transaction.atomic():
+            plan, added = _Plan(upstream), []
+            for model in chosen:
+                entry = plan.entry(model)
+                if not entry.models:
+                    _add(upstream, entry)
+                    plan.note_added(entry)
+                    added.append(entry)
+            if added:
+                self.notify_added()
+        return added
 
 
 def entries(upstream: Upstream, offered: Iterable[OfferedModel]) -> list[Entry]:
-    """Return what is offered beside what we have."""
+    """Return the offered models beside those we have."""
     plan = _Plan(upstream)
     return [plan.entry(model) for model in offered]
 
 
-def add(upstream: Upstream, chosen: Iterable[OfferedModel]) -> list[Entry]:
-    """Take models up; those that already have a route to this upstream are left alone. Return what was done."""
-    with transaction.atomic():
-        plan, done = _Plan(upstream), []
-        for model in chosen:
-            entry = plan.entry(model)
-            if not entry.models:
-                _add(upstream, entry)
-                plan.taken(entry)
-                done.append(entry)
-        if done:
-            added()
-    return done
-
-
 def _add(upstream: Upstream, entry: Entry) -> None:
-    name, context_tokens = entry.offered
     used = ChatModel.objects.filter(position__lt=setup.DEMO_POSITION).aggregate(last=Max("position"))["last"]
     position = 0 if used is None else min(used + 1, setup.DEMO_POSITION - 1)
-    values = setup.first_run_values(entry.slug, name, position, context_tokens)
+    values = setup.first_run_values(entry.slug, entry.offered.name, position, entry.offered.context_tokens)
     model, _created = ChatModel.objects.get_or_create(slug=entry.slug, defaults=values)
     last = model.routes.aggregate(last=Max("priority"))["last"]
-    priority = 0 if last is None else last + 1
-    Route.objects.get_or_create(model=model, upstream=upstream, upstream_model=name, defaults={"priority": priority})
+    defaults = {"priority": 0 if last is None else last + 1}
+    Route.objects.get_or_create(model=model, upstream=upstream, upstream_model=entry.offered.name, defaults=defaults)
 
 
 class _Plan:
-    """How the models of an upstream fit to ours: slugs in use, and the names that their upstreams know them by."""
+    """How the models of an upstream fit to ours: slugs in use, and their upstreams' names for them."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
-        self._spark = upstream.kind in {Upstream.Kind.SPARK, Upstream.Kind.SPARK_HTTP}
+        adapter = registry.ADAPTERS[upstream.kind]
+        self._prefix = adapter.slug_prefix
+        self._known = {model.name: model for model in adapter.known_models}
         self._names: dict[str, set[str]] = {slug: set() for slug in ChatModel.objects.values_list("slug", flat=True)}
-        self._here: dict[str, list[str]] = {}
+        self._routed: dict[str, list[str]] = {}
         for slug, upstream_id, name in Route.objects.values_list("model__slug", "upstream_id", "upstream_model"):
             self._names[slug].add(name)
             if upstream_id == upstream.pk:
-                self._here.setdefault(name, []).append(slug)
+                self._routed.setdefault(name, []).append(slug)
 
     def entry(self, offered: OfferedModel) -> Entry:
         name = offered.name
         slug = self._slug(name)
         if slug in self._names and slug != name and name not in self._names[slug]:
-            # Another model whose name became the same slug.
+            # Another model's name became the same slug.
             slug = next(free for n in range(2, 1_000_000) if (free := f"{slug[:90]}-{n}") not in self._names)
-        return Entry(offered, self._about(name), tuple(self._here.get(name, ())), slug, slug in self._names)
+        known = self._known.get(name, offered)
+        about = _("%(title)s, legacy") % {"title": known.title} if known.legacy else known.title
+        return Entry(offered, about, tuple(self._routed.get(name, ())), slug, slug in self._names)
 
-    def taken(self, entry: Entry) -> None:
-        """Note that an entry was taken up."""
+    def note_added(self, entry: Entry) -> None:
         self._names.setdefault(entry.slug, set()).add(entry.offered.name)
-        self._here[entry.offered.name] = [entry.slug]
-
-    def _about(self, name: str) -> str:
-        version = VERSIONS.get(name) if self._spark else None
-        if version is None:
-            return ""
-        return _("%(title)s, legacy") % {"title": version.title} if version.legacy else version.title
+        self._routed[entry.offered.name] = [entry.slug]
 
     def _slug(self, name: str) -> str:
-        full = f"spark-{name}" if self._spark and not name.startswith("spark") else name
+        full = f"{self._prefix}-{name}" if self._prefix and not name.startswith(self._prefix) else name
         fit = _UNFIT.sub("-", full).lstrip("-._:/")[:_SLUG_CHARS].rstrip("-")
         return fit or f"{self._upstream.slug}-model"[:_SLUG_CHARS]

@@ -1,11 +1,10 @@
-"""How many attempts a key carries at this moment: in this process, and with Redis in all of them together.
+"""How many attempts each key carries at this moment: in this process, and with Redis in all processes together.
 
-Every process counts its own. Only for a key with `max_concurrency` is Redis asked as well: a sorted set for each key
-holds one member for each attempt, worth until its score, which its process renews. Redis away: each process keeps
-the limit by itself.
+Every process counts its own attempts. Redis is asked only for a key with `max_concurrency`: a sorted set for each key
+holds one member for each attempt, which counts until its score, a time that the attempt's process renews. While Redis
+is away each process keeps the limit alone.
 """
 
-import asyncio
 import secrets
 from collections import Counter
 from dataclasses import dataclass
@@ -13,14 +12,17 @@ from functools import partial
 
 from redis.asyncio import Redis
 
-from runtime.apps import runtime
+from runtime.redis_clients import RedisClients
+from runtime.tasks import TaskSet
 
-# The attempts of a process that died stop counting after this.
+# Seconds after which the attempts of a process that died no longer count.
 LEASE_SECONDS = 60
+# Seconds between two renewals of the attempts of this process; three fit into a lease.
 RENEW_SECONDS = 20.0
 
-# One atomic step: forget the dead, take a place if there is one. Times are those of Redis, so clocks need not agree.
-_TAKE = """
+# One atomic step: remove ended leases, then add one if there is room. All times are those of Redis, so that the clocks
+# of the processes need not agree.
+_ACQUIRE = """
 local now = tonumber(redis.call('TIME')[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
@@ -34,10 +36,6 @@ redis.call('ZADD', KEYS[1], ends, ARGV[1])
 redis.call('EXPIRE', KEYS[1], tonumber(ARGV[2]) * 2)
 """
 
-in_use: Counter[int] = Counter()
-_held: "set[Slot]" = set()
-_tasks: set["asyncio.Task[object]"] = set()
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slot:
@@ -48,48 +46,47 @@ class Slot:
     shared: bool
 
 
-async def take(key_id: int, limit: int | None) -> Slot | None:
-    """Take a place; None when all processes together have as many attempts with the key as it takes."""
-    token = secrets.token_hex(8)
-    granted = (
-        None if limit is None else await runtime().redis.ask(lambda redis: _take(redis, key_id, token, limit), None)
-    )
-    if granted is False or (limit is not None and in_use[key_id] >= limit):
-        return None
-    in_use[key_id] += 1
-    slot = Slot(key_id, token, shared=granted is True)
-    _held.add(slot)
-    return slot
+class ConcurrencyLimits:
+    """Counts the attempts of each key and keeps `max_concurrency`; `lease_seconds` is that of Redis's members."""
 
+    def __init__(self, redis: RedisClients, lease_seconds: int = LEASE_SECONDS) -> None:
+        self._redis, self._lease_seconds = redis, lease_seconds
+        # Attempts of this process by key id.
+        self.in_use: Counter[int] = Counter()
+        self._slots: set[Slot] = set()
+        self.tasks = TaskSet()
 
-def leave(slot: Slot) -> None:
-    """Give the place back; nobody waits for Redis to hear of it. Repeating is safe."""
-    if slot not in _held:
-        return
-    _held.discard(slot)
-    in_use[slot.key_id] -= 1
-    if slot.shared:
-        task = asyncio.get_running_loop().create_task(runtime().redis.ask(lambda redis: _leave(redis, slot), None))
-        _tasks.add(task)
-        task.add_done_callback(_tasks.discard)
+    async def acquire(self, key_id: int, limit: int | None) -> Slot | None:
+        """Return a slot; None when all processes together have `limit` attempts with the key."""
+        token = secrets.token_hex(8)
+        granted = None
+        if limit is not None:
+            granted = await self._redis.ask(
+                lambda redis: _eval(redis, _ACQUIRE, key_id, token, limit, self._lease_seconds), None
+            )
+        if granted == 0 or (limit is not None and self.in_use[key_id] >= limit):
+            return None
+        self.in_use[key_id] += 1
+        slot = Slot(key_id, token, shared=granted is not None)
+        self._slots.add(slot)
+        return slot
 
+    def release(self, slot: Slot) -> None:
+        """Give a slot back without waiting for Redis; repeating is safe."""
+        if slot not in self._slots:
+            return
+        self._slots.discard(slot)
+        self.in_use[slot.key_id] -= 1
+        if slot.shared:
+            self.tasks.start(self._redis.ask(lambda redis: redis.zrem(_name(slot.key_id), slot.token), None))
 
-async def renew() -> None:
-    """Say that the attempts of this process go on. A timer."""
-    for slot in [slot for slot in _held if slot.shared]:
-        await runtime().redis.ask(partial(_renew, slot=slot), None)
+    async def renew(self) -> None:
+        """Renew in Redis the attempts of this process. A timer."""
+        for slot in [slot for slot in self._slots if slot.shared]:
+            await self._redis.ask(partial(self._renew, slot), None)
 
-
-async def _take(redis: Redis, key_id: int, token: str, limit: int) -> bool:
-    return bool(await _eval(redis, _TAKE, key_id, token, limit, LEASE_SECONDS))
-
-
-async def _leave(redis: Redis, slot: Slot) -> None:
-    await redis.zrem(_name(slot.key_id), slot.token)
-
-
-async def _renew(redis: Redis, slot: Slot) -> None:
-    await _eval(redis, _RENEW, slot.key_id, slot.token, LEASE_SECONDS)
+    async def _renew(self, slot: Slot, redis: Redis) -> object:
+        return await _eval(redis, _RENEW, slot.key_id, slot.token, self._lease_seconds)
 
 
 async def _eval(redis: Redis, script: str, key_id: int, *values: str | int) -> object:

@@ -1,4 +1,4 @@
-"""What a reader is told when upstreams cannot or will not answer."""
+"""Refusals and failure codes for users when no upstream completes their prompt."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,20 +18,20 @@ class ModelUnavailable(Refusal):
 
 
 class UnknownModel(InvalidRequest):
-    """There is no model of that name that could be asked."""
+    """No enabled model that the user may use has that name."""
 
     def __init__(self, text: str | Promise | None = None) -> None:
         super().__init__(details={"model": [text or _("There is no such model.")]})
 
 
 class Unsupported(InvalidRequest):
-    """No upstream of the model takes some of what the caller wants passed on."""
+    """No upstream of the model takes some fields of the request."""
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__(details={name: [_("This model does not take it.")] for name in names})
 
 
-# One text for each code a failed stream may end with; vendors' own words stay in the logs.
+# Text for each code with which a stream may fail. A vendor's own words stay in the logs.
 TEXTS: dict[str, Promise] = {
     "upstream_error": _("The model's service reported an error. Please try again."),
     "upstream_timeout": _("The model's service did not answer in time. Please try again."),
@@ -43,7 +43,7 @@ TEXTS: dict[str, Promise] = {
 
 
 def shown(error: ProviderError) -> dict[str, Any]:
-    """Return `{code, details?, retry_after?}` to store and to show; texts are added in the reader's language."""
+    """Return `{code, details?, retry_after?}` to store and to send; readers add the text in their language."""
     facts = {"vendor_code": error.vendor_code, "vendor_request_id": error.vendor_request_id}
     if isinstance(error, BadParameter):
         facts["param"] = error.param

@@ -1,4 +1,4 @@
-"""What can be asked, and through whom: upstreams, their keys, models, and the routes from models to upstreams."""
+"""Upstreams, their keys, models, and the routes from models to upstreams."""
 
 import hashlib
 from functools import partial
@@ -14,22 +14,22 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django_stubs_ext import StrOrPromise
 
-from providers import validation
+from providers import registry, validation
 from web import default_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from datetime import datetime
 
-# What setup.py writes of the model that it makes, by slug.
+# First-run texts by slug, translated at display while an admin has not changed them.
 FIRST_RUN_TITLES = {"demo": _("Demo")}
 FIRST_RUN_DESCRIPTIONS = {"demo": _("Answers from a script, without any vendor.")}
 
-# A model's slug may be a vendor's own name (`org/model:free`); it travels in URLs of the compatible surface.
+# A model's slug may be a vendor's own name (`org/model:free`), and it stands in URLs below /v1.
 model_slug = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", _("Letters, digits and . _ : / - only."))
 
 
-def _box() -> MultiFernet:
+def _cipher() -> MultiFernet:
     return MultiFernet([Fernet(key) for key in settings.KEY_ENCRYPTION_KEYS])
 
 
@@ -40,25 +40,17 @@ class CoolingQuerySet(models.QuerySet[Row]):
     """Rows with `cooldown_until` and `status_reason`."""
 
     def cool_down(self, until: "datetime", reason: str) -> int:
-        """Leave these out until then; a later cooldown never shortens a longer one."""
+        """Leave rows out until a time; a later cooldown never shortens a longer one."""
         return self.filter(models.Q(cooldown_until=None) | models.Q(cooldown_until__lt=until)).update(
             cooldown_until=until, status_reason=reason
         )
 
 
 class Upstream(models.Model):
-    """A remote service and how to reach it. `environment` holds the values last taken from the environment."""
-
-    class Kind(models.TextChoices):
-        OPENAI = "openai", _("OpenAI-compatible")
-        SPARK = "spark", _("iFlytek Spark (WebSocket)")
-        SPARK_HTTP = "spark_http", _("iFlytek Spark (HTTP)")
-        ZHIPU = "zhipu", _("Zhipu ChatGLM")
-        ZHIPU_V3 = "zhipu_v3", _("Zhipu ChatGLM (v3, legacy)")
-        SCRIPTED = "scripted", _("Built-in demo")
+    """A remote service and how to reach it; `environment` holds the values last taken from the environment."""
 
     slug = models.SlugField(_("slug"), max_length=100, unique=True)
-    kind = models.CharField(_("kind"), max_length=20, choices=Kind.choices, default=Kind.OPENAI)
+    kind = models.CharField(_("kind"), max_length=20, choices=registry.choices, default=registry.DEFAULT_KIND)
     base_url = models.CharField(_("base URL"), max_length=500, blank=True)
     proxy = models.CharField(_("outgoing proxy"), max_length=500, blank=True)
     enabled = models.BooleanField(_("enabled"), default=True)
@@ -97,9 +89,9 @@ class Upstream(models.Model):
         return self.slug
 
     def clean_fields(self, exclude: "Collection[str] | None" = None) -> None:
-        """Refuse what could never be connected to, and put pasted addresses in order.
+        """Check and tidy the addresses; raise ValidationError for those that no connection can reach.
 
-        What the environment named stays as it was written: only so the row is known to follow it.
+        A value of the environment is stored as it is, because a row whose value differs no longer follows it.
         """
         super().clean_fields(exclude)
         checks: dict[str, Callable[[str], str]] = {
@@ -110,19 +102,19 @@ class Upstream(models.Model):
         named = self.environment.get("values", {})
         problems: dict[str, Any] = {}
         for name in checks.keys() - set(exclude or ()):
-            written = getattr(self, name)
+            entered = getattr(self, name)
             try:
-                kept = checks[name](written)
+                checked = checks[name](entered)
             except ValidationError as error:
                 problems[name] = error
             else:
-                setattr(self, name, written if written == named.get(name) else kept)
+                setattr(self, name, entered if entered == named.get(name) else checked)
         if problems:
             raise ValidationError(problems)
 
 
 class ApiKey(models.Model):
-    """One key of an upstream's pool. The secret is encrypted at rest, never shown again; `last4` tells keys apart."""
+    """A key of an upstream's pool. The secret is encrypted at rest and never shown; `last4` tells keys apart."""
 
     upstream = models.ForeignKey(Upstream, models.CASCADE, related_name="keys", verbose_name=_("upstream"))
     ciphertext = models.TextField(editable=False)
@@ -144,15 +136,15 @@ class ApiKey(models.Model):
         return f"{self.upstream.slug} …{self.last4}"
 
     def set_secret(self, secret: str) -> None:
-        """Encrypt and keep a new secret; the caller saves."""
-        self.ciphertext = _box().encrypt(secret.encode()).decode()
+        """Encrypt a new secret into the row; the caller saves."""
+        self.ciphertext = _cipher().encrypt(secret.encode()).decode()
         self.fingerprint = fingerprint(secret)
         self.last4 = secret[-4:] if len(secret) >= 8 else ""
 
     def replace_secret(self, secret: str) -> None:
-        """Take another secret by hand; the caller saves.
+        """Replace the secret with one that staff entered; the caller saves.
 
-        The old one's troubles go with it, and the key no longer leaves when the environment stops naming it.
+        Deletes the troubles of the old one, and keeps the key when the environment no longer names it.
         """
         self.set_secret(secret)
         self.from_environment = False
@@ -160,7 +152,7 @@ class ApiKey(models.Model):
             self.troubles.all().delete()
 
     def checked(self, secret: str, upstream: Upstream) -> str:
-        """Return a secret as it is kept; raise ValidationError for one that this upstream cannot take or has."""
+        """Return a secret as it is stored; raise ValidationError for one that the upstream cannot take or has."""
         value = validation.secret(upstream.kind, secret)
         known = upstream.keys.exclude(pk=self.pk).filter(fingerprint=fingerprint(value)) if upstream.pk else None
         if known is not None and known.exists():
@@ -170,27 +162,27 @@ class ApiKey(models.Model):
     def secret(self) -> str | None:
         """Return the secret; None when no key in KEY_ENCRYPTION_KEYS opens it."""
         try:
-            return _box().decrypt(self.ciphertext.encode()).decode()
+            return _cipher().decrypt(self.ciphertext.encode()).decode()
         except InvalidToken:
             return None
 
 
 class KeyTroubleQuerySet(CoolingQuerySet["KeyTrouble"]):
     def of(self, key_id: int, model: str) -> "KeyTroubleQuerySet":
-        """Return the trouble of a key with a model (the upstream's name for it); `""` is trouble with all of them."""
+        """Return the trouble of a key with a model (the upstream's name for it); `""`: with all models."""
         return self.filter(key_id=key_id, model=model)
 
     def claim_probe(self, now: "datetime", until: "datetime") -> int:
-        """Take the right to try these keys once: 0 when somebody else has it, in whatever process."""
+        """Claim the right to probe these keys; return 0 when another attempt, in any process, has it."""
         free = models.Q(probe_until=None) | models.Q(probe_until__lt=now)
         return self.filter(free, quarantined_at=None, cooldown_until__lte=now).update(probe_until=until)
 
 
 class KeyTrouble(models.Model):
-    """Why a key is left out, for one model or for all. No row: the key is in full use.
+    """Why a key is left out, for one model or for all; without a row the key is in full use.
 
-    Cooling until `cooldown_until`; after that half-open: one attempt at a time may probe it, and the first success
-    takes the row away. Quarantined: out until an operator clears it.
+    Until `cooldown_until` it is cooling. After that it is half-open: one attempt at a time may probe it, and the first
+    success deletes the row. When it is quarantined, only an operator puts it back.
     """
 
     key = models.ForeignKey(ApiKey, models.CASCADE, related_name="troubles", verbose_name=_("key"))
@@ -221,12 +213,12 @@ class KeyTrouble(models.Model):
 
 
 def fingerprint(secret: str) -> str:
-    """Return a short digest by which logs and uniqueness checks may know a key."""
+    """Return a short digest that stands for a key in logs and uniqueness checks."""
     return hashlib.sha256(secret.encode()).hexdigest()[:12]
 
 
 class ChatModel(models.Model):
-    """A model as people pick it."""
+    """A model that users pick by its slug."""
 
     class TokenCapField(models.TextChoices):
         MAX_TOKENS = "max_tokens", "max_tokens"
@@ -270,12 +262,12 @@ class ChatModel(models.Model):
         return default_texts.shown(self.description, FIRST_RUN_DESCRIPTIONS.get(self.slug))
 
     def clean_fields(self, exclude: "Collection[str] | None" = None) -> None:
-        """Refuse a context without room, and parameters that no request could carry."""
+        """Raise ValidationError for an empty context, and for parameters that no request could carry."""
         super().clean_fields(exclude)
-        left_out = set(exclude or ())
-        if "context_tokens" not in left_out and self.context_tokens < 1:
+        excluded = set(exclude or ())
+        if "context_tokens" not in excluded and self.context_tokens < 1:
             raise ValidationError({"context_tokens": _("A whole number from 1 upwards is expected.")})
-        if "parameters" not in left_out:
+        if "parameters" not in excluded:
             _check_parameters(self.parameters)
 
 
@@ -290,7 +282,7 @@ def _check_parameters(parameters: object) -> None:
 
 
 class Route(models.Model):
-    """One way from a model to an upstream. Lower priorities come first; weight shares the load among equals."""
+    """One way from a model to an upstream: lower priorities come first, weight shares the load among equals."""
 
     model = models.ForeignKey(ChatModel, models.CASCADE, related_name="routes", verbose_name=_("model"))
     upstream = models.ForeignKey(Upstream, models.CASCADE, related_name="routes", verbose_name=_("upstream"))

@@ -1,8 +1,8 @@
-"""From a model to its answer: routes, keys, providers, and the only retry loop."""
+"""From a model to its completion: routes, keys, providers, and the only retry loop."""
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -10,17 +10,17 @@ from typing import Any, cast
 import structlog
 from prometheus_client import Counter
 
-from providers import keys, snapshot
+from providers import keys
 from providers.addresses import admitting
 from providers.errors import ModelUnavailable, Unsupported
-from providers.keys import ANY_MODEL, Key, Lease
-from providers.models import ChatModel, Upstream
-from providers.snapshot import ModelConfig, RouteConfig, UpstreamConfig
+from providers.keys import ANY_MODEL, Key, KeyPool, Lease
+from providers.models import ChatModel
+from providers.snapshot import Configuration, ModelConfig, RouteConfig, UpstreamConfig
 from providers.wire.base import (
     JSON,
     ChatRequest,
-    Clocks,
     Delta,
+    Endpoint,
     Event,
     Notice,
     PromptMessage,
@@ -32,92 +32,81 @@ from providers.wire.base import (
     trim,
 )
 from providers.wire.errors import PromptTooLong, ProviderError, Retry
-from providers.wire.net.transport import AddressCheck
-from providers.wire.openai.adapter import OpenAICompatible
-from providers.wire.scripted import Scripted
-from providers.wire.spark.adapter import Spark
-from providers.wire.spark.http import SparkHTTP
-from providers.wire.zhipu.adapter import Zhipu
-from providers.wire.zhipu.v3 import ZhipuV3
 from runtime import database
 
 log = structlog.get_logger("providers")
 
-ALERTS = Counter("rivulet_upstream_alerts", "What an operator should look into", ["upstream", "vendor_code"])
+ALERTS = Counter(
+    "rivulet_upstream_alerts", "Upstream failures that an operator should look into", ["upstream", "vendor_code"]
+)
 
-# The waits of one request, over all keys, and the longest single hint that is waited for.
-MAX_WAIT_SECONDS, MAX_HINT_SECONDS = 60.0, 10.0
-MAX_LEARNED = 3
-# How often a short cooldown is waited for when there is no other key.
+# Seconds that one request may wait in all, over all its keys.
+MAX_WAIT_SECONDS = 60.0
+# Seconds of the longest single wait; a longer `Retry-After` goes on to another key instead.
+MAX_HINT_SECONDS = 10.0
+# How many times one request is sent in another form that an upstream asked for.
+MAX_RESENDS = 3
+# How many short cooldowns of the only key one request waits for.
 MAX_SWITCH_WAITS = 2
+# The HTTP status with which a server refuses the size of the body, which a shorter prompt need not mend.
 BODY_TOO_LARGE = 413
 
 
-KINDS: dict[str, Callable[[UpstreamConfig], Provider]] = {
-    Upstream.Kind.OPENAI: lambda upstream: OpenAICompatible(*_way(upstream), admits=_admits(upstream)),
-    Upstream.Kind.SPARK: lambda upstream: Spark(
-        *_way(upstream), admits=_admits(upstream), sign_host=upstream.sign_host or None
-    ),
-    Upstream.Kind.SPARK_HTTP: lambda upstream: SparkHTTP(*_way(upstream), admits=_admits(upstream)),
-    Upstream.Kind.ZHIPU: lambda upstream: Zhipu(*_way(upstream), admits=_admits(upstream), raw_key=upstream.raw_key),
-    Upstream.Kind.ZHIPU_V3: lambda upstream: ZhipuV3(*_way(upstream), admits=_admits(upstream)),
-    Upstream.Kind.SCRIPTED: lambda upstream: Scripted(),
-}
-# What their upstreams take beside text, of what a program may want passed on.
-TAKES: dict[str, frozenset[str]] = {
-    Upstream.Kind.OPENAI: OpenAICompatible.takes,
-    Upstream.Kind.SPARK: Spark.takes,
-    Upstream.Kind.SPARK_HTTP: SparkHTTP.takes,
-    Upstream.Kind.ZHIPU: Zhipu.takes,
-    Upstream.Kind.ZHIPU_V3: ZhipuV3.takes,
-    Upstream.Kind.SCRIPTED: Scripted.takes,
-}
-_providers: dict[tuple[str, str, str, Clocks, bool, str, bool], Provider] = {}
+def new_provider(upstream: UpstreamConfig) -> Provider:
+    """Return an adapter of its own for this upstream, to be closed by the caller."""
+    endpoint = Endpoint(
+        upstream.base_url,
+        upstream.proxy or None,
+        upstream.clocks,
+        None if upstream.trusted else admitting(upstream.base_url),
+        upstream.sign_host or None,
+        upstream.raw_key,
+    )
+    return upstream.adapter.for_endpoint(endpoint)
 
 
-def _way(upstream: UpstreamConfig) -> tuple[str, str | None, Clocks]:
-    return upstream.base_url, upstream.proxy or None, upstream.clocks
+class Routing:
+    """Owns the adapters of this process, and knows the configuration and the keys that attempts use."""
 
+    def __init__(self, configuration: Configuration, pool: KeyPool) -> None:
+        self.configuration, self.pool = configuration, pool
+        self._providers: dict[tuple[object, ...], Provider] = {}
 
-def _admits(upstream: UpstreamConfig) -> AddressCheck | None:
-    return None if upstream.trusted else admitting(upstream.base_url)
+    def provider_of(self, upstream: UpstreamConfig) -> Provider:
+        """Return the one adapter for this configuration; its connections are shared by all keys."""
+        way = (upstream.kind, upstream.base_url, upstream.proxy, upstream.clocks, upstream.trusted)
+        identity = (*way, upstream.sign_host, upstream.raw_key)
+        provider = self._providers.get(identity)
+        if provider is None:
+            provider = self._providers[identity] = new_provider(upstream)
+        return provider
 
-
-def provider_of(upstream: UpstreamConfig) -> Provider:
-    """Return the one provider for this configuration; its connections are shared by all keys."""
-    way = (upstream.kind, upstream.base_url, upstream.proxy, upstream.clocks, upstream.trusted)
-    identity = (*way, upstream.sign_host, upstream.raw_key)
-    provider = _providers.get(identity)
-    if provider is None:
-        provider = _providers[identity] = KINDS[upstream.kind](upstream)
-    return provider
-
-
-async def aclose() -> None:
-    """Close the connections to all upstreams; the next stream opens new ones."""
-    providers = list(_providers.values())
-    _providers.clear()
-    for provider in providers:
-        await provider.aclose()
+    async def aclose(self) -> None:
+        """Close the connections to all upstreams; the next stream opens new ones."""
+        providers = list(self._providers.values())
+        self._providers.clear()
+        for provider in providers:
+            await provider.aclose()
 
 
 def able(model: ModelConfig, wanted: Collection[str]) -> ModelConfig:
     """Return the model with those of its routes that take all of `wanted`; raise Unsupported when none does."""
-    routes = tuple(route for route in model.routes if TAKES[route.upstream.kind].issuperset(wanted))
+    routes = tuple(route for route in model.routes if route.upstream.adapter.takes.issuperset(wanted))
     if model.routes and not routes:
-        taken_by_all = frozenset.intersection(*(TAKES[route.upstream.kind] for route in model.routes))
+        taken_by_all = frozenset.intersection(*(route.upstream.adapter.takes for route in model.routes))
         raise Unsupported([name for name in wanted if name not in taken_by_all])
     return model if len(routes) == len(model.routes) else replace(model, routes=routes)
 
 
 @dataclass(slots=True)
 class Attempts:
-    """The way of one request through routes and keys, and what it has tried so far.
+    """The attempts of one request: its way through routes and keys, and what it has tried so far.
 
-    `parameters` are sent as they are; `extras` and `whole` are those of `ChatRequest`. `upstream` names the one tried
-    last.
+    `parameters` are sent as they are; `extras` and `whole` are those of `ChatRequest`. `upstream` names the last one
+    tried.
     """
 
+    routing: Routing
     model: ModelConfig
     messages: tuple[PromptMessage, ...]
     parameters: Mapping[str, Any]
@@ -125,36 +114,40 @@ class Attempts:
     extras: Mapping[str, JSON] = field(default_factory=dict)
     whole: bool = False
     upstream: str = ""
-    visible: bool = False
-    spoken: bool = False
-    waited: float = 0.0
-    learned: int = 0
-    trimmed: bool = False
-    tried: set[int] = field(default_factory=set)
+    # Whether this attempt has sent any text, and whether some of it was more than reasoning and white space.
+    any_text: bool = False
+    visible_text: bool = False
+    seconds_waited: float = 0.0
+    resends: int = 0
+    prompt_cut: bool = False
+    # Of this route: the ids of the keys that failed, and how they failed as far as it may not be their own fault.
+    failed_keys: set[int] = field(default_factory=set)
+    suspects: dict[int, ProviderError] = field(default_factory=dict)
+    # How many times this key was waited for.
     waits: int = 0
     failure: ProviderError | None = None
-    # Of the keys of this route: those that failed, and how, as far as it may turn out not to be their fault.
-    suspects: dict[int, ProviderError] = field(default_factory=dict)
 
     async def run(self) -> AsyncGenerator[Event, None]:
-        """Stream an answer: next key, then next route, as long as nothing visible has been said.
+        """Stream a completion: next key, then next route, as long as no visible text was sent.
 
         Raises ProviderError, or ModelUnavailable when there was no key to try.
         """
         for route in _in_order(self.model.routes):
-            self.tried.clear()
+            self.failed_keys.clear()
             self.suspects.clear()
-            while lease := await keys.lease(route.upstream.keys_now(), route.upstream_model, self.tried):
+            while lease := await self.routing.pool.lease(
+                route.upstream.keys_now(), route.upstream_model, self.failed_keys
+            ):
                 self.waits = 0
                 async with lease, aclosing(self._with_key(route, lease)) as events:
                     async for event in events:
                         yield event
                 if self.failure is None:
                     return
-                self.tried.add(lease.key.id)
+                self.failed_keys.add(lease.key.id)
                 if not _another_key_helps(self.failure):
                     break
-            await self._judge(route)
+            await self._clear_if_all_failed_alike(route)
         raise self.failure or ModelUnavailable()
 
     async def _with_key(self, route: RouteConfig, lease: Lease) -> AsyncGenerator[Event, None]:
@@ -162,24 +155,24 @@ class Attempts:
         request = self._request(route)
         while True:
             try:
-                stream = provider_of(route.upstream).stream(request, lease.key.secret)
+                stream = self.routing.provider_of(route.upstream).stream(request, lease.key.secret)
                 async with aclosing(cast("AsyncGenerator[Event, None]", stream)) as events:
                     async for event in events:
                         self._note(event)
                         yield event
-                        if self.visible and lease.probing:
-                            lease.recovered()
-                            snapshot.forget()
+                        if self.visible_text and lease.probing:
+                            lease.mark_recovered()
+                            self.routing.configuration.forget()
                 self.failure = None
                 return
             except (Retry, ProviderError) as problem:
-                if self.visible:
+                if self.visible_text:
                     raise
-                # Its traceback would keep the frames, and what the upstream sent in them, as long as this is kept.
+                # The traceback would keep its frames alive, and with them what the upstream sent.
                 self.failure = (problem.otherwise if isinstance(problem, Retry) else problem).with_traceback(None)
                 better = await self._better(route, problem)
-            if self.spoken:
-                self.spoken = False
+            if self.any_text:
+                self.any_text = False
                 yield Withdrawn()
             if better is not None:
                 request = better
@@ -204,38 +197,39 @@ class Attempts:
         )
 
     def _note(self, event: Event) -> None:
-        if not self.visible and isinstance(event, Delta | Reasoning | ToolCallDelta):
-            self.spoken = True
-            self.visible = isinstance(event, ToolCallDelta) or (isinstance(event, Delta) and bool(event.text.strip()))
+        if not self.visible_text and isinstance(event, Delta | Reasoning | ToolCallDelta):
+            self.any_text = True
+            self.visible_text = isinstance(event, ToolCallDelta) or (
+                isinstance(event, Delta) and bool(event.text.strip())
+            )
 
     async def _better(self, route: RouteConfig, problem: Retry | ProviderError) -> ChatRequest | None:
-        """Return a request that answers the upstream's complaint, None when there is none. A prompt is cut once."""
+        """Return a request that avoids the upstream's complaint, None when there is none. A prompt is cut once."""
         if isinstance(problem, Retry):
             return await self._learn(problem)
-        # What a server finds too large is the body, not the prompt.
-        if self.trimmed or self.whole or not isinstance(problem, PromptTooLong) or problem.status == BODY_TOO_LARGE:
+        if self.prompt_cut or self.whole or not isinstance(problem, PromptTooLong) or problem.status == BODY_TOO_LARGE:
             return None
         shorter = trim(self.messages, prompt_tokens(self.messages) // 2)
         fewer = len(shorter) < len(self.messages)
-        self.trimmed, self.messages = True, shorter
+        self.prompt_cut, self.messages = True, shorter
         return self._request(route) if fewer else None
 
     async def _learn(self, retry: Retry) -> ChatRequest | None:
-        """Keep for the next requests what the upstream taught, and return the one that it asks for."""
-        self.learned += 1
+        """Store what the upstream taught for the next requests, and return the request that it asks for."""
+        self.resends += 1
         too_long = isinstance(retry.otherwise, PromptTooLong)
-        if self.learned > MAX_LEARNED or (too_long and (self.trimmed or self.whole)):
+        if self.resends > MAX_RESENDS or (too_long and (self.prompt_cut or self.whole)):
             return None
         if too_long:
-            self.trimmed, self.messages = True, retry.request.messages
+            self.prompt_cut, self.messages = True, retry.request.messages
         if retry.learned:
             await database.run(ChatModel.objects.filter(id=self.model.id).update, **retry.learned)
             self.model = replace(self.model, **cast("dict[str, Any]", retry.learned))
-            snapshot.forget()
+            self.routing.configuration.forget()
         return retry.request
 
     async def _pause(self, route: RouteConfig, key: Key, error: ProviderError) -> float | None:
-        """Carry out what the failure asks for; return the seconds to wait for this key, None to go on to another."""
+        """Do what the failure asks for; return the seconds to wait for this key, None to go on to another."""
         if error.alerts or (error.alerts_if_persistent and _persists(route, key, error)):
             self._alert(error)
         log.warning(
@@ -250,13 +244,13 @@ class Attempts:
         if error.action in {"user", "ops"}:
             raise error
         if error.crowded:
-            limit = await keys.lower_concurrency(key)
-            log.warning("a key carries too much at once", upstream=self.upstream, key=key.id, at_once=limit)
-            snapshot.forget()
+            limit = await self.routing.pool.lower_concurrency(key)
+            log.warning("max_concurrency of a key lowered", upstream=self.upstream, key=key.id, max_concurrency=limit)
+            self.routing.configuration.forget()
         seconds = self._seconds_to_wait(route, key, error)
-        if seconds is not None and self.waited + seconds <= MAX_WAIT_SECONDS:
+        if seconds is not None and self.seconds_waited + seconds <= MAX_WAIT_SECONDS:
             self.waits += 1
-            self.waited += seconds
+            self.seconds_waited += seconds
             return seconds
         await self._leave_out(route, key, error)
         return None
@@ -265,7 +259,7 @@ class Attempts:
         """Return how long to wait for the same key, None where that is no use or too long."""
         if error.action == "wait" and self.waits < error.attempts:
             seconds = _backoff(self.waits) if error.retry_after is None else error.retry_after
-        elif error.action != "switch" or self._others(route, key):
+        elif error.action != "switch" or self._has_other_key(route, key):
             return None
         elif error.waits:
             return error.waits[self.waits] if self.waits < len(error.waits) else None
@@ -276,7 +270,7 @@ class Attempts:
         return seconds if seconds <= MAX_HINT_SECONDS else None
 
     async def _leave_out(self, route: RouteConfig, key: Key, error: ProviderError) -> None:
-        """Tell all processes that this key, or the whole upstream, is not to be used for a while or at all."""
+        """Leave out this key, or the whole upstream, in all processes: for a while or until an operator clears it."""
         model = _scope(route, error)
         if error.unanimous:
             self.suspects[key.id] = error
@@ -288,10 +282,10 @@ class Attempts:
             await keys.cool_down(key, model, error.cooldown_s, str(error))
         else:
             return
-        snapshot.forget()
+        self.routing.configuration.forget()
 
-    async def _judge(self, route: RouteConfig) -> None:
-        """Acquit the keys when all of several failed alike: it is our configuration that is wrong, not each of them.
+    async def _clear_if_all_failed_alike(self, route: RouteConfig) -> None:
+        """Put the keys back to use when all of several failed alike, because then our configuration is wrong.
 
         A key that was left out for the same reason when this request began counts as one that failed: of many requests
         at once, each meets only some of the keys.
@@ -304,31 +298,31 @@ class Attempts:
         alike = {key.id for key in pool if scope in key.troubles and key.troubles[scope].reason == str(error)}
         if len(alike | self.suspects.keys()) < len(pool):
             return
-        await keys.acquit(alike | self.suspects.keys(), scope)
-        snapshot.forget()
+        await keys.clear_trouble(alike | self.suspects.keys(), scope)
+        self.routing.configuration.forget()
         self._alert(error)
 
     def _alert(self, error: ProviderError) -> None:
         ALERTS.labels(self.upstream, error.vendor_code).inc()
         log.error("upstream needs attention", upstream=self.upstream, reason=str(error), vendor_code=error.vendor_code)
 
-    def _others(self, route: RouteConfig, key: Key) -> bool:
-        """Whether another key, of this route or of another one, could be tried now."""
-        tried = self.tried | {key.id}
+    def _has_other_key(self, route: RouteConfig, key: Key) -> bool:
+        """Return whether another key, of this route or of another one, could be tried now."""
+        tried = self.failed_keys | {key.id}
         return any(
-            keys.any_usable(other.upstream.keys_now(), other.upstream_model, tried)
+            self.routing.pool.usable(other.upstream.keys_now(), other.upstream_model, tried)
             for other in self.model.routes
             if other is route or other.upstream.slug != route.upstream.slug
         )
 
 
 def _another_key_helps(error: ProviderError) -> bool:
-    """Whether the failure may be the key's own: one that only asked to wait stands when that was in vain."""
+    """Return whether the failure may be the key's own. One that only asked to wait, in vain, is not."""
     return error.scope != "all" and (error.action != "wait" or error.cooldown_s > 0)
 
 
 def _persists(route: RouteConfig, key: Key, error: ProviderError) -> bool:
-    """Whether this key has rested for the same reason just before."""
+    """Return whether this key has just been left out for the same reason."""
     trouble = key.troubles.get(_scope(route, error))
     return trouble is not None and trouble.reason == str(error)
 
@@ -342,7 +336,7 @@ def _backoff(attempt: int) -> float:
 
 
 def _in_order(routes: tuple[RouteConfig, ...]) -> Iterator[RouteConfig]:
-    """Yield routes by priority; among equals by lot, weighted."""
+    """Yield routes by priority; routes of equal priority by chance, weighted."""
     left = list(routes)
     while left:
         first = min(route.priority for route in left)

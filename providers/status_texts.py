@@ -1,6 +1,7 @@
-"""What wire adapters report, in the reader's language: they speak English themselves, being without a framework.
+"""Failure messages of the wire adapters in the reader's language.
 
-The health of keys is stored as they said it, so that each operator reads it in their own language.
+Adapters report in English, because they know no framework, and the health of keys is stored so. Each operator then
+reads it in their own language. A new adapter marks its messages with `gettext_noop` of `providers.wire.base`.
 """
 
 from django.utils.translation import gettext as translated
@@ -8,6 +9,7 @@ from django.utils.translation import gettext_noop
 
 from providers.wire.errors import ProviderError
 
+# Messages of the adapters, collected for the catalogue of translations.
 REASONS = frozenset(
     {
         gettext_noop("Our clock is wrong: the upstream refused the date."),
@@ -52,18 +54,16 @@ REASONS = frozenset(
     }
 )
 
-_PRIVATE = gettext_noop("It is private: name it in ALLOWED_PRIVATE_UPSTREAMS if that is meant.")
+_PRIVATE = gettext_noop("It is private. To allow it, add it to ALLOWED_PRIVATE_UPSTREAMS.")
 
 
-def told(error: ProviderError) -> str:
-    """Return a failure for an operator, with the vendor's code, and what to do where that can be said."""
+def failure_text(error: ProviderError) -> str:
+    """Return a failure for an operator, with the vendor's code and, where there is one, the remedy."""
     code = f" ({error.vendor_code})" if error.vendor_code else ""
-    hint = ""
-    if error.vendor_code == "address_refused":
-        hint = f" {translated(_PRIVATE)}"
-    return f"{shown(error.message)}{code}{hint}"
+    hint = f" {translated(_PRIVATE)}" if error.vendor_code == "address_refused" else ""
+    return f"{in_words(error.message)}{code}{hint}"
 
 
-def shown(reason: str) -> str:
-    """Return a reason in the language that is active now; one that is not known stays as it is."""
-    return translated(reason) if reason in REASONS else reason
+def in_words(reason: str) -> str:
+    """Return a stored reason in the active language; a reason without a translation stays as it is."""
+    return translated(reason) if reason else reason

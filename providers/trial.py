@@ -1,4 +1,4 @@
-"""One real request with one key, for an operator who wants to know now how it is."""
+"""Try a key: one short request to its upstream, for an operator who wants to know now whether it works."""
 
 import asyncio
 import time
@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from providers import routing, snapshot, status_texts
 from providers.keys import ANY_MODEL
 from providers.models import ApiKey, KeyTrouble, Route, Upstream
+from providers.snapshot import Configuration
 from providers.wire.base import ChatRequest, Delta, Finished, PromptMessage, Provider, Reasoning
 from providers.wire.errors import ProviderError, Retry
 from runtime import database
@@ -23,57 +24,57 @@ if TYPE_CHECKING:
 
     from providers.wire.base import Event
 
+# Seconds after which a trial is given up.
 TRIAL_SECONDS = 30
-_QUESTION = (PromptMessage("user", "Say OK."),)
-_SHOWN_CHARS = 40
+_PROMPT = (PromptMessage("user", "Say OK."),)
+# Characters of the completion that the operator sees.
+_QUOTED_CHARS = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it; `text` may be shown: never a key, an address or a vendor's raw words in a failure."""
+    """The result of a trial; `text` is fit for display: it holds no key, address or raw words of a vendor."""
 
     ok: bool
     text: "str | Promise"
 
 
-async def try_keys(key_ids: Iterable[int]) -> list[Outcome]:
+async def try_keys(key_ids: Iterable[int], configuration: Configuration) -> list[Outcome]:
     """Try several keys at once."""
-    return await asyncio.gather(*(try_key(key_id) for key_id in key_ids))
+    return await asyncio.gather(*(try_key(key_id, configuration) for key_id in key_ids))
 
 
-async def try_key(key_id: int) -> Outcome:
-    """Ask the upstream of a key something short.
+async def try_key(key_id: int, configuration: Configuration) -> Outcome:
+    """Send a short prompt with a key.
 
     The model is one that the key has trouble with, else the first that has a route to its upstream. Success ends the
-    trouble with that model, the trouble with all of them, and the upstream's own cooldown.
+    trouble with that model, the trouble with all models, and the upstream's own cooldown.
     """
-    found = await database.run(_route_of, key_id)
-    if found is None:
+    route = await database.run(_route_of, key_id)
+    if route is None:
         return Outcome(False, _("No model has a route to this upstream yet."))
-    upstream, model, secret = found
-    provider = routing.KINDS[upstream.kind](upstream)
-    request = ChatRequest(model, _QUESTION, {}, "0" * 32)
+    upstream, model, secret = route
+    provider = routing.new_provider(upstream)
+    request = ChatRequest(model, _PROMPT, {}, "0" * 32)
     began = time.monotonic()
     try:
         async with asyncio.timeout(TRIAL_SECONDS):
-            said = await _answer(provider, request, secret)
+            text = await _completion(provider, request, secret)
     except TimeoutError:
-        return Outcome(False, format_lazy(_("No answer within {seconds} seconds."), seconds=TRIAL_SECONDS))
+        return Outcome(False, format_lazy(_("No reply within {seconds} seconds."), seconds=TRIAL_SECONDS))
     except ProviderError as error:
-        return Outcome(False, status_texts.told(error))
+        return Outcome(False, status_texts.failure_text(error))
     finally:
         await provider.aclose()
-    await database.run(_recovered, key_id, model)
-    snapshot.forget()
+    await database.run(_clear_trouble, key_id, model)
+    configuration.forget()
     took = round((time.monotonic() - began) * 1000)
-    return Outcome(
-        True, format_lazy(_("{model} answered after {took} ms: “{said}”"), model=model, took=took, said=said)
-    )
+    return Outcome(True, format_lazy(_("{model} replied after {took} ms: “{text}”"), model=model, took=took, text=text))
 
 
-async def _answer(provider: Provider, request: ChatRequest, secret: str | None) -> str:
-    """Return the first words, asking again in another form where the upstream wants one, as answers do."""
-    for _attempt in range(routing.MAX_LEARNED):
+async def _completion(provider: Provider, request: ChatRequest, secret: str | None) -> str:
+    """Return the first words, sending another form of the request where the upstream asks for one."""
+    for _attempt in range(routing.MAX_RESENDS):
         try:
             return await _first_words(cast("AsyncGenerator[Event, None]", provider.stream(request, secret)))
         except Retry as retry:
@@ -85,7 +86,7 @@ async def _first_words(stream: "AsyncGenerator[Event, None]") -> str:
     async with aclosing(stream) as events:
         async for event in events:
             if isinstance(event, Delta | Reasoning) and event.text.strip():
-                return " ".join(event.text.split())[:_SHOWN_CHARS]
+                return " ".join(event.text.split())[:_QUOTED_CHARS]
             if isinstance(event, Finished):
                 break
     return "…"
@@ -101,6 +102,6 @@ def _route_of(key_id: int) -> tuple[snapshot.UpstreamConfig, str, str | None] | 
     return snapshot.upstream_config(key.upstream), route.upstream_model, key.secret()
 
 
-def _recovered(key_id: int, model: str) -> None:
+def _clear_trouble(key_id: int, model: str) -> None:
     KeyTrouble.objects.filter(key_id=key_id, model__in=[ANY_MODEL, model]).delete()
     Upstream.objects.filter(keys=key_id).update(cooldown_until=None, status_reason="")

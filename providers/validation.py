@@ -1,7 +1,7 @@
-"""What may be entered for an upstream and its keys: addresses, proxies, host names, the form of a secret.
+"""Checks of what operators enter for an upstream and its keys: addresses, proxies, host names, the form of a key.
 
-Each function returns the value as it is to be kept, or raises ValidationError. Whether an address is private is not
-asked here but when it is connected to (`addresses`).
+Each function returns the value as it is stored, or raises ValidationError. Whether an address is private is checked
+only when a connection is made (`addresses`).
 """
 
 import re
@@ -11,47 +11,42 @@ from urllib.parse import SplitResult, urlsplit
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
+from providers.registry import ADAPTERS
 from providers.wire.errors import ProviderError
-from providers.wire.spark import adapter as spark
-from providers.wire.zhipu import adapter as zhipu
 
-_WEB_SCHEMES = frozenset({"https", "http"})
-_SPARK_SCHEMES = frozenset({"wss", "ws", "https", "http"})
 _UNENCRYPTED = frozenset({"ws", "http"})
 _PROXY_SCHEMES = frozenset({"http", "https", "socks5", "socks5h"})
 _PASTED_PATH = "/chat/completions"
 _HOST = re.compile(r"([A-Za-z0-9_-]+\.)*[A-Za-z0-9_-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 
 
-def base_url(kind: str, written: str) -> str:
-    """Return a base URL without the path that is often pasted with it; the built-in demo needs none."""
-    url = written.strip()
-    if kind == "scripted":
+def base_url(kind: str, text: str) -> str:
+    """Return a base URL without the path that operators often paste with it."""
+    adapter, url = ADAPTERS[kind], text.strip()
+    if not adapter.needs_base_url:
         return url
     if not url:
         raise ValidationError(_("This kind of upstream needs a base URL."))
     parts = _parts(url)
-    host = parts.hostname or ""
-    if kind == "spark":
-        if parts.scheme not in _SPARK_SCHEMES:
-            raise ValidationError(_("A wss:// address is expected."))
-        if parts.scheme in _UNENCRYPTED and not _is_loopback(host):
-            raise ValidationError(
-                _("Without encryption only this machine may be reached: the address carries a signature. Use wss://.")
-            )
-    elif parts.scheme not in _WEB_SCHEMES:
-        raise ValidationError(_("An https:// or http:// address is expected."))
+    if parts.scheme not in adapter.schemes:
+        schemes = ", ".join(f"{scheme}://" for scheme in adapter.schemes)
+        raise ValidationError(_("The address must begin with one of: %(schemes)s"), params={"schemes": schemes})
+    if adapter.needs_encryption and parts.scheme in _UNENCRYPTED and not _is_loopback(parts.hostname or ""):
+        raise ValidationError(
+            _("Without encryption, only this machine may be reached. Use %(scheme)s://."),
+            params={"scheme": adapter.schemes[0]},
+        )
     if "@" in parts.netloc:
-        raise ValidationError(_("No name and password in the address, please: keys are entered on their own."))
+        raise ValidationError(_("The address must not contain a name or a password. Enter keys on their own."))
     if "?" in url or "#" in url:
-        raise ValidationError(_("No ? and no # in the address, please: paths are appended to it."))
+        raise ValidationError(_("The address must not contain ? or #, because paths are appended to it."))
     bare = url.rstrip("/").removesuffix(_PASTED_PATH)
     return bare if len(bare) < len(url.rstrip("/")) else url
 
 
-def proxy(written: str) -> str:
+def proxy(text: str) -> str:
     """Return the address of an outgoing proxy, which may hold a name and a password; empty: none."""
-    url = written.strip()
+    url = text.strip()
     if not url:
         return ""
     parts = _parts(url)
@@ -62,29 +57,27 @@ def proxy(written: str) -> str:
     return url
 
 
-def sign_host(kind: str, written: str) -> str:
-    """Return the host name that Spark's signature is made for; other kinds sign none."""
-    host = written.strip()
-    if host and kind != "spark":
-        raise ValidationError(_("Only iFlytek Spark (WebSocket) signs a host name."))
+def sign_host(kind: str, text: str) -> str:
+    """Return the host name that is signed instead of the base URL's; most kinds sign none."""
+    host = text.strip()
+    if host and "sign_host" not in ADAPTERS[kind].options:
+        raise ValidationError(_("This kind of upstream does not sign a host name."))
     if host and not _HOST.fullmatch(host):
         raise ValidationError(_("A host name is expected, without https:// and without a path."))
     return host
 
 
-def secret(kind: str, written: str) -> str:
+def secret(kind: str, text: str) -> str:
     """Return a key's secret; raise for one that this kind of upstream could never take."""
-    value = written.strip()
+    value = text.strip()
     if not (value.isascii() and value.isprintable()):
-        raise ValidationError(_("A key consists of letters, digits and signs of ASCII, without line breaks."))
+        raise ValidationError(_("A key consists of printable ASCII characters, without line breaks."))
+    adapter = ADAPTERS[kind]
     try:
-        if kind == "spark":
-            spark.credentials(value)
-        elif kind in {"zhipu", "zhipu_v3"}:
-            zhipu.split_key(value)
+        adapter.check_key(value)
     except ProviderError as error:
-        form = "app_id:api_key:api_secret" if kind == "spark" else "id.secret"
-        raise ValidationError(_("A key for this upstream has the form %(form)s."), params={"form": form}) from error
+        form = {"form": adapter.key_form}
+        raise ValidationError(_("A key for this upstream has the form %(form)s."), params=form) from error
     return value
 
 

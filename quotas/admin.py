@@ -1,4 +1,4 @@
-"""Quotas for operators: limits, credits and models are edited, the books are only read."""
+"""Admin pages of quotas: limits, credits and models are edited, the ledger is read-only."""
 
 import csv
 from datetime import datetime
@@ -17,7 +17,8 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from providers.models import ChatModel
-from quotas import redeem_codes, snapshot
+from quotas import redeem_codes
+from quotas.apps import quotas_app
 from quotas.models import (
     CreditBalance,
     DailyUsage,
@@ -35,7 +36,7 @@ Row = TypeVar("Row", bound=Model)
 
 
 class QuotaForm(forms.ModelForm[Quota]):
-    """A quota and the models it covers: one field, not inline rows, because it can move a model between quotas."""
+    """A quota and its models; one field, because inline rows cannot move a model."""
 
     class Media:
         css: ClassVar[dict[str, list[str]]] = {"all": ["chat/dashboard.css"]}
@@ -59,7 +60,7 @@ class QuotaForm(forms.ModelForm[Quota]):
 
 
 class GroupLimitInline(admin.TabularInline[QuotaGroupLimit, Quota]):
-    """Limits of groups, on the quota's own page."""
+    """Limits of groups on the quota's page."""
 
     model = QuotaGroupLimit
     extra = 0
@@ -80,7 +81,7 @@ class QuotaAdmin(admin.ModelAdmin[Quota]):
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
-        if field and db_field.name == "daily_limit":  # the list has no room for help
+        if field and db_field.name == "daily_limit":  # the list shows no help text
             field.widget.attrs["placeholder"] = _("no limit")
         return field
 
@@ -90,16 +91,16 @@ class QuotaAdmin(admin.ModelAdmin[Quota]):
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
-        if isinstance(form, QuotaForm):  # the list's own form edits the numbers only
+        if isinstance(form, QuotaForm):  # the list's form edits only numbers
             form.move_models()
-        snapshot.forget()
+        quotas_app().snapshot.forget()
 
     def delete_model(self, request: HttpRequest, obj: Quota) -> None:
         super().delete_model(request, obj)
-        snapshot.forget()
+        quotas_app().snapshot.forget()
 
 
-class BookAdmin(RecordAdmin[Row]):
+class LedgerTableAdmin(RecordAdmin[Row]):
     """A table that only the ledger writes."""
 
     list_select_related = ["user", "quota"]
@@ -108,18 +109,18 @@ class BookAdmin(RecordAdmin[Row]):
 
 
 @admin.register(DailyUsage)
-class DailyUsageAdmin(BookAdmin[DailyUsage]):
+class DailyUsageAdmin(LedgerTableAdmin[DailyUsage]):
     list_display = ["day", "user", "quota", "used"]
     date_hierarchy = "day"
 
 
 @admin.register(CreditBalance)
-class CreditBalanceAdmin(BookAdmin[CreditBalance]):
+class CreditBalanceAdmin(LedgerTableAdmin[CreditBalance]):
     list_display = ["user", "quota", "credits"]
 
 
 @admin.register(Reservation)
-class ReservationAdmin(BookAdmin[Reservation]):
+class ReservationAdmin(LedgerTableAdmin[Reservation]):
     list_display = ["created_at", "user", "quota", "day", "source", "status", "reason", "reference"]
     list_filter = ["status", "source", "quota"]
     search_fields = ["user__username", "user__email", "=reference"]
@@ -127,7 +128,7 @@ class ReservationAdmin(BookAdmin[Reservation]):
 
 
 @admin.register(LedgerEntry)
-class LedgerEntryAdmin(BookAdmin[LedgerEntry]):
+class LedgerEntryAdmin(LedgerTableAdmin[LedgerEntry]):
     list_display = ["created_at", "user", "quota", "amount", "source", "reason", "reference"]
     list_filter = ["source", "quota"]
     search_fields = ["user__username", "user__email", "reason", "=reference"]
@@ -135,7 +136,7 @@ class LedgerEntryAdmin(BookAdmin[LedgerEntry]):
 
 
 @admin.register(Invitation)
-class InvitationAdmin(BookAdmin[Invitation]):
+class InvitationAdmin(LedgerTableAdmin[Invitation]):
     list_display = ["joined_at", "inviter", "invited", "status", "reward", "credited_at"]
     list_select_related = ["inviter", "invited"]
     list_filter = ["status"]
@@ -144,7 +145,7 @@ class InvitationAdmin(BookAdmin[Invitation]):
 
 
 class BatchForm(forms.ModelForm[RedeemBatch]):
-    """What a new batch is made of; an existing one has its note only."""
+    """The form of a new batch; an existing one has only its note."""
 
     quota = forms.ModelChoiceField(Quota.objects.order_by("id"), label=_("quota"), empty_label=None)
     credits = forms.IntegerField(label=_("credits"), min_value=1, max_value=redeem_codes.MOST_CREDITS)
@@ -154,7 +155,7 @@ class BatchForm(forms.ModelForm[RedeemBatch]):
     def clean_expires_at(self) -> datetime | None:
         moment: datetime | None = self.cleaned_data["expires_at"]
         if moment and moment <= timezone.now():
-            raise forms.ValidationError(_("That has passed: nobody could redeem the codes."))
+            raise forms.ValidationError(_("This time has passed. Choose a later one."))
         return moment
 
 
@@ -173,7 +174,7 @@ class RedeemBatchAdmin(admin.ModelAdmin[RedeemBatch]):
         return [path("<int:pk>/codes.csv", view, name="quotas_redeembatch_codes"), *super().get_urls()]
 
     def codes_file(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Answer with the codes of one batch."""
+        """Return the codes of one batch as a file."""
         if not self.has_codes_permission(request):
             raise PermissionDenied
         return _as_csv(get_object_or_404(RedeemBatch, pk=pk).codes.all())
@@ -222,7 +223,7 @@ class RedeemBatchAdmin(admin.ModelAdmin[RedeemBatch]):
         return batch.until
 
     def has_delete_permission(self, request: HttpRequest, obj: RedeemBatch | None = None) -> bool:
-        return False  # what was redeemed is history; `withdraw` takes the rest
+        return False  # redeemed codes stay; `withdraw` deletes the others
 
     def save_model(self, request: HttpRequest, obj: RedeemBatch, form: Any, change: bool) -> None:
         if change:
@@ -241,14 +242,14 @@ class RedeemBatchAdmin(admin.ModelAdmin[RedeemBatch]):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def has_codes_permission(self, request: HttpRequest) -> bool:
-        """Whoever sees a code can redeem it: that takes the permission to view codes."""
+        """Return whether the user may see codes, which anybody who sees them can redeem."""
         return request.user.has_perm("quotas.view_redeemcode")
 
     @admin.action(description=_("Export the codes as CSV"), permissions=["codes"])
     def export(self, request: HttpRequest, batches: QuerySet[RedeemBatch]) -> HttpResponse:
         return _as_csv(RedeemCode.objects.filter(batch__in=list(batches.values_list("pk", flat=True))))
 
-    @admin.action(description=_("Withdraw the codes that nobody has redeemed"), permissions=["change"])
+    @admin.action(description=_("Withdraw the unused codes"), permissions=["change"])
     def withdraw(self, request: HttpRequest, batches: QuerySet[RedeemBatch]) -> None:
         unused = RedeemCode.objects.filter(batch__in=list(batches.values_list("pk", flat=True)), redeemed_at=None)
         count, _rows = unused.delete()
@@ -257,28 +258,28 @@ class RedeemBatchAdmin(admin.ModelAdmin[RedeemBatch]):
 
 
 def _as_csv(codes: QuerySet[RedeemCode]) -> HttpResponse:
-    """Return codes as a file for a spreadsheet; no column can begin with what one takes for a formula."""
-    answer = HttpResponse(content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="codes-{timezone.localdate()}.csv"'
-    rows = csv.writer(answer)
+    """Return codes as CSV; no column can begin with a character that starts a formula."""
+    response = HttpResponse(content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="codes-{timezone.localdate()}.csv"'
+    rows = csv.writer(response)
     rows.writerow(["code", "quota", "credits", "expires_at", "redeemed_at"])
     for row in codes.select_related("quota").order_by("id"):
         moments = (
             timezone.localtime(moment).isoformat() if moment else "" for moment in (row.expires_at, row.redeemed_at)
         )
         rows.writerow([row.grouped(), row.quota.slug, row.credits, *moments])
-    return answer
+    return response
 
 
 @admin.register(RedeemCode)
 class RedeemCodeAdmin(RecordAdmin[RedeemCode]):
-    """To look up a single code; batches make and export them."""
+    """Single codes, read-only; batches make and export them."""
 
     list_display = ["__str__", "batch", "quota", "credits", "expires_at", "redeemed_by", "redeemed_at"]
     list_select_related = ["batch", "quota", "redeemed_by"]
     list_filter = ["quota", ("redeemed_at", admin.EmptyFieldListFilter)]
     search_fields = ["redeemed_by__username", "redeemed_by__email"]
-    search_help_text = _("A code as it was typed, or who redeemed it.")
+    search_help_text = _("A code, with or without dashes, or the user who redeemed it.")
     fields = ["batch", "code", "quota", "credits", "expires_at", "redeemed_by", "redeemed_at"]
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[RedeemCode], search_term: str) -> Any:

@@ -1,4 +1,4 @@
-"""REST of quotas: what a caller has, and every grant and spend."""
+"""REST of quotas: the caller's figures, and every grant and spend."""
 
 from typing import cast
 
@@ -12,7 +12,7 @@ from quotas import history, ledger, schemas
 from web.openapi import Operation
 from web.refusals import InvalidRequest
 
-# Ids are eight bytes long in every database.
+# The highest id: eight bytes in every database.
 _HIGHEST_ID = 2**63 - 1
 
 
@@ -25,7 +25,10 @@ class Quotas(APIView):
 
 
 class Ledger(APIView):
-    """`GET /api/quotas/ledger/`: newest first; the cursor is the last id seen, so nothing is skipped or shown twice."""
+    """`GET /api/quotas/ledger/`: newest first.
+
+    Because the cursor is the last id of the page before, no row is skipped or shown twice.
+    """
 
     @Operation(
         "Models and quotas", "Every grant and spend, newest first", returns=schemas.LedgerPage, query={"cursor": str}
@@ -44,5 +47,5 @@ def _cursor(text: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _HIGHEST_ID):
-        raise InvalidRequest(details={"cursor": [_("This cursor is not one of ours.")]})
+        raise InvalidRequest(details={"cursor": [_("This cursor is not valid.")]})
     return int(text)

@@ -1,18 +1,33 @@
-from django.apps import AppConfig
+from typing import TYPE_CHECKING, cast
+
+from django.apps import AppConfig, apps
 from django.utils.translation import gettext_lazy as _
 
 from runtime.apps import runtime
 
+if TYPE_CHECKING:
+    from quotas.hints import QuotaHints
+    from quotas.snapshot import QuotaSnapshot
+
 
 class QuotasConfig(AppConfig):
+    """The owner of what this process keeps about quotas."""
+
     name = "quotas"
     verbose_name = _("Quotas")
+    snapshot: "QuotaSnapshot"
+    hints: "QuotaHints"
 
     def ready(self) -> None:
-        # Models may only be imported once all apps are there.
-        from providers import catalogue  # noqa: PLC0415
-        from quotas import hints, setup  # noqa: PLC0415
+        # Models can be imported only after all apps are loaded.
+        from providers.apps import providers_app  # noqa: PLC0415
+        from quotas import hints, setup, snapshot  # noqa: PLC0415
 
-        catalogue.when_added(setup.assign_models)
-        # What could not be told while Redis was away.
-        runtime().process.every(lambda: 1.0, "counters", hints.flush)
+        self.snapshot = snapshot.QuotaSnapshot()
+        self.hints = hints.QuotaHints(runtime().redis, runtime().process, self.snapshot)
+        providers_app().catalogue.on_added(setup.assign_models)
+
+
+def quotas_app() -> QuotasConfig:
+    """Return the config that owns the snapshot and the counters."""
+    return cast(QuotasConfig, apps.get_app_config("quotas"))

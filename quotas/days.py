@@ -1,4 +1,4 @@
-"""Quota days: calendar days in TIME_ZONE, whatever the clocks there do."""
+"""Quota days: calendar days in TIME_ZONE, also where its clocks change."""
 
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
@@ -12,24 +12,24 @@ def day_of(now: datetime) -> date:
 
 
 def resets_at(now: datetime) -> datetime:
-    """Return when the next day begins in TIME_ZONE: its first instant, also where clocks change at midnight."""
+    """Return the first instant of the next day in TIME_ZONE."""
     return _day_after(day_of(now), timezone.get_default_timezone())[0]
 
 
 def resets_at_json(now: datetime) -> str:
-    """Return the same as JSON has it."""
+    """Return the same as ISO 8601, for JSON."""
     return _day_after(day_of(now), timezone.get_default_timezone())[1]
 
 
 def seconds_to_reset(now: datetime) -> float:
-    # In UTC: the difference of two times in one zone would be that of their clock faces.
+    # In UTC, because the difference of two times in one zone ignores a change of its clocks.
     return (resets_at(now).astimezone(UTC) - now.astimezone(UTC)).total_seconds()
 
 
 @lru_cache(maxsize=8)
 def _day_after(day: date, zone: tzinfo) -> tuple[datetime, str]:
-    """Asked for each answer, new once a day."""
+    """Return the next day's first instant, also as text; cached, because requests share it."""
     midnight = datetime.combine(day + timedelta(days=1), time.min, tzinfo=zone)
-    # A midnight that the clocks skip becomes the moment to which they jump.
+    # If the clocks skip midnight, the day begins at the time to which they jump.
     begins = midnight.astimezone(UTC).astimezone(zone)
     return begins, begins.isoformat()

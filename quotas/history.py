@@ -1,4 +1,4 @@
-"""The ledger as people read it: pages of rows, newest first, and the reasons in words."""
+"""The ledger as users read it: pages of rows, and reasons in words."""
 
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -12,37 +12,37 @@ from quotas.schemas import LedgerRow
 
 PAGE_SIZE = 50
 
-# The reasons that the product itself gives; an admin's are shown as they were typed.
+# Words for the reasons that the product itself gives. An admin's own reasons need none.
 _WORDS: dict[str, str | Promise] = {
     "stop": _("Answer"),
     "length": _("Answer, up to the length limit"),
     "cancelled": _("Answer, stopped by you"),
     "content_filter": _("Answer, ended by the content filter"),
     INVITED: _("You were invited"),
-    INVITER: _("Somebody you invited has asked for the first time"),
+    INVITER: _("First answer of a user you invited"),
     REDEEMED: _("Redeem code"),
 }
 
 
 def entries(user_id: int, before: int | None = None) -> QuerySet[LedgerEntry]:
-    """Return a person's rows below the id `before`, newest first, each with its quota; slice it."""
+    """Return a user's rows below the id `before`, newest first, each with its quota."""
     rows = LedgerEntry.objects.filter(user_id=user_id).select_related("quota").order_by("-id")
     return rows if before is None else rows.filter(id__lt=before)
 
 
 def page(user_id: int, before: int | None = None, size: int = PAGE_SIZE) -> tuple[list[LedgerEntry], int | None]:
-    """Return one page of rows, and the `before` of the next one; None when there is none."""
+    """Return one page of rows, and the next page's `before`, if any."""
     rows = list(entries(user_id, before)[: size + 1])
     return rows[:size], rows[size - 1].pk if len(rows) > size else None
 
 
 def place(text: str) -> int | None:
-    """Return the `before` that a page's address names; anything odd in it means the newest rows."""
+    """Return the `before` in a page's URL; None (the newest rows) for nonsense."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def shown(entry: LedgerEntry) -> LedgerRow:
-    """Return a row as JSON has it."""
+    """Return a row as the API's JSON."""
     return {
         "id": entry.pk,
         "quota": entry.quota.slug,
@@ -55,6 +55,6 @@ def shown(entry: LedgerEntry) -> LedgerRow:
 
 
 def words(entry: LedgerEntry) -> str:
-    """Return the reason in the language that is active; one that an admin gave is shown as it was typed."""
+    """Return the reason in the active language, or as the admin typed it."""
     known = entry.reference or entry.reason in {INVITED, INVITER, REDEEMED}
     return str(_WORDS.get(entry.reason, entry.reason)) if known else entry.reason

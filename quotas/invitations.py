@@ -1,7 +1,9 @@
-"""Invitations: what the invited get at once, and what their inviters earn with the first charged answer.
+"""Invitations: credits for both sides.
 
-Who owns what: the row is made in the transaction that makes the account, and it leaves `pending` once, by a guarded
-update in the transaction that settles an answer. Credits are what the quotas promise at the moment they are given.
+Invited users get theirs at once, inviters with the invited user's first charged completion.
+
+The transaction that makes the account makes the row. It leaves `pending` once, by a guarded update in the transaction
+that settles a completion. The amounts are those of the quotas at the moment the credits are given.
 """
 
 from typing import Any
@@ -18,14 +20,15 @@ from web.refusals import InvalidRequest
 
 log = structlog.get_logger("quotas")
 
-# What the ledger's rows say; `history.py` has the words for people.
+# Reasons in ledger rows; `history.py` has their words.
 INVITED, INVITER = "invited", "inviter"
 
 
 def join(inviter_id: int, invited_id: int, *, earns: bool) -> None:
-    """Note who came by whose code, and give the newly invited their credits; `earns`: they had no account before.
+    """Record that a user joined with an inviter's code, and give the invited user's credits.
 
-    Belongs inside the transaction that makes the account.
+    `earns` is false for a user who had an account before: neither side gets credits. Belongs inside the transaction
+    that makes the account.
     """
     status = Invitation.Status.PENDING if earns else Invitation.Status.NOTHING
     Invitation.objects.create(inviter_id=inviter_id, invited_id=invited_id, status=status)
@@ -35,10 +38,10 @@ def join(inviter_id: int, invited_id: int, *, earns: bool) -> None:
 
 
 def reward(invitation_id: int) -> None:
-    """Give the inviter of a pending invitation what each quota promises; repeating is safe.
+    """Give the inviter of a pending invitation the credits of each quota; repeating is safe.
 
-    Belongs inside the transaction that settles the invited person's answer. An invitation stays pending, for a later
-    answer, while the inviter is disabled and when the day has had its share.
+    Belongs inside the transaction that settles the invited user's completion. The invitation stays pending, for a later
+    completion, while the inviter is disabled, and once the inviter's day has `REWARDS_A_DAY`.
     """
     with transaction.atomic():
         invitation = _claimed(invitation_id)
@@ -47,14 +50,14 @@ def reward(invitation_id: int) -> None:
         if not _take_share(invitation.inviter_id):
             transaction.set_rollback(True)
             return
-        # In the order of ids, as everybody who locks several balances of one person does.
+        # By id: all code that locks several balances of one user does so in this order.
         promises = Quota.objects.filter(inviter_credits__gt=0).order_by("id")
         earned = sum(_granted(invitation.inviter_id, quota) for quota in promises)
         Invitation.objects.filter(pk=invitation_id).update(reward=min(earned, statements.MOST))
 
 
 def _claimed(invitation_id: int) -> Invitation | None:
-    # `status` stands in the outer condition: PostgreSQL looks at it again after it has waited for another claim.
+    # `status` is in the outer condition, because PostgreSQL checks that again after waiting for another claim.
     active = get_user_model().objects.filter(pk=OuterRef("inviter_id"), is_active=True)
     rows = Invitation.objects.filter(pk=invitation_id)
     pending = rows.filter(Exists(active), status=Invitation.Status.PENDING)
@@ -72,27 +75,27 @@ def _take_share(inviter_id: int) -> bool:
 def _granted(inviter_id: int, quota: Quota) -> int:
     try:
         ledger.grant(inviter_id, quota.pk, quota.inviter_credits, INVITER)
-    except InvalidRequest:  # more than can be counted: no reason to fail somebody else's answer
-        log.warning("inviter has more credits than can be counted", user=inviter_id, quota=quota.slug)
+    except InvalidRequest:  # the balance is full, which must not fail the invited user's completion
+        log.warning("inviter's balance is full", user=inviter_id, quota=quota.slug)
         return 0
     return quota.inviter_credits
 
 
 def of(inviter_id: int) -> QuerySet[Invitation]:
-    """Return a person's invitations whose invited are still there, newest first, the invited loaded."""
+    """Return a user's invitations, newest first, without those whose invited user was deleted."""
     rows = Invitation.objects.filter(inviter_id=inviter_id, invited__isnull=False)
     return rows.select_related("invited").order_by("-id")
 
 
 def page(inviter_id: int, before: int | None, size: int) -> tuple[list[Invitation], int | None]:
-    """Return one page of them below the id `before`, and the `before` of the next one; None when there is none."""
+    """Return one page below the id `before`, and the next page's `before`, if any."""
     rows = of(inviter_id) if before is None else of(inviter_id).filter(pk__lt=before)
     found = list(rows[: size + 1])
     return found[:size], found[size - 1].pk if len(found) > size else None
 
 
 def sums(inviter_id: int) -> dict[str, int]:
-    """Return `{joined, pending, earned}`: people, and credits of all quotas together; in two queries."""
+    """Return `{joined, pending, earned}`: users, and credits of all quotas together."""
     there, waiting = Q(invited__isnull=False), Q(status=Invitation.Status.PENDING)
     counts = Invitation.objects.filter(inviter_id=inviter_id).aggregate(
         joined=Count("id", filter=there), waiting=Count("id", filter=there & waiting), earned=Sum("reward", default=0)
@@ -102,6 +105,6 @@ def sums(inviter_id: int) -> dict[str, int]:
 
 
 def promises() -> list[dict[str, Any]]:
-    """Return what the quotas promise now, those that promise something: `{title, inviter, invited}` each."""
+    """Return `{title, inviter, invited}` of each quota that gives credits for an invitation."""
     rows = Quota.objects.filter(Q(inviter_credits__gt=0) | Q(invitee_credits__gt=0)).order_by("id")
     return [{"title": row.shown_title, "inviter": row.inviter_credits, "invited": row.invitee_credits} for row in rows]

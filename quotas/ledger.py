@@ -1,13 +1,13 @@
-"""Reserve, settle, release, grant: the only door to what people have used and still have, and the only decider.
+"""Reserve, settle, release, grant: the only code that decides and changes what users have.
 
 Everything here is synchronous and belongs inside the caller's transaction, the one that stores the message. A unit is
 taken when a generation begins and made final or given back when it ends, exactly once, by guarded updates
 (`statements.py`). A reservation belongs to the day on which it began, a calendar day in TIME_ZONE.
 
-Whatever is read or changed here is noted for the counters in Redis once it is committed; they decide nothing.
+A change deletes the user's counter in Redis once it is committed (`hints.py`). Counters decide nothing.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Literal
@@ -21,12 +21,13 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from providers.errors import UnknownModel
-from quotas import days, hints, schemas, snapshot, statements
-from quotas.counts import Counts, Found
+from quotas import days, schemas, statements
+from quotas.apps import quotas_app
 from quotas.days import day_of as day_of
 from quotas.days import resets_at as resets_at
 from quotas.errors import QuotaExhausted
-from quotas.models import CreditBalance, DailyUsage, Quota, Reservation
+from quotas.hints import Figures
+from quotas.models import Quota, Reservation
 from quotas.snapshot import QuotaConfig
 from web.refusals import InvalidRequest
 
@@ -37,8 +38,8 @@ Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A reservation that was made at `began_at`, which says its day.
+class ReservedUnit:
+    """A reservation made at `began_at`, which decides its day.
 
     `quota` is the contract's `Quota` after it, `remaining` its value there.
     """
@@ -53,7 +54,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a generation has cost. `invitation`: the one that this charge makes real, if the user's is still pending."""
+    """The cost of a generation; `invitation` is the user's pending one, if charged."""
 
     amount: int
     source: Literal["daily", "credit", "none"]
@@ -64,11 +65,11 @@ class Charge:
         return {"amount": self.amount, "source": self.source, "reason": self.reason}
 
 
-def reserve(user_id: int, model_id: int, reference: str, now: datetime | None = None) -> Held:
-    """Hold one unit for the generation `reference`: of the day's allowance, else a credit.
+def reserve(user_id: int, model_id: int, reference: str, now: datetime | None = None) -> ReservedUnit:
+    """Reserve one unit for the generation `reference`: of the day's allowance, else a credit.
 
     Raises QuotaExhausted when there is neither, InvalidRequest for a model without a quota, and IntegrityError for a
-    reference that already holds one.
+    reference that already has one.
     """
     _require_transaction()
     now = now or timezone.now()
@@ -77,126 +78,109 @@ def reserve(user_id: int, model_id: int, reference: str, now: datetime | None = 
         unit = {"user": user_id, "quota": quota_id, "day": _date_value(day_of(now)), "reference": reference}
         source = _take(cursor, unit, daily_limit)
         if source is None:
+            if settings.REDIS_URL:
+                # Not on commit, which a refusal prevents. The next request is then refused early.
+                quotas_app().hints.store(user_id, _all_figures(cursor, user_id, now), now)
             raise _exhausted(daily_limit, now)
-        _change(cursor, statements.HOLD, {**unit, "source": source, "now": _datetime_value(now)})
-        ((counts, reservation_id),) = _standing(cursor, "one", unit, now)
-        _tell_counters([counts])
-    quota = _state(counts, now)
-    return Held(now, reservation_id, quota_id, quota, resets_at(now), quota["remaining"])
+        _change(cursor, statements.RESERVE, {**unit, "source": source, "now": _datetime_value(now)})
+        ((_quota_id, figures, reservation_id),) = _standing(cursor, "one", unit, now)
+    _delete_counter(user_id)
+    quota = _state(user_id, quota_id, figures, now)
+    return ReservedUnit(now, reservation_id, quota_id, quota, resets_at(now), quota["remaining"])
 
 
-def check(user_id: int, model_id: int, seen: Found) -> None:
-    """Raise QuotaExhausted when `reserve` would just now: one read, which changes nothing and promises nothing.
+def confirm_exhausted(user_id: int, model_id: int) -> None:
+    """Raise QuotaExhausted if `reserve` would; one read, outside a transaction, that promises nothing.
 
-    `seen` is the counter that made the caller ask.
+    Because the caller saw a counter with nothing left, one that is wrong is deleted.
     """
     now = timezone.now()
     with connection.cursor() as cursor:
-        for counts, _none in _standing(cursor, "of_model", {"user": user_id, "model": model_id}, now):
-            if not counts.same(seen.counts):
-                _tell_counters([counts], {counts.quota: seen})
-            if counts.none_left:
-                raise _exhausted(counts.limit, now)
+        for _quota_id, figures, _none in _standing(cursor, "of_model", {"user": user_id, "model": model_id}, now):
+            if figures.exhausted:
+                raise _exhausted(figures.limit, now)
+    _delete_counter(user_id)
 
 
 def settle(reference: str, reason: str) -> Charge:
-    """Make the reservation final and enter it in the ledger; one that has ended stays as it is and keeps its charge."""
+    """Make a reservation final and record it; one that has ended keeps its charge."""
     with connection.cursor() as cursor:
         ended_now, unit, charge = _end(cursor, reference, Reservation.Status.SETTLED, reason)
-        if ended_now:
+        if ended_now:  # the figures do not change: the unit was counted when it was reserved
             _record(cursor, {**unit, "amount": -1, "reason": reason, "reference": reference})
     return charge
 
 
 def release(reference: str, reason: str) -> Charge:
-    """Give the unit back to where it came from; a reservation that has ended stays as it is and keeps its charge."""
+    """Give a reserved unit back; a reservation that has ended keeps its charge."""
     with connection.cursor() as cursor:
         ended_now, unit, charge = _end(cursor, reference, Reservation.Status.RELEASED, reason)
         if ended_now:
             _give_back(cursor, unit)
-            _count_anew(cursor, unit)
+            _delete_counter(unit["user"])
     return charge
 
 
 def grant(user_id: int, quota_id: int, amount: int, reason: str) -> None:
-    """Add credits, or take back as many as are left when `amount` is negative; the ledger has a row for either.
+    """Add credits, or take them back if `amount` is negative, and record it.
 
-    Raises InvalidRequest when fewer are left, when it would be more than can be counted, and for 0.
+    Raises InvalidRequest when fewer are left, when the balance would exceed its column, and for 0.
     """
     unit = {"user": user_id, "quota": quota_id, "amount": amount, "source": Reservation.Source.CREDIT.value}
     with transaction.atomic(), connection.cursor() as cursor:
         if not _add_credits(cursor, unit):
             raise InvalidRequest(details={"amount": [_("The balance does not allow this amount.")]})
         _record(cursor, {**unit, "reason": reason, "reference": ""})
-        _count_anew(cursor, unit)
+        _delete_counter(user_id)
 
 
 def state(user_id: int, quota_id: int, now: datetime | None = None) -> QuotaState:
-    """Return the contract's `Quota` of one quota as this user has it; raise Quota.DoesNotExist for an unknown one."""
+    """Return the contract's `Quota` of one quota for this user; raise Quota.DoesNotExist."""
     now = now or timezone.now()
     with connection.cursor() as cursor:
-        for counts, _none in _standing(cursor, "one", {"user": user_id, "quota": quota_id}, now):
-            _tell_counters([counts])
-            return _state(counts, now)
+        for _quota_id, figures, _none in _standing(cursor, "one", {"user": user_id, "quota": quota_id}, now):
+            return _state(user_id, quota_id, figures, now)
     raise Quota.DoesNotExist(quota_id)
 
 
 def overview(user: AbstractBaseUser) -> list[QuotaState]:
-    """Return the contract's `Quota` of each quota, but for those whose models are all kept for others.
+    """Return the contract's `Quota` of each quota with models or credits for the user.
 
-    Where somebody has credits it is shown all the same: what was given is to be seen. The figures are those of the
-    counters where they may be believed, else the ledger's own, read in one query.
+    The figures are those of the user's counter while it is fresh, else the ledger's own, read in one query.
     """
-    now, known = timezone.now(), snapshot.current()
-    groups = known.groups_of(user.pk)
-    found = hints.look_from_thread(user.pk, known.quotas, now)
-    counted = {
-        quota_id: replace(counter.counts, limit=known.quotas[quota_id].limit_for(groups))
-        for quota_id, counter in found.items()
-        if counter.counts and counter.trusted
-    }
-    if len(counted) < len(known.quotas):
+    now, hints, table = timezone.now(), quotas_app().hints, quotas_app().snapshot.current()
+    groups = table.groups_of(user.pk)
+    counted = hints.read_from_thread(user.pk)
+    if table.quotas.keys() <= counted.keys():
+        figures = {id_: replace(counted[id_], limit=quota.limit_for(groups)) for id_, quota in table.quotas.items()}
+    else:
         with connection.cursor() as cursor:
-            counted = {counts.quota: counts for counts, _none in _standing(cursor, "all", {"user": user.pk}, now)}
-        _tell_counters(counted.values(), found)
+            figures = _all_figures(cursor, user.pk, now)
+        transaction.on_commit(lambda: hints.store(user.pk, figures, now), robust=True)
     states = (
-        (quota, _shown(quota, counted[quota.id], groups, now)) for quota in known.quotas.values() if quota.id in counted
+        (quota, _shown(quota, figures[quota.id], groups, now)) for quota in table.quotas.values() if quota.id in figures
     )
     return [state for quota, state in states if state["models"] or state["credits"] or not quota.models]
 
 
-def count_anew(user_ids: Iterable[int]) -> None:
-    """Read what these people have, for the counters to be built from it."""
-    now = timezone.now()
-    with connection.cursor() as cursor:
-        for user_id in user_ids:
-            _tell_counters([counts for counts, _none in _standing(cursor, "all", {"user": user_id}, now)])
-
-
-def counted_today() -> list[int]:
-    """Return the ids of all whose figures are not those of a new user."""
-    used = DailyUsage.objects.filter(day=day_of(timezone.now())).values_list("user_id")
-    have = CreditBalance.objects.filter(credits__gt=0).values_list("user_id")
-    return [user_id for (user_id,) in used.union(have)]
-
-
 def quota_slugs() -> dict[int, str]:
-    """Return the quota's slug by model id, for lists of models; a model without a quota is not in it."""
-    return {model.id: quota.slug for quota in snapshot.current().quotas.values() for model in quota.models}
+    """Return quota slugs by model id, without models that have no quota."""
+    table = quotas_app().snapshot.current()
+    return {model.id: quota.slug for quota in table.quotas.values() for model in quota.models}
 
 
 def _quota_of(cursor: CursorWrapper, user_id: int, model_id: int) -> tuple[int, int | None]:
     rows = _rows(cursor, statements.quota_of_model(), {"model": model_id, "user": user_id})
     if not rows:
         raise UnknownModel(_("This model has no quota."))
-    quota_id, everybodys, of_groups = rows[0]
-    return quota_id, _limit(everybodys, of_groups)
+    quota_id, quotas_own, of_groups = rows[0]
+    return quota_id, _limit(quotas_own, of_groups)
 
 
-def _limit(everybodys: int | None, of_groups: int | None) -> int | None:
-    """Return the limit that holds: the best of the user's groups instead of everybody's, where there is one."""
+def _limit(quotas_own: int | None, of_groups: int | None) -> int | None:
+    """Return the limit of the user's groups, else the quota's own."""
     if of_groups is None:
-        return everybodys
+        return quotas_own
     return None if of_groups >= statements.MOST else of_groups
 
 
@@ -216,7 +200,7 @@ def _take(cursor: CursorWrapper, unit: Values, daily_limit: int | None) -> str |
 def _end(
     cursor: CursorWrapper, reference: str, status: Reservation.Status, reason: str
 ) -> tuple[bool, dict[str, Any], Charge]:
-    """End the reservation if it is open; return whether this call did, the unit it held, and what its end charges."""
+    """End an open reservation; return whether this call did, its unit, and its charge."""
     _require_transaction()
     now = _datetime_value(timezone.now())
     ends = {"reference": reference, "status": status.value, "reason": reason, "now": now}
@@ -236,8 +220,8 @@ def _give_back(cursor: CursorWrapper, unit: Values) -> None:
     else:
         given = _change(cursor, statements.GIVE_BACK_DAILY, unit) == 1
     if not given:
-        # Someone has changed the books by hand. The generation must end all the same.
-        log.error("nothing to give a unit back to", user=unit["user"], quota=unit["quota"], source=unit["source"])
+        # An operator has changed the tables by hand. The generation must end all the same.
+        log.error("released unit lacks its row", user=unit["user"], quota=unit["quota"], source=unit["source"])
 
 
 def _add_credits(cursor: CursorWrapper, unit: Values) -> bool:
@@ -248,49 +232,44 @@ def _add_credits(cursor: CursorWrapper, unit: Values) -> bool:
     return amount > 0 and room >= 0 and _change(cursor, statements.ADD_CREDITS, {**unit, "room": room}) == 1
 
 
-def _count_anew(cursor: CursorWrapper, unit: Values) -> None:
-    if settings.REDIS_URL:
-        _tell_counters([counts for counts, _none in _standing(cursor, "one", unit, timezone.now())])
-
-
-def _tell_counters(read: Collection[Counts], seen: Mapping[int, Found] | None = None) -> None:
-    """Let the counters hear what was read, once it is committed."""
-    if settings.REDIS_URL and read:
-        transaction.on_commit(lambda: hints.note(read, seen or {}), robust=True)
+def _delete_counter(user_id: int) -> None:
+    transaction.on_commit(lambda: quotas_app().hints.changed(user_id), robust=True)
 
 
 def _record(cursor: CursorWrapper, entry: Values) -> None:
     _change(cursor, statements.RECORD, {**entry, "now": _datetime_value(timezone.now())})
 
 
+def _all_figures(cursor: CursorWrapper, user_id: int, now: datetime) -> dict[int, Figures]:
+    return {quota_id: figures for quota_id, figures, _none in _standing(cursor, "all", {"user": user_id}, now)}
+
+
 def _standing(
     cursor: CursorWrapper, which: Literal["one", "all", "of_model"], values: Values, now: datetime
-) -> list[tuple[Counts, Any]]:
-    """Return what a user has used and has left, each with the id of the reservation that `values` name, if they do."""
-    day, read_at = day_of(now), int(now.timestamp())
-    rows = _rows(cursor, statements.standing(which), {"reference": "", **values, "day": _date_value(day)})
-    standing = []
-    for quota_id, everybodys, of_groups, used, used_revision, credit, credit_revision, reservation_id in rows:
-        limit = _limit(everybodys, of_groups)
-        counts = Counts(values["user"], quota_id, day, used, used_revision, limit, credit, credit_revision, read_at)
-        standing.append((counts, reservation_id))
-    return standing
+) -> list[tuple[int, Figures, Any]]:
+    """Return quota ids, a user's figures, and the id of the reservation in `values`."""
+    rows = _rows(cursor, statements.standing(which), {"reference": "", **values, "day": _date_value(day_of(now))})
+    return [
+        (quota_id, Figures(used, _limit(quotas_own, of_groups), credits_left), reservation_id)
+        for quota_id, quotas_own, of_groups, used, credits_left, reservation_id in rows
+    ]
 
 
-def _state(counts: Counts, now: datetime) -> QuotaState:
-    quota = snapshot.quota(counts.quota)
-    return _shown(quota, counts, snapshot.current().groups_of(counts.user), now)
+def _state(user_id: int, quota_id: int, figures: Figures, now: datetime) -> QuotaState:
+    snapshot = quotas_app().snapshot
+    return _shown(snapshot.quota(quota_id), figures, snapshot.current().groups_of(user_id), now)
 
 
-def _shown(quota: QuotaConfig, counts: Counts, groups: Set[int], now: datetime) -> QuotaState:
+def _shown(quota: QuotaConfig, figures: Figures, groups: Set[int], now: datetime) -> QuotaState:
+    left = None if figures.limit is None else max(0, figures.limit - figures.used) + figures.credits
     return {
         "slug": quota.slug,
         "title": str(quota.title),
         "models": quota.slugs_for(groups),
-        "daily_limit": counts.limit,
-        "used_today": counts.used,
-        "credits": counts.credits,
-        "remaining": None if counts.limit is None else max(0, counts.limit - counts.used) + counts.credits,
+        "daily_limit": figures.limit,
+        "used_today": figures.used,
+        "credits": figures.credits,
+        "remaining": left,
         "resets_at": days.resets_at_json(now),
     }
 

@@ -1,8 +1,8 @@
-"""Allowances: quotas, what was used of them each day, credits, reservations and the ledger; invitations, redeem codes.
+"""Quotas, daily usage, credits, reservations and the ledger; invitations and redeem codes.
 
 Only `ledger.py` writes usage, credits, reservations and the ledger, `invitations.py` and `redeem_codes.py` the rows
-named after them. Every answer writes here, so a foreign key has an index of its own only where no other index begins
-with it and where rows are looked for by it; a quota is hardly ever deleted.
+named after them. Every generation writes here, so a foreign key has an index of its own only where queries need it and
+no other index begins with it; quotas are hardly ever deleted.
 """
 
 from collections.abc import Iterable
@@ -21,14 +21,14 @@ from web import default_texts
 
 # Titles that setup.py gives, by slug.
 FIRST_RUN_TITLES = {"standard": _("Standard"), "premium": _("Premium")}
-# So many invitations earn an inviter something on one day; the others wait for another day.
+# Invitations that earn an inviter credits on one day; further ones wait for another day.
 REWARDS_A_DAY = 20
-# SQLite would take more than can be counted.
+# SQLite itself would accept values above PostgreSQL's integer.
 _COUNTABLE = [MaxValueValidator(MOST)]
 
 
 class Quota(models.Model):
-    """A daily allowance for one or more models. No limit: unlimited; 0: credits only."""
+    """A daily allowance for models. Limit None: unlimited; 0: credits only."""
 
     slug = models.SlugField(_("slug"), max_length=50, unique=True)
     title = models.CharField(_("title"), max_length=100)
@@ -55,7 +55,7 @@ class Quota(models.Model):
         return default_texts.shown(self.title, FIRST_RUN_TITLES.get(self.slug))
 
     def cover(self, chosen: Iterable[ChatModel]) -> None:
-        """Cover exactly these models; each is taken out of the quota that it was in."""
+        """Cover exactly these models, and take them out of other quotas."""
         chosen = list(chosen)
         self.links.exclude(model__in=chosen).delete()
         for model in chosen:
@@ -63,7 +63,7 @@ class Quota(models.Model):
 
 
 class QuotaModel(models.Model):
-    """Which quota a model counts against: exactly one."""
+    """The one quota that a model counts against."""
 
     quota = models.ForeignKey(Quota, models.CASCADE, related_name="links", verbose_name=_("quota"))
     model = models.OneToOneField(ChatModel, models.CASCADE, related_name="quota_link", verbose_name=_("model"))
@@ -77,7 +77,10 @@ class QuotaModel(models.Model):
 
 
 class QuotaGroupLimit(models.Model):
-    """A daily limit for members of a group, instead of the quota's own; who is in several has the best of theirs."""
+    """A daily limit for members of a group, instead of the quota's own.
+
+    A user in several groups has the best of their limits.
+    """
 
     quota = models.ForeignKey(Quota, models.CASCADE, related_name="group_limits", verbose_name=_("quota"))
     group = models.ForeignKey(Group, models.CASCADE, related_name="+", verbose_name=_("group"))
@@ -101,15 +104,13 @@ class QuotaGroupLimit(models.Model):
 
 
 class DailyUsage(models.Model):
-    """How many units of a quota a user has taken on a day, running answers included.
-
-    `revision` grows with every change, so that a copy of the row can be told from an older one.
-    """
+    """Units of a quota that a user has taken on a day, running generations included."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("user"))
     quota = models.ForeignKey(Quota, models.CASCADE, db_index=False, verbose_name=_("quota"))
     day = models.DateField(_("day"), help_text=_("The calendar day in TIME_ZONE."))
     used = models.PositiveIntegerField(_("used"), default=0)
+    # Unused. Processes of the previous release read and write it; docs/adr/0016 plans its removal.
     revision = models.PositiveBigIntegerField(default=0, editable=False)
 
     class Meta:
@@ -125,14 +126,12 @@ class DailyUsage(models.Model):
 
 
 class CreditBalance(models.Model):
-    """Credits a user can still spend on a quota: the sum of the ledger less what open reservations hold.
-
-    `revision` is as in DailyUsage.
-    """
+    """Credits of a user for a quota: the ledger's sum less open reservations."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("user"))
     quota = models.ForeignKey(Quota, models.CASCADE, db_index=False, verbose_name=_("quota"))
     credits = models.PositiveIntegerField(_("credits"), default=0)
+    # Unused. Processes of the previous release read and write it; docs/adr/0016 plans its removal.
     revision = models.PositiveBigIntegerField(default=0, editable=False)
 
     class Meta:
@@ -148,7 +147,7 @@ class CreditBalance(models.Model):
 
 
 class Reservation(models.Model):
-    """A unit held while a generation runs; it ends exactly once, settled or released."""
+    """A unit reserved for a running generation; it ends exactly once, settled or released."""
 
     class Source(models.TextChoices):
         DAILY = "daily", _("daily allowance")
@@ -187,9 +186,9 @@ class Reservation(models.Model):
 
 
 class LedgerEntry(models.Model):
-    """One grant (+) or spend (−). Rows are only ever added; balances are their sums.
+    """One grant (+) or spend (−). Rows are only added; balances are their sums.
 
-    A spend names its generation, a credit that an operator takes back does not.
+    A spend names its generation. A credit that an operator takes back names none.
     """
 
     class Source(models.TextChoices):
@@ -217,7 +216,7 @@ class LedgerEntry(models.Model):
             models.CheckConstraint(
                 condition=models.Q(reference="") | models.Q(amount__gte=-1), name="a_generation_spends_one"
             ),
-            # The day's allowance is never granted, only spent, and only by a generation.
+            # Nothing grants the day's allowance, and only a generation spends it.
             models.CheckConstraint(
                 condition=models.Q(source="credit") | (models.Q(source="daily", amount=-1) & ~models.Q(reference="")),
                 name="ledger_source",
@@ -229,22 +228,22 @@ class LedgerEntry(models.Model):
         return f"{self.user_id} {self.amount:+d} {self.reason}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Add the row; refuse to change one that exists."""
+        """Add the row; raise TypeError for one that exists."""
         if not self._state.adding:
-            raise TypeError("ledger rows are only ever added")
+            raise TypeError("A ledger row cannot be changed. Add another one.")
         super().save(*args, **kwargs)
 
 
 class Invitation(models.Model):
-    """Who came by whose code, and what that earned the inviter; made together with the invited person's account.
+    """An account made with an inviter's code, and the credits that the inviter earned.
 
-    A row outlives the invited person, so that deleting accounts does not bring back a day's rewards.
+    The row stays when the invited user is deleted, so that deleting accounts does not bring back a day's rewards.
     """
 
     class Status(models.TextChoices):
         PENDING = "pending", _("pending")
         CREDITED = "credited", _("credited")
-        # The invited person had an account before.
+        # The invited user had an account before.
         NOTHING = "nothing", _("earns nothing")
 
     inviter = models.ForeignKey(
@@ -280,7 +279,7 @@ class Invitation(models.Model):
 
 
 class InviterDay(models.Model):
-    """How many invitations earned an inviter something on a day: what bounds them also counts them."""
+    """The number of invitations that earned an inviter credits on a day."""
 
     inviter = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("invited by"))
     day = models.DateField(_("day"), help_text=_("The calendar day in TIME_ZONE."))
@@ -299,7 +298,7 @@ class InviterDay(models.Model):
 
 
 class RedeemBatch(models.Model):
-    """Codes that were made together, to be handed out together."""
+    """Codes that were made together."""
 
     note = models.CharField(_("note"), max_length=200, blank=True)
     created_by = models.ForeignKey(
@@ -316,7 +315,10 @@ class RedeemBatch(models.Model):
 
 
 class RedeemCode(models.Model):
-    """Credits for whoever types it first. Kept as it is, without dashes: operators hand codes out again and again."""
+    """Credits for the first user who types the code.
+
+    Stored readable, without dashes, because operators export codes again.
+    """
 
     batch = models.ForeignKey(RedeemBatch, models.CASCADE, related_name="codes", verbose_name=_("batch"))
     code = models.CharField(_("code"), max_length=20, unique=True)
@@ -342,5 +344,5 @@ class RedeemCode(models.Model):
         return self.grouped()
 
     def grouped(self) -> str:
-        """Return the code as people read it: `XXXXX-XXXXX-XXXXX-XXXXX`."""
+        """Return the code in groups: `XXXXX-XXXXX-XXXXX-XXXXX`."""
         return "-".join(self.code[start : start + 5] for start in range(0, len(self.code), 5))

@@ -1,6 +1,6 @@
-"""REST for staff: models, with their routes, their quota and the groups they are kept for.
+"""REST for staff: models with their routes, quota and groups.
 
-It is here and not with the providers because a model's quota is known from here upwards.
+It is not in `providers`, because that package knows no quotas.
 """
 
 from typing import Any
@@ -10,10 +10,10 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
-from providers import snapshot as table
+from providers.apps import providers_app
 from providers.models import ChatModel, Route, Upstream
 from quotas import setup
-from quotas import snapshot as quota_table
+from quotas.apps import quotas_app
 from quotas.models import Quota, QuotaModel
 from web.bodies import NamedRow, StrictSerializer
 from web.staff import StaffRows, StaffSerializer
@@ -30,14 +30,17 @@ class RouteRow(StrictSerializer):
     def run_validation(self, data: Any = serializers.empty) -> Any:
         if self.root is self:
             return super().run_validation(data)
-        # A route is always whole, also in a PATCH that leaves out other fields of its model.
+        # A route is replaced as a whole, even in a PATCH of its model.
         alone = RouteRow(data=data)
         alone.is_valid(raise_exception=True)
         return alone.validated_data
 
 
 class ModelRow(StaffSerializer):
-    """A model. `quota` null: none; left out for a new one: a default quota. `routes` are replaced as a whole."""
+    """A model. `quota` null: none; left out of a new model: a default one.
+
+    `routes` are replaced as a whole.
+    """
 
     quota = NamedRow(slug_field="slug", queryset=Quota.objects.all(), required=False, allow_null=True)
     groups = NamedRow(slug_field="name", queryset=Group.objects.all(), many=True, required=False)
@@ -85,7 +88,7 @@ class ModelRow(StaffSerializer):
             Route.objects.bulk_create(Route(model=instance, **route) for route in validated_data["routes"])
         if "quota" in validated_data:
             _move(instance, validated_data["quota"])
-        instance._state.fields_cache.pop("quota_link", None)
+        instance.refresh_from_db()  # or it would remember the quota of before
         return instance
 
 
@@ -106,5 +109,5 @@ class ChatModels(StaffRows):
         return rows.order_by("pk")
 
     def changed(self) -> None:
-        table.changed()
-        quota_table.changed()
+        providers_app().configuration.changed()
+        quotas_app().snapshot.changed()

@@ -1,7 +1,7 @@
-"""Redeem codes: made in batches by operators, redeemed once by whoever types one first.
+"""Redeem codes: made in batches by operators, each redeemed once.
 
-A code has 100 random bits in Crockford's base 32 (https://www.crockford.com/base32.html): no two of its signs look
-alike, and what people type for one of them (O for 0, I or l for 1) means nothing else.
+A code has 100 random bits in Crockford's base 32 (https://www.crockford.com/base32.html): no two of its characters look
+alike, and a mistyped one (O for 0, I or l for 1) has no other meaning.
 """
 
 import secrets
@@ -17,12 +17,14 @@ from quotas.errors import InvalidCode
 from quotas.models import Quota, RedeemBatch, RedeemCode
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+# Characters of a code.
 CHARS = 20
+# Codes in a batch, and credits of a code, at most.
 MOST_AT_ONCE = 1_000
 MOST_CREDITS = 1_000_000
-# Nobody types more than this, dashes and spaces included.
+# Characters that are read of what a user typed, dashes and spaces included.
 MOST_TYPED = 100
-# What the ledger's rows say; `history.py` has the words for people.
+# The reason in ledger rows; `history.py` has its words.
 REDEEMED = "redeemed"
 
 _LOOK_ALIKES = str.maketrans("OIL", "011")
@@ -31,7 +33,7 @@ _LOOK_ALIKES = str.maketrans("OIL", "011")
 def make(
     quota: Quota, credit: int, count: int, expires_at: datetime | None, made_by: int | None, note: str = ""
 ) -> list[RedeemCode]:
-    """Make a batch of codes, each worth so many credits of a quota, until `expires_at` or for ever."""
+    """Make a batch of codes, each worth `credit` credits, until `expires_at` or for ever."""
     with transaction.atomic():
         batch = RedeemBatch.objects.create(note=note, created_by_id=made_by)
         return RedeemCode.objects.bulk_create(
@@ -41,15 +43,15 @@ def make(
 
 
 def redeem(user_id: int, typed: str) -> RedeemCode:
-    """Give the user what the code is worth, once; case, dashes, spaces and look-alikes do not matter.
+    """Give the user the code's credits, once; case, dashes, spaces and look-alikes do not matter.
 
-    Raises InvalidCode, after the same one statement whatever is wrong with it, and InvalidRequest when the credits
-    would be more than can be counted; the code is then still good.
+    Raises InvalidCode, after the same one statement whatever is wrong with the code, and InvalidRequest when the
+    balance is full; the code then stays unused.
     """
     now = timezone.now()
     with transaction.atomic():
         rows = RedeemCode.objects.filter(code=normalised(typed))
-        # Who comes first changes the row; all others find it changed.
+        # The first of several transactions changes the row; the others find it changed.
         good = rows.filter(Q(expires_at=None) | Q(expires_at__gt=now), redeemed_at=None)
         if not good.update(redeemed_at=now, redeemed_by=user_id):
             raise InvalidCode
@@ -59,9 +61,9 @@ def redeem(user_id: int, typed: str) -> RedeemCode:
 
 
 def normalised(typed: str) -> str:
-    """Return a code as it is stored; what no code can be comes out as something that no code is."""
+    """Return a typed code in its stored form; text that is no code matches none."""
     folded = unicodedata.normalize("NFKC", typed[:MOST_TYPED]).upper()
-    return "".join(sign for sign in folded if sign.isalnum()).translate(_LOOK_ALIKES)[: CHARS + 1]
+    return "".join(character for character in folded if character.isalnum()).translate(_LOOK_ALIKES)[: CHARS + 1]
 
 
 def _new_code() -> str:

@@ -1,4 +1,4 @@
-"""The two quotas of a first run, and a quota for every model that has none."""
+"""The quotas of a first run, and a quota for models that have none."""
 
 from django.conf import settings
 from django.db import transaction
@@ -9,16 +9,15 @@ from quotas.models import FIRST_RUN_TITLES, Quota, QuotaModel
 
 
 def ensure_defaults() -> None:
-    """Make the default quotas on the first run, and give each model without a quota one of them.
+    """Make the default quotas on the first run, and assign models without a quota.
 
-    A first run is one that finds no quota at all: a default quota that an admin deleted or renamed stays so. Models
-    that would have gone there go to the other default; where neither is left they wait for an admin to choose. To take
-    a model out of use, disable it: without a quota it gets one again here. Safe to repeat, also by several processes at
-    once.
+    A first run finds no quota at all, so a default quota that an admin deleted or renamed stays so. Its models go to
+    the other default; without either, they wait for an admin. To take a model out of use, disable it: without a quota
+    it gets one again here. Safe to repeat, also by several processes at once.
     """
     with transaction.atomic():
         if not Quota.objects.exists():
-            # Whoever comes at the same moment makes the same rows; the second ones count for nothing.
+            # A process that starts at the same moment makes the same rows, which are then ignored.
             with translation.override(settings.LANGUAGE_CODE):
                 Quota.objects.bulk_create(_defaults(), ignore_conflicts=True)
         assign_models()
@@ -39,7 +38,7 @@ def _defaults() -> list[Quota]:
 
 
 def assign_models() -> None:
-    """Give each model without a quota one of the defaults: `premium` those named gpt-4, `standard` the others."""
+    """Give each model without a quota a default one: `premium` for gpt-4, else `standard`."""
     defaults = {quota.slug: quota for quota in Quota.objects.filter(slug__in=["standard", "premium"])}
     standard = defaults.get("standard") or defaults.get("premium")
     if standard is None:

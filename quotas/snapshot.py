@@ -1,6 +1,6 @@
-"""Quotas as people see them: titles, limits and models. Read from the database at most every `TABLE_SECONDS`.
+"""Quotas as users see them: titles, limits and models, read every `SNAPSHOT_SECONDS` at most.
 
-What a limit allows is decided by the ledger's own statements, never by this table.
+The ledger's own statements decide what a limit allows, never this copy.
 """
 
 from collections.abc import Mapping, Set
@@ -10,18 +10,18 @@ from django.db.models import Prefetch
 from django_stubs_ext import StrOrPromise
 
 from providers import access
-from providers import snapshot as providers
+from providers.apps import providers_app
 from providers.snapshot import ModelConfig
 from quotas.models import Quota, QuotaGroupLimit
 from runtime.ttl_cache import Remembered
 
-# An admin's change is to be felt within five seconds in every process.
-TABLE_SECONDS = 2.0
+# Seconds for which a copy is used. The contract allows five between an admin's change and its effect in every process.
+SNAPSHOT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaConfig:
-    """A quota, its limits by group, and its enabled models in the order of lists. A limit of None: no limit."""
+    """A quota, its limits by group (None: no limit), and its enabled models in order."""
 
     id: int
     slug: str
@@ -31,11 +31,14 @@ class QuotaConfig:
     models: tuple[ModelConfig, ...]
 
     def limit_for(self, groups: Set[int]) -> int | None:
-        """Return the daily limit of a member of these groups: the best of theirs that are named, else everybody's."""
-        theirs = [limit for group, limit in self.group_limits.items() if group in groups]
-        if not theirs:
+        """Return the daily limit of a member of these groups.
+
+        It is the best limit of those groups, or the quota's own where none of them has one.
+        """
+        limits = [limit for group, limit in self.group_limits.items() if group in groups]
+        if not limits:
             return self.daily_limit
-        return None if None in theirs else max(limit for limit in theirs if limit is not None)
+        return None if None in limits else max(limit for limit in limits if limit is not None)
 
     def slugs_for(self, groups: Set[int]) -> list[str]:
         """Return the slugs of the models that a member of these groups may use."""
@@ -43,65 +46,47 @@ class QuotaConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """All quotas by id, in the order of creation, and the quota's id for each enabled model's slug."""
+class QuotaTable:
+    """All quotas by id in order of creation, and quota ids by model slug."""
 
     quotas: Mapping[int, QuotaConfig]
     quota_of: Mapping[str, int]
-    # Whether it matters in which groups somebody is.
+    # Whether any limit or model depends on the user's groups.
     by_group: bool
 
     def groups_of(self, user_id: int) -> frozenset[int]:
-        """Return a user's groups, without asking the database where it does not matter."""
+        """Return a user's groups, without a query where groups change nothing."""
         return access.groups_of(user_id) if self.by_group else frozenset()
 
 
-def current() -> Table:
-    """Return the table; synchronous, to be called where the database may be."""
-    return _table.current()
+class QuotaSnapshot(Remembered[QuotaTable]):
+    """The current `QuotaTable` of this process."""
+
+    def __init__(self) -> None:
+        super().__init__(_load, SNAPSHOT_SECONDS)
+
+    def quota(self, quota_id: int) -> QuotaConfig:
+        """Return one quota, even if it is newer than the copy; raise Quota.DoesNotExist."""
+        if quota_id not in self.current().quotas:
+            self.forget()
+        try:
+            return self.current().quotas[quota_id]
+        except KeyError:
+            raise Quota.DoesNotExist(quota_id) from None
 
 
-def last() -> Table | None:
-    """Return the table as it was when it was last read, however long ago; for the event loop, which cannot read it."""
-    return _table.last()
-
-
-def quota(quota_id: int) -> QuotaConfig:
-    """Return one quota, also one that was made a moment ago; raise Quota.DoesNotExist."""
-    known = current().quotas
-    if quota_id not in known:
-        forget()
-        known = current().quotas
-    if quota_id not in known:
-        raise Quota.DoesNotExist(quota_id)
-    return known[quota_id]
-
-
-def forget() -> None:
-    """Read the table anew at the next question: after a change made in this process."""
-    _table.forget()
-
-
-def changed() -> None:
-    """Forget, now and once the transaction that is open can be seen: others may read the old rows until then."""
-    _table.changed()
-
-
-def _load() -> Table:
-    models = providers.models()
+def _load() -> QuotaTable:
+    models = providers_app().configuration.models()
     position = {model.id: (number, model) for number, model in enumerate(models.values())}
     rows = Quota.objects.order_by("id").prefetch_related(
         "links", Prefetch("group_limits", QuotaGroupLimit.objects.order_by("id"))
     )
     quotas = {row.pk: _config(row, position) for row in rows}
-    return Table(
+    return QuotaTable(
         quotas,
         {model.slug: config.id for config in quotas.values() for model in config.models},
         any(config.group_limits for config in quotas.values()) or any(model.groups for model in models.values()),
     )
-
-
-_table = Remembered(_load, TABLE_SECONDS)
 
 
 def _config(row: Quota, position: Mapping[int, tuple[int, ModelConfig]]) -> QuotaConfig:

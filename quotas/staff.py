@@ -13,7 +13,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from providers.models import ChatModel
-from quotas import ledger, redeem_codes, schemas, snapshot
+from quotas import ledger, redeem_codes, schemas
+from quotas.apps import quotas_app
 from quotas.models import LedgerEntry, Quota, RedeemCode
 from quotas.statements import MOST
 from web.bodies import Moment, NamedRow, StrictSerializer
@@ -21,7 +22,7 @@ from web.openapi import Operation
 from web.refusals import Conflict, InvalidRequest
 from web.staff import OPERATIONS, StaffRows, StaffSerializer
 
-# The list of grants ends here; `?user=` finds older ones.
+# Rows of the list of grants; `?user=` finds older ones.
 LISTED = 1_000
 
 
@@ -31,7 +32,7 @@ class QuotaSlug(NamedRow[Quota]):
 
 
 class QuotaRow(StaffSerializer):
-    """A quota. A model counts against one quota: naming it here takes it out of the one it was in."""
+    """A quota. Naming a model here takes it out of its earlier quota."""
 
     models = NamedRow(slug_field="slug", queryset=ChatModel.objects.all(), many=True, required=False)
 
@@ -64,7 +65,7 @@ class Quotas(StaffRows):
         return Quota.objects.prefetch_related("models").order_by("pk")
 
     def changed(self) -> None:
-        snapshot.changed()
+        quotas_app().snapshot.changed()
 
 
 class BatchBody(StrictSerializer):
@@ -76,7 +77,7 @@ class BatchBody(StrictSerializer):
 
 
 class CodeRow(StaffSerializer):
-    """A code that nobody has redeemed can be changed; one that was redeemed is history."""
+    """A code. Only unused codes can be changed."""
 
     code = serializers.CharField(source="grouped", read_only=True)
     quota = QuotaSlug()
@@ -107,7 +108,7 @@ class RedeemCodes(StaffRows):
         if batch is None:
             return rows
         if not (batch.isascii() and batch.isdigit() and len(batch) < 19):
-            raise InvalidRequest(details={"batch": [_("This is not the number of a batch.")]})
+            raise InvalidRequest(details={"batch": [_("There is no batch with this number.")]})
         return rows.filter(batch_id=int(batch))
 
     @Operation(
@@ -133,11 +134,11 @@ class RedeemCodes(StaffRows):
 
 def _require_unused(code: Any) -> None:
     if code.redeemed_at:
-        raise Conflict(_("This code was redeemed: it stays as it is."))
+        raise Conflict(_("This code was redeemed and cannot be changed."))
 
 
 class GrantRow(StaffSerializer):
-    """Credits given by hand, or taken back with an amount below zero; never more than are left."""
+    """A grant by hand. A negative amount takes back credits, as many as are left."""
 
     user = NamedRow(slug_field="username", queryset=get_user_model()._default_manager.all())
     quota = QuotaSlug()
@@ -151,12 +152,12 @@ class GrantRow(StaffSerializer):
     def create(self, validated_data: dict[str, Any]) -> LedgerEntry:
         user, quota = validated_data["user"], validated_data["quota"]
         ledger.grant(user.pk, quota.pk, validated_data["amount"], validated_data["reason"])
-        # Whoever changes this balance waits for us, so the newest grant is ours.
+        # Other transactions that change this balance wait for this one, so the newest grant is its own.
         return LedgerEntry.objects.filter(user=user, quota=quota, reference="").latest("id")
 
 
 class Credits(StaffRows):
-    """`/api/admin/credits/`: every grant, newest first; rows are only ever added."""
+    """`/api/admin/credits/`: every grant, newest first; rows are only added."""
 
     model, serializer_class = LedgerEntry, GrantRow
     operations = OPERATIONS | {"list": replace(OPERATIONS["list"], query={"user": str})}

@@ -1,8 +1,8 @@
-"""The ledger's SQL. What decides also changes, in one statement, so that no two callers can both be told yes.
+"""The ledger's SQL. Each statement decides and changes at once.
 
-Plain SQL because the ORM has no conditional upsert and costs several times as much per answer. Both databases
-understand every statement; none needs RETURNING, which older SQLite libraries lack. Every change of a row that is
-counted raises its `revision` in the same statement.
+So two callers never take the same unit. Plain SQL, because the ORM has no conditional upsert and costs several times as
+much per completion. Both databases understand every statement; none needs RETURNING, which older SQLite libraries lack.
+Nothing reads `revision`: its column stays for processes of the previous release.
 """
 
 from functools import cache
@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from django.contrib.auth import get_user_model
 
-# PostgreSQL's integer ends here; whoever has no limit counts up to it.
+# The highest value of PostgreSQL's integer; users without a limit count up to it.
 MOST = 2_147_483_647
 
-# What the user's own groups allow, NULL where none of them is named; without a limit is the best of all.
+# The best limit among the user's groups; NULL where no group has one, MOST where one has no limit.
 _GROUP_LIMIT = """
 (SELECT MAX(COALESCE(theirs.daily_limit, {most})) FROM quotas_quotagrouplimit theirs
  JOIN {members} member ON member.{group} = theirs.group_id
@@ -25,8 +25,7 @@ FROM quotas_quotamodel link JOIN quotas_quota quota ON quota.id = link.quota_id
 WHERE link.model_id = %(model)s
 """
 _STANDING = """
-SELECT quota.id, quota.daily_limit, {group_limit}, COALESCE(usage.used, 0), COALESCE(usage.revision, 0),
-       COALESCE(balance.credits, 0), COALESCE(balance.revision, 0),
+SELECT quota.id, quota.daily_limit, {group_limit}, COALESCE(usage.used, 0), COALESCE(balance.credits, 0),
        (SELECT id FROM quotas_reservation WHERE reference = %(reference)s)
 FROM quotas_quota quota
 LEFT JOIN quotas_dailyusage usage
@@ -43,7 +42,7 @@ def quota_of_model() -> str:
 
 @cache
 def standing(which: Literal["one", "all", "of_model"]) -> str:
-    """Return the question for what a user has used and has left: of one quota, of all, of the one a model counts for.
+    """Return the query for figures of one quota, all, or a model's.
 
     One statement, so that its figures belong together.
     """
@@ -56,24 +55,23 @@ def standing(which: Literal["one", "all", "of_model"]) -> str:
 
 
 def _group_limit() -> str:
-    # Users are known as AUTH_USER_MODEL only, and so is the table that says who is in which group.
+    # This app knows users as AUTH_USER_MODEL only, so the model names the table of group members.
     groups: Any = get_user_model()._meta.get_field("groups")
     names = {"members": groups.m2m_db_table(), "user": groups.m2m_column_name(), "group": groups.m2m_reverse_name()}
     return _GROUP_LIMIT.format(most=MOST, **names)
 
 
-# The first of a day needs no comparison: a limit of 0 never comes here.
+# The first unit of a day needs no comparison: the ledger does not run this for a limit of 0.
 TAKE_DAILY = """
-INSERT INTO quotas_dailyusage (user_id, quota_id, day, used, revision) VALUES (%(user)s, %(quota)s, %(day)s, 1, 1)
-ON CONFLICT (user_id, quota_id, day)
-DO UPDATE SET used = quotas_dailyusage.used + 1, revision = quotas_dailyusage.revision + 1
+INSERT INTO quotas_dailyusage (user_id, quota_id, day, used, revision) VALUES (%(user)s, %(quota)s, %(day)s, 1, 0)
+ON CONFLICT (user_id, quota_id, day) DO UPDATE SET used = quotas_dailyusage.used + 1
 WHERE quotas_dailyusage.used < %(limit)s
 """
 TAKE_CREDIT = """
-UPDATE quotas_creditbalance SET credits = credits - 1, revision = revision + 1
+UPDATE quotas_creditbalance SET credits = credits - 1
 WHERE user_id = %(user)s AND quota_id = %(quota)s AND credits > 0
 """
-HOLD = """
+RESERVE = """
 INSERT INTO quotas_reservation (user_id, quota_id, day, source, status, reference, reason, created_at)
 VALUES (%(user)s, %(quota)s, %(day)s, %(source)s, 'reserved', %(reference)s, '', %(now)s)
 """
@@ -82,26 +80,25 @@ END = """
 UPDATE quotas_reservation SET status = %(status)s, reason = %(reason)s, ended_at = %(now)s
 WHERE reference = %(reference)s AND status = 'reserved'
 """
-# The last one is the user's pending invitation: asked here, it costs an answer a look into an index and no statement.
+# The last column is the user's pending invitation. Selecting it here saves each completion a statement of its own.
 RESERVATION = """
 SELECT user_id, quota_id, day, source, status, reason,
        (SELECT id FROM quotas_invitation WHERE invited_id = quotas_reservation.user_id AND status = 'pending')
 FROM quotas_reservation WHERE reference = %(reference)s
 """
 GIVE_BACK_DAILY = """
-UPDATE quotas_dailyusage SET used = used - 1, revision = revision + 1
+UPDATE quotas_dailyusage SET used = used - 1
 WHERE user_id = %(user)s AND quota_id = %(quota)s AND day = %(day)s AND used > 0
 """
 
-# Also for the credit that a released reservation held.
+# Grants credits, and gives back the credit of a released reservation.
 ADD_CREDITS = """
-INSERT INTO quotas_creditbalance (user_id, quota_id, credits, revision) VALUES (%(user)s, %(quota)s, %(amount)s, 1)
-ON CONFLICT (user_id, quota_id)
-DO UPDATE SET credits = quotas_creditbalance.credits + %(amount)s, revision = quotas_creditbalance.revision + 1
+INSERT INTO quotas_creditbalance (user_id, quota_id, credits, revision) VALUES (%(user)s, %(quota)s, %(amount)s, 0)
+ON CONFLICT (user_id, quota_id) DO UPDATE SET credits = quotas_creditbalance.credits + %(amount)s
 WHERE quotas_creditbalance.credits <= %(room)s
 """
 TAKE_CREDITS_BACK = """
-UPDATE quotas_creditbalance SET credits = credits + %(amount)s, revision = revision + 1
+UPDATE quotas_creditbalance SET credits = credits + %(amount)s
 WHERE user_id = %(user)s AND quota_id = %(quota)s AND credits + %(amount)s >= 0
 """
 RECORD = """
@@ -109,7 +106,7 @@ INSERT INTO quotas_ledgerentry (user_id, quota_id, amount, source, reason, refer
 VALUES (%(user)s, %(quota)s, %(amount)s, %(source)s, %(reason)s, %(reference)s, %(now)s)
 """
 
-# The day's share of rewarded invitations: what bounds it also counts it.
+# Counts a rewarded invitation, unless the inviter's day has had its share.
 TAKE_REWARD = """
 INSERT INTO quotas_inviterday (inviter_id, day, rewarded) VALUES (%(inviter)s, %(day)s, 1)
 ON CONFLICT (inviter_id, day) DO UPDATE SET rewarded = quotas_inviterday.rewarded + 1

@@ -15,9 +15,9 @@ from django.dispatch import receiver
 from django.utils import translation
 from hypothesis import settings as hypothesis
 
-from chat.screening import live
-from providers import snapshot as table
-from quotas import snapshot as quota_table
+from chat.apps import chat
+from providers.apps import providers_app
+from quotas.apps import quotas_app
 from runtime.apps import runtime
 from tests import factories, servers
 from tests.product import Person, Product, connected
@@ -60,9 +60,9 @@ def _is_loopback(host: str) -> bool:
 @pytest.fixture(autouse=True)
 def fresh_table() -> None:
     """Let no test see the models, quotas and sensitive words of another."""
-    table.forget()
-    quota_table.forget()
-    live.forget()
+    providers_app().configuration.forget()
+    quotas_app().snapshot.forget()
+    chat().words.forget()
 
 
 @pytest.fixture(autouse=True)

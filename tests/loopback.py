@@ -1,6 +1,6 @@
 """An HTTP/1.1 server on a loopback socket that can misbehave on purpose, and records every request.
 
-What it answers is the business of its subclasses in `tests.upstreams`. Nothing of the product is imported here.
+Its replies are the business of its subclasses in `tests.upstreams`. Nothing of the product is imported here.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class Recorded:
 
 @dataclass
 class Exchange:
-    """What a scenario works with: the request, the wire back, and how many calls this model name has had."""
+    """A scenario's request and connection, and how many calls its model name has had."""
 
     request: Recorded
     writer: asyncio.StreamWriter
@@ -102,7 +102,7 @@ class FakeServer:
         return Exchange(request, writer, calls)
 
     async def handle(self, exchange: Exchange) -> None:
-        """Answer one request."""
+        """Reply to one request."""
         raise NotImplementedError
 
     async def start(self) -> None:
@@ -198,7 +198,7 @@ class FakeServer:
 
 
 class _Connection(asyncio.StreamReaderProtocol):
-    """Notes the moment in which the other side closes, also while nobody reads."""
+    """Notes the moment in which the other side closes, also while no task reads."""
 
     def __init__(self, serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any], reader: Any) -> None:
         super().__init__(reader, serve)

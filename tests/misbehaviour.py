@@ -1,4 +1,4 @@
-"""How upstreams misbehave, for each protocol: what its fake does, what had been said, what the failure is called."""
+"""How upstreams misbehave, for each protocol: the fake's scenario, the text before it, the failure's code."""
 
 import contextlib
 import socket
@@ -13,7 +13,7 @@ HTTP, WEBSOCKET = ("openai", "spark_http", "zhipu", "zhipu_v3"), ("spark",)
 
 @dataclass(frozen=True)
 class Fault:
-    """`does`: the scenario; empty for an address where nobody accepts connections."""
+    """`does`: the scenario; empty for an address where no server accepts connections."""
 
     does: str
     vendor_code: str
@@ -21,13 +21,13 @@ class Fault:
 
     @property
     def code(self) -> str:
-        """What the reader is told."""
+        """The error code that the reader gets."""
         return "upstream_timeout" if self.vendor_code.endswith("_timeout") else "upstream_error"
 
 
 # The fault over HTTP, and over WebSocket.
 _FAULTS: Mapping[str, tuple[Fault, Fault]] = {
-    "nobody accepts": (Fault("", "connect_timeout"), Fault("", "connect_timeout")),
+    "full address": (Fault("", "connect_timeout"), Fault("", "connect_timeout")),
     "no head": (Fault("hang", "first_timeout"), Fault("hang", "connect_timeout")),
     "silence": (Fault("hang_after_headers", "first_timeout"), Fault("hang_after_connect", "first_timeout")),
     "silence after text": (
@@ -71,7 +71,7 @@ FAULTS |= {
 
 
 @contextlib.contextmanager
-def nobody_accepts() -> Iterator[str]:
+def full_address() -> Iterator[str]:
     """Yield an address (`127.0.0.1:port`) whose queue is full: a connection to it is neither made nor refused."""
     with socket.socket() as full, socket.socket() as first:
         full.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""What the fake upstreams answer when asked for their models: one function per scenario, as in `tests.scenarios`.
+"""The model lists of the fake upstreams, one function per scenario, as in `tests.scenarios`.
 
 `upstream.keys["sk-..."] = name` chooses one for a key.
 """
@@ -23,7 +23,7 @@ def listing(run: ListScenario) -> ListScenario:
 
 
 async def run_list(exchange: Exchange, name: str, models: Iterable[str] = MODELS) -> None:
-    """Answer as `name` says; for names that are no scenario list `models`."""
+    """Reply as `name` demands; for names that are no scenario list `models`."""
     exchange.request.scenario = name
     if name in LISTS:
         await LISTS[name](exchange)

@@ -1,4 +1,4 @@
-"""What the vendors' own SDKs do, to hold against what we do: `python -I tests/oracle.py <function> <argument>...`.
+"""The vendors' own SDKs, to compare with ours: `python -I tests/oracle.py <function> <argument>...`.
 
 Run by the Python of `.oracles` (`make oracles`), which has the SDKs and nothing of ours; prints one line of JSON. The
 SDKs are judges only: unmaintained, and Spark's turns the verification of TLS off.

@@ -1,4 +1,4 @@
-"""What the fake OpenAI upstream can do: one function per scenario, named like the model that asks for it.
+"""The scenarios of the fake OpenAI upstream, one function each, named like the model.
 
 The first line of its docstring is what `python -m tests.upstreams --list` prints. The server is in `tests.loopback`.
 """
@@ -67,7 +67,7 @@ class ChatExchange(Exchange):
         await self.send(end + b"data: [DONE]\n\n")
 
     async def answer(self, texts: Sequence[str], pause: float = 0.0) -> None:
-        """Stream a whole answer, one event per text."""
+        """Stream a whole completion, one event per text."""
         await self.start()
         await self.delta(role="assistant", content="")
         await self.texts(texts, pause)
@@ -100,7 +100,7 @@ async def plain(x: ChatExchange) -> None:
 
 @scenario
 async def slow(x: ChatExchange) -> None:
-    """The plain answer, 1 s before the first delta and 0.2 s between deltas."""
+    """The plain completion, 1 s before the first delta and 0.2 s between deltas."""
     await asyncio.sleep(1)
     await x.answer(tokens(PLAIN), 0.2)
 
@@ -137,7 +137,7 @@ async def paced(x: ChatExchange, count: str = "100", milliseconds: str = "50") -
 
 @scenario
 async def reasoning(x: ChatExchange) -> None:
-    """Thinking text in reasoning_content, then the plain answer."""
+    """Thinking text in reasoning_content, then the plain completion."""
     await x.start()
     for text in tokens(REASONING):
         await x.delta(role="assistant", reasoning_content=text)
@@ -215,21 +215,21 @@ async def only_done(x: ChatExchange) -> None:
 
 @scenario
 async def done_then_cut(x: ChatExchange) -> None:
-    """A complete answer whose connection is cut before the closing chunk."""
+    """A whole completion whose connection is cut before the closing chunk."""
     await plain(x)
     x.cut()
 
 
 @scenario
 async def done_open(x: ChatExchange) -> None:
-    """A complete answer whose body never ends."""
+    """A whole completion whose body never ends."""
     await plain(x)
     await asyncio.Event().wait()
 
 
 @scenario
 async def finish(x: ChatExchange, reason: str = "length", text: str = PLAIN) -> None:
-    """finish:<reason>[:<text>]: an answer (empty with an empty text) that ends with that finish reason."""
+    """finish:<reason>[:<text>]: a completion (empty with an empty text) that ends with that finish reason."""
     await x.start()
     await x.texts(tokens(text))
     await x.send(delta_bytes(reason) + b"data: [DONE]\n\n")
@@ -275,7 +275,7 @@ async def flaky(x: ChatExchange, failures: str, first: str, *arguments: str) -> 
 
 @scenario
 async def unsupported_max_tokens(x: ChatExchange) -> None:
-    """400 for max_tokens, the plain answer with max_completion_tokens or without a cap."""
+    """400 for max_tokens, the plain completion with max_completion_tokens or without a cap."""
     if "max_tokens" in x.request.body:
         await x.refuse(400, "unsupported_parameter", "Unsupported parameter", "max_tokens")
     else:
@@ -284,7 +284,7 @@ async def unsupported_max_tokens(x: ChatExchange) -> None:
 
 @scenario
 async def needs_no_stream_options(x: ChatExchange) -> None:
-    """400 for stream_options as an old server gives it, else the plain answer."""
+    """400 for stream_options as an old server gives it, else the plain completion."""
     if "stream_options" in x.request.body:
         detail = [{"loc": ["body", "stream_options"], "msg": "extra fields not permitted"}]
         await x.respond(400, json.dumps({"detail": detail}).encode())
@@ -294,7 +294,7 @@ async def needs_no_stream_options(x: ChatExchange) -> None:
 
 @scenario
 async def context(x: ChatExchange, most: str = "2") -> None:
-    """context:<n>: 400 context_length_exceeded for more than n messages, else the plain answer."""
+    """context:<n>: 400 context_length_exceeded for more than n messages, else the plain completion."""
     if len(x.request.body["messages"]) > int(most):
         await x.refuse(400, "context_length_exceeded", "too long", "messages")
     else:

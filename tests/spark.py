@@ -243,7 +243,7 @@ class SparkRecorded(Recorded):
 
     @property
     def authorization(self) -> dict[str, str]:
-        """The fields of the parameter; white space between them is nobody's business."""
+        """The fields of the parameter; white space between them does not matter."""
         plain = base64.b64decode(self.query.get("authorization", "")).decode()
         fields = dict(re.findall(r'(\w+)="([^"]*)"', plain))
         return {"api_key": fields.pop("username", ""), **fields}
@@ -304,7 +304,7 @@ class Connection(ServerConnection):
                 self.request_record.closed_by_peer_at = self.gone_at
 
     def mute(self) -> None:
-        """Let nobody read what comes, close frames included."""
+        """Read nothing that comes, close frames included."""
         self.transport.set_protocol(_Mute(self))
 
 

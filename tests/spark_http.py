@@ -90,7 +90,7 @@ async def code_mid(x: SparkHTTPExchange, number: str) -> None:
 
 @scenario
 async def code_first(x: SparkHTTPExchange, number: str) -> None:
-    """code_first:<n>: that code, then the plain answer."""
+    """code_first:<n>: that code, then the plain completion."""
     await x.start()
     await x.code(number)
     await x.texts(tokens(PLAIN))
@@ -115,7 +115,7 @@ async def no_done(x: SparkHTTPExchange) -> None:
 
 @scenario
 async def tool_object(x: SparkHTTPExchange) -> None:
-    """A tool call in the vendor's own form, an object, before the plain answer."""
+    """A tool call in the vendor's own form, an object, before the plain completion."""
     await x.start()
     await x.delta(tool_calls={"type": "function", "function": {"name": "f", "arguments": "{}"}})
     await x.texts(tokens(PLAIN))

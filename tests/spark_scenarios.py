@@ -1,4 +1,4 @@
-"""What the fake Spark can do: one function per scenario. `tests.spark` says how a scenario is chosen."""
+"""The scenarios of the fake Spark, one function each; `tests.spark` chooses among them."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ USAGE = {"question_tokens": 4, "prompt_tokens": 21, "completion_tokens": 40, "to
 
 
 class SparkExchange:
-    """What a scenario works with: the request, the connection, and how many calls this scenario has had."""
+    """A scenario's request and connection, and how many calls it has had."""
 
     def __init__(self, connection: ServerConnection, request: Any, calls: int) -> None:
         self.connection: Any = connection
@@ -28,7 +28,7 @@ class SparkExchange:
         await self.connection.send(json.dumps(frame, ensure_ascii=False))
 
     async def frame(self, content: str = "", *, status: int | None = None, usage: bool = False, **text: str) -> None:
-        """Send one frame of the answer."""
+        """Send one frame of the completion."""
         status = min(self._seq, 1) if status is None else status
         payload: dict[str, Any] = {
             "choices": {"status": status, "seq": self._seq, "text": [{"content": content, "role": "assistant", **text}]}
@@ -55,7 +55,7 @@ class SparkExchange:
         await self.frame(text, status=2, usage=True)
 
     async def answer(self, texts: Sequence[str], pause: float = 0.0) -> None:
-        """Send a whole answer; the last frame carries text."""
+        """Send a whole completion; the last frame carries text."""
         await self.texts(texts[:-1], pause)
         await self.finish(texts[-1])
 
@@ -91,7 +91,7 @@ async def plain(x: SparkExchange) -> None:
 
 @scenario
 async def slow(x: SparkExchange) -> None:
-    """The plain answer, 1 s before the first frame and 0.2 s between frames."""
+    """The plain completion, 1 s before the first frame and 0.2 s between frames."""
     await asyncio.sleep(1)
     await x.answer(tokens(PLAIN), 0.2)
 
@@ -110,7 +110,7 @@ async def echo(x: SparkExchange) -> None:
 
 @scenario
 async def reasoning(x: SparkExchange) -> None:
-    """Thinking text in reasoning_content, then the plain answer."""
+    """Thinking text in reasoning_content, then the plain completion."""
     for text in tokens(REASONING):
         await x.frame(reasoning_content=text)
     await x.answer(tokens(PLAIN))
@@ -118,7 +118,7 @@ async def reasoning(x: SparkExchange) -> None:
 
 @scenario
 async def plugins(x: SparkExchange) -> None:
-    """The plain answer after a frame of search references, which has no choices."""
+    """The plain completion after a frame of search references, which has no choices."""
     header = {"code": 0, "message": "Success", "sid": SID, "status": 0}
     await x.json({"header": header, "payload": {"plugins": {"text": [{"name": "ifly_search", "content": "[]"}]}}})
     await plain(x)
@@ -139,7 +139,7 @@ async def code_mid(x: SparkExchange, number: str) -> None:
 
 @scenario
 async def code_open(x: SparkExchange, number: str) -> None:
-    """code_open:<n>: that code with a status that is not the last, then the plain answer."""
+    """code_open:<n>: that code with a status that is not the last, then the plain completion."""
     await x.json({"header": {"code": int(number), "message": "no", "sid": SID, "status": 1}})
     await plain(x)
 
@@ -153,19 +153,19 @@ async def code_thinking(x: SparkExchange, number: str) -> None:
 
 @scenario
 async def busy_then_ok(x: SparkExchange, number: str, count: str = "2") -> None:
-    """busy_then_ok:<code>:<n>: the first n calls get that code, later ones the plain answer."""
+    """busy_then_ok:<code>:<n>: the first n calls get that code, later ones the plain completion."""
     await (code(x, number) if x.calls <= int(count) else plain(x))
 
 
 @scenario
 async def context(x: SparkExchange, most: str = "2") -> None:
-    """context:<n>: 10907 for more than n messages, else the plain answer."""
+    """context:<n>: 10907 for more than n messages, else the plain completion."""
     await (code(x, "10907") if len(x.request.text) > int(most) else plain(x))
 
 
 @scenario
 async def late_10019(x: SparkExchange, milliseconds: str = "50") -> None:
-    """late_10019[:<ms>]: the plain answer and, a moment later, 10019 about it."""
+    """late_10019[:<ms>]: the plain completion and, a moment later, 10019 about it."""
     await plain(x)
     await asyncio.sleep(int(milliseconds) / 1000)
     await x.error(10019)
@@ -179,33 +179,33 @@ async def withdraw_10014(x: SparkExchange) -> None:
 
 @scenario
 async def late_10014(x: SparkExchange) -> None:
-    """The plain answer, then 10014 about it."""
+    """The plain completion, then 10014 about it."""
     await plain(x)
     await x.error(10014)
 
 
 @scenario
 async def empty(x: SparkExchange) -> None:
-    """A well-formed answer without text."""
+    """A well-formed completion without text."""
     await x.finish()
 
 
 @scenario
 async def whitespace(x: SparkExchange) -> None:
-    """A well-formed answer of white space."""
+    """A well-formed completion of white space."""
     await x.answer([" \n", "\t\n"])
 
 
 @scenario
 async def done_open(x: SparkExchange) -> None:
-    """The plain answer; the server does not close."""
+    """The plain completion; the server does not close."""
     await plain(x)
     await x.hang()
 
 
 @scenario
 async def done_then_reset(x: SparkExchange) -> None:
-    """The plain answer, then a TCP reset."""
+    """The plain completion, then a TCP reset."""
     await plain(x)
     await asyncio.sleep(0.02)
     await reset(x)
@@ -286,7 +286,7 @@ async def pings_mid(x: SparkExchange) -> None:
 
 @scenario
 async def no_close_reply(x: SparkExchange, count: str = "0") -> None:
-    """no_close_reply[:<n>]: n frames, then nothing, not even an answer to the client's close frame."""
+    """no_close_reply[:<n>]: n frames, then nothing, not even a reply to the client's close frame."""
     x.connection.mute()
     await x.texts([f"{n} " for n in range(int(count))])
     await x.hang()

@@ -1,4 +1,4 @@
-"""What the fake Zhipu can do: one function per scenario, named like the model that asks for it, for v4 and for v3.
+"""The scenarios of the fake Zhipu for v4 and v3, one function each, named like the model.
 
 v4 knows the scenarios of `tests.scenarios` too, spoken in Zhipu's way. The server is in `tests.zhipu`.
 """
@@ -131,7 +131,7 @@ async def deep(x: V4Exchange) -> None:
 
 @v4
 async def finish_twice(x: V4Exchange) -> None:
-    """The plain answer, its finish chunk sent twice."""
+    """The plain completion, its finish chunk sent twice."""
     await x.start()
     await x.texts(tokens(PLAIN))
     await x.chunk("stop", {"content": ""}, usage=USAGE)
@@ -140,7 +140,7 @@ async def finish_twice(x: V4Exchange) -> None:
 
 @v4
 async def reason(x: V4Exchange, word: str, text: str = PLAIN) -> None:
-    """reason:<finish reason>[:<text>]: an answer that ends so; `sensitive` tells the level too."""
+    """reason:<finish reason>[:<text>]: a completion that ends so; `sensitive` tells the level too."""
     await x.start()
     await x.texts(tokens(text))
     more = {"content_filter": [{"role": "assistant", "level": 1}]} if word == "sensitive" else {}
@@ -188,14 +188,14 @@ V3: dict[str, Scenario] = {}
 
 
 def v3(run: Scenario) -> Scenario:
-    """Register a scenario of v3 under its function's name, without the prefix that tells it from one of v4."""
+    """Register a scenario of v3 under its function's name, without its prefix."""
     V3[run.__name__.removeprefix("v3_")] = run
     return run
 
 
 @v3
 async def plain(x: V3Exchange) -> None:
-    """The plain answer, then usage and the end."""
+    """The plain completion, then usage and the end."""
     await x.start()
     await x.texts(tokens(PLAIN))
     await x.finish()
@@ -241,7 +241,7 @@ async def status(x: V3Exchange, word: str = "") -> None:
 
 @v3
 async def relayed(x: V3Exchange) -> None:
-    """An English answer written anew by a relay that puts a space after every colon."""
+    """An English completion written anew by a relay that puts a space after every colon."""
     await x.start()
     for text in ("It", " is", " small"):
         await x.send(f"event: add\nid: {TASK}\ndata: {text}\n\n".encode())
@@ -322,7 +322,7 @@ async def interrupted_mid(x: V3Exchange) -> None:
 
 @v3
 async def unknown(x: V3Exchange) -> None:
-    """A new kind of event before the answer."""
+    """A new kind of event before the completion."""
     await x.start()
     await x.event("thinking", "hmm")
     await x.send(b"data:\n\n")

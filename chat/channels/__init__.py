@@ -1,1 +1,1 @@
-"""Channels: ordered, replayable event logs with a lifetime."""
+"""Push channels: replayable event logs, each of one user and key; `push` publishes to them."""

@@ -1,9 +1,8 @@
-"""Push channels as this process follows them: one read for each wake-up of a channel, whatever the number of readers.
+"""Follow push channels in this process, with one database read per message for all readers.
 
-A feed belongs to the event loop's thread. It holds the newest events of one channel, encoded once, while somebody
-follows it here; who is further behind reads for themselves until they have caught up. Numbers without gaps make the
-change from one to the other exact. Wake-ups may be lost (a process without Redis hears none from other processes), so
-all feeds together ask the database now and then whether something has changed.
+A feed holds the newest events of one channel, encoded once, while it has followers. A follower that is further behind
+reads the database alone until it has caught up; gapless numbers make that change exact. Notifications may be lost
+(without Redis none arrive from other processes), so one query polls the state of all followed channels.
 """
 
 import asyncio
@@ -19,96 +18,129 @@ from chat.channels import store
 from chat.channels.models import Channel, ChannelMessage
 from chat.events import log
 from runtime import database
-from runtime.apps import runtime
+from runtime.pubsub import Broker
 
 logger = structlog.get_logger("chat")
 
-# What a feed keeps in memory at the most, beside the batch that came last.
+# Bytes of events that a feed keeps in memory, beside the batch it read last.
 WINDOW_BYTES = 256 * 1024
-# How often the database is asked without having been woken: with Redis, in case a wake-up was lost; without it because
-# nobody else can wake us.
+# Seconds between two polls. With Redis they only make up for lost notifications; without it every push of another
+# process waits for them.
 POLL_SECONDS, POLL_SECONDS_ALONE = 20.0, 2.0
-# After the database failed.
+# Seconds before a feed reads again after a database error.
 RETRY_SECONDS = 1.0
-
-_feeds: "dict[int, Feed]" = {}
 
 
 def topic(channel_id: int) -> str:
-    """What is woken when something was pushed to a channel."""
+    """Return the pub/sub topic of a channel."""
     return f"push:{channel_id}"
 
 
-class Place(NamedTuple):
-    """Where a reader goes on: after this event; `lost`: there was something before that it will not get."""
+class Position(NamedTuple):
+    """The last event that a reader has; `lost` if earlier ones are gone."""
 
     after: int
     lost: bool
 
 
-def place_of(row: Channel, last_event_id: str) -> Place:
-    """Return where a reader goes on who has seen `last_event_id`, "" for nothing yet."""
+def position(row: Channel, last_event_id: str) -> Position:
+    """Return where a reader with this `Last-Event-ID` continues; "" means that it has nothing yet."""
     if not last_event_id:
-        return Place(row.dropped_until, row.dropped_until > row.base)
+        return Position(row.dropped_until, row.dropped_until > row.base)
     key, _colon, number = last_event_id.rpartition(":")
     if key == row.key and number.isascii() and number.isdigit() and len(number) < 19:
-        seen = int(number)
-        if row.dropped_until <= seen <= row.last_event:
-            return Place(seen, False)
-    return Place(row.dropped_until, True)
+        after = int(number)
+        if row.dropped_until <= after <= row.last_event:
+            return Position(after, False)
+    return Position(row.dropped_until, True)
 
 
-def follow(row: Channel, place: Place, wake: Callable[[], None]) -> "Follower":
-    """Read on from `place`; `wake` is called whenever something can be taken. Call `Follower.leave` in the end."""
-    feed = _feeds.get(row.pk) or Feed(row)
-    follower = Follower(feed, place, wake)
-    feed.join(follower)
-    if row.last_event > feed.last:
-        feed.refresh()  # this reader knows of something that the feed was not woken for
-    return follower
+class Feeds:
+    """Own the feeds of this process; for the event loop's thread only."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._feeds: dict[int, Feed] = {}
+
+    def follow(self, row: Channel, position: Position, wake: Callable[[], None]) -> "Follower":
+        """Return a follower that calls `wake` on news; the caller must `leave` it."""
+        feed = self._feeds.get(row.pk)
+        if feed is None:
+            feed = self._feeds[row.pk] = Feed(row, self._broker, lambda: self._feeds.pop(row.pk))
+        follower = Follower(feed, position, wake)
+        feed.join(follower)
+        if row.last_event > feed.last:
+            feed.refresh()  # this reader knows of an event whose notification has not arrived
+        return follower
+
+    def poll_seconds(self) -> float:
+        return POLL_SECONDS if settings.REDIS_URL else POLL_SECONDS_ALONE
+
+    async def poll(self) -> None:
+        """Refresh the feeds whose channels have changed; one query for all, none without readers."""
+        if not self._feeds:
+            return
+        states = await database.run(store.states, list(self._feeds))
+        for channel_id, feed in list(self._feeds.items()):
+            if states.get(channel_id) != feed.state:
+                feed.refresh()
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._feeds
+
+    @property
+    def is_reading(self) -> bool:
+        return any(feed.is_reading for feed in self._feeds.values())
 
 
 class Feed:
-    """One channel in this process: `row` as it was last read, and the events from `first` to `last`."""
+    """One channel: its row as last read, and the encoded events `first` to `last`."""
 
-    def __init__(self, row: Channel) -> None:
+    def __init__(self, row: Channel, broker: Broker, on_close: Callable[[], object]) -> None:
         self.row = row
-        self.gone = False
+        self.deleted = False
         self.last = row.last_event
         self._events: list[bytes] = []
         self._followers: set[Follower] = set()
         self._stale = False
+        self._closed = False
+        self._on_close = on_close
         self._reading: asyncio.Task[None] | None = None
-        self._unlisten = runtime().broker.subscribe(topic(row.pk), lambda _payload: self.refresh())
-        _feeds[row.pk] = self
-        self.refresh()  # what was pushed after `row` was read woke nobody here
+        self._unsubscribe = broker.subscribe(topic(row.pk), lambda _payload: self.refresh())
+        self.refresh()  # events pushed since `row` was read woke no listener here
 
     @property
     def first(self) -> int:
         return self.last - len(self._events) + 1
 
     @property
-    def standing(self) -> tuple[int, float, str]:
+    def state(self) -> store.State:
         return self.last, self.row.timeout_seconds, self.row.ending
+
+    @property
+    def is_reading(self) -> bool:
+        return self._reading is not None
 
     def join(self, follower: "Follower") -> None:
         self._followers.add(follower)
 
     def leave(self, follower: "Follower") -> None:
         self._followers.discard(follower)
-        if not self._followers and _feeds.get(self.row.pk) is self:
-            del _feeds[self.row.pk]
-            self._unlisten()
+        if not self._followers and not self._closed:
+            self._closed = True
+            self._unsubscribe()
+            self._on_close()
 
     def refresh(self) -> None:
-        """Read what is new, soon; wake-ups that come while that goes on make it read once more."""
+        """Read new events in a task; a call during that read causes one more."""
         self._stale = True
-        if self._reading is None and _feeds.get(self.row.pk) is self:
+        if self._reading is None and not self._closed:
             self._reading = asyncio.get_running_loop().create_task(self._read(), context=Context())
 
     async def _read(self) -> None:
         try:
-            while self._stale and not self.gone:
+            while self._stale and not self.deleted:
                 self._stale = False
                 row, messages = await database.run(store.read, self.row.pk, self.last)
                 self._take_in(row, messages)
@@ -122,33 +154,30 @@ class Feed:
 
     def _take_in(self, row: Channel | None, messages: list[ChannelMessage]) -> None:
         if row is None:
-            self.gone = True
+            self.deleted = True
             return
         self.row = row
-        self._forget_what_all_have()
+        self._drop_delivered()
         for message in messages:
-            if message.number != self.last + 1:  # what came between is no longer kept; the followers will find out
+            if message.number != self.last + 1:  # the events between are no longer stored; followers notice by number
                 self._events.clear()
             self._events.append(store.encode(row.key, message))
             self.last = message.number
-        if not messages:
-            self._jump(row.last_event)
+        if not messages and row.last_event > self.last:
+            self._events.clear()
+            self.last = row.last_event
         self._stale |= self.last < row.last_event
 
-    def _jump(self, last: int) -> None:
-        if last > self.last:
-            self._events.clear()
-            self.last = last
-
-    def _forget_what_all_have(self) -> None:
-        passed = min((follower.after for follower in self._followers), default=self.last)
-        del self._events[: max(0, passed - self.first + 1)]
+    def _drop_delivered(self) -> None:
+        """Drop events that all followers have, then the oldest beyond WINDOW_BYTES."""
+        delivered = min((follower.after for follower in self._followers), default=self.last)
+        del self._events[: max(0, delivered - self.first + 1)]
         size = sum(map(len, self._events))
         while size > WINDOW_BYTES:
             size -= len(self._events.pop(0))
 
     def take(self, after: int) -> tuple[bytes, int] | None:
-        """Return some of what follows event `after` and its last number; None when that is not here any more."""
+        """Return a slice after event `after` and its last number; None if not in memory."""
         if after >= self.last:
             return b"", after
         if after < self.first - 1:
@@ -162,14 +191,14 @@ class Feed:
 
 
 class Follower:
-    """One reader's place in a feed."""
+    """One reader's position in a feed."""
 
-    def __init__(self, feed: Feed, place: Place, wake: Callable[[], None]) -> None:
+    def __init__(self, feed: Feed, position: Position, wake: Callable[[], None]) -> None:
         self._feed, self.wake = feed, wake
-        self.after, self._lost = place
+        self.after, self._lost = position
 
     async def take(self) -> bytes:
-        """Return what is waiting, some of it; empty when nothing is."""
+        """Return a slice of the waiting events; empty if there are none."""
         if self._lost:
             return self._reset(self.after)
         taken = self._feed.take(self.after)
@@ -179,14 +208,14 @@ class Follower:
         return data
 
     async def _catch_up(self) -> bytes:
-        """Read for this reader alone: what it has not seen is older than what the feed holds."""
+        """Read the database for this reader alone, because the feed's memory begins after its position."""
         try:
             row, messages = await database.run(store.read, self._feed.row.pk, self.after)
         except (OperationalError, InterfaceError):
-            self._feed.refresh()  # it tries until the database is back, and wakes us then
+            self._feed.refresh()  # the feed retries until the database is back, then wakes this reader
             return b""
         if row is None:
-            self._feed.gone = True
+            self._feed.deleted = True
             return b""
         oldest = messages[0].number if messages else row.last_event + 1
         if oldest > self.after + 1:
@@ -194,34 +223,20 @@ class Follower:
         self.after = messages[-1].number
         return b"".join(store.encode(row.key, message) for message in messages)
 
-    def _reset(self, covered: int) -> bytes:
-        """Return what tells the reader that what it has may be incomplete: all that is kept follows."""
-        self.after, self._lost = covered, False
-        return log.encode(self._feed.row.key, covered, "reset", {})
+    def _reset(self, after: int) -> bytes:
+        """Return a `reset` event: the reader discards its copy, and all stored events follow."""
+        self.after, self._lost = after, False
+        return log.encode(self._feed.row.key, after, "reset", {})
 
     @property
     def at_end(self) -> bool:
-        """Whether the channel has ended and all of it was taken, or is not there any more."""
-        return self._feed.gone or bool(self._feed.row.ending and self.after >= self._feed.row.last_event)
+        """Whether the reader has all of an ended channel, or the channel was deleted."""
+        return self._feed.deleted or bool(self._feed.row.ending and self.after >= self._feed.row.last_event)
 
     @property
     def idle_limit(self) -> float:
-        """Seconds without a message after which a reader is sent away."""
+        """Seconds without a message after which the reader's stream is closed."""
         return self._feed.row.timeout_seconds
 
     def leave(self) -> None:
         self._feed.leave(self)
-
-
-def poll_seconds() -> float:
-    return POLL_SECONDS if settings.REDIS_URL else POLL_SECONDS_ALONE
-
-
-async def poll() -> None:
-    """Refresh the feeds whose channels have changed. A timer; one query for all of them, none where nobody reads."""
-    if not _feeds:
-        return
-    now = await database.run(store.standings, list(_feeds))
-    for channel_id, feed in list(_feeds.items()):
-        if now.get(channel_id) != feed.standing:
-            feed.refresh()

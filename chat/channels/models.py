@@ -1,4 +1,4 @@
-"""Push channels as they are kept: each one's state, its messages, and the numbers that pruned ones had."""
+"""The tables of push channels: state, messages, and the highest numbers of pruned channels."""
 
 from typing import ClassVar
 
@@ -7,14 +7,14 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-# Readers of a push channel are sent away after so long without a message, unless it is opened with another limit.
+# Seconds without a message after which readers are disconnected, unless `push.open` sets another limit.
 IDLE_SECONDS = 600.0
 
 
 class Channel(models.Model):
-    """The push channel of one user and key: what was pushed, numbered from event to event, and how it ended.
+    """The push channel of one user and key: its numbering, and how it ended.
 
-    Numbers rise by one without gaps: whoever counts `last_event` up holds the row until the message is stored.
+    Numbers have no gaps, because the writer that increments `last_event` locks the row until its message is stored.
     """
 
     class Ending(models.TextChoices):
@@ -23,7 +23,7 @@ class Channel(models.Model):
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="channels", verbose_name=_("user"))
     key = models.CharField(_("channel key"), max_length=128)
-    # Numbering began after `base`; events up to `dropped_until` are no longer kept.
+    # The first event is `base` + 1; events up to `dropped_until` have been deleted.
     base = models.BigIntegerField(default=0)
     dropped_until = models.BigIntegerField(default=0)
     last_event = models.BigIntegerField(default=0)
@@ -67,9 +67,9 @@ class ChannelMessage(models.Model):
 
 
 class ChannelMark(models.Model):
-    """The highest number that a pruned channel of this user ever had; new channels begin above it.
+    """The highest number of this user's pruned channels; new channels begin above it.
 
-    A reader may hold an event id longer than the channel is kept. With this it never stands for another event.
+    Because of this an event id that a reader keeps longer than its channel never names an event of a new channel.
     """
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="+")

@@ -1,8 +1,7 @@
-"""Push channels as the database has them: connect, append, read, prune. Everything here is synchronous.
+"""Reads and writes push channels in the database: connect, append, read, prune. Everything is synchronous.
 
-The database is the only truth: a number is given to a message by an UPDATE of the channel's row, inside the
-transaction that stores the message. Whoever comes second, in this process or another, waits for that row, so numbers
-rise by one and become visible in their order.
+A message gets its number from an UPDATE of the channel's row, in the transaction that stores the message. A second
+writer, in this process or another, waits for that row, so numbers have no gaps and become visible in order.
 """
 
 import re
@@ -20,32 +19,38 @@ from chat.errors import ChannelEnded
 from chat.events.log import WRITE_BYTES
 from web.refusals import ServiceUnavailable
 
-# A channel that is still open is kept for so long after its last message.
+# How long an open channel is kept after its last message.
 LIFETIME = timedelta(days=1)
-# What one channel keeps; beyond either, the oldest messages go, and whoever has not seen them gets a `reset`.
+# Messages and bytes that one channel keeps. Beyond either the oldest go, and readers without them get a `reset`.
 MAX_MESSAGES = 10_000
 MAX_BYTES = 8 * 2**20
-# Dropping takes a tenth at once, so that it is not done for every message.
+# The share of both limits that remains after dropping, so that not every message causes another drop.
 KEPT_SHARE = 0.9
 
+# Attempts to find or create a channel while other writers change it, before `connect` raises ServiceUnavailable.
 CONNECT_ATTEMPTS = 20
+# Messages that one read returns at most.
 READ_MESSAGES = 500
+# Channels deleted in one transaction.
 PRUNE_CHANNELS = 50
 
-# Lines of server-sent events end with these and with nothing else; U+2028 is text.
+# The only line ends of server-sent events; U+2028 is text.
 LINE_END = re.compile("\r\n|\r|\n")
-# `data: ` and the line feed, around each line.
+# Bytes of `data: ` and the line feed around each line.
 LINE_OVERHEAD = 7
+
+# The last event, the idle limit in seconds, and the ending of a channel.
+State = tuple[int, float, str]
 
 
 def encode(key: str, message: ChannelMessage) -> bytes:
-    """Return one server-sent event: one `data:` line for each line of the message."""
+    """Encode a message as a server-sent event, with one `data:` line per line."""
     lines = "".join(f"data: {line}\n" for line in LINE_END.split(message.data))
     return f"id: {key}:{message.number}\nevent: {message.event}\n{lines}\n".encode()
 
 
 def size_of(data: str) -> int:
-    """Return how many bytes `data` is on the wire: line ends cost more there than here."""
+    """Return the bytes of `data` as a server-sent event, with the overhead of its lines."""
     return len(data.encode()) + LINE_OVERHEAD * len(LINE_END.split(data))
 
 
@@ -53,26 +58,26 @@ def size_of(data: str) -> int:
 
 
 def connect(user_id: int, key: str) -> Channel:
-    """Return the channel of (user, key): a new one where there is none, or where the last one has had its time."""
+    """Return the channel of (user, key); create it if missing, renew it if expired."""
     for _attempt in range(CONNECT_ATTEMPTS):
         found = Channel.objects.filter(user_id=user_id, key=key).first()
         if found and found.expires_at > timezone.now():
             return found
-        # Others may begin, renew or prune it at the same moment: then there is something new to look at.
+        # If another writer creates, renews or prunes it at the same moment, the next attempt sees the new state.
         with suppress(IntegrityError):
-            row = _renew(found.pk) if found else _begin(user_id, key)
+            row = _renew(found.pk) if found else _create(user_id, key)
             if row:
                 return row
     raise ServiceUnavailable
 
 
 @transaction.atomic
-def _begin(user_id: int, key: str) -> Channel:
+def _create(user_id: int, key: str) -> Channel:
     row = Channel.objects.create(user_id=user_id, key=key, expires_at=timezone.now() + LIFETIME)
-    # Read after the row was inserted: the insert waited for whoever was pruning the same key.
+    # Read after the insert, because the insert waits for a transaction that is pruning the same key.
     mark = ChannelMark.objects.filter(user_id=user_id).values_list("number", flat=True).first()
     if mark is not None:
-        # One more, so that not even the id of the very last event fits into the new channel.
+        # One more, so that the id of the pruned channel's last event is not valid in the new channel either.
         row.base = row.dropped_until = row.last_event = mark + 1
         row.save(update_fields=["base", "dropped_until", "last_event"])
     return row
@@ -80,7 +85,7 @@ def _begin(user_id: int, key: str) -> Channel:
 
 @transaction.atomic
 def _renew(channel_id: int) -> Channel | None:
-    """Let a channel that has had its time begin again, above its numbers so far; None when it is not there any more."""
+    """Restart an expired channel, empty and above its old numbers; None if it was deleted."""
     now, base = timezone.now(), F("last_event") + 1
     fresh = {"kept_bytes": 0, "ending": "", "timeout_seconds": IDLE_SECONDS}
     expired = Channel.objects.filter(pk=channel_id, expires_at__lte=now)
@@ -92,9 +97,9 @@ def _renew(channel_id: int) -> Channel | None:
 
 
 def append(user_id: int, key: str, event: str, data: str, ending: str = "") -> tuple[int, int]:
-    """Store a message, with `ending` the last one; return the channel's id and the message's number.
+    """Store a message, with `ending` the last one; return channel id and number.
 
-    Raises ChannelEnded. Inside a transaction of the caller's, other senders to this channel wait until that has ended.
+    Raises ChannelEnded. Inside the caller's transaction, other writers to this channel wait until it ends.
     """
     now = timezone.now()
     keep = timedelta(seconds=settings.CHANNEL_RETENTION_SECONDS) if ending else LIFETIME
@@ -114,7 +119,7 @@ def append(user_id: int, key: str, event: str, data: str, ending: str = "") -> t
 
 
 def set_idle_limit(user_id: int, key: str, seconds: float) -> Channel:
-    """Return the channel of (user, key), made if new, with another idle limit."""
+    """Set the idle limit of a channel, created if missing, and return the channel."""
     row = connect(user_id, key)
     row.timeout_seconds = seconds
     row.save(update_fields=["timeout_seconds"])
@@ -122,7 +127,7 @@ def set_idle_limit(user_id: int, key: str, seconds: float) -> Channel:
 
 
 def _drop_oldest(row: Channel) -> None:
-    """Make room; the newest message always stays."""
+    """Delete the oldest messages down to KEPT_SHARE; the newest one always stays."""
     until, kept = row.dropped_until, row.kept_bytes
     sizes = row.messages.order_by("number").values_list("number", "size")
     for number, size in sizes.filter(number__lt=row.last_event):
@@ -138,9 +143,9 @@ def _drop_oldest(row: Channel) -> None:
 
 
 def read(channel_id: int, after: int) -> tuple[Channel | None, list[ChannelMessage]]:
-    """Return the channel as it is now, None when it is gone, and what it keeps after event `after`: some of it.
+    """Return the channel, None if deleted, and a slice of its messages after `after`.
 
-    The first message is not number `after` + 1 when that one is no longer kept.
+    If message `after` + 1 was dropped, the slice begins with the oldest one that is stored.
     """
     row = Channel.objects.filter(pk=channel_id).first()
     if row is None or row.last_event <= after:
@@ -151,7 +156,7 @@ def read(channel_id: int, after: int) -> tuple[Channel | None, list[ChannelMessa
 
 
 def _end_of_slice(sizes: Iterable[tuple[int, int]]) -> int:
-    """Return the number of the last message that is read at once: messages may be a mebibyte each."""
+    """Return the number of a slice's last message, bounded by bytes instead of messages."""
     end = total = 0
     for number, size in sizes:
         end, total = number, total + size
@@ -160,8 +165,8 @@ def _end_of_slice(sizes: Iterable[tuple[int, int]]) -> int:
     return end
 
 
-def standings(channel_ids: Collection[int]) -> dict[int, tuple[int, float, str]]:
-    """Return last event, idle limit and ending of those channels that are still there."""
+def states(channel_ids: Collection[int]) -> dict[int, State]:
+    """Return the states of those channels that still exist."""
     rows = Channel.objects.filter(pk__in=channel_ids).values_list("pk", "last_event", "timeout_seconds", "ending")
     return {pk: (last_event, timeout, ending) for pk, last_event, timeout, ending in rows}
 
@@ -170,14 +175,14 @@ def standings(channel_ids: Collection[int]) -> dict[int, tuple[int, float, str]]
 
 
 def prune() -> None:
-    """Delete the channels that have had their time, a few in each transaction."""
+    """Delete the expired channels, a few per transaction."""
     expired = Channel.objects.filter(expires_at__lte=timezone.now()).values_list("pk", flat=True)
     while channel_ids := list(expired[:PRUNE_CHANNELS]):
-        _remove(channel_ids)
+        _delete_expired(channel_ids)
 
 
-def _remove(channel_ids: Collection[int]) -> None:
-    """Delete those of these channels that have expired, and remember how far their numbers went."""
+def _delete_expired(channel_ids: Collection[int]) -> None:
+    """Delete the expired ones of these channels, and store their highest numbers as marks."""
     with transaction.atomic():
         rows = Channel.objects.filter(pk__in=channel_ids, expires_at__lte=timezone.now())
         locked = list(rows.order_by("pk").select_for_update().values_list("pk", flat=True))

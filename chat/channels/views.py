@@ -1,4 +1,4 @@
-"""Push channels over HTTP: reading one's own as an event stream, publishing to anybody's, and the payment example."""
+"""Push channels over HTTP: read your own, publish to any, play the payment example."""
 
 import asyncio
 import time
@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
 from accounts.auth import aauthenticate, authenticate
 from chat import bodies
+from chat.apps import chat
 from chat.bodies import Text
-from chat.channels import feeds, payment_demo, push, schemas, store
+from chat.channels import feeds, push, schemas, store
 from chat.channels.models import Channel
 from chat.events.schemas import PUSH
 from chat.events.sse import Stream, no_more_events
@@ -24,13 +25,13 @@ from web.refusals import Forbidden
 
 
 class KeyConverter(StringConverter):
-    """A channel's key in a route; a path with any other leads nowhere."""
+    """Match a valid channel key in a route; other paths give 404."""
 
     regex = push.KEY.pattern
 
 
 class UserBody(BaseModel):
-    """Whose channel: a username."""
+    """Name the owner of the channel by username: `POST /api/channels/<key>/complete/`."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -54,33 +55,32 @@ class ErrorBody(UserBody):
 
 
 class PushStream(Stream):
-    """A reader of a push channel: what is kept, then what comes, until the end or too long a silence."""
+    """Stream a push channel's stored and new events until it ends or is idle."""
 
-    def __init__(self, user_id: int, row: Channel, place: feeds.Place) -> None:
+    def __init__(self, user_id: int, row: Channel, position: feeds.Position, own_feeds: feeds.Feeds) -> None:
         super().__init__(user_id)
-        self._row, self._place = row, place
+        self._row, self._position, self._feeds = row, position, own_feeds
         self._follower: feeds.Follower | None = None
-        self._heard_at = time.monotonic()
+        self._last_data_at = time.monotonic()
 
     async def _take(self) -> bytes:
-        if self._follower is None:  # not before the response is read: nobody would leave for one that never is
-            self._follower = feeds.follow(self._row, self._place, self._woken.set)
+        if self._follower is None:  # not earlier, because a response that is never read would never call `_leave`
+            self._follower = self._feeds.follow(self._row, self._position, self._woken.set)
         data = await self._follower.take()
         if data:
-            self._heard_at = time.monotonic()
+            self._last_data_at = time.monotonic()
         return data
 
     def _at_end(self) -> bool:
-        return self._follower is not None and (self._follower.at_end or self._patience() <= 0)
+        return self._follower is not None and (self._follower.at_end or self._idle_seconds_left() <= 0)
 
-    def _patience(self) -> float:
-        """Return how many seconds of silence are left."""
+    def _idle_seconds_left(self) -> float:
         limit = self._follower.idle_limit if self._follower else self._row.timeout_seconds
-        return self._heard_at + limit - time.monotonic()
+        return self._last_data_at + limit - time.monotonic()
 
     async def _wait(self) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._patience()):
+            async with asyncio.timeout(self._idle_seconds_left()):
                 await self._woken.wait()
 
     def _leave(self) -> None:
@@ -99,11 +99,11 @@ class PushStream(Stream):
 )
 async def get_events(request: HttpRequest, key: str) -> HttpResponseBase:
     user_id, row = await database.run(_connect, request, key)
-    # The header of a reconnect is newer than the query it was given at first.
-    place = feeds.place_of(row, request.headers.get("Last-Event-ID") or request.GET.get("last_event_id", ""))
-    if row.ending and place == (row.last_event, False):
+    # A reconnecting EventSource repeats its first query, so its header is newer.
+    position = feeds.position(row, request.headers.get("Last-Event-ID") or request.GET.get("last_event_id", ""))
+    if row.ending and position == (row.last_event, False):
         return no_more_events()
-    return PushStream(user_id, row, place).response()
+    return PushStream(user_id, row, position, chat().channels.feeds).response()
 
 
 def _connect(request: HttpRequest, key: str) -> tuple[int, Channel]:
@@ -160,7 +160,7 @@ def _error(request: HttpRequest, key: str) -> str:
 
 
 def _from_publisher(request: HttpRequest, shape: type[bodies.T]) -> bodies.T:
-    """Return the body of a caller who may publish to other people's channels."""
+    """Return the checked body of a request whose caller may publish to other users' channels."""
     if not authenticate(request).user.has_perm("chat.publish_channel"):
         raise Forbidden
     return bodies.from_json(request, shape)
@@ -171,11 +171,11 @@ def _from_publisher(request: HttpRequest, shape: type[bodies.T]) -> bodies.T:
 
 @Operation("Push channels", "Play the payment example", returns={202: schemas.Playing}, refuses=(409,))
 async def get_payment(request: HttpRequest, key: str) -> HttpResponseBase:
-    """Play it into the caller's own channel. It writes although it is a GET: no page of another site may ask for it."""
+    """Play the example into the caller's channel; refused cross-site, because this GET writes."""
     caller = await aauthenticate(request)
     if caller.via == "session" and request.headers.get("Sec-Fetch-Site") == "cross-site":
         raise Forbidden
-    await payment_demo.start(caller.user.get_username(), key)
+    await chat().payment_demo.start(caller.user.get_username(), key)
     return JsonResponse({"events": reverse("push-events", args=[key])}, status=202)
 
 

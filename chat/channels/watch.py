@@ -1,9 +1,8 @@
-"""Who wants to know how a push channel ends: callbacks of this process, each told once.
+"""Watching how push channels end: callbacks in this process, each called once.
 
-A thread of its own looks after them, and lives as long as there are any: whoever opens a channel may be a script or a
-worker without an event loop, and a callback may take its time. It looks when something was pushed in this process, when
-an idle limit has run out, and every two seconds for what other processes pushed. The callbacks are in memory: they end
-with the process.
+One thread calls them. It runs only while there are callbacks, because the caller may be a script without an event loop
+and a callback may block. It checks after each push in this process, when an idle limit runs out, and every two seconds
+for pushes of other processes. Callbacks live in memory and are lost when the process ends.
 """
 
 import threading
@@ -18,7 +17,10 @@ from chat.channels import store
 
 log = structlog.get_logger("chat")
 
-LOOK_SECONDS = 2.0
+# Seconds between two checks for pushes of other processes, and before a retry after a database error.
+CHECK_SECONDS = 2.0
+# Seconds between two checks at least, however close the next deadline is.
+SHORTEST_PAUSE_SECONDS = 0.01
 TIMEOUT = "timeout"
 
 OnEnd = Callable[[str], object]
@@ -26,7 +28,7 @@ OnEnd = Callable[[str], object]
 
 @dataclass(eq=False, slots=True)
 class Watch:
-    """One callback: told how the channel ended, or that nothing was pushed before `deadline`."""
+    """One callback, and the monotonic time at which its channel counts as idle."""
 
     channel_id: int
     on_end: OnEnd
@@ -35,81 +37,79 @@ class Watch:
     last_event: int
 
 
-_lock = threading.Lock()
-_look_again = threading.Event()
-_watches: list[Watch] = []
-_thread: threading.Thread | None = None
+class EndWatcher:
+    """Call back when watched channels end; any thread may use it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._changed = threading.Event()
+        self._watches: list[Watch] = []
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._watches
+
+    def add(self, channel_id: int, last_event: int, idle_seconds: float, on_end: OnEnd) -> None:
+        """Call `on_end` once: with the channel's ending, or "timeout" after `idle_seconds` without a message."""
+        with self._lock:
+            self._watches.append(Watch(channel_id, on_end, idle_seconds, time.monotonic() + idle_seconds, last_event))
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="channel watches", daemon=True)
+                self._thread.start()
+        self._changed.set()
+
+    def check_soon(self) -> None:
+        """Check the channels now, because something was pushed in this process."""
+        self._changed.set()
+
+    def _run(self) -> None:
+        try:
+            while watches := self._current_or_stop():
+                self._call_back(_ended(watches))
+                self._changed.wait(self._pause_seconds())
+                self._changed.clear()
+        finally:
+            connection.close()
+
+    def _current_or_stop(self) -> list[Watch]:
+        with self._lock:
+            if not self._watches:
+                self._thread = None  # under the lock: the next `add` starts a new thread
+            return list(self._watches)
+
+    def _pause_seconds(self) -> float:
+        with self._lock:
+            next_deadline = min((watch.deadline for watch in self._watches), default=0.0)
+        return min(CHECK_SECONDS, max(SHORTEST_PAUSE_SECONDS, next_deadline - time.monotonic()))
+
+    def _call_back(self, ended: list[tuple[Watch, str]]) -> None:
+        for watch, reason in ended:
+            with self._lock:
+                self._watches.remove(watch)
+            try:
+                watch.on_end(reason)
+            except Exception:  # a callback that fails must not stop the others
+                log.exception("on_end callback failed", reason=reason)
 
 
-def add(channel_id: int, last_event: int, idle_seconds: float, on_end: OnEnd) -> None:
-    """Tell `on_end` how the channel ends: "complete", "error", or "timeout" after `idle_seconds` without a message."""
-    global _thread
-    with _lock:
-        _watches.append(Watch(channel_id, on_end, idle_seconds, time.monotonic() + idle_seconds, last_event))
-        if _thread is None or not _thread.is_alive():
-            _thread = threading.Thread(target=_look_after_all, name="channel watches", daemon=True)
-            _thread.start()
-    _look_again.set()
-
-
-def look() -> None:
-    """Look soon: something was pushed in this process."""
-    _look_again.set()
-
-
-def _look_after_all() -> None:
+def _ended(watches: list[Watch]) -> list[tuple[Watch, str]]:
+    """Return the watches whose channel has ended or timed out, each with its reason."""
     try:
-        while _some_left():
-            _tell(_ended())
-            _look_again.wait(_pause())
-            _look_again.clear()
-    finally:
-        connection.close()
-
-
-def _some_left() -> bool:
-    global _thread
-    with _lock:
-        if not _watches:
-            _thread = None  # under the lock: whoever adds now starts the next one
-        return bool(_watches)
-
-
-def _pause() -> float:
-    with _lock:
-        next_deadline = min((watch.deadline for watch in _watches), default=0.0)
-    return min(LOOK_SECONDS, max(0.01, next_deadline - time.monotonic()))
-
-
-def _ended() -> list[tuple[Watch, str]]:
-    """Return the watches that have nothing left to wait for, each with its reason."""
-    with _lock:
-        watches = list(_watches)
-    try:
-        now = store.standings({watch.channel_id for watch in watches})
+        states = store.states({watch.channel_id for watch in watches})
     except (DatabaseError, InterfaceError) as error:
         log.warning("watched channels could not be read", error=type(error).__name__)
         connection.close()
-        time.sleep(LOOK_SECONDS)
+        time.sleep(CHECK_SECONDS)
         return []
-    return [(watch, reason) for watch in watches if (reason := _reason(watch, now.get(watch.channel_id)))]
+    return [(watch, reason) for watch in watches if (reason := _reason(watch, states.get(watch.channel_id)))]
 
 
-def _reason(watch: Watch, standing: tuple[int, float, str] | None) -> str:
-    last_event, _limit, ending = standing or (watch.last_event, 0.0, "")
+def _reason(watch: Watch, state: store.State | None) -> str:
+    last_event, _limit, ending = state or (watch.last_event, 0.0, "")
     if ending:
         return ending
     now = time.monotonic()
     if last_event != watch.last_event:
         watch.last_event, watch.deadline = last_event, now + watch.idle_seconds
     return TIMEOUT if now >= watch.deadline else ""
-
-
-def _tell(ended: list[tuple[Watch, str]]) -> None:
-    for watch, reason in ended:
-        with _lock:
-            _watches.remove(watch)
-        try:
-            watch.on_end(reason)
-        except Exception:  # one callback's fault is not the others'
-            log.exception("on_end failed", reason=reason)

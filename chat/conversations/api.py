@@ -1,14 +1,10 @@
-"""REST for single-page apps: models, conversations and their messages. Synchronous DRF; streams are in views.py."""
+"""REST for single-page apps: models, text tools, conversations and messages. Event streams are in chat/views.py."""
 
-import base64
-import binascii
-from datetime import datetime
 from typing import Any
 
-import orjson
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -17,6 +13,8 @@ from rest_framework.views import APIView
 
 from accounts.models import User
 from chat import representation, schemas, text_tools
+from chat.apps import chat
+from chat.conversations import search
 from chat.conversations.schemas import ConversationPage
 from chat.errors import ContentBlocked, PromptTooLong
 from chat.generations import service, start
@@ -53,7 +51,7 @@ class TextTools(APIView):
 
 
 class ConversationChange(StrictSerializer):
-    """What may be edited."""
+    """The fields of a conversation that its owner may change."""
 
     title = serializers.CharField(max_length=TITLE_CHARS)
     pinned = serializers.BooleanField()
@@ -67,7 +65,7 @@ class ConversationChange(StrictSerializer):
 
 
 class Conversations(APIView):
-    """`GET /api/conversations/`: pinned first, then those used last."""
+    """`GET /api/conversations/`: pinned ones first, then by last use."""
 
     @Operation(
         "Conversations",
@@ -76,14 +74,18 @@ class Conversations(APIView):
         query={"search": str, "archived": bool, "cursor": str},
     )
     def get(self, request: Request) -> Response:
-        rows = Conversation.objects.owned_by(_user_id(request)).filter(archived=_flag(request, "archived"))
+        owned = Conversation.objects.owned_by(_user_id(request))
+        rows: QuerySet[Conversation] = owned.filter(archived=_flag(request, "archived"))
         if wanted := request.query_params.get("search"):
-            rows = rows.containing(wanted)
-        page = list(_after(rows, request.query_params.get("cursor"))[: PAGE_SIZE + 1])
-        following = _cursor_url(request, page[PAGE_SIZE - 1]) if len(page) > PAGE_SIZE else None
-        return Response(
-            ConversationPage(results=[representation.conversation(row) for row in page[:PAGE_SIZE]], next=following)
-        )
+            rows = search.containing(rows, wanted)
+        page = list(search.after_cursor(rows, request.query_params.get("cursor"))[: PAGE_SIZE + 1])
+        next_url = None
+        if len(page) > PAGE_SIZE:
+            query = request.query_params.copy()
+            query["cursor"] = search.cursor_of(page[PAGE_SIZE - 1])
+            next_url = request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
+        results = [representation.conversation(row) for row in page[:PAGE_SIZE]]
+        return Response(ConversationPage(results=results, next=next_url))
 
 
 def _flag(request: Request, name: str) -> bool:
@@ -93,26 +95,6 @@ def _flag(request: Request, name: str) -> bool:
     if value.lower() in {"1", "true"}:
         return True
     raise InvalidRequest(details={name: [_("Expected true or false.")]})
-
-
-def _after(rows: QuerySet[Conversation], cursor: str | None) -> QuerySet[Conversation]:
-    """Return the rows behind the one that the cursor names by its place: nothing is skipped or shown twice."""
-    if cursor:
-        try:
-            pinned, updated_at, last_id = orjson.loads(base64.urlsafe_b64decode(cursor))
-            moment = datetime.fromisoformat(updated_at)
-            place = Q(updated_at__lt=moment) | Q(updated_at=moment, id__lt=int(last_id))
-        except (binascii.Error, ValueError, TypeError) as error:
-            raise InvalidRequest(details={"cursor": [_("This cursor is not one of ours.")]}) from error
-        rows = rows.filter(Q(pinned=True) & place | Q(pinned=False)) if pinned else rows.filter(place, pinned=False)
-    return rows.order_by("-pinned", "-updated_at", "-id")
-
-
-def _cursor_url(request: Request, last: Conversation) -> str:
-    place = orjson.dumps([last.pinned, last.updated_at.isoformat(), last.pk])
-    query = request.query_params.copy()
-    query["cursor"] = base64.urlsafe_b64encode(place).decode()
-    return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
 
 
 class OneConversation(APIView):
@@ -136,7 +118,7 @@ class OneConversation(APIView):
         change.is_valid(raise_exception=True)
         values = _screened(_user_id(request), change.validated_data)
         if values and not Conversation.objects.filter(pk=row.pk).update(**values):
-            raise NotFound  # deleted just now
+            raise NotFound  # deleted meanwhile
         for name, value in values.items():
             setattr(row, name, value)
         return Response(representation.conversation(row))
@@ -154,18 +136,18 @@ class OneConversation(APIView):
 
 
 def _screened(user_id: int, values: dict[str, Any]) -> dict[str, Any]:
-    """Return a change with sensitive words masked; refuse it for a word that blocks."""
+    """Mask sensitive words in a change; refuse it if one of them blocks."""
     names = [name for name, value in values.items() if isinstance(value, str)]
-    screened = incoming.screen(*(values[name] for name in names))
+    screened = incoming.screen(chat().words.load().incoming, *(values[name] for name in names))
     if screened.blocked:
-        audit.refused(user_id, screened.hits)
+        audit.record_refusal(user_id, screened.hits)
         raise ContentBlocked
-    audit.found(user_id, None, Hit.Direction.INPUT, screened.hits)
+    audit.record(user_id, None, Hit.Direction.INPUT, screened.hits)
     return {**values, **dict(zip(names, screened.texts, strict=True))}
 
 
 class Messages(APIView):
-    """`GET /api/conversations/<id>/messages/`: the whole tree in order of creation."""
+    """`GET /api/conversations/<id>/messages/`: the whole tree, by creation."""
 
     @Operation("Conversations", "The tree of messages in order of creation", returns=list[schemas.Message])
     def get(self, request: Request, conversation_id: int) -> Response:

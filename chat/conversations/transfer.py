@@ -1,8 +1,7 @@
-"""Conversations leaving and coming: export as JSON or Markdown, and that JSON back in.
+"""Export of conversations as JSON or Markdown, and import of that JSON.
 
-An export is made piece by piece, one conversation at a time, so that its size costs no memory; each conversation is one
-consistent snapshot. An import is one transaction: all of it or nothing. Ids in a file only say which message follows
-which; new ones are given.
+An export is written one conversation at a time, so memory does not grow with its size; each conversation is a
+consistent snapshot. An import is one transaction. Ids in a file only link messages; an import assigns new ids.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,17 +29,19 @@ from chat.models import TITLE_CHARS, Conversation, Message
 from web.refusals import InvalidRequest
 
 FORMAT, VERSION = "rivulet", 1
+# Levels of nesting in an imported file at most.
 MAX_DEPTH = 64
+# Rows inserted by one statement of an import.
 ROWS_AT_ONCE = 1_000
-# How many problems of a file are named.
+# Problems of a file that a refusal names at most.
 MOST_PROBLEMS = 20
 
 
-# --- out -------------------------------------------------------------------------------------------------------------
+# --- export ----------------------------------------------------------------------------------------------------------
 
 
 def head(now: datetime) -> bytes:
-    """Return how an export begins; one or more conversations joined by commas follow, then `TAIL`."""
+    """Return the beginning of an export; conversations joined by commas follow, then `TAIL`."""
     return b'{"format":%b,"version":%d,"exported_at":%b,"conversations":[' % (
         orjson.dumps(FORMAT),
         VERSION,
@@ -52,7 +53,7 @@ TAIL = b"]}"
 
 
 def exported(conversation: Conversation) -> bytes:
-    """Return one conversation with its messages as JSON; synchronous, one query."""
+    """Return one conversation with its messages as JSON; one query."""
     messages = Message.objects.filter(conversation=conversation).order_by("id")
     return orjson.dumps(
         {
@@ -85,7 +86,7 @@ def _time(moment: datetime) -> str:
 
 
 def markdown(conversation: Conversation) -> str:
-    """Return one conversation for reading: the whole tree in order, later versions of a turn named as such."""
+    """Return one conversation as Markdown: the whole tree, with numbered versions of a turn."""
     rows = list(Message.objects.filter(conversation=conversation).order_by("id"))
     parts = [f"# {_one_line(conversation.title)}"]
     if conversation.system_prompt:
@@ -97,49 +98,49 @@ def _turns(rows: Sequence[Message]) -> Iterator[str]:
     children: dict[int | None, list[Message]] = {}
     for row in rows:
         children.setdefault(row.parent_id, []).append(row)
-    waiting = [*reversed(children.get(None, []))]
-    while waiting:
-        row = waiting.pop()
-        waiting += reversed(children.get(row.pk, []))
+    stack = [*reversed(children.get(None, []))]
+    while stack:
+        row = stack.pop()
+        stack += reversed(children.get(row.pk, []))
         siblings = children[row.parent_id]
         yield _heading(row, siblings.index(row) + 1, len(siblings))
         yield row.content
 
 
 def _heading(row: Message, version: int, versions: int) -> str:
-    who = _("You") if row.role == Message.Role.USER else _one_line(row.model) or _("Assistant")
-    which = _("version %(version)d of %(versions)d") % {"version": version, "versions": versions}
-    return f"## {who} ({which})" if versions > 1 else f"## {who}"
+    author = _("You") if row.role == Message.Role.USER else _one_line(row.model) or _("Assistant")
+    position = _("version %(version)d of %(versions)d") % {"version": version, "versions": versions}
+    return f"## {author} ({position})" if versions > 1 else f"## {author}"
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-# --- in --------------------------------------------------------------------------------------------------------------
+# --- import ----------------------------------------------------------------------------------------------------------
 
 
-def _storable(value: str) -> str:
+def _without_nul(value: str) -> str:
     if "\0" in value:
         raise ValueError("NUL")
     return value
 
 
-def _written(value: object) -> object:
+def _as_text(value: object) -> object:
     if not isinstance(value, str):
-        raise ValueError("a time is written as text")  # noqa: TRY004  (pydantic reports a ValueError as a wrong field)
+        raise ValueError("a time must be text")  # noqa: TRY004  (pydantic reports a ValueError as a wrong field)
     return value
 
 
-def _sensible(moment: datetime) -> datetime:
-    # Far ends of the calendar overflow when shown in another time zone.
+def _in_range(moment: datetime) -> datetime:
+    # Dates near the ends of the calendar overflow in another time zone.
     if not 1970 <= moment.year < 2200:
         raise ValueError("year")
     return moment
 
 
-Text = Annotated[StrictStr, AfterValidator(_storable)]
-Moment = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_sensible)]
+Text = Annotated[StrictStr, AfterValidator(_without_nul)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_as_text), AfterValidator(_in_range)]
 Id = StrictInt | Annotated[StrictStr, Field(max_length=100)]
 
 
@@ -176,25 +177,23 @@ class Imported(_Shape):
 
 
 def read(value: object) -> Imported:
-    """Check a parsed file; raise InvalidRequest naming what is wrong with it."""
+    """Check a parsed file; raise InvalidRequest with the paths of the wrong values."""
     _check_depth(value)
     try:
-        found = Imported.model_validate(value)
+        file = Imported.model_validate(value)
     except PydanticError as error:
         wrong = error.errors(include_url=False, include_input=False, include_context=False)[:MOST_PROBLEMS]
-        raise InvalidRequest(details={_place(each["loc"]): [_WRONG] for each in wrong}) from error
-    for number, conversation in enumerate(found.conversations):
+        details = {_path(each["loc"]): [_("This value is not valid.")] for each in wrong}
+        raise InvalidRequest(details=details) from error
+    for number, conversation in enumerate(file.conversations):
         _check_tree(f"conversations.{number}.messages", conversation.messages)
-    return found
+    return file
 
 
-_WRONG = _("This value is not valid.")
-
-
-def _place(steps: tuple[int | str, ...]) -> str:
-    """Return where something stands in the file; the alternatives of an id are steps of pydantic's, not of the file."""
-    known = [str(step) for step in steps if step not in {"int", "constrained-str", "constrained-int", "str"}]
-    return ".".join(known) or "body"
+def _path(location: tuple[int | str, ...]) -> str:
+    """Return pydantic's location as a path in the file, without the names of union members."""
+    steps = [str(step) for step in location if step not in {"int", "constrained-str", "constrained-int", "str"}]
+    return ".".join(steps) or "body"
 
 
 def _check_depth(value: object) -> None:
@@ -211,39 +210,37 @@ def _inside(value: object) -> Iterable[object]:
 
 
 def _check_tree(where: str, messages: Sequence[ImportedMessage]) -> None:
-    """A parent stands before its children, as exports have it; so nothing can be its own ancestor."""
-    seen: set[Id] = set()
+    """Require parents before their children, as in exports, which also excludes cycles."""
+    earlier: set[Id] = set()
     for number, message in enumerate(messages):
-        if message.id in seen:
-            raise InvalidRequest(details={f"{where}.{number}.id": [_("This id is there twice.")]})
-        if message.parent is not None and message.parent not in seen:
+        if message.id in earlier:
+            raise InvalidRequest(details={f"{where}.{number}.id": [_("This id occurs twice.")]})
+        if message.parent is not None and message.parent not in earlier:
             raise InvalidRequest(details={f"{where}.{number}.parent": [_("No earlier message has this id.")]})
-        seen.add(message.id)
+        earlier.add(message.id)
 
 
-def store(user_id: int, found: Imported) -> tuple[int, int]:
-    """Store a checked file for a user, all or nothing; return how many conversations and messages it had."""
+def store(user_id: int, file: Imported) -> tuple[int, int]:
+    """Store a checked file in one transaction; return its numbers of conversations and messages."""
     with transaction.atomic():
         rows = Conversation.objects.bulk_create(
-            [_conversation(user_id, each) for each in found.conversations], batch_size=ROWS_AT_ONCE
+            [
+                Conversation(user_id=user_id, **given.model_dump(exclude={"id", "messages"}))
+                for given in file.conversations
+            ],
+            batch_size=ROWS_AT_ONCE,
         )
-        pairs = [(row, given) for row, each in zip(rows, found.conversations, strict=True) for given in each.messages]
-        messages = Message.objects.bulk_create([_message(row, given) for row, given in pairs], batch_size=ROWS_AT_ONCE)
+        pairs = [(row, given) for row, each in zip(rows, file.conversations, strict=True) for given in each.messages]
+        messages = Message.objects.bulk_create(
+            [Message(conversation=row, **given.model_dump(exclude={"id", "parent"})) for row, given in pairs],
+            batch_size=ROWS_AT_ONCE,
+        )
         _link(pairs, messages)
     return len(rows), len(messages)
 
 
-def _conversation(user_id: int, given: ImportedConversation) -> Conversation:
-    values = given.model_dump(exclude={"id", "messages"})
-    return Conversation(user_id=user_id, **values)
-
-
-def _message(conversation: Conversation, given: ImportedMessage) -> Message:
-    return Message(conversation=conversation, **given.model_dump(exclude={"id", "parent"}))
-
-
 def _link(pairs: Sequence[tuple[Conversation, ImportedMessage]], rows: Sequence[Message]) -> None:
-    """Give every message its parent: known only when all have their ids."""
+    """Set the parents of all messages, because their ids are only known after the insert."""
     ids: dict[tuple[int, Id], int] = {}
     parents: list[tuple[int, int]] = []
     for (conversation, given), row in zip(pairs, rows, strict=True):

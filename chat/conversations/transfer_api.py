@@ -1,6 +1,5 @@
-"""Export and import over HTTP. Exports are streamed and so are plain async views; the import is DRF."""
+"""Export and import over HTTP: exports are async views because they stream."""
 
-import threading
 from collections.abc import AsyncGenerator
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.auth import aauthenticate
+from chat.apps import chat
 from chat.conversations import schemas, transfer
 from chat.models import Conversation
 from chat.views import methods
@@ -19,11 +19,12 @@ from runtime import database
 from web.openapi import Content, Operation
 from web.refusals import InvalidRequest, NotFound, TooManyRequests
 
-# An import takes several times its size of memory, and on SQLite keeps all other writers waiting.
-IMPORTS_AT_ONCE, IMPORT_WAIT_SECONDS = 1, 20
+# Imports in one process at a time: one needs several times its size of memory, and on SQLite blocks all writers.
+IMPORTS_AT_ONCE = 1
+# Seconds that an import waits for another one before it is refused with 429.
+IMPORT_WAIT_SECONDS = 20
+# Conversation ids read by one query of an export.
 IDS_AT_ONCE = 1_000
-
-_importing = threading.BoundedSemaphore(IMPORTS_AT_ONCE)
 
 
 @Operation(
@@ -37,12 +38,12 @@ async def get_one(request: HttpRequest, conversation_id: int) -> HttpResponseBas
     form = request.GET.get("as", "json")
     if form not in {"json", "markdown"}:
         raise InvalidRequest(details={"as": [_("Expected json or markdown.")]})
-    content = await database.run(_one, caller.user.pk, conversation_id, form)
-    kind, ending = ("application/json", "json") if form == "json" else ("text/markdown; charset=utf-8", "md")
-    return HttpResponse(content, content_type=kind, headers=_named(f"conversation-{conversation_id}.{ending}"))
+    content = await database.run(_read_one, caller.user.pk, conversation_id, form)
+    kind, extension = ("application/json", "json") if form == "json" else ("text/markdown; charset=utf-8", "md")
+    return HttpResponse(content, content_type=kind, headers=_download(f"conversation-{conversation_id}.{extension}"))
 
 
-def _one(user_id: int, conversation_id: int, form: str) -> bytes:
+def _read_one(user_id: int, conversation_id: int, form: str) -> bytes:
     row = Conversation.objects.owned_by(user_id).filter(id=conversation_id).first()
     if row is None:
         raise NotFound
@@ -55,16 +56,16 @@ def _one(user_id: int, conversation_id: int, form: str) -> bytes:
 async def get_all(request: HttpRequest) -> HttpResponseBase:
     caller = await aauthenticate(request)
     name = f"rivulet-{timezone.localdate().isoformat()}.json"
-    return StreamingHttpResponse(_everything(caller.user.pk), content_type="application/json", headers=_named(name))
+    return StreamingHttpResponse(_export(caller.user.pk), content_type="application/json", headers=_download(name))
 
 
-async def _everything(user_id: int) -> AsyncGenerator[bytes, None]:
+async def _export(user_id: int) -> AsyncGenerator[bytes, None]:
     yield transfer.head(timezone.now())
     last, comma = 0, b""
     while ids := await database.run(_ids_after, user_id, last):
         for last in ids:
-            # One that was deleted meanwhile is not there any more.
-            if piece := await database.run(_piece, user_id, last):
+            # Empty if the conversation was deleted meanwhile.
+            if piece := await database.run(_exported, user_id, last):
                 yield comma + piece
                 comma = b","
     yield transfer.TAIL
@@ -75,12 +76,12 @@ def _ids_after(user_id: int, last: int) -> list[int]:
     return list(owned.order_by("id").values_list("id", flat=True)[:IDS_AT_ONCE])
 
 
-def _piece(user_id: int, conversation_id: int) -> bytes:
+def _exported(user_id: int, conversation_id: int) -> bytes:
     row = Conversation.objects.owned_by(user_id).filter(id=conversation_id).first()
     return transfer.exported(row) if row else b""
 
 
-def _named(name: str) -> dict[str, str]:
+def _download(name: str) -> dict[str, str]:
     return {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
 
 
@@ -97,12 +98,13 @@ class Import(APIView):
     )
     def post(self, request: Request) -> Response:
         user: Any = request.user
-        if not _importing.acquire(timeout=IMPORT_WAIT_SECONDS):
+        slot = chat().import_slot
+        if not slot.acquire(timeout=IMPORT_WAIT_SECONDS):
             raise TooManyRequests(_("Another import is running. Please try again in a moment."), retry_after=10)
         try:
             conversations, messages = transfer.store(user.pk, transfer.read(request.data))
         finally:
-            _importing.release()
+            slot.release()
         return Response(schemas.Imported(conversations=conversations, messages=messages), status=201)
 
 

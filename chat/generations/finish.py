@@ -104,7 +104,7 @@ def store(end: End) -> Generation:
 
 def _remember_moderation(end: End) -> None:
     """Note the words found, and close a conversation that its vendor wants no more of."""
-    audit.found(end.row.user_id, end.row.id, Hit.Direction.OUTPUT, end.hits)
+    audit.record(end.row.user_id, end.row.id, Hit.Direction.OUTPUT, end.hits)
     if end.ends_conversation and end.row.conversation_id is not None:
         Conversation.objects.filter(id=end.row.conversation_id).update(blocked=True)
 

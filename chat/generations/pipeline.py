@@ -101,7 +101,7 @@ class Screens:
         if isinstance(event, Reasoning):
             return self._resumed() + self._said(Reasoning, self._reasoning, event.text)
         if isinstance(event, ToolCallDelta):
-            self._calls.take(event.json)
+            self._calls.feed(event.json)
             return self._called() if self._calls.chars >= self._max_chars else []
         if isinstance(event, Withdrawn):
             self._begin()
@@ -117,13 +117,13 @@ class Screens:
         """Return the tool calls that were held back; none where a word blocks."""
         if self.blocked:
             return []
-        calls, hits = self._calls.release(live.now().outgoing)
+        calls, hits = self._calls.flush(live.now().outgoing)
         self._hits |= {hit.term.id for hit in hits}
         self._call_blocked = any(hit.term.blocks for hit in hits)
         return [] if self._call_blocked else [ToolCallDelta(pieces) for pieces in calls]
 
     def _flushed_reasoning(self) -> list[Event]:
-        return self._said(Reasoning, self._reasoning, None) if self._reasoning.holding else []
+        return self._said(Reasoning, self._reasoning, None) if self._reasoning.is_holding else []
 
     def _resumed(self) -> list[Event]:
         """Part thinking that goes on from thinking that was let go: no word may come of the two."""

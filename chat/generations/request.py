@@ -10,7 +10,7 @@ from django.utils.translation import get_language
 from chat.models import Generation
 from providers.routing import Attempts
 from providers.wire.base import PromptMessage
-from quotas.ledger import Held
+from quotas.ledger import ReservedUnit
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,5 +62,5 @@ class Begun:
     """A generation that was stored now (`held` says so), or found under its key."""
 
     row: Generation
-    held: Held | None = None
+    held: ReservedUnit | None = None
     attempts: Attempts | None = None

@@ -36,7 +36,6 @@ from providers.wire.base import (
     tool_names,
 )
 from providers.wire.errors import ProviderError
-from quotas import hints
 from runtime import database
 
 log = structlog.get_logger("generation")
@@ -84,8 +83,6 @@ class Run:
             if self.deleted:
                 return
             raise
-        # Who has seen the end finds what it cost everywhere.
-        await hints.flush()
         self._tell(stored)
         self._finished.set()
 

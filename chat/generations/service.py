@@ -27,10 +27,9 @@ from chat.generations.request import Ask, Begun
 from chat.generations.run import Run
 from chat.models import Generation
 from chat.openai.relay import Relay
-from providers import routing
+from providers.apps import providers_app
 from providers.routing import Attempts
-from quotas import hints, ledger
-from quotas.errors import QuotaExhausted
+from quotas.apps import quotas_app
 from runtime import database
 from runtime.apps import runtime
 
@@ -61,28 +60,19 @@ def _started(task: "asyncio.Task[Begun]") -> None:
 
 
 async def _start(ask: Ask, relay: Relay | None) -> Begun:
-    try:
-        begun = await _decide(ask)
-        if begun.held and begun.attempts:
-            _spawn(begun.row, begun.attempts, relay)
-        return begun
-    finally:
-        await hints.flush()
+    begun = await _decide(ask)
+    if begun.held and begun.attempts:
+        _spawn(begun.row, begun.attempts, relay)
+    return begun
 
 
 async def _decide(ask: Ask) -> Begun:
     """Refuse early who seems to have nothing left; everybody else, the transaction decides."""
-    if ask.model and (seen := await hints.seems_exhausted(ask.user_id, ask.model)):
-        begun = await database.run(beginning.refused_early, ask, seen)
+    if ask.model and await quotas_app().hints.exhausted(ask.user_id, ask.model):
+        begun = await database.run(beginning.refused_early, ask)
         if begun is not None:
             return begun
-    try:
-        return await database.run(beginning.begin, ask)
-    except QuotaExhausted:
-        # What a transaction that failed has read is noted by nobody; the next question is to be refused early.
-        if settings.REDIS_URL:
-            await database.run(ledger.count_anew, [ask.user_id])
-        raise
+    return await database.run(beginning.begin, ask)
 
 
 def _spawn(row: Generation, attempts: Attempts, relay: Relay | None) -> None:
@@ -176,7 +166,7 @@ async def drain_runs() -> None:
                 run.end_soon("interrupted")
             await asyncio.wait(list(_tasks), timeout=1)
     finally:
-        await routing.aclose()
+        await providers_app().routing.aclose()
 
 
 async def flush() -> None:
@@ -196,4 +186,3 @@ def _end_here(ended_elsewhere: Iterable[str]) -> None:
 async def reap() -> None:
     """End the generations of processes that died: `interrupted`, text kept, nothing charged. A timer; safe twice."""
     _end_here(await database.run(remote.reap, set(_runs)))
-    await hints.flush()

@@ -9,34 +9,35 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from chat import text_tools
+from chat.apps import chat
 from chat.errors import Conflict, ContentBlocked, ConversationBlocked, PromptTooLong
 from chat.generations import prompt
 from chat.generations.request import Ask, Begun
 from chat.models import TITLE_CHARS, Conversation, Generation, Hit, Message, new_generation_id
 from chat.screening import audit, incoming
 from chat.screening.incoming import Screened
-from providers import access, routing, snapshot
+from providers import access, routing
+from providers.apps import providers_app
 from providers.errors import ModelUnavailable, UnknownModel
 from providers.routing import Attempts
 from providers.snapshot import ModelConfig
 from providers.wire.base import PromptMessage, wanted
 from quotas import ledger
-from quotas.counts import Found
 from quotas.errors import QuotaExhausted
-from quotas.ledger import Held
+from quotas.ledger import ReservedUnit
 from runtime import fast_sql
 from runtime.apps import runtime
 from web.refusals import InvalidRequest, NotAuthenticated, NotFound, ServiceUnavailable, TooManyRequests
 
 
-def refused_early(ask: Ask, seen: Found) -> Begun | None:
+def refused_early(ask: Ask) -> Begun | None:
     """Refuse without a write, in due order, what the ledger confirms to be exhausted; None: `begin` has to say.
 
     The ledger is read first: who took the last unit under the same key is stored by then, and found.
     """
     models = _checked_models(ask)
     try:
-        ledger.check(ask.user_id, models[ask.model].id, seen)
+        ledger.confirm_exhausted(ask.user_id, models[ask.model].id)
     except QuotaExhausted:
         if known := _known(ask):
             return Begun(known)
@@ -46,7 +47,7 @@ def refused_early(ask: Ask, seen: Found) -> Begun | None:
         _check_active(ask)
         if conversation and conversation.blocked:
             raise ConversationBlocked from None
-        if incoming.screen(ask.prompt, ask.system_prompt or "").blocked:
+        if incoming.screen(chat().words.load().incoming, ask.prompt, ask.system_prompt or "").blocked:
             return None
         raise
     return None
@@ -65,11 +66,11 @@ def begin(ask: Ask) -> Begun:
 
 def _begin(ask: Ask) -> Begun:
     models = _checked_models(ask)
-    screened = incoming.screen(ask.prompt, ask.system_prompt or "")
+    screened = incoming.screen(chat().words.load().incoming, ask.prompt, ask.system_prompt or "")
     try:
         return _begin_screened(ask, screened, models)
     except ContentBlocked:
-        audit.refused(ask.user_id, screened.hits)  # only now: what came before is rolled back
+        audit.record_refusal(ask.user_id, screened.hits)  # only now: what came before is rolled back
         raise
 
 
@@ -97,7 +98,7 @@ def _begin_screened(ask: Ask, screened: Screened, models: dict[str, ModelConfig]
         config.check_available()
         if not ask.kept:
             row = _new_generation(ask, row_id, slug, None, held)
-            audit.found(ask.user_id, row_id, Hit.Direction.INPUT, screened.hits)
+            audit.record(ask.user_id, row_id, Hit.Direction.INPUT, screened.hits)
             return Begun(row, held, _unkept(clean, config, row_id))
         turns = [(turn.role, turn.content) for turn in Message.objects.branch(parent_id)] if parent_id else []
         if question is None:
@@ -111,9 +112,9 @@ def _begin_screened(ask: Ask, screened: Screened, models: dict[str, ModelConfig]
             row.conversation.system_prompt if row.conversation else "",
             [*turns, (Message.Role.USER, question.content)],
         )
-        audit.found(ask.user_id, row_id, Hit.Direction.INPUT, screened.hits)
-    messages = incoming.mask_earlier(messages, new=0 if ask.regenerate else 1)
-    return Begun(row, held, Attempts(config, messages, parameters, row_id))
+        audit.record(ask.user_id, row_id, Hit.Direction.INPUT, screened.hits)
+    messages = incoming.mask_earlier(chat().words.load().incoming, messages, new=0 if ask.regenerate else 1)
+    return Begun(row, held, Attempts(providers_app().routing, config, messages, parameters, row_id))
 
 
 def _unkept(ask: Ask, config: ModelConfig, row_id: str) -> Attempts:
@@ -121,18 +122,19 @@ def _unkept(ask: Ask, config: ModelConfig, row_id: str) -> Attempts:
 
     Words that block are refused in the new text; in what is older, and those that are masked everywhere, are masked.
     """
-    messages = incoming.mask_earlier(ask.messages, new=0)
+    messages = incoming.mask_earlier(chat().words.load().incoming, ask.messages, new=0)
     if ask.instruction:
         messages = (PromptMessage("user", text_tools.applied(ask.instruction, ask.prompt)),)
     parameters = prompt.capped(config.context_tokens, config.parameters, messages) | ask.parameters
-    return Attempts(config, messages, parameters, row_id, incoming.mask_extras(ask.extras), whole=True)
+    extras = incoming.mask_extras(chat().words.load().incoming, ask.extras)
+    return Attempts(providers_app().routing, config, messages, parameters, row_id, extras, whole=True)
 
 
 def _first_available(user_id: int) -> str:
     """Return the model that comes first in the list of a user's models, of those that can answer."""
     with_quota = ledger.quota_slugs()
-    usable = (model for model in access.usable(user_id) if model.id in with_quota and model.available())
-    found = next(usable, None)
+    usable = access.usable(providers_app().configuration, user_id)
+    found = next((model for model in usable if model.id in with_quota and model.available()), None)
     if found is None:
         raise ModelUnavailable
     return found.slug
@@ -143,7 +145,7 @@ def _checked_models(ask: Ask) -> dict[str, ModelConfig]:
     texts = (ask.prompt, ask.system_prompt or "", *(message.content for message in ask.messages))
     if any(len(text) > settings.MAX_PROMPT_CHARS for text in texts):
         raise PromptTooLong(details={"max_chars": settings.MAX_PROMPT_CHARS})
-    models = snapshot.models()
+    models = providers_app().configuration.models()
     if ask.model or (ask.kept and not ask.regenerate):
         _usable_model(ask, models, ask.model).check_parameters(ask.parameters)
     return models
@@ -239,7 +241,7 @@ def _add(conversation: Conversation, parent_id: int | None, role: str, content: 
     )
 
 
-def _new_generation(ask: Ask, row_id: str, model: str, answer: Message | None, held: Held) -> Generation:
+def _new_generation(ask: Ask, row_id: str, model: str, answer: Message | None, held: ReservedUnit) -> Generation:
     row = Generation(
         id=row_id,
         user_id=ask.user_id,

@@ -1,6 +1,6 @@
-"""Screening: sensitive words in what people ask and in what models answer.
+"""Screening: sensitive words in prompts and completions.
 
-`folding` says which characters are the same, `tracking` and `lexicon` find words, `stream` screens a text while it
-comes, `nested` texts inside JSON, `incoming` what people send; `live` knows the words that count now, `wordlist` reads
-lists of them, `record` keeps what was found.
+`folding` decides which characters are equal; `tracking` and `lexicon` find words; `stream` screens a text delta by
+delta, `nested` texts inside JSON, `incoming` prompts; `live` owns the compiled words, `wordlist` reads and writes lists
+of them, `audit` stores hits.
 """

@@ -1,4 +1,4 @@
-"""Sensitive words in the admin: the list, files in and out, trying a text, allowed phrases, and what was hit."""
+"""Screening in the admin: words, import and export, trying a text, allowed phrases, hits."""
 
 from typing import Any, ClassVar
 
@@ -15,24 +15,26 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from chat.apps import chat
 from chat.models import AllowedPhrase, Hit, SensitiveWord
 from chat.screening import folding, trial, wordlist
 from web.readonly_admin import RecordAdmin
 
-# A file that a person uploads by hand; programs may send more.
+# Bytes of a file uploaded in the admin at most; the REST import takes larger ones.
 MOST_FILE_BYTES = 5 * 2**20
+# Characters of a text to try at most.
 MOST_TRIED_CHARS = 20_000
-# Refused lines that are shown one by one.
+# Rejected lines shown one by one.
 SHOWN_REJECTED = 100
 
 
 class ImportForm(forms.Form):
-    """A file or a pasted list; what it says nothing about is taken from the choices."""
+    """A file or a pasted list, and defaults for the columns of a plain list."""
 
     file = forms.FileField(
         label=_("file"),
         required=False,
-        help_text=_("One word a line, or CSV whose first line is word,action,scope,category. At most 5 MiB."),
+        help_text=_("One word per line, or CSV whose first line is word,action,scope,category. At most 5 MiB."),
     )
     text = forms.CharField(label=_("or a list"), required=False, widget=forms.Textarea, strip=False)
     action = forms.ChoiceField(label=_("action"), choices=SensitiveWord.Action.choices)
@@ -52,7 +54,7 @@ class ImportForm(forms.Form):
         return values
 
     def add(self) -> wordlist.Report:
-        """Store the words; raise NotAList when this is none."""
+        """Store the words; raise NotAList if the input is not a list."""
         values = self.cleaned_data
         text = wordlist.text_of(values["file"].read()) if values["file"] else values["text"]
         defaults = {name: values[name] for name in ("action", "scope", "category")}
@@ -64,7 +66,7 @@ class TrialForm(forms.Form):
 
 
 class TermAdmin(admin.ModelAdmin[Any]):
-    """Words and phrases are also found by what they are folded to: 臺灣 finds 台湾."""
+    """Search words and phrases by their folded form too: 臺灣 finds 台湾."""
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -86,19 +88,19 @@ class SensitiveWordAdmin(TermAdmin):
     show_full_result_count = False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        # Django's own title is too long beside so many buttons.
+        # Django's own title does not fit beside the buttons.
         title = capfirst(self.opts.verbose_name_plural)
         return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     @admin.action(description=_("Enable"), permissions=["change"])
     def enable(self, request: HttpRequest, words: QuerySet[SensitiveWord]) -> None:
-        self._say(request, words.update(enabled=True))
+        self._report_changed(request, words.update(enabled=True))
 
     @admin.action(description=_("Disable"), permissions=["change"])
     def disable(self, request: HttpRequest, words: QuerySet[SensitiveWord]) -> None:
-        self._say(request, words.update(enabled=False))
+        self._report_changed(request, words.update(enabled=False))
 
-    def _say(self, request: HttpRequest, count: int) -> None:
+    def _report_changed(self, request: HttpRequest, count: int) -> None:
         text = ngettext("%(count)d word was changed.", "%(count)d words were changed.", count)
         self.message_user(request, text % {"count": count}, messages.SUCCESS)
 
@@ -135,11 +137,11 @@ class SensitiveWordAdmin(TermAdmin):
         return self.export_chosen(request, SensitiveWord.objects.order_by("word"))
 
     def trial_page(self, request: HttpRequest) -> HttpResponse:
-        """Show what is found in a text, which is neither kept nor logged."""
+        """Show what screening finds in a text; the text is neither stored nor logged."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         form = TrialForm(request.POST or None)
-        tried = trial.of(form.cleaned_data["text"]) if form.is_valid() else None
+        tried = trial.try_text(form.cleaned_data["text"], chat().words.load()) if form.is_valid() else None
         return self._page(request, "try", _("Try a text"), form=form, tried=tried)
 
     def _page(self, request: HttpRequest, name: str, title: Any, **context: Any) -> HttpResponse:
@@ -156,7 +158,7 @@ class AllowedPhraseAdmin(TermAdmin):
 
 @admin.register(Hit)
 class HitAdmin(RecordAdmin[Hit]):
-    """Which words were hit, by whom and when: to look at only. The text is nowhere."""
+    """Show hits, read-only; the text that contained the word is not stored."""
 
     list_display = ("created_at", "user", "hit_word", "direction", "hit_generation")
     list_display_links = None

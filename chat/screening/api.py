@@ -1,4 +1,4 @@
-"""REST for staff: sensitive words, lists of them, and allowed phrases. The admin pages do the same by hand."""
+"""REST for staff: sensitive words, imports of them, and allowed phrases."""
 
 from collections.abc import Mapping
 from typing import IO, Any, Literal
@@ -42,7 +42,7 @@ class Phrases(StaffRows):
 
 
 class PlainTextParser(BaseParser):
-    """The bytes as they are: the words decide how they are encoded."""
+    """Return the raw bytes, because `wordlist.text_of` detects their encoding."""
 
     media_type = "text/plain"
 
@@ -57,7 +57,7 @@ class CSVParser(PlainTextParser):
 
 
 class ImportDefaults(serializers.Serializer[None]):
-    """What a plain list says nothing about, from the query."""
+    """Query parameters: the columns that a plain list does not have."""
 
     action = serializers.ChoiceField(SensitiveWord.Action.choices, default=SensitiveWord.Action.BLOCK)
     scope = serializers.ChoiceField(SensitiveWord.Scope.choices, default=SensitiveWord.Scope.BOTH)

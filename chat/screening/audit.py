@@ -1,4 +1,4 @@
-"""What is kept of hits: who, which word, in which direction, in which generation. Never the text."""
+"""Storing hits: user, word, direction and generation, never the text."""
 
 from collections.abc import Collection
 
@@ -8,31 +8,31 @@ from django.utils import timezone
 from accounts.models import User
 from chat.screening.models import HITS_KEPT, Hit
 
-# A list may be longer than an answer is worth rows.
+# Hits stored for one text at most.
 MOST_HITS = 100
 
 
-def found(user_id: int, generation: str | None, direction: str, word_ids: Collection[int]) -> None:
-    """Keep that these words were found: a row for each, once per text."""
+def record(user_id: int, generation: str | None, direction: str, word_ids: Collection[int]) -> None:
+    """Store one hit per word found in a text."""
     if not word_ids:
-        return  # as a rule; the ORM would take as long to insert nothing as the ledger takes for all it does
+        return  # the usual case: an empty bulk_create costs as much as all of the ledger's work
     Hit.objects.bulk_create(
         Hit(user_id=user_id, word_id=word_id, direction=direction, generation_id=generation)
         for word_id in sorted(word_ids)[:MOST_HITS]
     )
 
 
-def refused(user_id: int, word_ids: Collection[int]) -> None:
-    """Keep that a prompt was refused; to be called when what had begun with it is rolled back."""
-    found(user_id, None, Hit.Direction.INPUT, word_ids)
+def record_refusal(user_id: int, word_ids: Collection[int]) -> None:
+    """Store the hits of a refused prompt; call this after the rollback of its start."""
+    record(user_id, None, Hit.Direction.INPUT, word_ids)
     count_abuse(user_id)
 
 
 def count_abuse(user_id: int) -> None:
-    """Count a prompt that moderation refused, ours or a vendor's, for operators to look at."""
+    """Count a prompt that our screening or the upstream's moderation refused, for operators to see."""
     User.objects.filter(pk=user_id).update(abuse_count=F("abuse_count") + 1)
 
 
 def expire() -> None:
-    """Delete hits that are too old to be asked for."""
+    """Delete hits that are older than HITS_KEPT."""
     Hit.objects.filter(created_at__lt=timezone.now() - HITS_KEPT).delete()

@@ -1,11 +1,11 @@
-"""Which characters are the same: width, case, combining marks, invisible characters, traditional and simplified script.
+"""Which characters are equal: ignores width, case, combining marks, invisible characters, and Chinese script.
 
-Every character is folded alone, so that the result does not depend on how a text is cut. That is also why nothing is
-composed again: of one character decomposed, and of the same one typed in parts, the folded letters are the same.
+Every character is folded alone, so the result does not depend on how a text is split. For the same reason nothing is
+recomposed: a composed character and its parts typed one by one fold to the same letters.
 
-A character is folded to letters (one or, like ﬁ and ㎏, several), is a separator (spaces, punctuation, symbols), or
-cannot be seen; among the last, marks belong to the character before them. Known and accepted: vowels that are combining
-marks (as in Thai, Hindi, Arabic), and what tells が from か, do not count; look-alikes of other scripts differ.
+A character folds to letters (one or, like ﬁ and ㎏, several), or is a separator (spaces, punctuation, symbols), or is
+invisible; a combining mark is invisible and belongs to the character before it. Known limits: vowels that are combining
+marks (as in Thai, Hindi, Arabic) and the difference between が and か are ignored; look-alikes of other scripts differ.
 """
 
 from unicodedata import category, name, normalize
@@ -15,15 +15,15 @@ from chat.screening.simplified import SIMPLIFIED, TRADITIONAL
 INVISIBLE, MARK, SEPARATOR, LETTERS = range(4)
 Folded = tuple[int, str]
 
-# Invisible characters in a row beyond this are left out: nobody sees them, and what is held back stays bounded.
+# Invisible characters in a row at most; more are removed, so that the text held back stays bounded.
 MOST_INVISIBLE = 256
-# Invisible, though their category is not: Korean fillers, and what Unicode keeps free for more of the kind.
+# Invisible in spite of their category: Korean fillers, and code points reserved by Unicode for invisible characters.
 _FILLERS = frozenset(
     map(chr, (0x115F, 0x1160, 0x3164, 0xFFA0, 0x2065, *range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE1000)))
 )
 _APOSTROPHES = frozenset("'\u2018\u2019\u02bc\u02b9\u2032")
-# Decomposing once may give what case folding changes, and the other way round; nothing takes more turns than this.
-_TURNS = 4
+# Rounds of decomposing and case folding, because one may enable the other; no character needs more.
+_ROUNDS = 4
 
 _simplified = dict(zip(TRADITIONAL, SIMPLIFIED, strict=True))
 
@@ -33,7 +33,7 @@ def _visible(character: str) -> bool:
 
 
 def _normal(text: str) -> str:
-    for _turn in range(_TURNS):
+    for _round in range(_ROUNDS):
         visible = "".join(filter(_visible, normalize("NFKD", text))).casefold()
         folded = "".join(_simplified.get(character, character) for character in visible)
         if folded == text:
@@ -62,7 +62,7 @@ def _fold(character: str) -> Folded:
 
 
 class _Table(dict[str, Folded]):
-    """What each character is folded to; filled as characters come, and bounded."""
+    """A bounded cache of the folding of each character."""
 
     def __missing__(self, character: str) -> Folded:
         folded = _fold(character)
@@ -72,7 +72,7 @@ class _Table(dict[str, Folded]):
 
 
 class _LettersTable(dict[int, str]):
-    """The same for `str.translate`, letters only."""
+    """The folded letters of each code point, for `str.translate`."""
 
     def __missing__(self, code: int) -> str:
         kind, value = FOLDED[chr(code)]
@@ -87,17 +87,17 @@ _letters = _LettersTable()
 
 
 def letters(text: str) -> str:
-    """Return the folded letters of a text, without anything between them."""
+    """Return only the folded letters of a text."""
     return text.translate(_letters)
 
 
-# --- where a word may begin and end ----------------------------------------------------------------------------------
+# --- word boundaries -------------------------------------------------------------------------------------------------
 
 NO_LETTER, OTHER, LATIN, DIGIT, LEADING, VOWEL, TRAILING = range(7)
 
 
 class _Classes(dict[str, int]):
-    """What a folded letter is to its neighbours."""
+    """The class of each folded letter, which decides about word boundaries."""
 
     def __missing__(self, letter: str) -> int:
         found = self[letter] = _class(letter)
@@ -114,20 +114,20 @@ def _class(letter: str) -> int:
 
 CLASS = _Classes({"": NO_LETTER, " ": NO_LETTER})
 _SYLLABLE = {(LEADING, VOWEL), (VOWEL, TRAILING)}
-# Neighbours, left and right, that no word may be cut out from between: where the word is the right one of them, and
-# where it is the left one. Latin words stand alone; so do numbers among digits; a Korean syllable is one character.
+# Pairs of neighbours, left and right, between which no word may start, and between which none may end. Latin words
+# are whole words, numbers are whole numbers, and a Korean syllable is one character.
 NO_START = frozenset({(LATIN, LATIN), (DIGIT, LATIN), (DIGIT, DIGIT), *_SYLLABLE})
 NO_END = frozenset({(LATIN, LATIN), (LATIN, DIGIT), (DIGIT, DIGIT), *_SYLLABLE})
-# After these the next character decides whether the word has ended.
+# Classes after which the next character decides whether a word ends.
 OPEN_ENDED = frozenset(left for left, _right in NO_END)
-# Between these a space is a part of the word: "the rapist" is not "therapist".
+# Classes between which a space belongs to the word: "the rapist" is not "therapist".
 SPACED = frozenset({LATIN, DIGIT})
 
 
 def key(word: str) -> str:
-    """Return the folded form of a word: letters, symbols, and a space where one must stand between Latin letters.
+    """Fold a word to its key: letters, symbols, and spaces between Latin letters or digits.
 
-    Two words with one key are the same word. It is empty where there is nothing to see.
+    Words with the same key are the same word. The key of an invisible word is empty.
     """
     found: list[str] = []
     space = False
@@ -144,16 +144,16 @@ def key(word: str) -> str:
 
 
 def is_plain(word_key: str) -> bool:
-    """Whether a key has letters only, and spaces between them; the others need their symbols found too."""
+    """Whether a key has only letters and spaces; symbols need a slower search."""
     return letters(word_key) == word_key.replace(" ", "")
 
 
-# --- runs of what cannot be seen -------------------------------------------------------------------------------------
+# --- runs of invisible characters ------------------------------------------------------------------------------------
 
 
 def shortened(text: str, before: int = 0) -> str:
-    """Leave out what exceeds MOST_INVISIBLE in a row; `before` of them came just before the text."""
-    # A run that is too long covers one of every so many places.
+    """Remove invisible characters beyond MOST_INVISIBLE in a row; `before` of them precede the text."""
+    # A run that is too long covers one of these sampled positions.
     if not before and not any(map(_hidden, text[MOST_INVISIBLE :: MOST_INVISIBLE + 1])):
         return text
     kept = []
@@ -165,7 +165,7 @@ def shortened(text: str, before: int = 0) -> str:
 
 
 def invisible_at_end(text: str, before: int = 0) -> int:
-    """Return how many invisible characters in a row a text ends with, when `before` of them came just before it."""
+    """Count the invisible characters at the end of a text that `before` others precede."""
     for count, character in enumerate(reversed(text)):
         if not _hidden(character):
             return count

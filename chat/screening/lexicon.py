@@ -1,8 +1,8 @@
-"""The words that count in one direction, compiled; finds and masks them in whole texts.
+"""The compiled words of one direction; finds and masks them in whole texts.
 
-Almost every text has none of them, so an automaton looks at its bare letters first, which is the work of a moment. Only
-where that finds something, what it found is held against separators, ends of words and allowed phrases. What is found
-is exactly what a `Tracker` finds that goes through the same text; the tests hold the two against each other.
+Most texts contain no word, so an Aho-Corasick automaton searches their bare letters first, which is fast. Only its
+matches are checked against separators, word ends and allowed phrases. The result equals that of a `Tracker` on the same
+text; tests compare both.
 """
 
 import time
@@ -13,47 +13,47 @@ from ahocorasick_rs import AhoCorasick, Implementation
 
 from chat.screening.folding import CLASS, FOLDED, LETTERS, MARK, NO_END, NO_LETTER, NO_START, SEPARATOR
 from chat.screening.folding import letters as letters_of
-from chat.screening.tracking import MOST_SEPARATORS, Match, Several, Term, Terms, Tracker, uncovered
+from chat.screening.tracking import MOST_SEPARATORS, Match, SharedKey, Term, Terms, Tracker, uncovered
 
 T = TypeVar("T")
 
-# The automaton's library holds Python still while it builds: with 50,000 words for a tenth of a second, with so many
-# letters for four milliseconds, which streams do not feel. Fewer letters make more automata, and texts go through each.
+# Letters per automaton at most. Building one holds the GIL: 4 ms with this many, 100 ms with 50,000 words, which would
+# delay streams. Fewer letters make more automata, and each text is searched by every automaton.
 AUTOMATON_LETTERS = 10_000
-# Elsewhere the compiling thread looks at the clock after so many words, and when it has worked for so long it sleeps
-# for as long: only to offer others their turn is not enough, they must find nobody in the way when they wake.
-LOOK_EVERY = 20
-TURN_SECONDS = 0.001
-# Stands where separators are too many to be skipped; no folded letter.
+# The compiling thread reads the clock after this many items; after PAUSE_SECONDS of work it sleeps as long. Yielding
+# the GIL is not enough, because a thread that wakes up would still wait for it.
+ITEMS_PER_CLOCK_READ = 20
+PAUSE_SECONDS = 0.001
+# Replaces separators that are too many to be skipped; not a folded letter.
 BREAK = "\n"
 MASK = "*"
 
 
-def in_turns(items: Iterable[T]) -> Iterator[T]:
-    """Yield the items, and let other threads of this process have their turn in between."""
+def with_pauses(items: Iterable[T]) -> Iterator[T]:
+    """Yield the items, sleeping now and then so that other threads can run."""
     since = time.perf_counter()
     for count, item in enumerate(items):
-        if count % LOOK_EVERY == 0 and time.perf_counter() - since > TURN_SECONDS:
-            time.sleep(TURN_SECONDS)
+        if count % ITEMS_PER_CLOCK_READ == 0 and time.perf_counter() - since > PAUSE_SECONDS:
+            time.sleep(PAUSE_SECONDS)
             since = time.perf_counter()
         yield item
 
 
-def let_go(pieces: list[object]) -> None:
-    """Drop pieces that nobody else has any more, and let other threads have their turn in between.
+def free_with_pauses(pieces: list[object]) -> None:
+    """Drop the last references to the pieces, with pauses for other threads.
 
-    To free a hundred thousand objects at once would keep all others waiting.
+    Freeing a hundred thousand objects at once would block all other threads.
     """
-    for _ in in_turns(range(len(pieces))):
+    for _ in with_pauses(range(len(pieces))):
         pieces.pop()
 
 
 class Automaton:
-    """Some thousand plain terms; terms of the same letters, which differ in their spaces, share a pattern."""
+    """Search for some thousand plain terms; terms that differ only in spaces share a pattern."""
 
     __slots__ = ("_automaton", "_terms")
 
-    def __init__(self, patterns: dict[str, Term | Several]) -> None:
+    def __init__(self, patterns: dict[str, Term | SharedKey]) -> None:
         self._terms = list(patterns.values())
         self._automaton = AhoCorasick(patterns, implementation=Implementation.ContiguousNFA, store_patterns=False)
 
@@ -61,7 +61,7 @@ class Automaton:
         return bool(self._automaton.find_matches_as_indexes(letters))
 
     def matches(self, letters: "Letters") -> Iterator[Match]:
-        """Yield all terms that are where they may be, overlapping ones too."""
+        """Yield all valid matches, including overlapping ones."""
         for pattern, start, end in self._automaton.find_matches_as_indexes(letters.joined, overlapping=True):
             for term in self._terms[pattern].terms:
                 if match := letters.match(term, start, end):
@@ -69,17 +69,17 @@ class Automaton:
 
 
 def automata(terms: Iterable[Term]) -> tuple[Automaton, ...]:
-    """Compile the plain ones among the terms, in pieces between which other threads get their turn."""
+    """Compile the plain terms into automata, sleeping in between so that other threads can run."""
     built = []
-    patterns: dict[str, Term | Several] = {}
+    patterns: dict[str, Term | SharedKey] = {}
     size = 0
-    for term in in_turns(term for term in terms if term.plain):
+    for term in with_pauses(term for term in terms if term.plain):
         pattern = term.key.replace(" ", "")
         known = patterns.get(pattern)
-        patterns[pattern] = Several(pattern, (*known.terms, term)) if known else term
+        patterns[pattern] = SharedKey(pattern, (*known.terms, term)) if known else term
         size += len(term.key)
         if size >= AUTOMATON_LETTERS:
-            time.sleep(TURN_SECONDS)
+            time.sleep(PAUSE_SECONDS)
             built.append(Automaton(patterns))
             patterns, size = {}, 0
     if patterns:
@@ -88,7 +88,7 @@ def automata(terms: Iterable[Term]) -> tuple[Automaton, ...]:
 
 
 class Letters:
-    """The folded letters of a text with what stands before each, and where each came from."""
+    """The folded letters of a text, with their positions and preceding separators."""
 
     __slots__ = ("_after_separator", "_origins", "_text", "joined")
 
@@ -113,7 +113,7 @@ class Letters:
         self._origins, self._after_separator, self.joined = origins, after_separator, "".join(found)
 
     def match(self, term: Term, start: int, end: int) -> Match | None:
-        """Return the match of a term whose letters these are; None where it may not stand."""
+        """Return the match of a term; None if separators or word ends forbid it."""
         if not (self._may_start(start) and self._may_end(end) and self._has_spaces(term, start)):
             return None
         last = self._origins[end - 1]
@@ -143,27 +143,27 @@ class Letters:
 
 
 class Lexicon:
-    """The words and phrases of one direction."""
+    """The compiled words and phrases of one direction."""
 
     __slots__ = ("_automata", "_symbolic", "empty", "terms")
 
     def __init__(self, automata: Sequence[Automaton] = (), terms: Iterable[Term] = ()) -> None:
-        """`automata` hold the plain ones among `terms`: other directions may share them."""
+        """Take all `terms`, and `automata` of the plain ones, which both directions may share."""
         self._automata = tuple(automata)
         self.terms, self._symbolic = Terms(), Terms()
         self.empty = True
-        for term in in_turns(terms):
+        for term in with_pauses(terms):
             self.empty = self.empty and not term.id
             self.terms.add(term)
             if not term.plain:
                 self._symbolic.add(term)
 
     def pieces(self) -> list[object]:
-        """Return what it consists of, each piece small: see `let_go`."""
+        """Return its parts, each small, for `free_with_pauses`."""
         return [*self._automata, *self.terms.root.values(), *self._symbolic.root.values()]
 
     def find(self, text: str) -> list[Match]:
-        """Return all hits, in the order of the text; overlapping ones each."""
+        """Return all hits in text order, including overlapping ones."""
         if self.empty:
             return []
         bare = letters_of(text)
@@ -172,25 +172,19 @@ class Lexicon:
             letters = Letters(text)
             for automaton in finding:
                 matches += automaton.matches(letters)
-        if self._has_symbols(text):
-            matches += self._with_symbols(text)
+        symbols = self._symbolic.symbols
+        if symbols and any(not symbols.isdisjoint(FOLDED[character][1]) for character in set(text)):
+            tracker = Tracker(self._symbolic)
+            tracker.go(text, 0)
+            tracker.end()
+            matches += tracker.found
         return uncovered(matches)
 
-    def _has_symbols(self, text: str) -> bool:
-        symbols = self._symbolic.symbols
-        return bool(symbols) and any(not symbols.isdisjoint(FOLDED[character][1]) for character in set(text))
 
-    def _with_symbols(self, text: str) -> list[Match]:
-        tracker = Tracker(self._symbolic)
-        tracker.go(text, 0)
-        tracker.end()
-        return tracker.found
-
-
-def masked(text: str, places: Iterable[tuple[int, int]]) -> str:
-    """Replace each character from the first to the last of each place."""
+def masked(text: str, ranges: Iterable[tuple[int, int]]) -> str:
+    """Replace the characters of each (first, last) range with the mask."""
     characters = list(text)
-    for start, end in places:
+    for start, end in ranges:
         first, behind = max(0, start), min(len(characters), end + 1)
         if first < behind:
             characters[first:behind] = MASK * (behind - first)

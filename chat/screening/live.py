@@ -1,8 +1,9 @@
-"""The words that count now in this process: read from the database, compiled in a thread, swapped as a whole.
+"""The compiled sensitive words of one process, which are always replaced as a whole.
 
-A change made in this process counts as soon as it is stored: whoever makes it waits for the compiling. Other processes
-see the version rise within FOLLOW_SECONDS. A process that could not read the words yet refuses all questions, as it
-does while the database is away; one that has read them goes on with them.
+They are read from the database and compiled in a thread. A change made in this process takes effect when its
+transaction commits: the writer waits for the compilation. Other processes poll the version every CHECK_SECONDS. Until
+its first successful read a process refuses all prompts, as it does while the database is away; after that a failed read
+leaves the last words in use.
 """
 
 import asyncio
@@ -15,21 +16,22 @@ from dataclasses import dataclass
 import structlog
 from django.db import connection
 
-from chat.screening import folding, models
-from chat.screening.lexicon import Lexicon, automata, in_turns, let_go
+from chat.apps import chat
+from chat.screening import folding
+from chat.screening.lexicon import Lexicon, automata, free_with_pauses, with_pauses
 from chat.screening.models import AllowedPhrase, ListVersion, SensitiveWord
 from chat.screening.tracking import Term, term
 from runtime import database
 
 log = structlog.get_logger("screening")
 
-# With the time that compiling takes this is well below the five seconds that a change may take.
-FOLLOW_SECONDS = 1.0
-# Other threads get their turn between so many rows.
+# Seconds between two looks at the version. Together with the compilation this stays well below five seconds.
+CHECK_SECONDS = 1.0
+# Rows fetched at once; other threads run between two fetches.
 ROWS_AT_ONCE = 500
-# Streams change to new words with their next delta. Only then are the former ones taken apart: the last stream that has
-# them would otherwise do it all at once, and all others would wait.
-FORMER_SECONDS = 10.0
+# Seconds that replaced words stay in memory. Streams switch to the new words with their next delta; freeing the old
+# ones earlier would leave it to the last such stream, at once, which would delay all other streams.
+FREE_AFTER_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,114 +48,107 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """One version of the list as it stands in the database."""
+    """One version of the list, as read from the database."""
 
     version: int
     words: list[tuple[int, str, str, str]]
     phrases: list[str]
 
 
-_words: Words | None = None
-# Those that counted before, and since when they do not.
-_former: Words | None = None
-_former_since = 0.0
-# Held while words are read and compiled, so that an older version never takes the place of a newer one.
-_refreshing = threading.Lock()
-_thread: ThreadPoolExecutor | None = None
-_following = False
+class LiveWords:
+    """Own the compiled words of one process, for any thread."""
+
+    def __init__(self) -> None:
+        self._words: Words | None = None
+        # The replaced words, and the monotonic time at which they were replaced.
+        self._previous: Words | None = None
+        self._replaced_at = 0.0
+        # Held while words are read and compiled, so that an older version never replaces a newer one.
+        self._refreshing = threading.Lock()
+        # Not a database thread: on SQLite there is only one, and compiling would block all queries.
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="screening")
+        self._checked = False
+
+    @property
+    def current(self) -> Words:
+        """The words in use; raises RuntimeError before the first `load`. Cheap enough for each delta."""
+        if self._words is None:
+            raise RuntimeError("sensitive words must be loaded before a generation starts")
+        return self._words
+
+    def load(self) -> Words:
+        """Return the words in use; read them first if this process has not yet. Synchronous."""
+        if self._words is None:
+            self.refresh()
+        return self.current
+
+    def refresh(self) -> None:
+        """Read and compile the words if the version has changed. Synchronous; repeating is safe."""
+        with self._refreshing:
+            if self._words is not None and self._words.version == ListVersion.current():
+                return
+            self._free_previous()
+            rows = read_rows()
+            words = compiled(rows)
+            self._previous, self._replaced_at = self._words, time.monotonic()
+            self._words = words
+            log.info("sensitive words loaded", version=rows.version, words=len(rows.words), phrases=len(rows.phrases))
+
+    def refresh_if_loaded(self) -> None:
+        """Apply a change made in this process, unless it has not used the words yet."""
+        if self._words is not None:
+            self.refresh()
+
+    def forget(self) -> None:
+        """Read the words again at the next `load`."""
+        self._words = None
+
+    def check_seconds(self) -> float:
+        """Return seconds until the next check; 0 at first, so that prompts need not wait."""
+        return CHECK_SECONDS if self._checked else 0.0
+
+    async def check(self) -> None:
+        """Apply a change of another process, or free the replaced words. A timer calls this."""
+        self._checked = True
+        version = await database.run(ListVersion.current)
+        if self._words is None or self._words.version != version:
+            await self._in_thread(self.refresh)
+        elif self._previous is not None and time.monotonic() - self._replaced_at > FREE_AFTER_SECONDS:
+            await self._in_thread(self._free_replaced)
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        def run() -> None:
+            try:
+                work()
+            finally:
+                connection.close()
+
+        await asyncio.get_running_loop().run_in_executor(self._executor, run)
+
+    def _free_replaced(self) -> None:
+        with self._refreshing:
+            self._free_previous()
+
+    def _free_previous(self) -> None:
+        pieces = self._previous.pieces() if self._previous else []
+        self._previous = None
+        free_with_pauses(pieces)
 
 
-def now() -> Words:
-    """Return the words that count; to be called where a generation has begun, so that they have been loaded."""
-    if _words is None:
-        raise RuntimeError("nothing may be said before the sensitive words are loaded")
-    return _words
-
-
-def loaded() -> Words:
-    """Return the words that count, and read them first where that has not happened yet: needs the database."""
-    if _words is None:
-        refresh()
-    return now()
-
-
-def refresh() -> None:
-    """Read and compile the words unless that has been done with this version; synchronous. Repeating is safe."""
-    global _words, _former, _former_since
-    with _refreshing:
-        if _words is not None and _words.version == ListVersion.now():
-            return
-        _drop_former()
-        rows = _read()
-        words = compiled(rows)
-        _former, _former_since = _words, time.monotonic()
-        _words = words
-        log.info("words loaded", version=rows.version, words=len(rows.words), phrases=len(rows.phrases))
-
-
-def _drop_former() -> None:
-    """Take the former words apart; whoever calls this is refreshing."""
-    global _former
-    pieces = _former.pieces() if _former else []
-    _former = None
-    let_go(pieces)
-
-
-def forget() -> None:
-    """Read the words anew before they are next asked for."""
-    global _words
-    _words = None
-
-
-def pause() -> float:
-    """Return the seconds until the next look: the first one comes at once, before somebody has to wait for it."""
-    return FOLLOW_SECONDS if _following else 0.0
-
-
-async def follow() -> None:
-    """See whether the words have changed, and take them over if so. A timer."""
-    global _following
-    _following = True
-    version = await database.run(ListVersion.now)
-    if _words is None or _words.version != version:
-        await _in_thread(_refresh_and_hang_up)
-    elif _former is not None and time.monotonic() - _former_since > FORMER_SECONDS:
-        await _in_thread(_forget_former)
-
-
-async def _in_thread(work: Callable[[], None]) -> None:
-    """Not through the database's door: on SQLite it is a single thread, and compiling would keep all others waiting."""
-    global _thread
-    if _thread is None:
-        _thread = ThreadPoolExecutor(1, thread_name_prefix="screening")
-    await asyncio.get_running_loop().run_in_executor(_thread, work)
-
-
-def _refresh_and_hang_up() -> None:
-    try:
-        refresh()
-    finally:
-        connection.close()
-
-
-def _forget_former() -> None:
-    with _refreshing:
-        _drop_former()
-
-
-def _read() -> Rows:
-    # The version first: what changes meanwhile is then read twice, not missed.
-    version = ListVersion.now()
+def read_rows() -> Rows:
+    """Read the enabled words and all phrases; synchronous."""
+    # The version is read first, so that a change during the read causes a second read instead of being missed.
+    version = ListVersion.current()
     words = SensitiveWord.objects.filter(enabled=True).order_by("key").values_list("id", "word", "action", "scope")
     phrases = AllowedPhrase.objects.order_by("key").values_list("phrase", flat=True)
-    return Rows(version, list(in_turns(words.iterator(ROWS_AT_ONCE))), list(phrases))
+    return Rows(version, list(with_pauses(words.iterator(ROWS_AT_ONCE))), list(phrases))
 
 
 def compiled(rows: Rows) -> Words:
-    """Compile both directions; what counts in both is compiled once."""
+    """Compile both directions; terms that both share are compiled once."""
     of_scope: dict[str, list[Term]] = {"both": [], "input": [], "output": []}
-    for row_id, word, action, scope in in_turns(rows.words):
-        # Folded now rather than read from the row: Python may know more of Unicode than when it was stored.
+    for row_id, word, action, scope in with_pauses(rows.words):
+        # Folded now instead of read from the row, because a newer Python may know more of Unicode.
         if key := folding.key(word):
             of_scope[scope].append(term(key, row_id, blocks=action == SensitiveWord.Action.BLOCK))
     phrases = [term(key) for phrase in rows.phrases if (key := folding.key(phrase))]
@@ -168,9 +163,6 @@ def compiled(rows: Rows) -> Words:
     return Words(rows.version, incoming, incoming if same else lexicon(of_scope["output"]))
 
 
-def _changed_here() -> None:
-    if _words is not None:  # else this process has no use for them, or will read them when it has
-        refresh()
-
-
-models.followers.append(_changed_here)
+def now() -> Words:
+    """Return the words in use, for callers without a LiveWords of their own."""
+    return chat().words.current

@@ -1,6 +1,6 @@
-"""Sensitive words and allowed phrases as operators keep them, which version of them counts, and what was hit."""
+"""The tables of screening: sensitive words, allowed phrases, the version of the list, and hits."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -10,21 +10,19 @@ from django.db import models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from chat.apps import chat
 from chat.screening import folding
 
-# Words and phrases are no longer than this, so that everything about them is bounded.
+# Characters of a word or phrase at most. It bounds the text that a stream holds back.
 MOST_CHARS = 32
-# A character is folded to eighteen letters at most.
+# Characters of a folded word at most: folding makes up to eighteen letters of one character.
 MOST_KEY_CHARS = MOST_CHARS * 20
-# Half a year: as long as operators in China must be able to look back.
+# How long hits are kept: Chinese operators must be able to look back half a year.
 HITS_KEPT = timedelta(days=183)
-
-# Called in this process after words or phrases have changed and the change is stored.
-followers: list[Callable[[], None]] = []
 
 
 class ListVersion(models.Model):
-    """One row: a number that rises with every change of words and phrases, so that processes see that there was one."""
+    """One row with a number that increases with every change of words or phrases."""
 
     number = models.BigIntegerField(default=0)
 
@@ -32,67 +30,62 @@ class ListVersion(models.Model):
         return str(self.number)
 
     @classmethod
-    def now(cls) -> int:
+    def current(cls) -> int:
         return cls.objects.filter(pk=1).values_list("number", flat=True).first() or 0
 
     @classmethod
-    def rise(cls) -> None:
-        """Let other processes see that words or phrases have changed."""
+    def increment(cls) -> None:
+        """Record a change for other processes."""
         ListVersion.objects.bulk_create([ListVersion(pk=1)], ignore_conflicts=True)
         ListVersion.objects.filter(pk=1).update(number=models.F("number") + 1)
 
     @classmethod
-    def changed(cls) -> None:
-        """Say that words or phrases have changed; in this process, as soon as the change is stored."""
-        cls.rise()
-        transaction.on_commit(_tell_followers, robust=True)
-
-
-def _tell_followers() -> None:
-    for follow in followers:
-        follow()
+    def publish_change(cls) -> None:
+        """Record a change for other processes, and apply it in this one after the commit."""
+        cls.increment()
+        transaction.on_commit(chat().words.refresh_if_loaded, robust=True)
 
 
 class TermQuerySet(models.QuerySet[Any]):
-    """Words or phrases. However they are changed, the version rises."""
+    """Words or phrases; every change increments the version of the list."""
 
     @transaction.atomic
     def update(self, **values: Any) -> int:
         count = super().update(**values)
-        ListVersion.changed()
+        ListVersion.publish_change()
         return count
 
     @transaction.atomic
     def delete(self) -> tuple[int, dict[str, int]]:
         deleted = super().delete()
-        ListVersion.changed()
+        ListVersion.publish_change()
         return deleted
 
     @transaction.atomic
     def bulk_create(self, objs: Iterable[Any], *args: Any, **kwargs: Any) -> list[Any]:
         made = super().bulk_create(objs, *args, **kwargs)
-        ListVersion.changed()
+        ListVersion.publish_change()
         return made
 
     @transaction.atomic
     def add_new(self, rows: Iterable[Any]) -> int:
-        """Store those whose keys are new and return how many that were; one step of several.
+        """Store the rows whose keys are new and return their number; one batch of several.
 
-        This process is not told at each step: after the last one, call `ListVersion.changed`.
+        This process does not apply the change: call `ListVersion.publish_change` after the last batch.
         """
         by_key = {row.key: row for row in rows}
         known = set(self.filter(key__in=by_key).values_list("key", flat=True))
         new = [row for key, row in by_key.items() if key not in known]
-        # Somebody else may be adding the same word at this moment.
+        # Another transaction may be adding the same word.
         super().bulk_create(new, ignore_conflicts=True)
-        ListVersion.rise()
+        ListVersion.increment()
         return len(new)
 
 
 class TermModel(models.Model):
-    """A text to be found. Two texts that are folded to the same key are the same, and kept once."""
+    """A text to find. Texts with the same folded key are stored once."""
 
-    # Which field bears the text.
+    # The name of the field that holds the text.
     text_field: ClassVar[str]
 
     key = models.CharField(max_length=MOST_KEY_CHARS, unique=True, editable=False)
@@ -111,12 +104,12 @@ class TermModel(models.Model):
         if kwargs.get("update_fields") is not None:
             kwargs["update_fields"] = {*kwargs["update_fields"], "key"}
         super().save(*args, **kwargs)
-        ListVersion.changed()
+        ListVersion.publish_change()
 
     @transaction.atomic
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         deleted = super().delete(*args, **kwargs)
-        ListVersion.changed()
+        ListVersion.publish_change()
         return deleted
 
     @property
@@ -126,13 +119,13 @@ class TermModel(models.Model):
     def clean(self) -> None:
         key = folding.key(self.text)
         if not key:
-            raise ValidationError({self.text_field: _("There is nothing to see in this.")})
+            raise ValidationError({self.text_field: _("This has no visible characters.")})
         if type(self).objects.filter(key=key).exclude(pk=self.pk).exists():
-            raise ValidationError({self.text_field: _("This is in the list already.")})
+            raise ValidationError({self.text_field: _("This is already in the list.")})
 
 
 class SensitiveWord(TermModel):
-    """A text that must not pass, in prompts, in answers, or in both."""
+    """A text to block or mask in prompts, in completions, or in both."""
 
     class Action(models.TextChoices):
         BLOCK = "block", _("block")
@@ -169,7 +162,7 @@ class SensitiveWord(TermModel):
 
 
 class AllowedPhrase(TermModel):
-    """A text within which no word counts: "Scunthorpe", "小学生日记"."""
+    """A text within which words are ignored, such as "Scunthorpe" or "小学生日记"."""
 
     text_field = "phrase"
 
@@ -185,7 +178,7 @@ class AllowedPhrase(TermModel):
 
 
 class Hit(models.Model):
-    """That a word was found, whose text it was in, and when; never the text. At most one for a word in one answer."""
+    """Record that a word was found in a user's text, once per word and text."""
 
     class Direction(models.TextChoices):
         INPUT = "input", _("prompt")
@@ -194,7 +187,7 @@ class Hit(models.Model):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.CASCADE, related_name="screening_hits", verbose_name=_("user")
     )
-    # A number, not a relation: what was hit is to be known after the word is gone.
+    # A number, not a relation, because a hit outlives its word.
     word_id = models.BigIntegerField(_("word"))
     direction = models.CharField(_("where"), max_length=6, choices=Direction.choices)
     # None for a prompt that was refused.

@@ -1,8 +1,8 @@
-"""Screening texts that stand inside JSON: what programs send beside their messages, and the tool calls they get back.
+"""Screening texts inside JSON: request fields, and the tool calls of a completion.
 
-A call's arguments are JSON too, written as text and cut anywhere, and a character may stand there as an escape
-(`\\u72ec`): words are found in what its reader will see. Each string of it is a text of its own. Names of functions and
-ids are no texts: they must be the same wherever they stand.
+A call's arguments are JSON as well, sent as text and split anywhere, perhaps with escaped characters (`\\u72ec`): words
+are found in the unescaped text. Each string is a text of its own. Function names and ids are not screened, because they
+must match elsewhere.
 """
 
 import json
@@ -14,20 +14,21 @@ from typing import Any
 from chat.screening.lexicon import MASK, Lexicon
 from chat.screening.tracking import MOST_SEPARATORS, Match
 
-# Below these keys stand names that both sides must know each other's things by.
+# Keys whose values are identifiers, never masked.
 IDENTIFIERS = frozenset({"id", "name", "type", "tool_call_id"})
 _HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _CHARACTER = re.compile(rf"{_HIGH}{_LOW}|\\u[0-9a-fA-F]{{4}}|\\.|.", re.DOTALL)
 _ESCAPES = {"\\b": "\b", "\\f": "\f", "\\n": "\n", "\\r": "\r", "\\t": "\t"}
 
-# Stands for the end of a string: more separators than words are matched through.
+# Replaces a quote when words are searched: more separators than a match may contain.
 _PARTING = "\n" * (MOST_SEPARATORS + 1)
 
-Place = tuple[Any, ...]
+# The path of a text inside the calls: the call, then keys and indexes.
+Path = tuple[Any, ...]
 
 
 def screened(text: str, lexicon: Lexicon) -> tuple[str, list[Match]]:
-    """Return a text masked, and the hits in it; where it is JSON, each string in it is a text."""
+    """Mask a text and return it with its hits; inside JSON, screen each string separately."""
     if not text.lstrip().startswith(("{", "[", '"')):
         return _masked(list(text), lexicon.find(text))
     characters = _CHARACTER.findall(text) if "\\" in text else list(text)
@@ -41,7 +42,7 @@ def screened(text: str, lexicon: Lexicon) -> tuple[str, list[Match]]:
 
 
 def masked(value: Any, lexicon: Lexicon) -> Any:
-    """Return JSON with all texts in it masked, and those that are JSON themselves."""
+    """Mask all texts in a JSON value, including JSON written as text."""
     if isinstance(value, str):
         return screened(value, lexicon)[0]
     if isinstance(value, dict):
@@ -56,7 +57,7 @@ def _masked(raw: list[str], hits: list[Match]) -> tuple[str, list[Match]]:
 
 
 def _read(raw: str) -> str:
-    """Return the character that stands there; for the end of a string, what parts it from the next one."""
+    """Unescape a character; a bare quote becomes _PARTING."""
     if len(raw) == 1:
         return _PARTING if raw == '"' else raw
     if raw[1] == "u" and len(raw) > 2:
@@ -65,9 +66,9 @@ def _read(raw: str) -> str:
 
 
 class Calls:
-    """The tool calls of one answer, held back until it ends: nobody can begin with half of a call.
+    """Hold the tool calls of one completion back until `flush`: half a call is useless.
 
-    `known` are the names of the tools that were offered; no other is taken for a name.
+    `known` are the names of the offered tools; other function names are screened as text.
     """
 
     __slots__ = ("_held", "_known", "chars")
@@ -77,33 +78,33 @@ class Calls:
         self._known = frozenset(known)
         self.chars = 0
 
-    def take(self, pieces: str) -> None:
-        """Take pieces of calls, a JSON list."""
+    def feed(self, pieces: str) -> None:
+        """Add pieces of calls, a JSON list."""
         self._held.append(pieces)
         self.chars += len(pieces)
 
-    def release(self, lexicon: Lexicon) -> tuple[list[str], list[Match]]:
-        """Return what was held, its texts masked, and the hits; where there are none, it is as it came."""
+    def flush(self, lexicon: Lexicon) -> tuple[list[str], list[Match]]:
+        """Return all pieces, masked, and the hits; unchanged if there are none."""
         held, self._held, self.chars = self._held, [], 0
         lists = [json.loads(pieces) for pieces in held]
-        texts: dict[Place, list[tuple[Any, Any]]] = defaultdict(list)
-        for place, around, key in _texts(lists):
-            texts[place].append((around, key))
+        texts: dict[Path, list[tuple[Any, Any]]] = defaultdict(list)
+        for path, parent, key in _texts(lists):
+            texts[path].append((parent, key))
         hits = []
-        for place, where in texts.items():
-            pieces = [around[key] for around, key in where]
-            if place[-1] == "name" and ({*pieces} <= self._known or "".join(pieces) in self._known):
+        for path, places in texts.items():
+            pieces = [parent[key] for parent, key in places]
+            if path[-1] == "name" and ({*pieces} <= self._known or "".join(pieces) in self._known):
                 continue
             shown, found = screened("".join(pieces), lexicon)
             if found:
                 hits += found
-                for (around, key), piece in zip(where, [shown, *[""] * len(where)], strict=False):
-                    around[key] = piece
+                for (parent, key), piece in zip(places, [shown, *[""] * len(places)], strict=False):
+                    parent[key] = piece
         return ([json.dumps(pieces) for pieces in lists] if hits else held), hits
 
 
-def _texts(lists: list[Any]) -> Iterator[tuple[Place, Any, Any]]:
-    """Yield where the pieces of each text stand: which text it is, what is around the piece, its key there."""
+def _texts(lists: list[Any]) -> Iterator[tuple[Path, Any, Any]]:
+    """Yield the path of each piece of text, its parent, and its key there."""
     call: Any = 0
     for number, piece in ((number, piece) for number, pieces in enumerate(lists) for piece in pieces):
         if isinstance(piece, dict):
@@ -114,10 +115,10 @@ def _texts(lists: list[Any]) -> Iterator[tuple[Place, Any, Any]]:
             yield from _inside(piece, (call,))
 
 
-def _inside(value: Any, place: Place) -> Iterator[tuple[Place, Any, Any]]:
+def _inside(value: Any, path: Path) -> Iterator[tuple[Path, Any, Any]]:
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
         if not isinstance(inner, str):
-            yield from _inside(inner, (*place, key))
-        elif len(place) > 1 or key not in IDENTIFIERS:
-            yield (*place, key), value, key
+            yield from _inside(inner, (*path, key))
+        elif len(path) > 1 or key not in IDENTIFIERS:
+            yield (*path, key), value, key

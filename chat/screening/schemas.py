@@ -1,4 +1,4 @@
-"""JSON of an import of sensitive words; the rows of words and phrases are serializers in `chat.screening.api`."""
+"""JSON of an import of sensitive words; `chat.screening.api` has the serializers of rows."""
 
 from typing_extensions import TypedDict
 

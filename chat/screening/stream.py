@@ -1,9 +1,9 @@
-"""Screening a text while it comes: holds back what may yet be a part of a word, and masks or stops at what was found.
+"""Screening a text delta by delta: possible beginnings of words are held back.
 
-What comes out, put together, is what masking the whole text at once would give, up to the first word that blocks (but
-for runs of invisible characters, which are shortened); and no character of a hit ever comes out, however the text was
-cut. Held back is the longest tail that can still become a word or an allowed phrase that covers one, and a word that
-has come until it is clear that it ends there.
+The outputs, joined, equal masking the whole text at once up to the first word that blocks, except that runs of
+invisible characters are shortened. No character of a hit is ever output, however the text is split. Held back is the
+longest tail that may still become a word, or an allowed phrase that covers one, and a complete word until the next
+character decides whether it ends there.
 """
 
 from chat.screening.folding import FOLDED, MARK, MOST_INVISIBLE, invisible_at_end, shortened
@@ -12,9 +12,9 @@ from chat.screening.tracking import Tracker, uncovered, widest
 
 
 class Screen:
-    """One text. Feed it deltas, flush it at the end; `hits` are the ids of the words found.
+    """Screen one text: `feed` deltas, then `flush`; `hits` are the ids of found words.
 
-    Once it is `blocked` what came out is all that may be shown.
+    Once it is `blocked`, nothing more may be shown.
     """
 
     __slots__ = ("_held", "_invisible", "_lexicon", "_masks", "_received", "_sent", "_tracker", "blocked", "hits")
@@ -25,19 +25,19 @@ class Screen:
         self._lexicon = lexicon
         self._tracker = Tracker(lexicon.terms)
         self._held = ""
-        # Places are counted from the beginning of the whole text.
+        # Positions count from the beginning of the whole text.
         self._sent = self._received = 0
         self._invisible = 0
         self._masks: list[tuple[int, int]] = []
 
     @property
-    def holding(self) -> bool:
+    def is_holding(self) -> bool:
         return bool(self._held)
 
     def feed(self, text: str, lexicon: Lexicon) -> str:
-        """Take a delta and return what may be shown now. A lexicon that has changed counts from here on."""
+        """Add a delta, return what may be shown. A new lexicon applies from here on."""
         if lexicon is not self._lexicon:
-            self._change(lexicon)
+            self._change_lexicon(lexicon)
         if lexicon.empty and not self._held:
             return text
         if len(text) + self._invisible > MOST_INVISIBLE:
@@ -55,48 +55,48 @@ class Screen:
         return self._release(until)
 
     def flush(self) -> str:
-        """Return what is left; nothing may be fed after that."""
+        """Return the rest; nothing may be fed afterwards."""
         self._tracker.end()
         return self._release(self._received)
 
     def _mask(self, start: int, end: int) -> None:
-        """Mask these places, together with those before that they reach: there would be as many masks as letters."""
+        """Add a mask, merged with an adjacent one, because there could be one per letter."""
         if self._masks and start <= self._masks[-1][1] + 1:
             first, last = self._masks.pop()
             start, end = min(start, first), max(end, last)
         self._masks.append((start, end))
 
     def _mask_marks(self, text: str) -> None:
-        """Let the marks that a delta begins with be masked like the character before them, which may be out already."""
+        """Extend the last mask over combining marks at the start of a delta."""
         marks = next((count for count, character in enumerate(text) if FOLDED[character][0] != MARK), len(text))
         last = self._received - 1
         self._masks = [(start, end + marks if end == last else end) for start, end in self._masks]
 
-    def _change(self, lexicon: Lexicon) -> None:
-        """Look at what is held with other words. It begins where a word may begin, or nothing would be held."""
+    def _change_lexicon(self, lexicon: Lexicon) -> None:
+        """Search the held text again with new words; a word may begin at its start."""
         self._lexicon = lexicon
         self._tracker = Tracker(lexicon.terms)
         self._tracker.go(self._held, self._sent)
 
     def _release(self, until: int) -> str:
-        """Let go of the characters before `until`: nothing that is still to come can make them a part of a hit."""
+        """Return the held characters before `until`, which no later character can affect."""
         if self._tracker.found:
             until = self._decide(until)
         count = until - self._sent
         text, self._held = self._held[:count], self._held[count:]
         if self._masks:
             text = masked(text, ((start - self._sent, end - self._sent) for start, end in self._masks))
-            # One that ends with what was just sent may be followed by a mark of its last character.
-            self._masks = [place for place in self._masks if place[1] >= until - 1]
+            # A mask that ends with the last sent character may have to cover a combining mark that follows.
+            self._masks = [mask for mask in self._masks if mask[1] >= until - 1]
         self._sent = until
         return text
 
     def _decide(self, until: int) -> int:
-        """Settle the hits that begin before `until`; return how far may be shown: less far where one of them blocks."""
+        """Decide the hits that begin before `until`; return the end of what may be shown."""
         found = self._tracker.found
         hits = uncovered(match for match in found if match.start < until)
         later = [match for match in found if match.term.id and match.start >= until]
-        # A phrase still covers what begins in it later.
+        # A phrase also covers words that begin inside it later.
         self._tracker.found = later + widest(match for match in found if not match.term.id and match.end >= until)
         if blocking := [match.start for match in hits if match.term.blocks]:
             self.blocked = True

@@ -1,7 +1,7 @@
-"""Finding words in a text that comes character by character: what has been found, and what may yet become something.
+"""Finding words character by character: complete matches, and prefixes that may become one.
 
-A word is found where its characters stand in order with at most MOST_SEPARATORS separators between two of them, and
-where it may begin and end (`folding.NO_START`, `NO_END`). Allowed phrases are found in the same way.
+A word matches if its characters follow each other with at most MOST_SEPARATORS separators between two of them, and if
+it may begin and end there (`folding.NO_START`, `NO_END`). Allowed phrases match in the same way.
 """
 
 from collections.abc import Iterable
@@ -22,16 +22,16 @@ from chat.screening.folding import (
 )
 
 MOST_SEPARATORS = 4
-# The same as NO_START, by the class of the right one.
+# NO_START by the class of the right letter.
 NO_START_AFTER = tuple(
     frozenset(left for left, right in NO_START if right == letter_class) for letter_class in range(TRAILING + 1)
 )
-# What a list of words remembers of characters is bounded.
+# Characters cached per list of words at most.
 MOST_CHARACTERS = 50_000
 
 
 class Term(NamedTuple):
-    """A sensitive word as it counts, or, with the id 0, an allowed phrase; `plain` if it has letters only."""
+    """A sensitive word, or an allowed phrase if `id` is 0; `plain` without symbols."""
 
     key: str
     plain: bool
@@ -48,31 +48,31 @@ def term(key: str, row_id: int = 0, *, blocks: bool = False) -> Term:
 
 
 class Match(NamedTuple):
-    """Where a term was found: its first and its last character."""
+    """A term and the positions of its first and last character."""
 
     start: int
     end: int
     term: Term
 
 
-class Several(NamedTuple):
-    """The terms of one key, where it has more than one."""
+class SharedKey(NamedTuple):
+    """SharedKey terms that have the same key."""
 
     key: str
     terms: tuple[Term, ...]
 
 
-# Where a key can be followed from: by the next character to the next node, or, where only one key is left, to what it
-# is: a term, or several. Under "" stands what ends here. A node for every character would be ten times as many of them,
-# and each object more is one more for the garbage collector to look at, for which all others wait.
+# A node of a compressed trie: the next character leads to the next node or, where only one key is left, to its Term or
+# SharedKey; "" leads to the terms that end here. One node per character would make ten times as many objects, and each
+# one lengthens the pauses of the garbage collector.
 Node = dict[str, Any]
-# What a first letter leads to: where it can be followed from, if at all, the terms that it is, and after which classes
-# of letters nothing may begin with it.
+# A first letter: the node to continue from, if any; the terms that it completes; the classes of letters after which no
+# term may begin with it.
 First = tuple[Any, tuple[Term, ...], frozenset[int]]
 
 
 class Terms:
-    """All terms of one direction, to be followed character by character."""
+    """The terms of one direction as a trie, searched character by character."""
 
     __slots__ = ("characters", "root", "spaced", "symbols")
 
@@ -83,7 +83,7 @@ class Terms:
         self.spaced = False
 
     def add(self, term: Term) -> None:
-        """Take in a term; a word may be an allowed phrase too, which then covers it wherever it stands."""
+        """Add a term; a word that is also an allowed phrase never matches."""
         key = term.key
         self.spaced = self.spaced or " " in key
         if not term.plain:
@@ -98,16 +98,16 @@ class Terms:
             depth += 1
             if type(there) is not dict:
                 if there.key == key:
-                    node[step] = Several(key, (*there.terms, term))
+                    node[step] = SharedKey(key, (*there.terms, term))
                     return
                 there = node[step] = {there.key[depth : depth + 1]: there}
             node = there
 
 
 class Characters(dict[str, tuple[int, str, int, First | None]]):
-    """All that is to be known of a character at once: how it is folded, to what class of letter, and what it begins.
+    """Everything about a character in one lookup: folding, letter class, and what it begins.
 
-    One look instead of three: where words are many, most of the time goes into waiting for memory.
+    Because long lists spend most of their time on memory access, one lookup is faster than three.
     """
 
     def __init__(self, root: Node) -> None:
@@ -127,7 +127,7 @@ class Characters(dict[str, tuple[int, str, int, First | None]]):
 
 
 def _landed(node: Any, depth: int) -> tuple[Any, tuple[Term, ...]]:
-    """Return from where to follow on, None where nothing does, and the terms that end here."""
+    """Return the node to continue from, if any, and the terms that end here."""
     if type(node) is not dict:
         return (None, node.terms) if depth == len(node.key) else (node, ())
     ended = node.get("")
@@ -136,16 +136,16 @@ def _landed(node: Any, depth: int) -> tuple[Any, tuple[Term, ...]]:
     return (node if len(node) > 1 else None), ended.terms
 
 
-# What may yet become something: where it began, where it stands, how many characters of its key have come, and the
-# count of separators then.
-Begun = tuple[int, Any, int, int]
+# A prefix of a term: its start, its node, the number of characters of its key so far, and the tracker's count of
+# separators at that point.
+Prefix = tuple[int, Any, int, int]
 
 
 class Tracker:
-    """Goes through one text, and never back.
+    """Search one text, forward only.
 
-    `found` is for the caller to take from. What is `waiting` is complete, but the next character decides whether it
-    ends there. What is `alive` may yet become something.
+    The caller may remove matches from `found`. Those in `waiting` are complete, but the next character decides whether
+    they end there. `alive` holds the prefixes that may still become matches.
     """
 
     __slots__ = ("_before", "_separators", "_terms", "alive", "found", "waiting")
@@ -154,12 +154,12 @@ class Tracker:
         self._terms = terms
         self._before = NO_LETTER
         self._separators = 0
-        self.alive: list[Begun] = []
+        self.alive: list[Prefix] = []
         self.waiting: list[Match] = []
         self.found: list[Match] = []
 
     def go(self, text: str, at: int) -> int:
-        """Go through a piece of text whose first character has the place `at`; return the place behind its last."""
+        """Search a piece of text that starts at position `at`; return the position after it."""
         characters = self._terms.characters
         for character in text:
             kind, value, letter_class, first = characters[character]
@@ -173,14 +173,14 @@ class Tracker:
                 self._separator(value, at)
             elif kind == LETTERS:
                 for letter in value:
-                    self._one_of_several(letter, at)
+                    self._one_letter(letter, at)
             elif kind == MARK:
                 self._mark(at)
             at += 1
         return at
 
-    def _one_of_several(self, letter: str, at: int) -> None:
-        """Go on with one of the letters of a character."""
+    def _one_letter(self, letter: str, at: int) -> None:
+        """Process one of several letters that a character folds to."""
         _kind, _value, letter_class, first = self._terms.characters[letter]
         self._letter(letter, letter_class, at)
         if first is not None and self._before not in first[2]:
@@ -188,7 +188,7 @@ class Tracker:
         self._before = letter_class
 
     def _begin(self, first: First, at: int) -> None:
-        """Let begin what begins with a letter."""
+        """Start the terms that begin with a letter."""
         node, ended, _barred = first
         if node is not None:
             self.alive.append((at, node, 1, self._separators))
@@ -196,37 +196,37 @@ class Tracker:
             self._complete(ended, at, at)
 
     def end(self) -> None:
-        """Let the text end here, or a separator come: what was waiting ends here too."""
+        """Accept the waiting matches, because the text ends or a separator follows."""
         if self.waiting:
             self.found += self.waiting
             self.waiting = []
         self._before = NO_LETTER
 
     def undecided_from(self, otherwise: int) -> int:
-        """Return the place of the first character that may yet be a part of something; `otherwise` if there is none."""
-        # Both lists are in the order of their beginnings.
-        begun = self.alive[0][0] if self.alive else otherwise
-        return min(begun, self.waiting[0].start) if self.waiting else begun
+        """Return the first position that may become part of a match, else `otherwise`."""
+        # Both lists are ordered by start.
+        start = self.alive[0][0] if self.alive else otherwise
+        return min(start, self.waiting[0].start) if self.waiting else start
 
     def _letter(self, letter: str, letter_class: int, at: int) -> None:
-        """Go on with a letter from what has begun earlier."""
+        """Extend the prefixes with a letter."""
         if self.waiting:
             if (self._before, letter_class) not in NO_END:
                 self.found += self.waiting
             self.waiting = []
         going, self.alive = self.alive, []
         for start, node, depth, _separators in going:
-            # Almost all end here: they are not worth a call.
+            # Most prefixes end here, so this check is inlined.
             if type(node) is dict:
                 if (following := node.get(letter)) is not None:
                     self._land(start, following, depth + 1, at, self._separators)
             elif node.key.startswith(letter, depth):
                 self._land(start, node, depth + 1, at, self._separators)
         if self._terms.symbols:
-            self._join_ways()
+            self._merge_equal()
 
     def _separator(self, symbol: str, at: int) -> None:
-        """Go on with a separator, which may be skipped, or be a part of a term that has symbols."""
+        """Skip a separator, or extend the prefixes of terms that contain it as a symbol."""
         self.end()
         self._separators += 1
         taken = symbol[0] in self._terms.symbols
@@ -234,32 +234,32 @@ class Tracker:
         if not going and not taken:
             return
         self.alive = []
-        for begun in going:
-            start, node, depth, separators = begun
+        for prefix in going:
+            start, node, depth, separators = prefix
             skipped = self._separators - separators
             if skipped <= MOST_SEPARATORS:
-                self.alive.append(begun)
+                self.alive.append(prefix)
                 if skipped == 1 and self._terms.spaced:
                     self._step(start, node, depth, " ", at, separators)
             if taken:
                 self._step(start, node, depth, symbol, at, self._separators)
         if taken:
             self._step(at, self._terms.root, 0, symbol, at, self._separators)
-            self._join_ways()
+            self._merge_equal()
 
-    def _join_ways(self) -> None:
-        """Where separators may be skipped or be a part of something, several ways lead to the same place: keep one."""
-        self.alive = list({(begun[0], id(begun[1]), *begun[2:]): begun for begun in self.alive}.values())
+    def _merge_equal(self) -> None:
+        """Drop equal prefixes: skipping a separator and matching it may lead to the same node."""
+        self.alive = list({(prefix[0], id(prefix[1]), *prefix[2:]): prefix for prefix in self.alive}.values())
 
     def _mark(self, at: int) -> None:
-        """Go on with a combining mark: it belongs to what ends just before it."""
+        """Extend the matches that end just before a combining mark."""
         for matches in (self.waiting, self.found):
             for index, match in enumerate(matches):
                 if match.end == at - 1:
                     matches[index] = match._replace(end=at)
 
     def _step(self, start: int, node: Any, depth: int, text: str, at: int, separators: int) -> None:
-        """Follow from a node by a text, mostly one character; keep where that leads, and what ends there."""
+        """Follow a text, mostly one character, from a node; keep the result."""
         for character in text:
             if type(node) is dict:
                 node = node.get(character)
@@ -271,7 +271,7 @@ class Tracker:
         self._land(start, node, depth, at, separators)
 
     def _land(self, start: int, node: Any, depth: int, at: int, separators: int) -> None:
-        """Keep from where to follow on, and what ends here."""
+        """Keep a prefix that can continue, and the matches that end here."""
         if type(node) is not dict:
             if depth < len(node.key):
                 self.alive.append((start, node, depth, separators))
@@ -287,16 +287,16 @@ class Tracker:
         self._complete(ended.terms, start, at)
 
     def _complete(self, terms: tuple[Term, ...], start: int, at: int) -> None:
-        # All of them have the same key.
+        # All these terms have the same key.
         open_ended = CLASS[terms[0].key[-1]] in OPEN_ENDED
         (self.waiting if open_ended else self.found).extend(Match(start, at, term) for term in terms)
 
 
 def uncovered(matches: Iterable[Match]) -> list[Match]:
-    """Return the words among the matches that lie within no allowed phrase among them, in the order of the text."""
+    """Return the matched words that no matched phrase covers, in text order."""
     hits = []
     reach = -1
-    # Phrases first where places are equal: they cover what begins with them.
+    # At the same start phrases come first, because they cover words that start with them.
     for match in sorted(set(matches), key=lambda match: (match.start, match.term.id != 0, match.end, match.term.id)):
         if not match.term.id:
             reach = max(reach, match.end)
@@ -306,7 +306,7 @@ def uncovered(matches: Iterable[Match]) -> list[Match]:
 
 
 def widest(phrases: Iterable[Match]) -> list[Match]:
-    """Return the phrases that lie within no other one: these cover all that the others do."""
+    """Return the phrases that lie inside no other: they cover the same characters."""
     found: list[Match] = []
     for match in sorted(phrases, key=lambda match: (match.start, -match.end)):
         if not found or match.end > found[-1].end:

@@ -1,16 +1,16 @@
-"""Trying a text: what would be found in it, and what would become of it. Nothing is kept."""
+"""Trying a text in the admin: its hits, and the results in both directions."""
 
 from dataclasses import dataclass
 
-from chat.screening import live
 from chat.screening.lexicon import Lexicon, masked
+from chat.screening.live import Words
 from chat.screening.models import SensitiveWord
 from chat.screening.tracking import Match
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What becomes of a text in one direction; `text` is what is shown of it."""
+    """The result in one direction; `text` is what would be shown."""
 
     direction: str
     blocked: bool
@@ -19,7 +19,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A hit: the word, its place, and the text that was taken for it."""
+    """A hit: the word, where it starts, and the matching text."""
 
     word: SensitiveWord
     text: str
@@ -28,30 +28,29 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """`pieces`: the text in order, with whether each piece is a part of a hit."""
+    """`pieces`: the text in order, each piece with whether it is part of a hit."""
 
     pieces: list[tuple[str, bool]]
     found: list[Found]
     outcomes: list[Outcome]
 
 
-def of(text: str) -> Trial:
-    """Try a text as a prompt and as an answer."""
-    words = live.loaded()
+def try_text(text: str, words: Words) -> Trial:
+    """Screen a text in both directions without storing anything."""
     hits = sorted({*words.incoming.find(text), *words.outgoing.find(text)})
     rows = SensitiveWord.objects.in_bulk({hit.term.id for hit in hits})
     found = [Found(rows[hit.term.id], text[hit.start : hit.end + 1], hit.start) for hit in hits if hit.term.id in rows]
-    outcomes = [_prompt(words.incoming, text), _answer(words.outgoing, text)]
+    outcomes = [_as_prompt(words.incoming, text), _as_completion(words.outgoing, text)]
     return Trial(_pieces(text, hits), found, outcomes)
 
 
-def _prompt(lexicon: Lexicon, text: str) -> Outcome:
+def _as_prompt(lexicon: Lexicon, text: str) -> Outcome:
     hits = lexicon.find(text)
     blocked = any(hit.term.blocks for hit in hits)
     return Outcome("input", blocked, "" if blocked else masked(text, [hit[:2] for hit in hits]))
 
 
-def _answer(lexicon: Lexicon, text: str) -> Outcome:
+def _as_completion(lexicon: Lexicon, text: str) -> Outcome:
     hits = lexicon.find(text)
     cut = min([hit.start for hit in hits if hit.term.blocks], default=len(text))
     return Outcome("output", cut < len(text), masked(text, [hit[:2] for hit in hits])[:cut])

@@ -1,4 +1,4 @@
-"""Lists of sensitive words as files, read in and written out: one word a line, or CSV with a header."""
+"""Lists of sensitive words as files: one word per line, or CSV with a header."""
 
 import codecs
 import csv
@@ -17,11 +17,11 @@ from chat.screening.schemas import ImportedWords, RejectedLine
 
 COLUMNS = ("word", "action", "scope", "category", "enabled")
 MOST_CATEGORY_CHARS = 50
-# More words than this no process should have to compile.
+# Words in the list at most, because every process compiles all of them.
 MOST_WORDS = 500_000
-# What is wrong so often is no list of words.
+# Rejected lines after which the whole file is refused.
 MOST_REJECTED = 20_000
-# Rows stored at once: others write between.
+# Rows stored in one transaction; other writers run in between.
 BATCH = 1_000
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _FLAGS = {"": True, "1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
@@ -31,7 +31,7 @@ Line = tuple[int, Values]
 
 
 class NotAList(Exception):  # noqa: N818
-    """The file as a whole cannot be read; `reason` says why."""
+    """The whole file is refused; `reason` is shown to the user."""
 
     def __init__(self, reason: str | Promise) -> None:
         super().__init__(str(reason))
@@ -39,12 +39,12 @@ class NotAList(Exception):  # noqa: N818
 
 
 class NotAWord(Exception):  # noqa: N818
-    """One line cannot be taken."""
+    """One line is refused."""
 
 
 @dataclass(slots=True)
 class Report:
-    """What became of the lines. `rejected`: number of the line, and why."""
+    """The result of an import. `rejected` holds line numbers and reasons."""
 
     created: int = 0
     duplicates: int = 0
@@ -56,24 +56,24 @@ class Report:
 
 
 def text_of(data: bytes) -> str:
-    """Decode a file: UTF-8 or what a byte order mark says, else GB 18030, in which Chinese spreadsheets are saved."""
+    """Decode a file by its byte order mark, else as UTF-8 or GB 18030."""
     marked = next((encoding for mark, encoding in _BYTE_ORDER_MARKS.items() if data.startswith(mark)), None)
     for encoding in (marked,) if marked else ("utf-8", "gb18030"):
         try:
             return data.decode(encoding)
         except UnicodeDecodeError:
             continue
-    raise NotAList(_("This is no text in UTF-8 or GB 18030."))
+    raise NotAList(_("The file is not text in UTF-8 or GB 18030."))
 
 
 def plain_lines(text: str, defaults: Values) -> Iterator[Line]:
-    """Yield the lines of a text; an end of line at the very end begins no further one."""
+    """Yield the numbered lines of a plain list, with `defaults` for the other columns."""
     for number, line in enumerate(_lines(text), 1):
         yield number, {**defaults, "word": line}
 
 
 def csv_lines(text: str) -> Iterator[Line]:
-    """Yield the rows of a CSV file by the columns that its header names."""
+    """Yield the rows of a CSV file by the columns of its header."""
     rows = csv.reader(_lines(text))
     try:
         columns = [name.strip().lower() for name in next(rows, [])]
@@ -83,17 +83,17 @@ def csv_lines(text: str) -> Iterator[Line]:
             too_many = {"too_many": "1"} if len(row) > len(columns) else {}
             yield rows.line_num, {**dict(zip(columns, row, strict=False)), **too_many}
     except csv.Error as error:
-        raise NotAList(_("This is no CSV file.")) from error
+        raise NotAList(_("The file is not valid CSV.")) from error
 
 
 def is_csv(text: str) -> bool:
-    """Whether a text begins like a CSV file with our header."""
+    """Whether the first line of a text is our CSV header."""
     first = next(_lines(text), "").lower().split(",")
     return len(first) > 1 and "word" in (name.strip(' "\r\n') for name in first)
 
 
 def _lines(text: str) -> Iterator[str]:
-    """Yield line after line: a list of all of them would be many times the size of the file."""
+    """Yield lines one by one, because a list of them would need much memory."""
     start = 0
     while start < len(text):
         end = text.find("\n", start)
@@ -103,14 +103,14 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def add(lines: Iterable[Line]) -> Report:
-    """Store the words that are new; those already there stay as they are. Repeating is safe.
+    """Store the new words and leave existing ones unchanged. Repeating is safe.
 
-    Nothing is stored when the file as a whole is no list. A fault on the way leaves a part of it stored.
+    Nothing is stored if NotAList is raised. A database error may leave a part of the list stored.
     """
-    report, seen, new = Report(), set[str](), dict[str, SensitiveWord]()
+    report, known_lines, new = Report(), set[str](), dict[str, SensitiveWord]()
     for number, values in lines:
-        # The same line again is not worth being folded again.
-        if (raw := values.get("word", "")) in seen:
+        # Folding is slow, so a repeated line is recognised before it.
+        if (raw := values.get("word", "")) in known_lines:
             report.duplicates += 1
             continue
         try:
@@ -118,9 +118,9 @@ def add(lines: Iterable[Line]) -> Report:
         except NotAWord as refusal:
             report.rejected.append((number, str(refusal)))
             if len(report.rejected) > MOST_REJECTED:
-                raise NotAList(_("Too many lines are no words.")) from refusal
+                raise NotAList(_("Too many lines are not valid words.")) from refusal
             continue
-        seen.add(raw)
+        known_lines.add(raw)
         report.duplicates += word.key in new
         new.setdefault(word.key, word)
     _check_room(new)
@@ -128,7 +128,7 @@ def add(lines: Iterable[Line]) -> Report:
         created = SensitiveWord.objects.add_new([new[key] for key in keys])
         report.created += created
         report.duplicates += len(keys) - created
-    ListVersion.changed()
+    ListVersion.publish_change()
     return report
 
 
@@ -137,7 +137,7 @@ def _check_room(new: Collection[str]) -> None:
     if count + len(new) > MOST_WORDS:
         known = sum(SensitiveWord.objects.filter(key__in=keys).count() for keys in _batches(new))
         if count + len(new) - known > MOST_WORDS:
-            raise NotAList(_("There would be more than %(most)s words.") % {"most": MOST_WORDS})
+            raise NotAList(_("The list may have at most %(most)s words.") % {"most": MOST_WORDS})
 
 
 def _batches(keys: Iterable[str]) -> Iterator[list[str]]:
@@ -163,9 +163,9 @@ def _reason_against(values: Values, text: str, key: str, category: str) -> str |
     if len(text) > MOST_CHARS:
         return gettext("longer than %(most)s characters") % {"most": MOST_CHARS}
     if not key:
-        return gettext("nothing to see in it")
+        return gettext("no visible characters")
     if "\0" in text + category:
-        return gettext("a NUL in it")
+        return gettext("contains a NUL character")
     if len(category) > MOST_CATEGORY_CHARS:
         return gettext("category longer than %(most)s characters") % {"most": MOST_CATEGORY_CHARS}
     return gettext("more fields than columns") if "too_many" in values else None
@@ -179,7 +179,7 @@ def _choice(values: Values, name: str, choices: Iterable[str], default: str) -> 
 
 
 def as_csv(words: Iterable[SensitiveWord]) -> str:
-    """Write a list that can be read in again; with a byte order mark, by which spreadsheets know UTF-8."""
+    """Write a CSV list for `add`, with the byte order mark that spreadsheets need."""
     out = io.StringIO()
     out.write("\ufeff")
     writer = csv.writer(out)

@@ -1,6 +1,6 @@
-"""Answers by day: counted as generations end, so that looking back costs the same however many there were.
+"""Daily counts of generations, updated at each end, so that statistics never read generations.
 
-A row for each user, day, model and upstream; the one who ends a generation counts it, in the same transaction.
+There is one row per user, day, model and upstream. The transaction that ends a generation also counts it.
 """
 
 from datetime import date, timedelta
@@ -16,7 +16,7 @@ from quotas import ledger
 Row = dict[str, Any]
 
 COUNTERS = ("answers", "daily_charges", "credit_charges", "failures", "input_tokens", "output_tokens")
-# Plain SQL as in the ledger: the ORM has no upsert that adds.
+# SQL, because the ORM has no upsert that adds to a column.
 _COUNT = f"""
 INSERT INTO chat_dailyanswers (user_id, day, model, upstream, {", ".join(COUNTERS)})
 VALUES (%(user)s, %(day)s, %(model)s, %(upstream)s, {", ".join(f"%({name})s" for name in COUNTERS)})
@@ -26,14 +26,14 @@ SET {", ".join(f"{name} = chat_dailyanswers.{name} + excluded.{name}" for name i
 
 
 def count(row: Generation) -> None:
-    """Add a generation that has just ended, inside the transaction that ended it."""
+    """Count a generation that has just ended; call this inside the transaction that ends it."""
     day = connection.ops.adapt_datefield_value(ledger.day_of(row.created_at))
-    place = {"user": row.user_id, "day": day, "model": row.model, "upstream": row.upstream}
+    key = {"user": row.user_id, "day": day, "model": row.model, "upstream": row.upstream}
     with connection.cursor() as cursor:
-        cursor.execute(_COUNT, {**place, **_worth(row)})
+        cursor.execute(_COUNT, {**key, **_increments(row)})
 
 
-def _worth(row: Generation) -> dict[str, int]:
+def _increments(row: Generation) -> dict[str, int]:
     completed = row.status == Generation.Status.COMPLETED
     source = row.charge["source"] if row.charge else "none"
     return {
@@ -41,20 +41,20 @@ def _worth(row: Generation) -> dict[str, int]:
         "daily_charges": int(source == "daily"),
         "credit_charges": int(source == "credit"),
         "failures": int(not completed),
-        # What a failed answer used is an estimate of something that nobody got.
+        # The usage of a failed generation is only an estimate, so it is not counted.
         "input_tokens": (row.input_tokens or 0) if completed else 0,
         "output_tokens": (row.output_tokens or 0) if completed else 0,
     }
 
 
 def last_days(days: int) -> list[date]:
-    """Return so many calendar days in TIME_ZONE, today the last of them."""
+    """Return the last `days` calendar days in TIME_ZONE, up to today."""
     today = ledger.day_of(timezone.now())
     return [today - timedelta(days=back) for back in reversed(range(days))]
 
 
 def by_model(user_id: int, days: int) -> list[Row]:
-    """Return a user's charged answers as `{day, model, charged, read, written}`, oldest first; one query."""
+    """Return a user's charged completions as `{day, model, charged, read, written}`, oldest first; one query."""
     rows = DailyAnswers.objects.filter(user_id=user_id, day__gte=last_days(days)[0]).values("day", "model")
     sums = rows.annotate(
         charged=Sum(F("daily_charges") + F("credit_charges")), read=Sum("input_tokens"), written=Sum("output_tokens")
@@ -62,8 +62,8 @@ def by_model(user_id: int, days: int) -> list[Row]:
     return [dict(row) for row in sums.filter(charged__gt=0).order_by("day", "model")]
 
 
-def of_everybody(days: int) -> list[Row]:
-    """Return all counters by `day`, `model` and `upstream`, oldest first; one query."""
+def of_all_users(days: int) -> list[Row]:
+    """Return the sums of all counters by `day`, `model` and `upstream`, oldest first; one query."""
     rows = DailyAnswers.objects.filter(day__gte=last_days(days)[0]).values("day", "model", "upstream")
     sums = rows.annotate(**{f"all_{name}": Sum(name) for name in COUNTERS}).order_by("day", "model", "upstream")
     return [dict(row) for row in sums]

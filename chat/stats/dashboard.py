@@ -1,4 +1,4 @@
-"""The dashboard of the administration: answers, tokens, charges and failures of the last days, as plots and sums."""
+"""The admin dashboard: completions, tokens, charges and failures, as plots and sums."""
 
 from collections.abc import Callable
 from datetime import date
@@ -14,6 +14,7 @@ from django.views.decorators.http import require_safe
 from chat.stats import daily
 from chat.stats.plot import Plot, stacked
 
+# Days that the dashboard shows.
 DAYS = 30
 
 Values = dict[str, dict[date, int]]
@@ -21,10 +22,10 @@ Values = dict[str, dict[date, int]]
 
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
-    """Show the last 30 days to staff who may look at generations; one query, however many of them there were."""
+    """Show the last 30 days to staff with the permission to view generations; one query."""
     if not request.user.has_perm("chat.view_generation"):
         raise PermissionDenied
-    rows = daily.of_everybody(DAYS)
+    rows = daily.of_all_users(DAYS)
     context = {
         **admin.site.each_context(request),
         "title": _("Dashboard"),
@@ -58,12 +59,12 @@ def _plot(values: Values, like: Plot | None = None) -> Plot:
 
 
 def _by(rows: list[daily.Row], column: str, counter: str) -> Values:
-    """Return one counter by day, a series for each value of a column."""
+    """Return a counter by day, with a series per value of a column."""
     return _series(rows, lambda row: {_name(row[column]): row[counter]})
 
 
 def _of(rows: list[daily.Row], counters: dict[str, str]) -> Values:
-    """Return several counters by day, a series for each of them under its name."""
+    """Return several counters by day, with a series per counter."""
     return _series(rows, lambda row: {name: row[counter] for counter, name in counters.items()})
 
 
@@ -89,5 +90,5 @@ def _sum(rows: list[daily.Row]) -> dict[str, int]:
 
 
 def _name(value: str) -> str:
-    """Return what to call it; a generation that found no upstream has none."""
+    """Return the name to show; a generation that reached no upstream has none."""
     return value or "–"

@@ -1,7 +1,7 @@
-"""Bars by day, stacked: the geometry, for `templates/plot.html` to draw as SVG. Pure functions.
+"""The geometry of stacked bars by day, which `templates/plot.html` draws as SVG. Pure functions.
 
-All places are percentages of the drawing, so that it fits any width while its text keeps its size; colours are classes
-of the style sheet, for the policy of our pages allows no inline styles.
+All coordinates are percentages, so that the drawing fits any width and its text keeps its size. Colours are CSS
+classes, because our content security policy forbids inline styles.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from datetime import date
 from math import ceil, log10
 
-# So many series have a colour of their own; the rest is one more, `others`.
+# Series with a colour of their own; the others are added up as one more.
 COLOURS = 6
+# First digits of the number at the top of the axis.
 _ROUND = (1, 2, 3, 4, 5, 6, 8, 10)
-# How much of a day's share of the width its bar takes.
-_FILLED = 0.72
+# The share of a day's width that its bar fills.
+_BAR_SHARE = 0.72
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One series' part of one day. `series` is its colour."""
+    """One day of one series. `series` is its number, which selects the colour."""
 
     x: str
     y: str
@@ -32,7 +33,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A label at a place of an axis."""
+    """A label on an axis."""
 
     at: str
     label: str
@@ -49,7 +50,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """All that a drawing shows; `series` is empty when there is nothing to show."""
+    """The content of a drawing; `series` is empty if there is nothing to show."""
 
     days: list[date]
     bars: list[Bar]
@@ -58,16 +59,16 @@ class Plot:
     series: list[Series]
 
     def table(self) -> list[tuple[date, list[Bar]]]:
-        """Return the bars of each day that has any, for those who read rather than look."""
-        return [(day, found) for day in reversed(self.days) if (found := [bar for bar in self.bars if bar.day == day])]
+        """Return the bars by day, newest first, for the table beside the drawing."""
+        return [(day, bars) for day in reversed(self.days) if (bars := [bar for bar in self.bars if bar.day == day])]
 
 
 def stacked(
     days: Sequence[date], values: Mapping[str, Mapping[date, int]], others: str, like: Plot | None = None
 ) -> Plot:
-    """Return bars of `values` (by name and day) over consecutive days, the largest series at the bottom.
+    """Stack `values` (by name and day) over consecutive days, the largest series at the bottom.
 
-    `others` is what the smallest are called together; what is in `like` too has the place and colour that it has there.
+    `others` names the sum of the smallest series. A series that is also in `like` keeps its position and colour.
     """
     ranked = _ranked(days, values, others, [line.name for line in like.series] if like else [])
     peak = max((sum(series.get(day, 0) for series in ranked.values()) for day in days), default=0)
@@ -86,7 +87,7 @@ def stacked(
 def _ranked(
     days: Sequence[date], values: Mapping[str, Mapping[date, int]], others: str, first: Sequence[str]
 ) -> dict[str, dict[date, int]]:
-    """Return the values by name: those named `first`, then the largest first, and the smallest together as others."""
+    """Order the series: those named `first`, then by size; add up the smallest as others."""
     shown = {name: {day: series[day] for day in days if series.get(day)} for name, series in values.items()}
     known = [name for name in first if name != others]
     more = sorted(
@@ -106,21 +107,21 @@ def _of_day(day: date, number: int, count: int, names: Mapping[str, Mapping[date
         if value := values.get(day, 0):
             height = value / level
             floor -= height
-            left = slot * (number + (1 - _FILLED) / 2)
-            places = (_percent(left), _percent(floor), _percent(slot * _FILLED), _percent(height))
-            bars.append(Bar(*places, series, day, name, value))
+            left = slot * (number + (1 - _BAR_SHARE) / 2)
+            box = (_percent(left), _percent(floor), _percent(slot * _BAR_SHARE), _percent(height))
+            bars.append(Bar(*box, series, day, name, value))
     return bars
 
 
 def _level(peak: int) -> int:
-    """Return a round number that is not below the peak, and whose half is whole too."""
+    """Return an even round number that is not below the peak."""
     magnitude = int(10 ** int(log10(peak or 1)))
     levels = (share * magnitude for share in _ROUND)
     return next(level for level in levels if level >= peak and level % 2 == 0)
 
 
 def _dates(days: Sequence[date]) -> list[Mark]:
-    """Label about six days, the last one among them."""
+    """Label about six days, including the last one."""
     count = len(days)
     labelled = range(count - 1, -1, -ceil(count / 6))
     return [

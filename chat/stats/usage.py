@@ -1,4 +1,4 @@
-"""What a person has and has used: the page `/usage/`, and `GET /api/quotas/usage/`."""
+"""A user's quotas and usage: the page `/usage/`, and `GET /api/quotas/usage/`."""
 
 from typing import Annotated, Any
 
@@ -24,21 +24,22 @@ from chat.models import Generation
 from chat.stats import daily
 from chat.stats.plot import Plot, stacked
 from chat.stats.schemas import UsageOfDay
-from providers import snapshot
+from providers.apps import providers_app
 from quotas import history, ledger
 from quotas.models import LedgerEntry
 from web.openapi import Operation
 from web.refusals import InvalidRequest, Refusal
 
+# Days that the API returns by default, and at most.
 DAYS, MOST_DAYS = 30, 366
-# What the page offers to look back over.
+# Days that the page offers to show.
 SPANS = (7, 30, 90)
-# Rows of the ledger on a page.
+# Ledger entries on one page.
 ROWS = 25
 
 
 class Usage(APIView):
-    """Charged answers by day and model, of so many days, today the last of them."""
+    """`GET /api/quotas/usage/`: charged completions by day and model, up to today."""
 
     @Operation(
         "Models and quotas",
@@ -49,10 +50,10 @@ class Usage(APIView):
     def get(self, request: Request) -> Response:
         user: User = request.user  # type: ignore[assignment]
         days = _days(request.query_params.get("days", ""))
-        return Response([_shown_day(row) for row in daily.by_model(user.pk, days)])
+        return Response([_as_json(row) for row in daily.by_model(user.pk, days)])
 
 
-def _shown_day(row: daily.Row) -> UsageOfDay:
+def _as_json(row: daily.Row) -> UsageOfDay:
     return {
         "date": row["day"].isoformat(),
         "model": row["model"],
@@ -75,20 +76,20 @@ def _days(text: str) -> int:
 @login_required
 @never_cache
 def page(request: HttpRequest) -> HttpResponse:
-    """Show what is left, the answers by day, and the ledger; a POST redeems a code."""
+    """Show the user's quotas, completions by day, and ledger; a POST redeems a code."""
     user: User = request.user  # type: ignore[assignment]
     if request.method == "POST":
         return _redeem(request, user)
     span, before = _span(request.GET), history.place(request.GET.get("before", ""))
     rows, older = history.page(user.pk, before, ROWS)
     context = {
-        # One without a model tells nobody anything, unless it holds something of theirs.
-        "quotas": [_shown_quota(quota) for quota in ledger.overview(user) if quota["models"] or quota["credits"]],
+        # A quota without a model is shown only if the user has credits in it.
+        "quotas": [_quota_context(quota) for quota in ledger.overview(user) if quota["models"] or quota["credits"]],
         "signup_open": settings.SIGNUP_MODE != "closed",
         "plot": _plot(user.pk, span),
         "span": span,
         "spans": SPANS,
-        "entries": _shown_entries(rows),
+        "entries": _entry_contexts(rows),
         "older": older,
         "before": before,
     }
@@ -102,14 +103,16 @@ def _redeem(request: HttpRequest, user: User) -> HttpResponse:
         messages.error(request, str(refusal.message))
     else:
         counted = ngettext(
-            "%(count)d credit for “%(quota)s” is yours.", "%(count)d credits for “%(quota)s” are yours.", code.credits
+            "You received %(count)d credit for “%(quota)s”.",
+            "You received %(count)d credits for “%(quota)s”.",
+            code.credits,
         )
         messages.success(request, counted % {"count": code.credits, "quota": code.quota.shown_title})
     return redirect("usage")
 
 
 def _span(query: QueryDict) -> int:
-    """Return how many days to look back; anything odd in the address means the usual."""
+    """Return the number of days to show; DAYS unless the query has a valid one."""
     wanted = query.get("days", "")
     return next((span for span in SPANS if str(span) == wanted), DAYS)
 
@@ -121,7 +124,7 @@ def _plot(user_id: int, span: int) -> Plot:
     return stacked(daily.last_days(span), values, _("Others"))
 
 
-def _shown_quota(quota: ledger.QuotaState) -> dict[str, Any]:
+def _quota_context(quota: ledger.QuotaState) -> dict[str, Any]:
     limit, used = quota["daily_limit"], quota["used_today"]
     return {
         **quota,
@@ -131,20 +134,20 @@ def _shown_quota(quota: ledger.QuotaState) -> dict[str, Any]:
     }
 
 
-def _shown_entries(rows: list[LedgerEntry]) -> list[dict[str, Any]]:
-    """Return what the rows show; answers with their model, and their conversation where there is one. One query."""
-    spends = Generation.objects.filter(id__in=[row.reference for row in rows if row.reference])
-    answers: dict[str, dict[str, Any]] = {
+def _entry_contexts(entries: list[LedgerEntry]) -> list[dict[str, Any]]:
+    """Return the ledger entries for the template; spends with their model and conversation. One query."""
+    spends = Generation.objects.filter(id__in=[entry.reference for entry in entries if entry.reference])
+    generations: dict[str, dict[str, Any]] = {
         row["id"]: dict(row) for row in spends.values("id", "model", "conversation_id")
     }
-    return [_shown_entry(row, answers.get(row.reference, {})) for row in rows]
+    return [_entry_context(entry, generations.get(entry.reference, {})) for entry in entries]
 
 
-def _shown_entry(entry: LedgerEntry, answer: dict[str, Any]) -> dict[str, Any]:
+def _entry_context(entry: LedgerEntry, generation: dict[str, Any]) -> dict[str, Any]:
     return {
         "words": history.words(entry),
-        "about": _title(answer["model"]) if answer else entry.quota.shown_title,
-        "conversation": answer.get("conversation_id"),
+        "about": _title(generation["model"]) if generation else entry.quota.shown_title,
+        "conversation": generation.get("conversation_id"),
         "amount": f"{entry.amount:+d}".replace("-", "\u2212"),
         "gain": entry.amount > 0,
         "daily": entry.source == LedgerEntry.Source.DAILY,
@@ -153,6 +156,6 @@ def _shown_entry(entry: LedgerEntry, answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _title(slug: str) -> str:
-    """Return what a model is called; by its slug when it is there no more."""
-    config = snapshot.models().get(slug)
+    """Return a model's title, or its slug if the model was deleted."""
+    config = providers_app().configuration.models().get(slug)
     return str(config.title) if config else slug

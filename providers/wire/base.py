@@ -1,13 +1,14 @@
-"""What every provider takes and gives: requests, events, clocks, and the `Provider` protocol itself.
+"""Requests, events, deadlines and the `Provider` base class that every adapter extends.
 
 Also the two prompt calculations that need no vendor: a local token estimate, and trimming a prompt to a budget.
 No network and no vendor facts here: those live in the provider's own module.
 """
 
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 Role = Literal["system", "user", "assistant", "tool"]
@@ -19,14 +20,14 @@ MESSAGE_OVERHEAD_TOKENS = 4
 # Vendors count an image by its size, which is not known here; this is a middling one.
 IMAGE_TOKENS = 800
 
-# What a program may want passed on to the upstream as it is. An upstream that does not take one of them says so in its
-# `takes`; none is left out silently. `images` stands for the image parts of messages.
+# Request fields that pass through to the upstream unchanged. The `takes` of an adapter lists those that its upstream
+# accepts; none is left out silently. `images` stands for the image parts of messages.
 PASSED_ON = (
     *("tools", "tool_choice", "parallel_tool_calls", "response_format", "stop", "seed", "top_p"),
     *("presence_penalty", "frequency_penalty"),
 )
 IMAGES = "images"
-# What changes nothing, and may therefore be left out where it is not taken.
+# Values that change nothing, and may therefore be left out where the upstream does not take the field.
 _NO_CHANGE: Mapping[str, tuple[JSON, ...]] = {
     "tool_choice": ("auto", "none"),
     "parallel_tool_calls": (True,),
@@ -87,7 +88,10 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """Pieces of tool calls: a JSON list, as the upstream wrote it; only where tools were passed on."""
+    """Pieces of tool calls: a JSON list, as the upstream wrote it.
+
+    Sent only where the request passed tools on.
+    """
 
     json: str
 
@@ -113,7 +117,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something the reader should know while waiting; `code` is for example `retrying`."""
+    """A message to the reader who waits; `code` is for example `retrying`."""
 
     code: str
     wait_seconds: float
@@ -127,24 +131,6 @@ class Withdrawn:
 Event = Delta | Reasoning | ToolCallDelta | Usage | Finished | Notice | Withdrawn
 
 
-class Provider(Protocol):
-    """An adapter for one upstream; many streams may run at once."""
-
-    name: str
-
-    def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
-        """Stream one completion: an async generator that ends with exactly one `Finished`.
-
-        `key` is None for upstreams without keys. Raises `ProviderError` on failure and `Retry` before the first event.
-        Closing the generator, or cancelling the one who waits for it, closes the upstream connection at once.
-        """
-        ...
-
-    async def aclose(self) -> None:
-        """Close all connections; safe to repeat."""
-        ...
-
-
 @dataclass(frozen=True)
 class Clocks:
     """Deadlines of one stream in seconds: to connect, to the first payload, between payloads, altogether."""
@@ -156,6 +142,120 @@ class Clocks:
 
 
 DEFAULT_CLOCKS = Clocks()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """How one upstream is reached. `admits` judges each resolved address; None: every address is allowed."""
+
+    base_url: str
+    proxy: str | None = None
+    clocks: Clocks = DEFAULT_CLOCKS
+    admits: Callable[[str], bool] | None = None
+    # Options of single adapters: `Provider.options` names the ones that an adapter uses.
+    sign_host: str | None = None
+    raw_key: bool = False
+
+
+class OfferedModel(NamedTuple):
+    """A model under the upstream's name for it; `context_tokens` and `title` where they are known.
+
+    `legacy`: the vendor no longer documents it.
+    """
+
+    name: str
+    context_tokens: int | None = None
+    title: str = ""
+    legacy: bool = False
+
+
+class ModelList(NamedTuple):
+    """The models that an upstream offers, by name; not `complete` when the upstream sent more than we read."""
+
+    models: tuple[OfferedModel, ...]
+    complete: bool = True
+
+
+class FirstRun(NamedTuple):
+    """An upstream that the environment describes; `models` pairs our slugs with the upstream's names."""
+
+    slug: str
+    base_url: str
+    proxy: str
+    keys: tuple[str, ...]
+    models: tuple[tuple[str, str], ...]
+
+
+def gettext_noop(text: str) -> str:
+    """Return a text unchanged; `makemessages` collects it under this name, though this package knows no Django."""
+    return text
+
+
+class Provider(ABC):
+    """An adapter for one wire protocol: the class states the facts of its kind, an instance serves one upstream.
+
+    `providers.registry` lists the classes. Nothing else branches on a kind, so a new vendor is a subclass and one line.
+    """
+
+    # Label in the admin, marked with `gettext_noop`.
+    title: ClassVar[str]
+    # Names of `PASSED_ON`, and `IMAGES`, that the upstream accepts; requests with others go to other routes.
+    takes: ClassVar[frozenset[str]] = frozenset()
+    # False: the adapter reaches no server, so its base URL may be empty and is not checked.
+    needs_base_url: ClassVar[bool] = True
+    # Base URL that the admin form shows as an example; empty: none.
+    example_base_url: ClassVar[str] = ""
+    # Schemes that a base URL may have.
+    schemes: ClassVar[tuple[str, ...]] = ("https", "http")
+    # True: a base URL without encryption is refused unless its host is this machine.
+    needs_encryption: ClassVar[bool] = False
+    # True: every model has a path of its own, so a path in the base URL fits one model only.
+    path_per_model: ClassVar[bool] = False
+    # Form of a key, shown to operators; empty: any text.
+    key_form: ClassVar[str] = ""
+    # Optional fields of `Endpoint` that the adapter uses.
+    options: ClassVar[frozenset[str]] = frozenset()
+    # Models to offer without a request; empty: `list_models` asks the upstream.
+    known_models: ClassVar[tuple[OfferedModel, ...]] = ()
+    # Put in front of a model's name to make its slug, unless the name begins so.
+    slug_prefix: ClassVar[str] = ""
+
+    name: str
+
+    @classmethod
+    @abstractmethod
+    def for_endpoint(cls, endpoint: Endpoint) -> "Provider":
+        """Return an adapter for one upstream."""
+
+    @classmethod  # noqa: B027  (a hook: most kinds take any text)
+    def check_key(cls, key: str) -> None:
+        """Raise ProviderError for a key that can never have the form of `key_form`."""
+
+    @classmethod
+    def takes_temperature(cls, model: str, temperature: float) -> bool:
+        """Return False for a temperature beyond the vendor's published bounds for the model."""
+        return True
+
+    @classmethod
+    def first_run(cls, settings: Mapping[str, Any]) -> FirstRun | None:
+        """Return the upstream that the environment's settings describe, None when they name none."""
+        return None
+
+    @abstractmethod
+    def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
+        """Stream one completion: an async generator that ends with exactly one `Finished`.
+
+        `key` is None for upstreams without keys. Raises `ProviderError` on failure and `Retry` before the first event.
+        Closing the generator, or cancelling the task that waits for it, closes the upstream connection at once.
+        """
+
+    async def list_models(self, key: str | None) -> ModelList:
+        """Return the models that the upstream offers; raise ProviderError. Not called where `known_models` is set."""
+        return ModelList(self.known_models)
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close all connections; safe to repeat."""
 
 
 def estimate_tokens(text: str) -> int:
@@ -182,7 +282,7 @@ def prompt_tokens(messages: Sequence[PromptMessage]) -> int:
 
 
 def wanted(messages: Sequence[PromptMessage], extras: Mapping[str, JSON]) -> list[str]:
-    """Return what an upstream must take to do what is asked: names of `PASSED_ON`, and `IMAGES`."""
+    """Return the names of `PASSED_ON`, and `IMAGES`, that an upstream must take for this request."""
     names = [name for name, value in extras.items() if value not in _NO_CHANGE.get(name, ())]
     if "tools" not in names and any(turn.role == "tool" or "tool_calls" in turn.fields for turn in messages):
         names.append("tools")

@@ -32,7 +32,7 @@ class ProviderError(Exception):
         `user`: stop, the request itself is at fault. `ops`: stop, our configuration is at fault.
     attempts
         Further attempts that `wait` allows, 0 to 2; meaningless for other actions. All of this holds only before
-        the first visible character: later every failure just ends the answer.
+        the first visible character: later every failure just ends the completion.
     scope
         What rests: the `key`, the key for this model only (`key_model`), or the whole upstream (`all`).
     waits
@@ -44,9 +44,9 @@ class ProviderError(Exception):
     unanimous
         When all keys fail alike it is not them: like `ops` then, and no key rests.
     alerts
-        An operator should hear of it; `disable` and `ops` always alert.
+        The failure alerts an operator; `disable` and `ops` always do.
     alerts_if_persistent
-        An operator should hear of it when the key fails alike again after its rest.
+        The failure alerts an operator when the key fails alike again after its rest.
     ends_conversation
         The vendor's moderation found the whole exchange at fault: no further prompts of it are to be sent.
 
@@ -115,7 +115,7 @@ class PromptTooLong(ProviderError):  # noqa: N818
 
 
 class BadParameter(ProviderError):  # noqa: N818
-    """The upstream does not take what the caller wanted passed on; `param` names it in the caller's words."""
+    """The upstream does not take a field that the caller sent; `param` names it."""
 
     code = "invalid_request"
 
@@ -170,7 +170,10 @@ class Row(NamedTuple):
         retry_after: float | None = None,
         status: int | None = None,
     ) -> ProviderError:
-        """Return the failure of this row; for `switch` the upstream's hint replaces the cooldown, from 1 s upwards."""
+        """Return the failure of this row.
+
+        For `switch` the upstream's hint replaces the cooldown, from 1 s upwards.
+        """
         hinted = self.action == "switch" and retry_after is not None
         return self.kind(
             self.message,
@@ -194,6 +197,6 @@ class Row(NamedTuple):
 BROKEN = Row(UpstreamFailed, "The upstream's answer was broken.", "wait", attempts=1, cooldown_s=30.0)
 
 
-def broken_answer(vendor_code: str, *, status: int | None = 200) -> ProviderError:
-    """Return the failure for an answer that is no proper stream: wait once, then rest the key for 30 s."""
+def broken_stream(vendor_code: str, *, status: int | None = 200) -> ProviderError:
+    """Return the failure for a broken stream: wait once, then rest the key."""
     return BROKEN.error(vendor_code=vendor_code, status=status)

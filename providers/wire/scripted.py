@@ -1,17 +1,28 @@
-"""An upstream that is none: the built-in `demo` model, and the double that tests script.
+"""A provider without an upstream: the built-in `demo` model, and the fake that tests script.
 
-It streams at the pace of a real model, so that everything around an answer can be tried without a key. No network.
+It streams at the pace of a real model, so that all of a chat can be tried without a key. No network.
 """
 
 import asyncio
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
-from providers.wire.base import ChatRequest, Delta, Event, Finished, Usage, prompt_tokens
+from providers.wire.base import (
+    ChatRequest,
+    Delta,
+    Endpoint,
+    Event,
+    Finished,
+    OfferedModel,
+    Provider,
+    Usage,
+    gettext_noop,
+    prompt_tokens,
+)
 
-# What a script may answer with: a text, a failure, or events one by one with failures among them.
+# A reply of a script: a text, a failure, or events one by one with failures among them.
 Reply = str | Exception | Sequence[Event | Exception]
 
 # Han as the plain sign of Chinese: it decides the demo's language, and these characters are about a token each.
@@ -27,14 +38,17 @@ class Call(NamedTuple):
     key: str | None
 
 
-class Scripted:
-    """A provider that answers from a script: a function of the last user message, or replies to use up in order.
+class Scripted(Provider):
+    """A provider that streams scripted replies.
 
-    `calls` records every call that is answered from a given script, none of the demo's; `delay_s` are the seconds
-    before each token or event. `max_tokens` cuts a text and finishes with `length`, like a model's.
+    A script is a function of the last user message, or replies to use up in order. `calls` records every call of a
+    given script, none of the demo's; `delay_s` are the seconds before each token or event. `max_tokens` cuts a text and
+    finishes with `length`, like a model's.
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset()
+    title = gettext_noop("Built-in demo")
+    needs_base_url = False
+    known_models = (OfferedModel("demo"),)
 
     def __init__(
         self,
@@ -46,8 +60,13 @@ class Scripted:
         self.name = name
         self.calls: list[Call] = []
         self._delay_s = delay_s
-        self._script = _as_function(demo_answer if script is None else script)
+        self._script = _as_function(demo_reply if script is None else script)
         self._recording = script is not None
+
+    @classmethod
+    def for_endpoint(cls, endpoint: Endpoint) -> Provider:
+        """Return the demo: it has no address."""
+        return cls()
 
     async def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
         """Stream the scripted reply; see `Provider.stream`. Raises `LookupError` when the replies are used up."""
@@ -56,7 +75,7 @@ class Scripted:
         reply = self._script(_last_prompt(request))
         if isinstance(reply, Exception):
             raise reply
-        for event in _spoken(reply, request) if isinstance(reply, str) else reply:
+        for event in _events_of(reply, request) if isinstance(reply, str) else reply:
             if self._delay_s:
                 await asyncio.sleep(self._delay_s)
             if isinstance(event, Exception):
@@ -67,8 +86,8 @@ class Scripted:
         """Do nothing: there is nothing to close."""
 
 
-def demo_answer(prompt: str) -> str:
-    """Return the demo's answer in Markdown, Chinese when the prompt holds Chinese characters."""
+def demo_reply(prompt: str) -> str:
+    """Return the demo's reply in Markdown, Chinese when the prompt holds Chinese characters."""
     quoted = " ".join(prompt.split())
     if len(quoted) > _QUOTED_CHARS:
         quoted = quoted[:_QUOTED_CHARS] + "…"
@@ -97,7 +116,7 @@ def _last_prompt(request: ChatRequest) -> str:
     return next((message.content for message in reversed(request.messages) if message.role == "user"), "")
 
 
-def _spoken(text: str, request: ChatRequest) -> list[Event]:
+def _events_of(text: str, request: ChatRequest) -> list[Event]:
     tokens = cut_tokens(text)
     cap = request.parameters.get("max_tokens")
     kept = tokens[:cap] if isinstance(cap, int) else tokens

@@ -109,7 +109,7 @@ def test_health_at_a_glance(operator: Visitor, upstream: FakeOpenAI) -> None:
         staff.patch(f"/api/admin/keys/{good['id']}/", json={"enabled": True})
 
 
-def test_models_are_taken_up(operator: Visitor) -> None:
+def test_models_are_added(operator: Visitor) -> None:
     """The upstream's own list is one click away; what is ticked there can be asked at once."""
     page = operator.page
     page.goto("/admin/providers/upstream/")
@@ -119,8 +119,8 @@ def test_models_are_taken_up(operator: Visitor) -> None:
     box = page.get_by_label("think_tags", exact=True)
     box.check()
     expect(page.locator("tr").filter(has=box)).to_contain_text("new model think_tags")
-    page.click("text=Take up the chosen models")
-    expect(page.locator(".messagelist")).to_contain_text("1 model was taken up: think_tags")
+    page.click("text=Add the chosen models")
+    expect(page.locator(".messagelist")).to_contain_text("1 model was added: think_tags")
     assert page.locator("#result_list").get_by_text("think_tags").count()
     assert operator.product.register("early").answer(model="think_tags")[-1].name == "done"
     page.go_back()

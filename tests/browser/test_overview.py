@@ -55,7 +55,7 @@ def test_redeeming(visit: Visit) -> None:
     page = visitor.page
     (code,) = codes(visitor.product)
     page.goto("/usage/")
-    for expected in ("3 credits for “Standard” are yours.", "This code cannot be redeemed"):
+    for expected in ("You received 3 credits for “Standard”.", "This code cannot be redeemed"):
         page.fill("#code", code.lower().replace("0", "o").replace("1", "l").replace("-", " "))
         page.press("#code", "Enter")
         expect(page.locator(".flash")).to_contain_text(expected)

@@ -22,7 +22,8 @@ from chat import representation
 from chat.generations import service
 from chat.generations.request import Ask
 from chat.models import Conversation, Generation, Message
-from providers import keys, routing, snapshot
+from providers import keys
+from providers.apps import providers_app
 from providers.models import ApiKey, ChatModel, KeyTrouble, Upstream
 from providers.routing import Attempts
 from quotas import ledger
@@ -104,15 +105,15 @@ def outcomes_of(
             try:
                 return await _ask_all(server, list(questions().items()))
             finally:
-                await routing.aclose()
-                await asyncio.gather(*keys._tasks)
+                await providers_app().routing.aclose()
+                await providers_app().pool.tasks.wait()
                 await asyncio.to_thread(database.close)
 
     with blocker.unblock():
         try:
             return asyncio.run(ask())
         finally:
-            snapshot.forget()
+            providers_app().configuration.forget()
             call_command("flush", verbosity=0, interactive=False)
 
 
@@ -124,7 +125,7 @@ async def _ask_all(server: FakeServer, questions: list[tuple[str, Question]]) ->
         for start in range(0, len(questions), AT_ONCE):
             some = questions[start : start + AT_ONCE]
             rows = [await database.run(_rows, question) for _name, question in some]
-            snapshot.forget()
+            providers_app().configuration.forget()
             ended = await asyncio.gather(*(_ask(*row) for row in rows))
             for (name, question), row_id in zip(some, ended, strict=True):
                 calls = [sum(recorded.came_with(key) for recorded in server.requests) for key in question.keys]
@@ -172,7 +173,7 @@ async def _ask(person: int, model: str, conversation: int | None) -> str:
     if run := service._runs.get(begun.row.id):
         assert run.task
         await asyncio.wait({run.task})
-    await asyncio.gather(*keys._tasks)
+    await providers_app().pool.tasks.wait()
     return begun.row.id
 
 

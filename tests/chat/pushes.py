@@ -1,4 +1,4 @@
-"""Reading push channels in tests: a parser by the letter of the standard, and readers of the product's streams."""
+"""Reading push channels in tests: a strict parser of event streams, and background readers."""
 
 import re
 import secrets
@@ -16,7 +16,7 @@ from tests.product import Person
 
 @dataclass(frozen=True)
 class Pushed:
-    """One event as an EventSource gives it to its page."""
+    """One event as an EventSource dispatches it."""
 
     id: str
     name: str
@@ -28,7 +28,7 @@ class Pushed:
 
 
 def dispatched(pieces: Iterable[bytes]) -> Iterator[Pushed]:
-    """Parse an event stream as WHATWG has it; lines end with LF, CR or CRLF and with nothing else."""
+    """Parse an event stream as WHATWG defines it; lines end with LF, CR or CRLF only."""
     rest, last_id, name, data = b"", "", "", []
     for piece in pieces:
         *lines, rest = re.split(rb"\r\n|\n|\r(?!$)", rest + piece)
@@ -53,7 +53,7 @@ def new_key() -> str:
 
 @contextmanager
 def reading(person: Person, key: str, after: str = "", path: str = "") -> Iterator[tuple[int, Iterator[Pushed]]]:
-    """Connect to a person's channel; return the status and the events."""
+    """Connect to a user's channel; return the status and the events."""
     headers = {"Last-Event-ID": after} if after else {}
     with person.client.stream("GET", path or f"/sse/{key}/", headers=headers) as response:
         if response.status_code == 200:
@@ -74,7 +74,7 @@ def status_of(person: Person, key: str, after: str = "") -> int:
 
 
 class Reader:
-    """Somebody who reads in the background, and notes what came and when."""
+    """Read a channel in the background; store the events and their arrival times."""
 
     def __init__(self, person: Person, key: str, after: str = "") -> None:
         self._person, self._key, self._after = person, key, after
@@ -106,7 +106,7 @@ class Reader:
             yield piece
 
     def wait_for(self, count: int, seconds: float = 20) -> list[Pushed]:
-        """Wait until so many events are there."""
+        """Wait until `count` events have arrived."""
         deadline = time.monotonic() + seconds
         while len(self.events) < count:
             assert time.monotonic() < deadline, self.events

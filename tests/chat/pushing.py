@@ -1,4 +1,4 @@
-"""What the processes of `test_push_stored.py` do. Each function takes and returns plain JSON values."""
+"""The functions that processes of `test_push_stored.py` run, with plain JSON arguments and results."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +11,7 @@ from chat.errors import ChannelEnded
 
 
 def push_in_every_way(username: str, names: list[str], ends: bool, mortal: int) -> dict[str, list[str]]:
-    """Push to three channels: from threads; until one has ended; and while one is pruned. Return the ids of each."""
+    """Push from threads, until the end, and during pruning, to a channel each; return the ids."""
     return {
         "shared": push_each(username, "shared", names, 4),
         "ended": push_until_the_end(username, "ended", len(names), ends),
@@ -20,7 +20,7 @@ def push_in_every_way(username: str, names: list[str], ends: bool, mortal: int) 
 
 
 def push_each(username: str, key: str, names: list[str], threads: int) -> list[str]:
-    """Push each name from some threads at once; return the ids."""
+    """Push each name, from several threads; return the ids."""
 
     def some(mine: list[str]) -> list[str]:
         try:
@@ -33,7 +33,7 @@ def push_each(username: str, key: str, names: list[str], threads: int) -> list[s
 
 
 def push_until_the_end(username: str, key: str, count: int, ends: bool) -> list[str]:
-    """Push until the channel has ended, or end it half-way; return the ids of what was pushed."""
+    """Push until the channel has ended, or end it half-way; return the ids."""
     ids = []
     try:
         for number in range(count):
@@ -46,7 +46,7 @@ def push_until_the_end(username: str, key: str, count: int, ends: bool) -> list[
 
 
 def push_and_prune(username: str, key: str, count: int) -> list[str]:
-    """Push to a channel whose time is over again and again, and which is sometimes pruned then; return the ids."""
+    """Push to a channel that expires repeatedly and is sometimes pruned; return the ids."""
     ids = []
     for number in range(count):
         ids.append(push.send(username, key, number))

@@ -1,4 +1,4 @@
-"""The dashboard of the administration."""
+"""The admin dashboard."""
 
 import re
 from datetime import timedelta
@@ -35,8 +35,8 @@ def staff(client: Client, carol: Any) -> Client:
     return client
 
 
-def test_it_works(staff: Client, alice: Any, bob: Any) -> None:
-    """Answers, tokens, charges and failures are summed over everybody, by model and by upstream."""
+def test_sums_by_model_and_upstream(staff: Client, alice: Any, bob: Any) -> None:
+    """Completions, tokens, charges and failures of all users are summed by model and upstream."""
     counted(alice, "gpt-4", "openai", 1, answers=3, daily_charges=2, credit_charges=1, input_tokens=1000)
     counted(bob, "gpt-4", "openai", 1, answers=1, daily_charges=1, output_tokens=2500)
     counted(bob, "spark", "", failures=2)
@@ -51,11 +51,11 @@ def test_it_works(staff: Client, alice: Any, bob: Any) -> None:
 
 def test_nothing_yet(staff: Client) -> None:
     """A new service has a dashboard too."""
-    assert "Nothing in this time." in text(staff.get(URL))
+    assert "Nothing in this period." in text(staff.get(URL))
 
 
 def test_thirty_days(staff: Client, alice: Any) -> None:
-    """What is older than 30 days is not counted."""
+    """Counts older than 30 days are not shown."""
     counted(alice, "new", "u", 29, answers=1)
     counted(alice, "old", "u", 30, answers=1)
     words = text(staff.get(URL))
@@ -63,8 +63,8 @@ def test_thirty_days(staff: Client, alice: Any) -> None:
     assert "old 1" not in words
 
 
-def test_rights(client: Client, alice: Any) -> None:
-    """It takes staff who may look at generations; nobody else sees it, or a link to it."""
+def test_permissions(client: Client, alice: Any) -> None:
+    """Only staff with the permission to view generations see the page and its link."""
     assert client.get(URL).status_code == 302
     for person, status in ((alice, 403), (staff_with("view_user"), 403), (staff_with("view_generation"), 200)):
         client.force_login(person)
@@ -74,7 +74,7 @@ def test_rights(client: Client, alice: Any) -> None:
 
 
 def test_few_queries(staff: Client, django_assert_max_num_queries: Any) -> None:
-    """However many people there are, the counts are one query, beside those of every admin page."""
+    """The counts of any number of users are one query."""
     for _ in range(20):
         counted(factories.user(password=None), "m", "u", answers=1)
     with django_assert_max_num_queries(4):

@@ -1,4 +1,4 @@
-"""A person with 100,000 messages: lists, conversations and searches stay quick, with a fixed number of queries."""
+"""A user with 100,000 messages: lists, conversations and searches stay quick, with few queries."""
 
 import time
 from collections.abc import Iterator
@@ -20,13 +20,13 @@ CONVERSATIONS, MESSAGES = 1_000, 100
 pytestmark = pytest.mark.alone
 
 TEXT = "关于流式传输的回答，每个字都要完整保存。The quick brown fox jumps over the lazy dog. " * 5
-# The goals are 50 and 300 ms on an idle machine; best of several tries here.
+# The goals are 50 and 300 ms on an idle machine; these tests take the best of several tries.
 OPEN_SECONDS, SEARCH_SECONDS, TRIES = 0.05, 0.3, 5
 
 
 @pytest.fixture
 def owner(database_url: str, django_db_blocker: Any) -> Iterator[Any]:
-    """Somebody with a long history, and a stranger with one like it."""
+    """A user with a long history; another user has one like it."""
     with django_db_blocker.unblock(), servers.connected(database_url):
         owner, stranger = factories.user(), factories.user()
         for person, conversations in ((owner, CONVERSATIONS), (stranger, CONVERSATIONS // 10)):
@@ -53,7 +53,7 @@ def _fill(user_id: int, count: int) -> None:
 
 
 def timed(view: Any, user: Any, path: str, **arguments: Any) -> tuple[Any, float, int]:
-    """Return the answer, the best time in seconds, and how many queries it took."""
+    """Return the response, the best time in seconds, and the number of queries."""
     best, queries, answer = 9.9, 0, None
     for _try in range(TRIES):
         request = APIRequestFactory().get(path)
@@ -69,8 +69,8 @@ def timed(view: Any, user: Any, path: str, **arguments: Any) -> tuple[Any, float
     return answer.data, best, queries
 
 
-def test_it_works(owner: Any) -> None:
-    """List, open, page and search within their bounds; then a part of it goes out and comes in again."""
+def test_large_histories_stay_quick(owner: Any) -> None:
+    """Listing, opening, paging and searching stay within their bounds; export and import work."""
     listed, conversations = api.Conversations.as_view(), Conversation.objects.owned_by(owner.pk)
     found, seconds, queries = timed(listed, owner, "/api/conversations/")
     assert (len(found["results"]), queries) == (50, 1)
@@ -92,7 +92,7 @@ def test_it_works(owner: Any) -> None:
 
 
 def _out_and_in(owner: Any) -> None:
-    """What is exported piece by piece comes back with all its messages."""
+    """Export all conversations, import them, and compare the number of messages."""
     pieces = [transfer_api._piece(owner.pk, each) for each in transfer_api._ids_after(owner.pk, 0)[:100]]
     assert len(pieces) == 100
     file = b"".join((transfer.head(timezone.now()), b",".join(pieces), transfer.TAIL))

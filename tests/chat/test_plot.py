@@ -1,4 +1,4 @@
-"""Bars by day: places, colours, levels and labels."""
+"""chat/stats/plot.py: positions, colours, levels and labels."""
 
 from datetime import date, timedelta
 from itertools import groupby
@@ -18,7 +18,7 @@ def days(count: int) -> list[date]:
 
 
 def plot(values: dict[str, dict[int, int]], count: int = 4, **options: Any) -> Plot:
-    """Return the plot of values by name and number of the day."""
+    """Plot values by name and number of the day."""
     by_day = {
         name: {FIRST + timedelta(days=number): value for number, value in row.items()} for name, row in values.items()
     }
@@ -33,8 +33,8 @@ def stacks(drawn: Plot) -> list[list[Bar]]:
     return [list(bars) for _day, bars in groupby(drawn.bars, key=lambda bar: bar.day)]
 
 
-def test_it_works() -> None:
-    """The largest series stands at the bottom, the others on it, up to a level that is a round number."""
+def test_stacking() -> None:
+    """The largest series is at the bottom; the axis ends at a round number."""
     drawn = plot({"small": {0: 1, 1: 1}, "large": {0: 3}})
     assert [(line.series, line.name, line.total) for line in drawn.series] == [(0, "large", 3), (1, "small", 2)]
     assert [mark.label for mark in drawn.levels] == ["0", "2", "4"]
@@ -45,14 +45,14 @@ def test_it_works() -> None:
 
 
 def test_nothing() -> None:
-    """Without values there is nothing to draw, and still a scale."""
+    """A plot without values has no bars, but a scale."""
     drawn = plot({"model": {}, "other": {99: 5}})
     assert (drawn.bars, drawn.series, drawn.table()) == ([], [], [])
     assert [mark.label for mark in drawn.levels] == ["0", "1", "2"]
 
 
 def test_the_smallest_are_others() -> None:
-    """More series than colours are drawn as so many, and the rest together."""
+    """The smallest series beyond the number of colours are added up."""
     drawn = plot({f"m{number}": {0: 100 - number} for number in range(COLOURS + 3)})
     assert [line.name for line in drawn.series] == [*(f"m{number}" for number in range(COLOURS)), "Others"]
     assert drawn.series[-1].total == sum(100 - number for number in range(COLOURS, COLOURS + 3))
@@ -60,14 +60,14 @@ def test_the_smallest_are_others() -> None:
 
 
 def test_the_same_colours_again() -> None:
-    """A series has the colour that it has in the plot beside it, whatever its size here."""
+    """A series keeps the colour that it has in the plot beside it."""
     answers = plot({"a": {0: 9}, "b": {0: 5}, "c": {0: 1}})
     failures = plot({"c": {0: 7}, "b": {0: 1}, "new": {1: 9}}, like=answers)
     assert [(line.series, line.name) for line in failures.series] == [(1, "b"), (2, "c"), (3, "new")]
 
 
 def test_the_table() -> None:
-    """For those who read: the newest day first, days without anything left out."""
+    """The table lists the newest day first and omits empty days."""
     drawn = plot({"a": {0: 1, 2: 5}, "b": {2: 1}})
     assert [(day.day, [(bar.name, bar.value) for bar in bars]) for day, bars in drawn.table()] == [
         (3, [("a", 5), ("b", 1)]),
@@ -77,7 +77,7 @@ def test_the_table() -> None:
 
 @pytest.mark.parametrize(("count", "labels"), [(1, 1), (7, 4), (30, 6), (90, 6), (366, 6)])
 def test_dates(count: int, labels: int) -> None:
-    """A handful of days is labelled, the last one among them."""
+    """A handful of days is labelled, including the last one."""
     drawn = plot({"a": {0: 1}}, count)
     last = days(count)[-1]
     assert len(drawn.dates) == labels
@@ -86,7 +86,7 @@ def test_dates(count: int, labels: int) -> None:
 
 @given(st.lists(st.dictionaries(st.sampled_from("abcdefghij"), st.integers(0, 10**9)), min_size=1, max_size=40))
 def test_everything_fits(values: list[dict[str, int]]) -> None:
-    """No bar leaves the drawing or overlaps another, heights are true, and levels are whole numbers."""
+    """Bars stay inside the drawing, do not overlap, and have true heights."""
     names = {name for row in values for name in row}
     drawn = plot({name: {n: row.get(name, 0) for n, row in enumerate(values)} for name in names}, len(values))
     top = int(drawn.levels[-1].label.replace(",", ""))

@@ -14,13 +14,13 @@ from tests.product import Person, Product
 
 @pytest.fixture(scope="module")
 def shop(product: Product) -> Person:
-    """A program that may publish."""
+    """A user that may publish."""
     return product.admin()
 
 
 @pytest.fixture(scope="module")
 def person(product: Product) -> Person:
-    """Whose channels these are: each test has a key of its own."""
+    """The owner of the channels; each test uses its own key."""
     return product.register(f"p{secrets.token_hex(5)}")
 
 
@@ -47,8 +47,8 @@ def refused(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     return dict(answer.json()["error"])
 
 
-def test_it_works(shop: Person, person: Person, key: str) -> None:
-    """What is pushed reaches the page that waits, in order, numbered, and the end closes it."""
+def test_pushed_events_reach_the_reader(shop: Person, person: Person, key: str) -> None:
+    """Pushed events reach a waiting reader in order and numbered; the end closes the stream."""
     with Reader(person, key) as reader:
         assert publish(shop, person, key, {"status": "paying", "amount": 9.9}, event="paying") == f"{key}:1"
         assert publish(shop, person, key, "你好") == f"{key}:2"
@@ -62,8 +62,8 @@ def test_it_works(shop: Person, person: Person, key: str) -> None:
     ]
 
 
-def test_before_the_reader_comes(shop: Person, person: Person, key: str) -> None:
-    """What was pushed before anybody read is replayed; a reconnect goes on after what it has seen; in the end 204."""
+def test_replay(shop: Person, person: Person, key: str) -> None:
+    """Earlier events are replayed, a reconnect continues after its last one, finally 204."""
     for number in range(4):
         publish(shop, person, key, number)
     finish(shop, person, key)
@@ -75,8 +75,8 @@ def test_before_the_reader_comes(shop: Person, person: Person, key: str) -> None
     assert read(person, key) == events
 
 
-def test_the_way_to_resume_in_the_query(shop: Person, person: Person, key: str) -> None:
-    """`?last_event_id=` does what the header does; the header of a reconnect is newer."""
+def test_last_event_id_in_the_query(shop: Person, person: Person, key: str) -> None:
+    """`?last_event_id=` works like the header; the header wins."""
     for number in range(3):
         publish(shop, person, key, number)
     finish(shop, person, key)
@@ -92,7 +92,7 @@ def test_the_way_to_resume_in_the_query(shop: Person, person: Person, key: str) 
     "last_event_id", ["nonsense", "other:1", ":", "{key}:99", "{key}:" + "9" * 40, "{key}:-1", "1"]
 )
 def test_unknown_ids_get_a_reset(shop: Person, person: Person, key: str, last_event_id: str) -> None:
-    """An id that is unknown, malformed or too large is answered with `reset`, then everything that is kept."""
+    """An unknown, malformed or too large id gives `reset`, then all stored events."""
     publish(shop, person, key, "kept")
     finish(shop, person, key)
     events = read(person, key, last_event_id.format(key=key))
@@ -113,7 +113,7 @@ def test_an_error_ends_it(shop: Person, person: Person, key: str) -> None:
 
 
 def test_after_the_end(shop: Person, person: Person, key: str) -> None:
-    """Whatever is pushed to an ended channel, a second end too, is a conflict and changes nothing."""
+    """Any push to an ended channel, even a second end, is a conflict without effect."""
     finish(shop, person, key)
     body = {"user": person.name, "data": 1}
     refused(shop.client.post(f"/api/channels/{key}/messages/", json=body), 409, "conflict")
@@ -124,7 +124,7 @@ def test_after_the_end(shop: Person, person: Person, key: str) -> None:
 
 
 def test_with_and_without_the_slash(shop: Person, person: Person, key: str) -> None:
-    """Both spellings of the address are the stream itself, none a redirect."""
+    """Both spellings of the URL stream directly, without a redirect."""
     publish(shop, person, key, "x")
     finish(shop, person, key)
     for path in (f"/sse/{key}/", f"/sse/{key}"):
@@ -133,7 +133,7 @@ def test_with_and_without_the_slash(shop: Person, person: Person, key: str) -> N
 
 
 def test_a_key_belongs_to_each_user(shop: Person, product: Product, person: Person, key: str) -> None:
-    """The same key of somebody else is another channel: nobody ever sees what was pushed to others."""
+    """The same key of another user is another channel, unreadable for all others."""
     other = product.register(f"p{secrets.token_hex(5)}")
     publish(shop, person, key, "for the one")
     publish(shop, other, key, "for the other")
@@ -145,7 +145,7 @@ def test_a_key_belongs_to_each_user(shop: Person, product: Product, person: Pers
 
 
 def test_keys_called_like_routes(shop: Person, person: Person) -> None:
-    """`message` is a key like any other, and the payment example's address leads to the example."""
+    """`message` is a valid key; the URL of the payment example stays its own."""
     publish(shop, person, "message", "x")
     finish(shop, person, "message")
     assert [event.data for event in read(person, "message")] == ["x", "{}"]
@@ -154,8 +154,8 @@ def test_keys_called_like_routes(shop: Person, person: Person) -> None:
 
 
 @pytest.mark.parametrize("key", ["a", "A-Z_0.9:x", "x" * 128, "...", "-", "a..b", "message:1"])
-def test_keys_that_may_be(shop: Person, person: Person, key: str) -> None:
-    """1 to 128 letters, digits, `.`, `_`, `:` and `-` are a key."""
+def test_valid_keys(shop: Person, person: Person, key: str) -> None:
+    """A key has 1 to 128 letters, digits, `.`, `_`, `:` or `-`."""
     publish(shop, person, key, "x")
     finish(shop, person, key)
     assert [event.id for event in read(person, key)] == [f"{key}:1", f"{key}:2"]
@@ -164,8 +164,8 @@ def test_keys_that_may_be(shop: Person, person: Person, key: str) -> None:
 @pytest.mark.parametrize(
     "key", ["x" * 129, "a%0Ab", "a%0D", "%00", "a%20b", "%E4%BD%A0", "a%2Fb", "a+b", "a~", "%E2%80%A8", "a%0A", "@", ""]
 )
-def test_keys_that_may_not_be(shop: Person, person: Person, key: str) -> None:
-    """Anything else is not there, whatever is tried with it."""
+def test_invalid_keys(shop: Person, person: Person, key: str) -> None:
+    """Any other key gives 404 on every route."""
     body = {"user": person.name, "data": 1}
     answers = [
         person.client.get(f"/sse/{key}/"),
@@ -195,7 +195,7 @@ def test_keys_that_may_not_be(shop: Person, person: Person, key: str) -> None:
     ],
 )
 def test_bad_fields_are_named(shop: Person, person: Person, key: str, body: dict[str, Any], field: str) -> None:
-    """A field that is missing, wrong or unknown is named in `details`, an unknown username too."""
+    """A missing, wrong or unknown field, or an unknown username, is named in `details`."""
     if field != "user":
         body = {"user": person.name, **body}
     error = refused(shop.client.post(f"/api/channels/{key}/messages/", json=body), 400, "invalid_request")
@@ -206,14 +206,14 @@ def test_bad_ends_are_named(shop: Person, person: Person, key: str) -> None:
     """`complete` needs the user, `error` the message too."""
     assert list(refused(finish(shop, person, key, "error"), 400, "invalid_request")["details"]) == ["message"]
     assert list(refused(finish(shop, person, key, message="x"), 400, "invalid_request")["details"]) == ["message"]
-    nobody = shop.client.post(f"/api/channels/{key}/complete/", json={"user": "nobody-of-this-name"})
-    assert list(refused(nobody, 400, "invalid_request")["details"]) == ["user"]
+    response = shop.client.post(f"/api/channels/{key}/complete/", json={"user": "nobody-of-this-name"})
+    assert list(refused(response, 400, "invalid_request")["details"]) == ["user"]
     finish(shop, person, key)
     assert [event.number for event in read(person, key)] == [1]
 
 
 def test_who_may_publish(product: Product, shop: Person, key: str) -> None:
-    """Publishing needs the permission, to a channel of one's own too; reading and the example need an account."""
+    """Publishing needs the permission, even to an own channel; reading needs an account."""
     person = product.register(f"p{secrets.token_hex(5)}")
     body = {"user": person.name, "data": "mine"}
     for path in ("messages", "complete", "error"):
@@ -233,8 +233,8 @@ def test_who_may_publish(product: Product, shop: Person, key: str) -> None:
     assert publish(person, person, key, "mine") == f"{key}:1"
 
 
-def test_nobody_publishes_to_the_disabled(product: Product, shop: Person, key: str) -> None:
-    """A disabled user is no user: neither to push to, nor to read."""
+def test_disabled_users(product: Product, shop: Person, key: str) -> None:
+    """A disabled user cannot read, and cannot be pushed to."""
     person = product.register(f"p{secrets.token_hex(5)}")
     off = f"from accounts.models import User; User.objects.filter(username='{person.name}').update(is_active=False)"
     assert product.manage("shell", "-c", off).returncode == 0
@@ -244,7 +244,7 @@ def test_nobody_publishes_to_the_disabled(product: Product, shop: Person, key: s
 
 
 def test_size(shop: Person, person: Person, key: str) -> None:
-    """A body over 1 MiB is refused; one just below arrives whole."""
+    """A body over 1 MiB is refused; one just below arrives complete."""
     content = json.dumps({"user": person.name, "data": "x" * 2**20})
     headers = {"Content-Type": "application/json"}
     answer = shop.client.post(f"/api/channels/{key}/messages/", content=content, headers=headers)
@@ -271,14 +271,14 @@ def test_size(shop: Person, person: Person, key: str) -> None:
     ],
 )
 def test_data(shop: Person, person: Person, key: str, data: Any, arrives: str) -> None:
-    """A string arrives as it was sent, line by line, without NUL; anything else as one line of JSON."""
+    """A string arrives line by line without NUL; other data as one line of JSON."""
     publish(shop, person, key, data)
     finish(shop, person, key)
     assert [(event.id, event.data) for event in read(person, key)] == [(f"{key}:1", arrives), (f"{key}:2", "{}")]
 
 
 def test_a_ticket_opens_one_stream(product: Product, shop: Person, person: Person, key: str) -> None:
-    """A ticket stands for its owner, on its path, once; with a new one a page goes on where it was."""
+    """A ticket opens one stream of its owner; a new ticket resumes it."""
     publish(shop, person, key, "one")
     publish(shop, person, key, "two")
     finish(shop, person, key)
@@ -316,7 +316,7 @@ def test_the_payment_example(person: Person, key: str) -> None:
 
 
 def test_the_payment_example_from_a_command(product: Product, person: Person, key: str) -> None:
-    """`manage.py demo_push` plays it from another process; readers hear of it within seconds, without Redis too."""
+    """`manage.py demo_push` reaches readers within seconds from another process, also without Redis."""
     with Reader(person, key) as reader:
         done = product.manage("demo_push", person.name, key)
         assert done.returncode == 0, done.stderr
@@ -327,7 +327,7 @@ def test_the_payment_example_from_a_command(product: Product, person: Person, ke
 
 
 def test_other_sites_cannot_play_it(product: Product, person: Person, key: str) -> None:
-    """A page of another site that asks for the example with the visitor's cookie is refused."""
+    """A cross-site request for the example with the user's cookie is refused."""
     cookie = product.manage(
         "shell",
         "-c",
@@ -345,7 +345,7 @@ def test_other_sites_cannot_play_it(product: Product, person: Person, key: str) 
 
 
 def test_headers(person: Person, key: str) -> None:
-    """A stream opens at once, may not be stored or buffered on the way, and has a request id."""
+    """A stream opens at once, forbids caching and buffering, and has a request id."""
     with person.client.stream("GET", f"/sse/{key}/") as response:
         assert next(response.iter_raw()).startswith(b": open\n\n")
         assert response.headers["Cache-Control"] == "no-cache, no-transform"

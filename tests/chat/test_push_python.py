@@ -1,4 +1,4 @@
-"""chat/channels/push.py: pushing from Python code, transactions and threads; hearing how a channel ends."""
+"""chat/channels/push.py: pushing from Python code, transactions and threads; watching how a channel ends."""
 
 import asyncio
 import datetime
@@ -15,7 +15,9 @@ from django.db import connection, transaction
 from django.utils import translation
 
 from accounts.models import User
-from chat.channels import feeds, payment_demo, push, store, watch
+from chat.apps import chat
+from chat.channels import payment_demo, push, store
+from chat.channels.feeds import Follower, position
 from chat.channels.models import Channel, ChannelMessage
 from chat.errors import ChannelEnded
 from runtime import database
@@ -25,17 +27,17 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-async def door() -> AsyncGenerator[None, None]:
+async def database_threads() -> AsyncGenerator[None, None]:
     """Close the database threads of this test."""
     yield
     await asyncio.to_thread(database.close)
 
 
 @pytest.fixture
-def told() -> Iterator[list[str]]:
-    """What `on_end` was told; in the end nobody watches any more."""
+def reasons() -> Iterator[list[str]]:
+    """The reasons with which `on_end` was called; at the end no watch is left."""
     yield []
-    assert not watch._watches
+    assert chat().channels.ends.is_empty
 
 
 def messages(of: User, key: str = "k") -> list[tuple[int, str, str]]:
@@ -63,16 +65,16 @@ def in_a_thread(call: Callable[[], None]) -> None:
     assert not thread.is_alive()
 
 
-def test_it_works(alice: User) -> None:
-    """What is pushed is stored at once, in order, under the ids that readers will see."""
+def test_send_and_complete(alice: User) -> None:
+    """Pushes are stored at once, in order, under the ids that readers see."""
     assert push.send("alice", "k", {"a": 1}) == "k:1"
     assert push.send("alice", "k", "text", event="news") == "k:2"
     assert push.complete("alice", "k") == "k:3"
     assert messages(alice) == [(1, "message", '{"a":1}'), (2, "news", "text"), (3, "complete", "{}")]
 
 
-async def test_from_async_code(alice: User, door: None) -> None:
-    """The same with `a` in front, from an event loop."""
+async def test_from_async_code(alice: User, database_threads: None) -> None:
+    """The async twins work on an event loop."""
     await push.aopen("alice", "k", timeout_seconds=5)
     assert await push.asend("alice", "k", "text") == "k:1"
     assert await push.aerror("alice", "k", "no") == "k:2"
@@ -90,8 +92,8 @@ def test_from_a_thread(alice: User) -> None:
     assert messages(alice) == [(1, "message", "x")]
 
 
-def test_a_rollback_takes_it_back(alice: User) -> None:
-    """What a transaction pushed is gone with it, number and all, and nobody was woken for it."""
+def test_a_rollback_removes_the_push(alice: User) -> None:
+    """A rolled back push is gone, including its number, and wakes no reader."""
     push.send("alice", "k", "first")
     with transaction.atomic():
         push.send("alice", "k", "never")
@@ -110,7 +112,7 @@ def test_a_rollback_takes_it_back(alice: User) -> None:
     ],
 )
 def test_data(alice: User, data: Any, stored_as: str) -> None:
-    """A string is stored as it is, without NUL; dates and decimals are written as Django writes them."""
+    """Strings are stored without NUL; dates and decimals in Django's formats."""
     push.send("alice", "k", data)
     assert messages(alice) == [(1, "message", stored_as)]
 
@@ -130,29 +132,29 @@ def test_data(alice: User, data: Any, stored_as: str) -> None:
         ({"data": AnonymousUser()}, "data"),
     ],
 )
-def test_what_will_not_do(alice: User, wrong: dict[str, Any], field: str) -> None:
-    """A user, key, event or data that cannot be pushed is refused by name, and nothing is stored."""
+def test_invalid_arguments(alice: User, wrong: dict[str, Any], field: str) -> None:
+    """An invalid user, key, event or data is refused by name; nothing is stored."""
     with pytest.raises(InvalidRequest) as refused:
         push.send(**{"username": "alice", "key": "k", "data": 1, **wrong})
     assert list(refused.value.details or {}) == [field]
     assert not ChannelMessage.objects.exists()
 
 
-def test_too_much(alice: User) -> None:
-    """A message over 1 MiB is refused, however it was meant to come in."""
+def test_too_large(alice: User) -> None:
+    """A message over 1 MiB is refused."""
     with pytest.raises(TooLarge):
         push.send("alice", "k", "字" * 2**19)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
-def test_idle_limits_that_are_none(alice: User, seconds: float) -> None:
+def test_invalid_idle_limits(alice: User, seconds: float) -> None:
     """An idle limit is a number of seconds above 0."""
     with pytest.raises(InvalidRequest):
         push.open("alice", "k", timeout_seconds=seconds)
 
 
 def test_on_end_must_be_callable_by_a_thread(alice: User) -> None:
-    """A coroutine function is refused at once, not forgotten later."""
+    """A coroutine function as callback is refused at once."""
 
     async def on_end(reason: str) -> None:
         raise AssertionError(reason)
@@ -161,73 +163,73 @@ def test_on_end_must_be_callable_by_a_thread(alice: User) -> None:
         push.open("alice", "k", on_end=on_end)
 
 
-# --- how it ended ----------------------------------------------------------------------------------------------------
+# --- endings --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("end", "reason"), [(push.complete, "complete"), (push.error, "error")])
-def test_the_end_is_told(alice: User, told: list[str], end: Callable[..., str], reason: str) -> None:
-    """`on_end` hears how the channel ended, once, as soon as it did."""
-    push.open("alice", "k", on_end=told.append)
+def test_on_end_reports_the_ending(alice: User, reasons: list[str], end: Callable[..., str], reason: str) -> None:
+    """`on_end` is called once with the ending, as soon as the channel ends."""
+    push.open("alice", "k", on_end=reasons.append)
     push.send("alice", "k", "x")
     end("alice", "k", *(["because"] if reason == "error" else []))
-    wait_until(lambda: told)
+    wait_until(lambda: reasons)
     time.sleep(0.1)
-    assert told == [reason]
+    assert reasons == [reason]
 
 
-def test_a_timeout_is_told(alice: User, told: list[str]) -> None:
-    """Without a message for so long `on_end` hears "timeout", once; each message begins the time anew."""
+def test_on_end_reports_a_timeout(alice: User, reasons: list[str]) -> None:
+    """`on_end` gets "timeout" once after the idle limit; each message restarts the limit."""
     started = time.monotonic()
-    push.open("alice", "k", timeout_seconds=1.2, on_end=told.append)
+    push.open("alice", "k", timeout_seconds=1.2, on_end=reasons.append)
     for _ in range(3):
         time.sleep(0.5)
         push.send("alice", "k", "still here")
-    assert told == []
-    wait_until(lambda: told)
+    assert reasons == []
+    wait_until(lambda: reasons)
     assert time.monotonic() - started > 2.6
     push.complete("alice", "k")
     time.sleep(0.2)
-    assert told == ["timeout"]
+    assert reasons == ["timeout"]
 
 
-def test_an_end_that_has_been(alice: User, told: list[str]) -> None:
-    """Whoever opens a channel that has ended hears of it at once."""
+def test_on_end_of_an_ended_channel(alice: User, reasons: list[str]) -> None:
+    """`on_end` is called at once if the channel has already ended."""
     push.error("alice", "k", "no")
-    push.open("alice", "k", on_end=told.append)
-    wait_until(lambda: told)
-    assert told == ["error"]
+    push.open("alice", "k", on_end=reasons.append)
+    wait_until(lambda: reasons)
+    assert reasons == ["error"]
 
 
-def test_everybody_is_told(alice: User, told: list[str]) -> None:
-    """Each callback is told once, whatever another does."""
+def test_each_callback_is_called_once(alice: User, reasons: list[str]) -> None:
+    """Each callback is called once, even if another one raises."""
 
     def fails(reason: str) -> None:
-        told.append(reason)
+        reasons.append(reason)
         raise ZeroDivisionError
 
     push.open("alice", "k", on_end=fails)
-    push.open("alice", "k", on_end=told.append)
-    push.open("alice", "other", on_end=told.append)
+    push.open("alice", "k", on_end=reasons.append)
+    push.open("alice", "other", on_end=reasons.append)
     push.complete("alice", "k")
-    wait_until(lambda: len(told) == 2)
+    wait_until(lambda: len(reasons) == 2)
     push.error("alice", "other", "x")
-    wait_until(lambda: len(told) == 3)
-    assert told == ["complete", "complete", "error"]
+    wait_until(lambda: len(reasons) == 3)
+    assert reasons == ["complete", "complete", "error"]
 
 
 def test_a_rollback_watches_nothing(alice: User) -> None:
-    """A channel that was opened in a transaction that is taken back is not watched."""
+    """A channel opened in a rolled back transaction is not watched."""
     with transaction.atomic():
         push.open("alice", "k", on_end=lambda _reason: None)
         transaction.set_rollback(True)
-    assert not watch._watches
+    assert chat().channels.ends.is_empty
 
 
-# --- reading together ------------------------------------------------------------------------------------------------
+# --- shared reading --------------------------------------------------------------------------------------------------
 
 
 class Reads:
-    """Counts the reads of a channel."""
+    """Count the reads of a channel."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count, self._read = 0, store.read
@@ -238,27 +240,27 @@ class Reads:
         return self._read(channel_id, after)
 
 
-async def drained(follower: feeds.Follower) -> bytes:
+async def drained(follower: Follower) -> bytes:
     return b"".join([data async for data in _pieces(follower)])
 
 
-async def _pieces(follower: feeds.Follower) -> AsyncGenerator[bytes, None]:
+async def _pieces(follower: Follower) -> AsyncGenerator[bytes, None]:
     while data := await follower.take():
         yield data
 
 
 async def settled() -> None:
-    """Wait until every feed has read what it was woken for."""
-    while any(feed._reading for feed in feeds._feeds.values()):
+    """Wait until no feed is reading."""
+    while chat().channels.feeds.is_reading:
         await asyncio.sleep(0.001)
 
 
-async def test_one_read_for_all_readers(alice: User, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wake-up costs one read however many read here, and all of them get the same bytes."""
+async def test_one_read_for_all_readers(alice: User, database_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A push costs one read for any number of readers, which get the same bytes."""
     reads = Reads(monkeypatch)
     row = await database.run(store.connect, alice.pk, "k")
-    place = feeds.place_of(row, "")
-    followers = [feeds.follow(row, place, lambda: None) for _ in range(50)]
+    start = position(row, "")
+    followers = [chat().channels.feeds.follow(row, start, lambda: None) for _ in range(50)]
     await settled()
     before = reads.count
     for number in range(5):
@@ -270,16 +272,16 @@ async def test_one_read_for_all_readers(alice: User, door: None, monkeypatch: py
     assert reads.count - before == 5
     for follower in followers:
         follower.leave()
-    assert not feeds._feeds
+    assert chat().channels.feeds.is_empty
 
 
-async def test_late_readers_catch_up(alice: User, door: None) -> None:
-    """Whoever comes late reads what is kept, in slices, then follows with the others: nothing twice or missing."""
+async def test_late_readers_catch_up(alice: User, database_threads: None) -> None:
+    """A late reader reads stored events in slices, then follows: none twice, none missing."""
     for number in range(30):
         await push.asend("alice", "k", f"{number} " + "x" * 10_000)
     row = await database.run(store.connect, alice.pk, "k")
-    first = feeds.follow(row, feeds.place_of(row, "k:30"), lambda: None)
-    late = feeds.follow(row, feeds.place_of(row, ""), lambda: None)
+    first = chat().channels.feeds.follow(row, position(row, "k:30"), lambda: None)
+    late = chat().channels.feeds.follow(row, position(row, ""), lambda: None)
     slices = [await late.take()]
     await push.asend("alice", "k", "new")
     await settled()
@@ -292,38 +294,42 @@ async def test_late_readers_catch_up(alice: User, door: None) -> None:
         follower.leave()
 
 
-async def test_what_nobody_was_woken_for(alice: User, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wake-up that was lost is made good by the next poll; a channel without news is not read."""
+async def test_polling_replaces_a_lost_notification(
+    alice: User, database_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next poll makes up for a lost notification; unchanged channels are not read."""
     reads = Reads(monkeypatch)
     row = await database.run(store.connect, alice.pk, "k")
-    follower = feeds.follow(row, feeds.place_of(row, ""), lambda: None)
+    follower = chat().channels.feeds.follow(row, position(row, ""), lambda: None)
     await settled()
     before = reads.count
-    await feeds.poll()
+    await chat().channels.feeds.poll()
     await settled()
     assert reads.count == before
     await database.run(store.append, alice.pk, "k", "message", "unheard")
     await settled()
     assert await drained(follower) == b""
-    await feeds.poll()
+    await chat().channels.feeds.poll()
     await settled()
     assert b"data: unheard" in await drained(follower)
     await database.run(store.append, alice.pk, "k", "complete", "{}", "complete")
-    await feeds.poll()
+    await chat().channels.feeds.poll()
     await settled()
     assert b"event: complete" in await drained(follower)
     assert follower.at_end
     follower.leave()
 
 
-async def test_a_reader_overtaken_by_the_limit(alice: User, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When more is pushed than is kept, a reader who was too slow gets a `reset`, then what is kept."""
+async def test_a_reader_overtaken_by_the_limit(
+    alice: User, database_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader slower than the limit of stored messages gets a `reset`, then the rest."""
     monkeypatch.setattr(store, "MAX_MESSAGES", 20)
     row = await database.run(store.connect, alice.pk, "k")
-    slow = feeds.follow(row, feeds.place_of(row, ""), lambda: None)
+    slow = chat().channels.feeds.follow(row, position(row, ""), lambda: None)
     for number in range(40):
         await database.run(store.append, alice.pk, "k", "message", str(number))
-    await feeds.poll()
+    await chat().channels.feeds.poll()
     await settled()
     lines = (await drained(slow)).split(b"\n")
     events = [line.decode() for line in lines if line.startswith(b"event: ")]
@@ -334,13 +340,13 @@ async def test_a_reader_overtaken_by_the_limit(alice: User, door: None, monkeypa
     slow.leave()
 
 
-async def test_a_channel_that_goes_away(alice: User, door: None) -> None:
-    """Readers of a channel that is no longer there are sent away; they come back to a new one."""
+async def test_a_deleted_channel(alice: User, database_threads: None) -> None:
+    """Readers of a deleted channel reach their end; they reconnect to a new one."""
     row = await database.run(store.connect, alice.pk, "k")
-    follower = feeds.follow(row, feeds.place_of(row, ""), lambda: None)
+    follower = chat().channels.feeds.follow(row, position(row, ""), lambda: None)
     await settled()
     await database.run(Channel.objects.all().delete)
-    await feeds.poll()
+    await chat().channels.feeds.poll()
     await settled()
     assert await drained(follower) == b""
     assert follower.at_end
@@ -351,7 +357,7 @@ async def test_a_channel_that_goes_away(alice: User, door: None) -> None:
 
 
 def test_the_command(alice: User, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """`demo_push` says the ids of what it pushes; what cannot be pushed ends it with one clear line."""
+    """`demo_push` prints the ids of its events; a refusal ends it with one line."""
     monkeypatch.setattr(payment_demo, "PAUSE_SECONDS", 0)
     call_command("demo_push", "alice", "k")
     assert capsys.readouterr().out.split() == ["k:1", "k:2", "k:3", "k:4"]

@@ -11,7 +11,8 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import User
-from chat.channels import feeds, push, store
+from chat.channels import push, store
+from chat.channels.feeds import position
 from chat.channels.models import Channel, ChannelMark, ChannelMessage
 from tests import factories, servers
 from tests.chat import pushing
@@ -30,8 +31,8 @@ def expire(**which: Any) -> None:
 
 
 @pytest.mark.django_db
-def test_it_works(alice: User) -> None:
-    """A channel begins with number 1 and counts by one."""
+def test_numbers_have_no_gaps(alice: User) -> None:
+    """A channel starts with number 1 and counts by one."""
     assert [store.append(alice.pk, "k", "message", "x")[1] for _ in range(3)] == [1, 2, 3]
     row = store.connect(alice.pk, "k")
     assert (row.base, row.dropped_until, row.last_event, row.ending) == (0, 0, 3, "")
@@ -40,7 +41,7 @@ def test_it_works(alice: User) -> None:
 
 @pytest.mark.django_db
 def test_too_many_messages(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A channel keeps its newest messages, at most so many; whoever has not seen the others is told."""
+    """A channel keeps its newest messages; a reader without the dropped ones learns of it."""
     monkeypatch.setattr(store, "MAX_MESSAGES", 50)
     kept = []
     for _ in range(200):
@@ -50,15 +51,15 @@ def test_too_many_messages(alice: User, monkeypatch: pytest.MonkeyPatch) -> None
     assert min(kept[60:]) >= 44
     row = store.connect(alice.pk, "k")
     assert numbers(row) == list(range(row.dropped_until + 1, 201))
-    assert feeds.place_of(row, "") == (row.dropped_until, True)
-    assert feeds.place_of(row, f"k:{row.dropped_until - 1}") == (row.dropped_until, True)
-    assert feeds.place_of(row, f"k:{row.dropped_until}") == (row.dropped_until, False)
-    assert feeds.place_of(row, "k:190") == (190, False)
+    assert position(row, "") == (row.dropped_until, True)
+    assert position(row, f"k:{row.dropped_until - 1}") == (row.dropped_until, True)
+    assert position(row, f"k:{row.dropped_until}") == (row.dropped_until, False)
+    assert position(row, "k:190") == (190, False)
 
 
 @pytest.mark.django_db
 def test_too_many_bytes(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A channel keeps its newest bytes, line ends counted as what they cost on the wire; the newest message stays."""
+    """A channel keeps its newest bytes, counted as sent; the newest message always stays."""
     monkeypatch.setattr(store, "MAX_BYTES", 10_000)
     for data in ["x" * 1000] * 30 + ["\n" * 100] * 30:
         store.append(alice.pk, "k", "message", data)
@@ -74,7 +75,7 @@ def test_too_many_bytes(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.django_db
 def test_pruning(alice: User, bob: User) -> None:
-    """What has had its time goes, with its messages; what has not stays."""
+    """Pruning deletes expired channels with their messages, and no others."""
     push.send("alice", "old", "x")
     push.send("bob", "old", "x")
     push.send("alice", "new", "x")
@@ -87,7 +88,7 @@ def test_pruning(alice: User, bob: User) -> None:
 
 @pytest.mark.django_db
 def test_how_long_they_are_kept(alice: User, settings: Any) -> None:
-    """An open channel lives a day after its last message, an ended one CHANNEL_RETENTION_SECONDS."""
+    """An open channel expires a day after its last message, an ended one after CHANNEL_RETENTION_SECONDS."""
     settings.CHANNEL_RETENTION_SECONDS = 77
     push.send("alice", "open", "x")
     push.complete("alice", "ended")
@@ -97,8 +98,8 @@ def test_how_long_they_are_kept(alice: User, settings: Any) -> None:
 
 
 @pytest.mark.django_db
-def test_what_expired_is_gone_before_it_is_pruned(alice: User) -> None:
-    """A channel that has had its time is replaced when somebody comes, whether or not the timer was there first."""
+def test_expired_channels_are_renewed_on_use(alice: User) -> None:
+    """An expired channel is renewed on use, even before it is pruned."""
     push.complete("alice", "k")
     expire()
     assert push.send("alice", "k", "a new one") == "k:3"
@@ -110,7 +111,7 @@ def test_what_expired_is_gone_before_it_is_pruned(alice: User) -> None:
 
 @pytest.mark.django_db
 def test_old_ids_never_fit_a_new_channel(alice: User) -> None:
-    """Whatever id a reader holds of a channel that was pruned, the next one answers it with a `reset`."""
+    """Any event id of a pruned channel gets a `reset` from its successor."""
     for _ in range(5):
         push.send("alice", "k", "x")
     last = push.complete("alice", "k")
@@ -119,14 +120,14 @@ def test_old_ids_never_fit_a_new_channel(alice: User) -> None:
     store.prune()
     push.send("alice", "k", "y")
     row = store.connect(alice.pk, "k")
-    assert [feeds.place_of(row, f"k:{number}").lost for number in range(7)] == [True] * 7
-    assert feeds.place_of(row, "") == (7, False)
-    assert (numbers(row), feeds.place_of(row, "k:8")) == ([8], (8, False))
+    assert [position(row, f"k:{number}").lost for number in range(7)] == [True] * 7
+    assert position(row, "") == (7, False)
+    assert (numbers(row), position(row, "k:8")) == ([8], (8, False))
 
 
 @pytest.mark.django_db
 def test_line_injection(alice: User) -> None:
-    """Ten thousand hostile strings: each is one event with its own id and name, and says what was sent."""
+    """Ten thousand hostile strings each stay one event with its own id, name and data."""
     random = Random(6)
     parts = ["\r", "\n", "\r\n", "\0", "\u2028", "\u2029", "\x85", "\x1c", "\ufeff", "data: ", "id: 7\n", "event: x\r"]
     parts += ["a", " ", ":", "字", "\n\n", "\r\n\r\n", "retry: 1\n"]
@@ -140,7 +141,7 @@ def test_line_injection(alice: User) -> None:
     as_json = [ChannelMessage(number=1, event="e", data=push._text([text])) for text in hostile]
     assert all(store.encode("k", row).count(b"\n") == 4 for row in as_json)
     row = store.connect(alice.pk, "k")
-    assert {feeds.place_of(row, text) for text in hostile if text} == {(0, True)}
+    assert {position(row, text) for text in hostile if text} == {(0, True)}
     assert not any(push.KEY.fullmatch(text) or push.EVENT.fullmatch(text) for text in hostile if set(text) - {"a", ":"})
 
 
@@ -154,7 +155,7 @@ def variables(database_url: str, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def here(database_url: str, django_db_blocker: Any) -> Iterator[None]:
-    """This process's models speak to the same database as the others' do."""
+    """Connect this process to the database of the other processes."""
     with django_db_blocker.unblock(), servers.connected(database_url):
         factories.user("dora")
         yield
@@ -163,12 +164,12 @@ def here(database_url: str, django_db_blocker: Any) -> Iterator[None]:
 @pytest.mark.soak
 @pytest.mark.usefixtures("here")
 def test_many_processes(variables: dict[str, str]) -> None:
-    """Many at once: each number is given once and none is left out; one end counts; not even pruning confuses them."""
+    """Concurrent processes assign each number once, without gaps; one end wins, also during pruning."""
     names = [[f"{process}-{n}" for n in range(300 if SOAK else 40)] for process in range(PROCESSES)]
     rows = [["dora", mine, ends, len(mine) // 2] for mine, ends in zip(names, (True, True, False, False), strict=False)]
-    told = servers.in_processes(pushing.push_in_every_way, rows, variables)
+    pushed_ids = servers.in_processes(pushing.push_in_every_way, rows, variables)
     shared, ended, pruned = (
-        sorted((id_ for each in told for id_ in each[key]), key=lambda id_: int(id_.rpartition(":")[2]))
+        sorted((id_ for each in pushed_ids for id_ in each[key]), key=lambda id_: int(id_.rpartition(":")[2]))
         for key in ("shared", "ended", "pruned")
     )
     row = Channel.objects.get(key="shared")

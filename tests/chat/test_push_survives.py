@@ -1,4 +1,4 @@
-"""Push channels and what happens around them: kills, restarts, deployments, other processes, hostile programs."""
+"""Push channels during kills, restarts and deployments, with other processes and hostile programs."""
 
 import json
 import os
@@ -33,18 +33,18 @@ def mortal(tmp_path: Path) -> Iterator[Product]:
         yield running
 
 
-def test_it_works(mortal: Product) -> None:
-    """A payment that completes while the page is closed and the server is killed and restarted is shown, once."""
+def test_a_restart_loses_nothing(mortal: Product) -> None:
+    """A payment that completes while the server is killed and restarted is shown once."""
     shop, person = mortal.admin(), mortal.register("alice")
     publish(shop, person, "pay", "created")
     with reading(person, "pay") as (_status, events):
-        seen = next(events)
+        first = next(events)
     publish(shop, person, "pay", "paying")
     mortal.kill()
     mortal.start()
     publish(shop, person, "pay", "paid")
     complete(shop, person, "pay")
-    assert [(event.id, event.data) for event in read(person, "pay", seen.id)] == [
+    assert [(event.id, event.data) for event in read(person, "pay", first.id)] == [
         ("pay:2", "paying"),
         ("pay:3", "paid"),
         ("pay:4", "{}"),
@@ -52,7 +52,7 @@ def test_it_works(mortal: Product) -> None:
     assert [event.data for event in read(person, "pay")] == ["created", "paying", "paid", "{}"]
     assert status_of(person, "pay", "pay:4") == 204
 
-    # A deployment: readers are told to come back soon, and what was begun is played out.
+    # A deployment: the server tells readers to reconnect soon, and plays a started example to its end.
     with person.client.stream("GET", "/sse/quiet/") as response:
         pieces = response.iter_raw()
         assert next(pieces) == b": open\n\n"
@@ -65,7 +65,7 @@ def test_it_works(mortal: Product) -> None:
 
 
 def test_idle_limits(product: Product, person: Person) -> None:
-    """Readers are sent away after so long a silence, also when the limit was set by another process meanwhile."""
+    """Readers are disconnected after the idle limit, also one set later by another process."""
     shop, key = product.admin(), new_key()
     script = f"from chat.channels import push; push.open('{person.name}', '{key}', timeout_seconds=2.5)"
     with Reader(person, key) as reader:
@@ -85,7 +85,7 @@ def test_idle_limits(product: Product, person: Person) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(1800 if SOAK else 300)
 def test_hostile_programs(product: Product, person: Person) -> None:
-    """Whatever is in keys, data, names and ids: as many events as were accepted, and each says what was sent."""
+    """Hostile keys, data, names and ids never change the number or content of events."""
     shop = product.admin()
     random, count = Random(10), 10_000 if SOAK else 300
     parts = ["\r", "\n", "\r\n", "\0", "\u2028", "data: x", "id: 7\n", "event: x\r", "a", ":", "字", "\n\n"]
@@ -131,12 +131,12 @@ def two(
 
 
 def elsewhere(person: Person, product: Product) -> Person:
-    """The same person at another process."""
+    """Return the same user at another process."""
     return Person(product, person.name, person.access, "")
 
 
 def test_across_processes(two: tuple[Product, Product]) -> None:
-    """What is pushed at one process is read at the other at once, numbered alike, and resumed there after a cut."""
+    """Events pushed at one process are read, and resumed, at another with the same numbers."""
     one, other = two
     shop, person, key = one.admin(), one.register("alice"), new_key()
     far = elsewhere(person, other)
@@ -148,7 +148,7 @@ def test_across_processes(two: tuple[Product, Product]) -> None:
             reader.wait_for(number + 1)
             delays.append(reader.arrivals[-1] - started)
         assert min(delays) < 0.5
-        assert sorted(delays)[5] < 1.5  # a poll comes after 20 seconds: these were wake-ups
+        assert sorted(delays)[5] < 1.5  # polls come every 20 seconds, so these were notifications
         complete(shop, person, key)
     assert reader.events == near.events
     assert [event.data for event in reader.events] == [*map(str, range(10)), "{}"]
@@ -169,7 +169,7 @@ def test_from_a_script(two: tuple[Product, Product]) -> None:
 
 
 def test_redis_away(two: tuple[Product, Product], redis_server: Redis) -> None:
-    """While Redis is away nothing is refused or lost; readers at other processes have it when it is back."""
+    """While Redis is away no push is lost; other processes deliver it afterwards."""
     one, other = two
     shop, person, key = one.admin(), one.register("carl"), new_key()
     with Reader(person, key) as near, Reader(elsewhere(person, other), key) as far:

@@ -9,9 +9,9 @@ from chat.generations import start
 from chat.generations.request import Ask
 from chat.models import Generation
 from providers import access
-from providers import snapshot as table
+from providers.apps import providers_app
 from providers.models import ChatModel
-from quotas import snapshot as quotas
+from quotas.apps import quotas_app
 from tests import factories
 from web.refusals import InvalidRequest
 
@@ -30,8 +30,8 @@ def reserved(alice: User) -> ChatModel:
 
 
 def forget() -> None:
-    table.forget()
-    quotas.forget()
+    providers_app().configuration.forget()
+    quotas_app().snapshot.forget()
 
 
 def offered(person: User) -> list[str]:
@@ -125,13 +125,13 @@ def test_a_known_key_of_a_member_who_left(alice: User, reserved: ChatModel) -> N
 def test_nothing_reserved_costs_nothing(alice: User, reserved: ChatModel, django_assert_num_queries: object) -> None:
     """While no model is reserved, nobody's groups are asked for."""
 
-    models = table.models()
+    models = providers_app().configuration.models()
     with django_assert_num_queries(1):  # type: ignore[operator]
         assert access.may_use(alice.pk, models["reserved"])
     with django_assert_num_queries(0):  # type: ignore[operator]
         assert access.may_use(alice.pk, models["open"])
     reserved.groups.clear()
     forget()
-    table.models()
+    providers_app().configuration.models()
     with django_assert_num_queries(0):  # type: ignore[operator]
-        assert [model.slug for model in access.usable(alice.pk)] == ["open", "reserved"]
+        assert [model.slug for model in access.usable(providers_app().configuration, alice.pk)] == ["open", "reserved"]

@@ -16,8 +16,8 @@ def sent(upstream: FakeOpenAI) -> list[dict[str, Any]]:
     return list(upstream.requests[-1].body["messages"])
 
 
-def test_it_works(person: Person, upstream: FakeOpenAI) -> None:
-    """The instruction stands before the prompt; the answer is charged, and no conversation is kept."""
+def test_a_run(person: Person, upstream: FakeOpenAI) -> None:
+    """The instruction precedes the prompt; the completion is charged, and no conversation is kept."""
     events = person.answer("bonjour", "plain", text_tool="translate", target_language="German")
     assert [message["role"] for message in sent(upstream)] == ["user"]
     content = sent(upstream)[0]["content"]
@@ -32,7 +32,7 @@ def test_it_works(person: Person, upstream: FakeOpenAI) -> None:
 
 
 def test_list(person: Person) -> None:
-    """Tools have titles in the caller's language, and say whether they want a target language."""
+    """Tools have titles in the caller's language, and tell if they need a target language."""
     found = person.client.get("/api/text-tools/", headers={"Accept-Language": "en"}).json()
     assert [set(tool) for tool in found] == [{"slug", "title", "needs_target_language"}] * len(found)
     assert [tool["slug"] for tool in found if tool["needs_target_language"]] == ["translate"]
@@ -42,14 +42,14 @@ def test_list(person: Person) -> None:
 
 
 def test_languages(person: Person, upstream: FakeOpenAI) -> None:
-    """Without a target language it is English, and the instruction is in the caller's language."""
+    """The default target language is English; the instruction is in the caller's language."""
     person.client.headers["Accept-Language"] = "zh-hans"
     person.answer("你好", "plain", text_tool="translate")
     assert sent(upstream)[0]["content"] == "请把下面的文字翻译成English，保持原格式，只输出译文。\n\n你好"
 
 
 def test_by_event_source(person: Person, upstream: FakeOpenAI) -> None:
-    """The GET twin knows text tools too."""
+    """The GET route supports text tools too."""
     query = {"model": "plain", "prompt": "x", "text_tool": "translate", "target_language": "Latin"}
     answer = person.client.get("/api/chat/", params=query)
     assert "event: done" in answer.text
@@ -66,14 +66,14 @@ def test_by_event_source(person: Person, upstream: FakeOpenAI) -> None:
     ],
 )
 def test_bad_requests(person: Person, body: dict[str, Any], field: str) -> None:
-    """What makes no sense is refused by name, and costs nothing."""
+    """Invalid requests are refused by name and are free."""
     refused = person.client.post("/api/chat/", json={"model": "plain", "prompt": "x", **body})
     assert (refused.status_code, list(refused.json()["error"]["details"])) == (400, [field])
     assert person.quota()["used_today"] == 0
 
 
 def test_one_key_one_run(person: Person, upstream: FakeOpenAI) -> None:
-    """The same key returns the same run; another tool under that key is a conflict."""
+    """The same key returns the same run; with another tool it is a conflict."""
     before = len(upstream.requests)
     first = person.ask("x", "plain", key="k", text_tool="polish")
     assert person.ask("x", "plain", key="k", text_tool="polish")["id"] == first["id"]
@@ -86,7 +86,7 @@ def test_one_key_one_run(person: Person, upstream: FakeOpenAI) -> None:
 
 
 def test_texts_expire(tmp_path: Path, upstream: FakeOpenAI) -> None:
-    """What is not kept can be read for a while, then the text is deleted."""
+    """The text of an unkept run can be read for a while, then is deleted."""
     limits = {"CHANNEL_RETENTION_SECONDS": "1"}
     with Product(tmp_path, **connected(upstream), **limits) as product:
         person = product.register("alice")
@@ -102,6 +102,6 @@ def test_texts_expire(tmp_path: Path, upstream: FakeOpenAI) -> None:
 
 
 def test_places() -> None:
-    """The prompt comes after the instruction, or where the instruction has a place for it, whatever it contains."""
+    """The prompt replaces `{text}` in the instruction, or follows it, whatever it contains."""
     assert text_tools.applied("Do it.", "{text}") == "Do it.\n\n{text}"
     assert text_tools.applied("Do {text} now.", "a {text} b") == "Do a {text} b now."

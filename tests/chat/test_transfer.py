@@ -1,4 +1,4 @@
-"""Conversations leaving and coming back: nothing lost, nothing half done, and no file can do harm."""
+"""Export and import of conversations: complete, atomic, and safe with hostile files."""
 
 import copy
 import json
@@ -14,7 +14,7 @@ STORY = "第一行\n\n```js\n<script>alert(1)</script>\n```\u2028 end"
 
 @pytest.fixture
 def full(product: Product, person: Person) -> Person:
-    """Somebody with branches, versions, flags and a system prompt."""
+    """A user with branches, versions, flags and a system prompt."""
     first = person.answer(STORY, "plain", system_prompt="Be brief.")
     conversation = first[0].data["conversation"]
     tree = person.messages(conversation)
@@ -42,7 +42,7 @@ def bring(person: Person, file: object) -> Any:
 
 
 def renamed(file: dict[str, Any]) -> dict[str, Any]:
-    """Return a file with its ids replaced by their order of appearance, and without the time of the export."""
+    """Replace the ids of a file by their order of appearance, and remove the export's time."""
     file = copy.deepcopy(file)
     del file["exported_at"]
     ids: dict[Any, int] = {None: 0}
@@ -54,8 +54,8 @@ def renamed(file: dict[str, Any]) -> dict[str, Any]:
     return file
 
 
-def test_it_works(product: Product, full: Person) -> None:
-    """Export, import into an empty account, export: identical but for the ids and the time."""
+def test_export_and_import_round_trip(product: Product, full: Person) -> None:
+    """An export imported into an empty account is exported identically, except for ids and time."""
     file = everything(full)
     assert [len(each["messages"]) for each in file["conversations"]] == [7, 2, 2]
     other = product.register("importer" + full.name)
@@ -66,7 +66,7 @@ def test_it_works(product: Product, full: Person) -> None:
 
 
 def test_an_imported_conversation_goes_on(product: Product, full: Person) -> None:
-    """An imported branch is sent upstream like one that was made here."""
+    """An imported branch is sent upstream like any other."""
     other = product.register("goes" + full.name)
     bring(other, everything(full))
     pinned = other.client.get("/api/conversations/").json()["results"][0]
@@ -77,7 +77,7 @@ def test_an_imported_conversation_goes_on(product: Product, full: Person) -> Non
 
 
 def test_one_conversation(full: Person) -> None:
-    """One conversation is exported as the same JSON, or as Markdown with its versions."""
+    """One conversation is exported as the same JSON, or as Markdown with versions."""
     file = everything(full)
     number = file["conversations"][0]["id"]
     one = full.client.get(f"/api/conversations/{number}/export/").json()
@@ -96,8 +96,8 @@ def test_one_conversation(full: Person) -> None:
     assert (wrong.status_code, list(wrong.json()["error"]["details"])) == (400, ["as"])
 
 
-def test_other_peoples(product: Product, full: Person) -> None:
-    """Nobody exports what is not theirs."""
+def test_other_users_conversations(product: Product, full: Person) -> None:
+    """Conversations of other users cannot be exported."""
     stranger = product.register("stranger" + full.name)
     number = everything(full)["conversations"][0]["id"]
     assert stranger.client.get(f"/api/conversations/{number}/export/").status_code == 404
@@ -161,7 +161,7 @@ BROKEN: dict[str, object] = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_file(product: Product, importer: Person, name: str) -> None:
-    """Whatever is wrong with a file, the answer is a clear 400 and nothing of it is stored."""
+    """An invalid file is refused with 400, and nothing of it is stored."""
     refused = bring(importer, BROKEN[name])
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_request"), refused.text[:500]
     assert everything(importer)["conversations"] == []
@@ -173,7 +173,7 @@ def importer(product: Product) -> Person:
 
 
 def test_size(product: Product, person: Person) -> None:
-    """Ten megabytes come in, more than 32 MiB is refused as too large."""
+    """Ten megabytes are accepted; more than 32 MiB is refused as too large."""
     large = whole(conversation(*(message(n, content="字" * 1_000_000) for n in range(3))))
     assert bring(person, json.dumps(large, ensure_ascii=False).encode()).status_code == 201
     refused = bring(person, b" " * (32 * 2**20 + 1))

@@ -1,4 +1,4 @@
-"""Answers that are not kept as a conversation: their prompt, their text's lifetime, and what leaving does to them."""
+"""Generations without a conversation: their prompt, the lifetime of their text, and callers who leave."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -16,9 +16,9 @@ from chat.generations.request import Ask
 from chat.models import Conversation, Generation, Message
 from chat.openai import classic
 from chat.openai.relay import Whole
-from providers import snapshot
+from providers.apps import providers_app
 from providers.errors import ModelUnavailable, Unsupported
-from providers.models import Upstream
+from providers.models import ChatModel, Upstream
 from providers.wire.base import Delta, Event, Finished, PromptMessage, ToolCallDelta
 from quotas.setup import ensure_defaults
 from runtime import database
@@ -30,7 +30,7 @@ TURNS = (PromptMessage("system", "Be brief"), PromptMessage("user", "Hello"))
 
 @pytest.fixture
 def asker() -> User:
-    """Somebody who may ask the scripted model."""
+    """A user who may use the scripted model."""
     user: User = factories.user("alice")
     factories.route(factories.chat_model("demo"), factories.upstream("demo", kind="scripted"))
     ensure_defaults()
@@ -38,7 +38,7 @@ def asker() -> User:
 
 
 @pytest.fixture
-async def door() -> AsyncGenerator[None, None]:
+async def database_threads() -> AsyncGenerator[None, None]:
     """Close the database threads of this test."""
     yield
     await asyncio.to_thread(database.close)
@@ -46,7 +46,7 @@ async def door() -> AsyncGenerator[None, None]:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Let the upstream answer "ab", and collect what it was asked."""
+    """Let the upstream return "ab", and collect its requests."""
     asked: list[Any] = []
 
     async def answer(self: Any) -> AsyncGenerator[Event, None]:
@@ -68,8 +68,8 @@ async def answered(asked: Ask, relay: Whole | None = None) -> Generation:
     return await database.run(Generation.objects.get, id=begun.row.id)
 
 
-async def test_it_works(asker: User, door: None, sent: list[Any]) -> None:
-    """The prompt is the caller's, whole; the text stays with the generation; no conversation and no message is made."""
+async def test_no_conversation_is_made(asker: User, database_threads: None, sent: list[Any]) -> None:
+    """The prompt is sent unchanged; the text stays with the generation, without a conversation."""
     row = await answered(ask(asker, parameters={"max_tokens": 9_999}, extras={}))
     assert (row.status, row.content, row.conversation_id, row.message_id) == ("completed", "ab", None, None)
     assert row.charge == {"amount": 1, "source": "daily", "reason": "stop"}
@@ -77,8 +77,8 @@ async def test_it_works(asker: User, door: None, sent: list[Any]) -> None:
     assert await database.run(Conversation.objects.count) == await database.run(Message.objects.count) == 0
 
 
-async def test_the_text_expires(asker: User, door: None, sent: list[Any]) -> None:
-    """The text is deleted CHANNEL_RETENTION_SECONDS after the end; what messages keep stays, and so does what runs."""
+async def test_the_text_expires(asker: User, database_threads: None, sent: list[Any]) -> None:
+    """The text of an ended, unkept generation is deleted after CHANNEL_RETENTION_SECONDS."""
     row = await answered(ask(asker))
     kept = await answered(Ask(asker.pk, "demo", "Hello"))
     with override_settings(CHANNEL_RETENTION_SECONDS=60):
@@ -90,52 +90,56 @@ async def test_the_text_expires(asker: User, door: None, sent: list[Any]) -> Non
     assert (await database.run(Message.objects.get, id=kept.message_id)).content == "ab"
 
 
-async def test_the_classic_page_needs_no_events(asker: User, door: None, sent: list[Any]) -> None:
-    """When the events are gone, a page gets what it lacks from the stored text; once that is gone too, 204."""
+async def test_the_classic_page_needs_no_events(asker: User, database_threads: None, sent: list[Any]) -> None:
+    """Without its events a reader gets the stored text; without the text, 204."""
     _token, secret = await database.run(ApiToken.issue, asker, "page")
     row = await answered(ask(asker))
     service.logs._finished.clear()
     headers = {"Authorization": f"Bearer {secret}", "Last-Event-ID": f"{row.id}:1"}
     request = RequestFactory().get("/api/chatgpt/test", {"message": "Hello"}, headers=headers)
     found: Any = await classic.test(request)
-    told = b"".join([data async for data in found.events])
-    assert (f"id: {row.id}:2\n".encode() in told, b'"content":"b"' in told, b'"a' in told) == (True, True, False)
+    replayed = b"".join([data async for data in found.events])
+    assert (f"id: {row.id}:2\n".encode() in replayed, b'"content":"b"' in replayed, b'"a' in replayed) == (
+        True,
+        True,
+        False,
+    )
     with override_settings(CHANNEL_RETENTION_SECONDS=-1):
         await housekeeping.expire_texts()
     assert (await classic.test(request)).status_code == 204
 
 
-async def test_configured_caps_fit_the_context(asker: User, door: None, sent: list[Any]) -> None:
-    """A cap of the model's row is lowered to what the prompt leaves."""
+async def test_configured_caps_fit_the_context(asker: User, database_threads: None, sent: list[Any]) -> None:
+    """The model's token limit is lowered to what the prompt leaves."""
 
     def configure() -> None:
-        snapshot.ChatModel.objects.update(context_tokens=100, parameters={"max_tokens": 500})
-        snapshot.forget()
+        ChatModel.objects.update(context_tokens=100, parameters={"max_tokens": 500})
+        providers_app().configuration.forget()
 
     await database.run(configure)
     await answered(ask(asker))
     assert 16 < sent[0].parameters["max_tokens"] < 100
 
 
-async def test_without_a_model(asker: User, door: None, sent: list[Any]) -> None:
-    """Without a model the first that can answer is asked; there may be none."""
+async def test_without_a_model(asker: User, database_threads: None, sent: list[Any]) -> None:
+    """Without a model the first available one is used; there may be none."""
     assert (await answered(ask(asker, model=""))).model == "demo"
     await database.run(Upstream.objects.update, enabled=False)
-    snapshot.forget()
+    providers_app().configuration.forget()
     with pytest.raises(ModelUnavailable):
         await service.start(ask(asker, model=""))
 
 
-async def test_what_no_upstream_takes_is_refused(asker: User, door: None, sent: list[Any]) -> None:
-    """What no upstream of the model takes is refused with nothing stored."""
+async def test_what_no_upstream_takes_is_refused(asker: User, database_threads: None, sent: list[Any]) -> None:
+    """Parameters that no upstream of the model supports are refused; nothing is stored."""
     with pytest.raises(Unsupported) as refused:
         await service.start(ask(asker, extras={"seed": 1, "top_p": 1}))
     assert set(refused.value.details or ()) == {"seed"}
     assert await database.run(Generation.objects.count) == 0
 
 
-async def test_a_caller_who_has_left_already(asker: User, door: None, sent: list[Any]) -> None:
-    """Who leaves before the answer began has nobody asked, and nothing charged."""
+async def test_a_caller_who_has_left_already(asker: User, database_threads: None, sent: list[Any]) -> None:
+    """A caller who leaves before the start causes no upstream call and no charge."""
     relay = Whole()
     relay.leave()
     row = await answered(ask(asker, counted=False), relay)
@@ -146,35 +150,37 @@ async def test_a_caller_who_has_left_already(asker: User, door: None, sent: list
 
 @pytest.mark.parametrize(("left", "charged"), [("before", 0), ("white", 0), ("text", 1), ("tool", 1)])
 async def test_what_leaving_costs(
-    left: str, charged: int, asker: User, door: None, monkeypatch: pytest.MonkeyPatch
+    left: str, charged: int, asker: User, database_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who leaves pays once a visible character, or a tool call, was there for them."""
+    """A caller who leaves pays after the first visible character or tool call."""
     first: dict[str, list[Event]] = {
         "before": [],
         "white": [Delta(" \n")],
         "text": [Delta("a")],
         "tool": [ToolCallDelta("[{}]")],
     }
-    told = asyncio.Event()
+    has_begun = asyncio.Event()
 
     async def hanging(self: Any) -> AsyncGenerator[Event, None]:
         for event in first[left]:
             yield event
-        told.set()
+        has_begun.set()
         await asyncio.Event().wait()
 
     monkeypatch.setattr("providers.routing.Attempts.run", hanging)
     relay = Whole()
     starting = asyncio.create_task(answered(ask(asker), relay))
-    await told.wait()
+    await has_begun.wait()
     relay.leave()
     row = await starting
     assert row.charge is not None
     assert (row.finish_reason, row.charge["amount"]) == ("cancelled", charged)
 
 
-async def test_calls_of_tools_nobody_offered(asker: User, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the page a call says nothing; an answer of nothing else ends like any other."""
+async def test_calls_of_tools_that_were_not_offered(
+    asker: User, database_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the page a tool call shows nothing; a completion of calls alone ends normally."""
 
     async def calling(self: Any) -> AsyncGenerator[Event, None]:
         yield ToolCallDelta("[{}]")

@@ -1,4 +1,4 @@
-"""The page /usage/: what is left, the plot, the ledger, and the box for codes."""
+"""The page /usage/: quotas, the plot, the ledger, and redeem codes."""
 
 import re
 from datetime import timedelta
@@ -13,7 +13,7 @@ from chat.stats.usage import ROWS
 from quotas import ledger, redeem_codes
 from quotas.models import LedgerEntry, Quota
 from tests import factories
-from tests.chat.test_tally import answer
+from tests.chat.test_daily_counts import answer
 
 pytestmark = pytest.mark.django_db
 
@@ -33,14 +33,14 @@ def visitor(client: Client, alice: Any) -> Client:
 
 
 def text(answer: Any) -> str:
-    """Return what a person reads."""
+    """Return the visible text."""
     assert answer.status_code == 200
     page = re.sub(r"<(script|svg|title)\b.*?</\1>", " ", answer.content.decode(), flags=re.DOTALL)
     return " ".join(re.sub(r"<[^>]+>", " ", page).split())
 
 
-def test_it_works(visitor: Client, alice: Any, quota: Quota) -> None:
-    """The page says what is left, draws the answers by day, and lists every grant and spend with its reason."""
+def test_the_page(visitor: Client, alice: Any, quota: Quota) -> None:
+    """The page shows what is left, a plot of completions, and every grant and spend."""
     factories.credits_for(alice, quota, 5, "a gift")
     answer(alice, quota.models.get())
     page = visitor.get("/usage/")
@@ -53,24 +53,24 @@ def test_it_works(visitor: Client, alice: Any, quota: Quota) -> None:
 
 
 def test_nothing_yet(visitor: Client, quota: Quota) -> None:
-    """A new account sees what it has, and that nothing has happened."""
+    """A new account sees its quotas and an empty history."""
     words = text(visitor.get("/usage/"))
     assert "3 of 3 left today · 0 credits" in words
     assert "No answers in this time." in words
     assert "Nothing was given or spent yet." in words
 
 
-@pytest.mark.parametrize(("limit", "said"), [(None, "1 answer today, without a limit"), (0, "Credits only")])
-def test_kinds_of_quotas(limit: int | None, said: str, visitor: Client, alice: Any, quota: Quota) -> None:
-    """A quota without a limit and one of credits only say what they are."""
+@pytest.mark.parametrize(("limit", "wanted"), [(None, "1 answer today, without a limit"), (0, "Credits only")])
+def test_kinds_of_quotas(limit: int | None, wanted: str, visitor: Client, alice: Any, quota: Quota) -> None:
+    """Unlimited quotas, and quotas of credits only, are described as such."""
     factories.credits_for(alice, quota, 1)
     Quota.objects.update(daily_limit=limit)
     answer(alice, quota.models.get())
-    assert said in text(visitor.get("/usage/"))
+    assert wanted in text(visitor.get("/usage/"))
 
 
-def test_an_answer_leads_to_its_conversation(visitor: Client, alice: Any, quota: Quota) -> None:
-    """A spend links to the conversation that it paid for, as long as there is one."""
+def test_a_spend_links_to_its_conversation(visitor: Client, alice: Any, quota: Quota) -> None:
+    """A spend links to its conversation, as long as it exists."""
     row = answer(alice, quota.models.get())
     row.conversation = Conversation.objects.create(user=alice, title="t")
     row.save()
@@ -80,7 +80,7 @@ def test_an_answer_leads_to_its_conversation(visitor: Client, alice: Any, quota:
 
 
 def test_page_by_page(visitor: Client, alice: Any, quota: Quota) -> None:
-    """Older rows follow on the next page; what is odd in the address is ignored."""
+    """Older entries are on the next page; invalid parameters are ignored."""
     for number in range(ROWS + 1):
         factories.credits_for(alice, quota, 1, f"r{number};")
     first = visitor.get("/usage/")
@@ -95,7 +95,7 @@ def test_page_by_page(visitor: Client, alice: Any, quota: Quota) -> None:
 
 
 def test_period_and_page_go_together(visitor: Client, alice: Any, quota: Quota) -> None:
-    """Whoever turns a page keeps the period, and whoever chooses a period keeps the page."""
+    """Turning the page keeps the period, and choosing a period keeps the page."""
     for number in range(2 * ROWS + 1):
         factories.credits_for(alice, quota, 1, f"r{number};")
     first = visitor.get("/usage/", {"days": "7"}).content.decode()
@@ -107,7 +107,7 @@ def test_period_and_page_go_together(visitor: Client, alice: Any, quota: Quota) 
 
 
 def test_credits_without_a_limit(visitor: Client, alice: Any, quota: Quota) -> None:
-    """What was given is to be seen also while nothing of it is needed."""
+    """Credits are shown even while the quota is unlimited."""
     Quota.objects.update(daily_limit=None)
     assert "0 answers today, without a limit GLM-4" in text(visitor.get("/usage/"))
     factories.credits_for(alice, quota, 3)
@@ -115,14 +115,14 @@ def test_credits_without_a_limit(visitor: Client, alice: Any, quota: Quota) -> N
 
 
 def test_inviting_is_offered_where_one_can_sign_up(visitor: Client, quota: Quota, settings: Any) -> None:
-    """Nobody is sent to invite friends who cannot join."""
+    """Inviting friends is offered only while sign-up is open."""
     assert "Or invite friends" in text(visitor.get("/usage/"))
     settings.SIGNUP_MODE = "closed"
     assert "Or invite friends" not in text(visitor.get("/usage/"))
 
 
 def test_periods(visitor: Client, alice: Any, quota: Quota) -> None:
-    """The plot looks back over the period that was chosen."""
+    """The plot covers the chosen period."""
     day = ledger.day_of(timezone.now()) - timedelta(days=20)
     DailyAnswers.objects.create(user=alice, day=day, model="gone", answers=4, daily_charges=4)
     assert "gone 4" in text(visitor.get("/usage/"))
@@ -131,11 +131,11 @@ def test_periods(visitor: Client, alice: Any, quota: Quota) -> None:
 
 
 def test_redeeming(visitor: Client, alice: Any, quota: Quota) -> None:
-    """A code brings its credits; a second time it is refused in words, and nothing is given."""
+    """A code grants its credits once; a second attempt is refused with a message."""
     (code,) = redeem_codes.make(quota, 7, 1, None, None)
     page = visitor.post("/usage/", {"code": code.grouped().lower()}, follow=True)
     assert page.redirect_chain == [("/usage/", 302)]
-    assert "7 credits for “Standard” are yours." in text(page)
+    assert "You received 7 credits for “Standard”." in text(page)
     again = text(visitor.post("/usage/", {"code": code.code}, follow=True))
     assert "This code cannot be redeemed" in again
     assert ledger.state(alice.pk, quota.pk)["credits"] == 7
@@ -150,20 +150,20 @@ def test_guessing_is_limited(visitor: Client, quota: Quota, settings: Any) -> No
 
 
 def test_strangers_log_in_first(client: Client) -> None:
-    """Without a login the page leads to the door, and a code is not looked at."""
+    """Without a login the page redirects, and a posted code is ignored."""
     for answer_ in (client.get("/usage/"), client.post("/usage/", {"code": "x"})):
         assert (answer_.status_code, answer_["Location"]) == (302, "/accounts/login/?next=/usage/")
 
 
 def test_csrf(alice: Any, quota: Quota) -> None:
-    """A form from elsewhere redeems nothing."""
+    """A cross-site form redeems nothing."""
     client = Client(enforce_csrf_checks=True)
     client.force_login(alice)
     assert client.post("/usage/", {"code": "x"}).status_code == 403
 
 
-def test_words_are_shown_as_they_are(visitor: Client, alice: Any, quota: Quota) -> None:
-    """What an admin or a title says is text, never markup."""
+def test_text_is_escaped(visitor: Client, alice: Any, quota: Quota) -> None:
+    """Texts of admins and titles are escaped."""
     factories.credits_for(alice, quota, 1, "<script>alert(1)</script>")
     Quota.objects.update(title="<b>bold</b>")
     page = visitor.get("/usage/").content.decode()
@@ -172,7 +172,7 @@ def test_words_are_shown_as_they_are(visitor: Client, alice: Any, quota: Quota) 
 
 
 def test_both_languages(visitor: Client, quota: Quota) -> None:
-    """The page is named in the reader's language."""
+    """The page's title is in the user's language."""
     for language in ("en", "zh-hans"):
         with translation.override(language):
             title = translation.gettext("Usage")
@@ -181,7 +181,7 @@ def test_both_languages(visitor: Client, quota: Quota) -> None:
 
 
 def test_few_queries(visitor: Client, alice: Any, quota: Quota, django_assert_max_num_queries: Any) -> None:
-    """However much there is to show, the page is made of a handful of queries."""
+    """The number of queries does not grow with the data."""
     Quota.objects.update(daily_limit=100)
     for _ in range(ROWS + 2):
         answer(alice, quota.models.get())

@@ -20,14 +20,16 @@ from web.schemas import Code
 TESTS = Path(__file__).resolve().parent.parent
 
 STAFF_ROWS = {
-    "quotas": "quotas/test_staff.py::test_it_works",
-    "sensitive-words": "chat/screening/test_words_api.py::test_it_works",
+    "quotas": "quotas/test_staff.py::test_a_quota_is_made_changed_and_deleted",
+    "sensitive-words": "chat/screening/test_words_api.py::test_words",
     "allowed-phrases": "chat/screening/test_words_api.py::test_phrases",
     "redeem-codes": "quotas/test_staff.py::test_codes quotas/test_staff.py::test_unused_codes_can_be_changed",
     "credits": "quotas/test_staff.py::test_credits quotas/test_staff.py::test_grants_are_listed",
-    "upstreams": "runtime/test_staff.py::test_it_works providers/test_api.py::test_it_works",
-    "keys": "providers/test_api.py::test_it_works contract/test_promises.py::test_last4",
-    "models": "quotas/test_models_api.py::test_it_works quotas/test_models_api.py::test_changes",
+    "upstreams": "runtime/test_staff.py::test_it_works "
+    "providers/test_api.py::test_an_upstream_has_the_fields_of_the_contract",
+    "keys": "providers/test_api.py::test_a_key_has_the_fields_of_the_contract contract/test_promises.py::test_last4",
+    "models": "quotas/test_models_api.py::test_a_model_is_made_with_all_its_parts "
+    "quotas/test_models_api.py::test_changes",
     "users": "accounts/test_staff.py::test_it_works",
 }
 ROUTES = {
@@ -54,7 +56,7 @@ ROUTES = {
     "POST /api/messages/{message_id}/regenerate/": "chat/test_streams.py::test_regenerate_adds_a_sibling",
     "GET /api/models/": "contract/test_promises.py::test_it_works",
     "GET /api/text-tools/": "chat/test_text_tools.py::test_list contract/test_promises.py::test_text_tools",
-    "GET /api/conversations/": "chat/test_large_history.py::test_it_works"
+    "GET /api/conversations/": "chat/test_large_history.py::test_large_histories_stay_quick"
     " contract/test_promises.py::test_conversations_page_by_page",
     "GET /api/conversations/{conversation_id}/": "contract/test_access.py::test_matrix",
     "PATCH /api/conversations/{conversation_id}/": "contract/test_access.py::test_matrix"
@@ -63,9 +65,9 @@ ROUTES = {
     " chat/test_ends.py::test_deleting_the_conversation_stops_its_answer",
     "GET /api/conversations/{conversation_id}/messages/": "chat/test_streams.py::test_parent_makes_a_branch",
     "GET /api/conversations/{conversation_id}/export/": "chat/test_transfer.py::test_one_conversation",
-    "GET /api/export/": "chat/test_transfer.py::test_it_works",
-    "POST /api/import/": "chat/test_transfer.py::test_it_works chat/test_transfer.py::test_a_broken_file"
-    " chat/test_transfer.py::test_size",
+    "GET /api/export/": "chat/test_transfer.py::test_export_and_import_round_trip",
+    "POST /api/import/": "chat/test_transfer.py::test_export_and_import_round_trip"
+    " chat/test_transfer.py::test_a_broken_file chat/test_transfer.py::test_size",
     # OpenAI-compatible surface
     "POST /v1/chat/completions": "chat/test_openai_api.py::test_it_works"
     " chat/test_openai_api.py::test_a_stream_has_the_full_shape",
@@ -73,17 +75,19 @@ ROUTES = {
     "GET /v1/models/{model_id}": "chat/test_openai_api.py::test_a_model_with_a_slash",
     "GET /api/chatgpt/test": "chat/test_classic.py::test_it_works chat/test_classic.py::test_without_a_model",
     # Push channels
-    "GET /sse/{key}/": "chat/test_push.py::test_it_works chat/test_push.py::test_unknown_ids_get_a_reset",
+    "GET /sse/{key}/": "chat/test_push.py::test_pushed_events_reach_the_reader"
+    " chat/test_push.py::test_unknown_ids_get_a_reset",
     "GET /sse/{key}": "chat/test_push.py::test_with_and_without_the_slash",
     "POST /api/channels/{key}/messages/": "chat/test_push.py::test_data chat/test_push.py::test_who_may_publish"
-    " chat/test_push.py::test_before_the_reader_comes",
+    " chat/test_push.py::test_replay",
     "POST /api/channels/{key}/complete/": "chat/test_push.py::test_after_the_end",
     "POST /api/channels/{key}/error/": "chat/test_push.py::test_an_error_ends_it",
     "GET /sse/message/{key}/": "chat/test_push.py::test_the_payment_example",
     # Quotas, credits, invitations
     "GET /api/quotas/": "contract/test_promises.py::test_quotas",
-    "GET /api/quotas/ledger/": "quotas/test_ledger_api.py::test_it_works quotas/test_ledger_api.py::test_page_by_page",
-    "GET /api/quotas/usage/": "chat/test_tally.py::test_it_works",
+    "GET /api/quotas/ledger/": "quotas/test_ledger_api.py::test_grants_and_spends_are_listed "
+    "quotas/test_ledger_api.py::test_page_by_page",
+    "GET /api/quotas/usage/": "chat/test_daily_counts.py::test_usage_by_day_and_model",
     "GET /api/invitations/": "accounts/test_invitations.py::test_it_works",
     "POST /api/redeem/": "accounts/test_redeem.py::test_it_works"
     " accounts/test_redeem.py::test_only_failures_are_counted",
@@ -107,7 +111,7 @@ REFUSALS = {
     "not_found": "contract/test_access.py::test_matrix",
     "conflict": "contract/test_promises.py::test_a_key_in_the_header_of_a_get chat/test_push.py::test_after_the_end",
     "prompt_too_long": "chat/test_refusals.py::test_too_long chat/test_transfer.py::test_size",
-    "content_blocked": "chat/screening/test_order.py::test_it_works"
+    "content_blocked": "chat/screening/test_order.py::test_after_the_limit_of_active_generations"
     " chat/test_moderation.py::test_a_refused_prompt_counts",
     "quota_exhausted": "quotas/test_ledger.py::test_exhausted_refusal_says_when_and_how"
     " quotas/test_ledger.py::test_credits_only_has_no_retry_after",
@@ -153,8 +157,9 @@ PROMISES = {
     "what is passed on": "chat/test_openai_api.py::test_what_is_passed_on chat/test_openai_api.py::test_tool_calls",
     "CORS of /v1": "chat/test_openai_refusals.py::test_preflight"
     " chat/test_openai_refusals.py::test_answers_to_browsers",
-    "push in Python": "chat/test_push_python.py::test_it_works chat/test_push_python.py::test_a_timeout_is_told",
-    "push survives a restart": "chat/test_push_survives.py::test_it_works",
+    "push in Python": "chat/test_push_python.py::test_send_and_complete"
+    " chat/test_push_python.py::test_on_end_reports_a_timeout",
+    "push survives a restart": "chat/test_push_survives.py::test_a_restart_loses_nothing",
     "demo_push": "chat/test_push.py::test_the_payment_example_from_a_command",
     "the envelope": "contract/test_envelope.py::test_it_works contract/test_envelope.py::test_wrong_methods",
     "X-Request-ID": "contract/test_envelope.py::test_every_answer_has_a_request_id",
@@ -162,20 +167,21 @@ PROMISES = {
     "the charge table": "chat/test_charges.py::test_it_works chat/test_charges.py::test_credits",
     "the same key, the same charge": "chat/test_charges.py::test_same_key_costs_nothing_more",
     "a /v1 caller gone": "chat/test_unkept.py::test_what_leaving_costs",
-    "limits are exact": "chat/test_concurrency.py::test_the_limit_is_exact quotas/test_races.py::test_it_works",
+    "limits are exact": "chat/test_concurrency.py::test_the_limit_is_exact "
+    "quotas/test_races.py::test_a_limit_holds_in_four_processes",
     "each credit buys one answer": "quotas/test_races.py::test_each_credit_buys_one",
-    "a killed process's reservations": "quotas/test_kills.py::test_it_works",
+    "a killed process's reservations": "quotas/test_kills.py::test_killed_at_any_point",
     "twenty rewarded invitations a day": "quotas/test_invitations.py::test_twenty_a_day",
     "X-Quota-Remaining, X-Quota-Reset": "chat/test_streams.py::test_reserved_answers_carry_the_quota",
     "staff changes within five seconds": "quotas/test_staff.py::test_changes_are_felt_at_once"
     " chat/screening/test_live.py::test_another_process",
-    "sensitive words in prompts": "chat/screening/test_prompts.py::test_it_works"
+    "sensitive words in prompts": "chat/screening/test_prompts.py::test_a_blocked_prompt_is_refused"
     " chat/screening/test_prompts.py::test_masked chat/screening/test_prompts.py::test_earlier_turns",
-    "sensitive words in answers": "chat/screening/test_answers.py::test_it_works"
-    " chat/screening/test_answers.py::test_masked chat/screening/test_answers.py::test_reasoning",
-    "allowed phrases": "chat/screening/test_answers.py::test_allowed_phrases",
-    "words in every disguise": "chat/screening/test_folding.py::test_it_works"
-    " chat/screening/test_corpus.py::test_it_works",
+    "sensitive words in answers": "chat/screening/test_completions.py::test_a_blocked_word_ends_the_completion"
+    " chat/screening/test_completions.py::test_masked chat/screening/test_completions.py::test_reasoning",
+    "allowed phrases": "chat/screening/test_completions.py::test_allowed_phrases",
+    "words in every disguise": "chat/screening/test_folding.py::test_kinds_of_characters"
+    " chat/screening/test_corpus.py::test_the_corpus_is_large",
     "words of 32 characters": "chat/screening/test_words_api.py::test_thirty_two_characters",
     "drain": "chat/test_ends.py::test_drained faults/test_processes.py::test_drained_readers_go_elsewhere",
     "Redis away": "faults/test_processes.py::test_redis_away",
@@ -195,13 +201,13 @@ SETTINGS = {
     "CORS_ALLOWED_ORIGINS": "runtime/test_handlers.py::test_other_origins",
     "ALLOWED_HOSTS": "runtime/test_handlers.py::test_foreign_hosts",
     "TRUSTED_PROXIES": "runtime/test_handlers.py::test_forwarded_addresses_are_believed_only_from_trusted_proxies",
-    "TIME_ZONE": "quotas/test_days.py::test_it_works",
+    "TIME_ZONE": "quotas/test_days.py::test_a_day_ends_at_midnight",
     "ADMIN_PASSWORD": "runtime/test_start.py::test_the_generated_password_is_printed_once",
     "SIGNUP_MODE": "accounts/test_register.py::test_by_invitation_only accounts/test_register.py::test_closed",
     "OPENAI_MODELS": "contract/test_settings.py::test_good_values",
     "SPARK_APP_ID": "chat/test_vendors.py::test_it_works",
     "ZHIPU_MODELS": "chat/test_vendors.py::test_zhipu",
-    "ALLOWED_PRIVATE_UPSTREAMS": "providers/test_addresses.py::test_it_works",
+    "ALLOWED_PRIVATE_UPSTREAMS": "providers/test_addresses.py::test_public_addresses_are_admitted",
     "EMAIL_URL": "accounts/test_register.py::test_with_mail_the_address_is_confirmed",
     "REQUIRE_VERIFIED_EMAIL": "accounts/test_auth.py::test_a_required_address_must_be_verified",
     "DAILY_LIMIT_STANDARD": "quotas/test_setup.py::test_environment_gives_the_first_values",
@@ -209,7 +215,7 @@ SETTINGS = {
     "STREAM_PING_SECONDS": "chat/test_event_source.py::test_pings_keep_a_silent_stream_open",
     "CHANNEL_RETENTION_SECONDS": "chat/test_streams.py::test_snapshot_when_the_log_is_gone",
     "DRAIN_SECONDS": "chat/test_ends.py::test_drain_has_an_end",
-    "PROCESS_LEASE_SECONDS": "quotas/test_kills.py::test_it_works",
+    "PROCESS_LEASE_SECONDS": "quotas/test_kills.py::test_killed_at_any_point",
     "MAX_PROMPT_CHARS": "chat/test_refusals.py::test_too_long",
     "MAX_ANSWER_CHARS": "chat/test_run.py::test_answers_are_bounded",
     "MAX_ACTIVE_GENERATIONS": "chat/test_concurrency.py::test_active_generations_are_bounded",

@@ -168,7 +168,7 @@ def test_killed_between(pair: Pair, tmp_path: Path, point: str, ends: set[object
     mortal.var_dir, mortal._environment["PORT"] = pair.first.var_dir, "0"
     with ExitStack() as leaving:
         leaving.push(mortal)  # which is not started as others are
-        mortal.serve("-m", "tests.quotas.mortal", point)
+        mortal.serve("-m", "tests.quotas.dying_server", point)
         generation = Person(mortal, "alice", pair.alice.access, "").ask("Hello", "steady")["id"]
         _read_through_the_death(pair, mortal, generation, ends, stops="stop" in point)
 

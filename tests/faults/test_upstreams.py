@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests import offers
-from tests.misbehaviour import FAULTS, HUGE, Fault, nobody_accepts
+from tests.misbehaviour import FAULTS, HUGE, Fault, full_address
 from tests.product import Event, Person, Product, text_of
 from tests.spark import FakeSpark
 from tests.spark_http import FakeSparkHTTP
@@ -68,7 +68,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> I
         fakes = {kind: stack.enter_context(fake.in_thread()) for kind, fake in kinds.items()}
         addresses = {kind: fake.base_url for kind, fake in fakes.items()}
         fakes["zhipu_v3"], addresses["zhipu_v3"] = fakes["zhipu"], fakes["zhipu"].v3_url
-        elsewhere = stack.enter_context(nobody_accepts())
+        elsewhere = stack.enter_context(full_address())
         product = stack.enter_context(Product(tmp_path_factory.mktemp("faults"), **offers.environment(), **CLOCKS))
         with offers.database(product, django_db_blocker):
             for (protocol, name), fault in FAULTS.items():

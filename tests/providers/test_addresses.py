@@ -1,4 +1,4 @@
-"""Which addresses upstreams that an admin added may be reached at."""
+"""The addresses at which upstreams may be reached that an admin added."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from tests import factories
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700:4700::1111"])
-def test_it_works(address: str) -> None:
+def test_public_addresses_are_admitted(address: str) -> None:
     """Public addresses are admitted."""
     assert admitting("https://api.example.org/v1")(address)
 
@@ -22,13 +22,13 @@ def test_it_works(address: str) -> None:
         *("::1", "fe80::1", "fd00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::", "224.0.0.1", "ff02::1"),
     ],
 )
-def test_private_addresses(address: str) -> None:
-    """Loopback, private, link-local, shared and multicast addresses are not, in any notation."""
+def test_private_addresses_are_refused(address: str) -> None:
+    """Loopback, private, link-local, shared and multicast addresses are refused, in any notation."""
     assert not admitting("https://api.example.org/v1")(address)
 
 
 def test_allowed_networks_and_hosts(settings: Any) -> None:
-    """What the operator allowed is admitted, by network or by name, and nothing beside it."""
+    """Allowed networks and host names are admitted, and no other private address."""
     settings.ALLOWED_PRIVATE_UPSTREAMS = ["10.1.0.0/16", "ollama.internal"]
     admits = admitting("http://somewhere/v1")
     assert (admits("10.1.2.3"), admits("10.2.2.3")) == (True, False)

@@ -1,4 +1,4 @@
-"""The operator's pages: health at a glance, keys that go in and never come out, models that are fetched on demand."""
+"""The operators' pages: health, write-only keys, and the models that an upstream offers."""
 
 import re
 import time
@@ -12,7 +12,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from providers import addresses, snapshot
+from providers import addresses
+from providers.apps import providers_app
 from providers.models import ApiKey, ChatModel, KeyTrouble, Route, Upstream
 from providers.wire.openai import model_list
 from quotas.models import QuotaModel
@@ -42,9 +43,9 @@ def page(table_name: str, name: str = "changelist", *arguments: Any) -> str:
     return reverse(f"admin:providers_{table_name}_{name}", args=arguments)
 
 
-def told(answer: Any) -> list[str]:
+def flash_messages(response: Any) -> list[str]:
     """Return the messages that a page shows next."""
-    return [str(message) for message in get_messages(answer.wsgi_request)]
+    return [str(message) for message in get_messages(response.wsgi_request)]
 
 
 def upstream_form(**values: Any) -> dict[str, Any]:
@@ -60,31 +61,31 @@ def select(action: str, *rows: Any) -> dict[str, Any]:
     return {"action": action, "_selected_action": [row.pk for row in rows]}
 
 
-def column(answer: Any, name: str) -> list[str]:
+def column(response: Any, name: str) -> list[str]:
     """Return the cells of a column of a list, without their markup."""
-    cells = re.findall(rf'<td class="field-{name}">(.*?)</td>', answer.content.decode(), re.DOTALL)
+    cells = re.findall(rf'<td class="field-{name}">(.*?)</td>', response.content.decode(), re.DOTALL)
     return [" ".join(re.sub("<[^>]+>", "", cell).split()) for cell in cells]
 
 
 # --- health ----------------------------------------------------------------------------------------------------------
 
 
-def test_it_works(admin: Client, mirror: Upstream) -> None:
-    """The list of upstreams says how many keys can be used, cool down, are quarantined, and what that amounts to."""
+def test_the_list_of_upstreams_shows_their_health(admin: Client, mirror: Upstream) -> None:
+    """The list of upstreams counts usable, cooling and quarantined keys, and sums them up."""
     keys = [factories.api_key(mirror) for _n in range(3)]
     soon = timezone.now() + timedelta(hours=1)
     KeyTrouble.objects.create(key=keys[0], cooldown_until=soon, status_reason="The upstream is busy.")
     KeyTrouble.objects.create(key=keys[1], quarantined_at=timezone.now(), status_reason="The upstream refused the key.")
     factories.upstream("off", enabled=False)
-    answer = admin.get(page("upstream"))
-    assert column(answer, "usable") == ["0 / 0", "1 / 3"]
-    assert (column(answer, "cooling"), column(answer, "quarantined")) == (["0", "1"], ["0", "1"])
-    assert column(answer, "health") == ["– switched off", "▲ 2 keys cannot be used"]
-    assert 'class="health warning"' in answer.content.decode()
+    response = admin.get(page("upstream"))
+    assert column(response, "usable") == ["0 / 0", "1 / 3"]
+    assert (column(response, "cooling"), column(response, "quarantined")) == (["0", "1"], ["0", "1"])
+    assert column(response, "health") == ["– switched off", "▲ 2 keys cannot be used"]
+    assert 'class="health warning"' in response.content.decode()
 
 
-def test_the_list_of_keys(admin: Client, mirror: Upstream) -> None:
-    """The list of keys says of each what is the matter with it, since when and why."""
+def test_the_list_of_keys_shows_their_troubles(admin: Client, mirror: Upstream) -> None:
+    """The list of keys shows the trouble of each, since when and why."""
     factories.api_key(mirror)
     bad = factories.api_key(mirror)
     KeyTrouble.objects.create(key=bad, quarantined_at=timezone.now(), status_reason="The upstream refused the key.")
@@ -94,7 +95,7 @@ def test_the_list_of_keys(admin: Client, mirror: Upstream) -> None:
     assert shown[0].endswith("The upstream refused the key.")
 
 
-def test_few_queries(admin: Client, django_assert_max_num_queries: Any) -> None:
+def test_lists_need_a_constant_number_of_queries(admin: Client, django_assert_max_num_queries: Any) -> None:
     """The lists cost the same however many rows there are."""
     for _upstream in range(5):
         upstream = factories.upstream()
@@ -106,13 +107,13 @@ def test_few_queries(admin: Client, django_assert_max_num_queries: Any) -> None:
 
 
 def test_use_upstreams_again(admin: Client, mirror: Upstream) -> None:
-    """One action ends the cooldown of an upstream and all troubles of its keys, and no other's."""
+    """One action ends the cooldown of an upstream and the troubles of its keys only."""
     soon = timezone.now() + timedelta(hours=1)
     Upstream.objects.filter(pk=mirror.pk).update(cooldown_until=soon, status_reason="away")
     KeyTrouble.objects.create(key=factories.api_key(mirror), quarantined_at=soon)
     other = KeyTrouble.objects.create(key=factories.api_key(factories.upstream()), quarantined_at=soon)
-    answer = admin.post(page("upstream"), select("clear_health", mirror))
-    assert told(answer) == ["1 upstream is in use again, with its keys."]
+    response = admin.post(page("upstream"), select("clear_health", mirror))
+    assert flash_messages(response) == ["1 upstream is in use again, with its keys."]
     mirror.refresh_from_db()
     assert (mirror.cooldown_until, mirror.status_reason) == (None, "")
     assert KeyTrouble.objects.get() == other
@@ -123,24 +124,24 @@ def test_use_keys_again(admin: Client, mirror: Upstream) -> None:
     key = factories.api_key(mirror)
     KeyTrouble.objects.create(key=key, quarantined_at=timezone.now())
     factories.chat_model("m", to=mirror)
-    assert not snapshot.models()["m"].available()
+    assert not providers_app().configuration.models()["m"].available()
     admin.post(page("apikey"), select("clear_health", key))
-    assert snapshot.models()["m"].available()
+    assert providers_app().configuration.models()["m"].available()
 
 
 # --- forms -----------------------------------------------------------------------------------------------------------
 
 
 def test_an_upstream_with_its_keys(admin: Client) -> None:
-    """An upstream and its keys are entered on one page; a pasted path is taken off, no secret is on the next page."""
+    """An upstream and its keys are entered on one page; no secret is on the next page."""
     keys = [{"secret": SECRET, "enabled": "on"}, {"secret": "sk-another-000000", "max_concurrency": 3}]
     form = upstream_form(base_url="https://8.8.8.8/v1/chat/completions", keys=keys, _continue="1")
-    answer = admin.post(page("upstream", "add"), form, follow=True)
+    response = admin.post(page("upstream", "add"), form, follow=True)
     upstream = Upstream.objects.get()
     assert upstream.base_url == "https://8.8.8.8/v1"
     assert [key.secret() for key in upstream.keys.order_by("pk")] == [SECRET, "sk-another-000000"]
-    assert SECRET not in answer.content.decode()
-    assert "cdef" in answer.content.decode()
+    assert SECRET not in response.content.decode()
+    assert "cdef" in response.content.decode()
 
 
 @pytest.mark.parametrize(
@@ -154,25 +155,25 @@ def test_an_upstream_with_its_keys(admin: Client) -> None:
     ],
 )
 def test_bad_addresses(admin: Client, values: dict[str, Any], field: str) -> None:
-    """What could never be connected to is refused at its field."""
-    answer = admin.post(page("upstream", "add"), upstream_form(**values))
-    assert answer.status_code == 200
-    assert set(answer.context["adminform"].form.errors) == {field}
+    """An address that no connection can reach is refused at its field."""
+    response = admin.post(page("upstream", "add"), upstream_form(**values))
+    assert response.status_code == 200
+    assert set(response.context["adminform"].form.errors) == {field}
     assert not Upstream.objects.exists()
 
 
 def test_the_same_key_twice(admin: Client, mirror: Upstream) -> None:
-    """One secret entered twice is refused at the second place, be it on one page or later."""
-    answer = admin.post(page("upstream", "add"), upstream_form(slug="x", keys=[{"secret": SECRET}] * 2))
-    assert answer.status_code == 200
+    """A secret entered twice is refused, on one page and on two."""
+    response = admin.post(page("upstream", "add"), upstream_form(slug="x", keys=[{"secret": SECRET}] * 2))
+    assert response.status_code == 200
     factories.api_key(mirror, SECRET)
-    answer = admin.post(page("apikey", "add"), {"upstream": mirror.pk, "secret": SECRET})
-    assert set(answer.context["adminform"].form.errors) == {"secret"}
+    response = admin.post(page("apikey", "add"), {"upstream": mirror.pk, "secret": SECRET})
+    assert set(response.context["adminform"].form.errors) == {"secret"}
     assert ApiKey.objects.count() == 1
 
 
 def test_another_secret(admin: Client, mirror: Upstream) -> None:
-    """A key's page takes another secret, which begins without trouble; left empty, the secret and its troubles stay."""
+    """A new secret begins without trouble; an empty field keeps the secret and its troubles."""
     key = factories.api_key(mirror, from_environment=True)
     KeyTrouble.objects.create(key=key, quarantined_at=timezone.now())
     admin.post(page("apikey", "change", key.pk), {"secret": "", "enabled": "on"})
@@ -183,7 +184,7 @@ def test_another_secret(admin: Client, mirror: Upstream) -> None:
     assert (key.secret(), key.from_environment, key.troubles.count()) == (SECRET, False, 0)
 
 
-def test_keys_stay_where_they_are(admin: Client, mirror: Upstream) -> None:
+def test_a_key_stays_with_its_upstream(admin: Client, mirror: Upstream) -> None:
     """A key's page offers no other upstream."""
     key = factories.api_key(mirror)
     other = factories.upstream("other")
@@ -193,7 +194,7 @@ def test_keys_stay_where_they_are(admin: Client, mirror: Upstream) -> None:
 
 
 def test_switching_off_in_the_list(admin: Client) -> None:
-    """What was wrong with an address before does not keep an upstream from being switched off."""
+    """An upstream with a bad address can be disabled in the list."""
     bad = factories.upstream("bad", kind="openai", base_url="")
     row = {"form-0-id": bad.pk, "form-TOTAL_FORMS": 1, "form-INITIAL_FORMS": 1, "_save": "Save"}
     assert admin.post(page("upstream"), row).status_code == 302
@@ -202,7 +203,7 @@ def test_switching_off_in_the_list(admin: Client) -> None:
 
 
 def test_a_new_model_gets_a_quota(admin: Client) -> None:
-    """A model that is entered by hand counts against a default quota at once."""
+    """A model that staff enter counts against a default quota at once."""
     factories.quota("standard")
     form = {"slug": "m", "title": "M", "position": 0, "context_tokens": 8192, "parameters": "{}"}
     form |= {"token_cap_field": "max_tokens", "routes-TOTAL_FORMS": 0, "routes-INITIAL_FORMS": 0}
@@ -226,22 +227,22 @@ def test_a_new_model_gets_a_quota(admin: Client) -> None:
     ],
 )
 def test_private_addresses(admin: Client, values: dict[str, Any], host: str) -> None:
-    """An address that is private right now is stored with a warning that names the setting; the proxy's goes first."""
-    answer = admin.post(page("upstream", "add"), upstream_form(**values))
+    """A private address is stored with a warning that names the setting; a proxy's host is judged first."""
+    response = admin.post(page("upstream", "add"), upstream_form(**values))
     assert Upstream.objects.count() == 1
-    warnings = [text for text in told(answer) if "ALLOWED_PRIVATE_UPSTREAMS" in text]
+    warnings = [text for text in flash_messages(response) if "ALLOWED_PRIVATE_UPSTREAMS" in text]
     assert [text.partition(" ")[0] for text in warnings] == ([host] if host else [])
 
 
-def test_addresses_that_are_meant(admin: Client, settings: Any) -> None:
-    """What the operator allowed, or named in the environment, is no cause for a warning."""
+def test_allowed_private_addresses_get_no_warning(admin: Client, settings: Any) -> None:
+    """An address that the operator allowed, or named in the environment, gets no warning."""
     settings.ALLOWED_PRIVATE_UPSTREAMS = ["127.0.0.0/8"]
     assert not addresses.refused_now("http://127.0.0.1/v1", "")
     settings.ALLOWED_PRIVATE_UPSTREAMS = []
     named = {"base_url": "http://127.0.0.1/v1", "proxy": ""}
     row = factories.upstream("o", kind="openai", **named, environment={"values": named})
-    answer = admin.post(page("upstream", "change", row.pk), upstream_form(slug="o", **named))
-    assert not [text for text in told(answer) if "ALLOWED_PRIVATE_UPSTREAMS" in text]
+    response = admin.post(page("upstream", "change", row.pk), upstream_form(slug="o", **named))
+    assert not [text for text in flash_messages(response) if "ALLOWED_PRIVATE_UPSTREAMS" in text]
 
 
 def test_names_that_do_not_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,27 +268,27 @@ def test_names_that_do_not_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def door() -> Iterator[None]:
+def executor() -> Iterator[None]:
     yield
     database.close()
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("door")
-def test_trying(admin: Client, upstream: FakeOpenAI, settings: Any) -> None:
-    """The list's action and the page's button run one real request with the stored key and show what came of it."""
+@pytest.mark.usefixtures("executor")
+def test_keys_are_tried_with_one_real_request(admin: Client, upstream: FakeOpenAI, settings: Any) -> None:
+    """The list's action and the page's button send one real request and show the result."""
     settings.ALLOWED_PRIVATE_UPSTREAMS = ["127.0.0.1"]
     row = factories.upstream("mirror", kind="openai", base_url=upstream.base_url)
     factories.route(factories.chat_model("m"), row, upstream_model="plain")
     bad, before = factories.api_key(row, "sk-trial-bad-0000000"), len(upstream.requests)
     upstream.keys["sk-trial-bad-0000000"] = "http_401:invalid_api_key"
-    listed = told(admin.post(page("apikey"), select("try_now", bad)))
+    listed = flash_messages(admin.post(page("apikey"), select("try_now", bad)))
     assert listed == ["mirror …0000: The upstream refused the key. (invalid_api_key)"]
     changed = admin.post(page("apikey", "change", bad.pk), {"secret": SECRET, "enabled": "on", "_try": "1"})
     assert changed.status_code == 302
-    assert told(changed)[-1].startswith("mirror …cdef: plain answered after ")
+    assert flash_messages(changed)[-1].startswith("mirror …cdef: plain replied after ")
     added = {"upstream": row.pk, "secret": "sk-trial-new-1111111", "enabled": "on", "_try": "1"}
-    assert told(admin.post(page("apikey", "add"), added))[-1].startswith("mirror …1111: plain answered")
+    assert flash_messages(admin.post(page("apikey", "add"), added))[-1].startswith("mirror …1111: plain replied")
     tried = ["sk-trial-bad-0000000", SECRET, "sk-trial-new-1111111"]
     assert [request.key for request in upstream.requests[before:]] == tried
 
@@ -305,15 +306,15 @@ def reachable(upstream: FakeOpenAI, settings: Any) -> Upstream:
 
 def listed(admin: Client, upstream: FakeOpenAI, row: Upstream, scenario: str) -> str:
     upstream.keys[SECRET] = scenario
-    answer = admin.get(page("upstream", "models", row.pk))
-    assert answer.status_code == 200
-    text = answer.content.decode()
+    response = admin.get(page("upstream", "models", row.pk))
+    assert response.status_code == 200
+    text = response.content.decode()
     assert not [secret for secret in (SECRET, "sk-secret", upstream.base_url) if secret in text]
     return text
 
 
 def test_models(admin: Client, upstream: FakeOpenAI, reachable: Upstream) -> None:
-    """The page shows what the upstream offers beside what we have, and takes up what is ticked."""
+    """The page shows the offered models beside ours, and adds the ticked ones."""
     factories.quota("standard")
     factories.route(factories.chat_model("ours"), reachable, upstream_model="paced")
     factories.chat_model("echo", to=factories.upstream())
@@ -323,58 +324,58 @@ def test_models(admin: Client, upstream: FakeOpenAI, reachable: Upstream) -> Non
     assert 'value="131072:echo"' in text
     assert 'value="0:paced"' not in text
     chosen = {"model": ["131072:echo", "0:org/model:free"]}
-    answer = admin.post(page("upstream", "models", reachable.pk), chosen)
-    assert answer.status_code == 302
-    assert told(answer)[0] == "2 models were taken up: echo, org/model:free"
+    response = admin.post(page("upstream", "models", reachable.pk), chosen)
+    assert response.status_code == 302
+    assert flash_messages(response)[0] == "2 models were added: echo, org/model:free"
     assert QuotaModel.objects.get(model__slug="org/model:free").quota.slug == "standard"
     assert Route.objects.filter(upstream=reachable).count() == 3
-    assert admin.get(answer["Location"]).context["cl"].result_count == 3
+    assert admin.get(response["Location"]).context["cl"].result_count == 3
 
 
 def test_nothing_chosen(admin: Client, reachable: Upstream) -> None:
-    """Without a tick nothing happens, and the page says so; nonsense from elsewhere is no model."""
+    """Without a tick, or with malformed values, no model is added and the page says so."""
     for chosen in ({}, {"model": ["0:", "x:" + "y" * 300, "9" * 5000 + ":"]}):
-        answer = admin.post(page("upstream", "models", reachable.pk), chosen)
-        assert told(answer)[-1] == "Nothing was chosen."
+        response = admin.post(page("upstream", "models", reachable.pk), chosen)
+        assert flash_messages(response)[-1] == "Nothing was chosen."
     assert not ChatModel.objects.exists()
 
 
 @pytest.mark.parametrize(
-    ("scenario", "says"),
+    ("scenario", "expected"),
     [
         ("refused", "The upstream refused the key. (invalid_api_key)"),
         ("html", "answer is not a list of models. (not_a_list)"),
         ("missing", "The upstream has no list of models at its address."),
         ("hang", "The upstream took too long. (total_timeout)"),
         ("empty", "The list is empty."),
-        ("many", "The list was longer"),
+        ("many", "The list is too long."),
     ],
 )
-def test_other_answers(
+def test_failures_to_list_models_are_explained(
     admin: Client,
     upstream: FakeOpenAI,
     reachable: Upstream,
     scenario: str,
-    says: str,
+    expected: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever comes is said in words, without the key, the address or the vendor's own text; no key suffers for it."""
+    """A failure is explained without key, address or vendor's text, and troubles no key."""
     monkeypatch.setattr(model_list, "SECONDS", 1 if scenario == "hang" else 10)
-    assert says in listed(admin, upstream, reachable, scenario).replace("&#x27;", "'")
+    assert expected in listed(admin, upstream, reachable, scenario).replace("&#x27;", "'")
     assert not KeyTrouble.objects.exists()
 
 
 def test_models_of_spark(admin: Client) -> None:
-    """Spark has no list to ask for: what is known is offered, and a path that fits only one model is warned about."""
+    """Spark's known models are offered, with a warning about a path that fits one model."""
     row = factories.upstream("spark", kind="spark", base_url="wss://spark-api.xf-yun.com/v1.1/chat")
     text = admin.get(page("upstream", "models", row.pk)).content.decode()
-    assert "has no list to ask for" in text
+    assert "has no list of models" in text
     assert 'value="8192:lite"' in text
-    assert "Leave the path out" in text
+    assert "Remove the path" in text
 
 
-def test_who_may(client: Client, reachable: Upstream) -> None:
-    """Looking needs the right to change the upstream, taking up those to add models and routes."""
+def test_listing_and_adding_models_need_permissions(client: Client, reachable: Upstream) -> None:
+    """Listing needs the permission to change the upstream, adding those to add models and routes."""
     here = page("upstream", "models", reachable.pk)
     for rights, statuses in (
         (["view_upstream"], (403, 403)),
@@ -390,9 +391,11 @@ def test_who_may(client: Client, reachable: Upstream) -> None:
     assert ChatModel.objects.count() == 1
 
 
-def test_from_the_list(admin: Client, mirror: Upstream) -> None:
-    """The list's action leads to the page of the one that was chosen."""
-    answer = admin.post(page("upstream"), select("show_models", mirror))
-    assert answer["Location"] == page("upstream", "models", mirror.pk)
+def test_the_action_leads_to_the_page_of_models(admin: Client, mirror: Upstream) -> None:
+    """The list's action opens the page of the one chosen upstream."""
+    response = admin.post(page("upstream"), select("show_models", mirror))
+    assert response["Location"] == page("upstream", "models", mirror.pk)
     other = factories.upstream()
-    assert told(admin.post(page("upstream"), select("show_models", mirror, other))) == ["Choose one upstream."]
+    assert flash_messages(admin.post(page("upstream"), select("show_models", mirror, other))) == [
+        "Choose one upstream."
+    ]

@@ -1,4 +1,4 @@
-"""Staff routes of upstreams and keys: exactly the fields of the contract, secrets that never come out, `ok` clears."""
+"""Staff routes of upstreams and keys: the fields of the contract, write-only secrets, and `ok` that clears."""
 
 from datetime import timedelta
 from typing import Any
@@ -8,6 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from providers import snapshot
+from providers.apps import providers_app
 from providers.models import ApiKey, KeyTrouble, Upstream
 from tests import factories
 from tests.staff import calling, send
@@ -32,8 +33,8 @@ def trouble(key: ApiKey, model: str = "", **values: Any) -> KeyTrouble:
     return KeyTrouble.objects.create(key=key, model=model, status_reason="The upstream is busy.", **values)
 
 
-def test_it_works(staff: Client) -> None:
-    """An upstream has the fields of the contract and its id; a pasted path is taken off."""
+def test_an_upstream_has_the_fields_of_the_contract(staff: Client) -> None:
+    """An upstream has the fields of the contract and its id; a pasted path is removed."""
     body = {
         "slug": "mirror",
         "kind": "openai",
@@ -64,29 +65,29 @@ def test_it_works(staff: Client) -> None:
 )
 def test_bad_upstreams(staff: Client, upstream: Upstream, change: dict[str, Any], field: str) -> None:
     """Addresses are judged together with the kind they are for, and each wrong field is named."""
-    answer = send(staff, "PATCH", f"{UPSTREAMS}{upstream.pk}/", change)
-    assert answer.status_code == 400
-    assert set(answer.json()["error"]["details"]) == {field}
+    response = send(staff, "PATCH", f"{UPSTREAMS}{upstream.pk}/", change)
+    assert response.status_code == 400
+    assert set(response.json()["error"]["details"]) == {field}
 
 
-def test_messages_in_both_languages(carol: Any, upstream: Upstream) -> None:
-    """What is wrong is said in the caller's language."""
-    said = []
+def test_refusals_are_in_the_callers_language(carol: Any, upstream: Upstream) -> None:
+    """A refusal is in the language that the caller accepts."""
+    texts = []
     for language in ("en", "zh-hans"):
-        answer = calling(carol).patch(
+        response = calling(carol).patch(
             f"{UPSTREAMS}{upstream.pk}/", {"base_url": ""}, "application/json", headers={"Accept-Language": language}
         )
-        said.append(answer.json()["error"]["message"])
-    assert said[0] == "The request is not valid."
-    assert said[1] not in {said[0], ""}
+        texts.append(response.json()["error"]["message"])
+    assert texts[0] == "The request is not valid."
+    assert texts[1] not in {texts[0], ""}
 
 
-def test_a_change_is_seen_at_once(staff: Client, upstream: Upstream) -> None:
-    """What routing has read before is forgotten with the change; other processes read anew within seconds."""
+def test_a_change_takes_effect_at_once(staff: Client, upstream: Upstream) -> None:
+    """This process reads the configuration after a change; other processes follow within seconds."""
     factories.chat_model("m", to=upstream)
-    assert snapshot.models()["m"].available()
+    assert providers_app().configuration.models()["m"].available()
     send(staff, "PATCH", f"{UPSTREAMS}{upstream.pk}/", {"enabled": False})
-    assert not snapshot.models()["m"].available()
+    assert not providers_app().configuration.models()["m"].available()
     assert snapshot.TABLE_SECONDS < 5
 
 
@@ -96,14 +97,14 @@ def test_deleting_an_upstream(staff: Client, upstream: Upstream) -> None:
     factories.chat_model("m", to=upstream)
     assert staff.delete(f"{UPSTREAMS}{upstream.pk}/").status_code == 204
     assert not ApiKey.objects.exists()
-    assert snapshot.models()["m"].routes == ()
+    assert providers_app().configuration.models()["m"].routes == ()
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------
 
 
-def test_keys(staff: Client, upstream: Upstream) -> None:
-    """A key has the fields of the contract; its secret is stored encrypted and in no answer."""
+def test_a_key_has_the_fields_of_the_contract(staff: Client, upstream: Upstream) -> None:
+    """A key has the fields of the contract; its secret is in no response."""
     made = send(staff, "POST", KEYS, {"upstream": "mirror", "secret": SECRET, "max_concurrency": 4})
     assert made.status_code == 201
     key = ApiKey.objects.get()
@@ -118,8 +119,8 @@ def test_keys(staff: Client, upstream: Upstream) -> None:
         "cooldown_until": None,
     }
     assert (key.secret(), key.from_environment) == (SECRET, False)
-    answers = [made, staff.get(KEYS), staff.get(f"{KEYS}{key.pk}/"), send(staff, "PATCH", f"{KEYS}{key.pk}/", {})]
-    assert not [answer for answer in answers if SECRET[:-4] in answer.content.decode()]
+    responses = [made, staff.get(KEYS), staff.get(f"{KEYS}{key.pk}/"), send(staff, "PATCH", f"{KEYS}{key.pk}/", {})]
+    assert not [response for response in responses if SECRET[:-4] in response.content.decode()]
 
 
 @pytest.mark.parametrize(
@@ -137,14 +138,14 @@ def test_keys(staff: Client, upstream: Upstream) -> None:
     ],
 )
 def test_bad_keys(staff: Client, upstream: Upstream, body: dict[str, Any], field: str) -> None:
-    """What no upstream could take is refused, naming the field."""
+    """A key that no upstream could take is refused with the name of the field."""
     factories.upstream("spark", kind="spark", base_url="wss://spark.example.org")
-    answer = send(staff, "POST", KEYS, body)
+    response = send(staff, "POST", KEYS, body)
     if field:
-        assert answer.status_code == 400
-        assert set(answer.json()["error"]["details"]) == {field}
+        assert response.status_code == 400
+        assert set(response.json()["error"]["details"]) == {field}
     else:
-        assert answer.status_code == 201  # a line break at the end came with the pasting
+        assert response.status_code == 201  # a line break at the end came with the pasting
 
 
 def test_the_same_key_twice(staff: Client, upstream: Upstream) -> None:
@@ -156,8 +157,8 @@ def test_the_same_key_twice(staff: Client, upstream: Upstream) -> None:
     assert send(staff, "POST", KEYS, {"upstream": "other", "secret": SECRET}).status_code == 201
 
 
-def test_states(staff: Client, upstream: Upstream) -> None:
-    """A key's state is the worst of its troubles, with reason, model and time; what is over counts as ok."""
+def test_the_worst_trouble_is_the_status(staff: Client, upstream: Upstream) -> None:
+    """A key's status is the worst of its troubles; an ended cooldown counts as ok."""
     now = timezone.now()
     until = now + timedelta(seconds=90)
     healthy, cooling, out, back = (factories.api_key(upstream) for _n in range(4))
@@ -175,7 +176,7 @@ def test_states(staff: Client, upstream: Upstream) -> None:
     assert (found[out.pk]["status"], found[out.pk]["cooldown_until"]) == ("quarantined", None)
 
 
-def test_clearing(staff: Client, upstream: Upstream) -> None:
+def test_setting_ok_ends_all_trouble(staff: Client, upstream: Upstream) -> None:
     """PATCH with the status `ok` ends all trouble of the key; no other status can be set."""
     key = factories.api_key(upstream)
     trouble(key, quarantined_at=timezone.now())
@@ -189,33 +190,33 @@ def test_clearing(staff: Client, upstream: Upstream) -> None:
 
 
 def test_another_secret(staff: Client, upstream: Upstream) -> None:
-    """A new secret begins without the old one's troubles, and stays when the environment forgets the old one."""
+    """A new secret begins without trouble, and stays when the environment drops the old one."""
     key = factories.api_key(upstream, from_environment=True)
     trouble(key, quarantined_at=timezone.now())
-    answer = send(staff, "PATCH", f"{KEYS}{key.pk}/", {"secret": SECRET})
-    assert (answer.status_code, answer.json()["status"], answer.json()["last4"]) == (200, "ok", "cdef")
+    response = send(staff, "PATCH", f"{KEYS}{key.pk}/", {"secret": SECRET})
+    assert (response.status_code, response.json()["status"], response.json()["last4"]) == (200, "ok", "cdef")
     key.refresh_from_db()
     assert (key.secret(), key.from_environment) == (SECRET, False)
 
 
-def test_keys_stay_where_they_are(staff: Client, upstream: Upstream) -> None:
-    """A key cannot be moved to another upstream, which would show its secret to another host."""
+def test_a_key_cannot_be_moved(staff: Client, upstream: Upstream) -> None:
+    """Moving a key is refused, because another host would then receive its secret."""
     key = factories.api_key(upstream, SECRET)
     factories.upstream("other", kind="openai", base_url="https://b.example/v1")
-    answer = send(staff, "PATCH", f"{KEYS}{key.pk}/", {"upstream": "other"})
-    assert (answer.status_code, set(answer.json()["error"]["details"])) == (400, {"upstream"})
+    response = send(staff, "PATCH", f"{KEYS}{key.pk}/", {"upstream": "other"})
+    assert (response.status_code, set(response.json()["error"]["details"])) == (400, {"upstream"})
     assert send(staff, "PATCH", f"{KEYS}{key.pk}/", {"upstream": "mirror"}).status_code == 200
 
 
-def test_what_was_read_can_be_sent_back(staff: Client, upstream: Upstream) -> None:
-    """Fields that cannot be written are let pass, so that a row can be sent as it was read."""
+def test_a_row_can_be_sent_back_as_it_was_read(staff: Client, upstream: Upstream) -> None:
+    """Read-only fields are ignored in a request."""
     key = factories.api_key(upstream)
     row = staff.get(f"{KEYS}{key.pk}/").json()
     assert send(staff, "PATCH", f"{KEYS}{key.pk}/", {**row, "last4": "xxxx"}).json()["last4"] == key.last4
 
 
-def test_keys_that_no_longer_open(staff: Client, upstream: Upstream) -> None:
-    """A key whose encryption key was lost says so instead of looking well."""
+def test_a_key_that_cannot_be_decrypted_is_quarantined(staff: Client, upstream: Upstream) -> None:
+    """A key whose encryption key was lost is shown as quarantined."""
     key = factories.api_key(upstream)
     ApiKey.objects.update(ciphertext="gAAAA")
     row = staff.get(f"{KEYS}{key.pk}/").json()

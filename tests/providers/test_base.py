@@ -15,7 +15,7 @@ def turns(*contents: str) -> list[PromptMessage]:
     return [PromptMessage("assistant" if n % 2 else "user", content) for n, content in enumerate(contents)]
 
 
-def test_it_works() -> None:
+def test_prompt_that_fits_is_left_alone() -> None:
     """A prompt that fits is left alone."""
     prompt = turns("one", "two", "three")
 

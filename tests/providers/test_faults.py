@@ -1,4 +1,4 @@
-"""Every way of misbehaving, over every protocol, at the wire: a typed failure in time, and nothing left behind."""
+"""Every fault over every protocol ends as a typed failure in time, and leaves nothing behind."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from providers.wire.spark.adapter import Spark
 from providers.wire.spark.http import SparkHTTP
 from providers.wire.zhipu.adapter import Zhipu
 from providers.wire.zhipu.v3 import ZhipuV3
-from tests.misbehaviour import FAULTS, HUGE, Fault, nobody_accepts
+from tests.misbehaviour import FAULTS, HUGE, Fault, full_address
 from tests.providers.streams import collect, request, text
 from tests.spark import FakeSpark
 from tests.spark_http import FakeSparkHTTP
@@ -51,7 +51,7 @@ async def talking(protocol: str, does: str, clocks: Clocks) -> AsyncIterator[tup
     fake, provider, address = PROTOCOLS[protocol]
     async with fake() as upstream:
         base_url = getattr(upstream, address)
-        with nobody_accepts() as elsewhere:
+        with full_address() as elsewhere:
             here = f"127.0.0.1:{upstream.port}"
             talking = provider(base_url if does else base_url.replace(here, elsewhere), clocks=clocks)
             try:
@@ -75,14 +75,14 @@ def everything(failure: BaseException | None) -> str:
     return f"{failure!s} {failure!r} {vars(failure)}" + everything(before)
 
 
-def test_it_works() -> None:
-    """Every protocol of the table is one that we speak, and the other way round."""
+def test_every_protocol_is_in_the_table() -> None:
+    """The table of faults has every protocol, and no other."""
     assert {protocol for protocol, _name in FAULTS} == PROTOCOLS.keys()
 
 
 @dataclass
 class Met:
-    """What came of a fault."""
+    """The outcome of a fault."""
 
     failure: ProviderError
     shown: str
@@ -101,7 +101,7 @@ def met() -> dict[tuple[str, str], Met]:
             with pytest.raises(ProviderError) as failure:
                 await collect(provider.stream(request("lite"), key), events)
             seconds = time.monotonic() - started
-            # A connection whose answer came to its end may be kept for the next request.
+            # A connection whose body came to its end may be kept for the next request.
             await until(lambda: upstream.open_streams == 0)
             await provider.aclose()
             await until(lambda: upstream.open_connections == 0)
@@ -130,7 +130,7 @@ def test_faults(met: dict[tuple[str, str], Met], protocol: str, name: str) -> No
 
 @pytest.mark.parametrize(("protocol", "name"), [place for place in FAULTS if place[1] in HUGE])
 async def test_floods(protocol: str, name: str) -> None:
-    """What never ends fails at a bound, with little memory."""
+    """A stream that never ends fails at a bound, with little memory."""
     async with talking(protocol, FAULTS[protocol, name].does, Clocks()) as (upstream, provider, key):
         tracemalloc.start()
         try:

@@ -1,4 +1,4 @@
-"""How keys and upstreams are, at a glance."""
+"""The health of keys and upstreams in words."""
 
 from datetime import timedelta
 from typing import Any
@@ -36,15 +36,15 @@ def seen(upstream: Upstream) -> tuple[str, str, int, int, int, int]:
     return found.level, found.text, found.keys, found.usable, found.cooling, found.quarantined
 
 
-def test_it_works() -> None:
-    """An upstream whose keys can all be used is well."""
+def test_an_upstream_with_usable_keys_is_ok() -> None:
+    """An upstream whose keys can all be used is ok."""
     upstream = factories.upstream()
     factories.api_key(upstream)
     assert seen(upstream) == ("ok", "ok", 1, 1, 0, 0)
 
 
 def test_some_keys_are_out() -> None:
-    """Cooling and quarantined keys are counted, and those that are left."""
+    """Cooling, quarantined and usable keys are counted."""
     upstream = factories.upstream()
     factories.api_key(upstream)
     troubled(upstream, cooldown_until=soon())
@@ -53,7 +53,7 @@ def test_some_keys_are_out() -> None:
 
 
 def test_all_keys_are_out() -> None:
-    """Without a key that can be used an upstream is down; switched-off keys do not count as usable."""
+    """An upstream without a usable key is down; disabled keys do not count as usable."""
     upstream = factories.upstream()
     factories.api_key(upstream, enabled=False)
     troubled(upstream, quarantined_at=timezone.now())
@@ -61,21 +61,21 @@ def test_all_keys_are_out() -> None:
 
 
 def test_all_keys_are_switched_off() -> None:
-    """Nothing to ask with."""
+    """An upstream whose keys are all disabled is down."""
     upstream = factories.upstream()
     factories.api_key(upstream, enabled=False)
     assert seen(upstream)[:2] == ("down", "all keys are switched off")
 
 
 def test_trouble_with_one_model() -> None:
-    """A key that one model cannot be asked with is usable for the others, which is worth a warning."""
+    """A key with trouble with one model is usable, and its upstream has a warning."""
     upstream = factories.upstream()
     troubled(upstream, "gpt-4", cooldown_until=soon())
     assert seen(upstream) == ("warning", "some models cannot be used with every key", 1, 1, 1, 0)
 
 
 def test_the_upstream_itself_cools_down() -> None:
-    """Its own cooldown is told with its end and its reason, whatever its keys are."""
+    """The upstream's own cooldown is shown with its end and reason, whatever its keys are."""
     upstream = factories.upstream(cooldown_until=soon(), status_reason="The upstream could not be reached.")
     factories.api_key(upstream)
     level, text, *_counts = seen(upstream)
@@ -85,13 +85,13 @@ def test_the_upstream_itself_cools_down() -> None:
 
 
 def test_without_a_key_and_switched_off() -> None:
-    """An upstream without key rows needs none; one that is switched off says so first."""
+    """An upstream without key rows is ok; a disabled one is off, whatever else holds."""
     assert seen(factories.upstream())[:2] == ("ok", "ok, without a key")
     assert seen(factories.upstream(enabled=False, cooldown_until=soon()))[:2] == ("off", "switched off")
 
 
-def test_a_key_in_words() -> None:
-    """All troubles of a key are told: since or until when, why, and with which model."""
+def test_all_troubles_of_a_key_are_listed() -> None:
+    """Each trouble of a key is listed: since or until when, why, and with which model."""
     upstream = factories.upstream()
     key = troubled(upstream, quarantined_at=timezone.now())
     KeyTrouble.objects.create(key=key, model="gpt-4", cooldown_until=soon(), status_reason=BUSY)
@@ -103,7 +103,7 @@ def test_a_key_in_words() -> None:
 
 
 def test_levels_of_keys() -> None:
-    """From well over waiting for a first try and one model out, to out altogether; switched off is nothing bad."""
+    """A key is ok, waits for its probe, lacks one model, is down, or is off."""
     upstream = factories.upstream()
     keys = [
         factories.api_key(upstream),
@@ -115,7 +115,7 @@ def test_levels_of_keys() -> None:
     assert [health.level_of_key(key) for key in keys] == ["ok", "warning", "warning", "down", "off"]
 
 
-def test_secrets_that_do_not_open() -> None:
+def test_a_key_that_cannot_be_decrypted_is_down() -> None:
     """A key that cannot be decrypted is down, and so is an upstream that has no other."""
     upstream = factories.upstream()
     factories.api_key(upstream)

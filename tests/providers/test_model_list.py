@@ -1,4 +1,4 @@
-"""Asking upstreams for their models: read as they come, bounded, and typed failures that give nothing away."""
+"""Lists of models from upstreams: tolerant reading, bounds, and typed failures without secrets."""
 
 import asyncio
 import time
@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from providers.wire.base import ModelList, OfferedModel
 from providers.wire.errors import ProviderError, UpstreamFailed, UpstreamTimeout
 from providers.wire.openai import model_list
 from providers.wire.openai.adapter import OpenAICompatible
-from providers.wire.openai.model_list import MAX_BYTES, MAX_MODELS, OfferedModel
+from providers.wire.openai.model_list import MAX_BYTES, MAX_MODELS
 from providers.wire.zhipu.adapter import Zhipu
 from tests.model_lists import CONTEXT_TOKENS, MODELS
 from tests.upstreams import FakeOpenAI
@@ -25,9 +26,9 @@ async def fake() -> AsyncIterator[FakeOpenAI]:
         yield server
 
 
-async def ask(provider: OpenAICompatible, key: str | None = SECRET) -> model_list.ModelList:
+async def ask(provider: OpenAICompatible, key: str | None = SECRET) -> ModelList:
     try:
-        return await provider.models(key)
+        return await provider.list_models(key)
     finally:
         await provider.aclose()
 
@@ -37,13 +38,13 @@ async def failing(fake: FakeOpenAI, scenario: str) -> ProviderError:
     fake.keys[SECRET] = scenario
     with pytest.raises(ProviderError) as caught:
         await ask(OpenAICompatible(fake.base_url))
-    told = f"{caught.value!r} {caught.value} {caught.value.vendor_code}"
-    assert not [secret for secret in (SECRET, "sk-secret", "127.0.0.1", "<html", "login") if secret in told]
+    text = f"{caught.value!r} {caught.value} {caught.value.vendor_code}"
+    assert not [secret for secret in (SECRET, "sk-secret", "127.0.0.1", "<html", "login") if secret in text]
     return caught.value
 
 
-async def test_it_works(fake: FakeOpenAI) -> None:
-    """The names come sorted, with the size of the context where the upstream says so; the key travels as always."""
+async def test_models_are_listed_by_name(fake: FakeOpenAI) -> None:
+    """Names are sorted, with the context size where the upstream gives it."""
     fake.keys[SECRET] = "few"
     listing = await ask(OpenAICompatible(f"{fake.base_url}/chat/completions/"))
     assert [model.name for model in listing.models] == sorted(MODELS, key=str.casefold)
@@ -55,7 +56,7 @@ async def test_it_works(fake: FakeOpenAI) -> None:
 
 
 async def test_without_a_key(fake: FakeOpenAI) -> None:
-    """A server that needs no key is sent none."""
+    """A request to a server without keys carries none."""
     await ask(OpenAICompatible(fake.base_url), None)
     assert "authorization" not in fake.requests[-1].headers
 
@@ -64,7 +65,7 @@ async def test_without_a_key(fake: FakeOpenAI) -> None:
     ("scenario", "names"), [("bare", ["a", "b"]), ("odd", ["good"]), ("empty", [])], ids=lambda value: str(value)
 )
 async def test_other_forms(fake: FakeOpenAI, scenario: str, names: list[str]) -> None:
-    """Bare arrays and odd entries are read as far as they make sense."""
+    """Bare arrays are read, and odd entries are skipped."""
     fake.keys[SECRET] = scenario
     assert [model.name for model in (await ask(OpenAICompatible(fake.base_url))).models] == names
 
@@ -77,7 +78,7 @@ async def test_long_lists_are_cut(fake: FakeOpenAI) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scenario", "code", "says"),
+    ("scenario", "code", "expected"),
     [
         ("refused", "invalid_api_key", "refused the key"),
         ("failed", "invalid_api_key", "refused the key"),
@@ -88,12 +89,12 @@ async def test_long_lists_are_cut(fake: FakeOpenAI) -> None:
         ("cut", "connection_lost", "broken"),
     ],
 )
-async def test_failures(fake: FakeOpenAI, scenario: str, code: str, says: str) -> None:
-    """Every way to refuse or to answer nonsense is a typed failure in our words."""
+async def test_failures(fake: FakeOpenAI, scenario: str, code: str, expected: str) -> None:
+    """Every refusal and every malformed reply is a typed failure."""
     error = await failing(fake, scenario)
     assert isinstance(error, UpstreamFailed)
     assert error.vendor_code == code
-    assert says in str(error)
+    assert expected in str(error)
 
 
 async def test_huge_lists(fake: FakeOpenAI) -> None:
@@ -117,14 +118,14 @@ async def test_hanging(fake: FakeOpenAI, scenario: str, monkeypatch: pytest.Monk
     assert time.monotonic() - began < 5
 
 
-async def test_nobody_there() -> None:
-    """A port on which nobody listens is a typed failure too."""
+async def test_a_closed_port_is_a_typed_failure() -> None:
+    """A refused connection is a typed failure."""
     with pytest.raises(UpstreamFailed, match="could not be reached"):
         await ask(OpenAICompatible("http://127.0.0.1:9/v1"))
 
 
 async def test_addresses_are_checked(fake: FakeOpenAI) -> None:
-    """The list is asked for under the same rule of addresses as answers are."""
+    """The list is fetched under the same address rules as completions."""
     with pytest.raises(UpstreamFailed) as caught:
         await ask(OpenAICompatible(fake.base_url, admits=lambda address: False))
     assert caught.value.vendor_code == "address_refused"
@@ -133,7 +134,7 @@ async def test_addresses_are_checked(fake: FakeOpenAI) -> None:
 
 @pytest.mark.parametrize("raw_key", [False, True])
 async def test_zhipu(raw_key: bool) -> None:
-    """Zhipu is asked with its own token, or with the key itself where that is wanted; a bad one is refused."""
+    """Zhipu gets a token or the key itself; a malformed key is refused."""
     async with FakeZhipu() as server:
         listing = await ask(Zhipu(server.base_url, raw_key=raw_key), KEY)
         assert len(listing.models) == len(MODELS)
@@ -144,7 +145,7 @@ async def test_zhipu(raw_key: bool) -> None:
 
 
 def test_words_of_vendors() -> None:
-    """Sizes of contexts are found under the names in use, and nonsense is none."""
+    """Context sizes are read under all vendors' names; malformed ones are ignored."""
     rows: list[Any] = [
         {"id": "v", "max_model_len": 32},
         {"id": "g", "context_window": -1},

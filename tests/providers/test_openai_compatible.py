@@ -44,8 +44,8 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.001)
 
 
-async def test_it_works(provider: OpenAICompatible) -> None:
-    """A plain answer arrives as text, usage and the one `Finished`."""
+async def test_plain_completion_arrives(provider: OpenAICompatible) -> None:
+    """A plain completion arrives as text, usage and the one `Finished`."""
     events = await collect(provider.stream(request(), KEY))
 
     assert text(events) == PLAIN
@@ -54,7 +54,7 @@ async def test_it_works(provider: OpenAICompatible) -> None:
 
 
 async def test_request(provider: OpenAICompatible, upstream: FakeOpenAI) -> None:
-    """What goes out: the key, the stream headers, the messages, only configured parameters, one choice."""
+    """The request holds the key, the stream headers, the messages, only configured parameters, one choice."""
     parameters = {"temperature": 0.5, "max_tokens": 7, "n": 3}
     prompt = (PromptMessage("system", "be brief"), PromptMessage("user", "你好"))
 
@@ -146,7 +146,7 @@ async def test_reasoning(provider: OpenAICompatible, model: str) -> None:
 
 @pytest.mark.parametrize("model", ["content_parts", "usage_every_chunk", "no_done", "only_done", "done_then_cut"])
 async def test_leniency(provider: OpenAICompatible, model: str) -> None:
-    """Whatever a compatible server leaves out or does differently, the answer is complete."""
+    """Whatever a compatible server leaves out or does differently, the completion is whole."""
     events = await collect(provider.stream(request(model), KEY))
 
     assert text(events) == PLAIN
@@ -175,7 +175,7 @@ async def test_done_then_cut_to_a_slow_reader(provider: OpenAICompatible) -> Non
 async def test_finish_waits_for_the_terminator_only_so_long(
     provider: OpenAICompatible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without [DONE] on an open connection the answer ends after a grace period; with [DONE] it is not delayed."""
+    """Without [DONE] on an open connection the completion ends after a grace period; with [DONE] it is not delayed."""
     monkeypatch.setattr(adapter, "TERMINATOR_S", 1.0)
     started = time.monotonic()
     assert (await collect(provider.stream(request("no_done_open"), KEY)))[-1] == Finished("stop")
@@ -206,7 +206,7 @@ async def test_finish_reasons(provider: OpenAICompatible, reason: str, expected:
 
 
 async def test_tool_calls_are_not_empty(provider: OpenAICompatible) -> None:
-    """An answer that only calls a tool ends well."""
+    """A completion that only calls a tool ends well."""
     assert await collect(provider.stream(request("tools"), KEY)) == [Finished("tool_calls")]
 
 
@@ -248,7 +248,7 @@ async def test_closing_the_generator_closes_the_upstream(provider: OpenAICompati
 
 
 async def test_connections_are_reused(provider: OpenAICompatible, upstream: FakeOpenAI) -> None:
-    """One after another, answers and refusals share a connection."""
+    """One after another, completions and refusals share a connection."""
     for model in ("plain", "http_429", "plain", "reasoning"):
         with contextlib.suppress(UpstreamFailed):
             await collect(provider.stream(request(model), KEY))

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from providers.wire.base import Delta, Event, Finished, Reasoning, Usage
 from providers.wire.errors import UpstreamFailed
-from providers.wire.net.sse import SSEParser
 from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.openai.decoder import Decoder
 from tests.providers.streams import reasoning, text
@@ -20,12 +19,11 @@ DONE = b"data: [DONE]\n\n"
 
 def decode(*reads: bytes) -> list[Event]:
     """Return the events of network reads and of the end."""
-    parser, decoder = SSEParser(), Decoder(DIALECT)
-    events = [event for read in reads for event in decoder.feed(parser.feed(read))]
-    return events + decoder.feed(parser.close()) + decoder.end()
+    decoder = Decoder(DIALECT)
+    return [event for read in reads for event in decoder.feed(read)] + decoder.flush()
 
 
-def test_it_works() -> None:
+def test_texts_of_one_read_are_merged() -> None:
     """Texts of one read are merged, those of different reads are not."""
     first = delta_bytes(role="assistant", content="") + delta_bytes(content="a") + delta_bytes(content="b")
 
@@ -91,7 +89,7 @@ def test_usage_within_the_choice() -> None:
 
 
 def test_nothing_counts_after_the_terminator() -> None:
-    """What follows [DONE] is not read."""
+    """Events after [DONE] are not read."""
     assert decode(delta_bytes(content="x") + DONE + delta_bytes(content="y")) == [Delta("x"), Finished("stop")]
 
 
@@ -102,7 +100,7 @@ def test_repeated_finish() -> None:
 
 @pytest.mark.parametrize("data", [b"[1]", b"null", b"7", b"{", b"\xff", b'"text"'])
 def test_garbage(data: bytes) -> None:
-    """An event that is no JSON object is a broken answer."""
+    """An event that is no JSON object is a broken stream."""
     with pytest.raises(UpstreamFailed, match="broken"):
         decode(b"data: " + data + b"\n\n")
 
@@ -119,7 +117,7 @@ THINKING = "\n<think>deep < thought</thin></think>\n\nHello </think> world"
 
 @given(st.lists(st.integers(1, 12), max_size=60))
 def test_think_tags_cut_anywhere(sizes: list[int]) -> None:
-    """However the deltas cut the tags, thought and answer come out the same."""
+    """However the deltas cut the tags, thought and completion come out the same."""
     pieces, rest = [], THINKING
     for size in sizes:
         pieces.append(rest[:size])
@@ -142,8 +140,8 @@ def test_text_that_only_looks_like_thinking(content: str) -> None:
         assert (reasoning(events), text(events)) == ("", content)
 
 
-def test_unclosed_thought_is_an_empty_answer() -> None:
-    """A thought that never ends is no answer."""
+def test_unclosed_thought_is_an_empty_completion() -> None:
+    """A thought that never ends is no completion."""
     with pytest.raises(UpstreamFailed) as failure:
         decode(delta_bytes(content="<think>on and on</thi"), DONE)
 
@@ -197,7 +195,7 @@ def test_halves_in_an_error() -> None:
 
 @pytest.mark.parametrize("data", [rb'{"a": "\ud83d"', rb'["\ud83d"]', b"[" * 100_000 + rb'"\ud83d"', rb"\ud83d"])
 def test_halves_in_garbage(data: bytes) -> None:
-    """What is no JSON object stays a broken answer."""
+    """An event that is no JSON object stays a broken stream."""
     with pytest.raises(UpstreamFailed) as failure:
         decode(b"data: " + data + b"\n\n")
 

@@ -1,4 +1,4 @@
-"""What each refusal of an OpenAI-compatible server leads to."""
+"""The outcome of each refusal of an OpenAI-compatible server."""
 
 import email.utils
 import json
@@ -9,7 +9,7 @@ import pytest
 
 from providers.wire.base import PromptMessage
 from providers.wire.errors import ContentBlocked, PromptTooLong, ProviderError, UpstreamFailed
-from providers.wire.openai.errors import read_complaint, resend, retry_after, row_for
+from providers.wire.openai.errors import choose_row, read_complaint, resend, retry_after
 from tests.providers.streams import request
 
 HOUR = 3600.0
@@ -23,10 +23,10 @@ def body(**error: Any) -> bytes:
 def verdict(status: int, raw: bytes, **headers: str) -> ProviderError:
     """Return the failure for a refused request."""
     complaint = read_complaint(status, raw, {name.replace("_", "-"): value for name, value in headers.items()})
-    return row_for(complaint).error(vendor_code=complaint.vendor_code, retry_after=complaint.retry_after)
+    return choose_row(complaint).error(vendor_code=complaint.vendor_code, retry_after=complaint.retry_after)
 
 
-def test_it_works() -> None:
+def test_refused_key_is_disabled() -> None:
     """A refused key is disabled, and the failure carries the vendor's code."""
     failure = verdict(401, body(code="invalid_api_key"))
 
@@ -153,13 +153,13 @@ def test_complaints_do_not_show_texts() -> None:
 def test_resend_with_another_token_cap() -> None:
     """A refused `max_tokens` becomes `max_completion_tokens`, and the other way round."""
     refused = read_complaint(400, body(code="unsupported_parameter", param="max_tokens"), {})
-    better = resend(request(parameters={"max_tokens": 5}), refused, row_for(refused))
+    better = resend(request(parameters={"max_tokens": 5}), refused, choose_row(refused))
 
     assert better is not None
     assert better[0].token_cap_field == "max_completion_tokens"
     assert better[1] == {"token_cap_field": "max_completion_tokens"}
     refused = read_complaint(400, body(code="unsupported_parameter", param="max_completion_tokens"), {})
-    again = resend(better[0], refused, row_for(refused))
+    again = resend(better[0], refused, choose_row(refused))
     assert again is not None
     assert again[1] == {"token_cap_field": "max_tokens"}
 
@@ -168,22 +168,22 @@ def test_resend_without_a_refused_parameter() -> None:
     """A parameter the model does not take is left out; one that was not sent leads nowhere."""
     refused = read_complaint(400, body(code="unsupported_value", param="temperature"), {})
 
-    better = resend(request(parameters={"temperature": 0.5, "top_p": 1}), refused, row_for(refused))
+    better = resend(request(parameters={"temperature": 0.5, "top_p": 1}), refused, choose_row(refused))
 
     assert better is not None
     assert (dict(better[0].parameters), better[1]) == ({"top_p": 1}, {})
-    assert resend(request(), refused, row_for(refused)) is None
+    assert resend(request(), refused, choose_row(refused)) is None
 
 
 def test_resend_without_stream_options() -> None:
     """A server that names `stream_options` in whatever envelope gets the request without."""
     refused = read_complaint(422, b'{"detail":[{"loc":["body","stream_options"]}]}', {})
 
-    better = resend(request(), refused, row_for(refused))
+    better = resend(request(), refused, choose_row(refused))
 
     assert better is not None
     assert (better[0].include_usage, better[1]) == (False, {"include_usage": False})
-    assert resend(better[0], refused, row_for(refused)) is None
+    assert resend(better[0], refused, choose_row(refused)) is None
 
 
 def test_resend_with_fewer_turns() -> None:
@@ -191,9 +191,9 @@ def test_resend_with_fewer_turns() -> None:
     turns = [PromptMessage("assistant" if n % 2 else "user", "word " * 50) for n in range(7)]
     refused = read_complaint(400, body(code="context_length_exceeded"), {})
 
-    better = resend(request("m", *turns), refused, row_for(refused))
+    better = resend(request("m", *turns), refused, choose_row(refused))
 
     assert better is not None
     assert better[0].messages == tuple(turns[4:])
     assert better[1] == {}
-    assert resend(request("m", turns[0]), refused, row_for(refused)) is None
+    assert resend(request("m", turns[0]), refused, choose_row(refused)) is None

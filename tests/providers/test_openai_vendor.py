@@ -22,7 +22,7 @@ class Vendor(OpenAICompatible):
         return {**super().body(request), "request_id": request.generation}
 
 
-async def test_it_works() -> None:
+async def test_hooks_change_the_request_and_its_finish() -> None:
     """Hooks change headers, body and the meaning of a finish reason."""
     async with FakeOpenAI() as upstream:
         vendor = Vendor(upstream.base_url, name="vendor")

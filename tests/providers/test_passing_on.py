@@ -1,4 +1,4 @@
-"""What programs want passed on (tools, formats, images, …): who takes it, how it goes out, and how calls come back."""
+"""Fields passed on to upstreams (tools, formats, images, …): which kinds take them, their form, and tool calls."""
 
 import json
 from collections.abc import AsyncGenerator
@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from chat.generations.pipeline import limited
-from providers import routing
+from providers import registry, routing
+from providers.apps import providers_app
 from providers.errors import Unsupported, shown
-from providers.models import Upstream
-from providers.routing import TAKES
 from providers.snapshot import ModelConfig, RouteConfig, UpstreamConfig
 from providers.wire.base import (
     DEFAULT_CLOCKS,
@@ -25,7 +24,6 @@ from providers.wire.base import (
     wanted,
 )
 from providers.wire.errors import BadParameter, Retry, UpstreamFailed
-from providers.wire.net.sse import SSEParser
 from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.openai.decoder import Decoder
 from providers.wire.openai.errors import TOO_LONG, Complaint, resend
@@ -42,29 +40,29 @@ DONE = b"data: [DONE]\n\n"
 
 
 def decode(*reads: bytes, with_tools: bool = True) -> list[Event]:
-    parser, decoder = SSEParser(), Decoder(OpenAICompatible(URL), with_tools=with_tools)
-    return [event for read in reads for event in decoder.feed(parser.feed(read))] + decoder.end()
+    decoder = Decoder(OpenAICompatible(URL), with_tools=with_tools)
+    return [event for read in reads for event in decoder.feed(read)] + decoder.flush()
 
 
 def model(*kinds: str) -> ModelConfig:
     upstreams = [UpstreamConfig(kind, kind, URL, "", DEFAULT_CLOCKS, ()) for kind in kinds]
     routes = tuple(RouteConfig(upstream, "m", 0, 1) for upstream in upstreams)
-    return ModelConfig(1, "m", "m", "", 8_192, {}, "max_tokens", True, routes)
+    return ModelConfig(1, "m", "m", "", 8_192, {}, "max_tokens", True, routes, providers_app().pool)
 
 
 def kinds(config: ModelConfig) -> list[str]:
     return [route.upstream.kind for route in config.routes]
 
 
-# --- who takes what --------------------------------------------------------------------------------------------------
+# --- which kinds take which fields -----------------------------------------------------------------------------------
 
 
-def test_it_works() -> None:
-    """Every kind says what it takes; OpenAI's takes all of it, and what is no chat of OpenAI's next to nothing."""
-    assert set(TAKES) == set(Upstream.Kind.values)
-    assert TAKES["openai"] == {*PASSED_ON, IMAGES}
-    assert all(taken <= TAKES["openai"] for taken in TAKES.values())
-    assert TAKES["spark"] == TAKES["scripted"] == frozenset()
+def test_adapters_state_what_they_take() -> None:
+    """The OpenAI-compatible adapter takes every field, Spark over WebSocket and the demo take none."""
+    takes = {kind: adapter.takes for kind, adapter in registry.ADAPTERS.items()}
+    assert takes["openai"] == {*PASSED_ON, IMAGES}
+    assert all(taken <= takes["openai"] for taken in takes.values())
+    assert takes["spark"] == takes["scripted"] == frozenset()
 
 
 def test_routes_that_take_it_are_left() -> None:
@@ -75,16 +73,16 @@ def test_routes_that_take_it_are_left() -> None:
     assert kinds(routing.able(mixed, ["tools", "frequency_penalty"])) == ["openai"]
 
 
-def test_what_nobody_takes_is_named() -> None:
-    """Where no route is left, everything that stood in the way of one is named."""
+def test_fields_that_no_route_takes_are_named() -> None:
+    """When no route is left, every field that excluded one is named."""
     with pytest.raises(Unsupported) as refused:
         routing.able(model("spark", "zhipu"), ["tools", "seed", "presence_penalty"])
     assert set(refused.value.details or ()) == {"tools", "seed", "presence_penalty"}
     assert routing.able(model(), ["tools"]).routes == ()
 
 
-def test_what_is_wanted() -> None:
-    """Names that change something, tools that the turns speak of, and images."""
+def test_wanted_names_the_fields_that_matter() -> None:
+    """Only fields with an effect count, with tools that earlier turns used and images."""
     nothing = {"top_p": 1.0, "presence_penalty": 0, "tool_choice": "auto", "response_format": {"type": "text"}}
     assert wanted([], nothing) == []
     assert wanted([], {"top_p": 0.5, "stop": "x"}) == ["top_p", "stop"]
@@ -97,7 +95,7 @@ def test_what_is_wanted() -> None:
 
 
 def test_parameters_of_the_caller_win() -> None:
-    """What the caller gives stands above what is configured, and below what makes a single stream."""
+    """Fields of the request override configured ones, but not those that make a single stream."""
     extras: Any = {"top_p": 0.1, "stop": ["x"], "stream": False, "model": "other"}
     body = OpenAICompatible(URL).body(request("m", parameters={"top_p": 0.9, "seed": 3}, extras=extras))
     assert (body["top_p"], body["seed"], body["stop"], body["stream"], body["model"]) == (0.1, 3, ["x"], True, "m")
@@ -141,8 +139,8 @@ def test_calls_are_passed_on_unchanged() -> None:
     assert events[-1] == Finished("tool_calls")
 
 
-def test_calls_without_tools_say_nothing() -> None:
-    """Who offered no tools hears of no calls."""
+def test_calls_without_tools_are_dropped() -> None:
+    """Tool calls are not passed on to a client that offered no tools."""
     events = decode(delta_bytes(tool_calls=[{"index": 0}]), delta_bytes("tool_calls"), with_tools=False)
     assert events == [Finished("tool_calls")]
 
@@ -162,15 +160,15 @@ def test_half_a_character_in_a_call() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"), [("stop", "tool_calls"), ("length", "length"), ("tool_calls", "tool_calls")]
+    ("reason", "expected"), [("stop", "tool_calls"), ("length", "length"), ("tool_calls", "tool_calls")]
 )
-def test_the_end_of_an_answer_of_calls(reason: str, told: str) -> None:
-    """Such an answer is not empty; arguments that were cut are said to be."""
-    assert decode(delta_bytes(tool_calls=[{"index": 0}]), delta_bytes(reason))[-1] == Finished(told)  # type: ignore[arg-type]
+def test_the_finish_reason_of_tool_calls(reason: str, expected: str) -> None:
+    """A completion of calls is not empty; cut arguments end it with `length`."""
+    assert decode(delta_bytes(tool_calls=[{"index": 0}]), delta_bytes(reason))[-1] == Finished(expected)  # type: ignore[arg-type]
 
 
 async def test_calls_are_bounded() -> None:
-    """Calls count towards the length of an answer; a piece that goes beyond it is not cut but left out."""
+    """Calls count towards MAX_ANSWER_CHARS; a piece beyond it is left out whole."""
 
     async def calling() -> AsyncGenerator[Event, None]:
         yield Delta("ab")
@@ -181,7 +179,7 @@ async def test_calls_are_bounded() -> None:
     assert [event async for event in limited(calling(), 10)] == [Delta("ab"), ToolCallDelta("[{}]"), Finished("length")]
 
 
-# --- what an upstream says against it --------------------------------------------------------------------------------
+# --- complaints of upstreams -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -196,8 +194,8 @@ async def test_calls_are_bounded() -> None:
         ({"status": 422, "message": "Stop sequence too long"}, "stop"),
     ],
 )
-def test_the_caller_is_told(complaint: dict[str, Any], param: str) -> None:
-    """What the upstream has against something that the caller gave is told in the caller's words, and not retried."""
+def test_a_complaint_names_the_field_of_the_request(complaint: dict[str, Any], param: str) -> None:
+    """A complaint about a field of the request names that field and is not retried."""
     turn = PromptMessage("user", "x", ({"type": "text", "text": "x"}, IMAGE))
     asked = request("m", turn, parameters={"stop": ["configured"]}, extras={"tools": TOOLS, "stop": ["x"]})
     refused = OpenAICompatible(URL).refusal(asked, Complaint(**{"status": 400, "enveloped": True, **complaint}))
@@ -210,14 +208,14 @@ def test_the_caller_is_told(complaint: dict[str, Any], param: str) -> None:
     "complaint",
     [{"param": "temperature"}, {"message": "bad request"}, {"param": "messages"}, {"status": 500, "message": "tools"}],
 )
-def test_other_trouble_is_not_the_callers(complaint: dict[str, Any]) -> None:
-    """Everything else stays trouble between us and the vendor."""
+def test_other_complaints_are_not_the_clients_fault(complaint: dict[str, Any]) -> None:
+    """Other complaints are failures of the upstream, not of the request."""
     asked = request("m", extras={"tools": TOOLS})
     refused = OpenAICompatible(URL).refusal(asked, Complaint(**{"status": 400, "enveloped": True, **complaint}))
     assert isinstance(refused, UpstreamFailed)
 
 
-def test_what_was_configured_is_still_left_out() -> None:
+def test_configured_field_is_left_out() -> None:
     """A configured parameter that the upstream does not know is dropped and learned, as before."""
     asked = request("m", parameters={"seed": 1}, extras={"tools": TOOLS})
     complaint = Complaint(400, code="unsupported_parameter", param="seed", enveloped=True)

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from providers.wire.base import Delta, Event, Finished, PromptMessage, Reasoning, Usage
 from providers.wire.errors import UpstreamFailed
-from providers.wire.scripted import Call, Scripted, cut_tokens, demo_answer
+from providers.wire.scripted import Call, Scripted, cut_tokens, demo_reply
 from tests.providers.streams import collect, request, text
 
 
-async def test_it_works() -> None:
+async def test_text_is_streamed_token_by_token() -> None:
     """A text is streamed token by token, with usage and one `Finished` at the end."""
     provider = Scripted(["Hello, world"], delay_s=0)
 
@@ -68,9 +68,9 @@ async def test_pace() -> None:
 
 
 @pytest.mark.parametrize(("prompt", "word"), [("What can you do?", "demo"), ("你能做什么？", "演示")])
-def test_demo_answers_in_the_language_of_the_prompt(prompt: str, word: str) -> None:
+def test_demo_replies_in_the_language_of_the_prompt(prompt: str, word: str) -> None:
     """The demo repeats the prompt, says what it is and what to set, and shows all kinds of Markdown."""
-    answer = demo_answer(prompt)
+    answer = demo_reply(prompt)
 
     assert prompt in answer
     assert word in answer
@@ -81,7 +81,7 @@ def test_demo_answers_in_the_language_of_the_prompt(prompt: str, word: str) -> N
 
 def test_demo_quotes_one_short_line() -> None:
     """A long prompt of many lines is quoted in part, on one line."""
-    answer = demo_answer("word\n" * 1000)
+    answer = demo_reply("word\n" * 1000)
 
     assert "word word" in answer
     assert len(answer) < 2000

@@ -38,7 +38,7 @@ def asked(oracles: Path, function: str, *arguments: object) -> list[str]:
     return said
 
 
-def test_it_works(oracles: Path) -> None:
+def test_zhipu_sdk_makes_our_tokens(oracles: Path) -> None:
     """With its clock frozen, Zhipu's SDK makes our tokens, byte for byte, whatever the key and the time."""
     keys = [zhipu.KEY, "a.b", "id-1." + "s" * 200]
     moments = [NOW, NOW + 0.0005, NOW + 0.9996, 4_102_444_800.123]
@@ -49,7 +49,7 @@ def test_it_works(oracles: Path) -> None:
 
 
 def test_zhipu_talks_to_our_fake(oracles: Path) -> None:
-    """The SDK's client gets the fake's answers, with a token and with the key itself, and its errors."""
+    """The SDK's client gets the fake's responses, with a token and with the key itself, and its errors."""
     with FakeZhipu.in_thread() as upstream:
         with_token, with_key, refused = asked(oracles, "zhipu_answers", upstream.base_url, zhipu.KEY)
         token, key, _refused = (recorded.key for recorded in upstream.requests)
@@ -71,7 +71,7 @@ def test_spark_signs_as_we_do(spark_sdk: Path) -> None:
 
 
 def test_spark_talks_to_our_fake(spark_sdk: Path) -> None:
-    """The SDK's client gets the fake's answers, whole and streamed, and its errors."""
+    """The SDK's client gets the fake's responses, whole and streamed, and its errors."""
     with FakeSpark.in_thread() as upstream:
         answers = asked(spark_sdk, "spark_answers", upstream.base_url, *credentials(spark.KEY))
 

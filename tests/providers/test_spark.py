@@ -74,8 +74,8 @@ async def failure_of(provider: Spark, key: str | None = KEY, *args: Any, **field
     return failure.value
 
 
-async def test_it_works(provider: Spark) -> None:
-    """A plain answer arrives as text, usage and the one `Finished`."""
+async def test_plain_completion_arrives(provider: Spark) -> None:
+    """A plain completion arrives as text, usage and the one `Finished`."""
     events = await collect(provider.stream(request("generalv3.5"), KEY))
 
     assert text(events) == PLAIN
@@ -140,7 +140,7 @@ async def test_handshake(upstream: FakeSpark, lite: Spark, monkeypatch: pytest.M
 
 
 async def test_request(provider: Spark, upstream: FakeSpark) -> None:
-    """What goes out: ids, domain, only configured parameters, web search switched off, the turns."""
+    """The request holds ids, domain, only configured parameters, web search switched off, the turns."""
     prompt = (PromptMessage("system", "be brief"), PromptMessage("user", "你好"))
     parameters = {"temperature": 0.5, "max_tokens": 7, "top_k": 4, "n": 3}
 
@@ -272,7 +272,7 @@ async def test_reasoning(lite: Spark) -> None:
 
 @pytest.mark.parametrize("model", ["plugins", "done_then_reset", "code_open:10017", "gpt-4"])
 async def test_leniency(lite: Spark, upstream: FakeSpark, model: str) -> None:
-    """Frames without choices, trouble after the answer and an uncleared history change nothing."""
+    """Frames without choices, trouble after the completion and an uncleared history change nothing."""
     upstream.keys[API_KEY] = model
     events = await collect(lite.stream(request("lite"), KEY))
 
@@ -284,7 +284,7 @@ async def test_leniency(lite: Spark, upstream: FakeSpark, model: str) -> None:
 async def test_last_word_is_waited_for_only_so_long(
     lite: Spark, upstream: FakeSpark, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that does not close after its answer delays the end by a moment, and its socket is closed."""
+    """A server that does not close after its completion delays the end by a moment, and its socket is closed."""
     monkeypatch.setattr(adapter, "LAST_WORD_S", 0.2)
     started = time.monotonic()
 
@@ -305,7 +305,7 @@ async def test_slow_reader_is_no_idle_upstream(lite: Spark) -> None:
     assert events[-1] == Finished("stop")
 
 
-async def test_an_answer_without_end(upstream: FakeSpark) -> None:
+async def test_completion_without_end(upstream: FakeSpark) -> None:
     """Frames that are each well-formed and never end fail at a bound, with little memory."""
     provider = Spark(upstream.base_url)
     tracemalloc.start()
@@ -334,7 +334,7 @@ async def test_prompt_too_long(lite: Spark, upstream: FakeSpark) -> None:
     assert (await failure_of(lite, KEY, "code:10907", turns[0])).action == "user"
 
 
-async def test_nothing_is_told(lite: Spark, upstream: FakeSpark, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_secret_is_shown(lite: Spark, upstream: FakeSpark, caplog: pytest.LogCaptureFixture) -> None:
     """Neither failures nor their causes nor any log, however chatty, show the key, the address or the vendor's words.
 
     What the server logs of the client's doing is its own affair.

@@ -1,4 +1,4 @@
-"""What each refusal of Spark leads to, at the handshake and in a frame."""
+"""The outcome of each refusal of Spark, at the handshake and in a frame."""
 
 import json
 
@@ -27,7 +27,7 @@ async def failure_of(upstream: FakeSpark, model: str, key: str = KEY) -> Provide
     return found.value
 
 
-def test_it_works() -> None:
+def test_code_leads_to_its_row() -> None:
     """A code leads to its row and carries what the vendor needs to look it up."""
     found = failure(11200, SID)
 
@@ -52,7 +52,7 @@ def test_volumes_come_back_after_midnight_in_beijing(now: float, seconds: float)
 
 @pytest.mark.parametrize("code", ["x", 1.5, None, True, [1], {"a": 1}, "9" * 50, -1])
 def test_odd_codes(code: object) -> None:
-    """What is no code leads to the row of unknown ones and is not repeated at length."""
+    """A malformed code leads to the row of unknown codes and is not repeated at length."""
     found = failure(code)
 
     assert (found.action, found.attempts) == ("wait", 1)
@@ -74,7 +74,7 @@ async def test_the_gateway_refuses() -> None:
     [("garbage_http", "bad_http"), ("bad_accept", "bad_http"), ("cut_http", "network"), ("hang", "connect_timeout")],
 )
 async def test_broken_handshakes(scenario: str, code: str) -> None:
-    """A handshake that is none, or that never ends, is a failure as well, and nobody tries again unasked."""
+    """A malformed or endless handshake is a failure, and the client does not try again by itself."""
     async with FakeSpark() as upstream:
         provider = Spark(upstream.base_url, clocks=Clocks(connect=0.2))
         with pytest.raises(ProviderError) as found:
@@ -102,7 +102,7 @@ async def test_domain_and_path_must_fit() -> None:
 
 
 def test_messages_are_ours() -> None:
-    """What the gateway says is for deciding only."""
+    """The gateway's words are for deciding only."""
     body = json.dumps({"message": "HMAC signature does not match sk-leak"}).encode()
 
     assert "sk-leak" not in f"{refused(401, {}, body)} {vars(refused(401, {}, body))}"

@@ -30,8 +30,8 @@ def choices(*texts: Any, status: int = 1) -> dict[str, Any]:
     return {"status": status, "text": list(texts)}
 
 
-def test_it_works() -> None:
-    """Text, usage and the end of an answer come out in order; `complete` follows the last frame's status."""
+def test_text_usage_and_end_come_in_order() -> None:
+    """Text, usage and the end of a completion come out in order; `complete` follows the last frame's status."""
     decoder = Decoder()
     usage = {"text": {"prompt_tokens": 3, "completion_tokens": 2}}
 
@@ -40,7 +40,7 @@ def test_it_works() -> None:
     last = frame(status=2, choices=choices({"content": "lo"}, status=2), usage=usage)
     assert decoder.feed(last) == [Delta("lo"), Usage(3, 2)]
     assert decoder.complete
-    assert decoder.end() == [Finished("stop")]
+    assert decoder.flush() == [Finished("stop")]
     assert decoder.sid == "sid-1"
 
 
@@ -103,7 +103,7 @@ def test_turns_alternate(given: list[tuple[str, str]], system: bool) -> None:
     ],
 )
 def test_odd_payloads(payload: dict[str, Any]) -> None:
-    """What a frame leaves out or has of another kind says nothing and breaks nothing."""
+    """Missing and odd members of a frame are passed over."""
     assert Decoder().feed(frame(**payload)) == []
 
 
@@ -119,7 +119,7 @@ def test_odd_payloads(payload: dict[str, Any]) -> None:
     ],
 )
 def test_broken_frames(raw: bytes, code: str) -> None:
-    """What is no frame is a failure, and its cause does not carry it."""
+    """A malformed frame is a failure, and its cause does not carry it."""
     with pytest.raises(ProviderError) as failure:
         Decoder().feed(raw)
 
@@ -135,22 +135,22 @@ def test_reasoning_and_text_in_one_frame() -> None:
 
 
 def test_only_thinking_is_empty() -> None:
-    """An answer that only thought is none."""
+    """A completion that only thought is none."""
     decoder = Decoder()
     decoder.feed(frame(status=2, choices=choices({"reasoning_content": "hm"}, status=2)))
 
     with pytest.raises(ProviderError) as failure:
-        decoder.end()
+        decoder.flush()
     assert failure.value.vendor_code == "empty"
 
 
-def test_a_code_after_the_answer_changes_nothing() -> None:
-    """Trouble behind a complete answer is nobody's; an error frame without a code's type is no end either."""
+def test_a_code_after_the_completion_changes_nothing() -> None:
+    """Trouble behind a whole completion changes nothing; an error frame without a code's type is no end either."""
     decoder = Decoder()
     decoder.feed(frame(status=2, choices=choices({"content": "yes"}, status=2)))
 
     assert decoder.feed(frame(code=10012, status=2)) == []
-    assert decoder.end() == [Finished("stop")]
+    assert decoder.flush() == [Finished("stop")]
 
 
 def test_an_error_frame_is_no_end() -> None:
@@ -160,5 +160,5 @@ def test_an_error_frame_is_no_end() -> None:
 
     assert not decoder.complete
     with pytest.raises(ProviderError) as failure:
-        decoder.end()
+        decoder.flush()
     assert failure.value.vendor_code == "truncated"

@@ -37,8 +37,8 @@ async def failure_of(provider: SparkHTTP, asking: ChatRequest, into: list[Event]
     return failure.value
 
 
-async def test_it_works(provider: SparkHTTP, upstream: FakeSparkHTTP) -> None:
-    """An answer without finish reasons and without spaces is complete with [DONE]."""
+async def test_done_completes_a_stream_without_finish_reason(provider: SparkHTTP, upstream: FakeSparkHTTP) -> None:
+    """A completion without finish reasons and without spaces is complete with [DONE]."""
     events = await collect(provider.stream(request("plain"), KEY))
 
     assert text(events) == PLAIN
@@ -47,7 +47,7 @@ async def test_it_works(provider: SparkHTTP, upstream: FakeSparkHTTP) -> None:
 
 
 async def test_done_is_needed(provider: SparkHTTP) -> None:
-    """Without [DONE] nothing says that the answer is whole."""
+    """Without [DONE] nothing says that the completion is whole."""
     assert (await failure_of(provider, request("no_done"))).vendor_code == "truncated"
 
 
@@ -96,7 +96,7 @@ async def test_leniency(provider: SparkHTTP, model: str) -> None:
 async def test_codes(provider: SparkHTTP, shape: str, code: int, action: str, cooldown_s: float) -> None:
     """Spark's codes mean the same here, within a stream and instead of one; the sid is the id of the request."""
     if code == 12345 and shape.endswith("400"):
-        action = "ops"  # a code that nobody knows leaves the status to decide
+        action = "ops"  # an unknown code leaves the status to decide
 
     failure = await failure_of(provider, request(shape.format(code)))
 
@@ -145,7 +145,7 @@ async def test_http_errors(provider: SparkHTTP) -> None:
 
 
 async def test_is_openai_compatible(provider: SparkHTTP) -> None:
-    """What other compatible servers say is understood as well."""
+    """Refusals in the form of other compatible servers are understood as well."""
     events = await collect(provider.stream(request("reasoning"), KEY))
 
     assert (reasoning(events), text(events)) == (REASONING, PLAIN)

@@ -25,7 +25,7 @@ RECORDED = (
 def parse(*chunks: bytes) -> list[SSEEvent]:
     """Return all events of the chunks, the end of the file included."""
     parser = SSEParser()
-    return [event for chunk in chunks for event in parser.feed(chunk)] + parser.close()
+    return [event for chunk in chunks for event in parser.feed(chunk)] + parser.flush()
 
 
 def brief(events: list[SSEEvent]) -> list[tuple[str, str, str]]:
@@ -39,7 +39,7 @@ def feed_forever(parser: SSEParser, piece: bytes) -> None:
         parser.feed(piece)
 
 
-def test_it_works() -> None:
+def test_read_that_completes_an_event_returns_it() -> None:
     """An event is handed out by the read that completes it."""
     parser = SSEParser()
 

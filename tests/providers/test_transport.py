@@ -83,8 +83,8 @@ async def failure_of(provider: OpenAICompatible, model: str = "plain") -> Provid
     return failure.value
 
 
-def test_it_works(run: Run) -> None:
-    """An answer arrives on either loop, and closing twice is harmless."""
+def test_completion_arrives_on_either_loop(run: Run) -> None:
+    """A completion arrives on either loop, and closing twice is harmless."""
 
     async def main() -> None:
         async with FakeOpenAI() as upstream, providing(upstream.base_url) as provider:
@@ -95,7 +95,7 @@ def test_it_works(run: Run) -> None:
 
 
 def test_tls_is_verified(run: Run, certificate: Path) -> None:
-    """An unknown certificate is a network failure; with its authority given the answer arrives."""
+    """An unknown certificate is a network failure; with its authority given the completion arrives."""
 
     async def main() -> None:
         async with FakeOpenAI(tls=server_tls(certificate)) as upstream:
@@ -171,7 +171,7 @@ def test_environment_is_ignored(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("proxy", [None, "http://127.0.0.1:1", "socks5://127.0.0.1:1"])
-def test_nobody_listens(run: Run, proxy: str | None) -> None:
+def test_refused_connection(run: Run, proxy: str | None) -> None:
     """A refused connection is a network failure that rests the whole upstream after two more attempts."""
 
     async def main() -> ProviderError:
@@ -255,7 +255,7 @@ def test_admitted_addresses_are_used(run: Run) -> None:
 
 
 def test_cookies_are_not_kept(run: Run) -> None:
-    """What one answer sets as a cookie does not come back with the next request."""
+    """A cookie of one response does not come back with the next request."""
 
     async def main() -> list[dict[str, str]]:
         async with FakeOpenAI() as upstream, providing(upstream.base_url) as provider:
@@ -267,7 +267,7 @@ def test_cookies_are_not_kept(run: Run) -> None:
 
 
 def test_closing_while_connections_linger(run: Run) -> None:
-    """Nothing is left open when the provider is closed right after an answer whose body has not ended."""
+    """Nothing is left open when the provider is closed right after a completion whose body has not ended."""
 
     async def main() -> None:
         async with FakeOpenAI() as upstream:

@@ -1,4 +1,4 @@
-"""Trying a key: one real request, its result in words, and what success puts right."""
+"""Trying a key: one real request, its result in words, and the troubles that success ends."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -10,6 +10,7 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone, translation
 
 from providers import trial
+from providers.apps import providers_app
 from providers.models import ApiKey, KeyTrouble, Upstream
 from runtime import database
 from tests import factories
@@ -25,7 +26,7 @@ SECRET = "sk-planted-0123456789abcdef"
 
 
 @pytest.fixture(autouse=True)
-async def door() -> AsyncGenerator[None, None]:
+async def executor() -> AsyncGenerator[None, None]:
     yield
     await asyncio.to_thread(database.close)
 
@@ -45,25 +46,25 @@ def a_key(base_url: str, *models: str, secret: str = SECRET, **values: Any) -> A
     return factories.api_key(upstream, secret)
 
 
-async def said(outcome: trial.Outcome) -> str:
+async def in_english(outcome: trial.Outcome) -> str:
     with translation.override("en"):
         return str(outcome.text)
 
 
-async def test_it_works(fake: FakeOpenAI) -> None:
-    """A key that works is told with the model, the time it took, and the beginning of the answer."""
+async def test_a_good_key_is_reported(fake: FakeOpenAI) -> None:
+    """A good key is reported with the model, the duration and the first words."""
     key = await a_key(fake.base_url, "plain")
-    outcome = await trial.try_key(key.pk)
+    outcome = await trial.try_key(key.pk, providers_app().configuration)
     assert outcome.ok
-    text = await said(outcome)
-    assert text.startswith("plain answered after ")
+    text = await in_english(outcome)
+    assert text.startswith("plain replied after ")
     assert "ms: “你好，**世界**！" in text
     assert fake.requests[-1].key == SECRET
     assert len(fake.requests) == 1
 
 
 @pytest.mark.parametrize(
-    ("scenario", "says"),
+    ("scenario", "expected"),
     [
         ("http_401:invalid_api_key", "refused the key"),
         ("http_429:insufficient_quota", "exhausted"),
@@ -71,49 +72,49 @@ async def test_it_works(fake: FakeOpenAI) -> None:
         ("garbage", "broken"),
     ],
 )
-async def test_failures(fake: FakeOpenAI, scenario: str, says: str) -> None:
-    """A failure is told in our words, without key or address, and leaves the books as they are."""
+async def test_a_failure_is_explained(fake: FakeOpenAI, scenario: str, expected: str) -> None:
+    """A failure is explained without key or address, and troubles no key."""
     key = await a_key(fake.base_url, scenario)
     with translation.override("en"):
-        outcome = await trial.try_key(key.pk)
+        outcome = await trial.try_key(key.pk, providers_app().configuration)
     assert not outcome.ok
-    text = await said(outcome)
-    assert says in text
+    text = await in_english(outcome)
+    assert expected in text
     assert not [secret for secret in (SECRET, "127.0.0.1", "<") if secret in text]
     assert not await KeyTrouble.objects.aexists()
 
 
-async def test_what_success_puts_right(fake: FakeOpenAI) -> None:
-    """It ends the trouble of the whole key and with the model that was asked, and the upstream's own cooldown.
+async def test_success_ends_troubles(fake: FakeOpenAI) -> None:
+    """Success ends the trouble with the model and with all models, and the upstream's cooldown.
 
-    Trouble with a model comes first in what is asked; that with a third one stays.
+    A model that the key has trouble with is tried first; trouble with a third one stays.
     """
     until = timezone.now() + timedelta(hours=1)
     key = await a_key(fake.base_url, "plain", "echo", cooldown_until=until, status_reason="away")
     for model in ("", "echo", "third"):
         await KeyTrouble.objects.acreate(key=key, model=model, quarantined_at=timezone.now())
-    outcome = await trial.try_key(key.pk)
+    outcome = await trial.try_key(key.pk, providers_app().configuration)
     assert outcome.ok
-    assert (await said(outcome)).startswith("echo answered")
+    assert (await in_english(outcome)).startswith("echo replied")
     assert [row.model async for row in KeyTrouble.objects.all()] == ["third"]
     upstream = await Upstream.objects.aget()
     assert (upstream.cooldown_until, upstream.status_reason) == (None, "")
 
 
 async def test_another_form_of_the_request(fake: FakeOpenAI) -> None:
-    """Where the upstream wants another form of the request it is asked again, as for an answer."""
+    """A request is sent again in the form that the upstream asks for."""
     key = await a_key(fake.base_url, "needs_no_stream_options")
-    outcome = await trial.try_key(key.pk)
+    outcome = await trial.try_key(key.pk, providers_app().configuration)
     assert outcome.ok
     assert len(fake.requests) == 2
 
 
-async def test_hanging(fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who does not answer is given up, and the connection closed."""
+async def test_a_silent_upstream_is_given_up(fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial without a reply ends at its deadline and closes the connection."""
     monkeypatch.setattr(trial, "TRIAL_SECONDS", 0.2)
     key = await a_key(fake.base_url, "hang")
-    outcome = await trial.try_key(key.pk)
-    assert (outcome.ok, await said(outcome)) == (False, "No answer within 0.2 seconds.")
+    outcome = await trial.try_key(key.pk, providers_app().configuration)
+    assert (outcome.ok, await in_english(outcome)) == (False, "No reply within 0.2 seconds.")
     async with asyncio.timeout(5):
         while fake.open_streams:
             await asyncio.sleep(0.01)
@@ -123,7 +124,7 @@ async def test_several_at_once(fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
     """Several keys are tried at the same time: all have been asked before the first is given up."""
     monkeypatch.setattr(trial, "TRIAL_SECONDS", 1)
     keys = [await a_key(fake.base_url, "hang") for _n in range(3)]
-    outcomes = await trial.try_keys([key.pk for key in keys])
+    outcomes = await trial.try_keys([key.pk for key in keys], providers_app().configuration)
     assert [outcome.ok for outcome in outcomes] == [False] * 3
     async with asyncio.timeout(5):
         while fake.open_streams:
@@ -131,31 +132,31 @@ async def test_several_at_once(fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
     assert max(one.at for one in fake.requests) < min(one.closed_by_peer_at or 0 for one in fake.requests)
 
 
-async def test_nothing_to_ask() -> None:
-    """Without a route there is nothing to ask for."""
+async def test_a_key_without_a_route_is_not_tried() -> None:
+    """Without a route there is no model to name in a request."""
     key = await a_key("http://127.0.0.1:9/v1")
-    outcome = await trial.try_key(key.pk)
-    assert (outcome.ok, "route" in await said(outcome)) == (False, True)
+    outcome = await trial.try_key(key.pk, providers_app().configuration)
+    assert (outcome.ok, "route" in await in_english(outcome)) == (False, True)
 
 
-async def test_spark_behind_a_proxy_of_ours(settings: Any) -> None:
-    """The host name of the row is what Spark's signature is made for; without it the gateway refuses."""
+async def test_spark_signs_the_host_name_of_the_row(settings: Any) -> None:
+    """Spark's signature covers `sign_host`; the gateway refuses another one."""
     settings.ALLOWED_PRIVATE_UPSTREAMS = ["127.0.0.1"]
     async with FakeSpark() as server:
         server.hosts.add("spark-api.xf-yun.com")
         key = await a_key(server.base_url, "lite", kind="spark", sign_host="spark-api.xf-yun.com", secret=SPARK_KEY)
-        assert (await trial.try_key(key.pk)).ok
+        assert (await trial.try_key(key.pk, providers_app().configuration)).ok
         assert server.requests[-1].query["host"] == "spark-api.xf-yun.com"
         await Upstream.objects.aupdate(sign_host="elsewhere.example")
-        assert not (await trial.try_key(key.pk)).ok
+        assert not (await trial.try_key(key.pk, providers_app().configuration)).ok
 
 
-async def test_zhipu_with_the_key_itself(settings: Any) -> None:
-    """Where the row says so, Zhipu is sent the key as it is, else a token."""
+async def test_raw_key_sends_the_key_itself(settings: Any) -> None:
+    """Zhipu gets the key itself with `raw_key`, else a token."""
     settings.ALLOWED_PRIVATE_UPSTREAMS = ["127.0.0.1"]
     async with FakeZhipu() as server:
         key = await a_key(server.base_url, "glm-4", kind="zhipu", raw_key=True, secret=ZHIPU_KEY)
-        assert (await trial.try_key(key.pk)).ok
+        assert (await trial.try_key(key.pk, providers_app().configuration)).ok
         await Upstream.objects.aupdate(raw_key=False)
-        assert (await trial.try_key(key.pk)).ok
+        assert (await trial.try_key(key.pk, providers_app().configuration)).ok
         assert [request.key == ZHIPU_KEY for request in server.requests] == [True, False]

@@ -1,4 +1,4 @@
-"""The fake upstreams themselves: a test that trusts them must be able to."""
+"""The fake upstreams themselves, because other tests trust them."""
 
 import asyncio
 import itertools
@@ -17,7 +17,7 @@ from tests.scenarios import PLAIN, SCENARIOS
 from tests.upstreams import FakeOpenAI
 
 
-async def test_it_works() -> None:
+async def test_a_request_is_recorded() -> None:
     """A request is recorded with its key, body and scenario, and everything is closed in the end."""
     async with FakeOpenAI() as upstream:
         provider = OpenAICompatible(upstream.base_url)
@@ -37,10 +37,10 @@ async def test_a_key_overrides_the_model() -> None:
     async with FakeOpenAI() as upstream:
         upstream.keys["sk-2"] = "pieces"
         provider = OpenAICompatible(upstream.base_url)
-        answer = await collect(provider.stream(request("plain"), "sk-2"))
+        events = await collect(provider.stream(request("plain"), "sk-2"))
         await provider.aclose()
 
-    assert text(answer) == "hello"
+    assert text(events) == "hello"
 
 
 def test_in_a_thread() -> None:

@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from providers.wire.base import Clocks, Finished
 from providers.wire.errors import ProviderError, UpstreamFailed, UpstreamTimeout
+from providers.wire.net.deadline import Deadline
+from providers.wire.net.websocket import WebSocket
 from providers.wire.spark.adapter import Spark
 from tests.providers import test_transport
 from tests.providers.streams import collect, request, text
@@ -41,8 +45,8 @@ async def failure_of(provider: Spark, key: str = KEY) -> ProviderError:
     return failure.value
 
 
-def test_it_works(run: Run) -> None:
-    """Answers arrive on either loop, each on a connection of its own, and closing twice is harmless."""
+def test_each_completion_has_its_own_connection(run: Run) -> None:
+    """Completions arrive on either loop, each on a connection of its own, and closing twice is harmless."""
 
     async def main() -> None:
         async with FakeSpark() as upstream, providing(upstream.base_url) as provider:
@@ -73,7 +77,7 @@ def test_it_works(run: Run) -> None:
 def test_stopping_closes_the_upstream(
     run: Run, certificate: Path, kind: str, model: str, expected: int, how: str
 ) -> None:
-    """The upstream sees the end within 50 ms, before the handshake too, and whether or not it answers a goodbye."""
+    """The upstream sees the end within 50 ms, before the handshake too, and whether or not it replies to a goodbye."""
 
     async def stopping(upstream: FakeSpark, provider: Spark) -> float:
         key = upstream.key("hang") if model == "key/hang" else KEY
@@ -118,7 +122,7 @@ def _best(run: Run, main: Any) -> float:
 
 
 def test_tls_is_verified(run: Run, certificate: Path) -> None:
-    """An unknown certificate is a network failure; with its authority given the answer arrives."""
+    """An unknown certificate is a network failure; with its authority given the completion arrives."""
 
     async def main() -> None:
         async with FakeSpark(tls=server_tls(certificate)) as upstream:
@@ -166,7 +170,7 @@ def test_environment_is_ignored(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("proxy", [None, "http://127.0.0.1:1", "socks5://127.0.0.1:1"])
-def test_nobody_listens(run: Run, proxy: str | None) -> None:
+def test_refused_connection(run: Run, proxy: str | None) -> None:
     """A refused connection is a network failure that rests the whole upstream after two more attempts."""
 
     async def main() -> ProviderError:
@@ -252,3 +256,105 @@ def test_closing_the_provider_leaves_nothing(run: Run, certificate: Path, secure
 
     run(main())
     gc.collect()
+
+
+class Wire(asyncio.Transport):
+    """A transport that goes nowhere; `written` is what was sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.paused = self.aborted = False
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def frame(opcode: int, payload: bytes, *, final: bool = True) -> bytes:
+    """Return a frame as a server sends it."""
+    size = len(payload)
+    length = bytes([size]) if size < 126 else b"\x7e" + size.to_bytes(2)
+    return bytes([(0x80 if final else 0) | opcode]) + length + payload
+
+
+async def messages_of(*reads: bytes) -> tuple[list[bytes], Wire]:
+    """Return the messages of reads that end with a goodbye, and what was sent."""
+    deadline, wire = Deadline(Clocks()), Wire()
+    websocket = WebSocket(deadline, set())
+    websocket.connection_made(wire)
+    for read in reads:
+        websocket.data_received(read)
+    messages = []
+    while (message := await websocket.receive()) is not None:
+        messages.append(message)
+    return messages, wire
+
+
+texts = st.lists(st.text(max_size=200).map(str.encode), max_size=5)
+
+
+@given(texts, st.lists(st.integers(1, 300), max_size=30), st.booleans())
+async def test_messages_are_the_same_however_the_bytes_are_cut(
+    texts: list[bytes], sizes: list[int], pings: bool
+) -> None:
+    """Whole frames, several at once and parts of one give the same messages, with pings and fragments between them."""
+    data = b""
+    for message in texts:
+        data += frame(9, b"ping") if pings else b""
+        data += frame(1, message) if len(message) % 2 else frame(1, message[:1], final=False) + frame(0, message[1:])
+    data += frame(8, (1000).to_bytes(2))
+    reads = []
+    for size in sizes:
+        reads.append(data[:size])
+        data = data[size:]
+
+    messages, wire = await messages_of(*filter(None, reads), data)
+
+    assert messages == texts
+    assert wire.written.count(b"\x8a\x84") == len(texts) * pings  # a masked pong of four bytes each
+
+
+@pytest.mark.parametrize(
+    ("data", "vendor_code"),
+    [
+        (frame(1, b"a") + frame(1, b"a", final=False) + frame(1, b"b"), "bad_frame"),
+        (b"\x81\x85\0\0\0\0hello", "bad_frame"),
+        (b"\xc1\x01a", "bad_frame"),
+        (frame(0, b"a"), "bad_frame"),
+        (frame(8, (999).to_bytes(2)), "bad_frame"),
+        (frame(8, (1011).to_bytes(2)), "closed_1011"),
+        (frame(2, b"a"), "binary_frame"),
+    ],
+    ids=["text within a message", "masked", "reserved bit", "no beginning", "close code", "closed", "binary"],
+)
+async def test_breaches_of_the_standard_end_the_stream(data: bytes, vendor_code: str) -> None:
+    """Each breach of the standard is a broken response, after the messages before it."""
+    with pytest.raises(UpstreamFailed) as failure:
+        await messages_of(frame(1, b"before"), data)
+    assert failure.value.vendor_code == vendor_code
+
+
+async def test_slow_reader_slows_the_server_down() -> None:
+    """Reading stops beyond a bound and goes on when the messages have been taken."""
+    wire, websocket = Wire(), WebSocket(Deadline(Clocks()), set())
+    websocket.connection_made(wire)
+    websocket.data_received(frame(1, b"x" * 40_000) * 2)
+    assert wire.paused
+
+    assert len(await websocket.receive() or b"") == 40_000
+    assert not wire.paused

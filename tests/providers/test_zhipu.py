@@ -54,8 +54,8 @@ async def provider(upstream: FakeZhipu) -> AsyncIterator[Zhipu]:
     await provider.aclose()
 
 
-async def test_it_works(provider: Zhipu, upstream: FakeZhipu) -> None:
-    """A plain answer arrives as text, the usage of the finish chunk, and the one `Finished`."""
+async def test_plain_completion_arrives(provider: Zhipu, upstream: FakeZhipu) -> None:
+    """A plain completion arrives as text, the usage of the finish chunk, and the one `Finished`."""
     events = await collect(provider.stream(request(), KEY))
 
     assert text(events) == PLAIN
@@ -164,7 +164,7 @@ async def test_refused_key(provider: Zhipu, key: str, code: str) -> None:
 
 
 async def test_request(provider: Zhipu, upstream: FakeZhipu) -> None:
-    """What goes out is what any compatible server gets, and a request id that no other attempt has."""
+    """The request is any compatible server's, with a request id that no other attempt has."""
     prompt = (PromptMessage("system", "be brief"), PromptMessage("user", "你好"))
     for _ in range(2):
         parameters = {"temperature": 0.5, "thinking": {"type": "disabled"}, "request_id": "mine"}
@@ -205,7 +205,7 @@ def test_ranges(parameters: dict[str, JSON], expected: dict[str, JSON]) -> None:
 
 
 async def test_deep_thought(provider: Zhipu) -> None:
-    """Thinking text is kept apart, and the line feed before the text is no answer of its own."""
+    """Thinking text is kept apart, and the line feed before the text is no completion of its own."""
     events = await collect(provider.stream(request("deep"), KEY))
 
     assert (reasoning(events), text(events)) == ("The user", f"\n{PLAIN}")

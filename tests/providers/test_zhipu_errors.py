@@ -1,4 +1,4 @@
-"""What each of Zhipu's error codes leads to, in v4 and in v3."""
+"""The outcome of each of Zhipu's error codes, in v4 and in v3."""
 
 import json
 from collections.abc import AsyncIterator

@@ -42,8 +42,8 @@ def turns(*contents: str) -> list[PromptMessage]:
     return [PromptMessage(roles[content[0]], content[2:]) for content in contents]
 
 
-async def test_it_works(provider: ZhipuV3) -> None:
-    """A plain answer arrives as text, the usage of `meta`, and the one `Finished`."""
+async def test_plain_completion_arrives(provider: ZhipuV3) -> None:
+    """A plain completion arrives as text, the usage of `meta`, and the one `Finished`."""
     events = await collect(provider.stream(request(), KEY))
 
     assert text(events) == PLAIN
@@ -131,7 +131,7 @@ async def test_without_usage(provider: ZhipuV3, model: str) -> None:
 
 
 async def test_text_is_text(provider: ZhipuV3) -> None:
-    """What looks like an error within the text is text."""
+    """Text that looks like an error is text."""
     events = await collect(provider.stream(request("looks_like_an_error"), KEY))
 
     assert text(events) == '{"code":1113,"msg":"arrears"}'
@@ -153,7 +153,7 @@ async def test_increments_are_asked_for(upstream: FakeZhipu) -> None:
 
 @pytest.mark.parametrize(("model", "usage"), [("interrupted_mid", [Usage(9, 7)]), ("error_mid:1301", [])])
 async def test_moderated_after_text(provider: ZhipuV3, model: str, usage: list[Event]) -> None:
-    """Text that moderation found too late is withdrawn, and the answer ends as filtered."""
+    """Text that moderation found too late is withdrawn, and the completion ends as filtered."""
     events = await collect(provider.stream(request(model), KEY))
 
     assert text(events) == "one two "
@@ -187,7 +187,7 @@ async def test_resend(provider: ZhipuV3, upstream: FakeZhipu, form: str, code: s
 
 
 async def test_connections_are_reused(provider: ZhipuV3, upstream: FakeZhipu) -> None:
-    """One after another, answers share a connection, moderated ones too."""
+    """One after another, completions share a connection, moderated ones too."""
     for model in ("plain", "interrupted_mid", "multiline"):
         await collect(provider.stream(request(model), KEY))
         async with asyncio.timeout(1):
@@ -211,7 +211,7 @@ def test_parser_at_every_cut(sizes: list[int]) -> None:
     for size in sizes:
         events += parser.feed(rest[:size])
         rest = rest[size:]
-    events += parser.feed(rest) + parser.close()
+    events += parser.feed(rest) + parser.flush()
 
     assert [(event.type, event.data) for event in events] == [
         ("add", " Hel"),

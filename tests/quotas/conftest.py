@@ -1,4 +1,4 @@
-"""Counters in a real Redis, with the serving loop in a thread of its own, as pages meet it."""
+"""Counters in a real Redis, with the serving loop in its own thread."""
 
 import asyncio
 import threading
@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 import redis
+from django.utils import timezone
 
 from quotas import hints
+from quotas.apps import quotas_app
 from runtime.apps import runtime
 from tests import servers
 
 
 @dataclass(frozen=True)
-class Counting:
-    """Redis as the tests see it, and the loop on which the product speaks to it."""
+class Counters:
+    """Redis as the tests see it, and the loop on which the product uses it."""
 
     server: servers.Redis
     redis: redis.Redis
@@ -26,13 +28,21 @@ class Counting:
         """Await something on the serving loop."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
 
-    def names(self) -> list[str]:
-        return sorted(name.decode() for name in self.redis.keys("*"))
+    def key(self, user: Any) -> str:
+        return hints.key(user.pk, timezone.now())
+
+    def of(self, user: Any) -> dict[int, hints.Figures]:
+        """Return the figures in a user's counter by quota id."""
+        return self.run(quotas_app().hints.read(user.pk))
+
+    def pass_a_moment(self) -> None:
+        """Let Redis accept counters again, as when a change's empty value has expired."""
+        self.redis.flushall()
 
 
 @pytest.fixture
-def counting(redis_server: servers.Redis, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counting]:
-    """An empty Redis that the product counts in."""
+def counters(redis_server: servers.Redis, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counters]:
+    """An empty Redis for the product's counters."""
     own = redis.Redis.from_url(redis_server.url)
     own.flushall()
     settings.REDIS_URL = redis_server.url
@@ -40,34 +50,22 @@ def counting(redis_server: servers.Redis, settings: Any, monkeypatch: pytest.Mon
     serving = threading.Thread(target=loop.run_forever)
     serving.start()
     monkeypatch.setattr(runtime().process, "loop", loop)
-    fresh(monkeypatch)
-    here = Counting(redis_server, own, loop)
+    runtime().redis.succeeded()
+    monkeypatch.setattr(runtime().redis, "_client", None)
+    here = Counters(redis_server, own, loop)
     yield here
     here.run(_closed())
     loop.call_soon_threadsafe(loop.stop)
     serving.join()
     loop.close()
     own.close()
-    forget()
 
 
 async def _closed() -> None:
-    """Let everything go that the product keeps open with Redis."""
+    """Close everything that the product keeps open with Redis."""
     await runtime().broker.aclose()
     await runtime().redis.aclose()
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
-
-
-def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget what this process has found out about Redis."""
-    runtime().redis.succeeded()
-    monkeypatch.setattr(runtime().redis, "_client", None)
-    forget()
-
-
-def forget() -> None:
-    hints._untold.clear()
-    hints._told.clear()

@@ -1,4 +1,4 @@
-"""What the processes of `test_races.py` do. Each function takes and returns plain JSON values."""
+"""The work of the processes in `test_races.py`. Arguments and results are plain JSON values."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,8 @@ from typing import Any
 from django.db import connection, transaction
 
 from chat.generations import remote
-from quotas import hints, ledger, snapshot
+from quotas import ledger
+from quotas.apps import quotas_app
 from quotas.errors import QuotaExhausted
 from quotas.setup import ensure_defaults
 from runtime import database
@@ -18,7 +19,7 @@ from runtime.apps import runtime
 
 
 def reserve_each(user_id: int, model_id: int, references: list[str], threads: int) -> list[str]:
-    """Try to reserve for each reference; return those that hold a unit."""
+    """Try to reserve for each reference; return those that got a unit."""
 
     def attempt(reference: str) -> list[str]:
         return [reference] if reserve(user_id, model_id, reference) else []
@@ -27,7 +28,7 @@ def reserve_each(user_id: int, model_id: int, references: list[str], threads: in
 
 
 def end_each(references: list[str], ends: list[str]) -> list[list[Any]]:
-    """End every reference in every way, all ways at once; return reference, amount, source and reason of each call."""
+    """End each reference in all ways at once; return all charges."""
 
     def end(how: str) -> list[list[Any]]:
         return [[reference, *_end(how, reference)] for reference in references]
@@ -36,7 +37,7 @@ def end_each(references: list[str], ends: list[str]) -> list[list[Any]]:
 
 
 def live(user_id: int, model_id: int, name: str, count: int) -> int:
-    """Reserve and end again and again, one now and then left open; return how many were refused."""
+    """Reserve and end repeatedly, leaving some open; return how many were refused."""
     random, refused = Random(name), 0
     for number in range(count):
         reference = f"{name}-{number}"
@@ -48,23 +49,23 @@ def live(user_id: int, model_id: int, name: str, count: int) -> int:
 
 
 def ask_each(user_id: int, model_id: int, slug: str, references: list[str], tasks: int) -> list[str]:
-    """Try to reserve for each reference as a serving process does, with counters; return those that hold a unit."""
+    """Try to reserve for each reference with early refusals; return those that got a unit."""
 
     async def attempt(reference: str) -> list[str]:
-        if seen := await hints.seems_exhausted(user_id, slug):
+        if await quotas_app().hints.exhausted(user_id, slug):
             try:
-                await database.run(ledger.check, user_id, model_id, seen)
+                await database.run(ledger.confirm_exhausted, user_id, model_id)
             except QuotaExhausted:
                 return []
         granted = await database.run(reserve, user_id, model_id, reference)
-        await hints.flush()
         return [reference] if granted else []
 
     async def some(mine: list[str]) -> list[str]:
         return list(chain.from_iterable([await attempt(reference) for reference in mine]))
 
     async def all_at_once() -> list[str]:
-        await database.run(snapshot.current)
+        runtime().process.loop = asyncio.get_running_loop()
+        await database.run(quotas_app().snapshot.current)
         granted = await asyncio.gather(*(some(references[first::tasks]) for first in range(tasks)))
         await runtime().redis.aclose()
         return list(chain.from_iterable(granted))

@@ -1,4 +1,4 @@
-"""The admin's pages: quotas are edited, the books are only read."""
+"""The admin's pages: quotas are edited, the ledger's tables are read-only."""
 
 import pytest
 from django.apps import apps
@@ -11,7 +11,7 @@ from tests import factories
 
 pytestmark = pytest.mark.django_db
 
-BOOKS = ["dailyusage", "creditbalance", "reservation", "ledgerentry"]
+LEDGER_TABLES = ["dailyusage", "creditbalance", "reservation", "ledgerentry"]
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def whole(quota, *models, **changes):
     return {**values, **no_groups, "covers": [model.pk for model in models], **changes}
 
 
-@pytest.mark.parametrize("table", ["quota", *BOOKS])
-def test_it_works(admin, quota, table):
+@pytest.mark.parametrize("table", ["quota", *LEDGER_TABLES])
+def test_lists_open_and_can_be_searched(admin, quota, table):
     """Every list opens and can be searched."""
     assert admin.get(page(table)).status_code == 200
     answer = admin.get(page(table), {"q": "alice" if table != "quota" else "glm"})
@@ -59,7 +59,7 @@ def test_it_works(admin, quota, table):
 
 
 def test_limits_are_edited_in_the_list(admin, quota, alice):
-    """A daily limit typed into the list holds for the next call; emptied, there is none."""
+    """A daily limit typed into the list holds for the next call."""
     changes = {"daily_limit": 2, "inviter_credits": 7, "invitee_credits": 0}
     assert admin.post(page("quota"), numbers(quota, **changes)).status_code == 302
     quota.refresh_from_db()
@@ -71,7 +71,7 @@ def test_limits_are_edited_in_the_list(admin, quota, alice):
 
 
 def test_negative_limit_is_refused_in_the_list(admin, quota):
-    """A limit below nothing is answered with the field's error."""
+    """A negative limit gets an error at its field."""
     answer = admin.post(page("quota"), numbers(quota, daily_limit=-1))
     assert answer.status_code == 200
     assert answer.context["cl"].formset.errors[0]["daily_limit"]
@@ -80,20 +80,20 @@ def test_negative_limit_is_refused_in_the_list(admin, quota):
 
 @pytest.mark.parametrize("field", ["daily_limit", "inviter_credits", "invitee_credits"])
 def test_more_than_can_be_counted_is_refused_in_the_list(admin, quota, field):
-    """A number that no balance can reach is answered with the field's error, whatever the database would take."""
+    """A number beyond every balance gets an error at its field, whatever the database accepts."""
     answer = admin.post(page("quota"), numbers(quota, **{field: 2**31}))
     assert answer.context["cl"].formset.errors[0][field]
     assert admin.post(page("quota"), numbers(quota, **{field: 2**31 - 1})).status_code == 302
 
 
-def test_what_an_empty_limit_means_is_said(admin, quota):
-    """The list and the quota's page say what an empty field means."""
+def test_an_empty_limit_is_explained(admin, quota):
+    """The list and the quota's page explain an empty field."""
     for path in (page("quota"), page("quota", "change", quota.pk)):
         assert 'placeholder="no limit"' in admin.get(path, headers={"Accept-Language": "en"}).content.decode()
 
 
 def test_models_are_moved_between_quotas(admin, quota):
-    """Choosing a model on a quota's page takes it out of the quota that had it; what is not chosen goes."""
+    """A model chosen on a quota's page leaves its earlier quota."""
     glm, spark = quota.models.get(), factories.chat_model("spark")
     assert admin.get(page("quota", "change", quota.pk)).status_code == 200
     answer = admin.post(page("quota", "add"), whole(Quota(slug="premium", title="Premium"), glm, spark))
@@ -108,7 +108,7 @@ def test_models_are_moved_between_quotas(admin, quota):
 
 
 def test_groups_have_limits_of_their_own(admin, quota, alice):
-    """A limit for a group is typed in on the quota's page; emptied, the group has none."""
+    """A group's limit is typed in on the quota's page; empty means no limit."""
     group = factories.group("students", alice)
     row = {"group_limits-TOTAL_FORMS": 1, "group_limits-0-group": group.pk, "group_limits-0-daily_limit": 7}
     assert admin.post(page("quota", "change", quota.pk), whole(quota, quota.models.get(), **row)).status_code == 302
@@ -121,15 +121,15 @@ def test_groups_have_limits_of_their_own(admin, quota, alice):
 
 
 def test_used_quota_is_not_deleted(admin, quota):
-    """A quota that the books name stays, and the page says what holds it."""
+    """A quota with ledger rows stays, and the page names them."""
     assert admin.get(page("quota", "delete", quota.pk)).context["protected"]
     admin.post(page("quota", "delete", quota.pk), {"post": "yes"})
     assert Quota.objects.exists()
 
 
-@pytest.mark.parametrize("table", BOOKS)
-def test_books_cannot_be_changed(admin, quota, table):
-    """Not even a superuser can add, change or delete a row of the books."""
+@pytest.mark.parametrize("table", LEDGER_TABLES)
+def test_ledger_tables_cannot_be_changed(admin, quota, table):
+    """Not even a superuser can add, change or delete a row of the ledger's tables."""
     model = apps.get_model("quotas", table)
     row = model.objects.first()
     assert admin.get(page(table, "change", row.pk)).status_code == 200
@@ -148,16 +148,16 @@ def test_lists_are_made_of_few_queries(admin, quota, django_assert_max_num_queri
         person = factories.user(password=None)
         factories.credits_for(person, quota)
         factories.chat_model(of=factories.quota())
-    for table in ("quota", *BOOKS):
+    for table in ("quota", *LEDGER_TABLES):
         with django_assert_max_num_queries(12):
             assert admin.get(page(table)).status_code == 200
 
 
-def test_person_can_be_deleted(rf, carol, quota):
-    """The books do not stand in the way of deleting a person, on the person's own pages only."""
-    books = [site.get_model_admin(apps.get_model("quotas", table)) for table in BOOKS]
+def test_user_can_be_deleted(rf, carol, quota):
+    """Ledger rows allow deleting a user, but only on the user's own pages."""
+    admins = [site.get_model_admin(apps.get_model("quotas", table)) for table in LEDGER_TABLES]
     request = rf.get("/")
     request.user = carol
     for name, allowed in (("accounts_user_delete", True), ("quotas_ledgerentry_changelist", False)):
         request.resolver_match = type("Match", (), {"url_name": name})()
-        assert {book.has_delete_permission(request) for book in books} == {allowed}
+        assert {admin_page.has_delete_permission(request) for admin_page in admins} == {allowed}

@@ -1,4 +1,4 @@
-"""The allowance as callers meet it: three of the day and five credits are eight answers, with Redis and without."""
+"""The allowance over HTTP: three units a day, five credits, with Redis and without."""
 
 import math
 import time
@@ -19,7 +19,7 @@ from tests.upstreams import FakeOpenAI
 def counted_product(
     request: pytest.FixtureRequest, upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Product]:
-    """A product that gives three answers a day, and five credits to who is invited."""
+    """A product with a daily limit of three and five credits for invited users."""
     limits = {**connected(upstream), "DAILY_LIMIT_STANDARD": "3", "INVITEE_CREDITS": "5"}
     database, folder = "", tmp_path_factory.mktemp("product")
     if request.param != "sqlite":
@@ -30,7 +30,7 @@ def counted_product(
 
 
 def invited(product: Product, name: str) -> Person:
-    """Return somebody new who was invited: three answers a day and five credits."""
+    """Return a new invited user."""
     code = product.admin().client.get("/api/me/").json()["invite_code"]
     body = {"username": name, "email": f"{name}@example.org", "password": PASSWORD, "invite_code": code}
     made = product.client().post("/api/auth/register/", json=body)
@@ -43,7 +43,7 @@ def ask(person: Person) -> httpx.Response:
 
 
 def check_refused(answer: httpx.Response, resets_at: float, before: float) -> None:
-    """Check that a refusal says what it is, and when the next day begins, to the second."""
+    """Check a refusal's code, and its time to the next day, to the second."""
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "quota_exhausted")
     latest, earliest = (math.ceil(resets_at - moment) for moment in (before, time.time()))
     assert earliest <= int(answer.headers["Retry-After"]) <= latest
@@ -59,8 +59,8 @@ def charges(person: Person, generations: list[dict[str, Any]]) -> Counter[tuple[
     return Counter((charge["amount"], charge["source"]) for charge in ended)
 
 
-def test_it_works(counted_product: Product) -> None:
-    """One at a time: eight answers, the day's first, then the credits; the ninth is refused, again and again."""
+def test_one_after_another(counted_product: Product) -> None:
+    """Eight are accepted, the day's three before the credits; the ninth is refused repeatedly."""
     person = invited(counted_product, "alice")
     assert (person.quota()["daily_limit"], person.quota()["credits"], person.quota()["remaining"]) == (3, 5, 8)
     generations = []
@@ -79,7 +79,7 @@ def test_it_works(counted_product: Product) -> None:
 
 
 def test_fifty_in_parallel(counted_product: Product) -> None:
-    """Fifty at once: exactly eight are answered, and all others are told when to come back."""
+    """Of fifty at once, exactly eight are accepted; the others learn when to come back."""
     person = invited(counted_product, "bob")
     before, reset = time.time(), resets_at(person)
     answers = post_many(person, [({"model": "plain", "prompt": f"n{number}"}, {}) for number in range(50)])
@@ -93,7 +93,7 @@ def test_fifty_in_parallel(counted_product: Product) -> None:
 
 
 def test_what_costs_nothing_comes_back(counted_product: Product) -> None:
-    """A failed answer gives its unit back, and everything says so at once."""
+    """A failed generation gives its unit back, and every route shows it at once."""
     person = invited(counted_product, "carol")
     for _again in range(10):
         event = person.answer("Hello", "cut")[-1]

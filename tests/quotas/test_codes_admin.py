@@ -42,14 +42,14 @@ def act(client, action, *batches):
 
 @pytest.mark.parametrize("day", ["0001-01-01", "2020-01-01"])
 def test_codes_for_the_past_are_a_mistake(day, admin, quota):
-    """A batch that nobody could redeem any more is not made by hand."""
+    """The form refuses a batch that has expired."""
     answer = admin.post(page("redeembatch", "add"), order(quota, expires_at_0=day, expires_at_1="00:00:00"))
     assert answer.context["adminform"].form.errors["expires_at"]
     assert not RedeemBatch.objects.exists()
 
 
-def test_it_works(admin, carol, quota, alice):
-    """A batch is made, listed with what became of it, and shows its codes."""
+def test_a_batch_is_made_and_shown(admin, carol, quota, alice):
+    """A batch is made, listed with its redeemed codes, and shows its codes."""
     assert admin.get(page("redeembatch", "add")).status_code == 200
     wanted = order(quota, expires_at_0="2099-12-31", expires_at_1="12:00:00")
     assert admin.post(page("redeembatch", "add"), wanted).status_code == 302
@@ -68,7 +68,7 @@ def test_it_works(admin, carol, quota, alice):
 
 
 def test_a_note_can_be_changed(admin, quota):
-    """Of a batch that exists only the note is edited."""
+    """An existing batch has only its note to edit."""
     batch = redeem_codes.make(quota, 5, 2, None, None)[0].batch
     admin.post(page("redeembatch", "change", batch.pk), {"note": "new", "credits": 100, "count": 50})
     batch.refresh_from_db()
@@ -79,14 +79,14 @@ def test_a_note_can_be_changed(admin, quota):
     ("changes", "field"), [({"count": 1_001}, "count"), ({"credits": 0}, "credits"), ({"quota_": ""}, "quota")]
 )
 def test_wrong_orders(changes, field, admin, quota):
-    """What cannot be made is said at its field, and nothing is made."""
+    """Wrong values get an error at their field, and nothing is made."""
     answer = admin.post(page("redeembatch", "add"), order(quota, **changes))
     assert list(answer.context["adminform"].form.errors) == [field]
     assert not RedeemBatch.objects.exists()
 
 
 def test_export(admin, quota, alice):
-    """Codes leave as CSV, from the list and from a batch's page, whole and by batch."""
+    """The list and a batch's page export codes as CSV."""
     (first, second), (third,) = (redeem_codes.make(quota, 5, count, None, None) for count in (2, 1))
     redeem_codes.redeem(alice.pk, second.code)
     answer = act(admin, "export", first.batch, third.batch)
@@ -108,7 +108,7 @@ def test_export(admin, quota, alice):
 
 
 def test_withdraw(admin, quota, alice):
-    """Codes that nobody has redeemed can be withdrawn; what was redeemed stays as history."""
+    """Unused codes can be withdrawn; redeemed codes stay."""
     first, _second = redeem_codes.make(quota, 5, 2, None, None)
     redeem_codes.redeem(alice.pk, first.code)
     act(admin, "withdraw", first.batch)
@@ -117,7 +117,7 @@ def test_withdraw(admin, quota, alice):
 
 
 def test_a_code_is_found_as_it_was_typed(admin, quota, alice):
-    """A code is looked up with dashes or without, in any case, or by who redeemed it."""
+    """The search finds codes with or without dashes, in any case, or by redeemer."""
     first, second = redeem_codes.make(quota, 5, 2, None, None)
     redeem_codes.redeem(alice.pk, second.code)
     for typed, found in ((first.grouped().lower(), first), (first.code, first), ("alice", second)):
@@ -125,8 +125,8 @@ def test_a_code_is_found_as_it_was_typed(admin, quota, alice):
         assert list(answer.context["cl"].result_list) == [found]
 
 
-def test_codes_are_only_looked_at(admin, quota):
-    """A single code is neither added, changed nor deleted by hand."""
+def test_codes_are_read_only(admin, quota):
+    """A single code cannot be added, changed or deleted."""
     (code,) = redeem_codes.make(quota, 5, 1, None, None)
     assert admin.get(page("redeemcode", "change", code.pk)).status_code == 200
     assert admin.get(page("redeemcode", "add")).status_code == 403
@@ -145,8 +145,8 @@ def test_who_sees_codes(client, quota):
         assert (code.grouped() in act(client, "export", code.batch).content.decode()) is seen
 
 
-def test_invitations_are_only_looked_at(admin, alice, bob):
-    """Who invited whom is listed and found; nobody edits it."""
+def test_invitations_are_read_only(admin, alice, bob):
+    """Invitations can be listed and searched, but not edited."""
     with transaction.atomic():
         invitations.join(alice.pk, bob.pk, earns=True)
     row = Invitation.objects.get()
@@ -156,8 +156,8 @@ def test_invitations_are_only_looked_at(admin, alice, bob):
     assert admin.post(page("invitation", "change", row.pk), {"status": "credited"}).status_code == 403
 
 
-def test_people_with_history_can_be_deleted(admin, alice, bob, quota):
-    """Neither invitations nor codes keep an admin from deleting a person."""
+def test_users_with_history_can_be_deleted(admin, alice, bob, quota):
+    """An admin can delete a user with invitations and codes."""
     with transaction.atomic():
         invitations.join(alice.pk, bob.pk, earns=True)
     (code,) = redeem_codes.make(quota, 5, 1, None, alice.pk)

@@ -1,4 +1,4 @@
-"""Days: calendar days in TIME_ZONE, whatever clocks do."""
+"""Quota days: calendar days in TIME_ZONE, whatever its clocks do."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -41,12 +41,12 @@ def reserve(person, model, reference, now):
         return ledger.reserve(person.pk, model.pk, reference, now)
 
 
-def test_it_works(alice, model):
-    """A day ends at midnight in TIME_ZONE, and JSON says so with the offset."""
+def test_a_day_ends_at_midnight(alice, model):
+    """A day ends at midnight in TIME_ZONE, and JSON has its offset."""
     now = datetime(2026, 11, 21, 23, 59, 59, 900_000, tzinfo=SHANGHAI)
-    held = reserve(alice, model, "g1", now)
-    assert held.resets_at == datetime(2026, 11, 22, tzinfo=SHANGHAI)
-    assert held.quota["resets_at"] == "2026-11-22T00:00:00+08:00"
+    unit = reserve(alice, model, "g1", now)
+    assert unit.resets_at == datetime(2026, 11, 22, tzinfo=SHANGHAI)
+    assert unit.quota["resets_at"] == "2026-11-22T00:00:00+08:00"
     with pytest.raises(QuotaExhausted) as refused:
         reserve(alice, model, "g2", now)
     assert refused.value.retry_after == pytest.approx(0.1)
@@ -54,7 +54,7 @@ def test_it_works(alice, model):
 
 
 def test_reservation_belongs_to_the_day_it_began(alice, model):
-    """Begun a tenth of a second before midnight and released after it, a unit goes back to the day before."""
+    """A unit reserved just before midnight and released after it returns to its day."""
     before = datetime(2026, 11, 21, 23, 59, 59, 900_000, tzinfo=SHANGHAI)
     after = before + timedelta(seconds=0.2)
     reserve(alice, model, "g1", before)
@@ -73,7 +73,7 @@ def test_same_instant_is_the_same_day_in_any_zone(alice, model):
 
 
 def test_clock_set_back_restores_nothing(alice, model):
-    """A clock set back an hour over midnight finds the day before as used up as it was."""
+    """A clock set back over midnight finds the day before as used as it was."""
     midnight = datetime(2026, 11, 22, tzinfo=SHANGHAI)
     reserve(alice, model, "g1", midnight - timedelta(minutes=10))
     reserve(alice, model, "g2", midnight + timedelta(minutes=10))
@@ -83,7 +83,7 @@ def test_clock_set_back_restores_nothing(alice, model):
 
 
 def test_an_hour_back_restores_nothing(alice, model):
-    """With summer time's hour lived twice, and with a clock set back, what was used stays used."""
+    """Used units stay used when an hour is lived twice."""
     quota = model.quota_link.quota
     with override_settings(TIME_ZONE="Europe/London"):
         first = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)  # 01:30, and an hour later it is 01:30 again
@@ -98,8 +98,8 @@ def test_an_hour_back_restores_nothing(alice, model):
             assert (state["used_today"], state["credits"], state["remaining"]) == (1, 0, 0)
 
 
-def test_credit_held_over_midnight(alice, model):
-    """A credit that an answer holds over midnight comes back when the answer fails: credits know no days."""
+def test_credit_reserved_over_midnight(alice, model):
+    """A credit reserved over midnight comes back when the generation fails."""
     quota = model.quota_link.quota
     factories.credits_for(alice, quota, 1)
     midnight = datetime(2026, 11, 22, tzinfo=SHANGHAI)
@@ -114,7 +114,7 @@ def test_credit_held_over_midnight(alice, model):
 
 
 def test_settled_after_midnight(alice, model):
-    """An answer that ends after midnight is charged to the day it began on; the new day is untouched."""
+    """A completion that ends after midnight is charged to its first day."""
     midnight = datetime(2026, 11, 22, tzinfo=SHANGHAI)
     reserve(alice, model, "g1", midnight - timedelta(seconds=1))
     assert ledger.settle("g1", "stop").source == "daily"
@@ -138,21 +138,21 @@ def test_settled_after_midnight(alice, model):
     ],
 )
 def test_days_around_changes_of_the_clock(alice, model, zone, now, begins):
-    """The next day begins with its first instant, and the wait for it is counted in real seconds."""
+    """The wait for the next day's first instant is counted in real seconds."""
     with override_settings(TIME_ZONE=zone):
         moment = datetime.fromisoformat(now)
-        held = reserve(alice, model, "g1", moment)
-        assert held.quota["resets_at"] == begins
+        unit = reserve(alice, model, "g1", moment)
+        assert unit.quota["resets_at"] == begins
         with pytest.raises(QuotaExhausted) as refused:
             reserve(alice, model, "g2", moment)
         assert refused.value.retry_after == (datetime.fromisoformat(begins) - moment).total_seconds()
-        assert reserve(alice, model, "g3", held.resets_at).remaining == 0
+        assert reserve(alice, model, "g3", unit.resets_at).remaining == 0
 
 
 @pytest.mark.parametrize("zone", ZONES)
 @given(second=st.integers(1_100_000_000, 2_100_000_000))
 def test_next_day_begins_where_this_one_ends(zone, second):
-    """At any instant in any zone: the last microsecond before the reset is today, the reset is not."""
+    """In any zone, the last microsecond before the reset is today, the reset is not."""
     now = datetime.fromtimestamp(second, UTC)
     with override_settings(TIME_ZONE=zone):
         begins = ledger.resets_at(now).astimezone(UTC)

@@ -1,4 +1,4 @@
-"""Who has nothing left is refused before anything is written, once the ledger has confirmed it, and in due order."""
+"""Early refusals: confirmed by the ledger, in due order, and before anything is written."""
 
 import time
 from contextlib import contextmanager
@@ -10,11 +10,12 @@ from chat.errors import Conflict, PromptTooLong
 from chat.generations import service, start
 from chat.generations.request import Ask
 from chat.models import Generation
-from providers import snapshot as models
+from providers.apps import providers_app
 from providers.wire.base import Delta, Finished
-from quotas import hints, ledger
-from quotas import snapshot as table
+from quotas import ledger
+from quotas.apps import quotas_app
 from quotas.errors import QuotaExhausted
+from quotas.models import DailyUsage
 from runtime import database
 from runtime.apps import runtime
 from tests import factories
@@ -34,20 +35,22 @@ async def short_answer(self):
 
 
 @pytest.fixture
-def exhausted(counting, alice, model, monkeypatch):
-    """Alice has used her one answer of today, under the key "k"; the counter says so."""
+def exhausted(counters, alice, model, monkeypatch):
+    """Alice has used her one unit, under the key "k", and her counter shows it."""
     monkeypatch.setattr("providers.routing.Attempts.run", short_answer)
-    table.current()
-    begun = counting.run(service.start(ask(alice, idempotency_key="k")))
+    quotas_app().snapshot.current()
+    begun = counters.run(service.start(ask(alice, idempotency_key="k")))
     ended(begun.row.id)
-    assert counting.run(hints.seems_exhausted(alice.pk, "demo"))
+    counters.pass_a_moment()
+    ledger.overview(alice)
+    assert counters.run(quotas_app().hints.exhausted(alice.pk, "demo"))
     yield alice
     database.close()
 
 
 def ended(generation_id):
     until = time.monotonic() + 10
-    while Generation.objects.get(id=generation_id).status == "running" or hints.untold():
+    while Generation.objects.get(id=generation_id).status == "running":
         assert time.monotonic() < until
         time.sleep(0.01)
 
@@ -58,7 +61,7 @@ def ask(person, **values):
 
 @contextmanager
 def reading_only(monkeypatch):
-    """Fail on every statement behind the door that is not a SELECT, and on every transaction."""
+    """Fail on every statement that is not a SELECT, and on every transaction."""
     early = start.refused_early
 
     def watch(execute, statement, *arguments):
@@ -78,93 +81,92 @@ def reading_only(monkeypatch):
         yield
 
 
-def test_it_works(counting, exhausted, monkeypatch):
-    """Nothing left: refused by one look at the counter and one at the ledger, without a transaction or a write."""
+def test_refused_without_a_write(counters, exhausted, monkeypatch):
+    """One read of the counter and one of the ledger refuse, without a transaction."""
     with reading_only(monkeypatch), pytest.raises(QuotaExhausted) as refused:
-        counting.run(service.start(ask(exhausted)))
+        counters.run(service.start(ask(exhausted)))
     assert 0 < refused.value.retry_after <= 86_400 + 3600
     assert Generation.objects.count() == 1
 
 
-def test_the_counter_alone_refuses_nobody(counting, exhausted, model):
-    """What the counter has not heard of yet is found in the ledger, and the question is answered."""
+def test_the_counter_alone_refuses_nobody(counters, exhausted, model):
+    """A unit that only the ledger knows of is given."""
     quota_id = model.quota_link.quota_id
-    with connection.cursor() as cursor:  # as a process does that dies before it can tell Redis
-        cursor.execute("UPDATE quotas_dailyusage SET used = 0, revision = revision + 1")
-    begun = counting.run(service.start(ask(exhausted)))
+    DailyUsage.objects.update(used=0)  # as by a process that dies before it can delete the counter
+    begun = counters.run(service.start(ask(exhausted)))
     assert begun.held.remaining == 0
     ended(begun.row.id)
     assert ledger.state(exhausted.pk, quota_id)["used_today"] == 1
 
 
-def test_a_known_key_comes_first(counting, exhausted, monkeypatch):
-    """The same key finds its generation, another body under it a conflict, whatever is left."""
+def test_a_known_key_comes_first(counters, exhausted, monkeypatch):
+    """The same key finds its generation, another body under it a conflict."""
     first = Generation.objects.get()
     with reading_only(monkeypatch):
-        assert counting.run(service.start(ask(exhausted, idempotency_key="k"))).row.id == first.id
+        assert counters.run(service.start(ask(exhausted, idempotency_key="k"))).row.id == first.id
         with pytest.raises(Conflict):
-            counting.run(service.start(ask(exhausted, prompt="x", idempotency_key="k")))
+            counters.run(service.start(ask(exhausted, prompt="x", idempotency_key="k")))
         with pytest.raises(QuotaExhausted):
-            counting.run(service.start(ask(exhausted, idempotency_key="other")))
+            counters.run(service.start(ask(exhausted, idempotency_key="other")))
 
 
-def test_what_comes_before_the_quota(counting, exhausted, monkeypatch, settings):
-    """Size, model, conversation and running answers are refused first, as they are when something is left."""
+def test_what_comes_before_the_quota(counters, exhausted, monkeypatch, settings):
+    """Size, model, conversation and running generations are refused before the quota."""
     with reading_only(monkeypatch):
         with pytest.raises(PromptTooLong):
-            counting.run(service.start(ask(exhausted, prompt="x" * 32_001)))
+            counters.run(service.start(ask(exhausted, prompt="x" * 32_001)))
         with pytest.raises(NotFound):
-            counting.run(service.start(ask(exhausted, conversation=10**6)))
+            counters.run(service.start(ask(exhausted, conversation=10**6)))
         with pytest.raises(InvalidRequest) as refused:
-            counting.run(service.start(ask(exhausted, parent=1)))
+            counters.run(service.start(ask(exhausted, parent=1)))
         assert "parent" in refused.value.details
         Generation.objects.update(status="running")
         settings.MAX_ACTIVE_GENERATIONS = 1
         with pytest.raises(TooManyRequests):
-            counting.run(service.start(ask(exhausted)))
+            counters.run(service.start(ask(exhausted)))
         Generation.objects.update(status="completed")
     factories.chat_model("other")
-    models.forget()
+    providers_app().configuration.forget()
     with pytest.raises(InvalidRequest) as refused:
-        counting.run(service.start(ask(exhausted, model="nothing")))
+        counters.run(service.start(ask(exhausted, model="nothing")))
     assert "model" in refused.value.details
 
 
-def test_draining_comes_before_the_quota(counting, exhausted, monkeypatch):
-    """A process that takes no more work says so, also to who has nothing left."""
+def test_draining_comes_before_the_quota(counters, exhausted, monkeypatch):
+    """A draining process refuses users with nothing left as it refuses all others."""
     monkeypatch.setattr(runtime().drain, "active", True)
     with pytest.raises(ServiceUnavailable):
-        counting.run(service.start(ask(exhausted)))
+        counters.run(service.start(ask(exhausted)))
 
 
-def test_a_join_comes_first(counting, exhausted, monkeypatch):
-    """A repeated GET joins the answer that took the last unit."""
+def test_a_join_comes_first(counters, exhausted, monkeypatch):
+    """A repeated GET joins the generation that took the last unit."""
     Generation.objects.update(status="running", idempotency_key=None)
     joins = ask(exhausted, joins_running=True)
     Generation.objects.update(request_digest=joins.digest())
     with reading_only(monkeypatch):
-        assert counting.run(service.start(joins)).held is None
+        assert counters.run(service.start(joins)).held is None
 
 
-def test_regenerating_when_nothing_is_left(counting, exhausted):
-    """Asking for another answer to the same question is refused likewise."""
+def test_regenerating_when_nothing_is_left(counters, exhausted):
+    """Regenerating is refused likewise."""
     answer = Generation.objects.get().message_id
     with pytest.raises(QuotaExhausted):
-        counting.run(service.start(ask(exhausted, prompt="", regenerate=answer)))
+        counters.run(service.start(ask(exhausted, prompt="", regenerate=answer)))
     with pytest.raises(NotFound):
-        counting.run(service.start(ask(exhausted, prompt="", regenerate=10**6)))
+        counters.run(service.start(ask(exhausted, prompt="", regenerate=10**6)))
 
 
-def test_a_grant_is_felt_at_once(counting, exhausted, model):
-    """Given a credit on a page, the very next question is answered."""
+def test_a_grant_is_felt_at_once(counters, exhausted, model):
+    """After an admin gives a credit, the next prompt is accepted."""
     ledger.grant(exhausted.pk, model.quota_link.quota_id, 1, "gift")
-    begun = counting.run(service.start(ask(exhausted)))
+    begun = counters.run(service.start(ask(exhausted)))
     assert (begun.held.remaining, begun.held.quota["credits"]) == (0, 0)
     ended(begun.row.id)
 
 
-def test_refused_without_redis_too(counting, exhausted, settings):
+def test_refused_without_redis_too(counters, exhausted, settings):
     """Without Redis the transaction itself refuses."""
     settings.REDIS_URL = ""
     with pytest.raises(QuotaExhausted):
-        counting.run(service.start(ask(exhausted)))
+        counters.run(service.start(ask(exhausted)))

@@ -1,11 +1,11 @@
-"""Limits by group: the best of somebody's groups counts, whatever everybody else's limit is."""
+"""Limits by group: the best limit of the user's groups counts."""
 
 import pytest
 from django.db import IntegrityError, transaction
 
-from providers import snapshot as providers
+from providers.apps import providers_app
 from quotas import ledger
-from quotas import snapshot as table
+from quotas.apps import quotas_app
 from quotas.errors import QuotaExhausted
 from quotas.models import QuotaGroupLimit
 from tests import factories
@@ -29,7 +29,7 @@ def limit(quota, name, daily_limit, *members):
 
 
 def granted(person, model, tries=12):
-    """Return how many answers somebody gets before the refusal, and the refusal."""
+    """Return how many units a user gets before the refusal, and the refusal."""
     for number in range(tries):
         try:
             with transaction.atomic():
@@ -39,8 +39,8 @@ def granted(person, model, tries=12):
     return tries, None
 
 
-def test_it_works(alice, bob, quota, model):
-    """A member has the group's limit, everybody else the quota's own; each sees their own."""
+def test_members_have_the_groups_limit(alice, bob, quota, model):
+    """Members have the group's limit, other users the quota's own."""
     limit(quota, "students", 5, alice)
     assert granted(alice, model)[0] == 5
     assert granted(bob, model)[0] == 2
@@ -64,7 +64,7 @@ def test_it_works(alice, bob, quota, model):
     ],
 )
 def test_the_best_group_counts(alice, quota, model, everybody, groups, holds):
-    """The best of somebody's groups takes the place of everybody's limit, also where that is the better one."""
+    """The best limit of the user's groups replaces the quota's own, even a better one."""
     quota.daily_limit = everybody
     quota.save()
     for number, daily_limit in enumerate(groups):
@@ -87,14 +87,14 @@ def test_other_quotas_are_not_meant(alice, quota, model):
 
 
 def test_credits_come_after_the_groups_limit(alice, quota, model):
-    """Credits buy one answer each once the group's allowance is used up."""
+    """Credits buy one completion each once the group's allowance is used up."""
     limit(quota, "students", 3, alice)
     factories.credits_for(alice, quota, 2)
     assert granted(alice, model)[0] == 5
 
 
 def test_joining_counts_at_once(alice, quota, model):
-    """Who joins a group has its limit with the next question, and loses it on leaving."""
+    """Joining or leaving a group changes the limit at the next call."""
     assert granted(alice, model)[0] == 2
     row = limit(quota, "students", 3)
     row.group.user_set.add(alice)
@@ -114,15 +114,15 @@ def test_one_limit_for_a_group(quota):
 
 
 def test_nothing_configured_costs_nothing(alice, quota, model, django_assert_num_queries):
-    """Without limits by group and reserved models nobody's groups are asked for; with them, one query is."""
-    table.current()
+    """Groups cost a query only where a limit or a model depends on them."""
+    quotas_app().snapshot.current()
     with django_assert_num_queries(1):
         ledger.overview(alice)
     with django_assert_num_queries(4):
         ledger.reserve(alice.pk, model.pk, "g1")
     limit(quota, "students", 3, alice)
-    table.forget()
-    table.current()
+    quotas_app().snapshot.forget()
+    quotas_app().snapshot.current()
     with django_assert_num_queries(2):
         ledger.overview(alice)
     with django_assert_num_queries(5):
@@ -130,12 +130,12 @@ def test_nothing_configured_costs_nothing(alice, quota, model, django_assert_num
 
 
 def test_reserved_models_are_shown_to_members(alice, bob, quota, model):
-    """A quota names only the models that its reader may use; one with none of them is not shown."""
+    """A quota names only the models that the user may use."""
     reserved = factories.chat_model("secret", of=quota)
     hidden = factories.chat_model("hidden", of=factories.quota("hidden"))
     for one in (reserved, hidden):
         one.groups.add(factories.group(f"users of {one.slug}", alice))
-    for known in (providers, table):
+    for known in (providers_app().configuration, quotas_app().snapshot):
         known.forget()
     assert [(state["slug"], state["models"]) for state in ledger.overview(alice)] == [
         ("standard", ["glm-4", "secret"]),
@@ -146,10 +146,10 @@ def test_reserved_models_are_shown_to_members(alice, bob, quota, model):
 
 
 def test_a_quota_of_others(alice, bob, quota, model):
-    """A quota whose models are all kept for a group is seen by its members, and by who has credits there."""
+    """A quota of a group's models is shown to members and credit owners."""
     model.groups.add(factories.group("few", bob))
-    providers.forget()
-    table.forget()
+    providers_app().configuration.forget()
+    quotas_app().snapshot.forget()
     assert [ledger.overview(person) for person in (alice, bob)] == [[], [ledger.state(bob.pk, quota.pk)]]
     factories.credits_for(alice, quota, 2)
     (state,) = ledger.overview(alice)

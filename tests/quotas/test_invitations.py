@@ -1,4 +1,4 @@
-"""Invitations: when they earn something, how often, and when nothing at all."""
+"""Invitations: when they earn credits, and how many."""
 
 from datetime import timedelta
 from itertools import count
@@ -10,7 +10,7 @@ from django.utils import timezone
 from quotas import invitations, ledger
 from quotas.models import REWARDS_A_DAY, Invitation, LedgerEntry, Quota
 from tests import factories
-from tests.quotas import books
+from tests.quotas import consistency
 from web.refusals import InvalidRequest
 
 pytestmark = pytest.mark.django_db
@@ -39,7 +39,7 @@ def friend(inviter):
 
 
 def answer(person, model, end=ledger.settle):
-    """End one answer as `chat.ending` does."""
+    """Reserve and end one unit as `chat.generations.finish` does."""
     reference = next(references)
     with transaction.atomic():
         ledger.reserve(person.pk, model.pk, reference)
@@ -53,8 +53,8 @@ def credit(person, quota):
     return ledger.state(person.pk, quota.pk)["credits"]
 
 
-def test_it_works(alice, bob, quota, model):
-    """The invited have their credits at once, the inviter those of the first charged answer, and of no other."""
+def test_both_sides_get_credits(alice, bob, quota, model):
+    """Invited users get credits at once, inviters with the first charged completion only."""
     join(alice, bob)
     assert (credit(bob, quota), credit(alice, quota)) == (5, 0)
     assert invitations.sums(alice.pk) == {"joined": 1, "pending": 10, "earned": 0}
@@ -67,11 +67,11 @@ def test_it_works(alice, bob, quota, model):
     assert (entry.amount, entry.source, entry.reason, entry.reference) == (10, "credit", "inviter", "")
     row = Invitation.objects.get()
     assert (row.status, row.reward, row.credited_at is None) == ("credited", 10, False)
-    books.check(alice.pk, quota.pk)
+    consistency.check(alice.pk, quota.pk)
 
 
 def test_more_than_can_be_noted(alice, bob, quota, model):
-    """Promises that are more than a column holds, together, are no reason to fail the answer that makes them real."""
+    """Rewards whose sum exceeds their column do not fail the completion."""
     Quota.objects.update(inviter_credits=2**31 - 1)
     factories.quota("premium", inviter_credits=2**31 - 1)
     join(alice, bob)
@@ -80,8 +80,8 @@ def test_more_than_can_be_noted(alice, bob, quota, model):
     assert Invitation.objects.get().reward == 2**31 - 1
 
 
-def test_an_uncharged_answer_earns_nothing(alice, bob, quota, model):
-    """What failed or was empty is no answer; the first charged one after it earns."""
+def test_an_uncharged_completion_earns_nothing(alice, bob, quota, model):
+    """A failed or empty completion earns nothing; the first charged one after it does."""
     join(alice, bob)
     assert answer(bob, model, ledger.release).invitation is None
     assert credit(alice, quota) == 0
@@ -89,8 +89,8 @@ def test_an_uncharged_answer_earns_nothing(alice, bob, quota, model):
     assert credit(alice, quota) == 10
 
 
-def test_an_answer_paid_by_credit_counts(alice, bob, quota, model):
-    """An answer that cost a credit is a charged one."""
+def test_a_completion_paid_by_credit_counts(alice, bob, quota, model):
+    """A completion that cost a credit is a charged one."""
     Quota.objects.update(daily_limit=0)
     join(alice, bob)
     assert answer(bob, model).source == "credit"
@@ -98,7 +98,7 @@ def test_an_answer_paid_by_credit_counts(alice, bob, quota, model):
 
 
 def test_a_ring_that_never_asks_earns_nothing(alice, bob, carol, quota, model):
-    """Accounts that invite each other in a row without a single answer have earned nothing."""
+    """Accounts that invite each other without a completion earn nothing."""
     join(alice, bob)
     join(bob, carol)
     assert [invitations.sums(person.pk)["earned"] for person in (alice, bob, carol)] == [0, 0, 0]
@@ -106,8 +106,8 @@ def test_a_ring_that_never_asks_earns_nothing(alice, bob, carol, quota, model):
     assert not LedgerEntry.objects.filter(reason="inviter").exists()
 
 
-def test_who_had_an_account_earns_nobody_anything(alice, bob, quota, model):
-    """Joining again is noted, and gives neither side a credit."""
+def test_a_returning_user_earns_nothing(alice, bob, quota, model):
+    """Joining again is recorded, and gives neither side a credit."""
     join(alice, bob, earns=False)
     answer(bob, model)
     assert (credit(bob, quota), credit(alice, quota)) == (0, 0)
@@ -115,7 +115,7 @@ def test_who_had_an_account_earns_nobody_anything(alice, bob, quota, model):
 
 
 def test_credits_are_those_of_the_moment(alice, bob, quota, model):
-    """An inviter gets what the quotas promise when the answer is charged, from each that promises something."""
+    """An inviter gets each quota's credits at the time of the charge."""
     premium = factories.quota("premium", inviter_credits=2)
     join(alice, bob)
     assert invitations.sums(alice.pk)["pending"] == 12
@@ -127,7 +127,7 @@ def test_credits_are_those_of_the_moment(alice, bob, quota, model):
 
 
 def test_quotas_that_promise_nothing(alice, bob, quota, model):
-    """Where nothing is promised the invitation ends all the same, with nothing earned."""
+    """Without credits to give, the invitation ends all the same."""
     Quota.objects.update(inviter_credits=0, invitee_credits=0)
     join(alice, bob)
     answer(bob, model)
@@ -136,7 +136,7 @@ def test_quotas_that_promise_nothing(alice, bob, quota, model):
 
 
 def test_twenty_a_day(alice, quota, model, monkeypatch):
-    """Twenty are rewarded on a day; the others wait, and earn with an answer of another day."""
+    """Twenty invitations earn on a day; the others earn on another day."""
     friends = [friend(alice) for _ in range(REWARDS_A_DAY + 2)]
     for person in friends:
         answer(person, model)
@@ -149,11 +149,11 @@ def test_twenty_a_day(alice, quota, model, monkeypatch):
     for person in friends:
         answer(person, model)
     assert credit(alice, quota) == 220
-    books.check(alice.pk, quota.pk)
+    consistency.check(alice.pk, quota.pk)
 
 
 def test_deleted_friends_free_no_places(alice, quota, model):
-    """Deleting those who were rewarded takes nothing away and makes no room for more on that day."""
+    """Deleting invited users makes no room for more rewards on that day."""
     for _ in range(REWARDS_A_DAY):
         person = friend(alice)
         answer(person, model)
@@ -164,7 +164,7 @@ def test_deleted_friends_free_no_places(alice, quota, model):
 
 
 def test_a_disabled_inviter_waits(alice, bob, quota, model):
-    """Nobody earns while they are disabled; when they are back, the next answer counts."""
+    """A disabled inviter earns nothing until enabled again."""
     join(alice, bob)
     type(alice).objects.filter(pk=alice.pk).update(is_active=False)
     answer(bob, model)
@@ -175,7 +175,7 @@ def test_a_disabled_inviter_waits(alice, bob, quota, model):
 
 
 def test_a_deleted_inviter(alice, bob, quota, model):
-    """Answers go on when the inviter is gone."""
+    """Completions go on after the inviter was deleted."""
     join(alice, bob)
     alice.delete()
     assert answer(bob, model).amount == 1
@@ -183,7 +183,7 @@ def test_a_deleted_inviter(alice, bob, quota, model):
 
 
 def test_an_inviter_with_all_there_is(alice, bob, quota, model):
-    """An inviter who has more credits than can be counted does not keep the invited from their answer."""
+    """An inviter's full balance does not fail the invited user's completion."""
     factories.credits_for(alice, quota, 2_147_483_647)
     join(alice, bob)
     assert answer(bob, model).amount == 1
@@ -192,7 +192,7 @@ def test_an_inviter_with_all_there_is(alice, bob, quota, model):
 
 
 def test_undone_with_the_answer(alice, bob, quota, model):
-    """An end that is rolled back leaves the invitation as it was, and the next end earns."""
+    """An end that is rolled back leaves the invitation pending; the next end earns."""
     join(alice, bob)
     with transaction.atomic():
         answer(bob, model)
@@ -202,8 +202,8 @@ def test_undone_with_the_answer(alice, bob, quota, model):
     assert credit(alice, quota) == 10
 
 
-def test_nobody_invites_themselves(alice, bob, quota):
-    """The database takes neither an invitation of oneself nor a second one of the same person."""
+def test_no_self_invitation(alice, bob, quota):
+    """The database refuses an invitation of oneself, and a second one of a user."""
     with pytest.raises(IntegrityError):
         join(alice, alice)
     join(alice, bob)
@@ -213,7 +213,7 @@ def test_nobody_invites_themselves(alice, bob, quota):
 
 
 def test_no_statement_for_others(alice, bob, quota, model, django_assert_num_queries):
-    """Ending an answer costs as many statements as ever; only the first charged one of the invited costs more."""
+    """Only an invited user's first charged completion costs more statements."""
     invited = friend(alice)
     for person, settling, rewarding in ((bob, 3, 0), (invited, 3, 11), (invited, 3, 0)):
         reference = next(references)
@@ -236,7 +236,7 @@ def test_few_queries(alice, quota, django_assert_num_queries):
 
 
 def test_grants_that_cannot_be(alice, bob, quota):
-    """An invited person's credits that cannot be counted make no half an account."""
+    """Credits beyond the balance leave no half-made account."""
     Quota.objects.update(invitee_credits=2_147_483_647)
     factories.credits_for(bob, quota, 1)
     with pytest.raises(InvalidRequest):

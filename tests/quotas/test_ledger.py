@@ -1,11 +1,11 @@
-"""Reserve, settle, release, grant: what each does to what a person has left, one call after another."""
+"""Reserve, settle, release, grant: their effect on a user's figures, one call after another."""
 
 import pytest
 from django.db import IntegrityError, transaction
 
-from providers import snapshot as providers
+from providers.apps import providers_app
 from quotas import ledger
-from quotas import snapshot as table
+from quotas.apps import quotas_app
 from quotas.errors import QuotaExhausted
 from quotas.models import CreditBalance, DailyUsage, LedgerEntry, Quota, Reservation
 from tests import factories
@@ -40,11 +40,11 @@ def entries(person):
     return list(rows.values_list("amount", "source", "reason", "reference"))
 
 
-def test_it_works(alice, quota, model):
-    """A reservation takes a unit of the day, and settling it charges one and writes one row."""
-    held = reserve(alice, model, "g1")
-    assert held.quota == ledger.state(alice.pk, quota.pk)
-    assert held.quota == {
+def test_a_settled_unit_is_charged(alice, quota, model):
+    """A reservation takes a unit of the day; settling charges it and writes one row."""
+    unit = reserve(alice, model, "g1")
+    assert unit.quota == ledger.state(alice.pk, quota.pk)
+    assert unit.quota == {
         "slug": "standard",
         "title": "Standard",
         "models": ["glm-4"],
@@ -52,14 +52,14 @@ def test_it_works(alice, quota, model):
         "used_today": 1,
         "credits": 0,
         "remaining": 2,
-        "resets_at": held.resets_at.isoformat(),
+        "resets_at": unit.resets_at.isoformat(),
     }
-    assert held.remaining == 2
-    assert Reservation.objects.get(pk=held.reservation_id).status == "reserved"
+    assert unit.remaining == 2
+    assert Reservation.objects.get(pk=unit.reservation_id).status == "reserved"
     charge = ledger.settle("g1", "stop")
     assert charge.as_json() == {"amount": 1, "source": "daily", "reason": "stop"}
     assert entries(alice) == [(-1, "daily", "stop", "g1")]
-    assert ledger.state(alice.pk, quota.pk) == held.quota
+    assert ledger.state(alice.pk, quota.pk) == unit.quota
 
 
 def test_released_unit_can_be_used_again(alice, quota, model):
@@ -72,7 +72,7 @@ def test_released_unit_can_be_used_again(alice, quota, model):
 
 
 def test_day_goes_first_then_credits(alice, quota, model):
-    """Three of the day and five credits are exactly eight answers; each credit buys one."""
+    """Three of the day and five credits are exactly eight units."""
     factories.credits_for(alice, quota, 5)
     sources = []
     for number in range(8):
@@ -86,7 +86,7 @@ def test_day_goes_first_then_credits(alice, quota, model):
 
 
 def test_released_credit_comes_back(alice, quota, model):
-    """A released reservation that held a credit gives the credit back and leaves the day alone."""
+    """A released reservation of a credit gives it back, and leaves the day alone."""
     Quota.objects.update(daily_limit=0)
     factories.credits_for(alice, quota, 1)
     assert reserve(alice, model, "g1").quota["credits"] == 0
@@ -97,7 +97,7 @@ def test_released_credit_comes_back(alice, quota, model):
 
 
 def test_exhausted_refusal_says_when_and_how(alice, quota, model):
-    """The refusal is a 429 with the seconds to the next day and the hint that inviting gives credits."""
+    """The refusal is a 429 with the seconds to the next day and a hint."""
     Quota.objects.update(daily_limit=1)
     reserve(alice, model, "g1")
     with pytest.raises(QuotaExhausted) as refused:
@@ -108,7 +108,7 @@ def test_exhausted_refusal_says_when_and_how(alice, quota, model):
 
 
 def test_credits_only_has_no_retry_after(alice, quota, model):
-    """With a daily limit of 0 no day brings anything, so the refusal does not tell anyone to wait."""
+    """With a daily limit of 0 the refusal has no Retry-After."""
     Quota.objects.update(daily_limit=0)
     with pytest.raises(QuotaExhausted) as refused:
         reserve(alice, model, "g1")
@@ -121,9 +121,9 @@ def test_no_limit_still_counts(alice, quota, model):
     Quota.objects.update(daily_limit=None)
     factories.credits_for(alice, quota, 1)
     for number in range(60):
-        held = reserve(alice, model, f"g{number}")
-    assert held.remaining is None
-    assert (held.quota["used_today"], held.quota["daily_limit"], held.quota["credits"]) == (60, None, 1)
+        unit = reserve(alice, model, f"g{number}")
+    assert unit.remaining is None
+    assert (unit.quota["used_today"], unit.quota["daily_limit"], unit.quota["credits"]) == (60, None, 1)
 
 
 def test_lowered_limit_is_never_negative(alice, quota, model):
@@ -147,7 +147,7 @@ def test_raised_limit_counts_at_once(alice, quota, model):
 
 @pytest.mark.parametrize(("first", "then"), [(a, b) for a in ("settle", "release") for b in ("settle", "release")])
 def test_first_end_stays(alice, quota, model, first, then):
-    """Whatever ends a reservation first stays; any later end changes nothing and returns the first one's charge."""
+    """The first end stays; later ones change nothing and return its charge."""
     reserve(alice, model, "g1")
     charge = getattr(ledger, first)("g1", "stop")
     before = (entries(alice), ledger.state(alice.pk, quota.pk), Reservation.objects.values().get())
@@ -156,7 +156,7 @@ def test_first_end_stays(alice, quota, model, first, then):
 
 
 def test_unknown_reference_is_an_error():
-    """Ending what was never reserved is a mistake of the caller's and is not passed over."""
+    """Ending an unknown reservation is an error of the caller."""
     with pytest.raises(Reservation.DoesNotExist):
         ledger.settle("nothing", "stop")
     with pytest.raises(Reservation.DoesNotExist):
@@ -164,15 +164,15 @@ def test_unknown_reference_is_an_error():
 
 
 def test_one_reservation_per_generation(alice, bob, quota, model):
-    """A reference that holds a unit cannot take a second one, for nobody."""
+    """A reference with a unit cannot get a second one, for any user."""
     reserve(alice, model, "g1")
     with pytest.raises(IntegrityError):
         reserve(bob, model, "g1")
     assert ledger.state(bob.pk, quota.pk)["used_today"] == 0
 
 
-def test_people_and_quotas_are_apart(alice, bob, quota, model):
-    """What alice uses of one quota is missing neither from bob nor from another quota."""
+def test_users_and_quotas_are_apart(alice, bob, quota, model):
+    """Alice's use of a quota affects neither bob nor another quota."""
     other = factories.chat_model(of=factories.quota("premium", daily_limit=1))
     reserve(alice, model, "g1")
     assert reserve(bob, model, "g2").remaining == 2
@@ -183,13 +183,13 @@ def test_models_share_their_quota(alice, quota, model):
     """Two models of one quota draw on the same allowance."""
     second = factories.chat_model("glm-5", of=quota, position=-1)
     reserve(alice, model, "g1")
-    held = reserve(alice, second, "g2")
-    assert held.remaining == 1
-    assert held.quota["models"] == ["glm-5", "glm-4"]
+    unit = reserve(alice, second, "g2")
+    assert unit.remaining == 1
+    assert unit.quota["models"] == ["glm-5", "glm-4"]
 
 
 def test_model_without_a_quota_is_refused(alice):
-    """A model that nothing counts is not free: it is refused by name."""
+    """A model without a quota is not free: it is refused by name."""
     model = factories.chat_model()
     with pytest.raises(InvalidRequest) as refused:
         reserve(alice, model, "g1")
@@ -197,7 +197,7 @@ def test_model_without_a_quota_is_refused(alice):
 
 
 def test_running_reservation_survives_a_move(alice, quota, model):
-    """A model moved to another quota meanwhile: the unit goes back to where it was taken."""
+    """After its model moved, a released unit returns to its own quota."""
     reserve(alice, model, "g1")
     other = factories.quota("premium", models=[model])
     ledger.release("g1", "interrupted")
@@ -225,7 +225,7 @@ def test_broken_end_can_be_repeated(alice, quota, model):
 
 
 def test_missing_day_does_not_stop_an_ending(alice, quota, model):
-    """Books changed by hand are logged, and the generation ends all the same."""
+    """Tables changed by an operator are logged, and the generation ends all the same."""
     reserve(alice, model, "g1")
     DailyUsage.objects.all().delete()
     assert ledger.release("g1", "interrupted").amount == 0
@@ -256,7 +256,7 @@ def test_grant_adds_and_takes_back(alice, quota):
 
 @pytest.mark.parametrize("amount", [0, -6, -(2**40), 2**31 - 1, 2**40])
 def test_impossible_grant_changes_nothing(alice, quota, amount):
-    """An amount of nothing, more than is left, or more than can be counted is refused and leaves no trace."""
+    """An amount of zero, or beyond the balance or its column, is refused."""
     ledger.grant(alice.pk, quota.pk, 5, "gift")
     with pytest.raises(InvalidRequest) as refused:
         ledger.grant(alice.pk, quota.pk, amount, "gift")
@@ -266,7 +266,7 @@ def test_impossible_grant_changes_nothing(alice, quota, amount):
 
 
 def test_overview_shows_what_can_be_used(alice, bob, quota, model):
-    """A person sees every quota with its enabled models and their own numbers, in order of creation."""
+    """A user sees every quota, its enabled models and the user's own figures."""
     premium = factories.quota("premium", daily_limit=None)
     factories.chat_model("gpt-4", of=premium)
     factories.chat_model("gpt-4-old", of=premium, enabled=False)
@@ -295,10 +295,10 @@ def test_quota_slugs(quota, model):
 
 
 def test_few_statements(alice, quota, model, django_assert_num_queries):
-    """An answer costs four statements to reserve and three to end; what everybody has left is one."""
+    """Reserving costs four statements, ending three, the overview one."""
     Quota.objects.update(daily_limit=1)
     factories.credits_for(alice, quota, 1)
-    table.current()  # read every two seconds, whoever asks
+    quotas_app().snapshot.current()  # read every two seconds, whoever asks
     with django_assert_num_queries(4):
         ledger.reserve(alice.pk, model.pk, "g1")
     with django_assert_num_queries(5):
@@ -313,8 +313,8 @@ def test_few_statements(alice, quota, model, django_assert_num_queries):
         ledger.release("g2", "stop")
     for number in range(3):
         factories.chat_model(of=factories.quota(f"more{number}"))
-    providers.forget()
-    table.forget()
-    table.current()
+    providers_app().configuration.forget()
+    quotas_app().snapshot.forget()
+    quotas_app().snapshot.current()
     with django_assert_num_queries(1):
         assert len(ledger.overview(alice)) == 4

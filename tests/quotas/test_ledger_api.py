@@ -37,7 +37,7 @@ def pages(person):
     return found
 
 
-def test_it_works(alice, quota, model):
+def test_grants_and_spends_are_listed(alice, quota, model):
     """Grants and spends are listed with their reasons, the newest first."""
     factories.credits_for(alice, quota, 5, "a gift")
     with transaction.atomic():
@@ -68,7 +68,7 @@ def test_page_by_page(count, alice, quota):
 
 
 def test_new_rows_do_not_shift_pages(alice, quota):
-    """A page asked for later begins where the one before it ended."""
+    """A later page begins where the one before it ended."""
     for number in range(history.PAGE_SIZE + 5):
         factories.credits_for(alice, quota, 1, f"r{number}")
     following = client(alice).get(URL).json()["next"]
@@ -78,7 +78,7 @@ def test_new_rows_do_not_shift_pages(alice, quota):
 
 
 def test_others_are_not_shown(alice, bob, quota):
-    """Nobody reads another's ledger, whatever cursor is made up; strangers read none."""
+    """No cursor shows another user's ledger; strangers see none."""
     factories.credits_for(alice, quota)
     assert client(bob).get(f"{URL}?cursor={2**62}").json()["results"] == []
     assert Client().get(URL).status_code == 401
@@ -101,7 +101,7 @@ def test_few_queries(alice, quota, django_assert_num_queries):
 
 
 def test_reasons_in_words(alice, quota):
-    """What the product gave a reason for is said in words; an admin's words are shown as they are."""
+    """The product's own reasons are shown in words, an admin's as typed."""
     for reason in ("invited", "inviter", "redeemed", "stop"):
         factories.credits_for(alice, quota, 1, reason)
     rows, _following = history.page(alice.pk)

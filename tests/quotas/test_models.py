@@ -1,4 +1,4 @@
-"""What the tables themselves refuse, whoever writes to them and however."""
+"""The tables' own constraints, for every writer."""
 
 from datetime import date
 
@@ -40,8 +40,8 @@ def refused(call, *arguments, **values):
         call(*arguments, **values)
 
 
-def test_it_works(alice, quota):
-    """Each table takes a valid row and says what it is."""
+def test_valid_rows_are_accepted(alice, quota):
+    """Each table accepts a valid row and describes it."""
     rows = [
         usage(alice, quota),
         reservation(alice, quota),
@@ -61,7 +61,7 @@ def test_one_usage_row_a_day(alice, quota):
 
 
 def test_usage_is_never_negative(alice, quota):
-    """Nobody has used less than nothing."""
+    """Usage cannot be negative."""
     usage(alice, quota, used=0)
     refused(DailyUsage.objects.update, used=-1)
 
@@ -91,7 +91,7 @@ def test_slug_is_unique(quota):
 
 
 def test_one_reservation_per_generation(alice, bob, quota):
-    """A generation holds one unit, ended or not, whoever asks."""
+    """A generation has one reservation, ended or not, of any user."""
     reservation(alice, quota, status="released", ended_at=timezone.now())
     refused(reservation, bob, quota)
 
@@ -108,7 +108,7 @@ def test_reservation_is_open_or_ended(alice, quota):
 
 
 def test_generation_spends_once(alice, quota):
-    """A generation's spend is one unit and stands in the ledger once; what an operator takes back may repeat."""
+    """A generation spends one unit once; an operator may take back repeatedly."""
     entry(alice, quota)
     refused(entry, alice, quota)
     refused(entry, alice, quota, source="credit")
@@ -118,7 +118,7 @@ def test_generation_spends_once(alice, quota):
 
 
 def test_entry_makes_sense(alice, quota):
-    """No entry is empty, nobody is granted a day's allowance, and sources are the two there are."""
+    """No entry is empty, grants a day's allowance, or has an unknown source."""
     refused(entry, alice, quota, amount=0)
     refused(entry, alice, quota, amount=1, source="daily")
     refused(entry, alice, quota, reference="", source="daily")
@@ -134,7 +134,7 @@ def test_ledger_rows_are_only_added(alice, quota):
     assert LedgerEntry.objects.get().amount == -1
 
 
-def test_quota_with_books_stays(alice, quota):
+def test_quota_with_ledger_rows_stays(alice, quota):
     """A quota cannot be deleted once the ledger or a reservation names it."""
     with transaction.atomic():
         ledger.grant(alice.pk, quota.pk, 1, "gift")
@@ -142,8 +142,8 @@ def test_quota_with_books_stays(alice, quota):
         quota.delete()
 
 
-def test_books_go_with_the_person(alice, quota):
-    """Deleting a person deletes what was counted for them."""
+def test_rows_go_with_the_user(alice, quota):
+    """Deleting a user deletes the user's rows."""
     usage(alice, quota)
     reservation(alice, quota)
     entry(alice, quota)

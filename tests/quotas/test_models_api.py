@@ -1,4 +1,4 @@
-"""Staff routes of models: routes as a whole, the quota by its slug, groups by their names."""
+"""Staff routes of models: routes as a whole, the quota by slug, groups by name."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import Group
 from django.test import Client
 
-from providers import snapshot
+from providers.apps import providers_app
 from providers.models import ChatModel, Route
 from quotas.models import QuotaModel
 from tests import factories
@@ -42,8 +42,8 @@ def whole(**changes: Any) -> dict[str, Any]:
     }
 
 
-def test_it_works(staff: Client) -> None:
-    """A model is made with all that belongs to it, comes back as it was sent, and can be asked at once."""
+def test_a_model_is_made_with_all_its_parts(staff: Client) -> None:
+    """A model is made with all its parts, and can be used at once."""
     Group.objects.create(name="编辑")
     made = send(staff, "POST", MODELS, whole(groups=["编辑"]))
     assert made.status_code == 201
@@ -51,7 +51,11 @@ def test_it_works(staff: Client) -> None:
     assert made.json() == {"id": row.pk, **whole(groups=["编辑"])}
     assert staff.get(MODELS).json() == [made.json()]
     assert [group.name for group in row.groups.all()] == ["编辑"]
-    assert {route.upstream.slug: route.priority for route in snapshot.models()["m"].routes} == {"two": 0, "one": 1}
+    routes = providers_app().configuration.models()["m"].routes
+    assert {route.upstream.slug: route.priority for route in routes} == {
+        "two": 0,
+        "one": 1,
+    }
 
 
 def test_a_new_model_has_sensible_values(staff: Client) -> None:
@@ -63,7 +67,7 @@ def test_a_new_model_has_sensible_values(staff: Client) -> None:
 
 
 def test_changes(staff: Client) -> None:
-    """Routes and groups are replaced as a whole, the quota is moved or taken away; what is not named stays."""
+    """Routes and groups are replaced as a whole; fields left out stay."""
     Group.objects.create(name="editors")
     model = send(staff, "POST", MODELS, whole()).json()
     one = f"{MODELS}{model['id']}/"
@@ -114,7 +118,7 @@ def test_deleting(staff: Client) -> None:
     model = send(staff, "POST", MODELS, whole()).json()
     assert staff.delete(f"{MODELS}{model['id']}/").status_code == 204
     assert not QuotaModel.objects.exists()
-    assert "m" not in snapshot.models()
+    assert "m" not in providers_app().configuration.models()
 
 
 def test_few_queries(staff: Client, django_assert_max_num_queries: Any) -> None:

@@ -1,4 +1,4 @@
-"""PostgreSQL passes this folder's tests too, in a process of its own: settings name one database."""
+"""This folder's tests on PostgreSQL, in their own process, because settings name one database."""
 
 import subprocess
 import sys
@@ -10,8 +10,8 @@ from tests import servers
 
 @pytest.mark.server
 @pytest.mark.timeout(900)
-def test_it_works(postgres, tmp_path):
-    """Every test of this folder that needs no server of its own passes on PostgreSQL as it does on SQLite."""
+def test_all_pass_on_postgresql(postgres, tmp_path):
+    """Every test here that needs no server passes on PostgreSQL too."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not server", "tests/quotas"]
     variables = servers.environment(postgres.database(), tmp_path / "var")
     done = subprocess.run(command, env=variables, cwd=servers.ROOT, capture_output=True, text=True)

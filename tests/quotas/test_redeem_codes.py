@@ -1,4 +1,4 @@
-"""Redeem codes: what they are made of, what is forgiven, and what is refused."""
+"""Redeem codes: how they look, what is forgiven, what is refused."""
 
 from collections import Counter
 from datetime import timedelta
@@ -12,7 +12,7 @@ from quotas import ledger, redeem_codes
 from quotas.errors import InvalidCode
 from quotas.models import LedgerEntry, RedeemBatch, RedeemCode
 from tests import factories
-from tests.quotas import books
+from tests.quotas import consistency
 from web.refusals import InvalidRequest
 
 pytestmark = pytest.mark.django_db
@@ -28,8 +28,8 @@ def make(quota, **changes):
     return redeem_codes.make(quota, **values)
 
 
-def test_it_works(alice, quota):
-    """A code gives what it is worth, with a row in the ledger, and says who redeemed it and when."""
+def test_a_code_gives_its_credits(alice, quota):
+    """A code gives its credits with a ledger row, and records its redeemer."""
     (code,) = make(quota)
     redeemed = redeem_codes.redeem(alice.pk, code.grouped())
     assert (redeemed.quota, redeemed.credits, redeemed.redeemed_by) == (quota, 5, alice)
@@ -37,11 +37,11 @@ def test_it_works(alice, quota):
     entry = LedgerEntry.objects.get()
     assert (entry.user, entry.amount, entry.source, entry.reason) == (alice, 5, "credit", "redeemed")
     assert RedeemCode.objects.get().redeemed_at
-    books.check(alice.pk, quota.pk)
+    consistency.check(alice.pk, quota.pk)
 
 
 def test_codes_cannot_be_guessed(quota):
-    """A code is twenty signs of thirty-two, a hundred bits, and every sign is as likely as any other."""
+    """A code has twenty characters of thirty-two, each equally likely."""
     codes = [row.code for row in make(quota, count=1_000)]
     assert len(set(codes)) == 1_000
     assert {len(code) for code in codes} == {20}
@@ -53,7 +53,7 @@ def test_codes_cannot_be_guessed(quota):
 
 
 def test_codes_are_grouped(quota):
-    """People read four groups of five."""
+    """Codes are shown in four groups of five."""
     (code,) = make(quota)
     assert [len(group) for group in code.grouped().split("-")] == [5, 5, 5, 5]
     assert str(code) == code.grouped()
@@ -73,7 +73,7 @@ def test_codes_are_grouped(quota):
     ],
 )
 def test_forgiven(typed, alice, quota):
-    """Case, dashes, spaces, full width, and O for 0, I or l for 1 do not matter."""
+    """Case, dashes, spaces, full width and look-alikes do not matter."""
     (code,) = make(quota)
     RedeemCode.objects.update(code="01ABCDEFGHJKMNPQRSTV")
     assert redeem_codes.redeem(alice.pk, typed).pk == code.pk
@@ -81,7 +81,7 @@ def test_forgiven(typed, alice, quota):
 
 @given(st.text(max_size=200))
 def test_anything_may_be_typed(typed):
-    """Whatever is typed comes out short, and what is already normal stays as it is."""
+    """Any typed text comes out short; a normal code stays as it is."""
     once = redeem_codes.normalised(typed)
     assert len(once) <= 21
     assert redeem_codes.normalised(once) == once or not once.isascii()
@@ -93,8 +93,8 @@ def refused(alice, typed):
     return refusal.value.body()
 
 
-def test_one_and_the_same_answer(alice, bob, quota, django_assert_num_queries):
-    """Used, expired, unknown and nonsense are refused in the same words after the same statements."""
+def test_one_and_the_same_refusal(alice, bob, quota, django_assert_num_queries):
+    """Used, expired, unknown and wrong codes get the same refusal after the same statements."""
     now = timezone.now()
     used, expired = make(quota)[0], make(quota, expires_at=now - timedelta(seconds=1))[0]
     redeem_codes.redeem(bob.pk, used.code)
@@ -114,7 +114,7 @@ def test_expiry(alice, quota):
 
 
 def test_used_once_also_by_the_same(alice, quota):
-    """Whoever redeemed a code gets nothing for it a second time."""
+    """The redeemer of a code gets nothing for it a second time."""
     (code,) = make(quota)
     redeem_codes.redeem(alice.pk, code.code)
     refused(alice, code.code)
@@ -122,7 +122,7 @@ def test_used_once_also_by_the_same(alice, quota):
 
 
 def test_a_code_outlives_its_user(alice, bob, quota):
-    """A code whose redeemer is gone stays used."""
+    """A code whose redeemer was deleted stays used."""
     (code,) = make(quota)
     redeem_codes.redeem(alice.pk, code.code)
     alice.delete()
@@ -131,7 +131,7 @@ def test_a_code_outlives_its_user(alice, bob, quota):
 
 
 def test_too_many_credits(alice, quota):
-    """More than can be counted is refused, and the code is still good."""
+    """A full balance refuses the code, which stays unused."""
     factories.credits_for(alice, quota, 2_147_483_647)
     (code,) = make(quota)
     with pytest.raises(InvalidRequest):

@@ -14,8 +14,8 @@ def quota_by_model():
     return dict(QuotaModel.objects.values_list("model__slug", "quota__slug"))
 
 
-def test_it_works():
-    """A first run makes both quotas from the environment and puts gpt-4 models into premium, the rest into standard."""
+def test_a_first_run_makes_both_quotas():
+    """A first run makes both quotas and assigns each model to one."""
     for slug in ("gpt-4", "gpt-4o-mini", "gpt-3.5-turbo", "demo"):
         factories.chat_model(slug)
     ensure_defaults()
@@ -58,7 +58,7 @@ def test_repeating_changes_nothing():
 
 @pytest.mark.parametrize(("deleted", "left"), [("premium", "standard"), ("standard", "premium")])
 def test_deleted_quota_stays_deleted(deleted, left):
-    """A default that an admin deleted does not come back; its models go to the other one."""
+    """A deleted default stays deleted; its models go to the other one."""
     ensure_defaults()
     Quota.objects.get(slug=deleted).delete()
     factories.chat_model("gpt-4")
@@ -69,7 +69,7 @@ def test_deleted_quota_stays_deleted(deleted, left):
 
 
 def test_without_defaults_models_wait():
-    """Where an admin runs quotas of their own only, a new model waits to be put into one."""
+    """Where only an admin's own quotas exist, a new model waits."""
     factories.quota("ours")
     factories.chat_model("gpt-4")
     ensure_defaults()

@@ -10,7 +10,7 @@ from quotas import ledger, redeem_codes
 from quotas.errors import InvalidCode
 from quotas.models import LedgerEntry, Quota, RedeemCode
 from tests import factories
-from tests.quotas import books
+from tests.quotas import consistency
 from tests.staff import calling, send, staff_with
 
 pytestmark = pytest.mark.django_db
@@ -33,8 +33,8 @@ def refused(answer):
     return answer.status_code, error["code"], sorted(error.get("details", {}))
 
 
-def test_it_works(carol, alice):
-    """A quota is made with its models, listed, changed and deleted; each change holds at once."""
+def test_a_quota_is_made_changed_and_deleted(carol, alice):
+    """A quota is made with its models, listed, changed and deleted."""
     client, model = calling(carol), factories.chat_model("glm-4")
     body = {"slug": "standard", "title": "Standard", "models": ["glm-4"], "daily_limit": 3}
     made = post(carol, QUOTAS, {**body, "inviter_credits": 10})
@@ -51,7 +51,7 @@ def test_it_works(carol, alice):
 
 
 def test_changes_are_felt_at_once(carol, alice, quota):
-    """What a quota says after a change is what callers see next, other processes within five seconds."""
+    """Callers see a change of a quota with their next request."""
     client = calling(alice)
     assert client.get("/api/quotas/").json()[0]["daily_limit"] == 50
     send(calling(carol), "PATCH", f"{QUOTAS}{quota.pk}/", {"daily_limit": 7, "title": "New"})
@@ -60,7 +60,7 @@ def test_changes_are_felt_at_once(carol, alice, quota):
 
 
 def test_models_move(carol, quota):
-    """A model named in another quota is taken out of the one it was in; those left out belong to none."""
+    """A model named in another quota leaves its earlier one."""
     factories.chat_model("spark")
     client = calling(carol)
     row = post(carol, QUOTAS, {"slug": "premium", "title": "P", "models": ["spark", "glm-4"]}).json()
@@ -85,21 +85,21 @@ def test_models_move(carol, quota):
     ],
 )
 def test_wrong_quotas(changes, field, carol, quota):
-    """What cannot be taken is refused by name, and nothing is changed."""
+    """Wrong values are refused by name, and nothing changes."""
     answer = send(calling(carol), "PATCH", f"{QUOTAS}{quota.pk}/", changes)
     assert refused(answer) == (400, "invalid_request", [field])
     assert list(quota.models.values_list("slug", flat=True)) == ["glm-4"]
 
 
 def test_a_used_quota_stays(carol, alice, quota):
-    """A quota that the books name cannot be deleted."""
+    """A quota with ledger rows cannot be deleted."""
     factories.credits_for(alice, quota)
     answer = calling(carol).delete(f"{QUOTAS}{quota.pk}/")
     assert refused(answer)[:2] == (409, "conflict")
 
 
 def test_codes(carol, alice, quota):
-    """A batch is answered with its codes; each is listed, and can be redeemed."""
+    """A new batch returns its codes; each is listed and can be redeemed."""
     until = (timezone.localtime() + timedelta(days=1)).isoformat()
     answer = post(carol, CODES, {**ORDER, "expires_at": until})
     assert (answer.status_code, list(answer.json())) == (201, ["codes"])
@@ -127,7 +127,7 @@ def test_codes(carol, alice, quota):
 
 
 def test_unused_codes_can_be_changed(carol, alice, quota):
-    """An unused code can be made worth something else, expire earlier, or be deleted."""
+    """An unused code can be changed or deleted."""
     client, (code, other) = calling(carol), redeem_codes.make(quota, 5, 2, None, None)
     answer = send(client, "PATCH", f"{CODES}{code.pk}/", {"credits": 9, "code": "X", "redeemed_by": "alice"})
     assert (answer.status_code, answer.json()["credits"], answer.json()["code"]) == (200, 9, code.grouped())
@@ -140,7 +140,7 @@ def test_unused_codes_can_be_changed(carol, alice, quota):
 
 
 def test_redeemed_codes_stay(carol, alice, quota):
-    """A code that was redeemed is history: neither changed nor deleted."""
+    """A redeemed code can be neither changed nor deleted."""
     (code,) = redeem_codes.make(quota, 5, 1, None, None)
     redeem_codes.redeem(alice.pk, code.code)
     for method, body in (("PATCH", {"credits": 9}), ("DELETE", None)):
@@ -150,7 +150,7 @@ def test_redeemed_codes_stay(carol, alice, quota):
 
 
 def test_codes_of_one_batch_only(carol, quota):
-    """A batch that is none is refused: the codes of all others are no answer to it."""
+    """A wrong batch number is refused, because it would list all codes."""
     post(carol, CODES, ORDER)
     assert calling(carol).get(CODES, {"batch": "999999"}).json() == []
     for batch in ("x", "", "9" * 19, "\0", "٣"):
@@ -158,7 +158,7 @@ def test_codes_of_one_batch_only(carol, quota):
 
 
 def test_a_moment_that_no_database_has(carol, quota):
-    """An expiry of long ago, or beyond all days in UTC, is refused by name, also for a code that exists."""
+    """An expiry of another century, or beyond UTC's days, is refused by name."""
     (code,) = redeem_codes.make(quota, 5, 1, None, None)
     for moment in (
         "0001-01-01T00:00:00",
@@ -187,13 +187,13 @@ def test_a_moment_that_no_database_has(carol, quota):
     ],
 )
 def test_wrong_batches(changes, field, carol, quota):
-    """What cannot be made is refused by name, and nothing is made."""
+    """Wrong values are refused by name, and nothing is made."""
     assert refused(post(carol, CODES, {**ORDER, **changes})) == (400, "invalid_request", [field])
     assert not RedeemCode.objects.exists()
 
 
 def test_credits(carol, alice, quota):
-    """Credits are given with a reason that the ledger keeps, and taken back down to nothing."""
+    """Credits are given with a reason, and taken back down to zero."""
     given = post(carol, CREDITS, {"user": "alice", "quota": "standard", "amount": 5, "reason": "for the outage"})
     assert given.status_code == 201
     row = given.json()
@@ -205,7 +205,7 @@ def test_credits(carol, alice, quota):
     assert refused(post(carol, CREDITS, taken)) == (400, "invalid_request", ["amount"])
     assert post(carol, CREDITS, {**taken, "amount": -5}).json()["amount"] == -5
     assert ledger.state(alice.pk, quota.pk)["credits"] == 0
-    books.check(alice.pk, quota.pk)
+    consistency.check(alice.pk, quota.pk)
     assert list(LogEntry.objects.values_list("user", flat=True)) == [carol.pk] * 2
 
 
@@ -225,7 +225,7 @@ def test_credits(carol, alice, quota):
     ],
 )
 def test_wrong_credits(changes, field, carol, alice, quota):
-    """What cannot be given is refused by name, and the ledger has no row."""
+    """Wrong values are refused by name, and the ledger has no row."""
     factories.user("5", password=None)
     body = {"user": "alice", "quota": "standard", "amount": 5, "reason": "gift", **changes}
     assert refused(post(carol, CREDITS, body)) == (400, "invalid_request", [field])
@@ -233,7 +233,7 @@ def test_wrong_credits(changes, field, carol, alice, quota):
 
 
 def test_grants_are_listed(carol, alice, bob, quota):
-    """Grants are listed, the newest first, all or one person's; answers are not among them."""
+    """Grants are listed, newest first, of all users or one; spends are not."""
     for person, reason in ((alice, "first"), (bob, "second")):
         factories.credits_for(person, quota, 1, reason)
     ledger.reserve(alice.pk, quota.models.get().pk, "g1")
@@ -245,7 +245,7 @@ def test_grants_are_listed(carol, alice, bob, quota):
 
 
 def test_the_ledger_is_only_added_to(carol, alice, quota):
-    """Nobody changes or deletes a row of the ledger."""
+    """No route changes or deletes a row of the ledger."""
     factories.credits_for(alice, quota, 1)
     path = f"{CREDITS}{LedgerEntry.objects.get().pk}/"
     answers = [send(calling(carol), "PATCH", path, {"amount": 100}), calling(carol).delete(path)]

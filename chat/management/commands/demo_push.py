@@ -1,4 +1,4 @@
-"""`manage.py demo_push <username> <key>`: the payment example from a process of its own."""
+"""`manage.py demo_push <username> <key>`: play the payment example from another process."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ class Command(BaseCommand):
                 self.stdout.write(event_id)
                 self.stdout.flush()
         except Refusal as refusal:
-            named = "; ".join(
+            details = "; ".join(
                 f"{name}: {', '.join(map(str, texts))}" for name, texts in (refusal.details or {}).items()
             )
-            raise CommandError(named or str(refusal.message)) from refusal
+            raise CommandError(details or str(refusal.message)) from refusal

@@ -1,4 +1,4 @@
-"""`manage.py setup`: everything a start needs, again and again: migrations, upstreams, quotas, the admin."""
+"""`manage.py setup`: prepare a start: migrations, upstreams, quotas, text tools, the first admin."""
 
 import fcntl
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from chat import text_tools
 from providers.setup import ensure_upstreams
 from quotas.setup import ensure_defaults
 
-# Any number will do, as long as it is always the same one.
+# The key of PostgreSQL's advisory lock: an arbitrary constant.
 ADVISORY_LOCK = 7_481_265_018
 
 
@@ -25,7 +25,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, **options: object) -> None:
         try:
-            with _one_at_a_time():
+            with _setup_lock():
                 _migrate()
                 ensure_upstreams()
                 ensure_defaults()
@@ -39,15 +39,15 @@ class Command(BaseCommand):
 
 
 @contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Queue with other starts: on this machine by a file, on others by the database."""
+def _setup_lock() -> Iterator[None]:
+    """Wait for other starts: a file lock on this machine, an advisory lock across machines."""
     with (settings.VAR_DIR / "setup.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if connection.vendor != "postgresql":
             yield
             return
         with connection.cursor() as cursor:
-            # Migrations, and waiting for somebody else's, may take their time.
+            # Migrations, and waiting for those of another process, may take minutes.
             cursor.execute("SET statement_timeout = 0")
             cursor.execute("SET lock_timeout = 0")
             cursor.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
@@ -58,7 +58,7 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 def _migrate() -> None:
-    """Migrate when something is pending; asking first keeps later starts fast."""
+    """Migrate if a migration is pending; the check keeps later starts fast."""
     executor = MigrationExecutor(connection)
     if executor.migration_plan(executor.loader.graph.leaf_nodes()):
         call_command("migrate", interactive=False, verbosity=0)

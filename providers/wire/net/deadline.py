@@ -1,4 +1,4 @@
-"""The clocks of a stream at work, for providers of any protocol: a wait for the upstream ends when one runs out."""
+"""The four clocks of a stream: waiting for the upstream ends when one expires."""
 
 import asyncio
 from types import TracebackType
@@ -9,8 +9,9 @@ from providers.wire.errors import UpstreamTimeout
 
 
 class Deadline:
-    """The four clocks of one stream; `with deadline:` goes around every wait for the upstream, never around a `yield`.
+    """The four clocks of one stream.
 
+    `with deadline:` goes around every wait for the upstream, never around a `yield`.
     Raises `UpstreamTimeout` from the wait in which a clock runs out. `payload()` reports progress: the idle clock then
     starts anew with the next wait, so neither comments nor a slow reader move it. One timer serves the whole stream and
     looks at the due time only when it fires: a delta costs no timer of its own, as it would with `asyncio.timeout`. It

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from providers.wire.errors import broken_answer
+from providers.wire.errors import broken_stream
 
 MAX_EVENT_BYTES = 1024 * 1024
 
@@ -67,13 +67,13 @@ class SSEParser:
                 else:
                     self._field(line)
                 if self._block_bytes > self._max:
-                    raise broken_answer("event_too_large")
+                    raise broken_stream("event_too_large")
         return events
 
-    def close(self) -> list[SSEEvent]:
+    def flush(self) -> list[SSEEvent]:
         """Return what the end of the file completes: nothing, except a pending `[DONE]`.
 
-        Some servers leave out the last blank line; any other unfinished block is discarded as the standard says.
+        Some servers leave out the last blank line; any other unfinished block is discarded, as the standard demands.
         """
         events: list[SSEEvent] = []
         if self._tail:
@@ -96,7 +96,10 @@ class SSEParser:
         )
 
     def _lines(self, chunk: bytes) -> list[bytes]:
-        """Split off complete lines; only LF, CR and CRLF end one, so `str.splitlines` would split too often."""
+        """Split off complete lines.
+
+        Only LF, CR and CRLF end one, so `str.splitlines` would split too often.
+        """
         if b"\r" in chunk:
             self._after_cr = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -117,7 +120,7 @@ class SSEParser:
     def _keep(self, piece: bytes) -> None:
         self._tail += piece
         if len(self._tail) > self._max:
-            raise broken_answer("line_too_long")
+            raise broken_stream("line_too_long")
 
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")

@@ -1,36 +1,50 @@
-"""WebSockets to an upstream, opened through the clients of `transport`: proxies, TLS and address checks are theirs.
+"""WebSockets to an upstream: the handshake goes over `transport`, frames through websockets' sans-I/O protocol.
 
-Standard: https://www.rfc-editor.org/rfc/rfc6455. What frames mean is decided elsewhere. The address may be a credential
-(some vendors sign it), so no error leaves this module that could show it.
+Standard: https://www.rfc-editor.org/rfc/rfc6455. Adapters decide the meaning of messages. The address may be a
+credential (some vendors sign it), so no error and no log record of this module shows it.
 """
 
 import asyncio
-import contextlib
+import logging
 import ssl
+from collections import deque
 from collections.abc import Mapping
 from typing import cast
 
-import aiohttp
-from yarl import URL
+from websockets.client import ClientProtocol
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHandshake, PayloadTooBig
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Response
+from websockets.protocol import State
+from websockets.uri import parse_uri
 
 from providers.wire.base import Clocks
-from providers.wire.errors import ProviderError, broken_answer
+from providers.wire.errors import ProviderError, broken_stream
 from providers.wire.net.deadline import Deadline
-from providers.wire.net.transport import NETWORK_ERRORS, AddressCheck, HTTPClient, check_literal, unreachable
+from providers.wire.net.dial import AddressCheck
+from providers.wire.net.exchange import Exchange, not_connected, send
+from providers.wire.net.transport import Transport
 
-MAX_FRAME_BYTES = 2**22
-
-# How long the goodbye may take before the connection is cut: a peer that does not answer it is not waited for.
+MAX_MESSAGE_BYTES = 2**22
+# Bytes of messages that may wait for a slow reader; with more the connection is not read from.
+MAX_BUFFERED_BYTES = 64 * 1024
+# Bytes of the prompt and of pongs that the peer may leave unread while it sends; with more it is given up.
+_MAX_UNSENT_BYTES = 2**25
+# Seconds that the goodbye may take before the connection is cut, whether or not the peer replies to it.
 _GOODBYE_S = 0.02
-# A masked close frame with code 1000; the mask is zero, which any peer accepts, and there is nothing to hide.
-_GOODBYE = b"\x88\x82\0\0\0\0\x03\xe8"
-_MAX_ERROR_BODY_BYTES = 64 * 1024
-_ERROR_BODY_S = 2.0
-_CLOSED_WELL = (0, 1000)
+# A close frame without a code, and one with the code for a normal end.
+_CLOSED_WELL = (1000, 1005)
+# The first byte of a text frame that is a whole message, and the size that stands for two bytes of it (RFC 6455, 5.2).
+_FINAL_TEXT, _TWO_BYTE_SIZE = 0x81, 126
+# Stands in where websockets wants an address: the real one is a credential, and the transport's business.
+_ANY_URI = parse_uri("ws://upstream.invalid/")
+# Never emits, because websockets logs every frame and address at its debug level.
+_SILENT = logging.Logger("silent", logging.CRITICAL + 1)
 
 
 class HandshakeRefusedError(Exception):
-    """The server answered the handshake with something else than a WebSocket; `body` is for deciding only."""
+    """The server refused the handshake; `body` is for deciding only, and is never shown."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         super().__init__(status)
@@ -39,8 +53,8 @@ class HandshakeRefusedError(Exception):
         self.body = body
 
 
-class WebSocketClient(HTTPClient):
-    """WebSocket connections through one proxy; each is used once. Options are those of `HTTPClient`."""
+class WebSocketClient:
+    """WebSocket connections through one proxy; each is used once. Options are those of `Transport`."""
 
     def __init__(
         self,
@@ -50,156 +64,204 @@ class WebSocketClient(HTTPClient):
         admits: AddressCheck | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        super().__init__(proxy, connect_s=connect_s, admits=admits, tls=tls)
-        self._leaving: set[WebSocket] = set()
+        self._transport = Transport(proxy, connect_s=connect_s, admits=admits, tls=tls)
+        self._open: set[WebSocket] = set()
 
     async def open(self, url: str, deadline: Deadline) -> "WebSocket":
         """Open a connection to `url` (`http` or `https`), handshake included, within the connect clock.
 
-        Raises `HandshakeRefusedError` when a server answered and did not want to.
+        Raises `HandshakeRefusedError` when a server replied and refused.
         """
+        handshake = ClientProtocol(_ANY_URI, logger=_SILENT)
+        headers = dict(handshake.connect().headers.raw_items())
+        # httpx writes the one that fits the address.
+        del headers["Host"]
+        address, _, query = url.partition("?")
         try:
-            with deadline:
-                async with asyncio.timeout(deadline.clocks.connect):
-                    return WebSocket(await self._connect(url), deadline, self._leaving)
-        except (*NETWORK_ERRORS, ValueError) as error:
-            # Many of aiohttp's errors name the whole address; what the system said does not.
-            failure, cause = unreachable(error), getattr(error, "os_error", None)
-        raise failure from cause
+            async with asyncio.timeout(deadline.clocks.connect):
+                exchange = await send(self._transport, "GET", address, headers, deadline, query=query)
+        except TimeoutError:
+            raise not_connected("connect_timeout") from None
+        await _check(exchange, handshake)
+        socket = WebSocket(deadline, self._open)
+        exchange.switch(socket)
+        return socket
 
     async def aclose(self) -> None:
         """Close all connections; the next request would open new ones."""
-        for socket in tuple(self._leaving):
+        for socket in tuple(self._open):
             socket.abort()
-        await super().aclose()
-
-    async def _connect(self, url: str) -> "_Socket":
-        if self._session is None:
-            self._session = self._new_session()
-        proxy = None if self._through_socks else self._proxy
-        if self._admits is not None:
-            check_literal(proxy or url, self._admits)
-        socket = await self._session.ws_connect(
-            URL(url, encoded=True), proxy=proxy, max_msg_size=MAX_FRAME_BYTES, decode_text=False
-        )
-        return cast("_Socket", socket)
-
-    def _new_session(self) -> aiohttp.ClientSession:
-        plain = super()._new_session()
-        session = aiohttp.ClientSession(
-            connector=plain.connector,
-            cookie_jar=plain.cookie_jar,
-            timeout=plain.timeout,
-            headers=plain.headers,
-            trust_env=False,
-            middlewares=(_only_websockets,),
-            ws_response_class=_Socket,  # type: ignore[arg-type]
-        )
-        plain.detach()
-        return session
+        await self._transport.aclose()
 
 
-class WebSocket:
-    """An open connection; the clocks of its `deadline` run while it waits, and answering pings is no progress."""
+class WebSocket(asyncio.Protocol):
+    """An open connection.
 
-    def __init__(self, socket: "_Socket", deadline: Deadline, leaving: "set[WebSocket]") -> None:
-        self._socket = socket
-        self._transport = socket.transport
+    The clocks of its `deadline` run while it waits; replying to pings is no progress.
+    """
+
+    def __init__(self, deadline: Deadline, open_sockets: "set[WebSocket]") -> None:
+        self._frames = ClientProtocol(_ANY_URI, state=State.OPEN, max_size=MAX_MESSAGE_BYTES, logger=_SILENT)
+        # Whether every read so far was a series of whole text frames, so that `_frames` holds no part of one.
+        self._regular = True
         self._deadline = deadline
-        self._leaving = leaving
+        self._open_sockets = open_sockets
+        self._messages: deque[bytes] = deque()
+        self._fragments = bytearray()
+        self._buffered = 0
+        self._paused = False
+        # Why no further message comes: empty after a proper goodbye, else the code of the failure.
+        self._end: str | None = None
+        self._waiter: asyncio.Future[None] | None = None
         self._give_up: asyncio.TimerHandle | None = None
 
-    async def send(self, text: bytes) -> None:
-        """Send one text frame."""
-        try:
-            with self._deadline:
-                await self._socket.send_frame(text, aiohttp.WSMsgType.TEXT)
-        except NETWORK_ERRORS as error:
-            raise broken("connection_lost") from error
+    def send(self, text: bytes) -> None:
+        """Send one text message."""
+        self._frames.send_text(text)
+        self._flush()
 
     async def receive(self) -> bytes | None:
-        """Return the text of the next frame, None when the peer said goodbye properly."""
-        try:
-            with self._deadline:
-                message = await self._socket.receive()
-        except NETWORK_ERRORS as error:
-            raise broken("connection_lost") from error
-        match message.type:
-            case aiohttp.WSMsgType.TEXT:
-                return bytes(message.data)
-            case aiohttp.WSMsgType.CLOSE if message.data in _CLOSED_WELL:
+        """Return the next message, None after a proper goodbye of the peer."""
+        while not self._messages:
+            if self._end is not None:
+                if self._end:
+                    raise broken(self._end)
                 return None
-            case aiohttp.WSMsgType.CLOSE:
-                raise broken(f"closed_{message.data}")
-            case aiohttp.WSMsgType.BINARY:
-                raise broken("binary_frame")
-            case aiohttp.WSMsgType.ERROR:
-                too_big = getattr(message.data, "code", None) == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
-                raise broken("frame_too_large" if too_big else "bad_frame")
-            case _:
-                raise broken("connection_lost")
+            with self._deadline:
+                await self._progress()
+        message = self._messages.popleft()
+        self._buffered -= len(message)
+        if self._paused and self._buffered <= MAX_BUFFERED_BYTES:
+            self._paused = False
+            self._transport.resume_reading()
+        return message
 
     def close(self) -> None:
-        """Say goodbye and close at once, by force a moment later; nobody waits for the peer. Safe to repeat."""
-        transport = self._transport
-        if self._give_up is not None:
-            return
-        if not transport.is_closing():
-            transport.write(_GOODBYE)
-        self._leaving.add(self)
-        self._give_up = asyncio.get_running_loop().call_later(_GOODBYE_S, self.abort)
-        self._socket.response.close()
+        """Send a goodbye, and close the connection 20 ms later at most. Safe to repeat."""
+        if self._give_up is None and not self._transport.is_closing():
+            if self._frames.state is State.OPEN:
+                self._frames.send_close(1000)
+                self._flush()
+            self._give_up = asyncio.get_running_loop().call_later(_GOODBYE_S, self.abort)
 
     def abort(self) -> None:
         """Close the connection without a goodbye, without sending what is still buffered."""
-        self._leaving.discard(self)
+        self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._open_sockets.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._regular and (texts := _whole_texts(data)) is not None:
+            for text in texts:
+                self._queue(text)
+        else:
+            self._regular = False
+            self._receive(data)
+        if self._buffered > MAX_BUFFERED_BYTES and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._end is None:
+            self._end = "connection_lost"
+        self._open_sockets.discard(self)
         if self._give_up is not None:
             self._give_up.cancel()
-        self._transport.abort()
-        self._socket.response.close()
+        self._wake()
+
+    def _receive(self, data: bytes) -> None:
+        self._frames.receive_data(data)
+        for frame in self._frames.events_received():
+            self._take(cast("Frame", frame))
+        if self._end is None and (error := self._frames.parser_exc) is not None:
+            self._end = "frame_too_large" if isinstance(error, PayloadTooBig) else "bad_frame"
+        self._flush()
+        if self._transport.get_write_buffer_size() > _MAX_UNSENT_BYTES:
+            self.abort()
+
+    def _take(self, frame: Frame) -> None:
+        match frame.opcode:
+            case _ if self._end is not None:
+                return
+            case Opcode.TEXT if frame.fin:
+                self._queue(bytes(frame.data))
+            case Opcode.TEXT | Opcode.CONT:
+                self._fragments += frame.data
+                if frame.fin:
+                    self._queue(bytes(self._fragments))
+                    self._fragments.clear()
+            case Opcode.BINARY:
+                self._end = "binary_frame"
+            case Opcode.CLOSE:
+                received = self._frames.close_rcvd
+                code = received.code if received is not None else 1005
+                self._end = "" if code in _CLOSED_WELL else f"closed_{int(code)}"
+
+    def _queue(self, message: bytes) -> None:
+        self._messages.append(message)
+        self._buffered += len(message)
+
+    def _flush(self) -> None:
+        for data in self._frames.data_to_send():
+            # An empty one stands for the end of the stream, which closing the transport brings anyway.
+            if data and not self._transport.is_closing():
+                self._transport.write(data)
+
+    async def _progress(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 def broken(vendor_code: str) -> ProviderError:
-    """Return the failure for a conversation that went wrong after a good handshake."""
-    return broken_answer(vendor_code, status=101)
+    """Return the failure for a connection that went wrong after a good handshake."""
+    return broken_stream(vendor_code, status=101)
 
 
-class _Socket(aiohttp.ClientWebSocketResponse[bool]):
-    @property
-    def response(self) -> aiohttp.ClientResponse:
-        return self._response
+def _whole_texts(data: bytes) -> list[bytes] | None:
+    """Return the payloads of a series of whole text frames, None for anything else.
 
-    @property
-    def transport(self) -> asyncio.Transport:
-        connection = self._response.connection
-        if connection is None or connection.transport is None:
-            raise ConnectionResetError
-        return connection.transport
+    Nearly every read of a live stream is exactly one, and need not cost what the general case does.
+    """
+    texts = []
+    start, end = 0, len(data)
+    while start < end:
+        if data[start] != _FINAL_TEXT or end - start < 4:
+            return None
+        size, start = data[start + 1], start + 2
+        if size == _TWO_BYTE_SIZE:
+            size, start = data[start] << 8 | data[start + 1], start + 2
+        # Larger ones, and masked ones, which no server may send.
+        elif size > _TWO_BYTE_SIZE:
+            return None
+        if start + size > end:
+            return None
+        texts.append(data[start : start + size])
+        start += size
+    return texts
 
 
-async def _only_websockets(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Stop at any other answer than 101: redirects are not followed, and the reason is in the body."""
+async def _check(exchange: Exchange, handshake: ClientProtocol) -> None:
+    """Raise unless the server agreed to the handshake. Redirects are not followed."""
     try:
-        response = await handler(request)
-    except aiohttp.ClientConnectorError:
+        if exchange.status == 101:
+            handshake.process_response(Response(101, "", Headers(exchange.headers)))
+            return
+        refusal = HandshakeRefusedError(exchange.status, exchange.headers, await exchange.read_error())
+    except InvalidHandshake:
+        await exchange.close()
+        raise broken_stream("bad_http", status=None) from None
+    except BaseException:
+        await exchange.close()
         raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
-        # As it is, aiohttp would quietly try again; that is for the caller to decide.
-        raise ConnectionResetError from None
-    if response.status == 101:
-        return response
-    try:
-        raise HandshakeRefusedError(response.status, response.headers, await _body(response))
-    finally:
-        response.close()
-
-
-async def _body(response: aiohttp.ClientResponse) -> bytes:
-    body = b""
-    with contextlib.suppress(*NETWORK_ERRORS):
-        async with asyncio.timeout(_ERROR_BODY_S):
-            while len(body) <= _MAX_ERROR_BODY_BYTES and (chunk := await response.content.readany()):
-                body += chunk
-    return body
+    await exchange.close()
+    raise refusal

@@ -1,7 +1,7 @@
 """Chat completions as OpenAI defined them and many others serve them, streamed.
 
-Standard: https://platform.openai.com/docs/api-reference/chat/streaming. A compatible vendor is a subclass that
-overrides tables and hooks. Decoding and error tables have modules of their own; retrying and keys are the caller's.
+Standard: https://platform.openai.com/docs/api-reference/chat/streaming. Decoding
+and error tables have modules of their own; retrying and keys are the caller's.
 """
 
 import ssl
@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import httpx
 import orjson
 
 from providers.wire.base import (
@@ -18,34 +19,55 @@ from providers.wire.base import (
     PASSED_ON,
     ChatRequest,
     Clocks,
+    Endpoint,
     Event,
     FinishReason,
+    FirstRun,
+    ModelList,
     PromptMessage,
+    Provider,
+    gettext_noop,
 )
-from providers.wire.errors import BadParameter, ProviderError, Retry, Row, broken_answer
+from providers.wire.errors import BadParameter, ProviderError, Retry, Row, broken_stream
 from providers.wire.net.deadline import Deadline
-from providers.wire.net.sse import SSEEvent, SSEParser
-from providers.wire.net.transport import AddressCheck, Answer, HTTPClient
+from providers.wire.net.dial import AddressCheck
+from providers.wire.net.exchange import Exchange, send
+from providers.wire.net.sse import SSEEvent
+from providers.wire.net.transport import Transport
 from providers.wire.openai import model_list
 from providers.wire.openai.decoder import Decoder
-from providers.wire.openai.errors import BAD_KEY, CODES, Complaint, blamed, read_complaint, request_id, resend, row_for
-from providers.wire.openai.model_list import NO_LIST, NOT_A_LIST, TOO_LARGE, ModelList, read_models
+from providers.wire.openai.errors import (
+    BAD_KEY,
+    CODES,
+    Complaint,
+    blamed_field,
+    choose_row,
+    read_complaint,
+    request_id,
+    resend,
+)
+from providers.wire.openai.model_list import NO_LIST, NOT_A_LIST, TOO_LARGE, read_models
 
-# How long to go on reading after the finish reason for a usage chunk or the terminator; with the usage at hand only
-# the terminator is missing, which lets the connection be used again.
+BASE_URL = "https://api.openai.com/v1"
+
+# Seconds to go on reading after the finish reason for a usage chunk or the terminator. With the usage at hand only the
+# terminator is missing, which lets the connection be used again.
 TERMINATOR_S = 5.0
 TERMINATOR_WITH_USAGE_S = 0.5
 
 _PATH = "/chat/completions"
-_MAX_ERROR_BODY_BYTES = 64 * 1024
-_ERROR_BODY_S = 5.0
 _NO_HEADERS: Mapping[str, str] = {}
 
 
-class OpenAICompatible:
-    """A provider for one base address; hooks and tables for subclasses: the class attributes, `address`, `headers`,
-    `body`, `decoding`, `failure`, `classify` and `refusal`."""
+class OpenAICompatible(Provider):
+    """A provider for one base address.
 
+    A compatible vendor is a subclass that overrides class attributes, `address`, `headers`, `body`, `decoder`,
+    `failure`, `classify` or `refusal`.
+    """
+
+    title = gettext_noop("OpenAI-compatible")
+    example_base_url = BASE_URL
     codes: ClassVar[Mapping[str, Row]] = CODES
     takes: ClassVar[frozenset[str]] = frozenset({*PASSED_ON, IMAGES})
     finish_reasons: Mapping[str, FinishReason] = {
@@ -71,63 +93,74 @@ class OpenAICompatible:
         name: str = "openai",
         admits: AddressCheck | None = None,
         tls: ssl.SSLContext | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.name = name
         self.url = chat_url(base_url)
         self.clocks = clocks
-        self._client = HTTPClient(proxy, connect_s=clocks.connect, admits=admits, tls=tls)
+        self._transport = transport or Transport(proxy, connect_s=clocks.connect, admits=admits, tls=tls)
+
+    @classmethod
+    def for_endpoint(cls, endpoint: Endpoint) -> Provider:
+        """Return an adapter for one upstream; subclasses name their own arguments in `options`."""
+        options = {name: getattr(endpoint, name) for name in cls.options}
+        return cls(endpoint.base_url, endpoint.proxy, endpoint.clocks, admits=endpoint.admits, **options)
+
+    @classmethod
+    def first_run(cls, settings: Mapping[str, Any]) -> FirstRun | None:
+        """Return the upstream of OPENAI_API_KEYS and OPENAI_BASE_URL, None when both are empty and for subclasses."""
+        keys, base_url = settings["OPENAI_API_KEYS"], settings["OPENAI_BASE_URL"]
+        if cls is not OpenAICompatible or not (keys or base_url):
+            return None
+        return FirstRun("openai", base_url or BASE_URL, settings["OPENAI_PROXY"] or "", keys, settings["OPENAI_MODELS"])
 
     async def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
         """Stream one completion; see `Provider.stream`."""
         deadline = Deadline(self.clocks)
-        answer: Answer | None = None
+        exchange: Exchange | None = None
         try:
-            answer = await self._client.post(
-                self.address(request), self.headers(key), orjson.dumps(self.body(request)), deadline
-            )
-            await self._check(answer, deadline, request)
-            parser, decoder = self.decoding(request)
-            chunk = b"-"
-            while chunk and not decoder.ended:
-                chunk = await _next_chunk(answer, decoder)
-                found = parser.feed(chunk) if chunk else parser.close()
-                if found:
+            body = orjson.dumps(self.body(request))
+            exchange = await send(self._transport, "POST", self.address(request), self.headers(key), deadline, body)
+            await self._check(exchange, request)
+            decoder = self.decoder(request)
+            while not decoder.ended and (data := await _next_bytes(exchange, decoder)):
+                for event in decoder.feed(data):
+                    yield event
+                if decoder.progressed:
                     deadline.payload()
-                    for event in decoder.feed(found):
-                        yield event
                 if decoder.finish is not None:
                     deadline.shorten(TERMINATOR_S if decoder.usage is None else TERMINATOR_WITH_USAGE_S)
-            last = decoder.end()
-            answer.close(finished=decoder.ended)
-            answer = None
+            last = decoder.flush()
+            await exchange.close(finished=decoder.ended)
+            exchange = None
             for event in last:
                 yield event
         except ProviderError as error:
-            if answer is not None and not error.vendor_request_id:
-                error.vendor_request_id = request_id(answer.headers)
+            if exchange is not None and not error.vendor_request_id:
+                error.vendor_request_id = request_id(exchange.headers)
             raise
         finally:
             deadline.close()
-            if answer is not None:
-                answer.close()
+            if exchange is not None:
+                await exchange.close()
 
-    async def models(self, key: str | None) -> ModelList:
-        """Return the models that the upstream says it has, within ten seconds; raise ProviderError."""
+    async def list_models(self, key: str | None) -> ModelList:
+        """Return the models that the upstream lists, within ten seconds; raise ProviderError."""
         clocks = replace(self.clocks, first=model_list.SECONDS, idle=model_list.SECONDS, total=model_list.SECONDS)
         deadline = Deadline(clocks)
-        answer: Answer | None = None
+        exchange: Exchange | None = None
         try:
             headers = {**self.headers(key), "Accept": "application/json"}
-            answer = await self._client.get(self.url.removesuffix(_PATH) + "/models", headers, deadline)
-            return await self._models(answer)
+            exchange = await send(self._transport, "GET", self.url.removesuffix(_PATH) + "/models", headers, deadline)
+            return await self._models(exchange)
         finally:
             deadline.close()
-            if answer is not None:
-                answer.close()
+            if exchange is not None:
+                await exchange.close()
 
     async def aclose(self) -> None:
         """Close all connections; safe to repeat."""
-        await self._client.aclose()
+        await self._transport.aclose()
 
     def address(self, request: ChatRequest) -> str:
         """Return the address to post to."""
@@ -163,29 +196,29 @@ class OpenAICompatible:
             body["stream_options"] = {"include_usage": True}
         return body
 
-    def decoding(self, request: ChatRequest) -> tuple[SSEParser, Decoder]:
-        """Return what turns the bytes of one answer into events."""
-        return SSEParser(), Decoder(self, with_tools="tools" in request.extras)
+    def decoder(self, request: ChatRequest) -> Decoder:
+        """Return the decoder for the response to `request`."""
+        return Decoder(self, with_tools="tools" in request.extras)
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
-        """Return the failure that a parsed object within a 200 answer reports, None if it reports none."""
+        """Return the failure that an object of a stream reports, None if it reports none."""
         if not chunk.get("error") and event.type != "error":
             return None
         complaint = read_complaint(200, orjson.dumps(chunk), _NO_HEADERS)
         return self.classify(complaint)
 
     def classify(self, complaint: Complaint) -> ProviderError:
-        """Return the failure for what the upstream said."""
-        return self._failed(row_for(complaint, self.codes), complaint)
+        """Return the failure for a complaint of the upstream."""
+        return self._failed(choose_row(complaint, self.codes), complaint)
 
     def refusal(self, request: ChatRequest, complaint: Complaint) -> ProviderError | Retry:
         """Return what to raise for a refused request: the failure, or a better request."""
-        row = row_for(complaint, self.codes)
+        row = choose_row(complaint, self.codes)
         failed = self._failed(row, complaint)
         better = resend(request, complaint, row)
         if better is not None:
             return Retry(*better, otherwise=failed)
-        if param := blamed(request, complaint, row):
+        if param := blamed_field(request, complaint, row):
             return BadParameter(
                 param,
                 vendor_code=complaint.vendor_code,
@@ -202,30 +235,27 @@ class OpenAICompatible:
             status=complaint.status,
         )
 
-    async def _models(self, answer: Answer) -> ModelList:
-        body = b""
-        while len(body) <= model_list.MAX_BYTES and (chunk := await answer.read()):
-            body += chunk
+    async def _models(self, exchange: Exchange) -> ModelList:
+        body = await exchange.read_up_to(model_list.MAX_BYTES)
         if len(body) > model_list.MAX_BYTES:
-            raise TOO_LARGE.error(vendor_code="too_large", status=answer.status)
-        complaint = read_complaint(answer.status, body, answer.headers)
-        if answer.status in (404, 405):
-            raise NO_LIST.error(vendor_code=complaint.vendor_code, status=answer.status)
-        if answer.status == 200 and ((found := read_models(body)) is not None):
+            raise TOO_LARGE.error(vendor_code="too_large", status=exchange.status)
+        complaint = read_complaint(exchange.status, body, exchange.headers)
+        if exchange.status in (404, 405):
+            raise NO_LIST.error(vendor_code=complaint.vendor_code, status=exchange.status)
+        if exchange.status == 200 and ((found := read_models(body)) is not None):
             return found
-        if answer.status == 200 and not complaint.enveloped:
+        if exchange.status == 200 and not complaint.enveloped:
             raise NOT_A_LIST.error(vendor_code="not_a_list", status=200)
         raise self.classify(complaint)
 
-    async def _check(self, answer: Answer, deadline: Deadline, request: ChatRequest) -> None:
-        """Raise unless the answer is an event stream; a missing content type is taken for one."""
-        content_type = answer.headers.get("content-type", "text/event-stream").lower()
-        if answer.status == 200 and content_type.startswith("text/event-stream"):
+    async def _check(self, exchange: Exchange, request: ChatRequest) -> None:
+        """Raise unless the response is an event stream; no content type counts as one."""
+        content_type = exchange.headers.get("content-type", "text/event-stream").lower()
+        if exchange.status == 200 and content_type.startswith("text/event-stream"):
             return
-        body = await _error_body(answer, deadline)
-        complaint = read_complaint(answer.status, body, answer.headers)
-        if answer.status == 200 and not complaint.enveloped:
-            raise broken_answer("not_a_stream")
+        complaint = read_complaint(exchange.status, await exchange.read_error(), exchange.headers)
+        if exchange.status == 200 and not complaint.enveloped:
+            raise broken_stream("not_a_stream")
         raise self.refusal(request, complaint)
 
 
@@ -238,28 +268,19 @@ def as_sent(message: PromptMessage) -> dict[str, JSON]:
 
 
 def chat_url(base_url: str) -> str:
-    """Return the address to post to; `base_url` may carry a slash or the pasted path, a version is never added."""
+    """Return the address to post to.
+
+    `base_url` may carry a slash or the pasted path; a version is never added.
+    """
     base = base_url.strip().rstrip("/").removesuffix(_PATH).rstrip("/")
     return base + _PATH
 
 
-async def _next_chunk(answer: Answer, decoder: Decoder) -> bytes:
+async def _next_bytes(exchange: Exchange, decoder: Decoder) -> bytes:
     try:
-        return await answer.read()
+        return await exchange.read()
     except ProviderError:
-        # After the finish reason only extras can be missing, and the answer is complete without them.
+        # After the finish reason only extras can be missing, and the completion is whole without them.
         if decoder.finish is None:
             raise
         return b""
-
-
-async def _error_body(answer: Answer, deadline: Deadline) -> bytes:
-    """Read an error body as far as it comes: the status alone already tells what to do."""
-    deadline.shorten(_ERROR_BODY_S)
-    body = b""
-    try:
-        while len(body) <= _MAX_ERROR_BODY_BYTES and (chunk := await answer.read()):
-            body += chunk
-    except ProviderError:
-        return body
-    return body

@@ -1,7 +1,6 @@
-"""From the events of an OpenAI-shaped stream to ours, forgiving what compatible servers do differently.
+"""From the bytes of an OpenAI-shaped stream to our events, lenient towards compatible servers.
 
-Pure: bytes come through `sse`, clocks and connections are the provider's. What a vendor calls things comes in as a
-`Dialect`.
+Sans-I/O: clocks and connections are the adapter's. A vendor's own words come in as a `Dialect`.
 """
 
 import json
@@ -21,8 +20,8 @@ from providers.wire.base import (
     Usage,
     Withdrawn,
 )
-from providers.wire.errors import ContentBlocked, ProviderError, Retry, UpstreamFailed, broken_answer
-from providers.wire.net.sse import SSEEvent
+from providers.wire.errors import ContentBlocked, ProviderError, Retry, UpstreamFailed, broken_stream
+from providers.wire.net.sse import SSEEvent, SSEParser
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ class Dialect(Protocol):
 
     @property
     def finish_reasons(self) -> Mapping[str, FinishReason]:
-        """The vendor's finish reasons that end an answer well."""
+        """The vendor's finish reasons that end a completion well."""
         ...
 
     @property
@@ -49,7 +48,7 @@ class Dialect(Protocol):
 
     @property
     def withdrawn_reasons(self) -> frozenset[str]:
-        """The vendor's finish reasons and error codes after which the text shown so far is void."""
+        """The vendor's finish reasons and error codes that make the shown text void."""
         ...
 
     @property
@@ -63,16 +62,19 @@ class Dialect(Protocol):
 
 
 class Decoder:
-    """Decodes one stream; `finish` is set by a finish reason, `ended` by the terminator or a failure.
+    """Decodes one stream.
 
-    Tool calls are told of only `with_tools`: who has offered none can do nothing with them.
+    A finish reason sets `finish`, the terminator or a failure sets `ended`; `progressed` is whether the last bytes
+    completed an event. Tool calls become events only `with_tools`, because a caller that offered none cannot use them.
     """
 
-    def __init__(self, dialect: Dialect, *, with_tools: bool = False) -> None:
+    def __init__(self, dialect: Dialect, parser: SSEParser | None = None, *, with_tools: bool = False) -> None:
         self.finish: FinishReason | None = None
         self.ended = False
         self.usage: Usage | None = None
+        self.progressed = False
         self._dialect = dialect
+        self._parser = parser or SSEParser()
         self._with_tools = with_tools
         self._failure: ProviderError | Retry | None = None
         self._think: ThinkTags | None = ThinkTags()
@@ -84,8 +86,28 @@ class Decoder:
         self._kind: type[Delta] | type[Reasoning] = Delta
         self._texts: list[str] = []
 
-    def feed(self, events: Iterable[SSEEvent]) -> list[Event]:
-        """Return what the events of one network read say, neighbouring texts merged into one event."""
+    def feed(self, data: bytes) -> list[Event]:
+        """Return the events that the next bytes complete, neighbouring texts merged into one event."""
+        events = self._parser.feed(data)
+        self.progressed = bool(events)
+        return self._decoded(events) if events else []
+
+    def flush(self) -> list[Event]:
+        """Return the last events, `Finished` at the end; raise the stream's failure instead."""
+        out = [] if self.ended else self._decoded(self._parser.flush())
+        if self._think is not None:
+            self._add_all(self._think.flush(), out)
+        self._flush(out, whole=True)
+        if self._failure is not None:
+            raise self._failure
+        if self.finish is None and not self.ended:
+            raise broken_stream("truncated")
+        reason = self._reason()
+        if self._withdrawn:
+            out.append(Withdrawn())
+        return [*out, Finished(reason, self._closed)]
+
+    def _decoded(self, events: Iterable[SSEEvent]) -> list[Event]:
         out: list[Event] = []
         usage = self.usage
         for event in events:
@@ -96,21 +118,6 @@ class Decoder:
         if self.usage is not None and self.usage is not usage:
             out.append(self.usage)
         return out
-
-    def end(self) -> list[Event]:
-        """Return the last events, `Finished` at the end; raise what is wrong with the stream instead."""
-        out: list[Event] = []
-        if self._think is not None:
-            self._add_all(self._think.flush(), out)
-        self._flush(out, whole=True)
-        if self._failure is not None:
-            raise self._failure
-        if self.finish is None and not self.ended:
-            raise broken_answer("truncated")
-        reason = self._reason()
-        if self._withdrawn:
-            out.append(Withdrawn())
-        return [*out, Finished(reason, self._closed)]
 
     def _reason(self) -> FinishReason:
         reason = self.finish or "stop"
@@ -128,7 +135,7 @@ class Decoder:
                 # The cap was used up by thinking; the same request would only do it again.
                 raise UpstreamFailed("The upstream's answer was empty.", action="wait", vendor_code="empty_at_length")
             case "stop":
-                raise broken_answer("empty")
+                raise broken_stream("empty")
 
     def _event(self, event: SSEEvent, out: list[Event]) -> None:
         data = event.data.strip()
@@ -144,19 +151,19 @@ class Decoder:
             if chunk is None and event.type == "error":
                 chunk = whole = {"error": data}
         if not isinstance(chunk, dict):
-            self._fail(broken_answer("bad_json"))
+            self._fail(broken_stream("bad_json"))
         elif failure := self._dialect.failure(event, whole):
             self._fail(failure)
         else:
             self._chunk(chunk, out)
 
     def _with_surrogates(self, data: str) -> tuple[Any, Any]:
-        """Read JSON that orjson refuses, for halves of characters in it: as it is, and with these replaced."""
+        """Read JSON with halves of characters, which orjson refuses: as it is, and mend_surrogates."""
         if "\\ud" not in data.lower():
             return None, None
         try:
             chunk = json.loads(data)
-            whole = orjson.loads(mended(json.dumps(chunk, ensure_ascii=False)))
+            whole = orjson.loads(mend_surrogates(json.dumps(chunk, ensure_ascii=False)))
         except (ValueError, RecursionError):
             return None, None
         self._surrogates = self._surrogates or Surrogates()
@@ -166,7 +173,7 @@ class Decoder:
         choices = chunk.get("choices")
         if choices and isinstance(choices, list):
             for choice in choices:
-                # One completion is asked for; the index may be missing.
+                # A request wants one completion; the index may be missing.
                 if isinstance(choice, dict) and not choice.get("index"):
                     self._choice(choice, out)
         if usage := chunk.get("usage"):
@@ -206,7 +213,7 @@ class Decoder:
         if self._think is None:
             self._add(Delta, text, out)
             return
-        self._add_all(self._think.split(text), out)
+        self._add_all(self._think.feed(text), out)
         if self._think.passed:
             self._think = None
 
@@ -232,7 +239,7 @@ class Decoder:
 
     def _finish(self, reason: str) -> None:
         if reason in self._dialect.failed_reasons:
-            self._fail(broken_answer(reason))
+            self._fail(broken_stream(reason))
             return
         if self.finish is not None:
             return
@@ -246,7 +253,7 @@ class Decoder:
     def _fail(self, failure: ProviderError) -> None:
         self.ended = True
         if self._visible and failure.vendor_code in self._dialect.withdrawn_reasons:
-            # Moderated too late: as with such a finish reason, the answer ends and its text goes.
+            # Moderated too late: as with such a finish reason, the completion ends and its text goes.
             self.finish, self._withdrawn = "content_filter", True
         else:
             self._failure = failure
@@ -270,7 +277,7 @@ class ThinkTags:
         self._closed = False
         self._held = ""
 
-    def split(self, text: str) -> list[Piece]:
+    def feed(self, text: str) -> list[Piece]:
         """Return the pieces that are certain by now."""
         text, self._held = self._held + text, ""
         if self._closed:
@@ -303,27 +310,33 @@ class ThinkTags:
         return [(Reasoning, text[: len(text) - keep])]
 
     def _after(self, text: str) -> list[Piece]:
-        """Drop the blank lines that separate the thought from the answer."""
+        """Drop the blank lines that separate the reasoning from the text."""
         text = text.lstrip()
         self.passed = bool(text)
         return [(Delta, text)] if text else []
 
 
 class Surrogates:
-    """Puts characters beyond U+FFFF together that a relay cut in two, each half a `\\u` escape in another event."""
+    """Joins characters beyond U+FFFF whose two halves came in different events.
+
+    Some relays write each half as a `\\u` escape of its own.
+    """
 
     def __init__(self) -> None:
         self._half = ""
 
     def join(self, text: str, *, whole: bool) -> str:
-        """Return what can be shown by now; with `whole` nothing is held back for the other half."""
+        """Return the text that can be shown now.
+
+        With `whole` nothing is held back for the other half.
+        """
         text, self._half = self._half + text, ""
         if not whole and "\ud800" <= text[-1:] <= "\udbff":
             text, self._half = text[:-1], text[-1]
-        return mended(text)
+        return mend_surrogates(text)
 
 
-def mended(text: str) -> str:
+def mend_surrogates(text: str) -> str:
     """Return `text` with surrogate pairs joined and lone surrogates replaced by U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 

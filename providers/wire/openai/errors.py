@@ -1,4 +1,4 @@
-"""What OpenAI-compatible servers say when they refuse, and what to do about each refusal.
+"""The refusals of OpenAI-compatible servers, and the action for each.
 
 Reads the error envelopes in use, the hints when to come back, and the fields to send differently. Rows follow
 https://platform.openai.com/docs/guides/error-codes and what other servers were seen to send. Nothing is sent here.
@@ -83,7 +83,7 @@ STATUSES: Mapping[int, Row] = {
     503: OVERLOADED,
 }
 _MODERATION = re.compile(r"moderat|flagged|safety|content policy|usage policy", re.IGNORECASE)
-# vLLM has no code for this: openai/protocol answers a plain 400 whose message begins "This model's maximum ...".
+# vLLM has no code for this: openai/protocol sends a plain 400 whose message begins "This model's maximum ...".
 _CONTEXT = "maximum context length"
 _UNSUPPORTED = frozenset({"unsupported_parameter", "unsupported_value"})
 _OTHER_CAP: Mapping[str, TokenCapField] = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
@@ -96,7 +96,10 @@ _TRIM_TO = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """What an upstream said, for deciding only: `message` and `text` may hold keys and never leave this package."""
+    """A refusal as the upstream worded it.
+
+    `message` and `text` may hold keys: they are for deciding only and never leave this package.
+    """
 
     status: int
     code: str = ""
@@ -117,7 +120,7 @@ class Complaint:
 def read_complaint(status: int, body: bytes, headers: Mapping[str, str]) -> Complaint:
     """Read an error body in any of the envelopes in use, or none.
 
-    A numeric `code` of an HTTP error inside a 200 answer counts as its status, as OpenRouter means it.
+    A numeric `code` of an HTTP error inside a 200 response counts as its status, as OpenRouter means it.
     """
     envelope = _envelope(body)
     inner = envelope.get("error") or envelope
@@ -139,7 +142,7 @@ def read_complaint(status: int, body: bytes, headers: Mapping[str, str]) -> Comp
     )
 
 
-def row_for(complaint: Complaint, codes: Mapping[str, Row] = CODES) -> Row:
+def choose_row(complaint: Complaint, codes: Mapping[str, Row] = CODES) -> Row:
     """Choose the row: by code, then by type, then by status."""
     if MONEY & {complaint.code, complaint.type}:
         return NO_MONEY
@@ -150,7 +153,7 @@ def row_for(complaint: Complaint, codes: Mapping[str, Row] = CODES) -> Row:
 
 
 def resend(request: ChatRequest, complaint: Complaint, row: Row) -> tuple[ChatRequest, dict[str, JSON]] | None:
-    """Return a request that answers the complaint and what to remember about it, or None."""
+    """Return a better request and what to remember about it, or None."""
     if complaint.status in (400, 422) and request.include_usage and "stream_options" in complaint.text:
         return replace(request, include_usage=False), {"include_usage": False}
     if complaint.code in _UNSUPPORTED:
@@ -162,8 +165,8 @@ def resend(request: ChatRequest, complaint: Complaint, row: Row) -> tuple[ChatRe
     return None
 
 
-def blamed(request: ChatRequest, complaint: Complaint, row: Row) -> str:
-    """Return which field that the caller wanted passed on the upstream complains about, empty when it is none."""
+def blamed_field(request: ChatRequest, complaint: Complaint, row: Row) -> str:
+    """Return the field of the caller's that the upstream complains about, empty when none."""
     given = [*request.extras, *(["messages"] if any(turn.parts or turn.fields for turn in request.messages) else [])]
     if row.action != "ops" or complaint.status not in (400, 422):
         return ""

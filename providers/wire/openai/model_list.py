@@ -1,14 +1,15 @@
-"""The models that an OpenAI-compatible server says it has, as read from its answer to `GET {base}/models`.
+"""The models that an OpenAI-compatible server lists at `GET {base}/models`.
 
 Standard: https://platform.openai.com/docs/api-reference/models/list. Others add the size of the context under names of
-their own. Asking for it is the provider's business (`openai_compatible`).
+their own. The adapter sends the request.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
+from providers.wire.base import ModelList, OfferedModel
 from providers.wire.errors import Row, UpstreamFailed
 
 MAX_BYTES = 2**20
@@ -26,22 +27,8 @@ _MAX_CONTEXT_TOKENS = 2**31 - 1
 _CONTEXT_FIELDS = ("context_length", "max_model_len", "context_window", "max_context_length")
 
 
-class OfferedModel(NamedTuple):
-    """A model under the upstream's name for it; `context_tokens` where the upstream says so."""
-
-    name: str
-    context_tokens: int | None = None
-
-
-class ModelList(NamedTuple):
-    """What an upstream offers, by name; not `complete` when it offered more than anybody would read."""
-
-    models: tuple[OfferedModel, ...]
-    complete: bool = True
-
-
 def read_models(body: bytes) -> ModelList | None:
-    """Read an answer, None when it is no list. Entries without a sensible name are left out."""
+    """Read a response, None when it is no list. Nameless entries are skipped."""
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -1,8 +1,8 @@
-"""iFlytek Spark over WebSocket: one signed connection for one answer.
+"""iFlytek Spark over WebSocket: one signed connection for one completion.
 
 Signature: https://www.xfyun.cn/doc/spark/general_url_authentication.html. A key is `app_id:api_key:api_secret`, the
 upstream's name of a model its `domain`. Frames and error tables have modules of their own; the same models over HTTP
-are in `spark_http`.
+are in `http`.
 """
 
 import base64
@@ -14,13 +14,23 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from email.utils import formatdate
-from typing import ClassVar, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from providers.wire.base import DEFAULT_CLOCKS, ChatRequest, Clocks, Event
+from providers.wire.base import (
+    DEFAULT_CLOCKS,
+    ChatRequest,
+    Clocks,
+    Endpoint,
+    Event,
+    FirstRun,
+    OfferedModel,
+    Provider,
+    gettext_noop,
+)
 from providers.wire.errors import PromptTooLong, ProviderError, Retry, UpstreamFailed
 from providers.wire.net.deadline import Deadline
-from providers.wire.net.transport import AddressCheck
+from providers.wire.net.dial import AddressCheck
 from providers.wire.net.websocket import HandshakeRefusedError, WebSocket, WebSocketClient
 from providers.wire.openai.errors import BAD_KEY, TOO_LONG, Complaint, resend
 from providers.wire.spark.errors import refused
@@ -28,7 +38,7 @@ from providers.wire.spark.frames import Decoder, request_frame
 
 DEFAULT_HOST = "wss://spark-api.xf-yun.com"
 
-# How long to go on reading after the answer: the moderation may have a last word about it.
+# Seconds to go on reading after the completion, because the moderation may have a last word about it.
 LAST_WORD_S = 2.0
 
 _APP_ID_CHARS = 8
@@ -38,7 +48,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What a domain takes: its path, tokens of context and of one answer, temperatures, and a `system` message or not.
+    """The limits of a domain: path, tokens, temperatures, and whether it takes a `system` message.
 
     `legacy` versions are no longer documented, or not confirmed; they are not for offering unasked.
     """
@@ -68,7 +78,11 @@ VERSIONS: Mapping[str, Version] = {
     "x1": Version("Spark X1", "/v1/x1", 65_536, (1, 32_768), max_temperature=2.0, legacy=True),
     "kjwx": Version("Spark Science", "/v1.1/chat_kjwx", 8_192, legacy=True),
 }
-# A domain of tomorrow is let through; what it does not take, the upstream will say.
+KNOWN_MODELS = tuple(
+    OfferedModel(name, version.context_tokens, version.title, version.legacy)
+    for name, version in sorted(VERSIONS.items(), key=lambda item: item[1].legacy)
+)
+# A domain of tomorrow is let through; the upstream refuses what it does not take.
 _UNKNOWN = Version("", "", 8_192, max_temperature=2.0)
 
 
@@ -83,14 +97,23 @@ class Credentials(NamedTuple):
         return "Credentials(...)"
 
 
-class Spark:
-    """A provider for one address; without a path in `base_url` the domain chooses it from `versions`.
+class Spark(Provider):
+    """A provider for one address.
 
-    `sign_host` is the name the vendor's gateway sees where a reverse proxy stands in front of it; `system` says whether
-    the models take a system message, None leaves that to `versions`.
+    Without a path in `base_url` the domain chooses it from `versions`. `sign_host` is the name that the vendor's
+    gateway sees behind a reverse proxy. `system` is whether the models take a system message; None leaves that to
+    `versions`.
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset()
+    title = gettext_noop("iFlytek Spark (WebSocket)")
+    example_base_url = DEFAULT_HOST
+    schemes = ("wss", "ws", "https", "http")
+    needs_encryption = True  # because the address carries a signature
+    path_per_model = True
+    key_form = "app_id:api_key:api_secret"
+    options = frozenset({"sign_host"})
+    known_models = KNOWN_MODELS
+    slug_prefix = "spark"
 
     def __init__(
         self,
@@ -113,6 +136,32 @@ class Spark:
         self._versions = versions
         self._client = WebSocketClient(proxy, connect_s=clocks.connect, admits=admits, tls=tls)
 
+    @classmethod
+    def for_endpoint(cls, endpoint: Endpoint) -> Provider:
+        """Return an adapter for one upstream."""
+        return cls(
+            endpoint.base_url, endpoint.proxy, endpoint.clocks, admits=endpoint.admits, sign_host=endpoint.sign_host
+        )
+
+    @classmethod
+    def check_key(cls, key: str) -> None:
+        """Raise ProviderError for a key that does not have three parts."""
+        credentials(key)
+
+    @classmethod
+    def takes_temperature(cls, model: str, temperature: float) -> bool:
+        """Return False for a temperature that the domain refuses."""
+        return 0 < temperature <= VERSIONS.get(model, _UNKNOWN).max_temperature
+
+    @classmethod
+    def first_run(cls, settings: Mapping[str, Any]) -> FirstRun | None:
+        """Return the upstream of SPARK_APP_ID, SPARK_API_KEY and SPARK_API_SECRET, None without all three."""
+        parts = [settings[name] for name in ("SPARK_APP_ID", "SPARK_API_KEY", "SPARK_API_SECRET")]
+        if not all(parts):
+            return None
+        models = (("spark", settings["SPARK_DOMAIN"]),)
+        return FirstRun("spark", settings["SPARK_URL"], "", (":".join(parts),), models)
+
     async def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
         """Stream one completion; see `Provider.stream`."""
         deadline, decoder = Deadline(self.clocks), Decoder()
@@ -125,7 +174,7 @@ class Spark:
                     yield event
                 if decoder.complete:
                     deadline.shorten(LAST_WORD_S)
-            last = decoder.end()
+            last = decoder.flush()
             socket.close()
             for event in last:
                 yield event
@@ -133,7 +182,7 @@ class Spark:
             if not error.vendor_request_id:
                 error.vendor_request_id = decoder.sid
             better = resend(request, Complaint(200), TOO_LONG) if isinstance(error, PromptTooLong) else None
-            if better is not None and not decoder.spoken:
+            if better is not None and not decoder.started:
                 raise Retry(*better, otherwise=error) from error
             raise
         finally:
@@ -158,7 +207,7 @@ class Spark:
         except HandshakeRefusedError as refusal:
             raise refused(refusal.status, refusal.headers, refusal.body) from None
         try:
-            await socket.send(frame)
+            socket.send(frame)
         except BaseException:
             socket.close()
             raise
@@ -175,9 +224,9 @@ def credentials(key: str | None) -> Credentials:
 
 
 def signed_url(base_url: str, path: str, key: Credentials, now: float, *, sign_host: str | None = None) -> str:
-    """Return the address to connect to, `http` for `ws` and `https` for `wss`; good for 300 s around `now`.
+    """Return the address to connect to, `http` for `ws` and `https` for `wss`.
 
-    `path` is for a `base_url` without one. Neither cache nor log the result.
+    The vendor takes it for 300 s around `now`. `path` is for a `base_url` without one. Do not cache or log the result.
     """
     try:
         parts = urlsplit(base_url)
@@ -198,7 +247,7 @@ def signed_url(base_url: str, path: str, key: Credentials, now: float, *, sign_h
 
 
 def authorization(host: str, path: str, date: str, key: Credentials) -> str:
-    """Return the parameter that proves who asks; the secret looks like base64 and is not decoded."""
+    """Return the parameter that proves the key; the secret is not base64."""
     origin = f"host: {host}\ndate: {date}\nGET {path} HTTP/1.1"
     digest = hmac.digest(key.api_secret.encode(), origin.encode(), "sha256")
     signature = base64.b64encode(digest).decode()
@@ -209,13 +258,8 @@ def authorization(host: str, path: str, date: str, key: Credentials) -> str:
 
 
 def fresh_uid(generation: str) -> str:
-    """Return 32 hexadecimal characters made of the generation and of chance: no two attempts are the same user."""
+    """Return a new user id of 32 hexadecimal characters, so that attempts never share one."""
     return hashlib.blake2b(generation.encode(), digest_size=16, salt=os.urandom(16)).hexdigest()
-
-
-def takes_temperature(model: str, temperature: float) -> bool:
-    """Whether a domain takes this temperature."""
-    return 0 < temperature <= VERSIONS.get(model, _UNKNOWN).max_temperature
 
 
 def _check_temperature(request: ChatRequest, version: Version) -> None:
@@ -229,7 +273,7 @@ def _check_temperature(request: ChatRequest, version: Version) -> None:
 
 
 def _capped(request: ChatRequest, version: Version) -> ChatRequest:
-    """Lower `max_tokens` to what the domain makes at most; asked for more it refuses the whole request."""
+    """Lower `max_tokens` to the domain's limit, because it refuses requests beyond it."""
     cap = request.parameters.get("max_tokens")
     if not version.path or not isinstance(cap, int) or cap <= version.max_tokens[1]:
         return request
@@ -240,7 +284,7 @@ async def _next_frame(socket: WebSocket, decoder: Decoder) -> bytes | None:
     try:
         return await socket.receive()
     except ProviderError:
-        # After the answer only the moderation's last word can be missing, and the answer is complete without it.
+        # After the last text only the moderation's last word can be missing, and the completion is whole without it.
         if not decoder.enough:
             raise
         return None

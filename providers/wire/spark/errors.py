@@ -1,4 +1,4 @@
-"""What iFlytek Spark says when it refuses, at the handshake and in frames, and what to do about each refusal.
+"""The refusals of iFlytek Spark, at the handshake and in frames, with their actions.
 
 Rows follow https://www.xfyun.cn/doc/spark/Web.html (error codes) and what other clients were seen to receive; the
 HTTP variant uses the same codes. Nothing is sent here.
@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from providers.wire.errors import ProviderError, Row, UpstreamFailed, broken_answer
+from providers.wire.errors import ProviderError, Row, UpstreamFailed, broken_stream
 from providers.wire.openai.errors import (
     BAD_ADDRESS,
     BAD_KEY,
@@ -93,26 +93,26 @@ _HANDSHAKES: tuple[tuple[int, str, Row, str], ...] = (
 
 
 def failure(code: object, sid: str = "", *, status: int | None = None) -> ProviderError:
-    """Return the failure for the code of a frame, or of an answer over HTTP."""
+    """Return the failure for the code of a frame, or of a response over HTTP."""
     word = str(code) if isinstance(code, (int, str)) and str(code).isdecimal() else ""
     row = CODES.get(word, UNKNOWN)
     return row.error(vendor_code=word[:16], vendor_request_id=sid, retry_after=_hint(row), status=status)
 
 
 def refused(status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
-    """Return the failure for a handshake that was answered with something else than 101."""
+    """Return the failure for a handshake that ended with another status than 101."""
     message = _word(body, "message").lower()
     for wanted, words, row, vendor_code in _HANDSHAKES:
         if status == wanted and words in message:
             return row.error(vendor_code=vendor_code, vendor_request_id=request_id(headers), status=status)
     if status < 300:
-        return broken_answer("not_a_websocket", status=status)
+        return broken_stream("not_a_websocket", status=status)
     row = FAULT if status >= 500 else BAD_ADDRESS
     return row.error(vendor_request_id=request_id(headers), status=status)
 
 
 def sid_of(body: Mapping[str, Any] | bytes | str) -> str:
-    """Return the vendor's id of a request from a header, a chunk or a body, for logs; at most 128 characters."""
+    """Return the vendor's id of a request for logs, at most 128 characters."""
     return _word(body, "sid")[:_MAX_SID_CHARS]
 
 

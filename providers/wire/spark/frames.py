@@ -1,6 +1,6 @@
-"""Spark's frames: the prompt and the request in the order it wants them, and its answers as our events.
+"""Spark's frames: the request as it wants it, and its frames as our events.
 
-Pure: connections, signatures and clocks are the provider's. The format is
+Sans-I/O: connections, signatures and clocks are the provider's. The format is
 https://www.xfyun.cn/doc/spark/Web.html (request and response).
 """
 
@@ -11,12 +11,12 @@ from typing import Any
 import orjson
 
 from providers.wire.base import JSON, ChatRequest, Delta, Event, Finished, PromptMessage, Reasoning, Usage, Withdrawn
-from providers.wire.errors import ProviderError, broken_answer
+from providers.wire.errors import ProviderError, broken_stream
 from providers.wire.spark.errors import HISTORY_NOT_CLEARED, OUTPUT_BLOCKED, TENDS_TO_VIOLATE, failure, sid_of
 
 log = logging.getLogger(__name__)
 
-MAX_ANSWER_BYTES = 2**25
+MAX_COMPLETION_BYTES = 2**25
 
 _LAST = 2
 _SEPARATOR = "\n\n"
@@ -38,7 +38,7 @@ def request_frame(request: ChatRequest, app_id: str, uid: str, *, system: bool) 
 
 
 def web_search(parameters: Mapping[str, JSON]) -> dict[str, JSON]:
-    """Return the tool that searches the web, switched off unless the parameter `web_search` switches it on.
+    """Return the web search tool, switched on only by the parameter `web_search`.
 
     Left out, it would be on; a mapping may carry the vendor's further options.
     """
@@ -48,7 +48,7 @@ def web_search(parameters: Mapping[str, JSON]) -> dict[str, JSON]:
 
 
 def turns(messages: Sequence[PromptMessage], *, system: bool) -> list[PromptMessage]:
-    """Return the prompt as Spark takes it: user and assistant by turns, from a user to a user.
+    """Return the prompt with user and assistant by turns, from a user to a user.
 
     System messages become one in front, or the beginning of the first user message where there is no `system`.
     """
@@ -75,16 +75,17 @@ def _merged(messages: Iterable[PromptMessage]) -> list[PromptMessage]:
 
 
 class Decoder:
-    """Decodes one answer: `complete` after its last text, `ended` when nothing that follows could matter.
+    """Decodes the frames of one completion.
 
-    `sid` is the vendor's id of the request, `spoken` whether any event came of it.
+    `complete` after the last text, `ended` when nothing that follows could matter; `sid` is the vendor's id of the
+    request, `started` whether any event came of it.
     """
 
     def __init__(self) -> None:
         self.complete = False
         self.ended = False
         self.sid = ""
-        self.spoken = False
+        self.started = False
         self._visible = False
         self._tends_to_violate = False
         self._withdrawn = False
@@ -92,13 +93,13 @@ class Decoder:
 
     @property
     def enough(self) -> bool:
-        """Whether the answer may end here, properly or not."""
+        """Whether the stream may end here, properly or not."""
         return self.complete or (self._tends_to_violate and self._visible)
 
     def feed(self, frame: bytes) -> list[Event]:
-        """Return what one frame says; raise the failure that it reports."""
+        """Return the events of one frame; raise the failure that it reports."""
         self._bytes += len(frame)
-        if self._bytes > MAX_ANSWER_BYTES:
+        if self._bytes > MAX_COMPLETION_BYTES:
             raise _broken("answer_too_large")
         parsed = _parsed(frame)
         header = parsed.get("header")
@@ -112,8 +113,8 @@ class Decoder:
         payload = parsed.get("payload")
         return self._payload(payload) if isinstance(payload, dict) else []
 
-    def end(self) -> list[Event]:
-        """Return the last events, `Finished` at the end; raise what is wrong with the answer instead."""
+    def flush(self) -> list[Event]:
+        """Return the last events, `Finished` at the end; raise the stream's failure instead."""
         if self._withdrawn:
             return [Withdrawn(), Finished("content_filter")]
         if self._tends_to_violate:
@@ -127,7 +128,7 @@ class Decoder:
         return [Finished("stop")]
 
     def _verdict(self, code: object, header: dict[str, Any]) -> bool:
-        """Take note of a code other than 0; return whether the frame has nothing else to say."""
+        """Take note of a code other than 0; return whether the frame has nothing else."""
         match code:
             case _ if code == HISTORY_NOT_CLEARED:
                 log.warning("the upstream did not clear its history, sid %s", self.sid)
@@ -153,7 +154,7 @@ class Decoder:
         if (usage := payload.get("usage")) and (counted := _counted(usage)):
             events.append(counted)
         if events:
-            self.spoken = True
+            self.started = True
         return events
 
     def _text(self, text: object, events: list[Event]) -> None:
@@ -187,4 +188,4 @@ def _counted(usage: object) -> Usage | None:
 
 
 def _broken(vendor_code: str) -> ProviderError:
-    return broken_answer(vendor_code, status=101)
+    return broken_stream(vendor_code, status=101)

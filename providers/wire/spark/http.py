@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from providers.wire.base import JSON, ChatRequest, FinishReason
+from providers.wire.base import JSON, ChatRequest, FinishReason, gettext_noop
 from providers.wire.errors import ProviderError, Retry, Row
 from providers.wire.net.sse import SSEEvent
 from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.openai.errors import CODES, Complaint
+from providers.wire.spark.adapter import KNOWN_MODELS
 from providers.wire.spark.errors import CODES as SPARK_CODES
 from providers.wire.spark.errors import HISTORY_NOT_CLEARED, OUTPUT_BLOCKED, TENDS_TO_VIOLATE, failure, sid_of
 from providers.wire.spark.frames import web_search
@@ -21,6 +22,10 @@ from providers.wire.spark.frames import web_search
 class SparkHTTP(OpenAICompatible):
     """A provider for one address, such as `https://spark-api-open.xf-yun.com/v1`."""
 
+    title = gettext_noop("iFlytek Spark (HTTP)")
+    example_base_url = "https://spark-api-open.xf-yun.com/v1"
+    known_models = KNOWN_MODELS
+    slug_prefix = "spark"
     codes: ClassVar[Mapping[str, Row]] = {**CODES, **SPARK_CODES}
     takes = frozenset({"tools", "tool_choice", "response_format", "top_p", "presence_penalty", "frequency_penalty"})
     withdrawn_reasons = frozenset({str(OUTPUT_BLOCKED)})
@@ -45,14 +50,14 @@ class SparkHTTP(OpenAICompatible):
         return body
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
-        """Return the failure that a parsed object within a 200 answer reports, None if it reports none."""
+        """Return the failure that an object of a stream reports, None if it reports none."""
         match chunk.get("code"):
             case None | 0 | "0":
                 return super().failure(event, chunk)
             case code if code == HISTORY_NOT_CLEARED:
                 return None
             case code if code == TENDS_TO_VIOLATE:
-                # The text may stay: this ends the answer as a finish reason would.
+                # The text may stay: this ends the completion as a finish reason would.
                 chunk["choices"] = [*(chunk.get("choices") or ()), {"finish_reason": str(TENDS_TO_VIOLATE)}]
                 return None
             case code:

@@ -1,7 +1,7 @@
-"""Zhipu's BigModel platform (GLM models), v4: chat completions with a token of its own and error codes of its own.
+"""Zhipu's BigModel platform (GLM models), v4: chat completions with own tokens and error codes.
 
 Source: https://docs.bigmodel.cn/cn/api/introduction; the international host is https://api.z.ai/api/paas/v4. The codes
-are in `zhipu_errors`, the legacy v3 in `zhipu_v3`.
+are in `errors`, the legacy v3 in `v3`.
 """
 
 import hmac
@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 
 import orjson
 
-from providers.wire.base import DEFAULT_CLOCKS, IMAGES, JSON, ChatRequest, Clocks
+from providers.wire.base import DEFAULT_CLOCKS, IMAGES, JSON, ChatRequest, Clocks, FirstRun, gettext_noop
 from providers.wire.errors import ProviderError, Retry, Row
+from providers.wire.net.dial import AddressCheck
 from providers.wire.net.sse import SSEEvent
-from providers.wire.net.transport import AddressCheck
 from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.openai.errors import BAD_KEY, Complaint
 from providers.wire.zhipu.errors import EXPIRED, MODERATED, REPEATED, ZHIPU_CODES, with_reset
@@ -30,6 +30,8 @@ BASE_URL = "https://open.bigmodel.cn/api/paas/v4"
 TOKEN_HEADER: Mapping[str, str] = {"alg": "HS256", "sign_type": "SIGN", "typ": "JWT"}
 LIFETIME_S, RENEW_S = 210, 180
 MAX_TEMPERATURE = 1.0
+# Served by the legacy v3 only, see `zhipu.v3`.
+V3_MODELS = frozenset({"chatglm_turbo", "chatglm_pro", "chatglm_std", "chatglm_lite"})
 
 _USER_ID_CHARS = range(6, 129)
 # Marks a request that was already sent anew, so that this happens once.
@@ -37,8 +39,15 @@ _ANEW = "-anew"
 
 
 class Zhipu(OpenAICompatible):
-    """A provider for v4; with `raw_key` the key itself is sent, which v4 takes as well. `clock` is that of tokens."""
+    """A provider for v4.
 
+    With `raw_key` the key itself is sent, which v4 takes as well. `clock` is that of tokens.
+    """
+
+    title = gettext_noop("Zhipu ChatGLM")
+    example_base_url = BASE_URL
+    key_form = "id.secret"
+    options = frozenset({"raw_key"})
     codes: ClassVar[Mapping[str, Row]] = ZHIPU_CODES
     takes = frozenset({"tools", "tool_choice", "response_format", "stop", "seed", "top_p", IMAGES})
     withdrawn_reasons = frozenset({"sensitive"}) | MODERATED
@@ -60,36 +69,56 @@ class Zhipu(OpenAICompatible):
         self.tokens = Tokens(clock)
         self._raw_key = raw_key
 
+    @classmethod
+    def check_key(cls, key: str) -> None:
+        """Raise ProviderError for a key that does not have two parts."""
+        split_key(key)
+
+    @classmethod
+    def takes_temperature(cls, model: str, temperature: float) -> bool:
+        """Return False for a temperature above the vendor's bound."""
+        return temperature <= MAX_TEMPERATURE
+
+    @classmethod
+    def first_run(cls, settings: Mapping[str, Any]) -> FirstRun | None:
+        """Return the upstream of ZHIPU_API_KEYS for the models that v4 serves, None without any."""
+        keys, pairs = settings["ZHIPU_API_KEYS"], settings["ZHIPU_MODELS"]
+        models = tuple(pair for pair in pairs if pair[1] not in V3_MODELS)
+        return FirstRun("zhipu", settings["ZHIPU_BASE_URL"], "", keys, models) if keys and models else None
+
     def headers(self, key: str | None) -> dict[str, str]:
-        """Return the headers of a request, a fresh token among them; raise when `key` has not the vendor's form."""
+        """Return the headers of a request; raise when `key` has not the vendor's form."""
         if key is not None:
             split_key(key)
             key = key if self._raw_key else self.tokens.of(key)
         return super().headers(key)
 
     def body(self, request: ChatRequest) -> dict[str, JSON]:
-        """Return the JSON body; values that the vendor refuses though others take them are brought into its range."""
+        """Return the JSON body, with numbers brought into the vendor's narrower ranges."""
         body = super().body(request)
         # A request that comes a second time under one id is refused, so every attempt has its own.
         body["request_id"] = attempt_id(request)
         if not (isinstance(user := body.get("user_id"), str) and len(user) in _USER_ID_CHARS):
             body.pop("user_id", None)
         if "temperature" in body:
-            body["temperature"] = within(body["temperature"], 0.0, 1.0)
+            body["temperature"] = clamp(body["temperature"], 0.0, 1.0)
         if isinstance(stop := body.get("stop"), str):
             body["stop"] = [stop]
         return body
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
-        """Return the failure that a parsed object reports, also in the envelope of the platform: `success` is false."""
+        """Return the failure that an object reports, also by `success: false` of the platform."""
         return super().failure(event._replace(type="error") if chunk.get("success") is False else event, chunk)
 
     def classify(self, complaint: Complaint) -> ProviderError:
-        """Return the failure for what the upstream said."""
+        """Return the failure for a complaint of the upstream."""
         return super().classify(with_reset(complaint, self.clock()))
 
     def refusal(self, request: ChatRequest, complaint: Complaint) -> ProviderError | Retry:
-        """Return what to raise for a refused request; one token and one request id more are tried where they help."""
+        """Return what to raise for a refused request.
+
+        One more token and one more request id are tried where they may help.
+        """
         refused = super().refusal(request, with_reset(complaint, self.clock()))
         if complaint.code == EXPIRED:
             self.tokens.forget()
@@ -124,7 +153,10 @@ class Tokens:
 
 
 def mint(key: str, now: float) -> str:
-    """Return a token signed with HS256; its times are milliseconds, unlike those of ordinary JSON Web Tokens."""
+    """Return a token signed with HS256.
+
+    Its times are milliseconds, unlike those of ordinary JSON Web Tokens.
+    """
     name, secret = split_key(key)
     milliseconds = round(now * 1000)
     claims = {"api_key": name, "exp": milliseconds + LIFETIME_S * 1000, "timestamp": milliseconds}
@@ -145,8 +177,8 @@ def attempt_id(request: ChatRequest) -> str:
     return f"{request.generation.removesuffix(_ANEW)}-{secrets.token_hex(4)}"
 
 
-def within(value: JSON, least: float, most: float) -> JSON:
-    """Bring a number into the vendor's range; anything else is left for the vendor to refuse."""
+def clamp(value: JSON, least: float, most: float) -> JSON:
+    """Bring a number into the vendor's range; leave anything else for the vendor to refuse."""
     return min(max(value, least), most) if isinstance(value, (int, float)) else value
 
 

@@ -100,7 +100,7 @@ ZHIPU_CODES: Mapping[str, Row] = {
 
 
 def with_reset(complaint: Complaint, now: float) -> Complaint:
-    """Add when to come back, which no header says; `now` is in seconds since the epoch."""
+    """Add when to come back, which no header holds; `now` is seconds since the epoch."""
     seconds = None
     if complaint.code == _DAILY:
         seconds = _until_new_day(now)
@@ -116,7 +116,7 @@ def plain_code(text: str) -> str:
 
 
 def _until_new_day(now: float) -> float:
-    """Return the seconds until the next 00:05 in China, when the daily counts have begun anew."""
+    """Return the seconds until the next 00:05 in China, when new daily counts have begun."""
     here = datetime.fromtimestamp(now, _CHINA)
     midnight = here.replace(hour=0, minute=0, second=0, microsecond=0)
     seconds = (midnight + _NEW_DAY - here).total_seconds()

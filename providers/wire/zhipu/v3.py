@@ -1,4 +1,4 @@
-"""Zhipu's legacy v3 (`chatglm_turbo` and its siblings): raw text in server-sent events, usage in a field `meta`.
+"""Zhipu's legacy v3 (`chatglm_turbo` and its siblings): raw text in server-sent events.
 
 No longer in the vendor's documentation, so for those who still have access to it. Tokens and codes are v4's.
 
@@ -26,14 +26,17 @@ from providers.wire.base import (
     Delta,
     Event,
     FinishReason,
+    FirstRun,
+    OfferedModel,
     PromptMessage,
+    gettext_noop,
 )
-from providers.wire.errors import broken_answer
+from providers.wire.errors import broken_stream
+from providers.wire.net.dial import AddressCheck
 from providers.wire.net.sse import SSEEvent, SSEParser
-from providers.wire.net.transport import AddressCheck
 from providers.wire.openai.decoder import Decoder
 from providers.wire.openai.errors import Complaint, read_complaint
-from providers.wire.zhipu.adapter import Zhipu, attempt_id, within
+from providers.wire.zhipu.adapter import V3_MODELS, Zhipu, attempt_id, clamp
 from providers.wire.zhipu.errors import MODERATED, plain_code
 
 log = logging.getLogger(__name__)
@@ -48,6 +51,10 @@ _SUCCESS, _INTERRUPTED = "SUCCESS", "interrupted"
 class ZhipuV3(Zhipu):
     """A provider for v3, which takes the token without `Bearer` and never the key itself."""
 
+    title = gettext_noop("Zhipu ChatGLM (v3, legacy)")
+    example_base_url = BASE_URL
+    options = frozenset()
+    known_models = tuple(OfferedModel(name) for name in sorted(V3_MODELS))
     takes = frozenset({"top_p"})
     finish_reasons: Mapping[str, FinishReason] = {_SUCCESS: "stop", _INTERRUPTED: "content_filter"}
     withdrawn_reasons = frozenset({_INTERRUPTED}) | MODERATED
@@ -66,6 +73,17 @@ class ZhipuV3(Zhipu):
         super().__init__(base_url, proxy, clocks, name=name, admits=admits, tls=tls, clock=clock)
         self.url = f"{base_url.strip().rstrip('/').removesuffix('/model-api')}/model-api"
 
+    @classmethod
+    def first_run(cls, settings: Mapping[str, Any]) -> FirstRun | None:
+        """Return the upstream of ZHIPU_API_KEYS for the legacy models, None without any.
+
+        Without ZHIPU_V3_BASE_URL its address is v4's with the last segment replaced.
+        """
+        keys, pairs = settings["ZHIPU_API_KEYS"], settings["ZHIPU_MODELS"]
+        models = tuple(pair for pair in pairs if pair[1] in V3_MODELS)
+        base_url = settings["ZHIPU_V3_BASE_URL"] or settings["ZHIPU_BASE_URL"].removesuffix("/v4") + "/v3"
+        return FirstRun("zhipu-v3", base_url, "", keys, models) if keys and models else None
+
     def address(self, request: ChatRequest) -> str:
         """Return the address to post to, which names the model."""
         return f"{self.url}/{quote(request.model, safe='')}/sse-invoke"
@@ -81,7 +99,7 @@ class ZhipuV3(Zhipu):
         parameters = {name: value for name, value in given.items() if name in _FIELDS}
         for name in parameters.keys() & {"temperature", "top_p"}:
             # Both ends of these ranges are refused.
-            parameters[name] = within(parameters[name], 0.01, 0.99)
+            parameters[name] = clamp(parameters[name], 0.01, 0.99)
         return {
             **parameters,
             "prompt": alternating(request.messages),
@@ -89,13 +107,13 @@ class ZhipuV3(Zhipu):
             "request_id": attempt_id(request),
         }
 
-    def decoding(self, request: ChatRequest) -> tuple[SSEParser, Decoder]:
-        """Return what turns the bytes of one answer into events."""
-        return RawTextParser(), V3Decoder(self, request)
+    def decoder(self, request: ChatRequest) -> Decoder:
+        """Return the decoder for the response to `request`."""
+        return V3Decoder(self, request)
 
 
 class RawTextParser(SSEParser):
-    """Keeps a space at the beginning of `data`, unless the writer puts one after every colon."""
+    """Keeps a leading space of `data`, unless the writer puts one after every colon."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,15 +137,15 @@ class V3Decoder(Decoder):
     """Decodes one stream of v3; text in `add` is text, whatever it looks like."""
 
     def __init__(self, zhipu: ZhipuV3, request: ChatRequest) -> None:
-        super().__init__(zhipu)
+        super().__init__(zhipu, RawTextParser())
         self._zhipu = zhipu
         self._request = request
-        self._spoken = False
+        self._started = False
 
     def _event(self, event: SSEEvent, out: list[Event]) -> None:
         match event.type:
             case "add":
-                self._spoken = self._spoken or bool(event.data)
+                self._started = self._started or bool(event.data)
                 self._add(Delta, event.data, out)
             case "finish":
                 self._close(event)
@@ -147,16 +165,19 @@ class V3Decoder(Decoder):
             self._finish(_SUCCESS)
             self.ended = True
         else:
-            self._fail(broken_answer("task_status"))
+            self._fail(broken_stream("task_status"))
 
     def _refused(self, event: SSEEvent) -> None:
-        """Take an event named `error`, or one without a name, which the platform writes before the model has begun."""
+        """Take an event named `error`, or one without a name.
+
+        The platform writes the latter before the model has begun.
+        """
         complaint = _complaint(event)
         if event.type == "message" and not event.data.strip():
             return
         if event.type == "message" and not complaint.enveloped:
-            self._fail(broken_answer("bad_event"))
-        elif self._spoken:
+            self._fail(broken_stream("bad_event"))
+        elif self._started:
             self._fail(self._zhipu.classify(complaint))
         else:
             self._failure = self._zhipu.refusal(self._request, complaint)
@@ -164,7 +185,7 @@ class V3Decoder(Decoder):
 
 
 def alternating(messages: Sequence[PromptMessage]) -> list[JSON]:
-    """Return the prompt as v3 wants it: the user and the assistant in turns, the user first and last.
+    """Return the prompt with user and assistant by turns, the user first and last.
 
     System messages go in front of the first turn of the user; neighbours of one role become one turn.
     """

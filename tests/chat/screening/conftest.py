@@ -1,4 +1,4 @@
-"""A product of its own, whose sensitive words are in nobody's way, and an upstream that says what it is told to."""
+"""A product with its own sensitive words, and an upstream with scripted completions."""
 
 import asyncio
 import secrets
@@ -14,20 +14,20 @@ from tests.scenarios import ChatExchange
 from tests.upstreams import FakeOpenAI
 
 Lister = Callable[..., int]
-# A word's id, the direction, and the generation or None.
+# The id of a word, the direction, and the generation or None.
 Row = tuple[int, str, str | None]
 Hits = Callable[[str], tuple[int, list[Row]]]
 
 
 class Speaker(FakeOpenAI):
-    """Says `deltas`, one event each, `pause` seconds apart; then ends well, is silent, or cuts the connection."""
+    """An upstream that sends `deltas`, `pause` seconds apart; then it stops, hangs, or disconnects."""
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(port)
         self.say("Yes.")
 
     def say(self, *texts: str, reasoning: str = "", pause: float = 0.0, end: str = "stop") -> None:
-        """Set what the next answers are; `reasoning` comes first, a character at a time."""
+        """Set the next completions; `reasoning` comes first, a character at a time."""
         self.deltas: list[dict[str, Any]] = [{"reasoning_content": character} for character in reasoning]
         self.deltas += [{"content": text} for text in texts]
         self.pause, self.end = pause, end
@@ -46,7 +46,7 @@ class Speaker(FakeOpenAI):
             await asyncio.Event().wait()
 
     def sent_for(self, prompt: str) -> list[dict[str, Any]]:
-        """Return the messages of the request whose last one is this prompt."""
+        """Return the messages of the request whose last message is this prompt."""
         bodies = [request.body["messages"] for request in self.requests]
         return next(list(messages) for messages in bodies if messages[-1]["content"] == prompt)
 
@@ -59,7 +59,7 @@ def speaker() -> Iterator[Speaker]:
 
 @pytest.fixture(scope="session")
 def screening(speaker: Speaker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """The product, connected to the speaker."""
+    """The product, connected to the scripted upstream."""
     with Product(tmp_path_factory.mktemp("screening"), **connected(speaker)) as running:
         yield running
 
@@ -70,14 +70,14 @@ def staff(screening: Product) -> Person:
 
 
 @pytest.fixture
-def somebody(screening: Product, speaker: Speaker) -> Person:
+def newcomer(screening: Product, speaker: Speaker) -> Person:
     speaker.say("Yes.")
     return screening.register(f"p{secrets.token_hex(5)}")
 
 
 @pytest.fixture
 def listed(staff: Person) -> Iterator[Lister]:
-    """Add a word for the time of this test and return its id."""
+    """Add a word for the duration of this test and return its id."""
     added = []
 
     def add(word: str, action: str = "block", scope: str = "both", **values: Any) -> int:
@@ -94,7 +94,7 @@ def listed(staff: Person) -> Iterator[Lister]:
 
 @pytest.fixture
 def allowed(staff: Person) -> Iterator[Callable[[str], None]]:
-    """Add an allowed phrase for the time of this test."""
+    """Add an allowed phrase for the duration of this test."""
     added = []
 
     def add(phrase: str) -> None:
@@ -109,7 +109,7 @@ def allowed(staff: Person) -> Iterator[Callable[[str], None]]:
 
 @pytest.fixture
 def hits(screening: Product) -> Hits:
-    """Return a person's abuse count and the rows of the audit log that are theirs, oldest first."""
+    """Return a user's abuse count and hits, oldest first."""
 
     def of(name: str) -> tuple[int, list[Row]]:
         with closing(sqlite3.connect(screening.var_dir / "rivulet.sqlite3")) as database:

@@ -1,4 +1,4 @@
-"""Ways around a list of words, each with the word that it stands for; what cannot be seen is written as an escape."""
+"""Evasions, each with the word that it hides; invisible characters are written as escapes."""
 
 EVASIONS: dict[str, list[tuple[str, str]]] = {
     "zero width": [

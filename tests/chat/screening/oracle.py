@@ -1,6 +1,6 @@
-"""What screening is to do, said the slow and plain way: every word is tried at every place, in the whole text.
+"""A slow and simple screening to compare with: it tries every word at every position of the whole text.
 
-Folding is taken as it is (it has tests of its own); all else is written again from the contract's words.
+It uses the product's folding, which has its own tests; the rest is written independently, from the contract.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ from chat.screening.tracking import Term, term
 
 
 class Unit(NamedTuple):
-    """A folded letter or a separator, and the place of its character."""
+    """A folded letter or a separator, and the position of its character."""
 
     text: str
     at: int
@@ -35,8 +35,8 @@ def kind(unit: Unit | None) -> int:
     return folding.NO_LETTER if unit is None or unit.separator else folding.CLASS[unit.text]
 
 
-def standing_alone(row: list[Unit], first: int, last: int) -> bool:
-    """Latin words are whole words, numbers whole numbers, and no Korean syllable is cut."""
+def is_whole_word(row: list[Unit], first: int, last: int) -> bool:
+    """Whether no Latin word, number or Korean syllable is cut at either end."""
     before = kind(row[first - 1] if first else None)
     after = kind(row[last + 1] if last + 1 < len(row) else None)
     left, right = kind(row[first]), kind(row[last])
@@ -47,7 +47,7 @@ def standing_alone(row: list[Unit], first: int, last: int) -> bool:
 
 
 def ends(row: list[Unit], key: str, at: int, skipped: int, first: bool) -> Iterator[int]:
-    """Yield the places where `key` can have ended, when the next of it is looked for at `at`."""
+    """Yield the positions at which `key` may end if its next character is searched from `at`."""
     if not key:
         yield at - 1
         return
@@ -60,12 +60,12 @@ def ends(row: list[Unit], key: str, at: int, skipped: int, first: bool) -> Itera
 
 
 def places(text: str, key: str) -> set[tuple[int, int]]:
-    """Return the first and last character of each place of a key, with the marks of the last one."""
+    """Return the ranges of all matches of a key, including combining marks at the end."""
     row = units(text)
     found = set()
     for first in range(len(row)):
         for last in ends(row, key, first, 0, True):
-            if standing_alone(row, first, last):
+            if is_whole_word(row, first, last):
                 end = row[last].at
                 while end + 1 < len(text) and FOLDED[text[end + 1]][0] == MARK:
                     end += 1
@@ -74,7 +74,7 @@ def places(text: str, key: str) -> set[tuple[int, int]]:
 
 
 class Words(NamedTuple):
-    """A list of words as an operator makes it."""
+    """A list of words as an operator enters it."""
 
     masking: tuple[str, ...] = ()
     blocking: tuple[str, ...] = ()
@@ -89,7 +89,7 @@ class Words(NamedTuple):
         return lexicon(self.terms())
 
     def screen(self, text: str) -> tuple[str, bool]:
-        """Return what may be shown of a text, and whether a word has ended it."""
+        """Return what may be shown of a text, and whether a word blocks it."""
         hits, cut = [], len(text)
         covered = [place for one in self.terms() if not one.id for place in places(text, one.key)]
         for one in self.terms():
@@ -103,7 +103,7 @@ class Words(NamedTuple):
         return "".join("*" if at in stars else text[at] for at in range(cut)), cut < len(text)
 
     def protected(self, text: str) -> set[int]:
-        """Return the places of all characters of hits."""
+        """Return the positions of all characters of hits."""
         shown, _ended = Words((*self.masking, *self.blocking), (), self.phrases).screen(text)
         return {at for at, character in enumerate(shown) if character != text[at]}
 

@@ -1,4 +1,4 @@
-"""Hundreds of ways around a list of words are found out, and hundreds of innocent texts pass."""
+"""Hundreds of evasions are found, and hundreds of innocent texts pass."""
 
 import pytest
 
@@ -17,8 +17,8 @@ def screened(text: str, word: str, *phrases: str) -> str:
     return whole
 
 
-def test_it_works() -> None:
-    """There are at least two hundred of each, no two alike."""
+def test_the_corpus_is_large() -> None:
+    """There are at least two hundred of each, all different."""
     evasions = [row for rows in EVASIONS.values() for row in rows]
     innocents = [(word, text) for word, texts in WHOLE_WORDS.items() for text in texts]
     innocents += [*NOT_THE_WORD, *((word, text) for word, _phrase, text in ALLOWED)]
@@ -27,7 +27,7 @@ def test_it_works() -> None:
 
 @pytest.mark.parametrize("kind", EVASIONS)
 def test_evasions(kind: str) -> None:
-    """A word in disguise is masked from its first to its last character, and nothing else is."""
+    """A disguised word is masked from its first to its last character, and nothing else is."""
     for word, text in EVASIONS[kind]:
         for before, after in (("", ""), ("看 ", " 吧"), ("(", ")")):
             assert screened(before + text + after, word) == before + "*" * len(text) + after, (word, ascii(text))
@@ -35,7 +35,7 @@ def test_evasions(kind: str) -> None:
 
 @pytest.mark.parametrize("word", WHOLE_WORDS)
 def test_whole_words(word: str) -> None:
-    """A Latin word is no part of another one, but is found alone, in quotes, and among Chinese."""
+    """A Latin word never matches inside another, but alone, in quotes, and inside Chinese text."""
     for text in WHOLE_WORDS[word]:
         assert screened(text, word) == text
     for before, after in (("", ""), ("“", "”"), ("这个", "吗"), (f"{WHOLE_WORDS[word][0]} — ", "!")):
@@ -44,7 +44,7 @@ def test_whole_words(word: str) -> None:
 
 @pytest.mark.parametrize(("word", "phrase", "text"), ALLOWED)
 def test_allowed_phrases(word: str, phrase: str, text: str) -> None:
-    """Within an allowed phrase the word is no hit; without the phrase it is, and beside it, too."""
+    """A word matches outside of an allowed phrase, and without the phrase, but not inside."""
     assert screened(text, word, phrase) == text
     assert "*" in screened(text, word)
     assert screened(f"{text}。{word}", word, phrase) == f"{text}。{'*' * len(word)}"
@@ -52,20 +52,20 @@ def test_allowed_phrases(word: str, phrase: str, text: str) -> None:
 
 @pytest.mark.parametrize(("word", "text"), NOT_THE_WORD)
 def test_not_the_word(word: str, text: str) -> None:
-    """What is too far apart, or is something else, passes."""
+    """Letters that are too far apart, or different, do not match."""
     assert screened(text, word) == text
 
 
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("a\u0301s\u0301s\u0301!", "******!"),  # the marks of the last character go with it
-        ("as s\u200b!", "****\u200b!"),  # what is merely invisible does not
+        ("a\u0301s\u0301s\u0301!", "******!"),  # the combining marks of the last character are masked too
+        ("as s\u200b!", "****\u200b!"),  # other invisible characters are not
         ("ASS ass a-s-s", "*** *** *****"),
         ("ass\nas\ns", "***\n****"),
         ("ﬁﬁ ㎏", "ﬁﬁ ㎏"),
     ],
 )
-def test_what_is_masked(text: str, wanted: str) -> None:
-    """One star for each original character, from the first to the last of the hit."""
+def test_one_star_per_character(text: str, wanted: str) -> None:
+    """The mask has one star per original character of the hit."""
     assert screened(text, "ass") == wanted

@@ -1,4 +1,4 @@
-"""Characters are folded one by one; what is the same to a reader is folded alike, however it was typed."""
+"""chat/screening/folding.py: characters fold one by one, and equal-looking text folds alike."""
 
 import sys
 import unicodedata
@@ -24,7 +24,7 @@ from chat.screening.folding import (
 )
 from chat.screening.simplified import SIMPLIFIED, TRADITIONAL
 
-# All of the basic plane and of the next one that is no ideograph or Korean syllable; some of those.
+# All characters of the first two planes, with a sample of the ideographs and Korean syllables.
 CODES = (*range(0x3400), *range(0x3400, 0xD800, 13), *range(0xF900, 0x1F800), *range(0x20000, 0x323B0, 100))
 CHARACTERS = [chr(code) for code in CODES]
 
@@ -49,19 +49,19 @@ CHARACTERS = [chr(code) for code in CODES]
         *(("\x08", INVISIBLE, ""), ("\U000e0041", INVISIBLE, ""), ("\u2065", INVISIBLE, "")),
     ],
 )
-def test_it_works(character: str, kind: int, value: str) -> None:
-    """Each kind of character is what it is said to be."""
+def test_kinds_of_characters(character: str, kind: int, value: str) -> None:
+    """Each kind of character folds as documented."""
     assert FOLDED[character] == (kind, value)
 
 
-def test_nothing_is_left_to_fold() -> None:
-    """Folded letters are folded to themselves, so that words and texts may be folded as often as one likes."""
+def test_folding_is_idempotent() -> None:
+    """Folded letters fold to themselves."""
     values = {value for character in CHARACTERS for kind, value in [folding._fold(character)] if kind == LETTERS}
     assert {value for value in values if letters(value) != value} == set()
 
 
 def test_composed_or_not() -> None:
-    """A character and the same one in parts have the same letters, Korean syllables included."""
+    """A composed character and its parts have the same letters, Korean syllables included."""
     different = {
         character
         for character in CHARACTERS
@@ -72,7 +72,7 @@ def test_composed_or_not() -> None:
 
 
 def test_upper_or_lower() -> None:
-    """Case does not count; where a Greek letter's mark becomes a letter of its own by it, it does."""
+    """Case is ignored, except where it turns a Greek mark into a letter."""
     different = {
         character
         for character in CHARACTERS
@@ -81,8 +81,8 @@ def test_upper_or_lower() -> None:
     assert {character for character in different if "GEGRAMMENI" not in unicodedata.name(character)} <= {"ı"}
 
 
-def test_the_table() -> None:
-    """The table knows some thousand characters, ends its own chains, and is one character for one."""
+def test_the_table_of_simplified_characters() -> None:
+    """The table has thousands of single characters and contains no chains."""
     table = dict(zip(TRADITIONAL, SIMPLIFIED, strict=True))
     assert len(table) == len(TRADITIONAL) > 4000
     assert not set(TRADITIONAL) & set(SIMPLIFIED)
@@ -92,8 +92,8 @@ def test_the_table() -> None:
 
 @hypothesis(max_examples=50)
 @given(st.text(max_size=30), st.integers(0, 30))
-def test_cuts(text: str, at: int) -> None:
-    """A text that is cut folds to the same letters as the whole of it."""
+def test_splitting_changes_nothing(text: str, at: int) -> None:
+    """The parts of a text fold to the same letters as the whole."""
     assert letters(text[:at]) + letters(text[at:]) == letters(text)
 
 
@@ -112,13 +112,13 @@ def test_cuts(text: str, at: int) -> None:
     ],
 )
 def test_keys(word: str, wanted: str) -> None:
-    """The key of a word has its letters and symbols, and spaces only where Latin words need them."""
+    """A key has letters and symbols, and spaces only between Latin words or numbers."""
     assert key(word) == wanted
     assert is_plain(wanted) == all(character.isalnum() or character == " " for character in wanted)
 
 
-def test_short_texts_are_left_alone() -> None:
-    """Runs of invisible characters are cut where they are too long, and nowhere else."""
+def test_only_long_invisible_runs_are_shortened() -> None:
+    """Only runs of invisible characters that are too long are shortened."""
     longest = "\u200b" * MOST_INVISIBLE
     for text in ("", "abc" * 500, f"a{longest}b{longest}c", "e\u0301" * 500):
         assert shortened(text) == text
@@ -128,7 +128,7 @@ def test_short_texts_are_left_alone() -> None:
     assert [invisible_at_end(text, 5) for text in ("a", "\u200b\u0301", "a\u200b", "")] == [0, 7, 1, 5]
 
 
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_caches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A text of a million different characters does not fill the memory."""
     table = folding._Table()
     for code in range(0, sys.maxunicode, 20):

@@ -1,4 +1,4 @@
-"""The words that count: swapped as a whole, never for older ones, and followed by every process within five seconds."""
+"""chat/screening/live.py: words are replaced as a whole, never by older ones, within five seconds in every process."""
 
 import asyncio
 import threading
@@ -7,10 +7,12 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 
+from chat.apps import chat
 from chat.models import AllowedPhrase, ListVersion, SensitiveWord
-from chat.screening import incoming, live, models
+from chat.screening import live
+from chat.screening.live import LiveWords
 from runtime import database
 from tests.product import Person, Product
 
@@ -18,182 +20,191 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-async def door() -> AsyncGenerator[None, None]:
+async def database_threads() -> AsyncGenerator[None, None]:
     """Close the database threads of this test."""
     yield
     await asyncio.to_thread(database.close)
 
 
 @pytest.fixture
-def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let changes be those of another process: this one is not told."""
-    monkeypatch.setattr(models, "followers", [])
+def words(monkeypatch: pytest.MonkeyPatch) -> LiveWords:
+    """The words of this process, not loaded yet."""
+    monkeypatch.setattr(chat(), "words", LiveWords())
+    return chat().words
 
 
-def found(text: str) -> list[str]:
-    """Return what would be masked of a text in each direction."""
-    words = live.loaded()
-    hits = [lexicon.find(text) for lexicon in (words.incoming, words.outgoing)]
-    return ["".join(text[hit.start : hit.end + 1] for hit in some) for some in hits]
+@pytest.fixture
+def other_process() -> LiveWords:
+    """Words of another process: changes made here are not applied to them."""
+    return LiveWords()
 
 
-def test_it_works() -> None:
-    """Words count in their direction, phrases in both, what is disabled nowhere."""
+def matches(words: LiveWords, text: str) -> list[str]:
+    """Return the parts of a text that are masked as a prompt, and as a completion."""
+    lexicons = (words.load().incoming, words.load().outgoing)
+    return ["".join(text[hit.start : hit.end + 1] for hit in lexicon.find(text)) for lexicon in lexicons]
+
+
+def test_words_apply_in_their_direction(words: LiveWords) -> None:
+    """Words apply in their direction, phrases in both, disabled words in none."""
     for word, scope in (("one", "input"), ("two", "output"), ("three", "both")):
         SensitiveWord.objects.create(word=word, scope=scope)
     SensitiveWord.objects.create(word="four", enabled=False)
     AllowedPhrase.objects.create(phrase="three sisters")
-    assert found("one two three four, three sisters") == ["onethree", "twothree"]
+    assert matches(words, "one two three four, three sisters") == ["onethree", "twothree"]
 
 
-def test_nothing_listed() -> None:
-    """Phrases alone make no list: there is nothing that they could cover."""
+def test_phrases_alone_make_an_empty_lexicon(words: LiveWords) -> None:
+    """Without words there is nothing that a phrase could cover."""
     AllowedPhrase.objects.create(phrase="three sisters")
-    words = live.loaded()
-    assert words.incoming.empty
-    assert words.outgoing is words.incoming
+    assert words.load().incoming.empty
+    assert words.load().outgoing is words.load().incoming
 
 
-def test_one_compiling_for_both_directions() -> None:
-    """What counts in both directions is compiled once."""
+def test_words_of_both_directions_are_compiled_once(words: LiveWords) -> None:
+    """Both directions share one lexicon if no word is limited to one of them."""
     SensitiveWord.objects.create(word="one")
-    assert live.loaded().outgoing is live.loaded().incoming
+    assert words.load().outgoing is words.load().incoming
 
 
-def test_at_once_and_only_when_stored() -> None:
-    """In the process that changes something it counts when it is stored: not before, and not when it is taken back."""
-    live.loaded()
+def test_a_change_applies_at_its_commit(words: LiveWords) -> None:
+    """A change applies in the same process when it is committed: not earlier, and not after a rollback."""
+    words.load()
     with transaction.atomic():
         SensitiveWord.objects.create(word="one")
-        assert found("one") == ["", ""]
-    assert found("one") == ["one", "one"]
+        assert matches(words, "one") == ["", ""]
+    assert matches(words, "one") == ["one", "one"]
     with transaction.atomic():
         SensitiveWord.objects.create(word="two")
         transaction.set_rollback(True)
-    assert found("one two") == ["one", "one"]
+    assert matches(words, "one two") == ["one", "one"]
 
 
-def test_read_once(django_assert_num_queries: Any) -> None:
-    """Nothing is read again while nothing has changed."""
+def test_unchanged_words_are_read_once(words: LiveWords, django_assert_num_queries: Any) -> None:
+    """An unchanged list is not read again; a refresh reads its version."""
     SensitiveWord.objects.create(word="one")
-    before = live.loaded()
+    before = words.load()
     with django_assert_num_queries(0):
-        assert live.loaded() is before
-        incoming.screen("one")
+        assert words.load() is before
     with django_assert_num_queries(1):
-        live.refresh()
-    assert live.now() is before
+        words.refresh()
+    assert words.current is before
 
 
-def test_older_words_never_follow_newer_ones(monkeypatch: pytest.MonkeyPatch, elsewhere: None) -> None:
-    """Whoever reads an older list and is slow does not put it in the place of a newer one."""
-    live.loaded()
-    read, slow, go_on = live._read, threading.Event(), threading.Event()
+def test_older_words_never_replace_newer_ones(other_process: LiveWords, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow refresh that read an older list does not replace the result of a faster, newer one."""
+    other_process.load()
+    read, has_read, may_continue = live.read_rows, threading.Event(), threading.Event()
 
     def read_slowly() -> live.Rows:
         rows = read()
         if threading.current_thread().name == "slow":
-            slow.set()
-            go_on.wait(10)
+            has_read.set()
+            may_continue.wait(10)
         return rows
 
     def refresh() -> None:
-        live.refresh()
-        live.connection.close()
+        other_process.refresh()
+        connection.close()
 
-    monkeypatch.setattr(live, "_read", read_slowly)
+    monkeypatch.setattr(live, "read_rows", read_slowly)
     SensitiveWord.objects.create(word="older")
     threads = [threading.Thread(target=refresh, name=name) for name in ("slow", "quick")]
     threads[0].start()
-    assert slow.wait(10)
+    assert has_read.wait(10)
     SensitiveWord.objects.create(word="newer")
     threads[1].start()
-    go_on.set()
+    may_continue.set()
     for thread in threads:
         thread.join(10)
-    assert found("older newer") == ["oldernewer", "oldernewer"]
-    assert live.now().version == ListVersion.now()
+    assert matches(other_process, "older newer") == ["oldernewer", "oldernewer"]
+    assert other_process.current.version == ListVersion.current()
 
 
-async def test_follows(door: None, elsewhere: None) -> None:
-    """The timer takes over what another process has changed, and does nothing when nothing was."""
-    await live.follow()
-    before = live.now()
-    await live.follow()
-    assert live.now() is before
+async def test_a_check_applies_changes_of_other_processes(database_threads: None, other_process: LiveWords) -> None:
+    """The timer loads what another process has changed, and keeps the words if nothing has."""
+    await other_process.check()
+    before = other_process.current
+    await other_process.check()
+    assert other_process.current is before
     await database.run(SensitiveWord.objects.create, word="one")
-    assert live.now().outgoing.find("one") == []
-    await live.follow()
-    assert [hit.start for hit in live.now().outgoing.find("one")] == [0]
+    assert other_process.current.outgoing.find("one") == []
+    await other_process.check()
+    assert [hit.start for hit in other_process.current.outgoing.find("one")] == [0]
     await database.run(SensitiveWord.objects.all().delete)
-    await live.follow()
-    assert live.now().outgoing.empty
+    await other_process.check()
+    assert other_process.current.outgoing.empty
 
 
-async def test_former_words_are_taken_apart(monkeypatch: pytest.MonkeyPatch, door: None, elsewhere: None) -> None:
-    """Words that count no more stay until streams have changed to the new ones, and then go bit by bit."""
+async def test_replaced_words_are_freed_later(
+    monkeypatch: pytest.MonkeyPatch, database_threads: None, other_process: LiveWords
+) -> None:
+    """Replaced words stay intact until streams have switched to the new ones, then the timer frees them."""
     await database.run(SensitiveWord.objects.create, word="one")
-    await live.follow()
-    former = live.now()
+    await other_process.check()
+    replaced = other_process.current
     await database.run(SensitiveWord.objects.create, word="two")
-    await live.follow()
-    await live.follow()
-    assert live._former is former
-    assert former.outgoing.find("one")
-    monkeypatch.setattr(live, "FORMER_SECONDS", 0)
-    await live.follow()
-    assert live._former is None
-    assert [hit.start for hit in live.now().outgoing.find("one two")] == [0, 4]
+    await other_process.check()
+    await other_process.check()
+    assert other_process._previous is replaced
+    assert replaced.outgoing.find("one")
+    monkeypatch.setattr(live, "FREE_AFTER_SECONDS", 0)
+    await other_process.check()
+    assert other_process._previous is None
+    assert [hit.start for hit in other_process.current.outgoing.find("one two")] == [0, 4]
 
 
-async def test_the_first_look_comes_at_once(monkeypatch: pytest.MonkeyPatch, door: None) -> None:
-    """A process reads its words as it starts; when that fails it waits before it tries again."""
-    monkeypatch.setattr(live, "_following", False)
-    assert live.pause() == 0
+async def test_the_first_check_comes_at_once(
+    monkeypatch: pytest.MonkeyPatch, database_threads: None, words: LiveWords
+) -> None:
+    """A process loads its words as it starts; after a failure it waits before it tries again."""
+    assert words.check_seconds() == 0
 
-    def away() -> int:
+    def fail() -> int:
         raise OperationalError
 
     with monkeypatch.context() as patch:
-        patch.setattr(ListVersion, "now", away)
+        patch.setattr(ListVersion, "current", fail)
         with pytest.raises(OperationalError):
-            await live.follow()
-    assert live.pause() == live.FOLLOW_SECONDS
-    await live.follow()
-    assert live.now().outgoing.empty
+            await words.check()
+    assert words.check_seconds() == live.CHECK_SECONDS
+    await words.check()
+    assert words.current.outgoing.empty
 
 
-def test_a_failure_after_a_change(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """A change that is stored is stored, even when this process then fails to read it; the timer will."""
-    live.loaded()
+def test_a_failed_refresh_does_not_undo_the_change(
+    words: LiveWords, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A committed change stays, even if this process fails to load it; the next refresh does."""
+    words.load()
 
-    def away() -> None:
+    def fail() -> None:
         raise OperationalError
 
     with monkeypatch.context() as patch:
-        patch.setattr(live, "_read", away)
+        patch.setattr(live, "read_rows", fail)
         SensitiveWord.objects.create(word="one")
     assert "OperationalError" in caplog.text
-    live.refresh()
-    assert found("one") == ["one", "one"]
+    words.refresh()
+    assert matches(words, "one") == ["one", "one"]
 
 
 ADD = "from chat.models import SensitiveWord; SensitiveWord.objects.create(word='elsewhere')"
 REMOVE = "from chat.models import SensitiveWord; SensitiveWord.objects.filter(word='elsewhere').delete()"
 
 
-def test_another_process(screening: Product, somebody: Person) -> None:
-    """What one process changes counts in another within five seconds."""
+def test_another_process(screening: Product, newcomer: Person) -> None:
+    """A change made by one process applies in another within five seconds."""
 
-    def refused() -> bool:
-        answer = somebody.client.post("/api/chat/", json={"model": "plain", "prompt": "elsewhere"})
-        return answer.status_code == 422
+    def is_refused() -> bool:
+        response = newcomer.client.post("/api/chat/", json={"model": "plain", "prompt": "elsewhere"})
+        return response.status_code == 422
 
-    assert not refused()
+    assert not is_refused()
     for script, wanted in ((ADD, True), (REMOVE, False)):
         done = screening.manage("shell", "-c", script)
         assert done.returncode == 0, done.stderr
-        since = time.monotonic()
-        while refused() != wanted:
-            assert time.monotonic() - since < 5
+        started = time.monotonic()
+        while is_refused() != wanted:
+            assert time.monotonic() - started < 5
             time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Texts inside JSON: tool calls on their way to a program, and what a program sends beside its messages."""
+"""chat/screening/nested.py: tool calls, and request fields beside the messages."""
 
 import json
 import time
@@ -28,11 +28,11 @@ def call(arguments: str, name: str = "weather", **values: Any) -> dict[str, Any]
 
 
 def released(*lists: list[Any], known: tuple[str, ...] = ("weather",)) -> tuple[list[Any], list[int]]:
-    """Return what comes out of lists of pieces, and the ids of the words found."""
+    """Return the pieces after screening, and the ids of the found words."""
     calls = Calls(known)
     for pieces in lists:
-        calls.take(json.dumps(pieces))
-    out, hits = calls.release(LEXICON)
+        calls.feed(json.dumps(pieces))
+    out, hits = calls.flush(LEXICON)
     return [json.loads(pieces) for pieces in out], [hit.term.id for hit in hits]
 
 
@@ -61,16 +61,16 @@ def arguments_of(lists: list[Any], index: int = 0) -> str:
         ("", None),
     ],
 )
-def test_it_works(arguments: str, wanted: str | None) -> None:
-    """Each string is a text of its own, read as its reader reads it; what is no word stays as it was, to the byte."""
+def test_strings_are_screened_unescaped(arguments: str, wanted: str | None) -> None:
+    """Strings are screened separately and unescaped; text without hits stays identical."""
     out, hits = released([call(arguments)])
     assert out == [[call(arguments if wanted is None else wanted)]]
     assert bool(hits) == (wanted is not None)
 
 
 @given(st.lists(st.integers(0, 40), max_size=6))
-def test_cuts(cuts: list[int]) -> None:
-    """Wherever arguments are cut, they come out as those in one piece do, and in the same call."""
+def test_splitting_changes_nothing(cuts: list[int]) -> None:
+    """Arguments split anywhere give the same result, in the same call."""
     arguments = '{"q": "x \\u72ec\\u7acb y", "z": "COBALT"}'
     places = [0, *sorted(cuts), len(arguments)]
     pieces = [{"index": 0, "function": {"arguments": arguments[start:end]}} for start, end in pairwise(places)]
@@ -82,7 +82,7 @@ def test_cuts(cuts: list[int]) -> None:
 
 
 def test_calls_are_texts_of_their_own() -> None:
-    """No word comes of two calls, with an index or without one."""
+    """A word never matches across two calls, with or without an index."""
     assert released([call("独")], [call("立", index=1)])[1] == []
     assert (
         released([{"id": "a", "function": {"arguments": "独"}}], [{"id": "b", "function": {"arguments": "立"}}])[1]
@@ -93,7 +93,7 @@ def test_calls_are_texts_of_their_own() -> None:
 
 
 def test_names() -> None:
-    """The name of a tool that was offered is none of our business; any other is a text, and so is all that is free."""
+    """Names of offered tools are not screened; other names and free texts are."""
     assert released([call("{}", "cobalt_price")], known=("cobalt_price",))[1] == []
     out, hits = released([call("{}", "cobalt_price")])
     assert (out[0][0]["function"]["name"], hits) == ("******_price", [2])
@@ -103,15 +103,15 @@ def test_names() -> None:
 
 
 def test_half_a_character() -> None:
-    """Halves of a character in two pieces do no harm."""
+    """Surrogate halves in two pieces do no harm."""
     halves = [[call("\ud83d")], [{"index": 0, "function": {"arguments": "\ude00 cobalt"}}]]
     out, hits = released(*halves)
     assert hits == [2]
     assert arguments_of(out).endswith("******")
 
 
-def test_what_programs_send() -> None:
-    """Texts are masked however deep they lie; names and types stay, as both sides must know them."""
+def test_deep_values_are_masked() -> None:
+    """Texts are masked at any depth; names and types stay."""
     tool = {
         "type": "function",
         "function": {"name": "cobalt", "description": "Asks 独立", "parameters": {"enum": ["独立"]}},
@@ -125,7 +125,7 @@ def test_what_programs_send() -> None:
 
 @pytest.mark.parametrize("unit", ['"', "\\", "独", '\\"', '"独', "\\u72ec", "{", " "])
 def test_long_arguments(unit: str) -> None:
-    """However arguments are made, the time they take grows with their length and no faster."""
+    """The time for long arguments grows linearly."""
     started = time.thread_time()
     nested.screened("{" + unit * (200_000 // len(unit)), LEXICON)
     assert time.thread_time() - started < 5

@@ -1,4 +1,4 @@
-"""When a blocked prompt is refused: after running answers are counted, before a quota is, never for a known key."""
+"""When a blocked prompt is refused: after the limit of active generations, before the quota, never for a known key."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import pytest
 from django.db import OperationalError
 
 from accounts.models import User
+from chat.apps import chat
 from chat.errors import ContentBlocked
 from chat.generations import start
 from chat.generations.request import Ask
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def asker() -> User:
-    """Somebody who may ask the scripted model, and a word that blocks."""
+    """A user who may use the scripted model, and a blocking word."""
     user: User = factories.user("alice")
     model = factories.chat_model("demo")
     factories.route(model, factories.upstream("demo", kind="scripted"))
@@ -35,8 +36,8 @@ def begin(user: User, prompt: str, **values: Any) -> Generation:
     return start.begin(Ask(user.pk, "demo", prompt, **values)).row
 
 
-def test_it_works(asker: User, settings: Any) -> None:
-    """Whoever has too many answers running is told so first, whatever they ask."""
+def test_after_the_limit_of_active_generations(asker: User, settings: Any) -> None:
+    """The limit of active generations is checked before words."""
     settings.MAX_ACTIVE_GENERATIONS = 1
     begin(asker, "Hello")
     with pytest.raises(TooManyRequests):
@@ -45,7 +46,7 @@ def test_it_works(asker: User, settings: Any) -> None:
 
 
 def test_before_the_quota(asker: User) -> None:
-    """A blocked prompt is refused as such although the quota is used up, too."""
+    """A blocked prompt is refused as blocked, even if the quota is used up too."""
     Quota.objects.update(daily_limit=0)
     with pytest.raises(QuotaExhausted):
         begin(asker, "Hello")
@@ -56,7 +57,7 @@ def test_before_the_quota(asker: User) -> None:
 
 
 def test_known_keys(asker: User) -> None:
-    """A known key answers with its generation, also after a word of its prompt was listed."""
+    """A known key returns its generation, even after a word of its prompt was listed."""
     SensitiveWord.objects.all().delete()
     first = begin(asker, "walnuts", idempotency_key="k")
     SensitiveWord.objects.create(word="walnuts")
@@ -66,7 +67,7 @@ def test_known_keys(asker: User) -> None:
 
 
 def test_nothing_is_left_behind(asker: User) -> None:
-    """A refusal leaves the conversation as it was, its time of use included."""
+    """A refusal leaves the conversation and its time of last use unchanged."""
     row = Conversation.objects.create(user=asker, title="Old", system_prompt="kept")
     before = Conversation.objects.values().get()
     with pytest.raises(ContentBlocked):
@@ -75,8 +76,8 @@ def test_nothing_is_left_behind(asker: User) -> None:
     assert not Generation.objects.exists()
 
 
-def test_a_word_counts_at_once(asker: User) -> None:
-    """In the process in which a word is listed, changed or removed, the very next question meets it."""
+def test_a_change_applies_to_the_next_prompt(asker: User) -> None:
+    """A word that is added, changed or disabled applies to this process's next prompt."""
     begin(asker, "pecans")
     word = SensitiveWord.objects.create(word="pecans")
     with pytest.raises(ContentBlocked):
@@ -88,15 +89,15 @@ def test_a_word_counts_at_once(asker: User) -> None:
     assert begin(asker, "pecans").conversation.title == "pecans"  # type: ignore[union-attr]
 
 
-def test_nobody_is_answered_while_the_words_cannot_be_read(asker: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that has not read its words refuses, as it does while the database is away, until it has."""
+def test_prompts_are_refused_until_the_words_are_loaded(asker: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process refuses prompts until it has loaded the words."""
 
     def away() -> None:
         raise OperationalError("the database is away")
 
-    live.forget()
+    chat().words.forget()
     with monkeypatch.context() as patch:
-        patch.setattr(live, "_read", away)
+        patch.setattr(live, "read_rows", away)
         with pytest.raises(OperationalError):
             begin(asker, "Hello")
     assert not Generation.objects.exists()

@@ -1,4 +1,4 @@
-"""The stage between the upstream's events and the log: what passes when, and how it ends."""
+"""The screening stage between the upstream's events and the log: what passes, when, and how it ends."""
 
 import json
 from collections.abc import AsyncGenerator
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from chat.apps import chat
 from chat.generations.pipeline import PARTING, limited, screened
-from chat.screening import live
 from chat.screening.live import Words
 from chat.screening.tracking import MOST_SEPARATORS
 from providers.wire.base import Delta, Event, Finished, Notice, Reasoning, ToolCallDelta, Usage, Withdrawn
@@ -18,7 +18,7 @@ STOP = Finished("stop")
 
 
 class Upstream:
-    """Events, and whether whoever asked for them has closed them."""
+    """Scripted events, and whether their consumer has closed them."""
 
     def __init__(self, *events: Event | Exception) -> None:
         self.events, self.closed, self.taken = events, False, 0
@@ -36,22 +36,22 @@ class Upstream:
 
 @pytest.fixture
 def listed(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let these words count, as they would had they been loaded."""
+    """Use these words as if they had been loaded."""
 
     def set_words(*masking: str, blocking: tuple[str, ...] = ()) -> None:
         lexicon = oracle.Words(masking, blocking).lexicon()
-        monkeypatch.setattr(live, "_words", Words(1, lexicon, lexicon))
+        monkeypatch.setattr(chat().words, "_words", Words(1, lexicon, lexicon))
 
     return set_words
 
 
 async def passed(upstream: Upstream, limit: int = 1000) -> list[Event]:
-    """Return all events that come out."""
+    """Return all events that pass."""
     return [event async for event in limited(screened(upstream.run(), set(), limit, ["offered"]), limit)]
 
 
-async def test_it_works(listed: Any) -> None:
-    """What is held back comes before the end; events without text pass at once and in order."""
+async def test_held_back_text_comes_before_the_end(listed: Any) -> None:
+    """Held back text comes before the end; events without text pass at once, in order."""
     listed("abc", "ba")
     events = [Delta("x a"), Notice("retrying", 1), Delta("b"), Usage(1, 2), Delta("c "), Delta("b"), STOP]
     wanted = [Delta("x "), Notice("retrying", 1), Usage(1, 2), Delta("*** "), Delta("b"), STOP]
@@ -59,20 +59,20 @@ async def test_it_works(listed: Any) -> None:
 
 
 async def test_without_words(listed: Any) -> None:
-    """With an empty list the very events of the upstream pass."""
+    """With an empty list the upstream's own event objects pass."""
     listed()
     events = [Reasoning("hm"), Delta("a"), Delta("b"), STOP]
     assert [id(event) for event in await passed(Upstream(*events))] == [id(event) for event in events]
 
 
 async def test_nothing_passes_before_the_words_are_loaded() -> None:
-    """A process that has not read its words says nothing."""
+    """Without loaded words the stage raises."""
     with pytest.raises(RuntimeError):
         await passed(Upstream(Delta("a"), STOP))
 
 
 async def test_blocked(listed: Any) -> None:
-    """A word that blocks closes the upstream, ends with content_filter, and nothing follows."""
+    """A blocking word closes the upstream and ends with content_filter; no event follows."""
     listed("mask", blocking=("stop",))
     upstream = Upstream(Delta("mask a s"), Delta("top!"), Delta("more"), STOP)
     assert await passed(upstream) == [Delta("**** a "), Finished("content_filter")]
@@ -81,21 +81,21 @@ async def test_blocked(listed: Any) -> None:
 
 
 async def test_blocked_at_the_end(listed: Any) -> None:
-    """A word that blocks may turn out to be one only when the upstream ends; then that is how it ends."""
+    """A word that only the upstream's end completes also blocks."""
     listed(blocking=("stop",))
     assert await passed(Upstream(Delta("a stop"), STOP)) == [Delta("a "), Finished("content_filter")]
 
 
 async def test_withdrawn(listed: Any) -> None:
-    """What is withdrawn is no part of what follows it."""
+    """Withdrawn text does not combine with later text."""
     listed("ab")
     assert await passed(Upstream(Delta("x a"), Withdrawn(), Delta("b"), STOP)) == [
         *(Delta("x "), Withdrawn(), Delta("b"), STOP)
     ]
 
 
-async def test_thinking_ends_when_the_answer_begins(listed: Any) -> None:
-    """Thinking that was held back is shown before the answer begins; what comes after all is parted from it."""
+async def test_reasoning_is_flushed_when_content_begins(listed: Any) -> None:
+    """Held back reasoning comes before content; reasoning that resumes later is set apart."""
     listed("ab", "cd")
     events = [Reasoning("x a"), Delta("b c"), Reasoning("b c"), Reasoning("d"), Delta("d"), STOP]
     wanted = [Reasoning("x "), Reasoning("a"), Delta("b "), Reasoning(PARTING), Reasoning("b "), Reasoning("**")]
@@ -103,15 +103,15 @@ async def test_thinking_ends_when_the_answer_begins(listed: Any) -> None:
     assert len(PARTING) > MOST_SEPARATORS
 
 
-async def test_thinking_that_held_nothing_back_goes_on(listed: Any) -> None:
-    """Thinking that was shown whole needs no parting."""
+async def test_reasoning_without_held_back_text_continues(listed: Any) -> None:
+    """Reasoning that was shown completely continues without a separator."""
     listed("ab")
     events = [Reasoning("x. "), Delta("y"), Reasoning("z"), STOP]
     assert await passed(Upstream(*events)) == events
 
 
-async def test_a_blocked_thought_before_the_answer(listed: Any) -> None:
-    """A word that blocks may end the thinking; then nothing of the answer is shown."""
+async def test_a_blocked_word_in_reasoning_hides_the_content(listed: Any) -> None:
+    """If a blocking word ends the reasoning, no content is shown."""
     listed(blocking=("stop",))
     upstream = Upstream(Reasoning("now stop"), Delta("Hello"), STOP)
     assert await passed(upstream) == [Reasoning("now "), Finished("content_filter")]
@@ -119,7 +119,7 @@ async def test_a_blocked_thought_before_the_answer(listed: Any) -> None:
 
 
 async def test_a_word_across_the_limit(listed: Any) -> None:
-    """A word that lies across the end of an answer that is cut for its length does not get out either."""
+    """A word across the length limit is masked too."""
     listed("limits", blocking=("boundary",))
     upstream = Upstream(Delta("1234567 "), Delta("li"), Delta("mits"), Delta(" and more"), STOP)
     assert await passed(upstream, 10) == [Delta("1234567 "), Delta("**"), Finished("length")]
@@ -133,7 +133,7 @@ def call(arguments: str, index: int = 0) -> ToolCallDelta:
 
 
 async def test_tool_calls(listed: Any) -> None:
-    """Calls are held back until the end, and come as they came, or masked; text is not kept waiting by them."""
+    """Tool calls are held back to the end and masked; text is not."""
     listed("abc")
     events = [call('{"q": "a'), Delta("x a"), call('b"}'), Finished("tool_calls")]
     wanted = [Delta("x "), Delta("a"), events[0], events[2], events[3]]
@@ -143,7 +143,7 @@ async def test_tool_calls(listed: Any) -> None:
 
 
 async def test_tool_calls_that_are_not_made(listed: Any) -> None:
-    """A word that blocks keeps all calls back, and so do a failure and a word in the text before them."""
+    """A blocking word in calls or text drops all calls, and so does a failure."""
     listed(blocking=("stop",))
     upstream = Upstream(call("1 "), call("st"), call("op"), Delta("hm"), Finished("tool_calls"))
     assert await passed(upstream) == [Delta("hm"), Finished("content_filter")]
@@ -153,7 +153,7 @@ async def test_tool_calls_that_are_not_made(listed: Any) -> None:
 
 
 async def test_tool_calls_are_bounded(listed: Any) -> None:
-    """No more of calls is held back than an answer may have."""
+    """Held back calls are no longer than a completion may be."""
     listed("abc")
     upstream = Upstream(*[call("1234")] * 1000, STOP)
     size = len(call("1234").json)
@@ -162,7 +162,7 @@ async def test_tool_calls_are_bounded(listed: Any) -> None:
 
 
 async def test_failure(listed: Any) -> None:
-    """The failure of the upstream comes after the text that was held back, and is not taken for an end of ours."""
+    """The upstream's failure follows the text that was held back."""
     listed("abc", blocking=("xyz",))
     for text, shown in (("1 ab", ["1 ", "ab"]), ("1 abc", ["1 ", "***"]), ("1 xyz", ["1 "])):
         stage = screened(Upstream(Delta(text), ProviderError("gone", action="ops")).run(), set(), 1000)
@@ -172,7 +172,7 @@ async def test_failure(listed: Any) -> None:
 
 
 async def test_hits(listed: Any) -> None:
-    """The ids of all words found are told, each once."""
+    """The ids of all found words are reported, each once."""
     listed("ab", "cd", blocking=("ef",))
     hits: set[int] = set()
     upstream = Upstream(Reasoning("cd cd "), Delta("ab ef"), STOP)

@@ -1,4 +1,4 @@
-"""Sensitive words at /v1: in what programs send, and in what they get, in one piece or streamed, calls of tools too."""
+"""Sensitive words at /v1: in requests and completions, whole or streamed, and in tool calls."""
 
 import json
 import time
@@ -14,13 +14,13 @@ from tests.product import Person
 
 
 @pytest.fixture
-def program(somebody: Person) -> httpx.Client:
-    token = somebody.client.post("/api/tokens/", json={"name": "program"}).json()["token"]
-    return somebody.product.client(token)
+def program(newcomer: Person) -> httpx.Client:
+    token = newcomer.client.post("/api/tokens/", json={"name": "program"}).json()["token"]
+    return newcomer.product.client(token)
 
 
-def heard(program: httpx.Client, prompt: str, *, stream: bool, **body: Any) -> dict[str, Any]:
-    """Ask, and return what was said: the message put together, the finish reason, the generation."""
+def reply_to(program: httpx.Client, prompt: str, *, stream: bool, **body: Any) -> dict[str, Any]:
+    """Send a prompt; return the joined message, the finish reason, and the generation."""
     answer = ask(program, "plain", [{"role": "user", "content": prompt}], stream=stream, **body)
     assert answer.status_code == 200, answer.text
     if not stream:
@@ -29,55 +29,55 @@ def heard(program: httpx.Client, prompt: str, *, stream: bool, **body: Any) -> d
         return {**choice["message"], "finish": choice["finish_reason"], "generation": generation_of(whole)}
     *events, done = chunks(answer)
     assert done == "[DONE]"
-    said: dict[str, Any] = {"content": "", "tool_calls": [], "generation": generation_of(events[0])}
+    reply: dict[str, Any] = {"content": "", "tool_calls": [], "generation": generation_of(events[0])}
     for choice in (event["choices"][0] for event in events):
-        said["finish"] = choice["finish_reason"]
+        reply["finish"] = choice["finish_reason"]
         for name, value in choice["delta"].items():
-            said[name] = said.get(name, type(value)()) + value if name != "role" else value
-    return said
+            reply[name] = reply.get(name, type(value)()) + value if name != "role" else value
+    return reply
 
 
 both = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 
 
 @both
-def test_it_works(
-    program: httpx.Client, somebody: Person, speaker: Speaker, listed: Lister, hits: Hits, stream: bool
+def test_masked_words(
+    program: httpx.Client, newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits, stream: bool
 ) -> None:
-    """A masked word is stars in the answer and in its reasoning, however it was cut; a row for each is kept."""
+    """A masked word shows as stars in content and reasoning, and stores one hit each."""
     word, thought = listed("cobalt", "mask", "output"), listed("秘方", "mask", "output")
     speaker.say("Blue: ", "c", "o-b", "alt", " it is", reasoning="想想秘 方")
-    said = heard(program, "Which blue?", stream=stream)
-    assert (said["content"], said["reasoning_content"]) == ("Blue: ******* it is", "想想***")
-    assert said["finish"] == "stop"
-    assert hits(somebody.name)[1] == [(id_, "output", said["generation"]) for id_ in sorted([word, thought])]
+    reply = reply_to(program, "Which blue?", stream=stream)
+    assert (reply["content"], reply["reasoning_content"]) == ("Blue: ******* it is", "想想***")
+    assert reply["finish"] == "stop"
+    assert hits(newcomer.name)[1] == [(id_, "output", reply["generation"]) for id_ in sorted([word, thought])]
 
 
 @both
 def test_blocked(program: httpx.Client, speaker: Speaker, listed: Lister, stream: bool) -> None:
-    """A blocked word ends the answer before it with `content_filter`, and closes the upstream."""
+    """A blocked word ends the completion with `content_filter` and closes the upstream."""
     listed("霹雳弦", "block", "output")
     speaker.say(*"弓如霹雳弦惊", end="hang")
     since = time.monotonic()
-    said = heard(program, f"下一句？{stream}", stream=stream)
-    assert (said["content"], said["finish"]) == ("弓如", "content_filter")
+    reply = reply_to(program, f"下一句？{stream}", stream=stream)
+    assert (reply["content"], reply["finish"]) == ("弓如", "content_filter")
     assert closed_after(speaker, f"下一句？{stream}", since) < 5
 
 
-def test_blocked_in_reasoning(program: httpx.Client, somebody: Person, speaker: Speaker, listed: Lister) -> None:
-    """A blocked word in the reasoning ends the answer likewise; nothing was said, so nothing is charged."""
+def test_blocked_in_reasoning(program: httpx.Client, newcomer: Person, speaker: Speaker, listed: Lister) -> None:
+    """A blocked word in the reasoning ends the completion, which is then free."""
     listed("毒方", "block", "output")
     speaker.say("方子是", reasoning="想想毒-方", end="hang")
-    said = heard(program, "什么毒？", stream=True)
-    assert (said["content"] or "", said["reasoning_content"], said["finish"]) == ("", "想想", "content_filter")
-    assert somebody.quota()["used_today"] == 0
+    reply = reply_to(program, "什么毒？", stream=True)
+    assert (reply["content"] or "", reply["reasoning_content"], reply["finish"]) == ("", "想想", "content_filter")
+    assert newcomer.quota()["used_today"] == 0
 
 
 @both
 def test_a_blocked_prompt(
-    program: httpx.Client, somebody: Person, speaker: Speaker, listed: Lister, hits: Hits, stream: bool
+    program: httpx.Client, newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits, stream: bool
 ) -> None:
-    """A blocked word in what is new is a 400 that clients do not repeat; nothing is sent, stored or charged."""
+    """A blocked word in the new messages is a 400 without side effects."""
     word = listed("forbidden fruit", "block", "input")
     asked = len(speaker.requests)
     answer = ask(program, "plain", [{"role": "user", "content": "A ＦＯＲＢＩＤＤＥＮ-fruit"}], stream=stream)
@@ -85,12 +85,12 @@ def test_a_blocked_prompt(
     assert answer.headers["x-should-retry"] == "false"
     assert "fruit" not in answer.text
     assert len(speaker.requests) == asked
-    assert somebody.quota()["used_today"] == 0
-    assert hits(somebody.name) == (1, [(word, "input", None)])
+    assert newcomer.quota()["used_today"] == 0
+    assert hits(newcomer.name) == (1, [(word, "input", None)])
 
 
 def test_all_turns(program: httpx.Client, speaker: Speaker, listed: Lister) -> None:
-    """Whatever is not new is masked: earlier turns, names, calls and results, also of words that block."""
+    """Earlier turns, names, calls and results are masked, blocking words too."""
     listed("walnuts", "block", "input")
     arguments = {"q": "walnuts"}
     call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": json.dumps(arguments)}}
@@ -112,7 +112,7 @@ def test_all_turns(program: httpx.Client, speaker: Speaker, listed: Lister) -> N
 
 
 def test_texts_around_an_image(program: httpx.Client, speaker: Speaker, listed: Lister) -> None:
-    """The texts of one turn are one text, whatever stands between them."""
+    """The text parts of one turn are screened as one text."""
     masked, blocked = listed("hazelnuts", "mask", "input"), listed("walnuts", "block", "input")
     assert masked != blocked
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGF6ZWxudXRz"}}
@@ -129,7 +129,7 @@ def test_texts_around_an_image(program: httpx.Client, speaker: Speaker, listed: 
 
 
 def test_descriptions(program: httpx.Client, speaker: Speaker, listed: Lister) -> None:
-    """Words in descriptions of tools and of the form of an answer are masked on their way; names stay."""
+    """Descriptions of tools and of the response format are masked; names stay."""
     listed("walnuts", "block", "input")
     function = {"name": "walnuts", "description": "Counts walnuts", "parameters": {"type": "object", "properties": {}}}
     tools = [{"type": "function", "function": function}]
@@ -140,43 +140,43 @@ def test_descriptions(program: httpx.Client, speaker: Speaker, listed: Lister) -
 
 @both
 def test_calls(
-    program: httpx.Client, somebody: Person, speaker: Speaker, listed: Lister, hits: Hits, stream: bool
+    program: httpx.Client, newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits, stream: bool
 ) -> None:
-    """Arguments of calls are masked as their reader reads them, wherever the vendor cuts them; the call stays whole."""
+    """Arguments of tool calls are masked, wherever the upstream splits them."""
     word = listed("独立", "mask", "output")
     speaker.say()
     first = {"index": 0, "id": "c1", "type": "function", "function": {"name": "weather", "arguments": ""}}
     pieces = [{"index": 0, "function": {"arguments": piece}} for piece in '{"city": "独 \\u7acb", "days": 3}']
     speaker.deltas = [{"tool_calls": [piece]} for piece in (first, *pieces)]
-    said = heard(program, "Weather?", stream=stream, tools=[WEATHER])
-    assert "".join(call["function"]["arguments"] for call in said["tool_calls"]) == '{"city": "***", "days": 3}'
-    assert said["tool_calls"][0]["function"]["name"] == "weather"
-    assert said["finish"] == "tool_calls"
-    assert somebody.quota()["used_today"] == 1
-    assert hits(somebody.name)[1] == [(word, "output", said["generation"])]
+    reply = reply_to(program, "Weather?", stream=stream, tools=[WEATHER])
+    assert "".join(call["function"]["arguments"] for call in reply["tool_calls"]) == '{"city": "***", "days": 3}'
+    assert reply["tool_calls"][0]["function"]["name"] == "weather"
+    assert reply["finish"] == "tool_calls"
+    assert newcomer.quota()["used_today"] == 1
+    assert hits(newcomer.name)[1] == [(word, "output", reply["generation"])]
 
 
 @both
 def test_a_blocked_call(
-    program: httpx.Client, somebody: Person, speaker: Speaker, listed: Lister, stream: bool
+    program: httpx.Client, newcomer: Person, speaker: Speaker, listed: Lister, stream: bool
 ) -> None:
-    """A call with a blocked word in it is not made; the answer ends with `content_filter`, and costs nothing."""
+    """A call with a blocked word is dropped; the completion ends with `content_filter`, free."""
     listed("毒方", "block", "output")
     call = {"index": 0, "id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"q": "毒方"}'}}
     speaker.say()
     speaker.deltas = [{"tool_calls": [call]}]
-    said = heard(program, "Weather?", stream=stream, tools=[WEATHER])
-    assert (said["content"] or "", said.get("tool_calls", []), said["finish"]) == ("", [], "content_filter")
-    assert somebody.quota()["used_today"] == 0
+    reply = reply_to(program, "Weather?", stream=stream, tools=[WEATHER])
+    assert (reply["content"] or "", reply.get("tool_calls", []), reply["finish"]) == ("", [], "content_filter")
+    assert newcomer.quota()["used_today"] == 0
 
 
 def test_calls_without_hits(program: httpx.Client, speaker: Speaker, listed: Lister) -> None:
-    """A call in which nothing is found comes as the vendor made it, after the text that came before it."""
+    """A call without hits arrives unchanged, after the text before it."""
     listed("独立", "mask", "output")
     arguments = '{"city": "\\u5317京"}'
     call = {"index": 0, "id": "c1", "type": "function", "function": {"name": "weather", "arguments": arguments}}
     speaker.say("I ask 独")
     speaker.deltas.append({"tool_calls": [call]})
-    said = heard(program, "Weather?", stream=True, tools=[WEATHER])
-    assert said["content"] == "I ask 独"
-    assert said["tool_calls"][0]["function"]["arguments"] == arguments
+    reply = reply_to(program, "Weather?", stream=True, tools=[WEATHER])
+    assert reply["content"] == "I ask 独"
+    assert reply["tool_calls"][0]["function"]["arguments"] == arguments

@@ -1,7 +1,7 @@
 """Fifty thousand words: compiling, whole texts and deltas stay within their goals; the benchmark has the figures.
 
-CPU time, the best of several tries, and twice the goal: the machine may be busy with other things. Whoever is within
-the goal at the first try is not asked again.
+The tests compare CPU time, the best of several tries, with twice the goal, because the machine may be busy. A first try
+within the goal is not repeated.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ MOST_CHARS = 32
 
 @pytest.fixture(scope="module", autouse=True)
 def settled() -> Iterator[None]:
-    """Let garbage be collected as it is where the product serves: seldom, and not what was there before."""
+    """Configure the garbage collector as the serving process does: rare runs, without older objects."""
     before = gc.get_threshold()
     settle_garbage_collector()
     yield
@@ -35,7 +35,7 @@ def settled() -> Iterator[None]:
 
 
 def assert_costs(run: Callable[[], object], seconds: float) -> None:
-    """Assert that something costs no more than so much CPU time, in the best of many tries."""
+    """Assert that the best of many tries costs at most `seconds` of CPU time."""
     costs = []
     while not costs or (min(costs) > seconds and len(costs) < TRIES):
         costs.append(screening.best(run, 1))
@@ -52,14 +52,14 @@ def words(rows: live.Rows) -> Words:
     return live.compiled(rows)
 
 
-def test_it_works(rows: live.Rows) -> None:
+def test_compiling(rows: live.Rows) -> None:
     """Compiling costs less than two seconds."""
     assert_costs(lambda: live.compiled(rows), 2)
 
 
 @pytest.mark.parametrize("text", [screening.chinese(), screening.english()], ids=["Chinese", "English"])
 def test_whole_texts(rows: live.Rows, words: Words, text: str) -> None:
-    """Screening 4,000 characters costs 5 ms at most, also where a word is found."""
+    """Screening 4,000 characters costs at most 5 ms, with and without a hit."""
     piece = (text * 4)[:4000]
     assert_costs(lambda: words.incoming.find(piece), 0.005)
     hit = f"{piece} {rows.words[0][1]}"
@@ -70,14 +70,14 @@ def test_whole_texts(rows: live.Rows, words: Words, text: str) -> None:
 @pytest.mark.parametrize("size", [1, 2, 4, 8])
 @pytest.mark.parametrize("text", [screening.chinese(), screening.english()], ids=["Chinese", "English"])
 def test_deltas(words: Words, text: str, size: int) -> None:
-    """A delta costs 10 µs at most."""
+    """A delta costs at most 10 µs."""
     piece = (text * 4)[:4000]
     assert_costs(lambda: screening.stream(words.outgoing, piece, size), 10e-6 * len(piece) / size)
 
 
 @pytest.mark.parametrize("unit", [" ", ". ", "a", "a ", "\u200b", "\u0301", "a\u0301", "1", "😀", "ﷺ", "word", "words"])
-def test_monotonous_answers(rows: live.Rows, words: Words, unit: str) -> None:
-    """However an answer is made, twice as much of it costs twice as much, and little of it is held back."""
+def test_repetitive_completions(rows: live.Rows, words: Words, unit: str) -> None:
+    """The cost of a repetitive completion grows linearly, and little of it is held back."""
     listed = [word for _id, word, _action, _scope in rows.words[::100]]
     unit = {"word": listed[-1], "words": " ".join(word[:-1] for word in listed)}.get(unit, unit)
     texts = [(unit * (size // len(unit) + 1))[:size] for size in (10_000, 20_000)]
@@ -95,17 +95,17 @@ def test_monotonous_answers(rows: live.Rows, words: Words, unit: str) -> None:
 
 @pytest.mark.parametrize("text", [screening.chinese(), screening.english()], ids=["Chinese", "English"])
 def test_little_is_held_back(words: Words, text: str) -> None:
-    """Ordinary text is held back by two characters or so on average, never by more than a word."""
-    held = [count for _come, count in screening.stream(words.outgoing, text, 1)]
-    assert sum(held) / len(held) < 3
-    assert screening.share(held, 0.99) <= 12
-    assert max(held) <= MOST_CHARS
+    """Ordinary text is held back by about two characters on average, at most a word."""
+    counts = [count for _come, count in screening.stream(words.outgoing, text, 1)]
+    assert sum(counts) / len(counts) < 3
+    assert screening.share(counts, 0.99) <= 12
+    assert max(counts) <= MOST_CHARS
 
 
-def test_the_loop_goes_on(rows: live.Rows) -> None:
-    """While words are compiled in a thread and former ones dropped, the loop is late by no more than milliseconds.
+def test_the_loop_stays_responsive(rows: live.Rows) -> None:
+    """Compiling and freeing words in a thread delays the event loop by milliseconds at most.
 
-    What the machine adds is seen where nothing is done; it may be different in the next second.
+    An idle run measures the delay that the machine itself adds, which may change from second to second.
     """
     late = idle = 1.0
     for _ in range(TRIES // 2):

@@ -1,4 +1,4 @@
-"""However an answer is cut, what comes out is the whole text screened at once, and no character of a hit gets out."""
+"""chat/screening/stream.py: a text split in any way gives the result of the whole text, and never leaks a hit."""
 
 import os
 import random
@@ -18,7 +18,7 @@ from tests.chat.screening.oracle import Words
 SOAK = os.environ.get("SOAK") == "1"
 pytestmark = pytest.mark.timeout(1800 if SOAK else 300)
 EXAMPLES = 20_000 if SOAK else 150
-# Few letters make many hits. With them go expansions, marks, what cannot be seen, and all kinds of separators.
+# A small alphabet makes many hits. It includes expansions, marks, invisible characters and separators.
 LETTERS = ["a", "b", "ａ", "B", "ß", "ﬁ", "é", "独", "獨", "立", "1", "２", "하", "한", "\u1112", "\u1161", "\u11ab"]
 UNSEEN = ["\u0301", "\u200b", "\ufe0f", "\u0336"]
 SEPARATORS = [" ", "\n", ".", "-", "+", "😀", "…", "*", "’", "\u3000"]
@@ -29,7 +29,7 @@ def some(chance: random.Random, choices: list[str], least: int, most: int) -> st
 
 
 def some_words(chance: random.Random) -> Words:
-    """Return a short list; its phrases are mostly such as cover a word, or nearly do."""
+    """Return a short list, whose phrases mostly cover a word or nearly do."""
     letters = chance.sample(LETTERS, 4)
     spaced = [*letters, *letters, " ", chance.choice(SEPARATORS)] if chance.random() < 0.3 else letters
     masking = [some(chance, spaced, 1, 4) for _ in range(chance.randint(0, 3))]
@@ -43,7 +43,7 @@ def some_words(chance: random.Random) -> Words:
 
 
 def some_text(chance: random.Random, listed: Words) -> str:
-    """Return words and phrases of a list, pieces of them and other letters, with or without something between them."""
+    """Return words, phrases, pieces of them and other letters, with and without gaps."""
     known = [*listed.masking, *listed.blocking, *listed.phrases] or ["a"]
     parts = [
         chance.choice([chance.choice(known), chance.choice(known)[:2], chance.choice(LETTERS), " "])
@@ -80,7 +80,7 @@ def pieces(text: str, cuts: Iterable[int]) -> list[str]:
 
 
 def streamed(lexicon: Lexicon, deltas: list[str], protected: set[int]) -> tuple[str, bool]:
-    """Return what comes out of a stream; at every moment it is checked that nothing of a hit has got out."""
+    """Return the output of a stream; assert at every step that no character of a hit is in it."""
     screen = Screen(lexicon)
     out = ""
     for delta in [*deltas, None]:
@@ -100,8 +100,8 @@ def screened_whole(lexicon: Lexicon, text: str) -> tuple[str, bool]:
 @pytest.mark.soak
 @hypothesis(max_examples=EXAMPLES)
 @given(cases, st.randoms(use_true_random=False))
-def test_it_works(case: tuple[Words, str], chance: random.Random) -> None:
-    """A text comes out of a stream as it does when every word is tried at every place, however it is cut."""
+def test_streams_equal_the_oracle(case: tuple[Words, str], chance: random.Random) -> None:
+    """A text split in any way gives the result of the simple oracle."""
     listed, text = case
     wanted, protected, lexicon = listed.screen(text), listed.protected(text), listed.lexicon()
     for count in (0, 1, 3):
@@ -114,14 +114,14 @@ def test_it_works(case: tuple[Words, str], chance: random.Random) -> None:
 @hypothesis(max_examples=EXAMPLES)
 @given(cases)
 def test_whole_texts(case: tuple[Words, str]) -> None:
-    """The automaton finds in a whole text what trying every word at every place finds."""
+    """The automaton finds the same matches in a whole text as the oracle."""
     listed, text = case
     assert screened_whole(listed.lexicon(), text) == listed.screen(text)
 
 
 @pytest.mark.soak
 def test_many_cuts_of_many_texts() -> None:
-    """A hundred texts, each cut in many ways, come out as they do in one piece."""
+    """A hundred texts, each split in many ways, give the result of the whole text."""
     chance = random.Random(20261121)
     for _ in range(100):
         listed = some_words(chance)
@@ -134,7 +134,7 @@ def test_many_cuts_of_many_texts() -> None:
 
 @pytest.mark.soak
 def test_many_texts() -> None:
-    """So do many texts cut into single characters; a third of them have hits, and many end at one."""
+    """Many texts split into characters give it too; many of them contain hits."""
     chance = random.Random(5)
     hit = ended = 0
     for _ in range(100_000 if SOAK else 1_500):
@@ -149,7 +149,7 @@ def test_many_texts() -> None:
 
 
 def test_what_is_held_is_bounded() -> None:
-    """Texts made to keep as much as possible undecided cost neither memory nor time that grows with them."""
+    """Texts that keep much undecided need bounded memory and linear time."""
     listed = Words(("a" + "+" * 31, "b" * 32, "c d" * 10), (), ("a" * 32,))
     lexicon = listed.lexicon()
     for text in ("a" + "+" * 3_000, "b" * 3_000, "b \u200b" * 2_000, "b" + "\u0301" * 9_000, "c \n d" * 2_000):
@@ -161,7 +161,7 @@ def test_what_is_held_is_bounded() -> None:
 
 
 def test_words_and_phrases_within_each_other() -> None:
-    """Where all of a text is words within words and within phrases, no more is kept of it than of its last letters."""
+    """Nested words and phrases keep no more state than the last letters need."""
     listed = Words(tuple("独" * count for count in range(1, 20)), (), tuple("独" * count for count in range(2, 21, 2)))
     lexicon = listed.lexicon()
     screen, out = Screen(lexicon), ""
@@ -172,16 +172,16 @@ def test_words_and_phrases_within_each_other() -> None:
     assert out + screen.flush() == listed.screen("独" * 300)[0]
 
 
-def test_runs_of_what_cannot_be_seen_are_shortened() -> None:
-    """However many invisible characters a word is blown up with, it is found, and most of them are left out."""
+def test_invisible_runs_are_shortened() -> None:
+    """A word padded with invisible characters is found, and most of them are removed."""
     lexicon = Words(("独立",)).lexicon()
     unseen = "\u200b" * 5_000
     for deltas in ([f"独{unseen}立"], ["独", *unseen, "立"], ["独", unseen[:999], unseen[999:] + "立"]):
         assert streamed(lexicon, deltas, set())[0] == "*" * (MOST_INVISIBLE + 2)
 
 
-def test_new_words_count_in_the_middle_of_a_text() -> None:
-    """What is held back, and all that follows, is held against the words that count now."""
+def test_new_words_apply_in_the_middle_of_a_text() -> None:
+    """New words apply to the held back text and to all that follows."""
     before, after = Words(("独立国", "ass")).lexicon(), Words(("立即", "台"), ("ba",)).lexicon()
     screen = Screen(before)
     assert screen.feed("一独立", before) == "一"

@@ -1,4 +1,4 @@
-"""Streams while a list of words is compiled in the same process: what a reader feels of it, with real connections."""
+"""The delay of streams over real connections while words are compiled in the same process."""
 
 import asyncio
 import os
@@ -23,12 +23,12 @@ SOAK = os.environ.get("SOAK") == "1"
 WORDS = 50_000 if SOAK else 5_000
 STREAMS = 5
 TRIES = 5
-# So many deltas come in that time that a percentile says something.
+# Seconds of measurement, enough deltas for a percentile.
 LEAST_SECONDS = 0.5
 
 
 class Clock(FakeOpenAI):
-    """Says what time it is, fifty times a second, for ever."""
+    """An upstream that sends the time fifty times a second without end."""
 
     async def handle(self, exchange: Any) -> None:
         chat: ChatExchange = exchange
@@ -39,7 +39,7 @@ class Clock(FakeOpenAI):
 
 
 class Reader:
-    """Reads streams of a clock and keeps when each delta came, and how late it was."""
+    """Read streams of the clock; store the arrival and the delay of each delta."""
 
     def __init__(self) -> None:
         self.late: list[tuple[float, float]] = []
@@ -50,13 +50,13 @@ class Reader:
             for event in events:
                 now = time.monotonic()
                 if event.name == "message":
-                    self.late += [(now, now - float(said)) for said in event.data["content"].split()]
+                    self.late += [(now, now - float(sent_at)) for sent_at in event.data["content"].split()]
                 if self.ended.is_set():
                     return
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """End all reading in the end, whatever happens: the clocks go on for ever."""
+        """Stop all readers at the end, because the clocks never stop."""
         try:
             yield
         finally:
@@ -70,13 +70,13 @@ class Reader:
 
 @pytest.fixture
 def product(tmp_path: Path) -> Iterator[Product]:
-    """A product of its own, as its list is too long for others."""
+    """A separate product, because its list is too long for other tests."""
     with Clock.in_thread() as clock, Product(tmp_path / "var", **connected(clock)) as running:
         yield running
 
 
-def test_it_works(product: Product) -> None:
-    """A change of a long list is in force within two seconds; meanwhile deltas come less than 20 ms later than else."""
+def test_deltas_stay_punctual_while_words_are_compiled(product: Product) -> None:
+    """A changed long list applies within two seconds and delays deltas by less than 20 ms."""
     staff, reader = product.admin(), Reader()
     listed = "\n".join(lists.words(WORDS))
     path = "/api/admin/sensitive-words/"
@@ -84,10 +84,10 @@ def test_it_works(product: Product) -> None:
     taken = staff.client.post(f"{path}import/", content=listed.encode(), headers=headers, timeout=60)
     assert (taken.status_code, taken.json()["created"]) == (200, WORDS), taken.text
     row = staff.client.post(path, json={"word": "one more", "action": "mask"}).json()["id"]
-    people = [product.register(f"reader{number}") for number in range(STREAMS)]
+    users = [product.register(f"reader{number}") for number in range(STREAMS)]
     results = []
     with ThreadPoolExecutor(STREAMS) as threads, reader.reading():
-        running = [threads.submit(reader.read, person) for person in people]
+        running = [threads.submit(reader.read, user) for user in users]
         time.sleep(1)
         for number in range(TRIES):
             idle = time.monotonic()

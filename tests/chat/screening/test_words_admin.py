@@ -1,4 +1,4 @@
-"""The admin's pages for words: lists, files in and out, trying a text, and hits that are only read."""
+"""The admin pages for words: lists, import and export, trying a text, and read-only hits."""
 
 from typing import Any
 
@@ -8,9 +8,10 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 
+from chat.apps import chat
 from chat.models import AllowedPhrase, Hit, SensitiveWord
 from chat.screening import admin as words_admin
-from chat.screening import audit, live
+from chat.screening import audit
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -33,12 +34,12 @@ def shown(answer: Any) -> str:
     return str(answer.content.decode())
 
 
-def test_it_works(admin: Client) -> None:
-    """A word that is added counts at once; the list finds it by what it is folded to, and filters by category."""
-    live.loaded()
+def test_adding_and_searching_words(admin: Client) -> None:
+    """A new word applies at once; the list finds it by folded form and category."""
+    chat().words.load()
     values = {"word": "臺灣", "action": "mask", "scope": "both", "category": "places", "enabled": "on"}
     assert admin.post(page("sensitiveword_add"), values).status_code == 302
-    assert [hit.start for hit in live.now().incoming.find("看台-湾")] == [1]
+    assert [hit.start for hit in chat().words.current.incoming.find("看台-湾")] == [1]
     SensitiveWord.objects.create(word="walnuts", category="nuts")
     for query, count in (({"q": "台湾"}, 1), ({"q": "WAL"}, 1), ({"q": "x"}, 0), ({"category": "nuts"}, 1), ({}, 2)):
         assert admin.get(reverse(LIST), query).context["cl"].result_count == count, query
@@ -46,7 +47,7 @@ def test_it_works(admin: Client) -> None:
 
 @pytest.mark.parametrize("word", ["", "\u200b", "x" * 33, "walＮUTS", "wal-nuts"[:3] + "nuts"])
 def test_bad_words(admin: Client, word: str) -> None:
-    """What cannot be a word, or is one already, is answered with the field's error."""
+    """An invalid or known word is refused with an error at its field."""
     SensitiveWord.objects.create(word="walnuts")
     answer = admin.post(page("sensitiveword_add"), {"word": word, "action": "mask", "scope": "both"})
     assert answer.status_code == 200
@@ -54,12 +55,12 @@ def test_bad_words(admin: Client, word: str) -> None:
 
 
 def test_actions(admin: Client) -> None:
-    """Words are disabled, enabled and deleted in bulk, and that counts at once."""
+    """Disabling, enabling and deleting words in bulk applies at once."""
     rows = [SensitiveWord.objects.create(word=word) for word in ("one", "two", "three")]
-    live.loaded()
+    chat().words.load()
 
     def counting() -> int:
-        return len(live.now().incoming.find("one two three"))
+        return len(chat().words.current.incoming.find("one two three"))
 
     def act(action: str, *chosen: SensitiveWord, **more: str) -> None:
         data = {"action": action, "_selected_action": [row.pk for row in chosen], **more}
@@ -74,9 +75,9 @@ def test_actions(admin: Client) -> None:
 
 
 def test_edited_in_the_list(admin: Client) -> None:
-    """What a word does can be changed in the list itself."""
+    """A word's action can be changed in the list itself."""
     row = SensitiveWord.objects.create(word="one")
-    live.loaded()
+    chat().words.load()
     form = {
         "form-TOTAL_FORMS": 1,
         "form-INITIAL_FORMS": 1,
@@ -85,11 +86,11 @@ def test_edited_in_the_list(admin: Client) -> None:
     }
     changed = admin.post(reverse(LIST), {**form, "form-0-action": "mask", "form-0-enabled": "on"})
     assert changed.status_code == 302
-    assert [hit.term.blocks for hit in live.now().incoming.find("one")] == [False]
+    assert [hit.term.blocks for hit in chat().words.current.incoming.find("one")] == [False]
 
 
 def test_import_a_list(admin: Client) -> None:
-    """A pasted list takes action, place and category from the form; what was refused is shown by line."""
+    """A pasted list takes its other columns from the form; rejected lines are shown."""
     form = {"text": "one\n\nＯＮＥ\ntwo", "action": "mask", "scope": "output", "category": "c"}
     assert admin.get(page("sensitiveword_import")).status_code == 200
     answer = admin.post(page("sensitiveword_import"), form)
@@ -102,7 +103,7 @@ def test_import_a_list(admin: Client) -> None:
 
 @pytest.mark.parametrize("data", ["word,action\none,mask\n", "\ufeffword;x\none,mask"])
 def test_import_a_file(admin: Client, data: str) -> None:
-    """A file is CSV when its first line says so, else plain; a table saved otherwise is a list of odd words."""
+    """A file is CSV if its first line is our header, else a plain list."""
     file = SimpleUploadedFile("words.csv", data.encode("gb18030" if data[0] == "w" else "utf-8"))
     answer = admin.post(page("sensitiveword_import"), {"file": file, "action": "block", "scope": "both"})
     words = set(SensitiveWord.objects.values_list("word", "action"))
@@ -120,8 +121,8 @@ def test_import_a_file(admin: Client, data: str) -> None:
         {"action": "block", "scope": "both", "file": b"a" * (5 * 2**20 + 1)},
     ],
 )
-def test_what_is_no_list(admin: Client, form: dict[str, Any]) -> None:
-    """A file that is too large or no list is answered with the form's error, and nothing is stored."""
+def test_invalid_files(admin: Client, form: dict[str, Any]) -> None:
+    """A file that is too large or invalid gives a form error and stores nothing."""
     if "file" in form:
         form = {**form, "file": SimpleUploadedFile("words.txt", form["file"])}
     answer = admin.post(page("sensitiveword_import"), form)
@@ -131,7 +132,7 @@ def test_what_is_no_list(admin: Client, form: dict[str, Any]) -> None:
 
 
 def test_export(admin: Client) -> None:
-    """The whole list, or what was chosen of it, comes as CSV with a byte order mark."""
+    """The list, or a selection, is exported as CSV with a byte order mark."""
     rows = [SensitiveWord.objects.create(word=word) for word in ("two", "one")]
     answer = admin.get(page("sensitiveword_export"))
     assert answer["Content-Disposition"].startswith("attachment")
@@ -142,7 +143,7 @@ def test_export(admin: Client) -> None:
 
 
 def test_try_a_text(admin: Client) -> None:
-    """What would be found in a text is marked, with the words and what would become of it as prompt and as answer."""
+    """Trying a text shows its hits, and the results as prompt and as completion."""
     SensitiveWord.objects.create(word="walnuts", action="mask", scope="both")
     SensitiveWord.objects.create(word="pecans", action="block", scope="output", category="nuts")
     AllowedPhrase.objects.create(phrase="walnuts street")
@@ -166,10 +167,10 @@ def test_try_a_text(admin: Client) -> None:
     assert admin.post(page("sensitiveword_try"), long).context["tried"] is None
 
 
-def test_hits_are_only_read(admin: Client, alice: Any) -> None:
-    """The log of hits shows who, when, and the word as long as there is one; nobody can change it."""
+def test_hits_are_read_only(admin: Client, alice: Any) -> None:
+    """Hits show user, time, and the word while it exists; they cannot be changed."""
     kept = SensitiveWord.objects.create(word="walnuts")
-    audit.refused(alice.pk, {kept.pk, 4711})
+    audit.record_refusal(alice.pk, {kept.pk, 4711})
     listing = shown(admin.get(page("hit_changelist"), {"q": "alice"}))
     assert f'<a href="{page("sensitiveword_change", kept.pk)}">walnuts</a>' in listing
     assert "#4711" in listing
@@ -182,9 +183,9 @@ def test_hits_are_only_read(admin: Client, alice: Any) -> None:
     assert "1" in shown(admin.get(reverse("admin:accounts_user_change", args=[alice.pk])))
 
 
-def test_a_person_can_be_deleted(admin: Client, alice: Any) -> None:
-    """Hits do not keep a person from being deleted."""
-    audit.refused(alice.pk, {1})
+def test_a_user_with_hits_can_be_deleted(admin: Client, alice: Any) -> None:
+    """Hits do not prevent deleting their user."""
+    audit.record_refusal(alice.pk, {1})
     deleting = reverse("admin:accounts_user_delete", args=[alice.pk])
     assert "walnuts" not in shown(admin.get(deleting))
     assert admin.post(deleting, {"post": "yes"}).status_code == 302
@@ -192,8 +193,8 @@ def test_a_person_can_be_deleted(admin: Client, alice: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["import", "export", "try"])
-def test_who_may(client: Client, name: str) -> None:
-    """Staff without the permission for words see none of it."""
+def test_permissions(client: Client, name: str) -> None:
+    """Staff without the permission for words see none of these pages."""
     client.force_login(factories.user("clerk", is_staff=True))
     assert client.get(page(f"sensitiveword_{name}")).status_code == 403
     client.logout()
@@ -203,7 +204,7 @@ def test_who_may(client: Client, name: str) -> None:
 def test_lists_are_made_of_few_queries(admin: Client, alice: Any, django_assert_max_num_queries: Any) -> None:
     """The number of queries for a list does not grow with its rows."""
     SensitiveWord.objects.bulk_create(SensitiveWord(word=f"w{number}", key=f"w{number}") for number in range(50))
-    audit.found(alice.pk, None, "input", range(50))
+    audit.record(alice.pk, None, "input", range(50))
     for name in ("sensitiveword", "allowedphrase", "hit"):
         assert site.is_registered({"sensitiveword": SensitiveWord, "allowedphrase": AllowedPhrase, "hit": Hit}[name])
         with django_assert_max_num_queries(12):

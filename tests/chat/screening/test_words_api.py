@@ -1,4 +1,4 @@
-"""REST for staff: words, phrases and lists of words, who may touch them, and what is refused."""
+"""REST for staff: words, phrases and lists of words, permissions, and refusals."""
 
 import time
 from typing import Any
@@ -36,8 +36,8 @@ def brought_in(client: Client, data: bytes | str, kind: str = "text/plain", quer
     return answer.json()
 
 
-def test_it_works(staff: Client) -> None:
-    """A word is added, listed, read, changed and deleted; what it says nothing about has sensible values."""
+def test_words(staff: Client) -> None:
+    """A word is added, listed, read, changed and deleted; omitted fields have defaults."""
     made = call(staff, "POST", WORDS, {"word": "walnuts"})
     wanted = {"word": "walnuts", "action": "block", "scope": "both", "category": "", "enabled": True}
     assert made.status_code == 201
@@ -56,7 +56,7 @@ def test_it_works(staff: Client) -> None:
 
 
 def test_phrases(staff: Client) -> None:
-    """Allowed phrases are kept in the same way."""
+    """Allowed phrases are managed in the same way."""
     made = call(staff, "POST", PHRASES, {"phrase": "站台独立"})
     assert made.status_code == 201
     row = made.json()
@@ -89,7 +89,7 @@ def test_phrases(staff: Client) -> None:
     ],
 )
 def test_bad_words(staff: Client, body: Any, field: str) -> None:
-    """What cannot be a word is refused, and the field is named."""
+    """An invalid word is refused with the name of the field."""
     answer = call(staff, "POST", WORDS, body)
     assert answer.status_code == 400
     error = answer.json()["error"]
@@ -98,14 +98,14 @@ def test_bad_words(staff: Client, body: Any, field: str) -> None:
 
 
 def test_thirty_two_characters(staff: Client) -> None:
-    """A word of just that length is taken, of whatever characters it is made."""
+    """A word of 32 characters is accepted, whatever they fold to."""
     for word in ("x" * 32, "字" * 32, "😀" * 32, "\ufdfa" * 32):
         assert call(staff, "POST", WORDS, {"word": word}).status_code == 201, word
 
 
 @pytest.mark.parametrize("again", ["台灣", "台\u200b湾", "台 湾", "臺湾"])
 def test_the_same_word_in_another_form(staff: Client, again: str) -> None:
-    """A word that is matched alike already is refused, also when another is changed to it."""
+    """A word that folds to a known key is refused, also as a change."""
     first = call(staff, "POST", WORDS, {"word": "台湾"}).json()
     refused = call(staff, "POST", WORDS, {"word": again})
     assert (refused.status_code, list(refused.json()["error"]["details"])) == (400, ["word"])
@@ -116,8 +116,8 @@ def test_the_same_word_in_another_form(staff: Client, again: str) -> None:
 
 
 @pytest.mark.parametrize("path", [WORDS, f"{WORDS}1/", IMPORT, PHRASES, f"{PHRASES}1/"])
-def test_who_may(client: Client, alice: Any, path: str) -> None:
-    """Strangers are to log in, people and staff without the permission may not."""
+def test_authentication(client: Client, alice: Any, path: str) -> None:
+    """Anonymous callers get 401; users and staff without the permission get 403."""
     method = "POST" if path == IMPORT else "GET"
     assert call(client, method, path).status_code == 401
     client.force_login(alice)
@@ -127,7 +127,7 @@ def test_who_may(client: Client, alice: Any, path: str) -> None:
 
 
 def test_each_permission(client: Client) -> None:
-    """Each method asks for the permission that the admin asks for."""
+    """Each method needs the same permission as in the admin."""
     word = SensitiveWord.objects.create(word="walnuts")
     one = f"{WORDS}{word.pk}/"
     calls = {
@@ -151,7 +151,7 @@ def test_each_permission(client: Client) -> None:
 
 
 def test_import_text(staff: Client) -> None:
-    """One word a line; blank lines, longer ones and such as cannot be seen are named, known ones counted."""
+    """A plain list has one word per line; invalid lines are reported, known words counted."""
     SensitiveWord.objects.create(word="known", action="mask")
     lines = ["walnuts", "", "Known", "  pecans ", "台湾", "臺灣", "x" * 33, "\u200b", "walnuts", "last"]
     report = brought_in(staff, "\r\n".join(lines))
@@ -168,7 +168,7 @@ def test_import_text(staff: Client) -> None:
 
 
 def test_import_csv(staff: Client) -> None:
-    """A header names the columns; what a row leaves out is as for a single word."""
+    """A CSV header names the columns; omitted ones have the defaults of a single word."""
     rows = ["walnuts,mask,output,nuts", '"a,b",BLOCK,,', "", "x,delete,,", "y,,nowhere,", "z,,,,9", "pecans", ""]
     text = "\n".join(["word,action,scope,category", *rows])
     report = brought_in(staff, text, "text/csv; charset=utf-8")
@@ -183,7 +183,7 @@ def test_import_csv(staff: Client) -> None:
 
 
 def test_what_is_exported_can_be_imported(staff: Client) -> None:
-    """A list that was written out is the same list when it is read in."""
+    """Importing an exported list gives the same list."""
     brought_in(staff, "one\ntwo\n", query="?action=mask&category=c")
     SensitiveWord.objects.create(word='a "quoted", one', scope="input", enabled=False)
     text = wordlist.as_csv(SensitiveWord.objects.order_by("id"))
@@ -196,7 +196,7 @@ def test_what_is_exported_can_be_imported(staff: Client) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gb18030"])
 def test_encodings(staff: Client, encoding: str) -> None:
-    """Lists come in UTF-8, or as spreadsheets save them."""
+    """Lists may be UTF-8 or in the encodings of spreadsheets."""
     assert brought_in(staff, "word,action\n核桃,mask\n碧根果,mask\n".encode(encoding), "text/csv")["created"] == 2
     assert SensitiveWord.objects.filter(word__in=["核桃", "碧根果"]).count() == 2
 
@@ -213,26 +213,26 @@ def test_encodings(staff: Client, encoding: str) -> None:
         (b"a", "application/octet-stream", 415),
     ],
 )
-def test_what_is_no_list(staff: Client, data: bytes, kind: str, status: int) -> None:
-    """A file that cannot be read as a list is refused as a whole."""
+def test_invalid_files(staff: Client, data: bytes, kind: str, status: int) -> None:
+    """A file that is not a list is refused as a whole."""
     answer = staff.generic("POST", IMPORT, data, kind)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, "invalid_request")
     assert not SensitiveWord.objects.exists()
 
 
 def test_bad_defaults(staff: Client) -> None:
-    """What the query says about all words of a list is checked like a word's own."""
+    """Default values in the query are validated like a word's fields."""
     answer = staff.generic("POST", IMPORT + "?action=delete", b"a", "text/plain")
     assert (answer.status_code, list(answer.json()["error"]["details"])) == (400, ["action"])
 
 
 def test_empty_lists(staff: Client) -> None:
-    """Nothing to import is no error."""
+    """An empty list is accepted."""
     assert brought_in(staff, b"") == {"created": 0, "duplicates": 0, "rejected": []}
 
 
 def test_most_words(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list that would make more words than a process should compile is refused as a whole."""
+    """A list that exceeds the maximum number of words is refused as a whole."""
     monkeypatch.setattr(wordlist, "MOST_WORDS", 3)
     assert brought_in(staff, "a\nb")["created"] == 2
     assert staff.generic("POST", IMPORT, b"b\nc\nd", "text/plain").status_code == 400
@@ -241,7 +241,7 @@ def test_most_words(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ten_thousand_lines(staff: Client) -> None:
-    """A list of ten thousand lines costs about a second; again, as duplicates, less."""
+    """Importing ten thousand lines takes about a second; again, as duplicates, less."""
     text = "".join(f"word{number}\n" for number in range(10_000))
     started = time.thread_time()
     assert brought_in(staff, text)["created"] == 10_000
@@ -252,12 +252,12 @@ def test_ten_thousand_lines(staff: Client) -> None:
 
 
 def test_every_change_is_a_new_version(staff: Client) -> None:
-    """Whichever way words and phrases are changed, other processes see that they were."""
-    seen = [ListVersion.now()]
+    """Every way of changing words or phrases increments the version."""
+    versions = [ListVersion.current()]
 
     def changed() -> bool:
-        seen.append(ListVersion.now())
-        return seen[-1] > seen[-2]
+        versions.append(ListVersion.current())
+        return versions[-1] > versions[-2]
 
     row = call(staff, "POST", WORDS, {"word": "walnuts"}).json()
     assert changed()
@@ -280,7 +280,7 @@ def test_every_change_is_a_new_version(staff: Client) -> None:
 
 
 def test_sizes(screening: Product) -> None:
-    """A list of some MiB is taken, one over 32 MiB is refused, and so is one over 1 MiB anywhere else."""
+    """Lists over 32 MiB are refused, other bodies over 1 MiB."""
     client = screening.admin().client
     line = "sizes-test-word\n"
     headers = {"Content-Type": "text/plain"}

@@ -1,4 +1,4 @@
-"""What may be entered for an upstream and its keys."""
+"""Checks of what operators enter for an upstream and its keys."""
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -8,7 +8,7 @@ from providers.models import ChatModel, Upstream
 
 
 @pytest.mark.parametrize(
-    ("kind", "written", "kept"),
+    ("kind", "entered", "stored"),
     [
         ("openai", "https://api.example.org/v1", "https://api.example.org/v1"),
         ("openai", "http://ollama:11434/v1/", "http://ollama:11434/v1/"),
@@ -24,13 +24,13 @@ from providers.models import ChatModel, Upstream
         ("scripted", "", ""),
     ],
 )
-def test_it_works(kind: str, written: str, kept: str) -> None:
-    """Addresses that can be connected to are kept, without the path that is pasted with them."""
-    assert validation.base_url(kind, written) == kept
+def test_good_base_urls_are_kept(kind: str, entered: str, stored: str) -> None:
+    """Good addresses are stored, without the path that operators paste with them."""
+    assert validation.base_url(kind, entered) == stored
 
 
 @pytest.mark.parametrize(
-    ("kind", "written"),
+    ("kind", "entered"),
     [
         *((kind, "") for kind in ("openai", "spark", "spark_http", "zhipu", "zhipu_v3")),
         *((kind, "wss://api.example.org") for kind in ("openai", "zhipu", "spark_http")),
@@ -56,35 +56,35 @@ def test_it_works(kind: str, written: str, kept: str) -> None:
         ("spark", "gopher://127.0.0.1"),
     ],
 )
-def test_base_urls_that_lead_nowhere(kind: str, written: str) -> None:
-    """Other schemes, no host, credentials, queries, control characters and open Spark sockets are refused."""
+def test_bad_base_urls_are_refused(kind: str, entered: str) -> None:
+    """Other schemes, missing hosts, credentials, queries, control characters and unencrypted Spark are refused."""
     with pytest.raises(ValidationError):
-        validation.base_url(kind, written)
+        validation.base_url(kind, entered)
 
 
 @pytest.mark.parametrize(
-    "written", ["", "http://10.0.0.1:3128", "https://p", "socks5://a:b@p:1080", "socks5h://p:1080/"]
+    "entered", ["", "http://10.0.0.1:3128", "https://p", "socks5://a:b@p:1080", "socks5h://p:1080/"]
 )
-def test_proxies(written: str) -> None:
-    """HTTP and SOCKS5 proxies are kept, with name and password where they have them."""
-    assert validation.proxy(written) == written
+def test_proxies(entered: str) -> None:
+    """HTTP and SOCKS5 proxies are stored, with name and password where they have them."""
+    assert validation.proxy(entered) == entered
 
 
-@pytest.mark.parametrize("written", ["socks4://p:1080", "p:1080", "ftp://p", "http://", "http://p/path", "http://p?x"])
-def test_what_is_no_proxy(written: str) -> None:
+@pytest.mark.parametrize("entered", ["socks4://p:1080", "p:1080", "ftp://p", "http://", "http://p/path", "http://p?x"])
+def test_bad_proxies_are_refused(entered: str) -> None:
     """Other schemes and addresses with a path are refused."""
     with pytest.raises(ValidationError):
-        validation.proxy(written)
+        validation.proxy(entered)
 
 
 def test_host_names_to_sign() -> None:
-    """A bare host name, perhaps with a port, and for Spark's sockets only."""
+    """A host name with or without a port is stored, for Spark over WebSocket only."""
     assert validation.sign_host("spark", " spark-api.xf-yun.com ") == "spark-api.xf-yun.com"
     assert validation.sign_host("spark", "gateway:8443") == "gateway:8443"
     assert validation.sign_host("openai", "") == ""
-    for kind, written in (("openai", "a.example"), ("spark", "https://a.example"), ("spark", "a/b"), ("spark", "a b")):
+    for kind, entered in (("openai", "a.example"), ("spark", "https://a.example"), ("spark", "a/b"), ("spark", "a b")):
         with pytest.raises(ValidationError):
-            validation.sign_host(kind, written)
+            validation.sign_host(kind, entered)
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ def test_secrets(kind: str, good: str, bad: str) -> None:
         validation.secret(kind, bad)
 
 
-def test_only_what_is_asked_about_is_judged() -> None:
-    """A form that does not hold the address can be saved whatever the address is."""
+def test_excluded_fields_are_not_checked() -> None:
+    """A form without the address can be saved whatever the address is."""
     row = Upstream(slug="x", kind="openai", base_url="nonsense")
     row.clean_fields(exclude=["base_url"])
     with pytest.raises(ValidationError) as caught:
@@ -114,8 +114,8 @@ def test_only_what_is_asked_about_is_judged() -> None:
     assert set(caught.value.message_dict) == {"base_url"}
 
 
-def test_the_environments_own_address_stays_as_it_is() -> None:
-    """An address that came from the environment is not put in order: the row would no longer follow it."""
+def test_an_address_of_the_environment_stays_as_it_is() -> None:
+    """An address of the environment is not tidied, because the row would no longer follow it."""
     url = "https://api.example.org/v1/chat/completions"
     row = Upstream(slug="x", kind="openai", base_url=url, environment={"values": {"base_url": url, "proxy": ""}})
     row.clean_fields()

@@ -1,4 +1,4 @@
-"""Sensitive words in answers, as readers and operators meet them: through the product's own doors."""
+"""Sensitive words in completions, as users and operators see them through the API."""
 
 import time
 from collections.abc import Callable
@@ -14,127 +14,129 @@ def reasoning_of(events: list[Event]) -> str:
     return "".join(event.data["content"] for event in events if event.name == "reasoning")
 
 
-def test_it_works(somebody: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
-    """A blocked word, sent in single characters, ends the answer before it; the upstream is closed, one hit is kept."""
+def test_a_blocked_word_ends_the_completion(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
+    """A blocked word ends the completion before it, closes the upstream, and stores one hit."""
     word = listed("霹雳弦", "block")
     speaker.say(*"弓如", *"霹雳弦惊，马作的卢飞快", end="hang")
     since = time.monotonic()
-    events = somebody.answer("辛弃疾的下一句？", "plain")
+    events = newcomer.answer("辛弃疾的下一句？", "plain")
     assert not any(character in text_of(events) for character in "霹雳弦")
     assert text_of(events) == "弓如"
     assert (events[-1].name, events[-1].data["finish_reason"]) == ("done", "content_filter")
     assert events[-1].data["charge"] == {"amount": 1, "source": "daily", "reason": "content_filter"}
     assert closed_after(speaker, "辛弃疾的下一句？", since) < 5
-    row = somebody.generation(events[0].data["generation"])
+    row = newcomer.generation(events[0].data["generation"])
     assert (row["status"], row["finish_reason"], row["content"]) == ("completed", "content_filter", "弓如")
-    assert somebody.messages(row["conversation"])[1]["content"] == "弓如"
-    assert hits(somebody.name) == (0, [(word, "output", row["id"])])
+    assert newcomer.messages(row["conversation"])[1]["content"] == "弓如"
+    assert hits(newcomer.name) == (0, [(word, "output", row["id"])])
 
 
-def test_masked(somebody: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
-    """A masked word comes as stars, one for each character, wherever it is seen; the answer goes on."""
+def test_masked(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
+    """A masked word shows as one star per character everywhere; the completion continues."""
     word = listed("cobalt", "mask", "output")
     speaker.say("Blue: ", "C", "o", "-", "b", "alt", "! Not cobalts. ", "COBALT", " again")
-    events = somebody.answer("Which blue?", "plain")
+    events = newcomer.answer("Which blue?", "plain")
     wanted = "Blue: *******! Not cobalts. ****** again"
     assert text_of(events) == wanted
     start = events[0].data
     assert events[-1].data["finish_reason"] == "stop"
     assert events[-1].data["charge"]["amount"] == 1
-    assert somebody.generation(start["generation"])["content"] == wanted
-    assert somebody.messages(start["conversation"])[1]["content"] == wanted
-    assert text_of(somebody.follow(start["generation"])) == wanted
-    assert hits(somebody.name) == (0, [(word, "output", start["generation"])])
+    assert newcomer.generation(start["generation"])["content"] == wanted
+    assert newcomer.messages(start["conversation"])[1]["content"] == wanted
+    assert text_of(newcomer.follow(start["generation"])) == wanted
+    assert hits(newcomer.name) == (0, [(word, "output", start["generation"])])
 
 
-def test_nothing_visible_costs_nothing(somebody: Person, speaker: Speaker, listed: Lister) -> None:
-    """An answer that begins with a blocked word is empty and free."""
+def test_nothing_visible_costs_nothing(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
+    """A completion that begins with a blocked word is empty and free."""
     listed("first", "block", "output")
     speaker.say("\n", "fir", "st", " come", end="hang")
-    events = somebody.answer("Who?", "plain")
+    events = newcomer.answer("Who?", "plain")
     assert text_of(events).strip() == ""
     assert events[-1].data["finish_reason"] == "content_filter"
     assert events[-1].data["charge"]["amount"] == 0
-    assert somebody.quota()["used_today"] == 0
+    assert newcomer.quota()["used_today"] == 0
 
 
-def test_reasoning(somebody: Person, speaker: Speaker, listed: Lister) -> None:
-    """Reasoning is screened as a text of its own; a blocked word in it ends the answer before anything is said."""
+def test_reasoning(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
+    """Reasoning is screened separately; a blocked word in it ends the completion without content."""
     listed("秘方", "mask", "output")
     listed("毒方", "block", "output")
     speaker.say("方子是：", "秘", "方。", reasoning="想想秘 方，秘")
-    events = somebody.answer("什么方子？", "plain")
+    events = newcomer.answer("什么方子？", "plain")
     assert (reasoning_of(events), text_of(events)) == ("想想***，秘", "方子是：**。")
     names = [event.name for event in events]
-    assert names.index("message") > len(names) - 1 - names[::-1].index("reasoning")  # all thinking before all saying
+    assert names.index("message") > len(names) - 1 - names[::-1].index(
+        "reasoning"
+    )  # all reasoning comes before all content
     speaker.say("方子是", reasoning="想想毒-方", end="hang")
-    events = somebody.answer("什么毒？", "plain")
+    events = newcomer.answer("什么毒？", "plain")
     assert (reasoning_of(events), text_of(events)) == ("想想", "")
     assert events[-1].data["finish_reason"] == "content_filter"
     assert events[-1].data["charge"]["amount"] == 0
-    assert somebody.generation(events[0].data["generation"])["reasoning"] == "想想"
+    assert newcomer.generation(events[0].data["generation"])["reasoning"] == "想想"
 
 
-def test_held_back_text_is_kept_when_the_upstream_fails(somebody: Person, speaker: Speaker, listed: Lister) -> None:
-    """What was held back when the upstream failed is a part of the partial text, unless it is a word."""
+def test_held_back_text_is_kept_when_the_upstream_fails(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
+    """Text held back when the upstream fails is kept, unless it is a word."""
     listed("unfinished business", "mask", "output")
     listed("over", "mask", "output")
     speaker.say("Here: ", "unfin", "ished", end="cut")
-    events = somebody.answer("Go on", "plain")
+    events = newcomer.answer("Go on", "plain")
     assert text_of(events) == "Here: unfinished"
     assert (events[-1].name, events[-1].data["code"]) == ("error", "upstream_error")
     assert events[-1].data["charge"]["amount"] == 0
-    assert somebody.generation(events[0].data["generation"])["content"] == "Here: unfinished"
+    assert newcomer.generation(events[0].data["generation"])["content"] == "Here: unfinished"
     speaker.say("It is ", "ov", "er", end="cut")
-    assert text_of(somebody.answer("And?", "plain")) == "It is ****"
+    assert text_of(newcomer.answer("And?", "plain")) == "It is ****"
 
 
-def test_stopped_while_text_is_held_back(somebody: Person, speaker: Speaker, listed: Lister) -> None:
-    """A stop keeps what was seen, and not what was held back."""
+def test_stopped_while_text_is_held_back(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
+    """A stop keeps the text that was shown, not the text held back."""
     listed("pauseword", "mask", "output")
     speaker.say("Seen. ", "pause", end="hang")
-    with somebody.asking("Stop there", "plain") as stream:
+    with newcomer.asking("Stop there", "plain") as stream:
         events = [next(stream), next(stream)]
         time.sleep(0.3)
-        row = somebody.stop(events[0].data["generation"])
+        row = newcomer.stop(events[0].data["generation"])
         events += list(stream)
     assert text_of(events) == row["content"] == "Seen. "
     assert row["charge"]["amount"] == 1
 
 
-def test_allowed_phrases(somebody: Person, speaker: Speaker, listed: Lister, allowed: Callable[[str], None]) -> None:
-    """A word within an allowed phrase passes, however it is cut; the same word elsewhere does not."""
+def test_allowed_phrases(newcomer: Person, speaker: Speaker, listed: Lister, allowed: Callable[[str], None]) -> None:
+    """A word inside an allowed phrase passes, however it is split; elsewhere it does not."""
     listed("台独", "block", "output")
     allowed("站台独立")
     speaker.say(*"每个站台独立编号。台独")
-    events = somebody.answer("站台？", "plain")
+    events = newcomer.answer("站台？", "plain")
     assert text_of(events) == "每个站台独立编号。"
     assert events[-1].data["finish_reason"] == "content_filter"
 
 
-def test_words_count_in_the_middle_of_an_answer(somebody: Person, speaker: Speaker, listed: Lister) -> None:
-    """A word that is listed while an answer is being given counts from then on, even where there were none before."""
+def test_a_new_word_applies_to_running_completions(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
+    """A new word applies to running completions at once, even if the list was empty."""
     speaker.say(*["latecomer, "] * 200, pause=0.02)
-    with somebody.asking("Go", "plain") as stream:
-        seen = [next(stream), next(stream)]
+    with newcomer.asking("Go", "plain") as stream:
+        arrived = [next(stream), next(stream)]
         listed("latecomer", "mask")
         since = time.monotonic()
         for event in stream:
-            seen.append(event)
-            if "*" in text_of(seen):
+            arrived.append(event)
+            if "*" in text_of(arrived):
                 break
         assert time.monotonic() - since < 2
-        somebody.stop(seen[0].data["generation"])
-        seen += list(stream)
-    text = text_of(seen)
+        newcomer.stop(arrived[0].data["generation"])
+        arrived += list(stream)
+    text = text_of(arrived)
     assert text.startswith("latecomer")
     assert "latecomer" not in text[text.index("*") :]
 
 
 @pytest.mark.parametrize("scope", ["input", "both"])
-def test_scope(somebody: Person, speaker: Speaker, listed: Lister, scope: str) -> None:
-    """A word for prompts only does not touch answers."""
+def test_scope(newcomer: Person, speaker: Speaker, listed: Lister, scope: str) -> None:
+    """A word for prompts only does not change completions."""
     listed("scopeword", "mask", scope)
     speaker.say("a scope", "word here")
     wanted = "a scopeword here" if scope == "input" else "a ********* here"
-    assert text_of(somebody.answer("x", "plain")) == wanted
+    assert text_of(newcomer.answer("x", "plain")) == wanted

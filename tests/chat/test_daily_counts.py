@@ -1,4 +1,4 @@
-"""Answers by day: counted once as they end, and `GET /api/quotas/usage/`."""
+"""chat/stats/daily.py: daily counts of generations, and `GET /api/quotas/usage/`."""
 
 from datetime import datetime, timedelta
 from importlib import import_module
@@ -56,8 +56,8 @@ def usage(person: Any, query: str = "") -> Any:
     return Client(headers={"Authorization": f"Bearer {jwt.issue(person)['access']}"}).get(f"{URL}{query}")
 
 
-def test_it_works(alice: Any, model: ChatModel) -> None:
-    """Answers are listed by day and model, with their tokens."""
+def test_usage_by_day_and_model(alice: Any, model: ChatModel) -> None:
+    """Completions are listed by day and model, with their tokens."""
     for _ in range(2):
         answer(alice, model)
     day = ledger.day_of(timezone.now()).isoformat()
@@ -67,7 +67,7 @@ def test_it_works(alice: Any, model: ChatModel) -> None:
 
 
 def test_how_they_ended(alice: Any, bob: Any, model: ChatModel) -> None:
-    """Charges are counted by their source, failures without tokens, and an empty answer as one that cost nothing."""
+    """Charges are counted by source, failures without tokens, an empty completion as free."""
     factories.credits_for(alice, model.quota_link.quota, 1)
     for _ in range(3):
         answer(alice, model)
@@ -79,7 +79,7 @@ def test_how_they_ended(alice: Any, bob: Any, model: ChatModel) -> None:
 
 
 def test_counted_once(alice: Any, model: ChatModel) -> None:
-    """Whoever ends a generation a second time counts nothing."""
+    """Ending a generation a second time counts nothing."""
     row = factories.generation(alice, model)
     for _ in range(2):
         end(Generation.objects.get(pk=row.pk))
@@ -95,7 +95,7 @@ def test_undone_with_the_end(alice: Any, model: ChatModel) -> None:
 
 
 def test_the_day_it_began(alice: Any, model: ChatModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer begun before midnight in TIME_ZONE counts for that day, and days are a window that moves."""
+    """A completion counts on the day in TIME_ZONE on which it began."""
     midnight = datetime(2026, 11, 22, tzinfo=ZoneInfo("Asia/Shanghai"))
     late = factories.generation(alice, model, midnight - timedelta(seconds=1))
     monkeypatch.setattr(timezone, "now", lambda: midnight + timedelta(seconds=1))
@@ -107,7 +107,7 @@ def test_the_day_it_began(alice: Any, model: ChatModel, monkeypatch: pytest.Monk
 
 
 def test_others_are_not_shown(alice: Any, bob: Any, model: ChatModel) -> None:
-    """Everybody sees their own answers only, and strangers nothing."""
+    """Users see only their own completions; anonymous callers see none."""
     answer(alice, model)
     assert usage(bob).json() == []
     assert Client().get(URL).status_code == 401
@@ -115,15 +115,15 @@ def test_others_are_not_shown(alice: Any, bob: Any, model: ChatModel) -> None:
 
 @pytest.mark.parametrize("days", ["0", "-1", "367", "x", "1.5", "９", "9" * 400])
 def test_wrong_days(days: str, alice: Any) -> None:
-    """Anything but a number of days up to a year is refused by name."""
+    """`days` must be a number up to a year; other values are refused by name."""
     reply = usage(alice, f"?days={days}")
     assert (reply.status_code, list(reply.json()["error"]["details"])) == (400, ["days"])
 
 
 def test_generations_are_not_read(alice: Any, model: ChatModel) -> None:
-    """However many generations a user has, looking back is one query that reads none of them."""
+    """Reading the counts is one query that reads no generation."""
     answer(alice, model)
-    for look in (lambda: daily.by_model(alice.pk, 30), lambda: daily.of_everybody(30)):
+    for look in (lambda: daily.by_model(alice.pk, 30), lambda: daily.of_all_users(30)):
         with CaptureQueriesContext(connection) as context:
             assert len(look()) == 1
         (query,) = context.captured_queries
@@ -131,7 +131,7 @@ def test_generations_are_not_read(alice: Any, model: ChatModel) -> None:
 
 
 def test_few_statements(alice: Any, model: ChatModel) -> None:
-    """Ending an answer takes four statements of the ledger, one for the generation, and one that counts it."""
+    """Ending a generation takes four ledger statements, one update, and one that counts it."""
     row = factories.generation(alice, model)
     with CaptureQueriesContext(connection) as context:
         end(row)
@@ -140,14 +140,14 @@ def test_few_statements(alice: Any, model: ChatModel) -> None:
 
 
 def test_a_deleted_user_is_not_counted(alice: Any, model: ChatModel) -> None:
-    """The counts of a person go with the person."""
+    """Deleting a user deletes their counts."""
     answer(alice, model)
     alice.delete()
-    assert daily.of_everybody(30) == []
+    assert daily.of_all_users(30) == []
 
 
-def test_answers_of_before(alice: Any, bob: Any, model: ChatModel) -> None:
-    """Those that ended before they were counted are counted by the migration, as if they had ended today."""
+def test_the_migration_counts_earlier_generations(alice: Any, bob: Any, model: ChatModel) -> None:
+    """The migration counts earlier generations as if they had ended today."""
     factories.credits_for(alice, model.quota_link.quota, 1)
     for _ in range(3):
         answer(alice, model)
@@ -162,7 +162,7 @@ def test_answers_of_before(alice: Any, bob: Any, model: ChatModel) -> None:
 
 
 def test_the_day_of_the_reservation(alice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer is counted on the day whose allowance it took, also when midnight passes while it begins."""
+    """A completion counts on the day of its reservation, even across midnight."""
     quota = factories.quota(daily_limit=2)
     factories.chat_model("glm-4", of=quota, to=factories.upstream())
     midnight = datetime(2030, 1, 2, tzinfo=ZoneInfo("Asia/Shanghai"))

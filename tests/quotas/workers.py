@@ -1,4 +1,4 @@
-"""What the processes of `test_many_hands.py` do. Each function takes and returns plain JSON values."""
+"""The work of the processes in `test_parallel_credits.py`. Arguments and results are plain JSON values."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from tests.quotas.race import reserve
 
 
 def redeem_each(user_ids: list[int], code: str, threads: int) -> list[int]:
-    """Try the code for each user; return those who got something."""
+    """Try the code for each user; return the users that got its credits."""
 
     def attempt(user_id: int) -> bool:
         try:
@@ -27,7 +27,7 @@ def redeem_each(user_ids: list[int], code: str, threads: int) -> list[int]:
 
 
 def answer_each(user_ids: list[int], model_id: int, name: str, threads: int) -> int:
-    """Begin and settle an answer for each user, as `chat.ending` does; return how many were charged."""
+    """Reserve and settle a unit for each user; return how many were charged."""
 
     def answer(number: int) -> int:
         reference = f"{name}-{number}"

@@ -1,0 +1,44 @@
+"""The kinds of upstreams: the value of `Upstream.kind` and the adapter class that serves it.
+
+To add a vendor, add its module to `providers.wire` and its line here. Title, keys, addresses, models and options of a
+kind are class attributes of its adapter (`providers.wire.base.Provider`). A kind is stored, so it is never renamed.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from django.utils.translation import gettext_lazy as translated
+from django_stubs_ext import StrPromise
+
+from providers.wire.base import OfferedModel, Provider
+from providers.wire.openai.adapter import OpenAICompatible
+from providers.wire.scripted import Scripted
+from providers.wire.spark.adapter import Spark
+from providers.wire.spark.http import SparkHTTP
+from providers.wire.zhipu.adapter import Zhipu
+from providers.wire.zhipu.v3 import ZhipuV3
+
+ADAPTERS: Mapping[str, type[Provider]] = MappingProxyType(
+    {
+        "openai": OpenAICompatible,
+        "spark": Spark,
+        "spark_http": SparkHTTP,
+        "zhipu": Zhipu,
+        "zhipu_v3": ZhipuV3,
+        "scripted": Scripted,
+    }
+)
+DEFAULT_KIND = "openai"
+# The kind of the built-in demo, which the first run creates.
+DEMO_KIND = "scripted"
+
+
+def choices() -> list[tuple[str, StrPromise]]:
+    """Return the kinds with their labels. Migration 0005 names this function, so a new kind needs no migration."""
+    return [(kind, translated(adapter.title)) for kind, adapter in ADAPTERS.items()]
+
+
+def known_model(name: str) -> OfferedModel | None:
+    """Return what any adapter knows about an upstream's model of this name, None when no adapter knows it."""
+    known = (model for adapter in ADAPTERS.values() for model in adapter.known_models)
+    return next((model for model in known if model.name == name), None)

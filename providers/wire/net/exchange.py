@@ -1,0 +1,170 @@
+"""One request to an upstream and its response, with clocks and our errors.
+
+Works on any `httpx.AsyncBaseTransport`: `transport.Transport` in production, `httpx.MockTransport` in tests. Adapters
+decide the meaning of the bytes.
+"""
+
+import asyncio
+import contextlib
+import errno
+import functools
+import zlib
+from collections.abc import Mapping
+
+import httpx
+
+from providers.wire.errors import ProviderError, Row, UpstreamFailed, UpstreamTimeout, broken_stream
+from providers.wire.net.deadline import Deadline
+from providers.wire.net.dial import AddressRefusedError
+
+# Bytes to read of an error's body, and seconds for it.
+_MAX_ERROR_BODY_BYTES = 64 * 1024
+_ERROR_BODY_S = 5.0
+# Bytes that one read of a compressed body may inflate to.
+_MAX_INFLATED_BYTES = 2**22
+_NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class Exchange:
+    """A response whose head is there and whose body is still to be read."""
+
+    def __init__(self, response: httpx.Response, deadline: Deadline) -> None:
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self._response = response
+        self._stream = response.stream
+        self._chunks = aiter(response.stream)  # type: ignore[arg-type]
+        self._deadline = deadline
+        # Some gateways compress although we ask for `identity`.
+        compressed = response.headers.get("content-encoding", "identity").lower() != "identity"
+        self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 32) if compressed else None
+
+    async def read(self) -> bytes:
+        """Return the next bytes as soon as they arrive, `b""` after the last."""
+        while True:
+            try:
+                with self._deadline:
+                    data = await anext(self._chunks)
+            except StopAsyncIteration:
+                return b""
+            except httpx.HTTPError:
+                raise broken_stream("connection_lost") from None
+            if self._inflater is None:
+                return data
+            if inflated := self._inflated(self._inflater, data):
+                return inflated
+
+    async def read_up_to(self, max_bytes: int) -> bytes:
+        """Return the body; one that is longer than `max_bytes` is cut somewhere beyond."""
+        body = b""
+        while len(body) <= max_bytes and (chunk := await self.read()):
+            body += chunk
+        return body
+
+    async def read_error(self) -> bytes:
+        """Return the part of an error's body that arrives within five seconds.
+
+        A part is enough, because the status alone already decides much.
+        """
+        self._deadline.shorten(_ERROR_BODY_S)
+        body = b""
+        with contextlib.suppress(ProviderError):
+            while len(body) <= _MAX_ERROR_BODY_BYTES and (chunk := await self.read()):
+                body += chunk
+        return body
+
+    def switch(self, protocol: asyncio.Protocol) -> None:
+        """Hand the connection over to another protocol, after a response with status 101."""
+        self._response.extensions["switch"](protocol)
+
+    async def close(self, *, finished: bool = False) -> None:
+        """Close the connection at once.
+
+        With `finished` it is kept for the next request if the body ends within a second.
+        """
+        linger = self._response.extensions.get("linger")
+        if finished and linger is not None:
+            linger()
+        else:
+            await self._stream.aclose()  # type: ignore[union-attr]
+
+    def _inflated(self, inflater: "zlib._Decompress", data: bytes) -> bytes:
+        try:
+            inflated = inflater.decompress(data, _MAX_INFLATED_BYTES)
+        except zlib.error:
+            raise broken_stream("bad_encoding") from None
+        if inflater.unconsumed_tail:
+            raise broken_stream("event_too_large")
+        return inflated
+
+
+async def send(
+    transport: httpx.AsyncBaseTransport,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    deadline: Deadline,
+    body: bytes | None = None,
+    query: str = "",
+) -> Exchange:
+    """Send a request; return its exchange when the response's head is there.
+
+    The status does not matter. A `query` is sent with the address and appears in no URL object, because some vendors
+    sign it.
+    """
+    try:
+        with deadline:
+            request = httpx.Request(method, _parsed(url), headers=headers, content=body)
+            if query:
+                request.extensions["target"] = request.url.raw_path + b"?" + query.encode()
+            return Exchange(await transport.handle_async_request(request), deadline)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        # The error may hold the request, and with it the key; the system's own error does not.
+        failure, cause = unreachable(error), error.__cause__
+    raise failure from (cause if isinstance(cause, OSError) else None)
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(url: str) -> httpx.URL:
+    return httpx.URL(url)
+
+
+def unreachable(error: Exception) -> ProviderError:
+    """Return our failure for an error that came before the response's head."""
+    reason = error.__cause__ or error
+    if isinstance(reason, AddressRefusedError):
+        return not_connected("address_refused")
+    if isinstance(reason, OSError) and reason.errno in _NO_RESOURCES:
+        return UpstreamFailed("This machine is out of connections.", action="wait", attempts=2, vendor_code="local")
+    match error:
+        case httpx.ProxyError():
+            return not_connected("proxy_refused")
+        case httpx.UnsupportedProtocol() | httpx.InvalidURL() | httpx.LocalProtocolError() | ValueError():
+            return not_connected("bad_address")
+        case httpx.TimeoutException():
+            return not_connected("connect_timeout")
+        case httpx.RemoteProtocolError():
+            return broken_stream("bad_http", status=None)
+    return not_connected("network")
+
+
+def not_connected(vendor_code: str) -> ProviderError:
+    """Return the failure of that name: no connection, or a wrong configuration of it."""
+    return _FAILURES[vendor_code].error(vendor_code=vendor_code)
+
+
+def _network(kind: type[ProviderError], message: str) -> Row:
+    return Row(kind, message, "wait", attempts=2, cooldown_s=60.0, scope="all")
+
+
+def _misconfigured(message: str) -> Row:
+    return Row(UpstreamFailed, message, "ops", scope="all")
+
+
+_FAILURES: Mapping[str, Row] = {
+    "address_refused": _misconfigured("The upstream's address is not allowed."),
+    "proxy_refused": _misconfigured("The proxy refused our credentials."),
+    "bad_address": _misconfigured("The upstream's address is not valid."),
+    "connect_timeout": _network(UpstreamTimeout, "The upstream did not accept a connection in time."),
+    "network": _network(UpstreamFailed, "The upstream could not be reached."),
+}
