@@ -2,6 +2,7 @@
 
 A recipe is a section `### …` below `## Recipes`. Its steps have one of four forms, each followed by a fenced block:
 "Create `path`:", "In `path`, after `line`:", "In `path`, replace `line`:" and "Check:" (commands, one on each line).
+`line` is the beginning of a line that occurs once.
 """
 
 import os
@@ -64,8 +65,8 @@ def follow(step: re.Match[str], folder: Path) -> None:
     elif step["path"]:
         path = folder / step["path"]
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        places = [number for number, line in enumerate(lines) if line.strip() == step["line"].strip()]
-        assert len(places) == 1, f"{step['path']} has the line {step['line']!r} {len(places)} times"
+        places = [number for number, line in enumerate(lines) if line.startswith(step["line"])]
+        assert len(places) == 1, f"{step['path']} has {len(places)} lines that begin with {step['line']!r}"
         start = places[0] + (step["how"] == "after")
         lines[start : places[0] + 1] = step["block"].splitlines(keepends=True)
         path.write_text("".join(lines), encoding="utf-8")
