@@ -1,19 +1,23 @@
 """The product as a stranger meets it: a process of its own, started by its own commands, spoken to over HTTP."""
 
 import asyncio
+import atexit
 import json
 import os
 import queue
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -63,6 +67,22 @@ def connected(upstream: FakeOpenAI, **models: str) -> dict[str, str]:
     }
 
 
+Settings = tuple[tuple[str, str], ...]
+
+
+@cache
+def _set_up(settings: Settings) -> Path:
+    """Run `manage.py setup` once for these settings, and return the folder that it leaves."""
+    directory = Path(tempfile.mkdtemp(prefix="rivulet-set-up-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    servers.migrated_sqlite(directory)
+    command = [sys.executable, str(ROOT / "manage.py"), "setup"]
+    variables = {**dict(settings), "VAR_DIR": str(directory)}
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=SETUP_SECONDS)
+    assert done.returncode == 0, done.stderr
+    return directory
+
+
 class Product:
     """`manage.py setup` and `manage.py serve` with an own folder. `kill` and `start` again keep folder and port."""
 
@@ -90,14 +110,18 @@ class Product:
         )
 
     def start(self) -> Self:
-        """Set up and serve. A database of its own begins as a migrated file: migrating costs more than all the rest."""
+        """Set up and serve; a new folder starts as a copy of one that was set up with the same settings."""
         if not self._environment["DATABASE_URL"] and not (self.var_dir / "rivulet.sqlite3").exists():
-            self.var_dir.mkdir(parents=True, exist_ok=True)
-            servers.migrated_sqlite(self.var_dir)
-        done = self.manage("setup")
-        assert done.returncode == 0, done.stderr
+            shutil.copytree(_set_up(self._settings()), self.var_dir, dirs_exist_ok=True)
+        else:
+            done = self.manage("setup")
+            assert done.returncode == 0, done.stderr
         program = "tests/impatient.py" if "IMPATIENCE" in self._environment else "manage.py"
         return self.serve(str(ROOT / program), "serve")
+
+    def _settings(self) -> Settings:
+        """Return what decides the outcome of `manage.py setup`."""
+        return tuple(sorted(item for item in self._environment.items() if item[0] not in {"VAR_DIR", "PORT"}))
 
     def serve(self, *arguments: str) -> Self:
         """Start the process, by other words than usual where a test wants another one, and wait until it serves."""

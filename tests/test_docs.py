@@ -2,7 +2,10 @@
 
 import importlib
 import inspect
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,10 +23,10 @@ from providers.wire.errors import ProviderError
 from web.refusals import Refusal
 
 ROOT = Path(__file__).resolve().parent.parent
-README, CHANGELOG = ROOT / "README.md", ROOT / "CHANGELOG.md"
+README, ARCHITECTURE = ROOT / "README.md", ROOT / "ARCHITECTURE.md"
 SETTINGS, API, OPERATIONS = (ROOT / "docs" / f"{name}.md" for name in ("settings", "api", "operations"))
 DECISIONS = sorted((ROOT / "docs" / "adr").glob("*.md"))
-DOCUMENTS = [README, CHANGELOG, SETTINGS, API, OPERATIONS, *DECISIONS]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *DECISIONS]
 
 # The picture is taken by the browser tests.
 MADE_BY_TESTS = {"docs/chat.png"}
@@ -168,12 +171,23 @@ def test_the_map_is_true() -> None:
     assert folders - {"var/", "htmlcov/"} <= set(folder_map())
 
 
-def test_the_table_of_changes_is_true() -> None:
-    """Files named in "Where do I change …?" exist."""
-    section = README.read_text(encoding="utf-8").partition("## Where do I change")[2].partition("\n## ")[0]
-    paths = [path for path in re.findall(r"`([\w./<>-]+)`", section) if "/" in path and "<" not in path]
-    assert len(paths) > 10
+def test_the_architecture_names_files_that_exist() -> None:
+    """Files and folders in the tables of ARCHITECTURE.md exist."""
+    text = ARCHITECTURE.read_text(encoding="utf-8")
+    paths = [path for path in re.findall(r"`([\w./<>-]+)`", text) if re.search(r"\w/", path) and "<" not in path]
+    paths = [path for path in paths if not path.startswith("/")]
+    assert len(paths) > 50
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_documentation_site_builds(tmp_path: Path) -> None:
+    """mkdocs builds all pages and finds every link between them."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert {"index.html", "ARCHITECTURE.html", "api.html"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def anchors(document: Path) -> set[str]:
