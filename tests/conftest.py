@@ -26,6 +26,9 @@ from tests.upstreams import FakeOpenAI
 # Its functions assert for several tables; what they find is to be shown as in the tests themselves.
 pytest.register_assert_rewrite("tests.chat.verdicts")
 
+# Fixtures that are, or start, real servers.
+SERVERS = {"postgres", "redis_server", "database_url", "product", "on_each", "oracles"}
+
 # One example may cost a few database transactions; how long it takes says nothing.
 hypothesis.register_profile("rivulet", deadline=None)
 hypothesis.load_profile("rivulet")
@@ -142,12 +145,25 @@ def _missing(message: str) -> NoReturn:
     pytest.skip(message)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses a real server, so that `make check` leaves it out."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Mark what uses a real server, so that `make check` leaves it out, and let a parallel run begin with it.
+
+    The files that drive the browser stay together: Chromium and its products start once. The others are dealt out one
+    by one, the short ones, which need no server, at the end: no worker has to wait long for the last.
+    """
     for item in items:
-        if {"postgres", "redis_server", "database_url", "product", "oracles"} & set(getattr(item, "fixturenames", ())):
+        if SERVERS & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
+        item.add_marker(pytest.mark.xdist_group("browser" if _drives_browser(item) else str(item.path)))
+    yield
+    if hasattr(config, "workerinput"):
+        with_servers = {item.path for item in items if item.get_closest_marker("server")}
+        items.sort(key=lambda item: (not _drives_browser(item), item.path not in with_servers, item.path))
+
+
+def _drives_browser(item: pytest.Item) -> bool:
+    return item.path.is_relative_to(Path(__file__).parent / "browser")
 
 
 def pytest_unconfigure() -> None:
@@ -169,6 +185,22 @@ def product(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> I
     """The product on SQLite, connected to `upstream`, with ample limits; shared, so tests use people of their own."""
     with Product(tmp_path_factory.mktemp("product"), **connected(upstream)) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def on_postgresql(
+    postgres: servers.Postgres, upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Product]:
+    """The same on PostgreSQL, shared as well."""
+    with Product(tmp_path_factory.mktemp("on-postgresql"), postgres.database(), **connected(upstream)) as running:
+        yield running
+
+
+@pytest.fixture(params=["product", "on_postgresql"], ids=["sqlite", "postgresql"])
+def on_each(request: pytest.FixtureRequest) -> Product:
+    """Those two: the test runs once with each."""
+    shared: Product = request.getfixturevalue(request.param)
+    return shared
 
 
 @pytest.fixture
