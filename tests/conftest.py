@@ -27,7 +27,7 @@ from tests.upstreams import FakeOpenAI
 pytest.register_assert_rewrite("tests.chat.verdicts")
 
 # Fixtures that are, or start, real servers.
-SERVERS = {"postgres", "redis_server", "database_url", "product", "on_each", "oracles"}
+SERVERS = {"postgres", "redis_server", "database_url", "product", "on_each", "forgetful", "oracles"}
 
 # One example may cost a few database transactions; how long it takes says nothing.
 hypothesis.register_profile("rivulet", deadline=None)
@@ -192,7 +192,17 @@ def on_postgresql(
     postgres: servers.Postgres, upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Product]:
     """The same on PostgreSQL, shared as well."""
-    with Product(tmp_path_factory.mktemp("on-postgresql"), postgres.database(), **connected(upstream)) as running:
+    with Product(
+        tmp_path_factory.mktemp("on-postgresql"), postgres.migrated_database(), **connected(upstream)
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def forgetful(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """The product on SQLite that keeps what has ended for a second only; shared as well."""
+    variables = {**connected(upstream), "CHANNEL_RETENTION_SECONDS": "1"}
+    with Product(tmp_path_factory.mktemp("forgetful"), **variables) as running:
         yield running
 
 

@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.product import Person, Product, connected, text_of
+from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
 
 # The best of several tries: what a loaded machine adds is not ours.
 CLOSED_WITHIN_SECONDS, SEVERAL = 0.05, 4
 # What a killed process may lose: a second of deltas that come every 50 ms.
 LAST_SECOND_OF_DELTAS = 20
+# The dead are found out soon.
+SHORT_LEASE = {"PROCESS_LEASE_SECONDS": "2"}
 
 
 def closed_after(upstream: FakeOpenAI, prompt: str, since: float) -> float:
@@ -91,10 +94,10 @@ def test_upstream_failures_cost_nothing(person: Person, model: str, code: str, k
 
 def test_killed_in_the_middle(database_url: str, tmp_path: Path, upstream: FakeOpenAI) -> None:
     """`kill -9` in the middle, then a new start: `interrupted`, text kept but for a second, nothing charged."""
-    with Product(tmp_path, database_url, **connected(upstream)) as product:
+    with Product(tmp_path, database_url, **connected(upstream), **SHORT_LEASE) as product:
         person = product.register("alice")
         with person.asking("Hello", "paced") as stream:
-            seen = [next(stream) for _ in range(60)]
+            seen = [next(stream) for _ in range(40)]
             product.kill()
         generation = seen[0].data["generation"]
         product.start()
@@ -118,12 +121,12 @@ def test_killed_in_the_middle(database_url: str, tmp_path: Path, upstream: FakeO
 
 def test_drained(tmp_path: Path, upstream: FakeOpenAI) -> None:
     """SIGTERM lets running answers end; what is asked meanwhile is refused with `service_unavailable`; exit code 0."""
-    with Product(tmp_path, **connected(upstream), DRAIN_SECONDS="20") as product:
+    with Product(tmp_path, **connected(upstream, brief="paced:40:25"), DRAIN_SECONDS="20") as product:
         person = product.register("alice")
-        with person.asking("Hello", "quick") as stream:
+        with person.asking("Hello", "brief") as stream:
             seen = [next(stream) for _ in range(3)]
             product.stop_soon(signal.SIGTERM)
-            time.sleep(0.05)
+            wait_until(lambda: '"draining"' in product.output)
             other = product.client(person.access)
             refused = other.post("/api/chat/", json={"model": "plain", "prompt": "x"})
             ready = other.get("/readyz")
@@ -152,25 +155,28 @@ def test_drain_has_an_end(tmp_path: Path, upstream: FakeOpenAI) -> None:
 
 def test_deleting_the_conversation_stops_its_answer(person: Person, upstream: FakeOpenAI) -> None:
     """With its conversation deleted, an answer ends and the upstream is closed."""
-    with person.asking("delete me", "paced") as stream:
-        start = next(stream).data
-        next(stream)
-        since = time.monotonic()
-        gone = person.product.client(person.access).delete(f"/api/conversations/{start['conversation']}/")
-        assert gone.status_code == 204
-        assert [event.name for event in stream][-1] == "done"
-    assert closed_after(upstream, "delete me", since) < 0.5
+    delays = []
+    for number in range(SEVERAL):
+        with person.asking(f"delete me {number}", "paced") as stream:
+            start = next(stream).data
+            next(stream)
+            since = time.monotonic()
+            gone = person.product.client(person.access).delete(f"/api/conversations/{start['conversation']}/")
+            assert gone.status_code == 204
+            assert [event.name for event in stream][-1] == "done"
+        delays.append(closed_after(upstream, f"delete me {number}", since))
+    assert min(delays) < 0.5
     row = person.generation(start["generation"])
     assert (row["conversation"], row["message"]) == (None, None)
 
 
 def test_a_second_signal_waits_for_nothing(tmp_path: Path, upstream: FakeOpenAI) -> None:
     """Told to stop twice, the process ends at once; what it left behind is ended by the next one."""
-    with Product(tmp_path, **connected(upstream), DRAIN_SECONDS="60") as product:
+    with Product(tmp_path, **connected(upstream), DRAIN_SECONDS="60", **SHORT_LEASE) as product:
         person = product.register("alice")
         generation = person.ask("Hello", "hang")["id"]
         product.stop_soon()
-        time.sleep(0.3)
+        wait_until(lambda: '"draining"' in product.output)
         started = time.monotonic()
         product.stop_soon()
         product.stop()

@@ -1,13 +1,11 @@
 """What is turned down, with which code, in which order; a refused question costs nothing and leaves nothing behind."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.product import Person, Product, connected
-from tests.upstreams import FakeOpenAI
+from tests.product import Person, Product, post_many
 
 CHAT = "/api/chat/"
 
@@ -140,17 +138,17 @@ def test_a_refused_request_does_not_use_up_its_key(person: Person) -> None:
     person.ask("Hello", "plain", key="again")
 
 
-def test_the_same_key_answers_whatever_else_holds(tmp_path: Path, upstream: FakeOpenAI) -> None:
+def test_the_same_key_answers_whatever_else_holds(person: Person) -> None:
     """A known key returns its generation even when the quota is used up and its conversation is gone."""
-    with Product(tmp_path, **{**connected(upstream), "DAILY_LIMIT_STANDARD": "1"}) as product:
-        person = product.register("alice")
-        first = person.ask("Hello", "plain", key="k")
-        person.ended(first["id"])
-        refused(person, 429, "quota_exhausted", json={"model": "plain", "prompt": "x"})
-        person.client.delete(f"/api/conversations/{first['conversation']}/")
-        again = person.client.post(CHAT, json={"model": "plain", "prompt": "Hello"}, headers={"Idempotency-Key": "k"})
-        assert (again.status_code, again.json()["generation"]["id"]) == (202, first["id"])
-        assert "X-Quota-Remaining" not in again.headers
+    question = {"model": "gpt-4-echo", "prompt": "Hello"}
+    first = person.ask("Hello", "gpt-4-echo", key="k")
+    person.ended(first["id"])
+    post_many(person, [(question, {})] * person.quota("premium")["remaining"])
+    refused(person, 429, "quota_exhausted", json=question)
+    person.client.delete(f"/api/conversations/{first['conversation']}/")
+    again = person.client.post(CHAT, json=question, headers={"Idempotency-Key": "k"})
+    assert (again.status_code, again.json()["generation"]["id"]) == (202, first["id"])
+    assert "X-Quota-Remaining" not in again.headers
 
 
 def test_languages(person: Person) -> None:

@@ -209,19 +209,9 @@ def test_regenerate_adds_a_sibling(person: Person, upstream: FakeOpenAI) -> None
     assert [turn["content"] for turn in upstream.requests[-1].body["messages"]] == ["Question"]
 
 
-@pytest.fixture(scope="module", params=["postgresql"])
-def elsewhere(
-    request: pytest.FixtureRequest, upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Product]:
-    """The product on PostgreSQL."""
-    url = request.getfixturevalue("postgres").database()
-    with Product(tmp_path_factory.mktemp("postgres"), url, **connected(upstream)) as running:
-        yield running
-
-
-def test_postgresql_too(elsewhere: Product) -> None:
+def test_postgresql_too(on_postgresql: Product) -> None:
     """On PostgreSQL an answer streams, is stored, charged and resumed just the same."""
-    person = elsewhere.register("alice")
+    person = on_postgresql.register("streaming")
     events: list[Event] = person.answer("你好，世界 👋", "echo")
     assert text_of(events) == "你好，世界 👋"
     row = person.generation(events[0].data["generation"])
@@ -232,27 +222,37 @@ def test_postgresql_too(elsewhere: Product) -> None:
     assert len(person.messages(conversation)) == 4
 
 
-def test_snapshot_when_the_log_is_gone(upstream: FakeOpenAI, tmp_path: Path, database_url: str) -> None:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def forgetting(request: pytest.FixtureRequest, upstream: FakeOpenAI, tmp_path: Path) -> Iterator[Product]:
+    """The product, which keeps events for a second, on both databases."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("forgetful")
+        return
+    database = request.getfixturevalue("postgres").migrated_database()
+    with Product(tmp_path, database, **connected(upstream), CHANNEL_RETENTION_SECONDS="1") as running:
+        yield running
+
+
+@pytest.mark.server
+def test_snapshot_when_the_log_is_gone(forgetting: Product) -> None:
     """When events are no longer kept, the stored text comes as one `reset`, and the end as it was; then still 204.
 
     What it says is in the language of who asked, whoever reads it.
     """
-    variables = connected(upstream, CHANNEL="plain")
-    with Product(tmp_path / "var", database_url, **variables, CHANNEL_RETENTION_SECONDS="1") as product:
-        person = product.register("alice")
-        person.client.headers["Accept-Language"] = "zh-CN"
-        answered, failed = person.answer("Hello", "echo"), person.answer("Hello", "http-400")
-        person.answer("What is left changes", "echo")
-        person.client.headers["Accept-Language"] = "en"
-        for events, text in ((answered, "Hello"), (failed, "")):
-            again = follow_when_gone(person, events[0].data["generation"])
-            assert again[0].data == {"content": text, "reasoning": ""}
-            assert [event.name for event in again] == ["reset", events[-1].name]
-            assert (again[1].id, json.dumps(again[1].data)) == (events[-1].id, json.dumps(events[-1].data))
-        assert "，" in failed[-1].data["message"]
-        assert (answered[-1].data["quota"]["title"], person.quota()["title"]) == ("标准", "Standard")
-        with person.following(answered[0].data["generation"], answered[-1].id) as (status, _rest):
-            assert status == 204
+    person = forgetting.register("alice")
+    person.client.headers["Accept-Language"] = "zh-CN"
+    answered, failed = person.answer("Hello", "echo"), person.answer("Hello", "http-400")
+    person.answer("What is left changes", "echo")
+    person.client.headers["Accept-Language"] = "en"
+    for events, text in ((answered, "Hello"), (failed, "")):
+        again = follow_when_gone(person, events[0].data["generation"])
+        assert again[0].data == {"content": text, "reasoning": ""}
+        assert [event.name for event in again] == ["reset", events[-1].name]
+        assert (again[1].id, json.dumps(again[1].data)) == (events[-1].id, json.dumps(events[-1].data))
+    assert "，" in failed[-1].data["message"]
+    assert (answered[-1].data["quota"]["title"], person.quota()["title"]) == ("标准", "Standard")
+    with person.following(answered[0].data["generation"], answered[-1].id) as (status, _rest):
+        assert status == 204
 
 
 def follow_when_gone(person: Person, generation: str) -> list[Event]:
@@ -260,5 +260,5 @@ def follow_when_gone(person: Person, generation: str) -> list[Event]:
     deadline = time.monotonic() + 20
     while (again := person.follow(generation))[0].name != "reset":
         assert time.monotonic() < deadline
-        time.sleep(0.5)
+        time.sleep(0.1)
     return again

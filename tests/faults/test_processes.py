@@ -22,7 +22,7 @@ from tests.upstreams import FakeOpenAI
 SOAK = os.environ.get("SOAK") == "1"
 # What a killed process may lose: a second of deltas that come every 25 ms.
 LAST_SECOND_OF_DELTAS = 40
-MODELS = {"steady": "paced:80:25", "slow": "paced:100:50", "longer": "paced:200:50", "endless": "paced:5000:50"}
+MODELS = {"steady": "paced:80:25", "slow": "paced:60:50", "longer": "paced:200:50", "endless": "paced:5000:50"}
 
 pytestmark = [pytest.mark.server, pytest.mark.soak, pytest.mark.timeout(7200 if SOAK else 300)]
 
@@ -151,7 +151,7 @@ def test_redis_away(pair: Pair, upstream: FakeOpenAI) -> None:
     pair.redis.stop()
     generation = person.ask("Hello", "endless")["id"]
     with reading(pair.second.url, person, [generation]) as seen:
-        time.sleep(3)
+        time.sleep(1.5)
         row = pair.alice_there.stop(generation)
     assert pair.alice_there.stop(silent)["finish_reason"] == "cancelled"
     (hanging,) = upstream.asked("Say nothing")
