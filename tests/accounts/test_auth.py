@@ -64,7 +64,7 @@ BAD = {
 }
 
 
-def test_it_works(client: Client, alice: User) -> None:
+def test_a_logged_in_account_is_recognised(client: Client, alice: User) -> None:
     """A person who is logged in is who they are."""
     client.force_login(alice)
     assert client.get("/api/me/").json()["username"] == "alice"

@@ -35,7 +35,7 @@ def refusal(answer: Any) -> tuple[int, str, str]:
     return answer.status_code, error["code"], error["message"]
 
 
-def test_it_works(alice: User, bearer: Any, quota: Quota) -> None:
+def test_a_code_brings_its_credits(alice: User, bearer: Any, quota: Quota) -> None:
     """A code brings its credits, and the answer says how many of which quota."""
     answer = post(bearer(alice), code(quota).lower().replace("-", " "))
     assert (answer.status_code, answer.json()) == (200, {"quota": "standard", "credits": 5})

@@ -28,7 +28,7 @@ def details(answer: Any) -> dict[str, Any]:
     return found
 
 
-def test_it_works() -> None:
+def test_registering_returns_the_account_and_its_tokens() -> None:
     """201 with the account and tokens that open it."""
     answer = register()
     body = answer.json()

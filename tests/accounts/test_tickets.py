@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 PATH = "/api/generations/1/events/"
 
 
-def test_it_works(alice: User) -> None:
+def test_a_ticket_gives_its_account_at_its_path(alice: User) -> None:
     """A ticket gives its user, at its path."""
     assert tickets.redeem(tickets.issue(alice, PATH), PATH) == alice.pk
 

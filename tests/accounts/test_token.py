@@ -30,7 +30,7 @@ def refusal(answer: Any) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["code"]
 
 
-def test_it_works(alice: User) -> None:
+def test_name_and_password_give_tokens(alice: User) -> None:
     """Name and password give tokens that open the account."""
     answer = log_in()
     assert (answer.status_code, set(answer.json())) == (200, {"access", "refresh"})

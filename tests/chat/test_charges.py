@@ -75,7 +75,7 @@ class Ending:
         pytest.param(Ending("idle", "error", "upstream_timeout", 0), id="silent"),
     ],
 )
-def test_it_works(someone: Person, ending: Ending) -> None:
+def test_the_charge_is_the_same_everywhere(someone: Person, ending: Ending) -> None:
     """The charge is the same in the last event, in the generation, in the books and on what is left."""
     used = someone.quota()["used_today"]
     with someone.asking(ending.prompt, ending.model) as stream:

@@ -30,7 +30,7 @@ def closed_after(upstream: FakeOpenAI, prompt: str, since: float) -> float:
 
 
 @pytest.mark.alone
-def test_it_works(person: Person, upstream: FakeOpenAI) -> None:
+def test_stop_closes_the_upstream_and_keeps_the_text(person: Person, upstream: FakeOpenAI) -> None:
     """`stop` closes the upstream, keeps the text so far, charges it, and ends with `cancelled`."""
     delays = []
     for number in range(SEVERAL):

@@ -25,7 +25,7 @@ def refusal(events: list[Event]) -> str:
     return str(event.data["code"])
 
 
-def test_it_works(person: Person) -> None:
+def test_a_question_in_the_query_is_answered(person: Person) -> None:
     """A question in the query is answered like a posted one."""
     status, events = open_source(person, {"model": "echo", "prompt": "Hello"})
     assert status == 200

@@ -34,7 +34,7 @@ def ledger(person: Person) -> list[tuple[int, str, str]]:
     return [(row["amount"], row["source"], row["reason"]) for row in rows]
 
 
-def test_it_works(product: Product, person: Person) -> None:
+def test_only_the_first_charged_answer_earns(product: Product, person: Person) -> None:
     """Failed and empty answers earn the inviter nothing, the first charged one does, and no later one."""
     friend = invite(person, f"{person.name}-friend")
     assert friend.quota()["credits"] == 5

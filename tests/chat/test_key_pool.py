@@ -29,7 +29,7 @@ def ask_together(product: Product, tokens: list[str]) -> list[str]:
     return asyncio.run(ask())
 
 
-def test_it_works(tmp_path: Path) -> None:
+def test_a_dead_key_is_quarantined_and_a_limited_one_returns(tmp_path: Path) -> None:
     """Everybody gets a clean answer; the dead key is quarantined, the limited one returns by itself with one probe."""
     with FakeOpenAI.in_thread() as upstream:
         upstream.keys.update({DEAD: "http_401", LIMITED: "http_429"})

@@ -15,7 +15,7 @@ from tests.upstreams import FakeOpenAI
 # --- what comes back -------------------------------------------------------------------------------------------------
 
 
-def test_it_works(caller: httpx.Client) -> None:
+def test_a_completion_has_the_shape_of_openai(caller: httpx.Client) -> None:
     """A completion in one piece has OpenAI's shape and nothing else."""
     answer = ask(caller)
     body = answer.json()

@@ -44,7 +44,7 @@ def client(counted: Counted) -> OpenAI:
     return counted.client
 
 
-def test_it_works(client: OpenAI) -> None:
+def test_a_completion_comes_back_whole(client: OpenAI) -> None:
     """A completion comes back whole, with its usage and the number of the request."""
     answer = client.chat.completions.create(model="echo", messages=HELLO)
     assert answer.choices[0].message.content == "Hello"

@@ -70,7 +70,7 @@ def alice_there(pair: Pair, alice: Person) -> Person:
     return Person(pair.second, alice.name, alice.access, alice.refresh)
 
 
-def test_it_works(alice: Person, alice_there: Person) -> None:
+def test_an_answer_is_read_at_another_process(alice: Person, alice_there: Person) -> None:
     """An answer that one process makes is read at the other as it is written, in the same events."""
     generation = alice.ask("Hello", "steady")["id"]
     with alice_there.following(generation) as (_status, stream):

@@ -24,7 +24,7 @@ def lives(name: str) -> None:
     Process.objects.create(id=name, host="elsewhere", pid=1, beat_at=Now())
 
 
-def test_it_works(alice: Any, model: ChatModel) -> None:
+def test_what_a_dead_process_ran_is_interrupted(alice: Any, model: ChatModel) -> None:
     """What a dead process ran is interrupted and costs nothing; what a living one runs goes on."""
     lives("living")
     left, other = (

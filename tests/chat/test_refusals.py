@@ -23,7 +23,7 @@ def refused(person: Person, status: int, code: str, **request: Any) -> dict[str,
     return dict(body["error"])
 
 
-def test_it_works(person: Person) -> None:
+def test_an_unknown_model_is_named(person: Person) -> None:
     """An unknown model is `invalid_request` and named; nothing was charged or kept."""
     error = refused(person, 400, "invalid_request", json={"model": "nope", "prompt": "Hello"})
     assert list(error["details"]) == ["model"]

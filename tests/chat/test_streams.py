@@ -13,7 +13,7 @@ from tests.product import Event, Person, Product, connected, text_of
 from tests.upstreams import FakeOpenAI
 
 
-def test_it_works(person: Person) -> None:
+def test_an_answer_is_start_deltas_done(person: Person) -> None:
     """An answer is `start`, deltas, `done`, with ids that rise by one."""
     events = person.answer("Say it", "echo")
     assert [event.name for event in events[:1]] == ["start"]

@@ -46,7 +46,7 @@ def check_envelope(answer: httpx.Response) -> dict[str, Any]:
     return dict(body["error"])
 
 
-def test_it_works(product: Product) -> None:
+def test_without_a_proof_the_envelope_says_401(product: Product) -> None:
     """Without a proof every route that needs one says 401 in the envelope; on two routes as an event."""
     nobody = product.client()
     for method, path, operation in operations():

@@ -70,7 +70,7 @@ def asked(person: Person, model: str) -> str:
     return streamed(person.client.post("/api/chat/", json=body, headers={"Accept": "text/event-stream"}))
 
 
-def test_it_works(product: Product, person: Person) -> None:
+def test_events_of_an_answer_match_their_schemas(product: Product, person: Person) -> None:
     """All events of an answer: asked for, followed, resumed at a place that nobody knows, failing before any text."""
     seen = {
         name for model in ("reasoning", "cut", "empty") for name in check("post", "/api/chat/", asked(person, model))

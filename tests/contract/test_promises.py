@@ -30,7 +30,7 @@ def quota_of(person: Person, slug: str) -> dict[str, Any]:
     return next(dict(row) for row in person.client.get("/api/quotas/").json() if row["slug"] == slug)
 
 
-def test_it_works(person: Person) -> None:
+def test_models_have_exactly_their_fields(person: Person) -> None:
     """`GET /api/models/` is a bare array with exactly its fields, `demo` last; each model is in the quota it names."""
     models = person.client.get("/api/models/").json()
     assert {frozenset(model) for model in models} == {frozenset({"slug", "title", "description", "quota", "available"})}

@@ -62,7 +62,7 @@ def references(value: Any) -> Iterator[str]:
                 yield from references(each)
 
 
-def test_it_works() -> None:
+def test_the_document_is_valid_openapi() -> None:
     """The document is valid OpenAPI 3.1, and drf-spectacular had nothing to complain about."""
     document.cache_clear()
     GENERATOR_STATS.reset()

@@ -24,7 +24,7 @@ def connection(product: Product, receive_bytes: int = 0) -> socket.socket:
     return sock
 
 
-def test_it_works(product: Product) -> None:
+def test_readers_that_never_read_stop_no_page(product: Product) -> None:
     """Pages are served while somebody asks for many files and reads none of them."""
     silent = []
     for _ in range(12):

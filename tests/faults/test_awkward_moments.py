@@ -67,7 +67,7 @@ def closed(upstream: FakeOpenAI, prompt: str) -> bool:
     return asked.closed_by_peer_at is not None
 
 
-def test_it_works(pair: Pair, upstream: FakeOpenAI) -> None:
+def test_a_halted_process_changes_nothing_when_it_wakes(pair: Pair, upstream: FakeOpenAI) -> None:
     """A process that is halted past its lease and wakes up changes nothing, and tells its readers the same end."""
     person, used = pair.alice, pair.alice.quota()["used_today"]
     generation = person.ask("Halt me", "endless")["id"]

@@ -44,7 +44,7 @@ def breakable(
         yield OnPostgres(product, own)
 
 
-def test_it_works(breakable: OnPostgres) -> None:
+def test_a_database_that_comes_back_costs_nothing(breakable: OnPostgres) -> None:
     """A database that goes away in mid-answer and comes back costs no text and no unit."""
     product, own = breakable.serve(), breakable.database
     person = product.register("alice")

@@ -49,7 +49,7 @@ def front(product_port: str, port: int) -> str:
 
 
 @pytest.mark.server
-def test_it_works(product: Product, tmp_path: Path) -> None:
+def test_deltas_pass_nginx_one_by_one(product: Product, tmp_path: Path) -> None:
     """Through nginx the deltas come one by one, large imports pass, and nobody sees the metrics."""
     port = free_port()
     with nginx(tmp_path, front(product.url.rpartition(":")[2], port)):

@@ -46,7 +46,7 @@ def workers_of(product: Product) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{product.pid}/task/{product.pid}/children").read_text().split()]
 
 
-def test_it_works(
+def test_killed_owners_leave_their_text_and_no_held_unit(
     redis_server: servers.Redis,
     postgres: servers.Postgres,
     upstream: FakeOpenAI,

@@ -27,7 +27,7 @@ def csrf(client: httpx.Client) -> dict[str, str]:
     return {"X-CSRFToken": client.cookies["csrftoken"]}
 
 
-def test_it_works(browser: httpx.Client) -> None:
+def test_a_session_is_known_to_both_handlers(browser: httpx.Client) -> None:
     """A session cookie is known to both handlers."""
     assert browser.get("/api/me/").status_code == 200
     with browser.stream(

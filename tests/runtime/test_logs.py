@@ -38,7 +38,7 @@ def read(end: int) -> str:
 
 
 @pytest.mark.server
-def test_it_works(tmp_path: Path, pipe: int) -> None:
+def test_a_log_without_a_reader_loses_no_line(tmp_path: Path, pipe: int) -> None:
     """With a log that nobody reads every request is answered and no line is lost; the server ends when told to."""
     product = Product(tmp_path / "var").set_up()
     with closing(product):

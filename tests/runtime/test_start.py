@@ -26,7 +26,7 @@ def taken() -> Iterator[str]:
         yield str(other.getsockname()[1])
 
 
-def test_it_works(tmp_path: Path) -> None:
+def test_the_first_start_makes_private_secret_files(tmp_path: Path) -> None:
     """The first start makes secret files that only the owner can read, and says where it serves."""
     with Product(tmp_path / "var") as product:
         assert product.client().get("/healthz").json() == {"status": "ok"}

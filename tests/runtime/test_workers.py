@@ -49,7 +49,7 @@ def gone(pid: int) -> bool:
 
 
 @pytest.mark.server
-def test_it_works(
+def test_workers_share_connections_and_drain_together(
     redis_server: servers.Redis, postgres: servers.Postgres, upstream: FakeOpenAI, tmp_path: Path
 ) -> None:
     """Workers share connections, answer for each other, are replaced when they die, and drain together; exit code 0."""
