@@ -69,6 +69,10 @@ def connected(upstream: FakeOpenAI, **models: str) -> dict[str, str]:
 
 
 Settings = tuple[tuple[str, str], ...]
+# The variables that only `manage.py serve` obeys; products that differ in them start as copies of one folder.
+SERVING = {"VAR_DIR", "PORT", "DEBUG", "IMPATIENCE", "TRUSTED_PROXIES", "METRICS_TOKEN", "CORS_ALLOWED_ORIGINS"}
+SERVING |= {"DRAIN_SECONDS", "PROCESS_LEASE_SECONDS", "STREAM_PING_SECONDS", "CHANNEL_RETENTION_SECONDS"}
+SERVING |= {"MAX_ACTIVE_GENERATIONS", "UPSTREAM_CONNECT_SECONDS", "UPSTREAM_FIRST_SECONDS", "UPSTREAM_IDLE_SECONDS"}
 
 
 @cache
@@ -133,7 +137,7 @@ class Product:
 
     def _settings(self) -> Settings:
         """Return what decides the outcome of `manage.py setup`."""
-        return tuple(sorted(item for item in self._environment.items() if item[0] not in {"VAR_DIR", "PORT"}))
+        return tuple(sorted(item for item in self._environment.items() if item[0] not in SERVING))
 
     def serve(self, *arguments: str) -> Self:
         """Start the process, by other words than usual where a test wants another one, and wait until it serves."""

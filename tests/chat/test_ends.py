@@ -18,17 +18,6 @@ LAST_SECOND_OF_DELTAS = 20
 SHORT_LEASE = {"PROCESS_LEASE_SECONDS": "2"}
 
 
-def closed_after(upstream: FakeOpenAI, prompt: str, since: float) -> float:
-    """Return how long after `since` the upstream saw its connection close."""
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        for request in upstream.requests:
-            if request.body.get("messages", [{}])[-1].get("content") == prompt and request.closed_by_peer_at:
-                return request.closed_by_peer_at - since
-        time.sleep(0.005)
-    raise AssertionError("the upstream's connection was not closed")
-
-
 @pytest.mark.alone
 def test_stop_closes_the_upstream_and_keeps_the_text(person: Person, upstream: FakeOpenAI) -> None:
     """`stop` closes the upstream, keeps the text so far, charges it, and ends with `cancelled`."""
@@ -39,7 +28,7 @@ def test_stop_closes_the_upstream_and_keeps_the_text(person: Person, upstream: F
             since = time.monotonic()
             row = person.stop(seen[0].data["generation"])
             seen += list(stream)
-        delays.append(closed_after(upstream, f"stop in the middle {number}", since))
+        delays.append(upstream.closed_at(f"stop in the middle {number}") - since)
     assert min(delays) < CLOSED_WITHIN_SECONDS
     assert (row["status"], row["finish_reason"]) == ("completed", "cancelled")
     assert row["content"] == text_of(seen) != ""
@@ -59,7 +48,7 @@ def test_stop_before_the_first_delta(person: Person, upstream: FakeOpenAI, model
         time.sleep(0.3)
         since = time.monotonic()
         row = person.stop(generation)
-        delays.append(closed_after(upstream, f"stop {model} {number}", since))
+        delays.append(upstream.closed_at(f"stop {model} {number}") - since)
     assert min(delays) < CLOSED_WITHIN_SECONDS
     assert (row["status"], row["finish_reason"], row["content"]) == ("completed", "cancelled", "")
     assert row["charge"] == {"amount": 0, "source": "none", "reason": "empty"}
@@ -164,7 +153,7 @@ def test_deleting_the_conversation_stops_its_answer(person: Person, upstream: Fa
             gone = person.product.client(person.access).delete(f"/api/conversations/{start['conversation']}/")
             assert gone.status_code == 204
             assert [event.name for event in stream][-1] == "done"
-        delays.append(closed_after(upstream, f"delete me {number}", since))
+        delays.append(upstream.closed_at(f"delete me {number}") - since)
     assert min(delays) < 0.5
     row = person.generation(start["generation"])
     assert (row["conversation"], row["message"]) == (None, None)

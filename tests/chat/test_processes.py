@@ -130,17 +130,6 @@ def test_joining_elsewhere(alice: Person, alice_there: Person) -> None:
     alice.stop(begun.removeprefix("id: ").partition(":")[0])
 
 
-def closed_after(upstream: FakeOpenAI, prompt: str, since: float) -> float:
-    """Return how long after `since` the upstream saw its connection close."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        for request in upstream.requests:
-            if request.body.get("messages", [{}])[-1].get("content") == prompt and request.closed_by_peer_at:
-                return request.closed_by_peer_at - since
-        time.sleep(0.005)
-    raise AssertionError("the upstream's connection was not closed")
-
-
 @pytest.mark.parametrize("model", ["steady", "hang"])
 def test_stop_from_elsewhere(alice: Person, alice_there: Person, upstream: FakeOpenAI, model: str) -> None:
     """`stop` at any process closes the upstream within half a second and answers when the end is stored."""
@@ -152,7 +141,7 @@ def test_stop_from_elsewhere(alice: Person, alice_there: Person, upstream: FakeO
         since = time.monotonic()
         row = alice_there.stop(generation)
         assert (row["status"], row["finish_reason"]) == ("completed", "cancelled")
-        delays.append(closed_after(upstream, prompt, since))
+        delays.append(upstream.closed_at(prompt) - since)
         assert row["content"] == text_of(alice.follow(generation))
         assert alice_there.stop(generation) == row
     assert min(delays) < STOPPED_WITHIN_SECONDS
@@ -166,7 +155,7 @@ def test_deleting_elsewhere_stops(alice: Person, alice_there: Person, upstream: 
     time.sleep(0.3)
     since = time.monotonic()
     assert alice_there.client.delete(f"/api/conversations/{row['conversation']}/").status_code == 204
-    assert closed_after(upstream, prompt, since) < 5
+    assert upstream.closed_at(prompt) - since < 5
     assert alice.ended(row["id"])["finish_reason"] == "cancelled"
 
 

@@ -137,13 +137,15 @@ def test_several_readers_see_the_same_bytes(person: Person) -> None:
 
 def test_deltas_are_forwarded_as_they_come(person: Person) -> None:
     """The first delta reaches the reader long before the answer is complete, and the others follow its pace."""
-    arrivals = []
+    arrivals, events = [], []
     with person.asking("Hello", "quick") as stream:
         for event in stream:
+            events.append(event)
             if event.name == "message":
                 arrivals.append(time.monotonic())
     gaps = [later - earlier for earlier, later in pairwise(arrivals)]
-    assert len(arrivals) == 20
+    assert len(text_of(events).split()) == 20
+    assert 15 <= len(arrivals) <= 20  # on a busy machine two may come in one
     assert statistics.median(gaps) > 0.005
 
 
