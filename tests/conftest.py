@@ -14,6 +14,7 @@ from django.core.signals import setting_changed
 from django.dispatch import receiver
 from django.utils import translation
 from hypothesis import settings as hypothesis
+from xdist.scheduler import LoadFileScheduling
 
 from chat.apps import chat
 from providers.apps import providers_app
@@ -147,23 +148,33 @@ def _missing(message: str) -> NoReturn:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
-    """Mark what uses a real server, so that `make check` leaves it out, and let a parallel run begin with it.
+    """Mark what uses a real server, so that `make check` leaves it out, and order the files of a parallel run.
 
-    The files that drive the browser stay together: Chromium and its products start once. The others are dealt out one
-    by one, the short ones, which need no server, at the end: no worker has to wait long for the last.
+    It begins with the browser and ends with the short files, which need no server: no worker waits long for another.
     """
     for item in items:
         if SERVERS & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
-        item.add_marker(pytest.mark.xdist_group("browser" if _drives_browser(item) else str(item.path)))
     yield
     if hasattr(config, "workerinput"):
         with_servers = {item.path for item in items if item.get_closest_marker("server")}
-        items.sort(key=lambda item: (not _drives_browser(item), item.path not in with_servers, item.path))
+        items.sort(key=lambda item: (not drives_browser(item.nodeid), item.path not in with_servers, item.path))
 
 
-def _drives_browser(item: pytest.Item) -> bool:
-    return item.path.is_relative_to(Path(__file__).parent / "browser")
+def drives_browser(nodeid: str) -> bool:
+    return nodeid.startswith("tests/browser/")
+
+
+class FilesAndBrowser(LoadFileScheduling):
+    """Deals out file by file; those that drive the browser are one, so that Chromium and its products start once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "tests/browser" if drives_browser(nodeid) else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesAndBrowser:
+    return FilesAndBrowser(config, log)
 
 
 def pytest_unconfigure() -> None:
