@@ -196,6 +196,7 @@ def test_the_admin_pages(scene: Scene, answers: Mapping[str, list[Event]], djang
     assert [(str(page.url), found) for page in pages if (found := planted_in(scene, page.text))] == []
 
 
+@pytest.mark.contract("logs say nothing")
 def test_the_log(scene: Scene, answers: Mapping[str, list[Event]]) -> None:
     """Nor does the log, which knows the vendors' codes."""
     output = scene.product.output

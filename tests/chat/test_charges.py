@@ -51,6 +51,7 @@ class Ending:
     kept: bool = True
 
 
+@pytest.mark.contract("refusal: upstream_timeout", "the charge table")
 @pytest.mark.parametrize(
     "ending",
     [
@@ -96,6 +97,7 @@ def test_the_charge_is_the_same_everywhere(someone: Person, ending: Ending) -> N
     assert spends(someone, row["id"]) == ([(-1, "daily", ending.reason)] if ending.amount else [])
 
 
+@pytest.mark.contract("the same key, the same charge")
 def test_same_key_costs_nothing_more(someone: Person) -> None:
     """The same key again is the same generation with the same charge."""
     used = someone.quota()["used_today"]
@@ -106,6 +108,7 @@ def test_same_key_costs_nothing_more(someone: Person) -> None:
     assert len(spends(someone, first["id"])) == 1
 
 
+@pytest.mark.contract("the charge table")
 def test_credits(someone: Person, charging: Product) -> None:
     """An answer that a credit paid for says so; one that failed gives the credit back."""
     gift = {"user": "someone", "quota": "standard", "amount": 1, "reason": "gift"}

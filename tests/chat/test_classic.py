@@ -50,6 +50,7 @@ def listen(client: httpx.Client, after: str = "", **query: str) -> httpx.Respons
     return client.get(f"{PATH}?{urlencode(query)}", headers=headers)
 
 
+@pytest.mark.contract("GET /api/chatgpt/test")
 def test_it_works(person: Person) -> None:
     """Unnamed events with OpenAI's chunks: text only, with ids, then the end; charged and not kept."""
     answer = listen(person.client, message="Hello 你好", model="echo")
@@ -71,6 +72,7 @@ def test_reasoning_is_left_out(person: Person) -> None:
     assert text_of(told(listen(person.client, message="x", model="reasoning").text)) == PLAIN
 
 
+@pytest.mark.contract("GET /api/chatgpt/test")
 def test_without_a_model(person: Person, upstream: FakeOpenAI) -> None:
     """Without `model` the first of the list that can answer is asked; the demo is the last of it."""
     models = [model["slug"] for model in person.client.get("/api/models/").json() if model["available"]]

@@ -6,6 +6,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from django.core.management import call_command
 
 from tests import servers
@@ -35,6 +36,7 @@ def test_one_key_fifty_times(on_each: Product, upstream: FakeOpenAI) -> None:
     assert (other.status_code, other.json()["error"]["code"]) == (409, "conflict")
 
 
+@pytest.mark.contract("limits are exact")
 def test_the_limit_is_exact(on_each: Product) -> None:
     """A limit of 10 under 200 parallel calls grants exactly 10; no caller sees a locked database."""
     person, logged = register(on_each), len(on_each.output)
@@ -52,6 +54,7 @@ def test_the_limit_is_exact(on_each: Product) -> None:
     assert "locked" not in on_each.output[logged:]
 
 
+@pytest.mark.contract("refusal: too_many_requests", "setting: MAX_ACTIVE_GENERATIONS")
 def test_active_generations_are_bounded(database_url: str, tmp_path: Path, upstream: FakeOpenAI) -> None:
     """With MAX_ACTIVE_GENERATIONS=3, exactly three of twenty parallel questions begin."""
     with Product(tmp_path, database_url, **connected(upstream), MAX_ACTIVE_GENERATIONS="3") as product:
@@ -108,6 +111,7 @@ def test_a_person_deleted_while_asking(on_each: Product) -> None:
         assert "Traceback" not in on_each.output[logged:]
 
 
+@pytest.mark.contract("setup by several at once")
 def test_two_setups_at_once(database_url: str, tmp_path: Path) -> None:
     """Several processes may set up one database at the same time."""
     variables = servers.environment(database_url, tmp_path, ADMIN_PASSWORD=PASSWORD)

@@ -18,6 +18,7 @@ LAST_SECOND_OF_DELTAS = 20
 SHORT_LEASE = {"PROCESS_LEASE_SECONDS": "2"}
 
 
+@pytest.mark.contract("POST /api/generations/{generation_id}/stop/")
 @pytest.mark.alone
 def test_stop_closes_the_upstream_and_keeps_the_text(person: Person, upstream: FakeOpenAI) -> None:
     """`stop` closes the upstream, keeps the text so far, charges it, and ends with `cancelled`."""
@@ -38,6 +39,7 @@ def test_stop_closes_the_upstream_and_keeps_the_text(person: Person, upstream: F
     assert person.stop(row["id"]) == row
 
 
+@pytest.mark.contract("POST /api/generations/{generation_id}/stop/")
 @pytest.mark.alone
 @pytest.mark.parametrize("model", ["hang", "hang-after-headers"])
 def test_stop_before_the_first_delta(person: Person, upstream: FakeOpenAI, model: str) -> None:
@@ -61,6 +63,7 @@ def test_stop_at_once(person: Person) -> None:
     assert {row["finish_reason"] for row in rows} == {"cancelled"}
 
 
+@pytest.mark.contract("refusal: upstream_error", "event: error")
 @pytest.mark.parametrize(
     ("model", "code", "kept"),
     [("cut", "upstream_error", True), ("error", "upstream_error", True), ("http-400", "upstream_error", False)],
@@ -81,6 +84,7 @@ def test_upstream_failures_cost_nothing(person: Person, model: str, code: str, k
     assert person.follow(row["id"])[-1] == events[-1]
 
 
+@pytest.mark.contract("refusal: interrupted")
 def test_killed_in_the_middle(database_url: str, tmp_path: Path, upstream: FakeOpenAI) -> None:
     """`kill -9` in the middle, then a new start: `interrupted`, text kept but for a second, nothing charged."""
     with Product(tmp_path, database_url, **connected(upstream), **SHORT_LEASE) as product:
@@ -108,6 +112,7 @@ def test_killed_in_the_middle(database_url: str, tmp_path: Path, upstream: FakeO
         assert person.messages(row["conversation"])[1]["content"] == row["content"]
 
 
+@pytest.mark.contract("GET /readyz", "refusal: service_unavailable", "drain")
 def test_drained(tmp_path: Path, upstream: FakeOpenAI) -> None:
     """SIGTERM lets running answers end; what is asked meanwhile is refused with `service_unavailable`; exit code 0."""
     with Product(tmp_path, **connected(upstream, brief="paced:40:25"), DRAIN_SECONDS="20") as product:
@@ -127,6 +132,7 @@ def test_drained(tmp_path: Path, upstream: FakeOpenAI) -> None:
         assert product.stop() == 0
 
 
+@pytest.mark.contract("refusal: interrupted", "setting: DRAIN_SECONDS")
 def test_drain_has_an_end(tmp_path: Path, upstream: FakeOpenAI) -> None:
     """What does not end within DRAIN_SECONDS becomes `interrupted`, with its text kept and nothing charged."""
     with Product(tmp_path, **connected(upstream), DRAIN_SECONDS="1") as product:
@@ -142,6 +148,7 @@ def test_drain_has_an_end(tmp_path: Path, upstream: FakeOpenAI) -> None:
         assert (row["status"], row["content"], row["charge"]["amount"]) == ("interrupted", text_of(seen), 0)
 
 
+@pytest.mark.contract("DELETE /api/conversations/{conversation_id}/")
 def test_deleting_the_conversation_stops_its_answer(person: Person, upstream: FakeOpenAI) -> None:
     """With its conversation deleted, an answer ends and the upstream is closed."""
     delays = []

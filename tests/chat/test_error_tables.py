@@ -53,6 +53,7 @@ def test_the_tables_are_complete() -> None:
     assert {code for code in ZHIPU_CODES if code.isdecimal()} == set(table_zhipu.VERDICTS)
 
 
+@pytest.mark.contract("refusal: upstream_error")
 @each(lambda table: table.rows)
 def test_alone(outcomes: Outcomes, table: str, name: str) -> None:
     """With an only key, each row ends as the table says, and costs nothing."""

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.product import Product, connected
 from tests.upstreams import FakeOpenAI
@@ -29,6 +30,7 @@ def ask_together(product: Product, tokens: list[str]) -> list[str]:
     return asyncio.run(ask())
 
 
+@pytest.mark.contract("refusal: model_unavailable")
 def test_a_dead_key_is_quarantined_and_a_limited_one_returns(tmp_path: Path) -> None:
     """Everybody gets a clean answer; the dead key is quarantined, the limited one returns by itself with one probe."""
     with FakeOpenAI.in_thread() as upstream:

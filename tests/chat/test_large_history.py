@@ -86,6 +86,7 @@ def timed(view: Any, user: Any, path: str, **arguments: Any) -> tuple[Any, float
     return answer.data, best, queries
 
 
+@pytest.mark.contract("GET /api/conversations/")
 def test_large_histories_stay_quick(owner: Any) -> None:
     """Listing, opening, paging and searching stay within their bounds; export and import work."""
     listed, conversations = api.Conversations.as_view(), Conversation.objects.owned_by(owner.pk)

@@ -16,6 +16,7 @@ WITHIN_SECONDS = 0.05
 TRIES = 5
 
 
+@pytest.mark.contract("leaving /v1 stops the upstream")
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("model", ["hang", "hang-after-headers"])
 def test_leaving_before_the_first_words(person: Person, upstream: FakeOpenAI, model: str, *, stream: bool) -> None:

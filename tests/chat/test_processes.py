@@ -130,6 +130,7 @@ def test_joining_elsewhere(alice: Person, alice_there: Person) -> None:
     alice.stop(begun.removeprefix("id: ").partition(":")[0])
 
 
+@pytest.mark.contract("POST /api/generations/{generation_id}/stop/")
 @pytest.mark.parametrize("model", ["steady", "hang"])
 def test_stop_from_elsewhere(alice: Person, alice_there: Person, upstream: FakeOpenAI, model: str) -> None:
     """`stop` at any process closes the upstream within half a second and answers when the end is stored."""
@@ -217,6 +218,7 @@ def redis_connections(redis: servers.Redis) -> int:
         return len(asking.client_list()) - 1
 
 
+@pytest.mark.contract("a disabled user, mid-stream")
 def test_a_disabled_user_is_cut_off_everywhere(
     pair: Pair, alice: Person, alice_there: Person, django_db_blocker: Any
 ) -> None:

@@ -97,6 +97,7 @@ async def test_the_database_comes_back(asker: User, door: None, monkeypatch: pyt
     assert (row.status, row.texts()[0], failures) == ("completed", "kept", [])
 
 
+@pytest.mark.contract("refusal: internal_error")
 async def test_a_fault_of_ours_leaves_nobody_waiting(asker: User, door: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """When a run dies of a bug, its readers are sent away, `stop` returns, and the reaper ends the row once."""
 
@@ -145,6 +146,7 @@ async def test_an_end_that_came_too_late(asker: User, door: None, monkeypatch: p
     assert (row.status, row.charge["amount"]) == ("interrupted", 0)
 
 
+@pytest.mark.contract("setting: MAX_ANSWER_CHARS")
 @pytest.mark.parametrize(
     ("limit", "kept", "reason"), [(3, "abc", "length"), (4, "abcd", "length"), (5, "abcd", "stop")]
 )

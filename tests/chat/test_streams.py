@@ -13,6 +13,7 @@ from tests.product import Event, Person, Product, connected, text_of
 from tests.upstreams import FakeOpenAI
 
 
+@pytest.mark.contract("POST /api/chat/")
 def test_an_answer_is_start_deltas_done(person: Person) -> None:
     """An answer is `start`, deltas, `done`, with ids that rise by one."""
     events = person.answer("Say it", "echo")
@@ -23,6 +24,7 @@ def test_an_answer_is_start_deltas_done(person: Person) -> None:
     assert text_of(events) == "Say it"
 
 
+@pytest.mark.contract("event: start")
 def test_start_says_what_was_begun(person: Person) -> None:
     """`start` names the generation, the conversation, the model and the title."""
     start = person.answer("A title", "plain")[0].data
@@ -35,6 +37,7 @@ def test_start_says_what_was_begun(person: Person) -> None:
     assert person.client.get(f"/api/conversations/{start['conversation']}/").json()["title"] == "A title"
 
 
+@pytest.mark.contract("GET /api/generations/{generation_id}/", "event: done")
 def test_done_is_what_every_route_says(person: Person) -> None:
     """Who has seen `done` finds the same text, charge and quota everywhere."""
     events = person.answer("Hello", "plain")
@@ -50,6 +53,7 @@ def test_done_is_what_every_route_says(person: Person) -> None:
     assert (answer["content"], answer["generation"], answer["model"]) == (text, row["id"], "plain")
 
 
+@pytest.mark.contract("POST /api/chat/")
 def test_without_event_stream_the_generation_is_returned(person: Person) -> None:
     """Whoever does not ask for an event stream gets 202 with the generation and where its events are."""
     answer = person.client.post("/api/chat/", json={"model": "plain", "prompt": "Hello"})
@@ -60,6 +64,7 @@ def test_without_event_stream_the_generation_is_returned(person: Person) -> None
     assert text_of(person.follow(body["generation"]["id"])) == person.ended(body["generation"]["id"])["content"]
 
 
+@pytest.mark.contract("X-Quota-Remaining, X-Quota-Reset")
 def test_reserved_answers_carry_the_quota(person: Person) -> None:
     """The headers of an answer say what remains after it and when the day ends."""
     answer = person.client.post("/api/chat/", json={"model": "plain", "prompt": "Hello"})
@@ -67,6 +72,7 @@ def test_reserved_answers_carry_the_quota(person: Person) -> None:
     assert 0 < int(answer.headers["X-Quota-Reset"]) - time.time() <= 86_400
 
 
+@pytest.mark.contract("GET /api/generations/{generation_id}/events/")
 def test_every_place_to_resume(person: Person) -> None:
     """After any event, the rest comes and nothing twice; after the last, 204."""
     events = person.answer("One two three four", "echo")
@@ -87,6 +93,7 @@ def test_resume_while_running(person: Person) -> None:
     assert text_of(seen + rest) == person.generation(seen[0].data["generation"])["content"]
 
 
+@pytest.mark.contract("GET /api/generations/{generation_id}/events/", "event: reset")
 @pytest.mark.parametrize("last_event_id", ["nonsense", "x:1", ":", "{generation}:999999", "{generation}:" + "9" * 40])
 def test_unknown_ids_get_a_reset(person: Person, last_event_id: str) -> None:
     """An id that is unknown, malformed or too large is answered with `reset`, then what follows."""
@@ -99,6 +106,7 @@ def test_unknown_ids_get_a_reset(person: Person, last_event_id: str) -> None:
     assert again[-1] == events[-1]
 
 
+@pytest.mark.contract("GET /api/generations/{generation_id}/events/")
 def test_last_event_id_in_the_query(person: Person) -> None:
     """`?last_event_id=` does what the header does."""
     events = person.answer("Hello", "echo")
@@ -107,6 +115,7 @@ def test_last_event_id_in_the_query(person: Person) -> None:
     assert found.status_code == 204
 
 
+@pytest.mark.contract("leaving does not stop")
 def test_leaving_does_not_stop(person: Person, upstream: FakeOpenAI) -> None:
     """A tab closed in the middle: the answer is complete in the history, and charged once."""
     before = person.quota()["used_today"]
@@ -119,6 +128,7 @@ def test_leaving_does_not_stop(person: Person, upstream: FakeOpenAI) -> None:
     assert person.quota()["used_today"] == before + 2
 
 
+@pytest.mark.contract("event: reasoning")
 def test_reasoning_is_kept_apart(person: Person) -> None:
     """Thinking text comes in events of its own and is stored beside the content."""
     events = person.answer("Hello", "reasoning")
@@ -128,6 +138,7 @@ def test_reasoning_is_kept_apart(person: Person) -> None:
     assert (row["reasoning"], row["content"]) == (thought, text_of(events))
 
 
+@pytest.mark.contract("events are the same bytes for everybody")
 def test_several_readers_see_the_same_bytes(person: Person) -> None:
     """Two tabs on one answer get the same events."""
     generation = person.ask("Hello", "quick")["id"]
@@ -135,6 +146,7 @@ def test_several_readers_see_the_same_bytes(person: Person) -> None:
         assert list(first) == list(second)
 
 
+@pytest.mark.contract("event: message")
 def test_deltas_are_forwarded_as_they_come(person: Person) -> None:
     """The first delta reaches the reader long before the answer is complete, and the others follow its pace."""
     arrivals, events = [], []
@@ -176,6 +188,7 @@ def test_conversations_go_on(person: Person, upstream: FakeOpenAI) -> None:
     assert [message["parent"] is None for message in person.messages(conversation)] == [True, False, False, False]
 
 
+@pytest.mark.contract("GET /api/conversations/{conversation_id}/messages/")
 def test_parent_makes_a_branch(person: Person, upstream: FakeOpenAI) -> None:
     """Going on from an earlier message leaves out what came after it."""
     conversation = person.answer("First", "echo")[0].data["conversation"]
@@ -197,6 +210,7 @@ def test_parent_zero_is_the_beginning(person: Person, upstream: FakeOpenAI) -> N
     assert (alone.status_code, list(alone.json()["error"]["details"])) == (400, ["parent"])
 
 
+@pytest.mark.contract("POST /api/messages/{message_id}/regenerate/")
 def test_regenerate_adds_a_sibling(person: Person, upstream: FakeOpenAI) -> None:
     """Another answer to the same question stands beside the first, by another model where one is named."""
     events = person.answer("Question", "echo")
@@ -235,6 +249,7 @@ def forgetting(request: pytest.FixtureRequest, upstream: FakeOpenAI, tmp_path: P
         yield running
 
 
+@pytest.mark.contract("setting: CHANNEL_RETENTION_SECONDS")
 @pytest.mark.server
 def test_snapshot_when_the_log_is_gone(forgetting: Product) -> None:
     """When events are no longer kept, the stored text comes as one `reset`, and the end as it was; then still 204.

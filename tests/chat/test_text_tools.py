@@ -30,6 +30,7 @@ def test_a_run(person: Person, upstream: FakeOpenAI) -> None:
     assert person.quota()["used_today"] == 1
 
 
+@pytest.mark.contract("GET /api/text-tools/")
 def test_list(person: Person) -> None:
     """Tools have titles in the caller's language, and tell if they need a target language."""
     found = person.client.get("/api/text-tools/", headers={"Accept-Language": "en"}).json()
@@ -84,6 +85,7 @@ def test_one_key_one_run(person: Person, upstream: FakeOpenAI) -> None:
     assert len(upstream.requests) == before + 1
 
 
+@pytest.mark.contract("text tools are not kept")
 def test_texts_expire(forgetful: Product) -> None:
     """The text of an unkept run can be read for a while, then is deleted."""
     person = forgetful.register("polishing")

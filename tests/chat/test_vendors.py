@@ -60,6 +60,7 @@ def product(scene: Scene) -> Product:
     return scene.product
 
 
+@pytest.mark.contract("setting: SPARK_APP_ID", "setting: ZHIPU_MODELS")
 @pytest.mark.parametrize(
     ("model", "secret"), [("spark", spark.API_SECRET), ("glm", zhipu.SECRET), ("chatglm_turbo", zhipu.SECRET)]
 )
@@ -73,6 +74,7 @@ def test_vendors_of_the_environment_answer(product: Product, person: Person, mod
     assert secret not in product.output
 
 
+@pytest.mark.contract("event: notice")
 def test_a_busy_key_is_waited_for(person: Person) -> None:
     """A single key at its limit is waited for, 2 and 8 s; the reader is told, the answer is clean and charged once."""
     started = time.monotonic()
@@ -104,6 +106,7 @@ def test_a_closed_conversation_refuses_prompts(scene: Scene, person: Person) -> 
     assert abuse_count(person) == 1
 
 
+@pytest.mark.contract("refusal: content_blocked")
 def test_a_refused_prompt_counts(person: Person) -> None:
     """A prompt that the vendor refuses costs nothing, is counted for the operator, and the conversation goes on."""
     events = person.answer("Hello", "refusing")

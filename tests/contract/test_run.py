@@ -63,6 +63,7 @@ def stopped(make: "subprocess.Popen[str]") -> int:
     return make.wait(60)
 
 
+@pytest.mark.contract("make run")
 def test_make_run_prints_the_password_once(tmp_path: Path, venv: Path) -> None:
     """The first run prints the address and the admin's name and password, the second only the address, and soon; the
     server's SIGTERM ends both with code 0."""

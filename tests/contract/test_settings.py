@@ -120,6 +120,7 @@ def test_defaults() -> None:
     assert (found.MAX_PROMPT_CHARS, found.MAX_ANSWER_CHARS, found.MAX_ACTIVE_GENERATIONS) == (32_000, 1_000_000, 3)
 
 
+@pytest.mark.contract("setting: HOST", "setting: OPENAI_MODELS")
 def test_good_values() -> None:
     """Forms that people write: lists with spaces, a model under a name of ours, IPv6, wild cards."""
     found = load(
@@ -140,6 +141,7 @@ def test_good_values() -> None:
     assert len(found.TRUSTED_PROXIES) == 2
 
 
+@pytest.mark.contract("setting: SECRET_KEY")
 @pytest.mark.parametrize(
     "name", ["SECRET_KEY", "ADMIN_PASSWORD", "DATABASE_URL", "OPENAI_API_KEYS", "SPARK_API_SECRET", "ZHIPU_API_KEYS"]
 )

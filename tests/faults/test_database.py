@@ -44,6 +44,7 @@ def breakable(
         yield OnPostgres(product, own)
 
 
+@pytest.mark.contract("GET /readyz", "refusal: service_unavailable")
 def test_a_database_that_comes_back_costs_nothing(breakable: OnPostgres) -> None:
     """A database that goes away in mid-answer and comes back costs no text and no unit."""
     product, own = breakable.serve(), breakable.database

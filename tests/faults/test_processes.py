@@ -143,6 +143,7 @@ def test_redis_restarted(pair: Pair) -> None:
     assert asyncio.run(readers.read(pair.second.url, person.access, generation)).text == stored
 
 
+@pytest.mark.contract("GET /readyz", "Redis away")
 def test_redis_away(pair: Pair, upstream: FakeOpenAI) -> None:
     """While Redis is away answers go on, are read elsewhere from the database, and are stopped from there."""
     person = pair.alice
@@ -164,6 +165,7 @@ def test_redis_away(pair: Pair, upstream: FakeOpenAI) -> None:
     assert person.quota()["used_today"] == before + 1
 
 
+@pytest.mark.contract("drain")
 def test_drained_readers_go_elsewhere(pair: Pair) -> None:
     """A reader of another process's answer is told `retry: 500` and closed when the process that serves it ends."""
     generation = pair.alice.ask("Hello", "endless")["id"]

@@ -100,6 +100,7 @@ def lives(
         yield Lives(product)
 
 
+@pytest.mark.contract("a killed process's reservations", "setting: PROCESS_LEASE_SECONDS")
 def test_killed_at_any_point(lives: Lives) -> None:
     """No unit stays reserved or gets lost, and no key is paid for twice."""
     for point in POINTS:

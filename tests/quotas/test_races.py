@@ -64,6 +64,7 @@ def spread(count, processes):
     return [references(count)[first::processes] for first in range(processes)]
 
 
+@pytest.mark.contract("limits are exact")
 def test_a_limit_holds_in_four_processes(variables, person, quota, model):
     """Of many hundred calls in four processes, exactly 50 get a unit."""
     count = 10_000 if SOAK else 600
@@ -113,6 +114,7 @@ def test_two_reapers(variables, person, quota, model, monkeypatch):
     consistency.check(person.pk, quota.pk)
 
 
+@pytest.mark.contract("each credit buys one answer")
 def test_each_credit_buys_one(variables, person, quota, model):
     """Fifty callers share a limit of three and five credits: exactly eight succeed."""
     Quota.objects.update(daily_limit=3)

@@ -40,6 +40,7 @@ def test_a_session_is_known_to_both_handlers(browser: httpx.Client) -> None:
     assert events[-1].name == "done"
 
 
+@pytest.mark.contract("refusal: forbidden")
 @pytest.mark.parametrize(
     ("path", "body"), [("/api/chat/", {"model": "plain", "prompt": "x"}), ("/api/tokens/", {"name": "x"})]
 )
@@ -75,6 +76,7 @@ def test_policies_are_the_same(product: Product) -> None:
     assert policy(STREAM) == policy(REST) == policy(PAGE)
 
 
+@pytest.mark.contract("the caller's language")
 @pytest.mark.parametrize("path", [STREAM, REST, PAGE])
 def test_languages(product: Product, path: str) -> None:
     """The caller's language is spoken, from Accept-Language or from the choice in the cookie, which wins."""
@@ -87,6 +89,7 @@ def test_languages(product: Product, path: str) -> None:
         assert client.get(path, headers=headers).headers["Content-Language"] == language
 
 
+@pytest.mark.contract("setting: ALLOWED_HOSTS")
 @pytest.mark.parametrize("path", [STREAM, REST, PAGE])
 def test_foreign_hosts(product: Product, path: str) -> None:
     """A Host header that is not ours is refused."""
@@ -130,6 +133,7 @@ def exposed(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> I
         yield running
 
 
+@pytest.mark.contract("a disabled user, mid-stream")
 def test_disabled_in_the_middle(exposed: Product) -> None:
     """A user who is disabled while reading is cut off within a minute."""
     person = exposed.register("reading")
@@ -141,6 +145,7 @@ def test_disabled_in_the_middle(exposed: Product) -> None:
     assert time.monotonic() - started < WITHIN_SECONDS
 
 
+@pytest.mark.contract("setting: CORS_ALLOWED_ORIGINS")
 def test_other_origins(exposed: Product) -> None:
     """A single-page app on a named origin may call both handlers; any other origin gets no permission."""
     client = exposed.client()
@@ -156,6 +161,7 @@ def test_other_origins(exposed: Product) -> None:
         assert "Access-Control-Allow-Origin" not in stranger.headers
 
 
+@pytest.mark.contract("GET /metrics", "setting: TRUSTED_PROXIES", "setting: METRICS_TOKEN")
 def test_forwarded_addresses_are_believed_only_from_trusted_proxies(product: Product, exposed: Product) -> None:
     """Metrics are for loopback: with a trusted proxy in front, the address it names counts."""
     assert product.client().get("/metrics").status_code == 200

@@ -43,6 +43,7 @@ def upstream() -> Upstream:
     return factories.upstream("demo")
 
 
+@pytest.mark.contract("staff: upstreams")
 def test_rows_are_made_listed_changed_and_deleted(carol: Any) -> None:
     """Rows are made (201), listed in a bare array, read, changed and deleted (204)."""
     client = calling(carol)

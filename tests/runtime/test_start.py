@@ -26,6 +26,7 @@ def taken() -> Iterator[str]:
         yield str(other.getsockname()[1])
 
 
+@pytest.mark.contract("setting: VAR_DIR")
 def test_the_first_start_makes_private_secret_files(tmp_path: Path) -> None:
     """The first start makes secret files that only the owner can read, and says where it serves."""
     with Product(tmp_path / "var") as product:
@@ -52,6 +53,7 @@ def test_bad_settings_are_named(tmp_path: Path, environment: dict[str, str]) -> 
     assert name in failed(Product(tmp_path), "setup", **environment)
 
 
+@pytest.mark.contract("setting: PORT")
 def test_a_taken_port_is_named(tmp_path: Path, taken: str) -> None:
     """A port that is taken is one line, not a traceback."""
     line = failed(Product(tmp_path), "serve", PORT=taken)
@@ -68,6 +70,7 @@ def test_secrets_from_files(tmp_path: Path) -> None:
         assert product.client().post("/api/auth/token/", json=body).status_code == 200
 
 
+@pytest.mark.contract("setting: ADMIN_PASSWORD")
 def test_the_generated_password_is_printed_once(tmp_path: Path) -> None:
     """The first start prints the admin's name and password, the second does not."""
     product = Product(tmp_path, ADMIN_PASSWORD="")
@@ -77,6 +80,7 @@ def test_the_generated_password_is_printed_once(tmp_path: Path) -> None:
     assert "password" not in second.stdout
 
 
+@pytest.mark.contract("setup never overwrites")
 def test_setup_does_not_overwrite(tmp_path: Path) -> None:
     """What an admin edited stays; what follows the environment follows it; what is empty is not set."""
     product = Product(tmp_path, OPENAI_BASE_URL="http://127.0.0.1:9/v1", OPENAI_MODELS="m", WORKERS="", TIME_ZONE="")
