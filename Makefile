@@ -45,7 +45,7 @@ test: $(VENV)/.dev $(ORACLES)/.installed ## everything, with real servers and a 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@# Tests with bounds in milliseconds run alone, after the others.
-	$(PYTEST) -n 2 --dist loadfile -m "not alone"
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 	$(PYTEST) -m alone
 
 soak: $(VENV)/.dev ## the race, kill and load tests at their full counts

@@ -14,6 +14,7 @@ from django.core.signals import setting_changed
 from django.dispatch import receiver
 from django.utils import translation
 from hypothesis import settings as hypothesis
+from xdist.scheduler import LoadFileScheduling
 
 from chat.apps import chat
 from providers.apps import providers_app
@@ -25,6 +26,9 @@ from tests.upstreams import FakeOpenAI
 
 # Its functions assert for several tables; what they find is to be shown as in the tests themselves.
 pytest.register_assert_rewrite("tests.chat.verdicts")
+
+# Fixtures that are, or start, real servers.
+SERVERS = {"postgres", "redis_server", "database_url", "product", "on_each", "forgetful", "oracles"}
 
 # One example may cost a few database transactions; how long it takes says nothing.
 hypothesis.register_profile("rivulet", deadline=None)
@@ -142,12 +146,35 @@ def _missing(message: str) -> NoReturn:
     pytest.skip(message)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses a real server, so that `make check` leaves it out."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Mark what uses a real server, so that `make check` leaves it out, and order the files of a parallel run.
+
+    It begins with the browser and ends with the short files, which need no server: no worker waits long for another.
+    """
     for item in items:
-        if {"postgres", "redis_server", "database_url", "product", "oracles"} & set(getattr(item, "fixturenames", ())):
+        if SERVERS & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
+    yield
+    if hasattr(config, "workerinput"):
+        with_servers = {item.path for item in items if item.get_closest_marker("server")}
+        items.sort(key=lambda item: (not drives_browser(item.nodeid), item.path not in with_servers, item.path))
+
+
+def drives_browser(nodeid: str) -> bool:
+    return nodeid.startswith("tests/browser/")
+
+
+class FilesAndBrowser(LoadFileScheduling):
+    """Deals out file by file; those that drive the browser are one, so that Chromium and its products start once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "tests/browser" if drives_browser(nodeid) else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesAndBrowser:
+    return FilesAndBrowser(config, log)
 
 
 def pytest_unconfigure() -> None:
@@ -169,6 +196,32 @@ def product(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> I
     """The product on SQLite, connected to `upstream`, with ample limits; shared, so tests use people of their own."""
     with Product(tmp_path_factory.mktemp("product"), **connected(upstream)) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def on_postgresql(
+    postgres: servers.Postgres, upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Product]:
+    """The same on PostgreSQL, shared as well."""
+    with Product(
+        tmp_path_factory.mktemp("on-postgresql"), postgres.migrated_database(), **connected(upstream)
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def forgetful(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """The product on SQLite that keeps what has ended for a second only; shared as well."""
+    variables = {**connected(upstream), "CHANNEL_RETENTION_SECONDS": "1"}
+    with Product(tmp_path_factory.mktemp("forgetful"), **variables) as running:
+        yield running
+
+
+@pytest.fixture(params=["product", "on_postgresql"], ids=["sqlite", "postgresql"])
+def on_each(request: pytest.FixtureRequest) -> Product:
+    """Those two: the test runs once with each."""
+    shared: Product = request.getfixturevalue(request.param)
+    return shared
 
 
 @pytest.fixture

@@ -9,13 +9,14 @@ import re
 import secrets
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -68,6 +69,10 @@ def connected(upstream: FakeOpenAI, **models: str) -> dict[str, str]:
 
 
 Settings = tuple[tuple[str, str], ...]
+# The variables that only `manage.py serve` obeys; products that differ in them start as copies of one folder.
+SERVING = {"VAR_DIR", "PORT", "DEBUG", "IMPATIENCE", "TRUSTED_PROXIES", "METRICS_TOKEN", "CORS_ALLOWED_ORIGINS"}
+SERVING |= {"DRAIN_SECONDS", "PROCESS_LEASE_SECONDS", "STREAM_PING_SECONDS", "CHANNEL_RETENTION_SECONDS"}
+SERVING |= {"MAX_ACTIVE_GENERATIONS", "UPSTREAM_CONNECT_SECONDS", "UPSTREAM_FIRST_SECONDS", "UPSTREAM_IDLE_SECONDS"}
 
 
 @cache
@@ -84,10 +89,13 @@ def _set_up(settings: Settings) -> Path:
 
 
 class Product:
-    """`manage.py setup` and `manage.py serve` with an own folder. `kill` and `start` again keep folder and port."""
+    """`manage.py setup` and `manage.py serve` with an own folder. `kill` and `start` again keep folder and port.
 
-    def __init__(self, var_dir: Path, database_url: str = "", **variables: str) -> None:
-        self.var_dir = var_dir
+    Setting up happens once. `is_set_up`: not at all, as another process has set up this database.
+    """
+
+    def __init__(self, var_dir: Path, database_url: str = "", *, is_set_up: bool = False, **variables: str) -> None:
+        self.var_dir, self._is_set_up = var_dir, is_set_up
         defaults = {
             "DJANGO_SETTINGS_MODULE": "tests.product_settings",
             "PORT": "0",
@@ -109,19 +117,27 @@ class Product:
             command, env={**self._environment, **variables}, capture_output=True, text=True, timeout=SETUP_SECONDS
         )
 
-    def start(self) -> Self:
-        """Set up and serve; a new folder starts as a copy of one that was set up with the same settings."""
+    def set_up(self) -> Self:
+        """Set up, unless that was done; a new folder becomes a copy of one that was set up with the same settings."""
+        if self._is_set_up:
+            return self
         if not self._environment["DATABASE_URL"] and not (self.var_dir / "rivulet.sqlite3").exists():
             shutil.copytree(_set_up(self._settings()), self.var_dir, dirs_exist_ok=True)
         else:
             done = self.manage("setup")
             assert done.returncode == 0, done.stderr
+        self._is_set_up = True
+        return self
+
+    def start(self) -> Self:
+        """Set up and serve."""
+        self.set_up()
         program = "tests/impatient.py" if "IMPATIENCE" in self._environment else "manage.py"
         return self.serve(str(ROOT / program), "serve")
 
     def _settings(self) -> Settings:
         """Return what decides the outcome of `manage.py setup`."""
-        return tuple(sorted(item for item in self._environment.items() if item[0] not in {"VAR_DIR", "PORT"}))
+        return tuple(sorted(item for item in self._environment.items() if item[0] not in SERVING))
 
     def serve(self, *arguments: str) -> Self:
         """Start the process, by other words than usual where a test wants another one, and wait until it serves."""
@@ -146,6 +162,11 @@ class Product:
                     first.put(found[1])
         first.put("")
 
+    def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Run a statement on the SQLite file, as another process would; return its rows."""
+        with closing(sqlite3.connect(self.var_dir / "rivulet.sqlite3", timeout=30)) as database, database:
+            return list(database.execute(statement, values))
+
     @property
     def pid(self) -> int:
         assert self._process
@@ -155,6 +176,11 @@ class Product:
     def output(self) -> str:
         """Everything the process printed and logged."""
         return "".join(self._lines)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process is None or self._process.poll() is not None
 
     def kill(self) -> None:
         """`kill -9`, and wait until it is gone."""
@@ -182,6 +208,10 @@ class Product:
         return self.start()
 
     def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the clients, and kill the process if it runs."""
         for client in self._clients:
             client.close()
         if self._process and self._process.poll() is None:

@@ -84,7 +84,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 async def _connect(url: str, token: str, reading: Reading, limit: int | None) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -164,7 +165,7 @@ class Postgres:
     def stop(self) -> None:
         """Stop it at once: connections are cut, what was committed stays."""
         if self._process and self._process.poll() is None:
-            self._process.send_signal(2)  # SIGINT is PostgreSQL's "fast" shutdown
+            self._process.send_signal(signal.SIGINT)  # PostgreSQL's "fast" shutdown
             _stop(self._process)
 
     def _make_cluster(self) -> None:
@@ -184,7 +185,9 @@ class Postgres:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.stop()
+        if self._process and self._process.poll() is None:
+            self._process.send_signal(signal.SIGQUIT)  # "immediate": what is thrown away need not be written
+            self._process.wait()
         self._directory.cleanup()
 
 
@@ -254,33 +257,23 @@ def in_processes(
 ) -> list[Any]:
     """Call a module-level function once for each row of arguments, each in a process of its own, all at once.
 
-    Arguments and results travel as JSON. The processes have Django set up with `variables` as their environment
-    (`environment()` makes one). The first failure is raised with the process's output.
+    Arguments and results travel as JSON. The processes are forks of one that has set up Django with `variables` as its
+    environment (`environment()` makes one), so they share what that makes, e.g. the name of the process. A failure is
+    raised with what the processes printed.
     """
     command = [sys.executable, "-W", "error", "-m", "tests.worker", function.__module__, function.__qualname__]
     pipe = subprocess.PIPE
-    workers = [
-        subprocess.Popen(command, env=dict(variables), cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-        for _ in arguments
-    ]
+    worker = subprocess.Popen(
+        command, env=dict(variables), cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    )
     try:
-        for worker in workers:
-            assert worker.stdout
-            worker.stdout.readline()  # it says when it is ready; one that died says nothing, and tells below
-        for worker, row in zip(workers, arguments, strict=True):
-            if worker.poll() is None and worker.stdin:
-                worker.stdin.write(json.dumps(row) + "\n")
-                worker.stdin.flush()
-        return [_result(worker, seconds) for worker in workers]
-    finally:
-        for worker in workers:
-            if worker.poll() is None:
-                worker.kill()
-            worker.communicate()
-
-
-def _result(worker: "subprocess.Popen[str]", seconds: float) -> Any:
-    output, errors = worker.communicate(timeout=seconds)
-    if worker.returncode:
-        raise AssertionError(f"a worker process failed ({worker.returncode}):\n{output}{errors}")
-    return json.loads(output.splitlines()[-1])
+        output, errors = worker.communicate(json.dumps(arguments), seconds)
+    except BaseException:
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+        raise
+    ended = json.loads(output.splitlines()[-1]) if worker.returncode == 0 else [(worker.returncode, "")]
+    for code, _result in ended:
+        if code:
+            raise AssertionError(f"a worker process failed ({code}):\n{output}{errors}")
+    return [json.loads(result) for _code, result in ended]

@@ -66,7 +66,7 @@ def breaking(rule: dict[str, set[str]]) -> dict[str, set[str]]:
 every_module = pytest.mark.parametrize("path", modules(), ids=name)
 
 
-def test_it_works() -> None:
+def test_every_package_has_modules() -> None:
     """The walk through the packages finds modules in each of them."""
     found = {path.relative_to(ROOT).parts[0] for path in modules()}
     assert found == {"manage.py", *PACKAGES}

@@ -42,7 +42,7 @@ def rows(document: Path) -> dict[str, list[str]]:
     return found
 
 
-def test_it_works() -> None:
+def test_every_document_begins_with_its_title() -> None:
     """All documents are there, and each begins with its title."""
     assert all(document.read_text(encoding="utf-8").startswith("# ") for document in DOCUMENTS)
 

@@ -43,7 +43,7 @@ def run_script(**variables):
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "api.example.org", "0.0.0.0"])
-def test_it_works(host):
+def test_only_this_machine_is_reached(host):
     """A test cannot reach anything but this machine."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as outside:

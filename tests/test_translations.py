@@ -117,7 +117,7 @@ def named(path: Path) -> str:
 every_catalogue = pytest.mark.parametrize("path", CATALOGUES, ids=named)
 
 
-def test_it_works() -> None:
+def test_a_text_is_said_in_the_active_language() -> None:
     """A text is said in the language that is active."""
     with translation.override("zh-hans"):
         assert gettext("Log in") == "登录"

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import ssl
+import time
 from typing import Any
 
 from tests.loopback import Exchange, FakeServer, Recorded
@@ -32,6 +33,16 @@ class FakeOpenAI(FakeServer):
         """Return the questions that ended with this prompt."""
         questions = [request for request in self.requests if request.body.get("messages")]
         return [question for question in questions if question.body["messages"][-1]["content"] == prompt]
+
+    def closed_at(self, prompt: str = "") -> float:
+        """Wait until the product closes the last request, or the last one with this prompt; return when it did."""
+        deadline = time.monotonic() + 10
+        while True:
+            asked = self.asked(prompt) if prompt else self.requests
+            if asked and asked[-1].closed_by_peer_at:
+                return asked[-1].closed_by_peer_at
+            assert time.monotonic() < deadline, "the upstream's connection was not closed"
+            time.sleep(0.001)
 
     def key(self, scenario: str) -> str:
         """Return a new key that always gets this scenario."""

@@ -16,7 +16,7 @@ def staff(client: Client, carol: User) -> Client:
     return client
 
 
-def test_it_works(staff: Client, alice: User) -> None:
+def test_the_list_shows_and_finds_accounts(staff: Client, alice: User) -> None:
     """The list shows people, and search finds them."""
     assert "alice@example.org" in staff.get("/admin/accounts/user/").content.decode()
     assert "alice@" not in staff.get("/admin/accounts/user/?q=carol").content.decode()

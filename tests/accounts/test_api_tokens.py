@@ -15,7 +15,8 @@ def create(client: Client, **body: Any) -> Any:
     return client.post("/api/tokens/", body, "application/json")
 
 
-def test_it_works(alice: User, bearer: Any) -> None:
+@pytest.mark.contract("GET /api/tokens/", "POST /api/tokens/", "DELETE /api/tokens/{token_id}/")
+def test_a_token_is_shown_once_and_can_be_deleted(alice: User, bearer: Any) -> None:
     """A new token is shown once, opens the account, is listed without its secret, and can be deleted."""
     client = bearer(alice)
     answer = create(client, name="laptop")

@@ -64,12 +64,13 @@ BAD = {
 }
 
 
-def test_it_works(client: Client, alice: User) -> None:
+def test_a_logged_in_account_is_recognised(client: Client, alice: User) -> None:
     """A person who is logged in is who they are."""
     client.force_login(alice)
     assert client.get("/api/me/").json()["username"] == "alice"
 
 
+@pytest.mark.contract("the four proofs")
 @pytest.mark.parametrize("way", WAYS)
 def test_each_proof_is_accepted_without_middleware(way: str, alice: User, api_token: Any) -> None:
     """Each proof names its user and itself."""
@@ -77,6 +78,7 @@ def test_each_proof_is_accepted_without_middleware(way: str, alice: User, api_to
     assert (caller.user, caller.via, caller.reachable) == (alice, way, True)
 
 
+@pytest.mark.contract("a disabled user, by all four")
 @pytest.mark.parametrize("way", WAYS)
 def test_a_disabled_user_is_refused(way: str, alice: User, api_token: Any) -> None:
     """No proof helps a user who has been disabled since."""
@@ -282,6 +284,7 @@ def test_a_forged_jwt_is_refused(kind: str, alice: User) -> None:
         auth.authenticate(lean(headers={"Authorization": f"Bearer {forged(alice)[kind]}"}))
 
 
+@pytest.mark.contract("refusal: account_incomplete")
 def test_an_account_without_address_cannot_chat(db: None) -> None:
     """Without an address and a social login nobody can be reached."""
     user = factories.user("dave", email="")
@@ -299,6 +302,7 @@ def test_a_social_login_makes_reachable(settings: Any, db: None) -> None:
         auth.require_reachable(auth.authenticate(with_cookie(lean(), cookie_of(user))))
 
 
+@pytest.mark.contract("setting: REQUIRE_VERIFIED_EMAIL")
 def test_a_required_address_must_be_verified(settings: Any, alice: User) -> None:
     """Where addresses must be verified, an unverified one does not count."""
     settings.REQUIRE_VERIFIED_EMAIL = True

@@ -45,7 +45,9 @@ def books(answer: Any) -> str:
     return " ".join(re.sub(r"<[^>]*>", " ", panel).split())
 
 
-def test_it_works(staff: Client, alice: User, bob: User, quota: Quota) -> None:
+def test_the_page_shows_allowance_credits_invitations_and_ledger(
+    staff: Client, alice: User, bob: User, quota: Quota
+) -> None:
     """A person's page shows allowance, credits, whom they invited, and the ledger."""
     factories.credits_for(alice, quota, 5, "a gift")
     with transaction.atomic():

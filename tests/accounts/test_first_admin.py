@@ -25,7 +25,7 @@ def environment(settings: Any) -> Any:
     return change
 
 
-def test_it_works(environment: Any) -> None:
+def test_the_first_run_makes_a_verified_superuser(environment: Any) -> None:
     """The first run makes a superuser with a verified address and tells the generated password."""
     password = ensure_admin()
     assert password

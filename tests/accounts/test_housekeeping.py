@@ -14,7 +14,7 @@ from runtime.apps import runtime
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_it_works(alice: User) -> None:
+async def test_expired_sessions_and_tickets_are_deleted(alice: User) -> None:
     """Expired sessions and tickets go, good ones stay."""
     try:
         await database.run(_make, alice)

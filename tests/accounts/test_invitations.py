@@ -47,7 +47,8 @@ def shown(bearer: Any, person: User) -> dict[str, Any]:
     return found
 
 
-def test_it_works(alice: User, bearer: Any, quota: Quota) -> None:
+@pytest.mark.contract("GET /api/invitations/")
+def test_the_list_shows_code_link_and_who_joined(alice: User, bearer: Any, quota: Quota) -> None:
     """The list has code, link, who joined and when, and what is still to come."""
     erin = register(alice, "erin@example.org")
     body = shown(bearer, alice)

@@ -42,7 +42,7 @@ def joined(inviter: User, name: str, **changes: Any) -> None:
     Invitation.objects.filter(invited=person).update(**changes)
 
 
-def test_it_works(visitor: Client, alice: User, quota: Quota) -> None:
+def test_the_page_shows_link_code_and_rewards(visitor: Client, alice: User, quota: Quota) -> None:
     """The page has the link, the code, what both sides get, who joined, and what it earned."""
     joined(alice, "erin")
     joined(alice, "frank", status="nothing")

@@ -11,7 +11,8 @@ from tests import factories
 pytestmark = pytest.mark.django_db
 
 
-def test_it_works(alice: User, bearer: Any) -> None:
+@pytest.mark.contract("GET /api/me/")
+def test_me_shows_account_invitation_and_remainder(alice: User, bearer: Any) -> None:
     """Who I am, how I invite, and what I have left."""
     factories.quota("standard", models=[factories.chat_model("gpt")])
     body = bearer(alice).get("/api/me/").json()

@@ -35,7 +35,7 @@ def log_in(client: Client, next_url: str = "", name: str = "alice", password: st
     return client.post("/accounts/login/", {"login": name, "password": password, "next": next_url})
 
 
-def test_it_works(client: Client) -> None:
+def test_signing_up_makes_an_account_and_logs_in(client: Client) -> None:
     """Signing up on the page makes an account and logs in."""
     assert sign_up(client).status_code == 302
     assert client.get("/api/me/").json()["email"] == "erin@example.org"

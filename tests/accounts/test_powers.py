@@ -39,7 +39,7 @@ def staff(client: Client) -> Client:
     return client
 
 
-def test_it_works(staff: Client, alice: User) -> None:
+def test_staff_change_and_disable_ordinary_accounts(staff: Client, alice: User) -> None:
     """Staff change and disable ordinary people."""
     assert staff.post(page(alice), fields(staff, alice, is_active=None, first_name="A")).status_code == 302
     alice.refresh_from_db()

@@ -35,13 +35,15 @@ def refusal(answer: Any) -> tuple[int, str, str]:
     return answer.status_code, error["code"], error["message"]
 
 
-def test_it_works(alice: User, bearer: Any, quota: Quota) -> None:
+@pytest.mark.contract("POST /api/redeem/")
+def test_a_code_brings_its_credits(alice: User, bearer: Any, quota: Quota) -> None:
     """A code brings its credits, and the answer says how many of which quota."""
     answer = post(bearer(alice), code(quota).lower().replace("-", " "))
     assert (answer.status_code, answer.json()) == (200, {"quota": "standard", "credits": 5})
     assert ledger.state(alice.pk, quota.pk)["credits"] == 5
 
 
+@pytest.mark.contract("refusal: invalid_code")
 def test_one_answer_for_all_that_is_wrong(alice: User, bob: User, bearer: Any, quota: Quota) -> None:
     """Used, expired and unknown codes are refused in the very same way."""
     used, expired = code(quota), code(quota, expires_at=timezone.now() - timedelta(days=1))
@@ -57,6 +59,7 @@ def test_what_is_no_text_is_named(typed: Any, alice: User, bearer: Any) -> None:
     assert refusal(post(bearer(alice), typed))[:2] == (400, "invalid_request")
 
 
+@pytest.mark.contract("POST /api/redeem/")
 def test_only_failures_are_counted(alice: User, bearer: Any, quota: Quota, settings: Any) -> None:
     """Good codes can be redeemed without end; after too many bad ones even a good one has to wait."""
     settings.ACCOUNT_RATE_LIMITS = {"redeem_failed": "3/5m/user"}

@@ -28,7 +28,8 @@ def details(answer: Any) -> dict[str, Any]:
     return found
 
 
-def test_it_works() -> None:
+@pytest.mark.contract("POST /api/auth/register/")
+def test_registering_returns_the_account_and_its_tokens() -> None:
     """201 with the account and tokens that open it."""
     answer = register()
     body = answer.json()
@@ -132,6 +133,7 @@ def test_a_disabled_persons_code_is_unknown(alice: User) -> None:
     assert list(details(register(invite_code=alice.invite_code))) == ["invite_code"]
 
 
+@pytest.mark.contract("setting: SIGNUP_MODE")
 def test_by_invitation_only(settings: Any, alice: User) -> None:
     """In mode `invite` a valid code is needed."""
     settings.SIGNUP_MODE = "invite"
@@ -140,6 +142,7 @@ def test_by_invitation_only(settings: Any, alice: User) -> None:
     assert register(invite_code=alice.invite_code).status_code == 201
 
 
+@pytest.mark.contract("setting: SIGNUP_MODE")
 def test_closed(settings: Any, alice: User) -> None:
     """In mode `closed` nobody registers, code or not."""
     settings.SIGNUP_MODE = "closed"
@@ -175,6 +178,7 @@ def test_the_address_is_not_verified_by_claiming_it(settings: Any) -> None:
     assert not mail.outbox
 
 
+@pytest.mark.contract("setting: EMAIL_URL")
 def test_with_mail_the_address_is_confirmed(settings: Any, client: Client) -> None:
     """Where a mail server is set, the new address gets a link that verifies it."""
     settings.ACCOUNT_EMAIL_VERIFICATION = "optional"

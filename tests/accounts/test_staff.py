@@ -34,7 +34,8 @@ def refused(answer: Any) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["code"]
 
 
-def test_it_works(carol: User, alice: User) -> None:
+@pytest.mark.contract("staff: users")
+def test_accounts_are_listed_made_changed_and_deleted(carol: User, alice: User) -> None:
     """Accounts are listed in a bare array, made, read, changed and deleted."""
     client = calling(carol)
     Group.objects.create(name="premium")

@@ -15,11 +15,12 @@ pytestmark = pytest.mark.django_db
 PATH = "/api/generations/1/events/"
 
 
-def test_it_works(alice: User) -> None:
+def test_a_ticket_gives_its_account_at_its_path(alice: User) -> None:
     """A ticket gives its user, at its path."""
     assert tickets.redeem(tickets.issue(alice, PATH), PATH) == alice.pk
 
 
+@pytest.mark.contract("a used or old ticket")
 def test_it_is_good_once(alice: User) -> None:
     """A used ticket is worth nothing."""
     ticket = tickets.issue(alice, PATH)
@@ -42,6 +43,7 @@ def test_many_hands_one_use(alice: User) -> None:
         assert sorted(hands.map(redeem, range(20)), key=bool) == [None] * 19 + [alice.pk]
 
 
+@pytest.mark.contract("a used or old ticket")
 def test_it_is_good_at_its_path_only(alice: User) -> None:
     """At another path it is refused, and not used up by that."""
     ticket = tickets.issue(alice, PATH)
@@ -55,6 +57,7 @@ def test_a_query_and_escapes_do_not_matter(alice: User) -> None:
     assert tickets.redeem(tickets.issue(alice, "/sse/a%3Ab/?x=1"), "/sse/a:b/") == alice.pk
 
 
+@pytest.mark.contract("a used or old ticket")
 def test_it_lives_thirty_seconds(alice: User) -> None:
     """An old ticket is refused."""
     ticket = tickets.issue(alice, PATH)
@@ -87,6 +90,7 @@ def test_unused_ones_are_pruned(alice: User) -> None:
     assert tickets.redeem(fresh, PATH) == alice.pk
 
 
+@pytest.mark.contract("POST /api/tickets/")
 def test_the_route_issues_one(alice: User, bearer: Any) -> None:
     """POST /api/tickets/ answers 201 with the ticket and its lifetime."""
     answer = bearer(alice).post("/api/tickets/", {"path": PATH}, "application/json")

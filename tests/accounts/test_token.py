@@ -30,7 +30,7 @@ def refusal(answer: Any) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["code"]
 
 
-def test_it_works(alice: User) -> None:
+def test_name_and_password_give_tokens(alice: User) -> None:
     """Name and password give tokens that open the account."""
     answer = log_in()
     assert (answer.status_code, set(answer.json())) == (200, {"access", "refresh"})
@@ -39,6 +39,7 @@ def test_it_works(alice: User) -> None:
     assert alice.last_login
 
 
+@pytest.mark.contract("POST /api/auth/token/")
 @pytest.mark.parametrize("name", ["ALICE", "alice@example.org", "Alice@Example.ORG"])
 def test_name_or_address_in_any_case(name: str, alice: User) -> None:
     """An address does as well as a name; case does not matter."""
@@ -73,6 +74,7 @@ def test_all_failures_take_equal_time(alice: User, bob: User, monkeypatch: pytes
         assert len(hashed) == 2, name
 
 
+@pytest.mark.contract("refusal: too_many_requests")
 def test_too_many_attempts(alice: User) -> None:
     """After ten failures even the right password has to wait, and is told how long."""
     for _attempt in range(10):
@@ -126,6 +128,7 @@ def test_a_social_account_has_no_password(db: None) -> None:
     assert log_in("wei", "!").status_code == 401
 
 
+@pytest.mark.contract("POST /api/auth/token/refresh/")
 def test_refresh_rotates(alice: User) -> None:
     """A refresh token gives a new pair, and is used up by that."""
     first = log_in().json()["refresh"]
@@ -151,6 +154,7 @@ def test_refresh_many_hands(alice: User) -> None:
         assert sorted(hands.map(attempt, range(8))) == [200] + [401] * 7
 
 
+@pytest.mark.contract("POST /api/auth/token/revoke/")
 def test_revoke(alice: User) -> None:
     """A revoked token is over; revoking it again is 401."""
     refresh = log_in().json()["refresh"]

@@ -24,7 +24,7 @@ def secret_in(answer: Any) -> str:
     return found[0]
 
 
-def test_it_works(visitor: Client, alice: User) -> None:
+def test_a_token_made_on_the_page_opens_the_api(visitor: Client, alice: User) -> None:
     """A token that is made here is good for the API, shown once, and stored as a digest only."""
     answer = visitor.post(PAGE, {"name": "laptop"})
     secret = secret_in(answer)

@@ -33,7 +33,7 @@ def operator(visit: Visit, mortal: Product, admin: Regular) -> Visitor:
     return somebody
 
 
-def test_it_works(operator: Visitor) -> None:
+def test_a_changed_daily_limit_holds_at_once(operator: Visitor) -> None:
     """A daily limit changed in the list of quotas holds for everybody at once."""
     page = operator.page
     page.click("#content-main .model-quota th a")

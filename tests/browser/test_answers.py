@@ -13,7 +13,7 @@ STEADY = " ".join(str(number) for number in range(60))
 GONE = "ERR_INTERNET_DISCONNECTED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_CONNECTION_|ERR_EMPTY_RESPONSE"
 
 
-def test_it_works(visitor: Visitor) -> None:
+def test_the_stop_button_keeps_the_text_so_far(visitor: Visitor) -> None:
     """The stop button ends the answer with what was there, for good; another version can be had."""
     page = visitor.page
     expect(page.get_by_role("button", name="Stop")).to_be_hidden()

@@ -7,7 +7,7 @@ from tests.browser.visitor import Visitor, content, part
 from tests.product import Product
 
 
-def test_it_works(visitor: Visitor) -> None:
+def test_versions_can_be_switched_after_a_reload(visitor: Visitor) -> None:
     """The versions of an answer can be switched after a reload; what was said after one of them comes with it."""
     page = visitor.page
     visitor.answer("first", "echo")

@@ -31,7 +31,7 @@ PATIENT = """
 """
 
 
-def test_it_works(visitor: Visitor) -> None:
+def test_the_page_shows_exactly_the_text(visitor: Visitor) -> None:
     """The page shows exactly the answer, with no "undefined" in it."""
     shown, _events, code = visitor.page.evaluate(CLASSIC, [{"message": "Hello", "model": "reasoning"}])
     assert (shown, code) == (PLAIN, None)

@@ -7,7 +7,7 @@ from tests.browser.visitor import Visitor, part, write_instructions
 from tests.product import Product
 
 
-def test_it_works(visitor: Visitor) -> None:
+def test_enter_sends_and_shift_enter_begins_a_line(visitor: Visitor) -> None:
     """Shift+Enter begins a new line, Enter sends, an empty prompt is not sent."""
     page = visitor.page
     page.press("#prompt", "Enter")

@@ -13,7 +13,7 @@ from tests.browser.visitor import Visitor, write_instructions
 from tests.upstreams import FakeOpenAI
 
 
-def test_it_works(visit: Visit, tmp_path: Path) -> None:
+def test_a_download_is_brought_into_another_account(visit: Visit, tmp_path: Path) -> None:
     """What one account downloads another one brings in, told how much it was, and finds in its list."""
     owner = visit().register().log_in()
     owner.answer("to be taken along", "echo")

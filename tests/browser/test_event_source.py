@@ -50,7 +50,7 @@ def check(seen: dict[str, Any], person: Any) -> None:
     assert seen["text"] == person.generation(seen["generation"])["content"] == STEADY
 
 
-def test_it_works(visit: Visit, regular: Regular, site: Product) -> None:
+def test_the_browser_resumes_after_the_network_was_away(visit: Visit, regular: Regular, site: Product) -> None:
     """The network goes and comes back: with the session's cookie the browser resumes by itself, and 204 ends it."""
     with Line.to(site.url) as line:
         visitor = visit(url=line.url).become(regular.person).log_in()

@@ -49,7 +49,7 @@ TOUCH_EVERYTHING = """() => {
 }"""
 
 
-def test_it_works(visitor: Visitor) -> None:
+def test_all_payloads_in_one_answer_do_nothing(visitor: Visitor) -> None:
     """All payloads in one answer, streamed in small pieces: nothing happens, now or after a reload; the page works."""
     hostile = "\n\n".join(PAYLOADS).replace("ORIGIN", visitor.url)
     visitor.answer(hostile, "gpt-4-echo")

@@ -17,7 +17,7 @@ def phone(visit: Visit, regular: Regular) -> Visitor:
     return somebody
 
 
-def test_it_works(phone: Visitor) -> None:
+def test_the_chat_fits_a_phone(phone: Visitor) -> None:
     """The drawer opens and closes, an answer can be asked for and read, and nothing is wider than the screen."""
     page = phone.page
     expect(page.locator("#sidebar")).not_to_be_in_viewport()

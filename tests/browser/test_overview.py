@@ -22,7 +22,7 @@ def codes(product: Product, count: int = 1) -> list[str]:
     return list(made.json()["codes"])
 
 
-def test_it_works(visit: Visit) -> None:
+def test_an_answer_appears_on_the_usage_page(visit: Visit) -> None:
     """After an answer the usage page has a bar, a row that leads back to it, and less that is left."""
     visitor = visit().register().log_in()
     page = visitor.page

@@ -12,7 +12,7 @@ from tests.product import PASSWORD
 CHINESE = re.compile(r"[\u4e00-\u9fff\uff00-\uffef]")
 
 
-def test_it_works(visit: Visit) -> None:
+def test_signing_up_with_mistakes_keeps_what_was_typed(visit: Visit) -> None:
     """Signing up with mistakes tells each of them and keeps what was typed; without them it leads to the chat."""
     stranger = visit()
     page = stranger.page

@@ -42,7 +42,7 @@ def received(page: Page) -> list[str]:
     return page.locator("#received td:nth-child(2)").all_text_contents()
 
 
-def test_it_works(visitor: Visitor) -> None:
+def test_paying_survives_reloads(visitor: Visitor) -> None:
     """Paying goes from step to step to its end; a reload in the middle and one in the end show the same, once."""
     page = visitor.page
     page.goto("/push-demo/")

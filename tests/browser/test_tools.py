@@ -23,7 +23,7 @@ def worker(visitor: Visitor) -> Visitor:
     return visitor
 
 
-def test_it_works(visitor: Visitor, upstream: FakeOpenAI) -> None:
+def test_a_text_is_translated_by_keyboard_alone(visitor: Visitor, upstream: FakeOpenAI) -> None:
     """Somebody follows the link, translates a text with the keyboard alone, copies the result and runs it again."""
     visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = visitor.page

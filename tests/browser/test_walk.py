@@ -14,7 +14,7 @@ DOCS = ROOT / "docs"
 QUESTION = "How do I print the Fibonacci numbers in Python?"
 
 
-def test_it_works(visit: Visit) -> None:
+def test_a_first_visit_loses_nothing_to_a_reload(visit: Visit) -> None:
     """Whoever comes for the first time signs up, asks, sees words appear, reloads in the middle and loses nothing."""
     stranger = visit(permissions=["clipboard-read", "clipboard-write"])
     sign_up(stranger, "mei")

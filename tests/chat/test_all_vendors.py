@@ -163,7 +163,7 @@ def columns(product: Product) -> Iterator[tuple[str, str]]:
                 yield from ((name, str(value)) for name, value in zip(names, row, strict=True) if name not in kept)
 
 
-def test_it_works(scene: Scene, answers: Mapping[str, list[Event]]) -> None:
+def test_no_secret_reaches_readers_api_or_metrics(scene: Scene, answers: Mapping[str, list[Event]]) -> None:
     """Readers, the API and the metrics tell nothing of keys, tokens, signatures, addresses or the vendors' words."""
     said = {name: f"{events}" for name, events in answers.items()}
     said |= {
@@ -196,6 +196,7 @@ def test_the_admin_pages(scene: Scene, answers: Mapping[str, list[Event]], djang
     assert [(str(page.url), found) for page in pages if (found := planted_in(scene, page.text))] == []
 
 
+@pytest.mark.contract("logs say nothing")
 def test_the_log(scene: Scene, answers: Mapping[str, list[Event]]) -> None:
     """Nor does the log, which knows the vendors' codes."""
     output = scene.product.output

@@ -1,14 +1,13 @@
 """What an answer costs, by how it ended: each row of the table in docs/api.md, in all the places where it is told."""
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from tests.product import Person, Product, connected
+from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
 
 LIMIT = 100
@@ -52,6 +51,7 @@ class Ending:
     kept: bool = True
 
 
+@pytest.mark.contract("refusal: upstream_timeout", "the charge table")
 @pytest.mark.parametrize(
     "ending",
     [
@@ -76,7 +76,7 @@ class Ending:
         pytest.param(Ending("idle", "error", "upstream_timeout", 0), id="silent"),
     ],
 )
-def test_it_works(someone: Person, ending: Ending) -> None:
+def test_the_charge_is_the_same_everywhere(someone: Person, ending: Ending) -> None:
     """The charge is the same in the last event, in the generation, in the books and on what is left."""
     used = someone.quota()["used_today"]
     with someone.asking(ending.prompt, ending.model) as stream:
@@ -97,6 +97,7 @@ def test_it_works(someone: Person, ending: Ending) -> None:
     assert spends(someone, row["id"]) == ([(-1, "daily", ending.reason)] if ending.amount else [])
 
 
+@pytest.mark.contract("the same key, the same charge")
 def test_same_key_costs_nothing_more(someone: Person) -> None:
     """The same key again is the same generation with the same charge."""
     used = someone.quota()["used_today"]
@@ -107,14 +108,12 @@ def test_same_key_costs_nothing_more(someone: Person) -> None:
     assert len(spends(someone, first["id"])) == 1
 
 
+@pytest.mark.contract("the charge table")
 def test_credits(someone: Person, charging: Product) -> None:
     """An answer that a credit paid for says so; one that failed gives the credit back."""
-    script = (
-        "from accounts.models import User; from quotas import ledger; from quotas.models import Quota;"
-        "user, quota = User.objects.get(username='someone'), Quota.objects.get(slug='standard');"
-        "ledger.grant(user.pk, quota.pk, 1, 'gift'); Quota.objects.update(daily_limit=0)"
-    )
-    assert charging.manage("shell", "-c", script).returncode == 0
+    gift = {"user": "someone", "quota": "standard", "amount": 1, "reason": "gift"}
+    assert charging.admin().client.post("/api/admin/credits/", json=gift).status_code == 201
+    limit_each_day(someone, 0)
     failed = someone.answer("Hello", "cut")[-1]
     assert failed.data["charge"] == {"amount": 0, "source": "none", "reason": "upstream_error"}
     start, *_rest, done = someone.answer("Hello", "plain")
@@ -124,8 +123,7 @@ def test_credits(someone: Person, charging: Product) -> None:
     assert spends(someone, start.data["generation"]) == [(-1, "credit", "stop")]
     refused = someone.client.post("/api/chat/", json={"model": "plain", "prompt": "Hello"})
     assert (refused.status_code, "Retry-After" in refused.headers) == (429, False)
-    restore = "from quotas.models import Quota; Quota.objects.update(daily_limit=100)"
-    assert charging.manage("shell", "-c", restore).returncode == 0
+    limit_each_day(someone, LIMIT)
 
 
 def test_a_running_answer_has_no_charge_yet(someone: Person) -> None:
@@ -139,6 +137,10 @@ def test_a_running_answer_has_no_charge_yet(someone: Person) -> None:
 
 def spends(person: Person, generation: str) -> list[tuple[Any, ...]]:
     """Return what the ledger says that a generation has cost."""
-    statement = "SELECT amount, source, reason FROM quotas_ledgerentry WHERE reference = ?"
-    with closing(sqlite3.connect(person.product.var_dir / "rivulet.sqlite3")) as books:
-        return list(books.execute(statement, [generation]))
+    return person.product.sql("SELECT amount, source, reason FROM quotas_ledgerentry WHERE reference = ?", generation)
+
+
+def limit_each_day(person: Person, limit: int) -> None:
+    """Change the quota, and wait until the product has heard of it."""
+    person.product.sql("UPDATE quotas_quota SET daily_limit = ?", limit)
+    wait_until(lambda: person.quota()["daily_limit"] == limit)

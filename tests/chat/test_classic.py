@@ -49,6 +49,7 @@ def listen(client: httpx.Client, after: str = "", **query: str) -> httpx.Respons
     return client.get(f"{PATH}?{urlencode(query)}", headers=headers)
 
 
+@pytest.mark.contract("GET /api/chatgpt/test")
 def test_unnamed_events_with_chunks(person: Person) -> None:
     """The chunks have text only; the completion is charged and not kept."""
     answer = listen(person.client, message="Hello 你好", model="echo")
@@ -70,6 +71,7 @@ def test_reasoning_is_left_out(person: Person) -> None:
     assert text_of(dispatched(listen(person.client, message="x", model="reasoning").text)) == PLAIN
 
 
+@pytest.mark.contract("GET /api/chatgpt/test")
 def test_without_a_model(person: Person, upstream: FakeOpenAI) -> None:
     """Without `model` the request goes to the first available model; the demo is the last one."""
     models = [model["slug"] for model in person.client.get("/api/models/").json() if model["available"]]

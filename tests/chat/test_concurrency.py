@@ -1,53 +1,60 @@
 """Many at once: one key, one limit, one place; on both databases."""
 
-import asyncio
 import os
 import secrets
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.product import PASSWORD, Product, connected, post_many
+import pytest
+from django.core.management import call_command
+
+from tests import servers
+from tests.product import PASSWORD, Person, Product, connected, post_many
 from tests.upstreams import FakeOpenAI
 
 SOAK = os.environ.get("SOAK") == "1"
 ROUNDS = 200 if SOAK else 12
 
 
-def test_one_key_fifty_times(database_url: str, tmp_path: Path, upstream: FakeOpenAI) -> None:
+def register(product: Product) -> Person:
+    return product.register(f"p{secrets.token_hex(5)}")
+
+
+def test_one_key_fifty_times(on_each: Product, upstream: FakeOpenAI) -> None:
     """50 parallel POSTs with one Idempotency-Key make one generation, one upstream call and one charge."""
     prompt = secrets.token_hex(8)
-    with Product(tmp_path, database_url, **connected(upstream)) as product:
-        person = product.register("alice")
-        body = {"model": "quick", "prompt": prompt}
-        answers = post_many(person, [(body, {"Idempotency-Key": "k"})] * 50)
-        assert {answer.status_code for answer in answers} == {202}
-        (generation,) = {answer.json()["generation"]["id"] for answer in answers}
-        assert person.ended(generation)["charge"]["amount"] == 1
-        assert person.quota()["used_today"] == 1
-        assert len(upstream.asked(prompt)) == 1
-        other = person.client.post("/api/chat/", json={**body, "prompt": "x"}, headers={"Idempotency-Key": "k"})
-        assert (other.status_code, other.json()["error"]["code"]) == (409, "conflict")
+    person = register(on_each)
+    body = {"model": "quick", "prompt": prompt}
+    answers = post_many(person, [(body, {"Idempotency-Key": "k"})] * 50)
+    assert {answer.status_code for answer in answers} == {202}
+    (generation,) = {answer.json()["generation"]["id"] for answer in answers}
+    assert person.ended(generation)["charge"]["amount"] == 1
+    assert person.quota()["used_today"] == 1
+    assert len(upstream.asked(prompt)) == 1
+    other = person.client.post("/api/chat/", json={**body, "prompt": "x"}, headers={"Idempotency-Key": "k"})
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "conflict")
 
 
-def test_the_limit_is_exact(database_url: str, tmp_path: Path, upstream: FakeOpenAI) -> None:
-    """A limit of 10 under 200 parallel calls grants exactly 10; nobody sees a locked database."""
-    environment = {**connected(upstream), "DAILY_LIMIT_STANDARD": "10"}
-    with Product(tmp_path, database_url, **environment) as product:
-        person = product.register("alice")
-        answers = post_many(person, [({"model": "quick", "prompt": f"n{i}"}, {}) for i in range(200)])
-        assert Counter(answer.status_code for answer in answers) == {202: 10, 429: 190}
-        refused = [answer for answer in answers if answer.status_code == 429]
-        assert {answer.json()["error"]["code"] for answer in refused} == {"quota_exhausted"}
-        assert all(int(answer.headers["Retry-After"]) > 0 for answer in refused)
-        for answer in answers:
-            if answer.status_code == 202:
-                assert person.ended(answer.json()["generation"]["id"])["charge"]["amount"] == 1
-        quota = person.quota()
-        assert (quota["used_today"], quota["remaining"]) == (10, 0)
-        assert "locked" not in product.output
+@pytest.mark.contract("limits are exact")
+def test_the_limit_is_exact(on_each: Product) -> None:
+    """A limit of 10 under 200 parallel calls grants exactly 10; no caller sees a locked database."""
+    person, logged = register(on_each), len(on_each.output)
+    assert person.quota("premium")["daily_limit"] == 10
+    answers = post_many(person, [({"model": "gpt-4-echo", "prompt": f"n{i}"}, {}) for i in range(200)])
+    assert Counter(answer.status_code for answer in answers) == {202: 10, 429: 190}
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert {answer.json()["error"]["code"] for answer in refused} == {"quota_exhausted"}
+    assert all(int(answer.headers["Retry-After"]) > 0 for answer in refused)
+    for answer in answers:
+        if answer.status_code == 202:
+            assert person.ended(answer.json()["generation"]["id"])["charge"]["amount"] == 1
+    quota = person.quota("premium")
+    assert (quota["used_today"], quota["remaining"]) == (10, 0)
+    assert "locked" not in on_each.output[logged:]
 
 
+@pytest.mark.contract("refusal: too_many_requests", "setting: MAX_ACTIVE_GENERATIONS")
 def test_active_generations_are_bounded(database_url: str, tmp_path: Path, upstream: FakeOpenAI) -> None:
     """With MAX_ACTIVE_GENERATIONS=3, exactly three of twenty parallel questions begin."""
     with Product(tmp_path, database_url, **connected(upstream), MAX_ACTIVE_GENERATIONS="3") as product:
@@ -64,11 +71,12 @@ def test_active_generations_are_bounded(database_url: str, tmp_path: Path, upstr
         person.answer("Hello", "plain")
 
 
-def test_deleted_while_asked(database_url: str, tmp_path: Path, upstream: FakeOpenAI) -> None:
+def test_deleted_while_asked(on_each: Product) -> None:
     """A conversation deleted while questions to it begin is there or is gone; what was answered is what is charged."""
-    with Product(tmp_path, database_url, **connected(upstream)) as product, ThreadPoolExecutor(6) as pool:
-        person = product.register("alice")
-        clients = [product.client(person.access) for _ in range(6)]
+    logged = len(on_each.output)
+    with ThreadPoolExecutor(6) as pool:
+        person = register(on_each)
+        clients = [on_each.client(person.access) for _ in range(6)]
         asked: list[str] = []
         for _round in range(ROUNDS):
             first = person.ended(person.ask(model="plain")["id"])
@@ -83,30 +91,32 @@ def test_deleted_while_asked(database_url: str, tmp_path: Path, upstream: FakeOp
             asked.append(first["id"])
         charges = [person.ended(generation)["charge"]["amount"] for generation in asked]
         assert person.quota()["used_today"] == sum(charges)
-        assert "Traceback" not in product.output
+        assert "Traceback" not in on_each.output[logged:]
 
 
-def test_a_person_deleted_while_asking(database_url: str, tmp_path: Path, upstream: FakeOpenAI) -> None:
+def test_a_person_deleted_while_asking(on_each: Product) -> None:
     """A person is deleted while questions of theirs begin and run; those that come too late are asked to log in."""
-    with Product(tmp_path, database_url, **connected(upstream)) as product, ThreadPoolExecutor(5) as pool:
-        staff = product.admin().client
-        for number in range(ROUNDS):
-            person = product.register(f"person{number}")
+    logged = len(on_each.output)
+    with ThreadPoolExecutor(5) as pool:
+        staff = on_each.admin().client
+        for _round in range(ROUNDS):
+            person = register(on_each)
             account = f"/api/admin/users/{person.client.get('/api/me/').json()['id']}/"
-            clients = [product.client(person.access) for _ in range(4)]
+            clients = [on_each.client(person.access) for _ in range(4)]
             question = {"model": "plain", "prompt": "Hello"}
             asked = [pool.submit(client.post, "/api/chat/", json=question) for client in clients]
             deleted = pool.submit(staff.delete, account)
             assert deleted.result().status_code == 204, deleted.result().text
             assert {answer.result().status_code for answer in asked} <= {202, 401}
-        assert "Traceback" not in product.output
+        assert "Traceback" not in on_each.output[logged:]
 
 
+@pytest.mark.contract("setup by several at once")
 def test_two_setups_at_once(database_url: str, tmp_path: Path) -> None:
     """Several processes may set up one database at the same time."""
-    product = Product(tmp_path, database_url, ADMIN_PASSWORD=PASSWORD)
+    variables = servers.environment(database_url, tmp_path, ADMIN_PASSWORD=PASSWORD)
+    servers.in_processes(set_up, [[]] * 3, variables)
 
-    async def setups() -> list[int]:
-        return await asyncio.gather(*(asyncio.to_thread(lambda: product.manage("setup").returncode) for _ in range(3)))
 
-    assert asyncio.run(setups()) == [0, 0, 0]
+def set_up() -> None:
+    call_command("setup")

@@ -56,6 +56,7 @@ def usage(person: Any, query: str = "") -> Any:
     return Client(headers={"Authorization": f"Bearer {jwt.issue(person)['access']}"}).get(f"{URL}{query}")
 
 
+@pytest.mark.contract("GET /api/quotas/usage/")
 def test_usage_by_day_and_model(alice: Any, model: ChatModel) -> None:
     """Completions are listed by day and model, with their tokens."""
     for _ in range(2):

@@ -7,27 +7,20 @@ from pathlib import Path
 import pytest
 
 from tests.product import Person, Product, connected, text_of
+from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
 
 # The best of several tries: what a loaded machine adds is not ours.
 CLOSED_WITHIN_SECONDS, SEVERAL = 0.05, 4
 # What a killed process may lose: a second of deltas that come every 50 ms.
 LAST_SECOND_OF_DELTAS = 20
+# The dead are found out soon.
+SHORT_LEASE = {"PROCESS_LEASE_SECONDS": "2"}
 
 
-def closed_after(upstream: FakeOpenAI, prompt: str, since: float) -> float:
-    """Return how long after `since` the upstream saw its connection close."""
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        for request in upstream.requests:
-            if request.body.get("messages", [{}])[-1].get("content") == prompt and request.closed_by_peer_at:
-                return request.closed_by_peer_at - since
-        time.sleep(0.005)
-    raise AssertionError("the upstream's connection was not closed")
-
-
+@pytest.mark.contract("POST /api/generations/{generation_id}/stop/")
 @pytest.mark.alone
-def test_it_works(person: Person, upstream: FakeOpenAI) -> None:
+def test_stop_closes_the_upstream_and_keeps_the_text(person: Person, upstream: FakeOpenAI) -> None:
     """`stop` closes the upstream, keeps the text so far, charges it, and ends with `cancelled`."""
     delays = []
     for number in range(SEVERAL):
@@ -36,7 +29,7 @@ def test_it_works(person: Person, upstream: FakeOpenAI) -> None:
             since = time.monotonic()
             row = person.stop(seen[0].data["generation"])
             seen += list(stream)
-        delays.append(closed_after(upstream, f"stop in the middle {number}", since))
+        delays.append(upstream.closed_at(f"stop in the middle {number}") - since)
     assert min(delays) < CLOSED_WITHIN_SECONDS
     assert (row["status"], row["finish_reason"]) == ("completed", "cancelled")
     assert row["content"] == text_of(seen) != ""
@@ -46,6 +39,7 @@ def test_it_works(person: Person, upstream: FakeOpenAI) -> None:
     assert person.stop(row["id"]) == row
 
 
+@pytest.mark.contract("POST /api/generations/{generation_id}/stop/")
 @pytest.mark.alone
 @pytest.mark.parametrize("model", ["hang", "hang-after-headers"])
 def test_stop_before_the_first_delta(person: Person, upstream: FakeOpenAI, model: str) -> None:
@@ -56,7 +50,7 @@ def test_stop_before_the_first_delta(person: Person, upstream: FakeOpenAI, model
         time.sleep(0.3)
         since = time.monotonic()
         row = person.stop(generation)
-        delays.append(closed_after(upstream, f"stop {model} {number}", since))
+        delays.append(upstream.closed_at(f"stop {model} {number}") - since)
     assert min(delays) < CLOSED_WITHIN_SECONDS
     assert (row["status"], row["finish_reason"], row["content"]) == ("completed", "cancelled", "")
     assert row["charge"] == {"amount": 0, "source": "none", "reason": "empty"}
@@ -69,6 +63,7 @@ def test_stop_at_once(person: Person) -> None:
     assert {row["finish_reason"] for row in rows} == {"cancelled"}
 
 
+@pytest.mark.contract("refusal: upstream_error", "event: error")
 @pytest.mark.parametrize(
     ("model", "code", "kept"),
     [("cut", "upstream_error", True), ("error", "upstream_error", True), ("http-400", "upstream_error", False)],
@@ -89,12 +84,13 @@ def test_upstream_failures_cost_nothing(person: Person, model: str, code: str, k
     assert person.follow(row["id"])[-1] == events[-1]
 
 
+@pytest.mark.contract("refusal: interrupted")
 def test_killed_in_the_middle(database_url: str, tmp_path: Path, upstream: FakeOpenAI) -> None:
     """`kill -9` in the middle, then a new start: `interrupted`, text kept but for a second, nothing charged."""
-    with Product(tmp_path, database_url, **connected(upstream)) as product:
+    with Product(tmp_path, database_url, **connected(upstream), **SHORT_LEASE) as product:
         person = product.register("alice")
         with person.asking("Hello", "paced") as stream:
-            seen = [next(stream) for _ in range(60)]
+            seen = [next(stream) for _ in range(40)]
             product.kill()
         generation = seen[0].data["generation"]
         product.start()
@@ -116,14 +112,15 @@ def test_killed_in_the_middle(database_url: str, tmp_path: Path, upstream: FakeO
         assert person.messages(row["conversation"])[1]["content"] == row["content"]
 
 
+@pytest.mark.contract("GET /readyz", "refusal: service_unavailable", "drain")
 def test_drained(tmp_path: Path, upstream: FakeOpenAI) -> None:
     """SIGTERM lets running answers end; what is asked meanwhile is refused with `service_unavailable`; exit code 0."""
-    with Product(tmp_path, **connected(upstream), DRAIN_SECONDS="20") as product:
+    with Product(tmp_path, **connected(upstream, brief="paced:40:25"), DRAIN_SECONDS="20") as product:
         person = product.register("alice")
-        with person.asking("Hello", "quick") as stream:
+        with person.asking("Hello", "brief") as stream:
             seen = [next(stream) for _ in range(3)]
             product.stop_soon(signal.SIGTERM)
-            time.sleep(0.05)
+            wait_until(lambda: '"draining"' in product.output)
             other = product.client(person.access)
             refused = other.post("/api/chat/", json={"model": "plain", "prompt": "x"})
             ready = other.get("/readyz")
@@ -135,6 +132,7 @@ def test_drained(tmp_path: Path, upstream: FakeOpenAI) -> None:
         assert product.stop() == 0
 
 
+@pytest.mark.contract("refusal: interrupted", "setting: DRAIN_SECONDS")
 def test_drain_has_an_end(tmp_path: Path, upstream: FakeOpenAI) -> None:
     """What does not end within DRAIN_SECONDS becomes `interrupted`, with its text kept and nothing charged."""
     with Product(tmp_path, **connected(upstream), DRAIN_SECONDS="1") as product:
@@ -150,27 +148,31 @@ def test_drain_has_an_end(tmp_path: Path, upstream: FakeOpenAI) -> None:
         assert (row["status"], row["content"], row["charge"]["amount"]) == ("interrupted", text_of(seen), 0)
 
 
+@pytest.mark.contract("DELETE /api/conversations/{conversation_id}/")
 def test_deleting_the_conversation_stops_its_answer(person: Person, upstream: FakeOpenAI) -> None:
     """With its conversation deleted, an answer ends and the upstream is closed."""
-    with person.asking("delete me", "paced") as stream:
-        start = next(stream).data
-        next(stream)
-        since = time.monotonic()
-        gone = person.product.client(person.access).delete(f"/api/conversations/{start['conversation']}/")
-        assert gone.status_code == 204
-        assert [event.name for event in stream][-1] == "done"
-    assert closed_after(upstream, "delete me", since) < 0.5
+    delays = []
+    for number in range(SEVERAL):
+        with person.asking(f"delete me {number}", "paced") as stream:
+            start = next(stream).data
+            next(stream)
+            since = time.monotonic()
+            gone = person.product.client(person.access).delete(f"/api/conversations/{start['conversation']}/")
+            assert gone.status_code == 204
+            assert [event.name for event in stream][-1] == "done"
+        delays.append(upstream.closed_at(f"delete me {number}") - since)
+    assert min(delays) < 0.5
     row = person.generation(start["generation"])
     assert (row["conversation"], row["message"]) == (None, None)
 
 
 def test_a_second_signal_waits_for_nothing(tmp_path: Path, upstream: FakeOpenAI) -> None:
     """Told to stop twice, the process ends at once; what it left behind is ended by the next one."""
-    with Product(tmp_path, **connected(upstream), DRAIN_SECONDS="60") as product:
+    with Product(tmp_path, **connected(upstream), DRAIN_SECONDS="60", **SHORT_LEASE) as product:
         person = product.register("alice")
         generation = person.ask("Hello", "hang")["id"]
         product.stop_soon()
-        time.sleep(0.3)
+        wait_until(lambda: '"draining"' in product.output)
         started = time.monotonic()
         product.stop_soon()
         product.stop()

@@ -4,6 +4,8 @@ import time
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
+
 from tests.product import Event, Person, Product, read_events, text_of
 
 
@@ -25,7 +27,8 @@ def refusal(events: list[Event]) -> str:
     return str(event.data["code"])
 
 
-def test_it_works(person: Person) -> None:
+@pytest.mark.contract("GET /api/chat/")
+def test_a_question_in_the_query_is_answered(person: Person) -> None:
     """A question in the query is answered like a posted one."""
     status, events = open_source(person, {"model": "echo", "prompt": "Hello"})
     assert status == 200
@@ -45,6 +48,7 @@ def test_refusals_are_events(person: Person, product: Product) -> None:
     assert person.quota()["used_today"] == 0
 
 
+@pytest.mark.contract("GET /api/chat/")
 def test_reconnecting_resumes(person: Person) -> None:
     """With Last-Event-ID the rest comes; at the end 204; nothing is asked again."""
     query = {"model": "echo", "prompt": "One two three"}
@@ -60,6 +64,7 @@ def test_an_unknown_last_event_id_starts_nothing(person: Person) -> None:
     assert person.quota()["used_today"] == 0
 
 
+@pytest.mark.contract("GET /api/chat/")
 def test_the_same_query_joins_the_running_answer(person: Person) -> None:
     """Without Last-Event-ID, the same query joins the answer that is still running; later it is a new question."""
     query = {"model": "quick", "prompt": "Join me"}
@@ -100,6 +105,7 @@ def test_a_ticket_for_events_may_say_where_to_go_on(person: Person, product: Pro
         assert list(read_events(response)) == events[2:]
 
 
+@pytest.mark.contract("setting: STREAM_PING_SECONDS")
 def test_pings_keep_a_silent_stream_open(person: Person, product: Product) -> None:
     """A stream opens with a comment at once, before anything was said."""
     started = time.monotonic()

@@ -1,6 +1,7 @@
 """From the invitation to its reward, over HTTP: what the invited and their inviters see, on both databases."""
 
 import asyncio
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def ledger(person: Person) -> list[tuple[int, str, str]]:
     return [(row["amount"], row["source"], row["reason"]) for row in rows]
 
 
-def test_it_works(product: Product, person: Person) -> None:
+def test_only_the_first_charged_answer_earns(product: Product, person: Person) -> None:
     """Failed and empty answers earn the inviter nothing, the first charged one does, and no later one."""
     friend = invite(person, f"{person.name}-friend")
     assert friend.quota()["credits"] == 5
@@ -53,12 +54,14 @@ def test_it_works(product: Product, person: Person) -> None:
 
 @pytest.fixture(params=["sqlite", "postgresql and redis"])
 def wide(request: pytest.FixtureRequest, upstream: FakeOpenAI, tmp_path: Path) -> Iterator[Product]:
-    """A product of a test's own, small and scaled out."""
+    """A product, small and scaled out."""
     if request.param == "sqlite":
-        with Product(tmp_path, **connected(upstream)) as product:
-            yield product
+        yield request.getfixturevalue("product")
         return
-    database, redis_url = request.getfixturevalue("postgres").database(), request.getfixturevalue("redis_server").url
+    database, redis_url = (
+        request.getfixturevalue("postgres").migrated_database(),
+        request.getfixturevalue("redis_server").url,
+    )
     with redis.Redis.from_url(redis_url) as empty:
         empty.flushall()
     with Product(tmp_path, database, REDIS_URL=redis_url, **connected(upstream)) as product:
@@ -68,8 +71,8 @@ def wide(request: pytest.FixtureRequest, upstream: FakeOpenAI, tmp_path: Path) -
 @pytest.mark.server
 def test_many_hands(wide: Product) -> None:
     """Twenty first answers at once earn the inviter once; one code sent by many at once brings one its credits."""
-    alice = wide.register("alice")
-    bob = invite(alice, "bob")
+    alice = wide.register(f"p{secrets.token_hex(5)}")
+    bob = invite(alice, f"{alice.name}-bob")
     generations = asyncio.run(_ask(bob, 20))
     assert {bob.ended(generation)["charge"]["amount"] for generation in generations} == {1}
     assert (invitations(alice)["earned"], alice.quota()["credits"]) == (10, 10)
@@ -78,7 +81,7 @@ def test_many_hands(wide: Product) -> None:
 
     order = {"quota": "standard", "credits": 7, "count": 1}
     (code,) = wide.admin().client.post("/api/admin/redeem-codes/", json=order).json()["codes"]
-    people = [alice, bob, wide.register("carol")]
+    people = [alice, bob, wide.register(f"{alice.name}-carol")]
     before = sum(person.quota()["credits"] for person in people)
     assert sorted(asyncio.run(_redeem(people, code))) == [200] + [400] * 23
     assert sum(person.quota()["credits"] for person in people) == before + 7

@@ -20,8 +20,9 @@ CONVERSATIONS, MESSAGES = 1_000, 100
 pytestmark = pytest.mark.alone
 
 TEXT = "关于流式传输的回答，每个字都要完整保存。The quick brown fox jumps over the lazy dog. " * 5
-# The goals are 50 and 300 ms on an idle machine; these tests take the best of several tries.
-OPEN_SECONDS, SEARCH_SECONDS, TRIES = 0.05, 0.3, 5
+# The goals on an idle machine, in seconds, and in parts of one plain look through the owner's texts: that takes longer
+# too where others use the machine. Of several tries the best counts.
+OPEN_SECONDS, OPEN_SCANS, SEARCH_SECONDS, SEARCH_SCANS, TRIES = 0.05, 0.2, 0.3, 2, 5
 
 
 @pytest.fixture
@@ -52,6 +53,22 @@ def _fill(user_id: int, count: int) -> None:
         )
 
 
+def scan(user_id: int) -> float:
+    """Return the best time in seconds in which the database looks through all texts of a user."""
+    best = 9.9
+    for _try in range(TRIES):
+        with connections["default"].cursor() as cursor:
+            started = time.perf_counter()
+            cursor.execute(
+                "SELECT count(*) FROM chat_message m JOIN chat_conversation c ON c.id = m.conversation_id"
+                " WHERE c.user_id = %s AND upper(m.content) LIKE %s",
+                [user_id, "%NOWHERE TO BE FOUND%"],
+            )
+            assert cursor.fetchone() == (0,)
+            best = min(best, time.perf_counter() - started)
+    return best
+
+
 def timed(view: Any, user: Any, path: str, **arguments: Any) -> tuple[Any, float, int]:
     """Return the response, the best time in seconds, and the number of queries."""
     best, queries, answer = 9.9, 0, None
@@ -69,25 +86,29 @@ def timed(view: Any, user: Any, path: str, **arguments: Any) -> tuple[Any, float
     return answer.data, best, queries
 
 
+@pytest.mark.contract("GET /api/conversations/")
 def test_large_histories_stay_quick(owner: Any) -> None:
     """Listing, opening, paging and searching stay within their bounds; export and import work."""
     listed, conversations = api.Conversations.as_view(), Conversation.objects.owned_by(owner.pk)
+    one_scan = scan(owner.pk)
+    open_seconds = max(OPEN_SECONDS, one_scan * OPEN_SCANS)
+    search_seconds = max(SEARCH_SECONDS, one_scan * SEARCH_SCANS)
     found, seconds, queries = timed(listed, owner, "/api/conversations/")
     assert (len(found["results"]), queries) == (50, 1)
-    assert seconds < OPEN_SECONDS
+    assert seconds < open_seconds
     page, seconds, queries = timed(listed, owner, found["next"].partition("testserver")[2])
     assert (len(page["results"]), queries) == (50, 1)
-    assert seconds < OPEN_SECONDS
+    assert seconds < open_seconds
     middle = conversations.order_by("id")[CONVERSATIONS // 2]
     messages, seconds, queries = timed(
         api.Messages.as_view(), owner, f"/api/conversations/{middle.pk}/messages/", conversation_id=middle.pk
     )
     assert (len(messages), queries) == (MESSAGES, 2)
-    assert seconds < OPEN_SECONDS
+    assert seconds < open_seconds
     for wanted, count in (("字", 50), ("Lazy DOG", 50), (f"{middle.pk}/99", 1), ("没有这个", 0), ("Nowhere", 0)):
         found, seconds, queries = timed(listed, owner, f"/api/conversations/?search={wanted}")
         assert (len(found["results"]), queries) == (count, 1)
-        assert seconds < SEARCH_SECONDS, wanted
+        assert seconds < search_seconds, wanted
     _out_and_in(owner)
 
 

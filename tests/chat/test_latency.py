@@ -36,7 +36,7 @@ def clock() -> Iterator[Clock]:
         yield upstream
 
 
-def test_it_works(clock: Clock, tmp_path: Path) -> None:
+def test_deltas_are_passed_on_within_milliseconds(clock: Clock, tmp_path: Path) -> None:
     """The first delta, and each one after it, reaches the reader within 10 ms of its arrival here."""
     with Product(tmp_path, **connected(clock)) as product:
         person = product.register("alice")

@@ -15,7 +15,8 @@ from tests.upstreams import FakeOpenAI
 # --- what comes back -------------------------------------------------------------------------------------------------
 
 
-def test_it_works(caller: httpx.Client) -> None:
+@pytest.mark.contract("POST /v1/chat/completions")
+def test_a_completion_has_the_shape_of_openai(caller: httpx.Client) -> None:
     """A completion in one piece has OpenAI's shape and nothing else."""
     answer = ask(caller)
     body = answer.json()
@@ -40,6 +41,7 @@ def test_it_works(caller: httpx.Client) -> None:
     assert answer.headers["x-request-id"]
 
 
+@pytest.mark.contract("POST /v1/chat/completions")
 def test_a_stream_has_the_full_shape(caller: httpx.Client) -> None:
     """Role, content, finish, usage where it was asked for, the terminator; one id, date and model in all of them."""
     *events, done = chunks(ask(caller, "quick", stream=True, stream_options={"include_usage": True}))
@@ -80,6 +82,7 @@ def test_reasoning_is_apart(program: httpx.Client) -> None:
     assert "".join(delta.get("content", "") for delta in deltas) == PLAIN
 
 
+@pytest.mark.contract("what is passed on")
 def test_tool_calls(caller: httpx.Client, person: Person) -> None:
     """Calls come back in pieces, unchanged, and as a whole in a whole answer; such an answer costs one."""
     deltas = [event["choices"][0] for event in chunks(ask(caller, "tools", tools=[WEATHER], stream=True))[:-1]]
@@ -130,6 +133,7 @@ def test_the_account_of_it(caller: httpx.Client, person: Person) -> None:
     assert stranger.client.get(f"/api/generations/{row['id']}/").status_code == 404
 
 
+@pytest.mark.contract("GET /v1/models")
 def test_models(caller: httpx.Client, person: Person) -> None:
     """The models are those of the page; others are 404."""
     listed = caller.get("/v1/models").json()
@@ -141,6 +145,7 @@ def test_models(caller: httpx.Client, person: Person) -> None:
         assert error(caller.get(f"/v1/models/{path}")) == (404, "invalid_request_error", "model_not_found", "model")
 
 
+@pytest.mark.contract("GET /v1/models/{model_id}")
 def test_a_model_with_a_slash(program: httpx.Client) -> None:
     """A model may be called as its vendor calls it, however the slash is written."""
     for path in ("org/m:free", "org%2Fm:free"):
@@ -177,6 +182,7 @@ def test_messages_of_all_kinds(program: httpx.Client, upstream: FakeOpenAI) -> N
     ]
 
 
+@pytest.mark.contract("what is passed on")
 def test_what_is_passed_on(program: httpx.Client, upstream: FakeOpenAI) -> None:
     """The fields of the contract and image parts reach an OpenAI-compatible upstream as they are."""
     passed = {

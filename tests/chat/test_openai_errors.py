@@ -48,7 +48,7 @@ def told(refusal: Refusal) -> tuple[int, Any, Any]:
         (errors.Conflict(), 409, "conflict"),
     ],
 )
-def test_it_works(refusal: Refusal, status: int, code: str | None) -> None:
+def test_a_refusal_has_the_status_and_code_of_openai(refusal: Refusal, status: int, code: str | None) -> None:
     """A refusal has the status and the code that OpenAI's clients know, and keeps its headers."""
     answered, error, headers = told(refusal)
     assert (answered, error["code"]) == (status, code)

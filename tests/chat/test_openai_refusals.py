@@ -15,6 +15,7 @@ from tests.upstreams import FakeOpenAI
 # --- what an upstream cannot take ------------------------------------------------------------------------------------
 
 
+@pytest.mark.contract("what an upstream cannot take")
 @pytest.mark.parametrize(
     ("body", "param"),
     [
@@ -191,6 +192,7 @@ def test_a_process_that_ends(strict: Product) -> None:
 # --- browsers --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.contract("CORS of /v1")
 def test_preflight(product: Product) -> None:
     """Pages of any origin may send a token, JSON and the client's own headers, and nothing with cookies."""
     asked = "authorization,content-type,x-stainless-os,x-stainless-retry-count,x-csrftoken"
@@ -207,6 +209,7 @@ def test_preflight(product: Product) -> None:
     assert "access-control-allow-credentials" not in answer.headers
 
 
+@pytest.mark.contract("CORS of /v1")
 def test_answers_to_browsers(product: Product, program: httpx.Client) -> None:
     """Answers and refusals can be read there, with the headers that tell a client what to do."""
     origin = {"Origin": "https://app.example"}

@@ -49,7 +49,7 @@ def visitor(client: Client, alice: Any) -> Client:
         ("other", ["other", "answer"]),
     ],
 )
-def test_it_works(tree: dict[str, Message], through: str, shown: list[str]) -> None:
+def test_the_branch_goes_through_the_wanted_message(tree: dict[str, Message], through: str, shown: list[str]) -> None:
     """The branch goes through the message that is asked for and on to what was said last below it."""
     conversation = tree["q1"].conversation
     branch, versions = branches.shown(conversation, tree[through].pk if through else None)

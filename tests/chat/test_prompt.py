@@ -3,7 +3,7 @@
 from chat.generations import prompt
 
 
-def test_it_works() -> None:
+def test_the_system_prompt_comes_first() -> None:
     """System prompt first, then the turns in order; without a cap nothing is said about length."""
     messages, parameters = prompt.build(8000, {"temperature": 1}, "Be brief", [("user", "a"), ("assistant", "b")])
     assert [(message.role, message.content) for message in messages] == [

@@ -47,6 +47,7 @@ def refused(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     return dict(answer.json()["error"])
 
 
+@pytest.mark.contract("GET /sse/{key}/")
 def test_pushed_events_reach_the_reader(shop: Person, person: Person, key: str) -> None:
     """Pushed events reach a waiting reader in order and numbered; the end closes the stream."""
     with Reader(person, key) as reader:
@@ -62,6 +63,7 @@ def test_pushed_events_reach_the_reader(shop: Person, person: Person, key: str) 
     ]
 
 
+@pytest.mark.contract("POST /api/channels/{key}/messages/")
 def test_replay(shop: Person, person: Person, key: str) -> None:
     """Earlier events are replayed, a reconnect continues after its last one, finally 204."""
     for number in range(4):
@@ -88,6 +90,7 @@ def test_last_event_id_in_the_query(shop: Person, person: Person, key: str) -> N
         assert status == 204
 
 
+@pytest.mark.contract("GET /sse/{key}/")
 @pytest.mark.parametrize(
     "last_event_id", ["nonsense", "other:1", ":", "{key}:99", "{key}:" + "9" * 40, "{key}:-1", "1"]
 )
@@ -104,6 +107,7 @@ def test_unknown_ids_get_a_reset(shop: Person, person: Person, key: str, last_ev
     assert read(person, key, events[0].id) == events[1:]
 
 
+@pytest.mark.contract("POST /api/channels/{key}/error/")
 def test_an_error_ends_it(shop: Person, person: Person, key: str) -> None:
     """`error` ends the channel with its message, which may have several lines."""
     with Reader(person, key) as reader:
@@ -112,6 +116,7 @@ def test_an_error_ends_it(shop: Person, person: Person, key: str) -> None:
     assert (event.name, json.loads(event.data)) == ("error", {"message": "card\r\nrefused\0"})
 
 
+@pytest.mark.contract("POST /api/channels/{key}/complete/", "refusal: conflict")
 def test_after_the_end(shop: Person, person: Person, key: str) -> None:
     """Any push to an ended channel, even a second end, is a conflict without effect."""
     finish(shop, person, key)
@@ -123,6 +128,7 @@ def test_after_the_end(shop: Person, person: Person, key: str) -> None:
     assert [event.name for event in read(person, key)] == ["complete"]
 
 
+@pytest.mark.contract("GET /sse/{key}")
 def test_with_and_without_the_slash(shop: Person, person: Person, key: str) -> None:
     """Both spellings of the URL stream directly, without a redirect."""
     publish(shop, person, key, "x")
@@ -212,6 +218,7 @@ def test_bad_ends_are_named(shop: Person, person: Person, key: str) -> None:
     assert [event.number for event in read(person, key)] == [1]
 
 
+@pytest.mark.contract("POST /api/channels/{key}/messages/")
 def test_who_may_publish(product: Product, shop: Person, key: str) -> None:
     """Publishing needs the permission, even to an own channel; reading needs an account."""
     person = product.register(f"p{secrets.token_hex(5)}")
@@ -254,6 +261,7 @@ def test_size(shop: Person, person: Person, key: str) -> None:
     assert [len(event.data) for event in read(person, key)] == [2**20 - 200, 2]
 
 
+@pytest.mark.contract("POST /api/channels/{key}/messages/")
 @pytest.mark.parametrize(
     ("data", "arrives"),
     [
@@ -299,6 +307,7 @@ def test_a_ticket_opens_one_stream(product: Product, shop: Person, person: Perso
     refused(anybody.client.get(f"/sse/message/{key}/?ticket={ticket()}"), 401, "not_authenticated")
 
 
+@pytest.mark.contract("GET /sse/message/{key}/")
 def test_the_payment_example(person: Person, key: str) -> None:
     """The example plays created, paying, paid and complete over two seconds."""
     with Reader(person, key) as reader:
@@ -315,6 +324,7 @@ def test_the_payment_example(person: Person, key: str) -> None:
     assert 1.5 < reader.arrivals[-1] - started < 6
 
 
+@pytest.mark.contract("demo_push")
 def test_the_payment_example_from_a_command(product: Product, person: Person, key: str) -> None:
     """`manage.py demo_push` reaches readers within seconds from another process, also without Redis."""
     with Reader(person, key) as reader:

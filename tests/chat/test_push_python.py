@@ -65,6 +65,7 @@ def in_a_thread(call: Callable[[], None]) -> None:
     assert not thread.is_alive()
 
 
+@pytest.mark.contract("push in Python")
 def test_send_and_complete(alice: User) -> None:
     """Pushes are stored at once, in order, under the ids that readers see."""
     assert push.send("alice", "k", {"a": 1}) == "k:1"
@@ -177,6 +178,7 @@ def test_on_end_reports_the_ending(alice: User, reasons: list[str], end: Callabl
     assert reasons == [reason]
 
 
+@pytest.mark.contract("push in Python")
 def test_on_end_reports_a_timeout(alice: User, reasons: list[str]) -> None:
     """`on_end` gets "timeout" once after the idle limit; each message restarts the limit."""
     started = time.monotonic()

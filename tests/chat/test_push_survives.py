@@ -33,6 +33,7 @@ def mortal(tmp_path: Path) -> Iterator[Product]:
         yield running
 
 
+@pytest.mark.contract("push survives a restart")
 def test_a_restart_loses_nothing(mortal: Product) -> None:
     """A payment that completes while the server is killed and restarted is shown once."""
     shop, person = mortal.admin(), mortal.register("alice")

@@ -1,13 +1,11 @@
 """What is turned down, with which code, in which order; a refused question costs nothing and leaves nothing behind."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.product import Person, Product, connected
-from tests.upstreams import FakeOpenAI
+from tests.product import Person, Product, post_many
 
 CHAT = "/api/chat/"
 
@@ -25,7 +23,7 @@ def refused(person: Person, status: int, code: str, **request: Any) -> dict[str,
     return dict(body["error"])
 
 
-def test_it_works(person: Person) -> None:
+def test_an_unknown_model_is_named(person: Person) -> None:
     """An unknown model is `invalid_request` and named; nothing was charged or kept."""
     error = refused(person, 400, "invalid_request", json={"model": "nope", "prompt": "Hello"})
     assert list(error["details"]) == ["model"]
@@ -71,6 +69,7 @@ def test_broken_json(person: Person, content: bytes) -> None:
     refused(person, 400, "invalid_request", content=content, headers={"Content-Type": "application/json"})
 
 
+@pytest.mark.contract("refusal: prompt_too_long", "setting: MAX_PROMPT_CHARS")
 def test_too_long(person: Person) -> None:
     """A prompt over MAX_PROMPT_CHARS, or a body over 1 MiB, is `prompt_too_long`; one of just that length is not."""
     refused(person, 413, "prompt_too_long", json={"model": "plain", "prompt": "x" * 32_001})
@@ -79,6 +78,7 @@ def test_too_long(person: Person) -> None:
     person.ask("字" * 32_000, "plain")
 
 
+@pytest.mark.contract("the order of refusals")
 def test_nobody_is_refused_before_too_much(product: Product) -> None:
     """Who is calling comes first: a stranger with a huge body is told to log in."""
     answer = product.client().post(CHAT, content=b"x" * (2**20 + 1))
@@ -134,25 +134,28 @@ def test_wrong_method(person: Person) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (405, "invalid_request")
 
 
+@pytest.mark.contract("a refused request keeps its key")
 def test_a_refused_request_does_not_use_up_its_key(person: Person) -> None:
     """After a refusal the same key may be used for what then succeeds."""
     refused(person, 400, "invalid_request", json={"model": "nope", "prompt": "x"}, headers={"Idempotency-Key": "again"})
     person.ask("Hello", "plain", key="again")
 
 
-def test_the_same_key_answers_whatever_else_holds(tmp_path: Path, upstream: FakeOpenAI) -> None:
+@pytest.mark.contract("a known key answers whatever else holds")
+def test_the_same_key_answers_whatever_else_holds(person: Person) -> None:
     """A known key returns its generation even when the quota is used up and its conversation is gone."""
-    with Product(tmp_path, **{**connected(upstream), "DAILY_LIMIT_STANDARD": "1"}) as product:
-        person = product.register("alice")
-        first = person.ask("Hello", "plain", key="k")
-        person.ended(first["id"])
-        refused(person, 429, "quota_exhausted", json={"model": "plain", "prompt": "x"})
-        person.client.delete(f"/api/conversations/{first['conversation']}/")
-        again = person.client.post(CHAT, json={"model": "plain", "prompt": "Hello"}, headers={"Idempotency-Key": "k"})
-        assert (again.status_code, again.json()["generation"]["id"]) == (202, first["id"])
-        assert "X-Quota-Remaining" not in again.headers
+    question = {"model": "gpt-4-echo", "prompt": "Hello"}
+    first = person.ask("Hello", "gpt-4-echo", key="k")
+    person.ended(first["id"])
+    post_many(person, [(question, {})] * person.quota("premium")["remaining"])
+    refused(person, 429, "quota_exhausted", json=question)
+    person.client.delete(f"/api/conversations/{first['conversation']}/")
+    again = person.client.post(CHAT, json=question, headers={"Idempotency-Key": "k"})
+    assert (again.status_code, again.json()["generation"]["id"]) == (202, first["id"])
+    assert "X-Quota-Remaining" not in again.headers
 
 
+@pytest.mark.contract("the caller's language")
 def test_languages(person: Person) -> None:
     """Messages are in the caller's language."""
     bodies = [
@@ -164,6 +167,7 @@ def test_languages(person: Person) -> None:
     assert not chinese.isascii()
 
 
+@pytest.mark.contract("logs say nothing")
 def test_no_text_in_the_log(person: Person, product: Product) -> None:
     """One line for each request and generation; never a prompt, an answer, a token or a key."""
     start = person.answer("SECRET-PROMPT", "echo")[0].data

@@ -39,7 +39,7 @@ def offered(person: User) -> list[str]:
     return [model["slug"] for model in client.get("/api/models/").json()]
 
 
-def test_it_works(alice: User, bob: User, carol: User, reserved: ChatModel) -> None:
+def test_only_members_are_offered_the_model(alice: User, bob: User, carol: User, reserved: ChatModel) -> None:
     """Members are offered the model, others are not, not even an admin who is no member."""
     assert offered(alice) == ["open", "reserved"]
     assert offered(bob) == offered(carol) == ["open"]

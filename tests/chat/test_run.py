@@ -99,6 +99,7 @@ async def test_end_waits_for_the_database(user: User, closed_database: None, mon
     assert (row.status, row.texts()[0], failures) == ("completed", "kept", [])
 
 
+@pytest.mark.contract("refusal: internal_error")
 async def test_a_run_that_dies_leaves_no_reader_waiting(
     user: User, closed_database: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,8 @@ from tests.product import Event, Person, Product, connected, text_of
 from tests.upstreams import FakeOpenAI
 
 
-def test_it_works(person: Person) -> None:
+@pytest.mark.contract("POST /api/chat/")
+def test_an_answer_is_start_deltas_done(person: Person) -> None:
     """An answer is `start`, deltas, `done`, with ids that rise by one."""
     events = person.answer("Say it", "echo")
     assert [event.name for event in events[:1]] == ["start"]
@@ -23,6 +24,7 @@ def test_it_works(person: Person) -> None:
     assert text_of(events) == "Say it"
 
 
+@pytest.mark.contract("event: start")
 def test_start_says_what_was_begun(person: Person) -> None:
     """`start` names the generation, the conversation, the model and the title."""
     start = person.answer("A title", "plain")[0].data
@@ -35,6 +37,7 @@ def test_start_says_what_was_begun(person: Person) -> None:
     assert person.client.get(f"/api/conversations/{start['conversation']}/").json()["title"] == "A title"
 
 
+@pytest.mark.contract("GET /api/generations/{generation_id}/", "event: done")
 def test_done_is_what_every_route_says(person: Person) -> None:
     """Who has seen `done` finds the same text, charge and quota everywhere."""
     events = person.answer("Hello", "plain")
@@ -50,6 +53,7 @@ def test_done_is_what_every_route_says(person: Person) -> None:
     assert (answer["content"], answer["generation"], answer["model"]) == (text, row["id"], "plain")
 
 
+@pytest.mark.contract("POST /api/chat/")
 def test_without_event_stream_the_generation_is_returned(person: Person) -> None:
     """Whoever does not ask for an event stream gets 202 with the generation and where its events are."""
     answer = person.client.post("/api/chat/", json={"model": "plain", "prompt": "Hello"})
@@ -60,6 +64,7 @@ def test_without_event_stream_the_generation_is_returned(person: Person) -> None
     assert text_of(person.follow(body["generation"]["id"])) == person.ended(body["generation"]["id"])["content"]
 
 
+@pytest.mark.contract("X-Quota-Remaining, X-Quota-Reset")
 def test_reserved_answers_carry_the_quota(person: Person) -> None:
     """The headers of an answer say what remains after it and when the day ends."""
     answer = person.client.post("/api/chat/", json={"model": "plain", "prompt": "Hello"})
@@ -67,6 +72,7 @@ def test_reserved_answers_carry_the_quota(person: Person) -> None:
     assert 0 < int(answer.headers["X-Quota-Reset"]) - time.time() <= 86_400
 
 
+@pytest.mark.contract("GET /api/generations/{generation_id}/events/")
 def test_every_place_to_resume(person: Person) -> None:
     """After any event, the rest comes and nothing twice; after the last, 204."""
     events = person.answer("One two three four", "echo")
@@ -87,6 +93,7 @@ def test_resume_while_running(person: Person) -> None:
     assert text_of(seen + rest) == person.generation(seen[0].data["generation"])["content"]
 
 
+@pytest.mark.contract("GET /api/generations/{generation_id}/events/", "event: reset")
 @pytest.mark.parametrize("last_event_id", ["nonsense", "x:1", ":", "{generation}:999999", "{generation}:" + "9" * 40])
 def test_unknown_ids_get_a_reset(person: Person, last_event_id: str) -> None:
     """An id that is unknown, malformed or too large is answered with `reset`, then what follows."""
@@ -99,6 +106,7 @@ def test_unknown_ids_get_a_reset(person: Person, last_event_id: str) -> None:
     assert again[-1] == events[-1]
 
 
+@pytest.mark.contract("GET /api/generations/{generation_id}/events/")
 def test_last_event_id_in_the_query(person: Person) -> None:
     """`?last_event_id=` does what the header does."""
     events = person.answer("Hello", "echo")
@@ -107,6 +115,7 @@ def test_last_event_id_in_the_query(person: Person) -> None:
     assert found.status_code == 204
 
 
+@pytest.mark.contract("leaving does not stop")
 def test_leaving_does_not_stop(person: Person, upstream: FakeOpenAI) -> None:
     """A tab closed in the middle: the answer is complete in the history, and charged once."""
     before = person.quota()["used_today"]
@@ -119,6 +128,7 @@ def test_leaving_does_not_stop(person: Person, upstream: FakeOpenAI) -> None:
     assert person.quota()["used_today"] == before + 2
 
 
+@pytest.mark.contract("event: reasoning")
 def test_reasoning_is_kept_apart(person: Person) -> None:
     """Thinking text comes in events of its own and is stored beside the content."""
     events = person.answer("Hello", "reasoning")
@@ -128,6 +138,7 @@ def test_reasoning_is_kept_apart(person: Person) -> None:
     assert (row["reasoning"], row["content"]) == (thought, text_of(events))
 
 
+@pytest.mark.contract("events are the same bytes for everybody")
 def test_several_readers_see_the_same_bytes(person: Person) -> None:
     """Two tabs on one answer get the same events."""
     generation = person.ask("Hello", "quick")["id"]
@@ -135,15 +146,18 @@ def test_several_readers_see_the_same_bytes(person: Person) -> None:
         assert list(first) == list(second)
 
 
+@pytest.mark.contract("event: message")
 def test_deltas_are_forwarded_as_they_come(person: Person) -> None:
     """The first delta reaches the reader long before the answer is complete, and the others follow its pace."""
-    arrivals = []
+    arrivals, events = [], []
     with person.asking("Hello", "quick") as stream:
         for event in stream:
+            events.append(event)
             if event.name == "message":
                 arrivals.append(time.monotonic())
     gaps = [later - earlier for earlier, later in pairwise(arrivals)]
-    assert len(arrivals) == 20
+    assert len(text_of(events).split()) == 20
+    assert 15 <= len(arrivals) <= 20  # on a busy machine two may come in one
     assert statistics.median(gaps) > 0.005
 
 
@@ -174,6 +188,7 @@ def test_conversations_go_on(person: Person, upstream: FakeOpenAI) -> None:
     assert [message["parent"] is None for message in person.messages(conversation)] == [True, False, False, False]
 
 
+@pytest.mark.contract("GET /api/conversations/{conversation_id}/messages/")
 def test_parent_makes_a_branch(person: Person, upstream: FakeOpenAI) -> None:
     """Going on from an earlier message leaves out what came after it."""
     conversation = person.answer("First", "echo")[0].data["conversation"]
@@ -195,6 +210,7 @@ def test_parent_zero_is_the_beginning(person: Person, upstream: FakeOpenAI) -> N
     assert (alone.status_code, list(alone.json()["error"]["details"])) == (400, ["parent"])
 
 
+@pytest.mark.contract("POST /api/messages/{message_id}/regenerate/")
 def test_regenerate_adds_a_sibling(person: Person, upstream: FakeOpenAI) -> None:
     """Another answer to the same question stands beside the first, by another model where one is named."""
     events = person.answer("Question", "echo")
@@ -209,19 +225,9 @@ def test_regenerate_adds_a_sibling(person: Person, upstream: FakeOpenAI) -> None
     assert [turn["content"] for turn in upstream.requests[-1].body["messages"]] == ["Question"]
 
 
-@pytest.fixture(scope="module", params=["postgresql"])
-def elsewhere(
-    request: pytest.FixtureRequest, upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Product]:
-    """The product on PostgreSQL."""
-    url = request.getfixturevalue("postgres").database()
-    with Product(tmp_path_factory.mktemp("postgres"), url, **connected(upstream)) as running:
-        yield running
-
-
-def test_postgresql_too(elsewhere: Product) -> None:
+def test_postgresql_too(on_postgresql: Product) -> None:
     """On PostgreSQL an answer streams, is stored, charged and resumed just the same."""
-    person = elsewhere.register("alice")
+    person = on_postgresql.register("streaming")
     events: list[Event] = person.answer("你好，世界 👋", "echo")
     assert text_of(events) == "你好，世界 👋"
     row = person.generation(events[0].data["generation"])
@@ -232,27 +238,38 @@ def test_postgresql_too(elsewhere: Product) -> None:
     assert len(person.messages(conversation)) == 4
 
 
-def test_snapshot_when_the_log_is_gone(upstream: FakeOpenAI, tmp_path: Path, database_url: str) -> None:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def forgetting(request: pytest.FixtureRequest, upstream: FakeOpenAI, tmp_path: Path) -> Iterator[Product]:
+    """The product, which keeps events for a second, on both databases."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("forgetful")
+        return
+    database = request.getfixturevalue("postgres").migrated_database()
+    with Product(tmp_path, database, **connected(upstream), CHANNEL_RETENTION_SECONDS="1") as running:
+        yield running
+
+
+@pytest.mark.contract("setting: CHANNEL_RETENTION_SECONDS")
+@pytest.mark.server
+def test_snapshot_when_the_log_is_gone(forgetting: Product) -> None:
     """When events are no longer kept, the stored text comes as one `reset`, and the end as it was; then still 204.
 
     What it says is in the language of who asked, whoever reads it.
     """
-    variables = connected(upstream, CHANNEL="plain")
-    with Product(tmp_path / "var", database_url, **variables, CHANNEL_RETENTION_SECONDS="1") as product:
-        person = product.register("alice")
-        person.client.headers["Accept-Language"] = "zh-CN"
-        answered, failed = person.answer("Hello", "echo"), person.answer("Hello", "http-400")
-        person.answer("What is left changes", "echo")
-        person.client.headers["Accept-Language"] = "en"
-        for events, text in ((answered, "Hello"), (failed, "")):
-            again = follow_when_gone(person, events[0].data["generation"])
-            assert again[0].data == {"content": text, "reasoning": ""}
-            assert [event.name for event in again] == ["reset", events[-1].name]
-            assert (again[1].id, json.dumps(again[1].data)) == (events[-1].id, json.dumps(events[-1].data))
-        assert "，" in failed[-1].data["message"]
-        assert (answered[-1].data["quota"]["title"], person.quota()["title"]) == ("标准", "Standard")
-        with person.following(answered[0].data["generation"], answered[-1].id) as (status, _rest):
-            assert status == 204
+    person = forgetting.register("alice")
+    person.client.headers["Accept-Language"] = "zh-CN"
+    answered, failed = person.answer("Hello", "echo"), person.answer("Hello", "http-400")
+    person.answer("What is left changes", "echo")
+    person.client.headers["Accept-Language"] = "en"
+    for events, text in ((answered, "Hello"), (failed, "")):
+        again = follow_when_gone(person, events[0].data["generation"])
+        assert again[0].data == {"content": text, "reasoning": ""}
+        assert [event.name for event in again] == ["reset", events[-1].name]
+        assert (again[1].id, json.dumps(again[1].data)) == (events[-1].id, json.dumps(events[-1].data))
+    assert "，" in failed[-1].data["message"]
+    assert (answered[-1].data["quota"]["title"], person.quota()["title"]) == ("标准", "Standard")
+    with person.following(answered[0].data["generation"], answered[-1].id) as (status, _rest):
+        assert status == 204
 
 
 def follow_when_gone(person: Person, generation: str) -> list[Event]:
@@ -260,5 +277,5 @@ def follow_when_gone(person: Person, generation: str) -> list[Event]:
     deadline = time.monotonic() + 20
     while (again := person.follow(generation))[0].name != "reset":
         assert time.monotonic() < deadline
-        time.sleep(0.5)
+        time.sleep(0.1)
     return again

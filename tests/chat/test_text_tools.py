@@ -1,13 +1,12 @@
 """Text tools: an instruction before the prompt, in both languages; runs are charged and not kept."""
 
-import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chat import text_tools
-from tests.product import Person, Product, connected, text_of
+from tests.product import Person, Product, text_of
+from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
 
 
@@ -31,6 +30,7 @@ def test_a_run(person: Person, upstream: FakeOpenAI) -> None:
     assert person.quota()["used_today"] == 1
 
 
+@pytest.mark.contract("GET /api/text-tools/")
 def test_list(person: Person) -> None:
     """Tools have titles in the caller's language, and tell if they need a target language."""
     found = person.client.get("/api/text-tools/", headers={"Accept-Language": "en"}).json()
@@ -85,20 +85,15 @@ def test_one_key_one_run(person: Person, upstream: FakeOpenAI) -> None:
     assert len(upstream.requests) == before + 1
 
 
-def test_texts_expire(tmp_path: Path, upstream: FakeOpenAI) -> None:
+@pytest.mark.contract("text tools are not kept")
+def test_texts_expire(forgetful: Product) -> None:
     """The text of an unkept run can be read for a while, then is deleted."""
-    limits = {"CHANNEL_RETENTION_SECONDS": "1"}
-    with Product(tmp_path, **connected(upstream), **limits) as product:
-        person = product.register("alice")
-        events = person.answer("x", "plain", text_tool="polish")
-        generation = events[0].data["generation"]
-        assert person.generation(generation)["content"] == text_of(events) != ""
-        deadline = 40
-        while person.generation(generation)["content"]:
-            deadline -= 1
-            assert deadline, "the text is still there"
-            time.sleep(0.25)
-        assert person.generation(generation)["charge"]["amount"] == 1
+    person = forgetful.register("polishing")
+    events = person.answer("x", "plain", text_tool="polish")
+    generation = events[0].data["generation"]
+    assert person.generation(generation)["content"] == text_of(events) != ""
+    wait_until(lambda: not person.generation(generation)["content"], 20)
+    assert person.generation(generation)["charge"]["amount"] == 1
 
 
 def test_places() -> None:

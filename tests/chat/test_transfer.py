@@ -54,6 +54,7 @@ def renamed(file: dict[str, Any]) -> dict[str, Any]:
     return file
 
 
+@pytest.mark.contract("GET /api/export/", "POST /api/import/")
 def test_export_and_import_round_trip(product: Product, full: Person) -> None:
     """An export imported into an empty account is exported identically, except for ids and time."""
     file = everything(full)
@@ -76,6 +77,7 @@ def test_an_imported_conversation_goes_on(product: Product, full: Person) -> Non
     assert len(other.messages(pinned["id"])) == 4
 
 
+@pytest.mark.contract("GET /api/conversations/{conversation_id}/export/")
 def test_one_conversation(full: Person) -> None:
     """One conversation is exported as the same JSON, or as Markdown with versions."""
     file = everything(full)
@@ -159,6 +161,7 @@ BROKEN: dict[str, object] = {
 }
 
 
+@pytest.mark.contract("POST /api/import/")
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_file(product: Product, importer: Person, name: str) -> None:
     """An invalid file is refused with 400, and nothing of it is stored."""
@@ -172,6 +175,7 @@ def importer(product: Product) -> Person:
     return product.register("importer-of-broken-files")
 
 
+@pytest.mark.contract("POST /api/import/", "refusal: prompt_too_long")
 def test_size(product: Product, person: Person) -> None:
     """Ten megabytes are accepted; more than 32 MiB is refused as too large."""
     large = whole(conversation(*(message(n, content="字" * 1_000_000) for n in range(3))))

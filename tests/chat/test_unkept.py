@@ -150,6 +150,7 @@ async def test_a_caller_who_has_left_already(asker: User, database_threads: None
     assert (row.status, row.finish_reason, row.charge["amount"], row.counted) == ("completed", "cancelled", 0, False)
 
 
+@pytest.mark.contract("a /v1 caller gone")
 @pytest.mark.parametrize(("left", "charged"), [("before", 0), ("white", 0), ("text", 1), ("tool", 1)])
 async def test_what_leaving_costs(
     left: str, charged: int, asker: User, database_threads: None, monkeypatch: pytest.MonkeyPatch

@@ -147,6 +147,13 @@ def test_every_route_is_in_the_matrix() -> None:
     assert {method.lower() for method, _path in MATRIX} <= set(METHODS)
 
 
+@pytest.mark.contract(
+    "GET /api/conversations/{conversation_id}/",
+    "PATCH /api/conversations/{conversation_id}/",
+    "DELETE /api/conversations/{conversation_id}/",
+    "refusal: forbidden",
+    "refusal: not_found",
+)
 @pytest.mark.parametrize(("method", "path"), MATRIX, ids=lambda part: part)
 def test_matrix(method: str, path: str, product: Product, callers: dict[str, httpx.Client], owner: Person) -> None:
     """Whoever calls gets exactly the status of the matrix; what was refused has changed nothing for the owner."""

@@ -139,7 +139,7 @@ def call_many(operation: Any, mode: GenerationMode, person: Person, known: dict[
     call()
 
 
-def test_it_works(own: Product) -> None:
+def test_routes_answer_an_account_as_the_schema_says(own: Product) -> None:
     """An ordinary person who is logged in."""
     somebody = own.register("somebody")
     assert list(problems(somebody, known_ids(somebody))) == []

@@ -46,7 +46,8 @@ def check_envelope(answer: httpx.Response) -> dict[str, Any]:
     return dict(body["error"])
 
 
-def test_it_works(product: Product) -> None:
+@pytest.mark.contract("refusal: not_authenticated", "the envelope")
+def test_without_a_proof_the_envelope_says_401(product: Product) -> None:
     """Without a proof every route that needs one says 401 in the envelope; on two routes as an event."""
     nobody = product.client()
     for method, path, operation in operations():
@@ -66,6 +67,7 @@ def admin(product: Product) -> Person:
     return product.admin()
 
 
+@pytest.mark.contract("the envelope")
 def test_wrong_methods(admin: Person) -> None:
     """A method that a route has not is refused with 405, and `Allow` names those that it has."""
     known: dict[str, set[str]] = {}
@@ -80,6 +82,7 @@ def test_wrong_methods(admin: Person) -> None:
             check_envelope(answer)
 
 
+@pytest.mark.contract("refusal: invalid_request")
 def test_unknown_and_mistyped_fields(admin: Person) -> None:
     """A field that does not exist, or is of another type, is refused by name on every route below /api/ with a body."""
     ids = _existing(admin)
@@ -148,6 +151,7 @@ def test_bodies_that_are_no_object(admin: Person) -> None:
             assert check_envelope(answer)["code"] == "invalid_request"
 
 
+@pytest.mark.contract("X-Request-ID")
 def test_every_answer_has_a_request_id(person: Person) -> None:
     """Answers that are no refusal bear `X-Request-ID` too, each another."""
     seen = set()

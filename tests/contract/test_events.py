@@ -70,7 +70,8 @@ def asked(person: Person, model: str) -> str:
     return streamed(person.client.post("/api/chat/", json=body, headers={"Accept": "text/event-stream"}))
 
 
-def test_it_works(product: Product, person: Person) -> None:
+@pytest.mark.contract("event: notice", "all events are as described")
+def test_events_of_an_answer_match_their_schemas(product: Product, person: Person) -> None:
     """All events of an answer: asked for, followed, resumed at a place that nobody knows, failing before any text."""
     seen = {
         name for model in ("reasoning", "cut", "empty") for name in check("post", "/api/chat/", asked(person, model))
@@ -113,6 +114,7 @@ def test_openai_and_classic(person: Person) -> None:
     assert check("get", "/api/chatgpt/test", streamed(refused)) == {"error"}
 
 
+@pytest.mark.contract("all events are as described")
 @pytest.mark.parametrize("slash", ["/", ""])
 def test_push(product: Product, person: Person, slash: str) -> None:
     """All events of a push channel, with the slash and without: a text, its end either way, and a lost history."""

@@ -30,7 +30,8 @@ def quota_of(person: Person, slug: str) -> dict[str, Any]:
     return next(dict(row) for row in person.client.get("/api/quotas/").json() if row["slug"] == slug)
 
 
-def test_it_works(person: Person) -> None:
+@pytest.mark.contract("GET /api/models/")
+def test_models_have_exactly_their_fields(person: Person) -> None:
     """`GET /api/models/` is a bare array with exactly its fields, `demo` last; each model is in the quota it names."""
     models = person.client.get("/api/models/").json()
     assert {frozenset(model) for model in models} == {frozenset({"slug", "title", "description", "quota", "available"})}
@@ -41,6 +42,7 @@ def test_it_works(person: Person) -> None:
     assert {model["slug"]: model["quota"] for model in models}["gpt-4-echo"] == "premium"
 
 
+@pytest.mark.contract("GET /api/text-tools/")
 def test_text_tools(person: Person) -> None:
     """`GET /api/text-tools/` is a bare array with exactly its fields; translating needs a language."""
     tools = {tool["slug"]: tool for tool in person.client.get("/api/text-tools/").json()}
@@ -49,6 +51,7 @@ def test_text_tools(person: Person) -> None:
     assert {"polish", "translate", "summarise", "explain", "write-code"} <= set(tools)
 
 
+@pytest.mark.contract("GET /api/me/")
 def test_me(person: Person) -> None:
     """`GET /api/me/` has exactly its fields, and quotas as `GET /api/quotas/` has them."""
     me = person.client.get("/api/me/").json()
@@ -57,6 +60,7 @@ def test_me(person: Person) -> None:
     assert me["quotas"] == person.client.get("/api/quotas/").json()
 
 
+@pytest.mark.contract("GET /api/quotas/")
 @pytest.mark.parametrize(
     ("limit", "given", "remaining"), [(2, 0, 2), (2, 3, 5), (None, 0, None), (None, 3, None), (0, 0, 0), (0, 3, 3)]
 )
@@ -74,6 +78,7 @@ def test_quotas(admin: Person, person: Person, limit: int | None, given: int, re
     assert datetime.fromisoformat(quota["resets_at"]).utcoffset() is not None
 
 
+@pytest.mark.contract("GET /api/conversations/")
 def test_conversations_page_by_page(person: Person) -> None:
     """Pinned ones come first, then the newest; `next` is a URL that leads on, and null at the end."""
     document = {
@@ -105,6 +110,7 @@ def test_conversations_page_by_page(person: Person) -> None:
     assert {frozenset(row) for row in found} == {frozenset(fields)}
 
 
+@pytest.mark.contract("Accept")
 def test_accept_in_any_case(person: Person) -> None:
     """Media types have no case; whatever names the stream gets it, all else gets 202 and where to read on."""
     body = {"model": "plain", "prompt": "Hello"}
@@ -119,6 +125,7 @@ def test_accept_in_any_case(person: Person) -> None:
     assert begun["events"] == f"/api/generations/{begun['generation']['id']}/events/"
 
 
+@pytest.mark.contract("refusal: conflict")
 def test_a_key_in_the_header_of_a_get(person: Person) -> None:
     """`GET /api/chat/` is the same as the POST: it takes the key from the header too, and the query's wins."""
     key = secrets.token_hex(8)
@@ -134,6 +141,7 @@ def test_a_key_in_the_header_of_a_get(person: Person) -> None:
     assert f"id: {first}:1" not in own.text
 
 
+@pytest.mark.contract("a key lives for a day")
 def test_a_key_lives_for_a_day(product: Product, person: Person) -> None:
     """After 24 hours a key is as new; until then it stands for its generation, and for no other request."""
     key = secrets.token_hex(8)
@@ -152,6 +160,7 @@ def test_registering_with_null_for_no_code(product: Product) -> None:
     assert product.client().post("/api/auth/register/", json=body).status_code == 201
 
 
+@pytest.mark.contract("staff: keys")
 @pytest.mark.parametrize(("secret", "last4"), [("sk-12345678", "5678"), ("12345678", "5678"), ("1234567", "")])
 def test_last4(admin: Person, secret: str, last4: str) -> None:
     """A key is never shown; its last four characters are, unless they would be more than half of it."""
@@ -160,6 +169,7 @@ def test_last4(admin: Person, secret: str, last4: str) -> None:
     assert (key["last4"], "secret" in key) == (last4, False)
 
 
+@pytest.mark.contract("GET /healthz", "GET /readyz", "GET /metrics")
 @pytest.mark.parametrize(
     ("path", "body"), [("/healthz", {"status": "ok"}), ("/readyz", {"status": "ok"}), ("/metrics", None)]
 )

@@ -63,7 +63,8 @@ def stopped(make: "subprocess.Popen[str]") -> int:
     return make.wait(60)
 
 
-def test_it_works(tmp_path: Path, venv: Path) -> None:
+@pytest.mark.contract("make run")
+def test_make_run_prints_the_password_once(tmp_path: Path, venv: Path) -> None:
     """The first run prints the address and the admin's name and password, the second only the address, and soon; the
     server's SIGTERM ends both with code 0."""
     with make_run(tmp_path / "var", venv) as (process, printed):

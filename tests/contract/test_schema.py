@@ -62,7 +62,7 @@ def references(value: Any) -> Iterator[str]:
                 yield from references(each)
 
 
-def test_it_works() -> None:
+def test_the_document_is_valid_openapi() -> None:
     """The document is valid OpenAPI 3.1, and drf-spectacular had nothing to complain about."""
     document.cache_clear()
     GENERATOR_STATS.reset()
@@ -119,6 +119,7 @@ def test_strict_bodies() -> None:
             assert shapes[schema["$ref"].rpartition("/")[2]]["additionalProperties"] is False, path
 
 
+@pytest.mark.contract("GET /api/schema/")
 @pytest.mark.parametrize(
     ("query", "accept", "kind"),
     [
@@ -144,6 +145,7 @@ def test_another_form() -> None:
     assert (answer.status_code, list(answer.json()["error"]["details"])) == (400, ["format"])
 
 
+@pytest.mark.contract("GET /api/docs/")
 @pytest.mark.parametrize("language", ["en", "zh-hans"])
 def test_the_page(language: str) -> None:
     """`/api/docs/` shows every route and every shape, with an example, needing no script and no foreign host."""

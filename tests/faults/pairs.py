@@ -30,5 +30,5 @@ def started(postgres: servers.Postgres, folder: Path, **variables: str) -> Itera
     database = postgres.migrated_database()
     with servers.Redis() as redis:
         both = {**variables, "REDIS_URL": redis.url}
-        with Product(folder, database, **both) as first, Product(folder, database, **both) as second:
+        with Product(folder, database, **both) as first, Product(folder, database, is_set_up=True, **both) as second:
             yield Pair(first, second, postgres, redis, first.register("alice"))

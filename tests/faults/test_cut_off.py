@@ -56,7 +56,7 @@ class Reader:
         return self.ended_at
 
 
-def test_it_works(workers: Product) -> None:
+def test_a_disabled_account_is_cut_off_at_all_processes(workers: Product) -> None:
     """Disabled at one process, a user is cut off at all of them: answers made there or elsewhere, pushes and /v1."""
     person, other = workers.register("alice"), workers.register("bob")
     generations = [Person(workers, "alice", person.access, "").ask("Hello", "endless")["id"] for _ in range(WORKERS)]

@@ -48,8 +48,9 @@ def front(product_port: str, port: int) -> str:
     return text.replace("app:8000", f"127.0.0.1:{product_port}").replace("listen 80;", f"listen 127.0.0.1:{port};")
 
 
+@pytest.mark.contract("deploy/")
 @pytest.mark.server
-def test_it_works(product: Product, tmp_path: Path) -> None:
+def test_deltas_pass_nginx_one_by_one(product: Product, tmp_path: Path) -> None:
     """Through nginx the deltas come one by one, large imports pass, and nobody sees the metrics."""
     port = free_port()
     with nginx(tmp_path, front(product.url.rpartition(":")[2], port)):
@@ -80,6 +81,7 @@ def test_it_works(product: Product, tmp_path: Path) -> None:
             assert large.status_code == 400
 
 
+@pytest.mark.contract("deploy/")
 @pytest.mark.server
 def test_in_front_of_a_vendor(upstream: FakeOpenAI, tmp_path: Path) -> None:
     """The product reaches its vendor through nginx, and `stop` closes the vendor's stream behind it."""

@@ -35,7 +35,7 @@ def silent_reader(person: Person, generation: str) -> socket.socket:
     return client
 
 
-def test_it_works(tmp_path: Path, upstream: FakeOpenAI) -> None:
+def test_silent_readers_cost_little_memory(tmp_path: Path, upstream: FakeOpenAI) -> None:
     """50 readers who never read, offered 100 MB while it is written and after, cost less than 64 MiB."""
     with (
         Product(tmp_path, **connected(upstream, flood=f"long:{DELTAS}")) as product,

@@ -120,6 +120,7 @@ def check(scene: Scene, fault: Fault, events: list[Event]) -> None:
     assert took.total_seconds() < IN_TIME
 
 
+@pytest.mark.contract("setting: UPSTREAM_CONNECT_SECONDS")
 @pytest.mark.parametrize(("protocol", "name"), [place for place in FAULTS if place[1] not in HUGE])
 def test_faults(scene: Scene, met: Mapping[str, list[Event]], protocol: str, name: str) -> None:
     """Each fault ends as a typed error in time, its text kept, nothing charged."""

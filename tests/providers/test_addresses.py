@@ -9,6 +9,7 @@ from providers.addresses import admitting
 from tests import factories
 
 
+@pytest.mark.contract("setting: ALLOWED_PRIVATE_UPSTREAMS")
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700:4700::1111"])
 def test_public_addresses_are_admitted(address: str) -> None:
     """Public addresses are admitted."""

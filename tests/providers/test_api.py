@@ -33,6 +33,7 @@ def trouble(key: ApiKey, model: str = "", **values: Any) -> KeyTrouble:
     return KeyTrouble.objects.create(key=key, model=model, status_reason="The upstream is busy.", **values)
 
 
+@pytest.mark.contract("staff: upstreams")
 def test_an_upstream_has_the_fields_of_the_contract(staff: Client) -> None:
     """An upstream has the fields of the contract and its id; a pasted path is removed."""
     body = {
@@ -103,6 +104,7 @@ def test_deleting_an_upstream(staff: Client, upstream: Upstream) -> None:
 # --- keys ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.contract("staff: keys")
 def test_a_key_has_the_fields_of_the_contract(staff: Client, upstream: Upstream) -> None:
     """A key has the fields of the contract; its secret is in no response."""
     made = send(staff, "POST", KEYS, {"upstream": "mirror", "secret": SECRET, "max_concurrency": 4})

@@ -24,7 +24,7 @@ def counted_product(
     database, folder = "", tmp_path_factory.mktemp("product")
     if request.param != "sqlite":
         postgres: servers.Postgres = request.getfixturevalue("postgres")
-        database, limits["REDIS_URL"] = postgres.database(), request.getfixturevalue("redis_server").url
+        database, limits["REDIS_URL"] = postgres.migrated_database(), request.getfixturevalue("redis_server").url
     with Product(folder, database, **limits) as running:
         yield running
 

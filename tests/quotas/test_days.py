@@ -41,6 +41,7 @@ def reserve(person, model, reference, now):
         return ledger.reserve(person.pk, model.pk, reference, now)
 
 
+@pytest.mark.contract("setting: TIME_ZONE")
 def test_a_day_ends_at_midnight(alice, model):
     """A day ends at midnight in TIME_ZONE, and JSON has its offset."""
     now = datetime(2026, 11, 21, 23, 59, 59, 900_000, tzinfo=SHANGHAI)

@@ -111,6 +111,7 @@ def test_a_known_key_comes_first(counters, exhausted, monkeypatch):
             counters.run(chat().generations.start(ask(exhausted, idempotency_key="other")))
 
 
+@pytest.mark.contract("the order of refusals")
 def test_what_comes_before_the_quota(counters, exhausted, monkeypatch, settings):
     """Size, model, conversation and running generations are refused before the quota."""
     with reading_only(monkeypatch):

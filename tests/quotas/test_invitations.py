@@ -135,6 +135,7 @@ def test_quotas_that_promise_nothing(alice, bob, quota, model):
     assert not LedgerEntry.objects.filter(amount__gt=0).exists()
 
 
+@pytest.mark.contract("twenty rewarded invitations a day")
 def test_twenty_a_day(alice, quota, model, monkeypatch):
     """Twenty invitations earn on a day; the others earn on another day."""
     friends = [friend(alice) for _ in range(REWARDS_A_DAY + 2)]

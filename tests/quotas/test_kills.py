@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ class Lives:
         assert used == self.charged
         while (shown := self.person.quota())["used_today"] != used:
             assert time.monotonic() < deadline, shown
-            time.sleep(0.5)
+            time.sleep(0.1)
         assert shown["remaining"] == LIMIT - used
 
 
@@ -91,16 +91,16 @@ def lives(
     limits = {"DAILY_LIMIT_STANDARD": str(LIMIT), "PROCESS_LEASE_SECONDS": "2", "REDIS_URL": redis_server.url}
     product = Product(tmp_path / "var", url, **{**connected(upstream), **limits})
     with (
-        product,
+        closing(product.set_up()),
         redis.Redis.from_url(redis_server.url) as client,
         django_db_blocker.unblock(),
         servers.connected(url),
     ):
         client.flushall()
-        product.kill()
         yield Lives(product)
 
 
+@pytest.mark.contract("a killed process's reservations", "setting: PROCESS_LEASE_SECONDS")
 def test_killed_at_any_point(lives: Lives) -> None:
     """No unit stays reserved or gets lost, and no key is paid for twice."""
     for point in POINTS:

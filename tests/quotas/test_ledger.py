@@ -96,6 +96,7 @@ def test_released_credit_comes_back(alice, quota, model):
     assert entries(alice) == [(1, "credit", "gift", "")]
 
 
+@pytest.mark.contract("refusal: quota_exhausted")
 def test_exhausted_refusal_says_when_and_how(alice, quota, model):
     """The refusal is a 429 with the seconds to the next day and a hint."""
     Quota.objects.update(daily_limit=1)
@@ -107,6 +108,7 @@ def test_exhausted_refusal_says_when_and_how(alice, quota, model):
     assert "nvit" in str(refused.value.body()["message"]) or "邀请" in str(refused.value.body()["message"])
 
 
+@pytest.mark.contract("refusal: quota_exhausted")
 def test_credits_only_has_no_retry_after(alice, quota, model):
     """With a daily limit of 0 the refusal has no Retry-After."""
     Quota.objects.update(daily_limit=0)

@@ -37,6 +37,7 @@ def pages(person):
     return found
 
 
+@pytest.mark.contract("GET /api/quotas/ledger/")
 def test_grants_and_spends_are_listed(alice, quota, model):
     """Grants and spends are listed with their reasons, the newest first."""
     factories.credits_for(alice, quota, 5, "a gift")
@@ -57,6 +58,7 @@ def test_nothing_yet(alice):
     assert client(alice).get(URL).json() == {"results": [], "next": None}
 
 
+@pytest.mark.contract("GET /api/quotas/ledger/")
 @pytest.mark.parametrize("count", [history.PAGE_SIZE - 1, history.PAGE_SIZE, history.PAGE_SIZE + 1])
 def test_page_by_page(count, alice, quota):
     """Following `next` shows each row once, also when new ones come meanwhile."""

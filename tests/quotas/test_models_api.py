@@ -42,6 +42,7 @@ def whole(**changes: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.contract("staff: models")
 def test_a_model_is_made_with_all_its_parts(staff: Client) -> None:
     """A model is made with all its parts, and can be used at once."""
     Group.objects.create(name="编辑")
@@ -66,6 +67,7 @@ def test_a_new_model_has_sensible_values(staff: Client) -> None:
     assert send(staff, "POST", MODELS, {"slug": "b", "title": "B", "quota": None}).json()["quota"] is None
 
 
+@pytest.mark.contract("staff: models")
 def test_changes(staff: Client) -> None:
     """Routes and groups are replaced as a whole; fields left out stay."""
     Group.objects.create(name="editors")

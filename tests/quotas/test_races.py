@@ -63,9 +63,10 @@ def spread(count, processes):
     return [references(count)[first::processes] for first in range(processes)]
 
 
+@pytest.mark.contract("limits are exact")
 def test_a_limit_holds_in_four_processes(variables, person, quota, model):
-    """Of thousands of calls in four processes, exactly 50 get a unit."""
-    count = 10_000 if SOAK else 2_000
+    """Of many hundred calls in four processes, exactly 50 get a unit."""
+    count = 10_000 if SOAK else 600
     rows = [[person.pk, model.pk, share, 1] for share in spread(count, PROCESSES)]
     granted = list(chain.from_iterable(servers.in_processes(race.reserve_each, rows, variables)))
     assert len(granted) == 50
@@ -75,7 +76,7 @@ def test_a_limit_holds_in_four_processes(variables, person, quota, model):
 
 def test_with_counters(variables, person, quota, model, redis_server):
     """With counters that are flushed and forged meanwhile, exactly 50 get a unit."""
-    count = 10_000 if SOAK else 2_000
+    count = 10_000 if SOAK else 600
     variables |= {"REDIS_URL": redis_server.url}
     name = hints.key(person.pk, timezone.now())
     rows = [[person.pk, model.pk, model.slug, share, 10] for share in spread(count, PROCESSES)]
@@ -113,6 +114,7 @@ def test_two_reapers(variables, person, quota, model, monkeypatch):
     consistency.check(person.pk, quota.pk)
 
 
+@pytest.mark.contract("each credit buys one answer")
 def test_each_credit_buys_one(variables, person, quota, model):
     """Fifty callers share a limit of three and five credits: exactly eight succeed."""
     Quota.objects.update(daily_limit=3)

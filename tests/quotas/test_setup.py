@@ -32,6 +32,7 @@ def test_a_first_run_makes_both_quotas():
     }
 
 
+@pytest.mark.contract("setting: DAILY_LIMIT_STANDARD")
 def test_environment_gives_the_first_values(monkeypatch):
     """Limits and credits of the first run are those of the environment, 0 included."""
     names = ("DAILY_LIMIT_STANDARD", "DAILY_LIMIT_PREMIUM", "INVITER_CREDITS", "INVITEE_CREDITS")

@@ -33,6 +33,7 @@ def refused(answer):
     return answer.status_code, error["code"], sorted(error.get("details", {}))
 
 
+@pytest.mark.contract("staff: quotas")
 def test_a_quota_is_made_changed_and_deleted(carol, alice):
     """A quota is made with its models, listed, changed and deleted."""
     client, model = calling(carol), factories.chat_model("glm-4")
@@ -50,6 +51,7 @@ def test_a_quota_is_made_changed_and_deleted(carol, alice):
     assert not Quota.objects.exists()
 
 
+@pytest.mark.contract("staff changes within five seconds")
 def test_changes_are_felt_at_once(carol, alice, quota):
     """Callers see a change of a quota with their next request."""
     client = calling(alice)
@@ -98,6 +100,7 @@ def test_a_used_quota_stays(carol, alice, quota):
     assert refused(answer)[:2] == (409, "conflict")
 
 
+@pytest.mark.contract("staff: redeem-codes")
 def test_codes(carol, alice, quota):
     """A new batch returns its codes; each is listed and can be redeemed."""
     until = (timezone.localtime() + timedelta(days=1)).isoformat()
@@ -126,6 +129,7 @@ def test_codes(carol, alice, quota):
     assert LogEntry.objects.filter(user=carol).count() == 2
 
 
+@pytest.mark.contract("staff: redeem-codes")
 def test_unused_codes_can_be_changed(carol, alice, quota):
     """An unused code can be changed or deleted."""
     client, (code, other) = calling(carol), redeem_codes.make(quota, 5, 2, None, None)
@@ -192,6 +196,7 @@ def test_wrong_batches(changes, field, carol, quota):
     assert not RedeemCode.objects.exists()
 
 
+@pytest.mark.contract("staff: credits")
 def test_credits(carol, alice, quota):
     """Credits are given with a reason, and taken back down to zero."""
     given = post(carol, CREDITS, {"user": "alice", "quota": "standard", "amount": 5, "reason": "for the outage"})
@@ -232,6 +237,7 @@ def test_wrong_credits(changes, field, carol, alice, quota):
     assert not LedgerEntry.objects.exists()
 
 
+@pytest.mark.contract("staff: credits")
 def test_grants_are_listed(carol, alice, bob, quota):
     """Grants are listed, newest first, of all users or one; spends are not."""
     for person, reason in ((alice, "first"), (bob, "second")):

@@ -37,7 +37,7 @@ def read(reader: User, path: str, language: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.usefixtures("installed")
-def test_it_works(alice: User) -> None:
+def test_first_run_titles_follow_the_reader(alice: User) -> None:
     """Whatever the installation's language is, everybody reads what we wrote in their own."""
     said = {
         "zh-CN": ("标准", "演示", "按脚本回答，无需任何模型服务。"),

@@ -61,7 +61,7 @@ async def take(client: socket.socket, pause: float) -> int:
     return taken
 
 
-async def test_it_works(address: tuple[str, int]) -> None:
+async def test_a_reader_that_takes_nothing_is_let_go(address: tuple[str, int]) -> None:
     """Who takes nothing while something waits is let go, and does not get the rest."""
     async with asked(address) as client:
         await asyncio.sleep(1.5)

@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.readers import wait_until
 from tests.servers import ROOT
 
 # A pipe holds 64 KiB, some 250 lines.
-REQUESTS = 1_000
+REQUESTS = 500
 
 
 @pytest.fixture
@@ -37,10 +38,10 @@ def read(end: int) -> str:
 
 
 @pytest.mark.server
-def test_it_works(tmp_path: Path, pipe: int) -> None:
+def test_a_log_without_a_reader_loses_no_line(tmp_path: Path, pipe: int) -> None:
     """With a log that nobody reads every request is answered and no line is lost; the server ends when told to."""
-    with Product(tmp_path / "var") as product:
-        product.stop()
+    product = Product(tmp_path / "var").set_up()
+    with closing(product):
         product.serve("-c", _LAUNCH.format(log=str(tmp_path / "log"), manage=str(ROOT / "manage.py")))
         alice = product.register("alice")
         answer_all(product)

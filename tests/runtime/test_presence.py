@@ -6,7 +6,7 @@ from web import disconnect
 from web.disconnect import Presence
 
 
-def test_it_works() -> None:
+def test_every_caller_hears_of_it_once() -> None:
     """Everybody who asked hears of it, once."""
     caller, told = Presence(), list[str]()
     caller.when_left(lambda: told.append("a"))

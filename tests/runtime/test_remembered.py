@@ -18,7 +18,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return lambda seconds: monkeypatch.setattr(ttl_cache, "time", SimpleNamespace(monotonic=lambda: seconds))
 
 
-def test_it_works(at: Callable[[float], None]) -> None:
+def test_it_is_read_once_until_it_is_old_or_forgotten(at: Callable[[float], None]) -> None:
     """It is read when it is first asked for, and anew when so much time has passed, or after `forget`."""
     at(100)
     rows = Remembered(count(1).__next__, 2)

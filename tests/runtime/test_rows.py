@@ -33,7 +33,7 @@ def columns(row: Any) -> dict[str, Any]:
     return {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
 
 
-def test_it_works(person: User) -> None:
+def test_an_inserted_row_is_found_by_the_orm(person: User) -> None:
     """What is inserted is found by the ORM, column by column, and belongs to what it was given."""
     conversation = fast_sql.insert(Conversation(user=person, title=ODD[:20], system_prompt=ODD, pinned=True))
     question = fast_sql.insert(Message(conversation=conversation, role="user", content=ODD))

@@ -43,7 +43,8 @@ def upstream() -> Upstream:
     return factories.upstream("demo")
 
 
-def test_it_works(carol: Any) -> None:
+@pytest.mark.contract("staff: upstreams")
+def test_rows_are_made_listed_changed_and_deleted(carol: Any) -> None:
     """Rows are made (201), listed in a bare array, read, changed and deleted (204)."""
     client = calling(carol)
     made = send(client, "POST", UPSTREAMS, DEMO)

@@ -48,8 +48,9 @@ def gone(pid: int) -> bool:
     return all(state in {"Z", "X"} for state in threads) and len(threads) <= 1
 
 
+@pytest.mark.contract("setting: WORKERS")
 @pytest.mark.server
-def test_it_works(
+def test_workers_share_connections_and_drain_together(
     redis_server: servers.Redis, postgres: servers.Postgres, upstream: FakeOpenAI, tmp_path: Path
 ) -> None:
     """Workers share connections, answer for each other, are replaced when they die, and drain together; exit code 0."""

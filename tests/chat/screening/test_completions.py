@@ -14,6 +14,7 @@ def reasoning_of(events: list[Event]) -> str:
     return "".join(event.data["content"] for event in events if event.name == "reasoning")
 
 
+@pytest.mark.contract("sensitive words in answers")
 def test_a_blocked_word_ends_the_completion(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
     """A blocked word ends the completion before it, closes the upstream, and stores one hit."""
     word = listed("霹雳弦", "block")
@@ -31,6 +32,7 @@ def test_a_blocked_word_ends_the_completion(newcomer: Person, speaker: Speaker, 
     assert hits(newcomer.name) == (0, [(word, "output", row["id"])])
 
 
+@pytest.mark.contract("sensitive words in answers")
 def test_masked(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
     """A masked word shows as one star per character everywhere; the completion continues."""
     word = listed("cobalt", "mask", "output")
@@ -58,6 +60,7 @@ def test_nothing_visible_costs_nothing(newcomer: Person, speaker: Speaker, liste
     assert newcomer.quota()["used_today"] == 0
 
 
+@pytest.mark.contract("sensitive words in answers")
 def test_reasoning(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
     """Reasoning is screened separately; a blocked word in it ends the completion without content."""
     listed("秘方", "mask", "output")
@@ -104,6 +107,7 @@ def test_stopped_while_text_is_held_back(newcomer: Person, speaker: Speaker, lis
     assert row["charge"]["amount"] == 1
 
 
+@pytest.mark.contract("allowed phrases")
 def test_allowed_phrases(newcomer: Person, speaker: Speaker, listed: Lister, allowed: Callable[[str], None]) -> None:
     """A word inside an allowed phrase passes, however it is split; elsewhere it does not."""
     listed("台独", "block", "output")

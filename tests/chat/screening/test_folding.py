@@ -29,6 +29,7 @@ CODES = (*range(0x3400), *range(0x3400, 0xD800, 13), *range(0xF900, 0x1F800), *r
 CHARACTERS = [chr(code) for code in CODES]
 
 
+@pytest.mark.contract("words in every disguise")
 @pytest.mark.parametrize(
     ("character", "kind", "value"),
     [

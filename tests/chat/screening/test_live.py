@@ -193,6 +193,7 @@ ADD = "from chat.models import SensitiveWord; SensitiveWord.objects.create(word=
 REMOVE = "from chat.models import SensitiveWord; SensitiveWord.objects.filter(word='elsewhere').delete()"
 
 
+@pytest.mark.contract("staff changes within five seconds")
 def test_another_process(screening: Product, newcomer: Person) -> None:
     """A change made by one process applies in another within five seconds."""
 

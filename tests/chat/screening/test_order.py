@@ -35,6 +35,7 @@ def begin(user: User, prompt: str, **values: Any) -> Generation:
     return factories.admission().start(GenerationRequest(user.pk, "demo", prompt, **values)).row
 
 
+@pytest.mark.contract("refusal: content_blocked")
 def test_after_the_limit_of_active_generations(asker: User, settings: Any) -> None:
     """The limit of active generations is checked before words."""
     settings.MAX_ACTIVE_GENERATIONS = 1
@@ -44,6 +45,7 @@ def test_after_the_limit_of_active_generations(asker: User, settings: Any) -> No
     assert not Hit.objects.exists()
 
 
+@pytest.mark.contract("the order of refusals")
 def test_before_the_quota(asker: User) -> None:
     """A blocked prompt is refused as blocked, even if the quota is used up too."""
     Quota.objects.update(daily_limit=0)

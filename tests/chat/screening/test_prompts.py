@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.chat.screening.conftest import Hits, Lister, Speaker
 from tests.product import Person, read_events
 
@@ -15,6 +17,7 @@ def refused(person: Person, prompt: str, key: str = "", **body: Any) -> dict[str
     return dict(answer.json()["error"])
 
 
+@pytest.mark.contract("sensitive words in prompts")
 def test_a_blocked_prompt_is_refused(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
     """A blocked prompt is refused without storing, sending or charging; the attempt is counted."""
     word = listed("forbidden fruit", "block")
@@ -29,6 +32,7 @@ def test_a_blocked_prompt_is_refused(newcomer: Person, speaker: Speaker, listed:
     assert newcomer.ask("Tell me about apples", "plain", key="once")["status"] == "running"
 
 
+@pytest.mark.contract("sensitive words in prompts")
 def test_masked(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
     """Words are masked in message, title and prompt; a repeat returns the same generation."""
     word = listed("萨德", "mask", "input")
@@ -45,6 +49,7 @@ def test_masked(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) 
     assert hits(newcomer.name) == (0, [(word, "input", first["id"])])
 
 
+@pytest.mark.contract("sensitive words in prompts")
 def test_earlier_turns(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
     """Words listed later are masked in prompts of old conversations, which stay unchanged."""
     speaker.say("An answer about walnuts")
@@ -86,6 +91,7 @@ def test_event_source(newcomer: Person, listed: Lister) -> None:
     assert event.data["charge"]["amount"] == 0
 
 
+@pytest.mark.contract("PATCH /api/conversations/{conversation_id}/")
 def test_titles_that_are_changed(newcomer: Person, listed: Lister, hits: Hits) -> None:
     """A changed title or system prompt is screened like a prompt."""
     conversation = newcomer.ask("Hello", "plain")["conversation"]

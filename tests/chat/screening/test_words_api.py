@@ -36,6 +36,7 @@ def brought_in(client: Client, data: bytes | str, kind: str = "text/plain", quer
     return answer.json()
 
 
+@pytest.mark.contract("staff: sensitive-words")
 def test_words(staff: Client) -> None:
     """A word is added, listed, read, changed and deleted; omitted fields have defaults."""
     made = call(staff, "POST", WORDS, {"word": "walnuts"})
@@ -55,6 +56,7 @@ def test_words(staff: Client) -> None:
     assert staff.get(one).status_code == 404
 
 
+@pytest.mark.contract("staff: allowed-phrases")
 def test_phrases(staff: Client) -> None:
     """Allowed phrases are managed in the same way."""
     made = call(staff, "POST", PHRASES, {"phrase": "站台独立"})
@@ -97,6 +99,7 @@ def test_bad_words(staff: Client, body: Any, field: str) -> None:
     assert not SensitiveWord.objects.exists()
 
 
+@pytest.mark.contract("words of 32 characters")
 def test_thirty_two_characters(staff: Client) -> None:
     """A word of 32 characters is accepted, whatever they fold to."""
     for word in ("x" * 32, "字" * 32, "😀" * 32, "\ufdfa" * 32):
@@ -150,6 +153,7 @@ def test_each_permission(client: Client) -> None:
         assert (client.generic("POST", IMPORT, b"x", "text/plain").status_code == 200) == (right == "add")
 
 
+@pytest.mark.contract("POST /api/admin/sensitive-words/import/")
 def test_import_text(staff: Client) -> None:
     """A plain list has one word per line; invalid lines are reported, known words counted."""
     SensitiveWord.objects.create(word="known", action="mask")
@@ -167,6 +171,7 @@ def test_import_text(staff: Client) -> None:
     assert (again["created"], again["duplicates"], len(again["rejected"])) == (0, 7, 3)
 
 
+@pytest.mark.contract("POST /api/admin/sensitive-words/import/")
 def test_import_csv(staff: Client) -> None:
     """A CSV header names the columns; omitted ones have the defaults of a single word."""
     rows = ["walnuts,mask,output,nuts", '"a,b",BLOCK,,', "", "x,delete,,", "y,,nowhere,", "z,,,,9", "pecans", ""]
