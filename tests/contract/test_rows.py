@@ -13,9 +13,9 @@ from typing import get_args
 
 import pytest
 
+from chat.events import schemas as events
 from chatproject.environment import Environment
 from chatproject.openapi.document import document
-from tests import test_docs
 from web.openapi import METHODS
 from web.schemas import Code
 
@@ -101,7 +101,7 @@ LISTED = {
     *PROMISES,
     *(f"setting: {name}" for name in SETTINGS),
     *(f"refusal: {code}" for code in get_args(Code)),
-    *(f"event: {name}" for name in test_docs.events()),
+    *(f"event: {name}" for name in events.CHAT.events),
 }
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import pytest
 
 from tests.chat.screening.conftest import Hits, Lister, Speaker
-from tests.chat.test_ends import closed_after
 from tests.product import Event, Person, text_of
 
 
@@ -25,7 +24,7 @@ def test_a_blocked_word_ends_the_completion(newcomer: Person, speaker: Speaker, 
     assert text_of(events) == "弓如"
     assert (events[-1].name, events[-1].data["finish_reason"]) == ("done", "content_filter")
     assert events[-1].data["charge"] == {"amount": 1, "source": "daily", "reason": "content_filter"}
-    assert closed_after(speaker, "辛弃疾的下一句？", since) < 5
+    assert speaker.closed_at("辛弃疾的下一句？") - since < 5
     row = newcomer.generation(events[0].data["generation"])
     assert (row["status"], row["finish_reason"], row["content"]) == ("completed", "content_filter", "弓如")
     assert newcomer.messages(row["conversation"])[1]["content"] == "弓如"

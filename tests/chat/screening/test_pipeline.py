@@ -177,6 +177,7 @@ def test_nul_is_dropped(listed: Any) -> None:
     assert passed(Delta("a\0b"), Reasoning("\0"), Delta(""), STOP) == [Delta("ab"), STOP]
 
 
+@pytest.mark.contract("setting: MAX_ANSWER_CHARS")
 @pytest.mark.parametrize(
     ("limit", "kept", "reason"), [(3, "abc", "length"), (4, "abcd", "length"), (5, "abcd", "stop")]
 )

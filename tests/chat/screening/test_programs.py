@@ -9,7 +9,6 @@ import pytest
 
 from tests.chat.programs import WEATHER, ask, chunks, error, generation_of
 from tests.chat.screening.conftest import Hits, Lister, Speaker
-from tests.chat.test_ends import closed_after
 from tests.product import Person
 
 
@@ -61,7 +60,7 @@ def test_blocked(program: httpx.Client, speaker: Speaker, listed: Lister, stream
     since = time.monotonic()
     reply = reply_to(program, f"下一句？{stream}", stream=stream)
     assert (reply["content"], reply["finish"]) == ("弓如", "content_filter")
-    assert closed_after(speaker, f"下一句？{stream}", since) < 5
+    assert speaker.closed_at(f"下一句？{stream}") - since < 5
 
 
 def test_blocked_in_reasoning(program: httpx.Client, newcomer: Person, speaker: Speaker, listed: Lister) -> None:
