@@ -52,7 +52,7 @@ async def post_completion(request: HttpRequest) -> HttpResponseBase:
     body, messages = bodies.parse(request)
     relay = Chunks(include_usage=body.stream_options.include_usage) if body.stream else Whole()
     # Before anything is begun: who leaves meanwhile has left.
-    disconnect.of(request).when_left(relay.leave)
+    disconnect.client_of(request).on_disconnect(relay.leave)
     begun = await service.start(_ask(caller, body, messages), relay)
     stream = RelayStream(caller.user.pk, relay)
     return await (_streamed if body.stream else _whole)(begun, stream)

@@ -18,8 +18,8 @@ async def test_expired_sessions_and_tickets_are_deleted(alice: User) -> None:
     """Expired sessions and tickets go, good ones stay."""
     try:
         await database.run(_make, alice)
-        await housekeeping.prune_tickets()
-        await housekeeping.forget_expired()
+        await housekeeping.delete_expired_tickets()
+        await housekeeping.delete_expired_sessions()
         assert await database.run(Ticket.objects.count) == 1
         assert await database.run(Session.objects.count) == 1
     finally:

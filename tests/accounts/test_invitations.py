@@ -163,16 +163,16 @@ def test_other_saves_cost_nothing(alice: User, django_assert_num_queries: Any) -
 )
 def test_mailboxes(one: str, other: str, same: bool) -> None:
     """Case, width, tags, quotes and how a host is written do not matter, dots do not at Gmail; anything else does."""
-    assert (addresses.of_mailbox(one) == addresses.of_mailbox(other)) is same
+    assert (addresses.email_digest(one) == addresses.email_digest(other)) is same
 
 
 def test_digests_say_nothing(alice: User, settings: Any) -> None:
     """What is kept of an address depends on the secret key, and names nobody."""
     digest = UsedAddress.objects.get().digest
-    assert digest == addresses.of_mailbox("alice@example.org")
+    assert digest == addresses.email_digest("alice@example.org")
     assert "alice" not in digest
     settings.SECRET_KEY = "another"
-    assert digest != addresses.of_mailbox("alice@example.org")
+    assert digest != addresses.email_digest("alice@example.org")
 
 
 def test_accounts_of_before(alice: User, bob: User) -> None:
@@ -182,8 +182,8 @@ def test_accounts_of_before(alice: User, bob: User) -> None:
     UsedAddress.objects.all().delete()
     for step in ("0004_fill_used_addresses", "0005_fill_invitations"):
         import_module(f"accounts.migrations.{step}").fill(apps, None)
-    login = addresses.of_login("weixin", "wx-1")
-    known = {addresses.of_mailbox(alice.email): alice.pk, addresses.of_mailbox(bob.email): bob.pk, login: bob.pk}
+    login = addresses.login_digest("weixin", "wx-1")
+    known = {addresses.email_digest(alice.email): alice.pk, addresses.email_digest(bob.email): bob.pk, login: bob.pk}
     assert dict(UsedAddress.objects.values_list("digest", "user_id")) == known
     (row,) = Invitation.objects.all()
     assert (row.inviter, row.invited, row.status, row.joined_at.year) == (alice, bob, "pending", 2026)

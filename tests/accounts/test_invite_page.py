@@ -57,7 +57,7 @@ def test_the_page_shows_link_code_and_rewards(visitor: Client, alice: User, quot
 
 def test_page_by_page(visitor: Client, alice: User) -> None:
     """Who joined longer ago is a click away, everybody once; anything odd in the address is the newest page."""
-    names = [f"guest{number:03}" for number in range(pages.LISTED + 2)]
+    names = [f"guest{number:03}" for number in range(pages.PAGE_SIZE + 2)]
     for name in names:
         joined(alice, name)
     newest = visitor.get("/invite/").content.decode()
@@ -69,12 +69,12 @@ def test_page_by_page(visitor: Client, alice: User) -> None:
     assert 'href="?before=' not in last
     assert 'href="/invite/#joined"' in last
     for odd in ("x", "-1", "9" * 30, "\0"):
-        assert visitor.get("/invite/", {"before": odd}).content.decode().count("guest") == pages.LISTED
+        assert visitor.get("/invite/", {"before": odd}).content.decode().count("guest") == pages.PAGE_SIZE
 
 
 def test_nobody_yet(visitor: Client) -> None:
     """Who has invited nobody is told what to do."""
-    assert "Nobody yet. Send your link to a friend." in text(visitor.get("/invite/"))
+    assert "No friend has joined yet. Send your link to a friend." in text(visitor.get("/invite/"))
 
 
 def test_the_qr_code_is_the_link(visitor: Client, alice: User) -> None:

@@ -85,7 +85,7 @@ def test_unused_ones_are_pruned(alice: User) -> None:
     tickets.issue(alice, PATH)
     Ticket.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     fresh = tickets.issue(alice, PATH)
-    tickets.prune()
+    tickets.delete_expired()
     assert Ticket.objects.count() == 1
     assert tickets.redeem(fresh, PATH) == alice.pk
 

@@ -203,8 +203,8 @@ def test_no_token_is_stored(alice: User) -> None:
     assert OutstandingToken.objects.count() == 1
     assert refresh not in rows
     assert refresh.rpartition(".")[2] not in rows
-    jwt.forget_expired()
+    jwt.delete_expired()
     assert OutstandingToken.objects.count() == 1
     OutstandingToken.objects.update(expires_at="2020-01-01T00:00:00Z")
-    jwt.forget_expired()
+    jwt.delete_expired()
     assert not BlacklistedToken.objects.exists()

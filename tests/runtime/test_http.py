@@ -25,7 +25,7 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
 @pytest.fixture
 async def address(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[tuple[str, int], None]:
     """Where the answer is served, with little patience."""
-    monkeypatch.setattr(http, "SLOW_SECONDS", 0.3)
+    monkeypatch.setattr(http, "STALLED_SECONDS", 0.3)
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(answer, http=http.BoundedProtocol, ws="none", lifespan="off", log_config=None)
     server = Server(config)

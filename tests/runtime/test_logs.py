@@ -66,45 +66,45 @@ def answer_all(product: Product) -> None:
 def test_lost(pipe: int) -> None:
     """What waits is bounded, and in the place of what was lost is how much that was."""
     os.write(pipe, b"." * 65_536)
-    detached = logs.Detached(pipe)
-    detached.emit(logging.makeLogRecord({"msg": "the first"}))
-    wait_until(lambda: not detached._lines)  # the writer has it, and finds the pipe full
-    for number in range(logs.MOST_WAITING + 30):
-        detached.emit(logging.makeLogRecord({"msg": str(number)}))
+    handler = logs.BackgroundHandler(pipe)
+    handler.emit(logging.makeLogRecord({"msg": "the first"}))
+    wait_until(lambda: not handler._lines)  # the writer has it, and finds the pipe full
+    for number in range(logs.MAX_QUEUED_LINES + 30):
+        handler.emit(logging.makeLogRecord({"msg": str(number)}))
     seen = [read(pipe)]
     wait_until(lambda: bool(seen.append(read(pipe)) or "lost" in seen[-1]))
-    detached.emit(logging.makeLogRecord({"msg": "the last"}))
-    detached.finish()
+    handler.emit(logging.makeLogRecord({"msg": "the last"}))
+    handler.stop()
     lines = "".join([*seen, read(pipe)]).lstrip(".").splitlines()
-    numbers = [str(number) for number in range(logs.MOST_WAITING)]
-    assert lines == ["the first", *numbers, "30 lines lost: nobody read them", "the last"]
+    numbers = [str(number) for number in range(logs.MAX_QUEUED_LINES)]
+    assert lines == ["the first", *numbers, "30 lines lost: the log was not read", "the last"]
 
 
 def test_several_workers(tmp_path: Path, pipe: int) -> None:
     """Lines of processes that share a log stay whole."""
     ends = [os.open(tmp_path / "log", os.O_RDWR) for _worker in range(3)]
-    detached = [logs.Detached(end) for end in ends]
+    handler = [logs.BackgroundHandler(end) for end in ends]
     for number in range(3_000):
-        for name, worker in zip("abc", detached, strict=True):
+        for name, worker in zip("abc", handler, strict=True):
             worker.emit(logging.makeLogRecord({"msg": name * 200 + str(number)}))
     seen: list[str] = []
     wait_until(lambda: bool(seen.append(read(pipe)) or "".join(seen).count("\n") == 9_000))
     assert sorted("".join(seen).splitlines()) == sorted(
         f"{name * 200}{number}" for name in "abc" for number in range(3_000)
     )
-    for worker, end in zip(detached, ends, strict=True):
-        worker.finish()
+    for worker, end in zip(handler, ends, strict=True):
+        worker.stop()
         os.close(end)
 
 
 def test_end_with_a_full_pipe(pipe: int) -> None:
     """Who ends waits for its log no longer than a moment."""
     os.write(pipe, b"." * 65_536)
-    detached = logs.Detached(pipe)
-    detached.emit(logging.makeLogRecord({"msg": "never read"}))
+    handler = logs.BackgroundHandler(pipe)
+    handler.emit(logging.makeLogRecord({"msg": "never read"}))
     started = time.monotonic()
-    detached.finish()
-    assert logs.LAST_SECONDS <= time.monotonic() - started < logs.LAST_SECONDS + 5
+    handler.stop()
+    assert logs.FLUSH_SECONDS <= time.monotonic() - started < logs.FLUSH_SECONDS + 5
 
 
 _LAUNCH = """

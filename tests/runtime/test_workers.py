@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runtime import supervisor
-from runtime.serve import _Orders
+from runtime.serve import StopRequests
 from runtime.supervisor import Supervisor
 from tests import servers
 from tests.product import READY, Product, connected
@@ -170,7 +170,7 @@ async def test_a_worker_that_hangs_is_killed(
     """A worker that does not end after its time is killed, and the exit code says so."""
     two.mark("busy")
     settings.DRAIN_SECONDS = 0  # type: ignore[attr-defined]
-    monkeypatch.setattr(supervisor, "HANGING_SECONDS", 0.3)
+    monkeypatch.setattr(supervisor, "KILL_AFTER_SECONDS", 0.3)
     os.kill(os.getpid(), signal.SIGTERM)
     assert await two.running == 1
 
@@ -193,17 +193,17 @@ async def test_what_keeps_it_from_starting_is_said_once(
 
 
 @pytest.fixture
-async def line() -> AsyncGenerator[tuple[_Orders, int], None]:
+async def line() -> AsyncGenerator[tuple[StopRequests, int], None]:
     """A worker's orders, and where its supervisor writes them."""
     reading, writing = os.pipe()
     with os.fdopen(reading) as supervision:
-        orders = _Orders(supervision)
+        orders = StopRequests(supervision)
         orders.listen()
         yield orders, writing
         asyncio.get_running_loop().remove_reader(supervision)
 
 
-async def test_signals_and_one_order_are_one_stop(line: tuple[_Orders, int]) -> None:
+async def test_signals_and_one_order_are_one_stop(line: tuple[StopRequests, int]) -> None:
     """However many signals come beside it, one order is "stop", and the second is "hurry"."""
     orders, writing = line
     for _ in range(3):
@@ -216,7 +216,7 @@ async def test_signals_and_one_order_are_one_stop(line: tuple[_Orders, int]) -> 
     os.close(writing)
 
 
-async def test_without_a_supervisor_a_worker_drains(line: tuple[_Orders, int]) -> None:
+async def test_without_a_supervisor_a_worker_drains(line: tuple[StopRequests, int]) -> None:
     """The supervisor's death is "stop", and nothing more."""
     orders, writing = line
     os.close(writing)

@@ -61,6 +61,6 @@ def test_what_an_admin_wrote(alice: User) -> None:
 
 def test_nothing_of_ours() -> None:
     """Where a first run wrote nothing there is nothing to compare with."""
-    assert default_texts.shown("标准", None) == "标准"
+    assert default_texts.localized("标准", None) == "标准"
     with translation.override("en"):
         assert Quota(slug="mine", title="标准").shown_title == "标准"

@@ -9,7 +9,7 @@ import pytest
 from django.db import transaction
 
 from runtime import ttl_cache
-from runtime.ttl_cache import Remembered
+from runtime.ttl_cache import TTLCache
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 def test_it_is_read_once_until_it_is_old_or_forgotten(at: Callable[[float], None]) -> None:
     """It is read when it is first asked for, and anew when so much time has passed, or after `forget`."""
     at(100)
-    rows = Remembered(count(1).__next__, 2)
+    rows = TTLCache(count(1).__next__, 2)
     assert rows.last() is None
     assert [rows.current(), rows.current(), rows.last()] == [1, 1, 1]
     at(102)
@@ -42,14 +42,14 @@ def test_changed_while_it_was_read() -> None:
             rows.forget()
         return number
 
-    rows = Remembered(read, 1_000)
+    rows = TTLCache(read, 1_000)
     assert [rows.current(), rows.current(), rows.current()] == [1, 2, 2]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_change_that_nobody_sees_yet() -> None:
     """What was read between a change and the end of its transaction is forgotten with that end."""
-    rows = Remembered(count(1).__next__, 1_000)
+    rows = TTLCache(count(1).__next__, 1_000)
     assert rows.current() == 1
     with transaction.atomic():
         rows.changed()
@@ -59,7 +59,7 @@ def test_a_change_that_nobody_sees_yet() -> None:
 
 def test_many_threads() -> None:
     """Many who ask at once cost one reading."""
-    rows, seen = Remembered(count(1).__next__, 1_000), []
+    rows, seen = TTLCache(count(1).__next__, 1_000), []
     threads = [threading.Thread(target=lambda: seen.append(rows.current())) for _ in range(20)]
     for thread in threads:
         thread.start()

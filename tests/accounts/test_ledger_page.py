@@ -8,7 +8,7 @@ from django.contrib.admin.models import LogEntry
 from django.db import transaction
 from django.test import Client
 
-from accounts.ledger_page import ROWS
+from accounts.ledger_page import MAX_ROWS
 from accounts.models import User
 from quotas import invitations, ledger
 from quotas.models import LedgerEntry, Quota
@@ -41,7 +41,7 @@ def form(user: User) -> str:
 def books(answer: Any) -> str:
     """Return what the panel says."""
     assert answer.status_code == 200
-    panel = answer.content.decode().partition('id="books"')[2].partition('class="submit-row"')[0]
+    panel = answer.content.decode().partition('id="ledger"')[2].partition('class="submit-row"')[0]
     return " ".join(re.sub(r"<[^>]*>", " ", panel).split())
 
 
@@ -64,17 +64,17 @@ def test_the_newest_rows_are_shown(
     staff: Client, alice: User, quota: Quota, django_assert_max_num_queries: Any
 ) -> None:
     """However long a ledger is, the page shows the newest fifty rows, in a bounded number of queries."""
-    for number in range(ROWS + 2):
+    for number in range(MAX_ROWS + 2):
         factories.credits_for(alice, quota, 1, f"r{number};")
     with django_assert_max_num_queries(25):
         words = books(staff.get(page(alice)))
-    assert f"r{ROWS + 1};" in words
+    assert f"r{MAX_ROWS + 1};" in words
     assert "r1;" not in words
 
 
 def test_new_people_have_no_books(staff: Client) -> None:
     """The form for a new person has no panel."""
-    assert 'id="books"' not in staff.get("/admin/accounts/user/add/").content.decode()
+    assert 'id="ledger"' not in staff.get("/admin/accounts/user/add/").content.decode()
 
 
 def test_credits_are_given_with_a_reason(staff: Client, alice: User, carol: User, quota: Quota) -> None:
@@ -123,7 +123,7 @@ def test_rights(client: Client, alice: User, quota: Quota) -> None:
         (("view_user", "add_ledgerentry"), False, 302),
     ):
         client.force_login(staff_with(*rights))
-        assert ('id="books"' in client.get(page(alice)).content.decode()) is shown
+        assert ('id="ledger"' in client.get(page(alice)).content.decode()) is shown
         assert client.post(form(alice), values).status_code == given
     assert LedgerEntry.objects.count() == 1
 
