@@ -39,7 +39,7 @@ DELETE_ATTEMPTS = 4
 
 
 _REFUSES = (409, 413, 415)
-# What the API's description states of rows whose view set states nothing else.
+# The API descriptions of view sets that state none of their own.
 OPERATIONS = {
     "list": Operation("Staff", "List the {resource}", refuses=_REFUSES),
     "create": Operation("Staff", "Add to the {resource}", refuses=_REFUSES),
