@@ -1,4 +1,4 @@
-"""web/disconnect.py: who has left is told of once, early or late."""
+"""web/disconnect.py: callbacks for the disconnection of a client."""
 
 from django.http import HttpRequest
 
@@ -6,27 +6,27 @@ from web import disconnect
 from web.disconnect import Client
 
 
-def test_every_caller_hears_of_it_once() -> None:
-    """Everybody who asked hears of it, once."""
-    caller, told = Client(), list[str]()
-    caller.on_disconnect(lambda: told.append("a"))
-    caller.on_disconnect(lambda: told.append("b"))
-    assert (caller.disconnected, told) == (False, [])
-    caller.disconnect()
-    caller.disconnect()
-    assert (caller.disconnected, told) == (True, ["a", "b"])
+def test_each_callback_is_called_once() -> None:
+    """Each callback is called once, when the client disconnects."""
+    client, calls = Client(), list[str]()
+    client.on_disconnect(lambda: calls.append("a"))
+    client.on_disconnect(lambda: calls.append("b"))
+    assert (client.disconnected, calls) == (False, [])
+    client.disconnect()
+    client.disconnect()
+    assert (client.disconnected, calls) == (True, ["a", "b"])
 
 
-def test_who_asks_late_hears_at_once() -> None:
-    """Whoever asks about a caller who has left hears of it at once."""
-    caller, told = Client(), list[str]()
-    caller.disconnect()
-    caller.on_disconnect(lambda: told.append("a"))
-    assert told == ["a"]
+def test_a_late_callback_is_called_at_once() -> None:
+    """A callback that is added after the disconnection is called at once."""
+    client, calls = Client(), list[str]()
+    client.disconnect()
+    client.on_disconnect(lambda: calls.append("a"))
+    assert calls == ["a"]
 
 
-def test_one_for_each_request() -> None:
-    """Handler and view mean the same caller."""
+def test_handler_and_view_share_the_client() -> None:
+    """Handler and view of one request get the same object."""
     request, other = HttpRequest(), HttpRequest()
     request.scope, other.scope = {}, {}  # type: ignore[attr-defined]
     assert disconnect.client_of(request) is disconnect.client_of(request)
