@@ -1,6 +1,6 @@
-"""How allauth's pages behave here: who may sign up, how logins are counted, and what becomes of mail.
+"""Adapters of allauth: whether sign-up is open, login limits and mail errors.
 
-Redirects need nothing of ours: allauth follows `next` to our own hosts only.
+Redirects need no code here, because allauth follows `next` only to our own hosts.
 """
 
 from collections.abc import Iterator
@@ -27,18 +27,18 @@ log = structlog.get_logger("accounts")
 
 
 def mail_server(request: HttpRequest) -> dict[str, bool]:
-    """Say in all templates whether there is a server for mail: without one no page may promise any."""
+    """Add `mail_server` to all templates, so that no page promises mail without a server."""
     return {"mail_server": bool(settings.ENV.EMAIL_URL)}
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
-    """Accounts with a password of ours."""
+    """Accounts with a password."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return settings.SIGNUP_MODE != "closed"
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        # Our server has already put the client's address here, from proxies it trusts; a Unix socket has none.
+        # uvicorn has already set the client's address, from trusted proxies only; a Unix socket has none.
         return request.META.get("REMOTE_ADDR") or "0.0.0.0"  # noqa: S104
 
     def clean_username(self, username: str, shallow: bool = False) -> str:
@@ -47,57 +47,58 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def save_user(self, request: HttpRequest, user: User, form: Form, commit: bool = True) -> User:
         user.invited_by = invites.inviter(form.cleaned_data.get("invite_code"))
-        with _nothing_taken(request):
+        with _signup_transaction(request):
             super().save_user(request, user, form, commit)
-            login: SocialLogin | None = getattr(form, "sociallogin", None)  # what the form of a social login has
-            invites.welcome(user, login and login.account)
+            login: SocialLogin | None = getattr(form, "sociallogin", None)  # only the form of a social login has it
+            invites.record_invitation(user, login and login.account)
         return user
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
-        # The page sends an address under both names; checked twice, it would take twice as long as an unknown one.
+        # The login page sends an e-mail address under both names. Checking the password twice would take twice as long
+        # as for an unknown address, and so reveal that the account exists.
         if credentials.get("email") == credentials.get("username"):
             credentials.pop("email", None)
         user: User | None = super().authenticate(request, **credentials)
         return user
 
     def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
-        # Without the Host header, by which a caller could begin a new count at will.
+        # Leave out the Host header, which a client could vary to get a new count.
         return str(credentials.get("username") or credentials.get("email") or "").lower()
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         try:
             super().send_mail(template_prefix, email, context)
-        except OSError as error:  # the mail server's trouble, SMTPException included: a mail can be asked for again
-            log.warning("mail not sent", template=template_prefix, error=type(error).__name__)
+        except OSError as error:  # includes SMTPException; the user can request another mail
+            log.warning("mail not sent, check EMAIL_URL", template=template_prefix, error=type(error).__name__)
 
 
 class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
-    """Accounts of other services. Those that give no address (WeChat) are welcome too."""
+    """Accounts of other services, including those without an e-mail address (WeChat)."""
 
     def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
         if settings.SIGNUP_MODE == "invite":
-            return invites.inviter(invites.remembered(request)) is not None
+            return invites.inviter(invites.stored_code(request)) is not None
         return settings.SIGNUP_MODE == "open"
 
     def save_user(self, request: HttpRequest, sociallogin: SocialLogin, form: Form | None = None) -> User:
-        if form:  # which goes through the other adapter too
+        if form:  # allauth then also calls AccountAdapter.save_user
             user: User = super().save_user(request, sociallogin, form)
             return user
-        sociallogin.user.invited_by = invites.inviter(invites.remembered(request))
-        with _nothing_taken(request):
+        sociallogin.user.invited_by = invites.inviter(invites.stored_code(request))
+        with _signup_transaction(request):
             user = super().save_user(request, sociallogin)
-            invites.welcome(user, sociallogin.account)
+            invites.record_invitation(user, sociallogin.account)
         return user
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
-        if request.user.is_authenticated:  # about to be linked to an account: later on it is nobody new
+        if request.user.is_authenticated:  # to be linked to this account, so it never counts as new later
             account = sociallogin.account
-            UsedAddress.objects.note(request.user.pk, addresses.of_login(account.provider, account.uid))
+            UsedAddress.objects.note(request.user.pk, addresses.login_digest(account.provider, account.uid))
 
 
 @contextmanager
-def _nothing_taken(request: HttpRequest) -> Iterator[None]:
-    """One transaction; when somebody took the name or the address since it was checked, say so and begin again."""
+def _signup_transaction(request: HttpRequest) -> Iterator[None]:
+    """Run in one transaction; restart the sign-up when the name or address was just taken."""
     try:
         with transaction.atomic():
             yield

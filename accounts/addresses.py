@@ -1,7 +1,8 @@
-"""Addresses that accounts have had, as keyed digests: who comes again with one of them is not newly invited.
+"""Digests of all addresses that accounts have had.
 
-A digest says nothing without SECRET_KEY, also about accounts that were deleted; after a change of SECRET_KEY every
-address counts as new.
+A user who signs up again with one of these addresses does not count as newly invited. The digests are keyed with
+SECRET_KEY, so that they reveal nothing about deleted accounts. After a change of SECRET_KEY every address counts as
+new.
 """
 
 import re
@@ -9,34 +10,34 @@ import unicodedata
 
 from django.utils.crypto import salted_hmac
 
-# Dots before the @ mean nothing there, and the two names are one.
-_WITHOUT_DOTS = {"gmail.com", "googlemail.com"}
+# Hosts that ignore dots before the @; both names lead to the same mailboxes.
+_DOTLESS_HOSTS = {"gmail.com", "googlemail.com"}
 
 
-def of_mailbox(address: str) -> str:
-    """Return the digest of an e-mail address: one for all spellings that end in the same mailbox."""
+def email_digest(address: str) -> str:
+    """Return the digest of an e-mail address, the same for all spellings of one mailbox."""
     return _digest(f"mailto:{_mailbox(address)}")
 
 
-def of_login(provider: str, uid: str) -> str:
+def login_digest(provider: str, uid: str) -> str:
     """Return the digest of an account at another service."""
     return _digest(f"{provider}:{uid}")
 
 
 def _mailbox(address: str) -> str:
-    """Cut case, width, quotes, and what follows a plus sign, which hardly any mailbox's own name has."""
+    """Normalize case, character width, quotes and dots, and cut off a `+tag`."""
     name, _at, host = unicodedata.normalize("NFKC", address).strip().lower().rpartition("@")
-    if len(name) > 1 and name[0] == name[-1] == '"':  # "a\b" is ab (RFC 5321, section 4.1.2)
+    if len(name) > 1 and name[0] == name[-1] == '"':  # "a\b" means ab (RFC 5321, section 4.1.2)
         name = re.sub(r"\\(.)", r"\1", name[1:-1])
     name = name.partition("+")[0] or name
     host = _ascii(host)
-    if host in _WITHOUT_DOTS:
+    if host in _DOTLESS_HOSTS:
         return f"{name.replace('.', '')}@gmail.com"
     return f"{name}@{host}"
 
 
 def _ascii(host: str) -> str:
-    """Return a host as the network knows it: names beyond ASCII are written in two ways."""
+    """Return the ASCII form of a host name, which may be written in Unicode too."""
     try:
         return host.encode("idna").decode()
     except UnicodeError:

@@ -1,4 +1,7 @@
-"""People in the admin, and its login: allauth's page, so that there is one door with one rate limit."""
+"""Admin pages of accounts.
+
+The admin's login is allauth's page, so that one rate limit covers both.
+"""
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from accounts import permissions
-from accounts.ledger_page import BooksPage
+from accounts.ledger_page import LedgerPage
 from accounts.models import ApiToken, User
 
 if TYPE_CHECKING:
@@ -28,12 +31,12 @@ else:  # Django's own classes take no parameters
 
 admin.site.site_header = admin.site.site_title = "Rivulet"
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
-# Rows that others keep for themselves; addresses and social logins are shown with their user.
+# Tables of other packages. E-mail addresses and social logins are shown on the page of their user.
 admin.site.unregister([EmailAddress, SocialAccount, SocialApp, SocialToken, BlacklistedToken, OutstandingToken])
 
 
-class _Shown(Inline):
-    """Rows that can be looked at and deleted only."""
+class _ReadOnlyInline(Inline):
+    """Rows that staff can read and delete, but not add or change."""
 
     extra = 0
     fields: ClassVar[Any] = ()
@@ -45,18 +48,18 @@ class _Shown(Inline):
         return False
 
 
-class ApiTokenInline(_Shown):
+class ApiTokenInline(_ReadOnlyInline):
     model = ApiToken
     fields = ("name", "created_at", "last_used_at")
 
 
-class SocialAccountInline(_Shown):
+class SocialAccountInline(_ReadOnlyInline):
     model = SocialAccount
     fields = ("provider", "uid", "date_joined", "last_login")
 
 
 class EmailAddressInline(Inline):
-    """Where an admin confirms an address by hand."""
+    """E-mail addresses of a user; an admin may mark one as verified."""
 
     model = EmailAddress
     extra = 0
@@ -64,13 +67,16 @@ class EmailAddressInline(Inline):
 
 
 class StaffUserForm(UserForm):
-    """What `powers` allows. `actor` is who changes the account."""
+    """The change form of an account, with the rules of `permissions`.
+
+    `actor` is the admin who changes it.
+    """
 
     actor: User
 
     def clean_groups(self) -> Any:
         groups = self.cleaned_data["groups"]
-        if permissions.missing_for(self.actor, set(groups) ^ set(self.instance.groups.all())):
+        if permissions.groups_beyond(self.actor, set(groups) ^ set(self.instance.groups.all())):
             raise ValidationError(_("A group gives permissions that you do not have."))
         return groups
 
@@ -83,12 +89,12 @@ class StaffUserForm(UserForm):
     def clean_is_superuser(self) -> bool:
         superuser: bool = self.cleaned_data["is_superuser"]
         if not superuser and self.instance.pk == self.actor.pk and self.actor.is_superuser:
-            raise ValidationError(_("Another superuser has to do this, so that one remains."))
+            raise ValidationError(_("Only another superuser can do this, so that one always remains."))
         return superuser
 
 
 @admin.register(User)
-class UserAdmin(BooksPage, UserBase):
+class UserAdmin(LedgerPage, UserBase):
     form = StaffUserForm
     list_display = (
         "username",
@@ -108,8 +114,8 @@ class UserAdmin(BooksPage, UserBase):
     inlines = (EmailAddressInline, SocialAccountInline, ApiTokenInline)
     fieldsets = (
         (None, {"fields": ("username", "password")}),
-        (_("Person"), {"fields": ("email", "first_name", "last_name")}),
-        (_("May do"), {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
+        (_("Personal info"), {"fields": ("email", "first_name", "last_name")}),
+        (_("Permissions"), {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
         (_("Moderation"), {"fields": ("abuse_count",)}),
         (_("Invitations"), {"fields": ("invite_code", "invited_by")}),
         (_("Dates"), {"fields": ("date_joined", "last_login")}),
@@ -135,9 +141,9 @@ class UserAdmin(BooksPage, UserBase):
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         deletable, counts, missing, protected = super().get_deleted_objects(objs, request)
-        # The action for several asks for the permission once, not for each.
-        kept = {str(user) for user in objs if not permissions.may_remove(_actor(request), user)}
-        return deletable, counts, {*missing, *kept}, protected
+        # The action that deletes several accounts checks the permission once, not for each account.
+        protected_users = {str(user) for user in objs if not permissions.may_remove(_actor(request), user)}
+        return deletable, counts, {*missing, *protected_users}, protected
 
 
 @admin.register(ApiToken)

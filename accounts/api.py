@@ -1,6 +1,6 @@
-"""REST: registering, tokens of all kinds, who I am, whom I invited, redeeming.
+"""REST views of accounts: registration, tokens, tickets, the user's profile, invitations and redeem codes.
 
-The rules are in `signup`, `jwt`, `tickets`, `auth`, `invites` and `redeeming`.
+The rules are in `signup`, `jwt`, `tickets`, `auth`, `invites` and `redeem`.
 """
 
 from typing import cast
@@ -27,7 +27,7 @@ from web.refusals import NotFound
 
 
 class Password(serializers.CharField):
-    """Taken as it is, spaces at its ends included."""
+    """A password, with the spaces at its ends."""
 
     def __init__(self) -> None:
         super().__init__(trim_whitespace=False, max_length=4096)
@@ -65,7 +65,10 @@ _REFRESH = {"refresh": "eyJ…"}
 
 
 class OpenView(APIView):
-    """For those who have yet to prove who they are: no cookie is looked at, so no CSRF check is needed."""
+    """A view for clients without an account.
+
+    It ignores cookies, so it needs no CSRF check.
+    """
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
@@ -155,7 +158,7 @@ class Me(APIView):
 class ApiTokens(APIView):
     @Operation("Accounts", "The caller's API tokens", returns=list[schemas.ApiToken])
     def get(self, request: Request) -> Response:
-        return Response([_shown(token) for token in _caller(request).user.api_tokens.order_by("pk")])
+        return Response([_token_body(token) for token in _caller(request).user.api_tokens.order_by("pk")])
 
     @Operation(
         "Accounts",
@@ -168,7 +171,7 @@ class ApiTokens(APIView):
     def post(self, request: Request) -> Response:
         name = TokenBody.of(request)["name"]
         token, secret = ApiToken.issue(_caller(request).user, name)
-        return Response(schemas.NewApiToken(**_shown(token), token=secret), status=201)
+        return Response(schemas.NewApiToken(**_token_body(token), token=secret), status=201)
 
 
 class OneApiToken(APIView):
@@ -237,7 +240,7 @@ class TokenRow(serializers.ModelSerializer[ApiToken]):
         fields = ("id", "name", "created_at", "last_used_at")
 
 
-def _shown(token: ApiToken) -> schemas.ApiToken:
+def _token_body(token: ApiToken) -> schemas.ApiToken:
     return cast("schemas.ApiToken", dict(TokenRow(token).data))
 
 

@@ -9,5 +9,5 @@ class AccountsConfig(AppConfig):
     verbose_name = _("Accounts")
 
     def ready(self) -> None:
-        # By name: it needs models, which cannot be imported before the apps are ready.
+        # Imported here, because it needs models, which cannot be imported before the apps are ready.
         import_module("accounts.housekeeping").register()

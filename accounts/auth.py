@@ -1,7 +1,7 @@
-"""THE authenticator: session, JWT, API token or ticket → caller; for async views and DRF alike.
+"""The authenticator: find the caller of a request by session, JWT, API token or ticket.
 
-It needs no middleware: event streams run without Django's session and authentication middleware. What a caller may do
-is decided elsewhere.
+Async views and DRF both use it. It needs no middleware, because event streams run without Django's session and
+authentication middleware. It does not decide what a caller may do.
 """
 
 from collections.abc import Collection
@@ -27,23 +27,24 @@ from accounts.models import ApiToken, User, digest
 from runtime import database
 from web.refusals import Forbidden, NotAuthenticated
 
-Via = Literal["session", "jwt", "token", "ticket"]
+Method = Literal["session", "jwt", "token", "ticket"]
+# A token's `last_used_at` is stored at most once in this time, to save writes.
 LAST_USED_PRECISION = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls and by which proof; `reachable`: this account may chat."""
+    """The user of a request, the method of authentication, and whether chatting is allowed (`reachable`)."""
 
     user: User
-    via: Via
+    via: Method
     reachable: bool
 
 
 def authenticate(request: HttpRequest, *, tickets: bool = False) -> Caller:
     """Return the caller; raise NotAuthenticated, or Forbidden when a session's CSRF check fails.
 
-    `tickets`: accept `?ticket=` on GET. It is used up by this, so call once per request.
+    `tickets`: accept `?ticket=` on GET. A ticket works once, so call this once per request.
     """
     caller = _identify(request, tickets_too=tickets)
     if caller is None:
@@ -52,28 +53,31 @@ def authenticate(request: HttpRequest, *, tickets: bool = False) -> Caller:
 
 
 async def aauthenticate(request: HttpRequest, *, tickets: bool = False) -> Caller:
-    """Do the same from the event loop, in one crossing of the database door."""
+    """Do the same from the event loop, in one call of the database executor."""
     return await database.run(authenticate, request, tickets=tickets)
 
 
 async def aauthenticate_bearer(request: HttpRequest) -> Caller:
-    """Return who presents a token in the header; a cookie proves nothing here, so no CSRF check is needed."""
+    """Return the caller by the token in the header.
+
+    Cookies are ignored, so there is no CSRF check.
+    """
     return await database.run(_by_header, request.META.get("HTTP_AUTHORIZATION", "").strip())
 
 
 def require_reachable(caller: Caller) -> None:
-    """Raise AccountIncomplete unless the account has an address that counts or a linked social login."""
+    """Raise AccountIncomplete unless the account has a valid address or a linked social login."""
     if not caller.reachable:
         raise AccountIncomplete
 
 
 def disabled_among(user_ids: Collection[int]) -> set[int]:
-    """Return those who may not go on: disabled or deleted."""
+    """Return the ids of users that are disabled or deleted."""
     return set(user_ids) - set(User.objects.filter(pk__in=user_ids, is_active=True).values_list("pk", flat=True))
 
 
 class Authentication(BaseAuthentication):
-    """The same for DRF: `request.user`, and the Caller as `request.auth`."""
+    """The authenticator for DRF; it sets `request.user`, and the Caller as `request.auth`."""
 
     def authenticate(self, request: Request) -> tuple[User, Caller] | None:
         caller = _identify(request._request, tickets_too=False)
@@ -84,7 +88,7 @@ class Authentication(BaseAuthentication):
 
 
 def _identify(request: HttpRequest, *, tickets_too: bool) -> Caller | None:
-    """Return the caller, None when nothing was presented; a header or ticket that is no good never falls through."""
+    """Return the caller, or None without credentials; an invalid header or ticket raises NotAuthenticated."""
     header = request.META.get("HTTP_AUTHORIZATION", "").strip()
     if header:
         return _by_header(header)
@@ -107,11 +111,11 @@ def _token_owner(secret: str) -> User:
     token = ApiToken.objects.select_related("user").filter(digest=digest(secret), user__is_active=True).first()
     if token is None:
         raise NotAuthenticated
-    _touch(token)
+    _update_last_used(token)
     return token.user
 
 
-def _touch(token: ApiToken) -> None:
+def _update_last_used(token: ApiToken) -> None:
     now = timezone.now()
     if token.last_used_at and token.last_used_at > now - LAST_USED_PRECISION:
         return
@@ -151,7 +155,7 @@ def _unused(request: HttpRequest) -> HttpResponse:
     return HttpResponse()
 
 
-def _caller(user: User, via: Via) -> Caller:
+def _caller(user: User, via: Method) -> Caller:
     return Caller(user, via, _reachable(user))
 
 

@@ -7,4 +7,4 @@ from web.refusals import Refusal
 
 class AccountIncomplete(Refusal):
     code, status = "account_incomplete", 403
-    text = _("Please log in with an account that can be reached: confirm an e-mail address or link a social login.")
+    text = _("Please complete your account: confirm an e-mail address or link a social login.")

@@ -1,4 +1,4 @@
-"""The account that everything else is set up with."""
+"""The first superuser, from the environment variables `ADMIN_*`."""
 
 import secrets
 
@@ -13,10 +13,10 @@ log = structlog.get_logger("accounts")
 
 
 def ensure_admin() -> str | None:
-    """Create the superuser of the environment if there is none; return its password if it had to be generated.
+    """Create a superuser if there is none; return its password if it was generated.
 
-    Safe in several processes at once: one creates the account, the others find it. An account that exists is never
-    changed, and none is promoted.
+    Several processes may call this at once: one creates the account, the others find it. An existing account is never
+    changed or promoted.
     """
     if User.objects.filter(is_superuser=True).exists():
         return None
@@ -27,7 +27,7 @@ def ensure_admin() -> str | None:
             _create(password)
     except IntegrityError:
         if not User.objects.filter(is_superuser=True).exists():
-            log.warning("no admin created: ADMIN_USERNAME or ADMIN_EMAIL belongs to an ordinary account")
+            log.warning("no admin created: choose another ADMIN_USERNAME or ADMIN_EMAIL, an ordinary account has it")
         return None
     return None if given else password
 

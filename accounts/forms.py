@@ -1,4 +1,4 @@
-"""What our sign-up forms, local and social, ask beyond allauth's fields (ACCOUNT_SIGNUP_FORM_CLASS)."""
+"""The base of allauth's sign-up forms (ACCOUNT_SIGNUP_FORM_CLASS), which adds the invite code."""
 
 from typing import Any
 
@@ -11,17 +11,17 @@ from accounts import invites
 from accounts.models import User
 
 
-class InvitedForm(forms.Form):
-    """Base of allauth's sign-up forms: the invite code, taken from `?invite=` when the page was opened by a link."""
+class InviteCodeForm(forms.Form):
+    """A form with the invite code, filled in from `?invite=` of an invitation link."""
 
     invite_code = forms.CharField(label=_("Invite code"), required=False, max_length=16)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        invites.remember(context.request)
+        invites.store_code(context.request)
         field = self.fields["invite_code"]
         field.required = invites.required()
-        field.initial = invites.remembered(context.request)
+        field.initial = invites.stored_code(context.request)
         self.brings_credits = invites.brings_credits(field.initial)
 
     def clean_invite_code(self) -> str:
@@ -31,5 +31,5 @@ class InvitedForm(forms.Form):
         return code
 
     def signup(self, request: HttpRequest, user: User) -> None:
-        """Allauth asks for this hook; the inviter is noted where the account is saved (adapters)."""
+        """Drop the code from the session; allauth calls this after saving the account."""
         request.session.pop(invites.SESSION_KEY, None)

@@ -1,4 +1,4 @@
-"""What the process does for accounts from time to time. Every deletion may run in several processes at once."""
+"""Periodic deletions of expired rows; several processes may run them at once."""
 
 from importlib import import_module
 
@@ -8,21 +8,22 @@ from accounts import jwt, tickets
 from runtime import database
 from runtime.apps import runtime
 
+# Seconds between two deletions of expired tickets.
 TICKETS_SECONDS = 300
-# Timers begin anew with the process: a whole day would never come for one that is restarted daily.
-EXPIRED_SECONDS = 6 * 3600
+# Seconds between two deletions of expired sessions and tokens. Under a day, because timers restart with the process.
+SESSIONS_SECONDS = 6 * 3600
 
 
 def register() -> None:
-    runtime().process.every(lambda: TICKETS_SECONDS, "tickets", prune_tickets)
-    runtime().process.every(lambda: EXPIRED_SECONDS, "sessions", forget_expired)
+    runtime().process.every(lambda: TICKETS_SECONDS, "tickets", delete_expired_tickets)
+    runtime().process.every(lambda: SESSIONS_SECONDS, "sessions", delete_expired_sessions)
 
 
-async def prune_tickets() -> None:
-    await database.run(tickets.prune)
+async def delete_expired_tickets() -> None:
+    await database.run(tickets.delete_expired)
 
 
-async def forget_expired() -> None:
+async def delete_expired_sessions() -> None:
     """Delete expired sessions and the ids of used refresh tokens that have expired."""
-    await database.run(jwt.forget_expired)
+    await database.run(jwt.delete_expired)
     await database.run(import_module(settings.SESSION_ENGINE).SessionStore.clear_expired)

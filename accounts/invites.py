@@ -1,4 +1,4 @@
-"""Invite codes at the door: whose code it is, how the page keeps it, what the invited get at once."""
+"""Invite codes at sign-up: find the inviter, keep the code, credit the new user."""
 
 from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
@@ -13,12 +13,12 @@ SESSION_KEY = "invite_code"
 
 
 def inviter(code: str | None) -> User | None:
-    """Return the active user whose invite code this is; case and spaces around it do not matter."""
+    """Return the active user with this invite code; ignore case and surrounding spaces."""
     return User.objects.filter(invite_code=code.strip().upper(), is_active=True).first() if code else None
 
 
 def brings_credits(code: str) -> bool:
-    """Whether an account made with this code has credits at once."""
+    """Return whether an account created with this code gets credits at once."""
     return inviter(code) is not None and any(promise["invited"] for promise in invitations.promises())
 
 
@@ -27,29 +27,29 @@ def required() -> bool:
 
 
 def link(request: HttpRequest, user: User) -> str:
-    """Return the address by which a user invites others."""
+    """Return the invitation link of a user."""
     return request.build_absolute_uri(f"{reverse('account_signup')}?invite={user.invite_code}")
 
 
-def remember(request: HttpRequest) -> None:
-    """Keep the code of `?invite=` for this visit: the page may be left for a social login in between."""
+def store_code(request: HttpRequest) -> None:
+    """Keep the code of `?invite=` in the session, because a social login leaves the page."""
     code = request.GET.get("invite", "").strip()[:16]
     if code.isalnum():
         request.session[SESSION_KEY] = code
 
 
-def remembered(request: HttpRequest) -> str:
+def stored_code(request: HttpRequest) -> str:
     return str(request.session.get(SESSION_KEY, ""))
 
 
-def welcome(user: User, login: SocialAccount | None = None) -> None:
-    """Note who invited the new user, and give them their credits; part of the transaction that creates the account.
+def record_invitation(user: User, login: SocialAccount | None = None) -> None:
+    """Record the invitation and credit the new user, in the transaction that creates the account.
 
-    Neither side gets anything when the address, or the account at another service, was that of an account before.
+    Neither side gets credits when the address or the social login belonged to an account before.
     """
-    digests = [addresses.of_mailbox(user.email)] if user.email else []
+    digests = [addresses.email_digest(user.email)] if user.email else []
     if login:
-        digests.append(addresses.of_login(login.provider, login.uid))
+        digests.append(addresses.login_digest(login.provider, login.uid))
         UsedAddress.objects.note(user.pk, digests[-1])
     if user.invited_by_id:
-        invitations.join(user.invited_by_id, user.pk, earns=not UsedAddress.objects.others_had(user.pk, digests))
+        invitations.join(user.invited_by_id, user.pk, earns=not UsedAddress.objects.used_by_others(user.pk, digests))

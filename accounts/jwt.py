@@ -1,6 +1,6 @@
-"""Access and refresh tokens (JWT): issued, checked, rotated and revoked.
+"""Access and refresh tokens (JWT): issue, check, rotate and revoke them.
 
-A refresh token works once. Only the ids of used ones are stored, never a token.
+A refresh token works once. Only the ids of used tokens are stored, never a token.
 """
 
 from typing import Any, Self
@@ -17,14 +17,16 @@ from runtime import fast_sql
 from web.refusals import NotAuthenticated
 
 
-class _Refresh(RefreshToken):
+class _SingleUseToken(RefreshToken):
+    """A refresh token that works once."""
+
     @classmethod
     def for_user(cls, user: Any) -> Self:
-        # The library would store every token in clear when it is issued.
+        # BlacklistMixin would store every issued token in plain text.
         return super(BlacklistMixin, cls).for_user(user)
 
-    def retire(self) -> bool:
-        """Remember that it was used; False when somebody was faster."""
+    def mark_used(self) -> bool:
+        """Store that the token was used; return False when it already was."""
         used, _created = OutstandingToken.objects.get_or_create(
             jti=self[api_settings.JTI_CLAIM],
             defaults={"token": "", "created_at": self.current_time, "expires_at": datetime_from_epoch(self["exp"])},
@@ -34,13 +36,13 @@ class _Refresh(RefreshToken):
 
 
 def issue(user: User) -> Tokens:
-    """Return a new pair for a user; it dies with the user's password."""
-    refresh = _Refresh.for_user(user)
+    """Return a new pair for a user; it is valid until the password changes."""
+    refresh = _SingleUseToken.for_user(user)
     return {"access": str(refresh.access_token), "refresh": str(refresh)}
 
 
 def user_of(access: str) -> User:
-    """Return the active user whose valid access token this is; raise NotAuthenticated otherwise."""
+    """Return the active user of a valid access token, else raise NotAuthenticated."""
     try:
         return _user(AccessToken(access))  # type: ignore[arg-type]
     except TokenError as error:
@@ -48,37 +50,40 @@ def user_of(access: str) -> User:
 
 
 def rotate(refresh: str) -> Tokens:
-    """Exchange a refresh token for a new pair, once; raise NotAuthenticated for any that is not good any more."""
+    """Exchange a refresh token for a new pair; raise NotAuthenticated if invalid or used."""
     token = _parse(refresh)
     user = _user(token)
-    if not token.retire():
+    if not token.mark_used():
         raise NotAuthenticated
     return issue(user)
 
 
 def revoke(refresh: str) -> None:
-    """Make a refresh token useless; raise NotAuthenticated when it already is."""
-    if not _parse(refresh).retire():
+    """Revoke a refresh token; raise NotAuthenticated if it is invalid or used."""
+    if not _parse(refresh).mark_used():
         raise NotAuthenticated
 
 
-def forget_expired() -> None:
-    """Delete the ids of used tokens that have expired since."""
+def delete_expired() -> None:
+    """Delete the ids of used tokens that have expired."""
     OutstandingToken.objects.filter(expires_at__lte=aware_utcnow()).delete()
 
 
-def _parse(refresh: str) -> _Refresh:
+def _parse(refresh: str) -> _SingleUseToken:
     try:
-        return _Refresh(refresh)  # type: ignore[arg-type]
+        return _SingleUseToken(refresh)  # type: ignore[arg-type]
     except TokenError as error:
         raise NotAuthenticated from error
 
 
 def _user(token: AccessToken | RefreshToken) -> User:
-    """What the library's `get_user` does, with a statement that is built once: every question asks this."""
+    """Return the active user of a token.
+
+    This replaces the library's `get_user` by a faster query, because every prompt with a JWT needs it.
+    """
     user = fast_sql.read(User, token.get(api_settings.USER_ID_CLAIM))
     if user is None or not user.is_active:
         raise NotAuthenticated
     if token.get(api_settings.REVOKE_TOKEN_CLAIM) != get_md5_hash_password(user.password):
-        raise NotAuthenticated  # the password was changed since
+        raise NotAuthenticated  # the password has changed since the token was issued
     return user

@@ -1,4 +1,4 @@
-"""A person's books in the admin: what is left, the last rows of the ledger, who was invited, and the grant form."""
+"""A user's ledger in the admin: quotas, latest entries, invitations, and a form for credits."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -27,28 +27,29 @@ if TYPE_CHECKING:
 else:
     Base = object
 
-ROWS = 50
+# Ledger entries and invitations shown on the page of a user.
+MAX_ROWS = 50
 
 
 class GrantForm(forms.Form):
-    """Credits for one person, or back from them with an amount below zero."""
+    """Grant credits to a user; a negative amount takes them back."""
 
     quota = forms.ModelChoiceField(Quota.objects.order_by("id"), label=gettext_lazy("quota"), empty_label=None)
     amount = forms.IntegerField(
         label=gettext_lazy("amount"),
         min_value=-MOST,
         max_value=MOST,
-        help_text=gettext_lazy("Below zero takes credits back, never more than are left."),
+        help_text=gettext_lazy("A negative amount takes credits back, but never more than are left."),
     )
     reason = forms.CharField(
         label=gettext_lazy("reason"),
         max_length=200,
-        help_text=gettext_lazy("The person reads it in their ledger."),
+        help_text=gettext_lazy("The user sees this text in the ledger."),
         widget=forms.TextInput({"class": "vLargeTextField"}),
     )
 
     def grant(self, user: User) -> bool:
-        """Change the balance; return False, and say why in the form, when it does not allow the amount."""
+        """Change the balance; return False with form errors when the balance is too low."""
         try:
             ledger.grant(
                 user.pk, self.cleaned_data["quota"].pk, self.cleaned_data["amount"], self.cleaned_data["reason"]
@@ -60,8 +61,8 @@ class GrantForm(forms.Form):
         return True
 
 
-class BooksPage(Base):
-    """Adds a person's books to their page, and `<id>/credits/` to give credits or take them back."""
+class LedgerPage(Base):
+    """Add the ledger to a user's page, and the page `<id>/credits/` that grants credits."""
 
     change_form_template = "admin/accounts/user/change_form.html"
 
@@ -72,18 +73,18 @@ class BooksPage(Base):
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         user: User | None = kwargs.get("obj")
         if user and user.pk and request.user.has_perm("quotas.view_ledgerentry"):
-            context["books"] = _books(user)
+            context["ledger"] = _ledger(user)
         context["may_grant"] = _may_grant(request)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def credits_page(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Show the grant form (GET), or give what it says (POST)."""
+        """Show the form (GET), or grant the credits (POST)."""
         user = get_object_or_404(User, pk=pk)
         if not (_may_grant(request) and self.has_view_permission(request, user)):
             raise PermissionDenied
         form = GrantForm(request.POST or None)
         if form.is_valid() and form.grant(user):
-            self._note(request, user, form.cleaned_data)
+            self._record(request, user, form.cleaned_data)
             return redirect("admin:accounts_user_change", user.pk)
         context = {
             **self.admin_site.each_context(request),
@@ -95,7 +96,7 @@ class BooksPage(Base):
         }
         return TemplateResponse(request, "admin/accounts/user/credits.html", context)
 
-    def _note(self, request: HttpRequest, user: User, given: dict[str, Any]) -> None:
+    def _record(self, request: HttpRequest, user: User, given: dict[str, Any]) -> None:
         text = ngettext("%(amount)s credit: %(quota)s", "%(amount)s credits: %(quota)s", abs(given["amount"]))
         words = text % {"amount": f"{given['amount']:+d}", "quota": given["quota"].shown_title}
         actor: User = request.user  # type: ignore[assignment]
@@ -103,14 +104,14 @@ class BooksPage(Base):
         self.message_user(request, words, messages.SUCCESS)
 
 
-def _books(user: User) -> dict[str, Any]:
-    """Return what the page shows, in a bounded number of queries."""
+def _ledger(user: User) -> dict[str, Any]:
+    """Return the contents of the page, with a bounded number of queries."""
     return {
         "quotas": ledger.overview(user),
-        "entries": [{"row": row, "words": history.words(row)} for row in history.entries(user.pk)[:ROWS]],
-        "invited": invitations.of(user.pk)[:ROWS],
+        "entries": [{"row": row, "words": history.words(row)} for row in history.entries(user.pk)[:MAX_ROWS]],
+        "invited": invitations.of(user.pk)[:MAX_ROWS],
         "sums": invitations.sums(user.pk),
-        "rows": ROWS,
+        "rows": MAX_ROWS,
     }
 
 

@@ -1,4 +1,4 @@
-"""Rate limits of logging in, signing up and redeeming: allauth's own, one allowance for pages and API."""
+"""Rate limits of login, sign-up and redeem codes: allauth's limits, shared by pages and API."""
 
 import time
 
@@ -22,12 +22,12 @@ def check(request: HttpRequest, action: str) -> None:
 def seconds_left(
     request: HttpRequest, action: str, key: str | None = None, user: AbstractBaseUser | None = None
 ) -> float:
-    """Return how long until another attempt is allowed; at least a second."""
+    """Return the seconds until another attempt is allowed; at least one."""
     return max(1.0, _longest_wait(request, action, key, user))
 
 
 def check_failures(request: HttpRequest, action: str, user: AbstractBaseUser) -> None:
-    """Raise TooManyRequests when there were too many failures; counts nothing, see `count_failure`."""
+    """Raise TooManyRequests after too many failures, without counting one; see `count_failure`."""
     if wait := _longest_wait(request, action, None, user):
         raise TooManyRequests(_("Too many failed attempts. Try again later."), retry_after=wait)
 

@@ -1,4 +1,4 @@
-"""People and their API tokens."""
+"""Users, their API tokens and their tickets."""
 
 import hashlib
 import secrets
@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts import addresses
 
-# No look-alikes: codes are read aloud and typed by hand.
+# Without characters that look alike, because users read codes aloud and type them.
 CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 
 
@@ -21,7 +21,7 @@ def new_invite_code() -> str:
 
 
 class LowercaseEmailField(models.EmailField):  # type: ignore[type-arg]
-    """An address kept and looked up in lower case, as allauth asks for it; nobody's mailbox depends on case."""
+    """An e-mail address that is stored and looked up in lower case, as allauth expects."""
 
     def get_prep_value(self, value: Any) -> Any:
         prepared = super().get_prep_value(value)
@@ -29,7 +29,7 @@ class LowercaseEmailField(models.EmailField):  # type: ignore[type-arg]
 
 
 class User(AbstractUser):
-    """A person. Names and addresses are unique whatever their case.
+    """A user. Names and addresses are unique regardless of case.
 
     An account without an address cannot chat unless a social login is linked.
     """
@@ -39,7 +39,7 @@ class User(AbstractUser):
         _("invite code"), max_length=16, unique=True, default=new_invite_code, editable=False
     )
     invited_by = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, verbose_name=_("invited by"))
-    # Prompts that moderation refused, ours or a vendor's: for operators to look at.
+    # Prompts that our screening or a vendor's moderation refused, for operators to check.
     abuse_count = models.PositiveIntegerField(_("refused by moderation"), default=0, editable=False)
 
     class Meta:
@@ -51,26 +51,26 @@ class User(AbstractUser):
         ]
 
     def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
-        """Save, and remember the address for good: an account may change it, and then go."""
+        """Save, and record the address for good, because the account may change it."""
         changed = None if update_fields is None else set(update_fields)
         with transaction.atomic():
             super().save(*args, update_fields=changed, **kwargs)
             if self.email and (changed is None or "email" in changed):
-                UsedAddress.objects.note(self.pk, addresses.of_mailbox(self.email))
+                UsedAddress.objects.note(self.pk, addresses.email_digest(self.email))
 
 
 class UsedAddressManager(models.Manager["UsedAddress"]):
     def note(self, user_id: int, digest: str) -> None:
-        """Remember whose address this is, unless it was somebody's before. Repeating is safe."""
+        """Store the address as this user's, unless an account had it before. Repeating is safe."""
         self.bulk_create([UsedAddress(digest=digest, user_id=user_id)], ignore_conflicts=True)
 
-    def others_had(self, user_id: int, digests: Collection[str]) -> bool:
-        """Whether one of these was the address of another account first."""
+    def used_by_others(self, user_id: int, digests: Collection[str]) -> bool:
+        """Return whether another account had one of these addresses first."""
         return self.filter(digest__in=digests).exclude(user_id=user_id).exists()
 
 
 class UsedAddress(models.Model):
-    """An address that an account has had, and the id of the first that had it; both outlive the account."""
+    """An address and the id of the first account that had it; both outlive it."""
 
     digest = models.CharField(max_length=64, unique=True)
     user_id = models.BigIntegerField()
@@ -82,12 +82,12 @@ class UsedAddress(models.Model):
 
 
 def digest(secret: str) -> str:
-    """Return what is stored of a random secret. They have 128 bits and more: a slow hash would add nothing."""
+    """Return the digest of a random secret; its 128 bits make a slow hash unnecessary."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 class ApiToken(models.Model):
-    """A personal token for programs: `sk-…`, shown once, kept as a digest."""
+    """A personal token for programs: `sk-…`, shown once and stored as a digest."""
 
     user = models.ForeignKey(User, models.CASCADE, related_name="api_tokens", verbose_name=_("user"))
     name = models.CharField(_("name"), max_length=100)
@@ -104,13 +104,13 @@ class ApiToken(models.Model):
 
     @classmethod
     def issue(cls, user: User, name: str) -> "tuple[Self, str]":
-        """Make a token; return it and its secret, which is known only now."""
+        """Create a token; return it and its secret, which is not stored."""
         secret = f"sk-{secrets.token_urlsafe(32)}"
         return cls.objects.create(user=user, name=name, digest=digest(secret)), secret
 
 
 class Ticket(models.Model):
-    """A pass for one event stream: one use, one user, one path. Kept in the database, where every process sees it."""
+    """A ticket for one event stream: one use, one user, one path, any process."""
 
     user = models.ForeignKey(User, models.CASCADE, verbose_name=_("user"))
     path = models.CharField(max_length=2000)

@@ -1,4 +1,4 @@
-"""The page on which people invite others: link, QR code, who joined, and what it earned."""
+"""The invitation page: link, QR code, invited users and earned credits."""
 
 import segno
 from django.conf import settings
@@ -13,18 +13,19 @@ from accounts.models import User
 from quotas import history, invitations
 from quotas.models import REWARDS_A_DAY
 
-LISTED = 50
+# Invited users per page.
+PAGE_SIZE = 50
 
 
 @require_safe
 @login_required
 @never_cache
 def invitation_page(request: HttpRequest) -> HttpResponse:
-    """Show a person's link, and who came by it."""
+    """Show the user's link and the users who signed up with it."""
     user: User = request.user  # type: ignore[assignment]
     link = invites.link(request, user)
     before = history.place(request.GET.get("before", ""))
-    invited, older = invitations.page(user.pk, before, LISTED)
+    invited, older = invitations.page(user.pk, before, PAGE_SIZE)
     context = {
         "link": link,
         "code": user.invite_code,
@@ -41,5 +42,5 @@ def invitation_page(request: HttpRequest) -> HttpResponse:
 
 
 def _qr_code(text: str) -> str:
-    """Return an SVG whose colours are the style sheet's: dark on light, also at night, or no camera reads it."""
+    """Return an SVG; the style sheet keeps it dark on light, which cameras need."""
     return segno.make_qr(text, error="m").svg_inline(border=2, omitsize=True, svgclass="qr-code", lineclass="qr-dark")

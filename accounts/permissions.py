@@ -1,7 +1,8 @@
-"""What staff may do to accounts: never more than they may themselves, and never lock everybody out.
+"""Rules for staff who change accounts.
 
-Superusers may change every account. Other staff may change ordinary accounts only, not those of staff, and give or take
-only groups whose permissions they all have. Nobody disables or deletes themselves, so a superuser always remains.
+No staff user grants more rights than their own, or removes the last superuser. Superusers may change every account.
+Other staff may change ordinary accounts, but not those of staff, and may assign or remove only groups whose permissions
+they all have. No user can disable or delete their own account.
 """
 
 from collections.abc import Iterable
@@ -18,12 +19,12 @@ def may_change(actor: User, target: User) -> bool:
 
 
 def may_remove(actor: User, target: User) -> bool:
-    """Whether the actor may disable or delete this account."""
+    """Return whether the actor may disable or delete this account."""
     return actor.pk != target.pk and may_change(actor, target)
 
 
-def missing_for(actor: User, groups: Iterable[Group]) -> list[Group]:
-    """Return the groups that would give somebody a permission that the actor does not have."""
+def groups_beyond(actor: User, groups: Iterable[Group]) -> list[Group]:
+    """Return the groups with a permission that the actor does not have."""
     if actor.is_superuser:
         return []
     own = actor.get_all_permissions()
@@ -46,15 +47,15 @@ def require_removal(actor: User, target: User) -> None:
 
 
 def _require_another(target: User) -> None:
-    """Let superusers who remove each other at the same moment queue: the later one finds nobody left."""
+    """Raise Forbidden when no other superuser is left; locks rows, so that concurrent removals queue."""
     others = User.objects.select_for_update().filter(is_superuser=True, is_active=True).exclude(pk=target.pk)
     if not others.order_by("pk").values_list("pk", flat=True):
-        raise Forbidden(_("The last superuser stays."))
+        raise Forbidden(_("The last superuser cannot be disabled or deleted."))
 
 
 def require_groups(actor: User, groups: Iterable[Group]) -> None:
-    """Raise Forbidden when one of the groups gives more than the actor has."""
-    if missing_for(actor, groups):
+    """Raise Forbidden when a group has a permission that the actor does not have."""
+    if groups_beyond(actor, groups):
         raise Forbidden(_("A group gives permissions that you do not have."))
 
 

@@ -1,4 +1,7 @@
-"""Redeeming a code, for page and API: guessing is bounded by counting failures, for a person and for an address."""
+"""Redeem a code, for page and API.
+
+Failures are limited per user and per IP address, against guessing.
+"""
 
 from django.http import HttpRequest
 
@@ -12,7 +15,7 @@ ACTION = "redeem_failed"
 
 
 def redeem(request: HttpRequest, user: User, typed: str) -> RedeemCode:
-    """Give the user what the code is worth; raise InvalidCode, or TooManyRequests after too many of those."""
+    """Credit the code to the user; raise InvalidCode, or TooManyRequests after many failures."""
     limits.check_failures(request, ACTION, user)
     try:
         return redeem_codes.redeem(user.pk, typed)

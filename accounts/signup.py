@@ -1,4 +1,4 @@
-"""Registering and logging in with a password, for programs. Pages go through allauth, by the same rules and limits."""
+"""Registration and login with a password, for programs; pages use allauth with equal rules."""
 
 from typing import TypedDict
 
@@ -28,7 +28,7 @@ class Registration(TypedDict):
 
 
 def register(request: HttpRequest, data: Registration) -> User:
-    """Create an account and ask for confirmation of its address where mail is set up.
+    """Create an account; send a confirmation mail if a mail server is set.
 
     Raises Forbidden when sign-up is closed, TooManyRequests, or InvalidRequest naming each field.
     """
@@ -37,22 +37,28 @@ def register(request: HttpRequest, data: Registration) -> User:
     limits.check(request, "signup")
     user = User(username=User.normalize_username(data["username"]), email=data["email"].lower())
     user.invited_by = invites.inviter(data["invite_code"])
-    if problems := _taken(user) | _password(user, data["password"]) | _invite(user, data["invite_code"]):
+    if (
+        problems := _conflicts(user)
+        | _password_problems(user, data["password"])
+        | _invite_problems(user, data["invite_code"])
+    ):
         raise InvalidRequest(details=problems)
     user.set_password(data["password"])
-    _confirm(request, _create(user))
+    address = _create(user)
+    if allauth_settings.EMAIL_VERIFICATION != allauth_settings.EmailVerificationMethod.NONE:
+        address.send_confirmation(request, signup=True)
     return user
 
 
 def login(request: HttpRequest, name: str, password: str) -> User:
-    """Return the active user of that name or address.
+    """Return the active user with this name or e-mail address.
 
-    Raises NotAuthenticated, the same for every reason and after equal time, or TooManyRequests.
+    Raises NotAuthenticated, with the same text and after the same time for every reason, or TooManyRequests.
     """
     adapter = get_adapter(request)
     try:
         user = adapter.authenticate(request, username=name, password=password)
-    except ValidationError as error:  # allauth's way to say: too many attempts
+    except ValidationError as error:  # allauth raises this after too many attempts
         wait = limits.seconds_left(request, "login_failed", name.lower())
         raise TooManyRequests(_("Too many failed login attempts. Try again later."), retry_after=wait) from error
     if not isinstance(user, User) or not user.is_active:
@@ -65,20 +71,15 @@ def _create(user: User) -> EmailAddress:
         with transaction.atomic():
             user.save()
             address = EmailAddress.objects.create(user=user, email=user.email, primary=True)
-            invites.welcome(user)
-    except IntegrityError as error:  # somebody took the name or the address since we looked
-        if problems := _taken(user):
+            invites.record_invitation(user)
+    except IntegrityError as error:  # another request took the name or address after the check
+        if problems := _conflicts(user):
             raise InvalidRequest(details=problems) from error
         raise
     return address
 
 
-def _confirm(request: HttpRequest, address: EmailAddress) -> None:
-    if allauth_settings.EMAIL_VERIFICATION != allauth_settings.EmailVerificationMethod.NONE:
-        address.send_confirmation(request, signup=True)
-
-
-def _taken(user: User) -> Problems:
+def _conflicts(user: User) -> Problems:
     problems: Problems = {}
     if User.objects.filter(username__iexact=user.username).exists():
         problems["username"] = [_("A user with that username already exists.")]
@@ -87,7 +88,7 @@ def _taken(user: User) -> Problems:
     return problems
 
 
-def _password(user: User, password: str) -> Problems:
+def _password_problems(user: User, password: str) -> Problems:
     try:
         get_adapter().clean_password(password, user)
     except ValidationError as error:
@@ -95,7 +96,7 @@ def _password(user: User, password: str) -> Problems:
     return {}
 
 
-def _invite(user: User, code: str | None) -> Problems:
+def _invite_problems(user: User, code: str | None) -> Problems:
     if invites.required() and not code:
         return {"invite_code": [_("An invite code is needed to sign up.")]}
     return {"invite_code": [_("This invite code is unknown.")]} if code and user.invited_by is None else {}

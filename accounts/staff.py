@@ -1,4 +1,4 @@
-"""REST for staff: accounts. What may be done to whom is in `powers`."""
+"""Staff REST API for accounts. The rules are in `permissions`."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -17,7 +17,10 @@ from web.staff import StaffRows, StaffSerializer
 
 
 class UserRow(StaffSerializer):
-    """An account. One made here has no password: its owner asks for one by mail, or an admin sets it."""
+    """An account.
+
+    A new one has no password: the user requests one by mail, or an admin sets it.
+    """
 
     groups = NamedRow(slug_field="name", queryset=Group.objects.all(), many=True, required=False)
 
@@ -26,23 +29,23 @@ class UserRow(StaffSerializer):
         fields = ("id", "username", "email", "is_active", "groups")
 
     def to_representation(self, instance: User) -> dict[str, Any]:
-        shown: dict[str, Any] = super().to_representation(instance)
-        return {**shown, "groups": sorted(shown["groups"])}
+        body: dict[str, Any] = super().to_representation(instance)
+        return {**body, "groups": sorted(body["groups"])}
 
     def validate_username(self, value: str) -> str:
         name = User.normalize_username(value)
-        if self._is_anothers(User.objects.filter(username__iexact=name)):
+        if self._belongs_to_another(User.objects.filter(username__iexact=name)):
             raise serializers.ValidationError(_("A user with that username already exists."))
         return name
 
     def validate_email(self, value: str) -> str:
         address = value.lower()
-        if address and self._is_anothers(filter_users_by_email(address)):
+        if address and self._belongs_to_another(filter_users_by_email(address)):
             raise serializers.ValidationError(_("A user is already registered with this email address."))
         return address
 
-    def _is_anothers(self, found: Iterable[User]) -> bool:
-        return any(user != self.instance for user in found)
+    def _belongs_to_another(self, users: Iterable[User]) -> bool:
+        return any(user != self.instance for user in users)
 
     def create(self, validated_data: dict[str, Any]) -> User:
         actor, groups = self.context["request"].user, validated_data.pop("groups", [])
@@ -61,15 +64,15 @@ class UserRow(StaffSerializer):
             permissions.require_removal(actor, instance)
         if "groups" in validated_data:
             permissions.require_groups(actor, set(instance.groups.all()) ^ set(validated_data["groups"]))
-        moved = validated_data.get("email", instance.email) != instance.email
+        address_changed = validated_data.get("email", instance.email) != instance.email
         user: User = super().update(instance, validated_data)
-        if moved:
+        if address_changed:
             _set_address(user)
         return user
 
 
 def _set_address(user: User) -> None:
-    """Let the address that staff typed be the account's, unconfirmed until its owner confirms it."""
+    """Make the address that staff entered the account's own, unverified until the user confirms it."""
     EmailAddress.objects.filter(user=user, primary=True).delete()
     if user.email:
         EmailAddress.objects.update_or_create(user=user, email=user.email, defaults={"primary": True})

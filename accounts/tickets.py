@@ -1,6 +1,6 @@
-"""Tickets: passes for event streams opened by code that can send neither a cookie nor a header.
+"""Tickets for event streams that are opened by code without cookies and headers (`EventSource`).
 
-Kept in the database, so that a ticket is good in every process and in one only once.
+They are stored in the database, so that a ticket works in every process, and only once.
 """
 
 import secrets
@@ -11,11 +11,12 @@ from django.utils import timezone
 
 from accounts.models import Ticket, User, digest
 
+# Seconds a ticket is valid.
 LIFETIME_SECONDS = 30
 
 
 def issue(user: User, path: str) -> str:
-    """Return a new ticket for one GET of `path` by `user`; a query is cut off, escapes are resolved."""
+    """Return a new ticket for one GET of `path`, whose query is ignored."""
     ticket = secrets.token_urlsafe(32)
     Ticket.objects.create(
         user=user,
@@ -27,15 +28,15 @@ def issue(user: User, path: str) -> str:
 
 
 def redeem(ticket: str, path: str) -> int | None:
-    """Use a ticket up and return its user's id; None when it is unknown, used, old or for another path."""
+    """Use a ticket and return its user's id; None if not valid for `path`."""
     row = Ticket.objects.filter(digest=digest(ticket), expires_at__gt=timezone.now()).first()
     if row is None or row.path != path:
         return None
-    # Of those who found the row at the same moment, one deletes it.
+    # Of several requests that read the row at the same time, one deletes it.
     deleted, _rows = Ticket.objects.filter(pk=row.pk).delete()
     return row.user_id if deleted else None
 
 
-def prune() -> None:
-    """Delete the tickets that nobody used in time."""
+def delete_expired() -> None:
+    """Delete the tickets that were not used in time."""
     Ticket.objects.filter(expires_at__lte=timezone.now()).delete()

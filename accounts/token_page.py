@@ -1,4 +1,4 @@
-"""Pages of the account settings that allauth does not have: personal API tokens. Programs use api.py."""
+"""The account page of personal API tokens; programs use api.py."""
 
 from typing import Any
 
@@ -23,12 +23,12 @@ class TokenForm(forms.Form):
 @login_required
 @never_cache
 def tokens(request: HttpRequest) -> HttpResponse:
-    """Show the tokens; make one, whose secret is on this one answer and nowhere else."""
+    """Show the tokens, or create one, whose secret is shown only in this response."""
     user: User = request.user  # type: ignore[assignment]
     form = TokenForm(request.POST or None)
     context: dict[str, Any] = {"form": form}
     if form.is_valid():
-        context["made"], context["secret"] = ApiToken.issue(user, form.cleaned_data["name"])
+        context["created"], context["secret"] = ApiToken.issue(user, form.cleaned_data["name"])
         context["form"] = TokenForm()
     context |= {"tokens": user.api_tokens.order_by("-pk"), "base_url": request.build_absolute_uri("/v1")}
     return render(request, "account/tokens.html", context)
@@ -37,7 +37,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
 @require_POST
 @login_required
 def delete_token(request: HttpRequest, token_id: int) -> HttpResponse:
-    """Delete one of one's own tokens; it is refused from now on. Repeating is safe."""
+    """Delete a token of the user, which is refused from now on. Repeating is safe."""
     user: User = request.user  # type: ignore[assignment]
     user.api_tokens.filter(pk=token_id).delete()
     return redirect("account_tokens")

@@ -1,4 +1,4 @@
-"""Routes below /api/ that say who is calling, and what invitations and codes bring them."""
+"""Routes of accounts below /api/: registration, tokens, profile, invitations and redeem codes."""
 
 from django.urls import path
 

@@ -1,1 +1,4 @@
-"""What the product costs: measured in one run beside the bare upstream, nginx and another relay; ratios count."""
+"""Benchmarks of the product beside the bare upstream, nginx and another relay.
+
+Only ratios within one run can be compared.
+"""

@@ -1,4 +1,4 @@
-"""`make bench`: all benchmarks, printed as one table with ratios. `--streams`, `--quick` and `--only` shorten it."""
+"""`make bench`: measure all relays and print one table with ratios."""
 
 import argparse
 import json
@@ -13,6 +13,7 @@ from benchmarks import relays
 from benchmarks.relays import Relay, pinned
 from tests import servers
 
+# Models of the fake upstream: `paced-<deltas>-<milliseconds between them>`.
 PACED, BRIEF, FIRST, SHORT = "paced-400-50", "paced-60-50", "paced-3-1", "paced-3-0"
 MODELS = [PACED, BRIEF, FIRST, SHORT]
 Row = dict[str, Any]
@@ -20,9 +21,9 @@ Row = dict[str, Any]
 
 def load(relay: Relay, model: str, **plan: Any) -> Row:
     """Run the load client on the second core and return what it measured."""
-    given = json.dumps({"port": relay.port, "head": relay.head(), "body": relay.body(model), **plan})
+    request = json.dumps({"port": relay.port, "head": relay.head(), "body": relay.body(model), **plan})
     command = pinned([sys.executable, "-m", "benchmarks.load"], 1)
-    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, input=request, capture_output=True, text=True, timeout=300)
     if done.returncode:
         raise SystemExit(done.stderr)
     measured: Row = json.loads(done.stdout)
@@ -32,7 +33,7 @@ def load(relay: Relay, model: str, **plan: Any) -> Row:
 
 
 def measure(relay: Relay, streams: int, seconds: float) -> Row:
-    """Measure one relay: first deltas, short answers, then many paced streams at once."""
+    """Measure one relay: first deltas, short completions, then many paced streams at once."""
     load(relay, SHORT, streams=4, seconds=0.5)  # warm up
     first = _sequential(relay, 40)
     at_once = load(relay, FIRST, streams=100)
@@ -47,8 +48,8 @@ def measure(relay: Relay, streams: int, seconds: float) -> Row:
         "first_ms": first,
         "first_among_100_p99": among["first_p99"],
         "100_at_once_p99": at_once["first_p99"],
-        "short_per_s": round(short["answers"] / short["seconds"], 1),
-        "short_cpu_ms": round(short_cpu * 1000 / max(1, short["answers"]), 2),
+        "short_per_s": round(short["completions"] / short["seconds"], 1),
+        "short_cpu_ms": round(short_cpu * 1000 / max(1, short["completions"]), 2),
         "us_per_delta": paced["us_per_delta"],
         "deltas_per_cpu_s": round(1e6 / paced["us_per_delta"]) if paced["us_per_delta"] else 0,
         "kib_per_stream": round((paced["memory_kib"] - idle_kib) / streams, 1),
@@ -64,7 +65,7 @@ def _sequential(relay: Relay, count: int) -> float:
 
 
 def _paced(relay: Relay, streams: int, seconds: float) -> Row:
-    """Hold many streams open; CPU and memory are those of a window in which all of them run."""
+    """Keep many streams open, and measure CPU and memory while all of them run."""
     settle = 4.0 + streams / 200
     given = {"port": relay.port, "head": relay.head(), "body": relay.body(PACED), "streams": streams}
     command = pinned([sys.executable, "-m", "benchmarks.load"], 1)
@@ -79,15 +80,15 @@ def _paced(relay: Relay, streams: int, seconds: float) -> Row:
     spent, window = relay.cpu_seconds() - cpu, time.monotonic() - started
     memory = relay.memory_kib()
     measured: Row = json.loads(client.communicate(timeout=600)[0])
-    # What came, not what was to come: a relay that cannot keep up would look cheap.
+    # Divide by the deltas that arrived: a relay that cannot keep up would look cheap otherwise.
     per_delta = spent / window * seconds * 1e6 / max(1, measured["deltas"])
-    expected = seconds * streams * 20  # 50 ms apart
+    expected = seconds * streams * 20  # deltas are 50 ms apart
     kept_up = round(measured["deltas"] / expected, 3)
     return {**measured, "us_per_delta": round(per_delta, 1), "memory_kib": memory, "kept_up": kept_up}
 
 
 @contextmanager
-def _all(models: list[str], only: str) -> Iterator[Iterator[Callable[[], Any]]]:
+def _relays(models: list[str]) -> Iterator[Iterator[Callable[[], Any]]]:
     with relays.upstream() as bare:
         yield iter(
             [
@@ -118,12 +119,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--streams", type=int, default=1000, help="how many paced streams at once")
     parser.add_argument("--quick", action="store_true", help="100 streams, short windows")
-    parser.add_argument("--only", default="", help="a part of a relay's name")
+    parser.add_argument("--only", default="", help="measure only relays with this text in their name")
     options = parser.parse_args()
     streams, seconds = (100, 2.0) if options.quick else (options.streams, 5.0)
     rows = []
-    with _all(MODELS, options.only) as found:
-        for start in found:
+    with _relays(MODELS) as starts:
+        for start in starts:
             with start() as relay:
                 if options.only.lower() in relay.name.lower():
                     rows.append(measure(relay, streams, seconds))

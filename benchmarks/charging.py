@@ -1,4 +1,4 @@
-"""What `benchmarks.ledger` measures, each in a process of its own that has Django set up."""
+"""The measurements of `benchmarks.ledger`; each runs in its own process with Django set up."""
 
 import asyncio
 import time
@@ -17,15 +17,18 @@ from runtime import database
 from runtime.apps import runtime
 from tests import factories
 
+# Old rows in each table of the ledger.
 FEW, MANY = 1_000, 1_000_000
-ANSWERS, REFUSALS, CALLERS = 2_000, 3_000, 16
+# Calls per measurement, and how many callers run at once.
+CHARGES, REFUSALS, CALLERS = 2_000, 3_000, 16
+# Rounds of 50 charges, of which the fastest counts.
 ROUNDS = 20
 
 
-def answers_per_second() -> float:
-    """Charge answers to one after the other of a hundred people, as a serving process does."""
-    person, model = somebody(daily_limit=None)
-    people = [person, *(factories.user(password=None) for _number in range(99))]
+def charges_per_second() -> float:
+    """Charge completions to a hundred users in turn, as a serving process does."""
+    user, model = user_and_model(daily_limit=None)
+    users = [user, *(factories.user(password=None) for _number in range(99))]
 
     def hold(user_id: int, reference: str) -> int:
         with transaction.atomic():
@@ -37,30 +40,30 @@ def answers_per_second() -> float:
         ledger.state(user_id, quota_id)
 
     async def answer(number: int) -> None:
-        user_id = people[number % len(people)].pk
+        user_id = users[number % len(users)].pk
         quota_id = await database.run(hold, user_id, f"answer-{number}")
         await database.run(end, user_id, quota_id, f"answer-{number}")
 
-    return asyncio.run(rate(answer, ANSWERS))
+    return asyncio.run(rate(answer, CHARGES))
 
 
 def refusals_per_second() -> float:
-    """Ask again and again, all at once, for somebody who has nothing left."""
-    person, model = somebody(daily_limit=1)
-    charge(person, model, "the only one")
+    """Send prompts of a user whose quota is used up."""
+    user, model = user_and_model(daily_limit=1)
+    charge(user, model, "the only one")
 
     async def ask(_number: int) -> None:
         try:
-            await chat().generations.start(GenerationRequest(person.pk, model.slug, "Hello"))
+            await chat().generations.start(GenerationRequest(user.pk, model.slug, "Hello"))
         except QuotaExhausted:
             return
-        raise AssertionError("answered")
+        raise AssertionError("the prompt was accepted")
 
     return asyncio.run(rate(ask, REFUSALS))
 
 
 async def rate(call: Callable[[int], Awaitable[None]], count: int) -> float:
-    """Return how many calls a second are made by several callers at once, after a few that do not count."""
+    """Return the calls per second of several concurrent callers, after a few calls for warming up."""
 
     async def caller(numbers: Iterator[int]) -> None:
         for number in numbers:
@@ -70,53 +73,56 @@ async def rate(call: Callable[[int], Awaitable[None]], count: int) -> float:
     await caller(iter(range(-10, 0)))
     numbers, started = iter(range(count)), time.perf_counter()
     await asyncio.gather(*(caller(numbers) for _caller in range(CALLERS)))
-    found = count / (time.perf_counter() - started)
+    per_second = count / (time.perf_counter() - started)
     await runtime().redis.aclose()
     await asyncio.to_thread(database.close)
-    return found
+    return per_second
 
 
 def costs_by_size() -> tuple[float, float]:
-    """Return what an answer costs, in seconds, with few old rows and with many."""
-    person, model = somebody(daily_limit=None)
+    """Return the seconds that a charge takes, with few old rows and with many."""
+    user, model = user_and_model(daily_limit=None)
     fill(FEW)
-    few = least_cost(person, model, "few")
+    few = least_cost(user, model, "few")
     fill(MANY)
-    return few, least_cost(person, model, "many")
+    return few, least_cost(user, model, "many")
 
 
-def least_cost(person: Any, model: Any, name: str, rounds: int = ROUNDS) -> float:
-    """Return the seconds an answer takes, the least of several rounds: whatever else runs only adds to it."""
+def least_cost(user: Any, model: Any, name: str, rounds: int = ROUNDS) -> float:
+    """Return the seconds that a charge takes in the fastest of several rounds.
+
+    Because other processes can only make it slower.
+    """
     costs = []
     for number in range(rounds):
         started = time.perf_counter()
-        for answer in range(50):
-            charge(person, model, f"{name}-{number}-{answer}")
+        for repeat in range(50):
+            charge(user, model, f"{name}-{number}-{repeat}")
         costs.append((time.perf_counter() - started) / 50)
     return min(costs)
 
 
-def charge(person: Any, model: Any, reference: str) -> None:
-    """Do what one answer does to the books: reserve, settle, and look at what is left."""
+def charge(user: Any, model: Any, reference: str) -> None:
+    """Do what one completion does to the ledger: reserve, settle, and read the balance."""
     with transaction.atomic():
-        held = ledger.reserve(person.pk, model.pk, reference)
+        reservation = ledger.reserve(user.pk, model.pk, reference)
     with transaction.atomic():
         ledger.settle(reference, "stop")
-    ledger.state(person.pk, held.quota_id)
+    ledger.state(user.pk, reservation.quota_id)
 
 
-def somebody(**limits: Any) -> tuple[Any, Any]:
-    """Return a person and a model that can be asked."""
+def user_and_model(**limits: Any) -> tuple[Any, Any]:
+    """Return a user, and a model that the user may send prompts to."""
     quota = factories.quota(**limits)
     return factories.user(password=None), factories.chat_model("bench", of=quota, to=factories.upstream())
 
 
 def fill(rows: int) -> None:
-    """Add old answers of a thousand people, so many rows in each of the books."""
-    people = get_user_model()
-    first = people.objects.order_by("-pk").values_list("pk", flat=True)[0] + 1
+    """Add `rows` old rows of a thousand users to each table of the ledger."""
+    users = get_user_model()
+    first = users.objects.order_by("-pk").values_list("pk", flat=True)[0] + 1
     names = [f"old{number}" for number in range(first, first + 1000)]
-    people.objects.bulk_create(people(username=name, invite_code=name) for name in names)
+    users.objects.bulk_create(users(username=name, invite_code=name) for name in names)
     values = {"first": first, "rows": rows, "quota": Quota.objects.get().pk, "name": f"old-{first}-"}
     with connection.cursor() as cursor:
         for statement in (_SPENDS, _RESERVATIONS, _DAYS.format(day=_DAY[connection.vendor])):

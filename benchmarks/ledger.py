@@ -1,8 +1,8 @@
-"""What the ledger costs: answers charged and refusals given per second, and whether old rows slow it down.
+"""Benchmark of the ledger: charges and refusals per second, and whether old rows slow it down.
 
     python -m benchmarks.ledger
 
-Each line is measured in a process of its own, on servers of its own. Figures hold only as ratios of one run.
+Each line is measured in its own process and on its own servers. Only ratios within one run can be compared.
 """
 
 import json
@@ -16,11 +16,12 @@ from typing import Any
 
 from tests import servers
 
-MEASURED = {"answers charged per second": "answers_per_second", "refusals per second": "refusals_per_second"}
+# Lines of the table, and the functions of `benchmarks.charging` that measure them.
+RATES = {"completions charged per second": "charges_per_second", "refusals per second": "refusals_per_second"}
 
 
 def main() -> None:
-    """Measure everything, and print it as one table."""
+    """Measure all combinations and print one table."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         redis = stack.enter_context(servers.Redis())
@@ -35,16 +36,16 @@ def main() -> None:
 
 
 def table_of(name: str, url: Callable[[], str], folder: Path, redis_url: str) -> Iterator[str]:
-    for what, function in MEASURED.items():
+    for what, function in RATES.items():
         rates = [measured(function, url(), folder, counted) for counted in ("", redis_url)]
         yield f"{name:12}{what:38}{rates[0]:>15,.0f}{rates[1]:>15,.0f}"
     few, many = measured("costs_by_size", url(), folder, "")
-    what = "an answer's cost, 1,000,000 rows : 1,000"
+    what = "cost of a charge, 1,000,000 rows : 1,000"
     yield f"{name:12}{what:38}{many / few:>14.2f}x"
 
 
 def measured(function: str, url: str, folder: Path, redis_url: str) -> Any:
-    """Call a function of `benchmarks.charging` in a process of its own and return what it says."""
+    """Return the result of a function of `benchmarks.charging` that runs in its own process."""
     variables = servers.environment(url, folder / "var", REDIS_URL=redis_url)
     command = [sys.executable, "-m", "tests.worker", "benchmarks.charging", function]
     done = subprocess.run(command, env=variables, cwd=servers.ROOT, input="[]\n", capture_output=True, text=True)

@@ -1,7 +1,7 @@
-"""The load client: many streams at once over plain sockets, cheap enough not to be what is measured.
+"""The load client: many streams at once over plain sockets.
 
-`python -m benchmarks.load` reads one JSON object from standard input (see `Plan`) and prints one: times in
-milliseconds, of all deltas that came while the load was steady.
+It is cheap, so that it does not distort the measurement. `python -m benchmarks.load` reads one JSON object from
+standard input (see `Plan`) and prints one: times in milliseconds, of all deltas that arrived while the load was steady.
 """
 
 import asyncio
@@ -21,10 +21,10 @@ FAILURES = (b"event: error", b'"error"')
 
 @dataclass
 class Plan:
-    """What to ask: `streams` at once, each again and again until `seconds` are over; once each where that is 0.
+    """The load: `streams` at once, each repeated for `seconds`, or sent once if that is 0.
 
-    The streams begin within `ramp_seconds`. What was asked and what came counts from `settle_seconds` on, deltas for
-    `window_seconds`; to the end where that is 0.
+    The streams begin within `ramp_seconds`. Requests and deltas count from `settle_seconds` on; deltas count for
+    `window_seconds`, or to the end if that is 0.
     """
 
     port: int
@@ -42,8 +42,8 @@ class Plan:
 
 
 @dataclass
-class Measured:
-    answers: int = 0
+class Measurement:
+    completions: int = 0
     failures: int = 0
     deltas: int = 0
     first: list[float] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Measured:
 
     def as_json(self, seconds: float) -> dict[str, Any]:
         return {
-            "answers": self.answers,
+            "completions": self.completions,
             "failures": self.failures,
             "deltas": self.deltas,
             "seconds": seconds,
@@ -65,56 +65,56 @@ class Measured:
 
 
 def percentile(values: list[float], share: float) -> float:
-    found = sorted(values)
-    return round(found[min(len(found) - 1, int(len(found) * share))], 3) if found else 0.0
+    ordered = sorted(values)
+    return round(ordered[min(len(ordered) - 1, int(len(ordered) * share))], 3) if ordered else 0.0
 
 
-async def answer(plan: Plan, request: bytes, steady: tuple[float, float], found: Measured) -> None:
-    """Ask once and read to the end."""
+async def send(plan: Plan, request: bytes, steady: tuple[float, float], measured: Measurement) -> None:
+    """Send one request and read its stream to the end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", plan.port)
     try:
-        asked = time.monotonic()
+        sent_at = time.monotonic()
         writer.write(request)
-        tail, spoken = b"", False
+        tail, started = b"", False
         while data := await reader.read(65536):
             now = time.monotonic()
             stamps = STAMP.findall(data)
-            if stamps and not spoken:
-                spoken = True
-                if asked >= steady[0]:
-                    found.first.append((now - asked) * 1000)
+            if stamps and not started:
+                started = True
+                if sent_at >= steady[0]:
+                    measured.first.append((now - sent_at) * 1000)
             if steady[0] <= now < steady[1]:
-                found.deltas += len(stamps)
-                found.relay.extend((now - int(stamp) / 1e9) * 1000 for stamp in stamps)
+                measured.deltas += len(stamps)
+                measured.relay.extend((now - int(stamp) / 1e9) * 1000 for stamp in stamps)
             tail = tail[-40:] + data
             if any(end in tail for end in ENDS):
-                found.answers += 1
+                measured.completions += 1
                 return
             if any(failure in tail for failure in FAILURES):
                 break
-        found.failures += 1
-        found.example = found.example or tail[-300:].decode("utf-8", "replace")
+        measured.failures += 1
+        measured.example = measured.example or tail[-300:].decode("utf-8", "replace")
     except OSError as error:
-        found.failures += 1
-        found.example = found.example or str(error)
+        measured.failures += 1
+        measured.example = measured.example or str(error)
     finally:
         writer.close()
 
 
 async def run(plan: Plan) -> dict[str, Any]:
-    found, request, started = Measured(), plan.request(), time.monotonic()
+    measured, request, started = Measurement(), plan.request(), time.monotonic()
     steady_from, until = started + plan.settle_seconds, started + plan.seconds
     steady = steady_from, steady_from + plan.window_seconds if plan.window_seconds else float("inf")
 
-    async def ask_again_and_again(number: int) -> None:
+    async def send_repeatedly(number: int) -> None:
         await asyncio.sleep(plan.ramp_seconds * number / plan.streams)
         while True:
-            await answer(plan, request, steady, found)
+            await send(plan, request, steady, measured)
             if time.monotonic() >= until:
                 return
 
-    await asyncio.gather(*map(ask_again_and_again, range(plan.streams)))
-    return found.as_json(round(time.monotonic() - started, 3))
+    await asyncio.gather(*map(send_repeatedly, range(plan.streams)))
+    return measured.as_json(round(time.monotonic() - started, 3))
 
 
 if __name__ == "__main__":

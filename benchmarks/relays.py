@@ -1,4 +1,4 @@
-"""What stands between load and upstream: nothing, nginx, LiteLLM's proxy, or the product by each of its doors."""
+"""Relays between load and upstream: none, nginx, LiteLLM's proxy, or each entry point of the product."""
 
 import json
 import os
@@ -20,6 +20,7 @@ from tests.servers import find, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 LITELLM = ROOT / ".bench" / "bin" / "litellm"
+# Seconds to wait until a relay accepts connections.
 START_SECONDS = 120
 
 NGINX = """
@@ -39,7 +40,7 @@ http {{
 
 @dataclass(frozen=True)
 class Relay:
-    """Where and how to ask; `pids` are the processes whose CPU and memory count."""
+    """An address for requests; `pids` are the processes whose CPU and memory count."""
 
     name: str
     port: int
@@ -54,23 +55,23 @@ class Relay:
         return "\r\n".join(lines) + "\r\n"
 
     def body(self, model: str) -> str:
-        question: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
-        return json.dumps({"model": model, **({"prompt": "hi"} if self.prompt else question)})
+        messages: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
+        return json.dumps({"model": model, **({"prompt": "hi"} if self.prompt else messages)})
 
     def cpu_seconds(self) -> float:
-        return sum(_cpu_seconds(pid) for pid in self._all())
+        return sum(_cpu_seconds(pid) for pid in self._process_tree())
 
     def memory_kib(self) -> int:
-        return sum(_memory_kib(pid) for pid in self._all())
+        return sum(_memory_kib(pid) for pid in self._process_tree())
 
-    def _all(self) -> list[int]:
-        found, waiting = [], list(self.pids)
+    def _process_tree(self) -> list[int]:
+        tree, waiting = [], list(self.pids)
         while waiting:
             pid = waiting.pop()
-            found.append(pid)
+            tree.append(pid)
             for children in Path(f"/proc/{pid}/task").glob("*/children"):
                 waiting += map(int, children.read_text().split())
-        return found
+        return tree
 
 
 def _cpu_seconds(pid: int) -> float:
@@ -153,20 +154,20 @@ def _base(to: Relay) -> str:
     return f"http://127.0.0.1:{to.port}/v1"
 
 
-# So many sensitive words are looked for in all that is relayed; none of them is said.
+# Sensitive words that the product screens for; none of them occurs in the streams.
 WORDS = 50_000
 
 
 @contextmanager
 def product(to: Relay, models: list[str], variables: Mapping[str, str]) -> Iterator[tuple[Product, str]]:
-    """Start the product on the first core, with a long list of words; return it with somebody's token."""
-    everything = {
+    """Start the product on the first core with many sensitive words; yield it with a user's token."""
+    environment = {
         "OPENAI_BASE_URL": _base(to),
         "OPENAI_MODELS": ",".join(models),
         "DAILY_LIMIT_STANDARD": "100000000",
         **variables,
     }
-    with tempfile.TemporaryDirectory(prefix="rivulet-bench-") as home, Product(Path(home), **everything) as running:
+    with tempfile.TemporaryDirectory(prefix="rivulet-bench-") as home, Product(Path(home), **environment) as running:
         if (os.cpu_count() or 1) > 1:
             for task in Path(f"/proc/{running.pid}/task").iterdir():
                 os.sched_setaffinity(int(task.name), {0})
@@ -175,7 +176,7 @@ def product(to: Relay, models: list[str], variables: Mapping[str, str]) -> Itera
 
 
 def _list_words(running: Product) -> None:
-    # Hangul, of which no two syllables are taken for the same.
+    # Hangul syllables, because folding maps no two of them to the same character.
     words = "\n".join(f"{chr(0xAC00 + number % 10_000)}{chr(0xAC00 + number // 10_000)}" for number in range(WORDS))
     path, kind = "/api/admin/sensitive-words/import/", {"Content-Type": "text/plain; charset=utf-8"}
     made = running.admin().client.post(path, content=words.encode(), headers=kind)

@@ -44,12 +44,12 @@ def chinese() -> str:
 
 
 def words(count: int = WORDS, seed: int = 1) -> list[str]:
-    """Return a list that fits the texts badly: three words of four are Chinese, of two to eight characters."""
+    """Return words that are hard to screen for: three of four are Chinese, of two to eight characters."""
     chance = random.Random(seed)
     texts = folding.letters(chinese()), folding.letters(english())
     ideographs = [character for character in texts[0] if "\u3400" <= character <= "\u9fff"]
     syllables = [text for text in re.findall(r"[a-z]{1,3}", english().lower()) if len(text) > 1]
-    # Few words need to be looked for: most begin as nothing in the texts does.
+    # A quick check, because most words begin with characters that occur nowhere in the texts.
     beginnings = {text[at : at + size] for text in texts for at in range(len(text)) for size in (2, 3, 4)}
     found: set[str] = set()
     while len(found) < count:
@@ -78,7 +78,7 @@ def best(run: Callable[[], object], tries: int = TRIES) -> float:
 
 
 def stream(lexicon: Lexicon, text: str, size: int) -> list[tuple[int, int]]:
-    """Stream a text in deltas; return for each how many characters had come, and how many of them were still held."""
+    """Stream a text in deltas; return for each the characters received and those held back."""
     screen, sent, held = Screen(lexicon), 0, []
     for start in range(0, len(text), size):
         sent += len(screen.feed(text[start : start + size], lexicon))
@@ -92,9 +92,9 @@ def share(counts: list[int], part: float) -> int:
 
 
 async def lateness(work: Callable[[], object]) -> tuple[list[float], float]:
-    """Run something in a thread while a loop is busy with short turns; return how late they were, and how long it took.
+    """Run `work` in a thread beside a busy event loop; return the loop's delays and the duration, in seconds.
 
-    In seconds; the sleeping of `time.sleep` shows what the machine itself adds.
+    With `time.sleep` as `work` it shows the delays of the machine itself.
     """
     started = time.perf_counter()
     running = asyncio.get_running_loop().run_in_executor(None, work)
@@ -107,7 +107,7 @@ async def lateness(work: Callable[[], object]) -> tuple[list[float], float]:
 
 
 def changed(listed: Rows) -> None:
-    """Do what a change of words does: compile new ones, and take former ones apart."""
+    """Compile a new list and free it, as a change of words does."""
     free_with_pauses(live.compiled(listed).pieces())
 
 

@@ -1,7 +1,7 @@
-"""A fast fake upstream: OpenAI's chat completions, streamed, each delta bearing the time at which it was written.
+"""A fast fake upstream: streamed OpenAI chat completions, each delta with the time of its writing.
 
-`python -m benchmarks.upstream PORT`. The model's name says what comes: `paced-<deltas>-<milliseconds between>`; 0
-milliseconds: all at once.
+`python -m benchmarks.upstream PORT`. The model's name describes the stream: `paced-<deltas>-<milliseconds between>`;
+with 0 milliseconds all deltas come at once.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-class Answering(asyncio.Protocol):
-    """One connection, one request after the other."""
+class UpstreamProtocol(asyncio.Protocol):
+    """One connection that serves requests one after the other."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport, self._received = transport, b""
@@ -64,7 +64,7 @@ class Answering(asyncio.Protocol):
 
 
 async def _serve(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", port, backlog=4096)
+    server = await asyncio.get_running_loop().create_server(UpstreamProtocol, "127.0.0.1", port, backlog=4096)
     await server.serve_forever()
 
 

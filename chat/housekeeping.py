@@ -42,4 +42,4 @@ def _expire() -> None:
         idempotency_key=None
     )
     audit.expire()
-    runtime().process.forget_dead()
+    runtime().process.delete_dead()

@@ -1,7 +1,7 @@
-"""The ASGI application: pages and REST through Django's usual handler, event streams through a lean one.
+"""The ASGI application: Django's handler for pages and REST, a lean one for event streams.
 
-Which handler takes a request is decided by `urls.stream_urlpatterns`. Both number and log each request, bound its body,
-and answer with `X-Request-ID`.
+`urls.stream_urlpatterns` decides which handler gets a request. Both log each request, limit its body, and send
+`X-Request-ID`.
 """
 
 import asyncio
@@ -37,16 +37,16 @@ from django.utils.module_loading import import_string  # noqa: E402
 from chat.events.sse import EventStreamResponse  # noqa: E402
 from chatproject.urls import stream_urlpatterns  # noqa: E402
 from runtime.apps import runtime  # noqa: E402
-from runtime.executor import Lanes, thread_count  # noqa: E402
+from runtime.executor import ViewThreads, database_thread_count  # noqa: E402
 from web import disconnect  # noqa: E402
 
 log = structlog.get_logger("request")
 
-# Whoever has not taken a page by then is let go.
+# Seconds a client may take to read a page; then it is disconnected.
 SEND_SECONDS = 120
-# What is handed to a connection at once; more than a log gives to a reader in one piece, but for snapshots.
+# Bytes that are passed to a connection at once; only snapshots are longer.
 SLICE_BYTES = 128 * 1024
-# What follows these in a path is a secret: it is not logged.
+# Paths whose rest is a secret, which is left out of the log.
 SECRET_PATHS = ("/accounts/password/reset/key/", "/accounts/confirm-email/")
 
 Scope = dict[str, Any]
@@ -56,9 +56,10 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 async def read_bounded(scope: Scope, receive: Receive) -> IO[bytes]:
-    """Read a request body; past the limit the rest is thrown away and the scope says so, for a refusal in due order.
+    """Read a request body; discard it past the limit and set `body_too_large` in the scope.
 
-    What is as large as only imports may be waits in a file: anybody can send it, before it is known who they are.
+    So the middleware refuses it after the checks that come first. The body of an import is stored in a file, because it
+    is read before its sender is authenticated and would fill the memory.
     """
     limit, body = settings.MAX_BODY_BYTES, cast("IO[bytes]", io.BytesIO())
     if scope["path"] in settings.IMPORT_PATHS:
@@ -82,59 +83,56 @@ async def read_bounded(scope: Scope, receive: Receive) -> IO[bytes]:
 
 
 class PageHandler(ASGIHandler):
-    """Django as it is, in one of a few threads that keep their database connection.
+    """Django's handler, in one of a few threads that keep their database connection.
 
-    A lane is held while the answer is made, never while a body comes in or an answer goes out: slow and silent clients
-    cost memory, not threads.
+    A request holds a thread while its view runs, but not while its body is read or its response is sent: slow clients
+    cost memory instead of threads.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._lanes: Lanes | None = None
+        self._threads: ViewThreads | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with await read_bounded(scope, receive) as body:
-            request, answer = self.create_request(scope, body)
-            content = b"" if request is None and answer is not None else None
+            request, response = self.create_request(scope, body)
+            content = b"" if request is None and response is not None else None
             if request is not None:
-                if self._lanes is None:
-                    self._lanes = Lanes(4 if thread_count() == 1 else thread_count())
-                async with self._lanes.take():
-                    answer, content = await self._answer(scope, request)
-        if answer is not None:
+                if self._threads is None:
+                    self._threads = ViewThreads(max(4, database_thread_count()))
+                async with self._threads.acquire():
+                    response, content = await self._respond(scope, request)
+        if response is not None:
             async with asyncio.timeout(SEND_SECONDS):
-                await self._send(answer, content or b"", send)
+                await send(_start(response))
+                await send({"type": "http.response.body", "body": content or b""})
 
-    async def _answer(self, scope: Scope, request: Any) -> tuple[HttpResponseBase, bytes]:
-        """Make the whole answer, with the signals around it that Django's own handler sends."""
+    async def _respond(self, scope: Scope, request: Any) -> tuple[HttpResponseBase, bytes]:
+        """Return the whole response; send the same signals as Django's own handler."""
         set_script_prefix(scope.get("root_path", "") or "/")
         await signals.request_started.asend(sender=self.__class__, scope=scope)
-        answer = await self.run_get_response(request)
-        content = await sync_to_async(_content)(answer)
-        await sync_to_async(answer.close)()
-        return answer, content
-
-    async def _send(self, answer: HttpResponseBase, content: bytes, send: Send) -> None:
-        await send(_start(answer))
-        await send({"type": "http.response.body", "body": content})
+        response = await self.run_get_response(request)
+        content = await sync_to_async(_content)(response)
+        await sync_to_async(response.close)()
+        return response, content
 
 
-def _start(answer: HttpResponseBase) -> Message:
-    headers = [(name.lower().encode("ascii"), value.encode("latin1")) for name, value in answer.items()]
-    headers += [(b"set-cookie", cookie.OutputString().encode("ascii")) for cookie in answer.cookies.values()]
-    return {"type": "http.response.start", "status": answer.status_code, "headers": headers}
+def _start(response: HttpResponseBase) -> Message:
+    headers = [(name.lower().encode("ascii"), value.encode("latin1")) for name, value in response.items()]
+    headers += [(b"set-cookie", cookie.OutputString().encode("ascii")) for cookie in response.cookies.values()]
+    return {"type": "http.response.start", "status": response.status_code, "headers": headers}
 
 
-def _content(answer: Any) -> bytes:
-    """Return the body; static files are streamed in pieces that only a thread may read."""
-    return b"".join(answer.streaming_content) if answer.streaming else bytes(answer.content)
+def _content(response: Any) -> bytes:
+    """Return the body. Runs in a thread, because static files are read from disk."""
+    return b"".join(response.streaming_content) if response.streaming else bytes(response.content)
 
 
 class StreamHandler(ASGIHandler):
-    """The lean handler: native-async middleware, no threads, no signals; the caller's leaving cancels the view.
+    """The lean handler: async middleware only, no threads, no signals.
 
-    What Django's request signals do for threads (old connections, query log) `runtime.database.run` does where threads
-    are used.
+    It cancels the view when the client disconnects. Django's request signals close old connections and reset the query
+    log; `runtime.database.run` does both in the threads that need it.
     """
 
     def load_middleware(self, is_async: bool = True) -> None:
@@ -148,37 +146,37 @@ class StreamHandler(ASGIHandler):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         set_script_prefix(scope.get("root_path", "") or "/")
-        request, refused = self.create_request(scope, await read_bounded(scope, receive))
+        request, error_response = self.create_request(scope, await read_bounded(scope, receive))
         if request is None:
-            if refused is not None:
-                await self.send_response(refused, send)
+            if error_response is not None:
+                await self.send_response(error_response, send)
             return
-        answering = asyncio.current_task()
-        leaving = asyncio.create_task(self._cancel_when_left(receive, disconnect.of(request), answering))
+        serving = asyncio.current_task()
+        watcher = asyncio.create_task(self._cancel_on_disconnect(receive, disconnect.client_of(request), serving))
         try:
             with closing(request):
-                answer = await self.run_get_response(request)
-            # The stream may stay open for long, and nothing of the request is needed any more.
-            answer._resource_closers.clear()  # type: ignore[attr-defined]
+                response = await self.run_get_response(request)
+            # Free the request now: the stream may stay open for long and does not need it.
+            response._resource_closers.clear()  # type: ignore[attr-defined]
             del request
-            await self.send_response(answer, send)
+            await self.send_response(response, send)
         except asyncio.CancelledError:
-            if not leaving.done() or leaving.cancelled():
+            if not watcher.done() or watcher.cancelled():
                 raise
         finally:
-            leaving.cancel()
+            watcher.cancel()
 
     async def send_response(self, response: HttpResponseBase, send: Send) -> None:
-        """Send event streams without the layers that Django puts around each piece of a streamed body."""
+        """Send an event stream without Django's wrappers around each chunk."""
         if not isinstance(response, EventStreamResponse):
             await super().send_response(response, send)
             return
         try:
             await send(_start(response))
-            response.headers = ResponseHeaders({})  # they are on their way; the stream may stay open for long
+            response.headers = ResponseHeaders({})  # free them, because the stream may stay open for long
             async with aclosing(response.events) as events:
                 async for data in events:
-                    # A snapshot may be megabytes, shared by many readers: not each of them is to hold a copy of it.
+                    # Slices, because a snapshot of megabytes is shared by many readers and must not be copied for each.
                     for start in range(0, len(data), SLICE_BYTES):
                         piece = data[start : start + SLICE_BYTES]
                         await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -187,19 +185,19 @@ class StreamHandler(ASGIHandler):
             response.leave()
 
     @staticmethod
-    async def _cancel_when_left(
-        receive: Receive, caller: disconnect.Presence, answering: "asyncio.Task[Any] | None"
+    async def _cancel_on_disconnect(
+        receive: Receive, client: disconnect.Client, serving: "asyncio.Task[Any] | None"
     ) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        # Not left to the view: a cancellation may find it where it cannot be cancelled.
-        caller.leave()
-        if answering is not None:
-            answering.cancel()
+        # Run the callbacks too, because a view may be in a part that is shielded from cancellation.
+        client.disconnect()
+        if serving is not None:
+            serving.cancel()
 
 
 class Application:
-    """Composition: number the request, choose the handler, log one line at the end."""
+    """Give each request an id, choose its handler, and log one line at its end."""
 
     def __init__(self) -> None:
         self._pages, self._streams = PageHandler(), StreamHandler()
@@ -207,12 +205,12 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            raise ValueError(f"only HTTP is served here, not {scope['type']}")
+            raise ValueError(f"Only HTTP requests are supported, not {scope['type']!r}")
         await runtime().process.start()
         scope["request_id"] = request_id = uuid.uuid4().hex
         started, status = time.monotonic(), 0
 
-        async def numbered(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -220,9 +218,9 @@ class Application:
             await send(message)
 
         try:
-            # A caller who leaves before the request is whole wants no answer.
+            # A client that disconnects before its request is complete gets no response.
             with suppress(RequestAborted):
-                await self._handler(scope["path"])(scope, receive, numbered)
+                await self._handler(scope["path"])(scope, receive, send_with_id)
         finally:
             log.info(
                 "request",

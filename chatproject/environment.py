@@ -1,7 +1,7 @@
-"""The process environment, read once and typed: every variable of `docs/settings.md` and nothing else.
+"""The environment variables of the product, read once and checked; `docs/settings.md` describes them.
 
-A bad value ends the start with one line that names the variable; the value itself is never printed, it may be a secret.
-What Django makes of these values stands in `settings.py`.
+A wrong value ends the process with one line that names the variable. The line never contains the value, which may be a
+secret. `settings.py` turns the values into Django's settings.
 """
 
 import os
@@ -37,7 +37,7 @@ from chatproject.environment_types import (
 
 
 class Environment(BaseModel):
-    """One field for each variable; defaults are those of a first run on one machine."""
+    """One field per variable; the defaults fit a first run on one machine."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
@@ -101,7 +101,7 @@ class Environment(BaseModel):
     METRICS_TOKEN: Secret = None
 
     @model_validator(mode="after")
-    def _check_together(self) -> "Environment":
+    def _check_values_together(self) -> "Environment":
         for key in self.KEY_ENCRYPTION_KEYS:
             try:
                 fernet_key(key)
@@ -122,7 +122,7 @@ class Environment(BaseModel):
 
 
 def database_from_url(url: str) -> dict[str, Any]:
-    """Return Django's database settings for a `postgresql://` or `sqlite:///` URL; raise ValueError for any other."""
+    """Return Django's database settings for a `postgresql://` or `sqlite:///` URL; else raise ValueError."""
     expected = "DATABASE_URL: expected postgresql://user:password@host:port/name"
     try:
         parts = urlsplit(url)
@@ -141,21 +141,21 @@ def database_from_url(url: str) -> dict[str, Any]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": unquote(parts.hostname),
         "PORT": port or "",
-        # Threads that use the database are few and live as long as the process, so their connections may too.
+        # Database threads are few and live as long as the process, so their connections stay open too.
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
-        # Prepared statements halve what a statement costs there. A pooler in transaction mode must know them, or the
-        # URL must say `?prepare_threshold=`, which is never to prepare.
+        # Prepared statements halve the cost of a statement. A pooler in transaction mode must support them; otherwise
+        # the URL needs an empty `?prepare_threshold=`, which turns them off.
         "OPTIONS": {
             "connect_timeout": 2,
             "server_side_binding": True,
             "prepare_threshold": 3,
-            # A server that vanished, or a statement that hangs, is an error after seconds, not a thread lost for ever.
+            # A vanished server or a hanging statement raises an error after seconds, instead of blocking its thread.
             "keepalives_idle": 5,
             "keepalives_interval": 2,
             "keepalives_count": 3,
             "tcp_user_timeout": 10_000,
-            # A process that was halted in a transaction holds its rows no longer than others wait for them.
+            # The transaction of a suspended process ends (10 s) before others give up waiting for its locks (15 s).
             "options": "-c statement_timeout=30000 -c lock_timeout=15000 -c idle_in_transaction_session_timeout=10000",
             **_query(parts.query),
         },
@@ -172,8 +172,8 @@ def _query(query: str) -> dict[str, Any]:
 def sqlite_database(path: Path) -> dict[str, Any]:
     """Return Django's settings for a SQLite file shared by several threads.
 
-    A transaction takes the write lock when it begins: one that began by reading could not wait for it later and would
-    fail at once with "database is locked".
+    Each transaction takes the write lock when it begins (`IMMEDIATE`). One that began with a read could not wait for
+    the lock later and would fail at once with "database is locked".
     """
     return {
         "ENGINE": "runtime.sqlite",
@@ -209,7 +209,7 @@ def mail_from_url(url: str) -> dict[str, Any]:
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Environment:
-    """Read and check the environment; end the process with one line on standard error when it is wrong."""
+    """Read and check the environment; exit with one line on standard error if invalid."""
     values: dict[str, str] = {}
     for name, field in Environment.model_fields.items():
         value = environ.get(name, "")
@@ -233,7 +233,7 @@ def _one_line(error: Mapping[str, Any]) -> str:
 
 
 def private_folder(path: Path) -> Path:
-    """Make the folder for the database and the secrets, for its owner only; end the process when it cannot be used."""
+    """Create the folder for database and secrets (mode 0700); exit when it cannot be written."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -243,11 +243,11 @@ def private_folder(path: Path) -> Path:
 
 
 def secret_from_file(directory: Path, name: str, make: Any) -> str:
-    """Return the secret kept in `directory/name`, made on first use (mode 0600); safe when several processes start."""
+    """Return the secret in `directory/name`, created on first use (mode 0600) by one process."""
     path = directory / name
     try:
         if not path.exists():
-            # Linking a finished file is atomic: whoever comes second finds the first one's secret whole.
+            # Linking a complete file is atomic, so a process that comes second reads the whole secret of the first.
             with tempfile.NamedTemporaryFile("w", dir=directory, prefix=f".{name}.") as fresh:
                 fresh.write(make())
                 fresh.flush()

@@ -1,6 +1,6 @@
-"""What a value of an environment variable may be: hosts, addresses, URLs, keys, lists of them.
+"""Types of environment variables: hosts, networks, URLs, keys, and lists of them.
 
-A check raises ValueError with words that say what was expected, and never with the value, which may be a secret.
+A check raises ValueError that says what was expected. The message never contains the value, which may be a secret.
 """
 
 import re
@@ -24,7 +24,7 @@ def _secrets(value: object) -> object:
 def _vendor_key(value: SecretStr) -> SecretStr:
     key = value.get_secret_value()
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise ValueError("not a comma-separated list of keys, which are letters, digits and signs of ASCII")
+        raise ValueError("not a comma-separated list of keys of printable ASCII characters without spaces")
     return value
 
 
@@ -37,8 +37,8 @@ def _time_zone(value: str) -> str:
 
 
 def _split(value: str) -> SplitResult:
-    """Split a URL; raise ValueError when it has no host, or a port that is none."""
-    problem = "not a URL with a host, and after it a port or nothing"
+    """Split a URL; raise ValueError when it has no host or an invalid port."""
+    problem = "not a URL with a host and, optionally, a port from 1 to 65535"
     try:
         parts = urlsplit(value)
         usable = parts.hostname and parts.port != 0
@@ -145,7 +145,7 @@ ProxyUrl = Annotated[str, BeforeValidator(_proxy_url)]
 ZoneName = Annotated[str, BeforeValidator(_time_zone)]
 Commas = BeforeValidator(_comma_separated)
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
-# What a column of the database can hold.
+# At most what an integer column of the database can hold.
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Secret = SecretStr | None
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_secrets)]

@@ -1,4 +1,4 @@
-"""Django's settings, made from the typed environment (`environment.py`). Modules read them at use, never at import."""
+"""Django's settings, made from the environment (`environment.py`); modules read them when called, not at import."""
 
 import sys
 from datetime import timedelta
@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from chatproject import environment
 
-# Lets classes such as ModelAdmin[Row] be written at run time as they are for the type checker.
+# Makes generic classes such as ModelAdmin[Row] work at run time, as the type checker knows them.
 django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -42,11 +42,11 @@ CHANNEL_MEMORY_BYTES = 64 * 2**20
 MAX_PROMPT_CHARS, MAX_ANSWER_CHARS = ENV.MAX_PROMPT_CHARS, ENV.MAX_ANSWER_CHARS
 MAX_ACTIVE_GENERATIONS = ENV.MAX_ACTIVE_GENERATIONS
 MAX_BODY_BYTES = 2**20
-# Imports may be larger, on their own routes only.
+# Bytes of an import's body, on IMPORT_PATHS only.
 MAX_IMPORT_BYTES = 32 * 2**20
 IMPORT_PATHS = frozenset({"/api/import/", "/api/admin/sensitive-words/import/", "/admin/chat/sensitiveword/import/"})
 
-# Upstreams: the four clocks, in seconds
+# Upstreams: the four time limits, in seconds
 UPSTREAM_CONNECT_SECONDS, UPSTREAM_FIRST_SECONDS = ENV.UPSTREAM_CONNECT_SECONDS, ENV.UPSTREAM_FIRST_SECONDS
 UPSTREAM_IDLE_SECONDS, UPSTREAM_TOTAL_SECONDS = ENV.UPSTREAM_IDLE_SECONDS, ENV.UPSTREAM_TOTAL_SECONDS
 
@@ -61,7 +61,7 @@ ROOT_URLCONF = "chatproject.urls"
 ASGI_APPLICATION = "chatproject.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = [
-    # Only `runserver` needs daphne, and importing it costs every other command half a second.
+    # Only for `runserver`, because importing daphne takes half a second.
     *(["daphne"] if "runserver" in sys.argv else []),
     "django.contrib.admin",
     "django.contrib.auth",
@@ -86,7 +86,7 @@ INSTALLED_APPS = [
     "accounts",
     "chat",
 ]
-# Pages and REST. These run in threads; event streams have their own, native-async list.
+# For pages and REST, in threads. Event streams have their own async list below.
 MIDDLEWARE = [
     "chatproject.middleware.secure_cookies",
     "corsheaders.middleware.CorsMiddleware",
@@ -103,11 +103,11 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
 ]
-# Event streams and their JSON neighbours: who is calling is found by the views themselves (accounts/auth.py).
+# For event streams and their JSON routes. Their views authenticate the caller themselves (accounts/auth.py).
 STREAM_MIDDLEWARE = [
-    "chatproject.middleware.open_surface",
+    "chatproject.middleware.openai_cors",
     "corsheaders.middleware.CorsMiddleware",
-    "chatproject.middleware.hosts",
+    "chatproject.middleware.allowed_hosts",
     "chatproject.middleware.security_headers",
     "chatproject.middleware.locale",
     "chatproject.middleware.refusals",
@@ -147,17 +147,17 @@ LANGUAGE_CODE, TIME_ZONE = ENV.LANGUAGE_CODE, ENV.TIME_ZONE
 LANGUAGES = [("zh-hans", _("Simplified Chinese")), ("en", _("English"))]
 LOCALE_PATHS = [
     BASE_DIR / "locale",
-    BASE_DIR / "locale/packages",  # our wording for texts of Django and allauth
+    BASE_DIR / "locale/packages",  # our translations of texts in Django and allauth
 ]
 USE_I18N = USE_TZ = True
 
-# Static files: served from the packages as they are, so that no build step stands before the first start.
+# Static files are served from the packages directly, so that the first start needs no build step.
 STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
 WHITENOISE_MAX_AGE = 0 if DEBUG else 300
 
-# Who is calling
+# Authentication
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 AUTH_PASSWORD_VALIDATORS = [
@@ -171,17 +171,17 @@ SOCIALACCOUNT_ADAPTER = "accounts.adapters.SocialAccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email*", "password1*", "password2*"]
 ACCOUNT_UNIQUE_EMAIL = True
-# An unverified person may log in and look; chatting is what waits for the address (contract: `account_incomplete`).
+# A user with an unverified address may log in and read, but not chat (refused with `account_incomplete`).
 ACCOUNT_EMAIL_VERIFICATION = "optional" if ENV.EMAIL_URL else "none"
 ACCOUNT_EMAIL_NOTIFICATIONS = bool(ENV.EMAIL_URL)
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = True
 ACCOUNT_SESSION_REMEMBER = True
-ACCOUNT_SIGNUP_FORM_CLASS = "accounts.forms.InvitedForm"
+ACCOUNT_SIGNUP_FORM_CLASS = "accounts.forms.InviteCodeForm"
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Rivulet] "
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
-# Failed logins: a name first, so that guessing at one does not lock out everybody behind the same address. Whole
-# classrooms sign up from one address at once; what this one stops is a flood. Redeem codes that are no good count for a
-# person first, too.
+# Failed logins and wrong redeem codes have a low limit per account (`key`, `user`) and a higher one per IP address, so
+# that one user's guesses do not lock out all users behind the same address. The sign-up limit is high, because a whole
+# classroom may sign up from one address.
 ACCOUNT_RATE_LIMITS = {
     "login": "120/m/ip",
     "login_failed": "10/5m/key,30/m/ip",
@@ -216,7 +216,7 @@ REST_FRAMEWORK = {
     "DATETIME_FORMAT": "iso-8601",
     "DEFAULT_SCHEMA_CLASS": "web.openapi.Schema",
 }
-# Surfaces with an error envelope of their own: the beginning of their paths, and what renders a refusal there.
+# Path prefixes with their own error format, and the function that renders a refusal there.
 REFUSAL_RENDERERS = {"/v1": "chat.openai.errors.response"}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Rivulet",
@@ -226,7 +226,7 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/",
 }
 
-# Single-page apps on other origins: only those named, never "*".
+# Single-page apps on other origins: only the listed ones, never "*".
 CORS_URLS_REGEX = r"^/(api|sse)/"
 CORS_ALLOW_CREDENTIALS = bool(CORS_ALLOWED_ORIGINS)
 CORS_ALLOW_HEADERS = [
@@ -237,7 +237,7 @@ CORS_EXPOSE_HEADERS = ["X-Request-ID", "X-Quota-Remaining", "X-Quota-Reset", "Re
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(hours=1),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=30),
-    # Tokens die with the password they were got by.
+    # A token becomes invalid when the user's password changes.
     "CHECK_REVOKE_TOKEN": True,
 }
 
@@ -250,7 +250,7 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_FAILURE_VIEW = "web.refusals.csrf_failure"
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
-# Browsers apply form-action to the redirect that follows a form too: a social login starts with a form.
+# Browsers also apply form-action to the redirect after a form, and a social login starts with a form.
 _SOCIAL_HOSTS = {
     "weixin": "https://open.weixin.qq.com",
     "github": "https://github.com",

@@ -1,4 +1,4 @@
-"""All routes. `stream_urlpatterns` go to the lean handler of `asgi.py`, in development and in tests too."""
+"""All routes. The lean handler of `asgi.py` serves `stream_urlpatterns`, Django's handler the rest."""
 
 from django.conf import settings
 from django.contrib import admin

@@ -255,11 +255,11 @@ class ChatModel(models.Model):
 
     @property
     def shown_title(self) -> StrOrPromise:
-        return default_texts.shown(self.title, FIRST_RUN_TITLES.get(self.slug))
+        return default_texts.localized(self.title, FIRST_RUN_TITLES.get(self.slug))
 
     @property
     def shown_description(self) -> StrOrPromise:
-        return default_texts.shown(self.description, FIRST_RUN_DESCRIPTIONS.get(self.slug))
+        return default_texts.localized(self.description, FIRST_RUN_DESCRIPTIONS.get(self.slug))
 
     def clean_fields(self, exclude: "Collection[str] | None" = None) -> None:
         """Raise ValidationError for an empty context, and for parameters that no request could carry."""

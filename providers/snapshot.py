@@ -17,7 +17,7 @@ from providers.errors import ModelUnavailable
 from providers.keys import KEYLESS, Key, KeyPool, Trouble
 from providers.models import ApiKey, ChatModel, Route, Upstream
 from providers.wire.base import Clocks, Provider
-from runtime.ttl_cache import Remembered
+from runtime.ttl_cache import TTLCache
 from web.refusals import InvalidRequest
 
 log = structlog.get_logger("providers")
@@ -115,7 +115,7 @@ class Configuration:
 
     def __init__(self, pool: KeyPool) -> None:
         self._pool = pool
-        self._cache = Remembered(self._load, TABLE_SECONDS)
+        self._cache = TTLCache(self._load, TABLE_SECONDS)
 
     def models(self) -> dict[str, ModelConfig]:
         """Return the models by slug, in the order of lists. Synchronous: call it where the database may be asked."""

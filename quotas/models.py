@@ -52,7 +52,7 @@ class Quota(models.Model):
 
     @property
     def shown_title(self) -> StrOrPromise:
-        return default_texts.shown(self.title, FIRST_RUN_TITLES.get(self.slug))
+        return default_texts.localized(self.title, FIRST_RUN_TITLES.get(self.slug))
 
     def cover(self, chosen: Iterable[ChatModel]) -> None:
         """Cover exactly these models, and take them out of other quotas."""

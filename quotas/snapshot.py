@@ -13,7 +13,7 @@ from providers import access
 from providers.apps import providers_app
 from providers.snapshot import ModelConfig
 from quotas.models import Quota, QuotaGroupLimit
-from runtime.ttl_cache import Remembered
+from runtime.ttl_cache import TTLCache
 
 # Seconds for which a copy is used. The contract allows five between an admin's change and its effect in every process.
 SNAPSHOT_SECONDS = 2.0
@@ -59,7 +59,7 @@ class QuotaTable:
         return access.groups_of(user_id) if self.by_group else frozenset()
 
 
-class QuotaSnapshot(Remembered[QuotaTable]):
+class QuotaSnapshot(TTLCache[QuotaTable]):
     """The current `QuotaTable` of this process."""
 
     def __init__(self) -> None:

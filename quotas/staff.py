@@ -17,7 +17,7 @@ from quotas import ledger, redeem_codes, schemas
 from quotas.apps import quotas_app
 from quotas.models import LedgerEntry, Quota, RedeemCode
 from quotas.statements import MOST
-from web.bodies import Moment, NamedRow, StrictSerializer
+from web.bodies import DateTimeField, NamedRow, StrictSerializer
 from web.openapi import Operation
 from web.refusals import Conflict, InvalidRequest
 from web.staff import OPERATIONS, StaffRows, StaffSerializer
@@ -72,7 +72,7 @@ class BatchBody(StrictSerializer):
     quota = QuotaSlug()
     credits = serializers.IntegerField(min_value=1, max_value=redeem_codes.MOST_CREDITS)
     count = serializers.IntegerField(min_value=1, max_value=redeem_codes.MOST_AT_ONCE)
-    expires_at = Moment(allow_null=True, default=None)
+    expires_at = DateTimeField(allow_null=True, default=None)
     note = serializers.CharField(max_length=200, allow_blank=True, default="")
 
 
@@ -82,7 +82,7 @@ class CodeRow(StaffSerializer):
     code = serializers.CharField(source="grouped", read_only=True)
     quota = QuotaSlug()
     credits = serializers.IntegerField(min_value=1, max_value=redeem_codes.MOST_CREDITS)
-    expires_at = Moment(allow_null=True, required=False)
+    expires_at = DateTimeField(allow_null=True, required=False)
     redeemed_by = serializers.SlugRelatedField[Model](slug_field="username", read_only=True, allow_null=True)
 
     class Meta:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class RuntimeConfig(AppConfig):
-    """Owns the long-lived objects of the process."""
+    """Own the long-lived objects of the process."""
 
     name = "runtime"
     verbose_name = "Runtime"
@@ -47,5 +47,8 @@ class RuntimeConfig(AppConfig):
 
 
 def runtime() -> RuntimeConfig:
-    """Return the owner of the process's objects. Only entry points call this: views, commands, middleware, apps."""
+    """Return the owner of the process's objects; only edges call this.
+
+    Edges are views, admin pages, commands, middleware and app configurations. All other code is given what it needs.
+    """
     return cast("RuntimeConfig", apps.get_app_config("runtime"))

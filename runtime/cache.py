@@ -1,6 +1,7 @@
-"""Django's cache on Redis, with this process's memory to fall back on: counts behind login limits go on without Redis.
+"""Django's cache on Redis, with a fallback to this process's memory.
 
-Two processes then count apart, so a limit may let through as many attempts in each of them; nobody is refused for it.
+Login limits are counted in this cache, and go on being counted while Redis is down. Each process then counts by itself,
+so a limit lets through its full number of attempts in every process; no user is refused for it.
 """
 
 from typing import Any
@@ -8,69 +9,72 @@ from typing import Any
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.locmem import LocMemCache
 from django_redis.cache import RedisCache
-from redis.exceptions import ConnectionError as AwayError
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
-from redis.exceptions import TimeoutError as FrozenError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from runtime.apps import runtime
 from runtime.redis_clients import REPLY_SECONDS
 
-# All threads share one connection: with those of clients.py a process has few. Nobody waits long for it.
+# All threads share one connection, so that a process has few in total; a caller waits `timeout` seconds for it.
 _POOL = {"max_connections": 1, "timeout": REPLY_SECONDS}
 _OPTIONS = {
     "SOCKET_CONNECT_TIMEOUT": REPLY_SECONDS,
     "SOCKET_TIMEOUT": REPLY_SECONDS,
     "CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool",
     "CONNECTION_POOL_KWARGS": _POOL,
-    # What is read back is data, never an object to be made.
+    # JSON instead of pickle: reading a value from Redis must not create Python objects.
     "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
 }
 
 
 class FallbackCache(BaseCache):
-    """django-redis while Redis answers, Django's local memory cache while it does not; nothing is copied in between."""
+    """Use django-redis while Redis replies, else the local memory cache; copy nothing between them."""
 
     def __init__(self, location: str, params: dict[str, Any]) -> None:
         super().__init__(params)
         self._shared = RedisCache(location, {**params, "OPTIONS": _OPTIONS})
         self._local = LocMemCache("fallback", {**params, "OPTIONS": {"MAX_ENTRIES": 100_000}})
 
-    def _ask(self, method: str, *arguments: Any, **options: Any) -> Any:
+    def _call(self, method: str, *arguments: Any, **options: Any) -> Any:
         if runtime().redis.may_ask():
             try:
-                answer = getattr(self._shared, method)(*arguments, **options)
-            except (AwayError, FrozenError, OSError) as error:
+                reply = getattr(self._shared, method)(*arguments, **options)
+            except (RedisConnectionError, RedisTimeoutError, OSError) as error:
                 runtime().redis.failed(error)
             except (ResponseError, ValueError):
-                runtime().redis.succeeded()  # it is there, and refuses, or holds what we did not put there
+                runtime().redis.succeeded()  # Redis replied, but with an error, or with a value of another program
             else:
                 runtime().redis.succeeded()
-                return answer
+                return reply
         return getattr(self._local, method)(*arguments, **options)
 
     def add(self, *arguments: Any, **options: Any) -> bool:
-        return bool(self._ask("add", *arguments, **options))
+        return bool(self._call("add", *arguments, **options))
 
     def get(self, *arguments: Any, **options: Any) -> Any:
-        return self._ask("get", *arguments, **options)
+        return self._call("get", *arguments, **options)
 
     def set(self, *arguments: Any, **options: Any) -> None:
-        self._ask("set", *arguments, **options)
+        self._call("set", *arguments, **options)
 
     def touch(self, *arguments: Any, **options: Any) -> bool:
-        return bool(self._ask("touch", *arguments, **options))
+        return bool(self._call("touch", *arguments, **options))
 
     def delete(self, *arguments: Any, **options: Any) -> bool:
-        return bool(self._ask("delete", *arguments, **options))
+        return bool(self._call("delete", *arguments, **options))
 
     def incr(self, *arguments: Any, **options: Any) -> int:
-        return int(self._ask("incr", *arguments, **options))
+        return int(self._call("incr", *arguments, **options))
 
     def has_key(self, *arguments: Any, **options: Any) -> bool:
-        return bool(self._ask("has_key", *arguments, **options))
+        return bool(self._call("has_key", *arguments, **options))
 
     def clear(self) -> None:
-        """Take away what is the cache's own: others keep things in the same Redis, which django-redis would flush."""
+        """Delete the cache's own keys only.
+
+        Because other parts of the product use the same Redis, whose whole database django-redis would flush.
+        """
         self._local.clear()
         if runtime().redis.may_ask():
             self._shared.delete_pattern("*")

@@ -1,6 +1,6 @@
-"""The way from the event loop to the database: the process's own `DatabaseExecutor`, for code anywhere.
+"""Module functions for the `DatabaseExecutor` of the process: how the event loop uses the database.
 
-It is ambient as `django.db.connections` is: there is one database, and nearly all code uses it.
+They are global for the same reason as `django.db.connections`: there is one database, and nearly all code uses it.
 """
 
 from collections.abc import Callable

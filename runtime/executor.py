@@ -1,8 +1,8 @@
 """Threads that use the database.
 
-`DatabaseExecutor` serves streams and timers: on SQLite one thread for the whole process, so that writers queue instead
-of locking each other out; on PostgreSQL a small pool. `Lanes` bounds the threads in which pages and REST views run.
-Every thread keeps its connection.
+`DatabaseExecutor` serves streams and timers. On SQLite it is one thread for the whole process, so that writers queue
+instead of failing with "database is locked"; on PostgreSQL it is a small pool. `ViewThreads` are the threads in which
+pages and REST views run. Every thread keeps its connection.
 """
 
 import asyncio
@@ -21,17 +21,20 @@ from django.db import close_old_connections, connection, connections, reset_quer
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Seconds to wait for a thread to come back from the database; then it is left behind.
+# Seconds that `close` waits for a thread whose statement is running; after that the thread is abandoned.
 CLOSE_SECONDS = 3.0
 
 
-def thread_count() -> int:
+def database_thread_count() -> int:
     """Return how many threads may use the database through one executor."""
     return 1 if connection.vendor == "sqlite" else 8
 
 
 class DatabaseExecutor:
-    """Database threads of one process. The first call starts them, also again after `close` and after a fork."""
+    """Database threads of one process.
+
+    The first call starts them, also after `close` or a fork.
+    """
 
     def __init__(self) -> None:
         self._threads: ThreadPoolExecutor | None = None
@@ -40,7 +43,7 @@ class DatabaseExecutor:
 
     def _running_threads(self) -> ThreadPoolExecutor:
         if self._threads is None or self._pid != os.getpid():
-            self._threads = ThreadPoolExecutor(thread_count(), "database", initializer=self._mark_thread)
+            self._threads = ThreadPoolExecutor(database_thread_count(), "database", initializer=self._mark_thread)
             self._pid = os.getpid()
         return self._threads
 
@@ -48,13 +51,13 @@ class DatabaseExecutor:
         self._local.inside = True
 
     def inside(self) -> bool:
-        """Return whether the current thread is one of these: it waits for the database and for nothing else."""
+        """Return whether this thread is one of these, which only wait for the database."""
         return getattr(self._local, "inside", False)
 
     async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a synchronous function in a database thread; its transaction, if any, begins and ends inside it.
+        """Run a synchronous function in a database thread. Its transaction begins and ends inside it.
 
-        A caller that is cancelled meanwhile does not stop the function: shield what must be followed by something.
+        Cancelling the caller does not stop the function: use `asyncio.shield` where a later step must still happen.
         """
 
         def call() -> R:
@@ -76,7 +79,7 @@ def _close_connections(executor: ThreadPoolExecutor) -> None:
     barrier = threading.Barrier(max(1, len(executor._threads)))
 
     def close_own() -> None:
-        barrier.wait(CLOSE_SECONDS)  # or one thread could take two of these calls and another none
+        barrier.wait(CLOSE_SECONDS)  # without it one thread could run two of these calls, and another none
         connections.close_all()
 
     wait([executor.submit(close_own) for _thread in range(barrier.parties)], CLOSE_SECONDS)
@@ -86,33 +89,35 @@ def _close_connections(executor: ThreadPoolExecutor) -> None:
         thread.join(max(0.0, deadline - time.monotonic()))
 
 
-class Lanes:
-    """A bounded set of threads for synchronous views; a request keeps its thread from beginning to end.
+class ViewThreads:
+    """A bounded set of threads for synchronous views.
 
-    Django alone would give each request a thread and a connection of its own, which on SQLite ends in locked tables.
+    A request keeps its thread from beginning to end. Django alone would give each request a thread and a connection of
+    its own, which on SQLite ends in locked tables.
     """
 
     def __init__(self, count: int) -> None:
-        self._free = deque(ThreadPoolExecutor(1, thread_name_prefix="lane") for _ in range(count))
-        self._turns = asyncio.Semaphore(count)
+        self._free = deque(ThreadPoolExecutor(1, thread_name_prefix="view") for _ in range(count))
+        self._permits = asyncio.Semaphore(count)
 
-    def take(self) -> "Lane":
-        return Lane(self)
+    def acquire(self) -> "ViewThread":
+        """Return a context manager that waits for a free thread and holds it."""
+        return ViewThread(self)
 
     def close(self) -> None:
         for executor in self._free:
             _close_connections(executor)
 
 
-class Lane:
-    """One request's hold on a thread."""
+class ViewThread:
+    """The thread that one request holds; `sync_to_async` runs in it."""
 
-    def __init__(self, lanes: Lanes) -> None:
-        self._lanes = lanes
+    def __init__(self, threads: ViewThreads) -> None:
+        self._threads = threads
 
     async def __aenter__(self) -> None:
-        await self._lanes._turns.acquire()
-        self._executor = self._lanes._free.popleft()
+        await self._threads._permits.acquire()
+        self._executor = self._threads._free.popleft()
         context: Any = ThreadSensitiveContext(executor=self._executor)
         self._context = context
         await self._context.__aenter__()
@@ -121,5 +126,5 @@ class Lane:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._context.__aexit__(kind, error, trace)
-        self._lanes._free.append(self._executor)
-        self._lanes._turns.release()
+        self._threads._free.append(self._executor)
+        self._threads._permits.release()

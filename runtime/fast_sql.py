@@ -1,8 +1,8 @@
-"""Single rows by statements that are built once: for what every question reads and writes.
+"""Insert, update and read single rows with cached SQL, for what every prompt needs.
 
-The ORM takes longer to build such a statement than SQLite to carry it out, and builds it anew each time (ADR 0007).
-Columns and conversions are the models' own; no signals are sent. Values have the types of their fields, which the ORM
-would also accept from a form: text, numbers and truth are handed on as they are. Everything else belongs to the ORM.
+The ORM takes longer to build such a statement than SQLite takes to run it, and builds it at each call (ADR 0007).
+Columns and conversions come from the models; no signals are sent. Values must have the types of their fields: unlike
+the ORM, these functions pass text, numbers and booleans on without a conversion. All other queries use the ORM.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,33 +18,34 @@ M = TypeVar("M", bound=Model)
 Converter = Callable[..., Any]
 Prepare = Callable[[Any, BaseDatabaseWrapper], Any]
 
-# Their values are what a driver takes.
-PLAIN = (BooleanField, CharField, IntegerField, TextField)
+# Fields whose values go to the database driver without a conversion.
+UNCONVERTED = (BooleanField, CharField, IntegerField, TextField)
 
 
 def insert(row: M) -> M:
-    """Insert a new row and return it, with the id that the database chose. Raises IntegrityError as `save` does."""
+    """Insert a new row and return it with its id; raise IntegrityError as `save` does."""
     connection = connections[DEFAULT_DB_ALIAS]
-    columns, chosen, statement = _insertion(type(row), connection.vendor)
+    columns, generated, statement = _insert_statement(type(row), connection.vendor)
     values = []
     for name, fill, prepare in columns:
         value = fill(row, True) if fill else getattr(row, name)
         values.append(prepare(value, connection) if prepare and value is not None else value)
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
-        if chosen is not None:
-            setattr(row, chosen, cursor.fetchone()[0])
+        if generated is not None:
+            setattr(row, generated, cursor.fetchone()[0])
     row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
     return row
 
 
 def update(model: type[Model], values: Mapping[str, Any], where: str, arguments: Sequence[Any]) -> int:
-    """Set columns, by the names of their fields, in the rows for which `where` holds; return how many those were.
+    """Set fields in the rows that match `where`; return the number of rows.
 
-    `where` is SQL of ours about columns of the model's table, `arguments` what its placeholders stand for.
+    `where` is SQL written in our code about columns of the model's table; `arguments` are the values of its
+    placeholders. It must never contain a user's text.
     """
     connection = connections[DEFAULT_DB_ALIAS]
-    columns, statement = _change(model, tuple(values), where)
+    columns, statement = _update_statement(model, tuple(values), where)
     saved = [
         prepare(values[name], connection) if prepare and values[name] is not None else values[name]
         for name, prepare in columns
@@ -55,15 +56,15 @@ def update(model: type[Model], values: Mapping[str, Any], where: str, arguments:
 
 
 def read(model: type[M], pk: Any) -> M | None:
-    """Return the row with this primary key, None when there is none."""
+    """Return the row with this primary key, or None."""
     connection = connections[DEFAULT_DB_ALIAS]
-    names, converters, statement = _selection(model, connection.vendor)
+    names, converters, statement = _select_statement(model, connection.vendor)
     with connection.cursor() as cursor:
         cursor.execute(statement, [_key(model).get_db_prep_value(pk, connection)])
-        found = cursor.fetchone()
-    if found is None:
+        row = cursor.fetchone()
+    if row is None:
         return None
-    values = list(found)
+    values = list(row)
     for position, expression, converts in converters:
         for convert in converts:
             values[position] = convert(values[position], expression, connection)
@@ -71,7 +72,7 @@ def read(model: type[M], pk: Any) -> M | None:
 
 
 @cache
-def _insertion(
+def _insert_statement(
     model: type[Model], vendor: str
 ) -> tuple[list[tuple[str, Converter | None, Prepare | None]], str | None, str]:
     own: Any = model._meta.auto_field
@@ -83,7 +84,9 @@ def _insertion(
 
 
 @cache
-def _change(model: type[Model], names: tuple[str, ...], where: str) -> tuple[list[tuple[str, Prepare | None]], str]:
+def _update_statement(
+    model: type[Model], names: tuple[str, ...], where: str
+) -> tuple[list[tuple[str, Prepare | None]], str]:
     fields = [cast("Any", model._meta.get_field(name)) for name in names]
     changes = ", ".join(f'"{field.column}" = %s' for field in fields)
     statement = f'UPDATE "{model._meta.db_table}" SET {changes} WHERE {where}'  # noqa: S608 - our own names
@@ -91,15 +94,15 @@ def _change(model: type[Model], names: tuple[str, ...], where: str) -> tuple[lis
 
 
 def _fill(field: Any) -> Converter | None:
-    """Return what a field fills in by itself, None when it does not."""
+    """Return the function by which a field sets its own value (`auto_now`), or None."""
     return None if type(field).pre_save in (Field.pre_save, ForeignKey.pre_save) else field.pre_save
 
 
 def _prepare(field: Any) -> Prepare | None:
-    """Return what makes a value one that the driver takes, None when it is one."""
+    """Return the function that converts a value for the driver, or None."""
     while isinstance(field, ForeignKey):
         field = field.target_field
-    if isinstance(field, PLAIN):
+    if isinstance(field, UNCONVERTED):
         return None
     if isinstance(field, DateTimeField):
         return lambda value, connection: connection.ops.adapt_datetimefield_value(value)
@@ -107,7 +110,7 @@ def _prepare(field: Any) -> Prepare | None:
 
 
 @cache
-def _selection(model: type[Model], vendor: str) -> tuple[list[str], list[tuple[int, Any, list[Converter]]], str]:
+def _select_statement(model: type[Model], vendor: str) -> tuple[list[str], list[tuple[int, Any, list[Converter]]], str]:
     connection = connections[DEFAULT_DB_ALIAS]
     fields, key = model._meta.concrete_fields, _key(model)
     converters = []

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 with bounds: on heads that never end, on connections that never say anything, on slow readers."""
+"""uvicorn's HTTP/1.1 protocol with limits for endless heads, silent connections and clients that stop reading."""
 
 import asyncio
 import fcntl
@@ -7,19 +7,21 @@ import termios
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-# A request's head: how large, and how soon after the connection the first one must be whole.
-MAX_HEAD_BYTES, HEAD_SECONDS = 64 * 1024, 30.0
-# Whoever takes nothing for so long although something waits is let go; what is lost can be resumed.
-SLOW_SECONDS = 30.0
+# Bytes of a request's head; a longer head is refused with 431.
+MAX_HEAD_BYTES = 64 * 1024
+# Seconds from the connection to the end of the first request's head; then the connection is closed.
+HEAD_SECONDS = 30.0
+# Seconds in which a client must read some of the bytes that wait for it; else it is disconnected, and may resume.
+STALLED_SECONDS = 30.0
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. A response is written only while the client takes it: what waits here is bounded by uvicorn."""
+    """One connection. uvicorn bounds the bytes that wait here for the client."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._head_bytes: int | None = 0
-        self._silence = self._slowness = self.loop.call_later(HEAD_SECONDS, self._give_up)
+        self._head_timer = self._progress_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -35,41 +37,38 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_bytes = None
-        self._silence.cancel()
+        self._head_timer.cancel()
         super().on_headers_complete()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch(self._waiting())
+        self._check_later(self._unread_bytes())
 
     def resume_writing(self) -> None:
-        self._slowness.cancel()
+        self._progress_timer.cancel()
         super().resume_writing()
 
-    def _watch(self, waiting: int) -> None:
-        self._slowness = self.loop.call_later(SLOW_SECONDS, self._look, waiting)
+    def _check_later(self, unread: int) -> None:
+        self._progress_timer = self.loop.call_later(STALLED_SECONDS, self._check_progress, unread)
 
-    def _look(self, waited: int) -> None:
-        """Let a client go that took nothing since the last look."""
-        waiting = self._waiting()
-        if waiting < waited:
-            self._watch(waiting)
+    def _check_progress(self, unread_before: int) -> None:
+        """Disconnect a client that read nothing since the last check."""
+        unread = self._unread_bytes()
+        if unread < unread_before:
+            self._check_later(unread)
         else:
             self.transport.abort()
 
-    def _waiting(self) -> int:
-        """Return how many bytes the client has not taken: ours, and those that the system holds for it."""
-        ours = self.transport.get_write_buffer_size()
+    def _unread_bytes(self) -> int:
+        """Return how many bytes wait for the client, in our buffer and in the kernel's."""
+        buffered = self.transport.get_write_buffer_size()
         try:
-            held = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
-        except OSError:  # not every system tells
-            return ours
-        return ours + int.from_bytes(held, sys.byteorder)
+            in_kernel = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+        except OSError:  # not every system knows
+            return buffered
+        return buffered + int.from_bytes(in_kernel, sys.byteorder)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._silence.cancel()
-        self._slowness.cancel()
+        self._head_timer.cancel()
+        self._progress_timer.cancel()
         super().connection_lost(exc)
-
-    def _give_up(self) -> None:
-        self.transport.close()

@@ -1,6 +1,7 @@
-"""Logs: JSON lines on standard error, through structlog; the standard library's records take the same way.
+"""Logs: JSON lines on standard error, through structlog.
 
-Never a prompt, an answer, a key, a token or a ticket: callers pass fields, not texts, and no queries of URLs.
+Records of the standard library are formatted in the same way. No line may contain a prompt, a completion, a key, a
+token or a ticket. Callers therefore pass fields instead of texts, and URLs without their query.
 """
 
 import atexit
@@ -15,16 +16,16 @@ from typing import Any
 
 import structlog
 
-# What waits for whoever reads the log; when it is more, lines are lost.
-MOST_WAITING = 10_000
-# Lines that come within so long are written together.
-GATHER_SECONDS = 0.005
-# What is still to be written when the process ends gets so long.
-LAST_SECONDS = 1.0
+# Lines that wait in memory while the log is not read; further lines are dropped and counted.
+MAX_QUEUED_LINES = 10_000
+# Seconds to collect lines before they are written together.
+BATCH_SECONDS = 0.005
+# Seconds that the end of the process waits for the remaining lines to be written.
+FLUSH_SECONDS = 1.0
 
 
 def configure(level: str = "INFO") -> None:
-    """Send everything to standard error as JSON lines. Repeating is safe."""
+    """Write all log records to standard error as JSON lines. Repeating is safe."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -55,10 +56,10 @@ def configure(level: str = "INFO") -> None:
             "handlers": {"stderr": {"class": "logging.StreamHandler", "stream": sys.stderr, "formatter": "json"}},
             "root": {"handlers": ["stderr"], "level": level},
             "loggers": {
-                # Django logs each refused request; our own line for the request says it already.
+                # Django logs each refused request; the "request" line of chatproject/asgi.py has its status already.
                 "django.request": {"level": "ERROR"},
                 "django.security": {"level": "CRITICAL"},
-                # At DEBUG it logs the values of each statement: prompts, answers, password hashes.
+                # At DEBUG it logs the values of each statement: prompts, completions, password hashes.
                 "django.db.backends": {"level": "INFO"},
                 "httpx": {"level": "WARNING"},
                 "uvicorn": {"level": "WARNING"},
@@ -68,33 +69,36 @@ def configure(level: str = "INFO") -> None:
     )
 
 
-def detach() -> None:
-    """Let a thread write from now on: a terminal or a collector that stands still must not stop those who serve."""
+def write_in_background() -> None:
+    """Let a thread write the log from now on.
+
+    Because a terminal or a log collector may stop reading, which must not block the event loop.
+    """
     root = logging.getLogger()
-    (attached,) = root.handlers
-    detached = Detached(sys.stderr.fileno())
-    detached.setFormatter(attached.formatter)
-    root.handlers[:] = [detached]
-    atexit.register(detached.finish)
+    (direct,) = root.handlers
+    background = BackgroundHandler(sys.stderr.fileno())
+    background.setFormatter(direct.formatter)
+    root.handlers[:] = [background]
+    atexit.register(background.stop)
 
 
-def finish() -> None:
-    """Write what waits, for a process that ends without Python's own end."""
+def stop_background() -> None:
+    """Write the waiting lines, for a process that ends without Python's exit handlers."""
     for handler in logging.getLogger().handlers:
-        if isinstance(handler, Detached):
-            handler.finish()
+        if isinstance(handler, BackgroundHandler):
+            handler.stop()
 
 
-class Detached(logging.Handler):
-    """Lines on their way to a file descriptor. Any thread adds them; one of its own writes them, in their order."""
+class BackgroundHandler(logging.Handler):
+    """Queue lines from any thread, and write them to a file descriptor in one thread."""
 
-    def __init__(self, to: int) -> None:
+    def __init__(self, descriptor: int) -> None:
         super().__init__()
-        self._to = to
-        self._guard = threading.Lock()
+        self._descriptor = descriptor
+        self._lines_lock = threading.Lock()
         self._lines: list[str] = []
-        self._lost = 0
-        self._news = threading.Event()
+        self._dropped = 0
+        self._wake = threading.Event()
         self._ending = False
         self._writer = threading.Thread(target=self._write, name="log", daemon=True)
         self._writer.start()
@@ -102,60 +106,60 @@ class Detached(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
-        except Exception:  # noqa: BLE001 - as all handlers do: what cannot be told must not stop who tells it
+        except Exception:  # noqa: BLE001 - as all handlers do: a failing log call must not stop its caller
             self.handleError(record)
             return
-        with self._guard:
-            if len(self._lines) < MOST_WAITING:
+        with self._lines_lock:
+            if len(self._lines) < MAX_QUEUED_LINES:
                 self._lines.append(line)
             else:
-                self._lost += 1
-        self._news.set()
+                self._dropped += 1
+        self._wake.set()
 
-    def finish(self) -> None:
-        """Return when all is written, or when nobody has read it for a while. Repeating is safe."""
+    def stop(self) -> None:
+        """Return when all lines are written, or after FLUSH_SECONDS. Repeating is safe."""
         self._ending = True
-        self._news.set()
-        self._writer.join(LAST_SECONDS)
+        self._wake.set()
+        self._writer.join(FLUSH_SECONDS)
 
     def _write(self) -> None:
         while not (self._ending and not self._lines):
-            self._news.wait()
-            time.sleep(GATHER_SECONDS)
-            self._news.clear()
-            for piece in _pieces(self._taken()):
-                if not self._put(piece):
+            self._wake.wait()
+            time.sleep(BATCH_SECONDS)
+            self._wake.clear()
+            for block in _blocks(self._take_lines()):
+                if not self._write_all(block):
                     return
 
-    def _put(self, data: bytes) -> bool:
-        """Write all of it; False when nobody will ever read it, and there is nobody else to tell."""
+    def _write_all(self, data: bytes) -> bool:
+        """Write all bytes; return False when the log has no reader any more."""
         while data:
             try:
-                data = data[os.write(self._to, data) :]
-            except BlockingIOError:  # somebody made it so, for all who share it
-                time.sleep(GATHER_SECONDS)
+                data = data[os.write(self._descriptor, data) :]
+            except BlockingIOError:  # another process made the shared descriptor non-blocking
+                time.sleep(BATCH_SECONDS)
             except OSError:
                 return False
         return True
 
-    def _taken(self) -> list[str]:
-        with self._guard:
+    def _take_lines(self) -> list[str]:
+        with self._lines_lock:
             lines, self._lines = self._lines, []
-            lost, self._lost = self._lost, 0
-        if lost:
-            message = f"{lost} lines lost: nobody read them"
+            dropped, self._dropped = self._dropped, 0
+        if dropped:
+            message = f"{dropped} lines lost: the log was not read"
             lines.append(self.format(logging.LogRecord("runtime", logging.ERROR, "", 0, message, None, None)))
         return lines
 
 
-def _pieces(lines: list[str]) -> Iterator[bytes]:
-    """Join lines to pieces that a pipe takes whole: other workers write into the same one."""
-    piece = b""
+def _blocks(lines: list[str]) -> Iterator[bytes]:
+    """Join lines into blocks that a pipe writes atomically, because workers share one pipe."""
+    block = b""
     for line in lines:
         data = f"{line}\n".encode(errors="backslashreplace")
-        if piece and len(piece) + len(data) > select.PIPE_BUF:
-            yield piece
-            piece = b""
-        piece += data
-    if piece:
-        yield piece
+        if block and len(block) + len(data) > select.PIPE_BUF:
+            yield block
+            block = b""
+        block += data
+    if block:
+        yield block

@@ -1,4 +1,4 @@
-"""Signs of life of the serving processes."""
+"""Heartbeats of the serving processes."""
 
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -8,21 +8,25 @@ from django.db.models.functions import Now
 
 
 class ProcessQuerySet(models.QuerySet["Process"]):
-    def with_beats(self, lease_seconds: float) -> "models.QuerySet[Any]":
-        """Add `beats`, heard of within the lease, and `steady`, within half of it: by the database's clock, for hosts'
-        clocks may differ.
+    def with_liveness(self, lease_seconds: float) -> "models.QuerySet[Any]":
+        """Add `alive` (heartbeat within the lease) and `recent` (within half of it).
+
+        The database's clock decides, because the clocks of hosts may differ.
         """
-        return self.annotate(beats=_heard_within(lease_seconds), steady=_heard_within(lease_seconds / 2))
+        return self.annotate(alive=_beat_within(lease_seconds), recent=_beat_within(lease_seconds / 2))
 
 
-def _heard_within(seconds: float) -> "models.ExpressionWrapper[models.Q]":
+def _beat_within(seconds: float) -> "models.ExpressionWrapper[models.Q]":
     return models.ExpressionWrapper(
         models.Q(beat_at__gt=Now() - timedelta(seconds=seconds)), output_field=models.BooleanField()
     )
 
 
 class Process(models.Model):
-    """One serving process. Its row goes when it ends; a row that stays behind grows stale."""
+    """One serving process.
+
+    It deletes its row when it ends; the row of a killed process grows old.
+    """
 
     id = models.CharField(max_length=32, primary_key=True)
     host = models.CharField(max_length=100, help_text="boot id and pid namespace: where `pid` means something")

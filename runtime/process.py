@@ -18,14 +18,14 @@ from runtime.timers import Timers
 
 
 class ServingProcess:
-    """This process, as others see it in the table of processes."""
+    """This process and its row in the table of processes, which the others read."""
 
     def __init__(self, database: DatabaseExecutor) -> None:
         self._database = database
         self.id = uuid.uuid4().hex
         # The event loop that serves, for other threads that have work for it.
         self.loop: asyncio.AbstractEventLoop | None = None
-        # When `show_life` last stored a heartbeat, on the monotonic clock.
+        # When `store_heartbeat` last stored a heartbeat, on the monotonic clock.
         self.beat_at = float("-inf")
         # Before this time a missed heartbeat does not count as death, because this process missed its own.
         self._lenient_until = 0.0
@@ -33,7 +33,7 @@ class ServingProcess:
         self.every(lambda: settings.PROCESS_LEASE_SECONDS / 4, "heartbeat", self._beat)
 
     def every(self, seconds: Callable[[], float], name: str, callback: Callable[[], Awaitable[object]]) -> None:
-        """Await `callback` repeatedly while this process serves, each time `seconds()` after it last ended."""
+        """Await `callback` again and again while this process serves, `seconds()` after it ended."""
         self.timers.every(seconds, name, callback)
 
     async def start(self) -> None:
@@ -45,16 +45,16 @@ class ServingProcess:
         await self._beat()
 
     async def stop(self) -> None:
-        """Stop the timers and delete the row, so that other processes need not wait for the lease to run out."""
+        """Stop the timers and delete the row, so that others need not await the lease."""
         await self.timers.stop()
         await self._database.run(Process.objects.filter(id=self.id).delete)
 
     async def _beat(self) -> None:
-        await self._database.run(self.show_life)
+        await self._database.run(self.store_heartbeat)
 
-    def show_life(self) -> None:
+    def store_heartbeat(self) -> None:
         """Store a heartbeat; raise DatabaseError when the database cannot store it. Repeating is safe."""
-        self._judge_ourselves(Process.objects.with_beats(settings.PROCESS_LEASE_SECONDS).filter(id=self.id))
+        self._check_own_heartbeat(Process.objects.with_liveness(settings.PROCESS_LEASE_SECONDS).filter(id=self.id))
         heartbeat = {"host": _host(), "pid": os.getpid(), "beat_at": Now()}
         Process.objects.update_or_create(id=self.id, defaults=heartbeat)
         self.beat_at = time.monotonic()
@@ -62,23 +62,24 @@ class ServingProcess:
     def alive(self) -> set[str]:
         """Return the ids of the processes that may be alive.
 
-        A process counts as alive while its heartbeat is younger than the lease. A process of this machine is dead when
-        its pid is gone: after a crash and a restart no lease has to run out. When this process missed its own heartbeat
-        (the database was away, or all processes stood still together) the others get the time for a new one.
+        A process counts as alive while its heartbeat is younger than the lease. A process of this machine is dead as
+        soon as its pid does not exist, so that nothing waits for the lease after a crash and a restart. When this
+        process missed its own heartbeat (the database was down, or the machine was suspended), the others get half a
+        lease for a new one.
         """
-        rows = list(Process.objects.with_beats(settings.PROCESS_LEASE_SECONDS))
-        self._judge_ourselves(row for row in rows if row.id == self.id)
+        rows = list(Process.objects.with_liveness(settings.PROCESS_LEASE_SECONDS))
+        self._check_own_heartbeat(row for row in rows if row.id == self.id)
         lenient = time.monotonic() < self._lenient_until
-        others = (row for row in rows if row.id != self.id and (lenient or row.beats))
-        return {self.id} | {row.id for row in others if not (row.host and row.host == _host() and _gone(row.pid))}
+        others = (row for row in rows if row.id != self.id and (lenient or row.alive))
+        return {self.id} | {row.id for row in others if not (row.host and row.host == _host() and _is_dead(row.pid))}
 
-    def _judge_ourselves(self, rows: Iterable[Any]) -> None:
-        """Be lenient for half a lease if our own row, as the database has it, is old."""
-        if any(not row.steady for row in rows):
+    def _check_own_heartbeat(self, rows: Iterable[Any]) -> None:
+        """Be lenient for half a lease if this process's own stored heartbeat is old."""
+        if any(not row.recent for row in rows):
             self._lenient_until = time.monotonic() + settings.PROCESS_LEASE_SECONDS / 2
 
-    def forget_dead(self) -> None:
-        """Delete rows of processes that ended a hundred leases ago."""
+    def delete_dead(self) -> None:
+        """Delete rows of processes whose last heartbeat is a hundred leases old."""
         Process.objects.filter(beat_at__lt=Now() - timedelta(seconds=settings.PROCESS_LEASE_SECONDS * 100)).delete()
 
 
@@ -86,13 +87,13 @@ def _host() -> str:
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
-    except OSError:  # no such files outside Linux: there only the lease tells
+    except OSError:  # there are no such files outside Linux: there only the lease decides
         return ""
 
 
-def _gone(pid: int) -> bool:
+def _is_dead(pid: int) -> bool:
     if pid == os.getpid():
-        return True  # another row with our own pid is of a process before this one
+        return True  # another row with our own pid belongs to an earlier process
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
     except OSError:

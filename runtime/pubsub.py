@@ -1,8 +1,8 @@
-"""Publish and subscribe between processes: "look again at this topic".
+"""Publish and subscribe between processes, with messages that only say "read this topic again".
 
-A message carries no truth and may be lost or come twice: the database or an event log holds the truth. Subscribers of
-the publishing process are called at once, those of other processes through Redis. One connection per process receives
-for all subscribers. Without Redis there is only this process.
+A message may be lost or delivered twice, so subscribers read the state itself from the database or an event log.
+Subscribers of the publishing process are called at once, those of other processes through Redis. One connection per
+process receives for all its subscribers. Without Redis, messages stay in the process.
 """
 
 import asyncio
@@ -26,24 +26,27 @@ log = structlog.get_logger("runtime")
 Callback = Callable[[bytes], None]
 Work = Callable[[bytes], Coroutine[Any, Any, None]]
 
-# The payload for a subscriber that may have missed messages: look at the truth.
+# The payload for a subscriber that may have missed messages: it must read the state again.
 MISSED = b""
-# Before each topic in the names of Redis channels.
+# Prefix of all Redis channels used here, before the topic.
 PREFIX = "rivulet:wake:"
-# Seconds without a message after which the receiving connection is pinged, and after as long again given up.
+# Seconds without a message until the receiving connection is pinged; after as many again it is replaced.
 SILENCE_SECONDS = 2.0
-# Seconds between attempts to reach a Redis that is away, and to send what it did not take.
+# Seconds between attempts to reconnect to Redis, and to send unsent topics.
 RETRY_SECONDS = 0.5
-# Topics sent again when Redis is back. Past that, subscribers learn of it when they connect again themselves.
+# Topics that are sent again when Redis is back. Subscribers of further topics get `MISSED` when they reconnect.
 MAX_UNSENT_TOPICS = 10_000
 
 
 class Broker:
-    """Topics of one process. All on its event loop, but for `publish`, which any loop may call."""
+    """Topics of one process.
+
+    Any event loop may call `publish`; all else runs on the serving loop.
+    """
 
     def __init__(self, redis: RedisClients, process_id: str) -> None:
         self._redis = redis
-        # Before each payload in Redis, to recognize own messages; ids have the same length in all processes.
+        # Prefix of each payload in Redis, to recognize own messages; ids have the same length in all processes.
         self._sender = process_id.encode()
         self._subscribers: dict[str, set[Callback]] = {}
         self._servers: dict[str, Callback] = {}
@@ -55,9 +58,9 @@ class Broker:
         self._resender: asyncio.Task[None] | None = None
 
     def subscribe(self, topic: str, callback: Callback) -> Callable[[], None]:
-        """Call `callback` with the payload of each message; return what ends that. Repeating is safe.
+        """Call `callback` with each message's payload; return the function that unsubscribes.
 
-        The payload is `MISSED` when Redis begins to deliver, and after each time Redis was away.
+        The payload is `MISSED` when Redis begins to deliver, and after each interruption. Repeating is safe.
         """
         self._ensure_receiver()
         if topic not in self._subscribers:
@@ -75,7 +78,7 @@ class Broker:
     def serve(self, topic: str, work: Work) -> None:
         """Do `work` with the payload of each message, in a detached task. Repeating is safe.
 
-        Not with `MISSED`: a process whose request was lost asks again.
+        `MISSED` is ignored, because a process whose request was lost repeats it.
         """
         self.subscribe(topic, self._servers.setdefault(topic, partial(self._start_work, work)))
 
@@ -84,7 +87,7 @@ class Broker:
             self._work.start(work(payload))
 
     async def publish(self, topic: str, payload: bytes = b"") -> None:
-        """Call the subscribers of all processes: here before this returns, elsewhere once Redis is there."""
+        """Call the subscribers of this process before returning, and others through Redis."""
         loop = asyncio.get_running_loop()
         if self._loop is not None and self._loop is not loop and self._loop.is_running():
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.publish(topic, payload), self._loop))
@@ -94,7 +97,7 @@ class Broker:
             self._send_later(topic)
 
     async def aclose(self) -> None:
-        """Stop receiving from other processes; subscribers here go on being called by this one."""
+        """Stop receiving from other processes; `publish` still calls subscribers of this process."""
         tasks = [task for task in (self._receiver, self._resender) if task]
         self._receiver = self._resender = None
         for task in tasks:
@@ -137,30 +140,30 @@ class Broker:
 
     async def _receive_for_ever(self) -> None:
         """Receive for all subscribers; open a new connection after each failure."""
-        away = False
+        disconnected = False
         while True:
             try:
                 async with self._connect() as redis, redis.pubsub() as connection:
                     async with asyncio.timeout(SILENCE_SECONDS):
                         await connection.subscribe(PREFIX)  # redis-py cannot read a connection without a subscription
-                    away = False
+                    disconnected = False
                     async with asyncio.TaskGroup() as both:
                         both.create_task(self._receive(connection))
                         both.create_task(self._follow_topics(connection))
             except* (RedisError, OSError, TimeoutError) as errors:
-                if not away:
-                    log.warning("pubsub is away", error=type(errors.exceptions[0]).__name__)
-                away = True
+                if not disconnected:
+                    error = type(errors.exceptions[0]).__name__
+                    log.warning("pubsub connection lost, reconnecting", error=error)
+                disconnected = True
             except* Exception:  # a bug here or in redis-py must not leave this process without messages
-                log.exception("pubsub failed")
+                log.exception("pubsub failed, reconnecting")
             await asyncio.sleep(RETRY_SECONDS)
 
     def _connect(self) -> Redis:
         """Return a client for receiving.
 
-        It has no time limit of redis-py's own, because that uses `wait_for`, which can swallow a cancellation. Nor does
-        it connect again by itself after an error: both tasks would, and one of the two connections would stay behind,
-        subscribed to all topics and never closed.
+        It has no socket timeout, because redis-py's uses `wait_for`, which can swallow a cancellation. It does not
+        reconnect by itself either: both tasks would, and one of the two connections would never be closed.
         """
         return self._redis.connect(connections=1, socket_timeout=None, retry=Retry(NoBackoff(), 0, supported_errors=()))
 
@@ -183,13 +186,13 @@ class Broker:
             message = await connection.get_message(timeout=SILENCE_SECONDS)
             silences = silences + 1 if message is None else 0
             if silences > 1:
-                raise RedisConnectionError("silent")
+                raise RedisConnectionError("no reply to a ping")
             if message is None:
                 await connection.ping()
             else:
-                self._received(message)
+                self._handle(message)
 
-    def _received(self, message: dict[str, Any]) -> None:
+    def _handle(self, message: dict[str, Any]) -> None:
         if message["type"] == "subscribe":
             self._deliver(_topic(message), MISSED)
         elif message["type"] == "message" and not message["data"].startswith(self._sender):

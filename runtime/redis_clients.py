@@ -1,8 +1,8 @@
-"""Redis for all packages: one small pool of connections for the process, which remembers that Redis is away.
+"""Redis for all packages: one small connection pool with a circuit breaker.
 
-Redis never decides anything here: each caller says what holds without a reply. A caller that needs a connection that
-waits (a reader of streams) opens its own with `connect`. After a failure no caller asks Redis until a timer has found
-it back.
+Redis never decides anything here: each caller passes the value that holds without a reply. A caller that needs a
+blocking connection (a stream reader) opens its own with `connect`. After a failure no caller uses Redis until a timer
+has reached it again.
 """
 
 import asyncio
@@ -23,48 +23,50 @@ log = structlog.get_logger("runtime")
 
 # Connections of the shared pool: enough for 2,000 readers, because a command takes a fraction of a millisecond.
 CONNECTIONS = 2
-# Seconds that a caller waits for Redis at most.
+# Seconds that a caller waits for Redis; after that it continues without a reply.
 REPLY_SECONDS = 1.0
-# Seconds after a failure in which no caller asks Redis. Where timers run, `probe` ends them earlier.
+# Seconds after a failure in which no caller uses Redis. Where timers run, `probe` shortens this.
 AWAY_SECONDS = 3.0
-# Seconds between two attempts of the timer to reach a Redis that is away.
+# Seconds between two attempts of the timer to reach Redis after a failure.
 PROBE_SECONDS = 1.0
 
 
 class RedisClients:
+    """Connections to Redis of one process, and whether Redis replied to the last command."""
+
     def __init__(self, url: str, process: ServingProcess) -> None:
-        # Empty: there is no Redis, and every question gets its `otherwise`.
+        # Empty: there is no Redis, and every command returns its default.
         self.url = url
         self._process = process
         self._client: tuple[asyncio.AbstractEventLoop, Redis] | None = None
-        # Before this time, on the monotonic clock, no caller asks Redis; 0 while Redis replies.
+        # Until this time on the monotonic clock no caller uses Redis; 0 while Redis replies.
         self._away_until = 0.0
-        # Threads without a serving loop ask one at a time: each runs a loop, and there is one shared client.
+        # Threads without a serving loop take turns: each runs its own loop, and there is one shared client.
         self._thread_turn = threading.Lock()
 
     def connect(self, connections: int = CONNECTIONS, **options: object) -> Redis:
-        """Return a client with connections of its own, to be closed by the caller; `options` are those of redis-py."""
+        """Return a client with its own connections, for the caller to close; `options` are redis-py's."""
         bounds = {"socket_connect_timeout": REPLY_SECONDS, "socket_timeout": REPLY_SECONDS, **options}
         return Redis.from_pool(
             BlockingConnectionPool.from_url(self.url, max_connections=connections, timeout=REPLY_SECONDS, **bounds)
         )
 
-    async def ask(self, question: Callable[[Redis], Awaitable[T]], otherwise: T) -> T:
-        """Return the reply of Redis; `otherwise` without a URL, and when Redis is away or too slow."""
-        return await self._reply(question, otherwise) if self.url and self.may_ask() else otherwise
+    async def ask(self, command: Callable[[Redis], Awaitable[T]], default: T) -> T:
+        """Return the reply of Redis, or `default` when there is none in time."""
+        return await self._reply(command, default) if self.url and self.may_ask() else default
 
     async def probe(self) -> None:
-        """Find out whether Redis is back, so that no request has to wait for it. A timer."""
+        """Check whether Redis replies again; a timer calls this, so no request waits."""
         if self._away_until:
             await self._reply(_ping, None)
 
-    async def _reply(self, question: Callable[[Redis], Awaitable[T]], otherwise: T) -> T:
+    async def _reply(self, command: Callable[[Redis], Awaitable[T]], default: T) -> T:
         try:
             async with asyncio.timeout(REPLY_SECONDS):
-                reply = await question(self._shared())
+                reply = await command(self._shared())
         except (RedisError, OSError, TimeoutError) as error:
             self.failed(error)
-            return otherwise
+            return default
         self.succeeded()
         return reply
 
@@ -74,14 +76,15 @@ class RedisClients:
             self._client = (loop, self.connect())
         return self._client[1]
 
-    def from_thread(self, call: Callable[[], Coroutine[Any, Any, T]], otherwise: T) -> T:
-        """Await `call()` on the serving loop, from a page's thread; `otherwise` when that takes too long.
+    def from_thread(self, call: Callable[[], Coroutine[Any, Any, T]], default: T) -> T:
+        """Await `call()` on the serving loop, from a view's thread; return `default` after a timeout.
 
-        A command has no serving loop and runs one for this call. The serving loop must not wait for such a thread.
+        A management command has no serving loop, so this runs one for the call. The serving loop itself gets `default`,
+        because it would wait for itself.
         """
         loop = self._process.loop
         if _on_a_loop():
-            return otherwise
+            return default
         if loop is None or not loop.is_running():
             with self._thread_turn:
                 return asyncio.run(self._call_and_close(call))
@@ -90,7 +93,7 @@ class RedisClients:
             return reply.result(2 * REPLY_SECONDS)
         except TimeoutError:
             reply.cancel()
-            return otherwise
+            return default
 
     async def _call_and_close(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         try:
@@ -100,13 +103,14 @@ class RedisClients:
 
     @property
     def away(self) -> bool:
-        """Whether Redis failed a moment ago."""
+        """Whether Redis failed within the last seconds."""
         return time.monotonic() < self._away_until
 
     def may_ask(self) -> bool:
-        """Return whether to ask Redis now; a caller with its own client then reports `failed` or `succeeded`.
+        """Return whether a caller may use Redis now.
 
-        After a failure no caller may ask for a while. Then one caller may, unless a timer has found Redis back before.
+        A caller with its own client reports `failed` or `succeeded` afterwards. After a failure no caller may for
+        `AWAY_SECONDS`. Then one caller may try, unless the timer was first.
         """
         if not self._away_until:
             return True
@@ -117,19 +121,19 @@ class RedisClients:
         return True
 
     def failed(self, error: BaseException) -> None:
-        """Leave Redis alone for a while, because it did not reply."""
+        """Note that Redis did not reply: no caller uses it for a while."""
         if not self._away_until:
-            log.warning("redis is away", error=type(error).__name__)
+            log.warning("redis is down, continuing without it", error=type(error).__name__)
         self._away_until = time.monotonic() + AWAY_SECONDS
 
     def succeeded(self) -> None:
-        """Let all callers ask again, because Redis replied."""
+        """Note that Redis replied: all callers may use it."""
         if self._away_until:
             self._away_until = 0.0
-            log.info("redis is back")
+            log.info("redis replies again")
 
     async def aclose(self) -> None:
-        """Close the shared connections; the next question opens new ones."""
+        """Close the shared connections; the next command opens new ones."""
         client, self._client = self._client, None
         if client is not None:
             await client[1].aclose()

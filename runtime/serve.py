@@ -1,7 +1,7 @@
-"""`manage.py serve`: this process from its first signal to its last. Owns the listening socket, signals, timers, drain.
+"""`manage.py serve`: the serving process with its socket, signals, timers and drain.
 
-uvicorn speaks HTTP inside; it is told when to end and handles no signal itself. With several `WORKERS` this is one of
-them, or the supervisor (supervisor.py) that starts them.
+uvicorn only speaks HTTP; this module handles the signals and stops it. With `WORKERS` above 1 the process is one of the
+workers, or the supervisor (supervisor.py) that starts them.
 """
 
 import asyncio
@@ -28,76 +28,81 @@ from runtime.http import BoundedProtocol
 
 log = structlog.get_logger("runtime")
 
-# What may follow DRAIN_SECONDS: storing the last ends, and closing connections.
-LAST_SECONDS = 10.0
-STARTING_POLL_SECONDS = 0.01
-# Longer than a proxy in front keeps its idle connections, so that it never writes into one we are closing.
+# Seconds added to DRAIN_SECONDS for storing the last generations and closing connections.
+AFTER_DRAIN_SECONDS = 10.0
+# Seconds between two checks of whether uvicorn has started.
+START_POLL_SECONDS = 0.01
+# Seconds an idle connection stays open: longer than in a proxy in front, which else writes into a closing connection.
 KEEP_ALIVE_SECONDS = 75
-SIGN_OFF_SECONDS = 3.0
+# Seconds to wait for each of the last steps: deleting the process's row, and closing connections to Redis.
+STOP_SECONDS = 3.0
 
 
 class Server(uvicorn.Server):
+    """uvicorn's server without its signal handlers."""
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to us."""
+        """Do nothing: `StopRequests` handles the signals."""
         yield
 
 
 def serve() -> None:
-    """Serve until a signal comes, then drain and return; exit with one line when the address cannot be had."""
+    """Serve until a signal comes, then drain. A taken address is an error."""
     listener = _listen(settings.HOST, settings.PORT)
     if settings.WORKERS == 1:
-        _run(listener, _Orders())
-    # Nobody else has the address. With sockets of their own, workers get equal shares of the connections; one more that
-    # does not listen keeps the port while there is no worker.
+        _run(listener, StopRequests())
+    # The address is free. Each worker listens with its own socket, so that the kernel spreads connections evenly; the
+    # supervisor's socket does not listen, it only keeps the port while there is no worker.
     port = listener.getsockname()[1]
     listener.close()
-    logs.detach()
-    with _bind(settings.HOST, port, shared=True) as kept:
-        raise SystemExit(supervisor.supervise(port, _where(kept)))
+    logs.write_in_background()
+    with _bind(settings.HOST, port, shared=True) as reserved:
+        raise SystemExit(supervisor.supervise(port, _ready_line(reserved)))
 
 
 def work(port: int) -> None:
-    """Serve as one of several workers at this port; the supervisor says when to stop."""
-    _run(_listen(settings.HOST, port, shared=True), _Orders(sys.stdin))
+    """Serve as one of several workers at this port, until the supervisor stops it."""
+    _run(_listen(settings.HOST, port, shared=True), StopRequests(sys.stdin))
 
 
-class _Orders:
-    """Being told to stop, and to hurry: by signals, or by who supervises this process.
+class StopRequests:
+    """Requests to stop (drain) or hurry (end at once), from signals or the supervisor.
 
-    A supervised process may get a signal beside its order, from a terminal or from systemd: then it counts for nothing.
+    A terminal or systemd may signal a worker while the supervisor also stops it. Together these count as one "stop".
     """
 
-    def __init__(self, supervision: TextIO | None = None) -> None:
+    def __init__(self, supervisor_pipe: TextIO | None = None) -> None:
         self.stop, self.hurry = asyncio.Event(), asyncio.Event()
-        self._supervision = supervision
-        self._orders = 0
+        self._supervisor_pipe = supervisor_pipe
+        self._bytes_read = 0
 
     def listen(self) -> None:
+        """Install the signal handlers and start to read the supervisor's pipe."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signalled)
-        if self._supervision:
-            loop.add_reader(self._supervision, self._told, self._supervision)
+            loop.add_signal_handler(number, self._on_signal)
+        if self._supervisor_pipe:
+            loop.add_reader(self._supervisor_pipe, self._on_pipe, self._supervisor_pipe)
 
-    def _signalled(self) -> None:
-        if self.stop.is_set() and not self._supervision:
+    def _on_signal(self) -> None:
+        if self.stop.is_set() and not self._supervisor_pipe:
             self.hurry.set()
         self.stop.set()
 
-    def _told(self, supervision: TextIO) -> None:
-        """Take orders; when the supervisor is gone, end too: nobody would."""
-        orders = os.read(supervision.fileno(), 1024)
-        if not orders:
-            asyncio.get_running_loop().remove_reader(supervision)
-        self._orders += len(orders)
-        if self._orders > 1:
+    def _on_pipe(self, supervisor_pipe: TextIO) -> None:
+        """Stop at the supervisor's first byte or its death; hurry at the second byte."""
+        data = os.read(supervisor_pipe.fileno(), 1024)
+        if not data:
+            asyncio.get_running_loop().remove_reader(supervisor_pipe)
+        self._bytes_read += len(data)
+        if self._bytes_read > 1:
             self.hurry.set()
         self.stop.set()
 
 
-def _run(listener: socket.socket, orders: _Orders) -> NoReturn:
-    logs.detach()
+def _run(listener: socket.socket, requests: StopRequests) -> NoReturn:
+    logs.write_in_background()
     _raise_file_limit()
     config = uvicorn.Config(
         import_string(settings.ASGI_APPLICATION),
@@ -110,20 +115,20 @@ def _run(listener: socket.socket, orders: _Orders) -> NoReturn:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         proxy_headers=bool(settings.TRUSTED_PROXIES),
         forwarded_allow_ips=settings.TRUSTED_PROXIES or [],
-        timeout_graceful_shutdown=round(LAST_SECONDS),
+        timeout_graceful_shutdown=round(AFTER_DRAIN_SECONDS),
     )
     try:
-        uvloop.run(_serve(Server(config), listener, orders))
+        uvloop.run(_serve(Server(config), listener, requests))
         database.close()
     finally:
-        logs.finish()  # the last line is the reason
+        logs.stop_background()  # the last line says why the process ends
     sys.stdout.flush()
-    # A thread that hangs in the database would keep the interpreter from ending.
+    # Without the interpreter's own end, which would wait for a thread that hangs in the database.
     os._exit(0)
 
 
 def _raise_file_limit() -> None:
-    """Each stream is two sockets; what the system allows at most is seldom what it gives at first."""
+    """Raise the limit of open files to the maximum, because each stream needs two sockets."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -148,68 +153,60 @@ def _bind(host: str, port: int, *, shared: bool) -> socket.socket:
     return bound
 
 
-async def _serve(server: Server, listener: socket.socket, orders: _Orders) -> None:
-    orders.listen()
-    await _sign_on()
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started and not serving.done():
-        await asyncio.sleep(STARTING_POLL_SECONDS)
-    print(_where(listener), flush=True)  # noqa: T201
-    settle_garbage_collector()
-    await asyncio.wait(
-        [serving, stopping := asyncio.create_task(orders.stop.wait())], return_when=asyncio.FIRST_COMPLETED
-    )
-    stopping.cancel()
-    draining = asyncio.create_task(_drain())
-    await asyncio.wait(
-        [draining, hurried := asyncio.create_task(orders.hurry.wait())], return_when=asyncio.FIRST_COMPLETED
-    )
-    hurried.cancel()
-    draining.cancel()
-    server.should_exit, server.force_exit = True, orders.hurry.is_set()
-    await serving
-    await _sign_off()
-
-
-async def _sign_on() -> None:
+async def _serve(server: Server, listener: socket.socket, requests: StopRequests) -> None:
+    requests.listen()
     try:
         await runtime().process.start()
     except DatabaseError as error:
         raise SystemExit(f"DATABASE_URL: the database cannot be used ({type(error).__name__})") from error
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(START_POLL_SECONDS)
+    print(_ready_line(listener), flush=True)  # noqa: T201
+    settle_garbage_collector()
+    await asyncio.wait(
+        [serving, stopping := asyncio.create_task(requests.stop.wait())], return_when=asyncio.FIRST_COMPLETED
+    )
+    stopping.cancel()
+    draining = asyncio.create_task(_drain())
+    await asyncio.wait(
+        [draining, hurried := asyncio.create_task(requests.hurry.wait())], return_when=asyncio.FIRST_COMPLETED
+    )
+    hurried.cancel()
+    draining.cancel()
+    server.should_exit, server.force_exit = True, requests.hurry.is_set()
+    await serving
+    await _stop_process()
 
 
-async def _sign_off() -> None:
-    """Take our row away if the database answers; if not, the row grows stale, and that is what it is for."""
+async def _stop_process() -> None:
+    """Delete the process's row if the database replies, and close the connections to Redis."""
     try:
-        await asyncio.wait_for(runtime().process.stop(), SIGN_OFF_SECONDS)
+        await asyncio.wait_for(runtime().process.stop(), STOP_SECONDS)
     except (DatabaseError, TimeoutError) as error:
-        log.warning("left without signing off", error=type(error).__name__)
+        log.warning("process row not deleted; other processes wait for its lease", error=type(error).__name__)
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(_hang_up(), SIGN_OFF_SECONDS)
-
-
-async def _hang_up() -> None:
-    await runtime().broker.aclose()
-    await runtime().redis.aclose()
+        async with asyncio.timeout(STOP_SECONDS):
+            await runtime().broker.aclose()
+            await runtime().redis.aclose()
 
 
 async def _drain() -> None:
     runtime().drain.begin()
     log.info("draining", seconds=settings.DRAIN_SECONDS)
     try:
-        await asyncio.wait_for(runtime().drain.finish(), settings.DRAIN_SECONDS + LAST_SECONDS)
+        await asyncio.wait_for(runtime().drain.finish(), settings.DRAIN_SECONDS + AFTER_DRAIN_SECONDS)
     except (DatabaseError, TimeoutError):
-        log.error("not everything was stored before the end; the reaper of the next process will end it")
+        log.error("drain timed out: the reaper of the next process ends the remaining generations")
 
 
-def _where(listener: socket.socket) -> str:
+def _ready_line(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    return f"Rivulet is ready: http://{shown}:{port}/"
+    return f"Rivulet is ready: http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 def settle_garbage_collector() -> None:
-    """What was loaded at the start stays for good: looking through it again and again only delays streams."""
+    """Exclude the objects of the start from garbage collection, because scanning them delays streams."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

@@ -1,9 +1,9 @@
-"""`WORKERS` above 1: a process that serves nothing itself, and looks after those that do.
+"""The supervisor, for `WORKERS` above 1: it starts and replaces the workers.
 
-Workers are fresh interpreters. Each listens at the same address with a socket of its own, and the kernel spreads
-connections among those that live: what would wait for a dead one goes to the others. A worker reads from its standard
-input what it is told (stop; hurry), or that its supervisor is dead, and prints when it is ready. Signals reach workers
-also directly, from a terminal or from systemd: there they count as one "stop".
+Workers are new interpreters. Each listens at the same address with its own socket, and the kernel spreads connections
+among the workers that live. A worker prints a line when it is ready. On its standard input it reads one byte for "stop"
+and a second for "hurry"; the end of the input means that the supervisor is dead. A terminal or systemd may also signal
+workers directly: such signals count as one "stop" (`serve.StopRequests`).
 """
 
 import asyncio
@@ -20,42 +20,47 @@ from prometheus_client import multiprocess
 
 log = structlog.get_logger("runtime")
 
-# A worker that dies is replaced: at once, and when it dies again and again, after a doubling pause.
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, STEADY_SECONDS = 0.5, 30.0, 60.0
-# What a worker may take beyond DRAIN_SECONDS before it is killed; its own bounds are below this.
-HANGING_SECONDS = 30.0
-# Killed by SIGTERM before it had begun to listen for signals: nothing was lost.
-IN_ORDER = (0, -signal.SIGTERM)
+# Seconds to wait before a dead worker is replaced; doubled at each further death, up to the second figure.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
+# Seconds a worker must live for the pause to begin at FIRST_PAUSE_SECONDS again.
+STABLE_SECONDS = 60.0
+# Seconds beyond DRAIN_SECONDS until a worker that has not ended is killed; the worker's own limits are shorter.
+KILL_AFTER_SECONDS = 30.0
+# Exit codes of a normal end. SIGTERM kills a worker that has not yet installed its handler; it had no work to lose.
+NORMAL_EXIT_CODES = (0, -signal.SIGTERM)
 
 
-def supervise(port: int, ready: str) -> int:
-    """Keep `WORKERS` processes at this port until a signal comes; say `ready` when all serve; return the exit code."""
+def supervise(port: int, ready_line: str) -> int:
+    """Keep `WORKERS` processes at this port until a signal comes; return the exit code."""
     with tempfile.TemporaryDirectory(prefix="rivulet-metrics-") as metrics:
-        return asyncio.run(Supervisor(settings.WORKERS, port, metrics).run(ready))
+        return asyncio.run(Supervisor(settings.WORKERS, port, metrics).run(ready_line))
 
 
 class Supervisor:
+    """The workers of one port, and whether they are to stop."""
+
     def __init__(self, workers: int, port: int, metrics: str) -> None:
         self._metrics = metrics
         self._stopping = asyncio.Event()
         self._workers = [Worker(port, metrics) for _ in range(workers)]
 
-    async def run(self, ready: str) -> int:
+    async def run(self, ready_line: str) -> int:
+        """Start the workers, print `ready_line` once all serve, and replace them until a signal comes."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
-        # One before the others: what keeps it from starting is said once.
+        # The first starts alone, so that an error which all would have is printed once.
         first, *others = self._workers
         if not await self._start(first) and not self._stopping.is_set():
-            return await first.ended() or 1
+            return await first.wait() or 1
         if not self._stopping.is_set():
             await asyncio.gather(*map(self._start, others))
-            print(ready, flush=True)  # noqa: T201
-        return max(await asyncio.gather(*map(self._keep, [worker for worker in self._workers if worker.pid])))
+            print(ready_line, flush=True)  # noqa: T201
+        return max(await asyncio.gather(*map(self._keep_running, [worker for worker in self._workers if worker.pid])))
 
     async def _start(self, worker: "Worker") -> bool:
         serves = await worker.start()
-        if self._stopping.is_set() and not worker.told:
+        if self._stopping.is_set() and not worker.stop_sent:
             worker.stop()
         return serves
 
@@ -64,18 +69,18 @@ class Supervisor:
         for worker in self._workers:
             worker.stop()
 
-    async def _keep(self, worker: "Worker") -> int:
-        """Replace a worker whenever it ends, until all are to stop; return 0 if it ended in order then."""
+    async def _keep_running(self, worker: "Worker") -> int:
+        """Replace a worker each time it ends, until all must stop; return its exit code."""
         pause = FIRST_PAUSE_SECONDS
         while True:
             started = time.monotonic()
-            code = await self._ended(worker)
+            code = await self._wait(worker)
             if self._stopping.is_set():
-                return 0 if code in IN_ORDER else 1
+                return 0 if code in NORMAL_EXIT_CODES else 1
             multiprocess.mark_process_dead(worker.pid, self._metrics)  # type: ignore[no-untyped-call]
-            if time.monotonic() - started > STEADY_SECONDS:
+            if time.monotonic() - started > STABLE_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
-            log.error("worker died", pid=worker.pid, code=code, next_in_seconds=pause)
+            log.error("worker died", pid=worker.pid, code=code, replaced_in_seconds=pause)
             try:
                 await asyncio.wait_for(self._stopping.wait(), pause)
                 return 0
@@ -83,47 +88,47 @@ class Supervisor:
                 pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
                 await self._start(worker)
 
-    async def _ended(self, worker: "Worker") -> int:
-        ending = asyncio.create_task(worker.ended())
+    async def _wait(self, worker: "Worker") -> int:
+        exited = asyncio.create_task(worker.wait())
         stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait([ending, stopping], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([exited, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         try:
-            return await asyncio.wait_for(ending, settings.DRAIN_SECONDS + HANGING_SECONDS)
+            return await asyncio.wait_for(exited, settings.DRAIN_SECONDS + KILL_AFTER_SECONDS)
         except TimeoutError:
-            log.error("worker hangs", pid=worker.pid)
+            log.error("worker did not stop in time, killing it", pid=worker.pid)
             os.kill(worker.pid, signal.SIGKILL)
-            return await worker.ended()
+            return await worker.wait()
 
 
 class Worker:
-    """One worker process after another, all at one port."""
+    """A worker process, replaced by a new process at the same port when it dies."""
 
     def __init__(self, port: int, metrics: str) -> None:
-        # `env` adds to the environment without our reading it.
+        # `env` adds a variable to the environment, which only chatproject/environment.py may read.
         environment = ["/usr/bin/env", f"PROMETHEUS_MULTIPROC_DIR={metrics}"]
         self._command = [*environment, sys.executable, sys.argv[0], "serve", "--worker-at", str(port)]
         self._process: Process | None = None
-        self.told = False
+        self.stop_sent = False
 
     @property
     def pid(self) -> int:
         return self._process.pid if self._process else 0
 
     async def start(self) -> bool:
-        """Start a process; return whether it came to serve."""
-        self.told = False
+        """Start a process; return whether it is ready to serve."""
+        self.stop_sent = False
         self._process = await asyncio.create_subprocess_exec(*self._command, stdin=PIPE, stdout=PIPE)
         return bool(self._process.stdout and await self._process.stdout.readline())
 
     def stop(self) -> None:
-        """Tell it to drain; a second time, to hurry."""
+        """Let the process drain; a second call lets it end at once."""
         if self._process and self._process.stdin and self._process.returncode is None:
             self._process.stdin.write(b".")
-            self.told = True
+            self.stop_sent = True
 
-    async def ended(self) -> int:
-        """Return the exit code, once there is one."""
+    async def wait(self) -> int:
+        """Return the exit code when the process has ended."""
         if self._process is None:
             return 0
         if self._process.stdout:

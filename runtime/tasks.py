@@ -1,4 +1,4 @@
-"""Detached tasks: they belong to no request, and the set keeps them alive until they end."""
+"""Detached tasks, which belong to no request; the set keeps them alive until they end."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -11,8 +11,8 @@ T = TypeVar("T")
 class TaskSet:
     """Strong references to running tasks.
 
-    Because the event loop itself keeps only weak references, a task without another one may vanish half done. Each task
-    starts in an empty context: the language, user and log fields of the caller are not its own.
+    Because the event loop keeps only weak references, a task without a strong one may be garbage-collected before it
+    ends. Each task starts in an empty context, without the language, user and log fields of the caller.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class TaskSet:
         return task
 
     async def wait(self) -> None:
-        """Return when all tasks have ended, also those that start meanwhile."""
+        """Return when all tasks have ended, including those that start in between."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 

@@ -1,4 +1,4 @@
-"""Callbacks that the process awaits again and again."""
+"""Callbacks that the process awaits periodically."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -33,7 +33,7 @@ class Timers:
         return any(not task.done() for task in self._tasks)
 
     def every(self, seconds: Callable[[], float], name: str, callback: Callable[[], Awaitable[object]]) -> None:
-        """Await `callback` repeatedly, each time `seconds()` after it last ended."""
+        """Await `callback` again and again, `seconds()` after it ended."""
         self._timers.append(Timer(name, seconds, callback))
 
     def start(self) -> None:
@@ -51,7 +51,7 @@ async def _repeat(timer: Timer) -> None:
         await asyncio.sleep(timer.seconds())
         try:
             await timer.callback()
-        except (InterfaceError, OperationalError) as error:  # the database is away or full: a traceback adds nothing
+        except (InterfaceError, OperationalError) as error:  # the database is down or full: a traceback adds nothing
             reason = str(error).partition("\n")[0]
             log.error("timer failed", timer=timer.name, error=type(error).__name__, reason=reason)
         except Exception as error:  # the timer outlives every failure of its callback; the next turn tries again

@@ -1,4 +1,4 @@
-"""What is read from the database at most every few seconds, and at once when this process has changed it."""
+"""A cached value that lives for seconds, or until this process changes its source."""
 
 import threading
 import time
@@ -10,38 +10,41 @@ from django.db import transaction
 T = TypeVar("T")
 
 
-class Remembered(Generic[T]):
-    """What `read` returns, for `seconds`. For any number of threads: one reads, the others wait for it."""
+class TTLCache(Generic[T]):
+    """The value that `read` returned, for `seconds`. Of several threads one reads, the others wait."""
 
     def __init__(self, read: Callable[[], T], seconds: float) -> None:
         self._read, self._seconds = read, seconds
         self._lock = threading.Lock()
-        self._kept: tuple[float, T] | None = None
-        # Another one with each `forget`.
-        self._era = object()
+        self._entry: tuple[float, T] | None = None
+        # Replaced by each `forget`, so that a read which began before it is noticed.
+        self._version = object()
 
     def current(self) -> T:
-        """Return it; synchronous, to be called where the database may be."""
+        """Return the value, read again when it is too old. Blocks the thread."""
         with self._lock:
-            kept = self._kept
-            if kept is None or time.monotonic() - kept[0] > self._seconds:
-                era = self._era
-                kept = self._kept = (time.monotonic(), self._read())
-                if era is not self._era:  # what was read may be older than what had changed meanwhile
-                    self._kept = None
-            return kept[1]
+            entry = self._entry
+            if entry is None or time.monotonic() - entry[0] > self._seconds:
+                version = self._version
+                entry = self._entry = (time.monotonic(), self._read())
+                if version is not self._version:  # the source changed during the read, so the value may be old
+                    self._entry = None
+            return entry[1]
 
     def last(self) -> T | None:
-        """Return it as it was when it was last read, however long ago; for the event loop, which cannot read it."""
-        kept = self._kept
-        return kept[1] if kept else None
+        """Return the value of the last read, however old, without blocking the event loop."""
+        entry = self._entry
+        return entry[1] if entry else None
 
     def forget(self) -> None:
-        """Read it anew at the next question: after a change made in this process."""
-        self._era = object()
-        self._kept = None
+        """Drop the value, because this process changed its source."""
+        self._version = object()
+        self._entry = None
 
     def changed(self) -> None:
-        """Forget, now and once the transaction that is open can be seen: others may read the old rows until then."""
+        """Drop the value now and after the open transaction.
+
+        Because other threads read the old rows until it commits.
+        """
         self.forget()
         transaction.on_commit(self.forget)

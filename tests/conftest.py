@@ -1,4 +1,4 @@
-"""Fixtures for all tests: nobody talks to a real upstream, the cast is fixed, real servers start when asked for."""
+"""Fixtures for all tests: only loopback connections, fixed users, and real servers on demand."""
 
 import ipaddress
 import os
@@ -24,20 +24,20 @@ from tests import factories, servers
 from tests.product import Person, Product, connected
 from tests.upstreams import FakeOpenAI
 
-# Its functions assert for several tables; what they find is to be shown as in the tests themselves.
+# Show details of failed assertions in this module as in the tests themselves.
 pytest.register_assert_rewrite("tests.chat.verdicts")
 
 # Fixtures that are, or start, real servers.
 SERVERS = {"postgres", "redis_server", "database_url", "product", "on_each", "forgetful", "oracles"}
 
-# One example may cost a few database transactions; how long it takes says nothing.
+# No deadline, because the duration of an example depends on the database.
 hypothesis.register_profile("rivulet", deadline=None)
 hypothesis.load_profile("rivulet")
 
 
 @pytest.fixture(autouse=True)
 def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every connection to anything but this machine fail."""
+    """Refuse every connection except to this machine."""
 
     def guarded(connect: Any) -> Any:
         def connect_here(sock: socket.socket, address: Any) -> Any:
@@ -71,39 +71,39 @@ def fresh_table() -> None:
 
 @pytest.fixture(autouse=True)
 def fresh_language() -> Iterator[None]:
-    """Let no test speak the language in which another one left the thread: the test client's requests never undo it."""
+    """Deactivate the language after each test, because the test client never does."""
     yield
     translation.deactivate()
 
 
 @receiver(setting_changed)
 def follow_redis_url(setting: str, value: Any, **_kwargs: Any) -> None:
-    """Let a test that sets REDIS_URL change it for this process's clients too."""
+    """Apply a test's REDIS_URL to this process's Redis clients too."""
     if setting == "REDIS_URL":
         runtime().redis.url = value
 
 
 @pytest.fixture
 def alice(db: None) -> Any:
-    """The person things belong to."""
+    """An ordinary user, the owner in most tests."""
     return factories.user("alice")
 
 
 @pytest.fixture
 def bob(db: None) -> Any:
-    """A stranger."""
+    """Another ordinary user."""
     return factories.user("bob")
 
 
 @pytest.fixture
 def carol(db: None) -> Any:
-    """Staff who may do everything."""
+    """A superuser."""
     return factories.user("carol", is_staff=True, is_superuser=True)
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[servers.Postgres]:
-    """A PostgreSQL of this run's own; `postgres.database()` makes an empty database and returns its URL."""
+    """A PostgreSQL server of this run; `postgres.database()` creates an empty database and returns its URL."""
     _need(servers.Postgres)
     with servers.Postgres() as server:
         yield server
@@ -111,7 +111,7 @@ def postgres() -> Iterator[servers.Postgres]:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[servers.Redis]:
-    """A Redis of this run's own, without persistence, at `redis_server.url`."""
+    """A Redis server of this run, without persistence, at `redis_server.url`."""
     _need(servers.Redis)
     with servers.Redis() as server:
         yield server
@@ -119,7 +119,7 @@ def redis_server() -> Iterator[servers.Redis]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The DATABASE_URL of a fresh, migrated database: the test runs once with each kind. For processes of their own."""
+    """The URL of a new, migrated database for other processes; the test runs once with each kind."""
     if request.param == "postgresql":
         server: servers.Postgres = request.getfixturevalue("postgres")
         return server.migrated_database()
@@ -128,7 +128,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def oracles() -> Path:
-    """The environment that has the vendors' SDKs; `tests.oracle` says what they are asked."""
+    """The environment with the vendors' SDKs, which `tests.oracle` runs in."""
     home = servers.ROOT / ".oracles"
     if not (home / ".installed").exists():
         _missing("The vendors' SDKs are not installed: make oracles")
@@ -148,9 +148,10 @@ def _missing(message: str) -> NoReturn:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
-    """Mark what uses a real server, so that `make check` leaves it out, and order the files of a parallel run.
+    """Mark tests that use a real server, and order the files of a parallel run.
 
-    It begins with the browser and ends with the short files, which need no server: no worker waits long for another.
+    `make check` leaves marked tests out. Browser tests come first, and short files without a server last, so that no
+    worker waits long for another.
     """
     for item in items:
         if SERVERS & set(getattr(item, "fixturenames", ())):
@@ -178,7 +179,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesAndBrow
 
 
 def pytest_unconfigure() -> None:
-    """Take away the folder that `tests.settings` made for this run."""
+    """Delete the folder that `tests.settings` created for this run."""
     made = Path(os.environ.get("VAR_DIR", ""))
     if made.name.startswith("rivulet-tests-"):
         shutil.rmtree(made, ignore_errors=True)
@@ -186,14 +187,17 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(scope="session")
 def upstream() -> Iterator[FakeOpenAI]:
-    """A fake OpenAI-compatible upstream; the model's name chooses what it does."""
+    """A fake OpenAI-compatible upstream; the model's name selects the scenario."""
     with FakeOpenAI.in_thread() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def product(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """The product on SQLite, connected to `upstream`, with ample limits; shared, so tests use people of their own."""
+    """The product on SQLite, connected to `upstream`, with high limits.
+
+    It is shared, so each test registers its own users.
+    """
     with Product(tmp_path_factory.mktemp("product"), **connected(upstream)) as running:
         yield running
 
@@ -202,7 +206,7 @@ def product(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> I
 def on_postgresql(
     postgres: servers.Postgres, upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Product]:
-    """The same on PostgreSQL, shared as well."""
+    """The same product on PostgreSQL, shared too."""
     with Product(
         tmp_path_factory.mktemp("on-postgresql"), postgres.migrated_database(), **connected(upstream)
     ) as running:
@@ -211,7 +215,7 @@ def on_postgresql(
 
 @pytest.fixture(scope="session")
 def forgetful(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """The product on SQLite that keeps what has ended for a second only; shared as well."""
+    """A shared product that keeps ended generations for one second only."""
     variables = {**connected(upstream), "CHANNEL_RETENTION_SECONDS": "1"}
     with Product(tmp_path_factory.mktemp("forgetful"), **variables) as running:
         yield running
@@ -219,12 +223,12 @@ def forgetful(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(params=["product", "on_postgresql"], ids=["sqlite", "postgresql"])
 def on_each(request: pytest.FixtureRequest) -> Product:
-    """Those two: the test runs once with each."""
+    """The product on SQLite and on PostgreSQL; the test runs once with each."""
     shared: Product = request.getfixturevalue(request.param)
     return shared
 
 
 @pytest.fixture
 def person(product: Product) -> Person:
-    """Somebody new."""
+    """A new user of the shared product."""
     return product.register(f"p{secrets.token_hex(5)}")

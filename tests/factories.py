@@ -1,4 +1,4 @@
-"""Valid rows for tests: plain functions with sensible values, so that a test states only what it is about."""
+"""Factories for valid rows, so that a test states only the values that it is about."""
 
 from datetime import datetime
 from itertools import count
@@ -27,8 +27,8 @@ _numbers = count(1)
 
 
 def user(username: str | None = None, *, password: str | None = PASSWORD, **values: Any) -> Any:
-    """Return a person with a verified address who may chat; `email=""` for one who has none."""
-    username = username or f"person{next(_numbers)}"
+    """Return a user with a verified address who may chat; `email=""` for one without an address."""
+    username = username or f"user{next(_numbers)}"
     values.setdefault("email", f"{username}@example.org")
     row = get_user_model().objects.create_user(username, password=password, **values)
     if row.email:
@@ -37,7 +37,7 @@ def user(username: str | None = None, *, password: str | None = PASSWORD, **valu
 
 
 def quota(slug: str | None = None, *, models: list[ChatModel] | None = None, **values: Any) -> Quota:
-    """Return a quota of 50 a day for these models; each is taken out of the quota that it had."""
+    """Return a quota of 50 a day for these models, which leave their previous quota."""
     slug = slug or f"quota{next(_numbers)}"
     row = Quota.objects.create(slug=slug, **{"title": slug.title(), "daily_limit": 50, **values})
     for model in models or []:
@@ -53,12 +53,12 @@ def group(name: str, *members: Any) -> Group:
 
 
 def upstream(slug: str | None = None, **values: Any) -> Upstream:
-    """Return the built-in upstream, or with `kind="openai"` and a `base_url` one that speaks HTTP."""
+    """Return the built-in upstream, or one over HTTP with `kind="openai"` and a `base_url`."""
     return Upstream.objects.create(slug=slug or f"upstream{next(_numbers)}", **{"kind": "scripted", **values})
 
 
 def api_key(of: Upstream, secret: str | None = None, **values: Any) -> ApiKey:
-    """Return a usable key of an upstream's pool."""
+    """Return a usable key of an upstream."""
     row = ApiKey(upstream=of, **values)
     row.set_secret(secret or f"sk-test-{next(_numbers):012}")
     row.save()
@@ -66,14 +66,14 @@ def api_key(of: Upstream, secret: str | None = None, **values: Any) -> ApiKey:
 
 
 def route(model: ChatModel, to: Upstream, **values: Any) -> Route:
-    """Return a way from a model to an upstream, under the model's own name."""
+    """Return a route from a model to an upstream, under the model's own name."""
     return Route.objects.create(model=model, upstream=to, **{"upstream_model": model.slug, **values})
 
 
 def chat_model(
     slug: str | None = None, *, of: Quota | None = None, to: Upstream | None = None, **values: Any
 ) -> ChatModel:
-    """Return a model; with a quota (`of`) and an upstream (`to`) it can be asked."""
+    """Return a model; with a quota (`of`) and an upstream (`to`) it accepts prompts."""
     slug = slug or f"model{next(_numbers)}"
     row = ChatModel.objects.create(slug=slug, **{"title": slug, **values})
     if of:
@@ -83,21 +83,21 @@ def chat_model(
     return row
 
 
-def credits_for(person: Any, of: Quota, amount: int = 5, reason: str = "gift") -> None:
-    """Give a person credits, as the ledger does it."""
-    ledger.grant(person.pk, of.pk, amount, reason)
+def credits_for(user: Any, of: Quota, amount: int = 5, reason: str = "gift") -> None:
+    """Grant credits to a user through the ledger."""
+    ledger.grant(user.pk, of.pk, amount, reason)
 
 
-def generation(person: Any, model: ChatModel, at: datetime | None = None, **values: Any) -> Generation:
-    """Return one that runs and holds a unit, begun at a time; kept nowhere else."""
+def generation(user: Any, model: ChatModel, at: datetime | None = None, **values: Any) -> Generation:
+    """Return a running generation with a reservation, started at a time."""
     row_id, at = new_generation_id(), at or timezone.now()
     with transaction.atomic():
-        held = ledger.reserve(person.pk, model.pk, row_id, at)
+        reserved = ledger.reserve(user.pk, model.pk, row_id, at)
     return Generation.objects.create(
         id=row_id,
-        user_id=person.pk,
-        quota_id=held.quota_id,
-        reservation_id=held.reservation_id,
+        user_id=user.pk,
+        quota_id=reserved.quota_id,
+        reservation_id=reserved.reservation_id,
         model=model.slug,
         created_at=at,
         **{"process": "p", "request_digest": "d", **values},

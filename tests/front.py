@@ -1,4 +1,4 @@
-"""What stands before several processes: a load balancer that gives each connection to the next one that is there."""
+"""A load balancer for several processes; each connection goes to the next process that accepts it."""
 
 import asyncio
 import contextlib
@@ -9,15 +9,15 @@ from urllib.parse import urlsplit
 
 
 class Front:
-    """A round-robin TCP relay on a loopback port, in a thread of its own. `urls` may be changed while it runs."""
+    """A round-robin TCP relay on a loopback port, in its own thread. `urls` may change while it runs."""
 
     def __init__(self, *urls: str) -> None:
         self.urls = list(urls)
         self.url = ""
-        self._turns = itertools.count()
+        self._counter = itertools.count()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._carried: set[asyncio.Task[None]] = set()
+        self._relays: set[asyncio.Task[None]] = set()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -36,19 +36,19 @@ class Front:
 
     async def _end(self) -> None:
         self._server.close()
-        for task in self._carried:
+        for task in self._relays:
             task.cancel()
-        await asyncio.gather(*self._carried, return_exceptions=True)
+        await asyncio.gather(*self._relays, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = self._loop.create_task(self._carry(reader, writer))
-        self._carried.add(task)
-        task.add_done_callback(self._carried.discard)
+        task = self._loop.create_task(self._relay(reader, writer))
+        self._relays.add(task)
+        task.add_done_callback(self._relays.discard)
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer):
             for _attempt in self.urls:
-                parts = urlsplit(self.urls[next(self._turns) % len(self.urls)])
+                parts = urlsplit(self.urls[next(self._counter) % len(self.urls)])
                 with contextlib.suppress(OSError):
                     far_reader, far_writer = await asyncio.open_connection(parts.hostname, parts.port)
                     break

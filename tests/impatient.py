@@ -1,4 +1,4 @@
-"""`manage.py` with some of its clocks at another pace, workers included: `IMPATIENCE=chat.sse.TICK_SECONDS=0.1,…`."""
+"""`manage.py` with other timeouts, workers included: `IMPATIENCE=chat.events.sse.TICK_SECONDS=0.1,…`."""
 
 import os
 import sys

@@ -1,6 +1,6 @@
-"""An HTTP/1.1 server on a loopback socket that can misbehave on purpose, and records every request.
+"""An HTTP/1.1 server on a loopback socket that records requests and can misbehave on purpose.
 
-Its replies are the business of its subclasses in `tests.upstreams`. Nothing of the product is imported here.
+Subclasses in `tests.upstreams` define the responses. This module imports nothing of the product.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from typing import Any, Self
 
 @dataclass
 class Recorded:
-    """One request as it arrived; times are `time.monotonic()`. `user` is whose key it was, where the key says."""
+    """One request as it arrived; times are `time.monotonic()`. `user` is the owner of a signed key."""
 
     method: str
     path: str
@@ -31,7 +31,7 @@ class Recorded:
     user: str = ""
 
     def came_with(self, secret: str) -> bool:
-        """Whether this is the key that came, or the one that signed the request."""
+        """Return whether this secret sent or signed the request."""
         return (self.user or self.key or "\n") in secret
 
     @property
@@ -82,7 +82,7 @@ class Exchange:
 
 
 class FakeServer:
-    """An HTTP/1.1 server that hands requests to `handle` and notes who closes what; `requests` is the record."""
+    """An HTTP/1.1 server that passes requests to `handle` and records them in `requests`."""
 
     def __init__(self, port: int = 0, *, tls: ssl.SSLContext | None = None) -> None:
         self.port = port
@@ -98,11 +98,11 @@ class FakeServer:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     def exchange(self, request: Recorded, writer: asyncio.StreamWriter, calls: int) -> Exchange:
-        """Return what `handle` gets; subclasses may give it more words."""
+        """Return the argument of `handle`; subclasses may extend it."""
         return Exchange(request, writer, calls)
 
     async def handle(self, exchange: Exchange) -> None:
-        """Reply to one request."""
+        """Respond to one request."""
         raise NotImplementedError
 
     async def start(self) -> None:
@@ -128,7 +128,7 @@ class FakeServer:
     @classmethod
     @contextlib.contextmanager
     def in_thread(cls, port: int = 0) -> Iterator[Self]:
-        """Serve from a thread with an event loop of its own, for tests that start the product as a process."""
+        """Serve from a thread with its own event loop, for tests that start the product as a process."""
         server, ready, loop = cls(port), threading.Event(), asyncio.new_event_loop()
         stopping = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""How upstreams misbehave, for each protocol: the fake's scenario, the text before it, the failure's code."""
+"""Faults of upstreams for each protocol: the scenario, the text before the fault, and the error code."""
 
 import contextlib
 import socket
@@ -13,7 +13,7 @@ HTTP, WEBSOCKET = ("openai", "spark_http", "zhipu", "zhipu_v3"), ("spark",)
 
 @dataclass(frozen=True)
 class Fault:
-    """`does`: the scenario; empty for an address where no server accepts connections."""
+    """One fault; `does` is the scenario, or empty for an address that accepts no connections."""
 
     does: str
     vendor_code: str

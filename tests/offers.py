@@ -1,4 +1,4 @@
-"""Upstreams, keys and models in the database of a started product, made without its admin pages; many asked at once."""
+"""Upstreams, keys and models in the database of a running product, created without its admin pages."""
 
 import asyncio
 import time
@@ -13,25 +13,25 @@ from quotas.models import Quota, QuotaModel
 from tests import factories, servers
 from tests.product import Event, Person, Product, read_events
 
-# The upstreams are on this machine, and the product must be able to open keys that this process has sealed.
+# The upstreams are on this machine, and the product must decrypt keys that this process has encrypted.
 OPEN = {"ALLOWED_PRIVATE_UPSTREAMS": "127.0.0.1", "DAILY_LIMIT_STANDARD": "1000000"}
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a product to which this module can offer something."""
+    """Return the environment of a product for which `offer` works."""
     return {**OPEN, "KEY_ENCRYPTION_KEYS": ",".join(settings.KEY_ENCRYPTION_KEYS)}
 
 
 @contextmanager
 def database(product: Product, blocker: Any) -> Iterator[None]:
-    """Let this thread's models speak to the product's SQLite file."""
+    """Let the models of this thread use the product's SQLite file."""
     with blocker.unblock(), servers.connected(f"sqlite:///{product.var_dir}/rivulet.sqlite3"):
         yield
 
 
-def offer(name: str, kind: str, base_url: str, *keys: str, upstream_model: str = "lite", **clocks: float) -> None:
-    """Offer a model under that name, through an upstream and keys of its own; within a `database` block."""
-    upstream = factories.upstream(name, kind=kind, base_url=base_url, **clocks)
+def offer(name: str, kind: str, base_url: str, *keys: str, upstream_model: str = "lite", **timeouts: float) -> None:
+    """Offer a model with its own upstream and keys; within a `database` block."""
+    upstream = factories.upstream(name, kind=kind, base_url=base_url, **timeouts)
     for secret in keys:
         factories.api_key(upstream, secret)
     model = factories.chat_model(name)
@@ -40,7 +40,7 @@ def offer(name: str, kind: str, base_url: str, *keys: str, upstream_model: str =
 
 
 def wait_for(person: Person, name: str) -> None:
-    """Wait until the product has heard of a model."""
+    """Wait until the product offers a model."""
     deadline = time.monotonic() + 10
     while name not in {model["slug"] for model in person.client.get("/api/models/").json()}:
         assert time.monotonic() < deadline, f"{name} is not offered"
@@ -48,12 +48,12 @@ def wait_for(person: Person, name: str) -> None:
 
 
 def ask_together(person: Person, models: Sequence[str], prompt: str = "Hello") -> dict[str, list[Event]]:
-    """Ask all these models at once and read every stream to its end."""
+    """Send a prompt to all these models at once and read every stream to its end."""
 
     async def one(client: httpx.AsyncClient, model: str) -> list[Event]:
-        answer = await client.post("/api/chat/", json={"model": model, "prompt": prompt})
-        assert answer.status_code == 200, answer.text
-        return list(read_events(answer))
+        response = await client.post("/api/chat/", json={"model": model, "prompt": prompt})
+        assert response.status_code == 200, response.text
+        return list(read_events(response))
 
     async def ask() -> dict[str, list[Event]]:
         headers = {"Authorization": f"Bearer {person.access}", "Accept": "text/event-stream"}

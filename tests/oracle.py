@@ -1,7 +1,7 @@
-"""The vendors' own SDKs, to compare with ours: `python -I tests/oracle.py <function> <argument>...`.
+"""The vendors' own SDKs, to compare with our adapters: `python -I tests/oracle.py <function> <argument>...`.
 
-Run by the Python of `.oracles` (`make oracles`), which has the SDKs and nothing of ours; prints one line of JSON. The
-SDKs are judges only: unmaintained, and Spark's turns the verification of TLS off.
+The Python of `.oracles` (`make oracles`) runs it, which has the SDKs but nothing of the product. It prints one line of
+JSON. The SDKs are used for comparison only: they are unmaintained, and Spark's turns off TLS verification.
 """
 
 import datetime
@@ -11,7 +11,7 @@ from unittest import mock
 
 
 def spark_urls(now, api_key, api_secret, *urls):
-    """Return the addresses that the SDK would connect to at `now`."""
+    """Return the URLs to which the SDK would connect at `now`."""
     from sparkai import xf_util
 
     class Frozen(datetime.datetime):
@@ -47,7 +47,7 @@ def spark_answers(url, app_id, api_key, api_secret):
 
 
 def zhipu_tokens(moments, *keys):
-    """Return the tokens that the SDK would make for each key at each of the moments, a list in JSON."""
+    """Return the tokens that the SDK would make for each key at each time, a JSON list."""
     from zhipuai.core import _jwt_token
 
     tokens = []

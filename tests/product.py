@@ -1,4 +1,4 @@
-"""The product as a stranger meets it: a process of its own, started by its own commands, spoken to over HTTP."""
+"""The product as its own process, started by its commands and used over HTTP."""
 
 import asyncio
 import atexit
@@ -33,7 +33,7 @@ SETUP_SECONDS, START_SECONDS = 120, 120
 PASSWORD = "correct horse battery staple"
 
 
-# Models of the connected product, and the scenarios behind them.
+# Models of the connected product, and their scenarios in the fake upstream.
 MODELS = {
     "plain": "plain",
     "echo": "echo",
@@ -58,7 +58,7 @@ MODELS = {
 
 
 def connected(upstream: FakeOpenAI, **models: str) -> dict[str, str]:
-    """Return the environment of a product that reaches this upstream, with limits that are in nobody's way."""
+    """Return the environment of a product that uses this upstream, with high limits."""
     offered = ",".join(f"{slug}={scenario}" for slug, scenario in {**MODELS, **models}.items())
     return {
         "OPENAI_BASE_URL": upstream.base_url,
@@ -69,7 +69,7 @@ def connected(upstream: FakeOpenAI, **models: str) -> dict[str, str]:
 
 
 Settings = tuple[tuple[str, str], ...]
-# The variables that only `manage.py serve` obeys; products that differ in them start as copies of one folder.
+# Variables that do not affect `manage.py setup`; products that differ only in them start as copies of one folder.
 SERVING = {"VAR_DIR", "PORT", "DEBUG", "IMPATIENCE", "TRUSTED_PROXIES", "METRICS_TOKEN", "CORS_ALLOWED_ORIGINS"}
 SERVING |= {"DRAIN_SECONDS", "PROCESS_LEASE_SECONDS", "STREAM_PING_SECONDS", "CHANNEL_RETENTION_SECONDS"}
 SERVING |= {"MAX_ACTIVE_GENERATIONS", "UPSTREAM_CONNECT_SECONDS", "UPSTREAM_FIRST_SECONDS", "UPSTREAM_IDLE_SECONDS"}
@@ -118,7 +118,7 @@ class Product:
         )
 
     def set_up(self) -> Self:
-        """Set up, unless that was done; a new folder becomes a copy of one that was set up with the same settings."""
+        """Set up once; a new folder becomes a copy of one that was set up with the same settings."""
         if self._is_set_up:
             return self
         if not self._environment["DATABASE_URL"] and not (self.var_dir / "rivulet.sqlite3").exists():
@@ -136,11 +136,11 @@ class Product:
         return self.serve(str(ROOT / program), "serve")
 
     def _settings(self) -> Settings:
-        """Return what decides the outcome of `manage.py setup`."""
+        """Return the variables that affect `manage.py setup`."""
         return tuple(sorted(item for item in self._environment.items() if item[0] not in SERVING))
 
     def serve(self, *arguments: str) -> Self:
-        """Start the process, by other words than usual where a test wants another one, and wait until it serves."""
+        """Start the process with these arguments, and wait until it serves."""
         command = [sys.executable, *arguments]
         self._process = subprocess.Popen(
             command, env=self._environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -174,22 +174,22 @@ class Product:
 
     @property
     def output(self) -> str:
-        """Everything the process printed and logged."""
+        """The output of the process so far, with its log."""
         return "".join(self._lines)
 
     @property
     def ended(self) -> bool:
-        """Whether the process is gone."""
+        """Whether the process has ended."""
         return self._process is None or self._process.poll() is not None
 
     def kill(self) -> None:
-        """`kill -9`, and wait until it is gone."""
+        """Kill the process with SIGKILL and wait until it has ended."""
         assert self._process
         self._process.kill()
         self._process.wait()
 
     def wait_for_death(self, seconds: float = 30) -> None:
-        """Wait until the process is gone, by whatever killed it."""
+        """Wait until the process has ended."""
         assert self._process
         self._process.wait(seconds)
 
@@ -198,7 +198,7 @@ class Product:
         os.kill(self.pid, number)
 
     def stop(self, seconds: float = 60) -> int:
-        """Send SIGTERM unless it is ending already, and return the exit code."""
+        """Send SIGTERM unless the process is draining already; return the exit code."""
         assert self._process
         if self._process.poll() is None and "draining" not in self.output:
             self.stop_soon()
@@ -221,18 +221,18 @@ class Product:
     # --- as a program ---
 
     def client(self, token: str = "", **options: Any) -> httpx.Client:
-        """Return a client of its own connections; it is closed with the product."""
+        """Return a client with its own connections, which the product closes."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        # There is no TLS here; without `verify` each client would read all certificates of the machine, 40 ms of CPU.
+        # No TLS is used, and loading the machine's certificates for each client would take 40 ms of CPU.
         options = {"timeout": 30, "trust_env": False, "verify": False, **options}
         client = httpx.Client(base_url=self.url, headers=headers, **options)
         self._clients.append(client)
         return client
 
     def register(self, name: str) -> "Person":
-        """Make an account through the API."""
+        """Create an account through the API."""
         body = {"username": name, "email": f"{name}@example.org", "password": PASSWORD}
-        # Registering is limited by address; each person comes from an address of their own.
+        # Registration is limited per IP address, so each user gets a different one.
         where = {"X-Forwarded-For": f"10.{secrets.randbelow(256)}.{secrets.randbelow(256)}.{secrets.randbelow(256)}"}
         made = self.client().post("/api/auth/register/", json=body, headers=where)
         assert made.status_code == 201, made.text
@@ -259,7 +259,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Event:
-    """One server-sent event as a reader sees it."""
+    """One server-sent event as a reader receives it."""
 
     id: str
     name: str
@@ -271,7 +271,7 @@ class Event:
 
 
 def _lines(response: httpx.Response) -> Iterator[str]:
-    """Split at line feeds only: the lines of httpx end at U+2028 too, which is text in JSON."""
+    """Split at line feeds only, because httpx also splits at U+2028, which JSON texts contain."""
     rest = ""
     for text in response.iter_text():
         *lines, rest = (rest + text).split("\n")
@@ -296,7 +296,7 @@ def read_events(response: httpx.Response) -> Iterator[Event]:
 
 
 def text_of(events: list[Event]) -> str:
-    """Return the answer as a reader has it in the end: deltas appended, resets obeyed."""
+    """Return the completion as a reader has it: deltas appended, resets applied."""
     text = ""
     for event in events:
         if event.name == "message":
@@ -307,14 +307,14 @@ def text_of(events: list[Event]) -> str:
 
 
 class Person:
-    """Somebody with an account, calling with a token."""
+    """A user who calls the product with a token."""
 
     def __init__(self, product: Product, name: str, access: str, refresh: str) -> None:
         self.product, self.name, self.access, self.refresh = product, name, access, refresh
         self.client = product.client(access)
 
     def ask(self, prompt: str = "Hello", model: str = "demo", key: str = "", **body: Any) -> dict[str, Any]:
-        """Ask without waiting for the answer; return the generation."""
+        """Send a prompt without waiting for the completion; return the generation."""
         answer = self.client.post("/api/chat/", json={"model": model, "prompt": prompt, **body}, headers=_key(key))
         assert answer.status_code == 202, answer.text
         return dict(answer.json()["generation"])
@@ -323,7 +323,7 @@ class Person:
     def asking(
         self, prompt: str = "Hello", model: str = "demo", key: str = "", **body: Any
     ) -> Iterator[Iterator[Event]]:
-        """Ask and read the stream; leaving the block closes the connection."""
+        """Send a prompt and yield its stream; the end of the block closes the connection."""
         headers = {"Accept": "text/event-stream", **_key(key)}
         wanted = {"model": model, "prompt": prompt, **body}
         with self.client.stream("POST", "/api/chat/", json=wanted, headers=headers) as response:
@@ -333,7 +333,7 @@ class Person:
             yield read_events(response)
 
     def answer(self, prompt: str = "Hello", model: str = "demo", **body: Any) -> list[Event]:
-        """Ask and read to the end."""
+        """Send a prompt and read the stream to its end."""
         with self.asking(prompt, model, **body) as events:
             return list(events)
 
@@ -379,7 +379,7 @@ def _key(key: str) -> dict[str, str]:
 
 
 def post_many(person: Person, bodies: list[tuple[dict[str, Any], dict[str, str]]]) -> list[httpx.Response]:
-    """Send these bodies and headers to `/api/chat/` all at once, each on a connection of its own."""
+    """Send these bodies and headers to `/api/chat/` at once, each on its own connection."""
 
     async def send() -> list[httpx.Response]:
         limits = httpx.Limits(max_connections=None)

@@ -1,4 +1,4 @@
-"""Settings of a product that tests start: its own, but passwords cost nothing; each would take most of a second."""
+"""Settings of a product that tests start: the product's own, with fast password hashing."""
 
 from chatproject.settings import *  # noqa: F403
 

@@ -6,10 +6,10 @@ import ssl
 
 
 class FakeProxy:
-    """An HTTP proxy (CONNECT and absolute URLs) and SOCKS5 proxy in one; `seen` are the targets asked for."""
+    """An HTTP proxy (CONNECT and absolute URLs) and SOCKS5 proxy; `targets` are the requested addresses."""
 
     def __init__(self, credentials: str | None = None, tls: ssl.SSLContext | None = None) -> None:
-        self.seen: list[str] = []
+        self.targets: list[str] = []
         self._credentials = credentials
         self._tls = tls
         self._tasks: set[asyncio.Task[None]] = set()
@@ -43,7 +43,7 @@ class FakeProxy:
     async def _http(self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = first + await reader.readuntil(b"\r\n\r\n")
         method, target, rest = head.split(b" ", 2)
-        self.seen.append(target.decode())
+        self.targets.append(target.decode())
         if self._credentials is not None:
             wanted = b"Basic " + base64.b64encode(self._credentials.encode())
             if wanted not in head:
@@ -77,7 +77,7 @@ class FakeProxy:
         raw = await reader.readexactly(4 if kind == 1 else (await reader.readexactly(1))[0])
         host = ".".join(map(str, raw)) if kind == 1 else raw.decode()
         port = int.from_bytes(await reader.readexactly(2))
-        self.seen.append(f"{host}:{port}")
+        self.targets.append(f"{host}:{port}")
         await self._pipe(host, port, reader, writer, b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00", b"")
 
     async def _pipe(

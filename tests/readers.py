@@ -1,4 +1,4 @@
-"""Readers who lose their connections: they are cut at a random byte, come back with the last id they saw, and go on."""
+"""Readers that lose their connections at a random byte and resume with the last event id."""
 
 import asyncio
 import json
@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 
 from tests.product import Event, Person, text_of
 
-# A reader who was sent away, or found nobody there, comes back after this.
+# Seconds until a reader tries again after a refusal or a failed connection.
 RETRY_SECONDS = 0.2
 PATIENCE_SECONDS = 90
 
 
 @dataclass
 class Reading:
-    """What one reader saw of one generation, over all of its connections."""
+    """The events that one reader received of one generation, over all its connections."""
 
     generation: str
     events: list[Event] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Reading:
         return text_of(self.events)
 
     def check(self) -> None:
-        """Nothing came twice, and nothing is missing unless a `reset` made up for it."""
+        """Check that no event came twice, and that none is missing except before a `reset`."""
         for before, after in zip(self.events, self.events[1:], strict=False):
             if after.name == "reset":
                 assert after.number >= before.number, (before, after)
@@ -50,11 +50,11 @@ class Reading:
 
 
 async def read(url: str, token: str, generation: str, *, cuts: random.Random | None = None, most: int = 8) -> Reading:
-    """Follow a generation to its end, over as many connections as it takes; `cuts` ends up to `most` of them early."""
+    """Follow a generation to its end over several connections; `cuts` ends up to `most` of them early."""
     reading = Reading(generation)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not reading.ended:
-        assert time.monotonic() < deadline, f"{generation} did not end; seen up to {reading.last_id}"
+        assert time.monotonic() < deadline, f"{generation} did not end; last event {reading.last_id}"
         limit = cuts.randrange(2500) if cuts and reading.connections < most else None
         try:
             await _connect(url, token, reading, limit)
@@ -65,7 +65,7 @@ async def read(url: str, token: str, generation: str, *, cuts: random.Random | N
 
 @contextmanager
 def reading(url: str, person: Person, generations: list[str]) -> Iterator[list[Reading]]:
-    """Follow generations from another thread meanwhile; what was read is there when the block is left."""
+    """Follow generations from another thread; the result is complete when the block ends."""
     done: list[Reading] = []
 
     async def follow() -> None:

@@ -1,4 +1,4 @@
-"""Real servers on free loopback ports, and functions run in processes of their own; all are stopped by pid."""
+"""Real servers on free loopback ports, and functions that run in other processes."""
 
 import atexit
 import json
@@ -37,7 +37,7 @@ def free_port() -> int:
 
 
 def find(program: str) -> str | None:
-    """Return a program's path: from PATH, or from where Debian hides PostgreSQL's own, newest first."""
+    """Return a program's path, from PATH or from Debian's folders of PostgreSQL, newest first."""
     debian = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"), key=lambda path: int(path.parts[4]))
     return str(debian[-1]) if debian else shutil.which(program)
 
@@ -66,7 +66,7 @@ def _stop(process: "subprocess.Popen[bytes]", seconds: float = 10) -> None:
 
 
 class Redis:
-    """A Redis (or Valkey) without persistence; `stop` and `start` again keep the port, for tests of its absence."""
+    """A Redis (or Valkey) server without persistence; a restart keeps the port."""
 
     install: ClassVar[str] = "apt-get install redis-server"
 
@@ -206,7 +206,7 @@ class Node:
 
 
 def _as_postgres() -> dict[str, Any]:
-    """PostgreSQL refuses to run as root."""
+    """Return options to run as the user postgres, because PostgreSQL refuses to run as root."""
     return {"user": "postgres", "group": "postgres", "extra_groups": [], "cwd": "/"} if os.getuid() == 0 else {}
 
 
@@ -241,7 +241,7 @@ def migrated_sqlite(directory: Path) -> str:
 
 @contextmanager
 def connected(database_url: str) -> Iterator[None]:
-    """Let this thread's models speak to that database: to prepare what processes will do, and to look at it after."""
+    """Let the models of this thread use that database, to prepare and to check what processes do."""
     settings = connections.configure_settings({"default": database_from_url(database_url)})["default"]
     ours = connections["default"]
     connections["default"] = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, "default")

@@ -1,4 +1,4 @@
-"""The product's settings for tests inside one process: an own folder, cheap password hashing, mail kept in memory."""
+"""Settings for tests in one process: a separate folder, fast password hashing, and mail kept in memory."""
 
 import os
 import tempfile

@@ -1,6 +1,6 @@
-"""The shape of the house: who may import what, who reads the environment, how long files and functions may be.
+"""The architecture: allowed imports, access to the environment, and lengths of files and functions.
 
-Layers between and inside the packages are import-linter's (`pyproject.toml`); here is what layers cannot say.
+import-linter checks the layers (`pyproject.toml`); these tests check the other rules.
 """
 
 import ast
@@ -23,7 +23,7 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 50
 
 ENTRY_POINTS = {"chatproject/environment.py", "chatproject/asgi.py", "manage.py"}
 HTTP_LIBRARIES = {"aiohappyeyeballs", "aiohttp", "httptools", "httpx", "requests", "urllib3", "websockets"}
-# What would keep the wire adapters from being used, and tested, without the rest of the product.
+# Packages that the wire adapters must not need.
 FRAMEWORKS_AND_STORES = {"asgiref", "django", "django_redis", "prometheus_client", "psycopg", "redis", "rest_framework"}
 
 
@@ -58,8 +58,8 @@ def top(imported: str) -> str:
     return imported.partition(".")[0]
 
 
-def breaking(rule: dict[str, set[str]]) -> dict[str, set[str]]:
-    """Return the modules that break a rule, with what breaks it."""
+def violations(rule: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Return the modules that break a rule, with their violations."""
     return {path: wrong for path, wrong in rule.items() if wrong}
 
 
@@ -81,11 +81,11 @@ def test_wire_imports_nothing_of_ours() -> None:
         for path in wire
     }
     assert wire
-    assert not breaking(found)
+    assert not violations(found)
 
 
 def test_wire_stands_alone() -> None:
-    """All adapters can be imported in a process in which Django is not set up, and load none of it."""
+    """All adapters can be imported without Django, and load no part of it."""
     names = sorted(name(path).removesuffix(".py").replace("/", ".") for path in (ROOT / "providers/wire").rglob("*.py"))
     wanted = ", ".join(one for one in names if not one.endswith("__init__"))
     script = f"import sys, {wanted}; sys.exit('django' in sys.modules or 'redis' in sys.modules)"
@@ -96,7 +96,7 @@ def test_wire_stands_alone() -> None:
 def test_http_libraries_have_one_place() -> None:
     """Only `providers/wire/net` opens connections; an adapter knows no more than httpx's type of a transport."""
     found = {name(path): {top(one) for one in imports(path) if top(one) in HTTP_LIBRARIES} for path in modules()}
-    assert breaking(found) == {
+    assert violations(found) == {
         "providers/wire/net/dial.py": {"aiohappyeyeballs"},
         "providers/wire/net/exchange.py": {"httpx"},
         "providers/wire/net/http1.py": {"httptools", "httpx"},
@@ -110,11 +110,11 @@ def test_no_app_imports_the_project() -> None:
     """Apps get what they need through Django's settings, never from `chatproject`."""
     apps = [path for path in modules() if not name(path).startswith(("chatproject/", "manage.py"))]
     found = {name(path): {one for one in imports(path) if top(one) == "chatproject"} for path in apps}
-    assert not breaking(found)
+    assert not violations(found)
 
 
 def test_the_environment_is_read_once() -> None:
-    """Nobody reads the process environment but the typed settings and the entry points."""
+    """Only the typed settings and the entry points read the process environment."""
     reading = {
         name(path)
         for path in modules()
@@ -129,7 +129,7 @@ def test_the_environment_is_read_once() -> None:
 
 
 def test_settings_are_read_at_use() -> None:
-    """No app reads a setting while it is being imported: tests and later changes would come too late."""
+    """No app reads a setting at import time, because tests and later changes would have no effect."""
     found = {
         f"{name(path)}:{node.lineno}"
         for path in modules()
@@ -145,7 +145,7 @@ def test_settings_are_read_at_use() -> None:
 
 
 def at_import_time(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield what runs when a module is imported: everything but the bodies of functions."""
+    """Yield the nodes that run at import time: all but the bodies of functions."""
     yield node
     body = set(node.body) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else set()
     body |= {node.body} if isinstance(node, ast.Lambda) else set()
@@ -155,15 +155,15 @@ def at_import_time(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def test_apps_do_not_signal_each_other() -> None:
-    """Apps call each other by name, in the direction of the layers; Django's signals would hide who depends on whom."""
+    """Apps call each other directly in the direction of the layers, not through signals."""
     signals = ("django.dispatch", "django.db.models.signals", "django.core.signals")
     found = {name(path): {one for one in imports(path) if one.startswith(signals)} for path in modules()}
     # The handler sends Django's own two, around a request, as the handler that it replaces does.
-    assert set(breaking(found)) <= {"chatproject/asgi.py"}
+    assert set(violations(found)) <= {"chatproject/asgi.py"}
 
 
-def test_streams_cross_no_thread() -> None:
-    """Every middleware of event streams is native async: it takes an async handler and is one."""
+def test_middleware_of_streams_is_async() -> None:
+    """Every middleware of event streams takes an async handler and returns one."""
 
     async def handler(request: HttpRequest) -> HttpResponse:
         return HttpResponse()
@@ -174,29 +174,29 @@ def test_streams_cross_no_thread() -> None:
 
 @every_module
 def test_files_are_short(path: Path) -> None:
-    """A file stays short enough to hold one concept."""
+    """A file has at most MAX_FILE_LINES lines."""
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
 
 
 @every_module
 def test_functions_are_short(path: Path) -> None:
-    """A function stays short enough to be read at a glance."""
+    """A function has at most MAX_FUNCTION_LINES lines."""
     functions = [node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     long = {node.name for node in functions if (node.end_lineno or 0) - node.lineno + 1 > MAX_FUNCTION_LINES}
     assert not long
 
 
 @every_module
-def test_modules_say_what_they_hold(path: Path) -> None:
-    """Every module begins by saying what lives in it; an AppConfig and a command say it in their class."""
-    said_in_the_class = path.name == "apps.py" or "commands" in path.parts
-    if path.read_text(encoding="utf-8").strip() and not said_in_the_class:
+def test_modules_have_docstrings(path: Path) -> None:
+    """Every module has a docstring; an AppConfig and a command have it in their class."""
+    has_it_in_the_class = path.name == "apps.py" or "commands" in path.parts
+    if path.read_text(encoding="utf-8").strip() and not has_it_in_the_class:
         assert ast.get_docstring(tree(path))
 
 
 @pytest.mark.django_db
 def test_migrations_are_complete() -> None:
-    """No model has changed without a migration that says so."""
+    """No model has changed without a migration."""
     try:
         call_command("makemigrations", check=True, dry_run=True, verbosity=1)
     except SystemExit:

@@ -1,4 +1,4 @@
-"""The documents say what the code does: settings, refusals, events and routes are in them, and nothing that is gone."""
+"""The documents match the code: settings, refusals, events and routes are listed, and no others."""
 
 import importlib
 import inspect
@@ -50,8 +50,8 @@ def test_every_document_begins_with_its_title() -> None:
 # --- settings --------------------------------------------------------------------------------------------------------
 
 
-def shown(value: Any) -> str:
-    """Return a default as one would write it into the environment; empty for unset."""
+def as_environment(value: Any) -> str:
+    """Return a default as it would be written into the environment; empty for unset."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -62,7 +62,7 @@ def shown(value: Any) -> str:
 
 
 def bounds(field: Any) -> set[str]:
-    """Return what the text must name: the figures that bound a number, the words of a choice."""
+    """Return the words that the text must contain: limits of a number, values of a choice."""
     figures = [getattr(rule, name) for rule in field.metadata for name in ("ge", "gt", "le") if hasattr(rule, name)]
     choices = re.findall(r"'([^']+)'", str(field.annotation)) if "Literal" in str(field.annotation) else []
     return {f"{figure:.0f}" for figure in figures} | set(choices)
@@ -73,13 +73,13 @@ def test_settings_are_documented(name: str) -> None:
     """Each variable is in docs/settings.md with its default, its bounds, and its file where it is a secret."""
     field = Environment.model_fields[name]
     _name, default, meaning, _example = rows(SETTINGS)[name]
-    assert default == (f"`{shown(field.default)}`" if shown(field.default) else "–")
+    assert default == (f"`{as_environment(field.default)}`" if as_environment(field.default) else "–")
     assert bounds(field) <= set(re.findall(r"[\w-]+", meaning))
     assert (f"`{name}_FILE`" in meaning) == ("SecretStr" in repr(field.annotation))
 
 
-def test_no_setting_is_documented_that_is_gone() -> None:
-    """docs/settings.md and the README name no variable that does not exist."""
+def test_no_unknown_setting_is_documented() -> None:
+    """docs/settings.md and the README name only variables that exist."""
     assert set(rows(SETTINGS)) == set(Environment.model_fields)
     section = README.read_text(encoding="utf-8").partition("## Settings")[2].partition("\n## ")[0]
     assert set(re.findall(r"`([A-Z_]{4,})`", section)) <= set(Environment.model_fields)
@@ -95,13 +95,13 @@ def refusals(kind: type[Refusal] = Refusal) -> Iterator[type[Refusal]]:
 
 
 def failures() -> set[str]:
-    """Return the codes that a stream may end with."""
-    told = {error.code for error in (ProviderError, *ProviderError.__subclasses__())}
-    return told | set(chat_errors._TEXTS)
+    """Return the error codes that a stream may end with."""
+    codes = {error.code for error in (ProviderError, *ProviderError.__subclasses__())}
+    return codes | set(chat_errors._TEXTS)
 
 
 def test_refusals_are_documented() -> None:
-    """Each refusal is in the table of docs/api.md with its status; codes found in streams only have none."""
+    """docs/api.md lists each refusal with its status; codes only in streams have none."""
     for app in apps.get_app_configs():
         if (ROOT / app.name / "errors.py").exists():
             importlib.import_module(f"{app.name}.errors")
@@ -121,7 +121,7 @@ def test_events_are_documented() -> None:
 
 
 def routes(patterns: list[URLPattern | URLResolver], before: str = "/") -> Iterator[tuple[str, URLPattern]]:
-    """Yield all routes of ours as documents write them, an id of whatever kind as `<id>`, keys as `<key>`."""
+    """Yield all our routes as documents write them, with ids as `<id>` and keys as `<key>`."""
     for pattern in patterns:
         here = before + re.sub(r"<(?!key:)[^>]+>", "<id>", str(pattern.pattern)).replace("<key:key>", "<key>")
         if isinstance(pattern, URLPattern):
@@ -131,7 +131,7 @@ def routes(patterns: list[URLPattern | URLResolver], before: str = "/") -> Itera
 
 
 def methods(view: Any) -> set[str]:
-    """Return the methods of a view or view set of DRF's, or of one that `chat.views.methods` made."""
+    """Return the methods of a DRF view or view set, or of a view made by `chat.views.methods`."""
     if hasattr(view, "actions"):
         return {name.upper() for name in view.actions} - {"HEAD"}  # which it adds with its first request
     if hasattr(view, "view_class"):
@@ -140,7 +140,7 @@ def methods(view: Any) -> set[str]:
 
 
 def test_routes_are_documented() -> None:
-    """docs/api.md has each route below /api/, /sse/ and /v1/ with each of its methods, and none that does not exist."""
+    """docs/api.md lists exactly the routes below /api/, /sse/ and /v1/, with all methods."""
     ours = [(path, pattern) for path, pattern in routes(urlpatterns) if path.startswith(("/api/", "/sse/", "/v1/"))]
     ours = [(path, pattern) for path, pattern in ours if pattern.callback is not views.unknown]
     real = {f"{method} {path}" for path, pattern in ours for method in methods(pattern.callback)}
@@ -164,8 +164,8 @@ def folder_map() -> list[str]:
     return [line.split()[0] for line in block.splitlines()]
 
 
-def test_the_map_is_true() -> None:
-    """The README's map names only what exists, and every package and folder of ours."""
+def test_the_map_names_existing_folders() -> None:
+    """The README's map names only existing paths, and all our packages and folders."""
     assert [path for path in folder_map() if not (ROOT / path).exists()] == []
     folders = {path.name + "/" for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))}
     assert folders - {"var/", "htmlcov/"} <= set(folder_map())

@@ -1,4 +1,4 @@
-"""What the other tests stand on: nobody outside is reached, real servers are real, and a missing one is said so."""
+"""The fixtures: no connection to other machines, real servers, and hints for missing ones."""
 
 import asyncio
 import os
@@ -44,7 +44,7 @@ def run_script(**variables):
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "api.example.org", "0.0.0.0"])
 def test_only_this_machine_is_reached(host):
-    """A test cannot reach anything but this machine."""
+    """A test cannot connect to another machine."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as outside:
         for connect in (outside.connect, outside.connect_ex):
@@ -52,20 +52,20 @@ def test_only_this_machine_is_reached(host):
                 connect((host, 443))
 
 
-async def test_event_loops_cannot_either():
-    """Connections of an event loop are held to the same rule."""
+async def test_event_loops_cannot_connect_elsewhere():
+    """Connections of an event loop are refused too."""
     with pytest.raises(AssertionError):
         await asyncio.wait_for(asyncio.open_connection("192.0.2.1", 443), 5)
 
 
-def test_this_machine_is_reached():
-    """Loopback is free."""
+def test_loopback_is_allowed():
+    """Loopback connections are allowed."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         socket.create_connection(server.getsockname()).close()
 
 
 def test_missing_server_is_skipped_here_and_fails_in_ci(monkeypatch):
-    """Where a server is missing, tests are left out with a word on what to install; in CI they fail."""
+    """Without a server its tests are skipped with a hint for installing it; in CI they fail."""
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception, match="apt-get install it"):
         conftest._need(Missing)
@@ -75,16 +75,16 @@ def test_missing_server_is_skipped_here_and_fails_in_ci(monkeypatch):
 
 
 @pytest.mark.server
-def test_processes_return_what_they_found(tmp_path):
-    """A function runs in processes of its own, with its own arguments, and a failure in one of them is shown."""
+def test_processes_return_their_results(tmp_path):
+    """A function runs in other processes with its arguments, and a failure is shown."""
     variables = servers.environment(f"sqlite:///{tmp_path}/none.sqlite3", tmp_path)
     assert servers.in_processes(double, [[2], [21]], variables) == [4, 42]
     with pytest.raises(AssertionError, match="ZeroDivisionError"):
         servers.in_processes(divide, [[0]], variables)
 
 
-def test_redis_can_go_away_and_come_back(redis_server):
-    """A Redis answers, is gone when stopped, and comes back at the same address."""
+def test_redis_restarts_at_the_same_address(redis_server):
+    """A Redis server can be stopped and restarted at the same address."""
     assert ping(redis_server.url) == b"+PONG\r\n"
     with servers.Redis() as other:
         other.stop()
@@ -95,7 +95,7 @@ def test_redis_can_go_away_and_come_back(redis_server):
 
 
 def test_postgresql_gives_fresh_databases(postgres):
-    """Each database is empty, UTF-8 and apart from all others; a migrated one has the tables."""
+    """Each database is empty, in UTF-8 and separate; a migrated one has the tables."""
     first, second, migrated = postgres.database(), postgres.database(), postgres.migrated_database()
     tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'"
     with psycopg.connect(first) as connection:
@@ -109,8 +109,8 @@ def test_postgresql_gives_fresh_databases(postgres):
 
 
 @pytest.mark.server
-def test_script_is_silent_when_all_is_there():
-    """With every server installed, the script that installs them says and does nothing."""
+def test_script_does_nothing_when_all_servers_are_installed():
+    """With all servers installed, the installing script prints and does nothing."""
     if servers.Redis.missing() or servers.Postgres.missing() or servers.Node.missing():
         pytest.skip("not every server is installed")
     done = run_script()
@@ -119,7 +119,7 @@ def test_script_is_silent_when_all_is_there():
 
 @pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
 def test_script_names_what_is_missing(tmp_path, ci, code):
-    """Where it cannot install, it names the packages and the tests left out, and fails in CI."""
+    """If it cannot install, the script names packages and skipped tests, and fails in CI."""
     for program in ("id", "tr", "head"):
         found = shutil.which(program)
         assert found

@@ -1,4 +1,4 @@
-"""locale/: every string is said in Chinese, and the catalogues are whole and in step. None of this needs gettext."""
+"""locale/: every text has a Chinese translation, and the catalogues are complete. gettext is not needed."""
 
 import ast
 import gettext as stdlib
@@ -25,10 +25,10 @@ from quotas.errors import QuotaExhausted
 
 ROOT: Path = settings.BASE_DIR
 OURS = ROOT / "locale/zh_Hans/LC_MESSAGES/django.po"
-# Beside ours: what the packages we use say, in our words.
+# All catalogues; the others contain our translations of texts in packages.
 CATALOGUES = sorted((ROOT / "locale").rglob("*.po"))
 SOURCES = [path.parent for path in ROOT.glob("*/__init__.py") if path.parent.name != "tests"]
-# Other Chinese words for things that have one here: 你, 账号, 登录, 邮箱, 对话.
+# Chinese words to avoid, because the glossary has others: 你, 账号, 登录, 邮箱, 对话.
 AVOIDED = re.compile("您|帐|账户|登陆|登出|电子邮件|Email|E-mail|会话|聊天")
 
 # How each function takes its texts: `c`ontext, `s`ingular, `p`lural.
@@ -40,14 +40,14 @@ PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|%[sd]|\{\w*\}|%%")
 
 
 class Key(NamedTuple):
-    """What a text is looked up by."""
+    """The key of a text in a catalogue."""
 
     context: str
     singular: str
 
 
 class Entry(NamedTuple):
-    """One entry of a catalogue: what is asked for, what is answered, and whether somebody has yet to look at it."""
+    """One entry of a catalogue; `fuzzy` means that a translator has to check it."""
 
     key: Key
     plural: str
@@ -56,7 +56,7 @@ class Entry(NamedTuple):
 
 
 def entries(path: Path) -> list[Entry]:
-    """Read a .po file; its header and what is commented out are left out."""
+    """Read a .po file without its header and its comments."""
     found = []
     for block in path.read_text(encoding="utf-8").split("\n\n"):
         fields: dict[str, str] = {}
@@ -76,7 +76,7 @@ def entries(path: Path) -> list[Entry]:
 
 
 def used() -> set[Key]:
-    """Return the texts that our packages and templates ask for."""
+    """Return the texts in our packages and templates."""
     found: set[Key] = set()
     for folder in SOURCES:
         for path in folder.rglob("*.py"):
@@ -117,8 +117,8 @@ def named(path: Path) -> str:
 every_catalogue = pytest.mark.parametrize("path", CATALOGUES, ids=named)
 
 
-def test_a_text_is_said_in_the_active_language() -> None:
-    """A text is said in the language that is active."""
+def test_a_text_is_in_the_active_language() -> None:
+    """A text is translated to the active language."""
     with translation.override("zh-hans"):
         assert gettext("Log in") == "登录"
     with translation.override("en"):
@@ -126,24 +126,24 @@ def test_a_text_is_said_in_the_active_language() -> None:
 
 
 def test_every_string_is_translated() -> None:
-    """Whatever a package or a template asks for is in the catalogue; `make messages` collects it."""
+    """Every text of a package or template is in the catalogue; `make messages` adds it."""
     assert used() - {entry.key for entry in entries(OURS)} == set()
 
 
-def test_nothing_is_left_over() -> None:
-    """What nobody asks for any more is not kept; `make messages` drops it."""
+def test_no_unused_text_is_kept() -> None:
+    """The catalogue has no unused text; `make messages` removes it."""
     assert {entry.key for entry in entries(OURS)} - used() == set()
 
 
 @every_catalogue
-def test_nothing_is_empty_or_unsure(path: Path) -> None:
-    """Each text has its translation, and none is a guess."""
+def test_no_translation_is_empty_or_fuzzy(path: Path) -> None:
+    """Each text has a checked translation."""
     assert [entry.key for entry in entries(path) if entry.fuzzy or not all(entry.texts)] == []
 
 
 @every_catalogue
 def test_placeholders_are_kept(path: Path) -> None:
-    """A translation has the placeholders of its text, no more and no fewer."""
+    """A translation has exactly the placeholders of its text."""
 
     def fields(text: str) -> Counter[str]:
         return Counter(PLACEHOLDER.findall(text))
@@ -159,7 +159,7 @@ def test_placeholders_are_kept(path: Path) -> None:
 
 @every_catalogue
 def test_the_compiled_catalogue_is_in_step(path: Path) -> None:
-    """The .mo that people use says what the .po says, and nothing else; `make messages` compiles it."""
+    """The .mo file has exactly the texts of the .po file; `make messages` compiles it."""
     data = path.with_suffix(".mo").read_bytes()
     assert struct.unpack("<2I", data[:4] + data[8:12]) == (0x950412DE, len(entries(path)) + 1)
     with path.with_suffix(".mo").open("rb") as file:
@@ -177,19 +177,19 @@ def test_the_compiled_catalogue_is_in_step(path: Path) -> None:
 
 
 @every_catalogue
-def test_no_other_words(path: Path) -> None:
-    """One word per thing, in Chinese too."""
+def test_chinese_uses_the_glossary(path: Path) -> None:
+    """Each thing has one word in Chinese too."""
     if path.parent.parent.name == "zh_Hans":
         assert [text for entry in entries(path) for text in entry.texts if AVOIDED.search(text)] == []
 
 
 def test_the_catalogues_are_used() -> None:
-    """Every catalogue lies where Django looks, ours before the words for packages."""
+    """Every catalogue is where Django looks, ours before those for packages."""
     assert [ROOT / "locale", ROOT / "locale/packages"] == settings.LOCALE_PATHS
 
 
-def test_packages_still_say_it() -> None:
-    """Each text that we say for a package is one of its own."""
+def test_texts_of_packages_exist() -> None:
+    """Each text that we translate for a package exists in that package."""
     # Their catalogues of English hold every text; of DRF's only the translated ones are installed.
     english = [*Path(django.__file__).parent.rglob("en/LC_MESSAGES/django*.po")]
     english += Path(allauth.__file__).parent.rglob("en/LC_MESSAGES/django.po")
@@ -203,16 +203,16 @@ def test_packages_still_say_it() -> None:
             assert [key for key in unknown if drf.gettext(key.singular) == key.singular] == []
 
 
-def test_a_page() -> None:
-    """A page speaks the language that is active."""
+def test_a_page_is_in_the_active_language() -> None:
+    """A page is rendered in the active language."""
     with translation.override("zh-hans"):
         assert "<h1>页面不存在</h1>" in render_to_string("404.html")
     with translation.override("en"):
         assert "<h1>This page does not exist</h1>" in render_to_string("404.html")
 
 
-def test_a_refusal() -> None:
-    """A refusal is put into words when it is shown, not when it is made."""
+def test_a_refusal_is_translated_when_shown() -> None:
+    """A refusal is translated when it is rendered, not when it is created."""
     refusal = QuotaExhausted()
     with translation.override("zh-hans"):
         assert refusal.body()["message"] == "该模型的额度已用完。邀请朋友可获得额外次数。"
@@ -221,8 +221,8 @@ def test_a_refusal() -> None:
 
 
 @pytest.mark.parametrize(("count", "english"), [(1, "1 key is in use again."), (2, "2 keys are in use again.")])
-def test_a_plural(count: int, english: str) -> None:
-    """Chinese has one form for every number, English two."""
+def test_plurals_follow_the_language(count: int, english: str) -> None:
+    """Chinese has one form for all numbers, English has two."""
     forms = ("%(count)d key is in use again.", "%(count)d keys are in use again.")
     with translation.override("zh-hans"):
         assert ngettext(*forms, count) % {"count": count} == f"已恢复使用 {count} 个密钥。"
@@ -230,8 +230,8 @@ def test_a_plural(count: int, english: str) -> None:
         assert ngettext(*forms, count) % {"count": count} == english
 
 
-def test_what_packages_say() -> None:
-    """Django and allauth speak with our words, also where their own catalogues are silent."""
+def test_texts_of_packages_use_our_translations() -> None:
+    """Texts of Django and allauth use our translations, also where they have none."""
     with translation.override("zh-hans"), pytest.raises(ValidationError) as refused:
         validate_password("x7-q")
     assert refused.value.messages == ["密码太短，至少需要 8 个字符。"]

@@ -1,4 +1,4 @@
-"""Request bodies of REST views: every field is declared and of its JSON type; one that is not is refused by name."""
+"""Request bodies of REST views; unknown fields and wrong JSON types are refused by name."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 
-# DRF reads forms too, where all is text, and so takes "yes" for true and 5 for "5". In JSON that is a mistake.
+# JSON types that fields accept. DRF itself also accepts "yes" for true and 5 for "5", because forms have only text.
 _TYPES: tuple[tuple[type[serializers.Field[Any, Any, Any, Any]], type], ...] = (
     (serializers.CharField, str),
     (serializers.BooleanField, bool),
@@ -22,7 +22,7 @@ Row = TypeVar("Row", bound=Model)
 
 
 class NamedRow(serializers.SlugRelatedField[Row]):
-    """A row by its name. A name is text: whatever else JSON has is refused, and so is what no database looks for."""
+    """A reference to a row by its name; a name must be text without NUL."""
 
     def to_internal_value(self, data: Any) -> Row:
         if not isinstance(data, str) or "\0" in data:
@@ -30,22 +30,25 @@ class NamedRow(serializers.SlugRelatedField[Row]):
         return super().to_internal_value(data)
 
 
-class Moment(serializers.DateTimeField):
-    """A time that can be kept and said again: of this century, as clocks went by seconds in zones of long ago."""
+class DateTimeField(serializers.DateTimeField):
+    """A datetime that survives a JSON round trip.
+
+    Years before 2000 are refused, because historical UTC offsets contain seconds.
+    """
 
     def enforce_timezone(self, value: datetime) -> datetime:
         try:
-            moment = super().enforce_timezone(value)
-            early = moment.astimezone(UTC).year < 2000
+            aware = super().enforce_timezone(value)
+            in_range = aware.astimezone(UTC).year >= 2000
         except OverflowError:
-            early = True
-        if early:
+            in_range = False
+        if not in_range:
             self.fail("overflow")
-        return moment
+        return aware
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """A request body whose unknown fields, and fields of another type, are refused beside whatever else is wrong."""
+    """A request body; refuse unknown fields and wrong types together with DRF's own errors."""
 
     def to_internal_value(self, data: Any) -> Any:
         problems = self._problems(data) if isinstance(data, Mapping) else {}
@@ -60,26 +63,26 @@ class StrictSerializer(serializers.Serializer[Any]):
         return value
 
     def _problems(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what DRF would let pass."""
+        """Return the errors that DRF would not report."""
         unknown = {str(name): [_("There is no such field.")] for name in data if name not in self.fields}
         wanted = [(name, field) for name, field in self.fields.items() if name in data and not field.read_only]
         return unknown | {
-            name: [field.error_messages["invalid"]] for name, field in wanted if _mistyped(field, data[name])
+            name: [field.error_messages["invalid"]] for name, field in wanted if _has_wrong_type(field, data[name])
         }
 
     @classmethod
     def of(cls, request: Request) -> dict[str, Any]:
-        """Return the checked body; raise ValidationError naming each field that is wrong."""
+        """Return the valid body; raise ValidationError that names each wrong field."""
         try:
             serializer = cls(data=request.data)
-        except RecursionError as error:  # nested so deeply that Python's parser gives up
+        except RecursionError as error:  # nested too deeply for Python's parser
             raise ParseError from error
         serializer.is_valid(raise_exception=True)
         body: dict[str, Any] = serializer.validated_data
         return body
 
 
-def _mistyped(field: serializers.Field[Any, Any, Any, Any], given: Any) -> bool:
-    # A boolean is an int in Python, not in JSON; null is the field's own matter.
+def _has_wrong_type(field: serializers.Field[Any, Any, Any, Any], given: Any) -> bool:
+    # `type(...) is`, because a boolean is an int in Python but not in JSON. The field itself decides about null.
     wanted = next((kind for family, kind in _TYPES if isinstance(field, family)), None)
     return wanted is not None and given is not None and type(given) is not wanted

@@ -1,7 +1,7 @@
-"""Texts that a first run stores in the language of the installation: titles of quotas, the demo model.
+"""Default texts that the first `setup` stores in the installation's language: titles and descriptions.
 
-They are in rows that admins edit. What an admin has written is shown as written, what is still ours in the reader's
-language.
+They stand in rows that admins may edit. A text that an admin has changed is shown as it is; an unchanged one is shown
+in the reader's language.
 """
 
 from django.conf import settings
@@ -9,10 +9,10 @@ from django.utils import translation
 from django_stubs_ext import StrOrPromise, StrPromise
 
 
-def shown(stored: str, ours: StrPromise | None) -> StrOrPromise:
-    """Return `ours`, in the language of whoever it is shown to, if `stored` is what a first run makes of it."""
-    if ours is not None:
+def localized(stored: str, default: StrPromise | None) -> StrOrPromise:
+    """Return `default` in the reader's language if `stored` is its unchanged text, else `stored`."""
+    if default is not None:
         with translation.override(settings.LANGUAGE_CODE):
-            if stored == str(ours):
-                return ours
+            if stored == str(default):
+                return default
     return stored

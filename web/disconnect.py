@@ -1,4 +1,7 @@
-"""Whether the caller of a request is still there; the handler of event streams knows, whatever a view waits for."""
+"""The client of a request, and whether it is still connected.
+
+The handler of event streams notices a disconnection and reports it here.
+"""
 
 from collections.abc import Callable, MutableMapping
 from typing import Any
@@ -6,30 +9,30 @@ from typing import Any
 from django.http import HttpRequest
 
 
-class Presence:
-    """One caller's; all on the event loop."""
+class Client:
+    """The client of one request. Only the event loop uses this object."""
 
     def __init__(self) -> None:
-        self.left = False
+        self.disconnected = False
         self._callbacks: list[Callable[[], object]] = []
 
-    def when_left(self, callback: Callable[[], object]) -> None:
-        """Call back once the caller has left; at once when that has happened already."""
-        if self.left:
+    def on_disconnect(self, callback: Callable[[], object]) -> None:
+        """Call `callback` when the client has disconnected, or at once if it already has."""
+        if self.disconnected:
             callback()
         else:
             self._callbacks.append(callback)
 
-    def leave(self) -> None:
-        """Tell everybody that the caller has left."""
-        self.left = True
+    def disconnect(self) -> None:
+        """Note that the client has disconnected, and run the callbacks once."""
+        self.disconnected = True
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback()
 
 
-def of(request: HttpRequest) -> Presence:
-    """Return the presence of a request's caller; it is the same for whoever asks."""
+def client_of(request: HttpRequest) -> Client:
+    """Return the client of a request, the same object for its handler and its view."""
     scope: MutableMapping[str, Any] = request.scope  # type: ignore[attr-defined]
-    found: Presence = scope.setdefault("presence", Presence())
-    return found
+    client: Client = scope.setdefault("rivulet.client", Client())
+    return client

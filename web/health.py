@@ -1,4 +1,4 @@
-"""What operators ask: is the process alive, may it be sent work, and what has it done. Plain async views."""
+"""Health checks and metrics for operators: /healthz, /readyz and /metrics, as plain async views."""
 
 import asyncio
 import time
@@ -18,36 +18,39 @@ from web.openapi import Content, Operation
 from web.refusals import Forbidden
 from web.schemas import Health
 
-# A frozen database does not refuse, it is silent; on SQLite the question queues behind other writers.
+# Seconds to wait for the database, which may hang instead of failing; on SQLite the check queues behind writers.
 DATABASE_PROBE_SECONDS = 2.0
-# Seconds after a heartbeat in which /readyz stores none: its callers are unknown, so its cost is bounded.
+# Seconds after a heartbeat in which /readyz stores no other, because anonymous callers could cause endless writes.
 WRITE_AGAIN_SECONDS = 1.0
 
 
 @Operation("Operations", "Whether the process lives", returns=Health, proof="open")
 async def healthz(request: HttpRequest) -> HttpResponse:
-    """The process lives: it answered."""
+    """Reply 200: the process is alive."""
     return JsonResponse(Health(status="ok"))
 
 
 @Operation("Operations", "Whether to send work here", returns={200: Health, 503: Health}, proof="open")
 async def readyz(request: HttpRequest) -> HttpResponse:
-    """Whether to send work here: not while the process drains, nor while the database is away or cannot store."""
+    """Reply 200 when the process may get requests; 503 while it drains or cannot store."""
     if runtime().drain.active:
         return JsonResponse(Health(status="unavailable", reason="draining"), status=503)
     try:
-        await asyncio.wait_for(_ask_database(), DATABASE_PROBE_SECONDS)
+        await asyncio.wait_for(_check_database(), DATABASE_PROBE_SECONDS)
     except (DatabaseError, TimeoutError) as error:
         return JsonResponse(Health(status="unavailable", reason=f"database: {type(error).__name__}"), status=503)
-    trouble = await _ask_redis()
-    return JsonResponse(Health(status="degraded", redis=trouble) if trouble else Health(status="ok"))
+    problem = await _check_redis()
+    return JsonResponse(Health(status="degraded", redis=problem) if problem else Health(status="ok"))
 
 
-async def _ask_database() -> None:
-    """Write, because a database on a full disk still reads; only read when a heartbeat was stored a moment ago."""
+async def _check_database() -> None:
+    """Store a heartbeat, or only read when one was stored a moment ago.
+
+    Because a database on a full disk can still read, reading alone proves nothing.
+    """
     process = runtime().process
     recent = time.monotonic() - process.beat_at < WRITE_AGAIN_SECONDS
-    await database.run(_read if recent else process.show_life)
+    await database.run(_read if recent else process.store_heartbeat)
 
 
 def _read() -> None:
@@ -55,7 +58,7 @@ def _read() -> None:
         cursor.execute("SELECT 1")
 
 
-async def _ask_redis() -> str:
+async def _check_redis() -> str:
     return "" if not settings.REDIS_URL or await runtime().redis.ask(_ping, False) else "away"
 
 
@@ -72,7 +75,7 @@ async def _ping(redis: Redis) -> bool:
     proof="open",
 )
 async def metrics(request: HttpRequest) -> HttpResponse:
-    """Prometheus; for loopback, or with METRICS_TOKEN as bearer."""
+    """Return Prometheus metrics to loopback clients, or with METRICS_TOKEN as bearer token."""
     token, given = settings.METRICS_TOKEN, request.headers.get("Authorization", "")
     if not (_from_loopback(request) or (token and compare_digest(given.encode(), f"Bearer {token}".encode()))):
         raise Forbidden
@@ -80,7 +83,7 @@ async def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def _registry() -> CollectorRegistry:
-    """Return what to show: this process's own figures, or the sums of all workers of its supervisor."""
+    """Return the metrics of this process, or the sums over all workers of its supervisor."""
     if settings.WORKERS == 1:
         return REGISTRY
     registry = CollectorRegistry()
@@ -90,8 +93,8 @@ def _registry() -> CollectorRegistry:
 
 def _from_loopback(request: HttpRequest) -> bool:
     try:
-        # A proxy that nobody trusts stands between: whoever asks may be anybody.
-        behind_a_stranger = "X-Forwarded-For" in request.headers and not settings.TRUSTED_PROXIES
-        return ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback and not behind_a_stranger
+        # A proxy on this machine that is not trusted may forward requests from anywhere.
+        untrusted_proxy = "X-Forwarded-For" in request.headers and not settings.TRUSTED_PROXIES
+        return ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback and not untrusted_proxy
     except ValueError:
         return False

@@ -1,6 +1,7 @@
-"""The OpenAPI document: what views state about their operations, and the generator that reads it.
+"""The OpenAPI document: the decorator that describes operations, and the generator that reads it.
 
-A view carries `@Operation(...)`. pydantic describes types, and drf-spectacular serializers. Names no route of ours.
+Views carry `@Operation(...)`. pydantic describes types, and drf-spectacular describes serializers. This module does not
+name any of our routes.
 """
 
 import re
@@ -65,7 +66,7 @@ _REFUSED = {
 
 @dataclass(frozen=True)
 class Content:
-    """A body that is not plain JSON: its type, its media types, and the type of each event of a stream."""
+    """A body that is not plain JSON, with its media types and a stream's events."""
 
     kind: Any
     media: tuple[str, ...]
@@ -75,7 +76,7 @@ class Content:
 
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """Describes one method of one route; a decorator of the function or method that handles it.
+    """Decorate the handler of one method of one route with its description.
 
     `returns` is the type of a 200, or a mapping from status to type: None is no content, a tuple several media types.
     Where it is left out, the serializer of the view set is returned. `body` and types may be anything that pydantic
@@ -120,7 +121,7 @@ class Route:
 
 
 def routes(patterns: Iterable[URLPattern | URLResolver], before: str = "/") -> Iterator[Route]:
-    """Yield each method of each route whose view states its operation."""
+    """Yield each method of each route whose view has an operation."""
     for pattern in patterns:
         path = before + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(pattern.pattern)).replace("{pk}", "{id}")
         if isinstance(pattern, URLResolver):
@@ -133,7 +134,7 @@ def routes(patterns: Iterable[URLPattern | URLResolver], before: str = "/") -> I
 
 
 def operations(view: Any) -> dict[str, Operation]:
-    """Return the stated operations of a view, a view class, a view set or a choice of views, by method."""
+    """Return the operations of a function view, view class or view set, by method."""
     owner = getattr(view, "view_class", None) or getattr(view, "cls", None)
     if owner is None:
         named = getattr(view, "views", {"GET": view})
@@ -145,7 +146,7 @@ def operations(view: Any) -> dict[str, Operation]:
 
 
 def _operation_of(owner: Any, action: str) -> Operation | None:
-    """Return what the method states, else what the class states about methods that it inherits."""
+    """Return the operation of a method, or the one that its class states for it."""
     stated: Operation | None = getattr(getattr(owner, action, None), "operation", None)
     return stated or getattr(owner, "operations", {}).get(action)
 
@@ -173,7 +174,7 @@ def document(patterns: Iterable[URLPattern | URLResolver]) -> dict[str, Any]:
 
 
 class Schema(AutoSchema):
-    """Reads the serializers of a DRF view; the rest is written by `_Writer`."""
+    """Read the serializers of a DRF view; `_Writer` writes the rest."""
 
     def get_operation_id(self) -> str:
         return _id(self.method.lower(), self.path)
@@ -189,14 +190,14 @@ class Schema(AutoSchema):
         return super().get_response_serializers() if stated is None or stated.returns is ... else {}
 
     def get_auth(self) -> list[Shape]:
-        return []  # the authenticator is our own; `_Writer` states what it takes
+        return []  # our own authenticator; `_Writer` writes its security schemes
 
     def _stated(self) -> Operation | None:
         return _operation_of(type(self.view), getattr(self.view, "action", None) or self.method.lower())
 
 
 class _Types(GenerateJsonSchema):
-    """Describes types as we return them: without titles, and objects without further fields."""
+    """Describe types as we return them: without titles and without additional fields."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -206,7 +207,7 @@ class _Types(GenerateJsonSchema):
 
 
 class _Writer:
-    """Writes operations, and collects the named schemas that they refer to."""
+    """Write operations, and collect the named schemas that they refer to."""
 
     def __init__(self, schemas: dict[str, Shape]) -> None:
         self.schemas = schemas

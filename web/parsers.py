@@ -1,4 +1,4 @@
-"""JSON bodies of REST views: strict, bounded in depth, and a clear 400 for anything else."""
+"""The strict JSON parser of REST views; other bodies get a clear 400."""
 
 from collections.abc import Mapping
 from typing import IO, Any
@@ -9,7 +9,7 @@ from rest_framework.parsers import BaseParser
 
 
 class JSONParser(BaseParser):
-    """orjson refuses what Python's parser lets through: NaN, lone surrogates, nesting without end."""
+    """Parse with orjson, because Python's parser accepts NaN, lone surrogates and endless nesting."""
 
     media_type = "application/json"
 

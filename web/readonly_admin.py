@@ -1,4 +1,4 @@
-"""Tables in the administration that only the product writes: to look at."""
+"""Admin pages for tables that only the product writes, so that staff can read them."""
 
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ Row = TypeVar("Row", bound=Model)
 
 
 class RecordAdmin(admin.ModelAdmin[Row]):
-    """The newest first. Nobody adds, changes or deletes one; they go with the person whose they are."""
+    """Show rows, newest first, without adding, changing or deleting. They are deleted with their user."""
 
     ordering = ("-id",)
     show_full_result_count = False
@@ -23,7 +23,7 @@ class RecordAdmin(admin.ModelAdmin[Row]):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
-        # Asked also when a person is deleted, whose rows go too: that must stay possible, on the person's own pages.
-        person = get_user_model()._meta
-        pages = {f"{person.app_label}_{person.model_name}_{page}" for page in ("delete", "changelist")}
+        # Django also checks this when a user is deleted together with these rows, so the user's own pages allow it.
+        user = get_user_model()._meta
+        pages = {f"{user.app_label}_{user.model_name}_{page}" for page in ("delete", "changelist")}
         return bool(request.resolver_match and request.resolver_match.url_name in pages)

@@ -1,6 +1,7 @@
-"""Refusals: what is said when a request is turned down, in one shape for JSON views, DRF, pages and event streams.
+"""Refusals: why a request is not carried out, in one format for all clients.
 
-Each app subclasses `Refusal` in its own `errors.py`. The codes and statuses are those of `docs/api.md`.
+JSON views, DRF, pages and event streams use them. Each app subclasses `Refusal` in its own `errors.py`. `docs/api.md`
+lists the codes and statuses.
 """
 
 import math
@@ -25,7 +26,7 @@ log = structlog.get_logger("runtime")
 
 
 class Refusal(Exception):  # noqa: N818
-    """A request turned down; `details` names fields or vendor facts, `retry_after` is in seconds."""
+    """A refused request; `details` names fields or the vendor's reasons, `retry_after` is in seconds."""
 
     code: ClassVar[Code] = "invalid_request"
     status: ClassVar[int] = 400
@@ -46,7 +47,7 @@ class Refusal(Exception):  # noqa: N818
         self.http_status = status or self.status
 
     def body(self) -> Problem:
-        """Return `{code, message, details?}`, the message in the language that is active now."""
+        """Return `{code, message, details?}`, with the message in the active language."""
         body: Problem = {"code": self.code, "message": str(self.message)}
         if self.details:
             body["details"] = {name: _plain(value) for name, value in self.details.items()}
@@ -54,7 +55,7 @@ class Refusal(Exception):  # noqa: N818
 
     @property
     def wait_seconds(self) -> int | None:
-        """How long to wait before the next attempt, in whole seconds: what header and body say."""
+        """Whole seconds to wait before the next attempt, as in the header and the body."""
         return None if self.retry_after is None else max(1, math.ceil(self.retry_after))
 
     def headers(self) -> dict[str, str]:
@@ -84,15 +85,15 @@ class NotAuthenticated(Refusal):
 
 
 class Forbidden(Refusal):
-    code, status, text = "forbidden", 403, _("You may not do this.")
+    code, status, text = "forbidden", 403, _("You do not have permission to do this.")
 
 
 class NotFound(Refusal):
-    code, status, text = "not_found", 404, _("There is nothing here.")
+    code, status, text = "not_found", 404, _("The requested resource does not exist.")
 
 
 class Conflict(Refusal):
-    code, status, text = "conflict", 409, _("This does not go together with what is stored.")
+    code, status, text = "conflict", 409, _("The request conflicts with the stored data.")
 
 
 class TooLarge(Refusal):
@@ -118,38 +119,37 @@ def _plain(value: Any) -> Any:
 
 
 def from_exception(error: Exception) -> Refusal | None:
-    """Return the refusal that an exception of ours, Django's or the database's stands for; None when it is a bug."""
+    """Return the refusal for a known exception, or None if the exception is a bug."""
     match error:
         case Refusal():
             return error
         case OperationalError() | InterfaceError():
-            log.error("database unavailable", error=type(error).__name__)
+            log.error("database unavailable, request refused with 503", error=type(error).__name__)
             return ServiceUnavailable()
         case Http404():
             return NotFound()
         case PermissionDenied():
             return Forbidden()
         case SuspiciousOperation() | DataError():
-            return InvalidRequest()  # a value that no database takes, a NUL for one
+            return InvalidRequest()  # a value that the database cannot store, such as a NUL
     return None
 
 
 def response(request: HttpRequest, refusal: Refusal, page: str = "") -> HttpResponse:
-    """Render a refusal as JSON for programs and as a page for people: that of its status, or `page`."""
+    """Render a refusal: JSON for programs, the page of its status (or `page`) for browsers."""
     for prefix, renderer in settings.REFUSAL_RENDERERS.items():
         if request.path.startswith(prefix):
-            rendered: HttpResponse = import_string(renderer)(request, refusal)
-            return rendered
+            return import_string(renderer)(request, refusal)  # type: ignore[no-any-return]
     headers = refusal.headers()
     if is_api(request):
         body = {"error": refusal.body(), "request_id": request_id(request)}
         return JsonResponse(body, status=refusal.http_status, headers=headers)
     status = refusal.http_status
     name = page or (status if status in {403, 404, 429, 503} else 500)
-    answer = render(request, f"{name}.html", {"refusal": refusal}, status=status)
+    rendered = render(request, f"{name}.html", {"refusal": refusal}, status=status)
     for header, value in headers.items():
-        answer[header] = value
-    return answer
+        rendered[header] = value
+    return rendered
 
 
 def is_api(request: HttpRequest) -> bool:
@@ -162,7 +162,7 @@ def request_id(request: HttpRequest) -> str:
 
 
 class RefusalMiddleware:
-    """Turn exceptions of page and REST views that mean a refusal into its answer."""
+    """Turn exceptions of page and REST views into the response of their refusal."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -179,7 +179,7 @@ class RefusalMiddleware:
 
 
 def drf_exception_handler(error: Exception, context: Mapping[str, Any]) -> Response | None:
-    """Give DRF's own refusals the envelope of all others."""
+    """Render DRF's exceptions in the same format as all other refusals."""
     refusal = _from_drf(error) or from_exception(error)
     if refusal is None:
         return None
@@ -224,7 +224,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def too_many_requests(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """What allauth shows when one of its rate limits is reached; the longest of them looks back over a minute or so."""
+    """Render allauth's rate limit; most of its limits end within a minute, hence `retry_after`."""
     return response(request, TooManyRequests(retry_after=60))
 
 

@@ -1,4 +1,4 @@
-"""JSON that all routes share: the envelope of refusals, and the types that other schemas are made of.
+"""JSON types that all routes share: the format of refusals, and parts of other schemas.
 
 These types describe what is returned; nothing is validated with them at run time. They are TypedDicts of
 `typing_extensions`, because pydantic reads those of `typing` from Python 3.12 on only.

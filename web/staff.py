@@ -1,6 +1,7 @@
-"""REST for staff: the rows of a model, and who may touch them. Knows no app: a subclass names model and serializer.
+"""Base classes of the staff REST API, which manages the rows of a model.
 
-The rights are Django's own, as in the admin pages, and every change is noted in the admin's history of the row.
+Each app subclasses them and names its model and serializer. Rights are Django's model permissions, as in the admin
+pages, and every change is recorded in the admin history of the row.
 """
 
 import json
@@ -23,8 +24,8 @@ from web.bodies import StrictSerializer
 from web.openapi import Operation
 from web.refusals import Conflict
 
-_RIGHTS = {
-    "GET": ("view", "change"),  # as in the admin: who may change may look
+_PERMISSIONS = {
+    "GET": ("view", "change"),  # as in the admin, "change" includes "view"
     "HEAD": ("view", "change"),
     "OPTIONS": ("view", "change"),
     "POST": ("add",),
@@ -33,12 +34,12 @@ _RIGHTS = {
 }
 
 
-# Of a deletion that others keep writing into.
-ATTEMPTS = 4
+# Attempts to delete a row while other requests insert rows that refer to it; then the response is 409.
+DELETE_ATTEMPTS = 4
 
 
 _REFUSES = (409, 413, 415)
-# What the API's description states of rows whose view set states nothing else.
+# The API descriptions of view sets that state none of their own.
 OPERATIONS = {
     "list": Operation("Staff", "List the {resource}", refuses=_REFUSES),
     "create": Operation("Staff", "Add to the {resource}", refuses=_REFUSES),
@@ -49,19 +50,20 @@ OPERATIONS = {
 
 
 class StaffOnly(BasePermission):
-    """`is_staff`, and Django's permission for what the method does to rows of the view's `model`."""
+    """Require `is_staff`, and Django's permission for the method on the view's `model`."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         model: type[Model] = view.model  # type: ignore[attr-defined]
         meta, user = model._meta, request.user
-        rights = _RIGHTS.get(request.method or "", ("change",))
+        rights = _PERMISSIONS.get(request.method or "", ("change",))
         return user.is_staff and any(user.has_perm(f"{meta.app_label}.{right}_{meta.model_name}") for right in rights)
 
 
 class StaffSerializer(StrictSerializer, serializers.ModelSerializer[Any]):
-    """A row of a model. Unknown fields are refused, read-only ones are let pass: what was read may be sent back.
+    """A row of a model. Unknown fields are refused; read-only fields are ignored.
 
-    The model's own `clean_fields` and `clean` have the last word, as in the admin, and may put values in order.
+    So a client may send back a row as it was read. The model's `clean_fields` and `clean` run as in the admin, and may
+    normalize values.
     """
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -76,7 +78,7 @@ class StaffSerializer(StrictSerializer, serializers.ModelSerializer[Any]):
 
 
 class StaffRows(viewsets.ModelViewSet[Any]):
-    """A bare array of all rows, create, read, PATCH and delete. Subclasses name `model` and `serializer_class`."""
+    """List (a bare array), create, read, PATCH and delete; subclasses set `model` and `serializer_class`."""
 
     model: ClassVar[type[Model]]
     operations: ClassVar[Mapping[str, Operation]] = OPERATIONS
@@ -88,11 +90,11 @@ class StaffRows(viewsets.ModelViewSet[Any]):
         return manager.order_by("pk")  # type: ignore[no-any-return]
 
     def changed(self) -> None:
-        """Called inside of the transaction of every change; for what must hear of it."""
+        """Override to react to a change; called inside the transaction of each change."""
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        # Two who change one row at the same time queue here, or the later would write back what it read before. Who
-        # only refers to the row need not wait: they hold what a deletion will want next.
+        # Lock the row: of two concurrent changes the second must read what the first wrote. `no_key` does not block
+        # inserts that refer to the row; they hold locks that a deletion needs next, so blocking them would deadlock.
         changing = self.request.method in {"PATCH", "DELETE"}
         return queryset.select_for_update(no_key=True, of=("self",)) if changing else queryset
 
@@ -105,8 +107,8 @@ class StaffRows(viewsets.ModelViewSet[Any]):
         return super().partial_update(request, *args, **kwargs)
 
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Delete, and begin anew where others wrote what refers to the row meanwhile: then that goes, or keeps it."""
-        for _attempt in range(ATTEMPTS - 1):
+        """Delete a row; try again when another request inserted a reference to it meanwhile."""
+        for _attempt in range(DELETE_ATTEMPTS - 1):
             try:
                 return self._destroy(request, *args, **kwargs)
             except (IntegrityError, OperationalError) as error:
@@ -115,18 +117,18 @@ class StaffRows(viewsets.ModelViewSet[Any]):
         try:
             return self._destroy(request, *args, **kwargs)
         except IntegrityError as error:
-            raise Conflict(_("Other data needs this row, so it stays.")) from error
+            raise Conflict(_("Other data refers to this row, so it cannot be deleted.")) from error
 
     @transaction.atomic
     def _destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().destroy(request, *args, **kwargs)
 
     def perform_create(self, serializer: serializers.BaseSerializer[Any]) -> None:
-        self._note(self._saved(serializer), ADDITION, {"added": {}})
+        self._note(self._save(serializer), ADDITION, {"added": {}})
 
     def perform_update(self, serializer: serializers.BaseSerializer[Any]) -> None:
         fields: Iterable[str] = serializer.initial_data
-        self._note(self._saved(serializer), CHANGE, {"changed": {"fields": list(fields)}})
+        self._note(self._save(serializer), CHANGE, {"changed": {"fields": list(fields)}})
 
     def perform_destroy(self, instance: Model) -> None:
         self._note(instance, DELETION, {"deleted": {}})
@@ -134,14 +136,14 @@ class StaffRows(viewsets.ModelViewSet[Any]):
             with transaction.atomic():
                 instance.delete()
         except (ProtectedError, RestrictedError) as error:
-            raise Conflict(_("Other data needs this row, so it stays.")) from error
+            raise Conflict(_("Other data refers to this row, so it cannot be deleted.")) from error
 
-    def _saved(self, serializer: serializers.BaseSerializer[Any]) -> Model:
+    def _save(self, serializer: serializers.BaseSerializer[Any]) -> Model:
         try:
             with transaction.atomic():
                 row: Model = serializer.save()
         except IntegrityError as error:
-            # Somebody was quicker: now that their row can be seen, the same check names the field.
+            # Another request stored the value first; its row is visible now, so validating again names the field.
             serializer.run_validation(serializer.initial_data)
             raise Conflict from error
         return row
@@ -157,7 +159,7 @@ def _is_deadlock(error: OperationalError) -> bool:
 
 
 def routes(prefix: str, rows: type[StaffRows]) -> list[URLPattern]:
-    """Return the routes of a list and of one row of it; `prefix` ends with a slash."""
+    """Return the routes of a list and of its rows; `prefix` ends with a slash."""
     return [
         path(prefix, rows.as_view({"get": "list", "post": "create"})),
         path(f"{prefix}<int:pk>/", rows.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"})),

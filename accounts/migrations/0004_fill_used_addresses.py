@@ -8,11 +8,11 @@ from accounts import addresses
 def fill(apps, schema_editor):
     UsedAddress = apps.get_model('accounts', 'UsedAddress')
     mailboxes = (
-        (addresses.of_mailbox(email), pk)
+        (addresses.email_digest(email), pk)
         for pk, email in apps.get_model('accounts', 'User').objects.exclude(email='').order_by('pk').values_list('pk', 'email').iterator()
     )
     logins = (
-        (addresses.of_login(provider, uid), pk)
+        (addresses.login_digest(provider, uid), pk)
         for pk, provider, uid in apps.get_model('socialaccount', 'SocialAccount').objects.order_by('pk').values_list('user_id', 'provider', 'uid').iterator()
     )
     for found in (mailboxes, logins):

@@ -74,7 +74,7 @@ async def _start(
     request: HttpRequest, generation_request: GenerationRequest, relay: Relay
 ) -> tuple["RelayStream", dict[str, str]]:
     # Before the start, so that a caller that leaves meanwhile stops the run too.
-    disconnect.of(request).when_left(relay.leave)
+    disconnect.client_of(request).on_disconnect(relay.leave)
     started = await chat().generations.start(generation_request, relay)
     stream = RelayStream(chat().streams, generation_request.user_id, relay)
     return stream, representation.quota_headers(started.reservation)

@@ -1,1 +1,1 @@
-"""`/api/schema/` and `/api/docs/`: the document that `web.openapi` generates from our routes, as text and as a page."""
+"""`/api/schema/` and `/api/docs/`: the document that `web.openapi` generates from our routes."""

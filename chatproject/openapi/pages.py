@@ -1,4 +1,4 @@
-"""`/api/schema/` and `/api/docs/`: one document for programs and for people; open to everybody, no foreign hosts."""
+"""`/api/schema/` and `/api/docs/`: the OpenAPI document as a file and as a page, without login."""
 
 import json
 import re
@@ -23,7 +23,7 @@ from chatproject.openapi.document import document
 from web.openapi import JSON, METHODS, Content, Operation
 from web.refusals import InvalidRequest, MethodNotAllowed
 
-# What most people need comes first, what only staff need last.
+# The groups of the page, in its order: those for most users first, those for staff last.
 _GROUPS = (
     *(gettext_noop("Accounts"), gettext_noop("Models and quotas"), gettext_noop("Chat")),
     *(gettext_noop("Conversations"), gettext_noop("Push channels"), gettext_noop("OpenAI-compatible")),
@@ -32,9 +32,11 @@ _GROUPS = (
 _YAML, _JSON = "application/vnd.oai.openapi", "application/vnd.oai.openapi+json"
 
 
-@method_decorator(csrf_exempt, name="dispatch")  # a wrong method is to be told so, and there is no other
+@method_decorator(
+    csrf_exempt, name="dispatch"
+)  # without it, POST would be refused for its CSRF token and not for its method
 class Page(View):
-    """A GET that refuses other methods as all of /api/ does."""
+    """A page that refuses all methods but GET in the format of /api/."""
 
     def http_method_not_allowed(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         raise MethodNotAllowed(["GET"])
@@ -62,12 +64,12 @@ class Document(Page):
         kind = f"{_YAML}; charset=utf-8"
         if form == "json":
             kind = "application/json" if "application/json" in request.headers.get("Accept", "") else _JSON
-        return HttpResponse(_written(form), content_type=kind)
+        return HttpResponse(_serialized(form), content_type=kind)
 
 
 @cache
-def _written(form: str) -> str:
-    """Return the document as text; writing YAML takes seconds, so it is done once."""
+def _serialized(form: str) -> str:
+    """Return the document as text, once, because writing YAML takes seconds."""
     text = json.dumps(document(), ensure_ascii=False)
     return text if form == "json" else yaml.safe_dump(json.loads(text), allow_unicode=True, sort_keys=False)
 
@@ -77,30 +79,30 @@ class Docs(Page):
 
     @Operation("Operations", "This description as a page", returns=Content(str, ("text/html",)), proof="open")
     def get(self, request: HttpRequest) -> HttpResponse:
-        made, base = document(), request.build_absolute_uri("/")[:-1]
+        schema, base = document(), request.build_absolute_uri("/")[:-1]
         groups: dict[str, list[dict[str, Any]]] = {group: [] for group in _GROUPS}
-        for path, operations in made["paths"].items():
+        for path, operations in schema["paths"].items():
             for method in METHODS:
                 if operation := operations.get(method):
-                    groups[operation["tags"][0]].append(_shown(method, path, operation, base))
+                    groups[operation["tags"][0]].append(_operation_row(method, path, operation, base))
         shapes = [
-            {"name": name, "fields": _lines(schema), "kind": _linked(_kind(schema))}
-            for name, schema in sorted(made["components"]["schemas"].items())
+            {"name": name, "fields": _field_rows(shape), "kind": _linked(_kind(shape))}
+            for name, shape in sorted(schema["components"]["schemas"].items())
         ]
         return render(request, "api.html", {"groups": groups, "shapes": shapes})
 
 
 def _linked(kind: str) -> SafeString:
-    """Return a kind as HTML in which the names of shapes lead to them."""
+    """Return the text of a type as HTML, with links to the named schemas."""
     shapes = document()["components"]["schemas"]
     words = re.split(r"(\w+)", kind)
     shown = (format_html('<a href="#shape-{0}">{0}</a>', word) if word in shapes else escape(word) for word in words)
     return mark_safe("".join(shown))  # noqa: S308  (every word is escaped)
 
 
-def _shown(method: str, path: str, operation: dict[str, Any], base: str) -> dict[str, Any]:
+def _operation_row(method: str, path: str, operation: dict[str, Any], base: str) -> dict[str, Any]:
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-    answers = [_shown_answer(status, answer) for status, answer in operation["responses"].items()]
+    responses = [_response_row(status, response) for status, response in operation["responses"].items()]
     return {
         "method": method.upper(),
         "path": path,
@@ -110,25 +112,25 @@ def _shown(method: str, path: str, operation: dict[str, Any], base: str) -> dict
         "parameters": [
             (each["name"], each["in"], _linked(_kind(each["schema"]))) for each in operation.get("parameters", [])
         ],
-        "body": _lines(_resolved(content["schema"])) if content else [],
+        "body": _field_rows(_resolved(content["schema"])) if content else [],
         "body_name": _linked(_kind(content["schema"])) if content else "",
-        "answers": [each for each in answers if each["status"] < "4"],
-        "refusals": [each for each in answers if each["status"] >= "4"],
+        "responses": [each for each in responses if each["status"] < "4"],
+        "refusals": [each for each in responses if each["status"] >= "4"],
         "example": _curl(method, base + path, operation, content.get("example")),
     }
 
 
-def _shown_answer(status: str, answer: dict[str, Any]) -> dict[str, Any]:
-    content = answer.get("content", {})
+def _response_row(status: str, response: dict[str, Any]) -> dict[str, Any]:
+    content = response.get("content", {})
     kinds = [(media, _linked(_kind(each["schema"]))) for media, each in content.items()]
     events = [
         (name, _linked(_kind(shape))) for each in content.values() for name, shape in each.get("x-events", {}).items()
     ]
-    return {"status": status, "description": _worded(answer["description"]), "kinds": kinds, "events": events}
+    return {"status": status, "description": _worded(response["description"]), "kinds": kinds, "events": events}
 
 
 def _worded(text: str) -> SafeString:
-    """Return a text as HTML with what stands between backticks as code."""
+    """Return a text as HTML, with parts in backticks as code."""
     return mark_safe(re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text)))  # noqa: S308  (the text is escaped)
 
 
@@ -139,7 +141,7 @@ def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kind(schema: dict[str, Any]) -> str:
-    """Return a schema in a word or two; components by their names."""
+    """Return a schema as a short text; named components by their names."""
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     if "const" in schema:
@@ -156,8 +158,8 @@ def _kind(schema: dict[str, Any]) -> str:
     return " | ".join(kind) if isinstance(kind, list) else str(schema.get("format", kind))
 
 
-def _lines(schema: dict[str, Any]) -> list[tuple[str, SafeString, bool]]:
-    """Return the fields of an object: name, kind, whether it must be there."""
+def _field_rows(schema: dict[str, Any]) -> list[tuple[str, SafeString, bool]]:
+    """Return the fields of an object: name, type, and whether the field is required."""
     required = schema.get("required", [])
     return [(name, _linked(_kind(each)), name in required) for name, each in schema.get("properties", {}).items()]
 

@@ -1,6 +1,6 @@
-"""Django's SQLite engine, which here translates each statement to SQLite's placeholders once, not at each call.
+"""Django's SQLite engine with a cache for the translation of placeholders (`%s` to `?`).
 
-A question takes about twenty statements, always the same ones; the translation was a sixth of what they cost.
+A prompt takes about twenty statements, always the same ones; translating them at each call was a sixth of their cost.
 """
 
 from functools import lru_cache
@@ -8,13 +8,13 @@ from typing import Any
 
 from django.db.backends.sqlite3 import base
 
-# Those of the questions, and of most pages; a list of ids of each length is a statement of its own.
-KEPT = 1_000
+# Statements whose translation is kept: enough for prompts and most pages. `IN` lists of each length count separately.
+CACHED_STATEMENTS = 1_000
 
 
-@lru_cache(KEPT)
+@lru_cache(CACHED_STATEMENTS)
 def _converted(query: str, param_names: tuple[str, ...] | None) -> str:
-    convert: Any = base.SQLiteCursorWrapper.convert_query  # which has no use for a cursor
+    convert: Any = base.SQLiteCursorWrapper.convert_query  # it does not use `self`
     return str(convert(None, query, param_names=param_names))
 
 

@@ -1,4 +1,4 @@
-"""What tests of accounts share: callers with every kind of proof, and a clean slate of rate limits."""
+"""Fixtures for tests of accounts: clients with each kind of credentials, and fresh rate limits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,13 +12,13 @@ from accounts.models import ApiToken, User, digest
 
 
 @pytest.fixture(autouse=True)
-def _no_limits_left() -> None:
+def _fresh_rate_limits() -> None:
     cache.clear()
 
 
 @pytest.fixture
 def session(client: Client) -> Callable[[User], Client]:
-    """Log somebody in by cookie."""
+    """Return a function that logs a user in by cookie."""
 
     def log_in(user: User) -> Client:
         client.force_login(user)
@@ -29,13 +29,13 @@ def session(client: Client) -> Callable[[User], Client]:
 
 @pytest.fixture
 def bearer() -> Callable[[User], Client]:
-    """A client that shows somebody's access token."""
+    """Return a function that makes a client with a user's access token."""
     return lambda user: Client(headers={"Authorization": f"Bearer {jwt.issue(user)['access']}"})
 
 
 @pytest.fixture
 def api_token() -> Callable[..., str]:
-    """A secret `sk-…` of somebody's."""
+    """Return a function that creates an API token and returns its secret."""
 
     def make(user: User, secret: str = "sk-of-a-test", **values: Any) -> str:
         ApiToken.objects.create(user=user, name="laptop", digest=digest(secret), **values)

@@ -17,11 +17,11 @@ def create(client: Client, **body: Any) -> Any:
 
 @pytest.mark.contract("GET /api/tokens/", "POST /api/tokens/", "DELETE /api/tokens/{token_id}/")
 def test_a_token_is_shown_once_and_can_be_deleted(alice: User, bearer: Any) -> None:
-    """A new token is shown once, opens the account, is listed without its secret, and can be deleted."""
+    """A new token is shown once, authenticates, is listed without its secret, and can be deleted."""
     client = bearer(alice)
-    answer = create(client, name="laptop")
-    assert answer.status_code == 201
-    secret = answer.json()["token"]
+    response = create(client, name="laptop")
+    assert response.status_code == 201
+    secret = response.json()["token"]
     by_token = Client(headers={"Authorization": f"Bearer {secret}"})
     assert by_token.get("/api/me/").json()["id"] == alice.pk
     (row,) = client.get("/api/tokens/").json()
@@ -33,15 +33,15 @@ def test_a_token_is_shown_once_and_can_be_deleted(alice: User, bearer: Any) -> N
 
 
 def test_the_secret_is_not_stored(alice: User, bearer: Any) -> None:
-    """The row holds a digest: neither the secret nor a part of it."""
+    """The row contains a digest, and no part of the secret."""
     secret = create(bearer(alice), name="laptop").json()["token"]
     assert secret.startswith("sk-")
     assert len(secret) >= 43
     assert secret[3:] not in serializers.serialize("json", ApiToken.objects.all())
 
 
-def test_nobody_sees_anothers(alice: User, bob: User, bearer: Any, api_token: Any) -> None:
-    """Another's token is not listed, and deleting it is 404, for staff too."""
+def test_other_users_tokens_are_hidden(alice: User, bob: User, bearer: Any, api_token: Any) -> None:
+    """The token of another user is not listed, and deleting it is 404, for staff too."""
     api_token(alice)
     token = ApiToken.objects.get()
     User.objects.filter(pk=bob.pk).update(is_staff=True, is_superuser=True)
@@ -53,18 +53,18 @@ def test_nobody_sees_anothers(alice: User, bob: User, bearer: Any, api_token: An
 
 @pytest.mark.parametrize("token_id", ["0", "99999999999999999999999999"])
 def test_an_unknown_id_is_404(token_id: str, alice: User, bearer: Any) -> None:
-    """Ids that never were answer as foreign ones do."""
-    answer = bearer(alice).delete(f"/api/tokens/{token_id}/")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    """An id that never existed gets the same response as another user's id."""
+    response = bearer(alice).delete(f"/api/tokens/{token_id}/")
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize("body", [{}, {"name": ""}, {"name": " "}, {"name": "x" * 101}, {"name": "x", "token": "sk-1"}])
 def test_wrong_bodies_are_refused(body: dict[str, Any], alice: User, bearer: Any) -> None:
-    """A token needs a name and takes nothing else."""
+    """A token needs a name, and accepts no other field."""
     assert create(bearer(alice), **body).json()["error"]["code"] == "invalid_request"
 
 
 @pytest.mark.parametrize(("method", "path"), [("get", ""), ("post", ""), ("delete", "1/")])
-def test_anonymous(method: str, path: str, db: None) -> None:
-    """Nobody has no tokens."""
+def test_anonymous_clients_are_refused(method: str, path: str, db: None) -> None:
+    """A client without credentials gets 401."""
     assert getattr(Client(), method)(f"/api/tokens/{path}").status_code == 401

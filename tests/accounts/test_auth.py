@@ -1,4 +1,4 @@
-"""accounts/auth.py: who is calling, by each of the four proofs, with and without Django's middleware."""
+"""accounts/auth.py: the caller by each kind of credentials, with and without Django's middleware."""
 
 import base64
 import json
@@ -29,8 +29,8 @@ STREAM = "/api/generations/1/events/"
 WAYS = ["session", "jwt", "token", "ticket"]
 
 
-def lean(method: str = "GET", path: str = STREAM, **extra: Any) -> HttpRequest:
-    """A request as an event stream sees it: no middleware has touched it."""
+def request_without_middleware(method: str = "GET", path: str = STREAM, **extra: Any) -> HttpRequest:
+    """Return a request as the handler of event streams makes it: without middleware."""
     return getattr(RequestFactory(enforce_csrf_checks=True), method.lower())(path, **extra)
 
 
@@ -48,24 +48,24 @@ def with_cookie(request: HttpRequest, cookie: str) -> HttpRequest:
 def showing(way: str, user: User, api_token: Any) -> HttpRequest:
     match way:
         case "session":
-            return with_cookie(lean(), cookie_of(user))
+            return with_cookie(request_without_middleware(), cookie_of(user))
         case "jwt":
-            return lean(headers={"Authorization": f"Bearer {jwt.issue(user)['access']}"})
+            return request_without_middleware(headers={"Authorization": f"Bearer {jwt.issue(user)['access']}"})
         case "token":
-            return lean(headers={"Authorization": f"Bearer {api_token(user)}"})
-    return lean(path=f"{STREAM}?ticket={tickets.issue(user, STREAM)}")
+            return request_without_middleware(headers={"Authorization": f"Bearer {api_token(user)}"})
+    return request_without_middleware(path=f"{STREAM}?ticket={tickets.issue(user, STREAM)}")
 
 
 BAD = {
-    "session": lambda: with_cookie(lean(), "notasessionnotasessionnotasessi0"),
-    "jwt": lambda: lean(headers={"Authorization": "Bearer a.b.c"}),
-    "token": lambda: lean(headers={"Authorization": "Bearer sk-nobody"}),
-    "ticket": lambda: lean(path=f"{STREAM}?ticket=nonsense"),
+    "session": lambda: with_cookie(request_without_middleware(), "notasessionnotasessionnotasessi0"),
+    "jwt": lambda: request_without_middleware(headers={"Authorization": "Bearer a.b.c"}),
+    "token": lambda: request_without_middleware(headers={"Authorization": "Bearer sk-nobody"}),
+    "ticket": lambda: request_without_middleware(path=f"{STREAM}?ticket=nonsense"),
 }
 
 
 def test_a_logged_in_account_is_recognised(client: Client, alice: User) -> None:
-    """A person who is logged in is who they are."""
+    """A user who is logged in is the caller."""
     client.force_login(alice)
     assert client.get("/api/me/").json()["username"] == "alice"
 
@@ -73,7 +73,7 @@ def test_a_logged_in_account_is_recognised(client: Client, alice: User) -> None:
 @pytest.mark.contract("the four proofs")
 @pytest.mark.parametrize("way", WAYS)
 def test_each_proof_is_accepted_without_middleware(way: str, alice: User, api_token: Any) -> None:
-    """Each proof names its user and itself."""
+    """Each kind of credentials identifies its user and itself."""
     caller = auth.authenticate(showing(way, alice, api_token), tickets=True)
     assert (caller.user, caller.via, caller.reachable) == (alice, way, True)
 
@@ -81,7 +81,7 @@ def test_each_proof_is_accepted_without_middleware(way: str, alice: User, api_to
 @pytest.mark.contract("a disabled user, by all four")
 @pytest.mark.parametrize("way", WAYS)
 def test_a_disabled_user_is_refused(way: str, alice: User, api_token: Any) -> None:
-    """No proof helps a user who has been disabled since."""
+    """Credentials of a user who was disabled later are refused."""
     request = showing(way, alice, api_token)
     User.objects.update(is_active=False)
     with pytest.raises(NotAuthenticated):
@@ -90,7 +90,7 @@ def test_a_disabled_user_is_refused(way: str, alice: User, api_token: Any) -> No
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_deleted_user_is_refused(way: str, alice: User, api_token: Any) -> None:
-    """A proof does not outlive its user."""
+    """Credentials of a user who was deleted later are refused."""
     request = showing(way, alice, api_token)
     User.objects.all().delete()
     with pytest.raises(NotAuthenticated):
@@ -99,73 +99,75 @@ def test_a_deleted_user_is_refused(way: str, alice: User, api_token: Any) -> Non
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_bad_proof_is_refused(way: str, alice: User) -> None:
-    """A proof that nobody issued is worth nothing."""
+    """Credentials that were never issued are refused."""
     with pytest.raises(NotAuthenticated):
         auth.authenticate(BAD[way](), tickets=True)
 
 
-def test_nothing_is_not_authenticated(db: None) -> None:
-    """Without a proof the answer is 401."""
+def test_a_request_without_credentials_is_refused(db: None) -> None:
+    """A request without credentials raises NotAuthenticated."""
     with pytest.raises(NotAuthenticated):
-        auth.authenticate(lean())
+        auth.authenticate(request_without_middleware())
 
 
 def test_anonymous_rest_is_401(client: Client) -> None:
-    """REST says not_authenticated in the common envelope."""
-    answer = client.get("/api/me/")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "not_authenticated")
+    """REST responds with not_authenticated in the common format."""
+    response = client.get("/api/me/")
+    assert (response.status_code, response.json()["error"]["code"]) == (401, "not_authenticated")
 
 
 @pytest.mark.parametrize(
     "header", ["Bearer", "Bearer x", "Basic YTpi", "sk-1", "Bearer sk-", "Bearer sk-é", "x" * 9000]
 )
 def test_a_bad_header_never_falls_back_to_the_cookie(header: str, alice: User) -> None:
-    """Whoever shows a header is judged by it alone."""
-    request = with_cookie(lean(), cookie_of(alice))
+    """If a request has an Authorization header, the cookie is ignored."""
+    request = with_cookie(request_without_middleware(), cookie_of(alice))
     request.META["HTTP_AUTHORIZATION"] = header
     with pytest.raises(NotAuthenticated):
         auth.authenticate(request)
 
 
 def test_a_bad_ticket_never_falls_back_to_the_cookie(alice: User) -> None:
-    """A used or old ticket is 401 in a browser that is logged in, too."""
+    """A used or expired ticket is refused, also in a browser that is logged in."""
     with pytest.raises(NotAuthenticated):
-        auth.authenticate(with_cookie(lean(path=f"{STREAM}?ticket=old"), cookie_of(alice)), tickets=True)
+        auth.authenticate(
+            with_cookie(request_without_middleware(path=f"{STREAM}?ticket=old"), cookie_of(alice)), tickets=True
+        )
 
 
 def test_a_ticket_is_for_streams_only(alice: User, client: Client) -> None:
-    """Where tickets are not asked for, and on POST, one is not looked at."""
+    """A ticket is ignored on POST, and where tickets are not accepted."""
     ticket = tickets.issue(alice, STREAM)
     with pytest.raises(NotAuthenticated):
-        auth.authenticate(lean(path=f"{STREAM}?ticket={ticket}"))
+        auth.authenticate(request_without_middleware(path=f"{STREAM}?ticket={ticket}"))
     with pytest.raises(NotAuthenticated):
-        auth.authenticate(lean("POST", f"{STREAM}?ticket={ticket}"), tickets=True)
+        auth.authenticate(request_without_middleware("POST", f"{STREAM}?ticket={ticket}"), tickets=True)
     assert client.get("/api/me/", {"ticket": tickets.issue(alice, "/api/me/")}).status_code == 401
 
 
 def test_a_session_needs_the_csrf_token(alice: User) -> None:
     """A POST by cookie alone is forbidden, with and without middleware."""
-    request = with_cookie(lean("POST"), cookie_of(alice))
+    request = with_cookie(request_without_middleware("POST"), cookie_of(alice))
     with pytest.raises(Forbidden):
         auth.authenticate(request)
     client = Client(enforce_csrf_checks=True)
     client.force_login(alice)
-    answer = client.post("/api/tokens/", {"name": "x"}, "application/json")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+    response = client.post("/api/tokens/", {"name": "x"}, "application/json")
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "forbidden")
 
 
 def test_a_session_with_the_csrf_token_may_post(alice: User) -> None:
-    """The token of the cookie, sent back in the header, opens the way."""
+    """A POST with the cookie's CSRF token in the header is accepted."""
     secret = "a" * 32
-    request = with_cookie(lean("POST", headers={"X-CSRFToken": secret}), cookie_of(alice))
+    request = with_cookie(request_without_middleware("POST", headers={"X-CSRFToken": secret}), cookie_of(alice))
     request.COOKIES[django_settings.CSRF_COOKIE_NAME] = secret
     assert auth.authenticate(request).via == "session"
 
 
 def test_a_foreign_origin_is_forbidden(alice: User) -> None:
-    """A right token from another site's page is not enough."""
+    """A valid CSRF token from a page of another site is refused."""
     headers = {"X-CSRFToken": "a" * 32, "Origin": "https://evil.example"}
-    request = with_cookie(lean("POST", headers=headers), cookie_of(alice))
+    request = with_cookie(request_without_middleware("POST", headers=headers), cookie_of(alice))
     request.COOKIES[django_settings.CSRF_COOKIE_NAME] = "a" * 32
     with pytest.raises(Forbidden):
         auth.authenticate(request)
@@ -173,40 +175,42 @@ def test_a_foreign_origin_is_forbidden(alice: User) -> None:
 
 @pytest.mark.parametrize("way", ["jwt", "token"])
 def test_a_bearer_needs_no_csrf_token(way: str, alice: User, api_token: Any) -> None:
-    """Programs that send a header cannot be misled by a page."""
+    """A request with a bearer token needs no CSRF token."""
     request = showing(way, alice, api_token)
     request.method = "POST"
     assert auth.authenticate(request).via == way
 
 
 def test_rest_knows_the_caller(alice: User, api_token: Any) -> None:
-    """DRF views are told the same by the same code."""
-    answer = Client(headers={"Authorization": f"Bearer {api_token(alice)}"}).get("/api/me/")
-    assert answer.json()["id"] == alice.pk
+    """DRF views use the same authenticator."""
+    response = Client(headers={"Authorization": f"Bearer {api_token(alice)}"}).get("/api/me/")
+    assert response.json()["id"] == alice.pk
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_the_event_loop_asks_the_same(alice: User, api_token: Any) -> None:
-    """`aauthenticate` gives the same answer and lets the same refusals through."""
+async def test_the_async_authenticator_does_the_same(alice: User, api_token: Any) -> None:
+    """`aauthenticate` returns the same caller and raises the same refusals."""
     try:
         request = await database.run(showing, "ticket", alice, api_token)
         assert (await auth.aauthenticate(request, tickets=True)).user == alice
         with pytest.raises(NotAuthenticated):
-            await auth.aauthenticate(lean())
+            await auth.aauthenticate(request_without_middleware())
     finally:
         database.close()
 
 
 @pytest.mark.parametrize(("way", "most"), [("session", 2), ("jwt", 1), ("token", 2), ("ticket", 3)])
-def test_few_queries(way: str, most: int, alice: User, api_token: Any, django_assert_max_num_queries: Any) -> None:
-    """Finding the caller costs a streaming request next to nothing."""
+def test_authentication_needs_few_queries(
+    way: str, most: int, alice: User, api_token: Any, django_assert_max_num_queries: Any
+) -> None:
+    """Authenticating a stream's request takes at most three queries."""
     request = showing(way, alice, api_token)
     with django_assert_max_num_queries(most):
         auth.authenticate(request, tickets=True)
 
 
 def test_last_use_is_noted_at_most_once_a_minute(alice: User, api_token: Any) -> None:
-    """The first use is written down, the next ones within a minute cost no write, a later one moves it."""
+    """The first use is stored; further uses within a minute cost no write."""
     request = showing("token", alice, api_token)
     auth.authenticate(request)
     first = ApiToken.objects.get().last_used_at
@@ -219,7 +223,7 @@ def test_last_use_is_noted_at_most_once_a_minute(alice: User, api_token: Any) ->
 
 
 def test_a_password_change_ends_jwt_and_session(alice: User, api_token: Any) -> None:
-    """What was got by the old password is over; API tokens, made for programs, go on."""
+    """A new password ends sessions and JWTs, but not API tokens, which are for programs."""
     by_jwt, by_cookie = showing("jwt", alice, api_token), showing("session", alice, api_token)
     by_token = showing("token", alice, api_token)
     alice.set_password("another fine password")
@@ -231,26 +235,26 @@ def test_a_password_change_ends_jwt_and_session(alice: User, api_token: Any) -> 
 
 
 def test_a_session_without_its_hash_is_refused(alice: User) -> None:
-    """A session row that merely names a user proves nothing."""
+    """A session row that only contains a user's id is refused."""
     cookie = cookie_of(alice)
     store = Session.objects.get(pk=cookie)
     data = {key: value for key, value in store.get_decoded().items() if key != "_auth_user_hash"}
     assert SESSION_KEY in data
     Session.objects.filter(pk=cookie).update(session_data=Session.objects.encode(data))
     with pytest.raises(NotAuthenticated):
-        auth.authenticate(with_cookie(lean(), cookie))
+        auth.authenticate(with_cookie(request_without_middleware(), cookie))
 
 
 def test_an_expired_session_is_refused(alice: User) -> None:
-    """A cookie is good until its session expires."""
+    """A cookie works until its session expires."""
     cookie = cookie_of(alice)
     Session.objects.update(expire_date=timezone.now() - timedelta(seconds=1))
     with pytest.raises(NotAuthenticated):
-        auth.authenticate(with_cookie(lean(), cookie))
+        auth.authenticate(with_cookie(request_without_middleware(), cookie))
 
 
 def forged(user: User) -> dict[str, str]:
-    """Access tokens that look right and are not ours."""
+    """Return access tokens that look valid but were not issued by us."""
     token = AccessToken(jwt.issue(user)["access"])  # type: ignore[arg-type]
     encode = lambda part: base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()  # noqa: E731
     return {
@@ -279,34 +283,34 @@ def forged(user: User) -> dict[str, str]:
     ],
 )
 def test_a_forged_jwt_is_refused(kind: str, alice: User) -> None:
-    """Only an access token signed with our key and our algorithm counts."""
+    """Only an access token signed with our key and our algorithm is accepted."""
     with pytest.raises(NotAuthenticated):
-        auth.authenticate(lean(headers={"Authorization": f"Bearer {forged(alice)[kind]}"}))
+        auth.authenticate(request_without_middleware(headers={"Authorization": f"Bearer {forged(alice)[kind]}"}))
 
 
 @pytest.mark.contract("refusal: account_incomplete")
 def test_an_account_without_address_cannot_chat(db: None) -> None:
-    """Without an address and a social login nobody can be reached."""
+    """An account without an address and without a social login cannot chat."""
     user = factories.user("dave", email="")
-    caller = auth.authenticate(with_cookie(lean(), cookie_of(user)))
+    caller = auth.authenticate(with_cookie(request_without_middleware(), cookie_of(user)))
     assert not caller.reachable
     with pytest.raises(AccountIncomplete):
         auth.require_reachable(caller)
 
 
-def test_a_social_login_makes_reachable(settings: Any, db: None) -> None:
-    """WeChat gives no address and need not, whatever is required of addresses."""
+def test_a_social_login_allows_chatting(settings: Any, db: None) -> None:
+    """A social login is enough to chat, because WeChat gives no address."""
     user = factories.user("dave", email="")
     SocialAccount.objects.create(user=user, provider="weixin", uid="1")
     for settings.REQUIRE_VERIFIED_EMAIL in (False, True):
-        auth.require_reachable(auth.authenticate(with_cookie(lean(), cookie_of(user))))
+        auth.require_reachable(auth.authenticate(with_cookie(request_without_middleware(), cookie_of(user))))
 
 
 @pytest.mark.contract("setting: REQUIRE_VERIFIED_EMAIL")
 def test_a_required_address_must_be_verified(settings: Any, alice: User) -> None:
     """Where addresses must be verified, an unverified one does not count."""
     settings.REQUIRE_VERIFIED_EMAIL = True
-    request = with_cookie(lean(), cookie_of(alice))
+    request = with_cookie(request_without_middleware(), cookie_of(alice))
     assert auth.authenticate(request).reachable
     EmailAddress.objects.update(verified=False)
     assert not auth.authenticate(request).reachable
@@ -314,8 +318,8 @@ def test_a_required_address_must_be_verified(settings: Any, alice: User) -> None
     assert auth.authenticate(request).reachable
 
 
-def test_disabled_among(alice: User, bob: User, carol: User) -> None:
-    """The disabled and the deleted may not go on."""
+def test_disabled_and_deleted_users_are_found(alice: User, bob: User, carol: User) -> None:
+    """`disabled_among` returns the ids of disabled and deleted users."""
     User.objects.filter(pk=bob.pk).update(is_active=False)
     gone = carol.pk
     carol.delete()

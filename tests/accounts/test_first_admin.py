@@ -1,4 +1,4 @@
-"""accounts/first_admin.py: the account of the first run."""
+"""accounts/first_admin.py: the superuser of the first run."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -26,7 +26,7 @@ def environment(settings: Any) -> Any:
 
 
 def test_the_first_run_makes_a_verified_superuser(environment: Any) -> None:
-    """The first run makes a superuser with a verified address and tells the generated password."""
+    """The first run creates a superuser with a verified address and returns the generated password."""
     password = ensure_admin()
     assert password
     admin = authenticate(username="admin", password=password)
@@ -35,14 +35,14 @@ def test_the_first_run_makes_a_verified_superuser(environment: Any) -> None:
     assert EmailAddress.objects.get(user=admin, primary=True, verified=True).email == admin.email
 
 
-def test_it_happens_once(environment: Any) -> None:
-    """The second run changes nothing and tells nothing."""
+def test_the_second_run_changes_nothing(environment: Any) -> None:
+    """The second run changes nothing and returns no password."""
     first = ensure_admin()
     assert ensure_admin() is None
     assert authenticate(username="admin", password=first)
 
 
-def test_a_given_password_is_not_told(environment: Any) -> None:
+def test_a_password_from_the_environment_is_not_returned(environment: Any) -> None:
     """A password from the environment is used, and not returned for printing."""
     environment(ADMIN_PASSWORD=SecretStr("from the environment"))
     assert ensure_admin() is None
@@ -50,21 +50,21 @@ def test_a_given_password_is_not_told(environment: Any) -> None:
 
 
 def test_an_existing_admin_stays_as_is(environment: Any, carol: User) -> None:
-    """Where there is a superuser, whatever the name, none is made."""
+    """If there is a superuser of any name, none is created."""
     assert ensure_admin() is None
     assert User.objects.count() == 1
 
 
-def test_nobody_is_promoted(environment: Any) -> None:
-    """An ordinary account that bears the admin's name stays ordinary."""
+def test_an_ordinary_account_is_not_promoted(environment: Any) -> None:
+    """An ordinary account with the admin's name stays ordinary."""
     factories.user("admin")
     assert ensure_admin() is None
     assert not User.objects.filter(is_superuser=True).exists()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_several_processes_at_once(environment: Any) -> None:
-    """Of four that start together one makes the account and tells the password that works."""
+def test_of_several_processes_one_creates_the_admin(environment: Any) -> None:
+    """Of four concurrent calls one creates the account and returns the working password."""
 
     def start(_process: int) -> str | None:
         try:
@@ -73,6 +73,6 @@ def test_several_processes_at_once(environment: Any) -> None:
             connections.close_all()
 
     with ThreadPoolExecutor(4) as processes:
-        told = [password for password in processes.map(start, range(4)) if password]
+        passwords = [password for password in processes.map(start, range(4)) if password]
     assert User.objects.count() == 1
-    assert [bool(authenticate(username="admin", password=password)) for password in told] == [True]
+    assert [bool(authenticate(username="admin", password=password)) for password in passwords] == [True]

@@ -1,4 +1,4 @@
-"""accounts/housekeeping.py: what is taken away from time to time."""
+"""accounts/housekeeping.py: the periodic deletion of expired rows."""
 
 from datetime import timedelta
 
@@ -15,18 +15,18 @@ from runtime.apps import runtime
 
 @pytest.mark.django_db(transaction=True)
 async def test_expired_sessions_and_tickets_are_deleted(alice: User) -> None:
-    """Expired sessions and tickets go, good ones stay."""
+    """Expired sessions and tickets are deleted, valid ones stay."""
     try:
-        await database.run(_make, alice)
-        await housekeeping.prune_tickets()
-        await housekeeping.forget_expired()
+        await database.run(_create_sessions_and_tickets, alice)
+        await housekeeping.delete_expired_tickets()
+        await housekeeping.delete_expired_sessions()
         assert await database.run(Ticket.objects.count) == 1
         assert await database.run(Session.objects.count) == 1
     finally:
         database.close()
 
 
-def _make(user: User) -> None:
+def _create_sessions_and_tickets(user: User) -> None:
     for _time in range(2):
         Client().force_login(user)
         tickets.issue(user, "/sse/x/")
@@ -35,6 +35,6 @@ def _make(user: User) -> None:
     Ticket.objects.filter(pk=Ticket.objects.values_list("pk").first()[0]).update(expires_at=past)  # type: ignore[index]
 
 
-def test_the_process_does_it() -> None:
-    """Both are among the timers that `serve` starts."""
+def test_both_deletions_are_timers() -> None:
+    """Both deletions are among the timers that `serve` starts."""
     assert {"tickets", "sessions"} <= set(runtime().process.timers.names)

@@ -1,4 +1,4 @@
-"""GET /api/invitations/, and who counts as newly invited."""
+"""GET /api/invitations/, and the rules for which users count as newly invited."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -31,8 +31,8 @@ def register(inviter: User | None, email: str, name: str = "erin") -> Any:
     body = {"username": name, "email": email, "password": "a long enough one"}
     if inviter:
         body["invite_code"] = inviter.invite_code
-    answer = Client().post("/api/auth/register/", body, "application/json")
-    assert answer.status_code == 201, answer.content
+    response = Client().post("/api/auth/register/", body, "application/json")
+    assert response.status_code == 201, response.content
     return User.objects.get(username=name)
 
 
@@ -41,15 +41,15 @@ def credit(person: User, quota: Quota) -> int:
 
 
 def shown(bearer: Any, person: User) -> dict[str, Any]:
-    answer = bearer(person).get(URL)
-    assert answer.status_code == 200
-    found: dict[str, Any] = answer.json()
+    response = bearer(person).get(URL)
+    assert response.status_code == 200
+    found: dict[str, Any] = response.json()
     return found
 
 
 @pytest.mark.contract("GET /api/invitations/")
 def test_the_list_shows_code_link_and_who_joined(alice: User, bearer: Any, quota: Quota) -> None:
-    """The list has code, link, who joined and when, and what is still to come."""
+    """The list has code, link, invited users with their dates, and pending credits."""
     erin = register(alice, "erin@example.org")
     body = shown(bearer, alice)
     joined = body["invited"][0].pop("joined_at")
@@ -64,26 +64,26 @@ def test_the_list_shows_code_link_and_who_joined(alice: User, bearer: Any, quota
     assert credit(erin, quota) == 5
 
 
-def test_nobody_yet(alice: User, bearer: Any) -> None:
-    """Who invited nobody has a code and a link all the same."""
+def test_a_user_without_invitations_has_a_code(alice: User, bearer: Any) -> None:
+    """A user who has invited no friend has a code and a link."""
     body = shown(bearer, alice)
     assert (body["invited"], body["pending"], body["earned"]) == ([], 0, 0)
 
 
 def test_others_invitations_are_not_shown(alice: User, bob: User, bearer: Any) -> None:
-    """Everybody sees only those who came by their own code."""
+    """A user sees only those invited with their own code."""
     register(alice, "erin@example.org")
     assert shown(bearer, bob)["invited"] == []
 
 
-def test_strangers_are_refused() -> None:
-    """Without a proof there is nothing to see."""
+def test_anonymous_clients_are_refused() -> None:
+    """A client without credentials gets 401."""
     assert Client().get(URL).status_code == 401
 
 
 @pytest.mark.parametrize("again", ["erin@example.org", "ERIN@Example.ORG", "erin+2@example.org"])
-def test_coming_again_earns_nothing(again: str, alice: User, bearer: Any, quota: Quota) -> None:
-    """Who deletes the account and signs up again with the same mailbox brings nobody anything."""
+def test_signing_up_again_earns_nothing(again: str, alice: User, bearer: Any, quota: Quota) -> None:
+    """A user who deletes the account and signs up again with the same mailbox earns nothing."""
     register(None, "erin@example.org").delete()
     erin = register(alice, again)
     assert (credit(erin, quota), shown(bearer, alice)["pending"]) == (0, 0)
@@ -91,13 +91,13 @@ def test_coming_again_earns_nothing(again: str, alice: User, bearer: Any, quota:
 
 
 def test_own_mailbox_earns_nothing(alice: User, bearer: Any, quota: Quota) -> None:
-    """Inviting oneself under another spelling of one's own address earns nothing."""
+    """Inviting one's own address in another spelling earns nothing."""
     second = register(alice, "alice+friend@example.org")
     assert (credit(second, quota), shown(bearer, alice)["pending"]) == (0, 0)
 
 
-def test_a_left_address_is_not_new(alice: User, bob: User, bearer: Any) -> None:
-    """An address that an account has had stays known after the account has taken another one."""
+def test_a_former_address_is_not_new(alice: User, bob: User, bearer: Any) -> None:
+    """An address that an account had before it changed to another does not count as new."""
     address = EmailAddress.objects.create(user=bob, email="robert@example.org", verified=True)
     address.set_as_primary()
     EmailAddress.objects.get(email="bob@example.org").remove()
@@ -105,24 +105,24 @@ def test_a_left_address_is_not_new(alice: User, bob: User, bearer: Any) -> None:
     assert shown(bearer, alice)["pending"] == 0
 
 
-def test_a_new_address_of_an_old_account(alice: User, bob: User, bearer: Any, quota: Quota) -> None:
-    """Another spelling of the address that an account has now is not new either."""
+def test_another_spelling_of_a_changed_address_is_not_new(alice: User, bob: User, bearer: Any, quota: Quota) -> None:
+    """Another spelling of an account's current address does not count as new."""
     bob.email = "r.obert@gmail.com"
     bob.save()
     frank = register(alice, "Robert+x@googlemail.com", "frank")
     assert (credit(frank, quota), shown(bearer, alice)["pending"]) == (0, 0)
 
 
-def test_two_spellings_at_once(alice: User, bearer: Any) -> None:
-    """Nothing but the first of two spellings counts, whichever comes first."""
+def test_of_two_spellings_the_first_counts(alice: User, bearer: Any) -> None:
+    """Of two accounts with spellings of one mailbox only the first counts."""
     register(alice, "frank+1@example.org", "frank1")
     register(alice, "frank+2@example.org", "frank2")
     assert shown(bearer, alice)["pending"] == 10
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_spellings_at_the_same_moment(alice: User, quota: Quota) -> None:
-    """Of eight that sign up at once with spellings of one mailbox exactly one counts as new."""
+def test_of_concurrent_spellings_one_counts(alice: User, quota: Quota) -> None:
+    """Of eight concurrent sign-ups with spellings of one mailbox exactly one counts as new."""
 
     def attempt(number: int) -> None:
         try:
@@ -136,8 +136,8 @@ def test_many_spellings_at_the_same_moment(alice: User, quota: Quota) -> None:
     assert statuses == ["nothing"] * 7 + ["pending"]
 
 
-def test_other_saves_cost_nothing(alice: User, django_assert_num_queries: Any) -> None:
-    """A login is one statement: only an address is remembered."""
+def test_saving_other_fields_records_no_address(alice: User, django_assert_num_queries: Any) -> None:
+    """Saving other fields takes one statement; only addresses are recorded."""
     with transaction.atomic(), django_assert_num_queries(3):  # with a savepoint
         alice.save(update_fields=["last_login"])
     assert UsedAddress.objects.count() == 1
@@ -161,29 +161,29 @@ def test_other_saves_cost_nothing(alice: User, django_assert_num_queries: Any) -
         ("a@-.example", "a@--.example", False),
     ],
 )
-def test_mailboxes(one: str, other: str, same: bool) -> None:
-    """Case, width, tags, quotes and how a host is written do not matter, dots do not at Gmail; anything else does."""
-    assert (addresses.of_mailbox(one) == addresses.of_mailbox(other)) is same
+def test_spellings_of_one_mailbox_have_one_digest(one: str, other: str, same: bool) -> None:
+    """Case, width, tags, quotes and the form of the host do not matter; dots only outside Gmail."""
+    assert (addresses.email_digest(one) == addresses.email_digest(other)) is same
 
 
-def test_digests_say_nothing(alice: User, settings: Any) -> None:
-    """What is kept of an address depends on the secret key, and names nobody."""
+def test_digests_reveal_nothing(alice: User, settings: Any) -> None:
+    """A digest depends on the secret key and contains no part of the address."""
     digest = UsedAddress.objects.get().digest
-    assert digest == addresses.of_mailbox("alice@example.org")
+    assert digest == addresses.email_digest("alice@example.org")
     assert "alice" not in digest
     settings.SECRET_KEY = "another"
-    assert digest != addresses.of_mailbox("alice@example.org")
+    assert digest != addresses.email_digest("alice@example.org")
 
 
-def test_accounts_of_before(alice: User, bob: User) -> None:
-    """Accounts older than the tables have their addresses known and their invitations pending."""
+def test_migrations_record_older_accounts(alice: User, bob: User) -> None:
+    """Migrations record addresses and invitations of accounts older than the tables."""
     User.objects.filter(pk=bob.pk).update(invited_by=alice, date_joined=datetime(2026, 1, 1, tzinfo=UTC))
     SocialAccount.objects.create(user=bob, provider="weixin", uid="wx-1")
     UsedAddress.objects.all().delete()
     for step in ("0004_fill_used_addresses", "0005_fill_invitations"):
         import_module(f"accounts.migrations.{step}").fill(apps, None)
-    login = addresses.of_login("weixin", "wx-1")
-    known = {addresses.of_mailbox(alice.email): alice.pk, addresses.of_mailbox(bob.email): bob.pk, login: bob.pk}
+    login = addresses.login_digest("weixin", "wx-1")
+    known = {addresses.email_digest(alice.email): alice.pk, addresses.email_digest(bob.email): bob.pk, login: bob.pk}
     assert dict(UsedAddress.objects.values_list("digest", "user_id")) == known
     (row,) = Invitation.objects.all()
     assert (row.inviter, row.invited, row.status, row.joined_at.year) == (alice, bob, "pending", 2026)

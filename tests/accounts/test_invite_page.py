@@ -1,4 +1,4 @@
-"""The page /invite/: link, QR code, who joined."""
+"""The page /invite/: link, QR code and invited users."""
 
 import re
 from typing import Any
@@ -29,10 +29,10 @@ def visitor(client: Client, alice: User) -> Client:
     return client
 
 
-def text(answer: Any) -> str:
-    """Return what a person reads."""
-    assert answer.status_code == 200
-    page = re.sub(r"<(script|svg|title)\b.*?</\1>", " ", answer.content.decode(), flags=re.DOTALL)
+def text(response: Any) -> str:
+    """Return the visible text of a page."""
+    assert response.status_code == 200
+    page = re.sub(r"<(script|svg|title)\b.*?</\1>", " ", response.content.decode(), flags=re.DOTALL)
     return " ".join(re.sub(r"<[^>]+>", " ", page).split())
 
 
@@ -43,7 +43,7 @@ def joined(inviter: User, name: str, **changes: Any) -> None:
 
 
 def test_the_page_shows_link_code_and_rewards(visitor: Client, alice: User, quota: Quota) -> None:
-    """The page has the link, the code, what both sides get, who joined, and what it earned."""
+    """The page has the link, the code, both sides' credits, invited users and earnings."""
     joined(alice, "erin")
     joined(alice, "frank", status="nothing")
     page = visitor.get("/invite/")
@@ -55,9 +55,9 @@ def test_the_page_shows_link_code_and_rewards(visitor: Client, alice: User, quot
     assert re.search(r"frank \S+ had an account before erin \S+ waiting for the first answer", words)
 
 
-def test_page_by_page(visitor: Client, alice: User) -> None:
-    """Who joined longer ago is a click away, everybody once; anything odd in the address is the newest page."""
-    names = [f"guest{number:03}" for number in range(pages.LISTED + 2)]
+def test_older_invitations_are_on_further_pages(visitor: Client, alice: User) -> None:
+    """Older invitations are on further pages, each user once; an odd cursor gives the first page."""
+    names = [f"guest{number:03}" for number in range(pages.PAGE_SIZE + 2)]
     for name in names:
         joined(alice, name)
     newest = visitor.get("/invite/").content.decode()
@@ -69,16 +69,16 @@ def test_page_by_page(visitor: Client, alice: User) -> None:
     assert 'href="?before=' not in last
     assert 'href="/invite/#joined"' in last
     for odd in ("x", "-1", "9" * 30, "\0"):
-        assert visitor.get("/invite/", {"before": odd}).content.decode().count("guest") == pages.LISTED
+        assert visitor.get("/invite/", {"before": odd}).content.decode().count("guest") == pages.PAGE_SIZE
 
 
-def test_nobody_yet(visitor: Client) -> None:
-    """Who has invited nobody is told what to do."""
-    assert "Nobody yet. Send your link to a friend." in text(visitor.get("/invite/"))
+def test_a_user_without_invitations_gets_advice(visitor: Client) -> None:
+    """A user who has invited no friend is advised to send the link."""
+    assert "No friend has joined yet. Send your link to a friend." in text(visitor.get("/invite/"))
 
 
 def test_the_qr_code_is_the_link(visitor: Client, alice: User) -> None:
-    """The QR code says exactly the link, and carries no style that the page's policy forbids."""
+    """The QR code contains the link, and has no inline style, which the policy forbids."""
     page = visitor.get("/invite/").content.decode()
     (drawn,) = re.findall(r'<svg[^>]*class="qr-code".*?</svg>', page, flags=re.DOTALL)
     link = f"http://testserver/accounts/signup/?invite={alice.invite_code}"
@@ -88,8 +88,8 @@ def test_the_qr_code_is_the_link(visitor: Client, alice: User) -> None:
     assert "style=" not in drawn
 
 
-def test_the_newest_are_shown(visitor: Client, alice: User, django_assert_max_num_queries: Any) -> None:
-    """However many joined, the page shows the newest fifty, in a handful of queries."""
+def test_the_first_page_needs_few_queries(visitor: Client, alice: User, django_assert_max_num_queries: Any) -> None:
+    """The first page shows the newest fifty users, with at most seven queries."""
     for number in range(52):
         joined(alice, f"friend{number:02}")
     with django_assert_max_num_queries(7):
@@ -98,28 +98,28 @@ def test_the_newest_are_shown(visitor: Client, alice: User, django_assert_max_nu
     assert "friend01 " not in words
 
 
-def test_closed(visitor: Client, settings: Any) -> None:
-    """Where nobody can sign up the page says so."""
+def test_closed_sign_up_is_announced(visitor: Client, settings: Any) -> None:
+    """The page says when sign-up is closed."""
     assert "Signing up is closed" not in text(visitor.get("/invite/"))
     settings.SIGNUP_MODE = "closed"
     assert "Signing up is closed" in text(visitor.get("/invite/"))
 
 
-def test_without_promises(visitor: Client) -> None:
-    """Where invitations bring nothing the page promises nothing."""
+def test_no_credits_are_promised_without_rewards(visitor: Client) -> None:
+    """The page promises no credits when invitations bring none."""
     Quota.objects.update(inviter_credits=0, invitee_credits=0)
     words = text(visitor.get("/invite/"))
     assert "Invitations bring no credits at the moment." in words
     assert "starts with credits" not in words
 
 
-def test_strangers_log_in_first(client: Client) -> None:
-    """Without a login the page leads to the door."""
+def test_anonymous_visitors_log_in_first(client: Client) -> None:
+    """A visitor without a login is redirected to the login page."""
     assert client.get("/invite/")["Location"] == "/accounts/login/?next=/invite/"
 
 
-def test_both_languages(visitor: Client) -> None:
-    """The page is named in the reader's language."""
+def test_the_page_uses_the_readers_language(visitor: Client) -> None:
+    """The title is in the reader's language."""
     for language in ("en", "zh-hans"):
         with translation.override(language):
             title = translation.gettext("Invite friends")

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.mark.contract("GET /api/me/")
 def test_me_shows_account_invitation_and_remainder(alice: User, bearer: Any) -> None:
-    """Who I am, how I invite, and what I have left."""
+    """The response has the account, the invitation link and the quotas."""
     factories.quota("standard", models=[factories.chat_model("gpt")])
     body = bearer(alice).get("/api/me/").json()
     assert body["invite_url"] == f"http://testserver/accounts/signup/?invite={alice.invite_code}"
@@ -27,15 +27,15 @@ def test_me_shows_account_invitation_and_remainder(alice: User, bearer: Any) -> 
     }
 
 
-def test_by_cookie_and_by_token(client: Client, alice: User, api_token: Any) -> None:
-    """Every proof of who is calling opens it."""
+def test_session_and_token_are_accepted(client: Client, alice: User, api_token: Any) -> None:
+    """A session and an API token both give access."""
     client.force_login(alice)
     assert client.get("/api/me/").status_code == 200
     assert Client(headers={"Authorization": f"Bearer {api_token(alice)}"}).get("/api/me/").status_code == 200
 
 
-def test_anonymous(client: Client) -> None:
-    """Nobody is nobody."""
+def test_anonymous_clients_are_refused(client: Client) -> None:
+    """A client without credentials gets 401."""
     assert client.get("/api/me/").status_code == 401
 
 

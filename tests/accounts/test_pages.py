@@ -1,4 +1,4 @@
-"""accounts/adapters.py and accounts/forms.py: allauth's pages as people meet them."""
+"""accounts/adapters.py and accounts/forms.py: allauth's pages."""
 
 import smtplib
 from typing import Any
@@ -36,13 +36,13 @@ def log_in(client: Client, next_url: str = "", name: str = "alice", password: st
 
 
 def test_signing_up_makes_an_account_and_logs_in(client: Client) -> None:
-    """Signing up on the page makes an account and logs in."""
+    """Signing up on the page creates an account and logs in."""
     assert sign_up(client).status_code == 302
     assert client.get("/api/me/").json()["email"] == "erin@example.org"
 
 
-def test_login_and_logout(client: Client, alice: User) -> None:
-    """Logging in opens a session, logging out ends it."""
+def test_login_opens_and_logout_ends_a_session(client: Client, alice: User) -> None:
+    """A login starts a session, a logout ends it."""
     log_in(client)
     assert client.get("/api/me/").status_code == 200
     client.post("/accounts/logout/")
@@ -50,7 +50,7 @@ def test_login_and_logout(client: Client, alice: User) -> None:
 
 
 def test_a_disabled_user_gets_no_session(client: Client, alice: User) -> None:
-    """The page lets a disabled user in no more than the API."""
+    """A disabled user cannot log in on the page."""
     User.objects.update(is_active=False)
     log_in(client)
     assert client.get("/api/me/").status_code == 401
@@ -61,7 +61,7 @@ def test_a_disabled_user_gets_no_session(client: Client, alice: User) -> None:
     ["//evil.example", "https://evil.example/", "\\\\evil.example", "javascript:alert(1)", "http:///evil.example"],
 )
 def test_a_foreign_next_is_not_followed(url: str, client: Client, alice: User) -> None:
-    """After logging in one stays here, whatever the link said."""
+    """After the login, `next` is followed only to our own pages."""
     assert log_in(client, url)["Location"] == "/"
     client.logout()
     assert log_in(client, "/admin/")["Location"] == "/admin/"
@@ -69,7 +69,7 @@ def test_a_foreign_next_is_not_followed(url: str, client: Client, alice: User) -
 
 
 def test_a_password_change_ends_the_session(client: Client, alice: User) -> None:
-    """Whoever changes the password logs in anew."""
+    """After a password change the user has to log in again."""
     client.force_login(alice)
     new = "another fine password"
     client.post("/accounts/password/change/", {"oldpassword": factories.PASSWORD, "password1": new, "password2": new})
@@ -79,7 +79,7 @@ def test_a_password_change_ends_the_session(client: Client, alice: User) -> None
 
 
 def test_credits_are_promised_where_there_are_some(client: Client, alice: User) -> None:
-    """The page says that credits are waiting only for a known code, and while a quota gives the invited any."""
+    """The page promises credits only for a known code, while a quota gives invited users some."""
     quota = factories.quota("standard", inviter_credits=10)
 
     def promised(code: str) -> bool:
@@ -95,7 +95,7 @@ def test_credits_are_promised_where_there_are_some(client: Client, alice: User) 
 
 
 def test_the_invite_link_fills_in_the_code(client: Client, alice: User) -> None:
-    """The code of the link stands in the form and names the inviter."""
+    """The code of the link is in the form and sets the inviter."""
     page = client.get("/accounts/signup/", {"invite": alice.invite_code})
     assert page.context["form"]["invite_code"].value() == alice.invite_code
     sign_up(client, invite_code=alice.invite_code)
@@ -103,28 +103,28 @@ def test_the_invite_link_fills_in_the_code(client: Client, alice: User) -> None:
 
 
 def test_the_code_is_kept_for_the_visit(client: Client, alice: User) -> None:
-    """Who comes back to the page without the link still finds the code there."""
+    """The code stays in the form when the visitor returns without the link."""
     client.get("/accounts/signup/", {"invite": alice.invite_code})
     client.get("/accounts/login/")
     assert client.get("/accounts/signup/").context["form"]["invite_code"].value() == alice.invite_code
 
 
 def test_an_unknown_code_is_a_form_error(client: Client) -> None:
-    """A wrong code is said where it was typed."""
-    answer = sign_up(client, invite_code="NOBODY")
-    assert list(answer.context["form"].errors) == ["invite_code"]
+    """A wrong code is an error of its field."""
+    response = sign_up(client, invite_code="NOBODY")
+    assert list(response.context["form"].errors) == ["invite_code"]
     assert not User.objects.exists()
 
 
-def test_by_invitation_only(settings: Any, client: Client, alice: User) -> None:
-    """In mode `invite` the page asks for a code and takes a valid one."""
+def test_invite_mode_needs_a_valid_code(settings: Any, client: Client, alice: User) -> None:
+    """In mode `invite` the page needs a valid code."""
     settings.SIGNUP_MODE = "invite"
     assert list(sign_up(client).context["form"].errors) == ["invite_code"]
     assert sign_up(client, invite_code=alice.invite_code.lower()).status_code == 302
 
 
-def test_closed(settings: Any, client: Client) -> None:
-    """In mode `closed` the page makes no account."""
+def test_closed_mode_creates_no_account(settings: Any, client: Client) -> None:
+    """In mode `closed` the page creates no account."""
     settings.SIGNUP_MODE = "closed"
     sign_up(client)
     assert not User.objects.exists()
@@ -132,31 +132,31 @@ def test_closed(settings: Any, client: Client) -> None:
 
 @pytest.mark.parametrize("changes", [{"username": "ALICE"}, {"email": "Alice@Example.org"}])
 def test_a_taken_name_or_address_is_a_form_error(changes: dict[str, str], client: Client, alice: User) -> None:
-    """Uniqueness regards no case."""
+    """A name or address that exists in any case is an error of its field."""
     assert list(sign_up(client, **changes).context["form"].errors) == list(changes)
 
 
-def test_a_lost_race_begins_again(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody who took the name between check and save leads to the form, not to an error page."""
+def test_a_name_taken_meanwhile_leads_back_to_the_form(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name taken between check and save leads back to the form, not to an error page."""
 
     def lose(*_args: Any, **_kwargs: Any) -> None:
         raise IntegrityError
 
     monkeypatch.setattr(User, "save", lose)
-    answer = sign_up(client)
-    assert (answer.status_code, answer["Location"]) == (302, "/accounts/signup/")
+    response = sign_up(client)
+    assert (response.status_code, response["Location"]) == (302, "/accounts/signup/")
     assert "刚刚被人注册" in client.get("/accounts/signup/").content.decode()
 
 
 def test_signing_up_is_limited(settings: Any, client: Client) -> None:
-    """A flood from one address is stopped."""
+    """A flood of sign-ups from one IP address is refused."""
     settings.ACCOUNT_RATE_LIMITS = {"signup": "1/m/ip"}
     sign_up(client, password2="")
     assert sign_up(client).status_code == 429
 
 
-def test_the_address_of_a_client_is_the_servers_word(client: Client) -> None:
-    """Headers do not make a new client: who is believed is decided in front of us."""
+def test_headers_do_not_change_the_clients_address(client: Client) -> None:
+    """A forwarding header does not change the address; uvicorn evaluates trusted proxies."""
     request = client.get("/accounts/login/", headers={"X-Forwarded-For": "1.2.3.4"}).wsgi_request
     assert AccountAdapter(request).get_client_ip(request) == "127.0.0.1"
     request.META["REMOTE_ADDR"] = ""
@@ -164,7 +164,7 @@ def test_the_address_of_a_client_is_the_servers_word(client: Client) -> None:
 
 
 def test_a_mail_that_fails_is_no_error_page(client: Client, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mail server's trouble is not the visitor's."""
+    """A failing mail server does not cause an error page."""
 
     def fail(*_args: Any, **_kwargs: Any) -> None:
         raise smtplib.SMTPServerDisconnected
@@ -174,7 +174,7 @@ def test_a_mail_that_fails_is_no_error_page(client: Client, alice: User, monkeyp
 
 
 def test_a_forgotten_password_is_reset_by_mail(client: Client, alice: User) -> None:
-    """The link of the mail sets a new password; an unknown address gets no mail."""
+    """The link in the mail sets a new password; an unknown address gets no mail."""
     client.post("/accounts/password/reset/", {"email": "nobody@example.org"})
     assert not mail.outbox
     client.post("/accounts/password/reset/", {"email": "ALICE@example.org"})
@@ -187,14 +187,14 @@ def test_a_forgotten_password_is_reset_by_mail(client: Client, alice: User) -> N
 
 @pytest.fixture(params=["no mail server", "a mail server"])
 def sends(request: pytest.FixtureRequest, settings: Any) -> bool:
-    """Whether the site sends mail; both ways."""
+    """Whether the site sends mail; the test runs both ways."""
     url = SecretStr("smtp://mail.example.org") if request.param == "a mail server" else None
     settings.ENV = settings.ENV.model_copy(update={"EMAIL_URL": url})
     return url is not None
 
 
-def test_no_mail_is_promised_that_nobody_sends(client: Client, alice: User, sends: bool) -> None:
-    """Without a mail server no page offers or announces mail; addresses can be added and removed all the same."""
+def test_no_mail_is_promised_without_a_mail_server(client: Client, alice: User, sends: bool) -> None:
+    """Without a mail server no page promises mail; addresses can still be added and removed."""
     EmailAddress.objects.update(verified=False)
     log_in(client)
     client.defaults["HTTP_ACCEPT_LANGUAGE"] = "en"
@@ -210,7 +210,7 @@ def test_no_mail_is_promised_that_nobody_sends(client: Client, alice: User, send
 
 
 class FakeWeChat:
-    """WeChat's two answers: a token, then a profile without an address, as its `text/plain` reaches the library."""
+    """The two responses of WeChat: a token, then a profile without an address, as `text/plain`."""
 
     status_code = 200
     content = b""
@@ -233,7 +233,7 @@ class FakeWeChat:
 
 @pytest.fixture
 def wechat(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """WeChat as configured by keys; call it to come back from there."""
+    """WeChat with configured keys; call it to return from its login page."""
     settings.SOCIALACCOUNT_PROVIDERS = {"weixin": {"APPS": [{"client_id": "id", "secret": "secret"}]}}
     monkeypatch.setattr(SocialAccountAdapter, "get_requests_session", lambda _self: FakeWeChat())
 
@@ -246,7 +246,7 @@ def wechat(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_wechat_needs_no_address(wechat: Any, client: Client) -> None:
-    """Who comes from WeChat has an account at once, and may chat."""
+    """A user from WeChat has an account at once, and may chat."""
     assert wechat(client)["Location"] == "/"
     user = User.objects.get()
     assert (user.username, user.email) == ("小明", "")
@@ -256,21 +256,21 @@ def test_wechat_needs_no_address(wechat: Any, client: Client) -> None:
 
 
 def test_wechat_gives_another_name_when_one_is_taken(wechat: Any, client: Client) -> None:
-    """A nickname that somebody bears does not stand in the way."""
+    """A nickname that is taken does not prevent the sign-up."""
     factories.user("小明")
     assert wechat(client)["Location"] == "/"
     assert User.objects.count() == 2
 
 
 def test_wechat_brings_the_inviter(wechat: Any, client: Client, alice: User) -> None:
-    """The invite link counts for those who then choose a social login."""
+    """The invitation link counts for users who then choose a social login."""
     client.get("/accounts/signup/", {"invite": alice.invite_code})
     wechat(client)
     assert User.objects.get(username="小明").invited_by == alice
 
 
-def test_wechat_again_is_nobody_new(wechat: Any, client: Client, alice: User) -> None:
-    """Who deletes the account and comes back from WeChat brings the inviter nothing; the first time counts."""
+def test_returning_from_wechat_earns_nothing(wechat: Any, client: Client, alice: User) -> None:
+    """A user who deletes the account and returns from WeChat earns the inviter nothing."""
     for status in ("pending", "nothing"):
         stranger = Client()
         stranger.get("/accounts/signup/", {"invite": alice.invite_code})
@@ -280,8 +280,8 @@ def test_wechat_again_is_nobody_new(wechat: Any, client: Client, alice: User) ->
         invited.delete()
 
 
-def test_a_linked_login_is_nobody_new(wechat: Any, client: Client, alice: User, bob: User) -> None:
-    """A login that was linked to an account, and is linked no more, brings nobody anything."""
+def test_a_formerly_linked_login_earns_nothing(wechat: Any, client: Client, alice: User, bob: User) -> None:
+    """A social login that was linked to an account before earns nothing."""
     client.force_login(bob)
     there = client.post("/accounts/weixin/login/?process=connect")["Location"]
     state = parse_qs(urlsplit(there).query)["state"][0]
@@ -295,8 +295,8 @@ def test_a_linked_login_is_nobody_new(wechat: Any, client: Client, alice: User, 
     assert User.objects.get(username="小明").invitation.status == "nothing"
 
 
-def test_wechat_by_invitation_only(settings: Any, wechat: Any, client: Client, alice: User) -> None:
-    """In mode `invite` a social login without a code makes no account, in `closed` none at all."""
+def test_social_sign_up_follows_the_mode(settings: Any, wechat: Any, client: Client, alice: User) -> None:
+    """In mode `invite` a social login needs a code; in mode `closed` it creates no account."""
     settings.SIGNUP_MODE = "invite"
     wechat(client)
     assert User.objects.count() == 1
@@ -310,14 +310,14 @@ def test_wechat_by_invitation_only(settings: Any, wechat: Any, client: Client, a
 
 
 def test_only_configured_logins_are_offered(wechat: Any, client: Client) -> None:
-    """The page offers the services that have keys, and no others."""
+    """The page offers only services with configured keys."""
     page = client.get("/accounts/login/").content.decode()
     assert "/accounts/weixin/login/" in page
     assert "github" not in page
 
 
 def test_a_social_login_does_not_open_anothers_account(wechat: Any, client: Client, alice: User) -> None:
-    """An address claimed elsewhere is not proof of owning the account here."""
+    """An unverified address of another service does not give access to an account."""
     EmailAddress.objects.filter(user=alice).update(verified=False)
     wechat(client)
     assert SocialAccount.objects.get().user != alice

@@ -22,18 +22,18 @@ def register(**changes: Any) -> Any:
     return Client().post(URL, {**BODY, **changes}, "application/json")
 
 
-def details(answer: Any) -> dict[str, Any]:
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
-    found: dict[str, Any] = answer.json()["error"]["details"]
+def details(response: Any) -> dict[str, Any]:
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_request")
+    found: dict[str, Any] = response.json()["error"]["details"]
     return found
 
 
 @pytest.mark.contract("POST /api/auth/register/")
 def test_registering_returns_the_account_and_its_tokens() -> None:
-    """201 with the account and tokens that open it."""
-    answer = register()
-    body = answer.json()
-    assert answer.status_code == 201
+    """The response is 201 with the account and tokens that work."""
+    response = register()
+    body = response.json()
+    assert response.status_code == 201
     user = User.objects.get(username="erin")
     assert body["user"] == {"id": user.pk, "username": "erin", "email": "erin@example.org"}
     assert set(body) == {"user", "access", "refresh"}
@@ -42,12 +42,12 @@ def test_registering_returns_the_account_and_its_tokens() -> None:
 
 
 def test_no_cookie_is_set() -> None:
-    """A program that registers is given tokens, not a session."""
+    """A program that registers gets tokens, not a session."""
     assert not register().cookies
 
 
 def test_a_csrf_token_is_not_needed(alice: User) -> None:
-    """Somebody logged in in the same browser does not stand in the way, nor does a bad header."""
+    """A session of the same browser does not matter, nor does an invalid header."""
     client = Client(enforce_csrf_checks=True, headers={"Authorization": "Bearer bad"})
     client.force_login(alice)
     assert client.post(URL, BODY, "application/json").status_code == 201
@@ -55,25 +55,25 @@ def test_a_csrf_token_is_not_needed(alice: User) -> None:
 
 @pytest.mark.parametrize("name", ["alice", "ALICE", "ａｌｉｃｅ"])
 def test_a_taken_name_is_refused(name: str, alice: User) -> None:
-    """Names are unique whatever their case and width."""
+    """Names are unique regardless of case and width."""
     assert list(details(register(username=name))) == ["username"]
 
 
 def test_a_taken_address_is_refused(alice: User) -> None:
-    """Addresses are unique whatever their case."""
+    """Addresses are unique regardless of case."""
     assert list(details(register(email="ALICE@example.ORG"))) == ["email"]
 
 
 def test_every_wrong_field_is_named(alice: User) -> None:
-    """One answer says all that is wrong."""
-    answer = register(username="Alice", email="alice@example.org", password="12345", invite_code="NOBODY")
-    assert set(details(answer)) == {"username", "email", "password", "invite_code"}
+    """One response names all wrong fields."""
+    response = register(username="Alice", email="alice@example.org", password="12345", invite_code="NOBODY")
+    assert set(details(response)) == {"username", "email", "password", "invite_code"}
 
 
 def test_unknown_and_missing_fields_are_named() -> None:
-    """Unknown fields are refused beside missing ones."""
-    answer = Client().post(URL, {"username": "erin", "admin": True, "is_staff": 1}, "application/json")
-    assert set(details(answer)) == {"email", "password", "admin", "is_staff"}
+    """Unknown fields are refused together with missing ones."""
+    response = Client().post(URL, {"username": "erin", "admin": True, "is_staff": 1}, "application/json")
+    assert set(details(response)) == {"email", "password", "admin", "is_staff"}
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_unknown_and_missing_fields_are_named() -> None:
     ],
 )
 def test_wrong_values_are_refused(changes: dict[str, Any]) -> None:
-    """A value that cannot be taken is named, and no account is left behind."""
+    """An invalid value is named, and no account is created."""
     assert list(details(register(**changes))) == list(changes)
     assert not User.objects.exists()
 
@@ -107,18 +107,18 @@ def test_wrong_values_are_refused(changes: dict[str, Any]) -> None:
     "body", ["", "{", "[]", "null", '"x"', "[1]", "1e999", '{"username": "\\ud800"}', '{"username": ' * 2000]
 )
 def test_anything_but_an_object_is_refused(body: str) -> None:
-    """A body that is no JSON object is invalid_request."""
+    """A body that is not a JSON object is invalid_request."""
     assert details(Client().post(URL, body, "application/json")) is not None
 
 
 def test_an_invite_code_names_the_inviter(alice: User) -> None:
-    """A valid code, in any case and with spaces around, is remembered."""
+    """A valid code sets the inviter; case and surrounding spaces do not matter."""
     assert register(invite_code=f" {alice.invite_code.lower()} ").status_code == 201
     assert User.objects.get(username="erin").invited_by == alice
 
 
 def test_the_invited_have_their_credits_at_once(alice: User) -> None:
-    """Each quota gives the invited what it promises, the uninvited nothing."""
+    """Each quota gives invited users its credits at once, and others none."""
     promised = factories.quota("standard", invitee_credits=5, models=[factories.chat_model("gpt")])
     factories.quota("premium", models=[factories.chat_model("gpt-4")])
     register(invite_code=alice.invite_code)
@@ -127,14 +127,14 @@ def test_the_invited_have_their_credits_at_once(alice: User) -> None:
     assert (entry.user.username, entry.quota, entry.amount) == ("erin", promised, 5)
 
 
-def test_a_disabled_persons_code_is_unknown(alice: User) -> None:
-    """Those who may not use the service may not invite either."""
+def test_the_code_of_a_disabled_user_is_unknown(alice: User) -> None:
+    """A disabled user cannot invite."""
     User.objects.update(is_active=False)
     assert list(details(register(invite_code=alice.invite_code))) == ["invite_code"]
 
 
 @pytest.mark.contract("setting: SIGNUP_MODE")
-def test_by_invitation_only(settings: Any, alice: User) -> None:
+def test_invite_mode_needs_a_valid_code(settings: Any, alice: User) -> None:
     """In mode `invite` a valid code is needed."""
     settings.SIGNUP_MODE = "invite"
     for code in ({}, {"invite_code": ""}, {"invite_code": "NOBODY"}):
@@ -143,17 +143,17 @@ def test_by_invitation_only(settings: Any, alice: User) -> None:
 
 
 @pytest.mark.contract("setting: SIGNUP_MODE")
-def test_closed(settings: Any, alice: User) -> None:
-    """In mode `closed` nobody registers, code or not."""
+def test_closed_mode_refuses_registration(settings: Any, alice: User) -> None:
+    """In mode `closed` registration is refused, with a code too."""
     settings.SIGNUP_MODE = "closed"
-    answer = register(invite_code=alice.invite_code)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+    response = register(invite_code=alice.invite_code)
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "forbidden")
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("changes", [{}, {"email": "{n}@example.org"}, {"username": "erin{n}"}])
-def test_one_name_many_hands(changes: dict[str, str]) -> None:
-    """Of eight that register the same name or address at once one gets it, the others the same 400 as later ones."""
+def test_of_concurrent_registrations_one_succeeds(changes: dict[str, str]) -> None:
+    """Of eight concurrent registrations of one name or address one succeeds, the others get 400."""
 
     def attempt(n: int) -> Any:
         try:
@@ -162,15 +162,15 @@ def test_one_name_many_hands(changes: dict[str, str]) -> None:
             connections.close_all()
 
     with ThreadPoolExecutor(8) as hands:
-        answers = list(hands.map(attempt, range(8)))
-    assert sorted(answer.status_code for answer in answers) == [201] + [400] * 7
+        responses = list(hands.map(attempt, range(8)))
+    assert sorted(response.status_code for response in responses) == [201] + [400] * 7
     assert User.objects.count() == EmailAddress.objects.count() == 1
     shared = {"username", "email"} - set(changes)
-    assert all(set(details(answer)) <= shared for answer in answers if answer.status_code == 400)
+    assert all(set(details(response)) <= shared for response in responses if response.status_code == 400)
 
 
 def test_the_address_is_not_verified_by_claiming_it(settings: Any) -> None:
-    """A registered address is unverified, and without mail nothing is sent."""
+    """A registered address is unverified, and without a mail server nothing is sent."""
     settings.ACCOUNT_EMAIL_VERIFICATION = "none"
     register()
     address = EmailAddress.objects.get()
@@ -180,7 +180,7 @@ def test_the_address_is_not_verified_by_claiming_it(settings: Any) -> None:
 
 @pytest.mark.contract("setting: EMAIL_URL")
 def test_with_mail_the_address_is_confirmed(settings: Any, client: Client) -> None:
-    """Where a mail server is set, the new address gets a link that verifies it."""
+    """With a mail server the new address gets a link that verifies it."""
     settings.ACCOUNT_EMAIL_VERIFICATION = "optional"
     register()
     (message,) = mail.outbox
@@ -190,8 +190,8 @@ def test_with_mail_the_address_is_confirmed(settings: Any, client: Client) -> No
     assert EmailAddress.objects.get().verified
 
 
-def test_a_dead_mail_server_does_not_undo_it(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The account is made although the mail could not be sent; it can be asked for again."""
+def test_a_failing_mail_server_does_not_prevent_registration(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The account is created although the mail could not be sent."""
     settings.ACCOUNT_EMAIL_VERIFICATION = "optional"
 
     def fail(*_args: Any, **_kwargs: Any) -> None:
@@ -201,25 +201,25 @@ def test_a_dead_mail_server_does_not_undo_it(settings: Any, monkeypatch: pytest.
     assert register().status_code == 201
 
 
-def test_floods_are_stopped(settings: Any) -> None:
-    """More attempts than the limit from one address are too_many_requests, with the time to wait."""
+def test_registration_is_rate_limited(settings: Any) -> None:
+    """Attempts beyond the limit of an IP address are refused, with the time to wait."""
     settings.ACCOUNT_RATE_LIMITS = {"signup": "2/m/ip"}
     register(username="")
     assert register(password="short").status_code == 400
     assert register(password="short").status_code == 400
-    answer = register()
-    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "too_many_requests")
-    assert 1 <= int(answer["Retry-After"]) <= 60
+    response = register()
+    assert (response.status_code, response.json()["error"]["code"]) == (429, "too_many_requests")
+    assert 1 <= int(response["Retry-After"]) <= 60
 
 
 def test_the_password_is_not_stored_in_clear() -> None:
-    """What is kept of a password is its hash."""
+    """Only the hash of the password is stored."""
     register()
     assert BODY["password"] not in str(User.objects.values().get())
     assert User.objects.get().check_password(BODY["password"])
 
 
-def test_a_name_of_another_script_is_welcome() -> None:
+def test_names_may_be_of_any_script() -> None:
     """Names need not be Latin."""
     assert register(username="张三").status_code == 201
     assert factories.user("李四").username == "李四"

@@ -1,4 +1,4 @@
-"""/api/admin/users/: accounts for automation, and what staff may not do."""
+"""/api/admin/users/: accounts for automation, and the limits of staff."""
 
 from typing import Any
 
@@ -30,13 +30,13 @@ def patch(actor: User, target: User, **changes: Any) -> Any:
     return send(calling(actor), "PATCH", one(target), changes)
 
 
-def refused(answer: Any) -> tuple[int, str]:
-    return answer.status_code, answer.json()["error"]["code"]
+def refused(response: Any) -> tuple[int, str]:
+    return response.status_code, response.json()["error"]["code"]
 
 
 @pytest.mark.contract("staff: users")
 def test_accounts_are_listed_made_changed_and_deleted(carol: User, alice: User) -> None:
-    """Accounts are listed in a bare array, made, read, changed and deleted."""
+    """Accounts are listed in a bare array, created, read, changed and deleted."""
     client = calling(carol)
     Group.objects.create(name="premium")
     made = send(client, "POST", URL, {"username": "erin", "email": "Erin@Example.org", "groups": ["premium"]})
@@ -51,14 +51,14 @@ def test_accounts_are_listed_made_changed_and_deleted(carol: User, alice: User) 
 
 
 def test_a_new_account_has_no_password(carol: User) -> None:
-    """Nobody can log in to an account that staff made until its owner has got a password."""
+    """An account created by staff has no usable password."""
     send(calling(carol), "POST", URL, {"username": "erin", "email": "erin@example.org"})
     assert not User.objects.get(username="erin").has_usable_password()
     assert not EmailAddress.objects.get(email="erin@example.org").verified
 
 
 def test_a_disabled_user_is_cut_off(carol: User, alice: User) -> None:
-    """Whoever is disabled is refused with every proof they have, and let in again when enabled."""
+    """A disabled user is refused, and accepted again when enabled."""
     client = Client(headers={"Authorization": f"Bearer {jwt.issue(alice)['access']}"})
     assert client.get("/api/me/").status_code == 200
     assert patch(carol, alice, is_active=False).json()["is_active"] is False
@@ -67,8 +67,8 @@ def test_a_disabled_user_is_cut_off(carol: User, alice: User) -> None:
     assert client.get("/api/me/").status_code == 200
 
 
-def test_a_new_address_is_unconfirmed(carol: User, alice: User) -> None:
-    """An address that staff typed counts as unconfirmed, and the one before it is gone."""
+def test_a_new_address_is_unverified(carol: User, alice: User) -> None:
+    """An address that staff entered is unverified and replaces the previous one."""
     assert patch(carol, alice, email="A@Example.org").json()["email"] == "a@example.org"
     address = EmailAddress.objects.get(user=alice)
     assert (address.email, address.primary, address.verified) == ("a@example.org", True, False)
@@ -84,30 +84,32 @@ def test_a_new_address_is_unconfirmed(carol: User, alice: User) -> None:
         ({"username": ""}, "username"),
         ({"email": "Bob@example.org"}, "email"),
         ({"email": "bob"}, "email"),
-        ({"groups": ["nobody knows"]}, "groups"),
+        ({"groups": ["unknown"]}, "groups"),
         ({"is_active": "perhaps"}, "is_active"),
         ({"is_superuser": True}, "is_superuser"),
         ({"is_staff": True}, "is_staff"),
         ({"password": "secret"}, "password"),
     ],
 )
-def test_wrong_values(changes: dict[str, Any], field: str, carol: User, alice: User, bob: User) -> None:
-    """A value that cannot be taken is named, and so is a field that does not exist here; nothing is changed."""
-    answer = patch(carol, alice, **changes)
-    assert (refused(answer), list(answer.json()["error"]["details"])) == ((400, "invalid_request"), [field])
+def test_invalid_and_unknown_fields_are_refused(
+    changes: dict[str, Any], field: str, carol: User, alice: User, bob: User
+) -> None:
+    """Invalid values and unknown fields are named; nothing is changed."""
+    response = patch(carol, alice, **changes)
+    assert (refused(response), list(response.json()["error"]["details"])) == ((400, "invalid_request"), [field])
     assert calling(carol).get(one(alice)).json() == row(alice)
 
 
 def test_what_was_read_may_be_sent_back(carol: User, alice: User) -> None:
-    """An account sent back as it was read stays as it is."""
+    """An account sent back as it was read stays unchanged."""
     shown = calling(carol).get(one(alice)).json()
     assert patch(carol, alice, **shown).json() == shown
 
 
-def test_nobody_removes_themselves(carol: User) -> None:
-    """Disabling or deleting one's own account is refused, so a superuser always remains."""
-    answers = [patch(carol, carol, is_active=False), calling(carol).delete(one(carol))]
-    assert [refused(answer) for answer in answers] == [(403, "forbidden")] * 2
+def test_staff_cannot_remove_themselves(carol: User) -> None:
+    """Disabling or deleting one's own account is refused."""
+    responses = [patch(carol, carol, is_active=False), calling(carol).delete(one(carol))]
+    assert [refused(response) for response in responses] == [(403, "forbidden")] * 2
     assert User.objects.get(pk=carol.pk).is_active
 
 
@@ -118,8 +120,8 @@ def test_superusers_remove_superusers(carol: User) -> None:
     assert calling(carol).delete(one(other)).status_code == 204
 
 
-def test_the_last_superuser_stays(carol: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two superusers who remove each other at the same moment the later one finds that nobody would be left."""
+def test_the_last_superuser_cannot_be_removed(carol: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two superusers who remove each other concurrently the second is refused."""
     other = factories.user(is_superuser=True, is_staff=True)
     client = calling(other)
 
@@ -133,8 +135,8 @@ def test_the_last_superuser_stays(carol: User, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("target", ["superuser", "staff", "self"])
-def test_staff_leave_staff_alone(target: str, carol: User) -> None:
-    """Staff who are no superusers read the accounts of staff, and change none of them: not even their own."""
+def test_staff_cannot_change_staff_accounts(target: str, carol: User) -> None:
+    """Staff who are not superusers may read accounts of staff, but not change any."""
     actor = staff_with(*RIGHTS)
     victim = {"superuser": carol, "staff": staff_with(), "self": actor}[target]
     assert calling(actor).get(one(victim)).status_code == 200
@@ -144,23 +146,24 @@ def test_staff_leave_staff_alone(target: str, carol: User) -> None:
     assert User.objects.get(pk=victim.pk).email == victim.email
 
 
-def test_groups_give_no_more_than_one_has(alice: User) -> None:
-    """Staff give and take groups whose permissions they all have, and no others."""
+def test_staff_assign_only_groups_within_their_rights(alice: User) -> None:
+    """Staff assign and remove only groups whose permissions they all have."""
     actor = staff_with(*RIGHTS)
-    _plain, users, books = (Group.objects.create(name=name) for name in ("plain", "users", "books"))
+    names = ("plain", "users", "ledger")
+    _plain, users, ledger = (Group.objects.create(name=name) for name in names)
     users.permissions.set(Permission.objects.filter(codename="view_user"))
-    books.permissions.set(Permission.objects.filter(codename="view_ledgerentry"))
+    ledger.permissions.set(Permission.objects.filter(codename="view_ledgerentry"))
     assert patch(actor, alice, groups=["plain", "users"]).status_code == 200
-    assert refused(patch(actor, alice, groups=["plain", "users", "books"])) == (403, "forbidden")
-    alice.groups.add(books)
+    assert refused(patch(actor, alice, groups=["plain", "users", "ledger"])) == (403, "forbidden")
+    alice.groups.add(ledger)
     assert refused(patch(actor, alice, groups=[])) == (403, "forbidden")
-    assert patch(actor, alice, groups=["books"]).status_code == 200
-    assert send(calling(actor), "POST", URL, {"username": "x", "groups": ["books"]}).status_code == 403
+    assert patch(actor, alice, groups=["ledger"]).status_code == 200
+    assert send(calling(actor), "POST", URL, {"username": "x", "groups": ["ledger"]}).status_code == 403
     assert not User.objects.filter(username="x").exists()
 
 
-def test_few_queries(carol: User, django_assert_max_num_queries: Any) -> None:
-    """The list is two queries however long it is, beside those of the caller."""
+def test_the_list_needs_two_queries(carol: User, django_assert_max_num_queries: Any) -> None:
+    """The list takes two queries regardless of its length, beside those for the caller."""
     for _ in range(5):
         factories.user(password=None).groups.add(Group.objects.get_or_create(name="g")[0])
     client = calling(carol)

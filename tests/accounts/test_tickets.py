@@ -1,4 +1,4 @@
-"""accounts/tickets.py and POST /api/tickets/: passes for event streams."""
+"""accounts/tickets.py and POST /api/tickets/: tickets for event streams."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -16,21 +16,21 @@ PATH = "/api/generations/1/events/"
 
 
 def test_a_ticket_gives_its_account_at_its_path(alice: User) -> None:
-    """A ticket gives its user, at its path."""
+    """A ticket identifies its user at its path."""
     assert tickets.redeem(tickets.issue(alice, PATH), PATH) == alice.pk
 
 
 @pytest.mark.contract("a used or old ticket")
-def test_it_is_good_once(alice: User) -> None:
-    """A used ticket is worth nothing."""
+def test_a_ticket_works_once(alice: User) -> None:
+    """A used ticket is refused."""
     ticket = tickets.issue(alice, PATH)
     tickets.redeem(ticket, PATH)
     assert tickets.redeem(ticket, PATH) is None
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_hands_one_use(alice: User) -> None:
-    """Of twenty that redeem one ticket at the same moment, one gets in."""
+def test_of_concurrent_uses_one_succeeds(alice: User) -> None:
+    """Of twenty concurrent uses of one ticket one succeeds."""
     ticket = tickets.issue(alice, PATH)
 
     def redeem(_hand: int) -> int | None:
@@ -44,8 +44,8 @@ def test_many_hands_one_use(alice: User) -> None:
 
 
 @pytest.mark.contract("a used or old ticket")
-def test_it_is_good_at_its_path_only(alice: User) -> None:
-    """At another path it is refused, and not used up by that."""
+def test_a_ticket_works_at_its_path_only(alice: User) -> None:
+    """At another path a ticket is refused and not used up."""
     ticket = tickets.issue(alice, PATH)
     assert tickets.redeem(ticket, "/api/generations/2/events/") is None
     assert tickets.redeem(ticket, PATH.rstrip("/")) is None
@@ -53,13 +53,13 @@ def test_it_is_good_at_its_path_only(alice: User) -> None:
 
 
 def test_a_query_and_escapes_do_not_matter(alice: User) -> None:
-    """The path is compared as the server sees it: without a query, unescaped."""
+    """The path is compared without a query and with escapes decoded."""
     assert tickets.redeem(tickets.issue(alice, "/sse/a%3Ab/?x=1"), "/sse/a:b/") == alice.pk
 
 
 @pytest.mark.contract("a used or old ticket")
-def test_it_lives_thirty_seconds(alice: User) -> None:
-    """An old ticket is refused."""
+def test_a_ticket_expires_after_thirty_seconds(alice: User) -> None:
+    """An expired ticket is refused."""
     ticket = tickets.issue(alice, PATH)
     left = Ticket.objects.get().expires_at - timezone.now()
     assert timedelta(seconds=25) < left <= timedelta(seconds=30)
@@ -68,40 +68,40 @@ def test_it_lives_thirty_seconds(alice: User) -> None:
 
 
 @pytest.mark.parametrize("ticket", ["", "x", "\x00", "票", "x" * 100_000])
-def test_garbage_is_refused(ticket: str, alice: User) -> None:
-    """What was never issued finds nobody."""
+def test_an_unknown_ticket_is_refused(ticket: str, alice: User) -> None:
+    """A ticket that was never issued is refused."""
     assert tickets.redeem(ticket, PATH) is None
 
 
-def test_it_is_not_stored_in_clear(alice: User) -> None:
-    """The row knows a ticket by its digest only, and tickets cannot be guessed."""
+def test_only_a_digest_is_stored(alice: User) -> None:
+    """The row contains only a digest, and tickets cannot be guessed."""
     ticket = tickets.issue(alice, PATH)
     assert len(ticket) >= 43  # 32 random bytes
     assert ticket not in str(Ticket.objects.values().get())
 
 
-def test_unused_ones_are_pruned(alice: User) -> None:
-    """Housekeeping takes away old tickets and leaves good ones."""
+def test_expired_tickets_are_deleted(alice: User) -> None:
+    """Housekeeping deletes expired tickets and keeps valid ones."""
     tickets.issue(alice, PATH)
     Ticket.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     fresh = tickets.issue(alice, PATH)
-    tickets.prune()
+    tickets.delete_expired()
     assert Ticket.objects.count() == 1
     assert tickets.redeem(fresh, PATH) == alice.pk
 
 
 @pytest.mark.contract("POST /api/tickets/")
-def test_the_route_issues_one(alice: User, bearer: Any) -> None:
-    """POST /api/tickets/ answers 201 with the ticket and its lifetime."""
-    answer = bearer(alice).post("/api/tickets/", {"path": PATH}, "application/json")
-    assert answer.status_code == 201
-    assert answer.json()["expires_in"] == 30
-    assert tickets.redeem(answer.json()["ticket"], PATH) == alice.pk
+def test_the_route_issues_a_ticket(alice: User, bearer: Any) -> None:
+    """POST /api/tickets/ returns 201 with the ticket and its lifetime."""
+    response = bearer(alice).post("/api/tickets/", {"path": PATH}, "application/json")
+    assert response.status_code == 201
+    assert response.json()["expires_in"] == 30
+    assert tickets.redeem(response.json()["ticket"], PATH) == alice.pk
 
 
 @pytest.mark.parametrize("body", [{}, {"path": "api/"}, {"path": "//evil"}, {"path": ["/"]}, {"path": PATH, "user": 1}])
 def test_the_route_refuses_other_bodies(body: dict[str, Any], alice: User, bearer: Any) -> None:
-    """Anything but a path of this server is invalid_request, and says which field."""
-    answer = bearer(alice).post("/api/tickets/", body, "application/json")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
-    assert set(answer.json()["error"]["details"]) <= {"path", "user"}
+    """A body without a path of this server is invalid_request that names the field."""
+    response = bearer(alice).post("/api/tickets/", body, "application/json")
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_request")
+    assert set(response.json()["error"]["details"]) <= {"path", "user"}

@@ -1,4 +1,4 @@
-"""accounts/pages.py: making and deleting API tokens by hand."""
+"""accounts/token_page.py: creating and deleting API tokens on a page."""
 
 import re
 from typing import Any
@@ -18,17 +18,17 @@ def visitor(client: Client, alice: User) -> Client:
     return client
 
 
-def secret_in(answer: Any) -> str:
-    found = re.search(r"sk-[\w-]{40,}", answer.content.decode())
+def secret_in(response: Any) -> str:
+    found = re.search(r"sk-[\w-]{40,}", response.content.decode())
     assert found
     return found[0]
 
 
 def test_a_token_made_on_the_page_opens_the_api(visitor: Client, alice: User) -> None:
-    """A token that is made here is good for the API, shown once, and stored as a digest only."""
-    answer = visitor.post(PAGE, {"name": "laptop"})
-    secret = secret_in(answer)
-    assert "no-store" in answer["Cache-Control"]
+    """A token created here works for the API, is shown once, and is stored as a digest."""
+    response = visitor.post(PAGE, {"name": "laptop"})
+    secret = secret_in(response)
+    assert "no-store" in response["Cache-Control"]
     assert Client().get("/api/me/", headers={"Authorization": f"Bearer {secret}"}).json()["username"] == "alice"
     again = visitor.get(PAGE).content.decode()
     assert "laptop" in again
@@ -37,48 +37,48 @@ def test_a_token_made_on_the_page_opens_the_api(visitor: Client, alice: User) ->
 
 
 def test_a_name_is_needed(visitor: Client) -> None:
-    """Without a name, or with one that is too long, nothing is made and the form says why."""
+    """A missing or too long name is a form error, and no token is created."""
     for name in ("", "  ", "x" * 101):
         assert "field-error" in visitor.post(PAGE, {"name": name}).content.decode()
     assert not ApiToken.objects.exists()
 
 
-def test_deleting(visitor: Client, alice: User) -> None:
-    """A deleted token is refused from then on; deleting it again changes nothing."""
+def test_a_deleted_token_is_refused(visitor: Client, alice: User) -> None:
+    """A deleted token is refused; deleting it again changes nothing."""
     token, secret = ApiToken.issue(alice, "laptop")
     for _ in range(2):
         assert visitor.post(f"{PAGE}{token.pk}/delete/")["Location"] == PAGE
     assert Client().get("/api/me/", headers={"Authorization": f"Bearer {secret}"}).status_code == 401
 
 
-def test_tokens_are_ones_own(visitor: Client, bob: User) -> None:
-    """Nobody sees or deletes another person's tokens."""
+def test_other_users_tokens_are_hidden(visitor: Client, bob: User) -> None:
+    """A user cannot see or delete another user's tokens."""
     token, _secret = ApiToken.issue(bob, "of bob")
     assert "of bob" not in visitor.get(PAGE).content.decode()
     visitor.post(f"{PAGE}{token.pk}/delete/")
     assert ApiToken.objects.filter(pk=token.pk).exists()
 
 
-def test_strangers_log_in_first(client: Client, alice: User) -> None:
-    """Without a session one is sent to the login, and a link alone deletes nothing."""
+def test_anonymous_visitors_log_in_first(client: Client, alice: User) -> None:
+    """A visitor without a session is redirected to the login, and a GET deletes nothing."""
     token, secret = ApiToken.issue(alice, "laptop")
-    for answer in (client.get(PAGE), client.post(PAGE, {"name": "x"}), client.post(f"{PAGE}{token.pk}/delete/")):
-        assert answer["Location"].startswith("/accounts/login/")
+    for response in (client.get(PAGE), client.post(PAGE, {"name": "x"}), client.post(f"{PAGE}{token.pk}/delete/")):
+        assert response["Location"].startswith("/accounts/login/")
     bearer = {"Authorization": f"Bearer {secret}"}
-    assert client.get(PAGE, headers=bearer).status_code == 302, "a program does not make more programs here"
+    assert client.get(PAGE, headers=bearer).status_code == 302, "a token cannot create further tokens on the page"
     client.force_login(alice)
     assert client.get(f"{PAGE}{token.pk}/delete/").status_code == 405
     assert Client(enforce_csrf_checks=True).post(PAGE, {"name": "x"}).status_code == 403
     assert ApiToken.objects.count() == 1
 
 
-def test_names_are_text(visitor: Client, alice: User) -> None:
-    """A name is shown as it is, markup included."""
-    answer = visitor.post(PAGE, {"name": "<script>alert(1)</script>"})
-    assert "<script>alert" not in answer.content.decode()
+def test_names_are_escaped(visitor: Client, alice: User) -> None:
+    """A name with markup is shown as text."""
+    response = visitor.post(PAGE, {"name": "<script>alert(1)</script>"})
+    assert "<script>alert" not in response.content.decode()
 
 
-def test_where_it_is_found(visitor: Client) -> None:
-    """The page is linked from the chat page's menu and from the other account pages."""
+def test_the_page_is_linked(visitor: Client) -> None:
+    """The chat page's menu and the other account pages link to the page."""
     for page in ("/", "/accounts/email/", "/accounts/password/change/"):
         assert f'href="{PAGE}"' in visitor.get(page).content.decode()

@@ -177,12 +177,12 @@ def test_credits_by_hand(operator: Visitor) -> None:
     page = operator.page
     page.goto("/admin/accounts/user/?q=rewarded")
     page.click("#result_list tbody th a")
-    page.click("text=Give or take credits")
+    page.click("text=Grant or take back credits")
     page.fill("[name=amount]", "4")
     page.fill("[name=reason]", "found a bug")
     page.click("#content-main [type=submit]")
     expect(page.locator(".messagelist")).to_contain_text("+4 credits: Standard")
-    expect(page.locator("#books")).to_contain_text("found a bug")
+    expect(page.locator("#ledger")).to_contain_text("found a bug")
     assert person.quota()["credits"] == 4
 
 

@@ -69,7 +69,7 @@ def test_inviting(visit: Visit) -> None:
     page = visitor.page
     page.click(".user-menu summary")
     page.click(".user-menu a[href='/invite/']")
-    expect(page.locator(".nothing")).to_contain_text("Nobody yet")
+    expect(page.locator(".nothing")).to_contain_text("No friend has joined yet")
     page.get_by_role("button", name="Copy").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     link = page.evaluate("() => navigator.clipboard.readText()")

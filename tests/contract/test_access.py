@@ -1,4 +1,7 @@
-"""The access matrix: every route with an id or a key, called by its owner, others, nobody, staff and the disabled."""
+"""The access matrix of all routes with an id or a key.
+
+Callers are the owner, another user, an anonymous client, staff and a disabled user.
+"""
 
 import secrets
 from collections.abc import Callable, Iterator
@@ -18,21 +21,21 @@ WHO = ("owner", "other", "anonymous", "staff", "disabled")
 
 Things = dict[str, Any]
 
-# What each gets: owner, other, anonymous, staff, disabled. Staff see other people's things in the admin only.
+# Statuses for owner, other, anonymous, staff and disabled. Staff see the data of other users only in the admin.
 HIDDEN = (200, 404, 401, 404, 401)
-GONE = (204, 404, 401, 404, 401)
-# Asking again is accepted.
+REMOVED = (204, 404, 401, 404, 401)
+# A new generation is accepted.
 ACCEPTED = (202, 404, 401, 404, 401)
-# Rows that staff keep: nobody else gets as far as to learn whether they exist.
-KEPT = (403, 403, 401, 200, 401)
+# Rows of staff: other users cannot find out whether they exist.
+STAFF_ONLY = (403, 403, 401, 200, 401)
 DELETED = (403, 403, 401, 204, 401)
-PUBLISHED = (403, 403, 401, 202, 401)
-ENDED = (403, 403, 401, 200, 401)
-# A key is everybody's own: the same key of somebody else is another channel.
+STAFF_PUBLISH = (403, 403, 401, 202, 401)
+STAFF_END = (403, 403, 401, 200, 401)
+# Each user has their own channel for a key, so every user can read it.
 OWN_CHANNEL = (200, 200, 401, 200, 401)
-PLAYED = (202, 202, 401, 202, 401)
-# Models are nobody's own.
-OFFERED = (200, 200, 401, 200, 401)
+DEMO_STARTED = (202, 202, 401, 202, 401)
+# Models belong to no user.
+SHARED = (200, 200, 401, 200, 401)
 ROWS = ("upstreams", "keys", "models", "quotas", "redeem-codes", "users", "sensitive-words", "allowed-phrases")
 
 MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
@@ -42,20 +45,20 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", "/api/messages/{message_id}/regenerate/"): ACCEPTED,
     ("GET", "/api/conversations/{conversation_id}/"): HIDDEN,
     ("PATCH", "/api/conversations/{conversation_id}/"): HIDDEN,
-    ("DELETE", "/api/conversations/{conversation_id}/"): GONE,
+    ("DELETE", "/api/conversations/{conversation_id}/"): REMOVED,
     ("GET", "/api/conversations/{conversation_id}/messages/"): HIDDEN,
     ("GET", "/api/conversations/{conversation_id}/export/"): HIDDEN,
-    ("DELETE", "/api/tokens/{token_id}/"): GONE,
-    ("GET", "/v1/models/{model_id}"): OFFERED,
+    ("DELETE", "/api/tokens/{token_id}/"): REMOVED,
+    ("GET", "/v1/models/{model_id}"): SHARED,
     ("GET", "/sse/{key}/"): OWN_CHANNEL,
     ("GET", "/sse/{key}"): OWN_CHANNEL,
-    ("GET", "/sse/message/{key}/"): PLAYED,
-    ("POST", "/api/channels/{key}/messages/"): PUBLISHED,
-    ("POST", "/api/channels/{key}/complete/"): ENDED,
-    ("POST", "/api/channels/{key}/error/"): ENDED,
-    ("GET", "/api/admin/credits/{id}/"): KEPT,
-    **{("GET", f"/api/admin/{name}/{{id}}/"): KEPT for name in ROWS},
-    **{("PATCH", f"/api/admin/{name}/{{id}}/"): KEPT for name in ROWS},
+    ("GET", "/sse/message/{key}/"): DEMO_STARTED,
+    ("POST", "/api/channels/{key}/messages/"): STAFF_PUBLISH,
+    ("POST", "/api/channels/{key}/complete/"): STAFF_END,
+    ("POST", "/api/channels/{key}/error/"): STAFF_END,
+    ("GET", "/api/admin/credits/{id}/"): STAFF_ONLY,
+    **{("GET", f"/api/admin/{name}/{{id}}/"): STAFF_ONLY for name in ROWS},
+    **{("PATCH", f"/api/admin/{name}/{{id}}/"): STAFF_ONLY for name in ROWS},
     **{("DELETE", f"/api/admin/{name}/{{id}}/"): DELETED for name in ROWS},
 }
 BODIES: dict[str, Callable[[str], Things]] = {
@@ -67,7 +70,7 @@ BODIES: dict[str, Callable[[str], Things]] = {
 
 @pytest.fixture(scope="module")
 def disabled(product: Product) -> Person:
-    """Somebody whose account was disabled after the tokens were given."""
+    """A user whose account was disabled after the tokens were issued."""
     person = product.register(f"d{secrets.token_hex(5)}")
     admin = product.admin()
     number = person.client.get("/api/me/").json()["id"]
@@ -86,8 +89,8 @@ def callers(product: Product, disabled: Person) -> dict[str, httpx.Client]:
     }
 
 
-def belongings(person: Person) -> Things:
-    """Make what a person can own; a new key each time, as a channel ends for good."""
+def owned_ids(person: Person) -> Things:
+    """Create what a user can own; return the ids."""
     made = person.ended(person.ask("Hello", "plain")["id"])
     token = person.client.post("/api/tokens/", json={"name": "one"}).json()["id"]
     return {
@@ -99,8 +102,8 @@ def belongings(person: Person) -> Things:
     }
 
 
-def row(admin: httpx.Client, path: str) -> int:
-    """Make a row that staff keep; return its id."""
+def create_staff_row(admin: httpx.Client, path: str) -> int:
+    """Create a row that only staff can access; return its id."""
     name = f"r{secrets.token_hex(5)}"
     rows: Things = {
         "upstreams": {"slug": name, "kind": "scripted"},
@@ -114,17 +117,17 @@ def row(admin: httpx.Client, path: str) -> int:
         "allowed-phrases": {"phrase": name},
     }
     kind = path.split("/")[3]
-    answer = admin.post(f"/api/admin/{kind}/", json=rows[kind])
-    assert answer.status_code == 201, answer.text
+    response = admin.post(f"/api/admin/{kind}/", json=rows[kind])
+    assert response.status_code == 201, response.text
     return (
-        int(answer.json()["id"])
+        int(response.json()["id"])
         if kind != "redeem-codes"
         else int(admin.get("/api/admin/redeem-codes/").json()[-1]["id"])
     )
 
 
 def status(client: httpx.Client, method: str, url: str, body: Things) -> int:
-    """Return the status only: streams of channels stay open."""
+    """Return the status without reading the body, because streams of channels stay open."""
     sent = {"json": body} if method in {"POST", "PATCH"} else {}
     with client.stream(method, url, **sent) as response:
         if response.status_code >= 400:
@@ -141,7 +144,7 @@ def with_ids() -> Iterator[tuple[str, str]]:
 
 
 def test_every_route_is_in_the_matrix() -> None:
-    """Each route that takes an id or a key is in the matrix with each of its methods, and none that is gone."""
+    """The matrix has exactly the routes that take an id or a key, with all methods."""
     assert set(MATRIX) == set(with_ids())
     assert all(path in document()["paths"] for _method, path in MATRIX)
     assert {method.lower() for method, _path in MATRIX} <= set(METHODS)
@@ -155,14 +158,16 @@ def test_every_route_is_in_the_matrix() -> None:
     "refusal: not_found",
 )
 @pytest.mark.parametrize(("method", "path"), MATRIX, ids=lambda part: part)
-def test_matrix(method: str, path: str, product: Product, callers: dict[str, httpx.Client], owner: Person) -> None:
-    """Whoever calls gets exactly the status of the matrix; what was refused has changed nothing for the owner."""
-    things: Things = belongings(owner) if "_id}" in path else {}
+def test_each_caller_gets_the_status_of_the_matrix(
+    method: str, path: str, product: Product, callers: dict[str, httpx.Client], owner: Person
+) -> None:
+    """Each caller gets the status of the matrix; a refused request changes nothing for the owner."""
+    things: Things = owned_ids(owner) if "_id}" in path else {}
     expected = dict(zip(WHO, MATRIX[method, path], strict=True))
     for who in ("anonymous", "disabled", "other", "owner", "staff") if "admin" in path else reversed(WHO):
         client = owner.client if who == "owner" else callers[who]
         if "{id}" in path and "id" not in things:
-            things["id"] = row(callers["staff"], path)
+            things["id"] = create_staff_row(callers["staff"], path)
         if "{key}" in path:
             things["key"] = f"k{secrets.token_hex(8)}"
         body = BODIES[path](owner.name) if path in BODIES else {}

@@ -1,4 +1,4 @@
-"""What all JSON routes have in common, taken from the schema: envelope, request id, strict bodies, 405 with Allow."""
+"""The common behaviour of all JSON routes, read from the schema: refusals, request ids, strict bodies and 405."""
 
 import re
 import secrets
@@ -19,7 +19,7 @@ SAMPLES = {"key": "k", "generation_id": "0" * 32, "model_id": "demo"}
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield the operations below /api/, /sse/ and /v1/, their parameters filled in."""
+    """Yield the operations below /api/, /sse/ and /v1/, with values for their parameters."""
     for path, found in document()["paths"].items():
         if not path.startswith(("/api/", "/sse/", "/v1/")):
             continue
@@ -32,34 +32,34 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
                 )
 
 
-def check_envelope(answer: httpx.Response) -> dict[str, Any]:
-    """Return the error of a refusal that has the form of its surface."""
-    assert answer.headers["Content-Type"].startswith("application/json"), answer.url
-    body = answer.json()
-    assert answer.headers["X-Request-ID"]
-    if answer.url.path.startswith("/v1"):
-        assert set(body["error"]) == {"message", "type", "param", "code"}, answer.url
+def check_envelope(response: httpx.Response) -> dict[str, Any]:
+    """Check the format of a refusal; return its error."""
+    assert response.headers["Content-Type"].startswith("application/json"), response.url
+    body = response.json()
+    assert response.headers["X-Request-ID"]
+    if response.url.path.startswith("/v1"):
+        assert set(body["error"]) == {"message", "type", "param", "code"}, response.url
     else:
-        assert set(body) == {"error", "request_id"}, answer.url
-        assert body["request_id"] == answer.headers["X-Request-ID"]
-        assert {"code", "message"} <= set(body["error"]) <= {"code", "message", "details"}, answer.url
+        assert set(body) == {"error", "request_id"}, response.url
+        assert body["request_id"] == response.headers["X-Request-ID"]
+        assert {"code", "message"} <= set(body["error"]) <= {"code", "message", "details"}, response.url
     return dict(body["error"])
 
 
 @pytest.mark.contract("refusal: not_authenticated", "the envelope")
-def test_without_a_proof_the_envelope_says_401(product: Product) -> None:
-    """Without a proof every route that needs one says 401 in the envelope; on two routes as an event."""
-    nobody = product.client()
+def test_requests_without_credentials_are_refused(product: Product) -> None:
+    """Without credentials a route responds 401; two routes send an event instead."""
+    anonymous = product.client()
     for method, path, operation in operations():
         if {} in operation["security"]:
             continue
-        answer = nobody.request(method, path, headers={"Content-Type": "application/json"})
+        response = anonymous.request(method, path, headers={"Content-Type": "application/json"})
         if method == "GET" and path in {"/api/chat/", "/api/chatgpt/test"}:
-            assert (answer.status_code, "not_authenticated" in answer.text) == (200, True)
+            assert (response.status_code, "not_authenticated" in response.text) == (200, True)
             continue
-        assert answer.status_code == 401, (method, path)
-        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-        assert check_envelope(answer)["code"] in {"not_authenticated", "invalid_api_key"}
+        assert response.status_code == 401, (method, path)
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
+        assert check_envelope(response)["code"] in {"not_authenticated", "invalid_api_key"}
 
 
 @pytest.fixture(scope="module")
@@ -68,47 +68,47 @@ def admin(product: Product) -> Person:
 
 
 @pytest.mark.contract("the envelope")
-def test_wrong_methods(admin: Person) -> None:
-    """A method that a route has not is refused with 405, and `Allow` names those that it has."""
+def test_other_methods_are_refused_with_allow(admin: Person) -> None:
+    """Another method is refused with 405, and `Allow` names the valid ones."""
     known: dict[str, set[str]] = {}
     for method, path, _operation in operations():
         known.setdefault(path, set()).add(method)
     for path, methods in known.items():
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - methods:
-            answer = admin.client.request(method, path, headers={"Content-Type": "application/json"})
-            assert answer.status_code == 405, (method, path)
-            allowed = {name.strip() for name in answer.headers["Allow"].split(",")}
+            response = admin.client.request(method, path, headers={"Content-Type": "application/json"})
+            assert response.status_code == 405, (method, path)
+            allowed = {name.strip() for name in response.headers["Allow"].split(",")}
             assert allowed - {"HEAD", "OPTIONS"} == methods, path
-            check_envelope(answer)
+            check_envelope(response)
 
 
 @pytest.mark.contract("refusal: invalid_request")
-def test_unknown_and_mistyped_fields(admin: Person) -> None:
-    """A field that does not exist, or is of another type, is refused by name on every route below /api/ with a body."""
+def test_unknown_and_mistyped_fields_are_named(admin: Person) -> None:
+    """Unknown fields and wrong types are refused by name on all routes below /api/ with a body."""
     ids = _existing(admin)
     for method, path, operation in operations():
-        if JSON not in taken(operation) or path.startswith("/v1/"):
+        if JSON not in media_types(operation) or path.startswith("/v1/"):
             continue
         here = re.sub(r"^(/api/admin/(\S+)/)999999999/$", lambda found: f"{found[1]}{ids[found[2]]}/", path)
         here = here.replace("conversations/999999999", f"conversations/{ids['conversation']}")
         body = {"no_such_field": 1, **mistyped(operation)}
-        answer = admin.client.request(method, here, json=body)
-        assert answer.status_code == 400, (method, here, answer.text)
-        error = check_envelope(answer)
+        response = admin.client.request(method, here, json=body)
+        assert response.status_code == 400, (method, here, response.text)
+        error = check_envelope(response)
         assert error["code"] == "invalid_request"
         if path != "/api/import/":
             assert set(body) <= set(error["details"]), (method, here, body, error["details"])
 
 
-# Values of another JSON type that a careless parser would take all the same.
+# Values of another JSON type that a lenient parser would accept.
 OF_ANOTHER_TYPE = {"string": 5, "boolean": "yes", "integer": "5", "number": "5"}
-# Ids may come out of a URL, so their digits will do.
+# Ids may be given as digits, because clients take them from URLs.
 AS_DIGITS = {"conversation", "parent"}
 
 
 def mistyped(operation: dict[str, Any]) -> dict[str, Any]:
-    """Return a body whose fields are all of another type than the schema says."""
-    name = taken(operation)[JSON]["schema"].get("$ref", "").rpartition("/")[2]
+    """Return a body whose fields all have another type than in the schema."""
+    name = media_types(operation)[JSON]["schema"].get("$ref", "").rpartition("/")[2]
     fields = document()["components"]["schemas"].get(name, {}).get("properties", {})
     found = {}
     for field, schema in fields.items():
@@ -119,8 +119,8 @@ def mistyped(operation: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def taken(operation: dict[str, Any]) -> dict[str, Any]:
-    """Return the media types that an operation takes."""
+def media_types(operation: dict[str, Any]) -> dict[str, Any]:
+    """Return the media types that an operation accepts."""
     return dict(operation.get("requestBody", {}).get("content", {}))
 
 
@@ -134,8 +134,8 @@ def _existing(admin: Person) -> dict[str, int]:
     return {**found, "conversation": admin.ended(admin.ask("Hello", "plain")["id"])["conversation"]}
 
 
-def test_bodies_that_are_no_object(admin: Person) -> None:
-    """Broken JSON, and JSON that is no object, is refused with 400; a form with 415."""
+def test_bodies_must_be_json_objects(admin: Person) -> None:
+    """Invalid JSON and other values than objects are refused with 400, a form with 415."""
     kinds: list[tuple[bytes, str, int]] = [
         (b"{", "application/json", 400),
         (b"[]", "application/json", 400),
@@ -143,21 +143,21 @@ def test_bodies_that_are_no_object(admin: Person) -> None:
         (b"a=b", "application/x-www-form-urlencoded", 415),
     ]
     for method, path, operation in operations():
-        if method != "POST" or JSON not in taken(operation) or path.startswith("/v1/"):
+        if method != "POST" or JSON not in media_types(operation) or path.startswith("/v1/"):
             continue
         for body, kind, status in kinds:
-            answer = admin.client.request(method, path, content=body, headers={"Content-Type": kind})
-            assert answer.status_code == status, (method, path, body, answer.text)
-            assert check_envelope(answer)["code"] == "invalid_request"
+            response = admin.client.request(method, path, content=body, headers={"Content-Type": kind})
+            assert response.status_code == status, (method, path, body, response.text)
+            assert check_envelope(response)["code"] == "invalid_request"
 
 
 @pytest.mark.contract("X-Request-ID")
-def test_every_answer_has_a_request_id(person: Person) -> None:
-    """Answers that are no refusal bear `X-Request-ID` too, each another."""
+def test_every_response_has_its_own_request_id(person: Person) -> None:
+    """Successful responses have `X-Request-ID` too, each a different one."""
     seen = set()
     for method, path, _operation in operations():
         if method == "GET" and not path.startswith("/sse/"):
-            with person.client.stream(method, path) as answer:
-                seen.add(answer.headers["X-Request-ID"])
+            with person.client.stream(method, path) as response:
+                seen.add(response.headers["X-Request-ID"])
     gets = [path for method, path, _operation in operations() if method == "GET" and not path.startswith("/sse/")]
     assert len(seen) == len(gets)

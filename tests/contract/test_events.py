@@ -1,4 +1,4 @@
-"""Event streams as the schema describes them: each event that a stream can bear is seen, and is of its shape."""
+"""Event streams match the schema: every event that a stream can send is sent and checked."""
 
 import json
 import secrets
@@ -18,8 +18,8 @@ UNNAMED = "(unnamed)"
 
 
 @cache
-def described(method: str, path: str) -> dict[str, str]:
-    """Return the events of an operation's stream, and the reference of each one's schema."""
+def event_schemas(method: str, path: str) -> dict[str, str]:
+    """Return the events of an operation's stream with references to their schemas."""
     operation = document()["paths"][path][method]
     events = operation["responses"]["200"]["content"]["text/event-stream"]["x-events"]
     return {name: schema["$ref"] for name, schema in events.items()}
@@ -32,16 +32,18 @@ def _validator(reference: str) -> Any:
 
 
 def check(method: str, path: str, text: str) -> set[str]:
-    """Hold every event of a stream against its schema; return their names. Events of no name of their own are allowed
-    where people choose the names."""
-    known = described(method, path)
+    """Check every event of a stream against its schema; return the names.
+
+    On push channels, events with other names are allowed, because publishers choose the names.
+    """
+    known = event_schemas(method, path)
     seen = set()
     for name, data in _events(text):
         if name not in known and path.startswith("/sse/"):
             continue
         assert name in known, (path, name)
         if data != "[DONE]":
-            # What is pushed may be any text, and each of its lines is one of the wire.
+            # A pushed text may have several lines, each a `data:` line of the stream.
             pushed = path.startswith("/sse/") and name == "message"
             _validator(known[name]).validate(data if pushed else json.loads(data))
         seen.add(name)
@@ -57,12 +59,12 @@ def _events(text: str) -> Iterator[tuple[str, str]]:
             yield (names or [UNNAMED])[0], "\n".join(data)
 
 
-def streamed(answer: httpx.Response) -> str:
-    assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8", answer.text
-    assert answer.headers["Cache-Control"] == "no-cache, no-transform"
-    assert answer.headers["X-Accel-Buffering"] == "no"
-    assert "Content-Length" not in answer.headers
-    return answer.text
+def streamed(response: httpx.Response) -> str:
+    assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8", response.text
+    assert response.headers["Cache-Control"] == "no-cache, no-transform"
+    assert response.headers["X-Accel-Buffering"] == "no"
+    assert "Content-Length" not in response.headers
+    return response.text
 
 
 def asked(person: Person, model: str) -> str:
@@ -71,8 +73,8 @@ def asked(person: Person, model: str) -> str:
 
 
 @pytest.mark.contract("event: notice", "all events are as described")
-def test_events_of_an_answer_match_their_schemas(product: Product, person: Person) -> None:
-    """All events of an answer: asked for, followed, resumed at a place that nobody knows, failing before any text."""
+def test_events_of_a_generation_match_their_schemas(product: Product, person: Person) -> None:
+    """All events match: of a new generation, followed, resumed at an unknown id, and failing at once."""
     seen = {
         name for model in ("reasoning", "cut", "empty") for name in check("post", "/api/chat/", asked(person, model))
     }
@@ -80,15 +82,15 @@ def test_events_of_an_answer_match_their_schemas(product: Product, person: Perso
     path = f"/api/generations/{generation}/events/"
     lost = streamed(person.client.get(path, headers={"Last-Event-ID": f"{generation}:999"}))
     seen |= check("get", "/api/generations/{generation_id}/events/", lost)
-    assert seen == set(described("post", "/api/chat/"))
+    assert seen == set(event_schemas("post", "/api/chat/"))
     assert check("get", "/api/chat/", streamed(person.client.get("/api/chat/?model=plain"))) == {"error"}
     message = person.ended(generation)["message"]
     regenerated = person.client.post(f"/api/messages/{message}/regenerate/", headers={"Accept": "text/event-stream"})
     assert "done" in check("post", "/api/messages/{message_id}/regenerate/", streamed(regenerated))
 
 
-def test_refused_for_a_while(product: Product) -> None:
-    """`retry_after` of an event is whole seconds, the same as `Retry-After`."""
+def test_retry_after_is_the_same_in_event_and_header(product: Product) -> None:
+    """`retry_after` of an event is the whole number of the header `Retry-After`."""
     person, admin = product.register(f"e{secrets.token_hex(5)}"), product.admin()
     name = f"e{secrets.token_hex(5)}"
     route = {"upstream": "openai", "upstream_model": "plain"}
@@ -103,8 +105,8 @@ def test_refused_for_a_while(product: Product) -> None:
     assert json.loads(data)["retry_after"] == int(refused.headers["Retry-After"])
 
 
-def test_openai_and_classic(person: Person) -> None:
-    """Chunks of /v1 and of the classic route, and the latter's refusal."""
+def test_openai_and_classic_chunks_match_their_schemas(person: Person) -> None:
+    """Chunks of /v1 and of the classic route match, and the classic refusal too."""
     body = {"model": "plain", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
     chunks = person.client.post("/v1/chat/completions", json={**body, "stream_options": {"include_usage": True}})
     assert check("post", "/v1/chat/completions", streamed(chunks)) == {UNNAMED}
@@ -116,14 +118,14 @@ def test_openai_and_classic(person: Person) -> None:
 
 @pytest.mark.contract("all events are as described")
 @pytest.mark.parametrize("slash", ["/", ""])
-def test_push(product: Product, person: Person, slash: str) -> None:
-    """All events of a push channel, with the slash and without: a text, its end either way, and a lost history."""
+def test_push_events_match_their_schemas(product: Product, person: Person, slash: str) -> None:
+    """All events of a push channel match, with and without the final slash."""
     admin, seen = product.admin(), set()
     for end, more in (("complete", {}), ("error", {"message": "No"})):
         key = f"k{secrets.token_hex(8)}"
         for action, body in (("messages", {"data": "one\ntwo"}), (end, more)):
-            answer = admin.client.post(f"/api/channels/{key}/{action}/", json={"user": person.name, **body})
-            assert answer.status_code in {200, 202}, answer.text
-        read = person.client.get(f"/sse/{key}{slash}", headers={"Last-Event-ID": "nobody's"})
+            response = admin.client.post(f"/api/channels/{key}/{action}/", json={"user": person.name, **body})
+            assert response.status_code in {200, 202}, response.text
+        read = person.client.get(f"/sse/{key}{slash}", headers={"Last-Event-ID": "unknown"})
         seen |= check("get", f"/sse/{{key}}{slash}", streamed(read))
-    assert seen == set(described("get", f"/sse/{{key}}{slash}"))
+    assert seen == set(event_schemas("get", f"/sse/{{key}}{slash}"))

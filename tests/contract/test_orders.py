@@ -1,4 +1,4 @@
-"""Lists have one order, also where rows have nothing that tells them apart."""
+"""The order of lists is fixed, also for rows with equal values."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ from tests.staff import calling, send
 pytestmark = pytest.mark.django_db
 
 
-def test_conversations(client: Client, alice: Any) -> None:
-    """Pages of conversations that were used at the same moment show each of them once, the newest first."""
+def test_conversations_used_at_the_same_time_are_listed_once(client: Client, alice: Any) -> None:
+    """Pages of conversations with equal times show each of them once, newest first."""
     now = timezone.now()
     rows = [Conversation(user=alice, title="same", updated_at=now, pinned=n % 5 == 0) for n in range(2 * PAGE_SIZE + 1)]
     Conversation.objects.bulk_create(rows)
@@ -34,8 +34,8 @@ def test_conversations(client: Client, alice: Any) -> None:
 
 
 @pytest.mark.parametrize(("path", "row"), [("users", {"username": "erin"}), ("models", {"slug": "m", "title": "M"})])
-def test_groups(carol: Any, path: str, row: dict[str, str]) -> None:
-    """Names of groups are in order, however they were given."""
+def test_groups_are_sorted_by_name(carol: Any, path: str, row: dict[str, str]) -> None:
+    """Names of groups are sorted, in whatever order they were sent."""
     for name in ("b", "a", "c"):
         Group.objects.create(name=name)
     client = calling(carol)
@@ -45,8 +45,8 @@ def test_groups(carol: Any, path: str, row: dict[str, str]) -> None:
     assert client.get(f"/api/admin/{path}/").json()[-1]["groups"] == ["a", "b", "c"]
 
 
-def test_upstreams_to_choose_from(client: Client, carol: Any) -> None:
-    """Upstreams that a route may lead to are offered by name; a page of them without an order would warn."""
+def test_upstreams_are_offered_by_name(client: Client, carol: Any) -> None:
+    """The admin offers upstreams sorted by name; unordered pages would cause a warning."""
     for slug in ("two", "three", "one"):
         factories.upstream(slug)
     client.force_login(carol)

@@ -1,4 +1,4 @@
-"""Sentences of the contract as a stranger tries them: lists with exactly their fields, keys, forms of one thing."""
+"""Single statements of the contract, tested over HTTP: fields of lists, idempotency keys, and formats."""
 
 import secrets
 import sqlite3
@@ -20,10 +20,10 @@ def admin(product: Product) -> Person:
     return product.admin()
 
 
-def made(admin: Person, rows: str, **body: Any) -> dict[str, Any]:
-    answer = admin.client.post(f"/api/admin/{rows}/", json=body)
-    assert answer.status_code == 201, answer.text
-    return dict(answer.json())
+def create(admin: Person, rows: str, **body: Any) -> dict[str, Any]:
+    response = admin.client.post(f"/api/admin/{rows}/", json=body)
+    assert response.status_code == 201, response.text
+    return dict(response.json())
 
 
 def quota_of(person: Person, slug: str) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def quota_of(person: Person, slug: str) -> dict[str, Any]:
 
 @pytest.mark.contract("GET /api/models/")
 def test_models_have_exactly_their_fields(person: Person) -> None:
-    """`GET /api/models/` is a bare array with exactly its fields, `demo` last; each model is in the quota it names."""
+    """`GET /api/models/` is a bare array with exactly its fields, `demo` last, and existing quotas."""
     models = person.client.get("/api/models/").json()
     assert {frozenset(model) for model in models} == {frozenset({"slug", "title", "description", "quota", "available"})}
     assert models[-1]["slug"] == "demo"
@@ -43,8 +43,8 @@ def test_models_have_exactly_their_fields(person: Person) -> None:
 
 
 @pytest.mark.contract("GET /api/text-tools/")
-def test_text_tools(person: Person) -> None:
-    """`GET /api/text-tools/` is a bare array with exactly its fields; translating needs a language."""
+def test_text_tools_have_exactly_their_fields(person: Person) -> None:
+    """`GET /api/text-tools/` is a bare array with exactly its fields; `translate` needs a language."""
     tools = {tool["slug"]: tool for tool in person.client.get("/api/text-tools/").json()}
     assert all(set(tool) == {"slug", "title", "needs_target_language"} for tool in tools.values())
     assert tools["translate"]["needs_target_language"]
@@ -52,8 +52,8 @@ def test_text_tools(person: Person) -> None:
 
 
 @pytest.mark.contract("GET /api/me/")
-def test_me(person: Person) -> None:
-    """`GET /api/me/` has exactly its fields, and quotas as `GET /api/quotas/` has them."""
+def test_me_has_exactly_its_fields(person: Person) -> None:
+    """`GET /api/me/` has exactly its fields, with quotas as in `GET /api/quotas/`."""
     me = person.client.get("/api/me/").json()
     assert set(me) == {"id", "username", "email", "invite_code", "invite_url", "quotas"}
     assert me["invite_url"].endswith(f"/accounts/signup/?invite={me['invite_code']}")
@@ -64,13 +64,15 @@ def test_me(person: Person) -> None:
 @pytest.mark.parametrize(
     ("limit", "given", "remaining"), [(2, 0, 2), (2, 3, 5), (None, 0, None), (None, 3, None), (0, 0, 0), (0, 3, 3)]
 )
-def test_quotas(admin: Person, person: Person, limit: int | None, given: int, remaining: int | None) -> None:
-    """A limit of null is none, of 0 credits only; `remaining` adds both up, and null when there is no limit."""
+def test_remaining_adds_limit_and_credits(
+    admin: Person, person: Person, limit: int | None, given: int, remaining: int | None
+) -> None:
+    """A limit of null means no limit, 0 means credits only; `remaining` is the sum."""
     slug = f"q{secrets.token_hex(5)}"
-    made(admin, "quotas", slug=slug, title="Own", models=[], daily_limit=limit)
-    made(admin, "models", slug=slug, title="Own", quota=slug, routes=[])
+    create(admin, "quotas", slug=slug, title="Own", models=[], daily_limit=limit)
+    create(admin, "models", slug=slug, title="Own", quota=slug, routes=[])
     if given:
-        made(admin, "credits", user=person.name, quota=slug, amount=given, reason="gift")
+        create(admin, "credits", user=person.name, quota=slug, amount=given, reason="gift")
     quota = quota_of(person, slug)
     assert set(quota) == QUOTA
     assert (quota["daily_limit"], quota["credits"], quota["remaining"]) == (limit, given, remaining)
@@ -79,8 +81,8 @@ def test_quotas(admin: Person, person: Person, limit: int | None, given: int, re
 
 
 @pytest.mark.contract("GET /api/conversations/")
-def test_conversations_page_by_page(person: Person) -> None:
-    """Pinned ones come first, then the newest; `next` is a URL that leads on, and null at the end."""
+def test_conversations_are_paged(person: Person) -> None:
+    """Pinned conversations come first, then the newest; `next` leads to the next page."""
     document = {
         "format": "rivulet",
         "version": 1,
@@ -111,23 +113,23 @@ def test_conversations_page_by_page(person: Person) -> None:
 
 
 @pytest.mark.contract("Accept")
-def test_accept_in_any_case(person: Person) -> None:
-    """Media types have no case; whatever names the stream gets it, all else gets 202 and where to read on."""
+def test_accept_decides_about_the_stream(person: Person) -> None:
+    """An Accept header with the stream's type, in any case, gets it; others get 202."""
     body = {"model": "plain", "prompt": "Hello"}
     for accept, status in (
         ("Text/Event-Stream", 200),
         ("*/*", 202),
         ("application/json, text/event-stream;q=0.1", 200),
     ):
-        answer = person.client.post("/api/chat/", json=body, headers={"Accept": accept})
-        assert answer.status_code == status, accept
+        response = person.client.post("/api/chat/", json=body, headers={"Accept": accept})
+        assert response.status_code == status, accept
     begun = person.client.post("/api/chat/", json=body).json()
     assert begun["events"] == f"/api/generations/{begun['generation']['id']}/events/"
 
 
 @pytest.mark.contract("refusal: conflict")
-def test_a_key_in_the_header_of_a_get(person: Person) -> None:
-    """`GET /api/chat/` is the same as the POST: it takes the key from the header too, and the query's wins."""
+def test_a_get_takes_the_idempotency_key_from_its_header(person: Person) -> None:
+    """`GET /api/chat/` takes the key from the header too; the key in the query wins."""
     key = secrets.token_hex(8)
     first = person.ask("Hello", "plain", key=key)["id"]
     query = {"model": "plain", "prompt": "Hello"}
@@ -142,19 +144,19 @@ def test_a_key_in_the_header_of_a_get(person: Person) -> None:
 
 
 @pytest.mark.contract("a key lives for a day")
-def test_a_key_lives_for_a_day(product: Product, person: Person) -> None:
-    """After 24 hours a key is as new; until then it stands for its generation, and for no other request."""
+def test_an_idempotency_key_lives_for_a_day(product: Product, person: Person) -> None:
+    """For 24 hours a key returns its generation and no other request may use it."""
     key = secrets.token_hex(8)
     first = person.ended(person.ask("Hello", "plain", key=key)["id"])["id"]
     for hours, same in ((23, True), (25, False)):
         begun = (datetime.now(UTC) - timedelta(hours=hours)).strftime("%Y-%m-%d %H:%M:%S")
-        with closing(sqlite3.connect(product.var_dir / "rivulet.sqlite3", timeout=30)) as books, books:
-            books.execute("UPDATE chat_generation SET created_at = ? WHERE id = ?", (begun, first))
+        with closing(sqlite3.connect(product.var_dir / "rivulet.sqlite3", timeout=30)) as database, database:
+            database.execute("UPDATE chat_generation SET created_at = ? WHERE id = ?", (begun, first))
         assert (person.ask("Hello", "plain", key=key)["id"] == first) is same
 
 
-def test_registering_with_null_for_no_code(product: Product) -> None:
-    """Programs that write null for what they have not may sign up."""
+def test_null_is_no_invite_code(product: Product) -> None:
+    """A program may send null for a missing invite code."""
     name = f"n{secrets.token_hex(5)}"
     body = {"username": name, "email": f"{name}@example.org", "password": "correct horse", "invite_code": None}
     assert product.client().post("/api/auth/register/", json=body).status_code == 201
@@ -162,10 +164,12 @@ def test_registering_with_null_for_no_code(product: Product) -> None:
 
 @pytest.mark.contract("staff: keys")
 @pytest.mark.parametrize(("secret", "last4"), [("sk-12345678", "5678"), ("12345678", "5678"), ("1234567", "")])
-def test_last4(admin: Person, secret: str, last4: str) -> None:
-    """A key is never shown; its last four characters are, unless they would be more than half of it."""
-    upstream = made(admin, "upstreams", slug=f"u{secrets.token_hex(5)}", kind="openai", base_url="https://x.example/v1")
-    key = made(admin, "keys", upstream=upstream["slug"], secret=secret)
+def test_only_the_last_four_characters_of_a_key_are_shown(admin: Person, secret: str, last4: str) -> None:
+    """A key's last four characters are shown, unless they are more than half of it."""
+    upstream = create(
+        admin, "upstreams", slug=f"u{secrets.token_hex(5)}", kind="openai", base_url="https://x.example/v1"
+    )
+    key = create(admin, "keys", upstream=upstream["slug"], secret=secret)
     assert (key["last4"], "secret" in key) == (last4, False)
 
 
@@ -173,17 +177,17 @@ def test_last4(admin: Person, secret: str, last4: str) -> None:
 @pytest.mark.parametrize(
     ("path", "body"), [("/healthz", {"status": "ok"}), ("/readyz", {"status": "ok"}), ("/metrics", None)]
 )
-def test_operators(product: Product, path: str, body: dict[str, str] | None) -> None:
-    """What operators ask is answered to everybody who stands near, without logging in."""
-    answer: httpx.Response = product.client().get(path)
-    assert answer.status_code == 200
-    assert answer.headers["X-Request-ID"]
-    assert body is None or answer.json() == body
-    assert body is not None or "# TYPE rivulet_" in answer.text
+def test_operators_routes_need_no_login(product: Product, path: str, body: dict[str, str] | None) -> None:
+    """Health checks and metrics need no login on this machine."""
+    response: httpx.Response = product.client().get(path)
+    assert response.status_code == 200
+    assert response.headers["X-Request-ID"]
+    assert body is None or response.json() == body
+    assert body is not None or "# TYPE rivulet_" in response.text
 
 
-def test_where_an_import_is_wrong(person: Person) -> None:
-    """What is wrong in a file is named by its place there, and by `body` when the whole is."""
+def test_an_import_error_names_its_place(person: Person) -> None:
+    """An error in an import is named by its place, or by `body` for the whole."""
     row = {"id": {}, "parent": None, "role": "user", "content": "x", "created_at": "2026-01-01T00:00:00Z"}
     found = person.client.post(
         "/api/import/", json={"format": "rivulet", "version": 1, "conversations": [{"messages": [row]}]}

@@ -1,4 +1,4 @@
-"""`make run`: what a stranger types first. The virtual environment is lent, so that nothing is installed here."""
+"""`make run`, the first command of a new user; it uses an existing environment and installs nothing."""
 
 import os
 import re
@@ -17,13 +17,13 @@ import pytest
 from tests.servers import ROOT, environment
 
 pytestmark = pytest.mark.server
-# Five on an idle machine; tests run beside others.
+# Seconds until the second start serves: five on an idle machine, more beside other tests.
 SECOND_START_SECONDS = 20
 
 
 @contextmanager
 def make_run(var_dir: Path, venv: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """Run it until it serves; yield the process and what it printed."""
+    """Run `make run` until it serves; yield the process and its output."""
     command = ["make", "-s", "run", f"VENV={venv}"]
     variables = environment("", var_dir, PORT="0")
     process = subprocess.Popen(
@@ -46,7 +46,7 @@ def make_run(var_dir: Path, venv: Path) -> Iterator[tuple["subprocess.Popen[str]
 
 @pytest.fixture
 def venv(tmp_path: Path) -> Path:
-    """A folder that looks installed: the programs of this one, and the stamp of a finished installation."""
+    """A folder that looks like an installed environment, with the programs of the current one."""
     lent = tmp_path / "venv"
     (lent / "bin").mkdir(parents=True)
     (lent / "bin" / "python").symlink_to(shutil.which("python", path=str(Path(sys.executable).parent)) or "")
@@ -56,8 +56,8 @@ def venv(tmp_path: Path) -> Path:
     return lent
 
 
-def stopped(make: "subprocess.Popen[str]") -> int:
-    """Send SIGTERM to what make runs, and return make's exit code; make itself always dies of the signal it gets."""
+def stop(make: "subprocess.Popen[str]") -> int:
+    """Send SIGTERM to the server; return make's exit code, because make dies of any signal it gets."""
     (server,) = Path(f"/proc/{make.pid}/task/{make.pid}/children").read_text().split()
     os.kill(int(server), signal.SIGTERM)
     return make.wait(60)
@@ -65,8 +65,10 @@ def stopped(make: "subprocess.Popen[str]") -> int:
 
 @pytest.mark.contract("make run")
 def test_make_run_prints_the_password_once(tmp_path: Path, venv: Path) -> None:
-    """The first run prints the address and the admin's name and password, the second only the address, and soon; the
-    server's SIGTERM ends both with code 0."""
+    """The first run prints address, name and password, the second only the address, soon.
+
+    SIGTERM to the server ends both with code 0.
+    """
     with make_run(tmp_path / "var", venv) as (process, printed):
         address = re.search(r"http://127\.0\.0\.1:\d+", printed)
         password = re.search(r"admin.*password: (\S+)", printed)
@@ -75,10 +77,10 @@ def test_make_run_prints_the_password_once(tmp_path: Path, venv: Path) -> None:
         login = {"username": "admin", "password": password[1]}
         with httpx.Client(base_url=address[0], trust_env=False, timeout=30) as client:
             assert client.post("/api/auth/token/", json=login).status_code == 200
-        assert stopped(process) == 0
+        assert stop(process) == 0
     begun = time.monotonic()
     with make_run(tmp_path / "var", venv) as (process, printed):
         assert time.monotonic() - begun < SECOND_START_SECONDS
         assert "is ready: http://127.0.0.1:" in printed
         assert "password" not in printed
-        assert stopped(process) == 0
+        assert stop(process) == 0

@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, complete, and the same as the routes; a page shows it without foreign hosts."""
+"""The OpenAPI document: valid, complete, and in step with the routes; and its page."""
 
 import json
 import re
@@ -23,7 +23,7 @@ OURS = ("/api/", "/sse/", "/v1/", "/healthz", "/readyz", "/metrics")
 
 
 def routes(patterns: list[URLPattern | URLResolver], before: str = "/") -> Iterator[tuple[str, URLPattern]]:
-    """Yield all routes for programs as OpenAPI writes them, the parameters by their names."""
+    """Yield all routes for programs as OpenAPI writes them."""
     for pattern in patterns:
         here = before + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(pattern.pattern)).replace("{pk}", "{id}")
         if isinstance(pattern, URLResolver):
@@ -33,7 +33,7 @@ def routes(patterns: list[URLPattern | URLResolver], before: str = "/") -> Itera
 
 
 def methods(view: Any) -> set[str]:
-    """Return the methods of a view; those for operators are plain functions, which look at no method."""
+    """Return the methods of a view; those of `web.health` are plain functions for GET."""
     plain = getattr(view, "__module__", "") == "web.health"
     return {"GET"} if plain else test_docs.methods(view)
 
@@ -63,7 +63,7 @@ def references(value: Any) -> Iterator[str]:
 
 
 def test_the_document_is_valid_openapi() -> None:
-    """The document is valid OpenAPI 3.1, and drf-spectacular had nothing to complain about."""
+    """The document is valid OpenAPI 3.1, and drf-spectacular printed no warning."""
     document.cache_clear()
     GENERATOR_STATS.reset()
     made = json.loads(json.dumps(document()))
@@ -73,32 +73,32 @@ def test_the_document_is_valid_openapi() -> None:
 
 
 def test_every_route_is_described() -> None:
-    """Each route for programs is in the document with each of its methods, and none that does not exist."""
+    """The document has exactly the routes for programs, with all methods."""
     real = {f"{name} {path}" for path, pattern in routes(urlpatterns) for name in methods(pattern.callback)}
     assert described() == real
 
 
-def test_references_lead_somewhere() -> None:
-    """Every component that is named exists, and every one that exists is named."""
+def test_components_are_exactly_those_referred_to() -> None:
+    """Every referenced component exists, and every component is referenced."""
     made = document()
     named = {name.rpartition("/")[2] for name in references(made)}
     assert named == set(made["components"]["schemas"])
 
 
 def test_all_codes_are_described() -> None:
-    """The refusal envelope lists the codes of all refusals and of all failures in streams."""
-    told = {refusal.code for refusal in test_docs.refusals()} | test_docs.failures()
-    assert set(get_args(Code)) == told
+    """The format of refusals lists the codes of all refusals and of all failures in streams."""
+    codes = {refusal.code for refusal in test_docs.refusals()} | test_docs.failures()
+    assert set(get_args(Code)) == codes
 
 
 def test_events_are_described() -> None:
-    """Each event of a stream has a schema of its own."""
+    """Each event of a stream has its own schema."""
     events = document()["paths"]["/api/chat/"]["post"]["responses"]["200"]["content"]["text/event-stream"]["x-events"]
     assert set(events) == set(test_docs.events())
 
 
 def test_operations_say_who_may_call() -> None:
-    """Each operation has an id of its own, a group, a summary, and says which proofs it takes."""
+    """Each operation has an id, a group, a summary and its security schemes."""
     ids = [operation["operationId"] for _method, _path, operation in operations()]
     assert len(ids) == len(set(ids))
     for method, path, operation in operations():
@@ -109,8 +109,8 @@ def test_operations_say_who_may_call() -> None:
     assert set(schemes) == {"session", "accessToken", "apiToken", "ticket"}
 
 
-def test_strict_bodies() -> None:
-    """Bodies below /api/ are described as closed: a field that is not in the schema is refused."""
+def test_bodies_are_described_as_closed() -> None:
+    """Bodies below /api/ allow no additional fields."""
     shapes = document()["components"]["schemas"]
     for _method, path, operation in operations():
         content = operation.get("requestBody", {}).get("content", {}).get("application/json")
@@ -130,28 +130,28 @@ def test_strict_bodies() -> None:
         ("?format=yaml", "application/json", "application/vnd.oai.openapi"),
     ],
 )
-def test_both_forms(query: str, accept: str, kind: str) -> None:
-    """`/api/schema/` is YAML, and JSON for those who ask for it by Accept or by `?format=json`; open to everybody."""
-    answer = Client().get(f"/api/schema/{query}", headers={"Accept": accept})
-    assert answer.status_code == 200
-    assert answer["Content-Type"].partition(";")[0] == kind
+def test_the_document_is_served_as_yaml_and_json(query: str, accept: str, kind: str) -> None:
+    """`/api/schema/` is YAML, or JSON by Accept or `?format=json`, without login."""
+    response = Client().get(f"/api/schema/{query}", headers={"Accept": accept})
+    assert response.status_code == 200
+    assert response["Content-Type"].partition(";")[0] == kind
     read = json.loads if "json" in kind else yaml.safe_load
-    assert read(answer.content) == json.loads(json.dumps(document()))
+    assert read(response.content) == json.loads(json.dumps(document()))
 
 
-def test_another_form() -> None:
-    """A form that there is not is refused by name."""
-    answer = Client().get("/api/schema/?format=xml")
-    assert (answer.status_code, list(answer.json()["error"]["details"])) == (400, ["format"])
+def test_an_unknown_format_is_refused() -> None:
+    """An unknown format is refused by name."""
+    response = Client().get("/api/schema/?format=xml")
+    assert (response.status_code, list(response.json()["error"]["details"])) == (400, ["format"])
 
 
 @pytest.mark.contract("GET /api/docs/")
 @pytest.mark.parametrize("language", ["en", "zh-hans"])
-def test_the_page(language: str) -> None:
-    """`/api/docs/` shows every route and every shape, with an example, needing no script and no foreign host."""
-    answer = Client().get("/api/docs/", headers={"Accept-Language": language})
-    text = answer.content.decode()
-    assert answer.status_code == 200
+def test_the_page_shows_all_routes_and_schemas(language: str) -> None:
+    """`/api/docs/` shows all routes and schemas with examples, without scripts and foreign hosts."""
+    response = Client().get("/api/docs/", headers={"Accept-Language": language})
+    text = response.content.decode()
+    assert response.status_code == 200
     shown = re.findall(r'<span class="method \w+">(\w+)</span> <code>([^<]+)</code>', text)
     assert {f"{method} {path}" for method, path in shown} == set(described())
     assert all(f'id="shape-{name}"' in text for name in document()["components"]["schemas"])

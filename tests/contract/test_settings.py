@@ -1,4 +1,4 @@
-"""Every setting of the contract: its default, that an empty value is none, and that a bad one is one clear line."""
+"""Every setting of the contract: its default, empty values, and one clear line for a wrong value."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ BAD = [
     ("LANGUAGE_CODE", "fr"),
     ("LANGUAGE_CODE", "tlh"),
     ("ADMIN_USERNAME", "two words"),
-    ("ADMIN_EMAIL", "nobody"),
+    ("ADMIN_EMAIL", "no-address"),
     ("SIGNUP_MODE", "maybe"),
     ("OPENAI_API_KEYS", "sk-first sk-second"),
     ("OPENAI_API_KEYS", "sk-first\nsk-second"),
@@ -78,8 +78,8 @@ BAD = [
 
 
 @pytest.mark.parametrize(("name", "value"), BAD, ids=lambda part: part)
-def test_bad_values(name: str, value: str) -> None:
-    """A bad value ends the start with one line that names the variable and does not repeat the value."""
+def test_a_wrong_value_is_one_line_without_the_value(name: str, value: str) -> None:
+    """A wrong value ends the start with one line that names the variable, not the value."""
     with pytest.raises(SystemExit) as ended:
         load({name: value})
     line = str(ended.value.code)
@@ -88,14 +88,14 @@ def test_bad_values(name: str, value: str) -> None:
     assert "\n" not in line
 
 
-def test_empty_values() -> None:
-    """An empty value counts as unset, for every setting and for a secret's file."""
+def test_an_empty_value_counts_as_unset() -> None:
+    """An empty value counts as unset, for all settings and files of secrets."""
     empty = dict.fromkeys([*Environment.model_fields, "SECRET_KEY_FILE"], "")
     assert load(empty) == load({})
 
 
-def test_defaults() -> None:
-    """What the contract promises to those who set nothing."""
+def test_defaults_are_those_of_the_contract() -> None:
+    """The defaults are those of the contract."""
     found = load({})
     assert (found.HOST, found.PORT, found.WORKERS, found.DEBUG, str(found.VAR_DIR)) == (
         "127.0.0.1",
@@ -121,8 +121,8 @@ def test_defaults() -> None:
 
 
 @pytest.mark.contract("setting: HOST", "setting: OPENAI_MODELS")
-def test_good_values() -> None:
-    """Forms that people write: lists with spaces, a model under a name of ours, IPv6, wild cards."""
+def test_valid_forms_are_accepted() -> None:
+    """Lists with spaces, renamed models, IPv6 and wildcards are accepted."""
     found = load(
         {
             "HOST": "::",
@@ -145,8 +145,8 @@ def test_good_values() -> None:
 @pytest.mark.parametrize(
     "name", ["SECRET_KEY", "ADMIN_PASSWORD", "DATABASE_URL", "OPENAI_API_KEYS", "SPARK_API_SECRET", "ZHIPU_API_KEYS"]
 )
-def test_secrets_from_files(name: str, tmp_path: Path) -> None:
-    """A secret may be given as `NAME_FILE`; `NAME` itself wins, and a file that cannot be read stops the start."""
+def test_a_secret_is_read_from_its_file(name: str, tmp_path: Path) -> None:
+    """`NAME_FILE` sets a secret; `NAME` wins, and an unreadable file ends the start."""
     written = tmp_path / "secret"
     written.write_text("postgresql://one@host/name\n")  # good for every one of them
     others = {"SPARK_APP_ID": "a", "SPARK_API_KEY": "b"} if name.startswith("SPARK") else {}

@@ -149,7 +149,7 @@ def test_proxies(run: Run, certificate: Path, scheme: str, secure: bool) -> None
                 for _ in range(2):
                     events = await collect(provider.stream(request(), "sk-1"))
                     assert (text(events), events[-1]) == (PLAIN, Finished("stop"))
-            assert str(upstream.port) in proxy.seen[0]
+            assert str(upstream.port) in proxy.targets[0]
             async with providing(upstream.base_url, f"{scheme}://user:wrong@{proxy.address}", tls=trusted) as provider:
                 failure = await failure_of(provider)
             assert failure.action == "ops"

@@ -148,7 +148,7 @@ def test_proxies(run: Run, certificate: Path, scheme: str, secure: bool) -> None
             async with providing(upstream.base_url, f"{scheme}://user:pass@{proxy.address}", tls=trusted) as provider:
                 events = await collect(provider.stream(request("lite"), KEY))
                 assert (text(events), events[-1]) == (PLAIN, Finished("stop"))
-            assert str(upstream.port) in proxy.seen[0]
+            assert str(upstream.port) in proxy.targets[0]
             async with providing(upstream.base_url, f"{scheme}://user:wrong@{proxy.address}", tls=trusted) as provider:
                 failure = await failure_of(provider)
             assert (failure.action, failure.vendor_code) == ("ops", "proxy_refused")

@@ -32,7 +32,7 @@ def test_old_rows_cost_nothing(urls, django_db_blocker):
         asked = []
         for url, rows in zip(urls, (charging.FEW, ROWS), strict=True):
             with servers.connected(url):
-                asked.append(charging.somebody(daily_limit=None))
+                asked.append(charging.user_and_model(daily_limit=None))
                 charging.fill(rows)
         few = many = float("inf")
         for turn in range(TRIES):

@@ -1,4 +1,4 @@
-"""The cache on Redis, and without it: what it keeps, what it falls back on, and the limits that stand on it."""
+"""The cache on Redis, its fallback to memory, and the login limits that use it."""
 
 import signal
 import time
@@ -17,7 +17,7 @@ from tests import servers
 
 @pytest.fixture
 def own_redis(redis_server: servers.Redis, settings: Any) -> Iterator[servers.Redis]:
-    """An empty Redis that the cache is kept in, as `chatproject.settings` has it."""
+    """An empty Redis for the cache, configured as in `chatproject.settings`."""
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
     settings.REDIS_URL = redis_server.url
@@ -30,8 +30,8 @@ def own_redis(redis_server: servers.Redis, settings: Any) -> Iterator[servers.Re
     cache._shared.client.do_close_clients()
 
 
-def test_it_works(own_redis: servers.Redis) -> None:
-    """What is put in is in Redis, as JSON, for all processes."""
+def test_values_are_in_redis_as_json(own_redis: servers.Redis) -> None:
+    """A value is stored in Redis as JSON, for all processes."""
     cache.set("a", [1.5, 2.5], 60)
     assert cache.get("a") == [1.5, 2.5]
     assert cache.add("a", 1) is False
@@ -45,8 +45,8 @@ def test_it_works(own_redis: servers.Redis) -> None:
     assert cache.touch("b", 5) is True
 
 
-def test_clear_leaves_the_rest(own_redis: servers.Redis) -> None:
-    """Clearing the cache takes nothing away that others keep in the same Redis."""
+def test_clear_deletes_only_the_caches_keys(own_redis: servers.Redis) -> None:
+    """Clearing the cache deletes no key of another part of the product."""
     cache.set("a", 1)
     with redis.Redis.from_url(own_redis.url) as client:
         client.set("rivulet:quota:1:1:2026-11-21", 1)
@@ -54,8 +54,8 @@ def test_clear_leaves_the_rest(own_redis: servers.Redis) -> None:
         assert client.keys("*") == [b"rivulet:quota:1:1:2026-11-21"]
 
 
-def test_nonsense_is_not_there(own_redis: servers.Redis) -> None:
-    """What somebody else wrote in the cache's place is not there, and not an error."""
+def test_values_of_other_programs_count_as_missing(own_redis: servers.Redis) -> None:
+    """A value that another program wrote counts as missing, and is not an error."""
     with redis.Redis.from_url(own_redis.url) as client:
         client.set("rivulet:1:a", b"\x80\x04 no json")
         client.rpush("rivulet:1:b", 1)
@@ -72,8 +72,8 @@ def freeze(server: servers.Redis) -> None:
 
 
 @pytest.mark.parametrize("fault", [stop, freeze])
-def test_redis_away(own_redis: servers.Redis, fault: Any) -> None:
-    """While Redis is away the process counts by itself, after one short wait; back, Redis counts again."""
+def test_the_process_counts_alone_without_redis(own_redis: servers.Redis, fault: Any) -> None:
+    """Without Redis the process uses its own memory after one short wait; then Redis again."""
     cache.set("a", "shared")
     fault(own_redis)
     started = time.monotonic()
@@ -92,8 +92,8 @@ def test_redis_away(own_redis: servers.Redis, fault: Any) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("away", [False, True])
-def test_guessing_is_limited(own_redis: servers.Redis, alice: Any, away: bool) -> None:
-    """Ten wrong passwords for a name, then no more, with Redis and without; the right one is let in before."""
+def test_failed_logins_are_limited_with_and_without_redis(own_redis: servers.Redis, alice: Any, away: bool) -> None:
+    """Ten wrong passwords lock a name, with Redis and without."""
     if away:
         own_redis.stop()
 

@@ -1,4 +1,4 @@
-"""Two handlers, one promise: session, CSRF, CSP, locale, hosts and disabled users, on pages, REST and streams."""
+"""Both handlers, with the same rules for sessions, CSRF, CSP, language, hosts and disabled users."""
 
 import re
 import time
@@ -28,7 +28,7 @@ def csrf(client: httpx.Client) -> dict[str, str]:
 
 
 def test_a_session_is_known_to_both_handlers(browser: httpx.Client) -> None:
-    """A session cookie is known to both handlers."""
+    """A session cookie authenticates in both handlers."""
     assert browser.get("/api/me/").status_code == 200
     with browser.stream(
         "POST",
@@ -44,8 +44,8 @@ def test_a_session_is_known_to_both_handlers(browser: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("path", "body"), [("/api/chat/", {"model": "plain", "prompt": "x"}), ("/api/tokens/", {"name": "x"})]
 )
-def test_csrf(browser: httpx.Client, path: str, body: dict[str, Any]) -> None:
-    """An unsafe request of a session needs the CSRF token, on both handlers; a token of another session is no help."""
+def test_sessions_need_the_csrf_token(browser: httpx.Client, path: str, body: dict[str, Any]) -> None:
+    """An unsafe request of a session needs its CSRF token, in both handlers."""
     for headers in ({}, {"X-CSRFToken": "x" * 32}):
         refused = browser.post(path, json=body, headers=headers)
         assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
@@ -53,22 +53,22 @@ def test_csrf(browser: httpx.Client, path: str, body: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("path", [STREAM, REST, PAGE])
-def test_security_headers(product: Product, path: str) -> None:
-    """Every answer has the strict content security policy, the other headers, and a number of its own."""
-    answer = product.client().get(path)
-    policy = answer.headers["Content-Security-Policy"]
+def test_every_response_has_the_security_headers(product: Product, path: str) -> None:
+    """Every response has the strict policy, the other headers, and its own request id."""
+    response = product.client().get(path)
+    policy = response.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "script-src 'self'" in policy
     assert "unsafe" not in policy
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert answer.headers["X-Frame-Options"] == "DENY"
-    assert answer.headers["Referrer-Policy"] == "same-origin"
-    assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["X-Request-ID"])
-    assert "server" not in answer.headers
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["X-Frame-Options"] == "DENY"
+    assert response.headers["Referrer-Policy"] == "same-origin"
+    assert re.fullmatch(r"[0-9a-f]{32}", response.headers["X-Request-ID"])
+    assert "server" not in response.headers
 
 
 def test_policies_are_the_same(product: Product) -> None:
-    """Both handlers send one and the same policy."""
+    """Both handlers send the same content security policy."""
 
     def policy(path: str) -> set[str]:
         return set(product.client().get(path).headers["Content-Security-Policy"].split("; "))
@@ -78,8 +78,8 @@ def test_policies_are_the_same(product: Product) -> None:
 
 @pytest.mark.contract("the caller's language")
 @pytest.mark.parametrize("path", [STREAM, REST, PAGE])
-def test_languages(product: Product, path: str) -> None:
-    """The caller's language is spoken, from Accept-Language or from the choice in the cookie, which wins."""
+def test_the_clients_language_is_used(product: Product, path: str) -> None:
+    """The language comes from the cookie, or else from Accept-Language."""
     client = product.client()
     for headers, language in [
         ({"Accept-Language": "en"}, "en"),
@@ -91,14 +91,14 @@ def test_languages(product: Product, path: str) -> None:
 
 @pytest.mark.contract("setting: ALLOWED_HOSTS")
 @pytest.mark.parametrize("path", [STREAM, REST, PAGE])
-def test_foreign_hosts(product: Product, path: str) -> None:
-    """A Host header that is not ours is refused."""
+def test_other_hosts_are_refused(product: Product, path: str) -> None:
+    """A Host header that is not in ALLOWED_HOSTS is refused."""
     assert product.client().get(path, headers={"Host": "evil.example"}).status_code == 400
 
 
 @pytest.mark.parametrize("way", ["session", "jwt", "token"])
-def test_disabled_users(product: Product, person: Person, way: str) -> None:
-    """A user who is disabled is refused at once by both handlers, however they call."""
+def test_disabled_users_are_refused_at_once(product: Product, person: Person, way: str) -> None:
+    """A disabled user is refused at once by both handlers, with each kind of credentials."""
     headers: dict[str, str] = {}
     if way == "session":
         client = product.browser(person.name)
@@ -126,7 +126,7 @@ def disable(product: Product, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def exposed(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """A product without a proxy in front, that a page of another origin may call, and that looks often."""
+    """A product without a proxy in front, with CORS for one origin, and with frequent checks for disabled users."""
     variables = {"TRUSTED_PROXIES": "", "METRICS_TOKEN": "let me see", "CORS_ALLOWED_ORIGINS": ORIGIN}
     folder = tmp_path_factory.mktemp("exposed")
     with Product(folder, **connected(upstream), **variables, IMPATIENCE=CLOCKS) as running:
@@ -134,8 +134,8 @@ def exposed(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.mark.contract("a disabled user, mid-stream")
-def test_disabled_in_the_middle(exposed: Product) -> None:
-    """A user who is disabled while reading is cut off within a minute."""
+def test_a_user_disabled_while_reading_is_cut_off(exposed: Product) -> None:
+    """The stream of a user who is disabled while reading ends within a minute."""
     person = exposed.register("reading")
     with person.asking("Hello", "hang") as stream:
         next(stream)
@@ -146,8 +146,8 @@ def test_disabled_in_the_middle(exposed: Product) -> None:
 
 
 @pytest.mark.contract("setting: CORS_ALLOWED_ORIGINS")
-def test_other_origins(exposed: Product) -> None:
-    """A single-page app on a named origin may call both handlers; any other origin gets no permission."""
+def test_only_listed_origins_may_call(exposed: Product) -> None:
+    """A single-page app on a listed origin may call both handlers, other origins may not."""
     client = exposed.client()
     for path in ("/api/chat/", "/sse/order/", REST):
         asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "idempotency-key"}
@@ -163,15 +163,15 @@ def test_other_origins(exposed: Product) -> None:
 
 @pytest.mark.contract("GET /metrics", "setting: TRUSTED_PROXIES", "setting: METRICS_TOKEN")
 def test_forwarded_addresses_are_believed_only_from_trusted_proxies(product: Product, exposed: Product) -> None:
-    """Metrics are for loopback: with a trusted proxy in front, the address it names counts."""
+    """Metrics are for loopback clients; a trusted proxy's forwarded address counts as the client's."""
     assert product.client().get("/metrics").status_code == 200
     assert product.client().get("/metrics", headers={"X-Forwarded-For": "203.0.113.9"}).status_code == 403
     assert exposed.client().get("/metrics", headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 403
     assert exposed.client().get("/metrics", headers={"Authorization": "Bearer let me see"}).status_code == 200
 
 
-def test_metrics_count(product: Product, person: Person) -> None:
-    """Metrics tell how generations ended."""
+def test_metrics_count_generations(product: Product, person: Person) -> None:
+    """Metrics count generations by finish reason."""
     person.answer("Hello", "plain")
     assert re.search(
         r'rivulet_generations_total\{finish_reason="stop",status="completed"\} [1-9]',
@@ -179,8 +179,8 @@ def test_metrics_count(product: Product, person: Person) -> None:
     )
 
 
-def test_https_behind_a_proxy(product: Product) -> None:
-    """What came over HTTPS sets its cookies for HTTPS only, and every handler answers it."""
+def test_cookies_are_secure_over_https(product: Product) -> None:
+    """A request over HTTPS gets secure cookies, and all handlers accept it."""
     https = {"X-Forwarded-Proto": "https"}
     page = product.client().get(PAGE, headers=https)
     assert all("Secure" in cookie for cookie in page.headers.get_list("set-cookie"))

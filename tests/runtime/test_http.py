@@ -1,4 +1,4 @@
-"""HTTP with bounds: who takes nothing is let go, who takes slowly is not."""
+"""HTTP with limits: a client that stops reading is disconnected, a slow one is not."""
 
 import asyncio
 import contextlib
@@ -15,8 +15,8 @@ from runtime.serve import Server
 BODY = b"x" * 8_000_000
 
 
-async def answer(scope: Any, receive: Any, send: Any) -> None:
-    """Answer with more than any socket buffers."""
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """Respond with more bytes than the sockets buffer."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": BODY, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
@@ -24,10 +24,10 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.fixture
 async def address(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[tuple[str, int], None]:
-    """Where the answer is served, with little patience."""
-    monkeypatch.setattr(http, "SLOW_SECONDS", 0.3)
+    """The address of a server for `application`, with a short STALLED_SECONDS."""
+    monkeypatch.setattr(http, "STALLED_SECONDS", 0.3)
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(answer, http=http.BoundedProtocol, ws="none", lifespan="off", log_config=None)
+    config = uvicorn.Config(application, http=http.BoundedProtocol, ws="none", lifespan="off", log_config=None)
     server = Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
@@ -38,8 +38,8 @@ async def address(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[tuple[str, 
 
 
 @contextlib.asynccontextmanager
-async def asked(address: tuple[str, int]) -> AsyncGenerator[socket.socket, None]:
-    """Ask with a small window, and read nothing yet."""
+async def requested(address: tuple[str, int]) -> AsyncGenerator[socket.socket, None]:
+    """Send a request from a client with a small receive buffer that reads nothing yet."""
     loop = asyncio.get_running_loop()
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -49,26 +49,26 @@ async def asked(address: tuple[str, int]) -> AsyncGenerator[socket.socket, None]
         yield client
 
 
-async def take(client: socket.socket, pause: float) -> int:
-    """Read to the end, and return how much it was."""
-    taken = 0
+async def read_to_end(client: socket.socket, pause: float) -> int:
+    """Read to the end; return the number of bytes."""
+    count = 0
     with contextlib.suppress(ConnectionResetError):
         while data := await asyncio.get_running_loop().sock_recv(client, 32_768):
-            taken += len(data)
-            if taken >= len(BODY):
+            count += len(data)
+            if count >= len(BODY):
                 break
             await asyncio.sleep(pause)
-    return taken
+    return count
 
 
-async def test_a_reader_that_takes_nothing_is_let_go(address: tuple[str, int]) -> None:
-    """Who takes nothing while something waits is let go, and does not get the rest."""
-    async with asked(address) as client:
+async def test_a_client_that_reads_nothing_is_disconnected(address: tuple[str, int]) -> None:
+    """A client that reads nothing while bytes wait is disconnected and gets no more."""
+    async with requested(address) as client:
         await asyncio.sleep(1.5)
-        assert await take(client, 0) < len(BODY)
+        assert await read_to_end(client, 0) < len(BODY)
 
 
-async def test_slow_is_not_silent(address: tuple[str, int]) -> None:
-    """Who takes a little again and again gets all of it, however long that takes."""
-    async with asked(address) as client:
-        assert await take(client, 0.02) >= len(BODY)
+async def test_a_slow_client_gets_everything(address: tuple[str, int]) -> None:
+    """A client that reads a little again and again gets all bytes, however long that takes."""
+    async with requested(address) as client:
+        assert await read_to_end(client, 0.02) >= len(BODY)

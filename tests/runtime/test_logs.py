@@ -1,4 +1,4 @@
-"""Whoever reads the log may be slow, stand still, or be gone: nobody who is answered waits for that."""
+"""Logs whose reader is slow, stopped or gone: no request waits for it."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ REQUESTS = 500
 
 @pytest.fixture
 def pipe(tmp_path: Path) -> Iterator[int]:
-    """A named pipe, `log`, that nobody reads unless the test does."""
+    """A named pipe, `log`, that only the test reads."""
     os.mkfifo(tmp_path / "log")
     end = os.open(tmp_path / "log", os.O_RDWR | os.O_NONBLOCK)
     yield end
@@ -39,72 +39,72 @@ def read(end: int) -> str:
 
 @pytest.mark.server
 def test_a_log_without_a_reader_loses_no_line(tmp_path: Path, pipe: int) -> None:
-    """With a log that nobody reads every request is answered and no line is lost; the server ends when told to."""
+    """Without a reader of the log all requests get responses, no line is lost, and the server stops."""
     product = Product(tmp_path / "var").set_up()
     with closing(product):
         product.serve("-c", _LAUNCH.format(log=str(tmp_path / "log"), manage=str(ROOT / "manage.py")))
         alice = product.register("alice")
-        answer_all(product)
+        request_all(product)
         assert text_of(alice.answer("Hello"))
         seen: list[str] = []
 
-        def all_told() -> bool:
+        def all_logged() -> bool:
             seen.append(read(pipe))
             return "".join(seen).count("/healthz") == REQUESTS
 
-        wait_until(all_told)
+        wait_until(all_logged)
         assert all(json.loads(line)["event"] for line in "".join(seen).splitlines())
-        answer_all(product)
+        request_all(product)
         assert product.stop() == 0
 
 
-def answer_all(product: Product) -> None:
+def request_all(product: Product) -> None:
     with product.client(timeout=10) as client:
         assert {client.get("/healthz").status_code for _request in range(REQUESTS)} == {200}
 
 
-def test_lost(pipe: int) -> None:
-    """What waits is bounded, and in the place of what was lost is how much that was."""
+def test_dropped_lines_are_counted(pipe: int) -> None:
+    """The queue is bounded, and a line says how many lines were dropped."""
     os.write(pipe, b"." * 65_536)
-    detached = logs.Detached(pipe)
-    detached.emit(logging.makeLogRecord({"msg": "the first"}))
-    wait_until(lambda: not detached._lines)  # the writer has it, and finds the pipe full
-    for number in range(logs.MOST_WAITING + 30):
-        detached.emit(logging.makeLogRecord({"msg": str(number)}))
+    handler = logs.BackgroundHandler(pipe)
+    handler.emit(logging.makeLogRecord({"msg": "the first"}))
+    wait_until(lambda: not handler._lines)  # the writer has it, and finds the pipe full
+    for number in range(logs.MAX_QUEUED_LINES + 30):
+        handler.emit(logging.makeLogRecord({"msg": str(number)}))
     seen = [read(pipe)]
     wait_until(lambda: bool(seen.append(read(pipe)) or "lost" in seen[-1]))
-    detached.emit(logging.makeLogRecord({"msg": "the last"}))
-    detached.finish()
+    handler.emit(logging.makeLogRecord({"msg": "the last"}))
+    handler.stop()
     lines = "".join([*seen, read(pipe)]).lstrip(".").splitlines()
-    numbers = [str(number) for number in range(logs.MOST_WAITING)]
-    assert lines == ["the first", *numbers, "30 lines lost: nobody read them", "the last"]
+    numbers = [str(number) for number in range(logs.MAX_QUEUED_LINES)]
+    assert lines == ["the first", *numbers, "30 lines lost: the log was not read", "the last"]
 
 
-def test_several_workers(tmp_path: Path, pipe: int) -> None:
-    """Lines of processes that share a log stay whole."""
+def test_lines_of_several_processes_stay_whole(tmp_path: Path, pipe: int) -> None:
+    """Lines of processes that share a log are not mixed."""
     ends = [os.open(tmp_path / "log", os.O_RDWR) for _worker in range(3)]
-    detached = [logs.Detached(end) for end in ends]
+    handler = [logs.BackgroundHandler(end) for end in ends]
     for number in range(3_000):
-        for name, worker in zip("abc", detached, strict=True):
+        for name, worker in zip("abc", handler, strict=True):
             worker.emit(logging.makeLogRecord({"msg": name * 200 + str(number)}))
     seen: list[str] = []
     wait_until(lambda: bool(seen.append(read(pipe)) or "".join(seen).count("\n") == 9_000))
     assert sorted("".join(seen).splitlines()) == sorted(
         f"{name * 200}{number}" for name in "abc" for number in range(3_000)
     )
-    for worker, end in zip(detached, ends, strict=True):
-        worker.finish()
+    for worker, end in zip(handler, ends, strict=True):
+        worker.stop()
         os.close(end)
 
 
-def test_end_with_a_full_pipe(pipe: int) -> None:
-    """Who ends waits for its log no longer than a moment."""
+def test_the_end_does_not_wait_for_a_full_pipe(pipe: int) -> None:
+    """The end of the process waits for its log at most FLUSH_SECONDS."""
     os.write(pipe, b"." * 65_536)
-    detached = logs.Detached(pipe)
-    detached.emit(logging.makeLogRecord({"msg": "never read"}))
+    handler = logs.BackgroundHandler(pipe)
+    handler.emit(logging.makeLogRecord({"msg": "never read"}))
     started = time.monotonic()
-    detached.finish()
-    assert logs.LAST_SECONDS <= time.monotonic() - started < logs.LAST_SECONDS + 5
+    handler.stop()
+    assert logs.FLUSH_SECONDS <= time.monotonic() - started < logs.FLUSH_SECONDS + 5
 
 
 _LAUNCH = """

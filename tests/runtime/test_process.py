@@ -32,7 +32,7 @@ def heartbeat(name: str, seconds_ago: float, pid: int = 1, host: str = "elsewher
 
 
 def test_processes_with_a_heartbeat_within_the_lease_are_alive(process: ServingProcess) -> None:
-    process.show_life()
+    process.store_heartbeat()
     steady, silent = heartbeat("steady", LEASE - 5), heartbeat("silent", LEASE + 5)
     assert process.alive() == {process.id, steady}
     assert silent not in process.alive()
@@ -41,7 +41,7 @@ def test_processes_with_a_heartbeat_within_the_lease_are_alive(process: ServingP
 def test_a_process_of_this_machine_is_dead_when_its_pid_is_gone(process: ServingProcess) -> None:
     """Before its lease has run out; one whose pid exists is alive."""
     host = process_module._host()
-    process.show_life()
+    process.store_heartbeat()
     heartbeat("gone", 1, 2**22 - 1, host)
     heartbeat("before us", 1, os.getpid(), host)
     existing = heartbeat("existing", 1, os.getppid(), host)
@@ -55,12 +55,12 @@ def test_a_process_that_missed_its_own_heartbeat_takes_no_silent_one_for_dead(
     heartbeat(process.id, LEASE - 10, os.getpid())
     other = heartbeat("other", LEASE + 5)
     assert other in process.alive()
-    process.show_life()
+    process.store_heartbeat()
     assert other in process.alive()
     monkeypatch.setattr(process, "_lenient_until", 0.0)
     assert other not in process.alive()
     Process.objects.filter(id=process.id).update(beat_at=Now() - timedelta(seconds=LEASE - 10))
-    process.show_life()  # the heartbeat itself finds that there was none
+    process.store_heartbeat()  # the heartbeat itself finds that there was none
     assert other in process.alive()
 
 
@@ -73,7 +73,7 @@ def test_a_missed_heartbeat_spares_no_process_whose_pid_is_gone(process: Serving
 def test_rows_of_processes_long_dead_are_deleted(process: ServingProcess) -> None:
     heartbeat("long dead", LEASE * 101)
     dead = heartbeat("dead", LEASE * 99)
-    process.forget_dead()
+    process.delete_dead()
     assert list(Process.objects.values_list("id", flat=True)) == [dead]
 
 

@@ -199,13 +199,13 @@ async def test_a_connection_lost_while_unsubscribing_is_replaced_by_one(broker: 
 
 
 async def test_messages_arrive_after_a_bug_in_receiving(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    receive, faults = broker._received, iter([ValueError("a bug")])
+    receive, faults = broker._handle, iter([ValueError("a bug")])
 
     def faulty(message: dict[str, Any]) -> None:
         if fault := next(faults, None):
             raise fault
         receive(message)
 
-    monkeypatch.setattr(broker, "_received", faulty)
+    monkeypatch.setattr(broker, "_handle", faulty)
     received, _unsubscribe = subscribe(broker, "topic")
     assert await soon(received) == MISSED

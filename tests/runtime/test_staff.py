@@ -1,4 +1,4 @@
-"""What all staff routes have in common: rights, strict bodies, conflicts, and a note of every change."""
+"""The common behaviour of all staff routes: rights, strict bodies, conflicts and history."""
 
 import json
 import re
@@ -33,7 +33,7 @@ class QuotaRow(StaffSerializer):
 
 
 class Quotas(StaffRows):
-    """Rows that others may need: reservations protect their quota."""
+    """Rows that other rows refer to: reservations protect their quota."""
 
     model, serializer_class = Quota, QuotaRow
 
@@ -45,7 +45,7 @@ def upstream() -> Upstream:
 
 @pytest.mark.contract("staff: upstreams")
 def test_rows_are_made_listed_changed_and_deleted(carol: Any) -> None:
-    """Rows are made (201), listed in a bare array, read, changed and deleted (204)."""
+    """Rows are created (201), listed in a bare array, read, changed and deleted (204)."""
     client = calling(carol)
     made = send(client, "POST", UPSTREAMS, DEMO)
     assert made.status_code == 201
@@ -61,10 +61,10 @@ def test_rows_are_made_listed_changed_and_deleted(carol: Any) -> None:
 
 
 @pytest.mark.parametrize(("failures", "status", "left"), [(2, 204, 0), (99, 409, 1)])
-def test_written_to_while_deleted(
+def test_a_deletion_is_repeated_when_rows_refer_to_it_meanwhile(
     failures: int, status: int, left: int, carol: Any, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A deletion that others write into begins anew, a few times; then the row stays, and nothing is noted."""
+    """A failed deletion is repeated; after four failures the row stays and nothing is recorded."""
     real, attempts = Upstream.delete, count()
 
     def delete(row: Upstream) -> Any:
@@ -88,16 +88,18 @@ RIGHTS = [
 
 
 @pytest.mark.parametrize(("method", "path", "right", "status"), RIGHTS)
-def test_rights(upstream: Upstream, method: str, path: str, right: str, status: int) -> None:
-    """A route wants exactly Django's right for it, from staff; others are refused, strangers with 401."""
+def test_each_route_needs_djangos_permission(
+    upstream: Upstream, method: str, path: str, right: str, status: int
+) -> None:
+    """A route needs exactly Django's permission and staff; other clients get 403 or 401."""
     path = path.format(id=upstream.pk)
     body = DEMO if method == "POST" else {} if method == "PATCH" else None
     others = staff_with(*({"view_upstream", "add_upstream", "change_upstream", "delete_upstream"} - ALLOWED[method]))
     ordinary = factories.user()
     ordinary.user_permissions.set(Permission.objects.filter(codename=right))
     refused = [(send(client, method, path, body)) for client in (Client(), calling(others), calling(ordinary))]
-    assert [answer.status_code for answer in refused] == [401, 403, 403]
-    assert [answer.json()["error"]["code"] for answer in refused] == ["not_authenticated", "forbidden", "forbidden"]
+    assert [response.status_code for response in refused] == [401, 403, 403]
+    assert [response.json()["error"]["code"] for response in refused] == ["not_authenticated", "forbidden", "forbidden"]
     assert send(calling(staff_with(right)), method, path, body).status_code == status
 
 
@@ -113,19 +115,19 @@ STAFF_ROUTES = [pattern for pattern in urlpatterns if str(pattern.pattern).start
 
 
 @pytest.mark.parametrize("route", STAFF_ROUTES, ids=lambda route: str(route.pattern))
-def test_every_staff_route(route: Any) -> None:
-    """Whatever is below /api/admin/ is closed to strangers, to ordinary people, and to staff without rights."""
+def test_staff_routes_refuse_users_without_rights(route: Any) -> None:
+    """All routes below /api/admin/ refuse anonymous clients, ordinary users, and staff without rights."""
     path = "/" + re.sub("<[^>]+>", "1", str(route.pattern))
     callers = (Client(), calling(factories.user()), calling(staff_with()))
     for method in ("GET", "POST", "PATCH", "PUT", "DELETE"):
         assert [send(client, method, path, {}).status_code for client in callers] == [401, 403, 403], method
 
 
-def test_unknown_fields(carol: Any, upstream: Upstream) -> None:
-    """A field that does not exist is refused by name beside what else is wrong; nothing is changed."""
-    answer = send(calling(carol), "PATCH", f"{UPSTREAMS}{upstream.pk}/", {"colour": "red", "kind": "gopher"})
-    assert answer.status_code == 400
-    error = answer.json()["error"]
+def test_unknown_fields_are_named(carol: Any, upstream: Upstream) -> None:
+    """An unknown field is named together with other errors; nothing is changed."""
+    response = send(calling(carol), "PATCH", f"{UPSTREAMS}{upstream.pk}/", {"colour": "red", "kind": "gopher"})
+    assert response.status_code == 400
+    error = response.json()["error"]
     assert error["code"] == "invalid_request"
     assert set(error["details"]) == {"colour", "kind"}
     upstream.refresh_from_db()
@@ -133,54 +135,54 @@ def test_unknown_fields(carol: Any, upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize("body", [[], "text", None, 1])
-def test_bodies_that_are_no_object(carol: Any, body: Any) -> None:
-    """A body that is no JSON object is refused."""
-    answer = calling(carol).generic("POST", UPSTREAMS, json.dumps(body), "application/json")
-    assert answer.status_code == 400
+def test_bodies_must_be_objects(carol: Any, body: Any) -> None:
+    """A body that is not a JSON object is refused."""
+    response = calling(carol).generic("POST", UPSTREAMS, json.dumps(body), "application/json")
+    assert response.status_code == 400
 
 
-def test_taken_names(carol: Any, upstream: Upstream) -> None:
-    """A name that is taken is refused with 400, naming the field."""
-    answer = send(calling(carol), "POST", UPSTREAMS, {**DEMO, "slug": upstream.slug})
-    assert answer.status_code == 400
-    assert set(answer.json()["error"]["details"]) == {"slug"}
+def test_a_taken_name_is_refused(carol: Any, upstream: Upstream) -> None:
+    """A name that is taken is refused with 400, which names the field."""
+    response = send(calling(carol), "POST", UPSTREAMS, {**DEMO, "slug": upstream.slug})
+    assert response.status_code == 400
+    assert set(response.json()["error"]["details"]) == {"slug"}
 
 
-def test_a_lost_race(carol: Any, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that somebody takes between the check and the writing is refused just the same."""
+def test_a_name_taken_meanwhile_is_refused(carol: Any, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that another request takes between check and insert is refused in the same way."""
     from rest_framework import validators
 
-    real, looked = validators.qs_exists, []
+    real, checks = validators.qs_exists, []
 
     def not_yet_visible(rows: Any) -> bool:
-        looked.append(rows)
-        return len(looked) > 1 and real(rows)
+        checks.append(rows)
+        return len(checks) > 1 and real(rows)
 
     monkeypatch.setattr(validators, "qs_exists", not_yet_visible)
-    answer = send(calling(carol), "POST", UPSTREAMS, {**DEMO, "slug": upstream.slug})
-    assert answer.status_code == 400
-    assert set(answer.json()["error"]["details"]) == {"slug"}
-    assert len(looked) == 2
+    response = send(calling(carol), "POST", UPSTREAMS, {**DEMO, "slug": upstream.slug})
+    assert response.status_code == 400
+    assert set(response.json()["error"]["details"]) == {"slug"}
+    assert len(checks) == 2
 
 
-def test_rows_that_others_need(carol: Any, alice: Any) -> None:
-    """Deleting a row that other data stands on is a conflict, and leaves no note of a deletion."""
+def test_a_row_with_references_is_a_conflict(carol: Any, alice: Any) -> None:
+    """Deleting a row that others refer to is a conflict, and is not recorded."""
     quota = factories.quota("standard")
     model = factories.chat_model(of=quota)
     ledger.reserve(alice.pk, model.pk, "g1")
     request = APIRequestFactory().delete("/api/admin/quotas/")
     force_authenticate(request, carol)
-    answer = Quotas.as_view({"delete": "destroy"})(request, pk=quota.pk)
-    assert (answer.status_code, answer.data["error"]["code"]) == (409, "conflict")
+    response = Quotas.as_view({"delete": "destroy"})(request, pk=quota.pk)
+    assert (response.status_code, response.data["error"]["code"]) == (409, "conflict")
     assert Quota.objects.filter(pk=quota.pk).exists()
     assert not LogEntry.objects.exists()
 
 
-def test_history(carol: Any) -> None:
-    """Each change is in the admin's history: who, what row, which fields, never a value."""
+def test_changes_are_in_the_admin_history(carol: Any) -> None:
+    """The admin history records each change with user, row and fields, but without values."""
     client = calling(carol)
     row = send(client, "POST", UPSTREAMS, DEMO).json()
-    send(client, "PATCH", f"{UPSTREAMS}{row['id']}/", {"proxy": "http://somebody:secret@10.0.0.1:3128"})
+    send(client, "PATCH", f"{UPSTREAMS}{row['id']}/", {"proxy": "http://user:secret@10.0.0.1:3128"})
     client.delete(f"{UPSTREAMS}{row['id']}/")
     entries = list(LogEntry.objects.order_by("pk"))
     assert [(entry.user, entry.object_repr, entry.action_flag) for entry in entries] == [
@@ -190,13 +192,13 @@ def test_history(carol: Any) -> None:
     assert all("secret" not in entry.change_message for entry in entries)
 
 
-def test_huge_ids(carol: Any) -> None:
-    """An id that no database could hold is not found."""
+def test_a_huge_id_is_404(carol: Any) -> None:
+    """An id that no database can store is not found."""
     assert calling(carol).get(f"{UPSTREAMS}{10**30}/").status_code == 404
 
 
-def test_other_methods(carol: Any, upstream: Upstream) -> None:
-    """What is neither of the routes' methods is refused with 405."""
+def test_other_methods_are_refused(carol: Any, upstream: Upstream) -> None:
+    """Other methods are refused with 405."""
     client = calling(carol)
     assert send(client, "PUT", f"{UPSTREAMS}{upstream.pk}/", DEMO).status_code == 405
     assert send(client, "DELETE", UPSTREAMS).status_code == 405

@@ -1,4 +1,4 @@
-"""Starting: a bad setting ends the start with one clear line that names it, and a code that is not 0."""
+"""Starting: a wrong setting ends the process with one line that names it, and a code that is not 0."""
 
 import socket
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from tests.product import Product
 pytestmark = pytest.mark.server
 
 
-def failed(product: Product, command: str, **environment: str) -> str:
-    """Run a command that must fail, and return its one line."""
+def error_line(product: Product, command: str, **environment: str) -> str:
+    """Run a command that must fail, and return its only line."""
     done = product.manage(command, **environment)
     assert done.returncode != 0
     (line,) = (done.stdout + done.stderr).strip().splitlines()
@@ -20,15 +20,15 @@ def failed(product: Product, command: str, **environment: str) -> str:
 
 
 @pytest.fixture
-def taken() -> Iterator[str]:
-    """A port that somebody else listens on."""
+def taken_port() -> Iterator[str]:
+    """A port that another process listens on."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         yield str(other.getsockname()[1])
 
 
 @pytest.mark.contract("setting: VAR_DIR")
 def test_the_first_start_makes_private_secret_files(tmp_path: Path) -> None:
-    """The first start makes secret files that only the owner can read, and says where it serves."""
+    """The first start creates secret files that only their owner can read."""
     with Product(tmp_path / "var") as product:
         assert product.client().get("/healthz").json() == {"status": "ok"}
         for name in ("secret_key", "key_encryption_keys"):
@@ -50,19 +50,19 @@ def test_bad_settings_are_named(tmp_path: Path, environment: dict[str, str]) -> 
     tests/contract/test_settings.py has a bad value of every setting.
     """
     (name,) = environment
-    assert name in failed(Product(tmp_path), "setup", **environment)
+    assert name in error_line(Product(tmp_path), "setup", **environment)
 
 
 @pytest.mark.contract("setting: PORT")
-def test_a_taken_port_is_named(tmp_path: Path, taken: str) -> None:
-    """A port that is taken is one line, not a traceback."""
-    line = failed(Product(tmp_path), "serve", PORT=taken)
+def test_a_taken_port_is_named(tmp_path: Path, taken_port: str) -> None:
+    """A taken port is one line, not a traceback."""
+    line = error_line(Product(tmp_path), "serve", PORT=taken_port)
     assert "PORT" in line
-    assert taken in line
+    assert taken_port in line
 
 
-def test_secrets_from_files(tmp_path: Path) -> None:
-    """`ADMIN_PASSWORD_FILE` stands for ADMIN_PASSWORD; a given password is never printed."""
+def test_a_secret_is_read_from_its_file(tmp_path: Path) -> None:
+    """`ADMIN_PASSWORD_FILE` sets ADMIN_PASSWORD; a given password is never printed."""
     (tmp_path / "password").write_text("from a file, quite long\n")
     product = Product(tmp_path / "var", ADMIN_PASSWORD="", ADMIN_PASSWORD_FILE=str(tmp_path / "password"))
     with product:

@@ -1,4 +1,4 @@
-"""`WORKERS=n`: one address, one readiness line, one exit code, whatever happens to a single worker."""
+"""`WORKERS=n`: one address, one ready line and one exit code, even when workers die."""
 
 import asyncio
 import os
@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from runtime import supervisor
-from runtime.serve import _Orders
+from runtime.serve import StopRequests
 from runtime.supervisor import Supervisor
 from tests import servers
 from tests.product import READY, Product, connected
 from tests.upstreams import FakeOpenAI
 
-# Stands in for `manage.py serve --worker-at n`: says that it serves, then notes what it is told, and ends when told so.
+# Replaces `manage.py serve --worker-at n`: prints that it serves, writes each stop to a file, and ends when stopped.
 WORKER = """
 import os, sys, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -29,7 +29,7 @@ print("ready", flush=True)
 orders = b""
 while (order := os.read(0, 1)) and not os.path.exists(sys.argv[0] + ".hurried"):
     orders += order
-    notes.write(b"told %d\\n" % os.getpid())
+    notes.write(b"stopped %d\\n" % os.getpid())
     if len(orders) == 2 or not os.path.exists(sys.argv[0] + ".busy"):
         break
 """
@@ -39,12 +39,12 @@ def workers_of(product: Product) -> set[int]:
     return {int(pid) for pid in Path(f"/proc/{product.pid}/task/{product.pid}/children").read_text().split()}
 
 
-def gone(pid: int) -> bool:
-    """Whether a process is dead with all of its threads: before that its sockets may still be open."""
+def is_dead(pid: int) -> bool:
+    """Return whether a process is dead with all its threads, because its sockets stay open until then."""
     try:
         threads = [stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
     except (FileNotFoundError, ProcessLookupError):
-        return False  # one ended while we looked
+        return False  # a thread ended in between
     return all(state in {"Z", "X"} for state in threads) and len(threads) <= 1
 
 
@@ -53,14 +53,14 @@ def gone(pid: int) -> bool:
 def test_workers_share_connections_and_drain_together(
     redis_server: servers.Redis, postgres: servers.Postgres, upstream: FakeOpenAI, tmp_path: Path
 ) -> None:
-    """Workers share connections, answer for each other, are replaced when they die, and drain together; exit code 0."""
+    """Workers share connections, act for each other, are replaced when they die, and drain together."""
     variables = {**connected(upstream, steady="paced:4000:50"), "REDIS_URL": redis_server.url, "WORKERS": "2"}
     with Product(tmp_path, postgres.migrated_database(), **variables) as product:
         person = product.register("alice")
         first = workers_of(product)
         assert len(first) == 2
         generation = person.ask("Hello", "steady")["id"]
-        # Each client is a connection of its own: some of them are the other worker's.
+        # Each client has its own connection; some of them reach the other worker.
         clients = [product.client(person.access) for _ in range(16)]
         seen = {client.get(f"/api/generations/{generation}/").json()["status"] for client in clients}
         assert seen == {"running"}
@@ -75,9 +75,9 @@ def test_workers_share_connections_and_drain_together(
 
         killed = min(first)
         os.kill(killed, signal.SIGKILL)
-        while not gone(killed):
+        while not is_dead(killed):
             time.sleep(0.01)
-        # What would have waited for it goes to the others, long before it is replaced.
+        # New connections go to the other worker, long before this one is replaced.
         assert [product.client().get("/healthz").status_code for _ in range(8)] == [200] * 8
         deadline = time.monotonic() + 60
         while len(workers_of(product) - {killed}) < 2 or '"worker died"' not in product.output:
@@ -85,7 +85,7 @@ def test_workers_share_connections_and_drain_together(
             time.sleep(0.1)
 
         generation = product.client(person.access).post("/api/chat/", json={"model": "quick", "prompt": "x"}).json()
-        # A terminal and systemd tell everybody, and the supervisor tells its workers once more.
+        # A terminal and systemd signal all processes, and the supervisor stops its workers too.
         for pid in workers_of(product):
             os.kill(pid, signal.SIGTERM)
         product.stop_soon()
@@ -133,26 +133,26 @@ async def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
     return supervised
 
 
-async def test_one_signal_tells_each_worker_once(two: Supervised) -> None:
-    """SIGTERM is passed on to every worker, and when all have ended in order the exit code is 0."""
+async def test_one_signal_stops_each_worker_once(two: Supervised) -> None:
+    """SIGTERM stops each worker once; the exit code is 0 when all end normally."""
     os.kill(os.getpid(), signal.SIGTERM)
     assert await two.running == 0
-    assert sorted(two.noted("told")) == sorted(two.noted("started"))
+    assert sorted(two.noted("stopped")) == sorted(two.noted("started"))
 
 
 async def test_a_second_signal_is_passed_on(two: Supervised) -> None:
-    """Workers that take their time are told again when the supervisor is."""
+    """A second signal to the supervisor is a second stop for its workers."""
     two.mark("busy")
     os.kill(os.getpid(), signal.SIGTERM)
-    await two.until(lambda: len(two.noted("told")) == 2)
+    await two.until(lambda: len(two.noted("stopped")) == 2)
     assert not two.running.done()
     os.kill(os.getpid(), signal.SIGINT)
     assert await two.running == 0
-    assert len(two.noted("told")) == 4
+    assert len(two.noted("stopped")) == 4
 
 
-async def test_the_dead_are_replaced(two: Supervised) -> None:
-    """A worker that dies is replaced, again and again; the others go on."""
+async def test_dead_workers_are_replaced(two: Supervised) -> None:
+    """A worker that dies is replaced again and again; the others continue."""
     first, second = two.noted("started")
     os.kill(first, signal.SIGKILL)
     await two.until(lambda: len(two.noted("started")) == 3)
@@ -161,24 +161,24 @@ async def test_the_dead_are_replaced(two: Supervised) -> None:
     os.kill(second, 0)
     os.kill(os.getpid(), signal.SIGTERM)
     assert await two.running == 0
-    assert sorted(two.noted("told")) == sorted([second, two.noted("started")[-1]])
+    assert sorted(two.noted("stopped")) == sorted([second, two.noted("started")[-1]])
 
 
 async def test_a_worker_that_hangs_is_killed(
     two: Supervised, monkeypatch: pytest.MonkeyPatch, settings: object
 ) -> None:
-    """A worker that does not end after its time is killed, and the exit code says so."""
+    """A worker that does not end in time is killed, and the exit code is 1."""
     two.mark("busy")
     settings.DRAIN_SECONDS = 0  # type: ignore[attr-defined]
-    monkeypatch.setattr(supervisor, "HANGING_SECONDS", 0.3)
+    monkeypatch.setattr(supervisor, "KILL_AFTER_SECONDS", 0.3)
     os.kill(os.getpid(), signal.SIGTERM)
     assert await two.running == 1
 
 
-async def test_what_keeps_it_from_starting_is_said_once(
+async def test_an_error_at_the_start_is_printed_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """When the first worker cannot start no other is tried, and its exit code is the supervisor's."""
+    """When the first worker cannot start, no other is started, and its exit code is returned."""
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
     Path(f"{script}.broken").touch()
@@ -189,36 +189,36 @@ async def test_what_keeps_it_from_starting_is_said_once(
     assert capfd.readouterr().err.strip() == "DATABASE_URL: no"
 
 
-# --- what a worker makes of its orders --------------------------------------------------------------------------------
+# --- the stop requests of a worker ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
-async def line() -> AsyncGenerator[tuple[_Orders, int], None]:
-    """A worker's orders, and where its supervisor writes them."""
+async def pipe() -> AsyncGenerator[tuple[StopRequests, int], None]:
+    """The stop requests of a worker, and the descriptor to which its supervisor writes."""
     reading, writing = os.pipe()
-    with os.fdopen(reading) as supervision:
-        orders = _Orders(supervision)
-        orders.listen()
-        yield orders, writing
-        asyncio.get_running_loop().remove_reader(supervision)
+    with os.fdopen(reading) as reader:
+        requests = StopRequests(reader)
+        requests.listen()
+        yield requests, writing
+        asyncio.get_running_loop().remove_reader(reader)
 
 
-async def test_signals_and_one_order_are_one_stop(line: tuple[_Orders, int]) -> None:
-    """However many signals come beside it, one order is "stop", and the second is "hurry"."""
-    orders, writing = line
+async def test_signals_and_the_first_byte_are_one_stop(pipe: tuple[StopRequests, int]) -> None:
+    """The first byte means stop, the second hurry, regardless of signals beside them."""
+    requests, writing = pipe
     for _ in range(3):
         os.kill(os.getpid(), signal.SIGTERM)
     os.write(writing, b".")
     await asyncio.sleep(0.05)
-    assert (orders.stop.is_set(), orders.hurry.is_set()) == (True, False)
+    assert (requests.stop.is_set(), requests.hurry.is_set()) == (True, False)
     os.write(writing, b".")
-    await asyncio.wait_for(orders.hurry.wait(), 5)
+    await asyncio.wait_for(requests.hurry.wait(), 5)
     os.close(writing)
 
 
-async def test_without_a_supervisor_a_worker_drains(line: tuple[_Orders, int]) -> None:
-    """The supervisor's death is "stop", and nothing more."""
-    orders, writing = line
+async def test_a_worker_drains_when_its_supervisor_dies(pipe: tuple[StopRequests, int]) -> None:
+    """The supervisor's death means stop, but not hurry."""
+    requests, writing = pipe
     os.close(writing)
-    await asyncio.wait_for(orders.stop.wait(), 5)
-    assert not orders.hurry.is_set()
+    await asyncio.wait_for(requests.stop.wait(), 5)
+    assert not requests.hurry.is_set()

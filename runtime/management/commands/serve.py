@@ -10,7 +10,9 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--worker-at", type=int, metavar="PORT", help="for workers: the port that they share")
+        parser.add_argument(
+            "--worker-at", type=int, metavar="PORT", help="internal: serve as a worker at this shared port"
+        )
 
     def handle(self, *args: object, worker_at: int | None, **options: object) -> None:
         if worker_at is None:

@@ -1,6 +1,6 @@
-"""Every route, called with whatever its schema allows and with what it does not, answers as the schema says.
+"""Every route, called with valid and invalid values, responds as its schema says.
 
-schemathesis makes the calls; no answer is 500 or 501, and 502 to 504 come with their own codes.
+schemathesis makes the calls. No response is 500 or 501, and 502 to 504 have their own codes.
 """
 
 import os
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.server, pytest.mark.soak]
 SOAK = os.environ.get("SOAK") == "1"
 EXAMPLES = 100 if SOAK else 2
 
-# A channel is open until somebody ends it, so these are called with the key of one that has ended.
+# A channel stays open until staff end it, so these are called with the key of an ended one.
 READING_CHANNELS = {"/sse/{key}/", "/sse/{key}"}
 CODES = {502: {"upstream_error"}, 503: {"service_unavailable", "model_unavailable"}, 504: {"upstream_timeout"}}
 CHECKS = [
@@ -36,15 +36,15 @@ SHAPE = openapi_checks.response_schema_conformance
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """A product of its own: staff may change and delete everything in it."""
-    # Many examples take longer than a channel that has ended is kept by default, and one that is gone begins anew.
+    """A separate product, because staff may change and delete everything in it."""
+    # The examples take longer than the default retention of an ended channel, and a deleted channel would start again.
     variables = {"DAILY_LIMIT_STANDARD": "100000", "CHANNEL_RETENTION_SECONDS": "86400"}
-    with Product(tmp_path_factory.mktemp("answers"), **variables) as running:
+    with Product(tmp_path_factory.mktemp("conformance"), **variables) as running:
         yield running
 
 
 def known_ids(person: Person) -> dict[str, Any]:
-    """Return ids of things that are this person's."""
+    """Return the ids of what this user owns."""
     made = person.ended(person.ask("Hello")["id"])
     admin = person.product.admin()
     for action, body in (("messages", {"data": {"a": 1}}), ("complete", {})):
@@ -61,8 +61,8 @@ def known_ids(person: Person) -> dict[str, Any]:
     }
 
 
-def made_rows(admin: Person) -> dict[str, int]:
-    """Make a row of each kind that staff have; return their ids by path."""
+def create_rows(admin: Person) -> dict[str, int]:
+    """Create a row of each kind of staff rows; return their ids by path."""
     rows: dict[str, Any] = {
         "/api/admin/upstreams/": {"slug": "own", "kind": "scripted"},
         "/api/admin/models/": {"slug": "own", "title": "Own", "routes": []},
@@ -75,19 +75,19 @@ def made_rows(admin: Person) -> dict[str, int]:
     }
     made = {}
     for path, body in rows.items():
-        answer = admin.client.post(path, json=body)
-        assert answer.status_code == 201, answer.text
-        made[path + "{id}/"] = answer.json()["id"]
+        response = admin.client.post(path, json=body)
+        assert response.status_code == 201, response.text
+        made[path + "{id}/"] = response.json()["id"]
     return made
 
 
 def problems(person: Person, known: dict[str, Any]) -> Iterator[str]:
-    """Call every operation with many examples; yield what was not as the schema says."""
+    """Call every operation with many examples; yield what does not match the schema."""
     url = person.product.url
     schema = schemathesis.openapi.from_url(f"{url}/api/schema/?format=json")
     for found in schema.get_all_operations():
         operation = found.ok()
-        # Staff rows are refused to others whatever they send: tests.contract.test_access shows it, and SOAK here.
+        # Other users are always refused staff rows: tests.contract.test_access shows it, and here only SOAK.
         if not (SOAK or person.name == "admin") and operation.path.startswith("/api/admin/"):
             continue
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
@@ -100,7 +100,7 @@ def problems(person: Person, known: dict[str, Any]) -> Iterator[str]:
 
 
 def reasons(error: BaseException | None) -> Iterator[str]:
-    """Yield what an error and those behind it say; hypothesis wraps what happened once but not again."""
+    """Yield the messages of an error and its causes, because hypothesis wraps them."""
     if error is not None:
         yield f"{type(error).__name__}: {error}"[:600]
         for inner in getattr(error, "exceptions", ()):
@@ -127,7 +127,7 @@ def call_many(operation: Any, mode: GenerationMode, person: Person, known: dict[
                 ids["key"] = "ended:1"
             case.path_parameters.update({name: ids[name] for name in case.path_parameters if ids.get(name)})
         response = case.call(base_url=person.product.url, headers=headers, timeout=30)
-        # A stream's schema is that of a text; its events have components of their own.
+        # The schema of a stream is a string; its events have their own components.
         streamed = "text/event-stream" in response.headers.get("content-type", [""])[0]
         if streamed:
             events.check(operation.method, operation.path, response.content.decode())
@@ -139,13 +139,13 @@ def call_many(operation: Any, mode: GenerationMode, person: Person, known: dict[
     call()
 
 
-def test_routes_answer_an_account_as_the_schema_says(own: Product) -> None:
-    """An ordinary person who is logged in."""
-    somebody = own.register("somebody")
-    assert list(problems(somebody, known_ids(somebody))) == []
+def test_responses_to_a_user_match_the_schema(own: Product) -> None:
+    """An ordinary user gets responses that match the schema."""
+    user = own.register("user")
+    assert list(problems(user, known_ids(user))) == []
 
 
-def test_staff(own: Product) -> None:
-    """Staff who may do everything."""
+def test_responses_to_staff_match_the_schema(own: Product) -> None:
+    """Staff with all rights get responses that match the schema."""
     admin = own.admin()
-    assert list(problems(admin, known_ids(admin) | made_rows(admin))) == []
+    assert list(problems(admin, known_ids(admin) | create_rows(admin))) == []

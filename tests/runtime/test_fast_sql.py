@@ -1,4 +1,4 @@
-"""Rows by prepared statements are the rows that the ORM would have written and read."""
+"""Rows written and read with cached SQL are equal to those of the ORM."""
 
 from collections.abc import Iterator
 from datetime import date
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def person(request: pytest.FixtureRequest, tmp_path: Any, django_db_blocker: Any) -> Iterator[User]:
-    """A user in a fresh database of a kind."""
+def user(request: pytest.FixtureRequest, tmp_path: Any, django_db_blocker: Any) -> Iterator[User]:
+    """A user in a new database of each kind."""
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres").migrated_database()
     else:
@@ -33,24 +33,24 @@ def columns(row: Any) -> dict[str, Any]:
     return {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
 
 
-def test_an_inserted_row_is_found_by_the_orm(person: User) -> None:
-    """What is inserted is found by the ORM, column by column, and belongs to what it was given."""
-    conversation = fast_sql.insert(Conversation(user=person, title=ODD[:20], system_prompt=ODD, pinned=True))
+def test_an_inserted_row_is_found_by_the_orm(user: User) -> None:
+    """The ORM finds an inserted row with equal columns and relations."""
+    conversation = fast_sql.insert(Conversation(user=user, title=ODD[:20], system_prompt=ODD, pinned=True))
     question = fast_sql.insert(Message(conversation=conversation, role="user", content=ODD))
-    answer = fast_sql.insert(Message(conversation=conversation, parent_id=question.id, role="assistant", model="m"))
-    for row in (conversation, question, answer):
+    response = fast_sql.insert(Message(conversation=conversation, parent_id=question.id, role="assistant", model="m"))
+    for row in (conversation, question, response):
         assert columns(row) == columns(type(row).objects.get(pk=row.pk))
         assert not row._state.adding
-    assert answer.parent == question
+    assert response.parent == question
     question.content = "changed"
     question.save()
     assert Message.objects.get(pk=question.pk).content == "changed"
 
 
-def test_update(person: User) -> None:
-    """Exactly the rows that the condition names are changed, each kind of column as the ORM writes it."""
-    generation = _generation(person)
-    other = _generation(person)
+def test_update_changes_exactly_the_matching_rows(user: User) -> None:
+    """Only the rows of the condition change, each kind of column as the ORM writes it."""
+    generation = _generation(user)
+    other = _generation(user)
     before = columns(Generation.objects.get(pk=other.pk))
     values = {"status": "failed", "error": {"code": ODD}, "charge": {"amount": 0}, "input_tokens": None}
     assert fast_sql.update(Generation, values, "id = %s AND status = 'running'", [generation.pk]) == 1
@@ -61,12 +61,12 @@ def test_update(person: User) -> None:
     assert Generation.objects.filter(input_tokens=None, error__isnull=False).count() == 1
 
 
-def test_read(person: User) -> None:
-    """A row that is read is the one the ORM reads; what does not exist is None."""
+def test_read_returns_the_orms_row(user: User) -> None:
+    """A row is equal to the one that the ORM reads; a missing one is None."""
     for found, known in (
-        (fast_sql.read(User, person.pk), User.objects.get(pk=person.pk)),
-        (fast_sql.read(User, str(person.pk)), User.objects.get(pk=person.pk)),
-        (fast_sql.read(Generation, (row := _generation(person)).pk), Generation.objects.get(pk=row.pk)),
+        (fast_sql.read(User, user.pk), User.objects.get(pk=user.pk)),
+        (fast_sql.read(User, str(user.pk)), User.objects.get(pk=user.pk)),
+        (fast_sql.read(Generation, (row := _generation(user)).pk), Generation.objects.get(pk=row.pk)),
     ):
         assert found
         assert columns(found) == columns(known)
@@ -74,18 +74,18 @@ def test_read(person: User) -> None:
     assert fast_sql.read(User, 0) is fast_sql.read(User, None) is None
 
 
-def test_constraints_hold(person: User) -> None:
-    """What the database refuses is the same exception as from the ORM."""
-    first = _generation(person, idempotency_key="k")
+def test_constraints_raise_integrity_errors(user: User) -> None:
+    """A violated constraint raises the same exception as the ORM."""
+    first = _generation(user, idempotency_key="k")
     with pytest.raises(IntegrityError), transaction.atomic():
-        _generation(person, idempotency_key="k")
+        _generation(user, idempotency_key="k")
     assert Generation.objects.get() == first
 
 
-def _generation(person: User, **values: Any) -> Generation:
+def _generation(user: User, **values: Any) -> Generation:
     row_id = new_generation_id()
     reservation = Reservation.objects.create(
-        user=person, quota=factories.quota(), day=date(2026, 11, 21), source="daily", reference=row_id
+        user=user, quota=factories.quota(), day=date(2026, 11, 21), source="daily", reference=row_id
     )
-    owned = {"user": person, "quota": reservation.quota, "reservation": reservation, "model": "m", "process": "p"}
+    owned = {"user": user, "quota": reservation.quota, "reservation": reservation, "model": "m", "process": "p"}
     return fast_sql.insert(Generation(id=row_id, **owned, **values))

@@ -1,4 +1,4 @@
-"""Rows that are remembered for a while: read once, and never older than a change of one's own."""
+"""TTLCache: one read per lifetime, and no value older than a change of this process."""
 
 import threading
 from collections.abc import Callable
@@ -9,19 +9,19 @@ import pytest
 from django.db import transaction
 
 from runtime import ttl_cache
-from runtime.ttl_cache import Remembered
+from runtime.ttl_cache import TTLCache
 
 
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Set the clock."""
+    """Return a function that sets the clock."""
     return lambda seconds: monkeypatch.setattr(ttl_cache, "time", SimpleNamespace(monotonic=lambda: seconds))
 
 
-def test_it_is_read_once_until_it_is_old_or_forgotten(at: Callable[[float], None]) -> None:
-    """It is read when it is first asked for, and anew when so much time has passed, or after `forget`."""
+def test_a_value_is_read_again_when_old_or_forgotten(at: Callable[[float], None]) -> None:
+    """The value is read at the first call, and again when it is too old or was dropped."""
     at(100)
-    rows = Remembered(count(1).__next__, 2)
+    rows = TTLCache(count(1).__next__, 2)
     assert rows.last() is None
     assert [rows.current(), rows.current(), rows.last()] == [1, 1, 1]
     at(102)
@@ -32,8 +32,8 @@ def test_it_is_read_once_until_it_is_old_or_forgotten(at: Callable[[float], None
     assert (rows.last(), rows.current()) == (None, 3)
 
 
-def test_changed_while_it_was_read() -> None:
-    """What was being read while a change was made is for those who had asked before, and for nobody after it."""
+def test_a_value_dropped_while_it_is_read_is_read_again() -> None:
+    """A value that is dropped during its read is only returned to the reading call."""
     numbers = count(1)
 
     def read() -> int:
@@ -42,14 +42,14 @@ def test_changed_while_it_was_read() -> None:
             rows.forget()
         return number
 
-    rows = Remembered(read, 1_000)
+    rows = TTLCache(read, 1_000)
     assert [rows.current(), rows.current(), rows.current()] == [1, 2, 2]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_change_that_nobody_sees_yet() -> None:
-    """What was read between a change and the end of its transaction is forgotten with that end."""
-    rows = Remembered(count(1).__next__, 1_000)
+def test_a_value_read_before_a_commit_is_dropped_after_it() -> None:
+    """A value that is read between a change and its commit is dropped after the commit."""
+    rows = TTLCache(count(1).__next__, 1_000)
     assert rows.current() == 1
     with transaction.atomic():
         rows.changed()
@@ -57,9 +57,9 @@ def test_a_change_that_nobody_sees_yet() -> None:
     assert rows.current() == 3
 
 
-def test_many_threads() -> None:
-    """Many who ask at once cost one reading."""
-    rows, seen = Remembered(count(1).__next__, 1_000), []
+def test_concurrent_threads_cause_one_read() -> None:
+    """Twenty threads that ask at once cause one read."""
+    rows, seen = TTLCache(count(1).__next__, 1_000), []
     threads = [threading.Thread(target=lambda: seen.append(rows.current())) for _ in range(20)]
     for thread in threads:
         thread.start()

@@ -1,4 +1,4 @@
-"""Texts of a first run: in the reader's language until an admin writes others."""
+"""Default texts of a first run: in the reader's language until an admin changes them."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def read(reader: User, path: str, language: str) -> list[dict[str, str]]:
 
 @pytest.mark.usefixtures("installed")
 def test_first_run_titles_follow_the_reader(alice: User) -> None:
-    """Whatever the installation's language is, everybody reads what we wrote in their own."""
+    """A reader sees unchanged default texts in the reader's own language."""
     said = {
         "zh-CN": ("标准", "演示", "按脚本回答，无需任何模型服务。"),
         "en": ("Standard", "Demo", "Answers from a script, without any vendor."),
@@ -49,8 +49,8 @@ def test_first_run_titles_follow_the_reader(alice: User) -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_what_an_admin_wrote(alice: User) -> None:
-    """What an admin has written is shown as written, also where it is our word in another place."""
+def test_texts_of_admins_are_not_translated(alice: User) -> None:
+    """A text that an admin wrote is shown as it is, even if it equals another default text."""
     Quota.objects.filter(slug="standard").update(title="Premium")
     ChatModel.objects.filter(slug="demo").update(title="Try me", description="")
     for language in ("zh-CN", "en"):
@@ -59,8 +59,8 @@ def test_what_an_admin_wrote(alice: User) -> None:
         assert read(alice, "/api/quotas/", language)[0]["title"] == "Premium"
 
 
-def test_nothing_of_ours() -> None:
-    """Where a first run wrote nothing there is nothing to compare with."""
-    assert default_texts.shown("标准", None) == "标准"
+def test_rows_without_a_default_text_are_shown_as_stored() -> None:
+    """A row that `setup` did not create has no default text."""
+    assert default_texts.localized("标准", None) == "标准"
     with translation.override("en"):
         assert Quota(slug="mine", title="标准").shown_title == "标准"

@@ -1,4 +1,4 @@
-"""What staff may do to accounts in the admin pages: the same as by REST."""
+"""The rules for staff who change accounts, in the admin pages."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def page(user: User, name: str = "change") -> str:
 
 
 def fields(client: Client, user: User, **changes: Any) -> dict[str, Any]:
-    """Return the form of a person's page as a browser would send it, with changes."""
+    """Return the form of an account as a browser would send it, with changes."""
     shown = client.get(page(user)).context["adminform"].form.initial
     values = {name: value for name, value in shown.items() if value not in (None, False)}
     values["groups"] = [group.pk for group in values.get("groups", [])]
@@ -33,21 +33,21 @@ def fields(client: Client, user: User, **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def staff(client: Client) -> Client:
-    """Staff with all rights over accounts, and no superuser."""
+    """Return a client of staff with all rights over accounts, but not a superuser."""
     client.actor = staff_with(*RIGHTS)  # type: ignore[attr-defined]
     client.force_login(client.actor)  # type: ignore[attr-defined]
     return client
 
 
 def test_staff_change_and_disable_ordinary_accounts(staff: Client, alice: User) -> None:
-    """Staff change and disable ordinary people."""
+    """Staff may change and disable ordinary accounts."""
     assert staff.post(page(alice), fields(staff, alice, is_active=None, first_name="A")).status_code == 302
     alice.refresh_from_db()
     assert (alice.is_active, alice.first_name) == (False, "A")
 
 
-def test_nobody_raises_themselves_or_others(staff: Client, alice: User) -> None:
-    """Flags and permissions that staff who are no superusers send are not taken."""
+def test_staff_cannot_grant_staff_rights(staff: Client, alice: User) -> None:
+    """Flags and permissions are ignored when staff who are not superusers send them."""
     rights = list(Permission.objects.values_list("pk", flat=True))
     changes = {"is_staff": "on", "is_superuser": "on", "user_permissions": rights}
     assert staff.post(page(alice), fields(staff, alice, **changes)).status_code == 302
@@ -56,20 +56,20 @@ def test_nobody_raises_themselves_or_others(staff: Client, alice: User) -> None:
     assert not User.objects.filter(is_superuser=True).exists()
 
 
-def test_groups_give_no_more_than_one_has(staff: Client, alice: User) -> None:
-    """A group with permissions that the actor lacks is refused at its field; one without any is fine."""
-    books = Group.objects.create(name="books")
-    books.permissions.set(Permission.objects.filter(codename="view_ledgerentry"))
-    answer = staff.post(page(alice), fields(staff, alice, groups=[books.pk]))
-    assert list(answer.context["adminform"].form.errors) == ["groups"]
+def test_staff_assign_only_groups_within_their_rights(staff: Client, alice: User) -> None:
+    """A group with permissions that the actor lacks is an error of its field."""
+    readers = Group.objects.create(name="ledger readers")
+    readers.permissions.set(Permission.objects.filter(codename="view_ledgerentry"))
+    response = staff.post(page(alice), fields(staff, alice, groups=[readers.pk]))
+    assert list(response.context["adminform"].form.errors) == ["groups"]
     premium = Group.objects.create(name="premium")
     assert staff.post(page(alice), fields(staff, alice, groups=[premium.pk])).status_code == 302
     assert list(alice.groups.all()) == [premium]
 
 
 @pytest.mark.parametrize("target", ["superuser", "staff", "self"])
-def test_staff_leave_staff_alone(target: str, staff: Client, carol: User) -> None:
-    """The accounts of staff are read, not changed, given a password or deleted, one by one or together."""
+def test_staff_cannot_change_staff_accounts(target: str, staff: Client, carol: User) -> None:
+    """Staff may read accounts of staff, but not change or delete them or set passwords."""
     victim = {"superuser": carol, "staff": staff_with(), "self": staff.actor}[target]  # type: ignore[attr-defined]
     assert staff.get(page(victim)).status_code == 200
     assert staff.post(page(victim), {"username": "mine"}).status_code == 403
@@ -81,27 +81,27 @@ def test_staff_leave_staff_alone(target: str, staff: Client, carol: User) -> Non
     assert User.objects.get(pk=victim.pk).check_password(factories.PASSWORD)
 
 
-def test_staff_delete_ordinary_people(staff: Client, alice: User, bob: User) -> None:
-    """One by one and together."""
+def test_staff_delete_ordinary_accounts(staff: Client, alice: User, bob: User) -> None:
+    """Staff may delete ordinary accounts, one by one or together."""
     assert staff.post(page(alice, "delete"), {"post": "yes"}).status_code == 302
     staff.post(LIST, {"action": "delete_selected", "_selected_action": [bob.pk], "post": "yes"})
     assert not User.objects.filter(pk__in=[alice.pk, bob.pk]).exists()
 
 
 @pytest.mark.parametrize("changes", [{"is_active": None}, {"is_superuser": None}])
-def test_superusers_do_not_remove_themselves(changes: dict[str, Any], client: Client, carol: User) -> None:
-    """A superuser neither disables nor demotes themselves, so one remains; another superuser may."""
+def test_superusers_cannot_remove_themselves(changes: dict[str, Any], client: Client, carol: User) -> None:
+    """A superuser cannot disable or demote themselves, but another superuser can."""
     client.force_login(carol)
-    answer = client.post(page(carol), fields(client, carol, **changes))
-    assert list(answer.context["adminform"].form.errors) == list(changes)
+    response = client.post(page(carol), fields(client, carol, **changes))
+    assert list(response.context["adminform"].form.errors) == list(changes)
     assert client.post(page(carol, "delete"), {"post": "yes"}).status_code == 403
     other = factories.user(is_staff=True, is_superuser=True)
     assert client.post(page(other), fields(client, other, **changes)).status_code == 302
     assert client.post(page(other, "delete"), {"post": "yes"}).status_code == 302
 
 
-def test_superusers_give_everything(client: Client, carol: User, alice: User) -> None:
-    """A superuser makes staff of somebody."""
+def test_superusers_grant_staff_rights(client: Client, carol: User, alice: User) -> None:
+    """A superuser may grant the staff flag."""
     client.force_login(carol)
     assert client.post(page(alice), fields(client, alice, is_staff="on")).status_code == 302
     assert User.objects.get(pk=alice.pk).is_staff
