@@ -114,7 +114,7 @@ def test_large_histories_stay_quick(owner: Any) -> None:
 
 def _out_and_in(owner: Any) -> None:
     """Export all conversations, import them, and compare the number of messages."""
-    pieces = [transfer_api._piece(owner.pk, each) for each in transfer_api._ids_after(owner.pk, 0)[:100]]
+    pieces = [transfer_api._exported(owner.pk, each) for each in transfer_api._ids_after(owner.pk, 0)[:100]]
     assert len(pieces) == 100
     file = b"".join((transfer.head(timezone.now()), b",".join(pieces), transfer.TAIL))
     importer = factories.user()
