@@ -12,6 +12,7 @@ from django.urls import URLPattern, URLResolver
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.validation import validate_schema
 
+from chat.events import schemas
 from chat.openai import views
 from chatproject.openapi.document import document
 from chatproject.urls import urlpatterns
@@ -94,7 +95,7 @@ def test_all_codes_are_described() -> None:
 def test_events_are_described() -> None:
     """Each event of a stream has its own schema."""
     events = document()["paths"]["/api/chat/"]["post"]["responses"]["200"]["content"]["text/event-stream"]["x-events"]
-    assert set(events) == set(test_docs.events())
+    assert set(events) == set(schemas.CHAT.events)
 
 
 def test_operations_say_who_may_call() -> None:
