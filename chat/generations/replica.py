@@ -8,11 +8,9 @@ ends the generation, with a number above all of that. Everything here runs on th
 """
 
 import asyncio
-import contextvars
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
 
 import structlog
 from django.db import InterfaceError, OperationalError
@@ -28,6 +26,7 @@ from chat.generations.finish import fill_quota
 from chat.models import Generation
 from runtime import database
 from runtime.redis_clients import RedisClients
+from runtime.tasks import TaskSet
 
 log = structlog.get_logger("channels")
 
@@ -132,6 +131,7 @@ class Replicas:
         self._logs, self._offsets, self._redis = logs, offsets, redis
         self._replicas: dict[str, Replica] = {}
         self._feeders: dict[str, asyncio.Task[None]] = {}
+        self._tasks = TaskSet()
 
     async def open(self, row: Generation) -> Log:
         """Return a log for a generation that has none here, filled with what there is.
@@ -142,7 +142,7 @@ class Replicas:
         if replica is None:
             self._offsets.open()
             replica = self._replicas[row.id] = Replica(self._logs, self._offsets, row.id, row.process)
-            replica.fill_task = _detached(self._fill(replica, row))
+            replica.fill_task = self._tasks.start(self._fill(replica, row))
             self._feed()
         replica.opening += 1
         try:
@@ -155,7 +155,7 @@ class Replicas:
     def _feed(self) -> None:
         for name, seconds, feed in (("poll", POLL_SECONDS, self.poll), ("look", LOOK_SECONDS, self.look)):
             if name not in self._feeders or self._feeders[name].done():
-                self._feeders[name] = _detached(self._repeat(seconds, feed))
+                self._feeders[name] = self._tasks.start(self._repeat(seconds, feed))
 
     async def _repeat(self, seconds: float, feed: Callable[[], Awaitable[None]]) -> None:
         while self._replicas:
@@ -227,8 +227,3 @@ def _numbers(generations: list[str]) -> dict[str, int]:
 def _stored(generations: list[str]) -> list[Generation]:
     rows = Generation.objects.select_related("message").filter(id__in=generations)
     return [fill_quota(row) for row in rows]
-
-
-def _detached(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Run a coroutine in an empty context, because a replica belongs to no request."""
-    return asyncio.get_running_loop().create_task(work, context=contextvars.Context())

@@ -72,7 +72,8 @@ class Generations:
         that receives the events; without one a log keeps them.
         """
         starting = self._tasks.start(self._start(request, sink))
-        starting.add_done_callback(_retrieve)
+        # Retrieves the exception also when no caller waits any more: asyncio would log a refusal as a fault.
+        starting.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(starting)
 
     async def _start(self, request: GenerationRequest, sink: Sink | None) -> Started:
@@ -204,9 +205,3 @@ class Generations:
                         await self.wait()
         finally:
             await self._routing.aclose()
-
-
-def _retrieve(task: "asyncio.Task[Started]") -> None:
-    """Retrieve an exception that no caller waits for, so that asyncio logs no fault."""
-    if not task.cancelled():
-        task.exception()

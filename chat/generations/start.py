@@ -16,7 +16,6 @@ from chat.generations.request import GenerationRequest, Started
 from chat.models import TITLE_CHARS, Conversation, Generation, Hit, Message, new_generation_id
 from chat.screening import audit, incoming
 from chat.screening.incoming import Screened
-from chat.screening.lexicon import Lexicon
 from chat.screening.live import LiveWords
 from providers import access
 from providers.errors import ModelUnavailable, UnknownModel
@@ -86,8 +85,7 @@ class Admission:
         With `exhausted`, which the ledger has confirmed, only read, and raise it in its place.
         """
         config = self._checked_size_and_model(request)
-        lexicon = self._words.load().incoming
-        screened = incoming.screen(lexicon, request.prompt, request.system_prompt or "")
+        screened = incoming.screen(self._words.load().incoming, request.prompt, request.system_prompt or "")
         try:
             with nullcontext() if exhausted else transaction.atomic():
                 if not exhausted:
@@ -109,7 +107,7 @@ class Admission:
             if not exhausted:
                 audit.record_refusal(request.user_id, screened.hits)  # not before the transaction is rolled back
             raise
-        return Started(row, reservation, self._attempts(request, target.config, row, turns, screened, lexicon))
+        return Started(row, reservation, self._attempts(request, target.config, row, turns, screened))
 
     def _store(
         self, request: GenerationRequest, row_id: str, target: Target, screened: Screened, reservation: ReservedUnit
@@ -192,12 +190,12 @@ class Admission:
         row: Generation,
         turns: list[tuple[str, str]],
         screened: Screened,
-        lexicon: Lexicon,
     ) -> Attempts:
         """Return what goes upstream.
 
         Words are masked outside of the transaction, because long histories take a while.
         """
+        lexicon = self._words.load().incoming
         if request.kept:
             parameters = {**config.parameters, **request.parameters}
             system_prompt = row.conversation.system_prompt if row.conversation else ""
@@ -210,15 +208,8 @@ class Admission:
         else:
             messages = incoming.mask_earlier(lexicon, request.messages, new=0)
         parameters = prompt.capped(config.context_tokens, config.parameters, messages) | request.parameters
-        return Attempts(
-            self._routing,
-            config,
-            messages,
-            parameters,
-            row.id,
-            incoming.mask_extras(lexicon, request.extras),
-            whole=True,
-        )
+        extras = incoming.mask_extras(lexicon, request.extras)
+        return Attempts(self._routing, config, messages, parameters, row.id, extras, whole=True)
 
 
 def queue_starts(user_id: int) -> None:

@@ -34,4 +34,4 @@ def test_the_cap_is_never_more_than_the_context_leaves() -> None:
     _messages, parameters = prompt.build(8192, {"max_tokens": 8000}, "", [("user", "x" * 4000)])
     assert 7000 < parameters["max_tokens"] < 7192
     _messages, parameters = prompt.build(8192, {"max_tokens": 8000}, "", [("user", "x" * 40_000)])
-    assert parameters["max_tokens"] == prompt.LEAST_ANSWER_TOKENS
+    assert parameters["max_tokens"] == prompt.MIN_COMPLETION_TOKENS
