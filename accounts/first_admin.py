@@ -20,8 +20,8 @@ def ensure_admin() -> str | None:
     """
     if User.objects.filter(is_superuser=True).exists():
         return None
-    given = settings.ENV.ADMIN_PASSWORD
-    password = given.get_secret_value() if given else secrets.token_urlsafe(15)
+    configured = settings.ENV.ADMIN_PASSWORD
+    password = configured.get_secret_value() if configured else secrets.token_urlsafe(15)
     try:
         with transaction.atomic():
             _create(password)
@@ -29,7 +29,7 @@ def ensure_admin() -> str | None:
         if not User.objects.filter(is_superuser=True).exists():
             log.warning("no admin created: choose another ADMIN_USERNAME or ADMIN_EMAIL, an ordinary account has it")
         return None
-    return None if given else password
+    return None if configured else password
 
 
 def _create(password: str) -> None:

@@ -96,12 +96,12 @@ class LedgerPage(Base):
         }
         return TemplateResponse(request, "admin/accounts/user/credits.html", context)
 
-    def _record(self, request: HttpRequest, user: User, given: dict[str, Any]) -> None:
-        text = ngettext("%(amount)s credit: %(quota)s", "%(amount)s credits: %(quota)s", abs(given["amount"]))
-        words = text % {"amount": f"{given['amount']:+d}", "quota": given["quota"].shown_title}
+    def _record(self, request: HttpRequest, user: User, grant: dict[str, Any]) -> None:
+        text = ngettext("%(amount)s credit: %(quota)s", "%(amount)s credits: %(quota)s", abs(grant["amount"]))
+        summary = text % {"amount": f"{grant['amount']:+d}", "quota": grant["quota"].shown_title}
         actor: User = request.user  # type: ignore[assignment]
-        LogEntry.objects.log_actions(actor.pk, [user], CHANGE, f"{words} ({given['reason']})", single_object=True)
-        self.message_user(request, words, messages.SUCCESS)
+        LogEntry.objects.log_actions(actor.pk, [user], CHANGE, f"{summary} ({grant['reason']})", single_object=True)
+        self.message_user(request, summary, messages.SUCCESS)
 
 
 def _ledger(user: User) -> dict[str, Any]:

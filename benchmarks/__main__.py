@@ -67,11 +67,11 @@ def _sequential(relay: Relay, count: int) -> float:
 def _paced(relay: Relay, streams: int, seconds: float) -> Row:
     """Keep many streams open, and measure CPU and memory while all of them run."""
     settle = 4.0 + streams / 200
-    given = {"port": relay.port, "head": relay.head(), "body": relay.body(PACED), "streams": streams}
+    plan = {"port": relay.port, "head": relay.head(), "body": relay.body(PACED), "streams": streams}
     command = pinned([sys.executable, "-m", "benchmarks.load"], 1)
     client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert client.stdin
-    client.stdin.write(json.dumps({**given, "settle_seconds": settle, "window_seconds": seconds}))
+    client.stdin.write(json.dumps({**plan, "settle_seconds": settle, "window_seconds": seconds}))
     client.stdin.close()
     client.stdin = None
     time.sleep(settle)

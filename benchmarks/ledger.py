@@ -36,12 +36,12 @@ def main() -> None:
 
 
 def table_of(name: str, url: Callable[[], str], folder: Path, redis_url: str) -> Iterator[str]:
-    for what, function in RATES.items():
+    for label, function in RATES.items():
         rates = [measured(function, url(), folder, counted) for counted in ("", redis_url)]
-        yield f"{name:12}{what:38}{rates[0]:>15,.0f}{rates[1]:>15,.0f}"
+        yield f"{name:12}{label:38}{rates[0]:>15,.0f}{rates[1]:>15,.0f}"
     few, many = measured("costs_by_size", url(), folder, "")
-    what = "cost of a charge, 1,000,000 rows : 1,000"
-    yield f"{name:12}{what:38}{many / few:>14.2f}x"
+    label = "cost of a charge, 1,000,000 rows : 1,000"
+    yield f"{name:12}{label:38}{many / few:>14.2f}x"
 
 
 def measured(function: str, url: str, folder: Path, redis_url: str) -> Any:

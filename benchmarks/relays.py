@@ -179,7 +179,7 @@ def _list_words(running: Product) -> None:
     # Hangul syllables, because folding maps no two of them to the same character.
     words = "\n".join(f"{chr(0xAC00 + number % 10_000)}{chr(0xAC00 + number // 10_000)}" for number in range(WORDS))
     path, kind = "/api/admin/sensitive-words/import/", {"Content-Type": "text/plain; charset=utf-8"}
-    made = running.admin().client.post(path, content=words.encode(), headers=kind)
-    if made.status_code != 200 or made.json()["created"] != WORDS:
-        raise RuntimeError(made.text)
+    created = running.admin().client.post(path, content=words.encode(), headers=kind)
+    if created.status_code != 200 or created.json()["created"] != WORDS:
+        raise RuntimeError(created.text)
     wait_until(lambda: f'"words": {WORDS}' in running.output)

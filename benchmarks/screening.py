@@ -1,8 +1,8 @@
-"""What screening costs and how much it holds back, with 50,000 words: `python -m benchmarks.screening`.
+"""Measure what screening costs and holds back, with 50,000 words: `python -m benchmarks.screening`.
 
-Texts are this project's own: the documents in English, the catalogue of translations in Chinese. Words are made of
-their characters, as often as these occur there, so that answers are held back as much as an unlucky list can make them;
-such words as occur in the texts are left out. Times are CPU time but for what is waited for, each the best of several.
+The texts are this project's documents in English and its translations in Chinese. The words consist of characters with
+the same frequencies, so that the texts are held back as much as a bad list can cause; words that occur in the texts are
+left out. Times are CPU time, except for waiting times, each the best of several runs.
 """
 
 import asyncio

@@ -112,14 +112,14 @@ async def measure(port: int) -> dict[str, tuple[float, float]]:
         "http": (OpenAICompatible(f"http://127.0.0.1:{port}/v1"), "sk-bench"),
         "websocket": (Spark(f"ws://127.0.0.1:{port}/v1.1/chat"), "appid:key:secret"),
     }
-    found = {}
+    costs = {}
     for name, (adapter, key) in adapters.items():
         await _cpu_of_one(adapter, key, SHORT, 1)
         short = await _cpu_of_one(adapter, key, SHORT, REPEATS)
         long = await _cpu_of_one(adapter, key, LONG, 2)
-        found[name] = (short, long)
+        costs[name] = (short, long)
         await adapter.aclose()
-    return found
+    return costs
 
 
 async def _cpu_of_one(adapter: Any, key: str, deltas: int, repeats: int) -> float:
@@ -143,8 +143,8 @@ def _run(checkout: Path, port: int) -> dict[str, tuple[float, float]]:
     command = ["taskset", "-c", "1", sys.executable, str(HERE), "--measure", str(port)]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
     done = subprocess.run(command, cwd=checkout, env=environment, check=True, capture_output=True, text=True)
-    found: dict[str, tuple[float, float]] = json.loads(done.stdout)
-    return found
+    costs: dict[str, tuple[float, float]] = json.loads(done.stdout)
+    return costs
 
 
 def main() -> None:

@@ -163,10 +163,12 @@ def database_from_url(url: str) -> dict[str, Any]:
 
 
 def _query(query: str) -> dict[str, Any]:
-    given: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True))
-    if "prepare_threshold" in given:
-        given["prepare_threshold"] = int(given["prepare_threshold"]) if given["prepare_threshold"].isdigit() else None
-    return given
+    options: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True))
+    if "prepare_threshold" in options:
+        options["prepare_threshold"] = (
+            int(options["prepare_threshold"]) if options["prepare_threshold"].isdigit() else None
+        )
+    return options
 
 
 def sqlite_database(path: Path) -> dict[str, Any]:

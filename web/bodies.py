@@ -82,7 +82,7 @@ class StrictSerializer(serializers.Serializer[Any]):
         return body
 
 
-def _has_wrong_type(field: serializers.Field[Any, Any, Any, Any], given: Any) -> bool:
+def _has_wrong_type(field: serializers.Field[Any, Any, Any, Any], value: Any) -> bool:
     # `type(...) is`, because a boolean is an int in Python but not in JSON. The field itself decides about null.
     wanted = next((kind for family, kind in _TYPES if isinstance(field, family)), None)
-    return wanted is not None and given is not None and type(given) is not wanted
+    return wanted is not None and value is not None and type(value) is not wanted

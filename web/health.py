@@ -76,8 +76,8 @@ async def _ping(redis: Redis) -> bool:
 )
 async def metrics(request: HttpRequest) -> HttpResponse:
     """Return Prometheus metrics to loopback clients, or with METRICS_TOKEN as bearer token."""
-    token, given = settings.METRICS_TOKEN, request.headers.get("Authorization", "")
-    if not (_from_loopback(request) or (token and compare_digest(given.encode(), f"Bearer {token}".encode()))):
+    token, header = settings.METRICS_TOKEN, request.headers.get("Authorization", "")
+    if not (_from_loopback(request) or (token and compare_digest(header.encode(), f"Bearer {token}".encode()))):
         raise Forbidden
     return HttpResponse(generate_latest(_registry()), content_type=CONTENT_TYPE_LATEST)
 

@@ -53,8 +53,8 @@ def test_an_account_is_shown_and_edited(staff: Client, alice: User, bob: User) -
     assert response.status_code == 302
     alice.refresh_from_db()
     assert alice.email == "a@example.org"
-    taken = staff.post(url, {**form, **management, "groups": [], "user_permissions": [], "email": "BOB@example.org"})
-    assert taken.status_code == 200
+    conflict = staff.post(url, {**form, **management, "groups": [], "user_permissions": [], "email": "BOB@example.org"})
+    assert conflict.status_code == 200
 
 
 def test_an_account_is_added(staff: Client) -> None:
@@ -78,5 +78,5 @@ def test_tokens_are_read_and_deleted_only(staff: Client, alice: User) -> None:
 
 def test_rows_of_libraries_are_hidden() -> None:
     """Tables of libraries, with login secrets and token lists, are not in the admin."""
-    shown = {model._meta.label for model in admin.site._registry}
-    assert not {label for label in shown if label.startswith(("socialaccount.", "token_blacklist.", "account."))}
+    labels = {model._meta.label for model in admin.site._registry}
+    assert not {label for label in labels if label.startswith(("socialaccount.", "token_blacklist.", "account."))}

@@ -321,7 +321,7 @@ def test_a_required_address_must_be_verified(settings: Any, alice: User) -> None
 def test_disabled_and_deleted_users_are_found(alice: User, bob: User, carol: User) -> None:
     """`disabled_among` returns the ids of disabled and deleted users."""
     User.objects.filter(pk=bob.pk).update(is_active=False)
-    gone = carol.pk
+    deleted = carol.pk
     carol.delete()
-    assert auth.disabled_among([alice.pk, bob.pk, gone]) == {bob.pk, gone}
+    assert auth.disabled_among([alice.pk, bob.pk, deleted]) == {bob.pk, deleted}
     assert auth.disabled_among([]) == set()

@@ -36,22 +36,22 @@ def register(inviter: User | None, email: str, name: str = "erin") -> Any:
     return User.objects.get(username=name)
 
 
-def credit(person: User, quota: Quota) -> int:
-    return int(ledger.state(person.pk, quota.pk)["credits"])
+def credit(user: User, quota: Quota) -> int:
+    return int(ledger.state(user.pk, quota.pk)["credits"])
 
 
-def shown(bearer: Any, person: User) -> dict[str, Any]:
-    response = bearer(person).get(URL)
+def invitations_of(bearer: Any, user: User) -> dict[str, Any]:
+    response = bearer(user).get(URL)
     assert response.status_code == 200
-    found: dict[str, Any] = response.json()
-    return found
+    body: dict[str, Any] = response.json()
+    return body
 
 
 @pytest.mark.contract("GET /api/invitations/")
 def test_the_list_shows_code_link_and_who_joined(alice: User, bearer: Any, quota: Quota) -> None:
     """The list has code, link, invited users with their dates, and pending credits."""
     erin = register(alice, "erin@example.org")
-    body = shown(bearer, alice)
+    body = invitations_of(bearer, alice)
     joined = body["invited"][0].pop("joined_at")
     assert joined.endswith("+08:00")
     assert body == {
@@ -66,14 +66,14 @@ def test_the_list_shows_code_link_and_who_joined(alice: User, bearer: Any, quota
 
 def test_a_user_without_invitations_has_a_code(alice: User, bearer: Any) -> None:
     """A user who has invited no friend has a code and a link."""
-    body = shown(bearer, alice)
+    body = invitations_of(bearer, alice)
     assert (body["invited"], body["pending"], body["earned"]) == ([], 0, 0)
 
 
 def test_others_invitations_are_not_shown(alice: User, bob: User, bearer: Any) -> None:
     """A user sees only those invited with their own code."""
     register(alice, "erin@example.org")
-    assert shown(bearer, bob)["invited"] == []
+    assert invitations_of(bearer, bob)["invited"] == []
 
 
 def test_anonymous_clients_are_refused() -> None:
@@ -86,14 +86,14 @@ def test_signing_up_again_earns_nothing(again: str, alice: User, bearer: Any, qu
     """A user who deletes the account and signs up again with the same mailbox earns nothing."""
     register(None, "erin@example.org").delete()
     erin = register(alice, again)
-    assert (credit(erin, quota), shown(bearer, alice)["pending"]) == (0, 0)
-    assert shown(bearer, alice)["invited"][0]["credited"] is False
+    assert (credit(erin, quota), invitations_of(bearer, alice)["pending"]) == (0, 0)
+    assert invitations_of(bearer, alice)["invited"][0]["credited"] is False
 
 
 def test_own_mailbox_earns_nothing(alice: User, bearer: Any, quota: Quota) -> None:
     """Inviting one's own address in another spelling earns nothing."""
     second = register(alice, "alice+friend@example.org")
-    assert (credit(second, quota), shown(bearer, alice)["pending"]) == (0, 0)
+    assert (credit(second, quota), invitations_of(bearer, alice)["pending"]) == (0, 0)
 
 
 def test_a_former_address_is_not_new(alice: User, bob: User, bearer: Any) -> None:
@@ -102,7 +102,7 @@ def test_a_former_address_is_not_new(alice: User, bob: User, bearer: Any) -> Non
     address.set_as_primary()
     EmailAddress.objects.get(email="bob@example.org").remove()
     register(alice, "bob@example.org", "frank")
-    assert shown(bearer, alice)["pending"] == 0
+    assert invitations_of(bearer, alice)["pending"] == 0
 
 
 def test_another_spelling_of_a_changed_address_is_not_new(alice: User, bob: User, bearer: Any, quota: Quota) -> None:
@@ -110,14 +110,14 @@ def test_another_spelling_of_a_changed_address_is_not_new(alice: User, bob: User
     bob.email = "r.obert@gmail.com"
     bob.save()
     frank = register(alice, "Robert+x@googlemail.com", "frank")
-    assert (credit(frank, quota), shown(bearer, alice)["pending"]) == (0, 0)
+    assert (credit(frank, quota), invitations_of(bearer, alice)["pending"]) == (0, 0)
 
 
 def test_of_two_spellings_the_first_counts(alice: User, bearer: Any) -> None:
     """Of two accounts with spellings of one mailbox only the first counts."""
     register(alice, "frank+1@example.org", "frank1")
     register(alice, "frank+2@example.org", "frank2")
-    assert shown(bearer, alice)["pending"] == 10
+    assert invitations_of(bearer, alice)["pending"] == 10
 
 
 @pytest.mark.django_db(transaction=True)

@@ -37,9 +37,9 @@ def text(response: Any) -> str:
 
 
 def joined(inviter: User, name: str, **changes: Any) -> None:
-    person = factories.user(name, password=None)
-    invitations.join(inviter.pk, person.pk, earns=True)
-    Invitation.objects.filter(invited=person).update(**changes)
+    user = factories.user(name, password=None)
+    invitations.join(inviter.pk, user.pk, earns=True)
+    Invitation.objects.filter(invited=user).update(**changes)
 
 
 def test_the_page_shows_link_code_and_rewards(visitor: Client, alice: User, quota: Quota) -> None:
@@ -64,8 +64,8 @@ def test_older_invitations_are_on_further_pages(visitor: Client, alice: User) ->
     older = re.search(r'href="(\?before=\d+)#joined"', newest)
     assert older
     last = visitor.get(f"/invite/{older[1]}").content.decode()
-    found = [re.findall(r"guest\d{3}", page) for page in (newest, last)]
-    assert found == [names[:1:-1], names[1::-1]]
+    names_by_page = [re.findall(r"guest\d{3}", page) for page in (newest, last)]
+    assert names_by_page == [names[:1:-1], names[1::-1]]
     assert 'href="?before=' not in last
     assert 'href="/invite/#joined"' in last
     for odd in ("x", "-1", "9" * 30, "\0"):

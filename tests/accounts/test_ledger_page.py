@@ -54,10 +54,10 @@ def test_the_page_shows_allowance_credits_invitations_and_ledger(
         invitations.join(alice.pk, bob.pk, earns=True)
         ledger.reserve(alice.pk, quota.models.get().pk, "g1")
         ledger.settle("g1", "stop")
-    words = panel_text(staff.get(page(alice)))
-    assert "Standard 1 3 5 7" in words
-    assert re.search(r"bob \S+ \S+ pending 0", words)
-    assert re.search(r"standard -1 daily allowance Answer \S+ \S+ standard \+5 credit a gift", words)
+    text = panel_text(staff.get(page(alice)))
+    assert "Standard 1 3 5 7" in text
+    assert re.search(r"bob \S+ \S+ pending 0", text)
+    assert re.search(r"standard -1 daily allowance Answer \S+ \S+ standard \+5 credit a gift", text)
 
 
 def test_only_the_newest_entries_are_shown(
@@ -67,9 +67,9 @@ def test_only_the_newest_entries_are_shown(
     for number in range(MAX_ROWS + 2):
         factories.credits_for(alice, quota, 1, f"r{number};")
     with django_assert_max_num_queries(25):
-        words = panel_text(staff.get(page(alice)))
-    assert f"r{MAX_ROWS + 1};" in words
-    assert "r1;" not in words
+        text = panel_text(staff.get(page(alice)))
+    assert f"r{MAX_ROWS + 1};" in text
+    assert "r1;" not in text
 
 
 def test_the_form_for_a_new_account_has_no_ledger(staff: Client) -> None:
@@ -87,8 +87,8 @@ def test_credits_are_given_with_a_reason(staff: Client, alice: User, carol: User
     staff.post(form(alice), {**values, "amount": -5, "reason": "a mistake"})
     entries = LedgerEntry.objects.order_by("id").values_list("user", "amount", "source", "reason")
     assert list(entries) == [(alice.pk, 5, "credit", "for the outage"), (alice.pk, -5, "credit", "a mistake")]
-    noted = LogEntry.objects.order_by("id").values_list("user", "object_id", "change_message")
-    assert list(noted) == [
+    history = LogEntry.objects.order_by("id").values_list("user", "object_id", "change_message")
+    assert list(history) == [
         (carol.pk, str(alice.pk), "+5 credits: Standard (for the outage)"),
         (carol.pk, str(alice.pk), "-5 credits: Standard (a mistake)"),
     ]
@@ -118,15 +118,15 @@ def test_invalid_grants_are_form_errors(
 def test_permissions_decide_who_grants_and_who_reads(client: Client, alice: User, quota: Quota) -> None:
     """Granting needs the permission to add ledger entries, reading the one to view them."""
     values = {"quota": quota.pk, "amount": 5, "reason": "gift"}
-    for rights, shown, given in (
+    for rights, visible, status in (
         (("view_user",), False, 403),
         (("view_user", "view_ledgerentry"), True, 403),
         (("add_ledgerentry",), False, 403),
         (("view_user", "add_ledgerentry"), False, 302),
     ):
         client.force_login(staff_with(*rights))
-        assert ('id="ledger"' in client.get(page(alice)).content.decode()) is shown
-        assert client.post(form(alice), values).status_code == given
+        assert ('id="ledger"' in client.get(page(alice)).content.decode()) is visible
+        assert client.post(form(alice), values).status_code == status
     assert LedgerEntry.objects.count() == 1
 
 

@@ -21,8 +21,8 @@ def page(user: User, name: str = "change") -> str:
 
 def fields(client: Client, user: User, **changes: Any) -> dict[str, Any]:
     """Return the form of an account as a browser would send it, with changes."""
-    shown = client.get(page(user)).context["adminform"].form.initial
-    values = {name: value for name, value in shown.items() if value not in (None, False)}
+    initial = client.get(page(user)).context["adminform"].form.initial
+    values = {name: value for name, value in initial.items() if value not in (None, False)}
     values["groups"] = [group.pk for group in values.get("groups", [])]
     values["user_permissions"] = [right.pk for right in values.get("user_permissions", [])]
     prefixes = ("emailaddress_set", "socialaccount_set", "api_tokens")

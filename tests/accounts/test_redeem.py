@@ -83,7 +83,7 @@ def test_failures_count_per_user(alice: User, bob: User, bearer: Any, quota: Quo
 def test_failures_count_per_address_too(alice: User, bob: User, bearer: Any, settings: Any) -> None:
     """Failures of all accounts behind one IP address are limited together."""
     settings.ACCOUNT_RATE_LIMITS = {"redeem_failed": "100/5m/user,2/m/ip"}
-    assert [post(bearer(who), "no").status_code for who in (alice, bob, alice)] == [400, 400, 429]
+    assert [post(bearer(user), "no").status_code for user in (alice, bob, alice)] == [400, 400, 429]
 
 
 def test_anonymous_clients_are_refused(quota: Quota) -> None:

@@ -24,8 +24,8 @@ def register(**changes: Any) -> Any:
 
 def details(response: Any) -> dict[str, Any]:
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_request")
-    found: dict[str, Any] = response.json()["error"]["details"]
-    return found
+    errors: dict[str, Any] = response.json()["error"]["details"]
+    return errors
 
 
 @pytest.mark.contract("POST /api/auth/register/")

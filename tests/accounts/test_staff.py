@@ -22,8 +22,8 @@ def one(user: User) -> str:
 
 
 def row(user: User, **changes: Any) -> dict[str, Any]:
-    shown = {"id": user.pk, "username": user.username, "email": user.email, "is_active": True, "groups": []}
-    return {**shown, **changes}
+    body = {"id": user.pk, "username": user.username, "email": user.email, "is_active": True, "groups": []}
+    return {**body, **changes}
 
 
 def patch(actor: User, target: User, **changes: Any) -> Any:
@@ -39,12 +39,12 @@ def test_accounts_are_listed_made_changed_and_deleted(carol: User, alice: User) 
     """Accounts are listed in a bare array, created, read, changed and deleted."""
     client = calling(carol)
     Group.objects.create(name="premium")
-    made = send(client, "POST", URL, {"username": "erin", "email": "Erin@Example.org", "groups": ["premium"]})
-    assert made.status_code == 201
+    created = send(client, "POST", URL, {"username": "erin", "email": "Erin@Example.org", "groups": ["premium"]})
+    assert created.status_code == 201
     erin = User.objects.get(username="erin")
-    assert made.json() == row(erin, email="erin@example.org", groups=["premium"])
-    assert client.get(URL).json() == [row(carol), row(alice), made.json()]
-    assert client.get(one(erin)).json() == made.json()
+    assert created.json() == row(erin, email="erin@example.org", groups=["premium"])
+    assert client.get(URL).json() == [row(carol), row(alice), created.json()]
+    assert client.get(one(erin)).json() == created.json()
     assert patch(carol, erin, groups=[]).json() == row(erin)
     assert client.delete(one(erin)).status_code == 204
     assert not User.objects.filter(pk=erin.pk).exists()
@@ -102,8 +102,8 @@ def test_invalid_and_unknown_fields_are_refused(
 
 def test_what_was_read_may_be_sent_back(carol: User, alice: User) -> None:
     """An account sent back as it was read stays unchanged."""
-    shown = calling(carol).get(one(alice)).json()
-    assert patch(carol, alice, **shown).json() == shown
+    body = calling(carol).get(one(alice)).json()
+    assert patch(carol, alice, **body).json() == body
 
 
 def test_staff_cannot_remove_themselves(carol: User) -> None:

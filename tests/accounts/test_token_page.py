@@ -19,9 +19,9 @@ def visitor(client: Client, alice: User) -> Client:
 
 
 def secret_in(response: Any) -> str:
-    found = re.search(r"sk-[\w-]{40,}", response.content.decode())
-    assert found
-    return found[0]
+    match = re.search(r"sk-[\w-]{40,}", response.content.decode())
+    assert match
+    return match[0]
 
 
 def test_a_token_made_on_the_page_opens_the_api(visitor: Client, alice: User) -> None:

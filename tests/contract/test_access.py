@@ -19,7 +19,7 @@ from web.openapi import METHODS
 pytestmark = pytest.mark.server
 WHO = ("owner", "other", "anonymous", "staff", "disabled")
 
-Things = dict[str, Any]
+Json = dict[str, Any]
 
 # Statuses for owner, other, anonymous, staff and disabled. Staff see the data of other users only in the admin.
 HIDDEN = (200, 404, 401, 404, 401)
@@ -61,7 +61,7 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     **{("PATCH", f"/api/admin/{name}/{{id}}/"): STAFF_ONLY for name in ROWS},
     **{("DELETE", f"/api/admin/{name}/{{id}}/"): DELETED for name in ROWS},
 }
-BODIES: dict[str, Callable[[str], Things]] = {
+BODIES: dict[str, Callable[[str], Json]] = {
     "/api/channels/{key}/messages/": lambda user: {"user": user, "data": "x"},
     "/api/channels/{key}/complete/": lambda user: {"user": user},
     "/api/channels/{key}/error/": lambda user: {"user": user, "message": "x"},
@@ -89,7 +89,7 @@ def callers(product: Product, disabled: Person) -> dict[str, httpx.Client]:
     }
 
 
-def owned_ids(person: Person) -> Things:
+def owned_ids(person: Person) -> Json:
     """Create what a user can own; return the ids."""
     made = person.ended(person.ask("Hello", "plain")["id"])
     token = person.client.post("/api/tokens/", json={"name": "one"}).json()["id"]
@@ -105,7 +105,7 @@ def owned_ids(person: Person) -> Things:
 def create_staff_row(admin: httpx.Client, path: str) -> int:
     """Create a row that only staff can access; return its id."""
     name = f"r{secrets.token_hex(5)}"
-    rows: Things = {
+    rows: Json = {
         "upstreams": {"slug": name, "kind": "scripted"},
         "models": {"slug": name, "title": name, "routes": []},
         "quotas": {"slug": name, "title": name, "daily_limit": 1},
@@ -126,7 +126,7 @@ def create_staff_row(admin: httpx.Client, path: str) -> int:
     )
 
 
-def status(client: httpx.Client, method: str, url: str, body: Things) -> int:
+def status(client: httpx.Client, method: str, url: str, body: Json) -> int:
     """Return the status without reading the body, because streams of channels stay open."""
     sent = {"json": body} if method in {"POST", "PATCH"} else {}
     with client.stream(method, url, **sent) as response:
@@ -162,16 +162,16 @@ def test_each_caller_gets_the_status_of_the_matrix(
     method: str, path: str, product: Product, callers: dict[str, httpx.Client], owner: Person
 ) -> None:
     """Each caller gets the status of the matrix; a refused request changes nothing for the owner."""
-    things: Things = owned_ids(owner) if "_id}" in path else {}
+    ids: Json = owned_ids(owner) if "_id}" in path else {}
     expected = dict(zip(WHO, MATRIX[method, path], strict=True))
-    for who in ("anonymous", "disabled", "other", "owner", "staff") if "admin" in path else reversed(WHO):
-        client = owner.client if who == "owner" else callers[who]
-        if "{id}" in path and "id" not in things:
-            things["id"] = create_staff_row(callers["staff"], path)
+    for caller in ("anonymous", "disabled", "other", "owner", "staff") if "admin" in path else reversed(WHO):
+        client = owner.client if caller == "owner" else callers[caller]
+        if "{id}" in path and "id" not in ids:
+            ids["id"] = create_staff_row(callers["staff"], path)
         if "{key}" in path:
-            things["key"] = f"k{secrets.token_hex(8)}"
+            ids["key"] = f"k{secrets.token_hex(8)}"
         body = BODIES[path](owner.name) if path in BODIES else {}
-        assert status(client, method, path.format(**things), body) == expected[who], who
+        assert status(client, method, path.format(**ids), body) == expected[caller], caller
 
 
 @pytest.fixture(scope="module")

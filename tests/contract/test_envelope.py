@@ -154,10 +154,10 @@ def test_bodies_must_be_json_objects(admin: Person) -> None:
 @pytest.mark.contract("X-Request-ID")
 def test_every_response_has_its_own_request_id(person: Person) -> None:
     """Successful responses have `X-Request-ID` too, each a different one."""
-    seen = set()
+    request_ids = set()
     for method, path, _operation in operations():
         if method == "GET" and not path.startswith("/sse/"):
             with person.client.stream(method, path) as response:
-                seen.add(response.headers["X-Request-ID"])
+                request_ids.add(response.headers["X-Request-ID"])
     gets = [path for method, path, _operation in operations() if method == "GET" and not path.startswith("/sse/")]
-    assert len(seen) == len(gets)
+    assert len(request_ids) == len(gets)

@@ -37,7 +37,7 @@ def check(method: str, path: str, text: str) -> set[str]:
     On push channels, events with other names are allowed, because publishers choose the names.
     """
     known = event_schemas(method, path)
-    seen = set()
+    names = set()
     for name, data in _events(text):
         if name not in known and path.startswith("/sse/"):
             continue
@@ -46,8 +46,8 @@ def check(method: str, path: str, text: str) -> set[str]:
             # A pushed text may have several lines, each a `data:` line of the stream.
             pushed = path.startswith("/sse/") and name == "message"
             _validator(known[name]).validate(data if pushed else json.loads(data))
-        seen.add(name)
-    return seen
+        names.add(name)
+    return names
 
 
 def _events(text: str) -> Iterator[tuple[str, str]]:
@@ -67,7 +67,7 @@ def streamed(response: httpx.Response) -> str:
     return response.text
 
 
-def asked(person: Person, model: str) -> str:
+def stream_of(person: Person, model: str) -> str:
     body = {"model": model, "prompt": "Hello"}
     return streamed(person.client.post("/api/chat/", json=body, headers={"Accept": "text/event-stream"}))
 
@@ -75,14 +75,16 @@ def asked(person: Person, model: str) -> str:
 @pytest.mark.contract("event: notice", "all events are as described")
 def test_events_of_a_generation_match_their_schemas(product: Product, person: Person) -> None:
     """All events match: of a new generation, followed, resumed at an unknown id, and failing at once."""
-    seen = {
-        name for model in ("reasoning", "cut", "empty") for name in check("post", "/api/chat/", asked(person, model))
+    names = {
+        name
+        for model in ("reasoning", "cut", "empty")
+        for name in check("post", "/api/chat/", stream_of(person, model))
     }
     generation = person.ask("Hello", "plain")["id"]
     path = f"/api/generations/{generation}/events/"
     lost = streamed(person.client.get(path, headers={"Last-Event-ID": f"{generation}:999"}))
-    seen |= check("get", "/api/generations/{generation_id}/events/", lost)
-    assert seen == set(event_schemas("post", "/api/chat/"))
+    names |= check("get", "/api/generations/{generation_id}/events/", lost)
+    assert names == set(event_schemas("post", "/api/chat/"))
     assert check("get", "/api/chat/", streamed(person.client.get("/api/chat/?model=plain"))) == {"error"}
     message = person.ended(generation)["message"]
     regenerated = person.client.post(f"/api/messages/{message}/regenerate/", headers={"Accept": "text/event-stream"})
@@ -120,12 +122,12 @@ def test_openai_and_classic_chunks_match_their_schemas(person: Person) -> None:
 @pytest.mark.parametrize("slash", ["/", ""])
 def test_push_events_match_their_schemas(product: Product, person: Person, slash: str) -> None:
     """All events of a push channel match, with and without the final slash."""
-    admin, seen = product.admin(), set()
+    admin, names = product.admin(), set()
     for end, more in (("complete", {}), ("error", {"message": "No"})):
         key = f"k{secrets.token_hex(8)}"
         for action, body in (("messages", {"data": "one\ntwo"}), (end, more)):
             response = admin.client.post(f"/api/channels/{key}/{action}/", json={"user": person.name, **body})
             assert response.status_code in {200, 202}, response.text
         read = person.client.get(f"/sse/{key}{slash}", headers={"Last-Event-ID": "unknown"})
-        seen |= check("get", f"/sse/{{key}}{slash}", streamed(read))
-    assert seen == set(event_schemas("get", f"/sse/{{key}}{slash}"))
+        names |= check("get", f"/sse/{{key}}{slash}", streamed(read))
+    assert names == set(event_schemas("get", f"/sse/{{key}}{slash}"))

@@ -28,9 +28,9 @@ def test_conversations_used_at_the_same_time_are_listed_once(client: Client, ali
         pages.append([(row["pinned"], row["id"]) for row in page["results"]])
         url = page["next"]
     assert [len(page) for page in pages] == [PAGE_SIZE, PAGE_SIZE, 1]
-    seen = [row for page in pages for row in page]
-    assert seen == sorted(seen, reverse=True)
-    assert len(set(seen)) == len(rows)
+    rows_of_all_pages = [row for page in pages for row in page]
+    assert rows_of_all_pages == sorted(rows_of_all_pages, reverse=True)
+    assert len(set(rows_of_all_pages)) == len(rows)
 
 
 @pytest.mark.parametrize(("path", "row"), [("users", {"username": "erin"}), ("models", {"slug": "m", "title": "M"})])
@@ -39,9 +39,9 @@ def test_groups_are_sorted_by_name(carol: Any, path: str, row: dict[str, str]) -
     for name in ("b", "a", "c"):
         Group.objects.create(name=name)
     client = calling(carol)
-    made = send(client, "POST", f"/api/admin/{path}/", {**row, "groups": ["c", "a", "b"]})
-    assert made.status_code == 201, made.content
-    assert made.json()["groups"] == ["a", "b", "c"]
+    created = send(client, "POST", f"/api/admin/{path}/", {**row, "groups": ["c", "a", "b"]})
+    assert created.status_code == 201, created.content
+    assert created.json()["groups"] == ["a", "b", "c"]
     assert client.get(f"/api/admin/{path}/").json()[-1]["groups"] == ["a", "b", "c"]
 
 

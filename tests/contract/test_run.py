@@ -78,9 +78,9 @@ def test_make_run_prints_the_password_once(tmp_path: Path, venv: Path) -> None:
         with httpx.Client(base_url=address[0], trust_env=False, timeout=30) as client:
             assert client.post("/api/auth/token/", json=login).status_code == 200
         assert stop(process) == 0
-    begun = time.monotonic()
+    started = time.monotonic()
     with make_run(tmp_path / "var", venv) as (process, printed):
-        assert time.monotonic() - begun < SECOND_START_SECONDS
+        assert time.monotonic() - started < SECOND_START_SECONDS
         assert "is ready: http://127.0.0.1:" in printed
         assert "password" not in printed
         assert stop(process) == 0

@@ -67,9 +67,9 @@ def test_the_document_is_valid_openapi() -> None:
     """The document is valid OpenAPI 3.1, and drf-spectacular printed no warning."""
     document.cache_clear()
     GENERATOR_STATS.reset()
-    made = json.loads(json.dumps(document()))
-    validate_schema(made)
-    assert made["openapi"].startswith("3.1")
+    schema = json.loads(json.dumps(document()))
+    validate_schema(schema)
+    assert schema["openapi"].startswith("3.1")
     assert not GENERATOR_STATS
 
 
@@ -81,9 +81,9 @@ def test_every_route_is_described() -> None:
 
 def test_components_are_exactly_those_referred_to() -> None:
     """Every referenced component exists, and every component is referenced."""
-    made = document()
-    named = {name.rpartition("/")[2] for name in references(made)}
-    assert named == set(made["components"]["schemas"])
+    schema = document()
+    named = {name.rpartition("/")[2] for name in references(schema)}
+    assert named == set(schema["components"]["schemas"])
 
 
 def test_all_codes_are_described() -> None:

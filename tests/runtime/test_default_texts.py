@@ -39,11 +39,11 @@ def read(reader: User, path: str, language: str) -> list[dict[str, str]]:
 @pytest.mark.usefixtures("installed")
 def test_first_run_titles_follow_the_reader(alice: User) -> None:
     """A reader sees unchanged default texts in the reader's own language."""
-    said = {
+    expected = {
         "zh-CN": ("标准", "演示", "按脚本回答，无需任何模型服务。"),
         "en": ("Standard", "Demo", "Answers from a script, without any vendor."),
     }
-    for language, texts in said.items():
+    for language, texts in expected.items():
         (demo,) = read(alice, "/api/models/", language)
         assert (read(alice, "/api/quotas/", language)[0]["title"], demo["title"], demo["description"]) == texts
 

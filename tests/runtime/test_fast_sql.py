@@ -63,14 +63,14 @@ def test_update_changes_exactly_the_matching_rows(user: User) -> None:
 
 def test_read_returns_the_orms_row(user: User) -> None:
     """A row is equal to the one that the ORM reads; a missing one is None."""
-    for found, known in (
+    for stored, known in (
         (fast_sql.read(User, user.pk), User.objects.get(pk=user.pk)),
         (fast_sql.read(User, str(user.pk)), User.objects.get(pk=user.pk)),
         (fast_sql.read(Generation, (row := _generation(user)).pk), Generation.objects.get(pk=row.pk)),
     ):
-        assert found
-        assert columns(found) == columns(known)
-        assert model_to_dict(found) == model_to_dict(known)
+        assert stored
+        assert columns(stored) == columns(known)
+        assert model_to_dict(stored) == model_to_dict(known)
     assert fast_sql.read(User, 0) is fast_sql.read(User, None) is None
 
 

@@ -150,14 +150,14 @@ def test_only_listed_origins_may_call(exposed: Product) -> None:
     """A single-page app on a listed origin may call both handlers, other origins may not."""
     client = exposed.client()
     for path in ("/api/chat/", "/sse/order/", REST):
-        asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "idempotency-key"}
-        allowed = client.options(path, headers={"Origin": ORIGIN, **asked})
+        preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "idempotency-key"}
+        allowed = client.options(path, headers={"Origin": ORIGIN, **preflight})
         assert allowed.headers["Access-Control-Allow-Origin"] == ORIGIN
         assert "idempotency-key" in allowed.headers["Access-Control-Allow-Headers"]
         assert "X-Quota-Remaining" in client.get(path, headers={"Origin": ORIGIN}).headers.get(
             "Access-Control-Expose-Headers", ""
         )
-        stranger = client.options(path, headers={"Origin": "https://evil.example", **asked})
+        stranger = client.options(path, headers={"Origin": "https://evil.example", **preflight})
         assert "Access-Control-Allow-Origin" not in stranger.headers
 
 

@@ -29,12 +29,12 @@ def pipe(tmp_path: Path) -> Iterator[int]:
 
 
 def read(end: int) -> str:
-    found = b""
+    data = b""
     while True:
         try:
-            found += os.read(end, 1 << 20)
+            data += os.read(end, 1 << 20)
         except BlockingIOError:
-            return found.decode()
+            return data.decode()
 
 
 @pytest.mark.server
@@ -46,14 +46,14 @@ def test_a_log_without_a_reader_loses_no_line(tmp_path: Path, pipe: int) -> None
         alice = product.register("alice")
         request_all(product)
         assert text_of(alice.answer("Hello"))
-        seen: list[str] = []
+        parts: list[str] = []
 
         def all_logged() -> bool:
-            seen.append(read(pipe))
-            return "".join(seen).count("/healthz") == REQUESTS
+            parts.append(read(pipe))
+            return "".join(parts).count("/healthz") == REQUESTS
 
         wait_until(all_logged)
-        assert all(json.loads(line)["event"] for line in "".join(seen).splitlines())
+        assert all(json.loads(line)["event"] for line in "".join(parts).splitlines())
         request_all(product)
         assert product.stop() == 0
 
@@ -71,11 +71,11 @@ def test_dropped_lines_are_counted(pipe: int) -> None:
     wait_until(lambda: not handler._lines)  # the writer has it, and finds the pipe full
     for number in range(logs.MAX_QUEUED_LINES + 30):
         handler.emit(logging.makeLogRecord({"msg": str(number)}))
-    seen = [read(pipe)]
-    wait_until(lambda: bool(seen.append(read(pipe)) or "lost" in seen[-1]))
+    parts = [read(pipe)]
+    wait_until(lambda: bool(parts.append(read(pipe)) or "lost" in parts[-1]))
     handler.emit(logging.makeLogRecord({"msg": "the last"}))
     handler.stop()
-    lines = "".join([*seen, read(pipe)]).lstrip(".").splitlines()
+    lines = "".join([*parts, read(pipe)]).lstrip(".").splitlines()
     numbers = [str(number) for number in range(logs.MAX_QUEUED_LINES)]
     assert lines == ["the first", *numbers, "30 lines lost: the log was not read", "the last"]
 
@@ -87,9 +87,9 @@ def test_lines_of_several_processes_stay_whole(tmp_path: Path, pipe: int) -> Non
     for number in range(3_000):
         for name, worker in zip("abc", handler, strict=True):
             worker.emit(logging.makeLogRecord({"msg": name * 200 + str(number)}))
-    seen: list[str] = []
-    wait_until(lambda: bool(seen.append(read(pipe)) or "".join(seen).count("\n") == 9_000))
-    assert sorted("".join(seen).splitlines()) == sorted(
+    parts: list[str] = []
+    wait_until(lambda: bool(parts.append(read(pipe)) or "".join(parts).count("\n") == 9_000))
+    assert sorted("".join(parts).splitlines()) == sorted(
         f"{name * 200}{number}" for name in "abc" for number in range(3_000)
     )
     for worker, end in zip(handler, ends, strict=True):

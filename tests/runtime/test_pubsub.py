@@ -186,15 +186,15 @@ async def until_subscribed(client: Client, count: int) -> None:
 
 async def test_a_connection_lost_while_unsubscribing_is_replaced_by_one(broker: Broker, clients: RedisClients) -> None:
     """The new one has none of the topics that were dropped."""
-    kept, _unsubscribe_kept = subscribe(broker, "kept")
+    permanent, _unsubscribe_permanent = subscribe(broker, "kept")
     subscriptions = [subscribe(broker, f"topic{number}") for number in range(100)]
-    for received, _unsubscribe in [(kept, _unsubscribe_kept), *subscriptions]:
+    for received, _unsubscribe in [(permanent, _unsubscribe_permanent), *subscriptions]:
         assert await soon(received) == MISSED
     async with clients.connect(connections=1, socket_timeout=PATIENCE_SECONDS) as client:
         await client.client_kill_filter(_type="pubsub")
         for _received, unsubscribe in subscriptions:
             unsubscribe()
-        assert await soon(kept) == MISSED
+        assert await soon(permanent) == MISSED
         await until_subscribed(client, 1 + 1)
 
 

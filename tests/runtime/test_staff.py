@@ -47,16 +47,16 @@ def upstream() -> Upstream:
 def test_rows_are_made_listed_changed_and_deleted(carol: Any) -> None:
     """Rows are created (201), listed in a bare array, read, changed and deleted (204)."""
     client = calling(carol)
-    made = send(client, "POST", UPSTREAMS, DEMO)
-    assert made.status_code == 201
-    row = made.json()
+    created = send(client, "POST", UPSTREAMS, DEMO)
+    assert created.status_code == 201
+    row = created.json()
     assert client.get(UPSTREAMS).json() == [row]
     one = f"{UPSTREAMS}{row['id']}/"
     assert client.get(one).json() == row
     changed = send(client, "PATCH", one, {"enabled": False})
     assert (changed.status_code, changed.json()) == (200, {**row, "enabled": False})
-    gone = client.delete(one)
-    assert (gone.status_code, gone.content) == (204, b"")
+    deleted = client.delete(one)
+    assert (deleted.status_code, deleted.content) == (204, b"")
     assert client.get(one).status_code == 404
 
 

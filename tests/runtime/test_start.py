@@ -89,5 +89,5 @@ def test_setup_does_not_overwrite(tmp_path: Path) -> None:
     product.sql("UPDATE providers_upstream SET proxy = 'http://127.0.0.1:8' WHERE slug = 'openai'")
     assert product.manage("setup", OPENAI_BASE_URL="http://127.0.0.1:10/v1", DAILY_LIMIT_STANDARD="5").returncode == 0
     assert product.sql("SELECT daily_limit FROM quotas_quota WHERE slug = 'standard'") == [(7,)]
-    shown = product.sql("SELECT base_url, proxy FROM providers_upstream WHERE slug = 'openai'")
-    assert shown == [("http://127.0.0.1:10/v1", "http://127.0.0.1:8")]
+    row = product.sql("SELECT base_url, proxy FROM providers_upstream WHERE slug = 'openai'")
+    assert row == [("http://127.0.0.1:10/v1", "http://127.0.0.1:8")]

@@ -59,10 +59,10 @@ def test_a_value_read_before_a_commit_is_dropped_after_it() -> None:
 
 def test_concurrent_threads_cause_one_read() -> None:
     """Twenty threads that ask at once cause one read."""
-    rows, seen = TTLCache(count(1).__next__, 1_000), []
-    threads = [threading.Thread(target=lambda: seen.append(rows.current())) for _ in range(20)]
+    rows, values = TTLCache(count(1).__next__, 1_000), []
+    threads = [threading.Thread(target=lambda: values.append(rows.current())) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert seen == [1] * 20
+    assert values == [1] * 20

@@ -62,15 +62,15 @@ def test_workers_share_connections_and_drain_together(
         generation = person.ask("Hello", "steady")["id"]
         # Each client has its own connection; some of them reach the other worker.
         clients = [product.client(person.access) for _ in range(16)]
-        seen = {client.get(f"/api/generations/{generation}/").json()["status"] for client in clients}
-        assert seen == {"running"}
+        statuses = {client.get(f"/api/generations/{generation}/").json()["status"] for client in clients}
+        assert statuses == {"running"}
         assert person.stop(generation)["finish_reason"] == "cancelled"
         ended = 'rivulet_generations_total{finish_reason="cancelled",status="completed"} 1.0'
         assert all(ended in client.get("/metrics").text for client in clients)
 
-        taken = product.manage("serve")
-        assert taken.returncode != 0
-        (line,) = (taken.stdout + taken.stderr).strip().splitlines()
+        second = product.manage("serve")
+        assert second.returncode != 0
+        (line,) = (second.stdout + second.stderr).strip().splitlines()
         assert "PORT" in line
 
         killed = min(first)
@@ -110,7 +110,7 @@ class Supervised:
     def mark(self, what: str) -> None:
         Path(f"{self._script}.{what}").touch()
 
-    def noted(self, what: str) -> list[int]:
+    def pids(self, what: str) -> list[int]:
         lines = self._notes.read_text().splitlines() if self._notes.exists() else []
         return [int(line.split()[1]) for line in lines if line.startswith(what)]
 
@@ -129,7 +129,7 @@ async def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
     monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.1)
     supervised = Supervised(script, 2)
     await supervised.until(lambda: "all ready" in capfd.readouterr().out)
-    assert len(supervised.noted("started")) == 2
+    assert len(supervised.pids("started")) == 2
     return supervised
 
 
@@ -137,31 +137,31 @@ async def test_one_signal_stops_each_worker_once(two: Supervised) -> None:
     """SIGTERM stops each worker once; the exit code is 0 when all end normally."""
     os.kill(os.getpid(), signal.SIGTERM)
     assert await two.running == 0
-    assert sorted(two.noted("stopped")) == sorted(two.noted("started"))
+    assert sorted(two.pids("stopped")) == sorted(two.pids("started"))
 
 
 async def test_a_second_signal_is_passed_on(two: Supervised) -> None:
     """A second signal to the supervisor is a second stop for its workers."""
     two.mark("busy")
     os.kill(os.getpid(), signal.SIGTERM)
-    await two.until(lambda: len(two.noted("stopped")) == 2)
+    await two.until(lambda: len(two.pids("stopped")) == 2)
     assert not two.running.done()
     os.kill(os.getpid(), signal.SIGINT)
     assert await two.running == 0
-    assert len(two.noted("stopped")) == 4
+    assert len(two.pids("stopped")) == 4
 
 
 async def test_dead_workers_are_replaced(two: Supervised) -> None:
     """A worker that dies is replaced again and again; the others continue."""
-    first, second = two.noted("started")
+    first, second = two.pids("started")
     os.kill(first, signal.SIGKILL)
-    await two.until(lambda: len(two.noted("started")) == 3)
-    os.kill(two.noted("started")[-1], signal.SIGKILL)
-    await two.until(lambda: len(two.noted("started")) == 4)
+    await two.until(lambda: len(two.pids("started")) == 3)
+    os.kill(two.pids("started")[-1], signal.SIGKILL)
+    await two.until(lambda: len(two.pids("started")) == 4)
     os.kill(second, 0)
     os.kill(os.getpid(), signal.SIGTERM)
     assert await two.running == 0
-    assert sorted(two.noted("stopped")) == sorted([second, two.noted("started")[-1]])
+    assert sorted(two.pids("stopped")) == sorted([second, two.pids("started")[-1]])
 
 
 async def test_a_worker_that_hangs_is_killed(
@@ -185,7 +185,7 @@ async def test_an_error_at_the_start_is_printed_once(
     monkeypatch.setattr(sys, "argv", [str(script)])
     supervised = Supervised(script, 3)
     assert await supervised.running == 1
-    assert len(supervised.noted("started")) == 1
+    assert len(supervised.pids("started")) == 1
     assert capfd.readouterr().err.strip() == "DATABASE_URL: no"
 
 
