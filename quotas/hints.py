@@ -7,6 +7,7 @@ the reasons.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
@@ -63,6 +64,8 @@ class QuotaHints:
 
     def __init__(self, redis: RedisClients, process: ServingProcess, snapshot: QuotaSnapshot) -> None:
         self._redis, self._process, self._snapshot = redis, process, snapshot
+        # Commands of database threads that Redis has not replied to.
+        self._pending: set[Future[Any]] = set()
 
     async def exhausted(self, user_id: int, model: str) -> bool:
         """Return whether the user's counter shows nothing left for a model (its slug).
@@ -100,6 +103,13 @@ class QuotaHints:
         """Delete the user's counter after a committed change, and keep it away a moment."""
         self._send(lambda redis: redis.set(key(user_id, timezone.now()), b"", ex=CHANGED_SECONDS))
 
+    async def sent(self) -> None:
+        """Return when Redis has replied to all commands of database threads, or is away.
+
+        A client that learns of a change then finds it in every process.
+        """
+        await asyncio.gather(*map(asyncio.wrap_future, list(self._pending)))
+
     def _send(self, command: Callable[[Redis], Awaitable[Any]]) -> None:
         """Send a command, and wait for its reply where that is allowed."""
         if not self._redis.url:
@@ -107,7 +117,9 @@ class QuotaHints:
         if _may_wait():
             self._redis.from_thread(lambda: self._ask(command), None)
         elif self._process.loop and self._process.loop.is_running():
-            asyncio.run_coroutine_threadsafe(self._ask(command), self._process.loop)
+            pending = asyncio.run_coroutine_threadsafe(self._ask(command), self._process.loop)
+            self._pending.add(pending)
+            pending.add_done_callback(self._pending.discard)
 
     async def _ask(self, command: Callable[[Redis], Awaitable[Any]]) -> Any:
         return await self._redis.ask(lambda redis: _tolerate(command(redis)), None)

@@ -36,6 +36,7 @@ from providers.wire.base import (
     tool_names,
 )
 from providers.wire.errors import ProviderError
+from quotas.hints import QuotaHints
 from runtime import database
 
 log = structlog.get_logger("generation")
@@ -51,9 +52,11 @@ class Run:
     It ends exactly once: the upstream finishes or fails, the user stops it, or the process is told to stop.
     """
 
-    def __init__(self, row: Generation, attempts: Attempts, draft: Draft, sink: Sink, words: LiveWords) -> None:
+    def __init__(
+        self, row: Generation, attempts: Attempts, draft: Draft, sink: Sink, words: LiveWords, hints: QuotaHints
+    ) -> None:
         self.row, self.draft, self.sink = row, draft, sink
-        self._words = words
+        self._words, self._quota_hints = words, hints
         self.task: asyncio.Task[None] | None = None
         # Whether the end was published.
         self.completed = False
@@ -87,6 +90,8 @@ class Run:
             if self.deleted:
                 return
             raise
+        # A client that sees the end finds what it cost in every process.
+        await self._quota_hints.sent()
         self._publish_end(stored)
         self._finished.set()
 

@@ -78,6 +78,7 @@ class Generations:
 
     async def _start(self, request: GenerationRequest, sink: Sink | None) -> Started:
         started = await self._admit(request)
+        await self._hints.sent()
         if started.reservation and started.attempts:
             self._run(started.row, started.attempts, sink)
         return started
@@ -98,7 +99,7 @@ class Generations:
         if sink is None:
             sink = log = self.logs.open(row.id, draft.snapshot)
             self.outbox.add(log)
-        run = self._runs[row.id] = Run(row, attempts, draft, sink, self._words)
+        run = self._runs[row.id] = Run(row, attempts, draft, sink, self._words, self._hints)
         sink.bind(lambda: run.end_soon("cancelled"))
         run.task = self._tasks.start(run.go())
         run.task.add_done_callback(lambda task: self._ended(run, task))

@@ -194,6 +194,18 @@ def test_a_broken_counter_is_not_believed(counters, alice, model, value):
     assert (remaining(alice), counters.redis.dbsize()) == (1, 1)
 
 
+def test_a_change_of_a_database_thread_is_sent_before_it_is_reported(counters, alice, quota):
+    """A caller that waits for `sent` finds the counter deleted, although the database thread did not wait for Redis."""
+    counters.redis.set(counters.key(alice), json())
+
+    async def change() -> bytes:
+        await database.run(quotas_app().hints.changed, alice.pk)
+        await quotas_app().hints.sent()
+        return counters.redis.get(counters.key(alice))
+
+    assert asyncio.run_coroutine_threadsafe(change(), counters.loop).result(10) == b""
+
+
 def test_a_key_of_another_type_is_not_believed(counters, alice, model):
     """A list in a counter's place is replaced; Redis does not count as away."""
     counters.redis.rpush(counters.key(alice), 1, 2, 3)
