@@ -1,4 +1,7 @@
-"""Which user may use which model: a model with groups is reserved to their members, staff included."""
+"""Decide which models a user may use.
+
+A model without groups is open to all users. A model with groups is reserved to their members; this holds for staff too.
+"""
 
 from collections.abc import Collection
 
@@ -14,7 +17,10 @@ def groups_of(user_id: int) -> frozenset[int]:
 
 
 def may_use(user_id: int, model: ModelConfig) -> bool:
-    """Return whether a user may use a model; asks the database only when the model is reserved."""
+    """Return whether a user may use a model.
+
+    Reads the user's groups from the database only when the model is reserved.
+    """
     return not model.groups or model.open_to(groups_of(user_id))
 
 
@@ -29,9 +35,10 @@ def usable(configuration: Configuration, user_id: int) -> list[ModelConfig]:
 
 
 def disable_reserved(groups: Collection[Group]) -> list[str]:
-    """Disable the models that only these groups may use, before the groups are deleted; return their slugs.
+    """Disable the models that only these groups may use; return their slugs.
 
-    Because a model without groups is open to all users, it would no longer be reserved. The caller calls `changed`.
+    Call it before the groups are deleted. Because a model without groups is open to all users, the models would
+    otherwise become open. The caller then calls `changed`.
     """
     reserved = ChatModel.objects.filter(groups__in=groups, enabled=True)
     shared = ChatModel.objects.filter(groups__in=Group.objects.exclude(pk__in=[group.pk for group in groups]))

@@ -1,7 +1,9 @@
-"""At which addresses an upstream may be reached that an admin added: public ones, and those the operator allowed.
+"""Check the addresses to which an upstream that an admin added may be connected.
 
-The connector checks the resolved address and then connects to that address only. A name that resolves to another
-address a moment later therefore gains nothing.
+Public addresses are allowed, and those that the operator lists in ALLOWED_PRIVATE_UPSTREAMS.
+
+The connector checks the resolved address and then connects to that address only. An attacker therefore gains nothing
+from a name that resolves to another address a moment later.
 """
 
 import contextlib
@@ -14,7 +16,7 @@ from django.conf import settings
 
 from providers.wire.net.dial import AddressCheck
 
-# Seconds to wait for the system's resolver when an upstream is saved; a name that takes longer is not judged.
+# Seconds to wait for the system's resolver when an upstream is saved; a name that takes longer is not checked.
 RESOLVE_SECONDS = 2.0
 
 
@@ -34,9 +36,9 @@ def admitting(base_url: str) -> AddressCheck:
 
 
 def refused_now(base_url: str, proxy: str) -> str:
-    """Return the host that would be refused, as its name resolves now; empty when there is none.
+    """Return the host that the address check would refuse now; empty when it refuses none.
 
-    With a proxy, its host is judged. A name that does not resolve within two seconds is not judged.
+    With a proxy, the proxy's host is checked. A name that does not resolve within two seconds is not checked.
     """
     host, admits = urlsplit(proxy or base_url).hostname or "", admitting(base_url)
     resolved = _resolved(host)
@@ -44,7 +46,10 @@ def refused_now(base_url: str, proxy: str) -> str:
 
 
 def _resolved(host: str) -> list[str]:
-    """Return the addresses of a host. A thread asks, because the system's resolver knows no deadline."""
+    """Return the addresses of a host; empty when it does not resolve in time.
+
+    The lookup runs in a thread of its own, because the system's resolver has no timeout.
+    """
     resolved: list[str] = []
 
     def look_up() -> None:

@@ -33,7 +33,7 @@ SIGNS: dict[health.Level, str] = {"ok": "✓", "off": "–", "warning": "▲", "
 
 
 def _examples(attribute: str) -> str:
-    """Return the values of a class attribute of the adapters, each with the label of its kind."""
+    """Return the values of an adapter attribute, each after the label of its kind."""
     values = ((label, getattr(registry.ADAPTERS[kind], attribute)) for kind, label in registry.choices())
     return "; ".join(f"{label}: {value}" for label, value in values if value)
 
@@ -329,7 +329,10 @@ class ChatModelAdmin(RefreshingAdmin, admin.ModelAdmin[ChatModel]):
 
 
 def badge(level: health.Level, text: str) -> SafeString:
-    """Return a state as a sign, a colour and words, because some readers do not see the colour."""
+    """Return a state as a sign, a colour and words.
+
+    The sign and the words are for readers who do not see the colour.
+    """
     return format_html(
         '<span class="health {}"><span aria-hidden="true">{}</span> {}</span>', level, SIGNS[level], text
     )

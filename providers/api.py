@@ -23,7 +23,10 @@ class UpstreamRow(StaffSerializer):
 
 
 class KeyRow(StaffSerializer):
-    """A key with a write-only secret; `status` can only be set to `ok`, which clears all trouble."""
+    """A key with a write-only secret.
+
+    Staff can set `status` only to `ok`, which deletes all troubles of the key.
+    """
 
     upstream = NamedRow(slug_field="slug", queryset=Upstream.objects.all())
     secret = serializers.CharField(write_only=True, max_length=_SECRET_CHARS)

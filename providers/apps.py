@@ -1,4 +1,7 @@
-"""The owner of this package's long-lived objects, which views, admin pages and commands look up here."""
+"""Own the long-lived objects of this package.
+
+Views, admin pages and commands look the objects up here.
+"""
 
 from typing import TYPE_CHECKING, cast
 

@@ -24,9 +24,10 @@ _UNFIT = re.compile(r"[^A-Za-z0-9._:/-]+")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One offered model: the models of ours with a route to it, and what adding it would do.
+    """A model that the upstream offers, and the effect of adding it.
 
-    `about` describes it; `joins`: the model `slug` exists and gets another route, behind those it has.
+    `about` describes it. `models` are our models with a route to it. With `joins`, our model `slug` exists, and the
+    addition gives it another route with a lower priority than its present routes.
     """
 
     offered: OfferedModel
@@ -44,7 +45,10 @@ class Catalogue:
         self._added_hooks: list[Callable[[], None]] = []
 
     def on_added(self, hook: Callable[[], None]) -> None:
-        """Call `hook` after models were added, in their transaction; apps above give them their own rows."""
+        """Call `hook` after each addition of models, in the same transaction.
+
+        Other apps use this to create their own rows for the new models.
+        """
         self._added_hooks.append(hook)
 
     def notify_added(self) -> None:
@@ -54,7 +58,10 @@ class Catalogue:
         self._configuration.changed()
 
     async def fetch(self, upstream: UpstreamConfig) -> ModelList:
-        """Ask an upstream, with the first key that is usable now, what it offers; raise ProviderError."""
+        """Return the models that an upstream offers; raise ProviderError on failure.
+
+        The request uses the first key that is usable now. An adapter with `known_models` needs no request.
+        """
         if upstream.adapter.known_models:
             return ModelList(upstream.adapter.known_models)
         key = next(iter(self._pool.usable(upstream.keys, ANY_MODEL)), None)
@@ -98,7 +105,10 @@ def _add(upstream: Upstream, entry: Entry) -> None:
 
 
 class _Plan:
-    """How the models of an upstream fit to ours: slugs in use, and their upstreams' names for them."""
+    """Match the models of an upstream with ours.
+
+    Holds the slugs in use, and the names that upstreams have for each slug.
+    """
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream

@@ -1,8 +1,8 @@
-"""How many attempts each key carries at this moment: in this process, and with Redis in all processes together.
+"""Count the attempts that use each key now, to keep to its `max_concurrency`.
 
-Every process counts its own attempts. Redis is asked only for a key with `max_concurrency`: a sorted set for each key
-holds one member for each attempt, which counts until its score, a time that the attempt's process renews. While Redis
-is away each process keeps the limit alone.
+Every process counts its own attempts. Redis counts those of all processes together, but only for keys with a
+`max_concurrency`. A sorted set for each key holds one member for each attempt. A member counts until its score, which
+is a time that the attempt's process keeps moving forward. While Redis is away, each process keeps the limit alone.
 """
 
 import secrets

@@ -43,7 +43,10 @@ TEXTS: dict[str, Promise] = {
 
 
 def shown(error: ProviderError) -> dict[str, Any]:
-    """Return `{code, details?, retry_after?}` to store and to send; readers add the text in their language."""
+    """Return a failure as `{code, details?, retry_after?}`, to store and to send.
+
+    It has no text, because each reader gets the text in the reader's own language.
+    """
     facts = {"vendor_code": error.vendor_code, "vendor_request_id": error.vendor_request_id}
     if isinstance(error, BadParameter):
         facts["param"] = error.param

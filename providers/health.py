@@ -1,6 +1,6 @@
-"""The health of keys and upstreams in words, as admin pages and staff routes show it.
+"""Describe the health of keys and upstreams for admin pages and staff routes.
 
-When a key is left out and how it comes back is decided in `keys`.
+`keys` decides when a key is left out and how it comes back.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,10 @@ class KeyHealth:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamHealth:
-    """An upstream and its pool: how many keys there are, how many can be used now, and why not all."""
+    """The health of an upstream and of its keys.
+
+    `text` explains the level. `keys` counts all keys, `usable` those that can be used now.
+    """
 
     level: Level
     text: str
@@ -43,7 +46,10 @@ class UpstreamHealth:
 
 
 def of_key(key: ApiKey) -> KeyHealth:
-    """Return the health of a key; a key that has cooled down and waits for its probe is `ok`."""
+    """Return the health of a key.
+
+    A key whose cooldown has passed and that waits for its probe is `ok`.
+    """
     if key.secret() is None:
         return KeyHealth("quarantined", _("The secret cannot be decrypted. Enter it again."))
     troubles = [trouble for trouble in key.troubles.all() if trouble.status in {"cooling", "quarantined"}]
@@ -72,7 +78,10 @@ def level_of_key(key: ApiKey) -> Level:
 
 
 def text_of_key(key: ApiKey) -> str:
-    """Return all troubles of a key in words: since or until when, with which model, and why."""
+    """Return all troubles of a key in words.
+
+    Each has its reason, the time when it began or ends, and the model it concerns.
+    """
     if key.secret() is None:
         return of_key(key).reason
     return "; ".join(_trouble(trouble) for trouble in key.troubles.all()) or _("ok")
@@ -96,7 +105,7 @@ def _level_and_text(upstream: Upstream, keys: int, usable: int, *, troubled: boo
         text = _("cooling until %(time)s") % {"time": _clock_time(until)}
         return "down", f"{text}: {status_texts.in_words(upstream.status_reason)}"
     if not keys:
-        # Without any key row it needs none; with rows that are all disabled no attempt is possible.
+        # An upstream without key rows needs no key. When all its key rows are disabled, no attempt is possible.
         return ("down", _("all keys are switched off")) if upstream.keys.all() else ("ok", _("ok, without a key"))
     if usable < keys:
         text = ngettext("%(count)d key cannot be used", "%(count)d keys cannot be used", keys - usable)

@@ -1,8 +1,8 @@
-"""The key pool: which keys of an upstream may be used now, what happens to a failing key, and how it comes back.
+"""Lease the keys of an upstream to attempts, and leave out keys that fail.
 
-The health of keys is in the database, so all processes share it; `concurrency` counts the attempts that a key carries.
-A key that has cooled down is half-open: one attempt at a time probes it, and the first visible character puts it back
-to full use.
+The health of keys is stored in the database, so all processes share it. `concurrency` counts the attempts that use each
+key. A key whose cooldown has passed is half-open: one attempt at a time probes it, and the first visible character puts
+it back to full use.
 """
 
 import random
@@ -22,9 +22,9 @@ from providers.models import ApiKey, KeyTrouble, KeyTroubleQuerySet, Upstream
 from runtime import database
 from runtime.tasks import TaskSet
 
-# How long one attempt alone may probe a key. Afterwards another one may, because the first one's process may have died.
+# Time for which only one attempt may probe a key. Then another may, because the first one's process may have died.
 PROBE_LEASE = timedelta(seconds=120)
-# The model of troubles that concern all models of a key.
+# Stands for all models in a key's troubles.
 ANY_MODEL = ""
 
 P = ParamSpec("P")
@@ -35,7 +35,7 @@ log = structlog.get_logger("providers")
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a key is left out, as it was read with the rest of the configuration."""
+    """The reason why a key is left out, as the configuration last read it."""
 
     cooldown_until: datetime | None
     quarantined: bool
@@ -50,7 +50,10 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key as routing sees it; `id` 0 with no secret stands for an upstream that needs none."""
+    """A key as routing sees it.
+
+    `id` 0 without a secret stands for an upstream that needs no key.
+    """
 
     id: int
     secret: str | None
@@ -58,11 +61,17 @@ class Key:
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
 
     def troubles_with(self, model: str) -> dict[str, Trouble]:
-        """Return the troubles that matter for a model (the upstream's name for it), by their scope."""
+        """Return the troubles that concern a model, by their scope.
+
+        `model` is the upstream's name for it.
+        """
         return {scope: self.troubles[scope] for scope in (ANY_MODEL, model) if scope in self.troubles}
 
     def seconds_excluded(self, model: str) -> float | None:
-        """Return the seconds until the cooldown ends; None without one, and when only an operator ends it."""
+        """Return the seconds until the cooldown ends; None when no time ends it.
+
+        That is so without a cooldown, and when only an operator can put the key back to use.
+        """
         troubles = self.troubles_with(model).values()
         ends = [trouble.cooldown_until for trouble in troubles if trouble.cooldown_until]
         if not ends or any(trouble.quarantined for trouble in troubles):
@@ -85,7 +94,10 @@ class Lease:
         return bool(self._scopes)
 
     def mark_recovered(self) -> None:
-        """Put a probed key back to full use, in every process, without waiting for the database."""
+        """Put a probed key back to full use, in every process.
+
+        The database is changed in a task, so that the stream does not wait for it.
+        """
         scopes, self._scopes = self._scopes, ()
         self._pool.tasks.start(_store(_rows(self.key.id, scopes).filter(quarantined_at=None).delete))
 
@@ -102,7 +114,10 @@ class Lease:
 
 
 class KeyPool:
-    """Leases keys for attempts and stores what comes of them; `limits` counts the attempts of each key."""
+    """Leases keys to attempts and stores how the attempts ended.
+
+    `limits` counts the attempts that use each key.
+    """
 
     def __init__(self, limits: ConcurrencyLimits) -> None:
         self.limits = limits
@@ -151,7 +166,10 @@ class KeyPool:
         return None if claimed is None else Lease(self, key, slot, claimed)
 
     async def lower_concurrency(self, key: Key) -> int:
-        """Let the key carry one attempt less than it does now, in every process, until an operator allows more."""
+        """Lower the key's `max_concurrency` to one attempt less than it carries now.
+
+        The new limit holds in every process until an operator raises it.
+        """
         limit = max(1, self.limits.in_use[key.id] - 1)
         higher = Q(max_concurrency=None) | Q(max_concurrency__gt=limit)
         if key.id:
@@ -160,7 +178,10 @@ class KeyPool:
 
 
 async def cool_down(key: Key, model: str, seconds: float, reason: str) -> None:
-    """Leave the key out for a while, for this model or `ANY_MODEL`, in every process; repeating is safe."""
+    """Leave the key out for a while, in every process.
+
+    `model` is one model's name at the upstream, or `ANY_MODEL`. Repeating the call is safe.
+    """
     if key.id:
         until = timezone.now() + timedelta(seconds=seconds)
         await _store(_change, key.id, model, lambda rows: rows.cool_down(until, reason[:200]))
@@ -173,14 +194,20 @@ async def cool_down_upstream(slug: str, seconds: float, reason: str) -> None:
 
 
 async def quarantine(key: Key, model: str, reason: str) -> None:
-    """Leave the key out until an operator clears it; the first reason stays; repeating is safe."""
+    """Leave the key out until an operator clears it.
+
+    Repeating the call is safe: the first reason stays.
+    """
     if key.id:
         values = {"quarantined_at": timezone.now(), "status_reason": reason[:200]}
         await _store(_change, key.id, model, lambda rows: rows.filter(quarantined_at=None).update(**values))
 
 
 async def clear_trouble(key_ids: Collection[int], model: str) -> None:
-    """Put keys back to use that were left out for a failure that was not theirs; repeating is safe."""
+    """Put keys back to use after a failure that was not theirs.
+
+    Repeating the call is safe.
+    """
     await _store(KeyTrouble.objects.filter(key_id__in=key_ids, model=model).delete)
 
 
@@ -209,7 +236,10 @@ def _change(key_id: int, model: str, change: Callable[[KeyTroubleQuerySet], int]
 
 
 def _claim_probe(key_id: int, scopes: list[str]) -> list[str] | None:
-    """Claim those troubles that a key still has, all or none; None when another attempt is probing the key."""
+    """Claim the right to probe all troubles that a key still has.
+
+    Returns None, and claims nothing, when another attempt is probing the key.
+    """
     now = timezone.now()
     with transaction.atomic():
         left = list(_rows(key_id, scopes).values_list("model", flat=True))

@@ -47,7 +47,10 @@ class CoolingQuerySet(models.QuerySet[Row]):
 
 
 class Upstream(models.Model):
-    """A remote service and how to reach it; `environment` holds the values last taken from the environment."""
+    """A remote service and how to reach it.
+
+    `environment` holds the values that were last taken from the environment.
+    """
 
     slug = models.SlugField(_("slug"), max_length=100, unique=True)
     kind = models.CharField(_("kind"), max_length=20, choices=registry.choices, default=registry.DEFAULT_KIND)
@@ -114,7 +117,10 @@ class Upstream(models.Model):
 
 
 class ApiKey(models.Model):
-    """A key of an upstream's pool. The secret is encrypted at rest and never shown; `last4` tells keys apart."""
+    """A key of an upstream's key pool.
+
+    The secret is encrypted in the database and never shown. `last4` lets operators tell keys apart.
+    """
 
     upstream = models.ForeignKey(Upstream, models.CASCADE, related_name="keys", verbose_name=_("upstream"))
     ciphertext = models.TextField(editable=False)
@@ -152,7 +158,10 @@ class ApiKey(models.Model):
             self.troubles.all().delete()
 
     def checked(self, secret: str, upstream: Upstream) -> str:
-        """Return a secret as it is stored; raise ValidationError for one that the upstream cannot take or has."""
+        """Return a secret as it is stored; raise ValidationError when it cannot be used.
+
+        That is a secret whose form the upstream cannot accept, or one that the upstream already has.
+        """
         value = validation.secret(upstream.kind, secret)
         known = upstream.keys.exclude(pk=self.pk).filter(fingerprint=fingerprint(value)) if upstream.pk else None
         if known is not None and known.exists():
@@ -169,20 +178,27 @@ class ApiKey(models.Model):
 
 class KeyTroubleQuerySet(CoolingQuerySet["KeyTrouble"]):
     def of(self, key_id: int, model: str) -> "KeyTroubleQuerySet":
-        """Return the trouble of a key with a model (the upstream's name for it); `""`: with all models."""
+        """Return the trouble of a key with a model.
+
+        `model` is the upstream's name for it; an empty one stands for the trouble with all models.
+        """
         return self.filter(key_id=key_id, model=model)
 
     def claim_probe(self, now: "datetime", until: "datetime") -> int:
-        """Claim the right to probe these keys; return 0 when another attempt, in any process, has it."""
+        """Claim the right to probe these keys; return the number of claims.
+
+        It is 0 when another attempt, in any process, has the right.
+        """
         free = models.Q(probe_until=None) | models.Q(probe_until__lt=now)
         return self.filter(free, quarantined_at=None, cooldown_until__lte=now).update(probe_until=until)
 
 
 class KeyTrouble(models.Model):
-    """Why a key is left out, for one model or for all; without a row the key is in full use.
+    """The reason why a key is left out, for one model or for all.
 
-    Until `cooldown_until` it is cooling. After that it is half-open: one attempt at a time may probe it, and the first
-    success deletes the row. When it is quarantined, only an operator puts it back.
+    A key without a row is in full use. Until `cooldown_until` the key is cooling. After that it is half-open: one
+    attempt at a time may probe it, and the first success deletes the row. When it is quarantined, only an operator puts
+    it back.
     """
 
     key = models.ForeignKey(ApiKey, models.CASCADE, related_name="troubles", verbose_name=_("key"))
@@ -282,7 +298,10 @@ def _check_parameters(parameters: object) -> None:
 
 
 class Route(models.Model):
-    """One way from a model to an upstream: lower priorities come first, weight shares the load among equals."""
+    """One way from a model to an upstream.
+
+    Routes with a lower `priority` are tried first; `weight` shares the load among routes of equal priority.
+    """
 
     model = models.ForeignKey(ChatModel, models.CASCADE, related_name="routes", verbose_name=_("model"))
     upstream = models.ForeignKey(Upstream, models.CASCADE, related_name="routes", verbose_name=_("upstream"))

@@ -34,11 +34,14 @@ DEMO_KIND = "scripted"
 
 
 def choices() -> list[tuple[str, StrPromise]]:
-    """Return the kinds with their labels. Migration 0005 names this function, so a new kind needs no migration."""
+    """Return the kinds with their labels.
+
+    Migration 0005 names this function, so a new kind needs no migration.
+    """
     return [(kind, translated(adapter.title)) for kind, adapter in ADAPTERS.items()]
 
 
 def known_model(name: str) -> OfferedModel | None:
-    """Return what any adapter knows about an upstream's model of this name, None when no adapter knows it."""
+    """Return the known facts about an upstream's model; None when no adapter lists it."""
     known = (model for adapter in ADAPTERS.values() for model in adapter.known_models)
     return next((model for model in known if model.name == name), None)

@@ -48,7 +48,7 @@ MAX_HINT_SECONDS = 10.0
 MAX_RESENDS = 3
 # How many short cooldowns of the only key one request waits for.
 MAX_SWITCH_WAITS = 2
-# The HTTP status with which a server refuses the size of the body, which a shorter prompt need not mend.
+# The HTTP status of a body that is too large. A shorter prompt may not help, so it is not tried.
 BODY_TOO_LARGE = 413
 
 
@@ -66,7 +66,10 @@ def new_provider(upstream: UpstreamConfig) -> Provider:
 
 
 class Routing:
-    """Owns the adapters of this process, and knows the configuration and the keys that attempts use."""
+    """Owns the adapters of this process.
+
+    Attempts also get the configuration and the key pool from it.
+    """
 
     def __init__(self, configuration: Configuration, pool: KeyPool) -> None:
         self.configuration, self.pool = configuration, pool
@@ -90,7 +93,10 @@ class Routing:
 
 
 def able(model: ModelConfig, wanted: Collection[str]) -> ModelConfig:
-    """Return the model with those of its routes that take all of `wanted`; raise Unsupported when none does."""
+    """Return the model with only the routes that accept all of `wanted`.
+
+    Raises Unsupported when no route does.
+    """
     routes = tuple(route for route in model.routes if route.upstream.adapter.takes.issuperset(wanted))
     if model.routes and not routes:
         taken_by_all = frozenset.intersection(*(route.upstream.adapter.takes for route in model.routes))
@@ -100,7 +106,7 @@ def able(model: ModelConfig, wanted: Collection[str]) -> ModelConfig:
 
 @dataclass(slots=True)
 class Attempts:
-    """The attempts of one request: its way through routes and keys, and what it has tried so far.
+    """The attempts of one request, through routes and keys, until one succeeds.
 
     `parameters` are sent as they are; `extras` and `whole` are those of `ChatRequest`. `upstream` names the last one
     tried.
@@ -114,13 +120,13 @@ class Attempts:
     extras: Mapping[str, JSON] = field(default_factory=dict)
     whole: bool = False
     upstream: str = ""
-    # Whether this attempt has sent any text, and whether some of it was more than reasoning and white space.
+    # Whether this attempt has sent any text, and whether any of it was neither reasoning nor white space.
     any_text: bool = False
     visible_text: bool = False
     seconds_waited: float = 0.0
     resends: int = 0
     prompt_cut: bool = False
-    # Of this route: the ids of the keys that failed, and how they failed as far as it may not be their own fault.
+    # The ids of this route's keys that failed, and those failures for which the keys may not be at fault.
     failed_keys: set[int] = field(default_factory=set)
     suspects: dict[int, ProviderError] = field(default_factory=dict)
     # How many times this key was waited for.
@@ -128,9 +134,10 @@ class Attempts:
     failure: ProviderError | None = None
 
     async def run(self) -> AsyncGenerator[Event, None]:
-        """Stream a completion: next key, then next route, as long as no visible text was sent.
+        """Stream a completion; after a failure, try the next key, then the next route.
 
-        Raises ProviderError, or ModelUnavailable when there was no key to try.
+        It stops trying once visible text was sent. Raises ProviderError, or ModelUnavailable when there was no key to
+        try.
         """
         for route in _in_order(self.model.routes):
             self.failed_keys.clear()
@@ -151,7 +158,10 @@ class Attempts:
         raise self.failure or ModelUnavailable()
 
     async def _with_key(self, route: RouteConfig, lease: Lease) -> AsyncGenerator[Event, None]:
-        """Stream with one key, again and again as long as the failure says `wait`; leave any other in `failure`."""
+        """Stream with one key, and try again as long as the failure says `wait`.
+
+        Any other failure is left in `failure`.
+        """
         request = self._request(route)
         while True:
             try:
@@ -168,7 +178,7 @@ class Attempts:
             except (Retry, ProviderError) as problem:
                 if self.visible_text:
                     raise
-                # The traceback would keep its frames alive, and with them what the upstream sent.
+                # Drop the traceback, because its frames would keep the upstream's data in memory.
                 self.failure = (problem.otherwise if isinstance(problem, Retry) else problem).with_traceback(None)
                 better = await self._better(route, problem)
             if self.any_text:
@@ -204,7 +214,10 @@ class Attempts:
             )
 
     async def _better(self, route: RouteConfig, problem: Retry | ProviderError) -> ChatRequest | None:
-        """Return a request that avoids the upstream's complaint, None when there is none. A prompt is cut once."""
+        """Return a request that avoids the upstream's complaint; None when there is none.
+
+        The prompt is shortened at most once.
+        """
         if isinstance(problem, Retry):
             return await self._learn(problem)
         if self.prompt_cut or self.whole or not isinstance(problem, PromptTooLong) or problem.status == BODY_TOO_LARGE:
@@ -215,7 +228,10 @@ class Attempts:
         return self._request(route) if fewer else None
 
     async def _learn(self, retry: Retry) -> ChatRequest | None:
-        """Store what the upstream taught for the next requests, and return the request that it asks for."""
+        """Store the `learned` fields of a model; return the request to send instead.
+
+        Returns None when the request was already sent too often, or the prompt already shortened.
+        """
         self.resends += 1
         too_long = isinstance(retry.otherwise, PromptTooLong)
         if self.resends > MAX_RESENDS or (too_long and (self.prompt_cut or self.whole)):
@@ -229,7 +245,10 @@ class Attempts:
         return retry.request
 
     async def _pause(self, route: RouteConfig, key: Key, error: ProviderError) -> float | None:
-        """Do what the failure asks for; return the seconds to wait for this key, None to go on to another."""
+        """Do what the failure asks for; return the seconds to wait for this key.
+
+        Returns None when another key is to be tried instead.
+        """
         if error.alerts or (error.alerts_if_persistent and _persists(route, key, error)):
             self._alert(error)
         log.warning(
@@ -256,7 +275,10 @@ class Attempts:
         return None
 
     def _seconds_to_wait(self, route: RouteConfig, key: Key, error: ProviderError) -> float | None:
-        """Return how long to wait for the same key, None where that is no use or too long."""
+        """Return the seconds to wait for the same key.
+
+        Returns None when waiting does not help, or would take too long.
+        """
         if error.action == "wait" and self.waits < error.attempts:
             seconds = _backoff(self.waits) if error.retry_after is None else error.retry_after
         elif error.action != "switch" or self._has_other_key(route, key):
@@ -270,7 +292,10 @@ class Attempts:
         return seconds if seconds <= MAX_HINT_SECONDS else None
 
     async def _leave_out(self, route: RouteConfig, key: Key, error: ProviderError) -> None:
-        """Leave out this key, or the whole upstream, in all processes: for a while or until an operator clears it."""
+        """Leave out this key, or the whole upstream, in all processes.
+
+        The failure decides whether this lasts for a while or until an operator clears it.
+        """
         model = _scope(route, error)
         if error.unanimous:
             self.suspects[key.id] = error
@@ -285,10 +310,10 @@ class Attempts:
         self.routing.configuration.forget()
 
     async def _clear_if_all_failed_alike(self, route: RouteConfig) -> None:
-        """Put the keys back to use when all of several failed alike, because then our configuration is wrong.
+        """Put the keys back to use when all of several keys failed alike.
 
-        A key that was left out for the same reason when this request began counts as one that failed: of many requests
-        at once, each meets only some of the keys.
+        Because then our configuration is wrong, and not the keys. A key that was left out for the same reason when this
+        request began also counts as failed: when many requests run at once, each one tries only some of the keys.
         """
         pool = route.upstream.keys
         if not self.suspects or len(pool) < 2 or len({error.vendor_code for error in self.suspects.values()}) > 1:
@@ -317,7 +342,10 @@ class Attempts:
 
 
 def _another_key_helps(error: ProviderError) -> bool:
-    """Return whether the failure may be the key's own. One that only asked to wait, in vain, is not."""
+    """Return whether another key may succeed after this failure.
+
+    It cannot after a failure of the whole upstream, nor after one that only asked to wait and sets no cooldown.
+    """
     return error.scope != "all" and (error.action != "wait" or error.cooldown_s > 0)
 
 

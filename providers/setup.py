@@ -1,7 +1,7 @@
-"""Upstreams from the environment: created at the first start, kept in step later, without undoing an admin's changes.
+"""Create upstreams from the environment, and update them at each start.
 
-A row remembers the values it last took from the environment. A field that still has that value follows the environment;
-a field that an admin changed stays as it is.
+A row remembers the values it last took from the environment. A field that still has that value follows the environment.
+A field that an admin changed stays as it is.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,7 +36,10 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 
 
 def ensure_upstreams() -> None:
-    """Create the demo, and create or update the upstreams that the environment names. Repeating is safe."""
+    """Create the demo, and create or update the upstreams that the environment names.
+
+    Repeating the call is safe.
+    """
     with translation.override(settings.LANGUAGE_CODE):
         _ensure_demo()
     environment = {name: _revealed(value) for name, value in settings.ENV}
@@ -85,7 +88,10 @@ def _ensure_upstream(slug: str, kind: str, values: Mapping[str, Any]) -> Upstrea
 
 
 def _ensure_keys(upstream: Upstream, secrets: Iterable[str]) -> None:
-    """Add keys that are new in the environment, remove those that left it; keys that an admin deleted stay away."""
+    """Add keys that are new in the environment, and remove those that left it.
+
+    A key that an admin deleted is not added again.
+    """
     prints = {fingerprint(secret): secret for secret in secrets}
     earlier = set(upstream.environment.get("keys", []))
     for mark in prints.keys() - earlier:
@@ -100,7 +106,10 @@ def _ensure_keys(upstream: Upstream, secrets: Iterable[str]) -> None:
 
 
 def _ensure_models(upstream: Upstream, offered: Iterable[tuple[str, str]]) -> None:
-    """Add models that are new in the environment. Those that left it stay, for an admin to disable."""
+    """Add models that are new in the environment.
+
+    A model that left the environment stays, because only an admin decides to disable it.
+    """
     earlier = set(upstream.environment.get("models", []))
     names = dict(offered)
     for position, (slug, upstream_name) in enumerate(names.items()):

@@ -1,4 +1,4 @@
-"""The configuration as routing sees it: models, their routes, and the upstreams and keys behind them."""
+"""Read the configuration that routing uses: models, routes, upstreams and keys."""
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
@@ -28,7 +28,10 @@ TABLE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class UpstreamConfig:
-    """An upstream with its enabled keys; `trusted`: the environment names it, so its address may be private."""
+    """An upstream with its enabled keys.
+
+    `trusted`: the environment names it, so its address may be private.
+    """
 
     slug: str
     kind: str
@@ -51,7 +54,11 @@ class UpstreamConfig:
         return () if cooling else self.keys
 
     def seconds_until_usable(self, model: str) -> float | None:
-        """Return when the upstream's cooldown or that of its first key ends; None when no clock brings one back."""
+        """Return the seconds until a key may be used again; None when unknown.
+
+        The upstream's cooldown counts first, then the shortest of its keys' cooldowns. It is None when there is no
+        cooldown, or when only an operator can put a key back to use.
+        """
         until = self.cooldown_until
         if until is not None and until > timezone.now():
             return (until - timezone.now()).total_seconds()
@@ -118,7 +125,10 @@ class Configuration:
         self._cache = TTLCache(self._load, TABLE_SECONDS)
 
     def models(self) -> dict[str, ModelConfig]:
-        """Return the models by slug, in the order of lists. Synchronous: call it where the database may be asked."""
+        """Return the models by slug, in the order in which lists show them.
+
+        It may query the database, so call it only where synchronous queries are allowed.
+        """
         return self._cache.current()
 
     def forget(self) -> None:
@@ -126,7 +136,10 @@ class Configuration:
         self._cache.forget()
 
     def changed(self) -> None:
-        """Forget now, and again after the open transaction; until then other threads may read the old rows."""
+        """Forget the cached rows now, and again when the open transaction has ended.
+
+        Because other threads may read the old rows again until the transaction commits.
+        """
         self._cache.changed()
 
     def _load(self) -> dict[str, ModelConfig]:

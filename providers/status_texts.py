@@ -58,12 +58,18 @@ _PRIVATE = gettext_noop("It is private. To allow it, add it to ALLOWED_PRIVATE_U
 
 
 def failure_text(error: ProviderError) -> str:
-    """Return a failure for an operator, with the vendor's code and, where there is one, the remedy."""
+    """Return the text of a failure for an operator.
+
+    It contains the vendor's code, and the remedy where there is one.
+    """
     code = f" ({error.vendor_code})" if error.vendor_code else ""
     hint = f" {translated(_PRIVATE)}" if error.vendor_code == "address_refused" else ""
     return f"{in_words(error.message)}{code}{hint}"
 
 
 def in_words(reason: str) -> str:
-    """Return a stored reason in the active language; a reason without a translation stays as it is."""
+    """Return a stored reason in the active language.
+
+    A reason without a translation stays as it is.
+    """
     return translated(reason) if reason else reason

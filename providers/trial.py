@@ -1,4 +1,7 @@
-"""Try a key: one short request to its upstream, for an operator who wants to know now whether it works."""
+"""Try a key with one short request to its upstream.
+
+Operators use it to find out at once whether a key works.
+"""
 
 import asyncio
 import time
@@ -33,7 +36,10 @@ _QUOTED_CHARS = 40
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of a trial; `text` is fit for display: it holds no key, address or raw words of a vendor."""
+    """The result of a trial.
+
+    `text` may be displayed: it holds no key, no address and no raw words of a vendor.
+    """
 
     ok: bool
     text: "str | Promise"
@@ -73,7 +79,10 @@ async def try_key(key_id: int, configuration: Configuration) -> Outcome:
 
 
 async def _completion(provider: Provider, request: ChatRequest, secret: str | None) -> str:
-    """Return the first words, sending another form of the request where the upstream asks for one."""
+    """Return the first words of the completion.
+
+    When the upstream asks for another form of the request, that form is sent.
+    """
     for _attempt in range(routing.MAX_RESENDS):
         try:
             return await _first_words(cast("AsyncGenerator[Event, None]", provider.stream(request, secret)))

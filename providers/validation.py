@@ -1,7 +1,7 @@
-"""Checks of what operators enter for an upstream and its keys: addresses, proxies, host names, the form of a key.
+"""Check the fields that operators enter for an upstream and its keys.
 
-Each function returns the value as it is stored, or raises ValidationError. Whether an address is private is checked
-only when a connection is made (`addresses`).
+These are addresses, proxies, host names and the form of a key. Each function returns the value as it is stored, or
+raises ValidationError. Whether an address is private is checked only when a connection is made (`addresses`).
 """
 
 import re
@@ -45,7 +45,10 @@ def base_url(kind: str, text: str) -> str:
 
 
 def proxy(text: str) -> str:
-    """Return the address of an outgoing proxy, which may hold a name and a password; empty: none."""
+    """Return the address of an outgoing proxy; empty when there is none.
+
+    The address may contain a user name and a password.
+    """
     url = text.strip()
     if not url:
         return ""
@@ -58,7 +61,10 @@ def proxy(text: str) -> str:
 
 
 def sign_host(kind: str, text: str) -> str:
-    """Return the host name that is signed instead of the base URL's; most kinds sign none."""
+    """Return the host name to sign in place of the base URL's.
+
+    Most kinds of upstream sign none and accept only an empty one.
+    """
     host = text.strip()
     if host and "sign_host" not in ADAPTERS[kind].options:
         raise ValidationError(_("This kind of upstream does not sign a host name."))
@@ -82,7 +88,10 @@ def secret(kind: str, text: str) -> str:
 
 
 def _parts(url: str) -> SplitResult:
-    """Split an address that has a host; the standard library would silently drop control characters from it."""
+    """Split an address; raise ValidationError when it is not that of a server.
+
+    Control characters are refused here, because the standard library drops them silently.
+    """
     try:
         parts = urlsplit(url)
         well_formed = bool(parts.hostname) and (parts.port or 1) > 0

@@ -15,9 +15,9 @@ Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls"]
 TokenCapField = Literal["max_tokens", "max_completion_tokens", "none"]
 
-# Roles and separators cost the vendors' chat formats three to four tokens a message.
+# Tokens for the role and the separators of a message; the vendors' chat formats need three or four.
 MESSAGE_OVERHEAD_TOKENS = 4
-# Vendors count an image by its size, which is not known here; this is a middling one.
+# Tokens estimated for one image. Vendors count by size, which is unknown here, so this is a medium value.
 IMAGE_TOKENS = 800
 
 # Request fields that pass through to the upstream unchanged. The `takes` of an adapter lists those that its upstream
@@ -27,7 +27,7 @@ PASSED_ON = (
     *("presence_penalty", "frequency_penalty"),
 )
 IMAGES = "images"
-# Values that change nothing, and may therefore be left out where the upstream does not take the field.
+# Values that are defaults anyway. They are left out where the upstream does not accept the field.
 _NO_CHANGE: Mapping[str, tuple[JSON, ...]] = {
     "tool_choice": ("auto", "none"),
     "parallel_tool_calls": (True,),
@@ -42,8 +42,8 @@ _NO_CHANGE: Mapping[str, tuple[JSON, ...]] = {
 class PromptMessage:
     """One turn of the prompt; `content` is all its text.
 
-    A program's turn may bear more: `parts` is the content as a list where not all of it is text, `fields` what stands
-    beside it (`tool_calls`, `tool_call_id`, ...), both as they go out.
+    A turn that came through the API may have more, which is sent unchanged. `parts` is the content as a list, when not
+    all of it is text. `fields` are the other fields of the turn (`tool_calls`, `tool_call_id`, ...).
     """
 
     role: Role
@@ -170,7 +170,10 @@ class OfferedModel(NamedTuple):
 
 
 class ModelList(NamedTuple):
-    """The models that an upstream offers, by name; not `complete` when the upstream sent more than we read."""
+    """The models that an upstream offers.
+
+    It is not `complete` when the upstream sent more than we read.
+    """
 
     models: tuple[OfferedModel, ...]
     complete: bool = True
@@ -187,14 +190,19 @@ class FirstRun(NamedTuple):
 
 
 def gettext_noop(text: str) -> str:
-    """Return a text unchanged; `makemessages` collects it under this name, though this package knows no Django."""
+    """Return a text unchanged; using it marks the text for translation.
+
+    `makemessages` recognises the function by its name. This package does not import Django, which has the same
+    function.
+    """
     return text
 
 
 class Provider(ABC):
-    """An adapter for one wire protocol: the class states the facts of its kind, an instance serves one upstream.
+    """An adapter for one wire protocol.
 
-    `providers.registry` lists the classes. Nothing else branches on a kind, so a new vendor is a subclass and one line.
+    The class states the facts of its kind; an instance serves one upstream. `providers.registry` lists the classes.
+    Nothing else branches on a kind, so a new vendor needs a subclass and one line there.
     """
 
     # Label in the admin, marked with `gettext_noop`.

@@ -34,15 +34,16 @@ class ProviderError(Exception):
         Further attempts that `wait` allows, 0 to 2; meaningless for other actions. All of this holds only before
         the first visible character: later every failure just ends the completion.
     scope
-        What rests: the `key`, the key for this model only (`key_model`), or the whole upstream (`all`).
+        The part that rests: the `key`, the key for this model only (`key_model`), or the whole upstream (`all`).
     waits
-        With `switch` and no other key: the pauses, in seconds, before the same key is tried again; empty: the cooldown.
+        Seconds to wait before each new try of the same key, when `switch` finds no other key. When it is empty,
+        `cooldown_s` is the wait.
     retry_after
         The upstream's hint in seconds, None without one. For `switch` it is already contained in `cooldown_s`.
     crowded
         The key carried more attempts at once than the upstream allows: its `max_concurrency` is to be lowered.
     unanimous
-        When all keys fail alike it is not them: like `ops` then, and no key rests.
+        When all keys fail alike, the keys are not at fault: the failure then counts like `ops`, and no key rests.
     alerts
         The failure alerts an operator; `disable` and `ops` always do.
     alerts_if_persistent
@@ -131,12 +132,12 @@ class BadParameter(ProviderError):  # noqa: N818
 
 
 class Retry(Exception):  # noqa: N818
-    """Send `request` instead: the upstream refused a field, or the prompt had to become shorter.
+    """Send `request` instead, because the upstream refused a field or the prompt's length.
 
-    Raised before the first event only. `learned` holds what to store with the model so that the next request is right
-    at once: `token_cap_field` or `include_usage`, nothing after trimming or leaving out a parameter. Every `Retry`
-    changes the request, so a loop that follows them makes progress; `otherwise` is the failure that stands when it does
-    not want to resend again.
+    Raised before the first event only. `learned` holds fields to store with the model, so that the next request
+    succeeds at once: `token_cap_field` or `include_usage`. It is empty when the prompt was cut or a parameter left out.
+    Every `Retry` changes the request, so a loop that follows them makes progress. `otherwise` is the failure to raise
+    when the loop does not resend.
     """
 
     def __init__(self, request: ChatRequest, learned: dict[str, JSON], otherwise: ProviderError) -> None:

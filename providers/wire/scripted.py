@@ -25,7 +25,7 @@ from providers.wire.base import (
 # A reply of a script: a text, a failure, or events one by one with failures among them.
 Reply = str | Exception | Sequence[Event | Exception]
 
-# Han as the plain sign of Chinese: it decides the demo's language, and these characters are about a token each.
+# Han characters decide that the demo replies in Chinese.
 _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 _TOKEN = re.compile(r"\s*[A-Za-z0-9]{1,6}|\s*[^\sA-Za-z0-9]{1,2}|\s+")
 _QUOTED_CHARS = 80

@@ -11,11 +11,11 @@ from providers.wire.errors import UpstreamTimeout
 class Deadline:
     """The four clocks of one stream.
 
-    `with deadline:` goes around every wait for the upstream, never around a `yield`.
-    Raises `UpstreamTimeout` from the wait in which a clock runs out. `payload()` reports progress: the idle clock then
-    starts anew with the next wait, so neither comments nor a slow reader move it. One timer serves the whole stream and
-    looks at the due time only when it fires: a delta costs no timer of its own, as it would with `asyncio.timeout`. It
-    is set anew only where the idle clock runs out before the one of the first payload would have.
+    `with deadline:` goes around every wait for the upstream, never around a `yield`. It raises `UpstreamTimeout` from
+    the wait in which a clock runs out. `payload()` reports progress. The idle clock then starts anew with the next
+    wait, so neither comments of the upstream nor a slow reader move it. One timer serves the whole stream, and compares
+    the due time only when it fires. A delta therefore needs no timer of its own, as it would with `asyncio.timeout`.
+    The timer is set anew only when the idle clock would end before the clock for the first payload.
     """
 
     def __init__(self, clocks: Clocks) -> None:
@@ -65,7 +65,7 @@ class Deadline:
         if not self._expired or task is None:
             return
         self._expired = False
-        # As in asyncio.timeout: a cancellation from outside in the same moment wins over ours.
+        # When the task is cancelled from outside at the same moment, that cancellation wins, as in asyncio.timeout.
         if task.uncancel() <= self._cancelling and kind is not None and issubclass(kind, asyncio.CancelledError):
             raise self._error() from error
 
@@ -87,5 +87,5 @@ class Deadline:
         if self._due >= self._end:
             return UpstreamTimeout("The upstream took too long.", action="wait", vendor_code="total_timeout")
         code = "idle_timeout" if self._started else "first_timeout"
-        # Once only: the upstream may already have charged for what it did not deliver.
+        # Try again only once, because the upstream may charge even for a completion that it did not deliver.
         return UpstreamTimeout("The upstream stopped answering.", action="wait", attempts=1, vendor_code=code)

@@ -125,14 +125,14 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self._parser = httptools.HttpResponseParser(self)
-        # Some gateways depend on it, and browsers accept these too.
+        # Some gateways send such responses, and browsers accept them too.
         self._parser.set_dangerous_leniencies(
             lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
         )
 
     def data_received(self, data: bytes) -> None:
         if not self._busy:
-            # They belong to no request.
+            # These bytes belong to no request.
             self.abort()
             return
         self._overhead += len(data)

@@ -13,7 +13,7 @@ from providers.wire.errors import broken_stream
 
 MAX_EVENT_BYTES = 1024 * 1024
 
-# Far beyond any sensible delay; Python refuses to convert thousands of digits.
+# Digits of a `retry` value; longer ones are ignored, because Python refuses to convert thousands of digits.
 _MAX_RETRY_DIGITS = 18
 _BOM = b"\xef\xbb\xbf"
 _NO_FIELDS: Mapping[str, str] = MappingProxyType({})
@@ -84,7 +84,7 @@ class SSEParser:
         return events
 
     def _is_one_event(self, chunk: bytes) -> bool:
-        # Nearly every read of a live stream is exactly this, and it need not cost what the general case does.
+        # A fast path, because nearly every read of a live stream is exactly one event.
         return (
             chunk.startswith(b"data: ")
             and chunk.find(b"\n") == len(chunk) - 2

@@ -67,7 +67,7 @@ class Transport(httpx.AsyncBaseTransport):
         for connection in tuple(self._connections):
             connection.abort()
         self._idle.clear()
-        # Sockets are closed in the next turn of the event loop.
+        # Wait for one turn of the event loop, because it closes the sockets then.
         await asyncio.sleep(0)
 
     def _take(self, origin: Origin) -> Connection | None:

@@ -31,13 +31,13 @@ MAX_MESSAGE_BYTES = 2**22
 MAX_BUFFERED_BYTES = 64 * 1024
 # Bytes of the prompt and of pongs that the peer may leave unread while it sends; with more it is given up.
 _MAX_UNSENT_BYTES = 2**25
-# Seconds that the goodbye may take before the connection is cut, whether or not the peer replies to it.
+# Seconds after our close frame at which the connection is cut, whether or not the peer has replied.
 _GOODBYE_S = 0.02
 # A close frame without a code, and one with the code for a normal end.
 _CLOSED_WELL = (1000, 1005)
-# The first byte of a text frame that is a whole message, and the size that stands for two bytes of it (RFC 6455, 5.2).
+# The first byte of a text frame that is a whole message, and the size that announces a two-byte size (RFC 6455, 5.2).
 _FINAL_TEXT, _TWO_BYTE_SIZE = 0x81, 126
-# Stands in where websockets wants an address: the real one is a credential, and the transport's business.
+# A placeholder, because websockets requires an address. The real one contains a credential.
 _ANY_URI = parse_uri("ws://upstream.invalid/")
 # Never emits, because websockets logs every frame and address at its debug level.
 _SILENT = logging.Logger("silent", logging.CRITICAL + 1)
@@ -74,7 +74,7 @@ class WebSocketClient:
         """
         handshake = ClientProtocol(_ANY_URI, logger=_SILENT)
         headers = dict(handshake.connect().headers.raw_items())
-        # httpx writes the one that fits the address.
+        # httpx sets the right host for the real address.
         del headers["Host"]
         address, _, query = url.partition("?")
         try:
@@ -110,7 +110,7 @@ class WebSocket(asyncio.Protocol):
         self._fragments = bytearray()
         self._buffered = 0
         self._paused = False
-        # Why no further message comes: empty after a proper goodbye, else the code of the failure.
+        # Set when no further message comes: empty after a proper close, else the code of the failure.
         self._end: str | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._give_up: asyncio.TimerHandle | None = None
@@ -137,7 +137,10 @@ class WebSocket(asyncio.Protocol):
         return message
 
     def close(self) -> None:
-        """Send a goodbye, and close the connection 20 ms later at most. Safe to repeat."""
+        """Send a close frame, and cut the connection at most 20 ms later.
+
+        Repeating is safe.
+        """
         if self._give_up is None and not self._transport.is_closing():
             if self._frames.state is State.OPEN:
                 self._frames.send_close(1000)
@@ -145,7 +148,7 @@ class WebSocket(asyncio.Protocol):
             self._give_up = asyncio.get_running_loop().call_later(_GOODBYE_S, self.abort)
 
     def abort(self) -> None:
-        """Close the connection without a goodbye, without sending what is still buffered."""
+        """Cut the connection without a close frame, and drop all buffered data."""
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -206,7 +209,7 @@ class WebSocket(asyncio.Protocol):
 
     def _flush(self) -> None:
         for data in self._frames.data_to_send():
-            # An empty one stands for the end of the stream, which closing the transport brings anyway.
+            # Empty data marks the end of the stream. Closing the transport ends it anyway.
             if data and not self._transport.is_closing():
                 self._transport.write(data)
 
@@ -240,7 +243,7 @@ def _whole_texts(data: bytes) -> list[bytes] | None:
         size, start = data[start + 1], start + 2
         if size == _TWO_BYTE_SIZE:
             size, start = data[start] << 8 | data[start + 1], start + 2
-        # Larger ones, and masked ones, which no server may send.
+        # The general decoder handles larger frames, and masked ones, which no server may send.
         elif size > _TWO_BYTE_SIZE:
             return None
         if start + size > end:

@@ -50,8 +50,8 @@ from providers.wire.openai.model_list import NO_LIST, NOT_A_LIST, TOO_LARGE, rea
 
 BASE_URL = "https://api.openai.com/v1"
 
-# Seconds to go on reading after the finish reason for a usage chunk or the terminator. With the usage at hand only the
-# terminator is missing, which lets the connection be used again.
+# Seconds to go on reading after the finish reason, for a usage chunk or the terminator. The second value applies when
+# only the terminator is missing, after which the connection can be used again.
 TERMINATOR_S = 5.0
 TERMINATOR_WITH_USAGE_S = 0.5
 
@@ -79,7 +79,7 @@ class OpenAICompatible(Provider):
         "function_call": "tool_calls",
         "model_context_window_exceeded": "length",
     }
-    # Zhipu's, DeepSeek's and OpenRouter's word for a failure behind them.
+    # Finish reasons with which Zhipu, DeepSeek and OpenRouter report a failure of their own systems.
     failed_reasons = frozenset({"network_error", "insufficient_system_resource", "error"})
     withdrawn_reasons: frozenset[str] = frozenset()
     closing_reasons: frozenset[str] = frozenset()
@@ -280,7 +280,7 @@ async def _next_bytes(exchange: Exchange, decoder: Decoder) -> bytes:
     try:
         return await exchange.read()
     except ProviderError:
-        # After the finish reason only extras can be missing, and the completion is whole without them.
+        # After the finish reason only extras can be missing; the completion is complete without them.
         if decoder.finish is None:
             raise
         return b""

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 _OPEN = "<think>"
 _CLOSE = "</think>"
-# A model that starts with a thought starts with the tag; white space before it is not held back without end.
+# Characters of white space to hold back while the opening tag of a thought may still follow.
 _MAX_LEADING_SPACE = 64
 
 Piece = tuple[type[Delta] | type[Reasoning], str]
@@ -132,7 +132,7 @@ class Decoder:
                 text = "The upstream's moderation refused the prompt."
                 raise ContentBlocked(text, action="user", status=200, ends_conversation=self._closed)
             case "length":
-                # The cap was used up by thinking; the same request would only do it again.
+                # The reasoning used up the token cap. The same request would fail again.
                 raise UpstreamFailed("The upstream's answer was empty.", action="wait", vendor_code="empty_at_length")
             case "stop":
                 raise broken_stream("empty")
@@ -173,7 +173,7 @@ class Decoder:
         choices = chunk.get("choices")
         if choices and isinstance(choices, list):
             for choice in choices:
-                # A request wants one completion; the index may be missing.
+                # A request asks for one completion, so only index 0 counts. The index may be missing.
                 if isinstance(choice, dict) and not choice.get("index"):
                     self._choice(choice, out)
         if usage := chunk.get("usage"):
@@ -253,7 +253,7 @@ class Decoder:
     def _fail(self, failure: ProviderError) -> None:
         self.ended = True
         if self._visible and failure.vendor_code in self._dialect.withdrawn_reasons:
-            # Moderated too late: as with such a finish reason, the completion ends and its text goes.
+            # The moderation objected after text was sent: the completion ends and its text is withdrawn.
             self.finish, self._withdrawn = "content_filter", True
         else:
             self._failure = failure

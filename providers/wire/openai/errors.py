@@ -62,7 +62,7 @@ CODES: Mapping[str, Row] = {
     "unsupported_value": BAD_REQUEST,
 }
 TYPES: Mapping[str, Row] = {"requests": RATE, "tokens": RATE, "authentication_error": BAD_KEY}
-# Read only where there is no status to go by: servers put these general types beside every status.
+# Used only when there is no HTTP status, because servers send these general types with every status.
 TYPES_WITHOUT_STATUS: Mapping[str, Row] = {
     "invalid_request_error": BAD_REQUEST,
     "overloaded_error": OVERLOADED,
@@ -90,7 +90,7 @@ _OTHER_CAP: Mapping[str, TokenCapField] = {"max_tokens": "max_completion_tokens"
 _SAFE_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # The field at the beginning of a path such as `tools[0].function.parameters`, and as much of the path as may be shown.
 _FIELD = re.compile(r"([a-z_]{1,40})[A-Za-z0-9_.\[\]]{0,100}")
-# Local estimates are off by a quarter, so a prompt that was refused is cut well below its own estimate.
+# Share of the estimate to which a refused prompt is cut. Local estimates are wrong by up to a quarter.
 _TRIM_TO = 0.7
 
 
@@ -173,7 +173,7 @@ def blamed_field(request: ChatRequest, complaint: Complaint, row: Row) -> str:
     if complaint.param:
         found = _FIELD.match(complaint.param)
         return found[0] if found and found[1] in given else ""
-    # Servers that name no field name it in prose; this decides only whose fault it is.
+    # Some servers name the field only in the message text. A wrong guess changes only which side is blamed.
     message = complaint.message.lower()
     return next((name for name in given if any(word in message for word in _words_for(name))), "")
 
@@ -199,7 +199,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _row_by_text(complaint: Complaint) -> Row | None:
-    # Two refusals that carry no code of their own; everything else is decided without looking at prose.
+    # Only these two refusals are recognised by their text, because they have no code.
     if complaint.code == "invalid_prompt" or complaint.status == 403:
         return BLOCKED if _MODERATION.search(complaint.message) else None
     if complaint.status == 400 and _CONTEXT in complaint.message:

@@ -38,7 +38,7 @@ from providers.wire.spark.frames import Decoder, request_frame
 
 DEFAULT_HOST = "wss://spark-api.xf-yun.com"
 
-# Seconds to go on reading after the completion, because the moderation may have a last word about it.
+# Seconds to go on reading after the completion, because the moderation's verdict may follow.
 LAST_WORD_S = 2.0
 
 _APP_ID_CHARS = 8
@@ -63,8 +63,9 @@ class Version:
     legacy: bool = False
 
 
-# First-run facts, for seeding rows; limits move, so the rows decide afterwards. Folding the system message is always
-# safe, so that is what unconfirmed versions get. The science model is served by spark-openapi-n.cn-huabei-1.xf-yun.com.
+# Facts for the rows that the first run creates. Vendors change limits, so later the rows decide. Unconfirmed versions
+# get the system message folded into the prompt, because that is safe for all. The host of the science model is
+# spark-openapi-n.cn-huabei-1.xf-yun.com.
 VERSIONS: Mapping[str, Version] = {
     "lite": Version("Spark Lite", "/v1.1/chat", 8_192, (1, 4_096)),
     "general": Version("Spark Lite", "/v1.1/chat", 8_192, (1, 4_096), legacy=True),
@@ -82,7 +83,7 @@ KNOWN_MODELS = tuple(
     OfferedModel(name, version.context_tokens, version.title, version.legacy)
     for name, version in sorted(VERSIONS.items(), key=lambda item: item[1].legacy)
 )
-# A domain of tomorrow is let through; the upstream refuses what it does not take.
+# A domain that is not listed is sent all the same, because the vendor may have added it.
 _UNKNOWN = Version("", "", 8_192, max_temperature=2.0)
 
 
@@ -201,7 +202,7 @@ class Spark(Provider):
         system = version.system if self._system is None else self._system
         frame = request_frame(request, credentials.app_id, fresh_uid(request.generation), system=system)
         try:
-            # Signed here and now: the address is a credential and good for five minutes only.
+            # Sign just before use, because the address is a credential that is valid for only five minutes.
             url = signed_url(self._base_url, version.path, credentials, time.time(), sign_host=self._sign_host)
             socket = await self._client.open(url, deadline)
         except HandshakeRefusedError as refusal:
@@ -268,7 +269,7 @@ def _check_temperature(request: ChatRequest, version: Version) -> None:
         return
     if not isinstance(temperature, int | float) or not 0 < temperature <= version.max_temperature:
         message = f"The model's temperature must be above 0 and at most {version.max_temperature:g}."
-        # No key of this upstream would take it; another route may.
+        # No key of this upstream accepts it, but another route may.
         raise UpstreamFailed(message, action="wait", scope="all", vendor_code="bad_temperature", alerts=True)
 
 
@@ -284,7 +285,7 @@ async def _next_frame(socket: WebSocket, decoder: Decoder) -> bytes | None:
     try:
         return await socket.receive()
     except ProviderError:
-        # After the last text only the moderation's last word can be missing, and the completion is whole without it.
+        # After the last text only the moderation's verdict can be missing; the completion is complete without it.
         if not decoder.enough:
             raise
         return None

@@ -1,7 +1,7 @@
-"""The refusals of iFlytek Spark, at the handshake and in frames, with their actions.
+"""Map the refusals of iFlytek Spark to actions, for handshakes and frames.
 
-Rows follow https://www.xfyun.cn/doc/spark/Web.html (error codes) and what other clients were seen to receive; the
-HTTP variant uses the same codes. Nothing is sent here.
+The rows follow the error codes of https://www.xfyun.cn/doc/spark/Web.html, and refusals that other clients have
+published. The HTTP variant uses the same codes.
 """
 
 import random
@@ -51,7 +51,7 @@ UNKNOWN = Row(UpstreamFailed, _FAILED, "wait", attempts=1)
 BAD_CLOCK = Row(UpstreamFailed, "Our clock is wrong: the upstream refused the date.", "ops", scope="all")
 BAD_DOMAIN = Row(UpstreamFailed, "The model's domain and the upstream's path do not fit together.", "ops")
 
-# By code as a string, because the HTTP variant looks its codes up among OpenAI's.
+# The codes are strings, because the HTTP variant looks them up together with OpenAI's.
 CODES: Mapping[str, Row] = {
     **dict.fromkeys(("10000", "10001", "10002"), FAULT),
     **dict.fromkeys(("10003", "10004", "10005"), BAD_REQUEST),
@@ -74,13 +74,13 @@ CODES: Mapping[str, Row] = {
     "11203": AT_ONCE,
 }
 
-# The same user's previous question has to end first; a little chance keeps those who wait apart.
+# Seconds to wait for the end of the same user's previous request. The random part spreads the waiting requests.
 _SAME_USER_S = (1.0, 3.0)
 _MAX_SID_CHARS = 128
-# Daily volumes come back at midnight in Beijing; the five minutes are for their clocks.
+# Seconds. Daily volumes are renewed at midnight in Beijing; five minutes more allow for the vendor's clocks.
 _BEIJING_S, _DAY_S, _RENEWED_S = 8 * 3600, 24 * 3600, 5 * 60
 
-# The gateway's refusals have no code, and several share a status: only their words differ.
+# The gateway's refusals have no code. Those with the same status differ only in their text.
 _HANDSHAKES: tuple[tuple[int, str, Row, str], ...] = (
     (401, "signature does not match", BAD_SIGNATURE, "bad_signature"),
     (401, "signature cannot be verified", BAD_KEY, "unknown_key"),

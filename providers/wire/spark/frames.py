@@ -1,6 +1,6 @@
-"""Spark's frames: the request as it wants it, and its frames as our events.
+"""Encode requests for Spark, and decode its frames into our events.
 
-Sans-I/O: connections, signatures and clocks are the provider's. The format is
+No I/O happens here: the adapter has the connection, the signature and the clocks. The format is
 https://www.xfyun.cn/doc/spark/Web.html (request and response).
 """
 
@@ -38,9 +38,10 @@ def request_frame(request: ChatRequest, app_id: str, uid: str, *, system: bool) 
 
 
 def web_search(parameters: Mapping[str, JSON]) -> dict[str, JSON]:
-    """Return the web search tool, switched on only by the parameter `web_search`.
+    """Return the web search tool, which is on only with the parameter `web_search`.
 
-    Left out, it would be on; a mapping may carry the vendor's further options.
+    It is always sent, because the vendor switches it on by default. When the parameter is a mapping, it holds the
+    vendor's further options.
     """
     wanted = parameters.get("web_search")
     options: dict[str, JSON] = {"enable": True, **wanted} if isinstance(wanted, dict) else {"enable": bool(wanted)}
@@ -48,9 +49,10 @@ def web_search(parameters: Mapping[str, JSON]) -> dict[str, JSON]:
 
 
 def turns(messages: Sequence[PromptMessage], *, system: bool) -> list[PromptMessage]:
-    """Return the prompt with user and assistant by turns, from a user to a user.
+    """Return the prompt with alternating turns of user and assistant.
 
-    System messages become one in front, or the beginning of the first user message where there is no `system`.
+    The first and the last turn are the user's. System messages become one message at the front, or the beginning of the
+    first user message when the model takes no `system` message.
     """
     instructions = _SEPARATOR.join(message.content for message in messages if message.role == "system")
     found = _merged(message for message in messages if message.role != "system" and message.content)
@@ -128,7 +130,10 @@ class Decoder:
         return [Finished("stop")]
 
     def _verdict(self, code: object, header: dict[str, Any]) -> bool:
-        """Take note of a code other than 0; return whether the frame has nothing else."""
+        """Handle a code other than 0; return whether the frame has nothing else.
+
+        Raises the failure that the code means, unless the completion goes on or may end with it.
+        """
         match code:
             case _ if code == HISTORY_NOT_CLEARED:
                 log.warning("the upstream did not clear its history, sid %s", self.sid)

@@ -57,7 +57,7 @@ class SparkHTTP(OpenAICompatible):
             case code if code == HISTORY_NOT_CLEARED:
                 return None
             case code if code == TENDS_TO_VIOLATE:
-                # The text may stay: this ends the completion as a finish reason would.
+                # The text may stay, so the completion ends as with a finish reason.
                 chunk["choices"] = [*(chunk.get("choices") or ()), {"finish_reason": str(TENDS_TO_VIOLATE)}]
                 return None
             case code:

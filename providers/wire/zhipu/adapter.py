@@ -26,7 +26,7 @@ from providers.wire.zhipu.errors import EXPIRED, MODERATED, REPEATED, ZHIPU_CODE
 
 BASE_URL = "https://open.bigmodel.cn/api/paas/v4"
 
-# As the vendor's own client does it; a server that checks only `alg` and `sign_type` does not mind `typ`.
+# The same as in the vendor's own client. Servers that check only `alg` and `sign_type` ignore `typ`.
 TOKEN_HEADER: Mapping[str, str] = {"alg": "HS256", "sign_type": "SIGN", "typ": "JWT"}
 LIFETIME_S, RENEW_S = 210, 180
 MAX_TEMPERATURE = 1.0
@@ -96,7 +96,7 @@ class Zhipu(OpenAICompatible):
     def body(self, request: ChatRequest) -> dict[str, JSON]:
         """Return the JSON body, with numbers brought into the vendor's narrower ranges."""
         body = super().body(request)
-        # A request that comes a second time under one id is refused, so every attempt has its own.
+        # Every attempt has its own id, because the upstream refuses an id that it has received before.
         body["request_id"] = attempt_id(request)
         if not (isinstance(user := body.get("user_id"), str) and len(user) in _USER_ID_CHARS):
             body.pop("user_id", None)
@@ -140,7 +140,7 @@ class Tokens:
         """Return a token for `key` that is good for another half minute at least."""
         now = self._clock()
         minted_at, token = self._minted.get(key, (-math.inf, ""))
-        # A clock that was set back would make a token look young for long.
+        # When the clock was set back, an old token would look new for too long.
         if not 0 <= now - minted_at < RENEW_S:
             token = mint(key, now)
             alive = {other: kept for other, kept in self._minted.items() if now - kept[0] < LIFETIME_S}

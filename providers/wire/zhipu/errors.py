@@ -1,7 +1,8 @@
-"""Zhipu's error codes, what to do about each, and when its limits end.
+"""Map Zhipu's error codes to actions, and read when its limits end.
 
-Codes follow https://docs.bigmodel.cn/cn/api/api-code; v3 uses the same. The code decides, because the HTTP status
-misleads: arrears come as 429 like a rate limit. Codes that are not in the table are decided by status after all.
+The codes follow https://docs.bigmodel.cn/cn/api/api-code; v3 uses the same. The code decides and not the HTTP status,
+because the status misleads: missing payment has status 429, like a rate limit. Only for codes that are not in the table
+does the status decide.
 """
 
 import re
@@ -35,7 +36,7 @@ _CHINA = timezone(timedelta(hours=8), "Asia/Shanghai")
 _NEW_DAY = timedelta(minutes=5)
 # "... 您的限额将在 2026-08-25 07:41:44 重置。", in both languages of the vendor.
 _RESET = re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}")
-# Clocks may differ a little; a plan's longest period is a month. A time outside of this is not the one we look for.
+# Seconds. Clocks may differ a little, and a plan's longest period is a month; a time outside these bounds is ignored.
 _MOST_PAST_S, _MOST_AHEAD_S = 300.0, 32 * 86_400.0
 # An error without an envelope: "[1214][prompt 参数非法。请检查文档。]", a request id may follow.
 _LABEL = re.compile(r"\[(\d{3,4})\]\[")
@@ -48,7 +49,7 @@ UNKNOWN_MODEL = Row(UpstreamFailed, "The upstream does not know this model.", "o
 RETIRED = Row(UpstreamFailed, "The upstream does not offer this interface.", "ops", scope="all")
 REPETITION = Row(UpstreamFailed, "The upstream takes the request for a repetition.", "ops")
 CONCURRENCY = Row(UpstreamFailed, "The upstream is busy.", "switch", cooldown_s=5.0, crowded=True)
-# The cooldowns of the next two hold only where the message names no time.
+# The cooldowns of the next two apply only when the message contains no time.
 DAY_USED = Row(UpstreamFailed, "The upstream's daily limit is reached.", "switch", cooldown_s=_HOUR_S)
 PLAN_USED = Row(UpstreamFailed, "The upstream plan is used up.", "switch", cooldown_s=_HOUR_S, scope="key")
 FAIR_USE = Row(
@@ -100,7 +101,10 @@ ZHIPU_CODES: Mapping[str, Row] = {
 
 
 def with_reset(complaint: Complaint, now: float) -> Complaint:
-    """Add when to come back, which no header holds; `now` is seconds since the epoch."""
+    """Add the time of the next try, which the message contains and no header does.
+
+    `now` is in seconds since the epoch.
+    """
     seconds = None
     if complaint.code == _DAILY:
         seconds = _until_new_day(now)
@@ -124,7 +128,7 @@ def _until_new_day(now: float) -> float:
 
 
 def _until_reset(text: str, now: float) -> float | None:
-    """Return the seconds until the time that the message names, None without a sensible one."""
+    """Return the seconds until the time in the message; None without a valid one."""
     found = _RESET.search(text)
     if found is None:
         return None

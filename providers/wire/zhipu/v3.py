@@ -1,10 +1,10 @@
 """Zhipu's legacy v3 (`chatglm_turbo` and its siblings): raw text in server-sent events.
 
-No longer in the vendor's documentation, so for those who still have access to it. Tokens and codes are v4's.
+The vendor no longer documents it, so it serves only users who still have access. Tokens and codes are those of v4.
 
-What the vendor writes after `data:` is text to its last character, a leading space of an English word included, which
-the standard would have a reader drop. Whether a relay in between wrote the stream anew, with a space of its own after
-every colon, shows in the line `event:`, where a space can mean nothing else.
+All characters after `data:` are text, even a leading space, as before an English word. The standard would have a reader
+drop that space. A relay between us and the vendor may write the stream anew, with an additional space after every
+colon. The line `event:` shows whether it did, because a space there can mean nothing else.
 """
 
 import logging
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 BASE_URL = "https://open.bigmodel.cn/api/paas/v3"
 
-# The rest of what chat completions know would be refused; `meta` describes the characters of `characterglm`.
+# The fields that v3 accepts; it refuses all others. `meta` describes the characters of `characterglm`.
 _FIELDS = frozenset({"temperature", "top_p", "ref", "meta"})
 _SUCCESS, _INTERRUPTED = "SUCCESS", "interrupted"
 
@@ -168,9 +168,9 @@ class V3Decoder(Decoder):
             self._fail(broken_stream("task_status"))
 
     def _refused(self, event: SSEEvent) -> None:
-        """Take an event named `error`, or one without a name.
+        """Handle an event named `error`, or one without a name.
 
-        The platform writes the latter before the model has begun.
+        The platform sends one without a name for failures before the model has begun.
         """
         complaint = _complaint(event)
         if event.type == "message" and not event.data.strip():
@@ -185,9 +185,10 @@ class V3Decoder(Decoder):
 
 
 def alternating(messages: Sequence[PromptMessage]) -> list[JSON]:
-    """Return the prompt with user and assistant by turns, the user first and last.
+    """Return the prompt with alternating turns of user and assistant.
 
-    System messages go in front of the first turn of the user; neighbours of one role become one turn.
+    The first and the last turn are the user's. System messages go in front of the first turn of the user. Neighbours of
+    one role become one turn.
     """
     ordered = sorted(messages, key=lambda message: message.role != "system")
     grouped = groupby(ordered, key=lambda message: "assistant" if message.role == "assistant" else "user")
