@@ -1,4 +1,7 @@
-"""Bodies of chat requests: typed; a refusal names each wrong field, and unknown fields are refused."""
+"""Parse the bodies of chat requests into typed models.
+
+A refusal names each wrong field. Unknown fields are refused too.
+"""
 
 from typing import Annotated, Any, TypeVar
 

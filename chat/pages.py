@@ -1,6 +1,7 @@
-"""The chat page, server-rendered: the list of conversations, the open branch, and the data for its script.
+"""Serve the chat page and the pages around it.
 
-Also the pages for text tools, for exporting and importing conversations, and for the payment example.
+The server renders the list of conversations, the open branch, and the data for the page's script. The other pages are
+those for text tools, for exporting and importing conversations, and for the payment example.
 """
 
 import secrets

@@ -1,4 +1,7 @@
-"""JSON of generations, conversations, messages, models and text tools, as representation.py and the views return it."""
+"""Define the JSON of generations, conversations, messages, models and text tools.
+
+`representation` and the views return it.
+"""
 
 from typing import Annotated, Any
 

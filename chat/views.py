@@ -1,6 +1,7 @@
-"""Chat requests and event streams: plain async views, each one domain call. The page is in pages.py.
+"""Serve chat requests and event streams with plain async views.
 
-These run behind the lean middleware list, so every view asks the authenticator itself.
+Each view makes one domain call; the page is in `pages`. The views run behind the short list of middleware, so every
+view calls the authenticator itself.
 """
 
 from collections.abc import AsyncGenerator

@@ -1,4 +1,7 @@
-"""The logs that this process holds in memory: bounded, the oldest finished ones leaving first."""
+"""Hold the event logs of this process in memory, within a bound.
+
+The oldest finished logs are dropped first.
+"""
 
 import time
 from collections import OrderedDict

@@ -208,9 +208,10 @@ class Log(Sink):
         return lambda: self._listeners.discard(listener)
 
     def read(self, after: int) -> tuple[bytes, int]:
-        """Return what follows event `after`, and the number of the last event in that.
+        """Return the events that follow event `after`, and the number of the last one.
 
-        It is about `WRITE_BYTES` at most. `after` must be kept, or be the one before the first that is.
+        They are at most about `WRITE_BYTES`. Event `after` must still be kept, or be the one just before the first that
+        is.
         """
         events = self._some(after)
         return b"".join(events), after + len(events)
@@ -248,10 +249,11 @@ class Log(Sink):
 
 
 class ReplicaLog(Log):
-    """A log that another process writes, as its events arrive here.
+    """A log that another process writes, with the events that have arrived here.
 
-    A reader who came from the owner may have more than has arrived, and waits until that has arrived: a `reset` now
-    would take the reader back. Only when the owner says that its log never went so far is the place unknown.
+    A reader who was connected to the owner may have more events than have arrived here. Such a reader waits until they
+    arrive, because a `reset` now would take the reader back to an earlier text. The reader's place counts as unknown
+    only when the owner replies that its log never went so far.
     """
 
     __slots__ = ()

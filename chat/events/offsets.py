@@ -1,8 +1,9 @@
-"""How far the log of a running generation goes: a question that only its owner process can answer.
+"""Ask the owner process for the last event of a running generation's log.
 
-A reader who came from the owner may have more events than have arrived at any other process. Only the owner knows
-whether a higher event id is such a reader's or was made up. The reply holds for readers who came before the question,
-so each question has a number of its own. A question without a reply (the owner is dead, Redis is away) may be repeated.
+A reader who was connected to the owner may have more events than have arrived at any other process. Only the owner
+knows whether a high event id belongs to such a reader or was made up. Its reply holds only for readers who came before
+the question was sent, so each question has a number of its own. A question may be repeated when no reply comes, because
+the owner is dead or Redis is away.
 """
 
 import itertools

@@ -1,9 +1,9 @@
-"""Event logs in Redis Streams: the process that owns a log writes it there, other processes read it.
+"""Copy event logs to Redis Streams, and read those of other processes.
 
-One stream for each generation. An entry is a batch of neighbouring events; its id is the number of the last of them, so
-that places in the stream and places in the log are the same. It has the encoded events, and an index with the name and
-size of each. Redis holds a copy: the owner serves its own followers from memory, writes again what Redis has lost, and
-drops from Redis what it no longer keeps itself.
+Each generation has one stream, which the process that owns the log writes. An entry is a batch of neighbouring events.
+Its id is the number of the last of them, so that positions in the stream and in the log are the same. It holds the
+encoded events, and an index with the name and size of each. Redis has only a copy: the owner sends events to its own
+followers from memory, writes again what Redis has lost, and deletes from Redis what it no longer keeps itself.
 """
 
 import asyncio

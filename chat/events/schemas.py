@@ -1,4 +1,7 @@
-"""One type for each event of each stream, and the events of a stream by name. The names in JSON are the contract's."""
+"""Define one type for each event, and list the events of each stream.
+
+The names in JSON are those of the contract.
+"""
 
 from typing import Annotated, Any, Literal, NotRequired
 

@@ -28,8 +28,8 @@ class Sink(ABC):
     ) -> None:
         """Take the event that ends the generation, `done` or `error`.
 
-        Its `number` is not the next one when another process has ended the generation: then earlier events are void.
-        `finish_reason` is the upstream's own, empty when the upstream did not end it.
+        When another process has ended the generation, `number` is not the next number, and earlier events are void.
+        `finish_reason` is the upstream's own; it is empty when the upstream did not end the generation.
         """
 
     @abstractmethod

@@ -1,6 +1,7 @@
-"""Event streams as HTTP responses: keep-alive comments, and all streams that are open in this process.
+"""Send event streams as HTTP responses, with keep-alive comments.
 
-Format and headers: WHATWG server-sent events; the buffering header is nginx's.
+`OpenStreams` holds all streams that are open in this process. Format and headers follow the WHATWG standard for
+server-sent events; the header against buffering is that of nginx.
 """
 
 import asyncio
@@ -34,9 +35,10 @@ def last_event_id(request: HttpRequest) -> str | None:
 
 
 class EventStreamResponse(StreamingHttpResponse):
-    """A 200 whose body is server-sent events, `events`: bytes that are sent as they come.
+    """A response with status 200 that sends server-sent events as they come.
 
-    The sender calls `leave` in the end, because a generator that never began does not clean up after itself.
+    `events` yields their bytes. The server calls `leave` in the end, because a generator that was never started does
+    not run its own cleanup.
     """
 
     def __init__(
@@ -84,7 +86,10 @@ class OpenStreams:
                 stream.ping()
 
     async def cut_off_disabled(self) -> None:
-        """Close the streams of disabled users. A timer; one query whatever the number of streams."""
+        """Close the streams of disabled users.
+
+        A timer calls this. It makes one query for all streams together.
+        """
         users = {stream.user_id for stream in self._streams}
         if users:
             disabled = await database.run(disabled_among, users)

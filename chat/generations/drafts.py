@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from chat.models import Generation
 from runtime import database
 
-# Seconds between two flushes. With the time of a flush it stays below the second that a killed process may lose.
+# Seconds between two flushes. A killed process may lose at most one second of text, the time of a flush included.
 FLUSH_SECONDS = 0.8
 
 

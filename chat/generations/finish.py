@@ -1,7 +1,7 @@
-"""The end of a generation in the database: once, in one transaction. The charge is decided here.
+"""Store the end of a generation, and decide whether it costs a unit.
 
-The run of a generation and the reaper of dead processes both end generations through `store`; its guarded update lets
-exactly one of them through.
+This happens once for each generation, in one transaction. The run of a generation and the reaper of dead processes both
+end generations through `store`; its guarded update lets exactly one of them succeed.
 """
 
 from dataclasses import dataclass

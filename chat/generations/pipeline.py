@@ -11,9 +11,9 @@ from chat.screening.nested import Calls
 from chat.screening.stream import Screen
 from providers.wire.base import Delta, Event, Finished, Reasoning, ToolCallDelta, Withdrawn
 
-# Put between two pieces of reasoning with content in between: more separators than words are matched through.
+# Put between two pieces of reasoning that content separates. It is too long for a sensitive word to match across it.
 PARTING = "\n\n…\n\n"
-# A tuple, because `isinstance` makes a union anew each time.
+# A tuple, because `isinstance` with `A | B` builds the union anew at each call.
 TEXT = (Delta, Reasoning)
 
 
@@ -84,7 +84,7 @@ class Screening:
     def __init__(self, words: LiveWords, hits: set[int], max_chars: int, tools: Collection[str] = ()) -> None:
         self._words = words
         self._hits, self._max_chars, self._tools = hits, max_chars, tools
-        # Whether there were words at any time: they may be added in the middle of a completion.
+        # Whether there were sensitive words at any time; an admin may add some in the middle of a completion.
         self._used = False
         self._call_blocked = False
         self._restart()
@@ -112,7 +112,7 @@ class Screening:
 
     def _screened(self, event: Event) -> list[Event]:
         if isinstance(event, Delta):
-            # Content begins: the last words of the reasoning are not held back until its end.
+            # Content begins, so the held-back end of the reasoning is released now.
             passed = self._flushed_reasoning()
             self._reasoning_interrupted = self._reasoning_interrupted or bool(passed)
             return passed if self._blocked else passed + self._passed(Delta, self._content, event.text)

@@ -1,4 +1,7 @@
-"""The prompt of one generation: the branch of the conversation, cut to the model's context. Pure functions."""
+"""Build the prompt of one generation from the branch of its conversation.
+
+The prompt is cut to the model's context. All functions here are pure.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, cast

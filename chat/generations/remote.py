@@ -1,7 +1,7 @@
-"""Generations of other processes: stopping one that another process runs, and ending those whose owner died.
+"""Stop generations of other processes, and end those whose owner process died.
 
-The owner is asked to stop through pub/sub. When it does not reply, the generation is ended here. The database alone
-decides which process ended it.
+A request to stop reaches the owner through pub/sub. When the owner does not reply, this process ends the generation.
+The database alone decides which process ended it.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ from runtime.redis_clients import RedisClients
 OWNER_SECONDS = 2.0
 # Seconds between two requests to the owner meanwhile.
 ASK_SECONDS = 0.25
-# Seconds after which a row of this process without a run counts as a stray: its start was cut off before its run began.
+# Seconds after which a row of this process that has no run is ended: its start was cut off before the run began.
 STRAY_SECONDS = 60
-# Rows that one look of the reaper ends at most, of each kind.
+# Rows of each kind that one pass of the reaper ends at most.
 REAP_AT_ONCE = 500
 
 STOPPED = b"stopped"
@@ -87,7 +87,7 @@ class Remote:
 
         `own` are the ids of those that run here. Return those of `own` that another process has ended.
         """
-        # In this order, so that a process that starts in between is not missing among the living.
+        # Read in this order, so that a process that starts in between is not taken for dead.
         owners = set(Generation.objects.running().values_list("process", flat=True).distinct())
         orphans = Generation.objects.running().filter(process__in=owners - self._process.alive())
         before = timezone.now() - timedelta(seconds=STRAY_SECONDS)

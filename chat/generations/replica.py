@@ -1,10 +1,12 @@
-"""Replicas: logs of generations that other processes run, or ran, each shared by all its readers here.
+"""Keep replicas: copies of the logs of generations that other processes run.
 
-A replica is fed from Redis. Once a second it also looks at the database. Events that the stream does not deliver (Redis
-is away or has lost them, or the owner died) are taken from the stored text, as a jump that readers see as a `reset`. A
-replica ends when its log ends, or when the row has ended and the stream never says so. A reader that has more events
-than have arrived here waits while the owner is silent, because a killed owner may have sent it so many. Then the reaper
-ends the generation, with a number above all of that. Everything here runs on the event loop's thread.
+All readers of a generation in this process share one replica. It is fed from Redis, and once a second it also looks at
+the database. Redis may not deliver events, because it is away, has lost them, or the owner died. The replica then takes
+the stored text and jumps ahead, which readers see as a `reset`. A replica ends when its log ends, or when the
+generation has ended in the database and the stream does not show it. A reader may have more events than have arrived
+here, because a killed owner sent them before it died. Such a reader waits while the owner is silent. Then the reaper
+ends the generation, with an event number above all that the reader can have. Everything here runs on the event loop's
+thread.
 """
 
 import asyncio
@@ -32,11 +34,11 @@ log = structlog.get_logger("channels")
 
 # Seconds between two reads of Redis for all replicas.
 POLL_SECONDS = 0.05
-# Seconds between two looks at the database for all replicas.
+# Seconds between two reads of the database for all replicas.
 LOOK_SECONDS = 1.0
-# Looks after which a late stream counts as one that delivers nothing; before that its owner may just be busy.
+# Reads of the database after which a late stream counts as failed; before that its owner may only be busy.
 STARVING_LOOKS = 2
-# How long ago a generation may have ended and its end still be on the way to its stream.
+# Time after the end of a generation in which its last events may still be on the way to the stream.
 FRESH = timedelta(seconds=1)
 # Seconds between questions to the owner about a reader that has more events than have arrived here.
 ASK_SECONDS = 1.0
@@ -58,11 +60,11 @@ class Replica:
         self.fill_task: asyncio.Task[None] | None = None
         # Readers that are about to follow.
         self.opening = 0
-        # Whether the stream does not deliver: then the database does, until the stream delivers again.
+        # Whether the stream fails to deliver; until it delivers again, text is read from the database.
         self.starved = False
-        # The number of the last event that the database had at the last look.
+        # The number of the last event that the database had at the last read.
         self.stored_last_event = 0
-        # Looks in a row at which the stream had not delivered what the database had a look before.
+        # Consecutive reads at which the stream lacked events that the database had one read earlier.
         self.hungry_looks = 0
 
     @property
@@ -70,7 +72,10 @@ class Replica:
         return self.opening > 0 or self.log.followed
 
     def apply(self, batches: Iterable[Batch]) -> None:
-        """Append what the stream has and this log lacks; a gap waits for the database."""
+        """Append the stream's events that this log lacks.
+
+        It stops at a gap, which the next read of the database fills.
+        """
         for batch in batches:
             if batch.last <= self.log.last:
                 continue

@@ -1,4 +1,4 @@
-"""What goes into `Generations.start` and comes out of it."""
+"""Define the argument and the result of `Generations.start`."""
 
 import hashlib
 from dataclasses import dataclass, field

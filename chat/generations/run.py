@@ -1,4 +1,7 @@
-"""One generation while it runs in this process: from the upstream's events to the sink, the draft and the end."""
+"""Run one generation in this process, from the upstream's events to its end.
+
+The run publishes events to the sink, saves the draft, and stores the end.
+"""
 
 import asyncio
 import time
@@ -49,7 +52,7 @@ STORE_RETRY_SECONDS = (0.2, 5.0)
 class Run:
     """Owns the text, the event numbers and the upstream connection of one generation.
 
-    It ends exactly once: the upstream finishes or fails, the user stops it, or the process is told to stop.
+    It ends exactly once: the upstream finishes or fails, the user stops it, or the process shuts down.
     """
 
     def __init__(
@@ -90,7 +93,7 @@ class Run:
             if self.deleted:
                 return
             raise
-        # A client that sees the end finds what it cost in every process.
+        # Wait for Redis first, so that a client that sees the end finds its cost in every process.
         await self._quota_hints.sent()
         self._publish_end(stored)
         self._finished.set()
@@ -151,7 +154,7 @@ class Run:
                     if sink.full:
                         await sink.room()
             except ProviderError:
-                # No other attempt follows: text that is held back is the end of what is kept.
+                # No other attempt follows, so release the text that is held back as the last text of the completion.
                 for passed in pipeline.flush():
                     if isinstance(passed, Finished):
                         return self._completed(passed)

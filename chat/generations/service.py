@@ -1,8 +1,8 @@
-"""`Generations`: start, run, stop and reap generations. Pages and APIs use this and nothing below it.
+"""Start, run, stop and reap generations, for pages and APIs.
 
-While a generation runs, its `Run` in the process named in its row owns the text, the numbering of events and the
-upstream connection; the response that started it only reads the log. The database decides everything that must happen
-once: the reservation and the end.
+Pages and APIs use `Generations` and nothing below it. While a generation runs, its `Run` in the process named in its
+row owns the text, the numbering of events and the upstream connection; the response that started it only reads the log.
+The database decides everything that must happen once: the reservation and the end.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ class Generations:
         that receives the events; without one a log keeps them.
         """
         starting = self._tasks.start(self._start(request, sink))
-        # Retrieves the exception also when no caller waits any more: asyncio would log a refusal as a fault.
+        # Retrieve the exception even when no caller waits any more, because asyncio would log a refusal as an error.
         starting.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(starting)
 
@@ -127,9 +127,9 @@ class Generations:
         return self.readable(row) or await self._replicas.open(row)
 
     def readable(self, row: Generation) -> Log | None:
-        """Return this process's own event log if readers must see that one.
+        """Return this process's own event log; None when readers must not see it.
 
-        It is not when another process has ended the generation, which this one has yet to find out.
+        That is so when another process has ended the generation and this one has not noticed yet.
         """
         log = self.logs.get(row.id)
         superseded = log and row.status != Generation.Status.RUNNING and row.last_event > log.last + 1

@@ -1,4 +1,4 @@
-"""Admission: the ladder of checks that a request passes, in the contract's order, and how it is then stored."""
+"""Check a request for a generation in the contract's order, and store it."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class Admission:
         self._words, self._drain, self._process, self._routing = words, drain, process, routing
 
     def refuse_early(self, request: GenerationRequest) -> Started | None:
-        """Refuse a request whose quota is exhausted without a write.
+        """Refuse a request without a write to the database when its quota is exhausted.
 
         Return its generation if the key is known, and None when only the transaction can decide. The ledger is read
         before the ladder, so that a request that took the last unit under the same key is found there.
@@ -80,9 +80,10 @@ class Admission:
             return self._climb(request)
 
     def _climb(self, request: GenerationRequest, exhausted: QuotaExhausted | None = None) -> Started:
-        """Check in the contract's order, then store.
+        """Check a request in the contract's order, then store it.
 
-        With `exhausted`, which the ledger has confirmed, only read, and raise it in its place.
+        With `exhausted`, a refusal that the ledger has confirmed, this only reads, and raises it at its place in the
+        order.
         """
         config = self._checked_size_and_model(request)
         screened = incoming.screen(self._words.load().incoming, request.prompt, request.system_prompt or "")
@@ -213,11 +214,11 @@ class Admission:
 
 
 def queue_starts(user_id: int) -> None:
-    """Let one user's starts queue, inside their transactions.
+    """Make the starts of one user wait for each other, inside their transactions.
 
-    Then keys, joins and the count of active generations are decided without a race. A deletion of what a start may go
-    on from queues likewise, inside its transaction. On SQLite nothing is to be done, because each transaction has the
-    write lock from its beginning.
+    Idempotency keys, joins and the count of active generations are then decided without a race. A deletion of a message
+    or conversation that a start may continue waits in the same way. SQLite needs no lock here, because each of its
+    transactions has the write lock from the beginning.
     """
     if connection.vendor != "sqlite":
         list(get_user_model().objects.select_for_update(no_key=True, of=("self",)).filter(id=user_id).values_list("id"))

@@ -1,5 +1,6 @@
-"""Refusals and failures of /v1: our codes in OpenAI's envelope, as responses and as events of a stream.
+"""Translate refusals and failures into OpenAI's error format, for /v1.
 
+They go out as responses, and as events of a stream. The format is that of
 https://platform.openai.com/docs/guides/error-codes. A vendor's refusal of our key is never passed on unchanged, because
 callers would blame their own token.
 """

@@ -1,7 +1,8 @@
-"""A completion in OpenAI's shape, for the one caller of `/v1` that waits for it: nothing is kept, nothing replayed.
+"""Send a completion in OpenAI's format to the caller of `/v1`.
 
-A `Relay` is the sink of such a run. The caller's leaving stops the run, and a caller that takes nothing makes the run
-wait, because there is no other reader. All of this runs on the event loop's thread.
+One caller waits for it, so nothing is stored or replayed. A `Relay` is the sink of such a run. When the caller leaves,
+the run stops. When the caller reads nothing, the run waits, because there is no other reader. All of this runs on the
+event loop's thread.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ _FINISH_REASONS = {"cancelled": "stop"}
 
 
 class Relay(Sink):
-    """What the streamed and the whole completion share.
+    """The common part of the streamed and the whole completion.
 
     `started`: a part of the completion is there. `failure` is the data of the `error` event, once there is one.
     """

@@ -1,7 +1,9 @@
-"""/v1: the surface of OpenAI's clients, on the same generations. Plain async views, bearer tokens only.
+"""Serve /v1, the API that OpenAI's clients use, with the same generations.
 
-As https://platform.openai.com/docs/api-reference/chat describes it, as far as it goes: nothing is kept as a
-conversation, the caller's leaving stops the upstream, and the status waits for the upstream's first text.
+The views are plain async views that accept only bearer tokens. They follow
+https://platform.openai.com/docs/api-reference/chat, with three rules of our own. Nothing is stored as a conversation.
+When the caller leaves, the upstream is stopped. The status is sent when the upstream's first text arrives, or after
+`HOLD_SECONDS`.
 """
 
 import asyncio
