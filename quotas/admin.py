@@ -242,7 +242,10 @@ class RedeemBatchAdmin(admin.ModelAdmin[RedeemBatch]):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def has_codes_permission(self, request: HttpRequest) -> bool:
-        """Return whether the user may see codes, which anybody who sees them can redeem."""
+        """Return whether the user may see codes.
+
+        This needs a permission of its own, because every user who sees a code can redeem it.
+        """
         return request.user.has_perm("quotas.view_redeemcode")
 
     @admin.action(description=_("Export the codes as CSV"), permissions=["codes"])

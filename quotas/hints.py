@@ -29,7 +29,7 @@ from runtime.redis_clients import RedisClients
 TRUSTED_SECONDS = 30
 # Seconds by which the clocks of two hosts may differ. A counter that is further ahead is ignored.
 CLOCK_SKEW_SECONDS = 5
-# Seconds after a change in which Redis accepts no counter. A reader that read the ledger before needs less to store it.
+# Seconds after a change in which Redis accepts no counter, so that a reader cannot store figures from before it.
 CHANGED_SECONDS = 2
 
 Whole = Annotated[int, Field(ge=0, le=MOST)]

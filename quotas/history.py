@@ -37,7 +37,10 @@ def page(user_id: int, before: int | None = None, size: int = PAGE_SIZE) -> tupl
 
 
 def place(text: str) -> int | None:
-    """Return the `before` in a page's URL; None (the newest rows) for nonsense."""
+    """Return the ledger row id given as `before` in a page's URL; None when invalid.
+
+    None means that the page begins with the newest rows.
+    """
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 

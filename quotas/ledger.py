@@ -79,7 +79,7 @@ def reserve(user_id: int, model_id: int, reference: str, now: datetime | None = 
         source = _take(cursor, unit, daily_limit)
         if source is None:
             if settings.REDIS_URL:
-                # Not on commit, which a refusal prevents. The next request is then refused early.
+                # Not on commit, because a refusal rolls back. The next request is then refused early.
                 quotas_app().hints.store(user_id, _all_figures(cursor, user_id, now), now)
             raise _exhausted(daily_limit, now)
         _change(cursor, statements.RESERVE, {**unit, "source": source, "now": _datetime_value(now)})
@@ -90,9 +90,10 @@ def reserve(user_id: int, model_id: int, reference: str, now: datetime | None = 
 
 
 def confirm_exhausted(user_id: int, model_id: int) -> None:
-    """Raise QuotaExhausted if `reserve` would; one read, outside a transaction, that promises nothing.
+    """Raise QuotaExhausted if `reserve` would raise it now.
 
-    Because the caller saw a counter with nothing left, one that is wrong is deleted.
+    This is one read outside a transaction, so a later `reserve` may decide differently. The caller saw a counter with
+    nothing left; when the counter is wrong, it is deleted.
     """
     now = timezone.now()
     with connection.cursor() as cursor:

@@ -21,7 +21,7 @@ from web import default_texts
 
 # Titles that setup.py gives, by slug.
 FIRST_RUN_TITLES = {"standard": _("Standard"), "premium": _("Premium")}
-# Invitations that earn an inviter credits on one day; further ones wait for another day.
+# Invitations for which an inviter gets credits on one day; further ones are rewarded on a later day.
 REWARDS_A_DAY = 20
 # SQLite itself would accept values above PostgreSQL's integer.
 _COUNTABLE = [MaxValueValidator(MOST)]

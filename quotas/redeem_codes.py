@@ -61,7 +61,10 @@ def redeem(user_id: int, typed: str) -> RedeemCode:
 
 
 def normalised(typed: str) -> str:
-    """Return a typed code in its stored form; text that is no code matches none."""
+    """Convert a typed code to the form in which it is stored.
+
+    Text that is no code becomes one that matches no row.
+    """
     folded = unicodedata.normalize("NFKC", typed[:MOST_TYPED]).upper()
     return "".join(character for character in folded if character.isalnum()).translate(_LOOK_ALIKES)[: CHARS + 1]
 

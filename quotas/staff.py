@@ -138,7 +138,10 @@ def _require_unused(code: Any) -> None:
 
 
 class GrantRow(StaffSerializer):
-    """A grant by hand. A negative amount takes back credits, as many as are left."""
+    """A grant that staff make.
+
+    A negative amount takes credits back, at most as many as are left.
+    """
 
     user = NamedRow(slug_field="username", queryset=get_user_model()._default_manager.all())
     quota = QuotaSlug()

@@ -42,9 +42,9 @@ def quota_of_model() -> str:
 
 @cache
 def standing(which: Literal["one", "all", "of_model"]) -> str:
-    """Return the query for figures of one quota, all, or a model's.
+    """Return the query for the figures of one quota, of all, or of a model's.
 
-    One statement, so that its figures belong together.
+    It is one statement, so that all its figures are from the same moment.
     """
     conditions = {
         "one": "WHERE quota.id = %(quota)s",
@@ -61,7 +61,7 @@ def _group_limit() -> str:
     return _GROUP_LIMIT.format(most=MOST, **names)
 
 
-# The first unit of a day needs no comparison: the ledger does not run this for a limit of 0.
+# The first unit of a day is not compared with the limit, because the ledger does not run this for a limit of 0.
 TAKE_DAILY = """
 INSERT INTO quotas_dailyusage (user_id, quota_id, day, used, revision) VALUES (%(user)s, %(quota)s, %(day)s, 1, 0)
 ON CONFLICT (user_id, quota_id, day) DO UPDATE SET used = quotas_dailyusage.used + 1
@@ -106,7 +106,7 @@ INSERT INTO quotas_ledgerentry (user_id, quota_id, amount, source, reason, refer
 VALUES (%(user)s, %(quota)s, %(amount)s, %(source)s, %(reason)s, %(reference)s, %(now)s)
 """
 
-# Counts a rewarded invitation, unless the inviter's day has had its share.
+# Counts a rewarded invitation, unless the inviter has reached the day's limit of rewards.
 TAKE_REWARD = """
 INSERT INTO quotas_inviterday (inviter_id, day, rewarded) VALUES (%(inviter)s, %(day)s, 1)
 ON CONFLICT (inviter_id, day) DO UPDATE SET rewarded = quotas_inviterday.rewarded + 1
