@@ -79,7 +79,7 @@ def mortal(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @dataclass(frozen=True)
 class Regular:
-    """Somebody who has logged in before."""
+    """A user who has logged in before."""
 
     person: Person
     cookies: StorageState
@@ -97,7 +97,7 @@ def regular(chromium: Browser, site: Product) -> Regular:
 
 @pytest.fixture
 def visit(chromium: Browser, site: Product) -> Iterator[Visit]:
-    """Return a function that sits somebody down at a new browser; what any of their pages did wrong fails the test."""
+    """Return a function that opens a new browser for a visitor; any fault on one of its pages fails the test."""
     visitors: list[Visitor] = []
 
     def sit_down(product: Product = site, **options: Any) -> Visitor:
@@ -111,7 +111,7 @@ def visit(chromium: Browser, site: Product) -> Iterator[Visit]:
 
 @pytest.fixture
 def visitor(visit: Visit, regular: Regular) -> Visitor:
-    """Somebody logged in, with the page of a new conversation before them."""
+    """Return a logged-in visitor, with the page of a new conversation open."""
     somebody = visit(storage_state=regular.cookies).become(regular.person)
     somebody.page.goto("/")
     return somebody

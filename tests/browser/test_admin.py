@@ -1,4 +1,4 @@
-"""The admin pages: limits, keys that go in and never come out, books that are only read."""
+"""The admin pages: limits, keys that are written and never shown, ledger rows that are read-only."""
 
 import re
 
@@ -34,7 +34,7 @@ def operator(visit: Visit, mortal: Product, admin: Regular) -> Visitor:
 
 
 def test_a_changed_daily_limit_holds_at_once(operator: Visitor) -> None:
-    """A daily limit changed in the list of quotas holds for everybody at once."""
+    """A daily limit changed in the list of quotas holds for all users at once."""
     page = operator.page
     page.click("#content-main .model-quota th a")
     row = page.locator("#result_list tbody tr").filter(has_text="premium")
@@ -162,7 +162,7 @@ def test_every_list_and_form(operator: Visitor) -> None:
 
 
 def test_dashboard(operator: Visitor) -> None:
-    """The dashboard is one click from the front page, draws the answers of today, and breaks no policy."""
+    """The dashboard is one click from the front page, draws today's generations, and breaks no policy."""
     operator.product.register("counted").answer("Hello", "plain")
     page = operator.page
     page.click("text=Dashboard")
@@ -172,7 +172,7 @@ def test_dashboard(operator: Visitor) -> None:
 
 
 def test_credits_by_hand(operator: Visitor) -> None:
-    """Credits are given on a person's page, and stand in the person's ledger with the reason."""
+    """Credits are given on a user's page, and stand in the user's ledger with the reason."""
     person = operator.product.register("rewarded")
     page = operator.page
     page.goto("/admin/accounts/user/?q=rewarded")
@@ -187,7 +187,7 @@ def test_credits_by_hand(operator: Visitor) -> None:
 
 
 def test_not_for_everybody(visitor: Visitor) -> None:
-    """Who is not staff gets no admin page, and no link to one."""
+    """A user who is not staff gets no admin page, and no link to one."""
     expect(visitor.page.locator(".user-menu a[href='/admin/']")).to_have_count(0)
     visitor.expect_errors("status of 403")
     answer = visitor.page.goto("/admin/quotas/quota/")

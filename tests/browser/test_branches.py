@@ -8,7 +8,7 @@ from tests.product import Product
 
 
 def test_versions_can_be_switched_after_a_reload(visitor: Visitor) -> None:
-    """The versions of an answer can be switched after a reload; what was said after one of them comes with it."""
+    """The versions of a completion can be switched after a reload; the messages that follow a version come with it."""
     page = visitor.page
     visitor.answer("first", "echo")
     visitor.answer("second", "echo")

@@ -23,7 +23,7 @@ def codes(product: Product, count: int = 1) -> list[str]:
 
 
 def test_an_answer_appears_on_the_usage_page(visit: Visit) -> None:
-    """After an answer the usage page has a bar, a row that leads back to it, and less that is left."""
+    """After a completion the usage page has a bar, a row that leads back to it, and a smaller allowance."""
     visitor = visit().register().log_in()
     page = visitor.page
     visitor.answer("Hello", "echo")
@@ -96,7 +96,7 @@ def test_inviting(visit: Visit) -> None:
 
 
 def test_a_used_up_quota_leads_to_inviting(visit: Visit, mortal: Product) -> None:
-    """Who has no answers left is led to inviting and to redeeming; a credit then buys one, and the answer says so."""
+    """A user without allowance is led to inviting and redeeming; a credit then pays for a completion."""
     visitor = visit(mortal).register().log_in()
     visitor.expect_errors("status of 429")
     page = visitor.page
@@ -114,7 +114,7 @@ def test_a_used_up_quota_leads_to_inviting(visit: Visit, mortal: Product) -> Non
 
 
 def test_a_failure_is_not_charged(visitor: Visitor) -> None:
-    """Below an answer that failed it says that it cost nothing, now and after a reload."""
+    """Below a failed completion the page shows that it cost nothing, now and after a reload."""
     visitor.answer("Hello", "cut")
     for _ in range(2):
         expect(part(visitor.last, "charge")).to_have_text("Not charged")

@@ -107,7 +107,7 @@ def test_a_payment_fails(visitor: Visitor, shop: Person, order: str) -> None:
 
 
 def test_orders_are_ones_own(visit: Visit, regular: Regular, visitor: Visitor, shop: Person, order: str) -> None:
-    """Somebody else with the same address sees nothing of it; an order that cannot be one is a new one."""
+    """Another user with the same address sees nothing of the order; an invalid order id gives a new order."""
     push(shop, visitor, order, "created")
     other = visit().register().log_in()
     other.page.goto(f"/push-demo/?order={order}")

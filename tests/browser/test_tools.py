@@ -18,13 +18,13 @@ from tests.upstreams import FakeOpenAI
 
 @pytest.fixture
 def worker(visitor: Visitor) -> Visitor:
-    """Somebody with the page of text tools before them."""
+    """Return a logged-in visitor, with the page of text tools open."""
     visitor.page.goto("/tools/")
     return visitor
 
 
 def test_a_text_is_translated_by_keyboard_alone(visitor: Visitor, upstream: FakeOpenAI) -> None:
-    """Somebody follows the link, translates a text with the keyboard alone, copies the result and runs it again."""
+    """A user follows the link, translates a text with the keyboard alone, copies the result and runs it again."""
     visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = visitor.page
     page.get_by_role("link", name="Text tools").click()
@@ -100,7 +100,7 @@ def test_offline(visit: Visit, regular: Regular, site: Product) -> None:
 
 
 def test_failures(worker: Visitor) -> None:
-    """An upstream's failure is told in our words, costs nothing and can be tried again."""
+    """An upstream's failure is shown in our words, costs nothing and can be retried."""
     before = worker.page.inner_text("#quota")
     run(worker, "hello", "http-400")
     failure = part(worker.last, "failure")
@@ -114,7 +114,7 @@ def test_failures(worker: Visitor) -> None:
 
 
 def test_quota_exhausted(visit: Visit, mortal: Product) -> None:
-    """Who has used up the day is led to inviting, and keeps the text."""
+    """A user without allowance is led to inviting, and keeps the text."""
     visitor = visit(mortal).register().log_in()
     visitor.expect_errors("status of 429")
     visitor.page.goto("/tools/")

@@ -1,4 +1,4 @@
-"""Somebody at a browser: what they do, what they see, and what their pages must never do."""
+"""A user at a browser: actions, visible texts, and faults that the pages must never have."""
 
 import re
 import secrets
@@ -72,7 +72,7 @@ class Visitor:
         return self.become(self.product.register(f"p{secrets.token_hex(5)}"))
 
     def become(self, person: Person) -> Self:
-        """Be somebody who has an account already."""
+        """Use the login of an existing account."""
         self.name = person.name
         return self
 
@@ -105,13 +105,13 @@ class Visitor:
         page.press("#prompt", "Enter")
 
     def answer(self, prompt: str, model: str = "") -> Locator:
-        """Ask, wait for the end, and return the answer."""
+        """Ask, wait for the end, and return the completion's element."""
         self.ask(prompt, model)
         self.wait_for_end()
         return self.last
 
     def wait_for_text(self, page: Page | None = None, more_than: int = 0) -> int:
-        """Wait until the running answer shows more than so many characters; return how many there are."""
+        """Wait until the running generation shows more than so many characters; return how many there are."""
         running = """more => {
             const answer = document.querySelector(".answer.running [data-part=content]");
             if (!answer) throw new Error("no answer is running");
@@ -158,12 +158,12 @@ class Visitor:
 
 
 def content(answer: Locator) -> Locator:
-    """The text of an answer."""
+    """Return the element with the text of a completion."""
     return part(answer, "content")
 
 
 def part(answer: Locator, name: str) -> Locator:
-    """One part of an answer: content, status, failure, copy, regenerate, ..."""
+    """Return one part of a completion: content, status, failure, copy, regenerate, ..."""
     return answer.locator(f"[data-part={name}]")
 
 

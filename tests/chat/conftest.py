@@ -15,5 +15,5 @@ def caller(person: Person) -> httpx.Client:
 
 @pytest.fixture(scope="session")
 def program(product: Product) -> httpx.Client:
-    """A program of somebody whose quota no test looks at."""
+    """Return a client of `/v1` whose user's quota no test looks at."""
     return product.client(product.register("programmer").access)

@@ -1,7 +1,7 @@
-"""What becomes of a question when its upstream does something: events, row, charge, and the health of the keys.
+"""The outcome of a question for each act of its upstream: events, row, charge, and the health of the keys.
 
 Everything between `generation.start` and the database is real, and so are the fake vendors' sockets; only the pauses
-between attempts are noted instead of waited for. Questions run side by side, each by a person, with a model, an
+between attempts are noted instead of waited for. Questions run side by side, each by a user, with a model, an
 upstream and keys of its own, so that a whole table of them takes seconds.
 """
 
@@ -37,7 +37,7 @@ AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of whom; `upstream` and `model` are fields of these rows.
+    """A prompt and the upstream that gets it; `upstream` and `model` are fields of these rows.
 
     `keys` are taken in this order. `history`: earlier turns of the conversation, the user's first.
     """
@@ -68,7 +68,7 @@ class Rest:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a question; `calls`, `rests`, `limits` are those of its keys, `told` is all that anyone can read."""
+    """The outcome of a question; `calls`, `rests`, `limits` are those of its keys."""
 
     events: list[tuple[str, Any]]
     row: dict[str, Any]
@@ -82,6 +82,7 @@ class Outcome:
     learned: dict[str, Any]
     abuse_count: int
     closed: bool
+    # All texts that users can read.
     told: str
 
     @property
@@ -149,7 +150,7 @@ def _noting_pauses(patch: pytest.MonkeyPatch) -> defaultdict[str, list[float]]:
 
 
 def _rows(question: Question) -> tuple[int, str, int | None]:
-    """Make what is needed to ask; return the person, the model and the conversation."""
+    """Create the rows that a question needs; return the user, the model and the conversation."""
     person = factories.user(password=None)
     named = {"base_url": question.upstream["base_url"], "proxy": ""}
     upstream = factories.upstream(environment={"values": named}, **question.upstream)

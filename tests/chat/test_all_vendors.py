@@ -30,7 +30,7 @@ CLOSED_WITHIN_SECONDS, SEVERAL = 0.05, 5
 
 @dataclass(frozen=True)
 class Row:
-    """What an upstream does, how the answer ends, what the vendor called it, the text that stays, the key's health."""
+    """An act of an upstream: the generation's end, the vendor's code, the text that stays, the key's health."""
 
     kind: str
     does: str
@@ -82,7 +82,7 @@ STOPPED = {
 
 @dataclass
 class Scene:
-    """A product connected to a fake of each protocol, and somebody who asks."""
+    """A product connected to a fake of each protocol, and a user who asks."""
 
     product: Product
     person: Person

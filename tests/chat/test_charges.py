@@ -1,4 +1,4 @@
-"""What an answer costs, by how it ended: each row of the table in docs/api.md, in all the places where it is told."""
+"""The charge of a generation by its end: each row of the table in docs/api.md, in all places that show it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ def someone(charging: Product) -> Person:
 
 @dataclass
 class Ending:
-    """How an answer ends, and what that is to cost. `stop`: the user stops it after so many events."""
+    """An end of a generation, and its charge. `stop`: the user stops it after so many events."""
 
     model: str
     event: str
@@ -77,7 +77,7 @@ class Ending:
     ],
 )
 def test_the_charge_is_the_same_everywhere(someone: Person, ending: Ending) -> None:
-    """The charge is the same in the last event, in the generation, in the books and on what is left."""
+    """The charge is the same in the last event, the generation, the ledger and the remaining allowance."""
     used = someone.quota()["used_today"]
     with someone.asking(ending.prompt, ending.model) as stream:
         events = [next(stream)]
@@ -110,7 +110,7 @@ def test_same_key_costs_nothing_more(someone: Person) -> None:
 
 @pytest.mark.contract("the charge table")
 def test_credits(someone: Person, charging: Product) -> None:
-    """An answer that a credit paid for says so; one that failed gives the credit back."""
+    """A completion that a credit paid for shows that; a failed one gives the credit back."""
     gift = {"user": "someone", "quota": "standard", "amount": 1, "reason": "gift"}
     assert charging.admin().client.post("/api/admin/credits/", json=gift).status_code == 201
     limit_each_day(someone, 0)

@@ -95,7 +95,7 @@ def test_deleted_while_asked(on_each: Product) -> None:
 
 
 def test_a_person_deleted_while_asking(on_each: Product) -> None:
-    """A person is deleted while questions of theirs begin and run; those that come too late are asked to log in."""
+    """A user is deleted while generations of theirs start and run; requests that come too late must log in."""
     logged = len(on_each.output)
     with ThreadPoolExecutor(5) as pool:
         staff = on_each.admin().client

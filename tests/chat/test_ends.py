@@ -114,7 +114,7 @@ def test_killed_in_the_middle(database_url: str, tmp_path: Path, upstream: FakeO
 
 @pytest.mark.contract("GET /readyz", "refusal: service_unavailable", "drain")
 def test_drained(tmp_path: Path, upstream: FakeOpenAI) -> None:
-    """SIGTERM lets running answers end; what is asked meanwhile is refused with `service_unavailable`; exit code 0."""
+    """SIGTERM lets generations end; a new question is refused with `service_unavailable`; exit code 0."""
     with Product(tmp_path, **connected(upstream, brief="paced:40:25"), DRAIN_SECONDS="20") as product:
         person = product.register("alice")
         with person.asking("Hello", "brief") as stream:
@@ -134,7 +134,7 @@ def test_drained(tmp_path: Path, upstream: FakeOpenAI) -> None:
 
 @pytest.mark.contract("refusal: interrupted", "setting: DRAIN_SECONDS")
 def test_drain_has_an_end(tmp_path: Path, upstream: FakeOpenAI) -> None:
-    """What does not end within DRAIN_SECONDS becomes `interrupted`, with its text kept and nothing charged."""
+    """A generation that does not end within DRAIN_SECONDS becomes `interrupted`, keeps its text and costs nothing."""
     with Product(tmp_path, **connected(upstream), DRAIN_SECONDS="1") as product:
         person = product.register("alice")
         with person.asking("Hello", "paced") as stream:
@@ -150,7 +150,7 @@ def test_drain_has_an_end(tmp_path: Path, upstream: FakeOpenAI) -> None:
 
 @pytest.mark.contract("DELETE /api/conversations/{conversation_id}/")
 def test_deleting_the_conversation_stops_its_answer(person: Person, upstream: FakeOpenAI) -> None:
-    """With its conversation deleted, an answer ends and the upstream is closed."""
+    """With its conversation deleted, a generation ends and the upstream is closed."""
     delays = []
     for number in range(SEVERAL):
         with person.asking(f"delete me {number}", "paced") as stream:
@@ -167,7 +167,7 @@ def test_deleting_the_conversation_stops_its_answer(person: Person, upstream: Fa
 
 
 def test_a_second_signal_waits_for_nothing(tmp_path: Path, upstream: FakeOpenAI) -> None:
-    """Told to stop twice, the process ends at once; what it left behind is ended by the next one."""
+    """After a second signal the process ends at once; the next process ends the generations it left behind."""
     with Product(tmp_path, **connected(upstream), DRAIN_SECONDS="60", **SHORT_LEASE) as product:
         person = product.register("alice")
         generation = person.ask("Hello", "hang")["id"]

@@ -36,7 +36,7 @@ def test_a_question_in_the_query_is_answered(person: Person) -> None:
 
 
 def test_refusals_are_events(person: Person, product: Product) -> None:
-    """What is refused comes as an `error` event with the id `refused:0`, and a reconnect after it gets 204."""
+    """A refusal comes as an `error` event with the id `refused:0`, and a reconnect after it gets 204."""
     assert refusal(open_source(person, {"model": "nope", "prompt": "x"})[1]) == "invalid_request"
     assert refusal(open_source(person, {"model": "plain", "prompt": "x", "colour": "red"})[1]) == "invalid_request"
     assert refusal(open_source(person, {"model": "plain", "prompt": "x" * 33_000})[1]) == "prompt_too_long"
@@ -66,7 +66,7 @@ def test_an_unknown_last_event_id_starts_nothing(person: Person) -> None:
 
 @pytest.mark.contract("GET /api/chat/")
 def test_the_same_query_joins_the_running_answer(person: Person) -> None:
-    """Without Last-Event-ID, the same query joins the answer that is still running; later it is a new question."""
+    """Without Last-Event-ID, the same query joins the running generation; later it starts a new one."""
     query = {"model": "quick", "prompt": "Join me"}
     with person.client.stream("GET", f"/api/chat/?{urlencode(query)}") as response:
         first = next(read_events(response))

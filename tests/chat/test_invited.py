@@ -15,7 +15,7 @@ from tests.upstreams import FakeOpenAI
 
 
 def invite(inviter: Person, name: str) -> Person:
-    """Let somebody register by the inviter's code."""
+    """Let a new user register by the inviter's code."""
     code = inviter.client.get("/api/me/").json()["invite_code"]
     body = {"username": name, "email": f"{name}@example.org", "password": PASSWORD, "invite_code": code}
     made = inviter.product.client().post("/api/auth/register/", json=body)

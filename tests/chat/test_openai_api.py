@@ -84,7 +84,7 @@ def test_reasoning_is_apart(program: httpx.Client) -> None:
 
 @pytest.mark.contract("what is passed on")
 def test_tool_calls(caller: httpx.Client, person: Person) -> None:
-    """Calls come back in pieces, unchanged, and as a whole in a whole answer; such an answer costs one."""
+    """Calls come back in pieces, unchanged, and as a whole in a whole completion; such a completion costs one."""
     deltas = [event["choices"][0] for event in chunks(ask(caller, "tools", tools=[WEATHER], stream=True))[:-1]]
     pieces = [choice["delta"]["tool_calls"][0] for choice in deltas if "tool_calls" in choice["delta"]]
     assert pieces[0] == {
@@ -121,7 +121,7 @@ def test_an_empty_answer(caller: httpx.Client, person: Person) -> None:
 
 
 def test_the_account_of_it(caller: httpx.Client, person: Person) -> None:
-    """An answer costs one, is no conversation, and can be read under its own id, by its owner only."""
+    """A completion costs one, is no conversation, and can be read under its own id, by its owner only."""
     before = person.client.get("/api/conversations/").json()["results"]
     row = person.generation(generation_of(ask(caller).json()))
     assert (row["status"], row["content"], row["finish_reason"]) == ("completed", "Hello", "stop")
@@ -206,7 +206,7 @@ def test_what_is_passed_on(program: httpx.Client, upstream: FakeOpenAI) -> None:
 
 
 def test_unknown_fields_are_ignored(program: httpx.Client, upstream: FakeOpenAI) -> None:
-    """What we do not know is accepted and sent nowhere; null is nothing."""
+    """An unknown field is accepted and not forwarded; null is nothing."""
     answer = ask(program, "plain", user="u1", store=True, logit_bias={"1": 2}, metadata={"a": "b"}, n=1, stop=None)
     assert answer.status_code == 200
     assert set(upstream.requests[-1].body) == {"model", "messages", "stream", "stream_options"}

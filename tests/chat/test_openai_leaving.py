@@ -20,7 +20,7 @@ TRIES = 5
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("model", ["hang", "hang-after-headers"])
 def test_leaving_before_the_first_words(person: Person, upstream: FakeOpenAI, model: str, *, stream: bool) -> None:
-    """Who leaves before anything was said has the upstream closed within 50 ms, and pays nothing."""
+    """A client that leaves before the first text has the upstream closed within 50 ms, and pays nothing."""
     delays = []
     for _ in range(TRIES):
         body = {"model": model, "messages": HELLO, "stream": stream}
@@ -36,7 +36,7 @@ def test_leaving_before_the_first_words(person: Person, upstream: FakeOpenAI, mo
 
 
 def test_leaving_in_the_middle(person: Person, upstream: FakeOpenAI) -> None:
-    """Who leaves after the first words has the upstream closed within 50 ms, and pays for what was read."""
+    """A client that leaves after the first text has the upstream closed within 50 ms, and pays for the text it read."""
     delays, generations = [], []
     for _ in range(TRIES):
         body = {"model": "paced", "messages": HELLO, "stream": True}
@@ -52,7 +52,7 @@ def test_leaving_in_the_middle(person: Person, upstream: FakeOpenAI) -> None:
 
 
 def test_leaving_a_whole_answer_in_the_middle(person: Person, upstream: FakeOpenAI) -> None:
-    """Who waits for a whole answer and leaves has the upstream closed within 50 ms."""
+    """A client that waits for a whole completion and leaves has the upstream closed within 50 ms."""
     delays = []
     for _ in range(TRIES):
         with pytest.raises(httpx.ReadTimeout):

@@ -102,7 +102,7 @@ def test_unknown_model(program: httpx.Client) -> None:
 
 
 def test_an_exhausted_quota(caller: httpx.Client) -> None:
-    """Ten answers a day are ten; the next is 429 `insufficient_quota`, and clients are told not to try again."""
+    """Ten completions a day are ten; the next is 429 `insufficient_quota`, with the header that forbids a retry."""
     assert [ask(caller, "gpt-4-echo").status_code for _ in range(10)] == [200] * 10
     for stream in (False, True):
         answer = ask(caller, "gpt-4-echo", stream=stream)
@@ -121,7 +121,7 @@ def test_an_upstream_that_refuses(caller: httpx.Client, person: Person) -> None:
 
 
 def test_a_context_that_is_too_long(program: httpx.Client, upstream: FakeOpenAI) -> None:
-    """What the upstream finds too long is refused: no turn of a program's prompt is dropped behind its back."""
+    """A prompt too long for the upstream is refused: the product drops no turn of a program's prompt silently."""
     turns = [*HELLO, {"role": "assistant", "content": "Hi"}, *HELLO]
     before = len(upstream.requests)
     for stream in (False, True):
@@ -139,7 +139,7 @@ def test_a_prompt_that_the_vendor_blocks(caller: httpx.Client, person: Person) -
 
 
 def test_a_failure_in_the_middle(caller: httpx.Client, person: Person) -> None:
-    """What breaks after the first words ends with an error and without `[DONE]`; a whole answer is then none."""
+    """A failure after the first text ends a stream with an error and no `[DONE]`; a whole completion then fails."""
     *events, last = chunks(ask(caller, "error", stream=True))
     assert "".join(event["choices"][0]["delta"].get("content", "") for event in events) == "one two three "
     assert events[-1]["choices"][0]["finish_reason"] is None
@@ -173,7 +173,7 @@ def test_active_answers_are_not_counted(strict: Product) -> None:
 
 
 def test_a_process_that_ends(strict: Product) -> None:
-    """What a stopping process cannot finish ends with an error, in the stream or as 503; it takes no more."""
+    """A request that a stopping process cannot finish ends with an error, in the stream or as 503; it takes no more."""
     person = strict.register("bob")
     with ThreadPoolExecutor() as threads:
         whole = threads.submit(ask, strict.client(person.access), "paced")

@@ -89,7 +89,7 @@ def test_a_bad_token(person: Person, client: OpenAI) -> None:
 
 
 def test_an_exhausted_quota(counted: Counted) -> None:
-    """An exhausted quota is one call: the client is told not to try again."""
+    """An exhausted quota is one call: the response forbids the client to retry."""
     for _ in range(10):
         counted.client.chat.completions.create(model="gpt-4-echo", messages=HELLO)
     before = counted.calls
@@ -100,7 +100,7 @@ def test_an_exhausted_quota(counted: Counted) -> None:
 
 
 def test_a_failure_in_the_middle(client: OpenAI) -> None:
-    """What breaks in the middle raises, after what has come."""
+    """A failure in the middle raises, after the text so far."""
     stream = client.chat.completions.create(model="error", messages=HELLO, stream=True)
     texts: list[str] = []
     with pytest.raises(openai.APIError) as failed:
@@ -110,7 +110,7 @@ def test_a_failure_in_the_middle(client: OpenAI) -> None:
 
 
 def test_a_failure_before_anything(counted: Counted) -> None:
-    """What fails before anything was said has a status, so the client tries again by itself; nothing is charged."""
+    """A failure before any text has a status, so the client retries by itself; nothing is charged."""
     with pytest.raises(openai.InternalServerError) as failed:
         counted.client.chat.completions.create(model="http-400", messages=HELLO, stream=True)
     assert failed.value.status_code == 502

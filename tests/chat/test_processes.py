@@ -1,4 +1,4 @@
-"""Several processes, one Redis, one PostgreSQL: every answer can be read and stopped at any of them."""
+"""Several processes, one Redis, one PostgreSQL: every generation can be read and stopped at any of them."""
 
 import asyncio
 import os
@@ -60,18 +60,18 @@ def pair(
 
 @pytest.fixture
 def alice(pair: Pair) -> Person:
-    """Somebody at the first process."""
+    """Return a user at the first process."""
     return pair.first.register(f"alice{os.urandom(4).hex()}")
 
 
 @pytest.fixture
 def alice_there(pair: Pair, alice: Person) -> Person:
-    """The same person at the second process."""
+    """Return the same user at the second process."""
     return Person(pair.second, alice.name, alice.access, alice.refresh)
 
 
 def test_an_answer_is_read_at_another_process(alice: Person, alice_there: Person) -> None:
-    """An answer that one process makes is read at the other as it is written, in the same events."""
+    """A generation that one process runs is read at the other while it is written, in the same events."""
     generation = alice.ask("Hello", "steady")["id"]
     with alice_there.following(generation) as (_status, stream):
         first = next(stream)
@@ -100,7 +100,7 @@ def test_every_place_to_resume_elsewhere(alice: Person, alice_there: Person) -> 
 
 
 def test_a_reader_who_saw_more(alice: Person, alice_there: Person) -> None:
-    """Who comes from the owner and has seen what has not arrived here yet gets the rest, and nothing twice."""
+    """A reader who comes from the owner process with newer events than the replica gets the rest, and nothing twice."""
     for _ in range(5):
         with alice.asking("Hello", "quick") as stream:
             seen = [next(stream) for _ in range(4)]
@@ -120,7 +120,7 @@ def test_unknown_ids_while_it_runs(alice: Person, alice_there: Person, last_even
 
 
 def test_joining_elsewhere(alice: Person, alice_there: Person) -> None:
-    """The same query at another process joins the answer that is still running."""
+    """The same query at another process joins the running generation."""
     query = {"model": "steady", "prompt": "Join me"}
     with alice.client.stream("GET", "/api/chat/", params=query) as here:
         begun = next(line for line in here.iter_lines() if line.startswith("id: "))
@@ -150,7 +150,7 @@ def test_stop_from_elsewhere(alice: Person, alice_there: Person, upstream: FakeO
 
 
 def test_deleting_elsewhere_stops(alice: Person, alice_there: Person, upstream: FakeOpenAI) -> None:
-    """A conversation deleted at one process ends its answer at the other."""
+    """A conversation deleted at one process ends its generation at the other."""
     prompt = f"delete {alice.name}"
     row = alice.ask(prompt, "hang")
     time.sleep(0.3)
@@ -190,7 +190,7 @@ def test_cut_at_random_bytes(pair: Pair) -> None:
 
 @pytest.mark.soak
 def test_many_readers_few_connections(pair: Pair, alice: Person) -> None:
-    """However many read at a process that does not own their answers, it keeps at most 5 connections to Redis."""
+    """A process with many readers of other processes' generations keeps at most 5 connections to Redis."""
     readers_here = 2_000 if SOAK else 200
 
     async def follow_all() -> tuple[list[Reading], int]:

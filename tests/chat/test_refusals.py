@@ -1,4 +1,4 @@
-"""What is turned down, with which code, in which order; a refused question costs nothing and leaves nothing behind."""
+"""Refusals: their codes and their order; a refused question costs nothing and leaves nothing behind."""
 
 import json
 from typing import Any
@@ -80,14 +80,14 @@ def test_too_long(person: Person) -> None:
 
 @pytest.mark.contract("the order of refusals")
 def test_nobody_is_refused_before_too_much(product: Product) -> None:
-    """Who is calling comes first: a stranger with a huge body is told to log in."""
+    """Authentication comes first: a stranger with a huge body is asked to log in."""
     answer = product.client().post(CHAT, content=b"x" * (2**20 + 1))
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "not_authenticated")
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
 
 def test_other_peoples_things_are_not_there(product: Product, person: Person) -> None:
-    """What belongs to somebody else answers 404, whatever is tried with it."""
+    """An object of another user gives 404, with every method."""
     other = product.register("stranger" + person.name)
     start = person.answer("Hello", "plain")[0].data
     generation, conversation = start["generation"], start["conversation"]
@@ -169,7 +169,7 @@ def test_languages(person: Person) -> None:
 
 @pytest.mark.contract("logs say nothing")
 def test_no_text_in_the_log(person: Person, product: Product) -> None:
-    """One line for each request and generation; never a prompt, an answer, a token or a key."""
+    """One line for each request and generation; never a prompt, a completion, a token or a key."""
     start = person.answer("SECRET-PROMPT", "echo")[0].data
     person.client.get("/api/me/?ticket=SECRET-TICKET")
     lines = [json.loads(line) for line in product.output.splitlines() if line.startswith("{")]

@@ -15,7 +15,7 @@ from tests.upstreams import FakeOpenAI
 
 @pytest.mark.contract("POST /api/chat/")
 def test_an_answer_is_start_deltas_done(person: Person) -> None:
-    """An answer is `start`, deltas, `done`, with ids that rise by one."""
+    """A completion is `start`, deltas, `done`, with ids that rise by one."""
     events = person.answer("Say it", "echo")
     assert [event.name for event in events[:1]] == ["start"]
     assert {event.name for event in events[1:-1]} == {"message"}
@@ -39,7 +39,7 @@ def test_start_says_what_was_begun(person: Person) -> None:
 
 @pytest.mark.contract("GET /api/generations/{generation_id}/", "event: done")
 def test_done_is_what_every_route_says(person: Person) -> None:
-    """Who has seen `done` finds the same text, charge and quota everywhere."""
+    """A reader of `done` finds the same text, charge and quota on every route."""
     events = person.answer("Hello", "plain")
     done, text = events[-1].data, text_of(events)
     row = person.generation(events[0].data["generation"])
@@ -55,7 +55,7 @@ def test_done_is_what_every_route_says(person: Person) -> None:
 
 @pytest.mark.contract("POST /api/chat/")
 def test_without_event_stream_the_generation_is_returned(person: Person) -> None:
-    """Whoever does not ask for an event stream gets 202 with the generation and where its events are."""
+    """A client that does not ask for an event stream gets 202 with the generation and the address of its events."""
     answer = person.client.post("/api/chat/", json={"model": "plain", "prompt": "Hello"})
     assert answer.status_code == 202
     body = answer.json()
@@ -66,7 +66,7 @@ def test_without_event_stream_the_generation_is_returned(person: Person) -> None
 
 @pytest.mark.contract("X-Quota-Remaining, X-Quota-Reset")
 def test_reserved_answers_carry_the_quota(person: Person) -> None:
-    """The headers of an answer say what remains after it and when the day ends."""
+    """The response headers state the quota that remains after the generation and when the day ends."""
     answer = person.client.post("/api/chat/", json={"model": "plain", "prompt": "Hello"})
     assert int(answer.headers["X-Quota-Remaining"]) == person.quota()["remaining"]
     assert 0 < int(answer.headers["X-Quota-Reset"]) - time.time() <= 86_400
@@ -85,7 +85,7 @@ def test_every_place_to_resume(person: Person) -> None:
 
 
 def test_resume_while_running(person: Person) -> None:
-    """A reader who left in the middle goes on where it stopped, while the answer is still being made."""
+    """A reader who left in the middle continues from its last event, while the generation still runs."""
     with person.asking("Hello", "quick") as stream:
         seen = [next(stream) for _ in range(5)]
     rest = person.follow(seen[0].data["generation"], seen[-1].id)
@@ -117,7 +117,7 @@ def test_last_event_id_in_the_query(person: Person) -> None:
 
 @pytest.mark.contract("leaving does not stop")
 def test_leaving_does_not_stop(person: Person, upstream: FakeOpenAI) -> None:
-    """A tab closed in the middle: the answer is complete in the history, and charged once."""
+    """After a tab is closed in the middle, the completion is complete in the history, and charged once."""
     before = person.quota()["used_today"]
     with person.asking("Hello", "quick") as stream:
         generation = next(stream).data["generation"]
@@ -148,7 +148,7 @@ def test_several_readers_see_the_same_bytes(person: Person) -> None:
 
 @pytest.mark.contract("event: message")
 def test_deltas_are_forwarded_as_they_come(person: Person) -> None:
-    """The first delta reaches the reader long before the answer is complete, and the others follow its pace."""
+    """The first delta reaches the reader long before the completion is complete, and the others follow its pace."""
     arrivals, events = [], []
     with person.asking("Hello", "quick") as stream:
         for event in stream:
@@ -226,7 +226,7 @@ def test_regenerate_adds_a_sibling(person: Person, upstream: FakeOpenAI) -> None
 
 
 def test_postgresql_too(on_postgresql: Product) -> None:
-    """On PostgreSQL an answer streams, is stored, charged and resumed just the same."""
+    """On PostgreSQL a completion streams, is stored, charged and resumed just the same."""
     person = on_postgresql.register("streaming")
     events: list[Event] = person.answer("你好，世界 👋", "echo")
     assert text_of(events) == "你好，世界 👋"
@@ -254,7 +254,7 @@ def forgetting(request: pytest.FixtureRequest, upstream: FakeOpenAI, tmp_path: P
 def test_snapshot_when_the_log_is_gone(forgetting: Product) -> None:
     """When events are no longer kept, the stored text comes as one `reset`, and the end as it was; then still 204.
 
-    What it says is in the language of who asked, whoever reads it.
+    The message of a failure is in the language of the user who asked, for every reader.
     """
     person = forgetting.register("alice")
     person.client.headers["Accept-Language"] = "zh-CN"

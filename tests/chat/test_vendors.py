@@ -1,4 +1,4 @@
-"""Spark and Zhipu from the environment to the reader: an answer over each protocol, and what their moderation does."""
+"""Spark and Zhipu from the environment to the reader: a completion over each protocol, and the vendors' moderation."""
 
 import time
 from collections.abc import Iterator
@@ -76,7 +76,7 @@ def test_vendors_of_the_environment_answer(product: Product, person: Person, mod
 
 @pytest.mark.contract("event: notice")
 def test_a_busy_key_is_waited_for(person: Person) -> None:
-    """A single key at its limit is waited for, 2 and 8 s; the reader is told, the answer is clean and charged once."""
+    """A single key at its limit is waited for, 2 and 8 s; the reader is informed, the completion is charged once."""
     started = time.monotonic()
     events = person.answer("Hello", "busy")
     assert 9.5 < time.monotonic() - started < 25

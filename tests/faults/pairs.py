@@ -11,7 +11,7 @@ from tests.product import Person, Product
 
 @dataclass(frozen=True)
 class Pair:
-    """Two processes, and the servers below them; the Redis is nobody else's. Alice has an account."""
+    """Two processes, and the servers below them; only these use the Redis. Alice has an account."""
 
     first: Product
     second: Product

@@ -14,7 +14,7 @@ from tests.upstreams import FakeOpenAI
 
 
 def connection(product: Product, receive_bytes: int = 0) -> socket.socket:
-    """Return a raw connection; a small receive buffer makes the server feel that nobody reads."""
+    """Return a raw connection; with a small receive buffer the server notices a client that does not read."""
     address = urlsplit(product.url)
     sock = socket.socket()
     if receive_bytes:
@@ -25,7 +25,7 @@ def connection(product: Product, receive_bytes: int = 0) -> socket.socket:
 
 
 def test_readers_that_never_read_stop_no_page(product: Product) -> None:
-    """Pages are served while somebody asks for many files and reads none of them."""
+    """Pages are served while a client asks for many files and reads none of them."""
     silent = []
     for _ in range(12):
         sock = connection(product, 4096)
@@ -54,7 +54,7 @@ def test_a_head_without_end(product: Product) -> None:
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/api/auth/token/"), ("POST", "/accounts/login/")])
 def test_bodies_are_bounded_everywhere(product: Product, method: str, path: str) -> None:
-    """A body over 1 MiB is 413 on REST and pages too, before anybody looks into it."""
+    """A body over 1 MiB is 413 on REST and pages too, before any code looks into it."""
     answer = product.client().request(method, path, content=b"x" * (2**20 + 1))
     assert answer.status_code == 413
 
@@ -67,7 +67,7 @@ def test_bodies_are_bounded_everywhere(product: Product, method: str, path: str)
     ],
 )
 def test_nul_anywhere(elsewhere: Person, path: str) -> None:
-    """A NUL, which PostgreSQL refuses, is nobody's id and no reason to break."""
+    """A NUL, which PostgreSQL refuses, is an unknown id and no reason to break."""
     assert elsewhere.client.get(path).status_code in {200, 400, 404}
 
 
@@ -101,5 +101,5 @@ def test_debug_logs_no_text(tmp_path: Path, upstream: FakeOpenAI) -> None:
 
 @pytest.fixture(scope="module")
 def elsewhere(on_postgresql: Product) -> Person:
-    """Somebody on a product with PostgreSQL."""
+    """Return a user of a product with PostgreSQL."""
     return on_postgresql.register("attacker")

@@ -1,4 +1,4 @@
-"""Two processes, and what goes wrong at the worst moment: each answer ends once and alike for everybody."""
+"""Two processes, and a fault at the worst moment: each generation ends once, and alike for all readers."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ def pair(
     upstream: FakeOpenAI,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Pair]:
-    """With short leases, and a PostgreSQL that nobody else uses."""
+    """Start a pair with short leases, and a PostgreSQL of its own."""
     variables = {**connected(upstream, **MODELS), "PROCESS_LEASE_SECONDS": "2"}
     with servers.Postgres() as own, started(own, tmp_path_factory.mktemp("pair"), **variables) as running:
         yield running
@@ -135,7 +135,7 @@ def test_redis_halted(pair: Pair, upstream: FakeOpenAI) -> None:
 
 
 def test_the_database_restarted(pair: Pair) -> None:
-    """PostgreSQL is away for longer than a lease: nobody is taken for dead for it, and the answer completes."""
+    """PostgreSQL is away for longer than a lease: no process is declared dead for it, and the generation completes."""
     person, used = pair.alice, pair.alice.quota()["used_today"]
     generations = [at.ask("Hello", "longer")["id"] for at in (person, pair.alice_there)]
     with (
@@ -157,7 +157,7 @@ def test_the_database_restarted(pair: Pair) -> None:
     ("point", "ends"),
     [
         ("before the counter follows the end", {("completed", "stop", 1)}),
-        # Its text so far was asked to be the answer, or its owner died: whoever comes first.
+        # Either the stop makes the text so far the completion, or the reaper ends the dead owner's generation first.
         ("before a stop is carried out", {("completed", "cancelled", 1), ("interrupted", None, 0)}),
         ("between a stop and its answer", {("completed", "cancelled", 1)}),
     ],

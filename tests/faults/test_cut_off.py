@@ -1,4 +1,4 @@
-"""Whoever is disabled while reading is cut off: at every process, whoever makes the answer, whatever the stream."""
+"""A user disabled while reading is cut off: at every process, for every owner process and every stream."""
 
 import threading
 import time
@@ -32,7 +32,7 @@ def workers(
 
 
 class Reader:
-    """Somebody who reads a stream on a connection of their own, in a thread, and notes when it ends."""
+    """A client that reads a stream on its own connection, in a thread, and notes when it ends."""
 
     def __init__(self, client: httpx.Client, path: str, **post: object) -> None:
         self._request = client.build_request("POST" if post else "GET", path, json=post or None)
@@ -84,7 +84,7 @@ def test_a_disabled_account_is_cut_off_at_all_processes(workers: Product) -> Non
 
 
 async def test_there_is_always_more_to_read() -> None:
-    """Who is cut off gets no more, however much waits."""
+    """A reader that is cut off gets no more, however much waits."""
     log = Log("g", lambda: {"content": "", "reasoning": ""})
     for _ in range(30):
         log.publish("message", {"content": "x" * 65536})

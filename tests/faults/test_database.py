@@ -160,7 +160,7 @@ def test_people_can_be_deleted(product: Product, django_db_blocker: Any) -> None
 
 
 def test_one_bad_row_does_not_stop_the_reaper(tmp_path: Path, upstream: FakeOpenAI) -> None:
-    """A row that somebody tampered with stays, and all others are ended."""
+    """A row with corrupt data stays, and all others are ended."""
     with Product(tmp_path, **connected(upstream), PROCESS_LEASE_SECONDS="2") as product:
         person = product.register("alice")
         bad, good = person.ask("Hello", "hang")["id"], person.ask("Hello", "hang")["id"]

@@ -27,7 +27,7 @@ http {{ client_body_temp_path {home}/b; proxy_temp_path {home}/p; fastcgi_temp_p
 @contextmanager
 def nginx(home: Path, inside: str) -> Iterator[None]:
     configuration = home / "nginx.conf"
-    # Started by root, workers would be somebody who may not write into our folder.
+    # Started by root, nginx would run its workers as a user who may not write into our folder.
     user = "user root;" if os.getuid() == 0 else ""
     configuration.write_text(HTTP.format(home=home, inside=inside, user=user))
     command = [str(find("nginx")), "-c", str(configuration)]
@@ -51,7 +51,7 @@ def front(product_port: str, port: int) -> str:
 @pytest.mark.contract("deploy/")
 @pytest.mark.server
 def test_deltas_pass_nginx_one_by_one(product: Product, tmp_path: Path) -> None:
-    """Through nginx the deltas come one by one, large imports pass, and nobody sees the metrics."""
+    """Through nginx the deltas come one by one, large imports pass, and the metrics are hidden."""
     port = free_port()
     with nginx(tmp_path, front(product.url.rpartition(":")[2], port)):
         person = product.register("behind-nginx")

@@ -97,7 +97,7 @@ def _check_after_a_kill(person: Person, one: Reading) -> bool:
 
 
 def test_rolling_restart(pair: Pair) -> None:
-    """Each process is restarted in turn under running answers: all of them complete, for readers who come back."""
+    """Each process is restarted in turn during generations: all of them complete, for readers who come back."""
     person, count = pair.alice, 100 if SOAK else 24
     before = person.quota()["used_today"]
     with Front(pair.first.url, pair.second.url) as front:
@@ -167,7 +167,7 @@ def test_redis_away(pair: Pair, upstream: FakeOpenAI) -> None:
 
 @pytest.mark.contract("drain")
 def test_drained_readers_go_elsewhere(pair: Pair) -> None:
-    """A reader of another process's answer is told `retry: 500` and closed when the process that serves it ends."""
+    """When a process ends, its readers of another process's generation get `retry: 500` and are closed."""
     generation = pair.alice.ask("Hello", "endless")["id"]
     there = pair.second.client(pair.alice.access)
     with there.stream("GET", f"/api/generations/{generation}/events/") as response:

@@ -1,4 +1,4 @@
-"""Every way of misbehaving, over every protocol, through the started product: told in time, for free, and forgotten."""
+"""Every fault of an upstream, over every protocol, through the started product: reported in time, free, forgotten."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -32,7 +32,7 @@ MAX_GROWTH = 20 * 1024 * 1024
 
 @dataclass
 class Scene:
-    """A product connected to a fake of each protocol, and somebody who asks."""
+    """A product connected to a fake of each protocol, and a user who asks."""
 
     product: Product
     person: Person
@@ -86,7 +86,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> I
 
 @dataclass(frozen=True)
 class Calm:
-    """What the product has after an answer over each protocol: connections to keep, and bytes of memory."""
+    """The resources of the product after a completion over each protocol: connections to keep, and bytes of memory."""
 
     connections: int
     memory: int
@@ -109,7 +109,7 @@ def met(scene: Scene, calm: Calm) -> Mapping[str, list[Event]]:
 
 
 def check(scene: Scene, fault: Fault, events: list[Event]) -> None:
-    """The reader is told, in time, and keeps the text; nothing is charged."""
+    """The reader receives the failure in time, and keeps the text; nothing is charged."""
     last = events[-1]
     assert (last.name, last.data["code"]) == ("error", fault.code)
     assert last.data["details"]["vendor_code"] == fault.vendor_code

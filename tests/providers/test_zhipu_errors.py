@@ -104,7 +104,7 @@ def seconds(code: str, message: str, now: float = NOW) -> float | None:
         ("Usage limit reached for 5 hour. Your limit will reset at 2024-01-02 11:05:05", 60.0),
         ("已达到每周/每月使用上限。您的限额将在 2024-02-01 11:04:05 重置。", 30 * DAY),
         ("reset at 2024-01-02T11:05:05", 60.0),
-        # Just over: the clocks differ, or the answer took its time.
+        # Just over: the clocks differ, or the response was slow.
         ("reset at 2024-01-02 11:04:00", 0.0),
         # A time of UTC, a year ahead, no time at all: the row's hour holds.
         ("reset at 2024-01-02 03:30:00", None),

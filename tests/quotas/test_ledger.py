@@ -300,7 +300,7 @@ def test_few_statements(alice, quota, model, django_assert_num_queries):
     """Reserving costs four statements, ending three, the overview one."""
     Quota.objects.update(daily_limit=1)
     factories.credits_for(alice, quota, 1)
-    quotas_app().snapshot.current()  # read every two seconds, whoever asks
+    quotas_app().snapshot.current()  # read every two seconds, for all users
     with django_assert_num_queries(4):
         ledger.reserve(alice.pk, model.pk, "g1")
     with django_assert_num_queries(5):

@@ -40,7 +40,7 @@ class Redis:
         self.client.flushall()
 
     def spoil(self) -> None:
-        """Put nonsense in the place of every counter, each time of another kind."""
+        """Replace every counter by an invalid value, each time of another kind."""
         for name in self.client.keys("rivulet:quota:*"):
             nonsense = next(NONSENSE)
             self.client.delete(name)
@@ -152,7 +152,7 @@ def shown_within(seconds: float, person: Person, **figures: int) -> bool:
 
 @pytest.mark.parametrize("fault", ["flush", "spoil"])
 def test_shown_right_at_once(counted_product: Product, own_redis: Redis, fault: str) -> None:
-    """After a flush or nonsense, the next two looks show the ledger's figures."""
+    """After a flush or invalid values, the next two looks show the ledger's figures."""
     person = counted_product.register(f"looks-{fault}")
     person.answer("Hello", "plain")
     for _again in range(2):
