@@ -151,26 +151,26 @@ def _noting_pauses(patch: pytest.MonkeyPatch) -> defaultdict[str, list[float]]:
 
 def _rows(question: Question) -> tuple[int, str, int | None]:
     """Create the rows that a question needs; return the user, the model and the conversation."""
-    person = factories.user(password=None)
+    user = factories.user(password=None)
     named = {"base_url": question.upstream["base_url"], "proxy": ""}
     upstream = factories.upstream(environment={"values": named}, **question.upstream)
     for secret in question.keys:
         factories.api_key(upstream, secret)
     model = factories.chat_model(of=factories.quota(), **question.model)
     factories.route(model, upstream, upstream_model=question.upstream_model)
-    return person.pk, model.slug, _conversation(person, question.history) if question.history else None
+    return user.pk, model.slug, _conversation(user, question.history) if question.history else None
 
 
-def _conversation(person: Any, history: Sequence[str]) -> int:
-    conversation, parent = Conversation.objects.create(user=person, title="Hello"), None
+def _conversation(user: Any, history: Sequence[str]) -> int:
+    conversation, parent = Conversation.objects.create(user=user, title="Hello"), None
     for place, content in enumerate(history):
         role = Message.Role.ASSISTANT if place % 2 else Message.Role.USER
         parent = Message.objects.create(conversation=conversation, parent=parent, role=role, content=content)
     return int(conversation.pk)
 
 
-async def _ask(person: int, model: str, conversation: int | None) -> str:
-    started = await chat().generations.start(GenerationRequest(person, model, "Hello", conversation))
+async def _ask(user: int, model: str, conversation: int | None) -> str:
+    started = await chat().generations.start(GenerationRequest(user, model, "Hello", conversation))
     if run := chat().generations._runs.get(started.row.id):
         assert run.task
         await asyncio.wait({run.task})

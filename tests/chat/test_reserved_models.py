@@ -33,9 +33,9 @@ def forget() -> None:
     quotas_app().snapshot.forget()
 
 
-def offered(person: User) -> list[str]:
+def offered(user: User) -> list[str]:
     client = Client()
-    client.force_login(person)
+    client.force_login(user)
     return [model["slug"] for model in client.get("/api/models/").json()]
 
 
@@ -81,9 +81,9 @@ def test_many_groups_deleted_at_once(bob: User, carol: User, reserved: ChatModel
 
 def test_the_page_offers_it_to_members(alice: User, bob: User, reserved: ChatModel) -> None:
     """The chat page's list has it for members only."""
-    for person, there in ((alice, True), (bob, False)):
+    for user, there in ((alice, True), (bob, False)):
         client = Client()
-        client.force_login(person)
+        client.force_login(user)
         assert (b'value="reserved"' in client.get("/").content) is there
 
 
