@@ -97,7 +97,7 @@ def test_closed_tab(visitor: Visitor) -> None:
 def test_offline(visit: Visit, regular: Regular, site: Product) -> None:
     """A network that goes away and comes back leaves no gap and no repetition."""
     with Line.to(site.url) as line:
-        visitor = visit(url=line.url).become(regular.person).log_in()
+        visitor = visit(url=line.url).become(regular.api_user).log_in()
         visitor.expect_errors(GONE)
         visitor.ask("count", "steady")
         visitor.wait_for_text(more_than=20)
@@ -116,13 +116,13 @@ def test_offline(visit: Visit, regular: Regular, site: Product) -> None:
 def test_offline_until_after_the_end(visit: Visit, regular: Regular, site: Product) -> None:
     """A reader who was offline when the generation ended finds the whole completion on coming back."""
     with Line.to(site.url) as line:
-        visitor = visit(url=line.url).become(regular.person).log_in()
+        visitor = visit(url=line.url).become(regular.api_user).log_in()
         visitor.expect_errors(GONE)
         visitor.ask("count", "steady")
         visitor.wait_for_text()
         generation = visitor.stored()["id"]
         disconnect(visitor, line)
-        regular.person.ended(generation)
+        regular.api_user.ended(generation)
         assert len(visitor.text) < len(STEADY)
         reconnect(visitor, line)
         visitor.wait_for_end()

@@ -97,7 +97,7 @@ def test_a_running_version(visitor: Visitor) -> None:
     page.select_option("#model", "lasting")
     part(visitor.last, "regenerate").click()
     visitor.wait_for_text()
-    message = visitor.person().messages(int(page.url.split("/")[-2]))[1]["id"]
+    message = visitor.api_user().messages(int(page.url.split("/")[-2]))[1]["id"]
     page.goto(f"{page.url}?message={message}")
     assert visitor.text == "count"
     part(visitor.last, "next").click()

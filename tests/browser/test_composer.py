@@ -108,7 +108,7 @@ def test_logged_in_again_in_another_tab(visit: Visit) -> None:
 
 def test_somebody_else_in_the_same_tab(visit: Visit, regular: Regular) -> None:
     """A user who logs in after another user sees nothing of the other's draft; its owner finds it again."""
-    visitor = visit().become(regular.person).log_in()
+    visitor = visit().become(regular.api_user).log_in()
     page = visitor.page
     write_instructions(visitor, "In confidence.")
     page.fill("#prompt", "a secret thought")
@@ -117,7 +117,7 @@ def test_somebody_else_in_the_same_tab(visit: Visit, regular: Regular) -> None:
     expect(page.locator("#prompt")).to_have_value("")
     expect(page.locator("#instructions")).to_be_hidden()
     log_out(page)
-    visitor.become(regular.person).log_in()
+    visitor.become(regular.api_user).log_in()
     expect(page.locator("#prompt")).to_have_value("a secret thought")
     expect(page.locator("#instructions p")).to_have_text("In confidence.")
 

@@ -130,7 +130,7 @@ def system_prompt(upstream: FakeOpenAI) -> Any:
 
 def test_logged_out_elsewhere(visit: Visit, regular: Regular, tmp_path: Path) -> None:
     """An import by a user whose login has ended is refused in words."""
-    visitor = visit(storage_state=regular.cookies).become(regular.person)
+    visitor = visit(storage_state=regular.cookies).become(regular.api_user)
     visitor.expect_errors("status of 40[13]")
     visitor.page.goto("/accounts/data/")
     visitor.context.clear_cookies()

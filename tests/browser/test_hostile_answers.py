@@ -68,7 +68,7 @@ def test_each_on_its_own(visitor: Visitor, regular: Regular) -> None:
     conversation = None
     for payload in PAYLOADS:
         where = {"conversation": conversation} if conversation else {}
-        events = regular.person.answer(payload.replace("ORIGIN", visitor.url), "gpt-4-echo", **where)
+        events = regular.api_user.answer(payload.replace("ORIGIN", visitor.url), "gpt-4-echo", **where)
         conversation = events[0].data["conversation"]
     visitor.page.goto(f"/c/{conversation}/")
     expect(visitor.page.locator(".answer")).to_have_count(len(PAYLOADS))

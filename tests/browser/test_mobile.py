@@ -12,7 +12,7 @@ PHONE = {"viewport": {"width": 390, "height": 780}, "device_scale_factor": 2, "h
 @pytest.fixture
 def phone(visit: Visit, regular: Regular) -> Visitor:
     """Return a logged-in visitor at a phone."""
-    somebody = visit(storage_state=regular.cookies, **PHONE).become(regular.person)
+    somebody = visit(storage_state=regular.cookies, **PHONE).become(regular.api_user)
     somebody.page.goto("/")
     return somebody
 

@@ -73,7 +73,7 @@ def test_change_password(visit: Visit) -> None:
 )
 def test_next_stays_here(visit: Visit, regular: Regular, elsewhere: str) -> None:
     """Logging in leads to pages of this service only, whatever `next` says."""
-    visitor = visit().become(regular.person)
+    visitor = visit().become(regular.api_user)
     visitor.page.goto(f"/accounts/login/?next={elsewhere}")
     visitor.fill_in_login(visitor.page)
     visitor.wait_for_page()

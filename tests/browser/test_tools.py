@@ -87,7 +87,7 @@ def test_stop(worker: Visitor) -> None:
 def test_offline(visit: Visit, regular: Regular, site: Product) -> None:
     """A line that breaks and is mended leaves no gap and no repetition."""
     with Line.to(site.url) as line:
-        visitor = visit(url=line.url).become(regular.person).log_in()
+        visitor = visit(url=line.url).become(regular.api_user).log_in()
         visitor.expect_errors(GONE)
         visitor.page.goto("/tools/")
         run(visitor, "count", "steady")
@@ -168,7 +168,7 @@ def test_a_result_that_has_expired(worker: Visitor) -> None:
 )
 def test_looks(visit: Visit, regular: Regular, options: dict[str, object]) -> None:
     """The page speaks the reader's language, has its colours at night, and fits a phone with a wide result on it."""
-    visitor = visit(storage_state=regular.cookies, **options).become(regular.person)
+    visitor = visit(storage_state=regular.cookies, **options).become(regular.api_user)
     page = visitor.page
     page.goto("/tools/")
     assert bool(CHINESE.search(page.inner_text("h1"))) == ("locale" in options)

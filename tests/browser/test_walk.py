@@ -7,7 +7,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Visit
 from tests.browser.visitor import Visitor, content, part
-from tests.product import PASSWORD, Person
+from tests.product import PASSWORD, ApiUser
 from tests.servers import ROOT
 
 DOCS = ROOT / "docs"
@@ -104,14 +104,14 @@ def copied(visitor: Visitor) -> str:
 def fill_the_list(visitor: Visitor) -> None:
     """Give the screenshots a list of conversations to show."""
     tokens = visitor.product.client().post("/api/auth/token/", json={"username": visitor.name, "password": PASSWORD})
-    person = Person(visitor.product, visitor.name, tokens.json()["access"], tokens.json()["refresh"])
+    api_user = ApiUser(visitor.product, visitor.name, tokens.json()["access"], tokens.json()["refresh"])
     for prompt in [
         "Three books about rivers",
         "杭州周末两日游怎么安排？",
         "Polish this letter to my landlord",
         "Why is the sky blue?",
     ]:
-        person.answer(prompt, "plain")
+        api_user.answer(prompt, "plain")
     visitor.page.reload()
 
 

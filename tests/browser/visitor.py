@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Locator, Page, Request, WebError, expect
 
-from tests.product import PASSWORD, Person, Product
+from tests.product import PASSWORD, ApiUser, Product
 
 # A violation that the page itself provokes may go by without a word on the console; this gives it one.
 REPORT_VIOLATIONS = """
@@ -71,9 +71,9 @@ class Visitor:
         """Make an account, by the API."""
         return self.become(self.product.register(f"p{secrets.token_hex(5)}"))
 
-    def become(self, person: Person) -> Self:
+    def become(self, api_user: ApiUser) -> Self:
         """Use the login of an existing account."""
-        self.name = person.name
+        self.name = api_user.name
         return self
 
     def log_in(self, page: Page | None = None) -> Self:
@@ -144,10 +144,10 @@ class Visitor:
         """The texts of all turns that are shown, prompts and answers."""
         return [text.strip() for text in self.page.locator(".message > [data-part=content]").all_inner_texts()]
 
-    def person(self) -> Person:
+    def api_user(self) -> ApiUser:
         """They themselves, at a program instead of a browser."""
         tokens = self.product.log_in(self.name).json()
-        return Person(self.product, self.name, tokens["access"], tokens["refresh"])
+        return ApiUser(self.product, self.name, tokens["access"], tokens["refresh"])
 
     def stored(self) -> dict[str, Any]:
         """The generation of the last answer, as the API has it."""

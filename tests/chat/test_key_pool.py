@@ -38,7 +38,7 @@ def test_a_dead_key_is_quarantined_and_a_limited_one_returns(tmp_path: Path) -> 
         environment = {**connected(upstream), "OPENAI_API_KEYS": ",".join((DEAD, LIMITED, GOOD))}
         with Product(tmp_path, **environment) as product:
             people = [product.register(f"person{number}") for number in range(20)]
-            streams = ask_together(product, [person.access for person in people] * 5)
+            streams = ask_together(product, [api_user.access for api_user in people] * 5)
             assert Counter("event: done" in stream for stream in streams) == {True: 100}
             assert all("event: error" not in stream and "retrying" not in stream for stream in streams)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests import servers
-from tests.product import Person, Product
+from tests.product import ApiUser, Product
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,11 @@ class Pair:
     second: Product
     postgres: servers.Postgres
     redis: servers.Redis
-    alice: Person
+    alice: ApiUser
 
     @property
-    def alice_there(self) -> Person:
-        return Person(self.second, self.alice.name, self.alice.access, self.alice.refresh)
+    def alice_there(self) -> ApiUser:
+        return ApiUser(self.second, self.alice.name, self.alice.access, self.alice.refresh)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.product import Person, Product, connected
+from tests.product import ApiUser, Product, connected
 from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
 
@@ -66,20 +66,20 @@ def test_bodies_are_bounded_everywhere(product: Product, method: str, path: str)
         *("/api/chat/?last_event_id=%00:1", "/api/conversations/%00/", "/api/tokens/%00/"),
     ],
 )
-def test_nul_anywhere(elsewhere: Person, path: str) -> None:
+def test_nul_anywhere(elsewhere: ApiUser, path: str) -> None:
     """A NUL, which PostgreSQL refuses, is an unknown id and no reason to break."""
     assert elsewhere.client.get(path).status_code in {200, 400, 404}
 
 
-def test_nul_in_a_ticket(elsewhere: Person) -> None:
+def test_nul_in_a_ticket(elsewhere: ApiUser) -> None:
     """A path with a NUL in it is refused."""
     assert elsewhere.client.post("/api/tickets/", json={"path": "/%00"}).status_code in {201, 400}
 
 
-def test_forms_are_no_questions(person: Person) -> None:
+def test_forms_are_no_questions(api_user: ApiUser) -> None:
     """A form's content type is refused by name, with a session and without one."""
     for kind in ("multipart/form-data; boundary=x", "application/x-www-form-urlencoded"):
-        answer = person.client.post("/api/chat/", content=b"--x--", headers={"Content-Type": kind})
+        answer = api_user.client.post("/api/chat/", content=b"--x--", headers={"Content-Type": kind})
         assert (answer.status_code, answer.json()["error"]["code"]) == (415, "invalid_request")
 
 
@@ -94,12 +94,12 @@ def test_secret_paths_are_not_logged(product: Product) -> None:
 def test_debug_logs_no_text(tmp_path: Path, upstream: FakeOpenAI) -> None:
     """DEBUG=1 does not write prompts into the log."""
     with Product(tmp_path, **connected(upstream), DEBUG="1") as product:
-        person = product.register("alice")
-        person.answer("SECRET-PROMPT", "echo")
+        api_user = product.register("alice")
+        api_user.answer("SECRET-PROMPT", "echo")
         assert "SECRET-PROMPT" not in product.output
 
 
 @pytest.fixture(scope="module")
-def elsewhere(on_postgresql: Product) -> Person:
+def elsewhere(on_postgresql: Product) -> ApiUser:
     """Return a user of a product with PostgreSQL."""
     return on_postgresql.register("attacker")
