@@ -21,7 +21,7 @@ from providers.apps import providers_app
 from quotas.apps import quotas_app
 from runtime.apps import runtime
 from tests import factories, servers
-from tests.product import Person, Product, connected
+from tests.product import ApiUser, Product, connected
 from tests.upstreams import FakeOpenAI
 
 # Show details of failed assertions in this module as in the tests themselves.
@@ -229,6 +229,6 @@ def on_each(request: pytest.FixtureRequest) -> Product:
 
 
 @pytest.fixture
-def person(product: Product) -> Person:
+def api_user(product: Product) -> ApiUser:
     """A new user of the shared product."""
     return product.register(f"p{secrets.token_hex(5)}")

@@ -11,7 +11,7 @@ from django.conf import settings
 
 from quotas.models import Quota, QuotaModel
 from tests import factories, servers
-from tests.product import Event, Person, Product, read_events
+from tests.product import ApiUser, Event, Product, read_events
 
 # The upstreams are on this machine, and the product must decrypt keys that this process has encrypted.
 OPEN = {"ALLOWED_PRIVATE_UPSTREAMS": "127.0.0.1", "DAILY_LIMIT_STANDARD": "1000000"}
@@ -39,15 +39,15 @@ def offer(name: str, kind: str, base_url: str, *keys: str, upstream_model: str =
     QuotaModel.objects.create(quota=Quota.objects.get(slug="standard"), model=model)
 
 
-def wait_for(person: Person, name: str) -> None:
+def wait_for(api_user: ApiUser, name: str) -> None:
     """Wait until the product offers a model."""
     deadline = time.monotonic() + 10
-    while name not in {model["slug"] for model in person.client.get("/api/models/").json()}:
+    while name not in {model["slug"] for model in api_user.client.get("/api/models/").json()}:
         assert time.monotonic() < deadline, f"{name} is not offered"
         time.sleep(0.1)
 
 
-def ask_together(person: Person, models: Sequence[str], prompt: str = "Hello") -> dict[str, list[Event]]:
+def ask_together(api_user: ApiUser, models: Sequence[str], prompt: str = "Hello") -> dict[str, list[Event]]:
     """Send a prompt to all these models at once and read every stream to its end."""
 
     async def one(client: httpx.AsyncClient, model: str) -> list[Event]:
@@ -56,8 +56,8 @@ def ask_together(person: Person, models: Sequence[str], prompt: str = "Hello") -
         return list(read_events(response))
 
     async def ask() -> dict[str, list[Event]]:
-        headers = {"Authorization": f"Bearer {person.access}", "Accept": "text/event-stream"}
-        options = {"base_url": person.product.url, "headers": headers, "timeout": 90, "trust_env": False}
+        headers = {"Authorization": f"Bearer {api_user.access}", "Accept": "text/event-stream"}
+        options = {"base_url": api_user.product.url, "headers": headers, "timeout": 90, "trust_env": False}
         async with httpx.AsyncClient(limits=httpx.Limits(max_connections=None), **options) as client:
             return dict(zip(models, await asyncio.gather(*(one(client, model) for model in models)), strict=True))
 

@@ -229,14 +229,14 @@ class Product:
         self._clients.append(client)
         return client
 
-    def register(self, name: str) -> "Person":
+    def register(self, name: str) -> "ApiUser":
         """Create an account through the API."""
         body = {"username": name, "email": f"{name}@example.org", "password": PASSWORD}
         # Registration is limited per IP address, so each user gets a different one.
         where = {"X-Forwarded-For": f"10.{secrets.randbelow(256)}.{secrets.randbelow(256)}.{secrets.randbelow(256)}"}
         made = self.client().post("/api/auth/register/", json=body, headers=where)
         assert made.status_code == 201, made.text
-        return Person(self, name, made.json()["access"], made.json()["refresh"])
+        return ApiUser(self, name, made.json()["access"], made.json()["refresh"])
 
     def log_in(self, name: str, password: str = PASSWORD) -> httpx.Response:
         return self.client().post("/api/auth/token/", json={"username": name, "password": password})
@@ -251,10 +251,10 @@ class Product:
         assert done.url.path == "/"
         return client
 
-    def admin(self) -> "Person":
+    def admin(self) -> "ApiUser":
         tokens = self.log_in("admin")
         assert tokens.status_code == 200, tokens.text
-        return Person(self, "admin", tokens.json()["access"], tokens.json()["refresh"])
+        return ApiUser(self, "admin", tokens.json()["access"], tokens.json()["refresh"])
 
 
 @dataclass(frozen=True)
@@ -306,7 +306,7 @@ def text_of(events: list[Event]) -> str:
     return text
 
 
-class Person:
+class ApiUser:
     """A user who calls the product with a token."""
 
     def __init__(self, product: Product, name: str, access: str, refresh: str) -> None:
@@ -378,14 +378,14 @@ def _key(key: str) -> dict[str, str]:
     return {"Idempotency-Key": key} if key else {}
 
 
-def post_many(person: Person, bodies: list[tuple[dict[str, Any], dict[str, str]]]) -> list[httpx.Response]:
+def post_many(api_user: ApiUser, bodies: list[tuple[dict[str, Any], dict[str, str]]]) -> list[httpx.Response]:
     """Send these bodies and headers to `/api/chat/` at once, each on its own connection."""
 
     async def send() -> list[httpx.Response]:
         limits = httpx.Limits(max_connections=None)
-        headers = {"Authorization": f"Bearer {person.access}"}
+        headers = {"Authorization": f"Bearer {api_user.access}"}
         async with httpx.AsyncClient(
-            base_url=person.product.url, headers=headers, limits=limits, timeout=60, trust_env=False
+            base_url=api_user.product.url, headers=headers, limits=limits, timeout=60, trust_env=False
         ) as client:
             posts = [client.post("/api/chat/", json=body, headers=headers) for body, headers in bodies]
             return list(await asyncio.gather(*posts))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.product import Event, Person, text_of
+from tests.product import ApiUser, Event, text_of
 
 # Seconds until a reader tries again after a refusal or a failed connection.
 RETRY_SECONDS = 0.2
@@ -64,12 +64,12 @@ async def read(url: str, token: str, generation: str, *, cuts: random.Random | N
 
 
 @contextmanager
-def reading(url: str, person: Person, generations: list[str]) -> Iterator[list[Reading]]:
+def reading(url: str, api_user: ApiUser, generations: list[str]) -> Iterator[list[Reading]]:
     """Follow generations from another thread; the result is complete when the block ends."""
     done: list[Reading] = []
 
     async def follow() -> None:
-        done.extend(await asyncio.gather(*(read(url, person.access, one) for one in generations)))
+        done.extend(await asyncio.gather(*(read(url, api_user.access, one) for one in generations)))
 
     thread = threading.Thread(target=lambda: asyncio.run(follow()))
     thread.start()

@@ -1,6 +1,6 @@
 """A fake Spark on loopback: a real WebSocket server that checks signature, date and frame as the vendor does.
 
-What follows the domain's slash chooses the scenario (`generalv3.5/slow`), as does a domain that is none (`slow`);
+The text after the domain's slash chooses the scenario (`generalv3.5/slow`), as does a domain that is none (`slow`);
 `upstream.keys[api_key] = scenario` overrides both and, before there is any frame, is the only way: `upstream.key(...)`
 makes such a key. The scenarios are in `tests.spark_scenarios`. Nothing of the product is imported here.
 """

@@ -1,4 +1,4 @@
-"""What `servers.in_processes` starts: a process that forks a child for each row of arguments, once Django is set up."""
+"""The module that `servers.in_processes` starts: it forks a child for each row of arguments, once Django is set up."""
 
 import json
 import os

@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser, StorageState, expect, sync_playwright
 
 from tests.browser.visitor import Visitor
-from tests.product import Person, Product, connected
+from tests.product import ApiUser, Product, connected
 from tests.upstreams import FakeOpenAI
 
 FOLDER = Path(__file__).parent
@@ -79,25 +79,25 @@ def mortal(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @dataclass(frozen=True)
 class Regular:
-    """Somebody who has logged in before."""
+    """A user who has logged in before."""
 
-    person: Person
+    api_user: ApiUser
     cookies: StorageState
 
 
 @pytest.fixture(scope="module")
 def regular(chromium: Browser, site: Product) -> Regular:
     """The account of all visitors of a module; hashing passwords for each of them would take most of the time."""
-    person = site.register(f"p{secrets.token_hex(5)}")
-    somebody = Visitor(chromium, site).become(person).log_in()
+    api_user = site.register(f"p{secrets.token_hex(5)}")
+    somebody = Visitor(chromium, site).become(api_user).log_in()
     cookies = somebody.context.storage_state()
     assert not somebody.leave()
-    return Regular(person, cookies)
+    return Regular(api_user, cookies)
 
 
 @pytest.fixture
 def visit(chromium: Browser, site: Product) -> Iterator[Visit]:
-    """Return a function that sits somebody down at a new browser; what any of their pages did wrong fails the test."""
+    """Return a function that opens a new browser for a visitor; any fault on one of its pages fails the test."""
     visitors: list[Visitor] = []
 
     def sit_down(product: Product = site, **options: Any) -> Visitor:
@@ -111,7 +111,7 @@ def visit(chromium: Browser, site: Product) -> Iterator[Visit]:
 
 @pytest.fixture
 def visitor(visit: Visit, regular: Regular) -> Visitor:
-    """Somebody logged in, with the page of a new conversation before them."""
-    somebody = visit(storage_state=regular.cookies).become(regular.person)
+    """Return a logged-in visitor, with the page of a new conversation open."""
+    somebody = visit(storage_state=regular.cookies).become(regular.api_user)
     somebody.page.goto("/")
     return somebody

@@ -1,4 +1,4 @@
-"""The admin pages: limits, keys that go in and never come out, books that are only read."""
+"""The admin pages: limits, keys that are written and never shown, ledger rows that are read-only."""
 
 import re
 
@@ -34,7 +34,7 @@ def operator(visit: Visit, mortal: Product, admin: Regular) -> Visitor:
 
 
 def test_a_changed_daily_limit_holds_at_once(operator: Visitor) -> None:
-    """A daily limit changed in the list of quotas holds for everybody at once."""
+    """A daily limit changed in the list of quotas holds for all users at once."""
     page = operator.page
     page.click("#content-main .model-quota th a")
     row = page.locator("#result_list tbody tr").filter(has_text="premium")
@@ -162,7 +162,7 @@ def test_every_list_and_form(operator: Visitor) -> None:
 
 
 def test_dashboard(operator: Visitor) -> None:
-    """The dashboard is one click from the front page, draws the answers of today, and breaks no policy."""
+    """The dashboard is one click from the front page, draws today's generations, and breaks no policy."""
     operator.product.register("counted").answer("Hello", "plain")
     page = operator.page
     page.click("text=Dashboard")
@@ -172,8 +172,8 @@ def test_dashboard(operator: Visitor) -> None:
 
 
 def test_credits_by_hand(operator: Visitor) -> None:
-    """Credits are given on a person's page, and stand in the person's ledger with the reason."""
-    person = operator.product.register("rewarded")
+    """Credits are given on a user's page, and stand in the user's ledger with the reason."""
+    api_user = operator.product.register("rewarded")
     page = operator.page
     page.goto("/admin/accounts/user/?q=rewarded")
     page.click("#result_list tbody th a")
@@ -183,11 +183,11 @@ def test_credits_by_hand(operator: Visitor) -> None:
     page.click("#content-main [type=submit]")
     expect(page.locator(".messagelist")).to_contain_text("+4 credits: Standard")
     expect(page.locator("#ledger")).to_contain_text("found a bug")
-    assert person.quota()["credits"] == 4
+    assert api_user.quota()["credits"] == 4
 
 
 def test_not_for_everybody(visitor: Visitor) -> None:
-    """Who is not staff gets no admin page, and no link to one."""
+    """A user who is not staff gets no admin page, and no link to one."""
     expect(visitor.page.locator(".user-menu a[href='/admin/']")).to_have_count(0)
     visitor.expect_errors("status of 403")
     answer = visitor.page.goto("/admin/quotas/quota/")
@@ -211,9 +211,9 @@ def test_sensitive_words(operator: Visitor) -> None:
     page.click("input[type=submit]")
     expect(page.locator("#tried mark")).to_have_text(["FIL-BERT", "榛子"])
     expect(page.locator("#found tbody tr")).to_have_count(2)
-    person = operator.product.register("nutty")
-    assert person.ask("filbert", "plain")["status"] == "running"
-    assert person.client.get("/api/conversations/").json()["results"][0]["title"] == "*******"
+    api_user = operator.product.register("nutty")
+    assert api_user.ask("filbert", "plain")["status"] == "running"
+    assert api_user.client.get("/api/conversations/").json()["results"][0]["title"] == "*******"
     page.goto("/admin/chat/hit/?q=nutty")
     expect(page.locator("#result_list tbody tr")).to_contain_text("filbert")
     page.goto("/admin/chat/sensitiveword/?category=browser+test")
@@ -228,11 +228,11 @@ def test_sensitive_words(operator: Visitor) -> None:
 def test_books_on_a_phone(visit: Visit, mortal: Product, admin: Regular) -> None:
     """Long names, reasons and numbers scroll within their tables; a field's label stands before the field."""
     staff, name = mortal.admin().client, "l" + "o" * 100 + "ng"
-    person = mortal.register(name)
+    api_user = mortal.register(name)
     gift = {"user": name, "quota": "standard", "amount": 1_000_000, "reason": "x" * 200}
     assert staff.post("/api/admin/credits/", json=gift).status_code == 201
-    person.ended(person.ask(model="gpt-4")["id"])
-    user = f"/admin/accounts/user/{person.client.get('/api/me/').json()['id']}"
+    api_user.ended(api_user.ask(model="gpt-4")["id"])
+    user = f"/admin/accounts/user/{api_user.client.get('/api/me/').json()['id']}"
     page = visit(mortal, storage_state=admin.cookies, viewport={"width": 360, "height": 740}).page
     for path in ("/admin/dashboard/", "/admin/quotas/quota/", f"{user}/change/", f"{user}/credits/"):
         page.goto(path)

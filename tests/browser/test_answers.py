@@ -14,7 +14,7 @@ GONE = "ERR_INTERNET_DISCONNECTED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_CONNECTION
 
 
 def test_the_stop_button_keeps_the_text_so_far(visitor: Visitor) -> None:
-    """The stop button ends the answer with what was there, for good; another version can be had."""
+    """The stop button ends the generation and keeps its text for good; the user can get another version."""
     page = visitor.page
     expect(page.get_by_role("button", name="Stop")).to_be_hidden()
     visitor.ask("count", "paced")
@@ -42,7 +42,7 @@ def test_the_stop_button_keeps_the_text_so_far(visitor: Visitor) -> None:
 
 
 def test_stop_before_the_first_word(visitor: Visitor) -> None:
-    """An answer of which nothing has come can be stopped too, and costs nothing."""
+    """A generation without any text yet can be stopped too, and costs nothing."""
     before = visitor.quota
     visitor.ask("say nothing", "hang")
     visitor.page.get_by_role("button", name="Stop").click()
@@ -52,7 +52,7 @@ def test_stop_before_the_first_word(visitor: Visitor) -> None:
 
 
 def test_reasoning(visitor: Visitor) -> None:
-    """Reasoning is shown apart from the answer, and after a reload too."""
+    """Reasoning is shown apart from the completion, and after a reload too."""
     for _ in range(2):
         if visitor.page.locator(".answer").count() == 0:
             visitor.answer("two plus two", "reasoning")
@@ -81,7 +81,7 @@ def test_two_tabs(visit: Visit, visitor: Visitor, regular: Regular) -> None:
 
 
 def test_closed_tab(visitor: Visitor) -> None:
-    """An answer goes on without anybody watching."""
+    """A generation continues when no page reads it."""
     visitor.ask("count", "steady")
     visitor.wait_for_text()
     address = visitor.page.url
@@ -97,7 +97,7 @@ def test_closed_tab(visitor: Visitor) -> None:
 def test_offline(visit: Visit, regular: Regular, site: Product) -> None:
     """A network that goes away and comes back leaves no gap and no repetition."""
     with Line.to(site.url) as line:
-        visitor = visit(url=line.url).become(regular.person).log_in()
+        visitor = visit(url=line.url).become(regular.api_user).log_in()
         visitor.expect_errors(GONE)
         visitor.ask("count", "steady")
         visitor.wait_for_text(more_than=20)
@@ -114,15 +114,15 @@ def test_offline(visit: Visit, regular: Regular, site: Product) -> None:
 
 
 def test_offline_until_after_the_end(visit: Visit, regular: Regular, site: Product) -> None:
-    """Whoever was away when the answer ended finds all of it on coming back."""
+    """A reader who was offline when the generation ended finds the whole completion on coming back."""
     with Line.to(site.url) as line:
-        visitor = visit(url=line.url).become(regular.person).log_in()
+        visitor = visit(url=line.url).become(regular.api_user).log_in()
         visitor.expect_errors(GONE)
         visitor.ask("count", "steady")
         visitor.wait_for_text()
         generation = visitor.stored()["id"]
         disconnect(visitor, line)
-        regular.person.ended(generation)
+        regular.api_user.ended(generation)
         assert len(visitor.text) < len(STEADY)
         reconnect(visitor, line)
         visitor.wait_for_end()
@@ -141,7 +141,7 @@ def reconnect(visitor: Visitor, line: Line) -> None:
 
 @pytest.mark.parametrize("model", ["cut", "error"])
 def test_upstream_fails(visitor: Visitor, model: str) -> None:
-    """An answer that an upstream breaks off keeps its text, says so now and after a reload, and can be tried again."""
+    """A completion that an upstream cuts off keeps its text, shows the failure after a reload, and can be retried."""
     visitor.answer("go on", model)
     expect(part(visitor.last, "failure").locator("p").first).to_have_text(visitor.stored()["error"]["message"])
     assert visitor.text == "one two three"

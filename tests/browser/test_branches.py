@@ -8,7 +8,7 @@ from tests.product import Product
 
 
 def test_versions_can_be_switched_after_a_reload(visitor: Visitor) -> None:
-    """The versions of an answer can be switched after a reload; what was said after one of them comes with it."""
+    """The versions of a completion can be switched after a reload; the messages that follow a version come with it."""
     page = visitor.page
     visitor.answer("first", "echo")
     visitor.answer("second", "echo")
@@ -97,7 +97,7 @@ def test_a_running_version(visitor: Visitor) -> None:
     page.select_option("#model", "lasting")
     part(visitor.last, "regenerate").click()
     visitor.wait_for_text()
-    message = visitor.person().messages(int(page.url.split("/")[-2]))[1]["id"]
+    message = visitor.api_user().messages(int(page.url.split("/")[-2]))[1]["id"]
     page.goto(f"{page.url}?message={message}")
     assert visitor.text == "count"
     part(visitor.last, "next").click()

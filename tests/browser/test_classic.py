@@ -32,7 +32,7 @@ PATIENT = """
 
 
 def test_the_page_shows_exactly_the_text(visitor: Visitor) -> None:
-    """The page shows exactly the answer, with no "undefined" in it."""
+    """The page shows exactly the completion, with no "undefined" in it."""
     shown, _events, code = visitor.page.evaluate(CLASSIC, [{"message": "Hello", "model": "reasoning"}])
     assert (shown, code) == (PLAIN, None)
 
@@ -51,7 +51,7 @@ def test_failures(visitor: Visitor, model: str, code: str) -> None:
 
 
 def test_a_page_that_does_not_close(visitor: Visitor) -> None:
-    """A page that lets the browser reconnect is told that there is no more, and asks nothing again."""
+    """A page that lets the browser reconnect is informed that the stream is over, and starts no second generation."""
     before = used(visitor)
     assert visitor.page.evaluate(PATIENT, [{"message": "Hello", "model": "echo"}]) == "Hello"
     assert used(visitor) == before + 1

@@ -48,7 +48,7 @@ def test_input_method(visitor: Visitor) -> None:
 
 
 def test_while_an_answer_runs(visitor: Visitor) -> None:
-    """The next prompt can be written while an answer runs; Enter does not send it, and nothing of it is lost."""
+    """The next prompt can be written during a generation; Enter does not send it, and none of its text is lost."""
     visitor.ask("count", "paced")
     visitor.wait_for_text()
     visitor.ask("the next question")
@@ -58,7 +58,7 @@ def test_while_an_answer_runs(visitor: Visitor) -> None:
 
 
 def test_quota_exhausted(visit: Visit, mortal: Product) -> None:
-    """Who has used up the day reads so, and when there is more; the prompt comes back on Edit and after a reload."""
+    """A user without allowance reads so, and when it returns; the prompt comes back on Edit and after a reload."""
     visitor = visit(mortal).register().log_in()
     visitor.expect_errors("status of 429")
     visitor.answer("first", "echo")
@@ -77,7 +77,7 @@ def test_quota_exhausted(visit: Visit, mortal: Product) -> None:
 
 
 def test_logged_out_in_another_tab(visit: Visit) -> None:
-    """Who was logged out elsewhere is told so, and after logging in again finds the prompt where it was written."""
+    """A user logged out in another tab is informed, and after a new login finds the prompt where it was written."""
     visitor = visit().register().log_in()
     visitor.expect_errors("status of 401")
     visitor.answer("first", "echo")
@@ -107,8 +107,8 @@ def test_logged_in_again_in_another_tab(visit: Visit) -> None:
 
 
 def test_somebody_else_in_the_same_tab(visit: Visit, regular: Regular) -> None:
-    """Who logs in after somebody else sees nothing of what they were writing; they themselves find it again."""
-    visitor = visit().become(regular.person).log_in()
+    """A user who logs in after another user sees nothing of the other's draft; its owner finds it again."""
+    visitor = visit().become(regular.api_user).log_in()
     page = visitor.page
     write_instructions(visitor, "In confidence.")
     page.fill("#prompt", "a secret thought")
@@ -117,7 +117,7 @@ def test_somebody_else_in_the_same_tab(visit: Visit, regular: Regular) -> None:
     expect(page.locator("#prompt")).to_have_value("")
     expect(page.locator("#instructions")).to_be_hidden()
     log_out(page)
-    visitor.become(regular.person).log_in()
+    visitor.become(regular.api_user).log_in()
     expect(page.locator("#prompt")).to_have_value("a secret thought")
     expect(page.locator("#instructions p")).to_have_text("In confidence.")
 
@@ -136,7 +136,7 @@ def test_offline(visitor: Visitor) -> None:
 
 
 def test_upstream_refuses(visitor: Visitor) -> None:
-    """An upstream's refusal is told in our words and costs nothing; another model can be tried."""
+    """An upstream's refusal is shown in our words and costs nothing; another model can be tried."""
     before = visitor.quota
     visitor.answer("hello", "http-400")
     failure = part(visitor.last, "failure")
@@ -149,7 +149,7 @@ def test_upstream_refuses(visitor: Visitor) -> None:
 
 
 def test_try_again_while_writing(visitor: Visitor) -> None:
-    """What is being written when a refused prompt is tried again stays in the field."""
+    """The text that a user is writing stays in the field when a refused prompt is retried."""
     visitor.expect_errors("status of 503")
     route = "**/api/chat/"
     refusal = {"error": {"code": "model_unavailable", "message": "Busy."}, "request_id": "1"}

@@ -1,4 +1,4 @@
-"""What is kept and goes out: exports, imports, the archive, and the instructions of a conversation."""
+"""Data that is kept and leaves: exports, imports, the archive, and the instructions of a conversation."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.upstreams import FakeOpenAI
 
 
 def test_a_download_is_brought_into_another_account(visit: Visit, tmp_path: Path) -> None:
-    """What one account downloads another one brings in, told how much it was, and finds in its list."""
+    """One account imports the download of another, reads how many conversations came, and finds them in its list."""
     owner = visit().register().log_in()
     owner.answer("to be taken along", "echo")
     owner.page.click(".user-menu summary")
@@ -129,8 +129,8 @@ def system_prompt(upstream: FakeOpenAI) -> Any:
 
 
 def test_logged_out_elsewhere(visit: Visit, regular: Regular, tmp_path: Path) -> None:
-    """An import by somebody who is not logged in any more is refused in words."""
-    visitor = visit(storage_state=regular.cookies).become(regular.person)
+    """An import by a user whose login has ended is refused in words."""
+    visitor = visit(storage_state=regular.cookies).become(regular.api_user)
     visitor.expect_errors("status of 40[13]")
     visitor.page.goto("/accounts/data/")
     visitor.context.clear_cookies()

@@ -43,19 +43,19 @@ def wait_for(page: Page, condition: str) -> dict[str, Any]:
     return dict(page.evaluate("() => window.seen"))
 
 
-def check(seen: dict[str, Any], person: Any) -> None:
+def check(seen: dict[str, Any], api_user: Any) -> None:
     """Each event came once and in order, and the text is the one that is stored; there was one generation."""
     numbers = [int(one.rpartition(":")[2]) for one in seen["ids"]]
     assert numbers == list(range(1, len(numbers) + 1))
-    assert seen["text"] == person.generation(seen["generation"])["content"] == STEADY
+    assert seen["text"] == api_user.generation(seen["generation"])["content"] == STEADY
 
 
 def test_the_browser_resumes_after_the_network_was_away(visit: Visit, regular: Regular, site: Product) -> None:
     """The network goes and comes back: with the session's cookie the browser resumes by itself, and 204 ends it."""
     with Line.to(site.url) as line:
-        visitor = visit(url=line.url).become(regular.person).log_in()
+        visitor = visit(url=line.url).become(regular.api_user).log_in()
         visitor.expect_errors(GONE)
-        before = regular.person.quota()["used_today"]
+        before = regular.api_user.quota()["used_today"]
         read(visitor.page, {"model": "steady", "prompt": "count"})
         wait_for(visitor.page, "() => window.seen.text.length > 20")
         visitor.context.set_offline(True)
@@ -67,8 +67,8 @@ def test_the_browser_resumes_after_the_network_was_away(visit: Visit, regular: R
         seen = wait_for(visitor.page, "() => window.seen.end && window.source.readyState === 2")
     assert seen["opened"] >= 2
     assert (seen["end"], seen["refused"]) == ("stop", None)
-    check(seen, regular.person)
-    assert regular.person.quota()["used_today"] == before + 1
+    check(seen, regular.api_user)
+    assert regular.api_user.quota()["used_today"] == before + 1
 
 
 def test_with_tickets(visit: Visit, regular: Regular, site: Product) -> None:
@@ -87,9 +87,9 @@ def test_with_tickets(visit: Visit, regular: Regular, site: Product) -> None:
         last = visitor.page.evaluate("() => { window.source.close(); return window.seen.ids.at(-1); }")
         read(visitor.page, {**query, "ticket": ticket(regular), "last_event_id": last})
         seen = wait_for(visitor.page, "() => window.seen.end")
-    check(seen, regular.person)
+    check(seen, regular.api_user)
 
 
 def ticket(regular: Regular) -> str:
-    made = regular.person.client.post("/api/tickets/", json={"path": "/api/chat/"})
+    made = regular.api_user.client.post("/api/tickets/", json={"path": "/api/chat/"})
     return str(made.json()["ticket"])

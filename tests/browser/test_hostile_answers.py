@@ -7,8 +7,8 @@ from tests.browser.conftest import Regular
 from tests.browser.payloads import EVIL, PAYLOADS
 from tests.browser.visitor import Visitor, content, part
 
-# Elements and attributes that answers must not bring into the page. What our own script adds to a block (the bar above
-# code, and what KaTeX draws) is told apart by its class.
+# Elements and attributes that completions must not bring into the page. Nodes that our own script adds to a block (the
+# bar above code, and the output of KaTeX) are recognised by their class.
 FIND_FOREIGN = """() => {
     const found = [];
     const drawn = "svg, path, line, math, semantics, annotation";
@@ -63,12 +63,12 @@ def test_all_payloads_in_one_answer_do_nothing(visitor: Visitor) -> None:
 
 
 def test_each_on_its_own(visitor: Visitor, regular: Regular) -> None:
-    """Each payload as a whole answer, so that none hides in another's quotation or code."""
+    """Each payload is a whole completion, so that none hides in another's quotation or code."""
     assert len(PAYLOADS) >= 150
     conversation = None
     for payload in PAYLOADS:
         where = {"conversation": conversation} if conversation else {}
-        events = regular.person.answer(payload.replace("ORIGIN", visitor.url), "gpt-4-echo", **where)
+        events = regular.api_user.answer(payload.replace("ORIGIN", visitor.url), "gpt-4-echo", **where)
         conversation = events[0].data["conversation"]
     visitor.page.goto(f"/c/{conversation}/")
     expect(visitor.page.locator(".answer")).to_have_count(len(PAYLOADS))
@@ -115,7 +115,7 @@ def test_what_is_allowed(visitor: Visitor) -> None:
 
 
 def test_the_watch(visitor: Visitor) -> None:
-    """What the others rely on: had something come through, it would have been seen."""
+    """The check that the other tests rely on finds every foreign element and handler."""
     visitor.answer("hello", "gpt-4-echo")
     page = visitor.page
     page.evaluate("""() => document.querySelector(".prose").innerHTML =

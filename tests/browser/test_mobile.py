@@ -11,14 +11,14 @@ PHONE = {"viewport": {"width": 390, "height": 780}, "device_scale_factor": 2, "h
 
 @pytest.fixture
 def phone(visit: Visit, regular: Regular) -> Visitor:
-    """Somebody logged in, at a phone."""
-    somebody = visit(storage_state=regular.cookies, **PHONE).become(regular.person)
+    """Return a logged-in visitor at a phone."""
+    somebody = visit(storage_state=regular.cookies, **PHONE).become(regular.api_user)
     somebody.page.goto("/")
     return somebody
 
 
 def test_the_chat_fits_a_phone(phone: Visitor) -> None:
-    """The drawer opens and closes, an answer can be asked for and read, and nothing is wider than the screen."""
+    """The drawer opens and closes, a completion can be asked for and read, and nothing is wider than the screen."""
     page = phone.page
     expect(page.locator("#sidebar")).not_to_be_in_viewport()
     page.tap("#open-sidebar")
@@ -58,7 +58,7 @@ def test_wide_things(phone: Visitor) -> None:
 
 
 def test_targets(phone: Visitor) -> None:
-    """What a finger has to hit is at least 36 pixels wide and high."""
+    """Each target for a finger is at least 36 pixels wide and high."""
     page = phone.page
     boxes = {
         name: page.locator(name).bounding_box() for name in ["#open-sidebar", ".topbar a", "[data-part=send]", "#model"]

@@ -9,7 +9,7 @@ from tests.browser.conftest import Regular, Visit
 from tests.browser.test_mobile import PHONE, fits
 from tests.browser.test_pages import CHINESE
 from tests.browser.visitor import Visitor, part
-from tests.product import Person, Product
+from tests.product import ApiUser, Product
 
 PATHS = ("/usage/", "/invite/")
 
@@ -23,7 +23,7 @@ def codes(product: Product, count: int = 1) -> list[str]:
 
 
 def test_an_answer_appears_on_the_usage_page(visit: Visit) -> None:
-    """After an answer the usage page has a bar, a row that leads back to it, and less that is left."""
+    """After a completion the usage page has a bar, a row that leads back to it, and a smaller allowance."""
     visitor = visit().register().log_in()
     page = visitor.page
     visitor.answer("Hello", "echo")
@@ -96,7 +96,7 @@ def test_inviting(visit: Visit) -> None:
 
 
 def test_a_used_up_quota_leads_to_inviting(visit: Visit, mortal: Product) -> None:
-    """Who has no answers left is led to inviting and to redeeming; a credit then buys one, and the answer says so."""
+    """A user without allowance is led to inviting and redeeming; a credit then pays for a completion."""
     visitor = visit(mortal).register().log_in()
     visitor.expect_errors("status of 429")
     page = visitor.page
@@ -114,7 +114,7 @@ def test_a_used_up_quota_leads_to_inviting(visit: Visit, mortal: Product) -> Non
 
 
 def test_a_failure_is_not_charged(visitor: Visitor) -> None:
-    """Below an answer that failed it says that it cost nothing, now and after a reload."""
+    """Below a failed completion the page shows that it cost nothing, now and after a reload."""
     visitor.answer("Hello", "cut")
     for _ in range(2):
         expect(part(visitor.last, "charge")).to_have_text("Not charged")
@@ -124,7 +124,7 @@ def test_a_failure_is_not_charged(visitor: Visitor) -> None:
 @pytest.mark.parametrize("options", [{"locale": "zh-CN"}, {"color_scheme": "dark"}, PHONE], ids=["zh", "dark", "phone"])
 def test_looks(visit: Visit, regular: Regular, options: dict[str, object]) -> None:
     """Both pages speak the reader's language, have their colours at night, and fit a phone."""
-    page = visit(storage_state=regular.cookies, **options).become(regular.person).page
+    page = visit(storage_state=regular.cookies, **options).become(regular.api_user).page
     for path in PATHS:
         page.goto(path)
         assert bool(CHINESE.search(page.inner_text("h1"))) == ("locale" in options)
@@ -146,16 +146,16 @@ def test_a_long_history_fits(visit: Visit) -> None:
     admin = visitor.product.admin()
     grant = {"user": visitor.name, "quota": "standard", "amount": 5, "reason": "w" * 200}
     assert admin.client.post("/api/admin/credits/", json=grant).status_code == 201
-    person = person_of(visitor)
+    api_user = api_user_of(visitor)
     for model in ("plain", "echo", "reasoning"):
-        person.answer(model=model)
+        api_user.answer(model=model)
     visitor.log_in()
     for path in PATHS:
         visitor.page.goto(path)
         fits(visitor.page)
 
 
-def person_of(visitor: Visitor) -> Person:
+def api_user_of(visitor: Visitor) -> ApiUser:
     body = {"username": visitor.name, "password": "correct horse battery staple"}
     tokens = visitor.product.client().post("/api/auth/token/", json=body).json()
-    return Person(visitor.product, visitor.name, tokens["access"], tokens["refresh"])
+    return ApiUser(visitor.product, visitor.name, tokens["access"], tokens["refresh"])

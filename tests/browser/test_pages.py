@@ -33,7 +33,7 @@ def test_signing_up_with_mistakes_keeps_what_was_typed(visit: Visit) -> None:
 
 @pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
 def test_entrance_pages(visit: Visit, locale: str) -> None:
-    """Every page in front of the door has a heading, in both languages, and nothing that its policy forbids."""
+    """Every page before the login has a heading, in both languages, and nothing that its policy forbids."""
     page = visit(locale=locale).page
     for path in ["login/", "signup/", "password/reset/", "password/reset/done/", "confirm-email/no/"]:
         answer = page.goto(f"/accounts/{path}")
@@ -73,7 +73,7 @@ def test_change_password(visit: Visit) -> None:
 )
 def test_next_stays_here(visit: Visit, regular: Regular, elsewhere: str) -> None:
     """Logging in leads to pages of this service only, whatever `next` says."""
-    visitor = visit().become(regular.person)
+    visitor = visit().become(regular.api_user)
     visitor.page.goto(f"/accounts/login/?next={elsewhere}")
     visitor.fill_in_login(visitor.page)
     visitor.wait_for_page()
@@ -114,7 +114,7 @@ def test_languages(visit: Visit) -> None:
 
 
 def test_not_found(visitor: Visitor) -> None:
-    """What is not there, and what belongs to somebody else, gives the same readable page."""
+    """A missing object and an object of another user give the same readable page."""
     visitor.expect_errors("status of 404")
     somebody = visitor.product.register("somebody")
     foreign = somebody.answer("secret", "plain")[0].data["conversation"]

@@ -10,11 +10,11 @@ from tests.browser.conftest import Regular, Visit
 from tests.browser.line import Line
 from tests.browser.test_mobile import PHONE, fits
 from tests.browser.visitor import Visitor
-from tests.product import Person, Product
+from tests.product import ApiUser, Product
 
 
 @pytest.fixture(scope="module")
-def shop(site: Product) -> Person:
+def shop(site: Product) -> ApiUser:
     """The program that knows how payments go."""
     return site.admin()
 
@@ -24,7 +24,7 @@ def order() -> str:
     return f"order-{secrets.token_hex(5)}"
 
 
-def push(shop: Person, to: Visitor, order: str, step: str) -> None:
+def push(shop: ApiUser, to: Visitor, order: str, step: str) -> None:
     body = {"user": to.name, "data": {"status": step}, "event": step}
     assert shop.client.post(f"/api/channels/{order}/messages/", json=body).status_code == 202
 
@@ -63,15 +63,15 @@ def test_paying_survives_reloads(visitor: Visitor) -> None:
     assert page.inner_text("#order") != order
 
 
-def test_closed_meanwhile(visit: Visit, regular: Regular, shop: Person, order: str) -> None:
+def test_closed_meanwhile(visit: Visit, regular: Regular, shop: ApiUser, order: str) -> None:
     """A payment that goes on while the page is closed is there when it is opened again, also in another browser."""
-    first = visit(storage_state=regular.cookies).become(regular.person)
+    first = visit(storage_state=regular.cookies).become(regular.api_user)
     first.page.goto(f"/push-demo/?order={order}")
     push(shop, first, order, "created")
     reached(first.page, "created")
     first.page.goto("/accounts/email/")
     push(shop, first, order, "paying")
-    second = visit(storage_state=regular.cookies).become(regular.person)
+    second = visit(storage_state=regular.cookies).become(regular.api_user)
     second.page.goto(f"/push-demo/?order={order}")
     reached(second.page, "created", "paying")
     push(shop, first, order, "paid")
@@ -79,10 +79,10 @@ def test_closed_meanwhile(visit: Visit, regular: Regular, shop: Person, order: s
     assert received(second.page) == ["created", "paying", "paid"]
 
 
-def test_the_network_is_cut(visit: Visit, site: Product, regular: Regular, shop: Person, order: str) -> None:
+def test_the_network_is_cut(visit: Visit, site: Product, regular: Regular, shop: ApiUser, order: str) -> None:
     """After a cut the browser connects again by itself, and what was pushed meanwhile comes once."""
     with Line.to(site.url) as line:
-        visitor = visit(site, url=line.url, storage_state=regular.cookies).become(regular.person)
+        visitor = visit(site, url=line.url, storage_state=regular.cookies).become(regular.api_user)
         visitor.expect_errors("ERR_|Failed to load resource")
         page = visitor.page
         page.goto(f"/push-demo/?order={order}")
@@ -97,7 +97,7 @@ def test_the_network_is_cut(visit: Visit, site: Product, regular: Regular, shop:
         assert received(page) == ["created", "paying", "paid"]
 
 
-def test_a_payment_fails(visitor: Visitor, shop: Person, order: str) -> None:
+def test_a_payment_fails(visitor: Visitor, shop: ApiUser, order: str) -> None:
     """An error ends the channel, and the page says why, as text."""
     visitor.page.goto(f"/push-demo/?order={order}")
     body = {"user": visitor.name, "message": "<b>Card</b> refused"}
@@ -106,8 +106,8 @@ def test_a_payment_fails(visitor: Visitor, shop: Person, order: str) -> None:
     expect(visitor.page.get_by_role("button", name="Pay")).to_be_disabled()
 
 
-def test_orders_are_ones_own(visit: Visit, regular: Regular, visitor: Visitor, shop: Person, order: str) -> None:
-    """Somebody else with the same address sees nothing of it; an order that cannot be one is a new one."""
+def test_orders_are_ones_own(visit: Visit, regular: Regular, visitor: Visitor, shop: ApiUser, order: str) -> None:
+    """Another user with the same address sees nothing of the order; an invalid order id gives a new order."""
     push(shop, visitor, order, "created")
     other = visit().register().log_in()
     other.page.goto(f"/push-demo/?order={order}")
@@ -119,9 +119,9 @@ def test_orders_are_ones_own(visit: Visit, regular: Regular, visitor: Visitor, s
     reached(visitor.page, "created")
 
 
-def test_on_a_phone(visit: Visit, regular: Regular, shop: Person) -> None:
+def test_on_a_phone(visit: Visit, regular: Regular, shop: ApiUser) -> None:
     """The page fits a phone, the longest key and what was received too."""
-    phone = visit(storage_state=regular.cookies, **PHONE).become(regular.person)
+    phone = visit(storage_state=regular.cookies, **PHONE).become(regular.api_user)
     order = "x" * 117 + secrets.token_hex(5)
     push(shop, phone, order, "created")
     phone.page.goto(f"/push-demo/?order={order}")

@@ -18,13 +18,13 @@ from tests.upstreams import FakeOpenAI
 
 @pytest.fixture
 def worker(visitor: Visitor) -> Visitor:
-    """Somebody with the page of text tools before them."""
+    """Return a logged-in visitor, with the page of text tools open."""
     visitor.page.goto("/tools/")
     return visitor
 
 
 def test_a_text_is_translated_by_keyboard_alone(visitor: Visitor, upstream: FakeOpenAI) -> None:
-    """Somebody follows the link, translates a text with the keyboard alone, copies the result and runs it again."""
+    """A user follows the link, translates a text with the keyboard alone, copies the result and runs it again."""
     visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = visitor.page
     page.get_by_role("link", name="Text tools").click()
@@ -87,7 +87,7 @@ def test_stop(worker: Visitor) -> None:
 def test_offline(visit: Visit, regular: Regular, site: Product) -> None:
     """A line that breaks and is mended leaves no gap and no repetition."""
     with Line.to(site.url) as line:
-        visitor = visit(url=line.url).become(regular.person).log_in()
+        visitor = visit(url=line.url).become(regular.api_user).log_in()
         visitor.expect_errors(GONE)
         visitor.page.goto("/tools/")
         run(visitor, "count", "steady")
@@ -100,7 +100,7 @@ def test_offline(visit: Visit, regular: Regular, site: Product) -> None:
 
 
 def test_failures(worker: Visitor) -> None:
-    """An upstream's failure is told in our words, costs nothing and can be tried again."""
+    """An upstream's failure is shown in our words, costs nothing and can be retried."""
     before = worker.page.inner_text("#quota")
     run(worker, "hello", "http-400")
     failure = part(worker.last, "failure")
@@ -114,7 +114,7 @@ def test_failures(worker: Visitor) -> None:
 
 
 def test_quota_exhausted(visit: Visit, mortal: Product) -> None:
-    """Who has used up the day is led to inviting, and keeps the text."""
+    """A user without allowance is led to inviting, and keeps the text."""
     visitor = visit(mortal).register().log_in()
     visitor.expect_errors("status of 429")
     visitor.page.goto("/tools/")
@@ -168,7 +168,7 @@ def test_a_result_that_has_expired(worker: Visitor) -> None:
 )
 def test_looks(visit: Visit, regular: Regular, options: dict[str, object]) -> None:
     """The page speaks the reader's language, has its colours at night, and fits a phone with a wide result on it."""
-    visitor = visit(storage_state=regular.cookies, **options).become(regular.person)
+    visitor = visit(storage_state=regular.cookies, **options).become(regular.api_user)
     page = visitor.page
     page.goto("/tools/")
     assert bool(CHINESE.search(page.inner_text("h1"))) == ("locale" in options)

@@ -7,7 +7,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Visit
 from tests.browser.visitor import Visitor, content, part
-from tests.product import PASSWORD, Person
+from tests.product import PASSWORD, ApiUser
 from tests.servers import ROOT
 
 DOCS = ROOT / "docs"
@@ -15,7 +15,7 @@ QUESTION = "How do I print the Fibonacci numbers in Python?"
 
 
 def test_a_first_visit_loses_nothing_to_a_reload(visit: Visit) -> None:
-    """Whoever comes for the first time signs up, asks, sees words appear, reloads in the middle and loses nothing."""
+    """A new user signs up, asks, sees words appear, reloads in the middle and loses nothing."""
     stranger = visit(permissions=["clipboard-read", "clipboard-write"])
     sign_up(stranger, "mei")
     page = stranger.page
@@ -54,7 +54,7 @@ def test_a_first_visit_loses_nothing_to_a_reload(visit: Visit) -> None:
 
 
 def test_follow_up(visitor: Visitor) -> None:
-    """The next question goes on in the same conversation, and an upstream is told what was said before."""
+    """The next question goes on in the same conversation, and an upstream receives the earlier messages."""
     visitor.answer("First", "echo")
     address = visitor.page.url
     visitor.answer("Second", "echo")
@@ -81,7 +81,7 @@ def sign_up(stranger: Visitor, name: str) -> None:
 
 
 def see_it_grow(visitor: Visitor, steps: int) -> int:
-    """Wait until the text of the running answer has grown so many times; return its length."""
+    """Wait until the text of the running generation has grown so many times; return its length."""
     length = 0
     for _ in range(steps):
         length = visitor.wait_for_text(more_than=length)
@@ -95,7 +95,7 @@ def left_today(visitor: Visitor) -> int:
 
 
 def copied(visitor: Visitor) -> str:
-    """What the copy button of the last answer copies."""
+    """Return the text that the copy button of the last completion copies."""
     part(visitor.last, "copy").click()
     expect(part(visitor.last, "copy")).to_have_text("Copied")
     return str(visitor.page.evaluate("() => navigator.clipboard.readText()"))
@@ -104,14 +104,14 @@ def copied(visitor: Visitor) -> str:
 def fill_the_list(visitor: Visitor) -> None:
     """Give the screenshots a list of conversations to show."""
     tokens = visitor.product.client().post("/api/auth/token/", json={"username": visitor.name, "password": PASSWORD})
-    person = Person(visitor.product, visitor.name, tokens.json()["access"], tokens.json()["refresh"])
+    api_user = ApiUser(visitor.product, visitor.name, tokens.json()["access"], tokens.json()["refresh"])
     for prompt in [
         "Three books about rivers",
         "杭州周末两日游怎么安排？",
         "Polish this letter to my landlord",
         "Why is the sky blue?",
     ]:
-        person.answer(prompt, "plain")
+        api_user.answer(prompt, "plain")
     visitor.page.reload()
 
 

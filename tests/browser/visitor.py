@@ -1,4 +1,4 @@
-"""Somebody at a browser: what they do, what they see, and what their pages must never do."""
+"""A user at a browser: actions, visible texts, and faults that the pages must never have."""
 
 import re
 import secrets
@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Locator, Page, Request, WebError, expect
 
-from tests.product import PASSWORD, Person, Product
+from tests.product import PASSWORD, ApiUser, Product
 
 # A violation that the page itself provokes may go by without a word on the console; this gives it one.
 REPORT_VIOLATIONS = """
@@ -71,9 +71,9 @@ class Visitor:
         """Make an account, by the API."""
         return self.become(self.product.register(f"p{secrets.token_hex(5)}"))
 
-    def become(self, person: Person) -> Self:
-        """Be somebody who has an account already."""
-        self.name = person.name
+    def become(self, api_user: ApiUser) -> Self:
+        """Use the login of an existing account."""
+        self.name = api_user.name
         return self
 
     def log_in(self, page: Page | None = None) -> Self:
@@ -105,13 +105,13 @@ class Visitor:
         page.press("#prompt", "Enter")
 
     def answer(self, prompt: str, model: str = "") -> Locator:
-        """Ask, wait for the end, and return the answer."""
+        """Ask, wait for the end, and return the completion's element."""
         self.ask(prompt, model)
         self.wait_for_end()
         return self.last
 
     def wait_for_text(self, page: Page | None = None, more_than: int = 0) -> int:
-        """Wait until the running answer shows more than so many characters; return how many there are."""
+        """Wait until the running generation shows more than so many characters; return how many there are."""
         running = """more => {
             const answer = document.querySelector(".answer.running [data-part=content]");
             if (!answer) throw new Error("no answer is running");
@@ -144,10 +144,10 @@ class Visitor:
         """The texts of all turns that are shown, prompts and answers."""
         return [text.strip() for text in self.page.locator(".message > [data-part=content]").all_inner_texts()]
 
-    def person(self) -> Person:
+    def api_user(self) -> ApiUser:
         """They themselves, at a program instead of a browser."""
         tokens = self.product.log_in(self.name).json()
-        return Person(self.product, self.name, tokens["access"], tokens["refresh"])
+        return ApiUser(self.product, self.name, tokens["access"], tokens["refresh"])
 
     def stored(self) -> dict[str, Any]:
         """The generation of the last answer, as the API has it."""
@@ -158,12 +158,12 @@ class Visitor:
 
 
 def content(answer: Locator) -> Locator:
-    """The text of an answer."""
+    """Return the element with the text of a completion."""
     return part(answer, "content")
 
 
 def part(answer: Locator, name: str) -> Locator:
-    """One part of an answer: content, status, failure, copy, regenerate, ..."""
+    """Return one part of a completion: content, status, failure, copy, regenerate, ..."""
     return answer.locator(f"[data-part={name}]")
 
 

@@ -3,17 +3,17 @@
 import httpx
 import pytest
 
-from tests.product import Person, Product
+from tests.product import ApiUser, Product
 
 
 @pytest.fixture
-def caller(person: Person) -> httpx.Client:
+def caller(api_user: ApiUser) -> httpx.Client:
     """A program with an API token."""
-    token = person.client.post("/api/tokens/", json={"name": "program"}).json()["token"]
-    return person.product.client(token)
+    token = api_user.client.post("/api/tokens/", json={"name": "program"}).json()["token"]
+    return api_user.product.client(token)
 
 
 @pytest.fixture(scope="session")
 def program(product: Product) -> httpx.Client:
-    """A program of somebody whose quota no test looks at."""
+    """Return a client of `/v1` whose user's quota no test looks at."""
     return product.client(product.register("programmer").access)

@@ -1,7 +1,7 @@
-"""What becomes of a question when its upstream does something: events, row, charge, and the health of the keys.
+"""The outcome of a question for each act of its upstream: events, row, charge, and the health of the keys.
 
 Everything between `generation.start` and the database is real, and so are the fake vendors' sockets; only the pauses
-between attempts are noted instead of waited for. Questions run side by side, each by a person, with a model, an
+between attempts are noted instead of waited for. Questions run side by side, each by a user, with a model, an
 upstream and keys of its own, so that a whole table of them takes seconds.
 """
 
@@ -37,7 +37,7 @@ AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of whom; `upstream` and `model` are fields of these rows.
+    """A prompt and the upstream that gets it; `upstream` and `model` are fields of these rows.
 
     `keys` are taken in this order. `history`: earlier turns of the conversation, the user's first.
     """
@@ -68,7 +68,7 @@ class Rest:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a question; `calls`, `rests`, `limits` are those of its keys, `told` is all that anyone can read."""
+    """The outcome of a question; `calls`, `rests`, `limits` are those of its keys."""
 
     events: list[tuple[str, Any]]
     row: dict[str, Any]
@@ -82,6 +82,7 @@ class Outcome:
     learned: dict[str, Any]
     abuse_count: int
     closed: bool
+    # All texts that users can read.
     told: str
 
     @property
@@ -149,27 +150,27 @@ def _noting_pauses(patch: pytest.MonkeyPatch) -> defaultdict[str, list[float]]:
 
 
 def _rows(question: Question) -> tuple[int, str, int | None]:
-    """Make what is needed to ask; return the person, the model and the conversation."""
-    person = factories.user(password=None)
+    """Create the rows that a question needs; return the user, the model and the conversation."""
+    user = factories.user(password=None)
     named = {"base_url": question.upstream["base_url"], "proxy": ""}
     upstream = factories.upstream(environment={"values": named}, **question.upstream)
     for secret in question.keys:
         factories.api_key(upstream, secret)
     model = factories.chat_model(of=factories.quota(), **question.model)
     factories.route(model, upstream, upstream_model=question.upstream_model)
-    return person.pk, model.slug, _conversation(person, question.history) if question.history else None
+    return user.pk, model.slug, _conversation(user, question.history) if question.history else None
 
 
-def _conversation(person: Any, history: Sequence[str]) -> int:
-    conversation, parent = Conversation.objects.create(user=person, title="Hello"), None
+def _conversation(user: Any, history: Sequence[str]) -> int:
+    conversation, parent = Conversation.objects.create(user=user, title="Hello"), None
     for place, content in enumerate(history):
         role = Message.Role.ASSISTANT if place % 2 else Message.Role.USER
         parent = Message.objects.create(conversation=conversation, parent=parent, role=role, content=content)
     return int(conversation.pk)
 
 
-async def _ask(person: int, model: str, conversation: int | None) -> str:
-    started = await chat().generations.start(GenerationRequest(person, model, "Hello", conversation))
+async def _ask(user: int, model: str, conversation: int | None) -> str:
+    started = await chat().generations.start(GenerationRequest(user, model, "Hello", conversation))
     if run := chat().generations._runs.get(started.row.id):
         assert run.task
         await asyncio.wait({run.task})

@@ -11,7 +11,7 @@ from typing import Self
 
 import httpx
 
-from tests.product import Person
+from tests.product import ApiUser
 
 
 @dataclass(frozen=True)
@@ -52,35 +52,35 @@ def new_key() -> str:
 
 
 @contextmanager
-def reading(person: Person, key: str, after: str = "", path: str = "") -> Iterator[tuple[int, Iterator[Pushed]]]:
+def reading(api_user: ApiUser, key: str, after: str = "", path: str = "") -> Iterator[tuple[int, Iterator[Pushed]]]:
     """Connect to a user's channel; return the status and the events."""
     headers = {"Last-Event-ID": after} if after else {}
-    with person.client.stream("GET", path or f"/sse/{key}/", headers=headers) as response:
+    with api_user.client.stream("GET", path or f"/sse/{key}/", headers=headers) as response:
         if response.status_code == 200:
             assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
         yield response.status_code, dispatched(response.iter_raw())
 
 
-def read(person: Person, key: str, after: str = "") -> list[Pushed]:
+def read(api_user: ApiUser, key: str, after: str = "") -> list[Pushed]:
     """Read a channel until it closes."""
-    with reading(person, key, after) as (status, events):
+    with reading(api_user, key, after) as (status, events):
         assert status == 200
         return list(events)
 
 
-def status_of(person: Person, key: str, after: str = "") -> int:
-    with reading(person, key, after) as (status, _events):
+def status_of(api_user: ApiUser, key: str, after: str = "") -> int:
+    with reading(api_user, key, after) as (status, _events):
         return status
 
 
 class Reader:
     """Read a channel in the background; store the events and their arrival times."""
 
-    def __init__(self, person: Person, key: str, after: str = "") -> None:
-        self._person, self._key, self._after = person, key, after
+    def __init__(self, api_user: ApiUser, key: str, after: str = "") -> None:
+        self._api_user, self._key, self._after = api_user, key, after
         self._opened = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
-        self.client = person.product.client(person.access)
+        self.client = api_user.product.client(api_user.access)
         self.events: list[Pushed] = []
         self.arrivals: list[float] = []
 

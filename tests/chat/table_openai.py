@@ -34,7 +34,7 @@ DOWN = Verdict(wait().pauses, upstream_rests=Rest(pytest.approx(60, abs=3)))
 
 
 def says(status: int, verdict: Verdict, told: str = "upstream_error", **error: Any) -> Row:
-    """Return the row of a refusal in OpenAI's envelope, with somebody's key among its words."""
+    """Return the row of a refusal in OpenAI's envelope, with a key among its words."""
     words = {"message": "sk-leak", "type": None, "param": None, "code": None, **error}
     vendor_code = words["code"] or words["type"] or ""
     return Row(f"body:{status}:" + json.dumps({"error": words}), verdict, vendor_code, told, "req-1")
@@ -51,7 +51,7 @@ def hinted(status: int, seconds: float, verdict: Verdict, code: str) -> Row:
 
 
 def broken(does: str, vendor_code: str) -> Row:
-    """Return the row of an answer that is none."""
+    """Return the row of a response that cannot be read."""
     return Row(does, GATEWAY, vendor_code, request_id="" if vendor_code == "bad_http" else "req-1")
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from providers.models import ApiKey, KeyTrouble
 from tests import offers
-from tests.product import Event, Person, Product, text_of
+from tests.product import ApiUser, Event, Product, text_of
 from tests.scenarios import PLAIN
 from tests.spark import BAD_SIGNATURE, FakeSpark
 from tests.spark_http import FakeSparkHTTP
@@ -30,7 +30,7 @@ CLOSED_WITHIN_SECONDS, SEVERAL = 0.05, 5
 
 @dataclass(frozen=True)
 class Row:
-    """What an upstream does, how the answer ends, what the vendor called it, the text that stays, the key's health."""
+    """An act of an upstream: the generation's end, the vendor's code, the text that stays, the key's health."""
 
     kind: str
     does: str
@@ -82,10 +82,10 @@ STOPPED = {
 
 @dataclass
 class Scene:
-    """A product connected to a fake of each protocol, and somebody who asks."""
+    """A product connected to a fake of each protocol, and a user who asks."""
 
     product: Product
-    person: Person
+    api_user: ApiUser
     fakes: Mapping[str, Any]
 
 
@@ -104,15 +104,15 @@ def scene(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> I
                 offers.offer(name, row.kind, base_url, fake.key(row.does))
             for name, does in STOPPED.items():
                 offers.offer(f"stop-{name}", "spark", fakes["spark"].base_url, fakes["spark"].key(does))
-        person = product.register("alice")
-        offers.wait_for(person, f"stop-{name}")
-        yield Scene(product, person, fakes)
+        api_user = product.register("alice")
+        offers.wait_for(api_user, f"stop-{name}")
+        yield Scene(product, api_user, fakes)
 
 
 @pytest.fixture(scope="module")
 def answers(scene: Scene) -> Mapping[str, list[Event]]:
     """Every row, asked."""
-    return offers.ask_together(scene.person, list(ROWS))
+    return offers.ask_together(scene.api_user, list(ROWS))
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_refusals(scene: Scene, answers: Mapping[str, list[Event]], health: Mapp
     told = f"{events[-1].name} {last['finish_reason' if events[-1].name == 'done' else 'code']}"
     assert (told, last.get("details", {}).get("vendor_code", "")) == (row.ending, row.vendor_code)
     assert (text_of(events), last["charge"]["amount"]) == (row.content, row.charge)
-    stored = scene.person.generation(events[0].data["generation"])
+    stored = scene.api_user.generation(events[0].data["generation"])
     assert (stored["content"], stored["charge"]) == (row.content, last["charge"])
     assert (stored["error"] or {}).get("details") == last.get("details")
     assert health.get(name, "") == row.health
@@ -140,7 +140,7 @@ def test_refusals(scene: Scene, answers: Mapping[str, list[Event]], health: Mapp
 
 def test_only_answers_are_charged(scene: Scene, answers: Mapping[str, list[Event]]) -> None:
     """The day's count is the sum of what the events said."""
-    assert scene.person.quota()["used_today"] == sum(row.charge for row in ROWS.values())
+    assert scene.api_user.quota()["used_today"] == sum(row.charge for row in ROWS.values())
 
 
 # --- who learns what -------------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def test_no_secret_reaches_readers_api_or_metrics(scene: Scene, answers: Mapping
     """Readers, the API and the metrics tell nothing of keys, tokens, signatures, addresses or the vendors' words."""
     said = {name: f"{events}" for name, events in answers.items()}
     said |= {
-        f"row {name}": f"{scene.person.generation(events[0].data['generation'])}" for name, events in answers.items()
+        f"row {name}": f"{scene.api_user.generation(events[0].data['generation'])}" for name, events in answers.items()
     }
     said["metrics"] = scene.product.client().get("/metrics").text
     assert "rivulet_upstream_alerts_total" in said["metrics"]
@@ -213,10 +213,10 @@ def test_stopping_a_websocket(scene: Scene, name: str) -> None:
     """`stop` closes the WebSocket within 50 ms, before its handshake is answered too, and whatever the peer answers."""
     delays = []
     for _ in range(SEVERAL):
-        generation = scene.person.ask("Hello", f"stop-{name}")["id"]
+        generation = scene.api_user.ask("Hello", f"stop-{name}")["id"]
         asked = asked_with(scene, STOPPED[name])
         since = time.monotonic()
-        row = scene.person.stop(generation)
+        row = scene.api_user.stop(generation)
         delays.append(closed_at(asked) - since)
         text = "" if "after-text" not in name else row["content"]
         assert (row["status"], row["finish_reason"], row["content"]) == ("completed", "cancelled", text)

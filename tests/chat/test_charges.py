@@ -1,4 +1,4 @@
-"""What an answer costs, by how it ended: each row of the table in docs/api.md, in all the places where it is told."""
+"""The charge of a generation by its end: each row of the table in docs/api.md, in all places that show it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.product import Person, Product, connected
+from tests.product import ApiUser, Product, connected
 from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
 
@@ -34,13 +34,13 @@ def charging(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def someone(charging: Product) -> Person:
+def someone(charging: Product) -> ApiUser:
     return charging.register("someone")
 
 
 @dataclass
 class Ending:
-    """How an answer ends, and what that is to cost. `stop`: the user stops it after so many events."""
+    """An end of a generation, and its charge. `stop`: the user stops it after so many events."""
 
     model: str
     event: str
@@ -76,8 +76,8 @@ class Ending:
         pytest.param(Ending("idle", "error", "upstream_timeout", 0), id="silent"),
     ],
 )
-def test_the_charge_is_the_same_everywhere(someone: Person, ending: Ending) -> None:
-    """The charge is the same in the last event, in the generation, in the books and on what is left."""
+def test_the_charge_is_the_same_everywhere(someone: ApiUser, ending: Ending) -> None:
+    """The charge is the same in the last event, the generation, the ledger and the remaining allowance."""
     used = someone.quota()["used_today"]
     with someone.asking(ending.prompt, ending.model) as stream:
         events = [next(stream)]
@@ -98,7 +98,7 @@ def test_the_charge_is_the_same_everywhere(someone: Person, ending: Ending) -> N
 
 
 @pytest.mark.contract("the same key, the same charge")
-def test_same_key_costs_nothing_more(someone: Person) -> None:
+def test_same_key_costs_nothing_more(someone: ApiUser) -> None:
     """The same key again is the same generation with the same charge."""
     used = someone.quota()["used_today"]
     first = someone.ended(someone.ask("Hello", "plain", key="k")["id"])
@@ -109,8 +109,8 @@ def test_same_key_costs_nothing_more(someone: Person) -> None:
 
 
 @pytest.mark.contract("the charge table")
-def test_credits(someone: Person, charging: Product) -> None:
-    """An answer that a credit paid for says so; one that failed gives the credit back."""
+def test_credits(someone: ApiUser, charging: Product) -> None:
+    """A completion that a credit paid for shows that; a failed one gives the credit back."""
     gift = {"user": "someone", "quota": "standard", "amount": 1, "reason": "gift"}
     assert charging.admin().client.post("/api/admin/credits/", json=gift).status_code == 201
     limit_each_day(someone, 0)
@@ -126,7 +126,7 @@ def test_credits(someone: Person, charging: Product) -> None:
     limit_each_day(someone, LIMIT)
 
 
-def test_a_running_answer_has_no_charge_yet(someone: Person) -> None:
+def test_a_running_answer_has_no_charge_yet(someone: ApiUser) -> None:
     """While it runs nothing is charged, but the unit is held."""
     used = someone.quota()["used_today"]
     row = someone.ask("Hello", "hang")
@@ -135,12 +135,12 @@ def test_a_running_answer_has_no_charge_yet(someone: Person) -> None:
     assert someone.quota()["used_today"] == used
 
 
-def spends(person: Person, generation: str) -> list[tuple[Any, ...]]:
+def spends(api_user: ApiUser, generation: str) -> list[tuple[Any, ...]]:
     """Return what the ledger says that a generation has cost."""
-    return person.product.sql("SELECT amount, source, reason FROM quotas_ledgerentry WHERE reference = ?", generation)
+    return api_user.product.sql("SELECT amount, source, reason FROM quotas_ledgerentry WHERE reference = ?", generation)
 
 
-def limit_each_day(person: Person, limit: int) -> None:
+def limit_each_day(api_user: ApiUser, limit: int) -> None:
     """Change the quota, and wait until the product has heard of it."""
-    person.product.sql("UPDATE quotas_quota SET daily_limit = ?", limit)
-    wait_until(lambda: person.quota()["daily_limit"] == limit)
+    api_user.product.sql("UPDATE quotas_quota SET daily_limit = ?", limit)
+    wait_until(lambda: api_user.quota()["daily_limit"] == limit)

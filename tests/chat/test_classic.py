@@ -10,7 +10,7 @@ import pytest
 
 from chat.models import Generation
 from chat.openai.classic import ClassicFormat
-from tests.product import Person, Product
+from tests.product import ApiUser, Product
 from tests.scenarios import PLAIN
 from tests.upstreams import FakeOpenAI
 
@@ -50,9 +50,9 @@ def listen(client: httpx.Client, after: str = "", **query: str) -> httpx.Respons
 
 
 @pytest.mark.contract("GET /api/chatgpt/test")
-def test_unnamed_events_with_chunks(person: Person) -> None:
+def test_unnamed_events_with_chunks(api_user: ApiUser) -> None:
     """The chunks have text only; the completion is charged and not kept."""
-    answer = listen(person.client, message="Hello 你好", model="echo")
+    answer = listen(api_user.client, message="Hello 你好", model="echo")
     assert answer.headers["content-type"].startswith("text/event-stream")
     events = dispatched(answer.text)
     assert text_of(events) == "Hello 你好"
@@ -60,60 +60,60 @@ def test_unnamed_events_with_chunks(person: Person) -> None:
     assert events[0].data["object"] == "chat.completion.chunk"
     assert all(re.fullmatch(r"[0-9a-f]{32}:[0-9]+", event.id) for event in events)
     assert "[DONE]" not in answer.text
-    row = person.generation(events[0].id.partition(":")[0])
+    row = api_user.generation(events[0].id.partition(":")[0])
     assert (row["content"], row["conversation"], row["charge"]["amount"]) == ("Hello 你好", None, 1)
-    assert person.client.get("/api/conversations/").json()["results"] == []
-    assert person.quota()["used_today"] == 1
+    assert api_user.client.get("/api/conversations/").json()["results"] == []
+    assert api_user.quota()["used_today"] == 1
 
 
-def test_reasoning_is_left_out(person: Person) -> None:
+def test_reasoning_is_left_out(api_user: ApiUser) -> None:
     """Events have content only."""
-    assert text_of(dispatched(listen(person.client, message="x", model="reasoning").text)) == PLAIN
+    assert text_of(dispatched(listen(api_user.client, message="x", model="reasoning").text)) == PLAIN
 
 
 @pytest.mark.contract("GET /api/chatgpt/test")
-def test_without_a_model(person: Person, upstream: FakeOpenAI) -> None:
+def test_without_a_model(api_user: ApiUser, upstream: FakeOpenAI) -> None:
     """Without `model` the request goes to the first available model; the demo is the last one."""
-    models = [model["slug"] for model in person.client.get("/api/models/").json() if model["available"]]
+    models = [model["slug"] for model in api_user.client.get("/api/models/").json() if model["available"]]
     assert models[-1] == "demo"
-    events = dispatched(listen(person.client, message="x").text)
+    events = dispatched(listen(api_user.client, message="x").text)
     assert events[0].data["model"] == models[0]
 
 
-def test_reconnecting_resumes(person: Person, upstream: FakeOpenAI) -> None:
+def test_reconnecting_resumes(api_user: ApiUser, upstream: FakeOpenAI) -> None:
     """After any event the rest comes; after the last it is 204; the upstream gets one request."""
-    events = dispatched(listen(person.client, message="x", model="quick").text)
+    events = dispatched(listen(api_user.client, message="x", model="quick").text)
     assert len(events) > 3
     requests = len(upstream.requests)
     for place in (0, 1, len(events) // 2):
-        rest = dispatched(listen(person.client, events[place].id, message="x", model="quick").text)
+        rest = dispatched(listen(api_user.client, events[place].id, message="x", model="quick").text)
         assert text_of(events[: place + 1]) + text_of(rest) == text_of(events)
-    assert listen(person.client, events[-1].id, message="x", model="quick").status_code == 204
+    assert listen(api_user.client, events[-1].id, message="x", model="quick").status_code == 204
     assert len(upstream.requests) == requests
-    assert person.quota()["used_today"] == 1
+    assert api_user.quota()["used_today"] == 1
 
 
-def test_reconnecting_before_the_first_text(person: Person) -> None:
+def test_reconnecting_before_the_first_text(api_user: ApiUser) -> None:
     """A connection that breaks before the first text is resumed, because the id came before the text."""
-    with person.client.stream("GET", f"{PATH}?{urlencode({'message': 'x', 'model': 'paced'})}") as response:
+    with api_user.client.stream("GET", f"{PATH}?{urlencode({'message': 'x', 'model': 'paced'})}") as response:
         first = next(response.iter_text())
     (seen,) = re.findall(r"id: (\w+:0)\n\n", first)
-    with person.client.stream("GET", f"{PATH}?message=x&model=paced", headers={"Last-Event-ID": seen}) as response:
+    with api_user.client.stream("GET", f"{PATH}?message=x&model=paced", headers={"Last-Event-ID": seen}) as response:
         assert re.findall(r"id: (\w+:0)\n\n", next(response.iter_text())) == [seen]
-    assert person.quota()["used_today"] == 1
-    person.stop(seen.partition(":")[0])
+    assert api_user.quota()["used_today"] == 1
+    api_user.stop(seen.partition(":")[0])
 
 
-def test_the_same_query_joins_the_running_generation(person: Person) -> None:
+def test_the_same_query_joins_the_running_generation(api_user: ApiUser) -> None:
     """Without an id, the same user's same query joins the generation that still runs."""
-    with person.client.stream("GET", f"{PATH}?message=x&model=quick") as response:
+    with api_user.client.stream("GET", f"{PATH}?message=x&model=quick") as response:
         first = next(response.iter_text())
-        joined = listen(person.client, message="x", model="quick").text
+        joined = listen(api_user.client, message="x", model="quick").text
     assert re.findall(r"id: (\w+):0", joined) == re.findall(r"id: (\w+):0", first)
-    assert person.quota()["used_today"] == 1
+    assert api_user.quota()["used_today"] == 1
 
 
-def test_refusals_are_events(person: Person, product: Product) -> None:
+def test_refusals_are_events(api_user: ApiUser, product: Product) -> None:
     """A refusal is an `error` event with code and message; a reconnect after it gets 204."""
 
     def refused(answer: httpx.Response) -> str:
@@ -122,32 +122,32 @@ def test_refusals_are_events(person: Person, product: Product) -> None:
         assert (event.id, event.name, set(event.data)) == ("refused:0", "error", {"code", "message"})
         return str(event.data["code"])
 
-    assert refused(listen(person.client)) == "invalid_request"
-    assert refused(listen(person.client, message="x", model="nope")) == "invalid_request"
-    assert refused(listen(person.client, message="x" * 33_000)) == "prompt_too_long"
+    assert refused(listen(api_user.client)) == "invalid_request"
+    assert refused(listen(api_user.client, message="x", model="nope")) == "invalid_request"
+    assert refused(listen(api_user.client, message="x" * 33_000)) == "prompt_too_long"
     assert refused(listen(product.client(), message="x")) == "not_authenticated"
-    assert refused(listen(person.client, "nonsense", message="x")) == "not_found"
-    assert refused(listen(person.client, f"{'a' * 32}:0", message="x")) == "not_found"
-    cross_site = person.client.get(f"{PATH}?message=x", headers={"Sec-Fetch-Site": "cross-site"})
+    assert refused(listen(api_user.client, "nonsense", message="x")) == "not_found"
+    assert refused(listen(api_user.client, f"{'a' * 32}:0", message="x")) == "not_found"
+    cross_site = api_user.client.get(f"{PATH}?message=x", headers={"Sec-Fetch-Site": "cross-site"})
     assert refused(cross_site) == "forbidden"
-    assert listen(person.client, "refused:0", message="x").status_code == 204
-    assert person.client.post(PATH).status_code == 405
-    assert person.quota()["used_today"] == 0
+    assert listen(api_user.client, "refused:0", message="x").status_code == 204
+    assert api_user.client.post(PATH).status_code == 405
+    assert api_user.quota()["used_today"] == 0
 
 
-def test_a_failure_is_an_event(person: Person) -> None:
+def test_a_failure_is_an_event(api_user: ApiUser) -> None:
     """The `error` event comes after the text; a reconnect after it gets 204, one before it gets the event."""
-    *texts, failure = dispatched(listen(person.client, message="x", model="error").text)
+    *texts, failure = dispatched(listen(api_user.client, message="x", model="error").text)
     assert text_of(texts) == "one two three "
     assert (failure.name, set(failure.data), failure.data["code"]) == ("error", {"code", "message"}, "upstream_error")
-    assert listen(person.client, failure.id, message="x").status_code == 204
-    assert dispatched(listen(person.client, texts[-1].id, message="x").text) == [failure]
-    assert person.quota()["used_today"] == 0
+    assert listen(api_user.client, failure.id, message="x").status_code == 204
+    assert dispatched(listen(api_user.client, texts[-1].id, message="x").text) == [failure]
+    assert api_user.quota()["used_today"] == 0
 
 
-def test_a_ticket(person: Person, product: Product) -> None:
+def test_a_ticket(api_user: ApiUser, product: Product) -> None:
     """A ticket authenticates its owner, once."""
-    ticket = person.client.post("/api/tickets/", json={"path": PATH}).json()["ticket"]
+    ticket = api_user.client.post("/api/tickets/", json={"path": PATH}).json()["ticket"]
     assert text_of(dispatched(listen(product.client(), message="Hi", model="echo", ticket=ticket).text)) == "Hi"
     assert dispatched(listen(product.client(), message="Hi", ticket=ticket).text)[0].data["code"] == "not_authenticated"
 

@@ -40,20 +40,20 @@ def end(row: Generation, **changes: Any) -> Generation:
     return finish.store(End(row, content="text", reasoning="", last_event=1, **{**tokens, **values}))
 
 
-def answer(person: Any, model: ChatModel, at: datetime | None = None, **changes: Any) -> Generation:
-    return end(factories.generation(person, model, at), **changes)
+def answer(user: Any, model: ChatModel, at: datetime | None = None, **changes: Any) -> Generation:
+    return end(factories.generation(user, model, at), **changes)
 
 
-def failed(person: Any, model: ChatModel) -> Generation:
-    return answer(person, model, status="failed", finish_reason=None, error={"code": "upstream_error"}, upstream="")
+def failed(user: Any, model: ChatModel) -> Generation:
+    return answer(user, model, status="failed", finish_reason=None, error={"code": "upstream_error"}, upstream="")
 
 
 def counted(**where: Any) -> list[tuple[Any, ...]]:
     return list(DailyAnswers.objects.filter(**where).order_by("day", "upstream").values_list("upstream", *COUNTERS))
 
 
-def usage(person: Any, query: str = "") -> Any:
-    return Client(headers={"Authorization": f"Bearer {jwt.issue(person)['access']}"}).get(f"{URL}{query}")
+def usage(user: Any, query: str = "") -> Any:
+    return Client(headers={"Authorization": f"Bearer {jwt.issue(user)['access']}"}).get(f"{URL}{query}")
 
 
 @pytest.mark.contract("GET /api/quotas/usage/")

@@ -17,9 +17,9 @@ pytestmark = pytest.mark.django_db
 URL = "/admin/dashboard/"
 
 
-def counted(person: Any, model: str, upstream: str, back: int = 0, **values: int) -> None:
+def counted(user: Any, model: str, upstream: str, back: int = 0, **values: int) -> None:
     day = ledger.day_of(timezone.now()) - timedelta(days=back)
-    DailyAnswers.objects.create(user=person, day=day, model=model, upstream=upstream, **values)
+    DailyAnswers.objects.create(user=user, day=day, model=model, upstream=upstream, **values)
 
 
 def text(answer: Any) -> str:
@@ -66,8 +66,8 @@ def test_thirty_days(staff: Client, alice: Any) -> None:
 def test_permissions(client: Client, alice: Any) -> None:
     """Only staff with the permission to view generations see the page and its link."""
     assert client.get(URL).status_code == 302
-    for person, status in ((alice, 403), (staff_with("view_user"), 403), (staff_with("view_generation"), 200)):
-        client.force_login(person)
+    for user, status in ((alice, 403), (staff_with("view_user"), 403), (staff_with("view_generation"), 200)):
+        client.force_login(user)
         assert client.get(URL, follow=True).status_code == status
         index = client.get("/admin/", follow=True)
         assert (URL in index.content.decode()) == (status == 200)

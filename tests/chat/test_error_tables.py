@@ -28,7 +28,7 @@ SECRETS += ("127.0.0.1", "/v1.1/chat", "/api/paas/")
 
 @pytest.fixture(scope="module")
 def outcomes(request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: Any) -> Outcomes:
-    """What came of all rows of the tables that are to be tested."""
+    """Return the outcomes of all rows of the tables that are to be tested."""
     here = [item for item in request.session.items if item.module is request.module and hasattr(item, "callspec")]
     wanted = {item.callspec.params["table"] for item in here}
     return {table: TABLES[table].asked(django_db_blocker) for table in wanted}
@@ -42,13 +42,13 @@ def each(part: Callable[[Table], Iterable[str]]) -> pytest.MarkDecorator:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_no_row_shows_a_secret(outcomes: Outcomes, table: str) -> None:
-    """No row lets anybody read a key, a token, a signature, the vendor's words or its address."""
+    """No row lets users read a key, a token, a signature, the vendor's words or its address."""
     assert outcomes[table]
     assert not [name for name, found in outcomes[table].items() if any(secret in found.told for secret in SECRETS)]
 
 
 def test_the_tables_are_complete() -> None:
-    """Every code that we know is in its table, and for Spark one that nobody knows."""
+    """Every code that we know is in its table, and for Spark one unknown code."""
     assert set(CODES) == {str(code) for code in table_spark.VERDICTS} - {"12345"}
     assert {code for code in ZHIPU_CODES if code.isdecimal()} == set(table_zhipu.VERDICTS)
 
@@ -68,13 +68,13 @@ def test_with_another(outcomes: Outcomes, table: str, name: str) -> None:
 
 @each(lambda table: table.endings)
 def test_after_text(outcomes: Outcomes, table: str, name: str) -> None:
-    """What happens after the first visible character ends the answer; nothing is tried again."""
+    """A failure after the first visible character ends the generation; nothing is retried."""
     check_ending(TABLES[table].endings[name], outcomes[table][f"{name}, ending"])
 
 
 @each(lambda table: table.resends)
 def test_resends(outcomes: Outcomes, table: str, name: str) -> None:
-    """What the upstream does not take is sent once more in another form, and what that teaches is kept."""
+    """A request that the upstream rejects is resent once in another form, and the form it accepts is stored."""
     check_resend(TABLES[table].resends[name], outcomes[table][f"{name}, resent"])
 
 
@@ -86,7 +86,7 @@ def test_all_keys_alike(outcomes: Outcomes, table: str) -> None:
 
 @pytest.mark.parametrize("table", ["spark"])
 def test_thinking_is_withdrawn(outcomes: Outcomes, table: str) -> None:
-    """Thoughts of an answer that is blocked before its text go as well."""
+    """Reasoning of a completion that is blocked before its text is withdrawn as well."""
     found = outcomes[table]["10014 after thinking, alone"]
     assert found.named("reset") == [{"content": "", "reasoning": ""}]
     assert found.row["reasoning"] == ""

@@ -6,15 +6,15 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.product import Event, Person, Product, read_events, text_of
+from tests.product import ApiUser, Event, Product, read_events, text_of
 
 
 def open_source(
-    person: Person, query: dict[str, Any], *, last_event_id: str = "", **headers: str
+    api_user: ApiUser, query: dict[str, Any], *, last_event_id: str = "", **headers: str
 ) -> tuple[int, list[Event]]:
     """Read `GET /api/chat/` to its end; return the status and the events."""
     seen = {"Last-Event-ID": last_event_id} if last_event_id else {}
-    with person.client.stream("GET", f"/api/chat/?{urlencode(query)}", headers={**seen, **headers}) as response:
+    with api_user.client.stream("GET", f"/api/chat/?{urlencode(query)}", headers={**seen, **headers}) as response:
         if response.status_code == 200:
             assert response.headers["Content-Type"].startswith("text/event-stream")
         return response.status_code, list(read_events(response))
@@ -28,88 +28,88 @@ def refusal(events: list[Event]) -> str:
 
 
 @pytest.mark.contract("GET /api/chat/")
-def test_a_question_in_the_query_is_answered(person: Person) -> None:
+def test_a_question_in_the_query_is_answered(api_user: ApiUser) -> None:
     """A question in the query is answered like a posted one."""
-    status, events = open_source(person, {"model": "echo", "prompt": "Hello"})
+    status, events = open_source(api_user, {"model": "echo", "prompt": "Hello"})
     assert status == 200
     assert (events[0].name, events[-1].name, text_of(events)) == ("start", "done", "Hello")
 
 
-def test_refusals_are_events(person: Person, product: Product) -> None:
-    """What is refused comes as an `error` event with the id `refused:0`, and a reconnect after it gets 204."""
-    assert refusal(open_source(person, {"model": "nope", "prompt": "x"})[1]) == "invalid_request"
-    assert refusal(open_source(person, {"model": "plain", "prompt": "x", "colour": "red"})[1]) == "invalid_request"
-    assert refusal(open_source(person, {"model": "plain", "prompt": "x" * 33_000})[1]) == "prompt_too_long"
+def test_refusals_are_events(api_user: ApiUser, product: Product) -> None:
+    """A refusal comes as an `error` event with the id `refused:0`, and a reconnect after it gets 204."""
+    assert refusal(open_source(api_user, {"model": "nope", "prompt": "x"})[1]) == "invalid_request"
+    assert refusal(open_source(api_user, {"model": "plain", "prompt": "x", "colour": "red"})[1]) == "invalid_request"
+    assert refusal(open_source(api_user, {"model": "plain", "prompt": "x" * 33_000})[1]) == "prompt_too_long"
     cross_site = {"Sec-Fetch-Site": "cross-site"}
-    assert refusal(open_source(person, {"model": "plain", "prompt": "x"}, **cross_site)[1]) == "forbidden"
-    nobody = Person(product, "nobody", "no.such.token", "")
+    assert refusal(open_source(api_user, {"model": "plain", "prompt": "x"}, **cross_site)[1]) == "forbidden"
+    nobody = ApiUser(product, "nobody", "no.such.token", "")
     assert refusal(open_source(nobody, {"model": "plain", "prompt": "x"})[1]) == "not_authenticated"
-    assert open_source(person, {"model": "nope", "prompt": "x"}, last_event_id="refused:0") == (204, [])
-    assert person.quota()["used_today"] == 0
+    assert open_source(api_user, {"model": "nope", "prompt": "x"}, last_event_id="refused:0") == (204, [])
+    assert api_user.quota()["used_today"] == 0
 
 
 @pytest.mark.contract("GET /api/chat/")
-def test_reconnecting_resumes(person: Person) -> None:
+def test_reconnecting_resumes(api_user: ApiUser) -> None:
     """With Last-Event-ID the rest comes; at the end 204; nothing is asked again."""
     query = {"model": "echo", "prompt": "One two three"}
-    events = open_source(person, query)[1]
-    assert open_source(person, query, last_event_id=events[1].id) == (200, events[2:])
-    assert open_source(person, query, last_event_id=events[-1].id) == (204, [])
-    assert person.quota()["used_today"] == 1
+    events = open_source(api_user, query)[1]
+    assert open_source(api_user, query, last_event_id=events[1].id) == (200, events[2:])
+    assert open_source(api_user, query, last_event_id=events[-1].id) == (204, [])
+    assert api_user.quota()["used_today"] == 1
 
 
-def test_an_unknown_last_event_id_starts_nothing(person: Person) -> None:
+def test_an_unknown_last_event_id_starts_nothing(api_user: ApiUser) -> None:
     """A reconnect that names a generation which is not the caller's is refused, not answered anew."""
-    assert refusal(open_source(person, {"model": "plain", "prompt": "x"}, last_event_id="x:1")[1]) == "not_found"
-    assert person.quota()["used_today"] == 0
+    assert refusal(open_source(api_user, {"model": "plain", "prompt": "x"}, last_event_id="x:1")[1]) == "not_found"
+    assert api_user.quota()["used_today"] == 0
 
 
 @pytest.mark.contract("GET /api/chat/")
-def test_the_same_query_joins_the_running_answer(person: Person) -> None:
-    """Without Last-Event-ID, the same query joins the answer that is still running; later it is a new question."""
+def test_the_same_query_joins_the_running_answer(api_user: ApiUser) -> None:
+    """Without Last-Event-ID, the same query joins the running generation; later it starts a new one."""
     query = {"model": "quick", "prompt": "Join me"}
-    with person.client.stream("GET", f"/api/chat/?{urlencode(query)}") as response:
+    with api_user.client.stream("GET", f"/api/chat/?{urlencode(query)}") as response:
         first = next(read_events(response))
-    joined = open_source(person, query)[1]
+    joined = open_source(api_user, query)[1]
     assert joined[0] == first
     assert joined[-1].name == "done"
-    assert person.quota()["used_today"] == 1
-    assert open_source(person, query)[1][0].id != first.id
-    assert person.quota()["used_today"] == 2
+    assert api_user.quota()["used_today"] == 1
+    assert open_source(api_user, query)[1][0].id != first.id
+    assert api_user.quota()["used_today"] == 2
 
 
-def test_a_key_in_the_query(person: Person) -> None:
+def test_a_key_in_the_query(api_user: ApiUser) -> None:
     """`idempotency_key` works as the header does for POST."""
     query = {"model": "echo", "prompt": "Hello", "idempotency_key": "once"}
-    assert open_source(person, query) == open_source(person, query)
-    assert refusal(open_source(person, {**query, "prompt": "Other"})[1]) == "conflict"
+    assert open_source(api_user, query) == open_source(api_user, query)
+    assert refusal(open_source(api_user, {**query, "prompt": "Other"})[1]) == "conflict"
 
 
-def test_a_ticket_opens_one_stream(person: Person, product: Product) -> None:
+def test_a_ticket_opens_one_stream(api_user: ApiUser, product: Product) -> None:
     """A ticket stands for its owner, on its path, once."""
-    ticket = person.client.post("/api/tickets/", json={"path": "/api/chat/"}).json()["ticket"]
-    anybody = Person(product, "", "", "")
+    ticket = api_user.client.post("/api/tickets/", json={"path": "/api/chat/"}).json()["ticket"]
+    anybody = ApiUser(product, "", "", "")
     query = {"model": "echo", "prompt": "Hello", "ticket": ticket}
     generation = open_source(anybody, query)[1][0].data["generation"]
-    assert person.generation(generation)["content"] == "Hello"
+    assert api_user.generation(generation)["content"] == "Hello"
     assert refusal(open_source(anybody, query)[1]) == "not_authenticated"
 
 
-def test_a_ticket_for_events_may_say_where_to_go_on(person: Person, product: Product) -> None:
+def test_a_ticket_for_events_may_say_where_to_go_on(api_user: ApiUser, product: Product) -> None:
     """A page that reconnects takes a new ticket and passes `last_event_id`."""
-    events = person.answer("One two three", "echo")
+    events = api_user.answer("One two three", "echo")
     path = f"/api/generations/{events[0].data['generation']}/events/"
-    ticket = person.client.post("/api/tickets/", json={"path": path}).json()["ticket"]
+    ticket = api_user.client.post("/api/tickets/", json={"path": path}).json()["ticket"]
     query = urlencode({"ticket": ticket, "last_event_id": events[1].id})
     with product.client().stream("GET", f"{path}?{query}") as response:
         assert list(read_events(response)) == events[2:]
 
 
 @pytest.mark.contract("setting: STREAM_PING_SECONDS")
-def test_pings_keep_a_silent_stream_open(person: Person, product: Product) -> None:
+def test_pings_keep_a_silent_stream_open(api_user: ApiUser, product: Product) -> None:
     """A stream opens with a comment at once, before anything was said."""
     started = time.monotonic()
-    with person.client.stream("GET", f"/api/chat/?{urlencode({'model': 'hang', 'prompt': 'x'})}") as response:
+    with api_user.client.stream("GET", f"/api/chat/?{urlencode({'model': 'hang', 'prompt': 'x'})}") as response:
         first = next(response.iter_lines())
     assert first == ": open"
     assert time.monotonic() - started < 2

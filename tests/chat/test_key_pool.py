@@ -1,4 +1,4 @@
-"""A pool with a dead key, a limited key and a good one, as a hundred people meet it."""
+"""A pool with a dead key, a limited key and a good one, used by a hundred users at once."""
 
 import asyncio
 import time
@@ -32,13 +32,13 @@ def ask_together(product: Product, tokens: list[str]) -> list[str]:
 
 @pytest.mark.contract("refusal: model_unavailable")
 def test_a_dead_key_is_quarantined_and_a_limited_one_returns(tmp_path: Path) -> None:
-    """Everybody gets a clean answer; the dead key is quarantined, the limited one returns by itself with one probe."""
+    """Every user gets a clean completion; the dead key is quarantined, the limited one returns after one probe."""
     with FakeOpenAI.in_thread() as upstream:
         upstream.keys.update({DEAD: "http_401", LIMITED: "http_429"})
         environment = {**connected(upstream), "OPENAI_API_KEYS": ",".join((DEAD, LIMITED, GOOD))}
         with Product(tmp_path, **environment) as product:
             people = [product.register(f"person{number}") for number in range(20)]
-            streams = ask_together(product, [person.access for person in people] * 5)
+            streams = ask_together(product, [api_user.access for api_user in people] * 5)
             assert Counter("event: done" in stream for stream in streams) == {True: 100}
             assert all("event: error" not in stream and "retrying" not in stream for stream in streams)
 

@@ -30,8 +30,8 @@ def owner(database_url: str, django_db_blocker: Any) -> Iterator[Any]:
     """A user with a long history; another user has one like it."""
     with django_db_blocker.unblock(), servers.connected(database_url):
         owner, stranger = factories.user(), factories.user()
-        for person, conversations in ((owner, CONVERSATIONS), (stranger, CONVERSATIONS // 10)):
-            _fill(person.pk, conversations)
+        for user, conversations in ((owner, CONVERSATIONS), (stranger, CONVERSATIONS // 10)):
+            _fill(user.pk, conversations)
         if connections["default"].vendor == "postgresql":
             with connections["default"].cursor() as cursor:
                 cursor.execute("ANALYZE")

@@ -39,11 +39,11 @@ def clock() -> Iterator[Clock]:
 def test_deltas_are_passed_on_within_milliseconds(clock: Clock, tmp_path: Path) -> None:
     """The first delta, and each one after it, reaches the reader within 10 ms of its arrival here."""
     with Product(tmp_path, **connected(clock)) as product:
-        person = product.register("alice")
+        api_user = product.register("alice")
         first, later = [], []
         for _ in range(5):
             delays = []
-            with person.asking("What time is it?", "plain") as stream:
+            with api_user.asking("What time is it?", "plain") as stream:
                 for event in stream:
                     if event.name == "message":
                         now = time.monotonic()

@@ -292,7 +292,7 @@ def test_finished_logs_leave_in_time(settings: pytest.FixtureRequest) -> None:
 
 
 def test_running_logs_are_bounded_too(settings: pytest.FixtureRequest) -> None:
-    """Long running answers keep their newest events only; all of them together stay within the memory given."""
+    """Long running logs keep their newest events only; all of them together stay within the memory given."""
     settings.CHANNEL_MEMORY_BYTES = 10 * LOG_BYTES
     logs = LocalLogs()
     for channel in range(12):

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.chat.programs import HELLO, URL, WEATHER, ask, chunks, error, generation_of
-from tests.product import Person
+from tests.product import ApiUser
 from tests.scenarios import PLAIN, REASONING, TOOL_ARGUMENTS
 from tests.upstreams import FakeOpenAI
 
@@ -83,8 +83,8 @@ def test_reasoning_is_apart(program: httpx.Client) -> None:
 
 
 @pytest.mark.contract("what is passed on")
-def test_tool_calls(caller: httpx.Client, person: Person) -> None:
-    """Calls come back in pieces, unchanged, and as a whole in a whole answer; such an answer costs one."""
+def test_tool_calls(caller: httpx.Client, api_user: ApiUser) -> None:
+    """Calls come back in pieces, unchanged, and as a whole in a whole completion; such a completion costs one."""
     deltas = [event["choices"][0] for event in chunks(ask(caller, "tools", tools=[WEATHER], stream=True))[:-1]]
     pieces = [choice["delta"]["tool_calls"][0] for choice in deltas if "tool_calls" in choice["delta"]]
     assert pieces[0] == {
@@ -109,36 +109,36 @@ def test_tool_calls(caller: httpx.Client, person: Person) -> None:
         "logprobs": None,
         "finish_reason": "tool_calls",
     }
-    row = person.generation(generation_of(whole))
+    row = api_user.generation(generation_of(whole))
     assert (row["finish_reason"], row["charge"]["amount"]) == ("stop", 1)
-    assert person.quota()["used_today"] == 2
+    assert api_user.quota()["used_today"] == 2
 
 
-def test_an_empty_answer(caller: httpx.Client, person: Person) -> None:
+def test_an_empty_answer(caller: httpx.Client, api_user: ApiUser) -> None:
     """The upstream's empty success is its failure, before anything was sent, and costs nothing."""
     assert error(ask(caller, "empty", stream=True))[:3] == (502, "server_error", "server_error")
-    assert person.quota()["used_today"] == 0
+    assert api_user.quota()["used_today"] == 0
 
 
-def test_the_account_of_it(caller: httpx.Client, person: Person) -> None:
-    """An answer costs one, is no conversation, and can be read under its own id, by its owner only."""
-    before = person.client.get("/api/conversations/").json()["results"]
-    row = person.generation(generation_of(ask(caller).json()))
+def test_the_account_of_it(caller: httpx.Client, api_user: ApiUser) -> None:
+    """A completion costs one, is no conversation, and can be read under its own id, by its owner only."""
+    before = api_user.client.get("/api/conversations/").json()["results"]
+    row = api_user.generation(generation_of(ask(caller).json()))
     assert (row["status"], row["content"], row["finish_reason"]) == ("completed", "Hello", "stop")
     assert (row["conversation"], row["message"]) == (None, None)
     assert row["charge"] == {"amount": 1, "source": "daily", "reason": "stop"}
-    assert person.client.get("/api/conversations/").json()["results"] == before
-    assert person.quota()["used_today"] == 1
-    stranger = person.product.register(f"{person.name}x")
+    assert api_user.client.get("/api/conversations/").json()["results"] == before
+    assert api_user.quota()["used_today"] == 1
+    stranger = api_user.product.register(f"{api_user.name}x")
     assert stranger.client.get(f"/api/generations/{row['id']}/").status_code == 404
 
 
 @pytest.mark.contract("GET /v1/models")
-def test_models(caller: httpx.Client, person: Person) -> None:
+def test_models(caller: httpx.Client, api_user: ApiUser) -> None:
     """The models are those of the page; others are 404."""
     listed = caller.get("/v1/models").json()
     assert listed["object"] == "list"
-    assert [model["id"] for model in listed["data"]] == [m["slug"] for m in person.client.get("/api/models/").json()]
+    assert [model["id"] for model in listed["data"]] == [m["slug"] for m in api_user.client.get("/api/models/").json()]
     assert set(map(tuple, listed["data"])) == {("id", "object", "created", "owned_by")}
     assert caller.get("/v1/models/echo").json() == next(m for m in listed["data"] if m["id"] == "echo")
     for path in ("nope", "org%2Fm:paid", "org/m:paid"):
@@ -206,7 +206,7 @@ def test_what_is_passed_on(program: httpx.Client, upstream: FakeOpenAI) -> None:
 
 
 def test_unknown_fields_are_ignored(program: httpx.Client, upstream: FakeOpenAI) -> None:
-    """What we do not know is accepted and sent nowhere; null is nothing."""
+    """An unknown field is accepted and not forwarded; null is nothing."""
     answer = ask(program, "plain", user="u1", store=True, logit_bias={"1": 2}, metadata={"a": "b"}, n=1, stop=None)
     assert answer.status_code == 200
     assert set(upstream.requests[-1].body) == {"model", "messages", "stream", "stream_options"}

@@ -78,7 +78,7 @@ def test_failures_before_anything_was_sent(code: str, status: int) -> None:
 
 
 def test_no_code_is_forgotten() -> None:
-    """Whatever an answer may fail with has its place in the table."""
+    """Every code that a generation may fail with has its place in the table."""
     assert set(errors._TEXTS) <= set(KINDS)
 
 
@@ -92,7 +92,7 @@ def test_the_field_is_named() -> None:
 
 
 def test_clients_are_told_not_to_try_again() -> None:
-    """Only where trying again is no use, clients are told so."""
+    """The header that forbids a retry stands only where a retry is of no use."""
     codes = {code for code, kind in KINDS.items() if kind.headers.get("x-should-retry") == "false"}
     assert codes == {"quota_exhausted", "content_blocked"}
 

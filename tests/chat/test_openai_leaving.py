@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.chat.programs import HELLO, URL, generation_of
-from tests.product import Person
+from tests.product import ApiUser
 from tests.upstreams import FakeOpenAI
 
 pytestmark = pytest.mark.alone
@@ -19,44 +19,44 @@ TRIES = 5
 @pytest.mark.contract("leaving /v1 stops the upstream")
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("model", ["hang", "hang-after-headers"])
-def test_leaving_before_the_first_words(person: Person, upstream: FakeOpenAI, model: str, *, stream: bool) -> None:
-    """Who leaves before anything was said has the upstream closed within 50 ms, and pays nothing."""
+def test_leaving_before_the_first_words(api_user: ApiUser, upstream: FakeOpenAI, model: str, *, stream: bool) -> None:
+    """A client that leaves before the first text has the upstream closed within 50 ms, and pays nothing."""
     delays = []
     for _ in range(TRIES):
         body = {"model": model, "messages": HELLO, "stream": stream}
         with pytest.raises(httpx.ReadTimeout):
-            person.product.client(person.access).post(URL, json=body, timeout=httpx.Timeout(5, read=0.2))
+            api_user.product.client(api_user.access).post(URL, json=body, timeout=httpx.Timeout(5, read=0.2))
         left_at = time.monotonic()
         delays.append(upstream.closed_at() - left_at)
     assert min(delays) < WITHIN_SECONDS
     deadline = time.monotonic() + 5
-    while person.quota()["used_today"]:
+    while api_user.quota()["used_today"]:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
-def test_leaving_in_the_middle(person: Person, upstream: FakeOpenAI) -> None:
-    """Who leaves after the first words has the upstream closed within 50 ms, and pays for what was read."""
+def test_leaving_in_the_middle(api_user: ApiUser, upstream: FakeOpenAI) -> None:
+    """A client that leaves after the first text has the upstream closed within 50 ms, and pays for the text it read."""
     delays, generations = [], []
     for _ in range(TRIES):
         body = {"model": "paced", "messages": HELLO, "stream": True}
-        with person.client.stream("POST", URL, json=body) as response:
+        with api_user.client.stream("POST", URL, json=body) as response:
             first = next(response.iter_text())
             generations.append(generation_of(json.loads(first.split("\n\n")[0].removeprefix("data: "))))
             left_at = time.monotonic()
         delays.append(upstream.closed_at() - left_at)
     assert min(delays) < WITHIN_SECONDS
     for generation in generations:
-        row = person.ended(generation)
+        row = api_user.ended(generation)
         assert (row["status"], row["finish_reason"], row["charge"]["amount"]) == ("completed", "cancelled", 1)
 
 
-def test_leaving_a_whole_answer_in_the_middle(person: Person, upstream: FakeOpenAI) -> None:
-    """Who waits for a whole answer and leaves has the upstream closed within 50 ms."""
+def test_leaving_a_whole_answer_in_the_middle(api_user: ApiUser, upstream: FakeOpenAI) -> None:
+    """A client that waits for a whole completion and leaves has the upstream closed within 50 ms."""
     delays = []
     for _ in range(TRIES):
         with pytest.raises(httpx.ReadTimeout):
-            person.product.client(person.access).post(
+            api_user.product.client(api_user.access).post(
                 URL, json={"model": "paced", "messages": HELLO}, timeout=httpx.Timeout(5, read=0.3)
             )
         left_at = time.monotonic()
@@ -64,11 +64,11 @@ def test_leaving_a_whole_answer_in_the_middle(person: Person, upstream: FakeOpen
     assert min(delays) < WITHIN_SECONDS
 
 
-def test_leaving_without_ever_reading(person: Person, upstream: FakeOpenAI) -> None:
+def test_leaving_without_ever_reading(api_user: ApiUser, upstream: FakeOpenAI) -> None:
     """A caller who does not read holds the upstream up, whose answer is not collected here; leaving closes it too."""
     asked = upstream.requests[-1] if upstream.requests else None
     body = {"model": "flood", "messages": HELLO, "stream": True}
-    with person.client.stream("POST", URL, json=body) as response:
+    with api_user.client.stream("POST", URL, json=body) as response:
         assert response.status_code == 200
         time.sleep(1.5)  # the fake upstream would send it all in less
         request = upstream.requests[-1]

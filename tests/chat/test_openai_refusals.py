@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.chat.programs import HELLO, URL, WEATHER, ask, chunks, error, generation_of
-from tests.product import Person, Product, connected
+from tests.product import ApiUser, Product, connected
 from tests.upstreams import FakeOpenAI
 
 # --- what an upstream cannot take ------------------------------------------------------------------------------------
@@ -42,22 +42,22 @@ def test_what_changes_nothing_is_no_hindrance(program: httpx.Client) -> None:
     assert ask(program, "demo", **defaults, tools=[], tool_choice="auto", max_tokens=3).status_code == 200
 
 
-def test_what_the_upstream_refuses_is_named(caller: httpx.Client, person: Person, upstream: FakeOpenAI) -> None:
+def test_what_the_upstream_refuses_is_named(caller: httpx.Client, api_user: ApiUser, upstream: FakeOpenAI) -> None:
     """A field that the upstream itself refuses is not dropped and asked again without: the caller hears of it."""
     before = len(upstream.requests)
     answer = ask(caller, "refuses-seed", seed=7, stream=True)
     assert error(answer) == (400, "invalid_request_error", None, "seed")
     assert "sk-" not in answer.text
     assert len(upstream.requests) == before + 1
-    assert person.quota()["used_today"] == 0
+    assert api_user.quota()["used_today"] == 0
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 
-def test_bad_tokens(product: Product, person: Person) -> None:
+def test_bad_tokens(product: Product, api_user: ApiUser) -> None:
     """Without a good bearer it is 401 `invalid_api_key`; a session cookie and a ticket prove nothing here."""
-    ticket = person.client.post("/api/tickets/", json={"path": "/v1/models"}).json()["ticket"]
+    ticket = api_user.client.post("/api/tickets/", json={"path": "/v1/models"}).json()["ticket"]
     for headers in (
         {},
         {"Authorization": "Bearer sk-wrong"},
@@ -72,9 +72,9 @@ def test_bad_tokens(product: Product, person: Person) -> None:
             assert error(answer) == (401, "invalid_request_error", "invalid_api_key", None)
 
 
-def test_a_jwt_will_do(person: Person) -> None:
+def test_a_jwt_will_do(api_user: ApiUser) -> None:
     """An access token is as good as an API token."""
-    assert ask(person.client).status_code == 200
+    assert ask(api_user.client).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["", "/", "/responses", "/chat/completions/", "/embeddings", "/models/", "/a/b/c"])
@@ -102,7 +102,7 @@ def test_unknown_model(program: httpx.Client) -> None:
 
 
 def test_an_exhausted_quota(caller: httpx.Client) -> None:
-    """Ten answers a day are ten; the next is 429 `insufficient_quota`, and clients are told not to try again."""
+    """Ten completions a day are ten; the next is 429 `insufficient_quota`, with the header that forbids a retry."""
     assert [ask(caller, "gpt-4-echo").status_code for _ in range(10)] == [200] * 10
     for stream in (False, True):
         answer = ask(caller, "gpt-4-echo", stream=stream)
@@ -111,17 +111,17 @@ def test_an_exhausted_quota(caller: httpx.Client) -> None:
         assert int(answer.headers["retry-after"]) > 0
 
 
-def test_an_upstream_that_refuses(caller: httpx.Client, person: Person) -> None:
+def test_an_upstream_that_refuses(caller: httpx.Client, api_user: ApiUser) -> None:
     """The upstream's refusals become 502, before anything was sent; its own words and key stay here."""
     for stream in (False, True):
         answer = ask(caller, "http-400", stream=stream)
         assert error(answer) == (502, "server_error", "server_error", None)
         assert "sk-" not in answer.text
-    assert person.quota()["used_today"] == 0
+    assert api_user.quota()["used_today"] == 0
 
 
 def test_a_context_that_is_too_long(program: httpx.Client, upstream: FakeOpenAI) -> None:
-    """What the upstream finds too long is refused: no turn of a program's prompt is dropped behind its back."""
+    """A prompt too long for the upstream is refused: the product drops no turn of a program's prompt silently."""
     turns = [*HELLO, {"role": "assistant", "content": "Hi"}, *HELLO]
     before = len(upstream.requests)
     for stream in (False, True):
@@ -130,16 +130,16 @@ def test_a_context_that_is_too_long(program: httpx.Client, upstream: FakeOpenAI)
     assert [len(request.body["messages"]) for request in upstream.requests[before:]] == [3, 3]
 
 
-def test_a_prompt_that_the_vendor_blocks(caller: httpx.Client, person: Person) -> None:
+def test_a_prompt_that_the_vendor_blocks(caller: httpx.Client, api_user: ApiUser) -> None:
     """The vendor's moderation of the prompt is 400 `content_policy_violation`, not to be tried again, and free."""
     answer = ask(caller, "blocked", stream=True)
     assert error(answer)[:3] == (400, "invalid_request_error", "content_policy_violation")
     assert answer.headers["x-should-retry"] == "false"
-    assert person.quota()["used_today"] == 0
+    assert api_user.quota()["used_today"] == 0
 
 
-def test_a_failure_in_the_middle(caller: httpx.Client, person: Person) -> None:
-    """What breaks after the first words ends with an error and without `[DONE]`; a whole answer is then none."""
+def test_a_failure_in_the_middle(caller: httpx.Client, api_user: ApiUser) -> None:
+    """A failure after the first text ends a stream with an error and no `[DONE]`; a whole completion then fails."""
     *events, last = chunks(ask(caller, "error", stream=True))
     assert "".join(event["choices"][0]["delta"].get("content", "") for event in events) == "one two three "
     assert events[-1]["choices"][0]["finish_reason"] is None
@@ -147,9 +147,9 @@ def test_a_failure_in_the_middle(caller: httpx.Client, person: Person) -> None:
         "code": "server_error"
     }
     assert error(ask(caller, "error"))[:3] == (502, "server_error", "server_error")
-    row = person.generation(generation_of(events[0]))
+    row = api_user.generation(generation_of(events[0]))
     assert (row["status"], row["content"], row["charge"]["amount"]) == ("failed", "one two three ", 0)
-    assert person.quota()["used_today"] == 0
+    assert api_user.quota()["used_today"] == 0
 
 
 @pytest.fixture(scope="module")
@@ -162,22 +162,27 @@ def strict(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> It
 
 def test_active_answers_are_not_counted(strict: Product) -> None:
     """MAX_ACTIVE_GENERATIONS is for the page; programs may ask more at once, and do not keep the page from asking."""
-    person = strict.register("alice")
+    api_user = strict.register("alice")
     body = {"model": "paced", "messages": HELLO, "stream": True}
-    with person.client.stream("POST", URL, json=body) as first, person.client.stream("POST", URL, json=body) as second:
+    with (
+        api_user.client.stream("POST", URL, json=body) as first,
+        api_user.client.stream("POST", URL, json=body) as second,
+    ):
         assert (first.status_code, second.status_code) == (200, 200)
-        assert ask(person.client).status_code == 200
-        person.ask("Hello", "paced")
-        refused = person.client.post("/api/chat/", json={"model": "echo", "prompt": "x"})
+        assert ask(api_user.client).status_code == 200
+        api_user.ask("Hello", "paced")
+        refused = api_user.client.post("/api/chat/", json={"model": "echo", "prompt": "x"})
         assert refused.json()["error"]["code"] == "too_many_requests"
 
 
 def test_a_process_that_ends(strict: Product) -> None:
-    """What a stopping process cannot finish ends with an error, in the stream or as 503; it takes no more."""
-    person = strict.register("bob")
+    """A request that a stopping process cannot finish ends with an error, in the stream or as 503; it takes no more."""
+    api_user = strict.register("bob")
     with ThreadPoolExecutor() as threads:
-        whole = threads.submit(ask, strict.client(person.access), "paced")
-        with person.client.stream("POST", URL, json={"model": "paced", "messages": HELLO, "stream": True}) as response:
+        whole = threads.submit(ask, strict.client(api_user.access), "paced")
+        with api_user.client.stream(
+            "POST", URL, json={"model": "paced", "messages": HELLO, "stream": True}
+        ) as response:
             pieces = response.iter_text()
             assert "chatcmpl" in next(pieces)
             strict.stop_soon()

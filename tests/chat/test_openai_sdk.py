@@ -10,7 +10,7 @@ import pytest
 from openai import OpenAI
 from openai.types.chat import ChatCompletionToolParam
 
-from tests.product import Person
+from tests.product import ApiUser
 from tests.scenarios import PLAIN, REASONING
 from tests.upstreams import FakeOpenAI
 
@@ -22,19 +22,19 @@ TRIES = 5
 class Counted:
     """OpenAI's client, and how often it has called; it tries again as it does by default."""
 
-    def __init__(self, person: Person, token: str) -> None:
+    def __init__(self, api_user: ApiUser, token: str) -> None:
         self.calls = 0
         http = httpx.Client(trust_env=False, event_hooks={"request": [self._count]})
-        self.client = OpenAI(base_url=f"{person.product.url}/v1", api_key=token, http_client=http)
+        self.client = OpenAI(base_url=f"{api_user.product.url}/v1", api_key=token, http_client=http)
 
     def _count(self, request: httpx.Request) -> None:
         self.calls += 1
 
 
 @pytest.fixture
-def counted(person: Person) -> Iterator[Counted]:
-    token = person.client.post("/api/tokens/", json={"name": "sdk"}).json()["token"]
-    counted = Counted(person, token)
+def counted(api_user: ApiUser) -> Iterator[Counted]:
+    token = api_user.client.post("/api/tokens/", json={"name": "sdk"}).json()["token"]
+    counted = Counted(api_user, token)
     with counted.client:
         yield counted
 
@@ -80,7 +80,7 @@ def test_streaming(client: OpenAI) -> None:
     assert usage.total_tokens == 16
 
 
-def test_a_bad_token(person: Person, client: OpenAI) -> None:
+def test_a_bad_token(api_user: ApiUser, client: OpenAI) -> None:
     """A bad token is an authentication error."""
     with pytest.raises(openai.AuthenticationError) as refused:
         client.with_options(api_key="sk-wrong").chat.completions.create(model="echo", messages=HELLO)
@@ -89,7 +89,7 @@ def test_a_bad_token(person: Person, client: OpenAI) -> None:
 
 
 def test_an_exhausted_quota(counted: Counted) -> None:
-    """An exhausted quota is one call: the client is told not to try again."""
+    """An exhausted quota is one call: the response forbids the client to retry."""
     for _ in range(10):
         counted.client.chat.completions.create(model="gpt-4-echo", messages=HELLO)
     before = counted.calls
@@ -100,7 +100,7 @@ def test_an_exhausted_quota(counted: Counted) -> None:
 
 
 def test_a_failure_in_the_middle(client: OpenAI) -> None:
-    """What breaks in the middle raises, after what has come."""
+    """A failure in the middle raises, after the text so far."""
     stream = client.chat.completions.create(model="error", messages=HELLO, stream=True)
     texts: list[str] = []
     with pytest.raises(openai.APIError) as failed:
@@ -110,7 +110,7 @@ def test_a_failure_in_the_middle(client: OpenAI) -> None:
 
 
 def test_a_failure_before_anything(counted: Counted) -> None:
-    """What fails before anything was said has a status, so the client tries again by itself; nothing is charged."""
+    """A failure before any text has a status, so the client retries by itself; nothing is charged."""
     with pytest.raises(openai.InternalServerError) as failed:
         counted.client.chat.completions.create(model="http-400", messages=HELLO, stream=True)
     assert failed.value.status_code == 502
@@ -124,7 +124,7 @@ def test_a_field_that_is_wrong(client: OpenAI) -> None:
     assert refused.value.param == "n"
 
 
-def test_a_round_with_tools(client: OpenAI, person: Person) -> None:
+def test_a_round_with_tools(client: OpenAI, api_user: ApiUser) -> None:
     """The model calls a tool, gets its result, and answers: streamed and whole, the client puts the calls together."""
     tool: ChatCompletionToolParam = {"type": "function", "function": {"name": "weather", "parameters": {}}}
     with client.chat.completions.stream(model="tools", messages=HELLO, tools=[tool]) as stream:
@@ -140,7 +140,7 @@ def test_a_round_with_tools(client: OpenAI, person: Person) -> None:
     messages: Any = [*HELLO, whole.message.model_dump(exclude_none=True), result]
     answer = client.chat.completions.create(model="tools", messages=messages, tools=[tool]).choices[0].message
     assert (answer.content, answer.tool_calls) == ("sunny, 24 °C", None)
-    assert person.quota()["used_today"] == 3
+    assert api_user.quota()["used_today"] == 3
 
 
 @pytest.mark.alone

@@ -67,7 +67,7 @@ def test_an_odd_address(visitor: Client, tree: dict[str, Message], odd: str) -> 
 
 
 def test_foreign_branches(visitor: Client, tree: dict[str, Message], bob: Any) -> None:
-    """A message of somebody else's conversation opens nothing."""
+    """A message of another user's conversation opens nothing."""
     theirs = Conversation.objects.create(user=bob, title="Theirs")
     secret = Message.objects.create(conversation=theirs, role="user", content="secret")
     page = visitor.get(f"/c/{tree['q1'].conversation_id}/?message={secret.pk}")
@@ -118,6 +118,6 @@ def test_no_tools(visitor: Client) -> None:
 
 @pytest.mark.parametrize("path", ["/tools/", "/accounts/data/"])
 def test_strangers(client: Client, path: str) -> None:
-    """Who is not logged in is sent to do that; only looking is possible here."""
+    """A visitor who is not logged in is sent to the login page; only looking is possible here."""
     assert client.get(path)["Location"] == f"/accounts/login/?next={path}"
     assert client.post(path).status_code == 405

@@ -1,4 +1,4 @@
-"""Several processes, one Redis, one PostgreSQL: every answer can be read and stopped at any of them."""
+"""Several processes, one Redis, one PostgreSQL: every generation can be read and stopped at any of them."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from redis import Redis
 from accounts.models import User
 from tests import readers, servers
 from tests.front import Front
-from tests.product import Person, Product, connected, text_of
+from tests.product import ApiUser, Product, connected, text_of
 from tests.readers import Reading
 from tests.upstreams import FakeOpenAI
 
@@ -59,19 +59,19 @@ def pair(
 
 
 @pytest.fixture
-def alice(pair: Pair) -> Person:
-    """Somebody at the first process."""
+def alice(pair: Pair) -> ApiUser:
+    """Return a user at the first process."""
     return pair.first.register(f"alice{os.urandom(4).hex()}")
 
 
 @pytest.fixture
-def alice_there(pair: Pair, alice: Person) -> Person:
-    """The same person at the second process."""
-    return Person(pair.second, alice.name, alice.access, alice.refresh)
+def alice_there(pair: Pair, alice: ApiUser) -> ApiUser:
+    """Return the same user at the second process."""
+    return ApiUser(pair.second, alice.name, alice.access, alice.refresh)
 
 
-def test_an_answer_is_read_at_another_process(alice: Person, alice_there: Person) -> None:
-    """An answer that one process makes is read at the other as it is written, in the same events."""
+def test_an_answer_is_read_at_another_process(alice: ApiUser, alice_there: ApiUser) -> None:
+    """A generation that one process runs is read at the other while it is written, in the same events."""
     generation = alice.ask("Hello", "steady")["id"]
     with alice_there.following(generation) as (_status, stream):
         first = next(stream)
@@ -85,7 +85,7 @@ def test_an_answer_is_read_at_another_process(alice: Person, alice_there: Person
         assert status == 204
 
 
-def test_every_place_to_resume_elsewhere(alice: Person, alice_there: Person) -> None:
+def test_every_place_to_resume_elsewhere(alice: ApiUser, alice_there: ApiUser) -> None:
     """After the end, the other process replays from any event, and answers an unknown id with a `reset`."""
     events = alice.answer("One two three four", "echo")
     generation = events[0].data["generation"]
@@ -99,8 +99,8 @@ def test_every_place_to_resume_elsewhere(alice: Person, alice_there: Person) -> 
     assert again[-1] == events[-1]
 
 
-def test_a_reader_who_saw_more(alice: Person, alice_there: Person) -> None:
-    """Who comes from the owner and has seen what has not arrived here yet gets the rest, and nothing twice."""
+def test_a_reader_who_saw_more(alice: ApiUser, alice_there: ApiUser) -> None:
+    """A reader who comes from the owner process with newer events than the replica gets the rest, and nothing twice."""
     for _ in range(5):
         with alice.asking("Hello", "quick") as stream:
             seen = [next(stream) for _ in range(4)]
@@ -110,7 +110,7 @@ def test_a_reader_who_saw_more(alice: Person, alice_there: Person) -> None:
 
 
 @pytest.mark.parametrize("last_event_id", ["nonsense", "{generation}:999999", "{generation}:" + "9" * 40])
-def test_unknown_ids_while_it_runs(alice: Person, alice_there: Person, last_event_id: str) -> None:
+def test_unknown_ids_while_it_runs(alice: ApiUser, alice_there: ApiUser, last_event_id: str) -> None:
     """At another process too, an id that is unknown, malformed or too large gets a `reset`, then what follows."""
     generation = alice.ask("Hello", "steady")["id"]
     events = alice_there.follow(generation, last_event_id.format(generation=generation))
@@ -119,8 +119,8 @@ def test_unknown_ids_while_it_runs(alice: Person, alice_there: Person, last_even
     assert text_of(events) == alice.generation(generation)["content"]
 
 
-def test_joining_elsewhere(alice: Person, alice_there: Person) -> None:
-    """The same query at another process joins the answer that is still running."""
+def test_joining_elsewhere(alice: ApiUser, alice_there: ApiUser) -> None:
+    """The same query at another process joins the running generation."""
     query = {"model": "steady", "prompt": "Join me"}
     with alice.client.stream("GET", "/api/chat/", params=query) as here:
         begun = next(line for line in here.iter_lines() if line.startswith("id: "))
@@ -132,7 +132,7 @@ def test_joining_elsewhere(alice: Person, alice_there: Person) -> None:
 
 @pytest.mark.contract("POST /api/generations/{generation_id}/stop/")
 @pytest.mark.parametrize("model", ["steady", "hang"])
-def test_stop_from_elsewhere(alice: Person, alice_there: Person, upstream: FakeOpenAI, model: str) -> None:
+def test_stop_from_elsewhere(alice: ApiUser, alice_there: ApiUser, upstream: FakeOpenAI, model: str) -> None:
     """`stop` at any process closes the upstream within half a second and answers when the end is stored."""
     delays = []
     for number in range(SEVERAL):
@@ -149,8 +149,8 @@ def test_stop_from_elsewhere(alice: Person, alice_there: Person, upstream: FakeO
     assert alice.quota()["used_today"] == (SEVERAL if model == "steady" else 0)
 
 
-def test_deleting_elsewhere_stops(alice: Person, alice_there: Person, upstream: FakeOpenAI) -> None:
-    """A conversation deleted at one process ends its answer at the other."""
+def test_deleting_elsewhere_stops(alice: ApiUser, alice_there: ApiUser, upstream: FakeOpenAI) -> None:
+    """A conversation deleted at one process ends its generation at the other."""
     prompt = f"delete {alice.name}"
     row = alice.ask(prompt, "hang")
     time.sleep(0.3)
@@ -163,13 +163,13 @@ def test_deleting_elsewhere_stops(alice: Person, alice_there: Person, upstream: 
 @pytest.mark.soak
 def test_cut_at_random_bytes(pair: Pair) -> None:
     """Readers who are cut at random bytes and resume at the other process lose nothing and get nothing twice."""
-    person = pair.first.register("cutter")
+    api_user = pair.first.register("cutter")
     generations = 1_000 if SOAK else 40
 
     async def follow(url: str, number: int, turns: asyncio.Semaphore) -> Reading:
         async with turns:
-            asked = await asyncio.to_thread(person.ask, f"n{number}", "cuttable")
-            return await readers.read(url, person.access, asked["id"], cuts=random.Random(number))
+            asked = await asyncio.to_thread(api_user.ask, f"n{number}", "cuttable")
+            return await readers.read(url, api_user.access, asked["id"], cuts=random.Random(number))
 
     async def follow_all(url: str) -> list[Reading]:
         turns = asyncio.Semaphore(40)
@@ -181,7 +181,7 @@ def test_cut_at_random_bytes(pair: Pair) -> None:
         reading.check()
         assert reading.events[0].number == 1
         assert reading.events[-1].name == "done"
-        assert reading.text == person.generation(reading.generation)["content"]
+        assert reading.text == api_user.generation(reading.generation)["content"]
     # On a machine that stands still for seconds the database may step in for Redis.
     resets = sum("reset" in {event.name for event in reading.events} for reading in readings)
     assert resets <= generations // 40
@@ -189,8 +189,8 @@ def test_cut_at_random_bytes(pair: Pair) -> None:
 
 
 @pytest.mark.soak
-def test_many_readers_few_connections(pair: Pair, alice: Person) -> None:
-    """However many read at a process that does not own their answers, it keeps at most 5 connections to Redis."""
+def test_many_readers_few_connections(pair: Pair, alice: ApiUser) -> None:
+    """A process with many readers of other processes' generations keeps at most 5 connections to Redis."""
     readers_here = 2_000 if SOAK else 200
 
     async def follow_all() -> tuple[list[Reading], int]:
@@ -220,7 +220,7 @@ def redis_connections(redis: servers.Redis) -> int:
 
 @pytest.mark.contract("a disabled user, mid-stream")
 def test_a_disabled_user_is_cut_off_everywhere(
-    pair: Pair, alice: Person, alice_there: Person, django_db_blocker: Any
+    pair: Pair, alice: ApiUser, alice_there: ApiUser, django_db_blocker: Any
 ) -> None:
     """Disabled in mid-stream, a user is cut off at every process within a minute."""
     generation = alice.ask("Hello", "hang")["id"]

@@ -1,4 +1,4 @@
-"""The prompt: which turns are sent, and how long the answer may be."""
+"""The prompt: the turns that are sent, and the allowed length of the completion."""
 
 from chat.generations import prompt
 
@@ -15,13 +15,13 @@ def test_the_system_prompt_comes_first() -> None:
 
 
 def test_empty_turns_are_left_out() -> None:
-    """An answer that never came is not sent."""
+    """A turn without a completion is not sent."""
     messages, _parameters = prompt.build(8000, {}, "", [("user", "a"), ("assistant", " "), ("user", "b")])
     assert [message.content for message in messages] == ["a", "b"]
 
 
 def test_oldest_turns_go_first() -> None:
-    """What does not fit the context goes, oldest first; system prompt and question stay."""
+    """Turns that do not fit the context are dropped, oldest first; system prompt and question stay."""
     turns = [("user" if number % 2 == 0 else "assistant", "x" * 4000) for number in range(20)] + [("user", "last")]
     messages, _parameters = prompt.build(8000, {}, "system", turns)
     assert messages[0].content == "system"

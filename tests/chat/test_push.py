@@ -9,17 +9,17 @@ import httpx
 import pytest
 
 from tests.chat.pushes import Pushed, Reader, new_key, read, reading, status_of
-from tests.product import Person, Product
+from tests.product import ApiUser, Product
 
 
 @pytest.fixture(scope="module")
-def shop(product: Product) -> Person:
+def shop(product: Product) -> ApiUser:
     """A user that may publish."""
     return product.admin()
 
 
 @pytest.fixture(scope="module")
-def person(product: Product) -> Person:
+def api_user(product: Product) -> ApiUser:
     """The owner of the channels; each test uses its own key."""
     return product.register(f"p{secrets.token_hex(5)}")
 
@@ -29,14 +29,14 @@ def key() -> str:
     return new_key()
 
 
-def publish(shop: Person, to: Person, key: str, data: Any, **more: Any) -> str:
+def publish(shop: ApiUser, to: ApiUser, key: str, data: Any, **more: Any) -> str:
     """Push a message and return its id."""
     answer = shop.client.post(f"/api/channels/{key}/messages/", json={"user": to.name, "data": data, **more})
     assert answer.status_code == 202, answer.text
     return str(answer.json()["id"])
 
 
-def finish(shop: Person, to: Person, key: str, how: str = "complete", **more: Any) -> httpx.Response:
+def finish(shop: ApiUser, to: ApiUser, key: str, how: str = "complete", **more: Any) -> httpx.Response:
     return shop.client.post(f"/api/channels/{key}/{how}/", json={"user": to.name, **more})
 
 
@@ -48,13 +48,13 @@ def refused(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
 
 
 @pytest.mark.contract("GET /sse/{key}/")
-def test_pushed_events_reach_the_reader(shop: Person, person: Person, key: str) -> None:
+def test_pushed_events_reach_the_reader(shop: ApiUser, api_user: ApiUser, key: str) -> None:
     """Pushed events reach a waiting reader in order and numbered; the end closes the stream."""
-    with Reader(person, key) as reader:
-        assert publish(shop, person, key, {"status": "paying", "amount": 9.9}, event="paying") == f"{key}:1"
-        assert publish(shop, person, key, "你好") == f"{key}:2"
+    with Reader(api_user, key) as reader:
+        assert publish(shop, api_user, key, {"status": "paying", "amount": 9.9}, event="paying") == f"{key}:1"
+        assert publish(shop, api_user, key, "你好") == f"{key}:2"
         assert len(reader.wait_for(2)) == 2
-        ended = finish(shop, person, key)
+        ended = finish(shop, api_user, key)
         assert (ended.status_code, ended.json()) == (200, {"id": f"{key}:3"})
     assert reader.events == [
         Pushed(f"{key}:1", "paying", '{"status":"paying","amount":9.9}'),
@@ -64,29 +64,29 @@ def test_pushed_events_reach_the_reader(shop: Person, person: Person, key: str) 
 
 
 @pytest.mark.contract("POST /api/channels/{key}/messages/")
-def test_replay(shop: Person, person: Person, key: str) -> None:
+def test_replay(shop: ApiUser, api_user: ApiUser, key: str) -> None:
     """Earlier events are replayed, a reconnect continues after its last one, finally 204."""
     for number in range(4):
-        publish(shop, person, key, number)
-    finish(shop, person, key)
-    events = read(person, key)
+        publish(shop, api_user, key, number)
+    finish(shop, api_user, key)
+    events = read(api_user, key)
     assert [(event.id, event.data) for event in events[:4]] == [(f"{key}:{n + 1}", str(n)) for n in range(4)]
     for place, event in enumerate(events[:-1], 1):
-        assert read(person, key, event.id) == events[place:]
-    assert status_of(person, key, events[-1].id) == 204
-    assert read(person, key) == events
+        assert read(api_user, key, event.id) == events[place:]
+    assert status_of(api_user, key, events[-1].id) == 204
+    assert read(api_user, key) == events
 
 
-def test_last_event_id_in_the_query(shop: Person, person: Person, key: str) -> None:
+def test_last_event_id_in_the_query(shop: ApiUser, api_user: ApiUser, key: str) -> None:
     """`?last_event_id=` works like the header; the header wins."""
     for number in range(3):
-        publish(shop, person, key, number)
-    finish(shop, person, key)
-    with reading(person, key, path=f"/sse/{key}/?last_event_id={key}:2") as (_status, events):
+        publish(shop, api_user, key, number)
+    finish(shop, api_user, key)
+    with reading(api_user, key, path=f"/sse/{key}/?last_event_id={key}:2") as (_status, events):
         assert [event.number for event in events] == [3, 4]
-    with reading(person, key, after=f"{key}:3", path=f"/sse/{key}/?last_event_id={key}:2") as (_status, events):
+    with reading(api_user, key, after=f"{key}:3", path=f"/sse/{key}/?last_event_id={key}:2") as (_status, events):
         assert [event.number for event in events] == [4]
-    with reading(person, key, path=f"/sse/{key}/?last_event_id={key}:4") as (status, _events):
+    with reading(api_user, key, path=f"/sse/{key}/?last_event_id={key}:4") as (status, _events):
         assert status == 204
 
 
@@ -94,88 +94,88 @@ def test_last_event_id_in_the_query(shop: Person, person: Person, key: str) -> N
 @pytest.mark.parametrize(
     "last_event_id", ["nonsense", "other:1", ":", "{key}:99", "{key}:" + "9" * 40, "{key}:-1", "1"]
 )
-def test_unknown_ids_get_a_reset(shop: Person, person: Person, key: str, last_event_id: str) -> None:
+def test_unknown_ids_get_a_reset(shop: ApiUser, api_user: ApiUser, key: str, last_event_id: str) -> None:
     """An unknown, malformed or too large id gives `reset`, then all stored events."""
-    publish(shop, person, key, "kept")
-    finish(shop, person, key)
-    events = read(person, key, last_event_id.format(key=key))
+    publish(shop, api_user, key, "kept")
+    finish(shop, api_user, key)
+    events = read(api_user, key, last_event_id.format(key=key))
     assert [(event.id, event.name, event.data) for event in events] == [
         (f"{key}:0", "reset", "{}"),
         (f"{key}:1", "message", "kept"),
         (f"{key}:2", "complete", "{}"),
     ]
-    assert read(person, key, events[0].id) == events[1:]
+    assert read(api_user, key, events[0].id) == events[1:]
 
 
 @pytest.mark.contract("POST /api/channels/{key}/error/")
-def test_an_error_ends_it(shop: Person, person: Person, key: str) -> None:
+def test_an_error_ends_it(shop: ApiUser, api_user: ApiUser, key: str) -> None:
     """`error` ends the channel with its message, which may have several lines."""
-    with Reader(person, key) as reader:
-        assert finish(shop, person, key, "error", message="card\r\nrefused\0").status_code == 200
+    with Reader(api_user, key) as reader:
+        assert finish(shop, api_user, key, "error", message="card\r\nrefused\0").status_code == 200
     (event,) = reader.events
     assert (event.name, json.loads(event.data)) == ("error", {"message": "card\r\nrefused\0"})
 
 
 @pytest.mark.contract("POST /api/channels/{key}/complete/", "refusal: conflict")
-def test_after_the_end(shop: Person, person: Person, key: str) -> None:
+def test_after_the_end(shop: ApiUser, api_user: ApiUser, key: str) -> None:
     """Any push to an ended channel, even a second end, is a conflict without effect."""
-    finish(shop, person, key)
-    body = {"user": person.name, "data": 1}
+    finish(shop, api_user, key)
+    body = {"user": api_user.name, "data": 1}
     refused(shop.client.post(f"/api/channels/{key}/messages/", json=body), 409, "conflict")
-    refused(finish(shop, person, key), 409, "conflict")
-    refused(finish(shop, person, key, "error", message="x"), 409, "conflict")
-    refused(person.client.get(f"/sse/message/{key}/"), 409, "conflict")
-    assert [event.name for event in read(person, key)] == ["complete"]
+    refused(finish(shop, api_user, key), 409, "conflict")
+    refused(finish(shop, api_user, key, "error", message="x"), 409, "conflict")
+    refused(api_user.client.get(f"/sse/message/{key}/"), 409, "conflict")
+    assert [event.name for event in read(api_user, key)] == ["complete"]
 
 
 @pytest.mark.contract("GET /sse/{key}")
-def test_with_and_without_the_slash(shop: Person, person: Person, key: str) -> None:
+def test_with_and_without_the_slash(shop: ApiUser, api_user: ApiUser, key: str) -> None:
     """Both spellings of the URL stream directly, without a redirect."""
-    publish(shop, person, key, "x")
-    finish(shop, person, key)
+    publish(shop, api_user, key, "x")
+    finish(shop, api_user, key)
     for path in (f"/sse/{key}/", f"/sse/{key}"):
-        with reading(person, key, path=path) as (status, events):
+        with reading(api_user, key, path=path) as (status, events):
             assert (status, [event.data for event in events]) == (200, ["x", "{}"])
 
 
-def test_a_key_belongs_to_each_user(shop: Person, product: Product, person: Person, key: str) -> None:
+def test_a_key_belongs_to_each_user(shop: ApiUser, product: Product, api_user: ApiUser, key: str) -> None:
     """The same key of another user is another channel, unreadable for all others."""
     other = product.register(f"p{secrets.token_hex(5)}")
-    publish(shop, person, key, "for the one")
+    publish(shop, api_user, key, "for the one")
     publish(shop, other, key, "for the other")
-    for who in (person, other, shop):
+    for who in (api_user, other, shop):
         finish(shop, who, key)
-    assert [event.data for event in read(person, key)] == ["for the one", "{}"]
+    assert [event.data for event in read(api_user, key)] == ["for the one", "{}"]
     assert [event.data for event in read(other, key)] == ["for the other", "{}"]
     assert [event.data for event in read(shop, key)] == ["{}"]
 
 
-def test_keys_called_like_routes(shop: Person, person: Person) -> None:
+def test_keys_called_like_routes(shop: ApiUser, api_user: ApiUser) -> None:
     """`message` is a valid key; the URL of the payment example stays its own."""
-    publish(shop, person, "message", "x")
-    finish(shop, person, "message")
-    assert [event.data for event in read(person, "message")] == ["x", "{}"]
-    with reading(person, "", path="/sse/message") as (status, events):
+    publish(shop, api_user, "message", "x")
+    finish(shop, api_user, "message")
+    assert [event.data for event in read(api_user, "message")] == ["x", "{}"]
+    with reading(api_user, "", path="/sse/message") as (status, events):
         assert (status, [event.data for event in events]) == (200, ["x", "{}"])
 
 
 @pytest.mark.parametrize("key", ["a", "A-Z_0.9:x", "x" * 128, "...", "-", "a..b", "message:1"])
-def test_valid_keys(shop: Person, person: Person, key: str) -> None:
+def test_valid_keys(shop: ApiUser, api_user: ApiUser, key: str) -> None:
     """A key has 1 to 128 letters, digits, `.`, `_`, `:` or `-`."""
-    publish(shop, person, key, "x")
-    finish(shop, person, key)
-    assert [event.id for event in read(person, key)] == [f"{key}:1", f"{key}:2"]
+    publish(shop, api_user, key, "x")
+    finish(shop, api_user, key)
+    assert [event.id for event in read(api_user, key)] == [f"{key}:1", f"{key}:2"]
 
 
 @pytest.mark.parametrize(
     "key", ["x" * 129, "a%0Ab", "a%0D", "%00", "a%20b", "%E4%BD%A0", "a%2Fb", "a+b", "a~", "%E2%80%A8", "a%0A", "@", ""]
 )
-def test_invalid_keys(shop: Person, person: Person, key: str) -> None:
+def test_invalid_keys(shop: ApiUser, api_user: ApiUser, key: str) -> None:
     """Any other key gives 404 on every route."""
-    body = {"user": person.name, "data": 1}
+    body = {"user": api_user.name, "data": 1}
     answers = [
-        person.client.get(f"/sse/{key}/"),
-        person.client.get(f"/sse/message/{key}/") if key else person.client.get("/sse/message//"),
+        api_user.client.get(f"/sse/{key}/"),
+        api_user.client.get(f"/sse/message/{key}/") if key else api_user.client.get("/sse/message//"),
         shop.client.post(f"/api/channels/{key}/messages/", json=body),
         shop.client.post(f"/api/channels/{key}/complete/", json=body),
     ]
@@ -200,31 +200,31 @@ def test_invalid_keys(shop: Person, person: Person, key: str) -> None:
         ({"data": 1, "colour": "red"}, "colour"),
     ],
 )
-def test_bad_fields_are_named(shop: Person, person: Person, key: str, body: dict[str, Any], field: str) -> None:
+def test_bad_fields_are_named(shop: ApiUser, api_user: ApiUser, key: str, body: dict[str, Any], field: str) -> None:
     """A missing, wrong or unknown field, or an unknown username, is named in `details`."""
     if field != "user":
-        body = {"user": person.name, **body}
+        body = {"user": api_user.name, **body}
     error = refused(shop.client.post(f"/api/channels/{key}/messages/", json=body), 400, "invalid_request")
     assert list(error["details"]) == [field]
 
 
-def test_bad_ends_are_named(shop: Person, person: Person, key: str) -> None:
+def test_bad_ends_are_named(shop: ApiUser, api_user: ApiUser, key: str) -> None:
     """`complete` needs the user, `error` the message too."""
-    assert list(refused(finish(shop, person, key, "error"), 400, "invalid_request")["details"]) == ["message"]
-    assert list(refused(finish(shop, person, key, message="x"), 400, "invalid_request")["details"]) == ["message"]
+    assert list(refused(finish(shop, api_user, key, "error"), 400, "invalid_request")["details"]) == ["message"]
+    assert list(refused(finish(shop, api_user, key, message="x"), 400, "invalid_request")["details"]) == ["message"]
     response = shop.client.post(f"/api/channels/{key}/complete/", json={"user": "nobody-of-this-name"})
     assert list(refused(response, 400, "invalid_request")["details"]) == ["user"]
-    finish(shop, person, key)
-    assert [event.number for event in read(person, key)] == [1]
+    finish(shop, api_user, key)
+    assert [event.number for event in read(api_user, key)] == [1]
 
 
 @pytest.mark.contract("POST /api/channels/{key}/messages/")
-def test_who_may_publish(product: Product, shop: Person, key: str) -> None:
+def test_who_may_publish(product: Product, shop: ApiUser, key: str) -> None:
     """Publishing needs the permission, even to an own channel; reading needs an account."""
-    person = product.register(f"p{secrets.token_hex(5)}")
-    body = {"user": person.name, "data": "mine"}
+    api_user = product.register(f"p{secrets.token_hex(5)}")
+    body = {"user": api_user.name, "data": "mine"}
     for path in ("messages", "complete", "error"):
-        refused(person.client.post(f"/api/channels/{key}/{path}/", json=body), 403, "forbidden")
+        refused(api_user.client.post(f"/api/channels/{key}/{path}/", json=body), 403, "forbidden")
         refused(product.client().post(f"/api/channels/{key}/{path}/", json=body), 401, "not_authenticated")
     refused(product.client().get(f"/sse/{key}/"), 401, "not_authenticated")
     refused(product.client().get(f"/sse/message/{key}/"), 401, "not_authenticated")
@@ -232,33 +232,33 @@ def test_who_may_publish(product: Product, shop: Person, key: str) -> None:
         refused(shop.client.request(method, path), 405, "invalid_request")
     allow = (
         "from django.contrib.auth.models import Permission; from accounts.models import User;"
-        f"User.objects.get(username='{person.name}').user_permissions.add("
+        f"User.objects.get(username='{api_user.name}').user_permissions.add("
         "Permission.objects.get(content_type__app_label='chat', codename='publish_channel'))"
     )
     done = product.manage("shell", "-c", allow)
     assert done.returncode == 0, done.stderr
-    assert publish(person, person, key, "mine") == f"{key}:1"
+    assert publish(api_user, api_user, key, "mine") == f"{key}:1"
 
 
-def test_disabled_users(product: Product, shop: Person, key: str) -> None:
+def test_disabled_users(product: Product, shop: ApiUser, key: str) -> None:
     """A disabled user cannot read, and cannot be pushed to."""
-    person = product.register(f"p{secrets.token_hex(5)}")
-    off = f"from accounts.models import User; User.objects.filter(username='{person.name}').update(is_active=False)"
+    api_user = product.register(f"p{secrets.token_hex(5)}")
+    off = f"from accounts.models import User; User.objects.filter(username='{api_user.name}').update(is_active=False)"
     assert product.manage("shell", "-c", off).returncode == 0
-    answer = shop.client.post(f"/api/channels/{key}/messages/", json={"user": person.name, "data": 1})
+    answer = shop.client.post(f"/api/channels/{key}/messages/", json={"user": api_user.name, "data": 1})
     assert list(refused(answer, 400, "invalid_request")["details"]) == ["user"]
-    assert status_of(person, key) == 401
+    assert status_of(api_user, key) == 401
 
 
-def test_size(shop: Person, person: Person, key: str) -> None:
+def test_size(shop: ApiUser, api_user: ApiUser, key: str) -> None:
     """A body over 1 MiB is refused; one just below arrives complete."""
-    content = json.dumps({"user": person.name, "data": "x" * 2**20})
+    content = json.dumps({"user": api_user.name, "data": "x" * 2**20})
     headers = {"Content-Type": "application/json"}
     answer = shop.client.post(f"/api/channels/{key}/messages/", content=content, headers=headers)
     refused(answer, 413, "prompt_too_long")
-    publish(shop, person, key, "x" * (2**20 - 200))
-    finish(shop, person, key)
-    assert [len(event.data) for event in read(person, key)] == [2**20 - 200, 2]
+    publish(shop, api_user, key, "x" * (2**20 - 200))
+    finish(shop, api_user, key)
+    assert [len(event.data) for event in read(api_user, key)] == [2**20 - 200, 2]
 
 
 @pytest.mark.contract("POST /api/channels/{key}/messages/")
@@ -278,22 +278,22 @@ def test_size(shop: Person, person: Person, key: str) -> None:
         (0, "0"),
     ],
 )
-def test_data(shop: Person, person: Person, key: str, data: Any, arrives: str) -> None:
+def test_data(shop: ApiUser, api_user: ApiUser, key: str, data: Any, arrives: str) -> None:
     """A string arrives line by line without NUL; other data as one line of JSON."""
-    publish(shop, person, key, data)
-    finish(shop, person, key)
-    assert [(event.id, event.data) for event in read(person, key)] == [(f"{key}:1", arrives), (f"{key}:2", "{}")]
+    publish(shop, api_user, key, data)
+    finish(shop, api_user, key)
+    assert [(event.id, event.data) for event in read(api_user, key)] == [(f"{key}:1", arrives), (f"{key}:2", "{}")]
 
 
-def test_a_ticket_opens_one_stream(product: Product, shop: Person, person: Person, key: str) -> None:
+def test_a_ticket_opens_one_stream(product: Product, shop: ApiUser, api_user: ApiUser, key: str) -> None:
     """A ticket opens one stream of its owner; a new ticket resumes it."""
-    publish(shop, person, key, "one")
-    publish(shop, person, key, "two")
-    finish(shop, person, key)
-    anybody = Person(product, "", "", "")
+    publish(shop, api_user, key, "one")
+    publish(shop, api_user, key, "two")
+    finish(shop, api_user, key)
+    anybody = ApiUser(product, "", "", "")
 
     def ticket() -> str:
-        return str(person.client.post("/api/tickets/", json={"path": f"/sse/{key}/"}).json()["ticket"])
+        return str(api_user.client.post("/api/tickets/", json={"path": f"/sse/{key}/"}).json()["ticket"])
 
     first = ticket()
     with reading(anybody, key, path=f"/sse/{key}/?ticket={first}") as (status, events):
@@ -308,11 +308,11 @@ def test_a_ticket_opens_one_stream(product: Product, shop: Person, person: Perso
 
 
 @pytest.mark.contract("GET /sse/message/{key}/")
-def test_the_payment_example(person: Person, key: str) -> None:
+def test_the_payment_example(api_user: ApiUser, key: str) -> None:
     """The example plays created, paying, paid and complete over two seconds."""
-    with Reader(person, key) as reader:
+    with Reader(api_user, key) as reader:
         started = time.monotonic()
-        answer = person.client.get(f"/sse/message/{key}/")
+        answer = api_user.client.get(f"/sse/message/{key}/")
         assert (answer.status_code, answer.json()) == (202, {"events": f"/sse/{key}/"})
         assert time.monotonic() - started < 1.5
     assert [event.name for event in reader.events] == ["created", "paying", "paid", "complete"]
@@ -325,10 +325,10 @@ def test_the_payment_example(person: Person, key: str) -> None:
 
 
 @pytest.mark.contract("demo_push")
-def test_the_payment_example_from_a_command(product: Product, person: Person, key: str) -> None:
+def test_the_payment_example_from_a_command(product: Product, api_user: ApiUser, key: str) -> None:
     """`manage.py demo_push` reaches readers within seconds from another process, also without Redis."""
-    with Reader(person, key) as reader:
-        done = product.manage("demo_push", person.name, key)
+    with Reader(api_user, key) as reader:
+        done = product.manage("demo_push", api_user.name, key)
         assert done.returncode == 0, done.stderr
         assert done.stdout.split() == [f"{key}:{number}" for number in (1, 2, 3, 4)]
         ended = time.monotonic()
@@ -336,27 +336,27 @@ def test_the_payment_example_from_a_command(product: Product, person: Person, ke
     assert reader.arrivals[-1] - ended < 4
 
 
-def test_other_sites_cannot_play_it(product: Product, person: Person, key: str) -> None:
+def test_other_sites_cannot_play_it(product: Product, api_user: ApiUser, key: str) -> None:
     """A cross-site request for the example with the user's cookie is refused."""
     cookie = product.manage(
         "shell",
         "-c",
         "from importlib import import_module; from django.conf import settings; from accounts.models import User;"
         "from django.contrib.auth import *; s = import_module(settings.SESSION_ENGINE).SessionStore();"
-        f"u = User.objects.get(username='{person.name}'); s[SESSION_KEY] = str(u.pk);"
+        f"u = User.objects.get(username='{api_user.name}'); s[SESSION_KEY] = str(u.pk);"
         "s[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]; s[HASH_SESSION_KEY] = u.get_session_auth_hash();"
         "s.save(); print(s.session_key)",
     ).stdout.split()[-1]
     visitor = product.client(cookies={"sessionid": cookie})
     refused(visitor.get(f"/sse/message/{key}/", headers={"Sec-Fetch-Site": "cross-site"}), 403, "forbidden")
     assert visitor.get(f"/sse/message/{key}/", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 202
-    events = read(person, key)
+    events = read(api_user, key)
     assert [event.name for event in events] == ["created", "paying", "paid", "complete"]
 
 
-def test_headers(person: Person, key: str) -> None:
+def test_headers(api_user: ApiUser, key: str) -> None:
     """A stream opens at once, forbids caching and buffering, and has a request id."""
-    with person.client.stream("GET", f"/sse/{key}/") as response:
+    with api_user.client.stream("GET", f"/sse/{key}/") as response:
         assert next(response.iter_raw()).startswith(b": open\n\n")
         assert response.headers["Cache-Control"] == "no-cache, no-transform"
         assert response.headers["X-Accel-Buffering"] == "no"

@@ -11,18 +11,18 @@ from urllib.parse import quote
 import pytest
 
 from tests.chat.pushes import Reader, new_key, read, reading, status_of
-from tests.product import Person, Product
+from tests.product import ApiUser, Product
 from tests.servers import Postgres, Redis
 
 SOAK = os.environ.get("SOAK") == "1"
 
 
-def publish(shop: Person, to: Person, key: str, data: object, status: int = 202) -> None:
+def publish(shop: ApiUser, to: ApiUser, key: str, data: object, status: int = 202) -> None:
     answer = shop.client.post(f"/api/channels/{key}/messages/", json={"user": to.name, "data": data})
     assert answer.status_code == status, answer.text
 
 
-def complete(shop: Person, to: Person, key: str) -> None:
+def complete(shop: ApiUser, to: ApiUser, key: str) -> None:
     answer = shop.client.post(f"/api/channels/{key}/complete/", json={"user": to.name})
     assert answer.status_code == 200, answer.text
 
@@ -36,56 +36,56 @@ def mortal(tmp_path: Path) -> Iterator[Product]:
 @pytest.mark.contract("push survives a restart")
 def test_a_restart_loses_nothing(mortal: Product) -> None:
     """A payment that completes while the server is killed and restarted is shown once."""
-    shop, person = mortal.admin(), mortal.register("alice")
-    publish(shop, person, "pay", "created")
-    with reading(person, "pay") as (_status, events):
+    shop, api_user = mortal.admin(), mortal.register("alice")
+    publish(shop, api_user, "pay", "created")
+    with reading(api_user, "pay") as (_status, events):
         first = next(events)
-    publish(shop, person, "pay", "paying")
+    publish(shop, api_user, "pay", "paying")
     mortal.kill()
     mortal.start()
-    publish(shop, person, "pay", "paid")
-    complete(shop, person, "pay")
-    assert [(event.id, event.data) for event in read(person, "pay", first.id)] == [
+    publish(shop, api_user, "pay", "paid")
+    complete(shop, api_user, "pay")
+    assert [(event.id, event.data) for event in read(api_user, "pay", first.id)] == [
         ("pay:2", "paying"),
         ("pay:3", "paid"),
         ("pay:4", "{}"),
     ]
-    assert [event.data for event in read(person, "pay")] == ["created", "paying", "paid", "{}"]
-    assert status_of(person, "pay", "pay:4") == 204
+    assert [event.data for event in read(api_user, "pay")] == ["created", "paying", "paid", "{}"]
+    assert status_of(api_user, "pay", "pay:4") == 204
 
     # A deployment: the server tells readers to reconnect soon, and plays a started example to its end.
-    with person.client.stream("GET", "/sse/quiet/") as response:
+    with api_user.client.stream("GET", "/sse/quiet/") as response:
         pieces = response.iter_raw()
         assert next(pieces) == b": open\n\n"
-        assert person.client.get("/sse/message/demo/").status_code == 202
+        assert api_user.client.get("/sse/message/demo/").status_code == 202
         mortal.stop_soon()
         assert b"".join(pieces).endswith(b"retry: 500\n\n")
     assert mortal.stop() == 0
     mortal.start()
-    assert [event.name for event in read(person, "demo")] == ["created", "paying", "paid", "complete"]
+    assert [event.name for event in read(api_user, "demo")] == ["created", "paying", "paid", "complete"]
 
 
-def test_idle_limits(product: Product, person: Person) -> None:
+def test_idle_limits(product: Product, api_user: ApiUser) -> None:
     """Readers are disconnected after the idle limit, also one set later by another process."""
     shop, key = product.admin(), new_key()
-    script = f"from chat.channels import push; push.open('{person.name}', '{key}', timeout_seconds=2.5)"
-    with Reader(person, key) as reader:
+    script = f"from chat.channels import push; push.open('{api_user.name}', '{key}', timeout_seconds=2.5)"
+    with Reader(api_user, key) as reader:
         assert product.manage("shell", "-c", script).returncode == 0
         set_at = time.monotonic()
     assert time.monotonic() - set_at < 15
     started = time.monotonic()
-    with Reader(person, key) as reader:
+    with Reader(api_user, key) as reader:
         time.sleep(1)
-        publish(shop, person, key, "x")
+        publish(shop, api_user, key, "x")
     assert [event.data for event in reader.events] == ["x"]
     assert 3.4 < time.monotonic() - started < 20
-    complete(shop, person, key)
-    assert [event.name for event in read(person, key)] == ["message", "complete"]
+    complete(shop, api_user, key)
+    assert [event.name for event in read(api_user, key)] == ["message", "complete"]
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800 if SOAK else 300)
-def test_hostile_programs(product: Product, person: Person) -> None:
+def test_hostile_programs(product: Product, api_user: ApiUser) -> None:
     """Hostile keys, data, names and ids never change the number or content of events."""
     shop = product.admin()
     random, count = Random(10), 10_000 if SOAK else 300
@@ -98,21 +98,21 @@ def test_hostile_programs(product: Product, person: Person) -> None:
         match number % 4:
             case 0:
                 assert shop.client.post(f"/api/channels/{quote(wrong_key, safe='')}/messages/").status_code == 404
-                assert person.client.get(f"/sse/{quote(wrong_key, safe='')}/").status_code == 404
+                assert api_user.client.get(f"/sse/{quote(wrong_key, safe='')}/").status_code == 404
             case 1:
-                body = {"user": person.name, "data": 1, "event": f"a{random.choice(parts[:5])}"}
+                body = {"user": api_user.name, "data": 1, "event": f"a{random.choice(parts[:5])}"}
                 assert shop.client.post(f"/api/channels/{key}/messages/", json=body).status_code == 400
             case 2:
                 path = f"/sse/{key}/?last_event_id={quote(hostile)}"
-                with reading(person, key, path=path) as (_status, events):
+                with reading(api_user, key, path=path) as (_status, events):
                     first = next(events, None) if sent else None
                 assert first is None or (first.id, first.name, first.data) == (f"{key}:0", "reset", "{}")
         if len(sent) % 9_000 == 8_999:
             key, sent = new_key(), []
-        publish(shop, person, key, hostile)
+        publish(shop, api_user, key, hostile)
         sent.append(hostile.replace("\0", "").replace("\r\n", "\n").replace("\r", "\n"))
-    complete(shop, person, key)
-    events = read(person, key)
+    complete(shop, api_user, key)
+    events = read(api_user, key)
     assert [event.id for event in events] == [f"{key}:{n}" for n in range(1, len(sent) + 2)]
     assert [event.data for event in events] == [*sent, "{}"]
 
@@ -131,37 +131,37 @@ def two(
         yield one, other
 
 
-def elsewhere(person: Person, product: Product) -> Person:
+def elsewhere(api_user: ApiUser, product: Product) -> ApiUser:
     """Return the same user at another process."""
-    return Person(product, person.name, person.access, "")
+    return ApiUser(product, api_user.name, api_user.access, "")
 
 
 def test_across_processes(two: tuple[Product, Product]) -> None:
     """Events pushed at one process are read, and resumed, at another with the same numbers."""
     one, other = two
-    shop, person, key = one.admin(), one.register("alice"), new_key()
-    far = elsewhere(person, other)
-    with Reader(far, key) as reader, Reader(person, key) as near:
+    shop, api_user, key = one.admin(), one.register("alice"), new_key()
+    far = elsewhere(api_user, other)
+    with Reader(far, key) as reader, Reader(api_user, key) as near:
         delays = []
         for number in range(10):
             started = time.monotonic()
-            publish(shop if number % 2 else elsewhere(shop, other), person, key, number)
+            publish(shop if number % 2 else elsewhere(shop, other), api_user, key, number)
             reader.wait_for(number + 1)
             delays.append(reader.arrivals[-1] - started)
         assert min(delays) < 0.5
         assert sorted(delays)[5] < 1.5  # polls come every 20 seconds, so these were notifications
-        complete(shop, person, key)
+        complete(shop, api_user, key)
     assert reader.events == near.events
     assert [event.data for event in reader.events] == [*map(str, range(10)), "{}"]
-    assert read(person, key, reader.events[4].id) == read(far, key, reader.events[4].id) == reader.events[5:]
+    assert read(api_user, key, reader.events[4].id) == read(far, key, reader.events[4].id) == reader.events[5:]
 
 
 def test_from_a_script(two: tuple[Product, Product]) -> None:
     """A script without an event loop wakes the readers of all processes."""
     one, other = two
-    person, key = one.register("bob"), new_key()
-    with Reader(person, key) as near, Reader(elsewhere(person, other), key) as far:
-        done = one.manage("demo_push", person.name, key)
+    api_user, key = one.register("bob"), new_key()
+    with Reader(api_user, key) as near, Reader(elsewhere(api_user, other), key) as far:
+        done = one.manage("demo_push", api_user.name, key)
         ended = time.monotonic()
         assert done.returncode == 0, done.stderr
     assert [event.name for event in near.events] == ["created", "paying", "paid", "complete"]
@@ -172,19 +172,19 @@ def test_from_a_script(two: tuple[Product, Product]) -> None:
 def test_redis_away(two: tuple[Product, Product], redis_server: Redis) -> None:
     """While Redis is away no push is lost; other processes deliver it afterwards."""
     one, other = two
-    shop, person, key = one.admin(), one.register("carl"), new_key()
-    with Reader(person, key) as near, Reader(elsewhere(person, other), key) as far:
-        publish(shop, person, key, "before")
+    shop, api_user, key = one.admin(), one.register("carl"), new_key()
+    with Reader(api_user, key) as near, Reader(elsewhere(api_user, other), key) as far:
+        publish(shop, api_user, key, "before")
         far.wait_for(1)
         redis_server.stop()
         try:
             started = time.monotonic()
-            publish(shop, person, key, "while it is away")
+            publish(shop, api_user, key, "while it is away")
             near.wait_for(2)
             assert time.monotonic() - started < 4
         finally:
             redis_server.start()
         far.wait_for(2, seconds=15)
-        complete(shop, person, key)
+        complete(shop, api_user, key)
     assert near.events == far.events
     assert json.dumps([event.data for event in far.events]) == '["before", "while it is away", "{}"]'

@@ -133,7 +133,7 @@ class Reader:
 
 
 class Recorder(Sink):
-    """A listener of a log: the text and the end that it was told."""
+    """A listener of a log that records the text and the end it receives."""
 
     def __init__(self) -> None:
         self.text = self.end = ""

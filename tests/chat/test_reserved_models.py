@@ -1,4 +1,4 @@
-"""Models reserved to groups: for everybody else they are not there."""
+"""Models reserved to groups: all other users do not find them."""
 
 import pytest
 from django.contrib.auth.models import Group
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def reserved(alice: User) -> ChatModel:
-    """A model for Alice's group, beside one for everybody."""
+    """Return a model for Alice's group, beside one for all users."""
     quota, upstream = factories.quota("standard"), factories.upstream()
     factories.chat_model("open", of=quota, to=upstream)
     model = factories.chat_model("reserved", of=quota, to=upstream)
@@ -33,9 +33,9 @@ def forget() -> None:
     quotas_app().snapshot.forget()
 
 
-def offered(person: User) -> list[str]:
+def offered(user: User) -> list[str]:
     client = Client()
-    client.force_login(person)
+    client.force_login(user)
     return [model["slug"] for model in client.get("/api/models/").json()]
 
 
@@ -52,7 +52,7 @@ def test_only_members_are_offered_the_model(alice: User, bob: User, carol: User,
 
 
 def test_a_group_that_goes_opens_nothing(alice: User, bob: User, carol: User, reserved: ChatModel) -> None:
-    """A model whose last group is deleted is out of use until somebody decides; one with a group left stays theirs."""
+    """A model whose last group is deleted is disabled until an admin decides; one with a group left stays reserved."""
     reserved.groups.add(factories.group("more", bob))
     client = Client()
     client.force_login(carol)
@@ -67,7 +67,7 @@ def test_a_group_that_goes_opens_nothing(alice: User, bob: User, carol: User, re
 
 
 def test_many_groups_deleted_at_once(bob: User, carol: User, reserved: ChatModel) -> None:
-    """The same holds when all groups of a model go together, and whoever deletes them is told."""
+    """The same holds when all groups of a model go together, and the admin is informed."""
     reserved.groups.add(factories.group("more"))
     client = Client()
     client.force_login(carol)
@@ -81,14 +81,14 @@ def test_many_groups_deleted_at_once(bob: User, carol: User, reserved: ChatModel
 
 def test_the_page_offers_it_to_members(alice: User, bob: User, reserved: ChatModel) -> None:
     """The chat page's list has it for members only."""
-    for person, there in ((alice, True), (bob, False)):
+    for user, there in ((alice, True), (bob, False)):
         client = Client()
-        client.force_login(person)
+        client.force_login(user)
         assert (b'value="reserved"' in client.get("/").content) is there
 
 
 def test_asking_is_refused(alice: User, bob: User, reserved: ChatModel) -> None:
-    """Who may not use it is told what they are told of a model that does not exist; nothing is stored."""
+    """A user outside the group is refused as for a model that does not exist; nothing is stored."""
     ask = GenerationRequest(bob.pk, "reserved", "Hello")
     with pytest.raises(InvalidRequest) as refused:
         factories.admission().start(ask)
@@ -101,7 +101,7 @@ def test_asking_is_refused(alice: User, bob: User, reserved: ChatModel) -> None:
 
 
 def test_regenerating_is_refused(alice: User, reserved: ChatModel) -> None:
-    """Who has left the group cannot ask again, neither by name nor by the answer's own model."""
+    """A user who has left the group cannot ask again, neither by name nor by the model of the old completion."""
     row = factories.admission().start(GenerationRequest(alice.pk, "reserved", "Hello")).row
     Generation.objects.update(status="completed", charge={})
     alice.groups.clear()
@@ -122,7 +122,7 @@ def test_a_known_key_of_a_member_who_left(alice: User, reserved: ChatModel) -> N
 
 
 def test_nothing_reserved_costs_nothing(alice: User, reserved: ChatModel, django_assert_num_queries: object) -> None:
-    """While no model is reserved, nobody's groups are asked for."""
+    """While no model is reserved, no query reads a user's groups."""
 
     models = providers_app().configuration.models()
     with django_assert_num_queries(1):  # type: ignore[operator]

@@ -7,38 +7,38 @@ from typing import Any
 
 import pytest
 
-from tests.product import Person, Product
+from tests.product import ApiUser, Product
 
 STORY = "第一行\n\n```js\n<script>alert(1)</script>\n```\u2028 end"
 
 
 @pytest.fixture
-def full(product: Product, person: Person) -> Person:
+def full(product: Product, api_user: ApiUser) -> ApiUser:
     """A user with branches, versions, flags and a system prompt."""
-    first = person.answer(STORY, "plain", system_prompt="Be brief.")
+    first = api_user.answer(STORY, "plain", system_prompt="Be brief.")
     conversation = first[0].data["conversation"]
-    tree = person.messages(conversation)
-    person.answer("Follow up", "reasoning", conversation=conversation)
-    person.answer("Edited", "plain", conversation=conversation, parent=tree[-1]["id"])
-    made = person.client.post(f"/api/messages/{tree[-1]['id']}/regenerate/", json={"model": "quick"})
-    person.ended(made.json()["generation"]["id"])
-    other = person.answer("另一个对话", "plain")[0].data["conversation"]
-    person.client.patch(f"/api/conversations/{other}/", json={"pinned": True, "title": "置顶"})
-    archived = person.answer("Old", "plain")[0].data["conversation"]
-    person.client.patch(f"/api/conversations/{archived}/", json={"archived": True})
-    return person
+    tree = api_user.messages(conversation)
+    api_user.answer("Follow up", "reasoning", conversation=conversation)
+    api_user.answer("Edited", "plain", conversation=conversation, parent=tree[-1]["id"])
+    made = api_user.client.post(f"/api/messages/{tree[-1]['id']}/regenerate/", json={"model": "quick"})
+    api_user.ended(made.json()["generation"]["id"])
+    other = api_user.answer("另一个对话", "plain")[0].data["conversation"]
+    api_user.client.patch(f"/api/conversations/{other}/", json={"pinned": True, "title": "置顶"})
+    archived = api_user.answer("Old", "plain")[0].data["conversation"]
+    api_user.client.patch(f"/api/conversations/{archived}/", json={"archived": True})
+    return api_user
 
 
-def everything(person: Person) -> dict[str, Any]:
-    answer = person.client.get("/api/export/")
+def everything(api_user: ApiUser) -> dict[str, Any]:
+    answer = api_user.client.get("/api/export/")
     assert answer.status_code == 200
     assert answer.headers["content-disposition"].startswith("attachment; ")
     return dict(answer.json())
 
 
-def bring(person: Person, file: object) -> Any:
+def bring(api_user: ApiUser, file: object) -> Any:
     content = file if isinstance(file, bytes) else json.dumps(file).encode()
-    return person.client.post("/api/import/", content=content, headers={"Content-Type": "application/json"})
+    return api_user.client.post("/api/import/", content=content, headers={"Content-Type": "application/json"})
 
 
 def renamed(file: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def renamed(file: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.contract("GET /api/export/", "POST /api/import/")
-def test_export_and_import_round_trip(product: Product, full: Person) -> None:
+def test_export_and_import_round_trip(product: Product, full: ApiUser) -> None:
     """An export imported into an empty account is exported identically, except for ids and time."""
     file = everything(full)
     assert [len(each["messages"]) for each in file["conversations"]] == [7, 2, 2]
@@ -66,7 +66,7 @@ def test_export_and_import_round_trip(product: Product, full: Person) -> None:
     assert file["conversations"][0]["messages"][0]["content"] == STORY
 
 
-def test_an_imported_conversation_goes_on(product: Product, full: Person) -> None:
+def test_an_imported_conversation_goes_on(product: Product, full: ApiUser) -> None:
     """An imported branch is sent upstream like any other."""
     other = product.register("goes" + full.name)
     bring(other, everything(full))
@@ -78,7 +78,7 @@ def test_an_imported_conversation_goes_on(product: Product, full: Person) -> Non
 
 
 @pytest.mark.contract("GET /api/conversations/{conversation_id}/export/")
-def test_one_conversation(full: Person) -> None:
+def test_one_conversation(full: ApiUser) -> None:
     """One conversation is exported as the same JSON, or as Markdown with versions."""
     file = everything(full)
     number = file["conversations"][0]["id"]
@@ -98,7 +98,7 @@ def test_one_conversation(full: Person) -> None:
     assert (wrong.status_code, list(wrong.json()["error"]["details"])) == (400, ["as"])
 
 
-def test_other_users_conversations(product: Product, full: Person) -> None:
+def test_other_users_conversations(product: Product, full: ApiUser) -> None:
     """Conversations of other users cannot be exported."""
     stranger = product.register("stranger" + full.name)
     number = everything(full)["conversations"][0]["id"]
@@ -163,7 +163,7 @@ BROKEN: dict[str, object] = {
 
 @pytest.mark.contract("POST /api/import/")
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_file(product: Product, importer: Person, name: str) -> None:
+def test_a_broken_file(product: Product, importer: ApiUser, name: str) -> None:
     """An invalid file is refused with 400, and nothing of it is stored."""
     refused = bring(importer, BROKEN[name])
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_request"), refused.text[:500]
@@ -171,22 +171,22 @@ def test_a_broken_file(product: Product, importer: Person, name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def importer(product: Product) -> Person:
+def importer(product: Product) -> ApiUser:
     return product.register("importer-of-broken-files")
 
 
 @pytest.mark.contract("POST /api/import/", "refusal: prompt_too_long")
-def test_size(product: Product, person: Person) -> None:
+def test_size(product: Product, api_user: ApiUser) -> None:
     """Ten megabytes are accepted; more than 32 MiB is refused as too large."""
     large = whole(conversation(*(message(n, content="字" * 1_000_000) for n in range(3))))
-    assert bring(person, json.dumps(large, ensure_ascii=False).encode()).status_code == 201
-    refused = bring(person, b" " * (32 * 2**20 + 1))
+    assert bring(api_user, json.dumps(large, ensure_ascii=False).encode()).status_code == 201
+    refused = bring(api_user, b" " * (32 * 2**20 + 1))
     assert (refused.status_code, refused.json()["error"]["code"]) == (413, "prompt_too_long")
-    assert len(everything(person)["conversations"]) == 1
+    assert len(everything(api_user)["conversations"]) == 1
 
 
-def test_script_is_text(product: Product, person: Person) -> None:
+def test_script_is_text(product: Product, api_user: ApiUser) -> None:
     """A script in a file stays text, in titles too."""
     evil = "<script>alert(1)</script>"
-    assert bring(person, whole(conversation(message(1, content=evil), title=evil))).status_code == 201
-    assert everything(person)["conversations"][0]["title"] == evil
+    assert bring(api_user, whole(conversation(message(1, content=evil), title=evil))).status_code == 201
+    assert everything(api_user)["conversations"][0]["title"] == evil

@@ -1,4 +1,4 @@
-"""Spark and Zhipu from the environment to the reader: an answer over each protocol, and what their moderation does."""
+"""Spark and Zhipu from the environment to the reader: a completion over each protocol, and the vendors' moderation."""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests import offers, spark, zhipu
-from tests.product import Person, Product, text_of
+from tests.product import ApiUser, Product, text_of
 from tests.spark import FakeSpark
 from tests.zhipu import FakeZhipu
 
@@ -64,10 +64,10 @@ def product(scene: Scene) -> Product:
 @pytest.mark.parametrize(
     ("model", "secret"), [("spark", spark.API_SECRET), ("glm", zhipu.SECRET), ("chatglm_turbo", zhipu.SECRET)]
 )
-def test_vendors_of_the_environment_answer(product: Product, person: Person, model: str, secret: str) -> None:
+def test_vendors_of_the_environment_answer(product: Product, api_user: ApiUser, model: str, secret: str) -> None:
     """With their variables set Spark answers over the signed WebSocket, Zhipu over v4 with a signed token and v3."""
-    events = person.answer("Hello", model)
-    row = person.generation(events[0].data["generation"])
+    events = api_user.answer("Hello", model)
+    row = api_user.generation(events[0].data["generation"])
     assert (row["status"], row["content"], row["charge"]["amount"]) == ("completed", text_of(events), 1)
     assert row["content"]
     assert row["usage"]["estimated"] is False
@@ -75,59 +75,59 @@ def test_vendors_of_the_environment_answer(product: Product, person: Person, mod
 
 
 @pytest.mark.contract("event: notice")
-def test_a_busy_key_is_waited_for(person: Person) -> None:
-    """A single key at its limit is waited for, 2 and 8 s; the reader is told, the answer is clean and charged once."""
+def test_a_busy_key_is_waited_for(api_user: ApiUser) -> None:
+    """A single key at its limit is waited for, 2 and 8 s; the reader is informed, the completion is charged once."""
     started = time.monotonic()
-    events = person.answer("Hello", "busy")
+    events = api_user.answer("Hello", "busy")
     assert 9.5 < time.monotonic() - started < 25
     assert [event.data["code"] for event in events if event.name == "notice"] == ["retrying", "retrying"]
     assert events[-1].name == "done"
-    assert person.quota()["used_today"] == 1
+    assert api_user.quota()["used_today"] == 1
 
 
-def test_a_closed_conversation_refuses_prompts(scene: Scene, person: Person) -> None:
+def test_a_closed_conversation_refuses_prompts(scene: Scene, api_user: ApiUser) -> None:
     """10019 lets the text stay, charged; further prompts of that conversation are refused, other ones are not."""
-    events = person.answer("Hello", "closing")
+    events = api_user.answer("Hello", "closing")
     assert (events[-1].name, events[-1].data["finish_reason"]) == ("done", "content_filter")
     assert events[-1].data["charge"]["amount"] == 1
     conversation = events[0].data["conversation"]
-    answer = person.messages(conversation)[-1]
+    answer = api_user.messages(conversation)[-1]
     assert answer["content"] == text_of(events) != ""
     asked = len(scene.spark.requests)
     for model in ("closing", "demo"):
         body = {"model": model, "prompt": "And now?", "conversation": conversation}
-        refused = person.client.post("/api/chat/", json=body)
+        refused = api_user.client.post("/api/chat/", json=body)
         assert (refused.status_code, refused.json()["error"]["code"]) == (422, "content_blocked")
-    again = person.client.post(f"/api/messages/{answer['id']}/regenerate/", json={})
+    again = api_user.client.post(f"/api/messages/{answer['id']}/regenerate/", json={})
     assert again.json()["error"]["code"] == "content_blocked"
     assert len(scene.spark.requests) == asked
-    assert len(person.messages(conversation)) == 2
-    assert person.answer("Hello", "demo")[-1].name == "done"
-    assert abuse_count(person) == 1
+    assert len(api_user.messages(conversation)) == 2
+    assert api_user.answer("Hello", "demo")[-1].name == "done"
+    assert abuse_count(api_user) == 1
 
 
 @pytest.mark.contract("refusal: content_blocked")
-def test_a_refused_prompt_counts(person: Person) -> None:
+def test_a_refused_prompt_counts(api_user: ApiUser) -> None:
     """A prompt that the vendor refuses costs nothing, is counted for the operator, and the conversation goes on."""
-    events = person.answer("Hello", "refusing")
+    events = api_user.answer("Hello", "refusing")
     assert (events[-1].name, events[-1].data["code"]) == ("error", "content_blocked")
     assert events[-1].data["charge"]["amount"] == 0
-    assert abuse_count(person) == 1
-    more = person.answer("Go on", "demo", conversation=events[0].data["conversation"])
+    assert abuse_count(api_user) == 1
+    more = api_user.answer("Go on", "demo", conversation=events[0].data["conversation"])
     assert more[-1].name == "done"
 
 
-def test_a_temperature_that_the_vendor_does_not_take(scene: Scene, person: Person) -> None:
+def test_a_temperature_that_the_vendor_does_not_take(scene: Scene, api_user: ApiUser) -> None:
     """It is refused as the caller's mistake, naming the field, before anything is stored or sent."""
     asked = len(scene.spark.requests)
     for temperature in (0, 1.5):
         body = {"model": "spark", "prompt": "Hello", "temperature": temperature}
-        refused = person.client.post("/api/chat/", json=body)
+        refused = api_user.client.post("/api/chat/", json=body)
         assert (refused.status_code, list(refused.json()["error"]["details"])) == (400, ["temperature"])
     assert len(scene.spark.requests) == asked
-    assert person.client.get("/api/conversations/").json()["results"] == []
+    assert api_user.client.get("/api/conversations/").json()["results"] == []
 
 
-def abuse_count(person: Person) -> int:
-    ((count,),) = person.product.sql("SELECT abuse_count FROM accounts_user WHERE username = ?", person.name)
+def abuse_count(api_user: ApiUser) -> int:
+    ((count,),) = api_user.product.sql("SELECT abuse_count FROM accounts_user WHERE username = ?", api_user.name)
     return int(count)

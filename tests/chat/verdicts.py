@@ -22,7 +22,7 @@ HISTORY = tuple(f"{number} {'word ' * 60}" for number in range(8))
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a refusal leads to.
+    """The consequences of a refusal.
 
     `pauses`: those before an only key is tried again, as bounds in seconds. `rest`: how the key is left out in the end,
     `upstream_rests`: how all of them are. `others`: whether another key is tried, `at_once` or after the same pauses.
@@ -77,7 +77,7 @@ class UntilNewDay:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: what the upstream does, what that means, what the reader is told.
+    """One row of a table: the upstream's act, its meaning, the code that the reader receives.
 
     `resends`: how often the request is sent anew at once; `closes`: the vendor wants no more of the conversation.
     `upstream`: fields of that row that differ from the usual; `reached` is False when no request can arrive.
@@ -101,7 +101,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Ending:
-    """What the upstream does after some text, how that ends, and the text that was shown.
+    """An act of the upstream after some text, the generation's end, and the text that was shown.
 
     `withdrawn`: it does not stay; `closes`: the vendor wants no more of the conversation.
     """
@@ -169,7 +169,7 @@ class Table:
 
 
 def check_alone(row: Row, found: Outcome) -> None:
-    """With an only key, the reader is told the failure once the pauses are over, and pays nothing."""
+    """With an only key, the reader receives the failure once the pauses are over, and pays nothing."""
     _check_failed(row, found)
     _check_pauses(row.verdict, found)
     assert found.calls == [row.calls]
@@ -211,7 +211,7 @@ def check_ending(row: Ending, found: Outcome) -> None:
 
 
 def check_resend(row: Resend, found: Outcome) -> None:
-    """What the upstream does not take is sent once more in another form, and what that teaches is kept."""
+    """A request that the upstream rejects is resent once in another form, and the form it accepts is stored."""
     assert (found.ending, found.calls, found.rests) == (row.ending, [row.calls], [None])
     assert found.learned == {"token_cap_field": "max_tokens", "include_usage": True, **row.learned}
     assert found.used_today == int(row.ending == "done stop")

@@ -13,7 +13,7 @@ import pytest
 from chatproject.openapi.document import document
 from chatproject.urls import urlpatterns
 from tests.contract.test_schema import methods, routes
-from tests.product import Person, Product
+from tests.product import ApiUser, Product
 from web.openapi import METHODS
 
 pytestmark = pytest.mark.server
@@ -69,17 +69,17 @@ BODIES: dict[str, Callable[[str], Json]] = {
 
 
 @pytest.fixture(scope="module")
-def disabled(product: Product) -> Person:
+def disabled(product: Product) -> ApiUser:
     """A user whose account was disabled after the tokens were issued."""
-    person = product.register(f"d{secrets.token_hex(5)}")
+    api_user = product.register(f"d{secrets.token_hex(5)}")
     admin = product.admin()
-    number = person.client.get("/api/me/").json()["id"]
+    number = api_user.client.get("/api/me/").json()["id"]
     assert admin.client.patch(f"/api/admin/users/{number}/", json={"is_active": False}).status_code == 200
-    return person
+    return api_user
 
 
 @pytest.fixture(scope="module")
-def callers(product: Product, disabled: Person) -> dict[str, httpx.Client]:
+def callers(product: Product, disabled: ApiUser) -> dict[str, httpx.Client]:
     other = product.register(f"o{secrets.token_hex(5)}")
     return {
         "other": other.client,
@@ -89,10 +89,10 @@ def callers(product: Product, disabled: Person) -> dict[str, httpx.Client]:
     }
 
 
-def owned_ids(person: Person) -> Json:
+def owned_ids(api_user: ApiUser) -> Json:
     """Create what a user can own; return the ids."""
-    made = person.ended(person.ask("Hello", "plain")["id"])
-    token = person.client.post("/api/tokens/", json={"name": "one"}).json()["id"]
+    made = api_user.ended(api_user.ask("Hello", "plain")["id"])
+    token = api_user.client.post("/api/tokens/", json={"name": "one"}).json()["id"]
     return {
         "generation_id": made["id"],
         "message_id": made["message"],
@@ -159,7 +159,7 @@ def test_every_route_is_in_the_matrix() -> None:
 )
 @pytest.mark.parametrize(("method", "path"), MATRIX, ids=lambda part: part)
 def test_each_caller_gets_the_status_of_the_matrix(
-    method: str, path: str, product: Product, callers: dict[str, httpx.Client], owner: Person
+    method: str, path: str, product: Product, callers: dict[str, httpx.Client], owner: ApiUser
 ) -> None:
     """Each caller gets the status of the matrix; a refused request changes nothing for the owner."""
     ids: Json = owned_ids(owner) if "_id}" in path else {}
@@ -175,5 +175,5 @@ def test_each_caller_gets_the_status_of_the_matrix(
 
 
 @pytest.fixture(scope="module")
-def owner(product: Product) -> Person:
+def owner(product: Product) -> ApiUser:
     return product.register(f"w{secrets.token_hex(5)}")

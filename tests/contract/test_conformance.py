@@ -16,7 +16,7 @@ from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks as openapi_checks
 
 from tests.contract import test_events as events
-from tests.product import Person, Product
+from tests.product import ApiUser, Product
 
 pytestmark = [pytest.mark.server, pytest.mark.soak]
 
@@ -43,14 +43,14 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         yield running
 
 
-def known_ids(person: Person) -> dict[str, Any]:
+def known_ids(api_user: ApiUser) -> dict[str, Any]:
     """Return the ids of what this user owns."""
-    made = person.ended(person.ask("Hello")["id"])
-    admin = person.product.admin()
+    made = api_user.ended(api_user.ask("Hello")["id"])
+    admin = api_user.product.admin()
     for action, body in (("messages", {"data": {"a": 1}}), ("complete", {})):
-        ended = admin.client.post(f"/api/channels/ended:1/{action}/", json={"user": person.name, **body})
+        ended = admin.client.post(f"/api/channels/ended:1/{action}/", json={"user": api_user.name, **body})
         assert ended.status_code in {200, 202}, ended.text
-    token = person.client.post("/api/tokens/", json={"name": "one"}).json()
+    token = api_user.client.post("/api/tokens/", json={"name": "one"}).json()
     return {
         "generation_id": made["id"],
         "message_id": made["message"],
@@ -61,7 +61,7 @@ def known_ids(person: Person) -> dict[str, Any]:
     }
 
 
-def create_rows(admin: Person) -> dict[str, int]:
+def create_rows(admin: ApiUser) -> dict[str, int]:
     """Create a row of each kind of staff rows; return their ids by path."""
     rows: dict[str, Any] = {
         "/api/admin/upstreams/": {"slug": "own", "kind": "scripted"},
@@ -81,18 +81,18 @@ def create_rows(admin: Person) -> dict[str, int]:
     return made
 
 
-def problems(person: Person, known: dict[str, Any]) -> Iterator[str]:
+def problems(api_user: ApiUser, known: dict[str, Any]) -> Iterator[str]:
     """Call every operation with many examples; yield what does not match the schema."""
-    url = person.product.url
+    url = api_user.product.url
     schema = schemathesis.openapi.from_url(f"{url}/api/schema/?format=json")
     for found in schema.get_all_operations():
         operation = found.ok()
         # Other users are always refused staff rows: tests.contract.test_access shows it, and here only SOAK.
-        if not (SOAK or person.name == "admin") and operation.path.startswith("/api/admin/"):
+        if not (SOAK or api_user.name == "admin") and operation.path.startswith("/api/admin/"):
             continue
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
             try:
-                call_many(operation, mode, person, known)
+                call_many(operation, mode, api_user, known)
             except Unsatisfiable:
                 continue
             except Exception as error:
@@ -108,8 +108,8 @@ def reasons(error: BaseException | None) -> Iterator[str]:
         yield from reasons(error.__cause__ or error.__context__)
 
 
-def call_many(operation: Any, mode: GenerationMode, person: Person, known: dict[str, Any]) -> None:
-    headers = {"Authorization": f"Bearer {person.access}"}
+def call_many(operation: Any, mode: GenerationMode, api_user: ApiUser, known: dict[str, Any]) -> None:
+    headers = {"Authorization": f"Bearer {api_user.access}"}
 
     @settings(
         max_examples=EXAMPLES,
@@ -126,7 +126,7 @@ def call_many(operation: Any, mode: GenerationMode, person: Person, known: dict[
             if operation.path in READING_CHANNELS:
                 ids["key"] = "ended:1"
             case.path_parameters.update({name: ids[name] for name in case.path_parameters if ids.get(name)})
-        response = case.call(base_url=person.product.url, headers=headers, timeout=30)
+        response = case.call(base_url=api_user.product.url, headers=headers, timeout=30)
         # The schema of a stream is a string; its events have their own components.
         streamed = "text/event-stream" in response.headers.get("content-type", [""])[0]
         if streamed:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from chatproject.openapi.document import document
-from tests.product import Person, Product
+from tests.product import ApiUser, Product
 from web.openapi import METHODS
 
 JSON = "application/json"
@@ -63,12 +63,12 @@ def test_requests_without_credentials_are_refused(product: Product) -> None:
 
 
 @pytest.fixture(scope="module")
-def admin(product: Product) -> Person:
+def admin(product: Product) -> ApiUser:
     return product.admin()
 
 
 @pytest.mark.contract("the envelope")
-def test_other_methods_are_refused_with_allow(admin: Person) -> None:
+def test_other_methods_are_refused_with_allow(admin: ApiUser) -> None:
     """Another method is refused with 405, and `Allow` names the valid ones."""
     known: dict[str, set[str]] = {}
     for method, path, _operation in operations():
@@ -83,7 +83,7 @@ def test_other_methods_are_refused_with_allow(admin: Person) -> None:
 
 
 @pytest.mark.contract("refusal: invalid_request")
-def test_unknown_and_mistyped_fields_are_named(admin: Person) -> None:
+def test_unknown_and_mistyped_fields_are_named(admin: ApiUser) -> None:
     """Unknown fields and wrong types are refused by name on all routes below /api/ with a body."""
     ids = _existing(admin)
     for method, path, operation in operations():
@@ -124,7 +124,7 @@ def media_types(operation: dict[str, Any]) -> dict[str, Any]:
     return dict(operation.get("requestBody", {}).get("content", {}))
 
 
-def _existing(admin: Person) -> dict[str, int]:
+def _existing(admin: ApiUser) -> dict[str, int]:
     """Return the id of a row of each kind."""
     assert admin.client.post("/api/admin/redeem-codes/", json={"quota": "standard", "credits": 1, "count": 1})
     for kind, text in (("sensitive-words", "word"), ("allowed-phrases", "phrase")):
@@ -134,7 +134,7 @@ def _existing(admin: Person) -> dict[str, int]:
     return {**found, "conversation": admin.ended(admin.ask("Hello", "plain")["id"])["conversation"]}
 
 
-def test_bodies_must_be_json_objects(admin: Person) -> None:
+def test_bodies_must_be_json_objects(admin: ApiUser) -> None:
     """Invalid JSON and other values than objects are refused with 400, a form with 415."""
     kinds: list[tuple[bytes, str, int]] = [
         (b"{", "application/json", 400),
@@ -152,12 +152,12 @@ def test_bodies_must_be_json_objects(admin: Person) -> None:
 
 
 @pytest.mark.contract("X-Request-ID")
-def test_every_response_has_its_own_request_id(person: Person) -> None:
+def test_every_response_has_its_own_request_id(api_user: ApiUser) -> None:
     """Successful responses have `X-Request-ID` too, each a different one."""
     request_ids = set()
     for method, path, _operation in operations():
         if method == "GET" and not path.startswith("/sse/"):
-            with person.client.stream(method, path) as response:
+            with api_user.client.stream(method, path) as response:
                 request_ids.add(response.headers["X-Request-ID"])
     gets = [path for method, path, _operation in operations() if method == "GET" and not path.startswith("/sse/")]
     assert len(request_ids) == len(gets)

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from chatproject.openapi.document import document
-from tests.product import Person, Product
+from tests.product import ApiUser, Product
 
 pytestmark = pytest.mark.server
 UNNAMED = "(unnamed)"
@@ -67,67 +67,67 @@ def streamed(response: httpx.Response) -> str:
     return response.text
 
 
-def stream_of(person: Person, model: str) -> str:
+def stream_of(api_user: ApiUser, model: str) -> str:
     body = {"model": model, "prompt": "Hello"}
-    return streamed(person.client.post("/api/chat/", json=body, headers={"Accept": "text/event-stream"}))
+    return streamed(api_user.client.post("/api/chat/", json=body, headers={"Accept": "text/event-stream"}))
 
 
 @pytest.mark.contract("event: notice", "all events are as described")
-def test_events_of_a_generation_match_their_schemas(product: Product, person: Person) -> None:
+def test_events_of_a_generation_match_their_schemas(product: Product, api_user: ApiUser) -> None:
     """All events match: of a new generation, followed, resumed at an unknown id, and failing at once."""
     names = {
         name
         for model in ("reasoning", "cut", "empty")
-        for name in check("post", "/api/chat/", stream_of(person, model))
+        for name in check("post", "/api/chat/", stream_of(api_user, model))
     }
-    generation = person.ask("Hello", "plain")["id"]
+    generation = api_user.ask("Hello", "plain")["id"]
     path = f"/api/generations/{generation}/events/"
-    lost = streamed(person.client.get(path, headers={"Last-Event-ID": f"{generation}:999"}))
+    lost = streamed(api_user.client.get(path, headers={"Last-Event-ID": f"{generation}:999"}))
     names |= check("get", "/api/generations/{generation_id}/events/", lost)
     assert names == set(event_schemas("post", "/api/chat/"))
-    assert check("get", "/api/chat/", streamed(person.client.get("/api/chat/?model=plain"))) == {"error"}
-    message = person.ended(generation)["message"]
-    regenerated = person.client.post(f"/api/messages/{message}/regenerate/", headers={"Accept": "text/event-stream"})
+    assert check("get", "/api/chat/", streamed(api_user.client.get("/api/chat/?model=plain"))) == {"error"}
+    message = api_user.ended(generation)["message"]
+    regenerated = api_user.client.post(f"/api/messages/{message}/regenerate/", headers={"Accept": "text/event-stream"})
     assert "done" in check("post", "/api/messages/{message_id}/regenerate/", streamed(regenerated))
 
 
 def test_retry_after_is_the_same_in_event_and_header(product: Product) -> None:
     """`retry_after` of an event is the whole number of the header `Retry-After`."""
-    person, admin = product.register(f"e{secrets.token_hex(5)}"), product.admin()
+    api_user, admin = product.register(f"e{secrets.token_hex(5)}"), product.admin()
     name = f"e{secrets.token_hex(5)}"
     route = {"upstream": "openai", "upstream_model": "plain"}
     quota = admin.client.post("/api/admin/quotas/", json={"slug": name, "title": name, "daily_limit": 1})
     body = {"slug": name, "title": name, "quota": name, "routes": [route]}
     assert (quota.status_code, admin.client.post("/api/admin/models/", json=body).status_code) == (201, 201)
-    person.answer("Hello", name)
-    refused = person.client.get("/api/chat/", params={"model": name, "prompt": "Hello again"})
+    api_user.answer("Hello", name)
+    refused = api_user.client.get("/api/chat/", params={"model": name, "prompt": "Hello again"})
     assert check("get", "/api/chat/", streamed(refused)) == {"error"}
     ((_name, data),) = _events(refused.text)
     assert json.loads(data)["code"] == "quota_exhausted"
     assert json.loads(data)["retry_after"] == int(refused.headers["Retry-After"])
 
 
-def test_openai_and_classic_chunks_match_their_schemas(person: Person) -> None:
+def test_openai_and_classic_chunks_match_their_schemas(api_user: ApiUser) -> None:
     """Chunks of /v1 and of the classic route match, and the classic refusal too."""
     body = {"model": "plain", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
-    chunks = person.client.post("/v1/chat/completions", json={**body, "stream_options": {"include_usage": True}})
+    chunks = api_user.client.post("/v1/chat/completions", json={**body, "stream_options": {"include_usage": True}})
     assert check("post", "/v1/chat/completions", streamed(chunks)) == {UNNAMED}
-    classic = person.client.get("/api/chatgpt/test", params={"message": "Hello", "model": "plain"})
+    classic = api_user.client.get("/api/chatgpt/test", params={"message": "Hello", "model": "plain"})
     assert check("get", "/api/chatgpt/test", streamed(classic)) == {UNNAMED}
-    refused = person.client.get("/api/chatgpt/test", params={"message": " "})
+    refused = api_user.client.get("/api/chatgpt/test", params={"message": " "})
     assert check("get", "/api/chatgpt/test", streamed(refused)) == {"error"}
 
 
 @pytest.mark.contract("all events are as described")
 @pytest.mark.parametrize("slash", ["/", ""])
-def test_push_events_match_their_schemas(product: Product, person: Person, slash: str) -> None:
+def test_push_events_match_their_schemas(product: Product, api_user: ApiUser, slash: str) -> None:
     """All events of a push channel match, with and without the final slash."""
     admin, names = product.admin(), set()
     for end, more in (("complete", {}), ("error", {"message": "No"})):
         key = f"k{secrets.token_hex(8)}"
         for action, body in (("messages", {"data": "one\ntwo"}), (end, more)):
-            response = admin.client.post(f"/api/channels/{key}/{action}/", json={"user": person.name, **body})
+            response = admin.client.post(f"/api/channels/{key}/{action}/", json={"user": api_user.name, **body})
             assert response.status_code in {200, 202}, response.text
-        read = person.client.get(f"/sse/{key}{slash}", headers={"Last-Event-ID": "unknown"})
+        read = api_user.client.get(f"/sse/{key}{slash}", headers={"Last-Event-ID": "unknown"})
         names |= check("get", f"/sse/{{key}}{slash}", streamed(read))
     assert names == set(event_schemas("get", f"/sse/{{key}}{slash}"))

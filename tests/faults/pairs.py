@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests import servers
-from tests.product import Person, Product
+from tests.product import ApiUser, Product
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two processes, and the servers below them; the Redis is nobody else's. Alice has an account."""
+    """Two processes, and the servers below them; only these use the Redis. Alice has an account."""
 
     first: Product
     second: Product
     postgres: servers.Postgres
     redis: servers.Redis
-    alice: Person
+    alice: ApiUser
 
     @property
-    def alice_there(self) -> Person:
-        return Person(self.second, self.alice.name, self.alice.access, self.alice.refresh)
+    def alice_there(self) -> ApiUser:
+        return ApiUser(self.second, self.alice.name, self.alice.access, self.alice.refresh)
 
 
 @contextmanager

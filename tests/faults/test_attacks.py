@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.product import Person, Product, connected
+from tests.product import ApiUser, Product, connected
 from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
 
 
 def connection(product: Product, receive_bytes: int = 0) -> socket.socket:
-    """Return a raw connection; a small receive buffer makes the server feel that nobody reads."""
+    """Return a raw connection; with a small receive buffer the server notices a client that does not read."""
     address = urlsplit(product.url)
     sock = socket.socket()
     if receive_bytes:
@@ -25,7 +25,7 @@ def connection(product: Product, receive_bytes: int = 0) -> socket.socket:
 
 
 def test_readers_that_never_read_stop_no_page(product: Product) -> None:
-    """Pages are served while somebody asks for many files and reads none of them."""
+    """Pages are served while a client asks for many files and reads none of them."""
     silent = []
     for _ in range(12):
         sock = connection(product, 4096)
@@ -54,7 +54,7 @@ def test_a_head_without_end(product: Product) -> None:
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/api/auth/token/"), ("POST", "/accounts/login/")])
 def test_bodies_are_bounded_everywhere(product: Product, method: str, path: str) -> None:
-    """A body over 1 MiB is 413 on REST and pages too, before anybody looks into it."""
+    """A body over 1 MiB is 413 on REST and pages too, before any code looks into it."""
     answer = product.client().request(method, path, content=b"x" * (2**20 + 1))
     assert answer.status_code == 413
 
@@ -66,20 +66,20 @@ def test_bodies_are_bounded_everywhere(product: Product, method: str, path: str)
         *("/api/chat/?last_event_id=%00:1", "/api/conversations/%00/", "/api/tokens/%00/"),
     ],
 )
-def test_nul_anywhere(elsewhere: Person, path: str) -> None:
-    """A NUL, which PostgreSQL refuses, is nobody's id and no reason to break."""
+def test_nul_anywhere(elsewhere: ApiUser, path: str) -> None:
+    """A NUL, which PostgreSQL refuses, is an unknown id and no reason to break."""
     assert elsewhere.client.get(path).status_code in {200, 400, 404}
 
 
-def test_nul_in_a_ticket(elsewhere: Person) -> None:
+def test_nul_in_a_ticket(elsewhere: ApiUser) -> None:
     """A path with a NUL in it is refused."""
     assert elsewhere.client.post("/api/tickets/", json={"path": "/%00"}).status_code in {201, 400}
 
 
-def test_forms_are_no_questions(person: Person) -> None:
+def test_forms_are_no_questions(api_user: ApiUser) -> None:
     """A form's content type is refused by name, with a session and without one."""
     for kind in ("multipart/form-data; boundary=x", "application/x-www-form-urlencoded"):
-        answer = person.client.post("/api/chat/", content=b"--x--", headers={"Content-Type": kind})
+        answer = api_user.client.post("/api/chat/", content=b"--x--", headers={"Content-Type": kind})
         assert (answer.status_code, answer.json()["error"]["code"]) == (415, "invalid_request")
 
 
@@ -94,12 +94,12 @@ def test_secret_paths_are_not_logged(product: Product) -> None:
 def test_debug_logs_no_text(tmp_path: Path, upstream: FakeOpenAI) -> None:
     """DEBUG=1 does not write prompts into the log."""
     with Product(tmp_path, **connected(upstream), DEBUG="1") as product:
-        person = product.register("alice")
-        person.answer("SECRET-PROMPT", "echo")
+        api_user = product.register("alice")
+        api_user.answer("SECRET-PROMPT", "echo")
         assert "SECRET-PROMPT" not in product.output
 
 
 @pytest.fixture(scope="module")
-def elsewhere(on_postgresql: Product) -> Person:
-    """Somebody on a product with PostgreSQL."""
+def elsewhere(on_postgresql: Product) -> ApiUser:
+    """Return a user of a product with PostgreSQL."""
     return on_postgresql.register("attacker")

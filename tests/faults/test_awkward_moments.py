@@ -1,4 +1,4 @@
-"""Two processes, and what goes wrong at the worst moment: each answer ends once and alike for everybody."""
+"""Two processes, and a fault at the worst moment: each generation ends once, and alike for all readers."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from redis import Redis
 from tests import servers
 from tests.faults.pairs import Pair, started
 from tests.front import Front
-from tests.product import Person, Product, connected
+from tests.product import ApiUser, Product, connected
 from tests.readers import Reading, reading, wait_until
 from tests.upstreams import FakeOpenAI
 
@@ -36,7 +36,7 @@ def pair(
     upstream: FakeOpenAI,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Pair]:
-    """With short leases, and a PostgreSQL that nobody else uses."""
+    """Start a pair with short leases, and a PostgreSQL of its own."""
     variables = {**connected(upstream, **MODELS), "PROCESS_LEASE_SECONDS": "2"}
     with servers.Postgres() as own, started(own, tmp_path_factory.mktemp("pair"), **variables) as running:
         yield running
@@ -52,9 +52,9 @@ def halted(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def check(person: Person, seen: list[Reading]) -> dict[str, object]:
+def check(api_user: ApiUser, seen: list[Reading]) -> dict[str, object]:
     """Return the generation, of which all have seen one and the same end, and the text that is stored."""
-    row = person.generation(seen[0].generation)
+    row = api_user.generation(seen[0].generation)
     for one in seen:
         one.check()
         assert [event.name for event in one.events if event.name in {"done", "error"}] == [one.events[-1].name]
@@ -69,11 +69,11 @@ def closed(upstream: FakeOpenAI, prompt: str) -> bool:
 
 def test_a_halted_process_changes_nothing_when_it_wakes(pair: Pair, upstream: FakeOpenAI) -> None:
     """A process that is halted past its lease and wakes up changes nothing, and tells its readers the same end."""
-    person, used = pair.alice, pair.alice.quota()["used_today"]
-    generation = person.ask("Halt me", "endless")["id"]
+    api_user, used = pair.alice, pair.alice.quota()["used_today"]
+    generation = api_user.ask("Halt me", "endless")["id"]
     with (
-        reading(pair.first.url, person, [generation]) as here,
-        reading(pair.second.url, person, [generation]) as there,
+        reading(pair.first.url, api_user, [generation]) as here,
+        reading(pair.second.url, api_user, [generation]) as there,
     ):
         time.sleep(1.5)
         with halted(pair.first.pid):
@@ -81,53 +81,53 @@ def test_a_halted_process_changes_nothing_when_it_wakes(pair: Pair, upstream: Fa
             time.sleep(1.5)
     assert (row["status"], row["error"]["code"], row["charge"]["amount"]) == ("interrupted", "interrupted", 0)
     assert row["content"]
-    assert check(person, here + there) == pair.alice_there.generation(generation) == row
-    for at in (person, pair.alice_there):
+    assert check(api_user, here + there) == pair.alice_there.generation(generation) == row
+    for at in (api_user, pair.alice_there):
         with at.following(generation, here[0].last_id) as (status, _events):
             assert status == 204
         assert at.follow(generation)[-1] == here[0].events[-1]
     wait_until(lambda: closed(upstream, "Halt me"), 20)
-    assert person.answer("Hello", "quick")[-1].name == "done"
-    assert person.quota()["used_today"] == used + 1
+    assert api_user.answer("Hello", "quick")[-1].name == "done"
+    assert api_user.quota()["used_today"] == used + 1
 
 
 def test_redis_emptied(pair: Pair) -> None:
     """FLUSHALL in mid-answer: readers elsewhere get the same text; who comes then, while nothing is said, as well."""
-    person = pair.alice
-    generation, quiet = person.ask("Hello", "steady")["id"], person.ask("Hello", "slow")["id"]
+    api_user = pair.alice
+    generation, quiet = api_user.ask("Hello", "steady")["id"], api_user.ask("Hello", "slow")["id"]
     with (
-        reading(pair.first.url, person, [generation, quiet]) as here,
-        reading(pair.second.url, person, [generation]) as there,
+        reading(pair.first.url, api_user, [generation, quiet]) as here,
+        reading(pair.second.url, api_user, [generation]) as there,
         Redis.from_url(pair.redis.url) as redis,
     ):
         time.sleep(1.2)
         redis.flushall()
-        with reading(pair.second.url, person, [quiet]) as late:
+        with reading(pair.second.url, api_user, [quiet]) as late:
             time.sleep(1)
             redis.flushall()
     for seen in ([here[0], there[0]], [here[1], late[0]]):
-        assert check(person, seen)["status"] == "completed"
+        assert check(api_user, seen)["status"] == "completed"
     assert {event.name for event in here[0].events} == {"start", "message", "done"}
 
 
 def test_redis_halted(pair: Pair, upstream: FakeOpenAI) -> None:
     """Redis stands still for seconds: the owner's readers do not notice, others resume, a stop and a question go on."""
-    person = pair.alice
-    generation, stopped = person.ask("Hello", "longer")["id"], person.ask("Stop me", "endless")["id"]
+    api_user = pair.alice
+    generation, stopped = api_user.ask("Hello", "longer")["id"], api_user.ask("Stop me", "endless")["id"]
     redis = pair.redis._process
     assert redis
     with (
-        reading(pair.first.url, person, [generation]) as here,
-        reading(pair.second.url, person, [generation]) as there,
+        reading(pair.first.url, api_user, [generation]) as here,
+        reading(pair.second.url, api_user, [generation]) as there,
     ):
         time.sleep(1)
         with halted(redis.pid):
             began = time.monotonic()
             assert pair.alice_there.stop(stopped)["finish_reason"] == "cancelled"
             wait_until(lambda: closed(upstream, "Stop me"), 10)
-            assert person.answer("Hello", "quick")[-1].name == "done"
+            assert api_user.answer("Hello", "quick")[-1].name == "done"
             time.sleep(max(0.0, HALTED_SECONDS - (time.monotonic() - began)))
-    assert check(person, here + there)["status"] == "completed"
+    assert check(api_user, here + there)["status"] == "completed"
     assert {event.name for event in here[0].events} == {"start", "message", "done"}
     assert here[0].connections == 1
     assert here[0].silence < 3
@@ -135,29 +135,29 @@ def test_redis_halted(pair: Pair, upstream: FakeOpenAI) -> None:
 
 
 def test_the_database_restarted(pair: Pair) -> None:
-    """PostgreSQL is away for longer than a lease: nobody is taken for dead for it, and the answer completes."""
-    person, used = pair.alice, pair.alice.quota()["used_today"]
-    generations = [at.ask("Hello", "longer")["id"] for at in (person, pair.alice_there)]
+    """PostgreSQL is away for longer than a lease: no process is declared dead for it, and the generation completes."""
+    api_user, used = pair.alice, pair.alice.quota()["used_today"]
+    generations = [at.ask("Hello", "longer")["id"] for at in (api_user, pair.alice_there)]
     with (
-        reading(pair.first.url, person, generations) as here,
-        reading(pair.second.url, person, generations) as there,
+        reading(pair.first.url, api_user, generations) as here,
+        reading(pair.second.url, api_user, generations) as there,
     ):
         time.sleep(1)
         pair.postgres.stop()
         time.sleep(HALTED_SECONDS - 0.5)
         pair.postgres.start()
     for one, other in zip(here, there, strict=True):
-        row = check(person, [one, other])
+        row = check(api_user, [one, other])
         assert (row["status"], row["finish_reason"]) == ("completed", "stop")
     assert {event.name for event in [*here[0].events, *there[1].events]} == {"start", "message", "done"}
-    assert person.quota()["used_today"] == used + 2
+    assert api_user.quota()["used_today"] == used + 2
 
 
 @pytest.mark.parametrize(
     ("point", "ends"),
     [
         ("before the counter follows the end", {("completed", "stop", 1)}),
-        # Its text so far was asked to be the answer, or its owner died: whoever comes first.
+        # Either the stop makes the text so far the completion, or the reaper ends the dead owner's generation first.
         ("before a stop is carried out", {("completed", "cancelled", 1), ("interrupted", None, 0)}),
         ("between a stop and its answer", {("completed", "cancelled", 1)}),
     ],
@@ -168,7 +168,7 @@ def test_killed_between(pair: Pair, tmp_path: Path, point: str, ends: set[object
     mortal.var_dir, mortal._environment["PORT"] = pair.first.var_dir, "0"
     with closing(mortal):
         mortal.serve("-m", "tests.quotas.dying_server", point)
-        generation = Person(mortal, "alice", pair.alice.access, "").ask("Hello", "steady")["id"]
+        generation = ApiUser(mortal, "alice", pair.alice.access, "").ask("Hello", "steady")["id"]
         _read_through_the_death(pair, mortal, generation, ends, stops="stop" in point)
 
 

@@ -1,4 +1,4 @@
-"""Whoever is disabled while reading is cut off: at every process, whoever makes the answer, whatever the stream."""
+"""A user disabled while reading is cut off: at every process, for every owner process and every stream."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ import pytest
 from chat.events.log import Log
 from chat.events.sse import LogStream, OpenStreams
 from tests import servers
-from tests.product import Person, Product, connected
+from tests.product import ApiUser, Product, connected
 from tests.upstreams import FakeOpenAI
 
 WORKERS, READERS = 3, 6
@@ -32,7 +32,7 @@ def workers(
 
 
 class Reader:
-    """Somebody who reads a stream on a connection of their own, in a thread, and notes when it ends."""
+    """A client that reads a stream on its own connection, in a thread, and notes when it ends."""
 
     def __init__(self, client: httpx.Client, path: str, **post: object) -> None:
         self._request = client.build_request("POST" if post else "GET", path, json=post or None)
@@ -58,15 +58,15 @@ class Reader:
 
 def test_a_disabled_account_is_cut_off_at_all_processes(workers: Product) -> None:
     """Disabled at one process, a user is cut off at all of them: answers made there or elsewhere, pushes and /v1."""
-    person, other = workers.register("alice"), workers.register("bob")
-    generations = [Person(workers, "alice", person.access, "").ask("Hello", "endless")["id"] for _ in range(WORKERS)]
+    api_user, other = workers.register("alice"), workers.register("bob")
+    generations = [ApiUser(workers, "alice", api_user.access, "").ask("Hello", "endless")["id"] for _ in range(WORKERS)]
     completion = {"model": "endless", "messages": [{"role": "user", "content": "x"}], "stream": True}
     staying = Reader(workers.client(other.access), "/sse/mine/")
     readers = []
     for number in range(READERS):
         paths = [f"/api/generations/{generations[number % WORKERS]}/events/", f"/sse/channel{number}/"]
-        readers += [Reader(workers.client(person.access), path) for path in paths]
-        readers.append(Reader(workers.client(person.access), "/v1/chat/completions", **completion))
+        readers += [Reader(workers.client(api_user.access), path) for path in paths]
+        readers.append(Reader(workers.client(api_user.access), "/v1/chat/completions", **completion))
     admin = workers.admin().client
     (user,) = [row for row in admin.get("/api/admin/users/").json() if row["username"] == "alice"]
     assert admin.patch(f"/api/admin/users/{user['id']}/", json={"is_active": False}).status_code == 200
@@ -76,7 +76,7 @@ def test_a_disabled_account_is_cut_off_at_all_processes(workers: Product) -> Non
         assert "event: done" not in reader.text
         assert "[DONE]" not in reader.text
     for path in (f"/api/generations/{generations[0]}/events/", "/sse/channel0/"):
-        assert workers.client(person.access).get(path).status_code == 401
+        assert workers.client(api_user.access).get(path).status_code == 401
     assert not staying.ended_at
     assert admin.post("/api/channels/mine/complete/", json={"user": "bob"}).status_code == 200
     staying.end(30)
@@ -84,7 +84,7 @@ def test_a_disabled_account_is_cut_off_at_all_processes(workers: Product) -> Non
 
 
 async def test_there_is_always_more_to_read() -> None:
-    """Who is cut off gets no more, however much waits."""
+    """A reader that is cut off gets no more, however much waits."""
     log = Log("g", lambda: {"content": "", "reasoning": ""})
     for _ in range(30):
         log.publish("message", {"content": "x" * 65536})

@@ -48,11 +48,11 @@ def breakable(
 def test_a_database_that_comes_back_costs_nothing(breakable: OnPostgres) -> None:
     """A database that goes away in mid-answer and comes back costs no text and no unit."""
     product, own = breakable.serve(), breakable.database
-    person = product.register("alice")
-    with person.asking("Hello", "paced") as stream:
+    api_user = product.register("alice")
+    with api_user.asking("Hello", "paced") as stream:
         seen = [next(stream) for _ in range(10)]
         own.stop()
-        away = product.client(person.access)
+        away = product.client(api_user.access)
         refused = away.post("/api/chat/", json={"model": "plain", "prompt": "x"})
         ready, alive = away.get("/readyz"), away.get("/healthz")
         time.sleep(1)
@@ -62,9 +62,9 @@ def test_a_database_that_comes_back_costs_nothing(breakable: OnPostgres) -> None
     assert "Retry-After" in refused.headers
     assert (ready.status_code, alive.status_code) == (503, 200)
     assert seen[-1].name == "done"
-    row = person.generation(seen[0].data["generation"])
+    row = api_user.generation(seen[0].data["generation"])
     assert (row["status"], row["charge"]["amount"]) == ("completed", 1)
-    assert person.quota()["used_today"] == 1
+    assert api_user.quota()["used_today"] == 1
 
 
 def test_a_frozen_database(breakable: OnPostgres) -> None:
@@ -99,13 +99,13 @@ def sturdy(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> It
 
 def test_a_full_disk(sturdy: Product) -> None:
     """While nothing can be written answers go on, questions are refused and readiness says so; then all is stored."""
-    product, person = sturdy, sturdy.register("alice")
-    with person.asking("Hello", "paced") as stream:
+    product, api_user = sturdy, sturdy.register("alice")
+    with api_user.asking("Hello", "paced") as stream:
         seen = [next(stream) for _ in range(10)]
         # As a full disk: no file may grow beyond this, and what stands there already is not written either.
         _limit, most = resource.prlimit(product.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(product.pid, resource.RLIMIT_FSIZE, (1, most))
-        full = product.client(person.access)
+        full = product.client(api_user.access)
         refused = full.post("/api/chat/", json={"model": "plain", "prompt": "x"})
         wait_until(lambda: full.get("/readyz").status_code == 503, 10)
         assert full.get("/healthz").status_code == 200
@@ -115,11 +115,11 @@ def test_a_full_disk(sturdy: Product) -> None:
         seen += list(stream)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "service_unavailable")
     assert seen[-1].name == "done"
-    row = person.generation(seen[0].data["generation"])
+    row = api_user.generation(seen[0].data["generation"])
     assert (row["status"], row["charge"]["amount"]) == ("completed", 1)
     assert row["content"] == text_of(seen)
-    assert person.quota()["used_today"] == 1
-    assert len(person.client.get("/api/conversations/").json()["results"]) == 1
+    assert api_user.quota()["used_today"] == 1
+    assert len(api_user.client.get("/api/conversations/").json()["results"]) == 1
     wait_until(lambda: full.get("/readyz").status_code == 200, 10)
 
 
@@ -139,20 +139,20 @@ def test_ended_while_the_database_is_away(breakable: OnPostgres) -> None:
 @pytest.mark.parametrize(("model", "parameters"), [("broken-list", "[]"), ("broken-text", '{"max_tokens": "8000"}')])
 def test_parameters_that_no_request_can_carry(sturdy: Product, model: str, parameters: str) -> None:
     """A model's row with impossible parameters fails each question whole: nothing stored, nothing held."""
-    first, person = (sturdy.register(f"{name}-{model}") for name in ("first", "person"))
+    first, api_user = (sturdy.register(f"{name}-{model}") for name in ("first", "person"))
     question = {"model": model, "prompt": "x"}
     sturdy.sql("UPDATE providers_chatmodel SET parameters = ? WHERE slug = ?", parameters, model)
     wait_until(lambda: first.client.post("/api/chat/", json=question).status_code == 500, 10)
-    answer = person.client.post("/api/chat/", json=question)
+    answer = api_user.client.post("/api/chat/", json=question)
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal_error")
-    assert person.quota()["used_today"] == 0
-    assert person.client.get("/api/conversations/").json()["results"] == []
+    assert api_user.quota()["used_today"] == 0
+    assert api_user.client.get("/api/conversations/").json()["results"] == []
 
 
 def test_people_can_be_deleted(product: Product, django_db_blocker: Any) -> None:
     """An account that has chatted can be deleted, with all that was its own."""
-    person = product.register("leaving")
-    person.answer("Hello", "plain")
+    api_user = product.register("leaving")
+    api_user.answer("Hello", "plain")
     with offers.database(product, django_db_blocker):
         deleted, _by_model = User.objects.get(username="leaving").delete()
         assert deleted > 5
@@ -160,12 +160,12 @@ def test_people_can_be_deleted(product: Product, django_db_blocker: Any) -> None
 
 
 def test_one_bad_row_does_not_stop_the_reaper(tmp_path: Path, upstream: FakeOpenAI) -> None:
-    """A row that somebody tampered with stays, and all others are ended."""
+    """A row with corrupt data stays, and all others are ended."""
     with Product(tmp_path, **connected(upstream), PROCESS_LEASE_SECONDS="2") as product:
-        person = product.register("alice")
-        bad, good = person.ask("Hello", "hang")["id"], person.ask("Hello", "hang")["id"]
+        api_user = product.register("alice")
+        bad, good = api_user.ask("Hello", "hang")["id"], api_user.ask("Hello", "hang")["id"]
         product.kill()
         product.sql("UPDATE quotas_reservation SET reference = 'x' WHERE reference = ?", bad)
         product.start()
-        assert person.ended(good, 60)["status"] == "interrupted"
-        assert person.generation(bad)["status"] == "running"
+        assert api_user.ended(good, 60)["status"] == "interrupted"
+        assert api_user.generation(bad)["status"] == "running"

@@ -27,7 +27,7 @@ http {{ client_body_temp_path {home}/b; proxy_temp_path {home}/p; fastcgi_temp_p
 @contextmanager
 def nginx(home: Path, inside: str) -> Iterator[None]:
     configuration = home / "nginx.conf"
-    # Started by root, workers would be somebody who may not write into our folder.
+    # Started by root, nginx would run its workers as a user who may not write into our folder.
     user = "user root;" if os.getuid() == 0 else ""
     configuration.write_text(HTTP.format(home=home, inside=inside, user=user))
     command = [str(find("nginx")), "-c", str(configuration)]
@@ -51,13 +51,13 @@ def front(product_port: str, port: int) -> str:
 @pytest.mark.contract("deploy/")
 @pytest.mark.server
 def test_deltas_pass_nginx_one_by_one(product: Product, tmp_path: Path) -> None:
-    """Through nginx the deltas come one by one, large imports pass, and nobody sees the metrics."""
+    """Through nginx the deltas come one by one, large imports pass, and the metrics are hidden."""
     port = free_port()
     with nginx(tmp_path, front(product.url.rpartition(":")[2], port)):
-        person = product.register("behind-nginx")
+        api_user = product.register("behind-nginx")
         client = httpx.Client(
             base_url=f"http://127.0.0.1:{port}",
-            headers={"Authorization": f"Bearer {person.access}"},
+            headers={"Authorization": f"Bearer {api_user.access}"},
             trust_env=False,
             timeout=30,
         )
@@ -70,7 +70,7 @@ def test_deltas_pass_nginx_one_by_one(product: Product, tmp_path: Path) -> None:
                     times.append(time.monotonic())
                     events.append(event)
             assert events[-1].name == "done"
-            assert text_of(events) == person.generation(events[0].data["generation"])["content"]
+            assert text_of(events) == api_user.generation(events[0].data["generation"])["content"]
             # 20 deltas, 10 ms apart: gathered by a buffer they would all come at once.
             assert sum(later - earlier > 0.004 for earlier, later in itertools.pairwise(times)) >= 10
             assert client.get("/metrics").status_code == 403
@@ -94,13 +94,13 @@ def test_in_front_of_a_vendor(upstream: FakeOpenAI, tmp_path: Path) -> None:
     home = tmp_path / "nginx"
     home.mkdir()
     with nginx(home, vendor), Product(tmp_path, **environment) as product:
-        person = product.register("alice")
-        assert person.answer("Hello", "plain")[-1].name == "done"
-        with person.asking("Hello", "paced") as events:
+        api_user = product.register("alice")
+        assert api_user.answer("Hello", "plain")[-1].name == "done"
+        with api_user.asking("Hello", "paced") as events:
             generation = next(events).data["generation"]
             next(events)
             before = len(upstream.requests)
-            person.stop(generation)
+            api_user.stop(generation)
         deadline = time.monotonic() + 5
         while upstream.requests[before - 1].closed_by_peer_at is None:
             assert time.monotonic() < deadline, "the vendor goes on answering"

@@ -15,7 +15,7 @@ from quotas.models import Reservation
 from tests import readers, servers
 from tests.faults.pairs import Pair, started
 from tests.front import Front
-from tests.product import Person, Product, connected
+from tests.product import ApiUser, Product, connected
 from tests.readers import Reading, reading, wait_until
 from tests.upstreams import FakeOpenAI
 
@@ -62,30 +62,30 @@ def test_killed_owners_leave_their_text_and_no_held_unit(
     )
     interrupted = 0
     with Product(tmp_path, database, **several) as product:
-        person = product.register("alice")
+        api_user = product.register("alice")
         for number in range(rounds):
-            asked = [person.product.client(person.access) for _ in range(6)]
+            asked = [api_user.product.client(api_user.access) for _ in range(6)]
             generations = [
                 one.post("/api/chat/", json={"model": "steady", "prompt": f"n{number}"}).json()["generation"]["id"]
                 for one in asked
             ]
-            with reading(product.url, person, generations) as seen:
+            with reading(product.url, api_user, generations) as seen:
                 time.sleep(chance.uniform(0, 1.5))
                 os.kill(chance.choice(workers_of(product)), signal.SIGKILL)
-            interrupted += sum(_check_after_a_kill(person, one) for one in seen)
+            interrupted += sum(_check_after_a_kill(api_user, one) for one in seen)
             wait_until(lambda: len(workers_of(product)) == 3)
         assert interrupted
         with django_db_blocker.unblock(), servers.connected(database):
             wait_until(lambda: not Reservation.objects.filter(status="reserved").exists())
             spent = Reservation.objects.filter(status="settled").count()
-        assert person.quota()["used_today"] == spent == 6 * rounds - interrupted
+        assert api_user.quota()["used_today"] == spent == 6 * rounds - interrupted
         assert product.stop() == 0
 
 
-def _check_after_a_kill(person: Person, one: Reading) -> bool:
+def _check_after_a_kill(api_user: ApiUser, one: Reading) -> bool:
     """Return whether the generation was interrupted; what was seen of it agrees with what is stored."""
     one.check()
-    row = person.product.client(person.access).get(f"/api/generations/{one.generation}/").json()
+    row = api_user.product.client(api_user.access).get(f"/api/generations/{one.generation}/").json()
     assert one.text == row["content"]
     if row["status"] == "completed":
         return False
@@ -97,16 +97,16 @@ def _check_after_a_kill(person: Person, one: Reading) -> bool:
 
 
 def test_rolling_restart(pair: Pair) -> None:
-    """Each process is restarted in turn under running answers: all of them complete, for readers who come back."""
-    person, count = pair.alice, 100 if SOAK else 24
-    before = person.quota()["used_today"]
+    """Each process is restarted in turn during generations: all of them complete, for readers who come back."""
+    api_user, count = pair.alice, 100 if SOAK else 24
+    before = api_user.quota()["used_today"]
     with Front(pair.first.url, pair.second.url) as front:
-        for at in (person, pair.alice_there):
+        for at in (api_user, pair.alice_there):
             generations = [at.ask(f"n{number}", "slow")["id"] for number in range(count // 2)]
-            with reading(front.url, person, generations) as seen:
+            with reading(front.url, api_user, generations) as seen:
                 at.product.stop_soon()
                 wait_until(lambda at=at: at.product.client().get("/readyz").status_code == 503)
-                refused = at.product.client(person.access).post("/api/chat/", json={"model": "slow", "prompt": "x"})
+                refused = at.product.client(api_user.access).post("/api/chat/", json={"model": "slow", "prompt": "x"})
                 assert (refused.status_code, refused.json()["error"]["code"]) == (503, "service_unavailable")
                 assert at.product.stop() == 0
             at.product.start()
@@ -121,18 +121,18 @@ def test_rolling_restart(pair: Pair) -> None:
 
 def test_redis_restarted(pair: Pair) -> None:
     """Redis goes and comes back empty: readers at the owner do not notice, those elsewhere resume within 5 seconds."""
-    person = pair.alice
-    generation = person.ask("Hello", "longer")["id"]
+    api_user = pair.alice
+    generation = api_user.ask("Hello", "longer")["id"]
     with (
-        reading(pair.first.url, person, [generation]) as here,
-        reading(pair.second.url, person, [generation]) as there,
+        reading(pair.first.url, api_user, [generation]) as here,
+        reading(pair.second.url, api_user, [generation]) as there,
     ):
         time.sleep(1)
         pair.redis.stop()
         time.sleep(0.5)
         assert pair.second.client().get("/readyz").json()["status"] == "degraded"
         pair.redis.start()
-    (owner, mirror), stored = [*here, *there], person.generation(generation)["content"]
+    (owner, mirror), stored = [*here, *there], api_user.generation(generation)["content"]
     owner.check()
     mirror.check()
     assert {event.name for event in owner.events} == {"start", "message", "done"}
@@ -140,18 +140,18 @@ def test_redis_restarted(pair: Pair) -> None:
     assert owner.text == mirror.text == stored
     # Redis delivers again: what came from the database would be a `reset`.
     assert {event.name for event in mirror.events[-20:-1]} == {"message"}
-    assert asyncio.run(readers.read(pair.second.url, person.access, generation)).text == stored
+    assert asyncio.run(readers.read(pair.second.url, api_user.access, generation)).text == stored
 
 
 @pytest.mark.contract("GET /readyz", "Redis away")
 def test_redis_away(pair: Pair, upstream: FakeOpenAI) -> None:
     """While Redis is away answers go on, are read elsewhere from the database, and are stopped from there."""
-    person = pair.alice
-    before = person.quota()["used_today"]
-    silent = person.ask("Say nothing", "hang")["id"]
+    api_user = pair.alice
+    before = api_user.quota()["used_today"]
+    silent = api_user.ask("Say nothing", "hang")["id"]
     pair.redis.stop()
-    generation = person.ask("Hello", "endless")["id"]
-    with reading(pair.second.url, person, [generation]) as seen:
+    generation = api_user.ask("Hello", "endless")["id"]
+    with reading(pair.second.url, api_user, [generation]) as seen:
         time.sleep(1.5)
         row = pair.alice_there.stop(generation)
     assert pair.alice_there.stop(silent)["finish_reason"] == "cancelled"
@@ -161,13 +161,13 @@ def test_redis_away(pair: Pair, upstream: FakeOpenAI) -> None:
     assert (row["status"], row["finish_reason"]) == ("completed", "cancelled")
     assert row["content"]
     assert seen[0].text == row["content"]
-    wait_until(lambda: person.follow(generation)[-1].name == "done")
-    assert person.quota()["used_today"] == before + 1
+    wait_until(lambda: api_user.follow(generation)[-1].name == "done")
+    assert api_user.quota()["used_today"] == before + 1
 
 
 @pytest.mark.contract("drain")
 def test_drained_readers_go_elsewhere(pair: Pair) -> None:
-    """A reader of another process's answer is told `retry: 500` and closed when the process that serves it ends."""
+    """When a process ends, its readers of another process's generation get `retry: 500` and are closed."""
     generation = pair.alice.ask("Hello", "endless")["id"]
     there = pair.second.client(pair.alice.access)
     with there.stream("GET", f"/api/generations/{generation}/events/") as response:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.product import Person, Product, connected, text_of
+from tests.product import ApiUser, Product, connected, text_of
 from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
 
@@ -24,14 +24,14 @@ def resident_mib(product: Product) -> float:
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
-def silent_reader(person: Person, generation: str) -> socket.socket:
+def silent_reader(api_user: ApiUser, generation: str) -> socket.socket:
     """Ask for the events and never read them."""
-    parts = urlsplit(person.product.url)
+    parts = urlsplit(api_user.product.url)
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.connect((parts.hostname, parts.port))
     head = f"GET /api/generations/{generation}/events/ HTTP/1.1\r\nHost: localhost\r\n"
-    client.sendall(f"{head}Authorization: Bearer {person.access}\r\n\r\n".encode())
+    client.sendall(f"{head}Authorization: Bearer {api_user.access}\r\n\r\n".encode())
     return client
 
 
@@ -41,24 +41,24 @@ def test_silent_readers_cost_little_memory(tmp_path: Path, upstream: FakeOpenAI)
         Product(tmp_path, **connected(upstream, flood=f"long:{DELTAS}")) as product,
         contextlib.ExitStack() as readers,
     ):
-        person = product.register("alice")
-        person.answer("Warm up", "quick")
+        api_user = product.register("alice")
+        api_user.answer("Warm up", "quick")
         before = most = resident_mib(product)
-        generation = person.ask("Much", "flood")["id"]
+        generation = api_user.ask("Much", "flood")["id"]
         for _ in range(READERS // 2):
-            readers.enter_context(silent_reader(person, generation))
-        while person.generation(generation)["status"] == "running":
+            readers.enter_context(silent_reader(api_user, generation))
+        while api_user.generation(generation)["status"] == "running":
             most = max(most, resident_mib(product))
             time.sleep(0.1)
         for _ in range(READERS // 2):
-            readers.enter_context(silent_reader(person, generation))
+            readers.enter_context(silent_reader(api_user, generation))
         until = time.monotonic() + 2
         while time.monotonic() < until:
             most = max(most, resident_mib(product))
             time.sleep(0.1)
-        events = person.follow(generation)
+        events = api_user.follow(generation)
         assert sum(len(event.data.get("content", "")) for event in events) > DELTAS * 4
-        assert text_of(events) == person.generation(generation)["content"]
+        assert text_of(events) == api_user.generation(generation)["content"]
     assert most - before < ALLOWED_MIB, (before, most)
 
 
@@ -66,15 +66,15 @@ def test_snapshots(tmp_path: Path, upstream: FakeOpenAI) -> None:
     """50 readers who never read cost no more where each is offered one `reset` of 3 MB: the events are gone."""
     variables = {**connected(upstream, large="large:100:10000"), "CHANNEL_RETENTION_SECONDS": "1"}
     with Product(tmp_path, **variables) as product, contextlib.ExitStack() as readers:
-        person = product.register("alice")
-        generation = person.answer("Much", "large")[0].data["generation"]
-        wait_until(lambda: person.follow(generation)[0].name == "reset")
+        api_user = product.register("alice")
+        generation = api_user.answer("Much", "large")[0].data["generation"]
+        wait_until(lambda: api_user.follow(generation)[0].name == "reset")
         before = most = resident_mib(product)
         for _ in range(READERS):
-            readers.enter_context(silent_reader(person, generation))
+            readers.enter_context(silent_reader(api_user, generation))
         until = time.monotonic() + 4
         while time.monotonic() < until:
             most = max(most, resident_mib(product))
             time.sleep(0.1)
-        assert len(text_of(person.follow(generation))) == 1_000_000
+        assert len(text_of(api_user.follow(generation))) == 1_000_000
     assert most - before < ALLOWED_MIB, (before, most)

@@ -1,4 +1,4 @@
-"""Every way of misbehaving, over every protocol, through the started product: told in time, for free, and forgotten."""
+"""Every fault of an upstream, over every protocol, through the started product: reported in time, free, forgotten."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ import pytest
 
 from tests import offers
 from tests.misbehaviour import FAULTS, HUGE, Fault, full_address
-from tests.product import Event, Person, Product, text_of
+from tests.product import ApiUser, Event, Product, text_of
 from tests.spark import FakeSpark
 from tests.spark_http import FakeSparkHTTP
 from tests.upstreams import FakeOpenAI
@@ -32,10 +32,10 @@ MAX_GROWTH = 20 * 1024 * 1024
 
 @dataclass
 class Scene:
-    """A product connected to a fake of each protocol, and somebody who asks."""
+    """A product connected to a fake of each protocol, and a user who asks."""
 
     product: Product
-    person: Person
+    api_user: ApiUser
     fakes: Mapping[str, Any]
 
     def memory(self, name: str) -> int:
@@ -79,14 +79,14 @@ def scene(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> I
                 offers.offer(named(protocol, name), protocol, base_url, key, **clocks)
             for protocol, base_url in addresses.items():
                 offers.offer(named(protocol, "plain"), protocol, base_url, fakes[protocol].key("plain"), **LONG)
-        person = product.register("alice")
-        offers.wait_for(person, named("zhipu_v3", "plain"))
-        yield Scene(product, person, fakes)
+        api_user = product.register("alice")
+        offers.wait_for(api_user, named("zhipu_v3", "plain"))
+        yield Scene(product, api_user, fakes)
 
 
 @dataclass(frozen=True)
 class Calm:
-    """What the product has after an answer over each protocol: connections to keep, and bytes of memory."""
+    """The resources of the product after a completion over each protocol: connections to keep, and bytes of memory."""
 
     connections: int
     memory: int
@@ -95,7 +95,7 @@ class Calm:
 @pytest.fixture(scope="module")
 def calm(scene: Scene) -> Calm:
     """The product before any fault, when it has answered as many at once as there will be faults."""
-    answers = offers.ask_together(scene.person, [named(protocol, "plain") for protocol in scene.fakes] * AT_ONCE)
+    answers = offers.ask_together(scene.api_user, [named(protocol, "plain") for protocol in scene.fakes] * AT_ONCE)
     assert {events[-1].name for events in answers.values()} == {"done"}
     time.sleep(0.5)
     return Calm(scene.connections(), scene.memory("VmRSS"))
@@ -105,16 +105,16 @@ def calm(scene: Scene) -> Calm:
 def met(scene: Scene, calm: Calm) -> Mapping[str, list[Event]]:
     """All faults that are no flood, at once."""
     models = [named(protocol, name) for protocol, name in FAULTS if name not in HUGE]
-    return offers.ask_together(scene.person, models)
+    return offers.ask_together(scene.api_user, models)
 
 
 def check(scene: Scene, fault: Fault, events: list[Event]) -> None:
-    """The reader is told, in time, and keeps the text; nothing is charged."""
+    """The reader receives the failure in time, and keeps the text; nothing is charged."""
     last = events[-1]
     assert (last.name, last.data["code"]) == ("error", fault.code)
     assert last.data["details"]["vendor_code"] == fault.vendor_code
     assert text_of(events) == fault.shown
-    row = scene.person.generation(events[0].data["generation"])
+    row = scene.api_user.generation(events[0].data["generation"])
     assert (row["status"], row["content"], row["charge"]["amount"]) == ("failed", fault.shown, 0)
     took = datetime.fromisoformat(row["finished_at"]) - datetime.fromisoformat(row["created_at"])
     assert took.total_seconds() < IN_TIME
@@ -132,7 +132,7 @@ def test_floods(scene: Scene, calm: Calm, protocol: str, name: str) -> None:
     """200 MB without an end cost the process less than 20 MiB, at no moment more."""
     before = scene.memory("VmRSS")
     scene.forget_peak()
-    events = scene.person.answer("Hello", named(protocol, name))
+    events = scene.api_user.answer("Hello", named(protocol, name))
     assert scene.memory("VmHWM") - before < MAX_GROWTH
     check(scene, FAULTS[protocol, name], events)
 
@@ -144,6 +144,6 @@ def test_nothing_is_left(scene: Scene, calm: Calm, met: Mapping[str, list[Event]
         assert time.monotonic() < deadline, "connections are left"
         time.sleep(0.05)
     assert scene.memory("VmRSS") - calm.memory < MAX_GROWTH
-    answers = offers.ask_together(scene.person, [named(protocol, "plain") for protocol in scene.fakes])
+    answers = offers.ask_together(scene.api_user, [named(protocol, "plain") for protocol in scene.fakes])
     assert {events[-1].name for events in answers.values()} == {"done"}
-    assert scene.person.quota()["used_today"] == (AT_ONCE + 1) * len(scene.fakes)
+    assert scene.api_user.quota()["used_today"] == (AT_ONCE + 1) * len(scene.fakes)

@@ -1,4 +1,4 @@
-"""What the tests of providers share: a request, and reading a stream to its end."""
+"""Helpers shared by the tests of providers: a request, and reading a stream to its end."""
 
 from collections.abc import AsyncIterator, Iterable
 from typing import Any

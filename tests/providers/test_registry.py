@@ -34,7 +34,7 @@ from web.refusals import InvalidRequest
 
 
 class Case(NamedTuple):
-    """What a test must know of a kind: its fake server, a good key, and the settings that describe an upstream."""
+    """The facts a test needs about a kind: its fake server, a good key, and the settings that describe an upstream."""
 
     fake: type[FakeServer] | None
     key: str

@@ -337,7 +337,7 @@ async def test_prompt_too_long(lite: Spark, upstream: FakeSpark) -> None:
 async def test_no_secret_is_shown(lite: Spark, upstream: FakeSpark, caplog: pytest.LogCaptureFixture) -> None:
     """Neither failures nor their causes nor any log, however chatty, show the key, the address or the vendor's words.
 
-    What the server logs of the client's doing is its own affair.
+    The test leaves out the log lines of the fake server.
     """
     caplog.set_level(logging.DEBUG)
     shown = ""

@@ -1,4 +1,4 @@
-"""What must be true of the quota tables at any moment, whatever happened before."""
+"""Facts that hold for the quota tables at any moment, after any history."""
 
 from django.db.models import Count, Sum
 

@@ -145,8 +145,8 @@ def test_ledger_tables_cannot_be_changed(admin, quota, table):
 def test_lists_are_made_of_few_queries(admin, quota, django_assert_max_num_queries):
     """The number of queries for a list does not grow with its rows."""
     for _ in range(20):
-        person = factories.user(password=None)
-        factories.credits_for(person, quota)
+        user = factories.user(password=None)
+        factories.credits_for(user, quota)
         factories.chat_model(of=factories.quota())
     for table in ("quota", *LEDGER_TABLES):
         with django_assert_max_num_queries(12):

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests import servers
-from tests.product import PASSWORD, Person, Product, connected, post_many
+from tests.product import PASSWORD, ApiUser, Product, connected, post_many
 from tests.upstreams import FakeOpenAI
 
 
@@ -29,17 +29,17 @@ def counted_product(
         yield running
 
 
-def invited(product: Product, name: str) -> Person:
+def invited(product: Product, name: str) -> ApiUser:
     """Return a new invited user."""
     code = product.admin().client.get("/api/me/").json()["invite_code"]
     body = {"username": name, "email": f"{name}@example.org", "password": PASSWORD, "invite_code": code}
     made = product.client().post("/api/auth/register/", json=body)
     assert made.status_code == 201, made.text
-    return Person(product, name, made.json()["access"], made.json()["refresh"])
+    return ApiUser(product, name, made.json()["access"], made.json()["refresh"])
 
 
-def ask(person: Person) -> httpx.Response:
-    return person.client.post("/api/chat/", json={"model": "plain", "prompt": "Hello"})
+def ask(api_user: ApiUser) -> httpx.Response:
+    return api_user.client.post("/api/chat/", json={"model": "plain", "prompt": "Hello"})
 
 
 def check_refused(answer: httpx.Response, resets_at: float, before: float) -> None:
@@ -50,55 +50,55 @@ def check_refused(answer: httpx.Response, resets_at: float, before: float) -> No
     assert "nvit" in answer.json()["error"]["message"]
 
 
-def resets_at(person: Person) -> float:
-    return datetime.fromisoformat(person.quota()["resets_at"]).timestamp()
+def resets_at(api_user: ApiUser) -> float:
+    return datetime.fromisoformat(api_user.quota()["resets_at"]).timestamp()
 
 
-def charges(person: Person, generations: list[dict[str, Any]]) -> Counter[tuple[int, str]]:
-    ended = (person.ended(row["id"])["charge"] for row in generations)
+def charges(api_user: ApiUser, generations: list[dict[str, Any]]) -> Counter[tuple[int, str]]:
+    ended = (api_user.ended(row["id"])["charge"] for row in generations)
     return Counter((charge["amount"], charge["source"]) for charge in ended)
 
 
 def test_one_after_another(counted_product: Product) -> None:
     """Eight are accepted, the day's three before the credits; the ninth is refused repeatedly."""
-    person = invited(counted_product, "alice")
-    assert (person.quota()["daily_limit"], person.quota()["credits"], person.quota()["remaining"]) == (3, 5, 8)
+    api_user = invited(counted_product, "alice")
+    assert (api_user.quota()["daily_limit"], api_user.quota()["credits"], api_user.quota()["remaining"]) == (3, 5, 8)
     generations = []
     for left in reversed(range(8)):
-        answer = ask(person)
+        answer = ask(api_user)
         assert answer.status_code == 202, answer.text
         assert answer.headers["X-Quota-Remaining"] == str(left)
         generations.append(answer.json()["generation"])
-        assert person.quota()["remaining"] == left
-    assert charges(person, generations) == {(1, "daily"): 3, (1, "credit"): 5}
+        assert api_user.quota()["remaining"] == left
+    assert charges(api_user, generations) == {(1, "daily"): 3, (1, "credit"): 5}
     for _again in range(3):
         before = time.time()
-        check_refused(ask(person), resets_at(person), before)
-    quota = person.quota()
+        check_refused(ask(api_user), resets_at(api_user), before)
+    quota = api_user.quota()
     assert (quota["used_today"], quota["credits"], quota["remaining"]) == (3, 0, 0)
 
 
 def test_fifty_in_parallel(counted_product: Product) -> None:
     """Of fifty at once, exactly eight are accepted; the others learn when to come back."""
-    person = invited(counted_product, "bob")
-    before, reset = time.time(), resets_at(person)
-    answers = post_many(person, [({"model": "plain", "prompt": f"n{number}"}, {}) for number in range(50)])
+    api_user = invited(counted_product, "bob")
+    before, reset = time.time(), resets_at(api_user)
+    answers = post_many(api_user, [({"model": "plain", "prompt": f"n{number}"}, {}) for number in range(50)])
     assert Counter(answer.status_code for answer in answers) == {202: 8, 429: 42}
     for answer in answers:
         if answer.status_code == 429:
             check_refused(answer, reset, before)
     generations = [answer.json()["generation"] for answer in answers if answer.status_code == 202]
-    assert charges(person, generations) == {(1, "daily"): 3, (1, "credit"): 5}
-    assert person.quota()["remaining"] == 0
+    assert charges(api_user, generations) == {(1, "daily"): 3, (1, "credit"): 5}
+    assert api_user.quota()["remaining"] == 0
 
 
 def test_what_costs_nothing_comes_back(counted_product: Product) -> None:
     """A failed generation gives its unit back, and every route shows it at once."""
-    person = invited(counted_product, "carol")
+    api_user = invited(counted_product, "carol")
     for _again in range(10):
-        event = person.answer("Hello", "cut")[-1]
+        event = api_user.answer("Hello", "cut")[-1]
         assert (event.name, event.data["charge"]["amount"]) == ("error", 0)
-        assert person.quota()["remaining"] == 8
-    done = person.answer("Hello", "plain")[-1].data
-    assert done["quota"] == person.quota()
+        assert api_user.quota()["remaining"] == 8
+    done = api_user.answer("Hello", "plain")[-1].data
+    assert done["quota"] == api_user.quota()
     assert done["quota"]["remaining"] == 7

@@ -162,8 +162,8 @@ def test_users_with_history_can_be_deleted(admin, alice, bob, quota):
         invitations.join(alice.pk, bob.pk, earns=True)
     (code,) = redeem_codes.make(quota, 5, 1, None, alice.pk)
     redeem_codes.redeem(alice.pk, code.code)
-    for person in (bob, alice):
-        answer = admin.post(reverse("admin:accounts_user_delete", args=[person.pk]), {"post": "yes"})
+    for user in (bob, alice):
+        answer = admin.post(reverse("admin:accounts_user_delete", args=[user.pk]), {"post": "yes"})
         assert answer.status_code == 302
     assert not Invitation.objects.exists()
     assert RedeemCode.objects.get().redeemed_at

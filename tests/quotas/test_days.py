@@ -36,9 +36,9 @@ def model():
     return factories.chat_model(of=factories.quota(daily_limit=1))
 
 
-def reserve(person, model, reference, now):
+def reserve(user, model, reference, now):
     with transaction.atomic():
-        return ledger.reserve(person.pk, model.pk, reference, now)
+        return ledger.reserve(user.pk, model.pk, reference, now)
 
 
 @pytest.mark.contract("setting: TIME_ZONE")

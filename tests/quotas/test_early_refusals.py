@@ -55,8 +55,8 @@ def ended(generation_id):
         time.sleep(0.01)
 
 
-def ask(person, **values):
-    return GenerationRequest(person.pk, **{"model": "demo", "prompt": "Hello", **values})
+def ask(user, **values):
+    return GenerationRequest(user.pk, **{"model": "demo", "prompt": "Hello", **values})
 
 
 @contextmanager

@@ -28,12 +28,12 @@ def limit(quota, name, daily_limit, *members):
     return QuotaGroupLimit.objects.create(quota=quota, group=group, daily_limit=daily_limit)
 
 
-def granted(person, model, tries=12):
+def granted(user, model, tries=12):
     """Return how many units a user gets before the refusal, and the refusal."""
     for number in range(tries):
         try:
             with transaction.atomic():
-                ledger.reserve(person.pk, model.pk, f"{person.pk}-{model.pk}-{number}")
+                ledger.reserve(user.pk, model.pk, f"{user.pk}-{model.pk}-{number}")
         except QuotaExhausted as refusal:
             return number, refusal
     return tries, None
@@ -44,9 +44,9 @@ def test_members_have_the_groups_limit(alice, bob, quota, model):
     limit(quota, "students", 5, alice)
     assert granted(alice, model)[0] == 5
     assert granted(bob, model)[0] == 2
-    shown = [ledger.overview(person)[0] for person in (alice, bob)]
+    shown = [ledger.overview(user)[0] for user in (alice, bob)]
     assert [(state["daily_limit"], state["remaining"]) for state in shown] == [(5, 0), (2, 0)]
-    assert shown == [ledger.state(person.pk, quota.pk) for person in (alice, bob)]
+    assert shown == [ledger.state(user.pk, quota.pk) for user in (alice, bob)]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_quota_of_others(alice, bob, quota, model):
     model.groups.add(factories.group("few", bob))
     providers_app().configuration.forget()
     quotas_app().snapshot.forget()
-    assert [ledger.overview(person) for person in (alice, bob)] == [[], [ledger.state(bob.pk, quota.pk)]]
+    assert [ledger.overview(user) for user in (alice, bob)] == [[], [ledger.state(bob.pk, quota.pk)]]
     factories.credits_for(alice, quota, 2)
     (state,) = ledger.overview(alice)
     assert (state["models"], state["credits"]) == ([], 2)

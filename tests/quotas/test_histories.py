@@ -64,7 +64,7 @@ class Histories(RuleBasedStateMachine):
         self.begin()
         self.quota = factories.quota(daily_limit=LIMIT, inviter_credits=REWARD)
         self.model = factories.chat_model(of=self.quota)
-        self.persons = [factories.user(password=None).pk for _ in range(2)]
+        self.users = [factories.user(password=None).pk for _ in range(2)]
         self.now = datetime(2026, 11, 21, 12, tzinfo=UTC)
         self.used: Counter = Counter()
         self.credits: Counter = Counter()
@@ -82,8 +82,8 @@ class Histories(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            for person in self.persons:
-                consistency.check(person, self.quota.pk)
+            for user in self.users:
+                consistency.check(user, self.quota.pk)
         finally:
             self.end()
 
@@ -97,7 +97,7 @@ class Histories(RuleBasedStateMachine):
         source, self.count = self.left(who), self.count + 1
         reference = f"{self.quota.pk}-{self.count}"
         try:
-            committed(ledger.reserve, self.persons[who], self.model.pk, reference, self.now)
+            committed(ledger.reserve, self.users[who], self.model.pk, reference, self.now)
         except QuotaExhausted:
             assert source is None
             return multiple()
@@ -132,7 +132,7 @@ class Histories(RuleBasedStateMachine):
     def grant(self, who, amount):
         possible = amount != 0 and self.credits[who] + amount >= 0
         try:
-            ledger.grant(self.persons[who], self.quota.pk, amount, "gift")
+            ledger.grant(self.users[who], self.quota.pk, amount, "gift")
         except InvalidRequest:
             assert not possible
         else:
@@ -148,9 +148,9 @@ class Histories(RuleBasedStateMachine):
         text, worth = code
         if text in self.redeemed:
             with pytest.raises(InvalidCode):
-                redeem_codes.redeem(self.persons[who], text)
+                redeem_codes.redeem(self.users[who], text)
             return
-        redeem_codes.redeem(self.persons[who], text)
+        redeem_codes.redeem(self.users[who], text)
         self.redeemed.add(text)
         self.credits[who] += worth
 
@@ -158,7 +158,7 @@ class Histories(RuleBasedStateMachine):
     def invite(self, who, answers):
         """A friend joins and sends prompts; the first earns, up to the day's share."""
         friend, day = factories.user(password=None).pk, ledger.day_of(timezone.now())
-        committed(lambda: invitations.join(self.persons[who], friend, earns=True))
+        committed(lambda: invitations.join(self.users[who], friend, earns=True))
         for number in range(answers):
             committed(self.answer_of_friend, friend, f"{friend}-friend-{number}")
         if answers and self.rewards[who, day] < REWARDS_A_DAY:
@@ -179,11 +179,11 @@ class Histories(RuleBasedStateMachine):
     def crash(self, who, unit):
         (code,) = redeem_codes.make(self.quota, 1, 1, None, None)
         for call, arguments in (
-            (ledger.reserve, (self.persons[who], self.model.pk, "lost", self.now)),
+            (ledger.reserve, (self.users[who], self.model.pk, "lost", self.now)),
             (ledger.settle, (unit[0], "stop")),
             (ledger.release, (unit[0], "stop")),
-            (ledger.grant, (self.persons[who], self.quota.pk, 1, "lost")),
-            (redeem_codes.redeem, (self.persons[who], code.code)),
+            (ledger.grant, (self.users[who], self.quota.pk, 1, "lost")),
+            (redeem_codes.redeem, (self.users[who], code.code)),
         ):
             with pytest.raises((ZeroDivisionError, QuotaExhausted)):
                 self.crash_after(call, *arguments)
@@ -195,8 +195,8 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def users_see_what_they_have(self):
-        for who, person in enumerate(self.persons):
-            state = ledger.state(person, self.quota.pk, self.now)
+        for who, user in enumerate(self.users):
+            state = ledger.state(user, self.quota.pk, self.now)
             used, credit = self.right(who)
             assert (state["used_today"], state["credits"]) == (used, credit)
             assert state["remaining"] == LIMIT - used + credit
@@ -295,7 +295,7 @@ class CountedHistories(Histories):
     @rule(who=Histories.people)
     def look(self, who):
         """A page shows the ledger's figures, or those of the last half minute."""
-        (shown,) = ledger.overview(User(pk=self.persons[who]))
+        (shown,) = ledger.overview(User(pk=self.users[who]))
         figures = shown["used_today"], shown["credits"]
         if self.redis.late or self.redis.clock < self.doubtful:
             assert figures in [had for at, had in self.truth[who] if self.redis.clock - at < hints.TRUSTED_SECONDS]
@@ -306,9 +306,9 @@ class CountedHistories(Histories):
     def be_refused_early(self, who):
         """An early refusal happens only to a user with nothing left."""
         quotas_app().snapshot.current()
-        if asyncio.run(quotas_app().hints.exhausted(self.persons[who], self.model.slug)):
+        if asyncio.run(quotas_app().hints.exhausted(self.users[who], self.model.slug)):
             try:
-                ledger.confirm_exhausted(self.persons[who], self.model.pk)
+                ledger.confirm_exhausted(self.users[who], self.model.pk)
             except QuotaExhausted:
                 assert self.left(who) is None
             else:

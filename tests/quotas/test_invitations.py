@@ -38,19 +38,19 @@ def friend(inviter):
     return join(inviter, factories.user(password=None))
 
 
-def answer(person, model, end=ledger.settle):
+def answer(user, model, end=ledger.settle):
     """Reserve and end one unit as `chat.generations.finish` does."""
     reference = next(references)
     with transaction.atomic():
-        ledger.reserve(person.pk, model.pk, reference)
+        ledger.reserve(user.pk, model.pk, reference)
         charge = end(reference, "stop")
         if charge.invitation:
             invitations.reward(charge.invitation)
     return charge
 
 
-def credit(person, quota):
-    return ledger.state(person.pk, quota.pk)["credits"]
+def credit(user, quota):
+    return ledger.state(user.pk, quota.pk)["credits"]
 
 
 def test_both_sides_get_credits(alice, bob, quota, model):
@@ -101,7 +101,7 @@ def test_a_ring_that_never_asks_earns_nothing(alice, bob, carol, quota, model):
     """Accounts that invite each other without a completion earn nothing."""
     join(alice, bob)
     join(bob, carol)
-    assert [invitations.sums(person.pk)["earned"] for person in (alice, bob, carol)] == [0, 0, 0]
+    assert [invitations.sums(user.pk)["earned"] for user in (alice, bob, carol)] == [0, 0, 0]
     assert credit(alice, quota) == 0
     assert not LedgerEntry.objects.filter(reason="inviter").exists()
 
@@ -139,16 +139,16 @@ def test_quotas_that_promise_nothing(alice, bob, quota, model):
 def test_twenty_a_day(alice, quota, model, monkeypatch):
     """Twenty invitations earn on a day; the others earn on another day."""
     friends = [friend(alice) for _ in range(REWARDS_A_DAY + 2)]
-    for person in friends:
-        answer(person, model)
+    for user in friends:
+        answer(user, model)
     assert credit(alice, quota) == 200
     assert invitations.sums(alice.pk) == {"joined": 22, "pending": 20, "earned": 200}
     answer(friends[-1], model)
     assert credit(alice, quota) == 200
     tomorrow = timezone.now() + timedelta(days=1)
     monkeypatch.setattr(timezone, "now", lambda: tomorrow)
-    for person in friends:
-        answer(person, model)
+    for user in friends:
+        answer(user, model)
     assert credit(alice, quota) == 220
     consistency.check(alice.pk, quota.pk)
 
@@ -156,9 +156,9 @@ def test_twenty_a_day(alice, quota, model, monkeypatch):
 def test_deleted_friends_free_no_places(alice, quota, model):
     """Deleting invited users makes no room for more rewards on that day."""
     for _ in range(REWARDS_A_DAY):
-        person = friend(alice)
-        answer(person, model)
-        person.delete()
+        user = friend(alice)
+        answer(user, model)
+        user.delete()
     assert invitations.sums(alice.pk) == {"joined": 0, "pending": 0, "earned": 200}
     answer(friend(alice), model)
     assert credit(alice, quota) == 200
@@ -216,9 +216,9 @@ def test_no_self_invitation(alice, bob, quota):
 def test_no_statement_for_others(alice, bob, quota, model, django_assert_num_queries):
     """Only an invited user's first charged completion costs more statements."""
     invited = friend(alice)
-    for person, settling, rewarding in ((bob, 3, 0), (invited, 3, 11), (invited, 3, 0)):
+    for user, settling, rewarding in ((bob, 3, 0), (invited, 3, 11), (invited, 3, 0)):
         reference = next(references)
-        ledger.reserve(person.pk, model.pk, reference)
+        ledger.reserve(user.pk, model.pk, reference)
         with django_assert_num_queries(settling):
             charge = ledger.settle(reference, "stop")
         assert bool(charge.invitation) == bool(rewarding)

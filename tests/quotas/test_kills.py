@@ -16,7 +16,7 @@ from accounts.models import User
 from chat.models import Generation
 from quotas.models import DailyUsage, Quota, Reservation
 from tests import servers
-from tests.product import Person, Product, connected
+from tests.product import ApiUser, Product, connected
 from tests.quotas import consistency
 from tests.upstreams import FakeOpenAI
 
@@ -53,17 +53,17 @@ class Lives:
 
     product: Product
     charged: int = 0
-    person: Person | None = None
+    api_user: ApiUser | None = None
 
     def live(self, point: str, model: str, cost: int) -> None:
         """Start a process that will die, check the state, send a prompt, and wait."""
         self.product.serve("-m", "tests.quotas.dying_server", point)
-        self.person = self.person or self.product.register("alice")
+        self.api_user = self.api_user or self.product.register("alice")
         self.check()
         key = f"{point} {model}"
         body = {"model": model, "prompt": "Hello"}
         with suppress(httpx.TransportError):  # it died before it could answer
-            self.person.client.post("/api/chat/", json=body, headers={"Idempotency-Key": key})
+            self.api_user.client.post("/api/chat/", json=body, headers={"Idempotency-Key": key})
         self.product.wait_for_death()
         self.charged += cost
 
@@ -73,12 +73,12 @@ class Lives:
         while Reservation.objects.filter(status="reserved").exists() or Generation.objects.running().exists():
             assert time.monotonic() < deadline, "still reserved"
             time.sleep(0.1)
-        assert self.person
+        assert self.api_user
         user, quota = User.objects.get(username="alice"), Quota.objects.get(slug="standard")
         consistency.check(user.pk, quota.pk)
         used = sum(DailyUsage.objects.values_list("used", flat=True))
         assert used == self.charged
-        while (shown := self.person.quota())["used_today"] != used:
+        while (shown := self.api_user.quota())["used_today"] != used:
             assert time.monotonic() < deadline, shown
             time.sleep(0.1)
         assert shown["remaining"] == LIMIT - used
@@ -107,10 +107,10 @@ def test_killed_at_any_point(lives: Lives) -> None:
         lives.live(*point)
     lives.product.start()
     lives.check()
-    assert lives.person
+    assert lives.api_user
     for point, model, cost in POINTS:
-        again = lives.person.ask("Hello", model, key=f"{point} {model}")
-        ended = lives.person.ended(again["id"])
+        again = lives.api_user.ask("Hello", model, key=f"{point} {model}")
+        ended = lives.api_user.ended(again["id"])
         # Nothing was stored under the first key, so this is its first generation; the others are as they ended.
         first = point == "before the reservation commits"
         assert ended["charge"]["amount"] == (1 if first else cost)

@@ -24,9 +24,9 @@ def model(quota):
     return factories.chat_model("glm-4", of=quota)
 
 
-def reserve(person, model, reference, **options):
+def reserve(user, model, reference, **options):
     with transaction.atomic():
-        return ledger.reserve(person.pk, model.pk, reference, **options)
+        return ledger.reserve(user.pk, model.pk, reference, **options)
 
 
 def in_broken_transaction(call, *arguments):
@@ -35,8 +35,8 @@ def in_broken_transaction(call, *arguments):
         raise ZeroDivisionError
 
 
-def entries(person):
-    rows = LedgerEntry.objects.filter(user=person).order_by("id")
+def entries(user):
+    rows = LedgerEntry.objects.filter(user=user).order_by("id")
     return list(rows.values_list("amount", "source", "reason", "reference"))
 
 

@@ -22,15 +22,15 @@ def model(quota):
     return factories.chat_model("glm-4", of=quota)
 
 
-def client(person):
-    return Client(headers={"Authorization": f"Bearer {jwt.issue(person)['access']}"})
+def client(user):
+    return Client(headers={"Authorization": f"Bearer {jwt.issue(user)['access']}"})
 
 
-def pages(person):
+def pages(user):
     """Follow `next` to the end; return the pages."""
     url, found = URL, []
     while url:
-        answer = client(person).get(url)
+        answer = client(user).get(url)
         assert answer.status_code == 200
         found.append(answer.json()["results"])
         url = answer.json()["next"]

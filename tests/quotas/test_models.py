@@ -21,18 +21,18 @@ def quota():
     return factories.quota()
 
 
-def usage(person, quota, **values):
-    return DailyUsage.objects.create(user=person, quota=quota, **{"day": TODAY, "used": 1, **values})
+def usage(user, quota, **values):
+    return DailyUsage.objects.create(user=user, quota=quota, **{"day": TODAY, "used": 1, **values})
 
 
-def reservation(person, quota, **values):
+def reservation(user, quota, **values):
     values = {"day": TODAY, "source": "daily", "reference": "g1", **values}
-    return Reservation.objects.create(user=person, quota=quota, **values)
+    return Reservation.objects.create(user=user, quota=quota, **values)
 
 
-def entry(person, quota, **values):
+def entry(user, quota, **values):
     values = {"amount": -1, "source": "daily", "reason": "stop", "reference": "g1", **values}
-    return LedgerEntry.objects.create(user=person, quota=quota, **values)
+    return LedgerEntry.objects.create(user=user, quota=quota, **values)
 
 
 def refused(call, *arguments, **values):

@@ -41,8 +41,8 @@ def inviter(here):
 
 def invited(inviter, count):
     people = [factories.user(password=None).pk for _ in range(count)]
-    for person in people:
-        invitations.join(inviter.pk, person, earns=True)
+    for user in people:
+        invitations.join(inviter.pk, user, earns=True)
     return people
 
 
@@ -67,8 +67,8 @@ def test_one_code_redeemed_by_many(variables, quota):
 
 def test_first_completions_of_one_user(variables, inviter, quota, model):
     """Forty first completions of one invited user, settled at once, earn once."""
-    (person,) = invited(inviter, 1)
-    rows = [[[person] * 20, model.pk, name, 10] for name in ("p", "q")]
+    (user,) = invited(inviter, 1)
+    rows = [[[user] * 20, model.pk, name, 10] for name in ("p", "q")]
     assert sum(servers.in_processes(workers.answer_each, rows, variables)) == 40
     assert earned(inviter, quota) == 1
 
@@ -85,9 +85,9 @@ def test_first_completions_of_many(variables, inviter, quota, model):
 
 def test_killed_while_settling(variables, inviter, quota, model):
     """Killed before the commit, the invitation stays pending, and then earns once."""
-    (person,) = invited(inviter, 1)
+    (user,) = invited(inviter, 1)
     for reference in ("g1", "g2"):
-        assert race.reserve(person, model.pk, reference)
+        assert race.reserve(user, model.pk, reference)
     with pytest.raises(AssertionError, match=r"a worker process failed \(-9\)"):
         servers.in_processes(workers.die_while_settling, [["g1"]], variables)
     assert earned(inviter, quota) == 0

@@ -40,7 +40,7 @@ def here(database_url, django_db_blocker):
 
 
 @pytest.fixture
-def person(here):
+def user(here):
     return factories.user()
 
 
@@ -64,22 +64,22 @@ def spread(count, processes):
 
 
 @pytest.mark.contract("limits are exact")
-def test_a_limit_holds_in_four_processes(variables, person, quota, model):
+def test_a_limit_holds_in_four_processes(variables, user, quota, model):
     """Of many hundred calls in four processes, exactly 50 get a unit."""
     count = 10_000 if SOAK else 600
-    rows = [[person.pk, model.pk, share, 1] for share in spread(count, PROCESSES)]
+    rows = [[user.pk, model.pk, share, 1] for share in spread(count, PROCESSES)]
     granted = list(chain.from_iterable(servers.in_processes(race.reserve_each, rows, variables)))
     assert len(granted) == 50
     assert sorted(granted) == sorted(Reservation.objects.values_list("reference", flat=True))
-    consistency.check(person.pk, quota.pk)
+    consistency.check(user.pk, quota.pk)
 
 
-def test_with_counters(variables, person, quota, model, redis_server):
+def test_with_counters(variables, user, quota, model, redis_server):
     """With counters that are flushed and forged meanwhile, exactly 50 get a unit."""
     count = 10_000 if SOAK else 600
     variables |= {"REDIS_URL": redis_server.url}
-    name = hints.key(person.pk, timezone.now())
-    rows = [[person.pk, model.pk, model.slug, share, 10] for share in spread(count, PROCESSES)]
+    name = hints.key(user.pk, timezone.now())
+    rows = [[user.pk, model.pk, model.slug, share, 10] for share in spread(count, PROCESSES)]
     with redis.Redis.from_url(redis_server.url) as client, ThreadPoolExecutor(1) as pool:
         client.flushall()
         racing = pool.submit(servers.in_processes, race.ask_each, rows, variables)
@@ -93,64 +93,64 @@ def test_with_counters(variables, person, quota, model, redis_server):
         granted = list(chain.from_iterable(racing.result()))
     assert len(granted) == 50
     assert sorted(granted) == sorted(Reservation.objects.values_list("reference", flat=True))
-    consistency.check(person.pk, quota.pk)
+    consistency.check(user.pk, quota.pk)
 
 
-def test_two_reapers(variables, person, quota, model, monkeypatch):
+def test_two_reapers(variables, user, quota, model, monkeypatch):
     """Four processes that reap at once release each unit of a dead one once."""
     monkeypatch.setattr(runtime().process, "id", "dead")
     monkeypatch.setattr(settings, "MAX_ACTIVE_GENERATIONS", 0)
     factories.route(model, factories.upstream())
     providers_app().configuration.forget()  # the rows of this database, not of the one before
-    request = GenerationRequest(person.pk, model.slug, "Hello")
+    request = GenerationRequest(user.pk, model.slug, "Hello")
     left_behind = [factories.admission().start(request).row.id for _ in range(20)]
-    assert ledger.state(person.pk, quota.pk)["used_today"] == 20
+    assert ledger.state(user.pk, quota.pk)["used_today"] == 20
     servers.in_processes(race.reap, [[]] * PROCESSES, variables)
     ended = Generation.objects.filter(id__in=left_behind)
     assert set(ended.values_list("status", flat=True)) == {"interrupted"}
     assert {charge["amount"] for charge in ended.values_list("charge", flat=True)} == {0}
     assert set(Reservation.objects.values_list("status", "reason")) == {("released", "interrupted")}
-    assert ledger.state(person.pk, quota.pk)["used_today"] == 0
-    consistency.check(person.pk, quota.pk)
+    assert ledger.state(user.pk, quota.pk)["used_today"] == 0
+    consistency.check(user.pk, quota.pk)
 
 
 @pytest.mark.contract("each credit buys one answer")
-def test_each_credit_buys_one(variables, person, quota, model):
+def test_each_credit_buys_one(variables, user, quota, model):
     """Fifty callers share a limit of three and five credits: exactly eight succeed."""
     Quota.objects.update(daily_limit=3)
-    factories.credits_for(person, quota, 5)
-    rows = [[person.pk, model.pk, share, 25] for share in spread(50, 2)]
+    factories.credits_for(user, quota, 5)
+    rows = [[user.pk, model.pk, share, 25] for share in spread(50, 2)]
     granted = list(chain.from_iterable(servers.in_processes(race.reserve_each, rows, variables)))
     assert len(granted) == 8
     sources = Reservation.objects.values("source").annotate(count=Count("id")).values_list("source", "count")
     assert dict(sources) == {"daily": 3, "credit": 5}
-    consistency.check(person.pk, quota.pk)
+    consistency.check(user.pk, quota.pk)
 
 
-def test_ended_once(variables, person, quota, model):
+def test_ended_once(variables, user, quota, model):
     """Twenty callers end the same reservations: one end counts, all return its charge."""
     Quota.objects.update(daily_limit=5)
-    factories.credits_for(person, quota, 5)
+    factories.credits_for(user, quota, 5)
     units = references(10)
-    assert all(race.reserve(person.pk, model.pk, reference) for reference in units)
+    assert all(race.reserve(user.pk, model.pk, reference) for reference in units)
     ends = ["settle", "release"] * 5
     charges = list(chain.from_iterable(servers.in_processes(race.end_each, [[units, ends]] * 2, variables)))
     assert len(charges) == len(units) * 20
     assert len({tuple(row) for row in charges}) == len(units)
     charged = {row[0] for row in charges if row[1]}
     assert charged == set(LedgerEntry.objects.exclude(reference="").values_list("reference", flat=True))
-    consistency.check(person.pk, quota.pk)
+    consistency.check(user.pk, quota.pk)
 
 
-def test_busy_life(variables, person, quota, model):
+def test_busy_life(variables, user, quota, model):
     """Reserving and ending in four processes at once causes no deadlock and no error."""
     Quota.objects.update(daily_limit=20)
-    factories.credits_for(person, quota, 30)
+    factories.credits_for(user, quota, 30)
     count = 1_000 if SOAK else 100
-    rows = [[person.pk, model.pk, f"p{number}", count] for number in range(PROCESSES)]
+    rows = [[user.pk, model.pk, f"p{number}", count] for number in range(PROCESSES)]
     servers.in_processes(race.live, rows, variables)
     assert Reservation.objects.exclude(status="released").count() <= 50
-    consistency.check(person.pk, quota.pk)
+    consistency.check(user.pk, quota.pk)
 
 
 def test_set_up_by_many(variables, here):

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from tests import servers
-from tests.product import Person, Product, connected
+from tests.product import ApiUser, Product, connected
 from tests.upstreams import FakeOpenAI
 
 SOAK = os.environ.get("SOAK") == "1"
@@ -88,7 +88,7 @@ def counted_product(
 class Life:
     """A user who sends prompts until refused, and then a few more."""
 
-    person: Person
+    api_user: ApiUser
     charged: int = 0
     refused: int = 0
     answered_after_a_refusal: int = 0
@@ -102,10 +102,10 @@ class Life:
             started = time.monotonic()
             # Every fourth generation fails and gives its unit back.
             model = "cut" if number % 4 == 3 else "plain"
-            answer = self.person.client.post("/api/chat/", json={"model": model, "prompt": "Hello"})
+            answer = self.api_user.client.post("/api/chat/", json={"model": model, "prompt": "Hello"})
             self.longest = max(self.longest, time.monotonic() - started)
             if answer.status_code == 202:
-                self.charged += self.person.ended(answer.json()["generation"]["id"])["charge"]["amount"]
+                self.charged += self.api_user.ended(answer.json()["generation"]["id"])["charge"]["amount"]
                 self.answered_after_a_refusal += bool(self.refused)
             elif answer.status_code == 429 and answer.json()["error"]["code"] == "quota_exhausted":
                 self.refused += 1
@@ -136,14 +136,14 @@ def test_faults_cost_no_unit(counted_product: Product, own_redis: Redis) -> None
         assert life.wrong == []
         assert (life.charged, life.answered_after_a_refusal) == (LIMIT, 0)
         assert life.longest < PATIENCE_SECONDS
-        assert shown_within(OLD_SECONDS, life.person, used_today=LIMIT, remaining=0)
+        assert shown_within(OLD_SECONDS, life.api_user, used_today=LIMIT, remaining=0)
     assert "Traceback" not in counted_product.output
 
 
-def shown_within(seconds: float, person: Person, **figures: int) -> bool:
+def shown_within(seconds: float, api_user: ApiUser, **figures: int) -> bool:
     """Return whether the user's quota shows these figures in time."""
     deadline = time.monotonic() + seconds + 1
-    while not figures.items() <= person.quota().items():
+    while not figures.items() <= api_user.quota().items():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.5)
@@ -157,9 +157,9 @@ def test_shown_right_at_once(counted_product: Product, own_redis: Redis, fault: 
     person.answer("Hello", "plain")
     for _again in range(2):
         getattr(own_redis, fault)()
-        assert [person.quota()["remaining"] for _look in range(2)] == [LIMIT - 1, LIMIT - 1]
-    person.answer("Hello", "plain")
-    assert person.quota()["remaining"] == LIMIT - 2
+        assert [api_user.quota()["remaining"] for _look in range(2)] == [LIMIT - 1, LIMIT - 1]
+    api_user.answer("Hello", "plain")
+    assert api_user.quota()["remaining"] == LIMIT - 2
 
 
 def test_logins_without_redis(counted_product: Product, own_redis: Redis) -> None:
@@ -183,12 +183,12 @@ def duration(call: Callable[[], object]) -> float:
 
 def test_few_connections(counted_product: Product, own_redis: Redis) -> None:
     """Under any load, the process has at most five connections to Redis."""
-    person = counted_product.register("many")
+    api_user = counted_product.register("many")
     with ThreadPoolExecutor(16) as pool:
-        asked = [pool.submit(person.answer, "Hello", "quick") for _stream in range(16)]
+        asked = [pool.submit(api_user.answer, "Hello", "quick") for _stream in range(16)]
         seen = 0
         while not seen or not all(one.done() for one in asked):
-            person.quota()
+            api_user.quota()
             counted_product.log_in("many")
             seen = max(seen, len([one for one in own_redis.client.client_list() if one["cmd"] != "client|list"]))
     assert 1 <= seen <= 5

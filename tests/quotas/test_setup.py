@@ -46,7 +46,7 @@ def test_environment_gives_the_first_values(monkeypatch):
 
 
 def test_repeating_changes_nothing():
-    """What an admin edited stays, models keep their quota, and a new model finds one."""
+    """An admin's edits stay, models keep their quota, and a new model finds one."""
     model = factories.chat_model("gpt-4")
     ensure_defaults()
     Quota.objects.filter(slug="standard").update(daily_limit=3, title="Ours")

@@ -24,8 +24,8 @@ def quota():
     return factories.quota("standard", models=[factories.chat_model("glm-4")])
 
 
-def post(person, path, body):
-    return send(calling(person), "POST", path, body)
+def post(user, path, body):
+    return send(calling(user), "POST", path, body)
 
 
 def refused(answer):
@@ -240,8 +240,8 @@ def test_wrong_credits(changes, field, carol, alice, quota):
 @pytest.mark.contract("staff: credits")
 def test_grants_are_listed(carol, alice, bob, quota):
     """Grants are listed, newest first, of all users or one; spends are not."""
-    for person, reason in ((alice, "first"), (bob, "second")):
-        factories.credits_for(person, quota, 1, reason)
+    for user, reason in ((alice, "first"), (bob, "second")):
+        factories.credits_for(user, quota, 1, reason)
     ledger.reserve(alice.pk, quota.models.get().pk, "g1")
     ledger.settle("g1", "stop")
     client = calling(carol)

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.product import Person, Product, connected, read_events
+from tests.product import ApiUser, Product, connected, read_events
 from tests.upstreams import FakeOpenAI
 
 # Each stands for its handler: the lean one, DRF behind the usual middleware, and a page.
@@ -19,8 +19,8 @@ CLOCKS, WITHIN_SECONDS = "chat.events.sse.DISABLED_CHECK_SECONDS=1", 6
 
 
 @pytest.fixture
-def browser(product: Product, person: Person) -> httpx.Client:
-    return product.browser(person.name)
+def browser(product: Product, api_user: ApiUser) -> httpx.Client:
+    return product.browser(api_user.name)
 
 
 def csrf(client: httpx.Client) -> dict[str, str]:
@@ -97,15 +97,15 @@ def test_other_hosts_are_refused(product: Product, path: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["session", "jwt", "token"])
-def test_disabled_users_are_refused_at_once(product: Product, person: Person, way: str) -> None:
+def test_disabled_users_are_refused_at_once(product: Product, api_user: ApiUser, way: str) -> None:
     """A disabled user is refused at once by both handlers, with each kind of credentials."""
     headers: dict[str, str] = {}
     if way == "session":
-        client = product.browser(person.name)
+        client = product.browser(api_user.name)
     elif way == "jwt":
-        client = product.client(person.access)
+        client = product.client(api_user.access)
     else:
-        client = product.client(person.client.post("/api/tokens/", json={"name": "x"}).json()["token"])
+        client = product.client(api_user.client.post("/api/tokens/", json={"name": "x"}).json()["token"])
     if way == "session":
         headers = csrf(client)
     calls: list[Callable[[], httpx.Response]] = [
@@ -114,7 +114,7 @@ def test_disabled_users_are_refused_at_once(product: Product, person: Person, wa
         lambda: client.get(STREAM),
     ]
     assert [call().status_code for call in calls] == [200, 202, 404]
-    disable(product, person.name)
+    disable(product, api_user.name)
     for call in calls:
         refused = call()
         assert (refused.status_code, refused.json()["error"]["code"]) == (401, "not_authenticated")
@@ -136,10 +136,10 @@ def exposed(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.mark.contract("a disabled user, mid-stream")
 def test_a_user_disabled_while_reading_is_cut_off(exposed: Product) -> None:
     """The stream of a user who is disabled while reading ends within a minute."""
-    person = exposed.register("reading")
-    with person.asking("Hello", "hang") as stream:
+    api_user = exposed.register("reading")
+    with api_user.asking("Hello", "hang") as stream:
         next(stream)
-        disable(exposed, person.name)
+        disable(exposed, api_user.name)
         started = time.monotonic()
         assert list(stream) == []
     assert time.monotonic() - started < WITHIN_SECONDS
@@ -170,9 +170,9 @@ def test_forwarded_addresses_are_believed_only_from_trusted_proxies(product: Pro
     assert exposed.client().get("/metrics", headers={"Authorization": "Bearer let me see"}).status_code == 200
 
 
-def test_metrics_count_generations(product: Product, person: Person) -> None:
+def test_metrics_count_generations(product: Product, api_user: ApiUser) -> None:
     """Metrics count generations by finish reason."""
-    person.answer("Hello", "plain")
+    api_user.answer("Hello", "plain")
     assert re.search(
         r'rivulet_generations_total\{finish_reason="stop",status="completed"\} [1-9]',
         product.client().get("/metrics").text,

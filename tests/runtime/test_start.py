@@ -82,7 +82,7 @@ def test_the_generated_password_is_printed_once(tmp_path: Path) -> None:
 
 @pytest.mark.contract("setup never overwrites")
 def test_setup_does_not_overwrite(tmp_path: Path) -> None:
-    """What an admin edited stays; what follows the environment follows it; what is empty is not set."""
+    """An admin's edits stay; values from the environment follow it; empty values are not set."""
     product = Product(tmp_path, OPENAI_BASE_URL="http://127.0.0.1:9/v1", OPENAI_MODELS="m", WORKERS="", TIME_ZONE="")
     assert product.manage("setup").returncode == 0
     product.sql("UPDATE quotas_quota SET daily_limit = 7 WHERE slug = 'standard'")

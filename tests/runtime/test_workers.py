@@ -56,15 +56,15 @@ def test_workers_share_connections_and_drain_together(
     """Workers share connections, act for each other, are replaced when they die, and drain together."""
     variables = {**connected(upstream, steady="paced:4000:50"), "REDIS_URL": redis_server.url, "WORKERS": "2"}
     with Product(tmp_path, postgres.migrated_database(), **variables) as product:
-        person = product.register("alice")
+        api_user = product.register("alice")
         first = workers_of(product)
         assert len(first) == 2
-        generation = person.ask("Hello", "steady")["id"]
+        generation = api_user.ask("Hello", "steady")["id"]
         # Each client has its own connection; some of them reach the other worker.
-        clients = [product.client(person.access) for _ in range(16)]
+        clients = [product.client(api_user.access) for _ in range(16)]
         statuses = {client.get(f"/api/generations/{generation}/").json()["status"] for client in clients}
         assert statuses == {"running"}
-        assert person.stop(generation)["finish_reason"] == "cancelled"
+        assert api_user.stop(generation)["finish_reason"] == "cancelled"
         ended = 'rivulet_generations_total{finish_reason="cancelled",status="completed"} 1.0'
         assert all(ended in client.get("/metrics").text for client in clients)
 
@@ -84,7 +84,7 @@ def test_workers_share_connections_and_drain_together(
             assert time.monotonic() < deadline
             time.sleep(0.1)
 
-        generation = product.client(person.access).post("/api/chat/", json={"model": "quick", "prompt": "x"}).json()
+        generation = product.client(api_user.access).post("/api/chat/", json={"model": "quick", "prompt": "x"}).json()
         # A terminal and systemd signal all processes, and the supervisor stops its workers too.
         for pid in workers_of(product):
             os.kill(pid, signal.SIGTERM)

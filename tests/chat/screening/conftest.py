@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.product import Person, Product, connected
+from tests.product import ApiUser, Product, connected
 from tests.scenarios import ChatExchange
 from tests.upstreams import FakeOpenAI
 
@@ -65,18 +65,18 @@ def screening(speaker: Speaker, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(scope="session")
-def staff(screening: Product) -> Person:
+def staff(screening: Product) -> ApiUser:
     return screening.admin()
 
 
 @pytest.fixture
-def newcomer(screening: Product, speaker: Speaker) -> Person:
+def newcomer(screening: Product, speaker: Speaker) -> ApiUser:
     speaker.say("Yes.")
     return screening.register(f"p{secrets.token_hex(5)}")
 
 
 @pytest.fixture
-def listed(staff: Person) -> Iterator[Lister]:
+def listed(staff: ApiUser) -> Iterator[Lister]:
     """Add a word for the duration of this test and return its id."""
     added = []
 
@@ -93,7 +93,7 @@ def listed(staff: Person) -> Iterator[Lister]:
 
 
 @pytest.fixture
-def allowed(staff: Person) -> Iterator[Callable[[str], None]]:
+def allowed(staff: ApiUser) -> Iterator[Callable[[str], None]]:
     """Add an allowed phrase for the duration of this test."""
     added = []
 

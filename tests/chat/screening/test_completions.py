@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.chat.screening.conftest import Hits, Lister, Speaker
-from tests.product import Event, Person, text_of
+from tests.product import ApiUser, Event, text_of
 
 
 def reasoning_of(events: list[Event]) -> str:
@@ -14,7 +14,7 @@ def reasoning_of(events: list[Event]) -> str:
 
 
 @pytest.mark.contract("sensitive words in answers")
-def test_a_blocked_word_ends_the_completion(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
+def test_a_blocked_word_ends_the_completion(newcomer: ApiUser, speaker: Speaker, listed: Lister, hits: Hits) -> None:
     """A blocked word ends the completion before it, closes the upstream, and stores one hit."""
     word = listed("霹雳弦", "block")
     speaker.say(*"弓如", *"霹雳弦惊，马作的卢飞快", end="hang")
@@ -32,7 +32,7 @@ def test_a_blocked_word_ends_the_completion(newcomer: Person, speaker: Speaker, 
 
 
 @pytest.mark.contract("sensitive words in answers")
-def test_masked(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
+def test_masked(newcomer: ApiUser, speaker: Speaker, listed: Lister, hits: Hits) -> None:
     """A masked word shows as one star per character everywhere; the completion continues."""
     word = listed("cobalt", "mask", "output")
     speaker.say("Blue: ", "C", "o", "-", "b", "alt", "! Not cobalts. ", "COBALT", " again")
@@ -48,7 +48,7 @@ def test_masked(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) 
     assert hits(newcomer.name) == (0, [(word, "output", start["generation"])])
 
 
-def test_nothing_visible_costs_nothing(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
+def test_nothing_visible_costs_nothing(newcomer: ApiUser, speaker: Speaker, listed: Lister) -> None:
     """A completion that begins with a blocked word is empty and free."""
     listed("first", "block", "output")
     speaker.say("\n", "fir", "st", " come", end="hang")
@@ -60,7 +60,7 @@ def test_nothing_visible_costs_nothing(newcomer: Person, speaker: Speaker, liste
 
 
 @pytest.mark.contract("sensitive words in answers")
-def test_reasoning(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
+def test_reasoning(newcomer: ApiUser, speaker: Speaker, listed: Lister) -> None:
     """Reasoning is screened separately; a blocked word in it ends the completion without content."""
     listed("秘方", "mask", "output")
     listed("毒方", "block", "output")
@@ -79,7 +79,7 @@ def test_reasoning(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
     assert newcomer.generation(events[0].data["generation"])["reasoning"] == "想想"
 
 
-def test_held_back_text_is_kept_when_the_upstream_fails(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
+def test_held_back_text_is_kept_when_the_upstream_fails(newcomer: ApiUser, speaker: Speaker, listed: Lister) -> None:
     """Text held back when the upstream fails is kept, unless it is a word."""
     listed("unfinished business", "mask", "output")
     listed("over", "mask", "output")
@@ -93,7 +93,7 @@ def test_held_back_text_is_kept_when_the_upstream_fails(newcomer: Person, speake
     assert text_of(newcomer.answer("And?", "plain")) == "It is ****"
 
 
-def test_stopped_while_text_is_held_back(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
+def test_stopped_while_text_is_held_back(newcomer: ApiUser, speaker: Speaker, listed: Lister) -> None:
     """A stop keeps the text that was shown, not the text held back."""
     listed("pauseword", "mask", "output")
     speaker.say("Seen. ", "pause", end="hang")
@@ -107,7 +107,7 @@ def test_stopped_while_text_is_held_back(newcomer: Person, speaker: Speaker, lis
 
 
 @pytest.mark.contract("allowed phrases")
-def test_allowed_phrases(newcomer: Person, speaker: Speaker, listed: Lister, allowed: Callable[[str], None]) -> None:
+def test_allowed_phrases(newcomer: ApiUser, speaker: Speaker, listed: Lister, allowed: Callable[[str], None]) -> None:
     """A word inside an allowed phrase passes, however it is split; elsewhere it does not."""
     listed("台独", "block", "output")
     allowed("站台独立")
@@ -117,7 +117,7 @@ def test_allowed_phrases(newcomer: Person, speaker: Speaker, listed: Lister, all
     assert events[-1].data["finish_reason"] == "content_filter"
 
 
-def test_a_new_word_applies_to_running_completions(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
+def test_a_new_word_applies_to_running_completions(newcomer: ApiUser, speaker: Speaker, listed: Lister) -> None:
     """A new word applies to running completions at once, even if the list was empty."""
     speaker.say(*["latecomer, "] * 200, pause=0.02)
     with newcomer.asking("Go", "plain") as stream:
@@ -137,7 +137,7 @@ def test_a_new_word_applies_to_running_completions(newcomer: Person, speaker: Sp
 
 
 @pytest.mark.parametrize("scope", ["input", "both"])
-def test_scope(newcomer: Person, speaker: Speaker, listed: Lister, scope: str) -> None:
+def test_scope(newcomer: ApiUser, speaker: Speaker, listed: Lister, scope: str) -> None:
     """A word for prompts only does not change completions."""
     listed("scopeword", "mask", scope)
     speaker.say("a scope", "word here")

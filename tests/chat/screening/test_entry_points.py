@@ -6,10 +6,10 @@ import time
 from tests.chat.screening.conftest import Hits, Lister, Speaker
 from tests.chat.test_classic import dispatched, listen
 from tests.chat.test_classic import text_of as classic_text
-from tests.product import Person, text_of
+from tests.product import ApiUser, text_of
 
 
-def test_a_word_appears_nowhere(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
+def test_a_word_appears_nowhere(newcomer: ApiUser, speaker: Speaker, listed: Lister) -> None:
     """No character of a masked word appears in lists, search, messages, exports, pages or replays."""
     listed("龘靐", "mask", "output")
     listed("爨麤", "block", "output")
@@ -41,7 +41,7 @@ def test_a_word_appears_nowhere(newcomer: Person, speaker: Speaker, listed: List
         assert newcomer.client.get("/api/conversations/", params={"search": character}).json()["results"] == []
 
 
-def test_held_back_text_appears_nowhere(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
+def test_held_back_text_appears_nowhere(newcomer: ApiUser, speaker: Speaker, listed: Lister) -> None:
     """Held back text is invisible to polling, late and resuming readers, and after a stop."""
     listed("龘靐爨", "mask", "output")
     speaker.say("Seen. ", "龘", "靐", end="hang")
@@ -65,7 +65,7 @@ def test_held_back_text_appears_nowhere(newcomer: Person, speaker: Speaker, list
         assert not any(character in text or ascii(character)[1:-1] in text for character in "龘靐爨")
 
 
-def test_text_tools(newcomer: Person, staff: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
+def test_text_tools(newcomer: ApiUser, staff: ApiUser, speaker: Speaker, listed: Lister, hits: Hits) -> None:
     """A tool's instruction is not screened; its user's text and the completion are."""
     listed("following", "block", "input")
     masked = listed("hazelnuts", "mask")
@@ -82,7 +82,7 @@ def test_text_tools(newcomer: Person, staff: Person, speaker: Speaker, listed: L
     assert (refused.status_code, refused.json()["error"]["code"]) == (422, "content_blocked")
 
 
-def test_the_classic_route(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
+def test_the_classic_route(newcomer: ApiUser, speaker: Speaker, listed: Lister) -> None:
     """The classic route masks, ends at blocked words, resumes, and refuses as the others do."""
     listed("霹雳弦", "block")
     listed("的卢", "mask")
@@ -95,7 +95,7 @@ def test_the_classic_route(newcomer: Person, speaker: Speaker, listed: Lister) -
     assert (refusal.name, refusal.data["code"]) == ("error", "content_blocked")
 
 
-def test_imports(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
+def test_imports(newcomer: ApiUser, speaker: Speaker, listed: Lister) -> None:
     """An imported conversation stays unchanged; in prompts it is masked like earlier turns."""
     listed("walnuts", "block")
     moment = "2026-11-21T12:00:00+08:00"
@@ -118,7 +118,7 @@ def test_imports(newcomer: Person, speaker: Speaker, listed: Lister) -> None:
     assert [turn["content"] for turn in speaker.sent_for("On *******?")] == ["Like *******", "On *******?"]
 
 
-def test_repeats_and_regenerations(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
+def test_repeats_and_regenerations(newcomer: ApiUser, speaker: Speaker, listed: Lister, hits: Hits) -> None:
     """A repeated key returns the stored completion without new hits; a regenerated one is screened."""
     word = listed("cobalt", "mask", "output")
     speaker.say("co", "balt")

@@ -14,7 +14,7 @@ from chat.models import AllowedPhrase, ListVersion, SensitiveWord
 from chat.screening import live
 from chat.screening.live import LiveWords
 from runtime import database
-from tests.product import Person, Product
+from tests.product import ApiUser, Product
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -194,7 +194,7 @@ REMOVE = "from chat.models import SensitiveWord; SensitiveWord.objects.filter(wo
 
 
 @pytest.mark.contract("staff changes within five seconds")
-def test_another_process(screening: Product, newcomer: Person) -> None:
+def test_another_process(screening: Product, newcomer: ApiUser) -> None:
     """A change made by one process applies in another within five seconds."""
 
     def is_refused() -> bool:

@@ -9,11 +9,11 @@ import pytest
 
 from tests.chat.programs import WEATHER, ask, chunks, error, generation_of
 from tests.chat.screening.conftest import Hits, Lister, Speaker
-from tests.product import Person
+from tests.product import ApiUser
 
 
 @pytest.fixture
-def program(newcomer: Person) -> httpx.Client:
+def program(newcomer: ApiUser) -> httpx.Client:
     token = newcomer.client.post("/api/tokens/", json={"name": "program"}).json()["token"]
     return newcomer.product.client(token)
 
@@ -41,7 +41,7 @@ both = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"
 
 @both
 def test_masked_words(
-    program: httpx.Client, newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits, stream: bool
+    program: httpx.Client, newcomer: ApiUser, speaker: Speaker, listed: Lister, hits: Hits, stream: bool
 ) -> None:
     """A masked word shows as stars in content and reasoning, and stores one hit each."""
     word, thought = listed("cobalt", "mask", "output"), listed("秘方", "mask", "output")
@@ -63,7 +63,7 @@ def test_blocked(program: httpx.Client, speaker: Speaker, listed: Lister, stream
     assert speaker.closed_at(f"下一句？{stream}") - since < 5
 
 
-def test_blocked_in_reasoning(program: httpx.Client, newcomer: Person, speaker: Speaker, listed: Lister) -> None:
+def test_blocked_in_reasoning(program: httpx.Client, newcomer: ApiUser, speaker: Speaker, listed: Lister) -> None:
     """A blocked word in the reasoning ends the completion, which is then free."""
     listed("毒方", "block", "output")
     speaker.say("方子是", reasoning="想想毒-方", end="hang")
@@ -74,7 +74,7 @@ def test_blocked_in_reasoning(program: httpx.Client, newcomer: Person, speaker: 
 
 @both
 def test_a_blocked_prompt(
-    program: httpx.Client, newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits, stream: bool
+    program: httpx.Client, newcomer: ApiUser, speaker: Speaker, listed: Lister, hits: Hits, stream: bool
 ) -> None:
     """A blocked word in the new messages is a 400 without side effects."""
     word = listed("forbidden fruit", "block", "input")
@@ -139,7 +139,7 @@ def test_descriptions(program: httpx.Client, speaker: Speaker, listed: Lister) -
 
 @both
 def test_calls(
-    program: httpx.Client, newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits, stream: bool
+    program: httpx.Client, newcomer: ApiUser, speaker: Speaker, listed: Lister, hits: Hits, stream: bool
 ) -> None:
     """Arguments of tool calls are masked, wherever the upstream splits them."""
     word = listed("独立", "mask", "output")
@@ -157,7 +157,7 @@ def test_calls(
 
 @both
 def test_a_blocked_call(
-    program: httpx.Client, newcomer: Person, speaker: Speaker, listed: Lister, stream: bool
+    program: httpx.Client, newcomer: ApiUser, speaker: Speaker, listed: Lister, stream: bool
 ) -> None:
     """A call with a blocked word is dropped; the completion ends with `content_filter`, free."""
     listed("毒方", "block", "output")

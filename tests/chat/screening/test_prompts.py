@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from tests.chat.screening.conftest import Hits, Lister, Speaker
-from tests.product import Person, read_events
+from tests.product import ApiUser, read_events
 
 
-def refused(person: Person, prompt: str, key: str = "", **body: Any) -> dict[str, Any]:
+def refused(api_user: ApiUser, prompt: str, key: str = "", **body: Any) -> dict[str, Any]:
     """Send a prompt that must be refused; return the error."""
-    answer = person.client.post(
+    answer = api_user.client.post(
         "/api/chat/", json={"model": "plain", "prompt": prompt, **body}, headers={"Idempotency-Key": key} if key else {}
     )
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "content_blocked"), answer.text
@@ -18,7 +18,7 @@ def refused(person: Person, prompt: str, key: str = "", **body: Any) -> dict[str
 
 
 @pytest.mark.contract("sensitive words in prompts")
-def test_a_blocked_prompt_is_refused(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
+def test_a_blocked_prompt_is_refused(newcomer: ApiUser, speaker: Speaker, listed: Lister, hits: Hits) -> None:
     """A blocked prompt is refused without storing, sending or charging; the attempt is counted."""
     word = listed("forbidden fruit", "block")
     asked = len(speaker.requests)
@@ -33,7 +33,7 @@ def test_a_blocked_prompt_is_refused(newcomer: Person, speaker: Speaker, listed:
 
 
 @pytest.mark.contract("sensitive words in prompts")
-def test_masked(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
+def test_masked(newcomer: ApiUser, speaker: Speaker, listed: Lister, hits: Hits) -> None:
     """Words are masked in message, title and prompt; a repeat returns the same generation."""
     word = listed("萨德", "mask", "input")
     speaker.say("萨德 is not masked in answers")
@@ -50,7 +50,7 @@ def test_masked(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) 
 
 
 @pytest.mark.contract("sensitive words in prompts")
-def test_earlier_turns(newcomer: Person, speaker: Speaker, listed: Lister, hits: Hits) -> None:
+def test_earlier_turns(newcomer: ApiUser, speaker: Speaker, listed: Lister, hits: Hits) -> None:
     """Words listed later are masked in prompts of old conversations, which stay unchanged."""
     speaker.say("An answer about walnuts")
     first = newcomer.ask("What are walnuts?", "plain", system_prompt="Speak of walnuts")
@@ -71,7 +71,7 @@ def test_earlier_turns(newcomer: Person, speaker: Speaker, listed: Lister, hits:
     assert hits(newcomer.name) == (0, [])
 
 
-def test_system_prompts_are_refused_too(newcomer: Person, listed: Lister) -> None:
+def test_system_prompts_are_refused_too(newcomer: ApiUser, listed: Lister) -> None:
     """A blocked word in a new or changed system prompt refuses the prompt."""
     speaking = newcomer.ask("Hello", "plain", system_prompt="Be brief")
     newcomer.ended(speaking["id"])
@@ -82,7 +82,7 @@ def test_system_prompts_are_refused_too(newcomer: Person, listed: Lister) -> Non
     assert conversation["system_prompt"] == "Be brief"
 
 
-def test_event_source(newcomer: Person, listed: Lister) -> None:
+def test_event_source(newcomer: ApiUser, listed: Lister) -> None:
     """The GET route reports the refusal as an event."""
     listed("walnuts", "block")
     with newcomer.client.stream("GET", "/api/chat/", params={"model": "plain", "prompt": "walnuts"}) as response:
@@ -92,7 +92,7 @@ def test_event_source(newcomer: Person, listed: Lister) -> None:
 
 
 @pytest.mark.contract("PATCH /api/conversations/{conversation_id}/")
-def test_titles_that_are_changed(newcomer: Person, listed: Lister, hits: Hits) -> None:
+def test_titles_that_are_changed(newcomer: ApiUser, listed: Lister, hits: Hits) -> None:
     """A changed title or system prompt is screened like a prompt."""
     conversation = newcomer.ask("Hello", "plain")["conversation"]
     path = f"/api/conversations/{conversation}/"

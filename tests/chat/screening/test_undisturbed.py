@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from benchmarks import screening as lists
-from tests.product import Person, Product, connected
+from tests.product import ApiUser, Product, connected
 from tests.scenarios import ChatExchange
 from tests.upstreams import FakeOpenAI
 
@@ -45,8 +45,8 @@ class Reader:
         self.late: list[tuple[float, float]] = []
         self.ended = threading.Event()
 
-    def read(self, person: Person) -> None:
-        with person.asking("What time is it?", "plain") as events:
+    def read(self, api_user: ApiUser) -> None:
+        with api_user.asking("What time is it?", "plain") as events:
             for event in events:
                 now = time.monotonic()
                 if event.name == "message":
