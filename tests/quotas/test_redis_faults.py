@@ -153,8 +153,8 @@ def shown_within(seconds: float, api_user: ApiUser, **figures: int) -> bool:
 @pytest.mark.parametrize("fault", ["flush", "spoil"])
 def test_shown_right_at_once(counted_product: Product, own_redis: Redis, fault: str) -> None:
     """After a flush or with invalid counters, the next two reads show the ledger's figures."""
-    person = counted_product.register(f"looks-{fault}")
-    person.answer("Hello", "plain")
+    api_user = counted_product.register(f"looks-{fault}")
+    api_user.answer("Hello", "plain")
     for _again in range(2):
         getattr(own_redis, fault)()
         assert [api_user.quota()["remaining"] for _look in range(2)] == [LIMIT - 1, LIMIT - 1]
