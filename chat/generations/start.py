@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -29,6 +30,9 @@ from runtime import fast_sql
 from runtime.drain import Drain
 from runtime.process import ServingProcess
 from web.refusals import InvalidRequest, NotAuthenticated, NotFound, ServiceUnavailable, TooManyRequests
+
+Messages = tuple[PromptMessage, ...]
+Parameters = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +108,13 @@ class Admission:
                 reservation = ledger.reserve(request.user_id, target.config.id, row_id)
                 target.config.check_available()
                 row, turns = self._store(request, row_id, target, screened, reservation)
+                # Before the commit, so that impossible parameters of the model leave nothing stored.
+                messages, parameters = _built_prompt(request, target.config, row, turns, screened)
         except ContentBlocked:
             if not exhausted:
                 audit.record_refusal(request.user_id, screened.hits)  # not before the transaction is rolled back
             raise
-        return Started(row, reservation, self._attempts(request, target.config, row, turns, screened))
+        return Started(row, reservation, self._attempts(request, target.config, row, messages, parameters))
 
     def _store(
         self, request: GenerationRequest, row_id: str, target: Target, screened: Screened, reservation: ReservedUnit
@@ -189,28 +195,19 @@ class Admission:
         request: GenerationRequest,
         config: ModelConfig,
         row: Generation,
-        turns: list[tuple[str, str]],
-        screened: Screened,
+        messages: Messages,
+        parameters: Parameters,
     ) -> Attempts:
-        """Return what goes upstream.
+        """Return what goes upstream, with sensitive words masked.
 
-        Words are masked outside of the transaction, because long histories take a while.
+        Masking comes after the transaction, because long histories take a while.
         """
         lexicon = self._words.load().incoming
-        if request.kept:
-            parameters = {**config.parameters, **request.parameters}
-            system_prompt = row.conversation.system_prompt if row.conversation else ""
-            messages, parameters = prompt.build(config.context_tokens, parameters, system_prompt, turns)
-            messages = incoming.mask_earlier(lexicon, messages, new=0 if request.regenerate else 1)
-            return Attempts(self._routing, config, messages, parameters, row.id)
-        # The caller's prompt is sent whole. A long one is refused, because the caller did not ask to shorten it.
-        if request.instruction:
-            messages = (PromptMessage("user", text_tools.applied(request.instruction, screened.texts[0])),)
-        else:
-            messages = incoming.mask_earlier(lexicon, request.messages, new=0)
-        parameters = prompt.capped(config.context_tokens, config.parameters, messages) | request.parameters
+        if not request.instruction:  # its text is the screened prompt
+            new = 1 if request.kept and not request.regenerate else 0
+            messages = incoming.mask_earlier(lexicon, messages, new=new)
         extras = incoming.mask_extras(lexicon, request.extras)
-        return Attempts(self._routing, config, messages, parameters, row.id, extras, whole=True)
+        return Attempts(self._routing, config, messages, parameters, row.id, extras, whole=not request.kept)
 
 
 def queue_starts(user_id: int) -> None:
@@ -279,6 +276,25 @@ def _check_words(target: Target, screened: Screened) -> None:
 
 
 # --- storing, and what the upstream gets -----------------------------------------------------------------------------
+
+
+def _built_prompt(
+    request: GenerationRequest,
+    config: ModelConfig,
+    row: Generation,
+    turns: list[tuple[str, str]],
+    screened: Screened,
+) -> tuple[Messages, Parameters]:
+    """Return the messages, in which earlier turns are not masked yet, and the parameters."""
+    if request.kept:
+        parameters = {**config.parameters, **request.parameters}
+        system_prompt = row.conversation.system_prompt if row.conversation else ""
+        return prompt.build(config.context_tokens, parameters, system_prompt, turns)
+    # The caller's prompt is sent whole. A long one is refused, because the caller did not ask to shorten it.
+    messages = request.messages
+    if request.instruction:
+        messages = (PromptMessage("user", text_tools.applied(request.instruction, screened.texts[0])),)
+    return messages, prompt.capped(config.context_tokens, config.parameters, messages) | request.parameters
 
 
 def _stored_conversation(
