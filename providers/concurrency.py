@@ -83,7 +83,8 @@ class ConcurrencyLimits:
     async def renew(self) -> None:
         """Renew in Redis the attempts of this process. A timer."""
         for slot in [slot for slot in self._slots if slot.shared]:
-            await self._redis.ask(partial(self._renew, slot), None)
+            if slot in self._slots:  # it may have been released while an earlier one was renewed
+                await self._redis.ask(partial(self._renew, slot), None)
 
     async def _renew(self, slot: Slot, redis: Redis) -> object:
         return await _eval(redis, _RENEW, slot.key_id, slot.token, self._lease_seconds)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
 import structlog
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
@@ -218,7 +218,7 @@ async def _store(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) ->
     """
     try:
         return await database.run(function, *args, **kwargs)
-    except (OperationalError, InterfaceError) as error:
+    except (OperationalError, InterfaceError, IntegrityError) as error:  # or the key was deleted meanwhile
         log.error("health of a key not stored", error=type(error).__name__)
         return None
 

@@ -6,6 +6,7 @@ far, with the number of the last event that it covers. All of this runs on the e
 the log always agree.
 """
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -68,6 +69,8 @@ def decode_all(channel: str, last: int, encoded: bytes, index: bytes, *, ends: b
     """
     names, sizes = orjson.loads(index)
     number = last + 1 - len(names)
+    # One string for each kind of event: the JSON has a new one for each event, and replicas keep them.
+    names = [sys.intern(name) for name in names]
     batch = Batch(number, names, [], [], ends)
     # What stands before the data: a fixed part, the digits of the number, and the name.
     head, start = len(channel) + _HEAD_BYTES + len(str(number)), 0

@@ -78,9 +78,10 @@ class Generations:
 
     async def _start(self, request: GenerationRequest, sink: Sink | None) -> Started:
         started = await self._admit(request)
-        await self._hints.sent()
         if started.reservation and started.attempts:
             self._run(started.row, started.attempts, sink)
+        # Before the response, so that the caller finds the reserved unit in every process.
+        await self._hints.sent()
         return started
 
     async def _admit(self, request: GenerationRequest) -> Started:

@@ -29,6 +29,8 @@ from web.openapi import Operation
 from web.refusals import Forbidden, InvalidRequest, NotFound, Refusal, from_exception
 
 REFUSED = "refused:0"
+# Pieces of text that wait for a reader before they are joined, because each one is an object in memory.
+MAX_PIECES = 512
 _ID = re.compile(r"([0-9a-f]{32}):([0-9]{1,18})")
 
 
@@ -129,6 +131,8 @@ class ClassicFormat(Sink):
         if name in {"message", "reset"}:
             text = data["content"]
             self._texts.append(text)
+            if len(self._texts) > MAX_PIECES:
+                self._texts = ["".join(self._texts)]
             self._chars += len(text)
             self._visible = self._visible or bool(text.strip())
             self.wake()

@@ -219,6 +219,14 @@ async def test_compressed_bodies_are_read(encoding: bytes) -> None:
     assert found == [(200, b"whole")]
 
 
+@pytest.mark.parametrize("encoding", [b"none", b"utf-8", b"identity", b""])
+async def test_names_that_are_no_compression_are_ignored(encoding: bytes) -> None:
+    """Some gateways name a charset or `none` as the coding of a plain body."""
+    found, _ = await exchange(OK + b"content-encoding: %b\r\ncontent-length: 5\r\n\r\nplain" % encoding)
+
+    assert found == [(200, b"plain")]
+
+
 @pytest.mark.parametrize(
     ("body", "vendor_code"), [(gzip.compress(b"x" * 2**26), "event_too_large"), (b"not gzip", "bad_encoding")]
 )

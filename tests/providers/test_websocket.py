@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.utils import accept_key
 
 from providers.wire.base import Clocks, Finished
 from providers.wire.errors import ProviderError, UpstreamFailed, UpstreamTimeout
@@ -57,6 +59,38 @@ def test_each_completion_has_its_own_connection(run: Run) -> None:
 
     run(main())
     gc.collect()
+
+
+@pytest.mark.parametrize(
+    ("frame", "vendor_code"),
+    [(b"\x88\x02\x03\xf5", "closed_1013"), (b"\x88\x02\x03\xe8", "truncated"), (b"\xff\x00", "bad_frame")],
+)
+def test_an_end_that_arrives_with_the_handshake_is_a_failure_of_the_upstream(
+    run: Run, frame: bytes, vendor_code: str
+) -> None:
+    """A busy gateway accepts and closes in one segment; the failure allows another key or route."""
+    ended = asyncio.Event()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        key = re.search(r"(?im)^sec-websocket-key: (\S+)", head)
+        assert key
+        accepted = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        writer.write(f"{accepted}Sec-WebSocket-Accept: {accept_key(key[1])}\r\n\r\n".encode() + frame)
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+            await reader.read()
+        writer.transport.abort()
+        ended.set()
+
+    async def main() -> None:
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server, providing(f"ws://127.0.0.1:{port}") as provider:
+            assert (await failure_of(provider)).vendor_code == vendor_code
+            await ended.wait()
+
+    run(main())
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,9 @@ class Exchange:
         self._stream = response.stream
         self._chunks = aiter(response.stream)  # type: ignore[arg-type]
         self._deadline = deadline
-        # Some gateways compress although we ask for `identity`.
-        compressed = response.headers.get("content-encoding", "identity").lower() != "identity"
+        # Some gateways compress although we ask for `identity`. Others name no real coding, such as `none` or `utf-8`.
+        coding = response.headers.get("content-encoding", "").lower()
+        compressed = any(name in coding for name in ("gzip", "deflate", "br", "zstd"))
         self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 32) if compressed else None
 
     async def read(self) -> bytes:

@@ -116,9 +116,10 @@ class WebSocket(asyncio.Protocol):
         self._give_up: asyncio.TimerHandle | None = None
 
     def send(self, text: bytes) -> None:
-        """Send one text message."""
-        self._frames.send_text(text)
-        self._flush()
+        """Send one text message, unless the peer has ended the connection: `receive` then says why."""
+        if self._frames.state is State.OPEN:
+            self._frames.send_text(text)
+            self._flush()
 
     async def receive(self) -> bytes | None:
         """Return the next message, None after a proper goodbye of the peer."""

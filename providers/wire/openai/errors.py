@@ -90,6 +90,8 @@ _OTHER_CAP: Mapping[str, TokenCapField] = {"max_tokens": "max_completion_tokens"
 _SAFE_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # The field at the beginning of a path such as `tools[0].function.parameters`, and as much of the path as may be shown.
 _FIELD = re.compile(r"([a-z_]{1,40})[A-Za-z0-9_.\[\]]{0,100}")
+# Most seconds that a hint counts for: an epoch in the place of seconds must not cool a key for years.
+MAX_HINT_SECONDS = 86_400.0
 # Share of the estimate to which a refused prompt is cut. Local estimates are wrong by up to a quarter.
 _TRIM_TO = 0.7
 
@@ -127,7 +129,7 @@ def read_complaint(status: int, body: bytes, headers: Mapping[str, str]) -> Comp
     if not isinstance(inner, dict):
         inner = {"message": inner}
     code = _word(inner.get("code"))
-    if status == 200 and code.isdecimal() and 400 <= int(code) <= 599:
+    if status == 200 and re.fullmatch("[45][0-9][0-9]", code):
         status = int(code)
     return Complaint(
         status=status,
@@ -190,12 +192,17 @@ def request_id(headers: Mapping[str, str]) -> str:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Read `retry-after-ms` or `Retry-After` (seconds, possibly fractional, or an HTTP date) as seconds from now."""
     if (milliseconds := _number(headers.get("retry-after-ms", ""))) is not None:
-        return milliseconds / 1000
+        return min(milliseconds / 1000, MAX_HINT_SECONDS)
     value = headers.get("retry-after", "")
     if (seconds := _number(value)) is not None:
-        return seconds
-    moment = email.utils.parsedate_tz(value)
-    return None if moment is None else max(0.0, email.utils.mktime_tz(moment) - time.time())
+        return min(seconds, MAX_HINT_SECONDS)
+    try:
+        moment = email.utils.parsedate_tz(value)
+        if moment is None:
+            return None
+        return min(max(0.0, email.utils.mktime_tz(moment) - time.time()), MAX_HINT_SECONDS)
+    except (ValueError, OverflowError):  # a date that no calendar has
+        return None
 
 
 def _row_by_text(complaint: Complaint) -> Row | None:
