@@ -33,6 +33,7 @@ missing() {
     if ! have_chromium; then echo chromium; fi
     if ! have_node; then echo nodejs; fi
     if ! have npm; then echo npm; fi
+    if ! have msgfmt; then echo gettext; fi
 }
 
 tests_of() {
@@ -41,6 +42,7 @@ tests_of() {
         postgresql) echo "tests that use a real PostgreSQL" ;;
         nginx) echo "tests that go through nginx" ;;
         chromium) echo "browser tests" ;;
+        gettext) echo "the recipes of CONTRIBUTING.md that compile translations" ;;
         nodejs | npm) echo "the front end's checks, which need Node 20.19 or newer (Debian 13, or nodesource.com)" ;;
     esac
 }

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import conftest
+
 ROOT = Path(__file__).resolve().parent.parent
 CHECK_SECONDS = 240
 STEP = re.compile(
@@ -89,6 +91,8 @@ def follow(step: re.Match[str], folder: Path) -> None:
 @pytest.mark.parametrize("recipe", recipes(), ids=lambda recipe: recipe.title)
 def test_a_recipe_works_as_written(recipe: Recipe, tmp_path: Path) -> None:
     """Following the steps in a copy of the project leads to checks that pass."""
+    if shutil.which("msgfmt") is None:
+        conftest._missing("GNU gettext is not installed: apt-get install gettext")
     folder = copy_of_the_project(tmp_path)
     steps = list(recipe.steps())
     assert steps, "a recipe without steps"
