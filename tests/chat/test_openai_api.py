@@ -116,7 +116,7 @@ def test_tool_calls(caller: httpx.Client, api_user: ApiUser) -> None:
 
 def test_an_empty_answer(caller: httpx.Client, api_user: ApiUser) -> None:
     """The upstream's empty success is its failure, before anything was sent, and costs nothing."""
-    assert error(ask(caller, "empty", stream=True))[:3] == (502, "server_error", "server_error")
+    assert error(ask(caller, "empty-once", stream=True))[:3] == (502, "server_error", "server_error")
     assert api_user.quota()["used_today"] == 0
 
 
