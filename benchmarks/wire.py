@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import base64
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -105,15 +106,18 @@ async def serve() -> None:
 
 async def measure(port: int) -> dict[str, tuple[float, float]]:
     """Return seconds of CPU for one stream of SHORT deltas and for one of LONG, by protocol."""
+    from providers.wire import base
     from providers.wire.openai.adapter import OpenAICompatible
     from providers.wire.spark.adapter import Spark
 
-    adapters: dict[str, tuple[Any, str]] = {
-        "http": (OpenAICompatible(f"http://127.0.0.1:{port}/v1"), "sk-bench"),
-        "websocket": (Spark(f"ws://127.0.0.1:{port}/v1.1/chat"), "appid:key:secret"),
+    adapters: dict[str, tuple[Any, str, str]] = {
+        "http": (OpenAICompatible, f"http://127.0.0.1:{port}/v1", "sk-bench"),
+        "websocket": (Spark, f"ws://127.0.0.1:{port}/v1.1/chat", "appid:key:secret"),
     }
     costs = {}
-    for name, (adapter, key) in adapters.items():
+    for name, (kind, address, key) in adapters.items():
+        # Adapters of older checkouts take the address itself.
+        adapter = kind(address if "base_url" in inspect.signature(kind).parameters else base.Endpoint(address))
         await _cpu_of_one(adapter, key, SHORT, 1)
         short = await _cpu_of_one(adapter, key, SHORT, REPEATS)
         long = await _cpu_of_one(adapter, key, LONG, 2)

@@ -17,18 +17,12 @@ def groups_of(user_id: int) -> frozenset[int]:
 
 
 def may_use(user_id: int, model: ModelConfig) -> bool:
-    """Return whether a user may use a model.
-
-    Reads the user's groups from the database only when the model is reserved.
-    """
+    """Return whether a user may use a model; query groups only for a reserved one."""
     return not model.groups or model.open_to(groups_of(user_id))
 
 
 def usable(configuration: Configuration, user_id: int) -> list[ModelConfig]:
-    """Return the enabled models that a user may use, in the order of lists.
-
-    Asks the database once, and only if any model is reserved.
-    """
+    """Return the enabled models that a user may use, in the order of lists."""
     models = list(configuration.models().values())
     groups = groups_of(user_id) if any(model.groups for model in models) else frozenset()
     return [model for model in models if model.open_to(groups)]

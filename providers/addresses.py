@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from providers.wire.net.dial import AddressCheck
+from providers.wire.base import AddressCheck
 
 # Seconds to wait for the system's resolver when an upstream is saved; a name that takes longer is not checked.
 RESOLVE_SECONDS = 2.0
@@ -46,10 +46,7 @@ def refused_now(base_url: str, proxy: str) -> str:
 
 
 def _resolved(host: str) -> list[str]:
-    """Return the addresses of a host; empty when it does not resolve in time.
-
-    The lookup runs in a thread of its own, because the system's resolver has no timeout.
-    """
+    """Look a host up in a thread, because the system's resolver has no timeout."""
     resolved: list[str] = []
 
     def look_up() -> None:

@@ -329,10 +329,7 @@ class ChatModelAdmin(RefreshingAdmin, admin.ModelAdmin[ChatModel]):
 
 
 def badge(level: health.Level, text: str) -> SafeString:
-    """Return a state as a sign, a colour and words.
-
-    The sign and the words are for readers who do not see the colour.
-    """
+    """Return a state as colour, and as sign and words for readers who see none."""
     return format_html(
         '<span class="health {}"><span aria-hidden="true">{}</span> {}</span>', level, SIGNS[level], text
     )

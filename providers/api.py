@@ -23,10 +23,7 @@ class UpstreamRow(StaffSerializer):
 
 
 class KeyRow(StaffSerializer):
-    """A key with a write-only secret.
-
-    Staff can set `status` only to `ok`, which deletes all troubles of the key.
-    """
+    """A key with a write-only secret; setting `status` to `ok` deletes its troubles."""
 
     upstream = NamedRow(slug_field="slug", queryset=Upstream.objects.all())
     secret = serializers.CharField(write_only=True, max_length=_SECRET_CHARS)

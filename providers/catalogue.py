@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.db.models import Max
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from providers import registry, routing, setup
 from providers.keys import ANY_MODEL, KeyPool
@@ -17,6 +18,8 @@ from providers.models import ChatModel, Route, Upstream
 from providers.snapshot import Configuration, UpstreamConfig
 from providers.wire.base import ModelList, OfferedModel
 from providers.wire.errors import UpstreamFailed
+
+NO_KEY = gettext_noop("The upstream has no key that can be used now.")
 
 _SLUG_CHARS = 100
 _UNFIT = re.compile(r"[^A-Za-z0-9._:/-]+")
@@ -45,10 +48,7 @@ class Catalogue:
         self._added_hooks: list[Callable[[], None]] = []
 
     def on_added(self, hook: Callable[[], None]) -> None:
-        """Call `hook` after each addition of models, in the same transaction.
-
-        Other apps use this to create their own rows for the new models.
-        """
+        """Call `hook` after each addition, in the same transaction, to create rows of other apps."""
         self._added_hooks.append(hook)
 
     def notify_added(self) -> None:
@@ -58,15 +58,12 @@ class Catalogue:
         self._configuration.changed()
 
     async def fetch(self, upstream: UpstreamConfig) -> ModelList:
-        """Return the models that an upstream offers; raise ProviderError on failure.
-
-        The request uses the first key that is usable now. An adapter with `known_models` needs no request.
-        """
+        """Return the models that an upstream offers, asked with a usable key; raise ProviderError."""
         if upstream.adapter.known_models:
             return ModelList(upstream.adapter.known_models)
         key = next(iter(self._pool.usable(upstream.keys, ANY_MODEL)), None)
         if key is None:
-            raise UpstreamFailed("The upstream has no key that can be used now.", action="ops", vendor_code="no_key")
+            raise UpstreamFailed(NO_KEY, action="ops", vendor_code="no_key")
         provider = routing.new_provider(upstream)
         try:
             return await provider.list_models(key.secret)
@@ -105,10 +102,7 @@ def _add(upstream: Upstream, entry: Entry) -> None:
 
 
 class _Plan:
-    """Match the models of an upstream with ours.
-
-    Holds the slugs in use, and the names that upstreams have for each slug.
-    """
+    """Matches the models of an upstream with ours."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream

@@ -43,13 +43,9 @@ TEXTS: dict[str, Promise] = {
 
 
 def shown(error: ProviderError) -> dict[str, Any]:
-    """Return a failure as `{code, details?, retry_after?}`, to store and to send.
-
-    It has no text, because each reader gets the text in the reader's own language.
-    """
-    facts = {"vendor_code": error.vendor_code, "vendor_request_id": error.vendor_request_id}
-    if isinstance(error, BadParameter):
-        facts["param"] = error.param
+    """Return a failure as `{code, details?, retry_after?}`, to store and to send in any language."""
+    param = error.param if isinstance(error, BadParameter) else ""
+    facts = {"vendor_code": error.vendor_code, "vendor_request_id": error.vendor_request_id, "param": param}
     details = {name: value for name, value in facts.items() if value}
     body: dict[str, Any] = {"code": error.code}
     if details:

@@ -32,10 +32,7 @@ class KeyHealth:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamHealth:
-    """The health of an upstream and of its keys.
-
-    `text` explains the level. `keys` counts all keys, `usable` those that can be used now.
-    """
+    """The health of an upstream, which `text` explains, and of its `keys`."""
 
     level: Level
     text: str
@@ -46,10 +43,7 @@ class UpstreamHealth:
 
 
 def of_key(key: ApiKey) -> KeyHealth:
-    """Return the health of a key.
-
-    A key whose cooldown has passed and that waits for its probe is `ok`.
-    """
+    """Return the health of a key; `ok` while it only waits for its probe."""
     if key.secret() is None:
         return KeyHealth("quarantined", _("The secret cannot be decrypted. Enter it again."))
     troubles = [trouble for trouble in key.troubles.all() if trouble.status in {"cooling", "quarantined"}]
@@ -78,10 +72,7 @@ def level_of_key(key: ApiKey) -> Level:
 
 
 def text_of_key(key: ApiKey) -> str:
-    """Return all troubles of a key in words.
-
-    Each has its reason, the time when it began or ends, and the model it concerns.
-    """
+    """Return all troubles of a key in words, with reasons, times and models."""
     if key.secret() is None:
         return of_key(key).reason
     return "; ".join(_trouble(trouble) for trouble in key.troubles.all()) or _("ok")

@@ -7,10 +7,10 @@ it back to full use.
 
 import random
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import ParamSpec, Self, TypeVar
+from typing import ParamSpec, TypeVar
 
 import structlog
 from django.db import IntegrityError, InterfaceError, OperationalError, transaction
@@ -50,10 +50,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key as routing sees it.
-
-    `id` 0 without a secret stands for an upstream that needs no key.
-    """
+    """A key as routing sees it; `id` 0: the upstream needs no key."""
 
     id: int
     secret: str | None
@@ -61,17 +58,11 @@ class Key:
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
 
     def troubles_with(self, model: str) -> dict[str, Trouble]:
-        """Return the troubles that concern a model, by their scope.
-
-        `model` is the upstream's name for it.
-        """
+        """Return the troubles that concern a model, by their scope."""
         return {scope: self.troubles[scope] for scope in (ANY_MODEL, model) if scope in self.troubles}
 
     def seconds_excluded(self, model: str) -> float | None:
-        """Return the seconds until the cooldown ends; None when no time ends it.
-
-        That is so without a cooldown, and when only an operator can put the key back to use.
-        """
+        """Return the seconds until the cooldown ends; None when no time ends it."""
         troubles = self.troubles_with(model).values()
         ends = [trouble.cooldown_until for trouble in troubles if trouble.cooldown_until]
         if not ends or any(trouble.quarantined for trouble in troubles):
@@ -82,7 +73,7 @@ class Key:
 KEYLESS = Key(0, None)
 
 
-class Lease:
+class Lease(AbstractAsyncContextManager["Lease"]):
     """A key in use for one attempt; `scopes` names the troubles that this attempt probes."""
 
     def __init__(self, pool: "KeyPool", key: Key, slot: Slot, scopes: Collection[str] = ()) -> None:
@@ -94,19 +85,11 @@ class Lease:
         return bool(self._scopes)
 
     def mark_recovered(self) -> None:
-        """Put a probed key back to full use, in every process.
-
-        The database is changed in a task, so that the stream does not wait for it.
-        """
+        """Put a probed key back to use, in a task: the stream does not wait."""
         scopes, self._scopes = self._scopes, ()
         self._pool.tasks.start(_store(_rows(self.key.id, scopes).filter(quarantined_at=None).delete))
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         self._pool.limits.release(self._slot)
         if self._scopes:  # the attempt ended before visible text: the next one may probe
             scopes, self._scopes = self._scopes, ()
@@ -114,10 +97,7 @@ class Lease:
 
 
 class KeyPool:
-    """Leases keys to attempts and stores how the attempts ended.
-
-    `limits` counts the attempts that use each key.
-    """
+    """Leases keys to attempts, within `limits`, and stores how the attempts ended."""
 
     def __init__(self, limits: ConcurrencyLimits) -> None:
         self.limits = limits
@@ -166,10 +146,7 @@ class KeyPool:
         return None if claimed is None else Lease(self, key, slot, claimed)
 
     async def lower_concurrency(self, key: Key) -> int:
-        """Lower the key's `max_concurrency` to one attempt less than it carries now.
-
-        The new limit holds in every process until an operator raises it.
-        """
+        """Lower `max_concurrency` to one attempt less than now, until an operator raises it."""
         limit = max(1, self.limits.in_use[key.id] - 1)
         higher = Q(max_concurrency=None) | Q(max_concurrency__gt=limit)
         if key.id:
@@ -178,10 +155,7 @@ class KeyPool:
 
 
 async def cool_down(key: Key, model: str, seconds: float, reason: str) -> None:
-    """Leave the key out for a while, in every process.
-
-    `model` is one model's name at the upstream, or `ANY_MODEL`. Repeating the call is safe.
-    """
+    """Leave the key out for a while, for one model or for `ANY_MODEL`."""
     if key.id:
         until = timezone.now() + timedelta(seconds=seconds)
         await _store(_change, key.id, model, lambda rows: rows.cool_down(until, reason[:200]))
@@ -194,20 +168,14 @@ async def cool_down_upstream(slug: str, seconds: float, reason: str) -> None:
 
 
 async def quarantine(key: Key, model: str, reason: str) -> None:
-    """Leave the key out until an operator clears it.
-
-    Repeating the call is safe: the first reason stays.
-    """
+    """Leave the key out until an operator clears it; the first reason stays."""
     if key.id:
         values = {"quarantined_at": timezone.now(), "status_reason": reason[:200]}
         await _store(_change, key.id, model, lambda rows: rows.filter(quarantined_at=None).update(**values))
 
 
 async def clear_trouble(key_ids: Collection[int], model: str) -> None:
-    """Put keys back to use after a failure that was not theirs.
-
-    Repeating the call is safe.
-    """
+    """Put keys back to use after a failure that was not theirs."""
     await _store(KeyTrouble.objects.filter(key_id__in=key_ids, model=model).delete)
 
 
@@ -236,10 +204,7 @@ def _change(key_id: int, model: str, change: Callable[[KeyTroubleQuerySet], int]
 
 
 def _claim_probe(key_id: int, scopes: list[str]) -> list[str] | None:
-    """Claim the right to probe all troubles that a key still has.
-
-    Returns None, and claims nothing, when another attempt is probing the key.
-    """
+    """Claim the right to probe all troubles of a key; None when another has it."""
     now = timezone.now()
     with transaction.atomic():
         left = list(_rows(key_id, scopes).values_list("model", flat=True))

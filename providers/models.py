@@ -47,10 +47,7 @@ class CoolingQuerySet(models.QuerySet[Row]):
 
 
 class Upstream(models.Model):
-    """A remote service and how to reach it.
-
-    `environment` holds the values that were last taken from the environment.
-    """
+    """A remote service; `environment` holds the values last taken from the environment."""
 
     slug = models.SlugField(_("slug"), max_length=100, unique=True)
     kind = models.CharField(_("kind"), max_length=20, choices=registry.choices, default=registry.DEFAULT_KIND)
@@ -117,10 +114,7 @@ class Upstream(models.Model):
 
 
 class ApiKey(models.Model):
-    """A key of an upstream's key pool.
-
-    The secret is encrypted in the database and never shown. `last4` lets operators tell keys apart.
-    """
+    """A key of an upstream; the secret is encrypted, and `last4` tells keys apart."""
 
     upstream = models.ForeignKey(Upstream, models.CASCADE, related_name="keys", verbose_name=_("upstream"))
     ciphertext = models.TextField(editable=False)
@@ -148,20 +142,14 @@ class ApiKey(models.Model):
         self.last4 = secret[-4:] if len(secret) >= 8 else ""
 
     def replace_secret(self, secret: str) -> None:
-        """Replace the secret with one that staff entered; the caller saves.
-
-        Deletes the troubles of the old one, and keeps the key when the environment no longer names it.
-        """
+        """Replace the secret with one that staff entered, and forget its troubles; the caller saves."""
         self.set_secret(secret)
         self.from_environment = False
         if self.pk:
             self.troubles.all().delete()
 
     def checked(self, secret: str, upstream: Upstream) -> str:
-        """Return a secret as it is stored; raise ValidationError when it cannot be used.
-
-        That is a secret whose form the upstream cannot accept, or one that the upstream already has.
-        """
+        """Return a secret as it is stored; raise ValidationError for a malformed or known one."""
         value = validation.secret(upstream.kind, secret)
         known = upstream.keys.exclude(pk=self.pk).filter(fingerprint=fingerprint(value)) if upstream.pk else None
         if known is not None and known.exists():
@@ -178,17 +166,11 @@ class ApiKey(models.Model):
 
 class KeyTroubleQuerySet(CoolingQuerySet["KeyTrouble"]):
     def of(self, key_id: int, model: str) -> "KeyTroubleQuerySet":
-        """Return the trouble of a key with a model.
-
-        `model` is the upstream's name for it; an empty one stands for the trouble with all models.
-        """
+        """Return the trouble of a key with an upstream's model, or with all (empty name)."""
         return self.filter(key_id=key_id, model=model)
 
     def claim_probe(self, now: "datetime", until: "datetime") -> int:
-        """Claim the right to probe these keys; return the number of claims.
-
-        It is 0 when another attempt, in any process, has the right.
-        """
+        """Claim the right to probe; return 0 when another attempt, in any process, has it."""
         free = models.Q(probe_until=None) | models.Q(probe_until__lt=now)
         return self.filter(free, quarantined_at=None, cooldown_until__lte=now).update(probe_until=until)
 
@@ -298,10 +280,7 @@ def _check_parameters(parameters: object) -> None:
 
 
 class Route(models.Model):
-    """One way from a model to an upstream.
-
-    Routes with a lower `priority` are tried first; `weight` shares the load among routes of equal priority.
-    """
+    """One way from a model to an upstream; `weight` shares load among equal `priority`."""
 
     model = models.ForeignKey(ChatModel, models.CASCADE, related_name="routes", verbose_name=_("model"))
     upstream = models.ForeignKey(Upstream, models.CASCADE, related_name="routes", verbose_name=_("upstream"))

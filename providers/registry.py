@@ -34,10 +34,7 @@ DEMO_KIND = "scripted"
 
 
 def choices() -> list[tuple[str, StrPromise]]:
-    """Return the kinds with their labels.
-
-    Migration 0005 names this function, so a new kind needs no migration.
-    """
+    """Return the kinds with their labels; migration 0005 names this function."""
     return [(kind, translated(adapter.title)) for kind, adapter in ADAPTERS.items()]
 
 

@@ -54,35 +54,23 @@ BODY_TOO_LARGE = 413
 
 def new_provider(upstream: UpstreamConfig) -> Provider:
     """Return an adapter of its own for this upstream, to be closed by the caller."""
-    endpoint = Endpoint(
-        upstream.base_url,
-        upstream.proxy or None,
-        upstream.clocks,
-        None if upstream.trusted else admitting(upstream.base_url),
-        upstream.sign_host or None,
-        upstream.raw_key,
-    )
-    return upstream.adapter.for_endpoint(endpoint)
+    admits = None if upstream.trusted else admitting(upstream.endpoint.base_url)
+    return upstream.adapter(replace(upstream.endpoint, admits=admits))
 
 
 class Routing:
-    """Owns the adapters of this process.
-
-    Attempts also get the configuration and the key pool from it.
-    """
+    """Owns the adapters of this process, and what attempts need."""
 
     def __init__(self, configuration: Configuration, pool: KeyPool) -> None:
         self.configuration, self.pool = configuration, pool
-        self._providers: dict[tuple[object, ...], Provider] = {}
+        self._providers: dict[tuple[str, Endpoint, bool], Provider] = {}
 
     def provider_of(self, upstream: UpstreamConfig) -> Provider:
         """Return the one adapter for this configuration; its connections are shared by all keys."""
-        way = (upstream.kind, upstream.base_url, upstream.proxy, upstream.clocks, upstream.trusted)
-        identity = (*way, upstream.sign_host, upstream.raw_key)
-        provider = self._providers.get(identity)
-        if provider is None:
-            provider = self._providers[identity] = new_provider(upstream)
-        return provider
+        identity = (upstream.kind, upstream.endpoint, upstream.trusted)
+        if identity not in self._providers:
+            self._providers[identity] = new_provider(upstream)
+        return self._providers[identity]
 
     async def aclose(self) -> None:
         """Close the connections to all upstreams; the next stream opens new ones."""
@@ -93,10 +81,7 @@ class Routing:
 
 
 def able(model: ModelConfig, wanted: Collection[str]) -> ModelConfig:
-    """Return the model with only the routes that accept all of `wanted`.
-
-    Raises Unsupported when no route does.
-    """
+    """Return the model with only the routes that accept all of `wanted`; raise Unsupported."""
     routes = tuple(route for route in model.routes if route.upstream.adapter.takes.issuperset(wanted))
     if model.routes and not routes:
         taken_by_all = frozenset.intersection(*(route.upstream.adapter.takes for route in model.routes))
@@ -106,11 +91,7 @@ def able(model: ModelConfig, wanted: Collection[str]) -> ModelConfig:
 
 @dataclass(slots=True)
 class Attempts:
-    """The attempts of one request, through routes and keys, until one succeeds.
-
-    `parameters` are sent as they are; `extras` and `whole` are those of `ChatRequest`. `upstream` names the last one
-    tried.
-    """
+    """The attempts of one request, through routes and keys; `upstream` names the last one."""
 
     routing: Routing
     model: ModelConfig
@@ -152,16 +133,14 @@ class Attempts:
                 if self.failure is None:
                     return
                 self.failed_keys.add(lease.key.id)
-                if not _another_key_helps(self.failure):
+                # No other key helps when the whole upstream failed, or only asked to wait and sets no cooldown.
+                if self.failure.scope == "all" or (self.failure.action == "wait" and self.failure.cooldown_s <= 0):
                     break
             await self._clear_if_all_failed_alike(route)
         raise self.failure or ModelUnavailable()
 
     async def _with_key(self, route: RouteConfig, lease: Lease) -> AsyncGenerator[Event, None]:
-        """Stream with one key, and try again as long as the failure says `wait`.
-
-        Any other failure is left in `failure`.
-        """
+        """Stream with one key, as long as failures say `wait`; leave others in `failure`."""
         request = self._request(route)
         while True:
             try:
@@ -214,10 +193,7 @@ class Attempts:
             )
 
     async def _better(self, route: RouteConfig, problem: Retry | ProviderError) -> ChatRequest | None:
-        """Return a request that avoids the upstream's complaint; None when there is none.
-
-        The prompt is shortened at most once.
-        """
+        """Return a request that avoids the upstream's complaint; shorten the prompt at most once."""
         if isinstance(problem, Retry):
             return await self._learn(problem)
         if self.prompt_cut or self.whole or not isinstance(problem, PromptTooLong) or problem.status == BODY_TOO_LARGE:
@@ -245,11 +221,10 @@ class Attempts:
         return retry.request
 
     async def _pause(self, route: RouteConfig, key: Key, error: ProviderError) -> float | None:
-        """Do what the failure asks for; return the seconds to wait for this key.
-
-        Returns None when another key is to be tried instead.
-        """
-        if error.alerts or (error.alerts_if_persistent and _persists(route, key, error)):
+        """Do what the failure asks for; return the seconds to wait, None for another key."""
+        trouble = key.troubles.get(_scope(route, error))
+        persists = trouble is not None and trouble.reason == str(error)
+        if error.alerts or (error.alerts_if_persistent and persists):
             self._alert(error)
         log.warning(
             "attempt failed",
@@ -275,12 +250,10 @@ class Attempts:
         return None
 
     def _seconds_to_wait(self, route: RouteConfig, key: Key, error: ProviderError) -> float | None:
-        """Return the seconds to wait for the same key.
-
-        Returns None when waiting does not help, or would take too long.
-        """
+        """Return the seconds to wait for the same key; None when that does not help."""
         if error.action == "wait" and self.waits < error.attempts:
-            seconds = _backoff(self.waits) if error.retry_after is None else error.retry_after
+            backoff = min(8.0, 0.5 * 2.0**self.waits) * random.uniform(0.75, 1.25)  # noqa: S311
+            seconds = backoff if error.retry_after is None else error.retry_after
         elif error.action != "switch" or self._has_other_key(route, key):
             return None
         elif error.waits:
@@ -292,10 +265,7 @@ class Attempts:
         return seconds if seconds <= MAX_HINT_SECONDS else None
 
     async def _leave_out(self, route: RouteConfig, key: Key, error: ProviderError) -> None:
-        """Leave out this key, or the whole upstream, in all processes.
-
-        The failure decides whether this lasts for a while or until an operator clears it.
-        """
+        """Leave out this key, or the whole upstream, in all processes."""
         model = _scope(route, error)
         if error.unanimous:
             self.suspects[key.id] = error
@@ -341,26 +311,8 @@ class Attempts:
         )
 
 
-def _another_key_helps(error: ProviderError) -> bool:
-    """Return whether another key may succeed after this failure.
-
-    It cannot after a failure of the whole upstream, nor after one that only asked to wait and sets no cooldown.
-    """
-    return error.scope != "all" and (error.action != "wait" or error.cooldown_s > 0)
-
-
-def _persists(route: RouteConfig, key: Key, error: ProviderError) -> bool:
-    """Return whether this key has just been left out for the same reason."""
-    trouble = key.troubles.get(_scope(route, error))
-    return trouble is not None and trouble.reason == str(error)
-
-
 def _scope(route: RouteConfig, error: ProviderError) -> str:
     return route.upstream_model if error.scope == "key_model" else ANY_MODEL
-
-
-def _backoff(attempt: int) -> float:
-    return min(8.0, 0.5 * float(2**attempt)) * random.uniform(0.75, 1.25)  # noqa: S311
 
 
 def _in_order(routes: tuple[RouteConfig, ...]) -> Iterator[RouteConfig]:

@@ -36,10 +36,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 
 
 def ensure_upstreams() -> None:
-    """Create the demo, and create or update the upstreams that the environment names.
-
-    Repeating the call is safe.
-    """
+    """Create the demo; create or update upstreams of the environment. Repeating is safe."""
     with translation.override(settings.LANGUAGE_CODE):
         _ensure_demo()
     environment = {name: _revealed(value) for name, value in settings.ENV}
@@ -88,10 +85,7 @@ def _ensure_upstream(slug: str, kind: str, values: Mapping[str, Any]) -> Upstrea
 
 
 def _ensure_keys(upstream: Upstream, secrets: Iterable[str]) -> None:
-    """Add keys that are new in the environment, and remove those that left it.
-
-    A key that an admin deleted is not added again.
-    """
+    """Add new keys of the environment, except once deleted ones; remove those that left it."""
     prints = {fingerprint(secret): secret for secret in secrets}
     earlier = set(upstream.environment.get("keys", []))
     for mark in prints.keys() - earlier:
@@ -106,10 +100,7 @@ def _ensure_keys(upstream: Upstream, secrets: Iterable[str]) -> None:
 
 
 def _ensure_models(upstream: Upstream, offered: Iterable[tuple[str, str]]) -> None:
-    """Add models that are new in the environment.
-
-    A model that left the environment stays, because only an admin decides to disable it.
-    """
+    """Add new models of the environment; only an admin disables one that left it."""
     earlier = set(upstream.environment.get("models", []))
     names = dict(offered)
     for position, (slug, upstream_name) in enumerate(names.items()):

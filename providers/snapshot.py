@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import structlog
 from django.conf import settings
@@ -16,7 +16,7 @@ from providers import registry
 from providers.errors import ModelUnavailable
 from providers.keys import KEYLESS, Key, KeyPool, Trouble
 from providers.models import ApiKey, ChatModel, Route, Upstream
-from providers.wire.base import Clocks, Provider
+from providers.wire.base import Clocks, Endpoint, Provider, TokenCapField
 from runtime.ttl_cache import TTLCache
 from web.refusals import InvalidRequest
 
@@ -28,21 +28,14 @@ TABLE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class UpstreamConfig:
-    """An upstream with its enabled keys.
-
-    `trusted`: the environment names it, so its address may be private.
-    """
+    """An upstream with its enabled keys; a `trusted` one, of the environment, may be private."""
 
     slug: str
     kind: str
-    base_url: str
-    proxy: str
-    clocks: Clocks
+    endpoint: Endpoint
     keys: tuple[Key, ...]
     cooldown_until: datetime | None = None
     trusted: bool = False
-    sign_host: str = ""
-    raw_key: bool = False
 
     @property
     def adapter(self) -> type[Provider]:
@@ -84,7 +77,7 @@ class ModelConfig:
     description: StrOrPromise
     context_tokens: int
     parameters: Mapping[str, Any]
-    token_cap_field: Literal["max_tokens", "max_completion_tokens", "none"]
+    token_cap_field: TokenCapField
     include_usage: bool
     routes: tuple[RouteConfig, ...]
     pool: KeyPool
@@ -125,10 +118,7 @@ class Configuration:
         self._cache = TTLCache(self._load, TABLE_SECONDS)
 
     def models(self) -> dict[str, ModelConfig]:
-        """Return the models by slug, in the order in which lists show them.
-
-        It may query the database, so call it only where synchronous queries are allowed.
-        """
+        """Return the models by slug, in the order of lists; may query the database."""
         return self._cache.current()
 
     def forget(self) -> None:
@@ -136,10 +126,7 @@ class Configuration:
         self._cache.forget()
 
     def changed(self) -> None:
-        """Forget the cached rows now, and again when the open transaction has ended.
-
-        Because other threads may read the old rows again until the transaction commits.
-        """
+        """Forget the rows now and after the transaction: until then other threads read old ones."""
         self._cache.changed()
 
     def _load(self) -> dict[str, ModelConfig]:
@@ -165,7 +152,7 @@ class Configuration:
             model.shown_description,
             model.context_tokens,
             model.parameters,
-            cast('Literal["max_tokens", "max_completion_tokens", "none"]', model.token_cap_field),
+            cast("TokenCapField", model.token_cap_field),
             model.include_usage,
             tuple(routes),
             self._pool,
@@ -198,14 +185,16 @@ def upstream_config(upstream: Upstream) -> UpstreamConfig:
     return UpstreamConfig(
         upstream.slug,
         upstream.kind,
-        upstream.base_url,
-        upstream.proxy,
-        clocks,
+        Endpoint(
+            upstream.base_url,
+            upstream.proxy or None,
+            clocks,
+            sign_host=upstream.sign_host or None,
+            raw_key=upstream.raw_key,
+        ),
         (KEYLESS,) if keyless else keys,
         upstream.cooldown_until,
-        trusted=from_environment(upstream),
-        sign_host=upstream.sign_host,
-        raw_key=upstream.raw_key,
+        from_environment(upstream),
     )
 
 

@@ -18,7 +18,7 @@ from providers import routing, snapshot, status_texts
 from providers.keys import ANY_MODEL
 from providers.models import ApiKey, KeyTrouble, Route, Upstream
 from providers.snapshot import Configuration
-from providers.wire.base import ChatRequest, Delta, Finished, PromptMessage, Provider, Reasoning
+from providers.wire.base import ChatRequest, Delta, PromptMessage, Provider, Reasoning
 from providers.wire.errors import ProviderError, Retry
 from runtime import database
 
@@ -36,10 +36,7 @@ _QUOTED_CHARS = 40
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of a trial.
-
-    `text` may be displayed: it holds no key, no address and no raw words of a vendor.
-    """
+    """The result of a trial; `text` holds no key, no address and no vendor's words."""
 
     ok: bool
     text: "str | Promise"
@@ -79,26 +76,17 @@ async def try_key(key_id: int, configuration: Configuration) -> Outcome:
 
 
 async def _completion(provider: Provider, request: ChatRequest, secret: str | None) -> str:
-    """Return the first words of the completion.
-
-    When the upstream asks for another form of the request, that form is sent.
-    """
+    """Return the first words, asked for in the form that the upstream wants."""
     for _attempt in range(routing.MAX_RESENDS):
         try:
-            return await _first_words(cast("AsyncGenerator[Event, None]", provider.stream(request, secret)))
+            async with aclosing(cast("AsyncGenerator[Event, None]", provider.stream(request, secret))) as events:
+                async for event in events:
+                    if isinstance(event, Delta | Reasoning) and event.text.strip():
+                        return " ".join(event.text.split())[:_QUOTED_CHARS]
+            return "…"
         except Retry as retry:
             request, failure = retry.request, retry.otherwise
     raise failure
-
-
-async def _first_words(stream: "AsyncGenerator[Event, None]") -> str:
-    async with aclosing(stream) as events:
-        async for event in events:
-            if isinstance(event, Delta | Reasoning) and event.text.strip():
-                return " ".join(event.text.split())[:_QUOTED_CHARS]
-            if isinstance(event, Finished):
-                break
-    return "…"
 
 
 def _route_of(key_id: int) -> tuple[snapshot.UpstreamConfig, str, str | None] | None:

@@ -45,10 +45,7 @@ def base_url(kind: str, text: str) -> str:
 
 
 def proxy(text: str) -> str:
-    """Return the address of an outgoing proxy; empty when there is none.
-
-    The address may contain a user name and a password.
-    """
+    """Return the address of an outgoing proxy, credentials included; empty when there is none."""
     url = text.strip()
     if not url:
         return ""
@@ -61,10 +58,7 @@ def proxy(text: str) -> str:
 
 
 def sign_host(kind: str, text: str) -> str:
-    """Return the host name to sign in place of the base URL's.
-
-    Most kinds of upstream sign none and accept only an empty one.
-    """
+    """Return the host name to sign instead of the base URL's; most kinds sign none."""
     host = text.strip()
     if host and "sign_host" not in ADAPTERS[kind].options:
         raise ValidationError(_("This kind of upstream does not sign a host name."))
@@ -88,10 +82,7 @@ def secret(kind: str, text: str) -> str:
 
 
 def _parts(url: str) -> SplitResult:
-    """Split an address; raise ValidationError when it is not that of a server.
-
-    Control characters are refused here, because the standard library drops them silently.
-    """
+    """Split the address of a server; refuse control characters, which urlsplit drops silently."""
     try:
         parts = urlsplit(url)
         well_formed = bool(parts.hostname) and (parts.port or 1) > 0

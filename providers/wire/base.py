@@ -5,14 +5,18 @@ No network and no vendor facts here: those live in the provider's own module.
 """
 
 import math
+import ssl
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
+import orjson
+
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls"]
+AddressCheck = Callable[[str], bool]
 TokenCapField = Literal["max_tokens", "max_completion_tokens", "none"]
 
 # Tokens for the role and the separators of a message; the vendors' chat formats need three or four.
@@ -88,10 +92,7 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """Pieces of tool calls: a JSON list, as the upstream wrote it.
-
-    Sent only where the request passed tools on.
-    """
+    """A JSON list of pieces of tool calls, where the request passed tools on."""
 
     json: str
 
@@ -106,10 +107,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The one successful end of a stream; nothing follows it.
-
-    `ends_conversation`: the vendor takes no further prompts of this exchange.
-    """
+    """The one successful end; `ends_conversation`: the vendor takes no further prompts of it."""
 
     reason: FinishReason
     ends_conversation: bool = False
@@ -146,22 +144,24 @@ DEFAULT_CLOCKS = Clocks()
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """How one upstream is reached. `admits` judges each resolved address; None: every address is allowed."""
+    """How one upstream is reached.
+
+    `admits` judges each resolved address, or the proxy's; None: every address is allowed. `tls` replaces the usual
+    verification, for private certificate authorities.
+    """
 
     base_url: str
     proxy: str | None = None
     clocks: Clocks = DEFAULT_CLOCKS
-    admits: Callable[[str], bool] | None = None
+    admits: AddressCheck | None = None
+    tls: ssl.SSLContext | None = None
     # Options of single adapters: `Provider.options` names the ones that an adapter uses.
     sign_host: str | None = None
     raw_key: bool = False
 
 
 class OfferedModel(NamedTuple):
-    """A model under the upstream's name for it; `context_tokens` and `title` where they are known.
-
-    `legacy`: the vendor no longer documents it.
-    """
+    """A model under the upstream's name for it; `legacy`: the vendor no longer documents it."""
 
     name: str
     context_tokens: int | None = None
@@ -170,10 +170,7 @@ class OfferedModel(NamedTuple):
 
 
 class ModelList(NamedTuple):
-    """The models that an upstream offers.
-
-    It is not `complete` when the upstream sent more than we read.
-    """
+    """The models that an upstream offers; not `complete` when it sent more than we read."""
 
     models: tuple[OfferedModel, ...]
     complete: bool = True
@@ -190,11 +187,7 @@ class FirstRun(NamedTuple):
 
 
 def gettext_noop(text: str) -> str:
-    """Return a text unchanged; using it marks the text for translation.
-
-    `makemessages` recognises the function by its name. This package does not import Django, which has the same
-    function.
-    """
+    """Return a text unchanged but marked for translation, as Django's function does."""
     return text
 
 
@@ -228,12 +221,8 @@ class Provider(ABC):
     # Put in front of a model's name to make its slug, unless the name begins so.
     slug_prefix: ClassVar[str] = ""
 
-    name: str
-
-    @classmethod
-    @abstractmethod
-    def for_endpoint(cls, endpoint: Endpoint) -> "Provider":
-        """Return an adapter for one upstream."""
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
 
     @classmethod  # noqa: B027  (a hook: most kinds take any text)
     def check_key(cls, key: str) -> None:
@@ -263,7 +252,16 @@ class Provider(ABC):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Close all connections; safe to repeat."""
+        """Close all connections; the next request opens new ones. Repeating is safe."""
+
+
+def json_object(text: bytes | str) -> dict[str, Any]:
+    """Return the JSON object that a text holds; an empty one for any other text."""
+    try:
+        parsed = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
 
 
 def estimate_tokens(text: str) -> int:
@@ -276,16 +274,12 @@ def estimate_tokens(text: str) -> int:
 
 
 def message_tokens(message: PromptMessage) -> int:
-    """Estimate the tokens of one message, its wrapping included."""
     tokens = estimate_tokens(message.content) + MESSAGE_OVERHEAD_TOKENS
-    if message.parts or message.fields:
-        tokens += IMAGE_TOKENS * sum("text" not in part for part in message.parts)
-        tokens += estimate_tokens(str(message.fields)) if message.fields else 0
-    return tokens
+    tokens += IMAGE_TOKENS * sum("text" not in part for part in message.parts)
+    return tokens + (estimate_tokens(str(message.fields)) if message.fields else 0)
 
 
 def prompt_tokens(messages: Sequence[PromptMessage]) -> int:
-    """Estimate the tokens of a whole prompt."""
     return sum(map(message_tokens, messages))
 
 
@@ -302,9 +296,8 @@ def wanted(messages: Sequence[PromptMessage], extras: Mapping[str, JSON]) -> lis
 def tool_names(extras: Mapping[str, JSON]) -> list[str]:
     """Return the names of the tools that were passed on."""
     tools = extras.get("tools")
-    kinds = (
-        [tool.get(str(tool.get("type"))) for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
-    )
+    listed = tools if isinstance(tools, list) else []
+    kinds = [tool.get(str(tool.get("type"))) for tool in listed if isinstance(tool, dict)]
     return [str(kind["name"]) for kind in kinds if isinstance(kind, dict) and "name" in kind]
 
 
@@ -318,20 +311,10 @@ def trim(messages: Sequence[PromptMessage], budget_tokens: int) -> tuple[PromptM
         return ()
     head = tuple(messages[:1]) if messages[0].role == "system" and len(messages) > 1 else ()
     turns = messages[len(head) :]
-    start = _oldest_that_fits(turns, budget_tokens - prompt_tokens(head))
-    if start:
-        start = _next_user_turn(turns, start)
-    return head + tuple(turns[start:])
-
-
-def _oldest_that_fits(turns: Sequence[PromptMessage], budget_tokens: int) -> int:
     start = len(turns) - 1
-    left = budget_tokens - message_tokens(turns[start])
+    left = budget_tokens - prompt_tokens(head) - message_tokens(turns[start])
     while start > 0 and (left := left - message_tokens(turns[start - 1])) >= 0:
         start -= 1
-    return start
-
-
-def _next_user_turn(turns: Sequence[PromptMessage], start: int) -> int:
-    users = (index for index in range(start, len(turns)) if turns[index].role == "user")
-    return next(users, start)
+    if start:
+        start = next((index for index in range(start, len(turns)) if turns[index].role == "user"), start)
+    return head + tuple(turns[start:])

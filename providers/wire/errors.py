@@ -13,16 +13,19 @@ Which failure gets which action is a vendor fact and lives in the provider's mod
 switching keys, cooling them down) is left to the one retry loop above the providers.
 """
 
-from typing import ClassVar, Literal, NamedTuple
+from dataclasses import dataclass, fields
+from typing import ClassVar, Literal
 
 from providers.wire.base import JSON, ChatRequest
+from providers.wire.base import gettext_noop as _
 
 Action = Literal["wait", "switch", "disable", "user", "ops"]
 Scope = Literal["key", "key_model", "all"]
 
 
-class ProviderError(Exception):
-    """A stream failed.
+@dataclass(eq=False, repr=False)
+class Verdict:
+    """The message of a failure, and the actions that it asks for.
 
     action
         `wait`: the same key again after `retry_after` or the usual backoff, up to `attempts` more times; after that
@@ -38,8 +41,6 @@ class ProviderError(Exception):
     waits
         Seconds to wait before each new try of the same key, when `switch` finds no other key. When it is empty,
         `cooldown_s` is the wait.
-    retry_after
-        The upstream's hint in seconds, None without one. For `switch` it is already contained in `cooldown_s`.
     crowded
         The key carried more attempts at once than the upstream allows: its `max_concurrency` is to be lowered.
     unanimous
@@ -51,46 +52,40 @@ class ProviderError(Exception):
     ends_conversation
         The vendor's moderation found the whole exchange at fault: no further prompts of it are to be sent.
 
-    `vendor_code` and `vendor_request_id` are for logs. The message is ours, never the raw body, URL or key.
+    The message is ours, never the raw body, URL or key.
+    """
+
+    message: str
+    action: Action
+    attempts: int = 0
+    cooldown_s: float = 0.0
+    scope: Scope = "key_model"
+    waits: tuple[float, ...] = ()
+    crowded: bool = False
+    unanimous: bool = False
+    alerts: bool = False
+    alerts_if_persistent: bool = False
+    ends_conversation: bool = False
+
+
+@dataclass(eq=False, repr=False)
+class ProviderError(Verdict, Exception):
+    """A stream failed.
+
+    `vendor_code` and `vendor_request_id` are for logs. `retry_after` is the upstream's hint in seconds; for `switch` it
+    is already contained in `cooldown_s`.
     """
 
     code: ClassVar[str] = "upstream_error"
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        action: Action,
-        attempts: int = 0,
-        cooldown_s: float = 0.0,
-        scope: Scope = "key_model",
-        vendor_code: str = "",
-        vendor_request_id: str = "",
-        retry_after: float | None = None,
-        status: int | None = None,
-        waits: tuple[float, ...] = (),
-        crowded: bool = False,
-        unanimous: bool = False,
-        alerts: bool = False,
-        alerts_if_persistent: bool = False,
-        ends_conversation: bool = False,
-    ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.action = action
-        self.attempts = attempts
-        self.cooldown_s = cooldown_s
-        self.scope = scope
-        self.vendor_code = vendor_code
-        self.vendor_request_id = vendor_request_id
-        self.retry_after = retry_after
-        self.status = status
-        self.waits = waits
-        self.crowded = crowded
-        self.unanimous = unanimous
-        self.alerts = alerts or action in {"disable", "ops"}
-        self.alerts_if_persistent = alerts_if_persistent
-        self.ends_conversation = ends_conversation
+    vendor_code: str = ""
+    vendor_request_id: str = ""
+    retry_after: float | None = None
+    status: int | None = None
+
+    def __post_init__(self) -> None:
+        Exception.__init__(self, self.message)
+        self.alerts = self.alerts or self.action in {"disable", "ops"}
 
 
 class UpstreamFailed(ProviderError):  # noqa: N818
@@ -115,20 +110,13 @@ class PromptTooLong(ProviderError):  # noqa: N818
     code = "prompt_too_long"
 
 
+@dataclass(eq=False, repr=False)
 class BadParameter(ProviderError):  # noqa: N818
     """The upstream does not take a field that the caller sent; `param` names it."""
 
     code = "invalid_request"
 
-    def __init__(self, param: str, *, vendor_code: str, vendor_request_id: str, status: int) -> None:
-        super().__init__(
-            "The upstream does not take a field of the request.",
-            action="user",
-            vendor_code=vendor_code,
-            vendor_request_id=vendor_request_id,
-            status=status,
-        )
-        self.param = param
+    param: str = ""
 
 
 class Retry(Exception):  # noqa: N818
@@ -147,21 +135,11 @@ class Retry(Exception):  # noqa: N818
         self.otherwise = otherwise
 
 
-class Row(NamedTuple):
-    """One row of a vendor's error table; the fields mean what they mean in `ProviderError`."""
+@dataclass(eq=False)
+class Row(Verdict):
+    """One row of a vendor's error table."""
 
-    kind: type[ProviderError]
-    message: str
-    action: Action
-    attempts: int = 0
-    cooldown_s: float = 0.0
-    scope: Scope = "key_model"
-    waits: tuple[float, ...] = ()
-    crowded: bool = False
-    unanimous: bool = False
-    alerts: bool = False
-    alerts_if_persistent: bool = False
-    ends_conversation: bool = False
+    kind: type[ProviderError] = UpstreamFailed
 
     def error(
         self,
@@ -171,33 +149,30 @@ class Row(NamedTuple):
         retry_after: float | None = None,
         status: int | None = None,
     ) -> ProviderError:
-        """Return the failure of this row.
-
-        For `switch` the upstream's hint replaces the cooldown, from 1 s upwards.
-        """
-        hinted = self.action == "switch" and retry_after is not None
+        """Return the failure of this row; for `switch` the upstream's hint replaces the cooldown."""
+        facts = {field.name: getattr(self, field.name) for field in fields(Verdict)}
+        if self.action == "switch" and retry_after is not None:
+            facts["cooldown_s"] = max(retry_after, 1.0)
         return self.kind(
-            self.message,
-            action=self.action,
-            attempts=self.attempts,
-            cooldown_s=max(retry_after or 0.0, 1.0) if hinted else self.cooldown_s,
-            scope=self.scope,
+            **facts,
             vendor_code=vendor_code,
             vendor_request_id=vendor_request_id,
             retry_after=retry_after,
             status=status,
-            waits=self.waits,
-            crowded=self.crowded,
-            unanimous=self.unanimous,
-            alerts=self.alerts,
-            alerts_if_persistent=self.alerts_if_persistent,
-            ends_conversation=self.ends_conversation,
         )
 
 
-BROKEN = Row(UpstreamFailed, "The upstream's answer was broken.", "wait", attempts=1, cooldown_s=30.0)
+# Seconds. Daily volumes of Chinese vendors are renewed at midnight there; five minutes more allow for their clocks.
+_BEIJING_S, _DAY_S, _RENEWED_S = 8 * 3600, 24 * 3600, 5 * 60
+
+BROKEN = Row(_("The upstream's answer was broken."), "wait", attempts=1, cooldown_s=30.0)
 
 
 def broken_stream(vendor_code: str, *, status: int | None = 200) -> ProviderError:
     """Return the failure for a broken stream: wait once, then rest the key."""
     return BROKEN.error(vendor_code=vendor_code, status=status)
+
+
+def seconds_until_renewed(now: float) -> float:
+    """Return the seconds from `now` (since the epoch) until 00:05 in Beijing."""
+    return _DAY_S - (now + _BEIJING_S - _RENEWED_S) % _DAY_S

@@ -1,29 +1,15 @@
-"""A provider without an upstream: the built-in `demo` model, and the fake that tests script.
+"""A provider without an upstream: the built-in `demo` model.
 
 It streams at the pace of a real model, so that all of a chat can be tried without a key. No network.
 """
 
 import asyncio
 import re
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import AsyncIterator
+from typing import ClassVar
 
-from providers.wire.base import (
-    ChatRequest,
-    Delta,
-    Endpoint,
-    Event,
-    Finished,
-    OfferedModel,
-    Provider,
-    Usage,
-    gettext_noop,
-    prompt_tokens,
-)
-
-# A reply of a script: a text, a failure, or events one by one with failures among them.
-Reply = str | Exception | Sequence[Event | Exception]
+from providers.wire.base import ChatRequest, Delta, Event, Finished, OfferedModel, Provider, Usage, prompt_tokens
+from providers.wire.base import gettext_noop as _
 
 # Han characters decide that the demo replies in Chinese.
 _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
@@ -31,55 +17,27 @@ _TOKEN = re.compile(r"\s*[A-Za-z0-9]{1,6}|\s*[^\sA-Za-z0-9]{1,2}|\s+")
 _QUOTED_CHARS = 80
 
 
-class Call(NamedTuple):
-    """One recorded call of `stream`."""
-
-    request: ChatRequest
-    key: str | None
-
-
 class Scripted(Provider):
-    """A provider that streams scripted replies.
+    """Replies with a prepared text, which `max_tokens` cuts like a real model's."""
 
-    A script is a function of the last user message, or replies to use up in order. `calls` records every call of a
-    given script, none of the demo's; `delay_s` are the seconds before each token or event. `max_tokens` cuts a text and
-    finishes with `length`, like a model's.
-    """
-
-    title = gettext_noop("Built-in demo")
+    title = _("Built-in demo")
     needs_base_url = False
     known_models = (OfferedModel("demo"),)
-
-    def __init__(
-        self,
-        script: Callable[[str], Reply] | Iterable[Reply] | None = None,
-        *,
-        delay_s: float = 0.02,
-        name: str = "demo",
-    ) -> None:
-        self.name = name
-        self.calls: list[Call] = []
-        self._delay_s = delay_s
-        self._script = _as_function(demo_reply if script is None else script)
-        self._recording = script is not None
-
-    @classmethod
-    def for_endpoint(cls, endpoint: Endpoint) -> Provider:
-        """Return the demo: it has no address."""
-        return cls()
+    # Seconds before each token.
+    delay_s: ClassVar[float] = 0.02
 
     async def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
-        """Stream the scripted reply; see `Provider.stream`. Raises `LookupError` when the replies are used up."""
-        if self._recording:
-            self.calls.append(Call(request, key))
-        reply = self._script(_last_prompt(request))
-        if isinstance(reply, Exception):
-            raise reply
-        for event in _events_of(reply, request) if isinstance(reply, str) else reply:
-            if self._delay_s:
-                await asyncio.sleep(self._delay_s)
-            if isinstance(event, Exception):
-                raise event
+        prompt = next((message.content for message in reversed(request.messages) if message.role == "user"), "")
+        tokens = cut_tokens(demo_reply(prompt))
+        cap = request.parameters.get("max_tokens")
+        kept = tokens[:cap] if isinstance(cap, int) else tokens
+        usage, finished = (
+            Usage(prompt_tokens(request.messages), len(kept)),
+            Finished("stop" if kept == tokens else "length"),
+        )
+        events: list[Event] = [*map(Delta, kept), usage, finished]
+        for event in events:
+            await asyncio.sleep(self.delay_s)
             yield event
 
     async def aclose(self) -> None:
@@ -97,31 +55,6 @@ def demo_reply(prompt: str) -> str:
 def cut_tokens(text: str) -> list[str]:
     """Cut `text` into pieces of about a token; joined they are `text` again."""
     return _TOKEN.findall(text)
-
-
-def _as_function(script: Callable[[str], Reply] | Iterable[Reply]) -> Callable[[str], Reply]:
-    if callable(script):
-        return script
-    replies = deque(script)
-
-    def next_reply(_: str) -> Reply:
-        if not replies:
-            raise LookupError("the script has no reply left")
-        return replies.popleft()
-
-    return next_reply
-
-
-def _last_prompt(request: ChatRequest) -> str:
-    return next((message.content for message in reversed(request.messages) if message.role == "user"), "")
-
-
-def _events_of(text: str, request: ChatRequest) -> list[Event]:
-    tokens = cut_tokens(text)
-    cap = request.parameters.get("max_tokens")
-    kept = tokens[:cap] if isinstance(cap, int) else tokens
-    usage = Usage(prompt_tokens(request.messages), len(kept))
-    return [*map(Delta, kept), usage, Finished("stop" if len(kept) == len(tokens) else "length")]
 
 
 _CHINESE = """\

@@ -8,7 +8,7 @@ from providers import catalogue, snapshot
 from providers.apps import providers_app
 from providers.models import ApiKey, ChatModel, Route, Upstream
 from providers.setup import DEMO_POSITION
-from providers.wire.base import Clocks, OfferedModel
+from providers.wire.base import Endpoint, OfferedModel
 from providers.wire.errors import ProviderError
 from quotas.models import QuotaModel
 from tests import factories
@@ -106,7 +106,7 @@ def test_names_with_the_same_slug_become_two_models(upstream: Upstream) -> None:
 @pytest.mark.parametrize("kind", ["spark", "spark_http", "zhipu_v3", "scripted"])
 async def test_kinds_without_a_list(kind: str) -> None:
     """The known models are offered without a request."""
-    config = snapshot.UpstreamConfig("x", kind, "http://127.0.0.1:9", "", Clocks(), ())
+    config = snapshot.UpstreamConfig("x", kind, Endpoint("http://127.0.0.1:9"), ())
     listing = await providers_app().catalogue.fetch(config)
     assert listing.complete
     assert {"spark": "lite", "spark_http": "lite", "zhipu_v3": "chatglm_turbo", "scripted": "demo"}[kind] in {

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from providers.wire.base import Clocks, Event, Provider
+from providers.wire.base import Clocks, Endpoint, Event, Provider
 from providers.wire.errors import ProviderError, UpstreamFailed, UpstreamTimeout
 from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.spark.adapter import Spark
@@ -53,7 +53,7 @@ async def talking(protocol: str, does: str, clocks: Clocks) -> AsyncIterator[tup
         base_url = getattr(upstream, address)
         with full_address() as elsewhere:
             here = f"127.0.0.1:{upstream.port}"
-            talking = provider(base_url if does else base_url.replace(here, elsewhere), clocks=clocks)
+            talking = provider(Endpoint(base_url if does else base_url.replace(here, elsewhere), clocks=clocks))
             try:
                 yield upstream, talking, upstream.key(does)
             finally:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from providers.wire.base import Clocks, Finished
+from providers.wire.base import Clocks, Endpoint, Finished
 from providers.wire.errors import UpstreamFailed
 from providers.wire.net.deadline import Deadline
 from providers.wire.net.exchange import send
@@ -59,7 +59,7 @@ class PreparedServer:
 
 async def exchange(*replies: bytes | Write, count: int = 1) -> tuple[list[tuple[int, bytes]], PreparedServer]:
     """Return status and body of `count` requests, one after another, and the server."""
-    server, transport, found = PreparedServer(*replies), Transport(), []
+    server, transport, found = PreparedServer(*replies), Transport(Endpoint("")), []
     async with server.running() as url:
         for _ in range(count):
             one = await send(transport, "GET", url, {}, Deadline(Clocks(first=5)))
@@ -127,7 +127,7 @@ async def test_connection_is_not_reused(reply: bytes) -> None:
 
 async def test_bytes_on_an_idle_connection_close_it() -> None:
     """No response to a later request can be smuggled in beforehand."""
-    server, transport = PreparedServer(), Transport()
+    server, transport = PreparedServer(), Transport(Endpoint(""))
 
     async def twice(writer: asyncio.StreamWriter) -> None:
         writer.write(OK + b"content-length: 0\r\n\r\n")
@@ -194,7 +194,7 @@ async def test_slow_reader_slows_the_server_down() -> None:
             await writer.drain()
             sent += 2**16
 
-    server, transport = PreparedServer(reply), Transport()
+    server, transport = PreparedServer(reply), Transport(Endpoint(""))
     async with server.running() as url:
         one = await send(transport, "GET", url, {}, Deadline(Clocks()))
         before = -1
@@ -240,7 +240,7 @@ async def test_compressed_bodies_are_bounded(body: bytes, vendor_code: str) -> N
 @pytest.mark.parametrize("value", ["a\r\nx: y", "a\nb", "a\0b"])
 async def test_no_header_is_smuggled(value: str) -> None:
     """A header value with a line break is refused before anything is sent."""
-    server, transport = PreparedServer(), Transport()
+    server, transport = PreparedServer(), Transport(Endpoint(""))
     async with server.running() as url:
         with pytest.raises(UpstreamFailed) as failure:
             await send(transport, "GET", url, {"x": value}, Deadline(Clocks()))
@@ -271,7 +271,7 @@ async def test_adapters_take_any_transport_of_httpx() -> None:
             raise following
         return following
 
-    provider = OpenAICompatible("http://upstream.invalid/v1", transport=httpx.MockTransport(reply))
+    provider = OpenAICompatible(Endpoint("http://upstream.invalid/v1"), transport=httpx.MockTransport(reply))
     events = await collect(provider.stream(request(), "sk-1"))
     with pytest.raises(UpstreamFailed) as failure:
         await collect(provider.stream(request(), "sk-1"))

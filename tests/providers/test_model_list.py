@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from providers.wire.base import ModelList, OfferedModel
+from providers.wire.base import Endpoint, ModelList, OfferedModel
 from providers.wire.errors import ProviderError, UpstreamFailed, UpstreamTimeout
 from providers.wire.openai import model_list
 from providers.wire.openai.adapter import OpenAICompatible
@@ -37,7 +37,7 @@ async def failing(fake: FakeOpenAI, scenario: str) -> ProviderError:
     """Ask, expect a failure, and return it once it has shown that it holds nothing secret."""
     fake.keys[SECRET] = scenario
     with pytest.raises(ProviderError) as caught:
-        await ask(OpenAICompatible(fake.base_url))
+        await ask(OpenAICompatible(Endpoint(fake.base_url)))
     text = f"{caught.value!r} {caught.value} {caught.value.vendor_code}"
     assert not [secret for secret in (SECRET, "sk-secret", "127.0.0.1", "<html", "login") if secret in text]
     return caught.value
@@ -46,7 +46,7 @@ async def failing(fake: FakeOpenAI, scenario: str) -> ProviderError:
 async def test_models_are_listed_by_name(fake: FakeOpenAI) -> None:
     """Names are sorted, with the context size where the upstream gives it."""
     fake.keys[SECRET] = "few"
-    listing = await ask(OpenAICompatible(f"{fake.base_url}/chat/completions/"))
+    listing = await ask(OpenAICompatible(Endpoint(f"{fake.base_url}/chat/completions/")))
     assert [model.name for model in listing.models] == sorted(MODELS, key=str.casefold)
     assert OfferedModel("echo", CONTEXT_TOKENS) in listing.models
     assert listing.complete
@@ -57,7 +57,7 @@ async def test_models_are_listed_by_name(fake: FakeOpenAI) -> None:
 
 async def test_without_a_key(fake: FakeOpenAI) -> None:
     """A request to a server without keys carries none."""
-    await ask(OpenAICompatible(fake.base_url), None)
+    await ask(OpenAICompatible(Endpoint(fake.base_url)), None)
     assert "authorization" not in fake.requests[-1].headers
 
 
@@ -67,13 +67,13 @@ async def test_without_a_key(fake: FakeOpenAI) -> None:
 async def test_other_forms(fake: FakeOpenAI, scenario: str, names: list[str]) -> None:
     """Bare arrays are read, and odd entries are skipped."""
     fake.keys[SECRET] = scenario
-    assert [model.name for model in (await ask(OpenAICompatible(fake.base_url))).models] == names
+    assert [model.name for model in (await ask(OpenAICompatible(Endpoint(fake.base_url)))).models] == names
 
 
 async def test_long_lists_are_cut(fake: FakeOpenAI) -> None:
     """Of thousands of models the first are taken, and the list says that it is not complete."""
     fake.keys[SECRET] = "many"
-    listing = await ask(OpenAICompatible(fake.base_url))
+    listing = await ask(OpenAICompatible(Endpoint(fake.base_url)))
     assert (len(listing.models), listing.models[0].name, listing.complete) == (MAX_MODELS, "m0000", False)
 
 
@@ -121,13 +121,13 @@ async def test_hanging(fake: FakeOpenAI, scenario: str, monkeypatch: pytest.Monk
 async def test_a_closed_port_is_a_typed_failure() -> None:
     """A refused connection is a typed failure."""
     with pytest.raises(UpstreamFailed, match="could not be reached"):
-        await ask(OpenAICompatible("http://127.0.0.1:9/v1"))
+        await ask(OpenAICompatible(Endpoint("http://127.0.0.1:9/v1")))
 
 
 async def test_addresses_are_checked(fake: FakeOpenAI) -> None:
     """The list is fetched under the same address rules as completions."""
     with pytest.raises(UpstreamFailed) as caught:
-        await ask(OpenAICompatible(fake.base_url, admits=lambda address: False))
+        await ask(OpenAICompatible(Endpoint(fake.base_url, admits=lambda address: False)))
     assert caught.value.vendor_code == "address_refused"
     assert not fake.requests
 
@@ -136,11 +136,11 @@ async def test_addresses_are_checked(fake: FakeOpenAI) -> None:
 async def test_zhipu(raw_key: bool) -> None:
     """Zhipu gets a token or the key itself; a malformed key is refused."""
     async with FakeZhipu() as server:
-        listing = await ask(Zhipu(server.base_url, raw_key=raw_key), KEY)
+        listing = await ask(Zhipu(Endpoint(server.base_url, raw_key=raw_key)), KEY)
         assert len(listing.models) == len(MODELS)
         assert (server.requests[-1].key == KEY) == raw_key
         with pytest.raises(UpstreamFailed) as caught:
-            await ask(Zhipu(server.base_url, raw_key=raw_key), f"{KEY_ID}.wrong")
+            await ask(Zhipu(Endpoint(server.base_url, raw_key=raw_key)), f"{KEY_ID}.wrong")
         assert caught.value.action == "disable"
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from providers.wire.base import Clocks, Delta, Event, Finished, PromptMessage, Reasoning, Usage
+from providers.wire.base import Clocks, Delta, Endpoint, Event, Finished, PromptMessage, Reasoning, Usage
 from providers.wire.errors import ProviderError, UpstreamFailed
 from providers.wire.openai import adapter
-from providers.wire.openai.adapter import OpenAICompatible, chat_url
+from providers.wire.openai.adapter import OpenAICompatible
 from tests.providers.streams import collect, reasoning, request, text
 from tests.scenarios import PLAIN, REASONING
 from tests.upstreams import FakeOpenAI
@@ -32,7 +32,7 @@ async def upstream() -> AsyncIterator[FakeOpenAI]:
 @pytest.fixture
 async def provider(upstream: FakeOpenAI) -> AsyncIterator[OpenAICompatible]:
     """A provider with short clocks."""
-    provider = OpenAICompatible(upstream.base_url, clocks=FAST)
+    provider = OpenAICompatible(Endpoint(upstream.base_url, clocks=FAST))
     yield provider
     await provider.aclose()
 
@@ -119,8 +119,9 @@ async def test_malformed_key(provider: OpenAICompatible, upstream: FakeOpenAI, k
 )
 def test_url(base: str) -> None:
     """Slashes and a pasted path are stripped; a version is never added."""
-    assert chat_url(base) == "http://h/p/v1/chat/completions"
-    assert chat_url("http://h/api/paas/v4") == "http://h/api/paas/v4/chat/completions"
+    assert OpenAICompatible(Endpoint(base)).address(request()) == "http://h/p/v1/chat/completions"
+    zhipu = OpenAICompatible(Endpoint("http://h/api/paas/v4"))
+    assert zhipu.address(request()) == "http://h/api/paas/v4/chat/completions"
 
 
 async def test_first_delta_comes_at_once(provider: OpenAICompatible) -> None:
@@ -261,7 +262,7 @@ async def test_connections_are_reused(provider: OpenAICompatible, upstream: Fake
 
 async def test_many_streams_at_once(upstream: FakeOpenAI) -> None:
     """Two hundred streams run side by side, none waiting for another."""
-    provider = OpenAICompatible(upstream.base_url)
+    provider = OpenAICompatible(Endpoint(upstream.base_url))
     streams = (collect(provider.stream(request("paced:3:50"), f"sk-{n}")) for n in range(200))
 
     answers = await asyncio.gather(*streams)

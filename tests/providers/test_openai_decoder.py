@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.wire.base import Delta, Event, Finished, Reasoning, Usage
+from providers.wire.base import Delta, Endpoint, Event, Finished, Reasoning, Usage
 from providers.wire.errors import UpstreamFailed
 from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.openai.decoder import Decoder
 from tests.providers.streams import reasoning, text
 from tests.scenarios import delta_bytes, event_bytes
 
-DIALECT = OpenAICompatible("http://upstream.invalid/v1")
+DIALECT = OpenAICompatible(Endpoint("http://upstream.invalid/v1"))
 DONE = b"data: [DONE]\n\n"
 
 

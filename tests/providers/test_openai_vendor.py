@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from providers.wire.base import Finished, Withdrawn
+from providers.wire.base import Endpoint, Finished, Withdrawn
 from providers.wire.openai.adapter import OpenAICompatible
 from tests.providers.streams import collect, request
 from tests.upstreams import FakeOpenAI
@@ -25,7 +25,7 @@ class Vendor(OpenAICompatible):
 async def test_hooks_change_the_request_and_its_finish() -> None:
     """Hooks change headers, body and the meaning of a finish reason."""
     async with FakeOpenAI() as upstream:
-        vendor = Vendor(upstream.base_url, name="vendor")
+        vendor = Vendor(Endpoint(upstream.base_url))
         events = await collect(vendor.stream(request("finish:sensitive"), KEY))
         await vendor.aclose()
 

@@ -10,10 +10,10 @@ from providers.apps import providers_app
 from providers.errors import Unsupported, shown
 from providers.snapshot import ModelConfig, RouteConfig, UpstreamConfig
 from providers.wire.base import (
-    DEFAULT_CLOCKS,
     IMAGES,
     PASSED_ON,
     Delta,
+    Endpoint,
     Event,
     Finished,
     PromptMessage,
@@ -38,12 +38,12 @@ DONE = b"data: [DONE]\n\n"
 
 
 def decode(*reads: bytes, with_tools: bool = True) -> list[Event]:
-    decoder = Decoder(OpenAICompatible(URL), with_tools=with_tools)
+    decoder = Decoder(OpenAICompatible(Endpoint(URL)), with_tools=with_tools)
     return [event for read in reads for event in decoder.feed(read)] + decoder.flush()
 
 
 def model(*kinds: str) -> ModelConfig:
-    upstreams = [UpstreamConfig(kind, kind, URL, "", DEFAULT_CLOCKS, ()) for kind in kinds]
+    upstreams = [UpstreamConfig(kind, kind, Endpoint(URL), ()) for kind in kinds]
     routes = tuple(RouteConfig(upstream, "m", 0, 1) for upstream in upstreams)
     return ModelConfig(1, "m", "m", "", 8_192, {}, "max_tokens", True, routes, providers_app().pool)
 
@@ -95,14 +95,14 @@ def test_wanted_names_the_fields_that_matter() -> None:
 def test_parameters_of_the_caller_win() -> None:
     """Fields of the request override configured ones, but not those that make a single stream."""
     extras: Any = {"top_p": 0.1, "stop": ["x"], "stream": False, "model": "other"}
-    body = OpenAICompatible(URL).body(request("m", parameters={"top_p": 0.9, "seed": 3}, extras=extras))
+    body = OpenAICompatible(Endpoint(URL)).body(request("m", parameters={"top_p": 0.9, "seed": 3}, extras=extras))
     assert (body["top_p"], body["seed"], body["stop"], body["stream"], body["model"]) == (0.1, 3, ["x"], True, "m")
 
 
 def test_spark_over_http() -> None:
     """Tools go beside the vendor's own, and calls are asked for as a list; what is not taken stays here."""
     extras: Any = {"tools": TOOLS, "parallel_tool_calls": True}
-    body: Any = SparkHTTP(URL).body(request("m", parameters={"web_search": True}, extras=extras))
+    body: Any = SparkHTTP(Endpoint(URL)).body(request("m", parameters={"web_search": True}, extras=extras))
     assert body["tools"] == [*TOOLS, {"type": "web_search", "web_search": {"enable": True}}]
     assert body["tool_calls_switch"] is True
     assert "parallel_tool_calls" not in body
@@ -110,15 +110,15 @@ def test_spark_over_http() -> None:
 
 def test_zhipu() -> None:
     """v4 wants a list of stops; v3 takes `top_p` within its range and nothing else."""
-    assert Zhipu(URL).body(request("m", extras={"stop": "x", "seed": 1}))["stop"] == ["x"]
-    body = ZhipuV3(URL).body(request("m", extras={"top_p": 1, "presence_penalty": 0}))
+    assert Zhipu(Endpoint(URL)).body(request("m", extras={"stop": "x", "seed": 1}))["stop"] == ["x"]
+    body = ZhipuV3(Endpoint(URL)).body(request("m", extras={"top_p": 1, "presence_penalty": 0}))
     assert (body["top_p"], "presence_penalty" in body) == (0.99, False)
 
 
 def test_turns_of_programs() -> None:
     """Parts go out as they are; their images count as tokens."""
     turn = PromptMessage("user", "what?", ({"type": "text", "text": "what?"}, IMAGE), {"name": "al"})
-    (sent,) = OpenAICompatible(URL).body(request("m", turn))["messages"]  # type: ignore[misc]
+    (sent,) = OpenAICompatible(Endpoint(URL)).body(request("m", turn))["messages"]  # type: ignore[misc]
     assert sent == {"role": "user", "content": [{"type": "text", "text": "what?"}, IMAGE], "name": "al"}
     assert message_tokens(turn) > message_tokens(PromptMessage("user", "what?")) + 500
 
@@ -184,7 +184,9 @@ def test_a_complaint_names_the_field_of_the_request(complaint: dict[str, Any], p
     """A complaint about a field of the request names that field and is not retried."""
     turn = PromptMessage("user", "x", ({"type": "text", "text": "x"}, IMAGE))
     asked = request("m", turn, parameters={"stop": ["configured"]}, extras={"tools": TOOLS, "stop": ["x"]})
-    refused = OpenAICompatible(URL).refusal(asked, Complaint(**{"status": 400, "enveloped": True, **complaint}))
+    refused = OpenAICompatible(Endpoint(URL)).refusal(
+        asked, Complaint(**{"status": 400, "enveloped": True, **complaint})
+    )
     assert isinstance(refused, BadParameter)
     assert (refused.param, refused.action) == (param, "user")
     assert shown(refused)["details"]["param"] == param
@@ -197,7 +199,9 @@ def test_a_complaint_names_the_field_of_the_request(complaint: dict[str, Any], p
 def test_other_complaints_are_not_the_clients_fault(complaint: dict[str, Any]) -> None:
     """Other complaints are failures of the upstream, not of the request."""
     asked = request("m", extras={"tools": TOOLS})
-    refused = OpenAICompatible(URL).refusal(asked, Complaint(**{"status": 400, "enveloped": True, **complaint}))
+    refused = OpenAICompatible(Endpoint(URL)).refusal(
+        asked, Complaint(**{"status": 400, "enveloped": True, **complaint})
+    )
     assert isinstance(refused, UpstreamFailed)
 
 
@@ -205,7 +209,7 @@ def test_configured_field_is_left_out() -> None:
     """A configured parameter that the upstream does not know is dropped and learned, as before."""
     asked = request("m", parameters={"seed": 1}, extras={"tools": TOOLS})
     complaint = Complaint(400, code="unsupported_parameter", param="seed", enveloped=True)
-    retry = OpenAICompatible(URL).refusal(asked, complaint)
+    retry = OpenAICompatible(Endpoint(URL)).refusal(asked, complaint)
     assert isinstance(retry, Retry)
     assert (retry.request.parameters, retry.request.extras) == ({}, {"tools": TOOLS})
 

@@ -16,7 +16,17 @@ from providers.errors import ModelUnavailable
 from providers.models import ChatModel, KeyTrouble, Upstream, fingerprint
 from providers.routing import Attempts
 from providers.snapshot import ModelConfig
-from providers.wire.base import ChatRequest, Clocks, Delta, Event, Finished, Notice, PromptMessage, Reasoning, Withdrawn
+from providers.wire.base import (
+    ChatRequest,
+    Delta,
+    Endpoint,
+    Event,
+    Finished,
+    Notice,
+    PromptMessage,
+    Reasoning,
+    Withdrawn,
+)
 from providers.wire.errors import PromptTooLong, ProviderError, Retry, UpstreamFailed
 from runtime import database
 from tests import factories
@@ -436,9 +446,11 @@ async def test_secrets_are_encrypted_at_rest(model: ChatModel, executor: None) -
 
 def test_upstreams_reached_alike_share_a_provider() -> None:
     """Upstreams share a provider only when every field of their endpoint is the same."""
-    config = snapshot.UpstreamConfig("a", "spark", "wss://spark.example.org", "", Clocks(), ())
+    config = snapshot.UpstreamConfig("a", "spark", Endpoint("wss://spark.example.org"), ())
     routing = providers_app().routing
     same = routing.provider_of(replace(config, slug="b"))
     assert routing.provider_of(config) is same
-    for change in ({"sign_host": "gateway.example"}, {"raw_key": True}, {"proxy": "http://p:1"}, {"trusted": True}):
-        assert routing.provider_of(replace(config, **change)) is not same
+    assert routing.provider_of(replace(config, trusted=True)) is not same
+    for change in ({"sign_host": "gateway.example"}, {"raw_key": True}, {"proxy": "http://p:1"}):
+        other = replace(config, endpoint=replace(config.endpoint, **change))
+        assert routing.provider_of(other) is not same

@@ -1,4 +1,4 @@
-"""The scripted provider: the demo model and the double of other tests."""
+"""The provider behind the demo model."""
 
 import time
 
@@ -6,63 +6,49 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.wire.base import Delta, Event, Finished, PromptMessage, Reasoning, Usage
-from providers.wire.errors import UpstreamFailed
-from providers.wire.scripted import Call, Scripted, cut_tokens, demo_reply
+from providers.wire.base import Delta, Endpoint, Finished, PromptMessage, Usage, prompt_tokens
+from providers.wire.scripted import Scripted, cut_tokens, demo_reply
 from tests.providers.streams import collect, request, text
 
 
-async def test_text_is_streamed_token_by_token() -> None:
-    """A text is streamed token by token, with usage and one `Finished` at the end."""
-    provider = Scripted(["Hello, world"], delay_s=0)
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> Scripted:
+    """Return the demo, which streams at once."""
+    monkeypatch.setattr(Scripted, "delay_s", 0)
+    return Scripted(Endpoint(""))
 
-    events = await collect(provider.stream(request(), None))
 
-    assert events[:-2] == [Delta("Hello"), Delta(","), Delta(" world")]
-    assert events[-2:] == [Usage(6, 3), Finished("stop")]
+async def test_text_is_streamed_token_by_token(provider: Scripted) -> None:
+    """The reply is streamed token by token, with usage and one `Finished` at the end."""
+    ask = request()
+    reply = cut_tokens(demo_reply(ask.messages[-1].content))
+
+    events = await collect(provider.stream(ask, None))
+
+    assert events == [*map(Delta, reply), Usage(prompt_tokens(ask.messages), len(reply)), Finished("stop")]
     await provider.aclose()
 
 
-async def test_function_of_the_prompt() -> None:
-    """A function gets the last message of the user."""
-    provider = Scripted(str.upper, delay_s=0)
+async def test_the_last_prompt_of_the_user_is_quoted(provider: Scripted) -> None:
+    """The demo quotes the last message of the user."""
     prompt = (PromptMessage("user", "one"), PromptMessage("assistant", "two"), PromptMessage("user", "three"))
 
-    assert text(await collect(provider.stream(request("demo", *prompt), None))) == "THREE"
+    assert text(await collect(provider.stream(request("demo", *prompt), None))) == demo_reply("three")
 
 
-async def test_replies_are_used_up_in_order() -> None:
-    """Texts, failures and events are replies; calls are recorded; an empty queue is an error of the test."""
-    failure = UpstreamFailed("no", action="wait")
-    provider = Scripted(["one", failure, [Reasoning("hm"), Delta("two"), failure]], delay_s=0)
-    ask, events = request(), list[Event]()
-
-    assert text(await collect(provider.stream(ask, "k1"))) == "one"
-    with pytest.raises(UpstreamFailed):
-        await collect(provider.stream(ask, "k2"))
-    with pytest.raises(UpstreamFailed):
-        await collect(provider.stream(ask, None), events)
-    assert events == [Reasoning("hm"), Delta("two")]
-    with pytest.raises(LookupError):
-        await collect(provider.stream(ask, None))
-    assert provider.calls == [Call(ask, "k1"), Call(ask, "k2"), Call(ask, None), Call(ask, None)]
-
-
-async def test_token_cap() -> None:
+async def test_token_cap(provider: Scripted) -> None:
     """`max_tokens` cuts the text and finishes with `length`."""
-    provider = Scripted(["one two three"], delay_s=0)
-
     events = await collect(provider.stream(request(parameters={"max_tokens": 2}), None))
 
-    assert (text(events), events[-1]) == ("one two", Finished("length"))
+    assert (text(events), events[-1]) == ("## This", Finished("length"))
 
 
-async def test_pace() -> None:
+async def test_pace(provider: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens come at the given pace."""
-    provider = Scripted(["a b c d"], delay_s=0.02)
+    monkeypatch.setattr(Scripted, "delay_s", 0.02)
     started = time.monotonic()
 
-    await collect(provider.stream(request(), None))
+    await collect(provider.stream(request(parameters={"max_tokens": 4}), None))
 
     assert time.monotonic() - started >= 4 * 0.02
 

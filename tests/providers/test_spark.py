@@ -12,7 +12,7 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from providers.wire.base import Clocks, Event, Finished, PromptMessage, Reasoning, Usage
+from providers.wire.base import Clocks, Endpoint, Event, Finished, PromptMessage, Reasoning, Usage
 from providers.wire.errors import ProviderError, Retry, UpstreamFailed
 from providers.wire.spark import adapter
 from providers.wire.spark.adapter import VERSIONS, Spark, credentials, fresh_uid, signed_url
@@ -47,7 +47,7 @@ async def upstream() -> AsyncIterator[FakeSpark]:
 @pytest.fixture
 async def provider(upstream: FakeSpark) -> AsyncIterator[Spark]:
     """A provider with short clocks; without a path, so that the domain chooses it."""
-    provider = Spark(upstream.origin, clocks=FAST)
+    provider = Spark(Endpoint(upstream.origin, clocks=FAST))
     yield provider
     await provider.aclose()
 
@@ -55,7 +55,7 @@ async def provider(upstream: FakeSpark) -> AsyncIterator[Spark]:
 @pytest.fixture
 async def lite(upstream: FakeSpark) -> AsyncIterator[Spark]:
     """A provider with short clocks for one path: the model's name is the scenario."""
-    provider = Spark(upstream.base_url, clocks=FAST)
+    provider = Spark(Endpoint(upstream.base_url, clocks=FAST))
     yield provider
     await provider.aclose()
 
@@ -121,7 +121,7 @@ def test_addresses(base_url: str, sign_host: str | None, address: str, signed_ho
 async def test_bad_addresses(base_url: str) -> None:
     """An address that is none is our configuration, as is a domain without a path."""
     for address in (base_url, "wss://127.0.0.1:1"):
-        failure = await failure_of(Spark(address))
+        failure = await failure_of(Spark(Endpoint(address)))
         assert (failure.action, failure.vendor_code) == ("ops", "bad_address")
 
 
@@ -212,16 +212,6 @@ async def test_versions(provider: Spark, upstream: FakeSpark, domain: str) -> No
     assert (upstream.requests[0].text[0]["role"] == "system") == version.system
 
 
-async def test_system_can_be_said(upstream: FakeSpark) -> None:
-    """Whether a system message goes out may be configured against the table."""
-    provider = Spark(upstream.origin, system=False)
-    prompt = (PromptMessage("system", "be brief"), PromptMessage("user", "hi"))
-    await collect(provider.stream(request("4.0Ultra", *prompt), KEY))
-    await provider.aclose()
-
-    assert upstream.requests[0].text == [{"role": "user", "content": "be brief\n\nhi"}]
-
-
 @pytest.mark.parametrize(
     ("domain", "temperature", "good"),
     [
@@ -307,7 +297,7 @@ async def test_slow_reader_is_no_idle_upstream(lite: Spark) -> None:
 
 async def test_completion_without_end(upstream: FakeSpark) -> None:
     """Frames that are each well-formed and never end fail at a bound, with little memory."""
-    provider = Spark(upstream.base_url)
+    provider = Spark(Endpoint(upstream.base_url))
     tracemalloc.start()
     try:
         with pytest.raises(UpstreamFailed) as failure:
@@ -345,7 +335,7 @@ async def test_no_secret_is_shown(lite: Spark, upstream: FakeSpark, caplog: pyte
         shown += everything(await failure_of(lite, KEY, model))
     for scenario in ("hang", "http:401:HMAC signature does not match", "redirect", "garbage_http", "bad_accept"):
         shown += everything(await failure_of(lite, upstream.key(scenario)))
-    unreachable = Spark("ws://127.0.0.1:1/v1.1/chat")
+    unreachable = Spark(Endpoint("ws://127.0.0.1:1/v1.1/chat"))
     shown += everything(await failure_of(unreachable))
     await unreachable.aclose()
     shown += "".join(record.getMessage() for record in caplog.records if record.name != "tests.spark")
@@ -372,7 +362,7 @@ async def test_busy_then_ok(lite: Spark, upstream: FakeSpark) -> None:
 
 async def test_many_streams_at_once(upstream: FakeSpark) -> None:
     """A hundred streams run side by side, each on its own connection."""
-    provider = Spark(upstream.base_url)
+    provider = Spark(Endpoint(upstream.base_url))
     answers = await asyncio.gather(*(collect(provider.stream(request("paced:3:50"), KEY)) for _ in range(100)))
     await provider.aclose()
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from providers.wire.base import Clocks
-from providers.wire.errors import ProviderError, UpstreamTimeout
+from providers.wire.base import Clocks, Endpoint
+from providers.wire.errors import ProviderError, UpstreamTimeout, seconds_until_renewed
 from providers.wire.spark.adapter import Spark
-from providers.wire.spark.errors import failure, refused, seconds_until_renewed
+from providers.wire.spark.errors import failure, refused
 from tests.providers.streams import collect, request
 from tests.spark import KEY, FakeSpark
 from tests.spark_scenarios import SID
@@ -20,7 +20,7 @@ UNTIL_00_05 = 12 * HOUR + 55 * 60 + 55 + 5 * 60
 
 async def failure_of(upstream: FakeSpark, model: str, key: str = KEY) -> ProviderError:
     """Return the failure of a request."""
-    provider = Spark(upstream.base_url)
+    provider = Spark(Endpoint(upstream.base_url))
     with pytest.raises(ProviderError) as found:
         await collect(provider.stream(request(model), key))
     await provider.aclose()
@@ -76,7 +76,7 @@ async def test_the_gateway_refuses() -> None:
 async def test_broken_handshakes(scenario: str, code: str) -> None:
     """A malformed or endless handshake is a failure, and the client does not try again by itself."""
     async with FakeSpark() as upstream:
-        provider = Spark(upstream.base_url, clocks=Clocks(connect=0.2))
+        provider = Spark(Endpoint(upstream.base_url, clocks=Clocks(connect=0.2)))
         with pytest.raises(ProviderError) as found:
             await collect(provider.stream(request("lite"), upstream.key(scenario)))
         await provider.aclose()

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from providers.wire.base import ChatRequest, Event, Finished, PromptMessage, Usage, Withdrawn
+from providers.wire.base import ChatRequest, Endpoint, Event, Finished, PromptMessage, Usage, Withdrawn
 from providers.wire.errors import ContentBlocked, PromptTooLong, ProviderError, Retry
 from providers.wire.spark.http import SparkHTTP
 from tests.providers.streams import collect, reasoning, request, text
@@ -25,7 +25,7 @@ async def upstream() -> AsyncIterator[FakeSparkHTTP]:
 @pytest.fixture
 async def provider(upstream: FakeSparkHTTP) -> AsyncIterator[SparkHTTP]:
     """A provider."""
-    provider = SparkHTTP(upstream.base_url, name="spark-http")
+    provider = SparkHTTP(Endpoint(upstream.base_url))
     yield provider
     await provider.aclose()
 

@@ -84,14 +84,12 @@ def test_unknown_fields_are_kept_for_their_event() -> None:
     assert dict(second.fields) == {}
 
 
-def test_retry_takes_digits_only() -> None:
-    """`retry` changes only by ASCII digits, and a number beyond reason does no harm."""
-    parser = SSEParser()
+@pytest.mark.parametrize("value", [b"2500", b"12x", b"9" * 5000])
+def test_retry_is_passed_over(value: bytes) -> None:
+    """How soon to reconnect is no part of an event, because nothing reconnects here."""
+    (event,) = parse(b"retry: " + value + b"\ndata: a\n\n")
 
-    parser.feed(b"retry: 12x\n\nretry:+5\n\nretry: " + b"9" * 5000 + b"\n\n")
-    assert parser.retry_ms is None
-    parser.feed(b"retry: 2500\n\n")
-    assert parser.retry_ms == 2500
+    assert (event.data, dict(event.fields)) == ("a", {})
 
 
 @pytest.mark.parametrize("tail", [b"data: [DONE]", b"data: [DONE]\n", b"data:[DONE]\r\n"])

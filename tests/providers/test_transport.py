@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from providers.wire.base import Clocks, Finished
+from providers.wire.base import Clocks, Endpoint, Finished
 from providers.wire.errors import ProviderError, UpstreamFailed, UpstreamTimeout
 from providers.wire.net.deadline import Deadline
 from providers.wire.openai.adapter import OpenAICompatible
@@ -69,7 +69,7 @@ def server_tls(certificate: Path) -> ssl.SSLContext:
 @contextlib.asynccontextmanager
 async def providing(base_url: str, proxy: str | None = None, **options: Any) -> AsyncIterator[OpenAICompatible]:
     """A provider that is closed in the end."""
-    provider = OpenAICompatible(base_url, proxy, options.pop("clocks", Clocks()), **options)
+    provider = OpenAICompatible(Endpoint(base_url, proxy, options.pop("clocks", Clocks()), **options))
     try:
         yield provider
     finally:

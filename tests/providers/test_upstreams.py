@@ -10,6 +10,7 @@ import urllib.request
 from urllib.parse import urlsplit
 
 from chatproject.environment import Environment
+from providers.wire.base import Endpoint
 from providers.wire.openai.adapter import OpenAICompatible
 from tests import scenarios, spark_http, spark_scenarios, zhipu_scenarios
 from tests.providers.streams import collect, request, text
@@ -20,7 +21,7 @@ from tests.upstreams import FakeOpenAI
 async def test_a_request_is_recorded() -> None:
     """A request is recorded with its key, body and scenario, and everything is closed in the end."""
     async with FakeOpenAI() as upstream:
-        provider = OpenAICompatible(upstream.base_url)
+        provider = OpenAICompatible(Endpoint(upstream.base_url))
         assert text(await collect(provider.stream(request("gpt-4"), "sk-1"))) == PLAIN
         await provider.aclose()
         await asyncio.sleep(0.02)
@@ -36,7 +37,7 @@ async def test_a_key_overrides_the_model() -> None:
     """A scenario set for a key wins over the model's name."""
     async with FakeOpenAI() as upstream:
         upstream.keys["sk-2"] = "pieces"
-        provider = OpenAICompatible(upstream.base_url)
+        provider = OpenAICompatible(Endpoint(upstream.base_url))
         events = await collect(provider.stream(request("plain"), "sk-2"))
         await provider.aclose()
 

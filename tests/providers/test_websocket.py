@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.utils import accept_key
 
-from providers.wire.base import Clocks, Finished
+from providers.wire.base import Clocks, Endpoint, Finished
 from providers.wire.errors import ProviderError, UpstreamFailed, UpstreamTimeout
 from providers.wire.net.deadline import Deadline
 from providers.wire.net.websocket import WebSocket
@@ -33,7 +33,7 @@ run, certificate = test_transport.run, test_transport.certificate
 @contextlib.asynccontextmanager
 async def providing(base_url: str, proxy: str | None = None, **options: Any) -> AsyncIterator[Spark]:
     """A provider that is closed in the end."""
-    provider = Spark(base_url, proxy, options.pop("clocks", Clocks()), **options)
+    provider = Spark(Endpoint(base_url, proxy, options.pop("clocks", Clocks()), **options))
     try:
         yield provider
     finally:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from providers.wire.base import JSON, Clocks, Finished, PromptMessage, Usage, Withdrawn
+from providers.wire.base import JSON, Clocks, Endpoint, Finished, PromptMessage, Usage, Withdrawn
 from providers.wire.errors import ProviderError, Retry, UpstreamFailed
 from providers.wire.zhipu import adapter
 from providers.wire.zhipu.adapter import Tokens, Zhipu, mint
@@ -49,7 +49,7 @@ async def upstream() -> AsyncIterator[FakeZhipu]:
 @pytest.fixture
 async def provider(upstream: FakeZhipu) -> AsyncIterator[Zhipu]:
     """A provider with short clocks."""
-    provider = Zhipu(upstream.base_url, clocks=FAST)
+    provider = Zhipu(Endpoint(upstream.base_url, clocks=FAST))
     yield provider
     await provider.aclose()
 
@@ -115,7 +115,7 @@ async def test_tokens_of_a_provider(upstream: FakeZhipu) -> None:
     """Requests share a token until it is renewed."""
     clock = Clock()
     upstream.clock = clock
-    provider = Zhipu(upstream.base_url, clock=clock)
+    provider = Zhipu(Endpoint(upstream.base_url), clock=clock)
     for seconds in (0, 100, 79.5, 0.5):
         clock.now += seconds
         await collect(provider.stream(request(), KEY))
@@ -128,7 +128,7 @@ async def test_tokens_of_a_provider(upstream: FakeZhipu) -> None:
 
 async def test_raw_key(upstream: FakeZhipu) -> None:
     """The key itself is sent where that is wanted, and nothing where there is none."""
-    provider = Zhipu(upstream.base_url, raw_key=True)
+    provider = Zhipu(Endpoint(upstream.base_url, raw_key=True))
     await collect(provider.stream(request(), KEY))
     with pytest.raises(UpstreamFailed) as failure:
         await collect(provider.stream(request(), None))
@@ -144,7 +144,7 @@ async def test_raw_key(upstream: FakeZhipu) -> None:
 )
 async def test_malformed_key(upstream: FakeZhipu, key: str, raw_key: bool) -> None:
     """A key without exactly one dot is disabled without being sent or shown."""
-    provider = Zhipu(upstream.base_url, raw_key=raw_key)
+    provider = Zhipu(Endpoint(upstream.base_url, raw_key=raw_key))
     with pytest.raises(UpstreamFailed) as failure:
         await collect(provider.stream(request(), key))
     await provider.aclose()
@@ -199,7 +199,7 @@ async def test_request(provider: Zhipu, upstream: FakeZhipu) -> None:
 )
 def test_ranges(parameters: dict[str, JSON], expected: dict[str, JSON]) -> None:
     """A user id that the vendor would refuse is left out, a temperature brought into its range."""
-    body = Zhipu().body(request(parameters=parameters))
+    body = Zhipu(Endpoint(adapter.BASE_URL)).body(request(parameters=parameters))
 
     assert {name: body[name] for name in ("user_id", "temperature") if name in body} == expected
 
@@ -235,7 +235,7 @@ async def test_finish_reasons(provider: Zhipu, reason: str, expected: Any) -> No
 async def test_expired_token(upstream: FakeZhipu) -> None:
     """A token that the vendor finds expired is minted anew and the request sent once more; then it works."""
     clock = Clock()
-    provider = Zhipu(upstream.base_url, clock=clock)
+    provider = Zhipu(Endpoint(upstream.base_url), clock=clock)
     # This machine stood still for a while, so its token is older than it knows.
     upstream.clock = lambda: clock.now
     provider.tokens._minted[KEY] = (NOW, mint(KEY, NOW - 1000))
@@ -253,7 +253,7 @@ async def test_expired_token(upstream: FakeZhipu) -> None:
 
 async def test_wrong_clock(upstream: FakeZhipu) -> None:
     """When a fresh token is found expired as well, our clock is wrong, and no other key would help."""
-    provider = Zhipu(upstream.base_url, clock=lambda: time.time() - 3600)
+    provider = Zhipu(Endpoint(upstream.base_url), clock=lambda: time.time() - 3600)
     with pytest.raises(Retry) as retry:
         await collect(provider.stream(request(), KEY))
     with pytest.raises(UpstreamFailed, match="clock") as failure:

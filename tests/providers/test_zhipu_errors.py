@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from providers.wire.base import Clocks, PromptMessage
+from providers.wire.base import Clocks, Endpoint, PromptMessage
 from providers.wire.errors import PromptTooLong, ProviderError, Retry
 from providers.wire.openai.errors import read_complaint
 from providers.wire.zhipu.adapter import Zhipu
@@ -62,7 +62,7 @@ def check(failure: ProviderError, code: str) -> None:
 @pytest.mark.parametrize("form", ["platform", "platform_event", "error_first"])
 async def test_forms(upstream: FakeZhipu, form: str, code: str) -> None:
     """In v4, a code leads to its row inside 200 as well, as a whole body and as an event."""
-    provider = Zhipu(upstream.base_url, clocks=FAST, clock=lambda: NOW)
+    provider = Zhipu(Endpoint(upstream.base_url, clocks=FAST), clock=lambda: NOW)
 
     failure = await failure_of(provider, f"{form}:{code}")
 
@@ -74,7 +74,7 @@ async def test_forms(upstream: FakeZhipu, form: str, code: str) -> None:
 @pytest.mark.parametrize("form", ["error_200", "error_json", "error_object", "error_plain"])
 async def test_forms_of_v3(upstream: FakeZhipu, form: str, code: str) -> None:
     """In v3, a code leads to its row in whatever form it comes."""
-    provider = ZhipuV3(upstream.v3_url, clocks=FAST, clock=lambda: NOW)
+    provider = ZhipuV3(Endpoint(upstream.v3_url, clocks=FAST), clock=lambda: NOW)
 
     check(await failure_of(provider, f"{form}:{code}"), code)
 
@@ -87,7 +87,7 @@ def test_unknown_codes(status: int, code: str, action: str) -> None:
     """A code that is new is decided by the status."""
     complaint = read_complaint(status, json.dumps({"error": {"code": code, "message": "m"}}).encode(), {})
 
-    assert Zhipu("http://upstream.invalid").classify(complaint).action == action
+    assert Zhipu(Endpoint("http://upstream.invalid")).classify(complaint).action == action
 
 
 def seconds(code: str, message: str, now: float = NOW) -> float | None:
@@ -129,7 +129,7 @@ def test_reset_of_a_day(hour: int, minute: int, expected: float) -> None:
 async def test_reset_in_a_stream(upstream: FakeZhipu) -> None:
     """The time is the cooldown of the key, a second at least; other codes are not searched for one."""
     for message, cooldown in (("reset at 2024-01-02 11:05:05", 60.0), ("reset at 2024-01-02 11:04:00", 1.0)):
-        provider = Zhipu(upstream.base_url, clock=lambda: NOW)
+        provider = Zhipu(Endpoint(upstream.base_url), clock=lambda: NOW)
         failure = await failure_of(provider, f"error:1308:{message}")
         assert (failure.action, failure.scope, failure.cooldown_s) == ("switch", "key", cooldown)
 
@@ -139,7 +139,10 @@ async def test_reset_in_a_stream(upstream: FakeZhipu) -> None:
 async def test_too_long(upstream: FakeZhipu) -> None:
     """A prompt that is too long comes back shorter, as with any compatible server."""
     turns = [PromptMessage("assistant" if n % 2 else "user", "word " * 50) for n in range(5)]
-    for provider in (Zhipu(upstream.base_url, clock=lambda: NOW), ZhipuV3(upstream.v3_url, clock=lambda: NOW)):
+    for provider in (
+        Zhipu(Endpoint(upstream.base_url), clock=lambda: NOW),
+        ZhipuV3(Endpoint(upstream.v3_url), clock=lambda: NOW),
+    ):
         model = "error_body:1261" if isinstance(provider, ZhipuV3) else "error:1261"
         with pytest.raises(Retry) as retry:
             await collect(provider.stream(request(model, *turns), KEY))

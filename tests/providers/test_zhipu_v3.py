@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.wire.base import ChatRequest, Clocks, Delta, Event, Finished, PromptMessage, Usage, Withdrawn
+from providers.wire.base import ChatRequest, Clocks, Delta, Endpoint, Event, Finished, PromptMessage, Usage, Withdrawn
 from providers.wire.errors import Retry, UpstreamFailed
 from providers.wire.zhipu.v3 import RawTextParser, ZhipuV3, alternating
 from tests.providers.streams import collect, request, text
@@ -31,7 +31,7 @@ async def upstream() -> AsyncIterator[FakeZhipu]:
 @pytest.fixture
 async def provider(upstream: FakeZhipu) -> AsyncIterator[ZhipuV3]:
     """A provider with short clocks."""
-    provider = ZhipuV3(upstream.v3_url, clocks=FAST)
+    provider = ZhipuV3(Endpoint(upstream.v3_url, clocks=FAST))
     yield provider
     await provider.aclose()
 
@@ -75,7 +75,7 @@ async def test_request(provider: ZhipuV3, upstream: FakeZhipu) -> None:
 @pytest.mark.parametrize("base", ["http://h/v3", "http://h/v3/", " http://h/v3/model-api/ "])
 def test_url(base: str) -> None:
     """Slashes and a pasted path are stripped."""
-    assert ZhipuV3(base).address(request("chatglm_turbo")) == "http://h/v3/model-api/chatglm_turbo/sse-invoke"
+    assert ZhipuV3(Endpoint(base)).address(request("chatglm_turbo")) == "http://h/v3/model-api/chatglm_turbo/sse-invoke"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ async def test_increments_are_asked_for(upstream: FakeZhipu) -> None:
         def body(self, request: ChatRequest) -> dict[str, Any]:
             return {**super().body(request), "incremental": False}
 
-    provider = Forgetful(upstream.v3_url)
+    provider = Forgetful(Endpoint(upstream.v3_url))
     repeated = text(await collect(provider.stream(request("echo", *turns("u:12345678")), KEY)))
     await provider.aclose()
 

@@ -1,10 +1,10 @@
 """The four clocks of a stream: waiting for the upstream ends when one expires."""
 
 import asyncio
-from types import TracebackType
 from typing import Self
 
 from providers.wire.base import Clocks
+from providers.wire.base import gettext_noop as _
 from providers.wire.errors import UpstreamTimeout
 
 
@@ -43,7 +43,6 @@ class Deadline:
         self.close()
 
     def close(self) -> None:
-        """Stop the timer; safe to repeat."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -60,14 +59,19 @@ class Deadline:
             self._set_timer()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_trace: object) -> None:
         task, self._task = self._task, None
         if not self._expired or task is None:
             return
         self._expired = False
         # When the task is cancelled from outside at the same moment, that cancellation wins, as in asyncio.timeout.
         if task.uncancel() <= self._cancelling and kind is not None and issubclass(kind, asyncio.CancelledError):
-            raise self._error() from error
+            if self._due >= self._end:
+                raise UpstreamTimeout(_("The upstream took too long."), "wait", vendor_code="total_timeout") from error
+            code = "idle_timeout" if self._started else "first_timeout"
+            # Try again only once, because the upstream may charge even for a completion that it did not deliver.
+            message = _("The upstream stopped answering.")
+            raise UpstreamTimeout(message, "wait", attempts=1, vendor_code=code) from error
 
     def _set_timer(self) -> None:
         self._fires_at = self._due
@@ -82,10 +86,3 @@ class Deadline:
         else:
             self._expired = True
             self._task.cancel()
-
-    def _error(self) -> UpstreamTimeout:
-        if self._due >= self._end:
-            return UpstreamTimeout("The upstream took too long.", action="wait", vendor_code="total_timeout")
-        code = "idle_timeout" if self._started else "first_timeout"
-        # Try again only once, because the upstream may charge even for a completion that it did not deliver.
-        return UpstreamTimeout("The upstream stopped answering.", action="wait", attempts=1, vendor_code=code)

@@ -18,10 +18,10 @@ from urllib.parse import unquote, urlsplit
 import aiohappyeyeballs
 import certifi
 
+from providers.wire.base import Endpoint
 from providers.wire.net import socks
 from providers.wire.net.negotiation import Negotiation, ProxyRefusedError
 
-AddressCheck = Callable[[str], bool]
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.Protocol)
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": socks.DEFAULT_PORT, "socks5h": socks.DEFAULT_PORT}
@@ -57,24 +57,17 @@ class Origin(NamedTuple):
 
 
 class Dialer:
-    """Opens connections through one proxy, or directly.
+    """Opens connections through the endpoint's proxy, or directly, to an address that `admits` has checked."""
 
-    `proxy` is an `http://`, `https://` or `socks5://` address. `admits` checks every address before a connection to it
-    is made, and the checked address is the one used; through a proxy it checks the proxy's. `tls` replaces the usual
-    verification, for private certificate authorities.
-    """
-
-    def __init__(
-        self, proxy: str | None = None, *, admits: AddressCheck | None = None, tls: ssl.SSLContext | None = None
-    ) -> None:
-        self._proxy_url = proxy
-        self._admits = admits
-        self._tls = tls
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._proxy_url = endpoint.proxy
+        self._admits = endpoint.admits
+        self._tls = endpoint.tls
         self._lookup_lock = asyncio.Lock()
         self._lookups: dict[tuple[str, int], tuple[float, list[aiohappyeyeballs.AddrInfoType]]] = {}
 
     def forwards(self, origin: Origin) -> bool:
-        """Whether the proxy forwards plain requests to `origin` without a tunnel."""
+        """Return whether the proxy forwards plain requests to `origin` without a tunnel."""
         return not origin.secure and self._proxy is not None and self._proxy.scheme in ("http", "https")
 
     @functools.cached_property

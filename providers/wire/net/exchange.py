@@ -10,9 +10,11 @@ import errno
 import functools
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 
 import httpx
 
+from providers.wire.base import gettext_noop as _
 from providers.wire.errors import ProviderError, Row, UpstreamFailed, UpstreamTimeout, broken_stream
 from providers.wire.net.deadline import Deadline
 from providers.wire.net.dial import AddressRefusedError
@@ -63,10 +65,7 @@ class Exchange:
         return body
 
     async def read_error(self) -> bytes:
-        """Return the part of an error's body that arrives within five seconds.
-
-        A part is enough, because the status alone already decides much.
-        """
+        """Return what comes of an error's body within five seconds; the status decides much."""
         self._deadline.shorten(_ERROR_BODY_S)
         body = b""
         with contextlib.suppress(ProviderError):
@@ -75,14 +74,10 @@ class Exchange:
         return body
 
     def switch(self, protocol: asyncio.Protocol) -> None:
-        """Hand the connection over to another protocol, after a response with status 101."""
         self._response.extensions["switch"](protocol)
 
     async def close(self, *, finished: bool = False) -> None:
-        """Close the connection at once.
-
-        With `finished` it is kept for the next request if the body ends within a second.
-        """
+        """Close the connection; when `finished`, keep it if the body ends within a second."""
         linger = self._response.extensions.get("linger")
         if finished and linger is not None:
             linger()
@@ -108,10 +103,9 @@ async def send(
     body: bytes | None = None,
     query: str = "",
 ) -> Exchange:
-    """Send a request; return its exchange when the response's head is there.
+    """Send a request; return its exchange when the head, of any status, is there.
 
-    The status does not matter. A `query` is sent with the address and appears in no URL object, because some vendors
-    sign it.
+    A `query` is sent with the address and appears in no URL object, because some vendors sign it.
     """
     try:
         with deadline:
@@ -136,7 +130,7 @@ def unreachable(error: Exception) -> ProviderError:
     if isinstance(reason, AddressRefusedError):
         return not_connected("address_refused")
     if isinstance(reason, OSError) and reason.errno in _NO_RESOURCES:
-        return UpstreamFailed("This machine is out of connections.", action="wait", attempts=2, vendor_code="local")
+        return UpstreamFailed(_("This machine is out of connections."), action="wait", attempts=2, vendor_code="local")
     match error:
         case httpx.ProxyError():
             return not_connected("proxy_refused")
@@ -154,18 +148,13 @@ def not_connected(vendor_code: str) -> ProviderError:
     return _FAILURES[vendor_code].error(vendor_code=vendor_code)
 
 
-def _network(kind: type[ProviderError], message: str) -> Row:
-    return Row(kind, message, "wait", attempts=2, cooldown_s=60.0, scope="all")
-
-
-def _misconfigured(message: str) -> Row:
-    return Row(UpstreamFailed, message, "ops", scope="all")
-
-
+_NETWORK = Row(_("The upstream could not be reached."), "wait", attempts=2, cooldown_s=60.0, scope="all")
 _FAILURES: Mapping[str, Row] = {
-    "address_refused": _misconfigured("The upstream's address is not allowed."),
-    "proxy_refused": _misconfigured("The proxy refused our credentials."),
-    "bad_address": _misconfigured("The upstream's address is not valid."),
-    "connect_timeout": _network(UpstreamTimeout, "The upstream did not accept a connection in time."),
-    "network": _network(UpstreamFailed, "The upstream could not be reached."),
+    "address_refused": Row(_("The upstream's address is not allowed."), "ops", scope="all"),
+    "proxy_refused": Row(_("The proxy refused our credentials."), "ops", scope="all"),
+    "bad_address": Row(_("The upstream's address is not valid."), "ops", scope="all"),
+    "connect_timeout": replace(
+        _NETWORK, message=_("The upstream did not accept a connection in time."), kind=UpstreamTimeout
+    ),
+    "network": _NETWORK,
 }

@@ -10,6 +10,8 @@ from typing import cast
 import httptools
 import httpx
 
+from providers.wire.net.waiting import WaitingProtocol
+
 # Bytes of a head, of trailers, and of chunk headers without a chunk.
 MAX_HEAD_BYTES = 64 * 1024
 # Bytes of a body that may wait for a slow reader; with more the connection is not read from.
@@ -17,19 +19,14 @@ MAX_BUFFERED_BYTES = 64 * 1024
 # Seconds that a finished response may take to end its body before its connection is given up instead of reused.
 LINGER_S = 1.0
 
-Header = tuple[bytes, bytes]
 
-
-class Connection(asyncio.Protocol):
-    """Carries one request at a time.
-
-    `freed` is called when the connection can carry the next request, `lost` when it is gone.
-    """
+class Connection(WaitingProtocol):
+    """Carries one request at a time; calls `freed` before the next, `lost` at its end."""
 
     def __init__(self, freed: Callable[["Connection"], None], lost: Callable[["Connection"], None]) -> None:
+        super().__init__()
         self._freed = freed
         self._lost = lost
-        self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._busy = False
         self.closed = False
@@ -37,7 +34,7 @@ class Connection(asyncio.Protocol):
 
     def _reset(self) -> None:
         self.status = 0
-        self.headers: list[Header] = []
+        self.headers: list[tuple[bytes, bytes]] = []
         self._chunks: list[bytes] = []
         self._buffered = 0
         self._header_bytes = 0
@@ -51,10 +48,7 @@ class Connection(asyncio.Protocol):
         self._error: httpx.TransportError | None = None
 
     async def send(self, request: bytes, body: bytes) -> None:
-        """Send a request and wait for the head of its response.
-
-        Afterwards `status` and `headers` hold it.
-        """
+        """Send a request; wait for the head of its response (`status` and `headers`)."""
         self._cancel_timer()
         if self.closed:
             raise httpx.ReadError("the connection was lost")
@@ -99,7 +93,6 @@ class Connection(asyncio.Protocol):
         self.abort_after(LINGER_S)
 
     def abort_after(self, seconds: float) -> None:
-        """Close the connection unless it is used again within `seconds`."""
         self._cancel_timer()
         self._timer = asyncio.get_running_loop().call_later(seconds, self.abort)
 
@@ -109,10 +102,7 @@ class Connection(asyncio.Protocol):
         self.transport.abort()
 
     def switch(self, protocol: asyncio.Protocol) -> None:
-        """Hand the connection over to another protocol after a response with status 101.
-
-        It gets the bytes that came together with the response.
-        """
+        """Hand connection and received bytes over to another protocol, after status 101."""
         self._busy = False
         self._lost(self)
         self.transport.set_protocol(protocol)
@@ -218,15 +208,7 @@ class Connection(asyncio.Protocol):
         """Wait for the connection to bring something; raise what ended it."""
         if self._error is not None:
             raise self._error
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        await self._wait()
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

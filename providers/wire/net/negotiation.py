@@ -2,6 +2,8 @@
 
 import asyncio
 
+from providers.wire.net.waiting import WaitingProtocol
+
 # Bytes that a proxy may send before the connection stands.
 _MAX_REPLY_BYTES = 64 * 1024
 
@@ -10,13 +12,13 @@ class ProxyRefusedError(OSError):
     """The proxy wants other credentials."""
 
 
-class Negotiation(asyncio.Protocol):
+class Negotiation(WaitingProtocol):
     """Reads a proxy's replies; afterwards the transport gets its real protocol."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._received = bytearray()
         self._ended = False
-        self._waiter: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -30,7 +32,6 @@ class Negotiation(asyncio.Protocol):
         self._wake()
 
     def write(self, data: bytes) -> None:
-        """Send bytes to the proxy."""
         self._transport.write(data)  # type: ignore[attr-defined]
 
     async def read(self, size: int) -> bytes:
@@ -53,12 +54,4 @@ class Negotiation(asyncio.Protocol):
     async def _more(self) -> None:
         if self._ended or len(self._received) > _MAX_REPLY_BYTES:
             raise ConnectionResetError("the proxy closed the connection")
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        await self._wait()

@@ -13,8 +13,6 @@ from providers.wire.errors import broken_stream
 
 MAX_EVENT_BYTES = 1024 * 1024
 
-# Digits of a `retry` value; longer ones are ignored, because Python refuses to convert thousands of digits.
-_MAX_RETRY_DIGITS = 18
 _BOM = b"\xef\xbb\xbf"
 _NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
@@ -29,10 +27,9 @@ class SSEEvent(NamedTuple):
 
 
 class SSEParser:
-    """An incremental parser for one stream; `retry_ms` is the last valid `retry`, None before one."""
+    """An incremental parser for one stream."""
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
-        self.retry_ms: int | None = None
         self._max = max_event_bytes
         self._tail = bytearray()
         self._at_start = True
@@ -44,10 +41,7 @@ class SSEParser:
         self._block_bytes = 0
 
     def feed(self, chunk: bytes) -> list[SSEEvent]:
-        """Take the next bytes, cut anywhere, and return the events they complete.
-
-        Raises `UpstreamFailed` when a line or an event grows beyond the bound.
-        """
+        """Return the events that the next bytes complete; raise UpstreamFailed beyond the bound."""
         if self._is_one_event(chunk):
             self._at_start = self._after_cr = False
             return [SSEEvent("message", chunk[6:-2].decode("utf-8", "replace"), self._id, _NO_FIELDS)]
@@ -96,10 +90,7 @@ class SSEParser:
         )
 
     def _lines(self, chunk: bytes) -> list[bytes]:
-        """Split off complete lines.
-
-        Only LF, CR and CRLF end one, so `str.splitlines` would split too often.
-        """
+        """Split off complete lines; only LF, CR and CRLF end one, unlike in `splitlines`."""
         if b"\r" in chunk:
             self._after_cr = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -128,6 +119,8 @@ class SSEParser:
         match name:
             case b"":
                 self._block_bytes -= len(line)
+            case b"retry":
+                pass  # how soon to reconnect, which is not done here
             case b"data":
                 self._data.append(value)
             case b"event":
@@ -135,9 +128,6 @@ class SSEParser:
             case b"id":
                 if b"\0" not in value:
                     self._id = value.decode("utf-8", "replace")
-            case b"retry":
-                if value.isdigit() and len(value) <= _MAX_RETRY_DIGITS:
-                    self.retry_ms = int(value)
             case _:
                 self._fields[name.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
 

@@ -5,12 +5,11 @@ and reads no environment variables. Errors are httpx's; `exchange` turns them in
 """
 
 import asyncio
-import ssl
 
 import httpx
 
-from providers.wire.base import Clocks
-from providers.wire.net.dial import DEFAULT_PORTS, AddressCheck, BadAddressError, Dialer, Origin
+from providers.wire.base import Endpoint
+from providers.wire.net.dial import DEFAULT_PORTS, BadAddressError, Dialer, Origin
 from providers.wire.net.http1 import Connection
 from providers.wire.net.negotiation import ProxyRefusedError
 
@@ -20,24 +19,17 @@ USER_AGENT = "Rivulet"
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """The connections to one base address through one proxy, shared by all its keys.
+    """The connections to one upstream, shared by all its keys.
 
-    Options are those of `Dialer`; `connect_s` bounds opening a connection, TLS and proxies included. A response has two
+    The connect clock bounds opening a connection, TLS and proxies included. A response has two
     extensions. `linger()`, called instead of closing the stream, keeps the connection if the body ends within a moment.
     `switch(protocol)` hands it over to another protocol after status 101. Of a request's extensions
     `target` is known, which replaces path and query as it does in httpcore.
     """
 
-    def __init__(
-        self,
-        proxy: str | None = None,
-        *,
-        connect_s: float = Clocks.connect,
-        admits: AddressCheck | None = None,
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
-        self._dialer = Dialer(proxy, admits=admits, tls=tls)
-        self._connect_s = connect_s
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._dialer = Dialer(endpoint)
+        self._connect_s = endpoint.clocks.connect
         self._idle: dict[Origin, list[Connection]] = {}
         self._connections: dict[Connection, Origin] = {}
 
@@ -63,7 +55,6 @@ class Transport(httpx.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
-        """Close all connections; the next request would open new ones."""
         for connection in tuple(self._connections):
             connection.abort()
         self._idle.clear()

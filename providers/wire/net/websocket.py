@@ -6,7 +6,6 @@ credential (some vendors sign it), so no error and no log record of this module 
 
 import asyncio
 import logging
-import ssl
 from collections import deque
 from collections.abc import Mapping
 from typing import cast
@@ -19,12 +18,12 @@ from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from providers.wire.base import Clocks
-from providers.wire.errors import ProviderError, broken_stream
+from providers.wire.base import Endpoint
+from providers.wire.errors import broken_stream
 from providers.wire.net.deadline import Deadline
-from providers.wire.net.dial import AddressCheck
 from providers.wire.net.exchange import Exchange, not_connected, send
 from providers.wire.net.transport import Transport
+from providers.wire.net.waiting import WaitingProtocol
 
 MAX_MESSAGE_BYTES = 2**22
 # Bytes of messages that may wait for a slow reader; with more the connection is not read from.
@@ -54,24 +53,14 @@ class HandshakeRefusedError(Exception):
 
 
 class WebSocketClient:
-    """WebSocket connections through one proxy; each is used once. Options are those of `Transport`."""
+    """The WebSocket connections to one upstream; each is used once."""
 
-    def __init__(
-        self,
-        proxy: str | None = None,
-        *,
-        connect_s: float = Clocks.connect,
-        admits: AddressCheck | None = None,
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
-        self._transport = Transport(proxy, connect_s=connect_s, admits=admits, tls=tls)
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._transport = Transport(endpoint)
         self._open: set[WebSocket] = set()
 
     async def open(self, url: str, deadline: Deadline) -> "WebSocket":
-        """Open a connection to `url` (`http` or `https`), handshake included, within the connect clock.
-
-        Raises `HandshakeRefusedError` when a server replied and refused.
-        """
+        """Open a connection within the connect clock; raise `HandshakeRefusedError` when refused."""
         handshake = ClientProtocol(_ANY_URI, logger=_SILENT)
         headers = dict(handshake.connect().headers.raw_items())
         # httpx sets the right host for the real address.
@@ -88,19 +77,16 @@ class WebSocketClient:
         return socket
 
     async def aclose(self) -> None:
-        """Close all connections; the next request would open new ones."""
         for socket in tuple(self._open):
             socket.abort()
         await self._transport.aclose()
 
 
-class WebSocket(asyncio.Protocol):
-    """An open connection.
-
-    The clocks of its `deadline` run while it waits; replying to pings is no progress.
-    """
+class WebSocket(WaitingProtocol):
+    """An open connection; `deadline` runs while it waits, and replying to pings is no progress."""
 
     def __init__(self, deadline: Deadline, open_sockets: "set[WebSocket]") -> None:
+        super().__init__()
         self._frames = ClientProtocol(_ANY_URI, state=State.OPEN, max_size=MAX_MESSAGE_BYTES, logger=_SILENT)
         # Whether every read so far was a series of whole text frames, so that `_frames` holds no part of one.
         self._regular = True
@@ -112,7 +98,6 @@ class WebSocket(asyncio.Protocol):
         self._paused = False
         # Set when no further message comes: empty after a proper close, else the code of the failure.
         self._end: str | None = None
-        self._waiter: asyncio.Future[None] | None = None
         self._give_up: asyncio.TimerHandle | None = None
 
     def send(self, text: bytes) -> None:
@@ -126,10 +111,10 @@ class WebSocket(asyncio.Protocol):
         while not self._messages:
             if self._end is not None:
                 if self._end:
-                    raise broken(self._end)
+                    raise broken_stream(self._end, status=101)
                 return None
             with self._deadline:
-                await self._progress()
+                await self._wait()
         message = self._messages.popleft()
         self._buffered -= len(message)
         if self._paused and self._buffered <= MAX_BUFFERED_BYTES:
@@ -138,10 +123,7 @@ class WebSocket(asyncio.Protocol):
         return message
 
     def close(self) -> None:
-        """Send a close frame, and cut the connection at most 20 ms later.
-
-        Repeating is safe.
-        """
+        """Send a close frame; cut the connection 20 ms later. Repeating is safe."""
         if self._give_up is None and not self._transport.is_closing():
             if self._frames.state is State.OPEN:
                 self._frames.send_close(1000)
@@ -213,22 +195,6 @@ class WebSocket(asyncio.Protocol):
             # Empty data marks the end of the stream. Closing the transport ends it anyway.
             if data and not self._transport.is_closing():
                 self._transport.write(data)
-
-    async def _progress(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-
-def broken(vendor_code: str) -> ProviderError:
-    """Return the failure for a connection that went wrong after a good handshake."""
-    return broken_stream(vendor_code, status=101)
 
 
 def _whole_texts(data: bytes) -> list[bytes] | None:

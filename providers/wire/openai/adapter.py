@@ -4,7 +4,6 @@ Standard: https://platform.openai.com/docs/api-reference/chat/streaming. Decodin
 and error tables have modules of their own; retrying and keys are the caller's.
 """
 
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -13,12 +12,10 @@ import httpx
 import orjson
 
 from providers.wire.base import (
-    DEFAULT_CLOCKS,
     IMAGES,
     JSON,
     PASSED_ON,
     ChatRequest,
-    Clocks,
     Endpoint,
     Event,
     FinishReason,
@@ -26,11 +23,10 @@ from providers.wire.base import (
     ModelList,
     PromptMessage,
     Provider,
-    gettext_noop,
 )
+from providers.wire.base import gettext_noop as _
 from providers.wire.errors import BadParameter, ProviderError, Retry, Row, broken_stream
 from providers.wire.net.deadline import Deadline
-from providers.wire.net.dial import AddressCheck
 from providers.wire.net.exchange import Exchange, send
 from providers.wire.net.sse import SSEEvent
 from providers.wire.net.transport import Transport
@@ -55,9 +51,6 @@ BASE_URL = "https://api.openai.com/v1"
 TERMINATOR_S = 5.0
 TERMINATOR_WITH_USAGE_S = 0.5
 
-_PATH = "/chat/completions"
-_NO_HEADERS: Mapping[str, str] = {}
-
 
 class OpenAICompatible(Provider):
     """A provider for one base address.
@@ -66,8 +59,10 @@ class OpenAICompatible(Provider):
     `failure`, `classify` or `refusal`.
     """
 
-    title = gettext_noop("OpenAI-compatible")
+    title = _("OpenAI-compatible")
     example_base_url = BASE_URL
+    # Put behind the base URL, which may already end with it.
+    path: ClassVar[str] = "/chat/completions"
     codes: ClassVar[Mapping[str, Row]] = CODES
     takes: ClassVar[frozenset[str]] = frozenset({*PASSED_ON, IMAGES})
     finish_reasons: Mapping[str, FinishReason] = {
@@ -84,27 +79,11 @@ class OpenAICompatible(Provider):
     withdrawn_reasons: frozenset[str] = frozenset()
     closing_reasons: frozenset[str] = frozenset()
 
-    def __init__(
-        self,
-        base_url: str,
-        proxy: str | None = None,
-        clocks: Clocks = DEFAULT_CLOCKS,
-        *,
-        name: str = "openai",
-        admits: AddressCheck | None = None,
-        tls: ssl.SSLContext | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        self.name = name
-        self.url = chat_url(base_url)
-        self.clocks = clocks
-        self._transport = transport or Transport(proxy, connect_s=clocks.connect, admits=admits, tls=tls)
-
-    @classmethod
-    def for_endpoint(cls, endpoint: Endpoint) -> Provider:
-        """Return an adapter for one upstream; subclasses name their own arguments in `options`."""
-        options = {name: getattr(endpoint, name) for name in cls.options}
-        return cls(endpoint.base_url, endpoint.proxy, endpoint.clocks, admits=endpoint.admits, **options)
+    def __init__(self, endpoint: Endpoint, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        super().__init__(endpoint)
+        # A version is never added to it.
+        self.base_url = endpoint.base_url.strip().rstrip("/").removesuffix(self.path).rstrip("/")
+        self._transport = transport or Transport(endpoint)
 
     @classmethod
     def first_run(cls, settings: Mapping[str, Any]) -> FirstRun | None:
@@ -115,8 +94,7 @@ class OpenAICompatible(Provider):
         return FirstRun("openai", base_url or BASE_URL, settings["OPENAI_PROXY"] or "", keys, settings["OPENAI_MODELS"])
 
     async def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
-        """Stream one completion; see `Provider.stream`."""
-        deadline = Deadline(self.clocks)
+        deadline = Deadline(self.endpoint.clocks)
         exchange: Exchange | None = None
         try:
             body = orjson.dumps(self.body(request))
@@ -146,38 +124,41 @@ class OpenAICompatible(Provider):
 
     async def list_models(self, key: str | None) -> ModelList:
         """Return the models that the upstream lists, within ten seconds; raise ProviderError."""
-        clocks = replace(self.clocks, first=model_list.SECONDS, idle=model_list.SECONDS, total=model_list.SECONDS)
-        deadline = Deadline(clocks)
+        seconds = model_list.SECONDS
+        deadline = Deadline(replace(self.endpoint.clocks, first=seconds, idle=seconds, total=seconds))
         exchange: Exchange | None = None
         try:
             headers = {**self.headers(key), "Accept": "application/json"}
-            exchange = await send(self._transport, "GET", self.url.removesuffix(_PATH) + "/models", headers, deadline)
-            return await self._models(exchange)
+            exchange = await send(self._transport, "GET", self.base_url + "/models", headers, deadline)
+            body = await exchange.read_up_to(model_list.MAX_BYTES)
         finally:
             deadline.close()
             if exchange is not None:
                 await exchange.close()
+        if len(body) > model_list.MAX_BYTES:
+            raise TOO_LARGE.error(vendor_code="too_large", status=exchange.status)
+        complaint = read_complaint(exchange.status, body, exchange.headers)
+        if exchange.status in (404, 405):
+            raise NO_LIST.error(vendor_code=complaint.vendor_code, status=exchange.status)
+        if exchange.status == 200 and ((found := read_models(body)) is not None):
+            return found
+        if exchange.status == 200 and not complaint.enveloped:
+            raise NOT_A_LIST.error(vendor_code="not_a_list", status=200)
+        raise self.classify(complaint)
 
     async def aclose(self) -> None:
-        """Close all connections; safe to repeat."""
         await self._transport.aclose()
 
     def address(self, request: ChatRequest) -> str:
         """Return the address to post to."""
-        return self.url
+        return self.base_url + self.path
 
     def headers(self, key: str | None) -> dict[str, str]:
         """Return the headers of a request; raise when `key` cannot stand in one."""
-        headers = {
-            "Content-Type": "application/json",
-            "Accept": "text/event-stream",
-            "Accept-Encoding": "identity",
-        }
-        if key is not None:
-            if not (key.isascii() and key.isprintable()):
-                raise BAD_KEY.error(vendor_code="malformed_key")
-            headers["Authorization"] = f"Bearer {key}"
-        return headers
+        if key and not (key.isascii() and key.isprintable()):
+            raise BAD_KEY.error(vendor_code="malformed_key")
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream", "Accept-Encoding": "identity"}
+        return headers if key is None else {**headers, "Authorization": f"Bearer {key}"}
 
     def body(self, request: ChatRequest) -> dict[str, JSON]:
         """Return the JSON body; parameters never override what makes it a single stream."""
@@ -201,52 +182,32 @@ class OpenAICompatible(Provider):
         return Decoder(self, with_tools="tools" in request.extras)
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
-        """Return the failure that an object of a stream reports, None if it reports none."""
+        """Return the failure that an object of a stream reports; see `Dialect.failure`."""
         if not chunk.get("error") and event.type != "error":
             return None
-        complaint = read_complaint(200, orjson.dumps(chunk), _NO_HEADERS)
-        return self.classify(complaint)
+        return self.classify(read_complaint(200, orjson.dumps(chunk), {}))
 
     def classify(self, complaint: Complaint) -> ProviderError:
         """Return the failure for a complaint of the upstream."""
-        return self._failed(choose_row(complaint, self.codes), complaint)
+        return complaint.failure(choose_row(complaint, self.codes))
 
     def refusal(self, request: ChatRequest, complaint: Complaint) -> ProviderError | Retry:
         """Return what to raise for a refused request: the failure, or a better request."""
         row = choose_row(complaint, self.codes)
-        failed = self._failed(row, complaint)
+        failed = complaint.failure(row)
         better = resend(request, complaint, row)
         if better is not None:
             return Retry(*better, otherwise=failed)
         if param := blamed_field(request, complaint, row):
             return BadParameter(
-                param,
+                "The upstream does not take a field of the request.",
+                "user",
                 vendor_code=complaint.vendor_code,
                 vendor_request_id=complaint.request_id,
                 status=complaint.status,
+                param=param,
             )
         return failed
-
-    def _failed(self, row: Row, complaint: Complaint) -> ProviderError:
-        return row.error(
-            vendor_code=complaint.vendor_code,
-            vendor_request_id=complaint.request_id,
-            retry_after=complaint.retry_after,
-            status=complaint.status,
-        )
-
-    async def _models(self, exchange: Exchange) -> ModelList:
-        body = await exchange.read_up_to(model_list.MAX_BYTES)
-        if len(body) > model_list.MAX_BYTES:
-            raise TOO_LARGE.error(vendor_code="too_large", status=exchange.status)
-        complaint = read_complaint(exchange.status, body, exchange.headers)
-        if exchange.status in (404, 405):
-            raise NO_LIST.error(vendor_code=complaint.vendor_code, status=exchange.status)
-        if exchange.status == 200 and ((found := read_models(body)) is not None):
-            return found
-        if exchange.status == 200 and not complaint.enveloped:
-            raise NOT_A_LIST.error(vendor_code="not_a_list", status=200)
-        raise self.classify(complaint)
 
     async def _check(self, exchange: Exchange, request: ChatRequest) -> None:
         """Raise unless the response is an event stream; no content type counts as one."""
@@ -265,15 +226,6 @@ def as_sent(message: PromptMessage) -> dict[str, JSON]:
     if not content and "tool_calls" in message.fields:
         content = None
     return {"role": message.role, "content": content, **message.fields}
-
-
-def chat_url(base_url: str) -> str:
-    """Return the address to post to.
-
-    `base_url` may carry a slash or the pasted path; a version is never added.
-    """
-    base = base_url.strip().rstrip("/").removesuffix(_PATH).rstrip("/")
-    return base + _PATH
 
 
 async def _next_bytes(exchange: Exchange, decoder: Decoder) -> bytes:

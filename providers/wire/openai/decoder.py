@@ -10,16 +10,8 @@ from typing import Any, Protocol
 
 import orjson
 
-from providers.wire.base import (
-    Delta,
-    Event,
-    Finished,
-    FinishReason,
-    Reasoning,
-    ToolCallDelta,
-    Usage,
-    Withdrawn,
-)
+from providers.wire.base import Delta, Event, Finished, FinishReason, Reasoning, ToolCallDelta, Usage, Withdrawn
+from providers.wire.base import gettext_noop as _
 from providers.wire.errors import ContentBlocked, ProviderError, Retry, UpstreamFailed, broken_stream
 from providers.wire.net.sse import SSEEvent, SSEParser
 
@@ -36,25 +28,14 @@ Piece = tuple[type[Delta] | type[Reasoning], str]
 class Dialect(Protocol):
     """The words of one vendor."""
 
-    @property
-    def finish_reasons(self) -> Mapping[str, FinishReason]:
-        """The vendor's finish reasons that end a completion well."""
-        ...
-
-    @property
-    def failed_reasons(self) -> frozenset[str]:
-        """The vendor's finish reasons that mean a failure."""
-        ...
-
-    @property
-    def withdrawn_reasons(self) -> frozenset[str]:
-        """The vendor's finish reasons and error codes that make the shown text void."""
-        ...
-
-    @property
-    def closing_reasons(self) -> frozenset[str]:
-        """The vendor's finish reasons after which no more of the conversation is wanted."""
-        ...
+    # Finish reasons that end a completion well.
+    finish_reasons: Mapping[str, FinishReason]
+    # Finish reasons that mean a failure.
+    failed_reasons: frozenset[str]
+    # Finish reasons and error codes that make the shown text void.
+    withdrawn_reasons: frozenset[str]
+    # Finish reasons after which no more of the conversation is wanted.
+    closing_reasons: frozenset[str]
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
         """Return the failure that `chunk` reports, None for an ordinary one."""
@@ -115,7 +96,7 @@ class Decoder:
             if self.ended:
                 break
         self._flush(out)
-        if self.usage is not None and self.usage is not usage:
+        if self.usage is not None and self.usage != usage:
             out.append(self.usage)
         return out
 
@@ -129,11 +110,11 @@ class Decoder:
             case "tool_calls":
                 return reason
             case "content_filter":
-                text = "The upstream's moderation refused the prompt."
+                text = _("The upstream's moderation refused the prompt.")
                 raise ContentBlocked(text, action="user", status=200, ends_conversation=self._closed)
             case "length":
                 # The reasoning used up the token cap. The same request would fail again.
-                raise UpstreamFailed("The upstream's answer was empty.", action="wait", vendor_code="empty_at_length")
+                raise UpstreamFailed(_("The upstream's answer was empty."), "wait", vendor_code="empty_at_length")
             case "stop":
                 raise broken_stream("empty")
 
@@ -177,7 +158,7 @@ class Decoder:
                 if isinstance(choice, dict) and not choice.get("index"):
                     self._choice(choice, out)
         if usage := chunk.get("usage"):
-            self._count(usage)
+            self.usage = read_usage(usage) or self.usage
 
     def _choice(self, choice: dict[str, Any], out: list[Event]) -> None:
         delta = choice.get("delta")
@@ -193,7 +174,7 @@ class Decoder:
                     self._tool_calls(calls, out)
         # Moonshot puts the usage into the choice.
         if usage := choice.get("usage"):
-            self._count(usage)
+            self.usage = read_usage(usage) or self.usage
         reason = choice.get("finish_reason")
         if reason and isinstance(reason, str):
             self._finish(reason)
@@ -203,11 +184,10 @@ class Decoder:
         # Spark writes the object where others write a list of one.
         pieces = calls if isinstance(calls, list) else [calls]
         try:
-            out.append(ToolCallDelta(orjson.dumps(pieces).decode()))
-        except (
-            orjson.JSONEncodeError
-        ):  # half a character: it is passed on as it came, the other half is in the next one
-            out.append(ToolCallDelta(json.dumps(pieces)))
+            text = orjson.dumps(pieces).decode()
+        except orjson.JSONEncodeError:  # half a character is passed on as it came: the other half is in the next one
+            text = json.dumps(pieces)
+        out.append(ToolCallDelta(text))
 
     def _content(self, text: str, out: list[Event]) -> None:
         if self._think is None:
@@ -257,15 +237,6 @@ class Decoder:
             self.finish, self._withdrawn = "content_filter", True
         else:
             self._failure = failure
-
-    def _count(self, usage: object) -> None:
-        if not isinstance(usage, dict):
-            return
-        given, made = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        if isinstance(given, int) and isinstance(made, int) and given >= 0 and made >= 0:
-            counted = Usage(given, made)
-            if counted != self.usage:
-                self.usage = counted
 
 
 class ThinkTags:
@@ -317,19 +288,13 @@ class ThinkTags:
 
 
 class Surrogates:
-    """Joins characters beyond U+FFFF whose two halves came in different events.
-
-    Some relays write each half as a `\\u` escape of its own.
-    """
+    """Joins the halves of characters beyond U+FFFF, which some relays escape in different events."""
 
     def __init__(self) -> None:
         self._half = ""
 
     def join(self, text: str, *, whole: bool) -> str:
-        """Return the text that can be shown now.
-
-        With `whole` nothing is held back for the other half.
-        """
+        """Return the text to show now; when `whole`, nothing waits for its other half."""
         text, self._half = self._half + text, ""
         if not whole and "\ud800" <= text[-1:] <= "\udbff":
             text, self._half = text[:-1], text[-1]
@@ -339,6 +304,16 @@ class Surrogates:
 def mend_surrogates(text: str) -> str:
     """Return `text` with surrogate pairs joined and lone surrogates replaced by U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def read_usage(fields: object) -> Usage | None:
+    """Return the usage that an upstream reported; None unless both counts are there."""
+    if not isinstance(fields, dict):
+        return None
+    given, made = fields.get("prompt_tokens"), fields.get("completion_tokens")
+    if isinstance(given, int) and isinstance(made, int) and given >= 0 and made >= 0:
+        return Usage(given, made)
+    return None
 
 
 def _joined_parts(content: object) -> str:

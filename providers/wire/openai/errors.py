@@ -10,33 +10,30 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-import orjson
+from providers.wire.base import JSON, ChatRequest, TokenCapField, json_object, prompt_tokens, trim
+from providers.wire.base import gettext_noop as _
+from providers.wire.errors import BROKEN, ContentBlocked, PromptTooLong, ProviderError, Row
 
-from providers.wire.base import JSON, ChatRequest, TokenCapField, prompt_tokens, trim
-from providers.wire.errors import BROKEN, ContentBlocked, PromptTooLong, Row, UpstreamFailed
+_BUSY = _("The upstream is busy.")
+_FAILED = _("The upstream failed.")
+_NO_KEY = _("The upstream refused the key.")
 
-_REFUSED = "The upstream refused the request."
-_BUSY = "The upstream is busy."
-_FAILED = "The upstream failed."
-_NO_KEY = "The upstream refused the key."
-
-TOO_LONG = Row(PromptTooLong, "The prompt is too long for this model.", "user")
-BLOCKED = Row(ContentBlocked, "The upstream's moderation refused the prompt.", "user")
-BAD_REQUEST = Row(UpstreamFailed, _REFUSED, "ops")
-BAD_ADDRESS = Row(UpstreamFailed, "The upstream's address is not that of a chat service.", "ops", scope="all")
-BAD_REGION = Row(UpstreamFailed, "The upstream does not serve our network address.", "ops", scope="all")
-BAD_PROXY = Row(UpstreamFailed, "The proxy refused our credentials.", "ops", scope="all")
-BAD_KEY = Row(UpstreamFailed, _NO_KEY, "disable", scope="key")
-NO_MONEY = Row(UpstreamFailed, "The upstream account is exhausted.", "disable", scope="key")
-DENIED = Row(UpstreamFailed, _NO_KEY, "switch", cooldown_s=3600.0)
-NO_MODEL = Row(UpstreamFailed, "The upstream does not know this model.", "switch", cooldown_s=3600.0, unanimous=True)
-RATE = Row(UpstreamFailed, _BUSY, "switch", cooldown_s=20.0)
-SLOW_DOWN = Row(UpstreamFailed, _BUSY, "wait", attempts=2, scope="all", crowded=True)
-OVERLOADED = Row(UpstreamFailed, _BUSY, "wait", attempts=2, scope="all")
-FAULT = Row(UpstreamFailed, _FAILED, "wait", attempts=2)
-GATEWAY = Row(UpstreamFailed, _FAILED, "wait", attempts=1, cooldown_s=30.0)
+TOO_LONG = Row(_("The prompt is too long for this model."), "user", kind=PromptTooLong)
+BLOCKED = Row(_("The upstream's moderation refused the prompt."), "user", kind=ContentBlocked)
+BAD_REQUEST = Row(_("The upstream refused the request."), "ops")
+BAD_ADDRESS = Row(_("The upstream's address is not that of a chat service."), "ops", scope="all")
+BAD_REGION = Row(_("The upstream does not serve our network address."), "ops", scope="all")
+BAD_PROXY = Row(_("The proxy refused our credentials."), "ops", scope="all")
+BAD_KEY = Row(_NO_KEY, "disable", scope="key")
+NO_MONEY = Row(_("The upstream account is exhausted."), "disable", scope="key")
+DENIED = Row(_NO_KEY, "switch", cooldown_s=3600.0)
+NO_MODEL = Row(_("The upstream does not know this model."), "switch", cooldown_s=3600.0, unanimous=True)
+RATE = Row(_BUSY, "switch", cooldown_s=20.0)
+SLOW_DOWN = Row(_BUSY, "wait", attempts=2, scope="all", crowded=True)
+OVERLOADED = Row(_BUSY, "wait", attempts=2, scope="all")
+FAULT = Row(_FAILED, "wait", attempts=2)
+GATEWAY = Row(_FAILED, "wait", attempts=1, cooldown_s=30.0)
 
 MONEY = frozenset(
     {
@@ -98,10 +95,7 @@ _TRIM_TO = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """A refusal as the upstream worded it.
-
-    `message` and `text` may hold keys: they are for deciding only and never leave this package.
-    """
+    """A refusal as the upstream worded it; its texts may hold keys and stay here."""
 
     status: int
     code: str = ""
@@ -118,13 +112,21 @@ class Complaint:
         """The code, or else the type, if it looks like one: it goes to logs."""
         return next((word for word in (self.code, self.type) if _SAFE_CODE.fullmatch(word)), "")
 
+    def failure(self, row: Row) -> ProviderError:
+        return row.error(
+            vendor_code=self.vendor_code,
+            vendor_request_id=self.request_id,
+            retry_after=self.retry_after,
+            status=self.status,
+        )
+
 
 def read_complaint(status: int, body: bytes, headers: Mapping[str, str]) -> Complaint:
     """Read an error body in any of the envelopes in use, or none.
 
     A numeric `code` of an HTTP error inside a 200 response counts as its status, as OpenRouter means it.
     """
-    envelope = _envelope(body)
+    envelope = json_object(body)
     inner = envelope.get("error") or envelope
     if not isinstance(inner, dict):
         inner = {"message": inner}
@@ -232,14 +234,6 @@ def _without(request: ChatRequest, param: str) -> tuple[ChatRequest, dict[str, J
         return None
     kept = {name: value for name, value in request.parameters.items() if name != param}
     return replace(request, parameters=kept), {}
-
-
-def _envelope(body: bytes) -> dict[str, Any]:
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return parsed if isinstance(parsed, dict) else {}
 
 
 def _word(value: object) -> str:

@@ -10,16 +10,17 @@ from typing import Any
 import orjson
 
 from providers.wire.base import ModelList, OfferedModel
-from providers.wire.errors import Row, UpstreamFailed
+from providers.wire.base import gettext_noop as _
+from providers.wire.errors import Row
 
 MAX_BYTES = 2**20
 # More than the largest markets offer, and few enough for one form to hold.
 MAX_MODELS = 800
 SECONDS = 10.0
 
-NO_LIST = Row(UpstreamFailed, "The upstream has no list of models at its address.", "ops")
-NOT_A_LIST = Row(UpstreamFailed, "The upstream's answer is not a list of models.", "ops")
-TOO_LARGE = Row(UpstreamFailed, "The upstream's list of models is too large.", "ops")
+NO_LIST = Row(_("The upstream has no list of models at its address."), "ops")
+NOT_A_LIST = Row(_("The upstream's answer is not a list of models."), "ops")
+TOO_LARGE = Row(_("The upstream's list of models is too large."), "ops")
 
 _MAX_NAME_CHARS = 200
 _MAX_CONTEXT_TOKENS = 2**31 - 1

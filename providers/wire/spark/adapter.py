@@ -9,7 +9,6 @@ import base64
 import hashlib
 import hmac
 import os
-import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,20 +16,11 @@ from email.utils import formatdate
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from providers.wire.base import (
-    DEFAULT_CLOCKS,
-    ChatRequest,
-    Clocks,
-    Endpoint,
-    Event,
-    FirstRun,
-    OfferedModel,
-    Provider,
-    gettext_noop,
-)
+from providers.wire.base import ChatRequest, Endpoint, Event, FirstRun, OfferedModel, Provider
+from providers.wire.base import gettext_noop as _
 from providers.wire.errors import PromptTooLong, ProviderError, Retry, UpstreamFailed
 from providers.wire.net.deadline import Deadline
-from providers.wire.net.dial import AddressCheck
+from providers.wire.net.exchange import not_connected
 from providers.wire.net.websocket import HandshakeRefusedError, WebSocket, WebSocketClient
 from providers.wire.openai.errors import BAD_KEY, TOO_LONG, Complaint, resend
 from providers.wire.spark.errors import refused
@@ -48,10 +38,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """The limits of a domain: path, tokens, temperatures, and whether it takes a `system` message.
-
-    `legacy` versions are no longer documented, or not confirmed; they are not for offering unasked.
-    """
+    """The limits of a domain; `legacy`: undocumented or unconfirmed, not for offering unasked."""
 
     title: str
     path: str
@@ -99,14 +86,9 @@ class Credentials(NamedTuple):
 
 
 class Spark(Provider):
-    """A provider for one address.
+    """A provider for one address; without a path in it, the domain chooses that."""
 
-    Without a path in `base_url` the domain chooses it from `versions`. `sign_host` is the name that the vendor's
-    gateway sees behind a reverse proxy. `system` is whether the models take a system message; None leaves that to
-    `versions`.
-    """
-
-    title = gettext_noop("iFlytek Spark (WebSocket)")
+    title = _("iFlytek Spark (WebSocket)")
     example_base_url = DEFAULT_HOST
     schemes = ("wss", "ws", "https", "http")
     needs_encryption = True  # because the address carries a signature
@@ -116,33 +98,9 @@ class Spark(Provider):
     known_models = KNOWN_MODELS
     slug_prefix = "spark"
 
-    def __init__(
-        self,
-        base_url: str,
-        proxy: str | None = None,
-        clocks: Clocks = DEFAULT_CLOCKS,
-        *,
-        name: str = "spark",
-        admits: AddressCheck | None = None,
-        tls: ssl.SSLContext | None = None,
-        sign_host: str | None = None,
-        system: bool | None = None,
-        versions: Mapping[str, Version] = VERSIONS,
-    ) -> None:
-        self.name = name
-        self.clocks = clocks
-        self._base_url = base_url.strip() or DEFAULT_HOST
-        self._sign_host = sign_host
-        self._system = system
-        self._versions = versions
-        self._client = WebSocketClient(proxy, connect_s=clocks.connect, admits=admits, tls=tls)
-
-    @classmethod
-    def for_endpoint(cls, endpoint: Endpoint) -> Provider:
-        """Return an adapter for one upstream."""
-        return cls(
-            endpoint.base_url, endpoint.proxy, endpoint.clocks, admits=endpoint.admits, sign_host=endpoint.sign_host
-        )
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
+        self._client = WebSocketClient(endpoint)
 
     @classmethod
     def check_key(cls, key: str) -> None:
@@ -164,8 +122,7 @@ class Spark(Provider):
         return FirstRun("spark", settings["SPARK_URL"], "", (":".join(parts),), models)
 
     async def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
-        """Stream one completion; see `Provider.stream`."""
-        deadline, decoder = Deadline(self.clocks), Decoder()
+        deadline, decoder = Deadline(self.endpoint.clocks), Decoder()
         socket: WebSocket | None = None
         try:
             socket = await self._ask(request, credentials(key), deadline)
@@ -192,18 +149,17 @@ class Spark(Provider):
                 socket.close()
 
     async def aclose(self) -> None:
-        """Close all connections; safe to repeat."""
         await self._client.aclose()
 
     async def _ask(self, request: ChatRequest, credentials: Credentials, deadline: Deadline) -> WebSocket:
-        version = self._versions.get(request.model, _UNKNOWN)
+        version = VERSIONS.get(request.model, _UNKNOWN)
         _check_temperature(request, version)
         request = _capped(request, version)
-        system = version.system if self._system is None else self._system
-        frame = request_frame(request, credentials.app_id, fresh_uid(request.generation), system=system)
+        frame = request_frame(request, credentials.app_id, fresh_uid(request.generation), system=version.system)
         try:
             # Sign just before use, because the address is a credential that is valid for only five minutes.
-            url = signed_url(self._base_url, version.path, credentials, time.time(), sign_host=self._sign_host)
+            base_url, sign_host = self.endpoint.base_url.strip() or DEFAULT_HOST, self.endpoint.sign_host
+            url = signed_url(base_url, version.path, credentials, time.time(), sign_host=sign_host)
             socket = await self._client.open(url, deadline)
         except HandshakeRefusedError as refusal:
             raise refused(refusal.status, refusal.headers, refusal.body) from None
@@ -236,9 +192,7 @@ def signed_url(base_url: str, path: str, key: Credentials, now: float, *, sign_h
         scheme = host = port = None
     path = parts.path.rstrip("/") or path if scheme else ""
     if not (scheme and host and path.isascii() and path.startswith("/")):
-        raise UpstreamFailed(
-            "The upstream's address is not valid.", action="ops", scope="all", vendor_code="bad_address"
-        )
+        raise not_connected("bad_address")
     host = f"[{host}]" if ":" in host else host
     netloc = host if port in (None, _DEFAULT_PORTS[scheme]) else f"{host}:{port}"
     signed_host = sign_host or netloc

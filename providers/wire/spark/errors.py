@@ -7,11 +7,12 @@ published. The HTTP variant uses the same codes.
 import random
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-import orjson
-
-from providers.wire.errors import ProviderError, Row, UpstreamFailed, broken_stream
+from providers.wire.base import gettext_noop as _
+from providers.wire.base import json_object
+from providers.wire.errors import ProviderError, Row, broken_stream, seconds_until_renewed
 from providers.wire.openai.errors import (
     BAD_ADDRESS,
     BAD_KEY,
@@ -29,27 +30,23 @@ HISTORY_NOT_CLEARED = 10017
 OUTPUT_BLOCKED = 10014
 TENDS_TO_VIOLATE = 10019
 
-_BUSY = "The upstream is busy."
-_FAILED = "The upstream failed."
-_EXHAUSTED = "The key has no licence or no volume left for this model."
+_BUSY = _("The upstream is busy.")
+_FAILED = _("The upstream failed.")
 
-
-SAME_USER = Row(UpstreamFailed, _BUSY, "wait", attempts=2)
-BUSY = Row(UpstreamFailed, _BUSY, "wait", attempts=2)
-NO_CAPACITY = Row(
-    UpstreamFailed, "The upstream has no capacity left.", "switch", cooldown_s=60.0, alerts_if_persistent=True
-)
-NO_ENGINE = Row(UpstreamFailed, _FAILED, "wait", attempts=2, cooldown_s=30.0)
-NO_VOLUME = Row(UpstreamFailed, _EXHAUSTED, "disable", scope="key_model")
-NO_VOLUME_TODAY = Row(UpstreamFailed, "The key has no volume left today.", "switch")
-EACH_SECOND = Row(UpstreamFailed, _BUSY, "switch", cooldown_s=2.0, waits=(2.0, 8.0, 30.0))
-AT_ONCE = Row(UpstreamFailed, _BUSY, "switch", cooldown_s=5.0, crowded=True)
-NOT_ENABLED = DENIED._replace(alerts=True)
-BAD_SIGNATURE = BAD_KEY._replace(message="The upstream refused the signature.", unanimous=True)
-CLOSED = BLOCKED._replace(ends_conversation=True)
-UNKNOWN = Row(UpstreamFailed, _FAILED, "wait", attempts=1)
-BAD_CLOCK = Row(UpstreamFailed, "Our clock is wrong: the upstream refused the date.", "ops", scope="all")
-BAD_DOMAIN = Row(UpstreamFailed, "The model's domain and the upstream's path do not fit together.", "ops")
+BUSY = Row(_BUSY, "wait", attempts=2)
+SAME_USER = Row(_BUSY, "wait", attempts=2)
+NO_CAPACITY = Row(_("The upstream has no capacity left."), "switch", cooldown_s=60.0, alerts_if_persistent=True)
+NO_ENGINE = Row(_FAILED, "wait", attempts=2, cooldown_s=30.0)
+NO_VOLUME = Row(_("The key has no licence or no volume left for this model."), "disable")
+NO_VOLUME_TODAY = Row(_("The key has no volume left today."), "switch")
+EACH_SECOND = Row(_BUSY, "switch", cooldown_s=2.0, waits=(2.0, 8.0, 30.0))
+AT_ONCE = Row(_BUSY, "switch", cooldown_s=5.0, crowded=True)
+NOT_ENABLED = replace(DENIED, alerts=True)
+BAD_SIGNATURE = replace(BAD_KEY, message=_("The upstream refused the signature."), unanimous=True)
+CLOSED = replace(BLOCKED, ends_conversation=True)
+UNKNOWN = Row(_FAILED, "wait", attempts=1)
+BAD_CLOCK = Row(_("Our clock is wrong: the upstream refused the date."), "ops", scope="all")
+BAD_DOMAIN = Row(_("The model's domain and the upstream's path do not fit together."), "ops")
 
 # The codes are strings, because the HTTP variant looks them up together with OpenAI's.
 CODES: Mapping[str, Row] = {
@@ -77,14 +74,12 @@ CODES: Mapping[str, Row] = {
 # Seconds to wait for the end of the same user's previous request. The random part spreads the waiting requests.
 _SAME_USER_S = (1.0, 3.0)
 _MAX_SID_CHARS = 128
-# Seconds. Daily volumes are renewed at midnight in Beijing; five minutes more allow for the vendor's clocks.
-_BEIJING_S, _DAY_S, _RENEWED_S = 8 * 3600, 24 * 3600, 5 * 60
 
 # The gateway's refusals have no code. Those with the same status differ only in their text.
 _HANDSHAKES: tuple[tuple[int, str, Row, str], ...] = (
     (401, "signature does not match", BAD_SIGNATURE, "bad_signature"),
     (401, "signature cannot be verified", BAD_KEY, "unknown_key"),
-    (401, "", Row(UpstreamFailed, "The upstream saw no signature.", "ops", scope="all"), "unauthorized"),
+    (401, "", Row(_("The upstream saw no signature."), "ops", scope="all"), "unauthorized"),
     (403, "valid date", BAD_CLOCK, "bad_clock"),
     (403, "", DENIED, "forbidden"),
     (407, "", BAD_PROXY, "proxy_refused"),
@@ -116,11 +111,6 @@ def sid_of(body: Mapping[str, Any] | bytes | str) -> str:
     return _word(body, "sid")[:_MAX_SID_CHARS]
 
 
-def seconds_until_renewed(now: float) -> float:
-    """Return the seconds from `now` (since the epoch) until 00:05 in Beijing."""
-    return _DAY_S - (now + _BEIJING_S - _RENEWED_S) % _DAY_S
-
-
 def _hint(row: Row) -> float | None:
     if row is NO_VOLUME_TODAY:
         return seconds_until_renewed(time.time())
@@ -128,10 +118,5 @@ def _hint(row: Row) -> float | None:
 
 
 def _word(body: Mapping[str, Any] | bytes | str, name: str) -> str:
-    if isinstance(body, (bytes, str)):
-        try:
-            body = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return ""
-    word = body.get(name) if isinstance(body, Mapping) else None
+    word = (body if isinstance(body, Mapping) else json_object(body)).get(name)
     return word if isinstance(word, str) else ""

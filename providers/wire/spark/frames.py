@@ -10,8 +10,9 @@ from typing import Any
 
 import orjson
 
-from providers.wire.base import JSON, ChatRequest, Delta, Event, Finished, PromptMessage, Reasoning, Usage, Withdrawn
+from providers.wire.base import JSON, ChatRequest, Delta, Event, Finished, PromptMessage, Reasoning, Withdrawn
 from providers.wire.errors import ProviderError, broken_stream
+from providers.wire.openai.decoder import read_usage
 from providers.wire.spark.errors import HISTORY_NOT_CLEARED, OUTPUT_BLOCKED, TENDS_TO_VIOLATE, failure, sid_of
 
 log = logging.getLogger(__name__)
@@ -130,10 +131,7 @@ class Decoder:
         return [Finished("stop")]
 
     def _verdict(self, code: object, header: dict[str, Any]) -> bool:
-        """Handle a code other than 0; return whether the frame has nothing else.
-
-        Raises the failure that the code means, unless the completion goes on or may end with it.
-        """
+        """Handle a code other than 0: raise, or return whether the frame has nothing else."""
         match code:
             case _ if code == HISTORY_NOT_CLEARED:
                 log.warning("the upstream did not clear its history, sid %s", self.sid)
@@ -156,7 +154,8 @@ class Decoder:
                 self._text(text, events)
             if choices.get("status") == _LAST:
                 self.complete = True
-        if (usage := payload.get("usage")) and (counted := _counted(usage)):
+        usage = payload.get("usage")
+        if isinstance(usage, dict) and (counted := read_usage(usage.get("text"))):
             events.append(counted)
         if events:
             self.started = True
@@ -182,14 +181,6 @@ def _parsed(frame: bytes) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise _broken("bad_json")
     return parsed
-
-
-def _counted(usage: object) -> Usage | None:
-    text = usage.get("text") if isinstance(usage, dict) else None
-    given, made = (text.get("prompt_tokens"), text.get("completion_tokens")) if isinstance(text, dict) else (None, None)
-    if isinstance(given, int) and isinstance(made, int) and given >= 0 and made >= 0:
-        return Usage(given, made)
-    return None
 
 
 def _broken(vendor_code: str) -> ProviderError:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from providers.wire.base import JSON, ChatRequest, FinishReason, gettext_noop
+from providers.wire.base import JSON, ChatRequest, FinishReason
+from providers.wire.base import gettext_noop as _
 from providers.wire.errors import ProviderError, Retry, Row
 from providers.wire.net.sse import SSEEvent
 from providers.wire.openai.adapter import OpenAICompatible
@@ -22,7 +23,7 @@ from providers.wire.spark.frames import web_search
 class SparkHTTP(OpenAICompatible):
     """A provider for one address, such as `https://spark-api-open.xf-yun.com/v1`."""
 
-    title = gettext_noop("iFlytek Spark (HTTP)")
+    title = _("iFlytek Spark (HTTP)")
     example_base_url = "https://spark-api-open.xf-yun.com/v1"
     known_models = KNOWN_MODELS
     slug_prefix = "spark"
@@ -36,7 +37,6 @@ class SparkHTTP(OpenAICompatible):
     }
 
     def headers(self, key: str | None) -> dict[str, str]:
-        """Return the headers of a request; raise when `key` cannot stand in one."""
         return super().headers(key.split(":", 1)[1] if key is not None and key.count(":") == 2 else key)
 
     def body(self, request: ChatRequest) -> dict[str, JSON]:
@@ -50,7 +50,6 @@ class SparkHTTP(OpenAICompatible):
         return body
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
-        """Return the failure that an object of a stream reports, None if it reports none."""
         match chunk.get("code"):
             case None | 0 | "0":
                 return super().failure(event, chunk)
@@ -64,7 +63,6 @@ class SparkHTTP(OpenAICompatible):
                 return failure(code, sid_of(chunk), status=200)
 
     def refusal(self, request: ChatRequest, complaint: Complaint) -> ProviderError | Retry:
-        """Return what to raise for a refused request: the failure, or a better request."""
         refused = super().refusal(request, complaint)
         ours = complaint.code in SPARK_CODES or (complaint.status == 200 and complaint.code.isdecimal())
         if ours and isinstance(refused, ProviderError):

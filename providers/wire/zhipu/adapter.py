@@ -7,7 +7,6 @@ are in `errors`, the legacy v3 in `v3`.
 import hmac
 import math
 import secrets
-import ssl
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
@@ -16,9 +15,9 @@ from typing import Any, ClassVar
 
 import orjson
 
-from providers.wire.base import DEFAULT_CLOCKS, IMAGES, JSON, ChatRequest, Clocks, FirstRun, gettext_noop
+from providers.wire.base import IMAGES, JSON, ChatRequest, Endpoint, FirstRun
+from providers.wire.base import gettext_noop as _
 from providers.wire.errors import ProviderError, Retry, Row
-from providers.wire.net.dial import AddressCheck
 from providers.wire.net.sse import SSEEvent
 from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.openai.errors import BAD_KEY, Complaint
@@ -39,12 +38,9 @@ _ANEW = "-anew"
 
 
 class Zhipu(OpenAICompatible):
-    """A provider for v4.
+    """A provider for v4; with `raw_key` it sends the key itself, not a token."""
 
-    With `raw_key` the key itself is sent, which v4 takes as well. `clock` is that of tokens.
-    """
-
-    title = gettext_noop("Zhipu ChatGLM")
+    title = _("Zhipu ChatGLM")
     example_base_url = BASE_URL
     key_form = "id.secret"
     options = frozenset({"raw_key"})
@@ -52,22 +48,11 @@ class Zhipu(OpenAICompatible):
     takes = frozenset({"tools", "tool_choice", "response_format", "stop", "seed", "top_p", IMAGES})
     withdrawn_reasons = frozenset({"sensitive"}) | MODERATED
 
-    def __init__(
-        self,
-        base_url: str = BASE_URL,
-        proxy: str | None = None,
-        clocks: Clocks = DEFAULT_CLOCKS,
-        *,
-        name: str = "zhipu",
-        admits: AddressCheck | None = None,
-        tls: ssl.SSLContext | None = None,
-        raw_key: bool = False,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        super().__init__(base_url, proxy, clocks, name=name, admits=admits, tls=tls)
+    def __init__(self, endpoint: Endpoint, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(endpoint)
         self.clock = clock
         self.tokens = Tokens(clock)
-        self._raw_key = raw_key
+        self._raw_key = endpoint.raw_key and "raw_key" in self.options
 
     @classmethod
     def check_key(cls, key: str) -> None:
@@ -87,7 +72,6 @@ class Zhipu(OpenAICompatible):
         return FirstRun("zhipu", settings["ZHIPU_BASE_URL"], "", keys, models) if keys and models else None
 
     def headers(self, key: str | None) -> dict[str, str]:
-        """Return the headers of a request; raise when `key` has not the vendor's form."""
         if key is not None:
             split_key(key)
             key = key if self._raw_key else self.tokens.of(key)
@@ -111,14 +95,10 @@ class Zhipu(OpenAICompatible):
         return super().failure(event._replace(type="error") if chunk.get("success") is False else event, chunk)
 
     def classify(self, complaint: Complaint) -> ProviderError:
-        """Return the failure for a complaint of the upstream."""
         return super().classify(with_reset(complaint, self.clock()))
 
     def refusal(self, request: ChatRequest, complaint: Complaint) -> ProviderError | Retry:
-        """Return what to raise for a refused request.
-
-        One more token and one more request id are tried where they may help.
-        """
+        """Return the failure, or a request with a new token or id if useful."""
         refused = super().refusal(request, with_reset(complaint, self.clock()))
         if complaint.code == EXPIRED:
             self.tokens.forget()
@@ -153,10 +133,7 @@ class Tokens:
 
 
 def mint(key: str, now: float) -> str:
-    """Return a token signed with HS256.
-
-    Its times are milliseconds, unlike those of ordinary JSON Web Tokens.
-    """
+    """Return a token signed with HS256, its times in milliseconds, unlike ordinary ones."""
     name, secret = split_key(key)
     milliseconds = round(now * 1000)
     claims = {"api_key": name, "exp": milliseconds + LIFETIME_S * 1000, "timestamp": milliseconds}

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
-from providers.wire.errors import Row, UpstreamFailed
+from providers.wire.base import gettext_noop as _
+from providers.wire.errors import Row, seconds_until_renewed
 from providers.wire.openai.errors import (
     BAD_KEY,
     BAD_REQUEST,
@@ -33,7 +34,6 @@ _DAILY = "1304"
 _PLAN = frozenset({"1308", "1310"})
 # China has had no summer time since 1991.
 _CHINA = timezone(timedelta(hours=8), "Asia/Shanghai")
-_NEW_DAY = timedelta(minutes=5)
 # "... 您的限额将在 2026-08-25 07:41:44 重置。", in both languages of the vendor.
 _RESET = re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}")
 # Seconds. Clocks may differ a little, and a plan's longest period is a month; a time outside these bounds is ignored.
@@ -41,73 +41,49 @@ _MOST_PAST_S, _MOST_AHEAD_S = 300.0, 32 * 86_400.0
 # An error without an envelope: "[1214][prompt 参数非法。请检查文档。]", a request id may follow.
 _LABEL = re.compile(r"\[(\d{3,4})\]\[")
 
-LOCKED = Row(UpstreamFailed, "The upstream account is locked, inactive or unknown.", "disable", scope="key")
-PLAN_EXPIRED = Row(UpstreamFailed, "The upstream plan has expired.", "disable", scope="key")
-NO_HEADER = Row(UpstreamFailed, "The upstream got no key.", "ops")
-CLOCK = Row(UpstreamFailed, "The upstream takes fresh tokens for expired; check the clock.", "ops", scope="all")
-UNKNOWN_MODEL = Row(UpstreamFailed, "The upstream does not know this model.", "ops")
-RETIRED = Row(UpstreamFailed, "The upstream does not offer this interface.", "ops", scope="all")
-REPETITION = Row(UpstreamFailed, "The upstream takes the request for a repetition.", "ops")
-CONCURRENCY = Row(UpstreamFailed, "The upstream is busy.", "switch", cooldown_s=5.0, crowded=True)
+LOCKED = Row(_("The upstream account is locked, inactive or unknown."), "disable", scope="key")
+PLAN_EXPIRED = Row(_("The upstream plan has expired."), "disable", scope="key")
+NO_HEADER = Row(_("The upstream got no key."), "ops")
+CLOCK = Row(_("The upstream takes fresh tokens for expired; check the clock."), "ops", scope="all")
+UNKNOWN_MODEL = Row(_("The upstream does not know this model."), "ops")
+RETIRED = Row(_("The upstream does not offer this interface."), "ops", scope="all")
+REPETITION = Row(_("The upstream takes the request for a repetition."), "ops")
+CONCURRENCY = Row(_("The upstream is busy."), "switch", cooldown_s=5.0, crowded=True)
 # The cooldowns of the next two apply only when the message contains no time.
-DAY_USED = Row(UpstreamFailed, "The upstream's daily limit is reached.", "switch", cooldown_s=_HOUR_S)
-PLAN_USED = Row(UpstreamFailed, "The upstream plan is used up.", "switch", cooldown_s=_HOUR_S, scope="key")
-FAIR_USE = Row(
-    UpstreamFailed, "The upstream throttles the account.", "switch", cooldown_s=_HOUR_S, scope="key", alerts=True
-)
+DAY_USED = Row(_("The upstream's daily limit is reached."), "switch", cooldown_s=_HOUR_S)
+PLAN_USED = Row(_("The upstream plan is used up."), "switch", cooldown_s=_HOUR_S, scope="key")
+FAIR_USE = Row(_("The upstream throttles the account."), "switch", cooldown_s=_HOUR_S, scope="key", alerts=True)
 
 ZHIPU_CODES: Mapping[str, Row] = {
     **CODES,
-    "500": FAULT,
-    "1000": BAD_KEY,
+    **dict.fromkeys(("500", "1100", "1120", "1200", "1230", "1234"), FAULT),
+    **dict.fromkeys(("1000", "1002", "1004"), BAD_KEY),
     "1001": NO_HEADER,
-    "1002": BAD_KEY,
     EXPIRED: CLOCK,
-    "1004": BAD_KEY,
-    "1100": FAULT,
-    "1110": LOCKED,
-    "1111": LOCKED,
-    "1112": LOCKED,
+    **dict.fromkeys(("1110", "1111", "1112", "1121"), LOCKED),
     "1113": NO_MONEY,
-    "1120": FAULT,
-    "1121": LOCKED,
-    "1200": FAULT,
-    "1210": BAD_REQUEST,
+    **dict.fromkeys(("1210", "1212", "1213", "1214", "1215"), BAD_REQUEST),
     "1211": UNKNOWN_MODEL,
-    "1212": BAD_REQUEST,
-    "1213": BAD_REQUEST,
-    "1214": BAD_REQUEST,
-    "1215": BAD_REQUEST,
-    "1220": DENIED,
-    "1221": RETIRED,
-    "1222": RETIRED,
-    "1230": FAULT,
+    **dict.fromkeys(("1220", "1311"), DENIED),
+    **dict.fromkeys(("1221", "1222"), RETIRED),
     REPEATED: REPETITION,
-    "1234": FAULT,
     "1261": TOO_LONG,
-    "1300": BLOCKED,
-    "1301": BLOCKED,
+    **dict.fromkeys(MODERATED, BLOCKED),
     "1302": CONCURRENCY,
     "1303": RATE,
     _DAILY: DAY_USED,
-    "1305": OVERLOADED,
-    "1308": PLAN_USED,
+    **dict.fromkeys(("1305", "1312"), OVERLOADED),
+    **dict.fromkeys(_PLAN, PLAN_USED),
     "1309": PLAN_EXPIRED,
-    "1310": PLAN_USED,
-    "1311": DENIED,
-    "1312": OVERLOADED,
     "1313": FAIR_USE,
 }
 
 
 def with_reset(complaint: Complaint, now: float) -> Complaint:
-    """Add the time of the next try, which the message contains and no header does.
-
-    `now` is in seconds since the epoch.
-    """
+    """Add the time of the next try, which only the message contains; `now`: epoch seconds."""
     seconds = None
     if complaint.code == _DAILY:
-        seconds = _until_new_day(now)
+        seconds = seconds_until_renewed(now)
     elif complaint.code in _PLAN:
         seconds = _until_reset(complaint.text, now)
     return complaint if seconds is None else replace(complaint, retry_after=seconds)
@@ -117,14 +93,6 @@ def plain_code(text: str) -> str:
     """Return the code that an error in plain text begins with, or nothing."""
     label = _LABEL.match(text)
     return label[1] if label else ""
-
-
-def _until_new_day(now: float) -> float:
-    """Return the seconds until the next 00:05 in China, when new daily counts have begun."""
-    here = datetime.fromtimestamp(now, _CHINA)
-    midnight = here.replace(hour=0, minute=0, second=0, microsecond=0)
-    seconds = (midnight + _NEW_DAY - here).total_seconds()
-    return seconds if seconds > 0 else seconds + 86_400
 
 
 def _until_reset(text: str, now: float) -> float | None:

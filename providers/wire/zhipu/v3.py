@@ -8,33 +8,27 @@ colon. The line `event:` shows whether it did, because a space there can mean no
 """
 
 import logging
-import ssl
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
 from urllib.parse import quote
 
-import orjson
-
 from providers.wire.base import (
-    DEFAULT_CLOCKS,
     JSON,
     ChatRequest,
-    Clocks,
     Delta,
     Event,
     FinishReason,
     FirstRun,
     OfferedModel,
     PromptMessage,
-    gettext_noop,
+    json_object,
 )
+from providers.wire.base import gettext_noop as _
 from providers.wire.errors import broken_stream
-from providers.wire.net.dial import AddressCheck
 from providers.wire.net.sse import SSEEvent, SSEParser
-from providers.wire.openai.decoder import Decoder
+from providers.wire.openai.decoder import Decoder, read_usage
 from providers.wire.openai.errors import Complaint, read_complaint
 from providers.wire.zhipu.adapter import V3_MODELS, Zhipu, attempt_id, clamp
 from providers.wire.zhipu.errors import MODERATED, plain_code
@@ -51,27 +45,14 @@ _SUCCESS, _INTERRUPTED = "SUCCESS", "interrupted"
 class ZhipuV3(Zhipu):
     """A provider for v3, which takes the token without `Bearer` and never the key itself."""
 
-    title = gettext_noop("Zhipu ChatGLM (v3, legacy)")
+    title = _("Zhipu ChatGLM (v3, legacy)")
     example_base_url = BASE_URL
     options = frozenset()
+    path = "/model-api"
     known_models = tuple(OfferedModel(name) for name in sorted(V3_MODELS))
     takes = frozenset({"top_p"})
     finish_reasons: Mapping[str, FinishReason] = {_SUCCESS: "stop", _INTERRUPTED: "content_filter"}
     withdrawn_reasons = frozenset({_INTERRUPTED}) | MODERATED
-
-    def __init__(
-        self,
-        base_url: str = BASE_URL,
-        proxy: str | None = None,
-        clocks: Clocks = DEFAULT_CLOCKS,
-        *,
-        name: str = "zhipu_v3",
-        admits: AddressCheck | None = None,
-        tls: ssl.SSLContext | None = None,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        super().__init__(base_url, proxy, clocks, name=name, admits=admits, tls=tls, clock=clock)
-        self.url = f"{base_url.strip().rstrip('/').removesuffix('/model-api')}/model-api"
 
     @classmethod
     def first_run(cls, settings: Mapping[str, Any]) -> FirstRun | None:
@@ -85,11 +66,9 @@ class ZhipuV3(Zhipu):
         return FirstRun("zhipu-v3", base_url, "", keys, models) if keys and models else None
 
     def address(self, request: ChatRequest) -> str:
-        """Return the address to post to, which names the model."""
-        return f"{self.url}/{quote(request.model, safe='')}/sse-invoke"
+        return f"{self.base_url}{self.path}/{quote(request.model, safe='')}/sse-invoke"
 
     def headers(self, key: str | None) -> dict[str, str]:
-        """Return the headers of a request; see `Zhipu.headers`."""
         headers = super().headers(key)
         return {name: value.removeprefix("Bearer ") for name, value in headers.items()}
 
@@ -108,7 +87,6 @@ class ZhipuV3(Zhipu):
         }
 
     def decoder(self, request: ChatRequest) -> Decoder:
-        """Return the decoder for the response to `request`."""
         return V3Decoder(self, request)
 
 
@@ -150,7 +128,7 @@ class V3Decoder(Decoder):
             case "finish":
                 self._close(event)
             case "interrupted":
-                self._count(_meta(event).get("usage"))
+                self.usage = read_usage(json_object(event.fields.get("meta", "")).get("usage")) or self.usage
                 self._finish(_INTERRUPTED)
                 self.ended = True
             case "error" | "message":
@@ -159,8 +137,8 @@ class V3Decoder(Decoder):
                 log.warning("unknown event %r passed over", other[:40])
 
     def _close(self, event: SSEEvent) -> None:
-        meta = _meta(event)
-        self._count(meta.get("usage"))
+        meta = json_object(event.fields.get("meta", ""))
+        self.usage = read_usage(meta.get("usage")) or self.usage
         if meta.get("task_status") in (None, _SUCCESS):
             self._finish(_SUCCESS)
             self.ended = True
@@ -168,10 +146,7 @@ class V3Decoder(Decoder):
             self._fail(broken_stream("task_status"))
 
     def _refused(self, event: SSEEvent) -> None:
-        """Handle an event named `error`, or one without a name.
-
-        The platform sends one without a name for failures before the model has begun.
-        """
+        """Handle an `error` event, or a nameless one: a failure before the model has begun."""
         complaint = _complaint(event)
         if event.type == "message" and not event.data.strip():
             return
@@ -200,11 +175,3 @@ def alternating(messages: Sequence[PromptMessage]) -> list[JSON]:
 def _complaint(event: SSEEvent) -> Complaint:
     complaint = read_complaint(200, event.data.encode(), {"x-request-id": event.id})
     return complaint if complaint.code else replace(complaint, code=plain_code(event.data))
-
-
-def _meta(event: SSEEvent) -> dict[str, Any]:
-    try:
-        meta = orjson.loads(event.fields.get("meta", ""))
-    except orjson.JSONDecodeError:
-        return {}
-    return meta if isinstance(meta, dict) else {}
