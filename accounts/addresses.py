@@ -7,6 +7,7 @@ new.
 
 import re
 import unicodedata
+from contextlib import suppress
 
 from django.utils.crypto import salted_hmac
 
@@ -30,18 +31,11 @@ def _mailbox(address: str) -> str:
     if len(name) > 1 and name[0] == name[-1] == '"':  # "a\b" means ab (RFC 5321, section 4.1.2)
         name = re.sub(r"\\(.)", r"\1", name[1:-1])
     name = name.partition("+")[0] or name
-    host = _ascii(host)
+    with suppress(UnicodeError):  # a host may be written in Unicode too
+        host = host.encode("idna").decode()
     if host in _DOTLESS_HOSTS:
         return f"{name.replace('.', '')}@gmail.com"
     return f"{name}@{host}"
-
-
-def _ascii(host: str) -> str:
-    """Return the ASCII form of a host name, which may be written in Unicode too."""
-    try:
-        return host.encode("idna").decode()
-    except UnicodeError:
-        return host
 
 
 def _digest(value: str) -> str:

@@ -3,13 +3,12 @@
 The admin's login is allauth's page, so that one rate limit covers both.
 """
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from allauth.account.decorators import secure_admin_login
 from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from django.contrib import admin
-from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import UserChangeForm
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
@@ -20,22 +19,13 @@ from accounts import permissions
 from accounts.ledger_page import LedgerPage
 from accounts.models import ApiToken, User
 
-if TYPE_CHECKING:
-    UserForm = UserChangeForm[User]
-    Inline = admin.TabularInline[Any, User]
-    TokenBase = admin.ModelAdmin[ApiToken]
-    UserBase = DjangoUserAdmin[User]
-else:  # Django's own classes take no parameters
-    UserForm = UserChangeForm
-    Inline, TokenBase, UserBase = admin.TabularInline, admin.ModelAdmin, DjangoUserAdmin
-
 admin.site.site_header = admin.site.site_title = "Rivulet"
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 # Tables of other packages. E-mail addresses and social logins are shown on the page of their user.
 admin.site.unregister([EmailAddress, SocialAccount, SocialApp, SocialToken, BlacklistedToken, OutstandingToken])
 
 
-class _ReadOnlyInline(Inline):
+class _ReadOnlyInline(admin.TabularInline[Any, User]):
     """Rows that staff can read and delete, but not add or change."""
 
     extra = 0
@@ -58,7 +48,7 @@ class SocialAccountInline(_ReadOnlyInline):
     fields = ("provider", "uid", "date_joined", "last_login")
 
 
-class EmailAddressInline(Inline):
+class EmailAddressInline(admin.TabularInline[EmailAddress, User]):
     """E-mail addresses of a user; an admin may mark one as verified."""
 
     model = EmailAddress
@@ -66,12 +56,10 @@ class EmailAddressInline(Inline):
     fields = ("email", "verified", "primary")
 
 
-class StaffUserForm(UserForm):
-    """The change form of an account, with the rules of `permissions`.
+class StaffUserForm(UserChangeForm[User]):
+    """The change form of an account, with the rules of `permissions`."""
 
-    `actor` is the admin who changes it.
-    """
-
+    # The admin who changes the account.
     actor: User
 
     def clean_groups(self) -> Any:
@@ -94,7 +82,7 @@ class StaffUserForm(UserForm):
 
 
 @admin.register(User)
-class UserAdmin(LedgerPage, UserBase):
+class UserAdmin(LedgerPage):
     form = StaffUserForm
     list_display = (
         "username",
@@ -147,7 +135,7 @@ class UserAdmin(LedgerPage, UserBase):
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(TokenBase):
+class ApiTokenAdmin(admin.ModelAdmin[ApiToken]):
     list_display = ("name", "user", "created_at", "last_used_at")
     list_select_related = ("user",)
     search_fields = ("name", "user__username", "user__email")

@@ -26,23 +26,16 @@ from web.openapi import Operation
 from web.refusals import NotFound
 
 
-class Password(serializers.CharField):
-    """A password, with the spaces at its ends."""
-
-    def __init__(self) -> None:
-        super().__init__(trim_whitespace=False, max_length=4096)
-
-
 class RegisterBody(StrictSerializer):
     username = serializers.CharField(max_length=150, validators=[UnicodeUsernameValidator()])
     email = serializers.EmailField(max_length=254)
-    password = Password()
+    password = serializers.CharField(max_length=4096, trim_whitespace=False)
     invite_code = serializers.CharField(required=False, allow_blank=True, allow_null=True, default="", max_length=100)
 
 
 class LoginBody(StrictSerializer):
     username = serializers.CharField(max_length=254)
-    password = Password()
+    password = serializers.CharField(max_length=4096, trim_whitespace=False)
 
 
 class RefreshBody(StrictSerializer):
@@ -65,10 +58,7 @@ _REFRESH = {"refresh": "eyJ…"}
 
 
 class OpenView(APIView):
-    """A view for clients without an account.
-
-    It ignores cookies, so it needs no CSRF check.
-    """
+    """A view for clients without an account. It ignores cookies, so it needs no CSRF check."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)
@@ -86,7 +76,7 @@ class Register(OpenView):
     )
     def post(self, request: Request) -> Response:
         with request_context(request._request):
-            user = signup.register(request._request, RegisterBody.of(request))  # type: ignore[arg-type]
+            user = signup.register(request._request, **RegisterBody.of(request))
         account = schemas.Account(id=user.pk, username=user.username, email=user.email)
         return Response(schemas.Registered(user=account, **jwt.issue(user)), status=201)
 
@@ -102,9 +92,8 @@ class ObtainToken(OpenView):
         proof="open",
     )
     def post(self, request: Request) -> Response:
-        body = LoginBody.of(request)
         with request_context(request._request):
-            user = signup.login(request._request, body["username"], body["password"])
+            user = signup.login(request._request, **LoginBody.of(request))
         update_last_login(None, user)  # type: ignore[arg-type]
         return Response(jwt.issue(user))
 
@@ -121,7 +110,7 @@ class RefreshToken(OpenView):
         proof="open",
     )
     def post(self, request: Request) -> Response:
-        return Response(jwt.rotate(RefreshBody.of(request)["refresh"]))
+        return Response(jwt.rotate(**RefreshBody.of(request)))
 
 
 class RevokeToken(OpenView):
@@ -135,7 +124,7 @@ class RevokeToken(OpenView):
         proof="open",
     )
     def post(self, request: Request) -> Response:
-        jwt.revoke(RefreshBody.of(request)["refresh"])
+        jwt.revoke(**RefreshBody.of(request))
         return Response(status=204)
 
 
@@ -169,16 +158,14 @@ class ApiTokens(APIView):
         returns={201: schemas.NewApiToken},
     )
     def post(self, request: Request) -> Response:
-        name = TokenBody.of(request)["name"]
-        token, secret = ApiToken.issue(_caller(request).user, name)
+        token, secret = ApiToken.issue(_caller(request).user, **TokenBody.of(request))
         return Response(schemas.NewApiToken(**_token_body(token), token=secret), status=201)
 
 
 class OneApiToken(APIView):
     @Operation("Accounts", "Delete an API token", returns={204: None})
     def delete(self, request: Request, token_id: int) -> Response:
-        deleted, _rows = _caller(request).user.api_tokens.filter(pk=token_id).delete()
-        if not deleted:
+        if not _caller(request).user.api_tokens.filter(pk=token_id).delete()[0]:
             raise NotFound
         return Response(status=204)
 
@@ -192,7 +179,7 @@ class Tickets(APIView):
         returns={201: schemas.Ticket},
     )
     def post(self, request: Request) -> Response:
-        ticket = tickets.issue(_caller(request).user, TicketBody.of(request)["path"])
+        ticket = tickets.issue(_caller(request).user, **TicketBody.of(request))
         return Response(schemas.Ticket(ticket=ticket, expires_in=tickets.LIFETIME_SECONDS), status=201)
 
 
@@ -200,14 +187,18 @@ class Invitations(APIView):
     @Operation("Accounts", "The users whom the caller invited", returns=schemas.Invitations)
     def get(self, request: Request) -> Response:
         user = _caller(request).user
-        sums = invitations.sums(user.pk)
+        invited = [
+            schemas.InvitedUser(
+                username=row.invited.get_username() if row.invited else "",
+                joined_at=timezone.localtime(row.joined_at).isoformat(),
+                credited=row.status == Invitation.Status.CREDITED,
+            )
+            for row in invitations.of(user.pk)
+        ]
+        sums, link = invitations.sums(user.pk), invites.link(request._request, user)
         return Response(
             schemas.Invitations(
-                code=user.invite_code,
-                url=invites.link(request._request, user),
-                invited=[_invited(row) for row in invitations.of(user.pk)],
-                pending=sums["pending"],
-                earned=sums["earned"],
+                code=user.invite_code, url=link, invited=invited, pending=sums["pending"], earned=sums["earned"]
             )
         )
 
@@ -224,14 +215,6 @@ class Redeem(APIView):
     def post(self, request: Request) -> Response:
         code = redeem.redeem(request._request, _caller(request).user, RedeemBody.of(request)["code"])
         return Response(schemas.Redeemed(quota=code.quota.slug, credits=code.credits))
-
-
-def _invited(row: Invitation) -> schemas.InvitedUser:
-    return {
-        "username": row.invited.get_username() if row.invited else "",
-        "joined_at": timezone.localtime(row.joined_at).isoformat(),
-        "credited": row.status == Invitation.Status.CREDITED,
-    }
 
 
 class TokenRow(serializers.ModelSerializer[ApiToken]):

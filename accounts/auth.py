@@ -15,10 +15,11 @@ from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
 from django.contrib.auth.middleware import get_user
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from rest_framework.authentication import BaseAuthentication, CSRFCheck
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
 from accounts import jwt, tickets
@@ -58,10 +59,7 @@ async def aauthenticate(request: HttpRequest, *, tickets: bool = False) -> Calle
 
 
 async def aauthenticate_bearer(request: HttpRequest) -> Caller:
-    """Return the caller by the token in the header.
-
-    Cookies are ignored, so there is no CSRF check.
-    """
+    """Return the caller by the token in the header. Cookies are ignored, so there is no CSRF check."""
     return await database.run(_by_header, request.META.get("HTTP_AUTHORIZATION", "").strip())
 
 
@@ -102,25 +100,16 @@ def _by_header(header: str) -> Caller:
     secret = secret.strip()
     if scheme.lower() != "bearer" or not secret:
         raise NotAuthenticated
-    if secret.startswith("sk-"):
-        return _caller(_token_owner(secret), "token")
-    return _caller(jwt.user_of(secret), "jwt")
-
-
-def _token_owner(secret: str) -> User:
+    if not secret.startswith("sk-"):
+        return _caller(jwt.user_of(secret), "jwt")
     token = ApiToken.objects.select_related("user").filter(digest=digest(secret), user__is_active=True).first()
     if token is None:
         raise NotAuthenticated
-    _update_last_used(token)
-    return token.user
-
-
-def _update_last_used(token: ApiToken) -> None:
     now = timezone.now()
-    if token.last_used_at and token.last_used_at > now - LAST_USED_PRECISION:
-        return
-    stale = Q(last_used_at=None) | Q(last_used_at__lte=now - LAST_USED_PRECISION)
-    ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
+    if not token.last_used_at or token.last_used_at <= now - LAST_USED_PRECISION:
+        stale = Q(last_used_at=None) | Q(last_used_at__lte=now - LAST_USED_PRECISION)
+        ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
+    return _caller(token.user, "token")
 
 
 def _by_ticket(ticket: str, path: str) -> Caller:
@@ -140,27 +129,17 @@ def _by_session(request: HttpRequest) -> Caller | None:
     user = get_user(request)  # refuses disabled users and sessions older than the password
     if not isinstance(user, User):
         return None
-    _check_csrf(request)
+    try:
+        SessionAuthentication().enforce_csrf(request)  # type: ignore[arg-type]  # it reads Django's request too
+    except PermissionDenied as error:
+        text = _("The page was open too long or came from elsewhere. Reload it and try again.")
+        raise Forbidden(text) from error
     return _caller(user, "session")
 
 
-def _check_csrf(request: HttpRequest) -> None:
-    check = CSRFCheck(_unused)
-    check.process_request(request)
-    if check.process_view(request, _unused, (), {}):
-        raise Forbidden(_("The page was open too long or came from elsewhere. Reload it and try again."))
-
-
-def _unused(request: HttpRequest) -> HttpResponse:
-    return HttpResponse()
-
-
 def _caller(user: User, via: Method) -> Caller:
-    return Caller(user, via, _reachable(user))
-
-
-def _reachable(user: User) -> bool:
-    if user.email and not settings.REQUIRE_VERIFIED_EMAIL:
-        return True
-    verified = settings.REQUIRE_VERIFIED_EMAIL and EmailAddress.objects.filter(user=user, verified=True).exists()
-    return bool(verified or SocialAccount.objects.filter(user=user).exists())
+    if settings.REQUIRE_VERIFIED_EMAIL:
+        has_address = EmailAddress.objects.filter(user=user, verified=True).exists()
+    else:
+        has_address = bool(user.email)
+    return Caller(user, via, reachable=has_address or SocialAccount.objects.filter(user=user).exists())

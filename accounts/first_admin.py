@@ -24,15 +24,11 @@ def ensure_admin() -> str | None:
     password = configured.get_secret_value() if configured else secrets.token_urlsafe(15)
     try:
         with transaction.atomic():
-            _create(password)
+            email = settings.ENV.ADMIN_EMAIL.lower()
+            user = User.objects.create_superuser(settings.ENV.ADMIN_USERNAME, email, password)
+            EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
     except IntegrityError:
         if not User.objects.filter(is_superuser=True).exists():
             log.warning("no admin created: choose another ADMIN_USERNAME or ADMIN_EMAIL, an ordinary account has it")
         return None
     return None if configured else password
-
-
-def _create(password: str) -> None:
-    email = settings.ENV.ADMIN_EMAIL.lower()
-    user = User.objects.create_superuser(settings.ENV.ADMIN_USERNAME, email, password)
-    EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)

@@ -3,18 +3,20 @@
 A refresh token works once. Only the ids of used tokens are stored, never a token.
 """
 
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
-from rest_framework_simplejwt.tokens import AccessToken, BlacklistMixin, RefreshToken
+from rest_framework_simplejwt.tokens import AccessToken, BlacklistMixin, RefreshToken, Token
 from rest_framework_simplejwt.utils import aware_utcnow, datetime_from_epoch, get_md5_hash_password
 
 from accounts.models import User
 from accounts.schemas import Tokens
 from runtime import fast_sql
 from web.refusals import NotAuthenticated
+
+T = TypeVar("T", bound=Token)
 
 
 class _SingleUseToken(RefreshToken):
@@ -43,15 +45,12 @@ def issue(user: User) -> Tokens:
 
 def user_of(access: str) -> User:
     """Return the active user of a valid access token, else raise NotAuthenticated."""
-    try:
-        return _user(AccessToken(access))  # type: ignore[arg-type]
-    except TokenError as error:
-        raise NotAuthenticated from error
+    return _user(_parse(AccessToken, access))
 
 
 def rotate(refresh: str) -> Tokens:
     """Exchange a refresh token for a new pair; raise NotAuthenticated if invalid or used."""
-    token = _parse(refresh)
+    token = _parse(_SingleUseToken, refresh)
     user = _user(token)
     if not token.mark_used():
         raise NotAuthenticated
@@ -60,7 +59,7 @@ def rotate(refresh: str) -> Tokens:
 
 def revoke(refresh: str) -> None:
     """Revoke a refresh token; raise NotAuthenticated if it is invalid or used."""
-    if not _parse(refresh).mark_used():
+    if not _parse(_SingleUseToken, refresh).mark_used():
         raise NotAuthenticated
 
 
@@ -69,9 +68,9 @@ def delete_expired() -> None:
     OutstandingToken.objects.filter(expires_at__lte=aware_utcnow()).delete()
 
 
-def _parse(refresh: str) -> _SingleUseToken:
+def _parse(kind: type[T], text: str) -> T:
     try:
-        return _SingleUseToken(refresh)  # type: ignore[arg-type]
+        return kind(text)  # type: ignore[arg-type]
     except TokenError as error:
         raise NotAuthenticated from error
 

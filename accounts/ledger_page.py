@@ -1,15 +1,16 @@
 """A user's ledger in the admin: quotas, latest entries, invitations, and a form for credits."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.contrib import messages
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.admin import UserAdmin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
-from django.urls import path
+from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -18,14 +19,6 @@ from quotas import history, invitations, ledger
 from quotas.models import Quota
 from quotas.statements import MOST
 from web.refusals import InvalidRequest
-
-if TYPE_CHECKING:
-    from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-    from django.urls import URLPattern
-
-    Base = DjangoUserAdmin[User]
-else:
-    Base = object
 
 # Ledger entries and invitations shown on the page of a user.
 MAX_ROWS = 50
@@ -51,9 +44,8 @@ class GrantForm(forms.Form):
     def grant(self, user: User) -> bool:
         """Change the balance; return False with form errors when the balance is too low."""
         try:
-            ledger.grant(
-                user.pk, self.cleaned_data["quota"].pk, self.cleaned_data["amount"], self.cleaned_data["reason"]
-            )
+            values = self.cleaned_data
+            ledger.grant(user.pk, values["quota"].pk, values["amount"], values["reason"])
         except InvalidRequest as refusal:
             for problem in (refusal.details or {}).get("amount", [refusal.message]):
                 self.add_error("amount", str(problem))
@@ -61,19 +53,25 @@ class GrantForm(forms.Form):
         return True
 
 
-class LedgerPage(Base):
+class LedgerPage(UserAdmin[User]):
     """Add the ledger to a user's page, and the page `<id>/credits/` that grants credits."""
 
     change_form_template = "admin/accounts/user/change_form.html"
 
-    def get_urls(self) -> "list[URLPattern]":
+    def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.credits_page)
         return [path("<int:pk>/credits/", view, name="accounts_user_credits"), *super().get_urls()]
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         user: User | None = kwargs.get("obj")
         if user and user.pk and request.user.has_perm("quotas.view_ledgerentry"):
-            context["ledger"] = _ledger(user)
+            context["ledger"] = {
+                "quotas": ledger.overview(user),
+                "entries": [{"row": row, "words": history.words(row)} for row in history.entries(user.pk)[:MAX_ROWS]],
+                "invited": invitations.of(user.pk)[:MAX_ROWS],
+                "sums": invitations.sums(user.pk),
+                "rows": MAX_ROWS,
+            }
         context["may_grant"] = _may_grant(request)
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -102,17 +100,6 @@ class LedgerPage(Base):
         actor: User = request.user  # type: ignore[assignment]
         LogEntry.objects.log_actions(actor.pk, [user], CHANGE, f"{summary} ({grant['reason']})", single_object=True)
         self.message_user(request, summary, messages.SUCCESS)
-
-
-def _ledger(user: User) -> dict[str, Any]:
-    """Return the contents of the page, with a bounded number of queries."""
-    return {
-        "quotas": ledger.overview(user),
-        "entries": [{"row": row, "words": history.words(row)} for row in history.entries(user.pk)[:MAX_ROWS]],
-        "invited": invitations.of(user.pk)[:MAX_ROWS],
-        "sums": invitations.sums(user.pk),
-        "rows": MAX_ROWS,
-    }
 
 
 def _may_grant(request: HttpRequest) -> bool:

@@ -2,7 +2,7 @@
 
 import time
 
-from allauth.core.internal.ratelimit import Rate, consume, get_cache_key, get_rates
+from allauth.core.internal.ratelimit import consume, get_cache_key, get_rates
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.cache import cache
 from django.http import HttpRequest
@@ -37,15 +37,10 @@ def count_failure(request: HttpRequest, action: str, user: AbstractBaseUser) -> 
 
 
 def _longest_wait(request: HttpRequest, action: str, key: str | None, user: AbstractBaseUser | None) -> float:
-    counts = (
-        (rate, get_cache_key(request, app=APP, action=action, rate=rate, key=key, user=user))
-        for rate in get_rates(app=APP, action=action)
-    )
-    return max((_wait(rate, cache_key) for rate, cache_key in counts), default=0)
-
-
-def _wait(rate: Rate, cache_key: str) -> float:
-    attempts: list[float] = cache.get(cache_key) or []  # newest first
-    if len(attempts) < rate.amount:
-        return 0
-    return max(0.0, float(attempts[rate.amount - 1] + rate.duration - time.time()))
+    wait = 0.0
+    for rate in get_rates(app=APP, action=action):
+        cache_key = get_cache_key(request, app=APP, action=action, rate=rate, key=key, user=user)
+        attempts: list[float] = cache.get(cache_key) or []  # newest first
+        if len(attempts) >= rate.amount:
+            wait = max(wait, attempts[rate.amount - 1] + rate.duration - time.time())
+    return wait

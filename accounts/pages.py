@@ -29,7 +29,10 @@ def invitation_page(request: HttpRequest) -> HttpResponse:
     context = {
         "link": link,
         "code": user.invite_code,
-        "qr_code": _qr_code(link),
+        # An SVG; the style sheet keeps it dark on light, which cameras need.
+        "qr_code": segno.make_qr(link, error="m").svg_inline(
+            border=2, omitsize=True, svgclass="qr-code", lineclass="qr-dark"
+        ),
         "open": settings.SIGNUP_MODE != "closed",
         "promises": invitations.promises(),
         "sums": invitations.sums(user.pk),
@@ -39,8 +42,3 @@ def invitation_page(request: HttpRequest) -> HttpResponse:
         "rewards_a_day": REWARDS_A_DAY,
     }
     return render(request, "invite.html", context)
-
-
-def _qr_code(text: str) -> str:
-    """Return an SVG; the style sheet keeps it dark on light, which cameras need."""
-    return segno.make_qr(text, error="m").svg_inline(border=2, omitsize=True, svgclass="qr-code", lineclass="qr-dark")

@@ -27,8 +27,9 @@ def groups_beyond(actor: User, groups: Iterable[Group]) -> list[Group]:
     """Return the groups with a permission that the actor does not have."""
     if actor.is_superuser:
         return []
-    own = actor.get_all_permissions()
-    return [group for group in groups if not _permissions(group) <= own]
+    own = {tuple(permission.split(".", 1)) for permission in actor.get_all_permissions()}
+    named = ("content_type__app_label", "codename")
+    return [group for group in groups if not own.issuperset(group.permissions.values_list(*named))]
 
 
 def require_change(actor: User, target: User) -> None:
@@ -43,22 +44,13 @@ def require_removal(actor: User, target: User) -> None:
     if actor.pk == target.pk:
         raise Forbidden(_("You cannot disable or delete your own account."))
     if target.is_superuser:
-        _require_another(target)
-
-
-def _require_another(target: User) -> None:
-    """Raise Forbidden when no other superuser is left; locks rows, so that concurrent removals queue."""
-    others = User.objects.select_for_update().filter(is_superuser=True, is_active=True).exclude(pk=target.pk)
-    if not others.order_by("pk").values_list("pk", flat=True):
-        raise Forbidden(_("The last superuser cannot be disabled or deleted."))
+        # Locked, so that concurrent removals queue.
+        others = User.objects.select_for_update().filter(is_superuser=True, is_active=True).exclude(pk=target.pk)
+        if not others.order_by("pk").values_list("pk", flat=True):
+            raise Forbidden(_("The last superuser cannot be disabled or deleted."))
 
 
 def require_groups(actor: User, groups: Iterable[Group]) -> None:
     """Raise Forbidden when a group has a permission that the actor does not have."""
     if groups_beyond(actor, groups):
         raise Forbidden(_("A group gives permissions that you do not have."))
-
-
-def _permissions(group: Group) -> set[str]:
-    rows = group.permissions.values_list("content_type__app_label", "codename")
-    return {f"{app}.{codename}" for app, codename in rows}

@@ -1,7 +1,5 @@
 """Registration and login with a password, for programs; pages use allauth with equal rules."""
 
-from typing import TypedDict
-
 from allauth.account import app_settings as allauth_settings
 from allauth.account.adapter import get_adapter
 from allauth.account.models import EmailAddress
@@ -20,14 +18,7 @@ from web.refusals import Forbidden, InvalidRequest, NotAuthenticated, TooManyReq
 Problems = dict[str, list[str | Promise]]
 
 
-class Registration(TypedDict):
-    username: str
-    email: str
-    password: str
-    invite_code: str | None
-
-
-def register(request: HttpRequest, data: Registration) -> User:
+def register(request: HttpRequest, username: str, email: str, password: str, invite_code: str | None) -> User:
     """Create an account; send a confirmation mail if a mail server is set.
 
     Raises Forbidden when sign-up is closed, TooManyRequests, or InvalidRequest naming each field.
@@ -35,31 +26,35 @@ def register(request: HttpRequest, data: Registration) -> User:
     if settings.SIGNUP_MODE == "closed":
         raise Forbidden(_("Signing up is closed."))
     limits.check(request, "signup")
-    user = User(username=User.normalize_username(data["username"]), email=data["email"].lower())
-    user.invited_by = invites.inviter(data["invite_code"])
-    if (
-        problems := _conflicts(user)
-        | _password_problems(user, data["password"])
-        | _invite_problems(user, data["invite_code"])
-    ):
+    user = User(username=User.normalize_username(username), email=email.lower())
+    user.invited_by = invites.inviter(invite_code)
+    problems = _conflicts(user)
+    try:
+        get_adapter().clean_password(password, user)
+    except ValidationError as error:
+        problems["password"] = list(error.messages)
+    if invites.required() and not invite_code:
+        problems["invite_code"] = [_("An invite code is needed to sign up.")]
+    elif invite_code and user.invited_by is None:
+        problems["invite_code"] = [_("This invite code is unknown.")]
+    if problems:
         raise InvalidRequest(details=problems)
-    user.set_password(data["password"])
+    user.set_password(password)
     address = _create(user)
     if allauth_settings.EMAIL_VERIFICATION != allauth_settings.EmailVerificationMethod.NONE:
         address.send_confirmation(request, signup=True)
     return user
 
 
-def login(request: HttpRequest, name: str, password: str) -> User:
+def login(request: HttpRequest, username: str, password: str) -> User:
     """Return the active user with this name or e-mail address.
 
     Raises NotAuthenticated, with the same text and after the same time for every reason, or TooManyRequests.
     """
-    adapter = get_adapter(request)
     try:
-        user = adapter.authenticate(request, username=name, password=password)
+        user = get_adapter(request).authenticate(request, username=username, password=password)
     except ValidationError as error:  # allauth raises this after too many attempts
-        wait = limits.seconds_left(request, "login_failed", name.lower())
+        wait = limits.seconds_left(request, "login_failed", username.lower())
         raise TooManyRequests(_("Too many failed login attempts. Try again later."), retry_after=wait) from error
     if not isinstance(user, User) or not user.is_active:
         raise NotAuthenticated(_("Username or password is wrong."))
@@ -86,17 +81,3 @@ def _conflicts(user: User) -> Problems:
     if filter_users_by_email(user.email):
         problems["email"] = [_("A user is already registered with this email address.")]
     return problems
-
-
-def _password_problems(user: User, password: str) -> Problems:
-    try:
-        get_adapter().clean_password(password, user)
-    except ValidationError as error:
-        return {"password": list(error.messages)}
-    return {}
-
-
-def _invite_problems(user: User, code: str | None) -> Problems:
-    if invites.required() and not code:
-        return {"invite_code": [_("An invite code is needed to sign up.")]}
-    return {"invite_code": [_("This invite code is unknown.")]} if code and user.invited_by is None else {}

@@ -250,7 +250,7 @@ def test_wechat_needs_no_address(wechat: Any, client: Client) -> None:
     assert wechat(client)["Location"] == "/"
     user = User.objects.get()
     assert (user.username, user.email) == ("小明", "")
-    assert auth._reachable(user)
+    assert auth._caller(user, "session").reachable
     wechat(Client())
     assert User.objects.count() == SocialAccount.objects.count() == 1
 
