@@ -60,15 +60,15 @@ class Feeds:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._feeds: dict[int, Feed] = {}
+        self.by_channel: dict[int, Feed] = {}
 
     def follow(self, row: Channel, position: Position, wake: Callable[[], None]) -> "Follower":
         """Return a follower that calls `wake` on news; the caller must `leave` it."""
-        feed = self._feeds.get(row.pk)
+        feed = self.by_channel.get(row.pk)
         if feed is None:
-            feed = self._feeds[row.pk] = Feed(row, self._broker, lambda: self._feeds.pop(row.pk))
+            feed = self.by_channel[row.pk] = Feed(row, self._broker, lambda: self.by_channel.pop(row.pk))
         follower = Follower(feed, position, wake)
-        feed.join(follower)
+        feed.followers.add(follower)
         if row.last_event > feed.last:
             feed.refresh()  # this reader knows of an event whose notification has not arrived
         return follower
@@ -78,20 +78,12 @@ class Feeds:
 
     async def poll(self) -> None:
         """Refresh the feeds whose channels have changed; one query for all, none without readers."""
-        if not self._feeds:
+        if not self.by_channel:
             return
-        states = await database.run(store.states, list(self._feeds))
-        for channel_id, feed in list(self._feeds.items()):
-            if states.get(channel_id) != feed.state:
+        states = await database.run(store.states, list(self.by_channel))
+        for channel_id, feed in list(self.by_channel.items()):
+            if states.get(channel_id) != (feed.last, feed.row.timeout_seconds, feed.row.ending):
                 feed.refresh()
-
-    @property
-    def is_empty(self) -> bool:
-        return not self._feeds
-
-    @property
-    def is_reading(self) -> bool:
-        return any(feed.is_reading for feed in self._feeds.values())
 
 
 class Feed:
@@ -102,11 +94,11 @@ class Feed:
         self.deleted = False
         self.last = row.last_event
         self._events: list[bytes] = []
-        self._followers: set[Follower] = set()
+        self.followers: set[Follower] = set()
         self._stale = False
         self._closed = False
         self._on_close = on_close
-        self._reading: asyncio.Task[None] | None = None
+        self.reading: asyncio.Task[None] | None = None
         self._unsubscribe = broker.subscribe(topic(row.pk), lambda _payload: self.refresh())
         self.refresh()  # events pushed since `row` was read woke no listener here
 
@@ -114,20 +106,9 @@ class Feed:
     def first(self) -> int:
         return self.last - len(self._events) + 1
 
-    @property
-    def state(self) -> store.State:
-        return self.last, self.row.timeout_seconds, self.row.ending
-
-    @property
-    def is_reading(self) -> bool:
-        return self._reading is not None
-
-    def join(self, follower: "Follower") -> None:
-        self._followers.add(follower)
-
     def leave(self, follower: "Follower") -> None:
-        self._followers.discard(follower)
-        if not self._followers and not self._closed:
+        self.followers.discard(follower)
+        if not self.followers and not self._closed:
             self._closed = True
             self._unsubscribe()
             self._on_close()
@@ -135,8 +116,8 @@ class Feed:
     def refresh(self) -> None:
         """Read new events in a task; a call during that read causes one more."""
         self._stale = True
-        if self._reading is None and not self._closed:
-            self._reading = asyncio.get_running_loop().create_task(self._read(), context=Context())
+        if self.reading is None and not self._closed:
+            self.reading = asyncio.get_running_loop().create_task(self._read(), context=Context())
 
     async def _read(self) -> None:
         try:
@@ -148,8 +129,8 @@ class Feed:
             logger.warning("push channel could not be read", error=type(error).__name__)
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self.refresh)
         finally:
-            self._reading = None
-            for follower in self._followers:
+            self.reading = None
+            for follower in self.followers:
                 follower.wake()
 
     def _take_in(self, row: Channel | None, messages: list[ChannelMessage]) -> None:
@@ -157,7 +138,12 @@ class Feed:
             self.deleted = True
             return
         self.row = row
-        self._drop_delivered()
+        # Drop the events that all followers have, then the oldest beyond WINDOW_BYTES.
+        delivered = min((follower.after for follower in self.followers), default=self.last)
+        del self._events[: max(0, delivered - self.first + 1)]
+        size = sum(map(len, self._events))
+        while size > WINDOW_BYTES:
+            size -= len(self._events.pop(0))
         for message in messages:
             if message.number != self.last + 1:  # the events between are no longer stored; followers notice by number
                 self._events.clear()
@@ -167,14 +153,6 @@ class Feed:
             self._events.clear()
             self.last = row.last_event
         self._stale |= self.last < row.last_event
-
-    def _drop_delivered(self) -> None:
-        """Drop events that all followers have, then the oldest beyond WINDOW_BYTES."""
-        delivered = min((follower.after for follower in self._followers), default=self.last)
-        del self._events[: max(0, delivered - self.first + 1)]
-        size = sum(map(len, self._events))
-        while size > WINDOW_BYTES:
-            size -= len(self._events.pop(0))
 
     def take(self, after: int) -> tuple[bytes, int] | None:
         """Return a slice after event `after` and its last number; None if not in memory."""
@@ -201,14 +179,10 @@ class Follower:
         """Return a slice of the waiting events; empty if there are none."""
         if self._lost:
             return self._reset(self.after)
-        taken = self._feed.take(self.after)
-        if taken is None:
-            return await self._catch_up()
-        data, self.after = taken
-        return data
-
-    async def _catch_up(self) -> bytes:
-        """Read the database for this reader alone, because the feed's memory begins after its position."""
+        if (taken := self._feed.take(self.after)) is not None:
+            data, self.after = taken
+            return data
+        # Read the database for this reader alone, because the feed's memory begins after its position.
         try:
             row, messages = await database.run(store.read, self._feed.row.pk, self.after)
         except (OperationalError, InterfaceError):

@@ -77,7 +77,9 @@ def open(  # noqa: A001
         raise InvalidRequest(details={"timeout_seconds": [_("This value is not valid.")]})
     if inspect.iscoroutinefunction(on_end):
         raise TypeError("on_end must be a plain function, because a thread calls it")
-    row = store.set_idle_limit(_checked_user_id(username, key), key, timeout_seconds)
+    row = store.connect(_checked_user_id(username, key), key)
+    row.timeout_seconds = timeout_seconds
+    row.save(update_fields=["timeout_seconds"])
     if on_end is not None:
         transaction.on_commit(partial(chat().channels.ends.add, row.pk, row.last_event, timeout_seconds, on_end))
     _notify_on_commit(row.pk, _serving_loop())

@@ -5,7 +5,7 @@ writer, in this process or another, waits for that row, so numbers have no gaps 
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import timedelta
 
@@ -47,11 +47,6 @@ def encode(key: str, message: ChannelMessage) -> bytes:
     """Encode a message as a server-sent event, with one `data:` line per line."""
     lines = "".join(f"data: {line}\n" for line in LINE_END.split(message.data))
     return f"id: {key}:{message.number}\nevent: {message.event}\n{lines}\n".encode()
-
-
-def size_of(data: str) -> int:
-    """Return the bytes of `data` as a server-sent event, with the overhead of its lines."""
-    return len(data.encode()) + LINE_OVERHEAD * len(LINE_END.split(data))
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -103,7 +98,7 @@ def append(user_id: int, key: str, event: str, data: str, ending: str = "") -> t
     """
     now = timezone.now()
     keep = timedelta(seconds=settings.CHANNEL_RETENTION_SECONDS) if ending else LIFETIME
-    size = size_of(data)
+    size = len(data.encode()) + LINE_OVERHEAD * len(LINE_END.split(data))
     open_one = Channel.objects.filter(user_id=user_id, key=key, ending="", expires_at__gt=now)
     with transaction.atomic():
         while not open_one.update(
@@ -116,14 +111,6 @@ def append(user_id: int, key: str, event: str, data: str, ending: str = "") -> t
         if row.last_event - row.dropped_until > MAX_MESSAGES or row.kept_bytes > MAX_BYTES:
             _drop_oldest(row)
     return row.pk, row.last_event
-
-
-def set_idle_limit(user_id: int, key: str, seconds: float) -> Channel:
-    """Set the idle limit of a channel, created if missing, and return the channel."""
-    row = connect(user_id, key)
-    row.timeout_seconds = seconds
-    row.save(update_fields=["timeout_seconds"])
-    return row
 
 
 def _drop_oldest(row: Channel) -> None:
@@ -151,18 +138,12 @@ def read(channel_id: int, after: int) -> tuple[Channel | None, list[ChannelMessa
     if row is None or row.last_event <= after:
         return row, []
     unread = row.messages.filter(number__gt=after, number__lte=row.last_event).order_by("number")
-    end = _end_of_slice(unread.values_list("number", "size")[:READ_MESSAGES])
-    return row, list(unread.filter(number__lte=end).only("number", "event", "data", "channel_id"))
-
-
-def _end_of_slice(sizes: Iterable[tuple[int, int]]) -> int:
-    """Return the number of a slice's last message, bounded by bytes instead of messages."""
     end = total = 0
-    for number, size in sizes:
+    for number, size in unread.values_list("number", "size")[:READ_MESSAGES]:
         end, total = number, total + size
         if total >= WRITE_BYTES:
             break
-    return end
+    return row, list(unread.filter(number__lte=end).only("number", "event", "data", "channel_id"))
 
 
 def states(channel_ids: Collection[int]) -> dict[int, State]:
@@ -175,19 +156,15 @@ def states(channel_ids: Collection[int]) -> dict[int, State]:
 
 
 def prune() -> None:
-    """Delete the expired channels, a few per transaction."""
+    """Delete the expired channels, a few per transaction, and store their highest numbers as marks."""
     expired = Channel.objects.filter(expires_at__lte=timezone.now()).values_list("pk", flat=True)
     while channel_ids := list(expired[:PRUNE_CHANNELS]):
-        _delete_expired(channel_ids)
-
-
-def _delete_expired(channel_ids: Collection[int]) -> None:
-    """Delete the expired ones of these channels, and store their highest numbers as marks."""
-    with transaction.atomic():
-        rows = Channel.objects.filter(pk__in=channel_ids, expires_at__lte=timezone.now())
-        locked = list(rows.order_by("pk").select_for_update().values_list("pk", flat=True))
-        numbered = Channel.objects.filter(pk__in=locked, last_event__gt=0).order_by("user_id")
-        for user_id, number in numbered.values_list("user_id").annotate(number=Max("last_event")):
-            ChannelMark.objects.get_or_create(user_id=user_id, defaults={"number": number})
-            ChannelMark.objects.filter(user_id=user_id, number__lt=number).update(number=number)
-        Channel.objects.filter(pk__in=locked).delete()
+        with transaction.atomic():
+            # Use may have renewed some of them.
+            rows = Channel.objects.filter(pk__in=channel_ids, expires_at__lte=timezone.now())
+            locked = list(rows.order_by("pk").select_for_update().values_list("pk", flat=True))
+            numbered = Channel.objects.filter(pk__in=locked, last_event__gt=0).order_by("user_id")
+            for user_id, number in numbered.values_list("user_id").annotate(number=Max("last_event")):
+                ChannelMark.objects.get_or_create(user_id=user_id, defaults={"number": number})
+                ChannelMark.objects.filter(user_id=user_id, number__lt=number).update(number=number)
+            Channel.objects.filter(pk__in=locked).delete()

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -123,14 +124,16 @@ def _connect(request: HttpRequest, key: str) -> tuple[int, Channel]:
     refuses=(409,),
 )
 async def post_message(request: HttpRequest, key: str) -> HttpResponseBase:
-    return JsonResponse({"id": await database.run(_send, request, key)}, status=202)
+    return await _publish(
+        request, MessageBody, lambda body: push.send(body.user, key, body.data, body.event), status=202
+    )
 
 
 @Operation(
     "Push channels", "End a channel", body=UserBody, example={"user": "alice"}, returns=schemas.Pushed, refuses=(409,)
 )
 async def post_complete(request: HttpRequest, key: str) -> HttpResponseBase:
-    return JsonResponse({"id": await database.run(_complete, request, key)})
+    return await _publish(request, UserBody, lambda body: push.complete(body.user, key))
 
 
 @Operation(
@@ -142,28 +145,20 @@ async def post_complete(request: HttpRequest, key: str) -> HttpResponseBase:
     refuses=(409,),
 )
 async def post_error(request: HttpRequest, key: str) -> HttpResponseBase:
-    return JsonResponse({"id": await database.run(_error, request, key)})
+    return await _publish(request, ErrorBody, lambda body: push.error(body.user, key, body.message))
 
 
-def _send(request: HttpRequest, key: str) -> str:
-    body = _from_publisher(request, MessageBody)
-    return push.send(body.user, key, body.data, body.event)
+async def _publish(
+    request: HttpRequest, shape: type[bodies.T], send: Callable[[bodies.T], str], status: int = 200
+) -> JsonResponse:
+    """Publish the body of a request whose caller may publish to other users' channels."""
 
+    def publish() -> str:
+        if not authenticate(request).user.has_perm("chat.publish_channel"):
+            raise Forbidden
+        return send(bodies.from_json(request, shape))
 
-def _complete(request: HttpRequest, key: str) -> str:
-    return push.complete(_from_publisher(request, UserBody).user, key)
-
-
-def _error(request: HttpRequest, key: str) -> str:
-    body = _from_publisher(request, ErrorBody)
-    return push.error(body.user, key, body.message)
-
-
-def _from_publisher(request: HttpRequest, shape: type[bodies.T]) -> bodies.T:
-    """Return the checked body of a request whose caller may publish to other users' channels."""
-    if not authenticate(request).user.has_perm("chat.publish_channel"):
-        raise Forbidden
-    return bodies.from_json(request, shape)
+    return JsonResponse({"id": await database.run(publish)}, status=status)
 
 
 # --- the payment example ---------------------------------------------------------------------------------------------

@@ -43,17 +43,13 @@ class EndWatcher:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._changed = threading.Event()
-        self._watches: list[Watch] = []
+        self.watches: list[Watch] = []
         self._thread: threading.Thread | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        return not self._watches
 
     def add(self, channel_id: int, last_event: int, idle_seconds: float, on_end: OnEnd) -> None:
         """Call `on_end` once: with the channel's ending, or "timeout" after `idle_seconds` without a message."""
         with self._lock:
-            self._watches.append(Watch(channel_id, on_end, idle_seconds, time.monotonic() + idle_seconds, last_event))
+            self.watches.append(Watch(channel_id, on_end, idle_seconds, time.monotonic() + idle_seconds, last_event))
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="channel watches", daemon=True)
                 self._thread.start()
@@ -66,31 +62,26 @@ class EndWatcher:
     def _run(self) -> None:
         try:
             while watches := self._current_or_stop():
-                self._call_back(_ended(watches))
-                self._changed.wait(self._pause_seconds())
+                for watch, reason in _ended(watches):
+                    with self._lock:
+                        self.watches.remove(watch)
+                    try:
+                        watch.on_end(reason)
+                    except Exception:  # a callback that fails must not stop the others
+                        log.exception("on_end callback failed", reason=reason)
+                with self._lock:
+                    next_deadline = min((watch.deadline for watch in self.watches), default=0.0)
+                pause = max(SHORTEST_PAUSE_SECONDS, next_deadline - time.monotonic())
+                self._changed.wait(min(CHECK_SECONDS, pause))
                 self._changed.clear()
         finally:
             connection.close()
 
     def _current_or_stop(self) -> list[Watch]:
         with self._lock:
-            if not self._watches:
+            if not self.watches:
                 self._thread = None  # under the lock: the next `add` starts a new thread
-            return list(self._watches)
-
-    def _pause_seconds(self) -> float:
-        with self._lock:
-            next_deadline = min((watch.deadline for watch in self._watches), default=0.0)
-        return min(CHECK_SECONDS, max(SHORTEST_PAUSE_SECONDS, next_deadline - time.monotonic()))
-
-    def _call_back(self, ended: list[tuple[Watch, str]]) -> None:
-        for watch, reason in ended:
-            with self._lock:
-                self._watches.remove(watch)
-            try:
-                watch.on_end(reason)
-            except Exception:  # a callback that fails must not stop the others
-                log.exception("on_end callback failed", reason=reason)
+            return list(self.watches)
 
 
 def _ended(watches: list[Watch]) -> list[tuple[Watch, str]]:

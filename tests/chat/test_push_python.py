@@ -37,7 +37,7 @@ async def database_threads() -> AsyncGenerator[None, None]:
 def reasons() -> Iterator[list[str]]:
     """The reasons with which `on_end` was called; at the end no watch is left."""
     yield []
-    assert chat().channels.ends.is_empty
+    assert not chat().channels.ends.watches
 
 
 def messages(of: User, key: str = "k") -> list[tuple[int, str, str]]:
@@ -224,7 +224,7 @@ def test_a_rollback_watches_nothing(alice: User) -> None:
     with transaction.atomic():
         push.open("alice", "k", on_end=lambda _reason: None)
         transaction.set_rollback(True)
-    assert chat().channels.ends.is_empty
+    assert not chat().channels.ends.watches
 
 
 # --- shared reading --------------------------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ async def _pieces(follower: Follower) -> AsyncGenerator[bytes, None]:
 
 async def settled() -> None:
     """Wait until no feed is reading."""
-    while chat().channels.feeds.is_reading:
+    while any(feed.reading for feed in chat().channels.feeds.by_channel.values()):
         await asyncio.sleep(0.001)
 
 
@@ -274,7 +274,7 @@ async def test_one_read_for_all_readers(alice: User, database_threads: None, mon
     assert reads.count - before == 5
     for follower in followers:
         follower.leave()
-    assert chat().channels.feeds.is_empty
+    assert not chat().channels.feeds.by_channel
 
 
 async def test_late_readers_catch_up(alice: User, database_threads: None) -> None:
