@@ -58,7 +58,7 @@ _REFRESH = {"refresh": "eyJ…"}
 
 
 class OpenView(APIView):
-    """A view for clients without an account. It ignores cookies, so it needs no CSRF check."""
+    """A view for anonymous clients. It ignores cookies, so it needs no CSRF check."""
 
     authentication_classes = ()
     permission_classes = (AllowAny,)

@@ -59,7 +59,7 @@ async def aauthenticate(request: HttpRequest, *, tickets: bool = False) -> Calle
 
 
 async def aauthenticate_bearer(request: HttpRequest) -> Caller:
-    """Return the caller by the token in the header. Cookies are ignored, so there is no CSRF check."""
+    """Return the caller by the header; cookies are ignored, so no CSRF check is needed."""
     return await database.run(_by_header, request.META.get("HTTP_AUTHORIZATION", "").strip())
 
 

@@ -4,7 +4,8 @@ An export is written one conversation at a time, so memory does not grow with it
 consistent snapshot. An import is one transaction. Ids in a file only link messages; an import assigns new ids.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -25,10 +26,10 @@ from pydantic import (
 )
 from pydantic import ValidationError as PydanticError
 
+from chat import representation
 from chat.models import TITLE_CHARS, Conversation, Message
 from web.refusals import InvalidRequest
 
-FORMAT, VERSION = "rivulet", 1
 # Levels of nesting in an imported file at most.
 MAX_DEPTH = 64
 # Rows inserted by one statement of an import.
@@ -42,11 +43,7 @@ MOST_PROBLEMS = 20
 
 def head(now: datetime) -> bytes:
     """Return the beginning of an export; conversations joined by commas follow, then `TAIL`."""
-    return b'{"format":%b,"version":%d,"exported_at":%b,"conversations":[' % (
-        orjson.dumps(FORMAT),
-        VERSION,
-        orjson.dumps(_time(now)),
-    )
+    return b'{"format":"rivulet","version":1,"exported_at":%b,"conversations":[' % orjson.dumps(_time(now))
 
 
 TAIL = b"]}"
@@ -54,31 +51,9 @@ TAIL = b"]}"
 
 def exported(conversation: Conversation) -> bytes:
     """Return one conversation with its messages as JSON; one query."""
-    messages = Message.objects.filter(conversation=conversation).order_by("id")
-    return orjson.dumps(
-        {
-            "id": conversation.pk,
-            "title": conversation.title,
-            "pinned": conversation.pinned,
-            "archived": conversation.archived,
-            "system_prompt": conversation.system_prompt,
-            "created_at": _time(conversation.created_at),
-            "updated_at": _time(conversation.updated_at),
-            "messages": [_exported_message(row) for row in messages],
-        }
-    )
-
-
-def _exported_message(row: Message) -> dict[str, Any]:
-    return {
-        "id": row.pk,
-        "parent": row.parent_id,
-        "role": row.role,
-        "content": row.content,
-        "reasoning": row.reasoning,
-        "model": row.model,
-        "created_at": _time(row.created_at),
-    }
+    rows = Message.objects.filter(conversation=conversation).order_by("id").values(*ImportedMessage.model_fields)
+    messages = [{**row, "created_at": _time(row["created_at"])} for row in rows]
+    return orjson.dumps({**representation.conversation(conversation), "messages": messages})
 
 
 def _time(moment: datetime) -> str:
@@ -87,24 +62,19 @@ def _time(moment: datetime) -> str:
 
 def markdown(conversation: Conversation) -> str:
     """Return one conversation as Markdown: the whole tree, with numbered versions of a turn."""
-    rows = list(Message.objects.filter(conversation=conversation).order_by("id"))
     parts = [f"# {_one_line(conversation.title)}"]
     if conversation.system_prompt:
         parts.append("> " + conversation.system_prompt.replace("\n", "\n> "))
-    return "\n\n".join([*parts, *_turns(rows)]) + "\n"
-
-
-def _turns(rows: Sequence[Message]) -> Iterator[str]:
-    children: dict[int | None, list[Message]] = {}
-    for row in rows:
-        children.setdefault(row.parent_id, []).append(row)
-    stack = [*reversed(children.get(None, []))]
+    children: dict[int | None, list[Message]] = defaultdict(list)
+    for row in Message.objects.filter(conversation=conversation).order_by("id"):
+        children[row.parent_id].append(row)
+    stack = [*reversed(children[None])]
     while stack:
         row = stack.pop()
-        stack += reversed(children.get(row.pk, []))
+        stack += reversed(children[row.pk])
         siblings = children[row.parent_id]
-        yield _heading(row, siblings.index(row) + 1, len(siblings))
-        yield row.content
+        parts += (_heading(row, siblings.index(row) + 1, len(siblings)), row.content)
+    return "\n\n".join(parts) + "\n"
 
 
 def _heading(row: Message, version: int, versions: int) -> str:

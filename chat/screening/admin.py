@@ -18,6 +18,7 @@ from django.utils.translation import ngettext
 from chat.apps import chat
 from chat.models import AllowedPhrase, Hit, SensitiveWord
 from chat.screening import folding, trial, wordlist
+from chat.screening.schemas import ImportedWords
 from web.readonly_admin import RecordAdmin
 
 # Bytes of a file uploaded in the admin at most; the REST import takes larger ones.
@@ -53,7 +54,7 @@ class ImportForm(forms.Form):
             raise forms.ValidationError(_("Choose a file or paste a list."))
         return values
 
-    def add(self) -> wordlist.Report:
+    def add(self) -> ImportedWords:
         """Store the words; raise NotAList if the input is not a list."""
         values = self.cleaned_data
         text = wordlist.text_of(values["file"].read()) if values["file"] else values["text"]
@@ -127,8 +128,8 @@ class SensitiveWordAdmin(TermAdmin):
             try:
                 report = form.add()
             except wordlist.NotAList as refusal:
-                form.add_error(None, str(refusal.reason))
-        shown = report and report.rejected[:SHOWN_REJECTED]
+                form.add_error(None, str(refusal))
+        shown = report and report["rejected"][:SHOWN_REJECTED]
         return self._page(request, "import", _("Import words"), form=form, report=report, rejected=shown)
 
     def export_all(self, request: HttpRequest) -> HttpResponse:

@@ -86,6 +86,6 @@ class ImportWords(APIView):
         try:
             text = wordlist.text_of(data or b"")
             lines = wordlist.csv_lines(text) if is_csv else wordlist.plain_lines(text, defaults.validated_data)
-            return Response(wordlist.add(lines).as_json())
+            return Response(wordlist.add(lines))
         except wordlist.NotAList as refusal:
-            raise InvalidRequest(details={"body": [refusal.reason]}) from refusal
+            raise InvalidRequest(details={"body": [str(refusal)]}) from refusal

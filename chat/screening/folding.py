@@ -8,12 +8,16 @@ invisible; a combining mark is invisible and belongs to the character before it.
 marks (as in Thai, Hindi, Arabic) and the difference between が and か are ignored; look-alikes of other scripts differ.
 """
 
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 from unicodedata import category, name, normalize
 
 from chat.screening.simplified import SIMPLIFIED, TRADITIONAL
 
 INVISIBLE, MARK, SEPARATOR, LETTERS = range(4)
 Folded = tuple[int, str]
+K = TypeVar("K")
+V = TypeVar("V")
 
 # Invisible characters in a row at most; more are removed, so that the text held back stays bounded.
 MOST_INVISIBLE = 256
@@ -24,6 +28,8 @@ _FILLERS = frozenset(
 _APOSTROPHES = frozenset("'\u2018\u2019\u02bc\u02b9\u2032")
 # Rounds of decomposing and case folding, because one may enable the other; no character needs more.
 _ROUNDS = 4
+# Entries of one cache at most, so that a text of a million different characters does not fill the memory.
+MOST_CACHED = 50_000
 
 _simplified = dict(zip(TRADITIONAL, SIMPLIFIED, strict=True))
 
@@ -61,29 +67,27 @@ def _fold(character: str) -> Folded:
     return SEPARATOR, "'" if normal[0] in _APOSTROPHES else "-" if category(normal[0]) == "Pd" else normal
 
 
-class _Table(dict[str, Folded]):
-    """A bounded cache of the folding of each character."""
+class Cache(dict[K, V]):
+    """A bounded cache of a pure function; known results cost one lookup in a dictionary."""
 
-    def __missing__(self, character: str) -> Folded:
-        folded = _fold(character)
-        if len(self) < 50_000:
-            self[character] = folded
-        return folded
+    def __init__(self, function: Callable[[K], V], known: Mapping[K, V] | None = None) -> None:
+        super().__init__(known or {})
+        self._function = function
 
-
-class _LettersTable(dict[int, str]):
-    """The folded letters of each code point, for `str.translate`."""
-
-    def __missing__(self, code: int) -> str:
-        kind, value = FOLDED[chr(code)]
-        letters = value if kind == LETTERS else ""
-        if len(self) < 50_000:
-            self[code] = letters
-        return letters
+    def __missing__(self, key: K) -> V:
+        result = self._function(key)
+        if len(self) < MOST_CACHED:
+            self[key] = result
+        return result
 
 
-FOLDED = _Table()
-_letters = _LettersTable()
+def _letters_of(code: int) -> str:
+    kind, value = FOLDED[chr(code)]
+    return value if kind == LETTERS else ""
+
+
+FOLDED = Cache(_fold)
+_letters = Cache(_letters_of)
 
 
 def letters(text: str) -> str:
@@ -96,14 +100,6 @@ def letters(text: str) -> str:
 NO_LETTER, OTHER, LATIN, DIGIT, LEADING, VOWEL, TRAILING = range(7)
 
 
-class _Classes(dict[str, int]):
-    """The class of each folded letter, which decides about word boundaries."""
-
-    def __missing__(self, letter: str) -> int:
-        found = self[letter] = _class(letter)
-        return found
-
-
 def _class(letter: str) -> int:
     if "\u1100" <= letter <= "\u11ff":  # a part of a Korean syllable
         return LEADING if letter < "\u1160" else VOWEL if letter < "\u11a8" else TRAILING
@@ -112,7 +108,8 @@ def _class(letter: str) -> int:
     return DIGIT if category(letter) == "Nd" else OTHER
 
 
-CLASS = _Classes({"": NO_LETTER, " ": NO_LETTER})
+# The class of each folded letter, which decides about word boundaries.
+CLASS = Cache(_class, {"": NO_LETTER, " ": NO_LETTER})
 _SYLLABLE = {(LEADING, VOWEL), (VOWEL, TRAILING)}
 # Pairs of neighbours, left and right, between which no word may start, and between which none may end. Latin words
 # are whole words, numbers are whole numbers, and a Korean syllable is one character.

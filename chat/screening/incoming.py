@@ -27,7 +27,7 @@ def screen(lexicon: Lexicon, *texts: str) -> Screened:
     terms = [match.term for found in matches for match in found]
     if not terms:
         return Screened(texts)
-    shown = [masked(text, [match[:2] for match in found]) for text, found in zip(texts, matches, strict=True)]
+    shown = [masked(text, found) for text, found in zip(texts, matches, strict=True)]
     return Screened(tuple(shown), frozenset(term.id for term in terms), any(term.blocks for term in terms))
 
 
@@ -58,7 +58,7 @@ def _masked(message: PromptMessage, lexicon: Lexicon) -> PromptMessage:
     hits = lexicon.find(message.content)
     if not hits:
         return replace(message, fields=fields)
-    content = masked(message.content, [match[:2] for match in hits])
+    content = masked(message.content, hits)
     parts, start = [], 0
     for part in message.parts:
         if "text" in part:

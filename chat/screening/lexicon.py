@@ -114,32 +114,20 @@ class Letters:
 
     def match(self, term: Term, start: int, end: int) -> Match | None:
         """Return the match of a term; None if separators or word ends forbid it."""
-        if not (self._may_start(start) and self._may_end(end) and self._has_spaces(term, start)):
+        letters, after_separator = self.joined, self._after_separator
+        before = NO_LETTER if start == 0 or after_separator[start] else CLASS[letters[start - 1]]
+        after = NO_LETTER if end == len(letters) or after_separator[end] else CLASS[letters[end]]
+        if (before, CLASS[letters[start]]) in NO_START or (CLASS[letters[end - 1]], after) in NO_END:
             return None
+        at = start
+        for word in term.key.split(" ")[:-1]:
+            at += len(word)
+            if not after_separator[at]:
+                return None
         last = self._origins[end - 1]
         while last + 1 < len(self._text) and FOLDED[self._text[last + 1]][0] == MARK:
             last += 1
         return Match(self._origins[start], last, term)
-
-    def _may_start(self, start: int) -> bool:
-        before = NO_LETTER if start == 0 or self._after_separator[start] else CLASS[self.joined[start - 1]]
-        return (before, CLASS[self.joined[start]]) not in NO_START
-
-    def _may_end(self, end: int) -> bool:
-        last = end == len(self.joined) or self._after_separator[end]
-        after = NO_LETTER if last else CLASS[self.joined[end]]
-        return (CLASS[self.joined[end - 1]], after) not in NO_END
-
-    def _has_spaces(self, term: Term, start: int) -> bool:
-        if " " not in term.key:
-            return True
-        at = start
-        for character in term.key:
-            if character != " ":
-                at += 1
-            elif not self._after_separator[at]:
-                return False
-        return True
 
 
 class Lexicon:
@@ -181,11 +169,11 @@ class Lexicon:
         return uncovered(matches)
 
 
-def masked(text: str, ranges: Iterable[tuple[int, int]]) -> str:
-    """Replace the characters of each (first, last) range with the mask."""
+def masked(text: str, ranges: Iterable[Match | tuple[int, int]]) -> str:
+    """Replace the characters of each match or (first, last) range with the mask."""
     characters = list(text)
-    for start, end in ranges:
-        first, behind = max(0, start), min(len(characters), end + 1)
+    for each in ranges:
+        first, behind = max(0, each[0]), min(len(characters), each[1] + 1)
         if first < behind:
             characters[first:behind] = MASK * (behind - first)
     return "".join(characters)

@@ -63,7 +63,7 @@ class LiveWords:
         self._previous: Words | None = None
         self._replaced_at = 0.0
         # Held while words are read and compiled, so that an older version never replaces a newer one.
-        self._refreshing = threading.Lock()
+        self._refreshing = threading.RLock()
         # Not a database thread: on SQLite there is only one, and compiling would block all queries.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="screening")
         self._checked = False
@@ -113,7 +113,7 @@ class LiveWords:
         if self._words is None or self._words.version != version:
             await self._in_thread(self.refresh)
         elif self._previous is not None and time.monotonic() - self._replaced_at > FREE_AFTER_SECONDS:
-            await self._in_thread(self._free_replaced)
+            await self._in_thread(self._free_previous)
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
         def run() -> None:
@@ -124,14 +124,11 @@ class LiveWords:
 
         await asyncio.get_running_loop().run_in_executor(self._executor, run)
 
-    def _free_replaced(self) -> None:
-        with self._refreshing:
-            self._free_previous()
-
     def _free_previous(self) -> None:
-        pieces = self._previous.pieces() if self._previous else []
-        self._previous = None
-        free_with_pauses(pieces)
+        with self._refreshing:
+            pieces = self._previous.pieces() if self._previous else []
+            self._previous = None
+            free_with_pauses(pieces)
 
 
 def read_rows() -> Rows:

@@ -37,7 +37,9 @@ class Screen:
     def feed(self, text: str, lexicon: Lexicon) -> str:
         """Add a delta, return what may be shown. A new lexicon applies from here on."""
         if lexicon is not self._lexicon:
-            self._change_lexicon(lexicon)
+            # Search the held text again with the new words; a word may begin at its start.
+            self._lexicon, self._tracker = lexicon, Tracker(lexicon.terms)
+            self._tracker.go(self._held, self._sent)
         if lexicon.empty and not self._held:
             return text
         if len(text) + self._invisible > MOST_INVISIBLE:
@@ -71,12 +73,6 @@ class Screen:
         marks = next((count for count, character in enumerate(text) if FOLDED[character][0] != MARK), len(text))
         last = self._received - 1
         self._masks = [(start, end + marks if end == last else end) for start, end in self._masks]
-
-    def _change_lexicon(self, lexicon: Lexicon) -> None:
-        """Search the held text again with new words; a word may begin at its start."""
-        self._lexicon = lexicon
-        self._tracker = Tracker(lexicon.terms)
-        self._tracker.go(self._held, self._sent)
 
     def _release(self, until: int) -> str:
         """Return the held characters before `until`, which no later character can affect."""

@@ -5,6 +5,7 @@ it may begin and end there (`folding.NO_START`, `NO_END`). Allowed phrases match
 """
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 from chat.screening.folding import (
@@ -18,6 +19,7 @@ from chat.screening.folding import (
     OPEN_ENDED,
     SEPARATOR,
     TRAILING,
+    Cache,
     is_plain,
 )
 
@@ -26,8 +28,6 @@ MOST_SEPARATORS = 4
 NO_START_AFTER = tuple(
     frozenset(left for left, right in NO_START if right == letter_class) for letter_class in range(TRAILING + 1)
 )
-# Characters cached per list of words at most.
-MOST_CHARACTERS = 50_000
 
 
 class Term(NamedTuple):
@@ -56,7 +56,7 @@ class Match(NamedTuple):
 
 
 class SharedKey(NamedTuple):
-    """SharedKey terms that have the same key."""
+    """Terms that have the same key."""
 
     key: str
     terms: tuple[Term, ...]
@@ -78,7 +78,9 @@ class Terms:
 
     def __init__(self) -> None:
         self.root: Node = {}
-        self.characters = Characters(self.root)
+        # Everything about a character in one lookup: folding, letter class, and what it begins. Because long lists
+        # spend most of their time on memory access, one lookup is faster than three.
+        self.characters = Cache(partial(_character, self.root))
         self.symbols: set[str] = set()
         self.spaced = False
 
@@ -104,26 +106,11 @@ class Terms:
             node = there
 
 
-class Characters(dict[str, tuple[int, str, int, First | None]]):
-    """Everything about a character in one lookup: folding, letter class, and what it begins.
-
-    Because long lists spend most of their time on memory access, one lookup is faster than three.
-    """
-
-    def __init__(self, root: Node) -> None:
-        super().__init__()
-        self._root = root
-
-    def __missing__(self, character: str) -> tuple[int, str, int, First | None]:
-        kind, value = FOLDED[character]
-        letter = value if kind == LETTERS and len(value) == 1 else ""
-        known = (kind, value, CLASS[letter], self._first(letter) if letter in self._root else None)
-        if len(self) < MOST_CHARACTERS:
-            self[character] = known
-        return known
-
-    def _first(self, letter: str) -> First:
-        return *_landed(self._root[letter], 1), NO_START_AFTER[CLASS[letter]]
+def _character(root: Node, character: str) -> tuple[int, str, int, First | None]:
+    kind, value = FOLDED[character]
+    letter = value if kind == LETTERS and len(value) == 1 else ""
+    first = (*_landed(root[letter], 1), NO_START_AFTER[CLASS[letter]]) if letter in root else None
+    return kind, value, CLASS[letter], first
 
 
 def _landed(node: Any, depth: int) -> tuple[Any, tuple[Term, ...]]:
@@ -172,20 +159,16 @@ class Tracker:
             elif kind == SEPARATOR:
                 self._separator(value, at)
             elif kind == LETTERS:
-                for letter in value:
-                    self._one_letter(letter, at)
+                for letter in value:  # several letters, such as those of ﬁ
+                    _kind, _value, letter_class, first = characters[letter]
+                    self._letter(letter, letter_class, at)
+                    if first is not None and self._before not in first[2]:
+                        self._begin(first, at)
+                    self._before = letter_class
             elif kind == MARK:
                 self._mark(at)
             at += 1
         return at
-
-    def _one_letter(self, letter: str, at: int) -> None:
-        """Process one of several letters that a character folds to."""
-        _kind, _value, letter_class, first = self._terms.characters[letter]
-        self._letter(letter, letter_class, at)
-        if first is not None and self._before not in first[2]:
-            self._begin(first, at)
-        self._before = letter_class
 
     def _begin(self, first: First, at: int) -> None:
         """Start the terms that begin with a letter."""
@@ -272,19 +255,11 @@ class Tracker:
 
     def _land(self, start: int, node: Any, depth: int, at: int, separators: int) -> None:
         """Keep a prefix that can continue, and the matches that end here."""
-        if type(node) is not dict:
-            if depth < len(node.key):
-                self.alive.append((start, node, depth, separators))
-            else:
-                self._complete(node.terms, start, at)
-            return
-        ended = node.get("")
-        if ended is None:
-            self.alive.append((start, node, depth, separators))
-            return
-        if len(node) > 1:
-            self.alive.append((start, node, depth, separators))
-        self._complete(ended.terms, start, at)
+        following, ended = _landed(node, depth)
+        if following is not None:
+            self.alive.append((start, following, depth, separators))
+        if ended:
+            self._complete(ended, start, at)
 
     def _complete(self, terms: tuple[Term, ...], start: int, at: int) -> None:
         # All these terms have the same key.

@@ -4,16 +4,13 @@ import codecs
 import csv
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import islice
 
-from django.utils.functional import Promise
-from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _
 
 from chat.screening import folding
 from chat.screening.models import MOST_CHARS, ListVersion, SensitiveWord
-from chat.screening.schemas import ImportedWords, RejectedLine
+from chat.screening.schemas import ImportedWords
 
 COLUMNS = ("word", "action", "scope", "category", "enabled")
 MOST_CATEGORY_CHARS = 50
@@ -31,28 +28,11 @@ Line = tuple[int, Values]
 
 
 class NotAList(Exception):  # noqa: N818
-    """The whole file is refused; `reason` is shown to the user."""
-
-    def __init__(self, reason: str | Promise) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
+    """The whole file is refused; the user sees the reason."""
 
 
 class NotAWord(Exception):  # noqa: N818
     """One line is refused."""
-
-
-@dataclass(slots=True)
-class Report:
-    """The result of an import. `rejected` holds line numbers and reasons."""
-
-    created: int = 0
-    duplicates: int = 0
-    rejected: list[tuple[int, str]] = field(default_factory=list)
-
-    def as_json(self) -> ImportedWords:
-        rejected = [RejectedLine(line=line, reason=reason) for line, reason in self.rejected]
-        return {"created": self.created, "duplicates": self.duplicates, "rejected": rejected}
 
 
 def text_of(data: bytes) -> str:
@@ -68,8 +48,7 @@ def text_of(data: bytes) -> str:
 
 def plain_lines(text: str, defaults: Values) -> Iterator[Line]:
     """Yield the numbered lines of a plain list, with `defaults` for the other columns."""
-    for number, line in enumerate(_lines(text), 1):
-        yield number, {**defaults, "word": line}
+    return ((number, {**defaults, "word": line}) for number, line in enumerate(_lines(text), 1))
 
 
 def csv_lines(text: str) -> Iterator[Line]:
@@ -96,38 +75,38 @@ def _lines(text: str) -> Iterator[str]:
     """Yield lines one by one, because a list of them would need much memory."""
     start = 0
     while start < len(text):
-        end = text.find("\n", start)
-        end = len(text) if end < 0 else end + 1
+        end = text.find("\n", start) + 1 or len(text)
         yield text[start:end]
         start = end
 
 
-def add(lines: Iterable[Line]) -> Report:
+def add(lines: Iterable[Line]) -> ImportedWords:
     """Store the new words and leave existing ones unchanged. Repeating is safe.
 
     Nothing is stored if NotAList is raised. A database error may leave a part of the list stored.
     """
-    report, known_lines, new = Report(), set[str](), dict[str, SensitiveWord]()
+    report: ImportedWords = {"created": 0, "duplicates": 0, "rejected": []}
+    known_lines, new = set[str](), dict[str, SensitiveWord]()
     for number, values in lines:
         # Folding is slow, so a repeated line is recognised before it.
         if (raw := values.get("word", "")) in known_lines:
-            report.duplicates += 1
+            report["duplicates"] += 1
             continue
         try:
             word = _word(values)
         except NotAWord as refusal:
-            report.rejected.append((number, str(refusal)))
-            if len(report.rejected) > MOST_REJECTED:
+            report["rejected"].append({"line": number, "reason": str(refusal)})
+            if len(report["rejected"]) > MOST_REJECTED:
                 raise NotAList(_("Too many lines are not valid words.")) from refusal
             continue
         known_lines.add(raw)
-        report.duplicates += word.key in new
+        report["duplicates"] += word.key in new
         new.setdefault(word.key, word)
     _check_room(new)
     for keys in _batches(new):
         created = SensitiveWord.objects.add_new([new[key] for key in keys])
-        report.created += created
-        report.duplicates += len(keys) - created
+        report["created"] += created
+        report["duplicates"] += len(keys) - created
     ListVersion.publish_change()
     return report
 
@@ -149,41 +128,34 @@ def _batches(keys: Iterable[str]) -> Iterator[list[str]]:
 def _word(values: Values) -> SensitiveWord:
     text, category = values.get("word", "").strip(), values.get("category", "").strip()
     key = folding.key(text)
-    if reason := _reason_against(values, text, key, category):
-        raise NotAWord(reason)
+    if not text:
+        raise NotAWord(_("empty"))
+    if len(text) > MOST_CHARS:
+        raise NotAWord(_("longer than %(most)s characters") % {"most": MOST_CHARS})
+    if not key:
+        raise NotAWord(_("no visible characters"))
+    if "\0" in text + category:
+        raise NotAWord(_("contains a NUL character"))
+    if len(category) > MOST_CATEGORY_CHARS:
+        raise NotAWord(_("category longer than %(most)s characters") % {"most": MOST_CATEGORY_CHARS})
+    if "too_many" in values:
+        raise NotAWord(_("more fields than columns"))
     action = _choice(values, "action", SensitiveWord.Action.values, SensitiveWord.Action.BLOCK)
     scope = _choice(values, "scope", SensitiveWord.Scope.values, SensitiveWord.Scope.BOTH)
     enabled = _FLAGS[_choice(values, "enabled", _FLAGS, "1")]
     return SensitiveWord(word=text, key=key, action=action, scope=scope, category=category, enabled=enabled)
 
 
-def _reason_against(values: Values, text: str, key: str, category: str) -> str | None:
-    if not text:
-        return gettext("empty")
-    if len(text) > MOST_CHARS:
-        return gettext("longer than %(most)s characters") % {"most": MOST_CHARS}
-    if not key:
-        return gettext("no visible characters")
-    if "\0" in text + category:
-        return gettext("contains a NUL character")
-    if len(category) > MOST_CATEGORY_CHARS:
-        return gettext("category longer than %(most)s characters") % {"most": MOST_CATEGORY_CHARS}
-    return gettext("more fields than columns") if "too_many" in values else None
-
-
 def _choice(values: Values, name: str, choices: Iterable[str], default: str) -> str:
     value = values.get(name, "").strip().lower() or default
     if value not in choices:
-        raise NotAWord(gettext("unknown %(column)s") % {"column": name})
+        raise NotAWord(_("unknown %(column)s") % {"column": name})
     return value
 
 
 def as_csv(words: Iterable[SensitiveWord]) -> str:
     """Write a CSV list for `add`, with the byte order mark that spreadsheets need."""
     out = io.StringIO()
-    out.write("\ufeff")
-    writer = csv.writer(out)
-    writer.writerow(COLUMNS)
-    for word in words:
-        writer.writerow([word.word, word.action, word.scope, word.category, int(word.enabled)])
-    return out.getvalue()
+    rows = ([word.word, word.action, word.scope, word.category, int(word.enabled)] for word in words)
+    csv.writer(out).writerows([COLUMNS, *rows])
+    return "\ufeff" + out.getvalue()

@@ -28,15 +28,13 @@ SET {", ".join(f"{name} = chat_dailyanswers.{name} + excluded.{name}" for name i
 def count(row: Generation) -> None:
     """Count a generation that has just ended; call this inside the transaction that ends it."""
     day = connection.ops.adapt_datefield_value(ledger.day_of(row.created_at))
-    key = {"user": row.user_id, "day": day, "model": row.model, "upstream": row.upstream}
-    with connection.cursor() as cursor:
-        cursor.execute(_COUNT, {**key, **_increments(row)})
-
-
-def _increments(row: Generation) -> dict[str, int]:
     completed = row.status == Generation.Status.COMPLETED
     source = row.charge["source"] if row.charge else "none"
-    return {
+    values = {
+        "user": row.user_id,
+        "day": day,
+        "model": row.model,
+        "upstream": row.upstream,
         "answers": int(completed),
         "daily_charges": int(source == "daily"),
         "credit_charges": int(source == "credit"),
@@ -45,6 +43,8 @@ def _increments(row: Generation) -> dict[str, int]:
         "input_tokens": (row.input_tokens or 0) if completed else 0,
         "output_tokens": (row.output_tokens or 0) if completed else 0,
     }
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT, values)
 
 
 def last_days(days: int) -> list[date]:

@@ -1,6 +1,7 @@
 """The admin dashboard: completions, tokens, charges and failures, as plots and sums."""
 
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
@@ -17,7 +18,7 @@ from chat.stats.plot import Plot, stacked
 # Days that the dashboard shows.
 DAYS = 30
 
-Values = dict[str, dict[date, int]]
+Values = Mapping[str, Mapping[date, int]]
 
 
 @require_safe
@@ -69,18 +70,17 @@ def _of(rows: list[daily.Row], counters: dict[str, str]) -> Values:
 
 
 def _series(rows: list[daily.Row], parts: Callable[[daily.Row], dict[str, int]]) -> Values:
-    values: Values = {}
+    values: dict[str, Counter[date]] = defaultdict(Counter)
     for row in rows:
         for name, value in parts(row).items():
-            days = values.setdefault(name, {})
-            days[row["day"]] = days.get(row["day"], 0) + value
+            values[name][row["day"]] += value
     return values
 
 
 def _sums(rows: list[daily.Row], column: str) -> list[dict[str, Any]]:
-    groups: dict[str, list[daily.Row]] = {}
+    groups: dict[str, list[daily.Row]] = defaultdict(list)
     for row in rows:
-        groups.setdefault(_name(row[column]), []).append(row)
+        groups[_name(row[column])].append(row)
     sums = [{"name": name, **_sum(group)} for name, group in groups.items()]
     return sorted(sums, key=lambda row: (-row["all_answers"], row["name"]))
 

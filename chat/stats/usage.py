@@ -1,11 +1,12 @@
 """A user's quotas and usage: the page `/usage/`, and `GET /api/quotas/usage/`."""
 
+from collections import defaultdict
 from typing import Annotated, Any
 
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -50,17 +51,18 @@ class Usage(APIView):
     def get(self, request: Request) -> Response:
         user: User = request.user  # type: ignore[assignment]
         days = _days(request.query_params.get("days", ""))
-        return Response([_as_json(row) for row in daily.by_model(user.pk, days)])
-
-
-def _as_json(row: daily.Row) -> UsageOfDay:
-    return {
-        "date": row["day"].isoformat(),
-        "model": row["model"],
-        "answers": row["charged"],
-        "input_tokens": row["read"],
-        "output_tokens": row["written"],
-    }
+        return Response(
+            [
+                UsageOfDay(
+                    date=row["day"].isoformat(),
+                    model=row["model"],
+                    answers=row["charged"],
+                    input_tokens=row["read"],
+                    output_tokens=row["written"],
+                )
+                for row in daily.by_model(user.pk, days)
+            ]
+        )
 
 
 def _days(text: str) -> int:
@@ -80,7 +82,8 @@ def page(request: HttpRequest) -> HttpResponse:
     user: User = request.user  # type: ignore[assignment]
     if request.method == "POST":
         return _redeem(request, user)
-    span, before = _span(request.GET), history.place(request.GET.get("before", ""))
+    span = next((each for each in SPANS if str(each) == request.GET.get("days")), DAYS)
+    before = history.place(request.GET.get("before", ""))
     rows, older = history.page(user.pk, before, ROWS)
     context = {
         # A quota without a model is shown only if the user has credits in it.
@@ -111,16 +114,10 @@ def _redeem(request: HttpRequest, user: User) -> HttpResponse:
     return redirect("usage")
 
 
-def _span(query: QueryDict) -> int:
-    """Return the number of days to show; DAYS unless the query has a valid one."""
-    wanted = query.get("days", "")
-    return next((span for span in SPANS if str(span) == wanted), DAYS)
-
-
 def _plot(user_id: int, span: int) -> Plot:
-    values: dict[str, dict[Any, int]] = {}
+    values: dict[str, dict[Any, int]] = defaultdict(dict)
     for row in daily.by_model(user_id, span):
-        values.setdefault(_title(row["model"]), {})[row["day"]] = row["charged"]
+        values[_title(row["model"])][row["day"]] = row["charged"]
     return stacked(daily.last_days(span), values, _("Others"))
 
 

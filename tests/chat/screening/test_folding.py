@@ -131,7 +131,7 @@ def test_only_long_invisible_runs_are_shortened() -> None:
 
 def test_caches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A text of a million different characters does not fill the memory."""
-    table = folding._Table()
+    table = folding.Cache(folding._fold)
     for code in range(0, sys.maxunicode, 20):
         table[chr(code)]
     assert len(table) == 50_000

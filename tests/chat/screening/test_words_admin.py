@@ -95,7 +95,7 @@ def test_import_a_list(admin: Client) -> None:
     assert admin.get(page("sensitiveword_import")).status_code == 200
     answer = admin.post(page("sensitiveword_import"), form)
     report = answer.context["report"]
-    assert (report.created, report.duplicates, [line for line, _reason in report.rejected]) == (2, 1, [2])
+    assert (report["created"], report["duplicates"], [each["line"] for each in report["rejected"]]) == (2, 1, [2])
     assert "<td>2</td>" in shown(answer)
     rows = SensitiveWord.objects.values_list("word", "action", "scope", "category")
     assert set(rows) == {("one", "mask", "output", "c"), ("two", "mask", "output", "c")}
