@@ -32,8 +32,6 @@ def mail_server(request: HttpRequest) -> dict[str, bool]:
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
-    """Accounts with a password."""
-
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return settings.SIGNUP_MODE != "closed"
 
@@ -42,8 +40,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return request.META.get("REMOTE_ADDR") or "0.0.0.0"  # noqa: S104
 
     def clean_username(self, username: str, shallow: bool = False) -> str:
-        cleaned: str = super().clean_username(User.normalize_username(username), shallow)
-        return cleaned
+        return str(super().clean_username(User.normalize_username(username), shallow))
 
     def save_user(self, request: HttpRequest, user: User, form: Form, commit: bool = True) -> User:
         user.invited_by = invites.inviter(form.cleaned_data.get("invite_code"))

@@ -91,7 +91,11 @@ def _identify(request: HttpRequest, *, tickets_too: bool) -> Caller | None:
     if header:
         return _by_header(header)
     if tickets_too and request.method == "GET" and "ticket" in request.GET:
-        return _by_ticket(request.GET["ticket"], request.path)
+        user_id = tickets.redeem(request.GET["ticket"], request.path)
+        user = User.objects.filter(pk=user_id, is_active=True).first() if user_id else None
+        if user is None:
+            raise NotAuthenticated
+        return _caller(user, "ticket")
     return _by_session(request)
 
 
@@ -110,14 +114,6 @@ def _by_header(header: str) -> Caller:
         stale = Q(last_used_at=None) | Q(last_used_at__lte=now - LAST_USED_PRECISION)
         ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
     return _caller(token.user, "token")
-
-
-def _by_ticket(ticket: str, path: str) -> Caller:
-    user_id = tickets.redeem(ticket, path)
-    user = User.objects.filter(pk=user_id, is_active=True).first() if user_id else None
-    if user is None:
-        raise NotAuthenticated
-    return _caller(user, "ticket")
 
 
 def _by_session(request: HttpRequest) -> Caller | None:

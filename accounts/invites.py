@@ -27,7 +27,6 @@ def required() -> bool:
 
 
 def link(request: HttpRequest, user: User) -> str:
-    """Return the invitation link of a user."""
     return request.build_absolute_uri(f"{reverse('account_signup')}?invite={user.invite_code}")
 
 

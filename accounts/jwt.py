@@ -20,8 +20,6 @@ T = TypeVar("T", bound=Token)
 
 
 class _SingleUseToken(RefreshToken):
-    """A refresh token that works once."""
-
     @classmethod
     def for_user(cls, user: Any) -> Self:
         # BlacklistMixin would store every issued token in plain text.
@@ -64,7 +62,6 @@ def revoke(refresh: str) -> None:
 
 
 def delete_expired() -> None:
-    """Delete the ids of used tokens that have expired."""
     OutstandingToken.objects.filter(expires_at__lte=aware_utcnow()).delete()
 
 
@@ -76,10 +73,7 @@ def _parse(kind: type[T], text: str) -> T:
 
 
 def _user(token: AccessToken | RefreshToken) -> User:
-    """Return the active user of a token.
-
-    This replaces the library's `get_user` by a faster query, because every prompt with a JWT needs it.
-    """
+    # Not the library's `get_user`: every prompt with a JWT needs this, so the query must be fast.
     user = fast_sql.read(User, token.get(api_settings.USER_ID_CLAIM))
     if user is None or not user.is_active:
         raise NotAuthenticated

@@ -76,7 +76,6 @@ class LedgerPage(UserAdmin[User]):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def credits_page(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Show the form (GET), or grant the credits (POST)."""
         user = get_object_or_404(User, pk=pk)
         if not (_may_grant(request) and self.has_view_permission(request, user)):
             raise PermissionDenied

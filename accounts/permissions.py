@@ -19,7 +19,6 @@ def may_change(actor: User, target: User) -> bool:
 
 
 def may_remove(actor: User, target: User) -> bool:
-    """Return whether the actor may disable or delete this account."""
     return actor.pk != target.pk and may_change(actor, target)
 
 
@@ -33,7 +32,6 @@ def groups_beyond(actor: User, groups: Iterable[Group]) -> list[Group]:
 
 
 def require_change(actor: User, target: User) -> None:
-    """Raise Forbidden unless the actor may change this account."""
     if not may_change(actor, target):
         raise Forbidden(_("Only superusers may change the accounts of staff."))
 
@@ -51,6 +49,5 @@ def require_removal(actor: User, target: User) -> None:
 
 
 def require_groups(actor: User, groups: Iterable[Group]) -> None:
-    """Raise Forbidden when a group has a permission that the actor does not have."""
     if groups_beyond(actor, groups):
         raise Forbidden(_("A group gives permissions that you do not have."))

@@ -79,8 +79,6 @@ def _set_address(user: User) -> None:
 
 
 class Users(StaffRows):
-    """`/api/admin/users/`."""
-
     model, serializer_class = User, UserRow
 
     def get_queryset(self) -> QuerySet[User]:

@@ -38,5 +38,4 @@ def redeem(ticket: str, path: str) -> int | None:
 
 
 def delete_expired() -> None:
-    """Delete the tickets that were not used in time."""
     Ticket.objects.filter(expires_at__lte=timezone.now()).delete()

@@ -32,7 +32,6 @@ RETRY_SECONDS = 1.0
 
 
 def topic(channel_id: int) -> str:
-    """Return the pub/sub topic of a channel."""
     return f"push:{channel_id}"
 
 

@@ -32,7 +32,7 @@ class KeyConverter(StringConverter):
 
 
 class UserBody(BaseModel):
-    """Name the owner of the channel by username: `POST /api/channels/<key>/complete/`."""
+    """Name the owner of the channel by username."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -40,15 +40,11 @@ class UserBody(BaseModel):
 
 
 class MessageBody(UserBody):
-    """The body of `POST /api/channels/<key>/messages/`."""
-
     data: Any
     event: Annotated[StrictStr, Field(pattern=f"^(?:{push.EVENT.pattern})$")] = "message"
 
 
 class ErrorBody(UserBody):
-    """The body of `POST /api/channels/<key>/error/`."""
-
     message: StrictStr
 
 

@@ -34,16 +34,12 @@ def _user_id(request: Request) -> int:
 
 
 class Models(APIView):
-    """`GET /api/models/`."""
-
     @Operation("Models and quotas", "The models that the caller may use", returns=list[schemas.Model])
     def get(self, request: Request) -> Response:
         return Response(representation.offered_models(providers_app().configuration, _user_id(request)))
 
 
 class TextTools(APIView):
-    """`GET /api/text-tools/`."""
-
     @Operation("Models and quotas", "The text tools", returns=list[schemas.TextTool])
     def get(self, request: Request) -> Response:
         return Response(text_tools.offered())
@@ -64,8 +60,6 @@ class ConversationChange(StrictSerializer):
 
 
 class Conversations(APIView):
-    """`GET /api/conversations/`: pinned ones first, then by last use."""
-
     @Operation(
         "Conversations",
         "The caller's conversations, pinned ones first, then those used last",
@@ -97,8 +91,6 @@ def _flag(request: Request, name: str) -> bool:
 
 
 class OneConversation(APIView):
-    """`/api/conversations/<id>/`."""
-
     @Operation("Conversations", "One conversation", returns=schemas.Conversation)
     def get(self, request: Request, conversation_id: int) -> Response:
         return Response(representation.conversation(_owned(request, conversation_id)))
@@ -145,8 +137,6 @@ def _screened(user_id: int, values: dict[str, Any]) -> dict[str, Any]:
 
 
 class Messages(APIView):
-    """`GET /api/conversations/<id>/messages/`: the whole tree, by creation."""
-
     @Operation("Conversations", "The tree of messages in order of creation", returns=list[schemas.Message])
     def get(self, request: Request, conversation_id: int) -> Response:
         rows = Message.objects.filter(conversation=_owned(request, conversation_id))

@@ -86,8 +86,6 @@ def _download(name: str) -> dict[str, str]:
 
 
 class Import(APIView):
-    """`POST /api/import/`."""
-
     @Operation(
         "Conversations",
         "Import an export, all or nothing",

@@ -30,14 +30,10 @@ class PhraseSerializer(StaffSerializer):
 
 
 class Words(StaffRows):
-    """`/api/admin/sensitive-words/`."""
-
     model, serializer_class = SensitiveWord, WordSerializer
 
 
 class Phrases(StaffRows):
-    """`/api/admin/allowed-phrases/`."""
-
     model, serializer_class = AllowedPhrase, PhraseSerializer
 
 
@@ -65,8 +61,6 @@ class ImportDefaults(serializers.Serializer[None]):
 
 
 class ImportWords(APIView):
-    """`POST /api/admin/sensitive-words/import/`."""
-
     permission_classes = (StaffOnly,)
     parser_classes = (PlainTextParser, CSVParser)
     model = SensitiveWord

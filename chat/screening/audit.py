@@ -34,5 +34,4 @@ def count_abuse(user_id: int) -> None:
 
 
 def expire() -> None:
-    """Delete hits that are older than HITS_KEPT."""
     Hit.objects.filter(created_at__lt=timezone.now() - HITS_KEPT).delete()

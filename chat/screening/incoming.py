@@ -22,7 +22,6 @@ class Screened:
 
 
 def screen(lexicon: Lexicon, *texts: str) -> Screened:
-    """Screen a user's new texts."""
     matches = [lexicon.find(text) for text in texts]
     terms = [match.term for found in matches for match in found]
     if not terms:

@@ -171,7 +171,6 @@ class Tracker:
         return at
 
     def _begin(self, first: First, at: int) -> None:
-        """Start the terms that begin with a letter."""
         node, ended, _barred = first
         if node is not None:
             self.alive.append((at, node, 1, self._separators))
@@ -192,7 +191,6 @@ class Tracker:
         return min(start, self.waiting[0].start) if self.waiting else start
 
     def _letter(self, letter: str, letter_class: int, at: int) -> None:
-        """Extend the prefixes with a letter."""
         if self.waiting:
             if (self._before, letter_class) not in NO_END:
                 self.found += self.waiting

@@ -33,16 +33,12 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A label on an axis."""
-
     at: str
     label: str
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line of the legend."""
-
     series: int
     name: str
     total: int
@@ -73,11 +69,16 @@ def stacked(
     ranked = _ranked(days, values, others, [line.name for line in like.series] if like else [])
     peak = max((sum(series.get(day, 0) for series in ranked.values()) for day in days), default=0)
     level = _level(peak)
+    # About six days, including the last one.
+    labelled = range(len(days) - 1, -1, -ceil(len(days) / 6))
     return Plot(
         days=list(days),
         bars=[bar for number, day in enumerate(days) for bar in _of_day(day, number, len(days), ranked, level)],
         levels=[Mark(_percent(1 - share), f"{round(level * share):,}") for share in (0, 0.5, 1)],
-        dates=_dates(days),
+        dates=[
+            Mark(_percent((number + 0.5) / len(days)), f"{days[number].month}/{days[number].day}")
+            for number in reversed(labelled)
+        ],
         series=[
             Series(number, name, sum(series.values())) for number, (name, series) in enumerate(ranked.items()) if series
         ],
@@ -118,16 +119,6 @@ def _level(peak: int) -> int:
     magnitude = int(10 ** int(log10(peak or 1)))
     levels = (share * magnitude for share in _ROUND)
     return next(level for level in levels if level >= peak and level % 2 == 0)
-
-
-def _dates(days: Sequence[date]) -> list[Mark]:
-    """Label about six days, including the last one."""
-    count = len(days)
-    labelled = range(count - 1, -1, -ceil(count / 6))
-    return [
-        Mark(_percent((number + 0.5) / count), f"{days[number].month}/{days[number].day}")
-        for number in reversed(labelled)
-    ]
 
 
 def _percent(share: float) -> str:

@@ -40,8 +40,6 @@ ROWS = 25
 
 
 class Usage(APIView):
-    """`GET /api/quotas/usage/`: charged completions by day and model, up to today."""
-
     @Operation(
         "Models and quotas",
         "Charged completions by day and model",
