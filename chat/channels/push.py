@@ -89,9 +89,6 @@ async def aopen(username: str, key: str, timeout_seconds: float = IDLE_SECONDS, 
     await database.run(open, username, key, timeout_seconds, on_end)
 
 
-# --- storing ---------------------------------------------------------------------------------------------------------
-
-
 def _publish(
     loop: asyncio.AbstractEventLoop | None, username: str, key: str, event: str, data: str, ending: str = ""
 ) -> str:

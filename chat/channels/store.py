@@ -49,9 +49,6 @@ def encode(key: str, message: ChannelMessage) -> bytes:
     return f"id: {key}:{message.number}\nevent: {message.event}\n{lines}\n".encode()
 
 
-# --- writing ---------------------------------------------------------------------------------------------------------
-
-
 def connect(user_id: int, key: str) -> Channel:
     """Return the channel of (user, key); create it if missing, renew it if expired."""
     for _attempt in range(CONNECT_ATTEMPTS):
@@ -126,9 +123,6 @@ def _drop_oldest(row: Channel) -> None:
     row.save(update_fields=["dropped_until", "kept_bytes"])
 
 
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
 def read(channel_id: int, after: int) -> tuple[Channel | None, list[ChannelMessage]]:
     """Return the channel, None if deleted, and a slice of its messages after `after`.
 
@@ -150,9 +144,6 @@ def states(channel_ids: Collection[int]) -> dict[int, State]:
     """Return the states of those channels that still exist."""
     rows = Channel.objects.filter(pk__in=channel_ids).values_list("pk", "last_event", "timeout_seconds", "ending")
     return {pk: (last_event, timeout, ending) for pk, last_event, timeout, ending in rows}
-
-
-# --- pruning ---------------------------------------------------------------------------------------------------------
 
 
 def prune() -> None:

@@ -48,9 +48,6 @@ class ErrorBody(UserBody):
     message: StrictStr
 
 
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
 class PushStream(Stream):
     """Stream a push channel's stored and new events until it ends or is idle."""
 
@@ -108,9 +105,6 @@ def _connect(request: HttpRequest, key: str) -> tuple[int, Channel]:
     return user_id, store.connect(user_id, key)
 
 
-# --- publishing ------------------------------------------------------------------------------------------------------
-
-
 @Operation(
     "Push channels",
     "Push a message into a user's channel",
@@ -155,9 +149,6 @@ async def _publish(
         return send(bodies.from_json(request, shape))
 
     return JsonResponse({"id": await database.run(publish)}, status=status)
-
-
-# --- the payment example ---------------------------------------------------------------------------------------------
 
 
 @Operation("Push channels", "Play the payment example", returns={202: schemas.Playing}, refuses=(409,))

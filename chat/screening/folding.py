@@ -95,8 +95,6 @@ def letters(text: str) -> str:
     return text.translate(_letters)
 
 
-# --- word boundaries -------------------------------------------------------------------------------------------------
-
 NO_LETTER, OTHER, LATIN, DIGIT, LEADING, VOWEL, TRAILING = range(7)
 
 
@@ -143,9 +141,6 @@ def key(word: str) -> str:
 def is_plain(word_key: str) -> bool:
     """Whether a key has only letters and spaces; symbols need a slower search."""
     return letters(word_key) == word_key.replace(" ", "")
-
-
-# --- runs of invisible characters ------------------------------------------------------------------------------------
 
 
 def shortened(text: str, before: int = 0) -> str:

@@ -160,11 +160,7 @@ class Tracker:
                 self._separator(value, at)
             elif kind == LETTERS:
                 for letter in value:  # several letters, such as those of ﬁ
-                    _kind, _value, letter_class, first = characters[letter]
-                    self._letter(letter, letter_class, at)
-                    if first is not None and self._before not in first[2]:
-                        self._begin(first, at)
-                    self._before = letter_class
+                    self.go(letter, at)
             elif kind == MARK:
                 self._mark(at)
             at += 1

@@ -1,7 +1,7 @@
 """The admin dashboard: completions, tokens, charges and failures, as plots and sums."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Any
 
@@ -18,7 +18,11 @@ from chat.stats.plot import Plot, stacked
 # Days that the dashboard shows.
 DAYS = 30
 
-Values = Mapping[str, Mapping[date, int]]
+# Shown for the upstream of generations that reached none.
+NO_NAME = "–"
+
+# The series, the day and the number of one part of a plot.
+Value = tuple[str, date, int]
 
 
 @require_safe
@@ -55,40 +59,30 @@ def _plots(rows: list[daily.Row]) -> list[tuple[str, Plot]]:
     ]
 
 
-def _plot(values: Values, like: Plot | None = None) -> Plot:
-    return stacked(daily.last_days(DAYS), values, _("Others"), like)
+def _plot(values: Iterable[Value], like: Plot | None = None) -> Plot:
+    series: dict[str, Counter[date]] = defaultdict(Counter)
+    for name, day, value in values:
+        series[name][day] += value
+    return stacked(daily.last_days(DAYS), series, _("Others"), like)
 
 
-def _by(rows: list[daily.Row], column: str, counter: str) -> Values:
-    """Return a counter by day, with a series per value of a column."""
-    return _series(rows, lambda row: {_name(row[column]): row[counter]})
+def _by(rows: list[daily.Row], column: str, counter: str) -> Iterator[Value]:
+    """Yield a counter, with a series per value of a column."""
+    return ((row[column] or NO_NAME, row["day"], row[counter]) for row in rows)
 
 
-def _of(rows: list[daily.Row], counters: dict[str, str]) -> Values:
-    """Return several counters by day, with a series per counter."""
-    return _series(rows, lambda row: {name: row[counter] for counter, name in counters.items()})
-
-
-def _series(rows: list[daily.Row], parts: Callable[[daily.Row], dict[str, int]]) -> Values:
-    values: dict[str, Counter[date]] = defaultdict(Counter)
-    for row in rows:
-        for name, value in parts(row).items():
-            values[name][row["day"]] += value
-    return values
+def _of(rows: list[daily.Row], counters: dict[str, str]) -> Iterator[Value]:
+    """Yield several counters, with a series per counter."""
+    return ((name, row["day"], row[counter]) for row in rows for counter, name in counters.items())
 
 
 def _sums(rows: list[daily.Row], column: str) -> list[dict[str, Any]]:
     groups: dict[str, list[daily.Row]] = defaultdict(list)
     for row in rows:
-        groups[_name(row[column])].append(row)
+        groups[row[column] or NO_NAME].append(row)
     sums = [{"name": name, **_sum(group)} for name, group in groups.items()]
     return sorted(sums, key=lambda row: (-row["all_answers"], row["name"]))
 
 
 def _sum(rows: list[daily.Row]) -> dict[str, int]:
     return {f"all_{name}": sum(row[f"all_{name}"] for row in rows) for name in daily.COUNTERS}
-
-
-def _name(value: str) -> str:
-    """Return the name to show; a generation that reached no upstream has none."""
-    return value or "–"
