@@ -1,7 +1,4 @@
-"""Admin pages of accounts.
-
-The admin's login is allauth's page, so that one rate limit covers both.
-"""
+"""Admin pages of accounts."""
 
 from typing import Any, ClassVar
 
@@ -20,6 +17,7 @@ from accounts.ledger_page import LedgerPage
 from accounts.models import ApiToken, User
 
 admin.site.site_header = admin.site.site_title = "Rivulet"
+# allauth's login page, so that one rate limit covers both.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 # Tables of other packages. E-mail addresses and social logins are shown on the page of their user.
 admin.site.unregister([EmailAddress, SocialAccount, SocialApp, SocialToken, BlacklistedToken, OutstandingToken])

@@ -17,11 +17,6 @@ from web.staff import StaffRows, StaffSerializer
 
 
 class UserRow(StaffSerializer):
-    """An account.
-
-    A new one has no password: the user requests one by mail, or an admin sets it.
-    """
-
     groups = NamedRow(slug_field="name", queryset=Group.objects.all(), many=True, required=False)
 
     class Meta:
@@ -51,7 +46,7 @@ class UserRow(StaffSerializer):
         actor, groups = self.context["request"].user, validated_data.pop("groups", [])
         permissions.require_groups(actor, groups)
         user = User(**validated_data)
-        user.set_unusable_password()
+        user.set_unusable_password()  # the user requests one by mail, or an admin sets it
         user.save()
         user.groups.set(groups)
         _set_address(user)

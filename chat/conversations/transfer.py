@@ -73,14 +73,11 @@ def markdown(conversation: Conversation) -> str:
         row = stack.pop()
         stack += reversed(children[row.pk])
         siblings = children[row.parent_id]
-        parts += (_heading(row, siblings.index(row) + 1, len(siblings)), row.content)
+        author = _("You") if row.role == Message.Role.USER else _one_line(row.model) or _("Assistant")
+        numbers = {"version": siblings.index(row) + 1, "versions": len(siblings)}
+        position = _("version %(version)d of %(versions)d") % numbers
+        parts += (f"## {author} ({position})" if len(siblings) > 1 else f"## {author}", row.content)
     return "\n\n".join(parts) + "\n"
-
-
-def _heading(row: Message, version: int, versions: int) -> str:
-    author = _("You") if row.role == Message.Role.USER else _one_line(row.model) or _("Assistant")
-    position = _("version %(version)d of %(versions)d") % {"version": version, "versions": versions}
-    return f"## {author} ({position})" if versions > 1 else f"## {author}"
 
 
 def _one_line(text: str) -> str:
@@ -205,17 +202,13 @@ def store(user_id: int, file: Imported) -> tuple[int, int]:
             [Message(conversation=row, **given.model_dump(exclude={"id", "parent"})) for row, given in pairs],
             batch_size=ROWS_AT_ONCE,
         )
-        _link(pairs, messages)
+        # The parents are set afterwards, because ids are only known after the insert.
+        ids: dict[tuple[int, Id], int] = {}
+        parents: list[tuple[int, int]] = []
+        for (row, given), message in zip(pairs, messages, strict=True):
+            ids[row.pk, given.id] = message.pk
+            if given.parent is not None:
+                parents.append((ids[row.pk, given.parent], message.pk))
+        with connection.cursor() as cursor:
+            cursor.executemany("UPDATE chat_message SET parent_id = %s WHERE id = %s", parents)
     return len(rows), len(messages)
-
-
-def _link(pairs: Sequence[tuple[Conversation, ImportedMessage]], rows: Sequence[Message]) -> None:
-    """Set the parents of all messages, because their ids are only known after the insert."""
-    ids: dict[tuple[int, Id], int] = {}
-    parents: list[tuple[int, int]] = []
-    for (conversation, given), row in zip(pairs, rows, strict=True):
-        ids[conversation.pk, given.id] = row.pk
-        if given.parent is not None:
-            parents.append((ids[conversation.pk, given.parent], row.pk))
-    with connection.cursor() as cursor:
-        cursor.executemany("UPDATE chat_message SET parent_id = %s WHERE id = %s", parents)

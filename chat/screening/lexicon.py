@@ -40,10 +40,7 @@ def with_pauses(items: Iterable[T]) -> Iterator[T]:
 
 
 def free_with_pauses(pieces: list[object]) -> None:
-    """Drop the last references to the pieces, with pauses for other threads.
-
-    Freeing a hundred thousand objects at once would block all other threads.
-    """
+    """Drop the last references with pauses, because freeing all at once blocks other threads."""
     for _ in with_pauses(range(len(pieces))):
         pieces.pop()
 

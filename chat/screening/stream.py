@@ -12,15 +12,12 @@ from chat.screening.tracking import Tracker, uncovered, widest
 
 
 class Screen:
-    """Screen one text: `feed` deltas, then `flush`; `hits` are the ids of found words.
-
-    Once it is `blocked`, nothing more may be shown.
-    """
+    """Screen one text: `feed` deltas, then `flush`; `hits` are the ids of found words."""
 
     __slots__ = ("_held", "_invisible", "_lexicon", "_masks", "_received", "_sent", "_tracker", "blocked", "hits")
 
     def __init__(self, lexicon: Lexicon) -> None:
-        self.blocked = False
+        self.blocked = False  # once true, nothing more may be shown
         self.hits: set[int] = set()
         self._lexicon = lexicon
         self._tracker = Tracker(lexicon.terms)

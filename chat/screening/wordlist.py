@@ -3,7 +3,7 @@
 import codecs
 import csv
 import io
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 from django.utils.translation import gettext as _
@@ -102,21 +102,17 @@ def add(lines: Iterable[Line]) -> ImportedWords:
         known_lines.add(raw)
         report["duplicates"] += word.key in new
         new.setdefault(word.key, word)
-    _check_room(new)
+    count = SensitiveWord.objects.count() + len(new)
+    if count > MOST_WORDS:
+        count -= sum(SensitiveWord.objects.filter(key__in=keys).count() for keys in _batches(new))
+        if count > MOST_WORDS:
+            raise NotAList(_("The list may have at most %(most)s words.") % {"most": MOST_WORDS})
     for keys in _batches(new):
         created = SensitiveWord.objects.add_new([new[key] for key in keys])
         report["created"] += created
         report["duplicates"] += len(keys) - created
     ListVersion.publish_change()
     return report
-
-
-def _check_room(new: Collection[str]) -> None:
-    count = SensitiveWord.objects.count()
-    if count + len(new) > MOST_WORDS:
-        known = sum(SensitiveWord.objects.filter(key__in=keys).count() for keys in _batches(new))
-        if count + len(new) - known > MOST_WORDS:
-            raise NotAList(_("The list may have at most %(most)s words.") % {"most": MOST_WORDS})
 
 
 def _batches(keys: Iterable[str]) -> Iterator[list[str]]:

@@ -23,7 +23,7 @@ from accounts import redeem
 from accounts.models import User
 from chat.models import Generation
 from chat.stats import daily
-from chat.stats.plot import Plot, stacked
+from chat.stats.plot import stacked
 from chat.stats.schemas import UsageOfDay
 from providers.apps import providers_app
 from quotas import history, ledger
@@ -83,11 +83,14 @@ def page(request: HttpRequest) -> HttpResponse:
     span = next((each for each in SPANS if str(each) == request.GET.get("days")), DAYS)
     before = history.place(request.GET.get("before", ""))
     rows, older = history.page(user.pk, before, ROWS)
+    values: dict[str, dict[Any, int]] = defaultdict(dict)
+    for row in daily.by_model(user.pk, span):
+        values[_title(row["model"])][row["day"]] = row["charged"]
     context = {
         # A quota without a model is shown only if the user has credits in it.
         "quotas": [_quota_context(quota) for quota in ledger.overview(user) if quota["models"] or quota["credits"]],
         "signup_open": settings.SIGNUP_MODE != "closed",
-        "plot": _plot(user.pk, span),
+        "plot": stacked(daily.last_days(span), values, _("Others")),
         "span": span,
         "spans": SPANS,
         "entries": _entry_contexts(rows),
@@ -112,13 +115,6 @@ def _redeem(request: HttpRequest, user: User) -> HttpResponse:
     return redirect("usage")
 
 
-def _plot(user_id: int, span: int) -> Plot:
-    values: dict[str, dict[Any, int]] = defaultdict(dict)
-    for row in daily.by_model(user_id, span):
-        values[_title(row["model"])][row["day"]] = row["charged"]
-    return stacked(daily.last_days(span), values, _("Others"))
-
-
 def _quota_context(quota: ledger.QuotaState) -> dict[str, Any]:
     limit, used = quota["daily_limit"], quota["used_today"]
     return {
@@ -135,19 +131,19 @@ def _entry_contexts(entries: list[LedgerEntry]) -> list[dict[str, Any]]:
     generations: dict[str, dict[str, Any]] = {
         row["id"]: dict(row) for row in spends.values("id", "model", "conversation_id")
     }
-    return [_entry_context(entry, generations.get(entry.reference, {})) for entry in entries]
-
-
-def _entry_context(entry: LedgerEntry, generation: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "words": history.words(entry),
-        "about": _title(generation["model"]) if generation else entry.quota.shown_title,
-        "conversation": generation.get("conversation_id"),
-        "amount": f"{entry.amount:+d}".replace("-", "\u2212"),
-        "gain": entry.amount > 0,
-        "daily": entry.source == LedgerEntry.Source.DAILY,
-        "at": timezone.localtime(entry.created_at),
-    }
+    return [
+        {
+            "words": history.words(entry),
+            "about": _title(generation["model"]) if generation else entry.quota.shown_title,
+            "conversation": generation.get("conversation_id"),
+            "amount": f"{entry.amount:+d}".replace("-", "\u2212"),
+            "gain": entry.amount > 0,
+            "daily": entry.source == LedgerEntry.Source.DAILY,
+            "at": timezone.localtime(entry.created_at),
+        }
+        for entry in entries
+        for generation in [generations.get(entry.reference, {})]
+    ]
 
 
 def _title(slug: str) -> str:
