@@ -1,6 +1,5 @@
 """REST for staff: sensitive words, imports of them, and allowed phrases."""
 
-from collections.abc import Mapping
 from typing import IO, Any, Literal
 
 from rest_framework import serializers
@@ -42,9 +41,7 @@ class PlainTextParser(BaseParser):
 
     media_type = "text/plain"
 
-    def parse(
-        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
-    ) -> Any:
+    def parse(self, stream: IO[Any], media_type: str | None = None, parser_context: Any = None) -> Any:
         return stream.read()
 
 

@@ -150,18 +150,18 @@ def test_try_a_text(admin: Client) -> None:
     text = "Wal-nuts & <b>PECANS</b>, Walnuts Street"
     answer = admin.post(page("sensitiveword_try"), {"text": text})
     tried = answer.context["tried"]
-    assert tried.pieces == [("Wal-nuts", True), (" & <b>", False), ("PECANS", True), ("</b>, Walnuts Street", False)]
-    assert [(hit.word.word, hit.text, hit.start) for hit in tried.found] == [
+    assert tried["pieces"] == [("Wal-nuts", True), (" & <b>", False), ("PECANS", True), ("</b>, Walnuts Street", False)]
+    assert [(hit["word"].word, hit["text"], hit["start"]) for hit in tried["found"]] == [
         ("walnuts", "Wal-nuts", 0),
         ("pecans", "PECANS", 14),
     ]
-    assert [(outcome.direction, outcome.blocked, outcome.text) for outcome in tried.outcomes] == [
+    assert [tuple(outcome.values()) for outcome in tried["outcomes"]] == [
         ("input", False, "******** & <b>PECANS</b>, Walnuts Street"),
         ("output", True, "******** & <b>"),
     ]
     assert "<mark>Wal-nuts</mark> &amp; &lt;b&gt;<mark>PECANS</mark>" in shown(answer)
     assert not Hit.objects.exists()
-    assert admin.post(page("sensitiveword_try"), {"text": "peanuts"}).context["tried"].found == []
+    assert admin.post(page("sensitiveword_try"), {"text": "peanuts"}).context["tried"]["found"] == []
     assert "tried" in shown(admin.post(page("sensitiveword_try"), {"text": "x"}))
     long = {"text": "x" * (words_admin.MOST_TRIED_CHARS + 1)}
     assert admin.post(page("sensitiveword_try"), long).context["tried"] is None
