@@ -3,8 +3,6 @@
 The rules are in `signup`, `jwt`, `tickets`, `auth`, `invites` and `redeem`.
 """
 
-from typing import cast
-
 from allauth.core.context import request_context
 from django.contrib.auth.models import update_last_login
 from django.contrib.auth.validators import UnicodeUsernameValidator
@@ -52,6 +50,12 @@ class TicketBody(StrictSerializer):
 
 class RedeemBody(StrictSerializer):
     code = serializers.CharField(max_length=MOST_TYPED)
+
+
+class TokenRow(serializers.ModelSerializer[ApiToken]):
+    class Meta:
+        model = ApiToken
+        fields = ("id", "name", "created_at", "last_used_at")
 
 
 _REFRESH = {"refresh": "eyJ…"}
@@ -147,7 +151,7 @@ class Me(APIView):
 class ApiTokens(APIView):
     @Operation("Accounts", "The caller's API tokens", returns=list[schemas.ApiToken])
     def get(self, request: Request) -> Response:
-        return Response([_token_body(token) for token in _caller(request).user.api_tokens.order_by("pk")])
+        return Response(TokenRow(_caller(request).user.api_tokens.order_by("pk"), many=True).data)
 
     @Operation(
         "Accounts",
@@ -159,7 +163,7 @@ class ApiTokens(APIView):
     )
     def post(self, request: Request) -> Response:
         token, secret = ApiToken.issue(_caller(request).user, **TokenBody.of(request))
-        return Response(schemas.NewApiToken(**_token_body(token), token=secret), status=201)
+        return Response({**TokenRow(token).data, "token": secret}, status=201)
 
 
 class OneApiToken(APIView):
@@ -215,16 +219,6 @@ class Redeem(APIView):
     def post(self, request: Request) -> Response:
         code = redeem.redeem(request._request, _caller(request).user, RedeemBody.of(request)["code"])
         return Response(schemas.Redeemed(quota=code.quota.slug, credits=code.credits))
-
-
-class TokenRow(serializers.ModelSerializer[ApiToken]):
-    class Meta:
-        model = ApiToken
-        fields = ("id", "name", "created_at", "last_used_at")
-
-
-def _token_body(token: ApiToken) -> schemas.ApiToken:
-    return cast("schemas.ApiToken", dict(TokenRow(token).data))
 
 
 def _caller(request: Request) -> Caller:

@@ -27,6 +27,7 @@ from pydantic import (
 from pydantic import ValidationError as PydanticError
 
 from chat import representation
+from chat.bodies import Text
 from chat.models import TITLE_CHARS, Conversation, Message
 from web.refusals import InvalidRequest
 
@@ -87,12 +88,6 @@ def _one_line(text: str) -> str:
 # --- import ----------------------------------------------------------------------------------------------------------
 
 
-def _without_nul(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("NUL")
-    return value
-
-
 def _as_text(value: object) -> object:
     if not isinstance(value, str):
         raise ValueError("a time must be text")  # noqa: TRY004  (pydantic reports a ValueError as a wrong field)
@@ -106,7 +101,6 @@ def _in_range(moment: datetime) -> datetime:
     return moment
 
 
-Text = Annotated[StrictStr, AfterValidator(_without_nul)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_as_text), AfterValidator(_in_range)]
 Id = StrictInt | Annotated[StrictStr, Field(max_length=100)]
 

@@ -5,9 +5,9 @@ classes, because our content security policy forbids inline styles.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from math import ceil, log10
+from typing import NamedTuple
 
 # Series with a colour of their own; the others are added up as one more.
 COLOURS = 6
@@ -17,8 +17,7 @@ _ROUND = (1, 2, 3, 4, 5, 6, 8, 10)
 _BAR_SHARE = 0.72
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
+class Bar(NamedTuple):
     """One day of one series. `series` is its number, which selects the colour."""
 
     x: str
@@ -31,21 +30,22 @@ class Bar:
     value: int
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
+    """A label on an axis."""
+
     at: str
     label: str
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
+class Series(NamedTuple):
+    """One line of the legend."""
+
     series: int
     name: str
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class Plot:
+class Plot(NamedTuple):
     """The content of a drawing; `series` is empty if there is nothing to show."""
 
     days: list[date]
