@@ -5,7 +5,7 @@ Redirects need no code here, because allauth follows `next` only to our own host
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from allauth.account.adapter import DefaultAccountAdapter
@@ -55,8 +55,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         # as for an unknown address, and so reveal that the account exists.
         if credentials.get("email") == credentials.get("username"):
             credentials.pop("email", None)
-        user: User | None = super().authenticate(request, **credentials)
-        return user
+        return cast("User | None", super().authenticate(request, **credentials))
 
     def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
         # Leave out the Host header, which a client could vary to get a new count.

@@ -1,6 +1,6 @@
 """Admin pages of accounts."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from allauth.account.decorators import secure_admin_login
 from allauth.account.models import EmailAddress
@@ -147,5 +147,4 @@ class ApiTokenAdmin(admin.ModelAdmin[ApiToken]):
 
 
 def _actor(request: HttpRequest) -> User:
-    actor: User = request.user  # type: ignore[assignment]
-    return actor
+    return cast("User", request.user)

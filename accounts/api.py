@@ -3,6 +3,8 @@
 The rules are in `signup`, `jwt`, `tickets`, `auth`, `invites` and `redeem`.
 """
 
+from typing import cast
+
 from allauth.core.context import request_context
 from django.contrib.auth.models import update_last_login
 from django.contrib.auth.validators import UnicodeUsernameValidator
@@ -222,5 +224,4 @@ class Redeem(APIView):
 
 
 def _caller(request: Request) -> Caller:
-    caller: Caller = request.auth  # type: ignore[assignment]
-    return caller
+    return cast("Caller", request.auth)

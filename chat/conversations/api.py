@@ -1,6 +1,6 @@
 """REST for single-page apps: models, text tools, conversations and messages. Event streams are in chat/views.py."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.db import transaction
@@ -29,8 +29,7 @@ PAGE_SIZE = 50
 
 
 def _user_id(request: Request) -> int:
-    user: User = request.user  # type: ignore[assignment]
-    return user.pk
+    return cast("User", request.user).pk
 
 
 class Models(APIView):

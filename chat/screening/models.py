@@ -1,6 +1,7 @@
 """The tables of screening: sensitive words, allowed phrases, the version of the list, and hits."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -46,26 +47,28 @@ class ListVersion(models.Model):
         transaction.on_commit(chat().words.refresh_if_loaded, robust=True)
 
 
+@contextmanager
+def list_change() -> Iterator[None]:
+    """Run a change of words or phrases in a transaction, and publish it."""
+    with transaction.atomic():
+        yield
+        ListVersion.publish_change()
+
+
 class TermQuerySet(models.QuerySet[Any]):
     """Words or phrases; every change increments the version of the list."""
 
-    @transaction.atomic
+    @list_change()
     def update(self, **values: Any) -> int:
-        count = super().update(**values)
-        ListVersion.publish_change()
-        return count
+        return super().update(**values)
 
-    @transaction.atomic
+    @list_change()
     def delete(self) -> tuple[int, dict[str, int]]:
-        deleted = super().delete()
-        ListVersion.publish_change()
-        return deleted
+        return super().delete()
 
-    @transaction.atomic
+    @list_change()
     def bulk_create(self, objs: Iterable[Any], *args: Any, **kwargs: Any) -> list[Any]:
-        made = super().bulk_create(objs, *args, **kwargs)
-        ListVersion.publish_change()
-        return made
+        return super().bulk_create(objs, *args, **kwargs)
 
     @transaction.atomic
     def add_new(self, rows: Iterable[Any]) -> int:
@@ -98,19 +101,16 @@ class TermModel(models.Model):
     def __str__(self) -> str:
         return self.text
 
-    @transaction.atomic
+    @list_change()
     def save(self, *args: Any, **kwargs: Any) -> None:
         self.key = folding.key(self.text)
         if kwargs.get("update_fields") is not None:
             kwargs["update_fields"] = {*kwargs["update_fields"], "key"}
         super().save(*args, **kwargs)
-        ListVersion.publish_change()
 
-    @transaction.atomic
+    @list_change()
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        deleted = super().delete(*args, **kwargs)
-        ListVersion.publish_change()
-        return deleted
+        return super().delete(*args, **kwargs)
 
     @property
     def text(self) -> str:
