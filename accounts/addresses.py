@@ -17,16 +17,6 @@ _DOTLESS_HOSTS = {"gmail.com", "googlemail.com"}
 
 def email_digest(address: str) -> str:
     """Return the digest of an e-mail address, the same for all spellings of one mailbox."""
-    return _digest(f"mailto:{_mailbox(address)}")
-
-
-def login_digest(provider: str, uid: str) -> str:
-    """Return the digest of an account at another service."""
-    return _digest(f"{provider}:{uid}")
-
-
-def _mailbox(address: str) -> str:
-    """Normalize case, character width, quotes and dots, and cut off a `+tag`."""
     name, _at, host = unicodedata.normalize("NFKC", address).strip().lower().rpartition("@")
     if len(name) > 1 and name[0] == name[-1] == '"':  # "a\b" means ab (RFC 5321, section 4.1.2)
         name = re.sub(r"\\(.)", r"\1", name[1:-1])
@@ -34,8 +24,13 @@ def _mailbox(address: str) -> str:
     with suppress(UnicodeError):  # a host may be written in Unicode too
         host = host.encode("idna").decode()
     if host in _DOTLESS_HOSTS:
-        return f"{name.replace('.', '')}@gmail.com"
-    return f"{name}@{host}"
+        name, host = name.replace(".", ""), "gmail.com"
+    return _digest(f"mailto:{name}@{host}")
+
+
+def login_digest(provider: str, uid: str) -> str:
+    """Return the digest of an account at another service."""
+    return _digest(f"{provider}:{uid}")
 
 
 def _digest(value: str) -> str:

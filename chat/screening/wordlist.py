@@ -59,8 +59,7 @@ def csv_lines(text: str) -> Iterator[Line]:
         if "word" not in columns or not set(columns) <= set(COLUMNS) or len(set(columns)) < len(columns):
             raise NotAList(_("The first line must name the columns: word,action,scope,category."))
         for row in rows:
-            too_many = {"too_many": "1"} if len(row) > len(columns) else {}
-            yield rows.line_num, {**dict(zip(columns, row, strict=False)), **too_many}
+            yield rows.line_num, dict(zip([*columns, "too_many"], row, strict=False))
     except csv.Error as error:
         raise NotAList(_("The file is not valid CSV.")) from error
 
