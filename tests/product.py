@@ -11,7 +11,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -24,12 +23,13 @@ from typing import Any, Self
 
 import httpx
 
-from tests import servers
+from tests import launcher, servers
 from tests.servers import ROOT, environment
 from tests.upstreams import FakeOpenAI
 
 READY = re.compile(r"Rivulet is ready: (http://\S+?)/$", re.MULTILINE)
 SETUP_SECONDS, START_SECONDS = 120, 120
+MANAGE = str(ROOT / "manage.py")
 PASSWORD = "correct horse battery staple"
 
 
@@ -83,9 +83,8 @@ def _set_up(settings: Settings) -> Path:
     directory = Path(tempfile.mkdtemp(prefix="rivulet-set-up-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     servers.migrated_sqlite(directory)
-    command = [sys.executable, str(ROOT / "manage.py"), "setup"]
     variables = {**dict(settings), "VAR_DIR": str(directory)}
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=SETUP_SECONDS)
+    done = launcher.run([MANAGE, "setup"], variables, seconds=SETUP_SECONDS)
     assert done.returncode == 0, done.stderr
     return directory
 
@@ -107,17 +106,14 @@ class Product:
             "TRUSTED_PROXIES": "127.0.0.1",
         }
         self._environment = environment(database_url, var_dir, **{**defaults, **variables})
-        self._process: subprocess.Popen[str] | None = None
+        self._process: launcher.Program | None = None
         self._lines: list[str] = []
         self._clients: list[httpx.Client] = []
         self.url = ""
 
     def manage(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         """Run a management command to its end."""
-        command = [sys.executable, str(ROOT / "manage.py"), *arguments]
-        return subprocess.run(
-            command, env={**self._environment, **variables}, capture_output=True, text=True, timeout=SETUP_SECONDS
-        )
+        return launcher.run([MANAGE, *arguments], {**self._environment, **variables}, seconds=SETUP_SECONDS)
 
     def set_up(self) -> Self:
         """Set up once; a new folder becomes a copy of one that was set up with the same settings."""
@@ -134,8 +130,8 @@ class Product:
     def start(self) -> Self:
         """Set up and serve."""
         self.set_up()
-        program = "tests/impatient.py" if "IMPATIENCE" in self._environment else "manage.py"
-        return self.serve(str(ROOT / program), "serve")
+        program = str(ROOT / "tests/impatient.py") if "IMPATIENCE" in self._environment else MANAGE
+        return self.serve(program, "serve")
 
     def _settings(self) -> Settings:
         """Return the variables that affect `manage.py setup`."""
@@ -143,22 +139,22 @@ class Product:
 
     def serve(self, *arguments: str) -> Self:
         """Start the process with these arguments, and wait until it serves."""
-        command = [sys.executable, *arguments]
-        self._process = subprocess.Popen(
-            command, env=self._environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        reading, writing = os.pipe()
+        try:
+            self._process = launcher.start(arguments, self._environment, writing, writing)
+        finally:
+            os.close(writing)
         self._lines = []
         first: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._read, args=(self._process, first), daemon=True).start()
+        threading.Thread(target=self._read, args=(reading, first), daemon=True).start()
         self.url = first.get(timeout=START_SECONDS)
         assert self.url, "".join(self._lines)
         self._environment["PORT"] = self.url.rpartition(":")[2]
         return self
 
-    def _read(self, process: "subprocess.Popen[str]", first: "queue.Queue[str]") -> None:
-        assert process.stdout
-        with process.stdout:
-            for line in process.stdout:
+    def _read(self, reading: int, first: "queue.Queue[str]") -> None:
+        with open(reading, encoding="utf-8") as lines:
+            for line in lines:
                 self._lines.append(line)
                 if found := READY.search(line):
                     first.put(found[1])
@@ -188,7 +184,6 @@ class Product:
         """Kill the process with SIGKILL and wait until it has ended."""
         assert self._process
         self._process.kill()
-        self._process.wait()
 
     def wait_for_death(self, seconds: float = 30) -> None:
         """Wait until the process has ended."""
@@ -216,9 +211,8 @@ class Product:
         """Close the clients, and kill the process if it runs."""
         for client in self._clients:
             client.close()
-        if self._process and self._process.poll() is None:
+        if self._process:
             self._process.kill()
-            self._process.wait()
 
     # --- as a program ---
 

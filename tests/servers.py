@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,8 +23,9 @@ from django.db import connections
 from django.db.utils import load_backend
 
 from chatproject.environment import database_from_url
+from tests import launcher
+from tests.launcher import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 30
 
 
@@ -218,8 +218,8 @@ def environment(database_url: str, var_dir: Path, **variables: str) -> dict[str,
 
 def migrate(database_url: str, var_dir: Path) -> None:
     """Bring a database up to date with `manage.py migrate`."""
-    command = [sys.executable, str(ROOT / "manage.py"), "migrate", "--skip-checks", "--verbosity", "0"]
-    done = subprocess.run(command, env=environment(database_url, var_dir), capture_output=True, text=True)
+    command = [str(ROOT / "manage.py"), "migrate", "--skip-checks", "--verbosity", "0"]
+    done = launcher.run(command, environment(database_url, var_dir))
     if done.returncode:
         raise RuntimeError(f"migrate failed:\n{done.stdout}{done.stderr}")
 
@@ -261,19 +261,10 @@ def in_processes(
     environment (`environment()` makes one), so they share what that makes, e.g. the name of the process. A failure is
     raised with what the processes printed.
     """
-    command = [sys.executable, "-W", "error", "-m", "tests.worker", function.__module__, function.__qualname__]
-    pipe = subprocess.PIPE
-    worker = subprocess.Popen(
-        command, env=dict(variables), cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True
-    )
-    try:
-        output, errors = worker.communicate(json.dumps(arguments), seconds)
-    except BaseException:
-        os.killpg(worker.pid, signal.SIGKILL)
-        worker.wait()
-        raise
-    ended = json.loads(output.splitlines()[-1]) if worker.returncode == 0 else [(worker.returncode, "")]
+    command = ["-m", "tests.worker", function.__module__, function.__qualname__]
+    worker = launcher.run(command, variables, json.dumps(arguments), seconds)
+    ended = json.loads(worker.stdout.splitlines()[-1]) if worker.returncode == 0 else [(worker.returncode, "")]
     for code, _result in ended:
         if code:
-            raise AssertionError(f"a worker process failed ({code}):\n{output}{errors}")
+            raise AssertionError(f"a worker process failed ({code}):\n{worker.stdout}{worker.stderr}")
     return [json.loads(result) for _code, result in ended]

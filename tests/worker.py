@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -34,6 +35,7 @@ def joined(pid: int, reading: int) -> tuple[int, str]:
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("error")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
     django.setup()
     called = getattr(import_module(sys.argv[1]), sys.argv[2])

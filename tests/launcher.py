@@ -1,0 +1,180 @@
+"""Python programs in processes of their own, forked from one process that has imported the large packages.
+
+A command of the product needs two seconds of CPU to start, and spends most of it on imports that are the same each
+time. The launcher imports these packages once per test run. It reads no setting and imports no module of the product,
+so a program starts as it would in a new interpreter.
+"""
+
+import atexit
+import gc
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).resolve().parent.parent
+# Of all packages that need no settings, those that take longest to import.
+PACKAGES = [
+    *("ahocorasick_rs", "cryptography.fernet", "django.contrib.admin", "django.contrib.postgres.fields", "django.test"),
+    *("django.core.management", "django.db.backends.postgresql.base", "django.db.backends.sqlite3.base"),
+    *("django.db.migrations.executor", "django_redis.client", "httptools", "httpx", "jsonschema", "jwt"),
+    *("prometheus_client", "psycopg", "pydantic.types", "pydantic.json_schema", "redis.asyncio", "redis.sentinel"),
+    *("rest_framework.serializers", "structlog", "uvicorn.server", "uvloop", "websockets.asyncio.client"),
+    "whitenoise.middleware",
+]
+MAX_REQUEST_BYTES = 100_000
+
+
+class Program:
+    """A program that was started, with a process group of its own; used like `subprocess.Popen`."""
+
+    def __init__(self, status: socket.socket) -> None:
+        self._status = status
+        self._code: int | None = None
+        self.pid = int(status.recv(64))
+
+    def wait(self, seconds: float | None = None) -> int:
+        """Wait until the program has ended; return its exit code, negative after a signal."""
+        if self._code is None:
+            self._status.settimeout(seconds)
+            try:
+                self._code = int(self._status.recv(64))
+            except (TimeoutError, BlockingIOError) as error:
+                raise subprocess.TimeoutExpired(str(self.pid), seconds or 0) from error
+            self._status.close()
+        return self._code
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while the program runs."""
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def kill(self) -> None:
+        """Kill the program, and wait until it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self.wait()
+
+
+def start(
+    arguments: Sequence[str], environment: Mapping[str, str], output: int, errors: int, given: int | None = None
+) -> Program:
+    """Start `python ARGUMENTS` in the root of the project; the last three are file descriptors of its streams."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    request = json.dumps([list(arguments), dict(environment)]).encode()
+    with theirs, Path(os.devnull).open("rb") as nothing:
+        streams = [nothing.fileno() if given is None else given, output, errors]
+        socket.send_fds(_launcher(), [request], [theirs.fileno(), *streams])
+    return Program(ours)
+
+
+def run(
+    arguments: Sequence[str], environment: Mapping[str, str], given: str = "", seconds: float | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run `python ARGUMENTS` to its end, like `subprocess.run`."""
+    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        stdin.write(given.encode())
+        stdin.seek(0)
+        program = start(arguments, environment, stdout.fileno(), stderr.fileno(), stdin.fileno())
+        try:
+            code = program.wait(seconds)
+        except BaseException:
+            os.killpg(program.pid, signal.SIGKILL)
+            program.wait()
+            raise
+        return subprocess.CompletedProcess(arguments, code, _text(stdout), _text(stderr))
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
+
+
+@cache
+def _launcher() -> socket.socket:
+    """Start the launcher; return the socket for requests, whose end ends the launcher."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    variables = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    with theirs:
+        process = subprocess.Popen([sys.executable, "-m", "tests.launcher"], cwd=ROOT, env=variables, stdin=theirs)
+    atexit.register(process.wait)
+    atexit.register(ours.close)
+    return ours
+
+
+def _serve(requests: socket.socket) -> list[str]:
+    """Fork for each request; return, in the child, the arguments of its program."""
+    for package in PACKAGES:
+        import_module(package)
+    gc.freeze()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, _bury)
+    while True:
+        request, descriptors, *_ = socket.recv_fds(requests, MAX_REQUEST_BYTES, 4)
+        if not request:
+            os._exit(0)
+        if os.fork() == 0:
+            requests.close()
+            arguments, environment = json.loads(request)
+            _fork_and_wait(*descriptors)
+            os.chdir(ROOT)
+            os.environ.clear()
+            os.environ.update(environment)
+            return arguments
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _bury(*_: object) -> None:
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _fork_and_wait(status_descriptor: int, *streams: int) -> None:
+    """Return in a child with these streams; report its process id and exit code to `Program`."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    status = socket.socket(fileno=status_descriptor)
+    if pid := os.fork():
+        try:
+            for stream in streams:
+                os.close(stream)
+            status.send(b"%d" % pid)
+            # The child stays a zombie until its end is read, so that nobody signals another process with its id.
+            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            assert ended
+            status.send(b"%d" % (ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status))
+            status.recv(1)
+            os.waitpid(pid, 0)
+        finally:
+            os._exit(0)
+    status.close()
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+
+
+if __name__ == "__main__":
+    sys.argv = _serve(socket.socket(fileno=0))
+    match sys.argv[0]:
+        case "-m":
+            del sys.argv[0]
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        case "-c":
+            exec(sys.argv.pop(1), {"__name__": "__main__"})
+        case script:
+            runpy.run_path(script, run_name="__main__")
