@@ -30,6 +30,9 @@ pytest.register_assert_rewrite("tests.chat.verdicts")
 # Fixtures that are, or start, real servers.
 SERVERS = {"postgres", "redis_server", "database_url", "product", "on_each", "forgetful", "oracles"}
 
+# What takes longest, in the order of a parallel run.
+BROWSER, RECIPES = "tests/browser/", "tests/test_recipes.py"
+
 # No deadline, because the duration of an example depends on the database.
 hypothesis.register_profile("rivulet", deadline=None)
 hypothesis.load_profile("rivulet")
@@ -150,7 +153,7 @@ def _missing(message: str) -> NoReturn:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Mark tests that use a real server, and order the files of a parallel run.
 
-    `make check` leaves marked tests out. Browser tests come first, and short files without a server last, so that no
+    `make check` leaves marked tests out. The longest come first and short files without a server last, so that no
     worker waits long for another.
     """
     for item in items:
@@ -158,24 +161,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("server")
     yield
     if hasattr(config, "workerinput"):
-        with_servers = {item.path for item in items if item.get_closest_marker("server")}
-        items.sort(key=lambda item: (not drives_browser(item.nodeid), item.path not in with_servers, item.path))
+        marked = {mark: {item.path for item in items if item.get_closest_marker(mark)} for mark in ("soak", "server")}
+        items.sort(
+            key=lambda item: (
+                *(not item.nodeid.startswith(folder) for folder in (BROWSER, RECIPES)),
+                *(item.path not in files for files in marked.values()),
+                item.path,
+            )
+        )
 
 
-def drives_browser(nodeid: str) -> bool:
-    return nodeid.startswith("tests/browser/")
+class ByFile(LoadFileScheduling):
+    """Deals out file by file. The browser's files are one, so that Chromium and its products start once.
 
-
-class FilesAndBrowser(LoadFileScheduling):
-    """Deals out file by file; those that drive the browser are one, so that Chromium and its products start once."""
+    Recipes share nothing, and each takes as long as a file.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "tests/browser" if drives_browser(nodeid) else str(super()._split_scope(nodeid))
+        if nodeid.startswith(BROWSER):
+            return BROWSER
+        return nodeid if nodeid.startswith(RECIPES) else str(super()._split_scope(nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesAndBrowser:
-    return FilesAndBrowser(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
 
 
 def pytest_unconfigure() -> None:

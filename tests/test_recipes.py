@@ -45,7 +45,7 @@ def recipes() -> list[Recipe]:
 
 
 def copy_of_the_project(folder: Path) -> Path:
-    """Copy what a clone has, and share this project's virtual environment."""
+    """Copy what a clone has, its compiled files too, and share this project's virtual environment."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -53,7 +53,10 @@ def copy_of_the_project(folder: Path) -> Path:
     for name in listed.stdout.splitlines():
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, folder / name)
+            shutil.copy2(ROOT / name, folder / name)  # with its time, by which Python knows that its compiled file fits
+    for compiled in {(ROOT / name).parent / "__pycache__" for name in listed.stdout.splitlines()}:
+        if compiled.is_dir():
+            shutil.copytree(compiled, folder / compiled.relative_to(ROOT))
     (folder / ".venv").symlink_to((ROOT / ".venv").resolve())
     return folder
 
