@@ -68,16 +68,15 @@ def test_change_password(visit: Visit) -> None:
     visitor.wait_for_page()
 
 
-@pytest.mark.parametrize(
-    "elsewhere", ["//evil.example/", "https://evil.example/", "/\\evil.example/", "javascript:alert(1)"]
-)
-def test_next_stays_here(visit: Visit, regular: Regular, elsewhere: str) -> None:
+def test_next_stays_here(visit: Visit, regular: Regular) -> None:
     """Logging in leads to pages of this service only, whatever `next` says."""
     visitor = visit().become(regular.api_user)
-    visitor.page.goto(f"/accounts/login/?next={elsewhere}")
-    visitor.fill_in_login(visitor.page)
-    visitor.wait_for_page()
-    expect(visitor.page).to_have_url(f"{visitor.url}/")
+    for elsewhere in ("//evil.example/", "https://evil.example/", "/\\evil.example/", "javascript:alert(1)"):
+        visitor.page.goto(f"/accounts/login/?next={elsewhere}")
+        visitor.fill_in_login(visitor.page)
+        visitor.wait_for_page()
+        expect(visitor.page).to_have_url(f"{visitor.url}/")
+        visitor.context.clear_cookies()
 
 
 def test_languages(visit: Visit) -> None:
