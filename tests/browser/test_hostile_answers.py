@@ -64,12 +64,24 @@ def test_all_payloads_in_one_answer_do_nothing(visitor: Visitor) -> None:
 def test_each_on_its_own(visitor: Visitor, regular: Regular) -> None:
     """Each payload is a whole completion, so that none hides in another's quotation or code."""
     assert len(PAYLOADS) >= 150
-    conversation = None
-    for payload in PAYLOADS:
-        where = {"conversation": conversation} if conversation else {}
-        events = regular.api_user.answer(payload.replace("ORIGIN", visitor.url), "gpt-4-echo", **where)
-        conversation = events[0].data["conversation"]
-    visitor.page.goto(f"/c/{conversation}/")
+    api_user = regular.api_user
+    api_user.answer("to be copied", "gpt-4-echo")
+    file = api_user.client.get("/api/export/").json()
+    (conversation,) = (one for one in file["conversations"] if one["title"] == "to be copied")
+    texts = [payload.replace("ORIGIN", visitor.url) for payload in PAYLOADS for _twice in range(2)]
+    # Prompt and completion by turns, each a reply to the one before.
+    conversation["messages"] = [
+        {
+            **conversation["messages"][number % 2],
+            "id": number,
+            "parent": number - 1 if number else None,
+            "content": text,
+        }
+        for number, text in enumerate(texts)
+    ]
+    made = api_user.client.post("/api/import/", json={**file, "conversations": [conversation]})
+    assert made.json() == {"conversations": 1, "messages": len(texts)}
+    visitor.page.goto(f"/c/{api_user.client.get('/api/conversations/').json()['results'][0]['id']}/")
     expect(visitor.page.locator(".answer")).to_have_count(len(PAYLOADS))
     judge(visitor.page)
     assert visitor.page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
