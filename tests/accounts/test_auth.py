@@ -303,7 +303,9 @@ def test_a_social_login_allows_chatting(settings: Any, db: None) -> None:
     user = factories.user("dave", email="")
     SocialAccount.objects.create(user=user, provider="weixin", uid="1")
     for settings.REQUIRE_VERIFIED_EMAIL in (False, True):
-        auth.require_reachable(auth.authenticate(with_cookie(request_without_middleware(), cookie_of(user))))
+        caller = auth.authenticate(with_cookie(request_without_middleware(), cookie_of(user)))
+        assert caller.reachable
+        auth.require_reachable(caller)
 
 
 @pytest.mark.contract("setting: REQUIRE_VERIFIED_EMAIL")

@@ -5,10 +5,13 @@ import secrets
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import call_command
 
+from accounts.models import User
+from quotas.models import Quota
 from tests import servers
 from tests.product import PASSWORD, ApiUser, Product, connected, post_many
 from tests.upstreams import FakeOpenAI
@@ -112,10 +115,13 @@ def test_a_user_deleted_while_asking(on_each: Product) -> None:
 
 
 @pytest.mark.contract("setup by several at once")
-def test_two_setups_at_once(database_url: str, tmp_path: Path) -> None:
-    """Several processes may set up one database at the same time."""
+def test_two_setups_at_once(database_url: str, tmp_path: Path, django_db_blocker: Any) -> None:
+    """Several processes may set up one database at the same time: there is one admin, and each quota once."""
     variables = servers.environment(database_url, tmp_path, ADMIN_PASSWORD=PASSWORD)
     servers.in_processes(set_up, [[]] * 3, variables)
+    with django_db_blocker.unblock(), servers.connected(database_url):
+        assert list(User.objects.values_list("username", flat=True)) == ["admin"]
+        assert sorted(Quota.objects.values_list("slug", flat=True)) == ["premium", "standard"]
 
 
 def set_up() -> None:

@@ -1,9 +1,10 @@
-"""Counters in a real Redis, with the serving loop in its own thread."""
+"""Counters in a real Redis, and one database for several processes."""
 
 import asyncio
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,3 +70,16 @@ async def _closed() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+
+
+@pytest.fixture
+def variables(database_url: str, tmp_path: Path) -> dict[str, str]:
+    """Return the environment of other processes that use the database of the test."""
+    return servers.environment(database_url, tmp_path / "var")
+
+
+@pytest.fixture
+def here(database_url: str, django_db_blocker: Any) -> Iterator[None]:
+    """Let the models of this process use the same database as the other processes."""
+    with django_db_blocker.unblock(), servers.connected(database_url):
+        yield

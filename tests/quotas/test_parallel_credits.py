@@ -13,18 +13,6 @@ pytestmark = [pytest.mark.server, pytest.mark.soak]
 
 
 @pytest.fixture
-def variables(database_url, tmp_path):
-    return servers.environment(database_url, tmp_path / "var")
-
-
-@pytest.fixture
-def here(database_url, django_db_blocker):
-    """This process's models use the same database as the other processes."""
-    with django_db_blocker.unblock(), servers.connected(database_url):
-        yield
-
-
-@pytest.fixture
 def quota(here):
     return factories.quota(daily_limit=100, inviter_credits=10, invitee_credits=5)
 

@@ -28,18 +28,6 @@ PROCESSES = 4
 
 
 @pytest.fixture
-def variables(database_url, tmp_path):
-    return servers.environment(database_url, tmp_path / "var")
-
-
-@pytest.fixture
-def here(database_url, django_db_blocker):
-    """This process's models use the same database as the other processes."""
-    with django_db_blocker.unblock(), servers.connected(database_url):
-        yield
-
-
-@pytest.fixture
 def user(here):
     return factories.user()
 
