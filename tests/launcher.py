@@ -152,7 +152,7 @@ def _fork_and_wait(status_descriptor: int, *streams: int) -> None:
             for stream in streams:
                 os.close(stream)
             status.send(b"%d" % pid)
-            # The child stays a zombie until its end is read, so that nobody signals another process with its id.
+            # The child stays a zombie until its end is read, so that no signal goes to another process with its id.
             ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
             assert ended
             status.send(b"%d" % (ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status))

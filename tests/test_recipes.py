@@ -56,7 +56,9 @@ def copy_of_the_project(folder: Path) -> Path:
             shutil.copy2(ROOT / name, folder / name)  # with its time, by which Python knows that its compiled file fits
     for compiled in {(ROOT / name).parent / "__pycache__" for name in listed.stdout.splitlines()}:
         if compiled.is_dir():
-            shutil.copytree(compiled, folder / compiled.relative_to(ROOT))
+            # Other tests may be writing compiled files, which have a longer name until they are whole.
+            unfinished = shutil.ignore_patterns("*.pyc.*")
+            shutil.copytree(compiled, folder / compiled.relative_to(ROOT), ignore=unfinished)
     (folder / ".venv").symlink_to((ROOT / ".venv").resolve())
     return folder
 
