@@ -18,9 +18,6 @@ class TaskSet:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def __len__(self) -> int:
-        return len(self._tasks)
-
     def start(self, coroutine: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
         """Run a coroutine as a detached task of the running loop."""
         task = asyncio.get_running_loop().create_task(coroutine, name=name, context=Context())
@@ -32,9 +29,3 @@ class TaskSet:
         """Return when all tasks have ended, including those that start in between."""
         while self._tasks:
             await asyncio.wait(self._tasks)
-
-    async def cancel(self) -> None:
-        """Cancel all tasks and return when they have ended."""
-        for task in self._tasks:
-            task.cancel()
-        await self.wait()
