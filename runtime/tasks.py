@@ -1,4 +1,4 @@
-"""Detached tasks, which belong to no request; the set keeps them alive until they end."""
+"""Tasks: detached ones, which belong to no request, and waiting for the end of one."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -18,6 +18,9 @@ class TaskSet:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
+    def __len__(self) -> int:
+        return len(self._tasks)
+
     def start(self, coroutine: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
         """Run a coroutine as a detached task of the running loop."""
         task = asyncio.get_running_loop().create_task(coroutine, name=name, context=Context())
@@ -29,3 +32,10 @@ class TaskSet:
         """Return when all tasks have ended, including those that start in between."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+
+async def wait_for_either(task: asyncio.Task[Any], event: asyncio.Event) -> None:
+    """Return when the task has ended or the event is set."""
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()

@@ -10,10 +10,10 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-from redis.asyncio import Redis
 
 from runtime import database
 from runtime.apps import runtime
+from runtime.redis_clients import ping
 from web.openapi import Content, Operation
 from web.refusals import Forbidden
 from web.schemas import Health
@@ -39,8 +39,9 @@ async def readyz(request: HttpRequest) -> HttpResponse:
         await asyncio.wait_for(_check_database(), DATABASE_PROBE_SECONDS)
     except (DatabaseError, TimeoutError) as error:
         return JsonResponse(Health(status="unavailable", reason=f"database: {type(error).__name__}"), status=503)
-    problem = await _check_redis()
-    return JsonResponse(Health(status="degraded", redis=problem) if problem else Health(status="ok"))
+    if settings.REDIS_URL and not await runtime().redis.ask(ping, False):
+        return JsonResponse(Health(status="degraded", redis="away"))
+    return JsonResponse(Health(status="ok"))
 
 
 async def _check_database() -> None:
@@ -56,14 +57,6 @@ async def _check_database() -> None:
 def _read() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
-
-
-async def _check_redis() -> str:
-    return "" if not settings.REDIS_URL or await runtime().redis.ask(_ping, False) else "away"
-
-
-async def _ping(redis: Redis) -> bool:
-    return bool(await redis.ping())
 
 
 @Operation(

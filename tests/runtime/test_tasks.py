@@ -17,8 +17,9 @@ async def test_a_detached_task_runs_to_its_end_in_an_empty_context() -> None:
 
     caller.set("a caller")
     assert tasks.start(work(), name="work").get_name() == "work"
+    assert len(tasks) == 1
     await tasks.wait()
-    assert results == ["no caller"]
+    assert (len(tasks), results) == (0, ["no caller"])
 
 
 async def test_wait_includes_tasks_that_start_meanwhile() -> None:
