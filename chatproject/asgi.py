@@ -91,15 +91,13 @@ class PageHandler(ASGIHandler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._threads: ViewThreads | None = None
+        self._threads = ViewThreads(max(4, database_thread_count()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with await read_bounded(scope, receive) as body:
             request, response = self.create_request(scope, body)
             content = b"" if request is None and response is not None else None
             if request is not None:
-                if self._threads is None:
-                    self._threads = ViewThreads(max(4, database_thread_count()))
                 async with self._threads.acquire():
                     response, content = await self._respond(scope, request)
         if response is not None:

@@ -5,14 +5,13 @@ secret. `settings.py` turns the values into Django's settings.
 """
 
 import os
-import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
-from cryptography.fernet import Fernet
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from chatproject.environment_types import (
@@ -33,6 +32,7 @@ from chatproject.environment_types import (
     ZoneName,
     check_redis,
     fernet_key,
+    split_url,
 )
 
 
@@ -124,23 +124,23 @@ class Environment(BaseModel):
 def database_from_url(url: str) -> dict[str, Any]:
     """Return Django's database settings for a `postgresql://` or `sqlite:///` URL; else raise ValueError."""
     expected = "DATABASE_URL: expected postgresql://user:password@host:port/name"
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ValueError(expected) from error
+    parts = split_url(url, expected)
     name = unquote(parts.path[1:])
     if parts.scheme == "sqlite" and name and not parts.netloc:
         return sqlite_database(Path(name))
     if parts.scheme not in {"postgresql", "postgres"} or not parts.hostname or not name or "/" in name:
         raise ValueError(expected)
+    options: dict[str, Any] = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if "prepare_threshold" in options:
+        threshold = options["prepare_threshold"]
+        options["prepare_threshold"] = int(threshold) if threshold.isdigit() else None
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": name,
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": unquote(parts.hostname),
-        "PORT": port or "",
+        "PORT": parts.port or "",
         # Database threads are few and live as long as the process, so their connections stay open too.
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
@@ -157,18 +157,9 @@ def database_from_url(url: str) -> dict[str, Any]:
             "tcp_user_timeout": 10_000,
             # The transaction of a suspended process ends (10 s) before others give up waiting for its locks (15 s).
             "options": "-c statement_timeout=30000 -c lock_timeout=15000 -c idle_in_transaction_session_timeout=10000",
-            **_query(parts.query),
+            **options,
         },
     }
-
-
-def _query(query: str) -> dict[str, Any]:
-    options: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True))
-    if "prepare_threshold" in options:
-        options["prepare_threshold"] = (
-            int(options["prepare_threshold"]) if options["prepare_threshold"].isdigit() else None
-        )
-    return options
 
 
 def sqlite_database(path: Path) -> dict[str, Any]:
@@ -191,17 +182,15 @@ def sqlite_database(path: Path) -> dict[str, Any]:
 
 def mail_from_url(url: str) -> dict[str, Any]:
     """Return Django's mail settings for `smtp://`, `smtp+tls://` (STARTTLS), `smtps://`; else raise ValueError."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ValueError("EMAIL_URL: expected smtp://user:password@host:port") from error
-    if parts.scheme not in {"smtp", "smtp+tls", "smtps"} or not parts.hostname:
-        raise ValueError("EMAIL_URL: expected smtp://user:password@host:port")
+    expected = "EMAIL_URL: expected smtp://user:password@host:port"
+    default_ports = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
+    parts = split_url(url, expected)
+    if parts.scheme not in default_ports or not parts.hostname:
+        raise ValueError(expected)
     return {
         "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
         "EMAIL_HOST": parts.hostname,
-        "EMAIL_PORT": port or {"smtp": 25, "smtp+tls": 587, "smtps": 465}[parts.scheme],
+        "EMAIL_PORT": parts.port or default_ports[parts.scheme],
         "EMAIL_HOST_USER": unquote(parts.username or ""),
         "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
         "EMAIL_USE_TLS": parts.scheme == "smtp+tls",
@@ -244,7 +233,7 @@ def private_folder(path: Path) -> Path:
         raise SystemExit(f"VAR_DIR: {path} cannot be written ({type(error).__name__})") from error
 
 
-def secret_from_file(directory: Path, name: str, make: Any) -> str:
+def secret_from_file(directory: Path, name: str, make: Callable[[], str]) -> str:
     """Return the secret in `directory/name`, created on first use (mode 0600) by one process."""
     path = directory / name
     try:
@@ -254,18 +243,8 @@ def secret_from_file(directory: Path, name: str, make: Any) -> str:
                 fresh.write(make())
                 fresh.flush()
                 os.fsync(fresh.fileno())
-                try:
+                with suppress(FileExistsError):
                     os.link(fresh.name, path)
-                except FileExistsError:
-                    return path.read_text(encoding="utf-8").strip()
         return path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise SystemExit(f"VAR_DIR: {directory} cannot be written ({type(error).__name__})") from error
-
-
-def new_secret_key() -> str:
-    return secrets.token_urlsafe(50)
-
-
-def new_fernet_key() -> str:
-    return Fernet.generate_key().decode()

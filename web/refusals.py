@@ -207,30 +207,23 @@ def _from_drf(error: Exception) -> Refusal | None:
     return None
 
 
-def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    return response(request, Forbidden(), page="403_csrf")
-
-
-def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return response(request, NotFound())
-
-
-def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return response(request, Forbidden())
-
-
-def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return response(request, InvalidRequest())
-
-
-def too_many_requests(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """Render allauth's rate limit; most of its limits end within a minute, hence `retry_after`."""
-    return response(request, TooManyRequests(retry_after=60))
-
-
 class InternalError(Refusal):
     code, status, text = "internal_error", 500, _("Something went wrong on our side. Nothing was charged.")
 
 
-def server_error(request: HttpRequest) -> HttpResponse:
-    return response(request, InternalError())
+def _view(refusal: Refusal, page: str = "") -> Callable[..., HttpResponse]:
+    """Return a view that renders a refusal, for `handler404` and the like."""
+
+    def view(request: HttpRequest, exception: Exception | None = None, reason: str = "") -> HttpResponse:
+        return response(request, refusal, page)
+
+    return view
+
+
+csrf_failure = _view(Forbidden(), "403_csrf")
+page_not_found = _view(NotFound())
+permission_denied = _view(Forbidden())
+bad_request = _view(InvalidRequest())
+# allauth's rate limits; most of them end within a minute.
+too_many_requests = _view(TooManyRequests(retry_after=60))
+server_error = _view(InternalError())
