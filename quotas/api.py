@@ -34,7 +34,8 @@ class Ledger(APIView):
         "Models and quotas", "Every grant and spend, newest first", returns=schemas.LedgerPage, query={"cursor": str}
     )
     def get(self, request: Request) -> Response:
-        rows, following = history.page(_user(request).pk, _cursor(request.query_params.get("cursor", "")))
+        before = _cursor(request.query_params.get("cursor", ""))
+        rows, following = history.page(history.entries(_user(request).pk), before)
         url = request.build_absolute_uri(f"{request.path}?cursor={following}") if following else None
         return Response(schemas.LedgerPage(results=[history.shown(row) for row in rows], next=url))
 

@@ -87,13 +87,6 @@ def of(inviter_id: int) -> QuerySet[Invitation]:
     return rows.select_related("invited").order_by("-id")
 
 
-def page(inviter_id: int, before: int | None, size: int) -> tuple[list[Invitation], int | None]:
-    """Return one page below the id `before`, and the next page's `before`, if any."""
-    rows = of(inviter_id) if before is None else of(inviter_id).filter(pk__lt=before)
-    found = list(rows[: size + 1])
-    return found[:size], found[size - 1].pk if len(found) > size else None
-
-
 def sums(inviter_id: int) -> dict[str, int]:
     """Return `{joined, pending, earned}`: users, and credits of all quotas together."""
     there, waiting = Q(invited__isnull=False), Q(status=Invitation.Status.PENDING)

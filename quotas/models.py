@@ -6,7 +6,7 @@ no other index begins with it; quotas are hardly ever deleted.
 """
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import Group
@@ -25,6 +25,13 @@ FIRST_RUN_TITLES = {"standard": _("Standard"), "premium": _("Premium")}
 REWARDS_A_DAY = 20
 # SQLite itself would accept values above PostgreSQL's integer.
 _COUNTABLE = [MaxValueValidator(MOST)]
+
+
+class Source(models.TextChoices):
+    """The allowance from which a unit is taken."""
+
+    DAILY = "daily", _("daily allowance")
+    CREDIT = "credit", _("credit")
 
 
 class Quota(models.Model):
@@ -95,9 +102,7 @@ class QuotaGroupLimit(models.Model):
     class Meta:
         verbose_name = _("limit of a group")
         verbose_name_plural = _("limits of groups")
-        constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["quota", "group"], name="limit_once_per_group")
-        ]
+        constraints = [models.UniqueConstraint(fields=["quota", "group"], name="limit_once_per_group")]
 
     def __str__(self) -> str:
         return f"{self.quota.slug}: {self.group.name}"
@@ -116,7 +121,7 @@ class DailyUsage(models.Model):
     class Meta:
         verbose_name = _("daily usage")
         verbose_name_plural = _("daily usage")
-        constraints: ClassVar[list[models.BaseConstraint]] = [
+        constraints = [
             models.UniqueConstraint(fields=["user", "quota", "day"], name="usage_once_per_day"),
             models.CheckConstraint(condition=models.Q(used__gte=0), name="usage_not_negative"),
         ]
@@ -137,7 +142,7 @@ class CreditBalance(models.Model):
     class Meta:
         verbose_name = _("credit balance")
         verbose_name_plural = _("credit balances")
-        constraints: ClassVar[list[models.BaseConstraint]] = [
+        constraints = [
             models.UniqueConstraint(fields=["user", "quota"], name="balance_once"),
             models.CheckConstraint(condition=models.Q(credits__gte=0), name="credits_not_negative"),
         ]
@@ -148,10 +153,6 @@ class CreditBalance(models.Model):
 
 class Reservation(models.Model):
     """A unit reserved for a running generation; it ends exactly once, settled or released."""
-
-    class Source(models.TextChoices):
-        DAILY = "daily", _("daily allowance")
-        CREDIT = "credit", _("credit")
 
     class Status(models.TextChoices):
         RESERVED = "reserved", _("reserved")
@@ -171,7 +172,7 @@ class Reservation(models.Model):
     class Meta:
         verbose_name = _("reservation")
         verbose_name_plural = _("reservations")
-        constraints: ClassVar[list[models.BaseConstraint]] = [
+        constraints = [
             models.UniqueConstraint(fields=["reference"], name="reservation_once_per_generation"),
             models.CheckConstraint(condition=models.Q(source__in=["daily", "credit"]), name="reservation_source"),
             models.CheckConstraint(
@@ -191,10 +192,6 @@ class LedgerEntry(models.Model):
     A spend names its generation. A credit that an operator takes back names none.
     """
 
-    class Source(models.TextChoices):
-        DAILY = "daily", _("daily allowance")
-        CREDIT = "credit", _("credit")
-
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("user"))
     quota = models.ForeignKey(Quota, models.PROTECT, db_index=False, verbose_name=_("quota"))
     amount = models.IntegerField(_("amount"))
@@ -206,7 +203,7 @@ class LedgerEntry(models.Model):
     class Meta:
         verbose_name = _("ledger entry")
         verbose_name_plural = _("ledger")
-        constraints: ClassVar[list[models.BaseConstraint]] = [
+        constraints = [
             models.CheckConstraint(condition=~models.Q(amount=0), name="amount_not_zero"),
             models.UniqueConstraint(
                 fields=["reference"],
@@ -222,7 +219,7 @@ class LedgerEntry(models.Model):
                 name="ledger_source",
             ),
         ]
-        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["user", "-id"], name="ledger_by_user")]
+        indexes = [models.Index(fields=["user", "-id"], name="ledger_by_user")]
 
     def __str__(self) -> str:
         return f"{self.user_id} {self.amount:+d} {self.reason}"
@@ -264,7 +261,7 @@ class Invitation(models.Model):
     class Meta:
         verbose_name = _("invitation")
         verbose_name_plural = _("invitations")
-        constraints: ClassVar[list[models.BaseConstraint]] = [
+        constraints = [
             models.CheckConstraint(condition=~models.Q(inviter=models.F("invited")), name="nobody_invites_themselves"),
             models.CheckConstraint(
                 condition=models.Q(status="credited", credited_at__isnull=False)
@@ -272,7 +269,7 @@ class Invitation(models.Model):
                 name="invitation_credited_or_not",
             ),
         ]
-        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["inviter", "-id"], name="invitations_by_inviter")]
+        indexes = [models.Index(fields=["inviter", "-id"], name="invitations_by_inviter")]
 
     def __str__(self) -> str:
         return f"{self.inviter_id} → {self.invited_id} {self.status}"
@@ -288,7 +285,7 @@ class InviterDay(models.Model):
     class Meta:
         verbose_name = _("inviter's day")
         verbose_name_plural = _("inviters' days")
-        constraints: ClassVar[list[models.BaseConstraint]] = [
+        constraints = [
             models.UniqueConstraint(fields=["inviter", "day"], name="inviter_once_per_day"),
             models.CheckConstraint(condition=models.Q(rewarded__lte=REWARDS_A_DAY), name="rewards_of_a_day"),
         ]
@@ -333,7 +330,7 @@ class RedeemCode(models.Model):
     class Meta:
         verbose_name = _("redeem code")
         verbose_name_plural = _("redeem codes")
-        constraints: ClassVar[list[models.BaseConstraint]] = [
+        constraints = [
             models.CheckConstraint(condition=models.Q(credits__gte=1), name="code_is_worth_something"),
             models.CheckConstraint(
                 condition=models.Q(redeemed_by=None) | models.Q(redeemed_at__isnull=False), name="code_redeemed_or_not"

@@ -87,16 +87,12 @@ class ModelRow(StaffSerializer):
             instance.routes.all().delete()
             Route.objects.bulk_create(Route(model=instance, **route) for route in validated_data["routes"])
         if "quota" in validated_data:
-            _move(instance, validated_data["quota"])
+            if quota := validated_data["quota"]:
+                QuotaModel.objects.update_or_create(model=instance, defaults={"quota": quota})
+            else:
+                QuotaModel.objects.filter(model=instance).delete()
         instance.refresh_from_db()  # or it would remember the quota of before
         return instance
-
-
-def _move(model: ChatModel, quota: Quota | None) -> None:
-    if quota is None:
-        QuotaModel.objects.filter(model=model).delete()
-    else:
-        QuotaModel.objects.update_or_create(model=model, defaults={"quota": quota})
 
 
 class ChatModels(StaffRows):
