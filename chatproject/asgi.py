@@ -220,11 +220,12 @@ class Application:
             with suppress(RequestAborted):
                 await self._handler(scope["path"])(scope, receive, send_with_id)
         finally:
+            path = scope["path"]
             log.info(
                 "request",
                 request_id=request_id,
                 method=scope["method"],
-                path=_loggable(scope["path"]),
+                path=next((f"{prefix}…" for prefix in SECRET_PATHS if path.startswith(prefix)), path),
                 status=status,
                 duration_ms=round((time.monotonic() - started) * 1000, 1),
             )
@@ -235,10 +236,6 @@ class Application:
         except Resolver404:
             return self._pages
         return self._streams
-
-
-def _loggable(path: str) -> str:
-    return next((f"{prefix}…" for prefix in SECRET_PATHS if path.startswith(prefix)), path)
 
 
 application = Application()

@@ -114,7 +114,7 @@ def _host_or_network(value: str) -> str:
     return _host(value)
 
 
-def fernet_key(value: SecretStr) -> SecretStr:
+def _fernet_key(value: SecretStr) -> SecretStr:
     try:
         Fernet(value.get_secret_value())
     except ValueError as error:
@@ -129,11 +129,12 @@ def _offered_model(value: str) -> tuple[str, str]:
     return slug.strip(), upstream_name.strip() or slug.strip()
 
 
-def check_redis(url: str) -> None:
-    expected = "REDIS_URL: not a redis://host:port/number URL"
-    parts = split_url(url, expected)
+def _redis_url(value: SecretStr) -> SecretStr:
+    expected = "not a redis://host:port/number URL"
+    parts = split_url(value.get_secret_value(), expected)
     if parts.port == 0 or parts.scheme not in {"redis", "rediss", "unix"}:
         raise ValueError(expected)
+    return value
 
 
 Host = Annotated[str, BeforeValidator(_host)]
@@ -146,7 +147,8 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 # At most what an integer column of the database can hold.
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Secret = SecretStr | None
-Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_secrets)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+FernetKeys = Annotated[tuple[Annotated[SecretStr, AfterValidator(_fernet_key)], ...], BeforeValidator(_secrets)]
 VendorKeys = Annotated[tuple[Annotated[SecretStr, AfterValidator(_vendor_key)], ...], BeforeValidator(_secrets)]
 OfferedModels = Annotated[
     tuple[Annotated[tuple[str, str], BeforeValidator(_offered_model)], ...], Commas, Field(min_length=1)

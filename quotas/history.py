@@ -40,10 +40,7 @@ def page(rows: QuerySet[Row], before: int | None, size: int = PAGE_SIZE) -> tupl
 
 
 def place(text: str) -> int | None:
-    """Return the ledger row id given as `before` in a page's URL; None when invalid.
-
-    None means that the page begins with the newest rows.
-    """
+    """Return the id given as `before` in a URL; None: begin with the newest."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 

@@ -84,10 +84,7 @@ class QuotaModel(models.Model):
 
 
 class QuotaGroupLimit(models.Model):
-    """A daily limit for members of a group, instead of the quota's own.
-
-    A user in several groups has the best of their limits.
-    """
+    """The daily limit of a group's members, instead of the quota's own; the best counts."""
 
     quota = models.ForeignKey(Quota, models.CASCADE, related_name="group_limits", verbose_name=_("quota"))
     group = models.ForeignKey(Group, models.CASCADE, related_name="+", verbose_name=_("group"))

@@ -37,10 +37,7 @@ class RouteRow(StrictSerializer):
 
 
 class ModelRow(StaffSerializer):
-    """A model. `quota` null: none; left out of a new model: a default one.
-
-    `routes` are replaced as a whole.
-    """
+    """A model. `quota` null: none; left out of a new model: a default one."""
 
     quota = NamedRow(slug_field="slug", queryset=Quota.objects.all(), required=False, allow_null=True)
     groups = NamedRow(slug_field="name", queryset=Group.objects.all(), many=True, required=False)

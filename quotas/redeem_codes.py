@@ -61,9 +61,6 @@ def redeem(user_id: int, typed: str) -> RedeemCode:
 
 
 def normalised(typed: str) -> str:
-    """Convert a typed code to the form in which it is stored.
-
-    Text that is no code becomes one that matches no row.
-    """
+    """Convert a typed code to its stored form; other text then matches no row."""
     folded = unicodedata.normalize("NFKC", typed[:MOST_TYPED]).upper()
     return "".join(character for character in folded if character.isalnum()).translate(_LOOK_ALIKES)[: CHARS + 1]

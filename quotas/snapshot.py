@@ -31,10 +31,7 @@ class QuotaConfig:
     models: tuple[ModelConfig, ...]
 
     def limit_for(self, groups: Set[int]) -> int | None:
-        """Return the daily limit of a member of these groups.
-
-        It is the best limit of those groups, or the quota's own where none of them has one.
-        """
+        """Return the best limit of these groups, or the quota's own where none has one."""
         limits = [limit for group, limit in self.group_limits.items() if group in groups]
         if not limits:
             return self.daily_limit

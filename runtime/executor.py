@@ -31,10 +31,7 @@ def database_thread_count() -> int:
 
 
 class DatabaseExecutor:
-    """Database threads of one process.
-
-    The first call starts them, also after `close` or a fork.
-    """
+    """Database threads of one process; the first call starts them, also after `close` or a fork."""
 
     def __init__(self) -> None:
         self._threads: ThreadPoolExecutor | None = None
@@ -57,12 +54,11 @@ class DatabaseExecutor:
             return function(*args, **kwargs)
 
         if self._threads is None or self._pid != os.getpid():
-            self._threads = ThreadPoolExecutor(database_thread_count(), "database", initializer=self._mark_thread)
+            self._threads = ThreadPoolExecutor(
+                database_thread_count(), "database", initializer=setattr, initargs=(self._local, "inside", True)
+            )
             self._pid = os.getpid()
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-
-    def _mark_thread(self) -> None:
-        self._local.inside = True
 
     def close(self) -> None:
         """End the threads and close their connections. Repeating is safe."""

@@ -5,10 +5,7 @@ from django.db.models.functions import Now
 
 
 class Process(models.Model):
-    """One serving process.
-
-    It deletes its row when it ends; the row of a killed process grows old.
-    """
+    """One serving process. It deletes its row when it ends; a killed process cannot."""
 
     id = models.CharField(max_length=32, primary_key=True)
     host = models.CharField(max_length=100, help_text="boot id and pid namespace: where `pid` means something")

@@ -36,7 +36,7 @@ class ServingProcess:
         self._lenient_until = 0.0
         self.timers: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self.every(lambda: settings.PROCESS_LEASE_SECONDS / 4, "heartbeat", self._beat)
+        self.every(lambda: settings.PROCESS_LEASE_SECONDS / 4, "heartbeat", lambda: database.run(self.store_heartbeat))
 
     def every(self, seconds: Callable[[], float], name: str, callback: Callable[[], Awaitable[object]]) -> None:
         """Await `callback` again and again while this process serves, `seconds()` after it ended."""
@@ -48,7 +48,7 @@ class ServingProcess:
             return
         self.loop = asyncio.get_running_loop()
         self._tasks = [asyncio.create_task(repeat(), name=name) for name, repeat in self.timers.items()]
-        await self._beat()
+        await self._database.run(self.store_heartbeat)
 
     async def stop(self) -> None:
         """Stop the timers and delete the row, so that others need not await the lease."""
@@ -56,9 +56,6 @@ class ServingProcess:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._database.run(Process.objects.filter(id=self.id).delete)
-
-    async def _beat(self) -> None:
-        await self._database.run(self.store_heartbeat)
 
     def store_heartbeat(self) -> None:
         """Store a heartbeat; raise DatabaseError when the database cannot store it. Repeating is safe."""

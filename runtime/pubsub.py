@@ -37,10 +37,7 @@ MAX_UNSENT_TOPICS = 10_000
 
 
 class Broker:
-    """Topics of one process.
-
-    Any event loop may call `publish`; all else runs on the serving loop.
-    """
+    """Topics of one process; only `publish` may be called outside the serving loop."""
 
     def __init__(self, redis: RedisClients, process_id: str) -> None:
         self._redis = redis

@@ -72,16 +72,11 @@ async def metrics(request: HttpRequest) -> HttpResponse:
     token, header = settings.METRICS_TOKEN, request.headers.get("Authorization", "")
     if not (_from_loopback(request) or (token and compare_digest(header.encode(), f"Bearer {token}".encode()))):
         raise Forbidden
-    return HttpResponse(generate_latest(_registry()), content_type=CONTENT_TYPE_LATEST)
-
-
-def _registry() -> CollectorRegistry:
-    """Return the metrics of this process, or the sums over all workers of its supervisor."""
-    if settings.WORKERS == 1:
-        return REGISTRY
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return registry
+    registry = REGISTRY
+    if settings.WORKERS > 1:  # the sums over all workers of the supervisor
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
 def _from_loopback(request: HttpRequest) -> bool:

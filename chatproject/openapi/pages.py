@@ -9,6 +9,7 @@ import yaml
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.urls import get_resolver
 from django.utils.decorators import method_decorator
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
@@ -19,7 +20,7 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.vary import vary_on_headers
 
-from chatproject.openapi.document import document
+from web import openapi
 from web.openapi import JSON, METHODS, Content, Operation
 from web.refusals import InvalidRequest, MethodNotAllowed
 
@@ -30,6 +31,12 @@ _GROUPS = (
     *(gettext_noop("Operations"), gettext_noop("Staff")),
 )
 _YAML, _JSON = "application/vnd.oai.openapi", "application/vnd.oai.openapi+json"
+
+
+@cache
+def document() -> dict[str, Any]:
+    """Return the OpenAPI document of all our routes, made once, because it is the same for all callers."""
+    return openapi.document(get_resolver().url_patterns)
 
 
 @method_decorator(
