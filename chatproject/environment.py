@@ -190,7 +190,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Environment:
     try:
         return Environment.model_validate(values)
     except ValidationError as error:
-        raise SystemExit("; ".join(map(_one_line, error.errors(include_input=False)))) from error
+        raise SystemExit("; ".join(dict.fromkeys(map(_one_line, error.errors(include_input=False))))) from error
 
 
 def _one_line(error: Mapping[str, Any]) -> str:

@@ -58,8 +58,6 @@ class QuotaForm(forms.ModelForm[Quota]):
 
 
 class GroupLimitInline(admin.TabularInline[QuotaGroupLimit, Quota]):
-    """Limits of groups on the quota's page."""
-
     model = QuotaGroupLimit
     extra = 0
 
@@ -177,7 +175,6 @@ class RedeemBatchAdmin(admin.ModelAdmin[RedeemBatch]):
         return [path("<int:pk>/codes.csv", view, name="quotas_redeembatch_codes"), *super().get_urls()]
 
     def codes_file(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Return the codes of one batch as a file."""
         if not self.has_codes_permission(request):
             raise PermissionDenied
         return _as_csv(get_object_or_404(RedeemBatch, pk=pk).codes.all())

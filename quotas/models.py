@@ -28,8 +28,6 @@ _COUNTABLE = [MaxValueValidator(MOST)]
 
 
 class Source(models.TextChoices):
-    """The allowance from which a unit is taken."""
-
     DAILY = "daily", _("daily allowance")
     CREDIT = "credit", _("credit")
 
@@ -40,11 +38,7 @@ class Quota(models.Model):
     slug = models.SlugField(_("slug"), max_length=50, unique=True)
     title = models.CharField(_("title"), max_length=100)
     daily_limit = models.PositiveIntegerField(
-        _("daily limit"),
-        null=True,
-        blank=True,
-        validators=_COUNTABLE,
-        help_text=_("Empty: no limit. 0: credits only."),
+        _("daily limit"), null=True, blank=True, validators=_COUNTABLE, help_text=_("Empty: no limit. 0: credits only.")
     )
     inviter_credits = models.PositiveIntegerField(_("credits for the inviter"), default=0, validators=_COUNTABLE)
     invitee_credits = models.PositiveIntegerField(_("credits for the invited"), default=0, validators=_COUNTABLE)
@@ -89,11 +83,7 @@ class QuotaGroupLimit(models.Model):
     quota = models.ForeignKey(Quota, models.CASCADE, related_name="group_limits", verbose_name=_("quota"))
     group = models.ForeignKey(Group, models.CASCADE, related_name="+", verbose_name=_("group"))
     daily_limit = models.PositiveIntegerField(
-        _("daily limit"),
-        null=True,
-        blank=True,
-        validators=_COUNTABLE,
-        help_text=_("Empty: no limit. 0: credits only."),
+        _("daily limit"), null=True, blank=True, validators=_COUNTABLE, help_text=_("Empty: no limit. 0: credits only.")
     )
 
     class Meta:

@@ -1,7 +1,4 @@
-"""REST for staff: models with their routes, quota and groups.
-
-It is not in `providers`, because that package knows no quotas.
-"""
+"""REST for staff: models with their routes and groups, and their quotas, which `providers` does not know."""
 
 from typing import Any
 

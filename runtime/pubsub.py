@@ -110,8 +110,6 @@ class Broker:
             except Exception:  # a failing subscriber must not keep the others from being called
                 log.exception("subscriber failed", topic=topic)
 
-    # --- to other processes ------------------------------------------------------------------------------------------
-
     async def _send(self, topic: str, payload: bytes) -> bool:
         message = self._sender + payload
         return await self._redis.ask(lambda redis: redis.publish(PREFIX + topic, message), None) is not None
@@ -121,8 +119,6 @@ class Broker:
             await asyncio.sleep(RETRY_SECONDS)
             while self._unsent_topics and await self._send(topic := next(iter(self._unsent_topics)), MISSED):
                 self._unsent_topics.discard(topic)
-
-    # --- from other processes ----------------------------------------------------------------------------------------
 
     def _ensure_receiver(self) -> None:
         loop = asyncio.get_running_loop()

@@ -26,13 +26,11 @@ WRITE_AGAIN_SECONDS = 1.0
 
 @Operation("Operations", "Whether the process lives", returns=Health, proof="open")
 async def healthz(request: HttpRequest) -> HttpResponse:
-    """Reply 200: the process is alive."""
     return JsonResponse(Health(status="ok"))
 
 
 @Operation("Operations", "Whether to send work here", returns={200: Health, 503: Health}, proof="open")
 async def readyz(request: HttpRequest) -> HttpResponse:
-    """Reply 200 when the process may get requests; 503 while it drains or cannot store."""
     if runtime().drain.active:
         return JsonResponse(Health(status="unavailable", reason="draining"), status=503)
     try:
@@ -68,7 +66,6 @@ def _read() -> None:
     proof="open",
 )
 async def metrics(request: HttpRequest) -> HttpResponse:
-    """Return Prometheus metrics to loopback clients, or with METRICS_TOKEN as bearer token."""
     token, header = settings.METRICS_TOKEN, request.headers.get("Authorization", "")
     if not (_from_loopback(request) or (token and compare_digest(header.encode(), f"Bearer {token}".encode()))):
         raise Forbidden

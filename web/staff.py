@@ -81,7 +81,6 @@ class StaffRows(viewsets.ModelViewSet[Any]):
     permission_classes = (StaffOnly,)
 
     def get_queryset(self) -> QuerySet[Any]:
-        """Return all rows, in the order in which they are listed."""
         manager: Any = self.model._default_manager
         return manager.order_by("pk")  # type: ignore[no-any-return]
 
