@@ -1,9 +1,8 @@
 """Invitations: credits for both sides.
 
-Invited users get theirs at once, inviters with the invited user's first charged completion.
-
-The transaction that makes the account makes the row. It leaves `pending` once, by a guarded update in the transaction
-that settles a completion. The amounts are those of the quotas at the moment the credits are given.
+Invited users get theirs at once, inviters with the invited user's first charged completion. The transaction that makes
+the account makes the row. It leaves `pending` once, by a guarded update in the transaction that settles a completion.
+The amounts are those of the quotas at the moment the credits are given.
 """
 
 from typing import Any

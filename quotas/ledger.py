@@ -3,8 +3,6 @@
 Everything here is synchronous and belongs inside the caller's transaction, the one that stores the message. A unit is
 taken when a generation begins and made final or given back when it ends, exactly once, by guarded updates
 (`statements.py`). A reservation belongs to the day on which it began, a calendar day in TIME_ZONE.
-
-A change deletes the user's counter in Redis once it is committed (`hints.py`). Counters decide nothing.
 """
 
 from collections.abc import Mapping, Set

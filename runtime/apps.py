@@ -14,11 +14,11 @@ class RuntimeConfig(AppConfig):
 
     def ready(self) -> None:
         # Models may only be imported once all apps are loaded, and `process` has one.
-        from runtime.drain import Drain  # noqa: PLC0415
         from runtime.executor import DatabaseExecutor  # noqa: PLC0415
         from runtime.process import ServingProcess  # noqa: PLC0415
         from runtime.pubsub import Broker  # noqa: PLC0415
         from runtime.redis_clients import PROBE_SECONDS, RedisClients  # noqa: PLC0415
+        from runtime.tasks import Drain  # noqa: PLC0415
 
         logs.configure("DEBUG" if settings.DEBUG else "INFO")
         self.database = DatabaseExecutor()

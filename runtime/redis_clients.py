@@ -9,7 +9,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
 import structlog
@@ -83,9 +83,10 @@ class RedisClients:
         A management command has no serving loop, so this runs one for the call. The serving loop itself gets `default`,
         because it would wait for itself.
         """
-        loop = self._process.loop
-        if _on_a_loop():
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()
             return default
+        loop = self._process.loop
         if loop is None or not loop.is_running():
 
             async def call_and_close() -> T:
@@ -141,11 +142,3 @@ class RedisClients:
 
 async def ping(redis: Redis) -> bool:
     return bool(await redis.ping())
-
-
-def _on_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

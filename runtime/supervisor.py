@@ -2,8 +2,7 @@
 
 Workers are new interpreters. Each listens at the same address with its own socket, and the kernel spreads connections
 among the workers that live. A worker prints a line when it is ready. On its standard input it reads one byte for "stop"
-and a second for "hurry"; the end of the input means that the supervisor is dead. A terminal or systemd may also signal
-workers directly: such signals count as one "stop" (`serve.StopRequests`).
+and a second for "hurry"; the end of the input means that the supervisor is dead (`serve.StopRequests`).
 """
 
 import asyncio

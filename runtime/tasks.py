@@ -1,7 +1,7 @@
-"""Tasks: detached ones, which belong to no request, and waiting for the end of one."""
+"""Detached tasks, which belong to no request, and the drain before the process ends."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from typing import Any, TypeVar
 
@@ -39,3 +39,24 @@ async def wait_for_either(task: asyncio.Task[Any], event: asyncio.Event) -> None
     waiting = asyncio.create_task(event.wait())
     await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
+
+
+class Drain:
+    """Whether the process drains, and the work that it waits for."""
+
+    def __init__(self) -> None:
+        self.active = False
+        self._callbacks: list[Callable[[], Awaitable[object]]] = []
+
+    def on_drain(self, callback: Callable[[], Awaitable[object]]) -> None:
+        """Await `callback` while the process drains, in the order of registration."""
+        self._callbacks.append(callback)
+
+    def begin(self) -> None:
+        """Refuse new work from now on."""
+        self.active = True
+
+    async def finish(self) -> None:
+        """Await all callbacks; each returns when its part of the work has ended."""
+        for callback in self._callbacks:
+            await callback()

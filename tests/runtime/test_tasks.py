@@ -3,8 +3,7 @@
 import asyncio
 import contextvars
 
-from runtime.drain import Drain
-from runtime.tasks import TaskSet
+from runtime.tasks import Drain, TaskSet
 
 
 async def test_a_detached_task_runs_to_its_end_in_an_empty_context() -> None:
