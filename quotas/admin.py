@@ -253,9 +253,7 @@ def _as_csv(codes: QuerySet[RedeemCode]) -> HttpResponse:
     rows = csv.writer(response)
     rows.writerow(["code", "quota", "credits", "expires_at", "redeemed_at"])
     for row in codes.select_related("quota").order_by("id"):
-        moments = (
-            timezone.localtime(moment).isoformat() if moment else "" for moment in (row.expires_at, row.redeemed_at)
-        )
+        moments = [moment and timezone.localtime(moment).isoformat() for moment in (row.expires_at, row.redeemed_at)]
         rows.writerow([row.grouped(), row.quota.slug, row.credits, *moments])
     return response
 

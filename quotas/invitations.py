@@ -46,9 +46,13 @@ def reward(invitation_id: int) -> None:
         invitation = _claimed(invitation_id)
         if invitation is None:
             return
-        if not _take_share(invitation.inviter_id):
-            transaction.set_rollback(True)
-            return
+        day = connection.ops.adapt_datefield_value(ledger.day_of(timezone.now()))
+        with connection.cursor() as cursor:
+            share = {"inviter": invitation.inviter_id, "day": day, "most": REWARDS_A_DAY}
+            cursor.execute(statements.TAKE_REWARD, share)
+            if cursor.rowcount != 1:
+                transaction.set_rollback(True)
+                return
         # By id: all code that locks several balances of one user does so in this order.
         promises = Quota.objects.filter(inviter_credits__gt=0).order_by("id")
         earned = sum(_granted(invitation.inviter_id, quota) for quota in promises)
@@ -62,13 +66,6 @@ def _claimed(invitation_id: int) -> Invitation | None:
     pending = rows.filter(Exists(active), status=Invitation.Status.PENDING)
     claimed = pending.update(status=Invitation.Status.CREDITED, credited_at=timezone.now())
     return rows.get() if claimed else None
-
-
-def _take_share(inviter_id: int) -> bool:
-    day = connection.ops.adapt_datefield_value(ledger.day_of(timezone.now()))
-    with connection.cursor() as cursor:
-        cursor.execute(statements.TAKE_REWARD, {"inviter": inviter_id, "day": day, "most": REWARDS_A_DAY})
-        return int(cursor.rowcount) == 1
 
 
 def _granted(inviter_id: int, quota: Quota) -> int:

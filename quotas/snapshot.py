@@ -78,15 +78,14 @@ def _load() -> QuotaTable:
     rows = Quota.objects.order_by("id").prefetch_related(
         "links", Prefetch("group_limits", QuotaGroupLimit.objects.order_by("id"))
     )
-    quotas = {row.pk: _config(row, position) for row in rows}
+    quotas = {}
+    for row in rows:
+        covered = sorted(position[link.model_id] for link in row.links.all() if link.model_id in position)
+        limits = {limit.group_id: limit.daily_limit for limit in row.group_limits.all()}
+        in_order = tuple(model for _, model in covered)
+        quotas[row.pk] = QuotaConfig(row.pk, row.slug, row.shown_title, row.daily_limit, limits, in_order)
     return QuotaTable(
         quotas,
         {model.slug: config.id for config in quotas.values() for model in config.models},
         any(config.group_limits for config in quotas.values()) or any(model.groups for model in models.values()),
     )
-
-
-def _config(row: Quota, position: Mapping[int, tuple[int, ModelConfig]]) -> QuotaConfig:
-    covered = sorted(position[link.model_id] for link in row.links.all() if link.model_id in position)
-    limits = {limit.group_id: limit.daily_limit for limit in row.group_limits.all()}
-    return QuotaConfig(row.pk, row.slug, row.shown_title, row.daily_limit, limits, tuple(model for _, model in covered))

@@ -17,13 +17,12 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from runtime.apps import runtime
 from runtime.redis_clients import REPLY_SECONDS
 
-# All threads share one connection, so that a process has few in total; a caller waits `timeout` seconds for it.
-_POOL = {"max_connections": 1, "timeout": REPLY_SECONDS}
 _OPTIONS = {
     "SOCKET_CONNECT_TIMEOUT": REPLY_SECONDS,
     "SOCKET_TIMEOUT": REPLY_SECONDS,
+    # All threads share one connection, so that a process has few in total; a caller waits `timeout` seconds for it.
     "CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool",
-    "CONNECTION_POOL_KWARGS": _POOL,
+    "CONNECTION_POOL_KWARGS": {"max_connections": 1, "timeout": REPLY_SECONDS},
     # JSON instead of pickle: reading a value from Redis must not create Python objects.
     "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
 }

@@ -1,6 +1,7 @@
 """Request bodies of REST views: strict JSON; unknown fields and wrong types are refused by name."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import IO, Any, TypeVar
 
@@ -52,14 +53,11 @@ class DateTimeField(serializers.DateTimeField):
     """
 
     def enforce_timezone(self, value: datetime) -> datetime:
-        try:
+        with suppress(OverflowError):
             aware = super().enforce_timezone(value)
-            in_range = aware.astimezone(UTC).year >= 2000
-        except OverflowError:
-            in_range = False
-        if not in_range:
-            self.fail("overflow")
-        return aware
+            if aware.astimezone(UTC).year >= 2000:
+                return aware
+        return self.fail("overflow")
 
 
 class StrictSerializer(serializers.Serializer[Any]):

@@ -81,8 +81,7 @@ class StaffRows(viewsets.ModelViewSet[Any]):
     permission_classes = (StaffOnly,)
 
     def get_queryset(self) -> QuerySet[Any]:
-        manager: Any = self.model._default_manager
-        return manager.order_by("pk")  # type: ignore[no-any-return]
+        return self.model._default_manager.order_by("pk")
 
     def changed(self) -> None:
         """Override to react to a change; called inside the transaction of each change."""

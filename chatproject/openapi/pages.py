@@ -39,9 +39,8 @@ def document() -> dict[str, Any]:
     return openapi.document(get_resolver().url_patterns)
 
 
-@method_decorator(
-    csrf_exempt, name="dispatch"
-)  # without it, POST would be refused for its CSRF token and not for its method
+# Without `csrf_exempt`, POST would be refused for its CSRF token and not for its method.
+@method_decorator(csrf_exempt, name="dispatch")
 class Page(View):
     """A page that refuses all methods but GET in the format of /api/."""
 
