@@ -37,7 +37,7 @@ def _time_zone(value: str) -> str:
 
 
 def split_url(value: str, expected: str) -> SplitResult:
-    """Split a URL; raise ValueError with the text `expected` when it or its port is invalid."""
+    """Split a URL; raise ValueError(expected) when it or its port is invalid."""
     try:
         parts = urlsplit(value)
         _port = parts.port

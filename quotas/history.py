@@ -34,7 +34,7 @@ def entries(user_id: int) -> QuerySet[LedgerEntry]:
 
 
 def page(rows: QuerySet[Row], before: int | None, size: int = PAGE_SIZE) -> tuple[list[Row], int | None]:
-    """Return one page of rows below the id `before`, and the next page's `before`, if any."""
+    """Return a page of rows below the id `before`, and the next page's `before`."""
     found = list((rows if before is None else rows.filter(pk__lt=before))[: size + 1])
     return found[:size], found[size - 1].pk if len(found) > size else None
 

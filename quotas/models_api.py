@@ -1,4 +1,4 @@
-"""REST for staff: models with their routes and groups, and their quotas, which `providers` does not know."""
+"""REST for staff: models, not in `providers`, because that package knows no quotas."""
 
 from typing import Any
 

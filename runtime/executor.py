@@ -31,7 +31,7 @@ def database_thread_count() -> int:
 
 
 class DatabaseExecutor:
-    """Database threads of one process; the first call starts them, also after `close` or a fork."""
+    """Database threads; the first call after a start, `close` or fork makes them."""
 
     def __init__(self) -> None:
         self._threads: ThreadPoolExecutor | None = None

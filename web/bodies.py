@@ -1,4 +1,4 @@
-"""Request bodies of REST views: strict JSON; unknown fields and wrong types are refused by name."""
+"""Strict JSON bodies of REST views; unknown fields and wrong types are refused by name."""
 
 from collections.abc import Mapping
 from contextlib import suppress

@@ -35,7 +35,7 @@ _YAML, _JSON = "application/vnd.oai.openapi", "application/vnd.oai.openapi+json"
 
 @cache
 def document() -> dict[str, Any]:
-    """Return the OpenAPI document of all our routes, made once, because it is the same for all callers."""
+    """Return the document of all our routes, the same for all callers."""
     return openapi.document(get_resolver().url_patterns)
 
 
