@@ -25,7 +25,7 @@ def invitation_page(request: HttpRequest) -> HttpResponse:
     user: User = request.user  # type: ignore[assignment]
     link = invites.link(request, user)
     before = history.place(request.GET.get("before", ""))
-    invited, older = invitations.page(user.pk, before, PAGE_SIZE)
+    invited, older = history.page(invitations.of(user.pk), before, PAGE_SIZE)
     context = {
         "link": link,
         "code": user.invite_code,

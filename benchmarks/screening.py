@@ -92,9 +92,9 @@ def share(counts: list[int], part: float) -> int:
 
 
 async def lateness(work: Callable[[], object]) -> tuple[list[float], float]:
-    """Run `work` in a thread beside a busy event loop; return the loop's delays and the duration, in seconds.
+    """Run `work` in a thread; return the event loop's delays and the duration.
 
-    With `time.sleep` as `work` it shows the delays of the machine itself.
+    Both are in seconds. With `time.sleep` as `work` it shows the delays of the machine itself.
     """
     started = time.perf_counter()
     running = asyncio.get_running_loop().run_in_executor(None, work)

@@ -1,4 +1,4 @@
-"""CPU of one streamed upstream request and of one delta, over HTTP and over WebSocket, in this checkout and in another.
+"""CPU of a streamed upstream request and of a delta, over HTTP and WebSocket.
 
 `python -m benchmarks.wire [--baseline PATH]` runs the adapters against a fake upstream in another process. The delta
 cost is the slope between long and short streams, so that it contains no part of the request. With `--baseline`, rounds

@@ -91,15 +91,13 @@ class PageHandler(ASGIHandler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._threads: ViewThreads | None = None
+        self._threads = ViewThreads(max(4, database_thread_count()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with await read_bounded(scope, receive) as body:
             request, response = self.create_request(scope, body)
             content = b"" if request is None and response is not None else None
             if request is not None:
-                if self._threads is None:
-                    self._threads = ViewThreads(max(4, database_thread_count()))
                 async with self._threads.acquire():
                     response, content = await self._respond(scope, request)
         if response is not None:
@@ -222,11 +220,12 @@ class Application:
             with suppress(RequestAborted):
                 await self._handler(scope["path"])(scope, receive, send_with_id)
         finally:
+            path = scope["path"]
             log.info(
                 "request",
                 request_id=request_id,
                 method=scope["method"],
-                path=_loggable(scope["path"]),
+                path=next((f"{prefix}…" for prefix in SECRET_PATHS if path.startswith(prefix)), path),
                 status=status,
                 duration_ms=round((time.monotonic() - started) * 1000, 1),
             )
@@ -237,10 +236,6 @@ class Application:
         except Resolver404:
             return self._pages
         return self._streams
-
-
-def _loggable(path: str) -> str:
-    return next((f"{prefix}…" for prefix in SECRET_PATHS if path.startswith(prefix)), path)
 
 
 application = Application()

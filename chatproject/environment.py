@@ -5,35 +5,17 @@ secret. `settings.py` turns the values into Django's settings.
 """
 
 import os
-import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
-from cryptography.fernet import Fernet
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from chatproject.environment_types import (
-    Count,
-    Host,
-    Hosts,
-    Networks,
-    OfferedModels,
-    Origins,
-    PrivateHosts,
-    ProxyUrl,
-    Seconds,
-    Secret,
-    Secrets,
-    VendorKeys,
-    WebSocketUrl,
-    WebUrl,
-    ZoneName,
-    check_redis,
-    fernet_key,
-)
+from chatproject import environment_types as types
+from chatproject.environment_types import split_url
 
 
 class Environment(BaseModel):
@@ -41,72 +23,67 @@ class Environment(BaseModel):
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    HOST: Host = "127.0.0.1"
+    HOST: types.Host = "127.0.0.1"
     PORT: Annotated[int, Field(ge=0, le=65_535)] = 8000
     WORKERS: Annotated[int, Field(ge=1, le=256)] = 1
     DEBUG: bool = False
     VAR_DIR: Path = Path("var")
-    SECRET_KEY: Secret = None
-    KEY_ENCRYPTION_KEYS: Secrets = ()
-    DATABASE_URL: Secret = None
-    REDIS_URL: Secret = None
-    ALLOWED_HOSTS: Hosts = ("localhost", "127.0.0.1", "[::1]")
-    CSRF_TRUSTED_ORIGINS: Origins = ()
-    CORS_ALLOWED_ORIGINS: Origins = ()
-    TRUSTED_PROXIES: Networks = ()
-    TIME_ZONE: ZoneName = "Asia/Shanghai"
+    SECRET_KEY: types.Secret = None
+    KEY_ENCRYPTION_KEYS: types.FernetKeys = ()
+    DATABASE_URL: types.Secret = None
+    REDIS_URL: types.RedisUrl | None = None
+    ALLOWED_HOSTS: types.Hosts = ("localhost", "127.0.0.1", "[::1]")
+    CSRF_TRUSTED_ORIGINS: types.Origins = ()
+    CORS_ALLOWED_ORIGINS: types.Origins = ()
+    TRUSTED_PROXIES: types.Networks = ()
+    TIME_ZONE: types.ZoneName = "Asia/Shanghai"
     LANGUAGE_CODE: Literal["zh-hans", "en"] = "zh-hans"
     ADMIN_USERNAME: Annotated[str, Field(pattern=r"^[\w.@+-]{1,150}$")] = "admin"
     ADMIN_EMAIL: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")] = "admin@localhost.localdomain"
-    ADMIN_PASSWORD: Secret = None
+    ADMIN_PASSWORD: types.Secret = None
     SIGNUP_MODE: Literal["open", "invite", "closed"] = "open"
-    OPENAI_API_KEYS: VendorKeys = ()
-    OPENAI_BASE_URL: WebUrl | None = None
-    OPENAI_PROXY: ProxyUrl | None = None
-    OPENAI_MODELS: OfferedModels = (("gpt-3.5-turbo", "gpt-3.5-turbo"), ("gpt-4", "gpt-4"))
+    OPENAI_API_KEYS: types.VendorKeys = ()
+    OPENAI_BASE_URL: types.WebUrl | None = None
+    OPENAI_PROXY: types.ProxyUrl | None = None
+    OPENAI_MODELS: types.OfferedModels = (("gpt-3.5-turbo", "gpt-3.5-turbo"), ("gpt-4", "gpt-4"))
     SPARK_APP_ID: str | None = None
-    SPARK_API_KEY: Secret = None
-    SPARK_API_SECRET: Secret = None
-    SPARK_URL: WebSocketUrl = "wss://spark-api.xf-yun.com/v1.1/chat"
+    SPARK_API_KEY: types.Secret = None
+    SPARK_API_SECRET: types.Secret = None
+    SPARK_URL: types.WebSocketUrl = "wss://spark-api.xf-yun.com/v1.1/chat"
     SPARK_DOMAIN: str = "lite"
-    ZHIPU_API_KEYS: VendorKeys = ()
-    ZHIPU_BASE_URL: WebUrl = "https://open.bigmodel.cn/api/paas/v4"
-    ZHIPU_V3_BASE_URL: WebUrl | None = None
-    ZHIPU_MODELS: OfferedModels = (("glm-4-flash", "glm-4-flash"),)
-    ALLOWED_PRIVATE_UPSTREAMS: PrivateHosts = ()
-    EMAIL_URL: Secret = None
+    ZHIPU_API_KEYS: types.VendorKeys = ()
+    ZHIPU_BASE_URL: types.WebUrl = "https://open.bigmodel.cn/api/paas/v4"
+    ZHIPU_V3_BASE_URL: types.WebUrl | None = None
+    ZHIPU_MODELS: types.OfferedModels = (("glm-4-flash", "glm-4-flash"),)
+    ALLOWED_PRIVATE_UPSTREAMS: types.PrivateHosts = ()
+    EMAIL_URL: types.Secret = None
     EMAIL_FROM: str = "rivulet@localhost"
     REQUIRE_VERIFIED_EMAIL: bool | None = None
     WECHAT_APP_ID: str | None = None
-    WECHAT_APP_SECRET: Secret = None
+    WECHAT_APP_SECRET: types.Secret = None
     GITHUB_CLIENT_ID: str | None = None
-    GITHUB_CLIENT_SECRET: Secret = None
+    GITHUB_CLIENT_SECRET: types.Secret = None
     GOOGLE_CLIENT_ID: str | None = None
-    GOOGLE_CLIENT_SECRET: Secret = None
-    DAILY_LIMIT_STANDARD: Count = 50
-    DAILY_LIMIT_PREMIUM: Count = 10
-    INVITER_CREDITS: Count = 10
-    INVITEE_CREDITS: Count = 5
-    UPSTREAM_CONNECT_SECONDS: Seconds = 10
-    UPSTREAM_FIRST_SECONDS: Seconds = 60
-    UPSTREAM_IDLE_SECONDS: Seconds = 60
-    UPSTREAM_TOTAL_SECONDS: Seconds = 600
-    STREAM_PING_SECONDS: Seconds = 15
-    CHANNEL_RETENTION_SECONDS: Seconds = 600
+    GOOGLE_CLIENT_SECRET: types.Secret = None
+    DAILY_LIMIT_STANDARD: types.Count = 50
+    DAILY_LIMIT_PREMIUM: types.Count = 10
+    INVITER_CREDITS: types.Count = 10
+    INVITEE_CREDITS: types.Count = 5
+    UPSTREAM_CONNECT_SECONDS: types.Seconds = 10
+    UPSTREAM_FIRST_SECONDS: types.Seconds = 60
+    UPSTREAM_IDLE_SECONDS: types.Seconds = 60
+    UPSTREAM_TOTAL_SECONDS: types.Seconds = 600
+    STREAM_PING_SECONDS: types.Seconds = 15
+    CHANNEL_RETENTION_SECONDS: types.Seconds = 600
     DRAIN_SECONDS: Annotated[float, Field(ge=0, le=86_400)] = 30
     PROCESS_LEASE_SECONDS: Annotated[float, Field(ge=1, le=86_400)] = 30
     MAX_PROMPT_CHARS: Annotated[int, Field(ge=1, le=1_000_000)] = 32_000
     MAX_ANSWER_CHARS: Annotated[int, Field(ge=1, le=10_000_000)] = 1_000_000
-    MAX_ACTIVE_GENERATIONS: Count = 3
-    METRICS_TOKEN: Secret = None
+    MAX_ACTIVE_GENERATIONS: types.Count = 3
+    METRICS_TOKEN: types.Secret = None
 
     @model_validator(mode="after")
     def _check_values_together(self) -> "Environment":
-        for key in self.KEY_ENCRYPTION_KEYS:
-            try:
-                fernet_key(key)
-            except ValueError as error:
-                raise ValueError(f"KEY_ENCRYPTION_KEYS: {error}") from error
         spark = (self.SPARK_APP_ID, self.SPARK_API_KEY, self.SPARK_API_SECRET)
         if any(spark) and not all(spark):
             raise ValueError("SPARK_APP_ID: SPARK_APP_ID, SPARK_API_KEY and SPARK_API_SECRET go together")
@@ -114,8 +91,6 @@ class Environment(BaseModel):
             database_from_url(self.DATABASE_URL.get_secret_value())
         if self.EMAIL_URL:
             mail_from_url(self.EMAIL_URL.get_secret_value())
-        if self.REDIS_URL:
-            check_redis(self.REDIS_URL.get_secret_value())
         if self.WORKERS > 1 and not self.REDIS_URL:
             raise ValueError(f"WORKERS: {self.WORKERS} workers need REDIS_URL to share channels and limits")
         return self
@@ -124,23 +99,23 @@ class Environment(BaseModel):
 def database_from_url(url: str) -> dict[str, Any]:
     """Return Django's database settings for a `postgresql://` or `sqlite:///` URL; else raise ValueError."""
     expected = "DATABASE_URL: expected postgresql://user:password@host:port/name"
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ValueError(expected) from error
+    parts = split_url(url, expected)
     name = unquote(parts.path[1:])
     if parts.scheme == "sqlite" and name and not parts.netloc:
         return sqlite_database(Path(name))
     if parts.scheme not in {"postgresql", "postgres"} or not parts.hostname or not name or "/" in name:
         raise ValueError(expected)
+    options: dict[str, Any] = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if "prepare_threshold" in options:
+        threshold = options["prepare_threshold"]
+        options["prepare_threshold"] = int(threshold) if threshold.isdigit() else None
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": name,
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": unquote(parts.hostname),
-        "PORT": port or "",
+        "PORT": parts.port or "",
         # Database threads are few and live as long as the process, so their connections stay open too.
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
@@ -157,18 +132,9 @@ def database_from_url(url: str) -> dict[str, Any]:
             "tcp_user_timeout": 10_000,
             # The transaction of a suspended process ends (10 s) before others give up waiting for its locks (15 s).
             "options": "-c statement_timeout=30000 -c lock_timeout=15000 -c idle_in_transaction_session_timeout=10000",
-            **_query(parts.query),
+            **options,
         },
     }
-
-
-def _query(query: str) -> dict[str, Any]:
-    options: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True))
-    if "prepare_threshold" in options:
-        options["prepare_threshold"] = (
-            int(options["prepare_threshold"]) if options["prepare_threshold"].isdigit() else None
-        )
-    return options
 
 
 def sqlite_database(path: Path) -> dict[str, Any]:
@@ -191,17 +157,15 @@ def sqlite_database(path: Path) -> dict[str, Any]:
 
 def mail_from_url(url: str) -> dict[str, Any]:
     """Return Django's mail settings for `smtp://`, `smtp+tls://` (STARTTLS), `smtps://`; else raise ValueError."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ValueError("EMAIL_URL: expected smtp://user:password@host:port") from error
-    if parts.scheme not in {"smtp", "smtp+tls", "smtps"} or not parts.hostname:
-        raise ValueError("EMAIL_URL: expected smtp://user:password@host:port")
+    expected = "EMAIL_URL: expected smtp://user:password@host:port"
+    default_ports = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
+    parts = split_url(url, expected)
+    if parts.scheme not in default_ports or not parts.hostname:
+        raise ValueError(expected)
     return {
         "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
         "EMAIL_HOST": parts.hostname,
-        "EMAIL_PORT": port or {"smtp": 25, "smtp+tls": 587, "smtps": 465}[parts.scheme],
+        "EMAIL_PORT": parts.port or default_ports[parts.scheme],
         "EMAIL_HOST_USER": unquote(parts.username or ""),
         "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
         "EMAIL_USE_TLS": parts.scheme == "smtp+tls",
@@ -226,7 +190,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Environment:
     try:
         return Environment.model_validate(values)
     except ValidationError as error:
-        raise SystemExit("; ".join(map(_one_line, error.errors(include_input=False)))) from error
+        raise SystemExit("; ".join(dict.fromkeys(map(_one_line, error.errors(include_input=False))))) from error
 
 
 def _one_line(error: Mapping[str, Any]) -> str:
@@ -244,7 +208,7 @@ def private_folder(path: Path) -> Path:
         raise SystemExit(f"VAR_DIR: {path} cannot be written ({type(error).__name__})") from error
 
 
-def secret_from_file(directory: Path, name: str, make: Any) -> str:
+def secret_from_file(directory: Path, name: str, make: Callable[[], str]) -> str:
     """Return the secret in `directory/name`, created on first use (mode 0600) by one process."""
     path = directory / name
     try:
@@ -254,18 +218,8 @@ def secret_from_file(directory: Path, name: str, make: Any) -> str:
                 fresh.write(make())
                 fresh.flush()
                 os.fsync(fresh.fileno())
-                try:
+                with suppress(FileExistsError):
                     os.link(fresh.name, path)
-                except FileExistsError:
-                    return path.read_text(encoding="utf-8").strip()
         return path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise SystemExit(f"VAR_DIR: {directory} cannot be written ({type(error).__name__})") from error
-
-
-def new_secret_key() -> str:
-    return secrets.token_urlsafe(50)
-
-
-def new_fernet_key() -> str:
-    return Fernet.generate_key().decode()

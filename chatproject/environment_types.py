@@ -36,16 +36,24 @@ def _time_zone(value: str) -> str:
     return value
 
 
-def _split(value: str) -> SplitResult:
-    """Split a URL; raise ValueError when it has no host or an invalid port."""
-    problem = "not a URL with a host and, optionally, a port from 1 to 65535"
+def split_url(value: str, expected: str) -> SplitResult:
+    """Split a URL; raise ValueError(expected) when it or its port is invalid."""
     try:
         parts = urlsplit(value)
-        usable = parts.hostname and parts.port != 0
+        _port = parts.port
     except ValueError as error:
-        raise ValueError(problem) from error
-    if not usable:
+        raise ValueError(expected) from error
+    return parts
+
+
+def _split(value: str, schemes: set[str], expected: str) -> SplitResult:
+    """Split a URL with a host and one of these schemes; else raise ValueError."""
+    problem = "not a URL with a host and, optionally, a port from 1 to 65535"
+    parts = split_url(value, problem)
+    if not parts.hostname or parts.port == 0:
         raise ValueError(problem)
+    if parts.scheme not in schemes:
+        raise ValueError(expected)
     return parts
 
 
@@ -62,17 +70,13 @@ def _allowed_host(value: str) -> str:
 
 
 def _web_url(value: str) -> str:
-    parts = _split(value)
-    if parts.scheme not in {"http", "https"}:
-        raise ValueError("not an http:// or https:// URL")
+    _split(value, {"http", "https"}, "not an http:// or https:// URL")
     return value.rstrip("/")
 
 
 def _websocket_url(value: str) -> str:
-    parts = _split(value)
-    if parts.scheme not in {"ws", "wss"} or parts.hostname is None:
-        raise ValueError("not a wss:// URL")
-    if parts.scheme == "ws" and not _is_loopback(parts.hostname):
+    parts = _split(value, {"ws", "wss"}, "not a wss:// URL")
+    if parts.scheme == "ws" and not _is_loopback(parts.hostname or ""):
         raise ValueError("ws:// is for loopback hosts only: the URL carries a signature")
     return value
 
@@ -85,16 +89,14 @@ def _is_loopback(host: str) -> bool:
 
 
 def _proxy_url(value: str) -> str:
-    parts = _split(value)
-    if parts.scheme not in {"http", "https", "socks5", "socks5h"}:
-        raise ValueError("not an http://, https:// or socks5:// URL")
+    _split(value, {"http", "https", "socks5", "socks5h"}, "not an http://, https:// or socks5:// URL")
     return value
 
 
 def _origin(value: str) -> str:
-    parts = _split(value)
-    if parts.scheme not in {"http", "https"} or parts.path not in {"", "/"}:
-        raise ValueError("not an origin such as https://chat.example.org")
+    expected = "not an origin such as https://chat.example.org"
+    if _split(value, {"http", "https"}, expected).path not in {"", "/"}:
+        raise ValueError(expected)
     return value.rstrip("/")
 
 
@@ -112,7 +114,7 @@ def _host_or_network(value: str) -> str:
     return _host(value)
 
 
-def fernet_key(value: SecretStr) -> SecretStr:
+def _fernet_key(value: SecretStr) -> SecretStr:
     try:
         Fernet(value.get_secret_value())
     except ValueError as error:
@@ -127,15 +129,12 @@ def _offered_model(value: str) -> tuple[str, str]:
     return slug.strip(), upstream_name.strip() or slug.strip()
 
 
-def check_redis(url: str) -> None:
-    expected = "REDIS_URL: not a redis://host:port/number URL"
-    try:
-        parts = urlsplit(url)
-        known = parts.port != 0 and parts.scheme in {"redis", "rediss", "unix"}
-    except ValueError as error:
-        raise ValueError(expected) from error
-    if not known:
+def _redis_url(value: SecretStr) -> SecretStr:
+    expected = "not a redis://host:port/number URL"
+    parts = split_url(value.get_secret_value(), expected)
+    if parts.port == 0 or parts.scheme not in {"redis", "rediss", "unix"}:
         raise ValueError(expected)
+    return value
 
 
 Host = Annotated[str, BeforeValidator(_host)]
@@ -148,7 +147,8 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 # At most what an integer column of the database can hold.
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Secret = SecretStr | None
-Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_secrets)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+FernetKeys = Annotated[tuple[Annotated[SecretStr, AfterValidator(_fernet_key)], ...], BeforeValidator(_secrets)]
 VendorKeys = Annotated[tuple[Annotated[SecretStr, AfterValidator(_vendor_key)], ...], BeforeValidator(_secrets)]
 OfferedModels = Annotated[
     tuple[Annotated[tuple[str, str], BeforeValidator(_offered_model)], ...], Commas, Field(min_length=1)

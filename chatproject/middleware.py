@@ -16,7 +16,7 @@ from django.utils.cache import patch_vary_headers
 from web import refusals as web_refusals
 
 Handler = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
-
+PageHandler = Callable[[HttpRequest], HttpResponseBase]
 
 # Request headers that browsers may send to /v1, and response headers that their scripts may read.
 _REQUEST_HEADERS = re.compile(r"authorization|content-type|x-stainless-[a-z0-9-]+|openai-[a-z0-9-]+")
@@ -103,9 +103,7 @@ def refusals(get_response: Handler) -> Handler:
     return handle
 
 
-def secure_cookies(
-    get_response: Callable[[HttpRequest], HttpResponseBase],
-) -> Callable[[HttpRequest], HttpResponseBase]:
+def secure_cookies(get_response: PageHandler) -> PageHandler:
     """Mark cookies of pages as secure when the request came over HTTPS, without a setting."""
 
     def handle(request: HttpRequest) -> HttpResponseBase:

@@ -1,11 +1,13 @@
 """Django's settings, made from the environment (`environment.py`); modules read them when called, not at import."""
 
+import secrets
 import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import django_stubs_ext
+from cryptography.fernet import Fernet
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
@@ -24,11 +26,11 @@ VAR_DIR = environment.private_folder(BASE_DIR / ENV.VAR_DIR)
 SECRET_KEY = (
     ENV.SECRET_KEY.get_secret_value()
     if ENV.SECRET_KEY
-    else environment.secret_from_file(VAR_DIR, "secret_key", environment.new_secret_key)
+    else environment.secret_from_file(VAR_DIR, "secret_key", lambda: secrets.token_urlsafe(50))
 )
 KEY_ENCRYPTION_KEYS: list[str] = [
     key.get_secret_value() for key in ENV.KEY_ENCRYPTION_KEYS
-] or environment.secret_from_file(VAR_DIR, "key_encryption_keys", environment.new_fernet_key).split(",")
+] or environment.secret_from_file(VAR_DIR, "key_encryption_keys", lambda: Fernet.generate_key().decode()).split(",")
 ALLOWED_HOSTS = list(ENV.ALLOWED_HOSTS)
 CSRF_TRUSTED_ORIGINS = list(ENV.CSRF_TRUSTED_ORIGINS)
 CORS_ALLOWED_ORIGINS = list(ENV.CORS_ALLOWED_ORIGINS)
@@ -49,7 +51,6 @@ IMPORT_PATHS = frozenset({"/api/import/", "/api/admin/sensitive-words/import/", 
 # Upstreams: the four time limits, in seconds
 UPSTREAM_CONNECT_SECONDS, UPSTREAM_FIRST_SECONDS = ENV.UPSTREAM_CONNECT_SECONDS, ENV.UPSTREAM_FIRST_SECONDS
 UPSTREAM_IDLE_SECONDS, UPSTREAM_TOTAL_SECONDS = ENV.UPSTREAM_IDLE_SECONDS, ENV.UPSTREAM_TOTAL_SECONDS
-
 ALLOWED_PRIVATE_UPSTREAMS = list(ENV.ALLOWED_PRIVATE_UPSTREAMS)
 
 # Accounts
@@ -149,12 +150,10 @@ LOCALE_PATHS = [
     BASE_DIR / "locale",
     BASE_DIR / "locale/packages",  # our translations of texts in Django and allauth
 ]
-USE_I18N = USE_TZ = True
 
 # Static files are served from the packages directly, so that the first start needs no build step.
 STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
-WHITENOISE_AUTOREFRESH = DEBUG
 WHITENOISE_MAX_AGE = 0 if DEBUG else 300
 
 # Authentication
@@ -165,12 +164,10 @@ AUTH_PASSWORD_VALIDATORS = [
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
 LOGIN_REDIRECT_URL, LOGOUT_REDIRECT_URL = "/", "/accounts/login/"
-LOGIN_URL = "/accounts/login/"
 ACCOUNT_ADAPTER = "accounts.adapters.AccountAdapter"
 SOCIALACCOUNT_ADAPTER = "accounts.adapters.SocialAccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email*", "password1*", "password2*"]
-ACCOUNT_UNIQUE_EMAIL = True
 # A user with an unverified address may log in and read, but not chat (refused with `account_incomplete`).
 ACCOUNT_EMAIL_VERIFICATION = "optional" if ENV.EMAIL_URL else "none"
 ACCOUNT_EMAIL_NOTIFICATIONS = bool(ENV.EMAIL_URL)
@@ -189,8 +186,6 @@ ACCOUNT_RATE_LIMITS = {
     "redeem_failed": "10/5m/user,300/m/ip",
 }
 SOCIALACCOUNT_EMAIL_REQUIRED = False
-SOCIALACCOUNT_LOGIN_ON_GET = False
-SOCIALACCOUNT_STORE_TOKENS = False
 SOCIALACCOUNT_PROVIDERS = {
     provider: {"APPS": [{"client_id": client_id, "secret": secret.get_secret_value()}]}
     for provider, client_id, secret in (
@@ -210,10 +205,9 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENV.EMAIL_FROM
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.auth.Authentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["web.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["web.bodies.JSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "EXCEPTION_HANDLER": "web.refusals.drf_exception_handler",
-    "DATETIME_FORMAT": "iso-8601",
     "DEFAULT_SCHEMA_CLASS": "web.openapi.Schema",
 }
 # Path prefixes with their own error format, and the function that renders a refusal there.
@@ -241,13 +235,7 @@ SIMPLE_JWT = {
     "CHECK_REVOKE_TOKEN": True,
 }
 
-# Safety
-SECURE_CONTENT_TYPE_NOSNIFF = True
-SECURE_REFERRER_POLICY = "same-origin"
-SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
-X_FRAME_OPTIONS = "DENY"
-SESSION_COOKIE_HTTPONLY = True
-SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+# Safety, beside Django's defaults for cookies and headers
 CSRF_FAILURE_VIEW = "web.refusals.csrf_failure"
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 # Browsers also apply form-action to the redirect after a form, and a social login starts with a form.

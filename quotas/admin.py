@@ -8,13 +8,15 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.widgets import AdminSplitDateTime, FilteredSelectMultiple
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Model, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, Model, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
+from django_stubs_ext import StrOrPromise
 
 from providers.models import ChatModel
 from quotas import redeem_codes
@@ -54,14 +56,8 @@ class QuotaForm(forms.ModelForm[Quota]):
         if self.instance.pk:
             self.initial["covers"] = list(self.instance.links.values_list("model_id", flat=True))
 
-    def move_models(self) -> None:
-        """Let the saved quota cover exactly the chosen models."""
-        self.instance.cover(self.cleaned_data["covers"])
-
 
 class GroupLimitInline(admin.TabularInline[QuotaGroupLimit, Quota]):
-    """Limits of groups on the quota's page."""
-
     model = QuotaGroupLimit
     extra = 0
 
@@ -92,7 +88,7 @@ class QuotaAdmin(admin.ModelAdmin[Quota]):
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
         if isinstance(form, QuotaForm):  # the list's form edits only numbers
-            form.move_models()
+            form.instance.cover(form.cleaned_data["covers"])
         quotas_app().snapshot.forget()
 
     def delete_model(self, request: HttpRequest, obj: Quota) -> None:
@@ -159,6 +155,11 @@ class BatchForm(forms.ModelForm[RedeemBatch]):
         return moment
 
 
+def _annotation(name: str, title: StrOrPromise) -> Any:
+    """Return a column of a list that shows an annotation of its rows."""
+    return admin.display(description=title)(lambda _admin, row: getattr(row, name))
+
+
 @admin.register(RedeemBatch)
 class RedeemBatchAdmin(admin.ModelAdmin[RedeemBatch]):
     change_form_template = "admin/quotas/redeembatch/change_form.html"
@@ -174,7 +175,6 @@ class RedeemBatchAdmin(admin.ModelAdmin[RedeemBatch]):
         return [path("<int:pk>/codes.csv", view, name="quotas_redeembatch_codes"), *super().get_urls()]
 
     def codes_file(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Return the codes of one batch as a file."""
         if not self.has_codes_permission(request):
             raise PermissionDenied
         return _as_csv(get_object_or_404(RedeemBatch, pk=pk).codes.all())
@@ -194,7 +194,7 @@ class RedeemBatchAdmin(admin.ModelAdmin[RedeemBatch]):
             super()
             .get_queryset(request)
             .annotate(
-                of_quota=Subquery(first.values("quota__slug")[:1]),
+                of_quota=Coalesce(Subquery(first.values("quota__slug")[:1]), Value("")),
                 worth=Subquery(first.values("credits")[:1]),
                 until=Subquery(first.values("expires_at")[:1]),
                 all_codes=Count("codes"),
@@ -202,25 +202,11 @@ class RedeemBatchAdmin(admin.ModelAdmin[RedeemBatch]):
             )
         )
 
-    @admin.display(description=_("quota"))
-    def quota(self, batch: Any) -> str:
-        return batch.of_quota or ""
-
-    @admin.display(description=_("credits"))
-    def credits(self, batch: Any) -> int | None:
-        return batch.worth  # type: ignore[no-any-return]
-
-    @admin.display(description=_("number of codes"))
-    def made(self, batch: Any) -> int:
-        return int(batch.all_codes)
-
-    @admin.display(description=_("redeemed codes"))
-    def redeemed(self, batch: Any) -> int:
-        return int(batch.used_codes)
-
-    @admin.display(description=_("expires"))
-    def expires(self, batch: Any) -> Any:
-        return batch.until
+    quota = _annotation("of_quota", _("quota"))
+    credits = _annotation("worth", _("credits"))
+    made = _annotation("all_codes", _("number of codes"))
+    redeemed = _annotation("used_codes", _("redeemed codes"))
+    expires = _annotation("until", _("expires"))
 
     def has_delete_permission(self, request: HttpRequest, obj: RedeemBatch | None = None) -> bool:
         return False  # redeemed codes stay; `withdraw` deletes the others
@@ -267,9 +253,7 @@ def _as_csv(codes: QuerySet[RedeemCode]) -> HttpResponse:
     rows = csv.writer(response)
     rows.writerow(["code", "quota", "credits", "expires_at", "redeemed_at"])
     for row in codes.select_related("quota").order_by("id"):
-        moments = (
-            timezone.localtime(moment).isoformat() if moment else "" for moment in (row.expires_at, row.redeemed_at)
-        )
+        moments = [moment and timezone.localtime(moment).isoformat() for moment in (row.expires_at, row.redeemed_at)]
         rows.writerow([row.grouped(), row.quota.slug, row.credits, *moments])
     return response
 

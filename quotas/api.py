@@ -21,7 +21,7 @@ class Quotas(APIView):
 
     @Operation("Models and quotas", "The caller's quotas", returns=list[schemas.Quota])
     def get(self, request: Request) -> Response:
-        return Response(ledger.overview(_user(request)))
+        return Response(ledger.overview(cast("AbstractBaseUser", request.user)))
 
 
 class Ledger(APIView):
@@ -34,13 +34,10 @@ class Ledger(APIView):
         "Models and quotas", "Every grant and spend, newest first", returns=schemas.LedgerPage, query={"cursor": str}
     )
     def get(self, request: Request) -> Response:
-        rows, following = history.page(_user(request).pk, _cursor(request.query_params.get("cursor", "")))
+        before = _cursor(request.query_params.get("cursor", ""))
+        rows, following = history.page(history.entries(cast("int", request.user.pk)), before)
         url = request.build_absolute_uri(f"{request.path}?cursor={following}") if following else None
         return Response(schemas.LedgerPage(results=[history.shown(row) for row in rows], next=url))
-
-
-def _user(request: Request) -> AbstractBaseUser:
-    return cast("AbstractBaseUser", request.user)
 
 
 def _cursor(text: str) -> int | None:

@@ -1,13 +1,9 @@
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from django.apps import AppConfig, apps
 from django.utils.translation import gettext_lazy as _
 
 from runtime.apps import runtime
-
-if TYPE_CHECKING:
-    from quotas.hints import QuotaHints
-    from quotas.snapshot import QuotaSnapshot
 
 
 class QuotasConfig(AppConfig):
@@ -15,8 +11,6 @@ class QuotasConfig(AppConfig):
 
     name = "quotas"
     verbose_name = _("Quotas")
-    snapshot: "QuotaSnapshot"
-    hints: "QuotaHints"
 
     def ready(self) -> None:
         # Models can be imported only after all apps are loaded.

@@ -13,12 +13,7 @@ def day_of(now: datetime) -> date:
 
 def resets_at(now: datetime) -> datetime:
     """Return the first instant of the next day in TIME_ZONE."""
-    return _day_after(day_of(now), timezone.get_default_timezone())[0]
-
-
-def resets_at_json(now: datetime) -> str:
-    """Return the same as ISO 8601, for JSON."""
-    return _day_after(day_of(now), timezone.get_default_timezone())[1]
+    return _day_after(day_of(now), timezone.get_default_timezone())
 
 
 def seconds_to_reset(now: datetime) -> float:
@@ -27,9 +22,8 @@ def seconds_to_reset(now: datetime) -> float:
 
 
 @lru_cache(maxsize=8)
-def _day_after(day: date, zone: tzinfo) -> tuple[datetime, str]:
-    """Return the next day's first instant, also as text; cached, because requests share it."""
+def _day_after(day: date, zone: tzinfo) -> datetime:
+    """Return the next day's first instant; cached, because requests share it."""
     midnight = datetime.combine(day + timedelta(days=1), time.min, tzinfo=zone)
     # If the clocks skip midnight, the day begins at the time to which they jump.
-    begins = midnight.astimezone(UTC).astimezone(zone)
-    return begins, begins.isoformat()
+    return midnight.astimezone(UTC).astimezone(zone)

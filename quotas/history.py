@@ -1,6 +1,8 @@
 """The ledger as users read it: pages of rows, and reasons in words."""
 
-from django.db.models import QuerySet
+from typing import TypeVar
+
+from django.db.models import Model, QuerySet
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -9,6 +11,8 @@ from quotas.invitations import INVITED, INVITER
 from quotas.models import LedgerEntry
 from quotas.redeem_codes import REDEEMED
 from quotas.schemas import LedgerRow
+
+Row = TypeVar("Row", bound=Model)
 
 PAGE_SIZE = 50
 
@@ -24,23 +28,19 @@ _WORDS: dict[str, str | Promise] = {
 }
 
 
-def entries(user_id: int, before: int | None = None) -> QuerySet[LedgerEntry]:
-    """Return a user's rows below the id `before`, newest first, each with its quota."""
-    rows = LedgerEntry.objects.filter(user_id=user_id).select_related("quota").order_by("-id")
-    return rows if before is None else rows.filter(id__lt=before)
+def entries(user_id: int) -> QuerySet[LedgerEntry]:
+    """Return a user's rows, newest first, each with its quota."""
+    return LedgerEntry.objects.filter(user_id=user_id).select_related("quota").order_by("-id")
 
 
-def page(user_id: int, before: int | None = None, size: int = PAGE_SIZE) -> tuple[list[LedgerEntry], int | None]:
-    """Return one page of rows, and the next page's `before`, if any."""
-    rows = list(entries(user_id, before)[: size + 1])
-    return rows[:size], rows[size - 1].pk if len(rows) > size else None
+def page(rows: QuerySet[Row], before: int | None, size: int = PAGE_SIZE) -> tuple[list[Row], int | None]:
+    """Return a page of rows below the id `before`, and the next page's `before`."""
+    found = list((rows if before is None else rows.filter(pk__lt=before))[: size + 1])
+    return found[:size], found[size - 1].pk if len(found) > size else None
 
 
 def place(text: str) -> int | None:
-    """Return the ledger row id given as `before` in a page's URL; None when invalid.
-
-    None means that the page begins with the newest rows.
-    """
+    """Return the id given as `before` in a URL; None: begin with the newest."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 

@@ -1,9 +1,8 @@
 """Invitations: credits for both sides.
 
-Invited users get theirs at once, inviters with the invited user's first charged completion.
-
-The transaction that makes the account makes the row. It leaves `pending` once, by a guarded update in the transaction
-that settles a completion. The amounts are those of the quotas at the moment the credits are given.
+Invited users get theirs at once, inviters with the invited user's first charged completion. The transaction that makes
+the account makes the row. It leaves `pending` once, by a guarded update in the transaction that settles a completion.
+The amounts are those of the quotas at the moment the credits are given.
 """
 
 from typing import Any
@@ -47,9 +46,13 @@ def reward(invitation_id: int) -> None:
         invitation = _claimed(invitation_id)
         if invitation is None:
             return
-        if not _take_share(invitation.inviter_id):
-            transaction.set_rollback(True)
-            return
+        day = connection.ops.adapt_datefield_value(ledger.day_of(timezone.now()))
+        with connection.cursor() as cursor:
+            share = {"inviter": invitation.inviter_id, "day": day, "most": REWARDS_A_DAY}
+            cursor.execute(statements.TAKE_REWARD, share)
+            if cursor.rowcount != 1:
+                transaction.set_rollback(True)
+                return
         # By id: all code that locks several balances of one user does so in this order.
         promises = Quota.objects.filter(inviter_credits__gt=0).order_by("id")
         earned = sum(_granted(invitation.inviter_id, quota) for quota in promises)
@@ -65,13 +68,6 @@ def _claimed(invitation_id: int) -> Invitation | None:
     return rows.get() if claimed else None
 
 
-def _take_share(inviter_id: int) -> bool:
-    day = connection.ops.adapt_datefield_value(ledger.day_of(timezone.now()))
-    with connection.cursor() as cursor:
-        cursor.execute(statements.TAKE_REWARD, {"inviter": inviter_id, "day": day, "most": REWARDS_A_DAY})
-        return int(cursor.rowcount) == 1
-
-
 def _granted(inviter_id: int, quota: Quota) -> int:
     try:
         ledger.grant(inviter_id, quota.pk, quota.inviter_credits, INVITER)
@@ -85,13 +81,6 @@ def of(inviter_id: int) -> QuerySet[Invitation]:
     """Return a user's invitations, newest first, without those whose invited user was deleted."""
     rows = Invitation.objects.filter(inviter_id=inviter_id, invited__isnull=False)
     return rows.select_related("invited").order_by("-id")
-
-
-def page(inviter_id: int, before: int | None, size: int) -> tuple[list[Invitation], int | None]:
-    """Return one page below the id `before`, and the next page's `before`, if any."""
-    rows = of(inviter_id) if before is None else of(inviter_id).filter(pk__lt=before)
-    found = list(rows[: size + 1])
-    return found[:size], found[size - 1].pk if len(found) > size else None
 
 
 def sums(inviter_id: int) -> dict[str, int]:

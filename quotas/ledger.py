@@ -3,8 +3,6 @@
 Everything here is synchronous and belongs inside the caller's transaction, the one that stores the message. A unit is
 taken when a generation begins and made final or given back when it ends, exactly once, by guarded updates
 (`statements.py`). A reservation belongs to the day on which it began, a calendar day in TIME_ZONE.
-
-A change deletes the user's counter in Redis once it is committed (`hints.py`). Counters decide nothing.
 """
 
 from collections.abc import Mapping, Set
@@ -27,7 +25,7 @@ from quotas.days import day_of as day_of
 from quotas.days import resets_at as resets_at
 from quotas.errors import QuotaExhausted
 from quotas.hints import Figures
-from quotas.models import Quota, Reservation
+from quotas.models import Quota, Reservation, Source
 from quotas.snapshot import QuotaConfig
 from web.refusals import InvalidRequest
 
@@ -127,7 +125,7 @@ def grant(user_id: int, quota_id: int, amount: int, reason: str) -> None:
 
     Raises InvalidRequest when fewer are left, when the balance would exceed its column, and for 0.
     """
-    unit = {"user": user_id, "quota": quota_id, "amount": amount, "source": Reservation.Source.CREDIT.value}
+    unit = {"user": user_id, "quota": quota_id, "amount": amount, "source": Source.CREDIT.value}
     with transaction.atomic(), connection.cursor() as cursor:
         if not _add_credits(cursor, unit):
             raise InvalidRequest(details={"amount": [_("The balance does not allow this amount.")]})
@@ -192,9 +190,9 @@ def _exhausted(daily_limit: int | None, now: datetime) -> QuotaExhausted:
 def _take(cursor: CursorWrapper, unit: Values, daily_limit: int | None) -> str | None:
     limit = statements.MOST if daily_limit is None else daily_limit
     if limit and _change(cursor, statements.TAKE_DAILY, {**unit, "limit": limit}):
-        return Reservation.Source.DAILY.value
+        return Source.DAILY.value
     if _change(cursor, statements.TAKE_CREDIT, unit):
-        return Reservation.Source.CREDIT.value
+        return Source.CREDIT.value
     return None
 
 
@@ -216,7 +214,7 @@ def _end(
 
 
 def _give_back(cursor: CursorWrapper, unit: Values) -> None:
-    if unit["source"] == Reservation.Source.CREDIT.value:
+    if unit["source"] == Source.CREDIT.value:
         given = _add_credits(cursor, {**unit, "amount": 1})
     else:
         given = _change(cursor, statements.GIVE_BACK_DAILY, unit) == 1
@@ -271,7 +269,7 @@ def _shown(quota: QuotaConfig, figures: Figures, groups: Set[int], now: datetime
         "used_today": figures.used,
         "credits": figures.credits,
         "remaining": left,
-        "resets_at": days.resets_at_json(now),
+        "resets_at": resets_at(now).isoformat(),
     }
 
 

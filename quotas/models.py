@@ -6,7 +6,7 @@ no other index begins with it; quotas are hardly ever deleted.
 """
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import Group
@@ -27,17 +27,18 @@ REWARDS_A_DAY = 20
 _COUNTABLE = [MaxValueValidator(MOST)]
 
 
+class Source(models.TextChoices):
+    DAILY = "daily", _("daily allowance")
+    CREDIT = "credit", _("credit")
+
+
 class Quota(models.Model):
     """A daily allowance for models. Limit None: unlimited; 0: credits only."""
 
     slug = models.SlugField(_("slug"), max_length=50, unique=True)
     title = models.CharField(_("title"), max_length=100)
     daily_limit = models.PositiveIntegerField(
-        _("daily limit"),
-        null=True,
-        blank=True,
-        validators=_COUNTABLE,
-        help_text=_("Empty: no limit. 0: credits only."),
+        _("daily limit"), null=True, blank=True, validators=_COUNTABLE, help_text=_("Empty: no limit. 0: credits only.")
     )
     inviter_credits = models.PositiveIntegerField(_("credits for the inviter"), default=0, validators=_COUNTABLE)
     invitee_credits = models.PositiveIntegerField(_("credits for the invited"), default=0, validators=_COUNTABLE)
@@ -77,27 +78,18 @@ class QuotaModel(models.Model):
 
 
 class QuotaGroupLimit(models.Model):
-    """A daily limit for members of a group, instead of the quota's own.
-
-    A user in several groups has the best of their limits.
-    """
+    """The daily limit of a group's members, instead of the quota's own; the best counts."""
 
     quota = models.ForeignKey(Quota, models.CASCADE, related_name="group_limits", verbose_name=_("quota"))
     group = models.ForeignKey(Group, models.CASCADE, related_name="+", verbose_name=_("group"))
     daily_limit = models.PositiveIntegerField(
-        _("daily limit"),
-        null=True,
-        blank=True,
-        validators=_COUNTABLE,
-        help_text=_("Empty: no limit. 0: credits only."),
+        _("daily limit"), null=True, blank=True, validators=_COUNTABLE, help_text=_("Empty: no limit. 0: credits only.")
     )
 
     class Meta:
         verbose_name = _("limit of a group")
         verbose_name_plural = _("limits of groups")
-        constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["quota", "group"], name="limit_once_per_group")
-        ]
+        constraints = [models.UniqueConstraint(fields=["quota", "group"], name="limit_once_per_group")]
 
     def __str__(self) -> str:
         return f"{self.quota.slug}: {self.group.name}"
@@ -116,7 +108,7 @@ class DailyUsage(models.Model):
     class Meta:
         verbose_name = _("daily usage")
         verbose_name_plural = _("daily usage")
-        constraints: ClassVar[list[models.BaseConstraint]] = [
+        constraints = [
             models.UniqueConstraint(fields=["user", "quota", "day"], name="usage_once_per_day"),
             models.CheckConstraint(condition=models.Q(used__gte=0), name="usage_not_negative"),
         ]
@@ -137,7 +129,7 @@ class CreditBalance(models.Model):
     class Meta:
         verbose_name = _("credit balance")
         verbose_name_plural = _("credit balances")
-        constraints: ClassVar[list[models.BaseConstraint]] = [
+        constraints = [
             models.UniqueConstraint(fields=["user", "quota"], name="balance_once"),
             models.CheckConstraint(condition=models.Q(credits__gte=0), name="credits_not_negative"),
         ]
@@ -148,10 +140,6 @@ class CreditBalance(models.Model):
 
 class Reservation(models.Model):
     """A unit reserved for a running generation; it ends exactly once, settled or released."""
-
-    class Source(models.TextChoices):
-        DAILY = "daily", _("daily allowance")
-        CREDIT = "credit", _("credit")
 
     class Status(models.TextChoices):
         RESERVED = "reserved", _("reserved")
@@ -171,7 +159,7 @@ class Reservation(models.Model):
     class Meta:
         verbose_name = _("reservation")
         verbose_name_plural = _("reservations")
-        constraints: ClassVar[list[models.BaseConstraint]] = [
+        constraints = [
             models.UniqueConstraint(fields=["reference"], name="reservation_once_per_generation"),
             models.CheckConstraint(condition=models.Q(source__in=["daily", "credit"]), name="reservation_source"),
             models.CheckConstraint(
@@ -191,10 +179,6 @@ class LedgerEntry(models.Model):
     A spend names its generation. A credit that an operator takes back names none.
     """
 
-    class Source(models.TextChoices):
-        DAILY = "daily", _("daily allowance")
-        CREDIT = "credit", _("credit")
-
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("user"))
     quota = models.ForeignKey(Quota, models.PROTECT, db_index=False, verbose_name=_("quota"))
     amount = models.IntegerField(_("amount"))
@@ -206,7 +190,7 @@ class LedgerEntry(models.Model):
     class Meta:
         verbose_name = _("ledger entry")
         verbose_name_plural = _("ledger")
-        constraints: ClassVar[list[models.BaseConstraint]] = [
+        constraints = [
             models.CheckConstraint(condition=~models.Q(amount=0), name="amount_not_zero"),
             models.UniqueConstraint(
                 fields=["reference"],
@@ -222,7 +206,7 @@ class LedgerEntry(models.Model):
                 name="ledger_source",
             ),
         ]
-        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["user", "-id"], name="ledger_by_user")]
+        indexes = [models.Index(fields=["user", "-id"], name="ledger_by_user")]
 
     def __str__(self) -> str:
         return f"{self.user_id} {self.amount:+d} {self.reason}"
@@ -264,7 +248,7 @@ class Invitation(models.Model):
     class Meta:
         verbose_name = _("invitation")
         verbose_name_plural = _("invitations")
-        constraints: ClassVar[list[models.BaseConstraint]] = [
+        constraints = [
             models.CheckConstraint(condition=~models.Q(inviter=models.F("invited")), name="nobody_invites_themselves"),
             models.CheckConstraint(
                 condition=models.Q(status="credited", credited_at__isnull=False)
@@ -272,7 +256,7 @@ class Invitation(models.Model):
                 name="invitation_credited_or_not",
             ),
         ]
-        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["inviter", "-id"], name="invitations_by_inviter")]
+        indexes = [models.Index(fields=["inviter", "-id"], name="invitations_by_inviter")]
 
     def __str__(self) -> str:
         return f"{self.inviter_id} → {self.invited_id} {self.status}"
@@ -288,7 +272,7 @@ class InviterDay(models.Model):
     class Meta:
         verbose_name = _("inviter's day")
         verbose_name_plural = _("inviters' days")
-        constraints: ClassVar[list[models.BaseConstraint]] = [
+        constraints = [
             models.UniqueConstraint(fields=["inviter", "day"], name="inviter_once_per_day"),
             models.CheckConstraint(condition=models.Q(rewarded__lte=REWARDS_A_DAY), name="rewards_of_a_day"),
         ]
@@ -333,7 +317,7 @@ class RedeemCode(models.Model):
     class Meta:
         verbose_name = _("redeem code")
         verbose_name_plural = _("redeem codes")
-        constraints: ClassVar[list[models.BaseConstraint]] = [
+        constraints = [
             models.CheckConstraint(condition=models.Q(credits__gte=1), name="code_is_worth_something"),
             models.CheckConstraint(
                 condition=models.Q(redeemed_by=None) | models.Q(redeemed_at__isnull=False), name="code_redeemed_or_not"

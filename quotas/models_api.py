@@ -1,7 +1,4 @@
-"""REST for staff: models with their routes, quota and groups.
-
-It is not in `providers`, because that package knows no quotas.
-"""
+"""REST for staff: models, not in `providers`, because that package knows no quotas."""
 
 from typing import Any
 
@@ -37,10 +34,7 @@ class RouteRow(StrictSerializer):
 
 
 class ModelRow(StaffSerializer):
-    """A model. `quota` null: none; left out of a new model: a default one.
-
-    `routes` are replaced as a whole.
-    """
+    """A model. `quota` null: none; left out of a new model: a default one."""
 
     quota = NamedRow(slug_field="slug", queryset=Quota.objects.all(), required=False, allow_null=True)
     groups = NamedRow(slug_field="name", queryset=Group.objects.all(), many=True, required=False)
@@ -87,16 +81,12 @@ class ModelRow(StaffSerializer):
             instance.routes.all().delete()
             Route.objects.bulk_create(Route(model=instance, **route) for route in validated_data["routes"])
         if "quota" in validated_data:
-            _move(instance, validated_data["quota"])
+            if quota := validated_data["quota"]:
+                QuotaModel.objects.update_or_create(model=instance, defaults={"quota": quota})
+            else:
+                QuotaModel.objects.filter(model=instance).delete()
         instance.refresh_from_db()  # or it would remember the quota of before
         return instance
-
-
-def _move(model: ChatModel, quota: Quota | None) -> None:
-    if quota is None:
-        QuotaModel.objects.filter(model=model).delete()
-    else:
-        QuotaModel.objects.update_or_create(model=model, defaults={"quota": quota})
 
 
 class ChatModels(StaffRows):

@@ -35,10 +35,10 @@ def make(
 ) -> list[RedeemCode]:
     """Make a batch of codes, each worth `credit` credits, until `expires_at` or for ever."""
     with transaction.atomic():
+        codes = ("".join(secrets.choice(ALPHABET) for _position in range(CHARS)) for _number in range(count))
         batch = RedeemBatch.objects.create(note=note, created_by_id=made_by)
         return RedeemCode.objects.bulk_create(
-            RedeemCode(batch=batch, code=_new_code(), quota=quota, credits=credit, expires_at=expires_at)
-            for _number in range(count)
+            RedeemCode(batch=batch, code=code, quota=quota, credits=credit, expires_at=expires_at) for code in codes
         )
 
 
@@ -61,13 +61,6 @@ def redeem(user_id: int, typed: str) -> RedeemCode:
 
 
 def normalised(typed: str) -> str:
-    """Convert a typed code to the form in which it is stored.
-
-    Text that is no code becomes one that matches no row.
-    """
+    """Convert a typed code to its stored form; other text then matches no row."""
     folded = unicodedata.normalize("NFKC", typed[:MOST_TYPED]).upper()
     return "".join(character for character in folded if character.isalnum()).translate(_LOOK_ALIKES)[: CHARS + 1]
-
-
-def _new_code() -> str:
-    return "".join(secrets.choice(ALPHABET) for _position in range(CHARS))

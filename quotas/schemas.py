@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from quotas.models import LedgerEntry
+from quotas.models import Source
 from web.schemas import Count, Time
 
 
@@ -30,7 +30,7 @@ class LedgerRow(TypedDict):
     id: int
     quota: str
     amount: int
-    source: Annotated[str, Field(json_schema_extra={"enum": LedgerEntry.Source.values})]
+    source: Annotated[str, Field(json_schema_extra={"enum": Source.values})]
     reason: str
     generation: str | None
     created_at: Time

@@ -17,24 +17,20 @@ def ensure_defaults() -> None:
     """
     with transaction.atomic():
         if not Quota.objects.exists():
-            # A process that starts at the same moment makes the same rows, which are then ignored.
+            first_run = settings.ENV
             with translation.override(settings.LANGUAGE_CODE):
-                Quota.objects.bulk_create(_defaults(), ignore_conflicts=True)
+                titles = {slug: str(title) for slug, title in FIRST_RUN_TITLES.items()}
+            standard = Quota(
+                slug="standard",
+                title=titles["standard"],
+                daily_limit=first_run.DAILY_LIMIT_STANDARD,
+                inviter_credits=first_run.INVITER_CREDITS,
+                invitee_credits=first_run.INVITEE_CREDITS,
+            )
+            premium = Quota(slug="premium", title=titles["premium"], daily_limit=first_run.DAILY_LIMIT_PREMIUM)
+            # A process that starts at the same moment makes the same rows, which are then ignored.
+            Quota.objects.bulk_create([standard, premium], ignore_conflicts=True)
         assign_models()
-
-
-def _defaults() -> list[Quota]:
-    first_run = settings.ENV
-    return [
-        Quota(
-            slug="standard",
-            title=str(FIRST_RUN_TITLES["standard"]),
-            daily_limit=first_run.DAILY_LIMIT_STANDARD,
-            inviter_credits=first_run.INVITER_CREDITS,
-            invitee_credits=first_run.INVITEE_CREDITS,
-        ),
-        Quota(slug="premium", title=str(FIRST_RUN_TITLES["premium"]), daily_limit=first_run.DAILY_LIMIT_PREMIUM),
-    ]
 
 
 def assign_models() -> None:

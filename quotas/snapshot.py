@@ -31,10 +31,7 @@ class QuotaConfig:
     models: tuple[ModelConfig, ...]
 
     def limit_for(self, groups: Set[int]) -> int | None:
-        """Return the daily limit of a member of these groups.
-
-        It is the best limit of those groups, or the quota's own where none of them has one.
-        """
+        """Return the best limit of these groups, or the quota's own where none has one."""
         limits = [limit for group, limit in self.group_limits.items() if group in groups]
         if not limits:
             return self.daily_limit
@@ -81,15 +78,14 @@ def _load() -> QuotaTable:
     rows = Quota.objects.order_by("id").prefetch_related(
         "links", Prefetch("group_limits", QuotaGroupLimit.objects.order_by("id"))
     )
-    quotas = {row.pk: _config(row, position) for row in rows}
+    quotas = {}
+    for row in rows:
+        covered = sorted(position[link.model_id] for link in row.links.all() if link.model_id in position)
+        limits = {limit.group_id: limit.daily_limit for limit in row.group_limits.all()}
+        in_order = tuple(model for _, model in covered)
+        quotas[row.pk] = QuotaConfig(row.pk, row.slug, row.shown_title, row.daily_limit, limits, in_order)
     return QuotaTable(
         quotas,
         {model.slug: config.id for config in quotas.values() for model in config.models},
         any(config.group_limits for config in quotas.values()) or any(model.groups for model in models.values()),
     )
-
-
-def _config(row: Quota, position: Mapping[int, tuple[int, ModelConfig]]) -> QuotaConfig:
-    covered = sorted(position[link.model_id] for link in row.links.all() if link.model_id in position)
-    limits = {limit.group_id: limit.daily_limit for limit in row.group_limits.all()}
-    return QuotaConfig(row.pk, row.slug, row.shown_title, row.daily_limit, limits, tuple(model for _, model in covered))

@@ -138,10 +138,7 @@ def _require_unused(code: Any) -> None:
 
 
 class GrantRow(StaffSerializer):
-    """A grant that staff make.
-
-    A negative amount takes credits back, at most as many as are left.
-    """
+    """Credits that staff give, or take back with a negative amount, down to zero."""
 
     user = NamedRow(slug_field="username", queryset=get_user_model()._default_manager.all())
     quota = QuotaSlug()

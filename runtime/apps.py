@@ -1,17 +1,9 @@
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from django.apps import AppConfig, apps
 from django.conf import settings
 
 from runtime import logs
-
-if TYPE_CHECKING:
-    from runtime.drain import Drain
-    from runtime.executor import DatabaseExecutor
-    from runtime.process import ServingProcess
-    from runtime.pubsub import Broker
-    from runtime.redis_clients import RedisClients
-    from runtime.tasks import TaskSet
 
 
 class RuntimeConfig(AppConfig):
@@ -20,21 +12,13 @@ class RuntimeConfig(AppConfig):
     name = "runtime"
     verbose_name = "Runtime"
 
-    database: "DatabaseExecutor"
-    process: "ServingProcess"
-    redis: "RedisClients"
-    broker: "Broker"
-    drain: "Drain"
-    tasks: "TaskSet"
-
     def ready(self) -> None:
         # Models may only be imported once all apps are loaded, and `process` has one.
-        from runtime.drain import Drain  # noqa: PLC0415
         from runtime.executor import DatabaseExecutor  # noqa: PLC0415
         from runtime.process import ServingProcess  # noqa: PLC0415
         from runtime.pubsub import Broker  # noqa: PLC0415
         from runtime.redis_clients import PROBE_SECONDS, RedisClients  # noqa: PLC0415
-        from runtime.tasks import TaskSet  # noqa: PLC0415
+        from runtime.tasks import Drain  # noqa: PLC0415
 
         logs.configure("DEBUG" if settings.DEBUG else "INFO")
         self.database = DatabaseExecutor()
@@ -42,7 +26,6 @@ class RuntimeConfig(AppConfig):
         self.redis = RedisClients(settings.REDIS_URL, self.process)
         self.broker = Broker(self.redis, self.process.id)
         self.drain = Drain()
-        self.tasks = TaskSet()
         self.process.every(lambda: PROBE_SECONDS, "redis", self.redis.probe)
 
 

@@ -4,6 +4,7 @@ Login limits are counted in this cache, and go on being counted while Redis is d
 so a limit lets through its full number of attempts in every process; no user is refused for it.
 """
 
+from functools import partialmethod
 from typing import Any
 
 from django.core.cache.backends.base import BaseCache
@@ -16,13 +17,12 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from runtime.apps import runtime
 from runtime.redis_clients import REPLY_SECONDS
 
-# All threads share one connection, so that a process has few in total; a caller waits `timeout` seconds for it.
-_POOL = {"max_connections": 1, "timeout": REPLY_SECONDS}
 _OPTIONS = {
     "SOCKET_CONNECT_TIMEOUT": REPLY_SECONDS,
     "SOCKET_TIMEOUT": REPLY_SECONDS,
+    # All threads share one connection, so that a process has few in total; a caller waits `timeout` seconds for it.
     "CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool",
-    "CONNECTION_POOL_KWARGS": _POOL,
+    "CONNECTION_POOL_KWARGS": {"max_connections": 1, "timeout": REPLY_SECONDS},
     # JSON instead of pickle: reading a value from Redis must not create Python objects.
     "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
 }
@@ -49,26 +49,13 @@ class FallbackCache(BaseCache):
                 return reply
         return getattr(self._local, method)(*arguments, **options)
 
-    def add(self, *arguments: Any, **options: Any) -> bool:
-        return bool(self._call("add", *arguments, **options))
-
-    def get(self, *arguments: Any, **options: Any) -> Any:
-        return self._call("get", *arguments, **options)
-
-    def set(self, *arguments: Any, **options: Any) -> None:
-        self._call("set", *arguments, **options)
-
-    def touch(self, *arguments: Any, **options: Any) -> bool:
-        return bool(self._call("touch", *arguments, **options))
-
-    def delete(self, *arguments: Any, **options: Any) -> bool:
-        return bool(self._call("delete", *arguments, **options))
-
-    def incr(self, *arguments: Any, **options: Any) -> int:
-        return int(self._call("incr", *arguments, **options))
-
-    def has_key(self, *arguments: Any, **options: Any) -> bool:
-        return bool(self._call("has_key", *arguments, **options))
+    add = partialmethod(_call, "add")
+    get = partialmethod(_call, "get")
+    set = partialmethod(_call, "set")
+    touch = partialmethod(_call, "touch")
+    delete = partialmethod(_call, "delete")
+    incr = partialmethod(_call, "incr")
+    has_key = partialmethod(_call, "has_key")
 
     def clear(self) -> None:
         """Delete the cache's own keys only.

@@ -60,7 +60,7 @@ def read(model: type[M], pk: Any) -> M | None:
     connection = connections[DEFAULT_DB_ALIAS]
     names, converters, statement = _select_statement(model, connection.vendor)
     with connection.cursor() as cursor:
-        cursor.execute(statement, [_key(model).get_db_prep_value(pk, connection)])
+        cursor.execute(statement, [cast("Any", model._meta.pk).get_db_prep_value(pk, connection)])
         row = cursor.fetchone()
     if row is None:
         return None
@@ -112,7 +112,7 @@ def _prepare(field: Any) -> Prepare | None:
 @cache
 def _select_statement(model: type[Model], vendor: str) -> tuple[list[str], list[tuple[int, Any, list[Converter]]], str]:
     connection = connections[DEFAULT_DB_ALIAS]
-    fields, key = model._meta.concrete_fields, _key(model)
+    fields, key = model._meta.concrete_fields, cast("Any", model._meta.pk)
     converters = []
     for position, field in enumerate(fields):
         expression = cast("Any", field).cached_col
@@ -122,7 +122,3 @@ def _select_statement(model: type[Model], vendor: str) -> tuple[list[str], list[
     columns = ", ".join(f'"{field.column}"' for field in fields)
     statement = f'SELECT {columns} FROM "{model._meta.db_table}" WHERE "{key.column}" = %s'  # noqa: S608 - our own names
     return [field.attname for field in fields], converters, statement
-
-
-def _key(model: type[Model]) -> Any:
-    return model._meta.pk

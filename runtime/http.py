@@ -42,20 +42,17 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._check_later(self._unread_bytes())
+        self._check_progress(sys.maxsize)
 
     def resume_writing(self) -> None:
         self._progress_timer.cancel()
         super().resume_writing()
 
-    def _check_later(self, unread: int) -> None:
-        self._progress_timer = self.loop.call_later(STALLED_SECONDS, self._check_progress, unread)
-
     def _check_progress(self, unread_before: int) -> None:
         """Disconnect a client that read nothing since the last check."""
         unread = self._unread_bytes()
         if unread < unread_before:
-            self._check_later(unread)
+            self._progress_timer = self.loop.call_later(STALLED_SECONDS, self._check_progress, unread)
         else:
             self.transport.abort()
 

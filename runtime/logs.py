@@ -11,7 +11,7 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import structlog
@@ -69,24 +69,18 @@ def configure(level: str = "INFO") -> None:
     )
 
 
-def write_in_background() -> None:
-    """Let a thread write the log from now on.
+def write_in_background() -> Callable[[], None]:
+    """Let a thread write the log from now on; return the function that ends it.
 
-    Because a terminal or a log collector may stop reading, which must not block the event loop.
+    Because a terminal or a log collector may stop reading, which must not block the event loop. Python's exit handlers
+    call the function too.
     """
     root = logging.getLogger()
     (direct,) = root.handlers
     background = BackgroundHandler(sys.stderr.fileno())
     background.setFormatter(direct.formatter)
     root.handlers[:] = [background]
-    atexit.register(background.stop)
-
-
-def stop_background() -> None:
-    """Write the waiting lines, for a process that ends without Python's exit handlers."""
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, BackgroundHandler):
-            handler.stop()
+    return atexit.register(background.stop)
 
 
 class BackgroundHandler(logging.Handler):

@@ -4,17 +4,22 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import structlog
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from runtime.executor import DatabaseExecutor
 from runtime.models import Process
-from runtime.timers import Timers
+
+log = structlog.get_logger("runtime")
 
 
 class ServingProcess:
@@ -29,32 +34,32 @@ class ServingProcess:
         self.beat_at = float("-inf")
         # Before this time a missed heartbeat does not count as death, because this process missed its own.
         self._lenient_until = 0.0
-        self.timers = Timers()
-        self.every(lambda: settings.PROCESS_LEASE_SECONDS / 4, "heartbeat", self._beat)
+        self.timers: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self.every(lambda: settings.PROCESS_LEASE_SECONDS / 4, "heartbeat", lambda: database.run(self.store_heartbeat))
 
     def every(self, seconds: Callable[[], float], name: str, callback: Callable[[], Awaitable[object]]) -> None:
         """Await `callback` again and again while this process serves, `seconds()` after it ended."""
-        self.timers.every(seconds, name, callback)
+        self.timers[name] = partial(_repeat, seconds, name, callback)
 
     async def start(self) -> None:
         """Store the first heartbeat and start the timers. Repeating is safe."""
-        if self.timers.running:
+        if any(not task.done() for task in self._tasks):
             return
         self.loop = asyncio.get_running_loop()
-        self.timers.start()
-        await self._beat()
+        self._tasks = [asyncio.create_task(repeat(), name=name) for name, repeat in self.timers.items()]
+        await self._database.run(self.store_heartbeat)
 
     async def stop(self) -> None:
         """Stop the timers and delete the row, so that others need not await the lease."""
-        await self.timers.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._database.run(Process.objects.filter(id=self.id).delete)
-
-    async def _beat(self) -> None:
-        await self._database.run(self.store_heartbeat)
 
     def store_heartbeat(self) -> None:
         """Store a heartbeat; raise DatabaseError when the database cannot store it. Repeating is safe."""
-        self._check_own_heartbeat(Process.objects.with_liveness(settings.PROCESS_LEASE_SECONDS).filter(id=self.id))
+        self._check_own_heartbeat(_with_liveness().filter(id=self.id))
         heartbeat = {"host": _host(), "pid": os.getpid(), "beat_at": Now()}
         Process.objects.update_or_create(id=self.id, defaults=heartbeat)
         self.beat_at = time.monotonic()
@@ -67,7 +72,7 @@ class ServingProcess:
         process missed its own heartbeat (the database was down, or the machine was suspended), the others get half a
         lease for a new one.
         """
-        rows = list(Process.objects.with_liveness(settings.PROCESS_LEASE_SECONDS))
+        rows = list(_with_liveness())
         self._check_own_heartbeat(row for row in rows if row.id == self.id)
         lenient = time.monotonic() < self._lenient_until
         others = (row for row in rows if row.id != self.id and (lenient or row.alive))
@@ -81,6 +86,26 @@ class ServingProcess:
     def delete_dead(self) -> None:
         """Delete rows of processes whose last heartbeat is a hundred leases old."""
         Process.objects.filter(beat_at__lt=Now() - timedelta(seconds=settings.PROCESS_LEASE_SECONDS * 100)).delete()
+
+
+async def _repeat(seconds: Callable[[], float], name: str, callback: Callable[[], Awaitable[object]]) -> None:
+    while True:
+        await asyncio.sleep(seconds())
+        try:
+            await callback()
+        except (InterfaceError, OperationalError) as error:  # the database is down or full: a traceback adds nothing
+            log.error("timer failed", timer=name, error=type(error).__name__, reason=str(error).partition("\n")[0])
+        except Exception as error:  # the timer outlives every failure of its callback; the next turn tries again
+            log.exception("timer failed", timer=name, error=type(error).__name__)
+
+
+def _with_liveness() -> QuerySet[Any]:
+    """Return all rows with `alive` (heartbeat within the lease) and `recent` (within half of it).
+
+    The database's clock decides, because the clocks of hosts may differ.
+    """
+    lease = timedelta(seconds=settings.PROCESS_LEASE_SECONDS)
+    return Process.objects.annotate(alive=Q(beat_at__gt=Now() - lease), recent=Q(beat_at__gt=Now() - lease / 2))
 
 
 def _host() -> str:

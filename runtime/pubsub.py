@@ -7,11 +7,9 @@ process receives for all its subscribers. Without Redis, messages stay in the pr
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any
 
 import structlog
-from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -39,10 +37,7 @@ MAX_UNSENT_TOPICS = 10_000
 
 
 class Broker:
-    """Topics of one process.
-
-    Any event loop may call `publish`; all else runs on the serving loop.
-    """
+    """Topics of one process; only `publish` may be called outside the serving loop."""
 
     def __init__(self, redis: RedisClients, process_id: str) -> None:
         self._redis = redis
@@ -80,11 +75,12 @@ class Broker:
 
         `MISSED` is ignored, because a process whose request was lost repeats it.
         """
-        self.subscribe(topic, self._servers.setdefault(topic, partial(self._start_work, work)))
 
-    def _start_work(self, work: Work, payload: bytes) -> None:
-        if payload != MISSED:
-            self._work.start(work(payload))
+        def start_work(payload: bytes) -> None:
+            if payload != MISSED:
+                self._work.start(work(payload))
+
+        self.subscribe(topic, self._servers.setdefault(topic, start_work))
 
     async def publish(self, topic: str, payload: bytes = b"") -> None:
         """Call the subscribers of this process before returning, and others through Redis."""
@@ -94,7 +90,10 @@ class Broker:
             return
         self._deliver(topic, payload)
         if self._redis.url and not await self._send(topic, payload):
-            self._send_later(topic)
+            if len(self._unsent_topics) < MAX_UNSENT_TOPICS:
+                self._unsent_topics.add(topic)
+            if self._resender is None or self._resender.done():
+                self._resender = loop.create_task(self._send_unsent())
 
     async def aclose(self) -> None:
         """Stop receiving from other processes; `publish` still calls subscribers of this process."""
@@ -111,25 +110,15 @@ class Broker:
             except Exception:  # a failing subscriber must not keep the others from being called
                 log.exception("subscriber failed", topic=topic)
 
-    # --- to other processes ------------------------------------------------------------------------------------------
-
     async def _send(self, topic: str, payload: bytes) -> bool:
         message = self._sender + payload
         return await self._redis.ask(lambda redis: redis.publish(PREFIX + topic, message), None) is not None
-
-    def _send_later(self, topic: str) -> None:
-        if len(self._unsent_topics) < MAX_UNSENT_TOPICS:
-            self._unsent_topics.add(topic)
-        if self._resender is None or self._resender.done():
-            self._resender = asyncio.get_running_loop().create_task(self._send_unsent())
 
     async def _send_unsent(self) -> None:
         while self._unsent_topics:
             await asyncio.sleep(RETRY_SECONDS)
             while self._unsent_topics and await self._send(topic := next(iter(self._unsent_topics)), MISSED):
                 self._unsent_topics.discard(topic)
-
-    # --- from other processes ----------------------------------------------------------------------------------------
 
     def _ensure_receiver(self) -> None:
         loop = asyncio.get_running_loop()
@@ -143,7 +132,10 @@ class Broker:
         disconnected = False
         while True:
             try:
-                async with self._connect() as redis, redis.pubsub() as connection:
+                # No socket timeout, because redis-py's uses `wait_for`, which can swallow a cancellation. redis-py does
+                # not reconnect either: both tasks would, and one of the two connections would never be closed.
+                client = self._redis.connect(1, socket_timeout=None, retry=Retry(NoBackoff(), 0, supported_errors=()))
+                async with client, client.pubsub() as connection:
                     async with asyncio.timeout(SILENCE_SECONDS):
                         await connection.subscribe(PREFIX)  # redis-py cannot read a connection without a subscription
                     disconnected = False
@@ -158,14 +150,6 @@ class Broker:
             except* Exception:  # a bug here or in redis-py must not leave this process without messages
                 log.exception("pubsub failed, reconnecting")
             await asyncio.sleep(RETRY_SECONDS)
-
-    def _connect(self) -> Redis:
-        """Return a client for receiving.
-
-        It has no socket timeout, because redis-py's uses `wait_for`, which can swallow a cancellation. It does not
-        reconnect by itself either: both tasks would, and one of the two connections would never be closed.
-        """
-        return self._redis.connect(connections=1, socket_timeout=None, retry=Retry(NoBackoff(), 0, supported_errors=()))
 
     async def _follow_topics(self, connection: PubSub) -> None:
         """Keep the connection subscribed to exactly the topics that have subscribers here."""
@@ -193,11 +177,7 @@ class Broker:
                 self._handle(message)
 
     def _handle(self, message: dict[str, Any]) -> None:
-        if message["type"] == "subscribe":
-            self._deliver(_topic(message), MISSED)
-        elif message["type"] == "message" and not message["data"].startswith(self._sender):
-            self._deliver(_topic(message), message["data"][len(self._sender) :])
-
-
-def _topic(message: dict[str, Any]) -> str:
-    return str(message["channel"].decode()).removeprefix(PREFIX)
+        kind, data = message["type"], message["data"]
+        if kind == "subscribe" or (kind == "message" and not data.startswith(self._sender)):
+            topic = message["channel"].decode().removeprefix(PREFIX)
+            self._deliver(topic, MISSED if kind == "subscribe" else data[len(self._sender) :])

@@ -9,6 +9,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
 import structlog
@@ -58,7 +59,7 @@ class RedisClients:
     async def probe(self) -> None:
         """Check whether Redis replies again; a timer calls this, so no request waits."""
         if self._away_until:
-            await self._reply(_ping, None)
+            await self._reply(ping, False)
 
     async def _reply(self, command: Callable[[Redis], Awaitable[T]], default: T) -> T:
         try:
@@ -82,24 +83,24 @@ class RedisClients:
         A management command has no serving loop, so this runs one for the call. The serving loop itself gets `default`,
         because it would wait for itself.
         """
-        loop = self._process.loop
-        if _on_a_loop():
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()
             return default
+        loop = self._process.loop
         if loop is None or not loop.is_running():
+
+            async def call_and_close() -> T:
+                async with aclosing(self):
+                    return await call()
+
             with self._thread_turn:
-                return asyncio.run(self._call_and_close(call))
+                return asyncio.run(call_and_close())
         reply = asyncio.run_coroutine_threadsafe(call(), loop)
         try:
             return reply.result(2 * REPLY_SECONDS)
         except TimeoutError:
             reply.cancel()
             return default
-
-    async def _call_and_close(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        try:
-            return await call()
-        finally:
-            await self.aclose()
 
     @property
     def away(self) -> bool:
@@ -139,13 +140,5 @@ class RedisClients:
             await client[1].aclose()
 
 
-async def _ping(redis: Redis) -> None:
-    await redis.ping()
-
-
-def _on_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+async def ping(redis: Redis) -> bool:
+    return bool(await redis.ping())

@@ -12,6 +12,7 @@ import resource
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from typing import NoReturn, TextIO
 
@@ -22,9 +23,11 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
-from runtime import database, logs, supervisor
+from runtime import database, logs
 from runtime.apps import runtime
 from runtime.http import BoundedProtocol
+from runtime.supervisor import Supervisor
+from runtime.tasks import wait_for_either
 
 log = structlog.get_logger("runtime")
 
@@ -57,8 +60,11 @@ def serve() -> None:
     port = listener.getsockname()[1]
     listener.close()
     logs.write_in_background()
-    with _bind(settings.HOST, port, shared=True) as reserved:
-        raise SystemExit(supervisor.supervise(port, _ready_line(reserved)))
+    with (
+        _bind(settings.HOST, port, shared=True) as reserved,
+        tempfile.TemporaryDirectory(prefix="rivulet-metrics-") as metrics,
+    ):
+        raise SystemExit(asyncio.run(Supervisor(settings.WORKERS, port, metrics).run(_ready_line(reserved))))
 
 
 def work(port: int) -> None:
@@ -102,8 +108,10 @@ class StopRequests:
 
 
 def _run(listener: socket.socket, requests: StopRequests) -> NoReturn:
-    logs.write_in_background()
-    _raise_file_limit()
+    stop_log = logs.write_in_background()
+    # To the maximum, because each stream needs two sockets.
+    maximum = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
     config = uvicorn.Config(
         import_string(settings.ASGI_APPLICATION),
         http=BoundedProtocol,
@@ -121,16 +129,10 @@ def _run(listener: socket.socket, requests: StopRequests) -> NoReturn:
         uvloop.run(_serve(Server(config), listener, requests))
         database.close()
     finally:
-        logs.stop_background()  # the last line says why the process ends
+        stop_log()  # the last line says why the process ends
     sys.stdout.flush()
     # Without the interpreter's own end, which would wait for a thread that hangs in the database.
     os._exit(0)
-
-
-def _raise_file_limit() -> None:
-    """Raise the limit of open files to the maximum, because each stream needs two sockets."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -164,15 +166,9 @@ async def _serve(server: Server, listener: socket.socket, requests: StopRequests
         await asyncio.sleep(START_POLL_SECONDS)
     print(_ready_line(listener), flush=True)  # noqa: T201
     settle_garbage_collector()
-    await asyncio.wait(
-        [serving, stopping := asyncio.create_task(requests.stop.wait())], return_when=asyncio.FIRST_COMPLETED
-    )
-    stopping.cancel()
+    await wait_for_either(serving, requests.stop)
     draining = asyncio.create_task(_drain())
-    await asyncio.wait(
-        [draining, hurried := asyncio.create_task(requests.hurry.wait())], return_when=asyncio.FIRST_COMPLETED
-    )
-    hurried.cancel()
+    await wait_for_either(draining, requests.hurry)
     draining.cancel()
     server.should_exit, server.force_exit = True, requests.hurry.is_set()
     await serving

@@ -2,21 +2,21 @@
 
 Workers are new interpreters. Each listens at the same address with its own socket, and the kernel spreads connections
 among the workers that live. A worker prints a line when it is ready. On its standard input it reads one byte for "stop"
-and a second for "hurry"; the end of the input means that the supervisor is dead. A terminal or systemd may also signal
-workers directly: such signals count as one "stop" (`serve.StopRequests`).
+and a second for "hurry"; the end of the input means that the supervisor is dead (`serve.StopRequests`).
 """
 
 import asyncio
 import os
 import signal
 import sys
-import tempfile
 import time
 from asyncio.subprocess import PIPE, Process
 
 import structlog
 from django.conf import settings
 from prometheus_client import multiprocess
+
+from runtime.tasks import wait_for_either
 
 log = structlog.get_logger("runtime")
 
@@ -28,12 +28,6 @@ STABLE_SECONDS = 60.0
 KILL_AFTER_SECONDS = 30.0
 # Exit codes of a normal end. SIGTERM kills a worker that has not yet installed its handler; it had no work to lose.
 NORMAL_EXIT_CODES = (0, -signal.SIGTERM)
-
-
-def supervise(port: int, ready_line: str) -> int:
-    """Keep `WORKERS` processes at this port until a signal comes; return the exit code."""
-    with tempfile.TemporaryDirectory(prefix="rivulet-metrics-") as metrics:
-        return asyncio.run(Supervisor(settings.WORKERS, port, metrics).run(ready_line))
 
 
 class Supervisor:
@@ -90,9 +84,7 @@ class Supervisor:
 
     async def _wait(self, worker: "Worker") -> int:
         exited = asyncio.create_task(worker.wait())
-        stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait([exited, stopping], return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
+        await wait_for_either(exited, self._stopping)
         try:
             return await asyncio.wait_for(exited, settings.DRAIN_SECONDS + KILL_AFTER_SECONDS)
         except TimeoutError:

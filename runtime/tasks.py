@@ -1,7 +1,7 @@
-"""Detached tasks, which belong to no request; the set keeps them alive until they end."""
+"""Detached tasks, which belong to no request, and the drain before the process ends."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from typing import Any, TypeVar
 
@@ -33,8 +33,30 @@ class TaskSet:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def cancel(self) -> None:
-        """Cancel all tasks and return when they have ended."""
-        for task in self._tasks:
-            task.cancel()
-        await self.wait()
+
+async def wait_for_either(task: asyncio.Task[Any], event: asyncio.Event) -> None:
+    """Return when the task has ended or the event is set."""
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+
+
+class Drain:
+    """Whether the process drains, and the work that it waits for."""
+
+    def __init__(self) -> None:
+        self.active = False
+        self._callbacks: list[Callable[[], Awaitable[object]]] = []
+
+    def on_drain(self, callback: Callable[[], Awaitable[object]]) -> None:
+        """Await `callback` while the process drains, in the order of registration."""
+        self._callbacks.append(callback)
+
+    def begin(self) -> None:
+        """Refuse new work from now on."""
+        self.active = True
+
+    async def finish(self) -> None:
+        """Await all callbacks; each returns when its part of the work has ended."""
+        for callback in self._callbacks:
+            await callback()

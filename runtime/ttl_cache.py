@@ -42,9 +42,6 @@ class TTLCache(Generic[T]):
         self._entry = None
 
     def changed(self) -> None:
-        """Drop the value now and after the open transaction.
-
-        Because other threads read the old rows until it commits.
-        """
+        """Drop the value now and after the commit, because until then others read old rows."""
         self.forget()
         transaction.on_commit(self.forget)

@@ -19,7 +19,7 @@ from providers.models import ApiKey, ChatModel, Route, Upstream
 from quotas import ledger
 from quotas.models import Quota, QuotaModel
 from runtime.apps import runtime
-from runtime.drain import Drain
+from runtime.tasks import Drain
 
 PASSWORD = "correct horse battery staple"
 

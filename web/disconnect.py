@@ -1,7 +1,4 @@
-"""The client of a request, and whether it is still connected.
-
-The handler of event streams notices a disconnection and reports it here.
-"""
+"""Whether a request's client is still connected, as the handler of event streams reports it."""
 
 from collections.abc import Callable, MutableMapping
 from typing import Any

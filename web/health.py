@@ -10,10 +10,10 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-from redis.asyncio import Redis
 
 from runtime import database
 from runtime.apps import runtime
+from runtime.redis_clients import ping
 from web.openapi import Content, Operation
 from web.refusals import Forbidden
 from web.schemas import Health
@@ -26,21 +26,20 @@ WRITE_AGAIN_SECONDS = 1.0
 
 @Operation("Operations", "Whether the process lives", returns=Health, proof="open")
 async def healthz(request: HttpRequest) -> HttpResponse:
-    """Reply 200: the process is alive."""
     return JsonResponse(Health(status="ok"))
 
 
 @Operation("Operations", "Whether to send work here", returns={200: Health, 503: Health}, proof="open")
 async def readyz(request: HttpRequest) -> HttpResponse:
-    """Reply 200 when the process may get requests; 503 while it drains or cannot store."""
     if runtime().drain.active:
         return JsonResponse(Health(status="unavailable", reason="draining"), status=503)
     try:
         await asyncio.wait_for(_check_database(), DATABASE_PROBE_SECONDS)
     except (DatabaseError, TimeoutError) as error:
         return JsonResponse(Health(status="unavailable", reason=f"database: {type(error).__name__}"), status=503)
-    problem = await _check_redis()
-    return JsonResponse(Health(status="degraded", redis=problem) if problem else Health(status="ok"))
+    if settings.REDIS_URL and not await runtime().redis.ask(ping, False):
+        return JsonResponse(Health(status="degraded", redis="away"))
+    return JsonResponse(Health(status="ok"))
 
 
 async def _check_database() -> None:
@@ -58,14 +57,6 @@ def _read() -> None:
         cursor.execute("SELECT 1")
 
 
-async def _check_redis() -> str:
-    return "" if not settings.REDIS_URL or await runtime().redis.ask(_ping, False) else "away"
-
-
-async def _ping(redis: Redis) -> bool:
-    return bool(await redis.ping())
-
-
 @Operation(
     "Operations",
     "Figures for Prometheus",
@@ -75,20 +66,14 @@ async def _ping(redis: Redis) -> bool:
     proof="open",
 )
 async def metrics(request: HttpRequest) -> HttpResponse:
-    """Return Prometheus metrics to loopback clients, or with METRICS_TOKEN as bearer token."""
     token, header = settings.METRICS_TOKEN, request.headers.get("Authorization", "")
     if not (_from_loopback(request) or (token and compare_digest(header.encode(), f"Bearer {token}".encode()))):
         raise Forbidden
-    return HttpResponse(generate_latest(_registry()), content_type=CONTENT_TYPE_LATEST)
-
-
-def _registry() -> CollectorRegistry:
-    """Return the metrics of this process, or the sums over all workers of its supervisor."""
-    if settings.WORKERS == 1:
-        return REGISTRY
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return registry
+    registry = REGISTRY
+    if settings.WORKERS > 1:  # the sums over all workers of the supervisor
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
 def _from_loopback(request: HttpRequest) -> bool:

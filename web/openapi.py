@@ -101,10 +101,6 @@ class Operation:
         vars(view)["operation"] = self
         return view
 
-    @property
-    def responses(self) -> Mapping[int, Any]:
-        return self.returns if isinstance(self.returns, Mapping) else {200: self.returns}
-
 
 @dataclass(frozen=True)
 class Route:
@@ -114,10 +110,6 @@ class Route:
     path: str
     parameters: Mapping[str, Any]
     operation: Operation
-
-    @property
-    def id(self) -> str:
-        return _id(self.method, self.path)
 
 
 def routes(patterns: Iterable[URLPattern | URLResolver], before: str = "/") -> Iterator[Route]:
@@ -220,7 +212,7 @@ class _Writer:
         stated = route.operation
         resource = [part for part in route.path.split("/") if part and "{" not in part][-1].replace("-", " ")
         operation = {
-            "operationId": route.id,
+            "operationId": _id(route.method, route.path),
             "tags": [stated.group],
             "summary": stated.summary.format(resource=resource),
             "description": stated.description,
@@ -254,7 +246,8 @@ class _Writer:
         if stated.returns is ...:
             returned = {int(status): each.get("content", {}) for status, each in read["responses"].items()}
         else:
-            returned = {status: self._content(kind) for status, kind in stated.responses.items()}
+            kinds = stated.returns if isinstance(stated.returns, Mapping) else {200: stated.returns}
+            returned = {status: self._content(kind) for status, kind in kinds.items()}
         refused = dict.fromkeys(_refusals(route) - returned.keys(), self._content(stated.refusal))
         texts = _REFUSED | _DONE
         return {

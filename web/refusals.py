@@ -126,9 +126,9 @@ def from_exception(error: Exception) -> Refusal | None:
         case OperationalError() | InterfaceError():
             log.error("database unavailable, request refused with 503", error=type(error).__name__)
             return ServiceUnavailable()
-        case Http404():
+        case Http404() | drf.NotFound():
             return NotFound()
-        case PermissionDenied():
+        case PermissionDenied() | drf.PermissionDenied():
             return Forbidden()
         case SuspiciousOperation() | DataError():
             return InvalidRequest()  # a value that the database cannot store, such as a NUL
@@ -141,7 +141,7 @@ def response(request: HttpRequest, refusal: Refusal, page: str = "") -> HttpResp
         if request.path.startswith(prefix):
             return import_string(renderer)(request, refusal)  # type: ignore[no-any-return]
     headers = refusal.headers()
-    if is_api(request):
+    if request.path.startswith(("/api/", "/sse/")):
         body = {"error": refusal.body(), "request_id": request_id(request)}
         return JsonResponse(body, status=refusal.http_status, headers=headers)
     status = refusal.http_status
@@ -150,10 +150,6 @@ def response(request: HttpRequest, refusal: Refusal, page: str = "") -> HttpResp
     for header, value in headers.items():
         rendered[header] = value
     return rendered
-
-
-def is_api(request: HttpRequest) -> bool:
-    return request.path.startswith(("/api/", "/sse/"))
 
 
 def request_id(request: HttpRequest) -> str:
@@ -180,7 +176,7 @@ class RefusalMiddleware:
 
 def drf_exception_handler(error: Exception, context: Mapping[str, Any]) -> Response | None:
     """Render DRF's exceptions in the same format as all other refusals."""
-    refusal = _from_drf(error) or from_exception(error)
+    refusal = from_exception(error) or _from_drf(error)
     if refusal is None:
         return None
     body = {"error": refusal.body(), "request_id": request_id(context["request"]._request)}
@@ -194,10 +190,6 @@ def _from_drf(error: Exception) -> Refusal | None:
             return InvalidRequest(details=detail)
         case drf.NotAuthenticated() | drf.AuthenticationFailed():
             return NotAuthenticated()
-        case drf.PermissionDenied():
-            return Forbidden()
-        case drf.NotFound():
-            return NotFound()
         case drf.Throttled():
             return TooManyRequests(retry_after=getattr(error, "wait", None))
         case drf.ParseError():
@@ -207,30 +199,23 @@ def _from_drf(error: Exception) -> Refusal | None:
     return None
 
 
-def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    return response(request, Forbidden(), page="403_csrf")
-
-
-def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return response(request, NotFound())
-
-
-def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return response(request, Forbidden())
-
-
-def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return response(request, InvalidRequest())
-
-
-def too_many_requests(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """Render allauth's rate limit; most of its limits end within a minute, hence `retry_after`."""
-    return response(request, TooManyRequests(retry_after=60))
-
-
 class InternalError(Refusal):
     code, status, text = "internal_error", 500, _("Something went wrong on our side. Nothing was charged.")
 
 
-def server_error(request: HttpRequest) -> HttpResponse:
-    return response(request, InternalError())
+def _view(refusal: Refusal, page: str = "") -> Callable[..., HttpResponse]:
+    """Return a view that renders a refusal, for `handler404` and the like."""
+
+    def view(request: HttpRequest, exception: Exception | None = None, reason: str = "") -> HttpResponse:
+        return response(request, refusal, page)
+
+    return view
+
+
+csrf_failure = _view(Forbidden(), "403_csrf")
+page_not_found = _view(NotFound())
+permission_denied = _view(Forbidden())
+bad_request = _view(InvalidRequest())
+# allauth's rate limits; most of them end within a minute.
+too_many_requests = _view(TooManyRequests(retry_after=60))
+server_error = _view(InternalError())

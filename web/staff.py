@@ -13,9 +13,10 @@ from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import Model, ProtectedError, QuerySet, RestrictedError
 from django.urls import URLPattern, path
+from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers, viewsets
-from rest_framework.permissions import BasePermission
+from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -24,19 +25,10 @@ from web.bodies import StrictSerializer
 from web.openapi import Operation
 from web.refusals import Conflict
 
-_PERMISSIONS = {
-    "GET": ("view", "change"),  # as in the admin, "change" includes "view"
-    "HEAD": ("view", "change"),
-    "OPTIONS": ("view", "change"),
-    "POST": ("add",),
-    "PATCH": ("change",),
-    "DELETE": ("delete",),
-}
-
-
+# Rights for methods that change rows; all others need "change".
+_RIGHTS = {"POST": "add", "DELETE": "delete"}
 # Attempts to delete a row while other requests insert rows that refer to it; then the response is 409.
 DELETE_ATTEMPTS = 4
-
 
 _REFUSES = (409, 413, 415)
 # The API descriptions of view sets that state none of their own.
@@ -55,7 +47,9 @@ class StaffOnly(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
         model: type[Model] = view.model  # type: ignore[attr-defined]
         meta, user = model._meta, request.user
-        rights = _PERMISSIONS.get(request.method or "", ("change",))
+        right = _RIGHTS.get(request.method or "", "change")
+        # As in the admin, "change" includes "view".
+        rights = ("view", "change") if request.method in SAFE_METHODS else (right,)
         return user.is_staff and any(user.has_perm(f"{meta.app_label}.{right}_{meta.model_name}") for right in rights)
 
 
@@ -77,6 +71,8 @@ class StaffSerializer(StrictSerializer, serializers.ModelSerializer[Any]):
         return {**attrs, **{name: getattr(row, name) for name in columns & attrs.keys()}}
 
 
+@method_decorator(transaction.atomic, name="create")
+@method_decorator(transaction.atomic, name="partial_update")
 class StaffRows(viewsets.ModelViewSet[Any]):
     """List (a bare array), create, read, PATCH and delete; subclasses set `model` and `serializer_class`."""
 
@@ -85,9 +81,7 @@ class StaffRows(viewsets.ModelViewSet[Any]):
     permission_classes = (StaffOnly,)
 
     def get_queryset(self) -> QuerySet[Any]:
-        """Return all rows, in the order in which they are listed."""
-        manager: Any = self.model._default_manager
-        return manager.order_by("pk")  # type: ignore[no-any-return]
+        return self.model._default_manager.order_by("pk")
 
     def changed(self) -> None:
         """Override to react to a change; called inside the transaction of each change."""
@@ -98,30 +92,21 @@ class StaffRows(viewsets.ModelViewSet[Any]):
         changing = self.request.method in {"PATCH", "DELETE"}
         return queryset.select_for_update(no_key=True, of=("self",)) if changing else queryset
 
-    @transaction.atomic
-    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().create(request, *args, **kwargs)
-
-    @transaction.atomic
-    def partial_update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().partial_update(request, *args, **kwargs)
-
     def destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Delete a row; try again when another request inserted a reference to it meanwhile."""
+        destroy = transaction.atomic(super().destroy)
         for _attempt in range(DELETE_ATTEMPTS - 1):
             try:
-                return self._destroy(request, *args, **kwargs)
-            except (IntegrityError, OperationalError) as error:
-                if not (isinstance(error, IntegrityError) or _is_deadlock(error)):
+                return destroy(request, *args, **kwargs)
+            except IntegrityError:
+                continue
+            except OperationalError as error:
+                if getattr(error.__cause__, "sqlstate", "") != "40P01":  # a deadlock
                     raise
         try:
-            return self._destroy(request, *args, **kwargs)
+            return destroy(request, *args, **kwargs)
         except IntegrityError as error:
             raise Conflict(_("Other data refers to this row, so it cannot be deleted.")) from error
-
-    @transaction.atomic
-    def _destroy(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().destroy(request, *args, **kwargs)
 
     def perform_create(self, serializer: serializers.BaseSerializer[Any]) -> None:
         self._note(self._save(serializer), ADDITION, {"added": {}})
@@ -152,10 +137,6 @@ class StaffRows(viewsets.ModelViewSet[Any]):
         user: Any = self.request.user
         LogEntry.objects.log_actions(user.pk, [row], flag, json.dumps([message]), single_object=True)
         self.changed()
-
-
-def _is_deadlock(error: OperationalError) -> bool:
-    return getattr(error.__cause__, "sqlstate", "") == "40P01"
 
 
 def routes(prefix: str, rows: type[StaffRows]) -> list[URLPattern]:

@@ -113,13 +113,6 @@ class Outbox:
         except TimeoutError:
             log.warning("process ends before redis has all events")
 
-    async def close(self) -> None:
-        """Stop writing and forget all logs."""
-        self._streams.clear()  # redis-py can swallow a cancellation; then the task ends because it has no streams
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
     async def flush(self) -> bool:
         """Write what waits now, in slices; return whether Redis took it. Repeating is safe."""
         waiting = deque((stream, stream.log.last) for stream in self._streams.values() if stream.waits)

@@ -30,11 +30,10 @@ from chat.screening.live import LiveWords
 from providers.routing import Attempts, Routing
 from quotas.hints import QuotaHints
 from runtime import database
-from runtime.drain import Drain
 from runtime.process import ServingProcess
 from runtime.pubsub import Broker
 from runtime.redis_clients import RedisClients
-from runtime.tasks import TaskSet
+from runtime.tasks import Drain, TaskSet
 
 log = structlog.get_logger("generation")
 

@@ -27,8 +27,8 @@ from quotas import ledger
 from quotas.errors import QuotaExhausted
 from quotas.ledger import ReservedUnit
 from runtime import fast_sql
-from runtime.drain import Drain
 from runtime.process import ServingProcess
+from runtime.tasks import Drain
 from web.refusals import InvalidRequest, NotAuthenticated, NotFound, ServiceUnavailable, TooManyRequests
 
 Messages = tuple[PromptMessage, ...]

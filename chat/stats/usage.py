@@ -27,7 +27,7 @@ from chat.stats.plot import stacked
 from chat.stats.schemas import UsageOfDay
 from providers.apps import providers_app
 from quotas import history, ledger
-from quotas.models import LedgerEntry
+from quotas.models import LedgerEntry, Source
 from web.openapi import Operation
 from web.refusals import InvalidRequest, Refusal
 
@@ -82,7 +82,7 @@ def page(request: HttpRequest) -> HttpResponse:
         return _redeem(request, user)
     span = next((each for each in SPANS if str(each) == request.GET.get("days")), DAYS)
     before = history.place(request.GET.get("before", ""))
-    rows, older = history.page(user.pk, before, ROWS)
+    rows, older = history.page(history.entries(user.pk), before, ROWS)
     values: dict[str, dict[Any, int]] = defaultdict(dict)
     for row in daily.by_model(user.pk, span):
         values[_title(row["model"])][row["day"]] = row["charged"]
@@ -138,7 +138,7 @@ def _entry_contexts(entries: list[LedgerEntry]) -> list[dict[str, Any]]:
             "conversation": generation.get("conversation_id"),
             "amount": f"{entry.amount:+d}".replace("-", "\u2212"),
             "gain": entry.amount > 0,
-            "daily": entry.source == LedgerEntry.Source.DAILY,
+            "daily": entry.source == Source.DAILY,
             "at": timezone.localtime(entry.created_at),
         }
         for entry in entries

@@ -1,1 +1,0 @@
-"""`/api/schema/` and `/api/docs/`: the document that `web.openapi` generates from our routes."""

@@ -9,6 +9,7 @@ import yaml
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.urls import get_resolver
 from django.utils.decorators import method_decorator
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
@@ -19,7 +20,7 @@ from django.views.decorators.cache import cache_control
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.vary import vary_on_headers
 
-from chatproject.openapi.document import document
+from web import openapi
 from web.openapi import JSON, METHODS, Content, Operation
 from web.refusals import InvalidRequest, MethodNotAllowed
 
@@ -32,9 +33,14 @@ _GROUPS = (
 _YAML, _JSON = "application/vnd.oai.openapi", "application/vnd.oai.openapi+json"
 
 
-@method_decorator(
-    csrf_exempt, name="dispatch"
-)  # without it, POST would be refused for its CSRF token and not for its method
+@cache
+def document() -> dict[str, Any]:
+    """Return the document of all our routes, the same for all callers."""
+    return openapi.document(get_resolver().url_patterns)
+
+
+# Without `csrf_exempt`, POST would be refused for its CSRF token and not for its method.
+@method_decorator(csrf_exempt, name="dispatch")
 class Page(View):
     """A page that refuses all methods but GET in the format of /api/."""
 

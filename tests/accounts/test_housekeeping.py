@@ -37,4 +37,4 @@ def _create_sessions_and_tickets(user: User) -> None:
 
 def test_both_deletions_are_timers() -> None:
     """Both deletions are among the timers that `serve` starts."""
-    assert {"tickets", "sessions"} <= set(runtime().process.timers.names)
+    assert {"tickets", "sessions"} <= runtime().process.timers.keys()

@@ -1,9 +1,20 @@
 """Fixtures of this folder."""
 
+import asyncio
+
 import httpx
 import pytest
 
+from chat.events.redis import Outbox
 from tests.product import ApiUser, Product
+
+
+async def stop_writing(outbox: Outbox) -> None:
+    """Stop the task of an outbox; in the product it ends with the process."""
+    outbox._streams.clear()  # redis-py can swallow a cancellation; then the task ends because it has no streams
+    if outbox._task:
+        outbox._task.cancel()
+        await asyncio.gather(outbox._task, return_exceptions=True)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from chat.events.redis import Outbox
 from chat.generations.replica import Replica
 from chat.models import Generation
 from runtime.apps import runtime
+from tests.chat.conftest import stop_writing
 from tests.servers import Redis
 
 Adapter = Callable[[Log], Awaitable[Log]]
@@ -83,7 +84,7 @@ async def redis_here(redis_server: Redis, settings: Any) -> AsyncGenerator[Redis
 async def other_process(redis_here: Redis) -> AsyncGenerator[OtherProcess, None]:
     other = OtherProcess()
     yield other
-    await other.outbox.close()
+    await stop_writing(other.outbox)
 
 
 async def read_here(log: Log) -> Log:

@@ -20,6 +20,7 @@ from chat.generations.replica import Replica
 from chat.models import Generation
 from runtime.apps import runtime
 from runtime.pubsub import Broker
+from tests.chat.conftest import stop_writing
 from tests.servers import Redis
 
 HISTORIES = 400
@@ -88,7 +89,7 @@ class Owner:
 async def owner() -> AsyncGenerator[Owner, None]:
     made = Owner()
     yield made
-    await made.outbox.close()
+    await stop_writing(made.outbox)
 
 
 async def read_stream(replica: Replica) -> None:
@@ -321,4 +322,4 @@ async def test_any_history() -> None:
         except AssertionError as error:
             raise AssertionError(f"history {seed}") from error
         finally:
-            await history.owner.outbox.close()
+            await stop_writing(history.owner.outbox)

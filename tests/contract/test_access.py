@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from chatproject.openapi.document import document
+from chatproject.openapi.pages import document
 from chatproject.urls import urlpatterns
 from tests.contract.test_schema import methods, routes
 from tests.product import ApiUser, Product

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from chatproject.openapi.document import document
+from chatproject.openapi.pages import document
 from tests.product import ApiUser, Product
 from web.openapi import METHODS
 

@@ -10,7 +10,7 @@ import httpx
 import jsonschema
 import pytest
 
-from chatproject.openapi.document import document
+from chatproject.openapi.pages import document
 from tests.product import ApiUser, Product
 
 pytestmark = pytest.mark.server

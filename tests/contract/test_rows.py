@@ -15,7 +15,7 @@ import pytest
 
 from chat.events import schemas as events
 from chatproject.environment import Environment
-from chatproject.openapi.document import document
+from chatproject.openapi.pages import document
 from web.openapi import METHODS
 from web.schemas import Code
 

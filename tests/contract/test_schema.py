@@ -14,7 +14,7 @@ from drf_spectacular.validation import validate_schema
 
 from chat.events import schemas
 from chat.openai import views
-from chatproject.openapi.document import document
+from chatproject.openapi.pages import document
 from chatproject.urls import urlpatterns
 from tests import test_docs
 from web.openapi import METHODS

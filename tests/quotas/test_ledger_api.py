@@ -98,7 +98,7 @@ def test_few_queries(alice, quota, django_assert_num_queries):
     for _ in range(3):
         factories.credits_for(alice, quota, 1)
     with django_assert_num_queries(1):
-        rows, _following = history.page(alice.pk)
+        rows, _following = history.page(history.entries(alice.pk), None)
         assert [history.shown(row)["quota"] for row in rows] == ["standard"] * 3
 
 
@@ -106,7 +106,7 @@ def test_reasons_in_words(alice, quota):
     """The product's own reasons are shown in words, an admin's as typed."""
     for reason in ("invited", "inviter", "redeemed", "stop"):
         factories.credits_for(alice, quota, 1, reason)
-    rows, _following = history.page(alice.pk)
+    rows, _following = history.page(history.entries(alice.pk), None)
     words = [history.words(row) for row in rows]
     assert words[0] == "stop"
     assert not {"invited", "inviter", "redeemed"} & set(words)

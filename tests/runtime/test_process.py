@@ -13,7 +13,6 @@ from runtime import process as process_module
 from runtime.executor import DatabaseExecutor
 from runtime.models import Process
 from runtime.process import ServingProcess
-from runtime.timers import Timers
 
 LEASE = 30
 
@@ -77,22 +76,26 @@ def test_rows_of_processes_long_dead_are_deleted(process: ServingProcess) -> Non
     assert list(Process.objects.values_list("id", flat=True)) == [dead]
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("error", [OperationalError("the database is away"), ValueError("a bug")])
 async def test_a_timer_goes_on_after_its_callback_failed(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    timers, failures, succeeded = Timers(), iter([error]), asyncio.Event()
+    executor, failures, succeeded = DatabaseExecutor(), iter([error]), asyncio.Event()
+    process = ServingProcess(executor)
 
     async def fail_once() -> None:
         if failure := next(failures, None):
             raise failure
         succeeded.set()
 
-    timers.every(lambda: 0.0, "failing", fail_once)
-    assert not timers.running
-    timers.start()
-    await asyncio.wait_for(succeeded.wait(), 30)
-    assert timers.running
-    await timers.stop()
-    assert not timers.running
+    process.every(lambda: 0.0, "failing", fail_once)
+    try:
+        await process.start()
+        await asyncio.wait_for(succeeded.wait(), 30)
+        (timer,) = [task for task in asyncio.all_tasks() if task.get_name() == "failing"]
+        await process.stop()
+        assert timer.cancelled()
+    finally:
+        await asyncio.to_thread(executor.close)
     assert "timer failed" in caplog.text
 
 

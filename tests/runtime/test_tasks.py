@@ -1,10 +1,9 @@
-"""Detached tasks: kept alive, in an empty context, awaited or cancelled together."""
+"""Detached tasks: kept alive, in an empty context, awaited together."""
 
 import asyncio
 import contextvars
 
-from runtime.drain import Drain
-from runtime.tasks import TaskSet
+from runtime.tasks import Drain, TaskSet
 
 
 async def test_a_detached_task_runs_to_its_end_in_an_empty_context() -> None:
@@ -34,14 +33,6 @@ async def test_wait_includes_tasks_that_start_meanwhile() -> None:
     tasks.start(work("first"))
     await tasks.wait()
     assert results == ["first", "second"]
-
-
-async def test_cancel_ends_all_tasks() -> None:
-    tasks = TaskSet()
-    running = [tasks.start(asyncio.sleep(3600)) for _ in range(3)]
-    await tasks.cancel()
-    assert len(tasks) == 0
-    assert all(task.cancelled() for task in running)
 
 
 async def test_drain_awaits_its_callbacks_in_order() -> None:
