@@ -17,7 +17,7 @@ import orjson
 from chat.events.sink import Sink
 
 Snapshot = Callable[[], dict[str, str]]
-Wake = Callable[[], None]
+Wake = Callable[[], object]
 
 # Bytes of one log in memory; a reader further behind gets the snapshot.
 LOG_BYTES = 4 * 2**20
@@ -189,7 +189,7 @@ class Log(Sink):
 
     # --- reading ---
 
-    def follow(self, after: int | None, wake: Wake) -> "Follower":
+    def follow(self, after: int | None, wake: Wake = lambda: None) -> "Follower":
         """Return a follower that reads on after event `after`.
 
         It begins with a `reset` when `after` is None or unknown. `wake` is called whenever something new can be taken.
