@@ -6,10 +6,9 @@ from typing import Any
 
 
 class Sink(ABC):
-    """Takes the events of one generation.
+    """Takes the events of one generation: a log, or a response in another format.
 
-    It is an event log with many readers, or one response in another format. The run counts the events itself. All of it
-    runs on the event loop's thread.
+    The run counts the events itself. All of it runs on the event loop's thread.
     """
 
     __slots__ = ()

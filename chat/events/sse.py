@@ -41,10 +41,9 @@ def last_event_id(request: HttpRequest) -> str | None:
 
 
 class EventStreamResponse(StreamingHttpResponse):
-    """A response with status 200 that sends server-sent events as they come.
+    """A response that sends the server-sent events of `events` as they come.
 
-    `events` yields their bytes. The server calls `leave` in the end, because a generator that was never started does
-    not run its own cleanup.
+    The server calls `leave` in the end, because a generator that was never started does not run its own cleanup.
     """
 
     def __init__(
@@ -132,10 +131,7 @@ class OpenStreams:
                 stream.ping()
 
     async def cut_off_disabled(self) -> None:
-        """Close the streams of disabled users.
-
-        A timer calls this. It makes one query for all streams together.
-        """
+        """Close the streams of disabled users, with one query for all. A timer."""
         users = {stream.user_id for stream in self._streams}
         if users:
             disabled = await database.run(disabled_among, users)
