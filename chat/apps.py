@@ -1,5 +1,6 @@
 import threading
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import cast
 
 from django.apps import AppConfig, apps
 from django.conf import settings
@@ -7,14 +8,8 @@ from django.utils.translation import gettext_lazy as _
 
 from providers.apps import providers_app
 from quotas.apps import quotas_app
+from runtime import database
 from runtime.apps import runtime
-
-if TYPE_CHECKING:
-    from chat.channels.hub import Channels
-    from chat.channels.payment_demo import PaymentDemo
-    from chat.events.sse import OpenStreams
-    from chat.generations.service import Generations
-    from chat.screening.live import LiveWords
 
 
 class ChatConfig(AppConfig):
@@ -23,16 +18,10 @@ class ChatConfig(AppConfig):
     name = "chat"
     verbose_name = _("Chat")
 
-    words: "LiveWords"
-    streams: "OpenStreams"
-    generations: "Generations"
-    channels: "Channels"
-    payment_demo: "PaymentDemo"
-    import_slot: threading.Semaphore
-
     def ready(self) -> None:
         # Models may only be imported once all apps are there.
         from chat import housekeeping  # noqa: PLC0415
+        from chat.channels import store  # noqa: PLC0415
         from chat.channels.hub import Channels  # noqa: PLC0415
         from chat.channels.payment_demo import PaymentDemo  # noqa: PLC0415
         from chat.conversations.transfer_api import IMPORTS_AT_ONCE  # noqa: PLC0415
@@ -55,9 +44,9 @@ class ChatConfig(AppConfig):
         process.every(lambda: sse.TICK_SECONDS, "ping", self.streams.ping_idle)
         process.every(lambda: sse.DISABLED_CHECK_SECONDS, "disabled users", self.streams.cut_off_disabled)
         process.every(self.channels.feeds.poll_seconds, "push channels", self.channels.feeds.poll)
-        process.every(housekeeping.prune_seconds, "prune push channels", housekeeping.prune_channels)
-        process.every(lambda: 300.0, "expiry", housekeeping.expire)
-        process.every(lambda: 5.0, "texts", housekeeping.expire_texts)
+        process.every(housekeeping.prune_seconds, "prune push channels", partial(database.run, store.prune))
+        process.every(lambda: 300.0, "expiry", partial(database.run, housekeeping.expire))
+        process.every(lambda: 5.0, "texts", partial(database.run, housekeeping.expire_texts))
         process.every(self.words.check_seconds, "sensitive words", self.words.check)
         drain.on_drain(self.generations.drain)
         drain.on_drain(self.payment_demo.finish)

@@ -5,6 +5,7 @@ those for text tools, for exporting and importing conversations, and for the pay
 """
 
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -29,10 +30,12 @@ from quotas import ledger
 LISTED = 50
 
 
-@require_safe
-@login_required
-@never_cache
-@ensure_csrf_cookie
+def _page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Require a login, and set the cookie that the page's script needs to write."""
+    return require_safe(login_required(never_cache(ensure_csrf_cookie(view))))
+
+
+@_page
 def page(request: HttpRequest, conversation_id: int | None = None) -> HttpResponse:
     """Show a conversation, or a new one; `?message=` chooses the branch through that message."""
     user: User = request.user  # type: ignore[assignment]
@@ -63,10 +66,7 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
     return render(request, "chat.html", context)
 
 
-@require_safe
-@login_required
-@never_cache
-@ensure_csrf_cookie
+@_page
 def tools(request: HttpRequest) -> HttpResponse:
     """Show the text tools."""
     user: User = request.user  # type: ignore[assignment]
@@ -83,19 +83,13 @@ def tools(request: HttpRequest) -> HttpResponse:
     return render(request, "tools.html", context)
 
 
-@require_safe
-@login_required
-@never_cache
-@ensure_csrf_cookie
+@_page
 def data(request: HttpRequest) -> HttpResponse:
     """Show how to export and import conversations."""
     return render(request, "account/data.html", {"max_import_bytes": settings.MAX_IMPORT_BYTES})
 
 
-@require_safe
-@login_required
-@never_cache
-@ensure_csrf_cookie
+@_page
 def push_demo(request: HttpRequest) -> HttpResponse:
     """Show an order that waits for its payment: the query's, else a new one."""
     given = request.GET.get("order", "")

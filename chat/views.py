@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.auth import Caller, aauthenticate, require_reachable
 from chat import bodies, representation, schemas, text_tools
 from chat.apps import chat as chat_app
-from chat.bodies import ChatBody, RegenerateBody
+from chat.bodies import ChatBody, RegenerateBody, wrong
 from chat.events import schemas as events_schemas
 from chat.events.sse import SourceStream, for_event_source, last_event_id, no_more_events
 from chat.generations import lookup
@@ -22,7 +22,7 @@ from chat.models import Generation
 from runtime import database
 from web.methods import methods
 from web.openapi import Operation
-from web.refusals import InvalidRequest, Refusal
+from web.refusals import Refusal
 
 # Names in the query of `GET /api/chat/` that are not part of the request itself.
 IGNORED_NAMES = frozenset({"ticket", "last_event_id", "idempotency_key"})
@@ -97,7 +97,7 @@ async def _generation_request(
 def _idempotency_key(request: HttpRequest, in_query: str = "") -> str | None:
     key = in_query or request.headers.get("Idempotency-Key", "")
     if len(key) > MAX_KEY_CHARS or not key.isprintable():
-        raise InvalidRequest(details={"Idempotency-Key": [_("At most 255 printable characters.")]})
+        raise wrong("Idempotency-Key", _("At most 255 printable characters."))
     return key or None
 
 
@@ -137,7 +137,7 @@ def _refused(refusal: Refusal) -> dict[str, Any]:
 @for_event_source(_refused)
 async def get_chat(request: HttpRequest, caller: Caller, last_id: str | None) -> HttpResponseBase:
     if last_id is not None:
-        row = await database.run(lookup.owned_without_text, caller.user.pk, last_id.partition(":")[0])
+        row = await database.run(lookup.owned, caller.user.pk, last_id.partition(":")[0], texts=False)
         return await _events_of(row, caller, last_id)
     body = bodies.from_query(request.GET, ChatBody, IGNORED_NAMES)
     key = _idempotency_key(request, request.GET.get("idempotency_key", ""))
@@ -177,7 +177,7 @@ async def post_stop(request: HttpRequest, generation_id: str) -> HttpResponseBas
 )
 async def get_events(request: HttpRequest, generation_id: str) -> HttpResponseBase:
     caller = await aauthenticate(request, tickets=True)
-    row = await database.run(lookup.owned_without_text, caller.user.pk, generation_id)
+    row = await database.run(lookup.owned, caller.user.pk, generation_id, texts=False)
     return await _events_of(row, caller, last_event_id(request) or "")
 
 

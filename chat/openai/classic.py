@@ -10,11 +10,11 @@ from typing import Any
 
 import orjson
 from django.http import HttpRequest, HttpResponseBase
-from django.utils.translation import gettext_lazy as _
 
 from accounts.auth import Caller
 from chat import representation
 from chat.apps import chat
+from chat.bodies import BLANK, wrong
 from chat.events import schemas
 from chat.events.sink import Sink
 from chat.events.sse import SourceStream, for_event_source, no_more_events
@@ -26,7 +26,7 @@ from providers.wire.base import PromptMessage
 from runtime import database
 from web.methods import methods
 from web.openapi import Operation
-from web.refusals import InvalidRequest, NotFound
+from web.refusals import NotFound
 
 # Pieces of text that wait for a reader before they are joined, because each one is an object in memory.
 MAX_PIECES = 512
@@ -53,7 +53,7 @@ async def get_test(request: HttpRequest, caller: Caller, last_id: str | None) ->
 def _request(caller: Caller, request: HttpRequest) -> GenerationRequest:
     message = request.GET.get("message", "")
     if not message.strip():
-        raise InvalidRequest(details={"message": [_("This field may not be empty.")]})
+        raise wrong("message", BLANK)
     turns = (PromptMessage("user", message),)
     model = request.GET.get("model", "")
     return GenerationRequest(caller.user.pk, model, message, joins_running=True, kept=False, messages=turns)
