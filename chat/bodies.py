@@ -1,7 +1,4 @@
-"""Parse the bodies of chat requests into typed models.
-
-A refusal names each wrong field. Unknown fields are refused too.
-"""
+"""Parse the bodies of chat requests; a refusal names each wrong or unknown field."""
 
 from typing import Annotated, Any, Self, TypeVar
 

@@ -278,10 +278,7 @@ class Generation(models.Model):
 
 
 class DailyAnswers(models.Model):
-    """Daily counts of a user's generations by model and upstream; `chat.stats.daily` updates them.
-
-    A generation counts on the day in TIME_ZONE on which it began.
-    """
+    """Daily counts of a user's generations, by the day on which each began."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("user"))
     day = models.DateField(_("day"))

@@ -62,10 +62,7 @@ def end_event(row: Generation) -> tuple[str, ChatDoneEvent | ChatErrorEvent] | N
 
 
 def _in_order(value: Mapping[str, Any] | None, shape: type[Shape]) -> Shape:
-    """Return a stored object with its names in order, which PostgreSQL does not keep.
-
-    An event made from the database must have the same bytes as the live one.
-    """
+    """Restore the order of names, which PostgreSQL loses: replays have the same bytes."""
     return cast("Shape", {name: value[name] for name in shape.__annotations__ if name in value} if value else {})
 
 
@@ -116,11 +113,7 @@ def _model(config: ModelConfig, quota: str) -> schemas.Model:
 def _usage(row: Generation) -> TokensUsed | None:
     if row.input_tokens is None or row.output_tokens is None:
         return None
-    return {
-        "input_tokens": row.input_tokens,
-        "output_tokens": row.output_tokens,
-        "estimated": row.usage_estimated,
-    }
+    return {"input_tokens": row.input_tokens, "output_tokens": row.output_tokens, "estimated": row.usage_estimated}
 
 
 def quota_headers(reservation: ReservedUnit | None) -> dict[str, str]:

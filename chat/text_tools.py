@@ -95,10 +95,7 @@ def offered() -> list[schemas.TextTool]:
 
 
 def instruction(slug: str, target_language: str | None, *, chinese: bool) -> str:
-    """Return a tool's instruction with the target language filled in; `{text}` stays.
-
-    A tool without a target language ignores it. Raises InvalidRequest for an unknown tool.
-    """
+    """Return a tool's instruction with the target language in it. Raises InvalidRequest."""
     row = TextTool.objects.filter(slug=slug, enabled=True).first()
     if row is None:
         raise InvalidRequest(details={"text_tool": [_("There is no such text tool.")]})

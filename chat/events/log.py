@@ -1,9 +1,8 @@
 """The event log of one generation: publish, replay, follow, complete.
 
-Events are numbered from 1 without gaps and encoded once; all followers share the bytes. A published event never
-changes. A reader whose place is unknown, or whose events are no longer kept, gets a `reset`: a snapshot of all text so
-far, with the number of the last event that it covers. All of this runs on the event loop's thread, so a snapshot and
-the log always agree.
+Events are numbered from 1 without gaps and encoded once; all followers share the bytes. A reader whose place is
+unknown, or whose events are no longer kept, gets a `reset`: a snapshot of all text so far, with the number of the last
+event that it covers. All of this runs on the event loop's thread, so a snapshot and the log always agree.
 """
 
 import sys
@@ -70,10 +69,7 @@ def decode_all(last: int, encoded: bytes, index: bytes, *, ends: bool) -> Batch:
 
 
 class Log(Sink):
-    """Events in memory, and their readers: followers take encoded events, listeners are sinks themselves.
-
-    `snapshot` returns `{content, reasoning}` of all published text.
-    """
+    """Events in memory, and their readers: followers take encoded events, listeners are sinks themselves."""
 
     __slots__ = (
         *("_abandoned", "_end", "_events", "_followers", "_last_reset", "_listeners", "_names"),
@@ -85,6 +81,7 @@ class Log(Sink):
 
     def __init__(self, channel: str, snapshot: Snapshot) -> None:
         self.channel = channel
+        # Returns `{content, reasoning}` of all published text.
         self.snapshot = snapshot
         self.ended = self._abandoned = False
         self.size = 0
@@ -170,10 +167,7 @@ class Log(Sink):
     # --- reading ---
 
     def follow(self, after: int | None, wake: Wake = lambda: None) -> "Follower":
-        """Return a reader of what follows `after`; the caller calls its `leave` in the end.
-
-        It begins with a `reset` when `after` is None or unknown, and calls `wake` for whatever can be taken.
-        """
+        """Return a reader of what follows `after`; an unknown place gets a `reset`."""
         follower = Follower(self, after, wake)
         self._followers.add(follower)
         return follower
@@ -227,9 +221,8 @@ class Log(Sink):
 class ReplicaLog(Log):
     """A log that another process writes, with the events that have arrived here.
 
-    A reader who was connected to the owner may have more events than have arrived here. Such a reader waits until they
-    arrive, because a `reset` now would take the reader back to an earlier text. The reader's place counts as unknown
-    only when the owner replies that its log never went so far.
+    A reader who has more events than have arrived here waits for them, because a `reset` now would take the reader back
+    to an earlier text. The place counts as unknown only when the owner replies that its log never went so far.
     """
 
     __slots__ = ()

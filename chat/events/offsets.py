@@ -1,9 +1,8 @@
 """Ask the owner process for the last event of a running generation's log.
 
-A reader who was connected to the owner may have more events than have arrived at any other process. Only the owner
-knows whether a high event id belongs to such a reader or was made up. Its reply holds only for readers who came before
-the question was sent, so each question has a number of its own. A question may be repeated when no reply comes, because
-the owner is dead or Redis is away.
+Only the owner knows whether a high event id belongs to a reader who was connected to it, or was made up. Its reply
+holds only for readers who came before the question was sent, so each question has a number of its own. A question may
+be repeated when no reply comes, because the owner is dead or Redis is away.
 """
 
 import itertools

@@ -1,9 +1,8 @@
 """Copy event logs to Redis Streams, and read those of other processes.
 
-Each generation has one stream, which the process that owns the log writes. An entry is a batch of neighbouring events.
-Its id is the number of the last of them, so that positions in the stream and in the log are the same. It holds the
-encoded events, and an index with the name and size of each. Redis has only a copy: the owner sends events to its own
-followers from memory, writes again what Redis has lost, and deletes from Redis what it no longer keeps itself.
+Each generation has one stream, which the process that owns the log writes. An entry is a batch of neighbouring events,
+with an index of their names and sizes. Its id is the number of the last event, so that positions in stream and log are
+the same. The owner writes again what Redis has lost, and deletes from Redis what it no longer keeps itself.
 """
 
 import asyncio

@@ -41,10 +41,7 @@ def last_event_id(request: HttpRequest) -> str | None:
 
 
 class EventStreamResponse(StreamingHttpResponse):
-    """A response that sends the server-sent events of `events` as they come.
-
-    The server calls `leave` in the end, because a generator that was never started does not run its own cleanup.
-    """
+    """A response that sends server-sent events as they come."""
 
     def __init__(
         self,
@@ -52,6 +49,7 @@ class EventStreamResponse(StreamingHttpResponse):
         headers: Mapping[str, str] | None = None,
         leave: Callable[[], None] = lambda: None,
     ) -> None:
+        # The server calls `leave` in the end: a generator that was never started does not run its own cleanup.
         self.events, self.leave = events, leave
         super().__init__(
             events,
@@ -66,10 +64,9 @@ def no_more_events() -> HttpResponse:
 
 
 def for_event_source(refused: Callable[[Refusal], Mapping[str, Any]]) -> Callable[[View], View]:
-    """Return a decorator for the GET that an EventSource sends first and repeats to reconnect.
+    """Return a decorator of views that get the caller and the last event id.
 
-    The view gets the caller and the last event id. A refusal goes out as an `error` event with the data that `refused`
-    returns, because an EventSource shows its page nothing but events.
+    A refusal goes out as an `error` event with the data of `refused`, because an EventSource shows nothing but events.
     """
 
     def decorate(view: View) -> View:

@@ -1,7 +1,4 @@
-"""Drafts: the unfinished text of this process's generations, stored once a second.
-
-A draft belongs to its generation's run, on the event loop. The database has a copy that lags by a second at most.
-"""
+"""Drafts: the unfinished text of generations on the event loop, stored once a second."""
 
 from collections.abc import Iterable
 from io import StringIO
@@ -52,10 +49,7 @@ class Draft:
 
 
 async def flush(drafts: Iterable[Draft]) -> list[str]:
-    """Store all drafts that have changed, in one transaction. Repeating is safe.
-
-    Return the ids of generations that another process has ended.
-    """
+    """Store all changed drafts; return the generations that another process has ended. Repeating is safe."""
     dirty = [draft for draft in drafts if draft.dirty]
     if not dirty:
         return []

@@ -1,7 +1,7 @@
 """Store the end of a generation, and decide whether it costs a unit.
 
-This happens once for each generation, in one transaction. The run of a generation and the reaper of dead processes both
-end generations through `store`; its guarded update lets exactly one of them succeed.
+The run of a generation and the reaper of dead processes both end it through `store`; a guarded update lets exactly one
+of them succeed.
 """
 
 from dataclasses import dataclass
@@ -22,10 +22,7 @@ RESUME_JUMP = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The result of a generation.
-
-    `visible`: a reader got content that is not white space, or a tool call.
-    """
+    """The result of a generation."""
 
     row: Generation
     status: str
@@ -34,6 +31,7 @@ class End:
     last_event: int
     finish_reason: str | None = None
     error: dict[str, Any] | None = None
+    # Whether a reader got content that is not white space, or a tool call.
     visible: bool = False
     input_tokens: int | None = None
     output_tokens: int | None = None

@@ -1,7 +1,6 @@
 """Stop generations of other processes, and end those whose owner process died.
 
-A request to stop reaches the owner through pub/sub. When the owner does not reply, this process ends the generation.
-The database alone decides which process ended it.
+When the owner does not reply to a request through pub/sub, this process ends the generation. The database decides.
 """
 
 import asyncio
@@ -90,9 +89,9 @@ class Remote:
             unsubscribe()
 
     def reap(self, own: set[str]) -> set[str]:
-        """End the generations of dead processes and the strays of this one. Repeating is safe.
+        """End the generations of dead processes, and those of this one outside `own`.
 
-        `own` are the ids of those that run here. Return those of `own` that another process has ended.
+        Return those of `own` that another process has ended. Repeating is safe.
         """
         # Read in this order, so that a process that starts in between is not taken for dead.
         owners = set(Generation.objects.running().values_list("process", flat=True).distinct())

@@ -1,12 +1,10 @@
 """Keep replicas: copies of the logs of generations that other processes run.
 
 All readers of a generation in this process share one replica. It is fed from Redis, and once a second it also looks at
-the database. Redis may not deliver events, because it is away, has lost them, or the owner died. The replica then takes
-the stored text and jumps ahead, which readers see as a `reset`. A replica ends when its log ends, or when the
-generation has ended in the database and the stream does not show it. A reader may have more events than have arrived
-here, because a killed owner sent them before it died. Such a reader waits while the owner is silent. Then the reaper
-ends the generation, with an event number above all that the reader can have. Everything here runs on the event loop's
-thread.
+the database. When Redis is away, has lost events, or the owner died, the replica takes the stored text and jumps ahead,
+which readers see as a `reset`. It ends when its log ends, or when the generation has ended in the database and the
+stream does not show it. A reader to whom a killed owner sent more events than arrived here waits until the reaper ends
+the generation, with an event number above all of them. Everything here runs on the event loop's thread.
 """
 
 import asyncio

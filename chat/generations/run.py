@@ -1,7 +1,4 @@
-"""Run one generation in this process, from the upstream's events to its end.
-
-The run publishes events to the sink, saves the draft, and stores the end.
-"""
+"""Run one generation: publish its events to the sink, and store its end."""
 
 import asyncio
 import time

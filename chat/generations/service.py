@@ -1,8 +1,7 @@
-"""Start, run, stop and reap generations, for pages and APIs.
+"""Start, run, stop and reap generations; pages and APIs use `Generations` and nothing below it.
 
-Pages and APIs use `Generations` and nothing below it. While a generation runs, its `Run` in the process named in its
-row owns the text, the numbering of events and the upstream connection; the response that started it only reads the log.
-The database decides everything that must happen once: the reservation and the end.
+While a generation runs, its `Run` in the process named in its row owns the text, the numbering of events and the
+upstream connection. The database decides everything that must happen once: the reservation and the end.
 """
 
 import asyncio
@@ -67,9 +66,8 @@ class Generations:
     async def start(self, request: GenerationRequest, sink: Sink | None = None) -> Started:
         """Store the prompt, reserve a unit of quota and run the generation.
 
-        A request with a known idempotency key gets the same generation. Raises the first Refusal in the order of
-        docs/api.md. A caller that leaves meanwhile changes nothing: what was stored runs. Events go to `sink`, else to
-        a log.
+        Raises the first Refusal in the order of docs/api.md. A caller that leaves meanwhile changes nothing: what was
+        stored runs. Events go to `sink`, else to a log.
         """
         starting = self._tasks.start(self._start(request, sink))
         # Retrieve the exception even when no caller waits any more, because asyncio would log a refusal as an error.
@@ -116,10 +114,7 @@ class Generations:
     # --- reading ---
 
     async def log_of(self, row: Generation) -> Log:
-        """Return the event log: this process's own, else a replica.
-
-        The caller follows it before it awaits anything else.
-        """
+        """Return this process's own event log, else a replica, to follow before another await."""
         return self.readable(row) or await self._replicas.open(row)
 
     def readable(self, row: Generation) -> Log | None:

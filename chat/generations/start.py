@@ -201,9 +201,8 @@ class Admission:
 def queue_starts(user_id: int) -> None:
     """Make the starts of one user wait for each other, inside their transactions.
 
-    Idempotency keys, joins and the count of active generations are then decided without a race. A deletion of a message
-    or conversation that a start may continue waits in the same way. SQLite needs no lock here, because each of its
-    transactions has the write lock from the beginning.
+    Idempotency keys, joins and the count of active generations are then decided without a race. Deletions of what a
+    start may continue wait too. Each transaction of SQLite has the write lock from the beginning.
     """
     if connection.vendor != "sqlite":
         list(get_user_model().objects.select_for_update(no_key=True, of=("self",)).filter(id=user_id).values_list("id"))
@@ -250,7 +249,7 @@ def _check_active(request: GenerationRequest) -> None:
         cursor.execute(statement, [request.user_id])
         (active,) = cursor.fetchone()
     if active >= settings.MAX_ACTIVE_GENERATIONS:
-        raise TooManyRequests(_("Please wait until one of your running answers has ended."), retry_after=5)
+        raise TooManyRequests(_("Please wait until one of your running completions has ended."), retry_after=5)
 
 
 def _check_words(target: Target, screened: Screened) -> None:

@@ -76,10 +76,7 @@ async def _stream(caller: Caller, row: Generation, chars: int, headers: dict[str
 
 
 class ClassicFormat(Sink):
-    """A generation in the format of the classic examples, after the first `sent_chars` characters.
-
-    `sent_chars` counts what the page has. Text that waits goes out in one chunk.
-    """
+    """The classic format of what follows the first `sent_chars` characters, which the page has."""
 
     def __init__(self, row: Generation, sent_chars: int) -> None:
         self.wake: Callable[[], object] = lambda: None

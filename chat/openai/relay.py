@@ -1,8 +1,7 @@
 """Send a completion in OpenAI's format to the caller of `/v1`.
 
-One caller waits for it, so nothing is stored or replayed. A `Relay` is the sink of such a run. When the caller leaves,
-the run stops. When the caller reads nothing, the run waits, because there is no other reader. All of this runs on the
-event loop's thread.
+One caller waits for it, so nothing is stored or replayed. When the caller leaves, the run stops. When the caller reads
+nothing, the run waits. All of this runs on the event loop's thread.
 """
 
 import asyncio

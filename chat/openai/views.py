@@ -1,6 +1,5 @@
 """Serve /v1, the API that OpenAI's clients use, with the same generations.
 
-The views are plain async views that accept only bearer tokens. They follow
 https://platform.openai.com/docs/api-reference/chat, with three rules of our own. Nothing is stored as a conversation.
 When the caller leaves, the upstream is stopped. The status is sent when the upstream's first text arrives, or after
 `HOLD_SECONDS`.
