@@ -1,23 +1,13 @@
 """Parse the bodies of chat requests; a refusal names each wrong or unknown field."""
 
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from django.http import HttpRequest, QueryDict
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+from pydantic import ValidationError as PydanticError
 
 from web.refusals import InvalidRequest, TooLarge
 
@@ -70,8 +60,7 @@ class ChatBody(BaseModel):
     def parameters(self) -> dict[str, Any]:
         return self.model_dump(include={"temperature", "max_tokens"}, exclude_none=True)
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def model_post_init(self, context: Any, /) -> None:
         if not self.prompt.strip():
             raise wrong("prompt", BLANK)
         if self.text_tool is None and self.target_language is not None:
@@ -81,7 +70,6 @@ class ChatBody(BaseModel):
                 raise wrong(name, _("A text tool's run belongs to no conversation."))  # it is not kept
         if self.parent is not None and self.conversation is None:
             raise wrong("parent", _("A parent needs its conversation."))
-        return self
 
 
 class RegenerateBody(BaseModel):
@@ -121,7 +109,7 @@ def checked(shape: type[T], value: dict[str, Any]) -> T:
     """Return the value in its shape; raise InvalidRequest naming each wrong field."""
     try:
         return shape.model_validate(value)
-    except ValidationError as error:
+    except PydanticError as error:
         errors = error.errors(include_url=False, include_input=False, include_context=False)
         details = {str(each["loc"][0]): [_TEXTS.get(each["type"], INVALID)] for each in errors}
         raise InvalidRequest(details=details) from error

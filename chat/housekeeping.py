@@ -10,11 +10,6 @@ from chat.screening import audit
 from runtime.apps import runtime
 
 
-def prune_seconds() -> float:
-    """Return seconds between two prunings, which only free space: use renews expired channels."""
-    return min(60.0, max(1.0, settings.CHANNEL_RETENTION_SECONDS))
-
-
 def expire_texts() -> None:
     """Delete the texts of generations without a conversation after their retention."""
     before = timezone.now() - timedelta(seconds=settings.CHANNEL_RETENTION_SECONDS)

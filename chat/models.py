@@ -159,8 +159,7 @@ class TextTool(models.Model):
         return "{target_language}" in self.instruction_en + self.instruction_zh
 
     def title(self, chinese: bool) -> str:
-        first, second = (self.title_zh, self.title_en) if chinese else (self.title_en, self.title_zh)
-        return first or second or self.slug
+        return (chinese and self.title_zh) or self.title_en or self.title_zh or self.slug
 
     def instruction(self, chinese: bool) -> str:
         texts = (self.instruction_zh, self.instruction_en) if chinese else (self.instruction_en, self.instruction_zh)

@@ -44,13 +44,7 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
     context = {
         "conversations": [_listed(row) for row in listed[:LISTED]],
         "has_more_conversations": len(listed) > LISTED,
-        "conversation": conversation
-        and {
-            "id": conversation.pk,
-            "title": conversation.title,
-            "system_prompt": conversation.system_prompt,
-            "archived": conversation.archived,
-        },
+        "conversation": conversation and representation.conversation(conversation),
         "messages": [_shown(message) | {"versions": versions[message.pk]} for message in branch],
         **_with_models(user, branch, _for_the_script(conversation, branch)),
     }

@@ -14,7 +14,7 @@ from chat.errors import with_text
 from chat.events.schemas import ChatDoneEvent, ChatErrorEvent, FinishReason, TokensUsed
 from chat.models import Conversation, Generation, Message
 from providers import access
-from providers.snapshot import Configuration, ModelConfig
+from providers.snapshot import Configuration
 from quotas import ledger
 from quotas.ledger import ReservedUnit
 from quotas.schemas import Charge, Quota
@@ -97,17 +97,17 @@ def message(row: Message) -> schemas.Message:
 def offered_models(configuration: Configuration, user_id: int) -> list[schemas.Model]:
     """Return the models with a quota that a user may use, in list order."""
     slugs = ledger.quota_slugs()
-    return [_model(config, slugs[config.id]) for config in access.usable(configuration, user_id) if config.id in slugs]
-
-
-def _model(config: ModelConfig, quota: str) -> schemas.Model:
-    return {
-        "slug": config.slug,
-        "title": str(config.title),
-        "description": str(config.description),
-        "quota": quota,
-        "available": config.available(),
-    }
+    return [
+        {
+            "slug": config.slug,
+            "title": str(config.title),
+            "description": str(config.description),
+            "quota": slugs[config.id],
+            "available": config.available(),
+        }
+        for config in access.usable(configuration, user_id)
+        if config.id in slugs
+    ]
 
 
 def _usage(row: Generation) -> TokensUsed | None:

@@ -153,8 +153,7 @@ _PATH = {"generation_id": schemas.GENERATION_ID}
 @Operation("Chat", "One generation", returns=schemas.Generation, path=_PATH)
 async def get_generation(request: HttpRequest, generation_id: str) -> HttpResponseBase:
     caller = await aauthenticate(request)
-    row = await database.run(lookup.owned, caller.user.pk, generation_id)
-    return JsonResponse(representation.generation(row))
+    return JsonResponse(representation.generation(await database.run(lookup.owned, caller.user.pk, generation_id)))
 
 
 @Operation("Chat", "Stop a generation", returns=schemas.Generation, path=_PATH)

@@ -104,8 +104,6 @@ class Log(Sink):
     def followed(self) -> bool:
         return bool(self._followers or self._listeners)
 
-    # --- writing ---
-
     def publish(self, name: str, data: object) -> None:
         """Append an event and wake the readers."""
         event = encode(self.channel, self.first + len(self._events), name, data)
@@ -163,8 +161,6 @@ class Log(Sink):
     def _wake_all(self) -> None:
         for follower in self._followers:
             follower.wake()
-
-    # --- reading ---
 
     def follow(self, after: int | None, wake: Wake = lambda: None) -> "Follower":
         """Return a reader of what follows `after`; an unknown place gets a `reset`."""

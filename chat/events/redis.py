@@ -40,9 +40,6 @@ FINISH_SECONDS = 3.0
 COMPLAIN_SECONDS = 30.0
 
 
-# --- the owner's side ------------------------------------------------------------------------------------------------
-
-
 class StreamState:
     """How much of one log its Redis stream has."""
 
@@ -159,9 +156,6 @@ class Outbox:
         else:  # "equal or smaller": an earlier attempt reached Redis after all
             stream.exists, stream.written = True, max(stream.written, last)
         return True
-
-
-# --- the readers' side -----------------------------------------------------------------------------------------------
 
 
 async def read(redis: RedisClients, places: Mapping[str, int]) -> dict[str, list[Batch]] | None:

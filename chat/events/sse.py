@@ -1,7 +1,6 @@
 """Send event streams as HTTP responses, with keep-alive comments.
 
-`OpenStreams` holds all streams that are open in this process. Format and headers follow the WHATWG standard for
-server-sent events; the header against buffering is that of nginx.
+Format and headers follow the WHATWG standard for server-sent events; the header against buffering is that of nginx.
 """
 
 import asyncio

@@ -5,14 +5,12 @@ import re
 from chat.models import Generation
 from web.refusals import NotFound
 
-GENERATION_ID = re.compile(r"[0-9a-f]{32}")
-
 
 def owned(user_id: int, generation_id: str, *, texts: bool = True) -> Generation:
     """Return a generation of this user, else raise NotFound; its texts may be megabytes."""
     own = Generation.objects.owned_by(user_id)
     rows = own.select_related("message") if texts else own.defer("content", "reasoning")
-    row = rows.filter(id=generation_id).first() if GENERATION_ID.fullmatch(generation_id) else None
+    row = rows.filter(id=generation_id).first() if re.fullmatch("[0-9a-f]{32}", generation_id) else None
     if row is None:
         raise NotFound
     return row

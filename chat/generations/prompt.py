@@ -14,7 +14,7 @@ MIN_COMPLETION_TOKENS = 16
 def build(
     context_tokens: int, parameters: Mapping[str, Any], system_prompt: str, turns: Iterable[tuple[str, str]]
 ) -> tuple[tuple[PromptMessage, ...], dict[str, Any]]:
-    """Return the messages to send and the parameters, `max_tokens` lowered to what the context leaves.
+    """Return the messages to send and the parameters, capped.
 
     `turns` are `(role, content)`, oldest first; empty ones (a completion that never came) are left out.
     """

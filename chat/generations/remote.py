@@ -32,7 +32,6 @@ REAP_AT_ONCE = 500
 
 # Topics: requests to the process that owns a generation, and its replies.
 _REQUESTS, _REPLIES = "stop:{}", "stopped:{}"
-STOPPED = b"stopped"
 
 log = structlog.get_logger("generation")
 
@@ -49,7 +48,7 @@ class Remote:
         async def stop_and_reply(request: bytes) -> None:
             generation = request.decode()
             await stop_own(generation)
-            await self._broker.publish(_REPLIES.format(generation), STOPPED)
+            await self._broker.publish(_REPLIES.format(generation), b"stopped")
 
         self._broker.serve(_REQUESTS.format(self._process.id), stop_and_reply)
 

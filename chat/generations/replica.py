@@ -207,10 +207,7 @@ class Replicas:
 
 
 async def _jump(replicas: Mapping[str, Replica]) -> None:
-    for row in await database.run(_stored, list(replicas)) if replicas else ():
+    stored = Generation.objects.select_related("message").filter(id__in=list(replicas))
+    rows = await database.run(lambda: list(map(fill_quota, stored))) if replicas else ()
+    for row in rows:
         replicas[row.id].jump(row)
-
-
-def _stored(generations: list[str]) -> list[Generation]:
-    rows = Generation.objects.select_related("message").filter(id__in=generations)
-    return [fill_quota(row) for row in rows]

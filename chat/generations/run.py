@@ -111,8 +111,6 @@ class Run:
         self.sink.abandon()
         self._finished.set()
 
-    # --- the completion ---
-
     async def _generate(self) -> End:
         if self._requested_end:
             return self._end_as_requested()
@@ -191,8 +189,6 @@ class Run:
     def _publish(self, name: str, data: object) -> None:
         self.draft.last_event += 1
         self.sink.publish(name, data)
-
-    # --- the end ---
 
     def _completed(self, finished: Finished) -> End:
         """Return the end for the database, where tool calls count as a plain `stop`."""

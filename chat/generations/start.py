@@ -208,9 +208,6 @@ def queue_starts(user_id: int) -> None:
         list(get_user_model().objects.select_for_update(no_key=True, of=("self",)).filter(id=user_id).values_list("id"))
 
 
-# --- steps of the ladder ---------------------------------------------------------------------------------------------
-
-
 def _known(request: GenerationRequest) -> Generation | None:
     """Return the generation with the same key, or the running one that the request joins."""
     if request.idempotency_key:
@@ -257,9 +254,6 @@ def _check_words(target: Target, screened: Screened) -> None:
         raise ConversationBlocked
     if screened.blocked:
         raise ContentBlocked
-
-
-# --- storing, and what the upstream gets -----------------------------------------------------------------------------
 
 
 def _built_prompt(

@@ -3,7 +3,7 @@
 https://platform.openai.com/docs/api-reference/chat/create. Each refusal names the field as OpenAI does.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Annotated, Any, get_args
 
 from django.http import HttpRequest
@@ -15,7 +15,6 @@ from providers.wire.base import PASSED_ON, PromptMessage, Role
 
 # Newer models of OpenAI call the system role `developer`; other vendors know only `system`.
 _ROLES: dict[str, Role] = {role: role for role in get_args(Role)} | {"developer": "system"}
-_TEXT_PARTS = frozenset({"text", "refusal"})
 _MAX_MESSAGES = 10_000
 # Levels of nested JSON: more than a tool schema needs, and no more than orjson can encode.
 _MAX_LEVELS = 64
@@ -85,10 +84,9 @@ def parse(request: HttpRequest) -> tuple[CompletionBody, tuple[PromptMessage, ..
     return body, messages
 
 
-def new_text(messages: Iterable[PromptMessage]) -> str:
+def new_text(messages: Sequence[PromptMessage]) -> str:
     """Return the new text of a prompt: the user's last turn if there is one."""
-    turns = list(messages)
-    return next((turn for turn in reversed(turns) if turn.role == "user"), turns[-1]).content
+    return next((turn for turn in reversed(messages) if turn.role == "user"), messages[-1]).content
 
 
 def _message(where: str, value: Any) -> PromptMessage:
@@ -135,7 +133,7 @@ def _parts(where: str, value: Any) -> tuple[str, tuple[dict[str, Any], ...]]:
 
 def _part(where: str, part: Any) -> dict[str, Any]:
     kind = part.get("type") if isinstance(part, dict) else None
-    if isinstance(kind, str) and kind in _TEXT_PARTS:
+    if kind in ("text", "refusal"):
         return {"type": "text", "text": _string(f"{where}.{kind}", part.get(kind))}
     if kind == "image_url":
         image = part.get("image_url")

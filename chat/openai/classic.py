@@ -46,17 +46,14 @@ _ID = re.compile(r"([0-9a-f]{32}):([0-9]{1,18})")
 async def get_test(request: HttpRequest, caller: Caller, last_id: str | None) -> HttpResponseBase:
     if last_id is not None:
         return await _resumed(caller, last_id)
-    started = await chat().generations.start(_request(caller, request))
-    return await _stream(caller, started.row, 0, representation.quota_headers(started.reservation))
-
-
-def _request(caller: Caller, request: HttpRequest) -> GenerationRequest:
-    message = request.GET.get("message", "")
+    message, model = request.GET.get("message", ""), request.GET.get("model", "")
     if not message.strip():
         raise wrong("message", BLANK)
     turns = (PromptMessage("user", message),)
-    model = request.GET.get("model", "")
-    return GenerationRequest(caller.user.pk, model, message, joins_running=True, kept=False, messages=turns)
+    started = await chat().generations.start(
+        GenerationRequest(caller.user.pk, model, message, joins_running=True, kept=False, messages=turns)
+    )
+    return await _stream(caller, started.row, 0, representation.quota_headers(started.reservation))
 
 
 async def _resumed(caller: Caller, last_id: str) -> HttpResponseBase:

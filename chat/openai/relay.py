@@ -43,8 +43,6 @@ class Relay(Sink):
         self._left = False
         self._stop: Callable[[], object] | None = None
 
-    # --- the caller ---
-
     def leave(self) -> None:
         """Stop the run, also one that begins later, because its only reader has left."""
         self._left = True
@@ -54,8 +52,6 @@ class Relay(Sink):
     def take(self) -> bytes:
         """Return what waits to be sent, empty when nothing does."""
         return b""
-
-    # --- the run ---
 
     def bind(self, stop: Callable[[], object]) -> None:
         self._stop = stop
@@ -96,8 +92,6 @@ class Relay(Sink):
     def abandon(self) -> None:
         self.complete("error", with_text({"code": "internal_error"}))
 
-    # --- the two forms ---
-
     @abstractmethod
     def _start(self, generation: str, model: str) -> None: ...
 
@@ -118,10 +112,9 @@ class Relay(Sink):
 
 
 class Chunks(Relay):
-    """A streamed completion: `take` returns the chunks that wait.
+    """A streamed completion: `take` returns the chunks that wait, neighbouring text as one.
 
-    Neighbouring text goes out in one chunk. The part that all chunks share is encoded once, so that a delta costs the
-    encoding of its own text.
+    The part that all chunks share is encoded once, so that a delta costs the encoding of its own text.
     """
 
     def __init__(self, *, include_usage: bool = False) -> None:
