@@ -1,5 +1,6 @@
 import threading
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import cast
 
 from django.apps import AppConfig, apps
 from django.conf import settings
@@ -7,14 +8,8 @@ from django.utils.translation import gettext_lazy as _
 
 from providers.apps import providers_app
 from quotas.apps import quotas_app
+from runtime import database
 from runtime.apps import runtime
-
-if TYPE_CHECKING:
-    from chat.channels.hub import Channels
-    from chat.channels.payment_demo import PaymentDemo
-    from chat.events.sse import OpenStreams
-    from chat.generations.service import Generations
-    from chat.screening.live import LiveWords
 
 
 class ChatConfig(AppConfig):
@@ -23,31 +18,22 @@ class ChatConfig(AppConfig):
     name = "chat"
     verbose_name = _("Chat")
 
-    words: "LiveWords"
-    streams: "OpenStreams"
-    generations: "Generations"
-    channels: "Channels"
-    payment_demo: "PaymentDemo"
-    import_slot: threading.Semaphore
-
     def ready(self) -> None:
         # Models may only be imported once all apps are there.
         from chat import housekeeping  # noqa: PLC0415
-        from chat.channels.hub import Channels  # noqa: PLC0415
-        from chat.channels.payment_demo import PaymentDemo  # noqa: PLC0415
+        from chat.channels import hub, payment_demo, store  # noqa: PLC0415
         from chat.conversations.transfer_api import IMPORTS_AT_ONCE  # noqa: PLC0415
         from chat.events import sse  # noqa: PLC0415
-        from chat.generations import drafts  # noqa: PLC0415
-        from chat.generations.service import Generations  # noqa: PLC0415
+        from chat.generations import drafts, service  # noqa: PLC0415
         from chat.screening.live import LiveWords  # noqa: PLC0415
 
         process, broker, redis, drain = runtime().process, runtime().broker, runtime().redis, runtime().drain
         self.words = LiveWords()
         self.streams = sse.OpenStreams()
         routing = providers_app().routing
-        self.generations = Generations(self.words, quotas_app().hints, drain, process, broker, redis, routing)
-        self.channels = Channels(broker, redis)
-        self.payment_demo = PaymentDemo()
+        self.generations = service.Generations(self.words, quotas_app().hints, drain, process, broker, redis, routing)
+        self.channels = hub.Channels(broker, redis)
+        self.payment_demo = payment_demo.PaymentDemo()
         self.import_slot = threading.BoundedSemaphore(IMPORTS_AT_ONCE)
         process.every(lambda: drafts.FLUSH_SECONDS, "drafts", self.generations.flush)
         process.every(lambda: min(10.0, settings.PROCESS_LEASE_SECONDS / 3), "reap", self.generations.reap)
@@ -55,9 +41,11 @@ class ChatConfig(AppConfig):
         process.every(lambda: sse.TICK_SECONDS, "ping", self.streams.ping_idle)
         process.every(lambda: sse.DISABLED_CHECK_SECONDS, "disabled users", self.streams.cut_off_disabled)
         process.every(self.channels.feeds.poll_seconds, "push channels", self.channels.feeds.poll)
-        process.every(housekeeping.prune_seconds, "prune push channels", housekeeping.prune_channels)
-        process.every(lambda: 300.0, "expiry", housekeeping.expire)
-        process.every(lambda: 5.0, "texts", housekeeping.expire_texts)
+        # Pruning only frees space: use renews expired channels.
+        prune = partial(database.run, store.prune)
+        process.every(lambda: min(60.0, max(1.0, settings.CHANNEL_RETENTION_SECONDS)), "prune push channels", prune)
+        process.every(lambda: 300.0, "expiry", partial(database.run, housekeeping.expire))
+        process.every(lambda: 5.0, "texts", partial(database.run, housekeeping.expire_texts))
         process.every(self.words.check_seconds, "sensitive words", self.words.check)
         drain.on_drain(self.generations.drain)
         drain.on_drain(self.payment_demo.finish)

@@ -1,7 +1,4 @@
-"""Parse the bodies of chat requests into typed models.
-
-A refusal names each wrong field. Unknown fields are refused too.
-"""
+"""Parse the bodies of chat requests; a refusal names each wrong or unknown field."""
 
 from typing import Annotated, Any, TypeVar
 
@@ -16,13 +13,14 @@ from web.refusals import InvalidRequest, TooLarge
 
 T = TypeVar("T", bound=BaseModel)
 
+REQUIRED, BLANK = _("This field is required."), _("This field may not be empty.")
+INVALID, NOT_JSON_OBJECT = _("This value is not valid."), _("A JSON object is expected.")
+# Texts for pydantic's types of errors; others are INVALID.
 _TEXTS: dict[str, Promise] = {
-    "missing": _("This field is required."),
+    "missing": REQUIRED,
     "extra_forbidden": _("There is no such field."),
-    "blank": _("This field may not be empty."),
     "string_too_long": _("This value is too long."),
 }
-_OTHERWISE = _("This value is not valid.")
 
 
 def _id(value: object) -> object:
@@ -60,8 +58,18 @@ class ChatBody(BaseModel):
     max_tokens: Annotated[StrictInt, Field(ge=1, le=10_000_000)] | None = None
 
     def parameters(self) -> dict[str, Any]:
-        given = {"temperature": self.temperature, "max_tokens": self.max_tokens}
-        return {name: value for name, value in given.items() if value is not None}
+        return self.model_dump(include={"temperature", "max_tokens"}, exclude_none=True)
+
+    def model_post_init(self, context: Any, /) -> None:
+        if not self.prompt.strip():
+            raise wrong("prompt", BLANK)
+        if self.text_tool is None and self.target_language is not None:
+            raise wrong("target_language", _("A target language needs its text tool."))
+        for name in ("conversation", "parent", "system_prompt") if self.text_tool else ():
+            if getattr(self, name) is not None:
+                raise wrong(name, _("A text tool's run belongs to no conversation."))  # it is not kept
+        if self.parent is not None and self.conversation is None:
+            raise wrong("parent", _("A parent needs its conversation."))
 
 
 class RegenerateBody(BaseModel):
@@ -75,23 +83,20 @@ class RegenerateBody(BaseModel):
 def from_json(request: HttpRequest, shape: type[T]) -> T:
     """Parse a JSON body; an empty one counts as `{}`. Raises TooLarge or InvalidRequest."""
     if request.content_type in {"multipart/form-data", "application/x-www-form-urlencoded"}:
-        raise InvalidRequest(details={"body": [_("A JSON object is expected.")]}, status=415)
+        raise InvalidRequest(details={"body": [NOT_JSON_OBJECT]}, status=415)
     return checked(shape, json_object(request))
 
 
 def json_object(request: HttpRequest) -> dict[str, Any]:
-    """Return the body as a dictionary, empty for an empty body.
-
-    Raises TooLarge or InvalidRequest.
-    """
+    """Return the body, `{}` for an empty one. Raises TooLarge or InvalidRequest."""
     if getattr(request, "scope", {}).get("body_too_large"):
         raise TooLarge
     try:
         value = orjson.loads(request.body or b"{}")
     except orjson.JSONDecodeError as error:
-        raise InvalidRequest(details={"body": [_("This is not valid JSON.")]}) from error
+        raise wrong("body", _("This is not valid JSON.")) from error
     if not isinstance(value, dict):
-        raise InvalidRequest(details={"body": [_("A JSON object is expected.")]})
+        raise wrong("body", NOT_JSON_OBJECT)
     return value
 
 
@@ -103,29 +108,13 @@ def from_query(query: QueryDict, shape: type[T], ignored: frozenset[str]) -> T:
 def checked(shape: type[T], value: dict[str, Any]) -> T:
     """Return the value in its shape; raise InvalidRequest naming each wrong field."""
     try:
-        body = shape.model_validate(value)
+        return shape.model_validate(value)
     except PydanticError as error:
-        wrong = error.errors(include_url=False, include_input=False, include_context=False)
-        details = {str(each["loc"][0]): [_TEXTS.get(each["type"], _OTHERWISE)] for each in wrong}
+        errors = error.errors(include_url=False, include_input=False, include_context=False)
+        details = {str(each["loc"][0]): [_TEXTS.get(each["type"], INVALID)] for each in errors}
         raise InvalidRequest(details=details) from error
-    if isinstance(body, ChatBody):
-        _check_chat(body)
-    return body
 
 
-def _check_chat(body: ChatBody) -> None:
-    if not body.prompt.strip():
-        raise InvalidRequest(details={"prompt": [_TEXTS["blank"]]})
-    if body.text_tool is None and body.target_language is not None:
-        raise InvalidRequest(details={"target_language": [_("A target language needs its text tool.")]})
-    if body.text_tool is not None:
-        _check_text_tool(body)
-    if body.parent is not None and body.conversation is None:
-        raise InvalidRequest(details={"parent": [_("A parent needs its conversation.")]})
-
-
-def _check_text_tool(body: ChatBody) -> None:
-    """Refuse conversation fields, because the completion of a text tool is not kept."""
-    for name in ("conversation", "parent", "system_prompt"):
-        if getattr(body, name) is not None:
-            raise InvalidRequest(details={name: [_("A text tool's run belongs to no conversation.")]})
+def wrong(field: str, reason: str | Promise = INVALID) -> InvalidRequest:
+    """Return the refusal of one field."""
+    return InvalidRequest(details={field: [reason]})

@@ -34,7 +34,7 @@ class ChannelEnded(Conflict):
 
 
 _TEXTS = TEXTS | {
-    "interrupted": _("The answer was interrupted. The text so far is kept."),
+    "interrupted": _("The completion was interrupted. The text so far is kept."),
     "internal_error": _("Something went wrong on our side. Nothing was charged."),
 }
 

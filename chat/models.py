@@ -159,8 +159,7 @@ class TextTool(models.Model):
         return "{target_language}" in self.instruction_en + self.instruction_zh
 
     def title(self, chinese: bool) -> str:
-        first, second = (self.title_zh, self.title_en) if chinese else (self.title_en, self.title_zh)
-        return first or second or self.slug
+        return (chinese and self.title_zh) or self.title_en or self.title_zh or self.slug
 
     def instruction(self, chinese: bool) -> str:
         texts = (self.instruction_zh, self.instruction_en) if chinese else (self.instruction_en, self.instruction_zh)
@@ -278,10 +277,7 @@ class Generation(models.Model):
 
 
 class DailyAnswers(models.Model):
-    """Daily counts of a user's generations by model and upstream; `chat.stats.daily` updates them.
-
-    A generation counts on the day in TIME_ZONE on which it began.
-    """
+    """Daily counts of a user's generations, by the day on which each began."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("user"))
     day = models.DateField(_("day"))

@@ -1,10 +1,7 @@
-"""Serve the chat page and the pages around it.
-
-The server renders the list of conversations, the open branch, and the data for the page's script. The other pages are
-those for text tools, for exporting and importing conversations, and for the payment example.
-"""
+"""Serve the pages for chat, text tools, exports and imports, and the payment example."""
 
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -17,7 +14,7 @@ from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
 from accounts.models import User
-from chat import representation, schemas, text_tools
+from chat import representation, text_tools
 from chat.channels import push
 from chat.conversations import branches
 from chat.errors import with_text
@@ -29,10 +26,12 @@ from quotas import ledger
 LISTED = 50
 
 
-@require_safe
-@login_required
-@never_cache
-@ensure_csrf_cookie
+def _page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Require a login, and set the cookie that the page's script needs to write."""
+    return require_safe(login_required(never_cache(ensure_csrf_cookie(view))))
+
+
+@_page
 def page(request: HttpRequest, conversation_id: int | None = None) -> HttpResponse:
     """Show a conversation, or a new one; `?message=` chooses the branch through that message."""
     user: User = request.user  # type: ignore[assignment]
@@ -42,60 +41,36 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
     if conversation_id and conversation is None:
         raise Http404
     branch, versions = branches.shown(conversation, _through(request)) if conversation else ([], {})
-    models, quotas = representation.offered_models(providers_app().configuration, user.pk), ledger.overview(user)
     context = {
         "conversations": [_listed(row) for row in listed[:LISTED]],
         "has_more_conversations": len(listed) > LISTED,
-        "conversation": conversation
-        and {
-            "id": conversation.pk,
-            "title": conversation.title,
-            "system_prompt": conversation.system_prompt,
-            "archived": conversation.archived,
-        },
+        "conversation": conversation and representation.conversation(conversation),
         "messages": [_shown(message) | {"versions": versions[message.pk]} for message in branch],
-        "models": models,
-        "selected_model": _selected(models, branch),
-        "quotas": quotas,
-        "signup_open": settings.SIGNUP_MODE != "closed",
-        "page_data": {"user": user.pk, "models": models, "quotas": quotas, **_for_the_script(conversation, branch)},
+        **_with_models(user, branch, _for_the_script(conversation, branch)),
     }
     return render(request, "chat.html", context)
 
 
-@require_safe
-@login_required
-@never_cache
-@ensure_csrf_cookie
+@_page
 def tools(request: HttpRequest) -> HttpResponse:
     """Show the text tools."""
     user: User = request.user  # type: ignore[assignment]
-    models, quotas = representation.offered_models(providers_app().configuration, user.pk), ledger.overview(user)
     context = {
         "tools": text_tools.offered(),
-        "models": models,
-        "selected_model": _selected(models, []),
-        "signup_open": settings.SIGNUP_MODE != "closed",
         "default_language": text_tools.DEFAULT_LANGUAGE,
         "languages": text_tools.LANGUAGES,
-        "page_data": {"user": user.pk, "models": models, "quotas": quotas},
+        **_with_models(user, [], {}),
     }
     return render(request, "tools.html", context)
 
 
-@require_safe
-@login_required
-@never_cache
-@ensure_csrf_cookie
+@_page
 def data(request: HttpRequest) -> HttpResponse:
     """Show how to export and import conversations."""
     return render(request, "account/data.html", {"max_import_bytes": settings.MAX_IMPORT_BYTES})
 
 
-@require_safe
-@login_required
-@never_cache
-@ensure_csrf_cookie
+@_page
 def push_demo(request: HttpRequest) -> HttpResponse:
     """Show an order that waits for its payment: the query's, else a new one."""
     given = request.GET.get("order", "")
@@ -127,11 +102,18 @@ def _shown(row: Message) -> dict[str, Any]:
     }
 
 
-def _selected(models: list[schemas.Model], branch: list[Message]) -> str:
-    """Return the model of the latest completion, else the first available one."""
+def _with_models(user: User, branch: list[Message], page_data: dict[str, Any]) -> dict[str, Any]:
+    """Return the context for choosing a model: the branch's latest, else an available one."""
+    models, quotas = representation.offered_models(providers_app().configuration, user.pk), ledger.overview(user)
     offered = {model["slug"] for model in models}
     used = next((message.model for message in reversed(branch) if message.model in offered), "")
-    return used or next((model["slug"] for model in models if model["available"]), "")
+    return {
+        "models": models,
+        "selected_model": used or next((model["slug"] for model in models if model["available"]), ""),
+        "quotas": quotas,
+        "signup_open": settings.SIGNUP_MODE != "closed",
+        "page_data": {"user": user.pk, "models": models, "quotas": quotas, **page_data},
+    }
 
 
 def _for_the_script(conversation: Conversation | None, branch: list[Message]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from chat.errors import with_text
 from chat.events.schemas import ChatDoneEvent, ChatErrorEvent, FinishReason, TokensUsed
 from chat.models import Conversation, Generation, Message
 from providers import access
-from providers.snapshot import Configuration, ModelConfig
+from providers.snapshot import Configuration
 from quotas import ledger
 from quotas.ledger import ReservedUnit
 from quotas.schemas import Charge, Quota
@@ -62,10 +62,7 @@ def end_event(row: Generation) -> tuple[str, ChatDoneEvent | ChatErrorEvent] | N
 
 
 def _in_order(value: Mapping[str, Any] | None, shape: type[Shape]) -> Shape:
-    """Return a stored object with its names in order, which PostgreSQL does not keep.
-
-    An event made from the database must have the same bytes as the live one.
-    """
+    """Restore the order of names, which PostgreSQL loses: replays have the same bytes."""
     return cast("Shape", {name: value[name] for name in shape.__annotations__ if name in value} if value else {})
 
 
@@ -100,27 +97,23 @@ def message(row: Message) -> schemas.Message:
 def offered_models(configuration: Configuration, user_id: int) -> list[schemas.Model]:
     """Return the models with a quota that a user may use, in list order."""
     slugs = ledger.quota_slugs()
-    return [_model(config, slugs[config.id]) for config in access.usable(configuration, user_id) if config.id in slugs]
-
-
-def _model(config: ModelConfig, quota: str) -> schemas.Model:
-    return {
-        "slug": config.slug,
-        "title": str(config.title),
-        "description": str(config.description),
-        "quota": quota,
-        "available": config.available(),
-    }
+    return [
+        {
+            "slug": config.slug,
+            "title": str(config.title),
+            "description": str(config.description),
+            "quota": slugs[config.id],
+            "available": config.available(),
+        }
+        for config in access.usable(configuration, user_id)
+        if config.id in slugs
+    ]
 
 
 def _usage(row: Generation) -> TokensUsed | None:
     if row.input_tokens is None or row.output_tokens is None:
         return None
-    return {
-        "input_tokens": row.input_tokens,
-        "output_tokens": row.output_tokens,
-        "estimated": row.usage_estimated,
-    }
+    return {"input_tokens": row.input_tokens, "output_tokens": row.output_tokens, "estimated": row.usage_estimated}
 
 
 def quota_headers(reservation: ReservedUnit | None) -> dict[str, str]:

@@ -1,7 +1,4 @@
-"""Define the JSON of generations, conversations, messages, models and text tools.
-
-`representation` and the views return it.
-"""
+"""Define the JSON of generations, conversations, messages, models and text tools."""
 
 from typing import Annotated, Any
 

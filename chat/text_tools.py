@@ -16,7 +16,7 @@ LANGUAGES = (
     *("Português", "Русский", "Italiano", "العربية"),
 )
 
-# slug, title and instruction in English, title and instruction in Chinese.
+_FIELDS = ("slug", "title_en", "instruction_en", "title_zh", "instruction_zh")
 _FIRST_RUN = (
     (
         "polish",
@@ -80,20 +80,9 @@ def ensure_defaults() -> None:
     """Create the default tools if there are none. Safe for several processes at once."""
     with transaction.atomic():
         if not TextTool.objects.exists():
-            TextTool.objects.bulk_create(
-                [
-                    TextTool(
-                        slug=slug,
-                        title_en=title_en,
-                        instruction_en=instruction_en,
-                        title_zh=title_zh,
-                        instruction_zh=instruction_zh,
-                        position=position,
-                    )
-                    for position, (slug, title_en, instruction_en, title_zh, instruction_zh) in enumerate(_FIRST_RUN)
-                ],
-                ignore_conflicts=True,
-            )
+            rows = [dict(zip(_FIELDS, texts, strict=True)) for texts in _FIRST_RUN]
+            tools = [TextTool(position=position, **row) for position, row in enumerate(rows)]
+            TextTool.objects.bulk_create(tools, ignore_conflicts=True)
 
 
 def offered() -> list[schemas.TextTool]:
@@ -106,10 +95,7 @@ def offered() -> list[schemas.TextTool]:
 
 
 def instruction(slug: str, target_language: str | None, *, chinese: bool) -> str:
-    """Return a tool's instruction with the target language filled in; `{text}` stays.
-
-    A tool without a target language ignores it. Raises InvalidRequest for an unknown tool.
-    """
+    """Return a tool's instruction with the target language in it. Raises InvalidRequest."""
     row = TextTool.objects.filter(slug=slug, enabled=True).first()
     if row is None:
         raise InvalidRequest(details={"text_tool": [_("There is no such text tool.")]})
@@ -118,10 +104,7 @@ def instruction(slug: str, target_language: str | None, *, chinese: bool) -> str
 
 def applied(instruction: str, prompt: str) -> str:
     """Insert the prompt into the instruction at `{text}`, or append it."""
-    if TEXT in instruction:
-        before, _text, after = instruction.partition(TEXT)
-        return before + prompt + after
-    return f"{instruction}\n\n{prompt}"
+    return instruction.replace(TEXT, prompt, 1) if TEXT in instruction else f"{instruction}\n\n{prompt}"
 
 
 def is_chinese_active() -> bool:

@@ -4,8 +4,7 @@ Each view makes one domain call; the page is in `pages`. The views run behind th
 view calls the authenticator itself.
 """
 
-from collections.abc import AsyncGenerator
-from functools import wraps
+from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.urls import reverse
@@ -14,23 +13,20 @@ from django.utils.translation import gettext_lazy as _
 from accounts.auth import Caller, aauthenticate, require_reachable
 from chat import bodies, representation, schemas, text_tools
 from chat.apps import chat as chat_app
-from chat.bodies import ChatBody, RegenerateBody
+from chat.bodies import ChatBody, RegenerateBody, wrong
 from chat.events import schemas as events_schemas
-from chat.events.log import encode
-from chat.events.sse import OPENING, EventStreamResponse, LogStream, last_event_id, no_more_events
+from chat.events.sse import SourceStream, for_event_source, last_event_id, no_more_events
 from chat.generations import lookup
 from chat.generations.request import GenerationRequest
 from chat.models import Generation
 from runtime import database
-from web.methods import View, methods
+from web.methods import methods
 from web.openapi import Operation
-from web.refusals import Forbidden, InvalidRequest, Refusal, from_exception
+from web.refusals import Refusal
 
 # Names in the query of `GET /api/chat/` that are not part of the request itself.
 IGNORED_NAMES = frozenset({"ticket", "last_event_id", "idempotency_key"})
 MAX_KEY_CHARS = 255
-# The id of the event for a refusal; a reconnect with it gets 204.
-REFUSED = "refused:0"
 
 
 # --- starting --------------------------------------------------------------------------------------------------------
@@ -101,7 +97,7 @@ async def _generation_request(
 def _idempotency_key(request: HttpRequest, in_query: str = "") -> str | None:
     key = in_query or request.headers.get("Idempotency-Key", "")
     if len(key) > MAX_KEY_CHARS or not key.isprintable():
-        raise InvalidRequest(details={"Idempotency-Key": [_("At most 255 printable characters.")]})
+        raise wrong("Idempotency-Key", _("At most 255 printable characters."))
     return key or None
 
 
@@ -119,31 +115,10 @@ async def _started(request: HttpRequest, caller: Caller, generation_request: Gen
 # --- the GET twin for EventSource ------------------------------------------------------------------------------------
 
 
-def refused_as_event(view: View) -> View:
-    """Return a view that sends refusals as an `error` event.
-
-    Because an EventSource shows its page nothing else.
-    """
-
-    @wraps(view)
-    async def guarded(request: HttpRequest, **kwargs: object) -> HttpResponseBase:
-        try:
-            return await view(request, **kwargs)
-        except Exception as error:
-            refusal = from_exception(error)
-            if refusal is None:
-                raise
-            return EventStreamResponse(_refused(refusal), refusal.headers())
-
-    return guarded
-
-
-async def _refused(refusal: Refusal) -> AsyncGenerator[bytes, None]:
-    body = refusal.body() | {"charge": {"amount": 0, "source": "none", "reason": refusal.code}}
-    if refusal.wait_seconds is not None:
-        body["retry_after"] = refusal.wait_seconds
-    channel, _colon, number = REFUSED.partition(":")
-    yield OPENING + encode(channel, int(number), "error", body)
+def _refused(refusal: Refusal) -> dict[str, Any]:
+    """Return the data of the `error` event for a refusal."""
+    retry = {} if refusal.wait_seconds is None else {"retry_after": refusal.wait_seconds}
+    return {**refusal.body(), "charge": {"amount": 0, "source": "none", "reason": refusal.code}, **retry}
 
 
 @Operation(
@@ -159,18 +134,11 @@ async def _refused(refusal: Refusal) -> AsyncGenerator[bytes, None]:
     headers=("Last-Event-ID",),
     proof="ticket",
 )
-@refused_as_event
-async def get_chat(request: HttpRequest) -> HttpResponseBase:
-    last_id = last_event_id(request)
-    if last_id == REFUSED:
-        return no_more_events()
-    if request.headers.get("Sec-Fetch-Site") == "cross-site":
-        raise Forbidden
-    caller = await aauthenticate(request, tickets=True)
+@for_event_source(_refused)
+async def get_chat(request: HttpRequest, caller: Caller, last_id: str | None) -> HttpResponseBase:
     if last_id is not None:
-        row = await database.run(lookup.owned_without_text, caller.user.pk, last_id.partition(":")[0])
+        row = await database.run(lookup.owned, caller.user.pk, last_id.partition(":")[0], texts=False)
         return await _events_of(row, caller, last_id)
-    require_reachable(caller)
     body = bodies.from_query(request.GET, ChatBody, IGNORED_NAMES)
     key = _idempotency_key(request, request.GET.get("idempotency_key", ""))
     started = await chat_app().generations.start(await _generation_request(caller, body, key, joins=True))
@@ -185,8 +153,7 @@ _PATH = {"generation_id": schemas.GENERATION_ID}
 @Operation("Chat", "One generation", returns=schemas.Generation, path=_PATH)
 async def get_generation(request: HttpRequest, generation_id: str) -> HttpResponseBase:
     caller = await aauthenticate(request)
-    row = await database.run(lookup.owned, caller.user.pk, generation_id)
-    return JsonResponse(representation.generation(row))
+    return JsonResponse(representation.generation(await database.run(lookup.owned, caller.user.pk, generation_id)))
 
 
 @Operation("Chat", "Stop a generation", returns=schemas.Generation, path=_PATH)
@@ -209,7 +176,7 @@ async def post_stop(request: HttpRequest, generation_id: str) -> HttpResponseBas
 )
 async def get_events(request: HttpRequest, generation_id: str) -> HttpResponseBase:
     caller = await aauthenticate(request, tickets=True)
-    row = await database.run(lookup.owned_without_text, caller.user.pk, generation_id)
+    row = await database.run(lookup.owned, caller.user.pk, generation_id, texts=False)
     return await _events_of(row, caller, last_event_id(request) or "")
 
 
@@ -223,7 +190,7 @@ async def _events_of(
     log = await chat_app().generations.log_of(row)
     if log.ended and after == log.last:
         return no_more_events()
-    return LogStream(chat_app().streams, caller.user.pk, log, after).response(headers)
+    return SourceStream(chat_app().streams, caller.user.pk, log.follow(after)).response(headers)
 
 
 def _event_number(row: Generation, event_id: str) -> int | None:

@@ -18,12 +18,12 @@ PAGE_SIZE = 50
 
 # Words for the reasons that the product itself gives. An admin's own reasons need none.
 _WORDS: dict[str, str | Promise] = {
-    "stop": _("Answer"),
-    "length": _("Answer, up to the length limit"),
-    "cancelled": _("Answer, stopped by you"),
-    "content_filter": _("Answer, ended by the content filter"),
+    "stop": _("Completion"),
+    "length": _("Completion, up to the length limit"),
+    "cancelled": _("Completion, stopped by you"),
+    "content_filter": _("Completion, ended by the content filter"),
     INVITED: _("You were invited"),
-    INVITER: _("First answer of a user you invited"),
+    INVITER: _("First completion of a user you invited"),
     REDEEMED: _("Redeem code"),
 }
 

@@ -1,7 +1,4 @@
-"""Hold the event logs of this process in memory, within a bound.
-
-The oldest finished logs are dropped first.
-"""
+"""Event logs of this process in memory; the oldest finished ones are dropped first."""
 
 import time
 from collections import OrderedDict
@@ -12,10 +9,7 @@ from chat.events.log import Log, ReplicaLog, Snapshot
 
 
 class LocalLogs:
-    """All logs of one process.
-
-    Running ones stay; finished ones replay for a while, memory permitting.
-    """
+    """All logs of one process: running ones, and finished ones within a bound."""
 
     def __init__(self) -> None:
         self._running: dict[str, Log] = {}

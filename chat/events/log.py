@@ -1,9 +1,8 @@
 """The event log of one generation: publish, replay, follow, complete.
 
-Events are numbered from 1 without gaps and encoded once; all followers share the bytes. A published event never
-changes. A reader whose place is unknown, or whose events are no longer kept, gets a `reset`: a snapshot of all text so
-far, with the number of the last event that it covers. All of this runs on the event loop's thread, so a snapshot and
-the log always agree.
+Events are numbered from 1 without gaps and encoded once; all followers share the bytes. A reader whose place is
+unknown, or whose events are no longer kept, gets a `reset`: a snapshot of all text so far, with the number of the last
+event that it covers. All of this runs on the event loop's thread, so a snapshot and the log always agree.
 """
 
 import sys
@@ -17,7 +16,7 @@ import orjson
 from chat.events.sink import Sink
 
 Snapshot = Callable[[], dict[str, str]]
-Wake = Callable[[], None]
+Wake = Callable[[], object]
 
 # Bytes of one log in memory; a reader further behind gets the snapshot.
 LOG_BYTES = 4 * 2**20
@@ -27,6 +26,8 @@ WRITE_BYTES = 64 * 1024
 READ_EVENTS = 512
 # Bytes in memory for one event beside its encoding.
 EVENT_OVERHEAD = 72
+# What stands before the data of an encoded event.
+_DATA = b"\ndata: "
 
 
 def encode(channel: str, number: int, name: str, data: object) -> bytes:
@@ -34,15 +35,11 @@ def encode(channel: str, number: int, name: str, data: object) -> bytes:
     return b"id: %b:%d\nevent: %b\ndata: %b\n\n" % (channel.encode(), number, name.encode(), orjson.dumps(data))
 
 
-_HEAD_BYTES = len(b"id: :\nevent: \ndata: ")
-
-
 @dataclass(slots=True)
 class Batch:
-    """Neighbouring events of a log that another process writes.
+    """Neighbouring events of a log that another process writes, the first with the number `first`.
 
-    `first` is the number of the first one; `names`, `data` and `encoded` are parallel lists. `ends`: the last event
-    ends the log.
+    `names`, `data` and `encoded` are parallel lists. `ends`: the last event ends the log.
     """
 
     first: int
@@ -62,38 +59,21 @@ class Batch:
             self.first += count
 
 
-def decode_all(channel: str, last: int, encoded: bytes, index: bytes, *, ends: bool) -> Batch:
-    """Return the events up to number `last` that `Log.read_with_index` has packed.
-
-    Sizes say where each event begins, and everything before its data has a known length, so no text is searched.
-    """
+def decode_all(last: int, encoded: bytes, index: bytes, *, ends: bool) -> Batch:
+    """Return the events up to number `last` that `Log.read_with_index` has packed."""
     names, sizes = orjson.loads(index)
-    number = last + 1 - len(names)
+    events = [encoded[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)]
+    data = [orjson.loads(event[event.index(_DATA) + len(_DATA) : -2]) for event in events]
     # One string for each kind of event: the JSON has a new one for each event, and replicas keep them.
-    names = [sys.intern(name) for name in names]
-    batch = Batch(number, names, [], [], ends)
-    # What stands before the data: a fixed part, the digits of the number, and the name.
-    head, start = len(channel) + _HEAD_BYTES + len(str(number)), 0
-    one_digit_more = 10 ** len(str(number))
-    for name, size in zip(names, sizes, strict=True):
-        event = encoded[start : start + size]
-        if number == one_digit_more:
-            head, one_digit_more = head + 1, one_digit_more * 10
-        batch.encoded.append(event)
-        batch.data.append(orjson.loads(event[head + len(name) : -2]))
-        start, number = start + size, number + 1
-    return batch
+    return Batch(last + 1 - len(names), [sys.intern(name) for name in names], data, events, ends)
 
 
 class Log(Sink):
-    """Events in memory, and their readers: followers take encoded events, listeners are sinks themselves.
-
-    `snapshot` returns `{content, reasoning}` of all published text.
-    """
+    """Events in memory, and their readers: followers take encoded events, listeners are sinks themselves."""
 
     __slots__ = (
-        *("_abandoned", "_end", "_events", "_first", "_followers", "_last_reset", "_listeners", "_names"),
-        *("channel", "ended", "size", "snapshot"),
+        *("_abandoned", "_end", "_events", "_followers", "_last_reset", "_listeners", "_names"),
+        *("channel", "ended", "first", "size", "snapshot"),
     )
 
     # The events are kept for all readers, so no reader can make the run wait.
@@ -101,12 +81,14 @@ class Log(Sink):
 
     def __init__(self, channel: str, snapshot: Snapshot) -> None:
         self.channel = channel
+        # Returns `{content, reasoning}` of all published text.
         self.snapshot = snapshot
         self.ended = self._abandoned = False
         self.size = 0
         self._events: list[bytes] = []
         self._names: list[str] = []
-        self._first = 1
+        # The number of the oldest event that is kept, else of the next one.
+        self.first = 1
         self._end: tuple[str, Mapping[str, Any]] | None = None
         self._followers: set[Follower] = set()
         self._listeners: set[Sink] = set()
@@ -114,24 +96,17 @@ class Log(Sink):
         self._last_reset: tuple[bytes, int] | None = None
 
     @property
-    def first(self) -> int:
-        """The number of the oldest event that is kept, else of the next one."""
-        return self._first
-
-    @property
     def last(self) -> int:
         """The number of the last event; 0 before the first."""
-        return self._first + len(self._events) - 1
+        return self.first + len(self._events) - 1
 
     @property
     def followed(self) -> bool:
         return bool(self._followers or self._listeners)
 
-    # --- writing ---
-
     def publish(self, name: str, data: object) -> None:
         """Append an event and wake the readers."""
-        event = encode(self.channel, self._first + len(self._events), name, data)
+        event = encode(self.channel, self.first + len(self._events), name, data)
         self._events.append(event)
         self._names.append(name)
         self.size += len(event) + EVENT_OVERHEAD
@@ -169,7 +144,7 @@ class Log(Sink):
         """Drop all events and number the next one `number + 1`, which only goes up."""
         self._events.clear()
         self._names.clear()
-        self._first, self.size = number + 1, 0
+        self.first, self.size = number + 1, 0
         for listener in self._listeners:
             listener.publish("reset", self.snapshot())
         self._wake_all()
@@ -181,20 +156,14 @@ class Log(Sink):
             self.size -= len(self._events[dropped]) + EVENT_OVERHEAD
             dropped += 1
         del self._events[:dropped], self._names[:dropped]
-        self._first += dropped
+        self.first += dropped
 
     def _wake_all(self) -> None:
         for follower in self._followers:
             follower.wake()
 
-    # --- reading ---
-
-    def follow(self, after: int | None, wake: Wake) -> "Follower":
-        """Return a follower that reads on after event `after`.
-
-        It begins with a `reset` when `after` is None or unknown. `wake` is called whenever something new can be taken.
-        The caller calls `Follower.leave` in the end.
-        """
+    def follow(self, after: int | None, wake: Wake = lambda: None) -> "Follower":
+        """Return a reader of what follows `after`; an unknown place gets a `reset`."""
         follower = Follower(self, after, wake)
         self._followers.add(follower)
         return follower
@@ -211,10 +180,9 @@ class Log(Sink):
         return lambda: self._listeners.discard(listener)
 
     def read(self, after: int) -> tuple[bytes, int]:
-        """Return the events that follow event `after`, and the number of the last one.
+        """Return the events after `after`, at most about `WRITE_BYTES`, and the last one's number.
 
-        They are at most about `WRITE_BYTES`. Event `after` must still be kept, or be the one just before the first that
-        is.
+        Event `after` must still be kept, or be the one just before the first that is.
         """
         events = self._some(after)
         return b"".join(events), after + len(events)
@@ -222,12 +190,12 @@ class Log(Sink):
     def read_with_index(self, after: int) -> tuple[bytes, bytes, int]:
         """Return the same with an index for `decode_all`: JSON with names and sizes."""
         events = self._some(after)
-        start = after + 1 - self._first
+        start = after + 1 - self.first
         index = orjson.dumps([self._names[start : start + len(events)], list(map(len, events))])
         return b"".join(events), index, after + len(events)
 
     def _some(self, after: int) -> list[bytes]:
-        start = after + 1 - self._first
+        start = after + 1 - self.first
         events = self._events[start : start + READ_EVENTS]
         if sum(map(len, events)) > WRITE_BYTES:
             sizes = accumulate(map(len, events))
@@ -235,7 +203,7 @@ class Log(Sink):
         return events
 
     def _read(self, after: int | None) -> tuple[bytes, int | None]:
-        if after is not None and self._first - 1 <= after <= self.last:
+        if after is not None and self.first - 1 <= after <= self.last:
             return self.read(after)
         return (b"", self.last) if self._abandoned else self._reset()
 
@@ -245,18 +213,12 @@ class Log(Sink):
             self._last_reset = encode(self.channel, covered, "reset", self.snapshot()), covered
         return self._last_reset
 
-    def _leave(self, follower: "Follower") -> None:
-        self._followers.discard(follower)
-        if not self._followers:
-            self._last_reset = None
-
 
 class ReplicaLog(Log):
     """A log that another process writes, with the events that have arrived here.
 
-    A reader who was connected to the owner may have more events than have arrived here. Such a reader waits until they
-    arrive, because a `reset` now would take the reader back to an earlier text. The reader's place counts as unknown
-    only when the owner replies that its log never went so far.
+    A reader who has more events than have arrived here waits for them, because a `reset` now would take the reader back
+    to an earlier text. The place counts as unknown only when the owner replies that its log never went so far.
     """
 
     __slots__ = ()
@@ -315,4 +277,6 @@ class Follower:
             self.wake()
 
     def leave(self) -> None:
-        self._log._leave(self)
+        self._log._followers.discard(self)
+        if not self._log._followers:
+            self._log._last_reset = None

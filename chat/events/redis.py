@@ -1,9 +1,8 @@
 """Copy event logs to Redis Streams, and read those of other processes.
 
-Each generation has one stream, which the process that owns the log writes. An entry is a batch of neighbouring events.
-Its id is the number of the last of them, so that positions in the stream and in the log are the same. It holds the
-encoded events, and an index with the name and size of each. Redis has only a copy: the owner sends events to its own
-followers from memory, writes again what Redis has lost, and deletes from Redis what it no longer keeps itself.
+Each generation has one stream, which the process that owns the log writes. An entry is a batch of neighbouring events,
+with an index of their names and sizes. Its id is the number of the last event, so that positions in stream and log are
+the same. The owner writes again what Redis has lost, and deletes from Redis what it no longer keeps itself.
 """
 
 import asyncio
@@ -41,9 +40,6 @@ FINISH_SECONDS = 3.0
 COMPLAIN_SECONDS = 30.0
 
 
-# --- the owner's side ------------------------------------------------------------------------------------------------
-
-
 class StreamState:
     """How much of one log its Redis stream has."""
 
@@ -59,15 +55,8 @@ class StreamState:
     def waits(self) -> bool:
         return self.written < self.log.last
 
-    def lost(self) -> None:
-        """Write everything again, because Redis no longer has the stream."""
-        self.exists, self.written = False, 0
-
     def commands(self, data: bytes, index: bytes, last: int) -> Iterator[tuple[Any, ...]]:
-        """Yield the commands that write one batch.
-
-        The entry comes first, then lifetime and first entry of the stream if they change.
-        """
+        """Yield the commands that write one batch, and those that follow it."""
         key, ends = PREFIX + self.log.channel, self.log.ended and last == self.log.last
         unless_lost = ("NOMKSTREAM",) if self.exists else ()
         yield ("XADD", key, *unless_lost, f"{last}-0", "data", data, "index", index, *(("ends", 1) if ends else ()))
@@ -151,22 +140,15 @@ class Outbox:
     def _note(self, stream: StreamState, last: int, added: object) -> bool:
         """Note Redis's reply to one batch; return False when Redis refused it."""
         if added is None:
-            stream.lost()
+            stream.exists, stream.written = False, 0  # Redis has lost the stream, so everything is written again
         elif isinstance(added, Exception) and "equal or smaller" not in str(added):
-            self._complain(added)
+            if time.monotonic() - self._complained_at > COMPLAIN_SECONDS:  # it is full or read-only, for example
+                self._complained_at = time.monotonic()
+                log.error("redis refuses events", error=str(added).partition(" ")[0])
             return False
         else:  # "equal or smaller": an earlier attempt reached Redis after all
             stream.exists, stream.written = True, max(stream.written, last)
         return True
-
-    def _complain(self, error: Exception) -> None:
-        """Log now and then that Redis refuses events: it is full or read-only, for example."""
-        if time.monotonic() - self._complained_at > COMPLAIN_SECONDS:
-            self._complained_at = time.monotonic()
-            log.error("redis refuses events", error=str(error).partition(" ")[0])
-
-
-# --- the readers' side -----------------------------------------------------------------------------------------------
 
 
 async def read(redis: RedisClients, places: Mapping[str, int]) -> dict[str, list[Batch]] | None:
@@ -180,15 +162,12 @@ async def read(redis: RedisClients, places: Mapping[str, int]) -> dict[str, list
             return None
         for key, entries in reply:
             channel = key.decode().removeprefix(PREFIX)
-            found[channel] = [batch(channel, *entry) for entry in entries]
+            found[channel] = [
+                decode_all(int(entry.partition(b"-")[0]), fields[b"data"], fields[b"index"], ends=b"ends" in fields)
+                for entry, fields in entries
+            ]
     return found
 
 
 async def _read(keys: dict[str, str], redis: Redis) -> Any:
     return await redis.xread(keys, count=READ_ENTRIES)  # type: ignore[arg-type]
-
-
-def batch(channel: str, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Batch:
-    """Return the events of one entry."""
-    last = int(entry_id.partition(b"-")[0])
-    return decode_all(channel, last, fields[b"data"], fields[b"index"], ends=b"ends" in fields)

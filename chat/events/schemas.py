@@ -1,7 +1,4 @@
-"""Define one type for each event, and list the events of each stream.
-
-The names in JSON are those of the contract.
-"""
+"""Define one type for each event, and list the events of each stream."""
 
 from typing import Annotated, Any, Literal, NotRequired
 

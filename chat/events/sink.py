@@ -1,4 +1,4 @@
-"""`Sink`: the output of a run of a generation, or a listener of its log."""
+"""`Sink`: an event log for many readers, or one response in another format."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -6,11 +6,7 @@ from typing import Any
 
 
 class Sink(ABC):
-    """Takes the events of one generation.
-
-    It is an event log with many readers, or one response in another format. The run counts the events itself. All of it
-    runs on the event loop's thread.
-    """
+    """Takes the events of one generation, on the event loop's thread; the run numbers them."""
 
     __slots__ = ()
 

@@ -1,21 +1,24 @@
 """Send event streams as HTTP responses, with keep-alive comments.
 
-`OpenStreams` holds all streams that are open in this process. Format and headers follow the WHATWG standard for
-server-sent events; the header against buffering is that of nginx.
+Format and headers follow the WHATWG standard for server-sent events; the header against buffering is that of nginx.
 """
 
 import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping
+from functools import wraps
+from typing import Any, Protocol
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from prometheus_client import Gauge
 
-from accounts.auth import disabled_among
-from chat.events.log import Log
+from accounts.auth import Caller, aauthenticate, disabled_among, require_reachable
+from chat.events.log import encode
 from runtime import database
+from web.methods import View
+from web.refusals import Forbidden, Refusal, from_exception
 
 OPEN_STREAMS = Gauge("rivulet_open_streams", "Event streams that are open", multiprocess_mode="livesum")
 
@@ -23,6 +26,8 @@ OPENING = b": open\n\n"
 PING = b": ping\n\n"
 # The event that makes a reader connect again soon, because this process goes away.
 RECONNECT_SOON = b"retry: 500\n\n"
+# The id of the event for a refusal; a reconnect with it gets 204.
+REFUSED = "refused:0"
 # Seconds between looks for streams that need a keep-alive comment.
 TICK_SECONDS = 1.0
 # Seconds between looks for disabled users: they must be cut off within a minute.
@@ -35,11 +40,7 @@ def last_event_id(request: HttpRequest) -> str | None:
 
 
 class EventStreamResponse(StreamingHttpResponse):
-    """A response with status 200 that sends server-sent events as they come.
-
-    `events` yields their bytes. The server calls `leave` in the end, because a generator that was never started does
-    not run its own cleanup.
-    """
+    """A response that sends server-sent events as they come."""
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class EventStreamResponse(StreamingHttpResponse):
         headers: Mapping[str, str] | None = None,
         leave: Callable[[], None] = lambda: None,
     ) -> None:
+        # The server calls `leave` in the end: a generator that was never started does not run its own cleanup.
         self.events, self.leave = events, leave
         super().__init__(
             events,
@@ -58,6 +60,45 @@ class EventStreamResponse(StreamingHttpResponse):
 def no_more_events() -> HttpResponse:
     """Return the response that stops an EventSource from reconnecting."""
     return HttpResponse(status=204)
+
+
+def for_event_source(refused: Callable[[Refusal], Mapping[str, Any]]) -> Callable[[View], View]:
+    """Return a decorator of views that get the caller and the last event id.
+
+    A refusal goes out as an `error` event with the data of `refused`, because an EventSource shows nothing but events.
+    """
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        async def guarded(request: HttpRequest) -> HttpResponseBase:
+            last_id = last_event_id(request)
+            if last_id == REFUSED:
+                return no_more_events()
+            try:
+                return await view(request, await _reader(request, resumes=last_id is not None), last_id)
+            except Exception as error:
+                refusal = from_exception(error)
+                if refusal is None:
+                    raise
+                return EventStreamResponse(_refused(refused(refusal)), refusal.headers())
+
+        return guarded
+
+    return decorate
+
+
+async def _reader(request: HttpRequest, *, resumes: bool) -> Caller:
+    if request.headers.get("Sec-Fetch-Site") == "cross-site":
+        raise Forbidden
+    caller = await aauthenticate(request, tickets=True)
+    if not resumes:
+        require_reachable(caller)
+    return caller
+
+
+async def _refused(data: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
+    channel, _colon, number = REFUSED.partition(":")
+    yield OPENING + encode(channel, int(number), "error", data)
 
 
 class OpenStreams:
@@ -86,10 +127,7 @@ class OpenStreams:
                 stream.ping()
 
     async def cut_off_disabled(self) -> None:
-        """Close the streams of disabled users.
-
-        A timer calls this. It makes one query for all streams together.
-        """
+        """Close the streams of disabled users, with one query for all. A timer."""
         users = {stream.user_id for stream in self._streams}
         if users:
             disabled = await database.run(disabled_among, users)
@@ -176,18 +214,32 @@ class Stream(ABC):
         await self._woken.wait()
 
 
-class LogStream(Stream):
-    """A reader of a generation's log, who gets everything that waits in one piece."""
+class Source(Protocol):
+    """Holds the bytes for one stream, and calls `wake` when there are more."""
 
-    def __init__(self, streams: OpenStreams, user_id: int, log: Log, after: int | None) -> None:
+    wake: Callable[[], object]
+
+    def take(self) -> bytes: ...
+
+    @property
+    def at_end(self) -> bool: ...
+
+    def leave(self) -> None: ...
+
+
+class SourceStream(Stream):
+    """A reader who gets everything that waits in one piece."""
+
+    def __init__(self, streams: OpenStreams, user_id: int, source: Source) -> None:
         super().__init__(streams, user_id)
-        self._follower = log.follow(after, self._woken.set)
+        self._source = source
+        source.wake = self._woken.set
 
     async def _take(self) -> bytes:
-        return self._follower.take()
+        return self._source.take()
 
     def _at_end(self) -> bool:
-        return self._follower.at_end
+        return self._source.at_end
 
     def _leave(self) -> None:
-        self._follower.leave()
+        self._source.leave()

@@ -1,7 +1,7 @@
 """Store the end of a generation, and decide whether it costs a unit.
 
-This happens once for each generation, in one transaction. The run of a generation and the reaper of dead processes both
-end generations through `store`; its guarded update lets exactly one of them succeed.
+The run of a generation and the reaper of dead processes both end it through `store`; a guarded update lets exactly one
+of them succeed.
 """
 
 from dataclasses import dataclass
@@ -16,16 +16,18 @@ from chat.stats import daily
 from quotas import invitations, ledger
 from runtime import fast_sql
 
+# What an end and the row of its generation have in common.
+_SAME_NAMES = (
+    *("status", "finish_reason", "error", "content", "reasoning", "input_tokens", "output_tokens"),
+    *("usage_estimated", "upstream", "last_event"),
+)
 # Numbers skipped after a killed process, so that the next event is above all that a reader can have.
 RESUME_JUMP = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The result of a generation.
-
-    `visible`: a reader got content that is not white space, or a tool call.
-    """
+    """The result of a generation."""
 
     row: Generation
     status: str
@@ -34,6 +36,7 @@ class End:
     last_event: int
     finish_reason: str | None = None
     error: dict[str, Any] | None = None
+    # Whether a reader got content that is not white space, or a tool call.
     visible: bool = False
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -84,7 +87,10 @@ def store(end: End) -> Generation:
         charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason)
         if charge.invitation:
             invitations.reward(charge.invitation)
-        values = _final_values(end, dict(charge.as_json()))
+        values = {name: getattr(end, name) for name in _SAME_NAMES}
+        values |= {"charge": dict(charge.as_json()), "finished_at": timezone.now()}
+        if end.row.message_id is not None:
+            values |= {"content": "", "reasoning": ""}
         if end.error is None:
             values["quota_after"] = _quota_of(end.row)
         if not fast_sql.update(Generation, values, "id = %s AND status = 'running'", [end.row.id]):
@@ -97,34 +103,11 @@ def store(end: End) -> Generation:
             for name, value in values.items():
                 setattr(end.row, name, value)
             daily.count(end.row)
-            _store_moderation(end)
+            audit.record(end.row.user_id, end.row.id, Hit.Direction.OUTPUT, end.hits)
+            if end.ends_conversation and end.row.conversation_id is not None:
+                Conversation.objects.filter(id=end.row.conversation_id).update(blocked=True)
             return end.row
     return Generation.objects.select_related("message").get(id=end.row.id)
-
-
-def _store_moderation(end: End) -> None:
-    """Store the words found, and block a conversation that the vendor does not continue."""
-    audit.record(end.row.user_id, end.row.id, Hit.Direction.OUTPUT, end.hits)
-    if end.ends_conversation and end.row.conversation_id is not None:
-        Conversation.objects.filter(id=end.row.conversation_id).update(blocked=True)
-
-
-def _final_values(end: End, charge: dict[str, Any]) -> dict[str, Any]:
-    in_message = end.row.message_id is not None
-    return {
-        "status": end.status,
-        "finish_reason": end.finish_reason,
-        "error": end.error,
-        "charge": charge,
-        "content": "" if in_message else end.content,
-        "reasoning": "" if in_message else end.reasoning,
-        "input_tokens": end.input_tokens,
-        "output_tokens": end.output_tokens,
-        "usage_estimated": end.usage_estimated,
-        "upstream": end.upstream,
-        "last_event": end.last_event,
-        "finished_at": timezone.now(),
-    }
 
 
 def fill_quota(row: Generation) -> Generation:

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Collection, Sequence
-from typing import Protocol
 
 from chat.screening.live import LiveWords
 from chat.screening.nested import Calls
@@ -17,31 +16,22 @@ PARTING = "\n\n…\n\n"
 TEXT = (Delta, Reasoning)
 
 
-class Stage(Protocol):
+class Pipeline:
+    """Both stages as one."""
+
+    def __init__(self, screening: "Screening", limit: "LengthLimit") -> None:
+        self._screening, self._limit = screening, limit
+
     def feed(self, event: Event) -> Sequence[Event]:
-        """Return what passes now. After a `Finished` the stage is fed no more."""
-        ...
+        """Return what passes now. After a `Finished` it is fed no more."""
+        events = self._screening.feed(event)
+        if len(events) == 1:  # nearly always, and the comprehension costs as much as a stage
+            return self._limit.feed(events[0])
+        return [out for one in events for out in self._limit.feed(one)]
 
     def flush(self) -> Sequence[Event]:
         """Return the text that was held back, because the upstream failed and nothing follows."""
-        ...
-
-
-class Pipeline:
-    """Two stages as one."""
-
-    def __init__(self, first: Stage, second: Stage) -> None:
-        self._first, self._second = first, second
-
-    def feed(self, event: Event) -> Sequence[Event]:
-        events = self._first.feed(event)
-        if len(events) == 1:  # nearly always, and the comprehension costs as much as a stage
-            return self._second.feed(events[0])
-        return [out for one in events for out in self._second.feed(one)]
-
-    def flush(self) -> Sequence[Event]:
-        events = [out for one in self._first.flush() for out in self._second.feed(one)]
-        return [*events, *self._second.flush()]
+        return [out for one in self._screening.flush() for out in self._limit.feed(one)]
 
 
 class LengthLimit:
@@ -68,9 +58,6 @@ class LengthLimit:
         if isinstance(event, Withdrawn):
             self._left = self._max_chars
         return (event,)
-
-    def flush(self) -> Sequence[Event]:
-        return ()
 
 
 class Screening:

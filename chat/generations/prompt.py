@@ -1,12 +1,9 @@
-"""Build the prompt of one generation from the branch of its conversation.
-
-The prompt is cut to the model's context. All functions here are pure.
-"""
+"""Pure functions that build a prompt from a branch, cut to the model's context."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-from providers.wire.base import PromptMessage, prompt_tokens, trim
+from providers.wire.base import PromptMessage, Role, prompt_tokens, trim
 
 # Tokens left for a completion when the model's row has no `max_tokens`.
 COMPLETION_TOKENS = 1024
@@ -17,16 +14,13 @@ MIN_COMPLETION_TOKENS = 16
 def build(
     context_tokens: int, parameters: Mapping[str, Any], system_prompt: str, turns: Iterable[tuple[str, str]]
 ) -> tuple[tuple[PromptMessage, ...], dict[str, Any]]:
-    """Return the messages to send and the parameters, `max_tokens` lowered to what the context leaves.
+    """Return the messages to send and the parameters, capped.
 
     `turns` are `(role, content)`, oldest first; empty ones (a completion that never came) are left out.
     """
     messages = [PromptMessage("system", system_prompt)] if system_prompt else []
-    messages += [
-        PromptMessage(cast('Literal["user", "assistant"]', role), text) for role, text in turns if text.strip()
-    ]
-    wanted = parameters.get("max_tokens")
-    room = min(wanted or COMPLETION_TOKENS, context_tokens // 4)
+    messages += [PromptMessage(cast("Role", role), text) for role, text in turns if text.strip()]
+    room = min(parameters.get("max_tokens") or COMPLETION_TOKENS, context_tokens // 4)
     trimmed = trim(messages, context_tokens - room)
     return trimmed, capped(context_tokens, parameters, trimmed)
 

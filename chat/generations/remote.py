@@ -1,7 +1,6 @@
 """Stop generations of other processes, and end those whose owner process died.
 
-A request to stop reaches the owner through pub/sub. When the owner does not reply, this process ends the generation.
-The database alone decides which process ended it.
+When the owner does not reply to a request through pub/sub, this process ends the generation. The database decides.
 """
 
 import asyncio
@@ -31,7 +30,8 @@ STRAY_SECONDS = 60
 # Rows of each kind that one pass of the reaper ends at most.
 REAP_AT_ONCE = 500
 
-STOPPED = b"stopped"
+# Topics: requests to the process that owns a generation, and its replies.
+_REQUESTS, _REPLIES = "stop:{}", "stopped:{}"
 
 log = structlog.get_logger("generation")
 
@@ -43,17 +43,14 @@ class Remote:
         self._broker, self._redis, self._process = broker, redis, process
 
     def serve(self, stop_own: Callable[[str], Awaitable[None]]) -> None:
-        """Let other processes stop runs of this one. Repeating is safe.
-
-        `stop_own` returns when the run has ended.
-        """
+        """Let other processes stop runs of this one; `stop_own` awaits the end. Repeating is safe."""
 
         async def stop_and_reply(request: bytes) -> None:
             generation = request.decode()
             await stop_own(generation)
-            await self._broker.publish(_replies(generation), STOPPED)
+            await self._broker.publish(_REPLIES.format(generation), b"stopped")
 
-        self._broker.serve(_requests(self._process.id), stop_and_reply)
+        self._broker.serve(_REQUESTS.format(self._process.id), stop_and_reply)
 
     async def stop(self, row: Generation) -> bool:
         """Return True when the generation has ended; False when its owner is dead."""
@@ -61,20 +58,28 @@ class Remote:
             return False
         if self._redis.url:
             await self._ask_owner(row)
-        await database.run(_end, row.id)
+        await database.run(self._end, row.id)
         return True
+
+    def _end(self, generation: str) -> None:
+        """End a generation that still runs; nothing changes if its owner was first."""
+        if row := Generation.objects.running().filter(id=generation).first():
+            finish.store(finish.of_stored(row, Generation.Status.COMPLETED, finish_reason="cancelled"))
 
     async def _ask_owner(self, row: Generation) -> None:
         """Ask repeatedly until the generation has ended, for `OWNER_SECONDS` at most."""
         replied = asyncio.Event()
-        unsubscribe = self._broker.subscribe(_replies(row.id), lambda payload: replied.set() if payload else None)
+        unsubscribe = self._broker.subscribe(
+            _REPLIES.format(row.id), lambda payload: replied.set() if payload else None
+        )
         deadline = time.monotonic() + OWNER_SECONDS
+        running = Generation.objects.running().filter(id=row.id)
         try:
-            while await database.run(_runs, row.id) and time.monotonic() < deadline:
+            while await database.run(running.exists) and time.monotonic() < deadline:
                 if replied.is_set():
                     await asyncio.sleep(ASK_SECONDS)  # the reply came before the end was stored: haste would not help
                 replied.clear()
-                await self._broker.publish(_requests(row.process), row.id.encode())
+                await self._broker.publish(_REQUESTS.format(row.process), row.id.encode())
                 if self._redis.away:
                     return
                 with suppress(TimeoutError):
@@ -83,9 +88,9 @@ class Remote:
             unsubscribe()
 
     def reap(self, own: set[str]) -> set[str]:
-        """End the generations of dead processes and the strays of this one. Repeating is safe.
+        """End the generations of dead processes, and those of this one outside `own`.
 
-        `own` are the ids of those that run here. Return those of `own` that another process has ended.
+        Return those of `own` that another process has ended. Repeating is safe.
         """
         # Read in this order, so that a process that starts in between is not taken for dead.
         owners = set(Generation.objects.running().values_list("process", flat=True).distinct())
@@ -104,21 +109,3 @@ class Remote:
 def ended_among(own: set[str]) -> set[str]:
     """Return the generations that do not run any more."""
     return own - set(Generation.objects.running().filter(id__in=own).values_list("id", flat=True)) if own else own
-
-
-def _requests(owner: str) -> str:
-    return f"stop:{owner}"
-
-
-def _replies(generation: str) -> str:
-    return f"stopped:{generation}"
-
-
-def _runs(generation: str) -> bool:
-    return Generation.objects.running().filter(id=generation).exists()
-
-
-def _end(generation: str) -> None:
-    """End a generation that still runs; nothing changes if its owner was first."""
-    if row := Generation.objects.running().filter(id=generation).first():
-        finish.store(finish.of_stored(row, Generation.Status.COMPLETED, finish_reason="cancelled"))

@@ -1,12 +1,10 @@
 """Keep replicas: copies of the logs of generations that other processes run.
 
 All readers of a generation in this process share one replica. It is fed from Redis, and once a second it also looks at
-the database. Redis may not deliver events, because it is away, has lost them, or the owner died. The replica then takes
-the stored text and jumps ahead, which readers see as a `reset`. A replica ends when its log ends, or when the
-generation has ended in the database and the stream does not show it. A reader may have more events than have arrived
-here, because a killed owner sent them before it died. Such a reader waits while the owner is silent. Then the reaper
-ends the generation, with an event number above all that the reader can have. Everything here runs on the event loop's
-thread.
+the database. When Redis is away, has lost events, or the owner died, the replica takes the stored text and jumps ahead,
+which readers see as a `reset`. It ends when its log ends, or when the generation has ended in the database and the
+stream does not show it. A reader to whom a killed owner sent more events than arrived here waits until the reaper ends
+the generation, with an event number above all of them. Everything here runs on the event loop's thread.
 """
 
 import asyncio
@@ -47,11 +45,6 @@ ASK_SECONDS = 1.0
 class Replica:
     """One generation's log as it arrives here. `Log.last` is the place in the stream."""
 
-    __slots__ = (
-        *("_ask_at", "_draft", "_offsets", "_owner", "fill_task", "hungry_looks", "log", "opening", "starved"),
-        "stored_last_event",
-    )
-
     def __init__(self, logs: LocalLogs, offsets: Offsets, generation: str, owner: str = "") -> None:
         self._offsets, self._owner = offsets, owner
         self._draft = Draft(generation)
@@ -67,15 +60,8 @@ class Replica:
         # Consecutive reads at which the stream lacked events that the database had one read earlier.
         self.hungry_looks = 0
 
-    @property
-    def needed(self) -> bool:
-        return self.opening > 0 or self.log.followed
-
     def apply(self, batches: Iterable[Batch]) -> None:
-        """Append the stream's events that this log lacks.
-
-        It stops at a gap, which the next read of the database fills.
-        """
+        """Append events that this log lacks, up to a gap, which the database fills."""
         for batch in batches:
             if batch.last <= self.log.last:
                 continue
@@ -115,10 +101,9 @@ class Replica:
             self.log.complete(*end_event)
 
     def look(self, number: int | None) -> bool:
-        """Return whether to jump, given the last event that the database has.
+        """Return whether to jump; `number` is the database's last event, None for a deleted row.
 
-        None: the row is deleted. A jump is needed when the stream has not delivered what the database had some looks
-        ago.
+        A jump is needed when the stream has not delivered what the database had some looks ago.
         """
         if number is None:
             self.log.abandon()
@@ -181,12 +166,13 @@ class Replicas:
     async def look(self) -> None:
         """Drop replicas without readers, and take from the database what Redis does not deliver."""
         for generation, replica in list(self._replicas.items()):
-            if not replica.needed:
+            if not (replica.opening or replica.log.followed):
                 self._logs.drop_replica(self._replicas.pop(generation).log)
         await self._read([replica for replica in self._replicas.values() if replica.starved])
         live = {generation: replica for generation, replica in self._replicas.items() if not replica.log.ended}
         if live:
-            numbers = await database.run(_numbers, list(live))
+            rows = Generation.objects.filter(id__in=list(live)).values_list("id", "last_event")
+            numbers = dict(await database.run(list, rows))
             behind = {generation: one for generation, one in live.items() if one.look(numbers.get(generation))}
             await _jump(behind)
             await self._read(list(behind.values()))
@@ -221,14 +207,7 @@ class Replicas:
 
 
 async def _jump(replicas: Mapping[str, Replica]) -> None:
-    for row in await database.run(_stored, list(replicas)) if replicas else ():
+    stored = Generation.objects.select_related("message").filter(id__in=list(replicas))
+    rows = await database.run(lambda: list(map(fill_quota, stored))) if replicas else ()
+    for row in rows:
         replicas[row.id].jump(row)
-
-
-def _numbers(generations: list[str]) -> dict[str, int]:
-    return dict(Generation.objects.filter(id__in=generations).values_list("id", "last_event"))
-
-
-def _stored(generations: list[str]) -> list[Generation]:
-    rows = Generation.objects.select_related("message").filter(id__in=generations)
-    return [fill_quota(row) for row in rows]

@@ -1,7 +1,4 @@
-"""Run one generation in this process, from the upstream's events to its end.
-
-The run publishes events to the sink, saves the draft, and stores the end.
-"""
+"""Run one generation: publish its events to the sink, and store its end."""
 
 import asyncio
 import time
@@ -114,8 +111,6 @@ class Run:
         self.sink.abandon()
         self._finished.set()
 
-    # --- the completion ---
-
     async def _generate(self) -> End:
         if self._requested_end:
             return self._end_as_requested()
@@ -194,8 +189,6 @@ class Run:
     def _publish(self, name: str, data: object) -> None:
         self.draft.last_event += 1
         self.sink.publish(name, data)
-
-    # --- the end ---
 
     def _completed(self, finished: Finished) -> End:
         """Return the end for the database, where tool calls count as a plain `stop`."""

@@ -1,8 +1,7 @@
-"""Start, run, stop and reap generations, for pages and APIs.
+"""Start, run, stop and reap generations; pages and APIs use `Generations` and nothing below it.
 
-Pages and APIs use `Generations` and nothing below it. While a generation runs, its `Run` in the process named in its
-row owns the text, the numbering of events and the upstream connection; the response that started it only reads the log.
-The database decides everything that must happen once: the reservation and the end.
+While a generation runs, its `Run` in the process named in its row owns the text, the numbering of events and the
+upstream connection. The database decides everything that must happen once: the reservation and the end.
 """
 
 import asyncio
@@ -66,9 +65,8 @@ class Generations:
     async def start(self, request: GenerationRequest, sink: Sink | None = None) -> Started:
         """Store the prompt, reserve a unit of quota and run the generation.
 
-        A request with a known idempotency key gets the same generation. Raises a Refusal in the order of docs/api.md,
-        with nothing stored. A caller that leaves meanwhile changes nothing: what was stored runs. With a `sink` only
-        that receives the events; without one a log keeps them.
+        Raises the first Refusal in the order of docs/api.md. A caller that leaves meanwhile changes nothing: what was
+        stored runs. Events go to `sink`, else to a log.
         """
         starting = self._tasks.start(self._start(request, sink))
         # Retrieve the exception even when no caller waits any more, because asyncio would log a refusal as an error.
@@ -76,20 +74,15 @@ class Generations:
         return await asyncio.shield(starting)
 
     async def _start(self, request: GenerationRequest, sink: Sink | None) -> Started:
-        started = await self._admit(request)
+        seems_exhausted = request.model and await self._hints.exhausted(request.user_id, request.model)
+        started = await database.run(self._admission.refuse_early, request) if seems_exhausted else None
+        if started is None:
+            started = await database.run(self._admission.start, request)
         if started.reservation and started.attempts:
             self._run(started.row, started.attempts, sink)
         # Before the response, so that the caller finds the reserved unit in every process.
         await self._hints.sent()
         return started
-
-    async def _admit(self, request: GenerationRequest) -> Started:
-        """Refuse early a user who seems exhausted; else let the transaction decide."""
-        if request.model and await self._hints.exhausted(request.user_id, request.model):
-            started = await database.run(self._admission.refuse_early, request)
-            if started is not None:
-                return started
-        return await database.run(self._admission.start, request)
 
     def _run(self, row: Generation, attempts: Attempts, sink: Sink | None) -> None:
         """Run in a detached task, so that the run keeps nothing of the request."""
@@ -120,17 +113,11 @@ class Generations:
     # --- reading ---
 
     async def log_of(self, row: Generation) -> Log:
-        """Return the event log: this process's own, else a replica.
-
-        The caller follows it before it awaits anything else.
-        """
+        """Return this process's own event log, else a replica, to follow before another await."""
         return self.readable(row) or await self._replicas.open(row)
 
     def readable(self, row: Generation) -> Log | None:
-        """Return this process's own event log; None when readers must not see it.
-
-        That is so when another process has ended the generation and this one has not noticed yet.
-        """
+        """Return this process's own event log, unless another process has ended the generation unnoticed."""
         log = self.logs.get(row.id)
         superseded = log and row.status != Generation.Status.RUNNING and row.last_event > log.last + 1
         return None if superseded else log

@@ -29,7 +29,7 @@ from quotas.ledger import ReservedUnit
 from runtime import fast_sql
 from runtime.process import ServingProcess
 from runtime.tasks import Drain
-from web.refusals import InvalidRequest, NotAuthenticated, NotFound, ServiceUnavailable, TooManyRequests
+from web.refusals import NotAuthenticated, NotFound, ServiceUnavailable, TooManyRequests
 
 Messages = tuple[PromptMessage, ...]
 Parameters = dict[str, Any]
@@ -37,10 +37,7 @@ Parameters = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The model of a request, and its place in a conversation.
-
-    `question` is the prompt to regenerate a completion for.
-    """
+    """A request's model, place in a conversation, and question to regenerate for."""
 
     config: ModelConfig
     conversation: Conversation | None = None
@@ -86,8 +83,7 @@ class Admission:
     def _climb(self, request: GenerationRequest, exhausted: QuotaExhausted | None = None) -> Started:
         """Check a request in the contract's order, then store it.
 
-        With `exhausted`, a refusal that the ledger has confirmed, this only reads, and raises it at its place in the
-        order.
+        With `exhausted`, which the ledger has confirmed, this only reads, and raises it at its place in the order.
         """
         config = self._checked_size_and_model(request)
         screened = incoming.screen(self._words.load().incoming, request.prompt, request.system_prompt or "")
@@ -109,12 +105,12 @@ class Admission:
                 target.config.check_available()
                 row, turns = self._store(request, row_id, target, screened, reservation)
                 # Before the commit, so that impossible parameters of the model leave nothing stored.
-                messages, parameters = _built_prompt(request, target.config, row, turns, screened)
+                built = _built_prompt(request, target.config, row, turns, screened)
         except ContentBlocked:
             if not exhausted:
                 audit.record_refusal(request.user_id, screened.hits)  # not before the transaction is rolled back
             raise
-        return Started(row, reservation, self._attempts(request, target.config, row, messages, parameters))
+        return Started(row, reservation, self._attempts(request, target.config, row_id, *built))
 
     def _store(
         self, request: GenerationRequest, row_id: str, target: Target, screened: Screened, reservation: ReservedUnit
@@ -191,37 +187,25 @@ class Admission:
         raise ModelUnavailable
 
     def _attempts(
-        self,
-        request: GenerationRequest,
-        config: ModelConfig,
-        row: Generation,
-        messages: Messages,
-        parameters: Parameters,
+        self, request: GenerationRequest, config: ModelConfig, row_id: str, messages: Messages, parameters: Parameters
     ) -> Attempts:
-        """Return what goes upstream, with sensitive words masked.
-
-        Masking comes after the transaction, because long histories take a while.
-        """
+        """Mask what goes upstream, after the transaction, because long histories take a while."""
         lexicon = self._words.load().incoming
         if not request.instruction:  # its text is the screened prompt
             new = 1 if request.kept and not request.regenerate else 0
             messages = incoming.mask_earlier(lexicon, messages, new=new)
         extras = incoming.mask_extras(lexicon, request.extras)
-        return Attempts(self._routing, config, messages, parameters, row.id, extras, whole=not request.kept)
+        return Attempts(self._routing, config, messages, parameters, row_id, extras, whole=not request.kept)
 
 
 def queue_starts(user_id: int) -> None:
     """Make the starts of one user wait for each other, inside their transactions.
 
-    Idempotency keys, joins and the count of active generations are then decided without a race. A deletion of a message
-    or conversation that a start may continue waits in the same way. SQLite needs no lock here, because each of its
-    transactions has the write lock from the beginning.
+    Idempotency keys, joins and the count of active generations are then decided without a race. Deletions of what a
+    start may continue wait too. Each transaction of SQLite has the write lock from the beginning.
     """
     if connection.vendor != "sqlite":
         list(get_user_model().objects.select_for_update(no_key=True, of=("self",)).filter(id=user_id).values_list("id"))
-
-
-# --- steps of the ladder ---------------------------------------------------------------------------------------------
 
 
 def _known(request: GenerationRequest) -> Generation | None:
@@ -240,8 +224,6 @@ def _known(request: GenerationRequest) -> Generation | None:
 def _place(request: GenerationRequest) -> tuple[Conversation | None, int | None]:
     """Return the conversation and the message to continue from; None twice for a new conversation."""
     if request.conversation is None:
-        if request.parent is not None:
-            raise InvalidRequest(details={"parent": [_("A parent needs its conversation.")]})
         return None, None
     conversation = Conversation.objects.owned_by(request.user_id).filter(id=request.conversation).first()
     if conversation is None:
@@ -256,16 +238,15 @@ def _place(request: GenerationRequest) -> tuple[Conversation | None, int | None]
 
 
 def _check_active(request: GenerationRequest) -> None:
-    limit = settings.MAX_ACTIVE_GENERATIONS if request.counted else 0
-    if not limit:
+    if not (request.counted and settings.MAX_ACTIVE_GENERATIONS):
         return
     # Plain SQL, because the ORM takes longer to build this than the ledger takes for all its statements.
     statement = "SELECT COUNT(*) FROM chat_generation WHERE user_id = %s AND status = 'running' AND counted"
     with connection.cursor() as cursor:
         cursor.execute(statement, [request.user_id])
         (active,) = cursor.fetchone()
-    if active >= limit:
-        raise TooManyRequests(_("Please wait until one of your running answers has ended."), retry_after=5)
+    if active >= settings.MAX_ACTIVE_GENERATIONS:
+        raise TooManyRequests(_("Please wait until one of your running completions has ended."), retry_after=5)
 
 
 def _check_words(target: Target, screened: Screened) -> None:
@@ -275,15 +256,8 @@ def _check_words(target: Target, screened: Screened) -> None:
         raise ContentBlocked
 
 
-# --- storing, and what the upstream gets -----------------------------------------------------------------------------
-
-
 def _built_prompt(
-    request: GenerationRequest,
-    config: ModelConfig,
-    row: Generation,
-    turns: list[tuple[str, str]],
-    screened: Screened,
+    request: GenerationRequest, config: ModelConfig, row: Generation, turns: list[tuple[str, str]], screened: Screened
 ) -> tuple[Messages, Parameters]:
     """Return the messages, in which earlier turns are not masked yet, and the parameters."""
     if request.kept:

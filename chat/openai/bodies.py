@@ -3,33 +3,21 @@
 https://platform.openai.com/docs/api-reference/chat/create. Each refusal names the field as OpenAI does.
 """
 
-from collections.abc import Iterable
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, get_args
 
 from django.http import HttpRequest
-from django.utils.translation import gettext_lazy as _
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from chat import bodies
-from chat.bodies import Slug
+from chat.bodies import BLANK, INVALID, REQUIRED, Slug, wrong
 from providers.wire.base import PASSED_ON, PromptMessage, Role
-from web.refusals import InvalidRequest
 
 # Newer models of OpenAI call the system role `developer`; other vendors know only `system`.
-_ROLES: dict[str, Role] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "tool": "tool",
-}
-_TEXT_PARTS = frozenset({"text", "refusal"})
+_ROLES: dict[str, Role] = {role: role for role in get_args(Role)} | {"developer": "system"}
 _MAX_MESSAGES = 10_000
 # Levels of nested JSON: more than a tool schema needs, and no more than orjson can encode.
 _MAX_LEVELS = 64
-
-_REQUIRED = _("This field is required.")
-_INVALID = _("This value is not valid.")
 
 Number = StrictFloat | StrictInt
 Penalty = Annotated[Number, Field(ge=-2, le=2)]
@@ -89,29 +77,28 @@ def parse(request: HttpRequest) -> tuple[CompletionBody, tuple[PromptMessage, ..
     body = bodies.checked(CompletionBody, given)
     for name in ("tools", "tool_choice", "response_format", "messages"):
         if not _flat(given.get(name), _MAX_LEVELS):
-            raise _wrong(name)
+            raise wrong(name)
     messages = tuple(_message(f"messages[{place}]", value) for place, value in enumerate(body.messages))
     if not any(message.content.strip() or message.parts for message in messages):
-        raise _wrong("messages", _("This field may not be empty."))
+        raise wrong("messages", BLANK)
     return body, messages
 
 
-def new_text(messages: Iterable[PromptMessage]) -> str:
+def new_text(messages: Sequence[PromptMessage]) -> str:
     """Return the new text of a prompt: the user's last turn if there is one."""
-    turns = list(messages)
-    return next((turn for turn in reversed(turns) if turn.role == "user"), turns[-1]).content
+    return next((turn for turn in reversed(messages) if turn.role == "user"), messages[-1]).content
 
 
 def _message(where: str, value: Any) -> PromptMessage:
     if not isinstance(value, dict):
-        raise _wrong(where)
+        raise wrong(where)
     role = _ROLES.get(value["role"]) if isinstance(value.get("role"), str) else None
     if role is None:
-        raise _wrong(f"{where}.role", _INVALID if "role" in value else _REQUIRED)
+        raise wrong(f"{where}.role", INVALID if "role" in value else REQUIRED)
     fields = _fields(where, role, value)
     content = value.get("content")
     if content is None and "tool_calls" not in fields:
-        raise _wrong(f"{where}.content", _REQUIRED)
+        raise wrong(f"{where}.content", REQUIRED)
     if content is None or isinstance(content, str):
         return PromptMessage(role, content or "", fields=fields)
     return PromptMessage(role, *_parts(f"{where}.content", content), fields=fields)
@@ -127,7 +114,7 @@ def _fields(where: str, role: Role, value: dict[str, Any]) -> dict[str, Any]:
     if role == "assistant" and value.get("tool_calls"):
         calls = value["tool_calls"]
         if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
-            raise _wrong(f"{where}.tool_calls")
+            raise wrong(f"{where}.tool_calls")
         fields["tool_calls"] = calls
         # Some models need the reasoning back together with the calls that it led to, and only then.
         if (reasoning := value.get("reasoning_content")) is not None:
@@ -138,7 +125,7 @@ def _fields(where: str, role: Role, value: dict[str, Any]) -> dict[str, Any]:
 def _parts(where: str, value: Any) -> tuple[str, tuple[dict[str, Any], ...]]:
     """Return the text of a list of parts, and the parts unless all are text."""
     if not isinstance(value, list) or not value:
-        raise _wrong(where)
+        raise wrong(where)
     parts = [_part(f"{where}[{place}]", part) for place, part in enumerate(value)]
     text = "".join(part["text"] for part in parts if "text" in part)
     return text, tuple(parts) if any("text" not in part for part in parts) else ()
@@ -146,18 +133,18 @@ def _parts(where: str, value: Any) -> tuple[str, tuple[dict[str, Any], ...]]:
 
 def _part(where: str, part: Any) -> dict[str, Any]:
     kind = part.get("type") if isinstance(part, dict) else None
-    if isinstance(kind, str) and kind in _TEXT_PARTS:
+    if kind in ("text", "refusal"):
         return {"type": "text", "text": _string(f"{where}.{kind}", part.get(kind))}
     if kind == "image_url":
         image = part.get("image_url")
         _string(f"{where}.image_url", image.get("url") if isinstance(image, dict) else image)
         return {"type": "image_url", "image_url": image}
-    raise _wrong(f"{where}.type" if isinstance(part, dict) else where)
+    raise wrong(f"{where}.type" if isinstance(part, dict) else where)
 
 
 def _string(where: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise _wrong(where, _REQUIRED if value is None else _INVALID)
+        raise wrong(where, REQUIRED if value is None else INVALID)
     return value
 
 
@@ -165,7 +152,3 @@ def _flat(value: Any, levels: int) -> bool:
     """Return whether JSON is nested no deeper than `levels`."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return levels > 0 and all(_flat(each, levels - 1) for each in inner)
-
-
-def _wrong(where: str, why: Any = _INVALID) -> InvalidRequest:
-    return InvalidRequest(details={where: [why]})

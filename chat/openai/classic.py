@@ -5,30 +5,29 @@ Each event is an OpenAI chunk whose `choices[0].delta.content` is text. Such a p
 """
 
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 from django.http import HttpRequest, HttpResponseBase
-from django.utils.translation import gettext_lazy as _
 
-from accounts.auth import Caller, aauthenticate, require_reachable
+from accounts.auth import Caller
 from chat import representation
 from chat.apps import chat
+from chat.bodies import BLANK, wrong
 from chat.events import schemas
-from chat.events.log import Log, encode
 from chat.events.sink import Sink
-from chat.events.sse import OPENING, EventStreamResponse, OpenStreams, Stream, last_event_id, no_more_events
+from chat.events.sse import SourceStream, for_event_source, no_more_events
 from chat.generations import lookup
 from chat.generations.request import GenerationRequest
 from chat.models import Generation
+from chat.openai.relay import common
 from providers.wire.base import PromptMessage
 from runtime import database
 from web.methods import methods
 from web.openapi import Operation
-from web.refusals import Forbidden, InvalidRequest, NotFound, Refusal, from_exception
+from web.refusals import NotFound
 
-REFUSED = "refused:0"
 # Pieces of text that wait for a reader before they are joined, because each one is an object in memory.
 MAX_PIECES = 512
 _ID = re.compile(r"([0-9a-f]{32}):([0-9]{1,18})")
@@ -43,46 +42,18 @@ _ID = re.compile(r"([0-9a-f]{32}):([0-9]{1,18})")
     headers=("Last-Event-ID",),
     proof="ticket",
 )
-async def get_test(request: HttpRequest) -> HttpResponseBase:
-    """Generate or resume, and send refusals as events.
-
-    Because an EventSource shows its page nothing but events.
-    """
-    try:
-        return await _generated_or_resumed(request)
-    except Exception as error:
-        refusal = from_exception(error)
-        if refusal is None:
-            raise
-        return EventStreamResponse(_refused(refusal), refusal.headers())
-
-
-async def _refused(refusal: Refusal) -> AsyncGenerator[bytes, None]:
-    channel, _colon, number = REFUSED.partition(":")
-    yield OPENING + encode(channel, int(number), "error", {"code": refusal.code, "message": str(refusal.message)})
-
-
-async def _generated_or_resumed(request: HttpRequest) -> HttpResponseBase:
-    last_id = last_event_id(request)
-    if last_id == REFUSED:
-        return no_more_events()
-    if request.headers.get("Sec-Fetch-Site") == "cross-site":
-        raise Forbidden
-    caller = await aauthenticate(request, tickets=True)
+@for_event_source(lambda refusal: {"code": refusal.code, "message": str(refusal.message)})
+async def get_test(request: HttpRequest, caller: Caller, last_id: str | None) -> HttpResponseBase:
     if last_id is not None:
         return await _resumed(caller, last_id)
-    require_reachable(caller)
-    started = await chat().generations.start(_request(caller, request))
-    return await _stream(caller, started.row, 0, representation.quota_headers(started.reservation))
-
-
-def _request(caller: Caller, request: HttpRequest) -> GenerationRequest:
-    message = request.GET.get("message", "")
+    message, model = request.GET.get("message", ""), request.GET.get("model", "")
     if not message.strip():
-        raise InvalidRequest(details={"message": [_("This field may not be empty.")]})
+        raise wrong("message", BLANK)
     turns = (PromptMessage("user", message),)
-    model = request.GET.get("model", "")
-    return GenerationRequest(caller.user.pk, model, message, joins_running=True, kept=False, messages=turns)
+    started = await chat().generations.start(
+        GenerationRequest(caller.user.pk, model, message, joins_running=True, kept=False, messages=turns)
+    )
+    return await _stream(caller, started.row, 0, representation.quota_headers(started.reservation))
 
 
 async def _resumed(caller: Caller, last_id: str) -> HttpResponseBase:
@@ -96,27 +67,21 @@ async def _resumed(caller: Caller, last_id: str) -> HttpResponseBase:
 
 
 async def _stream(caller: Caller, row: Generation, chars: int, headers: dict[str, str]) -> HttpResponseBase:
-    log = await chat().generations.log_of(row)
-    return ClassicStream(chat().streams, caller.user.pk, log, ClassicFormat(row, chars)).response(headers)
+    log, classic = await chat().generations.log_of(row), ClassicFormat(row, chars)
+    classic.leave = log.listen(classic)
+    return ClassicStream(chat().streams, caller.user.pk, classic).response(headers)
 
 
 class ClassicFormat(Sink):
-    """A generation in the format of the classic examples, after the first `sent_chars` characters.
-
-    `sent_chars` counts what the page has. Text that waits goes out in one chunk.
-    """
+    """The classic format of what follows the first `sent_chars` characters, which the page has."""
 
     def __init__(self, row: Generation, sent_chars: int) -> None:
         self.wake: Callable[[], object] = lambda: None
+        self.leave: Callable[[], None] = lambda: None
         self.sent_chars = sent_chars
-        self.ended = False
+        self.at_end = False
         self._generation = row.id
-        chunk = {
-            "id": f"chatcmpl-{row.id}",
-            "object": "chat.completion.chunk",
-            "created": int(row.created_at.timestamp()),
-            "model": row.model,
-        }
+        chunk = common("chat.completion.chunk", row.id, row.model, int(row.created_at.timestamp()))
         self._head = orjson.dumps(chunk)[:-1] + b',"choices":[{"index":0,"delta":{"content":'
         # Text that waits, and the characters of the completion up to its end.
         self._texts: list[str] = []
@@ -140,13 +105,12 @@ class ClassicFormat(Sink):
     def complete(
         self, name: str, data: Mapping[str, Any], *, number: int | None = None, finish_reason: str = ""
     ) -> None:
-        self.ended = True
         if name == "error":
             self._failure = {"code": data["code"], "message": data["message"]}
-        self.wake()
+        self.abandon()
 
     def abandon(self) -> None:
-        self.ended = True
+        self.at_end = True
         self.wake()
 
     @property
@@ -155,7 +119,7 @@ class ClassicFormat(Sink):
 
     def take(self) -> bytes:
         """Return the events that wait, empty when there are none."""
-        if not (self._visible or self.ended):
+        if not (self._visible or self.at_end):
             return b""
         text = "".join(self._texts)
         self._texts.clear()
@@ -173,27 +137,14 @@ class ClassicFormat(Sink):
         return events
 
 
-class ClassicStream(Stream):
+class ClassicStream(SourceStream):
     """One page that reads a generation in the classic format."""
 
-    def __init__(self, streams: OpenStreams, user_id: int, log: Log, classic: ClassicFormat) -> None:
-        super().__init__(streams, user_id)
-        self._classic = classic
-        classic.wake = self._woken.set
-        self._stop_listening = log.listen(classic)
+    _source: ClassicFormat
 
     def _opening(self) -> bytes:
         # An id without data dispatches nothing, but from now on a reconnect names this generation.
-        return b"id: %b\n\n" % self._classic.id
-
-    async def _take(self) -> bytes:
-        return self._classic.take()
-
-    def _at_end(self) -> bool:
-        return self._classic.ended
-
-    def _leave(self) -> None:
-        self._stop_listening()
+        return b"id: %b\n\n" % self._source.id
 
 
 test = methods(GET=get_test)

@@ -1,6 +1,5 @@
 """Translate refusals and failures into OpenAI's error format, for /v1.
 
-They go out as responses, and as events of a stream. The format is that of
 https://platform.openai.com/docs/guides/error-codes. A vendor's refusal of our key is never passed on unchanged, because
 callers would blame their own token.
 """
@@ -49,16 +48,10 @@ KINDS: Mapping[str, Kind] = {
     "interrupted": Kind(503, *_SERVER),
     "internal_error": Kind(500, *_SERVER),
 }
-_OTHERWISE = Kind(500, *_SERVER)
-_UNKNOWN_MODEL = Kind(404, _REQUEST, "model_not_found")
-_UNSUPPORTED = Kind(400, _REQUEST, "unsupported_parameter")
 
 
 class Failed(Refusal):
-    """A completion that failed before the response began.
-
-    `failure` is the data of its `error` event.
-    """
+    """A completion that failed before the response began; `failure` is its `error` event's data."""
 
     def __init__(self, failure: Mapping[str, Any]) -> None:
         super().__init__(str(failure["message"]), retry_after=failure.get("retry_after"))
@@ -98,14 +91,14 @@ def _refused(refusal: Refusal) -> tuple[Kind, dict[str, Any]]:
         param, reasons = next(iter(details.items()))
         message = f"{param}: {' '.join(map(str, reasons))}"
         if isinstance(refusal, UnknownModel):
-            kind = _UNKNOWN_MODEL
+            kind = Kind(404, _REQUEST, "model_not_found")
         elif isinstance(refusal, Unsupported):
-            kind, param = _UNSUPPORTED, "messages" if param == IMAGES else param
+            kind, param = Kind(400, _REQUEST, "unsupported_parameter"), "messages" if param == IMAGES else param
     return kind, _error(kind, message, param)
 
 
 def _failed(failure: Mapping[str, Any]) -> tuple[Kind, dict[str, Any]]:
-    kind = KINDS.get(str(failure["code"]), _OTHERWISE)
+    kind = KINDS.get(str(failure["code"]), KINDS["internal_error"])
     param = failure.get("details", {}).get("param")
     message = f"{param}: {failure['message']}" if param else failure["message"]
     return kind, _error(kind, message, param)

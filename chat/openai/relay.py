@@ -1,8 +1,7 @@
 """Send a completion in OpenAI's format to the caller of `/v1`.
 
-One caller waits for it, so nothing is stored or replayed. A `Relay` is the sink of such a run. When the caller leaves,
-the run stops. When the caller reads nothing, the run waits, because there is no other reader. All of this runs on the
-event loop's thread.
+One caller waits for it, so nothing is stored or replayed. When the caller leaves, the run stops. When the caller reads
+nothing, the run waits. All of this runs on the event loop's thread.
 """
 
 import asyncio
@@ -21,8 +20,13 @@ from chat.openai import errors
 # Characters that may wait for a caller; with more the upstream is not read on.
 FULL_CHARS = 64 * 1024
 
-# Our finish reasons that OpenAI does not know. A caller whose completion is stopped elsewhere has all that there is.
-_FINISH_REASONS = {"cancelled": "stop"}
+# The field of a delta for each kind of text.
+_FIELDS = {"message": "content", "reasoning": "reasoning_content"}
+
+
+def common(kind: str, generation: str, model: str, created: int) -> dict[str, Any]:
+    """Return the names that all chunks and completions begin with; `created` is in Unix seconds."""
+    return {"id": f"chatcmpl-{generation}", "object": kind, "created": created, "model": model}
 
 
 class Relay(Sink):
@@ -33,14 +37,11 @@ class Relay(Sink):
 
     def __init__(self) -> None:
         self.wake: Callable[[], object] = lambda: None
-        self.started = False
-        self.ended = False
+        self.started = self.at_end = False
         self.failure: Mapping[str, Any] | None = None
         self._created = int(time.time())
         self._left = False
         self._stop: Callable[[], object] | None = None
-
-    # --- the caller ---
 
     def leave(self) -> None:
         """Stop the run, also one that begins later, because its only reader has left."""
@@ -52,21 +53,15 @@ class Relay(Sink):
         """Return what waits to be sent, empty when nothing does."""
         return b""
 
-    # --- the run ---
-
     def bind(self, stop: Callable[[], object]) -> None:
         self._stop = stop
         if self._left:
             stop()
 
     def publish(self, name: str, data: Any) -> None:
-        if name == "message":
+        if field := _FIELDS.get(name):
             self.started = True
-            self._content(data["content"])
-            self.wake()
-        elif name == "reasoning":
-            self.started = True
-            self._reasoning(data["content"])
+            self._text(field, data["content"])
             self.wake()
         elif name == "reset":
             self._reset(data)
@@ -82,28 +77,26 @@ class Relay(Sink):
     def complete(
         self, name: str, data: Mapping[str, Any], *, number: int | None = None, finish_reason: str = ""
     ) -> None:
-        self.ended = True
+        self.at_end = True
         if name == "error":
             self.failure = data
             self._fail(data)
         else:
-            reason = finish_reason or data["finish_reason"]
-            self._finish(_FINISH_REASONS.get(reason, reason), _usage(data["usage"]))
+            reason, usage = finish_reason or data["finish_reason"], data["usage"]
+            given, made = usage["input_tokens"], usage["output_tokens"]
+            tokens = {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
+            # OpenAI knows no `cancelled`: a caller whose completion is stopped elsewhere has all that there is.
+            self._finish("stop" if reason == "cancelled" else reason, tokens)
         self.wake()
 
     def abandon(self) -> None:
         self.complete("error", with_text({"code": "internal_error"}))
 
-    # --- the two forms ---
-
     @abstractmethod
     def _start(self, generation: str, model: str) -> None: ...
 
     @abstractmethod
-    def _content(self, text: str) -> None: ...
-
-    @abstractmethod
-    def _reasoning(self, text: str) -> None: ...
+    def _text(self, field: str, text: str) -> None: ...
 
     @abstractmethod
     def _tool_calls(self, pieces: str) -> None: ...
@@ -114,15 +107,14 @@ class Relay(Sink):
     @abstractmethod
     def _finish(self, reason: str, usage: Mapping[str, int]) -> None: ...
 
-    @abstractmethod
-    def _fail(self, failure: Mapping[str, Any]) -> None: ...
+    def _fail(self, failure: Mapping[str, Any]) -> None:
+        """Send a failure inside the response, if that has begun."""
 
 
 class Chunks(Relay):
-    """A streamed completion: `take` returns the chunks that wait.
+    """A streamed completion: `take` returns the chunks that wait, neighbouring text as one.
 
-    Neighbouring text goes out in one chunk. The part that all chunks share is encoded once, so that a delta costs the
-    encoding of its own text.
+    The part that all chunks share is encoded once, so that a delta costs the encoding of its own text.
     """
 
     def __init__(self, *, include_usage: bool = False) -> None:
@@ -132,7 +124,7 @@ class Chunks(Relay):
         self._waiting: list[bytes] = []
         self._texts: list[str] = []
         self._chars = 0
-        self._taken: asyncio.Future[None] | None = None
+        self._taken = asyncio.Event()
 
     def take(self) -> bytes:
         self._close_text()
@@ -140,8 +132,7 @@ class Chunks(Relay):
         self._role = b""
         self._waiting.clear()
         self._chars = 0
-        if self._taken is not None and not self._taken.done():
-            self._taken.set_result(None)
+        self._taken.set()
         return data
 
     @property
@@ -149,49 +140,38 @@ class Chunks(Relay):
         return self._chars > FULL_CHARS
 
     async def room(self) -> None:
-        self._taken = asyncio.get_running_loop().create_future()
-        await self._taken
+        self._taken.clear()
+        await self._taken.wait()
 
     def _start(self, generation: str, model: str) -> None:
-        common = orjson.dumps(
-            {
-                "id": f"chatcmpl-{generation}",
-                "object": "chat.completion.chunk",
-                "created": self._created,
-                "model": model,
-            }
-        )
-        self._head = b'data: %b,"choices":[' % common[:-1]
+        chunk = orjson.dumps(common("chat.completion.chunk", generation, model, self._created))
+        self._head = b'data: %b,"choices":[' % chunk[:-1]
         self._end = b'],"usage":null}\n\n' if self._include_usage else b"]}\n\n"
         self._tail = b'},"logprobs":null,"finish_reason":null}' + self._end
-        choice = self._head + b'{"index":0,"delta":{'
-        self._heads = {name: choice + b'"%b":' % name for name in (b"content", b"reasoning_content", b"tool_calls")}
-        self._text_head = self._heads[b"content"]
-        self._choice = choice
-        self._role = choice + b'"role":"assistant","content":""' + self._tail
+        self._choice = self._head + b'{"index":0,"delta":{'
+        fields = (*_FIELDS.values(), "tool_calls")
+        self._heads = {field: self._choice + b'"%b":' % field.encode() for field in fields}
+        self._field = "content"
+        self._role = self._choice + b'"role":"assistant","content":""' + self._tail
 
-    def _content(self, text: str) -> None:
-        self._text(self._heads[b"content"], text)
-
-    def _reasoning(self, text: str) -> None:
-        self._text(self._heads[b"reasoning_content"], text)
-
-    def _text(self, head: bytes, text: str) -> None:
-        if head is not self._text_head:
+    def _text(self, field: str, text: str) -> None:
+        if field != self._field:
             self._close_text()
-            self._text_head = head
+            self._field = field
         self._texts.append(text)
         self._chars += len(text)
 
     def _close_text(self) -> None:
         if self._texts:
-            text = self._texts[0] if len(self._texts) == 1 else "".join(self._texts)
-            self._waiting.append(b"%b%b%b" % (self._text_head, orjson.dumps(text), self._tail))
+            self._wait(self._field, orjson.dumps("".join(self._texts)))
             self._texts.clear()
+
+    def _wait(self, field: str, value: bytes) -> None:
+        self._waiting.append(b"%b%b%b" % (self._heads[field], value, self._tail))
 
     def _tool_calls(self, pieces: str) -> None:
         self._close_text()
-        self._waiting.append(b"%b%b%b" % (self._heads[b"tool_calls"], pieces.encode(), self._tail))
+        self._wait("tool_calls", pieces.encode())
         self._chars += len(pieces)
 
     def _reset(self, text: Mapping[str, str]) -> None:
@@ -213,28 +193,19 @@ class Chunks(Relay):
 
 
 class Whole(Relay):
-    """A completion in one piece: `body` is the response, once `ended` without a `failure`."""
+    """A completion in one piece: `body` is the response, once `at_end` without a `failure`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.body: dict[str, Any] = {}
-        self._texts: list[str] = []
-        self._reasoning_texts: list[str] = []
+        self._texts: dict[str, list[str]] = {field: [] for field in _FIELDS.values()}
         self._calls: list[dict[str, Any]] = []
 
     def _start(self, generation: str, model: str) -> None:
-        self.body = {
-            "id": f"chatcmpl-{generation}",
-            "object": "chat.completion",
-            "created": self._created,
-            "model": model,
-        }
+        self.body = common("chat.completion", generation, model, self._created)
 
-    def _content(self, text: str) -> None:
-        self._texts.append(text)
-
-    def _reasoning(self, text: str) -> None:
-        self._reasoning_texts.append(text)
+    def _text(self, field: str, text: str) -> None:
+        self._texts[field].append(text)
 
     def _tool_calls(self, pieces: str) -> None:
         for piece in json.loads(pieces):  # orjson refuses half of a surrogate pair
@@ -257,12 +228,12 @@ class Whole(Relay):
             call["function"]["arguments"] += function.get("arguments") or ""
 
     def _reset(self, text: Mapping[str, str]) -> None:
-        self._texts, self._reasoning_texts = [text["content"]], [text["reasoning"]]
+        self._texts = {"content": [text["content"]], "reasoning_content": [text["reasoning"]]}
         self._calls.clear()
 
     def _finish(self, reason: str, usage: Mapping[str, int]) -> None:
-        message: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts)}
-        if reasoning := "".join(self._reasoning_texts):
+        message: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts["content"])}
+        if reasoning := "".join(self._texts["reasoning_content"]):
             message["reasoning_content"] = reasoning
         if self._calls:
             message["content"] = message["content"] or None
@@ -270,17 +241,9 @@ class Whole(Relay):
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
         self.body |= {"choices": [choice], "usage": usage}
 
-    def _fail(self, failure: Mapping[str, Any]) -> None:
-        """Do nothing, because a failure is a response of its own."""
-
 
 def _whole_call(call: dict[str, Any]) -> dict[str, Any]:
     """Return a call without its index, and join surrogate pairs in its arguments."""
     function = call["function"]
     arguments = function["arguments"].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return {"id": call["id"], "type": call["type"], "function": {**function, "arguments": arguments}}
-
-
-def _usage(usage: Mapping[str, int]) -> dict[str, int]:
-    given, made = usage["input_tokens"], usage["output_tokens"]
-    return {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}

@@ -1,6 +1,5 @@
 """Serve /v1, the API that OpenAI's clients use, with the same generations.
 
-The views are plain async views that accept only bearer tokens. They follow
 https://platform.openai.com/docs/api-reference/chat, with three rules of our own. Nothing is stored as a conversation.
 When the caller leaves, the upstream is stopped. The status is sent when the upstream's first text arrives, or after
 `HOLD_SECONDS`.
@@ -18,14 +17,13 @@ from accounts.auth import Caller, aauthenticate_bearer, require_reachable
 from chat import representation
 from chat.apps import chat
 from chat.events.schemas import CHUNKS
-from chat.events.sse import OPENING, OpenStreams, Stream
+from chat.events.sse import OPENING, SourceStream
 from chat.generations.request import GenerationRequest
 from chat.openai import bodies, errors, schemas
 from chat.openai.bodies import CompletionBody
 from chat.openai.relay import Chunks, Relay, Whole
 from providers.apps import providers_app
 from providers.errors import UnknownModel
-from providers.wire.base import PromptMessage
 from runtime import database
 from web import disconnect
 from web.methods import methods
@@ -53,14 +51,11 @@ async def post_completion(request: HttpRequest) -> HttpResponseBase:
     caller = await aauthenticate_bearer(request)
     require_reachable(caller)
     body, messages = bodies.parse(request)
-    generation_request = _generation_request(caller, body, messages)
-    if body.stream:
-        return await _streamed(request, generation_request, Chunks(include_usage=body.stream_options.include_usage))
-    return await _whole(request, generation_request, Whole())
-
-
-def _generation_request(caller: Caller, body: CompletionBody, messages: tuple[PromptMessage, ...]) -> GenerationRequest:
-    return GenerationRequest(
+    whole = None if body.stream else Whole()
+    relay = whole or Chunks(include_usage=body.stream_options.include_usage)
+    # Before the start, so that a caller that leaves meanwhile stops the run too.
+    disconnect.client_of(request).on_disconnect(relay.leave)
+    generation_request = GenerationRequest(
         caller.user.pk,
         body.model,
         bodies.new_text(messages),
@@ -70,49 +65,31 @@ def _generation_request(caller: Caller, body: CompletionBody, messages: tuple[Pr
         messages=messages,
         extras=body.extras(),
     )
-
-
-async def _start(
-    request: HttpRequest, generation_request: GenerationRequest, relay: Relay
-) -> tuple["RelayStream", dict[str, str]]:
-    # Before the start, so that a caller that leaves meanwhile stops the run too.
-    disconnect.client_of(request).on_disconnect(relay.leave)
     started = await chat().generations.start(generation_request, relay)
-    stream = RelayStream(chat().streams, generation_request.user_id, relay)
-    return stream, representation.quota_headers(started.reservation)
-
-
-async def _streamed(request: HttpRequest, generation_request: GenerationRequest, relay: Chunks) -> HttpResponseBase:
-    """Respond 200 once there is text; a failure before that has its own status."""
-    stream, headers = await _start(request, generation_request, relay)
-    await stream.hold(HOLD_SECONDS)
-    if relay.failure and not relay.started:
-        raise errors.Failed(relay.failure)
-    return stream.response(headers)
-
-
-async def _whole(request: HttpRequest, generation_request: GenerationRequest, relay: Whole) -> HttpResponseBase:
-    stream, headers = await _start(request, generation_request, relay)
+    stream = RelayStream(chat().streams, caller.user.pk, relay)
+    headers = representation.quota_headers(started.reservation)
+    if whole is None:
+        await stream.hold(HOLD_SECONDS)
+        if relay.failure and not relay.started:
+            raise errors.Failed(relay.failure)
+        return stream.response(headers)
     async for _bytes in stream.events():
         pass  # keep-alive comments need a response that has begun
-    if relay.failure or not relay.ended:
-        raise errors.Failed(relay.failure or errors.interrupted())
-    return _json(relay.body, headers)
+    if whole.failure or not whole.at_end:
+        raise errors.Failed(whole.failure or errors.interrupted())
+    return _json(whole.body, headers)
 
 
-class RelayStream(Stream):
+class RelayStream(SourceStream):
     """The caller's side of a relay. A caller that is cut off counts as left."""
 
-    def __init__(self, streams: OpenStreams, user_id: int, relay: Relay) -> None:
-        super().__init__(streams, user_id)
-        self._relay = relay
-        relay.wake = self._woken.set
+    _source: Relay
 
     async def hold(self, seconds: float) -> None:
         """Wait for the first text or the end, for `seconds` at most."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while not (self._relay.started or self._relay.ended):
+                while not (self._source.started or self._source.at_end):
                     self._woken.clear()
                     await self._woken.wait()
 
@@ -120,17 +97,8 @@ class RelayStream(Stream):
         """End with an error, so that clients know that the completion is not whole."""
         super().close(errors.event(errors.interrupted()))
 
-    async def _take(self) -> bytes:
-        return self._relay.take()
-
     def _opening(self) -> bytes:
-        return self._relay.take() or OPENING
-
-    def _at_end(self) -> bool:
-        return self._relay.ended
-
-    def _leave(self) -> None:
-        self._relay.leave()
+        return self._source.take() or OPENING
 
 
 @Operation(

@@ -43,7 +43,7 @@ def test_an_answer_appears_on_the_usage_page(visit: Visit) -> None:
     expect(page.locator(".plot-table td").nth(2)).to_have_text("1")
     row = page.locator(".rows tbody tr")
     expect(row).to_have_count(1)
-    expect(row).to_contain_text(re.compile(r"Answer\s+echo"))
+    expect(row).to_contain_text(re.compile(r"Completion\s+echo"))
     row.locator("a").click()
     expect(page).to_have_url(conversation)
     expect(part(visitor.last, "charge")).to_have_text("1 of the daily allowance")

@@ -109,7 +109,7 @@ def test_a_run_that_dies() -> None:
     """The caller of a run that died of a bug gets an error."""
     whole: Whole = started(Whole())
     whole.abandon()
-    assert whole.ended
+    assert whole.at_end
     assert whole.failure
     assert whole.failure["code"] == "internal_error"
 

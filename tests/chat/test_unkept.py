@@ -84,10 +84,10 @@ async def test_the_text_expires(asker: User, database_threads: None, sent: list[
     row = await answered(ask(asker))
     kept = await answered(GenerationRequest(asker.pk, "demo", "Hello"))
     with override_settings(CHANNEL_RETENTION_SECONDS=60):
-        await housekeeping.expire_texts()
+        await database.run(housekeeping.expire_texts)
         assert (await database.run(Generation.objects.get, id=row.id)).content == "ab"
         await database.run(Generation.objects.update, finished_at=timezone.now() - timedelta(seconds=61))
-        await housekeeping.expire_texts()
+        await database.run(housekeeping.expire_texts)
     assert (await database.run(Generation.objects.get, id=row.id)).content == ""
     assert (await database.run(Message.objects.get, id=kept.message_id)).content == "ab"
 
@@ -107,7 +107,7 @@ async def test_the_classic_page_needs_no_events(asker: User, database_threads: N
         False,
     )
     with override_settings(CHANNEL_RETENTION_SECONDS=-1):
-        await housekeeping.expire_texts()
+        await database.run(housekeeping.expire_texts)
     assert (await classic.test(request)).status_code == 204
 
 

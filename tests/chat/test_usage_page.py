@@ -47,7 +47,7 @@ def test_the_page(visitor: Client, alice: Any, quota: Quota) -> None:
     words = text(page)
     assert "2 of 3 left today · 5 credits" in words
     assert "a gift Standard" in words
-    assert "Answer GLM-4" in words
+    assert "Completion GLM-4" in words
     assert "GLM-4 1" in words
     assert page.content.decode().count('<rect class="series-0"') == 2  # a bar and the legend
 
@@ -74,7 +74,7 @@ def test_a_spend_links_to_its_conversation(visitor: Client, alice: Any, quota: Q
     row = answer(alice, quota.models.get())
     row.conversation = Conversation.objects.create(user=alice, title="t")
     row.save()
-    assert f'<a href="/c/{row.conversation.pk}/">Answer</a>' in visitor.get("/usage/").content.decode()
+    assert f'<a href="/c/{row.conversation.pk}/">Completion</a>' in visitor.get("/usage/").content.decode()
     row.conversation.delete()
     assert "/c/" not in visitor.get("/usage/").content.decode()
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from chat.events.log import Log
-from chat.events.sse import LogStream, OpenStreams
+from chat.events.sse import OpenStreams, SourceStream
 from tests import servers
 from tests.product import ApiUser, Product, connected
 from tests.upstreams import FakeOpenAI
@@ -88,7 +88,7 @@ async def test_there_is_always_more_to_read() -> None:
     log = Log("g", lambda: {"content": "", "reasoning": ""})
     for _ in range(30):
         log.publish("message", {"content": "x" * 65536})
-    stream = LogStream(OpenStreams(), 1, log, 0)
+    stream = SourceStream(OpenStreams(), 1, log.follow(0))
     events = stream.events()
     assert len([await anext(events) for _ in range(3)]) == 3
     stream.cut_off()

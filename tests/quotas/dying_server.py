@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import django
@@ -26,7 +27,7 @@ def arm(point: str) -> None:
     def third(append: Callable[..., None]) -> Callable[..., None]:
         def append_and_die(draft: Any, text: str) -> None:
             append(draft, text)
-            if len(str(draft.content)) > len(text) * 2:
+            if len(draft.content.getvalue()) > len(text) * 2:
                 die()
 
         return append_and_die
@@ -42,7 +43,7 @@ def arm(point: str) -> None:
         "before settle": (run.Run, "_store", die),  # the reaper, which settles the life before, does not pass here
         "after settle": (run.Run, "_publish_end", die),
         "before a stop is carried out": (service.Generations, "_stop_own", die),
-        "between a stop and its answer": (remote, "_replies", die),
+        "between a stop and its answer": (remote, "_REPLIES", SimpleNamespace(format=die)),
     }
     owner, name, replacement = replaced[point]
     assert hasattr(owner, name)
