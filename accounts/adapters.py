@@ -3,24 +3,27 @@
 Redirects need no code here, because allauth follows `next` only to our own hosts.
 """
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
 import structlog
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.models import EmailAddress
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialLogin
 from django.conf import settings
 from django.contrib import messages
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.forms import Form
 from django.http import HttpRequest
 from django.shortcuts import redirect
 from django.utils.translation import gettext_lazy as _
 
-from accounts import addresses, invites
+from accounts import addresses, claims, invites, limits, links, recent_login, usernames
 from accounts.models import UsedAddress, User
 
 log = structlog.get_logger("accounts")
@@ -37,10 +40,23 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def get_client_ip(self, request: HttpRequest) -> str:
         # uvicorn has already set the client's address, from trusted proxies only; a Unix socket has none.
-        return request.META.get("REMOTE_ADDR") or "0.0.0.0"  # noqa: S104
+        address = request.META.get("REMOTE_ADDR") or "0.0.0.0"  # noqa: S104
+        # A socket for both protocols shows IPv4 clients as ::ffff:192.0.2.1, all of which are in one IPv6 network.
+        return address.removeprefix("::ffff:") if "." in address else address
 
     def clean_username(self, username: str, shallow: bool = False) -> str:
-        return str(super().clean_username(User.normalize_username(username), shallow))
+        name = User.normalize_username(username)
+        usernames.check(name)  # what allauth suggests itself is checked without the database (`shallow`)
+        if not shallow and (problem := User().name_problem(name)):
+            raise ValidationError(str(problem))
+        return name
+
+    def generate_unique_username(self, txts: list[str | None], regex: str | None = None) -> str:
+        name: str = super().generate_unique_username(txts, regex)
+        # allauth compares names only, not what they look like.
+        while User.objects.filter(username_skeleton=usernames.skeleton(name)).exists():
+            name = f"{name[:140]}_{secrets.token_hex(3)}"
+        return name
 
     def save_user(self, request: HttpRequest, user: User, form: Form, commit: bool = True) -> User:
         user.invited_by = invites.inviter(form.cleaned_data.get("invite_code"))
@@ -51,19 +67,44 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return user
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
+        name = credentials.get("username") or credentials.get("email") or ""
+        if claims.hidden() and "@" in name:
+            self.pre_authenticate(request, **credentials)
+            user = claims.with_password(name, credentials["password"])
+            if user:
+                self._rollback_login_failed_rl_usage()
+            return user
         # The login page sends an e-mail address under both names. Checking the password twice would take twice as long
         # as for an unknown address, and so reveal that the account exists.
         if credentials.get("email") == credentials.get("username"):
             credentials.pop("email", None)
         return cast("User | None", super().authenticate(request, **credentials))
 
+    def send_confirmation_mail(self, request: HttpRequest, emailconfirmation: Any, signup: bool) -> None:
+        if emailconfirmation.email_address.can_set_verified():
+            super().send_confirmation_mail(request, emailconfirmation, signup)
+        else:
+            self.send_account_already_exists_mail(emailconfirmation.email_address.email)
+
+    def is_reauthentication_required(self, *, app: str, **_values: Any) -> bool:
+        return not recent_login.session_is_recent(self.request)
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        # Look before counting, so that a refused attempt lengthens no wait.
+        if limits.wait_for_login(request, self._get_login_attempts_cache_key(request, **credentials)):
+            raise self.validation_error("too_many_login_attempts")
+        super().pre_authenticate(request, **credentials)
+
     def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
-        # Leave out the Host header, which a client could vary to get a new count.
-        return str(credentials.get("username") or credentials.get("email") or "").lower()
+        return limits.login_key(request, credentials.get("username") or credentials.get("email") or "")
+
+    def _delete_login_attempts_cached_email(self, request: HttpRequest, **credentials: Any) -> None:
+        """Do nothing, because `limits` deletes the counts of the user, but not of the address."""
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        urls = {name: links.trusted(self.request, value) for name, value in context.items() if name.endswith("_url")}
         try:
-            super().send_mail(template_prefix, email, context)
+            super().send_mail(template_prefix, email, context | urls)
         except OSError as error:  # includes SMTPException; the user can request another mail
             log.warning("mail not sent, check EMAIL_URL", template=template_prefix, error=type(error).__name__)
 
@@ -77,6 +118,8 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         return settings.SIGNUP_MODE == "open"
 
     def save_user(self, request: HttpRequest, sociallogin: SocialLogin, form: Form | None = None) -> User:
+        for address in sociallogin.email_addresses:  # confirmed at the other service, but perhaps by another user here
+            address.verified = address.verified and EmailAddress(email=address.email).can_set_verified()
         if form:  # allauth then also calls AccountAdapter.save_user
             user: User = super().save_user(request, sociallogin, form)
             return user

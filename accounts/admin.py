@@ -5,8 +5,10 @@ from typing import Any, ClassVar, cast
 from allauth.account.decorators import secure_admin_login
 from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
+from django import forms
 from django.contrib import admin
-from django.contrib.auth.forms import UserChangeForm
+from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
+from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
@@ -15,6 +17,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from accounts import permissions
 from accounts.ledger_page import LedgerPage
 from accounts.models import ApiToken, User
+from providers.admin import ReservingGroupAdmin
 
 admin.site.site_header = admin.site.site_title = "Rivulet"
 # allauth's login page, so that one rate limit covers both.
@@ -60,6 +63,9 @@ class StaffUserForm(UserChangeForm[User]):
     # The admin who changes the account.
     actor: User
 
+    def clean_username(self) -> str:
+        return _checked_name(self.instance, self.cleaned_data["username"])
+
     def clean_groups(self) -> Any:
         groups = self.cleaned_data["groups"]
         if permissions.groups_beyond(self.actor, set(groups) ^ set(self.instance.groups.all())):
@@ -79,9 +85,24 @@ class StaffUserForm(UserChangeForm[User]):
         return superuser
 
 
+class NewUserForm(AdminUserCreationForm[User]):
+    """Django's form of a new account, with our rules for names."""
+
+    def clean_username(self) -> str:
+        return _checked_name(self.instance, self.cleaned_data["username"])
+
+
+def _checked_name(user: User, typed: str) -> str:
+    name = User.normalize_username(typed)
+    if problem := user.name_problem(name):
+        raise ValidationError(str(problem))
+    return name
+
+
 @admin.register(User)
 class UserAdmin(LedgerPage):
     form = StaffUserForm
+    add_form = NewUserForm
     list_display = (
         "username",
         "email",
@@ -130,6 +151,52 @@ class UserAdmin(LedgerPage):
         # The action that deletes several accounts checks the permission once, not for each account.
         protected_users = {str(user) for user in objs if not permissions.may_remove(_actor(request), user)}
         return deletable, counts, {*missing, *protected_users}, protected
+
+
+class StaffGroupForm(forms.ModelForm[Group]):
+    """The form of a group, with the rules of `permissions`.
+
+    `actor` is the admin who changes it.
+    """
+
+    actor: User
+
+    def clean_permissions(self) -> Any:
+        chosen = self.cleaned_data["permissions"]
+        before = self.instance.permissions.all() if self.instance.pk else ()
+        if permissions.beyond(self.actor, set(chosen) ^ set(before)):
+            raise ValidationError(_("You cannot grant or withdraw permissions that you do not have."))
+        return chosen
+
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class StaffGroupAdmin(ReservingGroupAdmin):
+    """Groups. Staff change only those whose permissions they all have, as they assign only those."""
+
+    form = StaffGroupForm
+
+    def get_form(self, request: HttpRequest, obj: Group | None = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        return type(form.__name__, (form,), {"actor": request.user})
+
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return super().has_change_permission(request, obj) and _may_change_group(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and _may_change_group(request, obj)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        deletable, counts, missing, protected = super().get_deleted_objects(objs, request)
+        # The action that deletes several groups checks the permission once, not for each group.
+        beyond = {str(group) for group in objs if not _may_change_group(request, group)}
+        return deletable, counts, {*missing, *beyond}, protected
+
+
+def _may_change_group(request: HttpRequest, group: Group | None) -> bool:
+    return group is None or not permissions.groups_beyond(_actor(request), [group])
 
 
 @admin.register(ApiToken)

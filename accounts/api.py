@@ -7,7 +7,6 @@ from typing import cast
 
 from allauth.core.context import request_context
 from django.contrib.auth.models import update_last_login
-from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.utils import timezone
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny
@@ -15,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import invites, jwt, redeem, schemas, signup, tickets
+from accounts import invites, jwt, recent_login, redeem, schemas, signup, tickets
 from accounts.auth import Caller
 from accounts.models import ApiToken
 from quotas import invitations, ledger
@@ -27,7 +26,7 @@ from web.refusals import NotFound
 
 
 class RegisterBody(StrictSerializer):
-    username = serializers.CharField(max_length=150, validators=[UnicodeUsernameValidator()])
+    username = serializers.CharField(max_length=150)
     email = serializers.EmailField(max_length=254)
     password = serializers.CharField(max_length=4096, trim_whitespace=False)
     invite_code = serializers.CharField(required=False, allow_blank=True, allow_null=True, default="", max_length=100)
@@ -83,7 +82,7 @@ class Register(OpenView):
     def post(self, request: Request) -> Response:
         with request_context(request._request):
             user = signup.register(request._request, **RegisterBody.of(request))
-        account = schemas.Account(id=user.pk, username=user.username, email=user.email)
+        account = schemas.Account(id=user.pk, username=user.username, email=user.shown_email)
         return Response(schemas.Registered(user=account, **jwt.issue(user)), status=201)
 
 
@@ -108,7 +107,7 @@ class RefreshToken(OpenView):
     @Operation(
         "Accounts",
         "Exchange a refresh token for new tokens",
-        "A refresh token works once.",
+        "A refresh token works once. A second use ends all tokens that descend from the same login.",
         body=RefreshBody,
         example=_REFRESH,
         returns=schemas.Tokens,
@@ -142,7 +141,7 @@ class Me(APIView):
             schemas.Me(
                 id=user.pk,
                 username=user.username,
-                email=user.email,
+                email=user.shown_email,
                 invite_code=user.invite_code,
                 invite_url=invites.link(request._request, user),
                 quotas=ledger.overview(user),
@@ -158,13 +157,17 @@ class ApiTokens(APIView):
     @Operation(
         "Accounts",
         "Create an API token",
-        "Its secret is in this response only.",
+        "Its secret is in this response only. The caller's login must not be older than ten minutes, otherwise the"
+        " refusal is `reauthentication_required`; a JWT keeps the time of its login when it is refreshed.",
         body=TokenBody,
         example={"name": "laptop"},
         returns={201: schemas.NewApiToken},
+        refuses=(403,),
     )
     def post(self, request: Request) -> Response:
-        token, secret = ApiToken.issue(_caller(request).user, **TokenBody.of(request))
+        body = TokenBody.of(request)
+        recent_login.require(request._request, _caller(request))
+        token, secret = ApiToken.issue(_caller(request).user, **body)
         return Response({**TokenRow(token).data, "token": secret}, status=201)
 
 

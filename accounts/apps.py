@@ -9,5 +9,8 @@ class AccountsConfig(AppConfig):
     verbose_name = _("Accounts")
 
     def ready(self) -> None:
-        # Imported here, because it needs models, which cannot be imported before the apps are ready.
+        # Imported here, because they need models, which cannot be imported before the apps are ready.
         import_module("accounts.housekeeping").register()
+        import_module("accounts.claims").register()
+        import_module("accounts.limits").register()
+        import_module("accounts.recent_login").register()

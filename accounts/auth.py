@@ -35,11 +35,15 @@ LAST_USED_PRECISION = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The user of a request, the method of authentication, and whether chatting is allowed (`reachable`)."""
+    """The user of a request, the method of authentication, and whether chatting is allowed (`reachable`).
+
+    `login`: the login from which a JWT descends.
+    """
 
     user: User
     via: Method
     reachable: bool
+    login: jwt.Login | None = None
 
 
 def authenticate(request: HttpRequest, *, tickets: bool = False) -> Caller:
@@ -105,7 +109,8 @@ def _by_header(header: str) -> Caller:
     if scheme.lower() != "bearer" or not secret:
         raise NotAuthenticated
     if not secret.startswith("sk-"):
-        return _caller(jwt.user_of(secret), "jwt")
+        login = jwt.login_of(secret)
+        return _caller(login.user, "jwt", login)
     token = ApiToken.objects.select_related("user").filter(digest=digest(secret), user__is_active=True).first()
     if token is None:
         raise NotAuthenticated
@@ -133,9 +138,9 @@ def _by_session(request: HttpRequest) -> Caller | None:
     return _caller(user, "session")
 
 
-def _caller(user: User, via: Method) -> Caller:
+def _caller(user: User, via: Method, login: jwt.Login | None = None) -> Caller:
     if settings.REQUIRE_VERIFIED_EMAIL:
         has_address = EmailAddress.objects.filter(user=user, verified=True).exists()
     else:
-        has_address = bool(user.email)
-    return Caller(user, via, reachable=has_address or SocialAccount.objects.filter(user=user).exists())
+        has_address = bool(user.shown_email)
+    return Caller(user, via, has_address or SocialAccount.objects.filter(user=user).exists(), login)

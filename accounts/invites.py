@@ -5,7 +5,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
-from accounts import addresses
+from accounts import addresses, links
 from accounts.models import UsedAddress, User
 from quotas import invitations
 
@@ -27,7 +27,7 @@ def required() -> bool:
 
 
 def link(request: HttpRequest, user: User) -> str:
-    return request.build_absolute_uri(f"{reverse('account_signup')}?invite={user.invite_code}")
+    return links.absolute(request, f"{reverse('account_signup')}?invite={user.invite_code}")
 
 
 def store_code(request: HttpRequest) -> None:

@@ -5,12 +5,16 @@ import secrets
 from collections.abc import Collection, Iterable
 from typing import Any, ClassVar, Self
 
+from allauth.account.models import EmailAddress
+from django.conf import settings
 from django.contrib.auth.models import AbstractUser
+from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models.functions import Lower
 from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrOrPromise
 
-from accounts import addresses
+from accounts import addresses, usernames
 
 # Without characters that look alike, because users read codes aloud and type them.
 CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
@@ -34,7 +38,19 @@ class User(AbstractUser):
     An account without an address cannot chat unless a social login is linked.
     """
 
+    # Without Django's validator: `name_problem` checks new names, and accounts keep the names that they have.
+    username = models.CharField(
+        _("username"),
+        max_length=150,
+        unique=True,
+        error_messages={"unique": _("A user with that username already exists.")},
+        help_text=_("Letters of one script (Chinese may be mixed with Latin), digits and _ - . only."),
+    )
     email = LowercaseEmailField(_("email address"), blank=True)
+    # Empty (NULL) for accounts that are older than this rule and whose name looks like an older account's.
+    username_skeleton = models.CharField(
+        max_length=usernames.SKELETON_CHARS, unique=True, null=True, default=None, editable=False
+    )
     invite_code = models.CharField(
         _("invite code"), max_length=16, unique=True, default=new_invite_code, editable=False
     )
@@ -50,13 +66,63 @@ class User(AbstractUser):
             models.UniqueConstraint(Lower("username"), name="username_once"),
         ]
 
+    def name_problem(self, name: str) -> StrOrPromise | None:
+        """Return why the account cannot take a normalized name; None when it can.
+
+        An account may keep the name that it has.
+        """
+        if not self._state.adding and name == self.username:
+            return None
+        others = User.objects.exclude(pk=self.pk)
+        if others.filter(username__iexact=name).exists():
+            return _("A user with that username already exists.")
+        if others.filter(username_skeleton=usernames.skeleton(name)).exists():
+            return _("This name looks like the name of another user. Choose a different one.")
+        try:
+            usernames.check(name)
+        except ValidationError as error:
+            return str(error.messages[0])
+        return None
+
+    @property
+    def shown_email(self) -> str:
+        """The address, or the one that the account claims (see `claims`)."""
+        claim = "" if self.email else EmailAddress.objects.filter(user=self).values_list("email", flat=True).first()
+        return self.email or claim or ""
+
     def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
-        """Save, and record the address for good, because the account may change it."""
+        """Save with the name's skeleton, and record the address for good.
+
+        Because the account may change its address, all that it had are recorded.
+        """
         changed = None if update_fields is None else set(update_fields)
+        if self._state.adding or self.username_skeleton is not None:
+            self.username_skeleton = usernames.skeleton(self.username)
+        if changed and "username" in changed:
+            changed.add("username_skeleton")
         with transaction.atomic():
+            if self.email and (changed is None or "email" in changed):
+                self._settle_email()
             super().save(*args, update_fields=changed, **kwargs)
             if self.email and (changed is None or "email" in changed):
                 UsedAddress.objects.note(self.pk, addresses.email_digest(self.email))
+
+    def _settle_email(self) -> None:
+        """Give the address to one account, where sign-up accepts taken ones (see `claims`).
+
+        It belongs to the account that confirmed it, else to the first. The other accounts only claim it.
+        """
+        others = User.objects.exclude(pk=self.pk).filter(email=self.email)
+        if settings.ACCOUNT_PREVENT_ENUMERATION != "strict" or not others.exists():
+            return
+        addresses_of_others = EmailAddress.objects.exclude(user=self.pk).filter(email=self.email)
+        if self.pk and EmailAddress.objects.filter(user=self, email=self.email, verified=True).exists():
+            others.update(email="")
+            addresses_of_others.delete()
+        else:
+            # One claim is enough, so that no mailbox gets several mails for one password reset.
+            addresses_of_others.filter(user__email="", verified=False).delete()
+            self.email = ""
 
 
 class UsedAddressManager(models.Manager["UsedAddress"]):

@@ -2,16 +2,22 @@
 
 No staff user grants more rights than their own, or removes the last superuser. Superusers may change every account.
 Other staff may change ordinary accounts, but not those of staff, and may assign or remove only groups whose permissions
-they all have. No user can disable or delete their own account.
+they all have. No user can disable or delete their own account, and staff who can see redeem codes cannot redeem
+any. `quotas.staff.may_credit` has the rule about credits.
 """
 
 from collections.abc import Iterable
 
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from web.refusals import Forbidden
+
+# Permissions that let staff read unused codes.
+_CODE_RIGHTS = tuple(
+    f"quotas.{right}" for right in ("view_redeemcode", "change_redeemcode", "add_redeemcode", "add_redeembatch")
+)
 
 
 def may_change(actor: User, target: User) -> bool:
@@ -26,9 +32,20 @@ def groups_beyond(actor: User, groups: Iterable[Group]) -> list[Group]:
     """Return the groups with a permission that the actor does not have."""
     if actor.is_superuser:
         return []
-    own = {tuple(permission.split(".", 1)) for permission in actor.get_all_permissions()}
-    named = ("content_type__app_label", "codename")
-    return [group for group in groups if not own.issuperset(group.permissions.values_list(*named))]
+    return [group for group in groups if beyond(actor, group.permissions.select_related("content_type"))]
+
+
+def beyond(actor: User, wanted: Iterable[Permission]) -> list[Permission]:
+    """Return the permissions that the actor does not have."""
+    if actor.is_superuser:
+        return []
+    own = actor.get_all_permissions()
+    return [one for one in wanted if f"{one.content_type.app_label}.{one.codename}" not in own]
+
+
+def may_redeem(user: User) -> bool:
+    """Return whether the user cannot see or make redeem codes, or is a superuser."""
+    return user.is_superuser or not (user.is_staff and any(map(user.has_perm, _CODE_RIGHTS)))
 
 
 def require_change(actor: User, target: User) -> None:

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from accounts import invites, limits
+from accounts import claims, invites, limits
 from accounts.models import User
 from web.refusals import Forbidden, InvalidRequest, NotAuthenticated, TooManyRequests
 
@@ -21,7 +21,8 @@ Problems = dict[str, list[str | Promise]]
 def register(request: HttpRequest, username: str, email: str, password: str, invite_code: str | None) -> User:
     """Create an account; send a confirmation mail if a mail server is set.
 
-    Raises Forbidden when sign-up is closed, TooManyRequests, or InvalidRequest naming each field.
+    With mail, an address that another account has makes no difference here (see `claims`). Raises Forbidden when
+    sign-up is closed, TooManyRequests, or InvalidRequest naming each field.
     """
     if settings.SIGNUP_MODE == "closed":
         raise Forbidden(_("Signing up is closed."))
@@ -40,8 +41,10 @@ def register(request: HttpRequest, username: str, email: str, password: str, inv
     if problems:
         raise InvalidRequest(details=problems)
     user.set_password(password)
-    address = _create(user)
-    if allauth_settings.EMAIL_VERIFICATION != allauth_settings.EmailVerificationMethod.NONE:
+    address = _create(user, user.email)
+    # Without the limit, strangers could fill a mailbox by signing up with its address.
+    may_mail = allauth_settings.EMAIL_VERIFICATION != allauth_settings.EmailVerificationMethod.NONE
+    if may_mail and limits.allows(request, "signup_mail", address.email):
         address.send_confirmation(request, signup=True)
     return user
 
@@ -54,30 +57,35 @@ def login(request: HttpRequest, username: str, password: str) -> User:
     try:
         user = get_adapter(request).authenticate(request, username=username, password=password)
     except ValidationError as error:  # allauth raises this after too many attempts
-        wait = limits.seconds_left(request, "login_failed", username.lower())
+        wait = max(1.0, limits.wait_for_login(request, limits.login_key(request, username)))
         raise TooManyRequests(_("Too many failed login attempts. Try again later."), retry_after=wait) from error
     if not isinstance(user, User) or not user.is_active:
         raise NotAuthenticated(_("Username or password is wrong."))
     return user
 
 
-def _create(user: User) -> EmailAddress:
+def _create(user: User, email: str) -> EmailAddress:
     try:
-        with transaction.atomic():
-            user.save()
-            address = EmailAddress.objects.create(user=user, email=user.email, primary=True)
-            invites.record_invitation(user)
+        return _store(user, email)
     except IntegrityError as error:  # another request took the name or address after the check
         if problems := _conflicts(user):
             raise InvalidRequest(details=problems) from error
-        raise
-    return address
+        user.pk, user._state.adding = None, True
+        return _store(user, email)  # with mail, a taken address is claimed
+
+
+@transaction.atomic
+def _store(user: User, email: str) -> EmailAddress:
+    user.email = email
+    user.save()
+    invites.record_invitation(user)
+    return EmailAddress.objects.create(user=user, email=email, primary=True)
 
 
 def _conflicts(user: User) -> Problems:
     problems: Problems = {}
-    if User.objects.filter(username__iexact=user.username).exists():
-        problems["username"] = [_("A user with that username already exists.")]
-    if filter_users_by_email(user.email):
+    if problem := user.name_problem(user.username):
+        problems["username"] = [problem]
+    if not claims.hidden() and filter_users_by_email(user.email):
         problems["email"] = [_("A user is already registered with this email address.")]
     return problems

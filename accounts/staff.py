@@ -29,8 +29,8 @@ class UserRow(StaffSerializer):
 
     def validate_username(self, value: str) -> str:
         name = User.normalize_username(value)
-        if self._belongs_to_another(User.objects.filter(username__iexact=name)):
-            raise serializers.ValidationError(_("A user with that username already exists."))
+        if problem := (self.instance or User()).name_problem(name):
+            raise serializers.ValidationError(str(problem))
         return name
 
     def validate_email(self, value: str) -> str:

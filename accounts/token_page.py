@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
+from accounts import links, recent_login
 from accounts.models import ApiToken, User
 
 
@@ -25,12 +26,14 @@ class TokenForm(forms.Form):
 def tokens(request: HttpRequest) -> HttpResponse:
     """Show the tokens, or create one, whose secret is shown only in this response."""
     user: User = request.user  # type: ignore[assignment]
+    if request.method == "POST":
+        recent_login.require_on_page(request)
     form = TokenForm(request.POST or None)
     context: dict[str, Any] = {"form": form}
     if form.is_valid():
         context["created"], context["secret"] = ApiToken.issue(user, form.cleaned_data["name"])
         context["form"] = TokenForm()
-    context |= {"tokens": user.api_tokens.order_by("-pk"), "base_url": request.build_absolute_uri("/v1")}
+    context |= {"tokens": user.api_tokens.order_by("-pk"), "base_url": links.absolute(request, "/v1")}
     return render(request, "account/tokens.html", context)
 
 

@@ -41,6 +41,7 @@ class Environment(BaseModel):
     ADMIN_USERNAME: Annotated[str, Field(pattern=r"^[\w.@+-]{1,150}$")] = "admin"
     ADMIN_EMAIL: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")] = "admin@localhost.localdomain"
     ADMIN_PASSWORD: types.Secret = None
+    PUBLIC_URL: types.Origin | None = None
     SIGNUP_MODE: Literal["open", "invite", "closed"] = "open"
     OPENAI_API_KEYS: types.VendorKeys = ()
     OPENAI_BASE_URL: types.WebUrl | None = None

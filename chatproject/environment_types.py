@@ -155,5 +155,6 @@ OfferedModels = Annotated[
 ]
 Hosts = Annotated[tuple[Annotated[str, BeforeValidator(_allowed_host)], ...], Commas]
 Networks = Annotated[tuple[Annotated[Any, BeforeValidator(_network)], ...], Commas]
-Origins = Annotated[tuple[Annotated[str, BeforeValidator(_origin)], ...], Commas]
+Origin = Annotated[str, BeforeValidator(_origin)]
+Origins = Annotated[tuple[Origin, ...], Commas]
 PrivateHosts = Annotated[tuple[Annotated[str, BeforeValidator(_host_or_network)], ...], Commas]

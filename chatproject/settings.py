@@ -54,6 +54,7 @@ UPSTREAM_IDLE_SECONDS, UPSTREAM_TOTAL_SECONDS = ENV.UPSTREAM_IDLE_SECONDS, ENV.U
 ALLOWED_PRIVATE_UPSTREAMS = list(ENV.ALLOWED_PRIVATE_UPSTREAMS)
 
 # Accounts
+PUBLIC_URL = ENV.PUBLIC_URL
 SIGNUP_MODE = ENV.SIGNUP_MODE
 REQUIRE_VERIFIED_EMAIL = bool(ENV.EMAIL_URL) if ENV.REQUIRE_VERIFIED_EMAIL is None else ENV.REQUIRE_VERIFIED_EMAIL
 
@@ -159,30 +160,42 @@ WHITENOISE_MAX_AGE = 0 if DEBUG else 300
 # Authentication
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+# For new passwords; existing ones stay valid.
+AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
+    for name, options in (
+        # The share of characters in common with name or address. With Django's 0.7, alice could take "alice12345".
+        ("UserAttributeSimilarityValidator", {"max_similarity": 0.6}),
+        ("MinimumLengthValidator", {"min_length": 10}),
+        ("CommonPasswordValidator", {}),
+    )
 ]
 LOGIN_REDIRECT_URL, LOGOUT_REDIRECT_URL = "/", "/accounts/login/"
 ACCOUNT_ADAPTER = "accounts.adapters.AccountAdapter"
 SOCIALACCOUNT_ADAPTER = "accounts.adapters.SocialAccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email*", "password1*", "password2*"]
+# With mail, sign-up accepts an address that another account has; only the mailbox learns of it (accounts/claims.py).
+ACCOUNT_PREVENT_ENUMERATION = "strict" if ENV.EMAIL_URL else True
 # A user with an unverified address may log in and read, but not chat (refused with `account_incomplete`).
 ACCOUNT_EMAIL_VERIFICATION = "optional" if ENV.EMAIL_URL else "none"
 ACCOUNT_EMAIL_NOTIFICATIONS = bool(ENV.EMAIL_URL)
+# Seconds after a login, or after the password was entered again, in which a user may change what gives access.
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 600
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = True
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_SIGNUP_FORM_CLASS = "accounts.forms.InviteCodeForm"
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Rivulet] "
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
-# Failed logins and wrong redeem codes have a low limit per account (`key`, `user`) and a higher one per IP address, so
-# that one user's guesses do not lock out all users behind the same address. The sign-up limit is high, because a whole
-# classroom may sign up from one address.
+# Failed logins are counted per client address and name (`key`, see AccountAdapter): so a stranger who guesses elsewhere
+# never stops the account's owner. The windows make the wait grow, from a minute to an hour. Each address has a higher
+# limit for all names together. The sign-up limit is high, because a whole classroom may sign up from one address.
 ACCOUNT_RATE_LIMITS = {
     "login": "120/m/ip",
-    "login_failed": "10/5m/key,30/m/ip",
+    "login_failed": "5/m/key,10/10m/key,20/h/key,60/m/ip",
     "signup": "300/m/ip",
+    "signup_mail": "5/h/key",
     "redeem_failed": "10/5m/user,300/m/ip",
 }
 SOCIALACCOUNT_EMAIL_REQUIRED = False

@@ -234,7 +234,7 @@ def test_texts_of_packages_use_our_translations() -> None:
     """Texts of Django and allauth use our translations, also where they have none."""
     with translation.override("zh-hans"), pytest.raises(ValidationError) as refused:
         validate_password("x7-q")
-    assert refused.value.messages == ["密码太短，至少需要 8 个字符。"]
+    assert refused.value.messages == ["密码太短，至少需要 10 个字符。"]
     with translation.override("zh-hans"):
         assert gettext("Sign Out") == "退出登录"
     with translation.override("en"):

@@ -35,6 +35,8 @@ BAD = [
     ("LANGUAGE_CODE", "tlh"),
     ("ADMIN_USERNAME", "two words"),
     ("ADMIN_EMAIL", "no-address"),
+    ("PUBLIC_URL", "chat.example.org"),
+    ("PUBLIC_URL", "https://chat.example.org/path"),
     ("SIGNUP_MODE", "maybe"),
     ("OPENAI_API_KEYS", "sk-first sk-second"),
     ("OPENAI_API_KEYS", "sk-first\nsk-second"),

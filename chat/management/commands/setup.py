@@ -2,15 +2,17 @@
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
-from django.db import OperationalError, connection
+from django.db import IntegrityError, OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from accounts import usernames
 from accounts.first_admin import ensure_admin
+from accounts.models import User
 from chat import text_tools
 from providers.setup import ensure_upstreams
 from quotas.setup import ensure_defaults
@@ -30,6 +32,8 @@ class Command(BaseCommand):
                 ensure_upstreams()
                 ensure_defaults()
                 text_tools.ensure_defaults()
+                with suppress(IntegrityError):  # a sign-up took one of the names; the next start fills the others
+                    usernames.fill_skeletons(User.objects.all())
                 password = ensure_admin()
         except OperationalError as error:
             reason = str(error).strip().splitlines()[0]
