@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from accounts.models import User
 from quotas import history, invitations, ledger
 from quotas.models import Quota
+from quotas.staff import may_credit
 from quotas.statements import MOST
 from web.refusals import InvalidRequest
 
@@ -72,12 +73,12 @@ class LedgerPage(UserAdmin[User]):
                 "sums": invitations.sums(user.pk),
                 "rows": MAX_ROWS,
             }
-        context["may_grant"] = _may_grant(request)
+        context["may_grant"] = user is not None and _may_grant(request, user)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def credits_page(self, request: HttpRequest, pk: int) -> HttpResponse:
         user = get_object_or_404(User, pk=pk)
-        if not (_may_grant(request) and self.has_view_permission(request, user)):
+        if not (_may_grant(request, user) and self.has_view_permission(request, user)):
             raise PermissionDenied
         form = GrantForm(request.POST or None)
         if form.is_valid() and form.grant(user):
@@ -101,5 +102,6 @@ class LedgerPage(UserAdmin[User]):
         self.message_user(request, summary, messages.SUCCESS)
 
 
-def _may_grant(request: HttpRequest) -> bool:
-    return request.user.has_perm("quotas.add_ledgerentry")
+def _may_grant(request: HttpRequest, user: User) -> bool:
+    actor: User = request.user  # type: ignore[assignment]
+    return actor.has_perm("quotas.add_ledgerentry") and may_credit(actor, user)

@@ -50,7 +50,10 @@ class UpstreamForm(forms.ModelForm[Upstream]):
                 _("The address without /chat/completions. Examples: {examples}."),
                 examples=_lazy_examples("example_base_url"),
             ),
-            "proxy": _("http://, https:// or socks5://; empty: none."),
+            "proxy": _(
+                "http://, https:// or socks5://; empty: none. "
+                "A password in it is stored encrypted and not shown again. An unchanged address keeps it."
+            ),
         }
 
 
@@ -335,12 +338,11 @@ def badge(level: health.Level, text: str) -> SafeString:
     )
 
 
-admin.site.unregister(Group)
-
-
-@admin.register(Group)
 class ReservingGroupAdmin(GroupAdmin):
-    """Django's page of groups, which disables the models that a deleted group reserved."""
+    """Django's page of groups, which disables the models that a deleted group reserved.
+
+    `accounts.admin` registers it, with its rules about rights.
+    """
 
     def delete_model(self, request: HttpRequest, obj: Group) -> None:
         self._disable_reserved(request, [obj])

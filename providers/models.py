@@ -18,7 +18,7 @@ from providers import registry, validation
 from web import default_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
     from datetime import datetime
 
 # First-run texts by slug, translated at display while an admin has not changed them.
@@ -31,6 +31,25 @@ model_slug = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", _("Letters, digit
 
 def _cipher() -> MultiFernet:
     return MultiFernet([Fernet(key) for key in settings.KEY_ENCRYPTION_KEYS])
+
+
+def encrypt(secret: str) -> str:
+    return _cipher().encrypt(secret.encode()).decode()
+
+
+def decrypt(ciphertext: str) -> str | None:
+    """Return the secret; None when no key in KEY_ENCRYPTION_KEYS opens it."""
+    try:
+        return _cipher().decrypt(ciphertext.encode()).decode()
+    except InvalidToken:
+        return None
+
+
+def without_password(url: str) -> str:
+    """Return an address without the password in it."""
+    scheme, separator, rest = url.partition("://")
+    access, at, host = rest.rpartition("@")
+    return f"{scheme}{separator}{access.partition(':')[0]}{at}{host}"
 
 
 Row = TypeVar("Row", bound=models.Model)
@@ -52,7 +71,9 @@ class Upstream(models.Model):
     slug = models.SlugField(_("slug"), max_length=100, unique=True)
     kind = models.CharField(_("kind"), max_length=20, choices=registry.choices, default=registry.DEFAULT_KIND)
     base_url = models.CharField(_("base URL"), max_length=500, blank=True)
+    # Without its password. With it, the address is encrypted in `proxy_ciphertext`.
     proxy = models.CharField(_("outgoing proxy"), max_length=500, blank=True)
+    proxy_ciphertext = models.TextField(default="", db_default="", blank=True, editable=False)
     enabled = models.BooleanField(_("enabled"), default=True)
     first_seconds = models.FloatField(
         _("seconds to the first event"), null=True, blank=True, validators=[MinValueValidator(0.1)]
@@ -87,6 +108,30 @@ class Upstream(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+    def save(self, *args: Any, update_fields: "Iterable[str] | None" = None, **kwargs: Any) -> None:
+        """Save, with the proxy's password encrypted.
+
+        An address without a password keeps the stored one while it is unchanged.
+        """
+        changed = None if update_fields is None else set(update_fields)
+        if changed is None or "proxy" in changed:
+            known, address = decrypt(self.proxy_ciphertext), without_password(self.proxy)
+            if address != self.proxy:
+                self.proxy_ciphertext = encrypt(self.proxy)
+            elif known and without_password(known) != address:
+                self.proxy_ciphertext = ""
+            self.proxy = address
+            changed = changed and changed | {"proxy_ciphertext"}
+        super().save(*args, update_fields=changed, **kwargs)
+
+    def proxy_url(self) -> str:
+        """Return the proxy's address, with its password if it has one.
+
+        The password belongs to the address with which it was entered, so that it is never sent to another proxy.
+        """
+        url = decrypt(self.proxy_ciphertext)
+        return url if url and without_password(url) == self.proxy else self.proxy
 
     def clean_fields(self, exclude: "Collection[str] | None" = None) -> None:
         """Check and tidy the addresses; raise ValidationError for those that no connection can reach.
@@ -137,7 +182,7 @@ class ApiKey(models.Model):
 
     def set_secret(self, secret: str) -> None:
         """Encrypt a new secret into the row; the caller saves."""
-        self.ciphertext = _cipher().encrypt(secret.encode()).decode()
+        self.ciphertext = encrypt(secret)
         self.fingerprint = fingerprint(secret)
         self.last4 = secret[-4:] if len(secret) >= 8 else ""
 
@@ -158,10 +203,7 @@ class ApiKey(models.Model):
 
     def secret(self) -> str | None:
         """Return the secret; None when no key in KEY_ENCRYPTION_KEYS opens it."""
-        try:
-            return _cipher().decrypt(self.ciphertext.encode()).decode()
-        except InvalidToken:
-            return None
+        return decrypt(self.ciphertext)
 
 
 class KeyTroubleQuerySet(CoolingQuerySet["KeyTrouble"]):

@@ -12,7 +12,18 @@ from django.utils import translation
 from pydantic import SecretStr
 
 from providers import registry
-from providers.models import FIRST_RUN_DESCRIPTIONS, FIRST_RUN_TITLES, ApiKey, ChatModel, Route, Upstream, fingerprint
+from providers.models import (
+    FIRST_RUN_DESCRIPTIONS,
+    FIRST_RUN_TITLES,
+    ApiKey,
+    ChatModel,
+    Route,
+    Upstream,
+    decrypt,
+    encrypt,
+    fingerprint,
+    without_password,
+)
 
 # Position of the demo in lists of models: behind all others.
 DEMO_POSITION = 1_000
@@ -39,6 +50,7 @@ def ensure_upstreams() -> None:
     """Create the demo; create or update upstreams of the environment. Repeating is safe."""
     with translation.override(settings.LANGUAGE_CODE):
         _ensure_demo()
+    _encrypt_proxy_passwords()
     environment = {name: _revealed(value) for name, value in settings.ENV}
     for kind, adapter in registry.ADAPTERS.items():
         if first_run := adapter.first_run(environment):
@@ -71,17 +83,37 @@ def _ensure_demo() -> None:
 
 
 def _ensure_upstream(slug: str, kind: str, values: Mapping[str, Any]) -> Upstream:
-    upstream, created = Upstream.objects.get_or_create(
-        slug=slug, defaults={"kind": kind, **values, "environment": {"values": values}}
-    )
-    earlier = upstream.environment.get("values", {})
-    if not created and earlier != values:
+    upstream, created = Upstream.objects.get_or_create(slug=slug, defaults={"kind": kind, **values})
+    earlier = _values_of_environment(upstream)
+    if created or earlier != values:
+        stored = {"base_url": upstream.base_url, "proxy": upstream.proxy_url(), "enabled": upstream.enabled}
         for name, value in values.items():
-            if getattr(upstream, name) == earlier.get(name):
+            if stored[name] == earlier.get(name):
                 setattr(upstream, name, value)
-        upstream.environment["values"] = values
+        upstream.environment["values"] = {**values, "proxy": without_password(values["proxy"])}
+        upstream.environment["proxy_ciphertext"] = encrypt(values["proxy"])
         upstream.save()
     return upstream
+
+
+def _values_of_environment(upstream: Upstream) -> dict[str, Any]:
+    """Return the values that the row last took from the environment, with the proxy's password."""
+    values = upstream.environment.get("values", {})
+    proxy = decrypt(upstream.environment.get("proxy_ciphertext", ""))
+    return values if proxy is None else {**values, "proxy": proxy}
+
+
+def _encrypt_proxy_passwords() -> None:
+    """Encrypt the passwords that the previous release stores in plain text."""
+    for upstream in Upstream.objects.all():
+        values = upstream.environment.get("values", {})
+        plain = values.get("proxy", "")
+        if plain != without_password(plain):
+            upstream.environment["proxy_ciphertext"] = encrypt(plain)
+            values["proxy"] = without_password(plain)
+            upstream.save()
+        elif upstream.proxy != without_password(upstream.proxy):
+            upstream.save()
 
 
 def _ensure_keys(upstream: Upstream, secrets: Iterable[str]) -> None:

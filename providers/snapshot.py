@@ -187,7 +187,7 @@ def upstream_config(upstream: Upstream) -> UpstreamConfig:
         upstream.kind,
         Endpoint(
             upstream.base_url,
-            upstream.proxy or None,
+            upstream.proxy_url() or None,
             clocks,
             sign_host=upstream.sign_host or None,
             raw_key=upstream.raw_key,

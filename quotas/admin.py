@@ -32,6 +32,7 @@ from quotas.models import (
     RedeemCode,
     Reservation,
 )
+from web import spreadsheets
 from web.readonly_admin import RecordAdmin
 
 Row = TypeVar("Row", bound=Model)
@@ -247,14 +248,14 @@ class RedeemBatchAdmin(admin.ModelAdmin[RedeemBatch]):
 
 
 def _as_csv(codes: QuerySet[RedeemCode]) -> HttpResponse:
-    """Return codes as CSV; no column can begin with a character that starts a formula."""
+    """Return codes as CSV."""
     response = HttpResponse(content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="codes-{timezone.localdate()}.csv"'
     rows = csv.writer(response)
     rows.writerow(["code", "quota", "credits", "expires_at", "redeemed_at"])
     for row in codes.select_related("quota").order_by("id"):
         moments = [moment and timezone.localtime(moment).isoformat() for moment in (row.expires_at, row.redeemed_at)]
-        rows.writerow([row.grouped(), row.quota.slug, row.credits, *moments])
+        rows.writerow(map(spreadsheets.cell, [row.grouped(), row.quota.slug, row.credits, *moments]))
     return response
 
 

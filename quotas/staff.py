@@ -5,6 +5,7 @@ from typing import Any
 
 from django.contrib.admin.models import ADDITION
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractUser
 from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.utils.translation import gettext_lazy as _
@@ -19,7 +20,7 @@ from quotas.models import LedgerEntry, Quota, RedeemCode
 from quotas.statements import MOST
 from web.bodies import DateTimeField, NamedRow, StrictSerializer
 from web.openapi import Operation
-from web.refusals import Conflict, InvalidRequest
+from web.refusals import Conflict, Forbidden, InvalidRequest
 from web.staff import OPERATIONS, StaffRows, StaffSerializer
 
 # Rows of the list of grants; `?user=` finds older ones.
@@ -137,6 +138,11 @@ def _require_unused(code: Any) -> None:
         raise Conflict(_("This code was redeemed and cannot be changed."))
 
 
+def may_credit(actor: AbstractUser, target: AbstractUser) -> bool:
+    """Return whether staff may grant credits to this account: to their own only as superusers."""
+    return actor.is_superuser or actor.pk != target.pk
+
+
 class GrantRow(StaffSerializer):
     """Credits that staff give, or take back with a negative amount, down to zero."""
 
@@ -151,6 +157,8 @@ class GrantRow(StaffSerializer):
 
     def create(self, validated_data: dict[str, Any]) -> LedgerEntry:
         user, quota = validated_data["user"], validated_data["quota"]
+        if not may_credit(self.context["request"].user, user):
+            raise Forbidden(_("Only a superuser can change the credits of their own account."))
         ledger.grant(user.pk, quota.pk, validated_data["amount"], validated_data["reason"])
         # Other transactions that change this balance wait for this one, so the newest grant is its own.
         return LedgerEntry.objects.filter(user=user, quota=quota, reference="").latest("id")

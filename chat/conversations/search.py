@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from datetime import datetime
+from datetime import UTC, datetime
 
 import orjson
 from django.db import connection
@@ -37,9 +37,10 @@ def after_cursor(rows: QuerySet[Conversation], cursor: str | None) -> QuerySet[C
     if cursor:
         try:
             pinned, updated_at, last_id = orjson.loads(base64.urlsafe_b64decode(cursor))
-            moment = datetime.fromisoformat(updated_at)
-            later = Q(updated_at__lt=moment) | Q(updated_at=moment, id__lt=int(last_id))
-        except (binascii.Error, ValueError, TypeError) as error:
+            moment = datetime.fromisoformat(updated_at).astimezone(UTC)
+            # The largest id that every database can compare.
+            later = Q(updated_at__lt=moment) | Q(updated_at=moment, id__lt=max(0, min(int(last_id), 2**63 - 1)))
+        except (binascii.Error, ValueError, TypeError, OverflowError) as error:
             raise InvalidRequest(details={"cursor": [_("This cursor is not valid.")]}) from error
         rows = rows.filter(Q(pinned=True) & later | Q(pinned=False)) if pinned else rows.filter(later, pinned=False)
     return rows.order_by("-pinned", "-updated_at", "-id")

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from chat.screening import folding
 from chat.screening.models import MOST_CHARS, ListVersion, SensitiveWord
 from chat.screening.schemas import ImportedWords
+from web import spreadsheets
 
 COLUMNS = ("word", "action", "scope", "category", "enabled")
 MOST_CATEGORY_CHARS = 50
@@ -59,7 +60,8 @@ def csv_lines(text: str) -> Iterator[Line]:
         if "word" not in columns or not set(columns) <= set(COLUMNS) or len(set(columns)) < len(columns):
             raise NotAList(_("The first line must name the columns: word,action,scope,category."))
         for row in rows:
-            yield rows.line_num, dict(zip([*columns, "too_many"], row, strict=False))
+            texts = map(spreadsheets.text_of, row)
+            yield rows.line_num, dict(zip([*columns, "too_many"], texts, strict=False))
     except csv.Error as error:
         raise NotAList(_("The file is not valid CSV.")) from error
 
@@ -152,5 +154,5 @@ def as_csv(words: Iterable[SensitiveWord]) -> str:
     """Write a CSV list for `add`, with the byte order mark that spreadsheets need."""
     out = io.StringIO()
     rows = ([word.word, word.action, word.scope, word.category, int(word.enabled)] for word in words)
-    csv.writer(out).writerows([COLUMNS, *rows])
+    csv.writer(out).writerows([COLUMNS, *(map(spreadsheets.cell, row) for row in rows)])
     return "\ufeff" + out.getvalue()
