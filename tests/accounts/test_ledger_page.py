@@ -57,7 +57,7 @@ def test_the_page_shows_allowance_credits_invitations_and_ledger(
     text = panel_text(staff.get(page(alice)))
     assert "Standard 1 3 5 7" in text
     assert re.search(r"bob \S+ \S+ pending 0", text)
-    assert re.search(r"standard -1 daily allowance Answer \S+ \S+ standard \+5 credit a gift", text)
+    assert re.search(r"standard -1 daily allowance Completion \S+ \S+ standard \+5 credit a gift", text)
 
 
 def test_only_the_newest_entries_are_shown(

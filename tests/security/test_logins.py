@@ -1,4 +1,4 @@
-"""Item 13.8: logins: password again for sensitive steps, reused refresh tokens, guesses at a password."""
+"""Logins: the password again for sensitive steps, reused refresh tokens, guesses at a password."""
 
 import re
 import secrets

@@ -1,4 +1,4 @@
-"""Item 13.8: sign-up: taken addresses, names that look alike, links in mails, weak passwords."""
+"""Sign-up: taken addresses, names that look alike, links in mails, weak passwords."""
 
 import secrets
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Item 13.9: own rights and credits cannot be raised; proxy passwords; formulas in CSV files; bad cursors."""
+"""Own rights and credits cannot be raised; proxy passwords; formulas in CSV files; bad cursors."""
 
 import base64
 import csv
