@@ -162,6 +162,7 @@ class ApiTokens(APIView):
         body=TokenBody,
         example={"name": "laptop"},
         returns={201: schemas.NewApiToken},
+        refuses=(409,),
     )
     def post(self, request: Request) -> Response:
         token, secret = ApiToken.issue(_caller(request).user, **TokenBody.of(request))
@@ -183,6 +184,7 @@ class Tickets(APIView):
         body=TicketBody,
         example={"path": "/api/chat/"},
         returns={201: schemas.Ticket},
+        refuses=(429,),
     )
     def post(self, request: Request) -> Response:
         ticket = tickets.issue(_caller(request).user, **TicketBody.of(request))

@@ -6,14 +6,17 @@ from collections.abc import Collection, Iterable
 from typing import Any, ClassVar, Self
 
 from django.contrib.auth.models import AbstractUser
-from django.db import models, transaction
+from django.db import connection, models, transaction
 from django.db.models.functions import Lower
 from django.utils.translation import gettext_lazy as _
 
 from accounts import addresses
+from web.refusals import Conflict
 
 # Without characters that look alike, because users read codes aloud and type them.
 CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
+# API tokens that one user may have; a further one is refused with 409.
+MOST_API_TOKENS = 50
 
 
 def new_invite_code() -> str:
@@ -57,6 +60,16 @@ class User(AbstractUser):
             super().save(*args, update_fields=changed, **kwargs)
             if self.email and (changed is None or "email" in changed):
                 UsedAddress.objects.note(self.pk, addresses.email_digest(self.email))
+
+
+def queue_writes(user_id: int) -> None:
+    """Let the transactions of one user wait for each other.
+
+    Each counts rows before it stores one. SQLite needs no lock here, because each of its transactions has the write
+    lock from the beginning.
+    """
+    if connection.vendor != "sqlite":
+        list(User.objects.select_for_update(no_key=True, of=("self",)).filter(pk=user_id).values_list("pk"))
 
 
 class UsedAddressManager(models.Manager["UsedAddress"]):
@@ -104,9 +117,16 @@ class ApiToken(models.Model):
 
     @classmethod
     def issue(cls, user: User, name: str) -> "tuple[Self, str]":
-        """Create a token; return it and its secret, which is not stored."""
+        """Create a token; return it and its secret, which is not stored.
+
+        Raises Conflict when there are too many.
+        """
         secret = f"sk-{secrets.token_urlsafe(32)}"
-        return cls.objects.create(user=user, name=name, digest=digest(secret)), secret
+        with transaction.atomic():
+            queue_writes(user.pk)
+            if user.api_tokens.count() >= MOST_API_TOKENS:
+                raise Conflict(_("You have 50 API tokens, and more are not possible. Please delete one first."))
+            return cls.objects.create(user=user, name=name, digest=digest(secret)), secret
 
 
 class Ticket(models.Model):

@@ -11,6 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.models import ApiToken, User
+from web.refusals import Conflict
 
 
 class TokenForm(forms.Form):
@@ -28,8 +29,11 @@ def tokens(request: HttpRequest) -> HttpResponse:
     form = TokenForm(request.POST or None)
     context: dict[str, Any] = {"form": form}
     if form.is_valid():
-        context["created"], context["secret"] = ApiToken.issue(user, form.cleaned_data["name"])
-        context["form"] = TokenForm()
+        try:
+            context["created"], context["secret"] = ApiToken.issue(user, form.cleaned_data["name"])
+            context["form"] = TokenForm()
+        except Conflict as refusal:
+            form.add_error("name", str(refusal.message))
     context |= {"tokens": user.api_tokens.order_by("-pk"), "base_url": request.build_absolute_uri("/v1")}
     return render(request, "account/tokens.html", context)
 
