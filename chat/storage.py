@@ -90,13 +90,18 @@ def look(user_id: int, size: int) -> Room:
 
 def add(user_id: int, kind: Kind, size: int) -> None:
     """Count bytes regardless of the limit, or give them back if `size` is negative."""
-    with connection.cursor() as cursor:
-        cursor.execute(_ADD[kind], {"user": user_id, "size": size})
+    if size:
+        _change(user_id, kind, size)
 
 
 def lock(user_id: int) -> None:
     """Let the user's other writers wait until this transaction ends."""
-    add(user_id, "conversations", 0)
+    _change(user_id, "conversations", 0)
+
+
+def _change(user_id: int, kind: Kind, size: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_ADD[kind], {"user": user_id, "size": size})
 
 
 def _limit() -> int:

@@ -86,8 +86,8 @@ def store(end: End) -> Generation:
         if end.moderated:
             audit.count_abuse(end.row.user_id)  # first, because a start locks the user's row before the quota's
         stored = storage.size_of(end.content, end.reasoning)
-        if stored:  # before the texts, and without a limit: a completion that exceeds it is kept
-            storage.add(end.row.user_id, "unkept" if end.row.message_id is None else "conversations", stored)
+        # Before the texts, and without a limit: a completion that exceeds it is kept.
+        storage.add(end.row.user_id, "unkept" if end.row.message_id is None else "conversations", stored)
         charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason)
         if charge.invitation:
             invitations.reward(charge.invitation)
