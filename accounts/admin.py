@@ -7,6 +7,7 @@ from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList, ChangeListSearchForm
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
@@ -19,9 +20,26 @@ from accounts.ledger_page import LedgerPage
 from accounts.models import ApiToken, User
 from providers.admin import ReservingGroupAdmin
 
+# Characters of a searched text in the lists of the admin.
+MOST_SEARCH_CHARS = 100
+
 admin.site.site_header = admin.site.site_title = "Rivulet"
 # allauth's login page, so that one rate limit covers both.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+
+
+class BoundedSearchForm(ChangeListSearchForm):
+    """The search field of all lists of the admin.
+
+    A longer text gets a message, and the list is shown without a search.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields[SEARCH_VAR] = forms.CharField(required=False, strip=False, max_length=MOST_SEARCH_CHARS)
+
+
+ChangeList.search_form_class = BoundedSearchForm
 # Tables of other packages. E-mail addresses and social logins are shown on the page of their user.
 admin.site.unregister([EmailAddress, SocialAccount, SocialApp, SocialToken, BlacklistedToken, OutstandingToken])
 

@@ -162,7 +162,7 @@ class ApiTokens(APIView):
         body=TokenBody,
         example={"name": "laptop"},
         returns={201: schemas.NewApiToken},
-        refuses=(403,),
+        refuses=(403, 409),
     )
     def post(self, request: Request) -> Response:
         body = TokenBody.of(request)
@@ -186,6 +186,7 @@ class Tickets(APIView):
         body=TicketBody,
         example={"path": "/api/chat/"},
         returns={201: schemas.Ticket},
+        refuses=(429,),
     )
     def post(self, request: Request) -> Response:
         ticket = tickets.issue(_caller(request).user, **TicketBody.of(request))

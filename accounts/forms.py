@@ -18,7 +18,6 @@ class InviteCodeForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        invites.store_code(context.request)
         field = self.fields["invite_code"]
         field.required = invites.required()
         field.initial = invites.stored_code(context.request)
@@ -31,5 +30,4 @@ class InviteCodeForm(forms.Form):
         return code
 
     def signup(self, request: HttpRequest, user: User) -> None:
-        """Drop the code from the session; allauth calls this after saving the account."""
-        request.session.pop(invites.SESSION_KEY, None)
+        """Do nothing more; allauth calls this after saving the account."""

@@ -2,14 +2,15 @@
 
 from allauth.socialaccount.models import SocialAccount
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from accounts import addresses, links
 from accounts.models import UsedAddress, User
 from quotas import invitations
 
-SESSION_KEY = "invite_code"
+# The cookie with the code of an invitation link, and the seconds that it lives.
+COOKIE, COOKIE_SECONDS = "invite_code", 3600
 
 
 def inviter(code: str | None) -> User | None:
@@ -30,15 +31,26 @@ def link(request: HttpRequest, user: User) -> str:
     return links.absolute(request, f"{reverse('account_signup')}?invite={user.invite_code}")
 
 
-def store_code(request: HttpRequest) -> None:
-    """Keep the code of `?invite=` in the session, because a social login leaves the page."""
+def code_in_query(request: HttpRequest) -> str:
+    """Return the code of `?invite=`, empty if it is none."""
     code = request.GET.get("invite", "").strip()[:16]
-    if code.isalnum():
-        request.session[SESSION_KEY] = code
+    return code if code.isalnum() else ""
 
 
 def stored_code(request: HttpRequest) -> str:
-    return str(request.session.get(SESSION_KEY, ""))
+    """Return the code of an invitation link that this browser has opened."""
+    return code_in_query(request) or request.COOKIES.get(COOKIE, "")[:16]
+
+
+def store_code(request: HttpRequest, response: HttpResponse) -> None:
+    """Keep the code of `?invite=` in a cookie, because a social login leaves the page.
+
+    Not in the session, whose row would be stored for each visitor. A sign-up ends the cookie.
+    """
+    if code := code_in_query(request):
+        response.set_cookie(COOKIE, code, COOKIE_SECONDS, httponly=True, samesite="Lax")
+    elif COOKIE in request.COOKIES and request.user.is_authenticated:
+        response.delete_cookie(COOKIE, samesite="Lax")
 
 
 def record_invitation(user: User, login: SocialAccount | None = None) -> None:

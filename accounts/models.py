@@ -9,15 +9,18 @@ from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
-from django.db import models, transaction
+from django.db import connection, models, transaction
 from django.db.models.functions import Lower
 from django.utils.translation import gettext_lazy as _
 from django_stubs_ext import StrOrPromise
 
 from accounts import addresses, usernames
+from web.refusals import Conflict
 
 # Without characters that look alike, because users read codes aloud and type them.
 CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
+# API tokens that one user may have; a further one is refused with 409.
+MOST_API_TOKENS = 50
 
 
 def new_invite_code() -> str:
@@ -125,6 +128,16 @@ class User(AbstractUser):
             self.email = ""
 
 
+def queue_writes(user_id: int) -> None:
+    """Let the transactions of one user wait for each other.
+
+    Each counts rows before it stores one. SQLite needs no lock here, because each of its transactions has the write
+    lock from the beginning.
+    """
+    if connection.vendor != "sqlite":
+        list(User.objects.select_for_update(no_key=True, of=("self",)).filter(pk=user_id).values_list("pk"))
+
+
 class UsedAddressManager(models.Manager["UsedAddress"]):
     def note(self, user_id: int, digest: str) -> None:
         """Store the address as this user's, unless an account had it before. Repeating is safe."""
@@ -170,9 +183,16 @@ class ApiToken(models.Model):
 
     @classmethod
     def issue(cls, user: User, name: str) -> "tuple[Self, str]":
-        """Create a token; return it and its secret, which is not stored."""
+        """Create a token; return it and its secret, which is not stored.
+
+        Raises Conflict when there are too many.
+        """
         secret = f"sk-{secrets.token_urlsafe(32)}"
-        return cls.objects.create(user=user, name=name, digest=digest(secret)), secret
+        with transaction.atomic():
+            queue_writes(user.pk)
+            if user.api_tokens.count() >= MOST_API_TOKENS:
+                raise Conflict(_("You have 50 API tokens, and more are not possible. Please delete one first."))
+            return cls.objects.create(user=user, name=name, digest=digest(secret)), secret
 
 
 class Ticket(models.Model):

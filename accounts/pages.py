@@ -1,6 +1,10 @@
-"""The invitation page: link, QR code, invited users and earned credits."""
+"""Serve the invitation page, and the sign-up page with its invite code.
+
+The invitation page shows the link, its QR code, the invited users and the earned credits.
+"""
 
 import segno
+from allauth.account.views import signup as allauth_signup
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
@@ -15,6 +19,13 @@ from quotas.models import REWARDS_A_DAY
 
 # Invited users per page.
 PAGE_SIZE = 50
+
+
+def signup(request: HttpRequest) -> HttpResponse:
+    """Show or process allauth's sign-up form, and keep the invite code of the page's address."""
+    response: HttpResponse = allauth_signup(request)
+    invites.store_code(request, response)
+    return response
 
 
 @require_safe

@@ -7,23 +7,37 @@ import secrets
 from datetime import timedelta
 from urllib.parse import unquote
 
+from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
-from accounts.models import Ticket, User, digest
+from accounts.models import Ticket, User, digest, queue_writes
+from web.refusals import TooManyRequests
 
 # Seconds a ticket is valid.
 LIFETIME_SECONDS = 30
+# Unused tickets that one user may have; a further one is refused with 429.
+MOST_UNUSED = 100
 
 
 def issue(user: User, path: str) -> str:
-    """Return a new ticket for one GET of `path`, whose query is ignored."""
+    """Return a new ticket for one GET of `path`, whose query is ignored.
+
+    Raises TooManyRequests when the user has too many unused ones.
+    """
     ticket = secrets.token_urlsafe(32)
-    Ticket.objects.create(
-        user=user,
-        path=unquote(path.partition("?")[0]),
-        digest=digest(ticket),
-        expires_at=timezone.now() + timedelta(seconds=LIFETIME_SECONDS),
-    )
+    now, own = timezone.now(), Ticket.objects.filter(user=user)
+    with transaction.atomic():
+        queue_writes(user.pk)
+        own.filter(expires_at__lte=now).delete()
+        if own.count() >= MOST_UNUSED:
+            raise TooManyRequests(_("You have too many unused tickets."), retry_after=LIFETIME_SECONDS)
+        own.create(
+            user=user,
+            path=unquote(path.partition("?")[0]),
+            digest=digest(ticket),
+            expires_at=now + timedelta(seconds=LIFETIME_SECONDS),
+        )
     return ticket
 
 

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts import links, recent_login
 from accounts.models import ApiToken, User
+from web.refusals import Conflict
 
 
 class TokenForm(forms.Form):
@@ -31,8 +32,11 @@ def tokens(request: HttpRequest) -> HttpResponse:
     form = TokenForm(request.POST or None)
     context: dict[str, Any] = {"form": form}
     if form.is_valid():
-        context["created"], context["secret"] = ApiToken.issue(user, form.cleaned_data["name"])
-        context["form"] = TokenForm()
+        try:
+            context["created"], context["secret"] = ApiToken.issue(user, form.cleaned_data["name"])
+            context["form"] = TokenForm()
+        except Conflict as refusal:
+            form.add_error("name", str(refusal.message))
     context |= {"tokens": user.api_tokens.order_by("-pk"), "base_url": links.absolute(request, "/v1")}
     return render(request, "account/tokens.html", context)
 

@@ -22,6 +22,7 @@ class ChatConfig(AppConfig):
         # Models may only be imported once all apps are there.
         from chat import housekeeping  # noqa: PLC0415
         from chat.channels import hub, payment_demo, store  # noqa: PLC0415
+        from chat.conversations.searches import Searches  # noqa: PLC0415
         from chat.conversations.transfer_api import IMPORTS_AT_ONCE  # noqa: PLC0415
         from chat.events import sse  # noqa: PLC0415
         from chat.generations import drafts, service  # noqa: PLC0415
@@ -34,6 +35,7 @@ class ChatConfig(AppConfig):
         self.generations = service.Generations(self.words, quotas_app().hints, drain, process, broker, redis, routing)
         self.channels = hub.Channels(broker, redis)
         self.payment_demo = payment_demo.PaymentDemo()
+        self.searches = Searches()
         self.import_slot = threading.BoundedSemaphore(IMPORTS_AT_ONCE)
         process.every(lambda: drafts.FLUSH_SECONDS, "drafts", self.generations.flush)
         process.every(lambda: min(10.0, settings.PROCESS_LEASE_SECONDS / 3), "reap", self.generations.reap)
@@ -46,6 +48,7 @@ class ChatConfig(AppConfig):
         process.every(lambda: min(60.0, max(1.0, settings.CHANNEL_RETENTION_SECONDS)), "prune push channels", prune)
         process.every(lambda: 300.0, "expiry", partial(database.run, housekeeping.expire))
         process.every(lambda: 5.0, "texts", partial(database.run, housekeeping.expire_texts))
+        process.every(lambda: 60.0, "stored bytes", housekeeping.recount_storage)
         process.every(self.words.check_seconds, "sensitive words", self.words.check)
         drain.on_drain(self.generations.drain)
         drain.on_drain(self.payment_demo.finish)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 from providers.errors import TEXTS
@@ -10,6 +11,16 @@ from web.refusals import Refusal
 
 class PromptTooLong(Refusal):
     code, status, text = "prompt_too_long", 413, _("The prompt is too long.")
+
+
+class StorageFull(Refusal):
+    """The user keeps as many texts as STORAGE_MIB_PER_USER allows."""
+
+    code, status = "storage_full", 413
+    text = _("Your storage is full. Nothing was stored or charged. Delete conversations to make room.")
+
+    def __init__(self) -> None:
+        super().__init__(details={"max_mib": settings.STORAGE_MIB_PER_USER})
 
 
 class ConversationBlocked(Refusal):

@@ -1,19 +1,44 @@
-"""Deletions of expired texts, keys, hits and processes."""
+"""Deletions of expired texts, keys, hits and processes, and recounts of stored bytes."""
 
 from datetime import timedelta
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
-from chat.models import HAS_TEXT, KEY_LIFETIME, Generation
+from chat import storage
+from chat.models import HAS_TEXT, KEY_LIFETIME, Generation, StorageUse
 from chat.screening import audit
+from runtime import database
 from runtime.apps import runtime
+
+# The age of a user's count of stored bytes at which it is made again: it is exact, except while an older release runs.
+RECOUNT_AFTER = timedelta(days=1)
+# Users whose bytes are counted at one time, so that others do not wait long for the database thread.
+RECOUNTED_AT_ONCE = 5
 
 
 def expire_texts() -> None:
     """Delete the texts of generations without a conversation after their retention."""
     before = timezone.now() - timedelta(seconds=settings.CHANNEL_RETENTION_SECONDS)
-    Generation.objects.filter(HAS_TEXT, finished_at__lt=before).update(content="", reasoning="")
+    expired = Generation.objects.filter(HAS_TEXT, finished_at__lt=before)
+    for user_id in sorted(set(expired.values_list("user_id", flat=True))):
+        with transaction.atomic():
+            storage.lock(user_id)
+            rows = expired.owned_by(user_id)
+            storage.add(user_id, "unkept", -rows.stored_bytes())
+            rows.update(content="", reasoning="")
+
+
+async def recount_storage() -> None:
+    """Count again what users keep, those first whose last count is the oldest."""
+    for user_id in await database.run(_users_to_recount):
+        await database.run(StorageUse.recount, user_id)
+
+
+def _users_to_recount() -> list[int]:
+    due = StorageUse.objects.filter(recounted_at__lt=timezone.now() - RECOUNT_AFTER).order_by("recounted_at")
+    return list(due.values_list("user_id", flat=True)[:RECOUNTED_AT_ONCE])
 
 
 def expire() -> None:

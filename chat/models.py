@@ -9,8 +9,12 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import connection, models, transaction
+from django.db.models import Sum
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from chat import storage
 
 # Django looks for an app's models here.
 from chat.channels.models import Channel as Channel
@@ -20,6 +24,7 @@ from chat.screening.models import AllowedPhrase as AllowedPhrase
 from chat.screening.models import Hit as Hit
 from chat.screening.models import ListVersion as ListVersion
 from chat.screening.models import SensitiveWord as SensitiveWord
+from chat.storage import ROW_BYTES, Bytes
 from quotas.models import Quota, Reservation
 
 TITLE_CHARS = 255
@@ -44,6 +49,22 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     def owned_by(self, user_id: int) -> "ConversationQuerySet":
         """Return a user's conversations; all access for a caller starts here."""
         return self.filter(user_id=user_id)
+
+    def stored_bytes(self) -> int:
+        """Return what these conversations and their messages count in `StorageUse`."""
+        own = self.aggregate(bytes=Sum(Bytes("title") + Bytes("system_prompt") + ROW_BYTES))
+        theirs = Message.objects.filter(conversation__in=self.order_by()).aggregate(
+            bytes=Sum(Bytes("content") + Bytes("reasoning") + ROW_BYTES)
+        )
+        return (own["bytes"] or 0) + (theirs["bytes"] or 0)
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete the conversations, and give their bytes back to their users."""
+        with transaction.atomic():
+            for user_id in sorted(set(self.values_list("user_id", flat=True))):
+                storage.lock(user_id)
+                storage.add(user_id, "conversations", -self.owned_by(user_id).stored_bytes())
+            return super().delete()
 
 
 class Conversation(models.Model):
@@ -72,6 +93,13 @@ class Conversation(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Delete the conversation, and give its bytes back to its user."""
+        with transaction.atomic():
+            storage.lock(self.user_id)
+            storage.add(self.user_id, "conversations", -Conversation.objects.filter(pk=self.pk).stored_bytes())
+            return super().delete(*args, **kwargs)
 
 
 class MessageQuerySet(models.QuerySet["Message"]):
@@ -170,6 +198,10 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
     def owned_by(self, user_id: int) -> "GenerationQuerySet":
         """Return a user's generations; all access for a caller starts here."""
         return self.filter(user_id=user_id)
+
+    def stored_bytes(self) -> int:
+        """Return what the texts of these generations count in `StorageUse`."""
+        return self.aggregate(bytes=Sum(Bytes("content") + Bytes("reasoning")))["bytes"] or 0
 
     def running(self) -> "GenerationQuerySet":
         return self.filter(status=Generation.Status.RUNNING)
@@ -302,3 +334,33 @@ class DailyAnswers(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_id} {self.day} {self.model}: {self.answers}"
+
+
+class StorageUse(models.Model):
+    """The bytes of texts that a user keeps; `chat.storage` counts them."""
+
+    # Without a constraint, because a process of the previous release deletes users without these rows.
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="+", db_constraint=False
+    )
+    conversations = models.BigIntegerField(default=0)
+    unkept = models.BigIntegerField(default=0)
+    recounted_at = models.DateTimeField(db_default=Now(), db_index=True)
+
+    class Meta:
+        verbose_name = _("storage use")
+        verbose_name_plural = _("storage use")
+
+    def __str__(self) -> str:
+        return f"{self.user_id}: {self.conversations} + {self.unkept}"
+
+    @classmethod
+    def recount(cls, user_id: int) -> None:
+        """Count the texts themselves. Repeating is safe, also while the user writes."""
+        with transaction.atomic():
+            storage.lock(user_id)
+            cls.objects.filter(user_id=user_id).update(
+                conversations=Conversation.objects.owned_by(user_id).stored_bytes(),
+                unkept=Generation.objects.owned_by(user_id).filter(HAS_TEXT).stored_bytes(),
+                recounted_at=timezone.now(),
+            )

@@ -6,9 +6,11 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
+from django.db.models import Sum
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
@@ -18,10 +20,11 @@ from chat import representation, text_tools
 from chat.channels import push
 from chat.conversations import branches
 from chat.errors import with_text
-from chat.models import Conversation, Generation, Message
+from chat.models import Channel, Conversation, Generation, Message, StorageUse
 from providers.apps import providers_app
 from quotas import ledger
 
+MIB = 2**20
 # Conversations in the list of the page.
 LISTED = 50
 
@@ -66,8 +69,23 @@ def tools(request: HttpRequest) -> HttpResponse:
 
 @_page
 def data(request: HttpRequest) -> HttpResponse:
-    """Show how to export and import conversations."""
-    return render(request, "account/data.html", {"max_import_bytes": settings.MAX_IMPORT_BYTES})
+    """Show what the user keeps, and how to export and import conversations."""
+    user: User = request.user  # type: ignore[assignment]
+    context = {"max_import_bytes": settings.MAX_IMPORT_BYTES, "storage": _storage_of(user.pk)}
+    return render(request, "account/data.html", context)
+
+
+def _storage_of(user_id: int) -> dict[str, Any]:
+    """Return in MiB what the user keeps, and the limit (0: none)."""
+    row = StorageUse.objects.filter(pk=user_id).first() or StorageUse(conversations=0, unkept=0)
+    channels = Channel.objects.filter(user_id=user_id).aggregate(bytes=Sum("kept_bytes"))["bytes"] or 0
+    kinds = [
+        (_("Conversations and their messages"), row.conversations / MIB),
+        (_("Answers outside of conversations"), row.unkept / MIB),
+        (_("Push messages"), channels / MIB),
+    ]
+    used, limit = sum(size for _title, size in kinds), settings.STORAGE_MIB_PER_USER
+    return {"used": used, "shown": min(used, limit), "limit": limit, "kinds": kinds}
 
 
 @_page

@@ -103,9 +103,12 @@ def _idempotency_key(request: HttpRequest, in_query: str = "") -> str | None:
 
 async def _started(request: HttpRequest, caller: Caller, generation_request: GenerationRequest) -> HttpResponseBase:
     """Start the generation; respond with its events if the caller accepts them, else JSON."""
+    streams = "text/event-stream" in request.headers.get("Accept", "").lower()
+    if streams:
+        chat_app().streams.check(caller.user.pk)
     started = await chat_app().generations.start(generation_request)
     headers = representation.quota_headers(started.reservation)
-    if "text/event-stream" in request.headers.get("Accept", "").lower():
+    if streams:
         return await _events_of(started.row, caller, last_event_id(request) or "", headers)
     row = started.row if started.reservation else await database.run(lookup.owned, caller.user.pk, started.row.id)
     body = schemas.Begun(generation=representation.generation(row), events=reverse("generation-events", args=[row.id]))
@@ -141,6 +144,7 @@ async def get_chat(request: HttpRequest, caller: Caller, last_id: str | None) ->
         return await _events_of(row, caller, last_id)
     body = bodies.from_query(request.GET, ChatBody, IGNORED_NAMES)
     key = _idempotency_key(request, request.GET.get("idempotency_key", ""))
+    chat_app().streams.check(caller.user.pk)
     started = await chat_app().generations.start(await _generation_request(caller, body, key, joins=True))
     return await _events_of(started.row, caller, "", representation.quota_headers(started.reservation))
 
@@ -183,13 +187,18 @@ async def get_events(request: HttpRequest, generation_id: str) -> HttpResponseBa
 async def _events_of(
     row: Generation, caller: Caller, last_id: str, headers: dict[str, str] | None = None
 ) -> HttpResponseBase:
-    """Replay the events after `last_id`, and follow."""
+    """Replay the events after `last_id`, and follow.
+
+    `headers` are those of a generation that this request has started: it is not refused any more.
+    """
     after = _event_number(row, last_id)
     if row.status != Generation.Status.RUNNING and after == row.last_event:
         return no_more_events()
     log = await chat_app().generations.log_of(row)
     if log.ended and after == log.last:
         return no_more_events()
+    if headers is None:
+        chat_app().streams.check(caller.user.pk)
     return SourceStream(chat_app().streams, caller.user.pk, log.follow(after)).response(headers)
 
 

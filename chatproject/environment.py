@@ -81,6 +81,7 @@ class Environment(BaseModel):
     MAX_PROMPT_CHARS: Annotated[int, Field(ge=1, le=1_000_000)] = 32_000
     MAX_ANSWER_CHARS: Annotated[int, Field(ge=1, le=10_000_000)] = 1_000_000
     MAX_ACTIVE_GENERATIONS: types.Count = 3
+    STORAGE_MIB_PER_USER: types.Count = 200
     METRICS_TOKEN: types.Secret = None
 
     @model_validator(mode="after")

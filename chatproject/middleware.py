@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
 
+from runtime import statement_limit
 from web import refusals as web_refusals
 
 Handler = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
@@ -21,6 +22,10 @@ PageHandler = Callable[[HttpRequest], HttpResponseBase]
 # Request headers that browsers may send to /v1, and response headers that their scripts may read.
 _REQUEST_HEADERS = re.compile(r"authorization|content-type|x-stainless-[a-z0-9-]+|openai-[a-z0-9-]+")
 _RESPONSE_HEADERS = "x-request-id, retry-after, x-should-retry, x-quota-remaining, x-quota-reset"
+
+# Seconds that the database may work for a page of the admin or a list of the staff API; then it is refused with 503.
+STAFF_READ_SECONDS = 5.0
+STAFF_PATHS = ("/admin/", "/api/admin/")
 
 
 def openai_cors(get_response: Handler) -> Handler:
@@ -99,6 +104,21 @@ def refusals(get_response: Handler) -> Handler:
             if refusal is None:
                 raise
             return web_refusals.response(request, refusal)
+
+    return handle
+
+
+def bounded_staff_reads(get_response: PageHandler) -> PageHandler:
+    """Bound the time of reading requests to the admin pages and the staff API.
+
+    Because their lists and searches may read whole tables.
+    """
+
+    def handle(request: HttpRequest) -> HttpResponseBase:
+        if request.method not in {"GET", "HEAD"} or not request.path.startswith(STAFF_PATHS):
+            return get_response(request)
+        with statement_limit.limited(STAFF_READ_SECONDS):
+            return get_response(request)
 
     return handle
 

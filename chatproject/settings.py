@@ -43,6 +43,7 @@ STREAM_PING_SECONDS, CHANNEL_RETENTION_SECONDS = ENV.STREAM_PING_SECONDS, ENV.CH
 CHANNEL_MEMORY_BYTES = 64 * 2**20
 MAX_PROMPT_CHARS, MAX_ANSWER_CHARS = ENV.MAX_PROMPT_CHARS, ENV.MAX_ANSWER_CHARS
 MAX_ACTIVE_GENERATIONS = ENV.MAX_ACTIVE_GENERATIONS
+STORAGE_MIB_PER_USER: float = ENV.STORAGE_MIB_PER_USER
 MAX_BODY_BYTES = 2**20
 # Bytes of an import's body, on IMPORT_PATHS only.
 MAX_IMPORT_BYTES = 32 * 2**20
@@ -99,6 +100,7 @@ MIDDLEWARE = [
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "web.refusals.RefusalMiddleware",
+    "chatproject.middleware.bounded_staff_reads",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",

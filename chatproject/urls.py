@@ -5,12 +5,12 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 from django.views.generic import RedirectView
 
-from accounts.pages import invitation_page
+from accounts.pages import invitation_page, signup
 from accounts.staff import Users
 from accounts.token_page import delete_token, tokens
 from chat import pages, views
 from chat.channels import views as push_views
-from chat.conversations import api, transfer_api
+from chat.conversations import api, listing, transfer_api
 from chat.openai import classic
 from chat.openai import views as openai_api
 from chat.screening import api as words_api
@@ -40,6 +40,7 @@ stream_urlpatterns: Routes = [
     path("v1", openai_api.unknown),
     path("v1/", openai_api.unknown),
     path("v1/<path:rest>", openai_api.unknown),
+    path("api/conversations/", listing.conversations, name="conversations"),
     path("api/conversations/<int:conversation_id>/export/", transfer_api.export_one),
     path("api/export/", transfer_api.export_all),
     path("sse/<key:key>/", push_views.events, name="push-events"),
@@ -71,7 +72,6 @@ urlpatterns: Routes = [
     path("api/models/", api.Models.as_view()),
     path("api/text-tools/", api.TextTools.as_view()),
     path("api/import/", transfer_api.Import.as_view(), name="import"),
-    path("api/conversations/", api.Conversations.as_view(), name="conversations"),
     path("api/conversations/<int:conversation_id>/", api.OneConversation.as_view()),
     path("api/conversations/<int:conversation_id>/messages/", api.Messages.as_view()),
     *staff.routes("api/admin/upstreams/", Upstreams),
@@ -88,6 +88,7 @@ urlpatterns: Routes = [
     path("api/admin/sensitive-words/import/", words_api.ImportWords.as_view()),
     *staff.routes("api/admin/sensitive-words/", words_api.Words),
     *staff.routes("api/admin/allowed-phrases/", words_api.Phrases),
+    path("accounts/signup/", signup, name="account_signup"),
     path("accounts/", include("allauth.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
     path("admin/dashboard/", admin.site.admin_view(dashboard.page), name="dashboard"),

@@ -31,9 +31,13 @@ def database_thread_count() -> int:
 
 
 class DatabaseExecutor:
-    """Database threads; the first call after a start, `close` or fork makes them."""
+    """Database threads: `count` of them, or as many as the database allows.
 
-    def __init__(self) -> None:
+    The first call after a start, `close` or fork makes them.
+    """
+
+    def __init__(self, count: int | None = None) -> None:
+        self._count = count
         self._threads: ThreadPoolExecutor | None = None
         self._pid = 0
         self._local = threading.local()
@@ -55,7 +59,10 @@ class DatabaseExecutor:
 
         if self._threads is None or self._pid != os.getpid():
             self._threads = ThreadPoolExecutor(
-                database_thread_count(), "database", initializer=setattr, initargs=(self._local, "inside", True)
+                self._count or database_thread_count(),
+                "database",
+                initializer=setattr,
+                initargs=(self._local, "inside", True),
             )
             self._pid = os.getpid()
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -159,6 +160,11 @@ class Product:
                 if found := READY.search(line):
                     first.put(found[1])
         first.put("")
+
+    @property
+    def database_url(self) -> str:
+        """The URL of the product's database, for `servers.connected`."""
+        return self._environment["DATABASE_URL"] or f"sqlite:///{quote(str(self.var_dir / 'rivulet.sqlite3'))}"
 
     def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Run a statement on the SQLite file, as another process would; return its rows."""

@@ -53,7 +53,7 @@ _REFUSED = {
     403: "`forbidden`, `account_incomplete`, `reauthentication_required`: not allowed, no CSRF token, cross-site GET",
     404: "`not_found`: unknown, or not yours",
     409: "`conflict`: conflicts with what is stored",
-    413: "`prompt_too_long`: the prompt or the body is too large",
+    413: "`prompt_too_long`: the prompt or the body is too large; `storage_full`: the user keeps too much",
     415: "`invalid_request`: a wrong content type",
     422: "`content_blocked`: the prompt was refused by moderation",
     429: "`quota_exhausted`, `too_many_requests`; `Retry-After` is in seconds",

@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
+from runtime.statement_limit import was_interrupted
 from web.schemas import Code, Problem
 
 log = structlog.get_logger("runtime")
@@ -31,6 +32,8 @@ class Refusal(Exception):  # noqa: N818
     code: ClassVar[Code] = "invalid_request"
     status: ClassVar[int] = 400
     text: ClassVar[str | Promise] = _("The request is not valid.")
+    # The template for browsers, if not that of the status.
+    page: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -112,6 +115,12 @@ class ServiceUnavailable(Refusal):
         super().__init__(message, retry_after=retry_after)
 
 
+class TooSlow(ServiceUnavailable):
+    """The database ended a statement that took too long."""
+
+    text, page = _("This took too long. Please narrow down what you look for."), "too_slow"
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Promise):
         return str(value)
@@ -123,6 +132,8 @@ def from_exception(error: Exception) -> Refusal | None:
     match error:
         case Refusal():
             return error
+        case OperationalError() if was_interrupted(error):
+            return TooSlow()
         case OperationalError() | InterfaceError():
             log.error("database unavailable, request refused with 503", error=type(error).__name__)
             return ServiceUnavailable()
@@ -145,7 +156,7 @@ def response(request: HttpRequest, refusal: Refusal, page: str = "") -> HttpResp
         body = {"error": refusal.body(), "request_id": request_id(request)}
         return JsonResponse(body, status=refusal.http_status, headers=headers)
     status = refusal.http_status
-    name = page or (status if status in {403, 404, 429, 503} else 500)
+    name = page or refusal.page or (status if status in {403, 404, 429, 503} else 500)
     rendered = render(request, f"{name}.html", {"refusal": refusal}, status=status)
     for header, value in headers.items():
         rendered[header] = value

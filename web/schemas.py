@@ -34,6 +34,7 @@ Code = Literal[
     "upstream_error",
     "upstream_timeout",
     "interrupted",
+    "storage_full",
 ]
 
 

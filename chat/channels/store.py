@@ -13,11 +13,13 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F, Max
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
+from accounts.models import queue_writes
 from chat.channels.models import IDLE_SECONDS, Channel, ChannelMark, ChannelMessage
 from chat.errors import ChannelEnded
 from chat.events.log import WRITE_BYTES
-from web.refusals import ServiceUnavailable
+from web.refusals import ServiceUnavailable, TooManyRequests
 
 # How long an open channel is kept after its last message.
 LIFETIME = timedelta(days=1)
@@ -26,6 +28,10 @@ MAX_MESSAGES = 10_000
 MAX_BYTES = 8 * 2**20
 # The share of both limits that remains after dropping, so that not every message causes another drop.
 KEPT_SHARE = 0.9
+# Channels that one user may have; a further one is refused with 429 until one expires.
+MOST_CHANNELS = 200
+# Seconds to wait after that refusal: ended channels expire after CHANNEL_RETENTION_SECONDS.
+FULL_RETRY_SECONDS = 60
 
 # Attempts to find or create a channel while other writers change it, before `connect` raises ServiceUnavailable.
 CONNECT_ATTEMPTS = 20
@@ -50,7 +56,10 @@ def encode(key: str, message: ChannelMessage) -> bytes:
 
 
 def connect(user_id: int, key: str) -> Channel:
-    """Return the channel of (user, key); create it if missing, renew it if expired."""
+    """Return the channel of (user, key); create it if missing, renew it if expired.
+
+    Raises TooManyRequests when the user has too many channels.
+    """
     for _attempt in range(CONNECT_ATTEMPTS):
         found = Channel.objects.filter(user_id=user_id, key=key).first()
         if found and found.expires_at > timezone.now():
@@ -65,7 +74,11 @@ def connect(user_id: int, key: str) -> Channel:
 
 @transaction.atomic
 def _create(user_id: int, key: str) -> Channel:
-    row = Channel.objects.create(user_id=user_id, key=key, expires_at=timezone.now() + LIFETIME)
+    now = timezone.now()
+    queue_writes(user_id)
+    if Channel.objects.filter(user_id=user_id, expires_at__gt=now).count() >= MOST_CHANNELS:
+        raise TooManyRequests(_("This user has too many push channels."), retry_after=FULL_RETRY_SECONDS)
+    row = Channel.objects.create(user_id=user_id, key=key, expires_at=now + LIFETIME)
     # Read after the insert, because the insert waits for a transaction that is pruning the same key.
     mark = ChannelMark.objects.filter(user_id=user_id).values_list("number", flat=True).first()
     if mark is not None:

@@ -89,6 +89,7 @@ class PushStream(Stream):
     returns={200: PUSH, 204: None},
     query={"last_event_id": str},
     headers=("Last-Event-ID",),
+    refuses=(429,),
     proof="ticket",
 )
 async def get_events(request: HttpRequest, key: str) -> HttpResponseBase:
@@ -97,6 +98,7 @@ async def get_events(request: HttpRequest, key: str) -> HttpResponseBase:
     position = feeds.position(row, request.headers.get("Last-Event-ID") or request.GET.get("last_event_id", ""))
     if row.ending and position == (row.last_event, False):
         return no_more_events()
+    chat().streams.check(user_id)
     return PushStream(user_id, row, position, chat().channels.feeds).response()
 
 
@@ -111,7 +113,7 @@ def _connect(request: HttpRequest, key: str) -> tuple[int, Channel]:
     body=MessageBody,
     example={"user": "alice", "event": "paying", "data": {"status": "paying"}},
     returns={202: schemas.Pushed},
-    refuses=(409,),
+    refuses=(409, 429),
 )
 async def post_message(request: HttpRequest, key: str) -> HttpResponseBase:
     return await _publish(
@@ -120,7 +122,12 @@ async def post_message(request: HttpRequest, key: str) -> HttpResponseBase:
 
 
 @Operation(
-    "Push channels", "End a channel", body=UserBody, example={"user": "alice"}, returns=schemas.Pushed, refuses=(409,)
+    "Push channels",
+    "End a channel",
+    body=UserBody,
+    example={"user": "alice"},
+    returns=schemas.Pushed,
+    refuses=(409, 429),
 )
 async def post_complete(request: HttpRequest, key: str) -> HttpResponseBase:
     return await _publish(request, UserBody, lambda body: push.complete(body.user, key))
@@ -132,7 +139,7 @@ async def post_complete(request: HttpRequest, key: str) -> HttpResponseBase:
     body=ErrorBody,
     example={"user": "alice", "message": "The card was declined."},
     returns=schemas.Pushed,
-    refuses=(409,),
+    refuses=(409, 429),
 )
 async def post_error(request: HttpRequest, key: str) -> HttpResponseBase:
     return await _publish(request, ErrorBody, lambda body: push.error(body.user, key, body.message))
@@ -151,7 +158,7 @@ async def _publish(
     return JsonResponse({"id": await database.run(publish)}, status=status)
 
 
-@Operation("Push channels", "Play the payment example", returns={202: schemas.Playing}, refuses=(409,))
+@Operation("Push channels", "Play the payment example", returns={202: schemas.Playing}, refuses=(409, 429))
 async def get_payment(request: HttpRequest, key: str) -> HttpResponseBase:
     """Play the example into the caller's channel; refused cross-site, because this GET writes."""
     caller = await aauthenticate(request)

@@ -4,28 +4,21 @@ from typing import Any, cast
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
-from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.models import User
-from chat import representation, schemas, text_tools
+from accounts.models import User, queue_writes
+from chat import representation, schemas, storage, text_tools
 from chat.apps import chat
-from chat.conversations import search
-from chat.conversations.schemas import ConversationPage
-from chat.errors import ContentBlocked, PromptTooLong
-from chat.generations import start
+from chat.errors import ContentBlocked, PromptTooLong, StorageFull
 from chat.models import TITLE_CHARS, Conversation, Hit, Message
 from chat.screening import audit, incoming
 from providers.apps import providers_app
 from web.bodies import StrictSerializer
 from web.openapi import Operation
-from web.refusals import InvalidRequest, NotFound
-
-PAGE_SIZE = 50
+from web.refusals import NotFound
 
 
 def _user_id(request: Request) -> int:
@@ -58,37 +51,6 @@ class ConversationChange(StrictSerializer):
         return value
 
 
-class Conversations(APIView):
-    @Operation(
-        "Conversations",
-        "The caller's conversations, pinned ones first, then those used last",
-        returns=ConversationPage,
-        query={"search": str, "archived": bool, "cursor": str},
-    )
-    def get(self, request: Request) -> Response:
-        owned = Conversation.objects.owned_by(_user_id(request))
-        rows: QuerySet[Conversation] = owned.filter(archived=_flag(request, "archived"))
-        if wanted := request.query_params.get("search"):
-            rows = search.containing(rows, wanted)
-        page = list(search.after_cursor(rows, request.query_params.get("cursor"))[: PAGE_SIZE + 1])
-        next_url = None
-        if len(page) > PAGE_SIZE:
-            query = request.query_params.copy()
-            query["cursor"] = search.cursor_of(page[PAGE_SIZE - 1])
-            next_url = request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
-        results = [representation.conversation(row) for row in page[:PAGE_SIZE]]
-        return Response(ConversationPage(results=results, next=next_url))
-
-
-def _flag(request: Request, name: str) -> bool:
-    value = request.query_params.get(name, "")
-    if value.lower() in {"", "0", "false"}:
-        return False
-    if value.lower() in {"1", "true"}:
-        return True
-    raise InvalidRequest(details={name: [_("Expected true or false.")]})
-
-
 class OneConversation(APIView):
     @Operation("Conversations", "One conversation", returns=schemas.Conversation)
     def get(self, request: Request, conversation_id: int) -> Response:
@@ -100,23 +62,31 @@ class OneConversation(APIView):
         body=ConversationChange,
         example={"title": "Greetings", "pinned": True},
         returns=schemas.Conversation,
-        refuses=(422,),
+        refuses=(413, 422),
     )
     def patch(self, request: Request, conversation_id: int) -> Response:
-        row = _owned(request, conversation_id)
+        _owned(request, conversation_id)
         change = ConversationChange(data=request.data, partial=True)
         change.is_valid(raise_exception=True)
         values = _screened(_user_id(request), change.validated_data)
-        if values and not Conversation.objects.filter(pk=row.pk).update(**values):
-            raise NotFound  # deleted meanwhile
-        for name, value in values.items():
-            setattr(row, name, value)
+        with transaction.atomic():
+            queue_writes(_user_id(request))
+            row = _owned(request, conversation_id)
+            texts = [(getattr(row, name), value) for name, value in values.items() if isinstance(value, str)]
+            growth = sum(storage.size_of(new) - storage.size_of(old) for old, new in texts)
+            if growth < 0:
+                storage.add(row.user_id, "conversations", growth)
+            elif growth and not storage.take(row.user_id, growth).enough:
+                raise StorageFull
+            for name, value in values.items():
+                setattr(row, name, value)
+            row.save(update_fields=list(values))
         return Response(representation.conversation(row))
 
     @Operation("Conversations", "Delete a conversation", "Its running generations are stopped.", returns={204: None})
     def delete(self, request: Request, conversation_id: int) -> Response:
         with transaction.atomic():
-            start.queue_starts(_user_id(request))
+            queue_writes(_user_id(request))
             row = _owned(request, conversation_id)
             running = list(row.generations.running())
             row.delete()

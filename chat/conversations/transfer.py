@@ -26,8 +26,9 @@ from pydantic import (
 )
 from pydantic import ValidationError as PydanticError
 
-from chat import representation
+from chat import representation, storage
 from chat.bodies import Text
+from chat.errors import StorageFull
 from chat.models import TITLE_CHARS, Conversation, Message
 from web.refusals import InvalidRequest
 
@@ -182,8 +183,13 @@ def _check_tree(where: str, messages: Sequence[ImportedMessage]) -> None:
 
 
 def store(user_id: int, file: Imported) -> tuple[int, int]:
-    """Store a checked file in one transaction; return its numbers of conversations and messages."""
+    """Store a checked file in one transaction; return its numbers of conversations and messages.
+
+    Raises StorageFull when the user would keep too much.
+    """
     with transaction.atomic():
+        if not storage.take(user_id, sum(map(_stored_size, file.conversations))).enough:
+            raise StorageFull
         rows = Conversation.objects.bulk_create(
             [
                 Conversation(user_id=user_id, **given.model_dump(exclude={"id", "messages"}))
@@ -206,3 +212,9 @@ def store(user_id: int, file: Imported) -> tuple[int, int]:
         with connection.cursor() as cursor:
             cursor.executemany("UPDATE chat_message SET parent_id = %s WHERE id = %s", parents)
     return len(rows), len(messages)
+
+
+def _stored_size(given: ImportedConversation) -> int:
+    texts = (text for message in given.messages for text in (message.content, message.reasoning))
+    rows = 1 + len(given.messages)
+    return rows * storage.ROW_BYTES + storage.size_of(given.title, given.system_prompt, *texts)

@@ -6,19 +6,21 @@ Format and headers follow the WHATWG standard for server-sent events; the header
 import asyncio
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import wraps
 from typing import Any, Protocol
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.utils.translation import gettext_lazy as _
 from prometheus_client import Gauge
 
 from accounts.auth import Caller, aauthenticate, disabled_among, require_reachable
 from chat.events.log import encode
 from runtime import database
 from web.methods import View
-from web.refusals import Forbidden, Refusal, from_exception
+from web.refusals import Forbidden, Refusal, TooManyRequests, from_exception
 
 OPEN_STREAMS = Gauge("rivulet_open_streams", "Event streams that are open", multiprocess_mode="livesum")
 
@@ -32,6 +34,10 @@ REFUSED = "refused:0"
 TICK_SECONDS = 1.0
 # Seconds between looks for disabled users: they must be cut off within a minute.
 DISABLED_CHECK_SECONDS = 10.0
+# Streams that one user may have open in one process; a further one is refused with 429.
+MOST_STREAMS = 100
+# Seconds to wait after that refusal.
+FULL_RETRY_SECONDS = 10
 
 
 def last_event_id(request: HttpRequest) -> str | None:
@@ -106,8 +112,20 @@ class OpenStreams:
 
     def __init__(self) -> None:
         self._streams: set[Stream] = set()
+        # Responses of each user that have begun, or are about to.
+        self._of_user: Counter[int] = Counter()
         # Whether the process ends: streams that still open are closed at once.
         self._closing = False
+
+    def check(self, user_id: int) -> None:
+        """Raise TooManyRequests when the user has too many open streams."""
+        if self._of_user[user_id] >= MOST_STREAMS:
+            raise TooManyRequests(_("You have too many open streams."), retry_after=FULL_RETRY_SECONDS)
+
+    def count(self, user_id: int, change: int) -> None:
+        self._of_user[user_id] += change
+        if not self._of_user[user_id]:
+            del self._of_user[user_id]
 
     def add(self, stream: "Stream") -> None:
         self._streams.add(stream)
@@ -154,7 +172,13 @@ class Stream(ABC):
         self._last_data: bytes | None = None
 
     def response(self, headers: Mapping[str, str] | None = None) -> EventStreamResponse:
-        return EventStreamResponse(self.events(), headers, self._leave)
+        """Return the response, and count it until the server calls its `leave`."""
+        self._streams.count(self.user_id, +1)
+        return EventStreamResponse(self.events(), headers, self._end)
+
+    def _end(self) -> None:
+        self._streams.count(self.user_id, -1)
+        self._leave()
 
     def ping(self) -> None:
         self._ping = True

@@ -10,6 +10,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone, translation
 
+from chat import storage
 from chat.models import Conversation, Generation, Hit, Message
 from chat.screening import audit
 from chat.stats import daily
@@ -84,6 +85,9 @@ def store(end: End) -> Generation:
     with transaction.atomic():
         if end.moderated:
             audit.count_abuse(end.row.user_id)  # first, because a start locks the user's row before the quota's
+        stored = storage.size_of(end.content, end.reasoning)
+        # Before the texts, and without a limit: a completion that exceeds it is kept.
+        storage.add(end.row.user_id, "unkept" if end.row.message_id is None else "conversations", stored)
         charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason)
         if charge.invitation:
             invitations.reward(charge.invitation)
@@ -100,6 +104,7 @@ def store(end: End) -> Generation:
                 text = {"content": end.content, "reasoning": end.reasoning}
                 if not fast_sql.update(Message, text, "id = %s", [end.row.message_id]):
                     end.row.message = end.row.conversation = None  # deleted meanwhile
+                    storage.add(end.row.user_id, "conversations", -stored)
             for name, value in values.items():
                 setattr(end.row, name, value)
             daily.count(end.row)

@@ -6,12 +6,13 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from chat import text_tools
-from chat.errors import Conflict, ContentBlocked, ConversationBlocked, PromptTooLong
+from accounts.models import queue_writes
+from chat import storage, text_tools
+from chat.errors import Conflict, ContentBlocked, ConversationBlocked, PromptTooLong, StorageFull
 from chat.generations import prompt
 from chat.generations.request import GenerationRequest, Started
 from chat.models import TITLE_CHARS, Conversation, Generation, Hit, Message, new_generation_id
@@ -90,14 +91,18 @@ class Admission:
         try:
             with nullcontext() if exhausted else transaction.atomic():
                 if not exhausted:
-                    queue_starts(request.user_id)
+                    # Keys, joins and the count of active generations are then decided without a race. A deletion of a
+                    # conversation that a start may continue waits in the same way.
+                    queue_writes(request.user_id)
                 if row := _known(request):
                     return Started(row)
                 if self._drain.active:
                     raise ServiceUnavailable
                 target = self._target(request, config)
-                _check_active(request)
+                room = _room(request, target, screened, reads_only=bool(exhausted))
                 _check_words(target, screened)
+                if not room:
+                    raise StorageFull
                 if exhausted:
                     raise exhausted
                 row_id = new_generation_id()
@@ -198,16 +203,6 @@ class Admission:
         return Attempts(self._routing, config, messages, parameters, row_id, extras, whole=not request.kept)
 
 
-def queue_starts(user_id: int) -> None:
-    """Make the starts of one user wait for each other, inside their transactions.
-
-    Idempotency keys, joins and the count of active generations are then decided without a race. Deletions of what a
-    start may continue wait too. Each transaction of SQLite has the write lock from the beginning.
-    """
-    if connection.vendor != "sqlite":
-        list(get_user_model().objects.select_for_update(no_key=True, of=("self",)).filter(id=user_id).values_list("id"))
-
-
 def _known(request: GenerationRequest) -> Generation | None:
     """Return the generation with the same key, or the running one that the request joins."""
     if request.idempotency_key:
@@ -237,16 +232,32 @@ def _place(request: GenerationRequest) -> tuple[Conversation | None, int | None]
     return conversation, parent_id
 
 
-def _check_active(request: GenerationRequest) -> None:
-    if not (request.counted and settings.MAX_ACTIVE_GENERATIONS):
-        return
-    # Plain SQL, because the ORM takes longer to build this than the ledger takes for all its statements.
-    statement = "SELECT COUNT(*) FROM chat_generation WHERE user_id = %s AND status = 'running' AND counted"
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [request.user_id])
-        (active,) = cursor.fetchone()
-    if active >= settings.MAX_ACTIVE_GENERATIONS:
+def _room(request: GenerationRequest, target: Target, screened: Screened, *, reads_only: bool) -> bool:
+    """Count the texts to be stored, and return whether there is room.
+
+    Raises TooManyRequests when the user has too many active generations.
+    """
+    limit = settings.MAX_ACTIVE_GENERATIONS if request.counted else 0
+    if not (limit or request.kept):
+        return True
+    size = _stored_size(request, target, screened)
+    room = (storage.take if request.kept and not reads_only else storage.look)(request.user_id, size)
+    if limit and room.active >= limit:
         raise TooManyRequests(_("Please wait until one of your running completions has ended."), retry_after=5)
+    return room.enough or not request.kept
+
+
+def _stored_size(request: GenerationRequest, target: Target, screened: Screened) -> int:
+    """Return the bytes of what a kept request stores before its completion."""
+    if request.regenerate:
+        return storage.ROW_BYTES
+    prompt_text, system_prompt = screened.texts
+    size = 2 * storage.ROW_BYTES + storage.size_of(prompt_text)
+    if target.conversation is None:
+        return size + storage.ROW_BYTES + storage.size_of(prompt_text[:TITLE_CHARS], system_prompt)
+    if request.system_prompt is None:
+        return size
+    return size + storage.size_of(system_prompt) - storage.size_of(target.conversation.system_prompt)
 
 
 def _check_words(target: Target, screened: Screened) -> None:

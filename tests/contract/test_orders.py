@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from chat.conversations.api import PAGE_SIZE
+from chat.conversations.listing import PAGE_SIZE
 from chat.models import Conversation
 from tests import factories
 from tests.staff import calling, send
@@ -16,6 +16,7 @@ from tests.staff import calling, send
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.django_db(transaction=True)
 def test_conversations_used_at_the_same_time_are_listed_once(client: Client, alice: Any) -> None:
     """Pages of conversations with equal times show each of them once, newest first."""
     now = timezone.now()

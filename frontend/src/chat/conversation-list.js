@@ -164,11 +164,14 @@ export class ConversationList {
     const [query, archived] = [this.#searchField.value.trim(), this.isArchiveShown];
     if (!query && !archived) return this.#endSearch();
     const parameters = new URLSearchParams({ ...(query && { search: query }), ...(archived && { archived: "true" }) });
+    const isOutdated = () => this.#searchField.value.trim() !== query || this.isArchiveShown !== archived;
     return this.attempt(async () => {
-      /** @type {ListPage<Conversation>} */
-      const page = await call("GET", `/api/conversations/?${parameters}`);
-      const isOutdated = this.#searchField.value.trim() !== query || this.isArchiveShown !== archived;
-      if (isOutdated) return;
+      /** @type {ListPage<Conversation> | null} */
+      const page = await call("GET", `/api/conversations/?${parameters}`).catch((error) => {
+        if (isOutdated()) return null; // the server refuses a search that a newer one replaces
+        throw error;
+      });
+      if (!page || isOutdated()) return;
       if (!this.#listedRows) {
         this.#listedRows = document.createDocumentFragment();
         this.#listedRows.append(...this.#list.children);

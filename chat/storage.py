@@ -1,0 +1,108 @@
+"""Count the bytes of texts that a user keeps.
+
+This happens in the transaction that stores or deletes the texts.
+
+`StorageUse` has one row per user. Each writer changes that row before the texts, so its lock orders all writers of one
+user, and the sums stay exact. Push channels count their own bytes (`Channel.kept_bytes`); a check of the limit adds
+them.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Func, IntegerField
+
+# Bytes that each conversation and each message counts beside its texts: about what an empty row takes on the disk.
+ROW_BYTES = 200
+# Bytes that stand for no limit.
+NO_LIMIT = 2**62
+
+# `conversations`: conversations and their messages. `unkept`: texts of ended generations without a conversation.
+Kind = Literal["conversations", "unkept"]
+
+_CHANNELS = "(SELECT COALESCE(SUM(kept_bytes), 0) FROM chat_channel WHERE user_id = %(user)s)"
+_ACTIVE = "(SELECT COUNT(*) FROM chat_generation WHERE user_id = %(user)s AND status = 'running' AND counted)"
+# Plain SQL, because the ORM has no conditional upsert. The count of active generations is in the same statements,
+# because each prompt needs both.
+_TAKE = f"""
+INSERT INTO chat_storageuse (user_id, conversations, unkept)
+SELECT %(user)s, %(size)s, 0 WHERE {_CHANNELS} + %(size)s <= %(limit)s
+ON CONFLICT (user_id) DO UPDATE SET conversations = chat_storageuse.conversations + %(size)s
+WHERE chat_storageuse.conversations + chat_storageuse.unkept + {_CHANNELS} + %(size)s <= %(limit)s
+RETURNING {_ACTIVE}
+"""
+_LOOK = f"""
+SELECT COALESCE((SELECT conversations + unkept FROM chat_storageuse WHERE user_id = %(user)s), 0) + {_CHANNELS},
+       {_ACTIVE}
+"""  # noqa: S608 - made of our own names
+_ADD: Mapping[Kind, str] = {
+    "conversations": """
+INSERT INTO chat_storageuse (user_id, conversations, unkept) VALUES (%(user)s, %(size)s, 0)
+ON CONFLICT (user_id) DO UPDATE SET conversations = chat_storageuse.conversations + %(size)s
+""",
+    "unkept": """
+INSERT INTO chat_storageuse (user_id, conversations, unkept) VALUES (%(user)s, 0, %(size)s)
+ON CONFLICT (user_id) DO UPDATE SET unkept = chat_storageuse.unkept + %(size)s
+""",
+}
+
+
+class Bytes(Func):
+    """The bytes of a text column in UTF-8."""
+
+    function = "OCTET_LENGTH"
+    output_field = IntegerField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **context)
+
+
+class Room(NamedTuple):
+    """Whether there is room for a size, and the number of active generations."""
+
+    enough: bool
+    active: int
+
+
+def size_of(*texts: str) -> int:
+    """Return the bytes of texts in UTF-8."""
+    return sum(len(text.encode()) for text in texts)
+
+
+def take(user_id: int, size: int) -> Room:
+    """Count bytes of conversations that are about to be stored, unless they exceed STORAGE_MIB_PER_USER."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TAKE, {"user": user_id, "size": size, "limit": _limit()})
+        if taken := cursor.fetchone():
+            return Room(True, taken[0])
+    return Room(False, look(user_id, size).active)
+
+
+def look(user_id: int, size: int) -> Room:
+    """Return the same without counting anything."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LOOK, {"user": user_id})
+        used, active = cursor.fetchone()
+    return Room(used + size <= _limit(), active)
+
+
+def add(user_id: int, kind: Kind, size: int) -> None:
+    """Count bytes regardless of the limit, or give them back if `size` is negative."""
+    if size:
+        _change(user_id, kind, size)
+
+
+def lock(user_id: int) -> None:
+    """Let the user's other writers wait until this transaction ends."""
+    _change(user_id, "conversations", 0)
+
+
+def _change(user_id: int, kind: Kind, size: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_ADD[kind], {"user": user_id, "size": size})
+
+
+def _limit() -> int:
+    return int(settings.STORAGE_MIB_PER_USER * 2**20) or NO_LIMIT
