@@ -1,13 +1,12 @@
 """Access and refresh tokens (JWT): issue, check, rotate and revoke them.
 
 A refresh token works once. The tokens that descend from one login are a family; a refresh token that is used a second
-time was copied, so it ends its whole family. Only the ids of used tokens and ended families are stored, never a token.
+time was copied, so it ends its whole family. Only the id of a family's newest token is stored, never a token.
 """
 
 import time
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.settings import api_settings
@@ -15,7 +14,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from rest_framework_simplejwt.tokens import AccessToken, BlacklistMixin, RefreshToken, Token
 from rest_framework_simplejwt.utils import aware_utcnow, datetime_from_epoch, get_md5_hash_password
 
-from accounts.models import User
+from accounts.models import RefreshFamily, User
 from accounts.schemas import Tokens
 from runtime import fast_sql
 from web.refusals import NotAuthenticated
@@ -24,6 +23,8 @@ T = TypeVar("T", bound=Token)
 
 # Claims that a refresh token passes on: Unix seconds of the login (OpenID Connect's name), and the first token's id.
 _LOGIN_CLAIM, _FAMILY_CLAIM = "auth_time", "family"
+# Logins of one user with an outstanding refresh token; a further one ends the one that was used the longest ago.
+MOST_LOGINS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,52 +39,48 @@ class Login:
     family: str
 
     def has_ended(self) -> bool:
-        """Return whether a refresh token of the family was used twice."""
-        return bool(_stored_ids(_family_id(self.family)))
+        """Return whether the family was revoked, or one of its tokens used twice."""
+        return bool(self.family) and not RefreshFamily.objects.filter(family=self.family).exists()
 
 
-class _SingleUseToken(RefreshToken):
+class _RefreshToken(RefreshToken):
+    """A refresh token that works once, and is not stored."""
+
     @classmethod
     def for_user(cls, user: Any) -> Self:
         # BlacklistMixin would store every issued token in plain text.
         return super(BlacklistMixin, cls).for_user(user)
 
     @property
-    def family(self) -> str:
-        return str(self.get(_FAMILY_CLAIM) or self[api_settings.JTI_CLAIM])
+    def id(self) -> str:
+        return str(self[api_settings.JTI_CLAIM])
 
-    def check_blacklist(self) -> None:
-        """Raise TokenError when the token was used before or its family has ended.
+    @property
+    def family(self) -> str | None:
+        """The family; None for a token of version 0.2.0."""
+        family: str | None = self.get(_FAMILY_CLAIM)
+        return family
 
-        Because a token that was used before was copied, its family ends.
-        """
-        own_id, family_id = self[api_settings.JTI_CLAIM], _family_id(self.family)
-        stored = _stored_ids(own_id, family_id)
-        if own_id in stored and family_id not in stored:
-            self._end_family()
-        if stored:
-            raise TokenError("used before")
-
-    def use(self) -> None:
-        """Use the token up; raise NotAuthenticated, and end the family, when another request was faster."""
-        if not _store(self[api_settings.JTI_CLAIM], datetime_from_epoch(self["exp"])):
-            self._end_family()
-            raise NotAuthenticated
-
-    def _end_family(self) -> None:
-        # A descendant that is being issued at this moment expires a little later than one from now.
-        _store(_family_id(self.family), self.current_time + 2 * self.lifetime)
+    def pair(self) -> Tokens:
+        return {"access": str(self.access_token), "refresh": str(self)}
 
 
-def issue(user: User, parent: _SingleUseToken | None = None) -> Tokens:
-    """Return a new pair for a user; it is valid until the password changes.
+def issue(user: User) -> Tokens:
+    """Return a new pair for a login; it is valid until the password changes.
 
-    Without a `parent`, the refresh token that is exchanged for it, it begins a family now.
+    Ends the login that was not used for the longest time if the user has more than `MOST_LOGINS`.
     """
-    refresh = _SingleUseToken.for_user(user)
-    refresh[_FAMILY_CLAIM] = (parent or refresh).family
-    refresh[_LOGIN_CLAIM] = parent.get(_LOGIN_CLAIM, 0) if parent else int(time.time())
-    return {"access": str(refresh.access_token), "refresh": str(refresh)}
+    refresh = _RefreshToken.for_user(user)
+    refresh[_FAMILY_CLAIM], refresh[_LOGIN_CLAIM] = refresh.id, int(time.time())
+    return _begin(user, refresh, refresh.id)
+
+
+def _begin(user: User, refresh: _RefreshToken, family: str) -> Tokens:
+    own = RefreshFamily.objects.filter(user=user)
+    own.create(user=user, family=family, newest=refresh.id, expires_at=datetime_from_epoch(refresh["exp"]))
+    surplus = own.order_by("-expires_at", "-pk").values_list("pk", flat=True)[MOST_LOGINS:]
+    own.filter(pk__in=list(surplus)).delete()
+    return refresh.pair()
 
 
 def login_of(access: str) -> Login:
@@ -94,19 +91,53 @@ def login_of(access: str) -> Login:
 
 def rotate(refresh: str) -> Tokens:
     """Exchange a refresh token for a new pair; raise NotAuthenticated if invalid or used."""
-    token = _parse(_SingleUseToken, refresh)
+    token = _parse(_RefreshToken, refresh)
     user = _user(token)
-    token.use()
-    return issue(user, token)
+    new = _RefreshToken.for_user(user)
+    new[_FAMILY_CLAIM], new[_LOGIN_CLAIM] = token.family or new.id, token.get(_LOGIN_CLAIM, 0)
+    if token.family is None:
+        _use_without_family(token)
+        return _begin(user, new, new.id)
+    newest = RefreshFamily.objects.filter(family=token.family, newest=token.id)
+    if not newest.update(newest=new.id, expires_at=datetime_from_epoch(new["exp"])):
+        _end(token.family)
+    return new.pair()
 
 
 def revoke(refresh: str) -> None:
-    """Revoke a refresh token; raise NotAuthenticated if it is invalid or used."""
-    _parse(_SingleUseToken, refresh).use()
+    """End a refresh token's family; raise NotAuthenticated if the token is invalid or used.
+
+    The tokens of a deleted user have ended already, which is no fault.
+    """
+    token = _parse(_RefreshToken, refresh)
+    if token.family is None:
+        _use_without_family(token)
+        return
+    deleted, _rows = RefreshFamily.objects.filter(family=token.family, newest=token.id).delete()
+    if not deleted and User.objects.filter(pk=token.get(api_settings.USER_ID_CLAIM)).exists():
+        _end(token.family)
+
+
+def _end(family: str) -> NoReturn:
+    """End a family, because a token that was used before was copied."""
+    RefreshFamily.objects.filter(family=family).delete()
+    raise NotAuthenticated
+
+
+def _use_without_family(token: _RefreshToken) -> None:
+    """Store that a token of version 0.2.0 was used; raise NotAuthenticated if it already was."""
+    row, _created = OutstandingToken.objects.get_or_create(
+        jti=token.id,
+        defaults={"token": "", "created_at": token.current_time, "expires_at": datetime_from_epoch(token["exp"])},
+    )
+    if not BlacklistedToken.objects.get_or_create(token=row)[1]:
+        raise NotAuthenticated
 
 
 def delete_expired() -> None:
-    OutstandingToken.objects.filter(expires_at__lte=aware_utcnow()).delete()
+    """Delete families, and ids of used tokens, that have expired."""
+    for rows in (RefreshFamily.objects, OutstandingToken.objects):
+        rows.filter(expires_at__lte=aware_utcnow()).delete()
 
 
 def _parse(kind: type[T], text: str) -> T:
@@ -114,24 +145,6 @@ def _parse(kind: type[T], text: str) -> T:
         return kind(text)  # type: ignore[arg-type]
     except TokenError as error:
         raise NotAuthenticated from error
-
-
-def _family_id(family: str) -> str:
-    return f"family:{family}"
-
-
-def _stored_ids(*ids: str) -> set[str]:
-    """Return those of the ids that are stored as used or ended."""
-    return set(BlacklistedToken.objects.filter(token__jti__in=ids).values_list("token__jti", flat=True))
-
-
-def _store(token_id: str, expires_at: datetime) -> bool:
-    """Store an id as used or ended, until it expires; return whether it is new."""
-    row, _created = OutstandingToken.objects.get_or_create(
-        jti=token_id, defaults={"token": "", "created_at": aware_utcnow(), "expires_at": expires_at}
-    )
-    _row, first = BlacklistedToken.objects.get_or_create(token=row)
-    return first
 
 
 def _user(token: AccessToken | RefreshToken) -> User:

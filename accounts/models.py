@@ -195,6 +195,26 @@ class ApiToken(models.Model):
             return cls.objects.create(user=user, name=name, digest=digest(secret)), secret
 
 
+class RefreshFamily(models.Model):
+    """The refresh tokens that descend from one login.
+
+    Only the newest one is valid. A login makes the row, each exchange renews it, and its deletion ends the family.
+    """
+
+    # Without a constraint, because a process of the previous release deletes users without these rows.
+    user = models.ForeignKey(User, models.CASCADE, related_name="+", db_constraint=False)
+    family = models.CharField(max_length=32, unique=True)
+    newest = models.CharField(max_length=32)
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        verbose_name = _("login of an app")
+        verbose_name_plural = _("logins of apps")
+
+    def __str__(self) -> str:
+        return self.family
+
+
 class Ticket(models.Model):
     """A ticket for one event stream: one use, one user, one path, any process."""
 

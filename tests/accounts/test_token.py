@@ -9,10 +9,10 @@ from django.contrib.auth.hashers import MD5PasswordHasher
 from django.core.cache import cache
 from django.db import connections
 from django.test import Client
-from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
+from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from accounts import jwt
-from accounts.models import User
+from accounts.models import RefreshFamily, User
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -196,15 +196,24 @@ def test_a_deleted_user_cannot_refresh_and_may_revoke(alice: User) -> None:
 
 
 def test_no_token_is_stored(alice: User) -> None:
-    """The database contains only ids of used tokens, and expired ones are deleted."""
+    """The database contains only the id of a login's newest token, and expired ones are deleted."""
     refresh = log_in().json()["refresh"]
-    post("refresh/", refresh=refresh)
-    rows = str(list(OutstandingToken.objects.values())) + str(list(BlacklistedToken.objects.values()))
-    assert OutstandingToken.objects.count() == 1
-    assert refresh not in rows
-    assert refresh.rpartition(".")[2] not in rows
+    newest = post("refresh/", refresh=refresh).json()["refresh"]
+    rows = str(list(RefreshFamily.objects.values()))
+    assert RefreshFamily.objects.count() == 1
+    assert not OutstandingToken.objects.exists()
+    assert not any(part in rows for token in (refresh, newest) for part in (token, token.rpartition(".")[2]))
     jwt.delete_expired()
-    assert OutstandingToken.objects.count() == 1
-    OutstandingToken.objects.update(expires_at="2020-01-01T00:00:00Z")
+    assert RefreshFamily.objects.count() == 1
+    RefreshFamily.objects.update(expires_at="2020-01-01T00:00:00Z")
     jwt.delete_expired()
-    assert not BlacklistedToken.objects.exists()
+    assert not RefreshFamily.objects.exists()
+
+
+def test_a_token_of_the_previous_release_works_once(alice: User) -> None:
+    """A refresh token without a family is exchanged once, and its successor has a family."""
+    token = jwt._RefreshToken.for_user(alice)
+    response = post("refresh/", refresh=str(token))
+    assert response.status_code == 200
+    assert refusal(post("refresh/", refresh=str(token))) == (401, "not_authenticated")
+    assert post("refresh/", refresh=response.json()["refresh"]).status_code == 200

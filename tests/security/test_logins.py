@@ -14,7 +14,6 @@ from django.conf import settings as django_settings
 from django.core import mail
 from django.core.cache import cache
 from django.test import Client
-from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from accounts import jwt
 from accounts.models import ApiToken, User
@@ -168,17 +167,6 @@ def test_access_tokens_of_an_ended_family_make_no_api_token(alice: User) -> None
     jwt.rotate(pair["refresh"])
     post(Client(), "/api/auth/token/refresh/", refresh=pair["refresh"])
     assert refusal(post(bearer(pair["access"]), TOKENS, name="x")) == (403, "reauthentication_required")
-
-
-def test_families_are_stored_as_ids(alice: User) -> None:
-    """The ids of ended families are deleted when all their tokens have expired."""
-    refresh = jwt.issue(alice)["refresh"]
-    jwt.rotate(refresh)
-    post(Client(), "/api/auth/token/refresh/", refresh=refresh)
-    family = OutstandingToken.objects.get(jti__startswith="family:")
-    used = OutstandingToken.objects.exclude(pk=family.pk).get()
-    assert family.token == ""
-    assert family.expires_at > used.expires_at
 
 
 @pytest.mark.server
