@@ -74,6 +74,7 @@ class Environment(BaseModel):
     UPSTREAM_FIRST_SECONDS: types.Seconds = 60
     UPSTREAM_IDLE_SECONDS: types.Seconds = 60
     UPSTREAM_TOTAL_SECONDS: types.Seconds = 600
+    MAX_UPSTREAM_ATTEMPTS: Annotated[int, Field(ge=1, le=100)] = 4
     STREAM_PING_SECONDS: types.Seconds = 15
     CHANNEL_RETENTION_SECONDS: types.Seconds = 600
     DRAIN_SECONDS: Annotated[float, Field(ge=0, le=86_400)] = 30

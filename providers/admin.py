@@ -17,10 +17,10 @@ from django.utils.text import capfirst, format_lazy
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from providers import access, addresses, health, registry, snapshot, trial
+from providers import access, addresses, health_display, registry, snapshot, trial
 from providers.apps import providers_app
 from providers.catalogue_page import CataloguePage
-from providers.models import ApiKey, ChatModel, Route, Upstream
+from providers.models import ApiKey, ChatModel, KeyTrouble, Route, Upstream, UpstreamTrouble
 
 if TYPE_CHECKING:
     Mixed = admin.ModelAdmin[Any]
@@ -29,7 +29,7 @@ else:
 
 # Keys that one action tries; all are tried at once, each for as long as an upstream may take.
 MAX_TRIALS = 5
-SIGNS: dict[health.Level, str] = {"ok": "✓", "off": "–", "warning": "▲", "down": "✕"}
+SIGNS: dict[health_display.Level, str] = {"ok": "✓", "off": "–", "warning": "▲", "down": "✕"}
 
 
 def _examples(attribute: str) -> str:
@@ -148,7 +148,7 @@ class ApiKeyInline(admin.TabularInline[ApiKey, Upstream]):
 
     @admin.display(description=_("health"))
     def health(self, key: ApiKey) -> SafeString | str:
-        return badge(health.level_of_key(key), health.text_of_key(key)) if key.pk else ""
+        return badge(health_display.level_of_key(key), health_display.text_of_key(key)) if key.pk else ""
 
 
 class RouteInline(admin.TabularInline[Route, ChatModel]):
@@ -186,32 +186,33 @@ class UpstreamAdmin(CataloguePage, RefreshingAdmin, admin.ModelAdmin[Upstream]):
         return [(None, {"fields": (*first[1]["fields"], "health")}), *others] if obj else self.fieldsets
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Upstream]:
-        return super().get_queryset(request).prefetch_related("keys__troubles")
+        return super().get_queryset(request).prefetch_related("keys__troubles", "troubles", "routes")
 
     @admin.display(description=_("usable keys"))
     def usable(self, upstream: Upstream) -> str:
-        found = health.of_upstream(upstream)
+        found = health_display.of_upstream(upstream)
         return f"{found.usable} / {found.keys}"
 
     @admin.display(description=_("cooling"))
     def cooling(self, upstream: Upstream) -> int:
-        return health.of_upstream(upstream).cooling
+        return health_display.of_upstream(upstream).cooling
 
     @admin.display(description=_("quarantined"))
     def quarantined(self, upstream: Upstream) -> int:
-        return health.of_upstream(upstream).quarantined
+        return health_display.of_upstream(upstream).quarantined
 
     @admin.display(description=_("health"))
     def health(self, upstream: Upstream) -> SafeString | str:
         if not upstream.pk:
             return ""
-        found = health.of_upstream(upstream)
+        found = health_display.of_upstream(upstream)
         return badge(found.level, found.text)
 
     @admin.action(description=_("Put back to use: end cooldowns and quarantines"), permissions=["change"])
     def clear_health(self, request: HttpRequest, upstreams: QuerySet[Upstream]) -> None:
-        health.clear(ApiKey.objects.filter(upstream__in=upstreams))
-        count = upstreams.update(cooldown_until=None, status_reason="")
+        count = upstreams.count()
+        UpstreamTrouble.objects.filter(upstream__in=upstreams).delete()
+        KeyTrouble.objects.filter(key__upstream__in=upstreams).delete()
         providers_app().configuration.changed()
         text = ngettext(
             "%(count)d upstream is in use again, with its keys.",
@@ -270,7 +271,7 @@ class ApiKeyAdmin(RefreshingAdmin, admin.ModelAdmin[ApiKey]):
 
     @admin.display(description=_("health"))
     def health(self, key: ApiKey) -> SafeString | str:
-        return badge(health.level_of_key(key), health.text_of_key(key)) if key.pk else ""
+        return badge(health_display.level_of_key(key), health_display.text_of_key(key)) if key.pk else ""
 
     @admin.display(description=_("origin"), ordering="from_environment")
     def origin(self, key: ApiKey) -> Any:
@@ -279,7 +280,7 @@ class ApiKeyAdmin(RefreshingAdmin, admin.ModelAdmin[ApiKey]):
     @admin.action(description=_("Put back to use: end cooldown and quarantine"), permissions=["change"])
     def clear_health(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
         count = keys.count()
-        health.clear(keys)
+        KeyTrouble.objects.filter(key__in=keys).delete()
         providers_app().configuration.changed()
         text = ngettext("%(count)d key is in use again.", "%(count)d keys are in use again.", count)
         self.message_user(request, text % {"count": count}, messages.SUCCESS)
@@ -331,7 +332,7 @@ class ChatModelAdmin(RefreshingAdmin, admin.ModelAdmin[ChatModel]):
             providers_app().catalogue.notify_added()
 
 
-def badge(level: health.Level, text: str) -> SafeString:
+def badge(level: health_display.Level, text: str) -> SafeString:
     """Return a state as colour, and as sign and words for readers who see none."""
     return format_html(
         '<span class="health {}"><span aria-hidden="true">{}</span> {}</span>', level, SIGNS[level], text

@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
-from providers import health
+from providers import health_display
 from providers.apps import providers_app
 from providers.models import ApiKey, Upstream
 from web.bodies import NamedRow
@@ -40,7 +40,7 @@ class KeyRow(StaffSerializer):
         read_only_fields = ("last4",)
 
     def to_representation(self, instance: ApiKey) -> dict[str, Any]:
-        now = health.of_key(instance)
+        now = health_display.of_key(instance)
         until = self.fields["cooldown_until"].to_representation(now.cooldown_until) if now.cooldown_until else None
         state = {"status": now.status, "status_reason": now.reason, "cooldown_until": until}
         return {**super().to_representation(instance), **state}
@@ -52,7 +52,7 @@ class KeyRow(StaffSerializer):
             raise ValidationError(
                 {"upstream": _("A key stays with its upstream. Add it to the other upstream instead.")}
             )
-        if key.pk and attrs.get("status", "ok") not in {"ok", health.of_key(key).status}:
+        if key.pk and attrs.get("status", "ok") not in {"ok", health_display.of_key(key).status}:
             raise ValidationError({"status": _("Only ok can be set.")})
         if "secret" in attrs:
             try:

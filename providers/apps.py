@@ -11,7 +11,9 @@ from django.utils.translation import gettext_lazy as _
 from runtime.apps import runtime
 
 if TYPE_CHECKING:
+    from providers.adapters import Adapters
     from providers.catalogue import Catalogue
+    from providers.health import Health
     from providers.keys import KeyPool
     from providers.routing import Routing
     from providers.snapshot import Configuration
@@ -23,13 +25,17 @@ class ProvidersConfig(AppConfig):
 
     pool: "KeyPool"
     configuration: "Configuration"
+    adapters: "Adapters"
+    health: "Health"
     routing: "Routing"
     catalogue: "Catalogue"
 
     def ready(self) -> None:
         # Models may only be imported once all apps are there.
+        from providers.adapters import Adapters  # noqa: PLC0415
         from providers.catalogue import Catalogue  # noqa: PLC0415
         from providers.concurrency import RENEW_SECONDS, ConcurrencyLimits  # noqa: PLC0415
+        from providers.health import Health  # noqa: PLC0415
         from providers.keys import KeyPool  # noqa: PLC0415
         from providers.routing import Routing  # noqa: PLC0415
         from providers.snapshot import Configuration  # noqa: PLC0415
@@ -37,7 +43,9 @@ class ProvidersConfig(AppConfig):
         limits = ConcurrencyLimits(runtime().redis)
         self.pool = KeyPool(limits)
         self.configuration = Configuration(self.pool)
-        self.routing = Routing(self.configuration, self.pool)
+        self.adapters = Adapters()
+        self.health = Health(self.configuration, self.adapters, self.pool)
+        self.routing = Routing(self.configuration, self.pool, self.adapters, self.health)
         self.catalogue = Catalogue(self.configuration, self.pool)
         runtime().process.every(lambda: RENEW_SECONDS, "attempts of keys", limits.renew)
 

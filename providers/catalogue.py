@@ -12,7 +12,8 @@ from django.db.models import Max
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from providers import registry, routing, setup
+from providers import registry, setup
+from providers.adapters import new_adapter
 from providers.keys import ANY_MODEL, KeyPool
 from providers.models import ChatModel, Route, Upstream
 from providers.snapshot import Configuration, UpstreamConfig
@@ -64,11 +65,11 @@ class Catalogue:
         key = next(iter(self._pool.usable(upstream.keys, ANY_MODEL)), None)
         if key is None:
             raise UpstreamFailed(NO_KEY, action="ops", vendor_code="no_key")
-        provider = routing.new_provider(upstream)
+        adapter = new_adapter(upstream)
         try:
-            return await provider.list_models(key.secret)
+            return await adapter.list_models(key.secret)
         finally:
-            await provider.aclose()
+            await adapter.aclose()
 
     def add(self, upstream: Upstream, chosen: Iterable[OfferedModel]) -> list[Entry]:
         """Add models, except those with a route to this upstream; return what was added."""

@@ -58,18 +58,19 @@ class ConcurrencyLimits:
 
     async def acquire(self, key_id: int, limit: int | None) -> Slot | None:
         """Return a slot; None when all processes together have `limit` attempts with the key."""
-        token = secrets.token_hex(8)
-        granted = None
-        if limit is not None:
-            granted = await self._redis.ask(
-                lambda redis: _eval(redis, _ACQUIRE, key_id, token, limit, self._lease_seconds), None
-            )
-        if granted == 0 or (limit is not None and self.in_use[key_id] >= limit):
+        if limit is not None and self.in_use[key_id] >= limit:
             return None
+        # Counted before Redis is asked, so that attempts that ask at the same time count each other.
         self.in_use[key_id] += 1
-        slot = Slot(key_id, token, shared=granted is not None)
+        slot = Slot(key_id, secrets.token_hex(8), shared=limit is not None and bool(self._redis.url))
         self._slots.add(slot)
-        return slot
+        granted: object = 0
+        try:
+            granted = await self._granted(slot, limit)
+        finally:
+            if granted == 0:  # also when the caller was cancelled, whatever Redis has counted
+                self.release(slot)
+        return None if granted == 0 else slot
 
     def release(self, slot: Slot) -> None:
         """Give a slot back without waiting for Redis; repeating is safe."""
@@ -85,6 +86,14 @@ class ConcurrencyLimits:
         for slot in [slot for slot in self._slots if slot.shared]:
             if slot in self._slots:  # it may have been released while an earlier one was renewed
                 await self._redis.ask(partial(self._renew, slot), None)
+
+    async def _granted(self, slot: Slot, limit: int | None) -> object:
+        """Return 0 when Redis refuses the slot, None when it cannot be asked."""
+        if limit is None or not slot.shared:
+            return None
+        return await self._redis.ask(
+            lambda redis: _eval(redis, _ACQUIRE, slot.key_id, slot.token, limit, self._lease_seconds), None
+        )
 
     async def _renew(self, slot: Slot, redis: Redis) -> object:
         return await _eval(redis, _RENEW, slot.key_id, slot.token, self._lease_seconds)

@@ -2,7 +2,7 @@
 
 import hashlib
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
@@ -19,7 +19,6 @@ from web import default_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
-    from datetime import datetime
 
 # First-run texts by slug, translated at display while an admin has not changed them.
 FIRST_RUN_TITLES = {"demo": _("Demo")}
@@ -27,6 +26,10 @@ FIRST_RUN_DESCRIPTIONS = {"demo": _("Answers from a script, without any vendor."
 
 # A model's slug may be a vendor's own name (`org/model:free`), and it stands in URLs below /v1.
 model_slug = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", _("Letters, digits and . _ : / - only."))
+
+
+# The fields of an upstream that decide which server is reached and how; evidence belongs to one combination of them.
+WAY = ("kind", "base_url", "proxy", "proxy_ciphertext", "sign_host", "raw_key")
 
 
 def _cipher() -> MultiFernet:
@@ -50,19 +53,6 @@ def without_password(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     access, at, host = rest.rpartition("@")
     return f"{scheme}{separator}{access.partition(':')[0]}{at}{host}"
-
-
-Row = TypeVar("Row", bound=models.Model)
-
-
-class CoolingQuerySet(models.QuerySet[Row]):
-    """Rows with `cooldown_until` and `status_reason`."""
-
-    def cool_down(self, until: "datetime", reason: str) -> int:
-        """Leave rows out until a time; a later cooldown never shortens a longer one."""
-        return self.filter(models.Q(cooldown_until=None) | models.Q(cooldown_until__lt=until)).update(
-            cooldown_until=until, status_reason=reason
-        )
 
 
 class Upstream(models.Model):
@@ -96,11 +86,10 @@ class Upstream(models.Model):
         default=False,
         help_text=_("Only for Zhipu: send the key as it is instead of a short-lived token signed with it."),
     )
+    # The previous release stores an upstream's cooldown here; the next release drops both columns.
     cooldown_until = models.DateTimeField(_("cooling until"), null=True, blank=True, editable=False)
     status_reason = models.CharField(_("reason"), max_length=200, blank=True, editable=False)
     environment = models.JSONField(default=dict, blank=True, editable=False)
-
-    objects: ClassVar["CoolingQuerySet[Upstream]"] = CoolingQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
         verbose_name = _("upstream")
@@ -112,8 +101,10 @@ class Upstream(models.Model):
     def save(self, *args: Any, update_fields: "Iterable[str] | None" = None, **kwargs: Any) -> None:
         """Save, with the proxy's password encrypted.
 
-        An address without a password keeps the stored one while it is unchanged.
+        An address without a password keeps the stored one while it is unchanged. A changed way to the upstream starts
+        with a clean record.
         """
+        earlier = Upstream.objects.filter(pk=self.pk).values_list(*WAY).first() if self.pk else None
         changed = None if update_fields is None else set(update_fields)
         if changed is None or "proxy" in changed:
             known, address = decrypt(self.proxy_ciphertext), without_password(self.proxy)
@@ -124,6 +115,13 @@ class Upstream(models.Model):
             self.proxy = address
             changed = changed and changed | {"proxy_ciphertext"}
         super().save(*args, update_fields=changed, **kwargs)
+        if earlier is not None and earlier != tuple(getattr(self, name) for name in WAY):
+            self.clear_troubles()
+
+    def clear_troubles(self) -> None:
+        """Delete the troubles of this upstream and of its keys."""
+        self.troubles.all().delete()
+        KeyTrouble.objects.filter(key__upstream=self).delete()
 
     def proxy_url(self) -> str:
         """Return the proxy's address, with its password if it has one.
@@ -206,33 +204,51 @@ class ApiKey(models.Model):
         return decrypt(self.ciphertext)
 
 
-class KeyTroubleQuerySet(CoolingQuerySet["KeyTrouble"]):
-    def of(self, key_id: int, model: str) -> "KeyTroubleQuerySet":
-        """Return the trouble of a key with an upstream's model, or with all (empty name)."""
-        return self.filter(key_id=key_id, model=model)
+class Trouble(models.Model):
+    """The evidence against a key or an upstream, and the verdict about it.
 
-    def claim_probe(self, now: "datetime", until: "datetime") -> int:
-        """Claim the right to probe; return 0 when another attempt, in any process, has it."""
-        free = models.Q(probe_until=None) | models.Q(probe_until__lt=now)
-        return self.filter(free, quarantined_at=None, cooldown_until__lte=now).update(probe_until=until)
+    Without `cooldown_until` it is only a suspicion. With it the part is left out until then; afterwards a limit
+    (`rate`) has ended, and anything else is half-open until a neutral probe succeeds. All processes share these rows.
+    """
+
+    class Blame(models.TextChoices):
+        KEY = "key", _("declared by the vendor")
+        RATE = "rate", _("limited by the vendor")
+        UPSTREAM = "upstream", _("the upstream fails")
+
+    model = models.CharField(_("model"), max_length=200, blank=True)
+    # Empty in rows that the previous release stored; they count like `key`.
+    blame = models.CharField(_("class"), max_length=10, choices=Blame.choices, blank=True, db_default="")
+    cooldown_until = models.DateTimeField(_("cooling until"), null=True)
+    # Whether the vendor named the end of the cooldown, so that no probe is of use before it.
+    hinted = models.BooleanField(default=False, db_default=False)
+    status_reason = models.CharField(_("reason"), max_length=200, blank=True)
+    # The requests that failed, of how many users, since when.
+    requests = models.PositiveIntegerField(default=0, db_default=0)
+    users = models.PositiveIntegerField(default=0, db_default=0)
+    since = models.DateTimeField(null=True)
+    probe_until = models.DateTimeField(_("being probed until"), null=True)
+    last_probe_at = models.DateTimeField(null=True)
+    next_probe_at = models.DateTimeField(null=True)
+    # How many times in a row it was left out, or a suspicion stayed undecided: pauses double with it.
+    times = models.PositiveIntegerField(default=0, db_default=0)
+
+    class Meta:
+        abstract = True
+
+    @property
+    def is_cooling(self) -> bool:
+        return self.cooldown_until is not None and self.cooldown_until > timezone.now()
 
 
-class KeyTrouble(models.Model):
-    """The reason why a key is left out, for one model or for all.
+class KeyTrouble(Trouble):
+    """The trouble of a key; an empty `model` stands for all models.
 
-    A key without a row is in full use. Until `cooldown_until` the key is cooling. After that it is half-open: one
-    attempt at a time may probe it, and the first success deletes the row. When it is quarantined, only an operator puts
-    it back.
+    A key without a row is in full use. When it is quarantined, only an operator puts it back.
     """
 
     key = models.ForeignKey(ApiKey, models.CASCADE, related_name="troubles", verbose_name=_("key"))
-    model = models.CharField(_("model"), max_length=200, blank=True)
-    cooldown_until = models.DateTimeField(_("cooling until"), null=True)
     quarantined_at = models.DateTimeField(_("quarantined since"), null=True)
-    probe_until = models.DateTimeField(_("being probed until"), null=True)
-    status_reason = models.CharField(_("reason"), max_length=200, blank=True)
-
-    objects: ClassVar[KeyTroubleQuerySet] = KeyTroubleQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
         verbose_name = _("key trouble")
@@ -246,10 +262,31 @@ class KeyTrouble(models.Model):
 
     @property
     def status(self) -> str:
-        """`quarantined`, `cooling`, or `probing` (half-open)."""
+        """`quarantined`, `cooling`, `suspect`, or `probing` (half-open)."""
         if self.quarantined_at:
             return "quarantined"
-        return "cooling" if self.cooldown_until and self.cooldown_until > timezone.now() else "probing"
+        if self.cooldown_until is None:
+            return "suspect"
+        return "cooling" if self.is_cooling else "probing"
+
+
+class UpstreamTrouble(Trouble):
+    """The circuit of an upstream for one model; without a row it is closed."""
+
+    # Without a constraint in the database, because the previous release deletes upstreams without knowing this table.
+    upstream = models.ForeignKey(
+        Upstream, models.CASCADE, related_name="troubles", verbose_name=_("upstream"), db_constraint=False
+    )
+
+    class Meta:
+        verbose_name = _("upstream trouble")
+        verbose_name_plural = _("upstream troubles")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["upstream", "model"], name="trouble_once_per_upstream_and_model")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.upstream_id} {self.model}"
 
 
 def fingerprint(secret: str) -> str:

@@ -1,8 +1,7 @@
 """Read the configuration that routing uses: models, routes, upstreams and keys."""
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import structlog
@@ -15,7 +14,7 @@ from django_stubs_ext import StrOrPromise
 from providers import registry
 from providers.errors import ModelUnavailable
 from providers.keys import KEYLESS, Key, KeyPool, Trouble
-from providers.models import ApiKey, ChatModel, Route, Upstream
+from providers.models import ApiKey, ChatModel, KeyTrouble, Route, Upstream, UpstreamTrouble
 from providers.wire.base import Clocks, Endpoint, Provider, TokenCapField
 from runtime.ttl_cache import TTLCache
 from web.refusals import InvalidRequest
@@ -34,27 +33,29 @@ class UpstreamConfig:
     kind: str
     endpoint: Endpoint
     keys: tuple[Key, ...]
-    cooldown_until: datetime | None = None
     trusted: bool = False
+    id: int = 0
+    # The circuits that are not closed, by the upstream's name for the model.
+    troubles: Mapping[str, Trouble] = field(default_factory=dict)
 
     @property
     def adapter(self) -> type[Provider]:
         return registry.ADAPTERS[self.kind]
 
-    def keys_now(self) -> tuple[Key, ...]:
-        """Return the keys, none of them while the whole upstream cools down."""
-        cooling = self.cooldown_until is not None and self.cooldown_until > timezone.now()
-        return () if cooling else self.keys
+    def keys_for(self, model: str) -> tuple[Key, ...]:
+        """Return the keys, none of them while the circuit for this model is not closed."""
+        trouble = self.troubles.get(model)
+        return () if trouble and trouble.excludes(timezone.now()) else self.keys
 
     def seconds_until_usable(self, model: str) -> float | None:
         """Return the seconds until a key may be used again; None when unknown.
 
-        The upstream's cooldown counts first, then the shortest of its keys' cooldowns. It is None when there is no
-        cooldown, or when only an operator can put a key back to use.
+        An open circuit counts first, then the shortest of the keys' cooldowns. It is None when there is no cooldown, or
+        when only an operator can put a key back to use.
         """
-        until = self.cooldown_until
-        if until is not None and until > timezone.now():
-            return (until - timezone.now()).total_seconds()
+        trouble = self.troubles.get(model)
+        if trouble and trouble.cooldown_until and trouble.is_cooling(timezone.now()):
+            return (trouble.cooldown_until - timezone.now()).total_seconds()
         waits = (key.seconds_excluded(model) for key in self.keys)
         return min((wait for wait in waits if wait is not None), default=None)
 
@@ -65,6 +66,11 @@ class RouteConfig:
     upstream_model: str
     priority: int
     weight: int
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """The keys of the upstream, none of them while its circuit is not closed."""
+        return self.upstream.keys_for(self.upstream_model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +94,15 @@ class ModelConfig:
         """Return whether a member of these groups may use it."""
         return not self.groups or not self.groups.isdisjoint(groups)
 
+    def with_routes_of(self, other: "ModelConfig") -> "ModelConfig":
+        """Return this model with only those routes that another configuration of it has too."""
+        wanted = {(route.upstream.id, route.upstream_model) for route in other.routes}
+        routes = tuple(route for route in self.routes if (route.upstream.id, route.upstream_model) in wanted)
+        return replace(self, routes=routes)
+
     def available(self) -> bool:
         """Return whether a route has a key that may be used now."""
-        return any(self.pool.usable(route.upstream.keys_now(), route.upstream_model) for route in self.routes)
+        return any(self.pool.usable(route.keys, route.upstream_model) for route in self.routes)
 
     def check_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Raise InvalidRequest for a temperature that no upstream of this model takes."""
@@ -103,11 +115,22 @@ class ModelConfig:
             raise InvalidRequest(details={"temperature": [_("The model does not take this temperature.")]})
 
     def check_available(self) -> None:
-        """Raise ModelUnavailable unless it is available."""
+        """Raise NoUsableRoute unless it is available."""
         if self.available():
             return
         waits = [route.upstream.seconds_until_usable(route.upstream_model) for route in self.routes]
-        raise ModelUnavailable(retry_after=min((wait for wait in waits if wait is not None), default=None))
+        raise NoUsableRoute(self, min((wait for wait in waits if wait is not None), default=None))
+
+
+class NoUsableRoute(ModelUnavailable):
+    """The refusal of a model whose routes are all left out.
+
+    Probes of `model` may show that one works again.
+    """
+
+    def __init__(self, model: ModelConfig, retry_after: float | None = None) -> None:
+        super().__init__(retry_after=retry_after)
+        self.model = model
 
 
 class Configuration:
@@ -136,7 +159,7 @@ class Configuration:
         upstreams: dict[int, UpstreamConfig] = {}
         return {
             model.slug: self._model_config(model, upstreams)
-            for model in rows.prefetch_related("groups", Prefetch("routes", routes), keys)
+            for model in rows.prefetch_related("groups", Prefetch("routes", routes), keys, "routes__upstream__troubles")
         }
 
     def _model_config(self, model: ChatModel, upstreams: dict[int, UpstreamConfig]) -> ModelConfig:
@@ -193,8 +216,9 @@ def upstream_config(upstream: Upstream) -> UpstreamConfig:
             raw_key=upstream.raw_key,
         ),
         (KEYLESS,) if keyless else keys,
-        upstream.cooldown_until,
         from_environment(upstream),
+        upstream.pk,
+        {row.model: _trouble(row) for row in upstream.troubles.all()},
     )
 
 
@@ -209,10 +233,9 @@ def _key(row: ApiKey) -> Key | None:
     if secret is None:
         log.error("key cannot be decrypted: check KEY_ENCRYPTION_KEYS", key=row.fingerprint)
         return None
-    troubles = {
-        trouble.model: Trouble(
-            trouble.cooldown_until, trouble.quarantined_at is not None, trouble.probe_until, trouble.status_reason
-        )
-        for trouble in row.troubles.all()
-    }
-    return Key(row.id, secret, row.max_concurrency, troubles)
+    return Key(row.id, secret, row.max_concurrency, {found.model: _trouble(found) for found in row.troubles.all()})
+
+
+def _trouble(row: KeyTrouble | UpstreamTrouble) -> Trouble:
+    quarantined = isinstance(row, KeyTrouble) and row.quarantined_at is not None
+    return Trouble(row.cooldown_until, quarantined, row.blame, row.hinted, row.probe_until, row.next_probe_at)

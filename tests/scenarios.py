@@ -274,6 +274,20 @@ async def flaky(x: ChatExchange, failures: str, first: str, *arguments: str) -> 
 
 
 @scenario
+async def triggered(x: ChatExchange, *words: str) -> None:
+    """triggered:<scenario>: that scenario for prompts that begin with "trigger", the plain completion for others."""
+    await x.run(":".join(words) if x.last_prompt.startswith("trigger") else "plain")
+
+
+@scenario
+async def reasoning_only(x: ChatExchange) -> None:
+    """Thinking text, then the finish reason stop without any content."""
+    await x.start()
+    await x.delta(role="assistant", reasoning_content=REASONING)
+    await x.stop()
+
+
+@scenario
 async def unsupported_max_tokens(x: ChatExchange) -> None:
     """400 for max_tokens, the plain completion with max_completion_tokens or without a cap."""
     if "max_tokens" in x.request.body:

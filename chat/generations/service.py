@@ -27,6 +27,7 @@ from chat.generations.start import Admission
 from chat.models import Generation
 from chat.screening.live import LiveWords
 from providers.routing import Attempts, Routing
+from providers.snapshot import NoUsableRoute
 from quotas.hints import QuotaHints
 from runtime import database
 from runtime.process import ServingProcess
@@ -77,12 +78,21 @@ class Generations:
         seems_exhausted = request.model and await self._hints.exhausted(request.user_id, request.model)
         started = await database.run(self._admission.refuse_early, request) if seems_exhausted else None
         if started is None:
-            started = await database.run(self._admission.start, request)
+            started = await self._admit(request)
         if started.reservation and started.attempts:
             self._run(started.row, started.attempts, sink)
         # Before the response, so that the caller finds the reserved unit in every process.
         await self._hints.sent()
         return started
+
+    async def _admit(self, request: GenerationRequest) -> Started:
+        """Let the transaction decide; where only upstreams are missing, probe them first."""
+        try:
+            return await database.run(self._admission.start, request)
+        except NoUsableRoute as refusal:
+            if await self._routing.health.recover(refusal.model) is None:
+                raise
+        return await database.run(self._admission.start, request)
 
     def _run(self, row: Generation, attempts: Attempts, sink: Sink | None) -> None:
         """Run in a detached task, so that the run keeps nothing of the request."""

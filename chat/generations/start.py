@@ -184,12 +184,12 @@ class Admission:
         return Target(config, *_place(request))
 
     def _first_available(self, user_id: int) -> str:
-        """Return the first available model in the list of the user's models."""
+        """Return the first available model of the user's list, else simply the first."""
         with_quota = ledger.quota_slugs()
-        for model in access.usable(self._routing.configuration, user_id):
-            if model.id in with_quota and model.available():
-                return model.slug
-        raise ModelUnavailable
+        models = [model for model in access.usable(self._routing.configuration, user_id) if model.id in with_quota]
+        if not models:
+            raise ModelUnavailable
+        return next((model for model in models if model.available()), models[0]).slug
 
     def _attempts(
         self, request: GenerationRequest, config: ModelConfig, row_id: str, messages: Messages, parameters: Parameters
@@ -200,7 +200,8 @@ class Admission:
             new = 1 if request.kept and not request.regenerate else 0
             messages = incoming.mask_earlier(lexicon, messages, new=new)
         extras = incoming.mask_extras(lexicon, request.extras)
-        return Attempts(self._routing, config, messages, parameters, row_id, extras, whole=not request.kept)
+        whole, user = not request.kept, request.user_id
+        return Attempts(self._routing, config, messages, parameters, row_id, extras, whole=whole, user=user)
 
 
 def _known(request: GenerationRequest) -> Generation | None:

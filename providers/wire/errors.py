@@ -13,7 +13,7 @@ Which failure gets which action is a vendor fact and lives in the provider's mod
 switching keys, cooling them down) is left to the one retry loop above the providers.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal
 
 from providers.wire.base import JSON, ChatRequest
@@ -21,34 +21,32 @@ from providers.wire.base import gettext_noop as _
 
 Action = Literal["wait", "switch", "disable", "user", "ops"]
 Scope = Literal["key", "key_model", "all"]
+Blame = Literal["request", "key", "rate", "upstream"]
 
 
 @dataclass(eq=False, repr=False)
 class Verdict:
     """The message of a failure, and the actions that it asks for.
 
+    blame
+        The class of the failure, which decides what follows for other requests: `request`: nothing. `key`: the vendor
+        declares the key unusable, and only a neutral probe confirms it. `rate`: a limit of the key, which then cools
+        down. `upstream`: everything else; failures are counted, and a probe decides. It is `request` for the action
+        `user`, and else `upstream` unless given.
     action
-        `wait`: the same key again after `retry_after` or the usual backoff, up to `attempts` more times; after that
-        like `switch` when `cooldown_s` is above zero, otherwise the failure stands.
-        `switch`: another key now; the failing one rests for `cooldown_s`.
-        `disable`: another key now; the failing one rests until an operator clears it.
-        `user`: stop, the request itself is at fault. `ops`: stop, our configuration is at fault.
+        `wait`: where there is no other key or route, the same key again after `retry_after` or the usual backoff, up to
+        `attempts` more times.
+        `switch`: another key now; a limited or denied one rests for `cooldown_s`.
+        `disable`: another key now; once a probe confirms it, the failing one rests until an operator clears it.
+        `user`: the request itself is at fault. `ops`: our configuration is.
     attempts
         Further attempts that `wait` allows, 0 to 2; meaningless for other actions. All of this holds only before
         the first visible character: later every failure just ends the completion.
     scope
-        The part that rests: the `key`, the key for this model only (`key_model`), or the whole upstream (`all`).
+        The part that fails: the `key`, the key for this model only (`key_model`), or the whole upstream (`all`).
     waits
         Seconds to wait before each new try of the same key, when `switch` finds no other key. When it is empty,
         `cooldown_s` is the wait.
-    crowded
-        The key carried more attempts at once than the upstream allows: its `max_concurrency` is to be lowered.
-    unanimous
-        When all keys fail alike, the keys are not at fault: the failure then counts like `ops`, and no key rests.
-    alerts
-        The failure alerts an operator; `disable` and `ops` always do.
-    alerts_if_persistent
-        The failure alerts an operator when the key fails alike again after its rest.
     ends_conversation
         The vendor's moderation found the whole exchange at fault: no further prompts of it are to be sent.
 
@@ -61,11 +59,12 @@ class Verdict:
     cooldown_s: float = 0.0
     scope: Scope = "key_model"
     waits: tuple[float, ...] = ()
-    crowded: bool = False
-    unanimous: bool = False
-    alerts: bool = False
-    alerts_if_persistent: bool = False
     ends_conversation: bool = False
+    blame: Blame = "upstream"
+
+    def __post_init__(self) -> None:
+        if self.action == "user":
+            self.blame = "request"
 
 
 @dataclass(eq=False, repr=False)
@@ -84,8 +83,8 @@ class ProviderError(Verdict, Exception):
     status: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         Exception.__init__(self, self.message)
-        self.alerts = self.alerts or self.action in {"disable", "ops"}
 
 
 class UpstreamFailed(ProviderError):  # noqa: N818
@@ -165,12 +164,12 @@ class Row(Verdict):
 # Seconds. Daily volumes of Chinese vendors are renewed at midnight there; five minutes more allow for their clocks.
 _BEIJING_S, _DAY_S, _RENEWED_S = 8 * 3600, 24 * 3600, 5 * 60
 
-BROKEN = Row(_("The upstream's answer was broken."), "wait", attempts=1, cooldown_s=30.0)
+BROKEN = Row(_("The upstream's answer was broken."), "wait", attempts=1)
 
 
-def broken_stream(vendor_code: str, *, status: int | None = 200) -> ProviderError:
-    """Return the failure for a broken stream: wait once, then rest the key."""
-    return BROKEN.error(vendor_code=vendor_code, status=status)
+def broken_stream(vendor_code: str, *, status: int | None = 200, blame: Blame = "upstream") -> ProviderError:
+    """Return the failure for a broken stream: wait once at most."""
+    return replace(BROKEN, blame=blame).error(vendor_code=vendor_code, status=status)
 
 
 def seconds_until_renewed(now: float) -> float:

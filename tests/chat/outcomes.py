@@ -24,7 +24,7 @@ from chat.generations.request import GenerationRequest
 from chat.models import Conversation, Generation, Message
 from providers import keys
 from providers.apps import providers_app
-from providers.models import ApiKey, ChatModel, KeyTrouble, Upstream
+from providers.models import ApiKey, ChatModel, KeyTrouble, Upstream, UpstreamTrouble
 from providers.routing import Attempts
 from quotas import ledger
 from runtime import database
@@ -33,6 +33,8 @@ from tests.loopback import FakeServer
 
 # The configuration is read anew after every verdict: there must not be too much of it at a time.
 AT_ONCE = 16
+# The prompt of neutral probes, which are no calls of a question.
+PROBE = '"Hi"'
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Rest:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of a question; `calls`, `rests`, `limits` are those of its keys."""
+    """The outcome of a question; `calls` and `rests` are those of its keys."""
 
     events: list[tuple[str, Any]]
     row: dict[str, Any]
@@ -77,7 +79,6 @@ class Outcome:
     calls: list[int]
     rests: list[Rest | None]
     upstream_rests: Rest | None
-    limits: list[int | None]
     alerts: bool
     learned: dict[str, Any]
     abuse_count: int
@@ -107,7 +108,6 @@ def outcomes_of(
                 return await _ask_all(server, list(questions().items()))
             finally:
                 await providers_app().routing.aclose()
-                await providers_app().pool.tasks.wait()
                 await asyncio.to_thread(database.close)
 
     with blocker.unblock():
@@ -129,7 +129,8 @@ async def _ask_all(server: FakeServer, questions: list[tuple[str, Question]]) ->
             providers_app().configuration.forget()
             ended = await asyncio.gather(*(_ask(*row) for row in rows))
             for (name, question), row_id in zip(some, ended, strict=True):
-                calls = [sum(recorded.came_with(key) for recorded in server.requests) for key in question.keys]
+                asked = [recorded for recorded in server.requests if PROBE not in json.dumps(recorded.body)]
+                calls = [sum(recorded.came_with(key) for recorded in asked) for key in question.keys]
                 found[name] = await database.run(_outcome, row_id, calls, pauses[row_id])
             await database.run(ChatModel.objects.update, enabled=False)
     return found
@@ -174,7 +175,7 @@ async def _ask(user: int, model: str, conversation: int | None) -> str:
     if run := chat().generations._runs.get(started.row.id):
         assert run.task
         await asyncio.wait({run.task})
-    await providers_app().pool.tasks.wait()
+    await providers_app().health.tasks.wait()
     return started.row.id
 
 
@@ -188,7 +189,9 @@ def _outcome(row_id: str, calls: list[int], pauses: list[float]) -> Outcome:
     upstream = Upstream.objects.get(routes__model=model)
     pool = list(upstream.keys.order_by("id"))
     shown = representation.generation(row)
-    reasons = [upstream.status_reason, *KeyTrouble.objects.values_list("status_reason", flat=True)]
+    reasons = [*KeyTrouble.objects.values_list("status_reason", flat=True)]
+    reasons += UpstreamTrouble.objects.values_list("status_reason", flat=True)
+    circuit = upstream.troubles.first()
     return Outcome(
         events=[_event(block) for block in said.split("\n\n") if block],
         row=shown,
@@ -196,8 +199,7 @@ def _outcome(row_id: str, calls: list[int], pauses: list[float]) -> Outcome:
         pauses=pauses,
         calls=calls,
         rests=[_rest(row, key) for key in pool],
-        upstream_rests=_rest_until(row, upstream.cooldown_until) if upstream.cooldown_until else None,
-        limits=[key.max_concurrency for key in pool],
+        upstream_rests=_rest_until(row, circuit) if circuit else None,
         alerts=_alerts(upstream.slug) > 0,
         learned={"token_cap_field": model.token_cap_field, "include_usage": model.include_usage},
         abuse_count=row.user.abuse_count,
@@ -213,19 +215,18 @@ def _event(block: str) -> tuple[str, Any]:
 
 def _rest(row: Generation, key: ApiKey) -> Rest | None:
     trouble = key.troubles.first()
-    if trouble is None:
+    if trouble and trouble.quarantined_at:
+        return Rest(None, bool(trouble.model))
+    return _rest_until(row, trouble) if trouble else None
+
+
+def _rest_until(row: Generation, trouble: KeyTrouble | UpstreamTrouble) -> Rest | None:
+    """Return how long it rests; None when it is only suspected."""
+    if trouble.cooldown_until is None or row.finished_at is None:
         return None
-    return (
-        Rest(None, bool(trouble.model))
-        if trouble.quarantined_at
-        else _rest_until(row, trouble.cooldown_until, trouble.model)
-    )
-
-
-def _rest_until(row: Generation, until: Any, model: str = "") -> Rest:
-    seconds = Seconds((until - row.finished_at).total_seconds())
-    seconds.until = until
-    return Rest(seconds, bool(model))
+    seconds = Seconds((trouble.cooldown_until - row.finished_at).total_seconds())
+    seconds.until = trouble.cooldown_until
+    return Rest(seconds, bool(trouble.model))
 
 
 def _alerts(upstream: str) -> float:

@@ -17,6 +17,8 @@ from tests.chat.verdicts import (
     Row,
     Table,
     Verdict,
+    again,
+    deny,
     disable,
     switch,
     wait,
@@ -28,9 +30,10 @@ from tests.upstreams import FakeOpenAI
 CAPPED = {"parameters": {"max_tokens": 5}}
 QUICK = {"first_seconds": 1.5, "idle_seconds": 0.5}
 
-GATEWAY = wait(1) >> switch(30, waits=())
+GATEWAY = wait(1)
+EMPTY = Verdict(again(1))
+SLOW_DOWN = Verdict(again(), Rest(pytest.approx(5, abs=3), True), others=True)
 NOBODY = f"http://127.0.0.1:{free_port()}/v1"
-DOWN = Verdict(wait().pauses, upstream_rests=Rest(pytest.approx(60, abs=3)))
 
 
 def says(status: int, verdict: Verdict, told: str = "upstream_error", **error: Any) -> Row:
@@ -50,9 +53,9 @@ def hinted(status: int, seconds: float, verdict: Verdict, code: str) -> Row:
     return Row(f"hinted:{status}:{seconds}:{code}", verdict, code, request_id="req-1")
 
 
-def broken(does: str, vendor_code: str) -> Row:
+def broken(does: str, vendor_code: str, verdict: Verdict = GATEWAY) -> Row:
     """Return the row of a response that cannot be read."""
-    return Row(does, GATEWAY, vendor_code, request_id="" if vendor_code == "bad_http" else "req-1")
+    return Row(does, verdict, vendor_code, request_id="" if vendor_code == "bad_http" else "req-1")
 
 
 BLOCKED, TOO_LONG = "content_blocked", "prompt_too_long"
@@ -60,20 +63,20 @@ MONEY = ("credit_balance_exhausted", "organization_spend_limit_exceeded", "proje
 ROWS = {
     "400 context length": says(400, USER, TOO_LONG, code="context_length_exceeded"),
     "400 context length of vLLM": says(400, USER, TOO_LONG, message="This model's maximum context length is 9"),
-    "400 unsupported parameter": says(400, OPS, code="unsupported_parameter", param="top_k"),
-    "400 unsupported value": says(400, OPS, code="unsupported_value", param="top_k"),
+    "400 unsupported parameter": says(400, USER, code="unsupported_parameter", param="top_k"),
+    "400 unsupported value": says(400, USER, code="unsupported_value", param="top_k"),
     "400 unsafe prompt": says(400, USER, BLOCKED, code="invalid_prompt", message="violates our usage policy"),
     "400 content filter": says(400, USER, BLOCKED, code="content_filter"),
     "400 content policy": says(400, USER, BLOCKED, code="content_policy_violation"),
-    "400 other": says(400, OPS, type="invalid_request_error"),
-    "422": says(422, OPS, type="invalid_request_error"),
+    "400 other": says(400, USER, type="invalid_request_error"),
+    "422": says(422, USER, type="invalid_request_error"),
     "401 bad key": says(401, disable(), code="invalid_api_key"),
     "401 page": page(401, disable()),
     "402": says(402, disable(), message="Insufficient Balance sk-leak"),
     "403 region": says(403, OPS, code="unsupported_country_region_territory"),
-    "403 other": says(403, switch(HOUR)),
+    "403 other": says(403, deny(HOUR)),
     "403 moderation": says(403, USER, BLOCKED, message="Your input was flagged by moderation"),
-    "404 model": says(404, switch(HOUR), code="model_not_found"),
+    "404 model": says(404, deny(HOUR), code="model_not_found"),
     "404 page": page(404, OPS),
     "405": page(405, OPS),
     "301": page(301, OPS),
@@ -82,36 +85,39 @@ ROWS = {
     "408": page(408, wait()),
     "409": says(409, wait()),
     "413": page(413, USER, TOO_LONG),
-    "429 requests": says(429, switch(20), code="rate_limit_exceeded", type="requests"),
-    "429 tokens": says(429, switch(20), type="tokens"),
-    "429 page": page(429, switch(20)),
+    "429 requests": says(429, switch(5), code="rate_limit_exceeded", type="requests"),
+    "429 tokens": says(429, switch(5), type="tokens"),
+    "429 page": page(429, switch(5)),
     "429 with a short hint": Row(
         "hinted:429:3.5:rate_limit_exceeded", switch(3.5), "rate_limit_exceeded", request_id="req-1"
     ),
     "429 with a long hint": Row(
         "hinted:429:120:rate_limit_exceeded", switch(120), "rate_limit_exceeded", request_id="req-1"
     ),
-    "429 slow down": says(429, Verdict(wait().pauses, crowded=True), code="slow_down", type="rate_limit_error"),
+    "429 slow down": says(429, SLOW_DOWN, code="slow_down", type="rate_limit_error"),
     "429 quota as type": says(429, disable(), type="insufficient_quota"),
     "429 quota as code": says(429, disable(), code="insufficient_quota", type="requests"),
     **{f"429 {code}": says(429, disable(), code=code) for code in (*MONEY, "organization_usage_limit_exceeded")},
     "500": says(500, wait(), type="server_error"),
     **{str(status): page(status, GATEWAY) for status in (502, 504, 520, 524)},
-    "503 overloaded": says(503, wait(), code="server_is_overloaded"),
+    "503 overloaded": says(503, wait(others=False), code="server_is_overloaded"),
     "503 with a hint": Row(
-        "hinted:503:2:server_is_overloaded", Verdict(((2, 2),) * 2), "server_is_overloaded", request_id="req-1"
+        "hinted:503:2:server_is_overloaded",
+        Verdict(((2, 2),) * 2, opens=True),
+        "server_is_overloaded",
+        request_id="req-1",
     ),
-    "503 with a long hint": hinted(503, 11, Verdict(), "server_is_overloaded"),
+    "503 with a long hint": hinted(503, 11, OPS, "server_is_overloaded"),
     "no first event": Row("hang_after_headers", wait(1), "first_timeout", "upstream_timeout", "req-1", QUICK),
     "no head": Row("hang", wait(1), "first_timeout", "upstream_timeout", upstream=QUICK),
     "nobody listens": Row(
-        "", DOWN, "network", upstream={"base_url": f"http://127.0.0.1:{free_port()}/v1"}, reached=False
+        "", wait(others=False), "network", upstream={"base_url": f"http://127.0.0.1:{free_port()}/v1"}, reached=False
     ),
     "200 with a page": broken("html_200", "not_a_stream"),
     "200 with JSON": broken("json_200", "not_a_stream"),
-    "200 empty": broken("empty", "empty"),
-    "200 white space": broken("whitespace", "empty"),
-    "200 used up by thinking": Row("finish:length:", Verdict(), "empty_at_length", request_id="req-1"),
+    "200 empty": broken("empty", "empty", EMPTY),
+    "200 white space": broken("whitespace", "empty", EMPTY),
+    "200 used up by thinking": Row("finish:length:", USER, "empty_at_length", request_id="req-1"),
     "200 without an end": broken("eof", "truncated"),
     "garbage": broken("garbage", "bad_http"),
     "200 with an error": Row("json_error_200:insufficient_quota", disable(), "insufficient_quota", request_id="req-1"),
@@ -155,4 +161,4 @@ RESENDS = {
     "still too long": Resend("http_400:context_length_exceeded", "error prompt_too_long", history=HISTORY),
     "body too large": Resend("body:413:", "error prompt_too_long", 1, history=HISTORY),
 }
-TABLE = Table(FakeOpenAI, "openai", ROWS, ENDINGS, RESENDS, alike=ROWS["404 model"].does)
+TABLE = Table(FakeOpenAI, "openai", ROWS, ENDINGS, RESENDS)

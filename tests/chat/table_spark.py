@@ -1,7 +1,6 @@
 """Every row of Spark's error tables, over WebSocket and over HTTP."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from tests.chat.verdicts import (
     HISTORY,
@@ -15,6 +14,8 @@ from tests.chat.verdicts import (
     Table,
     UntilNewDay,
     Verdict,
+    again,
+    deny,
     disable,
     switch,
     wait,
@@ -26,21 +27,21 @@ from tests.spark_scenarios import SID
 
 BLOCKED, TOO_LONG = "content_blocked", "prompt_too_long"
 A_MOMENT = Verdict(((1, 3), (1, 3)))
-NO_ENGINE = wait() >> switch(30, waits=())
 VERDICTS: Mapping[int, tuple[Verdict, str]] = {
     **{code: (wait(), "upstream_error") for code in (10000, 10001, 10002, 10009, 10010, 10011, 10012, 10110)},
-    **dict.fromkeys((10003, 10004, 10005, 10018, 10163, 10404), (OPS, "upstream_error")),
+    **dict.fromkeys((10003, 10004, 10005, 10018, 10163), (USER, "upstream_error")),
     **dict.fromkeys((10006, 10007), (A_MOMENT, "upstream_error")),
     **dict.fromkeys((10013, 10014, 10019, 10021), (USER, BLOCKED)),
-    **dict.fromkeys((10222, 10223), (NO_ENGINE, "upstream_error")),
-    10008: (switch(60), "upstream_error"),
+    **dict.fromkeys((10222, 10223), (wait(), "upstream_error")),
+    10008: (Verdict(others=True, opens=True), "upstream_error"),
+    10404: (Verdict(others=True, opens=True), "upstream_error"),
     10015: (disable(), "upstream_error"),
-    10016: (replace(switch(HOUR), alerts=True), "upstream_error"),
+    10016: (deny(HOUR), "upstream_error"),
     10907: (USER, TOO_LONG),
     11200: (disable(only_model=True), "upstream_error"),
-    11201: (switch(UntilNewDay()), "upstream_error"),
-    11202: (switch(2, waits=(2, 8, 30)), "upstream_error"),
-    11203: (replace(switch(5), crowded=True), "upstream_error"),
+    11201: (deny(UntilNewDay()), "upstream_error"),
+    11202: (switch(2, waits=(2, 8)), "upstream_error"),
+    11203: (switch(5), "upstream_error"),
     12345: (wait(1), "upstream_error"),
 }
 
@@ -55,7 +56,7 @@ def code_rows(does: str) -> dict[str, Row]:
 
 def handshake(status: int, message: str, verdict: Verdict, vendor_code: str = "") -> Row:
     """Return the row of a handshake that is refused."""
-    return Row(f"http:{status}:{message}", verdict, vendor_code, request_id="req-1")
+    return Row(f"http:{status}:{message}", verdict, vendor_code, request_id="req-1", unread=True)
 
 
 ROWS = {
@@ -65,12 +66,12 @@ ROWS = {
     "unknown key": handshake(401, UNKNOWN_KEY, disable(), "unknown_key"),
     "wrong signature": handshake(401, BAD_SIGNATURE, disable(), "bad_signature"),
     "wrong clock": handshake(403, BAD_DATE, OPS, "bad_clock"),
-    "wrong network": handshake(403, "Your IP address is not allowed", switch(HOUR), "forbidden"),
+    "wrong network": handshake(403, "Your IP address is not allowed", deny(HOUR), "forbidden"),
     "no such path": handshake(404, "no Route matched with those values", OPS),
-    "a redirect": Row("redirect", OPS, request_id="req-1"),
-    "too many handshakes": handshake(429, "API rate limit exceeded", switch(20), "rate_limit"),
+    "a redirect": Row("redirect", OPS, request_id="req-1", unread=True),
+    "too many handshakes": handshake(429, "API rate limit exceeded", switch(5), "rate_limit"),
     **{f"handshake {status}": handshake(status, "", wait()) for status in (500, 502, 503, 504)},
-    "empty": Row("empty", wait(1) >> switch(30, waits=()), "empty", request_id=SID),
+    "empty": Row("empty", Verdict(again(1)), "empty", request_id=SID),
 }
 ENDINGS = {
     "10014": Ending("withdraw_10014", "done content_filter", THREE, withdrawn=True),
@@ -85,12 +86,12 @@ ENDINGS = {
 HTTP_ROWS = {
     **code_rows("code_body:{}"),
     "401": Row("http_401", disable(), "api_error", request_id="req-1"),
-    "403": Row("http_403", switch(HOUR), "api_error", request_id="req-1"),
+    "403": Row("http_403", deny(HOUR), "api_error", request_id="req-1"),
     "429 rate": Row("hinted:429:20:rate_limit_exceeded", switch(20), "rate_limit_exceeded", request_id="req-1"),
     "429 quota": Row("http_429:insufficient_quota", disable(), "insufficient_quota", request_id="req-1"),
     "500": Row("http_500", wait(), "api_error", request_id="req-1"),
     "503": Row("http_503", wait(), "api_error", request_id="req-1"),
-    "with a status": Row("code_body:11202:400", switch(2, waits=(2, 8, 30)), "11202", request_id=SID),
+    "with a status": Row("code_body:11202:400", switch(2, waits=(2, 8)), "11202", request_id=SID),
     "in the stream": Row("code:11200", disable(only_model=True), "11200", request_id=SID),
 }
 HTTP_ENDINGS = {
@@ -112,6 +113,5 @@ WEBSOCKET = Table(
     ENDINGS,
     TOO_LONG_RESENT,
     upstream_model="lite",
-    alike=f"http:401:{BAD_SIGNATURE}",
 )
 OVER_HTTP = Table(FakeSparkHTTP, "spark_http", HTTP_ROWS, HTTP_ENDINGS, beside=False)

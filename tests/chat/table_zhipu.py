@@ -1,7 +1,6 @@
 """Every row of Zhipu's error table, over v4 and the legacy v3."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pytest
 
@@ -17,6 +16,8 @@ from tests.chat.verdicts import (
     Table,
     UntilNewDay,
     Verdict,
+    again,
+    deny,
     disable,
     switch,
     wait,
@@ -26,23 +27,25 @@ from tests.zhipu import FakeZhipu
 from tests.zhipu_scenarios import TASK
 
 BLOCKED, TOO_LONG, FAILED = "content_blocked", "prompt_too_long", "upstream_error"
-IN_TWO_HOURS = switch(pytest.approx(2 * HOUR, abs=90), only_model=False)
+IN_TWO_HOURS = deny(pytest.approx(2 * HOUR, abs=90), only_model=False)
 VERDICTS: Mapping[str, tuple[Verdict, str]] = {
-    **dict.fromkeys(("500", "1200", "1230", "1234", "1100", "1120", "1305", "1312"), (wait(), FAILED)),
+    **dict.fromkeys(("500", "1200", "1230", "1234", "1100", "1120"), (wait(), FAILED)),
     **dict.fromkeys(("1000", "1002", "1004", "1110", "1111", "1112", "1121", "1113", "1309"), (disable(), FAILED)),
-    **dict.fromkeys(("1001", "1003", "1210", "1212", "1213", "1214", "1215", "1211", "1221", "1222"), (OPS, FAILED)),
-    "1220": (switch(HOUR), FAILED),
-    "1231": (OPS, FAILED),
+    **dict.fromkeys(("1305", "1312"), (wait(others=False), FAILED)),
+    **dict.fromkeys(("1210", "1212", "1213", "1214", "1215", "1231"), (USER, FAILED)),
+    **dict.fromkeys(("1003", "1221", "1222"), (OPS, FAILED)),
+    **dict.fromkeys(("1001", "1211"), (Verdict(others=True, opens=True), FAILED)),
+    "1220": (deny(HOUR), FAILED),
     "1261": (USER, TOO_LONG),
     "1300": (USER, BLOCKED),
     "1301": (USER, BLOCKED),
-    "1302": (replace(switch(5), crowded=True), FAILED),
-    "1303": (switch(20), FAILED),
-    "1304": (switch(UntilNewDay()), FAILED),
-    "1308": (switch(HOUR, only_model=False), FAILED),
-    "1310": (switch(HOUR, only_model=False), FAILED),
-    "1311": (switch(HOUR), FAILED),
-    "1313": (replace(switch(HOUR, only_model=False), alerts=True), FAILED),
+    "1302": (switch(5), FAILED),
+    "1303": (switch(5), FAILED),
+    "1304": (deny(UntilNewDay()), FAILED),
+    "1308": (deny(HOUR, only_model=False), FAILED),
+    "1310": (deny(HOUR, only_model=False), FAILED),
+    "1311": (deny(HOUR), FAILED),
+    "1313": (deny(HOUR, only_model=False), FAILED),
 }
 SENT_ANEW = ("1003", "1231")
 
@@ -62,7 +65,7 @@ ROWS = {
     "1113 within 200": Row("platform:1113", disable(), "1113", request_id="req-1"),
     "1301 as an event": Row("error_first:1301", USER, "1301", BLOCKED, "req-1"),
     "sensitive at once": Row("reason:sensitive:", USER, "", BLOCKED, "req-1"),
-    "network error": Row("reason:network_error:", wait(1) >> switch(30, waits=()), "network_error", request_id="req-1"),
+    "network error": Row("reason:network_error:", wait(1), "network_error", request_id="req-1"),
 }
 ENDINGS = {
     "sensitive": Ending("reason:sensitive", "done content_filter", PLAIN, withdrawn=True),
@@ -75,11 +78,11 @@ ENDINGS = {
 V3_ROWS = {
     **rows("error_body:{}"),
     "1113 as an event": Row("error_json:1113", disable(), "1113", request_id=TASK),
-    "1302 without a name": Row("error_200:1302", replace(switch(5), crowded=True), "1302", request_id="req-1"),
+    "1302 without a name": Row("error_200:1302", switch(5), "1302", request_id="req-1"),
     "interrupted": Row("interrupted", USER, "", BLOCKED, "req-1"),
-    "nameless": Row("nameless", wait(1) >> switch(30, waits=()), "bad_event", request_id="req-1"),
+    "nameless": Row("nameless", wait(1), "bad_event", request_id="req-1"),
     "in plain text": Row("error_plain", wait(), request_id=TASK),
-    "silence": Row("silent", wait(1) >> switch(30, waits=()), "empty", request_id="req-1"),
+    "silence": Row("silent", Verdict(again(1)), "empty", request_id="req-1"),
 }
 V3_ENDINGS = {
     "interrupted": Ending("interrupted_mid", "done content_filter", "one two ", withdrawn=True),

@@ -53,7 +53,7 @@ ROWS = {
     "blocked": Row("openai", "http_400:content_policy_violation", "error content_blocked", "content_policy_violation"),
     "misconfigured": Row("openai", "body:404:<html>sk-leak</html>", FAILED),
     "once-broken": Row("openai", "flaky:1:http_500", "done stop", content=PLAIN),
-    "gateway": Row("openai", "body:502:<html>sk-leak</html>", FAILED, health="cooling"),
+    "gateway": Row("openai", "body:502:<html>sk-leak</html>", FAILED),
     "error-after-text": Row("openai", "error_mid_stream", FAILED, "503", THREE),
     "spark-volume": Row("spark", "code:11200", FAILED, "11200", health=QUARANTINED),
     "spark-signature": Row("spark", f"http:401:{BAD_SIGNATURE}", FAILED, "bad_signature", health=QUARANTINED),
@@ -117,11 +117,15 @@ def answers(scene: Scene) -> Mapping[str, list[Event]]:
 
 @pytest.fixture(scope="module")
 def health(scene: Scene, answers: Mapping[str, list[Event]], django_db_blocker: Any) -> Mapping[str, str]:
-    """How the keys are after that, by the row."""
+    """How the keys are once the probes have decided, by the row."""
+    expected, deadline = {name: row.health for name, row in ROWS.items() if row.health}, time.monotonic() + 10
     with offers.database(scene.product, django_db_blocker):
-        return {
-            trouble.key.upstream.slug: trouble.status for trouble in KeyTrouble.objects.select_related("key__upstream")
-        }
+        while True:
+            rows = KeyTrouble.objects.select_related("key__upstream")
+            found = {trouble.key.upstream.slug: trouble.status for trouble in rows}
+            if found == expected or time.monotonic() > deadline:
+                return found
+            time.sleep(0.1)
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -9,7 +9,7 @@ from providers.wire.spark.errors import CODES
 from providers.wire.zhipu.errors import ZHIPU_CODES
 from tests.chat import table_openai, table_spark, table_zhipu
 from tests.chat.outcomes import Outcome
-from tests.chat.verdicts import Table, check_alike, check_alone, check_ending, check_resend, check_with_another
+from tests.chat.verdicts import Table, check_alone, check_ending, check_resend, check_with_another
 
 pytestmark = pytest.mark.django_db
 
@@ -76,12 +76,6 @@ def test_after_text(outcomes: Outcomes, table: str, name: str) -> None:
 def test_resends(outcomes: Outcomes, table: str, name: str) -> None:
     """A request that the upstream rejects is resent once in another form, and the form it accepts is stored."""
     check_resend(TABLES[table].resends[name], outcomes[table][f"{name}, resent"])
-
-
-@pytest.mark.parametrize("table", [name for name, table in TABLES.items() if table.alike])
-def test_all_keys_alike(outcomes: Outcomes, table: str) -> None:
-    """When every key fails alike, the configuration is wrong: no key rests, and the operator hears of it."""
-    check_alike(outcomes[table]["alike"])
 
 
 @pytest.mark.parametrize("table", ["spark"])

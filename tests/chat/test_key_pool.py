@@ -32,7 +32,7 @@ def ask_together(product: Product, tokens: list[str]) -> list[str]:
 
 @pytest.mark.contract("refusal: model_unavailable")
 def test_a_dead_key_is_quarantined_and_a_limited_one_returns(tmp_path: Path) -> None:
-    """Every user gets a clean completion; the dead key is quarantined, the limited one returns after one probe."""
+    """Every user gets a clean completion; the dead key is quarantined, the limited one returns after its rest."""
     with FakeOpenAI.in_thread() as upstream:
         upstream.keys.update({DEAD: "http_401", LIMITED: "http_429"})
         environment = {**connected(upstream), "OPENAI_API_KEYS": ",".join((DEAD, LIMITED, GOOD))}
@@ -45,8 +45,6 @@ def test_a_dead_key_is_quarantined_and_a_limited_one_returns(tmp_path: Path) -> 
             upstream.keys.pop(LIMITED)
             time.sleep(4)
             upstream.requests.clear()
-            people[0].answer("Hello", "plain")
-            assert [request.key for request in upstream.requests] == [LIMITED]
             for _ in range(20):
                 people[0].answer("Hello", "plain")
             used = Counter(request.key for request in upstream.requests)

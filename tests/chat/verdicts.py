@@ -4,7 +4,7 @@ A row is asked twice: with an only key, and with a good one beside it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -22,45 +22,53 @@ HISTORY = tuple(f"{number} {'word ' * 60}" for number in range(8))
 
 @dataclass(frozen=True)
 class Verdict:
-    """The consequences of a refusal.
+    """The consequences of a refusal, when a neutral probe meets the same.
 
-    `pauses`: those before an only key is tried again, as bounds in seconds. `rest`: how the key is left out in the end,
-    `upstream_rests`: how all of them are. `others`: whether another key is tried, `at_once` or after the same pauses.
+    `pauses`: those before an only key is tried again, as bounds in seconds. `rest`: how the key is left out in the end.
+    `others`: whether another key is tried, at once. `opens`: whether the circuit opens, unless another key works.
     """
 
     pauses: tuple[tuple[float, float], ...] = ()
     rest: Rest | None = None
-    upstream_rests: Rest | None = None
     others: bool = False
-    at_once: bool = False
-    crowded: bool = False
+    opens: bool = False
     alerts: bool = False
 
-    def __rshift__(self, after: "Verdict") -> "Verdict":
-        """Return this one, and then the other."""
-        return replace(after, pauses=self.pauses + after.pauses, at_once=False)
+
+def again(attempts: int = 2) -> tuple[tuple[float, float], ...]:
+    """Return the pauses before the same key is tried again: they double, a quarter more or less."""
+    return tuple((0.75 * 0.5 * 2**n, 1.25 * 0.5 * 2**n) for n in range(attempts))
 
 
-def wait(attempts: int = 2) -> Verdict:
-    """The same key again, after pauses that double, a quarter more or less; then the failure stands."""
-    return Verdict(tuple((0.75 * 0.5 * 2**n, 1.25 * 0.5 * 2**n) for n in range(attempts)))
+def wait(attempts: int = 2, *, others: bool = True) -> Verdict:
+    """The upstream fails: another key now, else the same one again after pauses; the circuit opens."""
+    return Verdict(again(attempts), others=others, opens=True)
 
 
-def switch(seconds: Any, *, only_model: bool = True, waits: Sequence[float] | None = None) -> Verdict:
-    """Another key now, while this one rests; without another a short rest is waited for, twice."""
+def switch(seconds: Any, *, waits: Sequence[float] | None = None) -> Verdict:
+    """The key is limited: another one now while it rests; without another a short rest is waited for, twice."""
     if waits is None:
-        waits = (seconds, seconds) if isinstance(seconds, (int, float)) and seconds <= 10 else ()
+        waits = (seconds, seconds) if seconds <= 10 else ()
+    return Verdict(tuple((s, s) for s in waits), Rest(pytest.approx(seconds, abs=3), True), others=True)
+
+
+def deny(seconds: Any, *, only_model: bool = True) -> Verdict:
+    """The key is denied: another one now, while this one rests; an operator hears of it."""
     rest = Rest(pytest.approx(seconds, abs=3) if isinstance(seconds, (int, float)) else seconds, only_model)
-    return Verdict(tuple((s, s) for s in waits), rest, others=True, at_once=True)
+    return Verdict(rest=rest, others=True, alerts=True)
 
 
 def disable(*, only_model: bool = False) -> Verdict:
     """Another key now; this one is out until an operator clears it, and hears of it."""
-    return Verdict(rest=Rest(None, only_model), others=True, at_once=True, alerts=True)
+    return Verdict(rest=Rest(None, only_model), others=True, alerts=True)
 
 
+# The request is at fault: nothing follows for others.
 USER = Verdict()
-OPS = Verdict(alerts=True)
+# Our configuration is at fault: the circuit opens, and an operator hears of it.
+OPS = Verdict(opens=True)
+# As long as a circuit is open at first.
+OPEN = Rest(pytest.approx(10, abs=4), True)
 
 
 class UntilNewDay:
@@ -92,11 +100,18 @@ class Row:
     reached: bool = True
     resends: int = 0
     closes: bool = False
+    # Whether the upstream refuses before it gets a prompt, so that the probe counts like a request.
+    unread: bool = False
+
+    @property
+    def probes(self) -> int:
+        """How many requests of the key were really probes."""
+        return int(self.unread and (self.verdict.opens or self.verdict.alerts))
 
     @property
     def calls(self) -> int:
         """How many requests the key gets on the way to the failure."""
-        return self.reached * (1 + self.resends + len(self.verdict.pauses))
+        return self.reached * (1 + self.resends + len(self.verdict.pauses)) + self.probes
 
 
 @dataclass(frozen=True)
@@ -133,7 +148,7 @@ class Resend:
 class Table:
     """The table of one protocol: `kind` and the fake's attribute `address` are the upstream's.
 
-    `beside`: whether rows are asked with another key as well. `alike`: what several keys do that are not to blame.
+    `beside`: whether rows are asked with another key as well.
     """
 
     fake: Callable[[], Any]
@@ -144,7 +159,6 @@ class Table:
     address: str = "base_url"
     upstream_model: str = "m"
     beside: bool = True
-    alike: str = ""
 
     def asked(self, blocker: Any) -> dict[str, Outcome]:
         """Ask everything."""
@@ -164,37 +178,35 @@ class Table:
         for name, row in self.resends.items():
             pool = [server.key(row.does)]
             yield f"{name}, resent", Question(upstream, pool, self.upstream_model, row.model, row.history)
-        if self.alike:
-            yield "alike", Question(upstream, [server.key(self.alike) for _key in range(2)], self.upstream_model)
 
 
 def check_alone(row: Row, found: Outcome) -> None:
     """With an only key, the reader receives the failure once the pauses are over, and pays nothing."""
+    verdict = row.verdict
     _check_failed(row, found)
-    _check_pauses(row.verdict, found)
+    _check_pauses(verdict.pauses, found)
     assert found.calls == [row.calls]
-    assert found.rests == [row.verdict.rest]
-    assert found.upstream_rests == row.verdict.upstream_rests
-    assert found.limits == [1 if row.verdict.crowded else None]
+    assert found.rests == [verdict.rest]
+    assert found.upstream_rests == (OPEN if verdict.opens else None)
+    assert found.alerts == (verdict.alerts or verdict.opens)
 
 
 def check_with_another(row: Row, found: Outcome) -> None:
     """With a good key beside it, that one answers where another key helps, and where none does it is left alone."""
     verdict = row.verdict
+    is_down = verdict.opens and not row.reached
+    assert found.rests == [verdict.rest, None]
+    assert found.upstream_rests == (OPEN if is_down else None)
+    assert found.alerts == (verdict.alerts or is_down)
     if not verdict.others:
         _check_failed(row, found)
         assert found.calls == [row.calls, 0]
-        assert found.rests == [verdict.rest, None]
         return
-    pauses = () if verdict.at_once else verdict.pauses
-    _check_pauses(replace(verdict, pauses=pauses), found)
+    _check_pauses((), found)
     assert found.ending == "done stop"
     assert found.row["content"] == PLAIN
     assert (found.row["charge"]["amount"], found.used_today) == (1, 1)
-    assert found.calls == [1 + len(pauses), 1]
-    assert found.rests == [verdict.rest, None]
-    assert found.limits == [1 if verdict.crowded else None, None]
-    assert found.alerts == verdict.alerts
+    assert found.calls == [1 + row.resends + row.probes, 1]
 
 
 def check_ending(row: Ending, found: Outcome) -> None:
@@ -217,12 +229,6 @@ def check_resend(row: Resend, found: Outcome) -> None:
     assert found.used_today == int(row.ending == "done stop")
 
 
-def check_alike(found: Outcome) -> None:
-    """When every key fails alike, the configuration is wrong: no key rests, and the operator hears of it."""
-    assert (found.ending, found.calls, found.rests) == ("error upstream_error", [1, 1], [None, None])
-    assert found.alerts
-
-
 def _check_failed(row: Row, found: Outcome) -> None:
     details = {"vendor_code": row.vendor_code, "vendor_request_id": row.request_id}
     details = {name: value for name, value in details.items() if value}
@@ -234,11 +240,10 @@ def _check_failed(row: Row, found: Outcome) -> None:
     assert event["message"] == found.row["error"]["message"] != ""
     assert found.row["error"].get("details", {}) == details
     assert (found.row["status"], found.row["finish_reason"], found.row["content"]) == ("failed", None, "")
-    assert found.alerts == row.verdict.alerts
     assert (found.abuse_count, found.closed) == (int(row.code == "content_blocked"), row.closes)
 
 
-def _check_pauses(verdict: Verdict, found: Outcome) -> None:
-    assert len(found.pauses) == len(verdict.pauses)
-    assert all(low <= pause <= high for pause, (low, high) in zip(found.pauses, verdict.pauses, strict=True))
-    assert [notice["code"] for notice in found.named("notice")] == ["retrying"] * len(verdict.pauses)
+def _check_pauses(pauses: Sequence[tuple[float, float]], found: Outcome) -> None:
+    assert len(found.pauses) == len(pauses)
+    assert all(low <= pause <= high for pause, (low, high) in zip(found.pauses, pauses, strict=True))
+    assert [notice["code"] for notice in found.named("notice")] == ["retrying"] * len(pauses)

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from providers import addresses
 from providers.apps import providers_app
-from providers.models import ApiKey, ChatModel, KeyTrouble, Route, Upstream
+from providers.models import ApiKey, ChatModel, KeyTrouble, Route, Upstream, UpstreamTrouble
 from providers.wire.openai import model_list
 from quotas.models import QuotaModel
 from runtime import database
@@ -107,15 +107,14 @@ def test_lists_need_a_constant_number_of_queries(admin: Client, django_assert_ma
 
 
 def test_use_upstreams_again(admin: Client, mirror: Upstream) -> None:
-    """One action ends the cooldown of an upstream and the troubles of its keys only."""
+    """One action closes the circuits of an upstream and ends the troubles of its keys only."""
     soon = timezone.now() + timedelta(hours=1)
-    Upstream.objects.filter(pk=mirror.pk).update(cooldown_until=soon, status_reason="away")
+    UpstreamTrouble.objects.create(upstream=mirror, model="m", cooldown_until=soon)
     KeyTrouble.objects.create(key=factories.api_key(mirror), quarantined_at=soon)
     other = KeyTrouble.objects.create(key=factories.api_key(factories.upstream()), quarantined_at=soon)
     response = admin.post(page("upstream"), select("clear_health", mirror))
     assert flash_messages(response) == ["1 upstream is in use again, with its keys."]
-    mirror.refresh_from_db()
-    assert (mirror.cooldown_until, mirror.status_reason) == (None, "")
+    assert not UpstreamTrouble.objects.exists()
     assert KeyTrouble.objects.get() == other
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from django.utils import timezone, translation
 
 from providers import trial
 from providers.apps import providers_app
-from providers.models import ApiKey, KeyTrouble, Upstream
+from providers.models import ApiKey, KeyTrouble, Upstream, UpstreamTrouble
 from runtime import database
 from tests import factories
 from tests.spark import KEY as SPARK_KEY
@@ -85,20 +84,19 @@ async def test_a_failure_is_explained(fake: FakeOpenAI, scenario: str, expected:
 
 
 async def test_success_ends_troubles(fake: FakeOpenAI) -> None:
-    """Success ends the trouble with the model and with all models, and the upstream's cooldown.
+    """Success ends the trouble with the model and with all models, and closes the circuit.
 
     A model that the key has trouble with is tried first; trouble with a third one stays.
     """
-    until = timezone.now() + timedelta(hours=1)
-    key = await a_key(fake.base_url, "plain", "echo", cooldown_until=until, status_reason="away")
+    key = await a_key(fake.base_url, "plain", "echo")
     for model in ("", "echo", "third"):
         await KeyTrouble.objects.acreate(key=key, model=model, quarantined_at=timezone.now())
+        await UpstreamTrouble.objects.acreate(upstream_id=key.upstream_id, model=model)
     outcome = await trial.try_key(key.pk, providers_app().configuration)
     assert outcome.ok
     assert (await in_english(outcome)).startswith("echo replied")
     assert [row.model async for row in KeyTrouble.objects.all()] == ["third"]
-    upstream = await Upstream.objects.aget()
-    assert (upstream.cooldown_until, upstream.status_reason) == (None, "")
+    assert [row.model async for row in UpstreamTrouble.objects.order_by("model")] == ["", "third"]
 
 
 async def test_another_form_of_the_request(fake: FakeOpenAI) -> None:

@@ -130,7 +130,9 @@ def unreachable(error: Exception) -> ProviderError:
     if isinstance(reason, AddressRefusedError):
         return not_connected("address_refused")
     if isinstance(reason, OSError) and reason.errno in _NO_RESOURCES:
-        return UpstreamFailed(_("This machine is out of connections."), action="wait", attempts=2, vendor_code="local")
+        return UpstreamFailed(
+            _("This machine is out of connections."), action="wait", attempts=2, vendor_code="local", blame="request"
+        )
     match error:
         case httpx.ProxyError():
             return not_connected("proxy_refused")
@@ -148,7 +150,7 @@ def not_connected(vendor_code: str) -> ProviderError:
     return _FAILURES[vendor_code].error(vendor_code=vendor_code)
 
 
-_NETWORK = Row(_("The upstream could not be reached."), "wait", attempts=2, cooldown_s=60.0, scope="all")
+_NETWORK = Row(_("The upstream could not be reached."), "wait", attempts=2, scope="all")
 _FAILURES: Mapping[str, Row] = {
     "address_refused": Row(_("The upstream's address is not allowed."), "ops", scope="all"),
     "proxy_refused": Row(_("The proxy refused our credentials."), "ops", scope="all"),

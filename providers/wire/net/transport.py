@@ -36,11 +36,14 @@ class Transport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; return the response, of any status, when its head is there."""
         origin = _origin(request.url)
-        # A proxy would drop the headers of an upgrade, which are about one connection only.
-        forward = self._dialer.forwards(origin) and "upgrade" not in request.headers
+        # A proxy would drop the headers of an upgrade, which are about one connection only. Servers that refuse an
+        # upgrade often close the connection without saying so, and the next one must not meet that.
+        upgrade = "upgrade" in request.headers
+        forward = self._dialer.forwards(origin) and not upgrade
         head = self._head(request, forward=forward)
         body = await request.aread()
-        connection = self._take(origin) or await self._open(origin, tunnel=not forward)
+        kept = None if upgrade else self._take(origin)
+        connection = kept or await self._open(origin, tunnel=not forward)
         try:
             await connection.send(head, body)
         except BaseException:

@@ -114,9 +114,11 @@ class Decoder:
                 raise ContentBlocked(text, action="user", status=200, ends_conversation=self._closed)
             case "length":
                 # The reasoning used up the token cap. The same request would fail again.
-                raise UpstreamFailed(_("The upstream's answer was empty."), "wait", vendor_code="empty_at_length")
+                raise UpstreamFailed(
+                    _("The upstream's answer was empty."), "wait", blame="request", vendor_code="empty_at_length"
+                )
             case "stop":
-                raise broken_stream("empty")
+                raise broken_stream("empty", blame="request")
 
     def _event(self, event: SSEEvent, out: list[Event]) -> None:
         data = event.data.strip()

@@ -21,19 +21,19 @@ _NO_KEY = _("The upstream refused the key.")
 
 TOO_LONG = Row(_("The prompt is too long for this model."), "user", kind=PromptTooLong)
 BLOCKED = Row(_("The upstream's moderation refused the prompt."), "user", kind=ContentBlocked)
-BAD_REQUEST = Row(_("The upstream refused the request."), "ops")
+BAD_REQUEST = Row(_("The upstream refused the request."), "ops", blame="request")
 BAD_ADDRESS = Row(_("The upstream's address is not that of a chat service."), "ops", scope="all")
 BAD_REGION = Row(_("The upstream does not serve our network address."), "ops", scope="all")
 BAD_PROXY = Row(_("The proxy refused our credentials."), "ops", scope="all")
-BAD_KEY = Row(_NO_KEY, "disable", scope="key")
-NO_MONEY = Row(_("The upstream account is exhausted."), "disable", scope="key")
-DENIED = Row(_NO_KEY, "switch", cooldown_s=3600.0)
-NO_MODEL = Row(_("The upstream does not know this model."), "switch", cooldown_s=3600.0, unanimous=True)
-RATE = Row(_BUSY, "switch", cooldown_s=20.0)
-SLOW_DOWN = Row(_BUSY, "wait", attempts=2, scope="all", crowded=True)
+BAD_KEY = Row(_NO_KEY, "disable", scope="key", blame="key")
+NO_MONEY = Row(_("The upstream account is exhausted."), "disable", scope="key", blame="key")
+DENIED = Row(_NO_KEY, "switch", cooldown_s=3600.0, blame="key")
+NO_MODEL = Row(_("The upstream does not know this model."), "switch", cooldown_s=3600.0, blame="key")
+RATE = Row(_BUSY, "switch", cooldown_s=5.0, blame="rate")
+SLOW_DOWN = Row(_BUSY, "wait", attempts=2, scope="all", blame="rate")
 OVERLOADED = Row(_BUSY, "wait", attempts=2, scope="all")
 FAULT = Row(_FAILED, "wait", attempts=2)
-GATEWAY = Row(_FAILED, "wait", attempts=1, cooldown_s=30.0)
+GATEWAY = Row(_FAILED, "wait", attempts=1)
 
 MONEY = frozenset(
     {
@@ -87,8 +87,8 @@ _OTHER_CAP: Mapping[str, TokenCapField] = {"max_tokens": "max_completion_tokens"
 _SAFE_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # The field at the beginning of a path such as `tools[0].function.parameters`, and as much of the path as may be shown.
 _FIELD = re.compile(r"([a-z_]{1,40})[A-Za-z0-9_.\[\]]{0,100}")
-# Most seconds that a hint counts for: an epoch in the place of seconds must not cool a key for years.
-MAX_HINT_SECONDS = 86_400.0
+# Most seconds that a hint counts for: no mistake of a vendor's may cool a key for long.
+MAX_HINT_SECONDS = 300.0
 # Share of the estimate to which a refused prompt is cut. Local estimates are wrong by up to a quarter.
 _TRIM_TO = 0.7
 

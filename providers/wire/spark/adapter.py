@@ -224,7 +224,7 @@ def _check_temperature(request: ChatRequest, version: Version) -> None:
     if not isinstance(temperature, int | float) or not 0 < temperature <= version.max_temperature:
         message = f"The model's temperature must be above 0 and at most {version.max_temperature:g}."
         # No key of this upstream accepts it, but another route may.
-        raise UpstreamFailed(message, action="wait", scope="all", vendor_code="bad_temperature", alerts=True)
+        raise UpstreamFailed(message, action="wait", scope="all", vendor_code="bad_temperature", blame="request")
 
 
 def _capped(request: ChatRequest, version: Version) -> ChatRequest:

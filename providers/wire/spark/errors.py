@@ -34,15 +34,14 @@ _BUSY = _("The upstream is busy.")
 _FAILED = _("The upstream failed.")
 
 BUSY = Row(_BUSY, "wait", attempts=2)
-SAME_USER = Row(_BUSY, "wait", attempts=2)
-NO_CAPACITY = Row(_("The upstream has no capacity left."), "switch", cooldown_s=60.0, alerts_if_persistent=True)
-NO_ENGINE = Row(_FAILED, "wait", attempts=2, cooldown_s=30.0)
-NO_VOLUME = Row(_("The key has no licence or no volume left for this model."), "disable")
-NO_VOLUME_TODAY = Row(_("The key has no volume left today."), "switch")
-EACH_SECOND = Row(_BUSY, "switch", cooldown_s=2.0, waits=(2.0, 8.0, 30.0))
-AT_ONCE = Row(_BUSY, "switch", cooldown_s=5.0, crowded=True)
-NOT_ENABLED = replace(DENIED, alerts=True)
-BAD_SIGNATURE = replace(BAD_KEY, message=_("The upstream refused the signature."), unanimous=True)
+SAME_USER = Row(_BUSY, "wait", attempts=2, blame="request")
+NO_CAPACITY = Row(_("The upstream has no capacity left."), "switch", cooldown_s=60.0)
+NO_ENGINE = Row(_FAILED, "wait", attempts=2)
+NO_VOLUME = Row(_("The key has no licence or no volume left for this model."), "disable", blame="key")
+NO_VOLUME_TODAY = Row(_("The key has no volume left today."), "switch", blame="key")
+EACH_SECOND = Row(_BUSY, "switch", cooldown_s=2.0, waits=(2.0, 8.0, 30.0), blame="rate")
+AT_ONCE = Row(_BUSY, "switch", cooldown_s=5.0, blame="rate")
+BAD_SIGNATURE = replace(BAD_KEY, message=_("The upstream refused the signature."))
 CLOSED = replace(BLOCKED, ends_conversation=True)
 UNKNOWN = Row(_FAILED, "wait", attempts=1)
 BAD_CLOCK = Row(_("Our clock is wrong: the upstream refused the date."), "ops", scope="all")
@@ -58,7 +57,7 @@ CODES: Mapping[str, Row] = {
     **dict.fromkeys(("10013", "10014", "10021"), BLOCKED),
     "10019": CLOSED,
     "10015": BAD_KEY,
-    "10016": NOT_ENABLED,
+    "10016": DENIED,
     "10018": BAD_REQUEST,
     "10110": BUSY,
     "10163": BAD_REQUEST,

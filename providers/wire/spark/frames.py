@@ -127,7 +127,7 @@ class Decoder:
         if not self.complete:
             raise _broken("truncated")
         if not self._visible:
-            raise _broken("empty")
+            raise broken_stream("empty", status=101, blame="request")
         return [Finished("stop")]
 
     def _verdict(self, code: object, header: dict[str, Any]) -> bool:

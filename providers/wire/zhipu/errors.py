@@ -31,7 +31,7 @@ MODERATED = frozenset({"1300", "1301"})
 
 _HOUR_S = 3600.0
 _DAILY = "1304"
-_PLAN = frozenset({"1308", "1310"})
+_PLAN = ("1308", "1310")
 # China has had no summer time since 1991.
 _CHINA = timezone(timedelta(hours=8), "Asia/Shanghai")
 # "... 您的限额将在 2026-08-25 07:41:44 重置。", in both languages of the vendor.
@@ -41,18 +41,18 @@ _MOST_PAST_S, _MOST_AHEAD_S = 300.0, 32 * 86_400.0
 # An error without an envelope: "[1214][prompt 参数非法。请检查文档。]", a request id may follow.
 _LABEL = re.compile(r"\[(\d{3,4})\]\[")
 
-LOCKED = Row(_("The upstream account is locked, inactive or unknown."), "disable", scope="key")
-PLAN_EXPIRED = Row(_("The upstream plan has expired."), "disable", scope="key")
+LOCKED = Row(_("The upstream account is locked, inactive or unknown."), "disable", scope="key", blame="key")
+PLAN_EXPIRED = Row(_("The upstream plan has expired."), "disable", scope="key", blame="key")
 NO_HEADER = Row(_("The upstream got no key."), "ops")
 CLOCK = Row(_("The upstream takes fresh tokens for expired; check the clock."), "ops", scope="all")
 UNKNOWN_MODEL = Row(_("The upstream does not know this model."), "ops")
 RETIRED = Row(_("The upstream does not offer this interface."), "ops", scope="all")
-REPETITION = Row(_("The upstream takes the request for a repetition."), "ops")
-CONCURRENCY = Row(_("The upstream is busy."), "switch", cooldown_s=5.0, crowded=True)
+REPETITION = Row(_("The upstream takes the request for a repetition."), "ops", blame="request")
+CONCURRENCY = Row(_("The upstream is busy."), "switch", cooldown_s=5.0, blame="rate")
 # The cooldowns of the next two apply only when the message contains no time.
-DAY_USED = Row(_("The upstream's daily limit is reached."), "switch", cooldown_s=_HOUR_S)
-PLAN_USED = Row(_("The upstream plan is used up."), "switch", cooldown_s=_HOUR_S, scope="key")
-FAIR_USE = Row(_("The upstream throttles the account."), "switch", cooldown_s=_HOUR_S, scope="key", alerts=True)
+DAY_USED = Row(_("The upstream's daily limit is reached."), "switch", cooldown_s=_HOUR_S, blame="key")
+PLAN_USED = Row(_("The upstream plan is used up."), "switch", cooldown_s=_HOUR_S, scope="key", blame="key")
+FAIR_USE = Row(_("The upstream throttles the account."), "switch", cooldown_s=_HOUR_S, scope="key", blame="key")
 
 ZHIPU_CODES: Mapping[str, Row] = {
     **CODES,
@@ -68,7 +68,7 @@ ZHIPU_CODES: Mapping[str, Row] = {
     **dict.fromkeys(("1221", "1222"), RETIRED),
     REPEATED: REPETITION,
     "1261": TOO_LONG,
-    **dict.fromkeys(MODERATED, BLOCKED),
+    **dict.fromkeys(sorted(MODERATED), BLOCKED),
     "1302": CONCURRENCY,
     "1303": RATE,
     _DAILY: DAY_USED,

@@ -1,0 +1,201 @@
+"""One user against all (issue 13.1, quality 3): no request takes a model away from others; real faults are found.
+
+Each trigger is a model with an upstream of its own, with 1, 2 and 12 keys: it fails for prompts that begin with
+"trigger", and completes all others. To add a trigger, add a scenario of the fake vendor to `TRIGGERS`.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import offers, servers
+from tests.faults import pairs
+from tests.product import ApiUser, Event, Product, text_of
+from tests.scenarios import PLAIN
+from tests.upstreams import FakeOpenAI
+
+pytestmark = pytest.mark.server
+
+POOLS = (1, 2, 12)
+MAX_CALLS = 4
+# Seconds within which a fault is found, and within which another user gets a completion from a crowded test machine.
+FOUND_SECONDS, AT_ONCE_SECONDS = 30, 5
+
+
+def says(status: int, message: str, **error: str) -> str:
+    """Return the scenario of a refusal in OpenAI's envelope."""
+    return f"body:{status}:" + json.dumps({"error": {"message": message, **error}})
+
+
+TRIGGERS: Mapping[str, str] = {
+    "empty by stop": "empty",
+    "white space only": "whitespace",
+    "reasoning only": "reasoning_only",
+    "403 moderation": says(403, "Your input was flagged by our moderation"),
+    "403 firewall": "body:403:<html>Request blocked by the web application firewall</html>",
+    "403 guardrail": says(403, "The guardrail rejected this input"),
+    "404 tools": says(404, "No endpoints found that support tool use"),
+    "429 too large": says(429, "Request too large for m: Limit 10, Requested 99", type="tokens"),
+    "200 page": "html_200",
+    "500": "http_500",
+    "401": "http_401:invalid_api_key",
+    "broken stream": "eof",
+}
+# Faults that concern all requests: the status of the keys, and what the log's alert is about.
+REAL: Mapping[str, tuple[str, str]] = {
+    "dead key": ("http_401:invalid_api_key", "quarantined"),
+    "empty balance": ("http_402:insufficient_quota", "quarantined"),
+    "no access": ("http_403", "cooling"),
+    "down": ("http_500", "ok"),
+    "hangs up": ("eof", "ok"),
+}
+
+
+def named(name: str, keys: int = 1) -> str:
+    return f"{name}-{keys}".replace(" ", "-")
+
+
+@dataclass
+class Scene:
+    product: Product
+    fake: FakeOpenAI
+    keys: Mapping[str, list[str]]
+    mallory: ApiUser
+    alice: ApiUser
+
+    def calls(self, model: str, prompt: str) -> int:
+        """Return how many requests with this prompt the keys of a model got."""
+        return sum(asked.key in self.keys[model] for asked in self.fake.asked(prompt))
+
+    def statuses(self, model: str) -> list[str]:
+        rows = self.product.admin().client.get("/api/admin/keys/").json()
+        return [row["status"] for row in rows if row["upstream"] == model]
+
+    def circuits(self) -> dict[str, str | None]:
+        """Return until when the upstreams with a stored circuit are left out."""
+        return dict(
+            self.product.sql(
+                "SELECT slug, providers_upstreamtrouble.cooldown_until FROM providers_upstreamtrouble "
+                "JOIN providers_upstream ON providers_upstream.id = upstream_id"
+            )
+        )
+
+    def alerts(self, model: str) -> int:
+        lines = [line for line in self.product.output.splitlines() if "upstream needs attention" in line]
+        return sum(json.loads(line)["upstream"] == model for line in lines)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> Iterator[Scene]:
+    """A product that offers each trigger with each number of keys, and each real fault."""
+    with ExitStack() as stack:
+        fake = stack.enter_context(FakeOpenAI.in_thread())
+        product = stack.enter_context(Product(tmp_path_factory.mktemp("blame"), **offers.environment()))
+        keys = {
+            named(name, count): [fake.key(f"triggered:{does}") for _key in range(count)]
+            for name, does in TRIGGERS.items()
+            for count in POOLS
+        }
+        keys |= {named(name): [fake.key(does)] for name, (does, _status) in REAL.items()}
+        keys["broken"] = [fake.key("http_500") for _key in range(12)]
+        with offers.database(product, django_db_blocker):
+            for model, secrets in keys.items():
+                offers.offer(model, "openai", fake.base_url, *secrets, upstream_model="m")
+        alice = product.register("alice")
+        offers.wait_for(alice, "broken")
+        yield Scene(product, fake, keys, product.register("mallory"), alice)
+
+
+@dataclass(frozen=True)
+class Attack:
+    """How mallory's requests ended, and alice's right afterwards, with the seconds that each of hers took."""
+
+    mallory: Mapping[str, list[Event]]
+    alice: Mapping[str, tuple[float, list[Event]]]
+
+
+@pytest.fixture(scope="module")
+def attack(scene: Scene) -> Attack:
+    """Mallory sends every trigger at once; then alice sends a plain prompt to each model."""
+    models = [named(name, count) for name in TRIGGERS for count in POOLS]
+    failed = offers.ask_together(scene.mallory, models, "trigger")
+    answered = {}
+    for model in models:
+        began = time.monotonic()
+        events = scene.alice.answer("Hello", model)
+        answered[model] = (time.monotonic() - began, events)
+    return Attack(failed, answered)
+
+
+@pytest.mark.parametrize("count", POOLS)
+@pytest.mark.parametrize("name", TRIGGERS)
+def test_another_user_is_answered_at_once(scene: Scene, attack: Attack, name: str, count: int) -> None:
+    """After a request that fails for its own content, all other users get completions as before."""
+    model = named(name, count)
+    assert 1 <= scene.calls(model, "trigger") <= MAX_CALLS
+    seconds, events = attack.alice[model]
+    assert (events[-1].name, text_of(events)) == ("done", PLAIN)
+    assert seconds < AT_ONCE_SECONDS
+    assert attack.mallory[model][-1].data["charge"]["amount"] == 0
+    assert "quarantined" not in scene.statuses(model)
+    assert scene.circuits().get(model) is None
+    assert scene.alerts(model) == 0
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_fault_is_found(scene: Scene, name: str) -> None:
+    """A fault that a probe meets too is found within 30 seconds, with one alert for all requests."""
+    model, status = named(name), REAL[name][1]
+    assert scene.mallory.answer("Hello", model)[-1].name == "error"
+    deadline = time.monotonic() + FOUND_SECONDS
+    while not scene.alerts(model):
+        assert time.monotonic() < deadline, "the fault was not found"
+        time.sleep(0.1)
+    assert scene.statuses(model) == [status]
+    assert (model in scene.circuits()) == (status == "ok")
+    refused = scene.alice.client.post("/api/chat/", json={"model": model, "prompt": "Hello"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "model_unavailable")
+    assert scene.alerts(model) == 1
+    assert scene.calls(model, "Hello") <= 3
+
+
+def test_twelve_broken_keys(scene: Scene) -> None:
+    """With 12 keys and every attempt broken, 4 calls are made and 30 s waited at most; healed, 2 s suffice."""
+    began = time.monotonic()
+    assert scene.mallory.answer("storm", "broken")[-1].data["code"] == "upstream_error"
+    assert time.monotonic() - began < 30
+    assert scene.calls("broken", "storm") <= MAX_CALLS
+    scene.fake.keys.update(dict.fromkeys(scene.keys["broken"], "plain"))
+    began = time.monotonic()
+    assert scene.alice.answer("Hello", "broken")[-1].name == "done"
+    assert time.monotonic() - began < 2
+
+
+def test_two_processes_share_verdicts(postgres: servers.Postgres, tmp_path: Path, django_db_blocker: Any) -> None:
+    """What a probe of one process decides holds in the other one, whose own probe heals both again."""
+    with FakeOpenAI.in_thread() as fake:
+        secret = fake.key("http_500")
+        variables = {"OPENAI_BASE_URL": fake.base_url, "OPENAI_API_KEYS": secret, "OPENAI_MODELS": "m"}
+        with pairs.started(postgres, tmp_path, **variables) as pair:
+            assert pair.alice.answer("Hello", "m")[-1].name == "error"
+            deadline = time.monotonic() + FOUND_SECONDS
+            while pair.alice_there.client.get("/api/models/").json()[0]["available"]:
+                assert time.monotonic() < deadline, "the verdict is not shared"
+                time.sleep(0.1)
+            fake.keys[secret] = "plain"
+            began = time.monotonic()
+            assert pair.alice_there.answer("Hello", "m")[-1].name == "done"
+            assert time.monotonic() - began < 3
+            deadline = time.monotonic() + 5
+            while not pair.alice.client.get("/api/models/").json()[0]["available"]:
+                assert time.monotonic() < deadline, "the recovery is not shared"
+                time.sleep(0.1)
+            asked = Counter(request.body["messages"][-1]["content"] for request in fake.requests)
+            assert asked["Hi"] <= 4
