@@ -52,6 +52,7 @@ MODELS = {
     "http-400": "http_400",
     "tools": "tool_round",
     "refuses-seed": "http_400:unsupported_parameter:seed",
+    "refuses-tools": 'body:404:{"error":{"message":"No endpoints found that support tool use","code":404}}',
     "short-context": "context:1",
     "blocked": "http_400:content_policy_violation",
     "flood": "long:300000",

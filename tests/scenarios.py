@@ -475,6 +475,21 @@ async def error_mid_stream(x: ChatExchange) -> None:
 
 
 @scenario
+async def error_after(x: ChatExchange, code: str) -> None:
+    """error_after:<code>: a first delta, then an error object with that code."""
+    await x.start()
+    await x.delta(content="Hel")
+    await x.send(event_bytes(error={"message": "m", "code": code}))
+
+
+@scenario
+async def error_field(x: ChatExchange) -> None:
+    """An error in a field of that name instead of data, as llama.cpp writes it."""
+    await x.start()
+    await x.send(b'error: {"code":400,"message":"the request exceeds the available context size."}\n\n')
+
+
+@scenario
 async def error_string(x: ChatExchange) -> None:
     """An error that is a string, in an event named error."""
     await x.start()

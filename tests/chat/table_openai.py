@@ -31,6 +31,8 @@ CAPPED = {"parameters": {"max_tokens": 5}}
 QUICK = {"first_seconds": 1.5, "idle_seconds": 0.5}
 
 GATEWAY = wait(1)
+# Neither the key nor the request is accused: another key now, and the circuit opens when a probe fails too.
+NEITHER = Verdict(others=True, opens=True)
 EMPTY = Verdict(again(1))
 SLOW_DOWN = Verdict(again(), Rest(pytest.approx(5, abs=3), True), others=True)
 NOBODY = f"http://127.0.0.1:{free_port()}/v1"
@@ -76,6 +78,20 @@ ROWS = {
     "403 region": says(403, OPS, code="unsupported_country_region_territory"),
     "403 other": says(403, deny(HOUR)),
     "403 moderation": says(403, USER, BLOCKED, message="Your input was flagged by moderation"),
+    **{
+        f"{status} moderation, {words}": says(status, USER, BLOCKED, message=f"{words} sk-leak")
+        for status, words in (
+            (400, "Content Exists Risk"),
+            (403, "Content violates usage guidelines."),
+            (403, "The guardrail rejected this input"),
+            (403, "您的输入包含敏感信息"),
+            (451, "The prompt may contain inappropriate content"),
+            (500, "bad response status code 400: Content Exists Risk"),
+        )
+    },
+    "403 firewall": page(403, NEITHER),
+    "403 firewall as text": Row("body:403:Request blocked sk-leak", NEITHER, "", request_id="req-1"),
+    "404 tools": says(404, USER, message="No endpoints found that support tool use"),
     "404 model": says(404, deny(HOUR), code="model_not_found"),
     "404 page": page(404, OPS),
     "405": page(405, OPS),
@@ -85,6 +101,24 @@ ROWS = {
     "408": page(408, wait()),
     "409": says(409, wait()),
     "413": page(413, USER, TOO_LONG),
+    "413 limit per minute": says(413, USER, TOO_LONG, message="Request too large for m on tokens per minute"),
+    "418": says(418, NEITHER),
+    "429 limit per minute": says(
+        429,
+        USER,
+        TOO_LONG,
+        message="Request too large for m on tokens per min (TPM): Limit 10, Requested 99.",
+        type="tokens",
+        code="rate_limit_exceeded",
+    ),
+    "429 hint in words": says(429, switch(7), message="Rate limit reached. Please try again in 7s."),
+    "429 long hint in words": says(429, switch(300), message="Please try again in 1h2m."),
+    "429 suspended": says(429, disable(), message="Your account is suspended due to insufficient balance"),
+    "400 low credit": says(400, disable(), message="Your credit balance is too low"),
+    "400 bad key": says(400, disable(), message="API key not valid."),
+    "402 in flight": says(
+        402, switch(3), message="Please try again in 3s", metadata={"limit_source": "openrouter_in_flight_budget"}
+    ),
     "429 requests": says(429, switch(5), code="rate_limit_exceeded", type="requests"),
     "429 tokens": says(429, switch(5), type="tokens"),
     "429 page": page(429, switch(5)),
@@ -121,6 +155,7 @@ ROWS = {
     "200 without an end": broken("eof", "truncated"),
     "garbage": broken("garbage", "bad_http"),
     "200 with an error": Row("json_error_200:insufficient_quota", disable(), "insufficient_quota", request_id="req-1"),
+    "error as a field": Row("error_field", USER, "400", TOO_LONG, "req-1"),
     "error as a string": Row("error_string", wait(), "", request_id="req-1"),
     "error with its finish reason": Row("error_finish", wait(), "server_error", request_id="req-1"),
     **{
@@ -141,6 +176,7 @@ ENDINGS = {
     "end of file": Ending("eof_mid_stream", "error upstream_error", THREE),
     "reset": Ending("reset_mid_stream", "error upstream_error", THREE),
     "no JSON": Ending("bad_json", "error upstream_error", "Hel"),
+    "moderation": Ending("error_after:data_inspection_failed", "done content_filter", "Hel"),
     "silence": Ending("hang_mid_stream", "error upstream_timeout", THREE, upstream=QUICK),
 }
 

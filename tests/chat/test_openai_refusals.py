@@ -52,6 +52,14 @@ def test_what_the_upstream_refuses_is_named(caller: httpx.Client, api_user: ApiU
     assert api_user.quota()["used_today"] == 0
 
 
+def test_tools_that_no_endpoint_takes_are_named(caller: httpx.Client, upstream: FakeOpenAI) -> None:
+    """A router's 404 for requests with tools names the field after one call, and takes the model from no one else."""
+    before = len(upstream.requests)
+    answer = ask(caller, "refuses-tools", tools=[WEATHER])
+    assert error(answer) == (400, "invalid_request_error", None, "tools")
+    assert len(upstream.requests) == before + 1
+
+
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 

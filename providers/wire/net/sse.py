@@ -1,8 +1,8 @@
 """Server-sent events from an upstream: bytes in, events out, bounded memory.
 
-Follows the WHATWG rules for `text/event-stream` with two additions for upstreams: unknown fields are kept (one vendor
-puts its usage into `meta`), and a pending `[DONE]` is handed out at the end of the file. Reconnecting and JSON are not
-done here.
+Follows the WHATWG rules for `text/event-stream` with three additions for upstreams: unknown fields are kept (one vendor
+puts its usage into `meta`), a field `error` without data is an event of that type (llama.cpp), and a pending `[DONE]`
+is handed out at the end of the file. Reconnecting and JSON are not done here.
 """
 
 from collections.abc import Mapping
@@ -136,6 +136,8 @@ class SSEParser:
             data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
             text = data.decode("utf-8", "replace")
             events.append(SSEEvent(self._type or "message", text, self._id, self._fields or _NO_FIELDS))
+        elif error := self._fields.get("error"):
+            events.append(SSEEvent("error", error, self._id, self._fields))
         self._end_block()
 
     def _end_block(self) -> None:

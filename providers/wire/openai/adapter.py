@@ -38,6 +38,7 @@ from providers.wire.openai.errors import (
     Complaint,
     blamed_field,
     choose_row,
+    is_refusal,
     read_complaint,
     request_id,
     resend,
@@ -183,7 +184,7 @@ class OpenAICompatible(Provider):
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
         """Return the failure that an object of a stream reports; see `Dialect.failure`."""
-        if not chunk.get("error") and event.type != "error":
+        if event.type != "error" and not is_refusal(chunk):
             return None
         return self.classify(read_complaint(200, orjson.dumps(chunk), {}))
 

@@ -234,9 +234,11 @@ class Decoder:
 
     def _fail(self, failure: ProviderError) -> None:
         self.ended = True
-        if self._visible and failure.vendor_code in self._dialect.withdrawn_reasons:
-            # The moderation objected after text was sent: the completion ends and its text is withdrawn.
-            self.finish, self._withdrawn = "content_filter", True
+        if self._visible and isinstance(failure, ContentBlocked):
+            # The moderation objected after text was sent: the completion ends. Some vendors want its text withdrawn.
+            self.finish = "content_filter"
+            self._withdrawn = failure.vendor_code in self._dialect.withdrawn_reasons
+            self._closed = self._closed or failure.ends_conversation
         else:
             self._failure = failure
 

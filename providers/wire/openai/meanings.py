@@ -1,0 +1,332 @@
+"""The words of vendors' refusals as data, one table per meaning.
+
+They are matched in linear time. A sign is an exact code or a documented wording. Codes win over wordings, because a
+wording may repeat what a user wrote; so a sign of a key only ever raises a suspicion, which a probe of ours checks.
+Vendors behind relays use each other's words, hence all tables hold for all OpenAI-compatible servers.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple
+
+Meaning = Literal["too_long", "parameter", "money", "dead_key", "moderation", "rate"]
+
+# Characters of a message that are matched, from its beginning and from its end: a vendor may repeat a whole prompt.
+MAX_HEAD_CHARS, MAX_TAIL_CHARS = 1500, 500
+
+OPENAI = "https://platform.openai.com/docs/guides/error-codes"
+ANTHROPIC = "https://docs.anthropic.com/en/api/errors"
+GEMINI = "https://ai.google.dev/gemini-api/docs/troubleshooting"
+AZURE = "https://learn.microsoft.com/azure/ai-services/openai/concepts/content-filter"
+DEEPSEEK = "https://api-docs.deepseek.com/quick_start/error_codes"
+MOONSHOT = "https://platform.moonshot.cn/docs/api/chat"
+DASHSCOPE = "https://help.aliyun.com/zh/model-studio/error-code"
+OPENROUTER = "https://openrouter.ai/docs/api-reference/errors"
+ARK = "https://www.volcengine.com/docs/82379/1299023"
+SILICONFLOW = "https://docs.siliconflow.cn/cn/faqs/error-code"
+MINIMAX = "https://platform.minimaxi.com/document/error-codes"
+STEPFUN = "https://platform.stepfun.com/docs/api-reference/error-codes"
+XAI = "https://docs.x.ai/docs/key-information/debugging"
+GROQ = "https://console.groq.com/docs/errors"
+ZHIPU = "https://docs.bigmodel.cn/cn/api/api-code"
+CLOUDFLARE = "https://developers.cloudflare.com/workers-ai/platform/errors/"
+PORTKEY = "https://portkey.ai/docs/product/guardrails"
+ONE_API = "https://github.com/songquanpeng/one-api"
+NEW_API = "https://github.com/QuantumNous/new-api"
+VLLM = "https://github.com/vllm-project/vllm"
+LLAMA_CPP = "https://github.com/ggml-org/llama.cpp/tree/master/tools/server"
+TGI = "https://github.com/huggingface/text-generation-inference"
+OLLAMA = "https://github.com/ollama/ollama"
+
+
+class Sign(NamedTuple):
+    """One row of a table.
+
+    `field`: `code` is any machine-readable word of the refusal (code, type, status or reason), which `pattern` equals;
+    `message` is its text, which contains the parts of `pattern` in order, `…` between them. Case does not matter.
+    `{}` stands for the name of a parameter; `param` is that name where the wording does not contain it.
+    """
+
+    vendor: str
+    field: Literal["code", "message"]
+    pattern: str
+    source: str
+    param: str = ""
+
+
+TOO_LONG = (
+    Sign("OpenAI", "code", "context_length_exceeded", OPENAI),
+    Sign("OpenAI", "code", "string_above_max_length", OPENAI),
+    Sign("GitHub", "code", "model_max_prompt_tokens_exceeded", "https://docs.github.com/en/github-models"),
+    Sign("llama.cpp", "code", "exceed_context_size_error", LLAMA_CPP),
+    Sign("OpenAI, Groq", "message", "request too large", OPENAI),
+    Sign("OpenAI, vLLM, DeepSeek, Mistral", "message", "maximum context length", VLLM),
+    Sign("OpenAI", "message", "exceeds the context window", OPENAI),
+    Sign("Anthropic, Fireworks", "message", "prompt is too long", ANTHROPIC),
+    Sign("Anthropic", "message", "input length … exceed context limit", ANTHROPIC),
+    Sign("Bedrock", "message", "input is too long", "https://docs.aws.amazon.com/bedrock/latest/userguide/"),
+    Sign("Gemini", "message", "exceeds the maximum number of tokens", GEMINI),
+    Sign("llama.cpp", "message", "exceeds the available context size", LLAMA_CPP),
+    Sign("LM Studio", "message", "greater than the context length", "https://lmstudio.ai/docs"),
+    Sign("Ollama", "message", "prompt too long; exceeded … context length", OLLAMA),
+    Sign("Moonshot", "message", "exceeded model token limit", MOONSHOT),
+    Sign("xAI", "message", "maximum prompt length is", XAI),
+    Sign("SiliconFlow", "message", "must be less than max_seq_len", SILICONFLOW),
+    Sign("Cloudflare", "message", "context window limit", CLOUDFLARE),
+    Sign("MiniMax", "message", "context window exceeds limit", MINIMAX),
+    Sign("DashScope", "message", "range of input length should be", DASHSCOPE),
+    Sign("Ark", "message", "exceed max message tokens", ARK),
+    Sign("Text Generation Inference", "message", "`inputs` … must have less than", TGI),
+    Sign("Text Generation Inference", "message", "`inputs` tokens + `max_new_tokens` must be <=", TGI),
+    Sign("Cohere", "message", "too many tokens: size limit exceeded", "https://docs.cohere.com/reference/errors"),
+    Sign("Copilot", "message", "prompt token count of … exceeds the limit of", "https://docs.github.com/en/copilot"),
+    Sign("Zhipu", "message", "prompt 超长", ZHIPU),
+    Sign("relays", "message", "输入长度超", NEW_API),
+    Sign("relays", "message", "上下文长度", NEW_API),
+    Sign("relays", "message", "超过最大长度", NEW_API),
+    Sign("relays", "message", "超出最大长度", NEW_API),
+)
+PARAMETERS = (
+    Sign("OpenAI", "code", "unsupported_parameter", OPENAI),
+    Sign("OpenAI", "code", "unsupported_value", OPENAI),
+    Sign("OpenAI", "code", "unknown_parameter", OPENAI),
+    Sign("Mistral, FastAPI", "code", "extra_forbidden", "https://docs.pydantic.dev/latest/errors/validation_errors/"),
+    Sign("OpenRouter", "message", "no endpoints found that support tool use", OPENROUTER, "tools"),
+    Sign("OpenRouter", "message", "no endpoints found that support image input", OPENROUTER, "messages"),
+    Sign("OpenRouter", "message", "no endpoints found that support the provided '{}' value", OPENROUTER),
+    Sign("Ollama", "message", "does not support tools", OLLAMA, "tools"),
+    Sign("vLLM", "message", "tool choice requires --enable-auto-tool-choice", VLLM, "tools"),
+    Sign("DeepSeek", "message", "does not support function calling", DEEPSEEK, "tools"),
+    Sign("Gemini", "message", "function calling is not enabled", GEMINI, "tools"),
+    Sign("DashScope", "message", "the tool call is not supported", DASHSCOPE, "tools"),
+    Sign("OpenAI", "message", "image_url is only supported by certain models", OPENAI, "messages"),
+    Sign("DeepSeek", "message", "unknown variant `image_url`", DEEPSEEK, "messages"),
+    Sign("Gemini", "message", "image input modality is not enabled", GEMINI, "messages"),
+    Sign("vLLM", "message", "is not a multimodal model", VLLM, "messages"),
+    Sign("Ollama", "message", "does not support image", OLLAMA, "messages"),
+    Sign("relays", "message", "不支持图片", NEW_API, "messages"),
+    Sign("relays", "message", "不支持工具调用", NEW_API, "tools"),
+    Sign("OpenAI", "message", "unsupported parameter: '{}'", OPENAI),
+    Sign("OpenAI", "message", "unsupported value: '{}'", OPENAI),
+    Sign("OpenAI", "message", "unknown parameter: '{}'", OPENAI),
+    Sign("OpenAI", "message", "unrecognized request argument supplied: {}", OPENAI),
+    Sign("Moonshot", "message", "invalid {}: only", MOONSHOT),
+    Sign("xAI", "message", "does not support parameter {}", XAI),
+    Sign("Groq", "message", "property '{}' is unsupported", GROQ),
+    Sign("Groq", "message", "`{}` is not supported with this model", GROQ),
+    Sign("Gemini", "message", 'unknown name "{}"', GEMINI),
+    Sign("Fireworks", "message", "extra inputs are not permitted, field: '{}'", "https://docs.fireworks.ai"),
+    Sign("Zhipu", "message", "{} 参数非法", ZHIPU),
+)
+MONEY = (
+    Sign("OpenAI", "code", "insufficient_quota", OPENAI),
+    Sign("OpenAI", "code", "credit_balance_exhausted", OPENAI),
+    Sign("OpenAI", "code", "organization_spend_limit_exceeded", OPENAI),
+    Sign("OpenAI", "code", "project_spend_limit_exceeded", OPENAI),
+    Sign("OpenAI", "code", "organization_usage_limit_exceeded", OPENAI),
+    Sign("OpenAI", "code", "billing_hard_limit_reached", OPENAI),
+    Sign("OpenAI", "code", "billing_not_active", OPENAI),
+    Sign("Moonshot", "code", "exceeded_current_quota_error", MOONSHOT),
+    Sign("DashScope", "code", "arrearage", DASHSCOPE),
+    Sign("Ark", "code", "accountoverdueerror", ARK),
+    Sign("New API", "code", "insufficient_user_quota", NEW_API),
+    Sign("New API", "code", "pre_consume_token_quota_failed", NEW_API),
+    Sign("OpenRouter", "code", "openrouter_key_limit", OPENROUTER),
+    Sign("MiniMax", "code", "base_resp.1008", MINIMAX),
+    Sign("SiliconFlow", "message", "account balance is insufficient", SILICONFLOW),
+    Sign("Anthropic", "message", "credit balance is too low", ANTHROPIC),
+    Sign("DeepSeek, MiniMax", "message", "insufficient balance", DEEPSEEK),
+    Sign("OpenRouter", "message", "insufficient credits", OPENROUTER),
+    Sign("OpenRouter", "message", "key limit exceeded", OPENROUTER),
+    Sign("OpenAI", "message", "exceeded your current quota", OPENAI),
+    Sign("Zhipu", "message", "余额不足", ZHIPU),
+    Sign("New API", "message", "额度不足", NEW_API),
+    Sign("One API", "message", "额度已用尽", ONE_API),
+    Sign("DashScope, Ark", "message", "欠费", DASHSCOPE),
+)
+DEAD_KEYS = (
+    Sign("OpenAI", "code", "invalid_api_key", OPENAI),
+    Sign("OpenAI", "code", "account_deactivated", OPENAI),
+    Sign("OpenAI, Anthropic", "code", "authentication_error", ANTHROPIC),
+    Sign("Moonshot", "code", "invalid_authentication_error", MOONSHOT),
+    Sign("Gemini", "code", "api_key_invalid", GEMINI),
+    Sign("DashScope", "code", "invalidapikey", DASHSCOPE),
+    Sign("Ark", "code", "authenticationerror", ARK),
+    Sign("MiniMax", "code", "base_resp.1004", MINIMAX),
+    Sign("MiniMax", "code", "base_resp.2049", MINIMAX),
+    Sign("Gemini", "message", "api key not valid", GEMINI),
+    Sign("Gemini", "message", "api key expired", GEMINI),
+    Sign("OpenAI, xAI", "message", "incorrect api key provided", XAI),
+    Sign("Groq, Mistral", "message", "invalid api key", GROQ),
+    Sign("New API", "message", "token invalid", NEW_API),
+    Sign("OpenAI", "message", "account … has been deactivated", OPENAI),
+    Sign("OpenAI", "message", "account has been flagged", OPENAI),
+    Sign("relays", "message", "api key … has been disabled", NEW_API),
+    Sign("relays", "message", "api key … has been revoked", NEW_API),
+    Sign("Moonshot, SiliconFlow", "message", "your account … is suspended", MOONSHOT),
+    Sign("One API", "message", "无效的令牌", ONE_API),
+    Sign("One API", "message", "该令牌已过期", ONE_API),
+    Sign("One API", "message", "该令牌状态不可用", ONE_API),
+    Sign("relays", "message", "无效的 api key", NEW_API),
+)
+MODERATION = (
+    Sign("OpenAI, Azure, Moonshot", "code", "content_filter", AZURE),
+    Sign("OpenAI", "code", "content_policy_violation", OPENAI),
+    Sign("OpenAI", "code", "moderation_blocked", OPENAI),
+    Sign("Azure", "code", "responsibleaipolicyviolation", AZURE),
+    Sign("DashScope", "code", "data_inspection_failed", DASHSCOPE),
+    Sign("DashScope", "code", "datainspectionfailed", DASHSCOPE),
+    Sign("Ark", "code", "inputtextsensitivecontentdetected", ARK),
+    Sign("Ark", "code", "inputimagesensitivecontentdetected", ARK),
+    Sign("Ark", "code", "outputtextsensitivecontentdetected", ARK),
+    Sign("Ark", "code", "sensitivecontentdetected", ARK),
+    Sign("Gemini", "code", "prohibited_content", GEMINI),
+    Sign("New API", "code", "sensitive_words_detected", NEW_API),
+    Sign("New API", "code", "prompt_blocked", NEW_API),
+    Sign("StepFun", "code", "censorship_blocked", STEPFUN),
+    Sign("Portkey", "code", "hooks_failed", PORTKEY),
+    Sign("MiniMax", "code", "base_resp.1026", MINIMAX),
+    Sign("MiniMax", "code", "base_resp.1027", MINIMAX),
+    Sign("xAI", "message", "violates usage guidelines", XAI),
+    Sign("OpenRouter", "message", "input was flagged", OPENROUTER),
+    Sign("OpenAI", "message", "flagged as potentially violating", OPENAI),
+    Sign("OpenAI", "message", "rejected by the safety system", OPENAI),
+    Sign("OpenAI", "message", "rejected as a result of our safety system", OPENAI),
+    Sign("Azure", "message", "content management policy", AZURE),
+    Sign("DeepSeek", "message", "content exists risk", DEEPSEEK),
+    Sign("Moonshot", "message", "considered high risk", MOONSHOT),
+    Sign("DashScope", "message", "may contain inappropriate content", DASHSCOPE),
+    Sign("Anthropic", "message", "blocked by content filtering policy", ANTHROPIC),
+    Sign(
+        "LiteLLM", "message", "violated guardrail policy", "https://docs.litellm.ai/docs/proxy/guardrails/quick_start"
+    ),
+    Sign("Bedrock", "message", "guardrail … rejected", "https://docs.aws.amazon.com/bedrock/latest/userguide/"),
+    Sign("Bedrock", "message", "blocked by … guardrail", "https://docs.aws.amazon.com/bedrock/latest/userguide/"),
+    Sign("Zhipu", "message", "不安全或敏感内容", ZHIPU),
+    Sign("relays", "message", "敏感词", NEW_API),
+    Sign("relays", "message", "内容审核", NEW_API),
+    Sign("relays", "message", "内容安全", NEW_API),
+    Sign("relays", "message", "内容违规", NEW_API),
+    Sign("relays", "message", "违规内容", NEW_API),
+    Sign("relays", "message", "不当内容", NEW_API),
+)
+# Wordings of these are enough only where the vendor says itself that it is a limit: HTTP status 429, or none.
+RATES = (
+    Sign("Azure", "code", "ratelimitreached", AZURE),
+    Sign("Gemini", "code", "resource_exhausted", GEMINI),
+    Sign("Moonshot", "code", "rate_limit_reached_error", MOONSHOT),
+    Sign("DashScope", "code", "throttling", DASHSCOPE),
+    Sign("DashScope", "code", "throttling.ratequota", DASHSCOPE),
+    Sign("DashScope", "code", "throttling.allocationquota", DASHSCOPE),
+    Sign("DashScope", "code", "limit_requests", DASHSCOPE),
+    Sign("DashScope", "code", "limit_burst_rate", DASHSCOPE),
+    Sign("Ark", "code", "ratelimitexceeded.endpointrpmexceeded", ARK),
+    Sign("Ark", "code", "ratelimitexceeded.endpointtpmexceeded", ARK),
+    Sign("OpenRouter", "code", "openrouter_in_flight_budget", OPENROUTER),
+    Sign("MiniMax", "code", "base_resp.1002", MINIMAX),
+    Sign("MiniMax", "code", "base_resp.1039", MINIMAX),
+    Sign("MiniMax", "code", "base_resp.1041", MINIMAX),
+    Sign("OpenAI, Groq", "message", "rate limit reached", OPENAI),
+    Sign("OpenAI", "message", "rate limit exceeded", OPENAI),
+    Sign("Azure", "message", "exceeded … rate limit", AZURE),
+    Sign("relays", "message", "too many requests", NEW_API),
+    Sign("relays", "message", "请求过于频繁", NEW_API),
+    Sign("relays", "message", "请求频率", NEW_API),
+)
+# In this order wordings are tried, the more specific meaning first.
+TABLES: Mapping[Meaning, tuple[Sign, ...]] = {
+    "too_long": TOO_LONG,
+    "parameter": PARAMETERS,
+    "money": MONEY,
+    "dead_key": DEAD_KEYS,
+    "moderation": MODERATION,
+    "rate": RATES,
+}
+# Words that mean moderation only where the status or the code says that the request is denied for its content.
+MODERATING_WORDS = ("moderat", "flagged", "safety", "content policy", "usage polic", "guardrail", "guideline", "敏感")
+# Words on the pages and in the texts of web application firewalls.
+FIREWALL_WORDS = (
+    *("web application firewall", "request blocked", "blocked by waf", "attention required! | cloudflare"),
+    *("incapsula incident", "blocked as it may cause potential threats", "errors.edgesuite.net", "mod_security"),
+    *("the requested url was rejected", "website firewall", "您的访问被阻断", "云防护"),
+)
+
+_BY_CODE: Mapping[str, tuple[Meaning, Sign]] = {
+    sign.pattern: (meaning, sign) for meaning, signs in TABLES.items() for sign in signs if sign.field == "code"
+}
+_BY_MESSAGE: tuple[tuple[Meaning, Sign], ...] = tuple(
+    (meaning, sign) for meaning, signs in TABLES.items() for sign in signs if sign.field == "message"
+)
+# A name, with the rest of a path such as `messages[0].name` behind it, and one before a wording.
+_MAX_NAME_CHARS = 40
+_NAME = re.compile(r"([a-z_]{1,40})[a-z0-9_.\[\]]{0,60}")
+_NAME_BEFORE = re.compile(r"([a-z_]{1,40})\Z")
+# How many places of a message may be the beginning of a wording that goes on with a name.
+_MAX_PLACES = 8
+# A limit per minute, and how much of it the request needs: "... Limit 30000, Requested 342389. ..."
+_NEEDS = re.compile(r"limit:? (\d{1,12}), (?:used:? \d{1,12}, )?requested:? (\d{1,12})\b")
+
+
+def excerpt(message: str) -> str:
+    """Return the part of a message that is matched, in lower case."""
+    if len(message) > MAX_HEAD_CHARS + MAX_TAIL_CHARS:
+        message = f"{message[:MAX_HEAD_CHARS]} {message[-MAX_TAIL_CHARS:]}"
+    return message.lower()
+
+
+def by_code(words: tuple[str, ...]) -> tuple[Meaning, Sign] | None:
+    """Return the meaning of the first machine-readable word that has one, and its sign."""
+    return next((found for word in words if (found := _BY_CODE.get(word.lower()))), None)
+
+
+def by_message(text: str, *, limits: bool) -> tuple[Meaning, Sign] | None:
+    """Return the meaning of an excerpt, and its sign; a rate only with `limits`."""
+    if limits and (needs := _NEEDS.search(text)) and int(needs[2]) > int(needs[1]):
+        return "too_long", TOO_LONG[0]
+    return next(
+        (found for found in _BY_MESSAGE if (limits or found[0] != "rate") and matches(found[1], text)),
+        None,
+    )
+
+
+def matches(sign: Sign, text: str) -> bool:
+    """Return whether an excerpt contains the wording of a sign."""
+    return param_of(sign, text) is not None
+
+
+def param_in(text: str) -> str:
+    """Return the parameter that an excerpt complains about, empty without any."""
+    names = (param_of(sign, text) for sign in PARAMETERS if sign.field == "message")
+    return next((name for name in names if name), "")
+
+
+def param_of(sign: Sign, text: str) -> str | None:
+    """Return the parameter that a wording names, None without that wording.
+
+    It is empty for wordings about no parameter.
+    """
+    head, placeholder, tail = sign.pattern.partition("{}")
+    if not placeholder:
+        return sign.param if all(_in_order(sign.pattern, text)) else None
+    if not head:
+        end = max(text.find(tail), 0)
+        found = _NAME_BEFORE.search(text[max(end - _MAX_NAME_CHARS, 0) : end])
+        return found[1] if found else None
+    end = 0
+    for _place in range(_MAX_PLACES):
+        start = text.find(head, end)
+        if start < 0:
+            break
+        end = start + len(head)
+        found = _NAME.match(text, end)
+        if found and text.startswith(tail, found.end()):
+            return found[1]
+    return None
+
+
+def _in_order(pattern: str, text: str) -> Iterator[bool]:
+    start = 0
+    for part in pattern.split(" … "):
+        found = text.find(part, start)
+        start = found + len(part)
+        yield found >= 0
