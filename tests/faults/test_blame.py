@@ -34,19 +34,31 @@ def says(status: int, message: str, **error: str) -> str:
     return f"body:{status}:" + json.dumps({"error": {"message": message, **error}})
 
 
+# Refusals of the request itself, with the code that the user gets: one call each, and nothing follows for others.
+REFUSED: Mapping[str, tuple[str, str]] = {
+    "403 moderation": (says(403, "Your input was flagged by our moderation"), "content_blocked"),
+    "403 guardrail": (says(403, "The guardrail rejected this input"), "content_blocked"),
+    "403 Chinese": (says(403, "您的输入包含敏感信息"), "content_blocked"),
+    "500 moderation": (says(500, "bad response status code 400 (Content Exists Risk)"), "content_blocked"),
+    "200 moderation": ('body:200:{"base_resp":{"status_code":1026,"status_msg":"new_sensitive"}}', "content_blocked"),
+    "404 tools": (says(404, "No endpoints found that support tool use"), "upstream_error"),
+    "429 too large": (says(429, "Request too large for m: Limit 10, Requested 99", type="tokens"), "prompt_too_long"),
+    "500 too long": (says(500, "This model's maximum context length is 9 tokens"), "prompt_too_long"),
+    "too long in a field": ("error_field", "prompt_too_long"),
+    "400 echo": (says(400, "Invalid content: rate limit exceeded, please try again in 300s"), "upstream_error"),
+}
 TRIGGERS: Mapping[str, str] = {
     "empty by stop": "empty",
     "white space only": "whitespace",
     "reasoning only": "reasoning_only",
-    "403 moderation": says(403, "Your input was flagged by our moderation"),
     "403 firewall": "body:403:<html>Request blocked by the web application firewall</html>",
-    "403 guardrail": says(403, "The guardrail rejected this input"),
-    "404 tools": says(404, "No endpoints found that support tool use"),
-    "429 too large": says(429, "Request too large for m: Limit 10, Requested 99", type="tokens"),
     "200 page": "html_200",
     "500": "http_500",
+    "418": says(418, "I am a teapot"),
     "401": "http_401:invalid_api_key",
+    "400 money echo": says(400, "Invalid content: insufficient balance"),
     "broken stream": "eof",
+    **{name: does for name, (does, _code) in REFUSED.items()},
 }
 # Faults that concern all requests: the status of the keys, and what the log's alert is about.
 REAL: Mapping[str, tuple[str, str]] = {
@@ -147,6 +159,21 @@ def test_another_user_is_answered_at_once(scene: Scene, attack: Attack, name: st
     assert "quarantined" not in scene.statuses(model)
     assert scene.circuits().get(model) is None
     assert scene.alerts(model) == 0
+
+
+@pytest.mark.parametrize("count", POOLS)
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refused_request_concerns_only_its_user(scene: Scene, attack: Attack, name: str, count: int) -> None:
+    """A request that is at fault itself costs one call, is refused in the right code, and accuses no key."""
+    model = named(name, count)
+    assert scene.calls(model, "trigger") == 1
+    assert attack.mallory[model][-1].data["code"] == REFUSED[name][1]
+    assert scene.statuses(model) == ["ok"] * count
+    accused = scene.product.sql(
+        "SELECT slug FROM providers_keytrouble JOIN providers_apikey ON providers_apikey.id = key_id "
+        "JOIN providers_upstream ON providers_upstream.id = upstream_id"
+    )
+    assert (model,) not in [tuple(row) for row in accused]
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -9,7 +9,7 @@ import pytest
 from providers.wire.base import Endpoint, PromptMessage
 from providers.wire.errors import BadParameter, Blame, ProviderError, Retry
 from providers.wire.openai.adapter import OpenAICompatible
-from providers.wire.openai.errors import FIREWALL, ROWS, choose_row, read_complaint
+from providers.wire.openai.errors import FIREWALL, MEANT, choose_row, read_complaint
 from providers.wire.openai.meanings import FIREWALL_WORDS, TABLES, Meaning, Sign
 from tests.providers.streams import request
 
@@ -401,7 +401,7 @@ def test_every_sign(meaning: Meaning, sign: Sign) -> None:
     for error in errors:
         complaint = read_complaint(status, json.dumps({"error": error}).encode(), {})
         row = choose_row(complaint)
-        assert row is ROWS[meaning]
+        assert row is MEANT[meaning]
         assert row.blame == BLAMES[meaning]
         if meaning == "parameter" and sign.field == "message":
             assert complaint.param == (sign.param or "top_p")
@@ -420,7 +420,7 @@ def test_whole_refusals(name: str) -> None:
     """Each refusal, as its vendor sends it, has its meaning and its class."""
     status, body, meaning = REFUSALS[name]
     complaint = read_complaint(status, json.dumps(body).encode(), {})
-    assert choose_row(complaint) is ROWS[meaning]
+    assert choose_row(complaint) is MEANT[meaning]
     assert complaint.failure(choose_row(complaint)).blame == BLAMES[meaning]
     assert complaint.enveloped or complaint.status != 200
 

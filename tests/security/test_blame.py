@@ -19,7 +19,7 @@ from providers import evidence, health, verdicts
 from providers.models import ChatModel, Upstream
 from providers.wire.base import Delta, Event, Finished, PromptMessage, Reasoning
 from providers.wire.errors import ProviderError, broken_stream
-from providers.wire.openai.errors import CODES, STATUSES
+from providers.wire.openai.errors import CODES, FIREWALL, MEANT, STATUSES, UNKNOWN_REFUSAL
 from providers.wire.spark.errors import CODES as SPARK_CODES
 from providers.wire.zhipu.errors import ZHIPU_CODES
 from runtime import database
@@ -28,7 +28,15 @@ from tests.providers.bench import COMPLETION, Bench, no_pauses, with_keys
 
 EXAMPLES = 1_000 if os.environ.get("SOAK") else 25
 MALLORY, ALICE = 1, 2
-ROWS = [*CODES.values(), *STATUSES.values(), *SPARK_CODES.values(), *ZHIPU_CODES.values()]
+ROWS = [
+    *CODES.values(),
+    *MEANT.values(),
+    FIREWALL,
+    UNKNOWN_REFUSAL,
+    *STATUSES.values(),
+    *SPARK_CODES.values(),
+    *ZHIPU_CODES.values(),
+]
 
 Fault = tuple[Event | ProviderError, ...]
 

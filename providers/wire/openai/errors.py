@@ -61,7 +61,7 @@ CODES: Mapping[str, Row] = {
     "slow_down": SLOW_DOWN,
     "unsupported_country_region_territory": BAD_REGION,
 }
-ROWS: Mapping[Meaning, Row] = {
+MEANT: Mapping[Meaning, Row] = {
     "too_long": TOO_LONG,
     "parameter": UNSUPPORTED,
     "money": NO_MONEY,
@@ -191,7 +191,7 @@ def choose_row(complaint: Complaint, codes: Mapping[str, Row] = CODES) -> Row:
         text, limits=complaint.status in (200, 429)
     )
     if found:
-        return ROWS[found[0]]
+        return MEANT[found[0]]
     row = _row_by_text(complaint, text) or GENERAL_CODES.get(complaint.code) or TYPES.get(complaint.type)
     if row is None and complaint.status == 200:
         row = TYPES_WITHOUT_STATUS.get(complaint.type, FAULT)
