@@ -483,6 +483,13 @@ async def error_after(x: ChatExchange, code: str) -> None:
 
 
 @scenario
+async def event(x: ChatExchange, *words: str) -> None:
+    """event:<JSON>: a stream of one event, and its terminator."""
+    await x.start()
+    await x.send(f"data: {':'.join(words)}\n\ndata: [DONE]\n\n".encode())
+
+
+@scenario
 async def error_field(x: ChatExchange) -> None:
     """An error in a field of that name instead of data, as llama.cpp writes it."""
     await x.start()

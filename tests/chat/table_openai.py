@@ -60,6 +60,11 @@ def broken(does: str, vendor_code: str, verdict: Verdict = GATEWAY) -> Row:
     return Row(does, verdict, vendor_code, request_id="" if vendor_code == "bad_http" else "req-1")
 
 
+def inside(event: str, verdict: Verdict, vendor_code: str, told: str = "upstream_error") -> Row:
+    """Return the row of a refusal that is the only event of a stream."""
+    return Row(f"event:{event}", verdict, vendor_code, told, "req-1")
+
+
 BLOCKED, TOO_LONG = "content_blocked", "prompt_too_long"
 MONEY = ("credit_balance_exhausted", "organization_spend_limit_exceeded", "project_spend_limit_exceeded")
 ROWS = {
@@ -155,6 +160,14 @@ ROWS = {
     "200 without an end": broken("eof", "truncated"),
     "garbage": broken("garbage", "bad_http"),
     "200 with an error": Row("json_error_200:insufficient_quota", disable(), "insufficient_quota", request_id="req-1"),
+    "429 in an event": inside('{"error":{"code":429,"message":"sk-leak"}}', switch(5), "429"),
+    "rate in an event": inside('{"choices":null,"base_resp":{"status_code":1002}}', switch(5), "1002"),
+    "money in an event": inside(
+        '{"base_resp":{"status_code":1008,"status_msg":"insufficient balance"}}', disable(), "1008"
+    ),
+    "login in an event": inside('{"code":401,"msg":"token invalid","data":null}', disable(), "401"),
+    "moderation in an event": inside('{"base_resp":{"status_code":1026}}', USER, "1026", BLOCKED),
+    "errors in an event": inside('{"errors":[{"message":"model not loaded"}]}', wait(), ""),
     "error as a field": Row("error_field", USER, "400", TOO_LONG, "req-1"),
     "error as a string": Row("error_string", wait(), "", request_id="req-1"),
     "error with its finish reason": Row("error_finish", wait(), "server_error", request_id="req-1"),
