@@ -474,6 +474,15 @@ def test_a_delay_in_the_body() -> None:
     assert failure(status, json.dumps(body)).cooldown_s == 39
 
 
+def test_a_quota_that_renews_is_a_limit() -> None:
+    """A used-up quota with a hint is a limit, without one it is missing money; a vendor's code decides alone."""
+    exceeded = {"message": "You exceeded your current quota"}
+    body, coded = (json.dumps({"error": error}) for error in (exceeded, {**exceeded, "code": "insufficient_quota"}))
+    assert failure(429, body, **{"retry-after": "7"}).blame == "rate"
+    assert failure(429, body).blame == "key"
+    assert failure(429, coded, **{"retry-after": "7"}).blame == "key"
+
+
 PARTS = (PromptMessage("user", "What is this?", parts=({"type": "image_url", "image_url": {"url": "data:,"}},)),)
 
 

@@ -191,7 +191,10 @@ def choose_row(complaint: Complaint, codes: Mapping[str, Row] = CODES) -> Row:
         text, limits=complaint.status in (200, 429)
     )
     if found:
-        return MEANT[found[0]]
+        meaning, sign = found
+        renews = complaint.status == 429 and complaint.retry_after is not None
+        # A quota that the vendor renews by itself, as Gemini words it: a hint would be of no use for an empty account.
+        return RATE if meaning == "money" and sign.field == "message" and renews else MEANT[meaning]
     row = _row_by_text(complaint, text) or GENERAL_CODES.get(complaint.code) or TYPES.get(complaint.type)
     if row is None and complaint.status == 200:
         row = TYPES_WITHOUT_STATUS.get(complaint.type, FAULT)
