@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 from pydantic import ValidationError as PydanticError
 
+from web import body_limits
 from web.refusals import InvalidRequest, TooLarge
 
 T = TypeVar("T", bound=BaseModel)
@@ -90,7 +91,7 @@ def from_json(request: HttpRequest, shape: type[T]) -> T:
 def json_object(request: HttpRequest) -> dict[str, Any]:
     """Return the body, `{}` for an empty one. Raises TooLarge or InvalidRequest."""
     if getattr(request, "scope", {}).get("body_too_large"):
-        raise TooLarge
+        raise TooLarge(body_limits.message_of(request.path))
     try:
         value = orjson.loads(request.body or b"{}")
     except orjson.JSONDecodeError as error:

@@ -19,7 +19,8 @@ class GenerationRequest:
 
     A request that is not `kept` makes no conversation, and its text expires. Its whole prompt is `messages`, of which
     `prompt` is the new text. Without a `model` it goes to the first one that is available. The upstream gets `extras`
-    unchanged. A request that is not `counted` is no active generation.
+    unchanged. An `is_api_call` came through /v1, which has its own limits. With `hides_reasoning` the caller gets the
+    content only; reasoning is then neither stored nor charged.
     """
 
     user_id: int
@@ -34,7 +35,8 @@ class GenerationRequest:
     # Whether it joins a running generation of an equal request: an EventSource repeats its GET to reconnect.
     joins_running: bool = False
     kept: bool = True
-    counted: bool = True
+    is_api_call: bool = False
+    hides_reasoning: bool = False
     messages: tuple[PromptMessage, ...] = ()
     # Of a text tool: put before the prompt, and the two are all that the upstream gets.
     instruction: str = ""

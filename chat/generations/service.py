@@ -18,6 +18,7 @@ from chat.events.offsets import Offsets
 from chat.events.redis import Outbox
 from chat.events.sink import Sink
 from chat.generations import drafts, remote
+from chat.generations.call_rate import CallRate
 from chat.generations.drafts import Draft
 from chat.generations.remote import Remote
 from chat.generations.replica import Replicas
@@ -52,6 +53,7 @@ class Generations:
     ) -> None:
         self._words, self._hints, self._process, self._redis, self._routing = words, hints, process, redis, routing
         self._admission = Admission(words, drain, process, routing)
+        self._call_rate = CallRate(redis)
         self.logs = LocalLogs()
         self.outbox = Outbox(self.logs, redis)
         self._offsets = Offsets(broker, redis, process)
@@ -74,17 +76,18 @@ class Generations:
         return await asyncio.shield(starting)
 
     async def _start(self, request: GenerationRequest, sink: Sink | None) -> Started:
+        wait = await self._call_rate.take(request.user_id) if request.is_api_call else 0.0
         seems_exhausted = request.model and await self._hints.exhausted(request.user_id, request.model)
-        started = await database.run(self._admission.refuse_early, request) if seems_exhausted else None
+        started = await database.run(self._admission.refuse_early, request, wait) if seems_exhausted else None
         if started is None:
-            started = await database.run(self._admission.start, request)
+            started = await database.run(self._admission.start, request, wait)
         if started.reservation and started.attempts:
-            self._run(started.row, started.attempts, sink)
+            self._run(started.row, started.attempts, sink, hides_reasoning=request.hides_reasoning)
         # Before the response, so that the caller finds the reserved unit in every process.
         await self._hints.sent()
         return started
 
-    def _run(self, row: Generation, attempts: Attempts, sink: Sink | None) -> None:
+    def _run(self, row: Generation, attempts: Attempts, sink: Sink | None, *, hides_reasoning: bool) -> None:
         """Run in a detached task, so that the run keeps nothing of the request."""
         self._remote.serve(self._stop_own)
         self._offsets.serve(self._last_event)
@@ -92,7 +95,9 @@ class Generations:
         if sink is None:
             sink = log = self.logs.open(row.id, draft.snapshot)
             self.outbox.add(log)
-        run = self._runs[row.id] = Run(row, attempts, draft, sink, self._words, self._hints)
+        run = self._runs[row.id] = Run(
+            row, attempts, draft, sink, self._words, self._hints, hides_reasoning=hides_reasoning
+        )
         sink.bind(lambda: run.end_soon("cancelled"))
         run.task = self._tasks.start(run.go())
         run.task.add_done_callback(lambda task: self._ended(run, task))

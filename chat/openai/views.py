@@ -61,7 +61,7 @@ async def post_completion(request: HttpRequest) -> HttpResponseBase:
         bodies.new_text(messages),
         parameters=body.parameters(),
         kept=False,
-        counted=False,
+        is_api_call=True,
         messages=messages,
         extras=body.extras(),
     )

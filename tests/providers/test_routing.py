@@ -346,15 +346,24 @@ async def test_after_the_first_visible_character_nothing_is_tried_again(
     assert caught.value.events == [Delta("he")]  # type: ignore[attr-defined]
 
 
-async def test_reasoning_is_withdrawn_before_another_try(
+async def test_white_space_is_withdrawn_before_another_try(
     model: ChatModel, executor: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reasoning and white space of a failed attempt are withdrawn before the next one."""
+    """White space of a failed attempt, reasoning too, is withdrawn before the next one."""
     await database.run(with_keys, model, "only")
     events, _doubles = await ask(
-        monkeypatch, {"only": [(Reasoning("hm"), Delta("\n"), failure("switch", cooldown_s=1)), COMPLETION]}
+        monkeypatch, {"only": [(Reasoning(" "), Delta("\n"), failure("switch", cooldown_s=1)), COMPLETION]}
     )
-    assert events == [Reasoning("hm"), Delta("\n"), Withdrawn(), Notice("retrying", 1), *COMPLETION]
+    assert events == [Reasoning(" "), Delta("\n"), Withdrawn(), Notice("retrying", 1), *COMPLETION]
+
+
+async def test_no_other_try_after_reasoning(model: ChatModel, executor: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A completion whose reasoning users have seen is not started again: it is charged, and /v1 would send it twice."""
+    await database.run(with_keys, model, "one", "two")
+    cut = [(Reasoning("hm"), failure("wait", attempts=2))]
+    with pytest.raises(UpstreamFailed) as caught:
+        await ask(monkeypatch, {"one": cut, "two": cut})
+    assert caught.value.events == [Reasoning("hm")]  # type: ignore[attr-defined]
 
 
 async def test_what_an_upstream_teaches_is_kept(
