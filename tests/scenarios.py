@@ -165,6 +165,14 @@ async def thinking_paced(x: ChatExchange, count: str = "100", milliseconds: str 
 
 
 @scenario
+async def thinking_cut(x: ChatExchange) -> None:
+    """Thinking text, then the connection is cut."""
+    await x.start()
+    await x.delta(reasoning_content=REASONING)
+    x.cut()
+
+
+@scenario
 async def think_tags(x: ChatExchange) -> None:
     """A leading <think> block inside the content, its tags cut by delta borders."""
     await x.answer(tokens(f"<think>{REASONING}</think>\n\n{PLAIN}", 3))

@@ -126,7 +126,7 @@ ENDINGS = {
     "content filter": Ending("finish:content_filter", "done content_filter", PLAIN),
     "content filter before text": Ending("finish:content_filter:", "done content_filter", charged=0, moderated=True),
     "nothing": Ending("empty", "done stop", charged=0),
-    "white space": Ending("whitespace", "done stop", " \n\t\t\n", charged=0),
+    "white space": Ending("whitespace", "done stop", " \n\t\n", charged=0),
     "nothing at the cap": Ending("finish:length:", "done length", charged=0),
     "thinking at the cap": Ending("thinking:length", "done length", reasoning=REASONING),
     "thinking only": Ending("thinking", "done stop", reasoning=REASONING),

@@ -72,7 +72,7 @@ ROWS = {
 }
 ENDINGS = {
     "nothing": Ending("empty", "done stop", charged=0),
-    "white space": Ending("whitespace", "done stop", " \n", charged=0),
+    "white space": Ending("whitespace", "done stop", " \n\t\n", charged=0),
     "10014 after thinking": Ending("code_thinking:10014", "done content_filter", withdrawn=True),
     "10014": Ending("withdraw_10014", "done content_filter", THREE, withdrawn=True),
     "10014 late": Ending("late_10014", "done content_filter", PLAIN, withdrawn=True),
@@ -96,8 +96,7 @@ HTTP_ROWS = {
 }
 HTTP_ENDINGS = {
     "nothing": Ending("empty", "done stop", charged=0),
-    "white space": Ending("whitespace", "done stop", " \n", charged=0),
-    "10014 after thinking": Ending("code_thinking:10014", "done content_filter", withdrawn=True),
+    "white space": Ending("whitespace", "done stop", " \n\t\n", charged=0),
     "10014": Ending("code_mid:10014", "done content_filter", THREE, withdrawn=True),
     "10019": Ending("code_last:10019", "done content_filter", PLAIN, closes=True),
     "10017": Ending("code_first:10017", "done stop", PLAIN),

@@ -82,11 +82,3 @@ def test_resends(outcomes: Outcomes, table: str, name: str) -> None:
 def test_all_keys_alike(outcomes: Outcomes, table: str) -> None:
     """When every key fails alike, the configuration is wrong: no key rests, and the operator hears of it."""
     check_alike(outcomes[table]["alike"])
-
-
-@pytest.mark.parametrize("table", ["spark"])
-def test_thinking_is_withdrawn(outcomes: Outcomes, table: str) -> None:
-    """Reasoning of a completion that is blocked before its text is withdrawn as well."""
-    found = outcomes[table]["10014 after thinking, alone"]
-    assert found.named("reset") == [{"content": "", "reasoning": ""}]
-    assert found.row["reasoning"] == ""

@@ -1,12 +1,12 @@
 """Decoding OpenAI-shaped events, without a network."""
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.wire.base import Delta, Endpoint, Event, Finished, Reasoning, Usage
+from providers.wire.base import Delta, Endpoint, Event, Finished, FinishReason, Reasoning, Usage
 from providers.wire.errors import UpstreamFailed
 from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.openai.decoder import Decoder
@@ -157,11 +157,11 @@ def test_think_tags_may_stay_content() -> None:
 
 @pytest.mark.parametrize("content", ["", " \n", "<think>hm</think>"])
 @pytest.mark.parametrize("reason", ["stop", "length", "content_filter"])
-def test_a_completion_may_be_empty(content: str, reason: str) -> None:
+def test_a_completion_may_be_empty(content: str, reason: FinishReason) -> None:
     """A completion without visible content ends with the upstream's finish reason."""
     events = decode(delta_bytes(content=content), delta_bytes(reason), DONE)
 
-    assert events[-1] == Finished(cast("FinishReason", reason))
+    assert events[-1] == Finished(reason)
 
 
 def test_tool_calls_without_a_call_are_a_stop() -> None:
