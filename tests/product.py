@@ -388,8 +388,10 @@ def _key(key: str) -> dict[str, str]:
     return {"Idempotency-Key": key} if key else {}
 
 
-def post_many(api_user: ApiUser, bodies: list[tuple[dict[str, Any], dict[str, str]]]) -> list[httpx.Response]:
-    """Send these bodies and headers to `/api/chat/` at once, each on its own connection."""
+def post_many(
+    api_user: ApiUser, bodies: list[tuple[dict[str, Any], dict[str, str]]], url: str = "/api/chat/"
+) -> list[httpx.Response]:
+    """Send these bodies and headers to one URL at once, each on its own connection."""
 
     async def send() -> list[httpx.Response]:
         limits = httpx.Limits(max_connections=None)
@@ -397,7 +399,7 @@ def post_many(api_user: ApiUser, bodies: list[tuple[dict[str, Any], dict[str, st
         async with httpx.AsyncClient(
             base_url=api_user.product.url, headers=headers, limits=limits, timeout=60, trust_env=False
         ) as client:
-            posts = [client.post("/api/chat/", json=body, headers=headers) for body, headers in bodies]
+            posts = [client.post(url, json=body, headers=headers) for body, headers in bodies]
             return list(await asyncio.gather(*posts))
 
     return asyncio.run(send())

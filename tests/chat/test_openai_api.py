@@ -286,6 +286,10 @@ def test_prompts_that_are_too_long(program: httpx.Client) -> None:
     assert error(answer)[:3] == (413, "invalid_request_error", "context_length_exceeded")
     assert "20 MiB" in answer.json()["error"]["message"]
     assert "MAX_BODY_MIB" in answer.json()["error"]["message"]
-    assert error(ask(program, "short-context", [*HELLO, *HELLO]))[:3] == (400, "invalid_request_error", "context_length_exceeded")
+    assert error(ask(program, "short-context", [*HELLO, *HELLO]))[:3] == (
+        400,
+        "invalid_request_error",
+        "context_length_exceeded",
+    )
     long = ask(program, "plain", messages=[{"role": "user", "content": "x" * 2 * 2**20}])
     assert long.status_code == 200
