@@ -1,4 +1,4 @@
-"""How large the body of a request may be, by its path; the ASGI application enforces it."""
+"""Limits of request bodies by their path; the ASGI application enforces them."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ MIB = 2**20
 
 
 class BodyLimit(NamedTuple):
-    """The most bytes of a body, and the setting that says so; empty when none does."""
+    """The most bytes of a body, and the setting's name; empty when it is fixed."""
 
     max_bytes: int
     setting: str = ""
@@ -24,7 +24,7 @@ def limit_of(path: str) -> BodyLimit:
 
 
 def message_of(path: str) -> str:
-    """Return the text of the refusal of a body that is too large for its path."""
+    """Return the text for a body that is too large for its path."""
     limit = limit_of(path)
     values = {"mib": limit.max_bytes // MIB, "setting": limit.setting}
     if limit.setting:

@@ -254,7 +254,7 @@ def _place(request: GenerationRequest) -> tuple[Conversation | None, int | None]
 
 
 def _check_load(request: GenerationRequest) -> None:
-    """Refuse a user who runs too many generations, or had too many uncharged ones within an hour."""
+    """Refuse a user who runs too many generations, or had too many uncharged ones."""
     most_alike = settings.MAX_ACTIVE_API_CALLS if request.is_api_call else settings.MAX_ACTIVE_GENERATIONS
     most_uncharged = settings.MAX_UNCHARGED_PER_HOUR
     if not (most_alike or most_uncharged):
@@ -275,7 +275,7 @@ def _check_load(request: GenerationRequest) -> None:
 
 
 def _seconds_until_room(user_id: int, hour_ago: datetime, most: int) -> float:
-    """Return the seconds until fewer than `most` uncharged generations lie within an hour, at least 5."""
+    """Return the seconds until fewer than `most` uncharged generations count, at least 5."""
     rows = Generation.objects.owned_by(user_id).filter(uncharged_at__gt=hour_ago).order_by("-uncharged_at")
     last = rows.values_list("uncharged_at", flat=True)[most - 1 : most].first()
     return max(5.0, (last - hour_ago).total_seconds()) if last else 5.0

@@ -280,6 +280,7 @@ def test_bodies_that_are_no_request(program: httpx.Client) -> None:
     )
 
 
+@pytest.mark.contract("setting: MAX_BODY_MIB")
 def test_prompts_that_are_too_long(program: httpx.Client) -> None:
     """Only MAX_BODY_MIB and the model limit the length of a message, not MAX_PROMPT_CHARS."""
     answer = ask(program, messages=[{"role": "user", "content": "x" * 20 * 2**20}])
