@@ -15,10 +15,10 @@ from accounts.models import queue_writes
 from chat import storage, text_tools
 from chat.errors import Conflict, ContentBlocked, ConversationBlocked, PromptTooLong, StorageFull
 from chat.generations import prompt
-from chat.generations.request import GenerationRequest, Started
+from chat.generations.request import NO_PRECHECK, GenerationRequest, Precheck, Started
 from chat.models import TITLE_CHARS, Conversation, Generation, Hit, Message, new_generation_id
 from chat.screening import audit, incoming
-from chat.screening.incoming import Screened
+from chat.screening.incoming import Screened, ScreenedCall
 from chat.screening.live import LiveWords
 from providers import access
 from providers.errors import ModelUnavailable, UnknownModel
@@ -63,7 +63,7 @@ class Admission:
     def __init__(self, words: LiveWords, drain: Drain, process: ServingProcess, routing: Routing) -> None:
         self._words, self._drain, self._process, self._routing = words, drain, process, routing
 
-    def refuse_early(self, request: GenerationRequest, wait_seconds: float = 0) -> Started | None:
+    def refuse_early(self, request: GenerationRequest, precheck: Precheck = NO_PRECHECK) -> Started | None:
         """Refuse a request without a write to the database when its quota is exhausted.
 
         Return its generation if the key is known, and None when only the transaction can decide. The ledger is read
@@ -78,32 +78,33 @@ class Admission:
         except QuotaExhausted as error:
             exhausted = error
         try:
-            return self._climb(request, wait_seconds, exhausted)
+            return self._climb(request, precheck, exhausted)
         except ContentBlocked:
             return None  # the transaction refuses it, because the words found must be stored
 
-    def start(self, request: GenerationRequest, wait_seconds: float = 0) -> Started:
+    def start(self, request: GenerationRequest, precheck: Precheck = NO_PRECHECK) -> Started:
         """Store a generation with its reservation, or raise the first refusal of the ladder.
 
         A call of /v1 that must wait, because its user started too many, is refused at its place in the ladder.
         """
         try:
-            return self._climb(request, wait_seconds)
+            return self._climb(request, precheck)
         except IntegrityError:
             # A row that it needs was deleted meanwhile (by an admin, for example), which only the commit noticed.
             if not get_user_model().objects.filter(id=request.user_id).exists():
                 raise NotAuthenticated from None
-            return self._climb(request, wait_seconds)
+            return self._climb(request, precheck)
 
     def _climb(
-        self, request: GenerationRequest, wait_seconds: float, exhausted: QuotaExhausted | None = None
+        self, request: GenerationRequest, precheck: Precheck, exhausted: QuotaExhausted | None = None
     ) -> Started:
         """Check a request in the contract's order, then store it.
 
         With `exhausted`, which the ledger has confirmed, this only reads, and raises it at its place in the order.
         """
         config = self._checked_size_and_model(request)
-        screened = incoming.screen(self._words.load().incoming, request.prompt, request.system_prompt or "")
+        call, lexicon = precheck.screened, self._words.load().incoming
+        screened = call.new if call else incoming.screen(lexicon, request.prompt, request.system_prompt or "")
         try:
             with nullcontext() if exhausted else transaction.atomic():
                 if not exhausted:
@@ -115,8 +116,8 @@ class Admission:
                 if self._drain.active:
                     raise ServiceUnavailable
                 target = self._target(request, config)
-                if wait_seconds:
-                    raise TooManyRequests(retry_after=wait_seconds)
+                if precheck.wait_seconds:
+                    raise TooManyRequests(retry_after=precheck.wait_seconds)
                 _check_load(request)
                 _check_words(target, screened)
                 if not _has_room(request, target, screened, reads_only=bool(exhausted)):
@@ -133,7 +134,7 @@ class Admission:
             if not exhausted:
                 audit.record_refusal(request.user_id, screened.hits)  # not before the transaction is rolled back
             raise
-        return Started(row, reservation, self._attempts(request, target.config, row_id, *built))
+        return Started(row, reservation, self._attempts(request, target.config, row_id, *built, call))
 
     def _store(
         self, request: GenerationRequest, row_id: str, target: Target, screened: Screened, reservation: ReservedUnit
@@ -213,14 +214,23 @@ class Admission:
         raise ModelUnavailable
 
     def _attempts(
-        self, request: GenerationRequest, config: ModelConfig, row_id: str, messages: Messages, parameters: Parameters
+        self,
+        request: GenerationRequest,
+        config: ModelConfig,
+        row_id: str,
+        messages: Messages,
+        parameters: Parameters,
+        call: ScreenedCall | None,
     ) -> Attempts:
         """Mask what goes upstream, after the transaction, because long histories take a while."""
-        lexicon = self._words.load().incoming
-        if not request.instruction:  # its text is the screened prompt
-            new = 1 if request.kept and not request.regenerate else 0
-            messages = incoming.mask_earlier(lexicon, messages, new=new)
-        extras = incoming.mask_extras(lexicon, request.extras)
+        if call:
+            messages, extras = call.messages, call.extras
+        else:
+            lexicon = self._words.load().incoming
+            if not request.instruction:  # its text is the screened prompt
+                new = 1 if request.kept and not request.regenerate else 0
+                messages = incoming.mask_earlier(lexicon, messages, new=new)
+            extras = incoming.mask_extras(lexicon, request.extras)
         return Attempts(self._routing, config, messages, parameters, row_id, extras, whole=not request.kept)
 
 

@@ -3,8 +3,10 @@
 Issue 13.2; quality section 3, "free completions".
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from tests.chat.programs import HELLO, URL, ask, error
 from tests.faults import pairs
 from tests.product import ApiUser, Product, connected, post_many
+from tests.readers import wait_until
 from tests.servers import Postgres
 from tests.upstreams import FakeOpenAI
 
@@ -67,6 +70,43 @@ def test_exactly_so_many_of_many_at_once(paced: Product) -> None:
     answers = post_many(api_user, [({"model": "echo", "messages": HELLO}, {})] * 50, URL)
     assert Counter(answer.status_code for answer in answers) == {200: 5, 429: 45}
     assert api_user.quota()["used_today"] == 5
+
+
+@pytest.mark.parametrize(
+    "filling", [b"[],", b"1,", b'"a",', b'{"role":"user","content":"a"},'], ids=["lists", "numbers", "texts", "turns"]
+)
+def test_a_large_body_has_few_values(paced: Product, filling: bytes) -> None:
+    """A body of megabytes is text: one of millions of tiny values is refused before it is parsed."""
+    client = paced.register(f"tiny{len(filling)}").client
+    content = b'{"model":"echo","messages":[' + filling * (4 * 2**20 // len(filling)) + b"1]}"
+    started = time.monotonic()
+    assert error(client.post(URL, content=content))[:3] == (400, "invalid_request_error", None)
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.alone
+def test_a_large_text_keeps_no_other_user_waiting(paced: Product) -> None:
+    """While megabytes with sensitive words are screened, other users' requests are answered."""
+    admin = paced.admin().client
+    word = {"word": "walnuts", "action": "mask", "scope": "input"}
+    assert admin.post("/api/admin/sensitive-words/", json=word).status_code == 201
+    large = paced.register("large")
+    wait_until(lambda: "walnuts" not in ask(large.client, messages=_said("walnuts")).text)
+    with ThreadPoolExecutor(1) as pool:
+        texts = _said("Walnuts, and “quotes”, [brackets]. " * 150_000)
+        answer = pool.submit(ask, large.client, "plain", texts)
+        other, waits = paced.register("other").client, []
+        while not answer.done():
+            started = time.monotonic()
+            assert other.get("/api/me/").status_code == 200
+            waits.append(time.monotonic() - started)
+        assert answer.result().status_code == 200
+    # Screened in the only database thread of SQLite, it would hold up others for as long as it takes.
+    assert max(waits) < 2
+
+
+def _said(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
 
 
 @pytest.mark.server
