@@ -272,11 +272,14 @@ class Generation(models.Model):
     quota_after: "models.JSONField[dict[str, Any] | None, dict[str, Any] | None]" = models.JSONField(null=True)
     last_event = models.BigIntegerField(default=0)
     process = models.CharField(_("process"), max_length=32)
+    # False: a call of /v1, which counts towards MAX_ACTIVE_API_CALLS.
     counted = models.BooleanField(default=True, help_text="counts towards MAX_ACTIVE_GENERATIONS")
     idempotency_key = models.CharField(max_length=255, null=True)
     request_digest = models.CharField(max_length=64)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     finished_at = models.DateTimeField(_("finished"), null=True)
+    # Its end, if it counts towards MAX_UNCHARGED_PER_HOUR.
+    uncharged_at = models.DateTimeField(null=True)
 
     objects: ClassVar[GenerationQuerySet] = GenerationQuerySet.as_manager()  # type: ignore[assignment]
 
@@ -292,6 +295,11 @@ class Generation(models.Model):
         indexes: ClassVar[list[models.Index]] = [
             # Few generations run and many have ended: for the reaper and the count of active generations.
             models.Index(fields=["user"], name="running_generations", condition=models.Q(status="running")),
+            models.Index(
+                fields=["user", "uncharged_at"],
+                name="uncharged_generations",
+                condition=models.Q(uncharged_at__isnull=False),
+            ),
             models.Index(fields=["finished_at"], name="texts_to_expire", condition=HAS_TEXT),
             models.Index(
                 fields=["created_at"], name="keys_to_expire", condition=models.Q(idempotency_key__isnull=False)

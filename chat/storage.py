@@ -8,7 +8,7 @@ them.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from django.conf import settings
 from django.db import connection
@@ -23,19 +23,15 @@ NO_LIMIT = 2**62
 Kind = Literal["conversations", "unkept"]
 
 _CHANNELS = "(SELECT COALESCE(SUM(kept_bytes), 0) FROM chat_channel WHERE user_id = %(user)s)"
-_ACTIVE = "(SELECT COUNT(*) FROM chat_generation WHERE user_id = %(user)s AND status = 'running' AND counted)"
-# Plain SQL, because the ORM has no conditional upsert. The count of active generations is in the same statements,
-# because each prompt needs both.
+# Plain SQL, because the ORM has no conditional upsert.
 _TAKE = f"""
 INSERT INTO chat_storageuse (user_id, conversations, unkept)
 SELECT %(user)s, %(size)s, 0 WHERE {_CHANNELS} + %(size)s <= %(limit)s
 ON CONFLICT (user_id) DO UPDATE SET conversations = chat_storageuse.conversations + %(size)s
 WHERE chat_storageuse.conversations + chat_storageuse.unkept + {_CHANNELS} + %(size)s <= %(limit)s
-RETURNING {_ACTIVE}
 """
 _LOOK = f"""
-SELECT COALESCE((SELECT conversations + unkept FROM chat_storageuse WHERE user_id = %(user)s), 0) + {_CHANNELS},
-       {_ACTIVE}
+SELECT COALESCE((SELECT conversations + unkept FROM chat_storageuse WHERE user_id = %(user)s), 0) + {_CHANNELS}
 """  # noqa: S608 - made of our own names
 _ADD: Mapping[Kind, str] = {
     "conversations": """
@@ -59,33 +55,24 @@ class Bytes(Func):
         return self.as_sql(compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **context)
 
 
-class Room(NamedTuple):
-    """Whether there is room for a size, and the number of active generations."""
-
-    enough: bool
-    active: int
-
-
 def size_of(*texts: str) -> int:
     """Return the bytes of texts in UTF-8."""
     return sum(len(text.encode()) for text in texts)
 
 
-def take(user_id: int, size: int) -> Room:
-    """Count bytes of conversations that are about to be stored, unless they exceed STORAGE_MIB_PER_USER."""
+def take(user_id: int, size: int) -> bool:
+    """Count bytes that are about to be stored; return False if they exceed STORAGE_MIB_PER_USER."""
     with connection.cursor() as cursor:
         cursor.execute(_TAKE, {"user": user_id, "size": size, "limit": _limit()})
-        if taken := cursor.fetchone():
-            return Room(True, taken[0])
-    return Room(False, look(user_id, size).active)
+        return bool(cursor.rowcount == 1)
 
 
-def look(user_id: int, size: int) -> Room:
-    """Return the same without counting anything."""
+def has_room(user_id: int, size: int) -> bool:
+    """Return whether there is room for so many bytes, without counting anything."""
     with connection.cursor() as cursor:
         cursor.execute(_LOOK, {"user": user_id})
-        used, active = cursor.fetchone()
-    return Room(used + size <= _limit(), active)
+        (used,) = cursor.fetchone()
+    return bool(used + size <= _limit())
 
 
 def add(user_id: int, kind: Kind, size: int) -> None:

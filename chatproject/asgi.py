@@ -39,6 +39,7 @@ from chatproject.urls import stream_urlpatterns  # noqa: E402
 from runtime.apps import runtime  # noqa: E402
 from runtime.executor import ViewThreads, database_thread_count  # noqa: E402
 from web import disconnect  # noqa: E402
+from web.body_limits import limit_of  # noqa: E402
 
 log = structlog.get_logger("request")
 
@@ -58,12 +59,12 @@ Send = Callable[[Message], Awaitable[None]]
 async def read_bounded(scope: Scope, receive: Receive) -> IO[bytes]:
     """Read a request body; discard it past the limit and set `body_too_large` in the scope.
 
-    So the middleware refuses it after the checks that come first. The body of an import is stored in a file, because it
-    is read before its sender is authenticated and would fill the memory.
+    So the middleware refuses it after the checks that come first. A large body is stored in a file, because it is read
+    before its sender is authenticated and would fill the memory.
     """
-    limit, body = settings.MAX_BODY_BYTES, cast("IO[bytes]", io.BytesIO())
-    if scope["path"] in settings.IMPORT_PATHS:
-        limit, body = settings.MAX_IMPORT_BYTES, tempfile.SpooledTemporaryFile(limit)  # noqa: SIM115
+    limit, body = limit_of(scope["path"]).max_bytes, cast("IO[bytes]", io.BytesIO())
+    if limit > settings.MAX_BODY_BYTES:
+        body = tempfile.SpooledTemporaryFile(settings.MAX_BODY_BYTES)  # noqa: SIM115
     more = True
     while more:
         message = await receive()

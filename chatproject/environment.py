@@ -83,6 +83,10 @@ class Environment(BaseModel):
     MAX_ANSWER_CHARS: Annotated[int, Field(ge=1, le=10_000_000)] = 1_000_000
     MAX_ACTIVE_GENERATIONS: types.Count = 3
     STORAGE_MIB_PER_USER: types.Count = 200
+    MAX_ACTIVE_API_CALLS: types.Count = 10
+    API_REQUESTS_PER_MINUTE: Annotated[int, Field(ge=0, le=100_000)] = 120
+    MAX_UNCHARGED_PER_HOUR: types.Count = 30
+    MAX_BODY_MIB: Annotated[int, Field(ge=1, le=1_024)] = 20
     METRICS_TOKEN: types.Secret = None
 
     @model_validator(mode="after")

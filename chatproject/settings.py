@@ -42,9 +42,13 @@ DRAIN_SECONDS, PROCESS_LEASE_SECONDS = ENV.DRAIN_SECONDS, ENV.PROCESS_LEASE_SECO
 STREAM_PING_SECONDS, CHANNEL_RETENTION_SECONDS = ENV.STREAM_PING_SECONDS, ENV.CHANNEL_RETENTION_SECONDS
 CHANNEL_MEMORY_BYTES = 64 * 2**20
 MAX_PROMPT_CHARS, MAX_ANSWER_CHARS = ENV.MAX_PROMPT_CHARS, ENV.MAX_ANSWER_CHARS
-MAX_ACTIVE_GENERATIONS = ENV.MAX_ACTIVE_GENERATIONS
+MAX_ACTIVE_GENERATIONS, MAX_UNCHARGED_PER_HOUR = ENV.MAX_ACTIVE_GENERATIONS, ENV.MAX_UNCHARGED_PER_HOUR
+MAX_ACTIVE_API_CALLS, API_REQUESTS_PER_MINUTE = ENV.MAX_ACTIVE_API_CALLS, ENV.API_REQUESTS_PER_MINUTE
 STORAGE_MIB_PER_USER: float = ENV.STORAGE_MIB_PER_USER
 MAX_BODY_BYTES = 2**20
+# MiB of a request's body, on CHAT_PATHS and below /v1 only.
+MAX_BODY_MIB = ENV.MAX_BODY_MIB
+CHAT_PATHS = frozenset({"/api/chat/"})
 # Bytes of an import's body, on IMPORT_PATHS only.
 MAX_IMPORT_BYTES = 32 * 2**20
 IMPORT_PATHS = frozenset({"/api/import/", "/api/admin/sensitive-words/import/", "/admin/chat/sensitiveword/import/"})
@@ -253,7 +257,8 @@ SIMPLE_JWT = {
 
 # Safety, beside Django's defaults for cookies and headers
 CSRF_FAILURE_VIEW = "web.refusals.csrf_failure"
-DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+# The ASGI application limits all bodies by their path, so Django's limit only has to be no lower.
+DATA_UPLOAD_MAX_MEMORY_SIZE = max(MAX_BODY_BYTES, MAX_BODY_MIB * 2**20)
 # Browsers also apply form-action to the redirect after a form, and a social login starts with a form.
 _SOCIAL_HOSTS = {
     "weixin": "https://open.weixin.qq.com",

@@ -314,7 +314,7 @@ class ChatModelAdmin(RefreshingAdmin, admin.ModelAdmin[ChatModel]):
     inlines = (RouteInline,)
     fieldsets = (
         (None, {"fields": ("slug", "title", "description", "enabled", "position")}),
-        (_("Requests"), {"fields": ("context_tokens", "parameters", "token_cap_field", "include_usage")}),
+        (_("Requests"), {"fields": ("context_tokens", "parameters", "token_cap_field", "include_usage", "think_tags")}),
         (_("Who may use it"), {"fields": ("groups",), "classes": ("collapse",)}),
     )
 

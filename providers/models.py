@@ -313,6 +313,12 @@ class ChatModel(models.Model):
         _("token cap field"), max_length=30, choices=TokenCapField.choices, default=TokenCapField.MAX_TOKENS
     )
     include_usage = models.BooleanField(_("ask for usage"), default=True)
+    think_tags = models.BooleanField(
+        _("<think> is reasoning"),
+        default=True,
+        db_default=True,
+        help_text=_("A leading <think> block becomes reasoning. Off: it stays part of the content."),
+    )
     position = models.IntegerField(_("position in lists"), default=0)
     enabled = models.BooleanField(_("enabled"), default=True)
     groups = models.ManyToManyField(

@@ -91,7 +91,7 @@ class Attempts:
     whole: bool = False
     user: int = 0
     upstream: str = ""
-    # Whether this attempt has sent any text, and whether any of it was neither reasoning nor white space.
+    # Whether this attempt has sent any text, and whether any of it was no white space. Reasoning counts: it is charged.
     any_text: bool = False
     visible_text: bool = False
     # The requests that were sent, those in another form among them.
@@ -207,14 +207,13 @@ class Attempts:
             self.model.include_usage,
             self.extras,
             self.whole,
+            self.model.think_tags,
         )
 
     def _note(self, event: Event) -> None:
         if not self.visible_text and isinstance(event, Delta | Reasoning | ToolCallDelta):
             self.any_text = True
-            self.visible_text = isinstance(event, ToolCallDelta) or (
-                isinstance(event, Delta) and bool(event.text.strip())
-            )
+            self.visible_text = isinstance(event, ToolCallDelta) or bool(event.text.strip())
 
     async def _better(self, route: RouteConfig, problem: Retry | ProviderError) -> ChatRequest | None:
         """Return a request that avoids the upstream's complaint; None when there is none.

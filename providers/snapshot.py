@@ -89,6 +89,7 @@ class ModelConfig:
     pool: KeyPool
     # Ids of the groups that it is reserved to; empty: every user may use it.
     groups: frozenset[int] = frozenset()
+    think_tags: bool = True
 
     def open_to(self, groups: Set[int]) -> bool:
         """Return whether a member of these groups may use it."""
@@ -180,6 +181,7 @@ class Configuration:
             tuple(routes),
             self._pool,
             frozenset(group.pk for group in model.groups.all()),
+            model.think_tags,
         )
 
 

@@ -44,7 +44,7 @@ class ModelRow(StaffSerializer):
         model = ChatModel
         fields = (
             *("id", "slug", "title", "description", "quota", "context_tokens", "parameters", "enabled"),
-            *("groups", "routes"),
+            *("groups", "think_tags", "routes"),
         )
 
     def to_representation(self, instance: ChatModel) -> dict[str, Any]:

@@ -45,8 +45,8 @@ MODELS = {
     "hang": "hang",
     "hang-after-headers": "hang_after_headers",
     "empty": "empty",
-    # The same for one test alone, because a failure lets the key rest for that model.
-    "empty-once": "finish:stop:",
+    "thinking-only": "thinking",
+    "http-500": "http_500",
     "cut": "cut_mid_stream",
     "error": "error_mid_stream",
     "http-400": "http_400",
@@ -76,7 +76,14 @@ Settings = tuple[tuple[str, str], ...]
 # Variables that do not affect `manage.py setup`; products that differ only in them start as copies of one folder.
 SERVING = {"VAR_DIR", "PORT", "DEBUG", "IMPATIENCE", "TRUSTED_PROXIES", "METRICS_TOKEN", "CORS_ALLOWED_ORIGINS"}
 SERVING |= {"DRAIN_SECONDS", "PROCESS_LEASE_SECONDS", "STREAM_PING_SECONDS", "CHANNEL_RETENTION_SECONDS"}
-SERVING |= {"MAX_ACTIVE_GENERATIONS", "UPSTREAM_CONNECT_SECONDS", "UPSTREAM_FIRST_SECONDS", "UPSTREAM_IDLE_SECONDS"}
+SERVING |= {"MAX_ACTIVE_GENERATIONS", "MAX_ACTIVE_API_CALLS", "API_REQUESTS_PER_MINUTE", "MAX_UNCHARGED_PER_HOUR"}
+SERVING |= {
+    "MAX_BODY_MIB",
+    "UPSTREAM_TOTAL_SECONDS",
+    "UPSTREAM_CONNECT_SECONDS",
+    "UPSTREAM_FIRST_SECONDS",
+    "UPSTREAM_IDLE_SECONDS",
+}
 
 
 @cache
@@ -104,7 +111,8 @@ class Product:
             "PORT": "0",
             "ADMIN_PASSWORD": PASSWORD,
             "LANGUAGE_CODE": "en",
-            "MAX_ACTIVE_GENERATIONS": "0",
+            **dict.fromkeys(("MAX_ACTIVE_GENERATIONS", "MAX_ACTIVE_API_CALLS", "API_REQUESTS_PER_MINUTE"), "0"),
+            "MAX_UNCHARGED_PER_HOUR": "0",
             "TRUSTED_PROXIES": "127.0.0.1",
         }
         self._environment = environment(database_url, var_dir, **{**defaults, **variables})
@@ -381,8 +389,10 @@ def _key(key: str) -> dict[str, str]:
     return {"Idempotency-Key": key} if key else {}
 
 
-def post_many(api_user: ApiUser, bodies: list[tuple[dict[str, Any], dict[str, str]]]) -> list[httpx.Response]:
-    """Send these bodies and headers to `/api/chat/` at once, each on its own connection."""
+def post_many(
+    api_user: ApiUser, bodies: list[tuple[dict[str, Any], dict[str, str]]], url: str = "/api/chat/"
+) -> list[httpx.Response]:
+    """Send these bodies and headers to one URL at once, each on its own connection."""
 
     async def send() -> list[httpx.Response]:
         limits = httpx.Limits(max_connections=None)
@@ -390,7 +400,7 @@ def post_many(api_user: ApiUser, bodies: list[tuple[dict[str, Any], dict[str, st
         async with httpx.AsyncClient(
             base_url=api_user.product.url, headers=headers, limits=limits, timeout=60, trust_env=False
         ) as client:
-            posts = [client.post("/api/chat/", json=body, headers=headers) for body, headers in bodies]
+            posts = [client.post(url, json=body, headers=headers) for body, headers in bodies]
             return list(await asyncio.gather(*posts))
 
     return asyncio.run(send())

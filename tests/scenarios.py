@@ -146,6 +146,33 @@ async def reasoning(x: ChatExchange) -> None:
 
 
 @scenario
+async def thinking(x: ChatExchange, reason: str = "stop") -> None:
+    """thinking[:<reason>]: thinking text only, and that finish reason."""
+    await x.start()
+    for text in tokens(REASONING):
+        await x.delta(reasoning_content=text)
+    await x.send(delta_bytes(reason) + b"data: [DONE]\n\n")
+
+
+@scenario
+async def thinking_paced(x: ChatExchange, count: str = "100", milliseconds: str = "50") -> None:
+    """thinking_paced:<n>:<ms>: n numbered pieces of thinking text, ms milliseconds apart, then stop."""
+    await x.start()
+    for number in range(int(count)):
+        await x.delta(reasoning_content=f"{number} ")
+        await asyncio.sleep(int(milliseconds) / 1000)
+    await x.stop()
+
+
+@scenario
+async def thinking_cut(x: ChatExchange) -> None:
+    """Thinking text, then the connection is cut."""
+    await x.start()
+    await x.delta(reasoning_content=REASONING)
+    x.cut()
+
+
+@scenario
 async def think_tags(x: ChatExchange) -> None:
     """A leading <think> block inside the content, its tags cut by delta borders."""
     await x.answer(tokens(f"<think>{REASONING}</think>\n\n{PLAIN}", 3))
@@ -211,6 +238,13 @@ async def only_done(x: ChatExchange) -> None:
     await x.start()
     await x.texts(tokens(PLAIN))
     await x.send(b"data:[DONE]")
+
+
+@scenario
+async def only_end(x: ChatExchange) -> None:
+    """[DONE] and nothing before it."""
+    await x.start()
+    await x.send(b"data: [DONE]\n\n")
 
 
 @scenario

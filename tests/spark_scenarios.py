@@ -117,6 +117,29 @@ async def reasoning(x: SparkExchange) -> None:
 
 
 @scenario
+async def thinking(x: SparkExchange) -> None:
+    """Thinking text only."""
+    await x.frame(reasoning_content=REASONING)
+    await x.finish()
+
+
+@scenario
+async def thinking_paced(x: SparkExchange, count: str = "100", milliseconds: str = "50") -> None:
+    """thinking_paced:<n>:<ms>: n numbered frames of thinking text, ms milliseconds apart."""
+    for number in range(int(count)):
+        await x.frame(reasoning_content=f"{number} ")
+        await asyncio.sleep(int(milliseconds) / 1000)
+    await x.finish()
+
+
+@scenario
+async def thinking_cut(x: SparkExchange) -> None:
+    """Thinking text, then the connection is reset."""
+    await x.frame(reasoning_content=REASONING)
+    await reset(x)
+
+
+@scenario
 async def plugins(x: SparkExchange) -> None:
     """The plain completion after a frame of search references, which has no choices."""
     header = {"code": 0, "message": "Success", "sid": SID, "status": 0}

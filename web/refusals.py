@@ -21,6 +21,7 @@ from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
 from runtime.statement_limit import was_interrupted
+from web import body_limits
 from web.schemas import Code, Problem
 
 log = structlog.get_logger("runtime")
@@ -177,7 +178,7 @@ class RefusalMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         scope: Mapping[str, Any] = getattr(request, "scope", {})
         if scope.get("body_too_large"):
-            return response(request, TooLarge())
+            return response(request, TooLarge(body_limits.message_of(request.path)))
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:

@@ -76,7 +76,7 @@ class OneConversation(APIView):
             growth = sum(storage.size_of(new) - storage.size_of(old) for old, new in texts)
             if growth < 0:
                 storage.add(row.user_id, "conversations", growth)
-            elif growth and not storage.take(row.user_id, growth).enough:
+            elif growth and not storage.take(row.user_id, growth):
                 raise StorageFull
             for name, value in values.items():
                 setattr(row, name, value)

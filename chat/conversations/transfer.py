@@ -188,7 +188,7 @@ def store(user_id: int, file: Imported) -> tuple[int, int]:
     Raises StorageFull when the user would keep too much.
     """
     with transaction.atomic():
-        if not storage.take(user_id, sum(map(_stored_size, file.conversations))).enough:
+        if not storage.take(user_id, sum(map(_stored_size, file.conversations))):
             raise StorageFull
         rows = Conversation.objects.bulk_create(
             [

@@ -18,6 +18,11 @@ class Sink(ABC):
         """Take a JSON list with pieces of tool calls; return whether a reader receives them."""
         return False
 
+    @property
+    def sends_reasoning(self) -> bool:
+        """Whether published reasoning is sent to a reader."""
+        return True
+
     @abstractmethod
     def complete(
         self, name: str, data: Mapping[str, Any], *, number: int | None = None, finish_reason: str = ""

@@ -13,13 +13,13 @@ FLUSH_SECONDS = 0.8
 class Draft:
     """The content and reasoning of one running generation."""
 
-    __slots__ = ("content", "dirty", "generation", "last_event", "reasoning", "visible")
+    __slots__ = ("content", "dirty", "generation", "last_event", "reasoning", "visible", "visible_reasoning")
 
     def __init__(self, generation: str) -> None:
         self.generation = generation
         self.content, self.reasoning = StringIO(), StringIO()
-        # Whether there was content that is not white space.
-        self.visible = False
+        # Whether there was content, and reasoning, that is not white space. Withdrawn text counts, because it was sent.
+        self.visible = self.visible_reasoning = False
         # Whether the database lacks the latest change.
         self.dirty = False
         self.last_event = 0
@@ -31,6 +31,7 @@ class Draft:
 
     def add_reasoning(self, text: str) -> None:
         self.reasoning.write(text)
+        self.visible_reasoning = self.visible_reasoning or bool(text.strip())
         self.dirty = True
 
     def replace(self, content: str, reasoning: str) -> None:

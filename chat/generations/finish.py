@@ -24,6 +24,8 @@ _SAME_NAMES = (
 )
 # Numbers skipped after a killed process, so that the next event is above all that a reader can have.
 RESUME_JUMP = 10_000_000
+# Codes of failures for which the request is the reason: moderation, a prompt that is too long, a refused parameter.
+REQUEST_FAILURES = frozenset({"content_blocked", "prompt_too_long", "invalid_request"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +39,16 @@ class End:
     last_event: int
     finish_reason: str | None = None
     error: dict[str, Any] | None = None
-    # Whether a reader got content that is not white space, or a tool call.
+    # Whether the caller got content or reasoning that is not white space, or a tool call.
     visible: bool = False
+    reached_upstream: bool = False
     input_tokens: int | None = None
     output_tokens: int | None = None
     usage_estimated: bool = False
     upstream: str = ""
     ends_conversation: bool = False
+    # Whether the vendor's moderation ended it before that.
+    blocked_by_vendor: bool = False
     # The ids of the sensitive words found in it.
     hits: frozenset[int] = frozenset()
 
@@ -53,9 +58,20 @@ class End:
         return self.status == Generation.Status.COMPLETED and self.visible
 
     @property
+    def counts_as_uncharged(self) -> bool:
+        """Whether it counts towards MAX_UNCHARGED_PER_HOUR.
+
+        That is so when the request or its caller is the reason, and not a failure of the upstream or of ours.
+        """
+        if self.charged or not self.reached_upstream:
+            return False
+        return self.status == Generation.Status.COMPLETED or bool(self.error and self.error["code"] in REQUEST_FAILURES)
+
+    @property
     def moderated(self) -> bool:
         """Whether the vendor's moderation refused the prompt or the whole conversation."""
-        return self.ends_conversation or bool(self.error and self.error["code"] == "content_blocked")
+        refused = bool(self.error and self.error["code"] == "content_blocked")
+        return refused or self.ends_conversation or self.blocked_by_vendor
 
     @property
     def reason(self) -> str:
@@ -72,7 +88,8 @@ def of_stored(row: Generation, status: str, **how: Any) -> End:
         content=row.content,
         reasoning=row.reasoning,
         last_event=row.last_event + RESUME_JUMP,
-        visible=bool(row.content.strip()),
+        visible=bool(row.content.strip() or row.reasoning.strip()),
+        reached_upstream=True,  # as far as another process can know
         **how,
     )
 
@@ -92,7 +109,9 @@ def store(end: End) -> Generation:
         if charge.invitation:
             invitations.reward(charge.invitation)
         values = {name: getattr(end, name) for name in _SAME_NAMES}
-        values |= {"charge": dict(charge.as_json()), "finished_at": timezone.now()}
+        now = timezone.now()
+        values |= {"charge": dict(charge.as_json()), "finished_at": now}
+        values["uncharged_at"] = now if end.counts_as_uncharged else None
         if end.row.message_id is not None:
             values |= {"content": "", "reasoning": ""}
         if end.error is None:

@@ -8,6 +8,7 @@ import orjson
 from django.utils.translation import get_language
 
 from chat.models import Generation
+from chat.screening.incoming import ScreenedCall
 from providers.routing import Attempts
 from providers.wire.base import PromptMessage
 from quotas.ledger import ReservedUnit
@@ -19,7 +20,8 @@ class GenerationRequest:
 
     A request that is not `kept` makes no conversation, and its text expires. Its whole prompt is `messages`, of which
     `prompt` is the new text. Without a `model` it goes to the first one that is available. The upstream gets `extras`
-    unchanged. A request that is not `counted` is no active generation.
+    unchanged. An `is_api_call` came through /v1, which has its own limits; an `is_large` one may have megabytes of
+    text. With `hides_reasoning` the caller gets the content only; reasoning is then neither stored nor charged.
     """
 
     user_id: int
@@ -34,7 +36,9 @@ class GenerationRequest:
     # Whether it joins a running generation of an equal request: an EventSource repeats its GET to reconnect.
     joins_running: bool = False
     kept: bool = True
-    counted: bool = True
+    is_api_call: bool = False
+    is_large: bool = False
+    hides_reasoning: bool = False
     messages: tuple[PromptMessage, ...] = ()
     # Of a text tool: put before the prompt, and the two are all that the upstream gets.
     instruction: str = ""
@@ -56,6 +60,20 @@ class GenerationRequest:
             *(() if self.kept else (self.messages, self.instruction, self.extras)),
         )
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Precheck:
+    """Facts about a request that are known before a database thread decides.
+
+    `wait_seconds`: its user started too many calls of /v1. `screened`: its texts, when they are large.
+    """
+
+    wait_seconds: float = 0.0
+    screened: ScreenedCall | None = None
+
+
+NO_PRECHECK = Precheck()
 
 
 @dataclass(frozen=True, slots=True)

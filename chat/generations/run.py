@@ -26,6 +26,7 @@ from providers.wire.base import (
     Delta,
     Event,
     Finished,
+    FinishReason,
     Notice,
     Reasoning,
     ToolCallDelta,
@@ -35,7 +36,7 @@ from providers.wire.base import (
     prompt_tokens,
     tool_names,
 )
-from providers.wire.errors import ProviderError
+from providers.wire.errors import ContentBlocked, ProviderError, TotalTimeout
 from quotas.hints import QuotaHints
 from runtime import database
 
@@ -53,9 +54,18 @@ class Run:
     """
 
     def __init__(
-        self, row: Generation, attempts: Attempts, draft: Draft, sink: Sink, words: LiveWords, hints: QuotaHints
+        self,
+        row: Generation,
+        attempts: Attempts,
+        draft: Draft,
+        sink: Sink,
+        words: LiveWords,
+        hints: QuotaHints,
+        *,
+        hides_reasoning: bool = False,
     ) -> None:
         self.row, self.draft, self.sink = row, draft, sink
+        self._hides_reasoning = hides_reasoning
         self._words, self._quota_hints = words, hints
         self.task: asyncio.Task[None] | None = None
         # Whether the end was published.
@@ -64,13 +74,15 @@ class Run:
         self.deleted = False
         self._attempts = attempts
         self._tool_call_chars = 0
+        # Whether the completion consists of tool calls, which are no text, but not an empty completion either.
+        self._has_tool_calls = False
         self._usage: Usage | None = None
         self._hits: set[int] = set()
         # `cancelled` or `interrupted`, once the end was requested from outside.
         self._requested_end = ""
         # The upstream's reason, or that of our limits; empty while the upstream has not ended the generation.
         self._finish_reason = ""
-        self._ends_conversation = False
+        self._ends_conversation = self._blocked_by_vendor = False
         self._reading = False
         self._finished = asyncio.Event()
         self._started = time.monotonic()
@@ -144,16 +156,20 @@ class Run:
                 async for event in upstream:
                     for passed in pipeline.feed(event):
                         if isinstance(passed, Finished):
-                            return self._completed(passed)
+                            return self._completed(passed, by_vendor=passed is event)
                         self._take(passed)
                     if sink.full:
                         await sink.room()
-            except ProviderError:
+            except ProviderError as error:
                 # No other attempt follows, so release the text that is held back as the last text of the completion.
                 for passed in pipeline.flush():
                     if isinstance(passed, Finished):
                         return self._completed(passed)
                     self._take(passed)
+                if isinstance(error, TotalTimeout | ContentBlocked) and self._is_visible():
+                    # The caller has text, so this is a cut and no failure.
+                    reason: FinishReason = "length" if isinstance(error, TotalTimeout) else "content_filter"
+                    return self._completed(Finished(reason, error.ends_conversation))
                 raise
         raise RuntimeError("the provider ended without a Finished event")
 
@@ -165,7 +181,7 @@ class Run:
             self.sink.publish("message", {"role": "assistant", "content": event.text})
             if self._first_delta_ms is None:
                 self._note_first_delta()
-        elif isinstance(event, Reasoning):
+        elif isinstance(event, Reasoning) and not self._hides_reasoning:
             draft.add_reasoning(event.text)
             self._publish("reasoning", {"content": event.text})
         elif isinstance(event, ToolCallDelta):
@@ -190,12 +206,12 @@ class Run:
         self.draft.last_event += 1
         self.sink.publish(name, data)
 
-    def _completed(self, finished: Finished) -> End:
+    def _completed(self, finished: Finished, *, by_vendor: bool = False) -> End:
         """Return the end for the database, where tool calls count as a plain `stop`."""
         self._finish_reason = finished.reason
-        # Tool calls are no text, but not an empty completion either.
-        self.draft.visible = self.draft.visible or finished.reason == "tool_calls"
+        self._has_tool_calls = finished.reason == "tool_calls"
         self._ends_conversation = finished.ends_conversation
+        self._blocked_by_vendor = by_vendor and finished.reason == "content_filter" and not self._is_visible()
         reason = "stop" if finished.reason == "tool_calls" else finished.reason
         return self._end(Generation.Status.COMPLETED, finish_reason=reason)
 
@@ -206,6 +222,12 @@ class Run:
 
     def _failed(self, error: dict[str, Any]) -> End:
         return self._end(Generation.Status.FAILED, error=error)
+
+    def _is_visible(self) -> bool:
+        """Return whether the caller got, or gets, something to read: content, tool calls or reasoning."""
+        draft = self.draft
+        reasoning = draft.visible_reasoning and self.sink.sends_reasoning
+        return draft.visible or reasoning or self._has_tool_calls or self._tool_call_chars > 0
 
     def _end(self, status: str, *, finish_reason: str | None = None, error: dict[str, Any] | None = None) -> End:
         text = self.draft.snapshot()
@@ -221,12 +243,14 @@ class Run:
             last_event=self.draft.last_event + 1,
             finish_reason=finish_reason,
             error=error,
-            visible=self.draft.visible or self._tool_call_chars > 0,
+            visible=self._is_visible(),
+            reached_upstream=bool(self._attempts.upstream),
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             usage_estimated=self._usage is None,
             upstream=self._attempts.upstream,
             ends_conversation=self._ends_conversation,
+            blocked_by_vendor=self._blocked_by_vendor,
             hits=frozenset(self._hits),
         )
 

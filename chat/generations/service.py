@@ -6,6 +6,7 @@ upstream connection. The database decides everything that must happen once: the 
 
 import asyncio
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import structlog
@@ -18,13 +19,15 @@ from chat.events.offsets import Offsets
 from chat.events.redis import Outbox
 from chat.events.sink import Sink
 from chat.generations import drafts, remote
+from chat.generations.call_rate import CallRate
 from chat.generations.drafts import Draft
 from chat.generations.remote import Remote
 from chat.generations.replica import Replicas
-from chat.generations.request import GenerationRequest, Started
+from chat.generations.request import NO_PRECHECK, GenerationRequest, Precheck, Started
 from chat.generations.run import Run
 from chat.generations.start import Admission
 from chat.models import Generation
+from chat.screening import incoming
 from chat.screening.live import LiveWords
 from providers.routing import Attempts, Routing
 from providers.snapshot import NoUsableRoute
@@ -53,6 +56,9 @@ class Generations:
     ) -> None:
         self._words, self._hints, self._process, self._redis, self._routing = words, hints, process, redis, routing
         self._admission = Admission(words, drain, process, routing)
+        self._call_rate = CallRate(redis)
+        # Not a database thread: on SQLite there is only one, and megabytes of text would block all queries for seconds.
+        self._large_calls = ThreadPoolExecutor(1, thread_name_prefix="large-calls")
         self.logs = LocalLogs()
         self.outbox = Outbox(self.logs, redis)
         self._offsets = Offsets(broker, redis, process)
@@ -75,26 +81,37 @@ class Generations:
         return await asyncio.shield(starting)
 
     async def _start(self, request: GenerationRequest, sink: Sink | None) -> Started:
+        precheck = await self._precheck(request) if request.is_api_call else NO_PRECHECK
         seems_exhausted = request.model and await self._hints.exhausted(request.user_id, request.model)
-        started = await database.run(self._admission.refuse_early, request) if seems_exhausted else None
+        started = await database.run(self._admission.refuse_early, request, precheck) if seems_exhausted else None
         if started is None:
-            started = await self._admit(request)
+            started = await self._admit(request, precheck)
         if started.reservation and started.attempts:
-            self._run(started.row, started.attempts, sink)
+            self._run(started.row, started.attempts, sink, hides_reasoning=request.hides_reasoning)
         # Before the response, so that the caller finds the reserved unit in every process.
         await self._hints.sent()
         return started
 
-    async def _admit(self, request: GenerationRequest) -> Started:
+    async def _admit(self, request: GenerationRequest, precheck: Precheck) -> Started:
         """Let the transaction decide; where only upstreams are missing, probe them first."""
         try:
-            return await database.run(self._admission.start, request)
+            return await database.run(self._admission.start, request, precheck)
         except NoUsableRoute as refusal:
             if await self._routing.health.recover(refusal.model) is None:
                 raise
-        return await database.run(self._admission.start, request)
+        return await database.run(self._admission.start, request, precheck)
 
-    def _run(self, row: Generation, attempts: Attempts, sink: Sink | None) -> None:
+    async def _precheck(self, request: GenerationRequest) -> Precheck:
+        """Count a call of /v1, and screen a large one in its own thread."""
+        wait = await self._call_rate.take(request.user_id)
+        if wait or not request.is_large:
+            return Precheck(wait)
+        words = await database.run(self._words.load)
+        call = (words.incoming, request.prompt, request.messages, request.extras)
+        screened = await asyncio.get_running_loop().run_in_executor(self._large_calls, incoming.screen_call, *call)
+        return Precheck(screened=screened)
+
+    def _run(self, row: Generation, attempts: Attempts, sink: Sink | None, *, hides_reasoning: bool) -> None:
         """Run in a detached task, so that the run keeps nothing of the request."""
         self._remote.serve(self._stop_own)
         self._offsets.serve(self._last_event)
@@ -102,7 +119,9 @@ class Generations:
         if sink is None:
             sink = log = self.logs.open(row.id, draft.snapshot)
             self.outbox.add(log)
-        run = self._runs[row.id] = Run(row, attempts, draft, sink, self._words, self._hints)
+        run = self._runs[row.id] = Run(
+            row, attempts, draft, sink, self._words, self._hints, hides_reasoning=hides_reasoning
+        )
         sink.bind(lambda: run.end_soon("cancelled"))
         run.task = self._tasks.start(run.go())
         run.task.add_done_callback(lambda task: self._ended(run, task))

@@ -2,11 +2,12 @@
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -14,10 +15,10 @@ from accounts.models import queue_writes
 from chat import storage, text_tools
 from chat.errors import Conflict, ContentBlocked, ConversationBlocked, PromptTooLong, StorageFull
 from chat.generations import prompt
-from chat.generations.request import GenerationRequest, Started
+from chat.generations.request import NO_PRECHECK, GenerationRequest, Precheck, Started
 from chat.models import TITLE_CHARS, Conversation, Generation, Hit, Message, new_generation_id
 from chat.screening import audit, incoming
-from chat.screening.incoming import Screened
+from chat.screening.incoming import Screened, ScreenedCall
 from chat.screening.live import LiveWords
 from providers import access
 from providers.errors import ModelUnavailable, UnknownModel
@@ -31,6 +32,16 @@ from runtime import fast_sql
 from runtime.process import ServingProcess
 from runtime.tasks import Drain
 from web.refusals import NotAuthenticated, NotFound, ServiceUnavailable, TooManyRequests
+
+# The time in which uncharged generations count towards MAX_UNCHARGED_PER_HOUR.
+UNCHARGED_WINDOW = timedelta(hours=1)
+# One statement, so that a generation that ends meanwhile counts once; plain SQL, because the ORM takes longer to build
+# this than the ledger takes for all its statements.
+_LOAD = """
+SELECT COUNT(*), COUNT(CASE WHEN counted = %s THEN 1 END),
+  (SELECT COUNT(*) FROM chat_generation WHERE user_id = %s AND uncharged_at > %s)
+FROM chat_generation WHERE user_id = %s AND status = 'running'
+"""
 
 Messages = tuple[PromptMessage, ...]
 Parameters = dict[str, Any]
@@ -52,7 +63,7 @@ class Admission:
     def __init__(self, words: LiveWords, drain: Drain, process: ServingProcess, routing: Routing) -> None:
         self._words, self._drain, self._process, self._routing = words, drain, process, routing
 
-    def refuse_early(self, request: GenerationRequest) -> Started | None:
+    def refuse_early(self, request: GenerationRequest, precheck: Precheck = NO_PRECHECK) -> Started | None:
         """Refuse a request without a write to the database when its quota is exhausted.
 
         Return its generation if the key is known, and None when only the transaction can decide. The ledger is read
@@ -67,27 +78,33 @@ class Admission:
         except QuotaExhausted as error:
             exhausted = error
         try:
-            return self._climb(request, exhausted)
+            return self._climb(request, precheck, exhausted)
         except ContentBlocked:
             return None  # the transaction refuses it, because the words found must be stored
 
-    def start(self, request: GenerationRequest) -> Started:
-        """Store a generation with its reservation, or raise the first refusal of the ladder."""
+    def start(self, request: GenerationRequest, precheck: Precheck = NO_PRECHECK) -> Started:
+        """Store a generation with its reservation, or raise the first refusal of the ladder.
+
+        A call of /v1 that must wait, because its user started too many, is refused at its place in the ladder.
+        """
         try:
-            return self._climb(request)
+            return self._climb(request, precheck)
         except IntegrityError:
             # A row that it needs was deleted meanwhile (by an admin, for example), which only the commit noticed.
             if not get_user_model().objects.filter(id=request.user_id).exists():
                 raise NotAuthenticated from None
-            return self._climb(request)
+            return self._climb(request, precheck)
 
-    def _climb(self, request: GenerationRequest, exhausted: QuotaExhausted | None = None) -> Started:
+    def _climb(
+        self, request: GenerationRequest, precheck: Precheck, exhausted: QuotaExhausted | None = None
+    ) -> Started:
         """Check a request in the contract's order, then store it.
 
         With `exhausted`, which the ledger has confirmed, this only reads, and raises it at its place in the order.
         """
         config = self._checked_size_and_model(request)
-        screened = incoming.screen(self._words.load().incoming, request.prompt, request.system_prompt or "")
+        call, lexicon = precheck.screened, self._words.load().incoming
+        screened = call.new if call else incoming.screen(lexicon, request.prompt, request.system_prompt or "")
         try:
             with nullcontext() if exhausted else transaction.atomic():
                 if not exhausted:
@@ -99,9 +116,11 @@ class Admission:
                 if self._drain.active:
                     raise ServiceUnavailable
                 target = self._target(request, config)
-                room = _room(request, target, screened, reads_only=bool(exhausted))
+                if precheck.wait_seconds:
+                    raise TooManyRequests(retry_after=precheck.wait_seconds)
+                _check_load(request)
                 _check_words(target, screened)
-                if not room:
+                if not _has_room(request, target, screened, reads_only=bool(exhausted)):
                     raise StorageFull
                 if exhausted:
                     raise exhausted
@@ -115,7 +134,7 @@ class Admission:
             if not exhausted:
                 audit.record_refusal(request.user_id, screened.hits)  # not before the transaction is rolled back
             raise
-        return Started(row, reservation, self._attempts(request, target.config, row_id, *built))
+        return Started(row, reservation, self._attempts(request, target.config, row_id, *built, call))
 
     def _store(
         self, request: GenerationRequest, row_id: str, target: Target, screened: Screened, reservation: ReservedUnit
@@ -143,7 +162,7 @@ class Admission:
             model=target.config.slug,
             language=request.language or settings.LANGUAGE_CODE,
             process=self._process.id,
-            counted=request.counted,
+            counted=not request.is_api_call,
             idempotency_key=request.idempotency_key,
             # Without a key no other request can be the same one.
             request_digest=request.digest() if request.idempotency_key or request.joins_running else "",
@@ -154,8 +173,11 @@ class Admission:
         return row, turns
 
     def _checked_size_and_model(self, request: GenerationRequest) -> ModelConfig | None:
-        """Refuse a long text and an unusable model; return the model if one is named."""
-        texts = (request.prompt, request.system_prompt or "", *(message.content for message in request.messages))
+        """Refuse a long text and an unusable model; return the model if one is named.
+
+        The messages of /v1 have no limit here but that of the body; the model's context decides about them.
+        """
+        texts = () if request.is_api_call else (request.prompt, request.system_prompt or "")
         if any(len(text) > settings.MAX_PROMPT_CHARS for text in texts):
             raise PromptTooLong(details={"max_chars": settings.MAX_PROMPT_CHARS})
         if not request.model and (request.regenerate or not request.kept):
@@ -192,14 +214,23 @@ class Admission:
         return next((model for model in models if model.available()), models[0]).slug
 
     def _attempts(
-        self, request: GenerationRequest, config: ModelConfig, row_id: str, messages: Messages, parameters: Parameters
+        self,
+        request: GenerationRequest,
+        config: ModelConfig,
+        row_id: str,
+        messages: Messages,
+        parameters: Parameters,
+        call: ScreenedCall | None,
     ) -> Attempts:
         """Mask what goes upstream, after the transaction, because long histories take a while."""
-        lexicon = self._words.load().incoming
-        if not request.instruction:  # its text is the screened prompt
-            new = 1 if request.kept and not request.regenerate else 0
-            messages = incoming.mask_earlier(lexicon, messages, new=new)
-        extras = incoming.mask_extras(lexicon, request.extras)
+        if call:
+            messages, extras = call.messages, call.extras
+        else:
+            lexicon = self._words.load().incoming
+            if not request.instruction:  # its text is the screened prompt
+                new = 1 if request.kept and not request.regenerate else 0
+                messages = incoming.mask_earlier(lexicon, messages, new=new)
+            extras = incoming.mask_extras(lexicon, request.extras)
         whole, user = not request.kept, request.user_id
         return Attempts(self._routing, config, messages, parameters, row_id, extras, whole=whole, user=user)
 
@@ -233,19 +264,38 @@ def _place(request: GenerationRequest) -> tuple[Conversation | None, int | None]
     return conversation, parent_id
 
 
-def _room(request: GenerationRequest, target: Target, screened: Screened, *, reads_only: bool) -> bool:
-    """Count the texts to be stored, and return whether there is room.
-
-    Raises TooManyRequests when the user has too many active generations.
-    """
-    limit = settings.MAX_ACTIVE_GENERATIONS if request.counted else 0
-    if not (limit or request.kept):
-        return True
-    size = _stored_size(request, target, screened)
-    room = (storage.take if request.kept and not reads_only else storage.look)(request.user_id, size)
-    if limit and room.active >= limit:
+def _check_load(request: GenerationRequest) -> None:
+    """Refuse a user who runs too many generations, or had too many uncharged ones."""
+    most_alike = settings.MAX_ACTIVE_API_CALLS if request.is_api_call else settings.MAX_ACTIVE_GENERATIONS
+    most_uncharged = settings.MAX_UNCHARGED_PER_HOUR
+    if not (most_alike or most_uncharged):
+        return
+    hour_ago, user_id = timezone.now() - UNCHARGED_WINDOW, request.user_id
+    values = [not request.is_api_call, user_id, connection.ops.adapt_datetimefield_value(hour_ago), user_id]
+    with connection.cursor() as cursor:
+        cursor.execute(_LOAD, values)
+        running, alike, uncharged = cursor.fetchone()
+    if most_alike and alike >= most_alike:
         raise TooManyRequests(_("Please wait until one of your running completions has ended."), retry_after=5)
-    return room.enough or not request.kept
+    if not most_uncharged:
+        return
+    # From half the limit on, running ones count as if they will end uncharged, so that many at once cannot exceed it.
+    if uncharged + (running if 2 * uncharged >= most_uncharged else 0) >= most_uncharged:
+        message = _("Too many of your requests in the last hour ended without a completion. Please try again later.")
+        raise TooManyRequests(message, retry_after=_seconds_until_room(request.user_id, hour_ago, most_uncharged))
+
+
+def _seconds_until_room(user_id: int, hour_ago: datetime, most: int) -> float:
+    """Return the seconds until fewer than `most` uncharged generations count, at least 5."""
+    rows = Generation.objects.owned_by(user_id).filter(uncharged_at__gt=hour_ago).order_by("-uncharged_at")
+    last = rows.values_list("uncharged_at", flat=True)[most - 1 : most].first()
+    return max(5.0, (last - hour_ago).total_seconds()) if last else 5.0
+
+
+def _has_room(request: GenerationRequest, target: Target, screened: Screened, *, reads_only: bool) -> bool:
+    """Count the texts to be stored, and return whether there is room."""
+    size = _stored_size(request, target, screened) if request.kept else 0
+    return not request.kept or (storage.has_room if reads_only else storage.take)(request.user_id, size)
 
 
 def _stored_size(request: GenerationRequest, target: Target, screened: Screened) -> int:

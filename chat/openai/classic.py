@@ -50,9 +50,10 @@ async def get_test(request: HttpRequest, caller: Caller, last_id: str | None) ->
     if not message.strip():
         raise wrong("message", BLANK)
     turns = (PromptMessage("user", message),)
-    started = await chat().generations.start(
-        GenerationRequest(caller.user.pk, model, message, joins_running=True, kept=False, messages=turns)
+    generation_request = GenerationRequest(
+        caller.user.pk, model, message, joins_running=True, kept=False, hides_reasoning=True, messages=turns
     )
+    started = await chat().generations.start(generation_request)
     return await _stream(caller, started.row, 0, representation.quota_headers(started.reservation))
 
 

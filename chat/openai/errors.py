@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from chat.errors import with_text
 from providers.errors import UnknownModel, Unsupported
 from providers.wire.base import IMAGES
-from web.refusals import NotAuthenticated, NotFound, Refusal
+from web.refusals import NotAuthenticated, NotFound, Refusal, TooLarge
 
 # For refusals that repeat on a retry: clients retry after 429 and 5xx unless this header forbids it.
 NO_RETRY = {"x-should-retry": "false"}
@@ -65,8 +65,9 @@ def response(request: HttpRequest, refusal: Refusal) -> HttpResponse:
         kind, error = _failed(refusal.failure)
     else:
         kind, error = _refused(refusal)
-    # A refused method or content type has its own status.
-    status = kind.status if refusal.http_status == refusal.status else refusal.http_status
+    # A refused method, content type or body has its own status.
+    own = isinstance(refusal, TooLarge) or refusal.http_status != refusal.status
+    status = refusal.http_status if own else kind.status
     return JsonResponse({"error": error}, status=status, headers={**refusal.headers(), **kind.headers})
 
 

@@ -193,13 +193,20 @@ class Chunks(Relay):
 
 
 class Whole(Relay):
-    """A completion in one piece: `body` is the response, once `at_end` without a `failure`."""
+    """A completion in one piece: `body` is the response, once `at_end` without a `failure`.
+
+    A caller that leaves has received nothing of it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.body: dict[str, Any] = {}
         self._texts: dict[str, list[str]] = {field: [] for field in _FIELDS.values()}
         self._calls: list[dict[str, Any]] = []
+
+    @property
+    def sends_reasoning(self) -> bool:
+        return not self._left
 
     def _start(self, generation: str, model: str) -> None:
         self.body = common("chat.completion", generation, model, self._created)

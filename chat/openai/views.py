@@ -34,6 +34,8 @@ from web.refusals import NotFound
 HOLD_SECONDS = 10.0
 # The Unix time that clients get for every model, because models have no date of their own.
 CREATED = 1_700_000_000
+# Bytes of a body from which on its texts are screened in a thread of their own.
+LARGE_BYTES = 128 * 1024
 _GROUP = "OpenAI-compatible"
 
 
@@ -61,7 +63,8 @@ async def post_completion(request: HttpRequest) -> HttpResponseBase:
         bodies.new_text(messages),
         parameters=body.parameters(),
         kept=False,
-        counted=False,
+        is_api_call=True,
+        is_large=len(request.body) > LARGE_BYTES,
         messages=messages,
         extras=body.extras(),
     )

@@ -21,6 +21,23 @@ class Screened:
     blocked: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ScreenedCall:
+    """A call of /v1: its new text screened, its messages and other fields masked."""
+
+    new: Screened
+    messages: tuple[PromptMessage, ...]
+    extras: dict[str, JSON]
+
+
+def screen_call(
+    lexicon: Lexicon, new_text: str, messages: tuple[PromptMessage, ...], extras: Mapping[str, JSON]
+) -> ScreenedCall:
+    """Screen all texts of a call of /v1, which may be megabytes."""
+    masked_messages = mask_earlier(lexicon, messages, new=0)
+    return ScreenedCall(screen(lexicon, new_text, ""), masked_messages, mask_extras(lexicon, extras))
+
+
 def screen(lexicon: Lexicon, *texts: str) -> Screened:
     matches = [lexicon.find(text) for text in texts]
     terms = [match.term for found in matches for match in found]

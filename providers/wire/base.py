@@ -63,7 +63,8 @@ class ChatRequest:
     `model` is the upstream's own name. `parameters` holds only what is configured (`temperature`, `max_tokens`, ...);
     the token cap is always called `max_tokens` there and goes out under `token_cap_field`. `generation` is an opaque
     hexadecimal id, fit for vendors that want a unique request id. `extras` holds those of `PASSED_ON` that the caller
-    gave. A `whole` prompt is a program's: it is refused when it is too long, never shortened.
+    gave. A `whole` prompt is a program's: it is refused when it is too long, never shortened. With `think_tags` a
+    leading `<think>` block of the content becomes reasoning.
     """
 
     model: str
@@ -74,6 +75,7 @@ class ChatRequest:
     include_usage: bool = True
     extras: Mapping[str, JSON] = field(default_factory=dict)
     whole: bool = False
+    think_tags: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@
     ├── ProviderError        what to do about it: `action`, `attempts`, `cooldown_s`, `scope`
     │   ├── UpstreamFailed     shown as upstream_error
     │   ├── UpstreamTimeout    shown as upstream_timeout
+    │   │   └── TotalTimeout     after visible text: the completion ends with `length`
     │   ├── ContentBlocked     shown as content_blocked
     │   ├── PromptTooLong      shown as prompt_too_long
     │   └── BadParameter       shown as invalid_request
@@ -95,6 +96,10 @@ class UpstreamTimeout(ProviderError):  # noqa: N818
     """One of the four clocks ran out."""
 
     code = "upstream_timeout"
+
+
+class TotalTimeout(UpstreamTimeout):
+    """The clock over everything ran out; after visible text this ends the completion with `length`."""
 
 
 class ContentBlocked(ProviderError):  # noqa: N818

@@ -51,6 +51,17 @@ def test_stop_before_the_first_word(visitor: Visitor) -> None:
     assert visitor.quota == before
 
 
+def test_a_completion_without_text_says_so(visitor: Visitor) -> None:
+    """A model may return no text: the page says so, after a reload too, and it costs nothing."""
+    before = visitor.quota
+    visitor.ask("say nothing", "empty")
+    visitor.wait_for_end()
+    expect(part(visitor.last, "status")).to_have_text("The model returned no text.")
+    visitor.page.reload()
+    expect(part(visitor.last, "status")).to_have_text("The model returned no text.")
+    assert visitor.quota == before
+
+
 def test_reasoning(visitor: Visitor) -> None:
     """Reasoning is shown apart from the completion, and after a reload too."""
     for _ in range(2):

@@ -23,7 +23,7 @@ from tests.chat.verdicts import (
     switch,
     wait,
 )
-from tests.scenarios import PLAIN
+from tests.scenarios import PLAIN, REASONING
 from tests.servers import free_port
 from tests.upstreams import FakeOpenAI
 
@@ -154,9 +154,7 @@ ROWS = {
     ),
     "200 with a page": broken("html_200", "not_a_stream"),
     "200 with JSON": broken("json_200", "not_a_stream"),
-    "200 empty": broken("empty", "empty", EMPTY),
-    "200 white space": broken("whitespace", "empty", EMPTY),
-    "200 used up by thinking": Row("finish:length:", USER, "empty_at_length", request_id="req-1"),
+    "200 with an end only": broken("only_end", "empty"),
     "200 without an end": broken("eof", "truncated"),
     "garbage": broken("garbage", "bad_http"),
     "200 with an error": Row("json_error_200:insufficient_quota", disable(), "insufficient_quota", request_id="req-1"),
@@ -175,12 +173,17 @@ ROWS = {
         f"finish reason {reason}": Row(f"finish:{reason}:", GATEWAY, reason, request_id="req-1")
         for reason in ("network_error", "insufficient_system_resource", "error")
     },
-    "finish reason content_filter": Row("finish:content_filter:", USER, "", BLOCKED, "req-1"),
 }
 ENDINGS = {
     "length": Ending("finish:length", "done length", PLAIN),
     "context window": Ending("finish:model_context_window_exceeded", "done length", PLAIN),
     "content filter": Ending("finish:content_filter", "done content_filter", PLAIN),
+    "content filter before text": Ending("finish:content_filter:", "done content_filter", charged=0, moderated=True),
+    "nothing": Ending("empty", "done stop", charged=0),
+    "white space": Ending("whitespace", "done stop", " \n\t\n", charged=0),
+    "nothing at the cap": Ending("finish:length:", "done length", charged=0),
+    "thinking at the cap": Ending("thinking:length", "done length", reasoning=REASONING),
+    "thinking only": Ending("thinking", "done stop", reasoning=REASONING),
     "tools": Ending("finish:tool_calls", "done stop", PLAIN),
     "unknown": Ending("finish:new_in_2027", "done stop", PLAIN),
     "network error": Ending("finish:network_error", "error upstream_error", PLAIN),

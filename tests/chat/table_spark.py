@@ -14,7 +14,6 @@ from tests.chat.verdicts import (
     Table,
     UntilNewDay,
     Verdict,
-    again,
     deny,
     disable,
     switch,
@@ -61,7 +60,6 @@ def handshake(status: int, message: str, verdict: Verdict, vendor_code: str = ""
 
 ROWS = {
     **code_rows("code:{}"),
-    "10014 after thinking": Row("code_thinking:10014", USER, "10014", BLOCKED, SID),
     "no signature": handshake(401, NO_SIGNATURE, OPS, "unauthorized"),
     "unknown key": handshake(401, UNKNOWN_KEY, disable(), "unknown_key"),
     "wrong signature": handshake(401, BAD_SIGNATURE, disable(), "bad_signature"),
@@ -71,9 +69,11 @@ ROWS = {
     "a redirect": Row("redirect", OPS, request_id="req-1", unread=True),
     "too many handshakes": handshake(429, "API rate limit exceeded", switch(5), "rate_limit"),
     **{f"handshake {status}": handshake(status, "", wait()) for status in (500, 502, 503, 504)},
-    "empty": Row("empty", Verdict(again(1)), "empty", request_id=SID),
 }
 ENDINGS = {
+    "nothing": Ending("empty", "done stop", charged=0),
+    "white space": Ending("whitespace", "done stop", " \n\t\n", charged=0),
+    "10014 after thinking": Ending("code_thinking:10014", "done content_filter", withdrawn=True),
     "10014": Ending("withdraw_10014", "done content_filter", THREE, withdrawn=True),
     "10014 late": Ending("late_10014", "done content_filter", PLAIN, withdrawn=True),
     "10019": Ending("code_mid:10019", "done content_filter", THREE, closes=True),
@@ -95,6 +95,8 @@ HTTP_ROWS = {
     "in the stream": Row("code:11200", disable(only_model=True), "11200", request_id=SID),
 }
 HTTP_ENDINGS = {
+    "nothing": Ending("empty", "done stop", charged=0),
+    "white space": Ending("whitespace", "done stop", " \n\t\n", charged=0),
     "10014": Ending("code_mid:10014", "done content_filter", THREE, withdrawn=True),
     "10019": Ending("code_last:10019", "done content_filter", PLAIN, closes=True),
     "10017": Ending("code_first:10017", "done stop", PLAIN),

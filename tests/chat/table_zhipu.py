@@ -16,13 +16,12 @@ from tests.chat.verdicts import (
     Table,
     UntilNewDay,
     Verdict,
-    again,
     deny,
     disable,
     switch,
     wait,
 )
-from tests.scenarios import PLAIN
+from tests.scenarios import PLAIN, REASONING
 from tests.zhipu import FakeZhipu
 from tests.zhipu_scenarios import TASK
 
@@ -64,11 +63,13 @@ ROWS = {
     "1310 until then": Row("error:1310:reset at {soon}", IN_TWO_HOURS, "1310", request_id="req-1"),
     "1113 within 200": Row("platform:1113", disable(), "1113", request_id="req-1"),
     "1301 as an event": Row("error_first:1301", USER, "1301", BLOCKED, "req-1"),
-    "sensitive at once": Row("reason:sensitive:", USER, "", BLOCKED, "req-1"),
     "network error": Row("reason:network_error:", wait(1), "network_error", request_id="req-1"),
 }
 ENDINGS = {
     "sensitive": Ending("reason:sensitive", "done content_filter", PLAIN, withdrawn=True),
+    "sensitive at once": Ending("reason:sensitive:", "done content_filter", charged=0, moderated=True),
+    "nothing": Ending("empty", "done stop", charged=0),
+    "thinking only": Ending("thinking", "done stop", reasoning=REASONING),
     "1300": Ending("error_mid:1300", "done content_filter", THREE, withdrawn=True),
     "1301": Ending("error_mid:1301", "done content_filter", THREE, withdrawn=True),
     "length": Ending("reason:length", "done length", PLAIN),
@@ -79,12 +80,12 @@ V3_ROWS = {
     **rows("error_body:{}"),
     "1113 as an event": Row("error_json:1113", disable(), "1113", request_id=TASK),
     "1302 without a name": Row("error_200:1302", switch(5), "1302", request_id="req-1"),
-    "interrupted": Row("interrupted", USER, "", BLOCKED, "req-1"),
     "nameless": Row("nameless", wait(1), "bad_event", request_id="req-1"),
     "in plain text": Row("error_plain", wait(), request_id=TASK),
-    "silence": Row("silent", Verdict(again(1)), "empty", request_id="req-1"),
 }
 V3_ENDINGS = {
+    "interrupted at once": Ending("interrupted", "done content_filter", charged=0, moderated=True),
+    "nothing": Ending("silent", "done stop", charged=0),
     "interrupted": Ending("interrupted_mid", "done content_filter", "one two ", withdrawn=True),
     "1301": Ending("error_mid:1301", "done content_filter", "one two ", withdrawn=True),
     "1234": Ending("error_mid:1234", "error upstream_error", "one two "),

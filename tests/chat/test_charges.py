@@ -21,13 +21,14 @@ ENDINGS = {
     "eof": "eof_mid_stream",
     "http-500": "http_500",
     "moderated": "http_400:content_filter",
+    "thinking-paced": "thinking_paced:100:50",
 }
 
 
 @pytest.fixture(scope="module")
 def charging(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """A product of these tests' own."""
-    limits = {"DAILY_LIMIT_STANDARD": str(LIMIT), "UPSTREAM_IDLE_SECONDS": "1"}
+    limits = {"DAILY_LIMIT_STANDARD": str(LIMIT), "UPSTREAM_IDLE_SECONDS": "1", "UPSTREAM_TOTAL_SECONDS": "3"}
     models = connected(upstream, **ENDINGS, idle="hang_mid_stream")
     with Product(tmp_path_factory.mktemp("product"), **{**models, **limits}) as running:
         yield running
@@ -60,13 +61,13 @@ class Ending:
         pytest.param(Ending("paced", "done", "cancelled", 1, stop=4), id="cancelled"),
         pytest.param(Ending("filtered", "done", "content_filter", 1), id="content_filter"),
         pytest.param(Ending("tools", "done", "stop", 1, kept=False), id="tool_calls"),
-        pytest.param(Ending("empty", "error", "upstream_error", 0, kept=False), id="empty"),
-        pytest.param(Ending("whitespace", "error", "upstream_error", 0, kept=False), id="white space"),
-        pytest.param(
-            Ending("echo", "error", "upstream_error", 0, prompt="<think>hm</think>", kept=False), id="reasoning only"
-        ),
+        pytest.param(Ending("empty", "done", "empty", 0, kept=False), id="empty"),
+        pytest.param(Ending("whitespace", "done", "empty", 0), id="white space"),
+        pytest.param(Ending("echo", "done", "stop", 1, prompt="<think>hm</think>", kept=False), id="reasoning only"),
+        pytest.param(Ending("paced", "done", "length", 1), id="total time"),
+        pytest.param(Ending("thinking-paced", "done", "length", 1, kept=False), id="total time while thinking"),
         pytest.param(Ending("hang", "done", "empty", 0, stop=1, kept=False), id="cancelled before"),
-        pytest.param(Ending("filtered-first", "error", "content_blocked", 0, kept=False), id="content_filter before"),
+        pytest.param(Ending("filtered-first", "done", "empty", 0, kept=False), id="content_filter before"),
         pytest.param(Ending("moderated", "error", "content_blocked", 0, kept=False), id="prompt moderated"),
         pytest.param(Ending("http-500", "error", "upstream_error", 0, kept=False), id="failed before"),
         pytest.param(Ending("cut", "error", "upstream_error", 0), id="cut"),

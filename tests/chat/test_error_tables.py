@@ -76,11 +76,3 @@ def test_after_text(outcomes: Outcomes, table: str, name: str) -> None:
 def test_resends(outcomes: Outcomes, table: str, name: str) -> None:
     """A request that the upstream rejects is resent once in another form, and the form it accepts is stored."""
     check_resend(TABLES[table].resends[name], outcomes[table][f"{name}, resent"])
-
-
-@pytest.mark.parametrize("table", ["spark"])
-def test_thinking_is_withdrawn(outcomes: Outcomes, table: str) -> None:
-    """Reasoning of a completion that is blocked before its text is withdrawn as well."""
-    found = outcomes[table]["10014 after thinking, alone"]
-    assert found.named("reset") == [{"content": "", "reasoning": ""}]
-    assert found.row["reasoning"] == ""

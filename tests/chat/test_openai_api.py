@@ -115,8 +115,11 @@ def test_tool_calls(caller: httpx.Client, api_user: ApiUser) -> None:
 
 
 def test_an_empty_answer(caller: httpx.Client, api_user: ApiUser) -> None:
-    """The upstream's empty success is its failure, before anything was sent, and costs nothing."""
-    assert error(ask(caller, "empty-once", stream=True))[:3] == (502, "server_error", "server_error")
+    """An empty completion is one: with the upstream's finish reason, without an error, and it costs nothing."""
+    *events, done = chunks(ask(caller, "empty", stream=True))
+    assert (events[-1]["choices"][0]["finish_reason"], done) == ("stop", "[DONE]")
+    whole = ask(caller, "empty").json()["choices"][0]
+    assert (whole["message"]["content"], whole["finish_reason"]) == ("", "stop")
     assert api_user.quota()["used_today"] == 0
 
 
@@ -277,10 +280,17 @@ def test_bodies_that_are_no_request(program: httpx.Client) -> None:
     )
 
 
+@pytest.mark.contract("setting: MAX_BODY_MIB")
 def test_prompts_that_are_too_long(program: httpx.Client) -> None:
-    """A message over MAX_PROMPT_CHARS, and a body over 1 MiB, is a context that is too long."""
-    for length in (33_000, 2**20):
-        answer = ask(program, messages=[{"role": "user", "content": "x" * length}])
-        assert error(answer)[:3] == (400, "invalid_request_error", "context_length_exceeded")
-    earlier = {"role": "user", "content": "x" * 33_000}
-    assert error(ask(program, messages=[earlier, *HELLO]))[2] == "context_length_exceeded"
+    """Only MAX_BODY_MIB and the model limit the length of a message, not MAX_PROMPT_CHARS."""
+    answer = ask(program, messages=[{"role": "user", "content": "x" * 20 * 2**20}])
+    assert error(answer)[:3] == (413, "invalid_request_error", "context_length_exceeded")
+    assert "20 MiB" in answer.json()["error"]["message"]
+    assert "MAX_BODY_MIB" in answer.json()["error"]["message"]
+    assert error(ask(program, "short-context", [*HELLO, *HELLO]))[:3] == (
+        400,
+        "invalid_request_error",
+        "context_length_exceeded",
+    )
+    long = ask(program, "plain", messages=[{"role": "user", "content": "x" * 2 * 2**20}])
+    assert long.status_code == 200

@@ -39,7 +39,7 @@ def told(refusal: Refusal) -> tuple[int, Any, Any]:
         (AccountIncomplete(), 403, "account_incomplete"),
         (Forbidden(), 403, "forbidden"),
         (InvalidRequest(), 400, None),
-        (TooLarge(), 400, "context_length_exceeded"),
+        (TooLarge(), 413, "context_length_exceeded"),
         (QuotaExhausted(), 429, "insufficient_quota"),
         (TooManyRequests(retry_after=3), 429, "rate_limit_exceeded"),
         (ModelUnavailable(retry_after=3), 503, "server_error"),

@@ -71,17 +71,20 @@ def test_broken_json(api_user: ApiUser, content: bytes) -> None:
 
 @pytest.mark.contract("refusal: prompt_too_long", "setting: MAX_PROMPT_CHARS")
 def test_too_long(api_user: ApiUser) -> None:
-    """A prompt over MAX_PROMPT_CHARS, or a body over 1 MiB, is `prompt_too_long`; one of just that length is not."""
+    """A prompt over MAX_PROMPT_CHARS, or a body over MAX_BODY_MIB, is `prompt_too_long`; one of just that is not."""
     refused(api_user, 413, "prompt_too_long", json={"model": "plain", "prompt": "x" * 32_001})
     refused(api_user, 413, "prompt_too_long", json={"model": "plain", "prompt": "x", "system_prompt": "x" * 32_001})
-    refused(api_user, 413, "prompt_too_long", content=b'{"prompt": "' + b"x" * 2**20 + b'"}')
+    limits = b'{"prompt": "' + b"x" * 20 * 2**20 + b'"}'
+    message = refused(api_user, 413, "prompt_too_long", content=limits)["message"]
+    assert "20 MiB" in message
+    assert "MAX_BODY_MIB" in message
     api_user.ask("字" * 32_000, "plain")
 
 
 @pytest.mark.contract("the order of refusals")
 def test_nobody_is_refused_before_too_much(product: Product) -> None:
     """Authentication comes first: a stranger with a huge body is asked to log in."""
-    answer = product.client().post(CHAT, content=b"x" * (2**20 + 1))
+    answer = product.client().post(CHAT, content=b"x" * (20 * 2**20 + 1))
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "not_authenticated")
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 

@@ -65,9 +65,11 @@ async def test_completion_is_stored_and_charged(
 
 
 async def test_white_space_costs_nothing(user: User, closed_database: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A completion needs a visible character to be charged."""
-    row = await generated(user, Reasoning("hm"), Delta(" \n"), Finished("stop"), monkeypatch=monkeypatch)
+    """A completion needs a visible character, of its content or reasoning, to be charged."""
+    row = await generated(user, Reasoning(" "), Delta(" \n"), Finished("stop"), monkeypatch=monkeypatch)
     assert row.charge == {"amount": 0, "source": "none", "reason": "empty"}
+    row = await generated(user, Reasoning("hm"), Delta(" \n"), Finished("stop"), monkeypatch=monkeypatch)
+    assert row.charge == {"amount": 1, "source": "daily", "reason": "stop"}
 
 
 async def test_withdrawn_text_is_gone(user: User, closed_database: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,4 +159,4 @@ def test_concurrent_writers_never_exceed_the_limit(model: str, database_url: str
 def test_no_limit(model: str, settings: Any) -> None:
     """STORAGE_MIB_PER_USER=0 is no limit."""
     settings.STORAGE_MIB_PER_USER = 0
-    assert storage.look(factories.user().pk, 2**50).enough
+    assert storage.has_room(factories.user().pk, 2**50)

@@ -144,7 +144,7 @@ async def test_a_caller_who_has_left_already(asker: User, database_threads: None
     """A caller who leaves before the start causes no upstream call and no charge."""
     relay = Whole()
     relay.leave()
-    row = await answered(ask(asker, counted=False), relay)
+    row = await answered(ask(asker, is_api_call=True), relay)
     assert not sent
     assert row.charge is not None
     assert (row.status, row.finish_reason, row.charge["amount"], row.counted) == ("completed", "cancelled", 0, False)

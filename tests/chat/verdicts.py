@@ -118,12 +118,16 @@ class Row:
 class Ending:
     """An act of the upstream after some text, the generation's end, and the text that was shown.
 
-    `withdrawn`: it does not stay; `closes`: the vendor wants no more of the conversation.
+    `withdrawn`: it does not stay; `closes`: the vendor wants no more of the conversation. `charged`: the units, if they
+    do not follow from the end; `moderated`: it counts as a refusal of the vendor's moderation.
     """
 
     does: str
     ending: str
-    content: str
+    content: str = ""
+    reasoning: str = ""
+    charged: int | None = None
+    moderated: bool = False
     withdrawn: bool = False
     closes: bool = False
     upstream: Mapping[str, Any] = field(default_factory=dict)
@@ -214,12 +218,13 @@ def check_ending(row: Ending, found: Outcome) -> None:
     assert found.ending == row.ending
     assert "".join(data["content"] for data in found.named("message")) == row.content
     assert found.row["content"] == ("" if row.withdrawn else row.content)
+    assert found.row["reasoning"] == row.reasoning
     assert found.named("reset") == [{"content": "", "reasoning": ""}] * row.withdrawn
-    amount = int(row.ending.startswith("done"))
+    amount = int(row.ending.startswith("done")) if row.charged is None else row.charged
     assert found.events[-1][1]["charge"] == found.row["charge"]
     assert (found.row["charge"]["amount"], found.used_today) == (amount, amount)
     assert (found.calls, found.rests, found.pauses) == ([1, 0], [None, None], [])
-    assert (found.abuse_count, found.closed) == (int(row.closes), row.closes)
+    assert (found.abuse_count, found.closed) == (int(row.closes or row.moderated), row.closes)
 
 
 def check_resend(row: Resend, found: Outcome) -> None:

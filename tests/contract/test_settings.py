@@ -76,6 +76,10 @@ BAD = [
     ("MAX_PROMPT_CHARS", "-1"),
     ("MAX_ANSWER_CHARS", "0"),
     ("MAX_ACTIVE_GENERATIONS", "-1"),
+    ("MAX_ACTIVE_API_CALLS", "-1"),
+    ("API_REQUESTS_PER_MINUTE", "often"),
+    ("MAX_UNCHARGED_PER_HOUR", "-1"),
+    ("MAX_BODY_MIB", "0"),
 ]
 
 
@@ -120,6 +124,8 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert (found.STREAM_PING_SECONDS, found.CHANNEL_RETENTION_SECONDS) == (15, 600)
     assert (found.DRAIN_SECONDS, found.PROCESS_LEASE_SECONDS) == (30, 30)
     assert (found.MAX_PROMPT_CHARS, found.MAX_ANSWER_CHARS, found.MAX_ACTIVE_GENERATIONS) == (32_000, 1_000_000, 3)
+    assert (found.MAX_ACTIVE_API_CALLS, found.API_REQUESTS_PER_MINUTE) == (10, 120)
+    assert (found.MAX_UNCHARGED_PER_HOUR, found.MAX_BODY_MIB) == (30, 20)
 
 
 @pytest.mark.contract("setting: HOST", "setting: OPENAI_MODELS")
@@ -136,6 +142,9 @@ def test_valid_forms_are_accepted() -> None:
             "ALLOWED_PRIVATE_UPSTREAMS": "ollama.lan, 10.0.0.0/8, fd00::1",
             "DRAIN_SECONDS": "0",
             "MAX_ACTIVE_GENERATIONS": "0",
+            "MAX_ACTIVE_API_CALLS": "0",
+            "API_REQUESTS_PER_MINUTE": "0",
+            "MAX_UNCHARGED_PER_HOUR": "0",
         }
     )
     assert found.ALLOWED_HOSTS == ("chat.example.org", ".example.com", "[::1]", "*")

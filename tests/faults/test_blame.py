@@ -155,7 +155,7 @@ def test_another_user_is_answered_at_once(scene: Scene, attack: Attack, name: st
     seconds, events = attack.alice[model]
     assert (events[-1].name, text_of(events)) == ("done", PLAIN)
     assert seconds < AT_ONCE_SECONDS
-    assert attack.mallory[model][-1].data["charge"]["amount"] == 0
+    assert attack.mallory[model][-1].data["charge"]["amount"] == (name == "reasoning only")
     assert "quarantined" not in scene.statuses(model)
     assert scene.circuits().get(model) is None
     assert scene.alerts(model) == 0

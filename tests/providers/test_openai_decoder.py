@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.wire.base import Delta, Endpoint, Event, Finished, Reasoning, Usage
+from providers.wire.base import Delta, Endpoint, Event, Finished, FinishReason, Reasoning, Usage
 from providers.wire.errors import UpstreamFailed
 from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.openai.decoder import Decoder
@@ -140,10 +140,39 @@ def test_text_that_only_looks_like_thinking(content: str) -> None:
         assert (reasoning(events), text(events)) == ("", content)
 
 
-def test_unclosed_thought_is_an_empty_completion() -> None:
-    """A thought that never ends is no completion."""
+def test_unclosed_thought_is_reasoning() -> None:
+    """A thought that never ends is all reasoning, and no failure."""
+    events = decode(delta_bytes(content="<think>on and on</thi"), DONE)
+
+    assert (reasoning(events), text(events), events[-1]) == ("on and on</thi", "", Finished("stop"))
+
+
+def test_think_tags_may_stay_content() -> None:
+    """Without `with_think_tags` a thought stays part of the content."""
+    decoder = Decoder(DIALECT, with_think_tags=False)
+    events = decoder.feed(delta_bytes(content="<think>hm</think>yes") + DONE)
+
+    assert (reasoning(events), text(events)) == ("", "<think>hm</think>yes")
+
+
+@pytest.mark.parametrize("content", ["", " \n", "<think>hm</think>"])
+@pytest.mark.parametrize("reason", ["stop", "length", "content_filter"])
+def test_a_completion_may_be_empty(content: str, reason: FinishReason) -> None:
+    """A completion without visible content ends with the upstream's finish reason."""
+    events = decode(delta_bytes(content=content), delta_bytes(reason), DONE)
+
+    assert events[-1] == Finished(reason)
+
+
+def test_tool_calls_without_a_call_are_a_stop() -> None:
+    """A completion that names tool calls and has none is an empty one."""
+    assert decode(delta_bytes("tool_calls"), DONE)[-1] == Finished("stop")
+
+
+def test_an_end_without_any_payload_is_broken() -> None:
+    """A stream that only ends is no completion."""
     with pytest.raises(UpstreamFailed) as failure:
-        decode(delta_bytes(content="<think>on and on</thi"), DONE)
+        decode(DONE)
 
     assert failure.value.vendor_code == "empty"
 

@@ -225,12 +225,20 @@ async def test_after_the_first_visible_character_nothing_is_tried_again(model: C
     assert (bench.events, len(bench.vendor.calls)) == ([Delta("he")], 1)
 
 
-async def test_reasoning_is_withdrawn_before_another_try(model: ChatModel, bench: Bench) -> None:
-    """Reasoning and white space of a failed attempt are withdrawn before the next one."""
+async def test_white_space_is_withdrawn_before_another_try(model: ChatModel, bench: Bench) -> None:
+    """White space of a failed attempt, reasoning too, is withdrawn before the next one."""
     await database.run(with_keys, model, "only")
     limited = failure("switch", cooldown_s=1, blame="rate")
-    events = await bench.ask({"only": [(Reasoning("hm"), Delta("\n"), limited), COMPLETION]})
-    assert events == [Reasoning("hm"), Delta("\n"), Withdrawn(), Notice("retrying", 1), *COMPLETION]
+    events = await bench.ask({"only": [(Reasoning(" "), Delta("\n"), limited), COMPLETION]})
+    assert events == [Reasoning(" "), Delta("\n"), Withdrawn(), Notice("retrying", 1), *COMPLETION]
+
+
+async def test_no_other_try_after_reasoning(model: ChatModel, bench: Bench) -> None:
+    """A completion whose reasoning users have seen is not started again: it is charged, and /v1 would send it twice."""
+    await database.run(with_keys, model, "one", "two")
+    cut = [(Reasoning("hm"), DOWN)]
+    assert isinstance(await bench.fails({"one": cut, "two": cut}), UpstreamFailed)
+    assert (bench.events, len(bench.vendor.calls)) == ([Reasoning("hm")], 1)
 
 
 async def test_what_an_upstream_teaches_is_kept(model: ChatModel, bench: Bench) -> None:

@@ -37,6 +37,7 @@ def whole(**changes: Any) -> dict[str, Any]:
         "parameters": {"temperature": 0.5},
         "enabled": True,
         "groups": [],
+        "think_tags": False,
         "routes": [{**route, "upstream": "two", "priority": 0}, route],
         **changes,
     }
@@ -52,7 +53,9 @@ def test_a_model_is_made_with_all_its_parts(staff: Client) -> None:
     assert made.json() == {"id": row.pk, **whole(groups=["编辑"])}
     assert staff.get(MODELS).json() == [made.json()]
     assert [group.name for group in row.groups.all()] == ["编辑"]
-    routes = providers_app().configuration.models()["m"].routes
+    model = providers_app().configuration.models()["m"]
+    assert not model.think_tags
+    routes = model.routes
     assert {route.upstream.slug: route.priority for route in routes} == {
         "two": 0,
         "one": 1,
@@ -63,6 +66,7 @@ def test_a_new_model_has_sensible_values(staff: Client) -> None:
     """Slug and title are enough; the quota is then chosen as on the first run."""
     made = send(staff, "POST", MODELS, {"slug": "gpt-4-new", "title": "New"}).json()
     assert (made["quota"], made["routes"], made["groups"], made["enabled"]) == ("premium", [], [], True)
+    assert made["think_tags"] is True
     assert send(staff, "POST", MODELS, {"slug": "a", "title": "A"}).json()["quota"] == "standard"
     assert send(staff, "POST", MODELS, {"slug": "b", "title": "B", "quota": None}).json()["quota"] is None
 

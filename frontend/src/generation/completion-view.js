@@ -115,7 +115,9 @@ export class CompletionView {
   /** @param {FinishReason | ""} [reason] */
   finish(reason) {
     this.#end();
-    this.notice(reason && finishTexts[reason] ? text(finishTexts[reason]) : "");
+    const isEmpty = reason === "stop" && this.node.classList.contains("empty");
+    const name = isEmpty ? "finishEmpty" : reason && finishTexts[reason];
+    this.notice(name ? text(name) : "");
   }
 
   /** @param {{ message: string, details?: string, actions?: Action[] }} failure `details` is a second line */

@@ -5,7 +5,7 @@ from typing import Self
 
 from providers.wire.base import Clocks
 from providers.wire.base import gettext_noop as _
-from providers.wire.errors import UpstreamTimeout
+from providers.wire.errors import TotalTimeout, UpstreamTimeout
 
 
 class Deadline:
@@ -67,7 +67,7 @@ class Deadline:
         # When the task is cancelled from outside at the same moment, that cancellation wins, as in asyncio.timeout.
         if task.uncancel() <= self._cancelling and kind is not None and issubclass(kind, asyncio.CancelledError):
             if self._due >= self._end:
-                raise UpstreamTimeout(_("The upstream took too long."), "wait", vendor_code="total_timeout") from error
+                raise TotalTimeout(_("The upstream took too long."), "wait", vendor_code="total_timeout") from error
             code = "idle_timeout" if self._started else "first_timeout"
             # Try again only once, because the upstream may charge even for a completion that it did not deliver.
             message = _("The upstream stopped answering.")

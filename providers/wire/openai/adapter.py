@@ -180,7 +180,7 @@ class OpenAICompatible(Provider):
 
     def decoder(self, request: ChatRequest) -> Decoder:
         """Return the decoder for the response to `request`."""
-        return Decoder(self, with_tools="tools" in request.extras)
+        return Decoder(self, with_tools="tools" in request.extras, with_think_tags=request.think_tags)
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
         """Return the failure that an object of a stream reports; see `Dialect.failure`."""

@@ -12,7 +12,7 @@ import orjson
 
 from providers.wire.base import Delta, Event, Finished, FinishReason, Reasoning, ToolCallDelta, Usage, Withdrawn
 from providers.wire.base import gettext_noop as _
-from providers.wire.errors import ContentBlocked, ProviderError, Retry, UpstreamFailed, broken_stream
+from providers.wire.errors import ContentBlocked, ProviderError, Retry, broken_stream
 from providers.wire.net.sse import SSEEvent, SSEParser
 
 log = logging.getLogger(__name__)
@@ -47,9 +47,17 @@ class Decoder:
 
     A finish reason sets `finish`, the terminator or a failure sets `ended`; `progressed` is whether the last bytes
     completed an event. Tool calls become events only `with_tools`, because a caller that offered none cannot use them.
+    A leading `<think>` block of the content becomes reasoning `with_think_tags`, else it stays content.
     """
 
-    def __init__(self, dialect: Dialect, parser: SSEParser | None = None, *, with_tools: bool = False) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        parser: SSEParser | None = None,
+        *,
+        with_tools: bool = False,
+        with_think_tags: bool = True,
+    ) -> None:
         self.finish: FinishReason | None = None
         self.ended = False
         self.usage: Usage | None = None
@@ -58,10 +66,13 @@ class Decoder:
         self._parser = parser or SSEParser()
         self._with_tools = with_tools
         self._failure: ProviderError | Retry | None = None
-        self._think: ThinkTags | None = ThinkTags()
+        self._think: ThinkTags | None = ThinkTags() if with_think_tags else None
         self._surrogates: Surrogates | None = None
-        self._visible = False
+        # Whether there was visible content, and visible text of any kind: reasoning too.
+        self._visible = self._shown = False
         self._tools = False
+        # Whether there was a choice, a text or a usage: then the upstream generated, even if there is nothing to show.
+        self._payload = False
         self._withdrawn = False
         self._closed = False
         self._kind: type[Delta] | type[Reasoning] = Delta
@@ -101,24 +112,21 @@ class Decoder:
         return out
 
     def _reason(self) -> FinishReason:
+        """Return the finish reason; raise when the stream had no payload at all.
+
+        A completion without visible text is no failure: a model may have nothing to say.
+        """
+        if self.finish is None and not (self._payload or self._shown):
+            raise broken_stream("empty")
         reason = self.finish or "stop"
-        if self._visible:
-            return reason
-        if self._tools:
-            return "tool_calls" if reason == "stop" else reason
-        match reason:
-            case "tool_calls":
-                return reason
-            case "content_filter":
-                text = _("The upstream's moderation refused the prompt.")
-                raise ContentBlocked(text, action="user", status=200, ends_conversation=self._closed)
-            case "length":
-                # The reasoning used up the token cap. The same request would fail again.
-                raise UpstreamFailed(
-                    _("The upstream's answer was empty."), "wait", blame="request", vendor_code="empty_at_length"
-                )
-            case "stop":
-                raise broken_stream("empty", blame="request")
+        if self._tools and not self._visible and reason == "stop":
+            return "tool_calls"
+        if reason == "tool_calls" and not (self._tools or self._visible):
+            return "stop"
+        if reason == "content_filter" and self._closed and not self._shown:
+            text = _("The upstream's moderation refused the prompt.")
+            raise ContentBlocked(text, action="user", status=200, ends_conversation=True)
+        return reason
 
     def _event(self, event: SSEEvent, out: list[Event]) -> None:
         data = event.data.strip()
@@ -158,8 +166,10 @@ class Decoder:
             for choice in choices:
                 # A request asks for one completion, so only index 0 counts. The index may be missing.
                 if isinstance(choice, dict) and not choice.get("index"):
+                    self._payload = True
                     self._choice(choice, out)
         if usage := chunk.get("usage"):
+            self._payload = True
             self.usage = read_usage(usage) or self.usage
 
     def _choice(self, choice: dict[str, Any], out: list[Event]) -> None:
@@ -208,8 +218,8 @@ class Decoder:
             self._flush(out, whole=True)
             self._kind = kind
         self._texts.append(text)
-        if not self._visible and kind is Delta:
-            self._visible = bool(text) and not text.isspace()
+        if not self._visible and text and not text.isspace():
+            self._shown, self._visible = True, kind is Delta
 
     def _flush(self, out: list[Event], *, whole: bool = False) -> None:
         text = "".join(self._texts)
@@ -229,12 +239,12 @@ class Decoder:
         if known is None:
             log.warning("unknown finish reason %r taken for stop", reason[:40])
         self.finish = known or "stop"
-        self._withdrawn = reason in self._dialect.withdrawn_reasons and self._visible
+        self._withdrawn = reason in self._dialect.withdrawn_reasons and self._shown
         self._closed = reason in self._dialect.closing_reasons
 
     def _fail(self, failure: ProviderError) -> None:
         self.ended = True
-        if self._visible and isinstance(failure, ContentBlocked):
+        if self._shown and isinstance(failure, ContentBlocked):
             # The moderation objected after text was sent: the completion ends. Some vendors want its text withdrawn.
             self.finish = "content_filter"
             self._withdrawn = failure.vendor_code in self._dialect.withdrawn_reasons

@@ -126,8 +126,6 @@ class Decoder:
             return [Finished("content_filter", ends_conversation=True)]
         if not self.complete:
             raise _broken("truncated")
-        if not self._visible:
-            raise broken_stream("empty", status=101, blame="request")
         return [Finished("stop")]
 
     def _verdict(self, code: object, header: dict[str, Any]) -> bool:
@@ -165,11 +163,10 @@ class Decoder:
         if not isinstance(text, dict):
             return
         thought, content = text.get("reasoning_content"), text.get("content")
-        if thought and isinstance(thought, str):
-            events.append(Reasoning(thought))
-        if content and isinstance(content, str):
-            events.append(Delta(content))
-            self._visible = self._visible or not content.isspace()
+        for kind, piece in ((Reasoning, thought), (Delta, content)):
+            if piece and isinstance(piece, str):
+                events.append(kind(piece))
+                self._visible = self._visible or not piece.isspace()
 
 
 def _parsed(frame: bytes) -> dict[str, Any]:

@@ -75,8 +75,12 @@ def test_reasoning(newcomer: ApiUser, speaker: Speaker, listed: Lister) -> None:
     events = newcomer.answer("什么毒？", "plain")
     assert (reasoning_of(events), text_of(events)) == ("想想", "")
     assert events[-1].data["finish_reason"] == "content_filter"
-    assert events[-1].data["charge"]["amount"] == 0
+    assert events[-1].data["charge"]["amount"] == 1
     assert newcomer.generation(events[0].data["generation"])["reasoning"] == "想想"
+    speaker.say("方子是", reasoning="毒-方", end="hang")  # held back, so nothing was sent
+    events = newcomer.answer("还是毒？", "plain")
+    assert (reasoning_of(events), events[-1].data["finish_reason"]) == ("", "content_filter")
+    assert events[-1].data["charge"]["amount"] == 0
 
 
 def test_held_back_text_is_kept_when_the_upstream_fails(newcomer: ApiUser, speaker: Speaker, listed: Lister) -> None:

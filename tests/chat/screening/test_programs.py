@@ -64,12 +64,15 @@ def test_blocked(program: httpx.Client, speaker: Speaker, listed: Lister, stream
 
 
 def test_blocked_in_reasoning(program: httpx.Client, newcomer: ApiUser, speaker: Speaker, listed: Lister) -> None:
-    """A blocked word in the reasoning ends the completion, which is then free."""
+    """A blocked word in the reasoning ends the completion; reasoning that was sent before it is charged."""
     listed("毒方", "block", "output")
     speaker.say("方子是", reasoning="想想毒-方", end="hang")
     reply = reply_to(program, "什么毒？", stream=True)
     assert (reply["content"] or "", reply["reasoning_content"], reply["finish"]) == ("", "想想", "content_filter")
-    assert newcomer.quota()["used_today"] == 0
+    assert newcomer.quota()["used_today"] == 1
+    speaker.say("方子是", reasoning="毒-方", end="hang")
+    assert reply_to(program, "还是毒？", stream=True)["finish"] == "content_filter"
+    assert newcomer.quota()["used_today"] == 1
 
 
 @both
