@@ -84,6 +84,7 @@ class Environment(BaseModel):
     MAX_ACTIVE_GENERATIONS: types.Count = 3
     STORAGE_MIB_PER_USER: types.Count = 200
     METRICS_TOKEN: types.Secret = None
+    HSTS_SECONDS: types.Count = 31_536_000
 
     @model_validator(mode="after")
     def _check_values_together(self) -> "Environment":

@@ -98,6 +98,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "chatproject.middleware.session_user",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "web.refusals.RefusalMiddleware",
@@ -252,6 +253,7 @@ SIMPLE_JWT = {
 }
 
 # Safety, beside Django's defaults for cookies and headers
+HSTS_SECONDS = ENV.HSTS_SECONDS
 CSRF_FAILURE_VIEW = "web.refusals.csrf_failure"
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 # Browsers also apply form-action to the redirect after a form, and a social login starts with a form.
