@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import invites, jwt, recent_login, redeem, schemas, signup, tickets
+from accounts import invites, jwt, recent_login, redeem, schemas, security_log, signup, tickets
 from accounts.auth import Caller
 from accounts.models import ApiToken
 from quotas import invitations, ledger
@@ -100,6 +100,7 @@ class ObtainToken(OpenView):
         with request_context(request._request):
             user = signup.login(request._request, **LoginBody.of(request))
         update_last_login(None, user)  # type: ignore[arg-type]
+        security_log.log_token_login(request._request, user)
         return Response(jwt.issue(user))
 
 

@@ -14,3 +14,4 @@ class AccountsConfig(AppConfig):
         import_module("accounts.claims").register()
         import_module("accounts.limits").register()
         import_module("accounts.recent_login").register()
+        import_module("accounts.security_log").register()

@@ -31,6 +31,8 @@ from web.refusals import Forbidden, NotAuthenticated
 Method = Literal["session", "jwt", "token", "ticket"]
 # A token's `last_used_at` is stored at most once in this time, to save writes.
 LAST_USED_PRECISION = timedelta(minutes=1)
+# The key in the ASGI scope for the id of the request's user.
+USER_IN_SCOPE = "rivulet.user"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def authenticate(request: HttpRequest, *, tickets: bool = False) -> Caller:
     caller = _identify(request, tickets_too=tickets)
     if caller is None:
         raise NotAuthenticated
-    return caller
+    return _noted(request, caller)
 
 
 async def aauthenticate(request: HttpRequest, *, tickets: bool = False) -> Caller:
@@ -64,7 +66,8 @@ async def aauthenticate(request: HttpRequest, *, tickets: bool = False) -> Calle
 
 async def aauthenticate_bearer(request: HttpRequest) -> Caller:
     """Return the caller by the header; cookies are ignored, so no CSRF check is needed."""
-    return await database.run(_by_header, request.META.get("HTTP_AUTHORIZATION", "").strip())
+    caller = await database.run(_by_header, request.META.get("HTTP_AUTHORIZATION", "").strip())
+    return _noted(request, caller)
 
 
 def require_reachable(caller: Caller) -> None:
@@ -83,10 +86,16 @@ class Authentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[User, Caller] | None:
         caller = _identify(request._request, tickets_too=False)
-        return None if caller is None else (caller.user, caller)
+        return None if caller is None else (caller.user, _noted(request._request, caller))
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="api"'
+
+
+def _noted(request: HttpRequest, caller: Caller) -> Caller:
+    """Note the user for the log line of the request."""
+    getattr(request, "scope", {})[USER_IN_SCOPE] = caller.user.pk
+    return caller
 
 
 def _identify(request: HttpRequest, *, tickets_too: bool) -> Caller | None:

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Collection, Iterable
 from typing import Any, ClassVar, Self
 
+import structlog
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
@@ -16,6 +17,8 @@ from django_stubs_ext import StrOrPromise
 
 from accounts import addresses, usernames
 from web.refusals import Conflict
+
+log = structlog.get_logger("accounts")
 
 # Without characters that look alike, because users read codes aloud and type them.
 CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
@@ -192,7 +195,9 @@ class ApiToken(models.Model):
             queue_writes(user.pk)
             if user.api_tokens.count() >= MOST_API_TOKENS:
                 raise Conflict(_("You have 50 API tokens, and more are not possible. Please delete one first."))
-            return cls.objects.create(user=user, name=name, digest=digest(secret)), secret
+            token = cls.objects.create(user=user, name=name, digest=digest(secret))
+        log.info("API token created", user=user.pk, token_id=token.pk)
+        return token, secret
 
 
 class RefreshFamily(models.Model):

@@ -24,7 +24,8 @@ from web.methods import methods
 from web.openapi import Operation
 from web.refusals import Refusal
 
-# Names in the query of `GET /api/chat/` that are not part of the request itself.
+# Names in the query of `GET /api/chat/`, and those that are not part of the request itself.
+QUERY_NAMES = frozenset({"model", "prompt", "conversation", "text_tool", "target_language", "idempotency_key"})
 IGNORED_NAMES = frozenset({"ticket", "last_event_id", "idempotency_key"})
 MAX_KEY_CHARS = 255
 
@@ -130,14 +131,14 @@ def _refused(refusal: Refusal) -> dict[str, Any]:
     "A refusal is an `error` event of the stream.",
     returns={200: events_schemas.CHAT, 204: None},
     query={
-        **dict.fromkeys(("model", "prompt", "text_tool", "target_language", "system_prompt"), str),
-        **dict.fromkeys(("conversation", "parent"), int),
+        **dict.fromkeys(("model", "prompt", "text_tool", "target_language"), str),
+        "conversation": int,
         **dict.fromkeys(("idempotency_key", "last_event_id"), str),
     },
     headers=("Last-Event-ID",),
     proof="ticket",
 )
-@for_event_source(_refused)
+@for_event_source(QUERY_NAMES, _refused)
 async def get_chat(request: HttpRequest, caller: Caller, last_id: str | None) -> HttpResponseBase:
     if last_id is not None:
         row = await database.run(lookup.owned, caller.user.pk, last_id.partition(":")[0], texts=False)

@@ -34,7 +34,9 @@ from django.urls.exceptions import Resolver404  # noqa: E402
 from django.urls.resolvers import RegexPattern  # noqa: E402
 from django.utils.module_loading import import_string  # noqa: E402
 
+from accounts.auth import USER_IN_SCOPE  # noqa: E402
 from chat.events.sse import EventStreamResponse  # noqa: E402
+from chatproject import response_headers  # noqa: E402
 from chatproject.urls import stream_urlpatterns  # noqa: E402
 from runtime.apps import runtime  # noqa: E402
 from runtime.executor import ViewThreads, database_thread_count  # noqa: E402
@@ -209,17 +211,17 @@ class Application:
         scope["request_id"] = request_id = uuid.uuid4().hex
         started, status = time.monotonic(), 0
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message["headers"], (b"x-request-id", request_id.encode())]}
+                message = {**message, "headers": response_headers.completed(scope, message["headers"])}
             await send(message)
 
         try:
             # A client that disconnects before its request is complete gets no response.
             with suppress(RequestAborted):
-                await self._handler(scope["path"])(scope, receive, send_with_id)
+                await self._handler(scope["path"])(scope, receive, send_with_headers)
         finally:
             path = scope["path"]
             log.info(
@@ -228,6 +230,9 @@ class Application:
                 method=scope["method"],
                 path=next((f"{prefix}…" for prefix in SECRET_PATHS if path.startswith(prefix)), path),
                 status=status,
+                # The client's address as TRUSTED_PROXIES determines it; None for a Unix socket.
+                client=(scope.get("client") or [None])[0],
+                user=scope.get(USER_IN_SCOPE),
                 duration_ms=round((time.monotonic() - started) * 1000, 1),
             )
 

@@ -88,6 +88,7 @@ class Environment(BaseModel):
     MAX_UNCHARGED_PER_HOUR: types.Count = 30
     MAX_BODY_MIB: Annotated[int, Field(ge=1, le=1_024)] = 20
     METRICS_TOKEN: types.Secret = None
+    HSTS_SECONDS: types.Count = 31_536_000
 
     @model_validator(mode="after")
     def _check_values_together(self) -> "Environment":

@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 from cryptography.fernet import Fernet
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from providers.wire.net.hosts import canonical
+
 
 def _comma_separated(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -111,7 +113,10 @@ def _host_or_network(value: str) -> str:
     if "/" in value:
         _network(value)
         return value
-    return _host(value)
+    try:
+        return canonical(value)
+    except ValueError as error:
+        raise ValueError("not an address, a network or a host name") from error
 
 
 def _fernet_key(value: SecretStr) -> SecretStr:

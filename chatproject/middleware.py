@@ -6,13 +6,16 @@ disabled users are in the authenticator (accounts/auth.py), which every such vie
 
 import re
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from csp.utils import build_policy
 from django.conf import settings
+from django.contrib.auth import SESSION_KEY
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
 
+from accounts.auth import USER_IN_SCOPE
 from runtime import statement_limit
 from web import refusals as web_refusals
 
@@ -131,6 +134,22 @@ def secure_cookies(get_response: PageHandler) -> PageHandler:
         if request.is_secure():
             for cookie in response.cookies.values():
                 cookie["secure"] = True
+        return response
+
+    return handle
+
+
+def session_user(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Note the user of a page's session for the log line of the request."""
+
+    def handle(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
+        # Only a session that was read, and without a failure: the log line needs no query of its own.
+        if response.status_code < 500 and request.session.accessed and SESSION_KEY in request.session:
+            scope: dict[str, Any] = getattr(request, "scope", {})
+            scope.setdefault(USER_IN_SCOPE, int(request.session[SESSION_KEY]))
         return response
 
     return handle

@@ -102,6 +102,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "chatproject.middleware.session_user",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "web.refusals.RefusalMiddleware",
@@ -256,6 +257,7 @@ SIMPLE_JWT = {
 }
 
 # Safety, beside Django's defaults for cookies and headers
+HSTS_SECONDS = ENV.HSTS_SECONDS
 CSRF_FAILURE_VIEW = "web.refusals.csrf_failure"
 # The ASGI application limits all bodies by their path, so Django's limit only has to be no lower.
 DATA_UPLOAD_MAX_MEMORY_SIZE = max(MAX_BODY_BYTES, MAX_BODY_MIB * 2**20)

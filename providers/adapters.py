@@ -9,7 +9,7 @@ from providers.wire.base import Endpoint, Provider
 
 def new_adapter(upstream: UpstreamConfig) -> Provider:
     """Return an adapter of its own for this upstream, to be closed by the caller."""
-    admits = None if upstream.trusted else admitting(upstream.endpoint.base_url)
+    admits = None if upstream.trusted else admitting()
     return upstream.adapter(replace(upstream.endpoint, admits=admits))
 
 

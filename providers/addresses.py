@@ -15,22 +15,26 @@ from urllib.parse import urlsplit
 from django.conf import settings
 
 from providers.wire.base import AddressCheck
+from providers.wire.net.hosts import Address, canonical, destinations, is_public
 
 # Seconds to wait for the system's resolver when an upstream is saved; a name that takes longer is not checked.
 RESOLVE_SECONDS = 2.0
 
 
-def admitting(base_url: str) -> AddressCheck:
-    """Return the check for one upstream; ALLOWED_PRIVATE_UPSTREAMS holds host names, addresses and networks."""
-    hosts, networks = _allowed()
-    if (urlsplit(base_url).hostname or "") in hosts:
-        return lambda _address: True
+def admitting() -> AddressCheck:
+    """Return the check; ALLOWED_PRIVATE_UPSTREAMS holds host names, addresses and networks.
 
-    def admits(text: str) -> bool:
+    It gets the host that is connected to, so an allowed upstream does not admit a proxy that is not.
+    """
+    names, networks = _allowed()
+
+    def may_reach(address: Address) -> bool:
+        return is_public(address) or any(address in network for network in networks)
+
+    def admits(host: str, text: str) -> bool:
         address = ip_address(text)
-        mapped = getattr(address, "ipv4_mapped", None) or address
-        public = mapped.is_global and not mapped.is_multicast
-        return public or any(mapped in network for network in networks)
+        listed = any(address in network for network in networks)
+        return listed or host.removesuffix(".") in names or all(map(may_reach, destinations(address)))
 
     return admits
 
@@ -40,9 +44,9 @@ def refused_now(base_url: str, proxy: str) -> str:
 
     With a proxy, the proxy's host is checked. A name that does not resolve within two seconds is not checked.
     """
-    host, admits = urlsplit(proxy or base_url).hostname or "", admitting(base_url)
+    host, admits = canonical(urlsplit(proxy or base_url).hostname or ""), admitting()
     resolved = _resolved(host)
-    return host if resolved and not any(map(admits, resolved)) else ""
+    return host if resolved and not any(admits(host, address) for address in resolved) else ""
 
 
 def _resolved(host: str) -> list[str]:
@@ -61,11 +65,11 @@ def _resolved(host: str) -> list[str]:
 
 
 def _allowed() -> tuple[set[str], list[IPv4Network | IPv6Network]]:
-    hosts: set[str] = set()
+    names: set[str] = set()
     networks: list[IPv4Network | IPv6Network] = []
     for entry in settings.ALLOWED_PRIVATE_UPSTREAMS:
         try:
             networks.append(ip_network(entry, strict=False))
         except ValueError:
-            hosts.add(entry.lower())
-    return hosts, networks
+            names.add(canonical(entry).removesuffix("."))
+    return names, networks

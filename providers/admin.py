@@ -314,7 +314,15 @@ class ChatModelAdmin(RefreshingAdmin, admin.ModelAdmin[ChatModel]):
     inlines = (RouteInline,)
     fieldsets = (
         (None, {"fields": ("slug", "title", "description", "enabled", "position")}),
-        (_("Requests"), {"fields": ("context_tokens", "parameters", "token_cap_field", "include_usage", "think_tags")}),
+        (
+            _("Requests"),
+            {
+                "fields": (
+                    *("context_tokens", "parameters", "token_cap_field", "include_usage"),
+                    *("think_tags", "allowed_tool_types"),
+                )
+            },
+        ),
         (_("Who may use it"), {"fields": ("groups",), "classes": ("collapse",)}),
     )
 

@@ -1,6 +1,7 @@
 """Upstreams, their keys, models, and the routes from models to upstreams."""
 
 import hashlib
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,6 +31,7 @@ model_slug = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", _("Letters, digit
 
 # The fields of an upstream that decide which server is reached and how; evidence belongs to one combination of them.
 WAY = ("kind", "base_url", "proxy", "proxy_ciphertext", "sign_host", "raw_key")
+_TOOL_TYPE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 
 
 def _cipher() -> MultiFernet:
@@ -319,6 +321,15 @@ class ChatModel(models.Model):
         db_default=True,
         help_text=_("A leading <think> block becomes reasoning. Off: it stays part of the content."),
     )
+    allowed_tool_types: "models.JSONField[list[str], list[str]]" = models.JSONField(
+        _("allowed tool types"),
+        default=list,
+        db_default=models.Value([], models.JSONField()),
+        blank=True,
+        help_text=_(
+            'Types of tools on /v1 beside function, such as ["web_search"]. The vendor runs and may charge them.'
+        ),
+    )
     position = models.IntegerField(_("position in lists"), default=0)
     enabled = models.BooleanField(_("enabled"), default=True)
     groups = models.ManyToManyField(
@@ -345,13 +356,22 @@ class ChatModel(models.Model):
         return default_texts.localized(self.description, FIRST_RUN_DESCRIPTIONS.get(self.slug))
 
     def clean_fields(self, exclude: "Collection[str] | None" = None) -> None:
-        """Raise ValidationError for an empty context, and for parameters that no request could carry."""
+        """Raise ValidationError for a value that no request could use."""
         super().clean_fields(exclude)
         excluded = set(exclude or ())
         if "context_tokens" not in excluded and self.context_tokens < 1:
             raise ValidationError({"context_tokens": _("A whole number from 1 upwards is expected.")})
         if "parameters" not in excluded:
             _check_parameters(self.parameters)
+        if "allowed_tool_types" not in excluded:
+            types: Any = self.allowed_tool_types or []
+            if not isinstance(types, list) or not all(
+                isinstance(kind, str) and _TOOL_TYPE.match(kind) for kind in types
+            ):
+                raise ValidationError(
+                    {"allowed_tool_types": _('A JSON list of names such as ["web_search"] is expected.')}
+                )
+            self.allowed_tool_types = types
 
 
 def _check_parameters(parameters: object) -> None:

@@ -90,6 +90,8 @@ class ModelConfig:
     # Ids of the groups that it is reserved to; empty: every user may use it.
     groups: frozenset[int] = frozenset()
     think_tags: bool = True
+    # Types of tools beside `function` that callers of /v1 may use.
+    allowed_tool_types: frozenset[str] = frozenset()
 
     def open_to(self, groups: Set[int]) -> bool:
         """Return whether a member of these groups may use it."""
@@ -114,6 +116,17 @@ class ModelConfig:
             route.upstream.adapter.takes_temperature(route.upstream_model, temperature) for route in self.routes
         ):
             raise InvalidRequest(details={"temperature": [_("The model does not take this temperature.")]})
+
+    def check_tools(self, extras: Mapping[str, Any]) -> None:
+        """Raise InvalidRequest for a tool of a type that the model's row does not allow.
+
+        Only functions run at the caller. The vendor runs the others, and may charge for them.
+        """
+        for place, tool in enumerate(extras.get("tools", ())):
+            if tool["type"] not in {"function", *self.allowed_tool_types}:
+                raise InvalidRequest(
+                    details={f"tools[{place}].type": [_("The model does not allow this type of tool.")]}
+                )
 
     def check_available(self) -> None:
         """Raise NoUsableRoute unless it is available."""
@@ -182,6 +195,7 @@ class Configuration:
             self._pool,
             frozenset(group.pk for group in model.groups.all()),
             model.think_tags,
+            frozenset(model.allowed_tool_types),
         )
 
 

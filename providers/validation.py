@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from providers.registry import ADAPTERS
 from providers.wire.errors import ProviderError
+from providers.wire.net.hosts import canonical
 
 _UNENCRYPTED = frozenset({"ws", "http"})
 _PROXY_SCHEMES = frozenset({"http", "https", "socks5", "socks5h"})
@@ -85,7 +86,8 @@ def _parts(url: str) -> SplitResult:
     """Split the address of a server; refuse control characters, which urlsplit drops silently."""
     try:
         parts = urlsplit(url)
-        well_formed = bool(parts.hostname) and (parts.port or 1) > 0
+        canonical(parts.hostname or "")  # which also refuses names that could be read as another host
+        well_formed = parts.port != 0
     except ValueError:
         well_formed = False
     if not well_formed or "\\" in url or any(char.isspace() or not char.isprintable() for char in url):

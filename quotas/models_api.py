@@ -39,12 +39,13 @@ class ModelRow(StaffSerializer):
     quota = NamedRow(slug_field="slug", queryset=Quota.objects.all(), required=False, allow_null=True)
     groups = NamedRow(slug_field="name", queryset=Group.objects.all(), many=True, required=False)
     routes = RouteRow(many=True, required=False)
+    allowed_tool_types = serializers.ListField(child=serializers.CharField(max_length=64), required=False)
 
     class Meta:
         model = ChatModel
         fields = (
             *("id", "slug", "title", "description", "quota", "context_tokens", "parameters", "enabled"),
-            *("groups", "think_tags", "routes"),
+            *("groups", "allowed_tool_types", "think_tags", "routes"),
         )
 
     def to_representation(self, instance: ChatModel) -> dict[str, Any]:

@@ -75,6 +75,7 @@ def connected(upstream: FakeOpenAI, **models: str) -> dict[str, str]:
 Settings = tuple[tuple[str, str], ...]
 # Variables that do not affect `manage.py setup`; products that differ only in them start as copies of one folder.
 SERVING = {"VAR_DIR", "PORT", "DEBUG", "IMPATIENCE", "TRUSTED_PROXIES", "METRICS_TOKEN", "CORS_ALLOWED_ORIGINS"}
+SERVING |= {"HSTS_SECONDS"}
 SERVING |= {"DRAIN_SECONDS", "PROCESS_LEASE_SECONDS", "STREAM_PING_SECONDS", "CHANNEL_RETENTION_SECONDS"}
 SERVING |= {"MAX_ACTIVE_GENERATIONS", "MAX_ACTIVE_API_CALLS", "API_REQUESTS_PER_MINUTE", "MAX_UNCHARGED_PER_HOUR"}
 SERVING |= {

@@ -22,6 +22,7 @@ from chat.events.sse import Stream, no_more_events
 from runtime import database
 from web.methods import methods
 from web.openapi import Operation
+from web.own_pages import require_own_page
 from web.refusals import Forbidden
 
 
@@ -160,10 +161,10 @@ async def _publish(
 
 @Operation("Push channels", "Play the payment example", returns={202: schemas.Playing}, refuses=(409, 429))
 async def get_payment(request: HttpRequest, key: str) -> HttpResponseBase:
-    """Play the example into the caller's channel; refused cross-site, because this GET writes."""
+    """Play the example into the caller's channel; refuse other sites' pages, because this GET writes."""
     caller = await aauthenticate(request)
-    if caller.via == "session" and request.headers.get("Sec-Fetch-Site") == "cross-site":
-        raise Forbidden
+    if caller.via == "session":
+        require_own_page(request)
     await chat().payment_demo.start(caller.user.get_username(), key)
     return JsonResponse({"events": reverse("push-events", args=[key])}, status=202)
 

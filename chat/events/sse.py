@@ -7,7 +7,7 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Set
 from functools import wraps
 from typing import Any, Protocol
 
@@ -20,7 +20,8 @@ from accounts.auth import Caller, aauthenticate, disabled_among, require_reachab
 from chat.events.log import encode
 from runtime import database
 from web.methods import View
-from web.refusals import Forbidden, Refusal, TooManyRequests, from_exception
+from web.own_pages import require_own_page
+from web.refusals import InvalidRequest, Refusal, TooManyRequests, from_exception
 
 OPEN_STREAMS = Gauge("rivulet_open_streams", "Event streams that are open", multiprocess_mode="livesum")
 
@@ -28,6 +29,8 @@ OPENING = b": open\n\n"
 PING = b": ping\n\n"
 # The event that makes a reader connect again soon, because this process goes away.
 RECONNECT_SOON = b"retry: 500\n\n"
+# Names in the query of each event stream.
+STREAM_NAMES = frozenset({"ticket", "last_event_id"})
 # The id of the event for a refusal; a reconnect with it gets 204.
 REFUSED = "refused:0"
 # Seconds between looks for streams that need a keep-alive comment.
@@ -68,10 +71,11 @@ def no_more_events() -> HttpResponse:
     return HttpResponse(status=204)
 
 
-def for_event_source(refused: Callable[[Refusal], Mapping[str, Any]]) -> Callable[[View], View]:
+def for_event_source(names: Set[str], refused: Callable[[Refusal], Mapping[str, Any]]) -> Callable[[View], View]:
     """Return a decorator of views that get the caller and the last event id.
 
-    A refusal goes out as an `error` event with the data of `refused`, because an EventSource shows nothing but events.
+    The query may have these names, and those of all event streams. A refusal goes out as an `error` event with the data
+    of `refused`, because an EventSource shows nothing but events.
     """
 
     def decorate(view: View) -> View:
@@ -81,7 +85,9 @@ def for_event_source(refused: Callable[[Refusal], Mapping[str, Any]]) -> Callabl
             if last_id == REFUSED:
                 return no_more_events()
             try:
-                return await view(request, await _reader(request, resumes=last_id is not None), last_id)
+                caller = await _reader(request, resumes=last_id is not None)
+                _check_names(request, names)
+                return await view(request, caller, last_id)
             except Exception as error:
                 refusal = from_exception(error)
                 if refusal is None:
@@ -94,12 +100,18 @@ def for_event_source(refused: Callable[[Refusal], Mapping[str, Any]]) -> Callabl
 
 
 async def _reader(request: HttpRequest, *, resumes: bool) -> Caller:
-    if request.headers.get("Sec-Fetch-Site") == "cross-site":
-        raise Forbidden
     caller = await aauthenticate(request, tickets=True)
+    if caller.via == "session":
+        require_own_page(request)
     if not resumes:
         require_reachable(caller)
     return caller
+
+
+def _check_names(request: HttpRequest, names: Set[str]) -> None:
+    unknown = request.GET.keys() - names - STREAM_NAMES
+    if unknown:
+        raise InvalidRequest(details={name: [_("There is no such field.")] for name in unknown})
 
 
 async def _refused(data: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:

@@ -184,6 +184,7 @@ class Admission:
             return None
         config = self._usable_model(request, request.model)
         config.check_parameters(request.parameters)
+        config.check_tools(request.extras)
         return config
 
     def _usable_model(self, request: GenerationRequest, slug: str) -> ModelConfig:

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Annotated, Any, get_args
 
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from chat import bodies
 from chat.bodies import BLANK, INVALID, REQUIRED, Slug, wrong
 from providers.wire.base import PASSED_ON, PromptMessage, Role
+from providers.wire.net.hosts import is_public_url
 
 # Newer models of OpenAI call the system role `developer`; other vendors know only `system`.
 _ROLES: dict[str, Role] = {role: role for role in get_args(Role)} | {"developer": "system"}
@@ -137,7 +139,9 @@ def _part(where: str, part: Any) -> dict[str, Any]:
         return {"type": "text", "text": _string(f"{where}.{kind}", part.get(kind))}
     if kind == "image_url":
         image = part.get("image_url")
-        _string(f"{where}.image_url", image.get("url") if isinstance(image, dict) else image)
+        url = _string(f"{where}.image_url", image.get("url") if isinstance(image, dict) else image)
+        if not (url[:5].lower() == "data:" or is_public_url(url)):
+            raise wrong(f"{where}.image_url", _("A data: URL or a public https: URL is expected."))
         return {"type": "image_url", "image_url": image}
     raise wrong(f"{where}.type" if isinstance(part, dict) else where)
 

@@ -42,7 +42,7 @@ _ID = re.compile(r"([0-9a-f]{32}):([0-9]{1,18})")
     headers=("Last-Event-ID",),
     proof="ticket",
 )
-@for_event_source(lambda refusal: {"code": refusal.code, "message": str(refusal.message)})
+@for_event_source({"message", "model"}, lambda refusal: {"code": refusal.code, "message": str(refusal.message)})
 async def get_test(request: HttpRequest, caller: Caller, last_id: str | None) -> HttpResponseBase:
     if last_id is not None:
         return await _resumed(caller, last_id)

@@ -46,13 +46,14 @@ export async function readRefusal(response) {
  * @param {string} method
  * @param {string} url
  * @param {unknown} [body] sent as JSON; a file is sent as it is
+ * @param {Record<string, string>} [extra] further request headers
  * @returns {Promise<T>}
  */
-export async function call(method, url, body) {
+export async function call(method, url, body, extra = {}) {
   /** @type {RequestInit} */
-  const init = { method, headers: headers(), credentials: "same-origin" };
+  const init = { method, headers: headers(extra), credentials: "same-origin" };
   if (body !== undefined) {
-    init.headers = headers({ "Content-Type": "application/json" });
+    init.headers = headers({ "Content-Type": "application/json", ...extra });
     init.body = body instanceof Blob ? body : JSON.stringify(body);
   }
   const response = await fetch(url, init).catch(() => {

@@ -16,7 +16,8 @@ import orjson
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls"]
-AddressCheck = Callable[[str], bool]
+# Whether a host, by its canonical name, may be reached at an address that it was resolved to.
+AddressCheck = Callable[[str, str], bool]
 TokenCapField = Literal["max_tokens", "max_completion_tokens", "none"]
 
 # Tokens for the role and the separators of a message; the vendors' chat formats need three or four.

@@ -33,7 +33,6 @@ QUICK = {"first_seconds": 1.5, "idle_seconds": 0.5}
 GATEWAY = wait(1)
 # Neither the key nor the request is accused: another key now, and the circuit opens when a probe fails too.
 NEITHER = Verdict(others=True, opens=True)
-EMPTY = Verdict(again(1))
 SLOW_DOWN = Verdict(again(), Rest(pytest.approx(5, abs=3), True), others=True)
 NOBODY = f"http://127.0.0.1:{free_port()}/v1"
 

@@ -128,8 +128,6 @@ def test_refusals_are_events(api_user: ApiUser, product: Product) -> None:
     assert refused(listen(product.client(), message="x")) == "not_authenticated"
     assert refused(listen(api_user.client, "nonsense", message="x")) == "not_found"
     assert refused(listen(api_user.client, f"{'a' * 32}:0", message="x")) == "not_found"
-    cross_site = api_user.client.get(f"{PATH}?message=x", headers={"Sec-Fetch-Site": "cross-site"})
-    assert refused(cross_site) == "forbidden"
     assert listen(api_user.client, "refused:0", message="x").status_code == 204
     assert api_user.client.post(PATH).status_code == 405
     assert api_user.quota()["used_today"] == 0

@@ -336,24 +336,6 @@ def test_the_payment_example_from_a_command(product: Product, api_user: ApiUser,
     assert reader.arrivals[-1] - ended < 4
 
 
-def test_other_sites_cannot_play_it(product: Product, api_user: ApiUser, key: str) -> None:
-    """A cross-site request for the example with the user's cookie is refused."""
-    cookie = product.manage(
-        "shell",
-        "-c",
-        "from importlib import import_module; from django.conf import settings; from accounts.models import User;"
-        "from django.contrib.auth import *; s = import_module(settings.SESSION_ENGINE).SessionStore();"
-        f"u = User.objects.get(username='{api_user.name}'); s[SESSION_KEY] = str(u.pk);"
-        "s[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]; s[HASH_SESSION_KEY] = u.get_session_auth_hash();"
-        "s.save(); print(s.session_key)",
-    ).stdout.split()[-1]
-    visitor = product.client(cookies={"sessionid": cookie})
-    refused(visitor.get(f"/sse/message/{key}/", headers={"Sec-Fetch-Site": "cross-site"}), 403, "forbidden")
-    assert visitor.get(f"/sse/message/{key}/", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 202
-    events = read(api_user, key)
-    assert [event.name for event in events] == ["created", "paying", "paid", "complete"]
-
-
 def test_headers(api_user: ApiUser, key: str) -> None:
     """A stream opens at once, forbids caching and buffering, and has a request id."""
     with api_user.client.stream("GET", f"/sse/{key}/") as response:

@@ -43,8 +43,8 @@ def nginx(home: Path, inside: str) -> Iterator[None]:
             process.wait(10)
 
 
-def front(product_port: str, port: int) -> str:
-    text = (ROOT / "deploy/nginx/rivulet.conf").read_text()
+def front(home: Path, product_port: str, port: int) -> str:
+    text = (ROOT / "deploy/nginx/rivulet.conf").read_text().replace("/var/log/nginx", str(home))
     return text.replace("app:8000", f"127.0.0.1:{product_port}").replace("listen 80;", f"listen 127.0.0.1:{port};")
 
 
@@ -53,7 +53,7 @@ def front(product_port: str, port: int) -> str:
 def test_deltas_pass_nginx_one_by_one(product: Product, tmp_path: Path) -> None:
     """Through nginx the deltas come one by one, large imports pass, and the metrics are hidden."""
     port = free_port()
-    with nginx(tmp_path, front(product.url.rpartition(":")[2], port)):
+    with nginx(tmp_path, front(tmp_path, product.url.rpartition(":")[2], port)):
         api_user = product.register("behind-nginx")
         client = httpx.Client(
             base_url=f"http://127.0.0.1:{port}",

@@ -127,7 +127,7 @@ async def test_a_closed_port_is_a_typed_failure() -> None:
 async def test_addresses_are_checked(fake: FakeOpenAI) -> None:
     """The list is fetched under the same address rules as completions."""
     with pytest.raises(UpstreamFailed) as caught:
-        await ask(OpenAICompatible(Endpoint(fake.base_url, admits=lambda address: False)))
+        await ask(OpenAICompatible(Endpoint(fake.base_url, admits=lambda _host, _address: False)))
     assert caught.value.vendor_code == "address_refused"
     assert not fake.requests
 

@@ -236,7 +236,7 @@ async def test_white_space_is_withdrawn_before_another_try(model: ChatModel, ben
 async def test_no_other_try_after_reasoning(model: ChatModel, bench: Bench) -> None:
     """A completion whose reasoning users have seen is not started again: it is charged, and /v1 would send it twice."""
     await database.run(with_keys, model, "one", "two")
-    cut = [(Reasoning("hm"), DOWN)]
+    cut: Script = [(Reasoning("hm"), DOWN)]
     assert isinstance(await bench.fails({"one": cut, "two": cut}), UpstreamFailed)
     assert (bench.events, len(bench.vendor.calls)) == ([Reasoning("hm")], 1)
 

@@ -226,7 +226,7 @@ def test_addresses_are_asked_about(run: Run, host: str, proxied: str) -> None:
     """An address that is not admitted is never connected to, written out or behind a name, the proxy's included."""
     asked: list[str] = []
 
-    def admits(address: str) -> bool:
+    def admits(_host: str, address: str) -> bool:
         asked.append(address)
         return False
 
@@ -248,7 +248,7 @@ def test_admitted_addresses_are_used(run: Run) -> None:
     async def main() -> str:
         async with FakeOpenAI() as upstream:
             base_url = f"http://localhost:{upstream.port}/v1"
-            async with providing(base_url, admits=lambda address: address == "127.0.0.1") as provider:
+            async with providing(base_url, admits=lambda _host, address: address == "127.0.0.1") as provider:
                 return text(await collect(provider.stream(request(), "sk-1")))
 
     assert run(main()) == PLAIN

@@ -245,7 +245,7 @@ def test_addresses_are_asked_about(run: Run, host: str, proxied: str) -> None:
     """An address that is not admitted is never connected to, written out or behind a name, the proxy's included."""
     asked: list[str] = []
 
-    def admits(address: str) -> bool:
+    def admits(_host: str, address: str) -> bool:
         asked.append(address)
         return False
 
@@ -266,7 +266,7 @@ def test_admitted_addresses_are_used(run: Run) -> None:
     async def main() -> str:
         async with FakeSpark() as upstream:
             base_url = f"ws://localhost:{upstream.port}/v1.1/chat"
-            async with providing(base_url, admits=lambda address: address == "127.0.0.1") as provider:
+            async with providing(base_url, admits=lambda _host, address: address == "127.0.0.1") as provider:
                 await collect(provider.stream(request("lite"), KEY))
                 return upstream.requests[0].query["host"]  # type: ignore[attr-defined]
 

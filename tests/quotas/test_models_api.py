@@ -37,6 +37,7 @@ def whole(**changes: Any) -> dict[str, Any]:
         "parameters": {"temperature": 0.5},
         "enabled": True,
         "groups": [],
+        "allowed_tool_types": ["web_search"],
         "think_tags": False,
         "routes": [{**route, "upstream": "two", "priority": 0}, route],
         **changes,

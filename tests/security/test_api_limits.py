@@ -94,6 +94,7 @@ def test_a_large_text_keeps_no_other_user_waiting(paced: Product) -> None:
     wait_until(lambda: "walnuts" not in ask(large.client, messages=_said("walnuts")).text)
     with ThreadPoolExecutor(1) as pool:
         texts = _said("Walnuts, and “quotes”, [brackets]. " * 150_000)
+        sent = time.monotonic()
         answer = pool.submit(ask, large.client, "plain", texts)
         other, waits = paced.register("other").client, []
         while not answer.done():
@@ -101,8 +102,8 @@ def test_a_large_text_keeps_no_other_user_waiting(paced: Product) -> None:
             assert other.get("/api/me/").status_code == 200
             waits.append(time.monotonic() - started)
         assert answer.result().status_code == 200
-    # Screened in the only database thread of SQLite, it would hold up others for as long as it takes.
-    assert max(waits) < 2
+    # Screened in the only database thread of SQLite, it would hold up others for nearly as long as it takes.
+    assert max(waits) < (time.monotonic() - sent) / 2
 
 
 def _said(text: str) -> list[dict[str, str]]:

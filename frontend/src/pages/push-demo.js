@@ -81,7 +81,8 @@ channel.addEventListener("error", (event) => {
 payButton.addEventListener("click", async () => {
   payButton.disabled = true;
   try {
-    await call("GET", page.pay);
+    // Over plain HTTP the browser does not state which page sends this; then the server looks for this type.
+    await call("GET", page.pay, undefined, { Accept: "application/json, text/event-stream" });
   } catch (error) {
     payButton.disabled = false;
     showStatus((error instanceof Refusal && error.message) || text("failed"), true);

@@ -7,7 +7,6 @@ import asyncio
 import base64
 import contextlib
 import functools
-import ipaddress
 import re
 import socket
 import ssl
@@ -19,7 +18,8 @@ import aiohappyeyeballs
 import certifi
 
 from providers.wire.base import Endpoint
-from providers.wire.net import socks
+from providers.wire.net import hosts, socks
+from providers.wire.net.hosts import BadAddressError
 from providers.wire.net.negotiation import Negotiation, ProxyRefusedError
 
 ProtocolT = TypeVar("ProtocolT", bound=asyncio.Protocol)
@@ -30,17 +30,11 @@ DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": socks.DEFAULT_PORT, "socks5
 _LOOKUP_TTL_S = 10.0
 # Seconds before the next address of a name is tried beside one that has not replied (RFC 8305).
 _NEXT_ADDRESS_S = 0.25
-# "2130706433" and "0x7f.1" are addresses to the system's resolver, and would hide from a reader of the configuration.
-_NUMERIC_HOST = re.compile(r"(?:.*\.)?(?:\d+|0[xX][0-9a-fA-F]*)\.?")
 _CONNECT_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?!\d)")
 
 
 class AddressRefusedError(OSError):
     """The upstream's name leads to addresses that it may not lead to."""
-
-
-class BadAddressError(ValueError):
-    """The configured address names no host that can be connected to."""
 
 
 class Origin(NamedTuple):
@@ -57,7 +51,10 @@ class Origin(NamedTuple):
 
 
 class Dialer:
-    """Opens connections through the endpoint's proxy, or directly, to an address that `admits` has checked."""
+    """Opens connections through the endpoint's proxy, or directly, to an address that `admits` has checked.
+
+    The host is in its canonical form when it is checked and when it is looked up.
+    """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._proxy_url = endpoint.proxy
@@ -80,9 +77,12 @@ class Dialer:
         self, origin: Origin, protocol: Callable[[], ProtocolT], *, tunnel: bool = True
     ) -> tuple[asyncio.Transport, ProtocolT]:
         """Open a connection to `origin`; without `tunnel` only to the proxy. Raises OSError or BadAddressError."""
-        proxy = self._proxy
+        proxy, origin = self._proxy, origin._replace(host=hosts.canonical(origin.host))
         if proxy is None:
             return await self._connect(origin, protocol)
+        # The proxy looks names up, but an address stays what it is.
+        if self._admits and hosts.is_address(origin.host) and not self._admits(origin.host, origin.host):
+            raise AddressRefusedError
         transport, negotiation = await self._connect(proxy, Negotiation)
         try:
             if proxy.scheme.startswith("socks"):
@@ -102,7 +102,7 @@ class Dialer:
         default = DEFAULT_PORTS.get(parts.scheme)
         if default is None or not parts.hostname:
             raise BadAddressError("the proxy's address is not valid")
-        return Origin(parts.scheme, parts.hostname, parts.port or default)
+        return Origin(parts.scheme, hosts.canonical(parts.hostname), parts.port or default)
 
     @functools.cached_property
     def _credentials(self) -> tuple[bytes, bytes]:
@@ -133,14 +133,9 @@ class Dialer:
             return addresses
 
     async def _resolve(self, host: str, port: int) -> list[aiohappyeyeballs.AddrInfoType]:
-        if not host or (_NUMERIC_HOST.fullmatch(host) and not _is_address(host)):
-            raise BadAddressError("the address names no host")
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except UnicodeError as error:
-            raise BadAddressError("the host's name is not valid") from error
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         admitted: list[aiohappyeyeballs.AddrInfoType] = [
-            address for address in found if self._admits is None or self._admits(str(address[4][0]))
+            address for address in found if self._admits is None or self._admits(host, str(address[4][0]))
         ]
         if not admitted:
             raise AddressRefusedError
@@ -174,14 +169,6 @@ class Dialer:
 def _name(origin: Origin) -> str:
     """Return the name that the certificate must bear, which has no trailing dot."""
     return origin.host.rstrip(".")
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 @functools.cache

@@ -9,7 +9,8 @@ import asyncio
 import httpx
 
 from providers.wire.base import Endpoint
-from providers.wire.net.dial import DEFAULT_PORTS, BadAddressError, Dialer, Origin
+from providers.wire.net.dial import DEFAULT_PORTS, Dialer, Origin
+from providers.wire.net.hosts import BadAddressError
 from providers.wire.net.http1 import Connection
 from providers.wire.net.negotiation import ProxyRefusedError
 
