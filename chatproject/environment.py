@@ -71,9 +71,9 @@ class Environment(BaseModel):
     INVITER_CREDITS: types.Count = 10
     INVITEE_CREDITS: types.Count = 5
     UPSTREAM_CONNECT_SECONDS: types.Seconds = 10
-    UPSTREAM_FIRST_SECONDS: types.Seconds = 60
-    UPSTREAM_IDLE_SECONDS: types.Seconds = 60
-    UPSTREAM_TOTAL_SECONDS: types.Seconds = 600
+    UPSTREAM_FIRST_SECONDS: types.Seconds = 300
+    UPSTREAM_IDLE_SECONDS: types.Seconds = 120
+    UPSTREAM_TOTAL_SECONDS: types.Seconds = 1800
     MAX_UPSTREAM_ATTEMPTS: Annotated[int, Field(ge=1, le=100)] = 4
     STREAM_PING_SECONDS: types.Seconds = 15
     CHANNEL_RETENTION_SECONDS: types.Seconds = 600
