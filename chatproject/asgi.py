@@ -33,12 +33,14 @@ from django.urls import URLResolver, set_script_prefix  # noqa: E402
 from django.urls.exceptions import Resolver404  # noqa: E402
 from django.urls.resolvers import RegexPattern  # noqa: E402
 from django.utils.module_loading import import_string  # noqa: E402
+from django.utils.translation import gettext_lazy as _  # noqa: E402
 
 from chat.events.sse import EventStreamResponse  # noqa: E402
 from chatproject.urls import stream_urlpatterns  # noqa: E402
 from runtime.apps import runtime  # noqa: E402
-from runtime.executor import ViewThreads, database_thread_count  # noqa: E402
+from runtime.executor import QueueFull, ViewThreads, database_thread_count  # noqa: E402
 from web import disconnect  # noqa: E402
+from web.refusals import TooManyRequests  # noqa: E402
 
 log = structlog.get_logger("request")
 
@@ -46,6 +48,12 @@ log = structlog.get_logger("request")
 SEND_SECONDS = 120
 # Bytes that are passed to a connection at once; only snapshots are longer.
 SLICE_BYTES = 128 * 1024
+# Threads for requests that hash a password. One hash runs at a time; the others use the database or send mail.
+PASSWORD_THREADS = 4
+# Such requests that may wait, in all and from one address; a further one is refused with 429.
+MOST_LOGINS_WAITING, MOST_LOGINS_OF_CLIENT = 200, 50
+# Seconds to wait after that refusal.
+LOGIN_RETRY_SECONDS = 10
 # Paths whose rest is a secret, which is left out of the log.
 SECRET_PATHS = ("/accounts/password/reset/key/", "/accounts/confirm-email/")
 
@@ -86,24 +94,42 @@ class PageHandler(ASGIHandler):
     """Django's handler, in one of a few threads that keep their database connection.
 
     A request holds a thread while its view runs, but not while its body is read or its response is sent: slow clients
-    cost memory instead of threads.
+    cost memory instead of threads. Requests that hash a password have threads of their own, so that many logins at once
+    delay nothing but each other.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._threads = ViewThreads(max(4, database_thread_count()))
+        self._password_threads: ViewThreads | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with await read_bounded(scope, receive) as body:
             request, response = self.create_request(scope, body)
             content = b"" if request is None and response is not None else None
             if request is not None:
-                async with self._threads.acquire():
-                    response, content = await self._respond(scope, request)
+                response, content = await self._in_thread(scope, receive, request)
         if response is not None:
             async with asyncio.timeout(SEND_SECONDS):
                 await send(_start(response))
                 await send({"type": "http.response.body", "body": content or b""})
+
+    async def _in_thread(self, scope: Scope, receive: Receive, request: Any) -> tuple[HttpResponseBase, bytes]:
+        if scope["method"] == "POST" and settings.PASSWORD_PATHS.match(scope["path"]):
+            if self._password_threads is None:
+                self._password_threads = ViewThreads(PASSWORD_THREADS, MOST_LOGINS_WAITING, MOST_LOGINS_OF_CLIENT)
+            address, _port = scope.get("client") or ("", 0)
+            try:
+                async with self._password_threads.acquire(address):
+                    await _abort_if_disconnected(receive)
+                    return await self._respond(scope, request)
+            except QueueFull:
+                scope["refusal"] = TooManyRequests(
+                    _("Too many users are logging in at the moment. Please try again shortly."),
+                    retry_after=LOGIN_RETRY_SECONDS,
+                )
+        async with self._threads.acquire():
+            return await self._respond(scope, request)
 
     async def _respond(self, scope: Scope, request: Any) -> tuple[HttpResponseBase, bytes]:
         """Return the whole response; send the same signals as Django's own handler."""
@@ -113,6 +139,15 @@ class PageHandler(ASGIHandler):
         content = await sync_to_async(_content)(response)
         await sync_to_async(response.close)()
         return response, content
+
+
+async def _abort_if_disconnected(receive: Receive) -> None:
+    """Raise RequestAborted if the client has disconnected. Call this when the whole body is read."""
+    receiving = asyncio.ensure_future(receive())
+    await asyncio.sleep(0)
+    if receiving.done():
+        raise RequestAborted
+    receiving.cancel()
 
 
 def _start(response: HttpResponseBase) -> Message:
