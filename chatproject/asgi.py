@@ -5,14 +5,12 @@
 """
 
 import asyncio
-import io
 import os
-import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing, closing, suppress
-from typing import IO, Any, cast
+from typing import Any
 
 import django
 
@@ -36,6 +34,7 @@ from django.utils.module_loading import import_string  # noqa: E402
 from django.utils.translation import gettext_lazy as _  # noqa: E402
 
 from chat.events.sse import EventStreamResponse  # noqa: E402
+from chatproject.uploads import Receive, Scope, Uploads  # noqa: E402
 from chatproject.urls import stream_urlpatterns  # noqa: E402
 from runtime.apps import runtime  # noqa: E402
 from runtime.executor import QueueFull, ViewThreads, database_thread_count  # noqa: E402
@@ -57,37 +56,8 @@ LOGIN_RETRY_SECONDS = 10
 # Paths whose rest is a secret, which is left out of the log.
 SECRET_PATHS = ("/accounts/password/reset/key/", "/accounts/confirm-email/")
 
-Scope = dict[str, Any]
 Message = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-
-
-async def read_bounded(scope: Scope, receive: Receive) -> IO[bytes]:
-    """Read a request body; discard it past the limit and set `body_too_large` in the scope.
-
-    So the middleware refuses it after the checks that come first. The body of an import is stored in a file, because it
-    is read before its sender is authenticated and would fill the memory.
-    """
-    limit, body = settings.MAX_BODY_BYTES, cast("IO[bytes]", io.BytesIO())
-    if scope["path"] in settings.IMPORT_PATHS:
-        limit, body = settings.MAX_IMPORT_BYTES, tempfile.SpooledTemporaryFile(limit)  # noqa: SIM115
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            body.close()
-            raise RequestAborted
-        if body.tell() + len(message.get("body", b"")) > limit:
-            scope["body_too_large"] = True
-            body.seek(0)
-            body.truncate()
-            limit = -1
-        elif limit >= 0:
-            body.write(message.get("body", b""))
-        more = message.get("more_body", False)
-    body.seek(0)
-    return body
 
 
 class PageHandler(ASGIHandler):
@@ -98,13 +68,14 @@ class PageHandler(ASGIHandler):
     delay nothing but each other.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, uploads: Uploads) -> None:
         super().__init__()
+        self._uploads = uploads
         self._threads = ViewThreads(max(4, database_thread_count()))
         self._password_threads: ViewThreads | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with await read_bounded(scope, receive) as body:
+        with await self._uploads.read(scope, receive) as body:
             request, response = self.create_request(scope, body)
             content = b"" if request is None and response is not None else None
             if request is not None:
@@ -142,12 +113,13 @@ class PageHandler(ASGIHandler):
 
 
 async def _abort_if_disconnected(receive: Receive) -> None:
-    """Raise RequestAborted if the client has disconnected. Call this when the whole body is read."""
+    """Raise RequestAborted if the client has disconnected. What is left of a body is discarded."""
     receiving = asyncio.ensure_future(receive())
     await asyncio.sleep(0)
-    if receiving.done():
+    if not receiving.done():
+        receiving.cancel()
+    elif receiving.result()["type"] == "http.disconnect":
         raise RequestAborted
-    receiving.cancel()
 
 
 def _start(response: HttpResponseBase) -> Message:
@@ -168,6 +140,10 @@ class StreamHandler(ASGIHandler):
     log; `runtime.database.run` does both in the threads that need it.
     """
 
+    def __init__(self, uploads: Uploads) -> None:
+        super().__init__()
+        self._uploads = uploads
+
     def load_middleware(self, is_async: bool = True) -> None:
         self._view_middleware: list[Any] = []
         self._template_response_middleware: list[Any] = []
@@ -179,8 +155,10 @@ class StreamHandler(ASGIHandler):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         set_script_prefix(scope.get("root_path", "") or "/")
-        request, error_response = self.create_request(scope, await read_bounded(scope, receive))
+        body = await self._uploads.read(scope, receive)
+        request, error_response = self.create_request(scope, body)
         if request is None:
+            body.close()
             if error_response is not None:
                 await self.send_response(error_response, send)
             return
@@ -233,7 +211,8 @@ class Application:
     """Give each request an id, choose its handler, and log one line at its end."""
 
     def __init__(self) -> None:
-        self._pages, self._streams = PageHandler(), StreamHandler()
+        uploads = Uploads()
+        self._pages, self._streams = PageHandler(uploads), StreamHandler(uploads)
         self._stream_routes = URLResolver(RegexPattern(r"^/"), stream_urlpatterns)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
