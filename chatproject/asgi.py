@@ -113,7 +113,10 @@ class PageHandler(ASGIHandler):
 
 
 async def _abort_if_disconnected(receive: Receive) -> None:
-    """Raise RequestAborted if the client has disconnected. What is left of a body is discarded."""
+    """Raise RequestAborted if the client has disconnected.
+
+    A rest of the body is discarded.
+    """
     receiving = asyncio.ensure_future(receive())
     await asyncio.sleep(0)
     if not receiving.done():

@@ -1,6 +1,7 @@
-"""Read request bodies within limits: of one body, and of all bodies that are in memory at once.
+"""Read request bodies within limits of size and memory.
 
-How slowly a body may come is limited in `runtime/http.py`.
+The limits hold for one body, and for all bodies that are in memory at once. How slowly a body may come is limited in
+`runtime/http.py`.
 """
 
 import asyncio

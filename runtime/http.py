@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 protocol with limits for slow or endless requests and for clients that stop reading."""
+"""uvicorn's HTTP/1.1 protocol with limits for slow requests and readers."""
 
 import asyncio
 import fcntl
@@ -60,7 +60,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._part_timer = self.loop.call_later(BODY_WINDOW_SECONDS, self._check_body, self._part_bytes)
 
     def _check_body(self, bytes_before: int) -> None:
-        """Close the connection if the body came too slowly in this window. A body that we do not read may wait."""
+        """Close the connection if the body came too slowly in this window.
+
+        A body that the application does not read may wait.
+        """
         slow = self._part_bytes - bytes_before < BODY_BYTES_A_SECOND * BODY_WINDOW_SECONDS
         if (slow and not self.flow.read_paused) or self.loop.time() - self._part_began > BODY_SECONDS:
             self.transport.close()

@@ -104,7 +104,7 @@ class Sender:
 
 @pytest.fixture
 def users(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
-    """The users whom the next large bodies belong to; empty: nobody."""
+    """The users whom the next large bodies belong to; empty: none."""
     ids: list[int | None] = []
 
     async def run(function: Callable[..., Any], *_arguments: Any) -> Any:
