@@ -10,7 +10,7 @@ BLOCK_CHARS = 16 * 1024
 class Text:
     """Text that grows by appending.
 
-    What was appended never changes, so readers share it.
+    Appended text never changes, so readers share it.
     """
 
     __slots__ = ("_blocks", "_starts", "_tail", "_tail_start", "length")

@@ -64,7 +64,7 @@ async def _resumed(caller: Caller, last_id: str) -> HttpResponseBase:
     if found is None:
         raise NotFound
     # A running generation's text comes from its log.
-    row, chars = await database.run(lookup.owned_without_text, caller.user.pk, found[1]), int(found[2])
+    row, chars = await database.run(lookup.owned, caller.user.pk, found[1], texts=False), int(found[2])
     if row.status != Generation.Status.RUNNING:
         row = await database.run(lookup.owned, caller.user.pk, found[1])
     if row.status != Generation.Status.RUNNING and chars >= len(row.texts()[0]) + bool(row.error):
