@@ -60,8 +60,10 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def save_user(self, request: HttpRequest, user: User, form: Form, commit: bool = True) -> User:
         user.invited_by = invites.inviter(form.cleaned_data.get("invite_code"))
+        super().save_user(request, user, form, commit=False)  # hashes the password, so it runs before the transaction
         with _signup_transaction(request):
-            super().save_user(request, user, form, commit)
+            if commit:
+                user.save()
             login: SocialLogin | None = getattr(form, "sociallogin", None)  # only the form of a social login has it
             invites.record_invitation(user, login and login.account)
         return user

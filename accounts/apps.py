@@ -1,6 +1,8 @@
+import threading
 from importlib import import_module
+from typing import cast
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.utils.translation import gettext_lazy as _
 
 
@@ -8,10 +10,18 @@ class AccountsConfig(AppConfig):
     name = "accounts"
     verbose_name = _("Accounts")
 
+    one_hash_at_a_time: threading.Lock
+
     def ready(self) -> None:
+        self.one_hash_at_a_time = threading.Lock()
         # Imported here, because they need models, which cannot be imported before the apps are ready.
         import_module("accounts.housekeeping").register()
         import_module("accounts.claims").register()
         import_module("accounts.limits").register()
         import_module("accounts.recent_login").register()
         import_module("accounts.security_log").register()
+
+
+def accounts() -> AccountsConfig:
+    """Return the owner of the package's objects; only edges call this."""
+    return cast("AccountsConfig", apps.get_app_config("accounts"))

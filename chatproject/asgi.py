@@ -5,14 +5,12 @@
 """
 
 import asyncio
-import io
 import os
-import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing, closing, suppress
-from typing import IO, Any, cast
+from typing import Any
 
 import django
 
@@ -33,15 +31,17 @@ from django.urls import URLResolver, set_script_prefix  # noqa: E402
 from django.urls.exceptions import Resolver404  # noqa: E402
 from django.urls.resolvers import RegexPattern  # noqa: E402
 from django.utils.module_loading import import_string  # noqa: E402
+from django.utils.translation import gettext_lazy as _  # noqa: E402
 
 from accounts.auth import USER_IN_SCOPE  # noqa: E402
 from chat.events.sse import EventStreamResponse  # noqa: E402
 from chatproject import response_headers  # noqa: E402
+from chatproject.uploads import Receive, Scope, Uploads  # noqa: E402
 from chatproject.urls import stream_urlpatterns  # noqa: E402
 from runtime.apps import runtime  # noqa: E402
-from runtime.executor import ViewThreads, database_thread_count  # noqa: E402
+from runtime.executor import QueueFull, ViewThreads, database_thread_count  # noqa: E402
 from web import disconnect  # noqa: E402
-from web.body_limits import limit_of  # noqa: E402
+from web.refusals import TooManyRequests  # noqa: E402
 
 log = structlog.get_logger("request")
 
@@ -49,64 +49,60 @@ log = structlog.get_logger("request")
 SEND_SECONDS = 120
 # Bytes that are passed to a connection at once; only snapshots are longer.
 SLICE_BYTES = 128 * 1024
+# Threads for requests that hash a password. One hash runs at a time; the others use the database or send mail.
+PASSWORD_THREADS = 4
+# Such requests that may wait, in all and from one address; a further one is refused with 429.
+MOST_LOGINS_WAITING, MOST_LOGINS_OF_CLIENT = 200, 50
+# Seconds to wait after that refusal.
+LOGIN_RETRY_SECONDS = 10
 # Paths whose rest is a secret, which is left out of the log.
 SECRET_PATHS = ("/accounts/password/reset/key/", "/accounts/confirm-email/")
 
-Scope = dict[str, Any]
 Message = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-
-
-async def read_bounded(scope: Scope, receive: Receive) -> IO[bytes]:
-    """Read a request body; discard it past the limit and set `body_too_large` in the scope.
-
-    So the middleware refuses it after the checks that come first. A large body is stored in a file, because it is read
-    before its sender is authenticated and would fill the memory.
-    """
-    limit, body = limit_of(scope["path"]).max_bytes, cast("IO[bytes]", io.BytesIO())
-    if limit > settings.MAX_BODY_BYTES:
-        body = tempfile.SpooledTemporaryFile(settings.MAX_BODY_BYTES)  # noqa: SIM115
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            body.close()
-            raise RequestAborted
-        if body.tell() + len(message.get("body", b"")) > limit:
-            scope["body_too_large"] = True
-            body.seek(0)
-            body.truncate()
-            limit = -1
-        elif limit >= 0:
-            body.write(message.get("body", b""))
-        more = message.get("more_body", False)
-    body.seek(0)
-    return body
 
 
 class PageHandler(ASGIHandler):
     """Django's handler, in one of a few threads that keep their database connection.
 
     A request holds a thread while its view runs, but not while its body is read or its response is sent: slow clients
-    cost memory instead of threads.
+    cost memory instead of threads. Requests that hash a password have threads of their own, so that many logins at once
+    delay nothing but each other.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, uploads: Uploads) -> None:
         super().__init__()
+        self._uploads = uploads
         self._threads = ViewThreads(max(4, database_thread_count()))
+        self._password_threads: ViewThreads | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with await read_bounded(scope, receive) as body:
+        with await self._uploads.read(scope, receive) as body:
             request, response = self.create_request(scope, body)
             content = b"" if request is None and response is not None else None
             if request is not None:
-                async with self._threads.acquire():
-                    response, content = await self._respond(scope, request)
+                response, content = await self._in_thread(scope, receive, request)
         if response is not None:
             async with asyncio.timeout(SEND_SECONDS):
                 await send(_start(response))
                 await send({"type": "http.response.body", "body": content or b""})
+
+    async def _in_thread(self, scope: Scope, receive: Receive, request: Any) -> tuple[HttpResponseBase, bytes]:
+        if scope["method"] == "POST" and settings.PASSWORD_PATHS.match(scope["path"]):
+            if self._password_threads is None:
+                self._password_threads = ViewThreads(PASSWORD_THREADS, MOST_LOGINS_WAITING, MOST_LOGINS_OF_CLIENT)
+            address, _port = scope.get("client") or ("", 0)
+            try:
+                async with self._password_threads.acquire(address):
+                    await _abort_if_disconnected(receive)
+                    return await self._respond(scope, request)
+            except QueueFull:
+                scope["refusal"] = TooManyRequests(
+                    _("Too many users are logging in at the moment. Please try again shortly."),
+                    retry_after=LOGIN_RETRY_SECONDS,
+                )
+        async with self._threads.acquire():
+            return await self._respond(scope, request)
 
     async def _respond(self, scope: Scope, request: Any) -> tuple[HttpResponseBase, bytes]:
         """Return the whole response; send the same signals as Django's own handler."""
@@ -116,6 +112,19 @@ class PageHandler(ASGIHandler):
         content = await sync_to_async(_content)(response)
         await sync_to_async(response.close)()
         return response, content
+
+
+async def _abort_if_disconnected(receive: Receive) -> None:
+    """Raise RequestAborted if the client has disconnected.
+
+    A rest of the body is discarded.
+    """
+    receiving = asyncio.ensure_future(receive())
+    await asyncio.sleep(0)
+    if not receiving.done():
+        receiving.cancel()
+    elif receiving.result()["type"] == "http.disconnect":
+        raise RequestAborted
 
 
 def _start(response: HttpResponseBase) -> Message:
@@ -136,6 +145,10 @@ class StreamHandler(ASGIHandler):
     log; `runtime.database.run` does both in the threads that need it.
     """
 
+    def __init__(self, uploads: Uploads) -> None:
+        super().__init__()
+        self._uploads = uploads
+
     def load_middleware(self, is_async: bool = True) -> None:
         self._view_middleware: list[Any] = []
         self._template_response_middleware: list[Any] = []
@@ -147,8 +160,10 @@ class StreamHandler(ASGIHandler):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         set_script_prefix(scope.get("root_path", "") or "/")
-        request, error_response = self.create_request(scope, await read_bounded(scope, receive))
+        body = await self._uploads.read(scope, receive)
+        request, error_response = self.create_request(scope, body)
         if request is None:
+            body.close()
             if error_response is not None:
                 await self.send_response(error_response, send)
             return
@@ -201,7 +216,8 @@ class Application:
     """Give each request an id, choose its handler, and log one line at its end."""
 
     def __init__(self) -> None:
-        self._pages, self._streams = PageHandler(), StreamHandler()
+        uploads = Uploads()
+        self._pages, self._streams = PageHandler(uploads), StreamHandler(uploads)
         self._stream_routes = URLResolver(RegexPattern(r"^/"), stream_urlpatterns)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

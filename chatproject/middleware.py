@@ -100,6 +100,9 @@ def refusals(get_response: Handler) -> Handler:
     """Render refusals here, because Django's exception handling would use a thread for each."""
 
     async def handle(request: HttpRequest) -> HttpResponseBase:
+        refused: web_refusals.Refusal | None = getattr(request, "scope", {}).get("refusal")
+        if refused:  # while the body was read
+            return web_refusals.response(request, refused)
         try:
             return await get_response(request)
         except Exception as error:

@@ -1,5 +1,6 @@
 """Django's settings, made from the environment (`environment.py`); modules read them when called, not at import."""
 
+import re
 import secrets
 import sys
 from datetime import timedelta
@@ -168,6 +169,12 @@ WHITENOISE_MAX_AGE = 0 if DEBUG else 300
 # Authentication
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+PASSWORD_HASHERS = ["accounts.hashing.QueuedPBKDF2Hasher"]
+# Requests that hash a password when their method is POST. They have threads of their own (chatproject/asgi.py).
+PASSWORD_PATHS = re.compile(
+    r"/accounts/(login|signup|reauthenticate|password/(change|set|reset/key))/"
+    r"|/api/auth/(register|token)/$|/admin/accounts/user/(add|[0-9]+/password)/$"
+)
 # For new passwords; existing ones stay valid.
 AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
     {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}

@@ -6,10 +6,11 @@ pages and REST views run. Every thread keeps its connection.
 """
 
 import asyncio
+import math
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import asynccontextmanager
@@ -85,25 +86,39 @@ class DatabaseExecutor:
             thread.join(max(0.0, deadline - time.monotonic()))
 
 
+class QueueFull(Exception):  # noqa: N818
+    """Too many requests wait for a thread."""
+
+
 class ViewThreads:
     """A bounded set of threads for synchronous views.
 
     A request keeps its thread from beginning to end. Django alone would give each request a thread and a connection of
-    its own, which on SQLite ends in locked tables.
+    its own, which on SQLite ends in locked tables. `most_waiting` and `most_of_client` limit how many requests wait, in
+    all and of one client address.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, most_waiting: float = math.inf, most_of_client: float = math.inf) -> None:
         self._free = deque(ThreadPoolExecutor(1, thread_name_prefix="view") for _ in range(count))
         self._permits = asyncio.Semaphore(count)
+        self._most_waiting, self._most_of_client = most_waiting, most_of_client
+        self._waiting: Counter[str] = Counter()
 
     @asynccontextmanager
-    async def acquire(self) -> AsyncIterator[None]:
-        """Wait for a free thread and hold it: `sync_to_async` runs in it."""
-        async with self._permits:
-            executor = self._free.popleft()
-            try:
-                context: Any = ThreadSensitiveContext(executor=executor)
-                async with context:
-                    yield
-            finally:
-                self._free.append(executor)
+    async def acquire(self, client: str = "") -> AsyncIterator[None]:
+        """Wait for a free thread and hold it: `sync_to_async` runs in it. Raises QueueFull."""
+        if self._waiting.total() >= self._most_waiting or self._waiting[client] >= self._most_of_client:
+            raise QueueFull
+        self._waiting[client] += 1
+        try:
+            await self._permits.acquire()
+        finally:
+            self._waiting -= Counter({client: 1})
+        executor = self._free.popleft()
+        try:
+            context: Any = ThreadSensitiveContext(executor=executor)
+            async with context:
+                yield
+        finally:
+            self._free.append(executor)
+            self._permits.release()

@@ -1,16 +1,24 @@
-"""uvicorn's HTTP/1.1 protocol with limits for endless heads, silent connections and clients that stop reading."""
+"""uvicorn's HTTP/1.1 protocol with limits for slow requests and readers."""
 
 import asyncio
 import fcntl
 import sys
 import termios
+from typing import Literal
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+Part = Literal["head", "body"]
+
 # Bytes of a request's head; a longer head is refused with 431.
 MAX_HEAD_BYTES = 64 * 1024
-# Seconds from the connection to the end of the first request's head; then the connection is closed.
+# Seconds for a request's head, for the first one from the connection on; then the connection is closed.
 HEAD_SECONDS = 30.0
+# Bytes a second that a body must bring in each window of this many seconds; else the connection is closed. A burst
+# counts for its own window only, so a body that stops is closed within two windows.
+BODY_BYTES_A_SECOND, BODY_WINDOW_SECONDS = 8 * 1024, 25.0
+# Seconds for a whole body, however fast it comes.
+BODY_SECONDS = 600.0
 # Seconds in which a client must read some of the bytes that wait for it; else it is disconnected, and may resume.
 STALLED_SECONDS = 30.0
 
@@ -20,25 +28,64 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._head_bytes: int | None = 0
-        self._head_timer = self._progress_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        # The part of a request that is being read; None between requests.
+        self._part: Part | None = "head"
+        # Bytes of that part so far, and when it began; its timer runs while data is awaited.
+        self._part_bytes, self._part_began = 0, self.loop.time()
+        self._progress_timer = self._part_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
     def data_received(self, data: bytes) -> None:
+        between_requests = self._part is None and (self.cycle is None or self.cycle.response_complete)
+        self._message_began = False
         super().data_received(data)
-        if self._head_bytes is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+        if between_requests and not self._message_began:
+            self._begin("head")  # empty lines, which the parser skips; they must not keep the connection open for ever
+        if self._part == "head":
+            self._part_bytes += len(data)
+            if self._part_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
                 self.transport.close()
+        # Most requests come in one piece and need no timer.
+        if self._part and self._part_timer.cancelled():
+            self._start_timer()
+
+    def _begin(self, part: Part | None) -> None:
+        self._part, self._part_bytes, self._part_began = part, 0, self.loop.time()
+        self._part_timer.cancel()
+
+    def _start_timer(self) -> None:
+        if self._part == "head":
+            self._part_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        else:
+            self._part_timer = self.loop.call_later(BODY_WINDOW_SECONDS, self._check_body, self._part_bytes)
+
+    def _check_body(self, bytes_before: int) -> None:
+        """Close the connection if the body came too slowly in this window.
+
+        A body that the application does not read may wait.
+        """
+        slow = self._part_bytes - bytes_before < BODY_BYTES_A_SECOND * BODY_WINDOW_SECONDS
+        if (slow and not self.flow.read_paused) or self.loop.time() - self._part_began > BODY_SECONDS:
+            self.transport.close()
+        else:
+            self._start_timer()
 
     def on_message_begin(self) -> None:
-        self._head_bytes = 0
+        self._message_began = True
+        self._begin("head")
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        self._head_bytes = None
-        self._head_timer.cancel()
+        self._begin("body")
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._part_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._begin(None)
+        super().on_message_complete()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -66,6 +113,6 @@ class BoundedProtocol(HttpToolsProtocol):
         return buffered + int.from_bytes(in_kernel, sys.byteorder)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_timer.cancel()
+        self._part_timer.cancel()
         self._progress_timer.cancel()
         super().connection_lost(exc)

@@ -1,4 +1,4 @@
-"""`manage.py` with other timeouts, workers included: `IMPATIENCE=chat.events.sse.TICK_SECONDS=0.1,…`."""
+"""`manage.py` with other timeouts and limits, workers included: `IMPATIENCE=chat.events.sse.TICK_SECONDS=0.1,…`."""
 
 import os
 import sys
@@ -15,6 +15,7 @@ if __name__ == "__main__":
     for clock in os.environ["IMPATIENCE"].split(","):
         place, _equals, seconds = clock.partition("=")
         module, _dot, name = place.rpartition(".")
-        assert isinstance(getattr(import_module(module), name), float)
-        setattr(import_module(module), name, float(seconds))
+        kind = type(getattr(import_module(module), name))
+        assert kind in {int, float}
+        setattr(import_module(module), name, kind(seconds))
     execute_from_command_line(sys.argv)

@@ -130,6 +130,12 @@ async def large(x: ChatExchange, count: str = "100", chars: str = "10000") -> No
 
 
 @scenario
+async def growing(x: ChatExchange, count: str = "100", chars: str = "10000", milliseconds: str = "30") -> None:
+    """growing:<n>:<chars>:<ms>: n deltas of so many Chinese characters, ms milliseconds apart."""
+    await x.answer(["字" * int(chars)] * int(count), int(milliseconds) / 1000)
+
+
+@scenario
 async def paced(x: ChatExchange, count: str = "100", milliseconds: str = "50") -> None:
     """paced:<n>:<ms>: n numbered deltas, ms milliseconds apart."""
     await x.answer([f"{n} " for n in range(int(count))], int(milliseconds) / 1000)

@@ -179,6 +179,8 @@ class RefusalMiddleware:
         scope: Mapping[str, Any] = getattr(request, "scope", {})
         if scope.get("body_too_large"):
             return response(request, TooLarge(body_limits.message_of(request.path)))
+        if refusal := scope.get("refusal"):  # decided before a view could run
+            return response(request, refusal)
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:

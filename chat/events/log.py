@@ -6,7 +6,7 @@ event that it covers. All of this runs on the event loop's thread, so a snapshot
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -14,8 +14,10 @@ from typing import Any
 import orjson
 
 from chat.events.sink import Sink
+from chat.events.text import BLOCK_CHARS, Prefix
 
-Snapshot = Callable[[], dict[str, str]]
+# Returns `{content, reasoning}` of all published text.
+Snapshot = Callable[[], Mapping[str, str | Prefix]]
 Wake = Callable[[], object]
 
 # Bytes of one log in memory; a reader further behind gets the snapshot.
@@ -33,6 +35,29 @@ _DATA = b"\ndata: "
 def encode(channel: str, number: int, name: str, data: object) -> bytes:
     """Return one server-sent event; JSON keeps its data on one line whatever the text contains."""
     return b"id: %b:%d\nevent: %b\ndata: %b\n\n" % (channel.encode(), number, name.encode(), orjson.dumps(data))
+
+
+def encode_reset(channel: str, number: int, snapshot: Mapping[str, str | Prefix]) -> Iterator[bytes]:
+    """Yield a `reset` event piece by piece.
+
+    It has the bytes that `encode` returns. A reader who takes nothing then costs one piece instead of the whole text.
+    """
+    waiting, comma = b"id: %b:%d\nevent: reset\ndata: {" % (channel.encode(), number), b""
+    for name, text in snapshot.items():
+        waiting += b'%b"%b":"' % (comma, name.encode())
+        for piece in _pieces(text):
+            waiting += orjson.dumps(piece)[1:-1]
+            if len(waiting) >= BLOCK_CHARS:
+                yield waiting
+                waiting = b""
+        waiting, comma = waiting + b'"', b","
+    yield waiting + b"}\n\n"
+
+
+def _pieces(text: str | Prefix) -> Iterator[str]:
+    if isinstance(text, Prefix):
+        return text.pieces()
+    return (text[start : start + BLOCK_CHARS] for start in range(0, len(text), BLOCK_CHARS))
 
 
 @dataclass(slots=True)
@@ -72,7 +97,7 @@ class Log(Sink):
     """Events in memory, and their readers: followers take encoded events, listeners are sinks themselves."""
 
     __slots__ = (
-        *("_abandoned", "_end", "_events", "_followers", "_last_reset", "_listeners", "_names"),
+        *("_abandoned", "_end", "_events", "_followers", "_listeners", "_names"),
         *("channel", "ended", "first", "size", "snapshot"),
     )
 
@@ -92,8 +117,6 @@ class Log(Sink):
         self._end: tuple[str, Mapping[str, Any]] | None = None
         self._followers: set[Follower] = set()
         self._listeners: set[Sink] = set()
-        # The latest `reset` and the number it covers; readers who need the same one share it.
-        self._last_reset: tuple[bytes, int] | None = None
 
     @property
     def last(self) -> int:
@@ -179,6 +202,11 @@ class Log(Sink):
             self._listeners.add(listener)
         return lambda: self._listeners.discard(listener)
 
+    def content_after(self, start: int) -> str:
+        """Return the next piece of all content after character `start`; empty when there is none."""
+        content = self.snapshot()["content"]
+        return content.read(start) if isinstance(content, Prefix) else content[start:]
+
     def read(self, after: int) -> tuple[bytes, int]:
         """Return the events after `after`, at most about `WRITE_BYTES`, and the last one's number.
 
@@ -202,16 +230,13 @@ class Log(Sink):
             del events[1 + sum(1 for size in sizes if size < WRITE_BYTES) :]
         return events
 
-    def _read(self, after: int | None) -> tuple[bytes, int | None]:
+    def _read(self, after: int | None) -> tuple[bytes | Iterator[bytes], int | None]:
         if after is not None and self.first - 1 <= after <= self.last:
             return self.read(after)
-        return (b"", self.last) if self._abandoned else self._reset()
-
-    def _reset(self) -> tuple[bytes, int]:
+        if self._abandoned:
+            return b"", self.last
         covered = self.last - 1 if self.ended else self.last  # the event that ends the log is sent as itself
-        if self._last_reset is None or self._last_reset[1] != covered:
-            self._last_reset = encode(self.channel, covered, "reset", self.snapshot()), covered
-        return self._last_reset
+        return encode_reset(self.channel, covered, self.snapshot()), covered
 
 
 class ReplicaLog(Log):
@@ -246,24 +271,31 @@ class ReplicaLog(Log):
         # Before the first event has arrived there is no text that a reset could contain.
         return not self.ended and (self.last == 0 if after is None else after > self.last)
 
-    def _read(self, after: int | None) -> tuple[bytes, int | None]:
+    def _read(self, after: int | None) -> tuple[bytes | Iterator[bytes], int | None]:
         return (b"", after) if self._beyond(after) else super()._read(after)
 
 
 class Follower:
     """One reader's place in a log. `after` is its last event, None if unknown."""
 
-    __slots__ = ("_log", "after", "wake")
+    __slots__ = ("_log", "_reset", "after", "wake")
 
     def __init__(self, log: Log, after: int | None, wake: Wake) -> None:
         self._log, self.after, self.wake = log, after, wake
+        # The rest of the `reset` that is being sent.
+        self._reset: Iterator[bytes] = iter(())
 
     def take(self) -> bytes:
         """Return what is waiting, at most about `WRITE_BYTES` of it; empty when nothing is."""
+        if piece := next(self._reset, b""):
+            return piece
         if self.after == self._log.last:
             return b""
         data, self.after = self._log._read(self.after)
-        return data
+        if isinstance(data, bytes):
+            return data
+        self._reset = data
+        return next(self._reset)
 
     @property
     def at_end(self) -> bool:
@@ -278,5 +310,3 @@ class Follower:
 
     def leave(self) -> None:
         self._log._followers.discard(self)
-        if not self._log._followers:
-            self._log._last_reset = None

@@ -1,8 +1,8 @@
 """Drafts: the unfinished text of generations on the event loop, stored once a second."""
 
 from collections.abc import Iterable
-from io import StringIO
 
+from chat.events.text import Prefix, Text
 from chat.models import Generation
 from runtime import database
 
@@ -17,7 +17,7 @@ class Draft:
 
     def __init__(self, generation: str) -> None:
         self.generation = generation
-        self.content, self.reasoning = StringIO(), StringIO()
+        self.content, self.reasoning = Text(), Text()
         # Whether there was content, and reasoning, that is not white space. Withdrawn text counts, because it was sent.
         self.visible = self.visible_reasoning = False
         # Whether the database lacks the latest change.
@@ -25,28 +25,32 @@ class Draft:
         self.last_event = 0
 
     def add_content(self, text: str) -> None:
-        self.content.write(text)
+        self.content.append(text)
         self.visible = self.visible or bool(text.strip())
         self.dirty = True
 
     def add_reasoning(self, text: str) -> None:
-        self.reasoning.write(text)
+        self.reasoning.append(text)
         self.visible_reasoning = self.visible_reasoning or bool(text.strip())
         self.dirty = True
 
     def replace(self, content: str, reasoning: str) -> None:
         """Take over the text that another process has stored."""
         self.withdraw()
-        self.content.write(content)
-        self.reasoning.write(reasoning)
+        self.content.append(content)
+        self.reasoning.append(reasoning)
 
     def withdraw(self) -> None:
-        """Delete all text."""
-        self.content, self.reasoning = StringIO(), StringIO()
+        """Start again without text. Readers of the earlier text may still read it."""
+        self.content, self.reasoning = Text(), Text()
         self.dirty = True
 
     def snapshot(self) -> dict[str, str]:
-        return {"content": self.content.getvalue(), "reasoning": self.reasoning.getvalue()}
+        return {"content": str(self.content), "reasoning": str(self.reasoning)}
+
+    def prefixes(self) -> dict[str, Prefix]:
+        """Return the same without copies, for readers of the log."""
+        return {"content": Prefix(self.content), "reasoning": Prefix(self.reasoning)}
 
 
 async def flush(drafts: Iterable[Draft]) -> list[str]:
@@ -54,9 +58,7 @@ async def flush(drafts: Iterable[Draft]) -> list[str]:
     dirty = [draft for draft in drafts if draft.dirty]
     if not dirty:
         return []
-    rows = [
-        (draft.content.getvalue(), draft.reasoning.getvalue(), draft.last_event, draft.generation) for draft in dirty
-    ]
+    rows = [(str(draft.content), str(draft.reasoning), draft.last_event, draft.generation) for draft in dirty]
     for draft in dirty:
         draft.dirty = False
     try:

@@ -49,7 +49,7 @@ class Replica:
         self._offsets, self._owner = offsets, owner
         self._draft = Draft(generation)
         self._ask_at = 0.0
-        self.log = logs.open_replica(generation, self._draft.snapshot)
+        self.log = logs.open_replica(generation, self._draft.prefixes)
         self.fill_task: asyncio.Task[None] | None = None
         # Readers that are about to follow.
         self.opening = 0

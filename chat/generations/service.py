@@ -117,7 +117,7 @@ class Generations:
         self._offsets.serve(self._last_event)
         draft = Draft(row.id)
         if sink is None:
-            sink = log = self.logs.open(row.id, draft.snapshot)
+            sink = log = self.logs.open(row.id, draft.prefixes)
             self.outbox.add(log)
         run = self._runs[row.id] = Run(
             row, attempts, draft, sink, self._words, self._hints, hides_reasoning=hides_reasoning

@@ -140,7 +140,7 @@ class Recorder(Sink):
         self.text = self.end = ""
 
     def publish(self, name: str, data: Any) -> None:
-        self.text = data["content"] if name == "reset" else self.text + data.get("content", "")
+        self.text = str(data["content"]) if name == "reset" else self.text + data.get("content", "")
 
     def complete(self, name: str, data: Any, **_options: Any) -> None:
         self.end = name

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests import servers
+from tests.faults.pairs import started
 from tests.product import ApiUser, Product, connected, text_of
 from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
@@ -26,12 +28,17 @@ def resident_mib(product: Product) -> float:
 
 def silent_reader(api_user: ApiUser, generation: str) -> socket.socket:
     """Ask for the events and never read them."""
+    return silent(api_user, f"GET /api/generations/{generation}/events/ HTTP/1.1\r\n\r\n")
+
+
+def silent(api_user: ApiUser, request: str) -> socket.socket:
+    """Send a request and never read its response."""
     parts = urlsplit(api_user.product.url)
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.connect((parts.hostname, parts.port))
-    head = f"GET /api/generations/{generation}/events/ HTTP/1.1\r\nHost: localhost\r\n"
-    client.sendall(f"{head}Authorization: Bearer {api_user.access}\r\n\r\n".encode())
+    first, rest = request.split("\r\n", 1)
+    client.sendall(f"{first}\r\nHost: localhost\r\nAuthorization: Bearer {api_user.access}\r\n{rest}".encode())
     return client
 
 
@@ -78,3 +85,68 @@ def test_snapshots(tmp_path: Path, upstream: FakeOpenAI) -> None:
             time.sleep(0.1)
         assert len(text_of(api_user.follow(generation))) == 1_000_000
     assert most - before < ALLOWED_MIB, (before, most)
+
+
+# --- one long completion that still grows: issue 13.7 ----------------------------------------------------------------
+
+# Deltas, their characters (three bytes each in JSON), and milliseconds between them: 10 MB in all.
+GROWING = (280, 12_500, 25)
+# Seconds between two silent readers who come.
+JOIN_SECONDS = 0.1
+# Memory that one silent reader may cost, in KiB, and what the measurement allows beside it, in MiB.
+READER_KIB, BESIDE_MIB = 256, 12
+
+
+def growing(upstream: FakeOpenAI) -> dict[str, str]:
+    scenario = "growing:" + ":".join(map(str, GROWING))
+    variables = connected(upstream, growing=scenario)
+    return {**variables, "MAX_ANSWER_CHARS": "10000000", "CHANNEL_RETENTION_SECONDS": "1"}
+
+
+def memory_mib(owner: ApiUser, at: ApiUser, request: str, readers: int) -> float:
+    """Return the memory of a new process after a completion that silent readers joined while it grew.
+
+    They come one by one, so that each misses another part of it. `request` may name the generation.
+    """
+    generation = owner.ask("Much", "growing")["id"]
+    with contextlib.ExitStack() as sockets:
+        # One reader in any case, so that a process elsewhere has a replica.
+        sockets.enter_context(at.client.stream("GET", f"/api/generations/{generation}/events/"))
+        for number in range(READERS):
+            if number < readers:
+                sockets.enter_context(silent(at, request.format(generation=generation)))
+            time.sleep(JOIN_SECONDS)
+        assert owner.generation(generation)["status"] == "running"
+        wait_until(lambda: owner.generation(generation)["status"] != "running")
+        # The least of some samples, because the product's own work needs the whole text more than once for a moment.
+        samples = [resident_mib(at.product)]
+        for _ in range(10):
+            time.sleep(0.1)
+            samples.append(resident_mib(at.product))
+    return min(samples)
+
+
+EVENTS = "GET /api/generations/{generation}/events/ HTTP/1.1\r\n\r\n"
+CLASSIC = "GET /api/chatgpt/test?last_event_id={generation}:0 HTTP/1.1\r\nSec-Fetch-Site: none\r\n\r\n"
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("request_", [EVENTS, CLASSIC], ids=["events", "classic"])
+def test_silent_readers_of_a_growing_completion_share_it(tmp_path: Path, upstream: FakeOpenAI, request_: str) -> None:
+    """50 silent readers of one 10 MB completion that still grows cost 256 KiB each at most."""
+    memory = []
+    for readers in (0, READERS):
+        with Product(tmp_path / str(readers), **growing(upstream)) as product:
+            alice = product.register("alice")
+            memory.append(memory_mib(alice, alice, request_, readers))
+    assert memory[1] - memory[0] < READERS * READER_KIB / 1024 + BESIDE_MIB, memory
+
+
+@pytest.mark.alone
+def test_silent_readers_of_a_replica_share_it(postgres: servers.Postgres, tmp_path: Path, upstream: FakeOpenAI) -> None:
+    """The same holds in another process than the one that generates."""
+    memory = []
+    for readers in (0, READERS):
+        with started(postgres, tmp_path / str(readers), **growing(upstream)) as pair:
+            memory.append(memory_mib(pair.alice, pair.alice_there, EVENTS, readers))
+    assert memory[1] - memory[0] < READERS * READER_KIB / 1024 + BESIDE_MIB, memory

@@ -1,4 +1,4 @@
-"""Item 13.11: each advisory of a neighbouring product has tests here that show that its fault does not exist.
+"""Each advisory of a neighbouring product has tests here that show that its fault does not exist.
 
 The table says which tests. A test that is renamed or deleted must be replaced in the table.
 """
@@ -30,9 +30,9 @@ ADVISORIES = {
         "tests/browser/test_hostile_answers.py::test_title",
     ),
     # A base URL led to private addresses.
-    "CVE-2023-49785": ("tests/security/test_13_5_addresses.py::test_only_admitted_addresses_are_connected_to",),
+    "CVE-2023-49785": ("tests/security/test_addresses.py::test_only_admitted_addresses_are_connected_to",),
     "CVE-2026-31943": (
-        "tests/security/test_13_5_addresses.py::test_ipv4_inside_ipv6_is_checked",
+        "tests/security/test_addresses.py::test_ipv4_inside_ipv6_is_checked",
         "tests/providers/test_transport.py::test_addresses_are_asked_about",
         "tests/providers/test_websocket.py::test_addresses_are_asked_about",
     ),

@@ -1,4 +1,4 @@
-"""Issue 13.1 as a property: whatever happens to one user's requests, another user's plain prompt is answered.
+"""Whatever happens to one user's requests, another user's plain prompt is answered.
 
 In process, on moved clocks, without a network. The faults are the rows of all vendors' tables, and wait, break or end
 at any point of a stream; the vendor completes plain prompts and probes all the time.

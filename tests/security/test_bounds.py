@@ -1,4 +1,4 @@
-"""Issue 13.4, "storage": what one user may have of each kind is bounded, with a clear refusal."""
+"""What one user may have of each kind is bounded, with a clear refusal."""
 
 import asyncio
 import secrets

@@ -1,4 +1,4 @@
-"""Issue 13.3, "costly search": 100 characters against a user's texts take 3 s at most and delay no other user.
+"""100 characters against a user's texts take 3 s at most and delay no other user.
 
 The texts are the worst case of a substring search: the searched text fails at its last character, at every place. 120
 MB with SOAK=1, else 24 MB.

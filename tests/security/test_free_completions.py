@@ -1,4 +1,4 @@
-"""Completions for nothing are bounded (issue 13.2; quality section 3, "free completions"): MAX_UNCHARGED_PER_HOUR."""
+"""Completions for nothing are bounded: MAX_UNCHARGED_PER_HOUR."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Issue 13.4, "storage": a user's outstanding refresh tokens, and what is stored of them, are bounded."""
+"""A user's outstanding refresh tokens, and what is stored of them, are bounded."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Issue 13.4, "storage": a visitor who has posted no form stores no session and no other row."""
+"""A visitor who has posted no form stores no session and no other row."""
 
 import os
 from typing import Any

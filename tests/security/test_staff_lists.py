@@ -1,4 +1,4 @@
-"""Issue 13.3, "costly search": lists and searches of the admin and of the staff API are bounded too."""
+"""Lists and searches of the admin and of the staff API are bounded too."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""Issue 13.4, "storage": a user whose storage is full is refused clearly; nothing is stored or charged."""
+"""A user whose storage is full is refused clearly; nothing is stored or charged."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

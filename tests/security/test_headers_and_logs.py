@@ -1,4 +1,4 @@
-"""Item 13.10: headers of private responses, HSTS, what is logged about callers, and who may read the metrics."""
+"""Headers of private responses, HSTS, what is logged about callers, and who may read the metrics."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Item 13.6: a GET with a cookie generates and pushes only for pages of ours; its query has known names only."""
+"""A GET with a cookie generates and pushes only for pages of ours; its query has known names only."""
 
 import secrets
 

@@ -1,4 +1,4 @@
-"""Item 13.5: the host that is checked is the host that is connected to, in every notation.
+"""The host that is checked is the host that is connected to, in every notation.
 
 The class of CVE-2023-49785 and CVE-2026-31943, requests to private addresses by a base URL.
 """

@@ -1,0 +1,191 @@
+"""Read request bodies within limits of size and memory.
+
+The limits hold for one body, and for all bodies that are in memory at once. How slowly a body may come is limited in
+`runtime/http.py`.
+"""
+
+import asyncio
+import io
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import RequestAborted
+from django.core.handlers.asgi import ASGIRequest
+from django.utils.translation import gettext_lazy as _
+
+from accounts.auth import user_id_of
+from runtime import database
+from web.body_limits import limit_of
+from web.refusals import Forbidden, NotAuthenticated, Refusal, ServiceUnavailable, TooManyRequests, from_exception
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+
+# Bytes after which the sender of a body must be known. Where more than MAX_BODY_BYTES are allowed, an unknown sender's
+# body is refused then; elsewhere it stays one without a known sender.
+UNKNOWN_SENDER_BYTES = 256 * 1024
+# Bytes in memory of all bodies without a known sender, in this process.
+ANONYMOUS_BYTES = 50 * 2**20
+# The same for bodies of one user, and of all users together.
+USER_BYTES, ALL_USERS_BYTES = 64 * 2**20, 256 * 2**20
+# Seconds to wait after a refusal for want of memory.
+RETRY_SECONDS = 10
+
+
+class Body(io.BytesIO):
+    """One request's body. Its bytes count until it is closed."""
+
+    def __init__(self, uploads: "Uploads") -> None:
+        super().__init__()
+        self._uploads = uploads
+        # The user who sends it, if known.
+        self.sender: int | None = None
+        self.size = 0
+        # Whether the bytes that arrive are discarded, because there are too many.
+        self.discards = False
+        # Whether it gave way to others, and the clock that then ends its reading.
+        self.gave_way = False
+        self.clock: asyncio.Timeout | None = None
+
+    def add(self, data: bytes) -> None:
+        if self.gave_way:
+            raise _full()
+        if self.discards:
+            return
+        self._uploads.make_room(self, len(data))
+        self._uploads.count(self.sender, len(data))
+        self.size += len(data)
+        self.write(data)
+
+    def belongs_to(self, user_id: int) -> None:
+        """Count these bytes as the user's from now on."""
+        self._uploads.count(self.sender, -self.size)
+        size, self.size, self.sender = self.size, 0, user_id
+        self._uploads.make_room(self, size)
+        self.size = size
+        self._uploads.count(user_id, size)
+
+    def drop(self) -> None:
+        """Free the bytes that have arrived."""
+        self._uploads.count(self.sender, -self.size)
+        self.size = 0
+        self.seek(0)
+        self.truncate()
+
+    def close(self) -> None:
+        if not self.closed:
+            self.drop()
+        super().close()
+
+
+class Uploads:
+    """All request bodies of this process that are in memory."""
+
+    def __init__(self) -> None:
+        # Bytes of each user; None: without a known sender.
+        self._bytes: Counter[int | None] = Counter()
+        # Bodies that have not arrived completely, the oldest first.
+        self._incomplete: dict[Body, None] = {}
+
+    def count(self, sender: int | None, change: int) -> None:
+        self._bytes[sender] += change
+        if not self._bytes[sender]:
+            del self._bytes[sender]
+
+    def make_room(self, body: Body, size: int) -> None:
+        """Let `body` grow by `size`; raise the refusal if it may not.
+
+        The oldest incomplete body gives way: those of honest clients arrive soon, those that drip are old.
+        """
+        sender = body.sender
+        if sender is None:
+            while self._bytes[None] + size > ANONYMOUS_BYTES:
+                self._give_way(None, body)
+        elif self._bytes[sender] + size > USER_BYTES:
+            raise TooManyRequests(retry_after=RETRY_SECONDS)
+        while sender is not None and self._bytes.total() - self._bytes[None] + size > ALL_USERS_BYTES:
+            users = [(used, user) for user, used in self._bytes.items() if user is not None]
+            self._give_way(max(users)[1], body)
+
+    def _give_way(self, sender: int | None, growing: Body) -> None:
+        oldest = next((body for body in self._incomplete if body.sender == sender and body.size), growing)
+        if oldest is growing:
+            raise _full()
+        oldest.drop()
+        oldest.gave_way = True
+        if oldest.clock:
+            oldest.clock.reschedule(asyncio.get_running_loop().time())
+
+    async def read(self, scope: Scope, receive: Receive) -> Body:
+        """Return the request's body.
+
+        A body over the limit of its path is discarded, and `body_too_large` set in the scope, so that it is refused
+        after the checks that come first. For other reasons the reading stops, and `refusal` is set.
+        """
+        body = Body(self)
+        try:
+            if await _receive_into(body, receive):
+                await self._read_on(scope, receive, body)
+        except Refusal as refusal:
+            body.drop()
+            # Without its frames, which would keep the connection's buffers until the next garbage collection.
+            refusal.__traceback__ = refusal.__context__ = refusal.__cause__ = None
+            scope["refusal"] = refusal
+        except BaseException:
+            body.close()
+            raise
+        body.seek(0)
+        return body
+
+    async def _read_on(self, scope: Scope, receive: Receive, body: Body) -> None:
+        """Read the rest of a body that does not come in one piece."""
+        limit = limit_of(scope["path"]).max_bytes
+        self._incomplete[body] = None
+        asked, more = False, True
+        try:
+            async with asyncio.timeout(None) as body.clock:
+                while more:
+                    if body.size > UNKNOWN_SENDER_BYTES and not asked:
+                        asked = True
+                        await self._find_sender(scope, body, limit)
+                    more = await _receive_into(body, receive)
+                    if body.size > limit:
+                        scope["body_too_large"] = body.discards = True
+                        body.drop()
+        except TimeoutError as error:
+            raise _full() from error
+        finally:
+            body.clock = None
+            self._incomplete.pop(body, None)
+        if body.gave_way:
+            raise _full()
+
+    async def _find_sender(self, scope: Scope, body: Body, limit: int) -> None:
+        try:
+            user_id = await database.run(user_id_of, ASGIRequest(scope, io.BytesIO()))
+        except Exception as error:
+            refusal = from_exception(error)
+            if refusal is None:
+                raise
+            raise refusal from error
+        if user_id is not None:
+            body.belongs_to(user_id)
+        elif limit > settings.MAX_BODY_BYTES:
+            raise Forbidden(NotAuthenticated.text) if scope["path"].startswith("/admin/") else NotAuthenticated
+
+
+async def _receive_into(body: Body, receive: Receive) -> bool:
+    """Add the next piece; return whether more follows. No reference to the piece is kept."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise RequestAborted
+    body.add(message.get("body", b""))
+    return bool(message.get("more_body", False))
+
+
+def _full() -> Refusal:
+    return ServiceUnavailable(
+        _("The service receives too much data at the moment. Please try again shortly."), retry_after=RETRY_SECONDS
+    )
