@@ -1,12 +1,9 @@
 """Upstreams, their keys, models, and the routes from models to upstreams."""
 
-import hashlib
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
@@ -16,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from django_stubs_ext import StrOrPromise
 
 from providers import registry, validation
+from providers.encryption import decrypt, encrypt, fingerprint, without_password
 from web import default_texts
 
 if TYPE_CHECKING:
@@ -32,29 +30,6 @@ model_slug = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", _("Letters, digit
 # The fields of an upstream that decide which server is reached and how; evidence belongs to one combination of them.
 WAY = ("kind", "base_url", "proxy", "proxy_ciphertext", "sign_host", "raw_key")
 _TOOL_TYPE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
-
-
-def _cipher() -> MultiFernet:
-    return MultiFernet([Fernet(key) for key in settings.KEY_ENCRYPTION_KEYS])
-
-
-def encrypt(secret: str) -> str:
-    return _cipher().encrypt(secret.encode()).decode()
-
-
-def decrypt(ciphertext: str) -> str | None:
-    """Return the secret; None when no key in KEY_ENCRYPTION_KEYS opens it."""
-    try:
-        return _cipher().decrypt(ciphertext.encode()).decode()
-    except InvalidToken:
-        return None
-
-
-def without_password(url: str) -> str:
-    """Return an address without the password in it."""
-    scheme, separator, rest = url.partition("://")
-    access, at, host = rest.rpartition("@")
-    return f"{scheme}{separator}{access.partition(':')[0]}{at}{host}"
 
 
 class Upstream(models.Model):
@@ -289,11 +264,6 @@ class UpstreamTrouble(Trouble):
 
     def __str__(self) -> str:
         return f"{self.upstream_id} {self.model}"
-
-
-def fingerprint(secret: str) -> str:
-    """Return a short digest that stands for a key in logs and uniqueness checks."""
-    return hashlib.sha256(secret.encode()).hexdigest()[:12]
 
 
 class ChatModel(models.Model):

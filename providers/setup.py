@@ -12,18 +12,8 @@ from django.utils import translation
 from pydantic import SecretStr
 
 from providers import registry
-from providers.models import (
-    FIRST_RUN_DESCRIPTIONS,
-    FIRST_RUN_TITLES,
-    ApiKey,
-    ChatModel,
-    Route,
-    Upstream,
-    decrypt,
-    encrypt,
-    fingerprint,
-    without_password,
-)
+from providers.encryption import decrypt, encrypt, fingerprint, without_password
+from providers.models import FIRST_RUN_DESCRIPTIONS, FIRST_RUN_TITLES, ApiKey, ChatModel, Route, Upstream
 
 # Position of the demo in lists of models: behind all others.
 DEMO_POSITION = 1_000

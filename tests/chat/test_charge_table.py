@@ -1,4 +1,4 @@
-"""The charge table of contract 8 (issue 13.2): each line over every adapter and every entry point.
+"""Each line of the charge table over every adapter and every entry point.
 
 `test_charges.py` shows the same for one adapter in all places that show a charge.
 """

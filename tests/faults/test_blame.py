@@ -1,4 +1,4 @@
-"""One user against all (issue 13.1, quality 3): no request takes a model away from others; real faults are found.
+"""No request takes a model away from others; real faults are found.
 
 Each trigger is a model with an upstream of its own, with 1, 2 and 12 keys: it fails for prompts that begin with
 "trigger", and completes all others. To add a trigger, add a scenario of the fake vendor to `TRIGGERS`.

@@ -1,4 +1,4 @@
-"""Issue 13.7, quality 3 "password hashing": many logins at once delay logins only."""
+"""Many logins at once delay logins only."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Issue 13.7, quality 3 "slow bodies": heads and bodies that drip are closed within 60 s, slow honest ones are read."""
+"""Heads and bodies that drip are closed within 60 s, slow honest ones are read."""
 
 import asyncio
 import socket

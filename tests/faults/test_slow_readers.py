@@ -87,7 +87,7 @@ def test_snapshots(tmp_path: Path, upstream: FakeOpenAI) -> None:
     assert most - before < ALLOWED_MIB, (before, most)
 
 
-# --- one long completion that still grows: issue 13.7 ----------------------------------------------------------------
+# --- one long completion that still grows -----------------------------------------------------------------------------
 
 # Deltas, their characters (three bytes each in JSON), and milliseconds between them: 10 MB in all.
 GROWING = (280, 12_500, 25)

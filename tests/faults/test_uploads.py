@@ -1,4 +1,4 @@
-"""Issue 13.7, quality 3 "slow bodies": 50 MiB of unauthenticated uploads at most in all."""
+"""50 MiB of unauthenticated uploads at most in all."""
 
 import asyncio
 import contextlib

@@ -11,9 +11,10 @@ import pytest
 from providers import routing
 from providers.adapters import Adapters
 from providers.concurrency import ConcurrencyLimits
+from providers.encryption import fingerprint
 from providers.health import Health
 from providers.keys import KeyPool
-from providers.models import ChatModel, KeyTrouble, Upstream, UpstreamTrouble, fingerprint
+from providers.models import ChatModel, KeyTrouble, Upstream, UpstreamTrouble
 from providers.routing import Attempts, Routing
 from providers.snapshot import Configuration, ModelConfig
 from providers.wire.base import ChatRequest, Delta, Event, Finished, PromptMessage, Provider

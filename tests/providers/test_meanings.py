@@ -1,4 +1,4 @@
-"""Meanings of refusals (issue 13.1): each sign of the tables, and whole refusals of vendors and relays."""
+"""Meanings of refusals: each sign of the tables, and whole refusals of vendors and relays."""
 
 import json
 import time

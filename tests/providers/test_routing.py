@@ -11,8 +11,9 @@ from django.utils import timezone
 
 from providers import keys, snapshot
 from providers.adapters import Adapters
+from providers.encryption import fingerprint
 from providers.errors import ModelUnavailable
-from providers.models import ApiKey, ChatModel, KeyTrouble, Upstream, fingerprint
+from providers.models import ApiKey, ChatModel, KeyTrouble, Upstream
 from providers.wire.base import ChatRequest, Delta, Endpoint, Notice, PromptMessage, Reasoning, Withdrawn
 from providers.wire.errors import BadParameter, ContentBlocked, PromptTooLong, ProviderError, Retry, UpstreamFailed
 from runtime import database

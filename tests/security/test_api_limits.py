@@ -1,7 +1,4 @@
-"""/v1 has limits of its own: calls that run at once, and that start within a minute.
-
-Issue 13.2; quality section 3, "free completions".
-"""
+"""/v1 has limits of its own: calls that run at once, and that start within a minute."""
 
 import time
 from collections import Counter

@@ -17,7 +17,8 @@ from accounts.models import User
 from chat.screening import wordlist
 from chat.screening.models import SensitiveWord
 from providers import setup
-from providers.models import Upstream, without_password
+from providers.encryption import without_password
+from providers.models import Upstream
 from providers.snapshot import upstream_config
 from quotas import ledger, redeem_codes
 from quotas.models import LedgerEntry, RedeemCode
