@@ -37,7 +37,8 @@ REFUSED = "refused:0"
 TICK_SECONDS = 1.0
 # Seconds between looks for disabled users: they must be cut off within a minute.
 DISABLED_CHECK_SECONDS = 10.0
-# Streams that one user may have open in one process; a further one is refused with 429.
+# Streams that one user may have open in one process; a further one is refused with 429. Without a limit of running
+# generations (MAX_ACTIVE_GENERATIONS is 0) the operator trusts the users, and there is none of streams either.
 MOST_STREAMS = 100
 # Seconds to wait after that refusal.
 FULL_RETRY_SECONDS = 10
@@ -131,7 +132,7 @@ class OpenStreams:
 
     def check(self, user_id: int) -> None:
         """Raise TooManyRequests when the user has too many open streams."""
-        if self._of_user[user_id] >= MOST_STREAMS:
+        if settings.MAX_ACTIVE_GENERATIONS and self._of_user[user_id] >= MOST_STREAMS:
             raise TooManyRequests(_("You have too many open streams."), retry_after=FULL_RETRY_SECONDS)
 
     def count(self, user_id: int, change: int) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -77,8 +78,13 @@ def test_push_channels(greedy: ApiUser) -> None:
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_requests")
 
 
-def test_open_streams(greedy: ApiUser) -> None:
+def test_open_streams(tmp_path: Path) -> None:
     """The 101st stream is refused, before a generation starts; a closed one makes room."""
+    with Product(tmp_path, MAX_ACTIVE_GENERATIONS="3") as product:
+        fill_streams(product.register("greedy"))
+
+
+def fill_streams(greedy: ApiUser) -> None:
 
     async def open_all() -> None:
         headers = {"Authorization": f"Bearer {greedy.access}"}
@@ -96,7 +102,7 @@ def test_open_streams(greedy: ApiUser) -> None:
                 assert last.status_code == 200
                 refused = await client.get("/sse/one/")
                 assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_requests")
-                body = {"model": "plain", "prompt": "Hello"}
+                body = {"model": "demo", "prompt": "Hello"}
                 refused = await client.post("/api/chat/", json=body, headers={"Accept": "text/event-stream"})
                 assert refused.status_code == 429
             while (
