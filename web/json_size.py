@@ -13,7 +13,7 @@ _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[{,:]', re.DOTALL)
 
 
 def has_more_values(text: bytes, limit: int) -> bool:
-    """Return whether a JSON text has more than `limit` values, roughly; slow, so call it in a thread."""
+    """Return whether a JSON text has more than `limit` values; call it in a thread."""
     separators = sum(
         text.count(separator, start, start + SLICE_BYTES)
         for start in range(0, len(text), SLICE_BYTES)
