@@ -18,7 +18,16 @@ from django.utils.translation import gettext_lazy as _
 from accounts.auth import user_id_of
 from runtime import database
 from web.body_limits import limit_of
-from web.refusals import Forbidden, NotAuthenticated, Refusal, ServiceUnavailable, TooManyRequests, from_exception
+from web.json_size import has_more_values
+from web.refusals import (
+    Forbidden,
+    InvalidRequest,
+    NotAuthenticated,
+    Refusal,
+    ServiceUnavailable,
+    TooManyRequests,
+    from_exception,
+)
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -30,6 +39,8 @@ UNKNOWN_SENDER_BYTES = 256 * 1024
 ANONYMOUS_BYTES = 50 * 2**20
 # The same for bodies of one user, and of all users together.
 USER_BYTES, ALL_USERS_BYTES = 64 * 2**20, 256 * 2**20
+# Bytes from which the values of a JSON body are counted, and how many it may have, in an import and elsewhere.
+COUNTED_BYTES, MOST_VALUES, MOST_VALUES_OF_IMPORT = 256 * 1024, 300_000, 4_000_000
 # Seconds to wait after a refusal for want of memory.
 RETRY_SECONDS = 10
 
@@ -128,6 +139,8 @@ class Uploads:
         try:
             if await _receive_into(body, receive):
                 await self._read_on(scope, receive, body)
+            if body.size > COUNTED_BYTES:
+                await _check_values(scope, body.getvalue())
         except Refusal as refusal:
             body.drop()
             # Without its frames, which would keep the connection's buffers until the next garbage collection.
@@ -183,6 +196,12 @@ async def _receive_into(body: Body, receive: Receive) -> bool:
         raise RequestAborted
     body.add(message.get("body", b""))
     return bool(message.get("more_body", False))
+
+
+async def _check_values(scope: Scope, body: bytes) -> None:
+    most = MOST_VALUES_OF_IMPORT if scope["path"] in settings.IMPORT_PATHS else MOST_VALUES
+    if body.lstrip()[:1] in {b"{", b"["} and await asyncio.to_thread(has_more_values, body, most):
+        raise InvalidRequest(details={"body": [_("This JSON has too many values.")]})
 
 
 def _full() -> Refusal:
