@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.product import ApiUser, Product, post_many
+from tests.readers import wait_until
 
 CHAT = "/api/chat/"
 
@@ -177,7 +178,11 @@ def test_no_text_in_the_log(api_user: ApiUser, product: Product) -> None:
     """One line for each request and generation; never a prompt, a completion, a token or a key."""
     start = api_user.answer("SECRET-PROMPT", "echo")[0].data
     api_user.client.get("/api/me/?ticket=SECRET-TICKET")
-    lines = [json.loads(line) for line in product.output.splitlines() if line.startswith("{")]
-    assert any(line.get("generation") == start["generation"] and line["event"] == "generation" for line in lines)
+
+    def is_logged() -> bool:
+        lines = [json.loads(line) for line in product.output.splitlines() if line.startswith("{")]
+        return any(line.get("generation") == start["generation"] and line["event"] == "generation" for line in lines)
+
+    wait_until(is_logged)  # the line follows `done`
     for secret in ("SECRET-PROMPT", "SECRET-TICKET", api_user.access, "sk-test-0123456789abcdef"):
         assert secret not in product.output

@@ -118,7 +118,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert found.ZHIPU_BASE_URL == "https://open.bigmodel.cn/api/paas/v4"
     assert [slug for slug, _name in found.ZHIPU_MODELS] == ["glm-4-flash"]
     clocks = ("CONNECT", "FIRST", "IDLE", "TOTAL")
-    assert [getattr(found, f"UPSTREAM_{clock}_SECONDS") for clock in clocks] == [10, 60, 60, 600]
+    assert [getattr(found, f"UPSTREAM_{clock}_SECONDS") for clock in clocks] == [10, 300, 120, 1800]
     assert (found.DAILY_LIMIT_STANDARD, found.DAILY_LIMIT_PREMIUM) == (50, 10)
     assert (found.INVITER_CREDITS, found.INVITEE_CREDITS) == (10, 5)
     assert (found.STREAM_PING_SECONDS, found.CHANNEL_RETENTION_SECONDS) == (15, 600)

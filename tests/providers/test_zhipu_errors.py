@@ -15,7 +15,7 @@ from providers.wire.zhipu.v3 import ZhipuV3
 from tests.providers.streams import collect, request
 from tests.zhipu import KEY, SECRET, FakeZhipu
 
-FAST = Clocks(connect=2, first=0.5, idle=0.5, total=5)
+CLOCKS = Clocks(connect=10, first=10, idle=10, total=10)
 HOUR, DAY = 3600.0, 86_400.0
 CHINA = timezone(timedelta(hours=8))
 # Tuesday, 2 January 2024, 11:04:05 in China.
@@ -62,7 +62,7 @@ def check(failure: ProviderError, code: str) -> None:
 @pytest.mark.parametrize("form", ["platform", "platform_event", "error_first"])
 async def test_forms(upstream: FakeZhipu, form: str, code: str) -> None:
     """In v4, a code leads to its row inside 200 as well, as a whole body and as an event."""
-    provider = Zhipu(Endpoint(upstream.base_url, clocks=FAST), clock=lambda: NOW)
+    provider = Zhipu(Endpoint(upstream.base_url, clocks=CLOCKS), clock=lambda: NOW)
 
     failure = await failure_of(provider, f"{form}:{code}")
 
@@ -74,7 +74,7 @@ async def test_forms(upstream: FakeZhipu, form: str, code: str) -> None:
 @pytest.mark.parametrize("form", ["error_200", "error_json", "error_object", "error_plain"])
 async def test_forms_of_v3(upstream: FakeZhipu, form: str, code: str) -> None:
     """In v3, a code leads to its row in whatever form it comes."""
-    provider = ZhipuV3(Endpoint(upstream.v3_url, clocks=FAST), clock=lambda: NOW)
+    provider = ZhipuV3(Endpoint(upstream.v3_url, clocks=CLOCKS), clock=lambda: NOW)
 
     check(await failure_of(provider, f"{form}:{code}"), code)
 

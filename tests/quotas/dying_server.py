@@ -27,7 +27,7 @@ def arm(point: str) -> None:
     def third(append: Callable[..., None]) -> Callable[..., None]:
         def append_and_die(draft: Any, text: str) -> None:
             append(draft, text)
-            if len(draft.content.getvalue()) > len(text) * 2:
+            if draft.content.length > len(text) * 2:
                 die()
 
         return append_and_die
