@@ -16,7 +16,7 @@ from tests.providers.streams import collect, reasoning, request, text
 from tests.scenarios import PLAIN, REASONING
 from tests.upstreams import FakeOpenAI
 
-FAST = Clocks(connect=2, first=0.3, idle=0.3, total=5)
+FAST = Clocks(connect=2, first=0.8, idle=0.8, total=8)
 KEY = "sk-test-0123456789"
 # Delays are the best of several: what a loaded machine adds is not ours.
 SEVERAL = 4

@@ -21,7 +21,7 @@ from tests.scenarios import PLAIN, REASONING
 from tests.spark import API_KEY, API_SECRET, APP_ID, KEY, FakeSpark
 from tests.spark_scenarios import SID
 
-FAST = Clocks(connect=0.3, first=0.3, idle=0.3, total=5)
+FAST = Clocks(connect=0.8, first=0.8, idle=0.8, total=8)
 NOW = 1704164645.0
 DATE = "Tue, 02 Jan 2024 03:04:05 GMT"
 # Section 8.1 of our protocol notes: computed by hand and by the vendor's SDK with its clock frozen.

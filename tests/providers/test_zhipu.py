@@ -17,7 +17,7 @@ from tests.providers.streams import collect, reasoning, request, text
 from tests.scenarios import PLAIN
 from tests.zhipu import KEY, KEY_ID, SECRET, FakeZhipu
 
-FAST = Clocks(connect=2, first=0.5, idle=0.5, total=5)
+FAST = Clocks(connect=2, first=1, idle=1, total=8)
 NOW = 1704164645.0
 LONG, SHORT = (
     "eyJhbGciOiJIUzI1NiIsInNpZ25fdHlwZSI6IlNJR04iLCJ0eXAiOiJKV1QifQ",
