@@ -16,6 +16,8 @@ from tests import servers
 from tests.product import PASSWORD, ApiUser, Product, connected, post_many
 from tests.upstreams import FakeOpenAI
 
+pytestmark = pytest.mark.soak
+
 SOAK = os.environ.get("SOAK") == "1"
 ROUNDS = 200 if SOAK else 12
 

@@ -116,6 +116,7 @@ def model(database_url: str, django_db_blocker: Any) -> Iterator[str]:
         yield "plain"
 
 
+@pytest.mark.soak
 def test_random_histories_count_what_is_stored(model: str) -> None:
     """After any history of prompts, completions, imports and deletions the counter equals the recount."""
 

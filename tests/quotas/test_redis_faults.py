@@ -17,6 +17,8 @@ from tests import servers
 from tests.product import ApiUser, Product, connected
 from tests.upstreams import FakeOpenAI
 
+pytestmark = pytest.mark.soak
+
 SOAK = os.environ.get("SOAK") == "1"
 # Seconds for which Redis is away, and the daily limit of each user.
 AWAY_SECONDS, LIMIT = (30, 1_000) if SOAK else (3, 60)

@@ -63,6 +63,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.soak
 @pytest.mark.django_db(transaction=True)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(keys=st.lists(st.integers(0, 3), min_size=1, max_size=2), steps=STEPS)

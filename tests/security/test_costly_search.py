@@ -23,7 +23,7 @@ TEXT = "a" * 1_000_000
 LONGEST = "a" * 99 + "b"
 SEARCH_SECONDS, PAGE_SECONDS = 3.0, 0.5
 
-pytestmark = [pytest.mark.server, pytest.mark.alone]
+pytestmark = [pytest.mark.server, pytest.mark.alone, pytest.mark.soak]
 
 
 @pytest.fixture(scope="module", params=["product", "on_postgresql"], ids=["sqlite", "postgresql"])

@@ -47,6 +47,7 @@ def rows() -> dict[str, int]:
     return {model.__name__: model._default_manager.count() for model in apps.get_models()}
 
 
+@pytest.mark.soak
 def test_a_thousand_gets_store_nothing(alice: User) -> None:
     """1,000 GETs of all pages, each by a new visitor in one of two languages, make 0 rows."""
     paths = [*pages(), f"/accounts/signup/?invite={alice.invite_code}"]
