@@ -24,8 +24,6 @@ _SAME_NAMES = (
 )
 # Numbers skipped after a killed process, so that the next event is above all that a reader can have.
 RESUME_JUMP = 10_000_000
-# Codes of failures for which the request is the reason: moderation, a prompt that is too long, a refused parameter.
-REQUEST_FAILURES = frozenset({"content_blocked", "prompt_too_long", "invalid_request"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +40,8 @@ class End:
     # Whether the caller got content or reasoning that is not white space, or a tool call.
     visible: bool = False
     reached_upstream: bool = False
+    # Whether it failed because of the request: moderation, a prompt that is too long, a refused parameter.
+    request_at_fault: bool = False
     input_tokens: int | None = None
     output_tokens: int | None = None
     usage_estimated: bool = False
@@ -65,7 +65,7 @@ class End:
         """
         if self.charged or not self.reached_upstream:
             return False
-        return self.status == Generation.Status.COMPLETED or bool(self.error and self.error["code"] in REQUEST_FAILURES)
+        return self.status == Generation.Status.COMPLETED or self.request_at_fault
 
     @property
     def moderated(self) -> bool:

@@ -82,7 +82,7 @@ class Run:
         self._requested_end = ""
         # The upstream's reason, or that of our limits; empty while the upstream has not ended the generation.
         self._finish_reason = ""
-        self._ends_conversation = self._blocked_by_vendor = False
+        self._ends_conversation = self._blocked_by_vendor = self._request_at_fault = False
         self._reading = False
         self._finished = asyncio.Event()
         self._started = time.monotonic()
@@ -136,6 +136,8 @@ class Run:
             return self._end_as_requested()
         except ProviderError as error:
             self._ends_conversation = error.ends_conversation
+            # Where waiting may help, the same request can succeed later.
+            self._request_at_fault = error.blame == "request" and error.action != "wait"
             return self._failed(shown(error))
         except ModelUnavailable as refusal:
             retry = {} if refusal.wait_seconds is None else {"retry_after": refusal.wait_seconds}
@@ -245,6 +247,7 @@ class Run:
             error=error,
             visible=self._is_visible(),
             reached_upstream=bool(self._attempts.upstream),
+            request_at_fault=self._request_at_fault,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             usage_estimated=self._usage is None,
