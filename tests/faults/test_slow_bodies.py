@@ -1,16 +1,14 @@
 """Heads and bodies that drip are closed within 60 s, slow honest ones are read."""
 
 import asyncio
-import socket
 from collections.abc import AsyncGenerator
 from itertools import chain, repeat
 from typing import Any
 
 import pytest
-import uvicorn
 
 from runtime import http
-from runtime.serve import Server
+from tests.asgi import serving
 
 Address = tuple[str, int]
 
@@ -47,15 +45,8 @@ async def address(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Address, No
     """The address of a server with short clocks."""
     monkeypatch.setattr(http, "HEAD_SECONDS", CLOCK)
     monkeypatch.setattr(http, "BODY_WINDOW_SECONDS", CLOCK)
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(application, http=http.BoundedProtocol, ws="none", lifespan="off", log_config=None)
-    server = Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
-        await asyncio.sleep(0.01)
-    yield listener.getsockname()
-    server.should_exit = server.force_exit = True
-    await serving
+    async with serving(application) as address:
+        yield address
 
 
 async def drip(address: Address, *pieces: bytes, forever: bytes = b"") -> bytes:

@@ -7,10 +7,9 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
-import uvicorn
 
 from runtime import http
-from runtime.serve import Server
+from tests.asgi import serving
 
 BODY = b"x" * 8_000_000
 
@@ -26,15 +25,8 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 async def address(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[tuple[str, int], None]:
     """The address of a server for `application`, with a short STALLED_SECONDS."""
     monkeypatch.setattr(http, "STALLED_SECONDS", 0.3)
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(application, http=http.BoundedProtocol, ws="none", lifespan="off", log_config=None)
-    server = Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
-        await asyncio.sleep(0.01)
-    yield listener.getsockname()
-    server.should_exit = server.force_exit = True
-    await serving
+    async with serving(application) as address:
+        yield address
 
 
 @contextlib.asynccontextmanager
