@@ -42,6 +42,12 @@ class Deadline:
         self._end = self._due = min(self._end, self._loop.time() + seconds)
         self.close()
 
+    def settle(self, seconds: float) -> None:
+        """Wait at most `seconds` for the next bytes; each call starts them anew."""
+        self._progress = False
+        self._due = min(self._end, self._loop.time() + seconds)
+        self.close()
+
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()

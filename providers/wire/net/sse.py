@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from providers.wire.errors import broken_stream
 
-MAX_EVENT_BYTES = 1024 * 1024
+# An image within an event has megabytes.
+MAX_EVENT_BYTES = 8 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
 _NO_FIELDS: Mapping[str, str] = MappingProxyType({})

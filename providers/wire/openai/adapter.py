@@ -23,12 +23,13 @@ from providers.wire.base import (
     ModelList,
     PromptMessage,
     Provider,
+    json_object,
 )
 from providers.wire.base import gettext_noop as _
 from providers.wire.errors import BadParameter, ProviderError, Retry, Row, broken_stream
 from providers.wire.net.deadline import Deadline
 from providers.wire.net.exchange import Exchange, send
-from providers.wire.net.sse import SSEEvent
+from providers.wire.net.sse import MAX_EVENT_BYTES, SSEEvent
 from providers.wire.net.transport import Transport
 from providers.wire.openai import model_list
 from providers.wire.openai.decoder import Decoder
@@ -45,6 +46,7 @@ from providers.wire.openai.errors import (
 )
 from providers.wire.openai.model_list import NO_LIST, NOT_A_LIST, TOO_LARGE, read_models
 
+_BOM = b"\xef\xbb\xbf"
 BASE_URL = "https://api.openai.com/v1"
 
 # Seconds to go on reading after the finish reason, for a usage chunk or the terminator. The second value applies when
@@ -66,17 +68,7 @@ class OpenAICompatible(Provider):
     path: ClassVar[str] = "/chat/completions"
     codes: ClassVar[Mapping[str, Row]] = CODES
     takes: ClassVar[frozenset[str]] = frozenset({*PASSED_ON, IMAGES})
-    finish_reasons: Mapping[str, FinishReason] = {
-        "stop": "stop",
-        "length": "length",
-        "content_filter": "content_filter",
-        "sensitive": "content_filter",
-        "tool_calls": "tool_calls",
-        "function_call": "tool_calls",
-        "model_context_window_exceeded": "length",
-    }
-    # Finish reasons with which Zhipu, DeepSeek and OpenRouter report a failure of their own systems.
-    failed_reasons = frozenset({"network_error", "insufficient_system_resource", "error"})
+    finish_reasons: Mapping[str, FinishReason] = {}
     withdrawn_reasons: frozenset[str] = frozenset()
     closing_reasons: frozenset[str] = frozenset()
 
@@ -100,15 +92,17 @@ class OpenAICompatible(Provider):
         try:
             body = orjson.dumps(self.body(request))
             exchange = await send(self._transport, "POST", self.address(request), self.headers(key), deadline, body)
-            await self._check(exchange, request)
+            data = await self._beginning(exchange, request)
             decoder = self.decoder(request)
-            while not decoder.ended and (data := await _next_bytes(exchange, decoder)):
+            while not decoder.ended and (data := data or await _next_bytes(exchange, decoder)):
                 for event in decoder.feed(data):
                     yield event
+                data = b""
                 if decoder.progressed:
                     deadline.payload()
                 if decoder.finish is not None:
-                    deadline.shorten(TERMINATOR_S if decoder.usage is None else TERMINATOR_WITH_USAGE_S)
+                    complete = decoder.usage is not None and not decoder.may_go_on
+                    deadline.settle(TERMINATOR_WITH_USAGE_S if complete else TERMINATOR_S)
             last = decoder.flush()
             await exchange.close(finished=decoder.ended)
             exchange = None
@@ -210,15 +204,43 @@ class OpenAICompatible(Provider):
             )
         return failed
 
-    async def _check(self, exchange: Exchange, request: ChatRequest) -> None:
-        """Raise unless the response is an event stream; no content type counts as one."""
-        content_type = exchange.headers.get("content-type", "text/event-stream").lower()
-        if exchange.status == 200 and content_type.startswith("text/event-stream"):
-            return
-        complaint = read_complaint(exchange.status, await exchange.read_error(), exchange.headers)
-        if exchange.status == 200 and not complaint.enveloped:
+    async def _beginning(self, exchange: Exchange, request: ChatRequest) -> bytes:
+        """Return the first bytes of the event stream; raise for any other response.
+
+        The bytes decide, because relays name wrong content types. A whole completion becomes a stream.
+        """
+        if not 200 <= exchange.status < 300:
+            raise self.refusal(request, read_complaint(exchange.status, await exchange.read_error(), exchange.headers))
+        data = b""
+        while not (start := data.removeprefix(_BOM).lstrip()[:1]) and (piece := await exchange.read()):
+            data += piece
+        if start not in (b"{", b"[", b"<"):
+            return data
+        body = data if start == b"<" else await _whole_json(exchange, data.removeprefix(_BOM))
+        parsed = json_object(body)
+        if isinstance(choices := parsed.get("choices"), list) and choices and not is_refusal(parsed):
+            return b"data: %b\n\ndata: [DONE]\n\n" % orjson.dumps(parsed)
+        complaint = read_complaint(200, body, exchange.headers)
+        if not complaint.enveloped:
             raise broken_stream("not_a_stream")
         raise self.refusal(request, complaint)
+
+
+async def _whole_json(exchange: Exchange, data: bytes) -> bytes:
+    """Read on until `data` is whole JSON, is too large, or the body ends."""
+    while len(data) <= MAX_EVENT_BYTES and not (data.rstrip().endswith((b"}", b"]")) and _is_json(data)):
+        if not (piece := await exchange.read()):
+            break
+        data += piece
+    return data
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def as_sent(message: PromptMessage) -> dict[str, JSON]:

@@ -14,24 +14,22 @@ from providers.wire.base import Delta, Event, Finished, FinishReason, Reasoning,
 from providers.wire.base import gettext_noop as _
 from providers.wire.errors import ContentBlocked, ProviderError, Retry, broken_stream
 from providers.wire.net.sse import SSEEvent, SSEParser
+from providers.wire.openai.fields import Piece, pieces, read_usage, thought
+from providers.wire.openai.finish_words import SEVERITY, family, normalized
 
 log = logging.getLogger(__name__)
 
-_OPEN = "<think>"
-_CLOSE = "</think>"
+# Tags around the thoughts of models that write them into the content; Gemini's relays use the second.
+_TAGS = {"<think>": "</think>", "<thought>": "</thought>", "<thinking>": "</thinking>"}
 # Characters of white space to hold back while the opening tag of a thought may still follow.
 _MAX_LEADING_SPACE = 64
-
-Piece = tuple[type[Delta] | type[Reasoning], str]
 
 
 class Dialect(Protocol):
     """The words of one vendor."""
 
-    # Finish reasons that end a completion well.
+    # Finish reasons of this vendor's own, beside those of `finish_words`.
     finish_reasons: Mapping[str, FinishReason]
-    # Finish reasons that mean a failure.
-    failed_reasons: frozenset[str]
     # Finish reasons and error codes that make the shown text void.
     withdrawn_reasons: frozenset[str]
     # Finish reasons after which no more of the conversation is wanted.
@@ -46,7 +44,9 @@ class Decoder:
     """Decodes one stream.
 
     A finish reason sets `finish`, the terminator or a failure sets `ended`; `progressed` is whether the last bytes
-    completed an event. Tool calls become events only `with_tools`, because a caller that offered none cannot use them.
+    completed an event. Some relays put a finish reason on every chunk, so text after one goes on; `may_go_on` is
+    whether there was one with or before text. After a finish reason nothing makes the completion fail. Tool calls
+    become events only `with_tools`, because a caller that offered none cannot use them.
     A leading `<think>` block of the content becomes reasoning `with_think_tags`, else it stays content.
     """
 
@@ -62,6 +62,8 @@ class Decoder:
         self.ended = False
         self.usage: Usage | None = None
         self.progressed = False
+        self.may_go_on = False
+        self._skipped = False
         self._dialect = dialect
         self._parser = parser or SSEParser()
         self._with_tools = with_tools
@@ -130,7 +132,7 @@ class Decoder:
 
     def _event(self, event: SSEEvent, out: list[Event]) -> None:
         data = event.data.strip()
-        if data == "[DONE]":
+        if data.strip('"').upper() == "[DONE]":
             self.ended = True
             return
         if not data:
@@ -138,48 +140,59 @@ class Decoder:
         try:
             chunk = whole = orjson.loads(data)
         except orjson.JSONDecodeError:
-            chunk, whole = self._with_surrogates(data)
+            chunk, whole = self._read_leniently(data)
             if chunk is None and event.type == "error":
                 chunk = whole = {"error": data}
+        if isinstance(chunk, list) and chunk and isinstance(chunk[0], dict):
+            chunk, whole = chunk[0], whole[0]
         if not isinstance(chunk, dict):
-            self._fail(broken_stream("bad_json"))
+            self._skip(data)
         elif failure := self._dialect.failure(event, whole):
             self._fail(failure)
         else:
             self._chunk(chunk, out)
 
-    def _with_surrogates(self, data: str) -> tuple[Any, Any]:
-        """Read JSON with halves of characters, which orjson refuses: as it is, and mend_surrogates."""
-        if "\\ud" not in data.lower():
+    def _skip(self, data: str) -> None:
+        """Skip data without text; a chunk that cannot be read may have had some."""
+        if data.startswith("{") and self.finish is None:
+            self._fail(broken_stream("bad_json"))
+        elif not self._skipped:
+            self._skipped = True
+            log.warning("data without meaning skipped in a stream")
+
+    def _read_leniently(self, data: str) -> tuple[Any, Any]:
+        """Read JSON that orjson refuses, as it is and mended: halves of characters, and NaN."""
+        if not data.startswith(("{", "[")):
             return None, None
         try:
             chunk = json.loads(data)
-            whole = orjson.loads(mend_surrogates(json.dumps(chunk, ensure_ascii=False)))
+            whole = orjson.loads(orjson.dumps(json.loads(mend_surrogates(json.dumps(chunk, ensure_ascii=False)))))
         except (ValueError, RecursionError):
             return None, None
-        self._surrogates = self._surrogates or Surrogates()
+        if "\\ud" in data.lower():
+            self._surrogates = self._surrogates or Surrogates()
         return chunk, whole
 
     def _chunk(self, chunk: dict[str, Any], out: list[Event]) -> None:
         choices = chunk.get("choices")
         if choices and isinstance(choices, list):
             for choice in choices:
-                # A request asks for one completion, so only index 0 counts. The index may be missing.
-                if isinstance(choice, dict) and not choice.get("index"):
+                # A request asks for one completion, so every index is its.
+                if isinstance(choice, dict):
                     self._payload = True
                     self._choice(choice, out)
-        if usage := chunk.get("usage"):
+        groq = chunk.get("x_groq")
+        if usage := chunk.get("usage") or (groq.get("usage") if isinstance(groq, dict) else None):
             self._payload = True
             self.usage = read_usage(usage) or self.usage
 
     def _choice(self, choice: dict[str, Any], out: list[Event]) -> None:
         delta = choice.get("delta")
+        if not isinstance(delta, dict) and not (self._shown or self._tools):
+            # A whole completion despite `stream: true`. After deltas such a message only repeats them.
+            delta = choice.get("message")
         if isinstance(delta, dict):
-            thought = delta.get("reasoning_content") or delta.get("reasoning")
-            if thought and isinstance(thought, str):
-                self._add(Reasoning, thought, out)
-            if content := delta.get("content"):
-                self._content(content if isinstance(content, str) else _joined_parts(content), out)
+            self._text(delta, out)
             if calls := delta.get("tool_calls") or delta.get("function_call"):
                 self._tools = True
                 if self._with_tools and "tool_calls" in delta:
@@ -188,8 +201,23 @@ class Decoder:
         if usage := choice.get("usage"):
             self.usage = read_usage(usage) or self.usage
         reason = choice.get("finish_reason")
+        if isinstance(reason, dict):
+            reason = reason.get("type") or reason.get("reason")
         if reason and isinstance(reason, str):
             self._finish(reason)
+
+    def _text(self, delta: dict[str, Any], out: list[Event]) -> None:
+        if thinking := thought(delta):
+            self._add(Reasoning, thinking, out)
+        content = delta.get("content")
+        if content is not None and content != "":
+            for kind, text in pieces(content):
+                if kind is Delta:
+                    self._content(text, out)
+                else:
+                    self._add(kind, text, out)
+        if (refusal := delta.get("refusal")) and isinstance(refusal, str):
+            self._add(Delta, refusal, out)
 
     def _tool_calls(self, calls: object, out: list[Event]) -> None:
         self._flush(out)
@@ -218,6 +246,7 @@ class Decoder:
             self._flush(out, whole=True)
             self._kind = kind
         self._texts.append(text)
+        self.may_go_on = self.may_go_on or self.finish is not None
         if not self._visible and text and not text.isspace():
             self._shown, self._visible = True, kind is Delta
 
@@ -229,22 +258,28 @@ class Decoder:
             out.append(self._kind(text))
         self._texts.clear()
 
-    def _finish(self, reason: str) -> None:
-        if reason in self._dialect.failed_reasons:
-            self._fail(broken_stream(reason))
-            return
-        if self.finish is not None:
-            return
-        known = self._dialect.finish_reasons.get(reason)
+    def _finish(self, word: str) -> None:
+        reason = normalized(word)
+        known = self._dialect.finish_reasons.get(word) or family(reason)
         if known is None:
-            log.warning("unknown finish reason %r taken for stop", reason[:40])
-        self.finish = known or "stop"
-        self._withdrawn = reason in self._dialect.withdrawn_reasons and self._shown
-        self._closed = reason in self._dialect.closing_reasons
+            log.warning("unknown finish reason %r taken for stop", word[:40])
+        found = known or "stop"
+        if found == "failed":
+            self._fail(broken_stream(reason[:64]))
+            return
+        self.may_go_on = self.may_go_on or bool(self._texts)
+        if self.finish is None or SEVERITY.index(found) > SEVERITY.index(self.finish):
+            self.finish = found
+        self._withdrawn = self._withdrawn or (word in self._dialect.withdrawn_reasons and self._shown)
+        self._closed = self._closed or word in self._dialect.closing_reasons
 
     def _fail(self, failure: ProviderError) -> None:
+        blocked = self._shown and isinstance(failure, ContentBlocked)
+        if self.finish is not None and not blocked:
+            log.warning("a failure after the finish reason ignored")
+            return
         self.ended = True
-        if self._shown and isinstance(failure, ContentBlocked):
+        if blocked:
             # The moderation objected after text was sent: the completion ends. Some vendors want its text withdrawn.
             self.finish = "content_filter"
             self._withdrawn = failure.vendor_code in self._dialect.withdrawn_reasons
@@ -254,12 +289,13 @@ class Decoder:
 
 
 class ThinkTags:
-    """Splits a leading `<think>...</think>` off the content, its tags cut anywhere; then `passed` is set."""
+    """Splits a leading thought in tags off the content, cut anywhere; then `passed` is set."""
 
     def __init__(self) -> None:
         self.passed = False
         self._inside = False
         self._closed = False
+        self._close = ""
         self._held = ""
 
     def feed(self, text: str) -> list[Piece]:
@@ -271,10 +307,11 @@ class ThinkTags:
             return self._thought(text)
         start = text.lstrip()
         if len(text) - len(start) <= _MAX_LEADING_SPACE:
-            if start.startswith(_OPEN):
-                self._inside = True
-                return self._thought(start[len(_OPEN) :])
-            if _OPEN.startswith(start):
+            for opening, self._close in _TAGS.items():
+                if start.startswith(opening):
+                    self._inside = True
+                    return self._thought(start[len(opening) :])
+            if any(opening.startswith(start) for opening in _TAGS):
                 self._held = text
                 return []
         self.passed = True
@@ -286,11 +323,12 @@ class ThinkTags:
         return [(Reasoning if self._inside else Delta, held)] if held else []
 
     def _thought(self, text: str) -> list[Piece]:
-        thought, tag, rest = text.partition(_CLOSE)
+        close = self._close
+        thought, tag, rest = text.partition(close)
         if tag:
             self._inside, self._closed = False, True
             return [(Reasoning, thought), *self._after(rest)]
-        keep = next((n for n in range(len(_CLOSE) - 1, 0, -1) if text.endswith(_CLOSE[:n])), 0)
+        keep = next((n for n in range(len(close) - 1, 0, -1) if text.endswith(close[:n])), 0)
         self._held = text[len(text) - keep :]
         return [(Reasoning, text[: len(text) - keep])]
 
@@ -318,20 +356,3 @@ class Surrogates:
 def mend_surrogates(text: str) -> str:
     """Return `text` with surrogate pairs joined and lone surrogates replaced by U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def read_usage(fields: object) -> Usage | None:
-    """Return the usage that an upstream reported; None unless both counts are there."""
-    if not isinstance(fields, dict):
-        return None
-    given, made = fields.get("prompt_tokens"), fields.get("completion_tokens")
-    if isinstance(given, int) and isinstance(made, int) and given >= 0 and made >= 0:
-        return Usage(given, made)
-    return None
-
-
-def _joined_parts(content: object) -> str:
-    """Join a list of `{type: "text", text}` parts; other kinds of content have no text."""
-    parts = content if isinstance(content, list) else []
-    texts = (part.get("text") for part in parts if isinstance(part, dict) and part.get("type", "text") == "text")
-    return "".join(text for text in texts if isinstance(text, str))

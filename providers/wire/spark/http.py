@@ -32,7 +32,6 @@ class SparkHTTP(OpenAICompatible):
     withdrawn_reasons = frozenset({str(OUTPUT_BLOCKED)})
     closing_reasons = frozenset({str(TENDS_TO_VIOLATE)})
     finish_reasons: Mapping[str, FinishReason] = {
-        **OpenAICompatible.finish_reasons,
         str(TENDS_TO_VIOLATE): "content_filter",
     }
 

@@ -28,8 +28,9 @@ from providers.wire.base import (
 from providers.wire.base import gettext_noop as _
 from providers.wire.errors import broken_stream
 from providers.wire.net.sse import SSEEvent, SSEParser
-from providers.wire.openai.decoder import Decoder, read_usage
+from providers.wire.openai.decoder import Decoder
 from providers.wire.openai.errors import Complaint, read_complaint
+from providers.wire.openai.fields import read_usage
 from providers.wire.zhipu.adapter import V3_MODELS, Zhipu, attempt_id, clamp
 from providers.wire.zhipu.errors import MODERATED, plain_code
 

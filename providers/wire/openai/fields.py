@@ -1,0 +1,54 @@
+"""The fields of chunks: usage, reasoning and content, in all the forms in use."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from providers.wire.base import Delta, Reasoning, Usage
+
+Piece = tuple[type[Delta] | type[Reasoning], str]
+
+
+def read_usage(fields: object) -> Usage | None:
+    """Return the usage that an upstream reported; None unless both counts are there."""
+    if not isinstance(fields, dict):
+        return None
+    given = _count(fields.get("prompt_tokens", fields.get("input_tokens")))
+    made = _count(fields.get("completion_tokens", fields.get("output_tokens")))
+    return None if given is None or made is None else Usage(given, made)
+
+
+def _count(value: object) -> int | None:
+    """Return a number of tokens; relays write `9.0` and `"9"` too."""
+    if isinstance(value, str) and len(value) < 16 and value.isascii() and value.isdigit():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
+        return None
+    return int(value) if value == int(value) else None
+
+
+def thought(delta: Mapping[str, Any]) -> str:
+    """Return the reasoning of a delta, from the first of its fields that has any."""
+    for name in ("reasoning_content", "reasoning"):
+        if (text := delta.get(name)) and isinstance(text, str):
+            return text
+    details = delta.get("reasoning_details")
+    listed = [part for part in details if isinstance(part, dict)] if isinstance(details, list) else []
+    texts = (part.get("text") or part.get("summary") for part in listed)
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def pieces(content: object) -> list[Piece]:
+    """Return the pieces of content: a text, a number, or parts, of which Mistral's may think."""
+    if isinstance(content, str):
+        return [(Delta, content)]
+    if isinstance(content, int | float) and not isinstance(content, bool):
+        return [(Delta, str(content))]
+    found: list[Piece] = []
+    for part in content if isinstance(content, list) else [content]:
+        if isinstance(part, str):
+            found.append((Delta, part))
+        elif isinstance(part, dict) and part.get("type") == "thinking":
+            found += [(Reasoning, text) for _kind, text in pieces(part.get("thinking"))]
+        elif isinstance(part, dict) and part.get("type", "text") in ("text", "output_text"):
+            found += pieces(part.get("text")) if isinstance(part.get("text"), str) else []
+    return found
