@@ -375,8 +375,8 @@ async def html_200(x: ChatExchange) -> None:
 
 @scenario
 async def json_200(x: ChatExchange) -> None:
-    """200 with a whole completion as JSON instead of a stream."""
-    await x.respond(200, json.dumps({"choices": [{"message": {"content": PLAIN}}]}).encode())
+    """200 with JSON that is no completion."""
+    await x.respond(200, json.dumps({"page": 1}).encode())
 
 
 @scenario

@@ -97,7 +97,7 @@ def test_turns_alternate(given: list[tuple[str, str]], system: bool) -> None:
         {"choices": choices({"content": None, "reasoning_content": 5})},
         {"plugins": {"text": []}},
         {"usage": None, "choices": choices()},
-        {"usage": {"text": {"prompt_tokens": "3", "completion_tokens": 2}}},
+        {"usage": {"text": {"prompt_tokens": "three", "completion_tokens": 2}}},
         {"usage": {"text": {"prompt_tokens": -1, "completion_tokens": 2}}},
         {"usage": {"text": []}},
     ],

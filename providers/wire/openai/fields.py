@@ -38,7 +38,10 @@ def thought(delta: Mapping[str, Any]) -> str:
 
 
 def pieces(content: object) -> list[Piece]:
-    """Return the pieces of content: a text, a number, or parts, of which Mistral's may think."""
+    """Return the texts of a delta's content.
+
+    It is a text, a number, or parts; Mistral's parts may be thoughts.
+    """
     if isinstance(content, str):
         return [(Delta, content)]
     if isinstance(content, int | float) and not isinstance(content, bool):
