@@ -18,6 +18,8 @@ from providers.wire.net.hosts import is_public_url
 # Newer models of OpenAI call the system role `developer`; other vendors know only `system`.
 _ROLES: dict[str, Role] = {role: role for role in get_args(Role)} | {"developer": "system"}
 _MAX_MESSAGES = 10_000
+# What else a model may want back with its calls: signed thoughts, under the names of different vendors.
+_RETURNED = ("reasoning", "reasoning_details", "extra_content")
 # Levels of nested JSON: more than a tool schema needs, and no more than orjson can encode.
 _MAX_LEVELS = 64
 
@@ -121,6 +123,11 @@ def _fields(where: str, role: Role, value: dict[str, Any]) -> dict[str, Any]:
         # Some models need the reasoning back together with the calls that it led to, and only then.
         if (reasoning := value.get("reasoning_content")) is not None:
             fields["reasoning_content"] = _string(f"{where}.reasoning_content", reasoning)
+        for key in _RETURNED:
+            if (given := value.get(key)) is not None:
+                if not isinstance(given, dict | list | str):
+                    raise wrong(f"{where}.{key}")
+                fields[key] = given
     return fields
 
 

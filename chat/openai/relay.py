@@ -202,7 +202,7 @@ class Whole(Relay):
         super().__init__()
         self.body: dict[str, Any] = {}
         self._texts: dict[str, list[str]] = {field: [] for field in _FIELDS.values()}
-        self._calls: list[dict[str, Any]] = []
+        self._calls: dict[int, dict[str, Any]] = {}
 
     @property
     def sends_reasoning(self) -> bool:
@@ -216,23 +216,17 @@ class Whole(Relay):
 
     def _tool_calls(self, pieces: str) -> None:
         for piece in json.loads(pieces):  # orjson refuses half of a surrogate pair
-            if isinstance(piece, dict):
-                self._add(piece)
+            self._add(piece)
 
     def _add(self, piece: dict[str, Any]) -> None:
-        """Add a piece to the call with its index, else an id begins another."""
-        place = piece.get("index")
-        if not isinstance(place, int):
-            place = len(self._calls) if piece.get("id") or not self._calls else self._calls[-1]["index"]
-        call = next((call for call in self._calls if call["index"] == place), None)
-        if call is None:
-            call = {"index": place, "id": "", "type": "function", "function": {"name": "", "arguments": ""}}
-            self._calls.append(call)
-        call["id"] = call["id"] or piece.get("id") or ""
-        function = piece.get("function")
-        if isinstance(function, dict):
-            call["function"]["name"] = call["function"]["name"] or function.get("name") or ""
-            call["function"]["arguments"] += function.get("arguments") or ""
+        """Add a piece to the call with its index; what is in no text, as a signature, stays as it came."""
+        fresh: dict[str, Any] = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+        call = self._calls.setdefault(piece["index"], fresh)
+        function = call["function"]
+        given = piece.get("function", {})
+        texts = {key: function[key] + given.get(key, "") for key in ("name", "arguments")}
+        function |= given | texts
+        call |= {key: value for key, value in piece.items() if key not in ("index", "function")}
 
     def _reset(self, text: Mapping[str, str]) -> None:
         self._texts = {"content": [text["content"]], "reasoning_content": [text["reasoning"]]}
@@ -244,13 +238,13 @@ class Whole(Relay):
             message["reasoning_content"] = reasoning
         if self._calls:
             message["content"] = message["content"] or None
-            message["tool_calls"] = [_whole_call(call) for call in self._calls]
+            message["tool_calls"] = [_whole_call(call) for call in self._calls.values()]
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
         self.body |= {"choices": [choice], "usage": usage}
 
 
 def _whole_call(call: dict[str, Any]) -> dict[str, Any]:
-    """Return a call without its index, and join surrogate pairs in its arguments."""
+    """Return a call with the surrogate pairs in its arguments joined."""
     function = call["function"]
     arguments = function["arguments"].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return {"id": call["id"], "type": call["type"], "function": {**function, "arguments": arguments}}
+    return {**call, "function": {**function, "arguments": arguments}}

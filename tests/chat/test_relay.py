@@ -121,12 +121,11 @@ def test_a_run_that_dies() -> None:
             '[{"index":0,"id":"a","function":{"name":"f","arguments":"{"}}]',
             '[{"index":0,"function":{"arguments":"}"}}]',
         ],
-        ['[{"id":"a","function":{"name":"f","arguments":"{"}}]', '[{"function":{"name":"f","arguments":"}"}}]'],
         ['[{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}]'],
     ],
 )
 def test_pieces_of_calls_are_joined(pieces: list[str]) -> None:
-    """A piece belongs to the call with its index, or without one to the last call."""
+    """A piece belongs to the call with its index."""
     whole: Whole = started(Whole())
     for piece in [*pieces, '[{"index":1,"id":"b","function":{"name":"g","arguments":"[]"}}]']:
         whole.tool_calls(piece)

@@ -146,7 +146,7 @@ def test_calls_without_tools_are_dropped() -> None:
 def test_calls_as_an_object() -> None:
     """An object where others write a list is a list of one."""
     call, *_rest = decode(delta_bytes(tool_calls={"id": "a"}), DONE)
-    assert call == ToolCallDelta('[{"id":"a"}]')
+    assert call == ToolCallDelta('[{"index":0,"id":"a","type":"function"}]')
 
 
 def test_half_a_character_in_a_call() -> None:

@@ -16,6 +16,7 @@ from providers.wire.errors import ContentBlocked, ProviderError, Retry, broken_s
 from providers.wire.net.sse import SSEEvent, SSEParser
 from providers.wire.openai.fields import Piece, pieces, read_usage, thought
 from providers.wire.openai.finish_words import SEVERITY, family, normalized
+from providers.wire.openai.tool_calls import ToolCalls
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class Decoder:
         # Whether there was visible content, and visible text of any kind: reasoning too.
         self._visible = self._shown = False
         self._tools = False
+        self._calls = ToolCalls()
         # Whether there was a choice, a text or a usage: then the upstream generated, even if there is nothing to show.
         self._payload = False
         self._withdrawn = False
@@ -195,7 +197,7 @@ class Decoder:
             self._text(delta, out)
             if calls := delta.get("tool_calls") or delta.get("function_call"):
                 self._tools = True
-                if self._with_tools and "tool_calls" in delta:
+                if self._with_tools:
                     self._tool_calls(calls, out)
         # Moonshot puts the usage into the choice.
         if usage := choice.get("usage"):
@@ -221,8 +223,9 @@ class Decoder:
 
     def _tool_calls(self, calls: object, out: list[Event]) -> None:
         self._flush(out)
-        # Spark writes the object where others write a list of one.
-        pieces = calls if isinstance(calls, list) else [calls]
+        pieces = self._calls.feed(calls)
+        if not pieces:
+            return
         try:
             text = orjson.dumps(pieces).decode()
         except orjson.JSONEncodeError:  # half a character is passed on as it came: the other half is in the next one
