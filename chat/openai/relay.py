@@ -219,7 +219,7 @@ class Whole(Relay):
             self._add(piece)
 
     def _add(self, piece: dict[str, Any]) -> None:
-        """Add a piece to the call with its index; what is in no text, as a signature, stays as it came."""
+        """Add a piece to the call with its index; other fields, such as signatures, stay."""
         fresh: dict[str, Any] = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
         call = self._calls.setdefault(piece["index"], fresh)
         function = call["function"]

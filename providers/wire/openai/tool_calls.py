@@ -13,7 +13,7 @@ import orjson
 
 @dataclass(slots=True)
 class _Call:
-    """What is known of a call by now; `id` is the vendor's own, empty as long as it sent none."""
+    """What is known of a call by now; `id` is the vendor's own, if any."""
 
     index: int
     id: str = ""
