@@ -33,7 +33,7 @@ class ToolCalls:
         self._by_index: dict[int, _Call] = {}
 
     def feed(self, calls: object) -> list[dict[str, Any]]:
-        """Return the pieces of a list, or one object, each with the index of its call."""
+        """Return the pieces of a list or one object, each with its index."""
         # Spark writes the object where others write a list of one.
         pieces = calls if isinstance(calls, list) else [calls]
         return [self._piece(piece) for piece in pieces if isinstance(piece, dict)]
