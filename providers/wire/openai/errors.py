@@ -188,13 +188,15 @@ def choose_row(complaint: Complaint, codes: Mapping[str, Row] = CODES) -> Row:
         return row
     text = excerpt(complaint.message)
     found = by_code((complaint.code, complaint.type, *complaint.reasons)) or by_message(
-        text, limits=complaint.status in (200, 429)
+        text, limits=complaint.status in (200, 402, 429)
     )
     if found:
         meaning, sign = found
         renews = complaint.status == 429 and complaint.retry_after is not None
         # A quota that the vendor renews by itself, as Gemini words it: a hint would be of no use for an empty account.
         return RATE if meaning == "money" and sign.field == "message" and renews else MEANT[meaning]
+    if complaint.status == 402 and complaint.retry_after is not None:
+        return RATE  # an account without money has no hour at which it is full again
     row = _row_by_text(complaint, text) or GENERAL_CODES.get(complaint.code) or TYPES.get(complaint.type)
     if row is None and complaint.status == 200:
         row = TYPES_WITHOUT_STATUS.get(complaint.type, FAULT)
@@ -339,7 +341,7 @@ def _reasons(
     metadata = _dict(inner.get("metadata"))
     found = [
         inner.get("status"),
-        _dict(inner.get("innererror")).get("code"),
+        _dict(inner.get("innererror") or inner.get("inner_error")).get("code"),
         *(detail.get("reason") for detail in details),
         metadata.get("limit_source"),
         problem.get("type"),

@@ -37,6 +37,9 @@ VLLM = "https://github.com/vllm-project/vllm"
 LLAMA_CPP = "https://github.com/ggml-org/llama.cpp/tree/master/tools/server"
 TGI = "https://github.com/huggingface/text-generation-inference"
 OLLAMA = "https://github.com/ollama/ollama"
+SGLANG = "https://github.com/sgl-project/sglang"
+LITELLM = "https://docs.litellm.ai/docs/completion/drop_params"
+SPARK = "https://www.xfyun.cn/doc/spark/"
 
 
 class Sign(NamedTuple):
@@ -61,6 +64,9 @@ TOO_LONG = (
     Sign("llama.cpp", "code", "exceed_context_size_error", LLAMA_CPP),
     Sign("OpenAI, Groq", "message", "request too large", OPENAI),
     Sign("OpenAI, vLLM, DeepSeek, Mistral", "message", "maximum context length", VLLM),
+    Sign("vLLM", "message", "is longer than the maximum model length", VLLM),
+    Sign("SGLang", "message", "longer than the model's context length", SGLANG),
+    Sign("Groq", "message", "please reduce the length of the messages", GROQ),
     Sign("OpenAI", "message", "exceeds the context window", OPENAI),
     Sign("Anthropic, Fireworks", "message", "prompt is too long", ANTHROPIC),
     Sign("Anthropic", "message", "input length … exceed context limit", ANTHROPIC),
@@ -117,6 +123,12 @@ PARAMETERS = (
     Sign("Gemini", "message", 'unknown name "{}"', GEMINI),
     Sign("Fireworks", "message", "extra inputs are not permitted, field: '{}'", "https://docs.fireworks.ai"),
     Sign("Zhipu", "message", "{} 参数非法", ZHIPU),
+    Sign("Anthropic", "message", "`{}` is deprecated for this model", ANTHROPIC),
+    Sign("Anthropic", "message", "`{}` may only be set to", ANTHROPIC),
+    Sign("Anthropic", "message", "`{}` and `top_p` cannot both be specified", ANTHROPIC),
+    Sign("LiteLLM", "message", "does not support parameters: {'{}'", LITELLM),
+    Sign("LiteLLM", "message", "does not support parameters: ['{}'", LITELLM),
+    Sign("relays", "message", "parameter {} is not supported", NEW_API),
 )
 MONEY = (
     Sign("OpenAI", "code", "insufficient_quota", OPENAI),
@@ -138,6 +150,15 @@ MONEY = (
     Sign("DeepSeek, MiniMax", "message", "insufficient balance", DEEPSEEK),
     Sign("OpenRouter", "message", "insufficient credits", OPENROUTER),
     Sign("OpenRouter", "message", "key limit exceeded", OPENROUTER),
+    Sign("xAI", "message", "used all available credits", XAI),
+    Sign("xAI", "message", "run out of credits", XAI),
+    Sign(
+        "Hugging Face",
+        "message",
+        "exceeded your monthly included credits",
+        "https://huggingface.co/docs/inference-providers",
+    ),
+    Sign("Together", "message", "credit limit exceeded", "https://docs.together.ai/docs/error-codes"),
     Sign("OpenAI", "message", "exceeded your current quota", OPENAI),
     Sign("Zhipu", "message", "余额不足", ZHIPU),
     Sign("New API", "message", "额度不足", NEW_API),
@@ -155,10 +176,12 @@ DEAD_KEYS = (
     Sign("MiniMax", "code", "base_resp.1004", MINIMAX),
     Sign("MiniMax", "code", "base_resp.2049", MINIMAX),
     Sign("Gemini", "message", "api key not valid", GEMINI),
-    Sign("Gemini", "message", "api key expired", GEMINI),
+    Sign("Gemini", "message", "api key … expired", GEMINI),
     Sign("OpenAI, xAI", "message", "incorrect api key provided", XAI),
     Sign("Groq, Mistral", "message", "invalid api key", GROQ),
     Sign("New API", "message", "token invalid", NEW_API),
+    Sign("Cloudflare", "message", "authentication error", CLOUDFLARE),
+    Sign("Spark", "message", "appidnoautherror", SPARK),
     Sign("OpenAI", "message", "account … has been deactivated", OPENAI),
     Sign("OpenAI", "message", "account has been flagged", OPENAI),
     Sign("relays", "message", "api key … has been disabled", NEW_API),
@@ -196,6 +219,7 @@ MODERATION = (
     Sign("DeepSeek", "message", "content exists risk", DEEPSEEK),
     Sign("Moonshot", "message", "considered high risk", MOONSHOT),
     Sign("DashScope", "message", "may contain inappropriate content", DASHSCOPE),
+    Sign("Ark", "message", "may contain sensitive information", ARK),
     Sign("Anthropic", "message", "blocked by content filtering policy", ANTHROPIC),
     Sign(
         "LiteLLM", "message", "violated guardrail policy", "https://docs.litellm.ai/docs/proxy/guardrails/quick_start"
@@ -210,7 +234,7 @@ MODERATION = (
     Sign("relays", "message", "违规内容", NEW_API),
     Sign("relays", "message", "不当内容", NEW_API),
 )
-# Wordings of these are enough only where the vendor says itself that it is a limit: HTTP status 429, or none.
+# Wordings of these are enough only where the vendor says itself that it is a limit: HTTP status 402 or 429, or none.
 RATES = (
     Sign("Azure", "code", "ratelimitreached", AZURE),
     Sign("Gemini", "code", "resource_exhausted", GEMINI),
@@ -229,6 +253,7 @@ RATES = (
     Sign("OpenAI, Groq", "message", "rate limit reached", OPENAI),
     Sign("OpenAI", "message", "rate limit exceeded", OPENAI),
     Sign("Azure", "message", "exceeded … rate limit", AZURE),
+    Sign("OpenRouter", "message", "in-flight spending budget", OPENROUTER),
     Sign("relays", "message", "too many requests", NEW_API),
     Sign("relays", "message", "请求过于频繁", NEW_API),
     Sign("relays", "message", "请求频率", NEW_API),
