@@ -13,7 +13,7 @@ import orjson
 
 @dataclass(slots=True)
 class _Call:
-    """What is known of a call by now; `id` is the vendor's own, if any."""
+    """The known part of one call; `id` is the vendor's own, if any."""
 
     index: int
     id: str = ""
