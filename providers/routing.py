@@ -132,11 +132,16 @@ class Attempts:
         raise self.failure or ModelUnavailable()
 
     async def _through(self, route: RouteConfig) -> AsyncGenerator[Event, None]:
-        """Stream through one route, key after key; the last failure is left in `failure`."""
+        """Stream through one route, key after key; the last failure is left in `failure`.
+
+        The last call is left to a later route, because keys of one upstream often fail for one reason.
+        """
         self.failed_keys.clear()
         self.switched = False
-        while self._may_call(route) and (
-            lease := await self.routing.pool.lease(route.keys, route.upstream_model, self.failed_keys)
+        while (
+            self._may_call(route)
+            and not (self.failed_keys and self._calls_left() == 1 and self._has_later())
+            and (lease := await self.routing.pool.lease(route.keys, route.upstream_model, self.failed_keys))
         ):
             self.waits = 0
             async with lease, aclosing(self._with_key(route, lease.key)) as events:
@@ -156,7 +161,10 @@ class Attempts:
                 self.switched = True
 
     def _may_call(self, route: RouteConfig) -> bool:
-        return self.calls < settings.MAX_UPSTREAM_ATTEMPTS and _host(route) not in self.refusing_hosts
+        return self._calls_left() > 0 and _host(route) not in self.refusing_hosts
+
+    def _calls_left(self) -> int:
+        return settings.MAX_UPSTREAM_ATTEMPTS - self.calls
 
     async def _with_key(self, route: RouteConfig, key: Key) -> AsyncGenerator[Event, None]:
         """Stream with one key, and try again as long as waiting for it helps.
@@ -298,6 +306,11 @@ class Attempts:
         helps = error.blame != "upstream" or not (self.switched or error.scope == "all")
         if helps and usable(route.keys, route.upstream_model, self.failed_keys | {key.id}):
             return True
+        return self._has_later()
+
+    def _has_later(self) -> bool:
+        """Return whether a later route could be tried now."""
+        usable = self.routing.pool.usable
         return any(usable(later.keys, later.upstream_model) for later in self.later if self._may_call(later))
 
 

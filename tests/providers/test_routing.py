@@ -174,6 +174,20 @@ async def test_attempts_are_bounded(
     assert sum(bench.waits) <= 30
 
 
+@pytest.mark.parametrize("error", [DEAD, failure("switch", cooldown_s=3600, blame="key"), DOWN])
+@pytest.mark.parametrize("count", [1, 2, 12])
+async def test_the_last_attempt_is_left_to_the_next_route(
+    model: ChatModel, bench: Bench, error: ProviderError, count: int
+) -> None:
+    """A misconfigured first route does not use up all attempts, however many keys it has."""
+    secrets = [f"key{number}" for number in range(count)]
+    await database.run(with_keys, model, *secrets)
+    await database.run(with_keys, model, "spare", priority=1, slug="b")
+    events = await bench.ask({**{secret: [(error,)] for secret in secrets}, "spare": [COMPLETION]})
+    assert (tuple(events)[-len(COMPLETION) :], bench.vendor.calls[-1]) == (COMPLETION, "spare")
+    assert len(bench.vendor.calls) <= 4
+
+
 async def test_resends_are_attempts_too(model: ChatModel, bench: Bench, settings: Any) -> None:
     """A request in another form counts as an attempt."""
     await database.run(with_keys, model, "only")
