@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.wire.base import Delta, Finished, PromptMessage, Reasoning, Usage
+from providers.wire.base import Delta, Finished, PromptMessage, Reasoning, Usage, Withdrawn
 from providers.wire.errors import ProviderError
 from providers.wire.spark.frames import Decoder, turns
 
@@ -161,3 +161,19 @@ def test_an_error_frame_is_no_end() -> None:
     with pytest.raises(ProviderError) as failure:
         decoder.flush()
     assert failure.value.vendor_code == "truncated"
+
+
+@pytest.mark.parametrize("as_number", [int, str])
+def test_numbers_may_be_strings(as_number: Any) -> None:
+    """Codes and statuses mean the same as strings; text that is no list is passed over."""
+    decoder = Decoder()
+    zero, last = as_number(0), as_number(2)
+
+    assert decoder.feed(frame(header={"code": zero, "status": zero}, choices={"status": zero, "text": 7})) == []
+    assert decoder.feed(frame(header={"code": zero}, choices=choices({"content": "Hi"}))) == [Delta("Hi")]
+    decoder.feed(frame(header={"code": zero, "status": last}, choices={"status": last, "text": []}))
+    assert decoder.flush() == [Finished("stop")]
+    withdrawing = Decoder()
+    withdrawing.feed(frame(choices=choices({"content": "Hi"})))
+    withdrawing.feed(frame(header={"code": as_number(10014), "status": last}))
+    assert withdrawing.flush() == [Withdrawn(), Finished("content_filter")]

@@ -125,6 +125,8 @@ def reason_of(events: list[Event]) -> str:
         ),
         ([{**T, "message": {"content": "ignored"}}, S, D], "It works.", ""),
         ([[T], [S], D], "It works.", ""),
+        ([delta(content=7), delta(content={"type": "text", "text": "!"}), S, D], "7!", ""),
+        ([delta(content=[{"type": "thinking", "thinking": "Hm"}]), T, S, D], "It works.", "Hm"),
     ],
 )
 async def test_the_text_is_whole(events: list[Any], expected: str, thought: str) -> None:
@@ -167,6 +169,7 @@ async def test_of_several_reasons_the_worst_counts(reasons: tuple[str, ...], exp
         {**S, "x_groq": {"id": "req", "usage": USAGE}},
         {**S, "usage": {"input_tokens": 9, "output_tokens": 2}},
         {**S, "usage": {"prompt_tokens": "9", "completion_tokens": 2.0}},
+        {**S, "usage": {"prompt_tokens": None, "completion_tokens": None, "input_tokens": 9, "output_tokens": 2}},
         stop(usage=USAGE),
     ],
 )
@@ -185,8 +188,9 @@ async def test_bytes_decide_that_it_is_a_stream(head: str, status: int) -> None:
 
 @pytest.mark.parametrize("head", ["application/json", "text/event-stream"])
 @pytest.mark.parametrize("indent", [None, 2])
-async def test_a_whole_completion_is_converted(head: str, indent: int | None) -> None:
-    body = json.dumps(WHOLE, indent=indent).encode()
+@pytest.mark.parametrize("padding", [0, 200_000])
+async def test_a_whole_completion_is_converted(head: str, indent: int | None, padding: int) -> None:
+    body = json.dumps({**WHOLE, "padding": "x" * padding}, indent=indent).encode()
     found = await completion(body[:40], body[40:], head=head)
 
     assert (text(found), reasoning(found), reason_of(found)) == ("It works.", "Hm", "stop")

@@ -47,6 +47,8 @@ from providers.wire.openai.errors import (
 from providers.wire.openai.model_list import NO_LIST, NOT_A_LIST, TOO_LARGE, read_models
 
 _BOM = b"\xef\xbb\xbf"
+# Bytes of a body without an event stream that is parsed with each read, to find its end before the connection's.
+_MAX_PARSED_EARLY_BYTES = 64 * 1024
 BASE_URL = "https://api.openai.com/v1"
 
 # Seconds to go on reading after the finish reason, for a usage chunk or the terminator. The second value applies when
@@ -227,8 +229,11 @@ class OpenAICompatible(Provider):
 
 
 async def _whole_json(exchange: Exchange, data: bytes) -> bytes:
-    """Read on until `data` is whole JSON, is too large, or the body ends."""
-    while len(data) <= MAX_EVENT_BYTES and not (data.rstrip().endswith((b"}", b"]")) and _is_json(data)):
+    """Read on until the body ends, is too large, or is whole JSON.
+
+    Servers that keep the connection open after an error send a short one. A long body is parsed once, by the caller.
+    """
+    while len(data) <= MAX_EVENT_BYTES and not (len(data) <= _MAX_PARSED_EARLY_BYTES and _is_json(data)):
         if not (piece := await exchange.read()):
             break
         data += piece

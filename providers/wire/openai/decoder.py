@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 _TAGS = {"<think>": "</think>", "<thought>": "</thought>", "<thinking>": "</thinking>"}
 # Characters of white space to hold back while the opening tag of a thought may still follow.
 _MAX_LEADING_SPACE = 64
+# The terminator, which some servers put in quotes. Longer data is not compared.
+_MAX_TERMINATOR_CHARS = len('"[DONE]"')
 
 
 class Dialect(Protocol):
@@ -64,6 +66,7 @@ class Decoder:
         self.usage: Usage | None = None
         self.progressed = False
         self.may_go_on = False
+        # Whether data without meaning was logged, which is done once.
         self._skipped = False
         self._dialect = dialect
         self._parser = parser or SSEParser()
@@ -134,7 +137,7 @@ class Decoder:
 
     def _event(self, event: SSEEvent, out: list[Event]) -> None:
         data = event.data.strip()
-        if data.strip('"').upper() == "[DONE]":
+        if len(data) <= _MAX_TERMINATOR_CHARS and data.strip('"').upper() == "[DONE]":
             self.ended = True
             return
         if not data:
@@ -212,7 +215,10 @@ class Decoder:
         if thinking := thought(delta):
             self._add(Reasoning, thinking, out)
         content = delta.get("content")
-        if content is not None and content != "":
+        if isinstance(content, str):
+            if content:
+                self._content(content, out)
+        elif content is not None:
             for kind, text in pieces(content):
                 if kind is Delta:
                     self._content(text, out)
@@ -223,13 +229,13 @@ class Decoder:
 
     def _tool_calls(self, calls: object, out: list[Event]) -> None:
         self._flush(out)
-        pieces = self._calls.feed(calls)
-        if not pieces:
+        numbered = self._calls.feed(calls)
+        if not numbered:
             return
         try:
-            text = orjson.dumps(pieces).decode()
+            text = orjson.dumps(numbered).decode()
         except orjson.JSONEncodeError:  # half a character is passed on as it came: the other half is in the next one
-            text = json.dumps(pieces)
+            text = json.dumps(numbered)
         out.append(ToolCallDelta(text))
 
     def _content(self, text: str, out: list[Event]) -> None:

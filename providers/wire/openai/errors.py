@@ -196,7 +196,7 @@ def choose_row(complaint: Complaint, codes: Mapping[str, Row] = CODES) -> Row:
         # A quota that the vendor renews by itself, as Gemini words it: a hint would be of no use for an empty account.
         return RATE if meaning == "money" and sign.field == "message" and renews else MEANT[meaning]
     if complaint.status == 402 and complaint.retry_after is not None:
-        return RATE  # an account without money has no hour at which it is full again
+        return RATE  # with a time to come back the vendor says that the limit ends by itself
     row = _row_by_text(complaint, text) or GENERAL_CODES.get(complaint.code) or TYPES.get(complaint.type)
     if row is None and complaint.status == 200:
         row = TYPES_WITHOUT_STATUS.get(complaint.type, FAULT)

@@ -12,9 +12,14 @@ def read_usage(fields: object) -> Usage | None:
     """Return the usage that an upstream reported; None unless both counts are there."""
     if not isinstance(fields, dict):
         return None
-    given = _count(fields.get("prompt_tokens", fields.get("input_tokens")))
-    made = _count(fields.get("completion_tokens", fields.get("output_tokens")))
+    given = _first_count(fields, "prompt_tokens", "input_tokens")
+    made = _first_count(fields, "completion_tokens", "output_tokens")
     return None if given is None or made is None else Usage(given, made)
+
+
+def _first_count(fields: Mapping[str, Any], *names: str) -> int | None:
+    """Return the first of these counts that is there; relays fill the others with null."""
+    return next((count for name in names if (count := _count(fields.get(name))) is not None), None)
 
 
 def _count(value: object) -> int | None:
@@ -38,20 +43,26 @@ def thought(delta: Mapping[str, Any]) -> str:
 
 
 def pieces(content: object) -> list[Piece]:
-    """Return the texts of a delta's content.
+    """Return the texts of content that is no string: a number or parts.
 
-    It is a text, a number, or parts; Mistral's parts may be thoughts.
+    Mistral's parts may be thoughts.
     """
-    if isinstance(content, str):
-        return [(Delta, content)]
     if isinstance(content, int | float) and not isinstance(content, bool):
         return [(Delta, str(content))]
     found: list[Piece] = []
     for part in content if isinstance(content, list) else [content]:
-        if isinstance(part, str):
-            found.append((Delta, part))
-        elif isinstance(part, dict) and part.get("type") == "thinking":
-            found += [(Reasoning, text) for _kind, text in pieces(part.get("thinking"))]
-        elif isinstance(part, dict) and part.get("type", "text") in ("text", "output_text"):
-            found += pieces(part.get("text")) if isinstance(part.get("text"), str) else []
+        if isinstance(part, dict) and part.get("type") == "thinking":
+            inner = part.get("thinking")
+            found += [
+                (Reasoning, text) for each in (inner if isinstance(inner, list) else [inner]) for text in _text(each)
+            ]
+        else:
+            found += [(Delta, text) for text in _text(part)]
     return found
+
+
+def _text(part: object) -> list[str]:
+    """Return the text of a part, in a list that is empty without any."""
+    if isinstance(part, dict) and part.get("type", "text") in ("text", "output_text"):
+        part = part.get("text")
+    return [part] if isinstance(part, str) and part else []

@@ -105,6 +105,11 @@ def refused(status: int, headers: Mapping[str, str], body: bytes) -> ProviderErr
     return row.error(vendor_request_id=request_id(headers), status=status)
 
 
+def number(value: object) -> object:
+    """Return the number that a gateway wrote as a string, anything else unchanged."""
+    return int(value) if isinstance(value, str) and len(value) < 10 and value.isdecimal() else value
+
+
 def sid_of(body: Mapping[str, Any] | bytes | str) -> str:
     """Return the vendor's id of a request for logs, at most 128 characters."""
     return _word(body, "sid")[:_MAX_SID_CHARS]

@@ -13,14 +13,13 @@ import orjson
 from providers.wire.base import JSON, ChatRequest, Delta, Event, Finished, PromptMessage, Reasoning, Withdrawn
 from providers.wire.errors import ProviderError, broken_stream
 from providers.wire.openai.fields import read_usage
-from providers.wire.spark.errors import HISTORY_NOT_CLEARED, OUTPUT_BLOCKED, TENDS_TO_VIOLATE, failure, sid_of
+from providers.wire.spark.errors import HISTORY_NOT_CLEARED, OUTPUT_BLOCKED, TENDS_TO_VIOLATE, failure, number, sid_of
 
 log = logging.getLogger(__name__)
 
 MAX_COMPLETION_BYTES = 2**25
 
-# Some gateways write numbers as strings.
-_LAST = (2, "2")
+_LAST = 2
 _SEPARATOR = "\n\n"
 
 
@@ -112,7 +111,7 @@ class Decoder:
         if not self.sid:
             self.sid = sid_of(header)
         # The code first: a frame that reports a failure has status 2 as well.
-        if (code := header.get("code")) not in (None, 0, "0", "") and self._verdict(code, header):
+        if (code := number(header.get("code"))) and self._verdict(code, header):
             return []
         payload = parsed.get("payload")
         return self._payload(payload) if isinstance(payload, dict) else []
@@ -138,7 +137,7 @@ class Decoder:
                 self._withdrawn = self.ended = True
             case _ if code == TENDS_TO_VIOLATE:
                 self._tends_to_violate = True
-                self.complete = self.complete or header.get("status") in _LAST
+                self.complete = self.complete or number(header.get("status")) == _LAST
                 return False
             case _ if not self.complete:
                 raise failure(code, self.sid)
@@ -152,7 +151,7 @@ class Decoder:
             listed = choices.get("text")
             for text in listed if isinstance(listed, list) else ():
                 self._text(text, events)
-            if choices.get("status") in _LAST:
+            if number(choices.get("status")) == _LAST:
                 self.complete = True
         usage = payload.get("usage")
         if isinstance(usage, dict) and (counted := read_usage(usage.get("text"))):

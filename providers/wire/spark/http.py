@@ -16,7 +16,7 @@ from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.openai.errors import CODES, Complaint
 from providers.wire.spark.adapter import KNOWN_MODELS
 from providers.wire.spark.errors import CODES as SPARK_CODES
-from providers.wire.spark.errors import HISTORY_NOT_CLEARED, OUTPUT_BLOCKED, TENDS_TO_VIOLATE, failure, sid_of
+from providers.wire.spark.errors import HISTORY_NOT_CLEARED, OUTPUT_BLOCKED, TENDS_TO_VIOLATE, failure, number, sid_of
 from providers.wire.spark.frames import web_search
 
 
@@ -49,8 +49,8 @@ class SparkHTTP(OpenAICompatible):
         return body
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
-        match chunk.get("code"):
-            case None | 0 | "0":
+        match number(chunk.get("code")):
+            case None | 0:
                 return super().failure(event, chunk)
             case code if code == HISTORY_NOT_CLEARED:
                 return None
