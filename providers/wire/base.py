@@ -95,7 +95,7 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """A JSON list of pieces of tool calls, where the request passed tools on."""
+    """A JSON list of pieces of tool calls, each with the number of its call as `index`."""
 
     json: str
 

@@ -160,7 +160,7 @@ async def test_what_leaving_costs(
         "before": [],
         "white": [Delta(" \n")],
         "text": [Delta("a")],
-        "tool": [ToolCallDelta("[{}]")],
+        "tool": [ToolCallDelta('[{"index": 0}]')],
     }
     has_begun = asyncio.Event()
 
@@ -186,7 +186,7 @@ async def test_calls_of_tools_that_were_not_offered(
     """On the page a tool call shows nothing; a completion of calls alone ends normally."""
 
     async def calling(self: Any) -> AsyncGenerator[Event, None]:
-        yield ToolCallDelta("[{}]")
+        yield ToolCallDelta('[{"index": 0}]')
         yield Finished("tool_calls")
 
     monkeypatch.setattr("providers.routing.Attempts.run", calling)
