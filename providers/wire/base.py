@@ -95,7 +95,7 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """A JSON list of pieces of tool calls, each with the number of its call as `index`."""
+    """A JSON list of pieces of tool calls, each with the `index` of its call."""
 
     json: str
 
