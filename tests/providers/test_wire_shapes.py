@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from providers.wire.base import ChatRequest, Clocks, Endpoint, Event, Finished, PromptMessage, Usage, Withdrawn
 from providers.wire.errors import ProviderError
@@ -234,3 +236,33 @@ def test_zhipu_withdraws() -> None:
     found = decoder.feed(stream_bytes(delta(content="bad text"), last, D)) + decoder.flush()
 
     assert (Withdrawn() in found, reason_of(found)) == (True, "content_filter")
+
+
+NOISE = (b": keep-alive\n\n", b"\n\n\n", b"event: ping\ndata: {}\n\n", b'data: {"id": "x", "unknown": [1, null]}\n\n')
+
+
+@given(st.data())
+def test_any_cut_gives_the_same_completion(data: st.DataObject) -> None:
+    """Cuts, comments, blank lines, unknown fields and the order of keys change nothing."""
+    stream = b""
+    for event in [
+        delta(role="assistant", content=""),
+        delta(reasoning_content="Hm你"),
+        *map(words, "It works. 好😀"),
+        S,
+        D,
+    ]:
+        stream += data.draw(st.sampled_from((b"", *NOISE)), label="before")
+        if isinstance(event, dict) and data.draw(st.booleans(), label="turned"):
+            event = {"extra": {"odd": 1}, **dict(reversed(event.items()))}
+        stream += stream_bytes(event)
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=12), label="cuts"))
+    decoder = Decoder(OpenAICompatible(Endpoint("http://upstream.invalid/v1")))
+    pairs = zip([0, *cuts], [*cuts, len(stream)], strict=True)
+    found = [event for start, end in pairs for event in decoder.feed(stream[start:end])] + decoder.flush()
+
+    assert (text(found), reasoning(found), reason_of(found)) == ("It works. 好😀", "Hm你", "stop")
+
+
+def words(content: str) -> dict[str, Any]:
+    return delta(content=content)
