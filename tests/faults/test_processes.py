@@ -113,7 +113,9 @@ def test_rolling_restart(pair: Pair) -> None:
             for one in seen:
                 one.check()
                 row = at.generation(one.generation)
-                assert (row["status"], row["finish_reason"], row["content"]) == ("completed", "stop", one.text)
+                assert (row["status"], row["finish_reason"], row["content"]) == ("completed", "stop", one.text), row[
+                    "error"
+                ]
             # On a machine that stands still for seconds the database may step in for Redis.
             assert sum("reset" in {event.name for event in one.events} for one in seen) <= count // 20
     assert pair.alice_there.quota()["used_today"] == before + count
