@@ -43,7 +43,7 @@ def ensure_upstreams() -> None:
     _encrypt_proxy_passwords()
     environment = {name: _revealed(value) for name, value in settings.ENV}
     for kind, adapter in registry.ADAPTERS.items():
-        if first_run := adapter.first_run(environment):
+        for first_run in adapter.first_run(environment):
             values = {"base_url": first_run.base_url, "proxy": first_run.proxy, "enabled": True}
             upstream = _ensure_upstream(first_run.slug, kind, values)
             _ensure_keys(upstream, first_run.keys)

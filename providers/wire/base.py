@@ -7,9 +7,11 @@ No network and no vendor facts here: those live in the provider's own module.
 import math
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+from urllib.parse import urlencode
 
 import orjson
 
@@ -65,7 +67,8 @@ class ChatRequest:
     the token cap is always called `max_tokens` there and goes out under `token_cap_field`. `generation` is an opaque
     hexadecimal id, fit for vendors that want a unique request id. `extras` holds those of `PASSED_ON` that the caller
     gave. A `whole` prompt is a program's: it is refused when it is too long, never shortened. With `think_tags` a
-    leading `<think>` block of the content becomes reasoning.
+    leading `<think>` block of the content becomes reasoning. `drop` names body fields that are left out, those
+    of the caller too. `clocks` replace those of the endpoint.
     """
 
     model: str
@@ -77,6 +80,8 @@ class ChatRequest:
     extras: Mapping[str, JSON] = field(default_factory=dict)
     whole: bool = False
     think_tags: bool = True
+    drop: frozenset[str] = frozenset()
+    clocks: "Clocks | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +107,35 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the upstream counted them; the last one of a stream holds."""
+    """Tokens as the upstream counted them; the last one of a stream holds.
+
+    `cached_tokens` are part of `input_tokens`, `reasoning_tokens` part of `output_tokens`; None: not reported.
+    """
 
     input_tokens: int
     output_tokens: int
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class Source(NamedTuple):
+    """A page that a completion cites.
+
+    `url` is an `http` or `https` address; `title` may be empty.
+    """
+
+    url: str
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Lists the pages cited so far, in order.
+
+    The last one of a stream holds.
+    """
+
+    items: tuple[Source, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +159,7 @@ class Withdrawn:
     """All text shown so far is void."""
 
 
-Event = Delta | Reasoning | ToolCallDelta | Usage | Finished | Notice | Withdrawn
+Event = Delta | Reasoning | ToolCallDelta | Usage | Sources | Finished | Notice | Withdrawn
 
 
 @dataclass(frozen=True)
@@ -150,7 +180,8 @@ class Endpoint:
     """How one upstream is reached.
 
     `admits` judges each resolved address, or the proxy's; None: every address is allowed. `tls` replaces the usual
-    verification, for private certificate authorities.
+    verification, for private certificate authorities. `headers` and `query` are added to each request and win over the
+    adapter's own; they are pairs, because an endpoint is compared and hashed.
     """
 
     base_url: str
@@ -161,6 +192,13 @@ class Endpoint:
     # Options of single adapters: `Provider.options` names the ones that an adapter uses.
     sign_host: str | None = None
     raw_key: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
+    query: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def encoded_query(self) -> str:
+        """Return the query as it stands in an address."""
+        return urlencode(self.query)
 
 
 class OfferedModel(NamedTuple):
@@ -187,6 +225,7 @@ class FirstRun(NamedTuple):
     proxy: str
     keys: tuple[str, ...]
     models: tuple[tuple[str, str], ...]
+    query: Mapping[str, str] = MappingProxyType({})
 
 
 def gettext_noop(text: str) -> str:
@@ -237,9 +276,13 @@ class Provider(ABC):
         return True
 
     @classmethod
-    def first_run(cls, settings: Mapping[str, Any]) -> FirstRun | None:
-        """Return the upstream that the environment's settings describe, None when they name none."""
-        return None
+    def first_run(cls, settings: Mapping[str, Any]) -> Iterable[FirstRun]:
+        """Return the upstreams of this kind that the environment's settings describe."""
+        return ()
+
+    def clocks(self, request: ChatRequest) -> Clocks:
+        """Return the deadlines of a request."""
+        return request.clocks or self.endpoint.clocks
 
     @abstractmethod
     def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:

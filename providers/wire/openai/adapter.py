@@ -4,7 +4,7 @@ Standard: https://platform.openai.com/docs/api-reference/chat/streaming. Decodin
 and error tables have modules of their own; retrying and keys are the caller's.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -81,19 +81,21 @@ class OpenAICompatible(Provider):
         self._transport = transport or Transport(endpoint)
 
     @classmethod
-    def first_run(cls, settings: Mapping[str, Any]) -> FirstRun | None:
-        """Return the upstream of OPENAI_API_KEYS and OPENAI_BASE_URL, None when both are empty and for subclasses."""
+    def first_run(cls, settings: Mapping[str, Any]) -> Iterable[FirstRun]:
+        """Return the upstream of OPENAI_API_KEYS and OPENAI_BASE_URL, none when both are empty and for subclasses."""
         keys, base_url = settings["OPENAI_API_KEYS"], settings["OPENAI_BASE_URL"]
-        if cls is not OpenAICompatible or not (keys or base_url):
-            return None
-        return FirstRun("openai", base_url or BASE_URL, settings["OPENAI_PROXY"] or "", keys, settings["OPENAI_MODELS"])
+        if cls is OpenAICompatible and (keys or base_url):
+            proxy, models = settings["OPENAI_PROXY"] or "", settings["OPENAI_MODELS"]
+            yield FirstRun("openai", base_url or BASE_URL, proxy, keys, models)
 
     async def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
-        deadline = Deadline(self.endpoint.clocks)
+        deadline = Deadline(self.clocks(request))
         exchange: Exchange | None = None
         try:
-            body = orjson.dumps(self.body(request))
-            exchange = await send(self._transport, "POST", self.address(request), self.headers(key), deadline, body)
+            body = {name: value for name, value in self.body(request).items() if name not in request.drop}
+            headers = {**self.headers(key), **dict(self.endpoint.headers)}
+            address, query = self.address(request), self.endpoint.encoded_query
+            exchange = await send(self._transport, "POST", address, headers, deadline, orjson.dumps(body), query)
             data = await self._beginning(exchange, request)
             decoder = self.decoder(request)
             while not decoder.ended and (data := data or await _next_bytes(exchange, decoder)):
@@ -125,8 +127,9 @@ class OpenAICompatible(Provider):
         deadline = Deadline(replace(self.endpoint.clocks, first=seconds, idle=seconds, total=seconds))
         exchange: Exchange | None = None
         try:
-            headers = {**self.headers(key), "Accept": "application/json"}
-            exchange = await send(self._transport, "GET", self.base_url + "/models", headers, deadline)
+            headers = {**self.headers(key), "Accept": "application/json", **dict(self.endpoint.headers)}
+            address, query = self.base_url + "/models", self.endpoint.encoded_query
+            exchange = await send(self._transport, "GET", address, headers, deadline, query=query)
             body = await exchange.read_up_to(model_list.MAX_BYTES)
         finally:
             deadline.close()

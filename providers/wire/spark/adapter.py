@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from email.utils import formatdate
 from typing import Any, NamedTuple
@@ -113,16 +113,15 @@ class Spark(Provider):
         return 0 < temperature <= VERSIONS.get(model, _UNKNOWN).max_temperature
 
     @classmethod
-    def first_run(cls, settings: Mapping[str, Any]) -> FirstRun | None:
-        """Return the upstream of SPARK_APP_ID, SPARK_API_KEY and SPARK_API_SECRET, None without all three."""
+    def first_run(cls, settings: Mapping[str, Any]) -> Iterable[FirstRun]:
+        """Return the upstream of SPARK_APP_ID, SPARK_API_KEY and SPARK_API_SECRET, none without all three."""
         parts = [settings[name] for name in ("SPARK_APP_ID", "SPARK_API_KEY", "SPARK_API_SECRET")]
-        if not all(parts):
-            return None
-        models = (("spark", settings["SPARK_DOMAIN"]),)
-        return FirstRun("spark", settings["SPARK_URL"], "", (":".join(parts),), models)
+        if all(parts):
+            models = (("spark", settings["SPARK_DOMAIN"]),)
+            yield FirstRun("spark", settings["SPARK_URL"], "", (":".join(parts),), models)
 
     async def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
-        deadline, decoder = Deadline(self.endpoint.clocks), Decoder()
+        deadline, decoder = Deadline(self.clocks(request)), Decoder()
         socket: WebSocket | None = None
         try:
             socket = await self._ask(request, credentials(key), deadline)

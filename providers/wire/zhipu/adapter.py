@@ -9,7 +9,7 @@ import math
 import secrets
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -65,11 +65,12 @@ class Zhipu(OpenAICompatible):
         return temperature <= MAX_TEMPERATURE
 
     @classmethod
-    def first_run(cls, settings: Mapping[str, Any]) -> FirstRun | None:
-        """Return the upstream of ZHIPU_API_KEYS for the models that v4 serves, None without any."""
+    def first_run(cls, settings: Mapping[str, Any]) -> Iterable[FirstRun]:
+        """Return the upstream of ZHIPU_API_KEYS for the models that v4 serves, none without any."""
         keys, pairs = settings["ZHIPU_API_KEYS"], settings["ZHIPU_MODELS"]
         models = tuple(pair for pair in pairs if pair[1] not in V3_MODELS)
-        return FirstRun("zhipu", settings["ZHIPU_BASE_URL"], "", keys, models) if keys and models else None
+        if keys and models:
+            yield FirstRun("zhipu", settings["ZHIPU_BASE_URL"], "", keys, models)
 
     def headers(self, key: str | None) -> dict[str, str]:
         if key is not None:

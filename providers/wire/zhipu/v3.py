@@ -8,7 +8,7 @@ colon. The line `event:` shows whether it did, because a space there can mean no
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -56,15 +56,16 @@ class ZhipuV3(Zhipu):
     withdrawn_reasons = frozenset({_INTERRUPTED}) | MODERATED
 
     @classmethod
-    def first_run(cls, settings: Mapping[str, Any]) -> FirstRun | None:
-        """Return the upstream of ZHIPU_API_KEYS for the legacy models, None without any.
+    def first_run(cls, settings: Mapping[str, Any]) -> Iterable[FirstRun]:
+        """Return the upstream of ZHIPU_API_KEYS for the legacy models, none without any.
 
         Without ZHIPU_V3_BASE_URL its address is v4's with the last segment replaced.
         """
         keys, pairs = settings["ZHIPU_API_KEYS"], settings["ZHIPU_MODELS"]
         models = tuple(pair for pair in pairs if pair[1] in V3_MODELS)
         base_url = settings["ZHIPU_V3_BASE_URL"] or settings["ZHIPU_BASE_URL"].removesuffix("/v4") + "/v3"
-        return FirstRun("zhipu-v3", base_url, "", keys, models) if keys and models else None
+        if keys and models:
+            yield FirstRun("zhipu-v3", base_url, "", keys, models)
 
     def address(self, request: ChatRequest) -> str:
         return f"{self.base_url}{self.path}/{quote(request.model, safe='')}/sse-invoke"
