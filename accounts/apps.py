@@ -1,9 +1,12 @@
 import threading
 from importlib import import_module
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from django.apps import AppConfig, apps
 from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    from accounts.identities import Identities
 
 
 class AccountsConfig(AppConfig):
@@ -11,6 +14,7 @@ class AccountsConfig(AppConfig):
     verbose_name = _("Accounts")
 
     one_hash_at_a_time: threading.Lock
+    identities: "Identities"
 
     def ready(self) -> None:
         self.one_hash_at_a_time = threading.Lock()
@@ -20,6 +24,8 @@ class AccountsConfig(AppConfig):
         import_module("accounts.limits").register()
         import_module("accounts.recent_login").register()
         import_module("accounts.security_log").register()
+        self.identities = import_module("accounts.identities").Identities()
+        self.identities.register()
 
 
 def accounts() -> AccountsConfig:

@@ -23,6 +23,7 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
 from accounts import jwt, tickets
+from accounts.apps import accounts
 from accounts.errors import AccountIncomplete
 from accounts.models import ApiToken, User, digest
 from runtime import database
@@ -60,13 +61,27 @@ def authenticate(request: HttpRequest, *, tickets: bool = False) -> Caller:
 
 
 async def aauthenticate(request: HttpRequest, *, tickets: bool = False) -> Caller:
-    """Do the same from the event loop, in one call of the database executor."""
-    return await database.run(authenticate, request, tickets=tickets)
+    """Do the same from the event loop; the database is asked once in `identities.SECONDS`."""
+    if not (proof := _proof(request)) or (tickets and "ticket" in request.GET):
+        return await database.run(authenticate, request, tickets=tickets)
+    identities = accounts().identities
+    if (caller := identities.get(proof)) is None:
+        version = identities.version
+        caller = await database.run(authenticate, request)
+        identities.put(proof, caller, version)
+    elif caller.via == "session":
+        _enforce_csrf(request)
+    return _noted(request, caller)
 
 
 async def aauthenticate_bearer(request: HttpRequest) -> Caller:
     """Return the caller by the header; cookies are ignored, so no CSRF check is needed."""
-    caller = await database.run(_by_header, request.META.get("HTTP_AUTHORIZATION", "").strip())
+    header = request.META.get("HTTP_AUTHORIZATION", "").strip()
+    identities, proof = accounts().identities, _header_proof(header)
+    if (caller := identities.get(proof)) is None:
+        version = identities.version
+        caller = await database.run(_by_header, header)
+        identities.put(proof, caller, version)
     return _noted(request, caller)
 
 
@@ -157,12 +172,29 @@ def _by_session(request: HttpRequest) -> Caller | None:
     user = _session_user(request)
     if user is None:
         return None
+    _enforce_csrf(request)
+    return _caller(user, "session")
+
+
+def _enforce_csrf(request: HttpRequest) -> None:
     try:
         SessionAuthentication().enforce_csrf(request)  # type: ignore[arg-type]  # it reads Django's request too
     except PermissionDenied as error:
         text = _("The page was open too long or came from elsewhere. Reload it and try again.")
         raise Forbidden(text) from error
-    return _caller(user, "session")
+
+
+def _proof(request: HttpRequest) -> str:
+    """Return the header or the session cookie that identifies the caller; empty without either."""
+    header: str = request.META.get("HTTP_AUTHORIZATION", "").strip()
+    cookie = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+    if header:
+        return _header_proof(header)
+    return f"session {cookie}" if cookie else ""
+
+
+def _header_proof(header: str) -> str:
+    return f"header {header}"
 
 
 def _caller(user: User, via: Method, login: jwt.Login | None = None) -> Caller:

@@ -16,6 +16,7 @@ from django.utils import translation
 from hypothesis import settings as hypothesis
 from xdist.scheduler import LoadFileScheduling
 
+from accounts.apps import accounts
 from chat.apps import chat
 from providers.apps import providers_app
 from quotas.apps import quotas_app
@@ -70,6 +71,7 @@ def fresh_table() -> None:
     providers_app().configuration.forget()
     quotas_app().snapshot.forget()
     chat().words.forget()
+    accounts().identities.forget()
 
 
 @pytest.fixture(autouse=True)
