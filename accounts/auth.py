@@ -106,7 +106,10 @@ def require_reachable(caller: Caller) -> None:
 
 def disabled_among(user_ids: Collection[int]) -> set[int]:
     """Return the ids of users that are disabled or deleted."""
-    return set(user_ids) - set(User.objects.filter(pk__in=user_ids, is_active=True).values_list("pk", flat=True))
+    disabled = set(user_ids) - set(User.objects.filter(pk__in=user_ids, is_active=True).values_list("pk", flat=True))
+    if disabled:
+        accounts().identities.forget()
+    return disabled
 
 
 class Authentication(BaseAuthentication):

@@ -14,6 +14,8 @@ from django.core.signals import setting_changed
 from django.dispatch import receiver
 from django.utils import translation
 from hypothesis import settings as hypothesis
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 from xdist.scheduler import LoadFileScheduling
 
 from accounts.apps import accounts
@@ -86,6 +88,13 @@ def follow_redis_url(setting: str, value: Any, **_kwargs: Any) -> None:
     """Apply a test's REDIS_URL to this process's Redis clients too."""
     if setting == "REDIS_URL":
         runtime().redis.url = value
+
+
+@pytest.fixture
+def log_lines() -> Iterator[list[EventDict]]:
+    """The lines that our own code logs during the test, as fields."""
+    with capture_logs() as lines:
+        yield lines
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError, OperationalError
+from structlog.typing import EventDict
 
 from accounts.models import User
 from chat.apps import chat
@@ -153,7 +154,7 @@ async def test_end_by_another_process_wins(user: User, closed_database: None, mo
 
 
 async def test_user_deleted_while_it_runs(
-    user: User, closed_database: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    user: User, closed_database: None, monkeypatch: pytest.MonkeyPatch, log_lines: list[EventDict]
 ) -> None:
     """Readers reach the end of the log, and no error is logged."""
 
@@ -170,7 +171,7 @@ async def test_user_deleted_while_it_runs(
     assert log.ended
     assert chat().generations.readable(started.row) is None
     assert not await database.run(Generation.objects.exists)
-    assert [record.levelname for record in caplog.records if record.levelname == "ERROR"] == []
+    assert [line for line in log_lines if line["log_level"] == "error"] == []
 
 
 def test_quota_deleted_during_the_start(user: User, monkeypatch: pytest.MonkeyPatch) -> None:

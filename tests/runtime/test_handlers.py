@@ -98,7 +98,7 @@ def test_other_hosts_are_refused(product: Product, path: str) -> None:
 
 @pytest.mark.parametrize("way", ["session", "jwt", "token"])
 def test_disabled_users_are_refused_at_once(product: Product, api_user: ApiUser, way: str) -> None:
-    """A disabled user is refused at once by both handlers, with each kind of credentials."""
+    """A user whom staff disable is refused at once by both handlers, with each kind of credentials."""
     headers: dict[str, str] = {}
     if way == "session":
         client = product.browser(api_user.name)
@@ -114,14 +114,27 @@ def test_disabled_users_are_refused_at_once(product: Product, api_user: ApiUser,
         lambda: client.get(STREAM),
     ]
     assert [call().status_code for call in calls] == [200, 202, 404]
-    disable(product, api_user.name)
+    account = f"/api/admin/users/{api_user.client.get('/api/me/').json()['id']}/"
+    assert product.admin().client.patch(account, json={"is_active": False}).status_code == 200
     for call in calls:
         refused = call()
         assert (refused.status_code, refused.json()["error"]["code"]) == (401, "not_authenticated")
 
 
 def disable(product: Product, name: str) -> None:
+    """Disable a user as another process does, because this one gets no signal."""
     product.sql("UPDATE accounts_user SET is_active = 0 WHERE username = ?", name)
+
+
+def test_users_disabled_elsewhere_are_refused_within_two_seconds(product: Product, api_user: ApiUser) -> None:
+    """A change that another process stored counts two seconds later in this one."""
+    body = {"model": "plain", "prompt": "x"}
+    assert api_user.client.post("/api/chat/", json=body).status_code == 202
+    disable(product, api_user.name)
+    deadline = time.monotonic() + 2
+    while api_user.client.post("/api/chat/", json=body).status_code != 401:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 from django.db.models.functions import Now
+from structlog.typing import EventDict
 
 from runtime import process as process_module
 from runtime.executor import DatabaseExecutor
@@ -78,7 +79,7 @@ def test_rows_of_processes_long_dead_are_deleted(process: ServingProcess) -> Non
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("error", [OperationalError("the database is away"), ValueError("a bug")])
-async def test_a_timer_goes_on_after_its_callback_failed(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_timer_goes_on_after_its_callback_failed(error: Exception, log_lines: list[EventDict]) -> None:
     executor, failures, succeeded = DatabaseExecutor(), iter([error]), asyncio.Event()
     process = ServingProcess(executor)
 
@@ -96,7 +97,7 @@ async def test_a_timer_goes_on_after_its_callback_failed(error: Exception, caplo
         assert timer.cancelled()
     finally:
         await asyncio.to_thread(executor.close)
-    assert "timer failed" in caplog.text
+    assert [line["event"] for line in log_lines] == ["timer failed"]
 
 
 def test_a_halted_transaction_ends_before_those_that_wait_for_its_rows_give_up(postgres: Any) -> None:

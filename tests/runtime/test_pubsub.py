@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis as Client
+from structlog.typing import EventDict
 
 from runtime.apps import runtime
 from runtime.pubsub import MISSED, PREFIX, Broker
@@ -83,7 +84,7 @@ async def test_subscribers_of_this_process_are_called_before_publish_returns(lon
 
 
 async def test_a_failing_subscriber_keeps_no_other_from_being_called(
-    lone_broker: Broker, caplog: pytest.LogCaptureFixture
+    lone_broker: Broker, log_lines: list[EventDict]
 ) -> None:
     def fail(payload: bytes) -> None:
         raise ValueError(payload)
@@ -92,7 +93,7 @@ async def test_a_failing_subscriber_keeps_no_other_from_being_called(
     received, _unsubscribe = subscribe(lone_broker, "topic")
     await lone_broker.publish("topic", b"1")
     assert received.get_nowait() == b"1"
-    assert "subscriber failed" in caplog.text
+    assert [line["event"] for line in log_lines] == ["subscriber failed"]
 
 
 async def test_each_request_is_served_once_in_an_empty_context(broker: Broker, clients: RedisClients) -> None:

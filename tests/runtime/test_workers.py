@@ -1,6 +1,7 @@
 """`WORKERS=n`: one address, one ready line and one exit code, even when workers die."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -93,8 +94,9 @@ def test_workers_share_connections_and_drain_together(
             time.sleep(0.05)
         assert product.stop() == 0
         assert len(READY.findall(product.output)) == 1
-        lines = [line for line in product.output.splitlines() if '"event": "generation"' in line]
-        assert any(generation["generation"]["id"] in line and '"outcome": "completed"' in line for line in lines)
+        lines = [json.loads(line) for line in product.output.splitlines() if line.startswith("{")]
+        ends = {line["generation"]: line["outcome"] for line in lines if line["event"] == "generation"}
+        assert ends[generation["generation"]["id"]] == "completed"
 
 
 # --- the supervisor alone, with workers that do nothing ---------------------------------------------------------------
