@@ -52,9 +52,11 @@ class Environment(BaseModel):
     SPARK_API_SECRET: types.Secret = None
     SPARK_URL: types.WebSocketUrl = "wss://spark-api.xf-yun.com/v1.1/chat"
     SPARK_DOMAIN: str = "lite"
+    SPARK_PROXY: types.ProxyUrl | None = None
     ZHIPU_API_KEYS: types.VendorKeys = ()
     ZHIPU_BASE_URL: types.WebUrl = "https://open.bigmodel.cn/api/paas/v4"
     ZHIPU_V3_BASE_URL: types.WebUrl | None = None
+    ZHIPU_PROXY: types.ProxyUrl | None = None
     ZHIPU_MODELS: types.OfferedModels = (("glm-4-flash", "glm-4-flash"),)
     ALLOWED_PRIVATE_UPSTREAMS: types.PrivateHosts = ()
     EMAIL_URL: types.Secret = None

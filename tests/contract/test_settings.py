@@ -51,6 +51,8 @@ BAD = [
     ("SPARK_APP_ID", "without the others"),
     ("SPARK_URL", "ws://spark.example.org/v1.1/chat"),
     ("SPARK_URL", "wss://host:port/v1.1/chat"),
+    ("SPARK_PROXY", "somewhere:1"),
+    ("ZHIPU_PROXY", "socks4://proxy:1080"),
     ("ZHIPU_BASE_URL", "somewhere"),
     ("ZHIPU_V3_BASE_URL", "somewhere"),
     ("ZHIPU_MODELS", "=name"),

@@ -230,6 +230,21 @@ def test_the_environment_names_several_kinds_at_once(settings: Any) -> None:
     }
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("name", "slugs"),
+    [("OPENAI_PROXY", {"openai"}), ("SPARK_PROXY", {"spark"}), ("ZHIPU_PROXY", {"zhipu", "zhipu-v3"})],
+)
+def test_the_environment_names_a_proxy_for_each_vendor(name: str, slugs: set[str], settings: Any) -> None:
+    """A vendor's proxy goes to its upstreams only, and its password is kept."""
+    together = {name: value for case in CASES.values() for name, value in (case.settings or {}).items()}
+    proxy = "socks5://user:word@127.0.0.1:1080"
+    settings.ENV = load(together | {"ZHIPU_MODELS": "glm-4-flash,turbo=chatglm_turbo", name: proxy})
+    setup.ensure_upstreams()
+    found = {upstream.slug: upstream.proxy_url() for upstream in Upstream.objects.exclude(proxy="")}
+    assert found == dict.fromkeys(slugs, proxy)
+
+
 # --- models ----------------------------------------------------------------------------------------------------------
 
 

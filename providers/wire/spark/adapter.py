@@ -118,7 +118,7 @@ class Spark(Provider):
         parts = [settings[name] for name in ("SPARK_APP_ID", "SPARK_API_KEY", "SPARK_API_SECRET")]
         if all(parts):
             models = (("spark", settings["SPARK_DOMAIN"]),)
-            yield FirstRun("spark", settings["SPARK_URL"], "", (":".join(parts),), models)
+            yield FirstRun("spark", settings["SPARK_URL"], settings["SPARK_PROXY"] or "", (":".join(parts),), models)
 
     async def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
         deadline, decoder = Deadline(self.clocks(request)), Decoder()

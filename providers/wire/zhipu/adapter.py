@@ -70,7 +70,7 @@ class Zhipu(OpenAICompatible):
         keys, pairs = settings["ZHIPU_API_KEYS"], settings["ZHIPU_MODELS"]
         models = tuple(pair for pair in pairs if pair[1] not in V3_MODELS)
         if keys and models:
-            yield FirstRun("zhipu", settings["ZHIPU_BASE_URL"], "", keys, models)
+            yield FirstRun("zhipu", settings["ZHIPU_BASE_URL"], settings["ZHIPU_PROXY"] or "", keys, models)
 
     def headers(self, key: str | None) -> dict[str, str]:
         if key is not None:

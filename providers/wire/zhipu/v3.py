@@ -65,7 +65,7 @@ class ZhipuV3(Zhipu):
         models = tuple(pair for pair in pairs if pair[1] in V3_MODELS)
         base_url = settings["ZHIPU_V3_BASE_URL"] or settings["ZHIPU_BASE_URL"].removesuffix("/v4") + "/v3"
         if keys and models:
-            yield FirstRun("zhipu-v3", base_url, "", keys, models)
+            yield FirstRun("zhipu-v3", base_url, settings["ZHIPU_PROXY"] or "", keys, models)
 
     def address(self, request: ChatRequest) -> str:
         return f"{self.base_url}{self.path}/{quote(request.model, safe='')}/sse-invoke"
