@@ -356,6 +356,15 @@ async def context(x: ChatExchange, most: str = "2") -> None:
 
 
 @scenario
+async def context_chars(x: ChatExchange, most: str = "1000") -> None:
+    """context_chars:<n>: the same for more than n characters in all messages."""
+    if sum(len(turn["content"]) for turn in x.request.body["messages"]) > int(most):
+        await x.refuse(400, "context_length_exceeded", "too long", "messages")
+    else:
+        await plain(x)
+
+
+@scenario
 async def redirect(x: ChatExchange) -> None:
     """302 to somewhere else."""
     await x.respond(302, b"", location="/elsewhere")

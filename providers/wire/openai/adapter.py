@@ -45,6 +45,7 @@ from providers.wire.openai.errors import (
     resend,
 )
 from providers.wire.openai.model_list import NO_LIST, NOT_A_LIST, TOO_LARGE, read_models
+from providers.wire.turns import sent_turns
 
 _BOM = b"\xef\xbb\xbf"
 # Bytes of a body without an event stream that is parsed with each read, to find its end before the connection's.
@@ -170,7 +171,7 @@ class OpenAICompatible(Provider):
             **parameters,
             **{name: value for name, value in request.extras.items() if name in self.takes},
             "model": request.model,
-            "messages": [as_sent(message) for message in request.messages],
+            "messages": [as_sent(message) for message in sent_turns(request)],
             "stream": True,
         }
         if request.include_usage:
