@@ -122,6 +122,43 @@ async def tool_object(x: SparkHTTPExchange) -> None:
     await x.stop()
 
 
+@scenario
+async def search(x: SparkHTTPExchange, shape: str = "object") -> None:
+    """search[:list]: the pages of a web search as a tool call, in an object or a list, then the plain completion."""
+    await x.start()
+    pages = [{"index": 1, "url": "https://example.org/a", "title": "A"}]
+    found = {"type": "web_search", "web_search": {"outputs": pages}}
+    await x.delta(content="", tool_calls=found if shape == "object" else [found])
+    await x.texts(tokens(PLAIN))
+    await x.stop()
+
+
+@scenario
+async def text_numbers(x: SparkHTTPExchange) -> None:
+    """The plain completion with all numbers as strings."""
+    await x.start()
+    for text in tokens(PLAIN):
+        await x.chunk(code="0", choices=[{"delta": {"role": "assistant", "content": text}, "index": "0"}])
+    usage = {name: str(count) for name, count in USAGE.items()}
+    await x.chunk(code="0", choices=[{"delta": {"role": "assistant", "content": ""}, "index": "0"}], usage=usage)
+    await x.send(b"data:[DONE]\n\n")
+
+
+@scenario
+async def one_call(x: SparkHTTPExchange) -> None:
+    """A tool call in the vendor's own form, an object, and nothing else."""
+    await x.start()
+    await x.delta(tool_calls={"type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}})
+    await x.stop()
+
+
+@scenario
+async def words(x: SparkHTTPExchange, number: str, *message: str) -> None:
+    """words:<n>:<message>: that code with that message as JSON instead of a stream."""
+    body = {"code": int(number), "message": ":".join(message), "sid": SID}
+    await x.respond(200, json.dumps(body).encode())
+
+
 def listing() -> str:
     """Return the scenarios beyond those of the fake OpenAI, one a line."""
     return "\n".join(f"{name:24} {run.__doc__}" for name, run in SCENARIOS.items())

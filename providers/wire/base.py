@@ -68,7 +68,7 @@ class ChatRequest:
     hexadecimal id, fit for vendors that want a unique request id. `extras` holds those of `PASSED_ON` that the caller
     gave. A `whole` prompt is a program's: it is refused when it is too long, never shortened. With `think_tags` a
     leading `<think>` block of the content becomes reasoning. `drop` names body fields that are left out, those
-    of the caller too. `clocks` replace those of the endpoint.
+    of the caller too. `clocks` replace those of the endpoint. `given` names the parameters that the caller set.
     """
 
     model: str
@@ -82,6 +82,7 @@ class ChatRequest:
     think_tags: bool = True
     drop: frozenset[str] = frozenset()
     clocks: "Clocks | None" = None
+    given: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

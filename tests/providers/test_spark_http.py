@@ -1,11 +1,22 @@
 """Spark over HTTP: OpenAI's shape, Spark's codes."""
 
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 
-from providers.wire.base import ChatRequest, Endpoint, Event, Finished, PromptMessage, Usage, Withdrawn
-from providers.wire.errors import ContentBlocked, PromptTooLong, ProviderError, Retry
+from providers.wire.base import (
+    JSON,
+    ChatRequest,
+    Endpoint,
+    Event,
+    Finished,
+    PromptMessage,
+    ToolCallDelta,
+    Usage,
+    Withdrawn,
+)
+from providers.wire.errors import BadParameter, ContentBlocked, PromptTooLong, ProviderError, Retry
 from providers.wire.spark.http import SparkHTTP
 from tests.providers.streams import collect, reasoning, request, text
 from tests.scenarios import PLAIN, REASONING
@@ -61,9 +72,10 @@ async def test_keys(provider: SparkHTTP, upstream: FakeSparkHTTP, key: str, sent
     assert upstream.requests[0].key == sent
 
 
-async def test_request(provider: SparkHTTP, upstream: FakeSparkHTTP) -> None:
-    """Usage comes unasked; `web_search` becomes the tool of that name."""
-    await collect(provider.stream(request("4.0Ultra", parameters={"temperature": 0.5, "web_search": False}), KEY))
+@pytest.mark.parametrize("parameters", [{}, {"web_search": False}])
+async def test_request(provider: SparkHTTP, upstream: FakeSparkHTTP, parameters: dict[str, JSON]) -> None:
+    """Usage comes unasked; the web is searched only where `web_search` says so."""
+    await collect(provider.stream(request("4.0Ultra", parameters={"temperature": 0.5, **parameters}), KEY))
 
     assert upstream.requests[0].body == {
         "model": "4.0Ultra",
@@ -72,6 +84,127 @@ async def test_request(provider: SparkHTTP, upstream: FakeSparkHTTP) -> None:
         "stream": True,
         "tools": [{"type": "web_search", "web_search": {"enable": False}}],
     }
+
+
+async def test_reasoning_model(provider: SparkHTTP, upstream: FakeSparkHTTP) -> None:
+    """X1.5 gets its thinking switch, the caller's tools beside the search, and a cap that it takes."""
+    tool: JSON = {"type": "function", "function": {"name": "f"}}
+    parameters: dict[str, JSON] = {
+        "thinking": {"type": "auto"},
+        "max_tokens": 100_000,
+        "web_search": {"search_mode": "deep"},
+        "search_disable": False,
+    }
+    prompt = (PromptMessage("system", "be brief"), PromptMessage("user", "hi"))
+    await collect(provider.stream(request("spark-x", *prompt, parameters=parameters, extras={"tools": [tool]}), KEY))
+
+    body = upstream.requests[0].body
+    assert body["messages"] == [{"role": "system", "content": "be brief"}, {"role": "user", "content": "hi"}]
+    assert body["tools"] == [
+        tool,
+        {"type": "web_search", "web_search": {"enable": True, "search_mode": "deep"}},
+    ]
+    assert (body["thinking"], body["max_tokens"]) == ({"type": "auto"}, 65_535)
+    assert (body["tool_calls_switch"], body["search_disable"]) == (True, False)
+
+
+@pytest.mark.parametrize("model", ["spark-x2.5", "spark-x2.5-4b", "spark-x2.5-next"])
+def test_x25_gets_no_fixed_value(model: str) -> None:
+    """X2.5 gets the newer name of the token cap, and nothing that has no effect there."""
+    configured: dict[str, JSON] = {"temperature": 0.5, "top_p": 0.7, "presence_penalty": 1, "max_tokens": 500}
+    tool: JSON = {"type": "function", "function": {"name": "f"}}
+    extras: dict[str, JSON] = {"top_p": 0.95, "frequency_penalty": 0, "tools": [tool]}
+
+    body = SparkHTTP(Endpoint("http://127.0.0.1:1/v1")).body(request(model, parameters=configured, extras=extras))
+
+    assert body == {
+        "model": model,
+        "messages": [{"role": "user", "content": "hello"}],
+        "max_completion_tokens": 500,
+        "tools": [tool],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p", "presence_penalty", "frequency_penalty"])
+async def test_x25_refuses_a_caller_s_value(provider: SparkHTTP, upstream: FakeSparkHTTP, name: str) -> None:
+    """What a caller sets and X2.5 does not heed is refused by name, before anything is sent."""
+    if name == "temperature":
+        asking = request("spark-x2.5", parameters={name: 0.5}, given=frozenset({name}))
+    else:
+        asking = request("spark-x2.5", extras={name: 0.5})
+
+    failure = await failure_of(provider, asking)
+
+    assert isinstance(failure, BadParameter)
+    assert (failure.param, failure.blame) == (name, "request")
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    ("model", "temperature", "good"),
+    [
+        ("4.0Ultra", 0, True),
+        ("4.0Ultra", 2, True),
+        ("4.0Ultra", 2.1, False),
+        ("spark-x2.5", 1, True),
+        ("spark-x2.5-4b", 0.9, False),
+    ],
+)
+def test_temperatures(model: str, temperature: float, good: bool) -> None:
+    """A temperature out of the model's range is known before a request."""
+    assert SparkHTTP.takes_temperature(model, temperature) == good
+
+
+async def test_turns(provider: SparkHTTP, upstream: FakeSparkHTTP) -> None:
+    """Two user turns in a row become one; a model without system messages gets them with the first user turn."""
+    prompt = [PromptMessage("system", "be brief"), PromptMessage("user", "one"), PromptMessage("user", "two")]
+    for model in ("lite", "4.0Ultra"):
+        await collect(provider.stream(request(model, *prompt, whole=True), KEY))
+
+    assert [recorded.body["messages"] for recorded in upstream.requests] == [
+        [{"role": "user", "content": "be brief\n\none\n\ntwo"}],
+        [{"role": "system", "content": "be brief"}, {"role": "user", "content": "one\n\ntwo"}],
+    ]
+
+
+@pytest.mark.parametrize("shape", ["object", "list"])
+async def test_search_results(provider: SparkHTTP, shape: str) -> None:
+    """The pages of a web search are no call of the caller's tools."""
+    events = await collect(provider.stream(request(f"search:{shape}", extras={"tools": []}), KEY))
+
+    assert (text(events), events[-1]) == (PLAIN, Finished("stop"))
+    assert not [event for event in events if isinstance(event, ToolCallDelta)]
+
+
+async def test_numbers_may_be_strings(provider: SparkHTTP) -> None:
+    """Codes, indexes and counts mean the same as strings."""
+    events = await collect(provider.stream(request("text_numbers"), KEY))
+
+    assert text(events) == PLAIN
+    assert events[-2:] == [Usage(9, 7), Finished("stop")]
+
+
+async def test_a_call_as_an_object(provider: SparkHTTP) -> None:
+    """A call that is no list is passed on as a list with a number and an id."""
+    events = await collect(provider.stream(request("one_call", extras={"tools": []}), KEY))
+
+    calls = [json.loads(event.json) for event in events if isinstance(event, ToolCallDelta)]
+    assert [(call["index"], call["function"]) for [call] in calls] == [(0, {"name": "f", "arguments": '{"x": 1}'})]
+    assert calls[0][0]["id"]
+    assert events[-1] == Finished("tool_calls")
+
+
+async def test_a_refused_field_of_the_caller(provider: SparkHTTP) -> None:
+    """A field that Spark's message names is the caller's if the caller set it."""
+    model = "words:10163:ParameterSchemaError: '$.presence_penalty' value must be less or equal than 2"
+
+    failure = await failure_of(provider, request(model, extras={"presence_penalty": 3}))
+    assert isinstance(failure, BadParameter)
+    assert failure.param == "presence_penalty"
+    configured = await failure_of(provider, request(model, parameters={"presence_penalty": 3}))
+    assert (configured.action, configured.vendor_code, configured.vendor_request_id) == ("ops", "10163", SID)
 
 
 @pytest.mark.parametrize("model", ["tool_object", "code_first:10017"])

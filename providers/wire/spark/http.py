@@ -1,23 +1,72 @@
 """iFlytek Spark over HTTP: OpenAI's shape with Spark's codes, https://www.xfyun.cn/doc/spark/HTTP.html.
 
-A key is the model's APIPassword or `api_key:api_secret`; of the WebSocket's `app_id:api_key:api_secret` the last two
-parts are sent.
+Each generation has an address of its own, which the upstream's row holds. A key is the model's APIPassword or
+`api_key:api_secret`; of the WebSocket's `app_id:api_key:api_secret` the last two parts are sent.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from providers.wire.base import JSON, ChatRequest, FinishReason
+from providers.wire.base import JSON, ChatRequest, FinishReason, OfferedModel, TokenCapField
 from providers.wire.base import gettext_noop as _
-from providers.wire.errors import ProviderError, Retry, Row
+from providers.wire.errors import BadParameter, ProviderError, Retry, Row
 from providers.wire.net.sse import SSEEvent
-from providers.wire.openai.adapter import OpenAICompatible
+from providers.wire.openai.adapter import OpenAICompatible, as_sent
 from providers.wire.openai.errors import CODES, Complaint
-from providers.wire.spark.adapter import KNOWN_MODELS
 from providers.wire.spark.errors import CODES as SPARK_CODES
 from providers.wire.spark.errors import HISTORY_NOT_CLEARED, OUTPUT_BLOCKED, TENDS_TO_VIOLATE, failure, number, sid_of
-from providers.wire.spark.frames import web_search
+from providers.wire.spark.frames import turns, web_search
+from providers.wire.turns import joined
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """The facts about a model; those of an unlisted one are the defaults.
+
+    `fixed` are fields with the values that alone have an effect. `searches` is whether it searches the web unasked.
+    """
+
+    title: str = ""
+    context_tokens: int = 8_192
+    most_tokens: int | None = None
+    fixed: Mapping[str, tuple[JSON, ...]] | None = None
+    system: bool = True
+    searches: bool = False
+    legacy: bool = False
+
+
+# https://www.xfyun.cn/doc/spark/Spark-X2.5.html: the vendor recommends not to send these.
+_FIXED: Mapping[str, tuple[JSON, ...]] = {
+    "temperature": (1,),
+    "top_p": (0.95, 1),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+}
+_X = Version("Spark X1.5", 65_536, 65_535, searches=True)
+_X25 = Version("Spark X2.5", 262_144, fixed=_FIXED)
+VERSIONS: Mapping[str, Version] = {
+    "lite": Version("Spark Lite", 8_192, 4_096, system=False),
+    "generalv3": Version("Spark Pro", 8_192, 8_192, system=False, searches=True),
+    "pro-128k": Version("Spark Pro-128K", 131_072, 4_096, system=False, searches=True),
+    "generalv3.5": Version("Spark Max", 8_192, 8_192, searches=True),
+    "max-32k": Version("Spark Max-32K", 32_768, 8_192, system=False, searches=True),
+    "4.0Ultra": Version("Spark 4.0 Ultra", 32_768, 32_768, searches=True),
+    "spark-x": _X,
+    "spark-x2.5": _X25,
+    "spark-x2.5-4b": replace(_X25, title="Spark X2.5 4B"),
+    "spark-x2.5-1.7b": replace(_X25, title="Spark X2.5 1.7B"),
+    "x1": replace(_X, title="Spark X1", legacy=True),
+}
+KNOWN_MODELS = tuple(
+    OfferedModel(name, version.context_tokens, version.title, version.legacy) for name, version in VERSIONS.items()
+)
+_MOST_TEMPERATURE = 2.0
+
+
+def version_of(model: str) -> Version:
+    """Return the facts about a model."""
+    return VERSIONS.get(model) or (_X25 if model.startswith("spark-x2.5") else Version())
 
 
 class SparkHTTP(OpenAICompatible):
@@ -35,35 +84,84 @@ class SparkHTTP(OpenAICompatible):
         str(TENDS_TO_VIOLATE): "content_filter",
     }
 
+    @classmethod
+    def takes_temperature(cls, model: str, temperature: float) -> bool:
+        """Return False for a temperature that the model refuses or does not heed."""
+        fixed = version_of(model).fixed
+        return temperature in fixed["temperature"] if fixed else temperature <= _MOST_TEMPERATURE
+
     def headers(self, key: str | None) -> dict[str, str]:
         return super().headers(key.split(":", 1)[1] if key is not None and key.count(":") == 2 else key)
 
     def body(self, request: ChatRequest) -> dict[str, JSON]:
-        """Return the JSON body; usage comes unasked, and `web_search` becomes the tool of that name."""
-        body = super().body(replace(request, include_usage=False))
+        """Return the JSON body, with what the model takes; usage comes unasked except from X2.5."""
+        version = version_of(request.model)
+        request = _fitting(request, version)
+        body = super().body(request)
+        messages = joined(request.messages) if version.system else turns(request.messages, system=False)
+        body["messages"] = [as_sent(message) for message in messages]
         tools = body.get("tools")
-        if isinstance(tools, list):
+        if isinstance(tools, list) and not version.fixed:
             body["tool_calls_switch"] = True  # or calls would be an object, of which there is only one
-        if body.pop("web_search", None) is not None:
+        if body.pop("web_search", None) is not None or version.searches:
             body["tools"] = [*(tools if isinstance(tools, list) else ()), web_search(request.parameters)]
         return body
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
-        match number(chunk.get("code")):
-            case None | 0:
-                return super().failure(event, chunk)
-            case code if code == HISTORY_NOT_CLEARED:
-                return None
-            case code if code == TENDS_TO_VIOLATE:
-                # The text may stay, so the completion ends as with a finish reason.
-                chunk["choices"] = [*(chunk.get("choices") or ()), {"finish_reason": str(TENDS_TO_VIOLATE)}]
-                return None
-            case code:
-                return failure(code, sid_of(chunk), status=200)
+        """Return the failure of Spark's own codes, too."""
+        code = number(chunk.get("code"))
+        if not code or not isinstance(code, int | float) or code == HISTORY_NOT_CLEARED:
+            _name_search_results(chunk)
+            return None if code == HISTORY_NOT_CLEARED else super().failure(event, chunk)
+        if code == TENDS_TO_VIOLATE:
+            # The text may stay, so the completion ends as with a finish reason.
+            chunk["choices"] = [*_listed(chunk.get("choices")), {"finish_reason": str(TENDS_TO_VIOLATE)}]
+            return None
+        return failure(code, sid_of(chunk), status=200)
 
     def refusal(self, request: ChatRequest, complaint: Complaint) -> ProviderError | Retry:
-        refused = super().refusal(request, complaint)
+        """Return Spark's meaning of a refusal, or the caller's field that it names."""
         ours = complaint.code in SPARK_CODES or (complaint.status == 200 and complaint.code.isdecimal())
-        if ours and isinstance(refused, ProviderError):
+        # With status 200 Spark's code alone says that the request is at fault.
+        refused = super().refusal(request, replace(complaint, status=400) if ours else complaint)
+        if ours and isinstance(refused, ProviderError) and not isinstance(refused, BadParameter):
             return failure(complaint.code, sid_of(complaint.text), status=complaint.status)
         return refused
+
+
+def _fitting(request: ChatRequest, version: Version) -> ChatRequest:
+    """Return a request with what the model takes; raise for another value of the caller's."""
+    parameters = dict(request.parameters)
+    cap = parameters.get("max_tokens")
+    if version.most_tokens and isinstance(cap, int):
+        parameters["max_tokens"] = min(cap, version.most_tokens)
+    if not version.fixed:
+        return replace(request, parameters=parameters, include_usage=False)
+    for name, values in version.fixed.items():
+        asked = request.extras.get(name, parameters.get(name) if name in request.given else None)
+        if asked is not None and asked not in values:
+            raise BadParameter("The model does not let this field be changed.", "user", param=name)
+        parameters.pop(name, None)
+    extras = {name: value for name, value in request.extras.items() if name not in version.fixed}
+    renamed = request.token_cap_field == "max_tokens"  # noqa: S105  (a field name, no secret)
+    field: TokenCapField = "max_completion_tokens" if renamed else request.token_cap_field
+    return replace(request, parameters=parameters, extras=extras, token_cap_field=field)
+
+
+def _name_search_results(chunk: dict[str, Any]) -> None:
+    """Move the pages of a web search out of the tool calls, to `search_results`."""
+    for choice in _listed(chunk.get("choices")):
+        delta = choice.get("delta") if isinstance(choice, dict) else None
+        if not isinstance(delta, dict) or not (given := delta.get("tool_calls")):
+            continue
+        calls = [call for call in (given if isinstance(given, list) else [given]) if isinstance(call, dict)]
+        searches = [call for call in calls if call.get("type") == "web_search"]
+        if searches:
+            found = [search.get("web_search") for search in searches]
+            pages = [page for each in found if isinstance(each, dict) for page in _listed(each.get("outputs"))]
+            delta["search_results"] = pages
+            delta["tool_calls"] = [call for call in calls if call not in searches]
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
