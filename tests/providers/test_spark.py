@@ -183,6 +183,45 @@ async def test_web_search(lite: Spark, upstream: FakeSpark, wanted: Any, sent: d
     assert "web_search" not in upstream.requests[0].chat
 
 
+@pytest.mark.parametrize(
+    ("given", "sent"), [("resource-1", ["resource-1"]), (["one", "two"], ["one", "two"]), ("", None), (None, None)]
+)
+async def test_fine_tuned_model(lite: Spark, upstream: FakeSpark, given: Any, sent: list[str] | None) -> None:
+    """The parameter `patch_id` goes into the header as a list, `search_disable` beside the domain."""
+    await collect(lite.stream(request("lite", parameters={"patch_id": given, "search_disable": True}), KEY))
+
+    body = upstream.requests[0].body
+    assert body["header"].get("patch_id") == sent
+    assert upstream.requests[0].chat == {
+        "domain": "lite",
+        "search_disable": True,
+        "tools": [{"type": "web_search", "web_search": {"enable": False}}],
+    }
+
+
+async def test_fields_to_leave_out(lite: Spark, upstream: FakeSpark) -> None:
+    """A field that the route drops is not sent, those of ours included."""
+    parameters: dict[str, Any] = {"top_k": 4, "temperature": 0.5}
+    await collect(lite.stream(request("lite", parameters=parameters, drop=frozenset({"tools", "top_k"})), KEY))
+
+    assert upstream.requests[0].chat == {"domain": "lite", "temperature": 0.5}
+
+
+async def test_headers_and_query_of_the_endpoint(upstream: FakeSpark) -> None:
+    """Headers of the endpoint go with the handshake, its query stands behind the signature, which still fits."""
+    headers, query = (("X-Gateway-Key", "abc"),), (("tenant", "a b"), ("tenant", "c&d"))
+    provider = Spark(Endpoint(upstream.base_url, headers=headers, query=query))
+    assert text(await collect(provider.stream(request("lite"), KEY))) == PLAIN
+    await provider.aclose()
+
+    sent = upstream.requests[0]
+    assert (sent.path, sent.headers["x-gateway-key"]) == ("/v1.1/chat", "abc")
+    assert sent.query.keys() == {"authorization", "date", "host", "tenant"}
+    url = signed_url("wss://h/v1.1/chat?x=1", "", credentials(KEY), NOW, query=[("host", "gateway"), *query])
+    assert url.count("host=") == 1
+    assert url.endswith("&host=gateway&tenant=a+b&tenant=c%26d")
+
+
 async def test_no_token_cap(lite: Spark, upstream: FakeSpark) -> None:
     """A model without a token cap field gets none."""
     await collect(lite.stream(request(parameters={"max_tokens": 7}, token_cap_field="none"), KEY))

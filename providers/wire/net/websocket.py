@@ -57,6 +57,7 @@ class WebSocketClient:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._transport = Transport(endpoint)
+        self._headers = endpoint.headers
         self._open: set[WebSocket] = set()
 
     async def open(self, url: str, deadline: Deadline) -> "WebSocket":
@@ -65,6 +66,7 @@ class WebSocketClient:
         headers = dict(handshake.connect().headers.raw_items())
         # httpx sets the right host for the real address.
         del headers["Host"]
+        headers |= dict(self._headers)
         address, _, query = url.partition("?")
         try:
             async with asyncio.timeout(deadline.clocks.connect):

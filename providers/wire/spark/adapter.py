@@ -158,7 +158,8 @@ class Spark(Provider):
         try:
             # Sign just before use, because the address is a credential that is valid for only five minutes.
             base_url, sign_host = self.endpoint.base_url.strip() or DEFAULT_HOST, self.endpoint.sign_host
-            url = signed_url(base_url, version.path, credentials, time.time(), sign_host=sign_host)
+            query = self.endpoint.query
+            url = signed_url(base_url, version.path, credentials, time.time(), sign_host=sign_host, query=query)
             socket = await self._client.open(url, deadline)
         except HandshakeRefusedError as refusal:
             raise refused(refusal.status, refusal.headers, refusal.body) from None
@@ -179,10 +180,19 @@ def credentials(key: str | None) -> Credentials:
     return Credentials(*parts)
 
 
-def signed_url(base_url: str, path: str, key: Credentials, now: float, *, sign_host: str | None = None) -> str:
+def signed_url(
+    base_url: str,
+    path: str,
+    key: Credentials,
+    now: float,
+    *,
+    sign_host: str | None = None,
+    query: Iterable[tuple[str, str]] = (),
+) -> str:
     """Return the address to connect to, `http` for `ws` and `https` for `wss`.
 
-    The vendor takes it for 300 s around `now`. `path` is for a `base_url` without one. Do not cache or log the result.
+    The vendor takes it for 300 s around `now`. `path` is for a `base_url` without one. The signature does not cover
+    `query`, whose parameters win over those with the signature. Do not cache or log the result.
     """
     try:
         parts = urlsplit(base_url)
@@ -196,8 +206,10 @@ def signed_url(base_url: str, path: str, key: Credentials, now: float, *, sign_h
     netloc = host if port in (None, _DEFAULT_PORTS[scheme]) else f"{host}:{port}"
     signed_host = sign_host or netloc
     date = formatdate(now, usegmt=True)
-    query = {"authorization": authorization(signed_host, path, date, key), "date": date, "host": signed_host}
-    return f"{scheme}://{netloc}{path}?{urlencode(query)}"
+    signed = {"authorization": authorization(signed_host, path, date, key), "date": date, "host": signed_host}
+    extra = list(query)
+    kept = [pair for pair in signed.items() if pair[0] not in dict(extra)]
+    return f"{scheme}://{netloc}{path}?{urlencode([*kept, *extra])}"
 
 
 def authorization(host: str, path: str, date: str, key: Credentials) -> str:

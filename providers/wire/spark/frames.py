@@ -24,18 +24,26 @@ _SEPARATOR = "\n\n"
 
 
 def request_frame(request: ChatRequest, app_id: str, uid: str, *, system: bool) -> bytes:
-    """Return the one frame that asks; without `system` the model takes no system message."""
-    chat = {name: value for name, value in request.parameters.items() if name not in ("n", "web_search")}
+    """Return the one frame that asks; without `system` the model takes no system message.
+
+    The parameter `patch_id` names the resource of a fine-tuned model, or several in a list.
+    """
+    chat = {name: value for name, value in request.parameters.items() if name not in ("n", "web_search", "patch_id")}
     if request.token_cap_field == "none":  # noqa: S105  (a field name, no secret)
         chat.pop("max_tokens", None)
+    chat = {"domain": request.model, **chat, "tools": [web_search(request.parameters)]}
     text = [{"role": turn.role, "content": turn.content} for turn in turns(request.messages, system=system)]
     return orjson.dumps(
         {
-            "header": {"app_id": app_id, "uid": uid},
-            "parameter": {"chat": {"domain": request.model, **chat, "tools": [web_search(request.parameters)]}},
+            "header": {"app_id": app_id, "uid": uid, **_patch(request.parameters.get("patch_id"))},
+            "parameter": {"chat": {name: value for name, value in chat.items() if name not in request.drop}},
             "payload": {"message": {"text": text}},
         }
     )
+
+
+def _patch(resources: JSON) -> dict[str, JSON]:
+    return {"patch_id": resources if isinstance(resources, list) else [resources]} if resources else {}
 
 
 def web_search(parameters: Mapping[str, JSON]) -> dict[str, JSON]:
