@@ -1,5 +1,7 @@
 """Parse the bodies of chat requests; a refusal names each wrong or unknown field."""
 
+import codecs
+import re
 from typing import Annotated, Any, TypeVar
 
 import orjson
@@ -15,7 +17,11 @@ from web.refusals import InvalidRequest, TooLarge
 T = TypeVar("T", bound=BaseModel)
 
 REQUIRED, BLANK = _("This field is required."), _("This field may not be empty.")
+_NOT_JSON = _("This is not valid JSON.")
 INVALID, NOT_JSON_OBJECT = _("This value is not valid."), _("A JSON object is expected.")
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+# An escape sequence in JSON; the group is half of a surrogate pair without its other half.
+_ESCAPE = re.compile(rb"%b%b|(%b|%b)|\\." % (_HIGH, _LOW, _HIGH, _LOW), re.DOTALL)
 # Texts for pydantic's types of errors; others are INVALID.
 _TEXTS: dict[str, Promise] = {
     "missing": REQUIRED,
@@ -92,13 +98,25 @@ def json_object(request: HttpRequest) -> dict[str, Any]:
     """Return the body, `{}` for an empty one. Raises TooLarge or InvalidRequest."""
     if getattr(request, "scope", {}).get("body_too_large"):
         raise TooLarge(body_limits.message_of(request.path))
+    text = request.body.removeprefix(codecs.BOM_UTF8)
     try:
-        value = orjson.loads(request.body or b"{}")
+        value = orjson.loads(text or b"{}")
     except orjson.JSONDecodeError as error:
-        raise wrong("body", _("This is not valid JSON.")) from error
+        value = _without_halves(text, error)
     if not isinstance(value, dict):
         raise wrong("body", NOT_JSON_OBJECT)
     return value
+
+
+def _without_halves(text: bytes, error: orjson.JSONDecodeError) -> object:
+    """Parse JSON that orjson refuses for halves of characters: programs cut texts at any place."""
+    whole = _ESCAPE.sub(lambda found: rb"\ufffd" if found[1] else found[0], text)
+    if whole == text:
+        raise wrong("body", _NOT_JSON) from error
+    try:
+        return orjson.loads(whole)
+    except orjson.JSONDecodeError:
+        raise wrong("body", _NOT_JSON) from error
 
 
 def from_query(query: QueryDict, shape: type[T], ignored: frozenset[str]) -> T:

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing, closing, suppress
+from http import HTTPStatus
 from typing import Any
 
 import django
@@ -26,6 +27,7 @@ from django.core.exceptions import RequestAborted  # noqa: E402
 from django.core.handlers.asgi import ASGIHandler  # noqa: E402
 from django.core.handlers.exception import convert_exception_to_response  # noqa: E402
 from django.http import HttpResponseBase  # noqa: E402
+from django.http.request import split_domain_port, validate_host  # noqa: E402
 from django.http.response import ResponseHeaders  # noqa: E402
 from django.urls import URLResolver, set_script_prefix  # noqa: E402
 from django.urls.exceptions import Resolver404  # noqa: E402
@@ -55,11 +57,23 @@ PASSWORD_THREADS = 4
 MOST_LOGINS_WAITING, MOST_LOGINS_OF_CLIENT = 200, 50
 # Seconds to wait after that refusal.
 LOGIN_RETRY_SECONDS = 10
+# In the log line of a request that was refused for its Host header.
+WRONG_HOST = "the Host header is not in ALLOWED_HOSTS"
 # Paths whose rest is a secret, which is left out of the log.
 SECRET_PATHS = ("/accounts/password/reset/key/", "/accounts/confirm-email/")
 
 Message = Mapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
+
+
+def _without_spare_slashes(path: str) -> str:
+    """Return the path, below /v1 without empty parts, which come from mistyped base URLs."""
+    return "/".join(["", *filter(None, path.split("/"))]) if path.lstrip("/").startswith("v1/") else path
+
+
+def _has_wrong_host(scope: Scope) -> bool:
+    host, _port = split_domain_port(dict(scope["headers"]).get(b"host", b"").decode("latin1"))
+    return not validate_host(host, settings.ALLOWED_HOSTS)
 
 
 class PageHandler(ASGIHandler):
@@ -185,6 +199,8 @@ class StreamHandler(ASGIHandler):
     async def send_response(self, response: HttpResponseBase, send: Send) -> None:
         """Send an event stream without Django's wrappers around each chunk."""
         if not isinstance(response, EventStreamResponse):
+            if not response.streaming:
+                response.headers.setdefault("Content-Length", str(len(response.content)))  # type: ignore[attr-defined]
             await super().send_response(response, send)
             return
         try:
@@ -224,6 +240,7 @@ class Application:
         if scope["type"] != "http":
             raise ValueError(f"Only HTTP requests are supported, not {scope['type']!r}")
         await runtime().process.start()
+        scope["path"] = _without_spare_slashes(scope["path"])
         scope["request_id"] = request_id = uuid.uuid4().hex
         started, status = time.monotonic(), 0
 
@@ -250,6 +267,7 @@ class Application:
                 client=(scope.get("client") or [None])[0],
                 user=scope.get(USER_IN_SCOPE),
                 duration_ms=round((time.monotonic() - started) * 1000, 1),
+                **({"hint": WRONG_HOST} if status == HTTPStatus.BAD_REQUEST and _has_wrong_host(scope) else {}),
             )
 
     def _handler(self, path: str) -> ASGIHandler:

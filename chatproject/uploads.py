@@ -5,7 +5,9 @@ The limits hold for one body, and for all bodies that are in memory at once. How
 """
 
 import asyncio
+import gzip
 import io
+import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -41,6 +43,8 @@ ANONYMOUS_BYTES = 50 * 2**20
 USER_BYTES, ALL_USERS_BYTES = 64 * 2**20, 256 * 2**20
 # Bytes from which the values of a JSON body are counted, and how many it may have, in an import and elsewhere.
 COUNTED_BYTES, MOST_VALUES, MOST_VALUES_OF_IMPORT = 256 * 1024, 300_000, 4_000_000
+# Bytes that are decompressed at a time.
+UNPACKED_BYTES = 2**20
 # Seconds to wait after a refusal for want of memory.
 RETRY_SECONDS = 10
 
@@ -139,6 +143,9 @@ class Uploads:
         try:
             if await _receive_into(body, receive):
                 await self._read_on(scope, receive, body)
+            if _is_compressed(scope):
+                packed, body = body, await self._unpacked(scope, body)
+                packed.close()
             if body.size > COUNTED_BYTES:
                 await _check_values(scope, body.getvalue())
         except Refusal as refusal:
@@ -175,6 +182,28 @@ class Uploads:
         if body.gave_way:
             raise _full()
 
+    async def _unpacked(self, scope: Scope, packed: Body) -> Body:
+        """Return a gzip body decompressed; its pieces count like those that arrive."""
+        limit, body = limit_of(scope["path"]).max_bytes, Body(self)
+        body.sender = packed.sender
+        packed.seek(0)
+        try:
+            with gzip.GzipFile(fileobj=packed, mode="rb") as file:
+                while piece := await asyncio.to_thread(file.read, UNPACKED_BYTES):
+                    body.add(piece)
+                    if body.size > limit:
+                        scope["body_too_large"] = True
+                        body.drop()
+                        break
+                    if body.size > UNKNOWN_SENDER_BYTES and body.sender is None:
+                        await self._find_sender(scope, body, limit)
+        except BaseException as error:
+            body.close()
+            if isinstance(error, EOFError | gzip.BadGzipFile | zlib.error):
+                raise InvalidRequest(details={"body": [_("This is not valid gzip.")]}) from error
+            raise
+        return body
+
     async def _find_sender(self, scope: Scope, body: Body, limit: int) -> None:
         try:
             user_id = await database.run(user_id_of, ASGIRequest(scope, io.BytesIO()))
@@ -187,6 +216,12 @@ class Uploads:
             body.belongs_to(user_id)
         elif limit > settings.MAX_BODY_BYTES:
             raise Forbidden(NotAuthenticated.text) if scope["path"].startswith("/admin/") else NotAuthenticated
+
+
+def _is_compressed(scope: Scope) -> bool:
+    """Return whether the body is gzip; other names are ignored, because some programs send `utf-8`."""
+    encodings = (value.strip().lower() for name, value in scope["headers"] if name == b"content-encoding")
+    return any(encoding in (b"gzip", b"x-gzip") for encoding in encodings)
 
 
 async def _receive_into(body: Body, receive: Receive) -> bool:

@@ -4,9 +4,9 @@ import asyncio
 import fcntl
 import sys
 import termios
-from typing import Literal
+from typing import Any, Literal
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 Part = Literal["head", "body"]
 
@@ -21,6 +21,20 @@ BODY_BYTES_A_SECOND, BODY_WINDOW_SECONDS = 8 * 1024, 25.0
 BODY_SECONDS = 600.0
 # Seconds in which a client must read some of the bytes that wait for it; else it is disconnected, and may resume.
 STALLED_SECONDS = 30.0
+
+
+class UnsizedCycle(RequestResponseCycle):
+    """Responds to a client of HTTP/1.0, which knows no chunks.
+
+    Where no length is known, the end of the connection is that of the body.
+    """
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.chunked_encoding = False
+        elif message["type"] == "http.response.body":
+            self.expected_content_length = len(message.get("body", b""))
+        await super().send(message)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -78,6 +92,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._begin("body")
         super().on_headers_complete()
+        if self.cycle and self.cycle.scope["http_version"] == "1.0" and not self.cycle.response_started:
+            self.cycle.__class__ = UnsizedCycle
 
     def on_body(self, body: bytes) -> None:
         self._part_bytes += len(body)

@@ -11,7 +11,10 @@ View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
 def methods(**views: View) -> View:
-    """Return one view that chooses by method; other methods are refused with 405."""
+    """Return one view that chooses by method; other methods are refused with 405.
+
+    HEAD is one of them where it is named: a GET may start something, as an EventSource's does.
+    """
 
     async def choose(request: HttpRequest, **kwargs: object) -> HttpResponseBase:
         view = views.get(request.method or "")
@@ -19,5 +22,6 @@ def methods(**views: View) -> View:
             raise MethodNotAllowed(sorted(views))
         return await view(request, **kwargs)
 
-    vars(choose)["views"] = views  # where the API's description finds them
+    # Where the API's description finds them.
+    vars(choose)["views"] = {name: view for name, view in views.items() if name != "HEAD"}
     return choose

@@ -176,6 +176,9 @@ class OpenStreams:
 class Stream(ABC):
     """One open event stream. Timers ping it, and the end of the process closes it."""
 
+    # The comment that keeps a silent connection alive.
+    keep_alive = PING
+
     def __init__(self, streams: OpenStreams, user_id: int) -> None:
         self.user_id = user_id
         self.idle_since = time.monotonic()
@@ -224,7 +227,7 @@ class Stream(ABC):
                     return
                 elif self._ping:
                     self._ping, self.idle_since = False, time.monotonic()
-                    yield PING
+                    yield self.keep_alive
                 else:
                     await self._wait()
         finally:

@@ -17,7 +17,7 @@ from accounts.auth import Caller, aauthenticate_bearer, require_reachable
 from chat import representation
 from chat.apps import chat
 from chat.events.schemas import CHUNKS
-from chat.events.sse import OPENING, SourceStream
+from chat.events.sse import SourceStream
 from chat.generations.request import GenerationRequest
 from chat.openai import bodies, errors, schemas
 from chat.openai.bodies import CompletionBody
@@ -87,6 +87,8 @@ class RelayStream(SourceStream):
     """The caller's side of a relay. A caller that is cut off counts as left."""
 
     _source: Relay
+    # One line each, because some clients take an empty line for the end of an event.
+    keep_alive, opening = b": ping\n", b": open\n"
 
     async def hold(self, seconds: float) -> None:
         """Wait for the first text or the end, for `seconds` at most."""
@@ -101,7 +103,7 @@ class RelayStream(SourceStream):
         super().close(errors.event(errors.interrupted()))
 
     def _opening(self) -> bytes:
-        return self._source.take() or OPENING
+        return self._source.take() or self.opening
 
 
 @Operation(
@@ -143,5 +145,5 @@ async def unknown(request: HttpRequest, rest: str = "") -> HttpResponseBase:
 
 
 completions = methods(POST=post_completion)
-models = methods(GET=get_models)
-one_model = methods(GET=get_model)
+models = methods(GET=get_models, HEAD=get_models)
+one_model = methods(GET=get_model, HEAD=get_model)
