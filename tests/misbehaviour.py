@@ -44,7 +44,7 @@ _FAULTS: Mapping[str, tuple[Fault, Fault]] = {
     "garbage": (Fault("garbage", "bad_http"), Fault("garbage_http", "bad_http")),
     "garbage after text": (Fault("garbage_mid", "connection_lost", THREE), Fault("garbage", "bad_frame", THREE)),
     "a page": (Fault("html_200", "not_a_stream"), Fault("html_200", "not_a_websocket")),
-    "signs of life": (Fault("comments_forever", "first_timeout"), Fault("pings", "first_timeout")),
+    "signs of life": (Fault("comments_forever", "total_timeout"), Fault("pings", "first_timeout")),
     "signs of life after text": (
         Fault("comments_mid", "idle_timeout", THREE),
         Fault("pings_mid", "idle_timeout", THREE),

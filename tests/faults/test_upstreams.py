@@ -76,6 +76,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> I
                 if not fault.does:
                     base_url = base_url.replace(urlsplit(base_url).netloc, elsewhere)
                 clocks = {} if fault.code == "upstream_timeout" else LONG
+                if fault.vendor_code == "total_timeout":
+                    clocks = {**LONG, "total_seconds": 3.0}
                 offers.offer(named(protocol, name), protocol, base_url, key, **clocks)
             for protocol, base_url in addresses.items():
                 offers.offer(named(protocol, "plain"), protocol, base_url, fakes[protocol].key("plain"), **LONG)

@@ -13,9 +13,10 @@ class Deadline:
 
     `with deadline:` goes around every wait for the upstream, never around a `yield`. It raises `UpstreamTimeout` from
     the wait in which a clock runs out. `payload()` reports progress. The idle clock then starts anew with the next
-    wait, so neither comments of the upstream nor a slow reader move it. One timer serves the whole stream, and compares
-    the due time only when it fires. A delta therefore needs no timer of its own, as it would with `asyncio.timeout`.
-    The timer is set anew only when the idle clock would end before the clock for the first payload.
+    wait, so neither comments of the upstream nor a slow reader move it. `alive()` reports anything else, such as the
+    comments of a vendor that queues: it starts the clock for the first payload anew. One timer serves the whole stream,
+    and compares the due time only when it fires. A delta therefore needs no timer of its own, as it would with
+    `asyncio.timeout`. The timer is set anew only when the idle clock would end before the clock for the first payload.
     """
 
     def __init__(self, clocks: Clocks) -> None:
@@ -36,6 +37,11 @@ class Deadline:
         """Note that the upstream made progress."""
         self._progress = self._started = True
 
+    def alive(self) -> None:
+        """Note that the upstream sent something that is no payload."""
+        if not self._started:
+            self._due = min(self._loop.time() + self.clocks.first, self._end)
+
     def shorten(self, seconds: float) -> None:
         """Allow at most `seconds` from now, whatever arrives."""
         self._progress = False
@@ -44,7 +50,7 @@ class Deadline:
 
     def settle(self, seconds: float) -> None:
         """Wait at most `seconds` for the next bytes; each call starts them anew."""
-        self._progress = False
+        self._progress, self._started = False, True
         self._due = min(self._end, self._loop.time() + seconds)
         self.close()
 

@@ -97,15 +97,17 @@ class OpenAICompatible(Provider):
             headers = {**self.headers(key), **dict(self.endpoint.headers)}
             address, query = self.address(request), self.endpoint.encoded_query
             exchange = await send(self._transport, "POST", address, headers, deadline, orjson.dumps(body), query)
-            data = await self._beginning(exchange, request)
+            data = await self._beginning(exchange, request, deadline)
             decoder = self.decoder(request)
             while not decoder.ended and (data := data or await _next_bytes(exchange, decoder)):
                 for event in decoder.feed(data):
                     yield event
                 data = b""
-                if decoder.progressed:
+                if not decoder.progressed:
+                    deadline.alive()
+                elif decoder.finish is None:
                     deadline.payload()
-                if decoder.finish is not None:
+                else:
                     complete = decoder.usage is not None and not decoder.may_go_on
                     deadline.settle(TERMINATOR_WITH_USAGE_S if complete else TERMINATOR_S)
             last = decoder.flush()
@@ -210,7 +212,7 @@ class OpenAICompatible(Provider):
             )
         return failed
 
-    async def _beginning(self, exchange: Exchange, request: ChatRequest) -> bytes:
+    async def _beginning(self, exchange: Exchange, request: ChatRequest, deadline: Deadline) -> bytes:
         """Return the first bytes of the event stream; raise for any other response.
 
         The bytes decide, because relays name wrong content types. A whole completion becomes a stream.
@@ -220,6 +222,7 @@ class OpenAICompatible(Provider):
         data = b""
         while not (start := data.removeprefix(_BOM).lstrip()[:1]) and (piece := await exchange.read()):
             data += piece
+            deadline.alive()
         if start not in (b"{", b"[", b"<"):
             return data
         body = data if start == b"<" else await _whole_json(exchange, data.removeprefix(_BOM))

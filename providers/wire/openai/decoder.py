@@ -47,9 +47,10 @@ class Decoder:
     """Decodes one stream.
 
     A finish reason sets `finish`, the terminator or a failure sets `ended`; `progressed` is whether the last bytes
-    completed an event. Some relays put a finish reason on every chunk, so text after one goes on; `may_go_on` is
-    whether there was one with or before text. After a finish reason nothing makes the completion fail. Tool calls
-    become events only `with_tools`, because a caller that offered none cannot use them.
+    completed a payload event: one with text, reasoning, a tool call, usage or a finish reason. Some relays put a finish
+    reason on every chunk, so text after one goes on; `may_go_on` is whether there was one with or before text. After a
+    finish reason nothing makes the completion fail. Tool calls become events only `with_tools`, because a caller that
+    offered none cannot use them.
     A leading `<think>` block of the content becomes reasoning `with_think_tags`, else it stays content.
     """
 
@@ -88,7 +89,7 @@ class Decoder:
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that the next bytes complete, neighbouring texts merged into one event."""
         events = self._parser.feed(data)
-        self.progressed = bool(events)
+        self.progressed = False
         return self._decoded(events) if events else []
 
     def flush(self) -> list[Event]:
@@ -188,7 +189,7 @@ class Decoder:
                     self._choice(choice, out)
         groq = chunk.get("x_groq")
         if usage := chunk.get("usage") or (groq.get("usage") if isinstance(groq, dict) else None):
-            self._payload = True
+            self._payload = self.progressed = True
             self.usage = read_usage(usage) or self.usage
 
     def _choice(self, choice: dict[str, Any], out: list[Event]) -> None:
@@ -199,7 +200,7 @@ class Decoder:
         if isinstance(delta, dict):
             self._text(delta, out)
             if calls := delta.get("tool_calls") or delta.get("function_call"):
-                self._tools = True
+                self._tools = self.progressed = True
                 if self._with_tools:
                     self._tool_calls(calls, out)
         # Moonshot puts the usage into the choice.
@@ -255,6 +256,7 @@ class Decoder:
             self._flush(out, whole=True)
             self._kind = kind
         self._texts.append(text)
+        self.progressed = True
         self.may_go_on = self.may_go_on or self.finish is not None
         if not self._visible and text and not text.isspace():
             self._shown, self._visible = True, kind is Delta
@@ -268,6 +270,7 @@ class Decoder:
         self._texts.clear()
 
     def _finish(self, word: str) -> None:
+        self.progressed = True
         reason = normalized(word)
         known = self._dialect.finish_reasons.get(word) or family(reason)
         if known is None:

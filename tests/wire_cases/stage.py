@@ -1,0 +1,305 @@
+"""Plays cases to the product: each through each surface, with a model and an upstream of its own."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from quotas.models import Quota, QuotaModel
+from tests import factories, offers
+from tests.product import ApiUser, Product, read_events, text_of
+from tests.wire_cases.shapes import PLAIN, WORKS, Case, Surface
+from tests.wire_cases.vendor import GOOD_FRAMES, TRIGGER, Script, SparkVendor, Vendor
+
+# How many prompts are open at a time.
+AT_ONCE = 12
+# Seconds within which the verdicts about keys are there.
+SETTLED_SECONDS = 15
+# Seconds within which another user gets a completion from a crowded test machine.
+AT_ONCE_SECONDS = 5
+TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
+# The errors of /v1: status and code.
+CODES = {
+    (400, "content_policy_violation"): "content_blocked",
+    (400, "context_length_exceeded"): "prompt_too_long",
+    (400, None): "invalid_request",
+    (502, "server_error"): "upstream_error",
+    (503, "server_error"): "model_unavailable",
+    (504, "server_error"): "upstream_timeout",
+}
+
+
+@dataclass
+class Seen:
+    """The outcome of one case on one surface; `other` is what another user got right afterwards."""
+
+    text: str = ""
+    reasoning: str = ""
+    ends: str = ""
+    param: str | None = None
+    usage: tuple[int, int] | None = None
+    estimated: bool = False
+    charge: int | None = None
+    tools: list[dict[str, Any]] = field(default_factory=list)
+    first_text_s: float = 0.0
+    end_s: float = 0.0
+    calls: int = 0
+    keys: tuple[str, ...] = ()
+    other: str = ""
+    other_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Play:
+    """A case on a surface, and its model."""
+
+    case: Case
+    surface: Surface
+    model: str
+
+
+Seens = Mapping[tuple[str, Surface], Seen]
+
+
+def plays(cases: Sequence[Case]) -> list[Play]:
+    """Return the plays of all cases; the longest come first."""
+    numbered = enumerate((case, surface) for case in cases for surface in case.surfaces)
+    found = [Play(case, surface, f"case{number}") for number, (case, surface) in numbered]
+    return sorted(found, key=lambda play: -sum(pause for reply in play.case.sends for pause, _piece in reply.pieces))
+
+
+def params(cases: Sequence[Case]) -> list[Any]:
+    """Return the parameters of a test for each case on each surface."""
+    return [
+        pytest.param(case, surface, id=f"{case.name}-{surface}", marks=[pytest.mark.soak] if case.soak else [])
+        for case in cases
+        for surface in case.surfaces
+    ]
+
+
+@contextmanager
+def outcomes(folder: Path, blocker: Any, cases: Sequence[Case]) -> Iterator[Seens]:
+    """Play all cases to a product of their own; yield what came of them."""
+    with (
+        Vendor.in_thread() as vendor,
+        SparkVendor.in_thread() as spark,
+        Product(folder, **offers.environment()) as product,
+    ):
+        what = plays(cases)
+        with offers.database(product, blocker):
+            for play in what:
+                offer(play, vendor, spark)
+        mallory, alice = product.register("mallory"), product.register("alice")
+        offers.wait_for(alice, what[-1].model)
+        found = asyncio.run(_play_all(what, mallory, alice))
+        asked = vendor.asked | spark.asked
+        for play in what:
+            found[play.model].calls = asked[play.model]
+        _note_keys(product, what, found)
+        _note_rows(product, mallory, found)
+        yield {(play.case.name, play.surface): found[play.model] for play in what}
+
+
+def offer(play: Play, vendor: Vendor, spark: SparkVendor) -> None:
+    """Offer the model of a case, with its upstreams and keys; within a `database` block."""
+    case = play.case
+    model = factories.chat_model(play.model, parameters=dict(case.parameters))
+    QuotaModel.objects.create(quota=Quota.objects.get(slug="standard"), model=model)
+    server: Any = spark if case.kind == "spark" else vendor
+    plain = GOOD_FRAMES if case.kind == "spark" else PLAIN
+    scripts = [Script(case, plain)]
+    if case.second_route:
+        scripts.append(Script(Case("second route", [plain]), plain))
+    for place, script in enumerate(scripts):
+        name = f"{play.model}-{place}"
+        server.scripts[name] = script
+        clocks = {f"{clock}_seconds": seconds for clock, seconds in case.clocks.items()}
+        address = f"{server.origin}/{name}/v1"
+        # The second is reached as another host, because one host is one vendor.
+        upstream = factories.upstream(
+            name, kind=case.kind, base_url=address.replace("127.0.0.1", "localhost") if place else address, **clocks
+        )
+        for number in range(case.pool):
+            factories.api_key(upstream, spark.key("") if server is spark else f"sk{name}n{number}.0123456789abcdef")
+        factories.route(model, upstream, upstream_model="m", priority=place)
+
+
+async def _play_all(what: Sequence[Play], mallory: ApiUser, alice: ApiUser) -> dict[str, Seen]:
+    free = asyncio.Semaphore(AT_ONCE)
+
+    async def one(play: Play) -> Seen:
+        async with free:
+            seen = Seen()
+            began = time.monotonic()
+            await (_chat if play.surface == "chat" else _program)(play, mallory, seen, began)
+            seen.end_s = time.monotonic() - began
+            other = Seen()
+            await _chat(Play(Case("", []), "chat", play.model), alice, other, began, "Hello")
+            seen.other = other.text or other.ends
+            seen.other_s = time.monotonic() - began - seen.end_s
+            return seen
+
+    return dict(zip([play.model for play in what], await asyncio.gather(*map(one, what)), strict=True))
+
+
+async def _post(
+    play: Play, user: ApiUser, url: str, content: Mapping[str, Any], seen: Seen, began: float
+) -> httpx.Response:
+    """Post, read the response to its end, and note when the text began."""
+    headers = {"Authorization": f"Bearer {user.access}", "Accept": "text/event-stream"}
+    data = b""
+    async with (
+        httpx.AsyncClient(
+            base_url=user.product.url, headers=headers, timeout=120, trust_env=False, verify=False
+        ) as client,
+        client.stream("POST", url, json={"model": play.model, **content}) as response,
+    ):
+        async for piece in response.aiter_bytes():
+            data += piece
+            if not seen.first_text_s and play.case.text and play.case.text.encode() in data[-2000:]:
+                seen.first_text_s = time.monotonic() - began
+    return httpx.Response(response.status_code, headers={"Content-Type": "text/event-stream"}, content=data)
+
+
+async def _chat(play: Play, user: ApiUser, seen: Seen, began: float, prompt: str = TRIGGER) -> None:
+    response = await _post(play, user, "/api/chat/", {"prompt": prompt, **play.case.asks}, seen, began)
+    if response.status_code != 200:
+        seen.ends = response.json()["error"]["code"]
+        return
+    events = list(read_events(response))
+    seen.text = text_of(events)
+    for event in events:
+        if event.name == "reasoning":
+            seen.reasoning += event.data["content"]
+        elif event.name == "reset":
+            seen.reasoning = event.data["reasoning"]
+    last = events[-1].data
+    seen.ends = last["finish_reason"] if events[-1].name == "done" else last["code"]
+    if events[-1].name == "done":
+        seen.usage = last["usage"]["input_tokens"], last["usage"]["output_tokens"]
+    else:
+        seen.param = last.get("details", {}).get("param")
+
+
+async def _program(play: Play, user: ApiUser, seen: Seen, began: float) -> None:
+    streamed = play.surface == "streamed"
+    content = {"messages": [{"role": "user", "content": TRIGGER}], **play.case.asks}
+    if streamed:
+        content |= {"stream": True, "stream_options": {"include_usage": True}}
+    if play.case.tools:
+        content["tools"] = TOOLS
+    response = await _post(play, user, "/v1/chat/completions", content, seen, began)
+    if response.status_code != 200:
+        _fail(seen, response.status_code, response.json()["error"])
+    elif streamed:
+        blocks = [block.removeprefix("data: ") for block in response.text.split("\n\n") if block.startswith("data: ")]
+        terminated = blocks[-1] == "[DONE]"
+        for chunk in map(json.loads, blocks[:-1] if terminated else blocks):
+            _chunk(seen, chunk)
+        if "error" in blocks[-1] and not terminated:
+            _fail(seen, 502, json.loads(blocks[-1])["error"])
+        elif not terminated:
+            seen.ends = "no terminator"
+    else:
+        whole = response.json()
+        choice = whole["choices"][0]
+        _message(seen, choice["message"])
+        _usage(seen, whole["usage"])
+        seen.ends = choice["finish_reason"]
+
+
+def _fail(seen: Seen, status: int, error: Mapping[str, Any]) -> None:
+    seen.ends, seen.param = CODES.get((status, error["code"]), f"{status} {error}"), error["param"]
+
+
+def _chunk(seen: Seen, chunk: Mapping[str, Any]) -> None:
+    for choice in chunk.get("choices", ()):
+        _message(seen, choice["delta"])
+        seen.ends = choice["finish_reason"] or seen.ends
+    if chunk.get("usage"):
+        _usage(seen, chunk["usage"])
+
+
+def _usage(seen: Seen, usage: Mapping[str, int]) -> None:
+    seen.usage = usage["prompt_tokens"], usage["completion_tokens"]
+
+
+def _message(seen: Seen, message: Mapping[str, Any]) -> None:
+    """Append a delta, or the whole message, as clients do: calls by index, their arguments joined."""
+    seen.text += message.get("content") or message.get("refusal") or ""
+    seen.reasoning += message.get("reasoning_content") or ""
+    for place, call in enumerate(message.get("tool_calls") or ()):
+        index = call.get("index", place)
+        while len(seen.tools) <= index:
+            seen.tools.append({"id": "", "name": "", "arguments": ""})
+        whole, function = seen.tools[index], call.get("function", {})
+        whole["id"] = call.get("id") or whole["id"]
+        whole["name"] += function.get("name") or ""
+        whole["arguments"] += function.get("arguments") or ""
+        whole |= {name: value for name, value in call.items() if name not in ("index", "id", "type", "function")}
+
+
+def _note_keys(product: Product, what: Sequence[Play], found: Mapping[str, Seen]) -> None:
+    """Wait until the keys are as the cases want them, or for a while; note how they are then."""
+    admin = product.admin()
+    deadline = time.monotonic() + SETTLED_SECONDS
+    while True:
+        rows = admin.client.get("/api/admin/keys/").json()
+        for play in what:
+            theirs = [row["status"] for row in rows if row["upstream"].rpartition("-")[0] == play.model]
+            found[play.model].keys = tuple(sorted(status for status in theirs if status != "ok"))
+        if all(found[play.model].keys == play.case.keys for play in what) or time.monotonic() > deadline:
+            return
+        time.sleep(0.3)
+
+
+def _note_rows(product: Product, mallory: ApiUser, found: Mapping[str, Seen]) -> None:
+    """Note charges and usages as they are stored."""
+    rows = product.sql(
+        "SELECT model, charge, usage_estimated FROM chat_generation JOIN accounts_user ON accounts_user.id = user_id "
+        "WHERE username = ?",
+        mallory.name,
+    )
+    for model, charge, estimated in rows:
+        found[model].charge, found[model].estimated = json.loads(charge)["amount"], bool(estimated)
+
+
+def check(case: Case, surface: Surface, seen: Seen) -> None:
+    """Compare an outcome with its row."""
+    failed = case.ends not in ("stop", "length", "content_filter", "tool_calls")
+    reason = "stop" if surface == "chat" and case.ends == "tool_calls" else case.ends
+    assert (seen.ends, seen.charge) == (reason, case.charge)
+    assert seen.calls in case.calls
+    assert seen.keys == case.keys
+    if not (failed and surface == "whole"):
+        # What a program has received cannot be withdrawn.
+        texts = [case.text, ""] if case.withdrawn and surface == "streamed" else ["" if case.withdrawn else case.text]
+        assert seen.text in texts
+        assert seen.reasoning == case.reasoning
+    if not failed and case.usage is not ...:
+        assert seen.estimated == (case.usage is None)
+        assert case.usage in (None, seen.usage)
+    _check_tools(case, seen)
+    if case.param:
+        assert seen.param == case.param
+    assert seen.other == (WORKS if case.served else "model_unavailable")
+    assert seen.other_s < AT_ONCE_SECONDS
+    assert seen.end_s < case.end_s
+    assert surface == "whole" or seen.first_text_s < case.first_text_s
+
+
+def _check_tools(case: Case, seen: Seen) -> None:
+    """Each call has the expected fields, and an id of its own."""
+    assert len(seen.tools) == len(case.tools)
+    assert [{name: made[name] for name in wanted} for wanted, made in zip(case.tools, seen.tools, strict=True)] == [
+        *case.tools
+    ]
+    assert all(call["id"] for call in seen.tools)
+    assert len({call["id"] for call in seen.tools}) == len(seen.tools)

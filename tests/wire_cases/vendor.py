@@ -1,0 +1,125 @@
+"""Fake vendors on loopback sockets that play exactly the bytes of a case.
+
+The first part of the address's path names the part of a case; nothing of the product is imported here.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from tests.loopback import Exchange, FakeServer, Recorded
+from tests.spark import Connection, FakeSpark
+from tests.wire_cases.shapes import Case, Reply, frames
+
+TRIGGER = "Please do the odd thing"
+GOOD_FRAMES = frames(
+    {
+        "header": {"code": 0, "message": "Success", "sid": "cht1", "status": 0},
+        "payload": {"choices": {"status": 0, "seq": 0, "text": [{"content": "It ", "role": "assistant", "index": 0}]}},
+    },
+    {
+        "header": {"code": 0, "message": "Success", "sid": "cht1", "status": 2},
+        "payload": {
+            "choices": {"status": 2, "seq": 1, "text": [{"content": "works.", "role": "assistant", "index": 0}]},
+            "usage": {"text": {"question_tokens": 1, "prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}},
+        },
+    },
+)
+
+
+@dataclass
+class Script:
+    """The replies of one case on one surface, and the requests that they went to."""
+
+    case: Case
+    plain: Reply
+    asked: list[Recorded] = field(default_factory=list)
+    accused: str = ""
+    played: int = 0
+
+    def reply(self, request: Recorded, key: str, prompt: str) -> Reply:
+        """Choose the reply to a request."""
+        odd = TRIGGER in prompt
+        if odd:
+            self.asked.append(request)
+        if self.case.accuses_key:
+            self.accused = self.accused or key
+            odd = key == self.accused
+        odd = odd or self.case.second_route
+        if not odd or (self.case.refuses and self.case.refuses not in request.body):
+            return self.plain
+        self.played += 1
+        return self.case.sends[min(self.played, len(self.case.sends)) - 1]
+
+
+class Scripts:
+    """The scripts of a server, by the first part of the path: the model, and the place of the route."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.scripts: dict[str, Script] = {}
+
+    @property
+    def asked(self) -> dict[str, int]:
+        """Return how often each model was asked for the odd thing, over all routes."""
+        counts: Counter[str] = Counter()
+        for name, script in self.scripts.items():
+            counts[name.rpartition("-")[0]] += len(script.asked)
+        return counts
+
+
+class Vendor(Scripts, FakeServer):
+    """Vendors over HTTP."""
+
+    async def handle(self, exchange: Exchange) -> None:
+        request = exchange.request
+        turns = request.body.get("messages", [{}])
+        prompt = json.dumps(turns[-1].get("content"))
+        script = self.scripts[request.path.split("/")[1]]
+        await play(exchange, script.reply(request, _key(request), prompt))
+
+
+async def play(exchange: Exchange, reply: Reply) -> None:
+    """Send a reply and close the connection, which ends the body."""
+    lines = [f"HTTP/1.1 {reply.status} Status", "Connection: close"]
+    if reply.content_type:
+        lines.append(f"Content-Type: {reply.content_type}")
+    lines += [f"{name}: {value}" for name, value in reply.headers.items()]
+    await exchange.raw("\r\n".join([*lines, "", ""]).encode())
+    for pause, piece in reply.pieces:
+        await asyncio.sleep(pause)
+        await exchange.raw(piece)
+    exchange.cut()
+
+
+def _key(request: Recorded) -> str:
+    """Return the key that a request came with; of a signed token the key's id."""
+    sent = request.headers.get("authorization", "").removeprefix("Bearer ")
+    parts = sent.split(".")
+    if len(parts) != 3:
+        return sent
+    return str(json.loads(base64.urlsafe_b64decode(parts[1] + "=="))["api_key"])
+
+
+class SparkVendor(Scripts, FakeSpark):
+    """Spark over WebSocket."""
+
+    async def _answer(self, connection: ServerConnection) -> None:
+        assert isinstance(connection, Connection)
+        recorded = connection.request_record
+        with contextlib.suppress(ConnectionClosed, ConnectionError):
+            recorded.body = json.loads(await connection.recv())
+            script = self.scripts[recorded.path.split("/")[1]]
+            for pause, frame in script.reply(recorded, recorded.key or "", recorded.text[-1]["content"]).pieces:
+                await asyncio.sleep(pause)
+                await connection.send(frame.decode())
+            recorded.ended_at = time.monotonic()
+            await connection.close()
