@@ -94,7 +94,7 @@ def test_turns_alternate(given: list[tuple[str, str]], system: bool) -> None:
         {"choices": {"status": 1}},
         {"choices": {"text": None}},
         {"choices": choices(None, 1, "x", {})},
-        {"choices": choices({"content": None, "reasoning_content": 5})},
+        {"choices": choices({"content": None, "reasoning_content": [5]})},
         {"plugins": {"text": []}},
         {"usage": None, "choices": choices()},
         {"usage": {"text": {"prompt_tokens": "three", "completion_tokens": 2}}},

@@ -23,7 +23,11 @@ AT_ONCE = 12
 # Seconds within which the verdicts about keys are there.
 SETTLED_SECONDS = 15
 # Seconds within which another user gets a completion from a crowded test machine.
-AT_ONCE_SECONDS = 5
+AT_ONCE_SECONDS = 10
+# Seconds between two looks at the keys, shorter than the shortest cooldown.
+LOOK_SECONDS = 1.0
+# The statuses of keys, the worst last.
+BAD = ("ok", "cooling", "quarantined")
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
 # The errors of /v1: status and code.
 CODES = {
@@ -98,11 +102,13 @@ def outcomes(folder: Path, blocker: Any, cases: Sequence[Case]) -> Iterator[Seen
                 offer(play, vendor, spark)
         mallory, alice = product.register("mallory"), product.register("alice")
         offers.wait_for(alice, what[-1].model)
-        found = asyncio.run(_play_all(what, mallory, alice))
+        keys = Keys(product)
+        found = asyncio.run(_play_all(what, mallory, alice, keys))
         asked = vendor.asked | spark.asked
+        keys.settle({play.model: play.case.keys for play in what})
         for play in what:
             found[play.model].calls = asked[play.model]
-        _note_keys(product, what, found)
+            found[play.model].keys = keys.of(play.model)
         _note_rows(product, mallory, found)
         yield {(play.case.name, play.surface): found[play.model] for play in what}
 
@@ -131,7 +137,39 @@ def offer(play: Play, vendor: Vendor, spark: SparkVendor) -> None:
         factories.route(model, upstream, upstream_model="m", priority=place)
 
 
-async def _play_all(what: Sequence[Play], mallory: ApiUser, alice: ApiUser) -> dict[str, Seen]:
+class Keys:
+    """The worst status that each key had so far: a short cooldown ends before all cases are played."""
+
+    def __init__(self, product: Product) -> None:
+        self._client = product.admin().client
+        self._worst: dict[str, dict[int, str]] = {}
+
+    def look(self) -> None:
+        """Note how the keys are now."""
+        for row in self._client.get("/api/admin/keys/").json():
+            theirs = self._worst.setdefault(row["upstream"].rpartition("-")[0], {})
+            theirs[row["id"]] = max(row["status"], theirs.get(row["id"], "ok"), key=BAD.index)
+
+    async def watch(self) -> None:
+        """Look again and again."""
+        while True:
+            await asyncio.to_thread(self.look)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def settle(self, wanted: Mapping[str, tuple[str, ...]]) -> None:
+        """Wait until the keys are as the cases want them, or for a while."""
+        deadline = time.monotonic() + SETTLED_SECONDS
+        while self.look() or any(self.of(model) != keys for model, keys in wanted.items()):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.3)
+
+    def of(self, model: str) -> tuple[str, ...]:
+        """Return the statuses of a model's keys that are not `ok`."""
+        return tuple(sorted(status for status in self._worst.get(model, {}).values() if status != "ok"))
+
+
+async def _play_all(what: Sequence[Play], mallory: ApiUser, alice: ApiUser, keys: Keys) -> dict[str, Seen]:
     free = asyncio.Semaphore(AT_ONCE)
 
     async def one(play: Play) -> Seen:
@@ -146,7 +184,11 @@ async def _play_all(what: Sequence[Play], mallory: ApiUser, alice: ApiUser) -> d
             seen.other_s = time.monotonic() - began - seen.end_s
             return seen
 
-    return dict(zip([play.model for play in what], await asyncio.gather(*map(one, what)), strict=True))
+    watching = asyncio.create_task(keys.watch())
+    found = await asyncio.gather(*map(one, what))
+    watching.cancel()
+    await asyncio.wait({watching})
+    return dict(zip([play.model for play in what], found, strict=True))
 
 
 async def _post(
@@ -244,20 +286,6 @@ def _message(seen: Seen, message: Mapping[str, Any]) -> None:
         whole["name"] += function.get("name") or ""
         whole["arguments"] += function.get("arguments") or ""
         whole |= {name: value for name, value in call.items() if name not in ("index", "id", "type", "function")}
-
-
-def _note_keys(product: Product, what: Sequence[Play], found: Mapping[str, Seen]) -> None:
-    """Wait until the keys are as the cases want them, or for a while; note how they are then."""
-    admin = product.admin()
-    deadline = time.monotonic() + SETTLED_SECONDS
-    while True:
-        rows = admin.client.get("/api/admin/keys/").json()
-        for play in what:
-            theirs = [row["status"] for row in rows if row["upstream"].rpartition("-")[0] == play.model]
-            found[play.model].keys = tuple(sorted(status for status in theirs if status != "ok"))
-        if all(found[play.model].keys == play.case.keys for play in what) or time.monotonic() > deadline:
-            return
-        time.sleep(0.3)
 
 
 def _note_rows(product: Product, mallory: ApiUser, found: Mapping[str, Seen]) -> None:

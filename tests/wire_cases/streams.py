@@ -1,4 +1,4 @@
-"""Kinds 0, 1, 2, 4, 7 and 8: plain answers, ends of streams, empty completions, silence, and the choice's index."""
+"""Kinds 0, 1, 7 and 8: plain answers, a finish reason that is not the end, silence, and the choice's index."""
 
 import os
 from typing import Any
@@ -189,56 +189,31 @@ FINISH_IS_NO_END = [
         text="0 1 2 3 4 5 ",
         usage=(9, 6),
     ),
-]
-
-CUT = {"text": "Half", "ends": "upstream_error", "charge": 0}
-
-
-def finished(word: Any, name: str = "", **expected: Any) -> Case:
-    """Return a case of a text with this finish word behind it."""
-    content = expected.get("text", WORKS)
-    return Case(f"finish word {name or word}", [stream(text(content), stop(word), D)], **expected)
-
-
-FINISH_WORDS = [
-    *(finished(word) for word in ("STOP", "eos", "end_turn")),
-    *(finished(word, ends="length") for word in ("max_tokens", "MAX_TOKENS", "model_length")),
-    *(finished(word, ends="content_filter") for word in ("SAFETY", "refusal", "content_filter: SAFETY")),
-    *(finished(word, **CUT) for word in ("abort", "network_error", "error")),
-    finished({"type": "stop"}, "in an object"),
-    Case("two reasons", [stream(text(WORKS, "stop"), stop("length"), D)], ends="length"),
     Case(
-        "Zhipu withdraws",
+        "stop on thoughts too",
         [
             stream(
-                text("bad text"),
-                stop("sensitive") | {"content_filter": [{"role": "assistant", "level": 1}]},
+                *paced(
+                    0.7,
+                    {"choices": [{"index": 0, "delta": {"reasoning_content": "Hm"}, "finish_reason": "stop"}]},
+                    text("It ", "stop"),
+                    text("works.", "stop"),
+                ),
                 D,
             )
         ],
-        kind="zhipu",
-        text="bad text",
-        withdrawn=True,
-        ends="content_filter",
-    ),
-    finished("model_context_window_exceeded", "of Zhipu's window", kind="zhipu", ends="length"),
-]
-
-NOTHING: dict[str, Any] = {"text": "", "charge": 0}
-IMAGE = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
-NOTHING_TO_SHOW = [
-    Case("no token", [stream(R, S, U, D)], usage=(9, 2), **NOTHING),
-    Case("an image only", [stream(delta(content="", images=IMAGE), S, D)], **NOTHING),
-    Case(
-        "a refusal only",
-        [stream(delta(content=None, refusal=""), delta(refusal="I'm sorry, I can't help."), S, D)],
-        text="I'm sorry, I can't help.",
+        reasoning="Hm",
+        source="https://github.com/su-kaka/gcli2api/issues/403",
     ),
     Case(
-        "a blocked prompt",
-        [stream({"choices": [], "usage": usage(0)}, D)],
-        usage=...,
-        **NOTHING,
+        "stop on every chunk, and no terminator",
+        [stream(*paced(0.7, text("It ", "STOP"), text("works.", "STOP")))],
+        source="https://github.com/BerriAI/litellm/issues/2195",
+    ),
+    Case(
+        "a finish without text first",
+        [stream(*paced(0.3, stop(), text("It "), S, text("works.")), S, D)],
+        source="https://github.com/songquanpeng/one-api/pull/1477",
     ),
 ]
 
@@ -255,6 +230,18 @@ LONG_SILENCE = [
         [stream(*paced(0.4, b"\n", b"\n", b"\n", b"\n\n"), T, S, D)],
         clocks={"first": 1.0},
         source="https://api-docs.deepseek.com/quick_start/rate_limit",
+    ),
+    Case(
+        "a queue of empty chunks",
+        [stream(*paced(0.4, R, R, R, R, R), T, S, D)],
+        clocks={"first": 1.0},
+        source="https://github.com/jundot/omlx/pull/1011",
+    ),
+    Case(
+        "OpenRouter's comments",
+        [stream(*paced(0.4, *[b": OPENROUTER PROCESSING\n\n"] * 4), T, S, D)],
+        clocks={"first": 1.0},
+        source="https://github.com/mnfst/llm-gateway/issues/2053",
     ),
 ]
 
@@ -282,12 +269,49 @@ CHOICE_INDEX = [
         reasoning="Hm",
     ),
 ]
+CHOICE_INDEX += [
+    Case(
+        "the token's number as index",
+        [
+            stream(
+                *(
+                    {"choices": [{"index": n, "delta": {"role": "assistant", "content": word}, "finish_reason": end}]}
+                    for n, word, end in ((1, "It", None), (2, " works", None), (3, ".", "length"))
+                ),
+                D,
+            )
+        ],
+        ends="length",
+        source="https://github.com/huggingface/text-generation-inference/pull/1648",
+    ),
+    Case(
+        "an index that counts chunks",
+        [
+            stream(
+                *(
+                    {
+                        "choices": [
+                            {
+                                "delta": {"content": word},
+                                "message": {"content": word},
+                                "index": n,
+                                "finish_reason": None,
+                            }
+                        ]
+                    }
+                    for n, word in enumerate(("It ", "works."))
+                ),
+                {"choices": [{"delta": {"content": None}, "index": 2, "finish_reason": "stop"}]},
+                D,
+            )
+        ],
+        source="https://github.com/microsoft/foundry-local/issues/263",
+    ),
+]
 
 CASES = [
     *PLAIN_ANSWERS,
     *FINISH_IS_NO_END,
-    *FINISH_WORDS,
-    *NOTHING_TO_SHOW,
     *LONG_SILENCE,
     *CHOICE_INDEX,
 ]

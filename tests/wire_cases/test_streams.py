@@ -1,7 +1,4 @@
-"""Rows of the wire cases about streams, through the product."""
-
-from collections.abc import Iterator
-from typing import Any
+"""Rows of the wire cases through the product: plain answers, ends and silence."""
 
 import pytest
 
@@ -12,14 +9,7 @@ from tests.wire_cases.streams import CASES
 pytestmark = pytest.mark.server
 
 
-@pytest.fixture(scope="module")
-def seens(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> Iterator[stage.Seens]:
-    """All cases, played at once."""
-    with stage.outcomes(tmp_path_factory.mktemp("streams"), django_db_blocker, CASES) as found:
-        yield found
-
-
 @pytest.mark.parametrize(("case", "surface"), stage.params(CASES))
 def test_streams(seens: stage.Seens, case: Case, surface: Surface) -> None:
-    """What the vendor sends comes out as the row wants it, and another user is answered."""
+    """The completion, its charge and the keys are as the row wants them, and another user is answered."""
     stage.check(case, surface, seens[case.name, surface])

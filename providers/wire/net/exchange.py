@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import errno
 import functools
-import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -16,14 +15,13 @@ import httpx
 
 from providers.wire.base import gettext_noop as _
 from providers.wire.errors import ProviderError, Row, UpstreamFailed, UpstreamTimeout, broken_stream
+from providers.wire.net.coding import Decoded
 from providers.wire.net.deadline import Deadline
 from providers.wire.net.dial import AddressRefusedError
 
 # Bytes to read of an error's body, and seconds for it.
 _MAX_ERROR_BODY_BYTES = 64 * 1024
 _ERROR_BODY_S = 5.0
-# Bytes that one read of a compressed body may inflate to.
-_MAX_INFLATED_BYTES = 2**22
 _NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -37,25 +35,23 @@ class Exchange:
         self._stream = response.stream
         self._chunks = aiter(response.stream)  # type: ignore[arg-type]
         self._deadline = deadline
-        # Some gateways compress although we ask for `identity`. Others name no real coding, such as `none` or `utf-8`.
-        coding = response.headers.get("content-encoding", "").lower()
-        compressed = any(name in coding for name in ("gzip", "deflate", "br", "zstd"))
-        self._inflater = zlib.decompressobj(zlib.MAX_WBITS | 32) if compressed else None
+        coding = response.headers.get("content-encoding")
+        self._decoded = Decoded(coding) if coding else None
 
     async def read(self) -> bytes:
         """Return the next bytes as soon as they arrive, `b""` after the last."""
-        while True:
+        while not (self._decoded and (data := self._decoded.take())):
             try:
                 with self._deadline:
                     data = await anext(self._chunks)
             except StopAsyncIteration:
-                return b""
+                return self._decoded.take(at_end=True) if self._decoded else b""
             except httpx.HTTPError:
                 raise broken_stream("connection_lost") from None
-            if self._inflater is None:
+            if self._decoded is None:
                 return data
-            if inflated := self._inflated(self._inflater, data):
-                return inflated
+            self._decoded.feed(data)
+        return data
 
     async def read_up_to(self, max_bytes: int) -> bytes:
         """Return the body; one that is longer than `max_bytes` is cut somewhere beyond."""
@@ -83,15 +79,6 @@ class Exchange:
             linger()
         else:
             await self._stream.aclose()  # type: ignore[union-attr]
-
-    def _inflated(self, inflater: "zlib._Decompress", data: bytes) -> bytes:
-        try:
-            inflated = inflater.decompress(data, _MAX_INFLATED_BYTES)
-        except zlib.error:
-            raise broken_stream("bad_encoding") from None
-        if inflater.unconsumed_tail:
-            raise broken_stream("event_too_large")
-        return inflated
 
 
 async def send(

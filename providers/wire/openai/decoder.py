@@ -21,7 +21,7 @@ from providers.wire.openai.tool_calls import ToolCalls
 log = logging.getLogger(__name__)
 
 # Tags around the thoughts of models that write them into the content; Gemini's relays use the second.
-_TAGS = {"<think>": "</think>", "<thought>": "</thought>", "<thinking>": "</thinking>"}
+_TAGS = {f"<{word}>": f"</{word}>" for word in ("think", "thought", "thinking", "reasoning")}
 # Characters of white space to hold back while the opening tag of a thought may still follow.
 _MAX_LEADING_SPACE = 64
 # The terminator, which some servers put in quotes. Longer data is not compared.
@@ -206,7 +206,8 @@ class Decoder:
         # Moonshot puts the usage into the choice.
         if usage := choice.get("usage"):
             self.usage = read_usage(usage) or self.usage
-        reason = choice.get("finish_reason")
+        # Gemini's own spelling comes through some relays.
+        reason = choice.get("finish_reason") or choice.get("finishReason")
         if isinstance(reason, dict):
             reason = reason.get("type") or reason.get("reason")
         if reason and isinstance(reason, str):

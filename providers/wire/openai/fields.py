@@ -5,6 +5,9 @@ from typing import Any
 
 from providers.wire.base import Delta, Reasoning, Usage
 
+# Fields of a delta with reasoning: those of DeepSeek and of OpenRouter, Copilot's, and those of relays.
+_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_text", "thinking_content", "thinking", "thought")
+
 Piece = tuple[type[Delta] | type[Reasoning], str]
 
 
@@ -33,7 +36,7 @@ def _count(value: object) -> int | None:
 
 def thought(delta: Mapping[str, Any]) -> str:
     """Return the reasoning of a delta, from the first of its fields that has any."""
-    for name in ("reasoning_content", "reasoning"):
+    for name in _THOUGHTS:
         if (text := delta.get(name)) and isinstance(text, str):
             return text
     details = delta.get("reasoning_details")

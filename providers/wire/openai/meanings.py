@@ -30,6 +30,7 @@ XAI = "https://docs.x.ai/docs/key-information/debugging"
 GROQ = "https://console.groq.com/docs/errors"
 ZHIPU = "https://docs.bigmodel.cn/cn/api/api-code"
 CLOUDFLARE = "https://developers.cloudflare.com/workers-ai/platform/errors/"
+CLOUDFLARE_GUARDRAILS = "https://developers.cloudflare.com/ai-gateway/guardrails/set-up-guardrail/"
 PORTKEY = "https://portkey.ai/docs/product/guardrails"
 ONE_API = "https://github.com/songquanpeng/one-api"
 NEW_API = "https://github.com/QuantumNous/new-api"
@@ -86,6 +87,7 @@ TOO_LONG = (
     Sign("Text Generation Inference", "message", "`inputs` tokens + `max_new_tokens` must be <=", TGI),
     Sign("Cohere", "message", "too many tokens: size limit exceeded", "https://docs.cohere.com/reference/errors"),
     Sign("Copilot", "message", "prompt token count of … exceeds the limit of", "https://docs.github.com/en/copilot"),
+    Sign("AI Studio", "message", "cannot truncate to … required", "https://github.com/iBUHub/AIStudioToAPI/issues/268"),
     Sign("Zhipu", "message", "prompt 超长", ZHIPU),
     Sign("relays", "message", "输入长度超", NEW_API),
     Sign("relays", "message", "上下文长度", NEW_API),
@@ -122,6 +124,8 @@ PARAMETERS = (
     Sign("Groq", "message", "`{}` is not supported with this model", GROQ),
     Sign("Gemini", "message", 'unknown name "{}"', GEMINI),
     Sign("Fireworks", "message", "extra inputs are not permitted, field: '{}'", "https://docs.fireworks.ai"),
+    Sign("vLLM", "message", "'extra_forbidden', 'loc': ('body', '{}'", VLLM),
+    Sign("NVIDIA", "message", "body -> {}\n  extra inputs are not permitted", "https://docs.nvidia.com/nim/"),
     Sign("Zhipu", "message", "{} 参数非法", ZHIPU),
     Sign("Anthropic", "message", "`{}` is deprecated for this model", ANTHROPIC),
     Sign("Anthropic", "message", "`{}` may only be set to", ANTHROPIC),
@@ -226,6 +230,7 @@ MODERATION = (
     ),
     Sign("Bedrock", "message", "guardrail … rejected", "https://docs.aws.amazon.com/bedrock/latest/userguide/"),
     Sign("Bedrock", "message", "blocked by … guardrail", "https://docs.aws.amazon.com/bedrock/latest/userguide/"),
+    Sign("Cloudflare", "message", "blocked due to security configurations", CLOUDFLARE_GUARDRAILS),
     Sign("Zhipu", "message", "不安全或敏感内容", ZHIPU),
     Sign("relays", "message", "敏感词", NEW_API),
     Sign("relays", "message", "内容审核", NEW_API),

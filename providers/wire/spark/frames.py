@@ -173,6 +173,8 @@ class Decoder:
             return
         thought, content = text.get("reasoning_content"), text.get("content")
         for kind, piece in ((Reasoning, thought), (Delta, content)):
+            if isinstance(piece, int | float) and not isinstance(piece, bool):
+                piece = str(piece)
             if piece and isinstance(piece, str):
                 events.append(kind(piece))
                 self._visible = self._visible or not piece.isspace()

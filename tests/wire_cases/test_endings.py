@@ -1,0 +1,15 @@
+"""Rows of the wire cases through the product: finish words and empty completions."""
+
+import pytest
+
+from tests.wire_cases import stage
+from tests.wire_cases.endings import CASES
+from tests.wire_cases.shapes import Case, Surface
+
+pytestmark = pytest.mark.server
+
+
+@pytest.mark.parametrize(("case", "surface"), stage.params(CASES))
+def test_endings(seens: stage.Seens, case: Case, surface: Surface) -> None:
+    """The completion, its charge and the keys are as the row wants them, and another user is answered."""
+    stage.check(case, surface, seens[case.name, surface])
