@@ -109,7 +109,7 @@ class _Plan:
         self._upstream = upstream
         adapter = registry.ADAPTERS[upstream.kind]
         self._prefix = adapter.slug_prefix
-        self._known = {model.name: model for model in adapter.known_models}
+        self._known = {model.name: model for model in (*adapter.known_models, *adapter.model_facts)}
         self._names: dict[str, set[str]] = {slug: set() for slug in ChatModel.objects.values_list("slug", flat=True)}
         self._routed: dict[str, list[str]] = {}
         for slug, upstream_id, name in Route.objects.values_list("model__slug", "upstream_id", "upstream_model"):

@@ -39,6 +39,6 @@ def choices() -> list[tuple[str, StrPromise]]:
 
 
 def known_model(name: str) -> OfferedModel | None:
-    """Return the known facts about an upstream's model; None when no adapter lists it."""
-    known = (model for adapter in ADAPTERS.values() for model in adapter.known_models)
+    """Return the known facts about an upstream's model; None when no adapter has any."""
+    known = (model for adapter in ADAPTERS.values() for model in (*adapter.known_models, *adapter.model_facts))
     return next((model for model in known if model.name == name), None)

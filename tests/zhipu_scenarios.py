@@ -139,6 +139,24 @@ async def finish_twice(x: V4Exchange) -> None:
 
 
 @v4
+async def tool_stream(x: V4Exchange) -> None:
+    """A tool call in pieces, each with the id and the index."""
+    await x.start()
+    for name, arguments in (("f", ""), ("", '{"x":'), ("", "1}")):
+        function = {"name": name, "arguments": arguments} if name else {"arguments": arguments}
+        await x.delta(tool_calls=[{"index": 0, "id": "call_1", "type": "function", "function": function}])
+    await x.chunk("tool_calls", {"content": ""}, usage=USAGE)
+    await x.send(b"data: [DONE]\n\n")
+
+
+@v4
+async def refused(x: V4Exchange, code: str, *message: str) -> None:
+    """refused:<code>:<message>: that error while the field is sent that the message begins with, else plain."""
+    said = ":".join(message)
+    await (x.refuse_code(code, said) if said.split()[0] in x.request.body else x.run("plain"))
+
+
+@v4
 async def reason(x: V4Exchange, word: str, text: str = PLAIN) -> None:
     """reason:<finish reason>[:<text>]: a completion that ends so; `sensitive` tells the level too."""
     await x.start()

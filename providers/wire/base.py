@@ -261,6 +261,8 @@ class Provider(ABC):
     options: ClassVar[frozenset[str]] = frozenset()
     # Models to offer without a request; empty: `list_models` asks the upstream.
     known_models: ClassVar[tuple[OfferedModel, ...]] = ()
+    # Titles and context sizes of models that the upstream lists without these.
+    model_facts: ClassVar[tuple[OfferedModel, ...]] = ()
     # Put in front of a model's name to make its slug, unless the name begins so.
     slug_prefix: ClassVar[str] = ""
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from providers.wire.base import JSON, Clocks, Endpoint, Finished, PromptMessage, Usage, Withdrawn
-from providers.wire.errors import ProviderError, Retry, UpstreamFailed
+from providers import registry
+from providers.wire.base import JSON, Clocks, Endpoint, Event, Finished, PromptMessage, ToolCallDelta, Usage, Withdrawn
+from providers.wire.errors import BadParameter, ContentBlocked, ProviderError, Retry, UpstreamFailed
 from providers.wire.zhipu import adapter
 from providers.wire.zhipu.adapter import Tokens, Zhipu, mint
 from tests.providers.streams import collect, reasoning, request, text
@@ -195,13 +196,132 @@ async def test_request(provider: Zhipu, upstream: FakeZhipu) -> None:
         ({"temperature": -1}, {"temperature": 0.0}),
         ({"temperature": 0.3}, {"temperature": 0.3}),
         ({"temperature": "warm"}, {"temperature": "warm"}),
+        ({"top_p": 0}, {"top_p": 0.01}),
+        ({"top_p": 0.7}, {"top_p": 0.7}),
+        ({"thinking": {"type": "disabled"}, "do_sample": False, "tool_stream": True}, None),
     ],
 )
-def test_ranges(parameters: dict[str, JSON], expected: dict[str, JSON]) -> None:
-    """A user id that the vendor would refuse is left out, a temperature brought into its range."""
+def test_ranges(parameters: dict[str, JSON], expected: dict[str, JSON] | None) -> None:
+    """A user id that the vendor would refuse is left out, numbers brought into their range; others are unchanged."""
     body = Zhipu(Endpoint(adapter.BASE_URL)).body(request(parameters=parameters))
 
-    assert {name: body[name] for name in ("user_id", "temperature") if name in body} == expected
+    names = {"user_id", *parameters}
+    assert {name: body[name] for name in names if name in body} == (parameters if expected is None else expected)
+
+
+TOOL: JSON = {"type": "function", "function": {"name": "f"}}
+
+
+@pytest.mark.parametrize(
+    ("extras", "sent"),
+    [
+        ({"tools": [TOOL], "tool_choice": "auto"}, {"tools": [TOOL], "tool_choice": "auto"}),
+        ({"tools": [TOOL], "tool_choice": "required"}, {"tools": [TOOL], "tool_choice": "required"}),
+        ({"tools": [TOOL], "tool_choice": "none"}, {}),
+        ({"tool_choice": "none"}, {}),
+    ],
+)
+def test_tool_choice(extras: dict[str, JSON], sent: dict[str, JSON]) -> None:
+    """A caller who wants no tool called gets none offered to the model, because the vendor takes only `auto`."""
+    body = Zhipu(Endpoint(adapter.BASE_URL)).body(request(extras=extras))
+
+    assert {name: body[name] for name in ("tools", "tool_choice") if name in body} == sent
+
+
+@pytest.mark.parametrize(
+    ("wanted", "options"),
+    [
+        (True, {"enable": True, "search_engine": "search_std", "search_result": True}),
+        (
+            {"search_engine": "search_pro", "count": 5},
+            {"enable": True, "search_engine": "search_pro", "search_result": True, "count": 5},
+        ),
+        (False, None),
+    ],
+)
+def test_web_search(wanted: JSON, options: dict[str, JSON] | None) -> None:
+    """The model's parameter `web_search` becomes the tool of that name, beside the caller's tools."""
+    body = Zhipu(Endpoint(adapter.BASE_URL)).body(request(parameters={"web_search": wanted}, extras={"tools": [TOOL]}))
+
+    assert body["tools"] == [TOOL, *([{"type": "web_search", "web_search": options}] if options else [])]
+    assert "web_search" not in body
+
+
+async def test_a_tool_call_in_pieces(provider: Zhipu) -> None:
+    """Pieces that all have the call's id are one call."""
+    events = await collect(provider.stream(request("tool_stream", extras={"tools": [TOOL]}), KEY))
+
+    pieces = [json.loads(event.json)[0] for event in events if isinstance(event, ToolCallDelta)]
+    assert [piece["index"] for piece in pieces] == [0, 0, 0]
+    assert [piece.get("id") for piece in pieces] == ["call_1", None, None]
+    assert "".join(piece["function"].get("arguments", "") for piece in pieces) == '{"x":1}'
+    assert events[-1] == Finished("tool_calls")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("penalty", 1, "1214:penalty 参数非法。请检查文档。"),
+        (
+            "thinking",
+            {"type": "disabled"},
+            "1210:thinking is on: This model always engages in thinking and cannot be disabled",
+        ),
+    ],
+)
+async def test_a_refused_parameter(provider: Zhipu, name: str, value: JSON, error: str) -> None:
+    """A parameter of ours that the vendor refuses by name is left out, and the request sent once more."""
+    with pytest.raises(Retry) as retry:
+        await collect(provider.stream(request(f"refused:{error}", parameters={name: value, "top_p": 0.5}), KEY))
+
+    assert retry.value.request.parameters == {"top_p": 0.5}
+    assert text(await collect(provider.stream(retry.value.request, KEY))) == PLAIN
+
+
+async def test_a_refused_field_of_the_caller(provider: Zhipu) -> None:
+    """A field of the caller's that the vendor refuses is named; a refused cap is not sent under another name."""
+    asking = request("error:1210:Tool choice must be auto", extras={"tools": [TOOL], "tool_choice": "required"})
+    with pytest.raises(BadParameter) as failure:
+        await collect(provider.stream(asking, KEY))
+    assert failure.value.param == "tool_choice"
+    asking = request("error:1214:max_tokens 参数非法。请检查文档。", parameters={"max_tokens": 10**9})
+    with pytest.raises(UpstreamFailed) as refused:
+        await collect(provider.stream(asking, KEY))
+    assert (refused.value.action, refused.value.vendor_code) == ("ops", "1214")
+
+
+@pytest.mark.parametrize("model", ["reason:sensitive:bad text", "error_mid:1301", "error_mid:1300"])
+async def test_moderated_text_is_withdrawn(provider: Zhipu, model: str) -> None:
+    """Text that the vendor's moderation objects to is void, whether it says so at the end or in an error."""
+    events = await collect(provider.stream(request(model), KEY))
+
+    assert text(events)
+    assert events[-2:] == [Withdrawn(), Finished("content_filter")]
+
+
+@pytest.mark.parametrize("form", ["error", "error_first"])
+async def test_a_moderated_prompt(provider: Zhipu, form: str) -> None:
+    """A prompt that the moderation refuses is the caller's fault, with any status."""
+    with pytest.raises(ContentBlocked):
+        await collect(provider.stream(request(f"{form}:1301"), KEY))
+
+
+async def test_a_network_error_is_no_completion(provider: Zhipu) -> None:
+    """The finish word `network_error` is a failure after the text so far."""
+    events: list[Event] = []
+    with pytest.raises(UpstreamFailed) as failure:
+        await collect(provider.stream(request("reason:network_error:Half"), KEY), events)
+
+    assert (text(events), failure.value.vendor_code) == ("Half", "network_error")
+
+
+def test_facts_about_models() -> None:
+    """A model that the vendor lists without facts gets its title and context size."""
+    found = registry.known_model("glm-5.3")
+
+    assert found is not None
+    assert (found.title, found.context_tokens) == ("GLM-5.3", 1_000_000)
+    assert not Zhipu.known_models
 
 
 async def test_deep_thought(provider: Zhipu) -> None:

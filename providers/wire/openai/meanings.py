@@ -127,6 +127,8 @@ PARAMETERS = (
     Sign("vLLM", "message", "'extra_forbidden', 'loc': ('body', '{}'", VLLM),
     Sign("NVIDIA", "message", "body -> {}\n  extra inputs are not permitted", "https://docs.nvidia.com/nim/"),
     Sign("Zhipu", "message", "{} 参数非法", ZHIPU),
+    Sign("Zhipu", "message", "always engages in thinking and cannot be disabled", ZHIPU, "thinking"),
+    Sign("Zhipu", "message", "tool choice must be auto", ZHIPU, "tool_choice"),
     Sign("Anthropic", "message", "`{}` is deprecated for this model", ANTHROPIC),
     Sign("Anthropic", "message", "`{}` may only be set to", ANTHROPIC),
     Sign("Anthropic", "message", "`{}` and `top_p` cannot both be specified", ANTHROPIC),

@@ -22,6 +22,7 @@ from providers.wire.net.sse import SSEEvent
 from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.openai.errors import BAD_KEY, Complaint
 from providers.wire.zhipu.errors import EXPIRED, MODERATED, REPEATED, ZHIPU_CODES, with_reset
+from providers.wire.zhipu.models import MODELS
 
 BASE_URL = "https://open.bigmodel.cn/api/paas/v4"
 
@@ -33,6 +34,8 @@ MAX_TEMPERATURE = 1.0
 V3_MODELS = frozenset({"chatglm_turbo", "chatglm_pro", "chatglm_std", "chatglm_lite"})
 
 _USER_ID_CHARS = range(6, 129)
+# The least values that the vendor accepts; the greatest is 1 for both.
+_LEAST: Mapping[str, float] = {"temperature": 0.0, "top_p": 0.01}
 # Marks a request that was already sent anew, so that this happens once.
 _ANEW = "-anew"
 
@@ -45,6 +48,7 @@ class Zhipu(OpenAICompatible):
     key_form = "id.secret"
     options = frozenset({"raw_key"})
     codes: ClassVar[Mapping[str, Row]] = ZHIPU_CODES
+    model_facts = MODELS
     takes = frozenset({"tools", "tool_choice", "response_format", "stop", "seed", "top_p", IMAGES})
     withdrawn_reasons = frozenset({"sensitive"}) | MODERATED
 
@@ -85,10 +89,17 @@ class Zhipu(OpenAICompatible):
         body["request_id"] = attempt_id(request)
         if not (isinstance(user := body.get("user_id"), str) and len(user) in _USER_ID_CHARS):
             body.pop("user_id", None)
-        if "temperature" in body:
-            body["temperature"] = clamp(body["temperature"], 0.0, 1.0)
+        for name in _LEAST.keys() & body.keys():
+            body[name] = clamp(body[name], _LEAST[name], 1.0)
         if isinstance(stop := body.get("stop"), str):
             body["stop"] = [stop]
+        if body.get("tool_choice") == "none":
+            # Only `auto` is accepted; without tools there is none to choose.
+            del body["tool_choice"]
+            body.pop("tools", None)
+        if wanted := body.pop("web_search", None):
+            tools = body.get("tools")
+            body["tools"] = [*(tools if isinstance(tools, list) else ()), web_search(wanted)]
         return body
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
@@ -99,7 +110,10 @@ class Zhipu(OpenAICompatible):
         return super().classify(with_reset(complaint, self.clock()))
 
     def refusal(self, request: ChatRequest, complaint: Complaint) -> ProviderError | Retry:
-        """Return the failure, or a request with a new token or id if useful."""
+        """Return the failure, or a better request: a new token or id, fewer parameters."""
+        if complaint.param == "max_tokens":
+            # Its value is refused, never its name, which could be replaced.
+            complaint = replace(complaint, param="")
         refused = super().refusal(request, with_reset(complaint, self.clock()))
         if complaint.code == EXPIRED:
             self.tokens.forget()
@@ -148,6 +162,16 @@ def split_key(key: str) -> tuple[str, str]:
     if not (name and secret) or "." in secret or not (key.isascii() and key.isprintable()):
         raise BAD_KEY.error(vendor_code="malformed_key")
     return name, secret
+
+
+def web_search(wanted: JSON) -> dict[str, JSON]:
+    """Return the web search tool; `wanted` may be a mapping with the vendor's further options.
+
+    The vendor reports the pages only with `search_result`.
+    """
+    options: dict[str, JSON] = {"enable": True, "search_engine": "search_std", "search_result": True}
+    options |= wanted if isinstance(wanted, dict) else {}
+    return {"type": "web_search", "web_search": options}
 
 
 def attempt_id(request: ChatRequest) -> str:

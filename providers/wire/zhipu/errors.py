@@ -23,6 +23,7 @@ from providers.wire.openai.errors import (
     OVERLOADED,
     RATE,
     TOO_LONG,
+    UNSUPPORTED,
     Complaint,
 )
 
@@ -62,7 +63,8 @@ ZHIPU_CODES: Mapping[str, Row] = {
     EXPIRED: CLOCK,
     **dict.fromkeys(("1110", "1111", "1112", "1121"), LOCKED),
     "1113": NO_MONEY,
-    **dict.fromkeys(("1210", "1212", "1213", "1214", "1215"), BAD_REQUEST),
+    **dict.fromkeys(("1212", "1213"), BAD_REQUEST),
+    **dict.fromkeys(("1210", "1214", "1215"), UNSUPPORTED),
     "1211": UNKNOWN_MODEL,
     **dict.fromkeys(("1220", "1311"), DENIED),
     **dict.fromkeys(("1221", "1222"), RETIRED),
