@@ -19,12 +19,15 @@ from chat.events import schemas
 from chat.openai import views
 from chatproject.environment import Environment
 from chatproject.urls import stream_urlpatterns, urlpatterns
+from providers import registry
 from providers.wire.errors import ProviderError
 from web.refusals import Refusal
 
 ROOT = Path(__file__).resolve().parent.parent
 README, ARCHITECTURE = ROOT / "README.md", ROOT / "ARCHITECTURE.md"
-SETTINGS, API, OPERATIONS = (ROOT / "docs" / f"{name}.md" for name in ("settings", "api", "operations"))
+SETTINGS, API, OPERATIONS, VENDORS = (
+    ROOT / "docs" / f"{name}.md" for name in ("settings", "api", "operations", "vendors")
+)
 DECISIONS = sorted((ROOT / "docs" / "adr").glob("*.md"))
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *DECISIONS]
 
@@ -83,6 +86,14 @@ def test_no_unknown_setting_is_documented() -> None:
     assert set(rows(SETTINGS)) == set(Environment.model_fields)
     section = README.read_text(encoding="utf-8").partition("## Settings")[2].partition("\n## ")[0]
     assert set(re.findall(r"`([A-Z_]{4,})`", section)) <= set(Environment.model_fields)
+
+
+def test_vendors_are_documented() -> None:
+    """docs/vendors.md has each kind of upstream, its address, and only variables that exist."""
+    text = VENDORS.read_text(encoding="utf-8")
+    kinds = set(registry.ADAPTERS) - {registry.DEMO_KIND}
+    assert {kind for kind in kinds if f"| `{kind}` |" not in text} == set()
+    assert set(re.findall(r"`([A-Z]+_[A-Z0-9_]+)`", text)) <= set(Environment.model_fields)
 
 
 # --- refusals and events ---------------------------------------------------------------------------------------------

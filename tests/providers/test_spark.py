@@ -6,6 +6,7 @@ import re
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote_plus
@@ -13,7 +14,7 @@ from urllib.parse import quote_plus
 import pytest
 
 from providers.wire.base import Clocks, Endpoint, Event, Finished, PromptMessage, Reasoning, Usage
-from providers.wire.errors import ProviderError, Retry, UpstreamFailed
+from providers.wire.errors import BadParameter, ProviderError, Retry, UpstreamFailed
 from providers.wire.spark import adapter
 from providers.wire.spark.adapter import VERSIONS, Spark, credentials, fresh_uid, signed_url
 from tests.providers.streams import collect, reasoning, request, text
@@ -274,6 +275,9 @@ async def test_temperature(provider: Spark, upstream: FakeSpark, domain: str, te
     with pytest.raises(UpstreamFailed) as failure:
         await collect(provider.stream(asking, KEY))
     assert (failure.value.scope, failure.value.vendor_code) == ("all", "bad_temperature")
+    with pytest.raises(BadParameter) as refused:
+        await collect(provider.stream(replace(asking, given=frozenset({"temperature"})), KEY))
+    assert refused.value.param == "temperature"
     assert upstream.requests == []
 
 

@@ -18,7 +18,7 @@ from urllib.parse import urlencode, urlsplit
 
 from providers.wire.base import ChatRequest, Endpoint, Event, FirstRun, OfferedModel, Provider
 from providers.wire.base import gettext_noop as _
-from providers.wire.errors import PromptTooLong, ProviderError, Retry, UpstreamFailed
+from providers.wire.errors import BadParameter, PromptTooLong, ProviderError, Retry, UpstreamFailed
 from providers.wire.net.deadline import Deadline
 from providers.wire.net.exchange import not_connected
 from providers.wire.net.websocket import HandshakeRefusedError, WebSocket, WebSocketClient
@@ -234,6 +234,8 @@ def _check_temperature(request: ChatRequest, version: Version) -> None:
         return
     if not isinstance(temperature, int | float) or not 0 < temperature <= version.max_temperature:
         message = f"The model's temperature must be above 0 and at most {version.max_temperature:g}."
+        if "temperature" in request.given:
+            raise BadParameter(message, "user", vendor_code="bad_temperature", param="temperature")
         # No key of this upstream accepts it, but another route may.
         raise UpstreamFailed(message, action="wait", scope="all", vendor_code="bad_temperature", blame="request")
 
