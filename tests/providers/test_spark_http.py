@@ -86,6 +86,23 @@ async def test_request(provider: SparkHTTP, upstream: FakeSparkHTTP, parameters:
     }
 
 
+async def test_fine_tuned_model(upstream: FakeSparkHTTP) -> None:
+    """A fine-tuned model is asked for its usage; its resource is a header of the upstream."""
+    provider = SparkHTTP(Endpoint(upstream.base_url, headers=(("lora_id", "resource-1"),)))
+    await collect(provider.stream(request("plain", parameters={"search_disable": True}), KEY))
+    await provider.aclose()
+
+    sent = upstream.requests[0]
+    assert sent.headers["lora_id"] == "resource-1"
+    assert sent.body == {
+        "model": "plain",
+        "messages": [{"role": "user", "content": "hello"}],
+        "search_disable": True,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
 async def test_reasoning_model(provider: SparkHTTP, upstream: FakeSparkHTTP) -> None:
     """X1.5 gets its thinking switch, the caller's tools beside the search, and a cap that it takes."""
     tool: JSON = {"type": "function", "function": {"name": "f"}}

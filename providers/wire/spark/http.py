@@ -94,7 +94,7 @@ class SparkHTTP(OpenAICompatible):
         return super().headers(key.split(":", 1)[1] if key is not None and key.count(":") == 2 else key)
 
     def body(self, request: ChatRequest) -> dict[str, JSON]:
-        """Return the JSON body, with what the model takes; usage comes unasked except from X2.5."""
+        """Return the JSON body, with what the model takes."""
         version = version_of(request.model)
         request = _fitting(request, version)
         body = super().body(request)
@@ -136,7 +136,9 @@ def _fitting(request: ChatRequest, version: Version) -> ChatRequest:
     if version.most_tokens and isinstance(cap, int):
         parameters["max_tokens"] = min(cap, version.most_tokens)
     if not version.fixed:
-        return replace(request, parameters=parameters, include_usage=False)
+        # The usage of the listed models comes unasked; that of fine-tuned ones has to be asked for.
+        asks = request.include_usage and not version.title
+        return replace(request, parameters=parameters, include_usage=asks)
     for name, values in version.fixed.items():
         asked = request.extras.get(name, parameters.get(name) if name in request.given else None)
         if asked is not None and asked not in values:
