@@ -47,6 +47,11 @@ class Environment(BaseModel):
     OPENAI_BASE_URL: types.WebUrl | None = None
     OPENAI_PROXY: types.ProxyUrl | None = None
     OPENAI_MODELS: types.OfferedModels = (("gpt-3.5-turbo", "gpt-3.5-turbo"), ("gpt-4", "gpt-4"))
+    AZURE_OPENAI_API_KEYS: types.VendorKeys = ()
+    AZURE_OPENAI_ENDPOINT: types.WebUrl | None = None
+    AZURE_OPENAI_API_VERSION: types.ApiVersion | None = None
+    AZURE_OPENAI_PROXY: types.ProxyUrl | None = None
+    AZURE_OPENAI_MODELS: types.OfferedModels = ()
     SPARK_APP_ID: str | None = None
     SPARK_API_KEY: types.Secret = None
     SPARK_API_SECRET: types.Secret = None
@@ -97,6 +102,8 @@ class Environment(BaseModel):
         spark = (self.SPARK_APP_ID, self.SPARK_API_KEY, self.SPARK_API_SECRET)
         if any(spark) and not all(spark):
             raise ValueError("SPARK_APP_ID: SPARK_APP_ID, SPARK_API_KEY and SPARK_API_SECRET go together")
+        if self.AZURE_OPENAI_API_KEYS and not self.AZURE_OPENAI_ENDPOINT:
+            raise ValueError("AZURE_OPENAI_ENDPOINT: needed with AZURE_OPENAI_API_KEYS")
         if self.DATABASE_URL:
             database_from_url(self.DATABASE_URL.get_secret_value())
         if self.EMAIL_URL:

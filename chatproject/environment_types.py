@@ -158,6 +158,8 @@ VendorKeys = Annotated[tuple[Annotated[SecretStr, AfterValidator(_vendor_key)], 
 OfferedModels = Annotated[
     tuple[Annotated[tuple[str, str], BeforeValidator(_offered_model)], ...], Commas, Field(min_length=1)
 ]
+# A dated version such as `2024-10-21` or `2025-04-01-preview`, or a word such as `preview`.
+ApiVersion = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,40}$")]
 Hosts = Annotated[tuple[Annotated[str, BeforeValidator(_allowed_host)], ...], Commas]
 Networks = Annotated[tuple[Annotated[Any, BeforeValidator(_network)], ...], Commas]
 Origin = Annotated[str, BeforeValidator(_origin)]

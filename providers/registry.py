@@ -12,6 +12,7 @@ from django_stubs_ext import StrPromise
 
 from providers.wire.base import OfferedModel, Provider
 from providers.wire.openai.adapter import OpenAICompatible
+from providers.wire.openai.azure import Azure
 from providers.wire.scripted import Scripted
 from providers.wire.spark.adapter import Spark
 from providers.wire.spark.http import SparkHTTP
@@ -21,6 +22,7 @@ from providers.wire.zhipu.v3 import ZhipuV3
 ADAPTERS: Mapping[str, type[Provider]] = MappingProxyType(
     {
         "openai": OpenAICompatible,
+        "azure": Azure,
         "spark": Spark,
         "spark_http": SparkHTTP,
         "zhipu": Zhipu,

@@ -7,7 +7,7 @@ import pytest
 
 from providers.wire.spark.errors import CODES
 from providers.wire.zhipu.errors import ZHIPU_CODES
-from tests.chat import table_openai, table_spark, table_zhipu
+from tests.chat import table_azure, table_openai, table_spark, table_zhipu
 from tests.chat.outcomes import Outcome
 from tests.chat.verdicts import Table, check_alone, check_ending, check_resend, check_with_another
 
@@ -16,6 +16,7 @@ pytestmark = pytest.mark.django_db
 Outcomes = Mapping[str, Mapping[str, Outcome]]
 TABLES: Mapping[str, Table] = {
     "openai": table_openai.TABLE,
+    "azure": table_azure.TABLE,
     "spark": table_spark.WEBSOCKET,
     "spark_http": table_spark.OVER_HTTP,
     "zhipu": table_zhipu.V4,

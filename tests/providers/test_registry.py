@@ -21,6 +21,8 @@ from providers.routing import Attempts
 from providers.wire.base import IMAGES, PASSED_ON, Delta, Finished, PromptMessage, Provider
 from runtime import database
 from tests import factories
+from tests.azure import KEY as AZURE_KEY
+from tests.azure import FakeAzure
 from tests.loopback import FakeServer
 from tests.providers.streams import collect, text
 from tests.spark import KEY as SPARK_KEY
@@ -44,6 +46,15 @@ class Case(NamedTuple):
 
 CASES = {
     "openai": Case(FakeOpenAI, "sk-planted-0123456789", settings={"OPENAI_API_KEYS": "sk-first-run"}),
+    "azure": Case(
+        FakeAzure,
+        AZURE_KEY,
+        settings={
+            "AZURE_OPENAI_API_KEYS": "azure-first-run",
+            "AZURE_OPENAI_ENDPOINT": "https://resource-name.openai.azure.com",
+            "AZURE_OPENAI_MODELS": "azure-gpt=my-gpt",
+        },
+    ),
     "spark": Case(
         FakeSpark,
         SPARK_KEY,

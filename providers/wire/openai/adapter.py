@@ -4,9 +4,10 @@ Standard: https://platform.openai.com/docs/api-reference/chat/streaming. Decodin
 and error tables have modules of their own; retrying and keys are the caller's.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
+from urllib.parse import urlencode
 
 import httpx
 import orjson
@@ -57,6 +58,8 @@ BASE_URL = "https://api.openai.com/v1"
 TERMINATOR_S = 5.0
 TERMINATOR_WITH_USAGE_S = 0.5
 
+Listed = TypeVar("Listed")
+
 
 class OpenAICompatible(Provider):
     """A provider for one base address.
@@ -69,6 +72,8 @@ class OpenAICompatible(Provider):
     example_base_url = BASE_URL
     # Put behind the base URL, which may already end with it.
     path: ClassVar[str] = "/chat/completions"
+    # First bytes of a body that is no event stream: it is read to its end and judged as a whole.
+    whole_bodies: ClassVar[tuple[bytes, ...]] = (b"{", b"[", b"<")
     codes: ClassVar[Mapping[str, Row]] = CODES
     takes: ClassVar[frozenset[str]] = frozenset({*PASSED_ON, IMAGES})
     finish_reasons: Mapping[str, FinishReason] = {}
@@ -95,7 +100,7 @@ class OpenAICompatible(Provider):
         try:
             body = {name: value for name, value in self.body(request).items() if name not in request.drop}
             headers = {**self.headers(key), **dict(self.endpoint.headers)}
-            address, query = self.address(request), self.endpoint.encoded_query
+            address, query = self.address(request), self.encoded({})
             exchange = await send(self._transport, "POST", address, headers, deadline, orjson.dumps(body), query)
             data = await self._beginning(exchange, request, deadline)
             decoder = self.decoder(request)
@@ -125,13 +130,18 @@ class OpenAICompatible(Provider):
                 await exchange.close()
 
     async def list_models(self, key: str | None) -> ModelList:
-        """Return the models that the upstream lists, within ten seconds; raise ProviderError."""
+        """Return the models that the upstream lists; raise ProviderError."""
+        return await self.read_list(key, self.base_url + "/models", self.encoded({}), read_models)
+
+    async def read_list(
+        self, key: str | None, address: str, query: str, read: Callable[[bytes], Listed | None]
+    ) -> Listed:
+        """Return what `read` finds in a list, within ten seconds; raise ProviderError."""
         seconds = model_list.SECONDS
         deadline = Deadline(replace(self.endpoint.clocks, first=seconds, idle=seconds, total=seconds))
         exchange: Exchange | None = None
         try:
             headers = {**self.headers(key), "Accept": "application/json", **dict(self.endpoint.headers)}
-            address, query = self.base_url + "/models", self.endpoint.encoded_query
             exchange = await send(self._transport, "GET", address, headers, deadline, query=query)
             body = await exchange.read_up_to(model_list.MAX_BYTES)
         finally:
@@ -143,7 +153,7 @@ class OpenAICompatible(Provider):
         complaint = read_complaint(exchange.status, body, exchange.headers)
         if exchange.status in (404, 405):
             raise NO_LIST.error(vendor_code=complaint.vendor_code, status=exchange.status)
-        if exchange.status == 200 and ((found := read_models(body)) is not None):
+        if exchange.status == 200 and ((found := read(body)) is not None):
             return found
         if exchange.status == 200 and not complaint.enveloped:
             raise NOT_A_LIST.error(vendor_code="not_a_list", status=200)
@@ -151,6 +161,10 @@ class OpenAICompatible(Provider):
 
     async def aclose(self) -> None:
         await self._transport.aclose()
+
+    def encoded(self, own: Mapping[str, str]) -> str:
+        """Return the query of an address: the adapter's own, and the endpoint's, which wins."""
+        return urlencode({**own, **dict(self.endpoint.query)})
 
     def address(self, request: ChatRequest) -> str:
         """Return the address to post to."""
@@ -223,7 +237,7 @@ class OpenAICompatible(Provider):
         while not (start := data.removeprefix(_BOM).lstrip()[:1]) and (piece := await exchange.read()):
             data += piece
             deadline.alive()
-        if start not in (b"{", b"[", b"<"):
+        if start not in self.whole_bodies:
             return data
         body = data if start == b"<" else await _whole_json(exchange, data.removeprefix(_BOM))
         parsed = json_object(body)
