@@ -52,6 +52,10 @@ class Environment(BaseModel):
     AZURE_OPENAI_API_VERSION: types.ApiVersion | None = None
     AZURE_OPENAI_PROXY: types.ProxyUrl | None = None
     AZURE_OPENAI_MODELS: types.OfferedModels = ()
+    GEMINI_API_KEYS: types.VendorKeys = ()
+    GEMINI_BASE_URL: types.WebUrl | None = None
+    GEMINI_PROXY: types.ProxyUrl | None = None
+    GEMINI_MODELS: types.OfferedModels = (("gemini-flash-latest", "gemini-flash-latest"),)
     SPARK_APP_ID: str | None = None
     SPARK_API_KEY: types.Secret = None
     SPARK_API_SECRET: types.Secret = None

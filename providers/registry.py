@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as translated
 from django_stubs_ext import StrPromise
 
 from providers.wire.base import OfferedModel, Provider
+from providers.wire.gemini.adapter import Gemini
 from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.openai.azure import Azure
 from providers.wire.scripted import Scripted
@@ -23,6 +24,7 @@ ADAPTERS: Mapping[str, type[Provider]] = MappingProxyType(
     {
         "openai": OpenAICompatible,
         "azure": Azure,
+        "gemini": Gemini,
         "spark": Spark,
         "spark_http": SparkHTTP,
         "zhipu": Zhipu,

@@ -75,5 +75,91 @@ def zhipu_answers(url, key):
     return [ask("plain", False), ask("plain", True), ask("error:1113", False)]
 
 
+def gemini_answers(url, key, *models):
+    """Return what the SDK's client reads from each model: text, thoughts, calls, usage and finish, or an error."""
+    client = _gemini(url, key)
+    return [_read_gemini(client, model, "hello") for model in models]
+
+
+def gemini_round(url, key, model):
+    """Return what the SDK's client gets once it has sent back the call of a model, and the result for it."""
+    from google.genai import types
+
+    client = _gemini(url, key)
+    parts = [part for chunk in _gemini_chunks(client, model, "hello") for part in chunk.candidates[0].content.parts]
+    calls = [part for part in parts if part.function_call]
+    response = types.Part.from_function_response(name=calls[0].function_call.name, response={"output": "sunny"})
+    history = [
+        types.Content(role="user", parts=[types.Part(text="hello")]),
+        types.Content(role="model", parts=calls),
+        types.Content(role="user", parts=[response]),
+    ]
+    return _read_gemini(client, model, history)
+
+
+def gemini_models(url, key):
+    """Return the names of the models that the SDK lists."""
+    return [model.name for model in _gemini(url, key).models.list()]
+
+
+def _gemini(url, key):
+    from google import genai
+    from google.genai import types
+
+    base, _, version = url.rpartition("/")
+    return genai.Client(api_key=key, http_options=types.HttpOptions(base_url=base, api_version=version, timeout=10_000))
+
+
+def _gemini_chunks(client, model, contents):
+    from google.genai import types
+
+    function = types.FunctionDeclaration(
+        name="weather", description="The weather", parameters_json_schema={"type": "object", "properties": {}}
+    )
+    config = types.GenerateContentConfig(
+        tools=[types.Tool(function_declarations=[function])],
+        automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+    )
+    return client.models.generate_content_stream(model=model, contents=contents, config=config)
+
+
+def _read_gemini(client, model, contents):
+    found = {"text": "", "thoughts": "", "calls": [], "usage": None, "finish": None, "sources": [], "blocked": None}
+    try:
+        for chunk in _gemini_chunks(client, model, contents):
+            _add_gemini(found, chunk)
+    except Exception as error:
+        return {"error": str(error)}
+    return found
+
+
+def _add_gemini(found, chunk):
+    import base64
+
+    usage = chunk.usage_metadata
+    if usage:
+        counts = (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)
+        found["usage"] = [
+            usage.prompt_token_count,
+            counts,
+            usage.cached_content_token_count,
+            usage.thoughts_token_count,
+        ]
+    if chunk.prompt_feedback and chunk.prompt_feedback.block_reason:
+        found["blocked"] = chunk.prompt_feedback.block_reason.value
+    for candidate in chunk.candidates or []:
+        found["finish"] = candidate.finish_reason.value if candidate.finish_reason else found["finish"]
+        grounding = candidate.grounding_metadata
+        for entry in (grounding.grounding_chunks or []) if grounding else []:
+            if entry.web:
+                found["sources"].append([entry.web.uri, entry.web.title])
+        for part in (candidate.content.parts or []) if candidate.content else []:
+            if part.text:
+                found["thoughts" if part.thought else "text"] += part.text
+            if part.function_call:
+                signature = base64.b64encode(part.thought_signature).decode() if part.thought_signature else None
+                found["calls"].append([part.function_call.name, part.function_call.args, signature])
+
+
 if __name__ == "__main__":
     print(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))

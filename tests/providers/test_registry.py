@@ -23,6 +23,8 @@ from runtime import database
 from tests import factories
 from tests.azure import KEY as AZURE_KEY
 from tests.azure import FakeAzure
+from tests.gemini import KEY as GEMINI_KEY
+from tests.gemini import FakeGemini
 from tests.loopback import FakeServer
 from tests.providers.streams import collect, text
 from tests.spark import KEY as SPARK_KEY
@@ -55,6 +57,7 @@ CASES = {
             "AZURE_OPENAI_MODELS": "azure-gpt=my-gpt",
         },
     ),
+    "gemini": Case(FakeGemini, GEMINI_KEY, settings={"GEMINI_API_KEYS": "AIza-first-run"}),
     "spark": Case(
         FakeSpark,
         SPARK_KEY,

@@ -19,7 +19,6 @@ from providers.wire.base import (
     ChatRequest,
     Endpoint,
     Event,
-    FinishReason,
     FirstRun,
     ModelList,
     PromptMessage,
@@ -45,6 +44,7 @@ from providers.wire.openai.errors import (
     request_id,
     resend,
 )
+from providers.wire.openai.finish_words import Family
 from providers.wire.openai.model_list import NO_LIST, NOT_A_LIST, TOO_LARGE, read_models
 from providers.wire.turns import sent_turns
 
@@ -76,7 +76,7 @@ class OpenAICompatible(Provider):
     whole_bodies: ClassVar[tuple[bytes, ...]] = (b"{", b"[", b"<")
     codes: ClassVar[Mapping[str, Row]] = CODES
     takes: ClassVar[frozenset[str]] = frozenset({*PASSED_ON, IMAGES})
-    finish_reasons: Mapping[str, FinishReason] = {}
+    finish_reasons: Mapping[str, Family] = {}
     withdrawn_reasons: frozenset[str] = frozenset()
     closing_reasons: frozenset[str] = frozenset()
 

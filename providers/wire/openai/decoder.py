@@ -15,7 +15,7 @@ from providers.wire.base import gettext_noop as _
 from providers.wire.errors import ContentBlocked, ProviderError, Retry, broken_stream
 from providers.wire.net.sse import SSEEvent, SSEParser
 from providers.wire.openai.fields import Piece, pieces, read_usage, thought
-from providers.wire.openai.finish_words import SEVERITY, family, normalized
+from providers.wire.openai.finish_words import SEVERITY, Family, family, normalized
 from providers.wire.openai.tool_calls import ToolCalls
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,11 @@ _MAX_TERMINATOR_CHARS = len('"[DONE]"')
 class Dialect(Protocol):
     """The words of one vendor."""
 
-    # Finish reasons of this vendor's own, beside those of `finish_words`.
-    finish_reasons: Mapping[str, FinishReason]
+    @property
+    def finish_reasons(self) -> Mapping[str, Family]:
+        """Finish reasons of this vendor's own, beside those of `finish_words`."""
+        ...
+
     # Finish reasons and error codes that make the shown text void.
     withdrawn_reasons: frozenset[str]
     # Finish reasons after which no more of the conversation is wanted.

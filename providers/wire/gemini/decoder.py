@@ -1,0 +1,140 @@
+"""From the bytes of a Gemini stream to our events.
+
+Source: https://ai.google.dev/api/generate-content#v1beta.GenerateContentResponse. What is tolerated of an OpenAI-shaped
+stream is tolerated here too: text after a finish reason goes on, and of several reasons the most severe holds.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from providers.wire.base import Event, FinishReason, Reasoning, Source, Sources, Usage
+from providers.wire.gemini.stream import ResponseParser
+from providers.wire.openai.decoder import Decoder, Dialect
+from providers.wire.openai.errors import BLOCKED
+from providers.wire.openai.finish_words import Family
+
+log = logging.getLogger(__name__)
+
+# Words that `finish_words` does not know, or that mean something else here. `OTHER` says that the model stopped for a
+# reason that the vendor does not name: the text is neither whole nor filtered, so another try is worth more.
+FINISH_REASONS: Mapping[str, Family] = {
+    "LANGUAGE": "content_filter",
+    "IMAGE_PROHIBITED_CONTENT": "content_filter",
+    "IMAGE_RECITATION": "content_filter",
+    "MODEL_ARMOR": "content_filter",
+    "OTHER": "failed",
+    "MALFORMED_RESPONSE": "failed",
+    "MISSING_THOUGHT_SIGNATURE": "failed",
+    "TOO_MANY_TOOL_CALLS": "failed",
+}
+_UNSPECIFIED = frozenset({"FINISH_REASON_UNSPECIFIED", "BLOCK_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED"})
+# Keys of a part that are no content.
+_MARKS = frozenset({"thought", "thoughtSignature", "text"})
+
+
+class GeminiDecoder(Decoder):
+    """Decodes one stream. A call arrives whole, perhaps with a signature that belongs to it."""
+
+    def __init__(self, dialect: Dialect, *, with_tools: bool, with_think_tags: bool) -> None:
+        self._response = ResponseParser()
+        super().__init__(dialect, self._response, with_tools=with_tools, with_think_tags=with_think_tags)
+        self._count = 0
+        self._sources: dict[str, Source] = {}
+        self._skipped_kinds: set[str] = set()
+
+    def feed(self, data: bytes) -> list[Event]:
+        events = super().feed(data)
+        self.ended = self.ended or self._response.closed
+        return events
+
+    def _reason(self) -> FinishReason:
+        """Return the finish reason; the vendor has no word for calls."""
+        reason = super()._reason()
+        return "tool_calls" if self._tools and self._with_tools and reason == "stop" else reason
+
+    def _chunk(self, chunk: dict[str, Any], out: list[Event]) -> None:
+        candidates = _objects(chunk.get("candidates"))
+        for candidate in candidates:
+            self._payload = True
+            self._candidate(candidate, out)
+        if (usage := read_usage_metadata(chunk.get("usageMetadata"))) is not None:
+            self._payload = True
+            self.usage = usage
+        blocked = _object(chunk.get("promptFeedback")).get("blockReason")
+        if isinstance(blocked, str) and blocked not in _UNSPECIFIED and not candidates:
+            self._fail(BLOCKED.error(vendor_code=blocked[:64], status=200))
+
+    def _candidate(self, candidate: dict[str, Any], out: list[Event]) -> None:
+        for part in _objects(_object(candidate.get("content")).get("parts")):
+            self._part(part, out)
+        self._cite(_object(candidate.get("groundingMetadata")), out)
+        reason = candidate.get("finishReason")
+        if isinstance(reason, str) and reason and reason not in _UNSPECIFIED:
+            self._finish(reason)
+
+    def _part(self, part: dict[str, Any], out: list[Event]) -> None:
+        text, call = part.get("text"), part.get("functionCall")
+        if isinstance(text, str) and text:
+            if part.get("thought") is True:
+                self._add(Reasoning, text, out)
+            else:
+                self._content(text, out)
+        if isinstance(call, dict):
+            self._tools = True
+            if self._with_tools:
+                self._tool_calls([self._piece(call, part.get("thoughtSignature"))], out)
+        elif kinds := part.keys() - _MARKS - self._skipped_kinds:
+            self._skipped_kinds |= kinds
+            log.warning("parts of a completion skipped: %s", ", ".join(sorted(kind[:40] for kind in kinds)))
+
+    def _piece(self, call: dict[str, Any], signature: object) -> dict[str, Any]:
+        """Return a call in OpenAI's shape; the signature stands where Google's OpenAI-compatible API has it."""
+        piece: dict[str, Any] = {
+            "index": self._count,
+            "id": call.get("id"),
+            "type": "function",
+            "function": {"name": call.get("name"), "arguments": _object(call.get("args"))},
+        }
+        self._count += 1
+        if isinstance(signature, str) and signature:
+            piece["extra_content"] = {"google": {"thought_signature": signature}}
+        return piece
+
+    def _cite(self, grounding: dict[str, Any], out: list[Event]) -> None:
+        known = len(self._sources)
+        places = (place for entry in _objects(grounding.get("groundingChunks")) for place in entry.values())
+        for place in places:
+            uri = _object(place).get("uri")
+            if isinstance(uri, str) and uri.startswith(("https://", "http://")):
+                title = place.get("title")
+                self._sources.setdefault(uri, Source(uri, title if isinstance(title, str) else ""))
+        if len(self._sources) > known:
+            self._flush(out)
+            out.append(Sources(tuple(self._sources.values())))
+
+
+def read_usage_metadata(fields: object) -> Usage | None:
+    """Return the usage that the vendor counted, None without any.
+
+    Thoughts are part of its output, cached tokens of its input.
+    """
+    given = _object(fields)
+    prompt, cached = _count(given.get("promptTokenCount")), _count(given.get("cachedContentTokenCount"))
+    candidates, thoughts = _count(given.get("candidatesTokenCount")), _count(given.get("thoughtsTokenCount"))
+    if prompt is None:
+        return None
+    read = prompt + (_count(given.get("toolUsePromptTokenCount")) or 0)
+    return Usage(read, (candidates or 0) + (thoughts or 0), cached, thoughts)
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
