@@ -122,7 +122,8 @@ def wrongs(body: dict[str, Any], *, strict: bool) -> Iterator[str]:
 def _wrong_tools(body: dict[str, Any]) -> Iterator[str]:
     declared = [function for tool in body.get("tools", []) for function in tool.get("functionDeclarations", [])]
     for function in declared:
-        if function.keys() - {"name", "description", "parameters", "parametersJsonSchema"}:
+        # Both spellings are understood, as everywhere in the vendor's JSON; its SDK sends this one of them.
+        if function.keys() - {"name", "description", "parameters", "parametersJsonSchema", "parameters_json_schema"}:
             yield "Invalid JSON payload received. Unknown name at 'tools[0].function_declarations[0]'"
         if not re.fullmatch(r"[A-Za-z_][\w.:-]{0,63}", function.get("name", "")):
             yield "Invalid function name."

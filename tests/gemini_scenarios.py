@@ -214,14 +214,13 @@ async def tool_round(x: GeminiExchange) -> None:
 
 
 @scenario
-async def grounded(x: GeminiExchange) -> None:
-    """Text that cites pages of a search."""
+async def grounded(x: GeminiExchange, oddly: str = "") -> None:
+    """grounded[:oddly]: text that cites pages of a search, perhaps among entries that are none."""
     await x.start("text/event-stream")
     await x.texts(tokens(PLAIN))
     chunks = [{"web": {"uri": uri, **({"title": title} if title else {})}} for uri, title in SOURCES]
-    odd = [{"web": {"uri": "javascript:alert(1)"}}, {"web": None}, 7]
-    found = answer(reason="STOP", usage=USAGE, groundingMetadata={"groundingChunks": [*chunks, *odd, chunks[0]]})
-    await x.data(found)
+    odd: list[Any] = [{"web": {"uri": "javascript:alert(1)"}}, {"web": None}, 7, chunks[0]] if oddly else []
+    await x.data(answer(reason="STOP", usage=USAGE, groundingMetadata={"groundingChunks": [*chunks, *odd]}))
 
 
 @scenario

@@ -99,7 +99,8 @@ def gemini_round(url, key, model):
 
 def gemini_models(url, key):
     """Return the names of the models that the SDK lists."""
-    return [model.name for model in _gemini(url, key).models.list()]
+    client = _gemini(url, key)
+    return [model.name for model in client.models.list()]
 
 
 def _gemini(url, key):

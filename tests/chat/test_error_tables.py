@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from providers.wire.gemini.errors import GEMINI_CODES
+from providers.wire.openai.errors import CODES as OPENAI_CODES
 from providers.wire.spark.errors import CODES
 from providers.wire.zhipu.errors import ZHIPU_CODES
-from tests.chat import table_azure, table_openai, table_spark, table_zhipu
+from tests.chat import table_azure, table_gemini, table_openai, table_spark, table_zhipu
 from tests.chat.outcomes import Outcome
 from tests.chat.verdicts import Table, check_alone, check_ending, check_resend, check_with_another
 
@@ -17,6 +19,7 @@ Outcomes = Mapping[str, Mapping[str, Outcome]]
 TABLES: Mapping[str, Table] = {
     "openai": table_openai.TABLE,
     "azure": table_azure.TABLE,
+    "gemini": table_gemini.TABLE,
     "spark": table_spark.WEBSOCKET,
     "spark_http": table_spark.OVER_HTTP,
     "zhipu": table_zhipu.V4,
@@ -51,6 +54,8 @@ def test_no_row_shows_a_secret(outcomes: Outcomes, table: str) -> None:
 def test_the_tables_are_complete() -> None:
     """Every code that we know is in its table, and for Spark one unknown code."""
     assert set(CODES) == {str(code) for code in table_spark.VERDICTS} - {"12345"}
+    gemini = {row.vendor_code for row in table_gemini.ROWS.values()}
+    assert GEMINI_CODES.keys() - OPENAI_CODES.keys() <= gemini
     assert {code for code in ZHIPU_CODES if code.isdecimal()} == set(table_zhipu.VERDICTS)
 
 

@@ -400,9 +400,10 @@ async def test_a_lost_signature_is_replaced_once(provider: Gemini, upstream: Fak
     assert again.value.learned == {}
 
 
-async def test_sources(provider: Gemini) -> None:
+@pytest.mark.parametrize("model", ["grounded", "grounded:oddly"])
+async def test_sources(provider: Gemini, model: str) -> None:
     """The pages of a search are sources, each once, without addresses that are none."""
-    events = await read(provider, "grounded")
+    events = await read(provider, model)
 
     found = [event for event in events if isinstance(event, Sources)]
     assert found == [Sources(tuple(Source(*source) for source in SOURCES))]

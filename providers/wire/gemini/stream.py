@@ -26,7 +26,7 @@ class ResponseParser(SSEParser):
         if not self._decided:
             chunk, self._held = self._held + chunk, b""
             start = chunk.removeprefix(_BOM).lstrip()[:1]
-            if not start:
+            if not start or _BOM.startswith(chunk):
                 self._held = chunk[-len(_BOM) :]
                 return []
             self._decided = True
