@@ -71,10 +71,12 @@ def _listing() -> str:
 
 
 def _vendors() -> dict[str, str]:
-    from tests import spark_http, spark_scenarios, zhipu_scenarios  # they build on this module
+    from tests import azure, gemini_scenarios, spark_http, spark_scenarios, zhipu_scenarios  # they build on this module
 
     return {
         "OpenAI-compatible, chosen by the model's name; Spark over HTTP and Zhipu v4 know these too:": listing(),
+        "Azure OpenAI, chosen by the deployment, which knows those of OpenAI too:": azure.listing(),
+        "Gemini, chosen by the model's name:": gemini_scenarios.listing(),
         "Spark, chosen by the domain:": spark_scenarios.listing(),
         "Spark over HTTP, chosen by the model's name:": spark_http.listing(),
         "Zhipu, chosen by the model's name; chatglm_turbo=<name> is v3 where that model is:": zhipu_scenarios.listing(),
@@ -83,14 +85,16 @@ def _vendors() -> dict[str, str]:
 
 async def _serve(port: int) -> None:
     """Serve all fake vendors on neighbouring ports, and say with which settings the product reaches them."""
-    from tests import spark, spark_http, zhipu  # they build on this module
+    from tests import azure, gemini, spark, spark_http, zhipu  # they build on this module
 
-    ports = [port + place if port else 0 for place in range(4)]
+    ports = [port + place if port else 0 for place in range(6)]
     async with (
         FakeOpenAI(ports[0]) as openai,
         spark.FakeSpark(ports[1]) as websocket,
         spark_http.FakeSparkHTTP(ports[2]) as over_http,
         zhipu.FakeZhipu(ports[3]) as bigmodel,
+        azure.FakeAzure(ports[4]) as microsoft,
+        gemini.FakeGemini(ports[5]) as google,
     ):
         settings = {
             "OPENAI_BASE_URL": openai.base_url,
@@ -104,6 +108,12 @@ async def _serve(port: int) -> None:
             "ZHIPU_BASE_URL": bigmodel.base_url,
             "ZHIPU_API_KEYS": zhipu.KEY,
             "ZHIPU_MODELS": "glm=plain,chatglm_turbo",
+            "AZURE_OPENAI_ENDPOINT": microsoft.base_url,
+            "AZURE_OPENAI_API_KEYS": azure.KEY,
+            "AZURE_OPENAI_MODELS": "azure=plain",
+            "GEMINI_BASE_URL": google.base_url,
+            "GEMINI_API_KEYS": gemini.KEY,
+            "GEMINI_MODELS": "gemini=thoughts",
         }
         print("\n".join(f"{name}={value}" for name, value in settings.items()))
         print(f"# Spark over HTTP, for an upstream made in the admin: {over_http.base_url}", flush=True)
@@ -114,7 +124,7 @@ def main() -> None:
     """Serve by hand until interrupted."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.upstreams",
-        description="Fake vendors on four neighbouring ports; prints the settings that connect the product to them.",
+        description="Fake vendors on six neighbouring ports; prints the settings that connect the product to them.",
     )
     parser.add_argument("--port", type=int, default=9001, help="the first port; 0: any that are free")
     parser.add_argument("--list", action="store_true", help="print the scenarios and leave")

@@ -1,7 +1,7 @@
 """From the bytes of a Gemini stream to our events.
 
-What is tolerated of an OpenAI-shaped stream is tolerated here too. Text after a finish reason goes on, and of several
-reasons the most severe holds. Source: https://ai.google.dev/api/generate-content#v1beta.GenerateContentResponse.
+It is as tolerant as that of OpenAI-shaped streams: text after a finish reason goes on, and of several reasons the most
+severe holds. Source: https://ai.google.dev/api/generate-content#v1beta.GenerateContentResponse.
 """
 
 import logging
