@@ -151,4 +151,4 @@ async def limited(x: AzureExchange, seconds: str) -> None:
 
 def listing() -> str:
     """Return the names of the scenarios with the first lines of their docstrings."""
-    return "\n".join(f"{name:16} {run.__doc__}" for name, run in SCENARIOS.items())
+    return "\n".join(f"{name:24} {run.__doc__}" for name, run in SCENARIOS.items())

@@ -343,4 +343,4 @@ async def hang(x: GeminiExchange) -> None:
 
 def listing() -> str:
     """Return the names of the scenarios with the first lines of their docstrings."""
-    return "\n".join(f"{name:18} {(run.__doc__ or '').splitlines()[0]}" for name, run in SCENARIOS.items())
+    return "\n".join(f"{name:24} {run.__doc__}" for name, run in SCENARIOS.items())

@@ -205,15 +205,18 @@ async def test_images(provider: Gemini, upstream: FakeGemini) -> None:
     ]
 
 
-async def test_turns(provider: Gemini, upstream: FakeGemini) -> None:
-    """Neighbours of one role become one turn, and empty texts are left out."""
+@pytest.mark.parametrize(("whole", "first"), [(False, ["a\n\nb"]), (True, ["a", "b"])])
+async def test_turns(provider: Gemini, upstream: FakeGemini, whole: bool, first: list[str]) -> None:
+    """Neighbours of one role become one turn, a program's texts stay apart, and empty texts are left out."""
     turns = [("user", "a"), ("user", "b"), ("assistant", ""), ("assistant", "c"), ("system", "s"), ("user", "d")]
 
-    await read(provider, "plain", *(PromptMessage(role, content) for role, content in turns))  # type: ignore[arg-type]
+    messages = [PromptMessage(role, content) for role, content in turns]  # type: ignore[arg-type]
+
+    await read(provider, "plain", *messages, whole=whole)
 
     body = upstream.requests[0].body
     assert body["contents"] == [
-        {"role": "user", "parts": [{"text": "a"}, {"text": "b"}]},
+        {"role": "user", "parts": [{"text": text} for text in first]},
         {"role": "model", "parts": [{"text": "c"}]},
         {"role": "user", "parts": [{"text": "d"}]},
     ]

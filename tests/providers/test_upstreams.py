@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from chatproject.environment import Environment
 from providers.wire.base import Endpoint
 from providers.wire.openai.adapter import OpenAICompatible
-from tests import scenarios, spark_http, spark_scenarios, zhipu_scenarios
+from tests import azure, gemini_scenarios, scenarios, spark_http, spark_scenarios, zhipu_scenarios
 from tests.providers.streams import collect, request, text
 from tests.scenarios import PLAIN, SCENARIOS
 from tests.upstreams import FakeOpenAI
@@ -58,7 +58,10 @@ def test_listing() -> None:
         [sys.executable, "-m", "tests.upstreams", "--list"], capture_output=True, text=True, check=True
     ).stdout
 
-    tables = (scenarios.SCENARIOS, spark_scenarios.SCENARIOS, spark_http.SCENARIOS)
+    tables = (
+        *(scenarios.SCENARIOS, azure.SCENARIOS, gemini_scenarios.SCENARIOS),
+        *(spark_scenarios.SCENARIOS, spark_http.SCENARIOS),
+    )
     named = [(name, run) for table in tables for name, run in table.items()]
     named += [(f"v4 {name}", run) for name, run in zhipu_scenarios.V4.items()]
     named += [(f"v3 {name}", run) for name, run in zhipu_scenarios.V3.items()]
@@ -81,5 +84,5 @@ def test_serving_by_hand() -> None:
         finally:
             serving.kill()
 
-    assert [address.scheme for address in addresses] == ["http", "ws", "http"]
+    assert [address.scheme for address in addresses] == ["http", "ws", "http", "http", "http"]
     assert {line.partition("=")[0] for line in printed} <= set(Environment.model_fields)

@@ -15,6 +15,7 @@ import orjson
 
 from providers.wire.base import JSON, ChatRequest, PromptMessage, json_object
 from providers.wire.errors import BadParameter
+from providers.wire.turns import sent_turns
 
 # The documented stand-in for the signature of a call that the model did not make itself, or whose client lost it.
 NO_SIGNATURE = "skip_thought_signature_validator"
@@ -48,7 +49,7 @@ def body_of(request: ChatRequest, takes: frozenset[str]) -> dict[str, JSON]:
     parameters = {name: value for name, value in request.parameters.items() if name not in request.drop}
     if request.token_cap_field == "none":  # noqa: S105  (a field name, no secret)
         parameters.pop("max_tokens", None)
-    system, contents = contents_of(request.messages)
+    system, contents = contents_of(sent_turns(request))
     body: dict[str, JSON] = {name: value for name, value in parameters.items() if name in _BESIDE}
     body["contents"] = contents
     if system:
