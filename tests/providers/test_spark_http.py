@@ -186,6 +186,14 @@ async def test_turns(provider: SparkHTTP, upstream: FakeSparkHTTP) -> None:
     ]
 
 
+def test_the_caller_s_web_search_is_the_only_one() -> None:
+    """A caller whose tools include a web search gets that one, without ours that is off."""
+    own: JSON = {"type": "web_search", "web_search": {"enable": True}}
+    body = SparkHTTP(Endpoint("http://127.0.0.1:1/v1")).body(request("4.0Ultra", extras={"tools": [own]}))
+
+    assert body["tools"] == [own]
+
+
 @pytest.mark.parametrize("shape", ["object", "list"])
 async def test_search_results(provider: SparkHTTP, shape: str) -> None:
     """The pages of a web search are no call of the caller's tools."""

@@ -247,6 +247,14 @@ def test_web_search(wanted: JSON, options: dict[str, JSON] | None) -> None:
     assert "web_search" not in body
 
 
+def test_the_caller_s_web_search_is_the_only_one() -> None:
+    """A caller whose tools include a web search gets that one."""
+    own: JSON = {"type": "web_search", "web_search": {"enable": True}}
+    asking = request(parameters={"web_search": True}, extras={"tools": [own]})
+
+    assert Zhipu(Endpoint(adapter.BASE_URL)).body(asking)["tools"] == [own]
+
+
 async def test_a_tool_call_in_pieces(provider: Zhipu) -> None:
     """Pieces that all have the call's id are one call."""
     events = await collect(provider.stream(request("tool_stream", extras={"tools": [TOOL]}), KEY))

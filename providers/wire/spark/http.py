@@ -100,11 +100,12 @@ class SparkHTTP(OpenAICompatible):
         body = super().body(request)
         messages = joined(request.messages) if version.system else turns(request.messages, system=False)
         body["messages"] = [as_sent(message) for message in messages]
-        tools = body.get("tools")
-        if isinstance(tools, list) and not version.fixed:
+        tools = _listed(body.get("tools"))
+        if tools and not version.fixed:
             body["tool_calls_switch"] = True  # or calls would be an object, of which there is only one
-        if body.pop("web_search", None) is not None or version.searches:
-            body["tools"] = [*(tools if isinstance(tools, list) else ()), web_search(request.parameters)]
+        wanted = body.pop("web_search", None) is not None or version.searches
+        if wanted and not any(isinstance(tool, dict) and tool.get("type") == "web_search" for tool in tools):
+            body["tools"] = [*tools, web_search(request.parameters)]
         return body
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:

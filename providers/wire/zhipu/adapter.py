@@ -97,9 +97,11 @@ class Zhipu(OpenAICompatible):
             # Only `auto` is accepted; without tools there is none to choose.
             del body["tool_choice"]
             body.pop("tools", None)
-        if wanted := body.pop("web_search", None):
-            tools = body.get("tools")
-            body["tools"] = [*(tools if isinstance(tools, list) else ()), web_search(wanted)]
+        given = body.get("tools")
+        tools = given if isinstance(given, list) else []
+        wanted = body.pop("web_search", None)
+        if wanted and not any(isinstance(tool, dict) and tool.get("type") == "web_search" for tool in tools):
+            body["tools"] = [*tools, web_search(wanted)]
         return body
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
