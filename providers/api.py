@@ -9,7 +9,9 @@ from rest_framework import serializers
 
 from providers import health_display
 from providers.apps import providers_app
+from providers.fields import unmasked
 from providers.models import ApiKey, Upstream
+from providers.schemas import Headers, Query, UpstreamDeadlinesRow
 from web.bodies import NamedRow
 from web.staff import StaffRows, StaffSerializer
 
@@ -17,9 +19,34 @@ _SECRET_CHARS = 4_096
 
 
 class UpstreamRow(StaffSerializer):
+    """An upstream. A masked header or query value that comes back keeps the stored one."""
+
+    headers = Headers(required=False)
+    query = Query(required=False)
+    deadlines = UpstreamDeadlinesRow(required=False)
+
     class Meta:
         model = Upstream
-        fields = ("id", "slug", "kind", "base_url", "proxy", "enabled")
+        fields = ("id", "slug", "kind", "base_url", "proxy", "headers", "query", "deadlines", "enabled")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        for name in ("headers", "query"):
+            if name in attrs:
+                stored = getattr(self.instance, name) if self.instance else {}
+                try:
+                    attrs[name] = unmasked(attrs[name], stored)
+                except ValidationError as error:
+                    raise ValidationError({name: error.messages}) from error
+        return super().validate(attrs)
+
+    def create(self, validated_data: dict[str, Any]) -> Upstream:
+        return Upstream.objects.create(**validated_data)
+
+    def update(self, instance: Upstream, validated_data: dict[str, Any]) -> Upstream:
+        for name, value in validated_data.items():
+            setattr(instance, name, value)
+        instance.save()
+        return instance
 
 
 class KeyRow(StaffSerializer):

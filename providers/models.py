@@ -1,6 +1,5 @@
 """Upstreams, their keys, models, and the routes from models to upstreams."""
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -8,16 +7,18 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django_stubs_ext import StrOrPromise
 
 from providers import registry, validation
+from providers.deadlines import Deadlines, seconds_field
 from providers.encryption import decrypt, encrypt, fingerprint, without_password
+from providers.fields import EncryptedObject
+from providers.troubles import Trouble
 from web import default_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 # First-run texts by slug, translated at display while an admin has not changed them.
 FIRST_RUN_TITLES = {"demo": _("Demo")}
@@ -28,11 +29,12 @@ model_slug = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", _("Letters, digit
 
 
 # The fields of an upstream that decide which server is reached and how; evidence belongs to one combination of them.
-WAY = ("kind", "base_url", "proxy", "proxy_ciphertext", "sign_host", "raw_key")
-_TOOL_TYPE = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+WAY = ("kind", "base_url", "proxy", "proxy_ciphertext", "sign_host", "raw_key", "headers", "query")
+# Context size in tokens of a model about which nothing is known.
+UNKNOWN_CONTEXT_TOKENS = 32_768
 
 
-class Upstream(models.Model):
+class Upstream(Deadlines):
     """A remote service; `environment` holds the values last taken from the environment."""
 
     slug = models.SlugField(_("slug"), max_length=100, unique=True)
@@ -42,13 +44,10 @@ class Upstream(models.Model):
     proxy = models.CharField(_("outgoing proxy"), max_length=500, blank=True)
     proxy_ciphertext = models.TextField(default="", db_default="", blank=True, editable=False)
     enabled = models.BooleanField(_("enabled"), default=True)
-    first_seconds = models.FloatField(
-        _("seconds to the first event"), null=True, blank=True, validators=[MinValueValidator(0.1)]
-    )
-    idle_seconds = models.FloatField(
-        _("seconds between events"), null=True, blank=True, validators=[MinValueValidator(0.1)]
-    )
-    total_seconds = models.FloatField(_("seconds in all"), null=True, blank=True, validators=[MinValueValidator(0.1)])
+    connect_seconds = seconds_field(_("seconds to connect"))
+    # Added to each request. Staff see no value of a header and no secret of the query.
+    headers = EncryptedObject(_("headers"), default=dict, db_default="", blank=True)
+    query = EncryptedObject(_("query parameters"), default=dict, db_default="", blank=True)
     sign_host = models.CharField(
         _("host name to sign"),
         max_length=253,
@@ -96,9 +95,10 @@ class Upstream(models.Model):
             self.clear_troubles()
 
     def clear_troubles(self) -> None:
-        """Delete the troubles of this upstream and of its keys."""
+        """Delete all troubles of this upstream, and what was learned about its models."""
         self.troubles.all().delete()
         KeyTrouble.objects.filter(key__upstream=self).delete()
+        self.routes.update(**Route.BLANK)
 
     def proxy_url(self) -> str:
         """Return the proxy's address, with its password if it has one.
@@ -114,23 +114,20 @@ class Upstream(models.Model):
         A value of the environment is stored as it is, because a row whose value differs no longer follows it.
         """
         super().clean_fields(exclude)
-        checks: dict[str, Callable[[str], str]] = {
+        checks: dict[str, Callable[[Any], Any]] = {
             "base_url": partial(validation.base_url, self.kind),
             "proxy": validation.proxy,
             "sign_host": partial(validation.sign_host, self.kind),
+            "headers": validation.headers,
+            "query": validation.query,
         }
         named = self.environment.get("values", {})
-        problems: dict[str, Any] = {}
-        for name in checks.keys() - set(exclude or ()):
-            entered = getattr(self, name)
-            try:
-                checked = checks[name](entered)
-            except ValidationError as error:
-                problems[name] = error
-            else:
-                setattr(self, name, entered if entered == named.get(name) else checked)
-        if problems:
-            raise ValidationError(problems)
+
+        def kept(name: str, check: "Callable[[Any], Any]", entered: Any) -> Any:
+            checked = check(entered)
+            return entered if entered == named.get(name) else checked
+
+        _check(self, {name: partial(kept, name, checks[name]) for name in checks.keys() - set(exclude or ())})
 
 
 class ApiKey(models.Model):
@@ -181,43 +178,6 @@ class ApiKey(models.Model):
         return decrypt(self.ciphertext)
 
 
-class Trouble(models.Model):
-    """The evidence against a key or an upstream, and the verdict about it.
-
-    Without `cooldown_until` it is only a suspicion. With it the part is left out until then; afterwards a limit
-    (`rate`) has ended, and anything else is half-open until a neutral probe succeeds. All processes share these rows.
-    """
-
-    class Blame(models.TextChoices):
-        KEY = "key", _("declared by the vendor")
-        RATE = "rate", _("limited by the vendor")
-        UPSTREAM = "upstream", _("the upstream fails")
-
-    model = models.CharField(_("model"), max_length=200, blank=True)
-    # Empty in rows that the previous release stored; they count like `key`.
-    blame = models.CharField(_("class"), max_length=10, choices=Blame.choices, blank=True, db_default="")
-    cooldown_until = models.DateTimeField(_("cooling until"), null=True)
-    # Whether the vendor named the end of the cooldown, so that no probe is of use before it.
-    hinted = models.BooleanField(default=False, db_default=False)
-    status_reason = models.CharField(_("reason"), max_length=200, blank=True)
-    # The requests that failed, of how many users, since when.
-    requests = models.PositiveIntegerField(default=0, db_default=0)
-    users = models.PositiveIntegerField(default=0, db_default=0)
-    since = models.DateTimeField(null=True)
-    probe_until = models.DateTimeField(_("being probed until"), null=True)
-    last_probe_at = models.DateTimeField(null=True)
-    next_probe_at = models.DateTimeField(null=True)
-    # How many times in a row it was left out, or a suspicion stayed undecided: pauses double with it.
-    times = models.PositiveIntegerField(default=0, db_default=0)
-
-    class Meta:
-        abstract = True
-
-    @property
-    def is_cooling(self) -> bool:
-        return self.cooldown_until is not None and self.cooldown_until > timezone.now()
-
-
 class KeyTrouble(Trouble):
     """The trouble of a key; an empty `model` stands for all models.
 
@@ -266,7 +226,7 @@ class UpstreamTrouble(Trouble):
         return f"{self.upstream_id} {self.model}"
 
 
-class ChatModel(models.Model):
+class ChatModel(Deadlines):
     """A model that users pick by its slug."""
 
     class TokenCapField(models.TextChoices):
@@ -277,7 +237,13 @@ class ChatModel(models.Model):
     slug = models.CharField(_("slug"), max_length=100, unique=True, validators=[model_slug])
     title = models.CharField(_("title"), max_length=100)
     description = models.CharField(_("description"), max_length=300, blank=True)
-    context_tokens = models.PositiveIntegerField(_("context size in tokens"), default=8192)
+    context_tokens = models.PositiveIntegerField(_("context size in tokens"), default=UNKNOWN_CONTEXT_TOKENS)
+    context_assumed = models.BooleanField(
+        _("context size is assumed"),
+        default=False,
+        db_default=False,
+        help_text=_("The model is in no table of ours. A new context size, or clearing this box, confirms the size."),
+    )
     parameters: "models.JSONField[dict[str, Any], dict[str, Any]]" = models.JSONField(
         _("parameters"), default=dict, blank=True, help_text=_("Sent with every request, e.g. temperature, max_tokens.")
     )
@@ -298,6 +264,16 @@ class ChatModel(models.Model):
         blank=True,
         help_text=_(
             'Types of tools on /v1 beside function, such as ["web_search"]. The vendor runs and may charge them.'
+        ),
+    )
+    takes: "models.JSONField[list[str] | None, list[str] | None]" = models.JSONField(
+        _("takes"),
+        null=True,
+        blank=True,
+        default=None,
+        help_text=_(
+            'What the model accepts, such as ["images", "tools"]; a request with anything else is refused. '
+            "Empty: requests are passed on, and a refusal of the vendor is reported."
         ),
     )
     position = models.IntegerField(_("position in lists"), default=0)
@@ -331,37 +307,66 @@ class ChatModel(models.Model):
         excluded = set(exclude or ())
         if "context_tokens" not in excluded and self.context_tokens < 1:
             raise ValidationError({"context_tokens": _("A whole number from 1 upwards is expected.")})
-        if "parameters" not in excluded:
-            _check_parameters(self.parameters)
-        if "allowed_tool_types" not in excluded:
-            types: Any = self.allowed_tool_types or []
-            if not isinstance(types, list) or not all(
-                isinstance(kind, str) and _TOOL_TYPE.match(kind) for kind in types
-            ):
-                raise ValidationError(
-                    {"allowed_tool_types": _('A JSON list of names such as ["web_search"] is expected.')}
-                )
-            self.allowed_tool_types = types
+        checks: dict[str, Callable[[Any], Any]] = {
+            "parameters": validation.parameters,
+            "allowed_tool_types": validation.tool_types,
+            "takes": validation.takes,
+        }
+        _check(self, {name: check for name, check in checks.items() if name not in excluded})
 
 
-def _check_parameters(parameters: object) -> None:
-    if not isinstance(parameters, dict):
-        raise ValidationError({"parameters": _("A JSON object is expected.")})
-    cap, temperature = parameters.get("max_tokens", 1), parameters.get("temperature", 0)
-    if isinstance(cap, bool) or not isinstance(cap, int) or cap < 1:
-        raise ValidationError({"parameters": _("max_tokens is a whole number from 1 upwards.")})
-    if isinstance(temperature, bool) or not isinstance(temperature, int | float):
-        raise ValidationError({"parameters": _("temperature is a number.")})
+def _check(row: models.Model, checks: "Mapping[str, Callable[[Any], Any]]") -> None:
+    """Tidy the fields of a row; raise ValidationError that names the wrong ones."""
+    problems: dict[str, Any] = {}
+    for name, check in checks.items():
+        try:
+            setattr(row, name, check(getattr(row, name)))
+        except ValidationError as error:
+            problems[name] = error
+    if problems:
+        raise ValidationError(problems)
 
 
-class Route(models.Model):
-    """One way from a model to an upstream; `weight` shares load among equal `priority`."""
+class Route(Deadlines):
+    """One way from a model to an upstream; `weight` shares load among equal `priority`.
+
+    `learned` holds what the upstream refused for this model, as `providers.learned.Learned` reads it. The last three
+    columns describe the requests that passed the route over since it last served one.
+    """
+
+    # The columns that describe the upstream's model as we met it; another upstream or name starts with these.
+    BLANK: ClassVar[dict[str, Any]] = {
+        "learned": {},
+        "passed_over_since": None,
+        "passed_over": 0,
+        "passed_over_reason": "",
+    }
 
     model = models.ForeignKey(ChatModel, models.CASCADE, related_name="routes", verbose_name=_("model"))
     upstream = models.ForeignKey(Upstream, models.CASCADE, related_name="routes", verbose_name=_("upstream"))
     upstream_model = models.CharField(_("the upstream's name for it"), max_length=200)
     priority = models.PositiveIntegerField(_("priority"), default=0, help_text=_("Lower comes first."))
     weight = models.PositiveIntegerField(_("weight"), default=1, validators=[MinValueValidator(1)])
+    parameters: "models.JSONField[dict[str, Any], dict[str, Any]]" = models.JSONField(
+        _("parameters"),
+        default=dict,
+        db_default=models.Value({}, models.JSONField()),
+        blank=True,
+        help_text=_("Fields of the request's body for this route; they replace those of the model."),
+    )
+    drop: "models.JSONField[list[str], list[str]]" = models.JSONField(
+        _("left out"),
+        default=list,
+        db_default=models.Value([], models.JSONField()),
+        blank=True,
+        help_text=_('Fields that this route\'s requests never have, such as ["temperature"].'),
+    )
+    learned: "models.JSONField[dict[str, Any], dict[str, Any]]" = models.JSONField(
+        default=dict, db_default=models.Value({}, models.JSONField()), blank=True, editable=False
+    )
+    passed_over_since = models.DateTimeField(null=True, editable=False)
+    passed_over = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    passed_over_reason = models.CharField(max_length=200, default="", db_default="", blank=True, editable=False)
 
     class Meta:
         verbose_name = _("route")
@@ -373,3 +378,18 @@ class Route(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model.slug} → {self.upstream.slug}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save; a changed upstream or model name clears what was learned."""
+        way = ("upstream_id", "upstream_model")
+        earlier = Route.objects.filter(pk=self.pk).values_list(*way).first() if self.pk else None
+        if earlier is not None and earlier != tuple(getattr(self, name) for name in way):
+            for name, value in self.BLANK.items():
+                setattr(self, name, value)
+        super().save(*args, **kwargs)
+
+    def clean_fields(self, exclude: "Collection[str] | None" = None) -> None:
+        """Raise ValidationError for parameters that no request could have."""
+        super().clean_fields(exclude)
+        checks: dict[str, Callable[[Any], Any]] = {"parameters": validation.parameters, "drop": validation.dropped}
+        _check(self, {name: check for name, check in checks.items() if name not in set(exclude or ())})

@@ -4,18 +4,19 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 import structlog
 from django.conf import settings
 
+from providers import requests
 from providers.adapters import Adapters
-from providers.errors import ModelUnavailable, Unsupported
+from providers.errors import ModelUnavailable
 from providers.health import Health
 from providers.keys import Key, KeyPool
-from providers.models import ChatModel
+from providers.learned import Learned, store_lesson
 from providers.probe import MAX_RESENDS
 from providers.snapshot import Configuration, ModelConfig, RouteConfig
 from providers.verdicts import store
@@ -62,18 +63,6 @@ class Routing:
         await self.adapters.aclose()
 
 
-def able(model: ModelConfig, wanted: Collection[str]) -> ModelConfig:
-    """Return the model with only the routes that accept all of `wanted`.
-
-    Raises Unsupported when no route does.
-    """
-    routes = tuple(route for route in model.routes if route.upstream.adapter.takes.issuperset(wanted))
-    if model.routes and not routes:
-        taken_by_all = frozenset.intersection(*(route.upstream.adapter.takes for route in model.routes))
-        raise Unsupported([name for name in wanted if name not in taken_by_all])
-    return model if len(routes) == len(model.routes) else replace(model, routes=routes)
-
-
 @dataclass(slots=True)
 class Attempts:
     """The attempts of one request, through routes and keys, until one succeeds.
@@ -90,6 +79,8 @@ class Attempts:
     extras: Mapping[str, JSON] = field(default_factory=dict)
     whole: bool = False
     user: int = 0
+    # The names of those parameters that the caller set.
+    given: frozenset[str] = frozenset()
     upstream: str = ""
     # Whether this attempt has sent any text, and whether any of it was no white space. Reasoning counts: it is charged.
     any_text: bool = False
@@ -99,6 +90,8 @@ class Attempts:
     seconds_waited: float = 0.0
     resends: int = 0
     prompt_cut: bool = False
+    # What the upstreams of routes taught this request, by the route's id.
+    learned: dict[int, Learned] = field(default_factory=dict)
     # The routes after the current one, and the vendors' hosts at which the request itself was at fault.
     later: Sequence[RouteConfig] = ()
     refusing_hosts: set[str | None] = field(default_factory=set)
@@ -206,17 +199,20 @@ class Attempts:
 
     def _request(self, route: RouteConfig) -> ChatRequest:
         self.upstream = route.upstream.slug
-        return ChatRequest(
+        request = ChatRequest(
             route.upstream_model,
             self.messages,
             self.parameters,
             self.generation,
-            self.model.token_cap_field,
-            self.model.include_usage,
-            self.extras,
-            self.whole,
-            self.model.think_tags,
+            extras=self.extras,
+            whole=self.whole,
+            think_tags=self.model.think_tags,
+            given=self.given,
         )
+        return requests.through(self.model, route, self._learned(route), request)
+
+    def _learned(self, route: RouteConfig) -> Learned:
+        return self.learned.get(route.id, route.learned)
 
     def _note(self, event: Event) -> None:
         if not self.visible_text and isinstance(event, Delta | Reasoning | ToolCallDelta):
@@ -231,7 +227,7 @@ class Attempts:
         if not self._may_call(route):
             return None
         if isinstance(problem, Retry):
-            return await self._learn(problem)
+            return await self._learn(route, problem)
         if self.prompt_cut or self.whole or not isinstance(problem, PromptTooLong) or problem.status == BODY_TOO_LARGE:
             return None
         shorter = trim(self.messages, prompt_tokens(self.messages) // 2)
@@ -239,8 +235,8 @@ class Attempts:
         self.prompt_cut, self.messages = True, shorter
         return self._request(route) if fewer else None
 
-    async def _learn(self, retry: Retry) -> ChatRequest | None:
-        """Store the `learned` fields of a model; return the request to send instead.
+    async def _learn(self, route: RouteConfig, retry: Retry) -> ChatRequest | None:
+        """Store what the upstream teaches about its model; return the request to send instead.
 
         Returns None when the request was already sent too often, or the prompt already shortened.
         """
@@ -251,9 +247,9 @@ class Attempts:
         if too_long:
             self.prompt_cut, self.messages = True, retry.request.messages
         if retry.learned:
+            self.learned[route.id] = self._learned(route).with_lesson(retry.learned)
             # While the database is away the next request learns it again.
-            await store(ChatModel.objects.filter(id=self.model.id).update, **retry.learned)
-            self.model = replace(self.model, **cast("dict[str, Any]", retry.learned))
+            await store(store_lesson, route.id, retry.learned)
             self.routing.configuration.forget()
         return retry.request
 

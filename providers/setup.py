@@ -11,24 +11,13 @@ from django.conf import settings
 from django.utils import translation
 from pydantic import SecretStr
 
-from providers import registry
+from providers import context_sizes, registry
 from providers.encryption import decrypt, encrypt, fingerprint, without_password
 from providers.models import FIRST_RUN_DESCRIPTIONS, FIRST_RUN_TITLES, ApiKey, ChatModel, Route, Upstream
 
 # Position of the demo in lists of models: behind all others.
 DEMO_POSITION = 1_000
 
-# First-run context sizes of well-known models, by the longest slug prefix that fits; admins may change them.
-CONTEXT_TOKENS = {
-    "gpt-3.5-turbo": 16_385,
-    "gpt-4": 8_192,
-    "gpt-4-turbo": 128_000,
-    "gpt-4o": 128_000,
-    "gpt-4.1": 1_047_576,
-    "gpt-5": 400_000,
-    "glm-4": 128_000,
-}
-OTHER_CONTEXT_TOKENS = 8_192
 # First-run request parameters by slug.
 PARAMETERS: dict[str, dict[str, Any]] = {
     "gpt-4": {"temperature": 0.9, "max_tokens": 8_000},
@@ -44,7 +33,12 @@ def ensure_upstreams() -> None:
     environment = {name: _revealed(value) for name, value in settings.ENV}
     for kind, adapter in registry.ADAPTERS.items():
         for first_run in adapter.first_run(environment):
-            values = {"base_url": first_run.base_url, "proxy": first_run.proxy, "enabled": True}
+            values = {
+                "base_url": first_run.base_url,
+                "proxy": first_run.proxy,
+                "query": dict(first_run.query),
+                "enabled": True,
+            }
             upstream = _ensure_upstream(first_run.slug, kind, values)
             _ensure_keys(upstream, first_run.keys)
             _ensure_models(upstream, first_run.models)
@@ -76,7 +70,7 @@ def _ensure_upstream(slug: str, kind: str, values: Mapping[str, Any]) -> Upstrea
     upstream, created = Upstream.objects.get_or_create(slug=slug, defaults={"kind": kind, **values})
     earlier = _values_of_environment(upstream)
     if created or earlier != values:
-        stored = {"base_url": upstream.base_url, "proxy": upstream.proxy_url(), "enabled": upstream.enabled}
+        stored = {name: getattr(upstream, name) for name in values} | {"proxy": upstream.proxy_url()}
         for name, value in values.items():
             if stored[name] == earlier.get(name):
                 setattr(upstream, name, value)
@@ -88,7 +82,8 @@ def _ensure_upstream(slug: str, kind: str, values: Mapping[str, Any]) -> Upstrea
 
 def _values_of_environment(upstream: Upstream) -> dict[str, Any]:
     """Return the values that the row last took from the environment, with the proxy's password."""
-    values = upstream.environment.get("values", {})
+    # The previous release stores no query.
+    values = {"query": {}, **upstream.environment.get("values", {})}
     proxy = decrypt(upstream.environment.get("proxy_ciphertext", ""))
     return values if proxy is None else {**values, "proxy": proxy}
 
@@ -139,12 +134,14 @@ def _ensure_models(upstream: Upstream, offered: Iterable[tuple[str, str]]) -> No
 
 def first_run_values(slug: str, upstream_name: str, position: int, context_tokens: int | None = None) -> dict[str, Any]:
     """Return the values of a new model; `context_tokens` is what its upstream reported."""
-    prefix = max((prefix for prefix in CONTEXT_TOKENS if slug.startswith(prefix)), key=len, default="")
     model = registry.known_model(upstream_name)
-    known_tokens = model.context_tokens if model else None
+    tokens, assumed = context_tokens or (model.context_tokens if model else None), False
+    if tokens is None:
+        tokens, assumed = context_sizes.of(upstream_name, slug)
     return {
         "title": (model.title if model else "") or slug,
-        "context_tokens": context_tokens or known_tokens or CONTEXT_TOKENS.get(prefix, OTHER_CONTEXT_TOKENS),
+        "context_tokens": tokens,
+        "context_assumed": assumed,
         "parameters": PARAMETERS.get(slug, {}),
         "position": position,
     }

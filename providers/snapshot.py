@@ -14,13 +14,16 @@ from django_stubs_ext import StrOrPromise
 from providers import registry
 from providers.errors import ModelUnavailable
 from providers.keys import KEYLESS, Key, KeyPool, Trouble
+from providers.learned import NOTHING_LEARNED, Learned
 from providers.models import ApiKey, ChatModel, KeyTrouble, Route, Upstream, UpstreamTrouble
-from providers.wire.base import Clocks, Endpoint, Provider, TokenCapField
+from providers.wire.base import IMAGES, PASSED_ON, Clocks, Endpoint, Provider, TokenCapField
 from runtime.ttl_cache import TTLCache
 from web.refusals import InvalidRequest
 
 log = structlog.get_logger("providers")
 
+# What a name in a model's `takes` includes, because it makes no sense alone.
+_INCLUDED = {"tools": ("tool_choice", "parallel_tool_calls"), "logprobs": ("top_logprobs",)}
 # Seconds for which a process reuses what it has read. An admin's change must take effect everywhere within five.
 TABLE_SECONDS = 2.0
 
@@ -66,6 +69,15 @@ class RouteConfig:
     upstream_model: str
     priority: int
     weight: int
+    id: int = 0
+    # Fields of the body for this route, and fields that it never has.
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    drop: frozenset[str] = frozenset()
+    # None: those of the upstream.
+    clocks: Clocks | None = None
+    learned: Learned = NOTHING_LEARNED
+    # Why requests passed it over, stored since it last served one; empty: it is in use.
+    passed_over: str = ""
 
     @property
     def keys(self) -> tuple[Key, ...]:
@@ -92,6 +104,18 @@ class ModelConfig:
     think_tags: bool = True
     # Types of tools beside `function` that callers of /v1 may use.
     allowed_tool_types: frozenset[str] = frozenset()
+    # What the model accepts of `PASSED_ON` and `IMAGES`; None: as much as the adapter of a route.
+    takes: frozenset[str] | None = None
+
+    def taken_by(self, route: RouteConfig) -> frozenset[str]:
+        """Return the names of `PASSED_ON`, and `IMAGES`, that this model accepts through a route."""
+        taken = route.upstream.adapter.takes - route.drop
+        return taken if self.takes is None else taken & self.takes
+
+    def takes_of_routes(self) -> list[str]:
+        """Return the names that at least one route accepts."""
+        taken = frozenset[str]().union(*map(self.taken_by, self.routes))
+        return [name for name in (IMAGES, *PASSED_ON) if name in taken]
 
     def open_to(self, groups: Set[int]) -> bool:
         """Return whether a member of these groups may use it."""
@@ -181,7 +205,21 @@ class Configuration:
         for route in model.routes.all():
             config = upstreams.get(route.upstream_id) or upstream_config(route.upstream)
             upstreams[route.upstream_id] = config
-            routes.append(RouteConfig(config, route.upstream_model, route.priority, route.weight))
+            overrides = model.overrides() | route.overrides()
+            routes.append(
+                RouteConfig(
+                    config,
+                    route.upstream_model,
+                    route.priority,
+                    route.weight,
+                    route.pk,
+                    route.parameters,
+                    frozenset(route.drop),
+                    replace(config.endpoint.clocks, **overrides) if overrides else None,
+                    Learned.of(route.learned),
+                    route.passed_over_reason,
+                )
+            )
         return ModelConfig(
             model.id,
             model.slug,
@@ -196,7 +234,12 @@ class Configuration:
             frozenset(group.pk for group in model.groups.all()),
             model.think_tags,
             frozenset(model.allowed_tool_types),
+            _with_included(model.takes),
         )
+
+
+def _with_included(takes: list[str] | None) -> frozenset[str] | None:
+    return None if takes is None else frozenset(part for name in takes for part in (name, *_INCLUDED.get(name, ())))
 
 
 def upstream_now(upstream_id: int) -> UpstreamConfig:
@@ -217,9 +260,9 @@ def upstream_config(upstream: Upstream) -> UpstreamConfig:
     keyless = not keys and not upstream.keys.exists()
     clocks = Clocks(
         settings.UPSTREAM_CONNECT_SECONDS,
-        upstream.first_seconds or settings.UPSTREAM_FIRST_SECONDS,
-        upstream.idle_seconds or settings.UPSTREAM_IDLE_SECONDS,
-        upstream.total_seconds or settings.UPSTREAM_TOTAL_SECONDS,
+        settings.UPSTREAM_FIRST_SECONDS,
+        settings.UPSTREAM_IDLE_SECONDS,
+        settings.UPSTREAM_TOTAL_SECONDS,
     )
     return UpstreamConfig(
         upstream.slug,
@@ -227,9 +270,11 @@ def upstream_config(upstream: Upstream) -> UpstreamConfig:
         Endpoint(
             upstream.base_url,
             upstream.proxy_url() or None,
-            clocks,
+            replace(clocks, **upstream.overrides()),
             sign_host=upstream.sign_host or None,
             raw_key=upstream.raw_key,
+            headers=tuple(upstream.headers.items()),
+            query=tuple(upstream.query.items()),
         ),
         (KEYLESS,) if keyless else keys,
         from_environment(upstream),

@@ -15,7 +15,8 @@ from django.utils import timezone
 
 from providers.evidence import Evidence
 from providers.keys import ANY_MODEL
-from providers.models import KeyTrouble, Trouble, UpstreamTrouble
+from providers.models import KeyTrouble, UpstreamTrouble
+from providers.troubles import Trouble
 from providers.wire.errors import ProviderError
 from runtime import database
 

@@ -7,8 +7,10 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
+from providers import context_sizes, validation
 from providers.apps import providers_app
 from providers.models import ChatModel, Route, Upstream
+from providers.schemas import DeadlinesRow, Names
 from quotas import setup
 from quotas.apps import quotas_app
 from quotas.models import Quota, QuotaModel
@@ -23,6 +25,21 @@ class RouteRow(StrictSerializer):
     upstream_model = serializers.CharField(max_length=200)
     priority = serializers.IntegerField(min_value=0, max_value=_MOST, default=0)
     weight = serializers.IntegerField(min_value=1, max_value=_MOST, default=1)
+    parameters = serializers.DictField(default=dict)
+    drop = Names(default=list)
+    deadlines = DeadlinesRow(default=dict)
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        shown: dict[str, Any] = super().to_representation(instance)
+        if not any(shown["deadlines"].values()):
+            del shown["deadlines"]
+        return shown
+
+    def validate_parameters(self, values: dict[str, Any]) -> dict[str, Any]:
+        return validation.parameters(values)
+
+    def validate_drop(self, names: list[str]) -> list[str]:
+        return validation.dropped(names)
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
         if self.root is self:
@@ -39,13 +56,15 @@ class ModelRow(StaffSerializer):
     quota = NamedRow(slug_field="slug", queryset=Quota.objects.all(), required=False, allow_null=True)
     groups = NamedRow(slug_field="name", queryset=Group.objects.all(), many=True, required=False)
     routes = RouteRow(many=True, required=False)
-    allowed_tool_types = serializers.ListField(child=serializers.CharField(max_length=64), required=False)
+    takes = Names(required=False, allow_null=True)
+    allowed_tool_types = Names(required=False)
+    deadlines = DeadlinesRow(required=False)
 
     class Meta:
         model = ChatModel
         fields = (
             *("id", "slug", "title", "description", "quota", "context_tokens", "parameters", "enabled"),
-            *("groups", "allowed_tool_types", "think_tags", "routes"),
+            *("groups", "takes", "allowed_tool_types", "think_tags", "deadlines", "routes"),
         )
 
     def to_representation(self, instance: ChatModel) -> dict[str, Any]:
@@ -66,7 +85,9 @@ class ModelRow(StaffSerializer):
         return routes
 
     def create(self, validated_data: dict[str, Any]) -> ChatModel:
-        model = self.update(ChatModel(), validated_data)
+        names = [route["upstream_model"] for route in validated_data.get("routes", ())]
+        tokens, assumed = context_sizes.of(*names, validated_data["slug"])
+        model = self.update(ChatModel(context_tokens=tokens, context_assumed=assumed), validated_data)
         if "quota" not in validated_data:
             setup.assign_models()
         return model
@@ -75,12 +96,13 @@ class ModelRow(StaffSerializer):
         apart = {"quota", "groups", "routes"}
         for name in validated_data.keys() - apart:
             setattr(instance, name, validated_data[name])
+        if "context_tokens" in validated_data:
+            instance.context_assumed = False
         instance.save()
         if "groups" in validated_data:
             instance.groups.set(validated_data["groups"])
         if "routes" in validated_data:
-            instance.routes.all().delete()
-            Route.objects.bulk_create(Route(model=instance, **route) for route in validated_data["routes"])
+            _replace_routes(instance, validated_data["routes"])
         if "quota" in validated_data:
             if quota := validated_data["quota"]:
                 QuotaModel.objects.update_or_create(model=instance, defaults={"quota": quota})
@@ -88,6 +110,17 @@ class ModelRow(StaffSerializer):
                 QuotaModel.objects.filter(model=instance).delete()
         instance.refresh_from_db()  # or it would remember the quota of before
         return instance
+
+
+def _replace_routes(model: ChatModel, given: list[dict[str, Any]]) -> None:
+    """Replace the routes of a model; one that stays keeps what was learned about it."""
+    rows = {(route.upstream_id, route.upstream_model): route for route in model.routes.all()}
+    for values in given:
+        route = rows.pop((values["upstream"].pk, values["upstream_model"]), None) or Route(model=model)
+        for name, value in values.items():
+            setattr(route, name, value)
+        route.save()
+    model.routes.filter(pk__in=[route.pk for route in rows.values()]).delete()
 
 
 class ChatModels(StaffRows):

@@ -22,7 +22,8 @@ from chat.screening.incoming import Screened, ScreenedCall
 from chat.screening.live import LiveWords
 from providers import access
 from providers.errors import ModelUnavailable, UnknownModel
-from providers.routing import Attempts, Routing, able
+from providers.requests import able
+from providers.routing import Attempts, Routing
 from providers.snapshot import ModelConfig
 from providers.wire.base import PromptMessage, wanted
 from quotas import ledger
@@ -233,7 +234,10 @@ class Admission:
                 messages = incoming.mask_earlier(lexicon, messages, new=new)
             extras = incoming.mask_extras(lexicon, request.extras)
         whole, user = not request.kept, request.user_id
-        return Attempts(self._routing, config, messages, parameters, row_id, extras, whole=whole, user=user)
+        given = frozenset(request.parameters)
+        return Attempts(
+            self._routing, config, messages, parameters, row_id, extras, whole=whole, user=user, given=given
+        )
 
 
 def _known(request: GenerationRequest) -> Generation | None:

@@ -193,8 +193,13 @@ class Endpoint:
     # Options of single adapters: `Provider.options` names the ones that an adapter uses.
     sign_host: str | None = None
     raw_key: bool = False
-    headers: tuple[tuple[str, str], ...] = ()
-    query: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    def with_headers(self, own: Mapping[str, str]) -> dict[str, str]:
+        """Return an adapter's headers with those of the endpoint, which win in any case."""
+        replaced = {name.lower() for name, _value in self.headers}
+        return {**{name: value for name, value in own.items() if name.lower() not in replaced}, **dict(self.headers)}
 
     @property
     def encoded_query(self) -> str:

@@ -201,7 +201,7 @@ def _outcome(row_id: str, calls: list[int], pauses: list[float]) -> Outcome:
         rests=[_rest(row, key) for key in pool],
         upstream_rests=_rest_until(row, circuit) if circuit else None,
         alerts=_alerts(upstream.slug) > 0,
-        learned={"token_cap_field": model.token_cap_field, "include_usage": model.include_usage},
+        learned=model.routes.get(upstream=upstream).learned,
         abuse_count=row.user.abuse_count,
         closed=row.conversation.blocked,
         told=f"{said} {json.dumps(shown)} {row.error} {reasons}",

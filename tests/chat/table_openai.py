@@ -201,7 +201,12 @@ RESENDS = {
         "unsupported_max_tokens", "done stop", model=CAPPED, learned={"token_cap_field": "max_completion_tokens"}
     ),
     "usage": Resend("needs_no_stream_options", "done stop", learned={"include_usage": False}),
-    "parameter": Resend("http_400:unsupported_value:top_p", "error upstream_error", model={"parameters": {"top_p": 1}}),
+    "parameter": Resend(
+        "http_400:unsupported_value:top_p",
+        "error upstream_error",
+        model={"parameters": {"top_p": 1}},
+        learned={"refused": {"top_p": 1}},
+    ),
     "cap refused": Resend(
         "http_400:unsupported_parameter:max_tokens",
         "error upstream_error",

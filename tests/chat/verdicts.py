@@ -230,7 +230,7 @@ def check_ending(row: Ending, found: Outcome) -> None:
 def check_resend(row: Resend, found: Outcome) -> None:
     """A request that the upstream rejects is resent once in another form, and the form it accepts is stored."""
     assert (found.ending, found.calls, found.rests) == (row.ending, [row.calls], [None])
-    assert found.learned == {"token_cap_field": "max_tokens", "include_usage": True, **row.learned}
+    assert found.learned == row.learned
     assert found.used_today == int(row.ending == "done stop")
 
 

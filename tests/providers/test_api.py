@@ -41,6 +41,9 @@ def test_an_upstream_has_the_fields_of_the_contract(staff: Client) -> None:
         "kind": "openai",
         "base_url": "https://api.example.org/v1/chat/completions",
         "proxy": "socks5://127.0.0.1:1080",
+        "headers": {},
+        "query": {"api-version": "2024-10-21"},
+        "deadlines": {"connect": 5.0, "first": 60.0, "idle": None, "total": None},
         "enabled": True,
     }
     made = send(staff, "POST", UPSTREAMS, body)

@@ -174,7 +174,7 @@ def test_resend_without_a_refused_parameter() -> None:
     better = resend(request(parameters={"temperature": 0.5, "top_p": 1}), refused, choose_row(refused))
 
     assert better is not None
-    assert (dict(better[0].parameters), better[1]) == ({"top_p": 1}, {})
+    assert (dict(better[0].parameters), better[1]) == ({"top_p": 1}, {"refused": {"temperature": 0.5}})
     assert resend(request(), refused, choose_row(refused)) is None
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from providers import registry, routing
+from providers import registry, requests
 from providers.apps import providers_app
 from providers.errors import Unsupported, shown
 from providers.snapshot import ModelConfig, RouteConfig, UpstreamConfig
@@ -66,17 +66,17 @@ def test_adapters_state_what_they_take() -> None:
 def test_routes_that_take_it_are_left() -> None:
     """A request goes only where all of it is taken."""
     mixed = model("spark", "openai", "zhipu")
-    assert routing.able(mixed, []) is mixed
-    assert kinds(routing.able(mixed, ["tools"])) == ["openai", "zhipu"]
-    assert kinds(routing.able(mixed, ["tools", "frequency_penalty"])) == ["openai"]
+    assert requests.able(mixed, []) is mixed
+    assert kinds(requests.able(mixed, ["tools"])) == ["openai", "zhipu"]
+    assert kinds(requests.able(mixed, ["tools", "frequency_penalty"])) == ["openai"]
 
 
 def test_fields_that_no_route_takes_are_named() -> None:
     """When no route is left, every field that excluded one is named."""
     with pytest.raises(Unsupported) as refused:
-        routing.able(model("spark", "zhipu"), ["tools", "seed", "presence_penalty"])
+        requests.able(model("spark", "zhipu"), ["tools", "seed", "presence_penalty"])
     assert set(refused.value.details or ()) == {"tools", "seed", "presence_penalty"}
-    assert routing.able(model(), ["tools"]).routes == ()
+    assert requests.able(model(), ["tools"]).routes == ()
 
 
 def test_wanted_names_the_fields_that_matter() -> None:

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import translation
 
 from chatproject.environment import load
-from providers import catalogue, registry, routing, setup, snapshot, trial, validation
+from providers import catalogue, registry, requests, setup, snapshot, trial, validation
 from providers.apps import providers_app
 from providers.errors import Unsupported
 from providers.models import ApiKey, ChatModel, Route, Upstream
@@ -331,11 +331,11 @@ def test_a_route_is_chosen_by_what_its_kind_takes(kind: str) -> None:
     factories.chat_model("m", to=upstream)
     model = providers_app().configuration.models()["m"]
     takes = adapter(kind).takes
-    assert routing.able(model, sorted(takes)) is model
+    assert requests.able(model, sorted(takes)) is model
     others = {*PASSED_ON, IMAGES} - takes
     if others:
         with pytest.raises(Unsupported) as refused:
-            routing.able(model, sorted(others))
+            requests.able(model, sorted(others))
         assert set(refused.value.details or ()) == others
 
 

@@ -257,14 +257,17 @@ async def test_no_other_try_after_reasoning(model: ChatModel, bench: Bench) -> N
 
 
 async def test_what_an_upstream_teaches_is_kept(model: ChatModel, bench: Bench) -> None:
-    """A field that an upstream refuses is replaced at once, and stored with the model."""
+    """A field that an upstream refuses is replaced at once, and stored with the route, not with the model."""
     await database.run(with_keys, model, "only")
     other = ChatRequest("m", (), {}, "g", token_cap_field="max_completion_tokens")
     lesson = Retry(other, {"token_cap_field": "max_completion_tokens"}, failure("ops", blame="request"))
     assert tuple(await bench.ask({"only": [(lesson,), COMPLETION]})) == COMPLETION
     assert bench.vendor.requests[1] == other
+    await bench.ask({"only": [COMPLETION]})
+    assert bench.vendor.requests[0].token_cap_field == "max_completion_tokens"
+    assert await database.run(lambda: model.routes.get().learned) == {"token_cap_field": "max_completion_tokens"}
     await database.run(model.refresh_from_db)
-    assert model.token_cap_field == "max_completion_tokens"
+    assert model.token_cap_field == "max_tokens"
     assert isinstance(await bench.fails({"only": [(lesson,)]}), UpstreamFailed)
 
 

@@ -15,6 +15,7 @@ from tests.staff import calling, send
 pytestmark = pytest.mark.django_db
 
 MODELS = "/api/admin/models/"
+DEADLINES = {"first": 600.0, "idle": None, "total": 3_600.0}
 
 
 @pytest.fixture
@@ -28,6 +29,7 @@ def staff(carol: Any) -> Client:
 
 def whole(**changes: Any) -> dict[str, Any]:
     route = {"upstream": "one", "upstream_model": "vendor/m", "priority": 1, "weight": 3}
+    route |= {"parameters": {"top_k": 4, "temperature": 0.7}, "drop": ["stop"], "deadlines": DEADLINES}
     return {
         "slug": "m",
         "title": "Model M",
@@ -37,8 +39,10 @@ def whole(**changes: Any) -> dict[str, Any]:
         "parameters": {"temperature": 0.5},
         "enabled": True,
         "groups": [],
+        "takes": ["images", "tools"],
         "allowed_tool_types": ["web_search"],
         "think_tags": False,
+        "deadlines": DEADLINES,
         "routes": [{**route, "upstream": "two", "priority": 0}, route],
         **changes,
     }
@@ -67,7 +71,8 @@ def test_a_new_model_has_sensible_values(staff: Client) -> None:
     """Slug and title are enough; the quota is then chosen as on the first run."""
     made = send(staff, "POST", MODELS, {"slug": "gpt-4-new", "title": "New"}).json()
     assert (made["quota"], made["routes"], made["groups"], made["enabled"]) == ("premium", [], [], True)
-    assert made["think_tags"] is True
+    assert (made["think_tags"], made["takes"]) == (True, None)
+    assert made["deadlines"] == {"first": None, "idle": None, "total": None}
     assert send(staff, "POST", MODELS, {"slug": "a", "title": "A"}).json()["quota"] == "standard"
     assert send(staff, "POST", MODELS, {"slug": "b", "title": "B", "quota": None}).json()["quota"] is None
 
@@ -79,6 +84,7 @@ def test_changes(staff: Client) -> None:
     model = send(staff, "POST", MODELS, whole()).json()
     one = f"{MODELS}{model['id']}/"
     route = {"upstream": "one", "upstream_model": "other", "priority": 0, "weight": 1}
+    route |= {"parameters": {}, "drop": []}
     change = {"routes": [{"upstream": "one", "upstream_model": "other"}], "groups": ["editors"], "quota": "standard"}
     answer = send(staff, "PATCH", one, change)
     assert answer.status_code == 200
@@ -103,6 +109,16 @@ def test_changes(staff: Client) -> None:
         ({"routes": "all"}, "routes"),
         ({"parameters": {"max_tokens": 0}}, "parameters"),
         ({"parameters": [1]}, "parameters"),
+        ({"parameters": {"stream": False}}, "parameters"),
+        ({"takes": ["an image"]}, "takes"),
+        ({"takes": "images"}, "takes"),
+        ({"deadlines": {"first": 0}}, "deadlines"),
+        ({"deadlines": {"first": "60"}}, "deadlines"),
+        ({"deadlines": {"connect": 5}}, "deadlines"),
+        ({"routes": [{"upstream": "one", "upstream_model": "m", "drop": ["messages"]}]}, "routes"),
+        ({"routes": [{"upstream": "one", "upstream_model": "m", "drop": "temperature"}]}, "routes"),
+        ({"routes": [{"upstream": "one", "upstream_model": "m", "parameters": {"max_tokens": 0}}]}, "routes"),
+        ({"routes": [{"upstream": "one", "upstream_model": "m", "deadlines": {"total": 1e9}}]}, "routes"),
         ({"context_tokens": 0}, "context_tokens"),
         ({"slug": "no spaces"}, "slug"),
         ({"slug": "taken"}, "slug"),

@@ -99,7 +99,7 @@ class OpenAICompatible(Provider):
         exchange: Exchange | None = None
         try:
             body = {name: value for name, value in self.body(request).items() if name not in request.drop}
-            headers = {**self.headers(key), **dict(self.endpoint.headers)}
+            headers = self.endpoint.with_headers(self.headers(key))
             address, query = self.address(request), self.encoded({})
             exchange = await send(self._transport, "POST", address, headers, deadline, orjson.dumps(body), query)
             data = await self._beginning(exchange, request, deadline)
@@ -141,7 +141,7 @@ class OpenAICompatible(Provider):
         deadline = Deadline(replace(self.endpoint.clocks, first=seconds, idle=seconds, total=seconds))
         exchange: Exchange | None = None
         try:
-            headers = {**self.headers(key), "Accept": "application/json", **dict(self.endpoint.headers)}
+            headers = self.endpoint.with_headers({**self.headers(key), "Accept": "application/json"})
             exchange = await send(self._transport, "GET", address, headers, deadline, query=query)
             body = await exchange.read_up_to(model_list.MAX_BYTES)
         finally:

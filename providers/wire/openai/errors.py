@@ -218,7 +218,9 @@ def resend(request: ChatRequest, complaint: Complaint, row: Row) -> tuple[ChatRe
 
 def blamed_field(request: ChatRequest, complaint: Complaint, row: Row) -> str:
     """Return the field of the caller's that the upstream complains about, empty when none."""
-    given = [*request.extras, *(["messages"] if any(turn.parts or turn.fields for turn in request.messages) else [])]
+    given = [*request.extras, *request.given, *(_OTHER_CAP if "max_tokens" in request.given else ())]
+    if any(turn.parts or turn.fields for turn in request.messages):
+        given.append("messages")
     if row is not UNSUPPORTED and (row.action != "ops" or complaint.status not in (400, 422)):
         return ""
     if complaint.param:
@@ -284,10 +286,10 @@ def _without(request: ChatRequest, param: str) -> tuple[ChatRequest, dict[str, J
     if param == request.token_cap_field and (other := _OTHER_CAP.get(param)):
         return replace(request, token_cap_field=other), {"token_cap_field": other}
     # The cap is `max_tokens` among the parameters, whatever it is sent as.
-    if param not in request.parameters or param in request.extras or param == "max_tokens":
+    if param not in request.parameters or param in {*request.extras, *request.given, "max_tokens"}:
         return None
     kept = {name: value for name, value in request.parameters.items() if name != param}
-    return replace(request, parameters=kept), {}
+    return replace(request, parameters=kept), {"refused": {param: request.parameters[param]}}
 
 
 def _hint(status: int, headers: Mapping[str, str], details: Iterable[Mapping[str, Any]], message: str) -> float | None:
