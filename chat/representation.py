@@ -104,6 +104,8 @@ def offered_models(configuration: Configuration, user_id: int) -> list[schemas.M
             "description": str(config.description),
             "quota": slugs[config.id],
             "available": config.available(),
+            "takes": config.takes_of_routes(),
+            "context_tokens": config.context_tokens,
         }
         for config in access.usable(configuration, user_id)
         if config.id in slugs

@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 from chat import models
 from chat.events.schemas import CHAT, FinishReason, TokensUsed
 from quotas.schemas import Charge
-from web.schemas import Problem, Time
+from web.schemas import Count, Problem, Time
 
 GENERATION_ID = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
@@ -61,6 +61,8 @@ class Model(TypedDict):
     description: str
     quota: str
     available: bool
+    takes: list[str]
+    context_tokens: Count
 
 
 class TextTool(TypedDict):

@@ -56,6 +56,14 @@ class Environment(BaseModel):
     GEMINI_BASE_URL: types.WebUrl | None = None
     GEMINI_PROXY: types.ProxyUrl | None = None
     GEMINI_MODELS: types.OfferedModels = (("gemini-flash-latest", "gemini-flash-latest"),)
+    DEEPSEEK_API_KEYS: types.VendorKeys = ()
+    DEEPSEEK_BASE_URL: types.WebUrl | None = None
+    DEEPSEEK_PROXY: types.ProxyUrl | None = None
+    DEEPSEEK_MODELS: types.OfferedModels = tuple((name, name) for name in ("deepseek-v4-flash", "deepseek-v4-pro"))
+    OPENROUTER_API_KEYS: types.VendorKeys = ()
+    OPENROUTER_BASE_URL: types.WebUrl | None = None
+    OPENROUTER_PROXY: types.ProxyUrl | None = None
+    OPENROUTER_MODELS: types.OfferedModels = (("openrouter/auto", "openrouter/auto"),)
     SPARK_APP_ID: str | None = None
     SPARK_API_KEY: types.Secret = None
     SPARK_API_SECRET: types.Secret = None
@@ -197,21 +205,41 @@ def mail_from_url(url: str) -> dict[str, Any]:
 
 def load(environ: Mapping[str, str] = os.environ) -> Environment:
     """Read and check the environment; exit with one line on standard error if invalid."""
-    values: dict[str, str] = {}
-    for name, field in Environment.model_fields.items():
-        value = environ.get(name, "")
-        path = environ.get(f"{name}_FILE", "")
-        if not value and path and "SecretStr" in repr(field.annotation):
-            try:
-                value = Path(path).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise SystemExit(f"{name}_FILE: cannot be read ({type(error).__name__})") from error
-        if value:
-            values[name] = value
+    mistakes = {rightly: given for given, rightly in mistaken(environ).items()}
+    found = {name: _value(environ, mistakes.get(name, name)) for name in Environment.model_fields}
+    values = {name: value for name, value in found.items() if value}
     try:
         return Environment.model_validate(values)
     except ValidationError as error:
         raise SystemExit("; ".join(dict.fromkeys(map(_one_line, error.errors(include_input=False))))) from error
+
+
+def mistaken(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return names in the singular, `OPENAI_API_KEY`, with the names that they stand for."""
+    lists = [name for name in Environment.model_fields if name.endswith("_API_KEYS")]
+    return {
+        single: name
+        for name in lists
+        if (single := name.removesuffix("S")) not in Environment.model_fields
+        and not (environ.get(name) or environ.get(f"{name}_FILE"))
+        and (environ.get(single) or environ.get(f"{single}_FILE"))
+    }
+
+
+def _value(environ: Mapping[str, str], name: str) -> str:
+    """Return a variable, or for a secret its file's text; empty when unset."""
+    value, path = environ.get(name, ""), environ.get(f"{name}_FILE", "")
+    if value or not path or not _may_be_file(name):
+        return value
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SystemExit(f"{name}_FILE: cannot be read ({type(error).__name__})") from error
+
+
+def _may_be_file(name: str) -> bool:
+    field = Environment.model_fields.get(name)
+    return field is None or "SecretStr" in repr(field.annotation)
 
 
 def _one_line(error: Mapping[str, Any]) -> str:

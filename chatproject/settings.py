@@ -19,6 +19,7 @@ django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 ENV = environment.load()
+MISTAKEN_SETTINGS = environment.mistaken()
 
 # The process
 HOST, PORT, WORKERS = ENV.HOST, ENV.PORT, ENV.WORKERS

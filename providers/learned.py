@@ -1,4 +1,4 @@
-"""The parts of our configuration that an upstream refused for one model, kept with the route.
+"""Lessons: parts of our configuration that an upstream refuses for one model.
 
 Because another upstream may take what this one refuses, nothing of it is kept with the model.
 """

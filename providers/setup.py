@@ -7,6 +7,7 @@ A field that an admin changed stays as it is.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.utils import translation
 from pydantic import SecretStr
@@ -14,6 +15,8 @@ from pydantic import SecretStr
 from providers import context_sizes, registry
 from providers.encryption import decrypt, encrypt, fingerprint, without_password
 from providers.models import FIRST_RUN_DESCRIPTIONS, FIRST_RUN_TITLES, ApiKey, ChatModel, Route, Upstream
+
+log = structlog.get_logger("providers")
 
 # Position of the demo in lists of models: behind all others.
 DEMO_POSITION = 1_000
@@ -30,6 +33,8 @@ def ensure_upstreams() -> None:
     with translation.override(settings.LANGUAGE_CODE):
         _ensure_demo()
     _encrypt_proxy_passwords()
+    for given, expected in settings.MISTAKEN_SETTINGS.items():
+        log.warning("setting accepted under another name: rename it", given=given, expected=expected)
     environment = {name: _revealed(value) for name, value in settings.ENV}
     for kind, adapter in registry.ADAPTERS.items():
         for first_run in adapter.first_run(environment):

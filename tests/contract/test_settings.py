@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from chatproject.environment import Environment, load
+from chatproject.environment import Environment, load, mistaken
 
 BAD = [
     ("HOST", "http://somewhere"),
@@ -174,3 +174,23 @@ def test_a_secret_is_read_from_its_file(name: str, tmp_path: Path) -> None:
     assert load({**others, f"{name}_FILE": "/no/such", name: "postgresql://two@host/name"})
     with pytest.raises(SystemExit, match=f"^{name}_FILE: "):
         load({**others, f"{name}_FILE": "/no/such"})
+
+
+@pytest.mark.parametrize("vendor", ["OPENAI", "ZHIPU", "DEEPSEEK", "OPENROUTER"])
+def test_a_key_in_the_singular_is_accepted(vendor: str, tmp_path: Path) -> None:
+    """`OPENAI_API_KEY` counts as a list of one, from a file too, unless the list itself is set."""
+    name, single = f"{vendor}_API_KEYS", f"{vendor}_API_KEY"
+    written = tmp_path / "key"
+    written.write_text("id.secret\n")
+    assert load({single: "id.secret"}) == load({f"{single}_FILE": str(written)}) == load({name: "id.secret"})
+    assert mistaken({single: "id.secret"}) == mistaken({f"{single}_FILE": str(written)}) == {single: name}
+    both = {name: "id.first", single: "id.second"}
+    assert load(both) == load({name: "id.first"})
+    assert mistaken(both) == mistaken({f"{name}_FILE": str(written), single: "id.second"}) == mistaken({}) == {}
+    with pytest.raises(SystemExit, match=f"^{single}_FILE: "):
+        load({f"{single}_FILE": "/no/such"})
+
+
+def test_a_singular_of_its_own_stays_one() -> None:
+    """`SPARK_API_KEY` is a setting, not a mistake."""
+    assert mistaken({"SPARK_APP_ID": "a", "SPARK_API_KEY": "b", "SPARK_API_SECRET": "c"}) == {}

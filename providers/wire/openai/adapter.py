@@ -52,6 +52,14 @@ _BOM = b"\xef\xbb\xbf"
 # Bytes of a body without an event stream that is parsed with each read, to find its end before the connection's.
 _MAX_PARSED_EARLY_BYTES = 64 * 1024
 BASE_URL = "https://api.openai.com/v1"
+# Upstreams of the environment, by the beginning of their settings' names in lower case.
+PRESETS: Mapping[str, str] = {
+    "openai": BASE_URL,
+    # https://api-docs.deepseek.com
+    "deepseek": "https://api.deepseek.com",
+    # https://openrouter.ai/docs/quickstart
+    "openrouter": "https://openrouter.ai/api/v1",
+}
 
 # Seconds to go on reading after the finish reason, for a usage chunk or the terminator. The second value applies when
 # only the terminator is missing, after which the connection can be used again.
@@ -88,11 +96,13 @@ class OpenAICompatible(Provider):
 
     @classmethod
     def first_run(cls, settings: Mapping[str, Any]) -> Iterable[FirstRun]:
-        """Return the upstream of OPENAI_API_KEYS and OPENAI_BASE_URL, none when both are empty and for subclasses."""
-        keys, base_url = settings["OPENAI_API_KEYS"], settings["OPENAI_BASE_URL"]
-        if cls is OpenAICompatible and (keys or base_url):
-            proxy, models = settings["OPENAI_PROXY"] or "", settings["OPENAI_MODELS"]
-            yield FirstRun("openai", base_url or BASE_URL, proxy, keys, models)
+        """Return the presets with keys or an address, such as OPENAI_API_KEYS; none for subclasses."""
+        for slug, usual_base_url in PRESETS.items() if cls is OpenAICompatible else ():
+            keys, base_url, proxy, models = (
+                settings[f"{slug.upper()}_{name}"] for name in ("API_KEYS", "BASE_URL", "PROXY", "MODELS")
+            )
+            if keys or base_url:
+                yield FirstRun(slug, base_url or usual_base_url, proxy or "", keys, models)
 
     async def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
         deadline = Deadline(self.clocks(request))
