@@ -1,35 +1,32 @@
-"""Upstreams, keys, models and routes in the admin; secrets are write-only."""
+"""Upstreams and keys in the admin; secrets are write-only. Models and routes are in `model_admin`."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from asgiref.sync import async_to_sync
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.auth.admin import GroupAdmin
-from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.functional import lazy
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst, format_lazy
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from providers import access, addresses, health_display, registry, snapshot, trial
+from providers import addresses, fields, health_display, registry, snapshot, trial
+from providers.admin_base import RefreshingAdmin, badge, small_json
 from providers.apps import providers_app
 from providers.catalogue_page import CataloguePage
-from providers.models import ApiKey, ChatModel, KeyTrouble, Route, Upstream, UpstreamTrouble
+from providers.model_admin import ChatModelAdmin, ReservingGroupAdmin
+from providers.models import ApiKey, KeyTrouble, Route, Upstream, UpstreamTrouble
 
-if TYPE_CHECKING:
-    Mixed = admin.ModelAdmin[Any]
-else:
-    Mixed = object
+# Django registers only what this module imports.
+__all__ = ["ApiKeyAdmin", "ChatModelAdmin", "ReservingGroupAdmin", "UpstreamAdmin"]
 
 # Keys that one action tries; all are tried at once, each for as long as an upstream may take.
 MAX_TRIALS = 5
-SIGNS: dict[health_display.Level, str] = {"ok": "✓", "off": "–", "warning": "▲", "down": "✕"}
 
 
 def _examples(attribute: str) -> str:
@@ -41,10 +38,42 @@ def _examples(attribute: str) -> str:
 _lazy_examples = lazy(_examples, str)
 
 
+class MaskedObject(forms.JSONField):
+    """A JSON object whose secrets are masked, in a form with errors too."""
+
+    def __init__(self, shown: Callable[[Mapping[str, str]], dict[str, str]], **options: Any) -> None:
+        super().__init__(required=False, widget=small_json(), **options)
+        self._shown = shown
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        found = super().bound_data(data, initial)
+        return self._shown(found) if isinstance(found, dict) else found
+
+    def prepare_value(self, value: Any) -> Any:
+        return super().prepare_value(self._shown(value) if isinstance(value, dict) else value)
+
+
 class UpstreamForm(forms.ModelForm[Upstream]):
+    headers = MaskedObject(
+        fields.hidden,
+        label=capfirst(_("headers")),
+        help_text=_(
+            'Added to each request, such as {"X-Team": "blue"}. Values are stored encrypted and not shown again; '
+            "a value that stays ******** is kept."
+        ),
+    )
+    query = MaskedObject(
+        fields.shown_query,
+        label=capfirst(_("query parameters")),
+        help_text=_(
+            'Added to each address, such as {"api-version": "2024-10-21"}. '
+            "Values of keys, tokens and the like are not shown again."
+        ),
+    )
+
     class Meta:
         model = Upstream
-        fields = ("base_url", "proxy")  # the others are chosen by the page
+        fields = ("base_url", "proxy", "headers", "query")  # the others are chosen by the page
         help_texts = {
             "base_url": format_lazy(
                 _("The address without /chat/completions. Examples: {examples}."),
@@ -55,6 +84,18 @@ class UpstreamForm(forms.ModelForm[Upstream]):
                 "A password in it is stored encrypted and not shown again. An unchanged address keeps it."
             ),
         }
+
+    def clean_headers(self) -> dict[str, str]:
+        return self._unmasked("headers")
+
+    def clean_query(self) -> dict[str, str]:
+        return self._unmasked("query")
+
+    def _unmasked(self, name: str) -> dict[str, str]:
+        entered = self.cleaned_data[name] or {}
+        if not isinstance(entered, dict):
+            raise forms.ValidationError(_("A JSON object is expected."))
+        return fields.unmasked(entered, getattr(self.instance, name))
 
 
 class ApiKeyForm(forms.ModelForm[ApiKey]):
@@ -107,34 +148,6 @@ class ApiKeyFormSet(forms.BaseInlineFormSet[ApiKey, Upstream, ApiKeyForm]):
             entered |= {secret} if secret else set()
 
 
-class RefreshingAdmin(Mixed):
-    """Pages after whose changes this process reads the configuration; other processes follow within seconds."""
-
-    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        super().save_related(request, form, formsets, change)
-        request.saved_row = form.instance  # type: ignore[attr-defined]
-        providers_app().configuration.changed()
-
-    def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        super().delete_model(request, obj)
-        providers_app().configuration.changed()
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        super().delete_queryset(request, queryset)
-        providers_app().configuration.changed()
-
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Serve the page, then call `after_saving` outside the transaction, because it may take seconds."""
-        response = super().changeform_view(request, *args, **kwargs)
-        row = getattr(request, "saved_row", None)
-        if row is not None and response.status_code == 302:
-            self.after_saving(request, row)
-        return response
-
-    def after_saving(self, request: HttpRequest, row: Any) -> None:
-        """Do what follows a stored change; for subclasses."""
-
-
 class ApiKeyInline(admin.TabularInline[ApiKey, Upstream]):
     model = ApiKey
     form = ApiKeyForm
@@ -151,12 +164,6 @@ class ApiKeyInline(admin.TabularInline[ApiKey, Upstream]):
         return badge(health_display.level_of_key(key), health_display.text_of_key(key)) if key.pk else ""
 
 
-class RouteInline(admin.TabularInline[Route, ChatModel]):
-    model = Route
-    extra = 0
-    autocomplete_fields = ("upstream",)
-
-
 @admin.register(Upstream)
 class UpstreamAdmin(CataloguePage, RefreshingAdmin, admin.ModelAdmin[Upstream]):
     form = UpstreamForm
@@ -169,8 +176,15 @@ class UpstreamAdmin(CataloguePage, RefreshingAdmin, admin.ModelAdmin[Upstream]):
     actions = ("clear_health", "show_models")
     fieldsets = (
         (None, {"fields": ("slug", "kind", "base_url", "proxy", "enabled")}),
+        (_("Requests"), {"fields": ("headers", "query"), "classes": ("collapse",)}),
         (_("Options of single vendors"), {"fields": ("sign_host", "raw_key"), "classes": ("collapse",)}),
-        (_("Deadlines"), {"fields": ("first_seconds", "idle_seconds", "total_seconds"), "classes": ("collapse",)}),
+        (
+            _("Deadlines"),
+            {
+                "fields": ("connect_seconds", "first_seconds", "idle_seconds", "total_seconds"),
+                "classes": ("collapse",),
+            },
+        ),
     )
 
     class Media:
@@ -186,7 +200,7 @@ class UpstreamAdmin(CataloguePage, RefreshingAdmin, admin.ModelAdmin[Upstream]):
         return [(None, {"fields": (*first[1]["fields"], "health")}), *others] if obj else self.fieldsets
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Upstream]:
-        return super().get_queryset(request).prefetch_related("keys__troubles", "troubles", "routes")
+        return super().get_queryset(request).prefetch_related("keys__troubles", "troubles", "routes__model")
 
     @admin.display(description=_("usable keys"))
     def usable(self, upstream: Upstream) -> str:
@@ -213,6 +227,7 @@ class UpstreamAdmin(CataloguePage, RefreshingAdmin, admin.ModelAdmin[Upstream]):
         count = upstreams.count()
         UpstreamTrouble.objects.filter(upstream__in=upstreams).delete()
         KeyTrouble.objects.filter(key__upstream__in=upstreams).delete()
+        Route.objects.filter(upstream__in=upstreams).update(**Route.BLANK)
         providers_app().configuration.changed()
         text = ngettext(
             "%(count)d upstream is in use again, with its keys.",
@@ -302,68 +317,3 @@ class ApiKeyAdmin(RefreshingAdmin, admin.ModelAdmin[ApiKey]):
         for key, outcome in zip(keys, outcomes, strict=True):
             level = messages.SUCCESS if outcome.ok else messages.ERROR
             self.message_user(request, f"{key}: {outcome.text}", level)
-
-
-@admin.register(ChatModel)
-class ChatModelAdmin(RefreshingAdmin, admin.ModelAdmin[ChatModel]):
-    list_display = ("slug", "title", "enabled", "position", "context_tokens", "upstreams")
-    list_editable = ("enabled", "position")
-    list_filter = ("enabled", "routes__upstream", "groups")
-    search_fields = ("slug", "title")
-    filter_horizontal = ("groups",)
-    inlines = (RouteInline,)
-    fieldsets = (
-        (None, {"fields": ("slug", "title", "description", "enabled", "position")}),
-        (
-            _("Requests"),
-            {
-                "fields": (
-                    *("context_tokens", "parameters", "token_cap_field", "include_usage"),
-                    *("think_tags", "allowed_tool_types"),
-                )
-            },
-        ),
-        (_("Who may use it"), {"fields": ("groups",), "classes": ("collapse",)}),
-    )
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[ChatModel]:
-        return super().get_queryset(request).prefetch_related("routes__upstream")
-
-    @admin.display(description=_("upstreams"))
-    def upstreams(self, model: ChatModel) -> str:
-        routes = sorted(model.routes.all(), key=lambda route: (route.priority, route.pk))
-        return " → ".join(route.upstream.slug for route in routes) or "–"
-
-    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        super().save_related(request, form, formsets, change)
-        if not change:
-            providers_app().catalogue.notify_added()
-
-
-def badge(level: health_display.Level, text: str) -> SafeString:
-    """Return a state as colour, and as sign and words for readers who see none."""
-    return format_html(
-        '<span class="health {}"><span aria-hidden="true">{}</span> {}</span>', level, SIGNS[level], text
-    )
-
-
-class ReservingGroupAdmin(GroupAdmin):
-    """Django's page of groups, which disables the models that a deleted group reserved.
-
-    `accounts.admin` registers it, with its rules about rights.
-    """
-
-    def delete_model(self, request: HttpRequest, obj: Group) -> None:
-        self._disable_reserved(request, [obj])
-        super().delete_model(request, obj)
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> None:
-        self._disable_reserved(request, list(queryset))
-        super().delete_queryset(request, queryset)
-
-    def _disable_reserved(self, request: HttpRequest, groups: list[Group]) -> None:
-        slugs = access.disable_reserved(groups)
-        providers_app().configuration.changed()
-        for slug in slugs:
-            text = _("The model %(model)s is now disabled, because only deleted groups could use it.") % {"model": slug}
-            self.message_user(request, text, messages.WARNING)

@@ -10,17 +10,14 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.db.models import Max
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop
 
 from providers import registry, setup
 from providers.adapters import new_adapter
 from providers.keys import ANY_MODEL, KeyPool
 from providers.models import ChatModel, Route, Upstream
-from providers.snapshot import Configuration, UpstreamConfig
+from providers.snapshot import NO_KEY, Configuration, UpstreamConfig
 from providers.wire.base import ModelList, OfferedModel
 from providers.wire.errors import UpstreamFailed
-
-NO_KEY = gettext_noop("The upstream has no key that can be used now.")
 
 _SLUG_CHARS = 100
 _UNFIT = re.compile(r"[^A-Za-z0-9._:/-]+")

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from providers import status_texts
-from providers.models import ApiKey, KeyTrouble, Upstream, UpstreamTrouble
+from providers.learned import Learned
+from providers.models import ApiKey, ChatModel, KeyTrouble, Route, Upstream, UpstreamTrouble
 
 Status = Literal["ok", "cooling", "quarantined"]
 # `off`: an operator disabled it; `warning`: it works, but not with all its keys or models; `down`: it is unusable now.
@@ -88,7 +90,50 @@ def of_upstream(upstream: Upstream) -> UpstreamHealth:
     usable = sum(health.status == "ok" or not health.everywhere for health in healths)
     counts = [sum(health.status == status for health in healths) for status in ("cooling", "quarantined")]
     level, text = _level_and_text(upstream, len(keys), usable, troubled=any(counts))
+    routes = [route for route in upstream.routes.all() if route.passed_over_since]
+    if routes and upstream.enabled:
+        texts = [text] if level != "ok" else []
+        text = "; ".join([*texts, *(f"{route.model.slug}: {of_route(route)[1]}" for route in routes)])
+        level = "warning" if level == "ok" else level
     return UpstreamHealth(level, text, len(upstream.keys.all()), usable, *counts)
+
+
+def of_route(route: Route) -> tuple[Level, str]:
+    """Return the level of a route, and why requests pass it over."""
+    if route.passed_over_since is None:
+        return "ok", _("ok")
+    requests = ngettext("%(count)d request", "%(count)d requests", route.passed_over) % {"count": route.passed_over}
+    found = {"requests": requests, "time": _clock_time(route.passed_over_since)}
+    text = _("passed over: %(reason)s") % {"reason": status_texts.in_words(route.passed_over_reason)}
+    return "warning", f"{text} [{_('%(requests)s since %(time)s') % found}]"
+
+
+def of_model(model: ChatModel) -> tuple[Level, str]:
+    """Return the level of a model and the reasons; prefetch its routes."""
+    texts = []
+    if model.context_assumed:
+        texts.append(_("context size unknown, taken as %(count)s") % {"count": f"{model.context_tokens:,}"})
+    texts += [f"{route.upstream.slug}: {of_route(route)[1]}" for route in model.routes.all() if route.passed_over_since]
+    return ("warning", "; ".join(texts)) if texts else ("ok", _("ok"))
+
+
+def lessons_of(route: Route) -> str:
+    """Return what the upstream refused of our configuration, in words."""
+    learned, texts = Learned.of(route.learned), []
+    if learned.token_cap_field:
+        texts.append(_("the token cap is sent as %(name)s") % {"name": learned.token_cap_field})
+    if learned.include_usage is False:
+        texts.append(_("usage is not asked for"))
+    if learned.refused:
+        names = ", ".join(f"{name}={value!r}" for name, value in learned.refused.items())
+        texts.append(_("left out: %(names)s") % {"names": names})
+    return "; ".join(texts)
+
+
+def routes_passed_over() -> QuerySet[Route]:
+    """Return the routes that requests pass over, the longest first."""
+    rows = Route.objects.exclude(passed_over_since=None).filter(model__enabled=True, upstream__enabled=True)
+    return rows.select_related("model", "upstream").order_by("passed_over_since")
 
 
 def _level_and_text(upstream: Upstream, keys: int, usable: int, *, troubled: bool) -> tuple[Level, str]:

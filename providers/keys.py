@@ -23,7 +23,7 @@ ANY_MODEL = ""
 class Trouble:
     """The trouble of a key or an upstream, as the configuration last read it.
 
-    The fields are those of `providers.models.Trouble`.
+    The fields are those of `providers.troubles.Trouble`.
     """
 
     cooldown_until: datetime | None = None
@@ -32,6 +32,7 @@ class Trouble:
     hinted: bool = False
     probe_until: datetime | None = None
     next_probe_at: datetime | None = None
+    reason: str = ""
 
     def is_cooling(self, now: datetime) -> bool:
         return self.cooldown_until is not None and self.cooldown_until > now

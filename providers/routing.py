@@ -14,6 +14,7 @@ from django.conf import settings
 from providers import requests
 from providers.adapters import Adapters
 from providers.errors import ModelUnavailable
+from providers.failover import Failovers, PassedOver
 from providers.health import Health
 from providers.keys import Key, KeyPool
 from providers.learned import Learned, store_lesson
@@ -25,6 +26,7 @@ from providers.wire.base import (
     ChatRequest,
     Delta,
     Event,
+    Finished,
     Notice,
     PromptMessage,
     Reasoning,
@@ -52,6 +54,7 @@ class Routing:
 
     def __init__(self, configuration: Configuration, pool: KeyPool, adapters: Adapters, health: Health) -> None:
         self.configuration, self.pool, self.adapters, self.health = configuration, pool, adapters, health
+        self.failovers = Failovers(configuration, health.tasks)
 
     async def aclose(self) -> None:
         """Finish the probes and close the connections to all upstreams.
@@ -94,13 +97,15 @@ class Attempts:
     learned: dict[int, Learned] = field(default_factory=dict)
     # The routes after the current one, and the vendors' hosts at which the request itself was at fault.
     later: Sequence[RouteConfig] = ()
-    refusing_hosts: set[str | None] = field(default_factory=set)
+    refusing_hosts: set[str] = field(default_factory=set)
     # The ids of this route's keys that failed, and whether another key was tried after a failure of the upstream.
     failed_keys: set[int] = field(default_factory=set)
     switched: bool = False
     # How many times this key was waited for.
     waits: int = 0
     failure: ProviderError | None = None
+    # The routes that did not serve it, with the reasons that an operator should know.
+    passed_over: list[PassedOver] = field(default_factory=list)
 
     async def run(self) -> AsyncGenerator[Event, None]:
         """Stream a completion; after a failure, try the next key, then the next route.
@@ -111,13 +116,16 @@ class Attempts:
         routes = _in_order(self.model.routes)
         self.routing.health.tend(routes)
         for is_last in (False, True):
+            self.passed_over.clear()
             for place, route in enumerate(routes):
-                self.later = routes[place + 1 :]
+                self.later, calls = routes[place + 1 :], self.calls
                 async with aclosing(self._through(route)) as events:
                     async for event in events:
                         yield event
                 if self.calls and self.failure is None:
                     return
+                self.passed_over += self._passed_over(route, called=self.calls > calls)
+            self.routing.failovers.note(self.model, self.passed_over, None)
             recovered = None if self.calls or is_last else await self.routing.health.recover(self.model)
             if recovered is None:
                 break
@@ -153,6 +161,18 @@ class Attempts:
                     return
                 self.switched = True
 
+    def _passed_over(self, route: RouteConfig, *, called: bool) -> list[PassedOver]:
+        """Return what an operator should know about a route that did not serve the request.
+
+        Limits, and requests that are at fault themselves, are nothing to report.
+        """
+        if not called:
+            reason = route.why_unusable() if self._may_call(route) else ""
+            return [PassedOver(route, reason)] if reason else []
+        if self.failure is None or self.failure.blame == "rate" or self.failure.action == "user":
+            return []
+        return [PassedOver(route, str(self.failure), is_certain=self.failure.blame != "request")]
+
     def _may_call(self, route: RouteConfig) -> bool:
         return self._calls_left() > 0 and _host(route) not in self.refusing_hosts
 
@@ -173,9 +193,12 @@ class Attempts:
                 async with aclosing(cast("AsyncGenerator[Event, None]", stream)) as events:
                     async for event in events:
                         self._note(event)
+                        if isinstance(event, Finished):
+                            # Before the reader gets it, because readers close this generator then.
+                            self.failure = None
+                            health.note_success(route, key, self.generation, self.user)
+                            self.routing.failovers.note(self.model, self.passed_over, route)
                         yield event
-                self.failure = None
-                health.note_success(route, key, self.generation, self.user)
                 return
             except (Retry, ProviderError) as problem:
                 # Drop the traceback, because its frames would keep the upstream's data in memory.
@@ -310,9 +333,9 @@ class Attempts:
         return any(usable(later.keys, later.upstream_model) for later in self.later if self._may_call(later))
 
 
-def _host(route: RouteConfig) -> str | None:
-    """Return the host that the route leads to, which stands for its vendor."""
-    return urlsplit(route.upstream.endpoint.base_url).hostname or route.upstream.slug
+def _host(route: RouteConfig) -> str:
+    """Return the host and port that the route leads to, which stand for its vendor."""
+    return urlsplit(route.upstream.endpoint.base_url).netloc.lower() or route.upstream.slug
 
 
 def _backoff(attempt: int) -> float:

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db.models import Prefetch, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 from django_stubs_ext import StrOrPromise
 
 from providers import registry
@@ -21,6 +22,8 @@ from runtime.ttl_cache import TTLCache
 from web.refusals import InvalidRequest
 
 log = structlog.get_logger("providers")
+
+NO_KEY = gettext_noop("The upstream has no key that can be used now.")
 
 # What a name in a model's `takes` includes, because it makes no sense alone.
 _INCLUDED = {"tools": ("tool_choice", "parallel_tool_calls"), "logprobs": ("top_logprobs",)}
@@ -83,6 +86,17 @@ class RouteConfig:
     def keys(self) -> tuple[Key, ...]:
         """The keys of the upstream, none of them while its circuit is not closed."""
         return self.upstream.keys_for(self.upstream_model)
+
+    def why_unusable(self) -> str:
+        """Return why no attempt may begin; empty for limits, which pass, and when one may."""
+        now, model = timezone.now(), self.upstream_model
+        if not self.upstream.keys:
+            return NO_KEY
+        troubles = [*(trouble for key in self.upstream.keys for trouble in key.troubles_with(model))]
+        if circuit := self.upstream.troubles.get(model):
+            troubles.insert(0, circuit)
+        reasons = (trouble.reason for trouble in troubles if trouble.excludes(now) and trouble.blame != "rate")
+        return next(reasons, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,4 +313,12 @@ def _key(row: ApiKey) -> Key | None:
 
 def _trouble(row: KeyTrouble | UpstreamTrouble) -> Trouble:
     quarantined = isinstance(row, KeyTrouble) and row.quarantined_at is not None
-    return Trouble(row.cooldown_until, quarantined, row.blame, row.hinted, row.probe_until, row.next_probe_at)
+    return Trouble(
+        row.cooldown_until,
+        quarantined,
+        row.blame,
+        row.hinted,
+        row.probe_until,
+        row.next_probe_at,
+        row.status_reason,
+    )

@@ -121,6 +121,8 @@ def query(values: object) -> dict[str, str]:
 
 def parameters(values: object) -> dict[str, Any]:
     """Return the fields that each request's body has."""
+    if values is None:
+        return {}
     if not isinstance(values, dict):
         raise ValidationError(_("A JSON object is expected."))
     if own := next((name for name in values if name in _OWN_FIELDS), ""):

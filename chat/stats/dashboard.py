@@ -14,6 +14,7 @@ from django.views.decorators.http import require_safe
 
 from chat.stats import daily
 from chat.stats.plot import Plot, stacked
+from providers import health_display
 
 # Days that the dashboard shows.
 DAYS = 30
@@ -27,7 +28,7 @@ Value = tuple[str, date, int]
 
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
-    """Show the last 30 days to staff with the permission to view generations; one query."""
+    """Show the last 30 days to staff with the permission to view generations; two queries."""
     if not request.user.has_perm("chat.view_generation"):
         raise PermissionDenied
     rows = daily.of_all_users(DAYS)
@@ -41,6 +42,7 @@ def page(request: HttpRequest) -> HttpResponse:
             {"heading": _("upstream"), "rows": _sums(rows, "upstream")},
         ],
         "total": _sum(rows),
+        "passed_over": [(route, health_display.of_route(route)[1]) for route in health_display.routes_passed_over()],
     }
     return TemplateResponse(request, "admin/dashboard.html", context)
 

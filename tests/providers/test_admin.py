@@ -398,3 +398,78 @@ def test_the_action_leads_to_the_page_of_models(admin: Client, mirror: Upstream)
     assert flash_messages(admin.post(page("upstream"), select("show_models", mirror, other))) == [
         "Choose one upstream."
     ]
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+def test_headers_are_entered_and_never_shown(admin: Client) -> None:
+    """Header values are stored and shown masked, in a form with errors too; a mask that stays keeps the value."""
+    planted = "planted-in-a-header-0123456789"
+    values = {"headers": f'{{"X-Team": "{planted}"}}', "query": '{"api-version": "1", "api_key": "planted-q"}'}
+    form = upstream_form(slug="headed", **values)
+    wrong = admin.post(page("upstream", "add"), {**form, "slug": "not a slug"})
+    assert (wrong.status_code, planted in wrong.content.decode()) == (200, False)
+    assert admin.post(page("upstream", "add"), form).status_code == 302
+    row = Upstream.objects.get(slug="headed")
+    assert (row.headers, row.query["api_key"]) == ({"X-Team": planted}, "planted-q")
+    shown = admin.get(page("upstream", "change", row.pk))
+    text = shown.content.decode()
+    assert "X-Team" in text
+    assert not [secret for secret in (planted, "planted-q") if secret in text]
+    kept = {name: shown.context["adminform"].form[name].value() for name in ("headers", "query")}
+    changed = {**form, **kept, "keys-INITIAL_FORMS": 0}
+    assert admin.post(page("upstream", "change", row.pk), changed).status_code == 302
+    row.refresh_from_db()
+    assert (row.headers, row.query) == ({"X-Team": planted}, {"api-version": "1", "api_key": "planted-q"})
+    refused = admin.post(page("upstream", "change", row.pk), {**changed, "headers": '{"Host": "x"}'})
+    assert set(refused.context["adminform"].form.errors) == {"headers"}
+    assert not [secret for secret in (planted, "planted-q") if secret in refused.content.decode()]
+
+
+def model_form(**values: Any) -> dict[str, Any]:
+    form = {"slug": "m", "title": "M", "position": 0, "context_tokens": 32_768, "parameters": "{}"}
+    form |= {"token_cap_field": "max_tokens", "routes-TOTAL_FORMS": 0, "routes-INITIAL_FORMS": 0}
+    return {**form, "enabled": "on", **values}
+
+
+def test_an_unknown_context_size_is_a_warning_until_it_is_set(admin: Client) -> None:
+    """A new model gets its known context size; an unknown one is marked until an operator enters or confirms it."""
+    factories.quota("standard")
+    factories.quota("premium")
+    for slug in ("house", "gpt-4o-house"):
+        assert admin.post(page("chatmodel", "add"), model_form(slug=slug)).status_code == 302
+    house, known = ChatModel.objects.get(slug="house"), ChatModel.objects.get(slug="gpt-4o-house")
+    assert (house.context_tokens, house.context_assumed) == (32_768, True)
+    assert (known.context_tokens, known.context_assumed) == (128_000, False)
+    warning = "context size unknown, taken as 32,768"
+    assert sorted(column(admin.get(page("chatmodel")), "state")) == [f"▲ {warning}", "✓ ok"]
+    assert warning in admin.get(page("chatmodel", "change", house.pk)).content.decode()
+    form = model_form(slug="house", context_assumed="on")
+    for context_tokens, assumed in ((32_768, True), (16_000, False)):
+        admin.post(page("chatmodel", "change", house.pk), {**form, "context_tokens": context_tokens})
+        house.refresh_from_db()
+        assert (house.context_tokens, house.context_assumed) == (context_tokens, assumed)
+    ChatModel.objects.update(context_assumed=True)
+    admin.post(page("chatmodel", "change", house.pk), model_form(slug="house", context_tokens=16_000))
+    house.refresh_from_db()
+    assert house.context_assumed is False
+
+
+def test_lessons_are_shown_and_can_be_forgotten(admin: Client, mirror: Upstream) -> None:
+    """A route shows what its upstream refused; the action lets it start again, and so does another model's name."""
+    model = factories.chat_model("m")
+    lessons = {"token_cap_field": "none", "include_usage": False, "refused": {"temperature": 0.9}}
+    route = factories.route(model, mirror, learned=lessons)
+    text = admin.get(page("chatmodel", "change", model.pk)).content.decode()
+    assert "the token cap is sent as none; usage is not asked for; left out: temperature=0.9" in text
+    admin.post(page("chatmodel"), select("forget_lessons", model))
+    route.refresh_from_db()
+    assert route.learned == {}
+    Route.objects.update(learned=lessons)
+    route.refresh_from_db()
+    route.save()
+    assert Route.objects.get().learned == lessons
+    route.upstream_model = "other"
+    route.save()
+    assert Route.objects.get().learned == {}

@@ -20,6 +20,8 @@ BLAMES: dict[Meaning, Blame] = {
     "money": "key",
     "dead_key": "key",
     "moderation": "request",
+    "region": "upstream",
+    "no_model": "key",
     "rate": "rate",
 }
 # Whole refusals: HTTP status, body, and what they mean.
@@ -335,6 +337,26 @@ REFUSALS: dict[str, tuple[int, Any, Meaning]] = {
             }
         ],
         "rate",
+    ),
+    "Gemini's region": (
+        400,
+        [{"error": {"code": 400, "message": "User location is not supported for the API use.", "status": "F"}}],
+        "region",
+    ),
+    "DeepSeek's model": (
+        400,
+        {"error": {"message": "Model Not Exist", "type": "invalid_request_error", "param": None}},
+        "no_model",
+    ),
+    "vLLM's model": (
+        404,
+        {"object": "error", "message": "The model `m` does not exist.", "type": "NotFoundError", "code": 404},
+        "no_model",
+    ),
+    "New API's model": (
+        503,
+        {"error": {"code": "model_not_found", "message": "分组 default 下模型 m 无可用渠道", "type": "new_api_error"}},
+        "no_model",
     ),
     "Azure's rate": (
         429,

@@ -213,7 +213,7 @@ async def test_no_other_key_would_help(model: ChatModel, bench: Bench, error: Pr
     ("error", "host", "tried"),
     [
         (PromptTooLong("no", action="user"), "other.example", True),
-        (PromptTooLong("no", action="user"), "127.0.0.1", False),
+        (PromptTooLong("no", action="user"), "127.0.0.1:9", False),
         (BadParameter("no", action="user", param="seed"), "other.example", True),
         (ContentBlocked("no", action="user"), "other.example", False),
     ],
@@ -223,7 +223,7 @@ async def test_another_vendor_may_take_the_request(
 ) -> None:
     """What one vendor refuses, another one may take; the same vendor, and a blocked prompt, are not tried."""
     await database.run(with_keys, model, "one")
-    await database.run(with_keys, model, "spare", priority=1, slug="b", base_url=f"https://{host}/v1")
+    await database.run(with_keys, model, "spare", priority=1, slug="b", base_url=f"http://{host}/v1")
     scripts: dict[str, Script] = {"one": [(error,)], "spare": [COMPLETION]}
     if tried:
         assert tuple(await bench.ask(scripts)) == COMPLETION

@@ -54,12 +54,10 @@ GATEWAY = Row(_FAILED, "wait", attempts=1)
 
 # The codes that say more than a meaning of `meanings`.
 CODES: Mapping[str, Row] = {
-    "model_not_found": NO_MODEL,
     "server_is_overloaded": OVERLOADED,
     "engine_overloaded_error": OVERLOADED,
     "serveroverloaded": OVERLOADED,
     "slow_down": SLOW_DOWN,
-    "unsupported_country_region_territory": BAD_REGION,
 }
 MEANT: Mapping[Meaning, Row] = {
     "too_long": TOO_LONG,
@@ -67,6 +65,8 @@ MEANT: Mapping[Meaning, Row] = {
     "money": NO_MONEY,
     "dead_key": BAD_KEY,
     "moderation": BLOCKED,
+    "region": BAD_REGION,
+    "no_model": NO_MODEL,
     "rate": RATE,
 }
 # Codes and types that servers also put beside a message that says more.

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
-Meaning = Literal["too_long", "parameter", "money", "dead_key", "moderation", "rate"]
+Meaning = Literal["too_long", "parameter", "money", "dead_key", "moderation", "region", "no_model", "rate"]
 
 # Characters of a message that are matched, from its beginning and from its end: a vendor may repeat a whole prompt.
 MAX_HEAD_CHARS, MAX_TAIL_CHARS = 1500, 500
@@ -241,6 +241,27 @@ MODERATION = (
     Sign("relays", "message", "违规内容", NEW_API),
     Sign("relays", "message", "不当内容", NEW_API),
 )
+# Our network address is refused.
+REGIONS = (
+    Sign("OpenAI", "code", "unsupported_country_region_territory", OPENAI),
+    Sign("OpenAI", "message", "country, region, or territory not supported", OPENAI),
+    Sign("Gemini", "message", "user location is not supported", GEMINI),
+)
+# The route names a model that the vendor or this key does not have.
+NO_MODELS = (
+    Sign("OpenAI, Zhipu", "code", "model_not_found", OPENAI),
+    Sign("Mistral", "code", "invalid_model", "https://docs.mistral.ai/api/"),
+    Sign("DashScope", "code", "model.accessdenied", DASHSCOPE),
+    Sign("OpenAI, Groq, vLLM", "message", "the model … does not exist", OPENAI),
+    Sign("DeepSeek, DashScope", "message", "model not exist", DEEPSEEK),
+    Sign("SiliconFlow", "message", "model does not exist", SILICONFLOW),
+    Sign("OpenRouter", "message", "is not a valid model id", OPENROUTER),
+    Sign("Gemini", "message", "is not found for api version", GEMINI),
+    Sign("Ollama", "message", "not found, try pulling it first", OLLAMA),
+    Sign("Moonshot", "message", "not found the model", MOONSHOT),
+    Sign("LiteLLM", "message", "invalid model name passed in", LITELLM),
+    Sign("relays", "message", "无可用渠道", NEW_API),
+)
 # Wordings of these are enough only where the vendor says itself that it is a limit: HTTP status 402 or 429, or none.
 RATES = (
     Sign("Azure", "code", "ratelimitreached", AZURE),
@@ -272,6 +293,8 @@ TABLES: Mapping[Meaning, tuple[Sign, ...]] = {
     "money": MONEY,
     "dead_key": DEAD_KEYS,
     "moderation": MODERATION,
+    "region": REGIONS,
+    "no_model": NO_MODELS,
     "rate": RATES,
 }
 # Words that mean moderation only where the status or the code says that the request is denied for its content.

@@ -1,0 +1,123 @@
+"""Report the routes that requests pass over, because another route serves them.
+
+No user notices a misconfigured route, so its operator must be informed. The log has one line for each reason, a metric
+counts, and the route's row shows the admin why, how often and since when. A route that serves again is cleared.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+from django.db.models import F
+from django.utils import timezone
+from prometheus_client import Counter
+
+from providers.models import Route
+from providers.verdicts import store
+
+if TYPE_CHECKING:
+    from providers.snapshot import Configuration, ModelConfig, RouteConfig
+    from runtime.tasks import TaskSet
+
+log = structlog.get_logger("providers")
+
+PASSED_OVER = Counter(
+    "rivulet_routes_passed_over",
+    "Requests that a route did not serve although it was their turn",
+    ["model", "upstream"],
+)
+
+# Seconds after which the log repeats the line about a route that is still passed over for the same reason.
+REPEAT_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A route that did not serve a request.
+
+    `is_certain`: the request itself was not at fault. Otherwise only another route that serves it shows that.
+    """
+
+    route: "RouteConfig"
+    reason: str
+    is_certain: bool = True
+
+
+@dataclass(slots=True)
+class _News:
+    """Changes of a route's row that are not stored yet; `served` comes before the rest."""
+
+    served: bool = False
+    requests: int = 0
+    reason: str = ""
+
+
+class Failovers:
+    """Counts requests that passed routes over; stores one change of a row at once."""
+
+    def __init__(self, configuration: "Configuration", tasks: "TaskSet") -> None:
+        self._configuration, self._tasks = configuration, tasks
+        self._news: dict[int, _News] = {}
+        self._storing: set[int] = set()
+        # The last reason in the log, and when it was written, by the route's id.
+        self._logged: dict[int, tuple[str, float]] = {}
+        # The ids of routes that this process found out of use.
+        self._out: set[int] = set()
+
+    def note(self, model: "ModelConfig", passed_over: Sequence[PassedOver], served: "RouteConfig | None") -> None:
+        """Note how a request went through the routes; `served` is the one that completed it."""
+        for each in passed_over:
+            if served is not None or each.is_certain:
+                self._pass_over(model, each, served)
+        if served is not None and served.id and (served.passed_over or served.id in self._out):
+            self._out.discard(served.id)
+            self._news[served.id] = _News(served=True)
+            self._store_soon(served.id)
+
+    def _pass_over(self, model: "ModelConfig", each: PassedOver, served: "RouteConfig | None") -> None:
+        route = each.route
+        PASSED_OVER.labels(model.slug, route.upstream.slug).inc()
+        reason, at = self._logged.get(route.id, ("", 0.0))
+        if reason != each.reason or time.monotonic() - at > REPEAT_SECONDS:
+            self._logged[route.id] = (each.reason, time.monotonic())
+            log.warning(
+                "route passed over",
+                model=model.slug,
+                upstream=route.upstream.slug,
+                upstream_model=route.upstream_model,
+                reason=each.reason,
+                served_by=served.upstream.slug if served else None,
+            )
+        if route.id:
+            self._out.add(route.id)
+            news = self._news.setdefault(route.id, _News())
+            news.requests, news.reason = news.requests + 1, each.reason
+            self._store_soon(route.id)
+
+    def _store_soon(self, route_id: int) -> None:
+        if route_id not in self._storing:
+            self._storing.add(route_id)
+            self._tasks.start(self._store(route_id))
+
+    async def _store(self, route_id: int) -> None:
+        """Store the news of a route until there is none.
+
+        A burst of requests then needs few changes of the row.
+        """
+        try:
+            while news := self._news.pop(route_id, None):
+                await store(_record, route_id, news)
+        finally:
+            self._storing.discard(route_id)
+            self._configuration.forget()
+
+
+def _record(route_id: int, news: _News) -> None:
+    rows = Route.objects.filter(pk=route_id)
+    if news.served:
+        rows.update(passed_over_since=None, passed_over=0, passed_over_reason="")
+    if news.requests:
+        rows.filter(passed_over_since=None).update(passed_over_since=timezone.now())
+        rows.update(passed_over=F("passed_over") + news.requests, passed_over_reason=news.reason[:200])
