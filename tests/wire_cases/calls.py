@@ -4,7 +4,10 @@ from typing import Any
 
 from tests.wire_cases.shapes import (
     NINE_TWO,
+    OFFERED,
+    PLAIN,
     PROGRAMS,
+    TRIGGER,
     WORKS,
     Case,
     D,
@@ -143,6 +146,24 @@ TOOL_CALLS = [
     ),
 ]
 
+BACK: dict[str, Any] = {"surfaces": PROGRAMS, "usage": (9, 2)}
+
+
+def way_back(name: str, **fields: Any) -> Case:
+    """Return a case in which the vendor gets back what came with its tool call."""
+    turn = {"role": "assistant", "content": None, "tool_calls": [call(id="a")], **fields}
+    asked = {"role": "user", "content": "Hello"}
+    messages = [asked, turn, {"role": "tool", "tool_call_id": "a", "content": TRIGGER}]
+    return Case(f"the way back: {name}", [PLAIN], asks={"messages": messages, "tools": OFFERED}, **BACK)
+
+
+WAY_BACK = [
+    way_back("reasoning_content", reasoning_content="Hm"),
+    way_back("reasoning_details", reasoning_details=[{"type": "reasoning.encrypted", "data": "c2ln"}], reasoning="Hm"),
+    way_back("extra_content", tool_calls=[call(id="a", extra_content=SIGNED)]),
+    way_back("Copilot's signature", reasoning_text="Hm", reasoning_opaque="c2ln"),
+]
+
 
 def counted(name: str, source: str, *events: Any) -> Case:
     return Case(name, [stream(*events, D)], usage=(9, 2), source=source)
@@ -256,4 +277,4 @@ WEBSOCKET = [
     ),
 ]
 
-CASES = [*TOOL_CALLS, *USAGE, *WEBSOCKET]
+CASES = [*TOOL_CALLS, *WAY_BACK, *USAGE, *WEBSOCKET]

@@ -1,8 +1,9 @@
 """Kinds 9, 16 and 17: prompts that are too long, routes, and parameters that a model refuses."""
 
+from dataclasses import replace
 from typing import Any
 
-from tests.wire_cases.shapes import Case, Reply, body, error, frames, page
+from tests.wire_cases.shapes import WORKS, Case, Reply, body, error, frames, page
 
 BLOCKED: dict[str, Any] = {"text": "", "ends": "content_blocked", "charge": 0}
 TOO_LONG: dict[str, Any] = {"text": "", "ends": "prompt_too_long", "charge": 0}
@@ -150,6 +151,22 @@ LENGTH = [
     ),
 ]
 
+# The same from the third message on: the older turns are left out.
+IN_CONVERSATIONS = [
+    replace(
+        case,
+        name=f"in a conversation: {case.name}",
+        fits=2,
+        text=WORKS,
+        ends="stop",
+        charge=1,
+        calls=(2,),
+        usage=(9, 2),
+        surfaces=("chat",),
+    )
+    for case in LENGTH
+]
+
 SECOND_ROUTE: dict[str, Any] = {"second_route": True, "usage": (9, 2)}
 ROUTES = [
     Case("a wrong address first", [page(404, "<html>Not Found</html>")], calls=(2, 3), **SECOND_ROUTE),
@@ -286,4 +303,4 @@ PARAMETERS = [
     ),
 ]
 
-CASES = [*LENGTH, *ROUTES, *PARAMETERS]
+CASES = [*LENGTH, *IN_CONVERSATIONS, *ROUTES, *PARAMETERS]

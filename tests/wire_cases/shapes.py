@@ -12,6 +12,9 @@ PROGRAMS: tuple[Surface, ...] = ("streamed", "whole")
 WORKS = "It works."
 NINE_TWO = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
 D = "[DONE]"
+# The prompt to which a vendor reacts oddly, and the tools that programs offer.
+TRIGGER = "Please do the odd thing"
+OFFERED = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
 # Where the cases without another source come from.
 TABLE = "wire-cases"
 
@@ -31,6 +34,7 @@ class Case:
     """One row of the tables.
 
     `sends`: the replies to one user's prompt, the last of them again and again; other prompts get a plain completion.
+    `fits`: only prompts of more messages get them, and an earlier question of the same conversation is answered.
     `accuses_key`: the first key that is used gets them for every prompt, other keys never. `refuses`: only requests
     with this field get them. `ends` is a finish reason of `done`, or an error code; `usage` the exact usage, None: an
     estimate, `...`: either. `keys` are the other statuses than `ok` in the end. `served`: other users are answered.
@@ -50,12 +54,14 @@ class Case:
     served: bool = True
     accuses_key: bool = False
     refuses: str = ""
+    fits: int = 0
     param: str = ""
     kind: str = "openai"
     pool: int = 2
     # A second route leads to another upstream, which gives plain completions; the first gets no plain prompt right.
     second_route: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    # Fields of the request; `messages` among them arrive at the vendor as they are.
     asks: Mapping[str, Any] = field(default_factory=dict)
     clocks: Mapping[str, float] = field(default_factory=dict)
     # Seconds within which the first text comes, and within which the completion ends.

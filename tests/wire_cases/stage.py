@@ -15,8 +15,8 @@ import pytest
 from quotas.models import Quota, QuotaModel
 from tests import factories, offers
 from tests.product import ApiUser, Product, read_events, text_of
-from tests.wire_cases.shapes import PLAIN, WORKS, Case, Surface
-from tests.wire_cases.vendor import GOOD_FRAMES, TRIGGER, Script, SparkVendor, Vendor
+from tests.wire_cases.shapes import OFFERED, PLAIN, TRIGGER, WORKS, Case, Surface
+from tests.wire_cases.vendor import GOOD_FRAMES, Script, SparkVendor, Vendor
 
 # How many prompts are open at a time.
 AT_ONCE = 12
@@ -28,7 +28,6 @@ AT_ONCE_SECONDS = 10
 LOOK_SECONDS = 1.0
 # The statuses of keys, the worst last.
 BAD = ("ok", "cooling", "quarantined")
-TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
 # The errors of /v1: status and code.
 CODES = {
     (400, "content_policy_violation"): "content_blocked",
@@ -55,6 +54,7 @@ class Seen:
     first_text_s: float = 0.0
     end_s: float = 0.0
     calls: int = 0
+    sent: list[dict[str, Any]] = field(default_factory=list)
     keys: tuple[str, ...] = ()
     other: str = ""
     other_s: float = 0.0
@@ -104,10 +104,11 @@ def outcomes(folder: Path, blocker: Any, cases: Sequence[Case]) -> Iterator[Seen
         offers.wait_for(alice, what[-1].model)
         keys = Keys(product)
         found = asyncio.run(_play_all(what, mallory, alice, keys))
-        asked = vendor.asked | spark.asked
         keys.settle({play.model: play.case.keys for play in what})
         for play in what:
-            found[play.model].calls = asked[play.model]
+            asked = vendor.asked(play.model) + spark.asked(play.model)
+            found[play.model].calls = len(asked)
+            found[play.model].sent = asked[0].body.get("messages", [])
             found[play.model].keys = keys.of(play.model)
         _note_rows(product, mallory, found)
         yield {(play.case.name, play.surface): found[play.model] for play in what}
@@ -211,7 +212,11 @@ async def _post(
 
 
 async def _chat(play: Play, user: ApiUser, seen: Seen, began: float, prompt: str = TRIGGER) -> None:
-    response = await _post(play, user, "/api/chat/", {"prompt": prompt, **play.case.asks}, seen, began)
+    content = {"prompt": prompt, **play.case.asks}
+    if play.case.fits:
+        first = await _post(play, user, "/api/chat/", {"prompt": "Hello"}, seen, began)
+        content["conversation"] = next(read_events(first)).data["conversation"]
+    response = await _post(play, user, "/api/chat/", content, seen, began)
     if response.status_code != 200:
         seen.ends = response.json()["error"]["code"]
         return
@@ -236,7 +241,7 @@ async def _program(play: Play, user: ApiUser, seen: Seen, began: float) -> None:
     if streamed:
         content |= {"stream": True, "stream_options": {"include_usage": True}}
     if play.case.tools:
-        content["tools"] = TOOLS
+        content["tools"] = OFFERED
     response = await _post(play, user, "/v1/chat/completions", content, seen, began)
     if response.status_code != 200:
         _fail(seen, response.status_code, response.json()["error"])
@@ -292,7 +297,7 @@ def _note_rows(product: Product, mallory: ApiUser, found: Mapping[str, Seen]) ->
     """Note charges and usages as they are stored."""
     rows = product.sql(
         "SELECT model, charge, usage_estimated FROM chat_generation JOIN accounts_user ON accounts_user.id = user_id "
-        "WHERE username = ?",
+        "WHERE username = ? ORDER BY created_at",
         mallory.name,
     )
     for model, charge, estimated in rows:
@@ -315,6 +320,7 @@ def check(case: Case, surface: Surface, seen: Seen) -> None:
         assert seen.estimated == (case.usage is None)
         assert case.usage in (None, seen.usage)
     _check_tools(case, seen)
+    assert seen.sent == case.asks.get("messages", seen.sent)
     if case.param:
         assert seen.param == case.param
     assert seen.other == (WORKS if case.served else "model_unavailable")

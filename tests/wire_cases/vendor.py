@@ -8,7 +8,7 @@ import base64
 import contextlib
 import json
 import time
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +17,8 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.loopback import Exchange, FakeServer, Recorded
 from tests.spark import Connection, FakeSpark
-from tests.wire_cases.shapes import Case, Reply, frames
+from tests.wire_cases.shapes import TRIGGER, Case, Reply, frames
 
-TRIGGER = "Please do the odd thing"
 GOOD_FRAMES = frames(
     {
         "header": {"code": 0, "message": "Success", "sid": "cht1", "status": 0},
@@ -45,16 +44,16 @@ class Script:
     accused: str = ""
     played: int = 0
 
-    def reply(self, request: Recorded, key: str, prompt: str) -> Reply:
+    def reply(self, request: Recorded, key: str, messages: Sequence[Mapping[str, Any]]) -> Reply:
         """Choose the reply to a request."""
-        odd = TRIGGER in prompt
+        odd = TRIGGER in str(messages[-1]["content"])
         if odd:
             self.asked.append(request)
         if self.case.accuses_key:
             self.accused = self.accused or key
             odd = key == self.accused
         odd = odd or self.case.second_route
-        if not odd or (self.case.refuses and self.case.refuses not in request.body):
+        if not odd or len(messages) <= self.case.fits or (self.case.refuses and self.case.refuses not in request.body):
             return self.plain
         self.played += 1
         return self.case.sends[min(self.played, len(self.case.sends)) - 1]
@@ -67,13 +66,10 @@ class Scripts:
         super().__init__(*args, **options)
         self.scripts: dict[str, Script] = {}
 
-    @property
-    def asked(self) -> dict[str, int]:
-        """Return how often each model was asked for the odd thing, over all routes."""
-        counts: Counter[str] = Counter()
-        for name, script in self.scripts.items():
-            counts[name.rpartition("-")[0]] += len(script.asked)
-        return counts
+    def asked(self, model: str) -> list[Recorded]:
+        """Return the requests of a model for the odd thing, over all routes."""
+        scripts = [script for name, script in self.scripts.items() if name.rpartition("-")[0] == model]
+        return [request for script in scripts for request in script.asked]
 
 
 class Vendor(Scripts, FakeServer):
@@ -81,10 +77,8 @@ class Vendor(Scripts, FakeServer):
 
     async def handle(self, exchange: Exchange) -> None:
         request = exchange.request
-        turns = request.body.get("messages", [{}])
-        prompt = json.dumps(turns[-1].get("content"))
         script = self.scripts[request.path.split("/")[1]]
-        await play(exchange, script.reply(request, _key(request), prompt))
+        await play(exchange, script.reply(request, _key(request), request.body["messages"]))
 
 
 async def play(exchange: Exchange, reply: Reply) -> None:
@@ -118,7 +112,7 @@ class SparkVendor(Scripts, FakeSpark):
         with contextlib.suppress(ConnectionClosed, ConnectionError):
             recorded.body = json.loads(await connection.recv())
             script = self.scripts[recorded.path.split("/")[1]]
-            for pause, frame in script.reply(recorded, recorded.key or "", recorded.text[-1]["content"]).pieces:
+            for pause, frame in script.reply(recorded, recorded.key or "", recorded.text).pieces:
                 await asyncio.sleep(pause)
                 await connection.send(frame.decode())
             recorded.ended_at = time.monotonic()
