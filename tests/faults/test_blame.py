@@ -27,7 +27,7 @@ POOLS = (1, 2, 12)
 MAX_CALLS = 4
 # Seconds within which a fault is found, and within which another user gets a completion from a crowded test machine.
 FOUND_SECONDS, AT_ONCE_SECONDS = 30, 5
-# What a broken vendor sends to everybody.
+# What a broken vendor sends, whatever the prompt.
 BROKEN = {"only 500": "http_500", "a page": "html_200", "an empty success": "body:200:", "an empty stream": "eof"}
 
 

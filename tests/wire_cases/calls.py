@@ -161,7 +161,6 @@ WAY_BACK = [
     way_back("reasoning_content", reasoning_content="Hm"),
     way_back("reasoning_details", reasoning_details=[{"type": "reasoning.encrypted", "data": "c2ln"}], reasoning="Hm"),
     way_back("extra_content", tool_calls=[call(id="a", extra_content=SIGNED)]),
-    way_back("Copilot's signature", reasoning_text="Hm", reasoning_opaque="c2ln"),
 ]
 
 
@@ -173,6 +172,13 @@ USAGE = [
     counted("elsewhere", "wire-cases", T, S | {"x_groq": {"id": "req", "usage": NINE_TWO}}),
     counted("other names", "wire-cases", T, S | {"usage": {"input_tokens": 9, "output_tokens": 2, "total_tokens": 11}}),
     counted("in the choice", "wire-cases", T, {"choices": [{**S["choices"][0], "usage": NINE_TWO}]}),
+    counted("in text and fractions", "operators", T, S | {"usage": {"prompt_tokens": "9", "completion_tokens": 2.0}}),
+    counted(
+        "nulls beside other names",
+        "https://github.com/QuantumNous/new-api",
+        T,
+        S | {"usage": {"prompt_tokens": None, "completion_tokens": None, "input_tokens": 9, "output_tokens": 2}},
+    ),
     counted(
         "in the chunk before the last",
         "https://github.com/BerriAI/litellm/issues/17136",

@@ -34,6 +34,11 @@ FINISH_WORDS = [
     *(finished(word, **CUT) for word in ("abort", "network_error", "error")),
     finished({"type": "stop"}, "in an object"),
     Case("two reasons", [stream(text(WORKS, "stop"), stop("length"), D)], ends="length"),
+    Case("two reasons, the worse first", [stream(text(WORKS, "length"), S, D)], ends="length", source="operators"),
+    Case(
+        "three reasons", [stream(T, S, stop("length"), stop("safety"), S, D)], ends="content_filter", source="operators"
+    ),
+    finished("never heard of", source="operators"),
     Case(
         "Zhipu withdraws",
         [

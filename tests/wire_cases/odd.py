@@ -1,7 +1,9 @@
 """Kinds 11 to 15: odd data lines, odd HTTP, errors within a 200, large events, reasoning in other places."""
 
 import gzip
+import json
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import brotli
@@ -44,6 +46,20 @@ DATA_LINES = [
     ),
     Case("a word between", [stream(text("It "), "ping", text("works."), S, D)]),
     Case("twice", [stream(T, S, D, D)]),
+    Case("the terminator in small letters", [stream(T, "[done]")], source="operators"),
+    Case("other JSON between", [stream(text("It "), "7", '"text"', [], text("works."), S, D)], source="operators"),
+    Case(
+        "half an object after the finish",
+        [stream(T, S, "{half", {"error": {"message": "late"}}, D)],
+        source="https://github.com/Wei-Shaw/sub2api/issues/1471",
+    ),
+    Case("chunks in lists", [stream([T], [S], D)], source="https://ai.google.dev/gemini-api/docs/openai"),
+    Case(
+        "content of other types",
+        [stream(delta(content=7), delta(content={"type": "text", "text": "!"}), S, D)],
+        text="7!",
+        source="operators",
+    ),
     Case(
         "a comment as data",
         [stream(": OPENROUTER PROCESSING", text("It "), ": OPENROUTER PROCESSING", text("works."), S, D)],
@@ -101,6 +117,13 @@ WHOLE = {
 BODY = stream(T, S, D).pieces
 HTTP = [
     Case("a completion", [body(WHOLE)], reasoning="Hm", usage=(9, 2)),
+    Case(
+        "a completion called a stream",
+        [Reply(((0.0, json.dumps({**WHOLE, "padding": "x" * 200_000}, indent=2).encode()),))],
+        reasoning="Hm",
+        usage=(9, 2),
+        source="https://github.com/Hmbown/Codewhale/pull/1717",
+    ),
     Case("another type", [Reply(BODY, content_type="text/plain; charset=utf-8")]),
     Case("no type", [Reply(BODY, content_type="")]),
     Case("201", [Reply(BODY, 201)]),
@@ -239,7 +262,7 @@ def image(size: int) -> dict[str, Any]:
 def cut(reply: Reply, size: int) -> Reply:
     """Return the reply in pieces of this size."""
     data = b"".join(piece for _pause, piece in reply.pieces)
-    return Reply(tuple((0.0, data[start : start + size]) for start in range(0, len(data), size)))
+    return replace(reply, pieces=tuple((0.0, data[start : start + size]) for start in range(0, len(data), size)))
 
 
 LARGE = [
@@ -254,6 +277,13 @@ LARGE = [
         [cut(stream(text("Two: "), image(3_000_000), image(3_000_000), text("done."), S, D), 16_384)],
         text="Two: done.",
         source="https://github.com/googleapis/python-genai/issues/2248",
+    ),
+    Case(
+        "an image in a whole completion",
+        [cut(body({**WHOLE, "images": "A" * 3_000_000}), 4_096)],
+        reasoning="Hm",
+        usage=(9, 2),
+        source="https://github.com/open-webui/open-webui/issues/20634",
     ),
     Case(
         "an image of eight megabytes",

@@ -190,6 +190,12 @@ FINISH_IS_NO_END = [
         usage=(9, 6),
     ),
     Case(
+        "and usage with it, slowly",
+        [stream(*paced(0.8, *(text(f"{n} ", "stop", usage=usage(n + 1)) for n in range(4))), D)],
+        text="0 1 2 3 ",
+        usage=(9, 4),
+    ),
+    Case(
         "stop on thoughts too",
         [
             stream(

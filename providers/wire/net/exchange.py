@@ -55,10 +55,10 @@ class Exchange:
 
     async def read_up_to(self, max_bytes: int) -> bytes:
         """Return the body; one that is longer than `max_bytes` is cut somewhere beyond."""
-        body = b""
+        body = bytearray()
         while len(body) <= max_bytes and (chunk := await self.read()):
             body += chunk
-        return body
+        return bytes(body)
 
     async def read_error(self) -> bytes:
         """Return what comes of an error's body within five seconds; the status decides much."""

@@ -264,14 +264,15 @@ async def _whole_json(exchange: Exchange, data: bytes) -> bytes:
 
     Servers that keep the connection open after an error send a short one. A long body is parsed once, by the caller.
     """
-    while len(data) <= MAX_EVENT_BYTES and not (len(data) <= _MAX_PARSED_EARLY_BYTES and _is_json(data)):
+    body = bytearray(data)
+    while len(body) <= MAX_EVENT_BYTES and not (len(body) <= _MAX_PARSED_EARLY_BYTES and _is_json(body)):
         if not (piece := await exchange.read()):
             break
-        data += piece
-    return data
+        body += piece
+    return bytes(body)
 
 
-def _is_json(data: bytes) -> bool:
+def _is_json(data: bytearray) -> bool:
     try:
         orjson.loads(data)
     except orjson.JSONDecodeError:
