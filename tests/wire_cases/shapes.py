@@ -65,8 +65,8 @@ class Case:
     asks: Mapping[str, Any] = field(default_factory=dict)
     clocks: Mapping[str, float] = field(default_factory=dict)
     # Seconds within which the first text comes, and within which the completion ends.
-    first_text_s: float = 60.0
-    end_s: float = 60.0
+    first_text_s: float = 120.0
+    end_s: float = 120.0
     surfaces: Sequence[Surface] = SURFACES
     soak: bool = False
     source: str = TABLE
