@@ -246,7 +246,8 @@ async def _program(play: Play, user: ApiUser, seen: Seen, began: float) -> None:
     if response.status_code != 200:
         _fail(seen, response.status_code, response.json()["error"])
     elif streamed:
-        blocks = [block.removeprefix("data: ") for block in response.text.split("\n\n") if block.startswith("data: ")]
+        # A comment is a line without a blank one behind it.
+        blocks = [line.removeprefix("data: ") for line in response.text.split("\n") if line.startswith("data: ")]
         terminated = blocks[-1] == "[DONE]"
         for chunk in map(json.loads, blocks[:-1] if terminated else blocks):
             _chunk(seen, chunk)
