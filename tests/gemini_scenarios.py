@@ -330,6 +330,15 @@ async def without(x: GeminiExchange, name: str) -> None:
 
 
 @scenario
+async def unable(x: GeminiExchange, name: str, *message: str) -> None:
+    """unable:<name>:<message>: refuse in these words while that field is among the settings, else plain."""
+    if name in x.request.body.get("generationConfig", {}):
+        await x.fail(400, "INVALID_ARGUMENT", ":".join(message))
+    else:
+        await plain(x)
+
+
+@scenario
 async def page(x: GeminiExchange, status: str) -> None:
     """page:<status>: a page of something in between."""
     await x.respond(int(status), b"<html>leak</html>", "text/html")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from providers.setup import first_run_values
 from providers.wire.base import (
     Clocks,
     Delta,
@@ -577,6 +578,52 @@ async def test_a_setting_that_the_model_does_not_know(provider: Gemini) -> None:
     assert again.request.parameters == {}
 
 
+@pytest.mark.parametrize(
+    ("name", "theirs", "value", "words"),
+    [
+        ("frequency_penalty", "frequencyPenalty", 1, "Penalty is not enabled for gemini-2.5-pro"),
+        ("presence_penalty", "presencePenalty", 1, "Penalty is not enabled for gemini-2.5-pro"),
+        ("response_format", "responseMimeType", {"type": "json_object"}, "JSON mode is not enabled for this model"),
+        ("reasoning_effort", "thinkingConfig", "low", "Thinking level is not supported for this model."),
+    ],
+)
+async def test_wordings_without_a_name(provider: Gemini, name: str, theirs: str, value: Any, words: str) -> None:
+    """The field that is meant is found among those sent: the caller's is named, the operator's left out."""
+    does = f"unable:{theirs}:{words}"
+    again = await failure(provider, does, parameters={name: value})
+    assert isinstance(again, Retry)
+    assert again.request.parameters == {}
+
+    if name in Gemini.takes:
+        failed = await failure(provider, does, extras={name: value})
+        assert isinstance(failed, BadParameter)
+        assert failed.param == name
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "sent"),
+    [
+        ("gemini-2.5-flash", "low", {"thinkingBudget": 1024}),
+        ("gemini-2.5-flash", "none", {"thinkingBudget": 0}),
+        ("gemini-3-flash", "medium", {"thinkingLevel": "medium"}),
+        ("gemini-3-flash", "none", {"thinkingBudget": 0}),
+    ],
+)
+async def test_the_effort(provider: Gemini, upstream: FakeGemini, model: str, effort: str, sent: Any) -> None:
+    """An effort replaces the configured amount of thinking and leaves the rest of that setting."""
+    thinking = {"includeThoughts": True, "thinkingBudget": 7, "thinkingLevel": "high"}
+    await read(provider, model, parameters={"thinkingConfig": thinking, "reasoning_effort": effort})
+
+    assert upstream.requests[0].body["generationConfig"] == {"thinkingConfig": {"includeThoughts": True, **sent}}
+
+
+async def test_an_effort_that_gemini_does_not_know(provider: Gemini, upstream: FakeGemini) -> None:
+    failed = await failure(provider, "plain", parameters={"reasoning_effort": "heroic"})
+
+    assert isinstance(failed, BadParameter)
+    assert (failed.param, upstream.requests) == ("reasoning_effort", [])
+
+
 # --- models and settings ---------------------------------------------------------------------------------------------
 
 
@@ -607,6 +654,11 @@ async def test_a_list_is_refused_to_a_wrong_key(upstream: FakeGemini) -> None:
     await provider.aclose()
 
     assert failed.value.vendor_code == "API_KEY_INVALID"
+
+
+def test_the_context_of_models_of_the_environment() -> None:
+    """A model of the environment starts with the size of Gemini's contexts."""
+    assert first_run_values("gemini-flash-latest", "gemini-flash-latest", 0)["context_tokens"] == INPUT_TOKENS
 
 
 def test_first_run() -> None:

@@ -12,7 +12,7 @@ from providers.wire.base import IMAGES, JSON, PASSED_ON, ChatRequest, FirstRun, 
 from providers.wire.base import gettext_noop as _
 from providers.wire.errors import ProviderError, Retry, Row
 from providers.wire.gemini.decoder import FINISH_REASONS, GeminiDecoder
-from providers.wire.gemini.errors import GEMINI_CODES, lacks_signature, named
+from providers.wire.gemini.errors import GEMINI_CODES, lacks_signature, named, with_field
 from providers.wire.gemini.model_list import MAX_PAGES, PAGE_SIZE, listed, read_page
 from providers.wire.gemini.request import body_of, signed
 from providers.wire.openai.adapter import OpenAICompatible
@@ -28,8 +28,8 @@ class Gemini(OpenAICompatible):
     example_base_url = BASE_URL
     path = "/models"
     codes: ClassVar[Mapping[str, Row]] = GEMINI_CODES
-    # The vendor has no switch for parallel calls.
-    takes = frozenset({*PASSED_ON, IMAGES}) - {"parallel_tool_calls"}
+    # The vendor has nothing like these.
+    takes = frozenset({*PASSED_ON, IMAGES}) - {"parallel_tool_calls", "verbosity", "logit_bias"}
     finish_reasons = FINISH_REASONS
     # The decoder reads JSON as it grows; only a page is no stream.
     whole_bodies = (b"<",)
@@ -69,7 +69,7 @@ class Gemini(OpenAICompatible):
 
     def refusal(self, request: ChatRequest, complaint: Complaint) -> ProviderError | Retry:
         """Return the failure, or a request with stand-in signatures where a client lost the vendor's."""
-        refused = super().refusal(request, named(complaint))
+        refused = super().refusal(request, with_field(named(complaint), request))
         if isinstance(refused, Retry) or not lacks_signature(complaint):
             return refused
         messages = signed(request.messages)

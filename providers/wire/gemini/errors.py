@@ -7,6 +7,7 @@ vendors share are in `openai.meanings`.
 from collections.abc import Mapping
 from dataclasses import replace
 
+from providers.wire.base import ChatRequest
 from providers.wire.base import gettext_noop as _
 from providers.wire.errors import Row
 from providers.wire.gemini.request import CONFIG_NAMES
@@ -39,6 +40,16 @@ GEMINI_CODES: Mapping[str, Row] = {
         BAD_KEY,
     ),
 }
+# Wordings about a field that they do not name as it was called, and the fields that may be meant.
+_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "penalty is not enabled": ("frequency_penalty", "presence_penalty"),
+    "function calling with a response mime type": ("response_format",),
+    "json mode is not enabled": ("response_format",),
+    **dict.fromkeys(
+        ("thinking is not enabled", "thinking is not supported", "thinking level is not supported"),
+        ("reasoning_effort", "thinkingConfig"),
+    ),
+}
 _OUR_NAMES: Mapping[str, str] = {theirs.lower(): ours for ours, theirs in CONFIG_NAMES.items()}
 _NO_SIGNATURE = "missing a thought_signature"
 
@@ -55,6 +66,14 @@ def named(complaint: Complaint) -> Complaint:
         return replace(complaint, code=_DAILY, retry_after=None)
     word = word or (complaint.reasons[-1] if complaint.reasons else complaint.code)
     return replace(complaint, code=word, param=_OUR_NAMES.get(complaint.param, complaint.param))
+
+
+def with_field(complaint: Complaint, request: ChatRequest) -> Complaint:
+    """Name the field of the request that a wording is about."""
+    text = excerpt(complaint.message)
+    meant = (name for wording, names in _FIELDS.items() if wording in text for name in names)
+    field = next((name for name in meant if name in request.extras or name in request.parameters), "")
+    return replace(complaint, param=field, code="unsupported_parameter") if field else complaint
 
 
 def lacks_signature(complaint: Complaint) -> bool:

@@ -35,7 +35,11 @@ CONFIG_NAMES: Mapping[str, str] = {
 }
 # Parameters beside `generationConfig`. All others are part of it, under the name that they have.
 _BESIDE = frozenset({"safetySettings", "cachedContent", "labels", "serviceTier"})
-_ELSEWHERE = frozenset({"generationConfig", "tools", "toolConfig", "tool_choice", "response_format", "n"})
+_ELSEWHERE = frozenset(
+    {"generationConfig", "tools", "toolConfig", "tool_choice", "response_format", "reasoning_effort", "n"}
+)
+# Tokens of thought for each effort.
+_BUDGETS: Mapping[str, int] = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24_576}
 _MODES: Mapping[JSON, str] = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 # The vendor's seeds have 32 bits with a sign.
 _MAX_SEED = 2**31
@@ -58,7 +62,7 @@ def body_of(request: ChatRequest, takes: frozenset[str]) -> dict[str, JSON]:
         body["tools"] = tools
     if config := _tool_config(parameters, extras):
         body["toolConfig"] = config
-    if generation := _generation_config({**parameters, **extras}):
+    if generation := _generation_config(request.model, {**parameters, **extras}):
         body["generationConfig"] = generation
     return body
 
@@ -226,7 +230,7 @@ def _tool_config(parameters: Mapping[str, JSON], extras: Mapping[str, JSON]) -> 
     return {**config, "functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": [name]}}
 
 
-def _generation_config(given: Mapping[str, JSON]) -> dict[str, JSON]:
+def _generation_config(model: str, given: Mapping[str, JSON]) -> dict[str, JSON]:
     configured = given.get("generationConfig")
     config = dict(configured) if isinstance(configured, dict) else {}
     for name, value in given.items():
@@ -236,7 +240,24 @@ def _generation_config(given: Mapping[str, JSON]) -> dict[str, JSON]:
         config["stopSequences"] = [stop]
     if isinstance(seed := config.get("seed"), int):
         config["seed"] = seed % _MAX_SEED
+    if (effort := given.get("reasoning_effort")) is not None:
+        config["thinkingConfig"] = _thinking(model, effort, config.get("thinkingConfig"))
     return {**config, **_format(given.get("response_format"))}
+
+
+def _thinking(model: str, effort: JSON, configured: JSON) -> dict[str, JSON]:
+    """Return how much to think, as Google's OpenAI-compatible address reads the effort.
+
+    Models of 2.5 have budgets, later ones levels. The vendor refuses both together.
+    """
+    if not isinstance(effort, str) or effort not in _BUDGETS:
+        raise refused("reasoning_effort")
+    kept = dict(configured) if isinstance(configured, dict) else {}
+    for name in ("thinkingBudget", "thinkingLevel"):
+        kept.pop(name, None)
+    if effort == "none" or "2.5" in model:
+        return {**kept, "thinkingBudget": _BUDGETS[effort]}
+    return {**kept, "thinkingLevel": effort}
 
 
 def _format(wanted: JSON) -> dict[str, JSON]:
