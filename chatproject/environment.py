@@ -64,6 +64,13 @@ class Environment(BaseModel):
     OPENROUTER_BASE_URL: types.WebUrl | None = None
     OPENROUTER_PROXY: types.ProxyUrl | None = None
     OPENROUTER_MODELS: types.OfferedModels = (("openrouter/auto", "openrouter/auto"),)
+    ANTHROPIC_API_KEYS: types.VendorKeys = ()
+    ANTHROPIC_BASE_URL: types.WebUrl | None = None
+    ANTHROPIC_PROXY: types.ProxyUrl | None = None
+    ANTHROPIC_MODELS: types.OfferedModels = (
+        ("claude-sonnet-5-5", "claude-sonnet-5-5"),
+        ("claude-haiku-5-5", "claude-haiku-5-5"),
+    )
     SPARK_APP_ID: str | None = None
     SPARK_API_KEY: types.Secret = None
     SPARK_API_SECRET: types.Secret = None

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from django.utils.translation import gettext_lazy as translated
 from django_stubs_ext import StrPromise
 
+from providers.wire.anthropic.adapter import Anthropic
 from providers.wire.base import OfferedModel, Provider
 from providers.wire.gemini.adapter import Gemini
 from providers.wire.openai.adapter import OpenAICompatible
@@ -25,6 +26,7 @@ ADAPTERS: Mapping[str, type[Provider]] = MappingProxyType(
         "openai": OpenAICompatible,
         "azure": Azure,
         "gemini": Gemini,
+        "anthropic": Anthropic,
         "spark": Spark,
         "spark_http": SparkHTTP,
         "zhipu": Zhipu,

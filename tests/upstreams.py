@@ -71,12 +71,20 @@ def _listing() -> str:
 
 
 def _vendors() -> dict[str, str]:
-    from tests import azure, gemini_scenarios, spark_http, spark_scenarios, zhipu_scenarios  # they build on this module
+    from tests import (
+        anthropic_scenarios,
+        azure,
+        gemini_scenarios,
+        spark_http,
+        spark_scenarios,
+        zhipu_scenarios,
+    )  # they build on this module
 
     return {
         "OpenAI-compatible, chosen by the model's name; Spark over HTTP and Zhipu v4 know these too:": listing(),
         "Azure OpenAI, chosen by the deployment, which knows those of OpenAI too:": azure.listing(),
         "Gemini, chosen by the model's name:": gemini_scenarios.listing(),
+        "Anthropic, chosen by the model's name:": anthropic_scenarios.listing(),
         "Spark, chosen by the domain:": spark_scenarios.listing(),
         "Spark over HTTP, chosen by the model's name:": spark_http.listing(),
         "Zhipu, chosen by the model's name; chatglm_turbo=<name> is v3 where that model is:": zhipu_scenarios.listing(),
@@ -85,9 +93,9 @@ def _vendors() -> dict[str, str]:
 
 async def _serve(port: int) -> None:
     """Serve all fake vendors on neighbouring ports, and say with which settings the product reaches them."""
-    from tests import azure, gemini, spark, spark_http, zhipu  # they build on this module
+    from tests import anthropic, azure, gemini, spark, spark_http, zhipu  # they build on this module
 
-    ports = [port + place if port else 0 for place in range(6)]
+    ports = [port + place if port else 0 for place in range(7)]
     async with (
         FakeOpenAI(ports[0]) as openai,
         spark.FakeSpark(ports[1]) as websocket,
@@ -95,11 +103,15 @@ async def _serve(port: int) -> None:
         zhipu.FakeZhipu(ports[3]) as bigmodel,
         azure.FakeAzure(ports[4]) as microsoft,
         gemini.FakeGemini(ports[5]) as google,
+        anthropic.FakeAnthropic(ports[6]) as messages,
     ):
         settings = {
             "OPENAI_BASE_URL": openai.base_url,
             "OPENAI_API_KEYS": "sk-anything",
             "OPENAI_MODELS": "plain,reasoning,slow",
+            "ANTHROPIC_BASE_URL": messages.base_url,
+            "ANTHROPIC_API_KEYS": anthropic.KEY,
+            "ANTHROPIC_MODELS": "claude=thinking",
             "SPARK_URL": websocket.base_url,
             "SPARK_APP_ID": spark.APP_ID,
             "SPARK_API_KEY": spark.API_KEY,
@@ -124,7 +136,7 @@ def main() -> None:
     """Serve by hand until interrupted."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.upstreams",
-        description="Fake vendors on six neighbouring ports; prints the settings that connect the product to them.",
+        description="Fake vendors on neighbouring ports; prints the settings that connect the product to them.",
     )
     parser.add_argument("--port", type=int, default=9001, help="the first port; 0: any that are free")
     parser.add_argument("--list", action="store_true", help="print the scenarios and leave")

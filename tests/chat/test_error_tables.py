@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from providers.wire.anthropic.errors import ANTHROPIC_CODES
 from providers.wire.gemini.errors import GEMINI_CODES
 from providers.wire.openai.errors import CODES as OPENAI_CODES
 from providers.wire.spark.errors import CODES
 from providers.wire.zhipu.errors import ZHIPU_CODES
-from tests.chat import table_azure, table_gemini, table_openai, table_spark, table_zhipu
+from tests.chat import table_anthropic, table_azure, table_gemini, table_openai, table_spark, table_zhipu
 from tests.chat.outcomes import Outcome
 from tests.chat.verdicts import Table, check_alone, check_ending, check_resend, check_with_another
 
@@ -20,6 +21,7 @@ TABLES: Mapping[str, Table] = {
     "openai": table_openai.TABLE,
     "azure": table_azure.TABLE,
     "gemini": table_gemini.TABLE,
+    "anthropic": table_anthropic.TABLE,
     "spark": table_spark.WEBSOCKET,
     "spark_http": table_spark.OVER_HTTP,
     "zhipu": table_zhipu.V4,
@@ -56,6 +58,7 @@ def test_the_tables_are_complete() -> None:
     assert set(CODES) == {str(code) for code in table_spark.VERDICTS} - {"12345"}
     gemini = {row.vendor_code for row in table_gemini.ROWS.values()}
     assert GEMINI_CODES.keys() - OPENAI_CODES.keys() <= gemini
+    assert ANTHROPIC_CODES.keys() - OPENAI_CODES.keys() <= {*table_anthropic.TYPES, *table_anthropic.CODES}
     assert {code for code in ZHIPU_CODES if code.isdecimal()} == set(table_zhipu.VERDICTS)
 
 

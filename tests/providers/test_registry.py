@@ -21,6 +21,8 @@ from providers.routing import Attempts
 from providers.wire.base import IMAGES, PASSED_ON, Delta, Finished, PromptMessage, Provider
 from runtime import database
 from tests import factories
+from tests.anthropic import KEY as ANTHROPIC_KEY
+from tests.anthropic import FakeAnthropic
 from tests.azure import KEY as AZURE_KEY
 from tests.azure import FakeAzure
 from tests.gemini import KEY as GEMINI_KEY
@@ -48,6 +50,7 @@ class Case(NamedTuple):
 
 CASES = {
     "openai": Case(FakeOpenAI, "sk-planted-0123456789", settings={"OPENAI_API_KEYS": "sk-first-run"}),
+    "anthropic": Case(FakeAnthropic, ANTHROPIC_KEY, settings={"ANTHROPIC_API_KEYS": "sk-ant-first-run"}),
     "azure": Case(
         FakeAzure,
         AZURE_KEY,

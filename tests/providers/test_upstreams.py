@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from chatproject.environment import Environment
 from providers.wire.base import Endpoint
 from providers.wire.openai.adapter import OpenAICompatible
-from tests import azure, gemini_scenarios, scenarios, spark_http, spark_scenarios, zhipu_scenarios
+from tests import anthropic_scenarios, azure, gemini_scenarios, scenarios, spark_http, spark_scenarios, zhipu_scenarios
 from tests.providers.streams import collect, request, text
 from tests.scenarios import PLAIN, SCENARIOS
 from tests.upstreams import FakeOpenAI
@@ -59,7 +59,7 @@ def test_listing() -> None:
     ).stdout
 
     tables = (
-        *(scenarios.SCENARIOS, azure.SCENARIOS, gemini_scenarios.SCENARIOS),
+        *(scenarios.SCENARIOS, azure.SCENARIOS, gemini_scenarios.SCENARIOS, anthropic_scenarios.SCENARIOS),
         *(spark_scenarios.SCENARIOS, spark_http.SCENARIOS),
     )
     named = [(name, run) for table in tables for name, run in table.items()]
@@ -84,5 +84,5 @@ def test_serving_by_hand() -> None:
         finally:
             serving.kill()
 
-    assert [address.scheme for address in addresses] == ["http", "ws", "http", "http", "http"]
+    assert [address.scheme for address in addresses] == ["http", "http", "ws", "http", "http", "http"]
     assert {line.partition("=")[0] for line in printed} <= set(Environment.model_fields)

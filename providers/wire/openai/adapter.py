@@ -73,7 +73,7 @@ class OpenAICompatible(Provider):
     """A provider for one base address.
 
     A compatible vendor is a subclass that overrides class attributes, `address`, `headers`, `body`, `decoder`,
-    `failure`, `classify` or `refusal`.
+    `as_stream`, `failure`, `classify` or `refusal`.
     """
 
     title = _("OpenAI-compatible")
@@ -236,6 +236,12 @@ class OpenAICompatible(Provider):
             )
         return failed
 
+    def as_stream(self, whole: dict[str, Any]) -> bytes:
+        """Return a whole completion as a stream; empty for other objects."""
+        if not (isinstance(choices := whole.get("choices"), list) and choices):
+            return b""
+        return b"data: %b\n\ndata: [DONE]\n\n" % orjson.dumps(whole)
+
     async def _beginning(self, exchange: Exchange, request: ChatRequest, deadline: Deadline) -> bytes:
         """Return the first bytes of the event stream; raise for any other response.
 
@@ -251,8 +257,8 @@ class OpenAICompatible(Provider):
             return data
         body = data if start == b"<" else await _whole_json(exchange, data.removeprefix(_BOM))
         parsed = json_object(body)
-        if isinstance(choices := parsed.get("choices"), list) and choices and not is_refusal(parsed):
-            return b"data: %b\n\ndata: [DONE]\n\n" % orjson.dumps(parsed)
+        if not is_refusal(parsed) and (stream := self.as_stream(parsed)):
+            return stream
         complaint = read_complaint(200, body, exchange.headers)
         if not complaint.enveloped:
             raise broken_stream("not_a_stream")

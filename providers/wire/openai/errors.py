@@ -237,7 +237,8 @@ def _words_for(name: str) -> tuple[str, ...]:
 
 def request_id(headers: Mapping[str, str]) -> str:
     """Return the upstream's id of a request, for logs; at most 128 characters."""
-    return headers.get("x-request-id", "")[:128]
+    # Anthropic's name for it comes second.
+    return (headers.get("x-request-id") or headers.get("request-id") or "")[:128]
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -24,8 +24,8 @@ TOO_LARGE = Row(_("The upstream's list of models is too large."), "ops")
 
 _MAX_NAME_CHARS = 200
 _MAX_CONTEXT_TOKENS = 2**31 - 1
-# OpenRouter's word for it, vLLM's, Groq's and Mistral's.
-_CONTEXT_FIELDS = ("context_length", "max_model_len", "context_window", "max_context_length")
+# OpenRouter's word for it, vLLM's, Groq's, Mistral's and Anthropic's.
+_CONTEXT_FIELDS = ("context_length", "max_model_len", "context_window", "max_context_length", "max_input_tokens")
 
 
 def read_models(body: bytes) -> ModelList | None:
@@ -39,7 +39,8 @@ def read_models(body: bytes) -> ModelList | None:
         return None
     found = {model.name: model for model in offered(rows)}
     names = sorted(found, key=lambda name: (name.casefold(), name))
-    return ModelList(tuple(found[name] for name in names[:MAX_MODELS]), len(names) <= MAX_MODELS)
+    more = isinstance(parsed, dict) and parsed.get("has_more") is True
+    return ModelList(tuple(found[name] for name in names[:MAX_MODELS]), len(names) <= MAX_MODELS and not more)
 
 
 def offered(rows: Iterable[Any]) -> Iterator[OfferedModel]:

@@ -1,0 +1,227 @@
+"""Anthropic's Messages API, native: https://platform.claude.com/docs/en/api/messages.
+
+Other vendors serve the same API for their models, under base URLs that end with `/anthropic`. `request` converts what
+goes out, `decoder` what comes back, `errors` has the table of errors.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from providers.wire.anthropic.decoder import MessagesDecoder, events_of
+from providers.wire.anthropic.errors import ANTHROPIC_CODES, as_meant, refuses_blocks, refuses_type, room
+from providers.wire.anthropic.request import (
+    THINKING_TYPES,
+    Block,
+    bad_parameter,
+    output_format,
+    tool,
+    tool_choice,
+    tools_of,
+    turns_of,
+    without_thinking,
+)
+from providers.wire.base import IMAGES, JSON, PASSED_ON, ChatRequest, Endpoint, FirstRun, ModelList
+from providers.wire.base import gettext_noop as _
+from providers.wire.errors import ProviderError, Retry, Row
+from providers.wire.openai.adapter import OpenAICompatible
+from providers.wire.openai.decoder import Decoder
+from providers.wire.openai.errors import Complaint, choose_row
+from providers.wire.openai.finish_words import Family
+from providers.wire.openai.model_list import read_models
+
+BASE_URL = "https://api.anthropic.com"
+VERSION = "2023-06-01"
+MAX_TEMPERATURE = 1.0
+# Models that one request lists, the most that the vendor sends at once.
+MODELS_PER_PAGE = 1_000
+
+# Tokens of a completion without a cap of its own. The vendor demands a cap; all models since Claude 4 take this one.
+DEFAULT_MAX_TOKENS = 32_000
+# Caps of older models, by a part of their names.
+_OLDER_MAX_TOKENS: Mapping[str, int] = {"claude-3-5": 8_192, "claude-3-haiku": 4_096, "claude-3-opus": 4_096}
+# Tokens for the text itself when thinking has a budget, which counts against the cap.
+_TEXT_TOKENS = 8_192
+_MIN_THINKING_TOKENS = 1_024
+# Parameters of other vendors that the row of a model may hold for its other routes.
+_OTHERS = frozenset(
+    {
+        *PASSED_ON,
+        *("n", "max_tokens", "max_completion_tokens", "logit_bias", "logprobs", "top_logprobs", "user"),
+        *("reasoning_effort", "store", "stream", "stream_options"),
+    }
+) - {"tools", "top_p"}
+
+
+class Anthropic(OpenAICompatible):
+    """A provider for one address, without `/v1` or with it."""
+
+    title = _("Anthropic Messages")
+    example_base_url = BASE_URL
+    path = "/v1/messages"
+    codes: ClassVar[Mapping[str, Row]] = ANTHROPIC_CODES
+    takes = frozenset({"tools", "tool_choice", "parallel_tool_calls", "response_format", "stop", "top_p", IMAGES})
+    # The vendor's own tools paused a long turn.
+    finish_reasons: Mapping[str, Family] = {"pause_turn": "stop"}
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
+        self.base_url = self.base_url.removesuffix("/v1").rstrip("/")
+
+    @classmethod
+    def takes_temperature(cls, model: str, temperature: float) -> bool:
+        """Return False for a temperature above the vendor's bound."""
+        return temperature <= MAX_TEMPERATURE
+
+    @classmethod
+    def first_run(cls, settings: Mapping[str, Any]) -> Iterable[FirstRun]:
+        """Return the upstream of ANTHROPIC_API_KEYS and ANTHROPIC_BASE_URL, none when both are empty."""
+        keys, base_url = settings["ANTHROPIC_API_KEYS"], settings["ANTHROPIC_BASE_URL"]
+        if keys or base_url:
+            proxy, models = settings["ANTHROPIC_PROXY"] or "", settings["ANTHROPIC_MODELS"]
+            yield FirstRun("anthropic", base_url or BASE_URL, proxy, keys, models)
+
+    def headers(self, key: str | None) -> dict[str, str]:
+        headers = super().headers(key)
+        headers.pop("Authorization", None)
+        headers["anthropic-version"] = VERSION
+        return headers if key is None else {**headers, "x-api-key": key}
+
+    def body(self, request: ChatRequest) -> dict[str, JSON]:
+        """Return the JSON body; raise BadParameter for what the vendor does not have."""
+        parameters = request.parameters
+        given = {**{name: parameters[name] for name in PASSED_ON if name in parameters}, **request.extras}
+        system, turns = turns_of(request.messages)
+        body: dict[str, JSON] = {name: value for name, value in parameters.items() if name not in _OTHERS}
+        body |= {
+            "model": request.model,
+            "messages": [{"role": role, "content": [*blocks]} for role, blocks in turns],
+            "stream": True,
+        }
+        if system:
+            body["system"] = system
+        _add_tools(body, request, given, turns)
+        if stop := given.get("stop"):
+            body["stop_sequences"] = [stop] if isinstance(stop, str) else stop
+        if made := output_format(given.get("response_format")):
+            config = body.get("output_config")
+            body["output_config"] = {**(config if isinstance(config, dict) else {}), "format": made}
+        if (top_p := given.get("top_p", 1)) != 1:
+            body["top_p"] = top_p
+        else:
+            body.pop("top_p", None)
+        _limit(body, parameters.get("max_tokens"), turns)
+        return body
+
+    def decoder(self, request: ChatRequest) -> Decoder:
+        with_tools = "tools" in request.extras
+        return MessagesDecoder(self, with_tools=with_tools, with_think_tags=request.think_tags)
+
+    async def list_models(self, key: str | None) -> ModelList:
+        """Return the models of one large page; the vendor's usual page has 20."""
+        query = self.encoded({"limit": str(MODELS_PER_PAGE)})
+        return await self.read_list(key, self.base_url + "/v1/models", query, read_models)
+
+    def as_stream(self, whole: dict[str, Any]) -> bytes:
+        return events_of(whole) if whole.get("type") == "message" else b""
+
+    def classify(self, complaint: Complaint) -> ProviderError:
+        return super().classify(as_meant(complaint))
+
+    def refusal(self, request: ChatRequest, complaint: Complaint) -> ProviderError | Retry:
+        """Return the failure, or a better request."""
+        meant = as_meant(complaint)
+        if (better := _better(request, meant.message)) is not None:
+            return Retry(better, {}, otherwise=super().classify(meant))
+        refused = super().refusal(request, meant)
+        at_fault = meant.status in (400, 422) and choose_row(meant, self.codes).action == "ops"
+        if isinstance(refused, ProviderError) and at_fault and meant.param == "messages" and request.whole:
+            # The order or the content of a program's own prompt.
+            return bad_parameter("messages", refused)
+        return refused
+
+
+def _better(request: ChatRequest, refusal: str) -> ChatRequest | None:
+    """Return a request that takes account of a refusal, None when none would help."""
+    parameters, thinking = request.parameters, request.parameters.get("thinking")
+    cap = max_tokens(request.model, parameters.get("max_tokens"), thinking)
+    if (fits := room(refusal, cap)) is not None:
+        return replace(request, parameters={**parameters, "max_tokens": fits})
+    if refuses_blocks(refusal):
+        # They are signed for one model and one conversation. A model's other route, or a new one, may lead elsewhere.
+        kept = tuple(without_thinking(message) for message in request.messages)
+        return replace(request, messages=kept) if kept != request.messages else None
+    if isinstance(thinking, dict) and refuses_type(refusal, thinking.get("type")):
+        # Models from Claude 4.7 on decide themselves how long they think. Later ones always think.
+        others = {name: value for name, value in parameters.items() if name != "thinking"}
+        own = {name: value for name, value in thinking.items() if name == "display"}
+        adaptive: dict[str, JSON] = {"thinking": {"type": "adaptive", **own}}
+        return replace(request, parameters={**others, **(adaptive if thinking["type"] == "enabled" else {})})
+    return None
+
+
+def _add_tools(
+    body: dict[str, JSON], request: ChatRequest, given: Mapping[str, JSON], turns: list[tuple[str, list[Block]]]
+) -> None:
+    """Add the tools of row and caller, and which of them may be called."""
+    own, callers = request.parameters.get("tools"), request.extras.get("tools")
+    tools = [*(own if isinstance(own, list) else ()), *map(tool, callers if isinstance(callers, list) else ())]
+    choice: JSON = None
+    if tools:
+        choice = tool_choice(given.get("tool_choice"), given.get("parallel_tool_calls"))
+    elif tools := tools_of(turns):
+        choice = {"type": "none"}
+    if tools:
+        body["tools"] = tools
+    if choice is not None:
+        body["tool_choice"] = choice
+
+
+def _limit(body: dict[str, JSON], cap: JSON, turns: list[tuple[str, list[Block]]]) -> None:
+    """Set the token cap; bring temperature and thinking within the vendor's bounds."""
+    body["max_tokens"] = max_tokens(str(body["model"]), cap, body.get("thinking"))
+    if _thinks(body, turns):
+        # The vendor refuses these together with thinking.
+        body.pop("temperature", None)
+        body.pop("top_k", None)
+    elif isinstance(temperature := body.get("temperature"), int | float):
+        body["temperature"] = min(max(temperature, 0.0), MAX_TEMPERATURE)
+
+
+def _thinks(body: dict[str, JSON], turns: list[tuple[str, list[Block]]]) -> bool:
+    """Return whether the model is asked to think.
+
+    The model's row asks for it. So it yields where the vendor would refuse it: to a forced tool, to a small token cap,
+    and to results of calls that came back without their thinking blocks.
+    """
+    thinking, choice = body.get("thinking"), body.get("tool_choice")
+    if not isinstance(thinking, dict) or thinking.get("type") not in ("enabled", "adaptive"):
+        return False
+    allowed = not isinstance(choice, dict) or choice["type"] not in ("any", "tool")
+    if isinstance(budget := thinking.get("budget_tokens"), int):
+        budget = min(budget, _whole(body["max_tokens"]) - 1)
+        body["thinking"] = {**thinking, "budget_tokens": budget}
+        allowed = allowed and budget >= _MIN_THINKING_TOKENS and not _lacks_thinking(turns)
+    if not allowed:
+        del body["thinking"]
+    return allowed
+
+
+def max_tokens(model: str, cap: JSON, thinking: JSON) -> int:
+    """Return the given token cap of a request, or one that suits the model."""
+    if isinstance(cap, int):
+        return cap
+    default = next((most for part, most in _OLDER_MAX_TOKENS.items() if part in model), DEFAULT_MAX_TOKENS)
+    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
+    return max(default, _whole(budget) + _TEXT_TOKENS) if budget else default
+
+
+def _lacks_thinking(turns: list[tuple[str, list[Block]]]) -> bool:
+    """Return whether the last turn answers calls that lost their thinking blocks."""
+    if len(turns) < 2 or turns[-1][1][0]["type"] != "tool_result":
+        return False
+    return turns[-2][1][0]["type"] not in THINKING_TYPES
+
+
+def _whole(value: JSON) -> int:
+    return value if isinstance(value, int) else 0

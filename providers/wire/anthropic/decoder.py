@@ -1,0 +1,253 @@
+"""From the events of a Messages stream to ours: https://platform.claude.com/docs/en/build-with-claude/streaming.
+
+A stream is a list of numbered blocks: text, thinking, tool calls and what the vendor's own tools did. Unknown events
+and blocks are skipped. Sans-I/O.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from providers.wire.anthropic.request import THINKING, THINKING_TYPES, VENDOR
+from providers.wire.base import Event, Reasoning, Source, Sources, Usage
+from providers.wire.openai.decoder import Decoder
+
+_COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
+_MOST_DIGITS = 15
+
+
+@dataclass(slots=True)
+class _Call:
+    """A tool call that is being streamed.
+
+    `input` holds only when no piece of the arguments comes.
+    """
+
+    place: int
+    input: dict[str, Any] = field(default_factory=dict)
+    has_arguments: bool = False
+
+
+class MessagesDecoder(Decoder):
+    """Decodes one stream.
+
+    The vendor wants signed thinking blocks back with the tool calls that they led to. So each call carries the blocks
+    before it in `extra_content`.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._calls_open: dict[int, _Call] = {}
+        self._thinking: dict[int, dict[str, Any]] = {}
+        # The text of each thinking block in pieces.
+        self._thinking_texts: dict[int, list[str]] = {}
+        self._counts: dict[str, int] = {}
+        self._reasoning_tokens: int | None = None
+        # Pages by address: those cited, and those that a search found.
+        self._cited: dict[str, Source] = {}
+        self._found: dict[str, Source] = {}
+
+    def _chunk(self, chunk: dict[str, Any], out: list[Event]) -> None:
+        match chunk.get("type"):
+            case "message_start":
+                self._count(_object(chunk.get("message")).get("usage"))
+            case "content_block_start":
+                self._payload = True
+                self._start_block(_place(chunk), _object(chunk.get("content_block")), out)
+            case "content_block_delta":
+                self._payload = True
+                self._delta(_place(chunk), _object(chunk.get("delta")), out)
+            case "content_block_stop":
+                self._close_call(_place(chunk), out)
+            case "message_delta":
+                self._message_delta(chunk, out)
+            case "message_stop":
+                self._close_calls(out)
+                self.usage = self._read_usage() or self.usage
+                self.ended = True
+
+    def _message_delta(self, chunk: dict[str, Any], out: list[Event]) -> None:
+        # The counts of `message_start` hold only if no later ones come, because its output has just begun.
+        if self._count(chunk.get("usage")):
+            self.usage = self._read_usage() or self.usage
+        reason = _object(chunk.get("delta")).get("stop_reason")
+        if reason and isinstance(reason, str):
+            self._payload = True
+            self._close_calls(out)
+            self._finish(reason)
+
+    # --- blocks ---
+
+    def _start_block(self, place: int, block: dict[str, Any], out: list[Event]) -> None:
+        match block.get("type"):
+            case "text":
+                self._add_text(block.get("text"), out)
+                for citation in _objects(block.get("citations")):
+                    self._cite(citation, out)
+            case kind if kind in THINKING_TYPES:
+                self._thinking[place] = {"type": kind, **block}
+                if kind == "thinking":
+                    self._thinking_texts[place] = []
+                    self._add_thinking(place, block.get("thinking"), out)
+            case "tool_use":
+                self._close_call(place, out)
+                self._start_call(place, block, out)
+            case "web_search_tool_result" | "web_fetch_tool_result":
+                self._find(block.get("content"), out)
+
+    def _delta(self, place: int, delta: dict[str, Any], out: list[Event]) -> None:
+        match delta.get("type"):
+            case "text_delta":
+                self._add_text(delta.get("text"), out)
+            case "thinking_delta":
+                self._add_thinking(place, delta.get("thinking"), out)
+            case "signature_delta":
+                if place in self._thinking:
+                    self._thinking[place]["signature"] = delta.get("signature")
+            case "input_json_delta":
+                call, arguments = self._calls_open.get(place), delta.get("partial_json")
+                if call is not None and arguments and isinstance(arguments, str):
+                    call.has_arguments = True
+                    self._piece(call.place, {"function": {"arguments": arguments}}, out)
+            case "citations_delta":
+                self._cite(_object(delta.get("citation")), out)
+
+    def _add_text(self, text: object, out: list[Event]) -> None:
+        if text and isinstance(text, str):
+            self._content(text, out)
+
+    def _add_thinking(self, place: int, text: object, out: list[Event]) -> None:
+        if text and isinstance(text, str):
+            self._add(Reasoning, text, out)
+            if self._with_tools:
+                self._thinking_texts.setdefault(place, []).append(text)
+
+    # --- tool calls ---
+
+    def _start_call(self, place: int, block: dict[str, Any], out: list[Event]) -> None:
+        self._tools = True
+        if not self._with_tools:
+            return
+        self._calls_open[place] = _Call(place, _object(block.get("input")))
+        function = {"name": block.get("name"), "arguments": ""}
+        piece: dict[str, Any] = {"id": block.get("id"), "type": "function", "function": function}
+        if blocks := list(self._take_thinking()):
+            piece["extra_content"] = {VENDOR: {THINKING: blocks}}
+        self._piece(place, piece, out)
+
+    def _take_thinking(self) -> Iterator[dict[str, Any]]:
+        """Yield the signed thinking blocks since the last call.
+
+        The vendor refuses a block without a signature.
+        """
+        for place, block in self._thinking.items():
+            if block["type"] == "thinking":
+                block["thinking"] = "".join(self._thinking_texts.get(place, ()))
+            if block.get("signature") or block.get("data"):
+                yield block
+        self._thinking, self._thinking_texts = {}, {}
+
+    def _close_call(self, place: int, out: list[Event]) -> None:
+        """End a call; one without arguments has an empty object, which is JSON."""
+        call = self._calls_open.pop(place, None)
+        if call is not None and not call.has_arguments:
+            # orjson refuses half a character, which only escapes can write.
+            arguments = json.dumps(call.input, ensure_ascii=False, separators=(",", ":"))
+            self._piece(place, {"function": {"arguments": arguments}}, out)
+
+    def _close_calls(self, out: list[Event]) -> None:
+        for place in list(self._calls_open):
+            self._close_call(place, out)
+
+    def _piece(self, place: int, piece: dict[str, Any], out: list[Event]) -> None:
+        self._tool_calls([{"index": place, **piece}], out)
+
+    # --- sources ---
+
+    def _cite(self, citation: Mapping[str, Any], out: list[Event]) -> None:
+        url = citation.get("url") or citation.get("source")
+        self._add_sources(self._cited, [{"url": url, "title": citation.get("title")}], out)
+
+    def _find(self, content: object, out: list[Event]) -> None:
+        """Note the pages of a search, or the page that was fetched."""
+        pages = _objects(content) or [_object(content)]
+        titles = [page.get("title") or _object(page.get("content")).get("title") for page in pages]
+        named = [{"url": page.get("url"), "title": title} for page, title in zip(pages, titles, strict=True)]
+        self._add_sources(self._found, named, out)
+
+    def _add_sources(self, known: dict[str, Source], pages: list[dict[str, Any]], out: list[Event]) -> None:
+        """Add pages, and publish the list of sources.
+
+        The found pages are sources as long as none is cited.
+        """
+        before = len(known)
+        for page in pages:
+            url, title = page["url"], page["title"]
+            if isinstance(url, str) and url.startswith(("https://", "http://")):
+                known.setdefault(url, Source(url, title if isinstance(title, str) else ""))
+        if len(known) > before and (known is self._cited or not self._cited):
+            self._flush(out)
+            out.append(Sources(tuple(known.values())))
+
+    # --- usage ---
+
+    def _count(self, usage: object) -> bool:
+        """Take over the counts of a usage, which are totals.
+
+        Returns whether the count of the output is among them.
+        """
+        given = _object(usage)
+        counts = {name: count for name in _COUNTS if (count := _number(given.get(name))) is not None}
+        self._counts |= counts
+        thinking = _number(_object(given.get("output_tokens_details")).get("thinking_tokens"))
+        self._reasoning_tokens = self._reasoning_tokens if thinking is None else thinking
+        return "output_tokens" in counts
+
+    def _read_usage(self) -> Usage | None:
+        """Return the usage, tokens of the cache included.
+
+        The vendor counts tokens that its cache held, or now takes, apart from the others.
+        """
+        given, made = (self._counts.get(name) for name in ("input_tokens", "output_tokens"))
+        if given is None or made is None:
+            return None
+        cached = self._counts.get("cache_read_input_tokens")
+        written = self._counts.get("cache_creation_input_tokens", 0)
+        return Usage(given + written + (cached or 0), made, cached, self._reasoning_tokens)
+
+
+def events_of(message: Mapping[str, Any]) -> bytes:
+    """Return a whole message as the stream that it would have been."""
+    blocks = _objects(message.get("content"))
+    usage = _object(message.get("usage"))
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": {"usage": usage}}]
+    for place, block in enumerate(blocks):
+        events.append({"type": "content_block_start", "index": place, "content_block": block})
+        events.append({"type": "content_block_stop", "index": place})
+    delta = {"stop_reason": message.get("stop_reason")}
+    events += [{"type": "message_delta", "delta": delta, "usage": usage}, {"type": "message_stop"}]
+    return b"".join(b"data: %b\n\n" % orjson.dumps(event) for event in events)
+
+
+def _place(chunk: Mapping[str, Any]) -> int:
+    return _number(chunk.get("index")) or 0
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _number(value: object) -> int | None:
+    """Return a whole number; relays write `9.0` and `"9"` too."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:_MOST_DIGITS])
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 10**_MOST_DIGITS:
+        return None
+    return int(value) if value == int(value) else None
