@@ -162,5 +162,24 @@ def _add_gemini(found, chunk):
                 found["calls"].append([part.function_call.name, part.function_call.args, signature])
 
 
+def anthropic_answers(url, key, bodies):
+    """Return what the SDK's client makes of each request, a JSON list of bodies, and the models that it lists.
+
+    It makes a message, or the class of the error.
+    """
+    import anthropic
+
+    client = anthropic.Anthropic(api_key=key, base_url=url, max_retries=0, timeout=10)
+
+    def ask(body):
+        try:
+            with client.messages.stream(**body) as stream:
+                return stream.get_final_message().model_dump(mode="json")
+        except anthropic.APIError as error:
+            return {"error": type(error).__name__, "type": getattr(error, "type", None), "message": str(error)}
+
+    return [[ask(body) for body in json.loads(bodies)], [model.id for model in client.models.list(limit=1000)]]
+
+
 if __name__ == "__main__":
     print(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))
