@@ -110,17 +110,21 @@ class Relay(Sink):
     def _fail(self, failure: Mapping[str, Any]) -> None:
         """Send a failure inside the response, if that has begun."""
 
+    def failure_event(self, failure: Mapping[str, Any]) -> bytes:
+        """Return the event that ends a stream with a failure."""
+        return errors.event(failure)
 
-class Chunks(Relay):
-    """A streamed completion: `take` returns the chunks that wait, neighbouring text as one.
 
-    The part that all chunks share is encoded once, so that a delta costs the encoding of its own text.
-    """
+class StreamedRelay(Relay):
+    """A streamed completion: `take` returns the events that wait, neighbouring text as one."""
 
-    def __init__(self, *, include_usage: bool = False) -> None:
+    # The field of text that comes without one before it.
+    _field = "content"
+
+    def __init__(self) -> None:
         super().__init__()
-        self._include_usage = include_usage
-        self._role = b""
+        # What stays first when text that waits is withdrawn.
+        self._opening = b""
         self._waiting: list[bytes] = []
         self._texts: list[str] = []
         self._chars = 0
@@ -128,8 +132,8 @@ class Chunks(Relay):
 
     def take(self) -> bytes:
         self._close_text()
-        data = self._role + b"".join(self._waiting)
-        self._role = b""
+        data = self._opening + b"".join(self._waiting)
+        self._opening = b""
         self._waiting.clear()
         self._chars = 0
         self._taken.set()
@@ -143,17 +147,6 @@ class Chunks(Relay):
         self._taken.clear()
         await self._taken.wait()
 
-    def _start(self, generation: str, model: str) -> None:
-        chunk = orjson.dumps(common("chat.completion.chunk", generation, model, self._created))
-        self._head = b'data: %b,"choices":[' % chunk[:-1]
-        self._end = b'],"usage":null}\n\n' if self._include_usage else b"]}\n\n"
-        self._tail = b'},"logprobs":null,"finish_reason":null}' + self._end
-        self._choice = self._head + b'{"index":0,"delta":{'
-        fields = (*_FIELDS.values(), "tool_calls")
-        self._heads = {field: self._choice + b'"%b":' % field.encode() for field in fields}
-        self._field = "content"
-        self._role = self._choice + b'"role":"assistant","content":""' + self._tail
-
     def _text(self, field: str, text: str) -> None:
         if field != self._field:
             self._close_text()
@@ -163,8 +156,42 @@ class Chunks(Relay):
 
     def _close_text(self) -> None:
         if self._texts:
-            self._wait(self._field, orjson.dumps("".join(self._texts)))
+            text = "".join(self._texts)
             self._texts.clear()
+            self._wait_text(self._field, text)
+
+    @abstractmethod
+    def _wait_text(self, field: str, text: str) -> None:
+        """Let text wait as an event."""
+
+    def _reset(self, text: Mapping[str, str]) -> None:
+        """Drop withdrawn text that waits; what was sent cannot be withdrawn."""
+        self._waiting.clear()
+        self._texts.clear()
+
+
+class Chunks(StreamedRelay):
+    """A stream of OpenAI's chunks.
+
+    The part that all chunks share is encoded once, so that a delta costs the encoding of its own text.
+    """
+
+    def __init__(self, *, include_usage: bool = False) -> None:
+        super().__init__()
+        self._include_usage = include_usage
+
+    def _start(self, generation: str, model: str) -> None:
+        chunk = orjson.dumps(common("chat.completion.chunk", generation, model, self._created))
+        self._head = b'data: %b,"choices":[' % chunk[:-1]
+        self._end = b'],"usage":null}\n\n' if self._include_usage else b"]}\n\n"
+        self._tail = b'},"logprobs":null,"finish_reason":null}' + self._end
+        self._choice = self._head + b'{"index":0,"delta":{'
+        fields = (*_FIELDS.values(), "tool_calls")
+        self._heads = {field: self._choice + b'"%b":' % field.encode() for field in fields}
+        self._opening = self._choice + b'"role":"assistant","content":""' + self._tail
+
+    def _wait_text(self, field: str, text: str) -> None:
+        self._wait(field, orjson.dumps(text))
 
     def _wait(self, field: str, value: bytes) -> None:
         self._waiting.append(b"%b%b%b" % (self._heads[field], value, self._tail))
@@ -173,11 +200,6 @@ class Chunks(Relay):
         self._close_text()
         self._wait("tool_calls", pieces.encode())
         self._chars += len(pieces)
-
-    def _reset(self, text: Mapping[str, str]) -> None:
-        """Drop withdrawn text that waits; what was sent cannot be withdrawn."""
-        self._waiting.clear()
-        self._texts.clear()
 
     def _finish(self, reason: str, usage: Mapping[str, int]) -> None:
         self._close_text()
@@ -189,7 +211,7 @@ class Chunks(Relay):
 
     def _fail(self, failure: Mapping[str, Any]) -> None:
         self._close_text()
-        self._waiting.append(errors.event(failure))
+        self._waiting.append(self.failure_event(failure))
 
 
 class Whole(Relay):

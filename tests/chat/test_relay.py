@@ -8,8 +8,8 @@ import pytest
 
 from chat.events.sse import OpenStreams
 from chat.openai import errors, relay
+from chat.openai.calls import RelayStream
 from chat.openai.relay import Chunks, Relay, Whole
-from chat.openai.views import RelayStream
 
 START = {"generation": "0" * 32, "conversation": None, "model": "m", "title": None}
 DONE = {"finish_reason": "stop", "usage": {"input_tokens": 3, "output_tokens": 4, "estimated": False}}

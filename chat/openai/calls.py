@@ -1,0 +1,121 @@
+"""Serve a call of /v1, whatever its shape: start its generation, and respond through its relay.
+
+Three rules of our own hold for all shapes. Nothing is stored as a conversation. When the caller leaves, the upstream is
+stopped. The status is sent when the upstream's first text arrives, or after `HOLD_SECONDS`.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+
+from accounts.auth import Caller, aauthenticate_bearer, require_reachable
+from chat import representation
+from chat.apps import chat
+from chat.events.sse import SourceStream
+from chat.generations.request import GenerationRequest
+from chat.openai import errors
+from chat.openai.bodies import new_text
+from chat.openai.relay import Relay, Whole
+from providers.wire.base import PromptMessage
+from web import disconnect
+from web.refusals import InvalidRequest
+
+# Seconds that the status waits for the first text; after that clients and proxies need a response.
+HOLD_SECONDS = 10.0
+# Bytes of a body from which on its texts are screened in a thread of their own.
+LARGE_BYTES = 128 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ApiCall:
+    """A call as generations need it; `names` are its shape's names for fields that are called otherwise here."""
+
+    model: str
+    messages: tuple[PromptMessage, ...]
+    parameters: dict[str, Any]
+    extras: dict[str, Any]
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+async def caller_of(request: HttpRequest) -> Caller:
+    """Return the caller of a call that costs something."""
+    caller = await aauthenticate_bearer(request)
+    require_reachable(caller)
+    return caller
+
+
+async def serve(request: HttpRequest, caller: Caller, call: ApiCall, relay: Relay) -> HttpResponseBase:
+    """Generate, and respond with the relay's stream, or with its body if it is a whole one."""
+    # Before the start, so that a caller that leaves meanwhile stops the run too.
+    disconnect.client_of(request).on_disconnect(relay.leave)
+    generation_request = GenerationRequest(
+        caller.user.pk,
+        call.model,
+        new_text(call.messages),
+        parameters=call.parameters,
+        kept=False,
+        is_api_call=True,
+        is_large=len(request.body) > LARGE_BYTES,
+        messages=call.messages,
+        extras=call.extras,
+    )
+    try:
+        started = await chat().generations.start(generation_request, relay)
+    except InvalidRequest as refusal:
+        refusal.details = {_named(call, name): reasons for name, reasons in (refusal.details or {}).items()}
+        raise
+    stream = RelayStream(chat().streams, caller.user.pk, relay)
+    headers = representation.quota_headers(started.reservation)
+    if not isinstance(relay, Whole):
+        await stream.hold(HOLD_SECONDS)
+        if relay.failure and not relay.started:
+            raise _failed(call, relay.failure)
+        return stream.response(headers)
+    async for _bytes in stream.events():
+        pass  # keep-alive comments need a response that has begun
+    if relay.failure or not relay.at_end:
+        raise _failed(call, relay.failure or errors.interrupted())
+    return json_response(relay.body, headers)
+
+
+def json_response(body: Mapping[str, Any], headers: dict[str, str] | None = None) -> HttpResponse:
+    return HttpResponse(orjson.dumps(body), content_type="application/json", headers=headers)
+
+
+def _failed(call: ApiCall, failure: Mapping[str, Any]) -> errors.Failed:
+    details = dict(failure.get("details", {}))
+    if param := details.get("param"):
+        details["param"] = _named(call, param)
+    return errors.Failed({**failure, "details": details})
+
+
+def _named(call: ApiCall, name: str) -> str:
+    return call.names.get(name, name)
+
+
+class RelayStream(SourceStream):
+    """The caller's side of a relay. A caller that is cut off counts as left."""
+
+    _source: Relay
+    # One line each, because some clients take an empty line for the end of an event.
+    keep_alive, opening = b": ping\n", b": open\n"
+
+    async def hold(self, seconds: float) -> None:
+        """Wait for the first text or the end, for `seconds` at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not (self._source.started or self._source.at_end):
+                    self._woken.clear()
+                    await self._woken.wait()
+
+    def close(self, last_data: bytes = b"") -> None:
+        """End with an error, so that clients know that the completion is not whole."""
+        super().close(self._source.failure_event(errors.interrupted()))
+
+    def _opening(self) -> bytes:
+        return self._source.take() or self.opening
