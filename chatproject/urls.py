@@ -11,7 +11,7 @@ from accounts.token_page import delete_token, tokens
 from chat import pages, views
 from chat.channels import views as push_views
 from chat.conversations import api, listing, transfer_api
-from chat.openai import classic
+from chat.openai import classic, responses
 from chat.openai import views as openai_api
 from chat.screening import api as words_api
 from chat.stats import dashboard, usage
@@ -35,6 +35,7 @@ stream_urlpatterns: Routes = [
     path("api/messages/<int:message_id>/regenerate/", views.regenerate, name="regenerate"),
     path("api/chatgpt/test", classic.test, name="classic"),
     path("v1/chat/completions", openai_api.completions),
+    path("v1/responses", responses.responses),
     path("v1/models", openai_api.models),
     path("v1/models/<path:model_id>", openai_api.one_model),
     path("v1", openai_api.unknown),

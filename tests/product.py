@@ -56,6 +56,8 @@ MODELS = {
     "short-context": "context:1",
     "blocked": "http_400:content_policy_violation",
     "flood": "long:300000",
+    "too-long": "finish:length:some text",
+    "moderated": "finish:content_filter:some text",
     "gpt-4-echo": "echo",
     "org/m:free": "echo",
 }

@@ -3,7 +3,7 @@
 https://platform.openai.com/docs/api-reference/chat/create. Each refusal names the field as OpenAI does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, get_args
 
 from django.http import HttpRequest
@@ -12,20 +12,23 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 
 from chat import bodies
 from chat.bodies import BLANK, INVALID, REQUIRED, Slug, wrong
+from providers.errors import Unsupported
 from providers.wire.base import PASSED_ON, PromptMessage, Role
 from providers.wire.net.hosts import is_public_url
 
 # Newer models of OpenAI call the system role `developer`; other vendors know only `system`.
 _ROLES: dict[str, Role] = {role: role for role in get_args(Role)} | {"developer": "system"}
-_MAX_MESSAGES = 10_000
+MAX_MESSAGES = 10_000
 # What else a model may want back with its calls: signed thoughts, under the names of different vendors.
 _RETURNED = ("reasoning", "reasoning_details", "extra_content")
 # Levels of nested JSON: more than a tool schema needs, and no more than orjson can encode.
-_MAX_LEVELS = 64
+MAX_LEVELS = 64
 
 Number = StrictFloat | StrictInt
 Penalty = Annotated[Number, Field(ge=-2, le=2)]
 TokenCap = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
+Bias = Annotated[Number, Field(ge=-100, le=100)]
+Word = Annotated[StrictStr, Field(min_length=1, max_length=32)]
 StopText = Annotated[StrictStr, Field(min_length=1, max_length=1_000)]
 
 
@@ -47,7 +50,7 @@ class CompletionBody(BaseModel):
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
     model: Slug
-    messages: Annotated[list[Any], Field(min_length=1, max_length=_MAX_MESSAGES)]
+    messages: Annotated[list[Any], Field(min_length=1, max_length=MAX_MESSAGES)]
     stream: StrictBool = False
     stream_options: StreamOptions = StreamOptions()
     n: Annotated[StrictInt, Field(ge=1, le=1)] = 1
@@ -63,29 +66,45 @@ class CompletionBody(BaseModel):
     top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
+    reasoning_effort: Word | None = None
+    verbosity: Word | None = None
+    logit_bias: dict[StrictStr, Bias] | None = None
+    top_k: Annotated[StrictInt, Field(ge=-1, le=1_000_000)] | None = None
+    logprobs: StrictBool | None = None
+    top_logprobs: Annotated[StrictInt, Field(ge=0, le=20)] | None = None
+    functions: list[Any] | None = None
+    function_call: Any = None
+
+    def model_post_init(self, context: Any, /) -> None:
+        refuse_log_probabilities(logprobs=self.logprobs, top_logprobs=self.top_logprobs)
+        for name in ("functions", "function_call"):
+            if getattr(self, name):
+                raise wrong(name, _("This field is outdated. Use tools and tool_choice instead."))
 
     def parameters(self) -> dict[str, Any]:
         cap = self.max_completion_tokens or self.max_tokens
         given = {"temperature": self.temperature, "max_tokens": cap}
-        return {name: value for name, value in given.items() if value is not None}
+        return without_null(given)
 
     def extras(self) -> dict[str, Any]:
         """Return the fields that the upstream gets unchanged, without empty lists."""
         given = self.model_dump(include=set(PASSED_ON))
-        return {name: given[name] for name in PASSED_ON if given[name] is not None and given[name] != []}
+        return {name: given[name] for name in PASSED_ON if given[name] not in (None, [], {})}
 
 
 def parse(request: HttpRequest) -> tuple[CompletionBody, tuple[PromptMessage, ...]]:
     """Return the body, JSON with any content type, and its messages; raise TooLarge or InvalidRequest."""
-    given = {name: value for name, value in bodies.json_object(request).items() if value is not None}
+    given = without_null(bodies.json_object(request))
     body = bodies.checked(CompletionBody, given)
-    for name in ("tools", "tool_choice", "response_format", "messages"):
-        if not _flat(given.get(name), _MAX_LEVELS):
-            raise wrong(name)
+    check_levels(given, "tools", "tool_choice", "response_format", "messages")
     messages = tuple(_message(f"messages[{place}]", value) for place, value in enumerate(body.messages))
-    if not any(message.content.strip() or message.parts for message in messages):
-        raise wrong("messages", BLANK)
+    check_not_blank("messages", messages)
     return body, messages
+
+
+def check_not_blank(field: str, messages: Sequence[PromptMessage]) -> None:
+    if not any(message.content.strip() or message.parts for message in messages):
+        raise wrong(field, BLANK)
 
 
 def new_text(messages: Sequence[PromptMessage]) -> str:
@@ -112,9 +131,9 @@ def _fields(where: str, role: Role, value: dict[str, Any]) -> dict[str, Any]:
     """Return the fields beside the content that matter to an upstream."""
     fields: dict[str, Any] = {}
     if (name := value.get("name")) is not None:
-        fields["name"] = _string(f"{where}.name", name)
+        fields["name"] = string(f"{where}.name", name)
     if role == "tool":
-        fields["tool_call_id"] = _string(f"{where}.tool_call_id", value.get("tool_call_id"))
+        fields["tool_call_id"] = string(f"{where}.tool_call_id", value.get("tool_call_id"))
     if role == "assistant" and value.get("tool_calls"):
         calls = value["tool_calls"]
         if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
@@ -122,7 +141,7 @@ def _fields(where: str, role: Role, value: dict[str, Any]) -> dict[str, Any]:
         fields["tool_calls"] = calls
         # Some models need the reasoning back together with the calls that it led to, and only then.
         if (reasoning := value.get("reasoning_content")) is not None:
-            fields["reasoning_content"] = _string(f"{where}.reasoning_content", reasoning)
+            fields["reasoning_content"] = string(f"{where}.reasoning_content", reasoning)
         for key in _RETURNED:
             if (given := value.get(key)) is not None:
                 if not isinstance(given, dict | list | str):
@@ -132,10 +151,13 @@ def _fields(where: str, role: Role, value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parts(where: str, value: Any) -> tuple[str, tuple[dict[str, Any], ...]]:
-    """Return the text of a list of parts, and the parts unless all are text."""
     if not isinstance(value, list) or not value:
         raise wrong(where)
-    parts = [_part(f"{where}[{place}]", part) for place, part in enumerate(value)]
+    return joined([_part(f"{where}[{place}]", part) for place, part in enumerate(value)])
+
+
+def joined(parts: Sequence[dict[str, Any]]) -> tuple[str, tuple[dict[str, Any], ...]]:
+    """Return the text of parts, and the parts unless all are text."""
     text = "".join(part["text"] for part in parts if "text" in part)
     return text, tuple(parts) if any("text" not in part for part in parts) else ()
 
@@ -143,23 +165,49 @@ def _parts(where: str, value: Any) -> tuple[str, tuple[dict[str, Any], ...]]:
 def _part(where: str, part: Any) -> dict[str, Any]:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind in ("text", "refusal"):
-        return {"type": "text", "text": _string(f"{where}.{kind}", part.get(kind))}
+        return {"type": "text", "text": string(f"{where}.{kind}", part.get(kind))}
     if kind == "image_url":
         image = part.get("image_url")
-        url = _string(f"{where}.image_url", image.get("url") if isinstance(image, dict) else image)
-        if not (url[:5].lower() == "data:" or is_public_url(url)):
-            raise wrong(f"{where}.image_url", _("A data: URL or a public https: URL is expected."))
+        check_image(f"{where}.image_url", image.get("url") if isinstance(image, dict) else image)
         return {"type": "image_url", "image_url": image}
     raise wrong(f"{where}.type" if isinstance(part, dict) else where)
 
 
-def _string(where: str, value: Any) -> str:
+def check_image(where: str, address: Any) -> str:
+    """Return the address of an image; raise InvalidRequest when vendors should not load it."""
+    url = string(where, address)
+    if not (url[:5].lower() == "data:" or is_public_url(url)):
+        raise wrong(where, _("A data: URL or a public https: URL is expected."))
+    return url
+
+
+def string(where: str, value: Any) -> str:
     if not isinstance(value, str):
         raise wrong(where, REQUIRED if value is None else INVALID)
     return value
 
 
-def _flat(value: Any, levels: int) -> bool:
+def check_levels(given: Mapping[str, Any], *names: str) -> None:
+    """Raise InvalidRequest for a field that is nested too deeply to be encoded again."""
+    for name in names:
+        if not flat(given.get(name), MAX_LEVELS):
+            raise wrong(name)
+
+
+def flat(value: Any, levels: int) -> bool:
     """Return whether JSON is nested no deeper than `levels`."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels > 0 and all(_flat(each, levels - 1) for each in inner)
+    return levels > 0 and all(flat(each, levels - 1) for each in inner)
+
+
+def without_null(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def refuse_log_probabilities(**given: object) -> None:
+    """Raise Unsupported for a request of log probabilities.
+
+    Each token would come a second time, past the lists of words, so they are not passed on.
+    """
+    if asked := [name for name, value in given.items() if value]:
+        raise Unsupported(asked)

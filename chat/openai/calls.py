@@ -1,4 +1,4 @@
-"""Serve a call of /v1, whatever its shape: start its generation, and respond through its relay.
+"""Serve calls of /v1 in every shape: start the generation, and respond through its relay.
 
 Three rules of our own hold for all shapes. Nothing is stored as a conversation. When the caller leaves, the upstream is
 stopped. The status is sent when the upstream's first text arrives, or after `HOLD_SECONDS`.
@@ -33,7 +33,10 @@ LARGE_BYTES = 128 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ApiCall:
-    """A call as generations need it; `names` are its shape's names for fields that are called otherwise here."""
+    """Holds a call in the form that generations need.
+
+    `names` has the names that its own shape gives to some of these fields.
+    """
 
     model: str
     messages: tuple[PromptMessage, ...]
@@ -50,7 +53,7 @@ async def caller_of(request: HttpRequest) -> Caller:
 
 
 async def serve(request: HttpRequest, caller: Caller, call: ApiCall, relay: Relay) -> HttpResponseBase:
-    """Generate, and respond with the relay's stream, or with its body if it is a whole one."""
+    """Generate, and respond with the relay's stream, or with its body."""
     # Before the start, so that a caller that leaves meanwhile stops the run too.
     disconnect.client_of(request).on_disconnect(relay.leave)
     generation_request = GenerationRequest(

@@ -73,7 +73,12 @@ def response(request: HttpRequest, refusal: Refusal) -> HttpResponse:
 
 def event(failure: Mapping[str, Any]) -> bytes:
     """Return the event for a failure; it is the last one of its stream."""
-    return b"data: %b\n\n" % orjson.dumps({"error": _failed(failure)[1]})
+    return b"data: %b\n\n" % orjson.dumps({"error": problem(failure)})
+
+
+def problem(failure: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a failure as `{message, type, param, code}`."""
+    return _failed(failure)[1]
 
 
 def interrupted() -> dict[str, Any]:

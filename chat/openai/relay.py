@@ -126,6 +126,8 @@ class StreamedRelay(Relay):
         # What stays first when text that waits is withdrawn.
         self._opening = b""
         self._waiting: list[bytes] = []
+        # Whether any of these events was taken.
+        self._sent = False
         self._texts: list[str] = []
         self._chars = 0
         self._taken = asyncio.Event()
@@ -134,6 +136,7 @@ class StreamedRelay(Relay):
         self._close_text()
         data = self._opening + b"".join(self._waiting)
         self._opening = b""
+        self._sent = self._sent or bool(self._waiting)
         self._waiting.clear()
         self._chars = 0
         self._taken.set()

@@ -6,6 +6,7 @@ from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
 from chat.events.schemas import OpenAIUsage
+from web.openapi import STREAM, Content
 from web.schemas import Count
 
 
@@ -52,3 +53,52 @@ class Completion(TypedDict):
     model: str
     choices: list[CompletionChoice]
     usage: OpenAIUsage
+
+
+# --- responses -------------------------------------------------------------------------------------------------------
+
+
+@with_config(ConfigDict(extra="allow"))
+class ResponseItem(TypedDict):
+    id: str
+    type: Literal["message", "reasoning", "function_call"]
+
+
+class InputDetails(TypedDict):
+    cached_tokens: Count
+
+
+class OutputDetails(TypedDict):
+    reasoning_tokens: Count
+
+
+class ResponseUsage(TypedDict):
+    input_tokens: Count
+    input_tokens_details: InputDetails
+    output_tokens: Count
+    output_tokens_details: OutputDetails
+    total_tokens: Count
+
+
+@with_config(ConfigDict(extra="allow"))
+class Response(TypedDict):
+    id: str
+    object: Literal["response"]
+    created_at: Count
+    status: Literal["in_progress", "completed", "incomplete", "failed"]
+    error: Any
+    incomplete_details: Any
+    model: str
+    output: list[ResponseItem]
+    usage: ResponseUsage | None
+
+
+@with_config(ConfigDict(extra="allow"))
+class ResponseEvent(TypedDict):
+    """An event of a streamed response, whose name is its type."""
+
+    type: str
+    sequence_number: Count
+
+
+RESPONSE_EVENTS = Content(str, (STREAM,), {"response.*": ResponseEvent, "error": ResponseEvent})

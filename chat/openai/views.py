@@ -1,6 +1,6 @@
 """Serve chat completions and models of /v1, the API that OpenAI's clients use.
 
-https://platform.openai.com/docs/api-reference/chat. What all shapes of /v1 have in common is in `calls.py`.
+https://platform.openai.com/docs/api-reference/chat. The common part of all shapes is in `calls.py`.
 """
 
 from django.http import HttpRequest, HttpResponseBase

@@ -31,7 +31,7 @@ IMAGE_TOKENS = 800
 # accepts; none is left out silently. `images` stands for the image parts of messages.
 PASSED_ON = (
     *("tools", "tool_choice", "parallel_tool_calls", "response_format", "stop", "seed", "top_p"),
-    *("presence_penalty", "frequency_penalty"),
+    *("presence_penalty", "frequency_penalty", "reasoning_effort", "verbosity", "logit_bias", "top_k"),
 )
 IMAGES = "images"
 # Values that are defaults anyway. They are left out where the upstream does not accept the field.

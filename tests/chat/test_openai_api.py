@@ -198,6 +198,10 @@ def test_what_is_passed_on(program: httpx.Client, upstream: FakeOpenAI) -> None:
         "presence_penalty": -1.5,
         "frequency_penalty": 0,
         "parallel_tool_calls": False,
+        "reasoning_effort": "high",
+        "verbosity": "low",
+        "logit_bias": {"50256": -100},
+        "top_k": 40,
     }
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}}
     content = [{"type": "text", "text": "What is this?"}, image]
@@ -210,7 +214,7 @@ def test_what_is_passed_on(program: httpx.Client, upstream: FakeOpenAI) -> None:
 
 def test_unknown_fields_are_ignored(program: httpx.Client, upstream: FakeOpenAI) -> None:
     """An unknown field is accepted and not forwarded; null is nothing."""
-    answer = ask(program, "plain", user="u1", store=True, logit_bias={"1": 2}, metadata={"a": "b"}, n=1, stop=None)
+    answer = ask(program, "plain", user="u1", store=True, metadata={"a": "b"}, n=1, stop=None)
     assert answer.status_code == 200
     assert set(upstream.requests[-1].body) == {"model", "messages", "stream", "stream_options"}
 
@@ -257,6 +261,11 @@ def test_any_content_type(program: httpx.Client) -> None:
         ({"tools": [{"function": {}}]}, "tools"),
         ({"tool_choice": 1}, "tool_choice"),
         ({"response_format": "json"}, "response_format"),
+        ({"reasoning_effort": 3}, "reasoning_effort"),
+        ({"logit_bias": {"1": 101}}, "logit_bias"),
+        ({"top_k": "many"}, "top_k"),
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"function_call": "auto"}, "function_call"),
     ],
 )
 def test_wrong_fields_are_named(program: httpx.Client, wrong: dict[str, Any], param: str) -> None:

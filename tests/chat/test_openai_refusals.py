@@ -27,6 +27,12 @@ from tests.upstreams import FakeOpenAI
         ({"top_p": 0.5}, "top_p"),
         ({"presence_penalty": 1}, "presence_penalty"),
         ({"frequency_penalty": 1}, "frequency_penalty"),
+        ({"reasoning_effort": "low"}, "reasoning_effort"),
+        ({"verbosity": "low"}, "verbosity"),
+        ({"logit_bias": {"1": 1}}, "logit_bias"),
+        ({"top_k": 3}, "top_k"),
+        ({"logprobs": True}, "logprobs"),
+        ({"top_logprobs": 2}, "top_logprobs"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "data:,"}]}]}, "messages"),
     ],
 )
@@ -85,7 +91,7 @@ def test_a_jwt_will_do(api_user: ApiUser) -> None:
     assert ask(api_user.client).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["", "/", "/responses", "/completions/", "/embeddings", "/a/b/c", "/a/b/c/"])
+@pytest.mark.parametrize("path", ["", "/", "/responses/1", "/completions/", "/embeddings", "/a/b/c", "/a/b/c/"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_unknown_routes(program: httpx.Client, method: str, path: str) -> None:
     """Everything else below /v1 is 404 in JSON, never a page and never a redirect."""
