@@ -76,7 +76,7 @@ async def aauthenticate(request: HttpRequest, *, tickets: bool = False) -> Calle
 
 async def aauthenticate_bearer(request: HttpRequest) -> Caller:
     """Return the caller by the header; cookies are ignored, so no CSRF check is needed."""
-    header = request.META.get("HTTP_AUTHORIZATION", "").strip()
+    header = _header_of(request)
     identities, proof = accounts().identities, _header_proof(header)
     if (caller := identities.get(proof)) is None:
         version = identities.version
@@ -90,7 +90,7 @@ def user_id_of(request: HttpRequest) -> int | None:
 
     That is enough to read the request's body, but not to act on it: there is no CSRF check.
     """
-    header = request.META.get("HTTP_AUTHORIZATION", "").strip()
+    header = _header_of(request)
     try:
         user = _by_header(header).user if header else _session_user(request)
     except NotAuthenticated:
@@ -141,6 +141,13 @@ def _identify(request: HttpRequest, *, tickets_too: bool) -> Caller | None:
             raise NotAuthenticated
         return _caller(user, "ticket")
     return _by_session(request)
+
+
+def _header_of(request: HttpRequest) -> str:
+    """Return the header that names the caller; on /v1 also `x-api-key`, of Anthropic's clients."""
+    header: str = request.META.get("HTTP_AUTHORIZATION", "").strip()
+    key = request.META.get("HTTP_X_API_KEY", "").strip() if request.path.startswith("/v1/") else ""
+    return header or (f"Bearer {key}" if key else "")
 
 
 def _by_header(header: str) -> Caller:

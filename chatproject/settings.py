@@ -239,8 +239,8 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "web.refusals.drf_exception_handler",
     "DEFAULT_SCHEMA_CLASS": "web.openapi.Schema",
 }
-# Path prefixes with their own error format, and the function that renders a refusal there.
-REFUSAL_RENDERERS = {"/v1": "chat.openai.errors.response"}
+# Path prefixes with their own error format, and the function that renders a refusal there. The first that fits counts.
+REFUSAL_RENDERERS = {"/v1/messages": "chat.openai.messages_errors.response", "/v1": "chat.openai.errors.response"}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Rivulet",
     "VERSION": "1",

@@ -81,6 +81,11 @@ def problem(failure: Mapping[str, Any]) -> dict[str, Any]:
     return _failed(failure)[1]
 
 
+def status_of(failure: Mapping[str, Any]) -> int:
+    """Return the status with which a failure would be refused."""
+    return _failed(failure)[0].status
+
+
 def interrupted() -> dict[str, Any]:
     """Return the failure of a completion that this process breaks off."""
     return with_text({"code": "interrupted"})

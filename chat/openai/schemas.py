@@ -102,3 +102,56 @@ class ResponseEvent(TypedDict):
 
 
 RESPONSE_EVENTS = Content(str, (STREAM,), {"response.*": ResponseEvent, "error": ResponseEvent})
+
+
+# --- Anthropic's messages --------------------------------------------------------------------------------------------
+
+
+class AnthropicProblem(TypedDict):
+    type: str
+    message: str
+
+
+class AnthropicRefusal(TypedDict):
+    type: Literal["error"]
+    error: AnthropicProblem
+    request_id: str
+
+
+class AnthropicCount(TypedDict):
+    input_tokens: Count
+
+
+@with_config(ConfigDict(extra="allow"))
+class AnthropicBlock(TypedDict):
+    type: Literal["text", "thinking", "redacted_thinking", "tool_use"]
+
+
+@with_config(ConfigDict(extra="allow"))
+class AnthropicUsage(TypedDict):
+    input_tokens: Count
+    output_tokens: Count
+
+
+class AnthropicMessage(TypedDict):
+    id: str
+    type: Literal["message"]
+    role: Literal["assistant"]
+    model: str
+    content: list[AnthropicBlock]
+    stop_reason: str | None
+    stop_sequence: str | None
+    usage: AnthropicUsage
+
+
+@with_config(ConfigDict(extra="allow"))
+class AnthropicEvent(TypedDict):
+    """An event of a streamed message, whose name is its type."""
+
+    type: str
+
+
+_NAMES = ("message_start", "content_block_start", "content_block_delta", "content_block_stop")
+ANTHROPIC_EVENTS = Content(
+    str, (STREAM,), dict.fromkeys((*_NAMES, "message_delta", "message_stop", "error"), AnthropicEvent)
+)

@@ -1,4 +1,4 @@
-"""Convert items and blocks of other shapes into turns of a prompt, and tool calls back."""
+"""Convert items and blocks of other shapes into turns, and tool calls back."""
 
 import base64
 import binascii
@@ -101,7 +101,7 @@ class CallsInOrder:
         self._waiting: list[dict[str, Any]] = []
 
     def feed(self, pieces: str) -> list[tuple[bool, dict[str, Any]]]:
-        """Take a JSON list of pieces; return those to send now, each with whether it begins a call."""
+        """Take a JSON list of pieces; return those to send, and which begin a call."""
         self._waiting += json.loads(pieces)  # orjson refuses half of a surrogate pair
         return self._released(at_end=False)
 

@@ -28,7 +28,7 @@ from web.refusals import InvalidRequest, MethodNotAllowed
 _GROUPS = (
     *(gettext_noop("Accounts"), gettext_noop("Models and quotas"), gettext_noop("Chat")),
     *(gettext_noop("Conversations"), gettext_noop("Push channels"), gettext_noop("OpenAI-compatible")),
-    *(gettext_noop("Operations"), gettext_noop("Staff")),
+    *(gettext_noop("Anthropic-compatible"), gettext_noop("Operations"), gettext_noop("Staff")),
 )
 _YAML, _JSON = "application/vnd.oai.openapi", "application/vnd.oai.openapi+json"
 

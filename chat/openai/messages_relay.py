@@ -1,0 +1,165 @@
+"""Send a completion in the shape of Anthropic's messages: blocks of content, whole or streamed.
+
+https://docs.anthropic.com/en/api/messages-streaming. Blocks follow each other: thinking, text, calls.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from chat.openai import messages_errors
+from chat.openai.relay import StreamedRelay, Whole
+from chat.openai.turns import CallsInOrder, packed, unusual
+from providers.wire.base import json_object
+from providers.wire.openai.decoder import Surrogates
+
+_STOP_REASONS = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
+
+
+def _head(generation: str, model: str, input_tokens: int) -> dict[str, Any]:
+    return {
+        "id": f"msg_{generation}",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": {"input_tokens": input_tokens, "output_tokens": 0},
+    }
+
+
+def usage_of(usage: Mapping[str, Any]) -> dict[str, int]:
+    """Return the usage of a chat completion in this shape, which counts cached tokens apart."""
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    return {
+        "input_tokens": usage["prompt_tokens"] - cached,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": cached,
+        "output_tokens": usage["completion_tokens"],
+    }
+
+
+def _carrier(extras: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return a block with what calls have beside this shape; programs pass it back unread."""
+    return {"type": "redacted_thinking", "data": packed(extras)}
+
+
+class WholeMessage(Whole):
+    """A message in one piece."""
+
+    def _start(self, generation: str, model: str) -> None:
+        self._head = _head(generation, model, 0)
+
+    def _finish(self, reason: str, usage: Mapping[str, Any]) -> None:
+        super()._finish(reason, usage)
+        message = self.body["choices"][0]["message"]
+        calls, blocks = message.get("tool_calls", []), []
+        if thought := message.get("reasoning_content"):
+            blocks.append({"type": "thinking", "thinking": thought, "signature": ""})
+        if extras := {call["id"]: found for call in calls if (found := unusual(call))}:
+            blocks.append(_carrier(extras))
+        if text := message["content"]:
+            blocks.append({"type": "text", "text": text})
+        for call in calls:
+            function = call["function"]
+            given = json_object(function["arguments"])
+            blocks.append({"type": "tool_use", "id": call["id"], "name": function["name"], "input": given})
+        ended = {"content": blocks, "stop_reason": _STOP_REASONS.get(reason, "end_turn"), "usage": usage_of(usage)}
+        self.body = self._head | ended
+
+
+class MessageEvents(StreamedRelay):
+    """A stream of Anthropic's events; blocks are numbered, and one is open at a time."""
+
+    def __init__(self, input_tokens: int) -> None:
+        super().__init__()
+        self._input_tokens = input_tokens
+
+    def _start(self, generation: str, model: str) -> None:
+        self._begin()
+        self._event("message_start", message=_head(generation, model, self._input_tokens))
+        self._opening = b"".join(self._waiting)
+        self._waiting.clear()
+
+    def _begin(self) -> None:
+        self._blocks = 0
+        # The type of the open block, empty when none is.
+        self._open_type = ""
+        self._calls, self._halves = CallsInOrder(), Surrogates()
+
+    def _reset(self, text: Mapping[str, str]) -> None:
+        """Drop withdrawn text that waits; what was sent cannot be withdrawn."""
+        self._texts.clear()
+        if not self._sent:
+            self._waiting.clear()
+            self._begin()
+
+    def _event(self, name: str, **fields: Any) -> None:
+        data = orjson.dumps({"type": name, **fields})
+        self._waiting.append(b"event: %b\ndata: %b\n\n" % (name.encode(), data))
+
+    # --- blocks ---
+
+    def _open(self, block: dict[str, Any]) -> None:
+        self._close_block()
+        self._open_type = block["type"]
+        self._event("content_block_start", index=self._blocks, content_block=block)
+
+    def _close_block(self) -> None:
+        if self._open_type:
+            if self._open_type == "tool_use":
+                self._grow_call(self._halves.join("", whole=True))
+            self._event("content_block_stop", index=self._blocks)
+            self._blocks += 1
+            self._open_type = ""
+
+    def _grow(self, kind: str, **fields: str) -> None:
+        self._event("content_block_delta", index=self._blocks, delta={"type": kind, **fields})
+
+    def _wait_text(self, field: str, text: str) -> None:
+        if field == "content":
+            if self._open_type != "text":
+                self._open({"type": "text", "text": ""})
+            self._grow("text_delta", text=text)
+        else:
+            if self._open_type != "thinking":
+                self._open({"type": "thinking", "thinking": "", "signature": ""})
+            self._grow("thinking_delta", thinking=text)
+
+    def _tool_calls(self, pieces: str) -> None:
+        self._close_text()
+        self._chars += len(pieces)
+        self._add_calls(self._calls.feed(pieces))
+
+    def _add_calls(self, pieces: list[tuple[bool, dict[str, Any]]]) -> None:
+        for begins, piece in pieces:
+            function = piece.get("function", {})
+            if begins or self._open_type != "tool_use":
+                call_id, extras = piece.get("id", ""), unusual(piece)
+                if extras:
+                    self._open(_carrier({call_id: extras}))
+                self._open({"type": "tool_use", "id": call_id, "name": function.get("name", ""), "input": {}})
+            self._grow_call(self._halves.join(function.get("arguments", ""), whole=False))
+
+    def _grow_call(self, arguments: str) -> None:
+        if arguments:
+            self._grow("input_json_delta", partial_json=arguments)
+
+    # --- ends ---
+
+    def _finish(self, reason: str, usage: Mapping[str, Any]) -> None:
+        self._close_text()
+        self._add_calls(self._calls.flush())
+        self._close_block()
+        delta = {"stop_reason": _STOP_REASONS.get(reason, "end_turn"), "stop_sequence": None}
+        self._event("message_delta", delta=delta, usage=usage_of(usage))
+        self._event("message_stop")
+
+    def _fail(self, failure: Mapping[str, Any]) -> None:
+        self._close_text()
+        self._waiting.append(self.failure_event(failure))
+
+    def failure_event(self, failure: Mapping[str, Any]) -> bytes:
+        return messages_errors.event(failure)
