@@ -22,7 +22,7 @@ Handler = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 PageHandler = Callable[[HttpRequest], HttpResponseBase]
 
 # Response headers of /v1 that scripts of browsers may read.
-_RESPONSE_HEADERS = "x-request-id, retry-after, x-should-retry, x-quota-remaining, x-quota-reset"
+_RESPONSE_HEADERS = "x-request-id, request-id, retry-after, x-should-retry, x-quota-remaining, x-quota-reset"
 
 # Seconds that the database may work for a page of the admin or a list of the staff API; then it is refused with 503.
 STAFF_READ_SECONDS = 5.0

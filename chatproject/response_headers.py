@@ -20,6 +20,8 @@ def completed(scope: dict[str, Any], headers: Iterable[Header]) -> list[Header]:
     identifies the caller, for caches that keep it nevertheless. HSTS counts over HTTPS only.
     """
     done = [*headers, (b"x-request-id", scope["request_id"].encode())]
+    if scope["path"].startswith("/v1/messages"):
+        done.append((b"request-id", scope["request_id"].encode()))  # the name that Anthropic's clients look for
     if not any(name.lower() == b"cache-control" for name, _value in done):
         done.append((b"cache-control", b"no-store"))
     if scope["path"].startswith(_PERSONAL) and not scope["path"].startswith(_SHARED):

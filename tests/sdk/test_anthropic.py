@@ -1,0 +1,54 @@
+"""/v1/messages with Anthropic's own client, as its users meet it."""
+
+import time
+
+from tests.product import ApiUser
+from tests.scenarios import PLAIN, REASONING
+from tests.sdk.conftest import Program
+from tests.upstreams import FakeOpenAI
+
+GIVEN = {"city": "杭州", "days": 2}
+
+
+def test_text_and_streams(anthropic: Program) -> None:
+    """A message comes back whole, and the client puts a stream together, thinking included."""
+    assert anthropic("text") == ["Hello", "end_turn", 9, 2, True]
+    assert anthropic("stream") == [REASONING, PLAIN, PLAIN, 7, "end_turn"]
+
+
+def test_a_round_with_tools(anthropic: Program, api_user: ApiUser) -> None:
+    """The model calls a tool, gets its result, and answers; the content goes back as it came."""
+    assert anthropic("tools") == [GIVEN, GIVEN, "tool_use", "sunny, 24 °C"]
+    assert api_user.quota()["used_today"] == 3
+
+
+def test_images_and_counts(anthropic: Program, upstream: FakeOpenAI) -> None:
+    """An image reaches the upstream; tokens are counted."""
+    assert anthropic("image") == "end_turn"
+    content = upstream.requests[-1].body["messages"][0]["content"]
+    assert content[1] == {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    assert 0 < anthropic("count") < 20
+
+
+def test_error_classes(anthropic: Program, upstream: FakeOpenAI) -> None:
+    """Refusals and failures raise the client's own classes; an exhausted quota is asked once."""
+    assert anthropic("errors") == [
+        ["AuthenticationError", 401, "authentication_error", True],
+        ["NotFoundError", 404, "not_found_error", True],
+        ["BadRequestError", 400, "invalid_request_error", True],
+        ["InternalServerError", 502, "api_error", True],
+        ["APIStatusError", 200, "api_error", True],
+        ["RateLimitError", 429, "rate_limit_error", True],
+    ]
+
+
+def test_leaving(anthropic: Program, upstream: FakeOpenAI) -> None:
+    """A program that leaves has the upstream closed, in the middle and before the first event."""
+    before = len(upstream.requests)
+    assert anthropic("leaving")
+    left = upstream.requests[before:]
+    deadline = time.monotonic() + 5
+    while not all(request.closed_by_peer_at for request in left):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert len(left) == 2
