@@ -26,6 +26,9 @@ pytestmark = pytest.mark.server
 KINDS = {"openai": FakeOpenAI, "spark": FakeSpark, "spark_http": FakeSparkHTTP, "zhipu": FakeZhipu}
 ADAPTERS = ("openai", "zhipu", "zhipu_v3", "spark", "spark_http")
 DOORS = ("page", "stream", "whole", "classic")
+# The other shapes of /v1, which share everything but their bytes with `stream`: one adapter shows that.
+SHAPES = ("responses", "messages")
+STREAMS = {"stream": URL, "responses": "/v1/responses", "messages": "/v1/messages"}
 # Requests at once: with more, a crowded machine would miss the shorter clocks.
 AT_ONCE = 40
 TOTAL_SECONDS = 2.0
@@ -62,6 +65,11 @@ class Act:
             return self.classic, 0, self.classic.startswith("completed")
         charge = self.whole if door == "whole" and self.whole is not None else self.charge
         return self.end, charge, self.counts or charge < self.charge
+
+
+def doors_of(adapter: str) -> tuple[str, ...]:
+    """Return the entry points at which the adapter's models are asked."""
+    return DOORS + (SHAPES if adapter == "openai" else ())
 
 
 NO_REASONING: Mapping[str, str | None] = {"zhipu_v3": None}
@@ -121,7 +129,7 @@ CASES = [
     for act in ACTS
     for adapter in ADAPTERS
     if ACTS[act].of(adapter)
-    for door in DOORS
+    for door in doors_of(adapter)
 ]
 
 
@@ -144,13 +152,13 @@ class Caller:
             async with asyncio.timeout(PATIENCE_SECONDS if leaves else None):
                 async with self._opened(client, model, headers) as response:
                     await response.aread()
-        if leaves and self.door != "stream":
+        if leaves and self.door not in STREAMS:
             await self._stop(client, model, headers)
 
     def _opened(self, client: httpx.AsyncClient, model: str, headers: dict[str, str]) -> Any:
-        if self.door == "stream":
-            body = {"model": model, "messages": HELLO, "stream": True}
-            return client.stream("POST", URL, json=body, headers=headers)
+        if url := STREAMS.get(self.door):
+            prompt = {"input": "Hello"} if self.door == "responses" else {"messages": HELLO}
+            return client.stream("POST", url, json={"model": model, "stream": True, **prompt}, headers=headers)
         if self.door == "page":
             headers = {**headers, "Accept": "text/event-stream"}
             return client.stream("POST", "/api/chat/", json={"model": model, "prompt": "Hello"}, headers=headers)
@@ -192,12 +200,15 @@ def scene(tmp_path_factory: pytest.TempPathFactory, django_db_blocker: Any) -> I
                         timeouts = {"total_seconds": TOTAL_SECONDS} if act.total else {}
                         model = f"{adapter}-{name}"
                         # A key for each entry point, because a failure may lead to a rest of the key.
-                        offers.offer(model, adapter, base_url, *{fakes[adapter].key(does) for _ in DOORS}, **timeouts)
+                        offers.offer(
+                            model, adapter, base_url, *{fakes[adapter].key(does) for _ in doors_of(adapter)}, **timeouts
+                        )
                         models[model] = act
-        callers = [Caller(product, door) for door in DOORS]
+        callers = [Caller(product, door) for door in DOORS + SHAPES]
         offers.wait_for(callers[0].api_user, model)
         asyncio.run(_ask_everything(product, callers, models))
-        yield Scene(callers, _ended(product, len(models) * len(DOORS)))
+        count = sum(len(doors_of(model.split("-")[0])) for model in models)
+        yield Scene(callers, _ended(product, count))
 
 
 async def _ask_everything(product: Product, callers: list[Caller], models: Mapping[str, Act]) -> None:
@@ -209,7 +220,14 @@ async def _ask_everything(product: Product, callers: list[Caller], models: Mappi
 
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with httpx.AsyncClient(base_url=product.url, limits=limits, timeout=60, trust_env=False) as client:
-        await asyncio.gather(*(one(caller, model, act) for model, act in models.items() for caller in callers))
+        await asyncio.gather(
+            *(
+                one(caller, model, act)
+                for model, act in models.items()
+                for caller in callers
+                if caller.door in doors_of(model.split("-")[0])
+            )
+        )
 
 
 def _ended(product: Product, count: int) -> Ends:
