@@ -14,7 +14,7 @@ from chat.errors import with_text
 from chat.events.schemas import ChatDoneEvent, ChatErrorEvent, FinishReason, TokensUsed
 from chat.models import Conversation, Generation, Message
 from providers import access
-from providers.snapshot import Configuration
+from providers.snapshot import Configuration, ModelConfig
 from quotas import ledger
 from quotas.ledger import ReservedUnit
 from quotas.schemas import Charge, Quota
@@ -94,21 +94,25 @@ def message(row: Message) -> schemas.Message:
     }
 
 
+def models_with_quota(configuration: Configuration, user_id: int) -> list[tuple[ModelConfig, str]]:
+    """Return the models that a user may use, each with its quota's slug, in list order."""
+    slugs = ledger.quota_slugs()
+    return [(config, slugs[config.id]) for config in access.usable(configuration, user_id) if config.id in slugs]
+
+
 def offered_models(configuration: Configuration, user_id: int) -> list[schemas.Model]:
     """Return the models with a quota that a user may use, in list order."""
-    slugs = ledger.quota_slugs()
     return [
         {
             "slug": config.slug,
             "title": str(config.title),
             "description": str(config.description),
-            "quota": slugs[config.id],
+            "quota": quota,
             "available": config.available(),
             "takes": config.takes_of_routes(),
             "context_tokens": config.context_tokens,
         }
-        for config in access.usable(configuration, user_id)
-        if config.id in slugs
+        for config, quota in models_with_quota(configuration, user_id)
     ]
 
 

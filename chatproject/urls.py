@@ -11,7 +11,7 @@ from accounts.token_page import delete_token, tokens
 from chat import pages, views
 from chat.channels import views as push_views
 from chat.conversations import api, listing, transfer_api
-from chat.openai import classic, messages, responses
+from chat.openai import classic, embeddings, messages, responses
 from chat.openai import views as openai_api
 from chat.screening import api as words_api
 from chat.stats import dashboard, usage
@@ -38,6 +38,7 @@ stream_urlpatterns: Routes = [
     path("v1/responses", responses.responses),
     path("v1/messages", messages.messages),
     path("v1/messages/count_tokens", messages.token_count),
+    path("v1/embeddings", embeddings.embeddings),
     path("v1/models", openai_api.models),
     path("v1/models/<path:model_id>", openai_api.one_model),
     path("v1", openai_api.unknown),

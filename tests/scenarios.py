@@ -50,6 +50,17 @@ class ChatExchange(Exchange):
         error = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
         await self.respond(status, json.dumps({"error": error}).encode(), **headers)
 
+    async def embed(self) -> None:
+        """Embed each text as its length; models that are called like failures fail."""
+        if (name := self.request.scenario).startswith(("http_", "hang", "json_200", "flaky")):
+            await self.run(name)
+            return
+        given = self.request.body["input"]
+        data = [{"object": "embedding", "index": n, "embedding": [len(text), 0.5]} for n, text in enumerate(given)]
+        usage = {"prompt_tokens": 4, "total_tokens": 4}
+        body = {"object": "list", "data": data, "model": "vendor-name", "usage": usage}
+        await self.respond(200, json.dumps(body).encode())
+
     async def delta(self, finish_reason: str | None = None, **delta: Any) -> None:
         await self.send(delta_bytes(finish_reason, **delta))
 

@@ -58,6 +58,9 @@ class FakeOpenAI(FakeServer):
         assert isinstance(exchange, ChatExchange)
         if request.method == "GET" and request.path == "/v1/models":
             await run_list(exchange, self.keys.get(request.key or "", ""), SCENARIOS)
+        elif request.method == "POST" and request.path == "/v1/embeddings":
+            request.scenario = self.keys.get(request.key or "", request.body["model"])
+            await exchange.embed()
         elif request.method != "POST" or request.path != "/v1/chat/completions":
             await exchange.respond(404, b"<html>nothing here</html>", "text/html")
         else:

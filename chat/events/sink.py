@@ -1,7 +1,7 @@
 """`Sink`: an event log for many readers, or one response in another format."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
@@ -16,6 +16,10 @@ class Sink(ABC):
 
     def tool_calls(self, pieces: str) -> bool:
         """Take a JSON list with pieces of tool calls; return whether a reader receives them."""
+        return False
+
+    def embeddings(self, items: Sequence[Mapping[str, Any]]) -> bool:
+        """Take embeddings; return whether a reader receives them."""
         return False
 
     @property

@@ -24,6 +24,7 @@ from providers.errors import ModelUnavailable, shown
 from providers.routing import Attempts
 from providers.wire.base import (
     Delta,
+    Embeddings,
     Event,
     Finished,
     FinishReason,
@@ -76,6 +77,8 @@ class Run:
         self._tool_call_chars = 0
         # Whether the completion consists of tool calls, which are no text, but not an empty completion either.
         self._has_tool_calls = False
+        # Whether the caller got embeddings, which are no text either.
+        self._has_embeddings = False
         self._usage: Usage | None = None
         self._hits: set[int] = set()
         # `cancelled` or `interrupted`, once the end was requested from outside.
@@ -191,11 +194,18 @@ class Run:
                 self._tool_call_chars += len(event.json)
                 if self._first_delta_ms is None:
                     self._note_first_delta()
+        else:
+            self._take_note(event)
+
+    def _take_note(self, event: Event) -> None:
+        """Take an event that comes once or seldom."""
+        if isinstance(event, Embeddings):
+            self._has_embeddings = self.sink.embeddings(event.items)
         elif isinstance(event, Usage):
             self._usage = event
         elif isinstance(event, Withdrawn):
-            draft.withdraw()
-            self._publish("reset", draft.snapshot())
+            self.draft.withdraw()
+            self._publish("reset", self.draft.snapshot())
         elif isinstance(event, Notice):
             with translation.override(self.row.language):
                 message = translation.gettext("The model is busy; trying again.")
@@ -229,7 +239,8 @@ class Run:
         """Return whether the caller got, or gets, something to read: content, tool calls or reasoning."""
         draft = self.draft
         reasoning = draft.visible_reasoning and self.sink.sends_reasoning
-        return draft.visible or reasoning or self._has_tool_calls or self._tool_call_chars > 0
+        calls = self._has_tool_calls or self._tool_call_chars > 0
+        return draft.visible or reasoning or calls or self._has_embeddings
 
     def _end(self, status: str, *, finish_reason: str | None = None, error: dict[str, Any] | None = None) -> End:
         text = self.draft.snapshot()

@@ -43,6 +43,8 @@ class ApiCall:
     parameters: dict[str, Any]
     extras: dict[str, Any]
     names: Mapping[str, str] = field(default_factory=dict)
+    # The text that words may block; empty: the user's last turn.
+    prompt: str = ""
 
 
 async def caller_of(request: HttpRequest) -> Caller:
@@ -59,7 +61,7 @@ async def serve(request: HttpRequest, caller: Caller, call: ApiCall, relay: Rela
     generation_request = GenerationRequest(
         caller.user.pk,
         call.model,
-        new_text(call.messages),
+        call.prompt or new_text(call.messages),
         parameters=call.parameters,
         kept=False,
         is_api_call=True,

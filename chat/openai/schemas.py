@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from chat.events.schemas import OpenAIUsage
 from web.openapi import STREAM, Content
-from web.schemas import Count
+from web.schemas import Count, Time
 
 
 class OpenAIProblem(TypedDict):
@@ -26,11 +26,19 @@ class OpenAIModel(TypedDict):
     object: Literal["model"]
     created: Count
     owned_by: str
+    type: Literal["model"]
+    display_name: str
+    created_at: Time
+    context_length: Count
+    capabilities: list[str]
 
 
 class OpenAIModels(TypedDict):
     object: Literal["list"]
     data: list[OpenAIModel]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
 
 
 @with_config(ConfigDict(extra="allow"))
@@ -53,6 +61,24 @@ class Completion(TypedDict):
     model: str
     choices: list[CompletionChoice]
     usage: OpenAIUsage
+
+
+class Embedding(TypedDict):
+    object: Literal["embedding"]
+    index: Count
+    embedding: Any
+
+
+class EmbeddingUsage(TypedDict):
+    prompt_tokens: Count
+    total_tokens: Count
+
+
+class EmbeddingList(TypedDict):
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingUsage
 
 
 # --- responses -------------------------------------------------------------------------------------------------------

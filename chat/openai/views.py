@@ -14,6 +14,8 @@ from chat.openai.calls import ApiCall, caller_of, json_response, serve
 from chat.openai.relay import Chunks, Whole
 from providers.apps import providers_app
 from providers.errors import UnknownModel
+from providers.snapshot import ModelConfig
+from providers.wire.base import IMAGES, PASSED_ON
 from runtime import database
 from web.methods import methods
 from web.openapi import Operation
@@ -21,6 +23,7 @@ from web.refusals import NotFound
 
 # The Unix time that clients get for every model, because models have no date of their own.
 CREATED = 1_700_000_000
+CREATED_AT = "2023-11-14T22:13:20Z"
 GROUP = "OpenAI-compatible"
 
 
@@ -50,25 +53,41 @@ async def post_completion(request: HttpRequest) -> HttpResponseBase:
 )
 async def get_models(request: HttpRequest) -> HttpResponseBase:
     caller = await aauthenticate_bearer(request)
-    return json_response({"object": "list", "data": [_model(slug) for slug in await offered(caller)]})
+    listed = [_model(config) for config in (await offered(caller)).values()]
+    # The last three are for Anthropic's clients.
+    ids = [model["id"] for model in listed]
+    ends = {"has_more": False, "first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None}
+    return json_response({"object": "list", "data": listed, **ends})
 
 
 @Operation(GROUP, "One of these models", returns=schemas.OpenAIModel, refusal=schemas.OpenAIRefusal, proof="bearer")
 async def get_model(request: HttpRequest, model_id: str) -> HttpResponseBase:
     caller = await aauthenticate_bearer(request)
-    if model_id not in await offered(caller):
+    config = (await offered(caller)).get(model_id)
+    if config is None:
         raise UnknownModel
-    return json_response(_model(model_id))
+    return json_response(_model(config))
 
 
-async def offered(caller: Caller) -> list[str]:
-    """Return the slugs of the models that the caller may use."""
-    models = await database.run(representation.offered_models, providers_app().configuration, caller.user.pk)
-    return [str(model["slug"]) for model in models]
+async def offered(caller: Caller) -> dict[str, ModelConfig]:
+    """Return the models that the caller may use, by slug."""
+    models = await database.run(representation.models_with_quota, providers_app().configuration, caller.user.pk)
+    return {config.slug: config for config, _quota in models}
 
 
-def _model(slug: str) -> schemas.OpenAIModel:
-    return {"id": slug, "object": "model", "created": CREATED, "owned_by": "system"}
+def _model(config: ModelConfig) -> schemas.OpenAIModel:
+    taken = frozenset[str]().union(*(route.upstream.adapter.takes for route in config.routes))
+    return {
+        "id": config.slug,
+        "object": "model",
+        "created": CREATED,
+        "owned_by": "system",
+        "type": "model",
+        "display_name": str(config.title),
+        "created_at": CREATED_AT,
+        "context_length": config.context_tokens,
+        "capabilities": [name for name in (IMAGES, *PASSED_ON) if name in taken],
+    }
 
 
 async def unknown(request: HttpRequest, rest: str = "") -> HttpResponseBase:

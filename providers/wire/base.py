@@ -34,6 +34,8 @@ PASSED_ON = (
     *("presence_penalty", "frequency_penalty", "reasoning_effort", "verbosity", "logit_bias", "top_k"),
 )
 IMAGES = "images"
+# In `extras`: the messages are texts to embed, and nothing is to be generated. The value has the other fields.
+EMBEDDINGS = "embeddings"
 # Values that are defaults anyway. They are left out where the upstream does not accept the field.
 _NO_CHANGE: Mapping[str, tuple[JSON, ...]] = {
     "tool_choice": ("auto", "none"),
@@ -160,7 +162,14 @@ class Withdrawn:
     """All text shown so far is void."""
 
 
-Event = Delta | Reasoning | ToolCallDelta | Usage | Sources | Finished | Notice | Withdrawn
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """All embeddings of a request, as JSON objects with `index` and `embedding`."""
+
+    items: tuple[dict[str, JSON], ...]
+
+
+Event = Delta | Reasoning | ToolCallDelta | Embeddings | Usage | Sources | Finished | Notice | Withdrawn
 
 
 @dataclass(frozen=True)

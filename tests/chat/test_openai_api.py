@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from providers.wire.base import PASSED_ON
 from tests.chat.programs import HELLO, URL, WEATHER, ask, chunks, error, generation_of
 from tests.product import ApiUser
 from tests.scenarios import PLAIN, REASONING, TOOL_ARGUMENTS
@@ -142,7 +143,25 @@ def test_models(caller: httpx.Client, api_user: ApiUser) -> None:
     listed = caller.get("/v1/models").json()
     assert listed["object"] == "list"
     assert [model["id"] for model in listed["data"]] == [m["slug"] for m in api_user.client.get("/api/models/").json()]
-    assert set(map(tuple, listed["data"])) == {("id", "object", "created", "owned_by")}
+    echo, demo = (next(model for model in listed["data"] if model["id"] == slug) for slug in ("echo", "demo"))
+    assert echo == {
+        "id": "echo",
+        "object": "model",
+        "created": echo["created"],
+        "owned_by": "system",
+        "type": "model",
+        "display_name": "echo",
+        "created_at": "2023-11-14T22:13:20Z",
+        "context_length": echo["context_length"],
+        "capabilities": ["images", *PASSED_ON],
+    }
+    assert echo["context_length"] > 1000
+    assert demo["capabilities"] == []
+    assert (listed["has_more"], listed["first_id"], listed["last_id"]) == (
+        False,
+        listed["data"][0]["id"],
+        listed["data"][-1]["id"],
+    )
     assert caller.get("/v1/models/echo").json() == next(m for m in listed["data"] if m["id"] == "echo")
     for path in ("nope", "org%2Fm:paid", "org/m:paid"):
         assert error(caller.get(f"/v1/models/{path}")) == (404, "invalid_request_error", "model_not_found", "model")

@@ -91,7 +91,7 @@ def test_a_jwt_will_do(api_user: ApiUser) -> None:
     assert ask(api_user.client).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["", "/", "/responses/1", "/completions/", "/embeddings", "/a/b/c", "/a/b/c/"])
+@pytest.mark.parametrize("path", ["", "/", "/responses/1", "/completions/", "/embeddings/1", "/a/b/c", "/a/b/c/"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_unknown_routes(program: httpx.Client, method: str, path: str) -> None:
     """Everything else below /v1 is 404 in JSON, never a page and never a redirect."""

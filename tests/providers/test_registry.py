@@ -18,7 +18,7 @@ from providers.apps import providers_app
 from providers.errors import Unsupported
 from providers.models import ApiKey, ChatModel, Route, Upstream
 from providers.routing import Attempts
-from providers.wire.base import IMAGES, PASSED_ON, Delta, Finished, PromptMessage, Provider
+from providers.wire.base import EMBEDDINGS, IMAGES, PASSED_ON, Delta, Finished, PromptMessage, Provider
 from runtime import database
 from tests import factories
 from tests.anthropic import KEY as ANTHROPIC_KEY
@@ -133,7 +133,7 @@ def test_the_facts_of_a_kind_are_consistent(kind: str) -> None:
     assert len(kind) <= 20
     assert titles[facts.title] == 1
     assert label != facts.title
-    assert facts.takes <= {*PASSED_ON, IMAGES}
+    assert facts.takes <= {*PASSED_ON, IMAGES, EMBEDDINGS}
     assert facts.options <= {"sign_host", "raw_key"}
     assert all(model.name for model in facts.known_models)
 

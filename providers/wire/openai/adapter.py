@@ -13,6 +13,7 @@ import httpx
 import orjson
 
 from providers.wire.base import (
+    EMBEDDINGS,
     IMAGES,
     JSON,
     PASSED_ON,
@@ -31,7 +32,7 @@ from providers.wire.net.deadline import Deadline
 from providers.wire.net.exchange import Exchange, send
 from providers.wire.net.sse import MAX_EVENT_BYTES, SSEEvent
 from providers.wire.net.transport import Transport
-from providers.wire.openai import model_list
+from providers.wire.openai import embeddings, model_list
 from providers.wire.openai.decoder import Decoder
 from providers.wire.openai.errors import (
     BAD_KEY,
@@ -83,7 +84,7 @@ class OpenAICompatible(Provider):
     # First bytes of a body that is no event stream: it is read to its end and judged as a whole.
     whole_bodies: ClassVar[tuple[bytes, ...]] = (b"{", b"[", b"<")
     codes: ClassVar[Mapping[str, Row]] = CODES
-    takes: ClassVar[frozenset[str]] = frozenset({*PASSED_ON, IMAGES})
+    takes: ClassVar[frozenset[str]] = frozenset({*PASSED_ON, IMAGES, EMBEDDINGS})
     finish_reasons: Mapping[str, Family] = {}
     withdrawn_reasons: frozenset[str] = frozenset()
     closing_reasons: frozenset[str] = frozenset()
@@ -104,7 +105,10 @@ class OpenAICompatible(Provider):
             if keys or base_url:
                 yield FirstRun(slug, base_url or usual_base_url, proxy or "", keys, models)
 
-    async def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
+    def stream(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
+        return (self._embed if EMBEDDINGS in request.extras else self._complete)(request, key)
+
+    async def _complete(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
         deadline = Deadline(self.clocks(request))
         exchange: Exchange | None = None
         try:
@@ -138,6 +142,26 @@ class OpenAICompatible(Provider):
             deadline.close()
             if exchange is not None:
                 await exchange.close()
+
+    async def _embed(self, request: ChatRequest, key: str | None) -> AsyncIterator[Event]:
+        deadline = Deadline(self.clocks(request))
+        exchange: Exchange | None = None
+        try:
+            headers = {**self.headers(key), "Accept": "application/json", **dict(self.endpoint.headers)}
+            address = self.address(request).removesuffix(self.path) + embeddings.PATH
+            sent = orjson.dumps(embeddings.body(request))
+            exchange = await send(self._transport, "POST", address, headers, deadline, sent, self.encoded({}))
+            refused = not 200 <= exchange.status < 300
+            body = await (exchange.read_error() if refused else exchange.read_up_to(embeddings.MAX_BYTES))
+        finally:
+            deadline.close()
+            if exchange is not None:
+                await exchange.close()
+        complaint = read_complaint(exchange.status, body, exchange.headers)
+        if refused or complaint.enveloped:
+            raise self.refusal(request, complaint)
+        for event in embeddings.events(body):
+            yield event
 
     async def list_models(self, key: str | None) -> ModelList:
         """Return the models that the upstream lists; raise ProviderError."""
