@@ -95,7 +95,7 @@ def message(row: Message) -> schemas.Message:
 
 
 def models_with_quota(configuration: Configuration, user_id: int) -> list[tuple[ModelConfig, str]]:
-    """Return the models that a user may use, each with its quota's slug, in list order."""
+    """Return the models that a user may use, in order, each with its quota's slug."""
     slugs = ledger.quota_slugs()
     return [(config, slugs[config.id]) for config in access.usable(configuration, user_id) if config.id in slugs]
 

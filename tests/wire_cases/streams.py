@@ -229,7 +229,6 @@ LONG_SILENCE = [
         "a queue",
         [stream(*paced(LONG / 13, *[b": keep-alive\n\n"] * 13), T, S, D)],
         clocks=QUEUE_CLOCKS,
-       
         soak=SOAK,
     ),
     Case(
