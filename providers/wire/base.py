@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
-from urllib.parse import urlencode
 
 import orjson
 
@@ -209,11 +208,6 @@ class Endpoint:
         """Return an adapter's headers with those of the endpoint, which win in any case."""
         replaced = {name.lower() for name, _value in self.headers}
         return {**{name: value for name, value in own.items() if name.lower() not in replaced}, **dict(self.headers)}
-
-    @property
-    def encoded_query(self) -> str:
-        """Return the query as it stands in an address."""
-        return urlencode(self.query)
 
 
 class OfferedModel(NamedTuple):
