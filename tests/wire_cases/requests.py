@@ -292,6 +292,21 @@ PARAMETERS = [
         **MENDED,
     ),
     Case(
+        "one temperature, of the caller's",
+        [ONLY_ONE],
+        refuses="temperature",
+        asks={"temperature": 0.5},
+        param="temperature",
+        **NAMED,
+    ),
+    Case(
+        "a cap of the caller's",
+        [error(400, "m", code="unsupported_parameter", param="max_tokens")],
+        refuses="max_tokens",
+        asks={"max_tokens": 100},
+        **MENDED,
+    ),
+    Case(
         "a value of the caller's",
         [error(400, "Unsupported value: 'seed' does not support 7 with this model.", code="unsupported_value")],
         refuses="seed",
