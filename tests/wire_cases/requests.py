@@ -292,14 +292,6 @@ PARAMETERS = [
         **MENDED,
     ),
     Case(
-        "one temperature, of the caller's",
-        [ONLY_ONE],
-        refuses="temperature",
-        asks={"temperature": 0.5},
-        param="temperature",
-        **NAMED,
-    ),
-    Case(
         "a cap of the caller's",
         [error(400, "m", code="unsupported_parameter", param="max_tokens")],
         refuses="max_tokens",

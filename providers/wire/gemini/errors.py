@@ -12,7 +12,7 @@ from providers.wire.base import gettext_noop as _
 from providers.wire.errors import Row
 from providers.wire.gemini.request import CONFIG_NAMES
 from providers.wire.openai.errors import BAD_KEY, BAD_REGION, CODES, NO_MONEY, Complaint
-from providers.wire.openai.meanings import excerpt
+from providers.wire.openai.matching import excerpt
 
 # Seconds. The vendor renews daily quotas at midnight on its west coast; asking once an hour finds out when.
 _HOUR_S = 3600.0

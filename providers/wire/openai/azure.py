@@ -15,7 +15,7 @@ from providers.wire.base import gettext_noop as _
 from providers.wire.errors import ProviderError, Retry, Row
 from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.openai.errors import BAD_ADDRESS, BAD_REGION, CODES, Complaint
-from providers.wire.openai.meanings import excerpt
+from providers.wire.openai.matching import excerpt
 from providers.wire.openai.model_list import read_models
 
 # The latest version that is no preview. The query of the upstream replaces it.

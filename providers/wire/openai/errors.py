@@ -17,15 +17,8 @@ import orjson
 from providers.wire.base import JSON, ChatRequest, TokenCapField, prompt_tokens, trim
 from providers.wire.base import gettext_noop as _
 from providers.wire.errors import BROKEN, ContentBlocked, PromptTooLong, ProviderError, Row
-from providers.wire.openai.meanings import (
-    FIREWALL_WORDS,
-    MODERATING_WORDS,
-    Meaning,
-    by_code,
-    by_message,
-    excerpt,
-    param_in,
-)
+from providers.wire.openai.matching import by_code, by_message, excerpt, param_in
+from providers.wire.openai.meanings import FIREWALL_WORDS, MODERATING_WORDS, Meaning
 
 _BUSY = _("The upstream is busy.")
 _FAILED = _("The upstream failed.")
