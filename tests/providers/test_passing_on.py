@@ -10,6 +10,7 @@ from providers.apps import providers_app
 from providers.errors import Unsupported, shown
 from providers.snapshot import ModelConfig, RouteConfig, UpstreamConfig
 from providers.wire.base import (
+    EMBEDDINGS,
     IMAGES,
     PASSED_ON,
     Delta,
@@ -58,7 +59,7 @@ def kinds(config: ModelConfig) -> list[str]:
 def test_adapters_state_what_they_take() -> None:
     """The OpenAI-compatible adapter takes every field, Spark over WebSocket and the demo take none."""
     takes = {kind: adapter.takes for kind, adapter in registry.ADAPTERS.items()}
-    assert takes["openai"] == {*PASSED_ON, IMAGES}
+    assert takes["openai"] == {*PASSED_ON, IMAGES, EMBEDDINGS}
     assert all(taken <= takes["openai"] for taken in takes.values())
     assert takes["spark"] == takes["scripted"] == frozenset()
 
