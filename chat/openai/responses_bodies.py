@@ -124,7 +124,7 @@ def parse(request: HttpRequest) -> tuple[ResponsesBody, ApiCall]:
     """Return the body and its call; raise TooLarge or InvalidRequest."""
     given = without_null(bodies.json_object(request))
     body = bodies.checked(ResponsesBody, given)
-    check_levels(given, "tools", "tool_choice", "text", "input")
+    check_levels(given, "tools", "tool_choice", "text", "input", "metadata")
     turns = Turns()
     if body.instructions:
         turns.add("system", body.instructions)
@@ -168,6 +168,8 @@ def _add_message(turns: Turns, where: str, item: dict[str, Any]) -> None:
     role = item.get("role")
     text, parts = _content(f"{where}.content", item.get("content"))
     if role == "assistant":
+        if parts:
+            raise wrong(f"{where}.content")
         turns.say(text)
     elif role == "user":
         turns.add("user", text, parts)

@@ -14,6 +14,10 @@ from tests.upstreams import FakeOpenAI
 URL = "/v1/responses"
 WEATHER = {"type": "function", "name": "weather", "parameters": {"type": "object", "properties": {}}, "strict": False}
 IMAGE = "data:image/png;base64,AAAA"
+PICTURE = {"type": "input_image", "image_url": IMAGE}
+DEEP: Any = "x"
+for _level in range(300):
+    DEEP = [DEEP]
 
 
 def ask(caller: httpx.Client, model: str = "echo", given: Any = "Hello", **body: Any) -> httpx.Response:
@@ -277,6 +281,8 @@ def test_what_is_passed_on(caller: httpx.Client, upstream: FakeOpenAI) -> None:
         ({"input": []}, "input"),
         ({"input": " "}, "input"),
         ({"input": [7]}, "input[0]"),
+        ({"metadata": {"deep": DEEP}}, "metadata"),
+        ({"input": [{"role": "assistant", "content": [PICTURE]}]}, "input[0].content"),
         ({"input": [{"role": "user"}]}, "input[0].content"),
         ({"input": [{"role": "robot", "content": "x"}]}, "input[0].role"),
         ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input[0].content[0].type"),
