@@ -1,6 +1,11 @@
-// Markdown syntax for formulas: $…$ and \(…\) in a line, $$…$$ and \[…\] on lines of their own.
-// A formula leaves the parser as escaped text in an element; it is typeset after sanitising.
+// Markdown syntax for formulas: $…$ and \(…\) in a line; $$…$$, \[…\] and bare environments in a line or on lines of
+// their own. A formula leaves the parser as escaped text in an element; it is typeset after sanitising.
+import { indentOf, isOutdented, lineOf, mayGrow } from "./block-lines.js";
+import { isFormula, isMathematical } from "./dollars.js";
 /** @import { MarkdownIt, StateBlock, StateInline } from "markdown-it" */
+
+/** Characters within which a formula in a line must end; they bound the search in hostile texts. */
+const MAX_INLINE_CHARS = 5_000;
 
 const DELIMITERS = [
   { open: "$$", close: "$$", display: true },
@@ -9,16 +14,9 @@ const DELIMITERS = [
   { open: "$", close: "$", display: false },
 ];
 
-/**
- * Returns whether single dollars are prices: they enclose no formula unless they touch it, as in "$5 and $10".
- * @param {string} source
- * @param {number} start
- * @param {number} end
- */
-function isPrice(source, start, end) {
-  const content = source.slice(start, end);
-  return /^\s|\s$/.test(content) || /\d/.test(source[end + 1] ?? "");
-}
+/** The beginning of an environment that KaTeX displays without dollars around it. */
+const ENVIRONMENT =
+  /^\\begin\{((?:equation|align|aligned|alignat|alignedat|gather|gathered|multline|eqnarray|split|[dr]?cases|array|[pbBvV]?matrix|smallmatrix|CD)\*?)\}/;
 
 /**
  * Returns where the closing delimiter is, -1 when there is none. One behind an odd number of backslashes is escaped.
@@ -26,7 +24,7 @@ function isPrice(source, start, end) {
  * @param {string} close
  * @param {number} from
  */
-function findClose(source, close, from) {
+export function findClose(source, close, from) {
   for (let at = source.indexOf(close, from); at !== -1; at = source.indexOf(close, at + 1)) {
     let backslashes = 0;
     while (source[at - 1 - backslashes] === "\\") backslashes += 1;
@@ -36,23 +34,64 @@ function findClose(source, close, from) {
 }
 
 /**
+ * Returns where the environment that begins `source` ends; -1 when it does not. Others of its kind may stand within.
+ * @param {string} source
+ * @param {string} name
+ */
+function findEnvironmentEnd(source, name) {
+  const [begin, end] = [`\\begin{${name}}`, `\\end{${name}}`];
+  let depth = 0;
+  for (let at = 0; at < source.length;) {
+    const nextEnd = source.indexOf(end, at);
+    if (nextEnd === -1) return -1;
+    const nextBegin = source.indexOf(begin, at);
+    const isBegin = nextBegin !== -1 && nextBegin < nextEnd;
+    depth += isBegin ? 1 : -1;
+    at = isBegin ? nextBegin + begin.length : nextEnd + end.length;
+    if (!depth) return at;
+  }
+  return -1;
+}
+
+/**
+ * Returns the formula at the beginning of `source`, which follows `before`; null when there is none.
+ * @param {string} source
+ * @param {string} before the character before
+ * @returns {{ content: string, length: number, display: boolean } | null}
+ */
+function readInline(source, before) {
+  const name = source.match(ENVIRONMENT)?.[1];
+  if (name) {
+    const length = findEnvironmentEnd(source, name);
+    return length === -1 ? null : { content: source.slice(0, length), length, display: true };
+  }
+  const delimiter = DELIMITERS.find(({ open }) => source.startsWith(open));
+  if (!delimiter) return null;
+  const { open, close, display } = delimiter;
+  const end = findClose(source, close, open.length);
+  const content = source.slice(open.length, end).trim();
+  // A code span begins within: code is stronger than formulas.
+  if (end === -1 || !content || content.includes("`")) return null;
+  if (open === "$" && !isFormula(before + source, before.length + 1, before.length + end)) return null;
+  return { content, length: end + close.length, display };
+}
+
+/**
  * Parses a formula within a line.
  * @param {StateInline} state
  * @param {boolean} silent
  */
 function parseInline(state, silent) {
-  const { src, pos } = state;
-  const delimiter = DELIMITERS.find(({ open }) => src.startsWith(open, pos));
-  if (!delimiter) return false;
-  const start = pos + delimiter.open.length;
-  const end = findClose(src, delimiter.close, start);
-  if (end === -1 || end >= state.posMax || !src.slice(start, end).trim()) return false;
-  if (delimiter.open === "$" && isPrice(src, start, end)) return false;
+  const { src, pos, posMax } = state;
+  if (src[pos] !== "$" && src[pos] !== "\\") return false;
+  const source = src.slice(pos, Math.min(posMax, pos + MAX_INLINE_CHARS));
+  const formula = readInline(source, src.slice(Math.max(pos - 1, 0), pos));
+  if (!formula) return false;
   if (!silent) {
-    const token = state.push(delimiter.display ? "formula_display" : "formula", "", 0);
-    token.content = src.slice(start, end).trim();
+    const token = state.push(formula.display ? "formula_display" : "formula", "", 0);
+    token.content = formula.content;
   }
-  state.pos = end + delimiter.close.length;
+  state.pos = pos + formula.length;
   return true;
 }
 
@@ -64,15 +103,17 @@ function parseInline(state, silent) {
  * @param {boolean} silent
  */
 function parseBlock(state, startLine, endLine, silent) {
-  const isIndentedCode = (state.sCount[startLine] ?? 0) - state.blkIndent >= 4;
-  const formula = isIndentedCode ? null : readBlock(state, startLine, endLine);
+  if (indentOf(state, startLine) >= 4) return false; // code
+  const formula = readBlock(state, startLine, endLine);
   if (!formula) return false;
   // A growing text may end inside of a formula: its source is shown until the rest has arrived.
-  const mayGrow = state.env.growing && endLine === state.lineMax && state.parentType === "root";
-  if (!formula.isClosed && !mayGrow) return false;
+  if (!formula.isClosed && !mayGrow(state, endLine)) return false;
   if (!silent) {
     const token = state.push(formula.isClosed ? "formula_display" : "formula_unfinished", "", 0);
-    token.content = formula.lines.join("\n").trim();
+    token.content = formula.lines
+      .filter((line) => line.trim())
+      .join("\n")
+      .trim();
     token.map = [startLine, formula.nextLine];
     token.block = true;
     state.line = formula.nextLine;
@@ -88,29 +129,58 @@ function parseBlock(state, startLine, endLine, silent) {
  */
 function readBlock(state, startLine, endLine) {
   const first = lineOf(state, startLine);
+  const name = first.match(ENVIRONMENT)?.[1];
+  if (name) return readEnvironment(state, startLine, endLine, name);
   const delimiter = DELIMITERS.find(({ open, display }) => display && first.startsWith(open));
   if (!delimiter) return null;
-  const lines = [];
-  for (let line = startLine; line < endLine; line += 1) {
-    const content = line === startLine ? first.slice(delimiter.open.length) : lineOf(state, line);
-    if (!content && line > startLine) return null; // a blank line ends the paragraph
-    const end = findClose(content, delimiter.close, 0);
-    if (end !== -1) {
-      lines.push(content.slice(0, end));
-      const isAlone = !content.slice(end + delimiter.close.length).trim();
-      return isAlone && lines.join("").trim() ? { lines, nextLine: line + 1, isClosed: true } : null;
-    }
-    lines.push(content);
-  }
-  return { lines, nextLine: endLine, isClosed: false };
+  return readDisplay(state, startLine, endLine, delimiter);
 }
 
 /**
- * @param {StateBlock} state
- * @param {number} line
+ * Returns whether a display that was not closed reaches to the next one, over the prose between them.
+ * @param {string[]} lines
  */
-function lineOf({ src, bMarks, tShift, eMarks }, line) {
-  return src.slice((bMarks[line] ?? 0) + (tShift[line] ?? 0), eMarks[line]).trimEnd();
+const reachesTooFar = (lines) => lines.indexOf("", 1) !== -1 && !isMathematical(lines);
+
+/**
+ * Returns the formula between delimiters that begins in a line, or null when more than it stands on its lines.
+ * @param {StateBlock} state
+ * @param {number} startLine
+ * @param {number} endLine
+ * @param {{ open: string, close: string }} delimiter
+ */
+function readDisplay(state, startLine, endLine, { open, close }) {
+  const lines = [];
+  for (let line = startLine; line < endLine && !isOutdented(state, line); line += 1) {
+    const content = lineOf(state, line).slice(line === startLine ? open.length : 0);
+    const end = findClose(content, close, 0);
+    lines.push(end === -1 ? content : content.slice(0, end));
+    if (reachesTooFar(lines)) return null;
+    if (end === -1) continue;
+    const isAlone = lines.join("").trim() && !content.slice(end + close.length).trim();
+    return isAlone ? { lines, nextLine: line + 1, isClosed: true } : null;
+  }
+  return startLine + lines.length === endLine ? { lines, nextLine: endLine, isClosed: false } : null;
+}
+
+/**
+ * Returns the environment that begins in a line, or null when more than it stands on its lines.
+ * @param {StateBlock} state
+ * @param {number} startLine
+ * @param {number} endLine
+ * @param {string} name
+ */
+function readEnvironment(state, startLine, endLine, name) {
+  const lines = [];
+  let source = "";
+  for (let line = startLine; line < endLine && !isOutdented(state, line); line += 1) {
+    lines.push(lineOf(state, line));
+    source += `${lines.at(-1)}\n`;
+    if (!lines.at(-1)?.includes(`\\end{${name}}`)) continue;
+    const end = findEnvironmentEnd(source, name);
+    if (end !== -1) return source.slice(end).trim() ? null : { lines, nextLine: line + 1, isClosed: true };
+  }
+  return startLine + lines.length === endLine ? { lines, nextLine: endLine, isClosed: false } : null;
 }
 
 /**

@@ -1,19 +1,28 @@
 // Shows Markdown that grows. Blocks that can no longer change are rendered once; each update parses and renders only
 // what follows them, at most once per animation frame.
 import { decorate } from "./decorations.js";
-import { measureSettled, renderBlocks } from "./markdown.js";
+import { measureSettled, renderBlocks, renderFootnotes } from "./markdown.js";
+import { patchChildren, patchNode } from "./patch.js";
 import { sanitizeMarkdown } from "./sanitizer.js";
-
-/** Characters of HTML above which a growing block gets its colours only when it is complete, not at every frame. */
-const LONG_BLOCK_CHARS = 8_000;
+/** @import { Block } from "./markdown.js" */
 
 /** A frame that took long is followed by a pause of so many times its duration, so that the page stays usable. */
 const PAUSE_FACTOR = 4;
 
+/** Numbers the texts of a page, so that the ids within them are unique. */
+const numbers = { last: 0 };
+
+/**
+ * Returns the element in a rendered list or table that holds its parts.
+ * @param {Element | DocumentFragment} block
+ */
+const partsContainer = (block) => block.querySelector(":scope > .table tbody") ?? block.firstElementChild;
+
 export class GrowingMarkdown {
   #node;
+  #prefix;
   #source = "";
-  /** @type {{ html: string, node: HTMLElement, withColours: boolean }[]} */
+  /** @type {{ block: Block, node: HTMLElement }[]} */
   #shownBlocks = [];
   #env = { growing: true };
   #settledBlocks = 0;
@@ -26,6 +35,8 @@ export class GrowingMarkdown {
   /** @param {HTMLElement} node */
   constructor(node) {
     this.#node = node;
+    numbers.last += 1;
+    this.#prefix = `text-${numbers.last}-`;
   }
 
   get source() {
@@ -82,11 +93,10 @@ export class GrowingMarkdown {
   #render() {
     const source = this.#source.slice(this.#settledChars).replace(/\r\n?/g, "\n");
     const blocks = renderBlocks(source, this.#env);
-    for (const [i, { html }] of blocks.entries()) {
-      const isLongAndGrowing = this.#env.growing && i === blocks.length - 1 && html.length > LONG_BLOCK_CHARS;
-      this.#showBlock(this.#settledBlocks + i, html, !isLongAndGrowing);
-    }
-    for (const { node } of this.#shownBlocks.splice(this.#settledBlocks + blocks.length)) node.remove();
+    const notes = renderFootnotes(this.#env);
+    const shown = notes ? [...blocks, notes] : blocks;
+    for (const [i, block] of shown.entries()) this.#showBlock(this.#settledBlocks + i, block);
+    for (const { node } of this.#shownBlocks.splice(this.#settledBlocks + shown.length)) node.remove();
     // With carriage returns, positions in the normalised text are not those in the source.
     if (this.#source.includes("\r")) return;
     const settled = measureSettled(source, blocks);
@@ -96,18 +106,47 @@ export class GrowingMarkdown {
 
   /**
    * @param {number} index
-   * @param {string} html
-   * @param {boolean} withColours
+   * @param {Block} block
    */
-  #showBlock(index, html, withColours) {
+  #showBlock(index, block) {
     const shown = this.#shownBlocks[index];
-    if (shown?.html === html && shown.withColours === withColours) return;
-    const node = document.createElement("div");
-    node.className = "block";
-    node.append(sanitizeMarkdown(html));
-    decorate(node, { withColours });
-    if (shown) shown.node.replaceWith(node);
-    else this.#node.append(node);
-    this.#shownBlocks[index] = { html, node, withColours };
+    if (shown?.block.html === block.html) return;
+    const node = shown?.node ?? document.createElement("div");
+    if (shown?.block.parts.length && shown.block.before === block.before && block.parts.length) {
+      this.#showParts(node, shown.block.parts, block);
+    } else {
+      patchChildren(node, sanitizeMarkdown(block.html));
+      this.#decorate(node);
+    }
+    if (!shown) {
+      node.className = "block";
+      this.#node.append(node);
+    }
+    this.#shownBlocks[index] = { block, node };
+  }
+
+  /**
+   * Updates the items of a list or the rows of a table that have changed.
+   * @param {HTMLElement} node
+   * @param {string[]} shown
+   * @param {Block} block
+   */
+  #showParts(node, shown, { before, parts, after }) {
+    const container = /** @type {Element} */ (partsContainer(node));
+    for (const [i, html] of parts.entries()) {
+      if (shown[i] === html) continue;
+      const fresh = partsContainer(sanitizeMarkdown(before + html + after))?.firstElementChild;
+      if (!fresh) continue;
+      const live = container.children[i];
+      if (!live) container.append(fresh);
+      else if (!patchNode(live, fresh)) live.replaceWith(fresh);
+      this.#decorate(/** @type {Element} */ (container.children[i]));
+    }
+    while (container.children.length > parts.length) container.lastElementChild?.remove();
+  }
+
+  /** @param {Element} element */
+  #decorate(element) {
+    decorate(element, { root: this.#node, prefix: this.#prefix });
   }
 }

@@ -1,19 +1,38 @@
 // Renders Markdown to HTML, one top-level block at a time. The result still has to be sanitised: the parser lets no
 // HTML of the source through, but the source may be hostile.
 import MarkdownIt from "markdown-it";
+import cjkFriendly from "markdown-it-cjk-friendly";
 import { text } from "../translations.js";
+import { fenceSyntax } from "./fence-syntax.js";
+import { footnotes, renderNotes } from "./footnotes.js";
 import { formulaSyntax } from "./formula-syntax.js";
-/** @import { Env, RendererRule, Token } from "markdown-it" */
+import { growingSyntax } from "./growing-syntax.js";
+import { tagSyntax } from "./tag-syntax.js";
+import { taskLists } from "./task-lists.js";
+import { textDirection } from "./text-direction.js";
+/** @import { Env, RendererRule, StateCore, Token } from "markdown-it" */
 
 /**
- * One top-level block: its HTML, and the line of the source where it begins.
- * @typedef {{ html: string, line: number }} Block
+ * One top-level block: its HTML, and the line of the source where it begins. A list or a table has parts, its items or
+ * rows, which are updated one by one: `html` is `before`, the parts and `after`.
+ * @typedef {{ html: string, line: number, before: string, parts: string[], after: string }} Block
  */
 
-const markdown = new MarkdownIt({ html: false, linkify: true, breaks: true }).use(formulaSyntax);
+const markdown = new MarkdownIt({ html: false, linkify: true, breaks: true });
+markdown.use(cjkFriendly).use(fenceSyntax).use(formulaSyntax).use(tagSyntax).use(taskLists).use(footnotes);
+markdown.use(growingSyntax).use(textDirection);
 markdown.linkify.set({ fuzzyLink: false, fuzzyEmail: false });
+markdown.core.ruler.after("block", "paragraphs", showParagraphs);
 
 const { escapeHtml } = markdown.utils;
+
+/**
+ * Keeps the paragraphs of tight lists, because a growing list may become a loose one below what the reader selects.
+ * @param {StateCore} state
+ */
+function showParagraphs({ tokens }) {
+  for (const token of tokens) token.hidden = false;
+}
 
 /**
  * Writes a cell's alignment as a class, because the page's Content-Security-Policy allows no style attributes.
@@ -22,7 +41,8 @@ const { escapeHtml } = markdown.utils;
 function renderCell(tokens, index, options, _env, renderer) {
   const token = /** @type {Token} */ (tokens[index]);
   const alignment = String(token.attrGet("style")).match(/(left|center|right)$/)?.[1];
-  token.attrs = alignment ? [["class", `align-${alignment}`]] : null;
+  token.attrs = (token.attrs ?? []).filter(([name]) => name !== "style");
+  if (alignment) token.attrPush(["class", `align-${alignment}`]);
   return renderer.renderToken(tokens, index, options);
 }
 
@@ -38,8 +58,13 @@ function renderImage(tokens, index, options, env, renderer) {
   return `<a class="picture" href="${escapeHtml(source)}">${escapeHtml(label || text("image"))}</a>`;
 }
 
+/** @type {RendererRule} */
+function renderTable(tokens, index, options, _env, renderer) {
+  return `<div class="table">${renderer.renderToken(tokens, index, options)}`;
+}
+
 Object.assign(markdown.renderer.rules, {
-  table_open: () => '<div class="table"><table>',
+  table_open: renderTable,
   table_close: () => "</table></div>",
   th_open: renderCell,
   td_open: renderCell,
@@ -47,9 +72,51 @@ Object.assign(markdown.renderer.rules, {
 });
 
 /**
+ * Returns the tokens of a list's items or of a table's rows below its head; `end` is where they end.
+ * @param {Token[]} group the tokens of a block
+ */
+function splitParts(group) {
+  /** @type {Token[][]} */
+  const parts = [];
+  const body = group.findIndex(({ type }) => type === "tbody_open");
+  const isTable = group[0]?.type === "table_open";
+  const level = isTable ? 2 : 1;
+  let start = -1;
+  let end = -1;
+  for (let i = Math.max(body, 0); i < group.length; i += 1) {
+    const { type, level: tokenLevel } = /** @type {Token} */ (group[i]);
+    if (tokenLevel !== level || type.replace(/_(open|close)$/, "") !== (isTable ? "tr" : "list_item")) continue;
+    if (type.endsWith("_open")) start = i;
+    else {
+      parts.push(group.slice(start, i + 1));
+      end = i + 1;
+    }
+  }
+  return { parts, end };
+}
+
+/**
+ * @param {Token[]} group the tokens of a block
+ * @param {Env} env
+ * @returns {Block}
+ */
+function renderBlock(group, env) {
+  /** @param {Token[]} tokens */
+  const render = (tokens) => markdown.renderer.render(tokens, markdown.options, env);
+  const line = group[0]?.map?.[0] ?? 0;
+  const isDivisible = /^(?:bullet_list|ordered_list|table)_open$/.test(group[0]?.type ?? "");
+  const { parts: tokens, end } = isDivisible ? splitParts(group) : { parts: [], end: -1 };
+  if (!tokens.length) return { html: render(group), line, before: "", parts: [], after: "" };
+  const first = group.indexOf(/** @type {Token} */ (tokens[0]?.[0]));
+  const [before, after] = [render(group.slice(0, first)), render(group.slice(end))];
+  const parts = tokens.map(render);
+  return { html: before + parts.join("") + after, line, before, parts, after };
+}
+
+/**
  * Returns the top-level blocks of `source`.
  * @param {string} source
- * @param {Env} env carries link definitions from call to call; `growing`: more text will follow
+ * @param {Env} env carries link definitions and footnotes from call to call; `growing`: more text will follow
  */
 export function renderBlocks(source, env) {
   /** @type {Block[]} */
@@ -59,12 +126,21 @@ export function renderBlocks(source, env) {
   for (const token of markdown.parse(source, env)) {
     group.push(token);
     if (token.level === 0 && token.nesting <= 0) {
-      const html = markdown.renderer.render(group, markdown.options, env);
-      blocks.push({ html, line: group[0]?.map?.[0] ?? 0 });
+      blocks.push(renderBlock(group, env));
       group = [];
     }
   }
   return blocks;
+}
+
+/**
+ * Returns the block with the footnotes of all calls with this environment, or null.
+ * @param {Env} env
+ * @returns {Block | null}
+ */
+export function renderFootnotes(env) {
+  const html = renderNotes(markdown, env);
+  return html ? { html, line: Infinity, before: "", parts: [], after: "" } : null;
 }
 
 /**

@@ -1,0 +1,33 @@
+// Reads lines of a block as the parser sees them: without the indentation of lists and the marks of quotations.
+/** @import { StateBlock } from "markdown-it" */
+
+/**
+ * Returns a line without its indentation and trailing spaces.
+ * @param {StateBlock} state
+ * @param {number} line
+ */
+export function lineOf({ src, bMarks, tShift, eMarks }, line) {
+  return src.slice((bMarks[line] ?? 0) + (tShift[line] ?? 0), eMarks[line]).trimEnd();
+}
+
+/**
+ * Returns how many columns a line is indented, within the block around it.
+ * @param {StateBlock} state
+ * @param {number} line
+ */
+export const indentOf = ({ sCount, blkIndent }, line) => (sCount[line] ?? 0) - blkIndent;
+
+/**
+ * Returns whether a line with text ends the list item around it, because it is not indented far enough.
+ * @param {StateBlock} state
+ * @param {number} line
+ */
+export const isOutdented = (state, line) => indentOf(state, line) < 0 && !state.isEmpty(line);
+
+/**
+ * Returns whether more text may follow the last line of a block that begins at the top level.
+ * @param {StateBlock} state
+ * @param {number} endLine
+ */
+export const mayGrow = (state, endLine) =>
+  Boolean(state.env.growing) && endLine === state.lineMax && state.parentType === "root";

@@ -1,0 +1,124 @@
+// Footnotes: a mark "[^label]" leads to the note "[^label]: text", which stands at the end. What the parser has found is
+// kept in the environment, because a growing text is parsed in pieces; parsing a piece again changes nothing.
+import { indentOf, lineOf } from "./block-lines.js";
+/** @import { Env, MarkdownIt, StateBlock, StateInline } from "markdown-it" */
+
+const MARK = /^\[\^([^\]\s[^]{1,100})\]/;
+const NOTE = /^\[\^([^\]\s[^]{1,100})\]:[ \t]*/;
+
+/** Notes of one text above which more are shown as text; they bound the work for hostile texts. */
+const MAX_NOTES = 500;
+
+/**
+ * The notes of a text by their labels, and the numbers of the labels in the order of their marks.
+ * @typedef {{ notes: Map<string, string>, numbers: Map<string, number> }} Footnotes
+ */
+
+/**
+ * @param {Env} env
+ * @returns {Footnotes}
+ */
+function footnotesOf(env) {
+  env.footnotes ??= { notes: new Map(), numbers: new Map() };
+  return /** @type {Footnotes} */ (env.footnotes);
+}
+
+/**
+ * Returns the number of a label; a new label gets the next one.
+ * @param {Env} env
+ * @param {string} label
+ */
+function numberOf(env, label) {
+  const { numbers } = footnotesOf(env);
+  if (!numbers.has(label)) numbers.set(label, numbers.size + 1);
+  return numbers.get(label);
+}
+
+/**
+ * Parses a note: its first line, the lines that continue its paragraph, and those that are indented.
+ * @param {StateBlock} state
+ * @param {number} startLine
+ * @param {number} endLine
+ * @param {boolean} silent
+ */
+function parseNote(state, startLine, endLine, silent) {
+  const first = lineOf(state, startLine);
+  const [mark = "", label = ""] = first.match(NOTE) ?? [];
+  const { notes } = footnotesOf(state.env);
+  if (!mark || indentOf(state, startLine) >= 4 || (notes.size >= MAX_NOTES && !notes.has(label))) return false;
+  if (silent) return true;
+  const lastLine = findNoteEnd(state, startLine, endLine);
+  const lines = [first.slice(mark.length)];
+  for (let line = startLine + 1; line <= lastLine; line += 1) {
+    lines.push(state.getLines(line, line + 1, state.blkIndent + Math.min(indentOf(state, line), 4), false));
+  }
+  notes.set(label, lines.join("\n").trim());
+  state.line = lastLine + 1;
+  return true;
+}
+
+/**
+ * Returns the last line of a note.
+ * @param {StateBlock} state
+ * @param {number} startLine
+ * @param {number} endLine
+ */
+function findNoteEnd(state, startLine, endLine) {
+  let last = startLine;
+  for (let line = startLine + 1; line < endLine; line += 1) {
+    if (state.isEmpty(line)) continue;
+    const follows = line - last > 1 ? indentOf(state, line) >= 2 : !NOTE.test(lineOf(state, line));
+    if (!follows) break;
+    last = line;
+  }
+  return last;
+}
+
+/**
+ * Parses a mark. While the text grows, its note may still follow.
+ * @param {StateInline} state
+ * @param {boolean} silent
+ */
+function parseMark(state, silent) {
+  if (!state.src.startsWith("[^", state.pos)) return false;
+  const [mark = "", label = ""] = state.src.slice(state.pos, state.pos + 105).match(MARK) ?? [];
+  if (!mark || !(state.env.growing || footnotesOf(state.env).notes.has(label))) return false;
+  if (!silent) state.push("footnote_mark", "sup", 0).content = String(numberOf(state.env, label));
+  state.pos += mark.length;
+  return true;
+}
+
+/**
+ * Returns the notes as HTML; an empty string when there are none. Those without a mark come last.
+ * @param {MarkdownIt} markdown
+ * @param {Env} env
+ */
+export function renderNotes(markdown, env) {
+  const { notes, numbers } = footnotesOf(env);
+  if (!notes.size) return "";
+  /** @type {Map<number, string>} */
+  const rendered = new Map();
+  // Marks within notes give numbers to further notes, and a note may hold another one: both maps can grow meanwhile.
+  for (const label of numbers.keys()) render(label);
+  for (const label of notes.keys()) render(label);
+  /** @param {string} label */
+  function render(label) {
+    const source = notes.get(label);
+    const number = numberOf(env, label) ?? 0;
+    if (source !== undefined && !rendered.has(number)) rendered.set(number, markdown.render(source, env));
+  }
+  const items = [...rendered].sort(([a], [b]) => a - b);
+  const list = items.map(([number, html]) => `<li class="footnote" value="${number}">${html}</li>`);
+  return `<section class="footnotes"><ol>${list.join("")}</ol></section>`;
+}
+
+/**
+ * The plugin for markdown-it.
+ * @param {MarkdownIt} markdown
+ */
+export function footnotes(markdown) {
+  markdown.block.ruler.before("reference", "footnote", parseNote, { alt: ["paragraph", "reference"] });
+  markdown.inline.ruler.before("link", "footnote_mark", parseMark);
+  markdown.renderer.rules.footnote_mark = (tokens, index) =>
+    `<sup class="footnote-mark">${tokens[index]?.content ?? ""}</sup>`;
+}
