@@ -66,6 +66,7 @@ const { metafile } = await build({
   chunkNames: "chunks/[name]-[hash]",
   assetNames: "fonts/[name]",
   loader: { ".woff2": "file" },
+  alias: { entities: "./src/markdown/entities.js" },
   plugins: [woff2Only],
   metafile: true,
   logLevel: "warning",

@@ -59,7 +59,8 @@ test("a block is settled once the next one has begun with a complete line", () =
 
 test("settled blocks look the same however the text continues", () => {
   const text =
-    "# A\n\nb *c*\n\n- d\n- e\n\n    f\n\n> g\n\n$$\nh\n$$\n\n| i |\n|---|\n| j |\n\n```\nk\n\nl\n```\n\nm\n";
+    "# A\n\nb *c*\n\n- d\n- e\n\n    f\n\n> g\n\n$$\nh\n$$\n\n| i |\n|---|\n| j |\n\n```\nk\n\nl\n```\n\nm\n\n" +
+    "1. [ ] n\n\n2. o\n\n\\begin{align}\np\n\nq\n\\end{align}\n\n<details>\n\nr\n\n</details>\n\nH<sub>2</sub>O $x$ *s*\n";
   const whole = html(text);
   for (let length = 1; length <= text.length; length += 1) {
     const start = text.slice(0, length);

@@ -18,8 +18,8 @@ const PARTIAL_TAG = /^<\/?(?:[a-z]{0,8}|https?:[^\s<>]*)$/i;
 const PAIRED_TAG = /^<(\/?)(sub|sup|kbd)(?:\s[^<>]*)?>/i;
 
 /**
- * Something that is open: what closes it, and where it began.
- * @typedef {{ close: string, at: number }} Opening
+ * Something that is open: what closes it, where it began, and where its text begins.
+ * @typedef {{ close: string, at: number, start: number }} Opening
  */
 
 /** Reads a text from left to right. `cut` is where the part begins that is held back. */
@@ -102,7 +102,7 @@ class Reader {
     else {
       // The last backticks may be the first ones of those that close the code.
       this.cut = source.length - (rest.match(/`+$/)?.[0].length ?? 0);
-      this.openings.push({ close: run, at });
+      this.openings.push({ close: run, at, start });
       this.at = this.cut;
     }
   }
@@ -126,7 +126,7 @@ class Reader {
       return;
     }
     const [tag = "", slash, name] = rest.match(PAIRED_TAG) ?? [];
-    if (tag && !slash) this.openings.push({ close: `</${name}>`, at: this.at });
+    if (tag && !slash) this.openings.push({ close: `</${name}>`, at: this.at, start: this.at + tag.length });
     if (slash) this.#close(`</${name}>`);
     this.at += tag.length || 1;
   }
@@ -144,7 +144,7 @@ class Reader {
     const [before, after] = [source.charAt(at - 1), source.charAt(end)];
     if (run === "~" || (char === "_" && isWithinWord(before, after))) return;
     const isClosing = before.trim() !== "" && this.#close(run);
-    if (!isClosing && after.trim()) this.openings.push({ close: run, at });
+    if (!isClosing && after.trim()) this.openings.push({ close: run, at, start: end });
   }
 
   /**
@@ -192,7 +192,7 @@ export function completeText(source) {
   let shown = reader.source.slice(0, reader.cut).trimEnd();
   // What was opened last has no text yet, when it stands at the end.
   let opening = reader.openings.pop();
-  while (opening && (opening.at >= shown.length || opening.at + opening.close.length >= shown.length)) {
+  while (opening && opening.start >= shown.length) {
     if (opening.at < shown.length) shown = shown.slice(0, opening.at).trimEnd();
     opening = reader.openings.pop();
   }
