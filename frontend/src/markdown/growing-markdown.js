@@ -111,18 +111,21 @@ export class GrowingMarkdown {
   #showBlock(index, block) {
     const shown = this.#shownBlocks[index];
     if (shown?.block.html === block.html) return;
-    const node = shown?.node ?? document.createElement("div");
+    const node = shown?.node ?? this.#appendBlock();
     if (shown?.block.parts.length && shown.block.before === block.before && block.parts.length) {
       this.#showParts(node, shown.block.parts, block);
     } else {
       patchChildren(node, sanitizeMarkdown(block.html));
       this.#decorate(node);
     }
-    if (!shown) {
-      node.className = "block";
-      this.#node.append(node);
-    }
     this.#shownBlocks[index] = { block, node };
+  }
+
+  #appendBlock() {
+    const node = document.createElement("div");
+    node.className = "block";
+    this.#node.append(node);
+    return node;
   }
 
   /**

@@ -3,8 +3,8 @@ import { indentOf, lineOf, mayGrow } from "./block-lines.js";
 import { completeText } from "./growing-text.js";
 /** @import { MarkdownIt, StateBlock, StateCore, Token } from "markdown-it" */
 
-/** Marks of a line that is being written below a paragraph: of a heading, but of a list, too. */
-const UNDERLINE = /^\s*(?:-+|=+)\s*$/;
+/** A line that is being written, and makes the one above it a heading unless it becomes an item of a list. */
+const PARTIAL_LINE = /\n[ \t>]*(?:-+|=+)[ \t]*$/;
 
 /** The row below the head of a table, as far as it is written. */
 const PARTIAL_DELIMITERS = /^[|:\s-]*$/;
@@ -14,13 +14,18 @@ const PARTIAL_DELIMITERS = /^[|:\s-]*$/;
  * @param {Token[]} tokens
  */
 function findLastText(tokens) {
-  for (const token of tokens.toReversed()) {
+  for (const token of [...tokens].reverse()) {
     // The cells to the right of the growing one are empty.
     if (token.type === "inline" && token.content) return token;
     if (token.nesting === 0 && token.type !== "inline") return null;
     if (token.type === "tr_open") return null;
   }
   return null;
+}
+
+/** @param {StateCore} state */
+function hidePartialLine(state) {
+  if (state.env.growing) state.src = state.src.replace(PARTIAL_LINE, "\n");
 }
 
 /**
@@ -71,20 +76,5 @@ const hasPartialDelimiters = (state, line) => !state.src.endsWith("\n") && PARTI
 export function growingSyntax(markdown) {
   markdown.core.ruler.before("inline", "growing", completeLastText);
   markdown.block.ruler.after("table", "growing_table", parseTableHead, { alt: ["paragraph"] });
-  const headings = markdown.block.ruler.getRules("").find(({ name }) => name === "lheading");
-  if (!headings) throw new Error("markdown-it has no rule lheading");
-  markdown.block.ruler.at("lheading", (state, startLine, endLine, silent) => {
-    const last = state.src.slice(state.src.lastIndexOf("\n") + 1);
-    const isPartial = mayBeUnderline(state, endLine, last);
-    return headings(state, startLine, isPartial ? endLine - 1 : endLine, silent);
-  });
+  markdown.core.ruler.after("normalize", "growing_line", hidePartialLine);
 }
-
-/**
- * Returns whether the last line of a growing text looks like an underline, and may become a list.
- * @param {StateBlock} state
- * @param {number} endLine
- * @param {string} last
- */
-const mayBeUnderline = ({ env, lineMax }, endLine, last) =>
-  Boolean(env.growing) && endLine === lineMax && UNDERLINE.test(last);
