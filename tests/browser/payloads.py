@@ -158,9 +158,36 @@ FORMULAS = [
     r"\begin{array}{" + "c" * 2000 + r"}\end{array}",
 ]
 
+# The tags, footnotes, boxes and diagrams that completions may have.
+EXTENSIONS = [
+    f"<details open ontoggle={RUN} id=strings><summary onclick={RUN}>x</summary>\n\n<img src=x onerror={RUN}>\n</details>",
+    f"<details><summary><script>{RUN}</script></summary><script>{RUN}</script></details>",
+    f"<sub onclick={RUN} id=strings style=position:fixed>x</sub>",
+    f'<sup style="background:url({EVIL}/b.png)">x</sup>',
+    f"<kbd><script>{RUN}</script></kbd>",
+    f"<kbd><img src=x onerror={RUN}></kbd>",
+    f"a<br onload={RUN} id=composer>b",
+    "<sub>" * 500 + "x",
+    f"- [x] <img src=x onerror={RUN}>\n- [ ] [x](javascript:{RUN})",
+    f"x[^1] y[^2]\n\n[^1]: <img src=x onerror={RUN}>\n[^2]: [x](javascript:{RUN}) ![x]({EVIL}/f.png)",
+    f'x[^"onclick={RUN}]\n\n[^"onclick={RUN}]: x',
+    f"x[^<b>]\n\n[^<b>]: <script>{RUN}</script>",
+    "x[^__proto__] y[^constructor]\n\n[^__proto__]: x[^constructor]\n[^constructor]: x[^__proto__]",
+    "[x](#text-1-note-1) [y](#composer)",
+    "```math\n\\href{javascript:alert(1)}{x}\n```",
+    "\\begin{align}\\href{javascript:alert(1)}{x}\\end{align}",
+    f'```mermaid\ngraph TD\nA["<img src=x onerror={RUN}>"]-->B\nclick A "javascript:{RUN}"\n```',
+    f"```mermaid\n%%{{init: {{'securityLevel': 'loose'}}}}%%\ngraph TD\nA[<script>{RUN}</script>]\nclick A call alert(1)\n```",
+    f"```mermaid\ngraph TD\nA-->B\nstyle A fill:url({EVIL}/m.png)\n```",
+    f"<p dir=rtl onclick={RUN}>مرحبا <bdo dir=ltr>x</bdo></p>",
+    "````markdown\n```html\n<script>alert(1)</script>\n```\n````",
+    "```markdown\n```html\n<script>alert(1)</script>\n```\n```",
+]
+
 PAYLOADS = [
     *HTML,
     *MARKDOWN,
+    *EXTENSIONS,
     *(f"${formula}$" for formula in FORMULAS),
     *(f"$$\n{formula}\n$$" for formula in FORMULAS),
 ]

@@ -13,7 +13,8 @@ FIND_FOREIGN = """() => {
     const drawn = "svg, path, line, math, semantics, annotation";
     const bad = (why, element) => found.push(`${why}: ${element.outerHTML.slice(0, 160)}`);
     const plain = "div p br hr h1 h2 h3 h4 h5 h6 strong em s a img ul ol li blockquote pre code table thead tbody tr th"
-        + " td span";
+        + " td span sub sup kbd details summary section input";
+    const ownId = /^text-\\d+-(note|mark)-\\d+$/;
     for (const element of document.querySelectorAll(".prose *")) {
         if (element.closest(".code-bar")) continue;
         const formula = element.closest(".katex");
@@ -23,16 +24,25 @@ FIND_FOREIGN = """() => {
         if (!formula && element.hasAttribute("style")) bad("style", element);
         for (const { name, value } of element.attributes) {
             if (/^on/i.test(name)) bad("handler", element);
-            if (/^(id|name|ping|srcset|srcdoc|action|formaction|background)$/i.test(name)) bad(name, element);
+            if (name === "id" ? !ownId.test(value) : /^(name|ping|srcset|srcdoc|action|formaction|background)$/i.test(name))
+                bad(name, element);
             if (/^data-/.test(name)) bad("data", element);
             if (/url\\(/i.test(value)) bad("url", element);
         }
         if (element.localName === "img" && !element.src.startsWith("data:image/")) bad("picture", element);
-        if (element.localName === "a" && element.hasAttribute("href")) {
+        if (element.localName === "input" && !(element.type === "checkbox" && element.disabled)) bad("input", element);
+        const isNoteLink = element.parentElement.matches(".footnote-mark") || element.getAttribute("role") === "doc-backlink";
+        if (isNoteLink && element.localName === "a") {
+            const target = document.getElementById(element.hash.slice(1));
+            if (!target || !ownId.test(target.id) || target.closest(".prose") !== element.closest(".prose"))
+                bad("note", element);
+        } else if (element.localName === "a" && element.hasAttribute("href")) {
             if (!/^(https?:|mailto:)/.test(element.href) || element.host === location.host) bad("link", element);
             if (element.rel !== "noopener noreferrer nofollow" || element.target !== "_blank") bad("rel", element);
         }
     }
+    const ids = [...document.querySelectorAll("[id]")].map(({ id }) => id);
+    for (const id of new Set(ids)) if (ids.indexOf(id) !== ids.lastIndexOf(id)) found.push(`id twice: ${id}`);
     if (document.querySelector("link[href^='http'], base, meta[http-equiv], iframe, object, embed"))
         found.push("something was put into the page");
     return found;
@@ -130,7 +140,7 @@ def test_the_watch(visitor: Visitor) -> None:
     page.evaluate("""() => document.querySelector(".prose").innerHTML =
         "<img src='https://evil.example/a.png'><b id=prompt style='color:red' onclick='alert(1)'>x</b>" """)
     found = page.evaluate(FIND_FOREIGN)
-    assert {line.partition(":")[0] for line in found} == {"picture", "element", "style", "handler", "id"}
+    assert {line.partition(":")[0] for line in found} == {"picture", "element", "style", "handler", "id", "id twice"}
     page.evaluate("() => console.error('oh')")
     page.evaluate("() => alert(1)")
     page.evaluate("() => { setTimeout(() => { throw new Error('oh no') }) }")

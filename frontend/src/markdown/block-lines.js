@@ -1,5 +1,5 @@
 // Reads lines of a block as the parser sees them: without the indentation of lists and the marks of quotations.
-/** @import { StateBlock } from "markdown-it" */
+/** @import { MarkdownIt, StateBlock } from "markdown-it" */
 
 /**
  * Returns a line without its indentation and trailing spaces.
@@ -31,3 +31,25 @@ export const isOutdented = (state, line) => indentOf(state, line) < 0 && !state.
  */
 export const mayGrow = (state, endLine) =>
   Boolean(state.env.growing) && endLine === state.lineMax && state.parentType === "root";
+
+/** Lines that rules may look ahead within one text, all together; they bound the work for hostile texts. */
+const MAX_LINES_AHEAD = 20_000;
+
+/**
+ * Returns whether a rule may look ahead by one more line.
+ * @param {StateBlock} state
+ */
+export function mayLookAhead({ env }) {
+  env.linesAhead = Number(env.linesAhead ?? 0) + 1;
+  return Number(env.linesAhead) <= MAX_LINES_AHEAD;
+}
+
+/**
+ * The plugin for markdown-it: each text begins with all its lines ahead.
+ * @param {MarkdownIt} markdown
+ */
+export function lookAhead(markdown) {
+  markdown.core.ruler.before("normalize", "look_ahead", ({ env }) => {
+    env.linesAhead = 0;
+  });
+}

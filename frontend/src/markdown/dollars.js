@@ -54,14 +54,12 @@ export function isFormula(source, start, end) {
 }
 
 /**
- * Returns whether a display with a blank line inside is a formula: its paragraphs hold no prose.
- * @param {string[]} lines
+ * Returns whether a line of a display is no prose.
+ * @param {string} line
  */
-export function isMathematical(lines) {
-  return lines.every((line) => {
-    if (/(?<!\\)\$/.test(line)) return false;
-    const plain = withoutCommands(line);
-    if (/\p{Script=Han}{2}/u.test(plain)) return false;
-    return (plain.match(WORDS) ?? []).length < 2 || /[\\^=]/.test(line);
-  });
+export function isMathematical(line) {
+  if (/(?<!\\)\$/.test(line)) return false;
+  const plain = withoutCommands(line);
+  if (/\p{Script=Han}{2}/u.test(plain)) return false;
+  return (plain.match(WORDS) ?? []).length < 2 || /[\\^=]/.test(line);
 }

@@ -1,6 +1,6 @@
 // Fenced code. Unlike CommonMark, a fence may hold others of its own length: models that are asked for a README put
 // fences of three into a fence of three. Where the fences do not add up, CommonMark's rule holds.
-import { indentOf, isOutdented, lineOf, mayGrow } from "./block-lines.js";
+import { indentOf, isOutdented, lineOf, mayGrow, mayLookAhead } from "./block-lines.js";
 /** @import { MarkdownIt, StateBlock } from "markdown-it" */
 
 const FENCE = /^(`{3,}|~{3,})\s*(.*)$/;
@@ -29,14 +29,11 @@ function readFence(state, line) {
  * @param {Fence} outer
  * @param {number} endLine
  */
-function readInnerFences(state, outer, endLine) {
-  /** @type {Fence[]} */
-  const fences = [];
+function* readInnerFences(state, outer, endLine) {
   for (let line = outer.line + 1; line < endLine && !isOutdented(state, line); line += 1) {
     const fence = readFence(state, line);
-    if (fence && fence.marker === outer.marker && fence.length >= outer.length) fences.push(fence);
+    if (fence && fence.marker === outer.marker && fence.length >= outer.length) yield fence;
   }
-  return fences;
 }
 
 /**
@@ -53,12 +50,12 @@ const beginsParagraph = (state, line, endLine) =>
  * @param {StateBlock} state
  * @param {Fence} outer
  * @param {number} endLine
- * @param {Fence[]} inner
  */
-function matchFences(state, outer, endLine, inner) {
+function matchFences(state, outer, endLine) {
   const isMarkdown = MARKDOWN.test(outer.info);
   const open = [outer];
-  for (const fence of inner) {
+  for (const fence of readInnerFences(state, outer, endLine)) {
+    if (!mayLookAhead(state)) return null;
     if (fence.info || (isMarkdown && open.length === 1 && beginsParagraph(state, fence.line, endLine)))
       open.push(fence);
     else if (fence.length >= /** @type {Fence} */ (open.at(-1)).length) open.pop();
@@ -74,11 +71,11 @@ function matchFences(state, outer, endLine, inner) {
  * @param {number} endLine
  */
 function findEnd(state, outer, endLine) {
-  const inner = readInnerFences(state, outer, endLine);
-  const line = matchFences(state, outer, endLine, inner);
+  const line = matchFences(state, outer, endLine);
   // A text that grows may still close them all.
   if (line !== null || (MARKDOWN.test(outer.info) && mayGrow(state, endLine))) return line;
-  return inner.find(({ info }) => !info)?.line ?? null;
+  for (const fence of readInnerFences(state, outer, endLine)) if (!fence.info) return fence.line;
+  return null;
 }
 
 /**

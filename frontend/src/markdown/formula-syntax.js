@@ -1,11 +1,11 @@
 // Markdown syntax for formulas: $…$ and \(…\) in a line; $$…$$, \[…\] and bare environments in a line or on lines of
 // their own. A formula leaves the parser as escaped text in an element; it is typeset after sanitising.
-import { indentOf, isOutdented, lineOf, mayGrow } from "./block-lines.js";
+import { indentOf, isOutdented, lineOf, mayGrow, mayLookAhead } from "./block-lines.js";
 import { isFormula, isMathematical } from "./dollars.js";
 /** @import { MarkdownIt, StateBlock, StateInline } from "markdown-it" */
 
 /** Characters within which a formula in a line must end; they bound the search in hostile texts. */
-const MAX_INLINE_CHARS = 5_000;
+const MAX_INLINE_CHARS = 3_000;
 
 const DELIMITERS = [
   { open: "$$", close: "$$", display: true },
@@ -137,10 +137,23 @@ function readBlock(state, startLine, endLine) {
 }
 
 /**
- * Returns whether a display that was not closed reaches to the next one, over the prose between them.
- * @param {string[]} lines
+ * Yields the lines of a display, the first without its delimiter, until they cannot belong to it.
+ * @param {StateBlock} state
+ * @param {number} startLine
+ * @param {number} endLine
+ * @param {string} open
  */
-const reachesTooFar = (lines) => lines.indexOf("", 1) !== -1 && !isMathematical(lines);
+function* readDisplayLines(state, startLine, endLine, open) {
+  let [hasBlank, hasProse] = [false, false];
+  for (let line = startLine; line < endLine && !isOutdented(state, line) && mayLookAhead(state); line += 1) {
+    const content = lineOf(state, line).slice(line === startLine ? open.length : 0);
+    hasBlank ||= !content && line > startLine;
+    hasProse ||= !isMathematical(content.replace(/\$\$.*/, ""));
+    // A display that was not closed must not reach to the next one, over the prose between them.
+    if (hasBlank && hasProse) return;
+    yield content;
+  }
+}
 
 /**
  * Returns the formula between delimiters that begins in a line, or null when more than it stands on its lines.
@@ -151,14 +164,12 @@ const reachesTooFar = (lines) => lines.indexOf("", 1) !== -1 && !isMathematical(
  */
 function readDisplay(state, startLine, endLine, { open, close }) {
   const lines = [];
-  for (let line = startLine; line < endLine && !isOutdented(state, line); line += 1) {
-    const content = lineOf(state, line).slice(line === startLine ? open.length : 0);
+  for (const content of readDisplayLines(state, startLine, endLine, open)) {
     const end = findClose(content, close, 0);
     lines.push(end === -1 ? content : content.slice(0, end));
-    if (reachesTooFar(lines)) return null;
     if (end === -1) continue;
     const isAlone = lines.join("").trim() && !content.slice(end + close.length).trim();
-    return isAlone ? { lines, nextLine: line + 1, isClosed: true } : null;
+    return isAlone ? { lines, nextLine: startLine + lines.length, isClosed: true } : null;
   }
   return startLine + lines.length === endLine ? { lines, nextLine: endLine, isClosed: false } : null;
 }
@@ -174,6 +185,7 @@ function readEnvironment(state, startLine, endLine, name) {
   const lines = [];
   let source = "";
   for (let line = startLine; line < endLine && !isOutdented(state, line); line += 1) {
+    if (!mayLookAhead(state)) return null;
     lines.push(lineOf(state, line));
     source += `${lines.at(-1)}\n`;
     if (!lines.at(-1)?.includes(`\\end{${name}}`)) continue;

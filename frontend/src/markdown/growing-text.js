@@ -9,6 +9,12 @@ const MAX_HELD_CHARS = 400;
 /** The same for a dollar, which is rarely the beginning of a formula. */
 const MAX_HELD_DOLLAR_CHARS = 60;
 
+/** Characters within which an opening bracket or formula is searched for its end. */
+const MAX_SEARCHED_CHARS = 1_000;
+
+/** Openings above which none is closed, because the text is no prose. */
+const MAX_OPENINGS = 50;
+
 /** A last line of which the next characters may make a list, a heading, a rule, a quotation, a table or a fence. */
 const PARTIAL_BLOCK = /(^|\n)[ \t]*(?:[-=*_+#>|~`:]+|\d{1,3}[.)]?)[ \t]*$/;
 
@@ -70,8 +76,9 @@ class Reader {
   /** @param {string} open */
   #readFormula(open) {
     const close = { "\\(": "\\)", "\\[": "\\]", $$: "$$" }[open] ?? "$";
-    const end = findClose(this.source, close, this.at + open.length);
-    if (end !== -1) this.at = end + close.length;
+    const searched = this.source.slice(this.at, this.at + MAX_SEARCHED_CHARS);
+    const end = findClose(searched, close, open.length);
+    if (end !== -1) this.at += end + close.length;
     else this.#hold();
   }
 
@@ -173,7 +180,8 @@ const isWithinWord = (before, after) => /[\p{L}\p{N}]/u.test(before) && /[\p{L}\
  */
 function findBracket(source, from, open, close) {
   let depth = 0;
-  for (let at = from; at < source.length; at += 1) {
+  const end = Math.min(source.length, from + MAX_SEARCHED_CHARS);
+  for (let at = from; at < end; at += 1) {
     if (source[at] === "\\") at += 1;
     else if (source[at] === open) depth += 1;
     else if (source[at] === close) depth -= 1;
@@ -190,6 +198,7 @@ export function completeText(source) {
   const reader = new Reader(source.replace(PARTIAL_BLOCK, ""));
   reader.read();
   let shown = reader.source.slice(0, reader.cut).trimEnd();
+  if (reader.openings.length > MAX_OPENINGS) return shown;
   // What was opened last has no text yet, when it stands at the end.
   let opening = reader.openings.pop();
   while (opening && opening.start >= shown.length) {

@@ -3,6 +3,7 @@
 import MarkdownIt from "markdown-it";
 import cjkFriendly from "markdown-it-cjk-friendly";
 import { text } from "../translations.js";
+import { lookAhead } from "./block-lines.js";
 import { fenceSyntax } from "./fence-syntax.js";
 import { footnotes, renderNotes } from "./footnotes.js";
 import { formulaSyntax } from "./formula-syntax.js";
@@ -20,7 +21,7 @@ import { textDirection } from "./text-direction.js";
 
 const markdown = new MarkdownIt({ html: false, linkify: true, breaks: true });
 markdown.use(cjkFriendly).use(fenceSyntax).use(formulaSyntax).use(tagSyntax).use(taskLists).use(footnotes);
-markdown.use(growingSyntax).use(textDirection);
+markdown.use(growingSyntax).use(textDirection).use(lookAhead);
 markdown.linkify.set({ fuzzyLink: false, fuzzyEmail: false });
 markdown.core.ruler.after("block", "paragraphs", showParagraphs);
 

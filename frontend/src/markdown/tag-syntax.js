@@ -1,6 +1,6 @@
 // The few HTML tags that models write in Markdown. They are made from their names alone: attributes are dropped, and
 // everything else that looks like a tag is text.
-import { indentOf, isOutdented, lineOf } from "./block-lines.js";
+import { indentOf, isOutdented, lineOf, mayLookAhead } from "./block-lines.js";
 /** @import { Env, MarkdownIt, StateBlock, StateInline } from "markdown-it" */
 
 /** Characters within which a tag in a line must be closed; they bound the search in hostile texts. */
@@ -97,10 +97,11 @@ function findDetailsEnd(state, startLine, endLine) {
   let depth = 0;
   let fence = "";
   let line = startLine;
-  for (; line < endLine && !isOutdented(state, line); line += 1) {
+  const isWithin = () => line < endLine && !isOutdented(state, line) && mayLookAhead(state);
+  for (; isWithin(); line += 1) {
     const content = lineOf(state, line);
-    const [mark = ""] = content.match(/^(?:`{3,}|~{3,})/) ?? [];
-    if (mark && mark.startsWith(fence)) fence = fence ? "" : mark;
+    const mark = content.match(/^(?:`{3,}|~{3,})/)?.[0];
+    if (mark?.startsWith(fence)) fence = fence ? "" : mark;
     if (!fence) depth += countDetails(content);
     if (depth <= 0) return { lastLine: line, isClosed: true };
   }
