@@ -123,6 +123,19 @@ async def echo(x: ChatExchange) -> None:
 
 
 @scenario
+async def typed(x: ChatExchange, chars: str = "8", milliseconds: str = "30") -> None:
+    """typed:<chars>:<ms>: the last message comes back, so many characters a delta; what is before ||| is reasoning."""
+    reasoning, _, text = x.last_prompt.rpartition("|||")
+    await x.start()
+    await x.delta(role="assistant", content="")
+    for delta in tokens(reasoning, int(chars)):
+        await x.delta(reasoning_content=delta)
+        await asyncio.sleep(int(milliseconds) / 1000)
+    await x.texts(tokens(text, int(chars)), int(milliseconds) / 1000)
+    await x.stop()
+
+
+@scenario
 async def pieces(x: ChatExchange) -> None:
     """The last message comes back, one delta for each part between | signs."""
     await x.answer(x.last_prompt.split("|"))

@@ -63,7 +63,8 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="package")
 def site(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """The product with everyday limits. `gpt-4-echo` has a quota that lasts."""
-    variables = connected(upstream, **{"gpt-4-echo": "echo", "steady": "paced:60:50", "lasting": "paced:900:50"})
+    models = {"gpt-4-echo": "echo", "steady": "paced:60:50", "lasting": "paced:900:50", "typed": "typed:8:30"}
+    variables = connected(upstream, **models)
     limits = {"DAILY_LIMIT_STANDARD": "50", "DAILY_LIMIT_PREMIUM": "1000"}
     with Product(tmp_path_factory.mktemp("site"), **{**variables, **limits}) as running:
         yield running

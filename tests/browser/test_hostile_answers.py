@@ -24,15 +24,14 @@ FIND_FOREIGN = """() => {
         if (!formula && element.hasAttribute("style")) bad("style", element);
         for (const { name, value } of element.attributes) {
             if (/^on/i.test(name)) bad("handler", element);
-            if (name === "id" ? !ownId.test(value) : /^(name|ping|srcset|srcdoc|action|formaction|background)$/i.test(name))
-                bad(name, element);
+            if (/^(name|ping|srcset|srcdoc|action|formaction|background)$/i.test(name)) bad(name, element);
+            if (name === "id" && !ownId.test(value)) bad(name, element);
             if (/^data-/.test(name)) bad("data", element);
             if (/url\\(/i.test(value)) bad("url", element);
         }
         if (element.localName === "img" && !element.src.startsWith("data:image/")) bad("picture", element);
-        if (element.localName === "input" && !(element.type === "checkbox" && element.disabled)) bad("input", element);
-        const isNoteLink = element.parentElement.matches(".footnote-mark") || element.getAttribute("role") === "doc-backlink";
-        if (isNoteLink && element.localName === "a") {
+        if (element.localName === "input" && !element.matches("[type=checkbox]:disabled")) bad("input", element);
+        if (element.matches("a[role^=doc-]")) {
             const target = document.getElementById(element.hash.slice(1));
             if (!target || !ownId.test(target.id) || target.closest(".prose") !== element.closest(".prose"))
                 bad("note", element);

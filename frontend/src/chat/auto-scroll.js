@@ -1,28 +1,56 @@
-// Keeps the end of a growing page in view, but only while the reader is there.
+// Keeps the end of a growing page in view, until the reader moves away from it. The first movement up is the wish to
+// leave, however small it is; reaching the end again is the wish to follow.
 import { byId } from "../dom.js";
 
-/** Pixels from the end of the page within which the reader counts as being at the end. */
-const END_MARGIN_PX = 96;
+/** Pixels from the end of the page within which a reader who scrolls down has reached it: a line may arrive meanwhile. */
+const END_MARGIN_PX = 48;
+
+/** Keys that scroll up. */
+const KEYS_UP = ["ArrowUp", "PageUp", "Home"];
+
+/**
+ * Returns whether an element between `target` and the page takes a movement up, because it scrolls itself.
+ * @param {EventTarget | null} target
+ */
+function scrollsItself(target) {
+  for (let element = target; element instanceof Element; element = element.parentElement) {
+    if (element !== document.scrollingElement && element !== document.body && element.scrollTop > 0) return true;
+  }
+  return false;
+}
 
 export class AutoScroll {
   #page = /** @type {Element} */ (document.scrollingElement);
   /** Whether the reader is at the end, so that the page scrolls as it grows. */
   #following = true;
   #lastTop = 0;
+  #lastTouchY = 0;
   #onChange;
 
   /** @param {(following: boolean) => void} onChange called when the reader leaves the end of the page or returns */
   constructor(onChange) {
     this.#onChange = onChange;
-    addEventListener("scroll", () => this.#onScroll(), { passive: true });
+    const main = byId("main");
+    const passive = { passive: true };
+    addEventListener("scroll", () => this.#onScroll(), passive);
+    // These come before the page has scrolled; after it, the page would already have followed the growing text again.
+    main.addEventListener("wheel", (event) => event.deltaY < 0 && this.#leave(event), passive);
+    main.addEventListener("touchstart", (event) => this.#onTouch(event), passive);
+    main.addEventListener("touchmove", (event) => this.#onTouch(event), passive);
+    addEventListener("keydown", (event) => this.#onKey(event));
     const observer = new ResizeObserver(() => this.#following && this.scrollToEnd());
-    observer.observe(byId("main"));
+    observer.observe(main);
     observer.observe(document.documentElement);
+  }
+
+  get following() {
+    return this.#following;
   }
 
   scrollToEnd() {
     this.#setFollowing(true);
     this.#page.scrollTop = this.#page.scrollHeight;
+    this.#lastTop = this.#page.scrollTop;
   }
 
   /**
@@ -35,19 +63,41 @@ export class AutoScroll {
     const before = measureTop();
     const result = await change();
     this.#page.scrollTop += measureTop() - before;
-    this.#setFollowing(this.#isAtEnd());
+    this.#setFollowing(this.#distance < END_MARGIN_PX);
     return result;
   }
 
-  #isAtEnd() {
-    return this.#page.scrollHeight - this.#page.clientHeight - this.#page.scrollTop < END_MARGIN_PX;
+  /** Pixels between what is shown and the end of the page. */
+  get #distance() {
+    return this.#page.scrollHeight - this.#page.clientHeight - this.#page.scrollTop;
   }
 
   #onScroll() {
-    // Only the reader scrolls up: growth of the page below moves nothing.
-    if (this.#isAtEnd()) this.#setFollowing(true);
-    else if (this.#page.scrollTop < this.#lastTop) this.#setFollowing(false);
-    this.#lastTop = this.#page.scrollTop;
+    const { scrollTop } = this.#page;
+    // A page that became shorter, or a window that became higher, moves up too, but then it shows the end.
+    if (scrollTop < this.#lastTop && this.#distance > 1) this.#setFollowing(false);
+    else if (scrollTop > this.#lastTop && this.#distance < END_MARGIN_PX) this.#setFollowing(true);
+    this.#lastTop = scrollTop;
+  }
+
+  /** @param {TouchEvent} event */
+  #onTouch(event) {
+    const y = event.touches[0]?.clientY ?? 0;
+    if (event.type === "touchmove" && y > this.#lastTouchY) this.#leave(event);
+    this.#lastTouchY = y;
+  }
+
+  /** @param {KeyboardEvent} event */
+  #onKey(event) {
+    const isUp = KEYS_UP.includes(event.key) || (event.key === " " && event.shiftKey);
+    if (isUp && !(event.target instanceof Element && event.target.closest("textarea, input, select"))) {
+      this.#leave(event);
+    }
+  }
+
+  /** @param {Event} event */
+  #leave({ target }) {
+    if (this.#page.scrollTop > 0 && !scrollsItself(target)) this.#setFollowing(false);
   }
 
   /** @param {boolean} following */

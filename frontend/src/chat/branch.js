@@ -10,6 +10,7 @@ import { setVersionIds, showVersion, versionAt, versionIds } from "../versions.j
  * @property {(view: CompletionView) => void} onRegenerate
  * @property {(node: HTMLElement, id: string, buttonName: string) => void} onVersion
  * @property {(promptNode: HTMLElement) => void} onEdit
+ * @property {() => boolean} isFollowed whether the page shows its end as it grows
  */
 
 /** The buttons of a message that lead to its other versions, and how many places away these are. */
@@ -22,13 +23,13 @@ export class Branch {
   #list = byId("messages");
   /** @type {Map<HTMLElement, CompletionView>} */
   #completions = new Map();
-  #onRegenerate;
+  #callbacks;
 
   /** @param {{ conversationId: Id | null, leaf: Id | null } & BranchCallbacks} options */
-  constructor({ conversationId, leaf, onRegenerate, onVersion, onEdit }) {
+  constructor({ conversationId, leaf, onRegenerate, onVersion, onEdit, isFollowed }) {
     this.conversationId = conversationId;
     this.leaf = leaf;
-    this.#onRegenerate = onRegenerate;
+    this.#callbacks = { onRegenerate, isFollowed };
     for (const node of messageNodes(this.#list)) this.#adopt(node);
     this.#list.addEventListener("click", (event) => {
       const target = /** @type {Element} */ (event.target);
@@ -157,7 +158,7 @@ export class Branch {
 
   /** @param {HTMLElement} node */
   #adoptCompletion(node) {
-    const view = new CompletionView(node, { onRegenerate: this.#onRegenerate });
+    const view = new CompletionView(node, this.#callbacks);
     this.#completions.set(node, view);
     return view;
   }

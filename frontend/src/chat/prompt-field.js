@@ -18,10 +18,14 @@ export function fitHeight(field) {
 }
 
 /**
- * Makes the send key submit the form of a field.
+ * Makes the send key submit the form of a field. On touch keyboards, which have no Shift+Enter, Enter makes a new line.
  * @param {HTMLTextAreaElement} field
  */
 export function installSendKey(field) {
+  if (matchMedia("(pointer: coarse)").matches) {
+    field.enterKeyHint = "enter";
+    return;
+  }
   field.addEventListener("keydown", (event) => {
     if (!isSendKey(event)) return;
     event.preventDefault();

@@ -17,16 +17,19 @@ const finishTexts = {
 export class CompletionView {
   #content;
   #reasoning;
+  #isFollowed;
   /** Whether the user opened or closed the reasoning; from then on it stays as the user left it. */
   #reasoningToggled = false;
 
   /**
    * Takes over a node made from the template, empty or with stored text. `finish` or `fail` shows the text.
    * @param {HTMLElement} node
-   * @param {{ onRegenerate: (view: CompletionView) => void }} callbacks
+   * @param {{ onRegenerate: (view: CompletionView) => void, isFollowed: () => boolean }} callbacks `isFollowed`: whether
+   *   the page shows its end as it grows
    */
-  constructor(node, { onRegenerate }) {
+  constructor(node, { onRegenerate, isFollowed }) {
     this.node = node;
+    this.#isFollowed = isFollowed;
     const [contentNode, reasoningNode] = [part(node, "content"), part(node, "reasoning-text")];
     const stored = { content: contentNode.textContent, reasoning: reasoningNode.textContent };
     contentNode.textContent = reasoningNode.textContent = "";
@@ -81,7 +84,7 @@ export class CompletionView {
   appendContent(delta) {
     this.notice("");
     const isFirstText = !this.#content.source.trim() && delta.trim();
-    if (isFirstText && !this.#reasoningToggled) this.#reasoningDetails.open = false;
+    if (isFirstText && !this.#isReasoningRead) this.#reasoningDetails.open = false;
     this.#content.append(delta);
   }
 
@@ -133,6 +136,14 @@ export class CompletionView {
     const failure = part(this.node, "failure");
     failure.replaceChildren(...lines, ...(actions.length ? [createActionRow(actions)] : []));
     failure.hidden = false;
+  }
+
+  /** Whether the user reads the reasoning: it must not fold away then. */
+  get #isReasoningRead() {
+    const details = this.#reasoningDetails;
+    if (this.#reasoningToggled || !this.#isFollowed() || details.matches(":hover, :focus-within")) return true;
+    const selection = getSelection();
+    return Boolean(selection && !selection.isCollapsed && selection.containsNode(details, true));
   }
 
   get #reasoningDetails() {

@@ -61,6 +61,7 @@ export class GenerationPresenter {
   async show(generation, view, slug, handlers) {
     view.running = true;
     view.charge = "";
+    this.#announcer.textContent = ""; // so that the same announcement is made again
     /** @param {ChargeSource} [source] */
     const showCharge = (source) => (view.charge = this.#describeCharge(slug, source));
     await generation.follow({
@@ -81,7 +82,8 @@ export class GenerationPresenter {
         showCharge(event.charge?.source);
         if (event.quota) this.#quotas.update(event.quota);
         else this.#refreshQuotas();
-        this.#announcer.textContent = view.text;
+        // Not its text: screen readers, find and select-all would meet it twice.
+        this.#announcer.textContent = text("completionReady");
       },
       error: (event) => {
         showCharge(event.charge?.source);

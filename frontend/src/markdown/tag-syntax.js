@@ -122,26 +122,28 @@ const depthOf = (env) => Number(env.detailsDepth ?? 0);
  * @param {boolean} silent
  */
 function parseDetails(state, startLine, endLine, silent) {
-  const opening = lineOf(state, startLine).match(DETAILS)?.[0];
+  const [opening] = lineOf(state, startLine).match(DETAILS) ?? [];
   if (!opening || indentOf(state, startLine) >= 4 || depthOf(state.env) >= MAX_DEPTH) return false;
   const { lastLine, isClosed } = findDetailsEnd(state, startLine, endLine);
   const source = state
     .getLines(startLine, lastLine + 1, state.blkIndent, false)
     .trim()
     .slice(opening.length);
-  const isText = !isClosed && !state.env.growing && !SUMMARY.test(source);
-  if (isText) return false;
-  if (!silent) pushDetails(state, source.replace(/<\/details\s*>$/i, ""), [startLine, lastLine + 1]);
-  if (!silent) state.line = lastLine + 1;
+  const isUnfinished = lastLine >= startLine && (state.env.growing || SUMMARY.test(source));
+  if (!isClosed && !isUnfinished) return false;
+  if (silent) return true;
+  pushDetails(state, source, [startLine, lastLine + 1]);
+  state.line = lastLine + 1;
   return true;
 }
 
 /**
  * @param {StateBlock} state
- * @param {string} inner
+ * @param {string} source what follows the opening tag
  * @param {[number, number]} map
  */
-function pushDetails(state, inner, map) {
+function pushDetails(state, source, map) {
+  const inner = source.replace(/<\/details\s*>$/i, "");
   const [, title = null, body = inner] =
     inner.match(/^\s*<summary(?:\s[^<>]*)?>([^]*?)(?:<\/summary\s*>([^]*))?$/i) ?? [];
   state.push("details_open", "details", 1).map = map;

@@ -48,6 +48,7 @@ class ChatPage {
       onRegenerate: (view) => this.#regenerate(view),
       onVersion: (node, id, buttonName) => this.#showVersion(node, id, buttonName),
       onEdit: (promptNode) => this.#edit(promptNode),
+      isFollowed: () => this.#scroll.following,
     });
     this.#composer = new Composer({
       userId: user,

@@ -126,7 +126,7 @@ class ToolsPage {
   /** Shows an empty view in place of the last result. */
   #createView() {
     const node = fromTemplate("answer-template");
-    const view = new CompletionView(node, { onRegenerate: () => this.#run() });
+    const view = new CompletionView(node, { onRegenerate: () => this.#run(), isFollowed: () => true });
     this.#result.replaceChildren(node);
     this.#resultSection.hidden = false;
     return view;
