@@ -124,13 +124,15 @@ async def echo(x: ChatExchange) -> None:
 
 @scenario
 async def typed(x: ChatExchange, chars: str = "8", milliseconds: str = "30") -> None:
-    """typed:<chars>:<ms>: the last message comes back, so many characters a delta; what is before ||| is reasoning."""
+    """typed:<chars>:<ms>: the prompt comes back slowly; what is before ||| as reasoning, before ^^^ at once."""
     reasoning, _, text = x.last_prompt.rpartition("|||")
+    head, _, text = text.rpartition("^^^")
     await x.start()
     await x.delta(role="assistant", content="")
     for delta in tokens(reasoning, int(chars)):
         await x.delta(reasoning_content=delta)
         await asyncio.sleep(int(milliseconds) / 1000)
+    await x.texts(tokens(head, int(chars)))
     await x.texts(tokens(text, int(chars)), int(milliseconds) / 1000)
     await x.stop()
 

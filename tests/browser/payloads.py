@@ -160,7 +160,7 @@ FORMULAS = [
 
 # The tags, footnotes, boxes and diagrams that completions may have.
 EXTENSIONS = [
-    f"<details open ontoggle={RUN} id=strings><summary onclick={RUN}>x</summary>\n\n<img src=x onerror={RUN}></details>",
+    f"<details open ontoggle={RUN} id=x><summary onclick={RUN}>x</summary>\n\n<img src=x onerror={RUN}></details>",
     f"<details><summary><script>{RUN}</script></summary><script>{RUN}</script></details>",
     f"<sub onclick={RUN} id=strings style=position:fixed>x</sub>",
     f'<sup style="background:url({EVIL}/b.png)">x</sup>',
@@ -177,7 +177,7 @@ EXTENSIONS = [
     "```math\n\\href{javascript:alert(1)}{x}\n```",
     "\\begin{align}\\href{javascript:alert(1)}{x}\\end{align}",
     f'```mermaid\ngraph TD\nA["<img src=x onerror={RUN}>"]-->B\nclick A "javascript:{RUN}"\n```',
-    f"```mermaid\n%%{{init: {{'securityLevel': 'loose'}}}}%%\ngraph TD\nA[<script>{RUN}</script>]\nclick A call {RUN}\n```",
+    f"```mermaid\n%%{{init: {{'securityLevel': 'loose'}}}}%%\ngraph TD\nA[<script>{RUN}</script>]\nclick A {RUN}\n```",
     f"```mermaid\ngraph TD\nA-->B\nstyle A fill:url({EVIL}/m.png)\n```",
     f"<p dir=rtl onclick={RUN}>مرحبا <bdo dir=ltr>x</bdo></p>",
     "````markdown\n```html\n<script>alert(1)</script>\n```\n````",

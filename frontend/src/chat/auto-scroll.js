@@ -2,8 +2,8 @@
 // leave, however small it is; reaching the end again is the wish to follow.
 import { byId } from "../dom.js";
 
-/** Pixels from the end of the page within which a reader who scrolls down has reached it: a line may arrive meanwhile. */
-const END_MARGIN_PX = 48;
+/** Pixels from the end of the page within which a reader who scrolls down has reached it: lines arrive meanwhile. */
+const END_MARGIN_PX = 96;
 
 /** Keys that scroll up. */
 const KEYS_UP = ["ArrowUp", "PageUp", "Home"];
@@ -25,6 +25,8 @@ export class AutoScroll {
   #following = true;
   #lastTop = 0;
   #lastTouchY = 0;
+  /** Whether a pointer is pressed: what is below it must not move away before it is released. */
+  #pressed = false;
   #onChange;
 
   /** @param {(following: boolean) => void} onChange called when the reader leaves the end of the page or returns */
@@ -38,7 +40,9 @@ export class AutoScroll {
     main.addEventListener("touchstart", (event) => this.#onTouch(event), passive);
     main.addEventListener("touchmove", (event) => this.#onTouch(event), passive);
     addEventListener("keydown", (event) => this.#onKey(event));
-    const observer = new ResizeObserver(() => this.#following && this.scrollToEnd());
+    main.addEventListener("pointerdown", () => (this.#pressed = true), passive);
+    for (const name of ["pointerup", "pointercancel"]) addEventListener(name, () => (this.#pressed = false), passive);
+    const observer = new ResizeObserver(() => this.#following && !this.#pressed && this.scrollToEnd());
     observer.observe(main);
     observer.observe(document.documentElement);
   }
@@ -89,10 +93,10 @@ export class AutoScroll {
 
   /** @param {KeyboardEvent} event */
   #onKey(event) {
-    const isUp = KEYS_UP.includes(event.key) || (event.key === " " && event.shiftKey);
-    if (isUp && !(event.target instanceof Element && event.target.closest("textarea, input, select"))) {
-      this.#leave(event);
-    }
+    if (event.target instanceof Element && event.target.closest("textarea, input, select")) return;
+    if (KEYS_UP.includes(event.key) || (event.key === " " && event.shiftKey)) this.#leave(event);
+    // The browser scrolls smoothly to what was the end when the key was pressed.
+    if (event.key === "End" && !scrollsItself(event.target)) this.#setFollowing(true);
   }
 
   /** @param {Event} event */
