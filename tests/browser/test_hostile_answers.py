@@ -159,7 +159,8 @@ def test_the_watch(visitor: Visitor) -> None:
 
 def judge(page: Page) -> None:
     """Let everything load, touch everything, and find nothing that does not belong to the page."""
-    expect(page.locator(".katex").first).to_be_visible()
+    expect(page.locator(".katex").first).to_be_attached()
+    expect(page.locator(".answer [data-part=content]:not([data-rendered])")).to_have_count(0)
     page.wait_for_load_state("networkidle")
     assert page.evaluate(FIND_FOREIGN) == []
     page.evaluate(TOUCH_EVERYTHING)

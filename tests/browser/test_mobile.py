@@ -52,7 +52,10 @@ def test_wide_things(phone: Visitor) -> None:
         "$$\n" + "+".join(f"x_{{{n}}}" for n in range(60)) + "\n$$",
         "https://example.org/" + "path/" * 60,
     ]
-    phone.answer("\n\n".join(wide), "echo")
+    phone.page.select_option("#model", "echo")
+    phone.page.fill("#prompt", "\n\n".join(wide))
+    phone.page.get_by_role("button", name="Send").tap()
+    phone.wait_for_end()
     expect(phone.page.locator(".answer .katex-display")).to_be_visible()
     fits(phone.page)
 

@@ -30,15 +30,12 @@ export class CompletionView {
   constructor(node, { onRegenerate, isFollowed }) {
     this.node = node;
     this.#isFollowed = isFollowed;
-    const [contentNode, reasoningNode] = [part(node, "content"), part(node, "reasoning-text")];
-    const stored = { content: contentNode.textContent, reasoning: reasoningNode.textContent };
-    contentNode.textContent = reasoningNode.textContent = "";
-    this.#content = new GrowingMarkdown(contentNode);
-    this.#reasoning = new GrowingMarkdown(reasoningNode);
+    this.#content = new GrowingMarkdown(part(node, "content"));
+    this.#reasoning = new GrowingMarkdown(part(node, "reasoning-text"));
     installCopyButton(part(node, "copy"), () => this.#content.source);
     part(node, "regenerate").addEventListener("click", () => onRegenerate(this));
     find(this.#reasoningDetails, "summary").addEventListener("click", () => (this.#reasoningToggled = true));
-    this.replace(stored);
+    this.#reasoningDetails.hidden = !this.#reasoning.source;
   }
 
   /** @returns {Id | null} */
@@ -115,8 +112,23 @@ export class CompletionView {
     status.hidden = !message;
   }
 
+  /** Renders the text that was stored. */
+  render() {
+    this.#content.finish();
+    this.#reasoning.finish();
+  }
+
   /** @param {FinishReason | ""} [reason] */
   finish(reason) {
+    this.render();
+    this.showEnd(reason);
+  }
+
+  /**
+   * Shows how the completion ended, without rendering it.
+   * @param {FinishReason | ""} [reason]
+   */
+  showEnd(reason) {
     this.#end();
     const isEmpty = reason === "stop" && this.node.classList.contains("empty");
     const name = isEmpty ? "finishEmpty" : reason && finishTexts[reason];
@@ -125,6 +137,7 @@ export class CompletionView {
 
   /** @param {{ message: string, details?: string, actions?: Action[] }} failure `details` is a second line */
   fail({ message, details = "", actions = [] }) {
+    this.render();
     this.#end();
     this.notice("");
     const lines = [message, details].filter(Boolean).map((line, index) => {
@@ -152,8 +165,6 @@ export class CompletionView {
 
   #end() {
     this.running = false;
-    this.#content.finish();
-    this.#reasoning.finish();
     this.node.classList.toggle("empty", !this.#content.source.trim());
   }
 }

@@ -105,7 +105,7 @@ export class GenerationPresenter {
     view.charge = this.#describeCharge(view.model, /** @type {ChargeSource | ""} */ (charge));
     view.model = this.#modelTitle(view.model);
     if (errorCode) this.showError(view, { code: errorCode, message: errorMessage ?? "" }, retry);
-    else view.finish(/** @type {FinishReason | ""} */ (finish));
+    else view.showEnd(/** @type {FinishReason | ""} */ (finish));
   }
 
   /**

@@ -32,9 +32,10 @@ export class GrowingMarkdown {
   /** Time before which no frame renders. */
   #notBefore = 0;
 
-  /** @param {HTMLElement} node */
+  /** @param {HTMLElement} node empty, or with a stored text, which stays invisible until it is rendered */
   constructor(node) {
     this.#node = node;
+    this.#source = node.textContent;
     numbers.last += 1;
     this.#prefix = `text-${numbers.last}-`;
   }
@@ -91,6 +92,8 @@ export class GrowingMarkdown {
   }
 
   #render() {
+    if (!this.#shownBlocks.length) this.#node.textContent = "";
+    this.#node.dataset.rendered = "";
     const source = this.#source.slice(this.#settledChars).replace(/\r\n?/g, "\n");
     const blocks = renderBlocks(source, this.#env);
     const notes = renderFootnotes(this.#env);

@@ -11,6 +11,7 @@ import { SystemPrompt } from "../chat/system-prompt.js";
 import { byId, find, pageData, part } from "../dom.js";
 import { Generation } from "../generation/generation.js";
 import { GenerationPresenter } from "../generation/presenter.js";
+import { RenderQueue } from "../generation/render-queue.js";
 import { Quotas } from "../quota.js";
 /** @import { CompletionView } from "../generation/completion-view.js" */
 /** @import { BranchData, ChatPageData, GenerationRequest, Id } from "../types.js" */
@@ -25,6 +26,7 @@ class ChatPage {
   #composer;
   #systemPrompt;
   #scroll;
+  #renderQueue = new RenderQueue();
   /**
    * The generation that this tab follows.
    * @type {Generation | null}
@@ -281,7 +283,9 @@ class ChatPage {
     for (const view of this.#branch.completions()) {
       const canRetry = view === this.#branch.lastCompletion && view.id;
       this.#presenter.showStored(view, canRetry ? () => this.#regenerate(view) : null);
+      this.#renderQueue.add(view.node, () => view.render());
     }
+    this.#renderQueue.start();
   }
 
   /**
