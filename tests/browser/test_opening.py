@@ -6,7 +6,10 @@ from tests.browser.conftest import Regular
 from tests.browser.visitor import Visitor, content
 
 ANSWERS = 60
-TEXT = "## Heading {n}\n\n**Bold {n}** and `code`.\n\n```python\nprint({n})\n```\n\n| a | b |\n|---|---|\n| {n} | $x^2$ |\n"
+TEXT = (
+    "## Heading {n}\n\n**Bold {n}** and `code`.\n\n```python\nprint({n})\n```\n\n"
+    "| a | b |\n|---|---|\n| {n} | $x^2$ |\n"
+)
 
 # In each frame from the first one on: the completions on the screen that show Markdown's marks.
 WATCH = """
