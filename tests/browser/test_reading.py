@@ -265,7 +265,7 @@ def test_the_end_is_announced_without_the_text(reader: Visitor) -> None:
     """A live region announces that the completion is complete; its text stands in the page once."""
     for word in ("remarkable", "unheard-of"):
         reader.ask(f"This is a {word} sentence.", "echo")
-        expect(reader.page.locator("#announcer")).to_have_text("The answer is complete.")
+        expect(reader.page.locator("#announcer")).to_have_text("Answer complete.")
         reader.wait_for_end()
         shown = reader.page.evaluate(
             """() => [...document.querySelectorAll("[aria-live], [role=status], [role=alert]")]

@@ -45,7 +45,7 @@ def test_a_text_is_translated_by_keyboard_alone(visitor: Visitor, upstream: Fake
     expect(visitor.last.locator("strong")).to_have_text("morning")
     assert "Japanese" in upstream.requests[-1].body["messages"][-1]["content"]
     assert page.inner_text("#quota") != before
-    expect(page.locator("#announcer")).to_have_text("The answer is complete.")
+    expect(page.locator("#announcer")).to_have_text("Answer complete.")
     part(visitor.last, "copy").click()
     copied = page.evaluate("() => navigator.clipboard.readText()")
     assert copied == visitor.stored()["content"]
