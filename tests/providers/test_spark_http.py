@@ -125,6 +125,22 @@ async def test_reasoning_model(provider: SparkHTTP, upstream: FakeSparkHTTP) -> 
     assert (body["tool_calls_switch"], body["search_disable"]) == (True, False)
 
 
+@pytest.mark.parametrize(("effort", "kind"), [("none", "disabled"), ("low", "enabled")])
+def test_reasoning_effort(effort: str, kind: str) -> None:
+    """The caller's effort becomes the switch of X1.5; models without one refuse it by name."""
+    provider = SparkHTTP(Endpoint("http://127.0.0.1:1/v1"))
+    asking = request("spark-x", parameters={"thinking": {"type": "auto"}}, extras={"reasoning_effort": effort})
+
+    body = provider.body(asking)
+
+    assert (body["thinking"], "reasoning_effort" in body) == ({"type": kind}, False)
+    for model in ("lite", "spark-x2.5"):
+        with pytest.raises(BadParameter) as failure:
+            provider.body(request(model, extras={"reasoning_effort": effort}))
+        assert failure.value.param == "reasoning_effort"
+    assert provider.body(request("tuned", extras={"reasoning_effort": effort}))["reasoning_effort"] == effort
+
+
 @pytest.mark.parametrize("model", ["spark-x2.5", "spark-x2.5-4b", "spark-x2.5-next"])
 def test_x25_gets_no_fixed_value(model: str) -> None:
     """X2.5 gets the newer name of the token cap, and nothing that has no effect there."""

@@ -323,6 +323,35 @@ async def test_a_network_error_is_no_completion(provider: Zhipu) -> None:
     assert (text(events), failure.value.vendor_code) == ("Half", "network_error")
 
 
+@pytest.mark.parametrize(
+    ("model", "effort", "sent"),
+    [
+        ("glm-4.5-air", "none", {"thinking": {"type": "disabled"}}),
+        ("glm-4.6", "minimal", {"thinking": {"type": "disabled"}}),
+        ("glm-5", "high", {"thinking": {"type": "enabled"}}),
+        ("GLM-5.1", "low", {"thinking": {"type": "enabled"}}),
+        ("glm-5.2", "low", {"reasoning_effort": "low"}),
+        ("glm-5.3-flash", "max", {"reasoning_effort": "max"}),
+        ("glm-z1-air", "low", {"thinking": {"type": "auto"}, "reasoning_effort": "low"}),
+    ],
+)
+def test_reasoning_effort(model: str, effort: str, sent: dict[str, JSON]) -> None:
+    """The caller's effort becomes the switch of older models, and wins over the configuration."""
+    asking = request(model, parameters={"thinking": {"type": "auto"}}, extras={"reasoning_effort": effort})
+    body = Zhipu(Endpoint(adapter.BASE_URL)).body(asking)
+
+    assert {name: body[name] for name in ("thinking", "reasoning_effort") if name in body} == sent
+
+
+async def test_a_refused_effort(provider: Zhipu) -> None:
+    """A model that does not think, or always does, refuses the caller's effort by name."""
+    always = "error:1210:This model always engages in thinking and cannot be disabled"
+    for model in ("glm-4-plus", "glm-4-flash-250414", always):
+        with pytest.raises(BadParameter) as failure:
+            await collect(provider.stream(request(model, extras={"reasoning_effort": "none"}), KEY))
+        assert failure.value.param == "reasoning_effort"
+
+
 def test_facts_about_models() -> None:
     """A model that the vendor lists without facts gets its title and context size."""
     found = registry.known_model("glm-5.3")

@@ -57,7 +57,7 @@ class WebSocketClient:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._transport = Transport(endpoint)
-        self._headers = endpoint.headers
+        self._endpoint = endpoint
         self._open: set[WebSocket] = set()
 
     async def open(self, url: str, deadline: Deadline) -> "WebSocket":
@@ -66,11 +66,11 @@ class WebSocketClient:
         headers = dict(handshake.connect().headers.raw_items())
         # httpx sets the right host for the real address.
         del headers["Host"]
-        headers |= dict(self._headers)
         address, _, query = url.partition("?")
         try:
             async with asyncio.timeout(deadline.clocks.connect):
-                exchange = await send(self._transport, "GET", address, headers, deadline, query=query)
+                sent = self._endpoint.with_headers(headers)
+                exchange = await send(self._transport, "GET", address, sent, deadline, query=query)
         except TimeoutError:
             raise not_connected("connect_timeout") from None
         await _check(exchange, handshake)

@@ -310,6 +310,11 @@ def _is_json(data: bytearray) -> bool:
     return True
 
 
+def thinking_switch(effort: JSON) -> dict[str, JSON]:
+    """Return the switch that some vendors have instead of OpenAI's `reasoning_effort`."""
+    return {"type": "disabled" if effort in ("none", "minimal") else "enabled"}
+
+
 def as_sent(message: PromptMessage) -> dict[str, JSON]:
     """Return a turn as it goes out; one that only calls tools has no content."""
     content: JSON = list(message.parts) or message.content

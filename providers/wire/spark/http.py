@@ -12,7 +12,7 @@ from providers.wire.base import JSON, ChatRequest, FinishReason, OfferedModel, T
 from providers.wire.base import gettext_noop as _
 from providers.wire.errors import BadParameter, ProviderError, Retry, Row
 from providers.wire.net.sse import SSEEvent
-from providers.wire.openai.adapter import OpenAICompatible, as_sent
+from providers.wire.openai.adapter import OpenAICompatible, as_sent, thinking_switch
 from providers.wire.openai.errors import CODES, Complaint
 from providers.wire.spark.errors import CODES as SPARK_CODES
 from providers.wire.spark.errors import HISTORY_NOT_CLEARED, OUTPUT_BLOCKED, TENDS_TO_VIOLATE, failure, number, sid_of
@@ -24,7 +24,8 @@ from providers.wire.turns import joined
 class Version:
     """The facts about a model; those of an unlisted one are the defaults.
 
-    `fixed` are fields with the values that alone have an effect. `searches` is whether it searches the web unasked.
+    `fixed` are fields with the values that alone have an effect. `searches` is whether it searches the web unasked,
+    `thinks` whether its thinking has a switch.
     """
 
     title: str = ""
@@ -33,6 +34,7 @@ class Version:
     fixed: Mapping[str, tuple[JSON, ...]] | None = None
     system: bool = True
     searches: bool = False
+    thinks: bool = False
     legacy: bool = False
 
 
@@ -43,7 +45,7 @@ _FIXED: Mapping[str, tuple[JSON, ...]] = {
     "presence_penalty": (0,),
     "frequency_penalty": (0,),
 }
-_X = Version("Spark X1.5", 65_536, 65_535, searches=True)
+_X = Version("Spark X1.5", 65_536, 65_535, searches=True, thinks=True)
 _X25 = Version("Spark X2.5", 262_144, fixed=_FIXED)
 VERSIONS: Mapping[str, Version] = {
     "lite": Version("Spark Lite", 8_192, 4_096, system=False),
@@ -77,7 +79,12 @@ class SparkHTTP(OpenAICompatible):
     known_models = KNOWN_MODELS
     slug_prefix = "spark"
     codes: ClassVar[Mapping[str, Row]] = {**CODES, **SPARK_CODES}
-    takes = frozenset({"tools", "tool_choice", "response_format", "top_p", "presence_penalty", "frequency_penalty"})
+    takes = frozenset(
+        {
+            *("tools", "tool_choice", "response_format", "top_p", "presence_penalty", "frequency_penalty"),
+            "reasoning_effort",
+        }
+    )
     withdrawn_reasons = frozenset({str(OUTPUT_BLOCKED)})
     closing_reasons = frozenset({str(TENDS_TO_VIOLATE)})
     finish_reasons: Mapping[str, FinishReason] = {
@@ -100,6 +107,9 @@ class SparkHTTP(OpenAICompatible):
         body = super().body(request)
         messages = joined(request.messages) if version.system else turns(request.messages, system=False)
         body["messages"] = [as_sent(message) for message in messages]
+        if (effort := body.get("reasoning_effort")) is not None and version.title:
+            del body["reasoning_effort"]
+            body["thinking"] = thinking_switch(effort)
         tools = _listed(body.get("tools"))
         if tools and not version.fixed:
             body["tool_calls_switch"] = True  # or calls would be an object, of which there is only one
@@ -132,6 +142,8 @@ class SparkHTTP(OpenAICompatible):
 
 def _fitting(request: ChatRequest, version: Version) -> ChatRequest:
     """Return a request with what the model takes; raise for another value of the caller's."""
+    if version.title and not version.thinks and "reasoning_effort" in request.extras:
+        raise BadParameter("The model has no switch for thinking.", "user", param="reasoning_effort")
     parameters = dict(request.parameters)
     cap = parameters.get("max_tokens")
     if version.most_tokens and isinstance(cap, int):

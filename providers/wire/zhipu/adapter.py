@@ -17,12 +17,12 @@ import orjson
 
 from providers.wire.base import IMAGES, JSON, ChatRequest, Endpoint, FirstRun
 from providers.wire.base import gettext_noop as _
-from providers.wire.errors import ProviderError, Retry, Row
+from providers.wire.errors import BadParameter, ProviderError, Retry, Row
 from providers.wire.net.sse import SSEEvent
-from providers.wire.openai.adapter import OpenAICompatible
+from providers.wire.openai.adapter import OpenAICompatible, thinking_switch
 from providers.wire.openai.errors import BAD_KEY, Complaint
 from providers.wire.zhipu.errors import EXPIRED, MODERATED, REPEATED, ZHIPU_CODES, with_reset
-from providers.wire.zhipu.models import MODELS
+from providers.wire.zhipu.models import DEGREES_SINCE, MODELS, SWITCH_SINCE, version_of
 
 BASE_URL = "https://open.bigmodel.cn/api/paas/v4"
 
@@ -49,7 +49,7 @@ class Zhipu(OpenAICompatible):
     options = frozenset({"raw_key"})
     codes: ClassVar[Mapping[str, Row]] = ZHIPU_CODES
     model_facts = MODELS
-    takes = frozenset({"tools", "tool_choice", "response_format", "stop", "seed", "top_p", IMAGES})
+    takes = frozenset({"tools", "tool_choice", "response_format", "stop", "seed", "top_p", "reasoning_effort", IMAGES})
     withdrawn_reasons = frozenset({"sensitive"}) | MODERATED
 
     def __init__(self, endpoint: Endpoint, clock: Callable[[], float] = time.time) -> None:
@@ -91,6 +91,7 @@ class Zhipu(OpenAICompatible):
             body.pop("user_id", None)
         for name in _LEAST.keys() & body.keys():
             body[name] = clamp(body[name], _LEAST[name], 1.0)
+        _set_thinking(body, request)
         if isinstance(stop := body.get("stop"), str):
             body["stop"] = [stop]
         if body.get("tool_choice") == "none":
@@ -116,6 +117,8 @@ class Zhipu(OpenAICompatible):
         if complaint.param == "max_tokens":
             # Its value is refused, never its name, which could be replaced.
             complaint = replace(complaint, param="")
+        elif complaint.param == "thinking" and "reasoning_effort" in request.extras:
+            complaint = replace(complaint, param="reasoning_effort")
         refused = super().refusal(request, with_reset(complaint, self.clock()))
         if complaint.code == EXPIRED:
             self.tokens.forget()
@@ -164,6 +167,20 @@ def split_key(key: str) -> tuple[str, str]:
     if not (name and secret) or "." in secret or not (key.isascii() and key.isprintable()):
         raise BAD_KEY.error(vendor_code="malformed_key")
     return name, secret
+
+
+def _set_thinking(body: dict[str, JSON], request: ChatRequest) -> None:
+    """Put the caller's `reasoning_effort` into the model's form; raise for a model without."""
+    effort, version = request.extras.get("reasoning_effort"), version_of(request.model)
+    if effort is None or version is None:
+        return
+    if version < SWITCH_SINCE:
+        raise BadParameter("The model does not think.", "user", param="reasoning_effort")
+    # The caller's wish replaces that of the configuration.
+    body.pop("thinking", None)
+    if version < DEGREES_SINCE:
+        del body["reasoning_effort"]
+        body["thinking"] = thinking_switch(effort)
 
 
 def web_search(wanted: JSON) -> dict[str, JSON]:

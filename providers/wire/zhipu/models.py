@@ -3,6 +3,8 @@
 Source: https://docs.bigmodel.cn/cn/guide/start/model-overview, November 2026. These are first values of new rows.
 """
 
+import re
+
 from providers.wire.base import OfferedModel
 
 _K128, _K200, _M1 = 131_072, 200_000, 1_000_000
@@ -32,3 +34,13 @@ MODELS = (
     OfferedModel("glm-4-flash", 128_000, "GLM-4 Flash"),
     OfferedModel("glm-4-long", _M1, "GLM-4 Long"),
 )
+
+# Versions with a switch for thinking, and those with degrees of it: https://docs.bigmodel.cn/cn/guide/capabilities/thinking
+SWITCH_SINCE, DEGREES_SINCE = (4, 5), (5, 2)
+_VERSION = re.compile(r"glm-(\d{1,2})(?:\.(\d{1,2}))?(?!\d)")
+
+
+def version_of(name: str) -> tuple[int, int] | None:
+    """Return the version in a model's name; None for a name without one."""
+    found = _VERSION.match(name.lower())
+    return (int(found[1]), int(found[2] or 0)) if found else None
