@@ -30,6 +30,7 @@ from providers.wire.base import (
     Notice,
     PromptMessage,
     Reasoning,
+    Sources,
     ToolCallDelta,
     Withdrawn,
     prompt_tokens,
@@ -85,7 +86,8 @@ class Attempts:
     # The names of those parameters that the caller set.
     given: frozenset[str] = frozenset()
     upstream: str = ""
-    # Whether this attempt has sent any text, and whether any of it was no white space. Reasoning counts: it is charged.
+    # Whether this attempt has sent any text or sources, and whether any text was no white space. Reasoning counts,
+    # because it is charged.
     any_text: bool = False
     visible_text: bool = False
     # The requests that were sent, those in another form among them.
@@ -238,9 +240,12 @@ class Attempts:
         return self.learned.get(route.id, route.learned)
 
     def _note(self, event: Event) -> None:
-        if not self.visible_text and isinstance(event, Delta | Reasoning | ToolCallDelta):
-            self.any_text = True
-            self.visible_text = isinstance(event, ToolCallDelta) or bool(event.text.strip())
+        if self.visible_text or not isinstance(event, Delta | Reasoning | ToolCallDelta | Sources):
+            return
+        self.any_text = True
+        self.visible_text = (
+            bool(event.text.strip()) if isinstance(event, Delta | Reasoning) else isinstance(event, ToolCallDelta)
+        )
 
     async def _better(self, route: RouteConfig, problem: Retry | ProviderError) -> ChatRequest | None:
         """Return a request that avoids the upstream's complaint; None when there is none.

@@ -14,7 +14,17 @@ from providers.adapters import Adapters
 from providers.encryption import fingerprint
 from providers.errors import ModelUnavailable
 from providers.models import ApiKey, ChatModel, KeyTrouble, Upstream
-from providers.wire.base import ChatRequest, Delta, Endpoint, Notice, PromptMessage, Reasoning, Withdrawn
+from providers.wire.base import (
+    ChatRequest,
+    Delta,
+    Endpoint,
+    Notice,
+    PromptMessage,
+    Reasoning,
+    Source,
+    Sources,
+    Withdrawn,
+)
 from providers.wire.errors import BadParameter, ContentBlocked, PromptTooLong, ProviderError, Retry, UpstreamFailed
 from runtime import database
 from tests import factories
@@ -246,6 +256,14 @@ async def test_white_space_is_withdrawn_before_another_try(model: ChatModel, ben
     limited = failure("switch", cooldown_s=1, blame="rate")
     events = await bench.ask({"only": [(Reasoning(" "), Delta("\n"), limited), COMPLETION]})
     assert events == [Reasoning(" "), Delta("\n"), Withdrawn(), Notice("retrying", 1), *COMPLETION]
+
+
+async def test_sources_are_withdrawn_before_another_try(model: ChatModel, bench: Bench) -> None:
+    """Pages that a failed attempt cited before any text are withdrawn, and do not keep it from being repeated."""
+    await database.run(with_keys, model, "only")
+    cited, limited = Sources((Source("https://a.example/"),)), failure("switch", cooldown_s=1, blame="rate")
+    events = await bench.ask({"only": [(cited, limited), COMPLETION]})
+    assert events == [cited, Withdrawn(), Notice("retrying", 1), *COMPLETION]
 
 
 async def test_no_other_try_after_reasoning(model: ChatModel, bench: Bench) -> None:

@@ -14,9 +14,11 @@ from providers.wire.base import Delta, Event, Finished, FinishReason, Reasoning,
 from providers.wire.base import gettext_noop as _
 from providers.wire.errors import ContentBlocked, ProviderError, Retry, broken_stream
 from providers.wire.net.sse import SSEEvent, SSEParser
+from providers.wire.openai.citations import add_citations
 from providers.wire.openai.fields import Piece, pieces, read_usage, thought
 from providers.wire.openai.finish_words import SEVERITY, Family, family, normalized
 from providers.wire.openai.tool_calls import ToolCalls
+from providers.wire.sources import SourceList
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +84,7 @@ class Decoder:
         self._visible = self._shown = False
         self._tools = False
         self._calls = ToolCalls()
+        self._sources = SourceList()
         # Whether there was a choice, a text or a usage: then the upstream generated, even if there is nothing to show.
         self._payload = False
         self._withdrawn = False
@@ -120,6 +123,8 @@ class Decoder:
         self._flush(out)
         if self.usage is not None and self.usage != usage:
             out.append(self.usage)
+        if self._sources.changed:
+            out.append(self._sources.event())
         return out
 
     def _reason(self) -> FinishReason:
@@ -160,6 +165,8 @@ class Decoder:
             self._fail(failure)
         else:
             self._chunk(chunk, out)
+            if "http" in data:  # every citation has an address, and few other chunks do
+                add_citations(chunk, self._sources)
 
     def _skip(self, data: str) -> None:
         """Skip data without text; a chunk that cannot be read may have had some."""

@@ -11,13 +11,38 @@ _THOUGHTS = ("reasoning_content", "reasoning", "reasoning_text", "thinking_conte
 Piece = tuple[type[Delta] | type[Reasoning], str]
 
 
+# Where the parts of the counts stand: beside them, or in objects with the details.
+_INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
+_OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
+_CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
+# The largest number of tokens that the database takes.
+_MAX_TOKENS = 2**31 - 1
+
+
 def read_usage(fields: object) -> Usage | None:
     """Return the usage that an upstream reported; None unless both counts are there."""
     if not isinstance(fields, dict):
         return None
     given = _first_count(fields, "prompt_tokens", "input_tokens")
     made = _first_count(fields, "completion_tokens", "output_tokens")
-    return None if given is None or made is None else Usage(given, made)
+    if given is None or made is None:
+        return None
+    if len(fields) == 3 and "total_tokens" in fields:  # no details, as in the usage that relays send with every chunk
+        return Usage(given, made)
+    if "cache_read_input_tokens" in fields and not ("prompt_tokens" in fields or "total_tokens" in fields):
+        # Anthropic's own shape counts the tokens of its cache apart.
+        apart = (_count(fields.get(name)) or 0 for name in ("cache_read_input_tokens", "cache_creation_input_tokens"))
+        given = min(given + sum(apart), _MAX_TOKENS)
+    cached = _part(fields, _INPUT_DETAILS, _CACHED, given)
+    return Usage(given, made, cached, _part(fields, _OUTPUT_DETAILS, ("reasoning_tokens",), made))
+
+
+def _part(fields: Mapping[str, Any], holders: tuple[str, ...], names: tuple[str, ...], whole: int) -> int | None:
+    """Return a count that is part of `whole`; None where it is not reported."""
+    for holder in (*(fields.get(name) for name in holders), fields):
+        if isinstance(holder, dict) and (found := _first_count(holder, *names)) is not None:
+            return min(found, whole)
+    return None
 
 
 def _first_count(fields: Mapping[str, Any], *names: str) -> int | None:
@@ -27,9 +52,11 @@ def _first_count(fields: Mapping[str, Any], *names: str) -> int | None:
 
 def _count(value: object) -> int | None:
     """Return a number of tokens; relays write `9.0` and `"9"` too."""
+    if type(value) is int:
+        return value if 0 <= value <= _MAX_TOKENS else None
     if isinstance(value, str) and len(value) < 16 and value.isascii() and value.isdigit():
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MAX_TOKENS:
         return None
     return int(value) if value == int(value) else None
 

@@ -12,7 +12,9 @@ import orjson
 
 from providers.wire.base import JSON, ChatRequest, Delta, Event, Finished, PromptMessage, Reasoning, Withdrawn
 from providers.wire.errors import ProviderError, broken_stream
+from providers.wire.openai.citations import add_listed
 from providers.wire.openai.fields import read_usage
+from providers.wire.sources import SourceList
 from providers.wire.spark.errors import HISTORY_NOT_CLEARED, OUTPUT_BLOCKED, TENDS_TO_VIOLATE, failure, number, sid_of
 
 log = logging.getLogger(__name__)
@@ -101,6 +103,7 @@ class Decoder:
         self._tends_to_violate = False
         self._withdrawn = False
         self._bytes = 0
+        self._sources = SourceList()
 
     @property
     def enough(self) -> bool:
@@ -154,7 +157,10 @@ class Decoder:
     def _payload(self, payload: dict[str, Any]) -> list[Event]:
         events: list[Event] = []
         choices = payload.get("choices")
-        # With search references a frame has `plugins` and no `choices`.
+        if "plugins" in payload:  # the pages that a search has found; such a frame has no `choices`
+            add_listed(payload["plugins"], self._sources)
+            if self._sources.changed:
+                events.append(self._sources.event())
         if isinstance(choices, dict):
             listed = choices.get("text")
             for text in listed if isinstance(listed, list) else ():
