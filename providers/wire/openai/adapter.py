@@ -42,11 +42,11 @@ from providers.wire.openai.errors import (
     choose_row,
     is_refusal,
     read_complaint,
-    request_id,
     resend,
 )
 from providers.wire.openai.finish_words import Family
 from providers.wire.openai.model_list import NO_LIST, NOT_A_LIST, TOO_LARGE, read_models
+from providers.wire.openai.request_ids import request_id
 from providers.wire.turns import sent_turns
 
 _BOM = b"\xef\xbb\xbf"

@@ -19,6 +19,7 @@ from providers.wire.base import gettext_noop as _
 from providers.wire.errors import BROKEN, ContentBlocked, PromptTooLong, ProviderError, Row
 from providers.wire.openai.matching import by_code, by_message, excerpt, param_in
 from providers.wire.openai.meanings import FIREWALL_WORDS, MODERATING_WORDS, Meaning
+from providers.wire.openai.request_ids import request_id, stated_id
 
 _BUSY = _("The upstream is busy.")
 _FAILED = _("The upstream failed.")
@@ -162,7 +163,7 @@ def read_complaint(status: int, body: bytes, headers: Mapping[str, str]) -> Comp
         text=text,
         reasons=_reasons(inner, details, problem),
         enveloped=inner is not envelope or bool(inner.get("message") or inner.get("msg")),
-        request_id=request_id(headers),
+        request_id=request_id(headers) or stated_id((inner, envelope), message),
         retry_after=_hint(status, headers, details, message),
     )
 
@@ -226,12 +227,6 @@ def blamed_field(request: ChatRequest, complaint: Complaint, row: Row) -> str:
 
 def _words_for(name: str) -> tuple[str, ...]:
     return ("image", "multimodal") if name == "messages" else (name.removesuffix("s"), name.replace("_", " "))
-
-
-def request_id(headers: Mapping[str, str]) -> str:
-    """Return the upstream's id of a request, for logs; at most 128 characters."""
-    # Anthropic's name for it comes second.
-    return (headers.get("x-request-id") or headers.get("request-id") or "")[:128]
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -23,8 +23,8 @@ from providers.wire.openai.errors import (
     FAULT,
     RATE,
     TOO_LONG,
-    request_id,
 )
+from providers.wire.openai.request_ids import request_id
 
 HISTORY_NOT_CLEARED = 10017
 OUTPUT_BLOCKED = 10014
