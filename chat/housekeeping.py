@@ -27,7 +27,7 @@ def expire_texts() -> None:
             storage.lock(user_id)
             rows = expired.owned_by(user_id)
             storage.add(user_id, "unkept", -rows.stored_bytes())
-            rows.update(content="", reasoning="")
+            rows.update(content="", reasoning="", sources="")
 
 
 async def recount_storage() -> None:

@@ -54,7 +54,7 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """Return what these conversations and their messages count in `StorageUse`."""
         own = self.aggregate(bytes=Sum(Bytes("title") + Bytes("system_prompt") + ROW_BYTES))
         theirs = Message.objects.filter(conversation__in=self.order_by()).aggregate(
-            bytes=Sum(Bytes("content") + Bytes("reasoning") + ROW_BYTES)
+            bytes=Sum(Bytes("content") + Bytes("reasoning") + Bytes("sources") + ROW_BYTES)
         )
         return (own["bytes"] or 0) + (theirs["bytes"] or 0)
 
@@ -133,6 +133,9 @@ class Message(models.Model):
     role = models.CharField(_("role"), max_length=10, choices=Role.choices)
     content = models.TextField(_("content"), blank=True)
     reasoning = models.TextField(_("reasoning"), blank=True)
+    # The pages that the completion cites, as `chat.sources` encodes them.
+    sources = models.TextField(_("sources"), blank=True, default="", db_default="")
+    reasoning_seconds = models.FloatField(_("seconds of reasoning"), null=True, blank=True)
     model = models.CharField(_("model"), max_length=100, blank=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
 
@@ -201,7 +204,7 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
 
     def stored_bytes(self) -> int:
         """Return what the texts of these generations count in `StorageUse`."""
-        return self.aggregate(bytes=Sum(Bytes("content") + Bytes("reasoning")))["bytes"] or 0
+        return self.aggregate(bytes=Sum(Bytes("content") + Bytes("reasoning") + Bytes("sources")))["bytes"] or 0
 
     def running(self) -> "GenerationQuerySet":
         return self.filter(status=Generation.Status.RUNNING)
@@ -263,8 +266,14 @@ class Generation(models.Model):
     finish_reason = models.CharField(_("finish reason"), max_length=20, null=True)
     content = models.TextField(_("content"), blank=True)
     reasoning = models.TextField(_("reasoning"), blank=True)
+    sources = models.TextField(_("sources"), blank=True, default="", db_default="")
     input_tokens = models.PositiveIntegerField(_("input tokens"), null=True)
     output_tokens = models.PositiveIntegerField(_("output tokens"), null=True)
+    # Parts of the input and of the output, where the upstream reported them.
+    cached_tokens = models.PositiveIntegerField(_("cached tokens"), null=True)
+    reasoning_tokens = models.PositiveIntegerField(_("reasoning tokens"), null=True)
+    # Seconds from the first reasoning to the first content, or to the end.
+    reasoning_seconds = models.FloatField(_("seconds of reasoning"), null=True)
     usage_estimated = models.BooleanField(_("usage is estimated"), default=False)
     charge: "models.JSONField[dict[str, Any] | None, dict[str, Any] | None]" = models.JSONField(_("charge"), null=True)
     error: "models.JSONField[dict[str, Any] | None, dict[str, Any] | None]" = models.JSONField(_("error"), null=True)
@@ -314,6 +323,10 @@ class Generation(models.Model):
         if self.message and self.status != self.Status.RUNNING:
             return self.message.content, self.message.reasoning
         return self.content, self.reasoning
+
+    def stored_sources(self) -> str:
+        """Return the pages that an ended generation cites, as `chat.sources` encodes them."""
+        return self.message.sources if self.message else self.sources
 
 
 class DailyAnswers(models.Model):

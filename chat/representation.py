@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from django.utils import timezone, translation
 
-from chat import schemas
+from chat import schemas, sources
 from chat.errors import with_text
 from chat.events.schemas import ChatDoneEvent, ChatErrorEvent, FinishReason, TokensUsed
 from chat.models import Conversation, Generation, Message
@@ -27,7 +27,7 @@ def generation(row: Generation) -> schemas.Generation:
     """Return the contract's `Generation`; the row's message must be at hand."""
     content, reasoning = row.texts()
     error = with_text(row.error) if row.error else None
-    return {
+    shape: schemas.Generation = {
         "id": row.id,
         "status": row.status,
         "model": row.model,
@@ -36,12 +36,15 @@ def generation(row: Generation) -> schemas.Generation:
         "finish_reason": row.finish_reason,
         "content": content,
         "reasoning": reasoning,
-        "usage": _usage(row),
+        "usage": usage(row),
         "charge": _in_order(row.charge, Charge) if row.charge else None,
         "error": _in_order(error, Problem) if error else None,
         "created_at": _time(row.created_at),
         "finished_at": _time(row.finished_at) if row.finished_at else None,
     }
+    if stored := row.stored_sources():
+        shape["sources"] = sources.decode(stored)
+    return shape
 
 
 def end_event(row: Generation) -> tuple[str, ChatDoneEvent | ChatErrorEvent] | None:
@@ -55,7 +58,7 @@ def end_event(row: Generation) -> tuple[str, ChatDoneEvent | ChatErrorEvent] | N
     return "done", {
         "finish_reason": cast("FinishReason", row.finish_reason),
         "message": row.message_id,
-        "usage": cast("TokensUsed", _usage(row)),
+        "usage": cast("TokensUsed", usage(row)),
         "charge": _in_order(row.charge, Charge),
         "quota": _in_order(row.quota_after, Quota),
     }
@@ -82,7 +85,7 @@ def message(row: Message) -> schemas.Message:
     """Return one message; while its generation runs, the draft is its content."""
     made_by: Generation | None = getattr(row, "generation", None)
     running = made_by is not None and made_by.status == Generation.Status.RUNNING
-    return {
+    shape: schemas.Message = {
         "id": row.pk,
         "parent": row.parent_id,
         "role": row.role,
@@ -92,6 +95,11 @@ def message(row: Message) -> schemas.Message:
         "generation": made_by.id if made_by else None,
         "created_at": _time(row.created_at),
     }
+    if row.sources:
+        shape["sources"] = sources.decode(row.sources)
+    if row.reasoning_seconds is not None:
+        shape["reasoning_seconds"] = row.reasoning_seconds
+    return shape
 
 
 def models_with_quota(configuration: Configuration, user_id: int) -> list[tuple[ModelConfig, str]]:
@@ -116,10 +124,22 @@ def offered_models(configuration: Configuration, user_id: int) -> list[schemas.M
     ]
 
 
-def _usage(row: Generation) -> TokensUsed | None:
+def usage(row: Generation) -> TokensUsed | None:
+    """Return the tokens of a generation, None while it runs."""
     if row.input_tokens is None or row.output_tokens is None:
         return None
-    return {"input_tokens": row.input_tokens, "output_tokens": row.output_tokens, "estimated": row.usage_estimated}
+    used: TokensUsed = {
+        "input_tokens": row.input_tokens,
+        "output_tokens": row.output_tokens,
+        "estimated": row.usage_estimated,
+    }
+    if row.cached_tokens is not None:
+        used["cached_tokens"] = row.cached_tokens
+    if row.reasoning_tokens is not None:
+        used["reasoning_tokens"] = row.reasoning_tokens
+    if row.reasoning_seconds is not None:
+        used["reasoning_seconds"] = row.reasoning_seconds
+    return used
 
 
 def quota_headers(reservation: ReservedUnit | None) -> dict[str, str]:

@@ -1,12 +1,13 @@
 """Define the JSON of generations, conversations, messages, models and text tools."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from chat import models
 from chat.events.schemas import CHAT, FinishReason, TokensUsed
+from chat.sources import CitedSource
 from quotas.schemas import Charge
 from web.schemas import Count, Problem, Time
 
@@ -22,6 +23,7 @@ class Generation(TypedDict):
     finish_reason: FinishReason | None
     content: str
     reasoning: str
+    sources: NotRequired[list[CitedSource]]
     usage: TokensUsed | None
     charge: Charge | None
     error: Problem | None
@@ -50,6 +52,8 @@ class Message(TypedDict):
     role: Annotated[str, Field(json_schema_extra={"enum": models.Message.Role.values})]
     content: str
     reasoning: str
+    sources: NotRequired[list[CitedSource]]
+    reasoning_seconds: NotRequired[float]
     model: str | None
     generation: str | None
     created_at: Time

@@ -42,6 +42,7 @@ MODELS = {
     "paced": "paced:100:50",
     "long": "long:3000",
     "reasoning": "reasoning",
+    "cited": "cited",
     "hang": "hang",
     "hang-after-headers": "hang_after_headers",
     "empty": "empty",

@@ -14,6 +14,7 @@ PLAIN = "你好，**世界**！👋 Here is `code`:\n\n- one\n- two\n"
 REASONING = "让我想想… two plus two."
 TOOL_ARGUMENTS = '{"city": "杭州", "days": 2}'
 LONG_LINE_BYTES = 200 * 1024 * 1024
+CITED = ("https://example.org/water?a=1&b=2", "https://例子.example/水")
 USAGE = {"prompt_tokens": 9, "completion_tokens": 7, "total_tokens": 16}
 
 
@@ -238,6 +239,21 @@ async def tool_round(x: ChatExchange) -> None:
     for piece in tokens(TOOL_ARGUMENTS):
         await x.delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}])
     await x.send(delta_bytes("tool_calls") + event_bytes(choices=[], usage=USAGE) + b"data: [DONE]\n\n")
+
+
+@scenario
+async def cited(x: ChatExchange, title: str = "First page") -> None:
+    """cited:<title>: reasoning, a text that cites pages as Perplexity lists them, and usage with details."""
+    pages = [{"title": title, "url": CITED[0], "date": None}, {"title": "", "url": CITED[1]}]
+    await x.start()
+    await x.delta(role="assistant", content="")
+    await x.delta(reasoning_content=REASONING)
+    await asyncio.sleep(0.3)
+    addresses = [*CITED, "javascript:alert(1)"]
+    await x.send(event_bytes(choices=[{"index": 0, "delta": {"content": "Water is wet [1][2]."}}], citations=addresses))
+    details = {"prompt_tokens_details": {"cached_tokens": 4}, "completion_tokens_details": {"reasoning_tokens": 3}}
+    end = event_bytes(choices=[{"delta": {}, "finish_reason": "stop"}], search_results=pages)
+    await x.send(end + event_bytes(choices=[], usage={**USAGE, **details}) + b"data: [DONE]\n\n")
 
 
 @scenario

@@ -26,16 +26,19 @@ from pydantic import (
 )
 from pydantic import ValidationError as PydanticError
 
-from chat import representation, storage
+from chat import representation, sources, storage
 from chat.bodies import Text
 from chat.errors import StorageFull
 from chat.models import TITLE_CHARS, Conversation, Message
+from providers.wire.sources import MAX_SOURCES, MAX_TITLE_CHARS, clean_title, is_web_address
 from web.refusals import InvalidRequest
 
 # Levels of nesting in an imported file at most.
 MAX_DEPTH = 64
 # Rows inserted by one statement of an import.
 ROWS_AT_ONCE = 1_000
+# Seconds of reasoning of a message at most: more than any upstream may take.
+MAX_REASONING_SECONDS = 1_000_000
 # Problems of a file that a refusal names at most.
 MOST_PROBLEMS = 20
 
@@ -54,8 +57,16 @@ TAIL = b"]}"
 def exported(conversation: Conversation) -> bytes:
     """Return one conversation with its messages as JSON; one query."""
     rows = Message.objects.filter(conversation=conversation).order_by("id").values(*ImportedMessage.model_fields)
-    messages = [{**row, "created_at": _time(row["created_at"])} for row in rows]
-    return orjson.dumps({**representation.conversation(conversation), "messages": messages})
+    return orjson.dumps({**representation.conversation(conversation), "messages": list(map(_exported, rows))})
+
+
+def _exported(row: dict[str, Any]) -> dict[str, Any]:
+    """Return one message; what few messages have is left out of the others."""
+    listed, seconds = sources.decode(row.pop("sources")), row.pop("reasoning_seconds")
+    rare = {"sources": listed or None, "reasoning_seconds": seconds}
+    return {**row, "created_at": _time(row["created_at"])} | {
+        name: value for name, value in rare.items() if value is not None
+    }
 
 
 def _time(moment: datetime) -> str:
@@ -110,6 +121,17 @@ class _Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
+def _web_address(url: str) -> str:
+    if not is_web_address(url):
+        raise ValueError("no web address")
+    return url
+
+
+class ImportedSource(_Shape):
+    url: Annotated[Text, AfterValidator(_web_address)]
+    title: Annotated[Text, Field(max_length=MAX_TITLE_CHARS), AfterValidator(clean_title)] = ""
+
+
 class ImportedMessage(_Shape):
     id: Id
     parent: Id | None
@@ -118,6 +140,11 @@ class ImportedMessage(_Shape):
     reasoning: Text = ""
     model: Annotated[Text, Field(max_length=100)] = ""
     created_at: Moment
+    sources: Annotated[list[ImportedSource], Field(max_length=MAX_SOURCES)] = []
+    reasoning_seconds: Annotated[float, Field(strict=True, ge=0, le=MAX_REASONING_SECONDS)] | None = None
+
+    def encoded_sources(self) -> str:
+        return sources.encode({"url": source.url, "title": source.title} for source in self.sources)
 
 
 class ImportedConversation(_Shape):
@@ -199,7 +226,7 @@ def store(user_id: int, file: Imported) -> tuple[int, int]:
         )
         pairs = [(row, given) for row, each in zip(rows, file.conversations, strict=True) for given in each.messages]
         messages = Message.objects.bulk_create(
-            [Message(conversation=row, **given.model_dump(exclude={"id", "parent"})) for row, given in pairs],
+            [_message(row, given) for row, given in pairs],
             batch_size=ROWS_AT_ONCE,
         )
         # The parents are set afterwards, because ids are only known after the insert.
@@ -214,7 +241,14 @@ def store(user_id: int, file: Imported) -> tuple[int, int]:
     return len(rows), len(messages)
 
 
+def _message(conversation: Conversation, given: ImportedMessage) -> Message:
+    values = given.model_dump(exclude={"id", "parent", "sources"})
+    return Message(conversation=conversation, sources=given.encoded_sources(), **values)
+
+
 def _stored_size(given: ImportedConversation) -> int:
-    texts = (text for message in given.messages for text in (message.content, message.reasoning))
+    texts = (
+        text for message in given.messages for text in (message.content, message.reasoning, message.encoded_sources())
+    )
     rows = 1 + len(given.messages)
     return rows * storage.ROW_BYTES + storage.size_of(given.title, given.system_prompt, *texts)

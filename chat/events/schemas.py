@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Field, JsonValue
 from typing_extensions import TypeAliasType, TypedDict
 
+from chat.sources import CitedSource
 from quotas.schemas import Charge, Quota
 from web.openapi import STREAM, Content
 from web.schemas import Code, Count, Problem
@@ -18,6 +19,11 @@ class TokensUsed(TypedDict):
     input_tokens: Count
     output_tokens: Count
     estimated: bool
+    # Parts of the input and the output, only where the upstream reported them.
+    cached_tokens: NotRequired[Count]
+    reasoning_tokens: NotRequired[Count]
+    # Only with reasoning.
+    reasoning_seconds: NotRequired[float]
 
 
 # --- chat ------------------------------------------------------------------------------------------------------------
@@ -49,6 +55,10 @@ class ChatResetEvent(TypedDict):
     reasoning: str
 
 
+class ChatSourcesEvent(TypedDict):
+    sources: list[CitedSource]
+
+
 class ChatDoneEvent(TypedDict):
     finish_reason: FinishReason
     message: int | None
@@ -71,6 +81,7 @@ CHAT = Content(
         "reasoning": ChatReasoningEvent,
         "notice": ChatNoticeEvent,
         "reset": ChatResetEvent,
+        "sources": ChatSourcesEvent,
         "done": ChatDoneEvent,
         "error": ChatErrorEvent,
     },
@@ -104,10 +115,20 @@ PUSH = Content(
 # --- OpenAI's chunks, and the classic example ------------------------------------------------------------------------
 
 
+class InputDetails(TypedDict):
+    cached_tokens: Count
+
+
+class OutputDetails(TypedDict):
+    reasoning_tokens: Count
+
+
 class OpenAIUsage(TypedDict):
     prompt_tokens: Count
     completion_tokens: Count
     total_tokens: Count
+    prompt_tokens_details: NotRequired[InputDetails]
+    completion_tokens_details: NotRequired[OutputDetails]
 
 
 class ChunkChoice(TypedDict):

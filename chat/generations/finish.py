@@ -19,8 +19,8 @@ from runtime import fast_sql
 
 # What an end and the row of its generation have in common.
 _SAME_NAMES = (
-    *("status", "finish_reason", "error", "content", "reasoning", "input_tokens", "output_tokens"),
-    *("usage_estimated", "upstream", "last_event"),
+    *("status", "finish_reason", "error", "content", "reasoning", "sources", "input_tokens", "output_tokens"),
+    *("cached_tokens", "reasoning_tokens", "reasoning_seconds", "usage_estimated", "upstream", "last_event"),
 )
 # Numbers skipped after a killed process, so that the next event is above all that a reader can have.
 RESUME_JUMP = 10_000_000
@@ -39,11 +39,16 @@ class End:
     error: dict[str, Any] | None = None
     # Whether the caller got content or reasoning that is not white space, or a tool call.
     visible: bool = False
+    # The pages that it cites, as `chat.sources` encodes them.
+    sources: str = ""
     reached_upstream: bool = False
     # Whether it failed because of the request: moderation, a prompt that is too long, a refused parameter.
     request_at_fault: bool = False
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    reasoning_seconds: float | None = None
     usage_estimated: bool = False
     upstream: str = ""
     ends_conversation: bool = False
@@ -102,7 +107,7 @@ def store(end: End) -> Generation:
     with transaction.atomic():
         if end.moderated:
             audit.count_abuse(end.row.user_id)  # first, because a start locks the user's row before the quota's
-        stored = storage.size_of(end.content, end.reasoning)
+        stored = storage.size_of(end.content, end.reasoning, end.sources)
         # Before the texts, and without a limit: a completion that exceeds it is kept.
         storage.add(end.row.user_id, "unkept" if end.row.message_id is None else "conversations", stored)
         charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason)
@@ -113,14 +118,15 @@ def store(end: End) -> Generation:
         values |= {"charge": dict(charge.as_json()), "finished_at": now}
         values["uncharged_at"] = now if end.counts_as_uncharged else None
         if end.row.message_id is not None:
-            values |= {"content": "", "reasoning": ""}
+            values |= {"content": "", "reasoning": "", "sources": ""}
         if end.error is None:
             values["quota_after"] = _quota_of(end.row)
         if not fast_sql.update(Generation, values, "id = %s AND status = 'running'", [end.row.id]):
             transaction.set_rollback(True)
         else:
             if end.row.message_id is not None:
-                text = {"content": end.content, "reasoning": end.reasoning}
+                names = ("content", "reasoning", "sources", "reasoning_seconds")
+                text = {name: getattr(end, name) for name in names}
                 if not fast_sql.update(Message, text, "id = %s", [end.row.message_id]):
                     end.row.message = end.row.conversation = None  # deleted meanwhile
                     storage.add(end.row.user_id, "conversations", -stored)

@@ -3,12 +3,14 @@
 `Pipeline` chains them. The first `Finished` that comes out ends the generation: its reader closes the upstream then.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from urllib.parse import unquote
 
+from chat.screening.lexicon import Lexicon, masked
 from chat.screening.live import LiveWords
 from chat.screening.nested import Calls
 from chat.screening.stream import Screen
-from providers.wire.base import Delta, Event, Finished, Reasoning, ToolCallDelta, Withdrawn
+from providers.wire.base import Delta, Event, Finished, Reasoning, Source, ToolCallDelta, Withdrawn
 
 # Put between two pieces of reasoning that content separates. It is too long for a sensitive word to match across it.
 PARTING = "\n\n…\n\n"
@@ -137,3 +139,19 @@ class Screening:
         passed = screen.flush() if text is None else screen.feed(text, self._words.current.outgoing)
         self._hits |= screen.hits
         return [kind(passed)] if passed else []
+
+
+def screened_sources(sources: Iterable[Source], lexicon: Lexicon, hits: set[int]) -> list[Source]:
+    """Return the pages without sensitive words; `hits` receives the ids of the words found.
+
+    A page with a word in its address is left out, because a masked address leads nowhere. A title with a word that
+    blocks is emptied.
+    """
+    shown = []
+    for url, title in sources:
+        in_url, in_title = lexicon.find(url) or lexicon.find(unquote(url)), lexicon.find(title)
+        hits |= {hit.term.id for hit in (*in_url, *in_title)}
+        if not in_url:
+            blocked = any(hit.term.blocks for hit in in_title)
+            shown.append(Source(url, "" if blocked else masked(title, in_title)))
+    return shown

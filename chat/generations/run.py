@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -12,12 +13,12 @@ from django.db import IntegrityError, InterfaceError, OperationalError
 from django.utils import translation
 from prometheus_client import Counter
 
-from chat import representation
+from chat import representation, sources
 from chat.events.sink import Sink
 from chat.generations import finish
 from chat.generations.drafts import Draft
 from chat.generations.finish import End
-from chat.generations.pipeline import LengthLimit, Pipeline, Screening
+from chat.generations.pipeline import LengthLimit, Pipeline, Screening, screened_sources
 from chat.models import Generation
 from chat.screening.live import LiveWords
 from providers.errors import ModelUnavailable, shown
@@ -30,6 +31,8 @@ from providers.wire.base import (
     FinishReason,
     Notice,
     Reasoning,
+    Source,
+    Sources,
     ToolCallDelta,
     Usage,
     Withdrawn,
@@ -80,6 +83,8 @@ class Run:
         # Whether the caller got embeddings, which are no text either.
         self._has_embeddings = False
         self._usage: Usage | None = None
+        # The pages cited, as the upstream listed them: not screened yet.
+        self._sources: tuple[Source, ...] = ()
         self._hits: set[int] = set()
         # `cancelled` or `interrupted`, once the end was requested from outside.
         self._requested_end = ""
@@ -90,6 +95,11 @@ class Run:
         self._finished = asyncio.Event()
         self._started = time.monotonic()
         self._first_delta_ms: float | None = None
+        # When reasoning began, and when content or a tool call followed it.
+        self._reasoning_at: float | None = None
+        self._reasoned_at: float | None = None
+        # Whether the time of the next content or tool call matters.
+        self._clocks_next = True
         title = row.conversation.title if row.conversation else None
         self._publish(
             "start", {"generation": row.id, "conversation": row.conversation_id, "model": row.model, "title": title}
@@ -184,16 +194,18 @@ class Run:
             draft.add_content(event.text)
             draft.last_event += 1
             self.sink.publish("message", {"role": "assistant", "content": event.text})
-            if self._first_delta_ms is None:
-                self._note_first_delta()
+            if self._clocks_next:
+                self._note_time()
         elif isinstance(event, Reasoning) and not self._hides_reasoning:
             draft.add_reasoning(event.text)
+            if self._reasoning_at is None:
+                self._reasoning_at, self._clocks_next = time.monotonic(), True
             self._publish("reasoning", {"content": event.text})
         elif isinstance(event, ToolCallDelta):
             if self.sink.tool_calls(event.json):
                 self._tool_call_chars += len(event.json)
-                if self._first_delta_ms is None:
-                    self._note_first_delta()
+                if self._clocks_next:
+                    self._note_time()
         else:
             self._take_note(event)
 
@@ -203,7 +215,10 @@ class Run:
             self._has_embeddings = self.sink.embeddings(event.items)
         elif isinstance(event, Usage):
             self._usage = event
+        elif isinstance(event, Sources):
+            self._sources = event.items
         elif isinstance(event, Withdrawn):
+            self._sources, self._reasoning_at, self._reasoned_at = (), None, None
             self.draft.withdraw()
             self._publish("reset", self.draft.snapshot())
         elif isinstance(event, Notice):
@@ -211,8 +226,27 @@ class Run:
                 message = translation.gettext("The model is busy; trying again.")
             self._publish("notice", {"code": event.code, "message": message})
 
-    def _note_first_delta(self) -> None:
-        self._first_delta_ms = (time.monotonic() - self._started) * 1000
+    def _note_time(self) -> None:
+        """Note the time of the first content or tool call, and of the first one after reasoning."""
+        now, self._clocks_next = time.monotonic(), False
+        if self._first_delta_ms is None:
+            self._first_delta_ms = (now - self._started) * 1000
+        if self._reasoning_at is not None and self._reasoned_at is None:
+            self._reasoned_at = now
+
+    def _reasoning_seconds(self) -> float | None:
+        if self._reasoning_at is None:
+            return None
+        return round((self._reasoned_at or time.monotonic()) - self._reasoning_at, 1)
+
+    def _publish_sources(self, text: Mapping[str, str]) -> str:
+        """Publish the screened pages that the text cites; return them as they are stored."""
+        if not (self._sources and any(text.values())):
+            return ""
+        cited = sources.as_json(screened_sources(self._sources, self._words.current.outgoing, self._hits))
+        if cited:
+            self._publish("sources", {"sources": cited})
+        return sources.encode(cited)
 
     def _publish(self, name: str, data: object) -> None:
         self.draft.last_event += 1
@@ -248,6 +282,7 @@ class Run:
             prompt_tokens(self._attempts.messages),
             estimate_tokens(text["content"]) + estimate_tokens(text["reasoning"]) + self._tool_call_chars // 4,
         )
+        cited = self._publish_sources(text)
         return End(
             self.row,
             status=status,
@@ -259,8 +294,12 @@ class Run:
             visible=self._is_visible(),
             reached_upstream=bool(self._attempts.upstream),
             request_at_fault=self._request_at_fault,
+            sources=cited,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
+            cached_tokens=usage.cached_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            reasoning_seconds=self._reasoning_seconds(),
             usage_estimated=self._usage is None,
             upstream=self._attempts.upstream,
             ends_conversation=self._ends_conversation,

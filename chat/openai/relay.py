@@ -65,6 +65,8 @@ class Relay(Sink):
             self.wake()
         elif name == "reset":
             self._reset(data)
+        elif name == "sources":
+            self._annotations([_annotation(source) for source in data["sources"]])
         elif name == "start":
             self._start(data["generation"], data["model"])
 
@@ -83,10 +85,8 @@ class Relay(Sink):
             self._fail(data)
         else:
             reason, usage = finish_reason or data["finish_reason"], data["usage"]
-            given, made = usage["input_tokens"], usage["output_tokens"]
-            tokens = {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
             # OpenAI knows no `cancelled`: a caller whose completion is stopped elsewhere has all that there is.
-            self._finish("stop" if reason == "cancelled" else reason, tokens)
+            self._finish("stop" if reason == "cancelled" else reason, _tokens(usage))
         self.wake()
 
     def abandon(self) -> None:
@@ -105,7 +105,10 @@ class Relay(Sink):
     def _reset(self, text: Mapping[str, str]) -> None: ...
 
     @abstractmethod
-    def _finish(self, reason: str, usage: Mapping[str, int]) -> None: ...
+    def _finish(self, reason: str, usage: Mapping[str, Any]) -> None: ...
+
+    def _annotations(self, annotations: list[dict[str, Any]]) -> None:  # noqa: B027
+        """Send the pages that the completion cites, where the format has a place for them."""
 
     def _fail(self, failure: Mapping[str, Any]) -> None:
         """Send a failure inside the response, if that has begun."""
@@ -189,7 +192,7 @@ class Chunks(StreamedRelay):
         self._end = b'],"usage":null}\n\n' if self._include_usage else b"]}\n\n"
         self._tail = b'},"logprobs":null,"finish_reason":null}' + self._end
         self._choice = self._head + b'{"index":0,"delta":{'
-        fields = (*_FIELDS.values(), "tool_calls")
+        fields = (*_FIELDS.values(), "tool_calls", "annotations")
         self._heads = {field: self._choice + b'"%b":' % field.encode() for field in fields}
         self._opening = self._choice + b'"role":"assistant","content":""' + self._tail
 
@@ -204,7 +207,11 @@ class Chunks(StreamedRelay):
         self._wait("tool_calls", pieces.encode())
         self._chars += len(pieces)
 
-    def _finish(self, reason: str, usage: Mapping[str, int]) -> None:
+    def _annotations(self, annotations: list[dict[str, Any]]) -> None:
+        self._close_text()
+        self._wait("annotations", orjson.dumps(annotations))
+
+    def _finish(self, reason: str, usage: Mapping[str, Any]) -> None:
         self._close_text()
         end = b'},"logprobs":null,"finish_reason":%b}' % orjson.dumps(reason)
         self._waiting.append(self._choice + end + self._end)
@@ -228,6 +235,7 @@ class Whole(Relay):
         self.body: dict[str, Any] = {}
         self._texts: dict[str, list[str]] = {field: [] for field in _FIELDS.values()}
         self._calls: dict[int, dict[str, Any]] = {}
+        self._cited: list[dict[str, Any]] = []
 
     @property
     def sends_reasoning(self) -> bool:
@@ -253,17 +261,22 @@ class Whole(Relay):
         function |= given | texts
         call |= {key: value for key, value in piece.items() if key not in ("index", "function")}
 
+    def _annotations(self, annotations: list[dict[str, Any]]) -> None:
+        self._cited = annotations
+
     def _reset(self, text: Mapping[str, str]) -> None:
         self._texts = {"content": [text["content"]], "reasoning_content": [text["reasoning"]]}
         self._calls.clear()
 
-    def _finish(self, reason: str, usage: Mapping[str, int]) -> None:
+    def _finish(self, reason: str, usage: Mapping[str, Any]) -> None:
         message: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts["content"])}
         if reasoning := "".join(self._texts["reasoning_content"]):
             message["reasoning_content"] = reasoning
         if self._calls:
             message["content"] = message["content"] or None
             message["tool_calls"] = [_whole_call(call) for call in self._calls.values()]
+        if self._cited:
+            message["annotations"] = self._cited
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
         self.body |= {"choices": [choice], "usage": usage}
 
@@ -273,3 +286,19 @@ def _whole_call(call: dict[str, Any]) -> dict[str, Any]:
     function = call["function"]
     arguments = function["arguments"].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return {**call, "function": {**function, "arguments": arguments}}
+
+
+def _annotation(source: Mapping[str, str]) -> dict[str, Any]:
+    """Return a cited page in OpenAI's shape; the place in the text is not known, so it is empty."""
+    return {"type": "url_citation", "url_citation": {"start_index": 0, "end_index": 0, **source}}
+
+
+def _tokens(usage: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the usage of a `done` event in OpenAI's shape."""
+    given, made = usage["input_tokens"], usage["output_tokens"]
+    tokens: dict[str, Any] = {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
+    if "cached_tokens" in usage:
+        tokens["prompt_tokens_details"] = {"cached_tokens": usage["cached_tokens"]}
+    if "reasoning_tokens" in usage:
+        tokens["completion_tokens_details"] = {"reasoning_tokens": usage["reasoning_tokens"]}
+    return tokens

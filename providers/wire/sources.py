@@ -35,8 +35,8 @@ def clean_title(text: object) -> str:
     """Return a title on one line, cut; empty for anything but text."""
     if not isinstance(text, str):
         return ""
-    line = " ".join(text[: 2 * MAX_TITLE_CHARS].split())[:MAX_TITLE_CHARS]
-    return line if line.isprintable() else "".join(c for c in line if c.isprintable() or c in _JOINERS)
+    kept = (c for c in text[: 2 * MAX_TITLE_CHARS] if c.isprintable() or c.isspace() or c in _JOINERS)
+    return " ".join("".join(kept).split())[:MAX_TITLE_CHARS].rstrip()
 
 
 class SourceList:
@@ -52,7 +52,7 @@ class SourceList:
     def add(self, url: object, title: object = "") -> None:
         """Add a page, or the title that a page lacks.
 
-        What is no web address is left out.
+        Anything but a web address is left out.
         """
         if not isinstance(url, str) or self._titles.get(url):
             return  # vendors repeat the whole list with every chunk

@@ -12,7 +12,7 @@ from chat.openai.calls import RelayStream
 from chat.openai.relay import Chunks, Relay, Whole
 
 START = {"generation": "0" * 32, "conversation": None, "model": "m", "title": None}
-DONE = {"finish_reason": "stop", "usage": {"input_tokens": 3, "output_tokens": 4, "estimated": False}}
+DONE: dict[str, Any] = {"finish_reason": "stop", "usage": {"input_tokens": 3, "output_tokens": 4, "estimated": False}}
 FAILED = {"code": "upstream_timeout", "message": "Too late.", "charge": None}
 
 
@@ -29,7 +29,7 @@ def waiting_data(chunks: Chunks) -> list[Any]:
 
 
 def deltas(chunks: Chunks) -> list[Any]:
-    return [event["choices"][0]["delta"] for event in waiting_data(chunks)]
+    return [event["choices"][0]["delta"] for event in waiting_data(chunks) if event != "[DONE]"]
 
 
 def test_neighbouring_text_is_one_chunk() -> None:
@@ -57,6 +57,44 @@ def test_kinds_keep_their_order() -> None:
         {"tool_calls": [{"index": 0}]},
         {"content": "b"},
     ]
+
+
+CITED = {"sources": [{"url": "https://a.example/", "title": "A"}]}
+ANNOTATIONS = [
+    {
+        "type": "url_citation",
+        "url_citation": {"start_index": 0, "end_index": 0, "url": "https://a.example/", "title": "A"},
+    }
+]
+DETAILED = {**DONE["usage"], "cached_tokens": 2, "reasoning_tokens": 0, "reasoning_seconds": 1.5}
+
+
+def test_sources_are_annotations() -> None:
+    """Cited pages come as annotations after the text, in a stream and in a whole completion."""
+    chunks: Chunks = started(Chunks())
+    whole: Whole = started(Whole())
+    for each in (chunks, whole):
+        each.publish("message", {"content": "a"})
+        each.publish("sources", CITED)
+        each.complete("done", DONE, finish_reason="stop")
+    assert deltas(chunks)[1:3] == [{"content": "a"}, {"annotations": ANNOTATIONS}]
+    assert whole.body["choices"][0]["message"] == {"role": "assistant", "content": "a", "annotations": ANNOTATIONS}
+
+
+def test_details_of_usage() -> None:
+    """Cached and reasoning tokens stand where OpenAI has them; unknown ones are left out."""
+    whole: Whole = started(Whole())
+    whole.complete("done", {**DONE, "usage": DETAILED}, finish_reason="stop")
+    assert whole.body["usage"] == {
+        "prompt_tokens": 3,
+        "completion_tokens": 4,
+        "total_tokens": 7,
+        "prompt_tokens_details": {"cached_tokens": 2},
+        "completion_tokens_details": {"reasoning_tokens": 0},
+    }
+    plain: Whole = started(Whole())
+    plain.complete("done", DONE, finish_reason="stop")
+    assert plain.body["usage"] == {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
 
 
 def test_notices_are_dropped() -> None:

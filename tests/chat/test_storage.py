@@ -11,7 +11,7 @@ from django.utils import timezone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat import housekeeping, storage
+from chat import housekeeping, sources, storage
 from chat.conversations import transfer
 from chat.errors import StorageFull
 from chat.generations import finish
@@ -38,7 +38,14 @@ def recounted(user: Any) -> tuple[int, int]:
 def imported(texts: list[str]) -> transfer.Imported:
     now = timezone.now().isoformat()
     messages = [
-        {"id": n, "parent": n - 1 if n else None, "role": "user", "content": text, "created_at": now}
+        {
+            "id": n,
+            "parent": n - 1 if n else None,
+            "role": "user",
+            "content": text,
+            "created_at": now,
+            "sources": [{"url": "https://例子.example/", "title": text[:40]}] if len(text) < 100 else [],
+        }
         for n, text in enumerate(texts)
     ]
     rows = [{"id": 1, "title": "Taken along", "created_at": now, "updated_at": now, "messages": messages}]
@@ -90,7 +97,10 @@ class History:
     def _end(self, row: Generation, completion: str, number: int) -> None:
         status = Generation.Status.FAILED if number == 5 else Generation.Status.COMPLETED
         error = {"code": "upstream_error"} if number == 5 else None
-        finish.store(finish.End(row, status, completion, completion[:3], 1, "stop", error, bool(completion)))
+        cited = (
+            sources.encode([{"url": "https://example.org/", "title": completion}]) if number % 2 and completion else ""
+        )
+        finish.store(finish.End(row, status, completion, completion[:3], 1, "stop", error, bool(completion), cited))
 
     def _one(self, number: int) -> Conversation | None:
         rows = list(Conversation.objects.owned_by(self.user.pk).order_by("pk"))

@@ -18,7 +18,7 @@ def full(product: Product, api_user: ApiUser) -> ApiUser:
     first = api_user.answer(STORY, "plain", system_prompt="Be brief.")
     conversation = first[0].data["conversation"]
     tree = api_user.messages(conversation)
-    api_user.answer("Follow up", "reasoning", conversation=conversation)
+    api_user.answer("Follow up", "cited", conversation=conversation)
     api_user.answer("Edited", "plain", conversation=conversation, parent=tree[-1]["id"])
     made = api_user.client.post(f"/api/messages/{tree[-1]['id']}/regenerate/", json={"model": "quick"})
     api_user.ended(made.json()["generation"]["id"])
@@ -63,7 +63,10 @@ def test_export_and_import_round_trip(product: Product, full: ApiUser) -> None:
     counts = bring(other, file)
     assert (counts.status_code, counts.json()) == (201, {"conversations": 3, "messages": 11})
     assert renamed(everything(other)) == renamed(file)
-    assert file["conversations"][0]["messages"][0]["content"] == STORY
+    first, *others = file["conversations"][0]["messages"]
+    assert first["content"] == STORY
+    assert sum(len(each.get("sources", [])) for each in others) == 2
+    assert sum(each.get("reasoning_seconds", 0) for each in others) > 0.2
 
 
 def test_an_imported_conversation_goes_on(product: Product, full: ApiUser) -> None:
@@ -152,6 +155,15 @@ BROKEN: dict[str, object] = {
     "a boolean id": whole(GOOD, conversation(message(True))),
     "a system message": whole(GOOD, conversation(message(1, role="system"))),
     "content that is none": whole(GOOD, conversation(message(1, content={"a": 1}))),
+    "a source without scheme": whole(GOOD, conversation(message(1, sources=[{"url": "example.org"}]))),
+    "a source that is a script": whole(GOOD, conversation(message(1, sources=[{"url": "javascript:alert(1)"}]))),
+    "a source with other fields": whole(GOOD, conversation(message(1, sources=[{"url": "http://a.example/", "x": 1}]))),
+    "too many sources": whole(GOOD, conversation(message(1, sources=[{"url": "http://a.example/"}] * 101))),
+    "a source's long title": whole(
+        GOOD, conversation(message(1, sources=[{"url": "http://a.example/", "title": "x" * 301}]))
+    ),
+    "negative seconds": whole(GOOD, conversation(message(1, reasoning_seconds=-1))),
+    "seconds by word": whole(GOOD, conversation(message(1, reasoning_seconds="1"))),
     "NUL": whole(GOOD, conversation(message(1, content="a\0b"))),
     "a lone surrogate": json.dumps(whole(GOOD, conversation(message(1)))).replace('"x"', '"\\ud800"').encode(),
     "not UTF-8": json.dumps(whole(GOOD)).encode().replace(b'"x"', b'"\xff"'),

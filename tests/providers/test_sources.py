@@ -117,6 +117,7 @@ def test_titles_are_one_short_line(title: str) -> None:
     assert len(cleaned) <= MAX_TITLE_CHARS
     assert all(character.isprintable() or character in "\u200c\u200d" for character in cleaned)
     cleaned.encode()
+    assert clean_title(cleaned) == cleaned
 
 
 def test_pages_are_listed_once_in_order_and_bounded() -> None:
