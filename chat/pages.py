@@ -3,7 +3,9 @@
 import secrets
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
+import orjson
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.db.models import Sum
@@ -108,16 +110,30 @@ def _listed(row: Conversation) -> dict[str, Any]:
 
 def _shown(row: Message) -> dict[str, Any]:
     made_by: Generation | None = getattr(row, "generation", None)
-    return representation.message(row) | {
+    shape = representation.message(row)
+    return {
+        **shape,
+        "sources": [{**source, "host": _host(source["url"])} for source in shape.get("sources", ())],
         "generation": made_by
         and {
             "id": made_by.id,
             "status": made_by.status,
             "finish_reason": made_by.finish_reason,
             "charge": made_by.charge,
-            "error": with_text(made_by.error) if made_by.error else None,
-        }
+            "usage": _json(representation.usage(made_by)),
+            "error": _json(with_text(made_by.error) if made_by.error else None),
+        },
     }
+
+
+def _host(url: str) -> str:
+    """Return the host as the address has it, with its port; the script shows the same."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _json(value: object) -> str:
+    """Return a value for a data attribute that the page's script reads; empty for None."""
+    return "" if value is None else orjson.dumps(value).decode()
 
 
 def _with_models(user: User, branch: list[Message], page_data: dict[str, Any]) -> dict[str, Any]:

@@ -18,10 +18,12 @@ export function text(name, values = {}) {
  * @param {number} count
  */
 export function plural(name, count) {
-  const language = pageLanguage();
-  const isOne = new Intl.PluralRules(language).select(count) === "one";
-  return text(name + (isOne ? "One" : "Other"), { count: count.toLocaleString(language) });
+  const isOne = new Intl.PluralRules(pageLanguage()).select(count) === "one";
+  return text(name + (isOne ? "One" : "Other"), { count: formatNumber(count) });
 }
+
+/** @param {number} value */
+export const formatNumber = (value) => value.toLocaleString(pageLanguage());
 
 /**
  * Formats a date in the page's language and the reader's time zone; without the day when it is today.

@@ -58,6 +58,29 @@
  */
 
 /**
+ * The tokens of a completion. The parts are there only if the upstream reported them.
+ * @typedef {object} TokensUsed
+ * @property {number} input_tokens
+ * @property {number} output_tokens
+ * @property {boolean} estimated
+ * @property {number} [cached_tokens] part of the input
+ * @property {number} [reasoning_tokens] part of the output
+ * @property {number} [reasoning_seconds]
+ */
+
+/**
+ * A page that a completion cites.
+ * @typedef {{ url: string, title: string }} Source
+ */
+
+/**
+ * What the vendor says of an error.
+ * @typedef {{ vendor_code?: string, vendor_request_id?: string }} ErrorDetails
+ */
+
+/** @typedef {{ code: string, message: string, details?: ErrorDetails }} StoredError */
+
+/**
  * A generation as the API stores it.
  * @typedef {object} StoredGeneration
  * @property {"running" | "completed" | "interrupted" | "failed"} status
@@ -65,8 +88,10 @@
  * @property {FinishReason} finish_reason
  * @property {string} content
  * @property {string | null} reasoning
+ * @property {Source[]} [sources]
+ * @property {TokensUsed | null} usage
  * @property {Charge | null} charge
- * @property {{ code: string, message: string } | null} error
+ * @property {StoredError | null} error
  */
 
 /**
@@ -89,8 +114,10 @@
  * @property {{ content: string }} reasoning
  * @property {{ code: string, message: string }} notice
  * @property {{ content: string, reasoning: string | null }} reset
- * @property {{ finish_reason: FinishReason, message: Id | null, charge: Charge | null, quota: Quota | null }} done
- * @property {{ code: string, message: string, charge: Charge | null }} error
+ * @property {{ sources: Source[] }} sources
+ * @property {{ finish_reason: FinishReason, message: Id | null, usage: TokensUsed | null, charge: Charge | null,
+ *   quota: Quota | null }} done
+ * @property {StoredError & { charge: Charge | null }} error
  */
 
 /** @typedef {{ [Name in keyof EventPayloads]?: (payload: EventPayloads[Name]) => void }} EventHandlers */

@@ -21,7 +21,7 @@ let handled = [];
 let waits = [];
 
 const handlers = Object.fromEntries(
-  ["start", "message", "reset", "done", "error", "connection"].map((name) => [
+  ["start", "message", "reset", "sources", "done", "error", "connection"].map((name) => [
     name,
     (/** @type {unknown} */ payload) => {
       handled.push([name, payload]);
@@ -115,9 +115,9 @@ test("without more events, what the server stored is the end", async () => {
   const stored = { status: "completed", content: "ab", reasoning: null, error: null, finish_reason: "stop" };
   installFetch(new Response(null, { status: 204 }), Response.json(stored));
   await Generation.fromRunning("9", "/api/generations/9/events/").follow(handlers);
-  assert.deepEqual(handledNames(), ["reset", "done"]);
+  assert.deepEqual(handledNames(), ["reset", "sources", "done"]);
   assert.equal(handled[0]?.[1].content, "ab");
-  assert.equal(handled[1]?.[1].finish_reason, "stop");
+  assert.equal(handled.at(-1)?.[1].finish_reason, "stop");
 });
 
 test("a stored error ends with that error and its charge", async () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import { actionsAfterRefusal } from "../src/generation/presenter.js";
+import { actionsAfterRefusal, GenerationPresenter } from "../src/generation/presenter.js";
 import { installPage } from "./page-stub.js";
 
 const steps = { retry: () => {}, edit: () => {} };
@@ -50,4 +50,48 @@ test("an incomplete account leads to the page that completes it", () => {
 test("a step that is not possible is not offered", () => {
   assert.deepEqual(actionsAfterRefusal("upstream_unavailable", {}), []);
   assert.deepEqual(actionsAfterRefusal("content_blocked", { retry: steps.retry }), []);
+});
+
+/**
+ * Shows a generation with these events in a stand-in for a view, and returns the sources that it then has.
+ * @param {[string, any][]} events
+ * @param {any} stored
+ */
+async function sourcesAfter(events, stored) {
+  /** @type {any} */
+  const view = { node: { dataset: {} }, replace() {}, finish() {}, fail() {}, appendContent() {} };
+  /** @type {any} */
+  const quotas = { describeCharge: () => "", update() {}, refresh: async () => {} };
+  /** @type {any} */
+  const generation = {
+    follow: async (/** @type {any} */ handlers) => events.forEach(([name, payload]) => handlers[name]?.(payload)),
+    fetchStored: async () => stored,
+  };
+  const presenter = new GenerationPresenter({ models: [], quotas, announcer: /** @type {any} */ ({}) });
+  await presenter.show(generation, view, "m", { error() {} });
+  await new Promise(setImmediate);
+  return view.sources;
+}
+
+/** @type {[string, any]} */
+const start = ["start", { generation: "9", model: "m" }];
+/** @type {[string, any]} */
+const done = ["done", { finish_reason: "stop", usage: null, charge: null, quota: {} }];
+const [first, second] = [
+  { url: "https://a.example/", title: "A" },
+  { url: "https://b.example/", title: "B" },
+];
+
+test("sources are those of the event", async () => {
+  assert.deepEqual(await sourcesAfter([start, ["sources", { sources: [first] }], done], { sources: [second] }), [
+    first,
+  ]);
+  assert.deepEqual(await sourcesAfter([start, done], { sources: [second] }), []);
+});
+
+test("sources that a reset may have left out are fetched", async () => {
+  assert.deepEqual(await sourcesAfter([start, ["reset", {}], done], { sources: [second] }), [second]);
+  assert.deepEqual(await sourcesAfter([start, ["reset", {}], done], {}), []);
+  const events = /** @type {[string, any][]} */ ([start, ["reset", {}], ["sources", { sources: [first] }], done]);
+  assert.deepEqual(await sourcesAfter(events, { sources: [second] }), [first]);
 });

@@ -4,7 +4,10 @@ import { find, part } from "../dom.js";
 import { GrowingMarkdown } from "../markdown/growing-markdown.js";
 import { text } from "../translations.js";
 import { setVersionIds, versionIds } from "../versions.js";
-/** @import { Action, FinishReason, Id } from "../types.js" */
+import { describeReasoning, describeUsage } from "./receipt.js";
+import { showSources } from "./sources.js";
+import { createVendorDetails } from "./vendor-details.js";
+/** @import { Action, ErrorDetails, FinishReason, Id, Source, TokensUsed } from "../types.js" */
 
 /** The text that explains why a completion ended before its natural end. */
 const finishTexts = {
@@ -71,6 +74,22 @@ export class CompletionView {
     part(this.node, "charge").textContent = description;
   }
 
+  /** @param {TokensUsed | null | undefined} used */
+  set usage(used) {
+    part(this.node, "usage").textContent = describeUsage(used);
+    if (used?.reasoning_seconds !== undefined) this.reasoningSeconds = used.reasoning_seconds;
+  }
+
+  /** @param {number} seconds */
+  set reasoningSeconds(seconds) {
+    part(this.node, "reasoning-title").textContent = describeReasoning(seconds);
+  }
+
+  /** @param {Source[]} list */
+  set sources(list) {
+    showSources(part(this.node, "sources", HTMLDetailsElement), list);
+  }
+
   /** @param {boolean} value */
   set running(value) {
     this.node.classList.toggle("running", value);
@@ -135,8 +154,11 @@ export class CompletionView {
     this.notice(name ? text(name) : "");
   }
 
-  /** @param {{ message: string, details?: string, actions?: Action[] }} failure `details` is a second line */
-  fail({ message, details = "", actions = [] }) {
+  /**
+   * @param {{ message: string, details?: string, actions?: Action[], vendor?: ErrorDetails }} failure `details` is a
+   *   second line
+   */
+  fail({ message, details = "", actions = [], vendor }) {
     this.render();
     this.#end();
     this.notice("");
@@ -147,7 +169,8 @@ export class CompletionView {
       return paragraph;
     });
     const failure = part(this.node, "failure");
-    failure.replaceChildren(...lines, ...(actions.length ? [createActionRow(actions)] : []));
+    const rows = actions.length ? [createActionRow(actions)] : [];
+    failure.replaceChildren(...lines, ...rows, ...createVendorDetails(vendor));
     failure.hidden = false;
   }
 

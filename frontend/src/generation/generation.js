@@ -190,6 +190,7 @@ export class Generation {
     if (!stored || stored.status === "running") return;
     this.#ended = true;
     handlers.reset?.(stored);
+    handlers.sources?.({ sources: stored.sources ?? [] });
     if (stored.error) handlers.error?.({ ...stored.error, charge: stored.charge });
     else handlers.done?.({ ...stored, quota: null });
   }

@@ -2,7 +2,7 @@
 import { Refusal } from "../api.js";
 import { text } from "../translations.js";
 /** @import { Quotas } from "../quota.js" */
-/** @import { Action, ChargeSource, ChatModel, EventHandlers, FinishReason } from "../types.js" */
+/** @import { Action, ChargeSource, ChatModel, EventHandlers, FinishReason, StoredError } from "../types.js" */
 /** @import { CompletionView } from "./completion-view.js" */
 /** @import { Generation } from "./generation.js" */
 
@@ -62,12 +62,15 @@ export class GenerationPresenter {
     view.running = true;
     view.charge = "";
     this.#announcer.textContent = ""; // so that the same announcement is made again
+    // A `reset` may stand for events that listed sources, and has none itself.
+    let mayMissSources = false;
     /** @param {ChargeSource} [source] */
     const showCharge = (source) => (view.charge = this.#describeCharge(slug, source));
     await generation.follow({
       start: (event) => {
         slug = event.model;
         view.replace({});
+        view.sources = [];
         view.node.dataset.generation = String(event.generation);
         view.model = this.#modelTitle(slug);
         handlers.start?.(event);
@@ -75,11 +78,20 @@ export class GenerationPresenter {
       message: ({ content }) => view.appendContent(content),
       reasoning: ({ content }) => view.appendReasoning(content),
       notice: ({ message }) => view.notice(message),
-      reset: (texts) => view.replace(texts),
+      reset: (texts) => {
+        mayMissSources = true;
+        view.replace(texts);
+      },
+      sources: ({ sources }) => {
+        mayMissSources = false;
+        view.sources = sources;
+      },
       done: (event) => {
         handlers.done?.(event);
         view.finish(event.finish_reason);
         showCharge(event.charge?.source);
+        view.usage = event.usage;
+        if (mayMissSources) this.#fetchSources(generation, view);
         if (event.quota) this.#quotas.update(event.quota);
         else this.#refreshQuotas();
         // Not its text: screen readers, find and select-all would meet it twice.
@@ -101,22 +113,27 @@ export class GenerationPresenter {
    * @param {(() => void) | null} retry
    */
   showStored(view, retry) {
-    const { charge, finish, errorCode, errorMessage } = view.node.dataset;
+    const { charge, finish, usage, error, reasoningSeconds } = view.node.dataset;
     view.charge = this.#describeCharge(view.model, /** @type {ChargeSource | ""} */ (charge));
     view.model = this.#modelTitle(view.model);
-    if (errorCode) this.showError(view, { code: errorCode, message: errorMessage ?? "" }, retry);
-    else view.showEnd(/** @type {FinishReason | ""} */ (finish));
+    if (reasoningSeconds) view.reasoningSeconds = Number(reasoningSeconds);
+    if (error) {
+      this.showError(view, JSON.parse(error), retry);
+      return;
+    }
+    if (usage) view.usage = JSON.parse(usage);
+    view.showEnd(/** @type {FinishReason | ""} */ (finish));
   }
 
   /**
    * Shows the error with which a generation ended. `retry` is not offered for blocked content.
    * @param {CompletionView} view
-   * @param {{ code: string, message: string }} error
+   * @param {StoredError} error
    * @param {(() => void) | null} retry
    */
-  showError(view, { code, message }, retry) {
+  showError(view, { code, message, details }, retry) {
     const actions = retry && code !== "content_blocked" ? [{ label: text("tryAgain"), run: retry }] : [];
-    view.fail({ message, actions });
+    view.fail({ message, actions, vendor: details });
   }
 
   /**
@@ -139,6 +156,15 @@ export class GenerationPresenter {
     }
     view.fail({ message, details, actions: actionsAfterRefusal(code, steps) });
     this.#announcer.textContent = message;
+  }
+
+  /**
+   * @param {Generation} generation
+   * @param {CompletionView} view
+   */
+  async #fetchSources(generation, view) {
+    const stored = await generation.fetchStored().catch(() => null); // without the list the completion is still whole
+    if (stored) view.sources = stored.sources ?? [];
   }
 
   #refreshQuotas() {

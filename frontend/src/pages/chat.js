@@ -14,7 +14,7 @@ import { GenerationPresenter } from "../generation/presenter.js";
 import { RenderQueue } from "../generation/render-queue.js";
 import { Quotas } from "../quota.js";
 /** @import { CompletionView } from "../generation/completion-view.js" */
-/** @import { BranchData, ChatPageData, GenerationRequest, Id } from "../types.js" */
+/** @import { BranchData, ChatPageData, GenerationRequest, Id, StoredError } from "../types.js" */
 
 class ChatPage {
   #announcer = byId("announcer");
@@ -264,7 +264,7 @@ class ChatPage {
    * Shows the error with which a started generation ended. The user can try again once the completion's message is
    * known to be stored.
    * @param {CompletionView} view
-   * @param {{ code: string, message: string }} error
+   * @param {StoredError} error
    * @param {Generation} generation
    */
   async #showError(view, error, generation) {
