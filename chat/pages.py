@@ -127,7 +127,7 @@ def _shown(row: Message) -> dict[str, Any]:
 
 
 def _host(url: str) -> str:
-    """Return the host as the address has it, with its port; the script shows the same."""
+    """Return the host as the address has it, as the script does."""
     return urlsplit(url).netloc.rpartition("@")[2]
 
 

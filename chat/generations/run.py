@@ -227,7 +227,7 @@ class Run:
             self._publish("notice", {"code": event.code, "message": message})
 
     def _note_time(self) -> None:
-        """Note the time of the first content or tool call, and of the first one after reasoning."""
+        """Note when content or tool calls begin, and when they follow reasoning."""
         now, self._clocks_next = time.monotonic(), False
         if self._first_delta_ms is None:
             self._first_delta_ms = (now - self._started) * 1000

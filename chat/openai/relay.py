@@ -289,7 +289,10 @@ def _whole_call(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def _annotation(source: Mapping[str, str]) -> dict[str, Any]:
-    """Return a cited page in OpenAI's shape; the place in the text is not known, so it is empty."""
+    """Return a cited page in OpenAI's shape.
+
+    Its place in the text is empty, because it is not known.
+    """
     return {"type": "url_citation", "url_citation": {"start_index": 0, "end_index": 0, **source}}
 
 

@@ -1,4 +1,7 @@
-"""Find the upstream's id of a request, which users and operators give to the vendor when they ask about a failure."""
+"""Find the upstream's id of a request.
+
+Users and operators give it to the vendor when they ask about a failure.
+"""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -20,12 +23,12 @@ _SEARCHED_CHARS = 2_000
 
 
 def request_id(headers: Mapping[str, str]) -> str:
-    """Return the id that the headers of a response give, at most 128 characters; empty for none."""
+    """Return the id in the headers of a response; empty for none."""
     return next((value[:MAX_CHARS] for name in _HEADERS if (value := headers.get(name, ""))), "")
 
 
 def stated_id(parts: Iterable[Mapping[str, Any]], message: str) -> str:
-    """Return the id that a refusal gives in a field or in its message; empty for none."""
+    """Return the id in the fields or the message of a refusal; empty for none."""
     for part in parts:
         for name in _FIELDS:
             if isinstance(value := part.get(name), str) and _ID.fullmatch(value):
