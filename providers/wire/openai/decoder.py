@@ -123,8 +123,6 @@ class Decoder:
         self._flush(out)
         if self.usage is not None and self.usage != usage:
             out.append(self.usage)
-        if self._sources.changed:
-            out.append(self._sources.event())
         return out
 
     def _reason(self) -> FinishReason:
@@ -165,8 +163,15 @@ class Decoder:
             self._fail(failure)
         else:
             self._chunk(chunk, out)
-            if "http" in data:  # every citation has an address, and few other chunks do
-                add_citations(chunk, self._sources)
+            # Every citation has an address, and few other chunks do. One character is found much faster than four.
+            if "/" in data and "http" in data:
+                self._cite(chunk, out)
+
+    def _cite(self, chunk: dict[str, Any], out: list[Event]) -> None:
+        add_citations(chunk, self._sources)
+        if self._sources.changed:
+            self._flush(out)
+            out.append(self._sources.event())
 
     def _skip(self, data: str) -> None:
         """Skip data without text; a chunk that cannot be read may have had some."""
