@@ -107,7 +107,7 @@ class Relay(Sink):
     @abstractmethod
     def _finish(self, reason: str, usage: Mapping[str, Any]) -> None: ...
 
-    def _annotations(self, annotations: list[dict[str, Any]]) -> None:  # noqa: B027
+    def _annotations(self, annotations: list[dict[str, Any]]) -> None:
         """Send the pages that the completion cites, where the format has a place for them."""
 
     def _fail(self, failure: Mapping[str, Any]) -> None:
