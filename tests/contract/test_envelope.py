@@ -37,7 +37,10 @@ def check_envelope(response: httpx.Response) -> dict[str, Any]:
     assert response.headers["Content-Type"].startswith("application/json"), response.url
     body = response.json()
     assert response.headers["X-Request-ID"]
-    if response.url.path.startswith("/v1"):
+    if response.url.path.startswith("/v1/messages"):
+        assert set(body) == {"type", "error", "request_id"}, response.url
+        assert set(body["error"]) == {"type", "message"}, response.url
+    elif response.url.path.startswith("/v1"):
         assert set(body["error"]) == {"message", "type", "param", "code"}, response.url
     else:
         assert set(body) == {"error", "request_id"}, response.url
@@ -59,7 +62,9 @@ def test_requests_without_credentials_are_refused(product: Product) -> None:
             continue
         assert response.status_code == 401, (method, path)
         assert response.headers["WWW-Authenticate"].startswith("Bearer")
-        assert check_envelope(response)["code"] in {"not_authenticated", "invalid_api_key"}
+        error = check_envelope(response)
+        named = error["type"] if path.startswith("/v1/messages") else error["code"]
+        assert named in {"not_authenticated", "invalid_api_key", "authentication_error"}
 
 
 @pytest.fixture(scope="module")
