@@ -54,6 +54,7 @@ class Seen:
     first_text_s: float = 0.0
     end_s: float = 0.0
     calls: int = 0
+    accused_asked: int = 0
     sent: list[dict[str, Any]] = field(default_factory=list)
     keys: tuple[str, ...] = ()
     other: str = ""
@@ -108,6 +109,7 @@ def outcomes(folder: Path, blocker: Any, cases: Sequence[Case]) -> Iterator[Seen
         for play in what:
             asked = vendor.asked(play.model) + spark.asked(play.model)
             found[play.model].calls = len(asked)
+            found[play.model].accused_asked = vendor.accused_asked(play.model) + spark.accused_asked(play.model)
             found[play.model].sent = asked[0].body.get("messages", [])
             found[play.model].keys = keys.of(play.model)
         _note_rows(product, mallory, found)
@@ -312,6 +314,8 @@ def check(case: Case, surface: Surface, seen: Seen) -> None:
     assert (seen.ends, seen.charge) == (reason, case.charge)
     assert seen.calls in case.calls
     assert seen.keys == case.keys
+    # The first key is not asked again, not even for another user.
+    assert seen.accused_asked == (case.accuses_key and case.pool > 1) or case.pool == 1
     if not (failed and surface == "whole"):
         # What a program has received cannot be withdrawn.
         texts = [case.text, ""] if case.withdrawn and surface == "streamed" else ["" if case.withdrawn else case.text]

@@ -19,6 +19,8 @@ from tests.loopback import Exchange, FakeServer, Recorded
 from tests.spark import Connection, FakeSpark
 from tests.wire_cases.shapes import TRIGGER, Case, Reply, frames
 
+# The prompt of neutral probes.
+PROBE = "Hi"
 GOOD_FRAMES = frames(
     {
         "header": {"code": 0, "message": "Success", "sid": "cht1", "status": 0},
@@ -42,6 +44,8 @@ class Script:
     plain: Reply
     asked: list[Recorded] = field(default_factory=list)
     accused: str = ""
+    # How often the accused key was used for a user's prompt.
+    accused_asked: int = 0
     played: int = 0
 
     def reply(self, request: Recorded, key: str, messages: Sequence[Mapping[str, Any]]) -> Reply:
@@ -52,6 +56,7 @@ class Script:
         if self.case.accuses_key:
             self.accused = self.accused or key
             odd = key == self.accused
+            self.accused_asked += odd and messages[-1]["content"] != PROBE
         odd = odd or self.case.second_route
         if not odd or len(messages) <= self.case.fits or (self.case.refuses and self.case.refuses not in request.body):
             return self.plain
@@ -70,6 +75,10 @@ class Scripts:
         """Return the requests of a model for the odd thing, over all routes."""
         scripts = [script for name, script in self.scripts.items() if name.rpartition("-")[0] == model]
         return [request for script in scripts for request in script.asked]
+
+    def accused_asked(self, model: str) -> int:
+        """Return how often the accused key of a model was used for a user's prompt."""
+        return sum(script.accused_asked for name, script in self.scripts.items() if name.rpartition("-")[0] == model)
 
 
 class Vendor(Scripts, FakeServer):
