@@ -63,6 +63,11 @@ class SourceList:
             self._titles[url] = cleaned
             self.changed = True
 
+    @property
+    def any(self) -> bool:
+        """Whether a page was added."""
+        return bool(self._titles)
+
     def event(self) -> Sources:
         """Return all pages as an event."""
         self.changed = False

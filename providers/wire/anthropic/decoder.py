@@ -12,8 +12,9 @@ from typing import Any
 import orjson
 
 from providers.wire.anthropic.request import THINKING, THINKING_TYPES, VENDOR
-from providers.wire.base import Event, Reasoning, Source, Sources, Usage
+from providers.wire.base import Event, Reasoning, Usage
 from providers.wire.openai.decoder import Decoder
+from providers.wire.sources import SourceList
 
 _COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
 _MOST_DIGITS = 15
@@ -47,8 +48,7 @@ class MessagesDecoder(Decoder):
         self._counts: dict[str, int] = {}
         self._reasoning_tokens: int | None = None
         # Pages by address: those cited, and those that a search found.
-        self._cited: dict[str, Source] = {}
-        self._found: dict[str, Source] = {}
+        self._cited, self._found = SourceList(), SourceList()
 
     def _chunk(self, chunk: dict[str, Any], out: list[Event]) -> None:
         match chunk.get("type"):
@@ -168,29 +168,21 @@ class MessagesDecoder(Decoder):
     # --- sources ---
 
     def _cite(self, citation: Mapping[str, Any], out: list[Event]) -> None:
-        url = citation.get("url") or citation.get("source")
-        self._add_sources(self._cited, [{"url": url, "title": citation.get("title")}], out)
+        self._cited.add(citation.get("url") or citation.get("source"), citation.get("title"))
+        self._list_sources(out)
 
     def _find(self, content: object, out: list[Event]) -> None:
         """Note the pages of a search, or the page that was fetched."""
-        pages = _objects(content) or [_object(content)]
-        titles = [page.get("title") or _object(page.get("content")).get("title") for page in pages]
-        named = [{"url": page.get("url"), "title": title} for page, title in zip(pages, titles, strict=True)]
-        self._add_sources(self._found, named, out)
+        for page in _objects(content) or [_object(content)]:
+            self._found.add(page.get("url"), page.get("title") or _object(page.get("content")).get("title"))
+        self._list_sources(out)
 
-    def _add_sources(self, known: dict[str, Source], pages: list[dict[str, Any]], out: list[Event]) -> None:
-        """Add pages, and publish the list of sources.
-
-        The found pages are sources as long as none is cited.
-        """
-        before = len(known)
-        for page in pages:
-            url, title = page["url"], page["title"]
-            if isinstance(url, str) and url.startswith(("https://", "http://")):
-                known.setdefault(url, Source(url, title if isinstance(title, str) else ""))
-        if len(known) > before and (known is self._cited or not self._cited):
+    def _list_sources(self, out: list[Event]) -> None:
+        """Publish the pages cited; as long as none is cited, those found."""
+        pages = self._cited if self._cited.any else self._found
+        if pages.changed:
             self._flush(out)
-            out.append(Sources(tuple(known.values())))
+            out.append(pages.event())
 
     # --- usage ---
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from providers.wire.base import Event, FinishReason, Reasoning, Source, Sources, Usage
+from providers.wire.base import Event, FinishReason, Reasoning, Usage
 from providers.wire.gemini.stream import ResponseParser
 from providers.wire.openai.decoder import Decoder, Dialect
 from providers.wire.openai.errors import BLOCKED
@@ -40,7 +40,6 @@ class GeminiDecoder(Decoder):
         self._response = ResponseParser()
         super().__init__(dialect, self._response, with_tools=with_tools, with_think_tags=with_think_tags)
         self._count = 0
-        self._sources: dict[str, Source] = {}
         self._skipped_kinds: set[str] = set()
 
     def feed(self, data: bytes) -> list[Event]:
@@ -102,16 +101,13 @@ class GeminiDecoder(Decoder):
         return piece
 
     def _cite(self, grounding: dict[str, Any], out: list[Event]) -> None:
-        known = len(self._sources)
         places = (place for entry in _objects(grounding.get("groundingChunks")) for place in entry.values())
         for place in places:
-            uri = _object(place).get("uri")
-            if isinstance(uri, str) and uri.startswith(("https://", "http://")):
-                title = place.get("title")
-                self._sources.setdefault(uri, Source(uri, title if isinstance(title, str) else ""))
-        if len(self._sources) > known:
+            page = _object(place)
+            self._sources.add(page.get("uri"), page.get("title"))
+        if self._sources.changed:
             self._flush(out)
-            out.append(Sources(tuple(self._sources.values())))
+            out.append(self._sources.event())
 
 
 def read_usage_metadata(fields: object) -> Usage | None:
