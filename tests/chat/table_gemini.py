@@ -85,6 +85,8 @@ ENDINGS = {
 RESENDS = {
     "shorter": Resend("context:6", "done stop", history=HISTORY),
     "still too long": Resend("context:0", "error prompt_too_long", history=HISTORY),
-    "parameter": Resend("without:topK", "done stop", model={"parameters": {"top_k": 3}}),
+    "parameter": Resend(
+        "without:topK", "done stop", model={"parameters": {"top_k": 3}}, learned={"refused": {"top_k": 3}}
+    ),
 }
 TABLE = Table(FakeGemini, "gemini", ROWS, ENDINGS, RESENDS)
