@@ -147,7 +147,7 @@ class OpenAICompatible(Provider):
         deadline = Deadline(self.clocks(request))
         exchange: Exchange | None = None
         try:
-            headers = {**self.headers(key), "Accept": "application/json", **dict(self.endpoint.headers)}
+            headers = self.endpoint.with_headers({**self.headers(key), "Accept": "application/json"})
             address = self.address(request).removesuffix(self.path) + embeddings.PATH
             sent = orjson.dumps(embeddings.body(request))
             exchange = await send(self._transport, "POST", address, headers, deadline, sent, self.encoded({}))
