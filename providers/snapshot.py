@@ -17,7 +17,7 @@ from providers.errors import ModelUnavailable
 from providers.keys import KEYLESS, Key, KeyPool, Trouble
 from providers.learned import NOTHING_LEARNED, Learned
 from providers.models import ApiKey, ChatModel, KeyTrouble, Route, Upstream, UpstreamTrouble
-from providers.wire.base import IMAGES, PASSED_ON, Clocks, Endpoint, Provider, TokenCapField
+from providers.wire.base import EMBEDDINGS, IMAGES, PASSED_ON, Clocks, Endpoint, Provider, TokenCapField
 from runtime.ttl_cache import TTLCache
 from web.refusals import InvalidRequest
 
@@ -124,7 +124,8 @@ class ModelConfig:
     def taken_by(self, route: RouteConfig) -> frozenset[str]:
         """Return the names of `PASSED_ON`, and `IMAGES`, that this model accepts through a route."""
         taken = route.upstream.adapter.takes - route.drop
-        return taken if self.takes is None else taken & self.takes
+        # `takes` lists fields of completions; a request to embed is none.
+        return taken if self.takes is None else taken & (self.takes | {EMBEDDINGS})
 
     def takes_of_routes(self) -> list[str]:
         """Return the names that at least one route accepts."""

@@ -15,7 +15,6 @@ from chat.openai.relay import Chunks, Whole
 from providers.apps import providers_app
 from providers.errors import UnknownModel
 from providers.snapshot import ModelConfig
-from providers.wire.base import IMAGES, PASSED_ON
 from runtime import database
 from web.methods import methods
 from web.openapi import Operation
@@ -76,7 +75,6 @@ async def offered(caller: Caller) -> dict[str, ModelConfig]:
 
 
 def _model(config: ModelConfig) -> schemas.OpenAIModel:
-    taken = frozenset[str]().union(*(route.upstream.adapter.takes for route in config.routes))
     return {
         "id": config.slug,
         "object": "model",
@@ -86,7 +84,7 @@ def _model(config: ModelConfig) -> schemas.OpenAIModel:
         "display_name": str(config.title),
         "created_at": CREATED_AT,
         "context_length": config.context_tokens,
-        "capabilities": [name for name in (IMAGES, *PASSED_ON) if name in taken],
+        "capabilities": config.takes_of_routes(),
     }
 
 

@@ -14,6 +14,7 @@ from tests.upstreams import FakeOpenAI
 URL = "/v1/embeddings"
 MODELS = {
     "embed": "embed",
+    "embed-listed": "embed",
     "embed-gone": "http_500",
     "embed-odd": "json_200",
     "embed-blocked": "http_400:content_filter",
@@ -80,6 +81,17 @@ def test_failures(api_user: ApiUser) -> None:
     for given in (None, "", [], [""], " ", 7, [1.5], [["x"]], {"a": 1}):
         assert error(ask(api_user.client, given))[3] == "input", given
     assert api_user.quota()["used_today"] == 0
+
+
+def test_a_model_with_its_own_list(api_user: ApiUser) -> None:
+    """What a model's row lists of completions does not keep it from embedding; `/v1/models` shows the list."""
+    admin = api_user.product.admin()
+    rows = admin.client.get("/api/admin/models/").json()
+    row = next(row for row in rows if row["slug"] == "embed-listed")
+    changed = admin.client.patch(f"/api/admin/models/{row['id']}/", json={"takes": ["stop"]})
+    assert changed.status_code == 200, changed.text
+    assert api_user.client.get("/v1/models/embed-listed").json()["capabilities"] == ["stop"]
+    assert ask(api_user.client, "one", "embed-listed").status_code == 200
 
 
 def test_words(api_user: ApiUser, upstream: FakeOpenAI) -> None:
