@@ -26,11 +26,9 @@ def reader(visitor: Visitor) -> Iterator[Visitor]:
 
 
 def stop(visitor: Visitor) -> None:
-    """Press the stop button, if there is something to stop."""
-    button = visitor.page.get_by_role("button", name="Stop")
-    if button.is_visible():
-        button.click()
-        visitor.wait_for_end()
+    """Press the stop button, if there is something to stop; the generation may end at the same time."""
+    visitor.page.evaluate("() => document.querySelector('[data-part=stop]:not([hidden])')?.click()")
+    visitor.wait_for_end()
 
 
 def length(visitor: Visitor) -> int:
