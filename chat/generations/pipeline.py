@@ -11,6 +11,7 @@ from chat.screening.live import LiveWords
 from chat.screening.nested import Calls
 from chat.screening.stream import Screen
 from providers.wire.base import Delta, Event, Finished, Reasoning, Source, ToolCallDelta, Withdrawn
+from providers.wire.sources import SourceList
 
 # Put between two pieces of reasoning that content separates. It is too long for a sensitive word to match across it.
 PARTING = "\n\n…\n\n"
@@ -144,11 +145,13 @@ class Screening:
 def screened_sources(sources: Iterable[Source], lexicon: Lexicon, hits: set[int]) -> list[Source]:
     """Return the pages without sensitive words; `hits` receives the ids of the words found.
 
-    A page with a word in its address is left out, because a masked address leads nowhere. A title with a word that
-    blocks is emptied.
+    Only web addresses remain, at most `MAX_SOURCES`, whatever the adapter let pass. A page with a word in its address is
+    left out, because a masked address leads nowhere. A title with a word that blocks is emptied.
     """
-    shown = []
-    for url, title in sources:
+    shown, listed = [], SourceList()
+    for source in sources:
+        listed.add(*source)
+    for url, title in listed.event().items:
         in_url, in_title = lexicon.find(url) or lexicon.find(unquote(url)), lexicon.find(title)
         hits |= {hit.term.id for hit in (*in_url, *in_title)}
         if not in_url:

@@ -219,6 +219,7 @@ def lexicon() -> Lexicon:
         (Source("https://a.example/", "A badword here"), Source("https://a.example/", "A ******* here")),
         (Source("https://a.example/", "一个禁 词"), Source("https://a.example/", "")),
         (Source("https://badword.example/", "Fine"), None),
+        (Source("https://a.example/", " two\nlines "), Source("https://a.example/", "two lines")),
         (Source("https://a.example/?q=badword", "Fine"), None),
         (Source("https://a.example/%E7%A6%81%E8%AF%8D", "Fine"), None),
         (Source("https://a.example/禁词", "Fine"), None),
@@ -228,4 +229,11 @@ def test_words_in_sources(lexicon: Lexicon, source: Source, shown: Source | None
     """No part of a word reaches a client: titles are masked or emptied, pages with one in their address left out."""
     hits: set[int] = set()
     assert screened_sources([source], lexicon, hits) == ([shown] if shown else [])
-    assert bool(hits) == (shown != source)
+    assert bool(hits) == ("lines" not in source.title and shown != source)
+
+
+def test_whatever_an_adapter_lets_pass(lexicon: Lexicon) -> None:
+    """Scripts are no sources, and there is a limit, for every adapter."""
+    many = [Source("javascript:alert(1)", "x"), *(Source(f"https://a.example/{n}", "") for n in range(200))]
+    shown = screened_sources(many, lexicon, set())
+    assert (len(shown), shown[0].url) == (100, "https://a.example/0")

@@ -165,9 +165,9 @@ class Decoder:
             self._chunk(chunk, out)
             # Every citation has an address, and few other chunks do. One character is found much faster than four.
             if "/" in data and "http" in data:
-                self._cite(chunk, out)
+                self._note_citations(chunk, out)
 
-    def _cite(self, chunk: dict[str, Any], out: list[Event]) -> None:
+    def _note_citations(self, chunk: dict[str, Any], out: list[Event]) -> None:
         add_citations(chunk, self._sources)
         if self._sources.changed:
             self._flush(out)
