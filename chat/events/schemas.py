@@ -115,11 +115,11 @@ PUSH = Content(
 # --- OpenAI's chunks, and the classic example ------------------------------------------------------------------------
 
 
-class InputDetails(TypedDict):
+class OpenAIPromptDetails(TypedDict):
     cached_tokens: Count
 
 
-class OutputDetails(TypedDict):
+class OpenAICompletionDetails(TypedDict):
     reasoning_tokens: Count
 
 
@@ -127,8 +127,8 @@ class OpenAIUsage(TypedDict):
     prompt_tokens: Count
     completion_tokens: Count
     total_tokens: Count
-    prompt_tokens_details: NotRequired[InputDetails]
-    completion_tokens_details: NotRequired[OutputDetails]
+    prompt_tokens_details: NotRequired[OpenAIPromptDetails]
+    completion_tokens_details: NotRequired[OpenAICompletionDetails]
 
 
 class ChunkChoice(TypedDict):

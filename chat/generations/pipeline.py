@@ -145,7 +145,7 @@ class Screening:
 def screened_sources(sources: Iterable[Source], lexicon: Lexicon, hits: set[int]) -> list[Source]:
     """Return the pages without sensitive words; `hits` receives the ids of the words found.
 
-    Only web addresses remain, at most `MAX_SOURCES`, whatever an adapter lets pass. A page with a word in it is
+    Only web addresses remain, at most `MAX_SOURCES`, whatever an adapter lets pass. A page whose address has a word is
     left out, because a masked address leads nowhere. A title with a word that blocks is emptied.
     """
     shown, listed = [], SourceList()
