@@ -80,7 +80,11 @@ def memory_mib(product: Product) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
-@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(body_of())[:-9], gzip.compress(body_of())[:-1] + b"x"])
+@pytest.mark.parametrize(
+    "body",
+    [b"no gzip", gzip.compress(body_of())[:-9], gzip.compress(body_of())[:-1] + b"x"],
+    ids=["plain", "cut", "wrong checksum"],
+)
 def test_broken_gzip(sender: ApiUser, body: bytes) -> None:
     """What is no gzip, is cut, or does not match its checksum is refused."""
     answer = sender.client.post(URL, content=body, headers={"Content-Encoding": "gzip"})
