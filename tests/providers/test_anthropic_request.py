@@ -6,7 +6,8 @@ import pytest
 
 from providers.wire.anthropic.adapter import Anthropic
 from providers.wire.base import Endpoint, PromptMessage, Role
-from providers.wire.errors import BadParameter
+from providers.wire.errors import BadParameter, Retry
+from providers.wire.openai.errors import read_complaint
 from tests.anthropic_rules import NEW_VERSION, OLD_VERSION, complaint
 from tests.providers.streams import request
 
@@ -255,6 +256,54 @@ def test_thoughts_of_the_row(thinking: Any) -> None:
     body = body_of(parameters={"thinking": thinking, "temperature": 0.2, "top_k": 3})
     assert body["thinking"] == thinking
     assert body.keys().isdisjoint({"temperature", "top_k"})
+
+
+@pytest.mark.parametrize(
+    ("effort", "thinking"),
+    [
+        ("low", {"type": "enabled", "budget_tokens": 4_096}),
+        ("medium", {"type": "enabled", "budget_tokens": 16_384}),
+        ("high", {"type": "enabled", "budget_tokens": 32_768}),
+        ("none", None),
+        ("minimal", None),
+    ],
+)
+def test_the_callers_effort_replaces_the_thoughts_of_the_row(effort: str, thinking: Any) -> None:
+    body = body_of(parameters={"thinking": {"type": "adaptive"}}, extras={"reasoning_effort": effort})
+    assert body.get("thinking") == thinking
+    assert "reasoning_effort" not in body
+
+
+def test_an_unknown_effort_is_named() -> None:
+    with pytest.raises(BadParameter) as refused:
+        body_of(extras={"reasoning_effort": "endless"})
+    assert refused.value.param == "reasoning_effort"
+
+
+def test_the_row_thinks_less_than_the_caller_samples() -> None:
+    """Thoughts of the row yield to the caller's sampling; with the caller's own effort that is named."""
+    row: Any = {"thinking": {"type": "adaptive"}}
+    sampled = body_of(parameters={**row, "temperature": 0.2}, given=frozenset({"temperature"}))
+    assert (sampled.get("thinking"), sampled["temperature"]) == (None, 0.2)
+    assert body_of(parameters=row, extras={"top_k": 3})["top_k"] == 3
+    with pytest.raises(BadParameter) as refused:
+        body_of(extras={"top_k": 3, "reasoning_effort": "low"})
+    assert refused.value.param == "top_k"
+
+
+def test_effort_for_models_that_decide_themselves() -> None:
+    """A model that refuses a budget gets the caller's effort by its name."""
+    asked = request("m", USER, extras={"reasoning_effort": "low"})
+    refused = read_complaint(
+        400,
+        b'{"type":"error","error":{"type":"invalid_request_error","message":""thinking.type.enabled" is not '
+        b'supported for this model. Use "thinking.type.adaptive" and "output_config.effort"."}}',
+        {},
+    )
+    better = PROVIDER.refusal(asked, refused)
+    assert isinstance(better, Retry)
+    body = PROVIDER.body(better.request)
+    assert (body["thinking"], body["output_config"]) == ({"type": "adaptive"}, {"effort": "low"})
 
 
 @pytest.mark.parametrize("kind", ["disabled", "between_tools"])

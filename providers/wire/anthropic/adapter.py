@@ -47,10 +47,14 @@ _MIN_THINKING_TOKENS = 1_024
 _OTHERS = frozenset(
     {
         *PASSED_ON,
-        *("n", "max_tokens", "max_completion_tokens", "logit_bias", "logprobs", "top_logprobs", "user"),
-        *("reasoning_effort", "store", "stream", "stream_options"),
+        *("n", "max_tokens", "max_completion_tokens", "logprobs", "top_logprobs", "user"),
+        *("store", "stream", "stream_options"),
     }
-) - {"tools", "top_p"}
+) - {"tools", "top_p", "top_k"}
+# Fields of callers that the vendor has nothing like.
+_NOT_TAKEN = frozenset({"seed", "presence_penalty", "frequency_penalty", "verbosity", "logit_bias"})
+# Tokens of thought for each effort. Models that decide themselves how long they think get its name instead.
+_EFFORTS: Mapping[JSON, int] = {"low": 4_096, "medium": 16_384, "high": 32_768, "xhigh": 49_152, "max": 49_152}
 
 
 class Anthropic(OpenAICompatible):
@@ -60,7 +64,7 @@ class Anthropic(OpenAICompatible):
     example_base_url = BASE_URL
     path = "/v1/messages"
     codes: ClassVar[Mapping[str, Row]] = ANTHROPIC_CODES
-    takes = frozenset({"tools", "tool_choice", "parallel_tool_calls", "response_format", "stop", "top_p", IMAGES})
+    takes = frozenset(PASSED_ON) - _NOT_TAKEN | {IMAGES}
     # The vendor's own tools paused a long turn.
     finish_reasons: Mapping[str, Family] = {"pause_turn": "stop"}
 
@@ -89,6 +93,7 @@ class Anthropic(OpenAICompatible):
 
     def body(self, request: ChatRequest) -> dict[str, JSON]:
         """Return the JSON body; raise BadParameter for what the vendor does not have."""
+        asked, request = request, _with_effort(request)
         parameters = request.parameters
         given = {**{name: parameters[name] for name in PASSED_ON if name in parameters}, **request.extras}
         system, turns = turns_of(request.messages)
@@ -110,7 +115,9 @@ class Anthropic(OpenAICompatible):
             body["top_p"] = top_p
         else:
             body.pop("top_p", None)
-        _limit(body, parameters.get("max_tokens"), turns)
+        if "top_k" in request.extras:
+            body["top_k"] = request.extras["top_k"]
+        _limit(body, asked, turns)
         return body
 
     def decoder(self, request: ChatRequest) -> Decoder:
@@ -143,6 +150,7 @@ class Anthropic(OpenAICompatible):
 
 def _better(request: ChatRequest, refusal: str) -> ChatRequest | None:
     """Return a request that takes account of a refusal, None when none would help."""
+    effort, request = request.extras.get("reasoning_effort"), _with_effort(request)
     parameters, thinking = request.parameters, request.parameters.get("thinking")
     cap = max_tokens(request.model, parameters.get("max_tokens"), thinking)
     if (fits := room(refusal, cap)) is not None:
@@ -156,8 +164,25 @@ def _better(request: ChatRequest, refusal: str) -> ChatRequest | None:
         others = {name: value for name, value in parameters.items() if name != "thinking"}
         own = {name: value for name, value in thinking.items() if name == "display"}
         adaptive: dict[str, JSON] = {"thinking": {"type": "adaptive", **own}}
+        if effort:
+            config = parameters.get("output_config")
+            adaptive["output_config"] = {**(config if isinstance(config, dict) else {}), "effort": effort}
         return replace(request, parameters={**others, **(adaptive if thinking["type"] == "enabled" else {})})
     return None
+
+
+def _with_effort(request: ChatRequest) -> ChatRequest:
+    """Return a request whose thinking follows the caller's effort instead of the model's row."""
+    effort = request.extras.get("reasoning_effort")
+    if effort is None:
+        return request
+    parameters = {name: value for name, value in request.parameters.items() if name != "thinking"}
+    if budget := _EFFORTS.get(effort):
+        parameters["thinking"] = {"type": "enabled", "budget_tokens": budget}
+    elif effort not in ("none", "minimal"):
+        raise bad_parameter("reasoning_effort")
+    extras = {name: value for name, value in request.extras.items() if name != "reasoning_effort"}
+    return replace(request, parameters=parameters, extras=extras)
 
 
 def _add_tools(
@@ -177,11 +202,17 @@ def _add_tools(
         body["tool_choice"] = choice
 
 
-def _limit(body: dict[str, JSON], cap: JSON, turns: list[tuple[str, list[Block]]]) -> None:
+def _limit(body: dict[str, JSON], request: ChatRequest, turns: list[tuple[str, list[Block]]]) -> None:
     """Set the token cap; bring temperature and thinking within the vendor's bounds."""
-    body["max_tokens"] = max_tokens(str(body["model"]), cap, body.get("thinking"))
+    body["max_tokens"] = max_tokens(request.model, request.parameters.get("max_tokens"), body.get("thinking"))
+    # The vendor refuses these together with thinking.
+    fixed = [name for name in ("temperature", "top_k") if body.get(name, 1) != 1]
+    callers = [name for name in fixed if name in request.given or name in request.extras]
+    if callers and "reasoning_effort" not in request.extras:
+        body.pop("thinking", None)  # the row asks for it, so it yields
     if _thinks(body, turns):
-        # The vendor refuses these together with thinking.
+        if callers:
+            raise bad_parameter(callers[0])
         body.pop("temperature", None)
         body.pop("top_k", None)
     elif isinstance(temperature := body.get("temperature"), int | float):
