@@ -37,7 +37,7 @@ class Identities:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._callers: dict[bytes, tuple[float, Caller]] = {}
+        self._callers: dict[bytes, tuple[float, object, Caller]] = {}
         # Replaced by each `forget`, so that a query which began before it stores nothing.
         self.version = object()
 
@@ -46,13 +46,14 @@ class Identities:
         for model in SOURCES:
             for signal in (post_save, post_delete):
                 signal.connect(self._changed, sender=model, dispatch_uid=f"identities-{model.__name__}")
-        for through in (User.groups.through, User.user_permissions.through):
+        for through in (User.groups.through, User.user_permissions.through, Group.permissions.through):
             m2m_changed.connect(self._changed, sender=through, dispatch_uid=f"identities-{through.__name__}")
 
     def get(self, proof: str) -> "Caller | None":
         """Return the caller who sent this header or session cookie a moment ago."""
         entry = self._callers.get(_digest(proof))
-        return entry[1] if entry and self._clock() < entry[0] else None
+        # The version is compared here, because a change in another thread may come while an entry is stored.
+        return entry[2] if entry and entry[1] is self.version and self._clock() < entry[0] else None
 
     def put(self, proof: str, caller: "Caller", version: object) -> None:
         """Keep a caller who was identified by a query that began at `version`.
@@ -62,7 +63,7 @@ class Identities:
         if version is self.version and caller.reachable:
             if len(self._callers) >= MAX_CALLERS:
                 self._callers.clear()
-            self._callers[_digest(proof)] = (self._clock() + SECONDS, caller)
+            self._callers[_digest(proof)] = (self._clock() + SECONDS, version, caller)
 
     def forget(self) -> None:
         """Identify each caller anew from now on."""

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, cast
 
 import orjson
@@ -75,7 +76,10 @@ def _as_json(fields: dict[str, Any], default: Callable[[Any], Any]) -> str:
     try:
         return orjson.dumps(fields, default=default).decode()
     except orjson.JSONEncodeError:
-        return json.dumps(fields, default=default)
+        try:
+            return json.dumps(fields, default=default)
+        except (ValueError, RecursionError):  # a failing log call must not stop its caller
+            return json.dumps({name: repr(value)[:200] for name, value in fields.items()})
 
 
 class LineLoggers:
@@ -101,8 +105,9 @@ class LineLogger:
 
 
 def _print(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+    with suppress(OSError, ValueError):  # closed: a failing log call must not stop its caller
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
 
 def write_in_background() -> Callable[[], None]:

@@ -285,3 +285,31 @@ def test_errors(data: bytes) -> None:
     """An error event is a failure, whatever it holds."""
     with pytest.raises(UpstreamFailed):
         decode(BEGIN, TEXT, b"event: error\ndata: " + data + b"\n\n")
+
+
+def test_a_growing_call_is_progress() -> None:
+    """The arguments of a call move the clock between payloads, with and without tools offered."""
+    for with_tools in (True, False):
+        decoder = MessagesDecoder(DIALECT, with_tools=with_tools)
+        for read in (CALL, delta("input_json_delta", partial_json='{"x":')):
+            decoder.feed(read)
+            assert decoder.progressed
+
+
+@pytest.mark.parametrize("count", [10**14, 2**63 + 5, "9" * 30])
+def test_counts_beyond_the_database_are_not_reported(count: Any) -> None:
+    usage = {"input_tokens": count, "output_tokens": 2}
+    events = decode(start_of("m", usage), TEXT, end(usage=usage), STOP)
+    assert [one for one in events if isinstance(one, Usage)] == []
+
+
+def test_few_thoughts_are_kept_for_a_call() -> None:
+    """Blocks of a hostile upstream are bounded, and none is kept without tools."""
+    block = {"type": "redacted_thinking", "data": "x" * 100_000, "junk": "y" * 100_000}
+    for with_tools in (True, False):
+        decoder = MessagesDecoder(DIALECT, with_tools=with_tools)
+        for number in range(100):
+            decoder.feed(start(block, number))
+        kept = sum(len(str(one)) for one in decoder._thinking.values())
+        assert kept <= (5 * 1024 * 1024 if with_tools else 0)
+        assert "junk" not in str(decoder._thinking)

@@ -145,7 +145,8 @@ def test_a_block_after_text_keeps_it() -> None:
         ({"promptTokenCount": 9, "toolUsePromptTokenCount": 3, "candidatesTokenCount": 2}, Usage(12, 2)),
         ({"promptTokenCount": 9, "thoughtsTokenCount": 4, "cachedContentTokenCount": 0}, Usage(9, 4, 0, 4)),
         ({"candidatesTokenCount": 2}, None),
-        ({"promptTokenCount": "9"}, None),
+        ({"promptTokenCount": "9"}, Usage(9, 0)),
+        ({"promptTokenCount": 2**63}, None),
         ({"promptTokenCount": True}, None),
         ({"promptTokenCount": -1}, None),
         ([], None),
@@ -154,3 +155,10 @@ def test_a_block_after_text_keeps_it() -> None:
 )
 def test_usage(fields: Any, usage: Usage | None) -> None:
     assert read_usage_metadata(fields) == usage
+
+
+@pytest.mark.parametrize("reason", ["any text 敏", "x" * 70, "<b>"])
+def test_odd_words_of_blocks_are_not_repeated(reason: str) -> None:
+    with pytest.raises(ContentBlocked) as blocked:
+        decoded([json.dumps({"promptFeedback": {"blockReason": reason}}).encode()])
+    assert blocked.value.vendor_code == "blocked"

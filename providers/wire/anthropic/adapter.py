@@ -167,7 +167,7 @@ def _better(request: ChatRequest, refusal: str) -> ChatRequest | None:
         if effort:
             config = parameters.get("output_config")
             adaptive["output_config"] = {**(config if isinstance(config, dict) else {}), "effort": effort}
-        return replace(request, parameters={**others, **(adaptive if thinking["type"] == "enabled" else {})})
+        return replace(request, parameters={**others, **(adaptive if thinking.get("type") == "enabled" else {})})
     return None
 
 

@@ -6,7 +6,7 @@ and blocks are skipped. Sans-I/O.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -14,21 +14,22 @@ import orjson
 from providers.wire.anthropic.request import THINKING, THINKING_TYPES, VENDOR
 from providers.wire.base import Event, Reasoning, Usage
 from providers.wire.openai.decoder import Decoder
+from providers.wire.openai.fields import MAX_TOKENS, count
 from providers.wire.sources import SourceList
 
+# Fields of thinking blocks that the vendor wants back.
+_KEPT = ("type", "thinking", "signature", "data")
 _COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
-_MOST_DIGITS = 15
+# Characters of the thinking blocks that are kept for the next tool call; a block beyond them is left out.
+_MAX_KEPT_CHARS = 4 * 1024 * 1024
 
 
 @dataclass(slots=True)
 class _Call:
-    """A tool call that is being streamed.
-
-    `input` holds only when no piece of the arguments comes.
-    """
+    """A tool call that is being streamed; one that began `whole` has no pieces of arguments."""
 
     place: int
-    input: dict[str, Any] = field(default_factory=dict)
+    whole: bool = False
     has_arguments: bool = False
 
 
@@ -42,7 +43,8 @@ class MessagesDecoder(Decoder):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._calls_open: dict[int, _Call] = {}
-        self._thinking: dict[int, dict[str, Any]] = {}
+        self._thinking: dict[int, dict[str, str]] = {}
+        self._kept_chars = 0
         # The text of each thinking block in pieces.
         self._thinking_texts: dict[int, list[str]] = {}
         self._counts: dict[str, int] = {}
@@ -88,9 +90,8 @@ class MessagesDecoder(Decoder):
                 for citation in _objects(block.get("citations")):
                     self._cite(citation, out)
             case kind if kind in THINKING_TYPES:
-                self._thinking[place] = {"type": kind, **block}
+                self._keep(place, {name: block[name] for name in _KEPT if isinstance(block.get(name), str)})
                 if kind == "thinking":
-                    self._thinking_texts[place] = []
                     self._add_thinking(place, block.get("thinking"), out)
             case "tool_use":
                 self._close_call(place, out)
@@ -105,11 +106,12 @@ class MessagesDecoder(Decoder):
             case "thinking_delta":
                 self._add_thinking(place, delta.get("thinking"), out)
             case "signature_delta":
-                if place in self._thinking:
-                    self._thinking[place]["signature"] = delta.get("signature")
+                if place in self._thinking and isinstance(signature := delta.get("signature"), str):
+                    self._keep(place, {**self._thinking[place], "signature": signature})
             case "input_json_delta":
+                self.progressed = True
                 call, arguments = self._calls_open.get(place), delta.get("partial_json")
-                if call is not None and arguments and isinstance(arguments, str):
+                if call is not None and not call.whole and arguments and isinstance(arguments, str):
                     call.has_arguments = True
                     self._piece(call.place, {"function": {"arguments": arguments}}, out)
             case "citations_delta":
@@ -125,18 +127,27 @@ class MessagesDecoder(Decoder):
             if self._with_tools:
                 self._thinking_texts.setdefault(place, []).append(text)
 
+    def _keep(self, place: int, block: dict[str, str]) -> None:
+        """Keep a thinking block for the next tool call."""
+        self._kept_chars += sum(map(len, block.values()))
+        if self._with_tools and self._kept_chars <= _MAX_KEPT_CHARS:
+            self._thinking[place] = block
+
     # --- tool calls ---
 
     def _start_call(self, place: int, block: dict[str, Any], out: list[Event]) -> None:
-        self._tools = True
+        self._tools = self.progressed = True
         if not self._with_tools:
             return
-        self._calls_open[place] = _Call(place, _object(block.get("input")))
+        given = _object(block.get("input"))
+        self._calls_open[place] = _Call(place, whole=bool(given), has_arguments=bool(given))
         function = {"name": block.get("name"), "arguments": ""}
         piece: dict[str, Any] = {"id": block.get("id"), "type": "function", "function": function}
         if blocks := list(self._take_thinking()):
             piece["extra_content"] = {VENDOR: {THINKING: blocks}}
         self._piece(place, piece, out)
+        if given:
+            self._arguments(place, given, out)
 
     def _take_thinking(self) -> Iterator[dict[str, Any]]:
         """Yield the signed thinking blocks since the last call.
@@ -144,19 +155,21 @@ class MessagesDecoder(Decoder):
         The vendor refuses a block without a signature.
         """
         for place, block in self._thinking.items():
-            if block["type"] == "thinking":
-                block["thinking"] = "".join(self._thinking_texts.get(place, ()))
+            text = "".join(self._thinking_texts.get(place, ()))
             if block.get("signature") or block.get("data"):
-                yield block
+                yield {**block, "thinking": text} if block["type"] == "thinking" else block
         self._thinking, self._thinking_texts = {}, {}
 
     def _close_call(self, place: int, out: list[Event]) -> None:
         """End a call; one without arguments has an empty object, which is JSON."""
         call = self._calls_open.pop(place, None)
         if call is not None and not call.has_arguments:
-            # orjson refuses half a character, which only escapes can write.
-            arguments = json.dumps(call.input, ensure_ascii=False, separators=(",", ":"))
-            self._piece(place, {"function": {"arguments": arguments}}, out)
+            self._arguments(place, {}, out)
+
+    def _arguments(self, place: int, given: dict[str, Any], out: list[Event]) -> None:
+        # orjson refuses half a character, which only escapes can write.
+        arguments = json.dumps(given, ensure_ascii=False, separators=(",", ":"))
+        self._piece(place, {"function": {"arguments": arguments}}, out)
 
     def _close_calls(self, out: list[Event]) -> None:
         for place in list(self._calls_open):
@@ -192,9 +205,9 @@ class MessagesDecoder(Decoder):
         Returns whether the count of the output is among them.
         """
         given = _object(usage)
-        counts = {name: count for name in _COUNTS if (count := _number(given.get(name))) is not None}
+        counts = {name: found for name in _COUNTS if (found := count(given.get(name))) is not None}
         self._counts |= counts
-        thinking = _number(_object(given.get("output_tokens_details")).get("thinking_tokens"))
+        thinking = count(_object(given.get("output_tokens_details")).get("thinking_tokens"))
         self._reasoning_tokens = self._reasoning_tokens if thinking is None else thinking
         return "output_tokens" in counts
 
@@ -208,7 +221,7 @@ class MessagesDecoder(Decoder):
             return None
         cached = self._counts.get("cache_read_input_tokens")
         written = self._counts.get("cache_creation_input_tokens", 0)
-        return Usage(given + written + (cached or 0), made, cached, self._reasoning_tokens)
+        return Usage(min(given + written + (cached or 0), MAX_TOKENS), made, cached, self._reasoning_tokens)
 
 
 def events_of(message: Mapping[str, Any]) -> bytes:
@@ -225,7 +238,7 @@ def events_of(message: Mapping[str, Any]) -> bytes:
 
 
 def _place(chunk: Mapping[str, Any]) -> int:
-    return _number(chunk.get("index")) or 0
+    return count(chunk.get("index")) or 0
 
 
 def _object(value: object) -> dict[str, Any]:
@@ -234,12 +247,3 @@ def _object(value: object) -> dict[str, Any]:
 
 def _objects(value: object) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _number(value: object) -> int | None:
-    """Return a whole number; relays write `9.0` and `"9"` too."""
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value[:_MOST_DIGITS])
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 10**_MOST_DIGITS:
-        return None
-    return int(value) if value == int(value) else None

@@ -80,13 +80,11 @@ def as_meant(complaint: Complaint) -> Complaint:
     error = body.get("error")
     details = error.get("details") if isinstance(error, dict) else None
     code = details.get("error_code") if isinstance(details, dict) else None
-    request_id = body.get("request_id")
     return replace(
         complaint,
         status=STATUSES.get(complaint.type, 200) if complaint.status == 200 else complaint.status,
         code=code if isinstance(code, str) else complaint.code,
         param=complaint.param or _field(complaint.message, code),
-        request_id=complaint.request_id or (request_id[:128] if isinstance(request_id, str) else ""),
     )
 
 

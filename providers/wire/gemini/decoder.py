@@ -5,6 +5,7 @@ severe holds. Source: https://ai.google.dev/api/generate-content#v1beta.Generate
 """
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from providers.wire.base import Event, FinishReason, Reasoning, Usage
 from providers.wire.gemini.stream import ResponseParser
 from providers.wire.openai.decoder import Decoder, Dialect
 from providers.wire.openai.errors import BLOCKED
+from providers.wire.openai.fields import MAX_TOKENS, count
 from providers.wire.openai.finish_words import Family
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,8 @@ FINISH_REASONS: Mapping[str, Family] = {
     "TOO_MANY_TOOL_CALLS": "failed",
 }
 _UNSPECIFIED = frozenset({"FINISH_REASON_UNSPECIFIED", "BLOCK_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED"})
+# The vendor's words; anything else is not repeated to users.
+_WORD = re.compile(r"[A-Z_]{1,64}")
 # Keys of a part that are no content.
 _MARKS = frozenset({"thought", "thoughtSignature", "text"})
 
@@ -40,7 +44,8 @@ class GeminiDecoder(Decoder):
         self._response = ResponseParser()
         super().__init__(dialect, self._response, with_tools=with_tools, with_think_tags=with_think_tags)
         self._count = 0
-        self._skipped_kinds: set[str] = set()
+        # Whether parts without text were logged, which is done once.
+        self._has_skipped = False
 
     def feed(self, data: bytes) -> list[Event]:
         events = super().feed(data)
@@ -62,7 +67,8 @@ class GeminiDecoder(Decoder):
             self.usage = usage
         blocked = _object(chunk.get("promptFeedback")).get("blockReason")
         if isinstance(blocked, str) and blocked not in _UNSPECIFIED and not candidates:
-            self._fail(BLOCKED.error(vendor_code=blocked[:64], status=200))
+            code = blocked if _WORD.fullmatch(blocked) else "blocked"
+            self._fail(BLOCKED.error(vendor_code=code, status=200))
 
     def _candidate(self, candidate: dict[str, Any], out: list[Event]) -> None:
         for part in _objects(_object(candidate.get("content")).get("parts")):
@@ -80,12 +86,12 @@ class GeminiDecoder(Decoder):
             else:
                 self._content(text, out)
         if isinstance(call, dict):
-            self._tools = True
+            self._tools = self.progressed = True
             if self._with_tools:
                 self._tool_calls([self._piece(call, part.get("thoughtSignature"))], out)
-        elif kinds := part.keys() - _MARKS - self._skipped_kinds:
-            self._skipped_kinds |= kinds
-            log.warning("parts of a completion skipped: %s", ", ".join(sorted(kind[:40] for kind in kinds)))
+        elif not self._has_skipped and (kinds := part.keys() - _MARKS):
+            self._has_skipped = True
+            log.warning("parts of a completion skipped, such as %s", min(kinds)[:40])
 
     def _piece(self, call: dict[str, Any], signature: object) -> dict[str, Any]:
         """Return a call in OpenAI's shape; the signature stands where Google's OpenAI-compatible API has it."""
@@ -116,16 +122,13 @@ def read_usage_metadata(fields: object) -> Usage | None:
     Thoughts are part of its output, cached tokens of its input.
     """
     given = _object(fields)
-    prompt, cached = _count(given.get("promptTokenCount")), _count(given.get("cachedContentTokenCount"))
-    candidates, thoughts = _count(given.get("candidatesTokenCount")), _count(given.get("thoughtsTokenCount"))
+    prompt, cached = count(given.get("promptTokenCount")), count(given.get("cachedContentTokenCount"))
+    candidates, thoughts = count(given.get("candidatesTokenCount")), count(given.get("thoughtsTokenCount"))
     if prompt is None:
         return None
-    read = prompt + (_count(given.get("toolUsePromptTokenCount")) or 0)
-    return Usage(read, (candidates or 0) + (thoughts or 0), cached, thoughts)
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    read = prompt + (count(given.get("toolUsePromptTokenCount")) or 0)
+    made = (candidates or 0) + (thoughts or 0)
+    return Usage(min(read, MAX_TOKENS), min(made, MAX_TOKENS), cached, thoughts)
 
 
 def _object(value: object) -> dict[str, Any]:

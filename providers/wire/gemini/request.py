@@ -77,7 +77,9 @@ def contents_of(messages: Sequence[PromptMessage]) -> tuple[list[JSON], list[JSO
     turns = [turn for turn in messages if turn.role != "system"]
     contents: list[JSON] = []
     for role, group in groupby(turns, key=lambda turn: "model" if turn.role == "assistant" else "user"):
-        parts: list[JSON] = [part for turn in group for part in _parts(turn, names)]
+        found = [part for turn in group for part in _parts(turn, names)]
+        # Results of calls stand before images and texts.
+        parts: list[JSON] = [*sorted(found, key=lambda part: "functionResponse" not in part)]
         if parts:
             contents.append({"role": role, "parts": parts})
     if not contents:
@@ -102,6 +104,7 @@ def _signed(turn: PromptMessage) -> PromptMessage:
 def _parts(turn: PromptMessage, names: Mapping[str, str]) -> Iterator[Part]:
     if turn.role == "tool":
         yield _response(turn, names)
+        yield from (_content_part(part) for part in turn.parts if "text" not in part)
     elif turn.parts:
         yield from map(_content_part, turn.parts)
     elif turn.content:

@@ -275,7 +275,8 @@ class OpenAICompatible(Provider):
             raise self.refusal(request, read_complaint(exchange.status, await exchange.read_error(), exchange.headers))
         data = b""
         while not (start := data.removeprefix(_BOM).lstrip()[:1]) and (piece := await exchange.read()):
-            data += piece
+            # A queue's blank lines are dropped, except the bytes that may begin a mark.
+            data = data[-len(_BOM) :] + piece
             deadline.alive()
         if start not in self.whole_bodies:
             return data

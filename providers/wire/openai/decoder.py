@@ -245,6 +245,7 @@ class Decoder:
             self._add(Delta, refusal, out)
 
     def _tool_calls(self, calls: object, out: list[Event]) -> None:
+        self.progressed = True
         self._flush(out)
         numbered = self._calls.feed(calls)
         if not numbered:

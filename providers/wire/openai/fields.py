@@ -16,7 +16,7 @@ _INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 _CACHED = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
 # The largest number of tokens that the database takes.
-_MAX_TOKENS = 2**31 - 1
+MAX_TOKENS = 2**31 - 1
 
 
 def read_usage(fields: object) -> Usage | None:
@@ -31,8 +31,8 @@ def read_usage(fields: object) -> Usage | None:
         return Usage(given, made)
     if "cache_read_input_tokens" in fields and not ("prompt_tokens" in fields or "total_tokens" in fields):
         # Anthropic's own shape counts the tokens of its cache apart.
-        apart = (_count(fields.get(name)) or 0 for name in ("cache_read_input_tokens", "cache_creation_input_tokens"))
-        given = min(given + sum(apart), _MAX_TOKENS)
+        apart = (count(fields.get(name)) or 0 for name in ("cache_read_input_tokens", "cache_creation_input_tokens"))
+        given = min(given + sum(apart), MAX_TOKENS)
     cached = _part(fields, _INPUT_DETAILS, _CACHED, given)
     return Usage(given, made, cached, _part(fields, _OUTPUT_DETAILS, ("reasoning_tokens",), made))
 
@@ -47,16 +47,16 @@ def _part(fields: Mapping[str, Any], holders: tuple[str, ...], names: tuple[str,
 
 def _first_count(fields: Mapping[str, Any], *names: str) -> int | None:
     """Return the first of these counts that is there; relays fill the others with null."""
-    return next((count for name in names if (count := _count(fields.get(name))) is not None), None)
+    return next((found for name in names if (found := count(fields.get(name))) is not None), None)
 
 
-def _count(value: object) -> int | None:
+def count(value: object) -> int | None:
     """Return a number of tokens; relays write `9.0` and `"9"` too."""
     if type(value) is int:
-        return value if 0 <= value <= _MAX_TOKENS else None
+        return value if 0 <= value <= MAX_TOKENS else None
     if isinstance(value, str) and len(value) < 16 and value.isascii() and value.isdigit():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MAX_TOKENS:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_TOKENS:
         return None
     return int(value) if value == int(value) else None
 

@@ -24,7 +24,7 @@ _SEARCHED_CHARS = 2_000
 
 def request_id(headers: Mapping[str, str]) -> str:
     """Return the id in the headers of a response; empty for none."""
-    return next((value[:MAX_CHARS] for name in _HEADERS if (value := headers.get(name, ""))), "")
+    return next((value for name in _HEADERS if _ID.fullmatch(value := headers.get(name, ""))), "")
 
 
 def stated_id(parts: Iterable[Mapping[str, Any]], message: str) -> str:

@@ -175,7 +175,7 @@ def _name_search_results(chunk: dict[str, Any]) -> None:
             found = [search.get("web_search") for search in searches]
             pages = [page for each in found if isinstance(each, dict) for page in _listed(each.get("outputs"))]
             delta["search_results"] = pages
-            delta["tool_calls"] = [call for call in calls if call not in searches]
+            delta["tool_calls"] = [call for call in calls if call.get("type") != "web_search"]
 
 
 def _listed(value: object) -> list[Any]:
