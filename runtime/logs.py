@@ -72,14 +72,19 @@ def configure(level: str = "INFO") -> None:
 
 
 def _as_json(fields: dict[str, Any], default: Callable[[Any], Any]) -> str:
-    """Return fields as JSON; the standard library takes what orjson refuses, such as huge numbers."""
+    """Return fields as JSON in ASCII, because some readers end lines at U+2028.
+
+    The standard library escapes other characters, and takes what orjson refuses, such as huge numbers.
+    """
     try:
-        return orjson.dumps(fields, default=default).decode()
+        if (line := orjson.dumps(fields, default=default)).isascii():
+            return line.decode()
     except orjson.JSONEncodeError:
-        try:
-            return json.dumps(fields, default=default)
-        except (ValueError, RecursionError):  # a failing log call must not stop its caller
-            return json.dumps({name: repr(value)[:200] for name, value in fields.items()})
+        pass
+    try:
+        return json.dumps(fields, default=default)
+    except (ValueError, RecursionError):  # a failing log call must not stop its caller
+        return json.dumps({name: repr(value)[:200] for name, value in fields.items()})
 
 
 class LineLoggers:

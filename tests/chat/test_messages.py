@@ -147,6 +147,7 @@ def test_a_failure_in_the_middle(caller: httpx.Client, api_user: ApiUser) -> Non
     assert api_user.quota()["used_today"] == 0
 
 
+@pytest.mark.contract("POST /v1/messages/count_tokens")
 def test_counting(program: httpx.Client, api_user: ApiUser) -> None:
     """Tokens are estimated without a charge, and grow with the prompt and its tools."""
     counts = [

@@ -34,7 +34,8 @@ def quota_of(api_user: ApiUser, slug: str) -> dict[str, Any]:
 def test_models_have_exactly_their_fields(api_user: ApiUser) -> None:
     """`GET /api/models/` is a bare array with exactly its fields, `demo` last, and existing quotas."""
     models = api_user.client.get("/api/models/").json()
-    assert {frozenset(model) for model in models} == {frozenset({"slug", "title", "description", "quota", "available"})}
+    fields = {"slug", "title", "description", "quota", "available", "takes", "context_tokens"}
+    assert {frozenset(model) for model in models} == {frozenset(fields)}
     assert models[-1]["slug"] == "demo"
     assert next(model for model in models if model["slug"] == "plain")["available"]
     quotas = {quota["slug"]: quota for quota in api_user.client.get("/api/quotas/").json()}

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import structlog
 
 from runtime import logs
 from tests.product import Product, text_of
@@ -105,6 +106,19 @@ def test_the_end_does_not_wait_for_a_full_pipe(pipe: int) -> None:
     started = time.monotonic()
     handler.stop()
     assert logs.FLUSH_SECONDS <= time.monotonic() - started < logs.FLUSH_SECONDS + 5
+
+
+@pytest.mark.parametrize("text", ["\u2028", "\x85", "中文", "\ud800", 2**70])
+def test_each_line_is_one_line_for_every_reader(text: object) -> None:
+    lines: list[str] = []
+    loggers = structlog.get_config()["logger_factory"]
+    put, loggers.put = loggers.put, lines.append
+    try:
+        structlog.get_logger("test").warning("odd", text=text)
+    finally:
+        loggers.put = put
+    (line,) = "".join(lines).splitlines()
+    assert json.loads(line)["text"] == text
 
 
 _LAUNCH = """

@@ -26,7 +26,7 @@ _MAX_KEPT_CHARS = 4 * 1024 * 1024
 
 @dataclass(slots=True)
 class _Call:
-    """A tool call that is being streamed; one that began `whole` has no pieces of arguments."""
+    """A streamed tool call; one that began `whole` has no pieces of arguments."""
 
     place: int
     whole: bool = False
