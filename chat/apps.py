@@ -26,6 +26,7 @@ class ChatConfig(AppConfig):
         from chat.conversations.transfer_api import IMPORTS_AT_ONCE  # noqa: PLC0415
         from chat.events import sse  # noqa: PLC0415
         from chat.generations import drafts, service  # noqa: PLC0415
+        from chat.openai import kept, keyed  # noqa: PLC0415
         from chat.screening.live import LiveWords  # noqa: PLC0415
 
         process, broker, redis, drain = runtime().process, runtime().broker, runtime().redis, runtime().drain
@@ -33,6 +34,7 @@ class ChatConfig(AppConfig):
         self.streams = sse.OpenStreams()
         routing = providers_app().routing
         self.generations = service.Generations(self.words, quotas_app().hints, drain, process, broker, redis, routing)
+        self.keyed_calls = keyed.KeyedCalls(broker, process)
         self.channels = hub.Channels(broker, redis)
         self.payment_demo = payment_demo.PaymentDemo()
         self.searches = Searches()
@@ -48,9 +50,11 @@ class ChatConfig(AppConfig):
         process.every(lambda: min(60.0, max(1.0, settings.CHANNEL_RETENTION_SECONDS)), "prune push channels", prune)
         process.every(lambda: 300.0, "expiry", partial(database.run, housekeeping.expire))
         process.every(lambda: 5.0, "texts", partial(database.run, housekeeping.expire_texts))
+        process.every(lambda: 30.0, "kept responses", partial(database.run, kept.expire))
         process.every(lambda: 60.0, "stored bytes", housekeeping.recount_storage)
         process.every(self.words.check_seconds, "sensitive words", self.words.check)
         drain.on_drain(self.generations.drain)
+        drain.on_drain(self.keyed_calls.finish)
         drain.on_drain(self.payment_demo.finish)
         drain.on_drain(self.generations.outbox.finish)
         drain.on_drain(self.streams.close_all)

@@ -17,6 +17,8 @@ from web.refusals import InvalidRequest, TooLarge
 T = TypeVar("T", bound=BaseModel)
 
 REQUIRED, BLANK = _("This field is required."), _("This field may not be empty.")
+# Characters of an idempotency key at most, as many as its column holds.
+MAX_KEY_CHARS = 255
 _NOT_JSON = _("This is not valid JSON.")
 INVALID, NOT_JSON_OBJECT = _("This value is not valid."), _("A JSON object is expected.")
 _HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -132,6 +134,14 @@ def checked(shape: type[T], value: dict[str, Any]) -> T:
         errors = error.errors(include_url=False, include_input=False, include_context=False)
         details = {str(each["loc"][0]): [_TEXTS.get(each["type"], INVALID)] for each in errors}
         raise InvalidRequest(details=details) from error
+
+
+def idempotency_key(request: HttpRequest, in_query: str = "") -> str | None:
+    """Return the key of the query or the header, None without one; raise InvalidRequest."""
+    key = in_query or request.headers.get("Idempotency-Key", "")
+    if len(key) > MAX_KEY_CHARS or not key.isprintable():
+        raise wrong("Idempotency-Key", _("At most 255 printable characters."))
+    return key or None
 
 
 def wrong(field: str, reason: str | Promise = INVALID) -> InvalidRequest:

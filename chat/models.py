@@ -20,6 +20,7 @@ from chat import storage
 from chat.channels.models import Channel as Channel
 from chat.channels.models import ChannelMark as ChannelMark
 from chat.channels.models import ChannelMessage as ChannelMessage
+from chat.openai.models import KeptResponse as KeptResponse
 from chat.screening.models import AllowedPhrase as AllowedPhrase
 from chat.screening.models import Hit as Hit
 from chat.screening.models import ListVersion as ListVersion

@@ -8,12 +8,11 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.urls import reverse
-from django.utils.translation import gettext_lazy as _
 
 from accounts.auth import Caller, aauthenticate, require_reachable
 from chat import bodies, representation, schemas, text_tools
 from chat.apps import chat as chat_app
-from chat.bodies import ChatBody, RegenerateBody, wrong
+from chat.bodies import ChatBody, RegenerateBody, idempotency_key
 from chat.events import schemas as events_schemas
 from chat.events.sse import SourceStream, for_event_source, last_event_id, no_more_events
 from chat.generations import lookup
@@ -27,7 +26,6 @@ from web.refusals import Refusal
 # Names in the query of `GET /api/chat/`, and those that are not part of the request itself.
 QUERY_NAMES = frozenset({"model", "prompt", "conversation", "text_tool", "target_language", "idempotency_key"})
 IGNORED_NAMES = frozenset({"ticket", "last_event_id", "idempotency_key"})
-MAX_KEY_CHARS = 255
 
 
 # --- starting --------------------------------------------------------------------------------------------------------
@@ -46,7 +44,7 @@ MAX_KEY_CHARS = 255
 async def post_chat(request: HttpRequest) -> HttpResponseBase:
     caller = await _chatting(request)
     body = bodies.from_json(request, ChatBody)
-    return await _started(request, caller, await _generation_request(caller, body, _idempotency_key(request)))
+    return await _started(request, caller, await _generation_request(caller, body, idempotency_key(request)))
 
 
 @Operation(
@@ -62,7 +60,7 @@ async def post_chat(request: HttpRequest) -> HttpResponseBase:
 async def post_regenerate(request: HttpRequest, message_id: int) -> HttpResponseBase:
     caller = await _chatting(request)
     body = bodies.from_json(request, RegenerateBody)
-    key = _idempotency_key(request)
+    key = idempotency_key(request)
     regenerating = GenerationRequest(caller.user.pk, body.model or "", regenerate=message_id, idempotency_key=key)
     return await _started(request, caller, regenerating)
 
@@ -93,13 +91,6 @@ async def _generation_request(
         kept=not instruction,
         instruction=instruction,
     )
-
-
-def _idempotency_key(request: HttpRequest, in_query: str = "") -> str | None:
-    key = in_query or request.headers.get("Idempotency-Key", "")
-    if len(key) > MAX_KEY_CHARS or not key.isprintable():
-        raise wrong("Idempotency-Key", _("At most 255 printable characters."))
-    return key or None
 
 
 async def _started(request: HttpRequest, caller: Caller, generation_request: GenerationRequest) -> HttpResponseBase:
@@ -144,7 +135,7 @@ async def get_chat(request: HttpRequest, caller: Caller, last_id: str | None) ->
         row = await database.run(lookup.owned, caller.user.pk, last_id.partition(":")[0], texts=False)
         return await _events_of(row, caller, last_id)
     body = bodies.from_query(request.GET, ChatBody, IGNORED_NAMES)
-    key = _idempotency_key(request, request.GET.get("idempotency_key", ""))
+    key = idempotency_key(request, request.GET.get("idempotency_key", ""))
     chat_app().streams.check(caller.user.pk)
     started = await chat_app().generations.start(await _generation_request(caller, body, key, joins=True))
     return await _events_of(started.row, caller, "", representation.quota_headers(started.reservation))

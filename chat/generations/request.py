@@ -43,11 +43,15 @@ class GenerationRequest:
     # Of a text tool: put before the prompt, and the two are all that the upstream gets.
     instruction: str = ""
     extras: dict[str, Any] = field(default_factory=dict)
+    # What equal requests have in common, in place of all fields: path and body of a call of /v1.
+    body: bytes = b""
     # The active language where the request is made: database threads have another one.
     language: str | None = field(default_factory=get_language)
 
     def digest(self) -> str:
         """Return a hash that only an equal request has."""
+        if self.body:
+            return hashlib.sha256(self.body).hexdigest()
         parts = (
             "join" if self.joins_running else "",
             self.model,

@@ -1,7 +1,8 @@
 """Serve calls of /v1 in every shape: start the generation, and respond through its relay.
 
 Three rules of our own hold for all shapes. Nothing is stored as a conversation. When the caller leaves, the upstream is
-stopped. The status is sent when the upstream's first text arrives, or after `HOLD_SECONDS`.
+stopped, but see `keyed.py` for calls with an idempotency key. The status is sent when the upstream's first text
+arrives, or after `HOLD_SECONDS`.
 """
 
 import asyncio
@@ -14,12 +15,13 @@ import orjson
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from accounts.auth import Caller, aauthenticate_bearer, require_reachable
-from chat import representation
+from chat import bodies, representation
 from chat.apps import chat
 from chat.events.sse import SourceStream
 from chat.generations.request import GenerationRequest
 from chat.openai import errors
 from chat.openai.bodies import new_text
+from chat.openai.keyed import Reply
 from chat.openai.relay import Relay, Whole
 from providers.wire.base import PromptMessage
 from web import disconnect
@@ -55,14 +57,22 @@ async def caller_of(request: HttpRequest) -> Caller:
 
 
 async def serve(request: HttpRequest, caller: Caller, call: ApiCall, relay: Relay) -> HttpResponseBase:
-    """Generate, and respond with the relay's stream, or with its body."""
+    """Generate, and respond with the relay's stream, or with its body.
+
+    A further call with the same idempotency key gets the response to the first one.
+    """
+    key, keyed, client = bodies.idempotency_key(request), chat().keyed_calls, disconnect.client_of(request)
+    recording = keyed.record(relay) if key else None
+    reply: Reply = recording.reader() if recording else relay
     # Before the start, so that a caller that leaves meanwhile stops the run too.
-    disconnect.client_of(request).on_disconnect(relay.leave)
+    client.on_disconnect(reply.leave)
     generation_request = GenerationRequest(
         caller.user.pk,
         call.model,
         call.prompt or new_text(call.messages),
         parameters=call.parameters,
+        idempotency_key=key,
+        body=request.path.encode() + b" " + request.body if key else b"",
         kept=False,
         is_api_call=True,
         is_large=len(request.body) > LARGE_BYTES,
@@ -70,26 +80,32 @@ async def serve(request: HttpRequest, caller: Caller, call: ApiCall, relay: Rela
         extras=call.extras,
     )
     try:
-        started = await chat().generations.start(generation_request, relay)
+        started = await chat().generations.start(generation_request, recording or relay)
     except InvalidRequest as refusal:
         refusal.details = {_named(call, name): reasons for name, reasons in (refusal.details or {}).items()}
         raise
-    stream = RelayStream(chat().streams, caller.user.pk, relay)
+    if started.attempts is None:
+        reply = await keyed.join(started.row, relay)
+        client.on_disconnect(reply.leave)
+    stream = RelayStream(chat().streams, caller.user.pk, reply)
     headers = representation.quota_headers(started.reservation)
     if not isinstance(relay, Whole):
         await stream.hold(HOLD_SECONDS)
-        if relay.failure and not relay.started:
-            raise _failed(call, relay.failure)
+        if reply.failure and not reply.started:
+            await reply.settled()
+            raise _failed(call, reply.failure)
         return stream.response(headers)
     async for _bytes in stream.events():
         pass  # keep-alive comments need a response that has begun
-    if relay.failure or not relay.at_end:
-        raise _failed(call, relay.failure or errors.interrupted())
-    return json_response(relay.body, headers)
+    if reply.failure or not reply.at_end:
+        if reply.failure:
+            await reply.settled()
+        raise _failed(call, reply.failure or errors.interrupted())
+    return HttpResponse(reply.content, content_type="application/json", headers=headers)
 
 
-def json_response(body: Mapping[str, Any], headers: dict[str, str] | None = None) -> HttpResponse:
-    return HttpResponse(orjson.dumps(body), content_type="application/json", headers=headers)
+def json_response(body: Mapping[str, Any]) -> HttpResponse:
+    return HttpResponse(orjson.dumps(body), content_type="application/json")
 
 
 def _failed(call: ApiCall, failure: Mapping[str, Any]) -> errors.Failed:
@@ -106,7 +122,7 @@ def _named(call: ApiCall, name: str) -> str:
 class RelayStream(SourceStream):
     """The caller's side of a relay. A caller that is cut off counts as left."""
 
-    _source: Relay
+    _source: Reply
     # One line each, because some clients take an empty line for the end of an event.
     keep_alive, opening = b": ping\n", b": open\n"
 

@@ -77,9 +77,10 @@ class WholeEmbeddings(Whole):
     GROUP,
     "Embeddings of texts",
     body=EmbeddingsBody,
+    headers=("Idempotency-Key",),
     example={"model": "text-embedding-3-small", "input": ["Hello"]},
     returns=schemas.EmbeddingList,
-    refuses=(404, 429, 500, 502, 504),
+    refuses=(404, 409, 429, 500, 502, 504),
     refusal=schemas.OpenAIRefusal,
     proof="bearer",
 )

@@ -38,6 +38,7 @@ KINDS: Mapping[str, Kind] = {
     "not_found": Kind(404, _REQUEST, "not_found"),
     "invalid_request": Kind(400, _REQUEST, None),
     "prompt_too_long": Kind(400, _REQUEST, "context_length_exceeded"),
+    "conflict": Kind(409, _REQUEST, "conflict", NO_RETRY),
     "storage_full": Kind(413, _REQUEST, "storage_full"),
     "content_blocked": Kind(400, _REQUEST, "content_policy_violation", NO_RETRY),
     "quota_exhausted": Kind(429, "insufficient_quota", "insufficient_quota", NO_RETRY),

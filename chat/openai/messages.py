@@ -22,9 +22,10 @@ _EXAMPLE = {"model": "demo", "max_tokens": 100, "messages": [{"role": "user", "c
     _GROUP,
     "A message, streamed or whole",
     body=MessagesBody,
+    headers=("Idempotency-Key",),
     example=_EXAMPLE,
     returns=(schemas.AnthropicMessage, schemas.ANTHROPIC_EVENTS),
-    refuses=(404, 429, 500, 502, 504),
+    refuses=(404, 409, 429, 500, 502, 504),
     refusal=schemas.AnthropicRefusal,
     proof="bearer",
 )

@@ -53,6 +53,14 @@ class Relay(Sink):
         """Return what waits to be sent, empty when nothing does."""
         return b""
 
+    @property
+    def content(self) -> bytes:
+        """The response in one piece, empty for a stream."""
+        return b""
+
+    async def settled(self) -> None:
+        """Return at once, because nothing of this call is kept."""
+
     def bind(self, stop: Callable[[], object]) -> None:
         self._stop = stop
         if self._left:
@@ -236,6 +244,10 @@ class Whole(Relay):
         self._texts: dict[str, list[str]] = {field: [] for field in _FIELDS.values()}
         self._calls: dict[int, dict[str, Any]] = {}
         self._cited: list[dict[str, Any]] = []
+
+    @property
+    def content(self) -> bytes:
+        return orjson.dumps(self.body)
 
     @property
     def sends_reasoning(self) -> bool:

@@ -16,9 +16,10 @@ from web.openapi import Operation
     "A response, streamed or whole",
     "Nothing is kept, so the input must be whole: `store` is ignored, and `previous_response_id` is refused.",
     body=ResponsesBody,
+    headers=("Idempotency-Key",),
     example={"model": "demo", "input": "Hello"},
     returns=(schemas.Response, schemas.RESPONSE_EVENTS),
-    refuses=(404, 429, 500, 502, 504),
+    refuses=(404, 409, 429, 500, 502, 504),
     refusal=schemas.OpenAIRefusal,
     proof="bearer",
 )

@@ -30,9 +30,10 @@ GROUP = "OpenAI-compatible"
     GROUP,
     "A completion, streamed or whole",
     body=CompletionBody,
+    headers=("Idempotency-Key",),
     example={"model": "demo", "messages": [{"role": "user", "content": "Hello"}]},
     returns=(schemas.Completion, CHUNKS),
-    refuses=(404, 429, 500, 502, 504),
+    refuses=(404, 409, 429, 500, 502, 504),
     refusal=schemas.OpenAIRefusal,
     proof="bearer",
 )
