@@ -84,11 +84,25 @@ async def serve(request: HttpRequest, caller: Caller, call: ApiCall, relay: Rela
     except InvalidRequest as refusal:
         refusal.details = {_named(call, name): reasons for name, reasons in (refusal.details or {}).items()}
         raise
-    if started.attempts is None:
+    headers = representation.quota_headers(started.reservation)
+    if started.attempts is not None:
+        return await _response(caller, call, relay, reply, headers)
+    # Such callers count as readers, because no limit of running calls counts them.
+    streams = chat().streams
+    streams.check(caller.user.pk)
+    streams.count(caller.user.pk, +1)
+    try:
         reply = await keyed.join(started.row, relay)
         client.on_disconnect(reply.leave)
+        return await _response(caller, call, relay, reply, headers)
+    finally:
+        streams.count(caller.user.pk, -1)
+
+
+async def _response(
+    caller: Caller, call: ApiCall, relay: Relay, reply: Reply, headers: dict[str, str]
+) -> HttpResponseBase:
     stream = RelayStream(chat().streams, caller.user.pk, reply)
-    headers = representation.quota_headers(started.reservation)
     if not isinstance(relay, Whole):
         await stream.hold(HOLD_SECONDS)
         if reply.failure and not reply.started:

@@ -33,9 +33,9 @@ class Response:
 
 
 def keep(generation: str, response: Response | None, *, frees_key: bool) -> None:
-    """Store a response, or that it is too long; with `frees_key` the next call with its key starts anew.
+    """Store a response for retries; None stands for one that is too long.
 
-    Repeating is safe.
+    With `frees_key` the next call with its key starts anew. Repeating is safe.
     """
     with transaction.atomic():
         rows = Generation.objects.filter(id=generation)

@@ -38,7 +38,7 @@ log = structlog.get_logger("generation")
 
 
 class Reply(Protocol):
-    """The side of a completion that one caller reads, streamed with `take` or whole as `content`."""
+    """The caller's side of a completion, streamed with `take` or whole as `content`."""
 
     wake: Callable[[], object]
 
@@ -238,7 +238,7 @@ class Reader:
 
 
 class Later:
-    """One caller of a response that comes from the database, at once or when its generation has ended."""
+    """One caller of a response that the database keeps, or will keep."""
 
     def __init__(self, relay: Relay) -> None:
         self.wake: Callable[[], object] = lambda: None
@@ -248,7 +248,7 @@ class Later:
         self.content = b""
         self._is_whole = isinstance(relay, Whole)
         self._waits: asyncio.Task[None] | None = None
-        self._left = False
+        self._taken = False
 
     def wait_in(self, waits: asyncio.Task[None]) -> None:
         self._waits = waits
@@ -259,9 +259,9 @@ class Later:
         self.wake()
 
     def take(self) -> bytes:
-        if self._is_whole or not self.at_end or self._left:
+        if self._is_whole or not self.at_end or self._taken:
             return b""
-        self._left = True
+        self._taken = True
         return self.content
 
     def leave(self) -> None:
@@ -312,7 +312,10 @@ class KeyedCalls:
         await self._broker.publish(_TOPIC.format(generation), b"kept")
 
     async def join(self, row: Generation, relay: Relay) -> Reply:
-        """Return the response to a further call with the key of a generation; `relay` is of the same shape."""
+        """Return the response to a further call with the key of a generation.
+
+        `relay` is one of the same shape.
+        """
         for _look in range(BEGIN_LOOKS):
             if recording := self._recordings.get(row.id):
                 return recording.reader()

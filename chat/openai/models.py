@@ -8,7 +8,7 @@ from django.utils import timezone
 
 
 class KeptResponse(models.Model):
-    """The response to a call of `/v1` with an idempotency key, for the retry; `chat.openai.kept` deletes it."""
+    """The response to a call of `/v1` with an idempotency key, kept for the retry."""
 
     # Without constraints, because a process of the previous release deletes users without these rows.
     generation = models.OneToOneField(

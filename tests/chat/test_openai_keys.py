@@ -22,7 +22,7 @@ MODELS = {
     "steady": "paced:40:50",
     "late": "paced:3:500",
     "embed": "embed",
-    "fails": "http_500",
+    "refuses": "http_400:content_filter",
 }
 PACED = "".join(f"{n} " for n in range(10))
 
@@ -118,9 +118,9 @@ def test_a_failure_frees_its_key(api_user: ApiUser, upstream: FakeOpenAI, *, str
     """A call that failed and cost nothing is made anew by its retry."""
     prompt = secrets.token_hex(8)
     for calls in (1, 2):
-        failed = post(api_user, CHAT, body_of(CHAT, prompt, "fails", stream=stream))
-        assert failed.status_code >= 500, failed.text
-        assert asked(upstream, prompt) >= calls
+        failed = post(api_user, CHAT, body_of(CHAT, prompt, "refuses", stream=stream))
+        assert (failed.status_code, failed.json()["error"]["code"]) == (400, "content_policy_violation")
+        assert asked(upstream, prompt) == calls
     assert post(api_user, CHAT, body_of(CHAT, prompt)).status_code == 200
     assert api_user.quota()["used_today"] == 1
 
