@@ -1,6 +1,6 @@
-"""Keep the responses to calls of `/v1` with an idempotency key in the database, for ten minutes.
+"""Keep responses for retries of calls of `/v1` in the database, for ten minutes.
 
-Any process can then respond to a retry. What is kept is bounded for each response and for each user.
+Any process can then respond to a retry. The bytes of each response and of each user are bounded.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ STORING = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The bytes of a response, or else the data of the `error` event that it is made of."""
+    """The bytes of a response, or the data of the `error` event in their place."""
 
     body: bytes
     failure: dict[str, Any] | None = None

@@ -197,7 +197,9 @@ class Reader:
 
     def __init__(self, recording: Recording) -> None:
         self.wake: Callable[[], object] = lambda: None
-        self._recording, self._place, self._lost = recording, 0, False
+        self._recording, self._place = recording, 0
+        # Whether it reads no more, because it left or was too slow.
+        self._gone = False
 
     @property
     def started(self) -> bool:
@@ -205,11 +207,11 @@ class Reader:
 
     @property
     def at_end(self) -> bool:
-        return self._recording.at_end or self._lost
+        return self._recording.at_end or self._gone
 
     @property
     def failure(self) -> Mapping[str, Any] | None:
-        return self._recording.failure
+        return errors.interrupted() if self._gone and not self._recording.at_end else self._recording.failure
 
     @property
     def content(self) -> bytes:
@@ -217,24 +219,28 @@ class Reader:
 
     def take(self) -> bytes:
         recording = self._recording
-        if recording.is_whole or self._lost:
+        if recording.is_whole or self._gone:
             return b""
         if self._place < recording.dropped:
-            self._lost = True
+            self._gone = True
             return self.failure_event(errors.interrupted())
         data = recording.read(self._place)
         self._place += len(data)
         return data
 
     def leave(self) -> None:
+        """Read no more. Repeating is safe."""
+        self._gone = True
         self._recording.left(self)
+        self.wake()
 
     def failure_event(self, failure: Mapping[str, Any]) -> bytes:
         return self._recording.relay.failure_event(failure)
 
     async def settled(self) -> None:
         """Return when the next call with the key finds what became of this one."""
-        await self._recording.kept.wait()
+        if self._recording.at_end:
+            await self._recording.kept.wait()
 
 
 class Later:
@@ -265,8 +271,11 @@ class Later:
         return self.content
 
     def leave(self) -> None:
+        """Wait no more. Repeating is safe."""
         if self._waits:
             self._waits.cancel()
+        if not self.at_end:
+            self.come(kept.Response(b"", errors.interrupted()))
 
     async def settled(self) -> None:
         """Return at once, because the database has the response."""

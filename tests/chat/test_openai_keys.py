@@ -289,6 +289,15 @@ def test_another_process(
         for stream in (False, True):
             asyncio.run(_ask_both(alice, second, upstream, stream=stream))
         assert alice.quota()["used_today"] == 2
+        prompt = secrets.token_hex(8)
+        body, headers = body_of(CHAT, prompt, "slow"), {"Idempotency-Key": prompt}
+        there = ApiUser(second, "alice", alice.access, "")
+        with ThreadPoolExecutor(2) as pool:
+            asking = [pool.submit(post_many, each, [(body, headers)] * 25, CHAT) for each in (alice, there)]
+            contents = {answer.content for one in asking for answer in one.result()}
+        assert len(contents) == 1, contents
+        assert asked(upstream, prompt) == 1
+        assert alice.quota()["used_today"] == 3
 
 
 async def _ask_both(alice: ApiUser, second: Product, upstream: FakeOpenAI, *, stream: bool) -> None:
