@@ -94,7 +94,7 @@ def test_the_field_is_named() -> None:
 def test_clients_are_told_not_to_try_again() -> None:
     """The header that forbids a retry stands only where a retry is of no use."""
     codes = {code for code, kind in KINDS.items() if kind.headers.get("x-should-retry") == "false"}
-    assert codes == {"quota_exhausted", "content_blocked"}
+    assert codes == {"quota_exhausted", "content_blocked", "conflict"}
 
 
 def test_events() -> None:

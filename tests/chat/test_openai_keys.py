@@ -65,6 +65,7 @@ def without_comments(response: httpx.Response) -> str:
 SHAPES = [(path, stream) for path in (CHAT, RESPONSES, MESSAGES) for stream in (False, True)]
 
 
+@pytest.mark.contract("a retry on /v1 with the same key", "refusal: conflict")
 @pytest.mark.parametrize(("path", "stream"), [*SHAPES, (EMBEDDINGS, False)])
 def test_a_retry_gets_the_same_bytes(api_user: ApiUser, upstream: FakeOpenAI, path: str, *, stream: bool) -> None:
     """A repeated call gets the same bytes, with one upstream call and one charge; another body is a conflict."""

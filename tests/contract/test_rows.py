@@ -47,6 +47,7 @@ PROMISES = {
     "the caller's language",
     "the charge table",
     "the same key, the same charge",
+    "a retry on /v1 with the same key",
     "a /v1 caller gone",
     "limits are exact",
     "each credit buys one answer",
