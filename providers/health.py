@@ -45,6 +45,11 @@ RECOVERY_SECONDS = 2.0
 LOOK_SECONDS = 0.2
 
 
+def circuit_of(route: RouteConfig) -> tuple[object, ...]:
+    """Return what identifies an upstream and a model of it."""
+    return (route.upstream.id, route.upstream.kind, route.upstream.endpoint, route.upstream_model)
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A key, and its upstream for one model: the part that a probe decides about.
@@ -58,12 +63,7 @@ class Part:
     @property
     def circuit(self) -> tuple[object, ...]:
         """Identifies the upstream and the model."""
-        return (
-            self.route.upstream.id,
-            self.route.upstream.kind,
-            self.route.upstream.endpoint,
-            self.route.upstream_model,
-        )
+        return circuit_of(self.route)
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -82,6 +82,8 @@ class Health:
         self._began_at: dict[object, float] = {}
         self._probes: dict[tuple[object, ...], asyncio.Task[bool]] = {}
         self._recoveries: dict[object, asyncio.Task[ModelConfig | None]] = {}
+        # The circuits that requests for embeddings went to.
+        self._embedding: set[object] = set()
         self.tasks = TaskSet()
 
     # --- evidence ---
@@ -185,15 +187,13 @@ class Health:
 
         A refusal of our request shows that the way works.
         """
+        embeds = part.circuit in self._embedding
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 adapter = self._adapters.of(part.route.upstream)
-                await probe.first_words(adapter, part.route.upstream_model, part.key.secret, "Hi", {"max_tokens": 1})
+                return await probe.find_fault(adapter, part.route.upstream_model, part.key.secret, embeds=embeds)
         except TimeoutError as error:
             return error
-        except ProviderError as error:
-            return None if error.blame == "request" else error.with_traceback(None)
-        return None
 
     async def _decide(self, part: Part, error: ProviderError | TimeoutError | None) -> bool:
         upstream, model, key = part.route.upstream, part.route.upstream_model, part.key
@@ -260,10 +260,15 @@ class Health:
 
     # --- recovery ---
 
-    def tend(self, routes: Iterable[RouteConfig]) -> None:
-        """Probe in the background what is suspected or half-open, where a probe is due."""
+    def tend(self, routes: Iterable[RouteConfig], *, embeds: bool = False) -> None:
+        """Probe in the background what is suspected or half-open, where a probe is due.
+
+        With `embeds` the request is one for embeddings, so that probes of these routes are too.
+        """
         now = timezone.now()
         for route in routes:
+            if embeds:
+                self._embedding.add(circuit_of(route))
             circuit = route.upstream.troubles.get(route.upstream_model)
             due = [
                 key

@@ -22,6 +22,7 @@ from providers.probe import MAX_RESENDS
 from providers.snapshot import Configuration, ModelConfig, RouteConfig
 from providers.verdicts import store
 from providers.wire.base import (
+    EMBEDDINGS,
     JSON,
     ChatRequest,
     Delta,
@@ -116,7 +117,7 @@ class Attempts:
         try.
         """
         routes = _in_order(self.model.routes)
-        self.routing.health.tend(routes)
+        self.routing.health.tend(routes, embeds=EMBEDDINGS in self.extras)
         for is_last in (False, True):
             self.passed_over.clear()
             for place, route in enumerate(routes):

@@ -8,6 +8,7 @@
     │   ├── ContentBlocked     shown as content_blocked
     │   ├── PromptTooLong      shown as prompt_too_long
     │   └── BadParameter       shown as invalid_request
+    │       └── OtherKind        the field is `model`
     └── Retry                resend another request; no failure yet
 
 Which failure gets which action is a vendor fact and lives in the provider's module. Carrying actions out (waiting,
@@ -121,6 +122,13 @@ class BadParameter(ProviderError):  # noqa: N818
     code = "invalid_request"
 
     param: str = ""
+
+
+@dataclass(eq=False, repr=False)
+class OtherKind(BadParameter):
+    """The request asks for a completion or embeddings, and the model gives only the other."""
+
+    param: str = "model"
 
 
 class Retry(Exception):  # noqa: N818

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
+from types import MappingProxyType
 from typing import Any, cast
 
 import pytest
@@ -96,14 +97,20 @@ class Bench:
         return (await database.run(self.configuration.models))["m"]
 
     async def ask(
-        self, scripts: Mapping[str, Script], user: int = 1, messages: tuple[PromptMessage, ...] = PROMPT
+        self,
+        scripts: Mapping[str, Script],
+        user: int = 1,
+        messages: tuple[PromptMessage, ...] = PROMPT,
+        parameters: Mapping[str, Any] = MappingProxyType({}),
+        **options: Any,
     ) -> list[Event]:
         """Make one request; the events that came before a failure are in `events`."""
         self.vendor.scripts = scripts
         self.vendor.calls.clear()
         self.vendor.requests.clear()
         self.events = events = []
-        attempts = Attempts(self.routing, await self.config(), messages, {}, f"g{next(self._generations)}", user=user)
+        generation = f"g{next(self._generations)}"
+        attempts = Attempts(self.routing, await self.config(), messages, parameters, generation, user=user, **options)
         async for event in attempts.run():
             events.append(event)
         return events

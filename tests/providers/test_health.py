@@ -11,8 +11,8 @@ from prometheus_client import REGISTRY
 from providers import evidence, health
 from providers.errors import ModelUnavailable
 from providers.models import ChatModel, KeyTrouble, UpstreamTrouble
-from providers.wire.base import Delta, Finished
-from providers.wire.errors import ContentBlocked, UpstreamFailed, UpstreamTimeout
+from providers.wire.base import EMBEDDINGS, Delta, Embeddings, Finished
+from providers.wire.errors import ContentBlocked, OtherKind, ProviderError, UpstreamFailed, UpstreamTimeout
 from runtime import database
 from tests.providers.bench import COMPLETION, Bench, bench, circuit, failure, model, trouble_of, with_keys
 
@@ -22,6 +22,7 @@ __all__ = ["bench", "model"]
 DEAD = failure("disable", scope="key", blame="key", vendor_code="dead")
 DENIED = failure("switch", cooldown_s=3600.0, blame="key", vendor_code="denied")
 DOWN = failure("wait", vendor_code="down")
+OTHER_KIND = OtherKind("no", action="user")
 LIMITED = failure("switch", cooldown_s=20.0, blame="rate")
 EMPTY = (Finished("stop"),)
 
@@ -77,6 +78,36 @@ async def test_a_probe_is_ours(model: ChatModel, bench: Bench) -> None:
     (request,) = bench.vendor.probe_requests
     assert [(turn.role, turn.content) for turn in request.messages] == [("user", "Hi")]
     assert (request.parameters, request.extras) == ({"max_tokens": 1}, {})
+
+
+async def test_a_request_for_embeddings_is_probed_by_one(model: ChatModel, bench: Bench) -> None:
+    """Embeddings of a probe put a key in order, which a probe for a completion would condemn."""
+    await database.run(with_keys, model, "one")
+    bench.vendor.probes["one"] = [(Embeddings(({"index": 0, "embedding": [0.5]},)), Finished("stop")), (DENIED,)]
+    await bench.fails({"one": [(DENIED,)]}, extras={EMBEDDINGS: {}})
+    assert [dict(request.extras) for request in bench.vendor.probe_requests] == [{EMBEDDINGS: {}}]
+    assert bench.vendor.probe_requests[0].parameters == {}
+    assert await trouble_of("one") is None
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "completion", "condemned"),
+    [
+        (DENIED, COMPLETION, False),
+        (DENIED, (OTHER_KIND,), True),
+        (OTHER_KIND, (DEAD,), True),
+        (OTHER_KIND, COMPLETION, False),
+    ],
+)
+async def test_a_request_for_embeddings_condemns_no_chat_model(
+    model: ChatModel, bench: Bench, embeddings: ProviderError, completion: Any, condemned: bool
+) -> None:
+    """A key is condemned when neither embeddings nor a completion show that it works."""
+    await database.run(with_keys, model, "one")
+    bench.vendor.probes["one"] = [(embeddings,), completion]
+    await bench.fails({"one": [(DENIED,)]}, extras={EMBEDDINGS: {}})
+    assert [dict(request.extras) for request in bench.vendor.probe_requests] == [{EMBEDDINGS: {}}, {}]
+    assert (await trouble_of("one") is not None) == condemned
 
 
 @pytest.mark.parametrize("error", [DEAD, DENIED])

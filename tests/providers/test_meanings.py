@@ -17,6 +17,7 @@ SIGNS = [(meaning, sign) for meaning, signs in TABLES.items() for sign in signs]
 BLAMES: dict[Meaning, Blame] = {
     "too_long": "request",
     "parameter": "request",
+    "other_kind": "request",
     "money": "key",
     "dead_key": "key",
     "moderation": "request",
@@ -26,6 +27,36 @@ BLAMES: dict[Meaning, Blame] = {
 }
 # Whole refusals: HTTP status, body, and what they mean.
 REFUSALS: dict[str, tuple[int, Any, Meaning]] = {
+    "OpenAI, a completion of an embeddings model": (
+        404,
+        {
+            "error": {
+                "message": "This is not a chat model and thus not supported in the v1/chat/completions endpoint. "
+                "Did you mean to use v1/completions?",
+                "type": "invalid_request_error",
+                "param": "model",
+                "code": None,
+            }
+        },
+        "other_kind",
+    ),
+    "OpenAI, a sample of an embeddings model": (
+        403,
+        {"error": {"message": "You are not allowed to sample from this model", "type": "invalid_request_error"}},
+        "other_kind",
+    ),
+    "OpenAI, embeddings of a chat model": (
+        403,
+        {
+            "error": {
+                "message": "You are not allowed to generate embeddings from this model",
+                "type": "invalid_request_error",
+                "param": None,
+                "code": None,
+            }
+        },
+        "other_kind",
+    ),
     "xAI": (403, {"code": "permission-denied", "error": "Content violates usage guidelines. "}, "moderation"),
     "OpenRouter": (
         403,
@@ -527,6 +558,15 @@ def test_the_caller_hears_of_its_own_field(status: int, message: str, param: str
     refused = adapter.refusal(request("m", *PARTS, extras=extras), complaint)
     assert isinstance(refused, BadParameter)
     assert (refused.param, refused.blame) == (param, "request")
+
+
+def test_a_model_of_another_kind_is_the_callers_choice() -> None:
+    """The caller hears that the model is not one for its request; no configured field is left out for that."""
+    status, body, _meaning = REFUSALS["OpenAI, a completion of an embeddings model"]
+    complaint = read_complaint(status, json.dumps(body).encode(), {})
+    refused = OpenAICompatible(Endpoint("http://vendor.example/v1")).refusal(request("m"), complaint)
+    assert isinstance(refused, BadParameter)
+    assert (refused.param, refused.action) == ("model", "user")
 
 
 def test_a_configured_field_is_left_out() -> None:

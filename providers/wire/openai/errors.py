@@ -16,7 +16,7 @@ import orjson
 
 from providers.wire.base import JSON, ChatRequest, TokenCapField, prompt_tokens, trim
 from providers.wire.base import gettext_noop as _
-from providers.wire.errors import BROKEN, ContentBlocked, PromptTooLong, ProviderError, Row
+from providers.wire.errors import BROKEN, ContentBlocked, OtherKind, PromptTooLong, ProviderError, Row
 from providers.wire.openai.matching import by_code, by_message, excerpt, param_in
 from providers.wire.openai.meanings import FIREWALL_WORDS, MODERATING_WORDS, Meaning
 from providers.wire.openai.request_ids import request_id, stated_id
@@ -29,6 +29,7 @@ TOO_LONG = Row(_("The prompt is too long for this model."), "user", kind=PromptT
 BLOCKED = Row(_("The upstream's moderation refused the prompt."), "user", kind=ContentBlocked)
 BAD_REQUEST = Row(_("The upstream refused the request."), "ops", blame="request")
 UNSUPPORTED = replace(BAD_REQUEST)
+OTHER_KIND = Row(_("The model is not one for such requests."), "user", kind=OtherKind)
 # An unknown refusal; the evidence of several users decides about the others.
 UNKNOWN_REFUSAL = replace(BAD_REQUEST, blame="upstream")
 # The page of a firewall says nothing about the key. Whether the prompt is at fault, a neutral probe finds out.
@@ -56,6 +57,7 @@ CODES: Mapping[str, Row] = {
 MEANT: Mapping[Meaning, Row] = {
     "too_long": TOO_LONG,
     "parameter": UNSUPPORTED,
+    "other_kind": OTHER_KIND,
     "money": NO_MONEY,
     "dead_key": BAD_KEY,
     "moderation": BLOCKED,

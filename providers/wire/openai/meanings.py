@@ -8,7 +8,9 @@ Vendors behind relays use each other's words, hence all tables hold for all Open
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-Meaning = Literal["too_long", "parameter", "money", "dead_key", "moderation", "region", "no_model", "rate"]
+Meaning = Literal[
+    "too_long", "parameter", "other_kind", "money", "dead_key", "moderation", "region", "no_model", "rate"
+]
 
 OPENAI = "https://platform.openai.com/docs/guides/error-codes"
 ANTHROPIC = "https://docs.anthropic.com/en/api/errors"
@@ -148,6 +150,21 @@ PARAMETERS = (
     Sign("LiteLLM", "message", "does not support parameters: {'{}'", LITELLM),
     Sign("LiteLLM", "message", "does not support parameters: ['{}'", LITELLM),
     Sign("relays", "message", "parameter {} is not supported", NEW_API),
+)
+# The request asks a model for something of another kind: an embeddings model for a completion, or the other way round.
+OTHER_KINDS = (
+    Sign("OpenAI", "message", "this is not a chat model", OPENAI),
+    Sign("OpenAI", "message", "not allowed to sample from this model", OPENAI),
+    Sign("OpenAI", "message", "not allowed to generate embeddings from this model", OPENAI),
+    Sign("OpenAI", "message", "not supported in the v1/chat/completions endpoint", OPENAI),
+    Sign("OpenAI", "message", "not in v1/chat/completions", OPENAI),
+    Sign("Azure", "message", "the chatcompletion operation does not work with the specified model", AZURE),
+    Sign("Azure", "message", "the embeddings operation does not work with the specified model", AZURE),
+    Sign("OpenRouter", "message", "embedding model and cannot be used with", OPENROUTER),
+    Sign("vLLM", "message", "the model does not support chat completions api", VLLM),
+    Sign("vLLM", "message", "the model does not support embeddings api", VLLM),
+    Sign("Ollama", "message", "does not support chat", OLLAMA),
+    Sign("Ollama", "message", "does not support embeddings", OLLAMA),
 )
 MONEY = (
     Sign("OpenAI", "code", "insufficient_quota", OPENAI),
@@ -322,6 +339,7 @@ RATES = (
 TABLES: Mapping[Meaning, tuple[Sign, ...]] = {
     "too_long": TOO_LONG,
     "parameter": PARAMETERS,
+    "other_kind": OTHER_KINDS,
     "money": MONEY,
     "dead_key": DEAD_KEYS,
     "moderation": MODERATION,
