@@ -41,8 +41,8 @@ async def first_words(
 async def find_fault(adapter: Provider, model: str, secret: str | None, *, embeds: bool) -> ProviderError | None:
     """Return why a model cannot be used, None when it can be.
 
-    A refusal of our request is no reason. With `embeds` the model may be one for embeddings. It is asked for these first, and then for a completion, because
-    the users' requests do not show which of the two it gives.
+    A refusal of our request is no reason. With `embeds` the model may be one for embeddings. It is asked for these
+    first, and then for a completion, because the users' requests do not show which of the two it gives.
     """
     faults: list[ProviderError] = []
     forms: list[Mapping[str, JSON]] = [{EMBEDDINGS: {}}, {}] if embeds else [{}]

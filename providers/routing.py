@@ -17,7 +17,7 @@ from providers.errors import ModelUnavailable
 from providers.failover import Failovers, PassedOver
 from providers.health import Health
 from providers.keys import Key, KeyPool
-from providers.learned import Learned, store_lesson
+from providers.learned import Learned, merged, store_lesson
 from providers.probe import MAX_RESENDS
 from providers.snapshot import Configuration, ModelConfig, RouteConfig
 from providers.verdicts import store
@@ -98,6 +98,8 @@ class Attempts:
     prompt_cut: bool = False
     # What the upstreams of routes taught this request, by the route's id.
     learned: dict[int, Learned] = field(default_factory=dict)
+    # Lessons to store once a request that follows them succeeds, by the route's id.
+    lessons: dict[int, Mapping[str, JSON]] = field(default_factory=dict)
     # The routes after the current one, and the vendors' hosts at which the request itself was at fault.
     later: Sequence[RouteConfig] = ()
     refusing_hosts: set[str] = field(default_factory=set)
@@ -201,6 +203,7 @@ class Attempts:
                             self.failure = None
                             health.note_success(route, key, self.generation, self.user)
                             self.routing.failovers.note(self.model, self.passed_over, route)
+                            await self._store_lesson(route)
                         yield event
                 return
             except (Retry, ProviderError) as problem:
@@ -265,7 +268,7 @@ class Attempts:
         return self._request(route) if fewer else None
 
     async def _learn(self, route: RouteConfig, retry: Retry) -> ChatRequest | None:
-        """Store what the upstream teaches about its model; return the request to send instead.
+        """Keep what the upstream teaches about its model; return the request to send instead.
 
         Returns None when the request was already sent too often, or the prompt already shortened.
         """
@@ -277,10 +280,25 @@ class Attempts:
             self.prompt_cut, self.messages = True, retry.request.messages
         if retry.learned:
             self.learned[route.id] = self._learned(route).with_lesson(retry.learned)
-            # While the database is away the next request learns it again.
-            await store(store_lesson, route.id, retry.learned)
-            self.routing.configuration.forget()
+            if lasting := self._lasting(retry.learned):
+                self.lessons[route.id] = merged(self.lessons.get(route.id, {}), lasting)
         return retry.request
+
+    def _lasting(self, lesson: Mapping[str, JSON]) -> Mapping[str, JSON]:
+        """Return the part of a lesson that holds for the requests of other callers too.
+
+        The caller's own fields may be why the upstream refused another one, but not why it calls the cap otherwise.
+        """
+        if not (self.extras or self.given):
+            return lesson
+        return {name: value for name, value in lesson.items() if name == "token_cap_field"}
+
+    async def _store_lesson(self, route: RouteConfig) -> None:
+        """Store what the upstream taught, because the request that follows it succeeded."""
+        if lesson := self.lessons.pop(route.id, None):
+            # While the database is away the next request learns it again.
+            await store(store_lesson, route.id, lesson)
+            self.routing.configuration.forget()
 
     async def _pause(self, route: RouteConfig, key: Key, error: ProviderError) -> float | None:
         """Note the failure; return the seconds to wait for this key.

@@ -134,9 +134,9 @@ class OtherKind(BadParameter):
 class Retry(Exception):  # noqa: N818
     """Send `request` instead, because the upstream refused a field or the prompt's length.
 
-    Raised before the first event only. `learned` holds facts to store with the route, so that the next request
-    succeeds at once: `token_cap_field`, `include_usage`, or `refused`, configured parameters with the values that the
-    upstream refuses. It is empty when the prompt was cut.
+    Raised before the first event only. `learned` holds facts to store with the route once `request` succeeded, so that
+    the next request succeeds at once: `token_cap_field`, `include_usage`, or `refused`, configured parameters with the
+    values that the upstream refuses. It is empty when the prompt was cut.
     Every `Retry` changes the request, so a loop that follows them makes progress. `otherwise` is the failure to raise
     when the loop does not resend.
     """

@@ -9,7 +9,7 @@ import pytest
 
 from providers.wire.base import PromptMessage
 from providers.wire.errors import ContentBlocked, PromptTooLong, ProviderError, UpstreamFailed
-from providers.wire.openai.errors import choose_row, read_complaint, resend, retry_after
+from providers.wire.openai.errors import blamed_field, choose_row, read_complaint, resend, retry_after
 from tests.providers.streams import request
 
 HOUR = 3600.0
@@ -187,6 +187,29 @@ def test_resend_without_stream_options() -> None:
     assert better is not None
     assert (better[0].include_usage, better[1]) == (False, {"include_usage": False})
     assert resend(better[0], refused, choose_row(refused)) is None
+
+
+def test_a_repeated_prompt_is_no_complaint_about_stream_options() -> None:
+    """A body that repeats a prompt with `stream_options` beside its message does not change the request."""
+    raw = body(message="Invalid request", param="messages", input={"content": "What does stream_options do?"})
+    refused = read_complaint(400, raw, {})
+    assert resend(request(), refused, choose_row(refused)) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": "unsupported_value", "param": "max_tokens"},
+        {"message": "Unsupported value: 'max_tokens' does not support 9000000 with this model."},
+        {"message": "invalid max_tokens: only 1 is allowed for this model"},
+    ],
+)
+def test_a_refused_value_teaches_no_other_name(error: dict[str, Any]) -> None:
+    """A cap that is refused for its value is the caller's field, or ours; its name is right."""
+    refused = read_complaint(400, body(**error), {})
+    row = choose_row(refused)
+    assert resend(request(parameters={"max_tokens": 9_000_000}), refused, row) is None
+    assert blamed_field(request(parameters={"max_tokens": 5}, given=frozenset({"max_tokens"})), refused, row)
 
 
 def test_resend_with_fewer_turns() -> None:

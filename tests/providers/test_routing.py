@@ -289,6 +289,35 @@ async def test_what_an_upstream_teaches_is_kept(model: ChatModel, bench: Bench) 
     assert isinstance(await bench.fails({"only": [(lesson,)]}), UpstreamFailed)
 
 
+COOLER = Retry(
+    ChatRequest("m", (), {}, "g"), {"refused": {"temperature": 0.5}}, failure("ops", blame="request", vendor_code="t")
+)
+CAP = {"token_cap_field": "max_completion_tokens"}
+
+
+@pytest.mark.parametrize("later", [failure("ops", blame="request"), failure("user")])
+async def test_a_lesson_that_did_not_help_is_not_stored(model: ChatModel, bench: Bench, later: ProviderError) -> None:
+    """What an upstream teaches is stored once the better request succeeded, and not when it is refused too."""
+    await database.run(with_keys, model, "only")
+    assert await bench.fails({"only": [(COOLER,), (later,)]}) is later
+    assert await database.run(lambda: model.routes.get().learned) == {}
+    assert tuple(await bench.ask({"only": [(COOLER,), COMPLETION]})) == COMPLETION
+    assert await database.run(lambda: model.routes.get().learned) == COOLER.learned
+
+
+@pytest.mark.parametrize("own", [{"extras": {"reasoning_effort": "high"}}, {"given": frozenset({"max_tokens"})}])
+async def test_a_callers_fields_teach_nothing_for_others(model: ChatModel, bench: Bench, own: Any) -> None:
+    """Beside fields of the caller's a refused parameter concerns this request alone; the cap's name holds for all."""
+    await database.run(with_keys, model, "only")
+    renamed = Retry(ChatRequest("m", (), {}, "g"), {**CAP, **COOLER.learned}, failure("ops", blame="request"))
+    assert tuple(await bench.ask({"only": [(renamed,), COMPLETION]}, **own)) == COMPLETION
+    assert await database.run(lambda: model.routes.get().learned) == CAP
+    parameters = {"temperature": 0.5}
+    assert tuple(await bench.ask({"only": [(COOLER,), COMPLETION]}, parameters=parameters, **own)) == COMPLETION
+    assert await database.run(lambda: model.routes.get().learned) == CAP
+    assert bench.vendor.requests[0].parameters == parameters
+
+
 async def test_a_lesson_is_followed_while_the_database_is_away(
     model: ChatModel, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from providers.wire.base import JSON, ChatRequest, TokenCapField, prompt_tokens,
 from providers.wire.base import gettext_noop as _
 from providers.wire.errors import BROKEN, ContentBlocked, OtherKind, PromptTooLong, ProviderError, Row
 from providers.wire.openai.matching import by_code, by_message, excerpt, param_in
-from providers.wire.openai.meanings import FIREWALL_WORDS, MODERATING_WORDS, Meaning
+from providers.wire.openai.meanings import FIREWALL_WORDS, MODERATING_WORDS, VALUE_WORDS, Meaning
 from providers.wire.openai.request_ids import request_id, stated_id
 
 _BUSY = _("The upstream is busy.")
@@ -201,10 +201,12 @@ def choose_row(complaint: Complaint, codes: Mapping[str, Row] = CODES) -> Row:
 
 def resend(request: ChatRequest, complaint: Complaint, row: Row) -> tuple[ChatRequest, dict[str, JSON]] | None:
     """Return a better request and what to remember about it, or None."""
-    if complaint.status in (400, 422) and request.include_usage and "stream_options" in complaint.text:
+    # Not in the whole body, which may repeat a prompt with that word.
+    named = "stream_options" in complaint.param or "stream_options" in excerpt(complaint.message)
+    if complaint.status in (400, 422) and request.include_usage and named:
         return replace(request, include_usage=False), {"include_usage": False}
     if row is UNSUPPORTED:
-        return _without(request, complaint.param)
+        return _without(request, complaint)
     if row is TOO_LONG and complaint.status != 413 and not request.whole:
         shorter = trim(request.messages, int(prompt_tokens(request.messages) * _TRIM_TO))
         if len(shorter) < len(request.messages):
@@ -273,14 +275,20 @@ def _row_by_range(status: int) -> Row:
     return GATEWAY if status >= 500 else UNKNOWN_REFUSAL
 
 
-def _without(request: ChatRequest, param: str) -> tuple[ChatRequest, dict[str, JSON]] | None:
-    if param == request.token_cap_field and (other := _OTHER_CAP.get(param)):
+def _without(request: ChatRequest, complaint: Complaint) -> tuple[ChatRequest, dict[str, JSON]] | None:
+    param = complaint.param
+    if param == request.token_cap_field and (other := _OTHER_CAP.get(param)) and not _is_about_value(complaint):
         return replace(request, token_cap_field=other), {"token_cap_field": other}
     # The cap is `max_tokens` among the parameters, whatever it is sent as.
     if param not in request.parameters or param in {*request.extras, *request.given, "max_tokens"}:
         return None
     kept = {name: value for name, value in request.parameters.items() if name != param}
     return replace(request, parameters=kept), {"refused": {param: request.parameters[param]}}
+
+
+def _is_about_value(complaint: Complaint) -> bool:
+    texts = (complaint.code, complaint.type, *complaint.reasons, excerpt(complaint.message))
+    return any(word in text.lower() for text in texts for word in VALUE_WORDS)
 
 
 def _hint(status: int, headers: Mapping[str, str], details: Iterable[Mapping[str, Any]], message: str) -> float | None:

@@ -349,6 +349,8 @@ TABLES: Mapping[Meaning, tuple[Sign, ...]] = {
 }
 # Words that mean moderation only where the status or the code says that the request is denied for its content.
 MODERATING_WORDS = ("moderat", "flagged", "safety", "content policy", "usage polic", "guardrail", "guideline", "敏感")
+# Words of a code or a message that is about a parameter's value, so that another name of the parameter does not help.
+VALUE_WORDS = ("unsupported_value", "unsupported value", "may only be set to", "invalid max_", "参数非法")
 # Words on the pages and in the texts of web application firewalls.
 FIREWALL_WORDS = (
     *("web application firewall", "request blocked", "blocked by waf", "attention required! | cloudflare"),
