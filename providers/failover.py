@@ -4,6 +4,7 @@ No user notices a misconfigured route, so its operator must be informed. The log
 counts, and the route's row shows the admin why, how often and since when. A route that serves again is cleared.
 """
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ PASSED_OVER = Counter(
 
 # Seconds after which the log repeats the line about a route that is still passed over for the same reason.
 REPEAT_SECONDS = 600.0
+# Seconds between two changes of a route's row, however many requests pass it over.
+SPACING_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,14 @@ class _News:
 
 
 class Failovers:
-    """Counts requests that passed routes over; stores one change of a row at once."""
+    """Counts requests that passed routes over; changes a row once a second at most."""
 
     def __init__(self, configuration: "Configuration", tasks: "TaskSet") -> None:
         self._configuration, self._tasks = configuration, tasks
         self._news: dict[int, _News] = {}
-        self._storing: set[int] = set()
+        # When the row of a route was last changed, and the timers of the next changes, by the route's id.
+        self._stored_at: dict[int, float] = {}
+        self._waiting: dict[int, asyncio.TimerHandle] = {}
         # The last reason in the log, and when it was written, by the route's id.
         self._logged: dict[int, tuple[str, float]] = {}
         # The ids of routes that this process found out of use.
@@ -97,27 +102,39 @@ class Failovers:
             self._store_soon(route.id)
 
     def _store_soon(self, route_id: int) -> None:
-        if route_id not in self._storing:
-            self._storing.add(route_id)
-            self._tasks.start(self._store(route_id))
+        if route_id in self._waiting:
+            return
+        loop = asyncio.get_running_loop()
+        rest = self._stored_at.get(route_id, float("-inf")) + SPACING_SECONDS - loop.time()
+        self._waiting[route_id] = loop.call_later(max(rest, 0.0), self._start, route_id)
 
-    async def _store(self, route_id: int) -> None:
-        """Store the news of a route until there is none.
+    def _start(self, route_id: int) -> None:
+        self._waiting.pop(route_id).cancel()
+        self._stored_at[route_id] = asyncio.get_running_loop().time()
+        self._tasks.start(self._store(route_id, self._news.pop(route_id)))
 
-        A burst of requests then needs few changes of the row.
-        """
-        try:
-            while news := self._news.pop(route_id, None):
-                await store(_record, route_id, news)
-        finally:
-            self._storing.discard(route_id)
+    def flush(self) -> None:
+        """Store now what waits."""
+        for route_id in list(self._waiting):
+            self._start(route_id)
+
+    async def _store(self, route_id: int, news: _News) -> None:
+        # Only a change between in use and passed over matters to requests; the counts are for operators.
+        if await store(_record, route_id, news):
             self._configuration.forget()
 
 
-def _record(route_id: int, news: _News) -> None:
-    rows = Route.objects.filter(pk=route_id)
+def _record(route_id: int, news: _News) -> bool:
+    """Store news of a route; return whether its use began or ended."""
+    rows, changed = Route.objects.filter(pk=route_id), 0
     if news.served:
-        rows.update(passed_over_since=None, passed_over=0, passed_over_reason="")
+        changed += rows.exclude(passed_over_since=None).update(
+            passed_over_since=None, passed_over=0, passed_over_reason=""
+        )
     if news.requests:
-        rows.filter(passed_over_since=None).update(passed_over_since=timezone.now())
-        rows.update(passed_over=F("passed_over") + news.requests, passed_over_reason=news.reason[:200])
+        values = {"passed_over": F("passed_over") + news.requests, "passed_over_reason": news.reason[:200]}
+        out = rows.filter(passed_over_since=None).update(passed_over_since=timezone.now(), **values)
+        if not out:
+            rows.update(**values)
+        changed += out
+    return changed > 0

@@ -63,6 +63,7 @@ class Routing:
 
         The next stream opens new ones.
         """
+        self.failovers.flush()
         await self.health.finish()
         await self.pool.limits.tasks.wait()
         await self.adapters.aclose()
