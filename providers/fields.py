@@ -6,7 +6,7 @@ back keeps the stored one.
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import orjson
 import structlog
@@ -24,8 +24,30 @@ MASK = "********"
 _SECRET_NAME = re.compile(r"key|token|secret|auth|sig|pass|cred|code$", re.IGNORECASE)
 
 
+class Sealed(dict[str, str]):
+    """An empty object in place of values that no key opens.
+
+    It saves what it was read from. It equals no object but itself, so that nothing takes the values for removed ones.
+    """
+
+    def __init__(self, ciphertext: str) -> None:
+        super().__init__()
+        self.ciphertext = ciphertext
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sealed) and other.ciphertext == self.ciphertext
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
+        return type(self), (self.ciphertext,)
+
+    __hash__ = None
+
+
 class EncryptedObject(models.TextField):  # type: ignore[type-arg]
-    """A JSON object of texts, encrypted in the database; empty while no key opens it."""
+    """A JSON object of texts, encrypted in the database.
+
+    It reads as `Sealed` while no key opens it.
+    """
 
     def from_db_value(self, value: str | None, _expression: object, _connection: object) -> dict[str, str]:
         if not value:
@@ -33,7 +55,7 @@ class EncryptedObject(models.TextField):  # type: ignore[type-arg]
         text = decrypt(value)
         if text is None:
             log.error("values cannot be decrypted: check KEY_ENCRYPTION_KEYS", field=self.name)
-            return {}
+            return Sealed(value)
         found: dict[str, str] = orjson.loads(text)
         return found
 
@@ -41,14 +63,19 @@ class EncryptedObject(models.TextField):  # type: ignore[type-arg]
         return value
 
     def get_prep_value(self, value: Any) -> str:
+        if isinstance(value, Sealed):
+            return value.ciphertext
         return encrypt(orjson.dumps(value).decode()) if value else ""
 
 
 def unmasked(entered: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:
     """Return the entered values, with stored ones where the mask came back.
 
-    Raises ValidationError for a mask of nothing.
+    Raises ValidationError for a mask of nothing. An empty object keeps values that no key opens, because staff see
+    these as empty.
     """
+    if not entered and isinstance(stored, Sealed):
+        return stored
     unknown = [name for name, value in entered.items() if value == MASK and name not in stored]
     if unknown:
         raise ValidationError(_("Enter the value of %(name)s again: none is stored."), params={"name": unknown[0]})
