@@ -77,9 +77,8 @@ class Run:
         # Whether the row is gone together with its user, so that there is nothing to end.
         self.deleted = False
         self._attempts = attempts
+        # Of the tool calls that the caller got. They are no text, but not an empty completion either.
         self._tool_call_chars = 0
-        # Whether the completion consists of tool calls, which are no text, but not an empty completion either.
-        self._has_tool_calls = False
         # Whether the caller got embeddings, which are no text either.
         self._has_embeddings = False
         self._usage: Usage | None = None
@@ -254,8 +253,9 @@ class Run:
 
     def _completed(self, finished: Finished, *, by_vendor: bool = False) -> End:
         """Return the end for the database, where tool calls count as a plain `stop`."""
-        self._finish_reason = finished.reason
-        self._has_tool_calls = finished.reason == "tool_calls"
+        # Without tool calls for the caller, the upstream's reason means only that the completion ended.
+        sent = finished.reason != "tool_calls" or self._tool_call_chars > 0
+        self._finish_reason = finished.reason if sent else "stop"
         self._ends_conversation = finished.ends_conversation
         self._blocked_by_vendor = by_vendor and finished.reason == "content_filter" and not self._is_visible()
         reason = "stop" if finished.reason == "tool_calls" else finished.reason
@@ -273,8 +273,7 @@ class Run:
         """Return whether the caller got, or gets, something to read: content, tool calls or reasoning."""
         draft = self.draft
         reasoning = draft.visible_reasoning and self.sink.sends_reasoning
-        calls = self._has_tool_calls or self._tool_call_chars > 0
-        return draft.visible or reasoning or calls or self._has_embeddings
+        return draft.visible or reasoning or self._tool_call_chars > 0 or self._has_embeddings
 
     def _end(self, status: str, *, finish_reason: str | None = None, error: dict[str, Any] | None = None) -> End:
         text = self.draft.snapshot()

@@ -60,7 +60,7 @@ class Ending:
         pytest.param(Ending("length", "done", "length", 1), id="length"),
         pytest.param(Ending("paced", "done", "cancelled", 1, stop=4), id="cancelled"),
         pytest.param(Ending("filtered", "done", "content_filter", 1), id="content_filter"),
-        pytest.param(Ending("tools", "done", "stop", 1, kept=False), id="tool_calls"),
+        pytest.param(Ending("tools", "done", "empty", 0, kept=False), id="tool_calls that the page does not get"),
         pytest.param(Ending("empty", "done", "empty", 0, kept=False), id="empty"),
         pytest.param(Ending("whitespace", "done", "empty", 0), id="white space"),
         pytest.param(Ending("echo", "done", "stop", 1, prompt="<think>hm</think>", kept=False), id="reasoning only"),

@@ -183,7 +183,7 @@ async def test_what_leaving_costs(
 async def test_calls_of_tools_that_were_not_offered(
     asker: User, database_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the page a tool call shows nothing; a completion of calls alone ends normally."""
+    """On the page a tool call shows nothing; a completion of calls alone ends normally and costs nothing."""
 
     async def calling(self: Any) -> AsyncGenerator[Event, None]:
         yield ToolCallDelta('[{"index": 0}]')
@@ -196,3 +196,27 @@ async def test_calls_of_tools_that_were_not_offered(
     assert log
     events = b"".join(iter(log.follow(0, lambda: None).take, b""))
     assert (events.count(b"event: "), b'"finish_reason":"stop"' in events) == (2, True)
+    assert b'"amount":0' in events
+
+
+@pytest.mark.parametrize(("called", "reason", "amount"), [(True, "tool_calls", 1), (False, "stop", 0)])
+async def test_an_end_with_tool_calls_needs_some(
+    asker: User,
+    database_threads: None,
+    monkeypatch: pytest.MonkeyPatch,
+    called: bool,
+    reason: str,
+    amount: int,
+) -> None:
+    """Programs read `tool_calls` as the reason, and pay, only when they got calls."""
+
+    async def calling(self: Any) -> AsyncGenerator[Event, None]:
+        if called:
+            yield ToolCallDelta('[{"index":0,"id":"a","function":{"name":"f","arguments":"{}"}}]')
+        yield Finished("tool_calls")
+
+    monkeypatch.setattr("providers.routing.Attempts.run", calling)
+    relay = Whole()
+    row = await answered(ask(asker), relay)
+    assert row.charge is not None
+    assert (relay.body["choices"][0]["finish_reason"], row.charge["amount"]) == (reason, amount)
