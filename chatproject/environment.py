@@ -17,6 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from chatproject import environment_types as types
 from chatproject.environment_types import split_url
 
+# Settings without which a key in the singular is ignored, because other programs read the same name.
+_NEEDED_WITH = {"AZURE_OPENAI_API_KEYS": "AZURE_OPENAI_ENDPOINT"}
+
 
 class Environment(BaseModel):
     """One field per variable; the defaults fit a first run on one machine."""
@@ -223,6 +226,17 @@ def load(environ: Mapping[str, str] = os.environ) -> Environment:
 
 def mistaken(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return names in the singular, `OPENAI_API_KEY`, with the names that they stand for."""
+    left_out = ignored(environ)
+    return {single: name for single, name in _singular(environ).items() if single not in left_out}
+
+
+def ignored(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return names in the singular that are ignored, with the settings that they would need."""
+    needed = {single: _NEEDED_WITH.get(name, "") for single, name in _singular(environ).items()}
+    return {single: name for single, name in needed.items() if name and not environ.get(name)}
+
+
+def _singular(environ: Mapping[str, str]) -> dict[str, str]:
     lists = [name for name in Environment.model_fields if name.endswith("_API_KEYS")]
     return {
         single: name

@@ -20,6 +20,7 @@ django_stubs_ext.monkeypatch()
 BASE_DIR = Path(__file__).resolve().parent.parent
 ENV = environment.load()
 MISTAKEN_SETTINGS = environment.mistaken()
+IGNORED_SETTINGS = environment.ignored()
 
 # The process
 HOST, PORT, WORKERS = ENV.HOST, ENV.PORT, ENV.WORKERS

@@ -35,6 +35,8 @@ def ensure_upstreams() -> None:
     _encrypt_proxy_passwords()
     for given, expected in settings.MISTAKEN_SETTINGS.items():
         log.warning("setting accepted under another name: rename it", given=given, expected=expected)
+    for given, missing in settings.IGNORED_SETTINGS.items():
+        log.warning("setting ignored, because it needs another one", given=given, missing=missing)
     environment = {name: _revealed(value) for name, value in settings.ENV}
     for kind, adapter in registry.ADAPTERS.items():
         for first_run in adapter.first_run(environment):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from chatproject.environment import Environment, load, mistaken
+from chatproject.environment import Environment, ignored, load, mistaken
 
 BAD = [
     ("HOST", "http://somewhere"),
@@ -193,6 +193,18 @@ def test_a_key_in_the_singular_is_accepted(vendor: str, tmp_path: Path) -> None:
     assert mistaken(both) == mistaken({f"{name}_FILE": str(written), single: "id.second"}) == mistaken({}) == {}
     with pytest.raises(SystemExit, match=f"^{single}_FILE: "):
         load({f"{single}_FILE": "/no/such"})
+
+
+def test_a_key_of_another_programs_does_not_stop_the_start() -> None:
+    """`AZURE_OPENAI_API_KEY` alone is ignored; with an endpoint it counts, and the list alone needs one."""
+    single, endpoint = "AZURE_OPENAI_API_KEY", {"AZURE_OPENAI_ENDPOINT": "https://r.openai.azure.com"}
+    assert load({single: "0123abcd"}) == load({})
+    assert (mistaken({single: "0123abcd"}), ignored({single: "0123abcd"})) == ({}, {single: "AZURE_OPENAI_ENDPOINT"})
+    assert load({single: "0123abcd", **endpoint}) == load({f"{single}S": "0123abcd", **endpoint})
+    assert mistaken({single: "0123abcd", **endpoint}) == {single: f"{single}S"}
+    assert ignored({single: "0123abcd", **endpoint}) == ignored({"OPENAI_API_KEY": "k"}) == {}
+    with pytest.raises(SystemExit, match="AZURE_OPENAI_ENDPOINT: needed"):
+        load({f"{single}S": "0123abcd"})
 
 
 def test_a_singular_of_its_own_stays_one() -> None:

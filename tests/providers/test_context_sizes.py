@@ -57,6 +57,7 @@ def test_presets_of_the_environment(settings: Any, log_lines: list[EventDict]) -
     """Each vendor of the environment has an upstream of its own, with known context sizes where there are any."""
     settings.ENV = load({"DEEPSEEK_API_KEY": "sk-d", "OPENROUTER_API_KEYS": "sk-a,sk-b", "OPENAI_API_KEYS": "sk-o"})
     settings.MISTAKEN_SETTINGS = {"DEEPSEEK_API_KEY": "DEEPSEEK_API_KEYS"}
+    settings.IGNORED_SETTINGS = {"AZURE_OPENAI_API_KEY": "AZURE_OPENAI_ENDPOINT"}
     setup.ensure_upstreams()
     found = {row.slug: (row.kind, row.base_url, row.keys.count()) for row in Upstream.objects.exclude(slug="demo")}
     assert found == {
@@ -70,4 +71,6 @@ def test_presets_of_the_environment(settings: Any, log_lines: list[EventDict]) -
     assert sizes["demo"] == (32_768, False)
     (line,) = [line for line in log_lines if line.get("given") == "DEEPSEEK_API_KEY"]
     assert (line["log_level"], line["expected"]) == ("warning", "DEEPSEEK_API_KEYS")
+    (line,) = [line for line in log_lines if line.get("given") == "AZURE_OPENAI_API_KEY"]
+    assert (line["log_level"], line["missing"]) == ("warning", "AZURE_OPENAI_ENDPOINT")
     assert "sk-d" not in str(log_lines)
