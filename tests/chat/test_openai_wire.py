@@ -11,10 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
+from django.test import RequestFactory
 
+from chat.bodies import json_object
 from tests.chat.programs import HELLO, URL, error
 from tests.product import ApiUser, Product, connected
 from tests.upstreams import FakeOpenAI
+from web.refusals import InvalidRequest
 
 MIB = 2**20
 
@@ -121,6 +124,30 @@ def test_halves_of_characters(sender: ApiUser, escaped: str, read: str) -> None:
 def test_halves_do_not_mend_broken_json(sender: ApiUser) -> None:
     """Broken JSON is still refused."""
     assert error(sender.client.post(URL, content=rb'{"model": "\ud800", }'))[3] == "body"
+
+
+@pytest.mark.parametrize("text", [r"\n", r"\\", r"\ud83d", r"\ude00", r"\ud83d\ude00", r"\\ud83d"])
+def test_broken_json_is_refused_fast(text: str) -> None:
+    """Many escape sequences in broken JSON take little time of the event loop."""
+    body = b'{"a": "' + text.encode() * (6_000_000 // len(text))
+    request = RequestFactory().post("/v1/chat/completions", body, content_type="application/json")
+    assert request.body == body
+    started = time.thread_time()
+    with pytest.raises(InvalidRequest):
+        json_object(request)
+    assert time.thread_time() - started < 1
+
+
+def test_too_many_halves_are_refused() -> None:
+    """Halves up to a number are mended, because each costs time; the text around them stays as it was."""
+    for halves, expected in ((10_000, True), (10_001, False)):
+        body = b'{"a": "' + rb"\\ud83d \ud83d" * halves + b'"}'
+        request = RequestFactory().post("/v1/chat/completions", body, content_type="application/json")
+        if expected:
+            assert json_object(request) == {"a": "\\ud83d \ufffd" * halves}
+        else:
+            with pytest.raises(InvalidRequest):
+                json_object(request)
 
 
 def test_a_long_prompt(sender: ApiUser) -> None:
