@@ -10,7 +10,7 @@ import orjson
 
 from chat.openai import messages_errors
 from chat.openai.relay import StreamedRelay, Whole
-from chat.openai.turns import CallsInOrder, packed, unusual
+from chat.openai.turns import CallPiece, CallsInOrder, packed, unusual
 from providers.wire.base import json_object
 from providers.wire.openai.decoder import Surrogates
 
@@ -46,6 +46,11 @@ def _carrier(extras: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return {"type": "redacted_thinking", "data": packed(extras)}
 
 
+def _input(arguments: str) -> dict[str, Any]:
+    """Return arguments as an object; other text, as of a cut call, inside one."""
+    return json_object(arguments) or ({} if arguments.strip() in ("", "{}", "null") else {"arguments": arguments})
+
+
 class WholeMessage(Whole):
     """A message in one piece."""
 
@@ -64,7 +69,7 @@ class WholeMessage(Whole):
             blocks.append({"type": "text", "text": text})
         for call in calls:
             function = call["function"]
-            given = json_object(function["arguments"])
+            given = _input(function["arguments"])
             blocks.append({"type": "tool_use", "id": call["id"], "name": function["name"], "input": given})
         ended = {"content": blocks, "stop_reason": _STOP_REASONS.get(reason, "end_turn"), "usage": usage_of(usage)}
         self.body = self._head | ended
@@ -88,10 +93,16 @@ class MessageEvents(StreamedRelay):
         # The type of the open block, empty when none is.
         self._open_type = ""
         self._calls, self._halves = CallsInOrder(), Surrogates()
+        # Texts, each with its field, that came inside a call and wait for its end.
+        self._held: list[tuple[str, str]] = []
+        # What calls have beside this shape, and those of them of which some came after the call had begun.
+        self._extras: dict[str, dict[str, Any]] = {}
+        self._late: dict[str, dict[str, Any]] = {}
 
     def _reset(self, text: Mapping[str, str]) -> None:
         """Drop withdrawn text that waits; what was sent cannot be withdrawn."""
         self._texts.clear()
+        self._held.clear()
         if not self._sent:
             self._waiting.clear()
             self._begin()
@@ -119,7 +130,9 @@ class MessageEvents(StreamedRelay):
         self._event("content_block_delta", index=self._blocks, delta={"type": kind, **fields})
 
     def _wait_text(self, field: str, text: str) -> None:
-        if field == "content":
+        if self._open_type == "tool_use" and self._calls.has_open():
+            self._held.append((field, text))
+        elif field == "content":
             if self._open_type != "text":
                 self._open({"type": "text", "text": ""})
             self._grow("text_delta", text=text)
@@ -133,15 +146,27 @@ class MessageEvents(StreamedRelay):
         self._chars += len(pieces)
         self._add_calls(self._calls.feed(pieces))
 
-    def _add_calls(self, pieces: list[tuple[bool, dict[str, Any]]]) -> None:
-        for begins, piece in pieces:
-            function = piece.get("function", {})
-            if begins or self._open_type != "tool_use":
-                call_id, extras = piece.get("id", ""), unusual(piece)
-                if extras:
-                    self._open(_carrier({call_id: extras}))
-                self._open({"type": "tool_use", "id": call_id, "name": function.get("name", ""), "input": {}})
-            self._grow_call(self._halves.join(function.get("arguments", ""), whole=False))
+    def _add_calls(self, pieces: list[CallPiece]) -> None:
+        for piece in pieces:
+            if piece.extras:
+                extras = self._extras.setdefault(piece.call_id, {})
+                extras.update(piece.extras)
+                if not piece.begins:
+                    self._late[piece.call_id] = extras
+            if piece.begins:
+                self._close_call()
+                if piece.extras:
+                    self._open(_carrier({piece.call_id: piece.extras}))
+                self._open({"type": "tool_use", "id": piece.call_id, "name": piece.name, "input": {}})
+            if piece.arguments:
+                self._grow_call(self._halves.join(piece.arguments, whole=False))
+
+    def _close_call(self) -> None:
+        """Close the open block, and send the texts that waited for this."""
+        self._close_block()
+        held, self._held = self._held, []
+        for field, text in held:
+            self._wait_text(field, text)
 
     def _grow_call(self, arguments: str) -> None:
         if arguments:
@@ -152,6 +177,9 @@ class MessageEvents(StreamedRelay):
     def _finish(self, reason: str, usage: Mapping[str, Any]) -> None:
         self._close_text()
         self._add_calls(self._calls.flush())
+        self._close_call()
+        if self._late:
+            self._open(_carrier(self._late))
         self._close_block()
         delta = {"stop_reason": _STOP_REASONS.get(reason, "end_turn"), "stop_sequence": None}
         self._event("message_delta", delta=delta, usage=usage_of(usage))

@@ -10,7 +10,7 @@ import orjson
 
 from chat.openai import errors
 from chat.openai.relay import StreamedRelay, Whole
-from chat.openai.turns import CallsInOrder, packed, unusual
+from chat.openai.turns import CallPiece, CallsInOrder, is_json, packed, unusual
 from providers.wire.openai.decoder import Surrogates
 
 # Finish reasons with which a response is not whole, in the words of this shape.
@@ -70,6 +70,11 @@ def _ended(head: Mapping[str, Any], output: list[dict[str, Any]], reason: str, u
     }
 
 
+def _call_status(arguments: str, reason: str) -> str:
+    """Return the status of a call whose completion ended for a reason, if any."""
+    return "incomplete" if reason in _INCOMPLETE and not is_json(arguments) else "completed"
+
+
 def _head(generation: str, model: str, created: int, shown: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "id": f"resp_{generation}",
@@ -108,7 +113,8 @@ class WholeResponse(Whole):
         for call in calls:
             function = call["function"]
             item = items.call(call["id"], function["name"])
-            done.append(item | {"status": "completed", "arguments": function["arguments"]})
+            text = function["arguments"]
+            done.append(item | {"status": _call_status(text, reason), "arguments": text})
         if extras := {call["id"]: found for call in calls if (found := unusual(call))}:
             done.append(items.carrier(extras))
         self.body = _ended(self._head, done, reason, usage)
@@ -134,6 +140,9 @@ class ResponseEvents(StreamedRelay):
         self._number = 0
         self._items = Items(self._generation)
         self._calls = CallsInOrder()
+        # Texts, each with its field, that came inside a call and wait for its end; the finish reason at the end.
+        self._held: list[tuple[str, str]] = []
+        self._reason = ""
         # The item that grows, its text so far, and what its calls have beside this shape.
         self._item: dict[str, Any] | None = None
         self._grown: list[str] = []
@@ -143,6 +152,7 @@ class ResponseEvents(StreamedRelay):
     def _reset(self, text: Mapping[str, str]) -> None:
         """Drop withdrawn text that waits; what was sent cannot be withdrawn."""
         self._texts.clear()
+        self._held.clear()
         if not self._sent:
             self._waiting.clear()
             self._begin()
@@ -193,7 +203,7 @@ class ResponseEvents(StreamedRelay):
         else:
             name = item["name"]
             self._event("response.function_call_arguments.done", **place, name=name, arguments=text)
-            done = item | {"status": "completed", "arguments": text}
+            done = item | {"status": _call_status(text, self._reason), "arguments": text}
         self._end_item(done)
 
     def _end_item(self, item: dict[str, Any]) -> None:
@@ -202,6 +212,9 @@ class ResponseEvents(StreamedRelay):
         self._item = None
 
     def _wait_text(self, field: str, text: str) -> None:
+        if self._item and self._item["type"] == "function_call" and self._calls.has_open():
+            self._held.append((field, text))
+            return
         kind = "message" if field == "content" else "reasoning"
         if self._item is None or self._item["type"] != kind:
             self._open(self._items.message() if kind == "message" else self._items.reasoning())
@@ -216,15 +229,22 @@ class ResponseEvents(StreamedRelay):
         self._chars += len(pieces)
         self._add_calls(self._calls.feed(pieces))
 
-    def _add_calls(self, pieces: list[tuple[bool, dict[str, Any]]]) -> None:
-        for begins, piece in pieces:
-            function = piece.get("function", {})
-            if begins or self._item is None or self._item["type"] != "function_call":
-                self._open(self._items.call(piece.get("id", ""), function.get("name", "")))
-            if self._item:
-                if found := unusual(piece):
-                    self._extras.setdefault(self._item["call_id"], {}).update(found)
-                self._grow_call(self._item, self._halves.join(function.get("arguments", ""), whole=False))
+    def _add_calls(self, pieces: list[CallPiece]) -> None:
+        for piece in pieces:
+            if piece.begins:
+                self._close_call()
+                self._open(self._items.call(piece.call_id, piece.name))
+            if piece.extras:
+                self._extras.setdefault(piece.call_id, {}).update(piece.extras)
+            if self._item and piece.arguments:
+                self._grow_call(self._item, self._halves.join(piece.arguments, whole=False))
+
+    def _close_call(self) -> None:
+        """Close the item that grows, and send the texts that waited for this."""
+        self._close_item()
+        held, self._held = self._held, []
+        for field, text in held:
+            self._wait_text(field, text)
 
     def _grow_call(self, item: dict[str, Any], arguments: str) -> None:
         if arguments:
@@ -235,7 +255,9 @@ class ResponseEvents(StreamedRelay):
 
     def _finish(self, reason: str, usage: Mapping[str, Any]) -> None:
         self._close_text()
+        self._reason = reason
         self._add_calls(self._calls.flush())
+        self._close_call()
         self._close_item()
         if self._extras:
             item = self._items.carrier(self._extras)

@@ -3,7 +3,10 @@
 import base64
 import binascii
 import json
+import uuid
+from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -89,45 +92,111 @@ def _unpacked(text: str) -> dict[str, dict[str, Any]]:
     return {call: unusual(fields) for call, fields in found.items() if isinstance(fields, dict)}
 
 
+@dataclass(frozen=True, slots=True)
+class CallPiece:
+    """A piece of a call to be sent; the one that `begins` has the name."""
+
+    call_id: str
+    arguments: str
+    # What the piece has beside every shape.
+    extras: Mapping[str, Any]
+    name: str = ""
+    begins: bool = False
+
+
+class _Waiting:
+    """Collects the pieces of a call that has not begun."""
+
+    def __init__(self) -> None:
+        self.call_id = self.name = ""
+        self.texts: list[str] = []
+        self.extras: dict[str, Any] = {}
+
+    def add(self, piece: Mapping[str, Any]) -> None:
+        self.call_id = self.call_id or piece.get("id") or ""
+        self.name += _function(piece).get("name") or ""
+        if text := _function(piece).get("arguments"):
+            self.texts.append(text)
+        self.extras |= unusual(piece)
+
+
 class CallsInOrder:
     """Puts calls one after the other, for shapes in which they do not mix.
 
-    A piece of the next call waits until the arguments of the current one are whole.
+    A call begins when its id and name are known, and the arguments of the call before it are whole. A call without
+    arguments is over when the next one has some.
     """
 
     def __init__(self) -> None:
         self._current: int | None = None
-        self._arguments: list[str] = []
-        self._waiting: list[dict[str, Any]] = []
+        # The current call's arguments, their characters, and how many of these were no whole JSON.
+        self._texts: list[str] = []
+        self._chars = self._parsed = 0
+        self._waiting: OrderedDict[int, _Waiting] = OrderedDict()
+        # The ids of the calls that have begun.
+        self._begun: dict[int, str] = {}
 
-    def feed(self, pieces: str) -> list[tuple[bool, dict[str, Any]]]:
-        """Take a JSON list of pieces; return those to send, and which begin a call."""
-        self._waiting += json.loads(pieces)  # orjson refuses half of a surrogate pair
-        return self._released(at_end=False)
+    def feed(self, pieces: str) -> list[CallPiece]:
+        """Take a JSON list of pieces; return those to send."""
+        out: list[CallPiece] = []
+        for piece in json.loads(pieces):  # orjson refuses half of a surrogate pair
+            index = piece["index"]
+            if index not in self._begun:
+                self._waiting.setdefault(index, _Waiting()).add(piece)
+                continue
+            # After its end, a call gets no arguments, only what stands beside it.
+            text = (_function(piece).get("arguments") or "") if index == self._current else ""
+            self._grow(text)
+            out.append(CallPiece(self._begun[index], text, unusual(piece)))
+        return out + self._released(at_end=False)
 
-    def flush(self) -> list[tuple[bool, dict[str, Any]]]:
+    def flush(self) -> list[CallPiece]:
         """Return the pieces that still wait."""
         return self._released(at_end=True)
 
-    def _released(self, *, at_end: bool) -> list[tuple[bool, dict[str, Any]]]:
-        out: list[tuple[bool, dict[str, Any]]] = []
+    def has_open(self) -> bool:
+        """Return whether the current call may get more arguments."""
+        if self._chars and self._is_whole():
+            self._current = None
+        return self._current is not None
+
+    def _grow(self, text: str) -> None:
+        if text:
+            self._texts.append(text)
+            self._chars += len(text)
+
+    def _released(self, *, at_end: bool) -> list[CallPiece]:
+        out: list[CallPiece] = []
         while self._waiting:
-            ours = [piece for piece in self._waiting if piece["index"] == self._current]
-            begins = not ours
-            if begins:
-                if not (self._current is None or at_end or _is_json("".join(self._arguments))):
-                    break
-                ours, self._arguments = self._waiting[:1], []
-                self._current = ours[0]["index"]
-            self._waiting = [piece for piece in self._waiting if piece not in ours]
-            self._arguments += [piece.get("function", {}).get("arguments", "") for piece in ours]
-            out += [(begins, piece) for piece in ours]
+            index, call = next(iter(self._waiting.items()))
+            if not (at_end or (call.call_id and call.name and self._may_follow(call))):
+                break
+            del self._waiting[index]
+            self._current, self._begun[index] = index, call.call_id or f"call_{uuid.uuid4().hex}"
+            self._texts, self._chars, self._parsed = [], 0, 0
+            text = "".join(call.texts)
+            self._grow(text)
+            out.append(CallPiece(self._begun[index], text, call.extras, call.name, begins=True))
         return out
 
+    def _may_follow(self, call: _Waiting) -> bool:
+        return self._current is None or (self._is_whole() if self._chars else bool(call.texts))
 
-def _is_json(text: str) -> bool:
+    def _is_whole(self) -> bool:
+        """Return whether the current arguments are whole, by parsing them whenever they have doubled."""
+        if self._chars < 2 * self._parsed:
+            return False
+        self._parsed = self._chars
+        return is_json("".join(self._texts))
+
+
+def _function(piece: Mapping[str, Any]) -> Mapping[str, Any]:
+    return piece.get("function") or {}
+
+
+def is_json(text: str) -> bool:
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True

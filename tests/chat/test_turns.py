@@ -1,10 +1,12 @@
 """chat/openai/turns.py, and what the shapes of /v1 make of calls with more than a name and arguments."""
 
 import json
+import time
 from typing import Any
 
 import pytest
 
+from chat.openai.messages_relay import MessageEvents, WholeMessage
 from chat.openai.relay import Relay
 from chat.openai.responses_relay import ResponseEvents, WholeResponse
 from chat.openai.turns import CallsInOrder, Turns, packed
@@ -35,20 +37,108 @@ def data(stream: bytes) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("pieces", "order"),
     [
-        ([piece(0, "{", name="a"), piece(0, "}"), piece(1, "{}", name="b")], "0{ 0} 1{}"),
-        ([piece(0, "{", name="a"), piece(1, "[", name="b"), piece(0, "}"), piece(1, "]")], "0{ 0} 1[ 1]"),
-        ([piece(0, "", name="a"), piece(1, "{}", name="b")], "0 1{}"),
-        ([piece(0, "{", name="a"), piece(1, "{}", name="b")], "0{ 1{}"),
+        ([piece(0, "{", name="a"), piece(0, "}"), piece(1, "{}", name="b")], "c0+{ c0} c1+{}"),
+        ([piece(0, "{", name="a"), piece(1, "[", name="b"), piece(0, "}"), piece(1, "]")], "c0+{ c0} c1+[ c1]"),
+        ([piece(0, "", name="a"), piece(1, "{}", name="b")], "c0+ c1+{}"),
+        ([piece(0, "", name="a"), piece(1, "", name="b"), piece(0, "{}"), piece(1, "{}")], "c0+ c0{} c1+ c1{}"),
+        ([piece(0, "{", name="a"), piece(1, "{}", name="b")], "c0+{ c1+{}"),
+        ([piece(0, "{"), piece(0, "}", name="a"), piece(0, " ")], "c0+{} c0 "),
+        ([piece(0, "1", name="a"), piece(1, "{}", name="b"), piece(0, "{")], "c0+1 c1+{} c0"),
     ],
 )
 def test_calls_come_one_after_the_other(pieces: list[dict[str, Any]], order: str) -> None:
-    """Pieces of calls side by side are sorted, each call begins once, and none is lost."""
+    """Pieces of calls side by side are sorted, and each call begins once, when its id is known."""
     calls = CallsInOrder()
     out = [each for one in pieces for each in calls.feed(json.dumps([one]))] + calls.flush()
-    assert " ".join(f"{each['index']}{each['function']['arguments']}" for _begins, each in out) == order
-    assert [begins for begins, _each in out] == [
-        place == 0 or each["index"] != out[place - 1][1]["index"] for place, (_begins, each) in enumerate(out)
+    assert " ".join(f"{each.call_id}{'+' * each.begins}{each.arguments}" for each in out) == order
+
+
+def test_a_call_without_id_gets_one() -> None:
+    calls = CallsInOrder()
+    assert calls.feed(json.dumps([piece(0, "{}")])) == []
+    (only,) = calls.flush()
+    assert only.begins
+    assert len(only.call_id) > 20
+    assert only.arguments == "{}"
+
+
+def test_a_call_without_arguments_does_not_delay_the_next() -> None:
+    calls = CallsInOrder()
+    calls.feed(json.dumps([piece(0, name="a")]))
+    assert [each.call_id for each in calls.feed(json.dumps([piece(1, "{", name="b")]))] == ["c1"]
+
+
+def test_many_pieces_cost_little() -> None:
+    """The time grows with the number of pieces, not with its square."""
+    started = time.thread_time()
+    calls = CallsInOrder()
+    calls.feed(json.dumps([piece(0, '{"a": "', name="a")]))
+    out = 0
+    for index in range(1, 20_000):
+        out += len(calls.feed(json.dumps([piece(0, "x" * 50), piece(index, "{}", name="b")])))
+    out += len(calls.flush())
+    assert out == 2 * 19_999
+    assert time.thread_time() - started < 3
+
+
+CUT = [piece(0, '{"a": 1}', name="a"), piece(1, '{"b": "', name="b")]
+
+
+def test_a_call_that_is_cut() -> None:
+    """A call that the token limit cut is not sent as a whole one."""
+    whole, stream = WholeResponse({}), ResponseEvents({})
+    for relay in (whole, stream):
+        ran(relay, CUT, reason="length")
+    for output in (whole.body["output"], data(stream.take())[-1]["response"]["output"]):
+        assert [item["status"] for item in output] == ["completed", "incomplete"]
+    message = WholeMessage()
+    ran(message, CUT, reason="length")
+    assert [block["input"] for block in message.body["content"]] == [{"a": 1}, {"arguments": '{"b": "'}]
+    assert message.body["stop_reason"] == "max_tokens"
+
+
+@pytest.mark.parametrize("kind", ["message", "reasoning"])
+def test_text_inside_a_call_does_not_split_it(kind: str) -> None:
+    """Text that comes between two pieces of a call follows after the call."""
+    response, message = ResponseEvents({}), MessageEvents(1)
+    for relay in (response, message):
+        relay.publish("start", {"generation": "0" * 32, "model": "m"})
+        relay.tool_calls(json.dumps([piece(0, "{", name="a")]))
+        relay.publish(kind, {"content": "hm"})
+        opened = relay.take()
+        assert b"hm" not in opened
+        relay.tool_calls(json.dumps([piece(0, "}")]))
+        ran_end = {"finish_reason": "stop", "usage": {"input_tokens": 1, "output_tokens": 1, "estimated": False}}
+        relay.complete("done", ran_end, finish_reason="tool_calls")
+    call, text = data(response.take())[-1]["response"]["output"]
+    assert (call["type"], call["arguments"], text["type"]) == ("function_call", "{}", kind)
+    events = data(message.take())
+    assert [event["content_block"]["type"] for event in events if event["type"] == "content_block_start"] == [
+        {"message": "text", "reasoning": "thinking"}[kind]
     ]
+    assert "hm" in str(events)
+
+
+def test_text_after_a_call_is_not_held() -> None:
+    stream = MessageEvents(1)
+    stream.publish("start", {"generation": "0" * 32, "model": "m"})
+    stream.tool_calls(json.dumps([piece(0, "{}", name="a")]))
+    stream.publish("message", {"content": "hm"})
+    assert b"hm" in stream.take()
+
+
+def test_signatures_that_come_late() -> None:
+    """What a vendor wants back comes as a block, also when it came after the call had begun."""
+    stream = MessageEvents(1)
+    ran(stream, [piece(0, "{", name="a", early="e")], [piece(0, "}", **SIGNED)])
+    blocks = [event["content_block"] for event in data(stream.take()) if event["type"] == "content_block_start"]
+    assert [block["type"] for block in blocks] == ["redacted_thinking", "tool_use", "redacted_thinking"]
+    turns = Turns()
+    turns.carry(blocks[0]["data"])
+    turns.call(blocks[1]["id"], "a", "{}")
+    turns.carry(blocks[2]["data"])
+    (call,) = turns.all()[0].fields["tool_calls"]  # type: ignore[misc, union-attr]
+    assert call.items() >= {**SIGNED, "early": "e"}.items()  # type: ignore[union-attr]
 
 
 def test_signatures_come_back() -> None:
