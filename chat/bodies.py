@@ -27,6 +27,8 @@ _HIGH, _LOW = rb"[89abAB][0-9a-fA-F]{2}", rb"[c-fC-F][0-9a-fA-F]{2}"
 _HALF = re.compile(rb"\\u[dD](?:%b(?!\\u[dD]%b)|(?<!\\u[dD]%b\\u[dD])%b)" % (_HIGH, _LOW, _HIGH, _LOW))
 # Halves that one body may have; with more it is refused, because each costs time of the event loop.
 _MOST_HALVES = 10_000
+# Fields that one body may have, more than any shape knows: each unknown one costs time of the event loop.
+_MOST_FIELDS = 1_000
 # Texts for pydantic's types of errors; others are INVALID.
 _TEXTS: dict[str, Promise] = {
     "missing": REQUIRED,
@@ -132,6 +134,8 @@ def from_query(query: QueryDict, shape: type[T], ignored: frozenset[str]) -> T:
 
 def checked(shape: type[T], value: dict[str, Any]) -> T:
     """Return the value in its shape; raise InvalidRequest naming each wrong field."""
+    if len(value) > _MOST_FIELDS:
+        raise wrong("body")
     try:
         return shape.model_validate(value)
     except PydanticError as error:

@@ -5,7 +5,6 @@ The limits hold for one body, and for all bodies that are in memory at once. How
 """
 
 import asyncio
-import gzip
 import io
 import zlib
 from collections import Counter
@@ -43,8 +42,10 @@ ANONYMOUS_BYTES = 50 * 2**20
 USER_BYTES, ALL_USERS_BYTES = 64 * 2**20, 256 * 2**20
 # Bytes from which the values of a JSON body are counted, and how many it may have, in an import and elsewhere.
 COUNTED_BYTES, MOST_VALUES, MOST_VALUES_OF_IMPORT = 256 * 1024, 300_000, 4_000_000
-# Bytes that are decompressed at a time.
-UNPACKED_BYTES = 2**20
+# Bytes that are decompressed at a time, and bytes that this may yield at a time.
+PACKED_BYTES, UNPACKED_BYTES = 256 * 1024, 2**20
+# The value with which zlib reads gzip, and no other format.
+_GZIP_BITS = 31
 # Seconds to wait after a refusal for want of memory.
 RETRY_SECONDS = 10
 
@@ -183,23 +184,26 @@ class Uploads:
             raise _full()
 
     async def _unpacked(self, scope: Scope, packed: Body) -> Body:
-        """Return a gzip body decompressed; its pieces count like those that arrive."""
+        """Return a gzip body decompressed; its pieces count like those that arrive.
+
+        It has one member, because many empty ones cost much time and yield nothing.
+        """
         limit, body = limit_of(scope["path"]).max_bytes, Body(self)
         body.sender = packed.sender
         packed.seek(0)
         try:
-            with gzip.GzipFile(fileobj=packed, mode="rb") as file:
-                while piece := await asyncio.to_thread(file.read, UNPACKED_BYTES):
-                    body.add(piece)
-                    if body.size > limit:
-                        scope["body_too_large"] = True
-                        body.drop()
-                        break
-                    if body.size > UNKNOWN_SENDER_BYTES and body.sender is None:
-                        await self._find_sender(scope, body, limit)
+            unpacker = zlib.decompressobj(_GZIP_BITS)
+            while packed.size and not unpacker.eof:
+                body.add(await asyncio.to_thread(_next_piece, unpacker, packed))
+                if body.size > limit:
+                    scope["body_too_large"] = True
+                    body.drop()
+                    break
+                if body.size > UNKNOWN_SENDER_BYTES and body.sender is None:
+                    await self._find_sender(scope, body, limit)
         except BaseException as error:
             body.close()
-            if isinstance(error, EOFError | gzip.BadGzipFile | zlib.error):
+            if isinstance(error, zlib.error):
                 raise InvalidRequest(details={"body": [_("This is not valid gzip.")]}) from error
             raise
         return body
@@ -216,6 +220,20 @@ class Uploads:
             body.belongs_to(user_id)
         elif limit > settings.MAX_BODY_BYTES:
             raise Forbidden(NotAuthenticated.text) if scope["path"].startswith("/admin/") else NotAuthenticated
+
+
+def _next_piece(unpacker: "zlib._Decompress", packed: Body) -> bytes:
+    """Return the next decompressed piece, which may be empty.
+
+    Raises zlib.error where the end is missing, or where more follows it.
+    """
+    given = unpacker.unconsumed_tail or packed.read(PACKED_BYTES)
+    piece = unpacker.decompress(given, UNPACKED_BYTES)
+    if not (given or piece or unpacker.eof):
+        raise zlib.error("no end")
+    if unpacker.eof and (unpacker.unused_data or packed.read(1)):
+        raise zlib.error("more than one member")
+    return piece
 
 
 def _is_compressed(scope: Scope) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args
 
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from chat import bodies
 from chat.bodies import BLANK, INVALID, REQUIRED, Slug, wrong
@@ -23,6 +23,16 @@ MAX_MESSAGES = 10_000
 _RETURNED = ("reasoning", "reasoning_details", "extra_content")
 # Levels of nested JSON: more than a tool schema needs, and no more than orjson can encode.
 MAX_LEVELS = 64
+# Tools of one request, and tokens that `logit_bias` may name; more than any upstream takes. Of a list, only the first
+# wrong element is reported, because each costs time of the event loop.
+MAX_TOOLS, MAX_BIASES = 1_000, 2_000
+
+
+def _few(value: object) -> object:
+    if isinstance(value, dict) and len(value) > MAX_BIASES:
+        raise ValueError("too many")
+    return value
+
 
 Number = StrictFloat | StrictInt
 Penalty = Annotated[Number, Field(ge=-2, le=2)]
@@ -30,6 +40,7 @@ TokenCap = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
 Bias = Annotated[Number, Field(ge=-100, le=100)]
 Word = Annotated[StrictStr, Field(min_length=1, max_length=32)]
 StopText = Annotated[StrictStr, Field(min_length=1, max_length=1_000)]
+StopTexts = Annotated[list[StopText], Field(max_length=16, fail_fast=True)]
 
 
 class StreamOptions(BaseModel):
@@ -57,18 +68,18 @@ class CompletionBody(BaseModel):
     max_tokens: TokenCap | None = None
     max_completion_tokens: TokenCap | None = None
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
-    tools: list[Typed] | None = None
+    tools: Annotated[list[Typed], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
     tool_choice: StrictStr | Typed | None = None
     parallel_tool_calls: StrictBool | None = None
     response_format: Typed | None = None
-    stop: StopText | Annotated[list[StopText], Field(max_length=16)] | None = None
+    stop: StopText | StopTexts | None = None
     seed: Annotated[StrictInt, Field(ge=-(2**63), le=2**63 - 1)] | None = None
     top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     reasoning_effort: Word | None = None
     verbosity: Word | None = None
-    logit_bias: dict[StrictStr, Bias] | None = None
+    logit_bias: Annotated[dict[StrictStr, Bias], BeforeValidator(_few)] | None = None
     top_k: Annotated[StrictInt, Field(ge=-1, le=1_000_000)] | None = None
     logprobs: StrictBool | None = None
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=20)] | None = None

@@ -21,8 +21,9 @@ from providers.wire.base import EMBEDDINGS, PromptMessage
 from web.methods import methods
 from web.openapi import Operation
 
-_MOST = 2048
-Tokens = Annotated[list[StrictInt], Field(min_length=1)]
+# Texts of one request, and tokens of one text.
+_MOST, _MOST_TOKENS = 2_048, 100_000
+Tokens = Annotated[list[StrictInt], Field(min_length=1, max_length=_MOST_TOKENS, fail_fast=True)]
 Text = Annotated[StrictStr, Field(min_length=1)]
 
 
@@ -32,9 +33,9 @@ class EmbeddingsBody(BaseModel):
     model: Slug
     input: (
         Text
-        | Annotated[list[Text], Field(min_length=1, max_length=_MOST)]
+        | Annotated[list[Text], Field(min_length=1, max_length=_MOST, fail_fast=True)]
         | Tokens
-        | Annotated[list[Tokens], Field(min_length=1, max_length=_MOST)]
+        | Annotated[list[Tokens], Field(min_length=1, max_length=_MOST, fail_fast=True)]
     )
     dimensions: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
     encoding_format: Literal["float", "base64"] | None = None

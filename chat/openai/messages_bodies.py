@@ -15,8 +15,9 @@ from chat import bodies
 from chat.bodies import INVALID, REQUIRED, Slug, wrong
 from chat.openai.bodies import (
     MAX_MESSAGES,
+    MAX_TOOLS,
     Number,
-    StopText,
+    StopTexts,
     TokenCap,
     Typed,
     Word,
@@ -60,7 +61,7 @@ class CountBody(BaseModel):
     model: Slug
     messages: Annotated[list[Any], Field(min_length=1, max_length=MAX_MESSAGES)]
     system: StrictStr | list[Any] | None = None
-    tools: list[dict[str, Any]] = []
+    tools: Annotated[list[dict[str, Any]], Field(max_length=MAX_TOOLS, fail_fast=True)] = []
 
 
 class MessagesBody(CountBody):
@@ -69,7 +70,7 @@ class MessagesBody(CountBody):
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     top_k: Annotated[StrictInt, Field(ge=-1, le=1_000_000)] | None = None
-    stop_sequences: Annotated[list[StopText], Field(max_length=16)] | None = None
+    stop_sequences: StopTexts | None = None
     tool_choice: Typed | None = None
     thinking: Typed | None = None
     output_config: OutputConfig = OutputConfig()

@@ -14,6 +14,7 @@ from chat import bodies
 from chat.bodies import INVALID, REQUIRED, Slug, wrong
 from chat.openai.bodies import (
     MAX_MESSAGES,
+    MAX_TOOLS,
     Number,
     TokenCap,
     Typed,
@@ -65,13 +66,13 @@ class ResponsesBody(BaseModel):
     max_output_tokens: TokenCap | None = None
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
-    tools: list[Typed] = []
+    tools: Annotated[list[Typed], Field(max_length=MAX_TOOLS, fail_fast=True)] = []
     tool_choice: StrictStr | Typed | None = None
     parallel_tool_calls: StrictBool | None = None
     reasoning: ReasoningOptions = ReasoningOptions()
     text: TextOptions = TextOptions()
     metadata: dict[StrictStr, Any] = {}
-    include: list[StrictStr] = []
+    include: Annotated[list[StrictStr], Field(max_length=100, fail_fast=True)] = []
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=20)] | None = None
     background: StrictBool = False
     previous_response_id: Any = None
