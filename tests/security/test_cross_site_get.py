@@ -16,10 +16,13 @@ QUERIES = {
     PAYMENT: {},
 }
 EVENTS = {"Accept": "text/event-stream"}
+NAVIGATION = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
 # Headers of a browser that loads the address for a page of ours, and for other pages.
 OURS: dict[str, dict[str, str]] = {
     "our page": {"Sec-Fetch-Site": "same-origin", "Accept": "*/*"},
-    "the address bar": {"Sec-Fetch-Site": "none", "Accept": "text/html"},
+    "our EventSource": EVENTS | {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"},
+    "our fetch": {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "same-origin", "Sec-Fetch-Dest": "empty"},
+    "the address bar": NAVIGATION | {"Sec-Fetch-Site": "none", "Accept": "text/html"},
     "an old EventSource": EVENTS,
     "an old fetch of ours": {"Accept": "application/json, Text/Event-Stream"},
 }
@@ -28,6 +31,10 @@ OTHERS: dict[str, dict[str, str]] = {
     "a sibling host": {"Sec-Fetch-Site": "same-site", "Accept": "text/event-stream"},
     "an empty header": {"Sec-Fetch-Site": "", "Accept": "text/event-stream"},
     "two headers": {"Sec-Fetch-Site": "same-origin, cross-site", "Accept": "text/event-stream"},
+    "a link on our page": EVENTS | NAVIGATION | {"Sec-Fetch-Site": "same-origin"},
+    "a link, its destination alone": {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "document"},
+    "a link, its mode alone": {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate"},
+    "an image on our page": {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
     "an old image": {"Accept": "image/avif,image/webp,*/*;q=0.8"},
     "an old link": {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"},
     "no Accept": {"Accept": ""},
@@ -72,7 +79,7 @@ def test_pages_of_ours_are_served(browser: httpx.Client, path: str, source: str)
 @pytest.mark.parametrize("source", OTHERS)
 @pytest.mark.parametrize("path", QUERIES)
 def test_other_pages_are_refused(owner: ApiUser, browser: httpx.Client, path: str, source: str) -> None:
-    """A page of another site, an image and a link start nothing with the user's cookie."""
+    """A page of another site, an image and a link, ours too, start nothing with the user's cookie."""
     used = owner.quota()["used_today"]
     assert get(browser, path, OTHERS[source]) == "forbidden"
     assert owner.quota()["used_today"] == used
