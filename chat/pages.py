@@ -1,7 +1,7 @@
 """Serve the pages for chat, text tools, exports and imports, and the payment example."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,8 +23,10 @@ from chat.channels import push
 from chat.conversations import branches
 from chat.errors import with_text
 from chat.models import Channel, Conversation, Generation, Message, StorageUse
+from chat.sources import CitedSource
 from providers.apps import providers_app
 from quotas import ledger
+from web.own_hosts import host_of, own_hosts
 
 MIB = 2**20
 # Conversations in the list of the page.
@@ -45,12 +47,13 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
     conversation = owned.filter(id=conversation_id).first() if conversation_id else None
     if conversation_id and conversation is None:
         raise Http404
+    own = own_hosts(request)
     branch, versions = branches.shown(conversation, _through(request)) if conversation else ([], {})
     context = {
         "conversations": [_listed(row) for row in listed[:LISTED]],
         "has_more_conversations": len(listed) > LISTED,
         "conversation": conversation and representation.conversation(conversation),
-        "messages": [_shown(message) | {"versions": versions[message.pk]} for message in branch],
+        "messages": [_shown(message, own) | {"versions": versions[message.pk]} for message in branch],
         **_with_models(user, branch, _for_the_script(conversation, branch)),
     }
     return render(request, "chat.html", context)
@@ -108,12 +111,12 @@ def _listed(row: Conversation) -> dict[str, Any]:
     return {"id": row.pk, "title": row.title, "pinned": row.pinned, "url": reverse("conversation", args=[row.pk])}
 
 
-def _shown(row: Message) -> dict[str, Any]:
+def _shown(row: Message, own: Set[str]) -> dict[str, Any]:
     made_by: Generation | None = getattr(row, "generation", None)
     shape = representation.message(row)
     return {
         **shape,
-        "sources": [{**source, "host": _host(source["url"])} for source in shape.get("sources", ())],
+        "sources": [_shown_source(source, own) for source in shape.get("sources", ())],
         "generation": made_by
         and {
             "id": made_by.id,
@@ -126,9 +129,11 @@ def _shown(row: Message) -> dict[str, Any]:
     }
 
 
-def _host(url: str) -> str:
-    """Return the host as the address has it, as the script does."""
-    return urlsplit(url).netloc.rpartition("@")[2]
+def _shown_source(source: CitedSource, own: Set[str]) -> dict[str, Any]:
+    """Return a cited page as the script shows it; only links to elsewhere are links."""
+    host = host_of(source["url"])
+    written = urlsplit(source["url"]).netloc.rpartition("@")[2]
+    return {**source, "host": written, "is_external": host is not None and host not in own}
 
 
 def _json(value: object) -> str:

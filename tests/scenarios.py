@@ -257,6 +257,14 @@ async def cited(x: ChatExchange, title: str = "First page") -> None:
 
 
 @scenario
+async def cites_prompt(x: ChatExchange) -> None:
+    """A text that cites the words of the prompt as pages."""
+    await x.start()
+    await x.send(event_bytes(choices=[{"index": 0, "delta": {"content": "See [1]."}}], citations=x.last_prompt.split()))
+    await x.send(delta_bytes("stop") + b"data: [DONE]\n\n")
+
+
+@scenario
 async def usage_every_chunk(x: ChatExchange) -> None:
     """Running usage totals on every chunk, none of its own."""
     await x.start()

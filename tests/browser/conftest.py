@@ -64,6 +64,7 @@ def chromium() -> Iterator[Browser]:
 def site(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """The product with everyday limits. `gpt-4-echo` has a quota that lasts."""
     models = {"gpt-4-echo": "echo", "steady": "paced:60:50", "lasting": "paced:900:50", "typed": "typed:8:30"}
+    models["cites-prompt"] = "cites_prompt"
     variables = connected(upstream, **models, **{"cited-hostile": "cited:<img src=x onerror=alert(1)>"})
     limits = {"DAILY_LIMIT_STANDARD": "50", "DAILY_LIMIT_PREMIUM": "1000"}
     with Product(tmp_path_factory.mktemp("site"), **{**variables, **limits}) as running:

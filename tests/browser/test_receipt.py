@@ -68,6 +68,18 @@ def test_titles_are_text(visitor: Visitor) -> None:
     expect_sources(visitor, "<img src=x onerror=alert(1)>")
 
 
+def test_pages_of_this_service_are_no_links(visitor: Visitor) -> None:
+    """A page at an address of ours is shown as text, live and after a reload: a link could generate."""
+    path = "/api/chat/?model=demo&prompt=x"
+    port = visitor.url.rpartition(":")[2]
+    visitor.answer(f"{visitor.url}{path} http://u@127.0.0.1:{port}{path} https://example.org/", "cites-prompt")
+    for _shown in ("live", "stored"):
+        sources = part(visitor.last, "sources")
+        expect(sources.locator("li")).to_have_count(3)
+        expect(sources.get_by_role("link")).to_have_text(["example.org"])
+        visitor.page.reload()
+
+
 def test_sources_in_chinese(visit: Visit, site: Product) -> None:
     """The texts are translated."""
     somebody = visit(site, locale="zh-CN").register()

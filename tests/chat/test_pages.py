@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from chat.conversations import branches
 from chat.models import Conversation, Message, TextTool
+from chat.sources import encode
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -63,7 +64,34 @@ def test_the_branch_goes_through_the_wanted_message(tree: dict[str, Message], th
 def test_an_odd_address(visitor: Client, tree: dict[str, Message], odd: str) -> None:
     """Whatever else the address asks for, the branch of what was said last is shown."""
     page = visitor.get(f"/c/{tree['q1'].conversation_id}/?message={odd}")
-    assert re.findall(r'data-part="content" dir="auto">(\w+)<', page.content.decode()) == ["other", "answer"]
+    assert re.findall(r'data-part="content"(?: dir="auto")?>(\w+)<', page.content.decode()) == ["other", "answer"]
+
+
+@pytest.mark.parametrize(
+    ("address", "is_link"),
+    [
+        ("https://example.org/", True),
+        ("http://testserver:81/", True),
+        ("https://例子.example/", True),
+        ("http://testserver/api/chat/", False),
+        ("https://TESTSERVER:443/", False),
+        ("http://u:p@testserver:80", False),
+        ("http://%74estserver/", False),
+        ("http://ｔestserver/", False),
+        ("https://chat.example/x", False),
+        (f"https://{'a' * 64}.example/", False),
+    ],
+)
+def test_no_cited_page_of_ours_is_a_link(
+    visitor: Client, tree: dict[str, Message], settings: Any, address: str, is_link: bool
+) -> None:
+    """A page at an address of this service, as browsers read it, is shown as text."""
+    settings.PUBLIC_URL = "https://chat.example"
+    tree["answer"].sources = encode([{"url": address, "title": "The page"}])
+    tree["answer"].save()
+    page = visitor.get(f"/c/{tree['q1'].conversation_id}/").content.decode()
+    (start,) = re.findall(r"<li>(<[^>]*>)The page<", page)
+    assert start.startswith("<a href=" if is_link else "<span"), start
 
 
 def test_foreign_branches(visitor: Client, tree: dict[str, Message], bob: Any) -> None:

@@ -1,5 +1,6 @@
 // The list of pages that a completion cites. The template writes the same elements for stored completions.
 import { find, part } from "../dom.js";
+import { isExternal } from "../markdown/links.js";
 /** @import { Source } from "../types.js" */
 
 /** Lists with more pages than this are closed at first. */
@@ -36,14 +37,11 @@ export function showSources(node, sources) {
  * @param {string} host
  */
 function createItem(address, title, host) {
-  const link = document.createElement("a");
-  link.href = address;
-  link.target = "_blank";
-  link.rel = "noopener noreferrer";
-  link.dir = "auto";
-  link.textContent = title || host;
+  const name = isExternal(address, location.host) ? createLink(address) : document.createElement("span");
+  name.dir = "auto";
+  name.textContent = title || host;
   const item = document.createElement("li");
-  item.append(link);
+  item.append(name);
   if (title) {
     const site = document.createElement("span");
     site.className = "source-host";
@@ -51,4 +49,13 @@ function createItem(address, title, host) {
     item.append(" ", site);
   }
   return item;
+}
+
+/** @param {string} address */
+function createLink(address) {
+  const link = document.createElement("a");
+  link.href = address;
+  link.target = "_blank";
+  link.rel = "noopener noreferrer";
+  return link;
 }
