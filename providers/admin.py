@@ -39,7 +39,11 @@ _lazy_examples = lazy(_examples, str)
 
 
 class MaskedObject(forms.JSONField):
-    """A JSON object whose secrets are masked, in a form with errors too."""
+    """A JSON object whose secrets are masked.
+
+    A form with errors has none of those just entered. They must be entered again, since a mask would bring back the
+    stored ones.
+    """
 
     def __init__(self, shown: Callable[[Mapping[str, str]], dict[str, str]], **options: Any) -> None:
         super().__init__(required=False, widget=small_json(), **options)
@@ -47,7 +51,10 @@ class MaskedObject(forms.JSONField):
 
     def bound_data(self, data: Any, initial: Any) -> Any:
         found = super().bound_data(data, initial)
-        return self._shown(found) if isinstance(found, dict) else found
+        if not isinstance(found, dict):
+            return found
+        shown = self._shown(found)
+        return {name: "" if shown[name] == fields.MASK != value else value for name, value in found.items()}
 
     def prepare_value(self, value: Any) -> Any:
         return super().prepare_value(self._shown(value) if isinstance(value, dict) else value)

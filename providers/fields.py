@@ -71,11 +71,13 @@ class EncryptedObject(models.TextField):  # type: ignore[type-arg]
 def unmasked(entered: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:
     """Return the entered values, with stored ones where the mask came back.
 
-    Raises ValidationError for a mask of nothing. An empty object keeps values that no key opens, because staff see
-    these as empty.
+    Raises ValidationError for a mask of nothing, and for no value. An empty object keeps values that no key opens,
+    because staff see these as empty.
     """
     if not entered and isinstance(stored, Sealed):
         return stored
+    if blank := [name for name, value in entered.items() if value == ""]:
+        raise ValidationError(_("Enter the value of %(name)s."), params={"name": blank[0]})
     unknown = [name for name, value in entered.items() if value == MASK and name not in stored]
     if unknown:
         raise ValidationError(_("Enter the value of %(name)s again: none is stored."), params={"name": unknown[0]})
@@ -84,9 +86,9 @@ def unmasked(entered: Mapping[str, str], stored: Mapping[str, str]) -> dict[str,
 
 def hidden(values: Mapping[str, str]) -> dict[str, str]:
     """Return headers as staff see them: any value may be a secret."""
-    return dict.fromkeys(values, MASK)
+    return {name: value and MASK for name, value in values.items()}
 
 
 def shown_query(values: Mapping[str, str]) -> dict[str, str]:
     """Return a query as staff see it, without secrets, which their names tell."""
-    return {name: MASK if _SECRET_NAME.search(name) else value for name, value in values.items()}
+    return {name: MASK if value and _SECRET_NAME.search(name) else value for name, value in values.items()}

@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from django_stubs_ext import StrPromise
 
 from providers.registry import ADAPTERS
+from providers.wire.base import EMBEDDINGS, IMAGES, PASSED_ON
 from providers.wire.errors import ProviderError
 from providers.wire.net.hosts import canonical
 
@@ -33,6 +34,8 @@ _HEADER_NAME = re.compile(rf"[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,{_MAX_NAME_CHARS}}}")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # Fields that make a request a single stream of this conversation; our adapters set them.
 _OWN_FIELDS = frozenset({"model", "messages", "stream", "n"})
+# Names of what a model may accept.
+_TAKEN = frozenset({*PASSED_ON, IMAGES, EMBEDDINGS})
 # Characters of a header or query value, and how many of them there may be.
 _MAX_VALUE_CHARS, _MAX_VALUES = 4_096, 50
 _HOST = re.compile(r"([A-Za-z0-9_-]+\.)*[A-Za-z0-9_-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
@@ -151,7 +154,15 @@ def tool_types(values: object) -> list[str]:
 def takes(values: object) -> list[str] | None:
     """Return the names of what a model accepts; None: unknown."""
     expected = _('A JSON list of names such as ["images", "tools"] is expected.')
-    return None if values is None else _names(values, expected)
+    if values is None:
+        return None
+    names = _names(values, expected)
+    if unknown := [name for name in names if name not in _TAKEN]:
+        raise ValidationError(
+            _("Not known: %(names)s. Known are: %(known)s."),
+            params={"names": ", ".join(unknown), "known": ", ".join(sorted(_TAKEN))},
+        )
+    return names
 
 
 def _names(values: object, expected: StrPromise) -> list[str]:

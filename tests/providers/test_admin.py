@@ -410,6 +410,10 @@ def test_headers_are_entered_and_never_shown(admin: Client) -> None:
     form = upstream_form(slug="headed", **values)
     wrong = admin.post(page("upstream", "add"), {**form, "slug": "not a slug"})
     assert (wrong.status_code, planted in wrong.content.decode()) == (200, False)
+    again = {name: wrong.context["adminform"].form[name].value() for name in ("headers", "query")}
+    assert again == {"headers": '{"X-Team": ""}', "query": '{"api-version": "1", "api_key": ""}'}
+    missing = admin.post(page("upstream", "add"), {**form, **again})
+    assert set(missing.context["adminform"].form.errors) == {"headers", "query"}
     assert admin.post(page("upstream", "add"), form).status_code == 302
     row = Upstream.objects.get(slug="headed")
     assert (row.headers, row.query["api_key"]) == ({"X-Team": planted}, "planted-q")
@@ -422,6 +426,10 @@ def test_headers_are_entered_and_never_shown(admin: Client) -> None:
     assert admin.post(page("upstream", "change", row.pk), changed).status_code == 302
     row.refresh_from_db()
     assert (row.headers, row.query) == ({"X-Team": planted}, {"api-version": "1", "api_key": "planted-q"})
+    # A value entered anew, beside an error elsewhere, does not come back as a mask of the stored one.
+    anew = {**changed, "slug": "not a slug", "headers": '{"X-Team": "planted-q", "X-Other": "planted-q"}'}
+    beside = admin.post(page("upstream", "change", row.pk), anew).context["adminform"].form
+    assert (beside["headers"].value(), beside["query"].value()) == ('{"X-Team": "", "X-Other": ""}', kept["query"])
     refused = admin.post(page("upstream", "change", row.pk), {**changed, "headers": '{"Host": "x"}'})
     assert set(refused.context["adminform"].form.errors) == {"headers"}
     assert not [secret for secret in (planted, "planted-q") if secret in refused.content.decode()]

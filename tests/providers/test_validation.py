@@ -129,6 +129,8 @@ def test_an_address_of_the_environment_stays_as_it_is() -> None:
         ("parameters", {"max_tokens": 0}),
         ("parameters", {"temperature": "hot"}),
         ("context_tokens", 0),
+        ("takes", ["tools", "image"]),
+        ("takes", "tools"),
     ],
 )
 def test_models(field: str, value: object) -> None:
@@ -138,3 +140,12 @@ def test_models(field: str, value: object) -> None:
         row.clean_fields()
     assert set(caught.value.message_dict) == {field}
     row.clean_fields(exclude=[field])
+
+
+def test_names_of_what_a_model_takes() -> None:
+    """Each unknown name is named; a model may take nothing, all that exists, or what is unknown."""
+    with pytest.raises(ValidationError) as caught:
+        validation.takes(["tools", "image", "temperature"])
+    assert caught.value.messages[0].startswith(("Not known: image, temperature.", "未知：image, temperature"))
+    for taken in (None, [], ["images", "embeddings", "tools", "reasoning_effort"]):
+        assert validation.takes(taken) == taken
