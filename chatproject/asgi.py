@@ -67,8 +67,9 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 def _without_spare_slashes(path: str) -> str:
-    """Return the path, below /v1 without empty parts, which come from mistyped base URLs."""
-    return "/".join(["", *filter(None, path.split("/"))]) if path.lstrip("/").startswith("v1/") else path
+    """Return the path without the empty parts that mistyped base URLs of /v1 cause."""
+    parts = [*filter(None, path.split("/"))]
+    return "/".join(["", *parts]) if parts[:1] == ["v1"] else path
 
 
 def _has_wrong_host(scope: Scope) -> bool:

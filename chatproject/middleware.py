@@ -33,7 +33,7 @@ def openai_cors(get_response: Handler) -> Handler:
     """Allow pages of every origin to call /v1, which accepts tokens but no cookies."""
 
     async def handle(request: HttpRequest) -> HttpResponseBase:
-        if not request.path.startswith("/v1/"):
+        if not f"{request.path}/".startswith("/v1/"):
             return await get_response(request)
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             response: HttpResponseBase = HttpResponse(status=204)

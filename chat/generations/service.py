@@ -37,6 +37,7 @@ from runtime.process import ServingProcess
 from runtime.pubsub import Broker
 from runtime.redis_clients import RedisClients
 from runtime.tasks import Drain, TaskSet
+from web.refusals import TooManyRequests
 
 log = structlog.get_logger("generation")
 
@@ -79,6 +80,11 @@ class Generations:
         # Retrieve the exception even when no caller waits any more, because asyncio would log a refusal as an error.
         starting.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(starting)
+
+    async def count_call(self, user_id: int) -> None:
+        """Count a call of /v1 that generates nothing; raise TooManyRequests for too many."""
+        if wait := await self._call_rate.take(user_id):
+            raise TooManyRequests(retry_after=wait)
 
     async def _start(self, request: GenerationRequest, sink: Sink | None) -> Started:
         precheck = await self._precheck(request) if request.is_api_call else NO_PRECHECK

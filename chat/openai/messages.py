@@ -1,11 +1,13 @@
 """Serve `POST /v1/messages`, Anthropic's shape, with the same generations."""
 
+import asyncio
+
 import orjson
 from django.http import HttpRequest, HttpResponseBase
 
-from accounts.auth import aauthenticate_bearer
+from chat.apps import chat
 from chat.openai import messages_bodies, schemas
-from chat.openai.calls import ApiCall, caller_of, json_response, serve
+from chat.openai.calls import LARGE_BYTES, ApiCall, caller_of, json_response, serve
 from chat.openai.messages_bodies import CountBody, MessagesBody
 from chat.openai.messages_relay import MessageEvents, WholeMessage
 from chat.openai.views import offered
@@ -32,7 +34,8 @@ _EXAMPLE = {"model": "demo", "max_tokens": 100, "messages": [{"role": "user", "c
 async def post_message(request: HttpRequest) -> HttpResponseBase:
     caller = await caller_of(request)
     body, call = messages_bodies.parse(request)
-    return await serve(request, caller, call, MessageEvents(_tokens(call)) if body.stream else WholeMessage())
+    relay = MessageEvents(await _tokens(request, call)) if body.stream else WholeMessage()
+    return await serve(request, caller, call, relay)
 
 
 @Operation(
@@ -42,19 +45,25 @@ async def post_message(request: HttpRequest) -> HttpResponseBase:
     body=CountBody,
     example=_EXAMPLE,
     returns=schemas.AnthropicCount,
-    refuses=(404,),
+    refuses=(404, 429),
     refusal=schemas.AnthropicRefusal,
     proof="bearer",
 )
 async def count_tokens(request: HttpRequest) -> HttpResponseBase:
-    caller = await aauthenticate_bearer(request)
+    caller = await caller_of(request)
+    await chat().generations.count_call(caller.user.pk)
     call = messages_bodies.parse_count(request)
     if call.model not in await offered(caller):
         raise UnknownModel
-    return json_response({"input_tokens": _tokens(call)})
+    return json_response({"input_tokens": await _tokens(request, call)})
 
 
-def _tokens(call: ApiCall) -> int:
+async def _tokens(request: HttpRequest, call: ApiCall) -> int:
+    """Return the estimate for a prompt; a large one is read in a thread."""
+    return await asyncio.to_thread(_estimate, call) if len(request.body) > LARGE_BYTES else _estimate(call)
+
+
+def _estimate(call: ApiCall) -> int:
     tools = call.extras.get("tools")
     return prompt_tokens(call.messages) + (estimate_tokens(orjson.dumps(tools).decode()) if tools else 0)
 

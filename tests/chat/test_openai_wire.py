@@ -172,10 +172,12 @@ def test_spare_slashes(small: Product, sender: ApiUser, path: str) -> None:
     assert json.loads(body)["object"] == "list"
 
 
-def test_spare_slashes_of_an_unknown_route(small: Product) -> None:
-    """A route that does not exist stays JSON."""
-    answer = raw(small, b"GET //v1/nothing/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+@pytest.mark.parametrize("path", ["//v1/nothing/", "/v1", "/v1/", "//v1", "//v1//"])
+def test_spare_slashes_of_an_unknown_route(small: Product, path: str) -> None:
+    """A route that does not exist stays JSON, also the base URL itself, and pages of every origin may read it."""
+    answer = raw(small, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 404")
+    assert b"access-control-allow-origin: *" in answer.lower()
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "unknown_url"
 
 

@@ -61,6 +61,17 @@ def test_calls_per_minute_are_bounded(paced: Product) -> None:
     assert ask(paced.register("seldom").client).status_code == 200
 
 
+def test_counting_tokens_counts_as_a_call(paced: Product) -> None:
+    """Counts of tokens cost time too, so the sixth within a minute is refused."""
+    api_user = paced.register("counts")
+    body = {"model": "plain", "messages": [{"role": "user", "content": "word " * 50_000}]}
+    answers = [api_user.client.post("/v1/messages/count_tokens", json=body) for _number in range(6)]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429]
+    assert 50_000 < answers[0].json()["input_tokens"] < 80_000
+    assert answers[-1].json()["error"]["type"] == "rate_limit_error"
+    assert 30 < int(answers[-1].headers["Retry-After"]) <= 60
+
+
 def test_exactly_so_many_of_many_at_once(paced: Product) -> None:
     """Of 50 calls at once exactly five start."""
     api_user = paced.register("at-once")
