@@ -125,7 +125,7 @@ def _checked(request: HttpRequest, shape: type[bodies.T]) -> bodies.T:
 def _turns(body: CountBody) -> Turns:
     turns = Turns()
     if body.system:
-        turns.add("system", *_content("system", body.system))
+        turns.add("system", *_content("system", body.system), cache_control=_mark(body.system))
     for place, message in enumerate(body.messages):
         _add(turns, f"messages[{place}]", message)
     check_not_blank("messages", turns.all())
@@ -137,7 +137,7 @@ def _add(turns: Turns, where: str, message: Any) -> None:
         raise wrong(where)
     content, role = message.get("content"), message.get("role")
     if role == "system":
-        turns.add("system", *_content(f"{where}.content", content))
+        turns.add("system", *_content(f"{where}.content", content), cache_control=_mark(content))
     elif role == "assistant":
         _add_assistant(turns, f"{where}.content", content)
     elif role == "user":
@@ -161,6 +161,8 @@ def _add_assistant(turns: Turns, where: str, content: Any) -> None:
                 turns.carry(string(f"{at}.data", block.get("data")))
             case _:
                 raise wrong(f"{at}.type")
+    if mark := _mark(content):
+        turns.cache(mark)
 
 
 def _add_user(turns: Turns, where: str, content: Any) -> None:
@@ -170,11 +172,25 @@ def _add_user(turns: Turns, where: str, content: Any) -> None:
         at = f"{where}[{place}]"
         if block["type"] == "tool_result":
             text, parts = _content(f"{at}.content", block.get("content") or "")
-            turns.add("tool", text, parts, tool_call_id=string(f"{at}.tool_use_id", block.get("tool_use_id")))
+            call_id = string(f"{at}.tool_use_id", block.get("tool_use_id"))
+            mark = _mark([*(block["content"] if isinstance(block.get("content"), list) else ()), block])
+            turns.add("tool", text, parts, mark, tool_call_id=call_id)
         else:
-            rest.append(_part(at, block))
+            rest.append((_part(at, block), block))
     if rest:
-        turns.add("user", *joined(rest))
+        turns.add("user", *joined([part for part, _block in rest]), _mark([block for _part, block in rest]))
+
+
+def _mark(blocks: Any) -> dict[str, Any] | None:
+    """Return the last `cache_control` of blocks, None without a valid one.
+
+    It counts for the whole turn, because the blocks of a turn become one text.
+    """
+    for block in reversed(blocks) if isinstance(blocks, list) else ():
+        given = block.get("cache_control")
+        if isinstance(given, dict) and given.get("type") == "ephemeral":
+            return {"type": "ephemeral", **({"ttl": given["ttl"]} if given.get("ttl") in ("5m", "1h") else {})}
+    return None
 
 
 def _content(where: str, content: Any) -> tuple[str, Parts]:
@@ -221,7 +237,8 @@ def _tool(where: str, tool: dict[str, Any]) -> dict[str, Any]:
     if tool.get("type") not in (None, "custom"):
         return {**tool, "type": string(f"{where}.type", tool["type"])}
     function = {"name": string(f"{where}.name", tool.get("name")), "description": tool.get("description")}
-    return {"type": "function", "function": without_null({**function, "parameters": tool.get("input_schema")})}
+    made = {"type": "function", "function": without_null({**function, "parameters": tool.get("input_schema")})}
+    return without_null({**made, "cache_control": _mark([tool])})
 
 
 def _tool_choice(choice: dict[str, Any]) -> Any:

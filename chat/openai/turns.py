@@ -30,11 +30,12 @@ class Turns:
         self._thoughts: list[str] = []
         self._calls: list[dict[str, Any]] = []
         self._carried: dict[str, dict[str, Any]] = {}
+        self._cache_control: Any = None
 
-    def add(self, role: Role, text: str, parts: Parts = (), **fields: Any) -> None:
+    def add(self, role: Role, text: str, parts: Parts = (), cache_control: Any = None, **fields: Any) -> None:
         """Add a turn of another role than the assistant's."""
         self._close()
-        self._messages.append(PromptMessage(role, text, parts, fields))
+        self._messages.append(PromptMessage(role, text, parts, fields, cache_control))
 
     def say(self, text: str) -> None:
         """Add text of the assistant."""
@@ -49,6 +50,10 @@ class Turns:
         function = {"name": name, "arguments": arguments}
         self._calls.append({"id": call_id, "type": "function", "function": function})
 
+    def cache(self, cache_control: Any) -> None:
+        """Mark the turn of the assistant that is being collected."""
+        self._cache_control = cache_control
+
     def carry(self, text: str) -> None:
         """Give calls back what `packed` carried apart from them; other text is ignored."""
         self._carried |= _unpacked(text)
@@ -61,6 +66,7 @@ class Turns:
     def _close(self) -> None:
         if not (self._texts or self._calls):
             self._thoughts.clear()
+            self._cache_control = None
             return
         fields: dict[str, Any] = {}
         if self._calls:
@@ -68,8 +74,8 @@ class Turns:
             # Some models need the reasoning back together with the calls that it led to, and only then.
             if self._thoughts:
                 fields["reasoning_content"] = "".join(self._thoughts)
-        self._messages.append(PromptMessage("assistant", "".join(self._texts), fields=fields))
-        self._texts, self._thoughts, self._calls = [], [], []
+        self._messages.append(PromptMessage("assistant", "".join(self._texts), (), fields, self._cache_control))
+        self._texts, self._thoughts, self._calls, self._cache_control = [], [], [], None
 
 
 def unusual(call: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,13 +51,15 @@ class PromptMessage:
     """One turn of the prompt; `content` is all its text.
 
     A turn that came through the API may have more, which is sent unchanged. `parts` is the content as a list, when not
-    all of it is text. `fields` are the other fields of the turn (`tool_calls`, `tool_call_id`, ...).
+    all of it is text. `fields` are the other fields of the turn (`tool_calls`, `tool_call_id`, ...). With
+    `cache_control` Anthropic's API keeps the prompt up to the end of this turn; other APIs have nothing like it.
     """
 
     role: Role
     content: str
     parts: tuple[dict[str, JSON], ...] = ()
     fields: Mapping[str, JSON] = field(default_factory=dict)
+    cache_control: JSON = None
 
 
 @dataclass(frozen=True, slots=True)

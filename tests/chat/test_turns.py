@@ -5,7 +5,9 @@ import time
 from typing import Any
 
 import pytest
+from django.test import RequestFactory
 
+from chat.openai import messages_bodies
 from chat.openai.messages_relay import MessageEvents, WholeMessage
 from chat.openai.relay import Relay
 from chat.openai.responses_relay import ResponseEvents, WholeResponse
@@ -190,3 +192,30 @@ def test_withdrawn_text() -> None:
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     (item,) = events[-1]["response"]["output"]
     assert item["content"][0]["text"] == "Hello"
+
+
+def test_marks_of_what_is_to_be_cached() -> None:
+    """The last mark of a turn's blocks counts for it; what is no mark is ignored."""
+    marked = {"cache_control": {"type": "ephemeral", "ttl": "1h", "other": 1}}
+    given = {
+        "model": "m",
+        "system": [{"type": "text", "text": "a", **marked}, {"type": "text", "text": "b"}],
+        "messages": [
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {}, **marked}]},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "tool_result", "tool_use_id": "c", "content": "r", **marked},
+                    {"type": "text", "text": "y", "cache_control": {"type": "other"}},
+                ],
+            },
+            {"role": "assistant", "content": "z"},
+        ],
+        "tools": [{"name": "f", "input_schema": {}, **marked}, {"name": "g", "input_schema": {}}],
+    }
+    request = RequestFactory().post("/v1/messages", given, content_type="application/json")
+    _body, call = messages_bodies.parse(request)
+    mark = {"type": "ephemeral", "ttl": "1h"}
+    assert [message.cache_control for message in call.messages] == [mark, None, mark, mark, None, None]
+    assert [tool.get("cache_control") for tool in call.extras["tools"]] == [mark, None]

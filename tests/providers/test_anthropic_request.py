@@ -335,3 +335,31 @@ def test_the_fake_knows_both_versions() -> None:
     body = body_of(parameters={"temperature": 0.3})
     refused = complaint({"x-api-key": "k", "anthropic-version": NEW_VERSION}, body)
     assert refused == ("invalid_request_error", "temperature: Extra inputs are not permitted")
+
+
+def test_marks_of_what_is_to_be_cached() -> None:
+    """Marks stand at the end of their turn, of the system prompt and of their tool."""
+    mark = {"type": "ephemeral", "ttl": "1h"}
+    calls = {"tool_calls": [call()]}
+    body = body_of(
+        PromptMessage("system", "brief", cache_control=mark),
+        USER,
+        PromptMessage("assistant", "I look.", fields=calls, cache_control=mark),
+        PromptMessage("tool", "sunny", fields={"tool_call_id": "a"}, cache_control=mark),
+        PromptMessage("user", "and now?"),
+        extras={"tools": [function("f"), {**function("g"), "cache_control": mark}]},
+    )
+    assert body["system"] == [{"type": "text", "text": "brief", "cache_control": mark}]
+    assert [["cache_control" in block for block in turn["content"]] for turn in body["messages"]] == [
+        [False],
+        [False, True],
+        [True, False],
+    ]
+    assert ["cache_control" in tool for tool in body["tools"]] == [False, True]
+
+
+def test_a_mark_on_text_to_continue() -> None:
+    """The end of the last text is stripped, and its mark stays."""
+    mark = {"type": "ephemeral"}
+    body = body_of(USER, PromptMessage("assistant", "Well, ", cache_control=mark))
+    assert body["messages"][-1]["content"] == [{"type": "text", "text": "Well,", "cache_control": mark}]

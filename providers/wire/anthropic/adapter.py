@@ -15,6 +15,7 @@ from providers.wire.anthropic.request import (
     Block,
     bad_parameter,
     output_format,
+    system_of,
     tool,
     tool_choice,
     tools_of,
@@ -104,7 +105,7 @@ class Anthropic(OpenAICompatible):
             "stream": True,
         }
         if system:
-            body["system"] = system
+            body["system"] = system_of(system, request.messages)
         _add_tools(body, request, given, turns)
         if stop := given.get("stop"):
             body["stop_sequences"] = [stop] if isinstance(stop, str) else stop

@@ -61,14 +61,24 @@ def _strip_end(blocks: list[Block]) -> None:
     The vendor refuses white space there.
     """
     if isinstance(text := blocks[-1].get("text"), str):
-        blocks[-1] = _text(text.rstrip())
+        blocks[-1] = {**blocks[-1], "text": text.rstrip()}
+
+
+def system_of(system: str, messages: Sequence[PromptMessage]) -> JSON:
+    """Return the system prompt with the last mark of its turns."""
+    marks = [message.cache_control for message in messages if message.role == "system" and message.cache_control]
+    return [{**_text(system), "cache_control": marks[-1]}] if marks else system
 
 
 def _blocks(message: PromptMessage) -> list[Block]:
     if message.role == "tool":
-        return [_tool_result(message)]
-    content = _content(message)
-    return _with_calls(message, content) if message.role == "assistant" else content
+        blocks = [_tool_result(message)]
+    else:
+        content = _content(message)
+        blocks = _with_calls(message, content) if message.role == "assistant" else content
+    if blocks and message.cache_control:
+        blocks[-1] = {**blocks[-1], "cache_control": message.cache_control}
+    return blocks
 
 
 def _content(message: PromptMessage) -> list[Block]:
@@ -187,6 +197,8 @@ def tool(given: JSON) -> JSON:
         made["description"] = description
     if function.get("strict") is True:
         made["strict"] = True
+    if isinstance(given, dict) and (mark := given.get("cache_control")):
+        made["cache_control"] = mark
     return made
 
 

@@ -219,7 +219,7 @@ class OpenAICompatible(Provider):
             parameters[cap_field] = cap
         body: dict[str, JSON] = {
             **parameters,
-            **{name: value for name, value in request.extras.items() if name in self.takes},
+            **{name: _unmarked(value) for name, value in request.extras.items() if name in self.takes},
             "model": request.model,
             "messages": [as_sent(message) for message in sent_turns(request)],
             "stream": True,
@@ -322,6 +322,16 @@ def as_sent(message: PromptMessage) -> dict[str, JSON]:
     if not content and "tool_calls" in message.fields:
         content = None
     return {"role": message.role, "content": content, **message.fields}
+
+
+def _unmarked(extra: JSON) -> JSON:
+    """Return tools without the marks that only Anthropic's API knows; other values stay."""
+    if not isinstance(extra, list) or not any(isinstance(tool, dict) and "cache_control" in tool for tool in extra):
+        return extra
+    return [
+        {name: value for name, value in tool.items() if name != "cache_control"} if isinstance(tool, dict) else tool
+        for tool in extra
+    ]
 
 
 async def _next_bytes(exchange: Exchange, decoder: Decoder) -> bytes:
