@@ -40,8 +40,11 @@ export class AutoScroll {
     main.addEventListener("touchstart", (event) => this.#onTouch(event), passive);
     main.addEventListener("touchmove", (event) => this.#onTouch(event), passive);
     addEventListener("keydown", (event) => this.#onKey(event));
-    main.addEventListener("pointerdown", () => (this.#pressed = true), passive);
-    for (const name of ["pointerup", "pointercancel"]) addEventListener(name, () => (this.#pressed = false), passive);
+    main.addEventListener("pointerdown", (event) => (this.#pressed = event.button === 0), passive);
+    // A menu or another window may take the release.
+    for (const name of ["pointerup", "pointercancel", "contextmenu", "blur"]) {
+      addEventListener(name, () => this.#release(), passive);
+    }
     const observer = new ResizeObserver(() => this.#following && !this.#pressed && this.scrollToEnd());
     observer.observe(main);
     observer.observe(document.documentElement);
@@ -82,6 +85,13 @@ export class AutoScroll {
     if (scrollTop < this.#lastTop && this.#distance > 1) this.#setFollowing(false);
     else if (scrollTop > this.#lastTop && this.#distance < END_MARGIN_PX) this.#setFollowing(true);
     this.#lastTop = scrollTop;
+  }
+
+  /** Follows what has grown meanwhile. */
+  #release() {
+    if (!this.#pressed) return;
+    this.#pressed = false;
+    if (this.#following) this.scrollToEnd();
   }
 
   /** @param {TouchEvent} event */

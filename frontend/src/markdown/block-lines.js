@@ -45,11 +45,11 @@ export function mayLookAhead({ env }) {
 }
 
 /**
- * The plugin for markdown-it: each text begins with all its lines ahead.
+ * The plugin for markdown-it: each text begins with all its lines ahead; a text within it (`env.isWithin`) shares them.
  * @param {MarkdownIt} markdown
  */
 export function lookAhead(markdown) {
   markdown.core.ruler.before("normalize", "look_ahead", ({ env }) => {
-    env.linesAhead = 0;
+    if (!env.isWithin) env.linesAhead = 0;
   });
 }

@@ -10,8 +10,12 @@ const NOTE = /^\[\^([^\]\s[^]{1,100})\]:[ \t]*/;
 const MAX_NOTES = 500;
 
 /**
- * The notes of a text by their labels, and the numbers of the labels in the order of their marks.
- * @typedef {{ notes: Map<string, string>, numbers: Map<string, number> }} Footnotes
+ * The notes of a text by their labels, the numbers of the labels in the order of their marks, and what was rendered last
+ * of each note, so that a growing text renders only the notes that have changed.
+ * @typedef {object} Footnotes
+ * @property {Map<string, string>} notes
+ * @property {Map<string, number>} numbers
+ * @property {Map<string, { source: string, html: string }>} rendered
  */
 
 /**
@@ -19,7 +23,7 @@ const MAX_NOTES = 500;
  * @returns {Footnotes}
  */
 function footnotesOf(env) {
-  env.footnotes ??= { notes: new Map(), numbers: new Map() };
+  env.footnotes ??= { notes: new Map(), numbers: new Map(), rendered: new Map() };
   return /** @type {Footnotes} */ (env.footnotes);
 }
 
@@ -80,12 +84,31 @@ function findNoteEnd(state, startLine, endLine) {
  * @param {boolean} silent
  */
 function parseMark(state, silent) {
-  if (!state.src.startsWith("[^", state.pos)) return false;
+  // A mark becomes a link, and a link holds no other.
+  if (state.linkLevel > 0 || !state.src.startsWith("[^", state.pos)) return false;
   const [mark = "", label = ""] = state.src.slice(state.pos, state.pos + 105).match(MARK) ?? [];
   if (!mark || !(state.env.growing || footnotesOf(state.env).notes.has(label))) return false;
   if (!silent) state.push("footnote_mark", "sup", 0).content = String(numberOf(state.env, label));
   state.pos += mark.length;
   return true;
+}
+
+/**
+ * Returns a note as HTML. All notes share the lines ahead of their text.
+ * @param {MarkdownIt} markdown
+ * @param {Env} env
+ * @param {string} label
+ * @param {string} source
+ */
+function renderNote(markdown, env, label, source) {
+  const { rendered } = footnotesOf(env);
+  const last = rendered.get(label);
+  if (last?.source === source) return last.html;
+  env.isWithin = true;
+  const html = markdown.render(source, env);
+  env.isWithin = false;
+  rendered.set(label, { source, html });
+  return html;
 }
 
 /**
@@ -97,7 +120,7 @@ export function renderNotes(markdown, env) {
   const { notes, numbers } = footnotesOf(env);
   if (!notes.size) return "";
   /** @type {Map<number, string>} */
-  const rendered = new Map();
+  const shown = new Map();
   // Marks within notes give numbers to further notes, and a note may hold another one: both maps can grow meanwhile.
   for (const label of numbers.keys()) render(label);
   for (const label of notes.keys()) render(label);
@@ -105,9 +128,9 @@ export function renderNotes(markdown, env) {
   function render(label) {
     const source = notes.get(label);
     const number = numberOf(env, label) ?? 0;
-    if (source !== undefined && !rendered.has(number)) rendered.set(number, markdown.render(source, env));
+    if (source !== undefined && !shown.has(number)) shown.set(number, renderNote(markdown, env, label, source));
   }
-  const items = [...rendered].sort(([a], [b]) => a - b);
+  const items = [...shown].sort(([a], [b]) => a - b);
   const list = items.map(([number, html]) => `<li class="footnote" value="${number}">${html}</li>`);
   return `<section class="footnotes"><ol>${list.join("")}</ol></section>`;
 }

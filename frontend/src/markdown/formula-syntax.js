@@ -7,6 +7,9 @@ import { isFormula, isMathematical } from "./dollars.js";
 /** Characters within which a formula in a line must end; they bound the search in hostile texts. */
 const MAX_INLINE_CHARS = 3_000;
 
+/** Characters above which an environment on lines of its own is text; they bound the search. */
+const MAX_ENVIRONMENT_CHARS = 20_000;
+
 const DELIMITERS = [
   { open: "$$", close: "$$", display: true },
   { open: "\\[", close: "\\]", display: true },
@@ -34,23 +37,20 @@ export function findClose(source, close, from) {
 }
 
 /**
- * Returns where the environment that begins `source` ends; -1 when it does not. Others of its kind may stand within.
+ * Reads how environments of one kind are nested. Returns where in `source` the outermost one ends, -1 when it does not,
+ * and how many are open then.
  * @param {string} source
  * @param {string} name
+ * @param {number} [outer] how many are open before `source`
  */
-function findEnvironmentEnd(source, name) {
-  const [begin, end] = [`\\begin{${name}}`, `\\end{${name}}`];
-  let depth = 0;
-  for (let at = 0; at < source.length;) {
-    const nextEnd = source.indexOf(end, at);
-    if (nextEnd === -1) return -1;
-    const nextBegin = source.indexOf(begin, at);
-    const isBegin = nextBegin !== -1 && nextBegin < nextEnd;
-    depth += isBegin ? 1 : -1;
-    at = isBegin ? nextBegin + begin.length : nextEnd + end.length;
-    if (!depth) return at;
+function findEnvironmentEnd(source, name, outer = 0) {
+  let depth = outer;
+  const bare = name.replace("*", "\\*");
+  for (const { 0: mark, 1: kind, index } of source.matchAll(new RegExp(`\\\\(begin|end)\\{${bare}\\}`, "g"))) {
+    depth += kind === "begin" ? 1 : -1;
+    if (!depth) return { end: index + mark.length, depth };
   }
-  return -1;
+  return { end: -1, depth };
 }
 
 /**
@@ -62,7 +62,7 @@ function findEnvironmentEnd(source, name) {
 function readInline(source, before) {
   const name = source.match(ENVIRONMENT)?.[1];
   if (name) {
-    const length = findEnvironmentEnd(source, name);
+    const { end: length } = findEnvironmentEnd(source, name);
     return length === -1 ? null : { content: source.slice(0, length), length, display: true };
   }
   const delimiter = DELIMITERS.find(({ open }) => source.startsWith(open));
@@ -183,14 +183,16 @@ function readDisplay(state, startLine, endLine, { open, close }) {
  */
 function readEnvironment(state, startLine, endLine, name) {
   const lines = [];
-  let source = "";
+  let open = 0;
+  let chars = 0;
   for (let line = startLine; line < endLine && !isOutdented(state, line); line += 1) {
-    if (!mayLookAhead(state)) return null;
-    lines.push(lineOf(state, line));
-    source += `${lines.at(-1)}\n`;
-    if (!lines.at(-1)?.includes(`\\end{${name}}`)) continue;
-    const end = findEnvironmentEnd(source, name);
-    if (end !== -1) return source.slice(end).trim() ? null : { lines, nextLine: line + 1, isClosed: true };
+    const content = lineOf(state, line);
+    chars += content.length;
+    if (chars > MAX_ENVIRONMENT_CHARS || !mayLookAhead(state)) return null;
+    lines.push(content);
+    const { end, depth } = findEnvironmentEnd(content, name, open);
+    if (end !== -1) return content.slice(end).trim() ? null : { lines, nextLine: line + 1, isClosed: true };
+    open = depth;
   }
   return startLine + lines.length === endLine ? { lines, nextLine: endLine, isClosed: false } : null;
 }

@@ -13,10 +13,12 @@ const PAUSE_FACTOR = 4;
 const numbers = { last: 0 };
 
 /**
- * Returns the element in a rendered list or table that holds its parts.
+ * Returns the element in a rendered list or table that holds its parts. Not every browser knows `:scope` in a fragment.
  * @param {Element | DocumentFragment} block
  */
-const partsContainer = (block) => block.querySelector(":scope > .table tbody") ?? block.firstElementChild;
+function partsContainer({ firstElementChild: first }) {
+  return first?.matches(".table") ? first.querySelector("tbody") : first;
+}
 
 export class GrowingMarkdown {
   #node;

@@ -108,8 +108,9 @@ class Reader {
     if (end !== -1) this.at = start + end + run.length;
     else {
       // The last backticks may be the first ones of those that close the code.
-      this.cut = source.length - (rest.match(/`+$/)?.[0].length ?? 0);
-      this.openings.push({ close: run, at, start });
+      this.cut = source.length;
+      while (source[this.cut - 1] === "`" && this.cut > start) this.cut -= 1;
+      this.#open({ close: run, at, start });
       this.at = this.cut;
     }
   }
@@ -133,7 +134,7 @@ class Reader {
       return;
     }
     const [tag = "", slash, name] = rest.match(PAIRED_TAG) ?? [];
-    if (tag && !slash) this.openings.push({ close: `</${name}>`, at: this.at, start: this.at + tag.length });
+    if (tag && !slash) this.#open({ close: `</${name}>`, at: this.at, start: this.at + tag.length });
     if (slash) this.#close(`</${name}>`);
     this.at += tag.length || 1;
   }
@@ -151,7 +152,15 @@ class Reader {
     const [before, after] = [source.charAt(at - 1), source.charAt(end)];
     if (run === "~" || (char === "_" && isWithinWord(before, after))) return;
     const isClosing = before.trim() !== "" && this.#close(run);
-    if (!isClosing && after.trim()) this.openings.push({ close: run, at, start: end });
+    if (!isClosing && after.trim()) this.#open({ close: run, at, start: end });
+  }
+
+  /**
+   * Notes an opening. Above the limit there are no further ones, and none is closed: the text is no prose.
+   * @param {Opening} opening
+   */
+  #open(opening) {
+    if (this.openings.length <= MAX_OPENINGS) this.openings.push(opening);
   }
 
   /**
@@ -159,6 +168,7 @@ class Reader {
    * @param {string} close
    */
   #close(close) {
+    if (this.openings.length > MAX_OPENINGS) return false;
     const index = this.openings.findLastIndex((opening) => opening.close.toLowerCase() === close.toLowerCase());
     if (index !== -1) this.openings.length = index;
     return index !== -1;

@@ -24,6 +24,7 @@ markdown.use(cjkFriendly).use(fenceSyntax).use(formulaSyntax).use(tagSyntax).use
 markdown.use(growingSyntax).use(textDirection).use(lookAhead);
 markdown.linkify.set({ fuzzyLink: false, fuzzyEmail: false });
 markdown.core.ruler.after("block", "paragraphs", showParagraphs);
+markdown.core.ruler.after("inline", "flatten_links", flattenLinks);
 
 const { escapeHtml } = markdown.utils;
 
@@ -33,6 +34,24 @@ const { escapeHtml } = markdown.utils;
  */
 function showParagraphs({ tokens }) {
   for (const token of tokens) token.hidden = false;
+}
+
+/**
+ * Removes links from within links: an address in angle brackets or a tag can hold them. An image in a link is its text.
+ * @param {StateCore} state
+ */
+function flattenLinks({ tokens }) {
+  for (const token of tokens) {
+    let depth = 0;
+    if (!token.children) continue;
+    token.children = token.children.filter((child) => {
+      if (child.type === "image" && depth) child.meta = { isLinked: true };
+      if (child.type === "link_open") depth += 1;
+      const isNested = depth > 1 && child.type.startsWith("link_");
+      if (child.type === "link_close") depth -= 1;
+      return !isNested;
+    });
+  }
 }
 
 /**
@@ -56,6 +75,7 @@ function renderImage(tokens, index, options, env, renderer) {
   const source = String(token.attrGet("src") ?? "");
   const label = renderer.renderInlineAsText(token.children ?? [], options, env);
   if (source.startsWith("data:image/")) return `<img src="${escapeHtml(source)}" alt="${escapeHtml(label)}">`;
+  if (token.meta?.isLinked) return escapeHtml(label || text("image"));
   return `<a class="picture" href="${escapeHtml(source)}">${escapeHtml(label || text("image"))}</a>`;
 }
 

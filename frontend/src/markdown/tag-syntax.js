@@ -15,14 +15,38 @@ const MAX_TAG_CHARS = 200;
 const BREAK = /^<br\s*\/?>|^<br\s[^<>]*>/i;
 const PAIR = /^<(sub|sup|kbd)(?:\s[^<>]*)?>/i;
 /**
- * For each tag, what finds code spans, and the tags that open and close.
+ * For each tag, what finds those that open and close.
  * @type {Record<string, RegExp>}
  */
-const TAGS_AND_CODE = Object.fromEntries(
-  ["sub", "sup", "kbd"].map((name) => [name, new RegExp(`(\`+).+?\\1|<(/?)${name}(?:\\s[^<>]*)?>`, "gi")]),
+const TAGS = Object.fromEntries(
+  ["sub", "sup", "kbd"].map((name) => [name, new RegExp(`<(/?)${name}(?:\\s[^<>]*)?>`, "gi")]),
 );
 const DETAILS = /^<details(?:\s[^<>]*)?>/i;
 const SUMMARY = /^\s*<summary(?:\s[^<>]*)?>/i;
+
+/**
+ * Returns a text with backticks in place of its code spans, which begin and end with equally many.
+ * @param {string} source
+ */
+function maskCode(source) {
+  const runs = [...source.matchAll(/`+/g)].map(({ 0: { length }, index }) => ({ length, index, closing: -1 }));
+  /** The next run of each length. @type {Map<number, number>} */
+  const next = new Map();
+  for (const [i, run] of [...runs.entries()].reverse()) {
+    run.closing = next.get(run.length) ?? -1;
+    next.set(run.length, i);
+  }
+  let masked = "";
+  for (let i = 0; i < runs.length; i += 1) {
+    const opening = /** @type {typeof runs[0]} */ (runs[i]);
+    const closing = runs[opening.closing];
+    if (!closing) continue;
+    masked += source.slice(masked.length, opening.index);
+    masked += "`".repeat(closing.index + closing.length - opening.index);
+    i = opening.closing;
+  }
+  return masked + source.slice(masked.length);
+}
 
 /**
  * Returns the tag that closes the one before `from`, or null. Tags in code spans do not count.
@@ -32,9 +56,9 @@ const SUMMARY = /^\s*<summary(?:\s[^<>]*)?>/i;
  */
 function findClosingTag(source, from, name) {
   let depth = 1;
-  for (const match of source.matchAll(TAGS_AND_CODE[name] ?? /$^/g)) {
-    const [tag, code, slash] = match;
-    if (code || match.index < from) continue;
+  for (const match of maskCode(source).matchAll(TAGS[name] ?? /$^/g)) {
+    const [tag, slash] = match;
+    if (match.index < from) continue;
     depth += slash ? -1 : 1;
     if (!depth) return { tag, index: match.index };
   }
@@ -83,7 +107,7 @@ function parsePair(state, silent) {
  * @param {string} line
  */
 function countDetails(line) {
-  const tags = line.replace(/(`+).+?\1/g, "").match(/<\/?details(?:\s[^<>]*)?>/gi) ?? [];
+  const tags = maskCode(line).match(/<\/?details(?:\s[^<>]*)?>/gi) ?? [];
   return tags.reduce((depth, tag) => depth + (tag.startsWith("</") ? -1 : 1), 0);
 }
 
