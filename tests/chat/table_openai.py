@@ -205,13 +205,11 @@ RESENDS = {
         "http_400:unsupported_value:top_p",
         "error upstream_error",
         model={"parameters": {"top_p": 1}},
-        learned={"refused": {"top_p": 1}},
     ),
     "cap refused": Resend(
         "http_400:unsupported_parameter:max_tokens",
         "error upstream_error",
         model=CAPPED,
-        learned={"token_cap_field": "max_completion_tokens"},
     ),
     "shorter": Resend("context:6", "done stop", history=HISTORY),
     "still too long": Resend("http_400:context_length_exceeded", "error prompt_too_long", history=HISTORY),

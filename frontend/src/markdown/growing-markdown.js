@@ -117,8 +117,10 @@ export class GrowingMarkdown {
     const shown = this.#shownBlocks[index];
     if (shown?.block.html === block.html) return;
     const node = shown?.node ?? this.#appendBlock();
-    if (shown?.block.parts.length && shown.block.before === block.before && block.parts.length) {
-      this.#showParts(node, shown.block.parts, block);
+    // A table whose head alone has come has no container yet.
+    const container = partsContainer(node);
+    if (container && shown?.block.parts.length && shown.block.before === block.before && block.parts.length) {
+      this.#showParts(container, shown.block.parts, block);
     } else {
       patchChildren(node, sanitizeMarkdown(block.html));
       this.#decorate(node);
@@ -135,12 +137,11 @@ export class GrowingMarkdown {
 
   /**
    * Updates the items of a list or the rows of a table that have changed.
-   * @param {HTMLElement} node
+   * @param {Element} container
    * @param {string[]} shown
    * @param {Block} block
    */
-  #showParts(node, shown, { before, parts, after }) {
-    const container = /** @type {Element} */ (partsContainer(node));
+  #showParts(container, shown, { before, parts, after }) {
     for (const [i, html] of parts.entries()) {
       if (shown[i] === html) continue;
       const fresh = partsContainer(sanitizeMarkdown(before + html + after))?.firstElementChild;
