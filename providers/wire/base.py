@@ -323,6 +323,16 @@ def json_object(text: bytes | str) -> dict[str, Any]:
     return parsed if isinstance(parsed, dict) else {}
 
 
+def as_object(value: object) -> dict[str, Any]:
+    """Return a JSON value that is an object; an empty object for any other."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_objects(value: object) -> list[dict[str, Any]]:
+    """Return the objects in a JSON list; none for a value that is no list."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
 def estimate_tokens(text: str) -> int:
     """Estimate the tokens of `text` without a vendor's tokenizer.
 

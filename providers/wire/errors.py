@@ -124,6 +124,18 @@ class BadParameter(ProviderError):  # noqa: N818
     param: str = ""
 
 
+def field_not_taken(param: str, refused: ProviderError | None = None) -> BadParameter:
+    """Return the failure for a field that the upstream does not take.
+
+    `refused`: the vendor's own refusal of it, which knows its code and its id of the request.
+    """
+    failure = BadParameter("The upstream does not take a field of the request.", "user", param=param)
+    if refused is not None:
+        failure.vendor_code, failure.vendor_request_id = refused.vendor_code, refused.vendor_request_id
+        failure.status = refused.status
+    return failure
+
+
 @dataclass(eq=False, repr=False)
 class OtherKind(BadParameter):
     """The request asks for a completion or embeddings, and the model gives only the other."""

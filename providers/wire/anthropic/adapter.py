@@ -13,7 +13,6 @@ from providers.wire.anthropic.errors import ANTHROPIC_CODES, as_meant, refuses_b
 from providers.wire.anthropic.request import (
     THINKING_TYPES,
     Block,
-    bad_parameter,
     output_format,
     system_of,
     tool,
@@ -24,7 +23,7 @@ from providers.wire.anthropic.request import (
 )
 from providers.wire.base import IMAGES, JSON, PASSED_ON, ChatRequest, Endpoint, FirstRun, ModelList
 from providers.wire.base import gettext_noop as _
-from providers.wire.errors import ProviderError, Retry, Row
+from providers.wire.errors import ProviderError, Retry, Row, field_not_taken
 from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.openai.decoder import Decoder
 from providers.wire.openai.errors import Complaint, choose_row
@@ -145,7 +144,7 @@ class Anthropic(OpenAICompatible):
         at_fault = meant.status in (400, 422) and choose_row(meant, self.codes).action == "ops"
         if isinstance(refused, ProviderError) and at_fault and meant.param == "messages" and request.whole:
             # The order or the content of a program's own prompt.
-            return bad_parameter("messages", refused)
+            return field_not_taken("messages", refused)
         return refused
 
 
@@ -181,7 +180,7 @@ def _with_effort(request: ChatRequest) -> ChatRequest:
     if budget := _EFFORTS.get(effort):
         parameters["thinking"] = {"type": "enabled", "budget_tokens": budget}
     elif effort not in ("none", "minimal"):
-        raise bad_parameter("reasoning_effort")
+        raise field_not_taken("reasoning_effort")
     extras = {name: value for name, value in request.extras.items() if name != "reasoning_effort"}
     return replace(request, parameters=parameters, extras=extras)
 
@@ -213,7 +212,7 @@ def _limit(body: dict[str, JSON], request: ChatRequest, turns: list[tuple[str, l
         body.pop("thinking", None)  # the row asks for it, so it yields
     if _thinks(body, turns):
         if callers:
-            raise bad_parameter(callers[0])
+            raise field_not_taken(callers[0])
         body.pop("temperature", None)
         body.pop("top_k", None)
     elif isinstance(temperature := body.get("temperature"), int | float):

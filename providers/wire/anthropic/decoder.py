@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from providers.wire.anthropic.request import THINKING, THINKING_TYPES, VENDOR
-from providers.wire.base import Event, Reasoning, Usage
+from providers.wire.base import Event, Reasoning, Usage, as_object, as_objects
 from providers.wire.openai.decoder import Decoder
 from providers.wire.openai.fields import MAX_TOKENS, count
 from providers.wire.sources import SourceList
@@ -55,13 +55,13 @@ class MessagesDecoder(Decoder):
     def _chunk(self, chunk: dict[str, Any], out: list[Event]) -> None:
         match chunk.get("type"):
             case "message_start":
-                self._count(_object(chunk.get("message")).get("usage"))
+                self._count(as_object(chunk.get("message")).get("usage"))
             case "content_block_start":
                 self._payload = True
-                self._start_block(_place(chunk), _object(chunk.get("content_block")), out)
+                self._start_block(_place(chunk), as_object(chunk.get("content_block")), out)
             case "content_block_delta":
                 self._payload = True
-                self._delta(_place(chunk), _object(chunk.get("delta")), out)
+                self._delta(_place(chunk), as_object(chunk.get("delta")), out)
             case "content_block_stop":
                 self._close_call(_place(chunk), out)
             case "message_delta":
@@ -75,7 +75,7 @@ class MessagesDecoder(Decoder):
         # The counts of `message_start` hold only if no later ones come, because its output has just begun.
         if self._count(chunk.get("usage")):
             self.usage = self._read_usage() or self.usage
-        reason = _object(chunk.get("delta")).get("stop_reason")
+        reason = as_object(chunk.get("delta")).get("stop_reason")
         if reason and isinstance(reason, str):
             self._payload = True
             self._close_calls(out)
@@ -87,7 +87,7 @@ class MessagesDecoder(Decoder):
         match block.get("type"):
             case "text":
                 self._add_text(block.get("text"), out)
-                for citation in _objects(block.get("citations")):
+                for citation in as_objects(block.get("citations")):
                     self._cite(citation, out)
             case kind if kind in THINKING_TYPES:
                 self._keep(place, {name: block[name] for name in _KEPT if isinstance(block.get(name), str)})
@@ -115,7 +115,7 @@ class MessagesDecoder(Decoder):
                     call.has_arguments = True
                     self._piece(call.place, {"function": {"arguments": arguments}}, out)
             case "citations_delta":
-                self._cite(_object(delta.get("citation")), out)
+                self._cite(as_object(delta.get("citation")), out)
 
     def _add_text(self, text: object, out: list[Event]) -> None:
         if text and isinstance(text, str):
@@ -139,7 +139,7 @@ class MessagesDecoder(Decoder):
         self._tools = self.progressed = True
         if not self._with_tools:
             return
-        given = _object(block.get("input"))
+        given = as_object(block.get("input"))
         self._calls_open[place] = _Call(place, whole=bool(given), has_arguments=bool(given))
         function = {"name": block.get("name"), "arguments": ""}
         piece: dict[str, Any] = {"id": block.get("id"), "type": "function", "function": function}
@@ -186,8 +186,8 @@ class MessagesDecoder(Decoder):
 
     def _find(self, content: object, out: list[Event]) -> None:
         """Note the pages of a search, or the page that was fetched."""
-        for page in _objects(content) or [_object(content)]:
-            self._found.add(page.get("url"), page.get("title") or _object(page.get("content")).get("title"))
+        for page in as_objects(content) or [as_object(content)]:
+            self._found.add(page.get("url"), page.get("title") or as_object(page.get("content")).get("title"))
         self._list_sources(out)
 
     def _list_sources(self, out: list[Event]) -> None:
@@ -204,10 +204,10 @@ class MessagesDecoder(Decoder):
 
         Returns whether the count of the output is among them.
         """
-        given = _object(usage)
+        given = as_object(usage)
         counts = {name: found for name in _COUNTS if (found := count(given.get(name))) is not None}
         self._counts |= counts
-        thinking = count(_object(given.get("output_tokens_details")).get("thinking_tokens"))
+        thinking = count(as_object(given.get("output_tokens_details")).get("thinking_tokens"))
         self._reasoning_tokens = self._reasoning_tokens if thinking is None else thinking
         return "output_tokens" in counts
 
@@ -226,8 +226,8 @@ class MessagesDecoder(Decoder):
 
 def events_of(message: Mapping[str, Any]) -> bytes:
     """Return a whole message as the stream that it would have been."""
-    blocks = _objects(message.get("content"))
-    usage = _object(message.get("usage"))
+    blocks = as_objects(message.get("content"))
+    usage = as_object(message.get("usage"))
     events: list[dict[str, Any]] = [{"type": "message_start", "message": {"usage": usage}}]
     for place, block in enumerate(blocks):
         events.append({"type": "content_block_start", "index": place, "content_block": block})
@@ -239,11 +239,3 @@ def events_of(message: Mapping[str, Any]) -> bytes:
 
 def _place(chunk: Mapping[str, Any]) -> int:
     return count(chunk.get("index")) or 0
-
-
-def _object(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(value: object) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

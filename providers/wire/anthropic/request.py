@@ -11,7 +11,7 @@ from dataclasses import replace
 from urllib.parse import unquote_to_bytes
 
 from providers.wire.base import JSON, PromptMessage, json_object
-from providers.wire.errors import BadParameter, ProviderError
+from providers.wire.errors import field_not_taken
 
 Block = dict[str, JSON]
 # Name of this vendor in the `extra_content` of a tool call, and of the field with the thinking blocks before the call.
@@ -210,7 +210,7 @@ def tool_choice(given: JSON, parallel: JSON) -> JSON:
     elif isinstance(given, dict) and isinstance(function := given.get("function"), dict):
         choice = {"type": "tool", "name": function.get("name")}
     elif given is not None:
-        raise bad_parameter("tool_choice")
+        raise field_not_taken("tool_choice")
     if parallel is False:
         choice = choice if isinstance(choice, dict) else {"type": "auto"}
         if choice["type"] != "none":
@@ -236,17 +236,5 @@ def output_format(given: JSON) -> JSON:
     described = given.get("json_schema") if isinstance(given, dict) else None
     schema = described.get("schema") if isinstance(described, dict) else None
     if kind != "json_schema" or not isinstance(schema, dict):
-        raise bad_parameter("response_format")
+        raise field_not_taken("response_format")
     return {"type": "json_schema", "schema": schema}
-
-
-def bad_parameter(name: str, refused: ProviderError | None = None) -> BadParameter:
-    """Return the failure for a field that the vendor does not take.
-
-    `refused`: the vendor's own refusal of it.
-    """
-    failure = BadParameter("The upstream does not take a field of the request.", "user", param=name)
-    if refused is not None:
-        failure.vendor_code, failure.vendor_request_id = refused.vendor_code, refused.vendor_request_id
-        failure.status = refused.status
-    return failure

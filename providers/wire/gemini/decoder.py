@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from providers.wire.base import Event, FinishReason, Reasoning, Usage
+from providers.wire.base import Event, FinishReason, Reasoning, Usage, as_object, as_objects
 from providers.wire.gemini.stream import ResponseParser
 from providers.wire.openai.decoder import Decoder, Dialect
 from providers.wire.openai.errors import BLOCKED
@@ -58,22 +58,22 @@ class GeminiDecoder(Decoder):
         return "tool_calls" if self._tools and self._with_tools and reason == "stop" else reason
 
     def _chunk(self, chunk: dict[str, Any], out: list[Event]) -> None:
-        candidates = _objects(chunk.get("candidates"))
+        candidates = as_objects(chunk.get("candidates"))
         for candidate in candidates:
             self._payload = True
             self._candidate(candidate, out)
         if (usage := read_usage_metadata(chunk.get("usageMetadata"))) is not None:
             self._payload = True
             self.usage = usage
-        blocked = _object(chunk.get("promptFeedback")).get("blockReason")
+        blocked = as_object(chunk.get("promptFeedback")).get("blockReason")
         if isinstance(blocked, str) and blocked not in _UNSPECIFIED and not candidates:
             code = blocked if _WORD.fullmatch(blocked) else "blocked"
             self._fail(BLOCKED.error(vendor_code=code, status=200))
 
     def _candidate(self, candidate: dict[str, Any], out: list[Event]) -> None:
-        for part in _objects(_object(candidate.get("content")).get("parts")):
+        for part in as_objects(as_object(candidate.get("content")).get("parts")):
             self._part(part, out)
-        self._cite(_object(candidate.get("groundingMetadata")), out)
+        self._cite(as_object(candidate.get("groundingMetadata")), out)
         reason = candidate.get("finishReason")
         if isinstance(reason, str) and reason and reason not in _UNSPECIFIED:
             self._finish(reason)
@@ -99,7 +99,7 @@ class GeminiDecoder(Decoder):
             "index": self._count,
             "id": call.get("id"),
             "type": "function",
-            "function": {"name": call.get("name"), "arguments": _object(call.get("args"))},
+            "function": {"name": call.get("name"), "arguments": as_object(call.get("args"))},
         }
         self._count += 1
         if isinstance(signature, str) and signature:
@@ -107,9 +107,9 @@ class GeminiDecoder(Decoder):
         return piece
 
     def _cite(self, grounding: dict[str, Any], out: list[Event]) -> None:
-        places = (place for entry in _objects(grounding.get("groundingChunks")) for place in entry.values())
+        places = (place for entry in as_objects(grounding.get("groundingChunks")) for place in entry.values())
         for place in places:
-            page = _object(place)
+            page = as_object(place)
             self._sources.add(page.get("uri"), page.get("title"))
         if self._sources.changed:
             self._flush(out)
@@ -121,7 +121,7 @@ def read_usage_metadata(fields: object) -> Usage | None:
 
     Thoughts are part of its output, cached tokens of its input.
     """
-    given = _object(fields)
+    given = as_object(fields)
     prompt, cached = count(given.get("promptTokenCount")), count(given.get("cachedContentTokenCount"))
     candidates, thoughts = count(given.get("candidatesTokenCount")), count(given.get("thoughtsTokenCount"))
     if prompt is None:
@@ -129,11 +129,3 @@ def read_usage_metadata(fields: object) -> Usage | None:
     read = prompt + (count(given.get("toolUsePromptTokenCount")) or 0)
     made = (candidates or 0) + (thoughts or 0)
     return Usage(min(read, MAX_TOKENS), min(made, MAX_TOKENS), cached, thoughts)
-
-
-def _object(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(value: object) -> list[dict[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

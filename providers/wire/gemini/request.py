@@ -13,8 +13,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import orjson
 
-from providers.wire.base import JSON, ChatRequest, PromptMessage, json_object
-from providers.wire.errors import BadParameter
+from providers.wire.base import JSON, ChatRequest, PromptMessage, as_objects, json_object
+from providers.wire.errors import field_not_taken
 from providers.wire.turns import sent_turns
 
 # The documented stand-in for the signature of a call that the model did not make itself, or whose client lost it.
@@ -94,7 +94,7 @@ def signed(messages: Sequence[PromptMessage]) -> tuple[PromptMessage, ...]:
 
 
 def _signed(turn: PromptMessage) -> PromptMessage:
-    calls = _objects(turn.fields.get("tool_calls"))
+    calls = as_objects(turn.fields.get("tool_calls"))
     if not calls or _signature(calls[0]):
         return turn
     first: JSON = {**calls[0], "extra_content": {"google": {"thought_signature": NO_SIGNATURE}}}
@@ -109,7 +109,7 @@ def _parts(turn: PromptMessage, names: Mapping[str, str]) -> Iterator[Part]:
         yield from map(_content_part, turn.parts)
     elif turn.content:
         yield {"text": turn.content}
-    for call in _objects(turn.fields.get("tool_calls")):
+    for call in as_objects(turn.fields.get("tool_calls")):
         yield _call(call)
 
 
@@ -119,7 +119,7 @@ def _content_part(part: Mapping[str, JSON]) -> Part:
     image = part.get("image_url")
     url = image.get("url") if isinstance(image, dict) else image
     if not isinstance(url, str):
-        raise refused("messages")
+        raise field_not_taken("messages")
     return _inline(url) if url[:5].lower() == "data:" else _linked(url)
 
 
@@ -127,7 +127,7 @@ def _inline(url: str) -> Part:
     head, comma, data = url[5:].partition(",")
     kind, *options = head.split(";")
     if not comma or not kind:
-        raise refused("messages")
+        raise field_not_taken("messages")
     if "base64" not in options:
         data = base64.b64encode(unquote_to_bytes(data)).decode()
     return {"inlineData": {"mimeType": kind, "data": data}}
@@ -142,7 +142,7 @@ def _call(call: Mapping[str, Any]) -> Part:
     function = call.get("function")
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(function, dict) or not isinstance(name, str):
-        raise refused("messages")
+        raise field_not_taken("messages")
     part: Part = {
         "functionCall": {"name": name, "args": _arguments(function.get("arguments")), **_own_id(call.get("id"))}
     }
@@ -156,9 +156,9 @@ def _arguments(given: object) -> dict[str, JSON]:
     try:
         arguments = orjson.loads(given.strip() or "{}") if isinstance(given, str) else given or {}
     except orjson.JSONDecodeError:
-        raise refused("messages") from None
+        raise field_not_taken("messages") from None
     if not isinstance(arguments, dict):
-        raise refused("messages")
+        raise field_not_taken("messages")
     return arguments
 
 
@@ -166,7 +166,7 @@ def _response(turn: PromptMessage, names: Mapping[str, str]) -> Part:
     id_ = turn.fields.get("tool_call_id")
     name = names.get(str(id_)) or turn.fields.get("name")
     if not isinstance(name, str):
-        raise refused("messages")
+        raise field_not_taken("messages")
     response: JSON = json_object(turn.content) or {"output": turn.content}
     return {"functionResponse": {"name": name, "response": response, **_own_id(id_)}}
 
@@ -184,14 +184,14 @@ def _signature(call: Mapping[str, Any]) -> str:
 
 def _call_names(messages: Iterable[PromptMessage]) -> dict[str, str]:
     """Return the names of the functions by the ids of their calls."""
-    calls = [call for turn in messages for call in _objects(turn.fields.get("tool_calls"))]
+    calls = [call for turn in messages for call in as_objects(turn.fields.get("tool_calls"))]
     named = ((str(call.get("id")), call.get("function")) for call in calls)
     return {id_: str(function.get("name")) for id_, function in named if isinstance(function, dict)}
 
 
 def _tools(given: JSON) -> list[JSON]:
     """Return the tools in Gemini's shape, which those of the model's parameters have already."""
-    tools = _objects(given)
+    tools = as_objects(given)
     declared: list[JSON] = [_declaration(tool) for tool in tools if tool.get("type") == "function"]
     others: list[JSON] = [_hosted(tool) for tool in tools if tool.get("type") != "function"]
     return [{"functionDeclarations": declared}, *others] if declared else others
@@ -200,7 +200,7 @@ def _tools(given: JSON) -> list[JSON]:
 def _declaration(tool: Mapping[str, Any]) -> Part:
     function = tool.get("function")
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise refused("tools")
+        raise field_not_taken("tools")
     declaration: Part = {name: function[name] for name in ("name", "description") if function.get(name)}
     if parameters := function.get("parameters"):
         declaration["parametersJsonSchema"] = parameters
@@ -224,12 +224,12 @@ def _tool_config(parameters: Mapping[str, JSON], extras: Mapping[str, JSON]) -> 
         return config
     if isinstance(choice, str):
         if choice not in _MODES:
-            raise refused("tool_choice")
+            raise field_not_taken("tool_choice")
         return {**config, "functionCallingConfig": {"mode": _MODES[choice]}}
     function = choice.get("function") if isinstance(choice, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(name, str):
-        raise refused("tool_choice")
+        raise field_not_taken("tool_choice")
     return {**config, "functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": [name]}}
 
 
@@ -254,7 +254,7 @@ def _thinking(model: str, effort: JSON, configured: JSON) -> dict[str, JSON]:
     Models of 2.5 have budgets, later ones levels. The vendor refuses both together.
     """
     if not isinstance(effort, str) or effort not in _BUDGETS:
-        raise refused("reasoning_effort")
+        raise field_not_taken("reasoning_effort")
     kept = dict(configured) if isinstance(configured, dict) else {}
     for name in ("thinkingBudget", "thinkingLevel"):
         kept.pop(name, None)
@@ -272,14 +272,5 @@ def _format(wanted: JSON) -> dict[str, JSON]:
     described = wanted.get("json_schema")
     schema = described.get("schema") if isinstance(described, dict) else None
     if kind != "json_schema" or not isinstance(schema, dict):
-        raise refused("response_format")
+        raise field_not_taken("response_format")
     return {"responseMimeType": "application/json", "responseJsonSchema": schema}
-
-
-def refused(param: str) -> BadParameter:
-    """Return the refusal of a field that has no counterpart in Gemini's protocol."""
-    return BadParameter("The upstream does not take a field of the request.", "user", param=param)
-
-
-def _objects(value: object) -> list[dict[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

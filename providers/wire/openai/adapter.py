@@ -27,7 +27,7 @@ from providers.wire.base import (
     json_object,
 )
 from providers.wire.base import gettext_noop as _
-from providers.wire.errors import BadParameter, ProviderError, Retry, Row, broken_stream
+from providers.wire.errors import ProviderError, Retry, Row, broken_stream, field_not_taken
 from providers.wire.net.deadline import Deadline
 from providers.wire.net.exchange import Exchange, send
 from providers.wire.net.sse import MAX_EVENT_BYTES, SSEEvent
@@ -250,14 +250,7 @@ class OpenAICompatible(Provider):
         if better is not None:
             return Retry(*better, otherwise=failed)
         if param := blamed_field(request, complaint, row):
-            return BadParameter(
-                "The upstream does not take a field of the request.",
-                "user",
-                vendor_code=complaint.vendor_code,
-                vendor_request_id=complaint.request_id,
-                status=complaint.status,
-                param=param,
-            )
+            return field_not_taken(param, failed)
         return failed
 
     def as_stream(self, whole: dict[str, Any]) -> bytes:
