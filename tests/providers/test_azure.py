@@ -235,6 +235,7 @@ async def test_a_stop_closes_the_connection(upstream: FakeAzure) -> None:
     provider = Azure(Endpoint(upstream.base_url, clocks=FAST))
     stream = provider.stream(request("paced:1000:20", PromptMessage("user", "hello")), KEY)
     await anext(stream)
+    assert upstream.open_streams == 1
     await stream.aclose()  # type: ignore[attr-defined]
     async with asyncio.timeout(2):
         while upstream.open_streams:

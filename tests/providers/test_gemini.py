@@ -496,6 +496,7 @@ async def test_connections_are_kept(provider: Gemini, upstream: FakeGemini) -> N
 async def test_a_stop_closes_the_connection(provider: Gemini, upstream: FakeGemini) -> None:
     stream = provider.stream(request("paced:1000:20"), KEY)
     await anext(stream)
+    assert upstream.open_streams == 1
     await stream.aclose()  # type: ignore[attr-defined]
     async with asyncio.timeout(2):
         while upstream.open_streams:

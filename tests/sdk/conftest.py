@@ -17,8 +17,6 @@ Program = Callable[..., Any]
 @pytest.fixture
 def anthropic(oracles: Path, api_user: ApiUser) -> Program:
     """Run a function of `anthropic_program`; return its value."""
-    if not any(oracles.glob("lib/python*/site-packages/anthropic")):
-        pytest.skip("Anthropic's client is not installed: make oracles")
     token = api_user.client.post("/api/tokens/", json={"name": "anthropic"}).json()["token"]
     script = Path(__file__).with_name("anthropic_program.py")
 
