@@ -179,8 +179,12 @@ def _part(where: str, part: Any) -> dict[str, Any]:
         return {"type": "text", "text": string(f"{where}.{kind}", part.get(kind))}
     if kind == "image_url":
         image = part.get("image_url")
-        check_image(f"{where}.image_url", image.get("url") if isinstance(image, dict) else image)
-        return {"type": "image_url", "image_url": image}
+        given = image if isinstance(image, dict) else {"url": image}
+        shown = {"url": check_image(f"{where}.image_url", given.get("url"))}
+        # Other fields would reach the model unscreened.
+        if (detail := given.get("detail")) is not None:
+            shown["detail"] = string(f"{where}.image_url.detail", detail)
+        return {"type": "image_url", "image_url": shown}
     raise wrong(f"{where}.type" if isinstance(part, dict) else where)
 
 

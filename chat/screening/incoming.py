@@ -9,7 +9,7 @@ from chat.screening.lexicon import Lexicon, masked
 from providers.wire.base import JSON, PromptMessage
 
 # The request fields beside the messages that contain text for a model to read.
-DESCRIBED = frozenset({"tools", "response_format"})
+DESCRIBED = frozenset({"tools", "tool_choice", "response_format"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def mask_earlier(lexicon: Lexicon, messages: tuple[PromptMessage, ...], *, new: 
 
 
 def mask_extras(lexicon: Lexicon, extras: Mapping[str, JSON]) -> dict[str, JSON]:
-    """Mask the texts in tool descriptions and in the response format of a `/v1` request."""
+    """Mask the texts in tools, their choice and the response format of a `/v1` request."""
     if lexicon.empty:
         return dict(extras)
     return {name: nested.masked(value, lexicon) if name in DESCRIBED else value for name, value in extras.items()}

@@ -222,9 +222,11 @@ def test_what_is_passed_on(program: httpx.Client, upstream: FakeOpenAI) -> None:
         "logit_bias": {"50256": -100},
         "top_k": 40,
     }
-    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}}
-    content = [{"type": "text", "text": "What is this?"}, image]
-    ask(program, "plain", [{"role": "user", "content": content}], **passed, temperature=0.1, max_completion_tokens=99)
+    picture = {"url": "data:image/png;base64,AAAA", "detail": "low"}
+    content = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": picture}]
+    # Further fields of an image would reach the model unscreened.
+    given = [content[0], {"type": "image_url", "image_url": {**picture, "caption": "a text"}}]
+    ask(program, "plain", [{"role": "user", "content": given}], **passed, temperature=0.1, max_completion_tokens=99)
     sent = upstream.requests[-1].body
     assert {name: sent[name] for name in passed} == passed
     assert sent["messages"] == [{"role": "user", "content": content}]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat.screening import nested
-from chat.screening.incoming import DESCRIBED
+from chat.screening.incoming import DESCRIBED, mask_extras
 from chat.screening.nested import Calls
 from tests.chat.screening.oracle import Words
 
@@ -120,7 +120,12 @@ def test_deep_values_are_masked() -> None:
     wanted = {"name": "cobalt", "description": "Asks **", "parameters": {"enum": ["**"]}}
     assert masked == [{"type": "function", "function": wanted}]
     assert nested.masked('{"q": "\\u72ec\\u7acb"}', LEXICON) == '{"q": "**"}'
-    assert set(DESCRIBED) == {"tools", "response_format"}
+    assert set(DESCRIBED) == {"tools", "tool_choice", "response_format"}
+    choice = {"type": "function", "function": {"name": "cobalt", "description": "Asks 独立"}}
+    assert mask_extras(LEXICON, {"tool_choice": choice}) == {
+        "tool_choice": {"type": "function", "function": {"name": "cobalt", "description": "Asks **"}}
+    }
+    assert mask_extras(LEXICON, {"tool_choice": "auto"}) == {"tool_choice": "auto"}
 
 
 @pytest.mark.parametrize("unit", ['"', "\\", "独", '\\"', '"独', "\\u72ec", "{", " "])
