@@ -8,6 +8,7 @@ from django.test import Client
 
 from accounts import jwt
 from tests import factories
+from tests.product import ApiUser
 
 
 def calling(user: Any) -> Client:
@@ -25,3 +26,10 @@ def staff_with(*rights: str) -> Any:
 def send(client: Client, method: str, path: str, body: Any = None) -> Any:
     """Send a JSON body, or an empty one for None."""
     return client.generic(method, path, b"" if body is None else json.dumps(body), "application/json")
+
+
+def create(admin: ApiUser, rows: str, **body: Any) -> dict[str, Any]:
+    """Create a row through a running product's staff route, such as `upstreams`; return it."""
+    made = admin.client.post(f"/api/admin/{rows}/", json=body)
+    assert made.status_code == 201, made.text
+    return dict(made.json())

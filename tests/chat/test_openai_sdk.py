@@ -4,38 +4,22 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import openai
 import pytest
 from openai import OpenAI
 from openai.types.chat import ChatCompletionToolParam
 
+from tests.chat.openai_client import TRIES, WITHIN_SECONDS, Counted, counting
 from tests.product import ApiUser
 from tests.scenarios import PLAIN, REASONING
 from tests.upstreams import FakeOpenAI
 
 HELLO: Any = [{"role": "user", "content": "Hello"}]
-WITHIN_SECONDS = 0.05
-TRIES = 5
-
-
-class Counted:
-    """OpenAI's client, and how often it has called; it tries again as it does by default."""
-
-    def __init__(self, api_user: ApiUser, token: str) -> None:
-        self.calls = 0
-        http = httpx.Client(trust_env=False, event_hooks={"request": [self._count]})
-        self.client = OpenAI(base_url=f"{api_user.product.url}/v1", api_key=token, http_client=http)
-
-    def _count(self, request: httpx.Request) -> None:
-        self.calls += 1
 
 
 @pytest.fixture
 def counted(api_user: ApiUser) -> Iterator[Counted]:
-    token = api_user.client.post("/api/tokens/", json={"name": "sdk"}).json()["token"]
-    counted = Counted(api_user, token)
-    with counted.client:
+    with counting(api_user) as counted:
         yield counted
 
 

@@ -9,7 +9,7 @@ import pytest
 from openai import OpenAI
 from openai.types.responses import FunctionToolParam
 
-from tests.chat.test_openai_sdk import TRIES, WITHIN_SECONDS, Counted
+from tests.chat.openai_client import TRIES, WITHIN_SECONDS, Counted, counting
 from tests.product import ApiUser
 from tests.scenarios import PLAIN, REASONING
 from tests.upstreams import FakeOpenAI
@@ -19,9 +19,7 @@ WEATHER: FunctionToolParam = {"type": "function", "name": "weather", "parameters
 
 @pytest.fixture
 def counted(api_user: ApiUser) -> Iterator[Counted]:
-    token = api_user.client.post("/api/tokens/", json={"name": "sdk"}).json()["token"]
-    counted = Counted(api_user, token)
-    with counted.client:
+    with counting(api_user) as counted:
         yield counted
 
 

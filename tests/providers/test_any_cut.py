@@ -66,7 +66,7 @@ def turned(block: bytes) -> bytes:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @pytest.mark.soak
-@settings(max_examples=100 if os.environ.get("SOAK") == "1" else 5)
+@settings(max_examples=100 if os.environ.get("SOAK") == "1" else 15)
 @given(st.data())
 def test_any_cut_gives_the_same_completion(case: Case, data: st.DataObject) -> None:
     """Cuts, comments, blank lines, unknown fields and the order of keys change nothing."""

@@ -8,6 +8,7 @@ import pytest
 
 from tests.product import ApiUser, Product, connected, text_of
 from tests.scenarios import PLAIN, ChatExchange
+from tests.staff import create
 from tests.upstreams import FakeOpenAI
 
 SECRET = "planted-header-secret-0123456789"
@@ -48,8 +49,8 @@ def admin(product: Product, vendors: tuple[Vendor, Vendor]) -> ApiUser:
     """Return the superuser of a product with the upstreams `one` and `two`."""
     admin = product.admin()
     for slug, vendor in zip(("one", "two"), vendors, strict=True):
-        post(admin, "upstreams", slug=slug, kind="openai", base_url=vendor.base_url)
-        post(admin, "keys", upstream=slug, secret=f"sk-{slug}-0123456789abcdef")
+        create(admin, "upstreams", slug=slug, kind="openai", base_url=vendor.base_url)
+        create(admin, "keys", upstream=slug, secret=f"sk-{slug}-0123456789abcdef")
     return admin
 
 
@@ -58,12 +59,6 @@ def clean(vendors: tuple[Vendor, Vendor]) -> None:
     for vendor in vendors:
         vendor.requests.clear()
         vendor.queries.clear()
-
-
-def post(admin: ApiUser, rows: str, **body: Any) -> dict[str, Any]:
-    made = admin.client.post(f"/api/admin/{rows}/", json=body)
-    assert made.status_code == 201, made.text
-    return dict(made.json())
 
 
 def patch(admin: ApiUser, rows: str, row: dict[str, Any], **body: Any) -> dict[str, Any]:
@@ -94,7 +89,7 @@ def test_an_upstreams_headers_and_query_are_sent(admin: ApiUser, vendors: tuple[
     shown = patch(admin, "upstreams", row, headers=headers, query=query)
     assert shown["headers"] == dict.fromkeys(headers, "********")
     assert shown["query"] == {"api-version": "2024-10-21", "subscription-key": "********"}
-    post(admin, "models", slug="with-headers", title="M", routes=[route()])
+    create(admin, "models", slug="with-headers", title="M", routes=[route()])
     for _turn in range(2):
         assert call(admin, "with-headers").status_code == 200
         sent = vendors[0].requests[-1]
@@ -140,7 +135,7 @@ def test_what_no_request_can_have_is_refused(admin: ApiUser, change: dict[str, A
 
 def test_whose_parameters_win(admin: ApiUser, vendors: tuple[Vendor, Vendor]) -> None:
     """The route's parameters replace the model's, the caller's replace both; a dropped field is in no request."""
-    post(
+    create(
         admin,
         "models",
         slug="mixed",
@@ -171,7 +166,7 @@ def test_deadlines_from_wide_to_narrow(admin: ApiUser, vendors: tuple[Vendor, Ve
     patch(admin, "upstreams", row, deadlines={"first": 60, "connect": 5})
     assert upstream(admin, "two")["deadlines"] == {"connect": 5, "first": 60, "idle": None, "total": None}
     silent = route("two", "hang")
-    model = post(admin, "models", slug="deadlines", title="M", deadlines={"first": 0.2}, routes=[silent])
+    model = create(admin, "models", slug="deadlines", title="M", deadlines={"first": 0.2}, routes=[silent])
     events = admin.answer("Hello", "deadlines")
     assert (events[-1].name, events[-1].data["code"]) == ("error", "upstream_timeout")
     slow = route("two", "slow")
@@ -184,7 +179,7 @@ def test_deadlines_from_wide_to_narrow(admin: ApiUser, vendors: tuple[Vendor, Ve
 
 def test_what_a_model_takes(admin: ApiUser, vendors: tuple[Vendor, Vendor]) -> None:
     """A request with anything that is not listed is refused by name, before the vendor is asked; null passes it on."""
-    model = post(admin, "models", slug="listed", title="M", takes=["tools"], routes=[route()], context_tokens=4_000)
+    model = create(admin, "models", slug="listed", title="M", takes=["tools"], routes=[route()], context_tokens=4_000)
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
     refused = call(admin, "listed", seed=1, tools=tools)
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "seed")
@@ -209,7 +204,7 @@ def test_a_lesson_stays_with_its_route(admin: ApiUser, vendors: tuple[Vendor, Ve
     """The second route is still asked for usage after the first one refused it, and its usage is exact."""
     first = route("one", "needs_no_stream_options")
     second = route("two", "plain", priority=1)
-    model = post(admin, "models", slug="taught", title="M", routes=[first, second])
+    model = create(admin, "models", slug="taught", title="M", routes=[first, second])
     assert text_of(admin.answer("Hello", "taught")) == PLAIN
     assert ["stream_options" in request.body for request in vendors[0].requests] == [True, False]
     admin.answer("Hello", "taught")
@@ -233,7 +228,7 @@ def test_a_refused_parameter_of_the_configuration_is_left_out(admin: ApiUser, ve
     """The vendor's refusal costs one request; another value is tried again, and another route has the parameter."""
     parameters = {"temperature": 0.3}
     routes = [route("one", "picky"), route("two", priority=1)]
-    model = post(admin, "models", slug="picky", title="M", parameters=parameters, routes=routes)
+    model = create(admin, "models", slug="picky", title="M", parameters=parameters, routes=routes)
     for _turn in range(2):
         assert text_of(admin.answer("Hello", "picky")) == PLAIN
     assert [request.body.get("temperature") for request in vendors[0].requests] == [0.3, None, None]
@@ -253,7 +248,7 @@ def test_the_callers_own_parameter_is_named(admin: ApiUser, vendors: tuple[Vendo
     parameters = {"temperature": 0.3, "max_tokens": 100}
     body = {"error": {"message": "no", "code": "unsupported_value", "param": field}}
     routes = [route("one", f"body:400:{json.dumps(body)}")]
-    post(admin, "models", slug=f"own-{field}", title="M", parameters=parameters, routes=routes)
+    create(admin, "models", slug=f"own-{field}", title="M", parameters=parameters, routes=routes)
     refused = call(admin, f"own-{field}", **{field: 1})
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, field)
     assert {request.body.get(field) for request in vendors[0].requests} <= {1, None}

@@ -10,6 +10,7 @@ import pytest
 
 from tests.product import ApiUser, Product, connected, text_of
 from tests.scenarios import PLAIN
+from tests.staff import create
 from tests.upstreams import FakeOpenAI
 
 # How the first vendor refuses, and what the operator reads.
@@ -47,23 +48,17 @@ def admin(product: Product, vendors: tuple[FakeOpenAI, FakeOpenAI]) -> ApiUser:
     return product.admin()
 
 
-def post(admin: ApiUser, rows: str, **body: Any) -> dict[str, Any]:
-    made = admin.client.post(f"/api/admin/{rows}/", json=body)
-    assert made.status_code == 201, made.text
-    return dict(made.json())
-
-
 def offer(admin: ApiUser, vendors: tuple[FakeOpenAI, FakeOpenAI], name: str, scenario: str) -> None:
     """Offer a model whose first route leads to a vendor with that scenario, the second one to a good vendor."""
     for place, vendor in enumerate(vendors):
         slug = f"{name}-{place + 1}"
-        post(admin, "upstreams", slug=slug, kind="openai", base_url=vendor.base_url)
-        post(admin, "keys", upstream=slug, secret=f"sk-{slug}-0123456789abcdef")
+        create(admin, "upstreams", slug=slug, kind="openai", base_url=vendor.base_url)
+        create(admin, "keys", upstream=slug, secret=f"sk-{slug}-0123456789abcdef")
     routes = [
         {"upstream": f"{name}-1", "upstream_model": scenario},
         {"upstream": f"{name}-2", "upstream_model": "plain", "priority": 1},
     ]
-    post(admin, "models", slug=name, title=name, routes=routes)
+    create(admin, "models", slug=name, title=name, routes=routes)
 
 
 def reported(product: Product, name: str) -> tuple[int, str, Any]:
