@@ -190,7 +190,7 @@ class Row(Verdict):
 # Seconds. Daily volumes of Chinese vendors are renewed at midnight there; five minutes more allow for their clocks.
 _BEIJING_S, _DAY_S, _RENEWED_S = 8 * 3600, 24 * 3600, 5 * 60
 
-BROKEN = Row(_("The upstream's answer was broken."), "wait", attempts=1)
+BROKEN = Row(_("The upstream's response was broken."), "wait", attempts=1)
 
 
 def broken_stream(vendor_code: str, *, status: int | None = 200, blame: Blame = "upstream") -> ProviderError:

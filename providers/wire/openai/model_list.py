@@ -19,7 +19,7 @@ MAX_MODELS = 800
 SECONDS = 10.0
 
 NO_LIST = Row(_("The upstream has no list of models at its address."), "ops")
-NOT_A_LIST = Row(_("The upstream's answer is not a list of models."), "ops")
+NOT_A_LIST = Row(_("The upstream's response is not a list of models."), "ops")
 TOO_LARGE = Row(_("The upstream's list of models is too large."), "ops")
 
 _MAX_NAME_CHARS = 200
