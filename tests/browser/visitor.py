@@ -170,7 +170,8 @@ def part(answer: Locator, name: str) -> Locator:
 def write_instructions(visitor: Visitor, text: str) -> None:
     """Write the instructions of the conversation that is open, or of the next one."""
     page = visitor.page
-    page.click("#edit-instructions")
+    page.get_by_role("button", name="More options").click()
+    page.get_by_role("button", name="Instructions for this conversation").click()
     page.fill("#instructions-text", text)
     page.get_by_role("button", name="Save").click()
     expect(page.locator("#instructions-dialog")).to_be_hidden()

@@ -2,6 +2,7 @@
 import { ignoreRefusal, Refusal } from "../api.js";
 import { AutoScroll } from "../chat/auto-scroll.js";
 import { Branch } from "../chat/branch.js";
+import { installComposerMenu } from "../chat/composer-menu.js";
 import { Composer } from "../chat/composer.js";
 import { ConversationList } from "../chat/conversation-list.js";
 import { ConversationMenu } from "../chat/conversation-menu.js";
@@ -70,6 +71,7 @@ class ChatPage {
    */
   start(data) {
     installDrawerAndMenus();
+    installComposerMenu();
     new ConversationMenu(this.#conversations).install();
     this.#showStored();
     this.#selectModel(this.#composer.model);
