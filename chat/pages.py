@@ -12,6 +12,7 @@ from django.db.models import Sum
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import ensure_csrf_cookie
@@ -20,7 +21,7 @@ from django.views.decorators.http import require_safe
 from accounts.models import User
 from chat import representation, text_tools
 from chat.channels import push
-from chat.conversations import branches
+from chat.conversations import branches, days
 from chat.errors import with_text
 from chat.models import Channel, Conversation, Generation, Message, StorageUse
 from chat.sources import CitedSource
@@ -50,7 +51,7 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
     own = own_hosts(request)
     branch, versions = branches.shown(conversation, _through(request)) if conversation else ([], {})
     context = {
-        "conversations": [_listed(row) for row in listed[:LISTED]],
+        "conversations": _listed(listed[:LISTED]),
         "has_more_conversations": len(listed) > LISTED,
         "conversation": conversation and representation.conversation(conversation),
         "messages": [_shown(message, own) | {"versions": versions[message.pk]} for message in branch],
@@ -107,8 +108,16 @@ def _through(request: HttpRequest) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
-def _listed(row: Conversation) -> dict[str, Any]:
-    return {"id": row.pk, "title": row.title, "pinned": row.pinned, "url": reverse("conversation", args=[row.pk])}
+def _listed(rows: list[Conversation]) -> list[dict[str, Any]]:
+    now = timezone.now()
+    return [
+        {
+            **representation.conversation(row),
+            "heading": days.heading(row, now),
+            "url": reverse("conversation", args=[row.pk]),
+        }
+        for row in rows
+    ]
 
 
 def _shown(row: Message, own: Set[str]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 // The texts that scripts show. Templates write them, translated, into data attributes of the element #strings.
 
-const pageLanguage = () => document.documentElement.lang || "en";
+export const pageLanguage = () => document.documentElement.lang || "en";
 
 /**
  * Returns the text called `name`, with {placeholders} filled from `values`.

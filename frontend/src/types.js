@@ -47,6 +47,7 @@
  * @property {boolean} pinned
  * @property {boolean} archived
  * @property {string} system_prompt
+ * @property {string} updated_at ISO 8601 with offset
  */
 
 /**

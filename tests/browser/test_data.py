@@ -55,7 +55,7 @@ def test_exporting_one(visitor: Visitor, tmp_path: Path) -> None:
     """A conversation's menu gives it as Markdown and as JSON."""
     visitor.answer("one of many", "echo")
     for form, ending in (("markdown", ".md"), ("json", ".json")):
-        row = visitor.page.locator("#conversations > li").first
+        row = visitor.page.locator("#conversations > [data-id]").first
         row.hover()
         row.locator("[data-more]").click()
         with visitor.page.expect_download() as download:
@@ -71,7 +71,7 @@ def test_the_archive(visitor: Visitor) -> None:
     page = visitor.page
     visitor.answer("put me away", "echo")
     address = page.url
-    rows = page.locator("#conversations > li").filter(has_text="put me away")
+    rows = page.locator("#conversations > [data-id]").filter(has_text="put me away")
     choose(visitor, "put me away", "archive")
     expect(rows).to_have_count(0)
     expect(page.locator("#archived-note")).to_be_visible()

@@ -107,7 +107,7 @@ def test_title(visitor: Visitor) -> None:
             expect(page.locator("#conversations a[aria-current=page]")).to_have_text(title)
             expect(page.locator(".prompt [data-part=content]")).to_have_text(title)
             page.reload()
-        row = page.locator("#conversations > li").first
+        row = page.locator("#conversations > [data-id]").first
         row.hover()
         row.locator("[data-more]").click()
         page.click("[data-action=delete]")

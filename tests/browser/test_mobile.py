@@ -38,7 +38,7 @@ def test_the_chat_fits_a_phone(phone: Visitor) -> None:
     expect(page.locator("#prompt")).to_be_in_viewport()
 
     page.tap("#open-sidebar")
-    page.locator("#conversations > li a").first.tap()
+    page.locator("#conversations > [data-id] a").first.tap()
     expect(page.locator(".answer table")).to_be_visible()
     expect(page.locator("#sidebar")).not_to_be_in_viewport()
 

@@ -132,7 +132,7 @@ def test_conversations(visitor: Visitor) -> None:
     for prompt in ["apples and pears", "cherries"]:
         page.goto("/")
         visitor.answer(prompt, "echo")
-    rows = page.locator("#conversations > li")
+    rows = page.locator("#conversations > [data-id]")
     expect(rows.first).to_contain_text("cherries")
     page.fill("#search", "pear")
     expect(rows).to_have_count(1)
@@ -161,7 +161,7 @@ def test_conversations(visitor: Visitor) -> None:
 
 def choose(visitor: Visitor, title: str, action: str) -> None:
     """Choose from the menu of a conversation."""
-    row = visitor.page.locator("#conversations > li").filter(has_text=title)
+    row = visitor.page.locator("#conversations > [data-id]").filter(has_text=title)
     row.hover()
     row.locator("[data-more]").click()
     visitor.page.click(f"[data-action={action}]")

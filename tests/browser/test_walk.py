@@ -60,7 +60,7 @@ def test_follow_up(visitor: Visitor) -> None:
     visitor.answer("Second", "echo")
     assert visitor.text == "Second"
     assert visitor.page.url == address
-    expect(visitor.page.locator("#conversations > li")).to_have_count(1)
+    expect(visitor.page.locator("#conversations > [data-id]")).to_have_count(1)
     visitor.page.reload()
     expect(visitor.page.locator("#messages > article")).to_have_count(4)
 

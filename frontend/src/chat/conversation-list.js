@@ -2,6 +2,7 @@
 import { call, Refusal } from "../api.js";
 import { byId, find, fromTemplate } from "../dom.js";
 import { text } from "../translations.js";
+import { groupByDay } from "./day-groups.js";
 /** @import { Conversation, Id, ListPage } from "../types.js" */
 
 /** Milliseconds without a key press after which a search begins. */
@@ -20,8 +21,11 @@ export function withoutOrigin(url) {
 /** @param {HTMLElement} row */
 export const titleOf = (row) => find(row, "a > span").textContent;
 
-/** @param {ParentNode} parent */
-const rowsIn = (parent) => /** @type {HTMLElement[]} */ ([...parent.children]);
+/**
+ * Returns the rows of a list, without the headings between them.
+ * @param {ParentNode} parent
+ */
+const rowsIn = (parent) => /** @type {HTMLElement[]} */ ([...parent.children]).filter(({ dataset }) => dataset.id);
 
 export class ConversationList {
   #list = byId("conversations");
@@ -51,6 +55,7 @@ export class ConversationList {
   /** @param {Id | null} currentId the open conversation */
   constructor(currentId) {
     this.#currentId = currentId;
+    groupByDay(this.#list);
     this.#nextPage = this.#olderButton.hidden ? null : "/api/conversations/";
     this.#olderButton.addEventListener("click", () => this.#showOlder());
     /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -79,8 +84,17 @@ export class ConversationList {
     this.#currentId = id;
     const row = this.#shownRow(id);
     if (row) find(row, "a").setAttribute("aria-current", "page");
-    else placeRow(this.#createRow({ id, title, pinned: false }), this.#list);
+    else placeRow(this.#createRow({ id, title, pinned: false, updated_at: new Date().toISOString() }), this.#list);
     this.#showTitle(title);
+  }
+
+  /** Moves the open conversation to the top, because it is used now. */
+  moveCurrentUp() {
+    if (this.#currentId === null) return;
+    for (const row of this.#rowsOf(this.#currentId)) {
+      row.dataset.updated = new Date().toISOString();
+      placeRow(row, /** @type {ParentNode} */ (row.parentNode));
+    }
   }
 
   /**
@@ -110,7 +124,7 @@ export class ConversationList {
   }
 
   /**
-   * Archives a conversation, or brings it back above those that are not pinned; after a reload it stands by its age.
+   * Archives a conversation, or brings it back to where it stands by its age.
    * @param {Id} id
    * @param {boolean} archived
    */
@@ -174,7 +188,7 @@ export class ConversationList {
       if (!page || isOutdated()) return;
       if (!this.#listedRows) {
         this.#listedRows = document.createDocumentFragment();
-        this.#listedRows.append(...this.#list.children);
+        this.#listedRows.append(...rowsIn(this.#list));
         this.#nextListedPage = this.#nextPage;
       }
       this.#list.replaceChildren(...page.results.map((item) => this.#createRow(item)));
@@ -193,10 +207,11 @@ export class ConversationList {
     this.#status.hidden = true;
   }
 
-  /** @param {Pick<Conversation, "id" | "title" | "pinned">} conversation */
-  #createRow({ id, title, pinned }) {
+  /** @param {Pick<Conversation, "id" | "title" | "pinned" | "updated_at">} conversation */
+  #createRow({ id, title, pinned, updated_at: updated }) {
     const row = fromTemplate("conversation-template");
     row.dataset.id = String(id);
+    row.dataset.updated = updated;
     row.classList.toggle("pinned", pinned);
     const link = find(row, "a", HTMLAnchorElement);
     link.href = `/c/${id}/`;
@@ -253,15 +268,26 @@ export class ConversationList {
   }
 }
 
+/** @param {HTMLElement} row */
+const isPinned = ({ classList }) => classList.contains("pinned");
+
 /**
- * Puts a row into its place: pinned rows first, the newest above the rest.
+ * Returns whether `row` stands above `other`: pinned rows first, then the one used last.
+ * @param {HTMLElement} row
+ * @param {HTMLElement} other
+ */
+function isAbove(row, other) {
+  if (isPinned(row) !== isPinned(other)) return isPinned(row);
+  return Date.parse(row.dataset.updated ?? "") >= Date.parse(other.dataset.updated ?? "");
+}
+
+/**
+ * Puts a row into its place.
  * @param {HTMLElement} row
  * @param {ParentNode} parent
  */
 function placeRow(row, parent) {
-  const others = rowsIn(parent).filter((other) => other !== row);
-  const isPinned = row.classList.contains("pinned");
-  const next = isPinned ? others[0] : others.find(({ classList }) => !classList.contains("pinned"));
+  const next = rowsIn(parent).find((other) => other !== row && isAbove(row, other));
   parent.insertBefore(row, next ?? null);
 }
 

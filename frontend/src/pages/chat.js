@@ -121,7 +121,10 @@ class ChatPage {
     const isNew = conversation !== this.#branch.conversationId;
     // `?message=` chose a branch that the new generation has left.
     if (isNew || location.search) history.replaceState(null, "", `/c/${conversation}/`);
-    if (!isNew) return;
+    if (!isNew) {
+      this.#conversations.moveCurrentUp();
+      return;
+    }
     this.#branch.conversationId = conversation;
     this.#systemPrompt.clearDraft();
     this.#conversations.add({ id: conversation, title });
