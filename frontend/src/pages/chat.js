@@ -8,6 +8,7 @@ import { ConversationList } from "../chat/conversation-list.js";
 import { ConversationMenu } from "../chat/conversation-menu.js";
 import { installDrawerAndMenus } from "../chat/drawer.js";
 import { editPrompt } from "../chat/prompt-editor.js";
+import { installShortcuts } from "../chat/shortcuts.js";
 import { SystemPrompt } from "../chat/system-prompt.js";
 import { byId, find, pageData, part } from "../dom.js";
 import { Generation } from "../generation/generation.js";
@@ -72,6 +73,7 @@ class ChatPage {
   start(data) {
     installDrawerAndMenus();
     installComposerMenu();
+    installShortcuts();
     new ConversationMenu(this.#conversations).install();
     this.#showStored();
     this.#selectModel(this.#composer.model);
