@@ -14,6 +14,10 @@ class Sink(ABC):
     def publish(self, name: str, data: Any) -> None:
         """Take the next event."""
 
+    def rethink(self, snapshot: Mapping[str, str]) -> None:
+        """Take all text as the next event, because its content turned out to be reasoning."""
+        self.publish("reset", snapshot)
+
     def tool_calls(self, pieces: str) -> bool:
         """Take a JSON list with pieces of tool calls; return whether a reader receives them."""
         return False

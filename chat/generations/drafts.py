@@ -45,6 +45,12 @@ class Draft:
         self.content, self.reasoning = Text(), Text()
         self.dirty = True
 
+    def rethink(self) -> None:
+        """Make the content reasoning; there was none before."""
+        self.content, self.reasoning = Text(), self.content
+        self.visible_reasoning = self.visible
+        self.dirty = True
+
     def snapshot(self) -> dict[str, str]:
         return {"content": str(self.content), "reasoning": str(self.reasoning)}
 

@@ -6,6 +6,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from urllib.parse import unquote
 
+from chat.generations.late_thought import LateThought, PipelineEvent, Rethought
 from chat.screening.lexicon import Lexicon, masked
 from chat.screening.live import LiveWords
 from chat.screening.nested import Calls
@@ -20,21 +21,46 @@ TEXT = (Delta, Reasoning)
 
 
 class Pipeline:
-    """Both stages as one."""
+    """All stages as one.
 
-    def __init__(self, screening: "Screening", limit: "LengthLimit") -> None:
+    `thought` is the first one, for models whose thoughts may lack their opening tag.
+    """
+
+    def __init__(self, screening: "Screening", limit: "LengthLimit", thought: LateThought | None = None) -> None:
         self._screening, self._limit = screening, limit
+        self._thought = thought
 
-    def feed(self, event: Event) -> Sequence[Event]:
+    def feed(self, event: Event) -> Sequence[PipelineEvent]:
         """Return what passes now. After a `Finished` it is fed no more."""
+        if self._thought is None:
+            return self._screened(event)
+        events = self._thought.feed(event)
+        if self._thought.passed:
+            self._thought = None
+        if len(events) == 1:
+            return self._screened(events[0])
+        return self._until_finished(events)
+
+    def flush(self) -> Sequence[PipelineEvent]:
+        """Return the text that was held back, because the upstream failed and nothing follows."""
+        passed = self._until_finished(self._thought.flush()) if self._thought else []
+        if passed and isinstance(passed[-1], Finished):
+            return passed
+        return passed + [out for one in self._screening.flush() for out in self._limit.feed(one)]
+
+    def _screened(self, event: PipelineEvent) -> Sequence[PipelineEvent]:
         events = self._screening.feed(event)
         if len(events) == 1:  # nearly always, and the comprehension costs as much as a stage
             return self._limit.feed(events[0])
         return [out for one in events for out in self._limit.feed(one)]
 
-    def flush(self) -> Sequence[Event]:
-        """Return the text that was held back, because the upstream failed and nothing follows."""
-        return [out for one in self._screening.flush() for out in self._limit.feed(one)]
+    def _until_finished(self, events: Iterable[PipelineEvent]) -> list[PipelineEvent]:
+        passed: list[PipelineEvent] = []
+        for event in events:
+            passed += self._screened(event)
+            if any(isinstance(out, Finished) for out in passed):
+                break
+        return passed
 
 
 class LengthLimit:
@@ -46,7 +72,7 @@ class LengthLimit:
     def __init__(self, max_chars: int) -> None:
         self._max_chars = self._left = max_chars
 
-    def feed(self, event: Event) -> Sequence[Event]:
+    def feed(self, event: PipelineEvent) -> Sequence[PipelineEvent]:
         if isinstance(event, TEXT):
             if "\0" in event.text:
                 event = type(event)(event.text.replace("\0", ""))
@@ -85,14 +111,14 @@ class Screening:
         self._calls = Calls(self._tools)
         self._reasoning_interrupted = False
 
-    def feed(self, event: Event) -> Sequence[Event]:
+    def feed(self, event: PipelineEvent) -> Sequence[PipelineEvent]:
         if not self._used and self._words.current.outgoing.empty:
             return (event,)
         self._used = True
         passed = self._screened(event)
         return [*passed, Finished("content_filter")] if self._blocked else passed
 
-    def flush(self) -> Sequence[Event]:
+    def flush(self) -> list[PipelineEvent]:
         passed = self._flushed_reasoning()
         return passed if self._blocked else passed + self._passed(Delta, self._content, None)
 
@@ -100,7 +126,7 @@ class Screening:
     def _blocked(self) -> bool:
         return self._content.blocked or self._reasoning.blocked or self._call_blocked
 
-    def _screened(self, event: Event) -> list[Event]:
+    def _screened(self, event: PipelineEvent) -> list[PipelineEvent]:
         if isinstance(event, Delta):
             # Content begins, so the held-back end of the reasoning is released now.
             passed = self._flushed_reasoning()
@@ -111,12 +137,15 @@ class Screening:
         if isinstance(event, ToolCallDelta):
             self._calls.feed(event.json)
             return self._released_calls() if self._calls.chars >= self._max_chars else []
+        if isinstance(event, Rethought):
+            passed, self._content = self.flush(), Screen(self._words.current.outgoing)
+            return passed if self._blocked else [*passed, event]
         if isinstance(event, Withdrawn):
             self._restart()
         passed = [*self.flush(), *self._released_calls()] if isinstance(event, Finished) else []
         return passed if self._blocked else [*passed, event]
 
-    def _released_calls(self) -> list[Event]:
+    def _released_calls(self) -> list[PipelineEvent]:
         """Return the tool calls that were held back; none where a word blocks."""
         if self._blocked:
             return []
@@ -125,10 +154,10 @@ class Screening:
         self._call_blocked = any(hit.term.blocks for hit in hits)
         return [] if self._call_blocked else [ToolCallDelta(pieces) for pieces in calls]
 
-    def _flushed_reasoning(self) -> list[Event]:
+    def _flushed_reasoning(self) -> list[PipelineEvent]:
         return self._passed(Reasoning, self._reasoning, None) if self._reasoning.is_holding else []
 
-    def _parting(self) -> list[Event]:
+    def _parting(self) -> list[PipelineEvent]:
         """Part new reasoning from flushed reasoning, so that the two cannot form a word."""
         if not self._reasoning_interrupted:
             return []
@@ -136,7 +165,7 @@ class Screening:
         self._reasoning = Screen(self._words.current.outgoing)
         return [Reasoning(PARTING)]
 
-    def _passed(self, kind: type[Delta | Reasoning], screen: Screen, text: str | None) -> list[Event]:
+    def _passed(self, kind: type[Delta | Reasoning], screen: Screen, text: str | None) -> list[PipelineEvent]:
         passed = screen.flush() if text is None else screen.feed(text, self._words.current.outgoing)
         self._hits |= screen.hits
         return [kind(passed)] if passed else []

@@ -18,6 +18,7 @@ from chat.events.sink import Sink
 from chat.generations import finish
 from chat.generations.drafts import Draft
 from chat.generations.finish import End
+from chat.generations.late_thought import LateThought, PipelineEvent, Rethought
 from chat.generations.pipeline import LengthLimit, Pipeline, Screening, screened_sources
 from chat.models import Generation
 from chat.screening.live import LiveWords
@@ -26,7 +27,6 @@ from providers.routing import Attempts
 from providers.wire.base import (
     Delta,
     Embeddings,
-    Event,
     Finished,
     FinishReason,
     Notice,
@@ -164,7 +164,8 @@ class Run:
         """Read the upstream through the pipeline until the first `Finished`, then close it."""
         max_chars, sink = settings.MAX_ANSWER_CHARS, self.sink
         screening = Screening(self._words, self._hits, max_chars, tool_names(self._attempts.extras))
-        pipeline = Pipeline(screening, LengthLimit(max_chars))
+        thought = LateThought() if self._attempts.model.think_tags else None
+        pipeline = Pipeline(screening, LengthLimit(max_chars), thought)
         async with aclosing(self._attempts.run()) as upstream:
             try:
                 async for event in upstream:
@@ -187,7 +188,7 @@ class Run:
                 raise
         raise RuntimeError("the provider ended without a Finished event")
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: PipelineEvent) -> None:
         draft = self.draft
         if isinstance(event, Delta):
             draft.add_content(event.text)
@@ -208,7 +209,7 @@ class Run:
         else:
             self._take_note(event)
 
-    def _take_note(self, event: Event) -> None:
+    def _take_note(self, event: PipelineEvent) -> None:
         """Take an event that comes once or seldom."""
         if isinstance(event, Embeddings):
             self._has_embeddings = self.sink.embeddings(event.items)
@@ -220,10 +221,23 @@ class Run:
             self._sources, self._reasoning_at, self._reasoned_at = (), None, None
             self.draft.withdraw()
             self._publish("reset", self.draft.snapshot())
+        elif isinstance(event, Rethought):
+            self._rethink()
         elif isinstance(event, Notice):
             with translation.override(self.row.language):
                 message = translation.gettext("The model is busy; trying again.")
             self._publish("notice", {"code": event.code, "message": message})
+
+    def _rethink(self) -> None:
+        """Make all content so far reasoning, which began with the first delta."""
+        if self._hides_reasoning:
+            self.draft.withdraw()
+        else:
+            self.draft.rethink()
+            if self._first_delta_ms is not None:
+                self._reasoning_at, self._clocks_next = self._started + self._first_delta_ms / 1000, True
+        self.draft.last_event += 1
+        self.sink.rethink(self.draft.snapshot())
 
     def _note_time(self) -> None:
         """Note when content or tool calls begin, and when they follow reasoning."""

@@ -109,6 +109,9 @@ class ClassicFormat(Sink):
         if name == "reset":
             self._texts, self._waiting_chars, self._chars, self._visible = [], 0, 0, False
             self._behind = isinstance(text, Prefix)
+            if not (text.length if isinstance(text, Prefix) else text):
+                # All that was sent is void, so what follows is new from its first character on.
+                self.sent_chars = 0
         if isinstance(text, Prefix):
             self._chars = text.length
             self._visible = any(piece.strip() for piece in text.pieces())

@@ -95,6 +95,9 @@ class Recording(Sink):
             self.generation = data["generation"]
             self._began(self)
 
+    def rethink(self, snapshot: Mapping[str, str]) -> None:
+        self.relay.rethink(snapshot)
+
     def tool_calls(self, pieces: str) -> bool:
         return self.relay.tool_calls(pieces)
 

@@ -15,6 +15,7 @@ import orjson
 
 from chat.errors import with_text
 from chat.events.sink import Sink
+from chat.generations.late_thought import TAG
 from chat.openai import errors
 
 # Characters that may wait for a caller; with more the upstream is not read on.
@@ -177,6 +178,13 @@ class StreamedRelay(Relay):
     @abstractmethod
     def _wait_text(self, field: str, text: str) -> None:
         """Let text wait as an event."""
+
+    def rethink(self, snapshot: Mapping[str, str]) -> None:
+        """Send the tag, because the text before it was sent as content.
+
+        Only the tag shows programs that it was none.
+        """
+        self._text("content", f"{TAG}\n\n")
 
     def _reset(self, text: Mapping[str, str]) -> None:
         """Drop withdrawn text that waits; what was sent cannot be withdrawn."""

@@ -73,6 +73,20 @@ def test_reasoning(visitor: Visitor) -> None:
         visitor.page.reload()
 
 
+def test_thought_without_its_opening_tag(visitor: Visitor) -> None:
+    """What looked like content moves to the reasoning when the closing tag comes, and stays there."""
+    thought = "\n\n".join(f"Thought {number}." for number in range(9))
+    visitor.ask(f"{thought}\n</think>\n\nAnswer.", "typed")
+    expect(content(visitor.last)).to_contain_text("Thought 3.")
+    visitor.wait_for_end()
+    for _ in range(2):
+        expect(content(visitor.last)).to_have_text("Answer.")
+        expect(part(visitor.last, "reasoning-text")).to_contain_text("Thought 8.")
+        expect(part(visitor.last, "reasoning")).to_be_visible()
+        visitor.page.reload()
+    assert visitor.stored()["content"] == "Answer."
+
+
 def test_two_tabs(visit: Visit, visitor: Visitor, regular: Regular) -> None:
     """Another tab and another device that open the conversation in the middle show the same text to its end."""
     visitor.ask("count", "paced")

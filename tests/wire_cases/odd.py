@@ -314,6 +314,18 @@ REASONING = [
     ),
     thought("another tag", "wire-cases", text("<thought>Hm"), text("</thought>It works.")),
     Case(
+        "only the closing tag",
+        [stream(text("Hm\n</th"), text("ink>\n\nIt works."), S, D)],
+        reasoning="Hm\n",
+        surfaces=("chat", "whole"),
+    ),
+    Case(
+        "only the closing tag, after text was sent",
+        [stream(text("Hm\n</th"), text("ink>\n\nIt works."), S, D)],
+        text="Hm\n</think>\n\nIt works.",
+        surfaces=("streamed",),
+    ),
+    Case(
         "parts in one piece",
         [
             body(

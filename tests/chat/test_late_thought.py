@@ -1,0 +1,81 @@
+"""A closing tag without an opening one: what stood before it was reasoning, however the vendor cuts its deltas."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from chat.apps import chat
+from chat.generations.late_thought import LateThought, Rethought
+from chat.generations.pipeline import LengthLimit, Pipeline, Screening
+from providers.wire.base import Delta, Finished, Reasoning, Withdrawn
+from tests.chat.screening.test_pipeline import listed  # noqa: F401  (a fixture)
+
+STOP = Finished("stop")
+THOUGHT = "No open tag thinking\n\n- one\n</think>\n\nAnswer with </think> in it."
+
+
+def split(deltas: Iterable[str]) -> tuple[str, str]:
+    """Return the reasoning and the content that come of deltas."""
+    stage, reasoning, content = LateThought(), "", ""
+    for event in [*map(Delta, deltas), STOP]:
+        for out in [event] if stage.passed else stage.feed(event):
+            if isinstance(out, Delta):
+                content += out.text
+            elif isinstance(out, Rethought):
+                reasoning, content = content, ""
+    return reasoning, content
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 100])
+def test_thought_cut_anywhere(size: int) -> None:
+    pieces = [THOUGHT[start : start + size] for start in range(0, len(THOUGHT), size)]
+    assert split(pieces) == ("No open tag thinking\n\n- one\n", "Answer with </think> in it.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Write `</think>` at the end.",
+        "```xml\n<a>\n</think>\n```\nDone.",
+        "~~~~\n```\n</think>\n~~~~\n",
+        "The tag </think> closes it.",
+        "Say “</think>” now.",
+        "A pair: <think>x</think> y",
+        "</think>",
+        "a < b </thin",
+    ],
+)
+def test_text_about_the_tag_stays(text: str) -> None:
+    assert split(text) == ("", text)
+    assert split([text]) == ("", text)
+
+
+def test_tag_after_closed_code_counts() -> None:
+    assert split(["```\nx\n```\nSo `y` it is.</think>Done"]) == ("```\nx\n```\nSo `y` it is.", "Done")
+
+
+def test_reasoning_elsewhere_ends_the_search() -> None:
+    """A model that marks its reasoning otherwise only writes about the tag."""
+    stage = LateThought()
+    assert list(stage.feed(Reasoning("hm"))) == [Reasoning("hm")]
+    assert stage.passed
+
+
+def test_withdrawn_text_is_forgotten() -> None:
+    stage = LateThought()
+    stage.feed(Delta("wrong</thi"))
+    assert list(stage.feed(Withdrawn())) == [Withdrawn()]
+    assert list(stage.feed(Delta("nk>"))) == [Delta("nk>")]
+
+
+def test_words_are_screened_on_both_sides(listed: Any) -> None:  # noqa: F811
+    """Text that is held back for a word is released before the tag, and no word reaches across it."""
+    listed("secret", "dayfar")
+    stages = Pipeline(Screening(chat().words, set(), 1000), LengthLimit(1000), LateThought())
+    fed = [Delta("a secret day</th"), Delta("ink>far"), Delta(" secret"), STOP]
+    passed = [out for event in fed for out in stages.feed(event)]
+    place = passed.index(Rethought())
+    assert "".join(out.text for out in passed[:place] if isinstance(out, Delta)) == "a ****** day"
+    assert "".join(out.text for out in passed[place:] if isinstance(out, Delta)) == "far ******"
+    assert passed[-1] == STOP
