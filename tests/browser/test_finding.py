@@ -1,11 +1,12 @@
 """Finding conversations and messages: the list by day, times, search results that open at the hit."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Regular
+from tests.browser.conftest import Regular, Visit
 from tests.browser.visitor import Visitor
 from tests.product import ApiUser
 
@@ -41,7 +42,7 @@ def listed(visitor: Visitor) -> list[str]:
     return [text.strip() for text in visitor.page.locator("#conversations > li").all_inner_texts()]
 
 
-def test_the_list_is_grouped_by_the_readers_days(visit: Any, regular: Regular) -> None:
+def test_the_list_is_grouped_by_the_readers_days(visit: Visit, regular: Regular) -> None:
     """Headings follow the browser's days; paging, renaming, pinning, asking and midnight keep them right."""
     ages = {"now": 0, "at dawn": 11, "last night": 14, "five days": 5 * 24, "ten days": 240, "a hundred days": 2400}
     api_user = regular.api_user
@@ -80,3 +81,24 @@ def test_the_list_is_grouped_by_the_readers_days(visit: Any, regular: Regular) -
     assert shown[shown.index("day ten days") - 1] == "Today"
     page.reload()
     expect(page.locator("#conversations a[aria-current=page]")).to_have_text("day ten days")
+
+
+def test_each_message_has_its_time(visit: Visit, regular: Regular) -> None:
+    """A message shows when it was created, in the reader's time zone, on hover; a new one has its time at once."""
+    stored = imported(regular.api_user, "timed", ["hello", "good morning"], NOW)
+    visitor = visit(storage_state=regular.cookies, timezone_id="America/New_York")
+    page = visitor.page
+    page.goto(f"/c/{stored}/")
+    times = page.locator("#messages article time")
+    expect(times.first).to_have_text(re.compile("Nov 18.*12:00"))
+    created = [message["created_at"] for message in regular.api_user.messages(stored)]
+    assert [times.nth(each).get_attribute("datetime") for each in range(2)] == created
+    expect(times.first).to_have_css("opacity", "0")
+    page.locator(".prompt").hover()
+    expect(times.first).to_have_css("opacity", "1")
+
+    visitor.answer("again", "echo")
+    created = [message["created_at"] for message in regular.api_user.messages(stored)]
+    for index in (2, 3):
+        shown = datetime.fromisoformat(times.nth(index).get_attribute("datetime") or "")
+        assert abs(shown - datetime.fromisoformat(created[index])) < timedelta(seconds=10)

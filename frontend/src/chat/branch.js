@@ -2,6 +2,7 @@
 import { fetchDocument } from "../api.js";
 import { byId, fromTemplate, pageData, part } from "../dom.js";
 import { CompletionView } from "../generation/completion-view.js";
+import { showTime } from "./message-time.js";
 import { setVersionIds, showVersion, versionAt, versionIds } from "../versions.js";
 /** @import { BranchData, Id } from "../types.js" */
 
@@ -146,6 +147,7 @@ export class Branch {
   /** @param {HTMLElement} node */
   #append(node) {
     this.#list.append(node);
+    showTime(node, new Date());
     document.body.classList.remove("blank");
     showVersion(node);
   }
@@ -153,6 +155,7 @@ export class Branch {
   /** @param {HTMLElement} node */
   #adopt(node) {
     showVersion(node);
+    showTime(node);
     if (node.classList.contains("answer")) this.#adoptCompletion(node);
   }
 
