@@ -1,7 +1,7 @@
 """`GET /api/conversations/`: the caller's conversations, and the search in them."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
@@ -11,7 +11,7 @@ from accounts.auth import aauthenticate
 from chat import representation
 from chat.apps import chat
 from chat.conversations import search
-from chat.conversations.schemas import ConversationPage
+from chat.conversations.schemas import ConversationPage, FoundConversation, Match
 from chat.models import Conversation
 from runtime import database
 from web.methods import methods
@@ -34,7 +34,8 @@ class Query(NamedTuple):
 @Operation(
     "Conversations",
     "The caller's conversations, pinned ones first, then those used last",
-    "A search takes two seconds at most, then it is refused with 503; a newer search replaces an older one (429).",
+    "With `search`, `match` is the newest message with the text and an excerpt, null if only the title has it. A search"
+    " takes two seconds at most, then it is refused with 503; a newer search replaces an older one (429).",
     returns=ConversationPage,
     query={"search": str, "archived": bool, "cursor": str},
     refuses=(429,),
@@ -45,18 +46,22 @@ async def get_conversations(request: HttpRequest) -> HttpResponseBase:
     if len(text) > MAX_SEARCH_CHARS:
         raise InvalidRequest(details={"search": [_("At most 100 characters.")]})
     query = Query(_flag(request, "archived"), text, request.GET.get("cursor"))
-    read = partial(rows_of, caller.user.pk, query)
-    rows = await (chat().searches.run(caller.user.pk, read) if text else database.run(read))
-    results = [representation.conversation(row) for row in rows[:PAGE_SIZE]]
+    read = partial(read_page, caller.user.pk, query)
+    rows, found = await (chat().searches.run(caller.user.pk, read) if text else database.run(read))
+    results = [cast("FoundConversation", representation.conversation(row)) for row in rows[:PAGE_SIZE]]
+    if text:
+        for result in results:
+            result["match"] = found.get(result["id"])
     return JsonResponse(ConversationPage(results=results, next=_next_url(request, rows)))
 
 
-def rows_of(user_id: int, query: Query) -> list[Conversation]:
-    """Return the rows of one page, and one more if another page follows."""
+def read_page(user_id: int, query: Query) -> tuple[list[Conversation], dict[int, Match]]:
+    """Return the rows of one page and what a search found in them, and one row more if another page follows."""
     rows: QuerySet[Conversation] = Conversation.objects.owned_by(user_id).filter(archived=query.archived)
     if query.text:
         rows = search.containing(rows, query.text)
-    return list(search.after_cursor(rows, query.cursor)[: PAGE_SIZE + 1])
+    page = list(search.after_cursor(rows, query.cursor)[: PAGE_SIZE + 1])
+    return page, search.matches(page[:PAGE_SIZE], query.text) if query.text else {}
 
 
 def _next_url(request: HttpRequest, rows: list[Conversation]) -> str | None:

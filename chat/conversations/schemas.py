@@ -9,8 +9,17 @@ from chat.schemas import Conversation
 from web.schemas import Count, Time
 
 
+class Match(TypedDict):
+    message: int
+    excerpt: str
+
+
+class FoundConversation(Conversation):
+    match: NotRequired[Match | None]
+
+
 class ConversationPage(TypedDict):
-    results: list[Conversation]
+    results: list[FoundConversation]
     next: str | None
 
 

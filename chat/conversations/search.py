@@ -1,21 +1,26 @@
-"""Searching conversations, and the pages of a search's results."""
+"""Searching conversations, the excerpts around what is found, and the pages of a search's results."""
 
 import base64
 import binascii
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import orjson
 from django.db import connection
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
-from django.db.models.functions import Collate, Lower, StrIndex
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Collate, Greatest, Length, Lower, StrIndex, Substr
 from django.db.models.lookups import GreaterThan
 from django.utils.translation import gettext_lazy as _
 
+from chat.conversations.schemas import Match
 from chat.models import Conversation, Message
 from web.refusals import InvalidRequest
 
 # Characters of a searched text that SQLite looks for first.
 FILTER_CHARS = 3
+# Characters of an excerpt before and after the searched text.
+CONTEXT_CHARS = 60
 
 
 def containing(rows: QuerySet[Conversation], text: str) -> QuerySet[Conversation]:
@@ -31,11 +36,42 @@ def _contains(field: str, text: str) -> Q:
     lengths for texts such as "aaaa", and no deadline interrupts it within a row; for a few characters it is SQLite's
     fastest filter.
     """
-    folded = Value(text.encode().lower().decode())
+    found = Q(GreaterThan(_position(field, text), 0))
     if connection.vendor != "sqlite":
-        return Q(GreaterThan(StrIndex(Lower(Collate(F(field), "C")), folded), 0))
+        return found
     filtered = Q(**{f"{field}__icontains": text[:FILTER_CHARS]})
-    return filtered & Q(GreaterThan(StrIndex(Lower(field), folded), 0)) if len(text) > FILTER_CHARS else filtered
+    return filtered & found if len(text) > FILTER_CHARS else filtered
+
+
+def _position(field: str, text: str) -> StrIndex:
+    """Return where `text` begins in a column: 1 at its start, 0 if it is missing."""
+    value: Combinable = F(field) if connection.vendor == "sqlite" else Collate(F(field), "C")
+    return StrIndex(Lower(value), Value(text.encode().lower().decode()))
+
+
+def matches(rows: Sequence[Conversation], text: str) -> dict[int, Match]:
+    """Return the newest message with `text` of each conversation that has one, and an excerpt around the text.
+
+    The database cuts the excerpts, because messages may have a million characters.
+    """
+    newest = Message.objects.filter(_contains("content", text), conversation=OuterRef("pk")).order_by("-id")
+    found = Conversation.objects.filter(pk__in=[row.pk for row in rows]).annotate(hit=Subquery(newest.values("id")[:1]))
+    hits = [hit for hit in found.values_list("hit", flat=True) if hit]
+    begin = Greatest(_position("content", text) - CONTEXT_CHARS, 1)
+    excerpts = (
+        Message.objects.filter(pk__in=hits)
+        .annotate(begin=begin, piece=Substr("content", begin, len(text) + 2 * CONTEXT_CHARS), chars=Length("content"))
+        .values_list("pk", "conversation_id", "begin", "piece", "chars")
+    )
+    return {
+        conversation: Match(message=pk, excerpt=_excerpt(piece, first > 1, first - 1 + len(piece) < chars))
+        for pk, conversation, first, piece, chars in excerpts
+    }
+
+
+def _excerpt(piece: str, cut_before: bool, cut_after: bool) -> str:
+    """Return a piece of a message on one line, with dots where it was cut."""
+    return f"{'…' * cut_before}{' '.join(piece.split())}{'…' * cut_after}"
 
 
 def after_cursor(rows: QuerySet[Conversation], cursor: str | None) -> QuerySet[Conversation]:

@@ -83,7 +83,7 @@ def timed(read: Callable[[], Any]) -> tuple[Any, float, int]:
 
 
 def listed(user: Any, text: str = "", cursor: str | None = None) -> tuple[list[Conversation], float, int]:
-    return timed(lambda: listing.rows_of(user.pk, listing.Query(False, text, cursor)))
+    return timed(lambda: listing.read_page(user.pk, listing.Query(False, text, cursor))[0])
 
 
 def opened(user: Any, conversation: int) -> tuple[Any, float, int]:
@@ -111,7 +111,7 @@ def test_large_histories_stay_quick(owner: Any) -> None:
     assert seconds < open_seconds
     for wanted, count in (("字", 51), ("Lazy DOG", 51), (f"{middle.pk}/99", 1), ("没有这个", 0), ("Nowhere", 0)):
         found, seconds, queries = listed(owner, wanted)
-        assert (len(found), queries) == (count, 1)
+        assert (len(found), queries) == (count, 3 if count else 1)
         assert seconds < search_seconds, wanted
     _out_and_in(owner)
 
