@@ -46,6 +46,7 @@ for (const folder of ["chunks", "fonts"]) await rm(join(output, folder), { recur
 const { metafile } = await build({
   absWorkingDir: here,
   entryPoints: [
+    { in: "src/pages/base.js", out: "base" },
     { in: "src/pages/chat.js", out: "chat" },
     { in: "src/pages/push-demo.js", out: "push-demo" },
     { in: "src/pages/overview.js", out: "overview" },

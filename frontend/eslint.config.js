@@ -33,7 +33,7 @@ export default [
       "prefer-template": "error",
     },
   },
-  { files: ["src/**"], languageOptions: { globals: globals.browser } },
+  { files: ["src/**", "static/**"], languageOptions: { globals: globals.browser } },
   { files: ["test/**"], languageOptions: { globals: { ...globals.browser, ...globals.node } } },
   { files: ["*.mjs"], languageOptions: { globals: globals.node } },
 ];

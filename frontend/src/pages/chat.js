@@ -2,7 +2,6 @@
 import { ignoreRefusal, Refusal } from "../api.js";
 import { AutoScroll } from "../chat/auto-scroll.js";
 import { Branch } from "../chat/branch.js";
-import { installComposerMenu } from "../chat/composer-menu.js";
 import { Composer } from "../chat/composer.js";
 import { ConversationList } from "../chat/conversation-list.js";
 import { ConversationMenu } from "../chat/conversation-menu.js";
@@ -72,7 +71,6 @@ class ChatPage {
    */
   start(data) {
     installDrawerAndMenus();
-    installComposerMenu();
     installShortcuts();
     new ConversationMenu(this.#conversations).install();
     this.#showStored();

@@ -1,0 +1,6 @@
+// What every page needs: the choice of the theme, and menus.
+import { installPopoverMenus } from "../popover-menus.js";
+import { installThemes } from "../theme.js";
+
+installThemes();
+installPopoverMenus();
