@@ -94,6 +94,12 @@ class RegenerateBody(BaseModel):
     model: Slug | None = None
 
 
+class ContinueBody(BaseModel):
+    """The body of `POST /api/messages/<id>/continue/`, which has no fields."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
 def from_json(request: HttpRequest, shape: type[T]) -> T:
     """Parse a JSON body; an empty one counts as `{}`. Raises TooLarge or InvalidRequest."""
     if request.content_type in {"multipart/form-data", "application/x-www-form-urlencoded"}:

@@ -1,4 +1,4 @@
-"""The main tables: conversations, their messages as a tree, generations, text tools and daily counts."""
+"""The main tables: conversations, their messages as a tree, generations, text tools and stored bytes."""
 
 import secrets
 import time
@@ -20,11 +20,14 @@ from chat import storage
 from chat.channels.models import Channel as Channel
 from chat.channels.models import ChannelMark as ChannelMark
 from chat.channels.models import ChannelMessage as ChannelMessage
+from chat.continuations import MessagePart
 from chat.openai.models import KeptResponse as KeptResponse
 from chat.screening.models import AllowedPhrase as AllowedPhrase
 from chat.screening.models import Hit as Hit
 from chat.screening.models import ListVersion as ListVersion
 from chat.screening.models import SensitiveWord as SensitiveWord
+from chat.sharing.models import Share as Share
+from chat.stats.models import DailyAnswers as DailyAnswers
 from chat.storage import ROW_BYTES, Bytes
 from quotas.models import Quota, Reservation
 
@@ -54,10 +57,12 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     def stored_bytes(self) -> int:
         """Return what these conversations and their messages count in `StorageUse`."""
         own = self.aggregate(bytes=Sum(Bytes("title") + Bytes("system_prompt") + ROW_BYTES))
-        theirs = Message.objects.filter(conversation__in=self.order_by()).aggregate(
-            bytes=Sum(Bytes("content") + Bytes("reasoning") + Bytes("sources") + ROW_BYTES)
+        within = self.order_by()
+        return (
+            (own["bytes"] or 0)
+            + Message.objects.filter(conversation__in=within).stored_bytes()
+            + Share.objects.filter(conversation__in=within).stored_bytes()
         )
-        return (own["bytes"] or 0) + (theirs["bytes"] or 0)
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """Delete the conversations, and give their bytes back to their users."""
@@ -80,6 +85,8 @@ class Conversation(models.Model):
     archived = models.BooleanField(_("archived"), default=False)
     # The upstream's moderation refuses further prompts in this conversation (Spark's code 10019).
     blocked = models.BooleanField(_("blocked by the vendor"), default=False)
+    # In no list, search, export or share, and deleted a day after its last message.
+    temporary = models.BooleanField(_("temporary"), default=False, db_default=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     updated_at = models.DateTimeField(_("last used"), default=timezone.now)
 
@@ -89,7 +96,8 @@ class Conversation(models.Model):
         verbose_name = _("conversation")
         verbose_name_plural = _("conversations")
         indexes: ClassVar[list[models.Index]] = [
-            models.Index(fields=["user", "archived", "-pinned", "-updated_at", "-id"], name="conversations_of_user")
+            models.Index(fields=["user", "archived", "-pinned", "-updated_at", "-id"], name="conversations_of_user"),
+            models.Index(fields=["updated_at"], name="temporary_conversations", condition=models.Q(temporary=True)),
         ]
 
     def __str__(self) -> str:
@@ -104,6 +112,11 @@ class Conversation(models.Model):
 
 
 class MessageQuerySet(models.QuerySet["Message"]):
+    def stored_bytes(self) -> int:
+        """Return what these messages count in `StorageUse`."""
+        each = Bytes("content") + Bytes("reasoning") + Bytes("sources") + ROW_BYTES
+        return self.aggregate(bytes=Sum(each))["bytes"] or 0
+
     def branch(self, leaf_id: int) -> list["Message"]:
         """Return the turns from the root to `leaf_id`, oldest first; two queries for any length."""
         table = Message._meta.db_table
@@ -235,8 +248,8 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
         return sorted(set(ids) - set(self.running().filter(id__in=ids).values_list("id", flat=True)))
 
 
-class Generation(models.Model):
-    """One run that produces one assistant message.
+class Generation(MessagePart):
+    """One run that produces one assistant message, or continues one.
 
     While it runs, its owner process stores the text once a second as a draft in `content` and `reasoning`. At its end
     the text moves to the message; without a conversation it stays here until it expires.
@@ -320,42 +333,14 @@ class Generation(models.Model):
         return self.id
 
     def texts(self) -> tuple[str, str]:
-        """Return content and reasoning as they are stored now."""
-        if self.message and self.status != self.Status.RUNNING:
-            return self.message.content, self.message.reasoning
-        return self.content, self.reasoning
+        """Return content and reasoning of this generation as they are stored now."""
+        message = self.text_message() if self.status != self.Status.RUNNING else None
+        return self.part(message.content, message.reasoning) if message else (self.content, self.reasoning)
 
     def stored_sources(self) -> str:
         """Return the pages that an ended generation cites, as `chat.sources` encodes them."""
-        return self.message.sources if self.message else self.sources
-
-
-class DailyAnswers(models.Model):
-    """Daily counts of a user's generations, by the day on which each began."""
-
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("user"))
-    day = models.DateField(_("day"))
-    model = models.CharField(_("model"), max_length=100)
-    upstream = models.CharField(_("upstream"), max_length=100, blank=True)
-    answers = models.PositiveIntegerField(_("answers"), default=0)
-    daily_charges = models.PositiveIntegerField(_("charged to the daily allowance"), default=0)
-    credit_charges = models.PositiveIntegerField(_("charged to credits"), default=0)
-    failures = models.PositiveIntegerField(_("failures"), default=0)
-    input_tokens = models.BigIntegerField(_("input tokens"), default=0)
-    output_tokens = models.BigIntegerField(_("output tokens"), default=0)
-
-    class Meta:
-        verbose_name = _("answers of a day")
-        verbose_name_plural = _("answers by day")
-        constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["user", "day", "model", "upstream"], name="answers_once_per_day")
-        ]
-        indexes: ClassVar[list[models.Index]] = [
-            models.Index(fields=["day", "model", "upstream"], name="answers_by_day")
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.user_id} {self.day} {self.model}: {self.answers}"
+        message = self.text_message()
+        return message.sources if message else self.sources
 
 
 class StorageUse(models.Model):

@@ -32,7 +32,7 @@ def generation(row: Generation) -> schemas.Generation:
         "status": row.status,
         "model": row.model,
         "conversation": row.conversation_id,
-        "message": row.message_id,
+        "message": row.text_message_id,
         "finish_reason": row.finish_reason,
         "content": content,
         "reasoning": reasoning,
@@ -57,7 +57,7 @@ def end_event(row: Generation) -> tuple[str, ChatDoneEvent | ChatErrorEvent] | N
         return "error", _in_order({**error, "charge": _in_order(row.charge, Charge)}, ChatErrorEvent)
     return "done", {
         "finish_reason": cast("FinishReason", row.finish_reason),
-        "message": row.message_id,
+        "message": row.text_message_id,
         "usage": cast("TokensUsed", usage(row)),
         "charge": _in_order(row.charge, Charge),
         "quota": _in_order(row.quota_after, Quota),
@@ -84,13 +84,15 @@ def conversation(row: Conversation) -> schemas.Conversation:
 def message(row: Message) -> schemas.Message:
     """Return one message; while its generation runs, the draft is its content."""
     made_by: Generation | None = getattr(row, "generation", None)
-    running = made_by is not None and made_by.status == Generation.Status.RUNNING
+    content, reasoning = row.content, row.reasoning
+    if made_by and made_by.status == Generation.Status.RUNNING:
+        content, reasoning = made_by.whole(row, made_by.content, made_by.reasoning)
     shape: schemas.Message = {
         "id": row.pk,
         "parent": row.parent_id,
         "role": row.role,
-        "content": made_by.content if made_by and running else row.content,
-        "reasoning": made_by.reasoning if made_by and running else row.reasoning,
+        "content": content,
+        "reasoning": reasoning,
         "model": row.model or None,
         "generation": made_by.id if made_by else None,
         "created_at": _time(row.created_at),

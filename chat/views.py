@@ -12,7 +12,7 @@ from django.urls import reverse
 from accounts.auth import Caller, aauthenticate, require_reachable
 from chat import bodies, representation, schemas, text_tools
 from chat.apps import chat as chat_app
-from chat.bodies import ChatBody, RegenerateBody, idempotency_key
+from chat.bodies import ChatBody, ContinueBody, RegenerateBody, idempotency_key
 from chat.events import schemas as events_schemas
 from chat.events.sse import SourceStream, for_event_source, last_event_id, no_more_events
 from chat.generations import lookup
@@ -63,6 +63,23 @@ async def post_regenerate(request: HttpRequest, message_id: int) -> HttpResponse
     key = idempotency_key(request)
     regenerating = GenerationRequest(caller.user.pk, body.model or "", regenerate=message_id, idempotency_key=key)
     return await _started(request, caller, regenerating)
+
+
+@Operation(
+    "Chat",
+    "Go on with a completion that ended early",
+    "The new text is appended to the same message.",
+    body=ContinueBody,
+    example={},
+    returns=schemas.BEGUN,
+    headers=("Idempotency-Key",),
+    refuses=schemas.BEGIN_REFUSALS,
+)
+async def post_continue(request: HttpRequest, message_id: int) -> HttpResponseBase:
+    caller = await _chatting(request)
+    bodies.from_json(request, ContinueBody)
+    key = idempotency_key(request)
+    return await _started(request, caller, GenerationRequest(caller.user.pk, continues=message_id, idempotency_key=key))
 
 
 async def _chatting(request: HttpRequest) -> Caller:
@@ -206,6 +223,7 @@ def _event_number(row: Generation, event_id: str) -> int | None:
 
 chat = methods(POST=post_chat, GET=get_chat)
 regenerate = methods(POST=post_regenerate)
+go_on = methods(POST=post_continue)
 one_generation = methods(GET=get_generation)
 stop = methods(POST=post_stop)
 events = methods(GET=get_events)

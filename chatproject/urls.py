@@ -33,6 +33,7 @@ stream_urlpatterns: Routes = [
     path("api/generations/<str:generation_id>/events/", views.events, name="generation-events"),
     path("api/generations/<str:generation_id>/stop/", views.stop, name="generation-stop"),
     path("api/messages/<int:message_id>/regenerate/", views.regenerate, name="regenerate"),
+    path("api/messages/<int:message_id>/continue/", views.go_on, name="continue"),
     path("api/chatgpt/test", classic.test, name="classic"),
     path("v1/chat/completions", openai_api.completions),
     path("v1/responses", responses.responses),

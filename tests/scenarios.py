@@ -71,9 +71,9 @@ class ChatExchange(Exchange):
             if pause:
                 await asyncio.sleep(pause)
 
-    async def stop(self, completion_tokens: int = USAGE["completion_tokens"]) -> None:
+    async def stop(self, completion_tokens: int = USAGE["completion_tokens"], reason: str = "stop") -> None:
         """End well: finish reason, usage if asked for, terminator."""
-        end = delta_bytes("stop")
+        end = delta_bytes(reason)
         if self.request.body.get("stream_options", {}).get("include_usage"):
             end += event_bytes(choices=[], usage={**USAGE, "completion_tokens": completion_tokens})
         await self.send(end + b"data: [DONE]\n\n")

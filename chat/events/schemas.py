@@ -29,11 +29,18 @@ class TokensUsed(TypedDict):
 # --- chat ------------------------------------------------------------------------------------------------------------
 
 
+class Continued(TypedDict):
+    message: int
+    content_from: Count
+    reasoning_from: Count
+
+
 class ChatStartEvent(TypedDict):
     generation: str
     conversation: int | None
     model: str
     title: str
+    continues: NotRequired[Continued]
 
 
 class ChatMessageEvent(TypedDict):

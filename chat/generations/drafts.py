@@ -11,12 +11,17 @@ FLUSH_SECONDS = 0.8
 
 
 class Draft:
-    """The content and reasoning of one running generation."""
+    """The content and reasoning of one running generation.
 
-    __slots__ = ("content", "dirty", "generation", "last_event", "reasoning", "visible", "visible_reasoning")
+    The first `seam_chars` characters of a continuation repeat the end of the earlier text, so they are nothing new.
+    """
 
-    def __init__(self, generation: str) -> None:
-        self.generation = generation
+    __slots__ = (
+        *("content", "dirty", "generation", "last_event", "reasoning", "seam_chars", "visible", "visible_reasoning"),
+    )
+
+    def __init__(self, generation: str, seam_chars: int = 0) -> None:
+        self.generation, self.seam_chars = generation, seam_chars
         self.content, self.reasoning = Text(), Text()
         # Whether there was content, and reasoning, that is not white space. Withdrawn text counts, because it was sent.
         self.visible = self.visible_reasoning = False
@@ -25,8 +30,10 @@ class Draft:
         self.last_event = 0
 
     def add_content(self, text: str) -> None:
+        if not self.visible:
+            new = text[max(0, self.seam_chars - self.content.length) :]
+            self.visible = bool(new.strip())
         self.content.append(text)
-        self.visible = self.visible or bool(text.strip())
         self.dirty = True
 
     def add_reasoning(self, text: str) -> None:

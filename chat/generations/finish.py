@@ -11,6 +11,7 @@ from django.db import transaction
 from django.utils import timezone, translation
 
 from chat import storage
+from chat.generations import continuation
 from chat.models import Conversation, Generation, Hit, Message
 from chat.screening import audit
 from chat.stats import daily
@@ -22,6 +23,8 @@ _SAME_NAMES = (
     *("status", "finish_reason", "error", "content", "reasoning", "sources", "input_tokens", "output_tokens"),
     *("cached_tokens", "reasoning_tokens", "reasoning_seconds", "usage_estimated", "upstream", "last_event"),
 )
+# What a message takes from the end of its generation.
+_TEXTS = ("content", "reasoning", "sources", "reasoning_seconds")
 # Numbers skipped after a killed process, so that the next event is above all that a reader can have.
 RESUME_JUMP = 10_000_000
 
@@ -56,6 +59,8 @@ class End:
     blocked_by_vendor: bool = False
     # The ids of the sensitive words found in it.
     hits: frozenset[int] = frozenset()
+    # Whether one of them ended it.
+    is_cut: bool = False
 
     @property
     def charged(self) -> bool:
@@ -93,10 +98,17 @@ def of_stored(row: Generation, status: str, **how: Any) -> End:
         content=row.content,
         reasoning=row.reasoning,
         last_event=row.last_event + RESUME_JUMP,
-        visible=bool(row.content.strip() or row.reasoning.strip()),
+        visible=_has_visible_text(row),
         reached_upstream=True,  # as far as another process can know
         **how,
     )
+
+
+def _has_visible_text(row: Generation) -> bool:
+    """Return whether the draft has more than what a continuation repeats of the earlier text."""
+    message = row.message if row.is_continuation else None
+    repeated = max(0, len(message.content) - row.content_from) if message else 0
+    return bool(row.content[repeated:].strip() or row.reasoning.strip())
 
 
 def store(end: End) -> Generation:
@@ -107,7 +119,7 @@ def store(end: End) -> Generation:
     with transaction.atomic():
         if end.moderated:
             audit.count_abuse(end.row.user_id)  # first, because a start locks the user's row before the quota's
-        stored = storage.size_of(end.content, end.reasoning, end.sources)
+        text, stored = _kept_text(end)
         # Before the texts, and without a limit: a completion that exceeds it is kept.
         storage.add(end.row.user_id, "unkept" if end.row.message_id is None else "conversations", stored)
         charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason)
@@ -124,12 +136,10 @@ def store(end: End) -> Generation:
         if not fast_sql.update(Generation, values, "id = %s AND status = 'running'", [end.row.id]):
             transaction.set_rollback(True)
         else:
-            if end.row.message_id is not None:
-                names = ("content", "reasoning", "sources", "reasoning_seconds")
-                text = {name: getattr(end, name) for name in names}
-                if not fast_sql.update(Message, text, "id = %s", [end.row.message_id]):
-                    end.row.message = end.row.conversation = None  # deleted meanwhile
-                    storage.add(end.row.user_id, "conversations", -stored)
+            kept = end.row.message_id is not None
+            if kept and not fast_sql.update(Message, text, "id = %s", [end.row.message_id]):
+                end.row.message = end.row.conversation = None  # deleted meanwhile
+                storage.add(end.row.user_id, "conversations", -stored)
             for name, value in values.items():
                 setattr(end.row, name, value)
             daily.count(end.row)
@@ -137,7 +147,15 @@ def store(end: End) -> Generation:
             if end.ends_conversation and end.row.conversation_id is not None:
                 Conversation.objects.filter(id=end.row.conversation_id).update(blocked=True)
             return end.row
-    return Generation.objects.select_related("message").get(id=end.row.id)
+    return Generation.objects.select_related("message", "part_of").get(id=end.row.id)
+
+
+def _kept_text(end: End) -> tuple[dict[str, Any], int]:
+    """Return the texts to store, and by how many bytes the user's storage grows."""
+    text = {name: getattr(end, name) for name in _TEXTS}
+    if end.row.message_id is not None and end.row.is_continuation:
+        return continuation.stored(end.row, text, is_cut=end.is_cut)
+    return text, storage.size_of(end.content, end.reasoning, end.sources)
 
 
 def fill_quota(row: Generation) -> Generation:

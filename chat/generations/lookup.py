@@ -9,7 +9,7 @@ from web.refusals import NotFound
 def owned(user_id: int, generation_id: str, *, texts: bool = True) -> Generation:
     """Return a generation of this user, else raise NotFound; its texts may be megabytes."""
     own = Generation.objects.owned_by(user_id)
-    rows = own.select_related("message") if texts else own.defer("content", "reasoning", "sources")
+    rows = own.select_related("message", "part_of") if texts else own.defer("content", "reasoning", "sources")
     row = rows.filter(id=generation_id).first() if re.fullmatch("[0-9a-f]{32}", generation_id) else None
     if row is None:
         raise NotFound

@@ -95,13 +95,26 @@ class Screening:
     Content, reasoning and tool calls are each screened as a text of their own. `hits` receives the ids of the words
     found; `tools` are the names of the tools offered. This stage stands before `LengthLimit`, because a word that lies
     across the limit must be found too; of tool calls it holds back no more than passes that limit.
+
+    A continuation begins with its `seam`: the end of the earlier text, which may begin a word that new text completes.
+    With `has_reasoning` there is earlier reasoning, from which new reasoning is parted.
     """
 
-    def __init__(self, words: LiveWords, hits: set[int], max_chars: int, tools: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        words: LiveWords,
+        hits: set[int],
+        max_chars: int,
+        tools: Collection[str] = (),
+        *,
+        seam: str = "",
+        has_reasoning: bool = False,
+    ) -> None:
         self._words = words
         self._hits, self._max_chars, self._tools = hits, max_chars, tools
+        self._seam, self._has_reasoning = seam, has_reasoning
         # Whether there were sensitive words at any time; an admin may add some in the middle of a completion.
-        self._used = False
+        self._used = bool(seam) or has_reasoning
         self._call_blocked = False
         self._restart()
 
@@ -109,7 +122,9 @@ class Screening:
         lexicon = self._words.current.outgoing
         self._content, self._reasoning = Screen(lexicon), Screen(lexicon)
         self._calls = Calls(self._tools)
-        self._reasoning_interrupted = False
+        self._reasoning_interrupted = self._has_reasoning
+        # The seam, until it is screened.
+        self._before = self._seam
 
     def feed(self, event: PipelineEvent) -> Sequence[PipelineEvent]:
         if not self._used and self._words.current.outgoing.empty:
@@ -120,7 +135,7 @@ class Screening:
 
     def flush(self) -> list[PipelineEvent]:
         passed = self._flushed_reasoning()
-        return passed if self._blocked else passed + self._passed(Delta, self._content, None)
+        return passed if self._blocked else passed + self._passed_content(None)
 
     @property
     def _blocked(self) -> bool:
@@ -131,7 +146,7 @@ class Screening:
             # Content begins, so the held-back end of the reasoning is released now.
             passed = self._flushed_reasoning()
             self._reasoning_interrupted = self._reasoning_interrupted or bool(passed)
-            return passed if self._blocked else passed + self._passed(Delta, self._content, event.text)
+            return passed if self._blocked else passed + self._passed_content(event.text)
         if isinstance(event, Reasoning):
             return self._parting() + self._passed(Reasoning, self._reasoning, event.text)
         if isinstance(event, ToolCallDelta):
@@ -164,6 +179,12 @@ class Screening:
         self._reasoning_interrupted = False
         self._reasoning = Screen(self._words.current.outgoing)
         return [Reasoning(PARTING)]
+
+    def _passed_content(self, text: str | None) -> list[PipelineEvent]:
+        before, self._before = self._before, ""
+        if text is None and before:
+            return self._passed(Delta, self._content, before) + self._passed(Delta, self._content, None)
+        return self._passed(Delta, self._content, text if text is None else before + text)
 
     def _passed(self, kind: type[Delta | Reasoning], screen: Screen, text: str | None) -> list[PipelineEvent]:
         passed = screen.flush() if text is None else screen.feed(text, self._words.current.outgoing)

@@ -20,9 +20,13 @@ def build(
     """
     messages = [PromptMessage("system", system_prompt)] if system_prompt else []
     messages += [PromptMessage(cast("Role", role), text) for role, text in turns if text.strip()]
-    room = min(parameters.get("max_tokens") or COMPLETION_TOKENS, context_tokens // 4)
-    trimmed = trim(messages, context_tokens - room)
+    trimmed = trim(messages, context_tokens - room(context_tokens, parameters))
     return trimmed, capped(context_tokens, parameters, trimmed)
+
+
+def room(context_tokens: int, parameters: Mapping[str, Any]) -> int:
+    """Return the tokens of the context that stay free for the completion."""
+    return int(min(parameters.get("max_tokens") or COMPLETION_TOKENS, context_tokens // 4))
 
 
 def capped(context_tokens: int, parameters: Mapping[str, Any], messages: Sequence[PromptMessage]) -> dict[str, Any]:

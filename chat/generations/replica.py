@@ -207,7 +207,7 @@ class Replicas:
 
 
 async def _jump(replicas: Mapping[str, Replica]) -> None:
-    stored = Generation.objects.select_related("message").filter(id__in=list(replicas))
+    stored = Generation.objects.select_related("message", "part_of").filter(id__in=list(replicas))
     rows = await database.run(lambda: list(map(fill_quota, stored))) if replicas else ()
     for row in rows:
         replicas[row.id].jump(row)

@@ -16,7 +16,9 @@ from quotas.ledger import ReservedUnit
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """A user's request for one generation. `regenerate` names the assistant message that gets a sibling.
+    """A user's request for one generation.
+
+    `regenerate` names the assistant message that gets a sibling, `continues` one whose text goes on.
 
     A request that is not `kept` makes no conversation, and its text expires. Its whole prompt is `messages`, of which
     `prompt` is the new text. Without a `model` it goes to the first one that is available. The upstream gets `extras`
@@ -32,6 +34,7 @@ class GenerationRequest:
     system_prompt: str | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     regenerate: int | None = None
+    continues: int | None = None
     idempotency_key: str | None = None
     # Whether it joins a running generation of an equal request: an EventSource repeats its GET to reconnect.
     joins_running: bool = False
@@ -62,6 +65,7 @@ class GenerationRequest:
             self.parameters,
             self.regenerate,
             *(() if self.kept else (self.messages, self.instruction, self.extras)),
+            *(("continues", self.continues) if self.continues else ()),
         )
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
@@ -87,3 +91,5 @@ class Started:
     row: Generation
     reservation: ReservedUnit | None = None
     attempts: Attempts | None = None
+    # The end of the message's earlier text that a continuation begins with, for screening.
+    seam: str = ""

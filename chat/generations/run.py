@@ -67,7 +67,9 @@ class Run:
         hints: QuotaHints,
         *,
         hides_reasoning: bool = False,
+        seam: str = "",
     ) -> None:
+        self._seam = seam
         self.row, self.draft, self.sink = row, draft, sink
         self._hides_reasoning = hides_reasoning
         self._words, self._quota_hints = words, hints
@@ -90,6 +92,8 @@ class Run:
         # The upstream's reason, or that of our limits; empty while the upstream has not ended the generation.
         self._finish_reason = ""
         self._ends_conversation = self._blocked_by_vendor = self._request_at_fault = False
+        # Whether one of our words ended it.
+        self._is_cut = False
         self._reading = False
         self._finished = asyncio.Event()
         self._started = time.monotonic()
@@ -99,10 +103,7 @@ class Run:
         self._reasoned_at: float | None = None
         # Whether the time of the next content or tool call matters.
         self._clocks_next = True
-        title = row.conversation.title if row.conversation else None
-        self._publish(
-            "start", {"generation": row.id, "conversation": row.conversation_id, "model": row.model, "title": title}
-        )
+        self._publish("start", _start_of(row))
 
     async def go(self) -> None:
         """Generate, store the end, publish it: the whole life of the generation."""
@@ -163,7 +164,8 @@ class Run:
     async def _read(self) -> End:
         """Read the upstream through the pipeline until the first `Finished`, then close it."""
         max_chars, sink = settings.MAX_ANSWER_CHARS, self.sink
-        screening = Screening(self._words, self._hits, max_chars, tool_names(self._attempts.extras))
+        tools, has_reasoning = tool_names(self._attempts.extras), bool(self.row.reasoning_from)
+        screening = Screening(self._words, self._hits, max_chars, tools, seam=self._seam, has_reasoning=has_reasoning)
         thought = LateThought() if self._attempts.model.think_tags else None
         pipeline = Pipeline(screening, LengthLimit(max_chars), thought)
         async with aclosing(self._attempts.run()) as upstream:
@@ -271,6 +273,7 @@ class Run:
         sent = finished.reason != "tool_calls" or self._tool_call_chars > 0
         self._finish_reason = finished.reason if sent else "stop"
         self._ends_conversation = finished.ends_conversation
+        self._is_cut = finished.reason == "content_filter" and not by_vendor
         self._blocked_by_vendor = by_vendor and finished.reason == "content_filter" and not self._is_visible()
         reason = "stop" if finished.reason == "tool_calls" else finished.reason
         return self._end(Generation.Status.COMPLETED, finish_reason=reason)
@@ -290,6 +293,8 @@ class Run:
         return draft.visible or reasoning or self._tool_call_chars > 0 or self._has_embeddings
 
     def _end(self, status: str, *, finish_reason: str | None = None, error: dict[str, Any] | None = None) -> End:
+        if not self._is_cut and (rest := self._seam[self.draft.content.length :]):
+            self._take(Delta(rest))  # it was held back, and the message must not lose it
         text = self.draft.snapshot()
         usage = self._usage or Usage(
             prompt_tokens(self._attempts.messages),
@@ -318,6 +323,7 @@ class Run:
             ends_conversation=self._ends_conversation,
             blocked_by_vendor=self._blocked_by_vendor,
             hits=frozenset(self._hits),
+            is_cut=self._is_cut,
         )
 
     async def _store(self, end: End) -> Generation:
@@ -355,3 +361,13 @@ class Run:
                 "gen_ai.response.finish_reasons": row.finish_reason,
             },
         )
+
+
+def _start_of(row: Generation) -> dict[str, Any]:
+    """Return the data of the first event."""
+    title = row.conversation.title if row.conversation else None
+    start = {"generation": row.id, "conversation": row.conversation_id, "model": row.model, "title": title}
+    if not row.is_continuation:
+        return start
+    place = {"content_from": row.content_from, "reasoning_from": row.reasoning_from}
+    return {**start, "continues": {"message": row.message_id, **place}}

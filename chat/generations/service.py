@@ -93,7 +93,7 @@ class Generations:
         if started is None:
             started = await self._admit(request, precheck)
         if started.reservation and started.attempts:
-            self._run(started.row, started.attempts, sink, hides_reasoning=request.hides_reasoning)
+            self._run(started, started.attempts, sink, hides_reasoning=request.hides_reasoning)
         # Before the response, so that the caller finds the reserved unit in every process.
         await self._hints.sent()
         return started
@@ -117,16 +117,17 @@ class Generations:
         screened = await asyncio.get_running_loop().run_in_executor(self._large_calls, incoming.screen_call, *call)
         return Precheck(screened=screened)
 
-    def _run(self, row: Generation, attempts: Attempts, sink: Sink | None, *, hides_reasoning: bool) -> None:
+    def _run(self, started: Started, attempts: Attempts, sink: Sink | None, *, hides_reasoning: bool) -> None:
         """Run in a detached task, so that the run keeps nothing of the request."""
         self._remote.serve(self._stop_own)
         self._offsets.serve(self._last_event)
-        draft = Draft(row.id)
+        row, seam = started.row, started.seam
+        draft = Draft(row.id, len(seam))
         if sink is None:
             sink = log = self.logs.open(row.id, draft.prefixes)
             self.outbox.add(log)
         run = self._runs[row.id] = Run(
-            row, attempts, draft, sink, self._words, self._hints, hides_reasoning=hides_reasoning
+            row, attempts, draft, sink, self._words, self._hints, hides_reasoning=hides_reasoning, seam=seam
         )
         sink.bind(lambda: run.end_soon("cancelled"))
         run.task = self._tasks.start(run.go())

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import queue_writes
 from chat import storage, text_tools
 from chat.errors import Conflict, ContentBlocked, ConversationBlocked, PromptTooLong, StorageFull
-from chat.generations import prompt
+from chat.generations import continuation, prompt
 from chat.generations.request import NO_PRECHECK, GenerationRequest, Precheck, Started
 from chat.models import TITLE_CHARS, Conversation, Generation, Hit, Message, new_generation_id
 from chat.screening import audit, incoming
@@ -50,12 +50,13 @@ Parameters = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A request's model, place in a conversation, and question to regenerate for."""
+    """A request's model and place: conversation, question to regenerate for, message to continue."""
 
     config: ModelConfig
     conversation: Conversation | None = None
     parent_id: int | None = None
     question: Message | None = None
+    continued: Message | None = None
 
 
 class Admission:
@@ -128,21 +129,26 @@ class Admission:
                 row_id = new_generation_id()
                 reservation = ledger.reserve(request.user_id, target.config.id, row_id)
                 target.config.check_available()
-                row, turns = self._store(request, row_id, target, screened, reservation)
+                row, turns, seam = self._store(request, row_id, target, screened, reservation)
                 # Before the commit, so that impossible parameters of the model leave nothing stored.
                 built = _built_prompt(request, target.config, row, turns, screened)
         except ContentBlocked:
             if not exhausted:
                 audit.record_refusal(request.user_id, screened.hits)  # not before the transaction is rolled back
             raise
-        return Started(row, reservation, self._attempts(request, target.config, row_id, *built, call))
+        return Started(row, reservation, self._attempts(request, target.config, row_id, *built, call), seam)
 
     def _store(
         self, request: GenerationRequest, row_id: str, target: Target, screened: Screened, reservation: ReservedUnit
-    ) -> tuple[Generation, list[tuple[str, str]]]:
-        """Store the generation and its messages; return the row and the prompt's turns."""
-        message, turns = None, []
-        if request.kept:
+    ) -> tuple[Generation, list[tuple[str, str]], str]:
+        """Store generation and messages; return the row, the prompt's turns, a continuation's seam."""
+        turns: list[tuple[str, str]] = []
+        seam, place = "", dict[str, Any](message=None)
+        if target.continued:
+            place, seam = continuation.begin(target.continued, self._words.load().outgoing)
+            turns = continuation.turns(Message.objects.branch(target.continued.pk))
+            Conversation.objects.filter(pk=target.continued.conversation_id).update(updated_at=timezone.now())
+        elif request.kept:
             conversation, question, parent_id = target.conversation, target.question, target.parent_id
             if parent_id:
                 turns = [(turn.role, turn.content) for turn in Message.objects.branch(parent_id)]
@@ -152,12 +158,14 @@ class Admission:
                 conversation = _stored_conversation(request.user_id, conversation, prompt_text, given)
                 question = _add(conversation, parent_id, Message.Role.USER, prompt_text)
             turns.append((Message.Role.USER, question.content))
-            message = _add(question.conversation, question.id, Message.Role.ASSISTANT, "", target.config.slug)
+            answer = _add(question.conversation, question.id, Message.Role.ASSISTANT, "", target.config.slug)
+            place = {"message": answer}
+        message = place["message"]
         row = Generation(
             id=row_id,
             user_id=request.user_id,
             conversation=message.conversation if message else None,
-            message=message,
+            **place,
             quota_id=reservation.quota_id,
             reservation_id=reservation.reservation_id,
             model=target.config.slug,
@@ -171,7 +179,7 @@ class Admission:
         )
         fast_sql.insert(row)
         audit.record(request.user_id, row_id, Hit.Direction.INPUT, screened.hits)
-        return row, turns
+        return row, turns, seam
 
     def _checked_size_and_model(self, request: GenerationRequest) -> ModelConfig | None:
         """Refuse a long text and an unusable model; return the model if one is named.
@@ -181,7 +189,7 @@ class Admission:
         texts = () if request.is_api_call else (request.prompt, request.system_prompt or "")
         if any(len(text) > settings.MAX_PROMPT_CHARS for text in texts):
             raise PromptTooLong(details={"max_chars": settings.MAX_PROMPT_CHARS})
-        if not request.model and (request.regenerate or not request.kept):
+        if not request.model and (request.regenerate or request.continues or not request.kept):
             return None
         config = self._usable_model(request, request.model)
         config.check_parameters(request.parameters)
@@ -196,6 +204,10 @@ class Admission:
         return able(config, wanted(request.messages, request.extras))
 
     def _target(self, request: GenerationRequest, config: ModelConfig | None) -> Target:
+        if request.continues:
+            continued = continuation.find(request.user_id, request.continues)
+            config = self._usable_model(request, continued.model)
+            return Target(config, continued.conversation, continued=continued)
         if request.regenerate:
             own = Message.objects.filter(conversation__user_id=request.user_id, role=Message.Role.ASSISTANT)
             message = own.select_related("parent", "conversation").filter(id=request.regenerate).first()
@@ -230,10 +242,10 @@ class Admission:
         else:
             lexicon = self._words.load().incoming
             if not request.instruction:  # its text is the screened prompt
-                new = 1 if request.kept and not request.regenerate else 0
+                new = 1 if request.kept and not (request.regenerate or request.continues) else 0
                 messages = incoming.mask_earlier(lexicon, messages, new=new)
             extras = incoming.mask_extras(lexicon, request.extras)
-        whole, user = not request.kept, request.user_id
+        whole, user = not request.kept or bool(request.continues), request.user_id
         given = frozenset(request.parameters)
         return Attempts(
             self._routing, config, messages, parameters, row_id, extras, whole=whole, user=user, given=given
@@ -305,6 +317,8 @@ def _has_room(request: GenerationRequest, target: Target, screened: Screened, *,
 
 def _stored_size(request: GenerationRequest, target: Target, screened: Screened) -> int:
     """Return the bytes of what a kept request stores before its completion."""
+    if request.continues:
+        return 0
     if request.regenerate:
         return storage.ROW_BYTES
     prompt_text, system_prompt = screened.texts
@@ -330,7 +344,8 @@ def _built_prompt(
     if request.kept:
         parameters = {**config.parameters, **request.parameters}
         system_prompt = row.conversation.system_prompt if row.conversation else ""
-        return prompt.build(config.context_tokens, parameters, system_prompt, turns)
+        build = continuation.build if request.continues else prompt.build
+        return build(config.context_tokens, parameters, system_prompt, turns)
     # The caller's prompt is sent whole. A long one is refused, because the caller did not ask to shorten it.
     messages = request.messages
     if request.instruction:

@@ -31,6 +31,11 @@ class Screen:
     def is_holding(self) -> bool:
         return bool(self._held)
 
+    @property
+    def holding(self) -> int:
+        """The number of characters that are held back."""
+        return len(self._held)
+
     def feed(self, text: str, lexicon: Lexicon) -> str:
         """Add a delta, return what may be shown. A new lexicon applies from here on."""
         if lexicon is not self._lexicon:

@@ -21,7 +21,7 @@ from tests import factories, servers
 
 EXAMPLES = 500 if os.environ.get("SOAK") else 25
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=40)
-NAMES = ("ask", "ask", "ask_unkept", "bring_in", "regenerate", "instruct", "delete", "delete_many", "expire")
+NAMES = ("ask", "ask", "ask_unkept", "bring_in", "regenerate", "go_on", "instruct", "delete", "delete_many", "expire")
 STEPS = st.tuples(st.sampled_from(NAMES), TEXTS, TEXTS, st.integers(0, 5))
 
 
@@ -85,6 +85,14 @@ class History:
             if number % 2:
                 answer.conversation.delete()  # while it runs
             self._end(row, completion, number)
+
+    def go_on(self, completion: str, _second: str, number: int) -> None:
+        """Continue a completion that ended early."""
+        conversation = self._one(number)
+        row = conversation and conversation.generations.filter(message__isnull=False, status="completed").first()
+        if row:
+            Generation.objects.filter(pk=row.pk).update(finish_reason="length")
+            self._end(self._started(continues=row.message_id), completion, number)
 
     def instruct(self, text: str, _second: str, number: int) -> None:
         conversation = self._one(number)

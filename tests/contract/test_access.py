@@ -24,6 +24,8 @@ Json = dict[str, Any]
 # Statuses for owner, other, anonymous, staff and disabled. Staff see the data of other users only in the admin.
 HIDDEN = (200, 404, 401, 404, 401)
 REMOVED = (204, 404, 401, 404, 401)
+# Its completion did not end early.
+WHOLE = (409, 404, 401, 404, 401)
 # A new generation is accepted.
 ACCEPTED = (202, 404, 401, 404, 401)
 # Rows of staff: other users cannot find out whether they exist.
@@ -43,6 +45,7 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/api/generations/{generation_id}/events/"): HIDDEN,
     ("POST", "/api/generations/{generation_id}/stop/"): HIDDEN,
     ("POST", "/api/messages/{message_id}/regenerate/"): ACCEPTED,
+    ("POST", "/api/messages/{message_id}/continue/"): WHOLE,
     ("GET", "/api/conversations/{conversation_id}/"): HIDDEN,
     ("PATCH", "/api/conversations/{conversation_id}/"): HIDDEN,
     ("DELETE", "/api/conversations/{conversation_id}/"): REMOVED,

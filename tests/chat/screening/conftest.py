@@ -20,7 +20,7 @@ Hits = Callable[[str], tuple[int, list[Row]]]
 
 
 class Speaker(FakeOpenAI):
-    """An upstream that sends `deltas`, `pause` seconds apart; then it stops, hangs, or disconnects."""
+    """An upstream that sends `deltas`, `pause` seconds apart; then it ends well, hangs, or disconnects."""
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(port)
@@ -38,8 +38,8 @@ class Speaker(FakeOpenAI):
         for delta in self.deltas:
             await chat.delta(**delta)
             await asyncio.sleep(self.pause)
-        if self.end == "stop":
-            await chat.stop()
+        if self.end in {"stop", "length"}:
+            await chat.stop(reason=self.end)
         elif self.end == "cut":
             chat.cut()
         else:

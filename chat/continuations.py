@@ -1,0 +1,69 @@
+"""The part of a message that one generation made.
+
+A continuation appends to the message of an earlier generation. `Generation.message` is then the message of the latest
+generation only; earlier ones keep it in `part_of`. All of them remember which characters are theirs.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+
+if TYPE_CHECKING:
+    from chat.models import Message
+
+
+def appended(old: str, start: int, new: str) -> str:
+    """Return `old` with `new` from character `start` on.
+
+    Characters of `old` beyond them stay until `new` is as long: a continuation may repeat the last ones.
+    """
+    return old[:start] + new + old[start + len(new) :]
+
+
+class MessagePart(models.Model):
+    """The place of a generation's text in its message."""
+
+    message: "models.OneToOneField[Message | None, Message | None]"
+    message_id: int | None
+    # The message, when a later generation has continued it.
+    part_of = models.ForeignKey(
+        "chat.Message", models.SET_NULL, null=True, related_name="earlier_generations", db_constraint=False
+    )
+    # Characters of the message before this part, and up to its end; null: the part is the last one.
+    content_from = models.PositiveIntegerField(default=0, db_default=0)
+    content_until = models.PositiveIntegerField(null=True)
+    reasoning_from = models.PositiveIntegerField(default=0, db_default=0)
+    reasoning_until = models.PositiveIntegerField(null=True)
+
+    class Meta:
+        abstract = True
+
+    @property
+    def is_continuation(self) -> bool:
+        """Whether the message had text before this part."""
+        return bool(self.content_from or self.reasoning_from)
+
+    @property
+    def text_message_id(self) -> int | None:
+        """The id of the message that has the text."""
+        return self.message_id or self.part_of_id
+
+    def text_message(self) -> "Message | None":
+        return self.message or (self.part_of if self.part_of_id else None)
+
+    def part(self, content: str, reasoning: str) -> tuple[str, str]:
+        """Return this generation's part of the message's content and reasoning."""
+        return content[self.content_from : self.content_until], reasoning[self.reasoning_from : self.reasoning_until]
+
+    def whole(self, message: "Message", content: str, reasoning: str) -> tuple[str, str]:
+        """Return the message's content and reasoning together with this latest part."""
+        return (
+            appended(message.content, self.content_from, content),
+            appended(message.reasoning, self.reasoning_from, reasoning),
+        )
+
+    def hand_over(self, message: "Message", *, content_from: int) -> dict[str, Any]:
+        """Return what a continuation takes over from this generation, whose row must be saved."""
+        self.message, self.part_of = None, message
+        self.content_until, self.reasoning_until = len(message.content), len(message.reasoning)
+        return {"message": message, "content_from": content_from, "reasoning_from": len(message.reasoning)}
