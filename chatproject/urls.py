@@ -21,7 +21,7 @@ from quotas.api import Ledger, Quotas
 from quotas.models_api import ChatModels
 from quotas.staff import Credits, RedeemCodes
 from quotas.staff import Quotas as QuotaRows
-from web import health, refusals, staff
+from web import app_shell, health, refusals, staff
 
 register_converter(push_views.KeyConverter, "key")
 
@@ -63,6 +63,9 @@ urlpatterns: Routes = [
     *stream_urlpatterns,
     path("", pages.page, name="chat-page"),
     path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}chat/favicon.svg")),
+    path("manifest.webmanifest", app_shell.manifest, name="manifest"),
+    path("service-worker.js", app_shell.service_worker, name="service-worker"),
+    path("offline/", app_shell.offline, name="offline"),
     path("c/<int:conversation_id>/", pages.page, name="conversation"),
     path("tools/", pages.tools, name="tools"),
     path("push-demo/", pages.push_demo, name="push-demo"),

@@ -52,6 +52,7 @@ const { metafile } = await build({
     { in: "src/pages/overview.js", out: "overview" },
     { in: "src/pages/tools.js", out: "tools" },
     { in: "src/pages/data.js", out: "data" },
+    { in: "src/service-worker.js", out: "service-worker" },
     { in: "styles/chat.css", out: "chat" },
     { in: "styles/dashboard.css", out: "dashboard" },
     { in: "styles/formulas.css", out: "formulas" },

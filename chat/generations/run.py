@@ -166,7 +166,8 @@ class Run:
         max_chars, sink = settings.MAX_ANSWER_CHARS, self.sink
         tools, has_reasoning = tool_names(self._attempts.extras), bool(self.row.reasoning_from)
         screening = Screening(self._words, self._hits, max_chars, tools, seam=self._seam, has_reasoning=has_reasoning)
-        thought = LateThought() if self._attempts.model.think_tags else None
+        may_think_late = self._attempts.model.think_tags and not (self._seam or self.row.is_continuation)
+        thought = LateThought() if may_think_late else None
         pipeline = Pipeline(screening, LengthLimit(max_chars), thought)
         async with aclosing(self._attempts.run()) as upstream:
             try:

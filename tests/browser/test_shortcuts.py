@@ -41,7 +41,7 @@ def test_shortcuts_work_outside_of_fields_and_can_be_turned_off(visitor: Visitor
 
 
 def test_escape_stops_the_running_answer(visitor: Visitor) -> None:
-    """Escape closes what is open, then stops the generation; `c` copies it, and `n` leads to a new conversation."""
+    """Escape closes what is open first, then stops the generation; `c` copies it, `n` leads to a new conversation."""
     page = visitor.page
     visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
     visitor.ask("go", "lasting")

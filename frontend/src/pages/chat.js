@@ -5,6 +5,7 @@ import { Branch } from "../chat/branch.js";
 import { Composer } from "../chat/composer.js";
 import { ConversationList } from "../chat/conversation-list.js";
 import { ConversationMenu } from "../chat/conversation-menu.js";
+import { installDevice } from "../chat/device.js";
 import { installDrawerAndMenus } from "../chat/drawer.js";
 import { editPrompt } from "../chat/prompt-editor.js";
 import { installShortcuts } from "../chat/shortcuts.js";
@@ -19,6 +20,7 @@ import { Quotas } from "../quota.js";
 
 class ChatPage {
   #announcer = byId("announcer");
+  #endNotification = installDevice(this.#announcer);
   #models;
   #quotas;
   #presenter;
@@ -97,6 +99,7 @@ class ChatPage {
   async #show(generation, view) {
     this.#running = generation;
     this.#composer.running = true;
+    const notifyOfEnd = this.#endNotification.begin();
     try {
       await this.#presenter.show(generation, view, this.#composer.model, {
         start: ({ conversation, title }) => this.#onStart(conversation, title),
@@ -109,6 +112,7 @@ class ChatPage {
     } finally {
       this.#running = null;
       this.#composer.running = false;
+      notifyOfEnd();
     }
   }
 

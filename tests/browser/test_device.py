@@ -1,0 +1,135 @@
+"""The page as an app: manifest, offline page, dictation, notifications."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Visit
+from tests.browser.visitor import Visitor
+from tests.product import Product
+
+# Stands for the browser's speech recognition: the test speaks, and Chromium's would send audio to its maker.
+SPEECH = """
+    globalThis.SpeechRecognition = class extends EventTarget {
+        start() { globalThis.recognition = this; }
+        stop() { this.dispatchEvent(new Event("end")); }
+        abort() { this.stop(); }
+        hear(...texts) {
+            const results = texts.map(transcript => [{ transcript }]);
+            this.dispatchEvent(Object.assign(new Event("result"), { results }));
+        }
+        fail(error) { this.dispatchEvent(Object.assign(new Event("error"), { error })); this.stop(); }
+    };
+"""
+# Notes the notifications instead of showing them, and lets the test hide the tab.
+NOTIFICATIONS = """
+    globalThis.shown = [];
+    globalThis.hide = () => Object.defineProperty(document, "hidden", { value: true });
+    ServiceWorkerRegistration.prototype.showNotification = async (...given) => shown.push(given);
+"""
+
+
+def test_the_page_can_be_installed(visit: Visit) -> None:
+    """The manifest has a name, a start, standalone display and icons that load, also before a login."""
+    visitor = visit(locale="zh-CN")
+    page = visitor.page
+    page.goto("/accounts/login/")
+    address = page.get_attribute("link[rel=manifest]", "href")
+    manifest = page.evaluate("async address => (await fetch(address)).json()", address)
+    assert (manifest["name"], manifest["start_url"], manifest["display"]) == ("Rivulet", "/", "standalone")
+    assert manifest["description"] == "与 AI 模型对话"
+    sizes = {icon["sizes"]: page.evaluate(NATURAL_SIZE, icon["src"]) for icon in manifest["icons"]}
+    assert {sizes["192x192"], sizes["512x512"]} == {192, 512}
+    assert any(icon.get("purpose") == "maskable" for icon in manifest["icons"])
+    assert page.evaluate(NATURAL_SIZE, page.get_attribute("link[rel=apple-touch-icon]", "href")) == 180
+
+
+NATURAL_SIZE = """async src => {
+    const image = Object.assign(new Image(), { src });
+    await image.decode();
+    return image.naturalWidth;
+}"""
+
+
+def kept(page: Page) -> list[str]:
+    """Return the paths of all responses that the service worker keeps."""
+    return list(
+        page.evaluate("""async () => {
+            const caches_ = await Promise.all((await caches.keys()).map(name => caches.open(name)));
+            const requests = (await Promise.all(caches_.map(cache => cache.keys()))).flat();
+            return requests.map(({ url }) => new URL(url).pathname);
+        }""")
+    )
+
+
+def test_without_a_connection_a_page_says_so(visit: Visit, mortal: Product) -> None:
+    """The service worker shows the offline page, and keeps nothing of the user; later the real page comes back."""
+    visitor = visit(mortal).register().log_in()
+    visitor.expect_errors("ERR_CONNECTION_REFUSED|Failed to load resource|Failed to fetch")
+    page = visitor.page
+    page.evaluate("async () => { await navigator.serviceWorker.ready; }")
+    visitor.answer("a secret", "gpt-4")
+    page.reload()
+    page.wait_for_function("() => navigator.serviceWorker.controller")
+    mortal.kill()
+    page.reload()
+    expect(page.locator("h1")).to_have_text("No connection")
+    assert page.evaluate(NATURAL_SIZE, page.get_attribute(".brand img", "src"))
+    assert page.evaluate("() => getComputedStyle(document.querySelector('.button')).borderRadius") != "0px"
+    paths = kept(page)
+    assert all(path == "/offline/" or path.startswith("/static/chat/") for path in paths), paths
+    assert len(paths) == 4
+    mortal.start()
+    page.get_by_role("link", name="Try again").click()
+    expect(page.locator(".answer")).to_have_count(1)
+
+
+def test_dictation_writes_into_the_prompt(visitor: Visitor) -> None:
+    """Speech is written where the caret is, while it is heard; a failure is shown, and without speech no button."""
+    page = visitor.page
+    visitor.context.add_init_script(SPEECH)
+    button = page.get_by_role("button", name="Dictate")
+    page.reload()
+    page.fill("#prompt", "First,")
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    page.evaluate("() => recognition.hear('boil the wat')")
+    expect(page.locator("#prompt")).to_have_value("First, boil the wat")
+    page.evaluate("() => recognition.hear('boil the water', ' now')")
+    expect(page.locator("#prompt")).to_have_value("First, boil the water now")
+    expect(page.get_by_role("button", name="Send")).to_be_enabled()
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "false")
+    button.click()
+    page.evaluate("() => recognition.fail('not-allowed')")
+    expect(page.get_by_role("status").filter(has_text="microphone")).to_be_visible()
+    visitor.context.add_init_script("delete globalThis.SpeechRecognition; delete globalThis.webkitSpeechRecognition")
+    page.reload()
+    visitor.wait_for_page()
+    expect(button).to_be_hidden()
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_long_answer_that_ends_in_a_hidden_tab_notifies(visitor: Visitor, wanted: bool) -> None:
+    """Only users who asked for it are notified, with the conversation's title and how it ended."""
+    page = visitor.page
+    visitor.context.grant_permissions(["notifications"])
+    visitor.context.add_init_script(NOTIFICATIONS)
+    page.clock.install()
+    page.reload()
+    visitor.wait_for_page()
+    if wanted:
+        page.click(".user-menu summary")
+        page.get_by_role("switch", name="Notify me").click()
+        expect(page.get_by_role("switch", name="Notify me")).to_be_checked()
+        page.keyboard.press("Escape")
+    visitor.ask("long or short", "steady")
+    visitor.wait_for_text(more_than=5)
+    page.clock.fast_forward(9_000)
+    page.evaluate("() => hide()")
+    visitor.wait_for_end()
+    if wanted:
+        page.wait_for_function("() => shown.length")
+    shown = page.evaluate("() => shown")
+    assert [(title, options["body"]) for title, options in shown] == (
+        [("long or short", "Answer complete.")] if wanted else []
+    )
