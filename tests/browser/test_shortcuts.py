@@ -22,6 +22,7 @@ def test_shortcuts_work_outside_of_fields_and_can_be_turned_off(visitor: Visitor
     page.keyboard.press("?")
     expect(dialog).to_be_visible()
     page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
 
     page.keyboard.press("s")
     expect(page.locator("#search")).to_be_focused()
