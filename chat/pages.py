@@ -129,6 +129,8 @@ def _shown(row: Message, own: Set[str]) -> dict[str, Any]:
         "generation": made_by
         and {
             "id": made_by.id,
+            "content_from": made_by.content_from,
+            "reasoning_from": made_by.reasoning_from,
             "status": made_by.status,
             "finish_reason": made_by.finish_reason,
             "charge": made_by.charge,

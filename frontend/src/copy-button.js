@@ -7,8 +7,16 @@ const SVG_NAMESPACE = "http://www.w3.org/2000/svg";
 /** Milliseconds for which a button confirms that it copied. */
 const CONFIRMATION_MS = 1600;
 
-/** @param {string} value */
-async function copyToClipboard(value) {
+/**
+ * @param {string} value
+ * @param {string} html the same with formatting, or nothing
+ */
+async function copyToClipboard(value, html) {
+  if (html && navigator.clipboard && typeof ClipboardItem === "function") {
+    const forms = { "text/plain": value, "text/html": html };
+    const blobs = Object.entries(forms).map(([type, form]) => [type, new Blob([form], { type })]);
+    return navigator.clipboard.write([new ClipboardItem(Object.fromEntries(blobs))]);
+  }
   // navigator.clipboard exists on secure origins only; copying a selection works on the others.
   if (navigator.clipboard) return navigator.clipboard.writeText(value);
   const field = document.createElement("textarea");
@@ -24,8 +32,9 @@ async function copyToClipboard(value) {
  * Makes `button`, which has an icon and a label, copy what `getText()` returns.
  * @param {HTMLElement} button
  * @param {() => string} getText
+ * @param {() => string} [getHtml] the same text with its formatting, for documents and mails
  */
-export function installCopyButton(button, getText) {
+export function installCopyButton(button, getText, getHtml) {
   const icon = find(button, "use", SVGUseElement);
   const label = find(button, "span");
   const originalLabel = label.textContent;
@@ -33,7 +42,7 @@ export function installCopyButton(button, getText) {
   let timer;
   button.addEventListener("click", async () => {
     const focused = document.activeElement;
-    await copyToClipboard(getText());
+    await copyToClipboard(getText(), getHtml?.() ?? "");
     if (focused instanceof HTMLElement) focused.focus({ preventScroll: true });
     icon.setAttribute("href", "#icon-check");
     label.textContent = text("copied");

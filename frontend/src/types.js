@@ -98,7 +98,7 @@
 /**
  * The body of `POST /api/chat/` and of the regenerate route, as far as the pages use it.
  * @typedef {object} GenerationRequest
- * @property {string} model
+ * @property {string} [model]
  * @property {string} [prompt]
  * @property {Id} [conversation]
  * @property {Id} [parent]
@@ -108,9 +108,17 @@
  */
 
 /**
+ * Where a generation continues a message: the numbers of characters before its own.
+ * @typedef {object} Continued
+ * @property {Id} [message]
+ * @property {number} content_from
+ * @property {number} reasoning_from
+ */
+
+/**
  * The server-sent events of a generation: name of the event to its payload.
  * @typedef {object} EventPayloads
- * @property {{ generation: Id, conversation: Id | null, model: string, title: string }} start
+ * @property {{ generation: Id, conversation: Id | null, model: string, title: string, continues?: Continued }} start
  * @property {{ content: string }} message
  * @property {{ content: string }} reasoning
  * @property {{ code: string, message: string }} notice

@@ -59,7 +59,7 @@ test("a step that is not possible is not offered", () => {
  */
 async function sourcesAfter(events, stored) {
   /** @type {any} */
-  const view = { node: { dataset: {} }, replace() {}, finish() {}, fail() {}, appendContent() {} };
+  const view = { node: { dataset: {} }, begin() {}, replace() {}, finish() {}, fail() {}, appendContent() {} };
   /** @type {any} */
   const quotas = { describeCharge: () => "", update() {}, refresh: async () => {} };
   /** @type {any} */

@@ -9,6 +9,7 @@ import { setVersionIds, showVersion, versionAt, versionIds } from "../versions.j
 /**
  * @typedef {object} BranchCallbacks
  * @property {(view: CompletionView) => void} onRegenerate
+ * @property {(view: CompletionView) => void} onContinue
  * @property {(node: HTMLElement, id: string, buttonName: string) => void} onVersion
  * @property {(promptNode: HTMLElement) => void} onEdit
  * @property {() => boolean} isFollowed whether the page shows its end as it grows
@@ -27,10 +28,10 @@ export class Branch {
   #callbacks;
 
   /** @param {{ conversationId: Id | null, leaf: Id | null } & BranchCallbacks} options */
-  constructor({ conversationId, leaf, onRegenerate, onVersion, onEdit, isFollowed }) {
+  constructor({ conversationId, leaf, onRegenerate, onContinue, onVersion, onEdit, isFollowed }) {
     this.conversationId = conversationId;
     this.leaf = leaf;
-    this.#callbacks = { onRegenerate, isFollowed };
+    this.#callbacks = { onRegenerate, onContinue, isFollowed };
     for (const node of messageNodes(this.#list)) this.#adopt(node);
     this.#list.addEventListener("click", (event) => {
       const target = /** @type {Element} */ (event.target);

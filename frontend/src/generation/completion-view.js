@@ -1,5 +1,6 @@
 // The view of one completion: its reasoning, Markdown, status and error, and the buttons below it.
 import { installCopyButton } from "../copy-button.js";
+import { richHtml } from "../rich-html.js";
 import { find, part } from "../dom.js";
 import { GrowingMarkdown } from "../markdown/growing-markdown.js";
 import { text } from "../translations.js";
@@ -7,7 +8,7 @@ import { setVersionIds, versionIds } from "../versions.js";
 import { describeReasoning, describeUsage } from "./receipt.js";
 import { showSources } from "./sources.js";
 import { createVendorDetails } from "./vendor-details.js";
-/** @import { Action, ErrorDetails, FinishReason, Id, Source, TokensUsed } from "../types.js" */
+/** @import { Action, Continued, ErrorDetails, FinishReason, Id, Source, TokensUsed } from "../types.js" */
 
 /** The text that explains why a completion ended before its natural end. */
 const finishTexts = {
@@ -17,7 +18,19 @@ const finishTexts = {
   cancelled: "finishCancelled",
 };
 
+/** The ends after which the completion can be continued. */
+const continuableEnds = ["length", "cancelled", "interrupted"];
+
+/**
+ * Returns the first `count` characters, as the server counts them.
+ * @param {string} source
+ * @param {number} count
+ */
+const firstCharacters = (source, count) => (count ? Array.from(source).slice(0, count).join("") : "");
+
 export class CompletionView {
+  /** The text of earlier generations, which the running one continues. */
+  #earlier = { content: "", reasoning: "" };
   #content;
   #reasoning;
   #isFollowed;
@@ -27,16 +40,27 @@ export class CompletionView {
   /**
    * Takes over a node made from the template, empty or with stored text. `finish` or `fail` shows the text.
    * @param {HTMLElement} node
-   * @param {{ onRegenerate: (view: CompletionView) => void, isFollowed: () => boolean }} callbacks `isFollowed`: whether
-   *   the page shows its end as it grows
+   * @param {object} callbacks
+   * @param {(view: CompletionView) => void} callbacks.onRegenerate
+   * @param {(view: CompletionView) => void} [callbacks.onContinue]
+   * @param {() => boolean} callbacks.isFollowed whether the page shows its end as it grows
    */
-  constructor(node, { onRegenerate, isFollowed }) {
+  constructor(node, { onRegenerate, onContinue, isFollowed }) {
     this.node = node;
     this.#isFollowed = isFollowed;
     this.#content = new GrowingMarkdown(part(node, "content"));
     this.#reasoning = new GrowingMarkdown(part(node, "reasoning-text"));
-    installCopyButton(part(node, "copy"), () => this.#content.source);
+    installCopyButton(
+      part(node, "copy"),
+      () => this.#content.source,
+      () => richHtml(part(node, "content")),
+    );
     part(node, "regenerate").addEventListener("click", () => onRegenerate(this));
+    part(node, "continue").addEventListener("click", () => onContinue?.(this));
+    this.#keepEarlier({
+      content_from: Number(node.dataset.contentFrom ?? 0),
+      reasoning_from: Number(node.dataset.reasoningFrom ?? 0),
+    });
     find(this.#reasoningDetails, "summary").addEventListener("click", () => (this.#reasoningToggled = true));
     this.#reasoningDetails.hidden = !this.#reasoning.source;
   }
@@ -54,6 +78,11 @@ export class CompletionView {
         this.node,
         versions.map((version) => version || String(id)),
       );
+  }
+
+  /** Whether the latest generation has continued the text of an earlier one. */
+  get isContinuation() {
+    return Boolean(this.#earlier.content || this.#earlier.reasoning);
   }
 
   get text() {
@@ -92,8 +121,20 @@ export class CompletionView {
 
   /** @param {boolean} value */
   set running(value) {
+    if (value) part(this.node, "continue").hidden = true;
     this.node.classList.toggle("running", value);
     this.node.setAttribute("aria-busy", String(value));
+  }
+
+  /**
+   * Begins with the first event of a generation: without text, or with the earlier text that it continues.
+   * @param {Continued} [continued]
+   */
+  begin(continued) {
+    this.#keepEarlier(continued ?? { content_from: 0, reasoning_from: 0 });
+    part(this.node, "failure").hidden = true;
+    this.notice("");
+    this.replace({});
   }
 
   /** @param {string} delta */
@@ -115,9 +156,9 @@ export class CompletionView {
 
   /** @param {{ content?: string | null, reasoning?: string | null }} texts */
   replace({ content, reasoning }) {
-    this.#content.replace(content ?? "");
-    this.#reasoning.replace(reasoning ?? "");
-    this.#reasoningDetails.hidden = !reasoning;
+    this.#content.replace(this.#earlier.content + (content ?? ""));
+    this.#reasoning.replace(this.#earlier.reasoning + (reasoning ?? ""));
+    this.#reasoningDetails.hidden = !this.#reasoning.source;
   }
 
   /**
@@ -148,19 +189,19 @@ export class CompletionView {
    * @param {FinishReason | ""} [reason]
    */
   showEnd(reason) {
-    this.#end();
+    this.#end(reason);
     const isEmpty = reason === "stop" && this.node.classList.contains("empty");
     const name = isEmpty ? "finishEmpty" : reason && finishTexts[reason];
     this.notice(name ? text(name) : "");
   }
 
   /**
-   * @param {{ message: string, details?: string, actions?: Action[], vendor?: ErrorDetails }} failure `details` is a
-   *   second line
+   * @param {{ message: string, code?: string, details?: string, actions?: Action[], vendor?: ErrorDetails }} failure
+   *   `details` is a second line
    */
-  fail({ message, details = "", actions = [], vendor }) {
+  fail({ message, code = "", details = "", actions = [], vendor }) {
     this.render();
-    this.#end();
+    this.#end(code);
     this.notice("");
     const lines = [message, details].filter(Boolean).map((line, index) => {
       const paragraph = document.createElement("p");
@@ -186,8 +227,18 @@ export class CompletionView {
     return part(this.node, "reasoning", HTMLDetailsElement);
   }
 
-  #end() {
+  /** @param {Pick<Continued, "content_from" | "reasoning_from">} place */
+  #keepEarlier({ content_from: contentFrom, reasoning_from: reasoningFrom }) {
+    this.#earlier = {
+      content: firstCharacters(this.#content.source, contentFrom),
+      reasoning: firstCharacters(this.#reasoning.source, reasoningFrom),
+    };
+  }
+
+  /** @param {string} [reason] the finish reason, or the code of the error */
+  #end(reason = "") {
     this.running = false;
+    part(this.node, "continue").hidden = !this.id || !continuableEnds.includes(reason);
     this.node.classList.toggle("empty", !this.#content.source.trim());
   }
 }

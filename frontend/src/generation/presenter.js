@@ -69,8 +69,8 @@ export class GenerationPresenter {
     await generation.follow({
       start: (event) => {
         slug = event.model;
-        view.replace({});
-        view.sources = [];
+        view.begin(event.continues);
+        if (!event.continues) view.sources = [];
         view.node.dataset.generation = String(event.generation);
         view.model = this.#modelTitle(slug);
         handlers.start?.(event);
@@ -133,7 +133,7 @@ export class GenerationPresenter {
    */
   showError(view, { code, message, details }, retry) {
     const actions = retry && code !== "content_blocked" ? [{ label: text("tryAgain"), run: retry }] : [];
-    view.fail({ message, actions, vendor: details });
+    view.fail({ message, code, actions, vendor: details });
   }
 
   /**

@@ -51,6 +51,7 @@ class ChatPage {
       conversationId: conversation,
       leaf,
       onRegenerate: (view) => this.#regenerate(view),
+      onContinue: (view) => this.#continue(view),
       onVersion: (node, id, buttonName) => this.#showVersion(node, id, buttonName),
       onEdit: (promptNode) => this.#edit(promptNode),
       isFollowed: () => this.#scroll.following,
@@ -236,6 +237,26 @@ class ChatPage {
   }
 
   /**
+   * Lets the model go on with a completion that ended early, in the same place.
+   * @param {CompletionView} view
+   */
+  async #continue(view) {
+    if (this.#running || !view.id) return;
+    this.#dropRefused();
+    this.#composer.focus();
+    try {
+      await this.#show(Generation.fromRequest(`/api/messages/${view.id}/continue/`, {}), view);
+    } catch (error) {
+      this.#presenter.showRefusal(view, error, { retry: () => this.#continue(view) });
+    }
+  }
+
+  /** @param {CompletionView} view */
+  #tryAgain(view) {
+    return view.isContinuation ? this.#continue(view) : this.#regenerate(view);
+  }
+
+  /**
    * Shows the branch through another version of a message, which keeps its place on the screen.
    * @param {HTMLElement} node
    * @param {string} id the other version
@@ -277,7 +298,7 @@ class ChatPage {
    * @param {Generation} generation
    */
   async #showError(view, error, generation) {
-    const show = () => this.#presenter.showError(view, error, view.id ? () => this.#regenerate(view) : null);
+    const show = () => this.#presenter.showError(view, error, view.id ? () => this.#tryAgain(view) : null);
     show();
     if (view.id) return;
     await ignoreRefusal(async () => {
@@ -291,7 +312,7 @@ class ChatPage {
   #showStored() {
     for (const view of this.#branch.completions()) {
       const canRetry = view === this.#branch.lastCompletion && view.id;
-      this.#presenter.showStored(view, canRetry ? () => this.#regenerate(view) : null);
+      this.#presenter.showStored(view, canRetry ? () => this.#tryAgain(view) : null);
       this.#renderQueue.add(view.node, () => view.render());
     }
     this.#renderQueue.start();
