@@ -11,7 +11,9 @@ from typing import Any, NoReturn
 
 import pytest
 from django.core.signals import setting_changed
+from django.db import connection
 from django.dispatch import receiver
+from django.test.utils import setup_databases, teardown_databases
 from django.utils import translation
 from hypothesis import settings as hypothesis
 from structlog.testing import capture_logs
@@ -65,6 +67,21 @@ def _is_loopback(host: str) -> bool:
     except ValueError:
         return False
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_test_environment: None, django_db_blocker: Any) -> Iterator[None]:
+    """The database of this process's models: a copy of a migrated file, or one that Django makes on PostgreSQL."""
+    if connection.vendor == "sqlite":
+        connection.close()
+        name = connection.settings_dict["NAME"] = connection.settings_dict["TEST"]["NAME"]
+        servers.copy_migrated_sqlite(name)
+        yield
+        return
+    with django_db_blocker.unblock():
+        made = setup_databases(verbosity=0, interactive=False)
+        yield
+        teardown_databases(made, verbosity=0)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """Real servers on free loopback ports, and functions that run in other processes."""
 
-import atexit
 import json
 import os
 import pwd
@@ -24,9 +23,12 @@ from django.db.utils import load_backend
 
 from chatproject.environment import database_from_url
 from tests import launcher
+from tests.kept import kept
 from tests.launcher import ROOT
 
 START_SECONDS = 30
+# The database of each cluster that has the product's tables.
+MIGRATED = "migrated"
 
 
 def free_port() -> int:
@@ -117,19 +119,19 @@ class Postgres:
 
     install: ClassVar[str] = "apt-get install postgresql"
 
-    def __init__(self) -> None:
+    def __init__(self, make_cluster: "Callable[[Postgres], None] | None" = None) -> None:
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._directory = tempfile.TemporaryDirectory(prefix="rivulet-postgres-")
         self._names = (f"rivulet{number}" for number in count(1))
-        self._template = ""
+        self._make_cluster = make_cluster or Postgres._copy_cluster
 
     @classmethod
     def missing(cls) -> bool:
         return find("initdb") is None or find("postgres") is None
 
     @property
-    def _home(self) -> Path:
+    def home(self) -> Path:
         return Path(self._directory.name, "data")
 
     def url(self, name: str = "postgres") -> str:
@@ -137,28 +139,26 @@ class Postgres:
 
     def database(self, template: str = "template0") -> str:
         """Make a fresh database, empty or a copy of another, and return its URL."""
-        name = next(self._names)
+        return self._database(next(self._names), template)
+
+    def migrated_database(self) -> str:
+        """Make a fresh database with the product's tables and return its URL."""
+        return self.database(MIGRATED)
+
+    def _database(self, name: str, template: str) -> str:
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8'")
         return self.url(name)
 
-    def migrated_database(self) -> str:
-        """Make a fresh database with the product's tables and return its URL; migrating happens once."""
-        if not self._template:
-            url = self.database()
-            migrate(url, Path(self._directory.name, "var"))
-            self._template = url.rpartition("/")[2]
-        return self.database(self._template)
-
     def start(self) -> None:
         """Start it, making the cluster the first time, and wait until it answers."""
         log = Path(self._directory.name, "log")
-        if not self._home.exists():
-            self._make_cluster()
+        if not self.home.exists():
+            self._make_cluster(self)
         options = ["-p", str(self.port), "-k", "", "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"]
         unsafe = ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
         with log.open("ab") as output:
-            command = [str(find("postgres")), "-D", str(self._home), *options, *unsafe]
+            command = [str(find("postgres")), "-D", str(self.home), *options, *unsafe]
             self._process = subprocess.Popen(command, stdout=output, stderr=output, **_as_postgres())
         _await(lambda: psycopg.connect(self.url()).close(), self._process, log)
 
@@ -168,14 +168,21 @@ class Postgres:
             self._process.send_signal(signal.SIGINT)  # PostgreSQL's "fast" shutdown
             _stop(self._process)
 
-    def _make_cluster(self) -> None:
+    def _copy_cluster(self) -> None:
+        """Copy a cluster whose database MIGRATED has the product's tables; it is made once."""
+        version = subprocess.run([str(find("postgres")), "--version"], capture_output=True, text=True, check=True)
+        template = kept(f"postgresql-{version.stdout.split()[2]}", _make_cluster_template)
+        Path(self._directory.name).chmod(0o755)
+        _copy_folder(template, self.home)
+
+    def _initialize(self) -> None:
         options: dict[str, Any] = _as_postgres()
         if "user" in options:
             Path(self._directory.name).chmod(0o755)
-            self._home.mkdir(mode=0o700)
-            os.chown(self._home, pwd.getpwnam(options["user"]).pw_uid, -1)
+            self.home.mkdir(mode=0o700)
+            os.chown(self.home, pwd.getpwnam(options["user"]).pw_uid, -1)
         trust = ["-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
-        command = [str(find("initdb")), "-D", str(self._home), *trust]
+        command = [str(find("initdb")), "-D", str(self.home), *trust]
         made = subprocess.run(command, capture_output=True, text=True, **options)
         if made.returncode:
             raise RuntimeError(f"initdb failed:\n{made.stdout}{made.stderr}")
@@ -189,6 +196,20 @@ class Postgres:
             self._process.send_signal(signal.SIGQUIT)  # "immediate": what is thrown away need not be written
             self._process.wait()
         self._directory.cleanup()
+
+
+def _make_cluster_template(path: Path) -> None:
+    with Postgres(Postgres._initialize) as server:
+        url = server._database(MIGRATED, "template0")
+        with tempfile.TemporaryDirectory(prefix="rivulet-template-") as folder:
+            migrate(url, Path(folder))
+        server.stop()
+        _copy_folder(server.home, path)
+
+
+def _copy_folder(folder: Path, to: Path) -> None:
+    """Copy a folder; the owners of its files stay the same."""
+    subprocess.run(["cp", "-a", str(folder), str(to)], check=True)
 
 
 class Node:
@@ -226,16 +247,18 @@ def migrate(database_url: str, var_dir: Path) -> None:
 
 @cache
 def _sqlite_template() -> Path:
-    directory = Path(tempfile.mkdtemp(prefix="rivulet-template-"))
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    migrate(f"sqlite:///{directory}/template.sqlite3", directory)
-    return directory / "template.sqlite3"
+    return kept("sqlite3", lambda path: migrate(f"sqlite:///{quote(str(path))}", path.parent / "var"))
+
+
+def copy_migrated_sqlite(path: Path) -> None:
+    """Make a fresh SQLite file with the product's tables; migrating happens once."""
+    shutil.copyfile(_sqlite_template(), path)
 
 
 def migrated_sqlite(directory: Path) -> str:
-    """Make a fresh SQLite file with the product's tables and return its URL; migrating happens once."""
+    """Make a fresh SQLite file with the product's tables and return its URL."""
     path = directory / "rivulet.sqlite3"
-    shutil.copyfile(_sqlite_template(), path)
+    copy_migrated_sqlite(path)
     return f"sqlite:///{quote(str(path))}"
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import conftest
+from tests import conftest, kept
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECK_SECONDS = 240
@@ -60,6 +60,9 @@ def copy_of_the_project(folder: Path) -> Path:
             unfinished = shutil.ignore_patterns("*.pyc.*")
             shutil.copytree(compiled, folder / compiled.relative_to(ROOT), ignore=unfinished)
     (folder / ".venv").symlink_to((ROOT / ".venv").resolve())
+    kept.FOLDER.mkdir(parents=True, exist_ok=True)
+    (folder / kept.FOLDER.relative_to(ROOT)).parent.mkdir(parents=True)
+    (folder / kept.FOLDER.relative_to(ROOT)).symlink_to(kept.FOLDER)
     return folder
 
 

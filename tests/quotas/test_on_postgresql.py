@@ -20,6 +20,6 @@ def test_the_ledger_passes_on_postgresql(postgres, tmp_path):
     """The tests here that need no server pass on PostgreSQL too; all of them in `make soak`."""
     files = [f"tests/{name}" for name in FILES]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not server", *files]
-    variables = servers.environment(postgres.database(), tmp_path / "var")
+    variables = servers.environment(postgres.migrated_database(), tmp_path / "var", IS_MIGRATED="1")
     done = subprocess.run(command, env=variables, cwd=servers.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
