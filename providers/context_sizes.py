@@ -4,7 +4,7 @@ The sizes are those of the vendors' own pages, November 2026; operators may chan
 offers a larger window on request only, the usual one stands here. Too small costs history, too large costs a refusal.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from providers.models import UNKNOWN_CONTEXT_TOKENS
@@ -173,9 +173,13 @@ def of(*names: str) -> tuple[int, bool]:
 
 
 def _known(name: str) -> int | None:
+    return CONTEXT_TOKENS.get(longest_prefix(name, CONTEXT_TOKENS))
+
+
+def longest_prefix(name: str, prefixes: Iterable[str]) -> str:
+    """Return the longest prefix of a model's name without its vendor; empty: none fits."""
     bare = name.lower().rpartition("/")[2].partition(":")[0]
-    prefix = max((prefix for prefix in CONTEXT_TOKENS if _begins(bare, prefix)), key=len, default="")
-    return CONTEXT_TOKENS.get(prefix)
+    return max((prefix for prefix in prefixes if _begins(bare, prefix)), key=len, default="")
 
 
 def _begins(name: str, prefix: str) -> bool:

@@ -127,6 +127,11 @@ def lessons_of(route: Route) -> str:
     if learned.refused:
         names = ", ".join(f"{name}={value!r}" for name, value in learned.refused.items())
         texts.append(_("left out: %(names)s") % {"names": names})
+    if learned.most_tokens:
+        texts.append(_("max_tokens is at most %(count)s") % {"count": f"{learned.most_tokens:,}"})
+    if learned.refused_thinking:
+        names = ", ".join(sorted(learned.refused_thinking))
+        texts.append(_("unknown types of thinking: %(names)s") % {"names": names})
     return "; ".join(texts)
 
 

@@ -38,6 +38,8 @@ def through(model: ModelConfig, route: RouteConfig, learned: Learned, request: C
         include_usage=model.include_usage if learned.include_usage is None else learned.include_usage,
         drop=route.drop,
         clocks=route.clocks,
+        most_tokens=learned.most_tokens,
+        refused_thinking=learned.refused_thinking,
     )
 
 

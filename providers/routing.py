@@ -17,7 +17,7 @@ from providers.errors import ModelUnavailable
 from providers.failover import Failovers, PassedOver
 from providers.health import Health
 from providers.keys import Key, KeyPool
-from providers.learned import Learned, merged, store_lesson
+from providers.learned import ABOUT_THE_MODEL, Learned, merged, store_lesson
 from providers.probe import MAX_RESENDS
 from providers.snapshot import Configuration, ModelConfig, RouteConfig
 from providers.verdicts import store
@@ -288,11 +288,11 @@ class Attempts:
     def _lasting(self, lesson: Mapping[str, JSON]) -> Mapping[str, JSON]:
         """Return the part of a lesson that holds for the requests of other callers too.
 
-        The caller's own fields may be why the upstream refused another one, but not why it calls the cap otherwise.
+        The caller's own fields may be why the upstream refused another one.
         """
         if not (self.extras or self.given):
             return lesson
-        return {name: value for name, value in lesson.items() if name == "token_cap_field"}
+        return {name: value for name, value in lesson.items() if name in ABOUT_THE_MODEL}
 
     async def _store_lesson(self, route: RouteConfig) -> None:
         """Store what the upstream taught, because the request that follows it succeeded."""

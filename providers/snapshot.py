@@ -15,6 +15,7 @@ from django_stubs_ext import StrOrPromise
 from providers import registry
 from providers.errors import ModelUnavailable
 from providers.keys import KEYLESS, Key, KeyPool, Trouble
+from providers.known_models import not_taken
 from providers.learned import NOTHING_LEARNED, Learned
 from providers.models import ApiKey, ChatModel, KeyTrouble, Route, Upstream, UpstreamTrouble
 from providers.wire.base import EMBEDDINGS, IMAGES, PASSED_ON, Clocks, Endpoint, Provider, TokenCapField
@@ -123,13 +124,17 @@ class ModelConfig:
 
     def taken_by(self, route: RouteConfig) -> frozenset[str]:
         """Return the names of `PASSED_ON`, and `IMAGES`, that this model accepts through a route."""
-        taken = route.upstream.adapter.takes - route.drop
+        taken = route.upstream.adapter.takes_of(route.upstream_model) - route.drop
         # `takes` lists fields of completions; a request to embed is none.
         return taken if self.takes is None else taken & (self.takes | {EMBEDDINGS})
 
     def takes_of_routes(self) -> list[str]:
-        """Return the names that at least one route accepts."""
-        taken = frozenset[str]().union(*map(self.taken_by, self.routes))
+        """Return the names that at least one route accepts, as far as that is known."""
+        known = (
+            self.taken_by(route) - (not_taken(route.upstream_model) if self.takes is None else frozenset())
+            for route in self.routes
+        )
+        taken = frozenset[str]().union(*known)
         return [name for name in (IMAGES, *PASSED_ON) if name in taken]
 
     def open_to(self, groups: Set[int]) -> bool:

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib.auth.models import Group
 from django.db.models import QuerySet
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
@@ -20,7 +21,23 @@ from web.staff import StaffRows, StaffSerializer
 _MOST = 2**31 - 1
 
 
+class PassedOverRow(StrictSerializer):
+    """Describes the requests that passed a route over since it last served one."""
+
+    since = serializers.DateTimeField()
+    requests = serializers.IntegerField(min_value=0)
+    reason = serializers.CharField(allow_blank=True)
+
+    def to_representation(self, instance: Any) -> Any:
+        return None  # a route shows these columns itself
+
+
 class RouteRow(StrictSerializer):
+    """A route. `learned` and `passed_over` are shown only when there is something.
+
+    An empty object clears the first, null the second; any other value leaves it, so that a row can be sent back.
+    """
+
     upstream = NamedRow(slug_field="slug", queryset=Upstream.objects.all())
     upstream_model = serializers.CharField(max_length=200)
     priority = serializers.IntegerField(min_value=0, max_value=_MOST, default=0)
@@ -28,11 +45,22 @@ class RouteRow(StrictSerializer):
     parameters = serializers.DictField(default=dict)
     drop = Names(default=list)
     deadlines = DeadlinesRow(default=dict)
+    learned = serializers.DictField(required=False)
+    passed_over = PassedOverRow(required=False, allow_null=True)
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
         shown: dict[str, Any] = super().to_representation(instance)
         if not any(shown["deadlines"].values()):
             del shown["deadlines"]
+        del shown["passed_over"]
+        if not shown["learned"]:
+            del shown["learned"]
+        if instance.passed_over_since:
+            shown["passed_over"] = {
+                "since": timezone.localtime(instance.passed_over_since).isoformat(),
+                "requests": instance.passed_over,
+                "reason": instance.passed_over_reason,
+            }
         return shown
 
     def validate_parameters(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -117,8 +145,13 @@ def _replace_routes(model: ChatModel, given: list[dict[str, Any]]) -> None:
     rows = {(route.upstream_id, route.upstream_model): route for route in model.routes.all()}
     for values in given:
         route = rows.pop((values["upstream"].pk, values["upstream_model"]), None) or Route(model=model)
+        cleared = {name: values.pop(name, True) for name in ("learned", "passed_over")}
         for name, value in values.items():
             setattr(route, name, value)
+        if not cleared["learned"]:
+            route.learned = {}
+        if cleared["passed_over"] is None:
+            route.passed_over_since, route.passed_over, route.passed_over_reason = None, 0, ""
         route.save()
     model.routes.filter(pk__in=[route.pk for route in rows.values()]).delete()
 

@@ -174,7 +174,8 @@ def _add_user(turns: Turns, where: str, content: Any) -> None:
             text, parts = _content(f"{at}.content", block.get("content") or "")
             call_id = string(f"{at}.tool_use_id", block.get("tool_use_id"))
             mark = _mark([*(block["content"] if isinstance(block.get("content"), list) else ()), block])
-            turns.add("tool", text, parts, mark, tool_call_id=call_id)
+            failed = {"is_error": True} if block.get("is_error") is True else {}
+            turns.add("tool", text, parts, mark, tool_call_id=call_id, **failed)
         else:
             rest.append((_part(at, block), block))
     if rest:

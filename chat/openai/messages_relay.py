@@ -3,7 +3,7 @@
 https://docs.anthropic.com/en/api/messages-streaming. Blocks follow each other: thinking, text, calls.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -51,6 +51,21 @@ def _input(arguments: str) -> dict[str, Any]:
     return json_object(arguments) or ({} if arguments.strip() in ("", "{}", "null") else {"arguments": arguments})
 
 
+def _citations(annotations: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return annotations as citations, without the pages' texts, which are not known."""
+    pages = [annotation["url_citation"] for annotation in annotations]
+    return [
+        {
+            "type": "web_search_result_location",
+            "url": page["url"],
+            "title": page.get("title") or None,
+            "cited_text": "",
+            "encrypted_index": "",
+        }
+        for page in pages
+    ]
+
+
 class WholeMessage(Whole):
     """A message in one piece."""
 
@@ -66,7 +81,8 @@ class WholeMessage(Whole):
         if extras := {call["id"]: found for call in calls if (found := unusual(call))}:
             blocks.append(_carrier(extras))
         if text := message["content"]:
-            blocks.append({"type": "text", "text": text})
+            cited = _citations(message.get("annotations", ()))
+            blocks.append({"type": "text", "text": text, **({"citations": cited} if cited else {})})
         for call in calls:
             function = call["function"]
             given = _input(function["arguments"])
@@ -140,6 +156,14 @@ class MessageEvents(StreamedRelay):
             if self._open_type != "thinking":
                 self._open({"type": "thinking", "thinking": "", "signature": ""})
             self._grow("thinking_delta", thinking=text)
+
+    def _annotations(self, annotations: list[dict[str, Any]]) -> None:
+        """Add the cited pages to the open text block; an ended one gets none."""
+        self._close_text()
+        if self._open_type == "text":
+            for citation in _citations(annotations):
+                delta = {"type": "citations_delta", "citation": citation}
+                self._event("content_block_delta", index=self._blocks, delta=delta)
 
     def _tool_calls(self, pieces: str) -> None:
         self._close_text()

@@ -3,7 +3,7 @@
 https://platform.openai.com/docs/api-reference/responses-streaming. Items follow each other: thoughts, text, calls.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -55,8 +55,13 @@ class Items:
         return self.reasoning() | {"encrypted_content": packed(extras)}
 
 
-def text_part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def text_part(text: str, annotations: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [*annotations], "logprobs": []}
+
+
+def _flat(annotations: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return annotations of a chat completion in this shape."""
+    return [{"type": each["type"], **each["url_citation"]} for each in annotations]
 
 
 def _ended(head: Mapping[str, Any], output: list[dict[str, Any]], reason: str, usage: Mapping[str, Any]) -> Any:
@@ -105,10 +110,11 @@ class WholeResponse(Whole):
         super()._finish(reason, usage)
         message = self.body["choices"][0]["message"]
         items, done = self._items, self._items.done
+        cited = _flat(message.get("annotations", ()))
         if thought := message.get("reasoning_content"):
             done.append(items.reasoning() | {"summary": [{"type": "summary_text", "text": thought}]})
         if text := message["content"]:
-            done.append(items.message() | {"status": "completed", "content": [text_part(text)]})
+            done.append(items.message() | {"status": "completed", "content": [text_part(text, cited)]})
         calls = message.get("tool_calls", [])
         for call in calls:
             function = call["function"]
@@ -148,6 +154,7 @@ class ResponseEvents(StreamedRelay):
         self._grown: list[str] = []
         self._halves = Surrogates()
         self._extras: dict[str, dict[str, Any]] = {}
+        self._cited: list[dict[str, Any]] = []
 
     def _reset(self, text: Mapping[str, str]) -> None:
         """Drop withdrawn text that waits; what was sent cannot be withdrawn."""
@@ -191,7 +198,8 @@ class ResponseEvents(StreamedRelay):
             self._grow_call(item, self._halves.join("", whole=True))
         text = "".join(self._grown)
         if item["type"] == "message":
-            part = text_part(text)
+            part = text_part(text, self._cited)
+            self._cited = []
             self._event("response.output_text.done", **place, **_TEXT_PLACE, text=text, logprobs=[])
             self._event("response.content_part.done", **place, **_TEXT_PLACE, part=part)
             done = item | {"status": "completed", "content": [part]}
@@ -223,6 +231,15 @@ class ResponseEvents(StreamedRelay):
             self._event("response.output_text.delta", **self._place, **_TEXT_PLACE, delta=text, logprobs=[])
         else:
             self._event("response.reasoning_summary_text.delta", **self._place, **_SUMMARY_PLACE, delta=text)
+
+    def _annotations(self, annotations: list[dict[str, Any]]) -> None:
+        """Add the cited pages to the message that grows; an ended one gets none."""
+        self._close_text()
+        if self._item and self._item["type"] == "message":
+            self._cited = _flat(annotations)
+            for number, annotation in enumerate(self._cited):
+                place = {**self._place, **_TEXT_PLACE, "annotation_index": number}
+                self._event("response.output_text.annotation.added", **place, annotation=annotation)
 
     def _tool_calls(self, pieces: str) -> None:
         self._close_text()

@@ -86,6 +86,9 @@ class ChatRequest:
     drop: frozenset[str] = frozenset()
     clocks: "Clocks | None" = None
     given: frozenset[str] = frozenset()
+    # What the upstream taught: the model's largest token cap, and the types of `thinking` that it does not know.
+    most_tokens: int | None = None
+    refused_thinking: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +285,11 @@ class Provider(ABC):
     @classmethod  # noqa: B027  (a hook: most kinds take any text)
     def check_key(cls, key: str) -> None:
         """Raise ProviderError for a key that can never have the form of `key_form`."""
+
+    @classmethod
+    def takes_of(cls, model: str) -> frozenset[str]:
+        """Return what the upstream accepts for one model, for kinds whose models differ for certain."""
+        return cls.takes
 
     @classmethod
     def takes_temperature(cls, model: str, temperature: float) -> bool:

@@ -5,10 +5,15 @@ before its first character.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from providers.wire.base import JSON, ChatRequest, PromptMessage
 
 SEPARATOR = "\n\n"
+# The field of a tool's result that says that the call failed; only some vendors have one.
+IS_ERROR = "is_error"
+# Texts for models, beside images that a result of a tool cannot hold.
+IMAGE_FOLLOWS, RESULT_IMAGES = "The image follows.", "Images in the results of the tools:"
 
 
 def sent_turns(request: ChatRequest) -> tuple[PromptMessage, ...]:
@@ -17,6 +22,35 @@ def sent_turns(request: ChatRequest) -> tuple[PromptMessage, ...]:
     The request keeps them apart, so that a prompt that is too long loses the oldest ones only.
     """
     return request.messages if request.whole else joined(request.messages)
+
+
+def plain_results(messages: Iterable[PromptMessage]) -> tuple[PromptMessage, ...]:
+    """Return turns in which results of tools are text, as OpenAI's shape wants them.
+
+    Their images follow in a turn of the user's, after all results of the same calls. A failed call says so in its text.
+    """
+    turns: list[PromptMessage] = []
+    images: list[dict[str, JSON]] = []
+    for message in messages:
+        if message.role != "tool" and images:
+            turns.append(_shown(images))
+            images = []
+        if message.role == "tool" and (message.parts or IS_ERROR in message.fields):
+            images += [part for part in message.parts if "text" not in part]
+            message = _plain(message)
+        turns.append(message)
+    return (*turns, *([_shown(images)] if images else []))
+
+
+def _plain(message: PromptMessage) -> PromptMessage:
+    failed = message.fields.get(IS_ERROR) and not message.content.lower().startswith("error")
+    text = f"Error: {message.content}" if failed else message.content
+    fields = {name: value for name, value in message.fields.items() if name != IS_ERROR}
+    return replace(message, content=text or IMAGE_FOLLOWS, parts=(), fields=fields)
+
+
+def _shown(images: list[dict[str, JSON]]) -> PromptMessage:
+    return PromptMessage("user", RESULT_IMAGES, ({"type": "text", "text": RESULT_IMAGES}, *images))
 
 
 def joined(messages: Iterable[PromptMessage]) -> tuple[PromptMessage, ...]:

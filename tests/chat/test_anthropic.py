@@ -22,6 +22,8 @@ MODELS = {
     "tooled": "tool_round",
     "reader": "search",
     "whole": "whole",
+    "small": "small",
+    "adaptive": "adaptive",
     "overloaded": "once:error:overloaded_error",
     "broke": "error:invalid_request_error:Your credit balance is too low",
     "cutter": "cut",
@@ -52,7 +54,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         with Product(tmp_path_factory.mktemp("anthropic"), **variables) as product:
             staff = product.admin().client
             rows = {row["slug"]: row["id"] for row in staff.get("/api/admin/models/").json()}
-            for slug in ("thinker", "tooled"):
+            for slug in ("thinker", "tooled", "adaptive"):
                 changed = staff.patch(f"/api/admin/models/{rows[slug]}/", json={"parameters": {"thinking": THINKING}})
                 assert changed.status_code == 200, changed.text
             yield Scene(product, upstream)
@@ -104,6 +106,15 @@ def test_thinking_is_shown_apart(scene: Scene, api_user: ApiUser) -> None:
     row = api_user.generation(events[0].data["generation"])
     assert (row["reasoning"], row["content"]) == (REASONING, PLAIN)
     assert last(scene.upstream)["thinking"] == THINKING
+
+
+@pytest.mark.parametrize("model", ["small", "adaptive"])
+def test_a_lesson_is_kept(scene: Scene, api_user: ApiUser, model: str) -> None:
+    """A cap or a way of thinking that the model refused is not sent again."""
+    for prompt, calls in (("Lesson one", 2), ("Lesson two", 1)):
+        assert text_of(api_user.answer(prompt, model)) == PLAIN
+        assert len([sent for sent in scene.upstream.requests if f"{prompt}" in json.dumps(sent.body)]) == calls
+        scene.upstream.requests.clear()
 
 
 @pytest.mark.parametrize("model", ["whole", "reader"])

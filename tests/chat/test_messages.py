@@ -189,7 +189,12 @@ def test_blocks_of_all_kinds(caller: httpx.Client, upstream: FakeOpenAI) -> None
             "role": "user",
             "content": [
                 {"type": "tool_result", "tool_use_id": "c1", "content": "sunny", **cached},
-                {"type": "tool_result", "tool_use_id": "c2", "content": [{"type": "text", "text": "rain"}]},
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "c2",
+                    "content": [{"type": "text", "text": "rain"}],
+                    "is_error": True,
+                },
                 {"type": "text", "text": "See"},
                 IMAGE,
             ],
@@ -207,7 +212,7 @@ def test_blocks_of_all_kinds(caller: httpx.Client, upstream: FakeOpenAI) -> None
         {"role": "user", "content": "What now?"},
         {"role": "assistant", "content": "I look.", "tool_calls": calls, "reasoning_content": "hm"},
         {"role": "tool", "content": "sunny", "tool_call_id": "c1"},
-        {"role": "tool", "content": "rain", "tool_call_id": "c2"},
+        {"role": "tool", "content": "Error: rain", "tool_call_id": "c2"},
         {
             "role": "user",
             "content": [

@@ -1,6 +1,7 @@
 """Cited pages, details of usage and the time of reasoning: sent, stored, shown and screened everywhere alike."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -97,6 +98,32 @@ def test_programs_get_annotations(program: httpx.Client) -> None:
     deltas = [chunk["choices"][0]["delta"] for chunk in streamed[:-1] if chunk["choices"]]
     assert [delta["annotations"] for delta in deltas if "annotations" in delta] == [cited]
     assert streamed[-2]["usage"] == whole["usage"]
+
+
+@pytest.mark.server
+def test_the_other_doors_cite_too(program: httpx.Client) -> None:
+    """Responses have the pages as annotations of their text, messages as citations, streamed and whole."""
+    asked = {"model": "cited", "input": "Hello"}
+    part = program.post("/v1/responses", json=asked).json()["output"][-1]["content"][0]
+    assert [(each["url"], each["title"]) for each in part["annotations"]] == [
+        (page["url"], page["title"]) for page in SHOWN
+    ]
+    sent = data_of(program.post("/v1/responses", json={**asked, "stream": True}))
+    added = [each["annotation"] for each in sent if each["type"] == "response.output_text.annotation.added"]
+    assert added == part["annotations"] == sent[-1]["response"]["output"][-1]["content"][0]["annotations"]
+
+    message = {"model": "cited", "max_tokens": 99, "messages": [{"role": "user", "content": "Hello"}]}
+    block = program.post("/v1/messages", json=message).json()["content"][-1]
+    assert [(each["url"], each["title"]) for each in block["citations"]] == [
+        (page["url"], page["title"] or None) for page in SHOWN
+    ]
+    deltas = [each.get("delta", {}) for each in data_of(program.post("/v1/messages", json={**message, "stream": True}))]
+    assert [delta["citation"] for delta in deltas if "citation" in delta] == block["citations"]
+
+
+def data_of(response: httpx.Response) -> list[Any]:
+    """Return the data of a stream's events."""
+    return [json.loads(line[6:]) for line in response.text.split("\n") if line.startswith("data: ")]
 
 
 @pytest.mark.server

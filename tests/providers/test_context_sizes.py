@@ -6,7 +6,7 @@ import pytest
 from structlog.typing import EventDict
 
 from chatproject.environment import load
-from providers import context_sizes, setup
+from providers import context_sizes, known_models, setup
 from providers.models import ChatModel, Upstream
 
 
@@ -74,3 +74,19 @@ def test_presets_of_the_environment(settings: Any, log_lines: list[EventDict]) -
     (line,) = [line for line in log_lines if line.get("given") == "AZURE_OPENAI_API_KEY"]
     assert (line["log_level"], line["missing"]) == ("warning", "AZURE_OPENAI_ENDPOINT")
     assert "sk-d" not in str(log_lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("openai/gpt-3.5-turbo", set()),
+        ("gpt-4o-mini", {"images"}),
+        ("gpt-5-mini", {"images", "reasoning_effort", "verbosity"}),
+        ("o3-mini", {"reasoning_effort"}),
+        ("glm-4-flash", set()),
+        ("zai-org/GLM-4.6", {"reasoning_effort"}),
+        ("a-model-of-tomorrow", {"images", "reasoning_effort", "verbosity"}),
+    ],
+)
+def test_lists_promise_what_known_models_take(name: str, taken: set[str]) -> None:
+    assert {"images", "reasoning_effort", "verbosity"} - known_models.not_taken(name) == taken

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from providers.wire.base import JSON, Endpoint, PromptMessage
 from providers.wire.openai.adapter import OpenAICompatible
-from providers.wire.turns import joined, sent_turns
+from providers.wire.turns import RESULT_IMAGES, joined, plain_results, sent_turns
 from tests.providers.streams import request
 
 ROLES = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
@@ -63,6 +63,23 @@ def test_only_a_conversation_is_joined() -> None:
     body = OpenAICompatible(Endpoint("http://127.0.0.1:1/v1")).body(asked)
     assert body["messages"] == [{"role": "user", "content": "one\n\ntwo"}]
     assert asked.messages == turns
+
+
+def test_results_of_tools_become_text() -> None:
+    """Images of results follow all results of the calls, and a failed call says so."""
+    calls = PromptMessage("assistant", "", fields={"tool_calls": [{"id": "a"}, {"id": "b"}]})
+    failed = PromptMessage("tool", "no such file", fields={"tool_call_id": "a", "is_error": True})
+    shot = PromptMessage("tool", "", (IMAGE,), {"tool_call_id": "b"})
+    end = PromptMessage("user", "Go on")
+    assert plain_results([calls, failed, shot, end]) == (
+        calls,
+        PromptMessage("tool", "Error: no such file", fields={"tool_call_id": "a"}),
+        PromptMessage("tool", "The image follows.", fields={"tool_call_id": "b"}),
+        PromptMessage("user", RESULT_IMAGES, ({"type": "text", "text": RESULT_IMAGES}, IMAGE)),
+        end,
+    )
+    plain = (calls, PromptMessage("tool", "x", fields={"tool_call_id": "a"}), end)
+    assert plain_results(plain) == plain
 
 
 messages = st.builds(

@@ -1,10 +1,12 @@
 """Staff routes of models: routes as a whole, the quota by slug, groups by name."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
 from django.test import Client
+from django.utils import timezone
 
 from providers.apps import providers_app
 from providers.models import ChatModel, Route
@@ -94,6 +96,28 @@ def test_changes(staff: Client) -> None:
     assert send(staff, "PATCH", one, {"quota": None, "groups": [], "routes": []}).json()["quota"] is None
     assert not QuotaModel.objects.exists()
     assert not Route.objects.exists()
+
+
+def test_lessons_and_passed_over_routes(staff: Client) -> None:
+    """Staff see what a route learned and why requests pass it over; a row sent back keeps both, and both can go."""
+    model = send(staff, "POST", MODELS, whole()).json()
+    one = f"{MODELS}{model['id']}/"
+    now = timezone.now()
+    Route.objects.filter(upstream__slug="one").update(
+        learned={"most_tokens": 4096}, passed_over_since=now, passed_over=3, passed_over_reason="gone"
+    )
+    shown = staff.get(one).json()["routes"]
+    assert "learned" not in shown[0]
+    assert "passed_over" not in shown[0]
+    passed = shown[1]["passed_over"]
+    assert (shown[1]["learned"], passed["requests"], passed["reason"]) == ({"most_tokens": 4096}, 3, "gone")
+    assert datetime.fromisoformat(passed["since"]) == now
+    assert send(staff, "PATCH", one, {"routes": shown}).json()["routes"] == shown
+
+    cleared = [shown[0], {**shown[1], "learned": {}, "passed_over": None}]
+    assert send(staff, "PATCH", one, {"routes": cleared}).json() == model
+    row = Route.objects.get(upstream__slug="one")
+    assert (row.learned, row.passed_over, row.passed_over_since) == ({}, 0, None)
 
 
 @pytest.mark.parametrize(

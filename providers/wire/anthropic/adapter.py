@@ -9,7 +9,14 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from providers.wire.anthropic.decoder import MessagesDecoder, events_of
-from providers.wire.anthropic.errors import ANTHROPIC_CODES, as_meant, refuses_blocks, refuses_type, room
+from providers.wire.anthropic.errors import (
+    ANTHROPIC_CODES,
+    as_meant,
+    names_largest_cap,
+    refuses_blocks,
+    refuses_type,
+    room,
+)
 from providers.wire.anthropic.request import (
     THINKING_TYPES,
     Block,
@@ -93,7 +100,7 @@ class Anthropic(OpenAICompatible):
 
     def body(self, request: ChatRequest) -> dict[str, JSON]:
         """Return the JSON body; raise BadParameter for what the vendor does not have."""
-        asked, request = request, _with_effort(request)
+        asked, request = request, _taught(_with_effort(request), request.extras.get("reasoning_effort"))
         parameters = request.parameters
         given = {**{name: parameters[name] for name in PASSED_ON if name in parameters}, **request.extras}
         system, turns = turns_of(request.messages)
@@ -139,7 +146,7 @@ class Anthropic(OpenAICompatible):
         """Return the failure, or a better request."""
         meant = as_meant(complaint)
         if (better := _better(request, meant.message)) is not None:
-            return Retry(better, {}, otherwise=super().classify(meant))
+            return Retry(*better, otherwise=super().classify(meant))
         refused = super().refusal(request, meant)
         at_fault = meant.status in (400, 422) and choose_row(meant, self.codes).action == "ops"
         if isinstance(refused, ProviderError) and at_fault and meant.param == "messages" and request.whole:
@@ -148,27 +155,42 @@ class Anthropic(OpenAICompatible):
         return refused
 
 
-def _better(request: ChatRequest, refusal: str) -> ChatRequest | None:
-    """Return a request that takes account of a refusal, None when none would help."""
-    effort, request = request.extras.get("reasoning_effort"), _with_effort(request)
-    parameters, thinking = request.parameters, request.parameters.get("thinking")
-    cap = max_tokens(request.model, parameters.get("max_tokens"), thinking)
-    if (fits := room(refusal, cap)) is not None:
-        return replace(request, parameters={**parameters, "max_tokens": fits})
+def _better(request: ChatRequest, refusal: str) -> tuple[ChatRequest, dict[str, JSON]] | None:
+    """Return a request that avoids the refusal, and the lesson; None when none would help."""
+    sent = _taught(_with_effort(request), request.extras.get("reasoning_effort"))
+    thinking = sent.parameters.get("thinking")
+    if (fits := room(refusal, max_tokens(sent, thinking))) is not None:
+        if names_largest_cap(refusal):
+            return replace(request, most_tokens=fits), {"most_tokens": fits}
+        return replace(request, parameters={**request.parameters, "max_tokens": fits}), {}
     if refuses_blocks(refusal):
         # They are signed for one model and one conversation. A model's other route, or a new one, may lead elsewhere.
         kept = tuple(without_thinking(message) for message in request.messages)
-        return replace(request, messages=kept) if kept != request.messages else None
-    if isinstance(thinking, dict) and refuses_type(refusal, thinking.get("type")):
-        # Models from Claude 4.7 on decide themselves how long they think. Later ones always think.
-        others = {name: value for name, value in parameters.items() if name != "thinking"}
+        return (replace(request, messages=kept), {}) if kept != request.messages else None
+    kind = thinking.get("type") if isinstance(thinking, dict) else None
+    if isinstance(kind, str) and refuses_type(refusal, kind):
+        refused = request.refused_thinking | {kind}
+        return replace(request, refused_thinking=refused), {"refused_thinking": [*sorted(refused)]}
+    return None
+
+
+def _taught(request: ChatRequest, effort: JSON) -> ChatRequest:
+    """Return a request whose thinking is of a type that the model knows.
+
+    Models from Claude 4.7 on decide themselves how long they think. Later ones always think.
+    """
+    parameters, thinking = request.parameters, request.parameters.get("thinking")
+    kind = thinking.get("type") if isinstance(thinking, dict) else None
+    if not isinstance(thinking, dict) or kind not in request.refused_thinking:
+        return request
+    known = {name: value for name, value in parameters.items() if name != "thinking"}
+    if kind == "enabled" and "adaptive" not in request.refused_thinking:
         own = {name: value for name, value in thinking.items() if name == "display"}
-        adaptive: dict[str, JSON] = {"thinking": {"type": "adaptive", **own}}
+        known["thinking"] = {"type": "adaptive", **own}
         if effort:
             config = parameters.get("output_config")
-            adaptive["output_config"] = {**(config if isinstance(config, dict) else {}), "effort": effort}
-        return replace(request, parameters={**others, **(adaptive if thinking.get("type") == "enabled" else {})})
-    return None
+            known["output_config"] = {**(config if isinstance(config, dict) else {}), "effort": effort}
+    return replace(request, parameters=known)
 
 
 def _with_effort(request: ChatRequest) -> ChatRequest:
@@ -204,7 +226,7 @@ def _add_tools(
 
 def _limit(body: dict[str, JSON], request: ChatRequest, turns: list[tuple[str, list[Block]]]) -> None:
     """Set the token cap; bring temperature and thinking within the vendor's bounds."""
-    body["max_tokens"] = max_tokens(request.model, request.parameters.get("max_tokens"), body.get("thinking"))
+    body["max_tokens"] = max_tokens(request, body.get("thinking"))
     # The vendor refuses these together with thinking.
     fixed = [name for name in ("temperature", "top_k") if body.get(name, 1) != 1]
     callers = [name for name in fixed if name in request.given or name in request.extras]
@@ -238,13 +260,14 @@ def _thinks(body: dict[str, JSON], turns: list[tuple[str, list[Block]]]) -> bool
     return allowed
 
 
-def max_tokens(model: str, cap: JSON, thinking: JSON) -> int:
+def max_tokens(request: ChatRequest, thinking: JSON) -> int:
     """Return the given token cap of a request, or one that suits the model."""
-    if isinstance(cap, int):
-        return cap
-    default = next((most for part, most in _OLDER_MAX_TOKENS.items() if part in model), DEFAULT_MAX_TOKENS)
-    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
-    return max(default, _whole(budget) + _TEXT_TOKENS) if budget else default
+    cap = request.parameters.get("max_tokens")
+    if not isinstance(cap, int):
+        cap = next((most for part, most in _OLDER_MAX_TOKENS.items() if part in request.model), DEFAULT_MAX_TOKENS)
+        if budget := thinking.get("budget_tokens") if isinstance(thinking, dict) else None:
+            cap = max(cap, _whole(budget) + _TEXT_TOKENS)
+    return cap if request.most_tokens is None else min(cap, request.most_tokens)
 
 
 def _lacks_thinking(turns: list[tuple[str, list[Block]]]) -> bool:

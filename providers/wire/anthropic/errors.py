@@ -102,6 +102,11 @@ def room(message: str, cap: JSON) -> int | None:
     return largest if fits else None
 
 
+def names_largest_cap(message: str) -> bool:
+    """Return whether a refusal names the model's largest token cap, which no prompt changes."""
+    return _LARGEST_CAP.search(message) is not None
+
+
 def refuses_blocks(message: str) -> bool:
     """Return whether the vendor refuses thinking blocks of earlier turns."""
     return "Expected `thinking`" not in message and _BAD_BLOCK.match(message) is not None

@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from providers.wire.base import JSON, PromptMessage, json_object
 from providers.wire.errors import field_not_taken
+from providers.wire.turns import IS_ERROR
 
 Block = dict[str, JSON]
 # Name of this vendor in the `extra_content` of a tool call, and of the field with the thinking blocks before the call.
@@ -152,6 +153,8 @@ def _tool_result(message: PromptMessage) -> Block:
         block["content"] = [*_content(message)]
     elif message.content.strip():
         block["content"] = message.content
+    if message.fields.get(IS_ERROR):
+        block["is_error"] = True
     return block
 
 

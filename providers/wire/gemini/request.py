@@ -15,7 +15,7 @@ import orjson
 
 from providers.wire.base import JSON, ChatRequest, PromptMessage, as_objects, json_object
 from providers.wire.errors import field_not_taken
-from providers.wire.turns import sent_turns
+from providers.wire.turns import IS_ERROR, sent_turns
 
 # The documented stand-in for the signature of a call that the model did not make itself, or whose client lost it.
 NO_SIGNATURE = "skip_thought_signature_validator"
@@ -167,7 +167,8 @@ def _response(turn: PromptMessage, names: Mapping[str, str]) -> Part:
     name = names.get(str(id_)) or turn.fields.get("name")
     if not isinstance(name, str):
         raise field_not_taken("messages")
-    response: JSON = json_object(turn.content) or {"output": turn.content}
+    name_of_text = "error" if turn.fields.get(IS_ERROR) else "output"
+    response: JSON = json_object(turn.content) or {name_of_text: turn.content}
     return {"functionResponse": {"name": name, "response": response, **_own_id(id_)}}
 
 

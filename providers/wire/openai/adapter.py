@@ -47,7 +47,7 @@ from providers.wire.openai.errors import (
 from providers.wire.openai.finish_words import Family
 from providers.wire.openai.model_list import NO_LIST, NOT_A_LIST, TOO_LARGE, read_models
 from providers.wire.openai.request_ids import request_id
-from providers.wire.turns import sent_turns
+from providers.wire.turns import plain_results, sent_turns
 
 _BOM = b"\xef\xbb\xbf"
 # Bytes of a body without an event stream that is parsed with each read, to find its end before the connection's.
@@ -221,7 +221,7 @@ class OpenAICompatible(Provider):
             **parameters,
             **{name: _unmarked(value) for name, value in request.extras.items() if name in self.takes},
             "model": request.model,
-            "messages": [as_sent(message) for message in sent_turns(request)],
+            "messages": [as_sent(message) for message in plain_results(sent_turns(request))],
             "stream": True,
         }
         if request.include_usage:

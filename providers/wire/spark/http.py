@@ -17,7 +17,7 @@ from providers.wire.openai.errors import CODES, Complaint
 from providers.wire.spark.errors import CODES as SPARK_CODES
 from providers.wire.spark.errors import HISTORY_NOT_CLEARED, OUTPUT_BLOCKED, TENDS_TO_VIOLATE, failure, number, sid_of
 from providers.wire.spark.frames import turns, web_search
-from providers.wire.turns import joined
+from providers.wire.turns import joined, plain_results
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,12 @@ class SparkHTTP(OpenAICompatible):
     }
 
     @classmethod
+    def takes_of(cls, model: str) -> frozenset[str]:
+        """Return what a model accepts: few have a switch for thinking."""
+        version = version_of(model)
+        return cls.takes - {"reasoning_effort"} if version.title and not version.thinks else cls.takes
+
+    @classmethod
     def takes_temperature(cls, model: str, temperature: float) -> bool:
         """Return False for a temperature that the model refuses or does not heed."""
         fixed = version_of(model).fixed
@@ -106,7 +112,7 @@ class SparkHTTP(OpenAICompatible):
         request = _fitting(request, version)
         body = super().body(request)
         messages = joined(request.messages) if version.system else turns(request.messages, system=False)
-        body["messages"] = [as_sent(message) for message in messages]
+        body["messages"] = [as_sent(message) for message in plain_results(messages)]
         if (effort := body.get("reasoning_effort")) is not None and version.title:
             del body["reasoning_effort"]
             body["thinking"] = thinking_switch(effort)

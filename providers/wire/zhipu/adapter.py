@@ -64,6 +64,12 @@ class Zhipu(OpenAICompatible):
         split_key(key)
 
     @classmethod
+    def takes_of(cls, model: str) -> frozenset[str]:
+        """Return what a model accepts: versions before 4.5 have no switch for thinking."""
+        version = version_of(model)
+        return cls.takes - {"reasoning_effort"} if version and version < SWITCH_SINCE else cls.takes
+
+    @classmethod
     def takes_temperature(cls, model: str, temperature: float) -> bool:
         """Return False for a temperature above the vendor's bound."""
         return temperature <= MAX_TEMPERATURE
