@@ -21,6 +21,7 @@ class ChatConfig(AppConfig):
     def ready(self) -> None:
         # Models may only be imported once all apps are there.
         from chat import housekeeping  # noqa: PLC0415
+        from chat.attachments.decodings import Decodings  # noqa: PLC0415
         from chat.channels import hub, payment_demo, store  # noqa: PLC0415
         from chat.conversations.searches import Searches  # noqa: PLC0415
         from chat.conversations.transfer_api import IMPORTS_AT_ONCE  # noqa: PLC0415
@@ -36,6 +37,7 @@ class ChatConfig(AppConfig):
         self.generations = service.Generations(self.words, quotas_app().hints, drain, process, broker, redis, routing)
         self.keyed_calls = keyed.KeyedCalls(broker, process)
         self.channels = hub.Channels(broker, redis)
+        self.decodings = Decodings()
         self.payment_demo = payment_demo.PaymentDemo()
         self.searches = Searches()
         self.import_slot = threading.BoundedSemaphore(IMPORTS_AT_ONCE)

@@ -1,4 +1,4 @@
-"""Deletions of expired texts, keys, hits and processes, and recounts of stored bytes."""
+"""Deletions of expired texts, attachments, keys, hits and processes, and recounts of stored bytes."""
 
 from datetime import timedelta
 
@@ -7,6 +7,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from chat import storage
+from chat.attachments import store
 from chat.models import HAS_TEXT, KEY_LIFETIME, Generation, StorageUse
 from chat.screening import audit
 from runtime import database
@@ -42,8 +43,9 @@ def _users_to_recount() -> list[int]:
 
 
 def expire() -> None:
-    """Delete old idempotency keys, old hits of sensitive words, and rows of dead processes."""
+    """Delete old idempotency keys, unused attachments, old hits, and rows of dead processes."""
     keys = Generation.objects.filter(idempotency_key__isnull=False, created_at__lt=timezone.now() - KEY_LIFETIME)
     keys.update(idempotency_key=None)
+    store.delete_unused()
     audit.expire()
     runtime().process.delete_dead()

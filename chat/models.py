@@ -17,6 +17,9 @@ from django.utils.translation import gettext_lazy as _
 from chat import storage
 
 # Django looks for an app's models here.
+from chat.attachments.models import Attachment as Attachment
+from chat.attachments.models import AttachmentContent as AttachmentContent
+from chat.attachments.models import MessageAttachment as MessageAttachment
 from chat.channels.models import Channel as Channel
 from chat.channels.models import ChannelMark as ChannelMark
 from chat.channels.models import ChannelMessage as ChannelMessage
@@ -70,6 +73,7 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
             for user_id in sorted(set(self.values_list("user_id", flat=True))):
                 storage.lock(user_id)
                 storage.add(user_id, "conversations", -self.owned_by(user_id).stored_bytes())
+            _messages_of(self).delete_attachments()
             return super().delete()
 
 
@@ -107,8 +111,14 @@ class Conversation(models.Model):
         """Delete the conversation, and give its bytes back to its user."""
         with transaction.atomic():
             storage.lock(self.user_id)
-            storage.add(self.user_id, "conversations", -Conversation.objects.filter(pk=self.pk).stored_bytes())
+            own = Conversation.objects.filter(pk=self.pk)
+            storage.add(self.user_id, "conversations", -own.stored_bytes())
+            _messages_of(own).delete_attachments()
             return super().delete(*args, **kwargs)
+
+
+def _messages_of(conversations: ConversationQuerySet) -> "MessageQuerySet":
+    return Message.objects.filter(conversation__in=conversations.order_by())
 
 
 class MessageQuerySet(models.QuerySet["Message"]):
@@ -116,6 +126,10 @@ class MessageQuerySet(models.QuerySet["Message"]):
         """Return what these messages count in `StorageUse`."""
         each = Bytes("content") + Bytes("reasoning") + Bytes("sources") + ROW_BYTES
         return self.aggregate(bytes=Sum(each))["bytes"] or 0
+
+    def delete_attachments(self) -> None:
+        """Delete the attachments that only these messages have, which are about to be deleted."""
+        Attachment.objects.used_only_by(self).delete()
 
     def branch(self, leaf_id: int) -> list["Message"]:
         """Return the turns from the root to `leaf_id`, oldest first; two queries for any length."""
@@ -344,7 +358,7 @@ class Generation(MessagePart):
 
 
 class StorageUse(models.Model):
-    """The bytes of texts that a user keeps; `chat.storage` counts them."""
+    """The bytes of texts and attachments that a user keeps; `chat.storage` counts them."""
 
     # Without a constraint, because a process of the previous release deletes users without these rows.
     user = models.OneToOneField(
@@ -352,6 +366,7 @@ class StorageUse(models.Model):
     )
     conversations = models.BigIntegerField(default=0)
     unkept = models.BigIntegerField(default=0)
+    attachments = models.BigIntegerField(default=0, db_default=0)
     recounted_at = models.DateTimeField(db_default=Now(), db_index=True)
 
     class Meta:
@@ -359,7 +374,7 @@ class StorageUse(models.Model):
         verbose_name_plural = _("storage use")
 
     def __str__(self) -> str:
-        return f"{self.user_id}: {self.conversations} + {self.unkept}"
+        return f"{self.user_id}: {self.conversations} + {self.unkept} + {self.attachments}"
 
     @classmethod
     def recount(cls, user_id: int) -> None:
@@ -369,5 +384,6 @@ class StorageUse(models.Model):
             cls.objects.filter(user_id=user_id).update(
                 conversations=Conversation.objects.owned_by(user_id).stored_bytes(),
                 unkept=Generation.objects.owned_by(user_id).filter(HAS_TEXT).stored_bytes(),
+                attachments=Attachment.objects.owned_by(user_id).stored_bytes(),
                 recounted_at=timezone.now(),
             )

@@ -83,10 +83,11 @@ def data(request: HttpRequest) -> HttpResponse:
 
 def _storage_of(user_id: int) -> dict[str, Any]:
     """Return in MiB what the user keeps, and the limit (0: none)."""
-    row = StorageUse.objects.filter(pk=user_id).first() or StorageUse(conversations=0, unkept=0)
+    row = StorageUse.objects.filter(pk=user_id).first() or StorageUse()
     channels = Channel.objects.filter(user_id=user_id).aggregate(bytes=Sum("kept_bytes"))["bytes"] or 0
     kinds = [
         (_("Conversations and their messages"), row.conversations / MIB),
+        (_("Attachments"), row.attachments / MIB),
         (_("Answers outside of conversations"), row.unkept / MIB),
         (_("Push messages"), channels / MIB),
     ]

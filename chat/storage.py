@@ -1,4 +1,4 @@
-"""Count the bytes of texts that a user keeps.
+"""Count the bytes of texts and attachments that a user keeps.
 
 This happens in the transaction that stores or deletes the texts.
 
@@ -8,7 +8,7 @@ them.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from django.conf import settings
 from django.db import connection
@@ -20,29 +20,41 @@ ROW_BYTES = 200
 NO_LIMIT = 2**62
 
 # `conversations`: conversations and their messages. `unkept`: texts of ended generations without a conversation.
-Kind = Literal["conversations", "unkept"]
+# `attachments`: each once, however many messages have it.
+Kind = Literal["conversations", "unkept", "attachments"]
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _CHANNELS = "(SELECT COALESCE(SUM(kept_bytes), 0) FROM chat_channel WHERE user_id = %(user)s)"
-# Plain SQL, because the ORM has no conditional upsert.
-_TAKE = f"""
-INSERT INTO chat_storageuse (user_id, conversations, unkept)
-SELECT %(user)s, %(size)s, 0 WHERE {_CHANNELS} + %(size)s <= %(limit)s
-ON CONFLICT (user_id) DO UPDATE SET conversations = chat_storageuse.conversations + %(size)s
-WHERE chat_storageuse.conversations + chat_storageuse.unkept + {_CHANNELS} + %(size)s <= %(limit)s
+# Plain SQL, because the ORM has no conditional upsert. `kind` is the column that grows; the others start with 0.
+_ADD = """
+INSERT INTO chat_storageuse (user_id, conversations, unkept, attachments)
+VALUES (%(user)s, {conversations}, {unkept}, {attachments})
+ON CONFLICT (user_id) DO UPDATE SET {kind} = chat_storageuse.{kind} + %(size)s
 """
+_TAKE = (
+    _ADD.replace("VALUES (", "SELECT ").replace(
+        "{attachments})", f"{{attachments}} WHERE {_CHANNELS} + %(size)s <= %(limit)s"
+    )
+    + f"""
+WHERE chat_storageuse.conversations + chat_storageuse.unkept + chat_storageuse.attachments + {_CHANNELS} + %(size)s
+<= %(limit)s
+"""
+)
 _LOOK = f"""
-SELECT COALESCE((SELECT conversations + unkept FROM chat_storageuse WHERE user_id = %(user)s), 0) + {_CHANNELS}
+SELECT COALESCE((SELECT conversations + unkept + attachments FROM chat_storageuse WHERE user_id = %(user)s), 0)
++ {_CHANNELS}
 """  # noqa: S608 - made of our own names
-_ADD: Mapping[Kind, str] = {
-    "conversations": """
-INSERT INTO chat_storageuse (user_id, conversations, unkept) VALUES (%(user)s, %(size)s, 0)
-ON CONFLICT (user_id) DO UPDATE SET conversations = chat_storageuse.conversations + %(size)s
-""",
-    "unkept": """
-INSERT INTO chat_storageuse (user_id, conversations, unkept) VALUES (%(user)s, 0, %(size)s)
-ON CONFLICT (user_id) DO UPDATE SET unkept = chat_storageuse.unkept + %(size)s
-""",
-}
+
+
+def _by_kind(statement: str) -> Mapping[Kind, str]:
+    """Return the statement for each kind, which alone grows."""
+    return {
+        kind: statement.format(kind=kind, **{each: "%(size)s" if each == kind else "0" for each in _KINDS})
+        for kind in _KINDS
+    }
+
+
+_ADDS, _TAKES = _by_kind(_ADD), _by_kind(_TAKE)
 
 
 class Bytes(Func):
@@ -60,10 +72,10 @@ def size_of(*texts: str) -> int:
     return sum(len(text.encode()) for text in texts)
 
 
-def take(user_id: int, size: int) -> bool:
+def take(user_id: int, size: int, kind: Kind = "conversations") -> bool:
     """Count bytes that are about to be stored; return False if they exceed STORAGE_MIB_PER_USER."""
     with connection.cursor() as cursor:
-        cursor.execute(_TAKE, {"user": user_id, "size": size, "limit": _limit()})
+        cursor.execute(_TAKES[kind], {"user": user_id, "size": size, "limit": _limit()})
         return bool(cursor.rowcount == 1)
 
 
@@ -88,7 +100,7 @@ def lock(user_id: int) -> None:
 
 def _change(user_id: int, kind: Kind, size: int) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(_ADD[kind], {"user": user_id, "size": size})
+        cursor.execute(_ADDS[kind], {"user": user_id, "size": size})
 
 
 def _limit() -> int:

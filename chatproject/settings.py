@@ -52,6 +52,9 @@ MAX_BODY_BYTES = 2**20
 # MiB of a request's body, on CHAT_PATHS and below /v1 only.
 MAX_BODY_MIB = ENV.MAX_BODY_MIB
 CHAT_PATHS = frozenset({"/api/chat/"})
+# MiB of an attachment, on ATTACHMENT_PATHS only.
+MAX_ATTACHMENT_MIB = ENV.MAX_ATTACHMENT_MIB
+ATTACHMENT_PATHS = frozenset({"/api/attachments/"})
 # Bytes of an import's body, on IMPORT_PATHS only.
 MAX_IMPORT_BYTES = 32 * 2**20
 IMPORT_PATHS = frozenset({"/api/import/", "/api/admin/sensitive-words/import/", "/admin/chat/sensitiveword/import/"})
@@ -270,6 +273,9 @@ HSTS_SECONDS = ENV.HSTS_SECONDS
 CSRF_FAILURE_VIEW = "web.refusals.csrf_failure"
 # The ASGI application limits all bodies by their path, so Django's limit only has to be no lower.
 DATA_UPLOAD_MAX_MEMORY_SIZE = max(MAX_BODY_BYTES, MAX_BODY_MIB * 2**20)
+# Uploaded files stay in memory, where the ASGI application has put them already, and never reach the disk.
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
+FILE_UPLOAD_MAX_MEMORY_SIZE = max(MAX_IMPORT_BYTES, (MAX_ATTACHMENT_MIB + 1) * 2**20)
 # Browsers also apply form-action to the redirect after a form, and a social login starts with a form.
 _SOCIAL_HOSTS = {
     "weixin": "https://open.weixin.qq.com",

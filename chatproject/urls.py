@@ -9,6 +9,7 @@ from accounts.pages import invitation_page, signup
 from accounts.staff import Users
 from accounts.token_page import delete_token, tokens
 from chat import pages, views
+from chat.attachments import views as attachments
 from chat.channels import views as push_views
 from chat.conversations import api, listing, transfer_api
 from chat.openai import classic, embeddings, messages, responses
@@ -29,6 +30,9 @@ Routes = list[URLPattern | URLResolver]
 
 stream_urlpatterns: Routes = [
     path("api/chat/", views.chat, name="chat"),
+    path("api/attachments/", attachments.attachments, name="attachments"),
+    path("api/attachments/<int:attachment_id>/", attachments.one_attachment),
+    path("api/attachments/<int:attachment_id>/content/", attachments.content, name="attachment-content"),
     path("api/generations/<str:generation_id>/", views.one_generation, name="generation"),
     path("api/generations/<str:generation_id>/events/", views.events, name="generation-events"),
     path("api/generations/<str:generation_id>/stop/", views.stop, name="generation-stop"),

@@ -6,6 +6,8 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 MIB = 2**20
+# Bytes of a form beside its file at most.
+FORM_BYTES = 16 * 1024
 
 
 class BodyLimit(NamedTuple):
@@ -20,6 +22,9 @@ def limit_of(path: str) -> BodyLimit:
         return BodyLimit(settings.MAX_IMPORT_BYTES)
     if path in settings.CHAT_PATHS or path.startswith("/v1/"):
         return BodyLimit(settings.MAX_BODY_MIB * MIB, "MAX_BODY_MIB")
+    if path in settings.ATTACHMENT_PATHS:
+        # A file comes with its name and the form's borders.
+        return BodyLimit(settings.MAX_ATTACHMENT_MIB * MIB + FORM_BYTES, "MAX_ATTACHMENT_MIB")
     return BodyLimit(settings.MAX_BODY_BYTES)
 
 

@@ -52,6 +52,9 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/api/conversations/{conversation_id}/messages/"): HIDDEN,
     ("GET", "/api/conversations/{conversation_id}/export/"): HIDDEN,
     ("DELETE", "/api/tokens/{token_id}/"): REMOVED,
+    ("GET", "/api/attachments/{attachment_id}/"): HIDDEN,
+    ("GET", "/api/attachments/{attachment_id}/content/"): HIDDEN,
+    ("DELETE", "/api/attachments/{attachment_id}/"): REMOVED,
     ("GET", "/v1/models/{model_id}"): SHARED,
     ("GET", "/sse/{key}/"): OWN_CHANNEL,
     ("GET", "/sse/{key}"): OWN_CHANNEL,
@@ -96,7 +99,9 @@ def owned_ids(api_user: ApiUser) -> Json:
     """Create what a user can own; return the ids."""
     made = api_user.ended(api_user.ask("Hello", "plain")["id"])
     token = api_user.client.post("/api/tokens/", json={"name": "one"}).json()["id"]
+    attachment = api_user.client.post("/api/attachments/", files={"file": ("a.txt", b"x")}).json()["id"]
     return {
+        "attachment_id": attachment,
         "generation_id": made["id"],
         "message_id": made["message"],
         "conversation_id": made["conversation"],

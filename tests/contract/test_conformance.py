@@ -51,7 +51,9 @@ def known_ids(api_user: ApiUser) -> dict[str, Any]:
         ended = admin.client.post(f"/api/channels/ended:1/{action}/", json={"user": api_user.name, **body})
         assert ended.status_code in {200, 202}, ended.text
     token = api_user.client.post("/api/tokens/", json={"name": "one"}).json()
+    attachment = api_user.client.post("/api/attachments/", files={"file": ("a.txt", b"x")}).json()
     return {
+        "attachment_id": attachment["id"],
         "generation_id": made["id"],
         "message_id": made["message"],
         "conversation_id": made["conversation"],

@@ -1,0 +1,107 @@
+"""The tables of attachments: their facts, their content, and the messages that have them."""
+
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import models, transaction
+from django.db.models import Count, Exists, OuterRef, Sum
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from chat import storage
+from chat.storage import ROW_BYTES
+
+# Characters of a file's name that are kept.
+NAME_CHARS = 255
+
+
+class AttachmentQuerySet(models.QuerySet["Attachment"]):
+    def owned_by(self, user_id: int) -> "AttachmentQuerySet":
+        """Return a user's attachments; all access for a caller starts here."""
+        return self.filter(user_id=user_id)
+
+    def unused(self) -> "AttachmentQuerySet":
+        return self.filter(~Exists(MessageAttachment.objects.filter(attachment=OuterRef("pk"))))
+
+    def used_only_by(self, messages: models.QuerySet[Any]) -> "AttachmentQuerySet":
+        """Return the attachments of these messages that no other message has."""
+        links = MessageAttachment.objects.filter(attachment=OuterRef("pk"))
+        theirs = messages.order_by().values("pk")
+        return self.filter(Exists(links.filter(message__in=theirs)), ~Exists(links.exclude(message__in=theirs)))
+
+    def stored_bytes(self) -> int:
+        """Return what these attachments count in `StorageUse`."""
+        found = self.aggregate(bytes=Sum("size"), rows=Count("pk"))
+        return (found["bytes"] or 0) + ROW_BYTES * int(found["rows"])
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete the attachments, and give their bytes back to their users."""
+        with transaction.atomic():
+            for user_id in sorted(set(self.values_list("user_id", flat=True))):
+                storage.lock(user_id)
+                storage.add(user_id, "attachments", -self.owned_by(user_id).stored_bytes())
+            return super().delete()
+
+
+class Attachment(models.Model):
+    """A picture or text that a user has uploaded for prompts.
+
+    Its content is in a table of its own, so that lists never read it.
+    """
+
+    class Kind(models.TextChoices):
+        IMAGE = "image", _("image")
+        TEXT = "text", _("text")
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="attachments", verbose_name=_("user")
+    )
+    name = models.CharField(_("name"), max_length=NAME_CHARS)
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind.choices)
+    media_type = models.CharField(_("media type"), max_length=100)
+    # Bytes of the content, and characters if it is a text.
+    size = models.PositiveIntegerField(_("bytes"))
+    chars = models.PositiveIntegerField(_("characters"), default=0)
+    # The estimate by which prompts are cut to the model's context.
+    tokens = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, db_index=True)
+
+    objects: ClassVar[AttachmentQuerySet] = AttachmentQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        verbose_name = _("attachment")
+        verbose_name_plural = _("attachments")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class AttachmentContent(models.Model):
+    """The bytes of an attachment: PNG, JPEG or WebP, or text in UTF-8."""
+
+    attachment = models.OneToOneField(Attachment, models.CASCADE, primary_key=True, related_name="content")
+    data = models.BinaryField()
+
+    class Meta:
+        verbose_name = _("content of an attachment")
+        verbose_name_plural = _("contents of attachments")
+
+    def __str__(self) -> str:
+        return str(self.attachment_id)
+
+
+class MessageAttachment(models.Model):
+    """An attachment of a message; versions of a prompt may share it."""
+
+    message = models.ForeignKey("chat.Message", models.CASCADE, related_name="attachment_links")
+    attachment = models.ForeignKey(Attachment, models.CASCADE, related_name="links")
+
+    class Meta:
+        verbose_name = _("attachment of a message")
+        verbose_name_plural = _("attachments of messages")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["message", "attachment"], name="attachment_once_per_message")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.message_id}: {self.attachment_id}"

@@ -1,0 +1,97 @@
+"""Store attachments, find those of messages, and delete unused ones."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from chat import storage
+from chat.attachments import schemas
+from chat.attachments.decoder.results import Decoded
+from chat.attachments.models import NAME_CHARS, Attachment, AttachmentContent, MessageAttachment
+from chat.errors import StorageFull
+from providers.wire.base import IMAGE_TOKENS, estimate_tokens
+from web.refusals import NotFound
+
+# How long an attachment is kept for a prompt that may be sent yet.
+UNUSED_LIFETIME = timedelta(days=1)
+
+
+def save(user_id: int, name: str, decoded: Decoded) -> Attachment:
+    """Store an attachment; raise StorageFull when the user would keep too much."""
+    with transaction.atomic():
+        if not storage.take(user_id, len(decoded.content) + storage.ROW_BYTES, "attachments"):
+            raise StorageFull
+        row = unsaved(user_id, name, decoded)
+        row.save()
+        AttachmentContent.objects.create(attachment=row, data=decoded.content)
+    return row
+
+
+def unsaved(user_id: int, name: str, decoded: Decoded) -> Attachment:
+    """Return the row of an attachment without storing it."""
+    is_text = decoded.kind == "text"
+    text = decoded.content.decode() if is_text else ""
+    return Attachment(
+        user_id=user_id,
+        name=name[-NAME_CHARS:],
+        kind=decoded.kind,
+        media_type=decoded.media_type,
+        size=len(decoded.content),
+        chars=len(text),
+        tokens=estimate_tokens(text) if is_text else IMAGE_TOKENS,
+    )
+
+
+def owned(user_id: int, attachment_id: int) -> Attachment:
+    """Return a user's attachment; raise NotFound."""
+    row = Attachment.objects.owned_by(user_id).filter(pk=attachment_id).first()
+    if row is None:
+        raise NotFound
+    return row
+
+
+def owned_with_content(user_id: int, attachment_id: int) -> tuple[Attachment, bytes]:
+    row = owned(user_id, attachment_id)
+    return row, content_of([row.pk]).get(row.pk, b"")
+
+
+def content_of(ids: Iterable[int]) -> dict[int, bytes]:
+    rows = AttachmentContent.objects.filter(pk__in=[*ids]).values_list("pk", "data")
+    return {pk: bytes(data) for pk, data in rows}  # PostgreSQL's driver returns a view of memory
+
+
+def delete(user_id: int, attachment_id: int) -> None:
+    """Delete a user's attachment, from its messages too; raise NotFound."""
+    owned(user_id, attachment_id)
+    Attachment.objects.owned_by(user_id).filter(pk=attachment_id).delete()
+
+
+def delete_unused() -> None:
+    """Delete the attachments that no message has, a day after their upload."""
+    Attachment.objects.unused().filter(created_at__lt=timezone.now() - UNUSED_LIFETIME).delete()
+
+
+def by_message(links: Iterable[MessageAttachment]) -> dict[int, list[Attachment]]:
+    found: dict[int, list[Attachment]] = {}
+    for link in links:
+        found.setdefault(link.message_id, []).append(link.attachment)
+    return found
+
+
+def of_conversation(conversation_id: int) -> Mapping[int, Sequence[Attachment]]:
+    """Return the attachments of each message that has any, in their order; one query."""
+    links = MessageAttachment.objects.filter(message__conversation_id=conversation_id)
+    return by_message(links.select_related("attachment").order_by("pk"))
+
+
+def representation(row: Attachment) -> schemas.Attachment:
+    return {
+        "id": row.pk,
+        "name": row.name,
+        "kind": "image" if row.kind == Attachment.Kind.IMAGE else "text",
+        "media_type": row.media_type,
+        "bytes": row.size,
+        "chars": row.chars,
+    }
