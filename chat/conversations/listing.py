@@ -56,7 +56,7 @@ async def get_conversations(request: HttpRequest) -> HttpResponseBase:
 
 
 def read_page(user_id: int, query: Query) -> tuple[list[Conversation], dict[int, Match]]:
-    """Return the rows of one page and what a search found in them, and one row more if another page follows."""
+    """Return one page of rows and hits, and one row more if others follow."""
     rows: QuerySet[Conversation] = Conversation.objects.owned_by(user_id).filter(archived=query.archived)
     if query.text:
         rows = search.containing(rows, query.text)

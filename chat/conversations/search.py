@@ -44,13 +44,13 @@ def _contains(field: str, text: str) -> Q:
 
 
 def _position(field: str, text: str) -> StrIndex:
-    """Return where `text` begins in a column: 1 at its start, 0 if it is missing."""
+    """Return where `text` begins in a column, from 1; 0 if it is missing."""
     value: Combinable = F(field) if connection.vendor == "sqlite" else Collate(F(field), "C")
     return StrIndex(Lower(value), Value(text.encode().lower().decode()))
 
 
 def matches(rows: Sequence[Conversation], text: str) -> dict[int, Match]:
-    """Return the newest message with `text` of each conversation that has one, and an excerpt around the text.
+    """Return each conversation's newest message with `text`, and an excerpt around it.
 
     The database cuts the excerpts, because messages may have a million characters.
     """

@@ -1,4 +1,4 @@
-"""What can be done with a prompt or an answer beside reading it."""
+"""What can be done with a prompt or a completion beside reading it."""
 
 import re
 
@@ -13,7 +13,7 @@ RICH = (
 
 
 def test_continue(visitor: Visitor) -> None:
-    """An answer that ended at the limit goes on in place, before and after a reload."""
+    """A completion that ended at the limit goes on in place, before and after a reload."""
     page = visitor.page
     visitor.ask("Tell me", "too-long")
     button = page.get_by_role("button", name="Continue")
