@@ -48,6 +48,7 @@
  * @property {boolean} archived
  * @property {string} system_prompt
  * @property {string} updated_at ISO 8601 with offset
+ * @property {{ message: Id, excerpt: string } | null} [match] the message in which a search found its text
  */
 
 /**

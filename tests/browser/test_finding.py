@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Regular, Visit
 from tests.browser.visitor import Visitor
@@ -35,6 +35,19 @@ def imported(api_user: ApiUser, title: str, texts: list[str], used: datetime, **
     assert stored.status_code == 201, stored.text
     found = api_user.client.get("/api/conversations/", params={"search": title}).json()["results"]
     return int(next(each["id"] for each in found if each["title"] == title))
+
+
+def long_conversation(api_user: ApiUser, title: str, hit: int, word: str) -> int:
+    """Store a conversation of 100 messages, of which one has a word in its middle, and return its id."""
+    table = "| a | b |\n|---|---|\n| 1 | 2 |\n"
+    texts = [f"question {n}" if n % 2 == 0 else f"**Bold {n}**\n\n{'Words. ' * 80}\n\n{table}" for n in range(100)]
+    texts[hit] = texts[hit].replace("Words. ", f"A **{word}** here. ", 1)
+    return imported(api_user, title, texts, datetime.now(UTC) - timedelta(days=2))
+
+
+def top_of(page: Page, text: str) -> float:
+    """Return where the message with this text stands on the screen."""
+    return float(page.locator(".answer", has_text=text).evaluate("node => node.getBoundingClientRect().top"))
 
 
 def listed(visitor: Visitor) -> list[str]:
@@ -102,3 +115,53 @@ def test_each_message_has_its_time(visit: Visit, regular: Regular) -> None:
     for index in (2, 3):
         shown = datetime.fromisoformat(times.nth(index).get_attribute("datetime") or "")
         assert abs(shown - datetime.fromisoformat(created[index])) < timedelta(seconds=10)
+
+
+def test_a_search_leads_to_the_message(visit: Visit, regular: Regular) -> None:
+    """A result shows an excerpt with the word, and opens at the message, also in a branch that is not shown first."""
+    conversation = long_conversation(regular.api_user, "a haystack", 41, "needle")
+    visitor = visit(storage_state=regular.cookies)
+    page = visitor.page
+    page.goto("/")
+    page.get_by_role("search").get_by_role("searchbox").fill("NEEDLE")
+    row = page.locator("#conversations > [data-id]")
+    expect(row).to_have_count(1)
+    expect(row.locator("mark")).to_have_text("needle")
+    row.locator("a").click()
+    word = page.locator(".answer strong", has_text="needle")
+    expect(word).to_be_in_viewport()
+    expect(page.locator(".answer.found")).to_contain_text("needle")
+    expect(page.locator(".answer [data-part=content]:not([data-rendered])")).to_have_count(0)
+    expect(word).to_be_in_viewport()
+    message = regular.api_user.messages(conversation)[41]["id"]
+    assert page.url.endswith(f"/c/{conversation}/?message={message}")
+    page.fill("#search", "question 7")
+    page.locator("#conversations a", has_text="haystack").locator("mark").first.click()
+    expect(page.locator(".prompt.found")).to_contain_text("question 7")
+    expect(page.locator(".prompt.found")).to_be_in_viewport()
+
+
+def test_the_place_is_kept(visit: Visit, regular: Regular) -> None:
+    """Back and a reload show the same message at the same place; without a place the end is shown."""
+    conversation = long_conversation(regular.api_user, "a place", 1, "word")
+    visitor = visit(storage_state=regular.cookies)
+    page = visitor.page
+    page.goto(f"/c/{conversation}/")
+    expect(visitor.last).to_be_in_viewport()
+    page.locator(".answer", has_text="Bold 51").scroll_into_view_if_needed()
+    page.mouse.wheel(0, -150)
+    expect(page.locator("#jump")).to_be_visible()
+    page.wait_for_function("() => new Promise(done => setTimeout(() => done(true), 300))")
+    before = top_of(page, "Bold 51")
+    page.locator(".user-menu summary").click()
+    page.get_by_role("link", name="Usage", exact=True).click()
+    expect(page).to_have_url(re.compile("/usage/"))
+    for come_back in (page.go_back, page.reload):
+        come_back()
+        visitor.wait_for_page()
+        assert abs(top_of(page, "Bold 51") - before) < 3
+        expect(page.locator(".answer [data-part=content]:not([data-rendered])")).to_have_count(0)
+        assert abs(top_of(page, "Bold 51") - before) < 3
+    page.click("#jump")
+    page.reload()
+    expect(visitor.last).to_be_in_viewport()

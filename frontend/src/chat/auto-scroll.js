@@ -27,6 +27,12 @@ export class AutoScroll {
   #lastTouchY = 0;
   /** Whether a pointer is pressed: what is below it must not move away before it is released. */
   #pressed = false;
+  /**
+   * What stays where it is while the rest of the page is rendered, until the reader moves: an element, the distance
+   * from the top of the window that it shall have, and the one that it could get.
+   * @type {{ element: Element, top: number, reached: number } | null}
+   */
+  #held = null;
   #onChange;
 
   /** @param {(following: boolean) => void} onChange called when the reader leaves the end of the page or returns */
@@ -45,7 +51,10 @@ export class AutoScroll {
     for (const name of ["pointerup", "pointercancel", "contextmenu", "blur"]) {
       addEventListener(name, () => this.#release(), passive);
     }
-    const observer = new ResizeObserver(() => this.#following && !this.#pressed && this.scrollToEnd());
+    for (const name of ["wheel", "touchstart", "keydown", "pointerdown"]) {
+      addEventListener(name, () => (this.#held = null), passive);
+    }
+    const observer = new ResizeObserver(() => this.#onResize());
     observer.observe(main);
     observer.observe(document.documentElement);
   }
@@ -55,9 +64,21 @@ export class AutoScroll {
   }
 
   scrollToEnd() {
+    this.#held = null;
     this.#setFollowing(true);
     this.#page.scrollTop = this.#page.scrollHeight;
     this.#lastTop = this.#page.scrollTop;
+  }
+
+  /**
+   * Shows an element `top` pixels below the top of the window, and keeps it there until the reader moves.
+   * @param {Element} element
+   * @param {number} top
+   */
+  standAt(element, top) {
+    this.#setFollowing(false);
+    this.#held = { element, top, reached: top };
+    this.#hold();
   }
 
   /**
@@ -79,8 +100,25 @@ export class AutoScroll {
     return this.#page.scrollHeight - this.#page.clientHeight - this.#page.scrollTop;
   }
 
+  #hold() {
+    const held = this.#held;
+    if (!held) return;
+    this.#page.scrollTop += held.element.getBoundingClientRect().top - held.top;
+    held.reached = held.element.getBoundingClientRect().top;
+    this.#lastTop = this.#page.scrollTop;
+  }
+
+  #onResize() {
+    if (this.#held) this.#hold();
+    else if (this.#following && !this.#pressed) this.scrollToEnd();
+  }
+
   #onScroll() {
     const { scrollTop } = this.#page;
+    // A scroll bar moves the page without any other event.
+    if (this.#held && Math.abs(this.#held.element.getBoundingClientRect().top - this.#held.reached) > 2) {
+      this.#held = null;
+    }
     // A page that became shorter, or a window that became higher, moves up too, but then it shows the end.
     if (scrollTop < this.#lastTop && this.#distance > 1) this.#setFollowing(false);
     else if (scrollTop > this.#lastTop && this.#distance < END_MARGIN_PX) this.#setFollowing(true);

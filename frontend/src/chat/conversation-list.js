@@ -3,6 +3,7 @@ import { call, Refusal } from "../api.js";
 import { byId, find, fromTemplate } from "../dom.js";
 import { text } from "../translations.js";
 import { groupByDay } from "./day-groups.js";
+import { foundUrl } from "./place.js";
 /** @import { Conversation, Id, ListPage } from "../types.js" */
 
 /** Milliseconds without a key press after which a search begins. */
@@ -164,7 +165,8 @@ export class ConversationList {
       for (let added = 0; this.#nextPage && !added;) {
         /** @type {ListPage<Conversation>} */
         const page = await call("GET", this.#nextPage);
-        const rows = page.results.filter(({ id }) => !this.#shownRow(id)).map((item) => this.#createRow(item));
+        const fresh = page.results.filter(({ id }) => !this.#shownRow(id));
+        const rows = await this.#createFound(fresh, this.#searchField.value.trim());
         this.#list.append(...rows);
         added = rows.length;
         this.#setNextPage(page.next);
@@ -191,7 +193,7 @@ export class ConversationList {
         this.#listedRows.append(...rowsIn(this.#list));
         this.#nextListedPage = this.#nextPage;
       }
-      this.#list.replaceChildren(...page.results.map((item) => this.#createRow(item)));
+      this.#list.replaceChildren(...(await this.#createFound(page.results, query)));
       this.#setNextPage(page.next);
       if (!page.results.length) this.#showStatus(text(archived && !query ? "archivedNone" : "nothingFound"));
     });
@@ -205,6 +207,24 @@ export class ConversationList {
     this.#listedRows = null;
     this.#setNextPage(this.#nextListedPage);
     this.#status.hidden = true;
+  }
+
+  /**
+   * Creates the rows of conversations, with excerpts of the messages in which `query` was found.
+   * @param {Conversation[]} conversations
+   * @param {string} query
+   */
+  async #createFound(conversations, query) {
+    if (!query) return conversations.map((item) => this.#createRow(item));
+    const { createExcerpt } = await import("./search-excerpt.js");
+    return conversations.map((item) => {
+      const row = this.#createRow(item);
+      if (!item.match) return row;
+      const link = find(row, "a", HTMLAnchorElement);
+      link.href = foundUrl(item.id, item.match.message, query);
+      link.append(createExcerpt(item.match.excerpt, query));
+      return row;
+    });
   }
 
   /** @param {Pick<Conversation, "id" | "title" | "pinned" | "updated_at">} conversation */

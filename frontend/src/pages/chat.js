@@ -7,6 +7,7 @@ import { ConversationList } from "../chat/conversation-list.js";
 import { ConversationMenu } from "../chat/conversation-menu.js";
 import { installDevice } from "../chat/device.js";
 import { installDrawerAndMenus } from "../chat/drawer.js";
+import { foundText, keepPlace, linkedPlace, openingPlace } from "../chat/place.js";
 import { editPrompt } from "../chat/prompt-editor.js";
 import { installShortcuts } from "../chat/shortcuts.js";
 import { SystemPrompt } from "../chat/system-prompt.js";
@@ -76,13 +77,39 @@ class ChatPage {
     installDrawerAndMenus();
     installShortcuts();
     new ConversationMenu(this.#conversations).install();
-    this.#showStored();
+    this.#open(data);
     this.#selectModel(this.#composer.model);
     for (const example of document.querySelectorAll("[data-example]")) {
       example.addEventListener("click", () => this.#composer.fill(example.textContent.trim()));
     }
     this.#resume(data);
     if (matchMedia("(pointer: fine)").matches) this.#composer.focus();
+  }
+
+  /**
+   * Shows the conversation where the reader left it, or at what a search found, or at its end.
+   * @param {BranchData} data
+   */
+  #open(data) {
+    const place = openingPlace(data);
+    this.#showStored(place?.node);
+    if (place) this.#scroll.standAt(place.node, place.top);
+    else this.#scroll.scrollToEnd();
+    byId("messages").removeAttribute("data-opening");
+    keepPlace(this.#scroll);
+    this.#showFound();
+    addEventListener("hashchange", () => this.#showFound());
+  }
+
+  /** Marks the text that a search found, and brings it to the middle of the screen. */
+  async #showFound() {
+    const [query, place] = [foundText(), linkedPlace()];
+    if (!query || !place) return;
+    const { markFound } = await import("../chat/found-text.js");
+    this.#renderQueue.renderNow(place.node);
+    const below = markFound(place.node, query);
+    this.#scroll.standAt(place.node, Math.min(place.top, innerHeight / 3 - below));
+    history.replaceState(null, "", location.pathname + location.search);
   }
 
   /** @param {string} slug */
@@ -308,14 +335,17 @@ class ChatPage {
     });
   }
 
-  /** Shows how the completions of the branch ended. Only the last one can be tried again. */
-  #showStored() {
+  /**
+   * Shows how the completions of the branch ended. Only the last one can be tried again.
+   * @param {HTMLElement} [first] the message at the top of the screen, unless it shows the end
+   */
+  #showStored(first) {
     for (const view of this.#branch.completions()) {
       const canRetry = view === this.#branch.lastCompletion && view.id;
       this.#presenter.showStored(view, canRetry ? () => this.#tryAgain(view) : null);
       this.#renderQueue.add(view.node, () => view.render());
     }
-    this.#renderQueue.start();
+    this.#renderQueue.start(first);
   }
 
   /**
