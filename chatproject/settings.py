@@ -106,6 +106,7 @@ MIDDLEWARE = [
     "corsheaders.middleware.CorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "web.compression.compressed_pages",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "chatproject.middleware.session_user",
@@ -140,7 +141,8 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "django.template.context_processors.i18n",
                 "accounts.adapters.mail_server",
-            ]
+            ],
+            "libraries": {"bundle": "web.bundle_tags"},
         },
     }
 ]
@@ -168,7 +170,13 @@ LOCALE_PATHS = [
 
 # Static files are served from the packages directly, so that the first start needs no build step.
 STATIC_URL = "/static/"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "web.bundle.BundleStorage"},
+}
 WHITENOISE_USE_FINDERS = True
+# Files of the bundle have a hash of their content in the name, so browsers keep them for ever; others, for seconds:
+WHITENOISE_IMMUTABLE_FILE_TEST = r"^/static/chat/.+-[0-9A-Z]{8}\.\w+$"
 WHITENOISE_MAX_AGE = 0 if DEBUG else 300
 
 # Authentication

@@ -1,9 +1,7 @@
 """All routes. The lean handler of `asgi.py` serves `stream_urlpatterns`, Django's handler the rest."""
 
-from django.conf import settings
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, register_converter
-from django.views.generic import RedirectView
 
 from accounts.pages import invitation_page, signup
 from accounts.staff import Users
@@ -66,7 +64,7 @@ stream_urlpatterns: Routes = [
 urlpatterns: Routes = [
     *stream_urlpatterns,
     path("", pages.page, name="chat-page"),
-    path("favicon.ico", RedirectView.as_view(url=f"{settings.STATIC_URL}chat/favicon.svg")),
+    path("favicon.ico", app_shell.favicon),
     path("manifest.webmanifest", app_shell.manifest, name="manifest"),
     path("service-worker.js", app_shell.service_worker, name="service-worker"),
     path("offline/", app_shell.offline, name="offline"),

@@ -1,12 +1,18 @@
-// Builds the bundle that is committed under chat/static/chat, or the folder given as an argument. What templates load
-// has a stable name; what these files share, or load later, has a hash in its name.
+// Builds the bundle that is committed under chat/static/chat, or the folder given as an argument. All names have a hash
+// of the content, so browsers may keep the files for ever; bundle.json maps stable names to them (web/bundle.py). Texts
+// are compressed here, so that a start takes no time for it.
 import { build } from "esbuild";
-import { cp, mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { createHash } from "node:crypto";
+import { mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { dirname, join, parse, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const output = resolve(process.argv[2] ?? join(here, "../chat/static/chat"));
+
+/** Bytes below which a compressed copy of a file saves no packet. */
+const LEAST_COMPRESSED_BYTES = 1000;
 
 /**
  * Keeps one of KaTeX's three formats of each font, which every supported browser reads.
@@ -40,11 +46,70 @@ async function collectLicences(metafile) {
   return `${texts.join(`\n\n${"-".repeat(72)}\n\n`)}\n`;
 }
 
+/**
+ * Copies a file of frontend/static with a hash in its name, and returns that name.
+ * @param {string} file
+ */
+async function copyHashed(file) {
+  const content = await readFile(join(here, "static", file));
+  const hash = createHash("sha256").update(content).digest("hex").slice(0, 8).toUpperCase();
+  const { name, ext } = parse(file);
+  await writeFile(join(output, `${name}-${hash}${ext}`), content);
+  return `${name}-${hash}${ext}`;
+}
+
+/**
+ * Returns for each entry its file, and the chunks that it imports before it runs.
+ * @param {import("esbuild").Metafile} metafile
+ */
+function describeEntries({ outputs }) {
+  const nameOf = (/** @type {string} */ path) => relative(output, join(here, path));
+  /** @type {(path: string, found?: Set<string>) => Set<string>} */
+  const importsOf = (path, found = new Set()) => {
+    for (const { path: imported, kind } of outputs[path]?.imports ?? []) {
+      if (kind !== "import-statement" || found.has(imported)) continue;
+      found.add(imported);
+      importsOf(imported, found);
+    }
+    return found;
+  };
+  return Object.keys(outputs)
+    .filter((path) => outputs[path]?.entryPoint && !nameOf(path).startsWith("chunks/"))
+    .map((path) => {
+      const { name, ext } = parse(path);
+      const stable = name.slice(0, name.lastIndexOf("-")) + ext;
+      return { name: stable, file: nameOf(path), imports: [...importsOf(path)].map(nameOf).sort() };
+    });
+}
+
+/** Writes a .br and a .gz file beside each text that they make notably smaller. */
+async function compress() {
+  const files = await readdir(output, { recursive: true });
+  for (const file of files.filter((name) => /\.(?:js|css|svg)$/.test(name))) {
+    const content = await readFile(join(output, file));
+    if (content.length < LEAST_COMPRESSED_BYTES) continue;
+    const params = { [constants.BROTLI_PARAM_SIZE_HINT]: content.length };
+    await writeFile(join(output, `${file}.br`), brotliCompressSync(content, { params }));
+    await writeFile(join(output, `${file}.gz`), gzipSync(content, { level: 9 }));
+  }
+}
+
+await rm(output, { recursive: true, force: true });
 await mkdir(output, { recursive: true });
-for (const folder of ["chunks", "fonts"]) await rm(join(output, folder), { recursive: true, force: true });
+
+/** @type {import("esbuild").BuildOptions} */
+const common = {
+  absWorkingDir: here,
+  bundle: true,
+  target: ["chrome109", "firefox115", "safari16"],
+  minify: true,
+  charset: "utf8",
+  legalComments: "none",
+  logLevel: "warning",
+};
 
 const { metafile } = await build({
-  absWorkingDir: here,
+  ...common,
   entryPoints: [
     { in: "src/pages/base.js", out: "base" },
     { in: "src/pages/chat.js", out: "chat" },
@@ -52,27 +117,34 @@ const { metafile } = await build({
     { in: "src/pages/overview.js", out: "overview" },
     { in: "src/pages/tools.js", out: "tools" },
     { in: "src/pages/data.js", out: "data" },
-    { in: "src/service-worker.js", out: "service-worker" },
     { in: "styles/chat.css", out: "chat" },
     { in: "styles/dashboard.css", out: "dashboard" },
     { in: "styles/formulas.css", out: "formulas" },
   ],
   outdir: output,
-  bundle: true,
   splitting: true,
   format: "esm",
-  target: ["chrome109", "firefox115", "safari16"],
-  minify: true,
-  charset: "utf8",
-  legalComments: "none",
+  entryNames: "[name]-[hash]",
   chunkNames: "chunks/[name]-[hash]",
-  assetNames: "fonts/[name]",
+  assetNames: "fonts/[name]-[hash]",
   loader: { ".woff2": "file" },
   alias: { entities: "./src/markdown/entities.js" },
   plugins: [woff2Only],
   metafile: true,
-  logLevel: "warning",
+});
+// A script of its own kind, at an address of its own (web/app_shell.py).
+await build({
+  ...common,
+  entryPoints: ["src/service-worker.js"],
+  outfile: join(output, "service-worker.js"),
+  format: "iife",
 });
 
+/** @type {Record<string, { file: string, imports: string[] }>} */
+const bundle = {};
+for (const { name, file, imports } of describeEntries(metafile)) bundle[name] = { file, imports };
+for (const file of await readdir(join(here, "static"))) bundle[file] = { file: await copyHashed(file), imports: [] };
+const sorted = Object.fromEntries(Object.entries(bundle).sort(([one], [other]) => (one < other ? -1 : 1)));
+await writeFile(join(output, "bundle.json"), `${JSON.stringify(sorted, null, 2)}\n`);
 await writeFile(join(output, "LICENSES.txt"), await collectLicences(metafile));
-await cp(join(here, "static"), output, { recursive: true });
+await compress();

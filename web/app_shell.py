@@ -8,7 +8,8 @@ from pathlib import Path
 
 import orjson
 from django.contrib.staticfiles import finders
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.urls import reverse
@@ -21,6 +22,13 @@ from django.views.decorators.http import require_safe
 OFFLINE_FILES = ("chat/chat.css", "chat/favicon.svg", "chat/rivulet.svg")
 # Browsers ask again each time, so a new version of the service is noticed by the next visit.
 _checked_each_time = cache_control(no_cache=True)
+
+
+@require_safe
+@_checked_each_time
+def favicon(_request: HttpRequest) -> HttpResponseBase:
+    """Lead to the icon, for browsers and programs that know only its usual address."""
+    return redirect(static("chat/favicon.svg"))
 
 
 @require_safe

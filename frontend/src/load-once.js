@@ -1,4 +1,5 @@
 // Loads what is needed later, such as a module, when it is needed first.
+import { reloadIfStale } from "./stale-page.js";
 
 /**
  * Makes a loader that runs `load` once, and again only after a failure.
@@ -11,6 +12,7 @@ export function loadOnce(load) {
   return () => {
     loading ??= load().catch((error) => {
       loading = null;
+      reloadIfStale();
       throw error;
     });
     return loading;

@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { loadOnce } from "../src/load-once.js";
+import { installPage } from "./page-stub.js";
+
+installPage();
 
 test("what is loaded is loaded once", async () => {
   let loads = 0;

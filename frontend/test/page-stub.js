@@ -11,6 +11,7 @@ export function installPage(texts = {}) {
     document: {
       cookie: "theme=dark; csrftoken=secret",
       documentElement: { lang: "en" },
+      querySelector: () => null,
       getElementById: (/** @type {string} */ id) => (id === "strings" ? strings : null),
     },
     location: { pathname: "/c/7/", host: "rivulet.example" },

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import Visitor, content
 from tests.product import Product
 
 # Stands for the browser's speech recognition: the test speaks, and Chromium's would send audio to its maker.
@@ -133,3 +133,18 @@ def test_a_long_answer_that_ends_in_a_hidden_tab_notifies(visitor: Visitor, want
     assert [(title, options["body"]) for title, options in shown] == (
         [("long or short", "Answer complete.")] if wanted else []
     )
+
+
+def test_a_tab_from_before_an_upgrade_reloads_itself(visitor: Visitor) -> None:
+    """A tab whose scripts are gone reloads once the completion is there, and keeps the draft."""
+    visitor.expect_errors("status of 404|Failed to fetch dynamically imported module")
+    page = visitor.page
+    visitor.wait_for_page()
+    page.evaluate("() => { globalThis.isOldTab = true; }")
+    page.route("**/chunks/code-highlighter-*", lambda route: route.fulfill(status=404), times=1)
+    page.route("**/static/chat/chat-*.js", lambda route: route.fulfill(status=404), times=1)
+    visitor.ask("```js\nlet x = 1;\n```", "echo")
+    page.fill("#prompt", "a draft")
+    page.wait_for_function("() => !globalThis.isOldTab")
+    expect(page.locator("#prompt")).to_have_value("a draft")
+    expect(content(visitor.last).locator("code [class^=hljs]").first).to_be_visible()

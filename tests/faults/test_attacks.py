@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from django.templatetags.static import static
 
 from tests.product import ApiUser, Product, connected
 from tests.readers import wait_until
@@ -29,7 +30,7 @@ def test_readers_that_never_read_stop_no_page(product: Product) -> None:
     silent = []
     for _ in range(12):
         sock = connection(product, 4096)
-        sock.sendall(b"GET /static/chat/chat.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 30)
+        sock.sendall(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % static("chat/chat.css").encode() * 30)
         silent.append(sock)
     time.sleep(1)
     started = time.monotonic()

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from django.templatetags.static import static
 
 from tests.faults.test_nginx import front, nginx
 from tests.product import PASSWORD, ApiUser, Product
@@ -69,7 +70,7 @@ def test_pages_are_not_kept(browser: httpx.Client, path: str) -> None:
     assert "cookie" in response.headers["Vary"].lower()
 
 
-@pytest.mark.parametrize("path", ["/static/chat/chat.js", "/api/schema/"])
+@pytest.mark.parametrize("path", [static("chat/chat.js"), "/api/schema/"])
 def test_shared_documents_may_be_kept(product: Product, path: str) -> None:
     """Documents that are the same for all callers are cached."""
     headers = product.client().get(path).headers
@@ -87,7 +88,7 @@ def test_an_allowed_origin_is_named_in_vary(tmp_path: Path) -> None:
 
 @pytest.mark.contract("setting: HSTS_SECONDS")
 @pytest.mark.parametrize(
-    "path", ["/accounts/login/", "/api/me/", "/api/chat/", "/v1/models", "/static/chat/chat.js", "/healthz"]
+    "path", ["/accounts/login/", "/api/me/", "/api/chat/", "/v1/models", static("chat/chat.js"), "/healthz"]
 )
 def test_https_is_remembered(product: Product, path: str) -> None:
     """Responses over HTTPS tell the browser to use HTTPS for a year; those over HTTP do not."""
