@@ -340,8 +340,9 @@ class ChatPage {
    * @param {HTMLElement} [first] the message at the top of the screen, unless it shows the end
    */
   #showStored(first) {
+    const { lastCompletion } = this.#branch;
     for (const view of this.#branch.completions()) {
-      const canRetry = view === this.#branch.lastCompletion && view.id;
+      const canRetry = view === lastCompletion && view.id;
       this.#presenter.showStored(view, canRetry ? () => this.#tryAgain(view) : null);
       this.#renderQueue.add(view.node, () => view.render());
     }
