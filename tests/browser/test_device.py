@@ -1,5 +1,7 @@
 """The page as an app: manifest, offline page, dictation, notifications."""
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -142,7 +144,7 @@ def test_a_tab_from_before_an_upgrade_reloads_itself(visitor: Visitor) -> None:
     visitor.wait_for_page()
     page.evaluate("() => { globalThis.isOldTab = true; }")
     page.route("**/chunks/code-highlighter-*", lambda route: route.fulfill(status=404), times=1)
-    page.route("**/static/chat/chat-*.js", lambda route: route.fulfill(status=404), times=1)
+    page.route(re.compile(r"/static/chat/[a-z-]+-[0-9A-Z]{8}\.js$"), lambda route: route.fulfill(status=404), times=1)
     visitor.ask("```js\nlet x = 1;\n```", "echo")
     page.fill("#prompt", "a draft")
     page.wait_for_function("() => !globalThis.isOldTab")
