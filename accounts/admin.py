@@ -44,6 +44,9 @@ ChangeList.search_form_class = BoundedSearchForm
 admin.site.unregister([EmailAddress, SocialAccount, SocialApp, SocialToken, BlacklistedToken, OutstandingToken])
 
 
+TOKEN_LIMITS = ("expires_at", "allowed_models", "daily_limit", "requests_per_minute")
+
+
 class _ReadOnlyInline(admin.TabularInline[Any, User]):
     """Rows that staff can read and delete, but not add or change."""
 
@@ -59,7 +62,7 @@ class _ReadOnlyInline(admin.TabularInline[Any, User]):
 
 class ApiTokenInline(_ReadOnlyInline):
     model = ApiToken
-    fields = ("name", "created_at", "last_used_at")
+    fields = ("name", "created_at", "last_used_at", *TOKEN_LIMITS)
 
 
 class SocialAccountInline(_ReadOnlyInline):
@@ -219,10 +222,10 @@ def _may_change_group(request: HttpRequest, group: Group | None) -> bool:
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(admin.ModelAdmin[ApiToken]):
-    list_display = ("name", "user", "created_at", "last_used_at")
+    list_display = ("name", "user", "created_at", "last_used_at", *TOKEN_LIMITS)
     list_select_related = ("user",)
     search_fields = ("name", "user__username", "user__email")
-    fields = ("name", "user", "created_at", "last_used_at")
+    fields = ("name", "user", "created_at", "last_used_at", *TOKEN_LIMITS)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -3,11 +3,13 @@
 The rules are in `signup`, `jwt`, `tickets`, `auth`, `invites` and `redeem`.
 """
 
+from datetime import datetime
 from typing import cast
 
 from allauth.core.context import request_context
 from django.contrib.auth.models import update_last_login
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -17,10 +19,11 @@ from rest_framework.views import APIView
 from accounts import invites, jwt, recent_login, redeem, schemas, security_log, signup, tickets
 from accounts.auth import Caller
 from accounts.models import ApiToken
+from accounts.token_limits import checked_models, with_use
 from quotas import invitations, ledger
 from quotas.models import Invitation
 from quotas.redeem_codes import MOST_TYPED
-from web.bodies import StrictSerializer
+from web.bodies import DateTimeField, StrictSerializer
 from web.openapi import Operation
 from web.refusals import NotFound
 
@@ -43,6 +46,17 @@ class RefreshBody(StrictSerializer):
 
 class TokenBody(StrictSerializer):
     name = serializers.CharField(max_length=100)
+    expires_at = DateTimeField(required=False, allow_null=True)
+    models = serializers.ListField(
+        child=serializers.CharField(max_length=100), required=False, allow_null=True, allow_empty=False, max_length=500
+    )
+    daily_limit = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=2**31 - 1)
+    requests_per_minute = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=100_000)
+
+    def validate_expires_at(self, moment: datetime | None) -> datetime | None:
+        if moment and moment <= timezone.now():
+            raise serializers.ValidationError(_("This time has passed."))
+        return moment
 
 
 class TicketBody(StrictSerializer):
@@ -56,7 +70,13 @@ class RedeemBody(StrictSerializer):
 class TokenRow(serializers.ModelSerializer[ApiToken]):
     class Meta:
         model = ApiToken
-        fields = ("id", "name", "created_at", "last_used_at")
+        fields = (
+            *("id", "name", "created_at", "last_used_at", "expires_at", "models", "daily_limit"),
+            *("requests_per_minute", "used_today"),
+        )
+
+    models = serializers.JSONField(source="allowed_models")
+    used_today = serializers.IntegerField(read_only=True, default=0)
 
 
 _REFRESH = {"refresh": "eyJ…"}
@@ -153,7 +173,7 @@ class Me(APIView):
 class ApiTokens(APIView):
     @Operation("Accounts", "The caller's API tokens", returns=list[schemas.ApiToken])
     def get(self, request: Request) -> Response:
-        return Response(TokenRow(_caller(request).user.api_tokens.order_by("pk"), many=True).data)
+        return Response(TokenRow(with_use(_caller(request).user.api_tokens.order_by("pk")), many=True).data)
 
     @Operation(
         "Accounts",
@@ -167,6 +187,8 @@ class ApiTokens(APIView):
     )
     def post(self, request: Request) -> Response:
         body = TokenBody.of(request)
+        models = body.pop("models", None)
+        body["allowed_models"] = None if models is None else checked_models(_caller(request).user, models)
         recent_login.require(request._request, _caller(request))
         token, secret = ApiToken.issue(_caller(request).user, **body)
         return Response({**TokenRow(token).data, "token": secret}, status=201)
@@ -190,7 +212,9 @@ class Tickets(APIView):
         refuses=(429,),
     )
     def post(self, request: Request) -> Response:
-        ticket = tickets.issue(_caller(request).user, **TicketBody.of(request))
+        caller = _caller(request)
+        token_id = caller.token.id if caller.token else None
+        ticket = tickets.issue(caller.user, TicketBody.of(request)["path"], token_id)
         return Response(schemas.Ticket(ticket=ticket, expires_in=tickets.LIFETIME_SECONDS), status=201)
 
 

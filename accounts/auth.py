@@ -26,6 +26,7 @@ from accounts import jwt, tickets
 from accounts.apps import accounts
 from accounts.errors import AccountIncomplete
 from accounts.models import ApiToken, User, digest
+from accounts.token_limits import TokenLimits
 from runtime import database
 from web.refusals import Forbidden, NotAuthenticated
 
@@ -40,13 +41,14 @@ USER_IN_SCOPE = "rivulet.user"
 class Caller:
     """The user of a request, the method of authentication, and whether chatting is allowed (`reachable`).
 
-    `login`: the login from which a JWT descends.
+    `login`: the login from which a JWT descends. `token`: the limits of the API token that the caller came with.
     """
 
     user: User
     via: Method
     reachable: bool
     login: jwt.Login | None = None
+    token: TokenLimits | None = None
 
 
 def authenticate(request: HttpRequest, *, tickets: bool = False) -> Caller:
@@ -124,7 +126,9 @@ class Authentication(BaseAuthentication):
 
 
 def _noted(request: HttpRequest, caller: Caller) -> Caller:
-    """Note the user for the log line of the request."""
+    """Note the user for the request's log line; refuse a token that has just expired."""
+    if caller.token is not None and caller.token.has_expired:
+        raise NotAuthenticated
     getattr(request, "scope", {})[USER_IN_SCOPE] = caller.user.pk
     return caller
 
@@ -135,11 +139,10 @@ def _identify(request: HttpRequest, *, tickets_too: bool) -> Caller | None:
     if header:
         return _by_header(header)
     if tickets_too and request.method == "GET" and "ticket" in request.GET:
-        user_id = tickets.redeem(request.GET["ticket"], request.path)
-        user = User.objects.filter(pk=user_id, is_active=True).first() if user_id else None
-        if user is None:
+        ticket = tickets.redeem(request.GET["ticket"], request.path)
+        if ticket is None or not ticket.user.is_active:
             raise NotAuthenticated
-        return _caller(user, "ticket")
+        return _caller(ticket.user, "ticket", token=ticket.token)
     return _by_session(request)
 
 
@@ -159,13 +162,13 @@ def _by_header(header: str) -> Caller:
         login = jwt.login_of(secret)
         return _caller(login.user, "jwt", login)
     token = ApiToken.objects.select_related("user").filter(digest=digest(secret), user__is_active=True).first()
-    if token is None:
-        raise NotAuthenticated
     now = timezone.now()
+    if token is None or (token.expires_at and token.expires_at <= now):
+        raise NotAuthenticated
     if not token.last_used_at or token.last_used_at <= now - LAST_USED_PRECISION:
         stale = Q(last_used_at=None) | Q(last_used_at__lte=now - LAST_USED_PRECISION)
         ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
-    return _caller(token.user, "token")
+    return _caller(token.user, "token", token=token)
 
 
 def _session_user(request: HttpRequest) -> User | None:
@@ -207,9 +210,10 @@ def _header_proof(header: str) -> str:
     return f"header {header}"
 
 
-def _caller(user: User, via: Method, login: jwt.Login | None = None) -> Caller:
+def _caller(user: User, via: Method, login: jwt.Login | None = None, token: ApiToken | None = None) -> Caller:
     if settings.REQUIRE_VERIFIED_EMAIL:
         has_address = EmailAddress.objects.filter(user=user, verified=True).exists()
     else:
         has_address = bool(user.shown_email)
-    return Caller(user, via, has_address or SocialAccount.objects.filter(user=user).exists(), login)
+    reachable = has_address or SocialAccount.objects.filter(user=user).exists()
+    return Caller(user, via, reachable, login, TokenLimits.of(token) if token else None)

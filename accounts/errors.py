@@ -2,6 +2,7 @@
 
 from django.utils.translation import gettext_lazy as _
 
+from quotas.errors import QuotaExhausted
 from web.refusals import Refusal
 
 
@@ -13,3 +14,9 @@ class AccountIncomplete(Refusal):
 class ReauthenticationRequired(Refusal):
     code, status = "reauthentication_required", 403
     text = _("Your login is older than ten minutes. Please log in again, then repeat this step.")
+
+
+class TokenExhausted(QuotaExhausted):
+    """Refuse a generation when the caller's API token has no use left today."""
+
+    text = _("The daily limit of this API token is used up.")

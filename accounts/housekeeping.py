@@ -4,7 +4,7 @@ from importlib import import_module
 
 from django.conf import settings
 
-from accounts import jwt, tickets
+from accounts import jwt, tickets, token_limits
 from runtime import database
 from runtime.apps import runtime
 
@@ -21,6 +21,7 @@ def register() -> None:
 
 async def delete_expired_tickets() -> None:
     await database.run(tickets.delete_expired)
+    await database.run(token_limits.delete_old)
 
 
 async def delete_expired_sessions() -> None:

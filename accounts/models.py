@@ -176,6 +176,13 @@ class ApiToken(models.Model):
     digest = models.CharField(max_length=64, unique=True, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
+    # Limits; None: none.
+    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
+    allowed_models: "models.JSONField[list[str] | None, list[str] | None]" = models.JSONField(
+        _("models"), null=True, blank=True
+    )
+    daily_limit = models.PositiveIntegerField(_("answers a day"), null=True, blank=True)
+    requests_per_minute = models.PositiveIntegerField(_("requests a minute"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("API token")
@@ -185,7 +192,7 @@ class ApiToken(models.Model):
         return self.name
 
     @classmethod
-    def issue(cls, user: User, name: str) -> "tuple[Self, str]":
+    def issue(cls, user: User, name: str, **limits: Any) -> "tuple[Self, str]":
         """Create a token; return it and its secret, which is not stored.
 
         Raises Conflict when there are too many.
@@ -195,9 +202,29 @@ class ApiToken(models.Model):
             queue_writes(user.pk)
             if user.api_tokens.count() >= MOST_API_TOKENS:
                 raise Conflict(_("You have 50 API tokens, and more are not possible. Please delete one first."))
-            token = cls.objects.create(user=user, name=name, digest=digest(secret))
+            token = cls.objects.create(user=user, name=name, digest=digest(secret), **limits)
         log.info("API token created", user=user.pk, token_id=token.pk)
         return token, secret
+
+
+class TokenUse(models.Model):
+    """A generation that counts for a token's day."""
+
+    generation = models.CharField(max_length=32, primary_key=True)
+    # Without a constraint, because a token may go while a generation starts.
+    token = models.ForeignKey(ApiToken, models.CASCADE, related_name="uses", db_constraint=False, db_index=False)
+    day = models.DateField()
+
+    class Meta:
+        verbose_name = _("use of an API token")
+        verbose_name_plural = _("uses of API tokens")
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["token", "day"], name="token_uses_of_day"),
+            models.Index(fields=["day"], name="token_use_day"),
+        ]
+
+    def __str__(self) -> str:
+        return self.generation
 
 
 class RefreshFamily(models.Model):
@@ -224,6 +251,8 @@ class Ticket(models.Model):
     """A ticket for one event stream: one use, one user, one path, any process."""
 
     user = models.ForeignKey(User, models.CASCADE, verbose_name=_("user"))
+    # The token of the program that took the ticket, whose limits hold for it too.
+    token = models.ForeignKey(ApiToken, models.CASCADE, related_name="+", null=True)
     path = models.CharField(max_length=2000)
     digest = models.CharField(max_length=64, unique=True)
     expires_at = models.DateTimeField(db_index=True)

@@ -32,6 +32,11 @@ class ApiToken(TypedDict):
     name: str
     created_at: Time
     last_used_at: Time | None
+    expires_at: Time | None
+    models: list[str] | None
+    daily_limit: Count | None
+    requests_per_minute: Count | None
+    used_today: Count
 
 
 class NewApiToken(ApiToken):

@@ -20,7 +20,7 @@ LIFETIME_SECONDS = 30
 MOST_UNUSED = 100
 
 
-def issue(user: User, path: str) -> str:
+def issue(user: User, path: str, token_id: int | None = None) -> str:
     """Return a new ticket for one GET of `path`, whose query is ignored.
 
     Raises TooManyRequests when the user has too many unused ones.
@@ -34,6 +34,7 @@ def issue(user: User, path: str) -> str:
             raise TooManyRequests(_("You have too many unused tickets."), retry_after=LIFETIME_SECONDS)
         own.create(
             user=user,
+            token_id=token_id,
             path=unquote(path.partition("?")[0]),
             digest=digest(ticket),
             expires_at=now + timedelta(seconds=LIFETIME_SECONDS),
@@ -41,14 +42,18 @@ def issue(user: User, path: str) -> str:
     return ticket
 
 
-def redeem(ticket: str, path: str) -> int | None:
-    """Use a ticket and return its user's id; None if not valid for `path`."""
-    row = Ticket.objects.filter(digest=digest(ticket), expires_at__gt=timezone.now()).first()
+def redeem(ticket: str, path: str) -> Ticket | None:
+    """Use a ticket and return it; None if not valid for `path`."""
+    row = (
+        Ticket.objects.select_related("user", "token")
+        .filter(digest=digest(ticket), expires_at__gt=timezone.now())
+        .first()
+    )
     if row is None or row.path != path:
         return None
     # Of several requests that read the row at the same time, one deletes it.
     deleted, _rows = Ticket.objects.filter(pk=row.pk).delete()
-    return row.user_id if deleted else None
+    return row if deleted else None
 
 
 def delete_expired() -> None:

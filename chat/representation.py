@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from django.utils import timezone, translation
 
+from accounts.token_limits import TokenLimits
 from chat import schemas, sources
 from chat.errors import with_text
 from chat.events.schemas import ChatDoneEvent, ChatErrorEvent, FinishReason, TokensUsed
@@ -104,14 +105,21 @@ def message(row: Message) -> schemas.Message:
     return shape
 
 
-def models_with_quota(configuration: Configuration, user_id: int) -> list[tuple[ModelConfig, str]]:
-    """Return the models that a user may use, in order, each with its quota's slug."""
+def models_with_quota(
+    configuration: Configuration, user_id: int, token: TokenLimits | None = None
+) -> list[tuple[ModelConfig, str]]:
+    """Return the models that a user may use, each with its quota's slug.
+
+    They are in the order of lists, and only those that the token allows.
+    """
     slugs = ledger.quota_slugs()
-    return [(config, slugs[config.id]) for config in access.usable(configuration, user_id) if config.id in slugs]
+    usable = access.usable(configuration, user_id)
+    allowed = [config for config in usable if token is None or token.allows(config.slug)]
+    return [(config, slugs[config.id]) for config in allowed if config.id in slugs]
 
 
-def offered_models(configuration: Configuration, user_id: int) -> list[schemas.Model]:
-    """Return the models with a quota that a user may use, in list order."""
+def offered_models(configuration: Configuration, user_id: int, token: TokenLimits | None = None) -> list[schemas.Model]:
+    """Return the models with a quota that a user may use with a token."""
     return [
         {
             "slug": config.slug,
@@ -122,7 +130,7 @@ def offered_models(configuration: Configuration, user_id: int) -> list[schemas.M
             "takes": config.takes_of_routes(),
             "context_tokens": config.context_tokens,
         }
-        for config, quota in models_with_quota(configuration, user_id)
+        for config, quota in models_with_quota(configuration, user_id, token)
     ]
 
 

@@ -61,7 +61,9 @@ async def post_regenerate(request: HttpRequest, message_id: int) -> HttpResponse
     caller = await _chatting(request)
     body = bodies.from_json(request, RegenerateBody)
     key = idempotency_key(request)
-    regenerating = GenerationRequest(caller.user.pk, body.model or "", regenerate=message_id, idempotency_key=key)
+    regenerating = GenerationRequest(
+        caller.user.pk, body.model or "", regenerate=message_id, idempotency_key=key, token=caller.token
+    )
     return await _started(request, caller, regenerating)
 
 
@@ -79,7 +81,11 @@ async def post_continue(request: HttpRequest, message_id: int) -> HttpResponseBa
     caller = await _chatting(request)
     bodies.from_json(request, ContinueBody)
     key = idempotency_key(request)
-    return await _started(request, caller, GenerationRequest(caller.user.pk, continues=message_id, idempotency_key=key))
+    return await _started(
+        request,
+        caller,
+        GenerationRequest(caller.user.pk, continues=message_id, idempotency_key=key, token=caller.token),
+    )
 
 
 async def _chatting(request: HttpRequest) -> Caller:
@@ -107,6 +113,7 @@ async def _generation_request(
         joins_running=joins and key is None,
         kept=not instruction,
         instruction=instruction,
+        token=caller.token,
     )
 
 

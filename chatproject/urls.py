@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 
+from accounts.connect_page import connect
 from accounts.pages import invitation_page, signup
 from accounts.staff import Users
 from accounts.token_page import delete_token, tokens
@@ -93,6 +94,7 @@ urlpatterns: Routes = [
     path("api/admin/credits/<int:pk>/", Credits.as_view({"get": "retrieve"})),
     *staff.routes("api/admin/users/", Users),
     path("accounts/tokens/", tokens, name="account_tokens"),
+    path("accounts/connect/", connect, name="account_connect"),
     path("accounts/data/", pages.data, name="account_data"),
     path("accounts/tokens/<int:token_id>/delete/", delete_token, name="account_delete_token"),
     path("api/admin/sensitive-words/import/", words_api.ImportWords.as_view()),

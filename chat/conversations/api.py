@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts.auth import Caller
 from accounts.models import User, queue_writes
 from chat import representation, schemas, storage, text_tools
 from chat.apps import chat
@@ -28,7 +29,8 @@ def _user_id(request: Request) -> int:
 class Models(APIView):
     @Operation("Models and quotas", "The models that the caller may use", returns=list[schemas.Model])
     def get(self, request: Request) -> Response:
-        return Response(representation.offered_models(providers_app().configuration, _user_id(request)))
+        token = cast("Caller", request.auth).token
+        return Response(representation.offered_models(providers_app().configuration, _user_id(request), token))
 
 
 class TextTools(APIView):

@@ -10,6 +10,7 @@ from collections import defaultdict, deque
 from django.conf import settings
 from redis.asyncio import Redis
 
+from accounts.token_limits import TokenLimits
 from runtime.redis_clients import RedisClients
 
 WINDOW_MS = 60_000
@@ -38,22 +39,28 @@ class CallRate:
     def __init__(self, redis: RedisClients) -> None:
         self._redis = redis
         # Times of this process's calls by user, in milliseconds, oldest first.
-        self._calls: defaultdict[int, deque[float]] = defaultdict(deque)
+        self._calls: defaultdict[str, deque[float]] = defaultdict(deque)
 
     async def take(self, user_id: int) -> float:
         """Count a call and return 0; beyond API_REQUESTS_PER_MINUTE only return the seconds to wait."""
-        limit = settings.API_REQUESTS_PER_MINUTE
+        return await self._take(str(user_id), settings.API_REQUESTS_PER_MINUTE)
+
+    async def take_with(self, token: TokenLimits) -> float:
+        """Do the same for an API token, up to its own limit."""
+        return await self._take(f"token-{token.id}", token.requests_per_minute or 0)
+
+    async def _take(self, who: str, limit: int) -> float:
         if not limit:
             return 0.0
-        wait_ms = await self._redis.ask(lambda redis: _take(redis, user_id, limit), None)
-        return (self._take_here(user_id, limit) if wait_ms is None else wait_ms) / 1000
+        wait_ms = await self._redis.ask(lambda redis: _take(redis, who, limit), None)
+        return (self._take_here(who, limit) if wait_ms is None else wait_ms) / 1000
 
-    def _take_here(self, user_id: int, limit: int) -> float:
+    def _take_here(self, who: str, limit: int) -> float:
         now = time.monotonic() * 1000
         if len(self._calls) > MAX_USERS:
             for other in [other for other, calls in self._calls.items() if calls[-1] <= now - WINDOW_MS]:
                 del self._calls[other]
-        calls = self._calls[user_id]
+        calls = self._calls[who]
         while calls and calls[0] <= now - WINDOW_MS:
             calls.popleft()
         if len(calls) >= limit:
@@ -62,6 +69,6 @@ class CallRate:
         return 0.0
 
 
-async def _take(redis: Redis, user_id: int, limit: int) -> float:
-    name = f"rivulet:api-calls:{user_id}"
+async def _take(redis: Redis, who: str, limit: int) -> float:
+    name = f"rivulet:api-calls:{who}"
     return float(await redis.eval(_TAKE, 1, name, secrets.token_hex(8), limit, WINDOW_MS))

@@ -10,6 +10,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone, translation
 
+from accounts import token_limits
 from chat import storage
 from chat.generations import continuation
 from chat.models import Conversation, Generation, Hit, Message
@@ -123,6 +124,8 @@ def store(end: End) -> Generation:
         # Before the texts, and without a limit: a completion that exceeds it is kept.
         storage.add(end.row.user_id, "unkept" if end.row.message_id is None else "conversations", stored)
         charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason)
+        if not charge.amount:
+            token_limits.give_back(end.row.id)
         if charge.invitation:
             invitations.reward(charge.invitation)
         values = {name: getattr(end, name) for name in _SAME_NAMES}

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from django.utils.translation import get_language
 
+from accounts.token_limits import TokenLimits
 from chat.models import Generation
 from chat.screening.incoming import ScreenedCall
 from providers.routing import Attempts
@@ -48,8 +49,14 @@ class GenerationRequest:
     extras: dict[str, Any] = field(default_factory=dict)
     # What equal requests have in common, in place of all fields: path and body of a call of /v1.
     body: bytes = b""
+    # The limits of the API token with which the caller came.
+    token: TokenLimits | None = None
     # The active language where the request is made: database threads have another one.
     language: str | None = field(default_factory=get_language)
+
+    def may_use(self, model: str) -> bool:
+        """Return whether the caller's API token allows a model."""
+        return self.token is None or self.token.allows(model)
 
     def digest(self) -> str:
         """Return a hash that only an equal request has."""

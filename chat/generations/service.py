@@ -87,7 +87,7 @@ class Generations:
             raise TooManyRequests(retry_after=wait)
 
     async def _start(self, request: GenerationRequest, sink: Sink | None) -> Started:
-        precheck = await self._precheck(request) if request.is_api_call else NO_PRECHECK
+        precheck = await self._precheck(request) if request.is_api_call or request.token else NO_PRECHECK
         seems_exhausted = request.model and await self._hints.exhausted(request.user_id, request.model)
         started = await database.run(self._admission.refuse_early, request, precheck) if seems_exhausted else None
         if started is None:
@@ -108,8 +108,10 @@ class Generations:
         return await database.run(self._admission.start, request, precheck)
 
     async def _precheck(self, request: GenerationRequest) -> Precheck:
-        """Count a call of /v1, and screen a large one in its own thread."""
-        wait = await self._call_rate.take(request.user_id)
+        """Count a call of /v1 or of a token, and screen a large one apart."""
+        wait = await self._call_rate.take_with(request.token) if request.token else 0.0
+        if request.is_api_call and not wait:
+            wait = await self._call_rate.take(request.user_id)
         if wait or not request.is_large:
             return Precheck(wait)
         words = await database.run(self._words.load)

@@ -11,6 +11,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from accounts import token_limits
 from accounts.models import queue_writes
 from chat import storage, text_tools
 from chat.errors import Conflict, ContentBlocked, ConversationBlocked, PromptTooLong, StorageFull
@@ -127,6 +128,8 @@ class Admission:
                 if exhausted:
                     raise exhausted
                 row_id = new_generation_id()
+                if request.token:
+                    token_limits.use(request.token, row_id, timezone.now())
                 reservation = ledger.reserve(request.user_id, target.config.id, row_id)
                 target.config.check_available()
                 row, turns, seam = self._store(request, row_id, target, screened, reservation)
@@ -199,7 +202,7 @@ class Admission:
     def _usable_model(self, request: GenerationRequest, slug: str) -> ModelConfig:
         """Return a model that the user may use, with the routes that take the request."""
         config = self._routing.configuration.models().get(slug)
-        if config is None or not access.may_use(request.user_id, config):
+        if config is None or not (access.may_use(request.user_id, config) and request.may_use(slug)):
             raise UnknownModel
         return able(config, wanted(request.messages, request.extras))
 
@@ -216,13 +219,14 @@ class Admission:
             message.parent.conversation = message.conversation
             config = config or self._usable_model(request, message.model)
             return Target(config, message.conversation, message.parent.parent_id, message.parent)
-        config = config or self._usable_model(request, self._first_available(request.user_id))
+        config = config or self._usable_model(request, self._first_available(request))
         return Target(config, *_place(request))
 
-    def _first_available(self, user_id: int) -> str:
+    def _first_available(self, request: GenerationRequest) -> str:
         """Return the first available model of the user's list, else simply the first."""
         with_quota = ledger.quota_slugs()
-        models = [model for model in access.usable(self._routing.configuration, user_id) if model.id in with_quota]
+        usable = access.usable(self._routing.configuration, request.user_id)
+        models = [model for model in usable if model.id in with_quota and request.may_use(model.slug)]
         if not models:
             raise ModelUnavailable
         return next((model for model in models if model.available()), models[0]).slug

@@ -78,6 +78,7 @@ async def serve(request: HttpRequest, caller: Caller, call: ApiCall, relay: Rela
         is_large=len(request.body) > LARGE_BYTES,
         messages=call.messages,
         extras=call.extras,
+        token=caller.token,
     )
     try:
         started = await chat().generations.start(generation_request, recording or relay)

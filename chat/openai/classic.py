@@ -54,7 +54,14 @@ async def get_test(request: HttpRequest, caller: Caller, last_id: str | None) ->
         raise wrong("message", BLANK)
     turns = (PromptMessage("user", message),)
     generation_request = GenerationRequest(
-        caller.user.pk, model, message, joins_running=True, kept=False, hides_reasoning=True, messages=turns
+        caller.user.pk,
+        model,
+        message,
+        joins_running=True,
+        kept=False,
+        hides_reasoning=True,
+        messages=turns,
+        token=caller.token,
     )
     started = await chat().generations.start(generation_request)
     return await _stream(caller, started.row, 0, representation.quota_headers(started.reservation))

@@ -71,7 +71,9 @@ async def get_model(request: HttpRequest, model_id: str) -> HttpResponseBase:
 
 async def offered(caller: Caller) -> dict[str, ModelConfig]:
     """Return the models that the caller may use, by slug."""
-    models = await database.run(representation.models_with_quota, providers_app().configuration, caller.user.pk)
+    models = await database.run(
+        representation.models_with_quota, providers_app().configuration, caller.user.pk, caller.token
+    )
     return {config.slug: config for config, _quota in models}
 
 

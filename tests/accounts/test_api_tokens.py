@@ -9,6 +9,7 @@ from django.test import Client
 from accounts.models import ApiToken, User
 
 pytestmark = pytest.mark.django_db
+LIMITS = {"expires_at", "models", "daily_limit", "requests_per_minute"}
 
 
 def create(client: Client, **body: Any) -> Any:
@@ -25,7 +26,12 @@ def test_a_token_is_shown_once_and_can_be_deleted(alice: User, bearer: Any) -> N
     by_token = Client(headers={"Authorization": f"Bearer {secret}"})
     assert by_token.get("/api/me/").json()["id"] == alice.pk
     (row,) = client.get("/api/tokens/").json()
-    assert set(row) == {"id", "name", "created_at", "last_used_at"}
+    assert row == {
+        **{name: value for name, value in response.json().items() if name != "token"},
+        "last_used_at": row["last_used_at"],
+        "used_today": 0,
+    }
+    assert {name for name, value in row.items() if value is None} == LIMITS
     assert row["last_used_at"]
     assert client.delete(f"/api/tokens/{row['id']}/").status_code == 204
     assert client.get("/api/tokens/").json() == []
@@ -58,7 +64,24 @@ def test_an_unknown_id_is_404(token_id: str, alice: User, bearer: Any) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
 
 
-@pytest.mark.parametrize("body", [{}, {"name": ""}, {"name": " "}, {"name": "x" * 101}, {"name": "x", "token": "sk-1"}])
+WRONG = [
+    {"name": "x", **limit}
+    for limit in (
+        {"expires_at": "2020-01-01T00:00:00Z"},
+        {"expires_at": "soon"},
+        {"models": []},
+        {"models": ["nothing"]},
+        {"models": "demo"},
+        {"daily_limit": 0},
+        {"daily_limit": "3"},
+        {"requests_per_minute": -1},
+    )
+]
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"name": ""}, {"name": " "}, {"name": "x" * 101}, {"name": "x", "token": "sk-1"}, *WRONG]
+)
 def test_wrong_bodies_are_refused(body: dict[str, Any], alice: User, bearer: Any) -> None:
     """A token needs a name, and accepts no other field."""
     assert create(bearer(alice), **body).json()["error"]["code"] == "invalid_request"

@@ -1,12 +1,15 @@
 """accounts/token_page.py: creating and deleting API tokens on a page."""
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from accounts.models import ApiToken, User
+from tests import factories
 
 pytestmark = pytest.mark.django_db
 PAGE = "/accounts/tokens/"
@@ -34,6 +37,23 @@ def test_a_token_made_on_the_page_opens_the_api(visitor: Client, alice: User) ->
     assert "laptop" in again
     assert secret not in again
     assert secret not in str(ApiToken.objects.values())
+
+
+def test_limits_of_a_new_token(visitor: Client, alice: User) -> None:
+    """The page sets limits, shows them, and refuses impossible ones."""
+    factories.route(factories.chat_model("gpt-4"), factories.upstream("demo", kind="scripted"))
+    given = {"name": "ci", "expires": "30", "daily_limit": "5", "requests_per_minute": "7", "models": ["gpt-4"]}
+    visitor.post(PAGE, given)
+    token = ApiToken.objects.get()
+    assert (token.daily_limit, token.requests_per_minute, token.allowed_models) == (5, 7, ["gpt-4"])
+    assert token.expires_at
+    assert timedelta(days=29) < token.expires_at - timezone.now() <= timedelta(days=30)
+    text = visitor.get(PAGE, headers={"Accept-Language": "en"}).content.decode()
+    for shown in ("0 of 5 answers today", "at most 7 requests a minute", "only gpt-4"):
+        assert shown in text
+    for wrong in ({"daily_limit": "0"}, {"models": ["nothing"]}, {"expires": "3"}):
+        assert "field-error" in visitor.post(PAGE, {"name": "x", **wrong}).content.decode()
+    assert ApiToken.objects.count() == 1
 
 
 def test_a_name_is_needed(visitor: Client) -> None:

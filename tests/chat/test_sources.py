@@ -101,7 +101,7 @@ def test_programs_get_annotations(program: httpx.Client) -> None:
 
 
 @pytest.mark.server
-def test_the_other_doors_cite_too(program: httpx.Client) -> None:
+def test_the_other_shapes_cite_too(program: httpx.Client) -> None:
     """Responses have the pages as annotations of their text, messages as citations, streamed and whole."""
     asked = {"model": "cited", "input": "Hello"}
     part = program.post("/v1/responses", json=asked).json()["output"][-1]["content"][0]

@@ -1,4 +1,4 @@
-// Pages about a user's own account (usage, invitations): copy buttons, and times in the reader's time zone.
+// Pages about a user's own account (usage, invitations, programs): copy buttons, and times in the reader's time zone.
 import { installCopyButton } from "../copy-button.js";
 import { find } from "../dom.js";
 
@@ -6,9 +6,9 @@ import { find } from "../dom.js";
 const findAll = (selector) => /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(selector));
 
 for (const button of findAll("[data-copy]")) {
-  const field = find(document, button.dataset.copy ?? "", HTMLInputElement);
-  installCopyButton(button, () => field.value);
-  field.addEventListener("focus", () => field.select());
+  const shown = find(document, button.dataset.copy ?? "", HTMLElement);
+  installCopyButton(button, () => (shown instanceof HTMLInputElement ? shown.value : shown.textContent));
+  if (shown instanceof HTMLInputElement) shown.addEventListener("focus", () => shown.select());
 }
 
 // The server writes times in its own zone, as 2026-11-21 17:05. The Swedish locale has the same form.
