@@ -17,6 +17,8 @@ from web.refusals import InvalidRequest, TooLarge
 T = TypeVar("T", bound=BaseModel)
 
 REQUIRED, BLANK = _("This field is required."), _("This field may not be empty.")
+# Attachments of one prompt at most.
+MOST_ATTACHMENTS = 10
 # Characters of an idempotency key at most, as many as its column holds.
 MAX_KEY_CHARS = 255
 _NOT_JSON = _("This is not valid JSON.")
@@ -34,6 +36,7 @@ _TEXTS: dict[str, Promise] = {
     "missing": REQUIRED,
     "extra_forbidden": _("There is no such field."),
     "string_too_long": _("This value is too long."),
+    "too_long": _("These are too many."),
 }
 
 
@@ -68,6 +71,7 @@ class ChatBody(BaseModel):
     system_prompt: Text | None = None
     text_tool: Slug | None = None
     target_language: Slug | None = None
+    attachments: Annotated[list[Id], Field(max_length=MOST_ATTACHMENTS)] = []
     temperature: Annotated[StrictFloat | StrictInt, Field(ge=0, le=2)] | None = None
     max_tokens: Annotated[StrictInt, Field(ge=1, le=10_000_000)] | None = None
 
@@ -79,8 +83,8 @@ class ChatBody(BaseModel):
             raise wrong("prompt", BLANK)
         if self.text_tool is None and self.target_language is not None:
             raise wrong("target_language", _("A target language needs its text tool."))
-        for name in ("conversation", "parent", "system_prompt") if self.text_tool else ():
-            if getattr(self, name) is not None:
+        for name in ("conversation", "parent", "system_prompt", "attachments") if self.text_tool else ():
+            if getattr(self, name) not in (None, []):
                 raise wrong(name, _("A text tool's run belongs to no conversation."))  # it is not kept
         if self.parent is not None and self.conversation is None:
             raise wrong("parent", _("A parent needs its conversation."))

@@ -167,6 +167,9 @@ class Message(models.Model):
     model = models.CharField(_("model"), max_length=100, blank=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
 
+    # Its attachments, on rows that are shown; see `chat.attachments.store.note_on`.
+    attached: Sequence[Attachment] = ()
+
     objects: ClassVar[MessageQuerySet] = MessageQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:

@@ -11,6 +11,7 @@ from django.utils import timezone, translation
 
 from accounts.token_limits import TokenLimits
 from chat import schemas, sources
+from chat.attachments import store
 from chat.errors import with_text
 from chat.events.schemas import ChatDoneEvent, ChatErrorEvent, FinishReason, TokensUsed
 from chat.models import Conversation, Generation, Message
@@ -100,6 +101,8 @@ def message(row: Message) -> schemas.Message:
     }
     if row.sources:
         shape["sources"] = sources.decode(row.sources)
+    if row.attached:
+        shape["attachments"] = [store.representation(each) for each in row.attached]
     if row.reasoning_seconds is not None:
         shape["reasoning_seconds"] = row.reasoning_seconds
     return shape

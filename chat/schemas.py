@@ -6,6 +6,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from chat import models
+from chat.attachments.schemas import Attachment
 from chat.events.schemas import CHAT, FinishReason, TokensUsed
 from chat.sources import CitedSource
 from quotas.schemas import Charge
@@ -53,6 +54,7 @@ class Message(TypedDict):
     content: str
     reasoning: str
     sources: NotRequired[list[CitedSource]]
+    attachments: NotRequired[list[Attachment]]
     reasoning_seconds: NotRequired[float]
     model: str | None
     generation: str | None

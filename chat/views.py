@@ -114,6 +114,7 @@ async def _generation_request(
         kept=not instruction,
         instruction=instruction,
         token=caller.token,
+        attachments=tuple(dict.fromkeys(body.attachments)),
     )
 
 

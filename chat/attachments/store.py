@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from django.db import transaction
 from django.utils import timezone
@@ -13,6 +14,9 @@ from chat.attachments.models import NAME_CHARS, Attachment, AttachmentContent, M
 from chat.errors import StorageFull
 from providers.wire.base import IMAGE_TOKENS, estimate_tokens
 from web.refusals import NotFound
+
+if TYPE_CHECKING:
+    from chat.models import Message
 
 # How long an attachment is kept for a prompt that may be sent yet.
 UNUSED_LIFETIME = timedelta(days=1)
@@ -84,6 +88,13 @@ def of_conversation(conversation_id: int) -> Mapping[int, Sequence[Attachment]]:
     """Return the attachments of each message that has any, in their order; one query."""
     links = MessageAttachment.objects.filter(message__conversation_id=conversation_id)
     return by_message(links.select_related("attachment").order_by("pk"))
+
+
+def note_on(messages: Iterable["Message"], conversation_id: int) -> None:
+    """Give each message of a conversation the list of its attachments."""
+    found = of_conversation(conversation_id)
+    for message in messages:
+        message.attached = found.get(message.pk, ())
 
 
 def representation(row: Attachment) -> schemas.Attachment:

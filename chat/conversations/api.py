@@ -13,6 +13,7 @@ from accounts.auth import Caller
 from accounts.models import User, queue_writes
 from chat import representation, schemas, storage, text_tools
 from chat.apps import chat
+from chat.attachments import store as attachments
 from chat.errors import ContentBlocked, PromptTooLong, StorageFull
 from chat.models import TITLE_CHARS, Conversation, Hit, Message
 from chat.screening import audit, incoming
@@ -110,8 +111,10 @@ def _screened(user_id: int, values: dict[str, Any]) -> dict[str, Any]:
 class Messages(APIView):
     @Operation("Conversations", "The tree of messages in order of creation", returns=list[schemas.Message])
     def get(self, request: Request, conversation_id: int) -> Response:
-        rows = Message.objects.filter(conversation=_owned(request, conversation_id))
-        return Response([representation.message(row) for row in rows.select_related("generation").order_by("id")])
+        conversation = _owned(request, conversation_id)
+        rows = Message.objects.filter(conversation=conversation).select_related("generation").order_by("id")
+        attachments.note_on(rows, conversation.pk)
+        return Response([representation.message(row) for row in rows])
 
 
 def _owned(request: Request, conversation_id: int) -> Conversation:

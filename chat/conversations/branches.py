@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from chat.attachments import store
 from chat.models import Conversation, Message
 
 Versions = Mapping[int, Sequence[int]]
@@ -23,4 +24,5 @@ def shown(conversation: Conversation, through: int | None) -> tuple[list[Message
             leaf = last
     leaf = leaf or last
     branch = Message.objects.branch(leaf) if leaf else []
+    store.note_on(branch, conversation.pk)
     return branch, {message.pk: siblings[message.parent_id] for message in branch}

@@ -5,7 +5,8 @@ that, while several refuse a prompt that ends with a turn of the assistant. The 
 characters can be the beginning of a sensitive word: these are screened together with what follows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
@@ -32,7 +33,7 @@ MIN_PARTIAL_TOKENS = 64
 # Characters that the estimate counts as one token at most.
 CHARS_PER_TOKEN = 4
 
-Turns = list[tuple[str, str]]
+Turns = list[PromptMessage]
 
 
 class NotContinuable(Conflict):
@@ -82,29 +83,31 @@ def begin(message: Message, lexicon: Lexicon) -> tuple[dict[str, Any], str]:
     return fields, message.content[start:]
 
 
-def turns(branch: Sequence[Message]) -> Turns:
-    """Return the prompt's turns.
+def turns(given: Turns) -> Turns:
+    """Return the prompt's turns for a branch that ends with the message.
 
     A message without text has nothing to go on with, so its prompt is sent once more.
     """
-    given: Turns = [(turn.role, turn.content) for turn in branch]
-    return [*given, (Message.Role.USER, INSTRUCTION)] if given[-1][1].strip() else given[:-1]
+    return [*given, PromptMessage("user", INSTRUCTION)] if given[-1].content.strip() else given[:-1]
 
 
 def build(
     context_tokens: int, parameters: Mapping[str, Any], system_prompt: str, given: Turns
 ) -> tuple[tuple[PromptMessage, ...], dict[str, Any]]:
     """Return messages and parameters to send, with only the end of a long unfinished turn."""
-    if given[-1] != (Message.Role.USER, INSTRUCTION):
+    if given[-1] != PromptMessage("user", INSTRUCTION):
         return prompt.build(context_tokens, parameters, system_prompt, given)
-    *earlier, (role, partial), instruction = given
+    *earlier, partial, instruction = given
     room = prompt.room(context_tokens, parameters)
-    needed = [PromptMessage("system", system_prompt), *_question(earlier), PromptMessage("user", instruction[1])]
+    needed = [PromptMessage("system", system_prompt), *_question(earlier), instruction]
     left = context_tokens - room - prompt_tokens(needed) - message_tokens(PromptMessage("assistant", ""))
-    if left < min(MIN_PARTIAL_TOKENS, estimate_tokens(partial)):
+    if left < min(MIN_PARTIAL_TOKENS, estimate_tokens(partial.content)):
         raise PromptTooLong
     sent, capped = prompt.build(
-        context_tokens, parameters, system_prompt, [*earlier, (role, _end_of(partial, left)), instruction]
+        context_tokens,
+        parameters,
+        system_prompt,
+        [*earlier, replace(partial, content=_end_of(partial.content, left)), instruction],
     )
     # Joined here, because a prompt that must stay whole is sent as it is.
     return joined(sent), capped
@@ -112,8 +115,8 @@ def build(
 
 def _question(earlier: Turns) -> list[PromptMessage]:
     """Return the turns from the last prompt on."""
-    prompts = [place for place, (role, _text) in enumerate(earlier) if role == Message.Role.USER]
-    return [PromptMessage("user", text) for _role, text in earlier[prompts[-1] if prompts else 0 :]]
+    prompts = [place for place, turn in enumerate(earlier) if turn.role == "user"]
+    return earlier[prompts[-1] if prompts else 0 :]
 
 
 def _end_of(text: str, tokens: int) -> str:

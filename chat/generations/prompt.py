@@ -1,9 +1,9 @@
 """Pure functions that build a prompt from a branch, cut to the model's context."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
-from providers.wire.base import PromptMessage, Role, prompt_tokens, trim
+from providers.wire.base import PromptMessage, prompt_tokens, trim
 
 # Tokens left for a completion when the model's row has no `max_tokens`.
 COMPLETION_TOKENS = 1024
@@ -12,14 +12,14 @@ MIN_COMPLETION_TOKENS = 16
 
 
 def build(
-    context_tokens: int, parameters: Mapping[str, Any], system_prompt: str, turns: Iterable[tuple[str, str]]
+    context_tokens: int, parameters: Mapping[str, Any], system_prompt: str, turns: Iterable[PromptMessage]
 ) -> tuple[tuple[PromptMessage, ...], dict[str, Any]]:
     """Return the messages to send and the parameters, capped.
 
-    `turns` are `(role, content)`, oldest first; empty ones (a completion that never came) are left out.
+    `turns` are oldest first; empty ones (a completion that never came) are left out.
     """
     messages = [PromptMessage("system", system_prompt)] if system_prompt else []
-    messages += [PromptMessage(cast("Role", role), text) for role, text in turns if text.strip()]
+    messages += [turn for turn in turns if turn.content.strip() or turn.parts]
     trimmed = trim(messages, context_tokens - room(context_tokens, parameters))
     return trimmed, capped(context_tokens, parameters, trimmed)
 

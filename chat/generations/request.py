@@ -9,7 +9,7 @@ from django.utils.translation import get_language
 
 from accounts.token_limits import TokenLimits
 from chat.models import Generation
-from chat.screening.incoming import ScreenedCall
+from chat.screening.incoming import Screened, ScreenedCall
 from providers.routing import Attempts
 from providers.wire.base import PromptMessage
 from quotas.ledger import ReservedUnit
@@ -36,6 +36,7 @@ class GenerationRequest:
     parameters: dict[str, Any] = field(default_factory=dict)
     regenerate: int | None = None
     continues: int | None = None
+    attachments: tuple[int, ...] = ()
     idempotency_key: str | None = None
     # Whether it joins a running generation of an equal request: an EventSource repeats its GET to reconnect.
     joins_running: bool = False
@@ -73,6 +74,7 @@ class GenerationRequest:
             self.regenerate,
             *(() if self.kept else (self.messages, self.instruction, self.extras)),
             *(("continues", self.continues) if self.continues else ()),
+            *(("attachments", self.attachments) if self.attachments else ()),
         )
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
@@ -82,10 +84,12 @@ class Precheck:
     """Facts about a request that are known before a database thread decides.
 
     `wait_seconds`: its user started too many calls of /v1. `screened`: its texts, when they are large.
+    `attached`: the texts of its attachments.
     """
 
     wait_seconds: float = 0.0
     screened: ScreenedCall | None = None
+    attached: Screened | None = None
 
 
 NO_PRECHECK = Precheck()

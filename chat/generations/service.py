@@ -13,6 +13,7 @@ import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
+from chat.attachments import prompts
 from chat.events.local import LocalLogs
 from chat.events.log import Log
 from chat.events.offsets import Offsets
@@ -23,7 +24,7 @@ from chat.generations.call_rate import CallRate
 from chat.generations.drafts import Draft
 from chat.generations.remote import Remote
 from chat.generations.replica import Replicas
-from chat.generations.request import NO_PRECHECK, GenerationRequest, Precheck, Started
+from chat.generations.request import GenerationRequest, Precheck, Started
 from chat.generations.run import Run
 from chat.generations.start import Admission
 from chat.models import Generation
@@ -87,7 +88,7 @@ class Generations:
             raise TooManyRequests(retry_after=wait)
 
     async def _start(self, request: GenerationRequest, sink: Sink | None) -> Started:
-        precheck = await self._precheck(request) if request.is_api_call or request.token else NO_PRECHECK
+        precheck = await self._precheck(request)
         seems_exhausted = request.model and await self._hints.exhausted(request.user_id, request.model)
         started = await database.run(self._admission.refuse_early, request, precheck) if seems_exhausted else None
         if started is None:
@@ -108,16 +109,24 @@ class Generations:
         return await database.run(self._admission.start, request, precheck)
 
     async def _precheck(self, request: GenerationRequest) -> Precheck:
-        """Count a call of /v1 or of a token, and screen a large one apart."""
+        """Count a call of /v1 or of a token; screen a large one, or attachments, in a thread."""
         wait = await self._call_rate.take_with(request.token) if request.token else 0.0
         if request.is_api_call and not wait:
             wait = await self._call_rate.take(request.user_id)
+        if request.attachments and not wait:
+            return await self._screened_attachments(request)
         if wait or not request.is_large:
             return Precheck(wait)
         words = await database.run(self._words.load)
         call = (words.incoming, request.prompt, request.messages, request.extras)
         screened = await asyncio.get_running_loop().run_in_executor(self._large_calls, incoming.screen_call, *call)
         return Precheck(screened=screened)
+
+    async def _screened_attachments(self, request: GenerationRequest) -> Precheck:
+        words = await database.run(self._words.load)
+        texts = await database.run(prompts.texts_of, request.user_id, request.attachments)
+        loop = asyncio.get_running_loop()
+        return Precheck(attached=await loop.run_in_executor(self._large_calls, incoming.screen, words.incoming, *texts))
 
     def _run(self, started: Started, attempts: Attempts, sink: Sink | None, *, hides_reasoning: bool) -> None:
         """Run in a detached task, so that the run keeps nothing of the request."""

@@ -1,7 +1,7 @@
 """Check a request for a generation in the contract's order, and store it."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,8 +14,10 @@ from django.utils.translation import gettext_lazy as _
 from accounts import token_limits
 from accounts.models import queue_writes
 from chat import storage, text_tools
+from chat.attachments import prompts
+from chat.attachments.prompts import NONE_ATTACHED, Attached
 from chat.errors import Conflict, ContentBlocked, ConversationBlocked, PromptTooLong, StorageFull
-from chat.generations import continuation, prompt
+from chat.generations import attaching, continuation, prompt
 from chat.generations.request import NO_PRECHECK, GenerationRequest, Precheck, Started
 from chat.models import TITLE_CHARS, Conversation, Generation, Hit, Message, new_generation_id
 from chat.screening import audit, incoming
@@ -58,6 +60,7 @@ class Target:
     parent_id: int | None = None
     question: Message | None = None
     continued: Message | None = None
+    attached: Attached = NONE_ATTACHED
 
 
 class Admission:
@@ -108,6 +111,7 @@ class Admission:
         config = self._checked_size_and_model(request)
         call, lexicon = precheck.screened, self._words.load().incoming
         screened = call.new if call else incoming.screen(lexicon, request.prompt, request.system_prompt or "")
+        screened = screened.together_with(precheck.attached)
         try:
             with nullcontext() if exhausted else transaction.atomic():
                 if not exhausted:
@@ -118,7 +122,7 @@ class Admission:
                     return Started(row)
                 if self._drain.active:
                     raise ServiceUnavailable
-                target = self._target(request, config)
+                target = _with_attachments(request, self._target(request, config))
                 if precheck.wait_seconds:
                     raise TooManyRequests(retry_after=precheck.wait_seconds)
                 _check_load(request)
@@ -143,24 +147,23 @@ class Admission:
 
     def _store(
         self, request: GenerationRequest, row_id: str, target: Target, screened: Screened, reservation: ReservedUnit
-    ) -> tuple[Generation, list[tuple[str, str]], str]:
+    ) -> tuple[Generation, list[PromptMessage], str]:
         """Store generation and messages; return the row, the prompt's turns, a continuation's seam."""
-        turns: list[tuple[str, str]] = []
+        turns: list[PromptMessage] = []
         seam, place = "", dict[str, Any](message=None)
         if target.continued:
             place, seam = continuation.begin(target.continued, self._words.load().outgoing)
-            turns = continuation.turns(Message.objects.branch(target.continued.pk))
+            turns = continuation.turns(_turns(target, Message.objects.branch(target.continued.pk)))
             Conversation.objects.filter(pk=target.continued.conversation_id).update(updated_at=timezone.now())
         elif request.kept:
             conversation, question, parent_id = target.conversation, target.question, target.parent_id
-            if parent_id:
-                turns = [(turn.role, turn.content) for turn in Message.objects.branch(parent_id)]
+            branch = Message.objects.branch(parent_id) if parent_id else []
             if question is None:
                 prompt_text, system_prompt = screened.texts
                 given = None if request.system_prompt is None else system_prompt
                 conversation = _stored_conversation(request.user_id, conversation, prompt_text, given)
                 question = _add(conversation, parent_id, Message.Role.USER, prompt_text)
-            turns.append((Message.Role.USER, question.content))
+            turns = _turns(target, [*branch, question], attaching.including(target.attached, question.id))
             answer = _add(question.conversation, question.id, Message.Role.ASSISTANT, "", target.config.slug)
             place = {"message": answer}
         message = place["message"]
@@ -246,8 +249,8 @@ class Admission:
         else:
             lexicon = self._words.load().incoming
             if not request.instruction:  # its text is the screened prompt
-                new = 1 if request.kept and not (request.regenerate or request.continues) else 0
-                messages = incoming.mask_earlier(lexicon, messages, new=new)
+                is_new = request.kept and not (request.regenerate or request.continues or request.attachments)
+                messages = incoming.mask_earlier(lexicon, messages, new=int(is_new))
             extras = incoming.mask_extras(lexicon, request.extras)
         whole, user = not request.kept or bool(request.continues), request.user_id
         given = frozenset(request.parameters)
@@ -283,6 +286,26 @@ def _place(request: GenerationRequest) -> tuple[Conversation | None, int | None]
     if request.parent is not None and parent_id is None:
         raise NotFound
     return conversation, parent_id
+
+
+def _with_attachments(request: GenerationRequest, target: Target) -> Target:
+    """Add the attachments of the request and of earlier turns, which the model must take."""
+    if not request.kept:
+        return target
+    attached = prompts.find(
+        request.user_id, request.attachments, target.conversation.pk if target.conversation else None
+    )
+    question_id = target.question.pk if target.question else None
+    return replace(target, config=attaching.fitted(target.config, attached, question_id), attached=attached)
+
+
+def _turns(target: Target, branch: list[Message], attached: Attached | None = None) -> list[PromptMessage]:
+    return prompts.turns(
+        branch,
+        attached or target.attached,
+        takes_images=attaching.takes_images(target.config),
+        context_tokens=target.config.context_tokens,
+    )
 
 
 def _check_load(request: GenerationRequest) -> None:
@@ -342,7 +365,7 @@ def _check_words(target: Target, screened: Screened) -> None:
 
 
 def _built_prompt(
-    request: GenerationRequest, config: ModelConfig, row: Generation, turns: list[tuple[str, str]], screened: Screened
+    request: GenerationRequest, config: ModelConfig, row: Generation, turns: list[PromptMessage], screened: Screened
 ) -> tuple[Messages, Parameters]:
     """Return the messages, in which earlier turns are not masked yet, and the parameters."""
     if request.kept:

@@ -20,6 +20,12 @@ class Screened:
     hits: frozenset[int] = frozenset()
     blocked: bool = False
 
+    def together_with(self, other: "Screened | None") -> "Screened":
+        """Return these texts with the words found in others too."""
+        if other is None:
+            return self
+        return replace(self, hits=self.hits | other.hits, blocked=self.blocked or other.blocked)
+
 
 @dataclass(frozen=True, slots=True)
 class ScreenedCall:
