@@ -24,6 +24,8 @@ log = structlog.get_logger("accounts")
 CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 # API tokens that one user may have; a further one is refused with 409.
 MOST_API_TOKENS = 50
+# Characters of the instructions that a user gives for all conversations, at most.
+INSTRUCTIONS_CHARS = 4_000
 
 
 def new_invite_code() -> str:
@@ -61,6 +63,10 @@ class User(AbstractUser):
         _("invite code"), max_length=16, unique=True, default=new_invite_code, editable=False
     )
     invited_by = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, verbose_name=_("invited by"))
+    # Sent before the system prompt of each of the user's conversations.
+    instructions = models.TextField(
+        _("instructions for all conversations"), blank=True, default="", db_default="", max_length=INSTRUCTIONS_CHARS
+    )
     # Prompts that our screening or a vendor's moderation refused, for operators to check.
     abuse_count = models.PositiveIntegerField(_("refused by moderation"), default=0, editable=False)
 

@@ -1,11 +1,13 @@
 """Conversations, generations and text tools in the admin; conversations and generations are read-only."""
 
+from typing import Any, cast
+
 from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from chat.models import Conversation, Generation, Message, TextTool
+from chat.models import Conversation, Generation, Message, Preset, TextTool
 from chat.screening import admin as screening_admin  # noqa: F401  (Django looks for admin pages only here)
 
 
@@ -81,3 +83,22 @@ class TextToolAdmin(admin.ModelAdmin[TextTool]):
     @admin.display(description=_("asks for a language"), boolean=True)
     def asks_for_language(self, row: TextTool) -> bool:
         return row.needs_target_language
+
+
+@admin.register(Preset)
+class PresetAdmin(admin.ModelAdmin[Preset]):
+    """Edit presets, and choose who may use them; users make their own on the page."""
+
+    list_display = ("title", "user", "model", "audience", "created_at")
+    list_filter = ("audience",)
+    list_select_related = ("user",)
+    search_fields = ("title", "user__username")
+    fields = ("user", "title", "model", "system_prompt", "parameters", "audience", "groups", "created_at")
+    readonly_fields = ("user", "created_at")
+    filter_horizontal = ("groups",)
+
+    def save_model(self, request: HttpRequest, obj: Preset, form: Any, change: bool) -> None:
+        """Make the admin the owner of a new preset."""
+        if not change:
+            obj.user_id = cast("int", request.user.pk)
+        super().save_model(request, obj, form, change)

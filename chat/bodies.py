@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
 from django.http import HttpRequest, QueryDict
@@ -59,12 +59,34 @@ Text = Annotated[StrictStr, AfterValidator(_storable)]
 Slug = Annotated[Text, Field(min_length=1, max_length=100)]
 
 
-class ChatBody(BaseModel):
-    """The body of `POST /api/chat/`, and the query of its GET twin."""
+class Parameters(BaseModel):
+    """The parameters that a prompt or a preset may have."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    model: Slug
+    temperature: Annotated[StrictFloat | StrictInt, Field(ge=0, le=2)] | None = None
+    max_tokens: Annotated[StrictInt, Field(ge=1, le=10_000_000)] | None = None
+    reasoning_effort: Literal["low", "medium", "high"] | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return all of them that are set."""
+        return self.parameters() | self.extras()
+
+    def parameters(self) -> dict[str, Any]:
+        return self.model_dump(include={"temperature", "max_tokens"}, exclude_none=True)
+
+    def extras(self) -> dict[str, Any]:
+        """Return those that only some upstreams know, and get unchanged."""
+        return self.model_dump(include={"reasoning_effort"}, exclude_none=True)
+
+
+class ChatBody(Parameters):
+    """The body of `POST /api/chat/`, and the query of its GET twin.
+
+    A preset may give the model.
+    """
+
+    model: Slug = ""
     prompt: Text
     conversation: Id | None = None
     parent: Parent | None = None
@@ -72,13 +94,11 @@ class ChatBody(BaseModel):
     text_tool: Slug | None = None
     target_language: Slug | None = None
     attachments: Annotated[list[Id], Field(max_length=MOST_ATTACHMENTS)] = []
-    temperature: Annotated[StrictFloat | StrictInt, Field(ge=0, le=2)] | None = None
-    max_tokens: Annotated[StrictInt, Field(ge=1, le=10_000_000)] | None = None
-
-    def parameters(self) -> dict[str, Any]:
-        return self.model_dump(include={"temperature", "max_tokens"}, exclude_none=True)
+    preset: Id | None = None
 
     def model_post_init(self, context: Any, /) -> None:
+        if not self.model and self.preset is None:
+            raise wrong("model", REQUIRED)
         if not self.prompt.strip():
             raise wrong("prompt", BLANK)
         if self.text_tool is None and self.target_language is not None:

@@ -25,6 +25,7 @@ from chat.channels.models import ChannelMark as ChannelMark
 from chat.channels.models import ChannelMessage as ChannelMessage
 from chat.continuations import MessagePart
 from chat.openai.models import KeptResponse as KeptResponse
+from chat.presets.models import Preset as Preset
 from chat.screening.models import AllowedPhrase as AllowedPhrase
 from chat.screening.models import Hit as Hit
 from chat.screening.models import ListVersion as ListVersion
@@ -290,6 +291,8 @@ class Generation(MessagePart):
     # RESTRICT allows deleting both together with their user, and neither alone.
     reservation = models.OneToOneField(Reservation, models.RESTRICT, related_name="+")
     model = models.CharField(_("model"), max_length=100)
+    # What the user chose for it: temperature, max_tokens, reasoning_effort.
+    parameters: "models.JSONField[dict[str, Any] | None, dict[str, Any] | None]" = models.JSONField(null=True)
     # The language of the user when the generation began. Our texts in events are in this language for all readers.
     language = models.CharField(max_length=16, default=default_language)
     upstream = models.CharField(_("upstream"), max_length=100, blank=True)
@@ -385,7 +388,8 @@ class StorageUse(models.Model):
         with transaction.atomic():
             storage.lock(user_id)
             cls.objects.filter(user_id=user_id).update(
-                conversations=Conversation.objects.owned_by(user_id).stored_bytes(),
+                conversations=Conversation.objects.owned_by(user_id).stored_bytes()
+                + Preset.objects.owned_by(user_id).stored_bytes(),
                 unkept=Generation.objects.owned_by(user_id).filter(HAS_TEXT).stored_bytes(),
                 attachments=Attachment.objects.owned_by(user_id).stored_bytes(),
                 recounted_at=timezone.now(),

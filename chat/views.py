@@ -18,6 +18,8 @@ from chat.events.sse import SourceStream, for_event_source, last_event_id, no_mo
 from chat.generations import lookup
 from chat.generations.request import GenerationRequest
 from chat.models import Generation
+from chat.presets import choice
+from providers.apps import providers_app
 from runtime import database
 from web.methods import methods
 from web.openapi import Operation
@@ -62,9 +64,14 @@ async def post_regenerate(request: HttpRequest, message_id: int) -> HttpResponse
     body = bodies.from_json(request, RegenerateBody)
     key = idempotency_key(request)
     regenerating = GenerationRequest(
-        caller.user.pk, body.model or "", regenerate=message_id, idempotency_key=key, token=caller.token
+        caller.user.pk,
+        body.model or "",
+        regenerate=message_id,
+        idempotency_key=key,
+        token=caller.token,
+        standing=caller.user.instructions,
     )
-    return await _started(request, caller, regenerating)
+    return await _started(request, caller, await _repeated(regenerating))
 
 
 @Operation(
@@ -81,11 +88,14 @@ async def post_continue(request: HttpRequest, message_id: int) -> HttpResponseBa
     caller = await _chatting(request)
     bodies.from_json(request, ContinueBody)
     key = idempotency_key(request)
-    return await _started(
-        request,
-        caller,
-        GenerationRequest(caller.user.pk, continues=message_id, idempotency_key=key, token=caller.token),
+    continuing = GenerationRequest(
+        caller.user.pk,
+        continues=message_id,
+        idempotency_key=key,
+        token=caller.token,
+        standing=caller.user.instructions,
     )
+    return await _started(request, caller, await _repeated(continuing))
 
 
 async def _chatting(request: HttpRequest) -> Caller:
@@ -94,10 +104,18 @@ async def _chatting(request: HttpRequest) -> Caller:
     return caller
 
 
+async def _repeated(generation_request: GenerationRequest) -> GenerationRequest:
+    """Return a request for another completion with the parameters of the first."""
+    return await database.run(choice.repeated, generation_request, providers_app().configuration)
+
+
 async def _generation_request(
     caller: Caller, body: ChatBody, key: str | None, *, joins: bool = False
 ) -> GenerationRequest:
-    instruction = ""
+    instruction, in_common = "", b""
+    if body.preset is not None:
+        in_common = choice.digest_source(body)
+        body = await database.run(choice.with_preset, caller.user.pk, body, providers_app().configuration)
     if body.text_tool:
         chinese = text_tools.is_chinese_active()
         instruction = await database.run(text_tools.instruction, body.text_tool, body.target_language, chinese=chinese)
@@ -115,6 +133,9 @@ async def _generation_request(
         instruction=instruction,
         token=caller.token,
         attachments=tuple(dict.fromkeys(body.attachments)),
+        extras=body.extras(),
+        body=in_common,
+        standing=caller.user.instructions,
     )
 
 

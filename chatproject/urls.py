@@ -13,6 +13,7 @@ from chat.channels import views as push_views
 from chat.conversations import api, listing, transfer_api
 from chat.openai import classic, embeddings, messages, responses
 from chat.openai import views as openai_api
+from chat.presets import api as presets_api
 from chat.screening import api as words_api
 from chat.stats import dashboard, usage
 from chatproject.openapi.pages import Docs, Document
@@ -74,6 +75,9 @@ urlpatterns: Routes = [
     path("push-demo/", pages.push_demo, name="push-demo"),
     path("usage/", usage.page, name="usage"),
     path("invite/", invitation_page, name="invitations"),
+    path("api/presets/", presets_api.Presets.as_view()),
+    path("api/presets/<int:preset_id>/", presets_api.OnePreset.as_view()),
+    path("api/me/instructions/", presets_api.Instructions.as_view()),
     path("api/", include("accounts.urls")),
     path("api/schema/", Document.as_view(), name="schema"),
     path("api/docs/", Docs.as_view(), name="api-docs"),

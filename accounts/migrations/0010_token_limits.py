@@ -5,7 +5,7 @@ import django.db.models.deletion
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0008_refresh_family'),
+        ('accounts', '0009_instructions'),
     ]
 
     operations = [

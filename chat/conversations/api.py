@@ -71,7 +71,7 @@ class OneConversation(APIView):
         _owned(request, conversation_id)
         change = ConversationChange(data=request.data, partial=True)
         change.is_valid(raise_exception=True)
-        values = _screened(_user_id(request), change.validated_data)
+        values = screened(_user_id(request), change.validated_data)
         with transaction.atomic():
             queue_writes(_user_id(request))
             row = _owned(request, conversation_id)
@@ -97,7 +97,7 @@ class OneConversation(APIView):
         return Response(status=204)
 
 
-def _screened(user_id: int, values: dict[str, Any]) -> dict[str, Any]:
+def screened(user_id: int, values: dict[str, Any]) -> dict[str, Any]:
     """Mask sensitive words in a change; refuse it if one of them blocks."""
     names = [name for name, value in values.items() if isinstance(value, str)]
     screened = incoming.screen(chat().words.load().incoming, *(values[name] for name in names))

@@ -52,6 +52,8 @@ class GenerationRequest:
     body: bytes = b""
     # The limits of the API token with which the caller came.
     token: TokenLimits | None = None
+    # The user's instructions for all conversations, sent before the system prompt.
+    standing: str = ""
     # The active language where the request is made: database threads have another one.
     language: str | None = field(default_factory=get_language)
 
@@ -59,10 +61,18 @@ class GenerationRequest:
         """Return whether the caller's API token allows a model."""
         return self.token is None or self.token.allows(model)
 
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The parameters to store with a kept generation, for another completion of its prompt."""
+        return {**self.parameters, **self.extras} if self.kept else {}
+
     def digest(self) -> str:
         """Return a hash that only an equal request has."""
         if self.body:
             return hashlib.sha256(self.body).hexdigest()
+        # For another completion they come from the stored generation, which may be gone when this is retried.
+        again = self.regenerate or self.continues
+        parameters, extras = ({}, {}) if again else (self.parameters, self.extras)
         parts = (
             "join" if self.joins_running else "",
             self.model,
@@ -70,9 +80,10 @@ class GenerationRequest:
             self.conversation,
             self.parent,
             self.system_prompt,
-            self.parameters,
+            parameters,
             self.regenerate,
-            *(() if self.kept else (self.messages, self.instruction, self.extras)),
+            *(() if self.kept else (self.messages, self.instruction)),
+            *((extras,) if extras or not self.kept else ()),
             *(("continues", self.continues) if self.continues else ()),
             *(("attachments", self.attachments) if self.attachments else ()),
         )

@@ -175,6 +175,7 @@ class Admission:
             quota_id=reservation.quota_id,
             reservation_id=reservation.reservation_id,
             model=target.config.slug,
+            parameters=request.chosen or None,
             language=request.language or settings.LANGUAGE_CODE,
             process=self._process.id,
             counted=not request.is_api_call,
@@ -370,7 +371,8 @@ def _built_prompt(
     """Return the messages, in which earlier turns are not masked yet, and the parameters."""
     if request.kept:
         parameters = {**config.parameters, **request.parameters}
-        system_prompt = row.conversation.system_prompt if row.conversation else ""
+        own = row.conversation.system_prompt if row.conversation else ""
+        system_prompt = "\n\n".join(filter(None, (request.standing, own)))
         build = continuation.build if request.continues else prompt.build
         return build(config.context_tokens, parameters, system_prompt, turns)
     # The caller's prompt is sent whole. A long one is refused, because the caller did not ask to shorten it.

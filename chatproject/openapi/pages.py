@@ -27,7 +27,12 @@ from web.refusals import InvalidRequest, MethodNotAllowed
 # The groups of the page, in its order: those for most users first, those for staff last.
 _GROUPS = (
     *(gettext_noop("Accounts"), gettext_noop("Models and quotas"), gettext_noop("Chat")),
-    *(gettext_noop("Attachments"), gettext_noop("Conversations"), gettext_noop("Push channels")),
+    *(
+        gettext_noop("Attachments"),
+        gettext_noop("Conversations"),
+        gettext_noop("Presets"),
+        gettext_noop("Push channels"),
+    ),
     *(
         gettext_noop("OpenAI-compatible"),
         gettext_noop("Anthropic-compatible"),

@@ -55,6 +55,8 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/api/attachments/{attachment_id}/"): HIDDEN,
     ("GET", "/api/attachments/{attachment_id}/content/"): HIDDEN,
     ("DELETE", "/api/attachments/{attachment_id}/"): REMOVED,
+    ("PATCH", "/api/presets/{preset_id}/"): HIDDEN,
+    ("DELETE", "/api/presets/{preset_id}/"): REMOVED,
     ("GET", "/v1/models/{model_id}"): SHARED,
     ("GET", "/sse/{key}/"): OWN_CHANNEL,
     ("GET", "/sse/{key}"): OWN_CHANNEL,
@@ -98,6 +100,7 @@ def callers(product: Product, disabled: ApiUser) -> dict[str, httpx.Client]:
 def owned_ids(api_user: ApiUser) -> Json:
     """Create what a user can own; return the ids."""
     made = api_user.ended(api_user.ask("Hello", "plain")["id"])
+    preset = api_user.client.post("/api/presets/", json={"title": "one"}).json()["id"]
     token = api_user.client.post("/api/tokens/", json={"name": "one"}).json()["id"]
     attachment = api_user.client.post("/api/attachments/", files={"file": ("a.txt", b"x")}).json()["id"]
     return {
@@ -106,6 +109,7 @@ def owned_ids(api_user: ApiUser) -> Json:
         "message_id": made["message"],
         "conversation_id": made["conversation"],
         "token_id": token,
+        "preset_id": preset,
         "model_id": "demo",
     }
 

@@ -149,7 +149,7 @@ def test_an_unknown_format_is_refused() -> None:
 @pytest.mark.contract("GET /api/docs/")
 @pytest.mark.parametrize("language", ["en", "zh-hans"])
 def test_the_page_shows_all_routes_and_schemas(language: str) -> None:
-    """`/api/docs/` shows all routes and schemas with examples, without scripts and foreign hosts."""
+    """`/api/docs/` shows all routes and schemas with examples, without inline scripts and foreign hosts."""
     response = Client().get("/api/docs/", headers={"Accept-Language": language})
     text = response.content.decode()
     assert response.status_code == 200
@@ -157,6 +157,6 @@ def test_the_page_shows_all_routes_and_schemas(language: str) -> None:
     assert {f"{method} {path}" for method, path in shown} == set(described())
     assert all(f'id="shape-{name}"' in text for name in document()["components"]["schemas"])
     assert "curl -s -X POST http://testserver/api/chat/" in text
-    assert "<script" not in text
+    assert re.findall(r"<script(?![^>]*\bsrc=)", text) == []
     assert re.findall(r'(?:src|href)="(?:https?:)?//', text) == []
     assert re.findall(r"\sstyle=", text) == []
