@@ -51,6 +51,8 @@ class ChatConfig(AppConfig):
         prune = partial(database.run, store.prune)
         process.every(lambda: min(60.0, max(1.0, settings.CHANNEL_RETENTION_SECONDS)), "prune push channels", prune)
         process.every(lambda: 300.0, "expiry", partial(database.run, housekeeping.expire))
+        expire_temporary = partial(database.run, housekeeping.expire_temporary)
+        process.every(lambda: 60.0, "temporary conversations", expire_temporary)
         process.every(lambda: 5.0, "texts", partial(database.run, housekeeping.expire_texts))
         process.every(lambda: 30.0, "kept responses", partial(database.run, kept.expire))
         process.every(lambda: 60.0, "stored bytes", housekeeping.recount_storage)

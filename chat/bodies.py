@@ -8,7 +8,17 @@ import orjson
 from django.http import HttpRequest, QueryDict
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+)
 from pydantic import ValidationError as PydanticError
 
 from web import body_limits
@@ -95,6 +105,7 @@ class ChatBody(Parameters):
     target_language: Slug | None = None
     attachments: Annotated[list[Id], Field(max_length=MOST_ATTACHMENTS)] = []
     preset: Id | None = None
+    temporary: StrictBool = False
 
     def model_post_init(self, context: Any, /) -> None:
         if not self.model and self.preset is None:
@@ -108,6 +119,8 @@ class ChatBody(Parameters):
                 raise wrong(name, _("A text tool's run belongs to no conversation."))  # it is not kept
         if self.parent is not None and self.conversation is None:
             raise wrong("parent", _("A parent needs its conversation."))
+        if self.temporary and (self.conversation is not None or self.text_tool):
+            raise wrong("temporary", _("Only a new conversation can be temporary."))
 
 
 class RegenerateBody(BaseModel):

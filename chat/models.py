@@ -58,6 +58,10 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """Return a user's conversations; all access for a caller starts here."""
         return self.filter(user_id=user_id)
 
+    def listed_for(self, user_id: int) -> "ConversationQuerySet":
+        """Return a user's conversations but for the temporary ones."""
+        return self.owned_by(user_id).filter(temporary=False)
+
     def stored_bytes(self) -> int:
         """Return what these conversations and their messages count in `StorageUse`."""
         own = self.aggregate(bytes=Sum(Bytes("title") + Bytes("system_prompt") + ROW_BYTES))

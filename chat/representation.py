@@ -72,7 +72,7 @@ def _in_order(value: Mapping[str, Any] | None, shape: type[Shape]) -> Shape:
 
 
 def conversation(row: Conversation) -> schemas.Conversation:
-    return {
+    shape: schemas.Conversation = {
         "id": row.pk,
         "title": row.title,
         "pinned": row.pinned,
@@ -81,6 +81,9 @@ def conversation(row: Conversation) -> schemas.Conversation:
         "created_at": _time(row.created_at),
         "updated_at": _time(row.updated_at),
     }
+    if row.temporary:
+        shape["temporary"] = True
+    return shape
 
 
 def message(row: Message) -> schemas.Message:

@@ -1,6 +1,6 @@
 """Define the JSON of generations, conversations, messages, models and text tools."""
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -45,6 +45,7 @@ class Conversation(TypedDict):
     system_prompt: str
     created_at: Time
     updated_at: Time
+    temporary: NotRequired[Literal[True]]
 
 
 class Message(TypedDict):

@@ -136,6 +136,7 @@ async def _generation_request(
         extras=body.extras(),
         body=in_common,
         standing=caller.user.instructions,
+        temporary=body.temporary,
     )
 
 

@@ -46,6 +46,7 @@ class Environment(BaseModel):
     ADMIN_PASSWORD: types.Secret = None
     PUBLIC_URL: types.Origin | None = None
     SIGNUP_MODE: Literal["open", "invite", "closed"] = "open"
+    SHARE_MODE: Literal["public", "members", "off"] = "members"
     OPENAI_API_KEYS: types.VendorKeys = ()
     OPENAI_BASE_URL: types.WebUrl | None = None
     OPENAI_PROXY: types.ProxyUrl | None = None

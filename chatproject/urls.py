@@ -10,11 +10,13 @@ from accounts.token_page import delete_token, tokens
 from chat import pages, views
 from chat.attachments import views as attachments
 from chat.channels import views as push_views
-from chat.conversations import api, listing, transfer_api
+from chat.conversations import api, deletions, listing, transfer_api
 from chat.openai import classic, embeddings, messages, responses
 from chat.openai import views as openai_api
 from chat.presets import api as presets_api
 from chat.screening import api as words_api
+from chat.sharing import api as shares
+from chat.sharing import page as share_page
 from chat.stats import dashboard, usage
 from chatproject.openapi.pages import Docs, Document
 from providers.api import Keys, Upstreams
@@ -87,6 +89,12 @@ urlpatterns: Routes = [
     path("api/models/", api.Models.as_view()),
     path("api/text-tools/", api.TextTools.as_view()),
     path("api/import/", transfer_api.Import.as_view(), name="import"),
+    path("api/conversations/<int:conversation_id>/share/", shares.ShareConversation.as_view()),
+    path("api/shares/", shares.Shares.as_view()),
+    path("api/shares/<int:share_id>/", shares.OneShare.as_view()),
+    path("s/<str:token>/", share_page.page, name="shared"),
+    path("accounts/data/shares/<int:share_id>/revoke/", share_page.revoke, name="account_revoke_share"),
+    path("api/messages/<int:message_id>/", deletions.OneMessage.as_view()),
     path("api/conversations/<int:conversation_id>/", api.OneConversation.as_view()),
     path("api/conversations/<int:conversation_id>/messages/", api.Messages.as_view()),
     *staff.routes("api/admin/upstreams/", Upstreams),

@@ -117,6 +117,7 @@ const { metafile } = await build({
     { in: "src/pages/overview.js", out: "overview" },
     { in: "src/pages/tools.js", out: "tools" },
     { in: "src/pages/data.js", out: "data" },
+    { in: "src/pages/shared.js", out: "shared" },
     { in: "styles/chat.css", out: "chat" },
     { in: "styles/dashboard.css", out: "dashboard" },
     { in: "styles/formulas.css", out: "formulas" },

@@ -11,6 +11,7 @@ from accounts.auth import aauthenticate
 from chat import representation
 from chat.apps import chat
 from chat.conversations import search
+from chat.conversations.deletions import delete_conversations
 from chat.conversations.schemas import ConversationPage, FoundConversation, Match
 from chat.models import Conversation
 from runtime import database
@@ -57,7 +58,7 @@ async def get_conversations(request: HttpRequest) -> HttpResponseBase:
 
 def read_page(user_id: int, query: Query) -> tuple[list[Conversation], dict[int, Match]]:
     """Return one page of rows and hits, and one row more if others follow."""
-    rows: QuerySet[Conversation] = Conversation.objects.owned_by(user_id).filter(archived=query.archived)
+    rows: QuerySet[Conversation] = Conversation.objects.listed_for(user_id).filter(archived=query.archived)
     if query.text:
         rows = search.containing(rows, query.text)
     page = list(search.after_cursor(rows, query.cursor)[: PAGE_SIZE + 1])
@@ -81,4 +82,4 @@ def _flag(request: HttpRequest, name: str) -> bool:
     raise InvalidRequest(details={name: [_("Expected true or false.")]})
 
 
-conversations = methods(GET=get_conversations)
+conversations = methods(GET=get_conversations, DELETE=delete_conversations)

@@ -44,7 +44,7 @@ async def get_one(request: HttpRequest, conversation_id: int) -> HttpResponseBas
 
 
 def _read_one(user_id: int, conversation_id: int, form: str) -> bytes:
-    row = Conversation.objects.owned_by(user_id).filter(id=conversation_id).first()
+    row = Conversation.objects.listed_for(user_id).filter(id=conversation_id).first()
     if row is None:
         raise NotFound
     if form == "markdown":
@@ -72,12 +72,12 @@ async def _export(user_id: int) -> AsyncGenerator[bytes, None]:
 
 
 def _ids_after(user_id: int, last: int) -> list[int]:
-    owned = Conversation.objects.owned_by(user_id).filter(id__gt=last)
+    owned = Conversation.objects.listed_for(user_id).filter(id__gt=last)
     return list(owned.order_by("id").values_list("id", flat=True)[:IDS_AT_ONCE])
 
 
 def _exported(user_id: int, conversation_id: int) -> bytes:
-    row = Conversation.objects.owned_by(user_id).filter(id=conversation_id).first()
+    row = Conversation.objects.listed_for(user_id).filter(id=conversation_id).first()
     return transfer.exported(row) if row else b""
 
 

@@ -37,6 +37,8 @@ class GenerationRequest:
     regenerate: int | None = None
     continues: int | None = None
     attachments: tuple[int, ...] = ()
+    # Whether the conversation that it begins is in no list.
+    temporary: bool = False
     idempotency_key: str | None = None
     # Whether it joins a running generation of an equal request: an EventSource repeats its GET to reconnect.
     joins_running: bool = False
@@ -86,6 +88,7 @@ class GenerationRequest:
             *((extras,) if extras or not self.kept else ()),
             *(("continues", self.continues) if self.continues else ()),
             *(("attachments", self.attachments) if self.attachments else ()),
+            *(("temporary",) if self.temporary else ()),
         )
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 

@@ -161,7 +161,7 @@ class Admission:
             if question is None:
                 prompt_text, system_prompt = screened.texts
                 given = None if request.system_prompt is None else system_prompt
-                conversation = _stored_conversation(request.user_id, conversation, prompt_text, given)
+                conversation = _stored_conversation(request, conversation, prompt_text, given)
                 question = _add(conversation, parent_id, Message.Role.USER, prompt_text)
             turns = _turns(target, [*branch, question], attaching.including(target.attached, question.id))
             answer = _add(question.conversation, question.id, Message.Role.ASSISTANT, "", target.config.slug)
@@ -383,11 +383,12 @@ def _built_prompt(
 
 
 def _stored_conversation(
-    user_id: int, conversation: Conversation | None, prompt_text: str, system_prompt: str | None
+    request: GenerationRequest, conversation: Conversation | None, prompt_text: str, system_prompt: str | None
 ) -> Conversation:
     if conversation is None:
-        title = prompt_text[:TITLE_CHARS]
-        return fast_sql.insert(Conversation(user_id=user_id, title=title, system_prompt=system_prompt or ""))
+        row = Conversation(user_id=request.user_id, title=prompt_text[:TITLE_CHARS], temporary=request.temporary)
+        row.system_prompt = system_prompt or ""
+        return fast_sql.insert(row)
     conversation.updated_at = timezone.now()
     if system_prompt is not None:
         conversation.system_prompt = system_prompt

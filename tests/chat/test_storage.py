@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chat import housekeeping, sources, storage
-from chat.conversations import transfer
+from chat.conversations import deletions, transfer
 from chat.errors import StorageFull
 from chat.generations import finish
 from chat.generations.request import GenerationRequest
@@ -21,7 +21,19 @@ from tests import factories, servers
 
 EXAMPLES = 500 if os.environ.get("SOAK") else 25
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=40)
-NAMES = ("ask", "ask", "ask_unkept", "bring_in", "regenerate", "go_on", "instruct", "delete", "delete_many", "expire")
+NAMES = (
+    "ask",
+    "ask",
+    "ask_unkept",
+    "bring_in",
+    "regenerate",
+    "go_on",
+    "cut",
+    "instruct",
+    "delete",
+    "delete_many",
+    "expire",
+)
 STEPS = st.tuples(st.sampled_from(NAMES), TEXTS, TEXTS, st.integers(0, 5))
 
 
@@ -93,6 +105,13 @@ class History:
         if row:
             Generation.objects.filter(pk=row.pk).update(finish_reason="length")
             self._end(self._started(continues=row.message_id), completion, number)
+
+    def cut(self, _first: str, _second: str, number: int) -> None:
+        """Delete a message and what follows it."""
+        conversation = self._one(number)
+        messages = list(conversation.messages.order_by("pk")) if conversation else []
+        if messages:
+            deletions.delete_subtree(self.user.pk, messages[number % len(messages)].pk)
 
     def instruct(self, text: str, _second: str, number: int) -> None:
         conversation = self._one(number)

@@ -24,6 +24,7 @@ Json = dict[str, Any]
 # Statuses for owner, other, anonymous, staff and disabled. Staff see the data of other users only in the admin.
 HIDDEN = (200, 404, 401, 404, 401)
 REMOVED = (204, 404, 401, 404, 401)
+CREATED = (201, 404, 401, 404, 401)
 # Its completion did not end early.
 WHOLE = (409, 404, 401, 404, 401)
 # A new generation is accepted.
@@ -46,6 +47,9 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", "/api/generations/{generation_id}/stop/"): HIDDEN,
     ("POST", "/api/messages/{message_id}/regenerate/"): ACCEPTED,
     ("POST", "/api/messages/{message_id}/continue/"): WHOLE,
+    ("DELETE", "/api/messages/{message_id}/"): REMOVED,
+    ("POST", "/api/conversations/{conversation_id}/share/"): CREATED,
+    ("DELETE", "/api/shares/{share_id}/"): REMOVED,
     ("GET", "/api/conversations/{conversation_id}/"): HIDDEN,
     ("PATCH", "/api/conversations/{conversation_id}/"): HIDDEN,
     ("DELETE", "/api/conversations/{conversation_id}/"): REMOVED,
@@ -110,6 +114,7 @@ def owned_ids(api_user: ApiUser) -> Json:
         "conversation_id": made["conversation"],
         "token_id": token,
         "preset_id": preset,
+        "share_id": api_user.client.post(f"/api/conversations/{made['conversation']}/share/").json()["id"],
         "model_id": "demo",
     }
 

@@ -38,6 +38,7 @@ BAD = [
     ("PUBLIC_URL", "chat.example.org"),
     ("PUBLIC_URL", "https://chat.example.org/path"),
     ("SIGNUP_MODE", "maybe"),
+    ("SHARE_MODE", "friends"),
     ("OPENAI_API_KEYS", "sk-first sk-second"),
     ("OPENAI_API_KEYS", "sk-first\nsk-second"),
     ("OPENAI_BASE_URL", "http://host:port/v1"),

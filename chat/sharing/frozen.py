@@ -1,0 +1,67 @@
+"""The frozen copy of a branch: what is kept of it, and how it is shown."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, NotRequired, cast
+
+import orjson
+from typing_extensions import TypedDict
+
+from chat import sources
+from chat.generations.pipeline import screened_sources
+from chat.models import Message
+from chat.screening.lexicon import Lexicon, masked
+from chat.screening.live import Words
+from chat.sources import CitedSource
+from providers.wire.base import Source
+
+
+class Turn(TypedDict):
+    """One turn of a copy. Reasoning, attachments and ids are left out."""
+
+    role: str
+    content: str
+    model: str
+    created_at: str
+    sources: NotRequired[list[CitedSource]]
+
+
+def freeze(branch: Iterable[Message]) -> str:
+    """Return the turns with text as they are stored; empty if there are none."""
+    turns = [_turn(message) for message in branch if message.content.strip()]
+    return orjson.dumps(turns).decode() if turns else ""
+
+
+def _turn(message: Message) -> Turn:
+    turn = Turn(
+        role=message.role,
+        content=message.content,
+        model=message.model,
+        created_at=message.created_at.isoformat(),
+    )
+    if message.sources:
+        turn["sources"] = sources.decode(message.sources)
+    return turn
+
+
+def shown(turns: str, words: Words) -> list[dict[str, Any]]:
+    """Return the turns for the page; the sensitive words of today are masked."""
+    return [_shown(turn, words) for turn in cast("list[Turn]", orjson.loads(turns))]
+
+
+def _shown(turn: Turn, words: Words) -> dict[str, Any]:
+    lexicon = words.incoming if turn["role"] == Message.Role.USER else words.outgoing
+    listed = [Source(page["url"], page["title"]) for page in turn.get("sources", ())]
+    return {
+        "role": turn["role"],
+        "content": screened(turn["content"], lexicon),
+        "model": turn["model"],
+        "created_at": datetime.fromisoformat(turn["created_at"]),
+        "sources": sources.as_json(screened_sources(listed, lexicon, set())),
+    }
+
+
+def screened(text: str, lexicon: Lexicon) -> str:
+    """Return the text with all words masked, those that block a prompt too."""
+    hits = lexicon.find(text)
+    return masked(text, hits) if hits else text
