@@ -1,4 +1,4 @@
-"""The frozen copy of a branch: what is kept of it, and how it is shown."""
+"""The frozen copy of a branch: what it keeps, and how pages show it."""
 
 from collections.abc import Iterable
 from datetime import datetime

@@ -19,7 +19,7 @@ _HEADERS = {"X-Robots-Tag": "noindex, nofollow", "Referrer-Policy": "no-referrer
 
 @require_safe
 def page(request: HttpRequest, token: str) -> HttpResponseBase:
-    """Show a copy: to everybody, or to users who are logged in."""
+    """Show a copy to any visitor, or to users who are logged in."""
     if settings.SHARE_MODE == "off":
         raise Http404
     if settings.SHARE_MODE == "members" and not request.user.is_authenticated:

@@ -1,4 +1,4 @@
-// The page of a shared conversation: renders its answers as the chat page does.
+// The page of a shared conversation: renders its completions as the chat page does.
 import { GrowingMarkdown } from "../markdown/growing-markdown.js";
 
 for (const content of document.querySelectorAll('.answer [data-part="content"]')) {
