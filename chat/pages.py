@@ -177,6 +177,7 @@ def _for_the_script(conversation: Conversation | None, branch: list[Message]) ->
     running = last.id if last and last.status == Generation.Status.RUNNING else None
     return {
         "conversation": conversation and conversation.pk,
+        "updated_at": conversation and representation.conversation(conversation)["updated_at"],
         "running": running,
         "events_url": running and reverse("generation-events", args=[running]),
         "leaf": branch[-1].pk if branch else None,

@@ -143,6 +143,7 @@
  * The open branch of a conversation, in the data of the chat page.
  * @typedef {object} BranchData
  * @property {Id | null} conversation null before the first prompt
+ * @property {string | null} updated_at when it was used last
  * @property {Id | null} leaf the message that the next prompt follows
  * @property {Id | null} running the generation that is still running
  * @property {string | null} events_url where its events are

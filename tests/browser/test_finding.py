@@ -13,6 +13,12 @@ from tests.product import ApiUser
 # A Wednesday at noon in New York; on the server, in Shanghai, it is the next day.
 NOW = datetime(2026, 11, 18, 17, 0, tzinfo=UTC)
 
+# The timers of a tab that sleeps do not run: those that wait four seconds for the next check.
+ASLEEP = """
+    const later = window.setTimeout;
+    window.setTimeout = (run, wait, ...rest) => wait === 4000 ? 0 : later(run, wait, ...rest);
+"""
+
 
 def imported(api_user: ApiUser, title: str, texts: list[str], used: datetime, **values: Any) -> int:
     """Store a conversation of these turns, last used at this time, and return its id."""
@@ -165,3 +171,57 @@ def test_the_place_is_kept(visit: Visit, regular: Regular) -> None:
     page.click("#jump")
     page.reload()
     expect(visitor.last).to_be_in_viewport()
+
+
+def test_two_tabs_show_one_conversation(visit: Visit, regular: Regular) -> None:
+    """A turn of one tab shows in the other, of another browser too; a prompt there continues below what is new."""
+    visitor = visit(storage_state=regular.cookies)
+    first = visitor.page
+    first.goto("/")
+    visitor.answer("from the first tab", "echo")
+    second = visitor.context.new_page()
+    second.goto(first.url)
+    visitor.wait_for_page(second)
+    elsewhere = visit(storage_state=regular.cookies).page
+    elsewhere.goto(first.url)
+    visitor.ask("and again", "lasting", first)
+    for other in (second, elsewhere):
+        expect(other.locator(".answer.running")).to_have_count(1, timeout=10_000)
+    second.get_by_role("button", name="Stop").click()
+    visitor.wait_for_end()
+    for other in (second, elsewhere):
+        visitor.wait_for_end(other)
+        expect(other.locator("#messages > article")).to_have_count(4)
+        expect(other.locator(".answer").last.locator("[data-part=content]")).to_have_text(visitor.text)
+    visitor.ask("from the second tab", "echo", second)
+    expect(first.locator("#messages > article")).to_have_count(6)
+    expect(first.locator(".answer").last).to_contain_text("from the second tab")
+    for page in (first, second, elsewhere):
+        expect(page.locator("#conversations > [data-id]").first).to_contain_text("from the first tab")
+        expect(page.locator(".versions:visible")).to_have_count(0)
+
+
+def test_a_stale_tab_does_not_branch_off(visit: Visit, regular: Regular) -> None:
+    """A prompt in a tab that slept waits until the user has seen what is new; titles follow too."""
+    visitor = visit(storage_state=regular.cookies)
+    page = visitor.page
+    page.add_init_script(ASLEEP)
+    page.goto("/")
+    visitor.answer("the beginning", "echo")
+    conversation = page.url.split("/")[-2]
+    page.reload()
+    leaf = regular.api_user.messages(int(conversation))[-1]["id"]
+    regular.api_user.answer("meanwhile", "echo", conversation=int(conversation), parent=leaf)
+    regular.api_user.client.patch(f"/api/conversations/{conversation}/", json={"title": "another title"})
+    page.evaluate("() => { const now = performance.now(); performance.now = () => now + 3_600_000 }")
+    page.fill("#prompt", "too early")
+    page.press("#prompt", "Enter")
+    expect(page.locator("#went-on")).to_be_visible()
+    expect(page.locator("#prompt")).to_have_value("too early")
+    assert visitor.shown() == ["the beginning", "the beginning", "meanwhile", "meanwhile"]
+    expect(page.locator("#title")).to_have_text("another title")
+    page.press("#prompt", "Enter")
+    expect(page.locator("#went-on")).to_be_hidden()
+    expect(page.locator("#messages > article")).to_have_count(6)
+    parents = [message["parent"] for message in regular.api_user.messages(int(conversation))]
+    assert parents[1:] == [message["id"] for message in regular.api_user.messages(int(conversation))][:-1]

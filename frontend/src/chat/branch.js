@@ -21,6 +21,30 @@ const versionSteps = { previous: -1, next: 1 };
 /** @param {Element} list */
 const messageNodes = (list) => /** @type {HTMLElement[]} */ ([...list.children]);
 
+/**
+ * Returns whether a shown message is the stored one: by their ids, or by its text while it has no id in the page.
+ * @param {HTMLElement} node
+ * @param {HTMLElement | undefined} stored
+ */
+function isSameMessage(node, stored) {
+  if (!stored) return false;
+  const { id, generation } = node.dataset;
+  if (generation && stored.dataset.generation && generation !== stored.dataset.generation) return false;
+  return id ? id === stored.dataset.id : part(node, "content").textContent === part(stored, "content").textContent;
+}
+
+/**
+ * Takes over the id, the versions and the time of the stored message.
+ * @param {HTMLElement} node
+ * @param {HTMLElement | undefined} stored
+ */
+function takeIds(node, stored) {
+  if (!stored) return;
+  node.dataset.id = stored.dataset.id;
+  setVersionIds(node, versionIds(stored));
+  showTime(node, new Date(part(stored, "time", HTMLTimeElement).dateTime));
+}
+
 export class Branch {
   #list = byId("messages");
   /** @type {Map<HTMLElement, CompletionView>} */
@@ -128,12 +152,26 @@ export class Branch {
    */
   async fetchIds(messageId) {
     const { nodes } = await this.#fetchBranch(messageId);
-    for (const [i, node] of messageNodes(this.#list).entries()) {
-      const stored = nodes[i];
-      if (!stored) continue;
-      node.dataset.id = stored.dataset.id;
-      setVersionIds(node, versionIds(stored));
-    }
+    for (const [i, node] of messageNodes(this.#list).entries()) takeIds(node, nodes[i]);
+  }
+
+  /**
+   * Shows what is stored below the shown branch and was not shown yet. Returns the views of the completions that are
+   * new, and the data of that page.
+   */
+  async catchUp() {
+    const { nodes, data } = await this.#fetchBranch(this.leaf);
+    const shown = messageNodes(this.#list);
+    const firstOther = shown.findIndex((node, i) => !isSameMessage(node, nodes[i]));
+    const same = firstOther < 0 ? shown.length : firstOther;
+    this.remove(...shown.slice(same));
+    for (const [i, node] of shown.slice(0, same).entries()) takeIds(node, nodes[i]);
+    const fresh = nodes.slice(same);
+    this.#list.append(...fresh);
+    for (const node of fresh) this.#adopt(node);
+    document.body.classList.toggle("blank", !nodes.length);
+    this.leaf = data.leaf;
+    return { views: fresh.flatMap((node) => this.#completions.get(node) ?? []), data };
   }
 
   /** @param {HTMLElement[]} nodes */
@@ -167,9 +205,9 @@ export class Branch {
     return view;
   }
 
-  /** @param {Id} messageId */
+  /** @param {Id | null} messageId null for the branch of the newest message */
   async #fetchBranch(messageId) {
-    const page = await fetchDocument(`/c/${this.conversationId}/?message=${messageId}`);
+    const page = await fetchDocument(`/c/${this.conversationId}/?message=${messageId ?? ""}`);
     const list = /** @type {HTMLElement} */ (page.getElementById("messages"));
     const nodes = messageNodes(list).map((node) => document.importNode(node, true));
     return { nodes, data: /** @type {BranchData} */ (pageData(page)) };

@@ -10,6 +10,7 @@ export class Composer {
   #stopButton = part(this.#form, "stop", HTMLButtonElement);
   #modelChoice = find(this.#form, "select", HTMLSelectElement);
   #running = false;
+  #disabled = false;
   #userId;
 
   /**
@@ -24,7 +25,7 @@ export class Composer {
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       const prompt = this.#field.value.trim();
-      if (!this.#running && prompt) onSend(prompt);
+      if (!this.#running && !this.#disabled && prompt) onSend(prompt);
     });
     this.#field.addEventListener("input", () => this.#update());
     installSendKey(this.#field);
@@ -84,6 +85,11 @@ export class Composer {
     this.enableStop();
     if (hadFocus) this.focus();
     this.#update();
+  }
+
+  /** @param {boolean} value whether nothing can be sent for a moment */
+  set disabled(value) {
+    this.#disabled = value;
   }
 
   enableStop() {

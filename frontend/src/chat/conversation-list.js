@@ -37,6 +37,7 @@ export class ConversationList {
   #archivedNote = byId("archived-note");
   #heading = byId("title");
   #currentId;
+  #onChange;
   /**
    * The rows of the list, while search results or archived conversations are shown in their place.
    * @type {DocumentFragment | null}
@@ -53,9 +54,13 @@ export class ConversationList {
    */
   #nextListedPage = null;
 
-  /** @param {Id | null} currentId the open conversation */
-  constructor(currentId) {
+  /**
+   * @param {Id | null} currentId the open conversation
+   * @param {() => void} onChange called when the user has changed a conversation
+   */
+  constructor(currentId, onChange) {
     this.#currentId = currentId;
+    this.#onChange = onChange;
     groupByDay(this.#list);
     this.#nextPage = this.#olderButton.hidden ? null : "/api/conversations/";
     this.#olderButton.addEventListener("click", () => this.#showOlder());
@@ -89,6 +94,45 @@ export class ConversationList {
     this.#showTitle(title);
   }
 
+  /** Shows the titles and the order of the newest conversations as they are stored, unless a search is shown. */
+  async refresh() {
+    if (this.#listedRows) return;
+    /** @type {ListPage<Conversation>} */
+    const { results, next } = await call("GET", "/api/conversations/");
+    if (!this.#listedRows) this.#showNewest(results, next !== null);
+  }
+
+  /**
+   * @param {Conversation[]} results
+   * @param {boolean} hasMore whether other pages follow
+   */
+  #showNewest(results, hasMore) {
+    for (const item of results) {
+      if (this.#shownRow(item.id)) this.update(item);
+      else placeRow(this.#createRow(item), this.#list);
+    }
+    const ids = new Set(results.map(({ id }) => String(id)));
+    const lastRow = hasMore ? rowsIn(this.#list).findLast(({ dataset }) => ids.has(dataset.id ?? "")) : null;
+    for (const row of rowsIn(this.#list)) {
+      // Rows below the last one belong to later pages.
+      if (!ids.has(row.dataset.id ?? "") && (!lastRow || isAbove(row, lastRow))) row.remove();
+    }
+  }
+
+  /**
+   * Shows a conversation as it is stored.
+   * @param {Conversation} stored
+   */
+  update({ id, title, pinned, updated_at: updated }) {
+    for (const row of this.#rowsOf(id)) {
+      if (titleOf(row) !== title) this.#setTitle(row, title);
+      if (row.dataset.updated === updated && isPinned(row) === pinned) continue;
+      row.dataset.updated = updated;
+      row.classList.toggle("pinned", pinned);
+      placeRow(row, /** @type {ParentNode} */ (row.parentNode));
+    }
+  }
+
   /** Moves the open conversation to the top, because it is used now. */
   moveCurrentUp() {
     if (this.#currentId === null) return;
@@ -117,7 +161,7 @@ export class ConversationList {
    * @param {boolean} pinned
    */
   async setPinned(id, pinned) {
-    await change(id, { pinned });
+    await this.#change(id, { pinned });
     for (const row of this.#rowsOf(id)) {
       row.classList.toggle("pinned", pinned);
       placeRow(row, /** @type {ParentNode} */ (row.parentNode));
@@ -130,7 +174,7 @@ export class ConversationList {
    * @param {boolean} archived
    */
   async setArchived(id, archived) {
-    const stored = await change(id, { archived });
+    const stored = await this.#change(id, { archived });
     const rows = this.#rowsOf(id);
     for (const row of rows) row.remove();
     if (!archived) placeRow(rows[0] ?? this.#createRow(stored), this.#listedRows ?? this.#list);
@@ -147,15 +191,27 @@ export class ConversationList {
    * @param {string} title
    */
   async rename(id, title) {
-    await change(id, { title });
+    await this.#change(id, { title });
     for (const row of this.#rowsOf(id)) this.#setTitle(row, title);
   }
 
   /** @param {Id} id */
   async delete(id) {
     await call("DELETE", `/api/conversations/${id}/`);
+    this.#onChange();
     if (this.#isCurrent(id)) location.assign("/");
     else for (const row of this.#rowsOf(id)) row.remove();
+  }
+
+  /**
+   * @param {Id} id
+   * @param {Partial<Conversation>} fields
+   * @returns {Promise<Conversation>}
+   */
+  async #change(id, fields) {
+    const stored = await call("PATCH", `/api/conversations/${id}/`, fields);
+    this.#onChange();
+    return stored;
   }
 
   async #showOlder() {
@@ -310,10 +366,3 @@ function placeRow(row, parent) {
   const next = rowsIn(parent).find((other) => other !== row && isAbove(row, other));
   parent.insertBefore(row, next ?? null);
 }
-
-/**
- * @param {Id} id
- * @param {Partial<Conversation>} fields
- * @returns {Promise<Conversation>}
- */
-const change = (id, fields) => call("PATCH", `/api/conversations/${id}/`, fields);

@@ -1,6 +1,7 @@
 // Where a conversation opens: at a message that a search found, where the reader was before Back or a reload, or at its
 // end. The place is the first message on the screen and how far it is from the top of the window.
 import { byId } from "../dom.js";
+/** @import { RenderQueue } from "../generation/render-queue.js" */
 /** @import { AutoScroll } from "./auto-scroll.js" */
 /** @import { BranchData, Id } from "../types.js" */
 
@@ -13,7 +14,7 @@ const LINKED_TOP_PX = 72;
 const FOUND = "#found=";
 
 /** Returns the searched text that this page was opened for; empty without one. */
-export function foundText() {
+function foundText() {
   if (!location.hash.startsWith(FOUND)) return "";
   try {
     return decodeURIComponent(location.hash.slice(FOUND.length));
@@ -38,7 +39,7 @@ const messageNode = (id) =>
     : /** @type {HTMLElement | null} */ (byId("messages").querySelector(`.message[data-id="${CSS.escape(id)}"]`));
 
 /** Returns the message that the address names, and where it stands then. */
-export function linkedPlace() {
+function linkedPlace() {
   const node = messageNode(new URLSearchParams(location.search).get("message"));
   return node && { node, top: LINKED_TOP_PX };
 }
@@ -86,4 +87,24 @@ export function keepPlace(scroll) {
   addEventListener("pagehide", () => {
     sessionStorage.setItem(storageKey(), JSON.stringify(scroll.following ? null : shownPlace()));
   });
+}
+
+/**
+ * Marks the text that a search found and brings it to the upper half of the screen; also when another result of the
+ * search leads into the page that is shown.
+ * @param {AutoScroll} scroll
+ * @param {RenderQueue} renderQueue
+ */
+export function showFoundText(scroll, renderQueue) {
+  const show = async () => {
+    const [query, place] = [foundText(), linkedPlace()];
+    if (!query || !place) return;
+    const { markFound } = await import("./found-text.js");
+    renderQueue.renderNow(place.node);
+    const below = markFound(place.node, query);
+    scroll.standAt(place.node, Math.min(place.top, innerHeight / 3 - below));
+    history.replaceState(null, "", location.pathname + location.search);
+  };
+  show();
+  addEventListener("hashchange", show);
 }

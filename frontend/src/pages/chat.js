@@ -6,8 +6,9 @@ import { Composer } from "../chat/composer.js";
 import { ConversationList } from "../chat/conversation-list.js";
 import { ConversationMenu } from "../chat/conversation-menu.js";
 import { installDevice } from "../chat/device.js";
+import { ConversationWatch } from "../chat/conversation-watch.js";
 import { installDrawerAndMenus } from "../chat/drawer.js";
-import { foundText, keepPlace, linkedPlace, openingPlace } from "../chat/place.js";
+import { keepPlace, openingPlace, showFoundText } from "../chat/place.js";
 import { editPrompt } from "../chat/prompt-editor.js";
 import { installShortcuts } from "../chat/shortcuts.js";
 import { SystemPrompt } from "../chat/system-prompt.js";
@@ -29,6 +30,7 @@ class ChatPage {
   #branch;
   #composer;
   #systemPrompt;
+  #watch;
   #scroll;
   #renderQueue = new RenderQueue();
   /**
@@ -43,11 +45,11 @@ class ChatPage {
   #removeRefused = null;
 
   /** @param {ChatPageData} data */
-  constructor({ user, models, quotas, conversation, leaf }) {
+  constructor({ user, models, quotas, conversation, leaf, updated_at: updated }) {
     this.#models = models;
     this.#quotas = new Quotas(byId("quota"), quotas);
     this.#presenter = new GenerationPresenter({ models, quotas: this.#quotas, announcer: this.#announcer });
-    this.#conversations = new ConversationList(conversation);
+    this.#conversations = new ConversationList(conversation, () => this.#watch.announce());
     this.#branch = new Branch({
       conversationId: conversation,
       leaf,
@@ -59,11 +61,19 @@ class ChatPage {
     });
     this.#composer = new Composer({
       userId: user,
-      onSend: (prompt) => this.#send(prompt),
+      onSend: (prompt) => this.#sendUnlessStale(prompt),
       onStop: () => this.#stop(),
       onModel: (slug) => this.#selectModel(slug),
     });
     this.#systemPrompt = new SystemPrompt({ userId: user, getConversationId: () => this.#branch.conversationId });
+    this.#watch = new ConversationWatch({
+      updatedAt: updated,
+      getConversationId: () => this.#branch.conversationId,
+      isBusy: () => this.#running !== null,
+      onChecked: (stored) => this.#conversations.update(stored),
+      onNews: () => this.#showNews(),
+      onListChanged: () => this.#conversations.refresh(),
+    });
     const jumpButton = byId("jump");
     this.#scroll = new AutoScroll((following) => (jumpButton.hidden = following));
     jumpButton.addEventListener("click", () => this.#scroll.scrollToEnd());
@@ -83,6 +93,7 @@ class ChatPage {
       example.addEventListener("click", () => this.#composer.fill(example.textContent.trim()));
     }
     this.#resume(data);
+    this.#watch.start();
     if (matchMedia("(pointer: fine)").matches) this.#composer.focus();
   }
 
@@ -97,19 +108,7 @@ class ChatPage {
     else this.#scroll.scrollToEnd();
     byId("messages").removeAttribute("data-opening");
     keepPlace(this.#scroll);
-    this.#showFound();
-    addEventListener("hashchange", () => this.#showFound());
-  }
-
-  /** Marks the text that a search found, and brings it to the middle of the screen. */
-  async #showFound() {
-    const [query, place] = [foundText(), linkedPlace()];
-    if (!query || !place) return;
-    const { markFound } = await import("../chat/found-text.js");
-    this.#renderQueue.renderNow(place.node);
-    const below = markFound(place.node, query);
-    this.#scroll.standAt(place.node, Math.min(place.top, innerHeight / 3 - below));
-    history.replaceState(null, "", location.pathname + location.search);
+    showFoundText(this.#scroll, this.#renderQueue);
   }
 
   /** @param {string} slug */
@@ -128,9 +127,13 @@ class ChatPage {
     this.#running = generation;
     this.#composer.running = true;
     const notifyOfEnd = this.#endNotification.begin();
+    const isOwn = generation.id === null;
     try {
       await this.#presenter.show(generation, view, this.#composer.model, {
-        start: ({ conversation, title }) => this.#onStart(conversation, title),
+        start: ({ conversation, title }) => {
+          this.#onStart(conversation, title);
+          if (isOwn) this.#watch.announce();
+        },
         done: ({ message }) => this.#setLeaf(view, message),
         error: (error) => this.#showError(view, error, generation),
       });
@@ -140,6 +143,7 @@ class ChatPage {
     } finally {
       this.#running = null;
       this.#composer.running = false;
+      this.#watch.acceptChange();
       notifyOfEnd();
     }
   }
@@ -183,6 +187,26 @@ class ChatPage {
     if (conversation !== null) return { model, prompt, conversation, ...(parent !== null && { parent }) };
     const systemPrompt = this.#systemPrompt.text;
     return { model, prompt, ...(systemPrompt && { system_prompt: systemPrompt }) };
+  }
+
+  /**
+   * Sends a prompt, unless the conversation went on in another tab: then the user sees that first.
+   * @param {string} prompt
+   */
+  async #sendUnlessStale(prompt) {
+    this.#composer.disabled = true;
+    const hasNews = await this.#watch.hasNews();
+    this.#composer.disabled = false;
+    byId("went-on").hidden = !hasNews;
+    if (!hasNews) await this.#send(prompt);
+  }
+
+  /** Shows what other tabs have added to the conversation. */
+  async #showNews() {
+    this.#dropRefused();
+    const { views, data } = await this.#branch.catchUp();
+    this.#showStored(null, views);
+    this.#resume(data);
   }
 
   /**
@@ -336,12 +360,13 @@ class ChatPage {
   }
 
   /**
-   * Shows how the completions of the branch ended. Only the last one can be tried again.
-   * @param {HTMLElement} [first] the message at the top of the screen, unless it shows the end
+   * Shows how completions of the branch ended. Only the last one can be tried again.
+   * @param {HTMLElement | null} [first] the message at the top of the screen, unless it shows the end
+   * @param {CompletionView[]} [views] those that are not shown yet
    */
-  #showStored(first) {
+  #showStored(first, views = this.#branch.completions()) {
     const { lastCompletion } = this.#branch;
-    for (const view of this.#branch.completions()) {
+    for (const view of views) {
       const canRetry = view === lastCompletion && view.id;
       this.#presenter.showStored(view, canRetry ? () => this.#tryAgain(view) : null);
       this.#renderQueue.add(view.node, () => view.render());
