@@ -1,5 +1,6 @@
 """Fixtures for all tests: only loopback connections, fixed users, and real servers on demand."""
 
+import gc
 import ipaddress
 import os
 import secrets
@@ -197,6 +198,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.path,
             )
         )
+
+
+def pytest_collection_finish() -> None:
+    """Leave all that was imported and collected out of garbage collections, each of which would walk through it."""
+    gc.collect()
+    gc.freeze()
 
 
 class ByFile(LoadFileScheduling):
