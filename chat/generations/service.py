@@ -109,7 +109,7 @@ class Generations:
         return await database.run(self._admission.start, request, precheck)
 
     async def _precheck(self, request: GenerationRequest) -> Precheck:
-        """Count a call of /v1 or a token; screen attachments and large calls in a thread."""
+        """Count a call of /v1 or a token; screen attachments and large calls."""
         wait = await self._call_rate.take_with(request.token) if request.token else 0.0
         if request.is_api_call and not wait:
             wait = await self._call_rate.take(request.user_id)

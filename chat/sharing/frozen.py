@@ -1,4 +1,4 @@
-"""The frozen copy of a branch: what it keeps, and how pages show it."""
+"""The frozen copy of a branch: what it keeps, and how readers see it."""
 
 from collections.abc import Iterable
 from datetime import datetime
