@@ -91,7 +91,7 @@ def _storage_of(user_id: int) -> dict[str, Any]:
     row = StorageUse.objects.filter(pk=user_id).first() or StorageUse()
     channels = Channel.objects.filter(user_id=user_id).aggregate(bytes=Sum("kept_bytes"))["bytes"] or 0
     kinds = [
-        (_("Conversations and their messages"), row.conversations / MIB),
+        (_("Conversations with their messages, and presets"), row.conversations / MIB),
         (_("Attachments"), row.attachments / MIB),
         (_("Answers outside of conversations"), row.unkept / MIB),
         (_("Push messages"), channels / MIB),

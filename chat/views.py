@@ -115,7 +115,7 @@ async def _generation_request(
     instruction, in_common = "", b""
     if body.preset is not None:
         in_common = choice.digest_source(body)
-        body = await database.run(choice.with_preset, caller.user.pk, body, providers_app().configuration)
+        body = await database.run(choice.with_preset, caller.user.pk, body, key, providers_app().configuration)
     if body.text_tool:
         chinese = text_tools.is_chinese_active()
         instruction = await database.run(text_tools.instruction, body.text_tool, body.target_language, chinese=chinese)

@@ -133,6 +133,8 @@ class OnePreset(APIView):
             row = _changeable(user, preset_id)
             queue_writes(row.user_id)
             before = row.size
+            if row.shared and values.get("audience") == Preset.Audience.EVERYBODY:
+                del values["audience"]  # one that is shared with groups stays so
             for name, value in values.items():
                 setattr(row, name, value)
             if row.size > before and not storage.has_room(row.user_id, row.size - before):

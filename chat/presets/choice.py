@@ -16,11 +16,17 @@ from providers.snapshot import Configuration
 from web.refusals import InvalidRequest, NotFound
 
 
-def with_preset(user_id: int, body: ChatBody, configuration: Configuration) -> ChatBody:
-    """Return a request's body with what its preset gives; the body's own fields win."""
+def with_preset(user_id: int, body: ChatBody, key: str | None, configuration: Configuration) -> ChatBody:
+    """Return a request's body with what its preset gives; the body's own fields win.
+
+    A known key stands for its generation even when the preset is gone.
+    """
     row = Preset.objects.usable_by(user_id).filter(pk=body.preset or 0).first()
     if row is None:
-        raise NotFound
+        known = Generation.objects.by_key(user_id, key) if key else None
+        if known is None:
+            raise NotFound
+        return body.model_copy(update={"model": known.model})
     model = body.model or row.model
     if not model:
         raise wrong("model", REQUIRED)

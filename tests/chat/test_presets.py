@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 from django.contrib.auth.models import Group
+from django.test import Client
 
 from accounts.models import User
 from chat.models import Preset, StorageUse
@@ -149,6 +150,9 @@ def test_key_stands_for_the_request(member: ApiUser) -> None:
     member.client.patch(f"/api/presets/{preset}/", json={"system_prompt": "Speak like a poet.", "model": "plain"})
     assert post(member, prompt="Hi", preset=preset, key="k1").json()["generation"]["id"] == first
     assert post(member, prompt="Hi", preset=preset, temperature=1, key="k1").status_code == 409
+    member.client.delete(f"/api/presets/{preset}/")
+    assert post(member, prompt="Hi", preset=preset, key="k1").json()["generation"]["id"] == first
+    assert post(member, prompt="Hi", preset=preset, key="k3").status_code == 404
     post(member, model="echo", prompt="Hi", reasoning_effort="low", key="k2")
     assert post(member, model="echo", prompt="Hi", reasoning_effort="high", key="k2").status_code == 409
 
@@ -195,6 +199,26 @@ def test_groups() -> None:
     assert usable(other) == []
     group.delete()
     assert usable(insider) == usable(other) == []
+
+
+@pytest.mark.django_db
+def test_administration() -> None:
+    """Staff share a preset with groups in the admin; a change through the API does not share it further."""
+    staff = factories.user(is_staff=True, is_superuser=True)
+    group = Group.objects.create(name="Sailors")
+    client = Client()
+    client.force_login(staff)
+    form = {"title": "For sailors", "audience": "groups", "groups": [group.pk], "parameters": '{"temperature": 3}'}
+    page = client.post("/admin/chat/preset/add/", form)
+    assert page.status_code == 200
+    assert "temperature" in page.content.decode()
+    assert client.post("/admin/chat/preset/add/", {**form, "parameters": '{"temperature": 1}'}).status_code == 302
+    preset = Preset.objects.get()
+    assert (preset.user, preset.audience, list(preset.groups.all())) == (staff, "groups", [group])
+    path, change = f"/api/presets/{preset.pk}/", {"shared": True, "title": "Sailor"}
+    assert client.patch(path, change, content_type="application/json").json()["shared"] is True
+    preset.refresh_from_db()
+    assert (preset.title, preset.audience) == ("Sailor", "groups")
 
 
 def usable(user: User) -> list[Preset]:

@@ -91,5 +91,5 @@ def test_the_page_shows_what_is_used(owner: ApiUser, small: Product) -> None:
     browser = small.browser(owner.name)
     page = browser.get("/accounts/data/", headers={"Accept-Language": "en"}).text
     assert "0.5 of 1 MiB used" in page
-    assert "Conversations and their messages: 0.5 MiB" in page
+    assert "Conversations with their messages, and presets: 0.5 MiB" in page
     assert "已使用 0.5 MiB" in browser.get("/accounts/data/", headers={"Accept-Language": "zh-hans"}).text
