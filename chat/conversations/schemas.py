@@ -31,6 +31,13 @@ class Export(TypedDict):
     conversations: list[dict[str, Any]]
 
 
+class LeftOut(TypedDict):
+    conversation: str
+    what: str
+    count: Count
+
+
 class Imported(TypedDict):
     conversations: Count
     messages: Count
+    left_out: NotRequired[list[LeftOut]]

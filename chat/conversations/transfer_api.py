@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 from accounts.auth import aauthenticate
 from chat.apps import chat
 from chat.conversations import schemas, transfer
+from chat.conversations.importers import foreign
 from chat.models import Conversation
 from runtime import database
 from web.methods import methods
@@ -89,6 +90,8 @@ class Import(APIView):
     @Operation(
         "Conversations",
         "Import an export, all or nothing",
+        "Exports of ChatGPT (`conversations.json`), Open WebUI and LibreChat are recognised; `left_out` names what"
+        " of them has no place here.",
         body=schemas.Export,
         example={"format": "rivulet", "version": 1, "conversations": []},
         returns={201: schemas.Imported},
@@ -100,10 +103,14 @@ class Import(APIView):
         if not slot.acquire(timeout=IMPORT_WAIT_SECONDS):
             raise TooManyRequests(_("Another import is running. Please try again in a moment."), retry_after=10)
         try:
-            conversations, messages = transfer.store(user.pk, transfer.read(request.data))
+            file, report = foreign.converted(request.data)
+            conversations, messages = transfer.store(user.pk, transfer.read(file))
         finally:
             slot.release()
-        return Response(schemas.Imported(conversations=conversations, messages=messages), status=201)
+        imported = schemas.Imported(conversations=conversations, messages=messages)
+        if report is not None:
+            imported["left_out"] = report.as_json()
+        return Response(imported, status=201)
 
 
 export_one = methods(GET=get_one)

@@ -2,12 +2,20 @@
 import { plural, text } from "./translations.js";
 /** @import { Refusal } from "./api.js" */
 
-/** @param {{ conversations: number, messages: number }} counts */
-export function describeImport({ conversations, messages }) {
-  return text("imported", {
+/** @typedef {{ conversation: string, what: string, count: number }} LeftOut */
+
+/** @param {{ conversations: number, messages: number, left_out?: LeftOut[] }} counts */
+export function describeImport({ conversations, messages, left_out: leftOut = [] }) {
+  const imported = text("imported", {
     conversations: plural("conversations", conversations),
     messages: plural("messages", messages),
   });
+  return leftOut.length ? `${imported} ${text("leftOut")}` : imported;
+}
+
+/** @param {LeftOut} leftOut */
+export function describeLeftOut({ conversation, what, count }) {
+  return `${conversation}: ${what}${count > 1 ? ` × ${count}` : ""}`;
 }
 
 /**

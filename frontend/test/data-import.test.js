@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import { Refusal } from "../src/api.js";
-import { describeImport, describeImportRefusal } from "../src/data-import.js";
+import { describeImport, describeImportRefusal, describeLeftOut } from "../src/data-import.js";
 import { installPage } from "./page-stub.js";
 
 beforeEach(() =>
@@ -10,6 +10,7 @@ beforeEach(() =>
     conversationsOther: "{count} conversations",
     foreign: "not our file.",
     imported: "{conversations}, {messages}",
+    leftOut: "but",
     messagesOne: "{count} message",
     messagesOther: "{count} messages",
     tooLarge: "too large",
@@ -26,6 +27,16 @@ const describe = (code, details) =>
 
 test("an import is described by its counts", () => {
   assert.equal(describeImport({ conversations: 1, messages: 12 }), "1 conversation, 12 messages");
+});
+
+test("what was left out is named", () => {
+  const leftOut = { conversation: "Trip", what: "image", count: 2 };
+  assert.equal(
+    describeImport({ conversations: 1, messages: 2, left_out: [leftOut] }),
+    "1 conversation, 2 messages but",
+  );
+  assert.equal(describeLeftOut(leftOut), "Trip: image × 2");
+  assert.equal(describeLeftOut({ ...leftOut, count: 1 }), "Trip: image");
 });
 
 test("a file that is too large is called so", () => {

@@ -31,6 +31,17 @@ def test_a_download_is_brought_into_another_account(visit: Visit, tmp_path: Path
     assert other.shown() == ["to be taken along"] * 2
 
 
+def test_a_file_of_another_product(visitor: Visitor, tmp_path: Path) -> None:
+    """ChatGPT's file comes in, and the page lists what has no place here."""
+    content = {"content_type": "multimodal_text", "parts": [{"content_type": "image_asset_pointer"}, "What is it?"]}
+    node = {"parent": None, "message": {"author": {"role": "user"}, "content": content, "create_time": 1.7e9}}
+    file = tmp_path / "conversations.json"
+    file.write_text(json.dumps([{"title": "A picture", "create_time": 1.7e9, "mapping": {"a": node}}]))
+    bring_in(visitor, file)
+    expect(visitor.page.locator("#import-result")).to_contain_text("Imported: 1 conversation with 1 message.")
+    expect(visitor.page.locator("#import-left-out li")).to_have_text("A picture: image")
+
+
 def test_files_that_cannot_come_in(visitor: Visitor, tmp_path: Path) -> None:
     """A file that is not ours, or too large, is refused in words; nothing comes in."""
     visitor.expect_errors("status of 400")

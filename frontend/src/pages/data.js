@@ -1,6 +1,6 @@
 // The page of a user's own data: the form that imports a file of an earlier export.
 import { call, Refusal } from "../api.js";
-import { describeImport, describeImportRefusal } from "../data-import.js";
+import { describeImport, describeImportRefusal, describeLeftOut } from "../data-import.js";
 import { byId, find } from "../dom.js";
 import { text } from "../translations.js";
 
@@ -8,6 +8,7 @@ const form = byId("import-form", HTMLFormElement);
 const button = find(form, "button", HTMLButtonElement);
 const field = byId("file", HTMLInputElement);
 const result = byId("import-result");
+const leftOut = byId("import-left-out");
 
 const chosenFile = () => field.files?.[0];
 
@@ -18,15 +19,29 @@ function showResult(message, failed = false) {
   result.hidden = false;
 }
 
+/** @param {import("../data-import.js").LeftOut[]} list */
+function showLeftOut(list) {
+  const rows = list.map((each) => {
+    const row = document.createElement("li");
+    row.textContent = describeLeftOut(each);
+    return row;
+  });
+  leftOut.replaceChildren(...rows);
+  leftOut.hidden = !rows.length;
+}
+
 /** @param {File} file */
 async function importFile(file) {
+  showLeftOut([]);
   if (file.size > Number(text("maxBytes"))) {
     showResult(text("tooLarge"), true);
     return;
   }
   showResult(text("importing"));
   try {
-    showResult(describeImport(await call("POST", "/api/import/", file)));
+    const imported = await call("POST", "/api/import/", file);
+    showResult(describeImport(imported));
+    showLeftOut(imported.left_out ?? []);
     form.reset();
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;

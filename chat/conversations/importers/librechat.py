@@ -1,0 +1,93 @@
+"""LibreChat's export of one conversation: `messages`, each with its parent, or a nested `messagesTree`.
+
+https://github.com/danny-avila/LibreChat, `client/src/hooks/Conversations/useExportConversation.ts`.
+"""
+
+from typing import Any
+
+from chat.conversations.importers.tree import Node, Report, a_text, a_time, an_object, conversation, wrong
+
+# The parent of first messages.
+_NO_PARENT = "00000000-0000-0000-0000-000000000000"
+
+
+def read(where: str, given: dict[str, Any], report: Report) -> dict[str, Any] | None:
+    """Return the conversation in the shape of our export."""
+    title = a_text(f"{where}.title", given.get("title"))
+    name = "messagesTree" if "messagesTree" in given else "messages"
+    messages = given.get(name)
+    if not isinstance(messages, list):
+        raise wrong(f"{where}.{name}")
+    reader = _Reader(title or where, report)
+    nodes = reader.nodes(f"{where}.{name}", messages)
+    options = given.get("options")
+    options = options if isinstance(options, dict) else {}
+    prompt = options.get("promptPrefix") or options.get("system") or given.get("promptPrefix")
+    return conversation(
+        f"{where}.{name}",
+        title,
+        nodes,
+        report,
+        system_prompt=a_text(f"{where}.options.promptPrefix", prompt),
+        created_at=a_time(f"{where}.createdAt", given.get("createdAt")),
+        updated_at=a_time(f"{where}.updatedAt", given.get("updatedAt")),
+    )
+
+
+class _Reader:
+    def __init__(self, name: str, report: Report) -> None:
+        self._name, self._report = name, report
+
+    def nodes(self, where: str, messages: list[Any]) -> dict[str, Node]:
+        """Return all nodes; nested ones are read without recursion, because chains are long."""
+        nodes: dict[str, Node] = {}
+        waiting: list[tuple[str, Any, str | None]] = [
+            (f"{where}.{number}", message, None) for number, message in enumerate(messages)
+        ]
+        waiting.reverse()
+        while waiting:
+            at, given, above = waiting.pop()
+            message = an_object(at, given)
+            id_ = message.get("messageId")
+            if not isinstance(id_, str) or id_ in nodes:
+                raise wrong(f"{at}.messageId")
+            parent = message.get("parentMessageId") or above
+            if parent is not None and not isinstance(parent, str):
+                raise wrong(f"{at}.parentMessageId")
+            nodes[id_] = self._node(at, message, None if parent == _NO_PARENT else parent)
+            children = message.get("children") or []
+            if not isinstance(children, list):
+                raise wrong(f"{at}.children")
+            waiting += reversed([(f"{at}.children.{number}", each, id_) for number, each in enumerate(children)])
+        return nodes
+
+    def _node(self, where: str, message: dict[str, Any], parent: str | None) -> Node:
+        node = Node(parent, "user" if message.get("isCreatedByUser") is True else "assistant")
+        node.time = a_time(f"{where}.createdAt", message.get("createdAt"))
+        node.model = a_text(f"{where}.model", message.get("model"))
+        content = message.get("content")
+        if isinstance(content, list) and content:
+            for number, part in enumerate(content):
+                if part is not None:
+                    self._add(node, f"{where}.content.{number}", an_object(f"{where}.content.{number}", part))
+        else:
+            node.text = a_text(f"{where}.text", message.get("text"))
+        if message.get("error") is True:
+            self._report.leave_out(self._name, "error message")
+            node.role = None
+        for file in message["files"] if isinstance(message.get("files"), list) else ():
+            name = str(file.get("filename") if isinstance(file, dict) else "")[:60]
+            self._report.leave_out(self._name, f"file: {name}".rstrip(": "))
+            node.text = f"{node.text}\n\n[{name or 'file'}]".strip()
+        return node
+
+    def _add(self, node: Node, where: str, part: dict[str, Any]) -> None:
+        kind = part.get("type")
+        value = part.get(kind) if isinstance(kind, str) else None
+        text = value.get("value") if isinstance(value, dict) else value
+        if kind == "text":
+            node.text = "\n\n".join(filter(None, (node.text, a_text(f"{where}.text", text))))
+        elif kind == "think":
+            node.reasoning = "\n\n".join(filter(None, (node.reasoning, a_text(f"{where}.think", text))))
+        else:
+            self._report.leave_out(self._name, str(kind)[:60])

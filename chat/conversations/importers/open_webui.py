@@ -1,0 +1,103 @@
+"""Open WebUI's export: a list of rows, each with a `chat` and its `history`.
+
+https://github.com/open-webui/open-webui, `src/lib/utils` and `backend/open_webui/models/chats.py`.
+"""
+
+import html
+import re
+from typing import Any
+
+from chat.conversations.importers.tree import Node, Report, a_text, a_time, an_object, conversation, wrong
+
+# The product keeps reasoning, and the calls of tools, as elements in the text.
+_DETAILS = re.compile(r'<details type="(\w{1,40})"[^>]*>\s*(?:<summary>[^<]*</summary>)?(.*?)</details>\s*', re.DOTALL)
+_QUOTE = re.compile(r"^> ?", re.MULTILINE)
+
+
+def read(where: str, given: dict[str, Any], report: Report) -> dict[str, Any] | None:
+    """Return one conversation in the shape of our export."""
+    chat = an_object(f"{where}.chat", given.get("chat", given))
+    title = a_text(f"{where}.title", given.get("title") or chat.get("title"))
+    reader = _Reader(title or where, report)
+    history = chat.get("history")
+    if isinstance(history, dict) and isinstance(history.get("messages"), dict):
+        at = f"{where}.chat.history.messages"
+        nodes = {id_: reader.node(f"{at}.{id_}", each) for id_, each in history["messages"].items()}
+    elif isinstance(chat.get("messages"), list):
+        at = f"{where}.chat.messages"
+        nodes = reader.chain(at, chat["messages"])
+    else:
+        raise wrong(f"{where}.chat.history.messages")
+    params = chat.get("params")
+    system = chat.get("system") or (params.get("system") if isinstance(params, dict) else None)
+    return conversation(
+        at,
+        title,
+        nodes,
+        report,
+        archived=given.get("archived") is True,
+        pinned=given.get("pinned") is True,
+        system_prompt=a_text(f"{where}.chat.system", system),
+        created_at=a_time(f"{where}.created_at", given.get("created_at") or chat.get("timestamp")),
+        updated_at=a_time(f"{where}.updated_at", given.get("updated_at")),
+    )
+
+
+class _Reader:
+    def __init__(self, name: str, report: Report) -> None:
+        self._name, self._report = name, report
+
+    def chain(self, where: str, messages: list[Any]) -> dict[str, Node]:
+        """Return the nodes of old exports, whose messages follow each other."""
+        nodes: dict[str, Node] = {}
+        for number, message in enumerate(messages):
+            node = self.node(f"{where}.{number}", message)
+            node.parent = str(number - 1) if number else None
+            nodes[str(number)] = node
+        return nodes
+
+    def node(self, where: str, given: object) -> Node:
+        message = an_object(where, given)
+        parent, role = message.get("parentId"), message.get("role")
+        if parent is not None and not isinstance(parent, str):
+            raise wrong(f"{where}.parentId")
+        node = Node(parent)
+        text = self._text(f"{where}.content", message.get("content"))
+        for file in message["files"] if isinstance(message.get("files"), list) else ():
+            name = file.get("name") if isinstance(file, dict) else None
+            kind = file.get("type") if isinstance(file, dict) else None
+            self._report.leave_out(self._name, f"{str(kind or 'file')[:20]}: {str(name or '')[:60]}".rstrip(": "))
+            text = f"{text}\n\n[{'image' if kind == 'image' else str(name or 'file')[:60]}]".strip()
+        if role not in ("user", "assistant"):
+            self._report.leave_out(self._name, f"{str(role)[:20]} message")
+            return node
+        node.role = role
+        node.time = a_time(f"{where}.timestamp", message.get("timestamp"))
+        node.model = a_text(f"{where}.model", message.get("model")) if role == "assistant" else ""
+        node.text, node.reasoning = self._split(text) if role == "assistant" else (text, "")
+        return node
+
+    def _text(self, where: str, content: object) -> str:
+        if not isinstance(content, list):
+            return a_text(where, content)
+        texts = []
+        for number, each in enumerate(content):
+            part = an_object(f"{where}.{number}", each)
+            if part.get("type") == "text":
+                texts.append(a_text(f"{where}.{number}.text", part.get("text")))
+            else:
+                self._report.leave_out(self._name, str(part.get("type"))[:60])
+        return "\n\n".join(texts)
+
+    def _split(self, text: str) -> tuple[str, str]:
+        """Return the text and the reasoning of a completion."""
+        thoughts: list[str] = []
+
+        def taken(found: re.Match[str]) -> str:
+            if found[1] == "reasoning":
+                thoughts.append(html.unescape(_QUOTE.sub("", found[2].strip())))
+            else:
+                self._report.leave_out(self._name, found[1])
+            return ""
+
+        return _DETAILS.sub(taken, text).strip(), "\n\n".join(thoughts)
