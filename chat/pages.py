@@ -24,6 +24,7 @@ from chat.channels import push
 from chat.conversations import branches, days
 from chat.errors import with_text
 from chat.models import Channel, Conversation, Generation, Message, Share, StorageUse
+from chat.presets.api import may_share
 from chat.sources import CitedSource
 from providers.apps import providers_app
 from quotas import ledger
@@ -167,6 +168,7 @@ def _with_models(user: User, branch: list[Message], page_data: dict[str, Any]) -
         "models": models,
         "selected_model": used or next((model["slug"] for model in models if model["available"]), ""),
         "quotas": quotas,
+        "may_share_presets": may_share(user),
         "signup_open": settings.SIGNUP_MODE != "closed",
         "page_data": {"user": user.pk, "models": models, "quotas": quotas, **page_data},
     }

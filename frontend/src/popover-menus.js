@@ -1,5 +1,5 @@
 // Menus that a button with `popovertarget` opens. The modules that an item belongs to listen to clicks on it.
-import { byId } from "./dom.js";
+import { byId, find } from "./dom.js";
 
 /** Pixels between a menu and its button. */
 const GAP_PX = 6;
@@ -21,11 +21,21 @@ function place(menu, opener) {
   });
 }
 
+/**
+ * Returns the button to put a menu beside: for an item of another menu, which is closed by then, that of the other menu.
+ * @param {HTMLElement} opener
+ */
+function anchorOf(opener) {
+  const outer = opener.closest("[popover]");
+  return outer ? find(document, `[popovertarget="${outer.id}"]`) : opener;
+}
+
 /** Makes the menus open beside their buttons, and close when the user chooses an item. */
 export function installPopoverMenus() {
   for (const opener of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[popovertarget]"))) {
     const menu = byId(opener.getAttribute("popovertarget") ?? "");
-    menu.addEventListener("beforetoggle", () => place(menu, opener));
+    opener.addEventListener("click", () => place(menu, anchorOf(opener)));
+    if (opener.closest("[popover]")) continue;
     menu.addEventListener(
       "click",
       ({ target }) => {

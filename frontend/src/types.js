@@ -38,6 +38,24 @@
  * @property {string} title
  * @property {string} description
  * @property {string} quota slug of the quota that its completions count against
+ * @property {string[]} takes what a request may have beside text
+ */
+
+/**
+ * @typedef {object} Parameters
+ * @property {number} [temperature]
+ * @property {number} [max_tokens]
+ * @property {"low" | "medium" | "high"} [reasoning_effort]
+ */
+
+/**
+ * @typedef {object} Preset
+ * @property {Id} id
+ * @property {string} title
+ * @property {string | null} model
+ * @property {string} system_prompt
+ * @property {Parameters} parameters
+ * @property {boolean} shared
  */
 
 /**
@@ -104,6 +122,10 @@
  * @property {Id} [conversation]
  * @property {Id} [parent]
  * @property {string} [system_prompt]
+ * @property {Id} [preset]
+ * @property {number} [temperature]
+ * @property {number} [max_tokens]
+ * @property {"low" | "medium" | "high"} [reasoning_effort]
  * @property {string} [text_tool]
  * @property {string} [target_language]
  */

@@ -2,6 +2,7 @@
 import { ignoreRefusal, Refusal } from "../api.js";
 import { AutoScroll } from "../chat/auto-scroll.js";
 import { Branch } from "../chat/branch.js";
+import { Choice } from "../chat/choice.js";
 import { Composer } from "../chat/composer.js";
 import { ConversationList } from "../chat/conversation-list.js";
 import { ConversationMenu } from "../chat/conversation-menu.js";
@@ -31,6 +32,7 @@ class ChatPage {
   #composer;
   #systemPrompt;
   #watch;
+  #choice;
   #scroll;
   #renderQueue = new RenderQueue();
   /**
@@ -74,6 +76,7 @@ class ChatPage {
       onNews: () => this.#showNews(),
       onListChanged: () => this.#conversations.refresh(),
     });
+    this.#choice = new Choice({ userId: user, models, conversationId: conversation });
     const jumpButton = byId("jump");
     this.#scroll = new AutoScroll((following) => (jumpButton.hidden = following));
     jumpButton.addEventListener("click", () => this.#scroll.scrollToEnd());
@@ -163,6 +166,7 @@ class ChatPage {
     }
     this.#branch.conversationId = conversation;
     this.#systemPrompt.clearDraft();
+    this.#choice.begin(conversation);
     this.#conversations.add({ id: conversation, title });
   }
 
@@ -184,9 +188,10 @@ class ChatPage {
   #createRequest(prompt, parent) {
     const { model } = this.#composer;
     const { conversationId: conversation } = this.#branch;
-    if (conversation !== null) return { model, prompt, conversation, ...(parent !== null && { parent }) };
+    const request = { model, prompt, ...this.#choice.fields(model) };
+    if (conversation !== null) return { ...request, conversation, ...(parent !== null && { parent }) };
     const systemPrompt = this.#systemPrompt.text;
-    return { model, prompt, ...(systemPrompt && { system_prompt: systemPrompt }) };
+    return { ...request, ...(systemPrompt && { system_prompt: systemPrompt }) };
   }
 
   /**
