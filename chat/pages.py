@@ -52,6 +52,7 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
     own = own_hosts(request)
     branch, versions = branches.shown(conversation, _through(request)) if conversation else ([], {})
     context = {
+        "share_mode": settings.SHARE_MODE,
         "conversations": _listed(listed[:LISTED]),
         "has_more_conversations": len(listed) > LISTED,
         "conversation": conversation and representation.conversation(conversation),
@@ -183,4 +184,5 @@ def _for_the_script(conversation: Conversation | None, branch: list[Message]) ->
         "running": running,
         "events_url": running and reverse("generation-events", args=[running]),
         "leaf": branch[-1].pk if branch else None,
+        "temporary": bool(conversation and conversation.temporary),
     }

@@ -76,6 +76,20 @@ export async function ignoreRefusal(action) {
 }
 
 /**
+ * Runs an action, and announces why the server refused it.
+ * @param {HTMLElement} announcer
+ * @param {() => Promise<void>} action
+ */
+export async function announceRefusal(announcer, action) {
+  try {
+    await action();
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    announcer.textContent = error.message;
+  }
+}
+
+/**
  * Loads another page of ours as a document; its scripts do not run.
  * @param {string} url
  */

@@ -11,7 +11,7 @@ const CONFIRMATION_MS = 1600;
  * @param {string} value
  * @param {string} html the same with formatting, or nothing
  */
-async function copyToClipboard(value, html) {
+export async function copyToClipboard(value, html) {
   if (html && navigator.clipboard && typeof ClipboardItem === "function") {
     const forms = { "text/plain": value, "text/html": html };
     const blobs = Object.entries(forms).map(([type, form]) => [type, new Blob([form], { type })]);

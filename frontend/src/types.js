@@ -39,6 +39,7 @@
  * @property {string} description
  * @property {string} quota slug of the quota that its completions count against
  * @property {string[]} takes what a request may have beside text
+ * @property {boolean} [available]
  */
 
 /**
@@ -126,6 +127,7 @@
  * @property {number} [temperature]
  * @property {number} [max_tokens]
  * @property {"low" | "medium" | "high"} [reasoning_effort]
+ * @property {boolean} [temporary]
  * @property {string} [text_tool]
  * @property {string} [target_language]
  */
@@ -169,6 +171,17 @@
  * @property {Id | null} leaf the message that the next prompt follows
  * @property {Id | null} running the generation that is still running
  * @property {string | null} events_url where its events are
+ * @property {boolean} temporary
+ */
+
+/**
+ * A link to a copy of a conversation; a new one has only the first three.
+ * @typedef {object} Share
+ * @property {Id} id
+ * @property {string} url
+ * @property {string | null} expires_at
+ * @property {string} [created_at]
+ * @property {Id} [conversation]
  */
 
 /**

@@ -2,8 +2,9 @@
 
 import re
 
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
+from tests.browser.conftest import Visit
 from tests.browser.visitor import Visitor, content, part
 
 RICH = (
@@ -70,3 +71,92 @@ def test_copying_with_formatting(visitor: Visitor) -> None:
         assert f"<{tag}" in forms["html"], forms["html"]
     assert not re.search(r"<(button|svg|use)|class=|style=|\sid=", forms["html"].partition("<h2")[2]), forms["html"]
     assert "x^2" in forms["html"]
+
+
+def test_deleting_messages(visitor: Visitor) -> None:
+    """A message goes with what follows it, after a question; the rest stays, also after a reload."""
+    page = visitor.page
+    visitor.answer("first", "echo")
+    visitor.answer("second", "echo")
+    choose(page.locator(".prompt").last, "Delete")
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    assert visitor.shown() == ["first", "first", "second", "second"]
+    choose(page.locator(".prompt").last, "Delete")
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.locator("#messages > article")).to_have_count(2)
+    visitor.answer("third", "echo")
+    assert visitor.shown() == ["first", "first", "third", "third"]
+    page.reload()
+    assert visitor.shown() == ["first", "first", "third", "third"]
+    choose(page.locator(".prompt").first, "Delete")
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.locator("#messages > article")).to_have_count(0)
+    expect(page.locator(".welcome")).to_be_visible()
+
+
+def test_another_model(visitor: Visitor) -> None:
+    """The menu of an answer regenerates it with another model; that of a prompt copies it."""
+    visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visitor.answer("first", "echo")
+    choose(visitor.last, "Regenerate with plain")
+    visitor.wait_for_end()
+    expect(part(visitor.last, "version")).to_have_text("2 / 2")
+    expect(part(visitor.last, "model")).to_have_text("plain")
+    choose(visitor.page.locator(".prompt"), "Copy")
+    assert visitor.page.evaluate("() => navigator.clipboard.readText()") == "first"
+
+
+def test_temporary_chat(visitor: Visitor) -> None:
+    """A temporary conversation has a mark and no address, is in no list, and is gone after a reload."""
+    page = visitor.page
+    switch = page.get_by_role("button", name="Temporary chat")
+    switch.click()
+    expect(switch).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#temporary-note")).to_be_visible()
+    visitor.answer("a passing thought", "echo")
+    visitor.answer("another one", "echo")
+    assert page.evaluate("() => location.pathname") == "/"
+    expect(page.locator("#temporary-note")).to_be_visible()
+    expect(switch).to_be_hidden()
+    assert visitor.shown() == ["a passing thought"] * 2 + ["another one"] * 2
+    expect(page.locator("#conversations")).not_to_contain_text("a passing thought")
+    page.reload()
+    visitor.wait_for_page()
+    expect(page.locator("#messages > article")).to_have_count(0)
+    expect(page.locator("#conversations")).not_to_contain_text("a passing thought")
+
+
+def test_sharing(visit: Visit, visitor: Visitor) -> None:
+    """A link is made, copied, read by another user, and revoked; "Your data" lists it."""
+    page = visitor.page
+    visitor.answer("**Bold** words and $x^2$", "echo")
+    page.get_by_role("button", name="Share").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Create link").click()
+    link = dialog.get_by_role("textbox", name="Link")
+    expect(link).to_be_focused()
+    url = link.input_value()
+    reader = visit().register().log_in()
+    reader.page.goto(url)
+    answer = reader.page.locator("main .answer")
+    expect(content(answer).locator("strong")).to_have_text("Bold")
+    expect(content(answer).locator(".katex")).to_have_count(1)
+    expect(reader.page.locator("main textarea")).to_have_count(0)
+    assert visitor.name not in reader.page.locator("main").inner_text()
+    reader.expect_errors("status of 404")
+    dialog.get_by_role("button", name="Revoke").click()
+    expect(link).to_have_count(0)
+    assert reader.page.goto(url).status == 404  # type: ignore[union-attr]
+    dialog.get_by_role("button", name="Create link").click()
+    expect(link).to_have_count(1)
+    dialog.get_by_role("button", name="Close").click()
+    page.goto("/accounts/data/")
+    page.get_by_role("button", name="Revoke").click()
+    expect(page.get_by_text("You have shared no conversation.")).to_be_visible()
+
+
+def choose(message: Locator, name: str) -> None:
+    """Choose an action in the menu of a message."""
+    message.hover()
+    part(message, "more").click()
+    message.page.locator("#message-menu").get_by_role("button", name=name).click()

@@ -78,6 +78,11 @@ export class Branch {
     return messageNodes(this.#list).flatMap((node) => this.#completions.get(node) ?? []);
   }
 
+  /** @param {HTMLElement} node */
+  completionOf(node) {
+    return this.#completions.get(node);
+  }
+
   /** @param {Id} generationId */
   findByGeneration(generationId) {
     return this.completions().find(({ node }) => node.dataset.generation === String(generationId));
@@ -142,6 +147,7 @@ export class Branch {
     this.#completions.clear();
     this.#list.replaceChildren(...nodes);
     for (const node of nodes) this.#adopt(node);
+    document.body.classList.toggle("blank", !nodes.length);
     this.leaf = data.leaf;
     return data;
   }

@@ -1,23 +1,11 @@
 // The menu of a row in the list of conversations, and the dialogs that its actions open.
+import { confirmIn } from "../dialogs.js";
 import { byId, find, part } from "../dom.js";
 import { titleOf } from "./conversation-list.js";
 /** @import { ConversationList } from "./conversation-list.js" */
 
 /** Pixels kept free between the menu and the edge of the window. */
 const EDGE_PX = 8;
-
-/**
- * Resolves when the dialog is closed, to whether the user confirmed it.
- * @param {HTMLDialogElement} dialog
- * @returns {Promise<boolean>}
- */
-function confirmIn(dialog) {
-  dialog.returnValue = "";
-  dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
-  });
-}
 
 export class ConversationMenu {
   #list;

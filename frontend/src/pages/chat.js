@@ -1,5 +1,5 @@
 // The chat page: connects the composer, the shown branch, the running generation and the list of conversations.
-import { ignoreRefusal, Refusal } from "../api.js";
+import { announceRefusal, ignoreRefusal } from "../api.js";
 import { AutoScroll } from "../chat/auto-scroll.js";
 import { Branch } from "../chat/branch.js";
 import { Choice } from "../chat/choice.js";
@@ -9,10 +9,14 @@ import { ConversationMenu } from "../chat/conversation-menu.js";
 import { installDevice } from "../chat/device.js";
 import { ConversationWatch } from "../chat/conversation-watch.js";
 import { installDrawerAndMenus } from "../chat/drawer.js";
+import { deleteMessage } from "../chat/message-deletion.js";
+import { MessageMenu } from "../chat/message-menu.js";
 import { keepPlace, openingPlace, showFoundText } from "../chat/place.js";
 import { editPrompt } from "../chat/prompt-editor.js";
+import { ShareButton } from "../chat/share-button.js";
 import { installShortcuts } from "../chat/shortcuts.js";
 import { SystemPrompt } from "../chat/system-prompt.js";
+import { TemporaryChat } from "../chat/temporary-chat.js";
 import { byId, find, pageData, part } from "../dom.js";
 import { Generation } from "../generation/generation.js";
 import { GenerationPresenter } from "../generation/presenter.js";
@@ -35,6 +39,8 @@ class ChatPage {
   #choice;
   #scroll;
   #renderQueue = new RenderQueue();
+  #temporary;
+  #share = new ShareButton(() => ({ conversation: this.#branch.conversationId, leaf: this.#branch.leaf }));
   /**
    * The generation that this tab follows.
    * @type {Generation | null}
@@ -47,7 +53,8 @@ class ChatPage {
   #removeRefused = null;
 
   /** @param {ChatPageData} data */
-  constructor({ user, models, quotas, conversation, leaf, updated_at: updated }) {
+  constructor({ user, models, quotas, conversation, leaf, updated_at: updated, temporary }) {
+    this.#temporary = new TemporaryChat(temporary);
     this.#models = models;
     this.#quotas = new Quotas(byId("quota"), quotas);
     this.#presenter = new GenerationPresenter({ models, quotas: this.#quotas, announcer: this.#announcer });
@@ -90,6 +97,11 @@ class ChatPage {
     installDrawerAndMenus();
     installShortcuts();
     new ConversationMenu(this.#conversations).install();
+    new MessageMenu({
+      models: this.#models,
+      onDelete: (node) => this.#delete(node),
+      onRegenerate: (node, slug) => this.#regenerate(this.#branch.completionOf(node), slug),
+    }).install();
     this.#open(data);
     this.#selectModel(this.#composer.model);
     for (const example of document.querySelectorAll("[data-example]")) {
@@ -159,7 +171,7 @@ class ChatPage {
     if (conversation === null) return;
     const isNew = conversation !== this.#branch.conversationId;
     // `?message=` chose a branch that the new generation has left.
-    if (isNew || location.search) history.replaceState(null, "", `/c/${conversation}/`);
+    if (isNew || location.search) this.#temporary.showAddress(`/c/${conversation}/`);
     if (!isNew) {
       this.#conversations.moveCurrentUp();
       return;
@@ -167,7 +179,10 @@ class ChatPage {
     this.#branch.conversationId = conversation;
     this.#systemPrompt.clearDraft();
     this.#choice.begin(conversation);
+    this.#temporary.begin();
+    if (this.#temporary.chosen) return;
     this.#conversations.add({ id: conversation, title });
+    this.#share.show();
   }
 
   /**
@@ -191,7 +206,8 @@ class ChatPage {
     const request = { model, prompt, ...this.#choice.fields(model) };
     if (conversation !== null) return { ...request, conversation, ...(parent !== null && { parent }) };
     const systemPrompt = this.#systemPrompt.text;
-    return { ...request, ...(systemPrompt && { system_prompt: systemPrompt }) };
+    const temporary = this.#temporary.chosen;
+    return { ...request, ...(systemPrompt && { system_prompt: systemPrompt }), ...(temporary && { temporary }) };
   }
 
   /**
@@ -275,20 +291,23 @@ class ChatPage {
     else part(promptNode, "edit").focus();
   }
 
-  /** @param {CompletionView} old */
-  async #regenerate(old) {
-    if (this.#running || !old.id) return;
+  /**
+   * @param {CompletionView | undefined} old
+   * @param {string} [slug] another model than the chosen one
+   */
+  async #regenerate(old, slug) {
+    if (this.#running || !old?.id) return;
     this.#dropRefused();
     const detached = this.#branch.detachFrom(old.node);
     const view = this.#branch.addVersionOf(old);
-    const { model } = this.#composer;
+    const model = slug ?? this.#composer.model;
     this.#composer.focus();
     try {
       await this.#show(Generation.fromRequest(`/api/messages/${old.id}/regenerate/`, { model }), view);
     } catch (error) {
       this.#branch.remove(view.node);
       this.#branch.reattach(detached);
-      this.#presenter.showRefusal(old, error, { retry: () => this.#regenerate(old) });
+      this.#presenter.showRefusal(old, error, { retry: () => this.#regenerate(old, slug) });
     }
   }
 
@@ -307,6 +326,21 @@ class ChatPage {
     }
   }
 
+  /**
+   * Deletes a message and what follows it, and shows what remains.
+   * @param {HTMLElement} node
+   */
+  async #delete(node) {
+    if (this.#running) return;
+    this.#dropRefused();
+    await announceRefusal(this.#announcer, async () => {
+      await deleteMessage(this.#branch, node);
+      this.#showStored();
+      this.#temporary.showAddress(`/c/${this.#branch.conversationId}/`);
+      this.#composer.focus();
+    });
+  }
+
   /** @param {CompletionView} view */
   #tryAgain(view) {
     return view.isContinuation ? this.#continue(view) : this.#regenerate(view);
@@ -322,7 +356,7 @@ class ChatPage {
     if (this.#running) return;
     this.#dropRefused();
     let shown = node;
-    try {
+    await announceRefusal(this.#announcer, async () => {
       const data = await this.#scroll.keepInPlace(
         () => shown.getBoundingClientRect().top,
         async () => {
@@ -332,14 +366,11 @@ class ChatPage {
           return opened;
         },
       );
-      history.replaceState(null, "", `/c/${this.#branch.conversationId}/?message=${id}`);
+      this.#temporary.showAddress(`/c/${this.#branch.conversationId}/?message=${id}`);
       const button = part(shown, buttonName, HTMLButtonElement);
       (button.disabled ? find(shown, ".versions button:enabled") : button).focus({ preventScroll: true });
       this.#resume(data);
-    } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      this.#announcer.textContent = error.message;
-    }
+    });
   }
 
   #stop() {

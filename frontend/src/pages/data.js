@@ -1,5 +1,6 @@
 // The page of a user's own data: the form that imports a file of an earlier export.
 import { call, Refusal } from "../api.js";
+import { confirmIn } from "../dialogs.js";
 import { describeImport, describeImportRefusal, describeLeftOut } from "../data-import.js";
 import { byId, find } from "../dom.js";
 import { text } from "../translations.js";
@@ -49,6 +50,21 @@ async function importFile(file) {
   }
 }
 
+/** Deletes all conversations once the user has confirmed it. */
+async function deleteAll() {
+  if (!(await confirmIn(byId("delete-all-dialog", HTMLDialogElement)))) return;
+  try {
+    await call("DELETE", "/api/conversations/", { confirm: true });
+    location.reload();
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    const failure = byId("delete-all-result");
+    failure.textContent = error.message;
+    failure.hidden = false;
+  }
+}
+
+byId("delete-all-button").addEventListener("click", deleteAll);
 field.addEventListener("change", () => (button.disabled = !chosenFile()));
 form.addEventListener("submit", async (event) => {
   event.preventDefault();

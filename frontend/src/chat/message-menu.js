@@ -1,0 +1,104 @@
+// The menu of a message: copying a prompt, reading a completion aloud, another model, deleting.
+import { copyToClipboard } from "../copy-button.js";
+import { confirmIn } from "../dialogs.js";
+import { byId, find, part } from "../dom.js";
+import { text } from "../translations.js";
+import { ReadAloud } from "./read-aloud.js";
+/** @import { ChatModel } from "../types.js" */
+
+/** Characters of the message that the question about its deletion shows. */
+const QUOTED_CHARS = 120;
+
+/** Pixels kept free between the menu and the edge of the window. */
+const EDGE_PX = 8;
+
+export class MessageMenu {
+  #menu = byId("message-menu");
+  #dialog = byId("delete-message-dialog", HTMLDialogElement);
+  #readAloud = new ReadAloud();
+  #models;
+  #onDelete;
+  #onRegenerate;
+  /** @type {HTMLElement | null} */
+  #message = null;
+
+  /**
+   * @param {object} options
+   * @param {ChatModel[]} options.models
+   * @param {(message: HTMLElement) => Promise<void>} options.onDelete
+   * @param {(message: HTMLElement, slug: string) => void} options.onRegenerate
+   */
+  constructor({ models, onDelete, onRegenerate }) {
+    this.#models = models;
+    this.#onDelete = onDelete;
+    this.#onRegenerate = onRegenerate;
+  }
+
+  install() {
+    byId("messages").addEventListener("click", ({ target }) => {
+      const button = /** @type {Element} */ (target).closest('[data-part="more"]');
+      if (button) this.#open(button);
+    });
+    this.#menu.addEventListener("click", ({ target }) => {
+      const button = /** @type {HTMLElement | null} */ (/** @type {Element} */ (target).closest("button"));
+      const message = this.#message;
+      if (!button || !message) return;
+      this.#menu.hidePopover();
+      void this.#run(button.dataset, message);
+    });
+  }
+
+  /** @param {Element} button */
+  #open(button) {
+    const message = /** @type {HTMLElement} */ (button.closest(".message"));
+    this.#message = message;
+    const isAnswer = message.classList.contains("answer");
+    const isRead = this.#readAloud.reads(message);
+    const isBusy = document.body.classList.contains("answering");
+    const hidden = {
+      copy: isAnswer,
+      read: !isAnswer || isRead || !this.#readAloud.isPossible,
+      silence: !isRead,
+      delete: isBusy,
+    };
+    for (const [action, isHidden] of Object.entries(hidden)) {
+      find(this.#menu, `[data-action="${action}"]`).hidden = isHidden;
+    }
+    const choices = isAnswer && !isBusy && message.dataset.id ? this.#models.filter(({ available }) => available) : [];
+    part(this.#menu, "models").replaceChildren(...choices.map(createModelButton));
+    this.#menu.showPopover();
+    const { right, top, bottom } = button.getBoundingClientRect();
+    const { offsetWidth: width, offsetHeight: height } = this.#menu;
+    const isLow = bottom + height + EDGE_PX > innerHeight;
+    this.#menu.style.left = `${Math.max(EDGE_PX, Math.min(right, innerWidth - width - EDGE_PX))}px`;
+    this.#menu.style.top = `${isLow ? Math.max(EDGE_PX, top - height) : bottom}px`;
+    find(this.#menu, "button:not([hidden])").focus();
+  }
+
+  /**
+   * @param {DOMStringMap} choice
+   * @param {HTMLElement} message
+   */
+  async #run({ action, model }, message) {
+    const content = part(message, "content");
+    if (model) this.#onRegenerate(message, model);
+    else if (action === "copy") await copyToClipboard(content.textContent, "");
+    else if (action === "read") this.#readAloud.start(message, content.innerText);
+    else if (action === "silence") this.#readAloud.stop();
+    else {
+      const quoted = content.innerText.trim();
+      const isLong = quoted.length > QUOTED_CHARS;
+      part(this.#dialog, "text").textContent = isLong ? `${quoted.slice(0, QUOTED_CHARS)}…` : quoted;
+      if (await confirmIn(this.#dialog)) await this.#onDelete(message);
+    }
+  }
+}
+
+/** @param {ChatModel} model */
+function createModelButton({ slug, title }) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.dataset.model = slug;
+  button.textContent = text("regenerateWith", { model: title });
+  return button;
+}
