@@ -117,6 +117,7 @@ class Environment(BaseModel):
     API_REQUESTS_PER_MINUTE: Annotated[int, Field(ge=0, le=100_000)] = 120
     MAX_UNCHARGED_PER_HOUR: types.Count = 30
     MAX_BODY_MIB: Annotated[int, Field(ge=1, le=1_024)] = 20
+    TITLE_MODEL: str | None = None
     MAX_ATTACHMENT_MIB: Annotated[int, Field(ge=1, le=60)] = 10
     METRICS_TOKEN: types.Secret = None
     HSTS_SECONDS: types.Count = 31_536_000

@@ -52,6 +52,8 @@ MAX_BODY_BYTES = 2**20
 # MiB of a request's body, on CHAT_PATHS and below /v1 only.
 MAX_BODY_MIB = ENV.MAX_BODY_MIB
 CHAT_PATHS = frozenset({"/api/chat/"})
+# Slug of the model that writes titles of conversations; empty: a title is the first prompt.
+TITLE_MODEL = ENV.TITLE_MODEL or ""
 # MiB of an attachment, on ATTACHMENT_PATHS only.
 MAX_ATTACHMENT_MIB = ENV.MAX_ATTACHMENT_MIB
 ATTACHMENT_PATHS = frozenset({"/api/attachments/"})

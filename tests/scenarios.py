@@ -139,6 +139,15 @@ async def typed(x: ChatExchange, chars: str = "8", milliseconds: str = "30") -> 
 
 
 @scenario
+async def titler(x: ChatExchange) -> None:
+    """Asked for a title of a prompt `<what> = <title>`: that title; `fail` is refused, `late` takes half a second."""
+    what, _, title = x.last_prompt.splitlines()[1].partition(" = ")
+    if what == "late":
+        await asyncio.sleep(0.5)
+    await (http(x, "400") if what == "fail" else x.answer(tokens(title)))
+
+
+@scenario
 async def pieces(x: ChatExchange) -> None:
     """The last message comes back, one delta for each part between | signs."""
     await x.answer(x.last_prompt.split("|"))

@@ -27,6 +27,7 @@ from chat.generations.replica import Replicas
 from chat.generations.request import GenerationRequest, Precheck, Started
 from chat.generations.run import Run
 from chat.generations.start import Admission
+from chat.generations.titles import Titles
 from chat.models import Generation
 from chat.screening import incoming
 from chat.screening.live import LiveWords
@@ -59,6 +60,7 @@ class Generations:
         self._words, self._hints, self._process, self._redis, self._routing = words, hints, process, redis, routing
         self._admission = Admission(words, drain, process, routing)
         self._call_rate = CallRate(redis)
+        self._titles = Titles(routing, words)
         # Not a database thread: on SQLite there is only one, and megabytes of text would block all queries for seconds.
         self._large_calls = ThreadPoolExecutor(1, thread_name_prefix="large-calls")
         self.logs = LocalLogs()
@@ -148,6 +150,7 @@ class Generations:
         self._runs.pop(run.row.id, None)
         if run.completed:
             self.logs.finish(run.row.id)
+            self._titles.begin(run.row)
             return
         if run.deleted:
             log.info("generation deleted while it ran", generation=run.row.id)
@@ -239,4 +242,5 @@ class Generations:
                     async with asyncio.timeout(1):
                         await self.wait()
         finally:
+            await self._titles.stop()
             await self._routing.aclose()
