@@ -24,7 +24,7 @@ from quotas.api import Ledger, Quotas
 from quotas.models_api import ChatModels
 from quotas.staff import Credits, RedeemCodes
 from quotas.staff import Quotas as QuotaRows
-from web import app_shell, health, refusals, staff
+from web import app_shell, diagram_frame, health, refusals, staff
 
 register_converter(push_views.KeyConverter, "key")
 
@@ -71,6 +71,7 @@ urlpatterns: Routes = [
     path("favicon.ico", app_shell.favicon),
     path("manifest.webmanifest", app_shell.manifest, name="manifest"),
     path("service-worker.js", app_shell.service_worker, name="service-worker"),
+    path("diagram/", diagram_frame.page, name="diagram"),
     path("offline/", app_shell.offline, name="offline"),
     path("c/<int:conversation_id>/", pages.page, name="conversation"),
     path("tools/", pages.tools, name="tools"),

@@ -29,11 +29,26 @@ const woff2Only = {
 };
 
 /**
- * Returns the licences of the packages in the bundle.
- * @param {import("esbuild").Metafile} metafile
+ * Leaves out kinds of diagrams that models hardly ever write, and mermaid's own copy of KaTeX: a quarter of it.
+ * @type {import("esbuild").Plugin}
  */
-async function collectLicences(metafile) {
-  const inputs = Object.keys(metafile.inputs);
+const fewerDiagrams = {
+  name: "fewer-diagrams",
+  setup({ onLoad }) {
+    const rare = "architecture|block|c4|cynefin|ishikawa|railroad|swimlanes|venn|wardley";
+    onLoad({ filter: new RegExp(`/mermaid\\.core/(?:${rare})[^/]*\\.mjs$`) }, () => ({
+      contents: "export const diagram = undefined, render = undefined;",
+    }));
+    onLoad({ filter: /mermaid\/node_modules\/katex\/.*\.m?js$/ }, () => ({ contents: "export default {};" }));
+  },
+};
+
+/**
+ * Returns the licences of the packages in the bundle.
+ * @param {import("esbuild").Metafile[]} metafiles
+ */
+async function collectLicences(...metafiles) {
+  const inputs = metafiles.flatMap((metafile) => Object.keys(metafile.inputs));
   const packages = new Set(inputs.flatMap((input) => input.match(/node_modules\/((?:@[^/]+\/)?[^/]+)/)?.[1] ?? []));
   const texts = [];
   for (const name of [...packages].sort()) {
@@ -74,7 +89,7 @@ function describeEntries({ outputs }) {
     return found;
   };
   return Object.keys(outputs)
-    .filter((path) => outputs[path]?.entryPoint && !nameOf(path).startsWith("chunks/"))
+    .filter((path) => outputs[path]?.entryPoint && !nameOf(path).includes("/"))
     .map((path) => {
       const { name, ext } = parse(path);
       const stable = name.slice(0, name.lastIndexOf("-")) + ext;
@@ -125,13 +140,23 @@ const { metafile } = await build({
   outdir: output,
   splitting: true,
   format: "esm",
+  metafile: true,
   entryNames: "[name]-[hash]",
   chunkNames: "chunks/[name]-[hash]",
   assetNames: "fonts/[name]-[hash]",
   loader: { ".woff2": "file" },
   alias: { entities: "./src/markdown/entities.js" },
   plugins: [woff2Only],
+});
+// A single script of the old kind: modules cannot be loaded into the sandboxed frame, which has no origin, without CORS.
+const diagrams = await build({
+  ...common,
+  entryPoints: ["src/pages/diagram-frame.js"],
+  outdir: output,
+  format: "iife",
+  entryNames: "[name]-[hash]",
   metafile: true,
+  plugins: [fewerDiagrams],
 });
 // A script of its own kind, at an address of its own (web/app_shell.py).
 await build({
@@ -143,9 +168,11 @@ await build({
 
 /** @type {Record<string, { file: string, imports: string[] }>} */
 const bundle = {};
-for (const { name, file, imports } of describeEntries(metafile)) bundle[name] = { file, imports };
+for (const built of [metafile, diagrams.metafile]) {
+  for (const { name, file, imports } of describeEntries(built)) bundle[name] = { file, imports };
+}
 for (const file of await readdir(join(here, "static"))) bundle[file] = { file: await copyHashed(file), imports: [] };
 const sorted = Object.fromEntries(Object.entries(bundle).sort(([one], [other]) => (one < other ? -1 : 1)));
 await writeFile(join(output, "bundle.json"), `${JSON.stringify(sorted, null, 2)}\n`);
-await writeFile(join(output, "LICENSES.txt"), await collectLicences(metafile));
+await writeFile(join(output, "LICENSES.txt"), await collectLicences(metafile, diagrams.metafile));
 await compress();

@@ -3,6 +3,7 @@
 import { createCopyButton } from "../copy-button.js";
 import { loadOnce } from "../load-once.js";
 import { text } from "../translations.js";
+import { Picture } from "./picture.js";
 import { markDecorated, patchChildren, patchText } from "./patch.js";
 import { sanitizeCode } from "./sanitizer.js";
 
@@ -15,6 +16,10 @@ const LONG_CODE_CHARS = 4_000;
 /** Milliseconds without growth after which long code gets its colours. */
 const STILL_MS = 400;
 
+/** The language of code that is a diagram, and is drawn when it has stopped growing. */
+const DIAGRAM = "mermaid";
+
+const loadDiagrams = loadOnce(() => import("./diagram.js"));
 const loadHighlighter = loadOnce(() => import("./code-highlighter.js"));
 
 /** @param {Element} code */
@@ -25,6 +30,8 @@ class CodeFrame {
   #label = document.createElement("span");
   #language = "";
   #source = "";
+  /** @type {Picture | null} */
+  #picture = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
@@ -79,9 +86,27 @@ class CodeFrame {
     this.#language = language;
     this.#label.textContent = language || text("code");
     clearTimeout(this.#timer);
+    if (language === DIAGRAM) {
+      this.#timer = setTimeout(() => void this.#draw(), STILL_MS);
+      return;
+    }
     if (!language || source.length > MAX_COLOURED_CHARS) return;
     if (source.length <= LONG_CODE_CHARS) void this.#colour();
     else this.#timer = setTimeout(() => void this.#colour(), STILL_MS);
+  }
+
+  /** Shows a diagram instead of its source, unless the source is no diagram, or not yet. */
+  async #draw() {
+    const source = this.#source;
+    try {
+      const { drawDiagram } = await loadDiagrams();
+      const image = await drawDiagram(source);
+      if (source !== this.#source) return; // it has grown meanwhile
+      this.#picture ??= new Picture(this.#label, /** @type {HTMLElement} */ (this.#code.parentElement));
+      this.#picture.show(image);
+    } catch {
+      this.#picture?.show(null);
+    }
   }
 
   async #colour() {
