@@ -2,7 +2,7 @@
 import { call, Refusal } from "../api.js";
 import { installCopyButton } from "../copy-button.js";
 import { byId, fromTemplate, part } from "../dom.js";
-import { formatDate, text } from "../translations.js";
+import { pageLanguage, text } from "../translations.js";
 /** @import { Id, Share } from "../types.js" */
 
 const dialog = byId("share-dialog", HTMLDialogElement);
@@ -33,8 +33,9 @@ const showWhetherThereAreLinks = () => (part(dialog, "links").hidden = !list.chi
 
 /** @param {Share} share */
 function describeTimes({ created_at: made, expires_at: end }) {
-  const date = formatDate(made ? new Date(made) : new Date());
-  return end ? text("shareMadeUntil", { date, end: formatDate(new Date(end)) }) : text("shareMade", { date });
+  const format = new Intl.DateTimeFormat(pageLanguage(), { dateStyle: "medium" });
+  const date = format.format(made ? new Date(made) : new Date());
+  return end ? text("shareMadeUntil", { date, end: format.format(new Date(end)) }) : text("shareMade", { date });
 }
 
 /** @param {Share} share */
