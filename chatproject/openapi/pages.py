@@ -30,6 +30,7 @@ _GROUPS = (
     *(
         gettext_noop("Attachments"),
         gettext_noop("Conversations"),
+        gettext_noop("Sharing"),
         gettext_noop("Presets"),
         gettext_noop("Push channels"),
     ),
