@@ -1,6 +1,7 @@
-"""A program with Anthropic's own client: `python -I tests/sdk/anthropic_program.py <base URL> <key> <function>`.
+"""A program with Anthropic's own client: `python -I tests/sdk/anthropic_program.py <base URL>`.
 
-The Python of `.oracles` runs it, which has nothing of the product. It prints one line of JSON.
+The Python of `.oracles` runs it, which has nothing of the product. It reads lines of a key and a function, and prints
+one line of JSON for each.
 """
 
 import json
@@ -93,5 +94,7 @@ def leaving(client):
 
 
 if __name__ == "__main__":
-    base_url, key, function = sys.argv[1:]
-    print(json.dumps(globals()[function](anthropic.Anthropic(base_url=base_url, api_key=key))))
+    for line in sys.stdin:
+        key, function = line.split()
+        with anthropic.Anthropic(base_url=sys.argv[1], api_key=key) as client:
+            print(json.dumps(globals()[function](client)), flush=True)
