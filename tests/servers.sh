@@ -14,7 +14,9 @@ have_postgresql() {
     return 1
 }
 
-have_chromium() { have chromium || have chromium-browser || have google-chrome || have google-chrome-stable; }
+# Chromium without a desktop takes a third of the CPU; any other Chromium does as well.
+have_headless_chromium() { have chromium-headless-shell || ! apt-cache show chromium-headless-shell >/dev/null 2>&1; }
+have_chromium() { have chromium-headless-shell || have chromium || have chromium-browser || have google-chrome || have google-chrome-stable; }
 
 # The front end's checks need Node 20.19, as frontend/package.json says.
 have_node() {
@@ -72,6 +74,7 @@ install_packages() {
 
 packages=$(missing | tr '\n' ' ')
 wanted=$packages
+if ! have_headless_chromium; then wanted="$wanted chromium-headless-shell"; fi
 if ! have_chinese_font; then wanted="$wanted fonts-noto-cjk"; fi
 
 if [ -n "$wanted" ] && [ "$(id -u)" = 0 ] && have apt-get; then
