@@ -117,6 +117,7 @@ urlpatterns: Routes = [
     path("accounts/", include("allauth.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
     path("admin/dashboard/", admin.site.admin_view(dashboard.page), name="dashboard"),
+    path("admin/", admin.site.admin_view(dashboard.index)),
     path("admin/", admin.site.urls),
 ]
 

@@ -134,6 +134,7 @@ const { metafile } = await build({
     { in: "src/pages/data.js", out: "data" },
     { in: "src/pages/shared.js", out: "shared" },
     { in: "styles/chat.css", out: "chat" },
+    { in: "styles/admin.css", out: "admin" },
     { in: "styles/dashboard.css", out: "dashboard" },
     { in: "styles/formulas.css", out: "formulas" },
   ],

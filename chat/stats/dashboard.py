@@ -29,12 +29,25 @@ Value = tuple[str, date, int]
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
     """Show the last 30 days to staff with the permission to view generations; two queries."""
-    if not request.user.has_perm("chat.view_generation"):
+    if not _may_see(request):
         raise PermissionDenied
+    context = {**admin.site.each_context(request), "title": _("Dashboard"), **_figures()}
+    return TemplateResponse(request, "admin/dashboard.html", context)
+
+
+@require_safe
+def index(request: HttpRequest) -> HttpResponse:
+    """Open the administration with the dashboard, for staff who may see it."""
+    return admin.site.index(request, _figures() if _may_see(request) else None)
+
+
+def _may_see(request: HttpRequest) -> bool:
+    return request.user.has_perm("chat.view_generation")
+
+
+def _figures() -> dict[str, Any]:
     rows = daily.of_all_users(DAYS)
-    context = {
-        **admin.site.each_context(request),
-        "title": _("Dashboard"),
+    return {
         "days": DAYS,
         "plots": _plots(rows),
         "tables": [
@@ -44,7 +57,6 @@ def page(request: HttpRequest) -> HttpResponse:
         "total": _sum(rows),
         "passed_over": [(route, health_display.of_route(route)[1]) for route in health_display.routes_passed_over()],
     }
-    return TemplateResponse(request, "admin/dashboard.html", context)
 
 
 def _plots(rows: list[daily.Row]) -> list[tuple[str, Plot]]:

@@ -62,7 +62,7 @@ def test_hostile_diagrams_do_nothing(visitor: Visitor) -> None:
 
 
 def test_the_frame_reaches_nothing(visitor: Visitor) -> None:
-    """The page that draws has an origin of its own: no cookies, no storage, no requests, whoever opens it."""
+    """The page that draws has an origin of its own: no cookies, storage or requests, also when opened by itself."""
     visitor.expect_errors("Content Security Policy|policy: |sandboxed")
     page = visitor.page
     response = page.goto("/diagram/")
