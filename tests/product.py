@@ -43,6 +43,7 @@ MODELS = {
     "long": "long:3000",
     "reasoning": "reasoning",
     "cited": "cited",
+    "scored": "scored",
     "hang": "hang",
     "hang-after-headers": "hang_after_headers",
     "empty": "empty",

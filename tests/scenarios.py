@@ -266,6 +266,17 @@ async def cited(x: ChatExchange, title: str = "First page") -> None:
 
 
 @scenario
+async def scored(x: ChatExchange) -> None:
+    """The last message comes back, three characters a token, always with log probabilities."""
+    await x.start()
+    for token in tokens(x.last_prompt, 3):
+        score = {"token": token, "logprob": -0.5, "bytes": list(token.encode()), "other": 1}
+        probs = {"content": [{**score, "top_logprobs": [score]}], "refusal": None}
+        await x.send(event_bytes(choices=[{"index": 0, "delta": {"content": token}, "logprobs": probs}]))
+    await x.send(delta_bytes("stop") + b"data: [DONE]\n\n")
+
+
+@scenario
 async def cites_prompt(x: ChatExchange) -> None:
     """A text that cites the words of the prompt as pages."""
     await x.start()

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from urllib.parse import unquote
 
 from chat.generations.late_thought import LateThought, PipelineEvent, Rethought
+from chat.generations.token_probs import TokenProbs
 from chat.screening.lexicon import Lexicon, masked
 from chat.screening.live import LiveWords
 from chat.screening.nested import Calls
@@ -23,12 +24,19 @@ TEXT = (Delta, Reasoning)
 class Pipeline:
     """All stages as one.
 
-    `thought` is the first one, for models whose thoughts may lack their opening tag.
+    `thought` is the first one, for models whose thoughts may lack their opening tag; `probs` is for callers who want
+    log probabilities.
     """
 
-    def __init__(self, screening: "Screening", limit: "LengthLimit", thought: LateThought | None = None) -> None:
+    def __init__(
+        self,
+        screening: "Screening",
+        limit: "LengthLimit",
+        thought: LateThought | None = None,
+        probs: TokenProbs | None = None,
+    ) -> None:
         self._screening, self._limit = screening, limit
-        self._thought = thought
+        self._thought, self._probs = thought, probs
 
     def feed(self, event: Event) -> Sequence[PipelineEvent]:
         """Return what passes now. After a `Finished` it is fed no more."""
@@ -46,9 +54,13 @@ class Pipeline:
         passed = self._until_finished(self._thought.flush()) if self._thought else []
         if passed and isinstance(passed[-1], Finished):
             return passed
-        return passed + [out for one in self._screening.flush() for out in self._limit.feed(one)]
+        rest = [out for one in self._screening.flush() for out in self._limit.feed(one)]
+        return passed + (self._probs.released(rest) if self._probs else rest)
 
     def _screened(self, event: PipelineEvent) -> Sequence[PipelineEvent]:
+        return self._probs.feed(event, self._stages) if self._probs else self._stages(event)
+
+    def _stages(self, event: PipelineEvent) -> Sequence[PipelineEvent]:
         events = self._screening.feed(event)
         if len(events) == 1:  # nearly always, and the comprehension costs as much as a stage
             return self._limit.feed(events[0])

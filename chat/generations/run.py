@@ -20,6 +20,7 @@ from chat.generations.drafts import Draft
 from chat.generations.finish import End
 from chat.generations.late_thought import LateThought, PipelineEvent, Rethought
 from chat.generations.pipeline import LengthLimit, Pipeline, Screening, screened_sources
+from chat.generations.token_probs import TokenProbs
 from chat.models import Generation
 from chat.screening.live import LiveWords
 from providers.errors import ModelUnavailable, shown
@@ -41,6 +42,7 @@ from providers.wire.base import (
     tool_names,
 )
 from providers.wire.errors import ContentBlocked, ProviderError, TotalTimeout
+from providers.wire.logprobs import LogProbs
 from quotas.hints import QuotaHints
 from runtime import database
 
@@ -167,8 +169,9 @@ class Run:
         tools, has_reasoning = tool_names(self._attempts.extras), bool(self.row.reasoning_from)
         screening = Screening(self._words, self._hits, max_chars, tools, seam=self._seam, has_reasoning=has_reasoning)
         may_think_late = self._attempts.model.think_tags and not (self._seam or self.row.is_continuation)
+        probs = TokenProbs(self._words) if self._attempts.extras.get("logprobs") else None
         thought = LateThought() if may_think_late else None
-        pipeline = Pipeline(screening, LengthLimit(max_chars), thought)
+        pipeline = Pipeline(screening, LengthLimit(max_chars), thought, probs)
         async with aclosing(self._attempts.run()) as upstream:
             try:
                 async for event in upstream:
@@ -216,6 +219,9 @@ class Run:
         """Take an event that comes once or seldom."""
         if isinstance(event, Embeddings):
             self._has_embeddings = self.sink.embeddings(event.items)
+        elif isinstance(event, LogProbs):
+            if self._attempts.extras.get("logprobs"):  # others were not screened
+                self.sink.logprobs(event.items)
         elif isinstance(event, Usage):
             self._usage = event
         elif isinstance(event, Sources):

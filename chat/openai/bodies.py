@@ -87,7 +87,6 @@ class CompletionBody(BaseModel):
     function_call: Any = None
 
     def model_post_init(self, context: Any, /) -> None:
-        refuse_log_probabilities(logprobs=self.logprobs, top_logprobs=self.top_logprobs)
         for name in ("functions", "function_call"):
             if getattr(self, name):
                 raise wrong(name, _("This field is outdated. Use tools and tool_choice instead."))
@@ -220,9 +219,6 @@ def without_null(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse_log_probabilities(**given: object) -> None:
-    """Raise Unsupported for a request of log probabilities.
-
-    Each token would come a second time, past the lists of words, so they are not passed on.
-    """
+    """Raise Unsupported for a request of log probabilities, which this shape lacks here."""
     if asked := [name for name, value in given.items() if value]:
         raise Unsupported(asked)

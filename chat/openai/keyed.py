@@ -101,6 +101,9 @@ class Recording(Sink):
     def tool_calls(self, pieces: str) -> bool:
         return self.relay.tool_calls(pieces)
 
+    def logprobs(self, items: Sequence[Mapping[str, Any]]) -> None:
+        self.relay.logprobs(items)
+
     def embeddings(self, items: Sequence[Mapping[str, Any]]) -> bool:
         return self.relay.embeddings(items)
 

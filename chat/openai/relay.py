@@ -8,7 +8,7 @@ import asyncio
 import json
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -227,6 +227,12 @@ class Chunks(StreamedRelay):
         self._close_text()
         self._wait("annotations", orjson.dumps(annotations))
 
+    def logprobs(self, items: Sequence[Mapping[str, Any]]) -> None:
+        """Send log probabilities in a chunk of their own, behind their text."""
+        self._close_text()
+        given = b'},"logprobs":{"content":%b,"refusal":null},"finish_reason":null}' % orjson.dumps(items)
+        self._waiting.append(self._choice + given + self._end)
+
     def _finish(self, reason: str, usage: Mapping[str, Any]) -> None:
         self._close_text()
         end = b'},"logprobs":null,"finish_reason":%b}' % orjson.dumps(reason)
@@ -252,6 +258,7 @@ class Whole(Relay):
         self._texts: dict[str, list[str]] = {field: [] for field in _FIELDS.values()}
         self._calls: dict[int, dict[str, Any]] = {}
         self._cited: list[dict[str, Any]] = []
+        self._probs: list[Mapping[str, Any]] = []
 
     @property
     def content(self) -> bytes:
@@ -284,9 +291,13 @@ class Whole(Relay):
     def _annotations(self, annotations: list[dict[str, Any]]) -> None:
         self._cited = annotations
 
+    def logprobs(self, items: Sequence[Mapping[str, Any]]) -> None:
+        self._probs += items
+
     def _reset(self, text: Mapping[str, str]) -> None:
         self._texts = {"content": [text["content"]], "reasoning_content": [text["reasoning"]]}
         self._calls.clear()
+        self._probs.clear()
 
     def _finish(self, reason: str, usage: Mapping[str, Any]) -> None:
         message: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts["content"])}
@@ -297,7 +308,8 @@ class Whole(Relay):
             message["tool_calls"] = [_whole_call(call) for call in self._calls.values()]
         if self._cited:
             message["annotations"] = self._cited
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+        probs = {"content": self._probs, "refusal": None} if self._probs else None
+        choice = {"index": 0, "message": message, "logprobs": probs, "finish_reason": reason}
         self.body |= {"choices": [choice], "usage": usage}
 
 

@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import orjson
 
+from providers.wire.logprobs import LogProbs
+
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls"]
@@ -29,8 +31,8 @@ IMAGE_TOKENS = 800
 # Request fields that pass through to the upstream unchanged. The `takes` of an adapter lists those that its upstream
 # accepts; none is left out silently. `images` stands for the image parts of messages.
 PASSED_ON = (
-    *("tools", "tool_choice", "parallel_tool_calls", "response_format", "stop", "seed", "top_p"),
-    *("presence_penalty", "frequency_penalty", "reasoning_effort", "verbosity", "logit_bias", "top_k"),
+    *("tools", "tool_choice", "parallel_tool_calls", "response_format", "stop", "seed", "top_p", "logprobs"),
+    *("presence_penalty", "frequency_penalty", "reasoning_effort", "verbosity", "logit_bias", "top_k", "top_logprobs"),
 )
 IMAGES = "images"
 # In `extras`: the messages are texts to embed, and nothing is to be generated. The value has the other fields.
@@ -43,6 +45,7 @@ _NO_CHANGE: Mapping[str, tuple[JSON, ...]] = {
     "top_p": (1,),
     "presence_penalty": (0,),
     "frequency_penalty": (0,),
+    "logprobs": (False,),
 }
 
 
@@ -173,7 +176,7 @@ class Embeddings:
     items: tuple[dict[str, JSON], ...]
 
 
-Event = Delta | Reasoning | ToolCallDelta | Embeddings | Usage | Sources | Finished | Notice | Withdrawn
+Event = Delta | Reasoning | ToolCallDelta | LogProbs | Embeddings | Usage | Sources | Finished | Notice | Withdrawn
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,10 @@ _OTHERS = frozenset(
     }
 ) - {"tools", "top_p", "top_k"}
 # Fields of callers that the vendor has nothing like.
-_NOT_TAKEN = frozenset({"seed", "presence_penalty", "frequency_penalty", "verbosity", "logit_bias"})
+_NOT_TAKEN = frozenset({"seed", "presence_penalty", "frequency_penalty", "verbosity", "logit_bias"}) | {
+    "logprobs",
+    "top_logprobs",
+}
 # Tokens of thought for each effort. Models that decide themselves how long they think get its name instead.
 _EFFORTS: Mapping[JSON, int] = {"low": 4_096, "medium": 16_384, "high": 32_768, "xhigh": 49_152, "max": 49_152}
 

@@ -29,7 +29,13 @@ class Gemini(OpenAICompatible):
     path = "/models"
     codes: ClassVar[Mapping[str, Row]] = GEMINI_CODES
     # The vendor has nothing like these.
-    takes = frozenset({*PASSED_ON, IMAGES}) - {"parallel_tool_calls", "verbosity", "logit_bias"}
+    takes = frozenset({*PASSED_ON, IMAGES}) - {
+        "parallel_tool_calls",
+        "verbosity",
+        "logit_bias",
+        "logprobs",
+        "top_logprobs",
+    }
     finish_reasons = FINISH_REASONS
     # The decoder reads JSON as it grows; only a page is no stream.
     whole_bodies = (b"<",)

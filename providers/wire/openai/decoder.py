@@ -13,6 +13,7 @@ import orjson
 from providers.wire.base import Delta, Event, Finished, FinishReason, Reasoning, ToolCallDelta, Usage, Withdrawn
 from providers.wire.base import gettext_noop as _
 from providers.wire.errors import ContentBlocked, ProviderError, Retry, broken_stream
+from providers.wire.logprobs import read_logprobs
 from providers.wire.net.sse import SSEEvent, SSEParser
 from providers.wire.openai.citations import add_citations
 from providers.wire.openai.fields import Piece, pieces, read_usage, thought
@@ -218,6 +219,9 @@ class Decoder:
                 self._tools = self.progressed = True
                 if self._with_tools:
                     self._tool_calls(calls, out)
+        if (given := choice.get("logprobs")) and (probs := read_logprobs(given)):
+            self._flush(out)
+            out.append(probs)
         # Moonshot puts the usage into the choice.
         if usage := choice.get("usage"):
             self.usage = read_usage(usage) or self.usage

@@ -1,0 +1,108 @@
+"""Log probabilities pass only with the text that they belong to.
+
+Each token comes a second time in them, so they could carry a sensitive word past the screening. They wait until the
+screening has released their text unchanged, and are left out otherwise. Without words all of them pass.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import structlog
+
+from chat.generations.late_thought import PipelineEvent, Rethought
+from chat.screening.lexicon import Lexicon
+from chat.screening.live import LiveWords
+from providers.wire.base import Delta, Finished, Withdrawn
+from providers.wire.logprobs import LogProbs
+
+log = structlog.get_logger("generation")
+
+Stage = Callable[[PipelineEvent], Sequence[PipelineEvent]]
+
+
+class TokenProbs:
+    """Holds log probabilities back until their text is released."""
+
+    def __init__(self, words: LiveWords) -> None:
+        self._words = words
+        self._omitted = False
+        self._restart()
+
+    def _restart(self) -> None:
+        # Text that was received but not released, and the text since the last log probabilities.
+        self._raw = self._text = ""
+        # Characters received and released, and the last place where the released text differs.
+        self._received = self._released = 0
+        self._changed_until = 0
+        # Log probabilities with their text and the places where it begins and ends.
+        self._waiting: list[tuple[int, int, str, LogProbs]] = []
+
+    def feed(self, event: PipelineEvent, screened: Stage) -> Sequence[PipelineEvent]:
+        """Return what passes when the other stages get an event."""
+        if isinstance(event, LogProbs):
+            start = self._received - len(self._text)
+            self._waiting.append((start, self._received, self._text, event))
+            self._text = ""
+            return self._ready()
+        if isinstance(event, Delta):
+            self._raw += event.text
+            self._text += event.text
+            self._received += len(event.text)
+        elif isinstance(event, Withdrawn | Rethought):
+            self._restart()
+            return screened(event)
+        return self.released(screened(event))
+
+    def released(self, events: Iterable[PipelineEvent]) -> list[PipelineEvent]:
+        """Return released events, and the log probabilities of their text."""
+        out: list[PipelineEvent] = []
+        for event in events:
+            if isinstance(event, Delta):
+                self._note(event.text)
+            elif isinstance(event, Finished):
+                out += self._ready()
+            out.append(event)
+            if isinstance(event, Delta):
+                out += self._ready()
+        return out
+
+    def _note(self, text: str) -> None:
+        piece, self._raw = self._raw[: len(text)], self._raw[len(text) :]
+        self._released += len(text)
+        if piece != text:
+            self._changed_until = self._released
+
+    def _ready(self) -> list[PipelineEvent]:
+        ready: list[PipelineEvent] = []
+        while self._waiting and self._waiting[0][1] <= self._released:
+            start, _end, text, found = self._waiting.pop(0)
+            lexicon = self._words.current.outgoing
+            if lexicon.empty:
+                ready.append(found)
+            elif start >= self._changed_until and _belongs(found, text):
+                ready.append(LogProbs(tuple(_clean(item, lexicon) for item in found.items)))
+            elif not self._omitted:
+                self._omitted = True
+                log.info("log probabilities left out")
+        return ready
+
+
+def _belongs(found: LogProbs, text: str) -> bool:
+    """Return whether the tokens, and their bytes, are the text and nothing else."""
+    if "".join(item["token"] for item in found.items) != text:
+        return False
+    return all(item["bytes"] is None or bytes_of(item["token"]) == item["bytes"] for item in found.items)
+
+
+def bytes_of(token: str) -> list[int]:
+    return list(token.encode("utf-8", "replace"))
+
+
+def _clean(item: dict[str, Any], lexicon: Lexicon) -> dict[str, Any]:
+    """Return a token without those alternatives that have a word, or bytes of another text."""
+    kept = [
+        other
+        for other in item["top_logprobs"]
+        if not lexicon.find(other["token"]) and (other["bytes"] is None or bytes_of(other["token"]) == other["bytes"])
+    ]
+    return {**item, "top_logprobs": kept}

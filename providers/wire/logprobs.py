@@ -1,0 +1,38 @@
+"""Log probabilities of tokens, as OpenAI's stream has them beside the text."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class LogProbs:
+    """The log probabilities of the tokens that came last, in OpenAI's shape."""
+
+    items: tuple[dict[str, Any], ...]
+
+
+def read_logprobs(given: object) -> LogProbs | None:
+    """Return the log probabilities of a choice, with the fields of the standard alone."""
+    content = given.get("content") if isinstance(given, dict) else None
+    items = tuple(item for each in content if (item := _item(each))) if isinstance(content, list) else ()
+    return LogProbs(items) if items else None
+
+
+def _item(given: object) -> dict[str, Any] | None:
+    shown = _token(given)
+    if shown is None or not isinstance(given, dict):
+        return None
+    others = given.get("top_logprobs")
+    listed = [other for each in others if (other := _token(each))] if isinstance(others, list) else []
+    return {**shown, "top_logprobs": listed}
+
+
+def _token(given: object) -> dict[str, Any] | None:
+    if not isinstance(given, dict) or not isinstance(given.get("token"), str):
+        return None
+    value, data = given.get("logprob"), given.get("bytes")
+    return {
+        "token": given["token"],
+        "logprob": value if isinstance(value, int | float) else None,
+        "bytes": data if isinstance(data, list) and all(isinstance(each, int) for each in data) else None,
+    }
