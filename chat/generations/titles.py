@@ -168,7 +168,7 @@ class Titles:
 
 
 def cleaned(text: str) -> str:
-    """Return the title in what a model wrote: its first line, without what stands around it."""
+    """Return the title in what a model wrote: its first line, without quotation marks."""
     lines = (" ".join(_LABEL.sub("", line).split()).strip(_AROUND) for line in text.replace("\0", "").splitlines())
     title = next((line for line in lines if line), "")
     if len(title) <= WRITTEN_CHARS:

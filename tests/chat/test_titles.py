@@ -11,8 +11,6 @@ from tests.product import ApiUser, Product, connected
 from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
 
-pytestmark = pytest.mark.contract("setting: TITLE_MODEL")
-
 
 @pytest.fixture(scope="module")
 def titled(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
@@ -43,6 +41,7 @@ def title(user: ApiUser, conversation: int) -> str:
     return str(user.client.get(f"/api/conversations/{conversation}/").json()["title"])
 
 
+@pytest.mark.contract("setting: TITLE_MODEL")
 def test_a_model_writes_the_title(titled: Product, user: ApiUser, upstream: FakeOpenAI) -> None:
     """The model gets prompt and completion once; nothing is charged, and later completions change no title."""
     name = secrets.token_hex(4)
