@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 
 from chat import bodies
 from chat.bodies import BLANK, INVALID, REQUIRED, Slug, wrong
+from chat.openai import legacy
 from providers.errors import Unsupported
 from providers.wire.base import PASSED_ON, PromptMessage, Role
 from providers.wire.net.hosts import is_public_url
@@ -83,13 +84,17 @@ class CompletionBody(BaseModel):
     top_k: Annotated[StrictInt, Field(ge=-1, le=1_000_000)] | None = None
     logprobs: StrictBool | None = None
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=20)] | None = None
-    functions: list[Any] | None = None
-    function_call: Any = None
+    functions: Annotated[list[dict[StrictStr, Any]], Field(max_length=MAX_TOOLS, fail_fast=True)] | None = None
+    function_call: StrictStr | dict[StrictStr, Any] | None = None
 
     def model_post_init(self, context: Any, /) -> None:
-        for name in ("functions", "function_call"):
-            if getattr(self, name):
-                raise wrong(name, _("This field is outdated. Use tools and tool_choice instead."))
+        for place, function in enumerate(self.functions or ()):
+            string(f"functions[{place}].name", function.get("name"))
+        for name, other in legacy.NAMES.items():
+            if getattr(self, name) and getattr(self, other):
+                raise wrong(other, _("This field is outdated. Use tools and tool_choice instead."))
+        if self.function_call not in (None, "auto", "none") and not self.functions:
+            raise wrong("function_call")
 
     def parameters(self) -> dict[str, Any]:
         cap = self.max_completion_tokens or self.max_tokens
@@ -99,6 +104,11 @@ class CompletionBody(BaseModel):
     def extras(self) -> dict[str, Any]:
         """Return the fields that the upstream gets unchanged, without empty lists."""
         given = self.model_dump(include=set(PASSED_ON))
+        if self.functions:
+            given |= {
+                "tools": legacy.tools_of(self.functions),
+                "tool_choice": legacy.tool_choice_of(self.function_call),
+            }
         return {name: given[name] for name in PASSED_ON if given[name] not in (None, [], {})}
 
 
@@ -106,8 +116,8 @@ def parse(request: HttpRequest) -> tuple[CompletionBody, tuple[PromptMessage, ..
     """Return the body, JSON with any content type, and its messages; raise TooLarge or InvalidRequest."""
     given = without_null(bodies.json_object(request))
     body = bodies.checked(CompletionBody, given)
-    check_levels(given, "tools", "tool_choice", "response_format", "messages")
-    messages = tuple(_message(f"messages[{place}]", value) for place, value in enumerate(body.messages))
+    check_levels(given, "tools", "tool_choice", "response_format", "messages", "functions", "function_call")
+    messages = tuple(_message(f"messages[{place}]", value) for place, value in enumerate(legacy.modern(body.messages)))
     check_not_blank("messages", messages)
     return body, messages
 

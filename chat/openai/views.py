@@ -8,9 +8,10 @@ from django.http import HttpRequest, HttpResponseBase
 from accounts.auth import Caller, aauthenticate_bearer
 from chat import representation
 from chat.events.schemas import CHUNKS
-from chat.openai import bodies, schemas
+from chat.openai import bodies, legacy, schemas
 from chat.openai.bodies import CompletionBody
 from chat.openai.calls import ApiCall, caller_of, json_response, serve
+from chat.openai.legacy import LegacyChunks, LegacyWhole
 from chat.openai.relay import Chunks, Whole
 from providers.apps import providers_app
 from providers.errors import UnknownModel
@@ -40,8 +41,10 @@ GROUP = "OpenAI-compatible"
 async def post_completion(request: HttpRequest) -> HttpResponseBase:
     caller = await caller_of(request)
     body, messages = bodies.parse(request)
-    relay = Chunks(include_usage=body.stream_options.include_usage) if body.stream else Whole()
-    return await serve(request, caller, ApiCall(body.model, messages, body.parameters(), body.extras()), relay)
+    chunks, whole = (LegacyChunks, LegacyWhole) if body.functions else (Chunks, Whole)
+    relay = chunks(include_usage=body.stream_options.include_usage) if body.stream else whole()
+    names = legacy.NAMES if body.functions else {}
+    return await serve(request, caller, ApiCall(body.model, messages, body.parameters(), body.extras(), names), relay)
 
 
 @Operation(

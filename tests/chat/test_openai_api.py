@@ -285,8 +285,9 @@ def test_any_content_type(program: httpx.Client) -> None:
         ({"reasoning_effort": 3}, "reasoning_effort"),
         ({"logit_bias": {"1": 101}}, "logit_bias"),
         ({"top_k": "many"}, "top_k"),
-        ({"functions": [{"name": "f"}]}, "functions"),
-        ({"function_call": "auto"}, "function_call"),
+        ({"functions": [{}]}, "functions[0].name"),
+        ({"functions": [{"name": "f"}], "tools": [{"type": "function", "function": {"name": "f"}}]}, "functions"),
+        ({"function_call": {"name": "f"}}, "function_call"),
     ],
 )
 def test_wrong_fields_are_named(program: httpx.Client, wrong: dict[str, Any], param: str) -> None:
