@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -227,3 +228,15 @@ def test_halves_in_garbage(data: bytes) -> None:
         decode(b"data: " + data + b"\n\n")
 
     assert failure.value.vendor_code == ("bad_json" if data.startswith(b"{") else "truncated")
+
+
+def test_images_of_a_completion_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Images have no place in a completion; the text beside them stays, and the log names them."""
+    decoder = Decoder(DIALECT)
+    image = {
+        "choices": [{"delta": {"content": "x", "images": [{"type": "image_url", "image_url": {"url": "data:,"}}]}}]
+    }
+    data = b"data: %b\n\n" % orjson.dumps(image)
+    events = decoder.feed(data + data)
+    assert "".join(event.text for event in events if isinstance(event, Delta)) == "xx"
+    assert [record.message for record in caplog.records] == ["images of a completion left out"]

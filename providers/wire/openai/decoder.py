@@ -245,6 +245,9 @@ class Decoder:
                     self._content(text, out)
                 else:
                     self._add(kind, text, out)
+        if delta.get("images") and not self._skipped:
+            self._skipped = True
+            log.warning("images of a completion left out")
         if (refusal := delta.get("refusal")) and isinstance(refusal, str):
             self._add(Delta, refusal, out)
 
