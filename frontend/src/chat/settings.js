@@ -44,6 +44,8 @@ class Settings {
   async open(section) {
     showParameters(this.#parameters, readParameters(this.#userId));
     this.#status.textContent = "";
+    // Until the stored text is there, because it would replace what the user writes meanwhile.
+    this.#instructions.disabled = true;
     if (!this.#dialog.open) this.#dialog.showModal();
     this.#dialog.scrollTop = 0;
     await Promise.all([this.#report(() => this.#exchangeInstructions("GET")), this.#presets.show()]);
@@ -62,6 +64,7 @@ class Settings {
     /** @type {{ instructions: string }} */
     const { instructions } = await call(method, "/api/me/instructions/", body);
     this.#instructions.value = instructions;
+    this.#instructions.disabled = false;
   }
 
   /** @param {() => Promise<void>} action */
