@@ -141,6 +141,9 @@ def _shown(row: Message, own: Set[str]) -> dict[str, Any]:
             "reasoning_from": made_by.reasoning_from,
             "status": made_by.status,
             "finish_reason": made_by.finish_reason,
+            "seconds": round((made_by.finished_at - made_by.created_at).total_seconds(), 1)
+            if made_by.finished_at
+            else None,
             "charge": made_by.charge,
             "usage": _json(representation.usage(made_by)),
             "error": _json(with_text(made_by.error) if made_by.error else None),

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import { describeReasoning, describeUsage } from "../src/generation/receipt.js";
+import { describeDuration, describeReasoning, describeUsage } from "../src/generation/receipt.js";
 import { hostOf } from "../src/generation/sources.js";
 import { describeVendorDetails } from "../src/generation/vendor-details.js";
 import { installPage } from "./page-stub.js";
@@ -9,6 +9,7 @@ const tokens = { input_tokens: 1234, output_tokens: 7, estimated: false };
 
 beforeEach(() =>
   installPage({
+    duration: "{seconds} s",
     thoughtMinutes: "{minutes} min {seconds} s",
     thoughtSeconds: "{seconds} s",
     usage: "{input}, {output}",
@@ -21,6 +22,12 @@ beforeEach(() =>
     vendorRequest: "Request {id}",
   }),
 );
+
+test("the receipt names the time, with tenths below ten seconds", () => {
+  assert.equal(describeDuration(1.26), "1.3 s");
+  assert.equal(describeDuration(12.6), "13 s");
+  assert.equal(describeDuration(undefined), "");
+});
 
 test("the receipt names the parts that are known and not zero", () => {
   assert.equal(describeUsage(tokens), "1,234 in, 7 out");

@@ -1,6 +1,7 @@
 """What stands below a completion: sources, tokens, the time of reasoning, and the vendor's words for an error."""
 
 import os
+import re
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
@@ -12,6 +13,8 @@ from tests.scenarios import CITED
 
 # A phone's and a desktop's, in CSS pixels.
 WIDTHS = (360, 1280)
+# How the receipt names the time of a generation.
+SECONDS = re.compile(r"^\d+(\.\d)? s$")
 # A folder for screenshots, to look at; none are taken without it.
 SHOTS = os.environ.get("SCREENSHOTS")
 
@@ -54,10 +57,12 @@ def test_a_plain_completion_has_no_sources(visitor: Visitor) -> None:
     """Without sources there is no list, live and after a reload."""
     visitor.answer("Hello", "plain")
     expect(part(visitor.last, "usage")).to_have_text("9 tokens in, 11 out")
+    expect(part(visitor.last, "duration")).to_have_text(SECONDS)
     expect(part(visitor.last, "sources")).to_be_hidden()
     visitor.page.reload()
     expect(part(visitor.last, "sources")).to_be_hidden()
     expect(part(visitor.last, "usage")).to_have_text("9 tokens in, 11 out")
+    expect(part(visitor.last, "duration")).to_have_text(SECONDS)
 
 
 def test_titles_are_text(visitor: Visitor) -> None:

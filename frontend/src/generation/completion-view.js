@@ -5,7 +5,7 @@ import { find, part } from "../dom.js";
 import { GrowingMarkdown } from "../markdown/growing-markdown.js";
 import { text } from "../translations.js";
 import { setVersionIds, versionIds } from "../versions.js";
-import { describeReasoning, describeUsage } from "./receipt.js";
+import { describeDuration, describeReasoning, describeUsage } from "./receipt.js";
 import { showSources } from "./sources.js";
 import { createVendorDetails } from "./vendor-details.js";
 /** @import { Action, Continued, ErrorDetails, FinishReason, Id, Source, TokensUsed } from "../types.js" */
@@ -107,6 +107,11 @@ export class CompletionView {
   set usage(used) {
     part(this.node, "usage").textContent = describeUsage(used);
     if (used?.reasoning_seconds !== undefined) this.reasoningSeconds = used.reasoning_seconds;
+  }
+
+  /** @param {number | undefined} seconds from the start of the generation to its end */
+  set duration(seconds) {
+    part(this.node, "duration").textContent = describeDuration(seconds);
   }
 
   /** @param {number} seconds */

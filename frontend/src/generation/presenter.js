@@ -61,6 +61,9 @@ export class GenerationPresenter {
   async show(generation, view, slug, handlers) {
     view.running = true;
     view.charge = "";
+    view.duration = undefined;
+    // The time of a generation that began before is not known here.
+    const startedAt = generation.id === null ? performance.now() : null;
     this.#announcer.textContent = ""; // so that the same announcement is made again
     // A `reset` may stand for events that listed sources, and has none itself.
     let mayMissSources = false;
@@ -91,6 +94,7 @@ export class GenerationPresenter {
         view.finish(event.finish_reason);
         showCharge(event.charge?.source);
         view.usage = event.usage;
+        if (startedAt !== null) view.duration = (performance.now() - startedAt) / 1000;
         if (mayMissSources) this.#fetchSources(generation, view);
         if (event.quota) this.#quotas.update(event.quota);
         else this.#refreshQuotas();
@@ -113,7 +117,7 @@ export class GenerationPresenter {
    * @param {(() => void) | null} retry
    */
   showStored(view, retry) {
-    const { charge, finish, usage, error, reasoningSeconds } = view.node.dataset;
+    const { charge, finish, usage, error, reasoningSeconds, seconds } = view.node.dataset;
     view.charge = this.#describeCharge(view.model, /** @type {ChargeSource | ""} */ (charge));
     view.model = this.#modelTitle(view.model);
     if (reasoningSeconds) view.reasoningSeconds = Number(reasoningSeconds);
@@ -122,6 +126,7 @@ export class GenerationPresenter {
       return;
     }
     if (usage) view.usage = JSON.parse(usage);
+    if (seconds) view.duration = Number(seconds);
     view.showEnd(/** @type {FinishReason | ""} */ (finish));
   }
 

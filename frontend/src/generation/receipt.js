@@ -26,6 +26,16 @@ export function describeUsage(usage) {
 }
 
 /**
+ * Describes how long a generation took; empty while it is not known.
+ * @param {number | undefined} seconds
+ */
+export function describeDuration(seconds) {
+  if (seconds === undefined) return "";
+  const digits = seconds < 10 ? 1 : 0;
+  return text("duration", { seconds: formatNumber(Number(seconds.toFixed(digits))) });
+}
+
+/**
  * Describes how long the model reasoned, in whole seconds but at least one.
  * @param {number} seconds
  */
