@@ -5,7 +5,7 @@ consistent snapshot. An import is one transaction. Ids in a file only link messa
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -27,9 +27,12 @@ from pydantic import (
 from pydantic import ValidationError as PydanticError
 
 from chat import representation, sources, storage
+from chat.attachments import store as attachments
 from chat.bodies import Text
+from chat.conversations import attached_files
+from chat.conversations.attached_files import MOST_ATTACHMENTS, ImportedAttachment
 from chat.errors import StorageFull
-from chat.models import TITLE_CHARS, Conversation, Message
+from chat.models import TITLE_CHARS, Attachment, Conversation, Message
 from providers.wire.sources import MAX_SOURCES, MAX_TITLE_CHARS, clean_title, is_web_address
 from web.refusals import InvalidRequest
 
@@ -55,15 +58,19 @@ TAIL = b"]}"
 
 
 def exported(conversation: Conversation) -> bytes:
-    """Return one conversation with its messages as JSON; one query."""
-    rows = Message.objects.filter(conversation=conversation).order_by("id").values(*ImportedMessage.model_fields)
-    return orjson.dumps({**representation.conversation(conversation), "messages": list(map(_exported, rows))})
+    """Return one conversation with its messages as JSON, for `attached_files.filled`."""
+    columns = [name for name in ImportedMessage.model_fields if name != "attachments"]
+    rows = Message.objects.filter(conversation=conversation).order_by("id").values(*columns)
+    attached = attachments.of_conversation(conversation.pk)
+    messages = [_exported(row, attached.get(row["id"], ())) for row in rows]
+    return orjson.dumps({**representation.conversation(conversation), "messages": messages})
 
 
-def _exported(row: dict[str, Any]) -> dict[str, Any]:
+def _exported(row: dict[str, Any], attached: Sequence[Attachment]) -> dict[str, Any]:
     """Return one message; what few messages have is left out of the others."""
     listed, seconds = sources.decode(row.pop("sources")), row.pop("reasoning_seconds")
-    rare = {"sources": listed or None, "reasoning_seconds": seconds}
+    files = attached_files.marked(attached)
+    rare = {"sources": listed or None, "reasoning_seconds": seconds, "attachments": files or None}
     return {**row, "created_at": _time(row["created_at"])} | {
         name: value for name, value in rare.items() if value is not None
     }
@@ -79,6 +86,7 @@ def markdown(conversation: Conversation) -> str:
     if conversation.system_prompt:
         parts.append("> " + conversation.system_prompt.replace("\n", "\n> "))
     children: dict[int | None, list[Message]] = defaultdict(list)
+    attached = attachments.of_conversation(conversation.pk)
     for row in Message.objects.filter(conversation=conversation).order_by("id"):
         children[row.parent_id].append(row)
     stack = [*reversed(children[None])]
@@ -89,7 +97,11 @@ def markdown(conversation: Conversation) -> str:
         author = _("You") if row.role == Message.Role.USER else _one_line(row.model) or _("Assistant")
         numbers = {"version": siblings.index(row) + 1, "versions": len(siblings)}
         position = _("version %(version)d of %(versions)d") % numbers
-        parts += (f"## {author} ({position})" if len(siblings) > 1 else f"## {author}", row.content)
+        parts.append(f"## {author} ({position})" if len(siblings) > 1 else f"## {author}")
+        if files := attached.get(row.pk):
+            names = ", ".join(_one_line(each.name) for each in files)
+            parts.append(_("Attachments: %(names)s") % {"names": names})
+        parts.append(row.content)
     return "\n\n".join(parts) + "\n"
 
 
@@ -142,6 +154,7 @@ class ImportedMessage(_Shape):
     created_at: Moment
     sources: Annotated[list[ImportedSource], Field(max_length=MAX_SOURCES)] = []
     reasoning_seconds: Annotated[float, Field(strict=True, ge=0, le=MAX_REASONING_SECONDS)] | None = None
+    attachments: Annotated[list[ImportedAttachment], Field(max_length=MOST_ATTACHMENTS)] = []
 
     def encoded_sources(self) -> str:
         return sources.encode({"url": source.url, "title": source.title} for source in self.sources)
@@ -176,7 +189,16 @@ def read(value: object) -> Imported:
         raise InvalidRequest(details=details) from error
     for number, conversation in enumerate(file.conversations):
         _check_tree(f"conversations.{number}.messages", conversation.messages)
+    attached_files.check([*_attachments(file)])
     return file
+
+
+def _attachments(file: Imported) -> Iterator[tuple[str, ImportedAttachment]]:
+    """Yield all attachments with their paths in the file."""
+    for number, conversation in enumerate(file.conversations):
+        for place, message in enumerate(conversation.messages):
+            for index, given in enumerate(message.attachments):
+                yield f"conversations.{number}.messages.{place}.attachments.{index}", given
 
 
 def _path(location: tuple[int | str, ...]) -> str:
@@ -238,11 +260,13 @@ def store(user_id: int, file: Imported) -> tuple[int, int]:
                 parents.append((ids[row.pk, given.parent], message.pk))
         with connection.cursor() as cursor:
             cursor.executemany("UPDATE chat_message SET parent_id = %s WHERE id = %s", parents)
+        attached = [(message.pk, given.attachments) for (_row, given), message in zip(pairs, messages, strict=True)]
+        attached_files.store_all(user_id, attached)
     return len(rows), len(messages)
 
 
 def _message(conversation: Conversation, given: ImportedMessage) -> Message:
-    values = given.model_dump(exclude={"id", "parent", "sources"})
+    values = given.model_dump(exclude={"id", "parent", "sources", "attachments"})
     return Message(conversation=conversation, sources=given.encoded_sources(), **values)
 
 

@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from accounts.auth import aauthenticate
 from chat.apps import chat
-from chat.conversations import schemas, transfer
+from chat.conversations import attached_files, schemas, transfer
 from chat.conversations.importers import foreign
 from chat.models import Conversation
 from runtime import database
@@ -40,8 +40,11 @@ async def get_one(request: HttpRequest, conversation_id: int) -> HttpResponseBas
     if form not in {"json", "markdown"}:
         raise InvalidRequest(details={"as": [_("Expected json or markdown.")]})
     content = await database.run(_read_one, caller.user.pk, conversation_id, form)
-    kind, extension = ("application/json", "json") if form == "json" else ("text/markdown; charset=utf-8", "md")
-    return HttpResponse(content, content_type=kind, headers=_download(f"conversation-{conversation_id}.{extension}"))
+    name = f"conversation-{conversation_id}"
+    if form == "markdown":
+        return HttpResponse(content, content_type="text/markdown; charset=utf-8", headers=_download(f"{name}.md"))
+    filled = attached_files.filled(content)
+    return StreamingHttpResponse(filled, content_type="application/json", headers=_download(f"{name}.json"))
 
 
 def _read_one(user_id: int, conversation_id: int, form: str) -> bytes:
@@ -67,7 +70,9 @@ async def _export(user_id: int) -> AsyncGenerator[bytes, None]:
         for last in ids:
             # Empty if the conversation was deleted meanwhile.
             if piece := await database.run(_exported, user_id, last):
-                yield comma + piece
+                yield comma
+                async for part in attached_files.filled(piece):
+                    yield part
                 comma = b","
     yield transfer.TAIL
 
