@@ -53,6 +53,7 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
     branch, versions = branches.shown(conversation, _through(request)) if conversation else ([], {})
     context = {
         "share_mode": settings.SHARE_MODE,
+        "max_attachment_bytes": settings.MAX_ATTACHMENT_MIB * MIB,
         "conversations": _listed(listed[:LISTED]),
         "has_more_conversations": len(listed) > LISTED,
         "conversation": conversation and representation.conversation(conversation),

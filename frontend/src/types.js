@@ -60,6 +60,11 @@
  */
 
 /**
+ * A file of a prompt, as far as the pages use it.
+ * @typedef {{ id: number, kind: "image" | "text", name: string }} Attachment
+ */
+
+/**
  * @typedef {object} Conversation
  * @property {Id} id
  * @property {string} title
@@ -128,6 +133,7 @@
  * @property {number} [max_tokens]
  * @property {"low" | "medium" | "high"} [reasoning_effort]
  * @property {boolean} [temporary]
+ * @property {number[]} [attachments]
  * @property {string} [text_tool]
  * @property {string} [target_language]
  */

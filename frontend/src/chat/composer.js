@@ -1,7 +1,8 @@
 // The form below the conversation, in which the user writes prompts and chooses the model.
 import { byId, find, part } from "../dom.js";
+import { Attaching } from "./attaching.js";
 import { fitHeight, installSendKey } from "./prompt-field.js";
-/** @import { Id } from "../types.js" */
+/** @import { Attachment, ChatModel, Id } from "../types.js" */
 
 export class Composer {
   #form = byId("composer", HTMLFormElement);
@@ -11,12 +12,15 @@ export class Composer {
   #modelChoice = find(this.#form, "select", HTMLSelectElement);
   #running = false;
   #disabled = false;
+  /** Whether a prompt waits for its files. */
+  #waits = false;
+  #attaching;
   #userId;
 
   /**
    * @param {object} options
    * @param {Id} options.userId drafts are kept for this user, because another one may log in within the same tab
-   * @param {(prompt: string) => void} options.onSend
+   * @param {(prompt: string, attachments: Attachment[]) => void} options.onSend
    * @param {() => void} options.onStop
    * @param {(slug: string) => void} options.onModel
    */
@@ -24,8 +28,7 @@ export class Composer {
     this.#userId = userId;
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
-      const prompt = this.#field.value.trim();
-      if (!this.#running && !this.#disabled && prompt) onSend(prompt);
+      this.#submit(onSend);
     });
     this.#field.addEventListener("input", () => this.#update());
     installSendKey(this.#field);
@@ -35,6 +38,7 @@ export class Composer {
     });
     this.#modelChoice.addEventListener("change", () => onModel(this.model));
     if (!this.#field.value) this.#field.value = sessionStorage.getItem(this.#draftKey) ?? "";
+    this.#attaching = new Attaching({ draftKey: () => this.#attachedKey, onChange: () => this.#update() });
     this.#update();
   }
 
@@ -43,11 +47,38 @@ export class Composer {
     return this.#modelChoice.value;
   }
 
+  /** @param {ChatModel | undefined} model the chosen one */
+  set chosenModel(model) {
+    this.#attaching.model = model;
+  }
+
+  /**
+   * Sends the prompt, when the files that it has are uploaded.
+   * @param {(prompt: string, attachments: Attachment[]) => void} onSend
+   */
+  async #submit(onSend) {
+    if (this.#waits) return;
+    this.#waits = true;
+    this.#update();
+    await this.#attaching.settled();
+    this.#waits = false;
+    this.#update();
+    const prompt = this.#field.value.trim();
+    if (!this.#running && !this.#disabled && prompt && !this.#attaching.blocks) onSend(prompt, this.#attaching.take());
+  }
+
+  /** @param {Attachment[]} attachments what was taken for a prompt that was not sent */
+  attach(attachments) {
+    this.#attaching.restore(attachments);
+  }
+
   /**
    * Puts a prompt into the field, for the user to change or send.
    * @param {string} prompt
+   * @param {Attachment[]} [attachments]
    */
-  fill(prompt) {
+  fill(prompt, attachments = []) {
+    this.attach(attachments);
     this.#field.value = prompt;
     this.#update();
     this.focus();
@@ -66,9 +97,12 @@ export class Composer {
   /**
    * Keeps a refused prompt as the draft for the next load of the page, unless the user is writing another one.
    * @param {string} prompt
+   * @param {Attachment[]} attachments
    */
-  keepDraft(prompt) {
-    if (!this.#field.value) sessionStorage.setItem(this.#draftKey, prompt);
+  keepDraft(prompt, attachments) {
+    if (this.#field.value) return;
+    sessionStorage.setItem(this.#draftKey, prompt);
+    if (attachments.length) sessionStorage.setItem(this.#attachedKey, JSON.stringify(attachments));
   }
 
   focus() {
@@ -100,8 +134,13 @@ export class Composer {
     return `draft:${this.#userId}:${location.pathname}`;
   }
 
+  get #attachedKey() {
+    return `attached:${this.#draftKey}`;
+  }
+
   #update() {
-    this.#sendButton.disabled = this.#running || !this.#field.value.trim();
+    const isReady = !this.#running && !this.#waits && !this.#attaching?.blocks;
+    this.#sendButton.disabled = !isReady || !this.#field.value.trim();
     fitHeight(this.#field);
     if (this.#field.value) sessionStorage.setItem(this.#draftKey, this.#field.value);
     else sessionStorage.removeItem(this.#draftKey);

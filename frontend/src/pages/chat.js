@@ -1,5 +1,6 @@
 // The chat page: connects the composer, the shown branch, the running generation and the list of conversations.
 import { announceRefusal, ignoreRefusal } from "../api.js";
+import { attachmentsOf, installImageDialog, showAttachments } from "../chat/attachments.js";
 import { AutoScroll } from "../chat/auto-scroll.js";
 import { Branch } from "../chat/branch.js";
 import { Choice } from "../chat/choice.js";
@@ -23,7 +24,7 @@ import { GenerationPresenter } from "../generation/presenter.js";
 import { RenderQueue } from "../generation/render-queue.js";
 import { Quotas } from "../quota.js";
 /** @import { CompletionView } from "../generation/completion-view.js" */
-/** @import { BranchData, ChatPageData, GenerationRequest, Id, StoredError } from "../types.js" */
+/** @import { Attachment, BranchData, ChatPageData, GenerationRequest, Id, StoredError } from "../types.js" */
 
 class ChatPage {
   #announcer = byId("announcer");
@@ -70,7 +71,7 @@ class ChatPage {
     });
     this.#composer = new Composer({
       userId: user,
-      onSend: (prompt) => this.#sendUnlessStale(prompt),
+      onSend: (prompt, attachments) => this.#sendUnlessStale(prompt, attachments),
       onStop: () => this.#stop(),
       onModel: (slug) => this.#selectModel(slug),
     });
@@ -96,6 +97,7 @@ class ChatPage {
   start(data) {
     installDrawerAndMenus();
     installShortcuts();
+    installImageDialog();
     new ConversationMenu(this.#conversations).install();
     new MessageMenu({
       models: this.#models,
@@ -130,6 +132,7 @@ class ChatPage {
   #selectModel(slug) {
     const model = this.#models.find((candidate) => candidate.slug === slug);
     this.#quotas.select(model?.quota);
+    this.#composer.chosenModel = model;
     byId("model-description").textContent = model?.description ?? "";
   }
 
@@ -197,13 +200,15 @@ class ChatPage {
 
   /**
    * @param {string} prompt
+   * @param {Attachment[]} attachments
    * @param {Id | null} parent
    * @returns {GenerationRequest}
    */
-  #createRequest(prompt, parent) {
-    const { model } = this.#composer;
+  #createRequest(prompt, attachments, parent) {
+    const ids = attachments.map(({ id }) => id);
     const { conversationId: conversation } = this.#branch;
-    const request = { model, prompt, ...this.#choice.fields(model) };
+    const { model } = this.#composer;
+    const request = { model, prompt, ...(ids.length && { attachments: ids }), ...this.#choice.fields(model) };
     if (conversation !== null) return { ...request, conversation, ...(parent !== null && { parent }) };
     const systemPrompt = this.#systemPrompt.text;
     const temporary = this.#temporary.chosen;
@@ -213,13 +218,15 @@ class ChatPage {
   /**
    * Sends a prompt, unless the conversation went on in another tab: then the user sees that first.
    * @param {string} prompt
+   * @param {Attachment[]} attachments
    */
-  async #sendUnlessStale(prompt) {
+  async #sendUnlessStale(prompt, attachments) {
     this.#composer.disabled = true;
     const hasNews = await this.#watch.hasNews();
     this.#composer.disabled = false;
     byId("went-on").hidden = !hasNews;
-    if (!hasNews) await this.#send(prompt);
+    if (hasNews) this.#composer.attach(attachments);
+    else await this.#send(prompt, attachments);
   }
 
   /** Shows what other tabs have added to the conversation. */
@@ -233,28 +240,30 @@ class ChatPage {
   /**
    * Sends a prompt: at the end of the branch, or as another version of the prompt in `edited`.
    * @param {string} prompt
+   * @param {Attachment[]} attachments
    * @param {HTMLElement | null} edited
    */
-  async #send(prompt, edited = null) {
+  async #send(prompt, attachments, edited = null) {
     if (this.#running) return;
     this.#dropRefused();
     const parent = edited ? this.#branch.parentOf(edited) : this.#branch.leaf;
     const detached = edited ? this.#branch.detachFrom(edited) : [];
     const promptNode = this.#branch.addPrompt(prompt);
+    showAttachments(promptNode, attachments);
     const view = this.#branch.addCompletion();
     if (!edited) this.#composer.clear(prompt);
     this.#scroll.scrollToEnd();
     try {
-      await this.#show(Generation.fromRequest("/api/chat/", this.#createRequest(prompt, parent)), view);
+      await this.#show(Generation.fromRequest("/api/chat/", this.#createRequest(prompt, attachments, parent)), view);
     } catch (error) {
       this.#removeRefused = () => {
         this.#branch.reattach(detached);
         this.#branch.remove(promptNode, view.node);
       };
-      if (!edited) this.#composer.keepDraft(prompt);
+      if (!edited) this.#composer.keepDraft(prompt, attachments);
       this.#presenter.showRefusal(view, error, {
-        retry: () => this.#send(prompt, edited),
-        edit: () => this.#editRefused(prompt, edited),
+        retry: () => this.#send(prompt, attachments, edited),
+        edit: () => this.#editRefused(prompt, attachments, edited),
       });
       return;
     }
@@ -265,12 +274,13 @@ class ChatPage {
 
   /**
    * @param {string} prompt
+   * @param {Attachment[]} attachments
    * @param {HTMLElement | null} edited
    */
-  #editRefused(prompt, edited) {
+  #editRefused(prompt, attachments, edited) {
     this.#dropRefused();
     if (edited) this.#edit(edited, prompt);
-    else this.#composer.fill(prompt);
+    else this.#composer.fill(prompt, attachments);
   }
 
   #dropRefused() {
@@ -287,7 +297,7 @@ class ChatPage {
     if (this.#running || promptNode.classList.contains("editing")) return;
     const prompt = part(promptNode, "content").textContent;
     const changed = await editPrompt(promptNode, draft ?? prompt);
-    if (changed !== null && changed !== prompt) await this.#send(changed, promptNode);
+    if (changed !== null && changed !== prompt) await this.#send(changed, attachmentsOf(promptNode), promptNode);
     else part(promptNode, "edit").focus();
   }
 
