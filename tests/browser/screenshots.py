@@ -96,6 +96,8 @@ def take(page: Page, paths: dict[str, str], kind: str) -> None:
     for name, path in paths.items():
         page.goto(path)
         page.wait_for_load_state("networkidle")
+        if name == "conversation":
+            expect(page.locator(".diagram img")).to_be_visible()
         page.screenshot(path=FOLDER / f"{name}-{kind}.png", full_page=name not in {"chat", "conversation"})
 
 

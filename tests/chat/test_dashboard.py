@@ -49,6 +49,14 @@ def test_sums_by_model_and_upstream(staff: Client, alice: Any, bob: Any) -> None
         assert heading in words
 
 
+def test_the_administration_opens_with_the_dashboard(staff: Client, client: Client, alice: Any) -> None:
+    """The first page of the administration shows the figures to staff who may see them, and to no others."""
+    counted(alice, "gpt-4", "openai", 1, answers=3)
+    assert "Answers 3" in text(staff.get("/admin/"))
+    client.force_login(staff_with())
+    assert "Answers 3" not in text(client.get("/admin/"))
+
+
 def test_nothing_yet(staff: Client) -> None:
     """A new service has a dashboard too."""
     assert "Nothing in this period." in text(staff.get(URL))
