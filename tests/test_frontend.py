@@ -1,13 +1,13 @@
 """frontend/: its own checks pass, and the committed bundle is what its sources build."""
 
 import gzip
-import subprocess
 from pathlib import Path
 
 import brotli
 import pytest
 
-from tests import conftest, servers
+from tests import frontend_packages, servers
+from tests.frontend_packages import npm
 
 FRONTEND = servers.ROOT / "frontend"
 BUNDLE = servers.ROOT / "chat/static/chat"
@@ -17,21 +17,8 @@ pytestmark = pytest.mark.server
 
 @pytest.fixture(scope="module", autouse=True)
 def packages() -> None:
-    """Install what package-lock.json lists, unless a run with the same file has done so."""
-    conftest._need(servers.Node)
-    lock, installed = FRONTEND / "package-lock.json", FRONTEND / "node_modules/.installed"
-    if not installed.exists() or installed.read_bytes() != lock.read_bytes():
-        npm("ci", "--no-audit", "--no-fund")
-        installed.write_bytes(lock.read_bytes())
-
-
-def npm(*arguments: str) -> None:
-    """Run npm in frontend/; its output is shown when it fails."""
-    done = subprocess.run(
-        ["npm", *arguments], cwd=FRONTEND, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    if done.returncode:
-        pytest.fail(f"npm {' '.join(arguments)} failed:\n{done.stdout}", pytrace=False)
+    """Install the packages that the checks need."""
+    frontend_packages.install()
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
