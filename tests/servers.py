@@ -6,11 +6,12 @@ import pwd
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -253,6 +254,12 @@ def _sqlite_template() -> Path:
 def copy_migrated_sqlite(path: Path) -> None:
     """Make a fresh SQLite file with the product's tables; migrating happens once."""
     shutil.copyfile(_sqlite_template(), path)
+
+
+def restore_sqlite(connection: sqlite3.Connection) -> None:
+    """Bring a database back to what `copy_migrated_sqlite` made, also while other threads are connected to it."""
+    with closing(sqlite3.connect(_sqlite_template())) as template:
+        template.backup(connection)
 
 
 def migrated_sqlite(directory: Path) -> str:
