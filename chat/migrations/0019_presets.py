@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('auth', '0012_alter_user_first_name_max_length'),
-        ('chat', '0017_attachments'),
+        ('chat', '0018_attachments'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0019_continuations_shares_temporary'),
+        ('chat', '0017_continuations_shares_temporary'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
