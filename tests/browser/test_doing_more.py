@@ -95,7 +95,7 @@ def test_deleting_messages(visitor: Visitor) -> None:
 
 
 def test_another_model(visitor: Visitor) -> None:
-    """The menu of an answer regenerates it with another model; that of a prompt copies it."""
+    """The menu of a completion regenerates it with another model; that of a prompt copies it."""
     visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
     visitor.answer("first", "echo")
     choose(visitor.last, "Regenerate with plain")
