@@ -25,6 +25,8 @@ class MessagePart(models.Model):
 
     message: "models.OneToOneField[Message | None, Message | None]"
     message_id: int | None
+    # Whether the text begins in a message of an earlier generation, which may be empty.
+    is_continuation = models.BooleanField(default=False, db_default=False)
     # The message, when a later generation has continued it.
     part_of = models.ForeignKey(
         "chat.Message", models.SET_NULL, null=True, related_name="earlier_generations", db_constraint=False
@@ -37,11 +39,6 @@ class MessagePart(models.Model):
 
     class Meta:
         abstract = True
-
-    @property
-    def is_continuation(self) -> bool:
-        """Whether the message had text before this part."""
-        return bool(self.content_from or self.reasoning_from)
 
     @property
     def text_message_id(self) -> int | None:
@@ -66,4 +63,5 @@ class MessagePart(models.Model):
         """Return what a continuation takes over from this generation, whose row must be saved."""
         self.message, self.part_of = None, message
         self.content_until, self.reasoning_until = len(message.content), len(message.reasoning)
-        return {"message": message, "content_from": content_from, "reasoning_from": len(message.reasoning)}
+        place = {"content_from": content_from, "reasoning_from": len(message.reasoning)}
+        return {"message": message, "is_continuation": True, **place}

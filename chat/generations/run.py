@@ -168,7 +168,8 @@ class Run:
         max_chars, sink = settings.MAX_ANSWER_CHARS, self.sink
         tools, has_reasoning = tool_names(self._attempts.extras), bool(self.row.reasoning_from)
         screening = Screening(self._words, self._hits, max_chars, tools, seam=self._seam, has_reasoning=has_reasoning)
-        may_think_late = self._attempts.model.think_tags and not (self._seam or self.row.is_continuation)
+        goes_on = self._seam or self.row.content_from or has_reasoning
+        may_think_late = self._attempts.model.think_tags and not goes_on
         probs = TokenProbs(self._words) if self._attempts.extras.get("logprobs") else None
         thought = LateThought() if may_think_late else None
         pipeline = Pipeline(screening, LengthLimit(max_chars), thought, probs)

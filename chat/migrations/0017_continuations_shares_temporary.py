@@ -74,4 +74,9 @@ class Migration(migrations.Migration):
             name='user',
             field=models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name='shares', to=settings.AUTH_USER_MODEL, verbose_name='user'),
         ),
+        migrations.AddField(
+            model_name='generation',
+            name='is_continuation',
+            field=models.BooleanField(db_default=False, default=False),
+        ),
     ]

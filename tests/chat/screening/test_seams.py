@@ -2,6 +2,12 @@
 
 from typing import Any
 
+import pytest
+
+from chat.generations import continuation, finish
+from chat.models import Conversation, Message
+from tests import factories
+from tests.chat.screening import oracle
 from tests.chat.screening.conftest import Hits, Lister, Speaker
 from tests.product import ApiUser, Event, read_events, text_of
 
@@ -56,3 +62,32 @@ def test_what_is_no_word_stays(newcomer: ApiUser, speaker: Speaker, listed: List
     events = continued(newcomer, first["message"])
     assert (text_of(events), events[-1].data["charge"]["amount"]) == ("cob", 0)
     assert newcomer.messages(first["conversation"])[1]["content"] == "corn on the cob"
+
+
+def test_a_text_that_only_begins_a_word(newcomer: ApiUser, speaker: Speaker, listed: Lister) -> None:
+    """A continuation that repeats the whole earlier text is one like any other."""
+    listed("cobalt", "block")
+    first = cut_off(newcomer, speaker, "cob")
+    speaker.say()
+    events = continued(newcomer, first["message"])
+    assert events[0].data["continues"] == {"message": first["message"], "content_from": 0, "reasoning_from": 0}
+    assert (text_of(events), events[-1].data["charge"]["amount"]) == ("cob", 0)
+
+
+@pytest.mark.django_db
+def test_the_earlier_text_survives_a_killed_process() -> None:
+    """A process that dies before it released anything loses no earlier text, and costs nothing."""
+    user, model = factories.user(), factories.chat_model(of=factories.quota())
+    conversation = Conversation.objects.create(user=user, title="Go")
+    message = Message.objects.create(conversation=conversation, role=Message.Role.ASSISTANT, content="cob")
+    place = {"conversation": conversation, "message": message}
+    factories.generation(user, model, **place)
+    fields, seam = continuation.begin(message, oracle.Words(["cobalt"]).lexicon())
+    assert (seam, fields["content_from"]) == ("cob", 0)
+    row = factories.generation(user, model, conversation=conversation, content="cob", **fields)
+    end = finish.of_stored(row, "completed", finish_reason="cancelled")
+    assert not end.visible
+    row.content = ""
+    finish.store(finish.of_stored(row, "interrupted", error={"code": "interrupted"}))
+    message.refresh_from_db()
+    assert message.content == "cob"
