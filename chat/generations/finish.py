@@ -60,7 +60,7 @@ class End:
     blocked_by_vendor: bool = False
     # The ids of the sensitive words found in it.
     hits: frozenset[int] = frozenset()
-    # Whether one of them ended it.
+    # Whether one of them, in the content, ended it.
     is_cut: bool = False
 
     @property

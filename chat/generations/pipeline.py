@@ -150,6 +150,11 @@ class Screening:
         return passed if self._blocked else passed + self._passed_content(None)
 
     @property
+    def content_blocked(self) -> bool:
+        """Whether a word in the content ended it; others leave the earlier text as it is."""
+        return self._content.blocked
+
+    @property
     def _blocked(self) -> bool:
         return self._content.blocked or self._reasoning.blocked or self._call_blocked
 

@@ -94,7 +94,8 @@ class Run:
         # The upstream's reason, or that of our limits; empty while the upstream has not ended the generation.
         self._finish_reason = ""
         self._ends_conversation = self._blocked_by_vendor = self._request_at_fault = False
-        # Whether one of our words ended it.
+        self._screening: Screening | None = None
+        # Whether one of our words in the content ended it.
         self._is_cut = False
         self._reading = False
         self._finished = asyncio.Event()
@@ -168,6 +169,7 @@ class Run:
         max_chars, sink = settings.MAX_ANSWER_CHARS, self.sink
         tools, has_reasoning = tool_names(self._attempts.extras), bool(self.row.reasoning_from)
         screening = Screening(self._words, self._hits, max_chars, tools, seam=self._seam, has_reasoning=has_reasoning)
+        self._screening = screening
         goes_on = self._seam or self.row.content_from or has_reasoning
         may_think_late = self._attempts.model.think_tags and not goes_on
         probs = TokenProbs(self._words) if self._attempts.extras.get("logprobs") else None
@@ -281,7 +283,8 @@ class Run:
         sent = finished.reason != "tool_calls" or self._tool_call_chars > 0
         self._finish_reason = finished.reason if sent else "stop"
         self._ends_conversation = finished.ends_conversation
-        self._is_cut = finished.reason == "content_filter" and not by_vendor
+        blocked = self._screening is not None and self._screening.content_blocked
+        self._is_cut = blocked and finished.reason == "content_filter"
         self._blocked_by_vendor = by_vendor and finished.reason == "content_filter" and not self._is_visible()
         reason = "stop" if finished.reason == "tool_calls" else finished.reason
         return self._end(Generation.Status.COMPLETED, finish_reason=reason)
