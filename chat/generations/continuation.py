@@ -15,6 +15,7 @@ from chat import sources, storage
 from chat.errors import Conflict, PromptTooLong
 from chat.generations import prompt
 from chat.models import Generation, Message
+from chat.screening.folding import start_of_letters
 from chat.screening.lexicon import Lexicon
 from chat.screening.stream import Screen
 from providers.wire.base import PromptMessage, estimate_tokens, message_tokens, prompt_tokens
@@ -63,7 +64,10 @@ def _ended_early(row: Generation | None) -> bool:
 
 
 def seam_start(lexicon: Lexicon, text: str) -> int:
-    """Return where the last characters begin that can be the beginning of a sensitive word."""
+    """Return where the last characters begin that can be the beginning of a sensitive word.
+
+    They begin where a word may: the end of "grass" is not taken for a word of its own.
+    """
     if lexicon.empty:
         return len(text)
     tail = text[-SEAM_CHARS:]
@@ -71,7 +75,8 @@ def seam_start(lexicon: Lexicon, text: str) -> int:
     start = max((match.end + 1 for match in lexicon.find(tail)), default=0)
     screen = Screen(lexicon)
     screen.feed(tail[start:], lexicon)
-    return len(text) - screen.holding
+    begins = len(tail) - screen.holding if screen.is_holding else start_of_letters(tail, start)
+    return len(text) - len(tail) + begins
 
 
 def begin(message: Message, lexicon: Lexicon) -> tuple[dict[str, Any], str]:

@@ -113,6 +113,8 @@ _SYLLABLE = {(LEADING, VOWEL), (VOWEL, TRAILING)}
 # are whole words, numbers are whole numbers, and a Korean syllable is one character.
 NO_START = frozenset({(LATIN, LATIN), (DIGIT, LATIN), (DIGIT, DIGIT), *_SYLLABLE})
 NO_END = frozenset({(LATIN, LATIN), (LATIN, DIGIT), (DIGIT, DIGIT), *_SYLLABLE})
+# Classes after which the next character decides whether a word starts with it.
+START_DECIDED = frozenset(left for left, _right in NO_START)
 # Classes after which the next character decides whether a word ends.
 OPEN_ENDED = frozenset(left for left, _right in NO_END)
 # Classes between which a space belongs to the word: "the rapist" is not "therapist".
@@ -136,6 +138,21 @@ def key(word: str) -> str:
             found.append(value)
             space = False
     return "".join(found)
+
+
+def start_of_letters(text: str, first: int) -> int:
+    """Return where the last letters of a text begin that no word may part, at `first` or later."""
+    start, following = len(text), ""
+    for at in range(len(text) - 1, first - 1, -1):
+        kind, value = FOLDED[text[at]]
+        if kind == LETTERS:
+            left = CLASS[value[-1]]
+            if (left, CLASS[following]) not in NO_START if following else left not in START_DECIDED:
+                break
+            start, following = at, value[0]
+        elif kind == SEPARATOR:
+            break
+    return start
 
 
 def is_plain(word_key: str) -> bool:

@@ -74,6 +74,48 @@ def test_a_text_that_only_begins_a_word(newcomer: ApiUser, speaker: Speaker, lis
     assert (text_of(events), events[-1].data["charge"]["amount"]) == ("cob", 0)
 
 
+def test_a_word_that_ends_like_a_listed_one(newcomer: ApiUser, speaker: Speaker, listed: Lister) -> None:
+    """The end of a longer word is not blocked where a continuation begins with it."""
+    listed("ass", "block")
+    first = cut_off(newcomer, speaker, "The wet gr")
+    speaker.say("ass", " is green")
+    events = continued(newcomer, first["message"])
+    assert events[0].data["continues"]["content_from"] == len("The wet ")
+    assert (text_of(events), events[-1].data["finish_reason"]) == ("grass is green", "stop")
+    assert newcomer.messages(first["conversation"])[1]["content"] == "The wet grass is green"
+
+
+@pytest.mark.parametrize(
+    ("text", "seam"),
+    [
+        ("The wet gr", "gr"),
+        ("The wet gr\u0301\u200b", "gr\u0301\u200b"),
+        ("No. 12a", "12a"),
+        ("The wet ", ""),
+        ("雨后的草", ""),
+        ("草gr", "gr"),
+        ("x" * 3_000, "x" * 2_000),
+        ("an ass", ""),
+        ("at", "at"),
+    ],
+)
+def test_a_seam_begins_where_a_word_may(text: str, seam: str) -> None:
+    """A seam has the whole last word, but never one that is listed."""
+    lexicon = oracle.Words((), ("ass", "attic")).lexicon()
+    assert text[continuation.seam_start(lexicon, text) :] == seam
+
+
+def test_a_word_in_the_reasoning_cuts_no_text(newcomer: ApiUser, speaker: Speaker, listed: Lister) -> None:
+    """A continuation that ends because of its reasoning leaves the earlier text whole."""
+    listed("cobalt", "block")
+    listed("forbidden", "block")
+    first = cut_off(newcomer, speaker, "corn on the cob")
+    speaker.say("alt", reasoning="forbidden ")
+    events = continued(newcomer, first["message"])
+    assert (text_of(events), events[-1].data["finish_reason"]) == ("cob", "content_filter")
+    assert newcomer.messages(first["conversation"])[1]["content"] == "corn on the cob"
+
+
 @pytest.mark.django_db
 def test_the_earlier_text_survives_a_killed_process() -> None:
     """A process that dies before it released anything loses no earlier text, and costs nothing."""
@@ -82,7 +124,7 @@ def test_the_earlier_text_survives_a_killed_process() -> None:
     message = Message.objects.create(conversation=conversation, role=Message.Role.ASSISTANT, content="cob")
     place = {"conversation": conversation, "message": message}
     factories.generation(user, model, **place)
-    fields, seam = continuation.begin(message, oracle.Words(["cobalt"]).lexicon())
+    fields, seam = continuation.begin(message, oracle.Words(("cobalt",)).lexicon())
     assert (seam, fields["content_from"]) == ("cob", 0)
     row = factories.generation(user, model, conversation=conversation, content="cob", **fields)
     end = finish.of_stored(row, "completed", finish_reason="cancelled")
