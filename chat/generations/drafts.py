@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from chat.events.text import Prefix, Text
+from chat.generations.pipeline import PARTING
 from chat.models import Generation
 from runtime import database
 
@@ -38,7 +39,7 @@ class Draft:
 
     def add_reasoning(self, text: str) -> None:
         self.reasoning.append(text)
-        self.visible_reasoning = self.visible_reasoning or bool(text.strip())
+        self.visible_reasoning = self.visible_reasoning or (text != PARTING and bool(text.strip()))
         self.dirty = True
 
     def replace(self, content: str, reasoning: str) -> None:

@@ -13,6 +13,7 @@ from django.utils import timezone, translation
 from accounts import token_limits
 from chat import storage
 from chat.generations import continuation
+from chat.generations.pipeline import PARTING
 from chat.models import Conversation, Generation, Hit, Message
 from chat.screening import audit
 from chat.stats import daily
@@ -109,7 +110,7 @@ def _has_visible_text(row: Generation) -> bool:
     """Return whether the draft has more than what a continuation repeats of the earlier text."""
     message = row.message if row.is_continuation else None
     repeated = max(0, len(message.content) - row.content_from) if message else 0
-    return bool(row.content[repeated:].strip() or row.reasoning.strip())
+    return bool(row.content[repeated:].strip() or row.reasoning.removeprefix(PARTING).strip())
 
 
 def store(end: End) -> Generation:

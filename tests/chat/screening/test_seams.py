@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from chat.generations import continuation, finish
+from chat.generations.pipeline import PARTING
 from chat.models import Conversation, Message
 from tests import factories
 from tests.chat.screening import oracle
@@ -116,6 +117,17 @@ def test_a_word_in_the_reasoning_cuts_no_text(newcomer: ApiUser, speaker: Speake
     assert newcomer.messages(first["conversation"])[1]["content"] == "corn on the cob"
 
 
+def test_blank_reasoning_costs_nothing(newcomer: ApiUser, speaker: Speaker) -> None:
+    """What parts new reasoning from earlier reasoning is nothing to pay for."""
+    speaker.say("text", reasoning="hm", end="length")
+    first = newcomer.answer("Go", "plain")[-1].data
+    speaker.say(reasoning=" \n")
+    events = continued(newcomer, first["message"])
+    assert events[0].data["continues"]["reasoning_from"] == 2
+    assert "…" in "".join(event.data["content"] for event in events if event.name == "reasoning")
+    assert (events[-1].data["charge"]["amount"], events[-1].data["charge"]["reason"]) == (0, "empty")
+
+
 @pytest.mark.django_db
 def test_the_earlier_text_survives_a_killed_process() -> None:
     """A process that dies before it released anything loses no earlier text, and costs nothing."""
@@ -129,7 +141,9 @@ def test_the_earlier_text_survives_a_killed_process() -> None:
     row = factories.generation(user, model, conversation=conversation, content="cob", **fields)
     end = finish.of_stored(row, "completed", finish_reason="cancelled")
     assert not end.visible
-    row.content = ""
+    row.content, row.reasoning = "", PARTING
+    assert not finish.of_stored(row, "completed").visible
+    row.reasoning = ""
     finish.store(finish.of_stored(row, "interrupted", error={"code": "interrupted"}))
     message.refresh_from_db()
     assert message.content == "cob"
