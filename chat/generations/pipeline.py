@@ -151,7 +151,7 @@ class Screening:
 
     @property
     def content_blocked(self) -> bool:
-        """Whether a word in the content ended it; others leave the earlier text as it is."""
+        """Whether a word in the content ended the completion."""
         return self._content.blocked
 
     @property

@@ -141,7 +141,7 @@ def key(word: str) -> str:
 
 
 def start_of_letters(text: str, first: int) -> int:
-    """Return where the last letters of a text begin that no word may part, at `first` or later."""
+    """Return where the last letters begin that no word may part, not before `first`."""
     start, following = len(text), ""
     for at in range(len(text) - 1, first - 1, -1):
         kind, value = FOLDED[text[at]]
