@@ -19,22 +19,21 @@ from web.refusals import InvalidRequest, NotFound
 def with_preset(user_id: int, body: ChatBody, key: str | None, configuration: Configuration) -> ChatBody:
     """Return a request's body with what its preset gives; the body's own fields win.
 
-    A known key stands for its generation even when the preset is gone.
+    A known key stands for its generation even when the preset, or the model of the preset, is gone.
     """
     row = Preset.objects.usable_by(user_id).filter(pk=body.preset or 0).first()
-    if row is None:
+    model = body.model or row.model if row else ""
+    if row is None or not model:
         known = Generation.objects.by_key(user_id, key) if key else None
-        if known is None:
-            raise NotFound
-        return body.model_copy(update={"model": known.model})
-    model = body.model or row.model
-    if not model:
-        raise wrong("model", REQUIRED)
+        if known is not None:
+            return body.model_copy(update={"model": known.model})
+        raise wrong("model", REQUIRED) if row else NotFound
     begins = body.conversation is None and body.text_tool is None
-    system_prompt = row.system_prompt if begins and body.system_prompt is None else body.system_prompt
+    # An empty one of the request clears that of its conversation.
+    system_prompt = (row.system_prompt or None) if begins and body.system_prompt is None else body.system_prompt
     given = body.parameters() | body.extras()
     parameters = {**_fitting(configuration, model, row.parameters), **given}
-    return body.model_copy(update={"model": model, "system_prompt": system_prompt or None, **parameters})
+    return body.model_copy(update={"model": model, "system_prompt": system_prompt, **parameters})
 
 
 def digest_source(body: ChatBody) -> bytes:
