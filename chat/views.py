@@ -112,7 +112,7 @@ async def _repeated(generation_request: GenerationRequest) -> GenerationRequest:
 async def _generation_request(
     caller: Caller, body: ChatBody, key: str | None, *, joins: bool = False
 ) -> GenerationRequest:
-    instruction, in_common = "", b""
+    instruction, in_common, own_prompt = "", b"", body.system_prompt
     if body.preset is not None:
         in_common = choice.digest_source(body)
         body = await database.run(choice.with_preset, caller.user.pk, body, key, providers_app().configuration)
@@ -135,6 +135,7 @@ async def _generation_request(
         attachments=tuple(dict.fromkeys(body.attachments)),
         extras=body.extras(),
         body=in_common,
+        has_preset_prompt=own_prompt is None and body.system_prompt is not None,
         standing=caller.user.instructions,
         temporary=body.temporary,
     )

@@ -21,6 +21,7 @@ from chat.generations.request import NO_PRECHECK, GenerationRequest, Precheck, S
 from chat.models import TITLE_CHARS, Conversation, Generation, Hit, Message, new_generation_id
 from chat.screening import audit, incoming
 from chat.screening.incoming import Screened, ScreenedCall
+from chat.screening.lexicon import Lexicon
 from chat.screening.live import LiveWords
 from providers import access
 from providers.errors import ModelUnavailable, UnknownModel
@@ -99,7 +100,7 @@ class Admission:
         """
         config = self._checked_size_and_model(request)
         call, lexicon = precheck.screened, self._words.load().incoming
-        screened = call.new if call else incoming.screen(lexicon, request.prompt, request.system_prompt or "")
+        screened = call.new if call else _screened(lexicon, request)
         screened = screened.together_with(precheck.attached)
         try:
             with nullcontext() if exhausted else transaction.atomic():
@@ -317,6 +318,15 @@ def _stored_size(request: GenerationRequest, target: Target, screened: Screened)
     if request.system_prompt is None:
         return size
     return size + storage.size_of(system_prompt) - storage.size_of(target.conversation.system_prompt)
+
+
+def _screened(lexicon: Lexicon, request: GenerationRequest) -> Screened:
+    """Screen the caller's new texts; the system prompt of a preset is only masked."""
+    system_prompt = request.system_prompt or ""
+    if not request.has_preset_prompt:
+        return incoming.screen(lexicon, request.prompt, system_prompt)
+    own = incoming.screen(lexicon, request.prompt)
+    return replace(own, texts=(*own.texts, *incoming.screen(lexicon, system_prompt).texts))
 
 
 def _check_words(target: Target, screened: Screened) -> None:
