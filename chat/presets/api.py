@@ -127,11 +127,13 @@ class OnePreset(APIView):
     )
     def patch(self, request: Request, preset_id: int) -> Response:
         user = _user(request)
-        _changeable(user, preset_id)
+        owner_id = _changeable(user, preset_id).user_id
         values = _checked(user, checked(PresetChange, _json(request)))
         with transaction.atomic():
+            storage.lock(owner_id)  # before the row is read, so that no other change is undone
             row = _changeable(user, preset_id)
-            queue_writes(row.user_id)
+            if row.shared and values.get("audience") != Preset.Audience.OWNER and not may_share(user):
+                raise Forbidden(_("Only staff may share presets."))
             before = row.size
             if row.shared and values.get("audience") == Preset.Audience.EVERYBODY:
                 del values["audience"]  # one that is shared with groups stays so
@@ -139,7 +141,7 @@ class OnePreset(APIView):
                 setattr(row, name, value)
             if row.size > before and not storage.has_room(row.user_id, row.size - before):
                 raise StorageFull
-            row.save()
+            row.save(update_fields=list(values))
         return Response(_shape(row))
 
     @Operation("Presets", "Delete a preset", returns={204: None})

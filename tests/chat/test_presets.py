@@ -6,7 +6,9 @@ from typing import Any
 import httpx
 import pytest
 from django.contrib.auth.models import Group
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
 from chat.models import Preset, StorageUse
@@ -115,6 +117,10 @@ def test_preset_begins_a_conversation(member: ApiUser, upstream: FakeOpenAI) -> 
     # In a conversation that has begun, its own system prompt stays.
     _, body = sent(upstream, member, preset=preset, model="echo", conversation=generation["conversation"])
     assert (system(body), body["temperature"]) == ("Be brief.", 0.3)
+    # An empty one of the request clears it.
+    sent(upstream, member, preset=preset, conversation=generation["conversation"], system_prompt="")
+    conversation = member.client.get(f"/api/conversations/{generation['conversation']}/").json()
+    assert conversation["system_prompt"] == ""
 
 
 def test_what_the_model_does_not_take(member: ApiUser) -> None:
@@ -150,6 +156,9 @@ def test_key_stands_for_the_request(member: ApiUser) -> None:
     member.client.patch(f"/api/presets/{preset}/", json={"system_prompt": "Speak like a poet.", "model": "plain"})
     assert post(member, prompt="Hi", preset=preset, key="k1").json()["generation"]["id"] == first
     assert post(member, prompt="Hi", preset=preset, temperature=1, key="k1").status_code == 409
+    member.client.patch(f"/api/presets/{preset}/", json={"model": None})
+    assert post(member, prompt="Hi", preset=preset, key="k1").json()["generation"]["id"] == first
+    assert details(post(member, prompt="Hi", preset=preset, key="k4")) == {"model"}
     member.client.delete(f"/api/presets/{preset}/")
     assert post(member, prompt="Hi", preset=preset, key="k1").json()["generation"]["id"] == first
     assert post(member, prompt="Hi", preset=preset, key="k3").status_code == 404
@@ -175,6 +184,24 @@ def test_sharing(product: Product, member: ApiUser, upstream: FakeOpenAI) -> Non
     assert member.client.delete(path).status_code == 404
     assert staff.client.patch(path, json={"shared": False}).json()["shared"] is False
     assert member.client.get("/api/presets/").json() == []
+
+
+def test_a_word_listed_later_is_masked_in_presets(product: Product, member: ApiUser, upstream: FakeOpenAI) -> None:
+    """A word that blocks refuses the caller's own text, and is masked in a preset's system prompt."""
+    staff, word = product.admin(), f"w{secrets.token_hex(6)}"
+    shared = made(staff, title="Later", system_prompt=f"Say {word} often.", shared=True)["id"]
+    added = staff.client.post("/api/admin/sensitive-words/", json={"word": word, "action": "block", "scope": "both"})
+    try:
+        generation, body = sent(upstream, member, preset=shared)
+        masked = f"Say {'*' * len(word)} often."
+        assert system(body) == masked
+        conversation = member.client.get(f"/api/conversations/{generation['conversation']}/").json()
+        assert conversation["system_prompt"] == masked
+        assert post(member, preset=shared, prompt=f"Say {word}.").status_code == 422
+        assert post(member, preset=shared, prompt="Hi", system_prompt=f"Say {word}.").status_code == 422
+    finally:
+        staff.client.delete(f"/api/admin/sensitive-words/{added.json()['id']}/")
+        staff.client.delete(f"/api/presets/{shared}/")
 
 
 def test_bounds(member: ApiUser) -> None:
@@ -219,6 +246,38 @@ def test_administration() -> None:
     assert client.patch(path, change, content_type="application/json").json()["shared"] is True
     preset.refresh_from_db()
     assert (preset.title, preset.audience) == ("Sailor", "groups")
+
+
+@pytest.mark.django_db
+def test_who_is_no_longer_staff_only_stops_sharing() -> None:
+    """A former member of staff changes a preset that all users have only by taking it back."""
+    owner = factories.user()
+    preset = Preset.objects.create(user=owner, title="Old", audience=Preset.Audience.EVERYBODY)
+    client, path = Client(), f"/api/presets/{preset.pk}/"
+    client.force_login(owner)
+    for change in ({"system_prompt": "Be rude."}, {"title": "New", "shared": True}, {}):
+        assert client.patch(path, change, content_type="application/json").status_code == 403
+    preset.refresh_from_db()
+    assert (preset.title, preset.system_prompt, preset.audience) == ("Old", "", "everybody")
+    taken = client.patch(path, {"shared": False, "title": "Mine"}, content_type="application/json").json()
+    assert (taken["shared"], taken["title"]) == (False, "Mine")
+    assert client.patch(path, {"system_prompt": "Be rude."}, content_type="application/json").status_code == 200
+
+
+@pytest.mark.django_db
+def test_a_change_writes_only_its_fields() -> None:
+    """A change reads the preset when no other change can come in between, and leaves other fields alone."""
+    owner = factories.user()
+    preset = Preset.objects.create(user=owner, title="Old")
+    client = Client()
+    client.force_login(owner)
+    with CaptureQueriesContext(connection) as queries:
+        client.patch(f"/api/presets/{preset.pk}/", {"title": "New"}, content_type="application/json")
+    made = [query["sql"] for query in queries]
+    (written,) = (sql for sql in made if sql.startswith('UPDATE "chat_preset"'))
+    assert written.startswith('UPDATE "chat_preset" SET "title" = \'New\' WHERE')
+    locked = next(place for place, sql in enumerate(made) if "chat_storageuse" in sql and "INSERT" in sql)
+    assert any(sql.startswith("SELECT") and '"system_prompt"' in sql for sql in made[locked:])
 
 
 def usable(user: User) -> list[Preset]:
