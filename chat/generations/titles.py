@@ -121,8 +121,9 @@ class Titles:
         first = row.messages.order_by("id").values_list("content", flat=True).first() or ""
         if row.title != first[:TITLE_CHARS]:
             return None
-        self._words.load()
-        return Untitled(row.pk, row.user_id, row.title, prompt.content, completion.content), config
+        # Words may have been listed since the texts were stored.
+        shown = incoming.screen(self._words.load().incoming, prompt.content, completion.content).texts
+        return Untitled(row.pk, row.user_id, row.title, *shown), config
 
     async def _read(self, untitled: Untitled, config: ModelConfig, hits: set[int]) -> str:
         """Return what the model writes, screened like a completion; empty when a word blocks it."""

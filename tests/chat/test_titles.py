@@ -3,10 +3,17 @@
 import re
 import secrets
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from django.utils import timezone
 
-from chat.generations.titles import cleaned
+from chat.generations.titles import Titles, cleaned
+from chat.models import Conversation, Message
+from chat.screening.live import Words
+from tests import factories
+from tests.chat.screening import oracle
 from tests.product import ApiUser, Product, connected
 from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
@@ -85,6 +92,27 @@ def test_a_temporary_conversation_gets_no_title(titled: Product, user: ApiUser, 
     assert not [
         request for request in upstream.requests if request.body.get("model") == "titler" and name in str(request.body)
     ]
+
+
+@pytest.mark.django_db
+def test_words_listed_later_do_not_reach_the_model(settings: Any) -> None:
+    """Prompt and completion are masked with the words of today, before they are cut."""
+    settings.TITLE_MODEL = "titler"
+    user, model = factories.user(), factories.chat_model(of=factories.quota())
+    conversation = Conversation.objects.create(user=user, title="Say cobalt")
+    place = {"conversation": conversation}
+    prompt = Message.objects.create(**place, role=Message.Role.USER, content="Say cobalt")
+    completion = Message.objects.create(
+        **place, role=Message.Role.ASSISTANT, content="A cobalt", parent=prompt, model=model.slug
+    )
+    end = {"finish_reason": "stop", "charge": {"amount": 0}, "finished_at": timezone.now()}
+    factories.generation(user, model, **place, message=completion, status="completed", **end)
+    lexicon = oracle.Words((), ("cobalt",)).lexicon()
+    routing: Any = SimpleNamespace(configuration=SimpleNamespace(models=lambda: {"titler": model}))
+    words: Any = SimpleNamespace(load=lambda: Words(1, lexicon, lexicon))
+    found = Titles(routing, words)._untitled(conversation.pk)
+    assert found is not None
+    assert (found[0].title, found[0].prompt, found[0].completion) == ("Say cobalt", "Say ******", "A ******")
 
 
 @pytest.mark.parametrize(
