@@ -46,7 +46,8 @@ def digest_source(body: ChatBody) -> bytes:
 
 def repeated(request: GenerationRequest, configuration: Configuration) -> GenerationRequest:
     """Return a request for more of a prompt's completion with the parameters chosen before."""
-    own = Generation.objects.owned_by(request.user_id).filter(message=request.regenerate or request.continues)
+    # By the message's row: unlike a foreign key, a primary key may be compared with a number that no column holds.
+    own = Generation.objects.owned_by(request.user_id).filter(message__id=request.regenerate or request.continues)
     row = own.only("model", "parameters").first()
     if row is None or not row.parameters:
         return request

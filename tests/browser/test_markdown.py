@@ -61,10 +61,14 @@ class Reading:
         self.ids = visitor.page.evaluate("() => [...document.querySelectorAll('[id]')].map(node => node.id)")
 
     def _look(self, answer: Locator) -> dict[str, Any]:
+        # Of what is far from the screen in a long conversation, the browser lays out nothing, and `innerText` is empty.
+        answer.scroll_into_view_if_needed()
         content(answer).evaluate(OPEN_DETAILS)
         return dict(content(answer).evaluate(SEEN))
 
     def _let_typeset(self, visitor: Visitor) -> None:
+        # Texts far from the screen are rendered while the browser is idle.
+        expect(visitor.page.locator('.answer [data-part="content"]:not([data-rendered])')).to_have_count(0)
         untypeset = visitor.page.locator(".formula:not(.formula-source):not(:has(.katex))")
         expect(untypeset).to_have_count(0)
 

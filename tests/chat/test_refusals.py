@@ -116,7 +116,7 @@ def test_other_peoples_things_are_not_there(product: Product, api_user: ApiUser)
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/generations/../", "/api/generations/%00/", "/api/messages/99999999999999999999999/"]
+    "path", ["/api/generations/../", "/api/generations/%00/", "/api/shares/99999999999999999999999/copy/"]
 )
 def test_strange_paths(api_user: ApiUser, path: str) -> None:
     """A path that leads nowhere is a JSON 404."""

@@ -343,7 +343,7 @@ def test_nothing_chosen(admin: Client, reachable: Upstream) -> None:
     ("scenario", "expected"),
     [
         ("refused", "The upstream refused the key. (invalid_api_key)"),
-        ("html", "answer is not a list of models. (not_a_list)"),
+        ("html", "response is not a list of models. (not_a_list)"),
         ("missing", "The upstream has no list of models at its address."),
         ("hang", "The upstream took too long. (total_timeout)"),
         ("empty", "The list is empty."),
