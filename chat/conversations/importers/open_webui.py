@@ -5,12 +5,14 @@ https://github.com/open-webui/open-webui, `src/lib/utils` and `backend/open_webu
 
 import html
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from chat.conversations.importers.tree import Node, Report, a_text, a_time, an_object, conversation, wrong
 
 # The product keeps reasoning, and the calls of tools, as elements in the text.
-_DETAILS = re.compile(r'<details type="(\w{1,40})"[^>]*>\s*(?:<summary>[^<]*</summary>)?(.*?)</details>\s*', re.DOTALL)
+_OPENING, _CLOSING = re.compile(r'<details type="(\w{1,40})"'), "</details>"
+_SUMMARY, _SPACE = re.compile(r"\s*(?:<summary>[^<]*</summary>)?"), re.compile(r"\s*")
 _QUOTE = re.compile(r"^> ?", re.MULTILINE)
 
 
@@ -74,7 +76,7 @@ class _Reader:
         node.role = role
         node.time = a_time(f"{where}.timestamp", message.get("timestamp"))
         node.model = a_text(f"{where}.model", message.get("model")) if role == "assistant" else ""
-        node.text, node.reasoning = self._split(text) if role == "assistant" else (text, "")
+        node.text, node.reasoning = self._split(f"{where}.content", text) if role == "assistant" else (text, "")
         return node
 
     def _text(self, where: str, content: object) -> str:
@@ -89,15 +91,39 @@ class _Reader:
                 self._report.leave_out(self._name, str(part.get("type"))[:60])
         return "\n\n".join(texts)
 
-    def _split(self, text: str) -> tuple[str, str]:
+    def _split(self, where: str, text: str) -> tuple[str, str]:
         """Return the text and the reasoning of a completion."""
-        thoughts: list[str] = []
-
-        def taken(found: re.Match[str]) -> str:
-            if found[1] == "reasoning":
-                thoughts.append(html.unescape(_QUOTE.sub("", found[2].strip())))
+        pieces, thoughts, last = [], [], 0
+        for kind, start, inner, end in _elements(text):
+            if kind == "reasoning":
+                thoughts.append(_unescaped(where, _QUOTE.sub("", inner.strip())))
             else:
-                self._report.leave_out(self._name, found[1])
-            return ""
+                self._report.leave_out(self._name, kind)
+            pieces.append(text[last:start])
+            last = end
+        return "".join([*pieces, text[last:]]).strip(), "\n\n".join(thoughts)
 
-        return _DETAILS.sub(taken, text).strip(), "\n\n".join(thoughts)
+
+def _elements(text: str) -> Iterator[tuple[str, int, str, int]]:
+    """Yield each element's type, start, content without its summary, and end with the space after it.
+
+    An element that never closes ends the search, so that many of them do not each read the rest of the text.
+    """
+    end = 0
+    while found := _OPENING.search(text, end):
+        first = text.find(">", found.end()) + 1
+        last = text.find(_CLOSING, first)
+        if not first or last < 0:
+            return
+        if summary := _SUMMARY.match(text, first, last):
+            first = summary.end()
+        space = _SPACE.match(text, last + len(_CLOSING))
+        end = space.end() if space else last + len(_CLOSING)
+        yield found[1], found.start(), text[first:last], end
+
+
+def _unescaped(where: str, text: str) -> str:
+    try:
+        return html.unescape(text)
+    except ValueError as error:  # a reference with more digits than Python converts
+        raise wrong(where) from error
