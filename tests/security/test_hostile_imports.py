@@ -1,16 +1,18 @@
 """Hostile exports of other products: read in linear time and memory, or refused by the place of the mistake."""
 
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import orjson
 import pytest
 
 from chat.conversations.importers import foreign
 from web.refusals import InvalidRequest
 
-# Seconds of processor time; each file here took at least ten times as long when its reading was quadratic.
+# Seconds of processor time; each file takes less than one when its reading takes linear time.
 MOST_SECONDS = 5
 
 
@@ -48,6 +50,86 @@ def test_elements_in_texts_are_read_in_linear_time(text: str) -> None:
     assert message["content"] == ("x" if text.endswith("x") else text)
 
 
+def chatgpt(nodes: dict[str, tuple[str | None, object]]) -> list[dict[str, Any]]:
+    """Return an export of nodes, each with its parent and its content; a text is a completion."""
+    mapping = {
+        id_: {
+            "parent": parent,
+            "message": {
+                "author": {"role": "assistant"},
+                "content": {"content_type": "text", "parts": [content]} if isinstance(content, str) else content,
+            },
+        }
+        for id_, (parent, content) in nodes.items()
+    }
+    return [{"title": "x", "mapping": mapping}]
+
+
+def thought(text: str) -> dict[str, Any]:
+    return {"content_type": "thoughts", "thoughts": [{"content": text}]}
+
+
+def chain(count: int, content: object) -> dict[str, tuple[str | None, object]]:
+    return {str(number): (str(number - 1) if number else None, content) for number in range(count)}
+
+
+MANY, LONG = 1_000, "x" * 1_000
+TREES: dict[str, tuple[object, int]] = {
+    "thoughts": (chatgpt({**chain(MANY, thought(LONG)), "end": (str(MANY - 1), "Done")}), 1),
+    "pieces": (chatgpt(chain(MANY, LONG)), 1),
+    "completions of one thought": (
+        chatgpt({"t": (None, thought(LONG * 1_000)), **{str(number): ("t", "Hi") for number in range(MANY)}}),
+        MANY,
+    ),
+    "completions beside thoughts": (
+        chatgpt({**chain(MANY, thought(LONG)), **{f"c{number}": (str(number), "Hi") for number in range(MANY)}}),
+        MANY,
+    ),
+    "parts": (
+        {
+            "conversationId": "x",
+            "messages": [
+                {"messageId": "a", "content": [{"type": "text", "text": LONG * 4}] * MANY * 4, "files": [0] * MANY}
+            ],
+        },
+        1,
+    ),
+    "files": ([open_webui(LONG * 4_000, files=[0] * MANY * 4)], 1),
+}
+
+
+@pytest.mark.parametrize(("file", "count"), TREES.values(), ids=TREES)
+def test_pieces_are_joined_once(file: object, count: int) -> None:
+    """Long chains and wide branches take memory in proportion to their texts; reasoning is never copied."""
+    tracemalloc.start()
+    try:
+        with few_seconds():
+            messages = messages_of(file)
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(messages) == count
+    size = len(orjson.dumps(file))
+    assert peak < 6 * size
+    assert sum(len(each["content"]) + len(each["reasoning"]) for each in messages) < 2 * size
+
+
+def test_the_first_completion_has_the_reasoning() -> None:
+    """Reasoning before a branch goes to the first completion after it, in its order."""
+    nodes = {"a": (None, thought("one")), "b": ("a", thought("two")), "c": ("b", "first"), "d": ("b", "second")}
+    found = [(each["content"], each["reasoning"]) for each in messages_of(chatgpt({**nodes, "e": ("a", "third")}))]
+    assert found == [("first", "one\n\ntwo"), ("second", ""), ("third", "")]
+
+
+def test_a_file_that_grows_is_refused(settings: Any) -> None:
+    """Placeholders of files are longer than what they stand for; together they stay within the limit of imports."""
+    settings.MAX_IMPORT_BYTES = 20_000
+    assert messages_of([open_webui("x" * 12_000)])
+    with pytest.raises(InvalidRequest) as refused:
+        foreign.converted([open_webui("x"), open_webui("x", files=[0] * 4_000)])
+    assert list(refused.value.details or ()) == ["1"]
+
+
 DIGITS = f'<details type="reasoning">&#{"9" * 5_000};</details>'
 
 
@@ -61,4 +143,4 @@ def test_wrong_values_are_refused_by_their_place(file: object, place: str) -> No
     """A value of a wrong type, or one that Python cannot convert, is a mistake of the file."""
     with pytest.raises(InvalidRequest) as refused:
         foreign.converted(file)
-    assert [*refused.value.details] == [place]
+    assert list(refused.value.details or ()) == [place]

@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
+from django.utils.translation import gettext_lazy as _
+
 from chat.conversations.importers import chatgpt, librechat, open_webui
 from chat.conversations.importers.tree import Report, wrong
 
@@ -18,15 +21,21 @@ def converted(value: object) -> tuple[object, Report | None]:
     reader = _reader_of(rows[0])
     if reader is None:
         return value, None
-    report, found = Report(), []
+    report, chars = Report(), 0
+    found: list[dict[str, Any]] = []
     for number, row in enumerate(rows):
         where = f"{number}" if isinstance(value, list) else "body"
         if _reader_of(row) is not reader:
             raise wrong(where)
-        found.append(reader(where, row, report))
-    for number, conversation in enumerate(each for each in found if each):
-        conversation["id"] = number
-    return {"format": "rivulet", "version": 1, "conversations": [each for each in found if each]}, report
+        conversation = reader(where, row, report)
+        if conversation is None:
+            continue
+        chars += sum(len(each["content"]) + len(each["reasoning"]) for each in conversation["messages"])
+        if chars > settings.MAX_IMPORT_BYTES:
+            # Each text is taken once, so only placeholders of files make a text longer than its file.
+            raise wrong(where, _("This value is too long."))
+        found.append({**conversation, "id": len(found)})
+    return {"format": "rivulet", "version": 1, "conversations": found}, report
 
 
 def _reader_of(row: object) -> _Reader | None:

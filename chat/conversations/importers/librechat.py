@@ -5,7 +5,7 @@ https://github.com/danny-avila/LibreChat, `client/src/hooks/Conversations/useExp
 
 from typing import Any
 
-from chat.conversations.importers.tree import Node, Report, a_text, a_time, an_object, conversation, wrong
+from chat.conversations.importers.tree import Node, Report, a_text, a_time, an_object, conversation, joined, wrong
 
 # The parent of first messages.
 _NO_PARENT = "00000000-0000-0000-0000-000000000000"
@@ -67,27 +67,31 @@ class _Reader:
         node.model = a_text(f"{where}.model", message.get("model"))
         content = message.get("content")
         if isinstance(content, list) and content:
-            for number, part in enumerate(content):
-                if part is not None:
-                    self._add(node, f"{where}.content.{number}", an_object(f"{where}.content.{number}", part))
+            pieces = [self._piece(f"{where}.content.{number}", part) for number, part in enumerate(content)]
+            node.text = joined(text for kind, text in pieces if kind == "text")
+            node.reasoning = joined(text for kind, text in pieces if kind == "think")
         else:
             node.text = a_text(f"{where}.text", message.get("text"))
         if message.get("error") is True:
             self._report.leave_out(self._name, "error message")
             node.role = None
+        names = []
         for file in message["files"] if isinstance(message.get("files"), list) else ():
             name = str(file.get("filename") if isinstance(file, dict) else "")[:60]
             self._report.leave_out(self._name, f"file: {name}".rstrip(": "))
-            node.text = f"{node.text}\n\n[{name or 'file'}]".strip()
+            names.append(f"[{name or 'file'}]")
+        node.text = joined([node.text, *names]).strip() if names else node.text
         return node
 
-    def _add(self, node: Node, where: str, part: dict[str, Any]) -> None:
+    def _piece(self, where: str, given: object) -> tuple[str, str]:
+        """Return a part's kind and text; both are empty if it is left out."""
+        if given is None:
+            return "", ""
+        part = an_object(where, given)
         kind = part.get("type")
         value = part.get(kind) if isinstance(kind, str) else None
         text = value.get("value") if isinstance(value, dict) else value
-        if kind == "text":
-            node.text = "\n\n".join(filter(None, (node.text, a_text(f"{where}.text", text))))
-        elif kind == "think":
-            node.reasoning = "\n\n".join(filter(None, (node.reasoning, a_text(f"{where}.think", text))))
-        else:
-            self._report.leave_out(self._name, str(kind)[:60])
+        if kind in ("text", "think"):
+            return kind, a_text(f"{where}.{kind}", text)
+        self._report.leave_out(self._name, str(kind)[:60])
+        return "", ""

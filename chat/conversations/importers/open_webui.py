@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from chat.conversations.importers.tree import Node, Report, a_text, a_time, an_object, conversation, wrong
+from chat.conversations.importers.tree import Node, Report, a_text, a_time, an_object, conversation, joined, wrong
 
 # The product keeps reasoning, and the calls of tools, as elements in the text.
 _OPENING, _CLOSING = re.compile(r'<details type="(\w{1,40})"'), "</details>"
@@ -64,12 +64,13 @@ class _Reader:
         if parent is not None and not isinstance(parent, str):
             raise wrong(f"{where}.parentId")
         node = Node(parent)
-        text = self._text(f"{where}.content", message.get("content"))
+        text, names = self._text(f"{where}.content", message.get("content")), []
         for file in message["files"] if isinstance(message.get("files"), list) else ():
             name = file.get("name") if isinstance(file, dict) else None
             kind = file.get("type") if isinstance(file, dict) else None
             self._report.leave_out(self._name, f"{str(kind or 'file')[:20]}: {str(name or '')[:60]}".rstrip(": "))
-            text = f"{text}\n\n[{'image' if kind == 'image' else str(name or 'file')[:60]}]".strip()
+            names.append(f"[{'image' if kind == 'image' else str(name or 'file')[:60]}]")
+        text = joined([text, *names]).strip() if names else text
         if role not in ("user", "assistant"):
             self._report.leave_out(self._name, f"{str(role)[:20]} message")
             return node
@@ -105,7 +106,7 @@ class _Reader:
 
 
 def _elements(text: str) -> Iterator[tuple[str, int, str, int]]:
-    """Yield each element's type, start, content without its summary, and end with the space after it.
+    """Yield each element's type, start, content without summary, and end with space after it.
 
     An element that never closes ends the search, so that many of them do not each read the rest of the text.
     """

@@ -5,7 +5,7 @@ the pieces of one completion become one message again. A `Report` names what is 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -128,29 +128,65 @@ def _parents_first(where: str, nodes: Mapping[str, Node]) -> Iterable[str]:
     return ordered
 
 
-class _Turns:
-    """Collects the turns of a tree, whose nodes come with parents first."""
+def joined(pieces: Iterable[str]) -> str:
+    """Return pieces of a message as one text."""
+    return _SEPARATOR.join(piece for piece in pieces if piece)
 
-    def __init__(self, nodes: Mapping[str, Node], leave_out: Any) -> None:
+
+@dataclass(slots=True, eq=False)
+class _Thought:
+    """A piece of reasoning and the one before it, which wait for a completion."""
+
+    before: "_Thought | None"
+    piece: str
+    taken: bool = False
+
+
+def _waits(thought: _Thought | None) -> bool:
+    return thought is not None and not thought.taken
+
+
+def _take(thought: _Thought | None) -> list[str]:
+    """Return the waiting reasoning; only the first completion below has it.
+
+    All above a taken piece is taken too, so the way up is short.
+    """
+    pieces = []
+    while thought is not None and not thought.taken:
+        thought.taken = True
+        pieces.append(thought.piece)
+        thought = thought.before
+    return pieces[::-1]
+
+
+class _Turns:
+    """Collects the turns of a tree, whose nodes come with parents first.
+
+    Contents and reasoning are lists of pieces until all are there: a long chain of pieces takes linear time.
+    """
+
+    def __init__(self, nodes: Mapping[str, Node], leave_out: Callable[[str], None]) -> None:
         self._nodes, self._leave_out = nodes, leave_out
         self._children = Counter(node.parent for node in nodes.values())
         # Each node's message, whether no branch lies between the two, and reasoning that waits for a completion.
         self._message: dict[str | None, int | None] = {None: None}
         self._straight: dict[str | None, bool] = {None: True}
-        self._reasoning: dict[str | None, str] = {None: ""}
+        self._reasoning: dict[str | None, _Thought | None] = {None: None}
         self._messages: list[dict[str, Any]] = []
 
     def add(self, id_: str) -> None:
         node = self._nodes[id_]
         above, straight = self._message[node.parent], self._straight[node.parent] and self._children[node.parent] == 1
-        reasoning = _joined(self._reasoning[node.parent], node.reasoning)
+        reasoning = self._reasoning[node.parent]
+        if node.reasoning:
+            reasoning = _Thought(reasoning, node.reasoning)
         self._message[id_], self._straight[id_], self._reasoning[id_] = above, straight, reasoning
-        if node.role is None or not (node.text.strip() or (node.role == "assistant" and reasoning)):
+        if node.role is None or not (node.text.strip() or (node.role == "assistant" and _waits(reasoning))):
             return
         shown = self._messages[above] if above is not None else None
         if node.role == "assistant" and shown and shown["role"] == "assistant" and straight:
-            shown["content"] = _joined(shown["content"], node.text)
-            shown["reasoning"] = _joined(shown["reasoning"], reasoning)
+            shown["content"].append(node.text)
+            shown["reasoning"] += _take(reasoning)
             shown["model"] = shown["model"] or node.model[:_MODEL_CHARS]
         else:
             self._message[id_] = len(self._messages)
@@ -159,21 +195,19 @@ class _Turns:
                     "id": len(self._messages),
                     "parent": above,
                     "role": node.role,
-                    "content": node.text,
-                    "reasoning": reasoning if node.role == "assistant" else "",
+                    "content": [node.text],
+                    "reasoning": _take(reasoning) if node.role == "assistant" else [],
                     "model": node.model[:_MODEL_CHARS] if node.role == "assistant" else "",
                     "created_at": node.time,
                 }
             )
-        self._straight[id_], self._reasoning[id_] = True, ""
+        self._straight[id_], self._reasoning[id_] = True, None
 
     def finished(self) -> list[dict[str, Any]]:
         """Return the messages, and report reasoning that no completion followed."""
         for id_ in self._nodes:
-            if self._reasoning[id_] and not self._children[id_]:
+            if _waits(self._reasoning[id_]) and not self._children[id_]:
                 self._leave_out("reasoning without a completion")
+        for message in self._messages:
+            message["content"], message["reasoning"] = joined(message["content"]), joined(message["reasoning"])
         return self._messages
-
-
-def _joined(first: str, second: str) -> str:
-    return f"{first}{_SEPARATOR}{second}" if first and second else first or second
