@@ -130,6 +130,40 @@ def test_a_file_that_grows_is_refused(settings: Any) -> None:
     assert list(refused.value.details or ()) == ["1"]
 
 
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _level in range(levels):
+        value = {"x": value}
+    return value
+
+
+DEEP = nested(900)
+
+
+def libre(*messages: object) -> dict[str, Any]:
+    return {"conversationId": "x", "messages": [*messages]}
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        chatgpt({"a": (None, "Hi")})[0] | {"title": LONG},
+        [open_webui("Hi", files=[DEEP, {"name": DEEP, "type": DEEP}])],
+        [open_webui([{"type": "text", "text": "Hi"}, {"type": DEEP}])],
+        libre({"messageId": "a", "content": [{"type": DEEP}, {"type": "text", "text": "Hi"}]}),
+        libre({"messageId": "a", "text": "Hi", "files": [{"filename": DEEP}, {"filename": {}}]}),
+        libre({"messageId": "a", "text": "Hi"}, {"messageId": "b", "text": "x", "error": True}) | {"title": LONG},
+    ],
+)
+def test_reports_are_short(file: object) -> None:
+    """Names of odd types, or long ones, are not copied into reports."""
+    value, report = foreign.converted(file)
+    assert isinstance(value, dict)
+    assert value["conversations"][0]["messages"][0]["content"].startswith("Hi")
+    assert report is not None
+    assert len(orjson.dumps(report.as_json())) < 500
+
+
 DIGITS = f'<details type="reasoning">&#{"9" * 5_000};</details>'
 
 
@@ -137,6 +171,14 @@ DIGITS = f'<details type="reasoning">&#{"9" * 5_000};</details>'
     ("file", "place"),
     [
         ([open_webui(DIGITS)], "0.chat.messages.0.content"),
+        (chatgpt({"a": (None, {"content_type": {}})}), "0.mapping.a.message.content.content_type"),
+        (chatgpt({"a": (None, {"content_type": DEEP})}), "0.mapping.a.message.content.content_type"),
+        (chatgpt({"a": (None, {"parts": [[]]})}), "0.mapping.a.message.content.parts.0"),
+        (chatgpt({"i" * MANY: (None, 3)}), f"0.mapping.{'i' * 100}.message.content"),
+        (libre({"messageId": []}), "body.messages.0.messageId"),
+        (libre({"messageId": "a", "children": [{"messageId": "b", "text": 3}]}), "body.messages.a.children.0.text"),
+        (libre({"messageId": "a", "children": 3}), "body.messages.0.children"),
+        (libre({"messageId": "a", "createdAt": 1e300}), "body.messages.0.createdAt"),
     ],
 )
 def test_wrong_values_are_refused_by_their_place(file: object, place: str) -> None:

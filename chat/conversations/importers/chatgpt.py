@@ -7,7 +7,17 @@ https://github.com/mitkury/chatgpt-export-parser, https://github.com/danny-avila
 import re
 from typing import Any
 
-from chat.conversations.importers.tree import Node, Report, a_text, a_time, an_object, conversation, wrong
+from chat.conversations.importers.tree import (
+    Node,
+    Report,
+    a_text,
+    a_time,
+    an_object,
+    conversation,
+    inside,
+    shown,
+    wrong,
+)
 
 # Marks of citations in texts, between characters of the private use area.
 _MARKS = re.compile("\ue200[^\ue200\ue201]*\ue201")
@@ -21,7 +31,7 @@ def read(where: str, given: dict[str, Any], report: Report) -> dict[str, Any] | 
     title = a_text(f"{where}.title", given.get("title"))
     reader = _Reader(title or where, report)
     mapping = an_object(f"{where}.mapping", given.get("mapping"))
-    nodes = {id_: reader.node(f"{where}.mapping.{id_}", node) for id_, node in mapping.items()}
+    nodes = {id_: reader.node(inside(f"{where}.mapping", id_), node) for id_, node in mapping.items()}
     return conversation(
         f"{where}.mapping",
         title,
@@ -57,7 +67,7 @@ class _Reader:
         role, metadata = author.get("role"), message.get("metadata")
         metadata = metadata if isinstance(metadata, dict) else {}
         content = an_object(f"{where}.content", message.get("content"))
-        kind = content.get("content_type")
+        kind = a_text(f"{where}.content.content_type", content.get("content_type"))
         self._note_instructions(metadata, content)
         if role == "assistant" and kind == "thoughts":
             node.reasoning = _thoughts(f"{where}.content", content)
@@ -69,10 +79,10 @@ class _Reader:
             node.model = a_text(f"{where}.metadata.model_slug", metadata.get("model_slug"))
             node.time = a_time(f"{where}.create_time", message.get("create_time"))
         elif role == "assistant":
-            self._leave_out(f"call of a tool: {str(message.get('recipient'))[:60]}")
+            self._leave_out(f"call of a tool: {shown(message.get('recipient'))}")
         elif role == "tool":
             images = _images(content)
-            self._leave_out("image of a tool" if images else f"result of a tool: {str(author.get('name'))[:60]}")
+            self._leave_out("image of a tool" if images else f"result of a tool: {shown(author.get('name'))}")
         elif self._text(f"{where}.content", content).strip():
             self._leave_out("system message")
 
@@ -108,7 +118,7 @@ class _Reader:
             self._leave_out("image")
             return _IMAGE
         if part is not None:
-            self._leave_out(str(kind or "part without a type")[:60])
+            self._leave_out(shown(kind or "part without a type"))
         return ""
 
     def _leave_out(self, what: str) -> None:

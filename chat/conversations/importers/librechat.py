@@ -3,9 +3,21 @@
 https://github.com/danny-avila/LibreChat, `client/src/hooks/Conversations/useExportConversation.ts`.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from chat.conversations.importers.tree import Node, Report, a_text, a_time, an_object, conversation, joined, wrong
+from chat.conversations.importers.tree import (
+    Node,
+    Report,
+    a_text,
+    a_time,
+    an_object,
+    conversation,
+    inside,
+    joined,
+    shown,
+    wrong,
+)
 
 # The parent of first messages.
 _NO_PARENT = "00000000-0000-0000-0000-000000000000"
@@ -34,6 +46,11 @@ def read(where: str, given: dict[str, Any], report: Report) -> dict[str, Any] | 
     )
 
 
+def _listed(where: str, messages: Iterable[Any], parent: str | None) -> Iterator[tuple[str, Any, str | None]]:
+    """Yield messages with path and parent; chains are long, so paths have one level."""
+    return ((f"{where}.{number}", message, parent) for number, message in enumerate(messages))
+
+
 class _Reader:
     def __init__(self, name: str, report: Report) -> None:
         self._name, self._report = name, report
@@ -41,12 +58,12 @@ class _Reader:
     def nodes(self, where: str, messages: list[Any]) -> dict[str, Node]:
         """Return all nodes; nested ones are read without recursion, because chains are long."""
         nodes: dict[str, Node] = {}
-        waiting: list[tuple[str, Any, str | None]] = [
-            (f"{where}.{number}", message, None) for number, message in enumerate(messages)
-        ]
-        waiting.reverse()
-        while waiting:
-            at, given, above = waiting.pop()
+        levels = [_listed(where, messages, None)]
+        while levels:
+            if (following := next(levels[-1], None)) is None:
+                levels.pop()
+                continue
+            at, given, above = following
             message = an_object(at, given)
             id_ = message.get("messageId")
             if not isinstance(id_, str) or id_ in nodes:
@@ -58,7 +75,7 @@ class _Reader:
             children = message.get("children") or []
             if not isinstance(children, list):
                 raise wrong(f"{at}.children")
-            waiting += reversed([(f"{at}.children.{number}", each, id_) for number, each in enumerate(children)])
+            levels.append(_listed(f"{inside(where, id_)}.children", children, id_))
         return nodes
 
     def _node(self, where: str, message: dict[str, Any], parent: str | None) -> Node:
@@ -77,7 +94,7 @@ class _Reader:
             node.role = None
         names = []
         for file in message["files"] if isinstance(message.get("files"), list) else ():
-            name = str(file.get("filename") if isinstance(file, dict) else "")[:60]
+            name = shown(file.get("filename") if isinstance(file, dict) else "")
             self._report.leave_out(self._name, f"file: {name}".rstrip(": "))
             names.append(f"[{name or 'file'}]")
         node.text = joined([node.text, *names]).strip() if names else node.text
@@ -93,5 +110,5 @@ class _Reader:
         text = value.get("value") if isinstance(value, dict) else value
         if kind in ("text", "think"):
             return kind, a_text(f"{where}.{kind}", text)
-        self._report.leave_out(self._name, str(kind)[:60])
+        self._report.leave_out(self._name, shown(kind))
         return "", ""

@@ -8,7 +8,18 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from chat.conversations.importers.tree import Node, Report, a_text, a_time, an_object, conversation, joined, wrong
+from chat.conversations.importers.tree import (
+    Node,
+    Report,
+    a_text,
+    a_time,
+    an_object,
+    conversation,
+    inside,
+    joined,
+    shown,
+    wrong,
+)
 
 # The product keeps reasoning, and the calls of tools, as elements in the text.
 _OPENING, _CLOSING = re.compile(r'<details type="(\w{1,40})"'), "</details>"
@@ -24,7 +35,7 @@ def read(where: str, given: dict[str, Any], report: Report) -> dict[str, Any] | 
     history = chat.get("history")
     if isinstance(history, dict) and isinstance(history.get("messages"), dict):
         at = f"{where}.chat.history.messages"
-        nodes = {id_: reader.node(f"{at}.{id_}", each) for id_, each in history["messages"].items()}
+        nodes = {id_: reader.node(inside(at, id_), each) for id_, each in history["messages"].items()}
     elif isinstance(chat.get("messages"), list):
         at = f"{where}.chat.messages"
         nodes = reader.chain(at, chat["messages"])
@@ -68,11 +79,11 @@ class _Reader:
         for file in message["files"] if isinstance(message.get("files"), list) else ():
             name = file.get("name") if isinstance(file, dict) else None
             kind = file.get("type") if isinstance(file, dict) else None
-            self._report.leave_out(self._name, f"{str(kind or 'file')[:20]}: {str(name or '')[:60]}".rstrip(": "))
-            names.append(f"[{'image' if kind == 'image' else str(name or 'file')[:60]}]")
+            self._report.leave_out(self._name, f"{shown(kind or 'file')}: {shown(name or '')}".rstrip(": "))
+            names.append(f"[{'image' if kind == 'image' else shown(name or 'file')}]")
         text = joined([text, *names]).strip() if names else text
         if role not in ("user", "assistant"):
-            self._report.leave_out(self._name, f"{str(role)[:20]} message")
+            self._report.leave_out(self._name, f"{shown(role)} message")
             return node
         node.role = role
         node.time = a_time(f"{where}.timestamp", message.get("timestamp"))
@@ -89,7 +100,7 @@ class _Reader:
             if part.get("type") == "text":
                 texts.append(a_text(f"{where}.{number}.text", part.get("text")))
             else:
-                self._report.leave_out(self._name, str(part.get("type"))[:60])
+                self._report.leave_out(self._name, shown(part.get("type")))
         return "\n\n".join(texts)
 
     def _split(self, where: str, text: str) -> tuple[str, str]:

@@ -18,6 +18,8 @@ from web.refusals import InvalidRequest
 
 # Kinds of left-out things that a report lists at most; the rest is in its counts.
 MOST_REPORTED = 200
+# Characters of a name that a report or a path shows; longer ones would be copied for each value.
+_SHOWN_CHARS = 100
 _MODEL_CHARS = 100
 _SEPARATOR = "\n\n"
 
@@ -41,7 +43,7 @@ class Report:
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def leave_out(self, conversation: str, what: str) -> None:
-        self.counts[conversation, what] += 1
+        self.counts[conversation[:_SHOWN_CHARS], what[:_SHOWN_CHARS]] += 1
 
     def as_json(self) -> list[LeftOut]:
         listed = self.counts.most_common(MOST_REPORTED)
@@ -51,6 +53,16 @@ class Report:
 def wrong(where: str, text: Any = None) -> InvalidRequest:
     """Return the refusal of a file that names a place in it."""
     return InvalidRequest(details={where: [text or _("This value is not valid.")]})
+
+
+def inside(where: str, key: str) -> str:
+    """Return the path of a value by its key."""
+    return f"{where}.{key[:_SHOWN_CHARS]}"
+
+
+def shown(value: object) -> str:
+    """Return a name for a report; only texts, because objects may be deeply nested."""
+    return str(value if isinstance(value, str | None) else "?")[:60]
 
 
 def an_object(where: str, value: object) -> dict[str, Any]:
@@ -116,7 +128,7 @@ def _parents_first(where: str, nodes: Mapping[str, Node]) -> Iterable[str]:
     children: dict[str | None, list[str]] = defaultdict(list)
     for id_, node in nodes.items():
         if node.parent is not None and node.parent not in nodes:
-            raise wrong(f"{where}.{id_}.parent", _("No message has this id."))
+            raise wrong(f"{inside(where, id_)}.parent", _("No message has this id."))
         children[node.parent].append(id_)
     ordered, stack = [], [*reversed(children[None])]
     while stack:
@@ -124,7 +136,7 @@ def _parents_first(where: str, nodes: Mapping[str, Node]) -> Iterable[str]:
         stack += reversed(children[ordered[-1]])
     if len(ordered) < len(nodes):
         lost = next(iter(nodes.keys() - set(ordered)))
-        raise wrong(f"{where}.{lost}.parent", _("The message is its own ancestor."))
+        raise wrong(f"{inside(where, lost)}.parent", _("The message is its own ancestor."))
     return ordered
 
 
