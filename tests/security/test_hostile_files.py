@@ -4,12 +4,14 @@ import io
 import re
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
-from chat.attachments.decoder.results import LIMITS, Decoded, File, read_results, write_files
+from chat.attachments.decoder import files
+from chat.attachments.decoder.results import LIMITS, Decoded, File, Refused, read_results, write_files
 from tests import files as made
 from tests.product import ApiUser, Product
 from tests.servers import ROOT
@@ -96,6 +98,18 @@ def test_other_files_become_inert() -> None:
         assert isinstance(result, Decoded), name
         assert never not in result.content, name
     assert mebibytes < MOST_MIB
+
+
+@pytest.mark.parametrize("start", [b"<!-- -->" * 24, b" " * 4_000, b"<!DOCTYPE a [" + b"] " * 2_000, b"<?xml?>" * 500])
+def test_types_are_recognised_in_linear_time(start: bytes) -> None:
+    """Comments, spaces and declarations before the root are read once, whether an SVG image follows or not."""
+    before = time.process_time()
+    assert isinstance(files.decoded(File("a.txt", start + b"x"), LIMITS), Decoded)
+    if b"[" not in start:
+        with pytest.raises(Refused) as refused:
+            files.decoded(File("a.txt", start + b"<svg/>"), LIMITS)
+        assert refused.value.subject == "image/svg+xml"
+    assert time.process_time() - before < 1
 
 
 def upload(user: ApiUser, name: str, content: bytes) -> httpx.Response:
