@@ -6,7 +6,6 @@ is in memory. The mark has a NUL, which no stored text has.
 
 import base64
 import binascii
-import re
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
@@ -28,7 +27,8 @@ from web.refusals import InvalidRequest
 # Rows inserted by one statement; contents are large.
 ROWS_AT_ONCE, CONTENTS_AT_ONCE = 1_000, 10
 IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/webp"})
-_MARK = re.compile(rb'"\\u0000attachment:(\d+)"')
+# What a mark begins with in JSON, before the id and a quotation mark.
+_MARK = rb'"\u0000attachment:'
 
 
 # --- export ----------------------------------------------------------------------------------------------------------
@@ -42,20 +42,21 @@ def marked(rows: Iterable[Attachment]) -> list[dict[str, Any]]:
     ]
 
 
-async def filled(export: bytes) -> AsyncGenerator[bytes, None]:
-    """Yield an export in pieces, with each content in the place of its mark."""
+async def filled(user_id: int, export: bytes) -> AsyncGenerator[bytes, None]:
+    """Yield a user's export in pieces, with each content in the place of its mark."""
     end = 0
-    for mark in _MARK.finditer(export):
-        yield export[end : mark.start()]
-        yield await database.run(_content, int(mark[1]))
-        end = mark.end()
+    while (start := export.find(_MARK, end)) >= 0:
+        yield export[end:start]
+        first, last = start + len(_MARK), export.index(b'"', start + len(_MARK))
+        yield await database.run(_content, user_id, int(export[first:last]))
+        end = last + 1
     yield export[end:]
 
 
-def _content(attachment_id: int) -> bytes:
+def _content(user_id: int, attachment_id: int) -> bytes:
     """Return a content as JSON; empty text if it was deleted meanwhile."""
-    row = Attachment.objects.filter(pk=attachment_id).first()
-    content = store.content_of([attachment_id]).get(attachment_id, b"")
+    row = Attachment.objects.owned_by(user_id).filter(pk=attachment_id).first()
+    content = store.content_of([row.pk]).get(row.pk, b"") if row else b""
     is_image = row is not None and row.kind == Attachment.Kind.IMAGE
     return orjson.dumps((base64.b64encode(content) if is_image else content).decode())
 

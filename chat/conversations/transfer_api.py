@@ -43,7 +43,7 @@ async def get_one(request: HttpRequest, conversation_id: int) -> HttpResponseBas
     name = f"conversation-{conversation_id}"
     if form == "markdown":
         return HttpResponse(content, content_type="text/markdown; charset=utf-8", headers=_download(f"{name}.md"))
-    filled = attached_files.filled(content)
+    filled = attached_files.filled(caller.user.pk, content)
     return StreamingHttpResponse(filled, content_type="application/json", headers=_download(f"{name}.json"))
 
 
@@ -71,7 +71,7 @@ async def _export(user_id: int) -> AsyncGenerator[bytes, None]:
             # Empty if the conversation was deleted meanwhile.
             if piece := await database.run(_exported, user_id, last):
                 yield comma
-                async for part in attached_files.filled(piece):
+                async for part in attached_files.filled(user_id, piece):
                     yield part
                 comma = b","
     yield transfer.TAIL

@@ -6,10 +6,16 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
 from PIL import Image
 
-from tests import files
+from chat.attachments import store
+from chat.attachments.decoder.results import Decoded
+from chat.attachments.models import Attachment
+from chat.conversations import attached_files
+from runtime import database
+from tests import factories, files
 from tests.chat.test_attached_prompts import BLOCK, answered, sent, upload
 from tests.chat.test_transfer import bring, everything, renamed
 from tests.product import ApiUser, Product
@@ -52,6 +58,18 @@ def test_export_and_import_round_trip(
     assert one.json()["conversations"][0]["messages"][0]["attachments"] == prompt["attachments"]
     markdown = other.client.get(f"/api/conversations/{row['id']}/export/?as=markdown").text
     assert "Attachments: notes.txt, red.png" in markdown
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_only_contents_of_the_user_fill_an_export(alice: Any) -> None:
+    """A mark of another user's attachment, or of a deleted one, becomes an empty text."""
+    other = await database.run(factories.user)
+    plain = Decoded("text", "text/plain", '"\\u0000attachment:1" é'.encode())
+    own = await database.run(store.save, alice.pk, "a.txt", plain)
+    theirs = await database.run(store.save, other.pk, "b.txt", plain)
+    rows = attached_files.marked([own, theirs, Attachment(pk=theirs.pk + 1, name="c.txt")])
+    export = b"".join([piece async for piece in attached_files.filled(alice.pk, orjson.dumps(rows))])
+    assert [each["content"] for each in orjson.loads(export)] == [plain.content.decode(), "", ""]
 
 
 def change(**values: Any) -> Callable[[dict[str, Any]], None]:
