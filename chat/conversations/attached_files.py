@@ -70,6 +70,7 @@ class ImportedAttachment(BaseModel):
     name: Annotated[Text, Field(min_length=1, max_length=NAME_CHARS)]
     kind: Literal["image", "text"]
     media_type: StrictStr
+    # Empty if it was deleted during the export; it is then left out.
     content: Text
 
     @model_validator(mode="after")
@@ -101,7 +102,7 @@ def check(imported: Imported) -> None:
 
     They come with their paths in the file. They stay as they are, so that another export is the same.
     """
-    images = [(path, given) for path, given in imported if given.kind == "image"]
+    images = [(path, given) for path, given in imported if given.kind == "image" and given.content]
     files = [File(given.name, given.decoded().content, given.media_type) for _path, given in images]
     results = decodings.check_all(files)
     wrong = [path for (path, _given), result in zip(images, results, strict=True) if isinstance(result, Refused)]
@@ -111,7 +112,7 @@ def check(imported: Imported) -> None:
 
 def store_all(user_id: int, given: Sequence[tuple[int, Sequence[ImportedAttachment]]]) -> None:
     """Store the attachments of imported messages, by message id; raise StorageFull."""
-    pairs = [(message_id, each) for message_id, listed in given for each in listed]
+    pairs = [(message_id, each) for message_id, listed in given for each in listed if each.content]
     if not pairs:
         return
     rows = [store.unsaved(user_id, each.name, each.decoded()) for _message_id, each in pairs]

@@ -60,6 +60,20 @@ def test_export_and_import_round_trip(
     assert "Attachments: notes.txt, red.png" in markdown
 
 
+def test_attachments_that_were_deleted_during_the_export_are_left_out(
+    product: Product, exported: dict[str, Any]
+) -> None:
+    """Their content is empty in the file; the import takes everything else."""
+    file = copy.deepcopy(exported)
+    prompt, _answer, edited, _other = file["conversations"][0]["messages"]
+    for attachment in (prompt["attachments"][1], edited["attachments"][0]):
+        attachment["content"] = ""
+    other = product.register("without")
+    assert bring(other, file).status_code == 201
+    del prompt["attachments"][1], edited["attachments"]
+    assert renamed(everything(other)) == renamed(file)
+
+
 @pytest.mark.django_db(transaction=True)
 async def test_only_contents_of_the_user_fill_an_export(alice: Any) -> None:
     """A mark of another user's attachment, or of a deleted one, becomes an empty text."""
