@@ -1,7 +1,8 @@
 """Find a `</think>` without an opening tag: all content before it was reasoning.
 
 Templates of several models end the prompt with `<think>`. Until the closing tag comes, such a thought looks like
-content. A tag in code is text, and so is one after a space or a quotation mark, because there a sentence names it.
+content. Only a tag on its own line, or directly behind the end of a sentence, ends a thought. Any other is named by the
+text, and so is a tag in code.
 """
 
 import re
@@ -12,8 +13,12 @@ from providers.wire.base import Delta, Event, Finished, Reasoning, ToolCallDelta
 
 TAG = "</think>"
 _OPENING = "<think"
-_FENCE = re.compile(r"\s*(`{3,}|~{3,})([^\n]*)")
+# A fence, also inside of quotes and list items.
+_FENCE = re.compile(r"(?:[\s>]|[-*+] |\d{1,9}[.)] )*(`{3,}|~{3,})(.*)")
 _TICKS = re.compile(r"`+")
+# What may stand between the beginning of a line and a tag; more spaces begin code.
+_INDENTS = ("", " ", "  ", "   ")
+_SENTENCE_ENDS = tuple(".!?。！？…）)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,9 @@ class LateThought:
 
     def __init__(self) -> None:
         self.passed = False
-        self._texts: list[str] = []
+        self._place = _Place()
+        # The text since the place: a part of one line.
+        self._line: list[str] = []
         # The beginning of a tag at the end of the content.
         self._held = ""
         # Whether the tag came, and the blank lines after it are dropped.
@@ -38,12 +45,19 @@ class LateThought:
     def feed(self, event: Event) -> Sequence[PipelineEvent]:
         """Return what is certain by now."""
         if isinstance(event, Delta):
-            return self._content(event)
+            text = event.text
+            if self._held or self._found or "<" in text:
+                return self._content(text)
+            self._line.append(text)
+            if "\n" in text:
+                self._read_lines()
+            return (event,)
         if isinstance(event, Reasoning | ToolCallDelta):
             # Such a model marks its reasoning otherwise, or the thought is over.
             self.passed = True
         elif isinstance(event, Withdrawn):
-            self._texts.clear()
+            self._place = _Place()
+            self._line.clear()
             self._held = ""
             return (event,)
         elif not isinstance(event, Finished):
@@ -55,60 +69,83 @@ class LateThought:
         held, self._held = self._held, ""
         return [Delta(held)] if held else []
 
-    def _content(self, event: Delta) -> Sequence[PipelineEvent]:
-        text = event.text
+    def _content(self, text: str) -> Sequence[PipelineEvent]:
         if self._found:
             text = text.lstrip()
             self.passed = bool(text)
             return (Delta(text),) if text else ()
-        if "<" not in text and not self._held:
-            self._texts.append(text)
-            return (event,)
         text, self._held = self._held + text, ""
-        start = 0
-        while (place := text.find(TAG, start)) >= 0:
-            before = "".join([*self._texts, text[:place]])
-            if _OPENING in before:
-                break
-            if _closes_a_thought(before):
-                return self._end(text[:place], text[place + len(TAG) :])
-            start = place + len(TAG)
-        keep = next((size for size in range(len(TAG) - 1, 0, -1) if text.endswith(TAG[:size])), 0)
-        text, self._held = text[: len(text) - keep], text[len(text) - keep :]
-        self._texts.append(text)
+        start, opening = 0, text.find(_OPENING)
+        while (at := text.find(TAG, start)) >= 0 and not 0 <= opening < at:
+            self._line.append(text[start:at])
+            if self._place.ends_thought("".join(self._line)):
+                return self._end(text[:at], text[at + len(TAG) :])
+            self._line.clear()
+            start = at + len(TAG)
+        if opening >= 0:
+            self.passed = True
+            return (Delta(text),)
+        last = text.rfind("<", start)
+        if last >= 0 and (TAG.startswith(text[last:]) or _OPENING.startswith(text[last:])):
+            text, self._held = text[:last], text[last:]
+        self._line.append(text[start:])
+        self._read_lines()
         return (Delta(text),) if text else ()
+
+    def _read_lines(self) -> None:
+        """Read the lines that are complete, so that each text is kept and read once."""
+        lines, newline, line = "".join(self._line).rpartition("\n")
+        if newline:
+            self._place.read(lines)
+            self._line = [line]
 
     def _end(self, before: str, after: str) -> list[PipelineEvent]:
         self._found = True
-        self._texts.clear()
-        rest = self._content(Delta(after)) if after else ()
+        self._line.clear()
+        rest = self._content(after) if after else ()
         return [*((Delta(before),) if before else ()), Rethought(), *rest]
 
 
-def _closes_a_thought(before: str) -> bool:
-    """Return whether a tag after this text is outside of code and sentences."""
-    line = before[before.rfind("\n") + 1 :]
-    if line.strip() and (line[-1].isspace() or line[-1] in "\"'“‘「(（"):
-        return False
-    return bool(before.strip()) and not _in_fence(before) and not _in_code_span(line)
+class _Place:
+    """A place in Markdown: the beginning of a line, or right behind a tag.
 
+    Text that is read moves it on.
+    """
 
-def _in_fence(text: str) -> bool:
-    fence = ""
-    for line in text.split("\n"):
+    def __init__(self) -> None:
+        self._fence = ""
+        # Whether there was visible text.
+        self._visible = False
+        # Whether a tag was in the line already, and the ticks of the code that was open there.
+        self._behind_tag, self._ticks = False, ""
+
+    def read(self, lines: str) -> None:
+        """Move to the beginning of the line after these, which have no tag."""
+        self._visible = self._visible or bool(lines.strip())
+        if "```" in lines or "~~~" in lines:
+            # A line with a tag is no fence.
+            for line in lines.split("\n")[int(self._behind_tag) :]:
+                self._read_fence(line)
+        self._behind_tag, self._ticks = False, ""
+
+    def ends_thought(self, text: str) -> bool:
+        """Move behind the tag after this text; return whether it ends a thought."""
+        lines, newline, line = text.rpartition("\n")
+        if newline:
+            self.read(lines)
+        self._visible = self._visible or self._behind_tag or bool(line.strip())
+        for ticks in _TICKS.findall(line):
+            self._ticks = ticks if not self._ticks else ("" if ticks == self._ticks else self._ticks)
+        begins = not self._behind_tag and line in _INDENTS
+        self._behind_tag = True
+        return self._visible and not self._fence and not self._ticks and (begins or line.endswith(_SENTENCE_ENDS))
+
+    def _read_fence(self, line: str) -> None:
         marks = _FENCE.match(line)
         if not marks:
-            continue
+            return
         ticks, rest = marks.groups()
-        if not fence:
-            fence = "" if "`" in rest and ticks[0] == "`" else ticks
-        elif ticks[0] == fence[0] and len(ticks) >= len(fence) and not rest.strip():
-            fence = ""
-    return bool(fence)
-
-
-def _in_code_span(line: str) -> bool:
-    opened = ""
-    for ticks in _TICKS.findall(line):
-        opened = ticks if not opened else ("" if ticks == opened else opened)
-    return bool(opened)
+        if not self._fence:
+            self._fence = "" if "`" in rest and ticks[0] == "`" else ticks
+        elif ticks[0] == self._fence[0] and len(ticks) >= len(self._fence) and not rest.strip():
+            self._fence = ""

@@ -1,5 +1,6 @@
 """A closing tag without an opening one: what stood before it was reasoning, however the vendor cuts its deltas."""
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -44,11 +45,36 @@ def test_thought_cut_anywhere(size: int) -> None:
         "A pair: <think>x</think> y",
         "</think>",
         "a < b </thin",
+        "推理模型的输出会先给出思考内容，并以</think>结尾，然后是正文。",
+        "- 标签：</think>\n- *</think>*",
+        "Models write\n    </think>\nthere.",
+        "1. ```\n   </think>\n   ```\n> ```\n> x.</think>\n> ```\n",
+        "`a.</think>b.</think>` c",
     ],
 )
 def test_text_about_the_tag_stays(text: str) -> None:
     assert split(text) == ("", text)
     assert split([text]) == ("", text)
+
+
+@pytest.mark.parametrize("end", ["。", "！", "?", "…", "（完）", "\n  "])
+def test_tag_behind_a_sentence_counts(end: str) -> None:
+    assert split(f"先想一想{end}</think>好") == (f"先想一想{end}", "好")
+
+
+def test_many_tags_in_code_are_read_once() -> None:
+    """They took seconds of the event loop when each one had all text before it read again."""
+    code = "```\n" + 'x.</think>\n"a</think>\n' * 4000
+    for deltas in ([code], code.splitlines(keepends=True), [code.replace("\n", " ")]):
+        before = time.process_time()
+        assert split(deltas) == ("", "".join(deltas))
+        assert time.process_time() - before < 0.5
+
+
+def test_opening_tag_ends_the_search() -> None:
+    stage = LateThought()
+    assert [out for text in ("a <th", "ink b") for out in stage.feed(Delta(text))] == [Delta("a "), Delta("<think b")]
+    assert stage.passed
 
 
 def test_tag_after_closed_code_counts() -> None:
@@ -71,11 +97,11 @@ def test_withdrawn_text_is_forgotten() -> None:
 
 def test_words_are_screened_on_both_sides(listed: Any) -> None:  # noqa: F811
     """Text that is held back for a word is released before the tag, and no word reaches across it."""
-    listed("secret", "dayfar")
+    listed("secret", "day.far")
     stages = Pipeline(Screening(chat().words, set(), 1000), LengthLimit(1000), LateThought())
-    fed = [Delta("a secret day</th"), Delta("ink>far"), Delta(" secret"), STOP]
+    fed = [Delta("a secret day.</th"), Delta("ink>far"), Delta(" secret"), STOP]
     passed = [out for event in fed for out in stages.feed(event)]
     place = passed.index(Rethought())
-    assert "".join(out.text for out in passed[:place] if isinstance(out, Delta)) == "a ****** day"
+    assert "".join(out.text for out in passed[:place] if isinstance(out, Delta)) == "a ****** day."
     assert "".join(out.text for out in passed[place:] if isinstance(out, Delta)) == "far ******"
     assert passed[-1] == STOP
