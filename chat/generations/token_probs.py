@@ -2,6 +2,8 @@
 
 Each token comes a second time in them, so they could carry a sensitive word past the screening. They wait until the
 screening has released their text unchanged, and are left out otherwise. Without words all of them pass.
+
+A completion whose log probabilities are too long ends with `length`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +16,9 @@ from chat.screening.lexicon import Lexicon
 from chat.screening.live import LiveWords
 from providers.wire.base import Delta, Finished, Withdrawn
 from providers.wire.logprobs import LogProbs
+
+# Bytes of JSON that the log probabilities of a completion may have: some 13,000 tokens with 20 alternatives each.
+MOST_BYTES = 16 * 1024 * 1024
 
 log = structlog.get_logger("generation")
 
@@ -29,6 +34,7 @@ class TokenProbs:
         self._restart()
 
     def _restart(self) -> None:
+        self._left = MOST_BYTES
         # Text that was received but not released, and the text since the last log probabilities.
         self._raw = self._text = ""
         # Characters received and released, and the last place where the released text differs.
@@ -40,6 +46,9 @@ class TokenProbs:
     def feed(self, event: PipelineEvent, screened: Stage) -> Sequence[PipelineEvent]:
         """Return what passes when the other stages get an event."""
         if isinstance(event, LogProbs):
+            self._left -= event.size
+            if self._left < 0:
+                return self.feed(Finished("length"), screened)
             start = self._received - len(self._text)
             self._waiting.append((start, self._received, self._text, event))
             self._text = ""

@@ -232,6 +232,8 @@ class Chunks(StreamedRelay):
         self._close_text()
         given = b'},"logprobs":{"content":%b,"refusal":null},"finish_reason":null}' % orjson.dumps(items)
         self._waiting.append(self._choice + given + self._end)
+        self._chars += len(given)
+        self.wake()
 
     def _finish(self, reason: str, usage: Mapping[str, Any]) -> None:
         self._close_text()
@@ -258,7 +260,8 @@ class Whole(Relay):
         self._texts: dict[str, list[str]] = {field: [] for field in _FIELDS.values()}
         self._calls: dict[int, dict[str, Any]] = {}
         self._cited: list[dict[str, Any]] = []
-        self._probs: list[Mapping[str, Any]] = []
+        # JSON of log probabilities, which takes a fraction of the memory of objects.
+        self._probs: list[bytes] = []
 
     @property
     def content(self) -> bytes:
@@ -292,7 +295,7 @@ class Whole(Relay):
         self._cited = annotations
 
     def logprobs(self, items: Sequence[Mapping[str, Any]]) -> None:
-        self._probs += items
+        self._probs.append(orjson.dumps(items)[1:-1])
 
     def _reset(self, text: Mapping[str, str]) -> None:
         self._texts = {"content": [text["content"]], "reasoning_content": [text["reasoning"]]}
@@ -308,7 +311,8 @@ class Whole(Relay):
             message["tool_calls"] = [_whole_call(call) for call in self._calls.values()]
         if self._cited:
             message["annotations"] = self._cited
-        probs = {"content": self._probs, "refusal": None} if self._probs else None
+        listed = orjson.Fragment(b"[%b]" % b",".join(self._probs))
+        probs = {"content": listed, "refusal": None} if self._probs else None
         choice = {"index": 0, "message": message, "logprobs": probs, "finish_reason": reason}
         self.body |= {"choices": [choice], "usage": usage}
 

@@ -10,6 +10,11 @@ class LogProbs:
 
     items: tuple[dict[str, Any], ...]
 
+    @property
+    def size(self) -> int:
+        """Estimate the bytes of their JSON."""
+        return sum(_size(token) for item in self.items for token in (item, *item["top_logprobs"]))
+
 
 def read_logprobs(given: object) -> LogProbs | None:
     """Return the log probabilities of a choice, with the fields of the standard alone."""
@@ -25,6 +30,10 @@ def _item(given: object) -> dict[str, Any] | None:
     others = given.get("top_logprobs")
     listed = [other for each in others if (other := _token(each))] if isinstance(others, list) else []
     return {**shown, "top_logprobs": listed}
+
+
+def _size(token: dict[str, Any]) -> int:
+    return 60 + len(token["token"]) + 4 * len(token["bytes"] or ())
 
 
 def _token(given: object) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from chat.apps import chat
+from chat.generations import token_probs
 from chat.generations.pipeline import LengthLimit, Pipeline, Screening
 from chat.generations.token_probs import TokenProbs
 from providers.wire.base import Delta, Finished, Withdrawn
@@ -77,6 +78,17 @@ def test_withdrawn_text_takes_its_own_along(listed: Any) -> None:  # noqa: F811
     listed("secret")
     out = passed(Delta("se"), probs(score("se")), Withdrawn(), Delta("b"), probs(score("b")), Finished("stop"))
     assert [each.items for each in out if isinstance(each, LogProbs)] == [(score("b"),)]
+
+
+def test_too_many_end_the_completion(listed: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """They end it like text that is too long, and held back text comes first; withdrawn ones do not count."""
+    listed("secret")
+    scored = probs(score("se"))
+    monkeypatch.setattr(token_probs, "MOST_BYTES", 2 * scored.size)
+    out = passed(Delta("x"), scored, Withdrawn(), Delta("se"), scored, scored, scored)
+    assert [each.text for each in out if isinstance(each, Delta)] == ["x", "se"]
+    assert [place for place, each in enumerate(out) if isinstance(each, Finished)] == [len(out) - 1]
+    assert out[-1] == Finished("length")
 
 
 def test_without_words_all_pass(listed: Any) -> None:  # noqa: F811

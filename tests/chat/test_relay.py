@@ -225,6 +225,21 @@ async def test_a_slow_caller_makes_the_run_wait() -> None:
     assert not chunks.full
 
 
+def test_log_probabilities_wait_like_text() -> None:
+    """They fill a stream and wake its caller; a whole completion keeps their JSON alone."""
+    score = {"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []}
+    chunks, whole = started(Chunks()), started(Whole())
+    woken: list[bool] = []
+    chunks.wake = lambda: woken.append(True)
+    while not chunks.full:
+        chunks.logprobs([score] * 20)
+    assert len(woken) * len(json.dumps(score)) * 20 < 2 * relay.FULL_CHARS
+    for _ in range(3):
+        whole.logprobs([score])
+    whole.complete("done", DONE, finish_reason="stop")
+    assert json.loads(whole.content)["choices"][0]["logprobs"] == {"content": [score] * 3, "refusal": None}
+
+
 async def test_the_status_waits_for_the_first_text() -> None:
     """The hold ends with the first text, the end, or its time limit."""
     silent, speaking, failing = started(Chunks()), started(Chunks()), started(Chunks())
