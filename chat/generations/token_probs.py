@@ -1,18 +1,17 @@
 """Log probabilities pass only with the text that they belong to.
 
 Each token comes a second time in them, so they could carry a sensitive word past the screening. They wait until the
-screening has released their text unchanged, and are left out otherwise. Without words all of them pass.
+screening has released their text unchanged, and are left out otherwise. So are all alternatives of a token, because one
+may complete a word that begins in the text. Without words all of them pass.
 
 A completion whose log probabilities are too long ends with `length`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import structlog
 
 from chat.generations.late_thought import PipelineEvent, Rethought
-from chat.screening.lexicon import Lexicon
 from chat.screening.live import LiveWords
 from providers.wire.base import Delta, Finished, Withdrawn
 from providers.wire.logprobs import LogProbs
@@ -85,11 +84,10 @@ class TokenProbs:
         ready: list[PipelineEvent] = []
         while self._waiting and self._waiting[0][1] <= self._released:
             start, _end, text, found = self._waiting.pop(0)
-            lexicon = self._words.current.outgoing
-            if lexicon.empty:
+            if self._words.current.outgoing.empty:
                 ready.append(found)
             elif start >= self._changed_until and _belongs(found, text):
-                ready.append(LogProbs(tuple(_clean(item, lexicon) for item in found.items)))
+                ready.append(LogProbs(tuple({**item, "top_logprobs": []} for item in found.items)))
             elif not self._omitted:
                 self._omitted = True
                 log.info("log probabilities left out")
@@ -105,13 +103,3 @@ def _belongs(found: LogProbs, text: str) -> bool:
 
 def bytes_of(token: str) -> list[int]:
     return list(token.encode("utf-8", "replace"))
-
-
-def _clean(item: dict[str, Any], lexicon: Lexicon) -> dict[str, Any]:
-    """Return a token without those alternatives that have a word, or bytes of another text."""
-    kept = [
-        other
-        for other in item["top_logprobs"]
-        if not lexicon.find(other["token"]) and (other["bytes"] is None or bytes_of(other["token"]) == other["bytes"])
-    ]
-    return {**item, "top_logprobs": kept}

@@ -58,19 +58,22 @@ def probs(*items: dict[str, Any]) -> LogProbs:
 
 
 def test_no_word_passes_in_them(listed: Any) -> None:  # noqa: F811
-    """Those of masked text, of other text than came, and alternatives that are words are left out."""
-    listed("secret")
+    """Those of masked text, of other text than came, and all alternatives are left out."""
+    listed("secret", "cobalt")
     events = [
         *(Delta("a "), probs(score("a "))),
         *(Delta("sec"), probs(score("sec")), Delta("ret."), probs(score("ret."))),
-        *(Delta("b "), probs(score("b ", "c ", "secret"))),
+        *(Delta("b cob."), probs(score("b cob", "c"), score(".", "alt"))),
         *(Delta("d "), probs(score("secret"))),
         *(Delta("e "), probs({**score("e "), "bytes": list(b"secret")})),
         Finished("stop"),
     ]
     out = passed(*events)
-    assert "".join(each.text for each in out if isinstance(each, Delta)) == "a ******.b d e "
-    assert [each.items for each in out if isinstance(each, LogProbs)] == [(score("a "),), (score("b ", "c "),)]
+    assert "".join(each.text for each in out if isinstance(each, Delta)) == "a ******.b cob.d e "
+    assert [each.items for each in out if isinstance(each, LogProbs)] == [
+        (score("a "),),
+        (score("b cob"), score(".")),
+    ]
     assert isinstance(out[-1], Finished)
 
 
