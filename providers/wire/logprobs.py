@@ -41,7 +41,13 @@ def _token(given: object) -> dict[str, Any] | None:
         return None
     value, data = given.get("logprob"), given.get("bytes")
     return {
-        "token": given["token"],
-        "logprob": value if isinstance(value, int | float) else None,
-        "bytes": data if isinstance(data, list) and all(isinstance(each, int) for each in data) else None,
+        # Half of a character that a relay cut cannot be sent.
+        "token": given["token"].encode("utf-8", "replace").decode(),
+        # Python reads longer integers than can be sent.
+        "logprob": value if isinstance(value, int | float) and abs(value) < 2**63 else None,
+        "bytes": data if isinstance(data, list) and all(_is_byte(each) for each in data) else None,
     }
+
+
+def _is_byte(given: object) -> bool:
+    return isinstance(given, int) and 0 <= given < 256

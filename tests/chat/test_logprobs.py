@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from chat.apps import chat
@@ -10,7 +11,7 @@ from chat.generations import token_probs
 from chat.generations.pipeline import LengthLimit, Pipeline, Screening
 from chat.generations.token_probs import TokenProbs
 from providers.wire.base import Delta, Finished, Withdrawn
-from providers.wire.logprobs import LogProbs
+from providers.wire.logprobs import LogProbs, read_logprobs
 from tests.chat.programs import ask, chunks
 from tests.chat.screening.test_pipeline import listed  # noqa: F401  (a fixture)
 from tests.upstreams import FakeOpenAI
@@ -92,6 +93,17 @@ def test_too_many_end_the_completion(listed: Any, monkeypatch: pytest.MonkeyPatc
     assert [each.text for each in out if isinstance(each, Delta)] == ["x", "se"]
     assert [place for place, each in enumerate(out) if isinstance(each, Finished)] == [len(out) - 1]
     assert out[-1] == Finished("length")
+
+
+def test_all_that_is_read_can_be_sent() -> None:
+    """Half of a character, numbers that are too long and NaN become what JSON has."""
+    huge = 10**400
+    odd = [("\ud83d", huge, [huge]), ("b\ude00", float("nan"), [-1]), ("c", -0.5, [99])]
+    given = [{"token": token, "logprob": value, "bytes": data} for token, value, data in odd]
+    found = read_logprobs({"content": [{**each, "top_logprobs": [each]} for each in given]})
+    assert found is not None
+    sent = [{"token": token, "logprob": None, "bytes": None} for token in ("?", "b?")] + given[2:]
+    assert orjson.loads(orjson.dumps(found.items)) == [{**each, "top_logprobs": [each]} for each in sent]
 
 
 def test_without_words_all_pass(listed: Any) -> None:  # noqa: F811
