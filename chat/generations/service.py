@@ -13,6 +13,7 @@ import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
+from accounts.token_limits import TokenLimits
 from chat.attachments import prompts
 from chat.events.local import LocalLogs
 from chat.events.log import Log
@@ -84,9 +85,10 @@ class Generations:
         starting.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(starting)
 
-    async def count_call(self, user_id: int) -> None:
+    async def count_call(self, user_id: int, token: TokenLimits | None) -> None:
         """Count a call of /v1 that generates nothing; raise TooManyRequests for too many."""
-        if wait := await self._call_rate.take(user_id):
+        wait = await self._call_rate.take_with(token) if token else 0.0
+        if wait := wait or await self._call_rate.take(user_id):
             raise TooManyRequests(retry_after=wait)
 
     async def _start(self, request: GenerationRequest, sink: Sink | None) -> Started:

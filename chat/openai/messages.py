@@ -51,7 +51,7 @@ async def post_message(request: HttpRequest) -> HttpResponseBase:
 )
 async def count_tokens(request: HttpRequest) -> HttpResponseBase:
     caller = await caller_of(request)
-    await chat().generations.count_call(caller.user.pk)
+    await chat().generations.count_call(caller.user.pk, caller.token)
     call = messages_bodies.parse_count(request)
     if call.model not in await offered(caller):
         raise UnknownModel

@@ -80,6 +80,8 @@ def test_the_rate(api_user: ApiUser) -> None:
     assert (refused.status_code, error(refused)[2]) == (429, "rate_limit_exceeded")
     assert 0 < int(refused.headers["Retry-After"]) <= 60
     assert program.post("/api/chat/", json={"model": "echo", "prompt": "x"}).status_code == 429
+    counted = {"model": "echo", "messages": [{"role": "user", "content": "x"}]}
+    assert program.post("/v1/messages/count_tokens", json=counted).status_code == 429
     api_user.answer("Hello", "echo")
 
 
