@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -87,6 +87,8 @@ class Attempts:
     user: int = 0
     # The names of those parameters that the caller set.
     given: frozenset[str] = frozenset()
+    # Masks the messages before the first attempt, when that takes so long that it was not done yet.
+    mask: Callable[[tuple[PromptMessage, ...]], Awaitable[tuple[PromptMessage, ...]]] | None = None
     upstream: str = ""
     # Whether this attempt has sent any text or sources, and whether any text was no white space. Reasoning counts,
     # because it is charged.
@@ -119,6 +121,8 @@ class Attempts:
         It stops trying once visible text was sent. Raises ProviderError, or ModelUnavailable when there was no key to
         try.
         """
+        if self.mask is not None:
+            self.messages = await self.mask(self.messages)
         routes = _in_order(self.model.routes)
         self.routing.health.tend(routes, embeds=EMBEDDINGS in self.extras)
         for is_last in (False, True):

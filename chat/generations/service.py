@@ -59,13 +59,13 @@ class Generations:
         routing: Routing,
     ) -> None:
         self._words, self._hints, self._process, self._redis, self._routing = words, hints, process, redis, routing
-        self._admission = Admission(words, drain, process, routing)
         self._call_rate = CallRate(redis)
         self._titles = Titles(routing, words)
         # Not a database thread: on SQLite there is only one, and megabytes of text would block all queries for seconds.
         self._large_calls = ThreadPoolExecutor(1, thread_name_prefix="large-calls")
         self.logs = LocalLogs()
         self.outbox = Outbox(self.logs, redis)
+        self._admission = Admission(words, drain, process, routing, self._large_calls)
         self._offsets = Offsets(broker, redis, process)
         self._replicas = Replicas(self.logs, self._offsets, redis)
         self._remote = Remote(broker, redis, process)

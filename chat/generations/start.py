@@ -1,5 +1,6 @@
 """Check a request for a generation in the contract's order, and store it."""
 
+from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,7 @@ from chat import storage, text_tools
 from chat.attachments import prompts
 from chat.attachments.prompts import NONE_ATTACHED, Attached
 from chat.errors import Conflict, ContentBlocked, ConversationBlocked, PromptTooLong, StorageFull
-from chat.generations import attaching, continuation, prompt
+from chat.generations import attaching, continuation, masking, prompt
 from chat.generations.load import check_load
 from chat.generations.request import NO_PRECHECK, GenerationRequest, Precheck, Started
 from chat.models import TITLE_CHARS, Conversation, Generation, Hit, Message, new_generation_id
@@ -56,7 +57,15 @@ class Target:
 class Admission:
     """Decides about requests for generations; all of it runs in a database thread."""
 
-    def __init__(self, words: LiveWords, drain: Drain, process: ServingProcess, routing: Routing) -> None:
+    def __init__(
+        self,
+        words: LiveWords,
+        drain: Drain,
+        process: ServingProcess,
+        routing: Routing,
+        large_calls: Executor | None = None,
+    ) -> None:
+        self._large_calls = large_calls
         self._words, self._drain, self._process, self._routing = words, drain, process, routing
 
     def refuse_early(self, request: GenerationRequest, precheck: Precheck = NO_PRECHECK) -> Started | None:
@@ -235,18 +244,19 @@ class Admission:
         call: ScreenedCall | None,
     ) -> Attempts:
         """Mask what goes upstream, after the transaction, because long histories take a while."""
+        mask = None
         if call:
             messages, extras = call.messages, call.extras
         else:
             lexicon = self._words.load().incoming
             if not request.instruction:  # its text is the screened prompt
                 is_new = request.kept and not (request.regenerate or request.continues or request.attachments)
-                messages = incoming.mask_earlier(lexicon, messages, new=int(is_new))
+                messages, mask = masking.mask(lexicon, messages, self._large_calls, new=int(is_new))
             extras = incoming.mask_extras(lexicon, request.extras)
         whole, user = not request.kept or bool(request.continues), request.user_id
         given = frozenset(request.parameters)
         return Attempts(
-            self._routing, config, messages, parameters, row_id, extras, whole=whole, user=user, given=given
+            self._routing, config, messages, parameters, row_id, extras, whole=whole, user=user, given=given, mask=mask
         )
 
 

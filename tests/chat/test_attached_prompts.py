@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from chat.generations.masking import LARGE_CHARS
 from tests import files
 from tests.product import ApiUser, Product, connected
 from tests.upstreams import FakeOpenAI
@@ -121,6 +122,15 @@ def test_texts_and_names_are_screened(owner: ApiUser, upstream: FakeOpenAI) -> N
     assert len(upstream.requests) == before
     answered(owner, "Read", upload(owner, "a.txt", b"An attachmentmasked word"))
     assert sent(upstream) == [f'<attachment name="a.txt">\nAn {"*" * 16} word\n</attachment>\n\nRead']
+
+
+def test_large_texts_are_masked_too(owner: ApiUser, upstream: FakeOpenAI) -> None:
+    """They are masked after the start, at once and in later turns."""
+    large = b"word " * (LARGE_CHARS // 5) + b"attachmentmasked"
+    first = answered(owner, "Read", upload(owner, "a.txt", large))
+    assert sent(upstream)[0].endswith(f"word {'*' * 16}\n</attachment>\n\nRead")
+    answered(owner, "Again", conversation=first["conversation"])
+    assert "attachmentmasked" not in sent(upstream)[0]
 
 
 def test_wrong_attachments_are_refused(owner: ApiUser, attaching: Product) -> None:
