@@ -90,6 +90,8 @@ def turns(
             images += row.size if row.kind == Attachment.Kind.IMAGE else 0
             if row.kind == Attachment.Kind.TEXT or (takes_images and images <= MAX_IMAGE_BYTES):
                 shown.add(row.pk)
+    while len(branch) > len(kept) > 1 and kept[-1][0].role != "user":
+        kept.pop()  # several vendors refuse a prompt that begins otherwise
     content = store.content_of(shown)
     return [_turn(turn, rows, content) for turn, rows in reversed(kept)]
 

@@ -1,15 +1,20 @@
 """Add attachments, new and of earlier turns, to what a generation starts with."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
 from chat.attachments import prompts
+from chat.attachments.models import Attachment
 from chat.attachments.prompts import Attached
+from chat.errors import PromptTooLong
+from chat.generations import prompt
 from providers.errors import Unsupported
 from providers.requests import able
 from providers.snapshot import ModelConfig
-from providers.wire.base import IMAGES
+from providers.wire.base import IMAGES, estimate_tokens
 from web.refusals import InvalidRequest
 
 
@@ -28,6 +33,22 @@ def fitted(config: ModelConfig, attached: Attached, question_id: int | None) -> 
             details = {prompts.FIELD: [_("This model does not take images.")]}
             raise InvalidRequest(details=details) from error
         return config
+
+
+def check_context(
+    config: ModelConfig, parameters: Mapping[str, Any], attached: Attached, question: tuple[int | None, str]
+) -> None:
+    """Raise PromptTooLong when a prompt's texts exceed the model's context; it reads no content.
+
+    `question` is the id, if it is stored, and the text. Images do not count here, because their estimate is too rough
+    to refuse them.
+    """
+    question_id, text = question
+    rows = [row for row in (*attached.new, *attached.of(question_id)) if row.kind == Attachment.Kind.TEXT]
+    left = config.context_tokens - prompt.room(config.context_tokens, {**config.parameters, **parameters})
+    if rows and sum(row.tokens for row in rows) + estimate_tokens(text) > left:
+        too_long = _("The prompt is too long for this model.")
+        raise PromptTooLong(too_long, details={prompts.FIELD: [too_long]})
 
 
 def takes_images(config: ModelConfig) -> bool:

@@ -296,8 +296,10 @@ def _with_attachments(request: GenerationRequest, target: Target) -> Target:
     attached = prompts.find(
         request.user_id, request.attachments, target.conversation.pk if target.conversation else None
     )
-    question_id = target.question.pk if target.question else None
-    return replace(target, config=attaching.fitted(target.config, attached, question_id), attached=attached)
+    question = (target.question.pk, target.question.content) if target.question else (None, request.prompt)
+    config = attaching.fitted(target.config, attached, question[0])
+    attaching.check_context(config, request.parameters, attached, question)
+    return replace(target, config=config, attached=attached)
 
 
 def _turns(target: Target, branch: list[Message], attached: Attached | None = None) -> list[PromptMessage]:

@@ -175,3 +175,15 @@ def test_a_conversation_takes_its_attachments_along(owner: ApiUser) -> None:
     assert owner.messages(second["conversation"])[0]["attachments"][0]["id"] == shared
     assert owner.client.delete(f"/api/attachments/{shared}/").status_code == 204
     assert "attachments" not in owner.messages(second["conversation"])[0]
+
+
+def test_too_long_texts_are_refused(owner: ApiUser, upstream: FakeOpenAI) -> None:
+    """Texts beyond the model's context are refused at once, for another completion too, and nothing is stored."""
+    long, before = upload(owner, "a.txt", b"word " * 2_000), len(upstream.requests)
+    refused(ask(owner, "Read", long, model="narrow"), 413)
+    assert owner.client.get("/api/conversations/").json()["results"] == []
+    assert len(upstream.requests) == before
+    first = answered(owner, "Read", long)
+    refused(owner.client.post(f"/api/messages/{first['message']}/regenerate/", json={"model": "narrow"}), 413)
+    answered(owner, "And then?", model="narrow", conversation=first["conversation"])
+    assert sent(upstream) == ["And then?"]
