@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 from django.conf import settings
@@ -21,11 +22,12 @@ from chat.events.offsets import Offsets
 from chat.events.redis import Outbox
 from chat.events.sink import Sink
 from chat.generations import drafts, remote
+from chat.generations.attachment_turns import AttachmentTurns
 from chat.generations.call_rate import CallRate
 from chat.generations.drafts import Draft
 from chat.generations.remote import Remote
 from chat.generations.replica import Replicas
-from chat.generations.request import GenerationRequest, Precheck, Started
+from chat.generations.request import NO_PRECHECK, GenerationRequest, Precheck, Started
 from chat.generations.run import Run
 from chat.generations.start import Admission
 from chat.generations.titles import Titles
@@ -63,6 +65,7 @@ class Generations:
         self._titles = Titles(routing, words)
         # Not a database thread: on SQLite there is only one, and megabytes of text would block all queries for seconds.
         self._large_calls = ThreadPoolExecutor(1, thread_name_prefix="large-calls")
+        self._turns = AttachmentTurns()
         self.logs = LocalLogs()
         self.outbox = Outbox(self.logs, redis)
         self._admission = Admission(words, drain, process, routing, self._large_calls)
@@ -92,7 +95,16 @@ class Generations:
             raise TooManyRequests(retry_after=wait)
 
     async def _start(self, request: GenerationRequest, sink: Sink | None) -> Started:
-        precheck = await self._precheck(request)
+        if not request.attachments:
+            return await self._started(request, sink, await self._precheck(request))
+        async with self._turns.of_user(request.user_id):
+            precheck = await self._precheck(request)
+            known = await database.run(self._admission.refuse_before_words, request, precheck)
+            if known is None:
+                precheck = await self._screened_attachments(request)
+            return known or await self._started(request, sink, precheck)
+
+    async def _started(self, request: GenerationRequest, sink: Sink | None, precheck: Precheck) -> Started:
         seems_exhausted = request.model and await self._hints.exhausted(request.user_id, request.model)
         started = await database.run(self._admission.refuse_early, request, precheck) if seems_exhausted else None
         if started is None:
@@ -113,12 +125,10 @@ class Generations:
         return await database.run(self._admission.start, request, precheck)
 
     async def _precheck(self, request: GenerationRequest) -> Precheck:
-        """Count a call of /v1 or a token; screen attachments and large calls."""
+        """Count a call of /v1 or a token; screen large calls."""
         wait = await self._call_rate.take_with(request.token) if request.token else 0.0
         if request.is_api_call and not wait:
             wait = await self._call_rate.take(request.user_id)
-        if request.attachments and not wait:
-            return await self._screened_attachments(request)
         if wait or not request.is_large:
             return Precheck(wait)
         words = await database.run(self._words.load)
@@ -128,9 +138,13 @@ class Generations:
 
     async def _screened_attachments(self, request: GenerationRequest) -> Precheck:
         words = await database.run(self._words.load)
-        texts = await database.run(prompts.texts_of, request.user_id, request.attachments)
+        if words.incoming.empty:
+            return NO_PRECHECK
         loop = asyncio.get_running_loop()
-        return Precheck(attached=await loop.run_in_executor(self._large_calls, incoming.screen, words.incoming, *texts))
+        async with self._turns.screening:
+            texts = await database.run(prompts.texts_of, request.user_id, request.attachments)
+            found = await loop.run_in_executor(self._large_calls, incoming.screen, words.incoming, *texts)
+        return Precheck(attached=replace(found, texts=()))
 
     def _run(self, started: Started, attempts: Attempts, sink: Sink | None, *, hides_reasoning: bool) -> None:
         """Run in a detached task, so that the run keeps nothing of the request."""

@@ -87,6 +87,14 @@ class Admission:
         except ContentBlocked:
             return None  # the transaction refuses it, because the words found must be stored
 
+    def refuse_before_words(self, request: GenerationRequest, precheck: Precheck) -> Started | None:
+        """Raise a refusal that comes before the words, so that no attachment is read for it.
+
+        Return the generation if the key is known, and None when the words decide.
+        """
+        found = self._before_words(request, self._checked_size_and_model(request), precheck)
+        return Started(found) if isinstance(found, Generation) else None
+
     def start(self, request: GenerationRequest, precheck: Precheck = NO_PRECHECK) -> Started:
         """Store a generation with its reservation, or raise the first refusal of the ladder.
 
@@ -117,14 +125,9 @@ class Admission:
                     # Keys, joins and the count of active generations are then decided without a race. A deletion of a
                     # conversation that a start may continue waits in the same way.
                     queue_writes(request.user_id)
-                if row := _known(request):
-                    return Started(row)
-                if self._drain.active:
-                    raise ServiceUnavailable
-                target = _with_attachments(request, self._target(request, config))
-                if precheck.wait_seconds:
-                    raise TooManyRequests(retry_after=precheck.wait_seconds)
-                check_load(request)
+                target = self._before_words(request, config, precheck)
+                if isinstance(target, Generation):
+                    return Started(target)
                 _check_words(target, screened)
                 if not _has_room(request, target, screened, reads_only=bool(exhausted)):
                     raise StorageFull
@@ -143,6 +146,20 @@ class Admission:
                 audit.record_refusal(request.user_id, screened.hits)  # not before the transaction is rolled back
             raise
         return Started(row, reservation, self._attempts(request, target.config, row_id, *built, call), seam)
+
+    def _before_words(
+        self, request: GenerationRequest, config: ModelConfig | None, precheck: Precheck
+    ) -> Generation | Target:
+        """Check from the key to the active generations; return the key's generation, else the target."""
+        if row := _known(request):
+            return row
+        if self._drain.active:
+            raise ServiceUnavailable
+        target = _with_attachments(request, self._target(request, config))
+        if precheck.wait_seconds:
+            raise TooManyRequests(retry_after=precheck.wait_seconds)
+        check_load(request)
+        return target
 
     def _store(
         self, request: GenerationRequest, row_id: str, target: Target, screened: Screened, reservation: ReservedUnit
