@@ -1,4 +1,4 @@
-"""Turns to read and screen attachments: one request at a time for each user, and one for all."""
+"""Let requests with attachments wait for each other."""
 
 import asyncio
 from collections import Counter

@@ -88,9 +88,9 @@ class Admission:
             return None  # the transaction refuses it, because the words found must be stored
 
     def refuse_before_words(self, request: GenerationRequest, precheck: Precheck) -> Started | None:
-        """Raise a refusal that comes before the words, so that no attachment is read for it.
+        """Raise a refusal that comes before the words in the order.
 
-        Return the generation if the key is known, and None when the words decide.
+        Return the generation if the key is known, else None. No attachment is read for it.
         """
         found = self._before_words(request, self._checked_size_and_model(request), precheck)
         return Started(found) if isinstance(found, Generation) else None
