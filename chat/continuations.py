@@ -11,6 +11,9 @@ from django.db import models
 if TYPE_CHECKING:
     from chat.models import Message
 
+# Few generations were continued. A deletion of messages looks for them.
+EARLIER_PARTS = models.Index(fields=["part_of"], name="earlier_parts", condition=models.Q(part_of__isnull=False))
+
 
 def appended(old: str, start: int, new: str) -> str:
     """Return `old` with `new` from character `start` on.
@@ -27,15 +30,21 @@ class MessagePart(models.Model):
     message_id: int | None
     # Whether the text begins in a message of an earlier generation, which may be empty.
     is_continuation = models.BooleanField(default=False, db_default=False)
-    # The message, when a later generation has continued it.
+    # The message, when a later generation has continued it; EARLIER_PARTS is its index.
     part_of = models.ForeignKey(
-        "chat.Message", models.SET_NULL, null=True, related_name="earlier_generations", db_constraint=False
+        "chat.Message",
+        models.SET_NULL,
+        null=True,
+        related_name="earlier_generations",
+        db_constraint=False,
+        db_index=False,
     )
-    # Characters of the message before this part, and up to its end; null: the part is the last one.
-    content_from = models.PositiveIntegerField(default=0, db_default=0)
-    content_until = models.PositiveIntegerField(null=True)
-    reasoning_from = models.PositiveIntegerField(default=0, db_default=0)
-    reasoning_until = models.PositiveIntegerField(null=True)
+    # Characters of the message before this part, and up to its end; null: the part is the last one. Not "positive"
+    # fields, whose constraints would make PostgreSQL read the table while all wait.
+    content_from = models.IntegerField(default=0, db_default=0)
+    content_until = models.IntegerField(null=True)
+    reasoning_from = models.IntegerField(default=0, db_default=0)
+    reasoning_until = models.IntegerField(null=True)
 
     class Meta:
         abstract = True

@@ -23,7 +23,7 @@ from chat.attachments.models import MessageAttachment as MessageAttachment
 from chat.channels.models import Channel as Channel
 from chat.channels.models import ChannelMark as ChannelMark
 from chat.channels.models import ChannelMessage as ChannelMessage
-from chat.continuations import MessagePart
+from chat.continuations import EARLIER_PARTS, MessagePart
 from chat.openai.models import KeptResponse as KeptResponse
 from chat.presets.models import Preset as Preset
 from chat.screening.models import AllowedPhrase as AllowedPhrase
@@ -340,7 +340,7 @@ class Generation(MessagePart):
             ),
         ]
         indexes: ClassVar[list[models.Index]] = [
-            # Few generations run and many have ended: for the reaper and the count of active generations.
+            EARLIER_PARTS,
             models.Index(fields=["user"], name="running_generations", condition=models.Q(status="running")),
             models.Index(
                 fields=["user", "uncharged_at"],

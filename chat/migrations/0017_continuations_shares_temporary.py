@@ -38,31 +38,27 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='generation',
             name='content_from',
-            field=models.PositiveIntegerField(db_default=0, default=0),
+            field=models.IntegerField(db_default=0, default=0),
         ),
         migrations.AddField(
             model_name='generation',
             name='content_until',
-            field=models.PositiveIntegerField(null=True),
+            field=models.IntegerField(null=True),
         ),
         migrations.AddField(
             model_name='generation',
             name='part_of',
-            field=models.ForeignKey(db_constraint=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='earlier_generations', to='chat.message'),
+            field=models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='earlier_generations', to='chat.message'),
         ),
         migrations.AddField(
             model_name='generation',
             name='reasoning_from',
-            field=models.PositiveIntegerField(db_default=0, default=0),
+            field=models.IntegerField(db_default=0, default=0),
         ),
         migrations.AddField(
             model_name='generation',
             name='reasoning_until',
-            field=models.PositiveIntegerField(null=True),
-        ),
-        migrations.AddIndex(
-            model_name='conversation',
-            index=models.Index(condition=models.Q(('temporary', True)), fields=['updated_at'], name='temporary_conversations'),
+            field=models.IntegerField(null=True),
         ),
         migrations.AddField(
             model_name='share',

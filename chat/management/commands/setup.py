@@ -1,6 +1,7 @@
 """`manage.py setup`: prepare a start: migrations, upstreams, quotas, text tools, the first admin."""
 
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -8,6 +9,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.db import IntegrityError, OperationalError, connection
+from django.db.backends.utils import CursorWrapper
 from django.db.migrations.executor import MigrationExecutor
 
 from accounts import usernames
@@ -19,6 +21,8 @@ from quotas.setup import ensure_defaults
 
 # The key of PostgreSQL's advisory lock: an arbitrary constant.
 ADVISORY_LOCK = 7_481_265_018
+# Seconds between two attempts to take it.
+LOCK_RETRY_SECONDS = 0.2
 
 
 class Command(BaseCommand):
@@ -54,11 +58,18 @@ def _setup_lock() -> Iterator[None]:
             # Migrations, and waiting for those of another process, may take minutes.
             cursor.execute("SET statement_timeout = 0")
             cursor.execute("SET lock_timeout = 0")
-            cursor.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+            # Tried again and again, because a statement that waits keeps PostgreSQL from building an index meanwhile.
+            while not _took_lock(cursor):
+                time.sleep(LOCK_RETRY_SECONDS)
             try:
                 yield
             finally:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [ADVISORY_LOCK])
+
+
+def _took_lock(cursor: CursorWrapper) -> bool:
+    cursor.execute("SELECT pg_try_advisory_lock(%s)", [ADVISORY_LOCK])
+    return bool(cursor.fetchone()[0])
 
 
 def _migrate() -> None:
