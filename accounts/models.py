@@ -257,8 +257,9 @@ class Ticket(models.Model):
     """A ticket for one event stream: one use, one user, one path, any process."""
 
     user = models.ForeignKey(User, models.CASCADE, verbose_name=_("user"))
-    # The token of the program that took the ticket, whose limits hold for it too.
-    token = models.ForeignKey(ApiToken, models.CASCADE, related_name="+", null=True)
+    # The token of the program that took the ticket, whose limits hold for it too. Without a constraint, because a
+    # process of the previous release deletes tokens without these rows.
+    token = models.ForeignKey(ApiToken, models.CASCADE, related_name="+", null=True, db_constraint=False)
     path = models.CharField(max_length=2000)
     digest = models.CharField(max_length=64, unique=True)
     expires_at = models.DateTimeField(db_index=True)

@@ -49,7 +49,7 @@ def redeem(ticket: str, path: str) -> Ticket | None:
         .filter(digest=digest(ticket), expires_at__gt=timezone.now())
         .first()
     )
-    if row is None or row.path != path:
+    if row is None or row.path != path or (row.token_id and row.token is None):  # such a token was deleted
         return None
     # Of several requests that read the row at the same time, one deletes it.
     deleted, _rows = Ticket.objects.filter(pk=row.pk).delete()

@@ -1,4 +1,4 @@
-"""Deletions of expired texts, attachments, keys, hits and processes, and recounts of stored bytes."""
+"""Deletions of expired texts, keys, shares, hits and processes, and recounts of stored bytes."""
 
 from datetime import timedelta
 
@@ -8,7 +8,6 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from chat import storage
-from chat.attachments import store
 from chat.models import HAS_TEXT, KEY_LIFETIME, Conversation, Generation, Message, Share, StorageUse
 from chat.screening import audit
 from runtime import database
@@ -58,11 +57,10 @@ def expire_temporary() -> None:
 
 
 def expire() -> None:
-    """Delete old keys and hits, unused attachments, expired shares, and rows of dead processes."""
+    """Delete old keys and hits, ended shares, and rows of dead processes."""
     keys = Generation.objects.filter(idempotency_key__isnull=False, created_at__lt=timezone.now() - KEY_LIFETIME)
     keys.update(idempotency_key=None)
-    store.delete_unused()
-    ids = list(Share.objects.filter(expires_at__lte=timezone.now()).values_list("id", flat=True)[:EXPIRED_AT_ONCE])
+    ids = list(Share.objects.ended().values_list("id", flat=True)[:EXPIRED_AT_ONCE])
     Share.objects.filter(id__in=ids).delete()
     audit.expire()
     runtime().process.delete_dead()

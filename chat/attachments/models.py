@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.db import models, transaction
 from django.db.models import Count, Exists, OuterRef, Sum
 from django.utils import timezone
@@ -21,11 +22,16 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
         return self.filter(user_id=user_id)
 
     def unused(self) -> "AttachmentQuerySet":
-        return self.filter(~Exists(MessageAttachment.objects.filter(attachment=OuterRef("pk"))))
+        """Return the attachments that no stored message has."""
+        return self.filter(~Exists(MessageAttachment.objects.stored().filter(attachment=OuterRef("pk"))))
+
+    def without_user(self) -> "AttachmentQuerySet":
+        """Return the attachments of users that a process of the previous release has deleted."""
+        return self.filter(~Exists(get_user_model().objects.filter(pk=OuterRef("user"))))
 
     def used_only_by(self, messages: models.QuerySet[Any]) -> "AttachmentQuerySet":
         """Return the attachments of these messages that no other message has."""
-        links = MessageAttachment.objects.filter(attachment=OuterRef("pk"))
+        links = MessageAttachment.objects.stored().filter(attachment=OuterRef("pk"))
         theirs = messages.order_by().values("pk")
         return self.filter(Exists(links.filter(message__in=theirs)), ~Exists(links.exclude(message__in=theirs)))
 
@@ -53,8 +59,13 @@ class Attachment(models.Model):
         IMAGE = "image", _("image")
         TEXT = "text", _("text")
 
+    # Without a constraint, because a process of the previous release deletes users without these rows.
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.CASCADE, related_name="attachments", verbose_name=_("user")
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        related_name="attachments",
+        db_constraint=False,
+        verbose_name=_("user"),
     )
     name = models.CharField(_("name"), max_length=NAME_CHARS)
     kind = models.CharField(_("kind"), max_length=10, choices=Kind.choices)
@@ -90,11 +101,21 @@ class AttachmentContent(models.Model):
         return str(self.attachment_id)
 
 
+class MessageAttachmentQuerySet(models.QuerySet["MessageAttachment"]):
+    def stored(self) -> "MessageAttachmentQuerySet":
+        """Return the rows whose message is still stored."""
+        # A column of the message, because with its key alone the tables are not joined.
+        return self.filter(message__created_at__isnull=False)
+
+
 class MessageAttachment(models.Model):
     """An attachment of a message; versions of a prompt may share it."""
 
-    message = models.ForeignKey("chat.Message", models.CASCADE, related_name="attachment_links")
+    # Without a constraint, because a process of the previous release deletes messages without these rows.
+    message = models.ForeignKey("chat.Message", models.CASCADE, related_name="attachment_links", db_constraint=False)
     attachment = models.ForeignKey(Attachment, models.CASCADE, related_name="links")
+
+    objects: ClassVar[MessageAttachmentQuerySet] = MessageAttachmentQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
         verbose_name = _("attachment of a message")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # How long an attachment is kept for a prompt that may be sent yet.
 UNUSED_LIFETIME = timedelta(days=1)
+# Attachments deleted in one transaction, so that other writers do not wait long; the next time takes further ones.
+DELETED_AT_ONCE = 50
 
 
 def save(user_id: int, name: str, decoded: Decoded) -> Attachment:
@@ -73,8 +75,16 @@ def delete(user_id: int, attachment_id: int) -> None:
 
 
 def delete_unused() -> None:
-    """Delete the attachments that no message has, a day after their upload."""
-    Attachment.objects.unused().filter(created_at__lt=timezone.now() - UNUSED_LIFETIME).delete()
+    """Delete some of the attachments that have no message, or no user.
+
+    Those without a message are kept for a day, for a prompt that may be sent yet.
+    """
+    old = Attachment.objects.filter(created_at__lt=timezone.now() - UNUSED_LIFETIME).order_by("created_at")
+    ids = list(old.unused().values_list("pk", flat=True)[:DELETED_AT_ONCE])
+    # Asked again, because a prompt may have got one meanwhile.
+    Attachment.objects.filter(pk__in=ids).unused().delete()
+    orphans = list(Attachment.objects.without_user().values_list("pk", flat=True)[:DELETED_AT_ONCE])
+    Attachment.objects.filter(pk__in=orphans).delete()
 
 
 def by_message(links: Iterable[MessageAttachment]) -> dict[int, list[Attachment]]:

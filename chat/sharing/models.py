@@ -27,8 +27,13 @@ class ShareQuerySet(models.QuerySet["Share"]):
         return self.filter(user_id=user_id)
 
     def open_now(self) -> "ShareQuerySet":
-        """Return the shares whose time has not passed."""
-        return self.exclude(expires_at__lte=timezone.now())
+        """Return the shares whose time has not passed, and whose conversation is stored."""
+        # A column of the conversation, because with its key alone the tables are not joined.
+        return self.exclude(expires_at__lte=timezone.now()).filter(conversation__updated_at__isnull=False)
+
+    def ended(self) -> "ShareQuerySet":
+        """Return the shares that are not open, those too whose conversation a previous release deleted."""
+        return self.exclude(pk__in=self.model.objects.open_now().values("pk"))
 
     def stored_bytes(self) -> int:
         """Return what these shares count in `StorageUse`."""

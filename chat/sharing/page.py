@@ -24,7 +24,7 @@ def page(request: HttpRequest, token: str) -> HttpResponseBase:
         raise Http404
     if settings.SHARE_MODE == "members" and not request.user.is_authenticated:
         return redirect_to_login(request.get_full_path())
-    share = Share.objects.open_now().filter(token=token, user__is_active=True, conversation__isnull=False).first()
+    share = Share.objects.open_now().filter(token=token, user__is_active=True).first()
     if share is None:
         raise Http404
     words, own = chat().words.load(), own_hosts(request)

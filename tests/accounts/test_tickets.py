@@ -9,7 +9,7 @@ from django.db import connections
 from django.utils import timezone
 
 from accounts import tickets
-from accounts.models import Ticket, User
+from accounts.models import ApiToken, Ticket, User
 
 pytestmark = pytest.mark.django_db
 PATH = "/api/generations/1/events/"
@@ -84,6 +84,16 @@ def test_only_a_digest_is_stored(alice: User) -> None:
     ticket = tickets.issue(alice, PATH)
     assert len(ticket) >= 43  # 32 random bytes
     assert ticket not in str(Ticket.objects.values().get())
+
+
+def test_a_ticket_ends_with_its_token(alice: User) -> None:
+    """A token that a process of the previous release deleted takes its tickets along."""
+    token, _secret = ApiToken.issue(alice, "program")
+    ticket = tickets.issue(alice, PATH, token.pk)
+    rows = ApiToken.objects.filter(pk=token.pk)
+    rows._raw_delete(rows.db)  # as a process does that knows no tickets of tokens
+    connections["default"].check_constraints()
+    assert redeemed(ticket, PATH) is None
 
 
 def test_expired_tickets_are_deleted(alice: User) -> None:

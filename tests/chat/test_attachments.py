@@ -7,13 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
+from django.db import connection, models
 from django.utils import timezone
 from PIL import Image
 
-from chat import housekeeping
 from chat.attachments import store
 from chat.attachments.decoder.results import Decoded
-from chat.models import Attachment, AttachmentContent, StorageUse
+from chat.models import Attachment, AttachmentContent, Conversation, Message, MessageAttachment, StorageUse
 from tests import files
 from tests.product import ApiUser, Product, connected
 from tests.upstreams import FakeOpenAI
@@ -143,8 +143,45 @@ def test_unused_ones_are_deleted_after_a_day(alice: Any) -> None:
     """Housekeeping deletes what no message has, and gives its bytes back; recounting finds the same."""
     old, new = (store.save(alice.pk, "a.txt", Decoded("text", "text/plain", b"x" * size)) for size in (1_000, 2_000))
     Attachment.objects.filter(pk=old.pk).update(created_at=timezone.now() - timedelta(hours=25))
-    housekeeping.expire()
+    store.delete_unused()
     assert [*AttachmentContent.objects.values_list("pk", flat=True)] == [new.pk]
     counted = StorageUse.objects.get(user=alice).attachments
     StorageUse.recount(alice.pk)
     assert StorageUse.objects.get(user=alice).attachments == counted == 2_200
+
+
+def test_few_are_deleted_at_a_time(alice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pass deletes a bounded number, oldest first; the next passes delete the others."""
+    monkeypatch.setattr(store, "DELETED_AT_ONCE", 2)
+    rows = [store.save(alice.pk, "a.txt", Decoded("text", "text/plain", b"x")) for _upload in range(3)]
+    for days, row in enumerate(rows, start=2):
+        Attachment.objects.filter(pk=row.pk).update(created_at=timezone.now() - timedelta(days=days))
+    store.delete_unused()
+    assert [row.pk for row in Attachment.objects.all()] == [rows[0].pk]
+    store.delete_unused()
+    assert not Attachment.objects.exists()
+
+
+def without_rows_of_this_release(rows: models.QuerySet[Any]) -> None:
+    """Delete rows as a process of the previous release does, which knows no table of attachments."""
+    rows._raw_delete(rows.db)
+    connection.check_constraints()
+
+
+def test_a_previous_release_may_delete_their_messages_and_users(alice: Any, django_user_model: Any) -> None:
+    """No constraint stands in its way, and later passes delete what it left behind."""
+    old = timezone.now() - timedelta(days=2)
+    gone = django_user_model.objects.create(username="gone")
+    lost, orphan = (store.save(user.pk, "a.txt", Decoded("text", "text/plain", b"x")) for user in (alice, gone))
+    Attachment.objects.update(created_at=old)
+    conversation = Conversation.objects.create(user=alice, title="Notes")
+    message = Message.objects.create(conversation=conversation, role="user", content="Read")
+    MessageAttachment.objects.create(message=message, attachment=lost)
+    Attachment.objects.filter(pk=orphan.pk).update(created_at=timezone.now())
+    store.delete_unused()
+    assert Attachment.objects.count() == 2
+    without_rows_of_this_release(Message.objects.filter(pk=message.pk))
+    without_rows_of_this_release(django_user_model.objects.filter(pk=gone.pk))
+    store.delete_unused()
+    assert not Attachment.objects.exists()
+    assert not MessageAttachment.objects.exists()
