@@ -4,9 +4,11 @@ import itertools
 import os
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
@@ -79,6 +81,37 @@ def test_deltas_pass_nginx_one_by_one(product: Product, tmp_path: Path) -> None:
                 "/api/import/", content=b" " * (31 * 2**20), headers={"Content-Type": "application/json"}
             )
             assert large.status_code == 400
+
+
+class WithOneRelease(BaseHTTPRequestHandler):
+    """Answers with the files of its release; others are not found."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if f".{self.server.server_port}." in self.path else 404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+@pytest.mark.contract("deploy/")
+@pytest.mark.server
+def test_static_files_of_both_releases_are_found(tmp_path: Path) -> None:
+    """During an upgrade a process that lacks a static file is passed over; other pages are asked for once."""
+    port, releases = free_port(), [HTTPServer(("127.0.0.1", 0), WithOneRelease) for _release in range(2)]
+    for release in releases:
+        threading.Thread(target=release.serve_forever, args=(0.01,), daemon=True).start()
+    old, new = (str(release.server_port) for release in releases)
+    text = front(tmp_path, old, port).replace("max_fails=0;", f"max_fails=0; server 127.0.0.1:{new} max_fails=0;")
+    with nginx(tmp_path, text), httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        found = [client.get(f"/static/chat.{name}.js").status_code for name in (old, new) * 2]
+        assert found == [200] * 4
+        assert client.get("/static/chat.js").status_code == 404
+        assert {client.get(f"/chat.{old}.js").status_code for _ask in range(2)} == {200, 404}
+    for release in releases:
+        release.shutdown()
+        release.server_close()
 
 
 @pytest.mark.contract("deploy/")
