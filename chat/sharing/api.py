@@ -30,8 +30,8 @@ from web.refusals import Forbidden, NotFound, TooLarge
 
 # Links that one user may have.
 MOST_SHARES = 100
-# Bytes of one copy at most, because each reader's page has all of it.
-MOST_BYTES = 2 * 2**20
+# Bytes of one copy at most, because each reader's page has all of it, screened anew in about 20 ms.
+MOST_BYTES = 256 * 2**10
 MOST_DAYS = 365
 
 
