@@ -13,6 +13,7 @@ from PIL import Image
 
 from chat.attachments import store
 from chat.attachments.decoder.results import Decoded
+from chat.conversations import deletions
 from chat.models import Attachment, AttachmentContent, Conversation, Message, MessageAttachment, StorageUse
 from tests import files
 from tests.product import ApiUser, Product, connected
@@ -160,6 +161,21 @@ def test_few_are_deleted_at_a_time(alice: Any, monkeypatch: pytest.MonkeyPatch) 
     assert [row.pk for row in Attachment.objects.all()] == [rows[0].pk]
     store.delete_unused()
     assert not Attachment.objects.exists()
+
+
+def test_a_deleted_message_takes_only_its_own_along(alice: Any) -> None:
+    """What another version of the prompt has stays, and the bytes of the others are given back."""
+    own, shared = (store.save(alice.pk, "a.txt", Decoded("text", "text/plain", b"x" * size)) for size in (1_000, 2_000))
+    conversation = Conversation.objects.create(user=alice, title="Notes")
+    first, second = (
+        Message.objects.create(conversation=conversation, role="user", content="Read") for _version in range(2)
+    )
+    for message, row in ((first, own), (first, shared), (second, shared)):
+        MessageAttachment.objects.create(message=message, attachment=row)
+    StorageUse.recount(alice.pk)
+    deletions.delete_subtree(alice.pk, first.pk)
+    assert [row.pk for row in Attachment.objects.all()] == [shared.pk]
+    assert StorageUse.objects.get(user=alice).attachments == 2_200
 
 
 def without_rows_of_this_release(rows: models.QuerySet[Any]) -> None:
