@@ -127,8 +127,9 @@ class OnePreset(APIView):
     )
     def patch(self, request: Request, preset_id: int) -> Response:
         user = _user(request)
+        body = checked(PresetChange, _json(request))
         owner_id = _changeable(user, preset_id).user_id
-        values = _checked(user, checked(PresetChange, _json(request)))
+        values = _checked(user, body)
         with transaction.atomic():
             storage.lock(owner_id)  # before the row is read, so that no other change is undone
             row = _changeable(user, preset_id)

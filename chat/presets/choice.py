@@ -46,8 +46,9 @@ def digest_source(body: ChatBody) -> bytes:
 
 def repeated(request: GenerationRequest, configuration: Configuration) -> GenerationRequest:
     """Return a request for more of a prompt's completion with the parameters chosen before."""
+    message_id = request.regenerate or request.continues or 0
     # By the message's row: unlike a foreign key, a primary key may be compared with a number that no column holds.
-    own = Generation.objects.owned_by(request.user_id).filter(message__id=request.regenerate or request.continues)
+    own = Generation.objects.owned_by(request.user_id).filter(message__id=message_id)
     row = own.only("model", "parameters").first()
     if row is None or not row.parameters:
         return request
