@@ -25,6 +25,10 @@ SPEECH = """
 # Notes the notifications instead of showing them, and lets the test hide the tab.
 NOTIFICATIONS = """
     globalThis.shown = [];
+    // Chromium without a window grants no notifications.
+    let permission = "default";
+    Object.defineProperty(Notification, "permission", { get: () => permission });
+    Notification.requestPermission = async () => (permission = "granted");
     globalThis.hide = () => Object.defineProperty(document, "hidden", { value: true });
     ServiceWorkerRegistration.prototype.showNotification = async (...given) => shown.push(given);
 """
@@ -114,7 +118,6 @@ def test_dictation_writes_into_the_prompt(visitor: Visitor) -> None:
 def test_a_long_answer_that_ends_in_a_hidden_tab_notifies(visitor: Visitor, wanted: bool) -> None:
     """Only users who asked for it are notified, with the conversation's title and how it ended."""
     page = visitor.page
-    visitor.context.grant_permissions(["notifications"])
     visitor.context.add_init_script(NOTIFICATIONS)
     page.clock.install()
     page.reload()
