@@ -24,10 +24,15 @@ WORDS = {"attachmentforbidden": "block", "attachmentmasked": "mask"}
 
 @pytest.fixture(scope="module")
 def attaching(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """A product with a model that takes no images, one with a small context, and sensitive words."""
-    with Product(tmp_path_factory.mktemp("attaching"), **connected(upstream, blind="plain", narrow="plain")) as running:
+    """A product with a model that takes no images, ones with a small and a large context, and sensitive words."""
+    models = connected(upstream, blind="plain", narrow="plain", wide="plain")
+    with Product(tmp_path_factory.mktemp("attaching"), **models) as running:
         admin = running.admin().client
-        changes: dict[str, dict[str, Any]] = {"blind": {"takes": []}, "narrow": {"context_tokens": 2_000}}
+        changes: dict[str, dict[str, Any]] = {
+            "blind": {"takes": []},
+            "narrow": {"context_tokens": 2_000},
+            "wide": {"context_tokens": 200_000},
+        }
         for row in admin.get("/api/admin/models/").json():
             if row["slug"] in changes:
                 done = admin.patch(f"/api/admin/models/{row['id']}/", json=changes[row["slug"]])
@@ -127,9 +132,9 @@ def test_texts_and_names_are_screened(owner: ApiUser, upstream: FakeOpenAI) -> N
 def test_large_texts_are_masked_too(owner: ApiUser, upstream: FakeOpenAI) -> None:
     """They are masked after the start, at once and in later turns."""
     large = b"word " * (LARGE_CHARS // 5) + b"attachmentmasked"
-    first = answered(owner, "Read", upload(owner, "a.txt", large))
+    first = answered(owner, "Read", upload(owner, "a.txt", large), model="wide")
     assert sent(upstream)[0].endswith(f"word {'*' * 16}\n</attachment>\n\nRead")
-    answered(owner, "Again", conversation=first["conversation"])
+    answered(owner, "Again", model="wide", conversation=first["conversation"])
     assert "attachmentmasked" not in sent(upstream)[0]
 
 
