@@ -58,14 +58,9 @@ class Admission:
     """Decides about requests for generations; all of it runs in a database thread."""
 
     def __init__(
-        self,
-        words: LiveWords,
-        drain: Drain,
-        process: ServingProcess,
-        routing: Routing,
-        large_calls: Executor | None = None,
+        self, words: LiveWords, drain: Drain, process: ServingProcess, routing: Routing, large: Executor | None = None
     ) -> None:
-        self._large_calls = large_calls
+        self._large_calls = large
         self._words, self._drain, self._process, self._routing = words, drain, process, routing
 
     def refuse_early(self, request: GenerationRequest, precheck: Precheck = NO_PRECHECK) -> Started | None:

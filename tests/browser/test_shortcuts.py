@@ -23,6 +23,7 @@ def test_shortcuts_work_outside_of_fields_and_can_be_turned_off(visitor: Visitor
     expect(dialog).to_be_visible()
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
+    page.wait_for_function("() => document.activeElement === document.body")
 
     page.keyboard.press("s")
     expect(page.locator("#search")).to_be_focused()

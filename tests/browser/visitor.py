@@ -106,7 +106,10 @@ class Visitor:
 
     def answer(self, prompt: str, model: str = "") -> Locator:
         """Ask, wait for the end, and return the completion's element."""
+        before = self.page.locator(".answer").count()
         self.ask(prompt, model)
+        # The page asks first whether the conversation went on elsewhere.
+        expect(self.page.locator(".answer")).not_to_have_count(before)
         self.wait_for_end()
         return self.last
 
@@ -114,8 +117,7 @@ class Visitor:
         """Wait until the running generation shows more than so many characters; return how many there are."""
         running = """more => {
             const answer = document.querySelector(".answer.running [data-part=content]");
-            if (!answer) throw new Error("no answer is running");
-            return answer.innerText.length > more && answer.innerText.length;
+            return answer && answer.innerText.length > more && answer.innerText.length;
         }"""
         return int((page or self.page).wait_for_function(running, arg=more_than).json_value())
 
