@@ -48,9 +48,7 @@ class LateThought:
             text = event.text
             if self._held or self._found or "<" in text:
                 return self._content(text)
-            self._line.append(text)
-            if "\n" in text:
-                self._read_lines()
+            self._keep(text)
             return (event,)
         if isinstance(event, Reasoning | ToolCallDelta):
             # Such a model marks its reasoning otherwise, or the thought is over.
@@ -88,14 +86,14 @@ class LateThought:
         last = text.rfind("<", start)
         if last >= 0 and (TAG.startswith(text[last:]) or _OPENING.startswith(text[last:])):
             text, self._held = text[:last], text[last:]
-        self._line.append(text[start:])
-        self._read_lines()
+        self._keep(text[start:])
         return (Delta(text),) if text else ()
 
-    def _read_lines(self) -> None:
-        """Read the lines that are complete, so that each text is kept and read once."""
-        lines, newline, line = "".join(self._line).rpartition("\n")
-        if newline:
+    def _keep(self, text: str) -> None:
+        """Keep the text of the current line, and read lines once complete."""
+        self._line.append(text)
+        if "\n" in text:
+            lines, _newline, line = "".join(self._line).rpartition("\n")
             self._place.read(lines)
             self._line = [line]
 

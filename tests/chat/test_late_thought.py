@@ -65,7 +65,8 @@ def test_tag_behind_a_sentence_counts(end: str) -> None:
 def test_many_tags_in_code_are_read_once() -> None:
     """They took seconds of the event loop when each one had all text before it read again."""
     code = "```\n" + 'x.</think>\n"a</think>\n' * 4000
-    for deltas in ([code], code.splitlines(keepends=True), [code.replace("\n", " ")]):
+    one_line = ["a<b "] * 40_000
+    for deltas in ([code], code.splitlines(keepends=True), [code.replace("\n", " ")], one_line):
         before = time.process_time()
         assert split(deltas) == ("", "".join(deltas))
         assert time.process_time() - before < 0.5
