@@ -7,6 +7,7 @@ may complete a word that begins in the text. Without words all of them pass.
 A completion whose log probabilities are too long ends with `length`.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 import structlog
@@ -34,13 +35,15 @@ class TokenProbs:
 
     def _restart(self) -> None:
         self._left = MOST_BYTES
-        # Text that was received but not released, and the text since the last log probabilities.
-        self._raw = self._text = ""
+        # Text that was received but not released.
+        self._raw = ""
+        # The text since the last log probabilities, in pieces: an upstream may send none.
+        self._pieces: list[str] = []
         # Characters received and released, and the last place where the released text differs.
         self._received = self._released = 0
         self._changed_until = 0
         # Log probabilities with their text and the places where it begins and ends.
-        self._waiting: list[tuple[int, int, str, LogProbs]] = []
+        self._waiting: deque[tuple[int, int, str, LogProbs]] = deque()
 
     def feed(self, event: PipelineEvent, screened: Stage) -> Sequence[PipelineEvent]:
         """Return what passes when the other stages get an event."""
@@ -48,13 +51,13 @@ class TokenProbs:
             self._left -= event.size
             if self._left < 0:
                 return self.feed(Finished("length"), screened)
-            start = self._received - len(self._text)
-            self._waiting.append((start, self._received, self._text, event))
-            self._text = ""
+            text = "".join(self._pieces)
+            self._waiting.append((self._received - len(text), self._received, text, event))
+            self._pieces.clear()
             return self._ready()
         if isinstance(event, Delta):
             self._raw += event.text
-            self._text += event.text
+            self._pieces.append(event.text)
             self._received += len(event.text)
         elif isinstance(event, Withdrawn | Rethought):
             self._restart()
@@ -83,7 +86,7 @@ class TokenProbs:
     def _ready(self) -> list[PipelineEvent]:
         ready: list[PipelineEvent] = []
         while self._waiting and self._waiting[0][1] <= self._released:
-            start, _end, text, found = self._waiting.pop(0)
+            start, _end, text, found = self._waiting.popleft()
             if self._words.current.outgoing.empty:
                 ready.append(found)
             elif start >= self._changed_until and _belongs(found, text):
