@@ -28,6 +28,11 @@ class TaskSet:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def cancel(self) -> None:
+        """Cancel all tasks; `wait` returns when they have ended."""
+        for task in self._tasks:
+            task.cancel()
+
     async def wait(self) -> None:
         """Return when all tasks have ended, including those that start in between."""
         while self._tasks:

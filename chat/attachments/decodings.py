@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from weakref import WeakValueDictionary
 
 import structlog
 from django.conf import settings
@@ -33,7 +34,7 @@ class Decodings:
     def __init__(self) -> None:
         self._turns = asyncio.Semaphore(AT_ONCE)
         # One at a time for each user, so that a user with many files does not keep the others waiting.
-        self._turns_of_users: dict[int, asyncio.Lock] = {}
+        self._turns_of_users: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._waiting: Counter[int] = Counter()
 
     async def decode(self, user_id: int, file: File) -> Decoded:
@@ -55,7 +56,7 @@ class Decodings:
         finally:
             self._waiting[user_id] -= 1
             if not self._waiting[user_id]:
-                del self._waiting[user_id], self._turns_of_users[user_id]
+                del self._waiting[user_id]
         if isinstance(result, Refused):
             raise result
         return result

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from weakref import WeakValueDictionary
 
 import structlog
 from django.conf import settings
@@ -22,7 +23,6 @@ from chat.events.offsets import Offsets
 from chat.events.redis import Outbox
 from chat.events.sink import Sink
 from chat.generations import drafts, remote
-from chat.generations.attachment_turns import AttachmentTurns
 from chat.generations.call_rate import CallRate
 from chat.generations.drafts import Draft
 from chat.generations.remote import Remote
@@ -65,7 +65,10 @@ class Generations:
         self._titles = Titles(routing, words)
         # Not a database thread: on SQLite there is only one, and megabytes of text would block all queries for seconds.
         self._large_calls = ThreadPoolExecutor(1, thread_name_prefix="large-calls")
-        self._turns = AttachmentTurns()
+        # Prompts with attachments start one by one for each user, so that the limits of active generations hold before
+        # texts are read. Only one has its texts in memory, because one thread screens them.
+        self._attaching: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        self._screening = asyncio.Lock()
         self.logs = LocalLogs()
         self.outbox = Outbox(self.logs, redis)
         self._admission = Admission(words, drain, process, routing, self._large_calls)
@@ -97,7 +100,7 @@ class Generations:
     async def _start(self, request: GenerationRequest, sink: Sink | None) -> Started:
         if not request.attachments:
             return await self._started(request, sink, await self._precheck(request))
-        async with self._turns.of_user(request.user_id):
+        async with self._attaching.setdefault(request.user_id, asyncio.Lock()):
             precheck = await self._precheck(request)
             known = await database.run(self._admission.refuse_before_words, request, precheck)
             if known is None:
@@ -141,7 +144,7 @@ class Generations:
         if words.incoming.empty:
             return NO_PRECHECK
         loop = asyncio.get_running_loop()
-        async with self._turns.screening:
+        async with self._screening:
             texts = await database.run(prompts.texts_of, request.user_id, request.attachments)
             found = await loop.run_in_executor(self._large_calls, incoming.screen, words.incoming, *texts)
         return Precheck(attached=replace(found, texts=()))

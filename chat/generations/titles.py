@@ -68,7 +68,6 @@ class Titles:
     def __init__(self, routing: Routing, words: LiveWords) -> None:
         self._routing, self._words = routing, words
         self._tasks = TaskSet()
-        self._running: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     def begin(self, row: Generation) -> None:
@@ -78,14 +77,11 @@ class Titles:
         if len(self._tasks) >= MOST_WAITING:
             TITLES.labels("skipped").inc()
             return
-        task = self._tasks.start(self._write(row.conversation_id))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._tasks.start(self._write(row.conversation_id))
 
     async def stop(self) -> None:
         """Give up the titles that are not written yet, because the process ends."""
-        for task in self._running:
-            task.cancel()
+        self._tasks.cancel()
         await self._tasks.wait()
 
     async def _write(self, conversation_id: int) -> None:
