@@ -6,7 +6,8 @@ is in memory. The mark has a NUL, which no stored text has.
 
 import base64
 import binascii
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -18,7 +19,6 @@ from chat.attachments import decodings, store
 from chat.attachments.decoder.files import MEDIA_TYPES
 from chat.attachments.decoder.results import LIMITS, Decoded, File, Refused
 from chat.attachments.models import NAME_CHARS, Attachment, AttachmentContent, MessageAttachment
-from chat.bodies import MOST_ATTACHMENTS as MOST_ATTACHMENTS
 from chat.bodies import Text
 from chat.errors import StorageFull
 from runtime import database
@@ -119,8 +119,12 @@ def store_all(user_id: int, given: Sequence[tuple[int, Sequence[ImportedAttachme
     if not storage.take(user_id, sum(row.size + storage.ROW_BYTES for row in rows), "attachments"):
         raise StorageFull
     Attachment.objects.bulk_create(rows, batch_size=ROWS_AT_ONCE)
-    for start in range(0, len(rows), CONTENTS_AT_ONCE):
-        AttachmentContent.objects.bulk_create(_contents(rows, pairs, start))
+    contents = (
+        AttachmentContent(attachment=row, data=each.decoded().content)
+        for row, (_message_id, each) in zip(rows, pairs, strict=True)
+    )
+    while batch := [*islice(contents, CONTENTS_AT_ONCE)]:
+        AttachmentContent.objects.bulk_create(batch)
     MessageAttachment.objects.bulk_create(
         [
             MessageAttachment(message_id=message_id, attachment=row)
@@ -128,10 +132,3 @@ def store_all(user_id: int, given: Sequence[tuple[int, Sequence[ImportedAttachme
         ],
         batch_size=ROWS_AT_ONCE,
     )
-
-
-def _contents(
-    rows: Sequence[Attachment], pairs: Sequence[tuple[int, ImportedAttachment]], start: int
-) -> Iterator[AttachmentContent]:
-    for row, (_message_id, given) in [*zip(rows, pairs, strict=True)][start : start + CONTENTS_AT_ONCE]:
-        yield AttachmentContent(attachment=row, data=given.decoded().content)

@@ -28,9 +28,9 @@ from pydantic import ValidationError as PydanticError
 
 from chat import representation, sources, storage
 from chat.attachments import store as attachments
-from chat.bodies import Text
+from chat.bodies import MOST_ATTACHMENTS, Text
 from chat.conversations import attached_files
-from chat.conversations.attached_files import MOST_ATTACHMENTS, ImportedAttachment
+from chat.conversations.attached_files import ImportedAttachment
 from chat.errors import StorageFull
 from chat.models import TITLE_CHARS, Attachment, Conversation, Message
 from providers.wire.sources import MAX_SOURCES, MAX_TITLE_CHARS, clean_title, is_web_address

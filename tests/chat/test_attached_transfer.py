@@ -14,6 +14,8 @@ from chat.attachments import store
 from chat.attachments.decoder.results import Decoded
 from chat.attachments.models import Attachment
 from chat.conversations import attached_files
+from chat.conversations.attached_files import ImportedAttachment
+from chat.models import Conversation, Message
 from runtime import database
 from tests import factories, files
 from tests.chat.test_attached_prompts import BLOCK, answered, sent, upload
@@ -84,6 +86,28 @@ async def test_only_contents_of_the_user_fill_an_export(alice: Any) -> None:
     rows = attached_files.marked([own, theirs, Attachment(pk=theirs.pk + 1, name="c.txt")])
     export = b"".join([piece async for piece in attached_files.filled(alice.pk, orjson.dumps(rows))])
     assert [each["content"] for each in orjson.loads(export)] == [plain.content.decode(), "", ""]
+
+
+@pytest.mark.django_db
+def test_an_import_stores_many_in_pieces(alice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each attachment gets its own content and message, in a last piece that is smaller too."""
+    monkeypatch.setattr(attached_files, "CONTENTS_AT_ONCE", 2)
+    conversation = Conversation.objects.create(user=alice, title="Notes")
+    messages = [Message.objects.create(conversation=conversation, role="user", content="Read") for _turn in range(2)]
+    texts = [["a", "b", "c"], ["d", "e"]]
+    given = [
+        (
+            message.pk,
+            [ImportedAttachment(name=text, kind="text", media_type="text/plain", content=text) for text in each],
+        )
+        for message, each in zip(messages, texts, strict=True)
+    ]
+    attached_files.store_all(alice.pk, given)
+    found = store.of_conversation(conversation.pk)
+    for message, each in zip(messages, texts, strict=True):
+        rows = found[message.pk]
+        content = store.content_of(row.pk for row in rows)
+        assert [(row.name, content[row.pk]) for row in rows] == [(text, text.encode()) for text in each]
 
 
 def change(**values: Any) -> Callable[[dict[str, Any]], None]:
