@@ -53,7 +53,8 @@ def expire_temporary() -> None:
     running = Generation.objects.running().filter(conversation=OuterRef("pk"))
     rows = Conversation.objects.filter(temporary=True, updated_at__lt=before).exclude(Exists(newer) | Exists(running))
     ids = list(rows.order_by("updated_at").values_list("id", flat=True)[:EXPIRED_AT_ONCE])
-    Conversation.objects.filter(id__in=ids).delete()
+    # Asked again, because a user may have gone on with one meanwhile.
+    rows.filter(id__in=ids).delete()
 
 
 def expire() -> None:

@@ -1,9 +1,11 @@
 """Temporary conversations: used by their owner, found nowhere, and deleted a day after their last message."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from chat import housekeeping
@@ -58,3 +60,22 @@ def test_it_is_deleted_a_day_after_its_last_message(alice: Any) -> None:
     counted = StorageUse.objects.get(user=alice).conversations
     StorageUse.recount(alice.pk)
     assert StorageUse.objects.get(user=alice).conversations == counted
+
+
+def test_one_in_which_the_user_goes_on_stays(alice: Any) -> None:
+    """A prompt that comes while the old ones are looked for keeps its conversation."""
+    old = timezone.now() - timedelta(days=2)
+    row = Conversation.objects.create(user=alice, title="in use", temporary=True, updated_at=old)
+    selects = []
+
+    def go_on(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        result = execute(sql, *rest)
+        if sql.startswith("SELECT") and not selects:
+            selects.append(sql)
+            Conversation.objects.filter(pk=row.pk).update(updated_at=timezone.now())
+        return result
+
+    with connection.execute_wrapper(go_on):
+        housekeeping.expire_temporary()
+    assert selects
+    assert Conversation.objects.filter(pk=row.pk).exists()
