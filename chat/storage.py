@@ -26,23 +26,17 @@ _KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _CHANNELS = "(SELECT COALESCE(SUM(kept_bytes), 0) FROM chat_channel WHERE user_id = %(user)s)"
 # Plain SQL, because the ORM has no conditional upsert. `kind` is the column that grows; the others start with 0.
-_ADD = """
-INSERT INTO chat_storageuse (user_id, conversations, unkept, attachments)
-VALUES (%(user)s, {conversations}, {unkept}, {attachments})
-ON CONFLICT (user_id) DO UPDATE SET {kind} = chat_storageuse.{kind} + %(size)s
+_INTO = "INSERT INTO chat_storageuse (user_id, conversations, unkept, attachments)"
+_ROW = "%(user)s, {conversations}, {unkept}, {attachments}"
+_GROW = "ON CONFLICT (user_id) DO UPDATE SET {kind} = chat_storageuse.{kind} + %(size)s"
+_SUM = "chat_storageuse.conversations + chat_storageuse.unkept + chat_storageuse.attachments"
+_ADD = f"{_INTO} VALUES ({_ROW}) {_GROW}"
+_TAKE = f"""
+{_INTO} SELECT {_ROW} WHERE {_CHANNELS} + %(size)s <= %(limit)s
+{_GROW} WHERE {_SUM} + {_CHANNELS} + %(size)s <= %(limit)s
 """
-_TAKE = (
-    _ADD.replace("VALUES (", "SELECT ").replace(
-        "{attachments})", f"{{attachments}} WHERE {_CHANNELS} + %(size)s <= %(limit)s"
-    )
-    + f"""
-WHERE chat_storageuse.conversations + chat_storageuse.unkept + chat_storageuse.attachments + {_CHANNELS} + %(size)s
-<= %(limit)s
-"""
-)
 _LOOK = f"""
-SELECT COALESCE((SELECT conversations + unkept + attachments FROM chat_storageuse WHERE user_id = %(user)s), 0)
-+ {_CHANNELS}
+SELECT COALESCE((SELECT {_SUM} FROM chat_storageuse WHERE user_id = %(user)s), 0) + {_CHANNELS}
 """  # noqa: S608 - made of our own names
 
 
