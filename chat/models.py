@@ -32,7 +32,7 @@ from chat.screening.models import ListVersion as ListVersion
 from chat.screening.models import SensitiveWord as SensitiveWord
 from chat.sharing.models import Share as Share
 from chat.stats.models import DailyAnswers as DailyAnswers
-from chat.storage import ROW_BYTES, Bytes
+from chat.storage import ROW_BYTES, Bytes, CountedRows
 from quotas.models import Quota, Reservation
 
 TITLE_CHARS = 255
@@ -53,11 +53,7 @@ def default_language() -> str:
     return settings.LANGUAGE_CODE
 
 
-class ConversationQuerySet(models.QuerySet["Conversation"]):
-    def owned_by(self, user_id: int) -> "ConversationQuerySet":
-        """Return a user's conversations; all access for a caller starts here."""
-        return self.filter(user_id=user_id)
-
+class ConversationQuerySet(CountedRows["Conversation"]):
     def listed_for(self, user_id: int) -> "ConversationQuerySet":
         """Return a user's conversations but for the temporary ones."""
         return self.owned_by(user_id).filter(temporary=False)
@@ -72,14 +68,10 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
             + Share.objects.filter(conversation__in=within).stored_bytes()
         )
 
-    def delete(self) -> tuple[int, dict[str, int]]:
-        """Delete the conversations, and give their bytes back to their users."""
-        with transaction.atomic():
-            for user_id in sorted(set(self.values_list("user_id", flat=True))):
-                storage.lock(user_id)
-                storage.add(user_id, "conversations", -self.owned_by(user_id).stored_bytes())
-            _messages_of(self).delete_attachments()
-            return super().delete()
+    def prepare_deletion(self) -> None:
+        """Also delete the attachments that only these conversations have."""
+        super().prepare_deletion()
+        Message.objects.filter(conversation__in=self.order_by()).delete_attachments()
 
 
 class Conversation(models.Model):
@@ -115,15 +107,8 @@ class Conversation(models.Model):
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Delete the conversation, and give its bytes back to its user."""
         with transaction.atomic():
-            storage.lock(self.user_id)
-            own = Conversation.objects.filter(pk=self.pk)
-            storage.add(self.user_id, "conversations", -own.stored_bytes())
-            _messages_of(own).delete_attachments()
+            Conversation.objects.filter(pk=self.pk).prepare_deletion()
             return super().delete(*args, **kwargs)
-
-
-def _messages_of(conversations: ConversationQuerySet) -> "MessageQuerySet":
-    return Message.objects.filter(conversation__in=conversations.order_by())
 
 
 class MessageQuerySet(models.QuerySet["Message"]):

@@ -8,11 +8,13 @@ them.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from django.conf import settings
-from django.db import connection
-from django.db.models import Func, IntegerField
+from django.db import connection, transaction
+from django.db.models import Func, IntegerField, Model, QuerySet
+
+T = TypeVar("T", bound=Model)
 
 # Bytes that each conversation and each message counts beside its texts: about what an empty row takes on the disk.
 ROW_BYTES = 200
@@ -49,6 +51,32 @@ def _by_kind(statement: str) -> Mapping[Kind, str]:
 
 
 _ADDS, _TAKES = _by_kind(_ADD), _by_kind(_TAKE)
+
+
+class CountedRows(QuerySet[T]):
+    """Rows of users whose bytes count in `StorageUse`."""
+
+    kind: Kind = "conversations"
+
+    def owned_by(self, user_id: int) -> Self:
+        """Return a user's rows; all access for a caller starts here."""
+        return self.filter(user_id=user_id)
+
+    def stored_bytes(self) -> int:
+        """Return what these rows count in `StorageUse`."""
+        raise NotImplementedError
+
+    def prepare_deletion(self) -> None:
+        """Give the bytes back to the users, whose other writers wait from here on."""
+        for user_id in sorted(set(self.values_list("user_id", flat=True))):
+            lock(user_id)
+            add(user_id, self.kind, -self.owned_by(user_id).stored_bytes())
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Delete the rows, and give their bytes back to their users."""
+        with transaction.atomic():
+            self.prepare_deletion()
+            return super().delete()
 
 
 class Bytes(Func):

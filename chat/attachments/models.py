@@ -4,22 +4,19 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import models, transaction
+from django.db import models
 from django.db.models import Count, Exists, OuterRef, Sum
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from chat import storage
-from chat.storage import ROW_BYTES
+from chat.storage import ROW_BYTES, CountedRows
 
 # Characters of a file's name that are kept.
 NAME_CHARS = 255
 
 
-class AttachmentQuerySet(models.QuerySet["Attachment"]):
-    def owned_by(self, user_id: int) -> "AttachmentQuerySet":
-        """Return a user's attachments; all access for a caller starts here."""
-        return self.filter(user_id=user_id)
+class AttachmentQuerySet(CountedRows["Attachment"]):
+    kind = "attachments"
 
     def unused(self) -> "AttachmentQuerySet":
         """Return the attachments that no stored message has."""
@@ -39,14 +36,6 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
         """Return what these attachments count in `StorageUse`."""
         found = self.aggregate(bytes=Sum("size"), rows=Count("pk"))
         return (found["bytes"] or 0) + ROW_BYTES * int(found["rows"])
-
-    def delete(self) -> tuple[int, dict[str, int]]:
-        """Delete the attachments, and give their bytes back to their users."""
-        with transaction.atomic():
-            for user_id in sorted(set(self.values_list("user_id", flat=True))):
-                storage.lock(user_id)
-                storage.add(user_id, "attachments", -self.owned_by(user_id).stored_bytes())
-            return super().delete()
 
 
 class Attachment(models.Model):

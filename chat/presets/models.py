@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from chat import storage
 from chat.bodies import Parameters, checked
-from chat.storage import ROW_BYTES, Bytes
+from chat.storage import ROW_BYTES, Bytes, CountedRows
 from web.refusals import InvalidRequest
 
 # Characters of a title at most.
@@ -21,11 +21,7 @@ TITLE_CHARS = 100
 MOST_PRESETS = 100
 
 
-class PresetQuerySet(models.QuerySet["Preset"]):
-    def owned_by(self, user_id: int) -> "PresetQuerySet":
-        """Return a user's own presets."""
-        return self.filter(user_id=user_id)
-
+class PresetQuerySet(CountedRows["Preset"]):
     def usable_by(self, user_id: int) -> "PresetQuerySet":
         """Return a user's own presets, and those shared with the user; all use starts here."""
         member = Group.objects.filter(user=user_id, presets=OuterRef("pk"))
@@ -36,14 +32,6 @@ class PresetQuerySet(models.QuerySet["Preset"]):
     def stored_bytes(self) -> int:
         """Return what these presets count in `StorageUse`."""
         return self.aggregate(bytes=Sum(Bytes("title") + Bytes("system_prompt") + ROW_BYTES))["bytes"] or 0
-
-    def delete(self) -> tuple[int, dict[str, int]]:
-        """Delete the presets, and give their bytes back to their users."""
-        with transaction.atomic():
-            for user_id in sorted(set(self.values_list("user_id", flat=True))):
-                storage.lock(user_id)
-                storage.add(user_id, "conversations", -self.owned_by(user_id).stored_bytes())
-            return super().delete()
 
 
 class Preset(models.Model):
@@ -94,8 +82,7 @@ class Preset(models.Model):
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Delete the preset, and give its bytes back to its user."""
         with transaction.atomic():
-            storage.lock(self.user_id)
-            storage.add(self.user_id, "conversations", -Preset.objects.filter(pk=self.pk).stored_bytes())
+            Preset.objects.filter(pk=self.pk).prepare_deletion()
             return super().delete(*args, **kwargs)
 
     @property

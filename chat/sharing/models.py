@@ -4,13 +4,12 @@ import secrets
 from typing import ClassVar
 
 from django.conf import settings
-from django.db import models, transaction
+from django.db import models
 from django.db.models import Sum
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from chat import storage
-from chat.storage import ROW_BYTES, Bytes
+from chat.storage import ROW_BYTES, Bytes, CountedRows
 
 # Random bytes of a token, which is all that a reader needs to know.
 TOKEN_BYTES = 24
@@ -21,11 +20,7 @@ def new_token() -> str:
     return secrets.token_urlsafe(TOKEN_BYTES)
 
 
-class ShareQuerySet(models.QuerySet["Share"]):
-    def owned_by(self, user_id: int) -> "ShareQuerySet":
-        """Return a user's shares; all access for their owner starts here."""
-        return self.filter(user_id=user_id)
-
+class ShareQuerySet(CountedRows["Share"]):
     def open_now(self) -> "ShareQuerySet":
         """Return the shares whose time has not passed, and whose conversation is stored."""
         # A column of the conversation, because with its key alone the tables are not joined.
@@ -38,14 +33,6 @@ class ShareQuerySet(models.QuerySet["Share"]):
     def stored_bytes(self) -> int:
         """Return what these shares count in `StorageUse`."""
         return self.aggregate(bytes=Sum(Bytes("title") + Bytes("turns") + ROW_BYTES))["bytes"] or 0
-
-    def delete(self) -> tuple[int, dict[str, int]]:
-        """Delete the shares, and give their bytes back to their users."""
-        with transaction.atomic():
-            for user_id in sorted(set(self.values_list("user_id", flat=True))):
-                storage.lock(user_id)
-                storage.add(user_id, "conversations", -self.owned_by(user_id).stored_bytes())
-            return super().delete()
 
 
 class Share(models.Model):
