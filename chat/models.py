@@ -23,7 +23,7 @@ from chat.attachments.models import MessageAttachment as MessageAttachment
 from chat.channels.models import Channel as Channel
 from chat.channels.models import ChannelMark as ChannelMark
 from chat.channels.models import ChannelMessage as ChannelMessage
-from chat.continuations import EARLIER_PARTS, MessagePart
+from chat.generations.models import EARLIER_PARTS, MessagePart
 from chat.openai.models import KeptResponse as KeptResponse
 from chat.presets.models import Preset as Preset
 from chat.screening.models import AllowedPhrase as AllowedPhrase

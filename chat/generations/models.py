@@ -55,7 +55,7 @@ class MessagePart(models.Model):
         return self.message_id or self.part_of_id
 
     def text_message(self) -> "Message | None":
-        return self.message or (self.part_of if self.part_of_id else None)
+        return self.message or self.part_of
 
     def part(self, content: str, reasoning: str) -> tuple[str, str]:
         """Return this generation's part of the message's content and reasoning."""
