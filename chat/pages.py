@@ -23,8 +23,9 @@ from chat import representation, text_tools
 from chat.channels import push
 from chat.conversations import branches, days
 from chat.errors import with_text
-from chat.models import Channel, Conversation, Generation, Message, Share, StorageUse
+from chat.models import Channel, Conversation, Generation, Message, StorageUse
 from chat.presets.api import may_share
+from chat.sharing import api as shares
 from chat.sources import CitedSource
 from providers.apps import providers_app
 from quotas import ledger
@@ -44,8 +45,9 @@ def _page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 def page(request: HttpRequest, conversation_id: int | None = None) -> HttpResponse:
     """Show a conversation, or a new one; `?message=` chooses the branch through that message."""
     user: User = request.user  # type: ignore[assignment]
+    unarchived = Conversation.objects.listed_for(user.pk).filter(archived=False)
+    listed = list(unarchived.order_by("-pinned", "-updated_at", "-id")[: LISTED + 1])
     owned = Conversation.objects.owned_by(user.pk)
-    listed = list(owned.filter(archived=False, temporary=False).order_by("-pinned", "-updated_at", "-id")[: LISTED + 1])
     conversation = owned.filter(id=conversation_id).first() if conversation_id else None
     if conversation_id and conversation is None:
         raise Http404
@@ -80,13 +82,12 @@ def tools(request: HttpRequest) -> HttpResponse:
 def data(request: HttpRequest) -> HttpResponse:
     """Show what the user keeps, and how to export and import conversations."""
     user: User = request.user  # type: ignore[assignment]
-    context = {"max_import_bytes": settings.MAX_IMPORT_BYTES, "storage": _storage_of(user.pk), "shares": _shares(user)}
+    context = {
+        "max_import_bytes": settings.MAX_IMPORT_BYTES,
+        "storage": _storage_of(user.pk),
+        "shares": shares.listed(user.pk),
+    }
     return render(request, "account/data.html", context)
-
-
-def _shares(user: User) -> list[Share]:
-    """Return the user's links that work, newest first, without their texts."""
-    return list(Share.objects.owned_by(user.pk).open_now().defer("turns").order_by("-id"))
 
 
 def _storage_of(user_id: int) -> dict[str, Any]:
