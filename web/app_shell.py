@@ -4,10 +4,8 @@ The worker keeps nothing but the offline page and what that page shows; no page 
 """
 
 import hashlib
-from pathlib import Path
 
 import orjson
-from django.contrib.staticfiles import finders
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
@@ -17,6 +15,8 @@ from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
+
+from web import bundle
 
 # Of the offline page; the service worker keeps these files with it.
 OFFLINE_FILES = ("chat/chat.css", "chat/favicon.svg", "chat/rivulet.svg")
@@ -82,8 +82,5 @@ def service_worker(_request: HttpRequest) -> HttpResponse:
     page, files = render_to_string("offline.html"), [static(name) for name in OFFLINE_FILES]
     version = hashlib.sha256("".join([page, *files]).encode()).hexdigest()[:16]
     kept = orjson.dumps({"page": reverse("offline"), "files": files, "version": version}).decode()
-    path = finders.find("chat/service-worker.js")
-    if not isinstance(path, str):
-        raise FileNotFoundError("chat/service-worker.js is missing from the static files; run `make assets`")
-    script = Path(path).read_text(encoding="utf-8")
+    script = bundle.read("chat/service-worker.js").decode()
     return HttpResponse(f"self.OFFLINE={kept};\n{script}", content_type="text/javascript")

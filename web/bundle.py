@@ -19,15 +19,20 @@ class Entry(TypedDict):
     imports: list[str]
 
 
+def read(name: str) -> bytes:
+    """Return the content of a static file that `make assets` builds."""
+    path = finders.find(name)
+    if not isinstance(path, str):
+        raise FileNotFoundError(f"{name} is missing from the static files; run `make assets`")
+    return Path(path).read_bytes()
+
+
 class BundleStorage(StaticFilesStorage):
     """Static files as the packages contain them. `frontend/build.mjs` wrote the bundle's names and imports."""
 
     @cached_property
     def _bundle(self) -> dict[str, Entry]:
-        path = finders.find(f"{FOLDER}bundle.json")
-        if not isinstance(path, str):
-            raise FileNotFoundError("chat/bundle.json is missing from the static files; run `make assets`")
-        entries: dict[str, Entry] = orjson.loads(Path(path).read_bytes())
+        entries: dict[str, Entry] = orjson.loads(read(f"{FOLDER}bundle.json"))
         return entries
 
     def _entry(self, name: str) -> Entry | None:
