@@ -15,6 +15,7 @@ from chat.conversations.importers.tree import (
     an_object,
     conversation,
     inside,
+    joined,
     shown,
     wrong,
 )
@@ -101,7 +102,7 @@ class _Reader:
             if not isinstance(parts, list):
                 raise wrong(f"{where}.parts")
             texts = [self._part(f"{where}.parts.{number}", part) for number, part in enumerate(parts)]
-            return _MARKS.sub("", "\n\n".join(text for text in texts if text))
+            return _MARKS.sub("", joined(texts))
         text = a_text(f"{where}.text", content.get("text"))
         if content.get("content_type") == "code" and text:
             language = a_text(f"{where}.language", content.get("language"))
@@ -109,16 +110,16 @@ class _Reader:
         return _MARKS.sub("", text)
 
     def _part(self, where: str, part: object) -> str:
-        if isinstance(part, str):
-            return part.replace("\0", "")
-        kind = an_object(where, part).get("content_type") if part is not None else None
-        if isinstance(part, dict) and kind == "audio_transcription":
-            return a_text(f"{where}.text", part.get("text"))
+        if part is None or isinstance(part, str):
+            return a_text(where, part)
+        given = an_object(where, part)
+        kind = given.get("content_type")
+        if kind == "audio_transcription":
+            return a_text(f"{where}.text", given.get("text"))
         if kind == "image_asset_pointer":
             self._leave_out("image")
             return _IMAGE
-        if part is not None:
-            self._leave_out(shown(kind or "part without a type"))
+        self._leave_out(shown(kind or "part without a type"))
         return ""
 
     def _leave_out(self, what: str) -> None:
@@ -130,7 +131,7 @@ def _thoughts(where: str, content: dict[str, Any]) -> str:
     if not isinstance(thoughts, list):
         return ""
     given = [an_object(f"{where}.thoughts.{number}", each) for number, each in enumerate(thoughts)]
-    return "\n\n".join(text for each in given if (text := a_text(f"{where}.thoughts", each.get("content"))))
+    return joined(a_text(f"{where}.thoughts", each.get("content")) for each in given)
 
 
 def _images(content: dict[str, Any]) -> bool:
