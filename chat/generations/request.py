@@ -66,6 +66,11 @@ class GenerationRequest:
         return self.token is None or self.token.allows(model)
 
     @property
+    def is_follow_up(self) -> bool:
+        """Whether it asks for another, or a longer, completion of an earlier prompt."""
+        return self.regenerate is not None or self.continues is not None
+
+    @property
     def chosen(self) -> dict[str, Any]:
         """The parameters to store with a kept generation, for another completion of its prompt."""
         return {**self.parameters, **self.extras} if self.kept else {}
@@ -75,8 +80,7 @@ class GenerationRequest:
         if self.body:
             return hashlib.sha256(self.body).hexdigest()
         # For another completion they come from the stored generation, which may be gone when this is retried.
-        again = self.regenerate or self.continues
-        parameters, extras = ({}, {}) if again else (self.parameters, self.extras)
+        parameters, extras = ({}, {}) if self.is_follow_up else (self.parameters, self.extras)
         parts = (
             "join" if self.joins_running else "",
             self.model,
@@ -88,7 +92,7 @@ class GenerationRequest:
             self.regenerate,
             *(() if self.kept else (self.messages, self.instruction)),
             *((extras,) if extras or not self.kept else ()),
-            *(("continues", self.continues) if self.continues else ()),
+            *(("continues", self.continues) if self.continues is not None else ()),
             *(("attachments", self.attachments) if self.attachments else ()),
             *(("temporary",) if self.temporary else ()),
         )

@@ -207,7 +207,7 @@ class Admission:
         texts = () if request.is_api_call else (request.prompt, request.system_prompt or "")
         if any(len(text) > settings.MAX_PROMPT_CHARS for text in texts):
             raise PromptTooLong(details={"max_chars": settings.MAX_PROMPT_CHARS})
-        if not request.model and (request.regenerate or request.continues or not request.kept):
+        if not request.model and (request.is_follow_up or not request.kept):
             return None
         config = self._usable_model(request, request.model)
         config.check_parameters(request.parameters)
@@ -222,11 +222,11 @@ class Admission:
         return able(config, wanted(request.messages, request.extras))
 
     def _target(self, request: GenerationRequest, config: ModelConfig | None) -> Target:
-        if request.continues:
+        if request.continues is not None:
             continued = continuation.find(request.user_id, request.continues)
             config = self._usable_model(request, continued.model)
             return Target(config, continued.conversation, continued=continued)
-        if request.regenerate:
+        if request.regenerate is not None:
             own = Message.objects.filter(conversation__user_id=request.user_id, role=Message.Role.ASSISTANT)
             message = own.select_related("parent", "conversation").filter(id=request.regenerate).first()
             if message is None or message.parent is None:
@@ -262,10 +262,10 @@ class Admission:
         else:
             lexicon = self._words.load().incoming
             if not request.instruction:  # its text is the screened prompt
-                is_new = request.kept and not (request.regenerate or request.continues or request.attachments)
+                is_new = request.kept and not (request.is_follow_up or request.attachments)
                 messages, mask = masking.mask(lexicon, messages, self._large_calls, new=int(is_new))
             extras = incoming.mask_extras(lexicon, request.extras)
-        whole, user = not request.kept or bool(request.continues), request.user_id
+        whole, user = not request.kept or request.continues is not None, request.user_id
         given = frozenset(request.parameters)
         return Attempts(
             self._routing, config, messages, parameters, row_id, extras, whole=whole, user=user, given=given, mask=mask
@@ -331,9 +331,9 @@ def _has_room(request: GenerationRequest, target: Target, screened: Screened, *,
 
 def _stored_size(request: GenerationRequest, target: Target, screened: Screened) -> int:
     """Return the bytes of what a kept request stores before its completion."""
-    if request.continues:
+    if request.continues is not None:
         return 0
-    if request.regenerate:
+    if request.regenerate is not None:
         return storage.ROW_BYTES
     prompt_text, system_prompt = screened.texts
     size = 2 * storage.ROW_BYTES + storage.size_of(prompt_text)
@@ -368,7 +368,7 @@ def _built_prompt(
         parameters = {**config.parameters, **request.parameters}
         own = row.conversation.system_prompt if row.conversation else ""
         system_prompt = "\n\n".join(filter(None, (request.standing, own)))
-        build = continuation.build if request.continues else prompt.build
+        build = continuation.build if request.continues is not None else prompt.build
         return build(config.context_tokens, parameters, system_prompt, turns)
     # The caller's prompt is sent whole. A long one is refused, because the caller did not ask to shorten it.
     messages = request.messages

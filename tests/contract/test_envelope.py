@@ -16,10 +16,11 @@ JSON = "application/json"
 
 pytestmark = pytest.mark.server
 SAMPLES = {"key": "k", "generation_id": "0" * 32, "model_id": "demo"}
+NO_ID = "999999999"
 
 
-def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield the operations below /api/, /sse/ and /v1/, with values for their parameters."""
+def operations(number: str = NO_ID) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield the operations below /api/, /sse/ and /v1/, with values for their parameters; `number` for ids."""
     for path, found in document()["paths"].items():
         if not path.startswith(("/api/", "/sse/", "/v1/")):
             continue
@@ -27,7 +28,7 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
             if method in found:
                 yield (
                     method.upper(),
-                    re.sub(r"{(\w+)}", lambda name: SAMPLES.get(name[1], "999999999"), path),
+                    re.sub(r"{(\w+)}", lambda name: SAMPLES.get(name[1], number), path),
                     found[method],
                 )
 
@@ -94,8 +95,7 @@ def test_unknown_and_mistyped_fields_are_named(admin: ApiUser) -> None:
     for method, path, operation in operations():
         if JSON not in media_types(operation) or path.startswith("/v1/"):
             continue
-        here = re.sub(r"^(/api/admin/(\S+)/)999999999/$", lambda found: f"{found[1]}{ids[found[2]]}/", path)
-        here = here.replace("conversations/999999999", f"conversations/{ids['conversation']}")
+        here = _with_rows(path, ids)
         body = {"no_such_field": 1, **mistyped(operation)}
         response = admin.client.request(method, here, json=body)
         assert response.status_code == 400, (method, here, response.text)
@@ -139,19 +139,41 @@ def _existing(admin: ApiUser) -> dict[str, int]:
     return {**found, "conversation": admin.ended(admin.ask("Hello", "plain")["id"])["conversation"]}
 
 
+def _with_rows(path: str, ids: dict[str, int]) -> str:
+    """Return a path with the ids of existing rows, whose routes look for the row before they read the body."""
+    here = re.sub(rf"^(/api/admin/(\S+)/){NO_ID}/$", lambda found: f"{found[1]}{ids[found[2]]}/", path)
+    return here.replace(f"conversations/{NO_ID}", f"conversations/{ids['conversation']}")
+
+
+@pytest.mark.contract("refusal: not_found")
+@pytest.mark.parametrize("number", ["0", NO_ID, "9" * 19, "9" * 30])
+def test_ids_of_no_row_are_not_found(admin: ApiUser, number: str) -> None:
+    """On every route an id that no row has is 404, with a valid body too; nothing is made."""
+    for (method, path, operation), (_, pattern, _) in zip(operations(number), operations("one"), strict=True):
+        if pattern == path or not path.startswith("/api/"):
+            continue
+        example = media_types(operation).get(JSON, {}).get("example", {})
+        response = admin.client.request(method, path, json=None if method == "GET" else example)
+        assert response.status_code == 404, (method, path, response.text)
+        assert check_envelope(response)["code"] == "not_found"
+
+
 def test_bodies_must_be_json_objects(admin: ApiUser) -> None:
     """Invalid JSON and other values than objects are refused with 400, a form with 415."""
     kinds: list[tuple[bytes, str, int]] = [
         (b"{", "application/json", 400),
         (b"[]", "application/json", 400),
+        (b"null", "application/json", 400),
         (b'"text"', "application/json", 400),
         (b"a=b", "application/x-www-form-urlencoded", 415),
     ]
+    ids = _existing(admin)
     for method, path, operation in operations():
-        if method != "POST" or JSON not in media_types(operation) or path.startswith("/v1/"):
+        if JSON not in media_types(operation) or path.startswith("/v1/"):
             continue
         for body, kind, status in kinds:
-            response = admin.client.request(method, path, content=body, headers={"Content-Type": kind})
+            here = _with_rows(path, ids)
+            response = admin.client.request(method, here, content=body, headers={"Content-Type": kind})
             assert response.status_code == status, (method, path, body, response.text)
             assert check_envelope(response)["code"] == "invalid_request"
 
