@@ -20,6 +20,7 @@ from pydantic import (
     StrictStr,
 )
 from pydantic import ValidationError as PydanticError
+from pydantic_core import ErrorDetails
 
 from web import body_limits
 from web.refusals import InvalidRequest, TooLarge
@@ -45,6 +46,7 @@ _MOST_FIELDS = 1_000
 _TEXTS: dict[str, Promise] = {
     "missing": REQUIRED,
     "extra_forbidden": _("There is no such field."),
+    "string_too_short": BLANK,
     "string_too_long": _("This value is too long."),
     "too_long": _("These are too many."),
 }
@@ -182,9 +184,15 @@ def checked(shape: type[T], value: dict[str, Any]) -> T:
     try:
         return shape.model_validate(value)
     except PydanticError as error:
-        errors = error.errors(include_url=False, include_input=False, include_context=False)
-        details = {str(each["loc"][0]): [_TEXTS.get(each["type"], INVALID)] for each in errors}
+        errors = error.errors(include_url=False, include_input=False)
+        details = {str(each["loc"][0]): [_TEXTS.get(_kind(each), INVALID)] for each in errors}
         raise InvalidRequest(details=details) from error
+
+
+def _kind(error: ErrorDetails) -> str:
+    # Pydantic counts the characters of a text that another check has seen like the items of any value.
+    counts_characters = error.get("ctx", {}).get("field_type") == "Value"
+    return f"string_{error['type']}" if counts_characters else error["type"]
 
 
 def idempotency_key(request: HttpRequest, in_query: str = "") -> str | None:

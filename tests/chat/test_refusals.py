@@ -124,6 +124,20 @@ def test_strange_paths(api_user: ApiUser, path: str) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "text"),
+    [
+        ("model", "m" * 101, "This value is too long."),
+        ("model", "", "This field may not be empty."),
+        ("attachments", [1] * 11, "These are too many."),
+    ],
+)
+def test_lengths_are_named(api_user: ApiUser, field: str, value: Any, text: str) -> None:
+    """A text is too long or empty, and a list has too many items."""
+    error = refused(api_user, 400, "invalid_request", json={"model": "plain", "prompt": "x", field: value})
+    assert error["details"] == {field: [text]}
+
+
 def test_huge_ids(api_user: ApiUser) -> None:
     """An id that no database could hold is not there."""
     huge = 10**30
