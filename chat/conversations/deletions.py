@@ -1,12 +1,12 @@
 """Delete a message with what follows it, or all conversations of a user."""
 
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 from django.db import transaction
 from django.db.models.expressions import RawSQL
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.translation import gettext_lazy as _
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -62,12 +62,19 @@ def delete_subtree(user_id: int, message_id: int) -> None:
         rows.only("id").delete()
 
 
+def _only_true(value: object) -> object:
+    # A literal alone is compared with ==, and 1 == True.
+    if value is not True:
+        raise ValueError("not true")
+    return value
+
+
 class DeleteAllBody(BaseModel):
     """The body of `DELETE /api/conversations/`, which a caller does not send by mistake."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    confirm: Literal[True]
+    confirm: Annotated[Literal[True], BeforeValidator(_only_true)]
 
 
 @Operation(

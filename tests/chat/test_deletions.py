@@ -53,7 +53,7 @@ def test_all_conversations(api_user: ApiUser) -> None:
     archived = api_user.ended(api_user.ask("Two", "echo")["id"])["conversation"]
     api_user.client.patch(f"/api/conversations/{archived}/", json={"archived": True, "pinned": True})
     running = api_user.ask("Wait", "hang")
-    for body in ({}, {"confirm": False}, {"confirm": "yes"}, {"confirm": True, "x": 1}):
+    for body in ({}, {"confirm": False}, {"confirm": "yes"}, {"confirm": 1}, {"confirm": True, "x": 1}):
         refused = api_user.client.request("DELETE", "/api/conversations/", json=body)
         assert refused.status_code == 400, body
     assert len(api_user.client.get("/api/conversations/").json()["results"]) >= 2
