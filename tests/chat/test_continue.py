@@ -109,6 +109,16 @@ def test_a_stopped_completion_goes_on(api_user: ApiUser, upstream: FakeOpenAI) -
     assert len(api_user.messages(empty["conversation"])) == 2
 
 
+def test_an_interrupted_completion_goes_on(api_user: ApiUser) -> None:
+    """The text that was kept when a process died can be continued, and the continuation is charged."""
+    first = cut_off(api_user)
+    ended = "UPDATE chat_generation SET status = 'interrupted', finish_reason = NULL WHERE id = ?"
+    api_user.product.sql(ended, first["id"])
+    begun = api_user.ended(go_on(api_user, first["message"]).json()["generation"]["id"])
+    assert (begun["message"], begun["charge"]["amount"]) == (first["message"], 1)
+    assert api_user.messages(first["conversation"])[1]["content"] == "some text" * 2
+
+
 def test_the_same_key_continues_once(api_user: ApiUser) -> None:
     """A repeated key returns the same generation, and another request with it is a conflict."""
     first, key = cut_off(api_user), "once-more"

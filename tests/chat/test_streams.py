@@ -225,6 +225,22 @@ def test_regenerate_adds_a_sibling(api_user: ApiUser, upstream: FakeOpenAI) -> N
     assert [turn["content"] for turn in upstream.requests[-1].body["messages"]] == ["Question"]
 
 
+def test_the_same_key_regenerates_once(api_user: ApiUser) -> None:
+    """A repeated key returns the same generation with one charge; with another model it is a conflict."""
+    first = api_user.ended(api_user.ask("Question", "echo")["id"])
+    path, key = f"/api/messages/{first['message']}/regenerate/", {"Idempotency-Key": "again"}
+    begun = api_user.ended(api_user.client.post(path, json={}, headers=key).json()["generation"]["id"])
+    repeated = api_user.client.post(path, json={}, headers=key)
+    assert (repeated.status_code, repeated.json()["generation"]["id"]) == (202, begun["id"])
+    assert len(api_user.messages(first["conversation"])) == 3
+    assert api_user.quota()["used_today"] == 2
+    other = api_user.client.post(path, json={"model": "plain"}, headers=key)
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "conflict")
+    # The key stands for its generation though the message is gone.
+    assert api_user.client.delete(f"/api/messages/{first['message']}/").status_code == 204
+    assert api_user.client.post(path, json={}, headers=key).json()["generation"]["id"] == begun["id"]
+
+
 def test_postgresql_too(on_postgresql: Product) -> None:
     """On PostgreSQL a completion streams, is stored, charged and resumed just the same."""
     api_user = on_postgresql.register("streaming")

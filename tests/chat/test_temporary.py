@@ -16,7 +16,7 @@ from tests.product import ApiUser
 @pytest.mark.server
 @pytest.mark.contract("temporary conversations")
 def test_it_is_found_nowhere(api_user: ApiUser) -> None:
-    """No list, search, page, export or share has it; its owner can read it and go on."""
+    """No list, search, page, export or share has it; its owner can read it and go on, with another completion too."""
     word = "Weißdornhecke"
     first = api_user.ended(api_user.ask(f"About {word}", "echo", temporary=True)["id"])
     conversation = first["conversation"]
@@ -27,10 +27,14 @@ def test_it_is_found_nowhere(api_user: ApiUser) -> None:
         assert conversation not in [row["id"] for row in listed]
     assert word not in api_user.client.get("/api/export/").text
     assert api_user.client.get(f"/api/conversations/{conversation}/export/").status_code == 404
+    shared = api_user.client.post(f"/api/conversations/{conversation}/share/", json={})
+    assert (shared.status_code, shared.json()["error"]["code"]) == (404, "not_found")
+    another = api_user.client.post(f"/api/messages/{again['message']}/regenerate/", json={})
+    assert api_user.ended(another.json()["generation"]["id"])["conversation"] == conversation
     browser = api_user.product.browser(api_user.name)
     assert word not in browser.get("/").text
     assert api_user.client.get(f"/api/conversations/{conversation}/").json()["temporary"] is True
-    assert len(api_user.messages(conversation)) == 4
+    assert len(api_user.messages(conversation)) == 5
 
 
 @pytest.mark.server
