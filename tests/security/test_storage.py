@@ -26,8 +26,8 @@ def owner(small: Product, request: pytest.FixtureRequest) -> ApiUser:
     return small.register(f"o{abs(hash(request.node.name)) % 10**9}")
 
 
-def bring_in(api_user: ApiUser, size: int) -> httpx.Response:
-    message = {"id": 1, "parent": None, "role": "user", "content": "x" * size, "created_at": NOW}
+def bring_in(api_user: ApiUser, size: int, **more: Any) -> httpx.Response:
+    message = {"id": 1, "parent": None, "role": "user", "content": "x" * size, "created_at": NOW, **more}
     row = {"id": 1, "title": "One", "created_at": NOW, "updated_at": NOW, "messages": [message]}
     return api_user.client.post("/api/import/", json={"format": "rivulet", "version": 1, "conversations": [row]})
 
@@ -60,6 +60,15 @@ def test_a_full_storage_refuses_what_would_be_kept(owner: ApiUser) -> None:
     assert owner.client.get(conversation).json()["system_prompt"] == ""
     assert len(owner.messages(first["conversation"])) == 2
     assert owner.quota()["used_today"] == used
+
+
+def test_imported_attachments_count(owner: ApiUser) -> None:
+    """An import whose attachments do not fit is refused as a whole."""
+    notes = {"name": "notes.txt", "kind": "text", "media_type": "text/plain", "content": "x" * 400_000}
+    assert bring_in(owner, 1, attachments=[notes, notes]).status_code == 201
+    require_full(bring_in(owner, 1, attachments=[notes]))
+    assert titles(owner) == ["One"]
+    assert bring_in(owner, 1, attachments=[{**notes, "content": "x"}]).status_code == 201
 
 
 def test_a_refused_prompt_keeps_its_key(owner: ApiUser) -> None:
