@@ -1,31 +1,59 @@
-// Buttons that copy a text to the clipboard and confirm it for a moment.
+// Copying to the clipboard, and buttons that do it and show for a moment whether it worked.
 import { find } from "./dom.js";
 import { text } from "./translations.js";
 
 const SVG_NAMESPACE = "http://www.w3.org/2000/svg";
 
-/** Milliseconds for which a button confirms that it copied. */
-const CONFIRMATION_MS = 1600;
+/** Milliseconds for which a button shows whether it copied. */
+const OUTCOME_MS = 1600;
 
 /**
  * @param {string} value
- * @param {string} html the same with formatting, or nothing
+ * @param {string} html
  */
-export async function copyToClipboard(value, html) {
+async function write(value, html) {
   if (html && navigator.clipboard && typeof ClipboardItem === "function") {
     const forms = { "text/plain": value, "text/html": html };
     const blobs = Object.entries(forms).map(([type, form]) => [type, new Blob([form], { type })]);
-    return navigator.clipboard.write([new ClipboardItem(Object.fromEntries(blobs))]);
+    await navigator.clipboard.write([new ClipboardItem(Object.fromEntries(blobs))]);
+  } else if (navigator.clipboard) {
+    await navigator.clipboard.writeText(value);
+  } else {
+    copySelection(value);
   }
-  // navigator.clipboard exists on secure origins only; copying a selection works on the others.
-  if (navigator.clipboard) return navigator.clipboard.writeText(value);
+}
+
+/**
+ * Copies where the page has no `navigator.clipboard`, which exists on secure origins only.
+ * @param {string} value
+ */
+function copySelection(value) {
   const field = document.createElement("textarea");
   field.value = value;
   field.className = "visually-hidden";
   document.body.append(field);
   field.select();
-  document.execCommand("copy");
-  return field.remove();
+  const isCopied = document.execCommand("copy");
+  field.remove();
+  if (!isCopied) throw new DOMException("The browser copies no selection.", "NotAllowedError");
+}
+
+/**
+ * Copies a text, announces whether the browser allowed it, and returns the announcement.
+ * @param {string} value
+ * @param {string} html the same with formatting, or nothing
+ */
+export async function copyToClipboard(value, html) {
+  let outcome = text("copied");
+  try {
+    await write(value, html);
+  } catch (error) {
+    if (!(error instanceof DOMException)) throw error;
+    outcome = text("notCopied");
+  }
+  const announcer = document.getElementById("announcer");
+  if (announcer) announcer.textContent = outcome;
+  return outcome;
 }
 
 /**
@@ -42,15 +70,15 @@ export function installCopyButton(button, getText, getHtml) {
   let timer;
   button.addEventListener("click", async () => {
     const focused = document.activeElement;
-    await copyToClipboard(getText(), getHtml?.() ?? "");
+    const outcome = await copyToClipboard(getText(), getHtml?.() ?? "");
     if (focused instanceof HTMLElement) focused.focus({ preventScroll: true });
-    icon.setAttribute("href", "#icon-check");
-    label.textContent = text("copied");
+    icon.setAttribute("href", outcome === text("copied") ? "#icon-check" : "#icon-copy");
+    label.textContent = outcome;
     clearTimeout(timer);
     timer = setTimeout(() => {
       icon.setAttribute("href", "#icon-copy");
       label.textContent = originalLabel;
-    }, CONFIRMATION_MS);
+    }, OUTCOME_MS);
   });
 }
 

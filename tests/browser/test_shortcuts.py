@@ -4,6 +4,11 @@ from playwright.sync_api import expect
 
 from tests.browser.visitor import Visitor, content
 
+# The clipboard as in a browser that does not let the page write.
+REFUSE_CLIPBOARD = """() => {
+    navigator.clipboard.write = async () => { throw new DOMException("refused", "NotAllowedError"); };
+}"""
+
 
 def test_shortcuts_work_outside_of_fields_and_can_be_turned_off(visitor: Visitor) -> None:
     """`?` and Ctrl+/ open the list; keys alone act outside of fields only, and not once they are turned off."""
@@ -43,7 +48,7 @@ def test_shortcuts_work_outside_of_fields_and_can_be_turned_off(visitor: Visitor
 
 
 def test_escape_stops_the_running_answer(visitor: Visitor) -> None:
-    """Escape closes what is open first, then stops the generation; `c` copies it, `n` leads to a new conversation."""
+    """Escape closes what is open first, then stops the generation; `c` copies it, `n` begins a new conversation."""
     page = visitor.page
     visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
     visitor.ask("go", "lasting")
@@ -60,6 +65,10 @@ def test_escape_stops_the_running_answer(visitor: Visitor) -> None:
     expect(page.locator("#announcer")).to_have_text("Copied")
     text = content(visitor.last).inner_text().strip()
     page.wait_for_function("async text => (await navigator.clipboard.readText()).trim() === text", arg=text)
+    page.evaluate(REFUSE_CLIPBOARD)
+    page.keyboard.press("c")
+    expect(page.locator("#announcer")).to_have_text("Not copied")
+    expect(visitor.last.locator("[data-part=copy]")).to_have_text("Not copied")
     page.keyboard.press("n")
     expect(page).to_have_url(f"{visitor.url}/")
     expect(page.locator(".answer")).to_have_count(0)

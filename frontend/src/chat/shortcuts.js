@@ -1,6 +1,5 @@
 // Keyboard shortcuts. Their table is the dialog that lists them: templates/chat/shortcuts_dialog.html.
 import { byId, part } from "../dom.js";
-import { text } from "../translations.js";
 
 /** The key in localStorage under which this browser keeps that the user wants no shortcuts of a single key. */
 const OFF_KEY = "single-keys-off";
@@ -102,7 +101,6 @@ class Shortcuts {
       element.focus();
     } else {
       element.click();
-      if (row.dataset.key === "c") byId("announcer").textContent = text("copied");
     }
     return true;
   }

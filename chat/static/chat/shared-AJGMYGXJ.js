@@ -1,1 +1,0 @@
-import{c as n}from"./chunks/chunk-3Q5VGEIR.js";import"./chunks/chunk-R7SNIMXZ.js";import"./chunks/chunk-KE47JQLL.js";import"./chunks/chunk-VKW4UOH3.js";import"./chunks/chunk-DCANE7XH.js";for(let o of document.querySelectorAll('.answer [data-part="content"]'))new n(o).finish();
