@@ -49,6 +49,9 @@ def test_sources_tokens_and_reasoning(visitor: Visitor) -> None:
             expect(part(visitor.last, "usage")).to_have_text("9 tokens in (4 cached), 7 out (3 reasoning)")
             expect(part(visitor.last, "reasoning-title")).to_have_text("Thought for 1 s")
             assert visitor.page.evaluate("document.documentElement.scrollWidth") <= width
+            # A dot before the time would begin a line when the receipt takes two.
+            before = "time => getComputedStyle(time, '::before').content"
+            assert part(visitor.last, "time").evaluate(before) == "none"
             photograph(visitor.page, f"sources-{width}-{shot}")
         visitor.page.reload()
 
