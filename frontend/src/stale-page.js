@@ -4,7 +4,7 @@
 const LOOK_MS = 1_000;
 
 /** What a reload would lose or interrupt. The draft is kept (chat/composer.js). */
-const DISTURBED = ".answer.running, .message.editing, dialog[open], .composer [data-attachment]";
+const DISTURBED = ".answer.running, .message.editing, dialog[open], .composer .upload";
 
 /** Whether a reload is planned or was found useless. */
 let isHandled = false;

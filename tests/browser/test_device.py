@@ -153,3 +153,26 @@ def test_a_tab_from_before_an_upgrade_reloads_itself(visitor: Visitor) -> None:
     page.wait_for_function("() => !globalThis.isOldTab")
     expect(page.locator("#prompt")).to_have_value("a draft")
     expect(content(visitor.last).locator("code [class^=hljs]").first).to_be_visible()
+
+
+def test_a_tab_from_before_an_upgrade_keeps_its_attachments(visitor: Visitor) -> None:
+    """A tab whose scripts are gone does not reload while a file is attached to the prompt."""
+    visitor.expect_errors("status of 404|Failed to fetch dynamically imported module")
+    page = visitor.page
+    page.clock.install()
+    page.reload()
+    visitor.wait_for_page()
+    page.evaluate("() => { globalThis.isOldTab = true; }")
+    page.set_input_files("#attach-files", {"name": "a.txt", "mimeType": "text/plain", "buffer": b"one"})
+    remove = page.get_by_role("button", name="Remove a.txt")
+    expect(remove).to_be_visible()
+    page.route("**/chunks/settings-*", lambda route: route.fulfill(status=404), times=1)
+    script = re.compile(r"/static/chat/[a-z-]+-[0-9A-Z]{8}\.js$")
+    page.route(script, lambda route: route.fulfill(status=404), times=1)
+    page.click(".user-menu summary")
+    with page.expect_response(script):
+        page.get_by_role("button", name="Settings").click()
+    page.clock.run_for(5_000)
+    assert page.evaluate("() => globalThis.isOldTab")
+    remove.click()
+    page.wait_for_function("() => !globalThis.isOldTab")
