@@ -1,7 +1,7 @@
 """axe-core finds no violation on any page of users, light and dark."""
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests import frontend_packages
 from tests.browser.conftest import Visit
@@ -47,3 +47,16 @@ def test_no_page_of_an_account_has_a_violation(visitor: Visitor, axe: str) -> No
     page.keyboard.press("Control+/")
     found += violations(page, axe)
     assert found == []
+
+
+def test_no_conversation_has_a_violation(visitor: Visitor, axe: str) -> None:
+    """A conversation is accessible, stored and just sent; prompts that scroll, and only these, are tab stops."""
+    page = visitor.page
+    visitor.answer("short", "echo")
+    visitor.answer("line\n" * 100, "echo")
+    for _ in range(2):
+        expect(page.locator(".bubble")).to_have_count(2)
+        expect(page.locator(".bubble[tabindex='0']")).to_have_count(1)
+        assert violations(page, axe) == []
+        page.reload()
+        visitor.wait_for_page()

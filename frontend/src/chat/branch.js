@@ -2,6 +2,7 @@
 import { fetchDocument } from "../api.js";
 import { byId, fromTemplate, pageData, part } from "../dom.js";
 import { CompletionView } from "../generation/completion-view.js";
+import { makeReachable } from "../scroll-box.js";
 import { showTime } from "./message-time.js";
 import { setVersionIds, showVersion, versionAt, versionIds } from "../versions.js";
 /** @import { BranchData, Id } from "../types.js" */
@@ -92,6 +93,7 @@ export class Branch {
   addPrompt(content) {
     const node = fromTemplate("prompt-template");
     part(node, "content").textContent = content;
+    makeReachable(part(node, "content"));
     this.#append(node);
     return node;
   }
@@ -202,6 +204,7 @@ export class Branch {
     showVersion(node);
     showTime(node);
     if (node.classList.contains("answer")) this.#adoptCompletion(node);
+    else makeReachable(part(node, "content"));
   }
 
   /** @param {HTMLElement} node */

@@ -1,1 +1,0 @@
-import{c as n}from"./chunks/chunk-SWUKAPCV.js";import"./chunks/chunk-QVPVV6HY.js";import"./chunks/chunk-KE47JQLL.js";import"./chunks/chunk-VKW4UOH3.js";import"./chunks/chunk-DCANE7XH.js";for(let o of document.querySelectorAll('.answer [data-part="content"]'))new n(o).finish();
