@@ -4,6 +4,12 @@ import globals from "globals";
 /** Ways to turn text into HTML without the sanitizer. */
 const unsafeProperties = ["innerHTML", "outerHTML", "insertAdjacentHTML", "setHTMLUnsafe"];
 
+/** A module that fails to load may be gone since an upgrade; `loadOnce` then reloads the page. */
+const bareImport = {
+  selector: "ImportExpression:not(CallExpression[callee.name='loadOnce'] ImportExpression)",
+  message: "Load modules through loadOnce (src/load-once.js).",
+};
+
 export default [
   js.configs.recommended,
   {
@@ -34,7 +40,11 @@ export default [
       "prefer-template": "error",
     },
   },
-  { files: ["src/**", "static/**"], languageOptions: { globals: globals.browser } },
+  {
+    files: ["src/**", "static/**"],
+    languageOptions: { globals: globals.browser },
+    rules: { "no-restricted-syntax": ["error", bareImport] },
+  },
   { files: ["test/**"], languageOptions: { globals: { ...globals.browser, ...globals.node } } },
   { files: ["*.mjs"], languageOptions: { globals: globals.node } },
 ];

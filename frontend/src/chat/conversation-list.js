@@ -1,10 +1,13 @@
 // The list of conversations in the sidebar: recent and older ones, search results, and archived ones.
 import { call, Refusal } from "../api.js";
 import { byId, find, fromTemplate } from "../dom.js";
+import { loadOnce } from "../load-once.js";
 import { text } from "../translations.js";
 import { groupByDay } from "./day-groups.js";
 import { foundUrl } from "./place.js";
 /** @import { Conversation, Id, ListPage } from "../types.js" */
+
+const loadExcerpts = loadOnce(() => import("./search-excerpt.js"));
 
 /** Milliseconds without a key press after which a search begins. */
 const SEARCH_DELAY_MS = 250;
@@ -272,7 +275,7 @@ export class ConversationList {
    */
   async #createFound(conversations, query) {
     if (!query) return conversations.map((item) => this.#createRow(item));
-    const { createExcerpt } = await import("./search-excerpt.js");
+    const { createExcerpt } = await loadExcerpts();
     return conversations.map((item) => {
       const row = this.#createRow(item);
       if (!item.match) return row;

@@ -1,9 +1,12 @@
 // Where a conversation opens: at a message that a search found, where the reader was before Back or a reload, or at its
 // end. The place is the first message on the screen and how far it is from the top of the window.
 import { byId } from "../dom.js";
+import { loadOnce } from "../load-once.js";
 /** @import { RenderQueue } from "../generation/render-queue.js" */
 /** @import { AutoScroll } from "./auto-scroll.js" */
 /** @import { BranchData, Id } from "../types.js" */
+
+const loadFoundText = loadOnce(() => import("./found-text.js"));
 
 /** Pixels between the top of the window and a message that a link leads to; room for the bar of small screens. */
 const LINKED_TOP_PX = 72;
@@ -99,7 +102,7 @@ export function showFoundText(scroll, renderQueue) {
   const show = async () => {
     const [query, place] = [foundText(), linkedPlace()];
     if (!query || !place) return;
-    const { markFound } = await import("./found-text.js");
+    const { markFound } = await loadFoundText();
     renderQueue.renderNow(place.node);
     const below = markFound(place.node, query);
     scroll.standAt(place.node, Math.min(place.top, innerHeight / 3 - below));

@@ -1,5 +1,8 @@
 // The button that opens the dialog about links; the dialog's module is loaded with the first click.
+import { loadOnce } from "../load-once.js";
 /** @import { Id } from "../types.js" */
+
+const loadDialog = loadOnce(() => import("./share-dialog.js"));
 
 export class ShareButton {
   /** Missing where sharing is switched off. */
@@ -8,7 +11,7 @@ export class ShareButton {
   /** @param {() => { conversation: Id | null, leaf: Id | null }} getPlace what is shown when the dialog opens */
   constructor(getPlace) {
     this.#button?.addEventListener("click", async () => {
-      const { openShareDialog } = await import("./share-dialog.js");
+      const { openShareDialog } = await loadDialog();
       const { conversation, leaf } = getPlace();
       if (conversation !== null) await openShareDialog(conversation, leaf);
     });
