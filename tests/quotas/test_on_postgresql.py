@@ -15,7 +15,7 @@ FILES = ["quotas"] if SOAK else ["quotas/test_ledger.py", "quotas/test_redeem_co
 
 @pytest.mark.server
 @pytest.mark.soak
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600 if SOAK else 900)
 def test_the_ledger_passes_on_postgresql(postgres, tmp_path):
     """The tests here that need no server pass on PostgreSQL too; all of them in `make soak`."""
     files = [f"tests/{name}" for name in FILES]
