@@ -20,7 +20,7 @@ class ChatConfig(AppConfig):
 
     def ready(self) -> None:
         # Models may only be imported once all apps are there.
-        from chat import housekeeping  # noqa: PLC0415
+        from chat import housekeeping, retention  # noqa: PLC0415
         from chat.attachments.decodings import Decodings  # noqa: PLC0415
         from chat.attachments.store import delete_unused  # noqa: PLC0415
         from chat.channels import hub, payment_demo, store  # noqa: PLC0415
@@ -54,6 +54,7 @@ class ChatConfig(AppConfig):
         process.every(lambda: 300.0, "expiry", partial(database.run, housekeeping.expire))
         expire_temporary = partial(database.run, housekeeping.expire_temporary)
         process.every(lambda: 60.0, "temporary conversations", expire_temporary)
+        process.every(lambda: 60.0, "retention", retention.delete_old)
         process.every(lambda: 60.0, "unused attachments", partial(database.run, delete_unused))
         process.every(lambda: 5.0, "texts", partial(database.run, housekeeping.expire_texts))
         process.every(lambda: 30.0, "kept responses", partial(database.run, kept.expire))

@@ -109,6 +109,7 @@ class Environment(BaseModel):
     CHANNEL_RETENTION_SECONDS: types.Seconds = 600
     DRAIN_SECONDS: Annotated[float, Field(ge=0, le=86_400)] = 30
     PROCESS_LEASE_SECONDS: Annotated[float, Field(ge=1, le=86_400)] = 30
+    RETENTION_DAYS: Annotated[int, Field(ge=1, le=36_500)] | None = None
     MAX_PROMPT_CHARS: Annotated[int, Field(ge=1, le=1_000_000)] = 32_000
     MAX_ANSWER_CHARS: Annotated[int, Field(ge=1, le=10_000_000)] = 1_000_000
     MAX_ACTIVE_GENERATIONS: types.Count = 3

@@ -53,6 +53,8 @@ MAX_BODY_BYTES = 2**20
 MAX_BODY_MIB = ENV.MAX_BODY_MIB
 CHAT_PATHS = frozenset({"/api/chat/"})
 # Slug of the model that writes titles of conversations; empty: a title is the first prompt.
+# 0: for ever.
+RETENTION_DAYS = ENV.RETENTION_DAYS or 0
 TITLE_MODEL = ENV.TITLE_MODEL or ""
 # MiB of an attachment, on ATTACHMENT_PATHS only.
 MAX_ATTACHMENT_MIB = ENV.MAX_ATTACHMENT_MIB

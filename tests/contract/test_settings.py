@@ -84,6 +84,8 @@ BAD = [
     ("INVITEE_CREDITS", "many"),
     ("STREAM_PING_SECONDS", "0"),
     ("CHANNEL_RETENTION_SECONDS", "-5"),
+    ("RETENTION_DAYS", "0"),
+    ("RETENTION_DAYS", "for ever"),
     ("DRAIN_SECONDS", "-1"),
     ("PROCESS_LEASE_SECONDS", "0"),
     ("MAX_PROMPT_CHARS", "0"),
