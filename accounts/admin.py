@@ -11,6 +11,7 @@ from django.contrib.admin.views.main import SEARCH_VAR, ChangeList, ChangeListSe
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
@@ -18,6 +19,8 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from accounts import permissions
 from accounts.ledger_page import LedgerPage
 from accounts.models import ApiToken, User
+from accounts.token_limits import with_use
+from accounts.token_usage import with_usage
 from providers.admin import ReservingGroupAdmin
 
 # Characters of a searched text in the lists of the admin.
@@ -45,6 +48,7 @@ admin.site.unregister([EmailAddress, SocialAccount, SocialApp, SocialToken, Blac
 
 
 TOKEN_LIMITS = ("expires_at", "allowed_models", "daily_limit", "requests_per_minute")
+TOKEN_FIGURES = ("used_today", "recent_answers", "recent_tokens")
 
 
 class _ReadOnlyInline(admin.TabularInline[Any, User]):
@@ -60,9 +64,28 @@ class _ReadOnlyInline(admin.TabularInline[Any, User]):
         return False
 
 
-class ApiTokenInline(_ReadOnlyInline):
+class _TokenFigures:
+    """Columns with what a token used, for the two places that show tokens."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
+        return with_usage(with_use(super().get_queryset(request)))  # type: ignore[misc]
+
+    @admin.display(description=_("answers today"))
+    def used_today(self, token: Any) -> int:
+        return int(token.used_today)
+
+    @admin.display(description=_("answers in 30 days"))
+    def recent_answers(self, token: Any) -> int:
+        return int(token.recent_answers)
+
+    @admin.display(description=_("tokens read and written in 30 days"))
+    def recent_tokens(self, token: Any) -> int:
+        return int(token.recent_tokens)
+
+
+class ApiTokenInline(_TokenFigures, _ReadOnlyInline):
     model = ApiToken
-    fields = ("name", "created_at", "last_used_at", *TOKEN_LIMITS)
+    fields = ("name", "created_at", "last_used_at", *TOKEN_LIMITS, *TOKEN_FIGURES)
 
 
 class SocialAccountInline(_ReadOnlyInline):
@@ -221,11 +244,11 @@ def _may_change_group(request: HttpRequest, group: Group | None) -> bool:
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(admin.ModelAdmin[ApiToken]):
-    list_display = ("name", "user", "created_at", "last_used_at", *TOKEN_LIMITS)
+class ApiTokenAdmin(_TokenFigures, admin.ModelAdmin[ApiToken]):
+    list_display = ("name", "user", "created_at", "last_used_at", *TOKEN_LIMITS, *TOKEN_FIGURES)
     list_select_related = ("user",)
     search_fields = ("name", "user__username", "user__email")
-    fields = ("name", "user", "created_at", "last_used_at", *TOKEN_LIMITS)
+    fields = ("name", "user", "created_at", "last_used_at", *TOKEN_LIMITS, *TOKEN_FIGURES)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

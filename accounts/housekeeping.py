@@ -4,7 +4,7 @@ from importlib import import_module
 
 from django.conf import settings
 
-from accounts import jwt, tickets, token_limits
+from accounts import jwt, tickets, token_limits, token_usage
 from runtime import database
 from runtime.apps import runtime
 
@@ -25,6 +25,7 @@ async def delete_expired_tickets() -> None:
 
 
 async def delete_expired_sessions() -> None:
-    """Delete expired sessions and the ids of used refresh tokens that have expired."""
+    """Delete expired sessions, expired ids of used refresh tokens, and old usage of tokens."""
     await database.run(jwt.delete_expired)
+    await database.run(token_usage.delete_old)
     await database.run(import_module(settings.SESSION_ENGINE).SessionStore.clear_expired)

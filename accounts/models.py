@@ -233,6 +233,37 @@ class TokenUse(models.Model):
         return self.generation
 
 
+class TokenDay(models.Model):
+    """Usage of one model by one token on one day; it outlives the token."""
+
+    # Both without a constraint: usage outlives its token, and a process of the previous release deletes users without
+    # these rows.
+    user = models.ForeignKey(User, models.CASCADE, related_name="+", db_constraint=False, db_index=False)
+    token = models.ForeignKey(ApiToken, models.DO_NOTHING, related_name="days", db_constraint=False, db_index=False)
+    # The name of the token, for lists after its deletion. Nothing changes the name of a token.
+    name = models.CharField(max_length=100)
+    day = models.DateField()
+    model = models.CharField(max_length=100)
+    # Charged completions.
+    answers = models.PositiveIntegerField()
+    input_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+
+    class Meta:
+        verbose_name = _("usage of an API token")
+        verbose_name_plural = _("usage of API tokens")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["token", "day", "model"], name="token_usage_once_per_day")
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["user", "day"], name="token_usage_of_user"),
+            models.Index(fields=["day"], name="token_usage_to_expire"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.day} {self.model}: {self.answers}"
+
+
 class RefreshFamily(models.Model):
     """The refresh tokens that descend from one login.
 

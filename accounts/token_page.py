@@ -15,6 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from accounts import links, recent_login
 from accounts.models import ApiToken, User
 from accounts.token_limits import usable_models, with_use
+from accounts.token_usage import with_usage
 from web.refusals import Conflict
 
 _MOST = 2**31 - 1
@@ -86,7 +87,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
             context |= {"form": TokenForm(), "limits": LimitsForm(user)}
         except Conflict as refusal:
             form.add_error("name", str(refusal.message))
-    own = with_use(user.api_tokens.order_by("-pk"))
+    own = with_usage(with_use(user.api_tokens.order_by("-pk")))
     context |= {"tokens": own, "base_url": links.absolute(request, "/v1"), "now": timezone.now()}
     return render(request, "account/tokens.html", context)
 

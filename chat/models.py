@@ -306,6 +306,8 @@ class Generation(MessagePart):
     process = models.CharField(_("process"), max_length=32)
     # False: a call of /v1, which counts towards MAX_ACTIVE_API_CALLS.
     counted = models.BooleanField(default=True, help_text="counts towards MAX_ACTIVE_GENERATIONS")
+    # The id of the API token that started it, for the usage of the token.
+    token_id = models.BigIntegerField(null=True, editable=False)
     idempotency_key = models.CharField(max_length=255, null=True)
     request_digest = models.CharField(max_length=64)
     created_at = models.DateTimeField(_("created"), default=timezone.now)

@@ -17,7 +17,7 @@ from chat.presets import api as presets_api
 from chat.screening import api as words_api
 from chat.sharing import api as shares
 from chat.sharing import page as share_page
-from chat.stats import dashboard, usage
+from chat.stats import dashboard, usage, usage_api
 from chatproject.openapi.pages import Docs, Document
 from providers.api import Keys, Upstreams
 from quotas.api import Ledger, Quotas
@@ -86,7 +86,7 @@ urlpatterns: Routes = [
     path("api/docs/", Docs.as_view(), name="api-docs"),
     path("api/quotas/", Quotas.as_view()),
     path("api/quotas/ledger/", Ledger.as_view()),
-    path("api/quotas/usage/", usage.Usage.as_view()),
+    path("api/quotas/usage/", usage_api.Usage.as_view()),
     path("api/models/", api.Models.as_view()),
     path("api/text-tools/", api.TextTools.as_view()),
     path("api/import/", transfer_api.Import.as_view(), name="import"),

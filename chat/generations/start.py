@@ -190,6 +190,7 @@ class Admission:
             language=request.language or settings.LANGUAGE_CODE,
             process=self._process.id,
             counted=not request.is_api_call,
+            token_id=request.token.id if request.token else None,
             idempotency_key=request.idempotency_key,
             # Without a key no other request can be the same one.
             request_digest=request.digest() if request.idempotency_key or request.joins_running else "",

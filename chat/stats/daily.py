@@ -10,6 +10,7 @@ from django.db import connection
 from django.db.models import F, Sum
 from django.utils import timezone
 
+from accounts import token_usage
 from chat.models import DailyAnswers, Generation
 from quotas import ledger
 
@@ -45,6 +46,15 @@ def count(row: Generation) -> None:
     }
     with connection.cursor() as cursor:
         cursor.execute(_COUNT, values)
+    if row.token_id is not None and completed:
+        token_usage.count(
+            row.token_id,
+            ledger.day_of(row.created_at),
+            row.model,
+            answers=int(source != "none"),
+            input_tokens=row.input_tokens or 0,
+            output_tokens=row.output_tokens or 0,
+        )
 
 
 def last_days(days: int) -> list[date]:

@@ -1,7 +1,7 @@
-"""A user's quotas and usage: the page `/usage/`, and `GET /api/quotas/usage/`."""
+"""A user's quotas and usage: the page `/usage/`; programs use usage_api.py."""
 
 from collections import defaultdict
-from typing import Annotated, Any
+from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
@@ -11,65 +11,24 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
-from pydantic import Field
-from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from accounts import redeem
+from accounts import redeem, token_usage
 from accounts.models import User
 from chat.models import Generation
 from chat.stats import daily
 from chat.stats.plot import stacked
-from chat.stats.schemas import UsageOfDay
 from providers.apps import providers_app
 from quotas import history, ledger
 from quotas.models import LedgerEntry, Source
-from web.openapi import Operation
-from web.refusals import InvalidRequest, Refusal
+from web.refusals import Refusal
 
-# Days that the API returns by default, and at most.
-DAYS, MOST_DAYS = 30, 366
-# Days that the page offers to show.
-SPANS = (7, 30, 90)
+# Days that the page shows by default, and offers to show.
+DAYS, SPANS = 30, (7, 30, 90)
 # Ledger entries on one page.
 ROWS = 25
-
-
-class Usage(APIView):
-    @Operation(
-        "Models and quotas",
-        "Charged completions by day and model",
-        returns=list[UsageOfDay],
-        query={"days": Annotated[int, Field(ge=1, le=MOST_DAYS)]},
-    )
-    def get(self, request: Request) -> Response:
-        user: User = request.user  # type: ignore[assignment]
-        days = _days(request.query_params.get("days", ""))
-        return Response(
-            [
-                UsageOfDay(
-                    date=row["day"].isoformat(),
-                    model=row["model"],
-                    answers=row["charged"],
-                    input_tokens=row["read"],
-                    output_tokens=row["written"],
-                )
-                for row in daily.by_model(user.pk, days)
-            ]
-        )
-
-
-def _days(text: str) -> int:
-    if not text:
-        return DAYS
-    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MOST_DAYS):
-        message = gettext_lazy("A number from 1 to %(most)d.") % {"most": MOST_DAYS}
-        raise InvalidRequest(details={"days": [message]})
-    return int(text)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -93,6 +52,7 @@ def page(request: HttpRequest) -> HttpResponse:
         "plot": stacked(daily.last_days(span), values, _("Others")),
         "span": span,
         "spans": SPANS,
+        "tokens": token_usage.sums(user.pk, daily.last_days(span)[0]),
         "entries": _entry_contexts(rows),
         "older": older,
         "before": before,

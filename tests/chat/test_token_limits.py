@@ -41,6 +41,8 @@ def test_the_daily_limit_is_exact(api_user: ApiUser) -> None:
     served = Counter(response.status_code for response in responses)
     assert (served[200] + served[202], served[429]) == (3, 9)
     assert used_today(api_user, token) == 3
+    of_token = [row for row in api_user.client.get("/api/quotas/usage/?by=token").json() if row["token"] == token]
+    assert [(row["model"], row["answers"]) for row in of_token] == [("plain", 3)]
     refused = ask(program, "plain")
     assert error(refused)[2] == "insufficient_quota"
     assert "token" in refused.json()["error"]["message"]

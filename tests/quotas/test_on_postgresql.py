@@ -1,4 +1,4 @@
-"""This folder's tests on PostgreSQL, in their own process, because settings name one database."""
+"""This folder's tests and those of usage on PostgreSQL, in their own process, because settings name one database."""
 
 import os
 import subprocess
@@ -10,7 +10,12 @@ from tests import servers
 
 SOAK = os.environ.get("SOAK") == "1"
 # What locks rows and adds up; `make soak` takes all others too.
-FILES = ["quotas"] if SOAK else ["quotas/test_ledger.py", "quotas/test_redeem_codes.py", "quotas/test_days.py"]
+COUNTS = "accounts/test_token_usage.py"
+FILES = (
+    ["quotas", COUNTS]
+    if SOAK
+    else ["quotas/test_ledger.py", "quotas/test_redeem_codes.py", "quotas/test_days.py", COUNTS]
+)
 
 
 @pytest.mark.server
