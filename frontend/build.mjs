@@ -146,7 +146,7 @@ const { metafile } = await build({
   chunkNames: "chunks/[name]-[hash]",
   assetNames: "fonts/[name]-[hash]",
   loader: { ".woff2": "file" },
-  alias: { entities: "./src/markdown/entities.js" },
+  alias: { entities: "./src/markdown/entities.js", "punycode.js": "./src/markdown/punycode.js" },
   plugins: [woff2Only],
 });
 // A single script of the old kind: modules cannot be loaded into the sandboxed frame, which has no origin, without CORS.

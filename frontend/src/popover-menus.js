@@ -7,9 +7,9 @@ const GAP_PX = 6;
 /**
  * Puts a menu beside its button, on the side with more room.
  * @param {HTMLElement} menu
- * @param {HTMLElement} opener
+ * @param {Element} opener
  */
-function place(menu, opener) {
+export function placeBeside(menu, opener) {
   const { left, right, top, bottom } = opener.getBoundingClientRect();
   const isLow = top + bottom > innerHeight;
   const isRight = left + right > document.documentElement.clientWidth;
@@ -34,7 +34,7 @@ function anchorOf(opener) {
 export function installPopoverMenus() {
   for (const opener of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[popovertarget]"))) {
     const menu = byId(opener.getAttribute("popovertarget") ?? "");
-    opener.addEventListener("click", () => place(menu, anchorOf(opener)));
+    opener.addEventListener("click", () => placeBeside(menu, anchorOf(opener)));
     if (opener.closest("[popover]")) continue;
     menu.addEventListener(
       "click",

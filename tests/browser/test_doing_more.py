@@ -106,6 +106,29 @@ def test_another_model(visitor: Visitor) -> None:
     assert visitor.page.evaluate("() => navigator.clipboard.readText()") == "first"
 
 
+def test_menus_without_a_connection(visitor: Visitor) -> None:
+    """A menu whose script cannot be loaded says so beside its button, and opens at the next click."""
+    page = visitor.page
+    visitor.expect_errors("ERR_FAILED")
+    visitor.answer("first", "echo")
+    buttons = {
+        "message-menu": part(visitor.last, "more"),
+        "conversation-menu": page.locator("#conversations .row-more"),
+    }
+    failure = page.locator("#menu-failure")
+    for menu, button in buttons.items():
+        page.route(f"**/{menu}-*.js", lambda route: route.abort())
+        button.first.click()
+        expect(failure).to_have_text("The server cannot be reached. Please check your connection.")
+        page.keyboard.press("Escape")
+        expect(failure).to_be_hidden()
+        page.unroute(f"**/{menu}-*.js")
+        button.first.press("Enter")
+        expect(page.locator(f"#{menu} button:visible").first).to_be_focused()
+        page.keyboard.press("Escape")
+        expect(button.first).to_be_focused()
+
+
 def test_temporary_chat(visitor: Visitor) -> None:
     """A temporary conversation has a mark and no address, is in no list, and is gone after a reload."""
     page = visitor.page

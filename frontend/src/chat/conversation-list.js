@@ -22,9 +22,6 @@ export function withoutOrigin(url) {
   return pathname + search;
 }
 
-/** @param {HTMLElement} row */
-export const titleOf = (row) => find(row, "a > span").textContent;
-
 /**
  * Returns the rows of a list, without the headings between them.
  * @param {ParentNode} parent
@@ -73,10 +70,16 @@ export class ConversationList {
       clearTimeout(timer);
       timer = setTimeout(() => this.#search(), SEARCH_DELAY_MS);
     });
+    find(this.#archivedNote, "button").addEventListener("click", () => this.attempt(() => this.#unarchiveCurrent()));
     this.#archiveToggle.addEventListener("click", () => {
       this.#archiveToggle.setAttribute("aria-pressed", String(!this.isArchiveShown));
       this.#search();
     });
+  }
+
+  /** @param {HTMLElement} row */
+  titleOf(row) {
+    return find(row, "a > span").textContent;
   }
 
   get isArchiveShown() {
@@ -128,7 +131,7 @@ export class ConversationList {
    */
   update({ id, title, pinned, updated_at: updated }) {
     for (const row of this.#rowsOf(id)) {
-      if (titleOf(row) !== title) this.#setTitle(row, title);
+      if (this.titleOf(row) !== title) this.#setTitle(row, title);
       if (row.dataset.updated === updated && isPinned(row) === pinned) continue;
       row.dataset.updated = updated;
       row.classList.toggle("pinned", pinned);
@@ -185,7 +188,7 @@ export class ConversationList {
   }
 
   /** Brings the open conversation back from the archive. */
-  async unarchiveCurrent() {
+  async #unarchiveCurrent() {
     if (this.#currentId !== null) await this.setArchived(this.#currentId, false);
   }
 

@@ -1,7 +1,6 @@
 // The menu of a row in the list of conversations, and the dialogs that its actions open.
 import { confirmIn } from "../dialogs.js";
 import { byId, find, part } from "../dom.js";
-import { titleOf } from "./conversation-list.js";
 /** @import { ConversationList } from "./conversation-list.js" */
 
 /** Pixels kept free between the menu and the edge of the window. */
@@ -21,14 +20,6 @@ export class ConversationMenu {
   /** @param {ConversationList} list */
   constructor(list) {
     this.#list = list;
-  }
-
-  install() {
-    const list = this.#list;
-    byId("conversations").addEventListener("click", (event) => {
-      const button = /** @type {Element} */ (event.target).closest("[data-more]");
-      if (button) this.#open(button);
-    });
     this.#menu.addEventListener("click", (event) => {
       const target = /** @type {Element} */ (event.target);
       const button = /** @type {HTMLElement | null} */ (target.closest("[data-action]"));
@@ -36,13 +27,10 @@ export class ConversationMenu {
       const row = this.#row;
       if (button && row) list.attempt(() => this.#run(button.dataset.action, row));
     });
-    find(byId("archived-note"), "button").addEventListener("click", () => {
-      list.attempt(() => list.unarchiveCurrent());
-    });
   }
 
   /** @param {Element} button */
-  #open(button) {
+  open(button) {
     const row = /** @type {HTMLElement} */ (button.closest("li"));
     this.#row = row;
     const isPinned = row.classList.contains("pinned");
@@ -55,7 +43,7 @@ export class ConversationMenu {
       const link = find(this.#menu, `[data-export="${format}"]`, HTMLAnchorElement);
       link.href = `/api/conversations/${row.dataset.id}/export/?as=${format}`;
     }
-    this.#menu.showPopover();
+    this.#menu.togglePopover(true); // open already after a double click
     const { bottom, right } = button.getBoundingClientRect();
     const { offsetWidth: width, offsetHeight: height } = this.#menu;
     this.#menu.style.left = `${Math.max(EDGE_PX, Math.min(right - EDGE_PX, innerWidth - width - EDGE_PX))}px`;
@@ -77,9 +65,9 @@ export class ConversationMenu {
       case "unarchive":
         return this.#list.setArchived(id, action === "archive");
       case "rename":
-        return this.#rename(id, titleOf(row));
+        return this.#rename(id, this.#list.titleOf(row));
       case "delete":
-        part(this.#deleteDialog, "title").textContent = titleOf(row);
+        part(this.#deleteDialog, "title").textContent = this.#list.titleOf(row);
         return (await confirmIn(this.#deleteDialog)) ? this.#list.delete(id) : undefined;
       default:
         throw new Error(`Unknown action ${action}`);

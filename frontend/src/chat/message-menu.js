@@ -12,6 +12,13 @@ const QUOTED_CHARS = 120;
 /** Pixels kept free between the menu and the edge of the window. */
 const EDGE_PX = 8;
 
+/**
+ * @typedef {object} MessageMenuOptions
+ * @property {ChatModel[]} models
+ * @property {(message: HTMLElement) => Promise<void>} onDelete
+ * @property {(message: HTMLElement, slug: string) => void} onRegenerate
+ */
+
 export class MessageMenu {
   #menu = byId("message-menu");
   #dialog = byId("delete-message-dialog", HTMLDialogElement);
@@ -22,23 +29,11 @@ export class MessageMenu {
   /** @type {HTMLElement | null} */
   #message = null;
 
-  /**
-   * @param {object} options
-   * @param {ChatModel[]} options.models
-   * @param {(message: HTMLElement) => Promise<void>} options.onDelete
-   * @param {(message: HTMLElement, slug: string) => void} options.onRegenerate
-   */
+  /** @param {MessageMenuOptions} options */
   constructor({ models, onDelete, onRegenerate }) {
     this.#models = models;
     this.#onDelete = onDelete;
     this.#onRegenerate = onRegenerate;
-  }
-
-  install() {
-    byId("messages").addEventListener("click", ({ target }) => {
-      const button = /** @type {Element} */ (target).closest('[data-part="more"]');
-      if (button) this.#open(button);
-    });
     this.#menu.addEventListener("click", ({ target }) => {
       const button = /** @type {HTMLElement | null} */ (/** @type {Element} */ (target).closest("button"));
       const message = this.#message;
@@ -49,7 +44,7 @@ export class MessageMenu {
   }
 
   /** @param {Element} button */
-  #open(button) {
+  open(button) {
     const message = /** @type {HTMLElement} */ (button.closest(".message"));
     this.#message = message;
     const isAnswer = message.classList.contains("answer");
@@ -66,7 +61,7 @@ export class MessageMenu {
     }
     const choices = isAnswer && !isBusy && message.dataset.id ? this.#models.filter(({ available }) => available) : [];
     part(this.#menu, "models").replaceChildren(...choices.map(createModelButton));
-    this.#menu.showPopover();
+    this.#menu.togglePopover(true); // open already after a double click
     const { right, top, bottom } = button.getBoundingClientRect();
     const { offsetWidth: width, offsetHeight: height } = this.#menu;
     const isLow = bottom + height + EDGE_PX > innerHeight;

@@ -6,12 +6,11 @@ import { Branch } from "../chat/branch.js";
 import { Choice } from "../chat/choice.js";
 import { Composer } from "../chat/composer.js";
 import { ConversationList } from "../chat/conversation-list.js";
-import { ConversationMenu } from "../chat/conversation-menu.js";
 import { installDevice } from "../chat/device.js";
 import { ConversationWatch } from "../chat/conversation-watch.js";
 import { installDrawerAndMenus } from "../chat/drawer.js";
+import { installLateMenus } from "../chat/late-menus.js";
 import { deleteMessage } from "../chat/message-deletion.js";
-import { MessageMenu } from "../chat/message-menu.js";
 import { keepPlace, openingPlace, showFoundText } from "../chat/place.js";
 import { editPrompt } from "../chat/prompt-editor.js";
 import { ShareButton } from "../chat/share-button.js";
@@ -98,12 +97,11 @@ class ChatPage {
     installDrawerAndMenus();
     installShortcuts();
     installImageDialog();
-    new ConversationMenu(this.#conversations).install();
-    new MessageMenu({
+    installLateMenus(this.#conversations, {
       models: this.#models,
       onDelete: (node) => this.#delete(node),
       onRegenerate: (node, slug) => this.#regenerate(this.#branch.completionOf(node), slug),
-    }).install();
+    });
     this.#open(data);
     this.#selectModel(this.#composer.model);
     for (const example of document.querySelectorAll("[data-example]")) {
