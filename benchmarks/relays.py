@@ -182,4 +182,4 @@ def _list_words(running: Product) -> None:
     created = running.admin().client.post(path, content=words.encode(), headers=kind)
     if created.status_code != 200 or created.json()["created"] != WORDS:
         raise RuntimeError(created.text)
-    wait_until(lambda: f'"words": {WORDS}' in running.output)
+    wait_until(lambda: f'"words":{WORDS}' in running.output)
