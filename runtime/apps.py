@@ -19,9 +19,11 @@ class RuntimeConfig(AppConfig):
         from runtime.pubsub import Broker  # noqa: PLC0415
         from runtime.redis_clients import PROBE_SECONDS, RedisClients  # noqa: PLC0415
         from runtime.tasks import Drain  # noqa: PLC0415
+        from runtime.writer import Writer  # noqa: PLC0415
 
         logs.configure("DEBUG" if settings.DEBUG else "INFO")
         self.database = DatabaseExecutor()
+        self.writer = Writer(self.database)
         self.process = ServingProcess(self.database)
         self.redis = RedisClients(settings.REDIS_URL, self.process)
         self.broker = Broker(self.redis, self.process.id)

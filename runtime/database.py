@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from runtime.apps import runtime
+from runtime.writer import Order
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -15,6 +16,11 @@ R = TypeVar("R")
 async def run(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a synchronous function in a database thread; see `DatabaseExecutor.run`."""
     return await runtime().database.run(function, *args, **kwargs)
+
+
+async def write(order: Order, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a function that writes, in a transaction that others may share; see `Writer.run`."""
+    return await runtime().writer.run(order, function, *args, **kwargs)
 
 
 def inside() -> bool:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
@@ -52,6 +52,10 @@ class DatabaseExecutor:
 
         Cancelling the caller does not stop the function: use `asyncio.shield` where a later step must still happen.
         """
+        return await asyncio.wrap_future(self.submit(function, *args, **kwargs))
+
+    def submit(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
+        """Do the same without an event loop, and return the future of the result."""
 
         def call() -> R:
             close_old_connections()
@@ -66,7 +70,7 @@ class DatabaseExecutor:
                 initargs=(self._local, "inside", True),
             )
             self._pid = os.getpid()
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        return self._threads.submit(call)
 
     def close(self) -> None:
         """End the threads and close their connections. Repeating is safe."""

@@ -4,6 +4,7 @@ The run of a generation and the reaper of dead processes both end it through `st
 of them succeed.
 """
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +87,11 @@ class End:
         return refused or self.ends_conversation or self.blocked_by_vendor
 
     @property
+    def lock_order(self) -> tuple[int, int]:
+        """The place of its transaction among others; see `Writer.run`."""
+        return self.row.user_id, int(not self.moderated)
+
+    @property
     def reason(self) -> str:
         if self.error:
             return str(self.error["code"])
@@ -118,40 +124,42 @@ def store(end: End) -> Generation:
 
     When another process ended the generation first, nothing changes and that end is returned. Repeating is safe.
     """
+    row = end.row
     with transaction.atomic():
         if end.moderated:
-            audit.count_abuse(end.row.user_id)  # first, because a start locks the user's row before the quota's
+            audit.count_abuse(row.user_id)  # first, because a start locks the user's row before the quota's
         text, stored = _kept_text(end)
         # Before the texts, and without a limit: a completion that exceeds it is kept.
-        storage.add(end.row.user_id, "unkept" if end.row.message_id is None else "conversations", stored)
-        charge = (ledger.settle if end.charged else ledger.release)(end.row.id, end.reason)
+        storage.add(row.user_id, "unkept" if row.message_id is None else "conversations", stored)
+        charge = (ledger.settle if end.charged else ledger.release)(row.id, end.reason)
         if not charge.amount:
-            token_limits.give_back(end.row.id)
+            token_limits.give_back(row.id)
         if charge.invitation:
             invitations.reward(charge.invitation)
         values = {name: getattr(end, name) for name in _SAME_NAMES}
         now = timezone.now()
         values |= {"charge": dict(charge.as_json()), "finished_at": now}
         values["uncharged_at"] = now if end.counts_as_uncharged else None
-        if end.row.message_id is not None:
+        if row.message_id is not None:
             values |= {"content": "", "reasoning": "", "sources": ""}
         if end.error is None:
-            values["quota_after"] = _quota_of(end.row)
-        if not fast_sql.update(Generation, values, "id = %s AND status = 'running'", [end.row.id]):
+            values["quota_after"] = _quota_of(row)
+        if not fast_sql.update(Generation, values, "id = %s AND status = 'running'", [row.id]):
             transaction.set_rollback(True)
         else:
-            kept = end.row.message_id is not None
-            if kept and not fast_sql.update(Message, text, "id = %s", [end.row.message_id]):
-                end.row.message = end.row.conversation = None  # deleted meanwhile
-                storage.add(end.row.user_id, "conversations", -stored)
+            kept = row.message_id is not None
+            if kept and not fast_sql.update(Message, text, "id = %s", [row.message_id]):
+                row = copy(row)  # as this may run again, if the commit fails
+                row.message = row.conversation = None  # deleted meanwhile
+                storage.add(row.user_id, "conversations", -stored)
             for name, value in values.items():
-                setattr(end.row, name, value)
-            daily.count(end.row)
-            audit.record(end.row.user_id, end.row.id, Hit.Direction.OUTPUT, end.hits)
-            if end.ends_conversation and end.row.conversation_id is not None:
-                Conversation.objects.filter(id=end.row.conversation_id).update(blocked=True)
-            return end.row
-    return Generation.objects.select_related("message", "part_of").get(id=end.row.id)
+                setattr(row, name, value)
+            daily.count(row)
+            audit.record(row.user_id, row.id, Hit.Direction.OUTPUT, end.hits)
+            if end.ends_conversation and row.conversation_id is not None:
+                Conversation.objects.filter(id=row.conversation_id).update(blocked=True)
+            return row
+    return Generation.objects.select_related("message", "part_of").get(id=row.id)
 
 
 def _kept_text(end: End) -> tuple[dict[str, Any], int]:

@@ -342,7 +342,7 @@ class Run:
         pause, longest = STORE_RETRY_SECONDS
         while True:
             try:
-                return await asyncio.shield(database.run(finish.store, end))
+                return await asyncio.shield(database.write(end.lock_order, finish.store, end))
             except (OperationalError, InterfaceError) as error:
                 log.error("end not stored yet", generation=self.row.id, error=type(error).__name__)
             await asyncio.sleep(pause)

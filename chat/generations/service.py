@@ -121,11 +121,14 @@ class Generations:
     async def _admit(self, request: GenerationRequest, precheck: Precheck) -> Started:
         """Let the transaction decide; where only upstreams are missing, probe them first."""
         try:
-            return await database.run(self._admission.start, request, precheck)
+            return await self._decide(request, precheck)
         except NoUsableRoute as refusal:
             if await self._routing.health.recover(refusal.model) is None:
                 raise
-        return await database.run(self._admission.start, request, precheck)
+        return await self._decide(request, precheck)
+
+    async def _decide(self, request: GenerationRequest, precheck: Precheck) -> Started:
+        return await database.write((request.user_id, 0), self._admission.start, request, precheck)
 
     async def _precheck(self, request: GenerationRequest) -> Precheck:
         """Count a call of /v1 or a token; screen large calls."""

@@ -256,7 +256,7 @@ class Admission:
         parameters: Parameters,
         call: ScreenedCall | None,
     ) -> Attempts:
-        """Mask what goes upstream, after the transaction, because long histories take a while."""
+        """Mask what goes upstream, after the start's own part of the transaction."""
         mask = None
         if call:
             messages, extras = call.messages, call.extras

@@ -9,6 +9,8 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from chat.apps import chat
+from chat.generations.request import GenerationRequest
 from quotas import ledger
 from quotas.apps import quotas_app
 from quotas.errors import QuotaExhausted
@@ -69,6 +71,28 @@ def ask_each(user_id: int, model_id: int, slug: str, references: list[str], task
         granted = await asyncio.gather(*(some(references[first::tasks]) for first in range(tasks)))
         await runtime().redis.aclose()
         return list(chain.from_iterable(granted))
+
+    try:
+        return asyncio.run(all_at_once())
+    finally:
+        database.close()
+
+
+def generate_each(user_ids: list[int], slug: str, count: int) -> int:
+    """Send `count` prompts of each user at once, and wait for their ends; return how many began."""
+
+    async def generated(user_id: int) -> bool:
+        try:
+            await chat().generations.start(GenerationRequest(user_id, slug, "Hello"))
+        except QuotaExhausted:
+            return False
+        return True
+
+    async def all_at_once() -> int:
+        runtime().process.loop = asyncio.get_running_loop()
+        began = await asyncio.gather(*(generated(user_id) for user_id in user_ids for _prompt in range(count)))
+        await chat().generations.wait()
+        return sum(began)
 
     try:
         return asyncio.run(all_at_once())

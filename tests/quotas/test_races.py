@@ -9,6 +9,7 @@ import orjson
 import pytest
 import redis
 from django.conf import settings
+from django.db import connection
 from django.db.models import Count
 from django.utils import timezone
 
@@ -82,6 +83,28 @@ def test_with_counters(variables, user, quota, model, redis_server):
     assert len(granted) == 50
     assert sorted(granted) == sorted(Reservation.objects.values_list("reference", flat=True))
     consistency.check(user.pk, quota.pk)
+
+
+def test_prompts_that_share_commits(variables, quota, model):
+    """Prompts of several users at once, in two processes: each user gets the limit exactly, and all that began end."""
+    limit, users = 10, [factories.user(password=None) for _number in range(12 if SOAK else 4)]
+    Quota.objects.update(daily_limit=limit)
+    factories.route(model, factories.upstream(kind="scripted"))
+    ids = [user.pk for user in users]
+    # In opposite orders, in which transactions would lock each other out.
+    rows = [[ids, model.slug, limit], [ids[::-1], model.slug, limit]]
+    began = servers.in_processes(race.generate_each, rows, {**variables, "MAX_ACTIVE_GENERATIONS": "0"})
+    assert sum(began) == limit * len(users)
+    ended = (
+        Generation.objects.values("user", "status").annotate(count=Count("id")).values_list("user", "status", "count")
+    )
+    assert sorted(ended) == [(user.pk, "completed", limit) for user in users]
+    for user in users:
+        consistency.check(user.pk, quota.pk)
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+            assert cursor.fetchone() == (0,)
 
 
 def test_two_reapers(variables, user, quota, model, monkeypatch):

@@ -1,0 +1,149 @@
+"""Transactions that writers share: those who wait together take one database thread and one commit.
+
+A commit costs as much as several statements, and so does the way into a thread and back. Writers wait only while all
+threads are busy, never for company.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+from django.db import Error, IntegrityError, OperationalError, close_old_connections, transaction
+
+from runtime.executor import DatabaseExecutor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Writes that share a transaction at most. All of them end when the last one does.
+MOST_TOGETHER = 32
+
+Order = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A function that waits for its transaction, and the future of its result."""
+
+    order: Order
+    function: Callable[[], Any]
+    future: "asyncio.Future[Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result or the error of a write."""
+
+    write: Write
+    result: Any = None
+    error: Exception | None = None
+
+
+class Writer:
+    """Runs functions that write in database threads, and commits those together that waited together."""
+
+    def __init__(self, database: DatabaseExecutor) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._waiting: deque[Write] = deque()
+        # Calls that wait for a thread. Each takes up to MOST_TOGETHER of the waiting writes.
+        self._calls = 0
+
+    async def run(self, order: Order, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a function that writes within `transaction.atomic`, and return once that is committed.
+
+        Others may share the commit; then the function's transaction is a savepoint, so that its failure undoes nothing
+        else. After a failure of the database it runs again, alone. Transactions take locks in the same `order`, which
+        is the user's id, then 0 where the user's row is locked and 1 elsewhere.
+        """
+        write = Write(order, partial(function, *args, **kwargs), asyncio.get_running_loop().create_future())
+        with self._lock:
+            self._waiting.append(write)
+            needs_call = len(self._waiting) > self._calls * MOST_TOGETHER
+            self._calls += needs_call
+        if needs_call:
+            self._database.submit(self._commit_waiting).add_done_callback(self._publish)
+        return await write.future  # type: ignore[no-any-return]
+
+    def _commit_waiting(self) -> list[Outcome]:
+        """Commit writes that wait, except those whose callers have left. Runs in a database thread."""
+        taken = self._take(MOST_TOGETHER)
+        writes = sorted((write for write in taken if not write.future.cancelled()), key=lambda write: write.order)
+        return _committed(writes)
+
+    def _take(self, most: int) -> list[Write]:
+        with self._lock:
+            self._calls -= 1
+            return [self._waiting.popleft() for _write in range(min(most, len(self._waiting)))]
+
+    def _publish(self, call: "Future[list[Outcome]]") -> None:
+        """Pass outcomes to the callers' event loops, from the thread that ended the call."""
+        if call.cancelled() or call.exception():  # nothing was taken: the threads have ended, or got no connection
+            error = OperationalError("no database thread served this write")
+            outcomes = [Outcome(write, error=error) for write in self._take(len(self._waiting))]
+        else:
+            outcomes = call.result()
+        for loop in {outcome.write.future.get_loop() for outcome in outcomes}:
+            with suppress(RuntimeError):  # this loop is closed, so nothing waits there
+                loop.call_soon_threadsafe(_settle, [each for each in outcomes if each.write.future.get_loop() is loop])
+
+
+def _settle(outcomes: list[Outcome]) -> None:
+    for outcome in outcomes:
+        future = outcome.write.future
+        if future.done():
+            continue  # its caller has left
+        if outcome.error is None:
+            future.set_result(outcome.result)
+        else:
+            future.set_exception(outcome.error)
+
+
+def _committed(writes: list[Write]) -> list[Outcome]:
+    """Run the writes in one transaction; return their outcomes after its commit."""
+    if len(writes) < 2:
+        return [_alone(write) for write in writes]
+    stage = "begin"
+    try:
+        with transaction.atomic():
+            stage = "writes"
+            outcomes = [_within(write) for write in writes]
+            _require_savepoints()
+            stage = "commit"
+    except Exception as error:  # noqa: BLE001 - the callers get it
+        if stage == "writes" or (stage == "commit" and isinstance(error, IntegrityError)):
+            # Nothing is stored. One of them is the reason, and alone only that one fails.
+            return [_alone(write) for write in writes]
+        # The database is locked or away; or lost at the commit, so that running them again might store them twice.
+        return [Outcome(write, error=error) for write in writes]
+    return outcomes
+
+
+def _require_savepoints() -> None:
+    """Raise if a savepoint was not rolled back, because the commit would then do nothing."""
+    if transaction.get_rollback():
+        raise transaction.TransactionManagementError("a savepoint was not rolled back")
+
+
+def _within(write: Write) -> Outcome:
+    """Run a write in the transaction of all; raise what may have broken that."""
+    try:
+        return Outcome(write, write.function())
+    except Error:
+        raise
+    except Exception as error:  # noqa: BLE001 - its caller gets it
+        return Outcome(write, error=error)
+
+
+def _alone(write: Write) -> Outcome:
+    close_old_connections()  # the connection may be what failed
+    try:
+        return Outcome(write, write.function())
+    except Exception as error:  # noqa: BLE001 - its caller gets it
+        return Outcome(write, error=error)
