@@ -41,7 +41,7 @@ ANONYMOUS_BYTES = 50 * 2**20
 # The same for bodies of one user, and of all users together.
 USER_BYTES, ALL_USERS_BYTES = 64 * 2**20, 256 * 2**20
 # Bytes from which the values of a JSON body are counted, and how many it may have, in an import and elsewhere.
-COUNTED_BYTES, MOST_VALUES, MOST_VALUES_OF_IMPORT = 256 * 1024, 300_000, 4_000_000
+COUNTED_BYTES, MOST_VALUES, MOST_VALUES_OF_IMPORT = 256 * 1024, 300_000, 2_000_000
 # Bytes that are decompressed at a time, and bytes that this may yield at a time.
 PACKED_BYTES, UNPACKED_BYTES = 256 * 1024, 2**20
 # The value with which zlib reads gzip, and no other format.
@@ -254,7 +254,8 @@ async def _receive_into(body: Body, receive: Receive) -> bool:
 async def _check_values(scope: Scope, body: bytes) -> None:
     most = MOST_VALUES_OF_IMPORT if scope["path"] in settings.IMPORT_PATHS else MOST_VALUES
     if body.lstrip()[:1] in {b"{", b"["} and await asyncio.to_thread(has_more_values, body, most):
-        raise InvalidRequest(details={"body": [_("This JSON has too many values.")]})
+        text = _("This JSON has too many values; %(most)d are possible.") % {"most": most}
+        raise InvalidRequest(details={"body": [text]})
 
 
 def _full() -> Refusal:

@@ -19,6 +19,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     StrictBool,
     StrictInt,
@@ -29,7 +30,7 @@ from pydantic import ValidationError as PydanticError
 from chat import representation, sources, storage
 from chat.attachments import store as attachments
 from chat.bodies import MOST_ATTACHMENTS, Text
-from chat.conversations import attached_files
+from chat.conversations import attached_files, import_size
 from chat.conversations.attached_files import ImportedAttachment
 from chat.errors import StorageFull
 from chat.models import TITLE_CHARS, Attachment, Conversation, Message
@@ -168,19 +169,21 @@ class ImportedConversation(_Shape):
     system_prompt: Text = ""
     created_at: Moment
     updated_at: Moment
-    messages: list[ImportedMessage]
+    messages: Annotated[list[ImportedMessage], FailFast()]
 
 
 class Imported(_Shape):
     format: Literal["rivulet"]
     version: Literal[1]
     exported_at: Any = None
-    conversations: list[ImportedConversation]
+    # Each list names its first wrong item: the problems of all would take more memory than the file.
+    conversations: Annotated[list[ImportedConversation], FailFast()]
 
 
 def read(value: object) -> Imported:
     """Check a parsed file; raise InvalidRequest with the paths of the wrong values."""
     _check_depth(value)
+    import_size.check(value)
     try:
         file = Imported.model_validate(value)
     except PydanticError as error:

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
+from chat.conversations import import_size, transfer
 from chat.conversations.importers import foreign
 from web.refusals import InvalidRequest
 
@@ -186,3 +187,64 @@ def test_wrong_values_are_refused_by_their_place(file: object, place: str) -> No
     with pytest.raises(InvalidRequest) as refused:
         foreign.converted(file)
     assert list(refused.value.details or ()) == [place]
+
+
+def own(messages: list[Any], *more: object) -> dict[str, Any]:
+    """Return a file of our own shape with one conversation, and more of them."""
+    moment = "2026-11-29T00:00:00Z"
+    first = {"id": 1, "title": "x", "created_at": moment, "updated_at": moment, "messages": messages}
+    return {"format": "rivulet", "version": 1, "conversations": [first, *more]}
+
+
+def problems(file: object) -> dict[str, Any]:
+    """Return what is wrong with a file."""
+    try:
+        transfer.read(foreign.converted(file)[0])
+    except InvalidRequest as refused:
+        return refused.details or {}
+    return {}
+
+
+FULL: dict[str, Any] = {
+    "own messages": own([{}] * 10),
+    "own conversations": own([{}] * 5, *[{}] * 5),
+    "ChatGPT": chatgpt(chain(10, "Hi")),
+    "ChatGPT, empty": [{"mapping": {}}] * 11,
+    "Open WebUI": [{"chat": {"messages": [{}] * 10}}],
+    "Open WebUI, tree": [{"chat": {"history": {"messages": {str(number): {} for number in range(10)}}}}],
+    "LibreChat": libre(*[{"messageId": str(number), "text": "Hi"} for number in range(10)]),
+    "LibreChat, nested": {
+        "conversationId": "x",
+        "messagesTree": [{"messageId": "a", "children": [{"messageId": str(n), "text": "x"} for n in range(9)]}],
+    },
+}
+
+
+@pytest.mark.parametrize("file", FULL.values(), ids=FULL)
+def test_too_many_messages_are_refused(file: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit the refusal names it, before objects are made of all messages."""
+    monkeypatch.setattr(import_size, "MOST_ROWS", 10)
+    assert "10 " in str(problems(file)["body"][0])
+    monkeypatch.setattr(import_size, "MOST_ROWS", 11)
+    assert "body" not in problems(file)
+
+
+@pytest.mark.parametrize(
+    ("file", "place"),
+    [
+        (own([{}] * 90_000), "conversations.0.messages.0.id"),
+        (own([], *[{}] * 90_000), "conversations.1.id"),
+        (own([dict.fromkeys(map(str, range(90_000)))]), "conversations.0.messages.0"),
+    ],
+)
+def test_problems_of_a_file_take_little_memory(file: Any, place: str) -> None:
+    """A file of wrong values is refused at the first one; the problems of all would take 100 times its size."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequest) as refused:
+            transfer.read(file)
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert next(iter(refused.value.details or ())) == place
+    assert peak < 8 * 2**20

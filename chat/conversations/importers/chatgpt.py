@@ -32,6 +32,7 @@ def read(where: str, given: dict[str, Any], report: Report) -> dict[str, Any] | 
     title = a_text(f"{where}.title", given.get("title"))
     reader = _Reader(title or where, report)
     mapping = an_object(f"{where}.mapping", given.get("mapping"))
+    report.rows.add(len(mapping))
     nodes = {id_: reader.node(inside(f"{where}.mapping", id_), node) for id_, node in mapping.items()}
     return conversation(
         f"{where}.mapping",

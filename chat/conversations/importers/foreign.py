@@ -22,6 +22,7 @@ def converted(value: object) -> tuple[object, Report | None]:
     if reader is None:
         return value, None
     report, chars = Report(), 0
+    report.rows.add(len(rows))
     found: list[dict[str, Any]] = []
     for number, row in enumerate(rows):
         where = f"{number}" if isinstance(value, list) else "body"

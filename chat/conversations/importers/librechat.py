@@ -64,6 +64,7 @@ class _Reader:
                 levels.pop()
                 continue
             at, given, above = following
+            self._report.rows.add(1)
             message = an_object(at, given)
             id_ = message.get("messageId")
             if not isinstance(id_, str) or id_ in nodes:

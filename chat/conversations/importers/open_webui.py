@@ -35,9 +35,11 @@ def read(where: str, given: dict[str, Any], report: Report) -> dict[str, Any] | 
     history = chat.get("history")
     if isinstance(history, dict) and isinstance(history.get("messages"), dict):
         at = f"{where}.chat.history.messages"
+        report.rows.add(len(history["messages"]))
         nodes = {id_: reader.node(inside(at, id_), each) for id_, each in history["messages"].items()}
     elif isinstance(chat.get("messages"), list):
         at = f"{where}.chat.messages"
+        report.rows.add(len(chat["messages"]))
         nodes = reader.chain(at, chat["messages"])
     else:
         raise wrong(f"{where}.chat.history.messages")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from django.utils.translation import gettext_lazy as _
 
+from chat.conversations.import_size import Rows
 from chat.conversations.schemas import LeftOut
 from chat.models import TITLE_CHARS
 from web.refusals import InvalidRequest
@@ -38,8 +39,9 @@ class Node:
 
 @dataclass(slots=True)
 class Report:
-    """Counts what an import leaves out, by conversation and kind."""
+    """Counts what an import leaves out, by conversation and kind, and its rows."""
 
+    rows: Rows = field(default_factory=Rows)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def leave_out(self, conversation: str, what: str) -> None:
