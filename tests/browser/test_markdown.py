@@ -132,7 +132,7 @@ def test_direction_of_each_block(visitor: Visitor) -> None:
     visitor.answer(source, "gpt-4-echo")
     for _ in range(2):
         answer = content(visitor.last)
-        assert [stands_at(each) for each in answer.locator(":scope > .block > p").all()] == ["left", "right"]
+        assert [stands_at(each) for each in answer.locator(":scope .block > p").all()] == ["left", "right"]
         assert [stands_at(each) for each in answer.locator("li > p").all()] == ["right", "left"]
         assert stands_at(answer.locator("blockquote > p")) == "right"
         assert stands_at(answer.locator("th").first) == "right"

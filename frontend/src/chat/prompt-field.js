@@ -9,10 +9,12 @@ export const isSendKey = ({ key, shiftKey, isComposing, keyCode }) =>
   key === "Enter" && !shiftKey && !isComposing && keyCode !== 229;
 
 /**
- * Makes a field as high as its text.
+ * Makes a field as high as its text, where the style sheet alone does not (`field-sizing`): measuring it makes the
+ * browser lay out the page at each key press.
  * @param {HTMLTextAreaElement} field
  */
 export function fitHeight(field) {
+  if (CSS.supports("field-sizing", "content")) return;
   field.style.height = "auto";
   field.style.height = `${field.scrollHeight}px`;
 }

@@ -33,6 +33,10 @@ export class CompletionView {
   #earlier = { content: "", reasoning: "" };
   #content;
   #reasoning;
+  #status;
+  #reasoningDetails;
+  /** Whether the text is more than white space, as far as deltas say; each of them asks. */
+  #hasText = false;
   #isFollowed;
   /** Whether the user opened or closed the reasoning; from then on it stays as the user left it. */
   #reasoningToggled = false;
@@ -47,6 +51,8 @@ export class CompletionView {
    */
   constructor(node, { onRegenerate, onContinue, isFollowed }) {
     this.node = node;
+    this.#status = part(node, "status");
+    this.#reasoningDetails = part(node, "reasoning", HTMLDetailsElement);
     this.#isFollowed = isFollowed;
     this.#content = new GrowingMarkdown(part(node, "content"));
     this.#reasoning = new GrowingMarkdown(part(node, "reasoning-text"));
@@ -145,8 +151,10 @@ export class CompletionView {
   /** @param {string} delta */
   appendContent(delta) {
     this.notice("");
-    const isFirstText = !this.#content.source.trim() && delta.trim();
-    if (isFirstText && !this.#isReasoningRead) this.#reasoningDetails.open = false;
+    if (!this.#hasText && delta.trim()) {
+      this.#hasText = true;
+      if (!this.#isReasoningRead) this.#reasoningDetails.open = false;
+    }
     this.#content.append(delta);
   }
 
@@ -154,14 +162,16 @@ export class CompletionView {
   appendReasoning(delta) {
     this.notice("");
     const details = this.#reasoningDetails;
-    if (details.hidden && !this.#content.source.trim()) details.open = true;
+    if (details.hidden && !this.#hasText) details.open = true;
     details.hidden = false;
     this.#reasoning.append(delta);
   }
 
   /** @param {{ content?: string | null, reasoning?: string | null }} texts */
   replace({ content, reasoning }) {
-    this.#content.replace(this.#earlier.content + (content ?? ""));
+    const whole = this.#earlier.content + (content ?? "");
+    this.#hasText = Boolean(whole.trim());
+    this.#content.replace(whole);
     this.#reasoning.replace(this.#earlier.reasoning + (reasoning ?? ""));
     this.#reasoningDetails.hidden = !this.#reasoning.source;
   }
@@ -171,10 +181,9 @@ export class CompletionView {
    * @param {string} message
    */
   notice(message) {
-    const status = part(this.node, "status");
-    if (status.textContent === message) return;
-    status.textContent = message;
-    status.hidden = !message;
+    if (this.#status.textContent === message) return;
+    this.#status.textContent = message;
+    this.#status.hidden = !message;
   }
 
   /** Renders the text that was stored. */
@@ -226,10 +235,6 @@ export class CompletionView {
     if (this.#reasoningToggled || !this.#isFollowed() || details.matches(":hover, :focus-within")) return true;
     const selection = getSelection();
     return Boolean(selection && !selection.isCollapsed && selection.containsNode(details, true));
-  }
-
-  get #reasoningDetails() {
-    return part(this.node, "reasoning", HTMLDetailsElement);
   }
 
   /** @param {Pick<Continued, "content_from" | "reasoning_from">} place */

@@ -1,13 +1,17 @@
 // Shows Markdown that grows. Blocks that can no longer change are rendered once; each update parses and renders only
-// what follows them, at most once per animation frame.
+// what follows them, at most once per animation frame, and less often where frames take long.
 import { decorate } from "./decorations.js";
 import { measureSettled, renderBlocks, renderFootnotes } from "./markdown.js";
 import { patchChildren, patchNode } from "./patch.js";
 import { sanitizeMarkdown } from "./sanitizer.js";
+import { appendToSections, removeFromSections } from "./sections.js";
 /** @import { Block } from "./markdown.js" */
 
-/** A frame that took long is followed by a pause of so many times its duration, so that the page stays usable. */
-const PAUSE_FACTOR = 4;
+/** Milliseconds of a frame, layout and painting included, above which a pause follows. */
+const FRAME_MS = 12;
+
+/** So many times the duration of a long frame is the pause after it, so that the page stays usable. */
+const PAUSE_FACTOR = 3;
 
 /** Numbers the texts of a page, so that the ids within them are unique. */
 const numbers = { last: 0 };
@@ -90,7 +94,13 @@ export class GrowingMarkdown {
     }
     const begin = performance.now();
     this.#render();
-    this.#notBefore = now + PAUSE_FACTOR * (performance.now() - begin);
+    this.#notBefore = Infinity;
+    setTimeout(() => {
+      // This task comes after the browser has laid out and painted what was rendered.
+      const end = performance.now();
+      const duration = end - begin;
+      this.#notBefore = duration > FRAME_MS ? end + PAUSE_FACTOR * duration : 0;
+    });
   }
 
   #render() {
@@ -101,7 +111,7 @@ export class GrowingMarkdown {
     const notes = renderFootnotes(this.#env);
     const shown = notes ? [...blocks, notes] : blocks;
     for (const [i, block] of shown.entries()) this.#showBlock(this.#settledBlocks + i, block);
-    for (const { node } of this.#shownBlocks.splice(this.#settledBlocks + shown.length)) node.remove();
+    for (const { node } of this.#shownBlocks.splice(this.#settledBlocks + shown.length)) removeFromSections(node);
     // With carriage returns, positions in the normalised text are not those in the source.
     if (this.#source.includes("\r")) return;
     const settled = measureSettled(source, blocks);
@@ -116,7 +126,7 @@ export class GrowingMarkdown {
   #showBlock(index, block) {
     const shown = this.#shownBlocks[index];
     if (shown?.block.html === block.html) return;
-    const node = shown?.node ?? this.#appendBlock();
+    const node = shown?.node ?? appendToSections(this.#node, Boolean(this.#env.growing));
     // A table whose head alone has come has no container yet.
     const container = partsContainer(node);
     if (container && shown?.block.parts.length && shown.block.before === block.before && block.parts.length) {
@@ -126,13 +136,6 @@ export class GrowingMarkdown {
       this.#decorate(node);
     }
     this.#shownBlocks[index] = { block, node };
-  }
-
-  #appendBlock() {
-    const node = document.createElement("div");
-    node.className = "block";
-    this.#node.append(node);
-    return node;
   }
 
   /**
