@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
-from accounts import permissions
+from accounts import deletion, permissions
 from accounts.ledger_page import LedgerPage
 from accounts.models import ApiToken, User
 from accounts.token_limits import with_use
@@ -173,6 +173,16 @@ class UserAdmin(LedgerPage):
     )
     add_fieldsets = ((None, {"fields": ("username", "email", "usable_password", "password1", "password2")}),)
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        return super().get_queryset(request).filter(deletion_requested_at=None)
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        deletion.request(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        for user in queryset:
+            deletion.request(user)
+
     def get_inlines(self, request: HttpRequest, obj: User | None) -> Any:
         return self.inlines if obj else ()
 
@@ -191,10 +201,10 @@ class UserAdmin(LedgerPage):
         return super().has_delete_permission(request, obj) and (not obj or permissions.may_remove(_actor(request), obj))
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        deletable, counts, missing, protected = super().get_deleted_objects(objs, request)
-        # The action that deletes several accounts checks the permission once, not for each account.
+        # Only the accounts: `deletion` takes what belongs to them, which staff may see and delete in part only. The
+        # action that deletes several accounts checks the permission once, not for each account.
         protected_users = {str(user) for user in objs if not permissions.may_remove(_actor(request), user)}
-        return deletable, counts, {*missing, *protected_users}, protected
+        return [str(user) for user in objs], {User._meta.verbose_name_plural: len(objs)}, protected_users, []
 
 
 class StaffGroupForm(forms.ModelForm[Group]):

@@ -16,16 +16,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import invites, jwt, recent_login, redeem, schemas, security_log, signup, tickets
+from accounts import deletion, invites, jwt, recent_login, redeem, schemas, security_log, signup, tickets
 from accounts.auth import Caller
-from accounts.models import ApiToken
+from accounts.models import ApiToken, User
 from accounts.token_limits import checked_models, with_use
 from quotas import invitations, ledger
 from quotas.models import Invitation
 from quotas.redeem_codes import MOST_TYPED
 from web.bodies import DateTimeField, StrictSerializer
 from web.openapi import Operation
-from web.refusals import NotFound
+from web.refusals import InvalidRequest, NotFound
 
 
 class RegisterBody(StrictSerializer):
@@ -38,6 +38,12 @@ class RegisterBody(StrictSerializer):
 class LoginBody(StrictSerializer):
     username = serializers.CharField(max_length=254)
     password = serializers.CharField(max_length=4096, trim_whitespace=False)
+
+
+class DeletionBody(StrictSerializer):
+    password = serializers.CharField(
+        max_length=4096, trim_whitespace=False, required=False, allow_blank=True, default=""
+    )
 
 
 class RefreshBody(StrictSerializer):
@@ -168,6 +174,26 @@ class Me(APIView):
                 quotas=ledger.overview(user),
             )
         )
+
+    @Operation(
+        "Accounts",
+        "Delete the caller's account with everything in it, within a minute",
+        "Needs the password. An account without one needs a login of the last ten minutes instead. The last superuser"
+        " cannot be deleted.",
+        body=schemas.AccountDeletion,
+        example={"password": "a long passphrase"},
+        returns={204: None},
+        refuses=(403, 429),
+    )
+    def delete(self, request: Request) -> Response:
+        caller, password = _caller(request), DeletionBody.of(request)["password"]
+        user = User.objects.get(pk=caller.user.pk)
+        if user.has_usable_password() and not password:
+            raise InvalidRequest(details={"password": [_("This field is required.")]})
+        is_recent = recent_login.login_is_recent(request._request, caller)
+        recent_login.confirm(request._request, user, password, is_recent=is_recent)
+        deletion.request(user)
+        return Response(status=204)
 
 
 class ApiTokens(APIView):

@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING, cast
 from django.apps import AppConfig, apps
 from django.utils.translation import gettext_lazy as _
 
+from runtime.apps import runtime
+
 if TYPE_CHECKING:
+    from accounts.deletion import Deletions
     from accounts.identities import Identities
 
 
@@ -15,6 +18,7 @@ class AccountsConfig(AppConfig):
 
     one_hash_at_a_time: threading.Lock
     identities: "Identities"
+    deletions: "Deletions"
 
     def ready(self) -> None:
         self.one_hash_at_a_time = threading.Lock()
@@ -26,6 +30,7 @@ class AccountsConfig(AppConfig):
         import_module("accounts.security_log").register()
         self.identities = import_module("accounts.identities").Identities()
         self.identities.register()
+        self.deletions = import_module("accounts.deletion").Deletions(runtime().process)
 
 
 def accounts() -> AccountsConfig:

@@ -69,6 +69,8 @@ class User(AbstractUser):
     )
     # Prompts that our screening or a vendor's moderation refused, for operators to check.
     abuse_count = models.PositiveIntegerField(_("refused by moderation"), default=0, editable=False)
+    # Set: the account is being deleted; `deletion` has taken away its name and logins.
+    deletion_requested_at = models.DateTimeField(null=True, default=None, editable=False)
 
     class Meta:
         verbose_name = _("user")
@@ -76,6 +78,13 @@ class User(AbstractUser):
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(Lower("email"), name="email_once", condition=~models.Q(email="")),
             models.UniqueConstraint(Lower("username"), name="username_once"),
+        ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(
+                fields=["deletion_requested_at"],
+                name="accounts_to_delete",
+                condition=models.Q(deletion_requested_at__isnull=False),
+            )
         ]
 
     def name_problem(self, name: str) -> StrOrPromise | None:
@@ -158,7 +167,10 @@ class UsedAddressManager(models.Manager["UsedAddress"]):
 
 
 class UsedAddress(models.Model):
-    """An address and the id of the first account that had it; both outlive it."""
+    """An address and the id of the first account that had it.
+
+    The digest outlives the account, so that signing up again earns nothing. Then the id is 0.
+    """
 
     digest = models.CharField(max_length=64, unique=True)
     user_id = models.BigIntegerField()

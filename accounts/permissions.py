@@ -58,6 +58,11 @@ def require_removal(actor: User, target: User) -> None:
     require_change(actor, target)
     if actor.pk == target.pk:
         raise Forbidden(_("You cannot disable or delete your own account."))
+    require_another_superuser(target)
+
+
+def require_another_superuser(target: User) -> None:
+    """Raise Forbidden for the last superuser. Belongs inside the transaction of the removal."""
     if target.is_superuser:
         # Locked, so that concurrent removals queue.
         others = User.objects.select_for_update().filter(is_superuser=True, is_active=True).exclude(pk=target.pk)

@@ -7,14 +7,21 @@ account without a usable password has nothing to ask for, so allauth lets its se
 import time
 from typing import Any
 
+from allauth.account.adapter import get_adapter
 from allauth.account.decorators import reauthentication_required
 from allauth.core import exceptions
+from allauth.core.context import request_context
 from django.conf import settings
 from django.contrib.auth.signals import user_logged_in
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext_lazy as _
 
+from accounts import limits
 from accounts.auth import Caller
 from accounts.errors import ReauthenticationRequired
+from accounts.models import User
+from web.refusals import TooManyRequests
 
 # The key of the session's value: Unix seconds of the login that began it.
 SESSION_KEY = "logged_in_at"
@@ -43,8 +50,35 @@ def require(request: HttpRequest, caller: Caller) -> None:
             require_on_page(request)
         except exceptions.ReauthenticationRequired as error:
             raise ReauthenticationRequired from error
-    elif caller.login is None or not is_recent(caller.login.at) or caller.login.has_ended():
+    elif not login_is_recent(request, caller):
         raise ReauthenticationRequired
+
+
+def confirm(request: HttpRequest, user: User, password: str, *, is_recent: bool) -> None:
+    """Raise ReauthenticationRequired unless this is the user's password.
+
+    An account without one needs a recent login instead (`is_recent`). Failures count as failed logins; raises
+    TooManyRequests after too many.
+    """
+    if not user.has_usable_password():
+        if not is_recent:
+            raise ReauthenticationRequired
+        return
+    try:
+        with request_context(request):
+            right = get_adapter(request).reauthenticate(user, password)
+    except ValidationError as error:  # allauth raises this after too many attempts
+        wait = max(1.0, limits.wait_for_login(request, limits.login_key(request, user.get_username())))
+        raise TooManyRequests(_("Too many failed login attempts. Try again later."), retry_after=wait) from error
+    if not right:
+        raise ReauthenticationRequired(_("The password is wrong."))
+
+
+def login_is_recent(request: HttpRequest, caller: Caller) -> bool:
+    """Return whether the caller logged in recently; API tokens and tickets prove no login."""
+    if caller.via == "session":
+        return session_is_recent(request)
+    return caller.login is not None and is_recent(caller.login.at) and not caller.login.has_ended()
 
 
 def require_on_page(request: HttpRequest) -> None:

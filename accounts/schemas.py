@@ -1,5 +1,7 @@
 """JSON of accounts, tokens and invitations, as the views return it."""
 
+from typing import NotRequired
+
 from typing_extensions import TypedDict
 
 from quotas.schemas import Quota
@@ -25,6 +27,10 @@ class Me(Account):
     invite_code: str
     invite_url: str
     quotas: list[Quota]
+
+
+class AccountDeletion(TypedDict):
+    password: NotRequired[str]
 
 
 class ApiToken(TypedDict):

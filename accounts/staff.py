@@ -10,7 +10,7 @@ from django.db.models import Model, QuerySet
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
-from accounts import permissions
+from accounts import deletion, permissions
 from accounts.models import User
 from web.bodies import NamedRow
 from web.staff import StaffRows, StaffSerializer
@@ -77,8 +77,8 @@ class Users(StaffRows):
     model, serializer_class = User, UserRow
 
     def get_queryset(self) -> QuerySet[User]:
-        return User.objects.prefetch_related("groups").order_by("pk")
+        return User.objects.filter(deletion_requested_at=None).prefetch_related("groups").order_by("pk")
 
     def perform_destroy(self, instance: Model) -> None:
         permissions.require_removal(self.request.user, instance)  # type: ignore[arg-type]
-        super().perform_destroy(instance)
+        deletion.request(instance)  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ class ChatConfig(AppConfig):
 
     def ready(self) -> None:
         # Models may only be imported once all apps are there.
-        from chat import housekeeping, retention  # noqa: PLC0415
+        from chat import deletion, housekeeping, retention  # noqa: PLC0415
         from chat.attachments.decodings import Decodings  # noqa: PLC0415
         from chat.attachments.store import delete_unused  # noqa: PLC0415
         from chat.channels import hub, payment_demo, store  # noqa: PLC0415
@@ -60,6 +60,7 @@ class ChatConfig(AppConfig):
         process.every(lambda: 30.0, "kept responses", partial(database.run, kept.expire))
         process.every(lambda: 60.0, "stored bytes", housekeeping.recount_storage)
         process.every(self.words.check_seconds, "sensitive words", self.words.check)
+        deletion.register()
         drain.on_drain(self.generations.drain)
         drain.on_drain(self.keyed_calls.finish)
         drain.on_drain(self.payment_demo.finish)

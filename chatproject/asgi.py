@@ -103,7 +103,7 @@ class PageHandler(ASGIHandler):
                 await send({"type": "http.response.body", "body": content or b""})
 
     async def _in_thread(self, scope: Scope, receive: Receive, request: Any) -> tuple[HttpResponseBase, bytes]:
-        if scope["method"] == "POST" and settings.PASSWORD_PATHS.match(scope["path"]):
+        if scope["method"] in {"POST", "DELETE"} and settings.PASSWORD_PATHS.match(scope["path"]):
             if self._password_threads is None:
                 self._password_threads = ViewThreads(PASSWORD_THREADS, MOST_LOGINS_WAITING, MOST_LOGINS_OF_CLIENT)
             address, _port = scope.get("client") or ("", 0)

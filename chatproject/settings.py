@@ -188,10 +188,10 @@ WHITENOISE_MAX_AGE = 0 if DEBUG else 300
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 PASSWORD_HASHERS = ["accounts.hashing.QueuedPBKDF2Hasher"]
-# Requests that hash a password when their method is POST. They have threads of their own (chatproject/asgi.py).
+# Requests (POST, DELETE) that hash a password. They have threads of their own (chatproject/asgi.py).
 PASSWORD_PATHS = re.compile(
-    r"/accounts/(login|signup|reauthenticate|password/(change|set|reset/key))/"
-    r"|/api/auth/(register|token)/$|/admin/accounts/user/(add|[0-9]+/password)/$"
+    r"/accounts/(login|signup|reauthenticate|delete|password/(change|set|reset/key))/"
+    r"|/api/(auth/(register|token)|me)/$|/admin/accounts/user/(add|[0-9]+/password)/$"
 )
 # For new passwords; existing ones stay valid.
 AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [

@@ -16,6 +16,8 @@ Row = TypeVar("Row", bound=Model)
 
 PAGE_SIZE = 50
 
+# Reasons of grants that the product itself gives.
+OWN_REASONS = frozenset({INVITED, INVITER, REDEEMED})
 # Words for the reasons that the product itself gives. An admin's own reasons need none.
 _WORDS: dict[str, str | Promise] = {
     "stop": _("Completion"),
@@ -59,5 +61,5 @@ def shown(entry: LedgerEntry) -> LedgerRow:
 
 def words(entry: LedgerEntry) -> str:
     """Return the reason in the active language, or as the admin typed it."""
-    known = entry.reference or entry.reason in {INVITED, INVITER, REDEEMED}
+    known = entry.reference or entry.reason in OWN_REASONS
     return str(_WORDS.get(entry.reason, entry.reason)) if known else entry.reason

@@ -5,7 +5,7 @@ taken when a generation begins and made final or given back when it ends, exactl
 (`statements.py`). A reservation belongs to the day on which it began, a calendar day in TIME_ZONE.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from quotas.days import day_of as day_of
 from quotas.days import resets_at as resets_at
 from quotas.errors import QuotaExhausted
 from quotas.hints import Figures
-from quotas.models import Quota, Reservation, Source
+from quotas.models import LedgerEntry, Quota, Reservation, Source
 from quotas.snapshot import QuotaConfig
 from web.refusals import InvalidRequest
 
@@ -131,6 +131,16 @@ def grant(user_id: int, quota_id: int, amount: int, reason: str) -> None:
             raise InvalidRequest(details={"amount": [_("The balance does not allow this amount.")]})
         _record(cursor, {**unit, "reason": reason, "reference": ""})
         _delete_counter(user_id)
+
+
+def detach(user_id: int, own_reasons: Collection[str]) -> None:
+    """Keep the amounts of a user who is being deleted, without the user.
+
+    Other reasons than `own_reasons` were typed by operators and may name the user, so they go too.
+    """
+    rows = LedgerEntry.objects.filter(user_id=user_id)
+    rows.filter(reference="").exclude(reason__in=own_reasons).update(reason="")
+    rows.update(user=None)
 
 
 def state(user_id: int, quota_id: int, now: datetime | None = None) -> QuotaState:

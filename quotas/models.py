@@ -176,10 +176,12 @@ class Reservation(models.Model):
 class LedgerEntry(models.Model):
     """One grant (+) or spend (−). Rows are only added; balances are their sums.
 
-    A spend names its generation. A credit that an operator takes back names none.
+    A spend names its generation. A credit that an operator takes back names none. Rows outlive their user.
     """
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, db_index=False, verbose_name=_("user"))
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, db_index=False, verbose_name=_("user")
+    )
     quota = models.ForeignKey(Quota, models.PROTECT, db_index=False, verbose_name=_("quota"))
     amount = models.IntegerField(_("amount"))
     source = models.CharField(_("source"), max_length=10, choices=Source.choices)

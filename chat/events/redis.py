@@ -169,5 +169,14 @@ async def read(redis: RedisClients, places: Mapping[str, int]) -> dict[str, list
     return found
 
 
+async def delete(redis: RedisClients, channels: Sequence[str]) -> None:
+    """Delete the streams of these channels.
+
+    Streams that Redis keeps because it is away expire by themselves.
+    """
+    if channels:
+        await redis.ask(lambda client: client.delete(*(PREFIX + channel for channel in channels)), 0)
+
+
 async def _read(keys: dict[str, str], redis: Redis) -> Any:
     return await redis.xread(keys, count=READ_ENTRIES)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from django.db import InterfaceError, OperationalError
 
 from accounts.token_limits import TokenLimits
 from chat.attachments import prompts
+from chat.events import redis as events_redis
 from chat.events.local import LocalLogs
 from chat.events.log import Log
 from chat.events.offsets import Offsets
@@ -224,6 +225,12 @@ class Generations:
             await self.stop(row)
         except (OperationalError, InterfaceError) as error:
             log.error("generation not stopped", generation=row.id, error=type(error).__name__)
+
+    async def forget(self, generation_ids: list[str]) -> None:
+        """Drop the events of ended generations here and in Redis, before their rows are deleted."""
+        for generation_id in generation_ids:
+            self.logs.drop(generation_id)
+        await events_redis.delete(self._redis, generation_ids)
 
     # --- timers, and the end of the process ---
 

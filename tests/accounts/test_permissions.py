@@ -85,7 +85,8 @@ def test_staff_delete_ordinary_accounts(staff: Client, alice: User, bob: User) -
     """Staff may delete ordinary accounts, one by one or together."""
     assert staff.post(page(alice, "delete"), {"post": "yes"}).status_code == 302
     staff.post(LIST, {"action": "delete_selected", "_selected_action": [bob.pk], "post": "yes"})
-    assert not User.objects.filter(pk__in=[alice.pk, bob.pk]).exists()
+    assert not User.objects.filter(pk__in=[alice.pk, bob.pk], is_active=True).exists()
+    assert page(alice) not in staff.get(LIST).content.decode()
 
 
 @pytest.mark.parametrize("changes", [{"is_active": None}, {"is_superuser": None}])

@@ -47,7 +47,7 @@ def test_accounts_are_listed_made_changed_and_deleted(carol: User, alice: User) 
     assert client.get(one(erin)).json() == created.json()
     assert patch(carol, erin, groups=[]).json() == row(erin)
     assert client.delete(one(erin)).status_code == 204
-    assert not User.objects.filter(pk=erin.pk).exists()
+    assert client.get(one(erin)).status_code == 404
 
 
 def test_a_new_account_has_no_password(carol: User) -> None:
