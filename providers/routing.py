@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -32,6 +33,7 @@ from providers.wire.base import (
     PromptMessage,
     Reasoning,
     Sources,
+    Take,
     ToolCallDelta,
     Withdrawn,
     prompt_tokens,
@@ -89,6 +91,8 @@ class Attempts:
     given: frozenset[str] = frozenset()
     # Masks the messages before the first attempt, when that takes so long that it was not done yet.
     mask: Callable[[tuple[PromptMessage, ...]], Awaitable[tuple[PromptMessage, ...]]] | None = None
+    # Takes most deltas past the generators, for a reader of which each costs as little as possible.
+    take: Take | None = None
     upstream: str = ""
     # Whether this attempt has sent any text or sources, and whether any text was no white space. Reasoning counts,
     # because it is charged.
@@ -242,11 +246,18 @@ class Attempts:
             whole=self.whole,
             think_tags=self.model.think_tags,
             given=self.given,
+            take=None if self.take is None else partial(self._pass_on, self.take),
         )
         return requests.through(self.model, route, self._learned(route), request)
 
     def _learned(self, route: RouteConfig) -> Learned:
         return self.learned.get(route.id, route.learned)
+
+    def _pass_on(self, take: Take, events: Sequence[Event]) -> bool:
+        if not self.visible_text:
+            for event in events:
+                self._note(event)
+        return take(events)
 
     def _note(self, event: Event) -> None:
         if self.visible_text or not isinstance(event, Delta | Reasoning | ToolCallDelta | Sources):

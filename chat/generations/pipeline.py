@@ -21,6 +21,14 @@ PARTING = "\n\n…\n\n"
 TEXT = (Delta, Reasoning)
 
 
+class Ended(Exception):  # noqa: N818  (no error)
+    """Raised where the last event is, between the upstream's callback and the task that waits for it."""
+
+    def __init__(self, finished: Finished, *, by_vendor: bool) -> None:
+        super().__init__()
+        self.finished, self.by_vendor = finished, by_vendor
+
+
 class Pipeline:
     """All stages as one.
 

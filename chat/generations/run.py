@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -19,15 +19,17 @@ from chat.generations import finish
 from chat.generations.drafts import Draft
 from chat.generations.finish import End
 from chat.generations.late_thought import LateThought, PipelineEvent, Rethought
-from chat.generations.pipeline import LengthLimit, Pipeline, Screening, screened_sources
+from chat.generations.pipeline import Ended, LengthLimit, Pipeline, Screening, screened_sources
 from chat.generations.token_probs import TokenProbs
 from chat.models import Generation
 from chat.screening.live import LiveWords
+from chat.screening.nested import tool_names
 from providers.errors import ModelUnavailable, shown
 from providers.routing import Attempts
 from providers.wire.base import (
     Delta,
     Embeddings,
+    Event,
     Finished,
     FinishReason,
     Notice,
@@ -39,7 +41,6 @@ from providers.wire.base import (
     Withdrawn,
     estimate_tokens,
     prompt_tokens,
-    tool_names,
 )
 from providers.wire.errors import ContentBlocked, ProviderError, TotalTimeout
 from providers.wire.logprobs import LogProbs
@@ -95,6 +96,7 @@ class Run:
         self._finish_reason = ""
         self._ends_conversation = self._blocked_by_vendor = self._request_at_fault = False
         self._screening: Screening | None = None
+        self._pipeline: Pipeline
         # Whether one of our words in the content ended it.
         self._is_cut = False
         self._reading = False
@@ -174,16 +176,15 @@ class Run:
         may_think_late = self._attempts.model.think_tags and not goes_on
         probs = TokenProbs(self._words) if self._attempts.extras.get("logprobs") else None
         thought = LateThought() if may_think_late else None
-        pipeline = Pipeline(screening, LengthLimit(max_chars), thought, probs)
+        self._pipeline = pipeline = Pipeline(screening, LengthLimit(max_chars), thought, probs)
+        self._attempts.take = self._take_all
         async with aclosing(self._attempts.run()) as upstream:
             try:
                 async for event in upstream:
-                    for passed in pipeline.feed(event):
-                        if isinstance(passed, Finished):
-                            return self._completed(passed, by_vendor=passed is event)
-                        self._take(passed)
-                    if sink.full:
+                    if not self._take_all((event,)):
                         await sink.room()
+            except Ended as ended:
+                return self._completed(ended.finished, by_vendor=ended.by_vendor)
             except ProviderError as error:
                 # No other attempt follows, so release the text that is held back as the last text of the completion.
                 for passed in pipeline.flush():
@@ -196,6 +197,15 @@ class Run:
                     return self._completed(Finished(reason, error.ends_conversation))
                 raise
         raise RuntimeError("the provider ended without a Finished event")
+
+    def _take_all(self, events: Sequence[Event]) -> bool:
+        """Pass the events of one read on to the sink; return whether it has room for more."""
+        for event in events:
+            for passed in self._pipeline.feed(event):
+                if isinstance(passed, Finished):
+                    raise Ended(passed, by_vendor=passed is event)
+                self._take(passed)
+        return not self.sink.full
 
     def _take(self, event: PipelineEvent) -> None:
         draft = self.draft

@@ -8,11 +8,12 @@ must match elsewhere.
 import json
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from chat.screening.lexicon import MASK, Lexicon
 from chat.screening.tracking import MOST_SEPARATORS, Match
+from providers.wire.base import JSON
 
 # Keys whose values are identifiers, never masked.
 IDENTIFIERS = frozenset({"id", "name", "type", "tool_call_id"})
@@ -122,3 +123,11 @@ def _inside(value: Any, path: Path) -> Iterator[tuple[Path, Any, Any]]:
             yield from _inside(inner, (*path, key))
         elif len(path) > 1 or key not in IDENTIFIERS:
             yield (*path, key), value, key
+
+
+def tool_names(extras: Mapping[str, JSON]) -> list[str]:
+    """Return the names of the tools that were passed on."""
+    tools = extras.get("tools")
+    listed = tools if isinstance(tools, list) else []
+    kinds = [tool.get(str(tool.get("type"))) for tool in listed if isinstance(tool, dict)]
+    return [str(kind["name"]) for kind in kinds if isinstance(kind, dict) and "name" in kind]

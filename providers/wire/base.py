@@ -92,6 +92,8 @@ class ChatRequest:
     # What the upstream taught: the model's largest token cap, and the types of `thinking` that it does not know.
     most_tokens: int | None = None
     refused_thinking: frozenset[str] = frozenset()
+    # Takes events past the generator, once it has yielded visible text; see `Take`. Adapters may ignore it.
+    take: "Take | None" = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,10 @@ class Embeddings:
 
 
 Event = Delta | Reasoning | ToolCallDelta | LogProbs | Embeddings | Usage | Sources | Finished | Notice | Withdrawn
+
+# Takes the events of one read of the upstream; returns False when the generator is to yield the next ones. What it
+# raises closes the stream.
+Take = Callable[[Sequence[Event]], bool]
 
 
 @dataclass(frozen=True)
@@ -371,14 +377,6 @@ def wanted(messages: Sequence[PromptMessage], extras: Mapping[str, JSON]) -> lis
     if any("text" not in part for turn in messages for part in turn.parts):
         names.append(IMAGES)
     return names
-
-
-def tool_names(extras: Mapping[str, JSON]) -> list[str]:
-    """Return the names of the tools that were passed on."""
-    tools = extras.get("tools")
-    listed = tools if isinstance(tools, list) else []
-    kinds = [tool.get(str(tool.get("type"))) for tool in listed if isinstance(tool, dict)]
-    return [str(kind["name"]) for kind in kinds if isinstance(kind, dict) and "name" in kind]
 
 
 def trim(messages: Sequence[PromptMessage], budget_tokens: int) -> tuple[PromptMessage, ...]:

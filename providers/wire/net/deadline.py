@@ -37,6 +37,14 @@ class Deadline:
         """Note that the upstream made progress."""
         self._progress = self._started = True
 
+    def payload_in_flow(self) -> None:
+        """Note progress within a wait that goes on: the idle clock starts anew now."""
+        self._started = True
+        self._due = min(self._loop.time() + self.clocks.idle, self._end)
+        if self._due < self._fires_at:
+            self.close()
+            self._set_timer()
+
     def alive(self) -> None:
         """Note that the upstream sent something that is no payload."""
         if not self._started:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import errno
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import httpx
@@ -52,6 +52,21 @@ class Exchange:
                 return data
             self._decoded.feed(data)
         return data
+
+    async def flow(self, take: Callable[[bytes], bool]) -> None:
+        """Let `take` have the next bytes as they arrive, until it returns False or the body ends.
+
+        It is called between the turns of all tasks, and a delta wakes none. Where that is not possible, as with
+        compressed bodies, nothing happens: `read` goes on.
+        """
+        flow = self._response.extensions.get("flow")
+        if flow is None or self._decoded is not None:
+            return
+        try:
+            with self._deadline:
+                await flow(take)
+        except httpx.HTTPError:
+            raise broken_stream("connection_lost") from None
 
     async def read_up_to(self, max_bytes: int) -> bytes:
         """Return the body; one that is longer than `max_bytes` is cut somewhere beyond."""

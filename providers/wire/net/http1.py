@@ -46,6 +46,9 @@ class Connection(WaitingProtocol):
         self._reusable = False
         self._lingering = False
         self._error: httpx.TransportError | None = None
+        # Takes the bytes of the body as they arrive, instead of `receive`; `_take_error` is what it has raised.
+        self._take: Callable[[bytes], bool] | None = None
+        self._take_error: Exception | None = None
 
     async def send(self, request: bytes, body: bytes) -> None:
         """Send a request; wait for the head of its response (`status` and `headers`)."""
@@ -69,6 +72,23 @@ class Connection(WaitingProtocol):
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._drop_chunks()
         return data
+
+    async def flow(self, take: Callable[[bytes], bool]) -> None:
+        """Let `take` have the bytes of the body as they arrive, until it returns False or the body ends.
+
+        They go to it from the connection's own callback, so that a read wakes no task. What `take` raises is raised
+        here. Bytes that wait already are left to `receive`.
+        """
+        if self._chunks or self._complete:
+            return
+        self._take = take
+        try:
+            while self._take is not None and not self._complete:
+                await self._progress()
+        finally:
+            self._take, error, self._take_error = None, self._take_error, None
+        if error is not None:
+            raise error
 
     def release(self) -> None:
         """Free the connection for the next request if the body has ended; else close it."""
@@ -125,6 +145,15 @@ class Connection(WaitingProtocol):
             # These bytes belong to no request.
             self.abort()
             return
+        self._parse(data)
+        if self._take is not None and self._chunks and self._error is None:
+            self._hand_over(self._take)
+        if self._take is None or self._complete or self._error is not None:
+            self._wake()
+        if self._lingering and (self._complete or self._error is not None):
+            self.release()
+
+    def _parse(self, data: bytes) -> None:
         self._overhead += len(data)
         try:
             self._parser.feed_data(data)
@@ -141,9 +170,6 @@ class Connection(WaitingProtocol):
         if self._buffered > MAX_BUFFERED_BYTES and not self._paused:
             self._paused = True
             self.transport.pause_reading()
-        self._wake()
-        if self._lingering and (self._complete or self._error is not None):
-            self.release()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
@@ -192,6 +218,15 @@ class Connection(WaitingProtocol):
         elif not self._complete:
             self._complete = True
             self._reusable = bool(self._parser.should_keep_alive())
+
+    def _hand_over(self, take: Callable[[bytes], bool]) -> None:
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._drop_chunks()
+        try:
+            if not take(data):
+                self._take = None
+        except Exception as error:  # noqa: BLE001  (`flow` raises it, in the task of the request)
+            self._take, self._take_error = None, error
 
     def _drop_chunks(self) -> None:
         self._chunks.clear()

@@ -22,10 +22,11 @@ USER_AGENT = "Rivulet"
 class Transport(httpx.AsyncBaseTransport):
     """The connections to one upstream, shared by all its keys.
 
-    The connect clock bounds opening a connection, TLS and proxies included. A response has two
-    extensions. `linger()`, called instead of closing the stream, keeps the connection if the body ends within a moment.
-    `switch(protocol)` hands it over to another protocol after status 101. Of a request's extensions
-    `target` is known, which replaces path and query as it does in httpcore.
+    The connect clock bounds opening a connection, TLS and proxies included. A response has three extensions.
+    `flow(take)` hands the bytes of the body to `take` as they arrive, see `Connection.flow`. `linger()`, called instead
+    of closing the stream, keeps the connection if the body ends within a moment. `switch(protocol)` hands it over to
+    another protocol after status 101. Of a request's extensions `target` is known, which replaces path and query as it
+    does in httpcore.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -54,7 +55,7 @@ class Transport(httpx.AsyncBaseTransport):
             connection.status,
             headers=connection.headers,
             stream=Body(connection),
-            extensions={"linger": connection.linger, "switch": connection.switch},
+            extensions={"flow": connection.flow, "linger": connection.linger, "switch": connection.switch},
             request=request,
         )
 

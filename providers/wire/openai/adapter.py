@@ -6,6 +6,7 @@ and error tables have modules of their own; retrying and keys are the caller's.
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlencode
 
@@ -24,6 +25,7 @@ from providers.wire.base import (
     ModelList,
     PromptMessage,
     Provider,
+    Take,
     json_object,
 )
 from providers.wire.base import gettext_noop as _
@@ -122,13 +124,10 @@ class OpenAICompatible(Provider):
                 for event in decoder.feed(data):
                     yield event
                 data = b""
-                if not decoder.progressed:
-                    deadline.alive()
-                elif decoder.finish is None:
-                    deadline.payload()
-                else:
-                    complete = decoder.usage is not None and not decoder.may_go_on
-                    deadline.settle(TERMINATOR_WITH_USAGE_S if complete else TERMINATOR_S)
+                _note_time(decoder, deadline)
+                if request.take is not None and decoder.finish is None and not decoder.ended:
+                    # Plain deltas follow, hundreds perhaps: they go past all generators between here and the reader.
+                    await exchange.flow(partial(_pass_on, decoder, deadline, request.take))
             last = decoder.flush()
             await exchange.close(finished=decoder.ended)
             exchange = None
@@ -325,6 +324,28 @@ def _unmarked(extra: JSON) -> JSON:
         {name: value for name, value in tool.items() if name != "cache_control"} if isinstance(tool, dict) else tool
         for tool in extra
     ]
+
+
+def _pass_on(decoder: Decoder, deadline: Deadline, take: Take, data: bytes) -> bool:
+    """Give the events of one read to `take`; return False when the generator must go on."""
+    events = decoder.feed(data)
+    wants_more = take(events) if events else True
+    if decoder.progressed and decoder.finish is None:
+        deadline.payload_in_flow()
+    else:
+        _note_time(decoder, deadline)
+    return wants_more and decoder.finish is None and not decoder.ended
+
+
+def _note_time(decoder: Decoder, deadline: Deadline) -> None:
+    """Start the clock that holds after these bytes."""
+    if not decoder.progressed:
+        deadline.alive()
+    elif decoder.finish is None:
+        deadline.payload()
+    else:
+        complete = decoder.usage is not None and not decoder.may_go_on
+        deadline.settle(TERMINATOR_WITH_USAGE_S if complete else TERMINATOR_S)
 
 
 async def _next_bytes(exchange: Exchange, decoder: Decoder) -> bytes:
