@@ -42,6 +42,7 @@ from chatproject.uploads import Receive, Scope, Uploads  # noqa: E402
 from chatproject.urls import stream_urlpatterns  # noqa: E402
 from runtime.apps import runtime  # noqa: E402
 from runtime.executor import QueueFull, ViewThreads, database_thread_count  # noqa: E402
+from runtime.http import DIRECT  # noqa: E402
 from web import disconnect  # noqa: E402
 from web.refusals import TooManyRequests  # noqa: E402
 
@@ -190,6 +191,8 @@ class StreamHandler(ASGIHandler):
             # Free the request now: the stream may stay open for long and does not need it.
             response._resource_closers.clear()  # type: ignore[attr-defined]
             del request
+            if isinstance(response, EventStreamResponse):
+                response.connect(scope.get("extensions", {}).get(DIRECT))
             await self.send_response(response, send)
         except asyncio.CancelledError:
             if not watcher.done() or watcher.cancelled():

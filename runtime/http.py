@@ -10,6 +10,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 Part = Literal["head", "body"]
 
+# The name in a scope's extensions under which event streams find their `DirectWriter`.
+DIRECT = "rivulet.direct"
 # Bytes of a request's head; a longer head is refused with 431.
 MAX_HEAD_BYTES = 64 * 1024
 # Seconds for a request's head, for the first one from the connection on; then the connection is closed.
@@ -35,6 +37,24 @@ class UnsizedCycle(RequestResponseCycle):
         elif message["type"] == "http.response.body":
             self.expected_content_length = len(message.get("body", b""))
         await super().send(message)
+
+
+class DirectWriter:
+    """Writes pieces of one response's body without the application's task."""
+
+    __slots__ = ("_cycle", "_flow", "_transport")
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle, self._flow, self._transport = cycle, cycle.flow, cycle.transport
+
+    @property
+    def ready(self) -> bool:
+        """Whether the client reads as fast as it is written to."""
+        return not (self._flow.write_paused or self._cycle.disconnected or self._transport.is_closing())
+
+    def write(self, data: bytes) -> None:
+        """Send a piece between the start and the end of the response."""
+        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._cycle.chunked_encoding else data)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -94,6 +114,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle and self.cycle.scope["http_version"] == "1.0" and not self.cycle.response_started:
             self.cycle.__class__ = UnsizedCycle
+        if self.cycle and self.cycle.scope["method"] != "HEAD":
+            extensions: dict[str, Any] = {DIRECT: DirectWriter(self.cycle)}
+            self.cycle.scope["extensions"] = extensions
 
     def on_body(self, body: bytes) -> None:
         self._part_bytes += len(body)

@@ -49,6 +49,15 @@ def last_event_id(request: HttpRequest) -> str | None:
     return request.headers.get("Last-Event-ID") or request.GET.get("last_event_id") or None
 
 
+class Writer(Protocol):
+    """Sends bytes to the client at once, while it is `ready`."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    def write(self, data: bytes) -> None: ...
+
+
 class EventStreamResponse(StreamingHttpResponse):
     """A response that sends server-sent events as they come."""
 
@@ -57,9 +66,11 @@ class EventStreamResponse(StreamingHttpResponse):
         events: AsyncGenerator[bytes, None],
         headers: Mapping[str, str] | None = None,
         leave: Callable[[], None] = lambda: None,
+        connect: Callable[[Writer | None], None] = lambda _writer: None,
     ) -> None:
-        # The server calls `leave` in the end: a generator that was never started does not run its own cleanup.
-        self.events, self.leave = events, leave
+        # The server calls `leave` in the end: a generator that was never started does not run its own cleanup. It calls
+        # `connect` before it reads the events, where it has a way to the client that needs no task.
+        self.events, self.leave, self.connect = events, leave, connect
         super().__init__(
             events,
             content_type="text/event-stream; charset=utf-8",
@@ -184,13 +195,19 @@ class Stream(ABC):
         self.idle_since = time.monotonic()
         self._streams = streams
         self._woken = asyncio.Event()
+        self._writer: Writer | None = None
+        # Whether all that there was is sent, so that the next piece may be written past the generator.
+        self._waits = False
         self._ping = self._cut = False
         self._last_data: bytes | None = None
 
     def response(self, headers: Mapping[str, str] | None = None) -> EventStreamResponse:
         """Return the response, and count it until the server calls its `leave`."""
         self._streams.count(self.user_id, +1)
-        return EventStreamResponse(self.events(), headers, self._end)
+        return EventStreamResponse(self.events(), headers, self._end, self._connect)
+
+    def _connect(self, writer: Writer | None) -> None:
+        self._writer = writer
 
     def _end(self) -> None:
         self._streams.count(self.user_id, -1)
@@ -251,7 +268,11 @@ class Stream(ABC):
         """Stop reading from the source. Repeating is safe."""
 
     async def _wait(self) -> None:
-        await self._woken.wait()
+        self._waits = True
+        try:
+            await self._woken.wait()
+        finally:
+            self._waits = False
 
 
 class Source(Protocol):
@@ -273,7 +294,18 @@ class SourceStream(Stream):
     def __init__(self, streams: OpenStreams, user_id: int, source: Source) -> None:
         super().__init__(streams, user_id)
         self._source = source
-        source.wake = self._woken.set
+        source.wake = self._wake
+
+    def _wake(self) -> None:
+        """Send new bytes at once; wake the task for slow clients and the end."""
+        writer = self._writer
+        if writer is not None and self._waits and not self._woken.is_set():
+            while writer.ready and (data := self._source.take()):
+                writer.write(data)
+                self.idle_since = time.monotonic()
+            if writer.ready and not self._source.at_end:
+                return
+        self._woken.set()
 
     async def _take(self) -> bytes:
         return self._source.take()

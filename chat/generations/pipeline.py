@@ -22,7 +22,7 @@ TEXT = (Delta, Reasoning)
 
 
 class Ended(Exception):  # noqa: N818  (no error)
-    """Raised where the last event is, between the upstream's callback and the task that waits for it."""
+    """Carries the last event from the upstream's callback to the task."""
 
     def __init__(self, finished: Finished, *, by_vendor: bool) -> None:
         super().__init__()

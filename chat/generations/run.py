@@ -199,7 +199,7 @@ class Run:
         raise RuntimeError("the provider ended without a Finished event")
 
     def _take_all(self, events: Sequence[Event]) -> bool:
-        """Pass the events of one read on to the sink; return whether it has room for more."""
+        """Pass one read's events to the sink; return whether it has room for more."""
         for event in events:
             for passed in self._pipeline.feed(event):
                 if isinstance(passed, Finished):

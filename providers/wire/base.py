@@ -180,8 +180,8 @@ class Embeddings:
 
 Event = Delta | Reasoning | ToolCallDelta | LogProbs | Embeddings | Usage | Sources | Finished | Notice | Withdrawn
 
-# Takes the events of one read of the upstream; returns False when the generator is to yield the next ones. What it
-# raises closes the stream.
+# Takes the events of one read of the upstream; returns False when the generator is to yield the next ones. An exception
+# closes the stream.
 Take = Callable[[Sequence[Event]], bool]
 
 

@@ -38,7 +38,7 @@ class Deadline:
         self._progress = self._started = True
 
     def payload_in_flow(self) -> None:
-        """Note progress within a wait that goes on: the idle clock starts anew now."""
+        """Start the idle clock anew, within a wait that goes on."""
         self._started = True
         self._due = min(self._loop.time() + self.clocks.idle, self._end)
         if self._due < self._fires_at:

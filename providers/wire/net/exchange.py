@@ -54,7 +54,7 @@ class Exchange:
         return data
 
     async def flow(self, take: Callable[[bytes], bool]) -> None:
-        """Let `take` have the next bytes as they arrive, until it returns False or the body ends.
+        """Let `take` have the body's bytes as they arrive, until it returns False.
 
         It is called between the turns of all tasks, and a delta wakes none. Where that is not possible, as with
         compressed bodies, nothing happens: `read` goes on.

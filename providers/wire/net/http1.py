@@ -74,9 +74,9 @@ class Connection(WaitingProtocol):
         return data
 
     async def flow(self, take: Callable[[bytes], bool]) -> None:
-        """Let `take` have the bytes of the body as they arrive, until it returns False or the body ends.
+        """Let `take` have the body's bytes as they arrive, until it returns False.
 
-        They go to it from the connection's own callback, so that a read wakes no task. What `take` raises is raised
+        They go to it from the connection's own callback, so that a read wakes no task. Its exceptions are raised
         here. Bytes that wait already are left to `receive`.
         """
         if self._chunks or self._complete:

@@ -327,7 +327,7 @@ def _unmarked(extra: JSON) -> JSON:
 
 
 def _pass_on(decoder: Decoder, deadline: Deadline, take: Take, data: bytes) -> bool:
-    """Give the events of one read to `take`; return False when the generator must go on."""
+    """Give one read's events to `take`; return False when the generator must go on."""
     events = decoder.feed(data)
     wants_more = take(events) if events else True
     if decoder.progressed and decoder.finish is None:
