@@ -118,6 +118,13 @@ async def slow(x: ChatExchange) -> None:
 
 
 @scenario
+async def silent(x: ChatExchange, seconds: str = "3") -> None:
+    """silent:<s>: the plain completion after so many seconds without a byte."""
+    await asyncio.sleep(float(seconds))
+    await x.answer(tokens(PLAIN))
+
+
+@scenario
 async def echo(x: ChatExchange) -> None:
     """The last message comes back, four characters a delta."""
     await x.answer(tokens(x.last_prompt))

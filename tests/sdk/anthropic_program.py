@@ -5,6 +5,7 @@ one line of JSON for each.
 """
 
 import json
+import os
 import sys
 
 import anthropic
@@ -93,8 +94,15 @@ def leaving(client):
     return False
 
 
+def silent(client):
+    """Return the text that comes after a long silence."""
+    waiting = client.with_options(timeout=float(os.environ["READ_SECONDS"]), max_retries=0)
+    with waiting.messages.stream(model="silent", max_tokens=100, messages=HELLO) as events:
+        return "".join(events.text_stream)
+
+
 if __name__ == "__main__":
     for line in sys.stdin:
         key, function = line.split()
         with anthropic.Anthropic(base_url=sys.argv[1], api_key=key) as client:
-            print(json.dumps(globals()[function](client)), flush=True)
+            print(json.dumps([function, globals()[function](client)]), flush=True)
