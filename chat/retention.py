@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import Exists, Model, OuterRef, Q
 from django.utils import timezone
 
+from accounts.models import TokenDay
 from chat.models import HAS_TEXT, Conversation, DailyAnswers, Generation, Hit, Message
 from quotas.models import DailyUsage, InviterDay, Reservation
 from runtime import database
@@ -54,7 +55,7 @@ def steps(now: datetime, days: int) -> list[Step]:
         partial(_delete_conversations, now - timedelta(days=days)),
         partial(_delete_generations, midnight),
         partial(_delete_rows, Hit, Q(created_at__lt=midnight)),
-        *(partial(_delete_rows, model, Q(day__lt=day)) for model in (DailyUsage, DailyAnswers, InviterDay)),
+        *(partial(_delete_rows, model, Q(day__lt=day)) for model in (DailyUsage, DailyAnswers, TokenDay, InviterDay)),
     ]
 
 

@@ -8,6 +8,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.utils import timezone
 
+from accounts.models import ApiToken, TokenDay
 from chat import retention
 from chat.generations import finish
 from chat.generations.finish import End
@@ -76,8 +77,9 @@ def test_generations_go_with_their_rows_and_balances_stay(alice: Any, model: Cha
     factories.credits_for(alice, model.quota_link.quota, 5)
     pinned = conversation(alice, "pinned", OLD, pinned=True)
     message = Message.objects.create(conversation=pinned, role="assistant", content="", created_at=OLD)
+    token, _secret = ApiToken.issue(alice, "laptop")
     for at in (OLD, OLD, RECENT, RECENT):
-        answered(alice, model, at)
+        answered(alice, model, at, token_id=token.pk)
     answered(alice, model, OLD, conversation=pinned, message=message)
     for at in (OLD, RECENT):
         InviterDay.objects.create(inviter=alice, day=at.date(), rewarded=1)
@@ -87,7 +89,7 @@ def test_generations_go_with_their_rows_and_balances_stay(alice: Any, model: Cha
     for rows in (Generation, Reservation, Hit):
         assert {row.created_at for row in rows.objects.all()} == {RECENT}
         assert rows.objects.count() == 2
-    for days in (DailyUsage, DailyAnswers, InviterDay):
+    for days in (DailyUsage, DailyAnswers, TokenDay, InviterDay):
         assert [row.day for row in days.objects.all()] == [RECENT.date()]
     assert list(LedgerEntry.objects.order_by("id").values()) == entries
     assert CreditBalance.objects.get().credits == balance
