@@ -82,18 +82,24 @@ class Broker:
 
         self.subscribe(topic, self._servers.setdefault(topic, start_work))
 
-    async def publish(self, topic: str, payload: bytes = b"") -> None:
-        """Call the subscribers of this process before returning, and others through Redis."""
+    async def publish(self, topic: str, payload: bytes = b"") -> bool:
+        """Call the subscribers of this process before returning, and others through Redis.
+
+        Returns False when there is none, as far as Redis knows.
+        """
         loop = asyncio.get_running_loop()
         if self._loop is not None and self._loop is not loop and self._loop.is_running():
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.publish(topic, payload), self._loop))
-            return
+            there = asyncio.run_coroutine_threadsafe(self.publish(topic, payload), self._loop)
+            return await asyncio.wrap_future(there)
+        subscribers = len(self._subscribers.get(topic, ()))
         self._deliver(topic, payload)
-        if self._redis.url and not await self._send(topic, payload):
+        elsewhere = await self._send(topic, payload) if self._redis.url else 0
+        if elsewhere is None:
             if len(self._unsent_topics) < MAX_UNSENT_TOPICS:
                 self._unsent_topics.add(topic)
             if self._resender is None or self._resender.done():
                 self._resender = loop.create_task(self._send_unsent())
+        return bool(subscribers or elsewhere)
 
     async def aclose(self) -> None:
         """Stop receiving from other processes; `publish` still calls subscribers of this process."""
@@ -110,14 +116,18 @@ class Broker:
             except Exception:  # a failing subscriber must not keep the others from being called
                 log.exception("subscriber failed", topic=topic)
 
-    async def _send(self, topic: str, payload: bytes) -> bool:
+    async def _send(self, topic: str, payload: bytes) -> int | None:
+        """Return how many processes subscribe to the topic; None while Redis is away."""
         message = self._sender + payload
-        return await self._redis.ask(lambda redis: redis.publish(PREFIX + topic, message), None) is not None
+        return await self._redis.ask(lambda redis: redis.publish(PREFIX + topic, message), None)
 
     async def _send_unsent(self) -> None:
         while self._unsent_topics:
             await asyncio.sleep(RETRY_SECONDS)
-            while self._unsent_topics and await self._send(topic := next(iter(self._unsent_topics)), MISSED):
+            while self._unsent_topics:
+                topic = next(iter(self._unsent_topics))
+                if await self._send(topic, MISSED) is None:
+                    break
                 self._unsent_topics.discard(topic)
 
     def _ensure_receiver(self) -> None:

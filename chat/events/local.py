@@ -26,6 +26,11 @@ class LocalLogs:
         finished = self._finished.get(channel)
         return self._running.get(channel) or (finished[1] if finished else None)
 
+    def followed(self) -> list[Log]:
+        """Return the logs that have readers."""
+        finished = (log for _ended_at, log in self._finished.values())
+        return [log for log in (*self._running.values(), *finished) if log.followed]
+
     def finish(self, channel: str) -> None:
         """Keep an ended log for readers who reconnect, for `CHANNEL_RETENTION_SECONDS` at most."""
         if log := self._running.pop(channel, None):

@@ -1,8 +1,9 @@
-"""Ask the owner process for the last event of a running generation's log.
+"""Ask the owner process for a copy of a generation's log, and for the number of its last event.
 
-Only the owner knows whether a high event id belongs to a reader who was connected to it, or was made up. Its reply
-holds only for readers who came before the question was sent, so each question has a number of its own. A question may
-be repeated when no reply comes, because the owner is dead or Redis is away.
+An owner that is asked writes the log to Redis from then on. Most logs have no reader elsewhere, so nothing of them goes
+to Redis. Only the owner knows whether a high event id belongs to a reader who was connected to it, or was made up. Its
+reply holds only for readers who came before the question was sent, so each question has a number of its own. A question
+may be repeated when no reply comes, because the owner is dead or Redis is away.
 """
 
 import itertools
@@ -28,7 +29,7 @@ class Offsets:
         self._open: OrderedDict[int, Callable[[int], None]] = OrderedDict()
 
     def serve(self, last_of: Callable[[str], int | None]) -> None:
-        """Reply to other processes with `last_of` a log. Repeating is safe."""
+        """Reply to other processes with `last_of` a log, which it shares. Repeating is safe."""
 
         async def reply(question: bytes) -> None:
             asker, number, generation = question.decode().split(" ")
@@ -41,15 +42,23 @@ class Offsets:
         """Subscribe to replies, some time before the first question. Repeating is safe."""
         self._broker.subscribe(_REPLIES.format(self._process.id), self._take)
 
-    async def ask(self, owner: str, generation: str, reply: Callable[[int], None]) -> None:
-        """Call `reply` with the number of the owner's last event, if the owner replies."""
+    def owns(self, process: str) -> bool:
+        """Return whether a process is this one."""
+        return process == self._process.id
+
+    async def ask(self, owner: str, generation: str, reply: Callable[[int], None]) -> bool:
+        """Call `reply` with the number of the owner's last event, if the owner replies.
+
+        Returns False when there is no such process any more, or no Redis to reach it.
+        """
         if self._redis.away:
-            return
+            return False
         number = next(self._numbers)
         self._open[number] = reply
         if len(self._open) > MAX_OPEN_QUESTIONS:
             self._open.popitem(last=False)
-        await self._broker.publish(_QUESTIONS.format(owner), f"{self._process.id} {number} {generation}".encode())
+        question = f"{self._process.id} {number} {generation}".encode()
+        return await self._broker.publish(_QUESTIONS.format(owner), question)
 
     def _take(self, payload: bytes) -> None:
         if payload != MISSED:

@@ -1,6 +1,7 @@
 """Copy event logs to Redis Streams, and read those of other processes.
 
-Each generation has one stream, which the process that owns the log writes. An entry is a batch of neighbouring events,
+A generation that is read at another process than its own has one stream, which its own process writes from the moment
+it is asked for it. An entry is a batch of neighbouring events,
 with an index of their names and sizes. Its id is the number of the last event, so that positions in stream and log are
 the same. The owner writes again what Redis has lost, and deletes from Redis what it no longer keeps itself.
 """
@@ -77,8 +78,8 @@ class Outbox:
         self._complained_at = float("-inf")
 
     def add(self, log: Log) -> None:
-        """Write this log's events from now on, until its end. Without Redis nothing happens."""
-        if self._redis.url:
+        """Write this log's events, until its end; without Redis, none. Repeating is safe."""
+        if self._redis.url and log.channel not in self._streams:
             self._streams[log.channel] = StreamState(log)
             if self._task is None or self._task.done():
                 loop = asyncio.get_running_loop()
@@ -93,7 +94,12 @@ class Outbox:
                 log.exception("events not written to redis")
 
     async def finish(self) -> None:
-        """Write what waits before the process ends, for `FINISH_SECONDS` at most."""
+        """Write what waits before the process ends, for `FINISH_SECONDS` at most.
+
+        Readers that are still connected here will go on elsewhere.
+        """
+        for followed in self._logs.followed():
+            self.add(followed)
         try:
             async with asyncio.timeout(FINISH_SECONDS):
                 while any(stream.waits for stream in self._streams.values()):

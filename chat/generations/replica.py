@@ -1,10 +1,11 @@
 """Keep replicas: copies of the logs of generations that other processes run.
 
-All readers of a generation in this process share one replica. It is fed from Redis, and once a second it also looks at
-the database. When Redis is away, has lost events, or the owner died, the replica takes the stored text and jumps ahead,
-which readers see as a `reset`. It ends when its log ends, or when the generation has ended in the database and the
-stream does not show it. A reader to whom a killed owner sent more events than arrived here waits until the reaper ends
-the generation, with an event number above all of them. Everything here runs on the event loop's thread.
+All readers of a generation in this process share one replica. Its owner is asked for the log, which it then writes to
+Redis. The replica is fed from there, and once a second it also looks at the database. When Redis is away, has lost
+events, or the owner died, the replica takes the stored text and jumps ahead, which readers see as a `reset`. It ends
+when its log ends, or when the generation has ended in the database and the stream does not show it. A reader to whom a
+killed owner sent more events than arrived here waits until the reaper ends the generation, with an event number above
+all of them. Everything here runs on the event loop's thread.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 
 import structlog
+from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
@@ -38,8 +40,10 @@ LOOK_SECONDS = 1.0
 STARVING_LOOKS = 2
 # Time after the end of a generation in which its last events may still be on the way to the stream.
 FRESH = timedelta(seconds=1)
-# Seconds between questions to the owner about a reader that has more events than have arrived here.
+# Seconds between questions to the owner, while nothing of a log or less than a reader has of it has arrived here.
 ASK_SECONDS = 1.0
+# Seconds to wait for the log of a generation that has ended; then the stored text takes its place.
+COPY_SECONDS = 0.5
 
 
 class Replica:
@@ -79,16 +83,21 @@ class Replica:
             self.log.extend(batch)
             self.starved, self.hungry_looks = False, 0
 
-    async def ask(self) -> None:
-        """Ask the owner about readers that have more events than have arrived here."""
-        if (ahead := self.log.ahead()) and time.monotonic() >= self._ask_at:
-            self._ask_at = time.monotonic() + ASK_SECONDS
+    async def ask(self) -> bool:
+        """Ask the owner for the log where it is missing; return whether the owner lives.
 
-            def doubt(last: int) -> None:
-                for follower in ahead:
-                    follower.doubt(last)
+        Also ask about readers that have more events than have arrived here.
+        """
+        ahead, missing = self.log.ahead(), not (self.log.last or self.log.ended)
+        if not (ahead or missing) or time.monotonic() < self._ask_at:
+            return False
+        self._ask_at = time.monotonic() + ASK_SECONDS
 
-            await self._offsets.ask(self._owner, self.log.channel, doubt)
+        def doubt(last: int) -> None:
+            for follower in ahead:
+                follower.doubt(last)
+
+        return await self._offsets.ask(self._owner, self.log.channel, doubt)
 
     def jump(self, row: Generation) -> None:
         """Take over the stored text and end; readers that are behind get a `reset`."""
@@ -179,13 +188,24 @@ class Replicas:
 
     async def _fill(self, replica: Replica, row: Generation) -> None:
         await self._read([replica])
-        on_its_way = row.finished_at is None or timezone.now() - row.finished_at < FRESH
+        age = timedelta() if row.finished_at is None else timezone.now() - row.finished_at
+        on_its_way = age < FRESH
+        kept = age < timedelta(seconds=settings.CHANNEL_RETENTION_SECONDS) and not self._offsets.owns(row.process)
+        if kept and await replica.ask() and not on_its_way:
+            await self._await_copy(replica)
         if replica.starved or not (replica.log.ended or on_its_way):
             try:
                 await _jump({row.id: replica})
                 await self._read([replica])
             except (OperationalError, InterfaceError):
                 replica.starved = True
+
+    async def _await_copy(self, replica: Replica) -> None:
+        """Wait for the log of an ended generation, which its owner was asked for."""
+        until = time.monotonic() + COPY_SECONDS
+        while not (replica.log.ended or replica.starved) and time.monotonic() < until:
+            await asyncio.sleep(POLL_SECONDS)
+            await self._read([replica])
 
     async def _read(self, replicas: Sequence[Replica]) -> None:
         """Append from Redis until there is no more; without Redis they all starve."""

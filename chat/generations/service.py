@@ -156,12 +156,11 @@ class Generations:
     def _run(self, started: Started, attempts: Attempts, sink: Sink | None, *, hides_reasoning: bool) -> None:
         """Run in a detached task, so that the run keeps nothing of the request."""
         self._remote.serve(self._stop_own)
-        self._offsets.serve(self._last_event)
+        self._offsets.serve(self._share)
         row, seam = started.row, started.seam
         draft = Draft(row.id, len(seam))
         if sink is None:
-            sink = log = self.logs.open(row.id, draft.prefixes)
-            self.outbox.add(log)
+            sink = self.logs.open(row.id, draft.prefixes)
         run = self._runs[row.id] = Run(
             row, attempts, draft, sink, self._words, self._hints, hides_reasoning=hides_reasoning, seam=seam
         )
@@ -195,8 +194,10 @@ class Generations:
         superseded = log and row.status != Generation.Status.RUNNING and row.last_event > log.last + 1
         return None if superseded else log
 
-    def _last_event(self, generation_id: str) -> int | None:
+    def _share(self, generation_id: str) -> int | None:
+        """Let another process read a log of this one; return its last event."""
         if log := self.logs.get(generation_id):
+            self.outbox.add(log)
             return log.last
         run = self._runs.get(generation_id)
         return run.draft.last_event if run else None

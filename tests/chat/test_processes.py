@@ -12,6 +12,7 @@ import pytest
 from redis import Redis
 
 from accounts.models import User
+from chat.events.redis import PREFIX
 from tests import readers, servers
 from tests.front import Front
 from tests.product import ApiUser, Product, connected, text_of
@@ -83,6 +84,19 @@ def test_an_answer_is_read_at_another_process(alice: ApiUser, alice_there: ApiUs
     assert text_of(there) == alice_there.generation(generation)["content"]
     with alice_there.following(generation, there[-1].id) as (status, _rest):
         assert status == 204
+
+
+def test_only_logs_with_readers_elsewhere_are_in_redis(pair: Pair, alice: ApiUser, alice_there: ApiUser) -> None:
+    """A generation leaves nothing in Redis until another process has a reader of it; then all its events are there."""
+    with Redis.from_url(pair.redis.url) as redis:
+        events = alice.answer("Nobody reads this elsewhere", "quick")
+        generation = events[0].data["generation"]
+        assert not redis.exists(PREFIX + generation)
+        running = alice.ask("Hello", "steady")["id"]
+        assert alice.follow(running)[-1].name == "done"
+        assert not redis.exists(PREFIX + running)
+        assert alice_there.follow(generation) == events
+        assert redis.exists(PREFIX + generation)
 
 
 def test_every_place_to_resume_elsewhere(alice: ApiUser, alice_there: ApiUser) -> None:
