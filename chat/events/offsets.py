@@ -1,4 +1,4 @@
-"""Ask the owner process for a copy of a generation's log, and for the number of its last event.
+"""Ask the owner process for a copy of a generation's log, and its last event.
 
 An owner that is asked writes the log to Redis from then on. Most logs have no reader elsewhere, so nothing of them goes
 to Redis. Only the owner knows whether a high event id belongs to a reader who was connected to it, or was made up. Its
