@@ -23,7 +23,7 @@ from django.http import HttpRequest
 from django.shortcuts import redirect
 from django.utils.translation import gettext_lazy as _
 
-from accounts import addresses, claims, invites, limits, links, recent_login, usernames
+from accounts import addresses, claims, invites, limits, links, recent_login, terms, usernames
 from accounts.models import UsedAddress, User
 
 log = structlog.get_logger("accounts")
@@ -60,6 +60,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def save_user(self, request: HttpRequest, user: User, form: Form, commit: bool = True) -> User:
         user.invited_by = invites.inviter(form.cleaned_data.get("invite_code"))
+        if form.cleaned_data.get("terms"):
+            terms.note_acceptance(user)
         super().save_user(request, user, form, commit=False)  # hashes the password, so it runs before the transaction
         with _signup_transaction(request):
             if commit:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import cast
 
 from allauth.core.context import request_context
+from django.conf import settings
 from django.contrib.auth.models import update_last_login
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -16,9 +17,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import deletion, invites, jwt, recent_login, redeem, schemas, security_log, signup, tickets
+from accounts import deletion, invites, jwt, recent_login, redeem, schemas, security_log, signup, terms, tickets
 from accounts.auth import Caller
-from accounts.models import ApiToken, User
+from accounts.models import TERMS_VERSION_CHARS, ApiToken, User
 from accounts.token_limits import checked_models, with_use
 from quotas import invitations, ledger
 from quotas.models import Invitation
@@ -33,6 +34,13 @@ class RegisterBody(StrictSerializer):
     email = serializers.EmailField(max_length=254)
     password = serializers.CharField(max_length=4096, trim_whitespace=False)
     invite_code = serializers.CharField(required=False, allow_blank=True, allow_null=True, default="", max_length=100)
+    terms_version = serializers.CharField(
+        required=False, allow_blank=True, allow_null=True, max_length=TERMS_VERSION_CHARS
+    )
+
+
+class TermsBody(StrictSerializer):
+    version = serializers.CharField(max_length=TERMS_VERSION_CHARS)
 
 
 class LoginBody(StrictSerializer):
@@ -194,6 +202,30 @@ class Me(APIView):
         recent_login.confirm(request._request, user, password, is_recent=is_recent)
         deletion.request(user)
         return Response(status=204)
+
+
+class Terms(APIView):
+    @Operation("Accounts", "The terms of use, and whether the caller has accepted them", returns=schemas.Terms)
+    def get(self, request: Request) -> Response:
+        return Response(_terms(_caller(request).user))
+
+    @Operation(
+        "Accounts",
+        "Accept a version of the terms of use",
+        "Only the current version can be accepted. Until then prompts are refused with `terms_required`.",
+        body=TermsBody,
+        example={"version": "2026-11"},
+        returns=schemas.Terms,
+    )
+    def post(self, request: Request) -> Response:
+        user = User.objects.get(pk=_caller(request).user.pk)
+        terms.accept(user, TermsBody.of(request)["version"])
+        return Response(_terms(user))
+
+
+def _terms(user: User) -> schemas.Terms:
+    version, url = settings.TERMS_VERSION or None, settings.TERMS_URL or None
+    return schemas.Terms(version=version, url=url, accepted=terms.are_accepted(user))
 
 
 class ApiTokens(APIView):

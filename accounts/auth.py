@@ -22,7 +22,7 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
-from accounts import jwt, tickets
+from accounts import jwt, terms, tickets
 from accounts.apps import accounts
 from accounts.errors import AccountIncomplete
 from accounts.models import ApiToken, User, digest
@@ -100,10 +100,14 @@ def user_id_of(request: HttpRequest) -> int | None:
     return user.pk if user else None
 
 
-def require_reachable(caller: Caller) -> None:
-    """Raise AccountIncomplete unless the account has a valid address or a linked social login."""
+def require_may_chat(caller: Caller) -> None:
+    """Raise a Refusal unless the account can be reached and accepted the terms.
+
+    It can be reached by a valid address or a linked social login.
+    """
     if not caller.reachable:
         raise AccountIncomplete
+    terms.require_accepted(caller.user)
 
 
 def disabled_among(user_ids: Collection[int]) -> set[int]:

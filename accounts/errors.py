@@ -11,6 +11,13 @@ class AccountIncomplete(Refusal):
     text = _("Please complete your account: confirm an e-mail address or link a social login.")
 
 
+class TermsRequired(Refusal):
+    """The user has not accepted the current version of the terms of use; `details` has it."""
+
+    code, status = "terms_required", 403
+    text = _("Please accept the terms of use first.")
+
+
 class ReauthenticationRequired(Refusal):
     code, status = "reauthentication_required", 403
     text = _("Your login is older than ten minutes. Please log in again, then repeat this step.")

@@ -16,6 +16,7 @@ from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 
+from accounts import terms
 from accounts.models import ApiToken, User
 
 if TYPE_CHECKING:
@@ -58,9 +59,10 @@ class Identities:
     def put(self, proof: str, caller: "Caller", version: object) -> None:
         """Keep a caller who was identified by a query that began at `version`.
 
-        One who may not chat is not kept: an address that was just confirmed counts at once.
+        One who may not chat is not kept: an address that was just confirmed, or terms that were just accepted, count
+        at once.
         """
-        if version is self.version and caller.reachable:
+        if version is self.version and caller.reachable and terms.are_accepted(caller.user):
             if len(self._callers) >= MAX_CALLERS:
                 self._callers.clear()
             self._callers[_digest(proof)] = (self._clock() + SECONDS, version, caller)

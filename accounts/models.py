@@ -27,6 +27,9 @@ MOST_API_TOKENS = 50
 # Characters of the instructions that a user gives for all conversations, at most.
 INSTRUCTIONS_CHARS = 4_000
 
+# Characters of a version of the terms of use, at most.
+TERMS_VERSION_CHARS = 100
+
 
 def new_invite_code() -> str:
     return "".join(secrets.choice(CODE_ALPHABET) for _i in range(10))
@@ -69,6 +72,16 @@ class User(AbstractUser):
     )
     # Prompts that our screening or a vendor's moderation refused, for operators to check.
     abuse_count = models.PositiveIntegerField(_("refused by moderation"), default=0, editable=False)
+    # The version of the terms of use that the user accepted last.
+    accepted_terms = models.CharField(
+        _("accepted terms of use"),
+        max_length=TERMS_VERSION_CHARS,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+    )
+    terms_accepted_at = models.DateTimeField(null=True, default=None, editable=False)
     # Set: the account is being deleted; `deletion` has taken away its name and logins.
     deletion_requested_at = models.DateTimeField(null=True, default=None, editable=False)
 

@@ -33,6 +33,12 @@ class AccountDeletion(TypedDict):
     password: NotRequired[str]
 
 
+class Terms(TypedDict):
+    version: str | None
+    url: str | None
+    accepted: bool
+
+
 class ApiToken(TypedDict):
     id: int
     name: str

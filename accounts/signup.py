@@ -11,14 +11,21 @@ from django.http import HttpRequest
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from accounts import claims, invites, limits
+from accounts import claims, invites, limits, terms
 from accounts.models import User
 from web.refusals import Forbidden, InvalidRequest, NotAuthenticated, TooManyRequests
 
 Problems = dict[str, list[str | Promise]]
 
 
-def register(request: HttpRequest, username: str, email: str, password: str, invite_code: str | None) -> User:
+def register(
+    request: HttpRequest,
+    username: str,
+    email: str,
+    password: str,
+    invite_code: str | None,
+    terms_version: str | None = None,
+) -> User:
     """Create an account; send a confirmation mail if a mail server is set.
 
     With mail, an address that another account has makes no difference here (see `claims`). Raises Forbidden when
@@ -38,6 +45,10 @@ def register(request: HttpRequest, username: str, email: str, password: str, inv
         problems["invite_code"] = [_("An invite code is needed to sign up.")]
     elif invite_code and user.invited_by is None:
         problems["invite_code"] = [_("This invite code is unknown.")]
+    if terms_version:
+        if terms_version != settings.TERMS_VERSION:
+            problems["terms_version"] = [_("This is not the current version of the terms.")]
+        terms.note_acceptance(user)
     if problems:
         raise InvalidRequest(details=problems)
     user.set_password(password)

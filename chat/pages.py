@@ -2,15 +2,16 @@
 
 import secrets
 from collections.abc import Callable, Set
+from functools import wraps
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import orjson
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.db.models import Sum
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -18,6 +19,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
+from accounts import terms
 from accounts.models import User
 from chat import representation, text_tools
 from chat.channels import push
@@ -41,7 +43,20 @@ def _page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     return require_safe(login_required(never_cache(ensure_csrf_cookie(view))))
 
 
+def _asking(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Show the terms of use first to users who have not accepted them."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if terms.are_accepted(request.user):  # type: ignore[arg-type]
+            return view(request, *args, **kwargs)
+        return redirect(f"{reverse('account_terms')}?{urlencode({'next': request.get_full_path()})}")
+
+    return guarded
+
+
 @_page
+@_asking
 def page(request: HttpRequest, conversation_id: int | None = None) -> HttpResponse:
     """Show a conversation, or a new one; `?message=` chooses the branch through that message."""
     user: User = request.user  # type: ignore[assignment]
@@ -66,6 +81,7 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
 
 
 @_page
+@_asking
 def tools(request: HttpRequest) -> HttpResponse:
     """Show the text tools."""
     user: User = request.user  # type: ignore[assignment]

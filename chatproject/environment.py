@@ -46,6 +46,8 @@ class Environment(BaseModel):
     ADMIN_PASSWORD: types.Secret = None
     PUBLIC_URL: types.Origin | None = None
     SIGNUP_MODE: Literal["open", "invite", "closed"] = "open"
+    TERMS_VERSION: Annotated[str, Field(max_length=100)] | None = None
+    TERMS_URL: types.WebUrl | None = None
     SHARE_MODE: Literal["public", "members", "off"] = "members"
     OPENAI_API_KEYS: types.VendorKeys = ()
     OPENAI_BASE_URL: types.WebUrl | None = None

@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 
+from accounts import terms
 from accounts.connect_page import connect
 from accounts.deletion_page import delete_account
 from accounts.pages import invitation_page, signup
@@ -110,6 +111,7 @@ urlpatterns: Routes = [
     path("accounts/tokens/", tokens, name="account_tokens"),
     path("accounts/connect/", connect, name="account_connect"),
     path("accounts/data/", pages.data, name="account_data"),
+    path("accounts/terms/", terms.page, name="account_terms"),
     path("accounts/delete/", delete_account, name="account_delete"),
     path("accounts/tokens/<int:token_id>/delete/", delete_token, name="account_delete_token"),
     path("api/admin/sensitive-words/import/", words_api.ImportWords.as_view()),

@@ -50,7 +50,8 @@ _DONE = {200: "Done.", 201: "Created.", 202: "Accepted.", 204: "Done; there is n
 _REFUSED = {
     400: "`invalid_request`, `invalid_code`: body or parameters are wrong; `details` names each field",
     401: "`not_authenticated`: no proof, a bad one, or a disabled user",
-    403: "`forbidden`, `account_incomplete`, `reauthentication_required`: not allowed, no CSRF token, cross-site GET",
+    403: "`forbidden`, `account_incomplete`, `terms_required`, `reauthentication_required`: not allowed, no CSRF token,"
+    " cross-site GET",
     404: "`not_found`: unknown, or not yours",
     409: "`conflict`: conflicts with what is stored",
     413: "`prompt_too_long`: the prompt or the body is too large; `storage_full`: the user keeps too much",

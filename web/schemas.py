@@ -20,6 +20,7 @@ Code = Literal[
     "invalid_code",
     "not_authenticated",
     "account_incomplete",
+    "terms_required",
     "reauthentication_required",
     "forbidden",
     "not_found",

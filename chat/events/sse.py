@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from django.utils.translation import gettext_lazy as _
 from prometheus_client import Gauge
 
-from accounts.auth import Caller, aauthenticate, disabled_among, require_reachable
+from accounts.auth import Caller, aauthenticate, disabled_among, require_may_chat
 from chat.events.log import encode
 from runtime import database
 from web.methods import View
@@ -116,7 +116,7 @@ async def _reader(request: HttpRequest, *, resumes: bool) -> Caller:
     if caller.via == "session":
         require_own_page(request)
     if not resumes:
-        require_reachable(caller)
+        require_may_chat(caller)
     return caller
 
 

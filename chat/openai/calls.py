@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
-from accounts.auth import Caller, aauthenticate_bearer, require_reachable
+from accounts.auth import Caller, aauthenticate_bearer, require_may_chat
 from chat import bodies, representation
 from chat.apps import chat
 from chat.events.sse import SourceStream
@@ -52,7 +52,7 @@ class ApiCall:
 async def caller_of(request: HttpRequest) -> Caller:
     """Return the caller of a call that costs something."""
     caller = await aauthenticate_bearer(request)
-    require_reachable(caller)
+    require_may_chat(caller)
     return caller
 
 

@@ -34,6 +34,7 @@ _REQUEST = "invalid_request_error"
 KINDS: Mapping[str, Kind] = {
     "not_authenticated": Kind(401, _REQUEST, "invalid_api_key"),
     "account_incomplete": Kind(403, _REQUEST, "account_incomplete"),
+    "terms_required": Kind(403, _REQUEST, "terms_required"),
     "forbidden": Kind(403, _REQUEST, "forbidden"),
     "not_found": Kind(404, _REQUEST, "not_found"),
     "invalid_request": Kind(400, _REQUEST, None),

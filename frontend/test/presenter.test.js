@@ -15,6 +15,7 @@ const texts = {
   inviteUrl: "/invitations/",
   logIn: "log in",
   redeem: "redeem",
+  terms: "terms",
   tryAgain: "try again",
   usageUrl: "/usage/",
 };
@@ -45,6 +46,13 @@ test("a lost login leads to the login page and back", () => {
 
 test("an incomplete account leads to the page that completes it", () => {
   assert.deepEqual(labels("account_incomplete"), ["account", "edit"]);
+});
+
+test("terms that are not accepted lead to their page and back", () => {
+  assert.deepEqual(actionsAfterRefusal("terms_required", { edit: steps.edit })[0], {
+    label: "terms",
+    href: "/accounts/terms/?next=/c/7/",
+  });
 });
 
 test("a step that is not possible is not offered", () => {

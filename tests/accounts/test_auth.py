@@ -295,7 +295,7 @@ def test_an_account_without_address_cannot_chat(db: None) -> None:
     caller = auth.authenticate(with_cookie(request_without_middleware(), cookie_of(user)))
     assert not caller.reachable
     with pytest.raises(AccountIncomplete):
-        auth.require_reachable(caller)
+        auth.require_may_chat(caller)
 
 
 def test_a_social_login_allows_chatting(settings: Any, db: None) -> None:
@@ -305,7 +305,7 @@ def test_a_social_login_allows_chatting(settings: Any, db: None) -> None:
     for settings.REQUIRE_VERIFIED_EMAIL in (False, True):
         caller = auth.authenticate(with_cookie(request_without_middleware(), cookie_of(user)))
         assert caller.reachable
-        auth.require_reachable(caller)
+        auth.require_may_chat(caller)
 
 
 @pytest.mark.contract("setting: REQUIRE_VERIFIED_EMAIL")

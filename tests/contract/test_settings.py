@@ -39,6 +39,8 @@ BAD = [
     ("PUBLIC_URL", "https://chat.example.org/path"),
     ("SIGNUP_MODE", "maybe"),
     ("SHARE_MODE", "friends"),
+    ("TERMS_VERSION", "x" * 101),
+    ("TERMS_URL", "somewhere"),
     ("OPENAI_API_KEYS", "sk-first sk-second"),
     ("OPENAI_API_KEYS", "sk-first\nsk-second"),
     ("OPENAI_BASE_URL", "http://host:port/v1"),

@@ -25,6 +25,8 @@ export function actionsAfterRefusal(code, { retry, edit }) {
   switch (code) {
     case "not_authenticated":
       return [{ label: text("logIn"), href: `/accounts/login/?next=${location.pathname}` }];
+    case "terms_required":
+      return [{ label: text("terms"), href: `/accounts/terms/?next=${location.pathname}` }, ...editing];
     case "account_incomplete":
       return [{ label: text("account"), href: "/accounts/email/" }, ...editing];
     case "quota_exhausted": {
