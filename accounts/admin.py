@@ -5,6 +5,7 @@ from typing import Any, ClassVar, cast
 from allauth.account.decorators import secure_admin_login
 from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
+from allauth.usersessions.models import UserSession
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList, ChangeListSearchForm
@@ -44,7 +45,9 @@ class BoundedSearchForm(ChangeListSearchForm):
 
 ChangeList.search_form_class = BoundedSearchForm
 # Tables of other packages. E-mail addresses and social logins are shown on the page of their user.
-admin.site.unregister([EmailAddress, SocialAccount, SocialApp, SocialToken, BlacklistedToken, OutstandingToken])
+admin.site.unregister(
+    [EmailAddress, SocialAccount, SocialApp, SocialToken, UserSession, BlacklistedToken, OutstandingToken]
+)
 
 
 TOKEN_LIMITS = ("expires_at", "allowed_models", "daily_limit", "requests_per_minute")

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import cast
 
 from allauth.core.context import request_context
+from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.contrib.auth.models import update_last_login
 from django.utils import timezone
@@ -17,7 +18,19 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import deletion, invites, jwt, recent_login, redeem, schemas, security_log, signup, terms, tickets
+from accounts import (
+    deletion,
+    invites,
+    jwt,
+    recent_login,
+    redeem,
+    schemas,
+    security_log,
+    sessions,
+    signup,
+    terms,
+    tickets,
+)
 from accounts.auth import Caller
 from accounts.models import TERMS_VERSION_CHARS, ApiToken, User
 from accounts.token_limits import checked_models, with_use
@@ -226,6 +239,37 @@ class Terms(APIView):
 def _terms(user: User) -> schemas.Terms:
     version, url = settings.TERMS_VERSION or None, settings.TERMS_URL or None
     return schemas.Terms(version=version, url=url, accepted=terms.are_accepted(user))
+
+
+class Sessions(APIView):
+    @Operation(
+        "Accounts",
+        "The caller's sessions in browsers, the last seen first",
+        "`last_seen_at` is at most about a minute old. Logins of apps (JWT) are no sessions.",
+        returns=list[schemas.Session],
+    )
+    def get(self, request: Request) -> Response:
+        key = request._request.session.session_key if _caller(request).via == "session" else None
+        return Response([_session(row, key) for row in sessions.listed(_caller(request).user)])
+
+
+def _session(row: UserSession, current_key: str | None) -> schemas.Session:
+    return schemas.Session(
+        id=row.pk,
+        device=sessions.device(row.user_agent),
+        address=row.ip,
+        created_at=timezone.localtime(row.created_at).isoformat(),
+        last_seen_at=timezone.localtime(row.last_seen_at).isoformat(),
+        current=row.session_key == current_key,
+    )
+
+
+class OneSession(APIView):
+    @Operation("Accounts", "End a session", returns={204: None})
+    def delete(self, request: Request, session_id: int) -> Response:
+        if not sessions.end(_caller(request).user, session_id):
+            raise NotFound
+        return Response(status=204)
 
 
 class ApiTokens(APIView):

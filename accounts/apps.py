@@ -10,6 +10,7 @@ from runtime.apps import runtime
 if TYPE_CHECKING:
     from accounts.deletion import Deletions
     from accounts.identities import Identities
+    from accounts.sessions import SessionActivity
 
 
 class AccountsConfig(AppConfig):
@@ -19,6 +20,7 @@ class AccountsConfig(AppConfig):
     one_hash_at_a_time: threading.Lock
     identities: "Identities"
     deletions: "Deletions"
+    session_activity: "SessionActivity"
 
     def ready(self) -> None:
         self.one_hash_at_a_time = threading.Lock()
@@ -28,6 +30,8 @@ class AccountsConfig(AppConfig):
         import_module("accounts.limits").register()
         import_module("accounts.recent_login").register()
         import_module("accounts.security_log").register()
+        import_module("accounts.sessions").register()
+        self.session_activity = import_module("accounts.sessions").SessionActivity()
         self.identities = import_module("accounts.identities").Identities()
         self.identities.register()
         self.deletions = import_module("accounts.deletion").Deletions(runtime().process)

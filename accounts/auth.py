@@ -190,6 +190,7 @@ def _by_session(request: HttpRequest) -> Caller | None:
     if user is None:
         return None
     _enforce_csrf(request)
+    accounts().session_activity.note(request, user.pk, is_known=False)
     return _caller(user, "session")
 
 

@@ -12,7 +12,7 @@ class AccountIncomplete(Refusal):
 
 
 class TermsRequired(Refusal):
-    """The user has not accepted the current version of the terms of use; `details` has it."""
+    """The user has not accepted the current terms of use; `details` has their version."""
 
     code, status = "terms_required", 403
     text = _("Please accept the terms of use first.")

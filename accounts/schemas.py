@@ -39,6 +39,15 @@ class Terms(TypedDict):
     accepted: bool
 
 
+class Session(TypedDict):
+    id: int
+    device: str
+    address: str
+    created_at: Time
+    last_seen_at: Time
+    current: bool
+
+
 class ApiToken(TypedDict):
     id: int
     name: str

@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
 
+from accounts.apps import accounts
 from accounts.auth import USER_IN_SCOPE
 from runtime import statement_limit
 from web import refusals as web_refusals
@@ -143,14 +144,16 @@ def secure_cookies(get_response: PageHandler) -> PageHandler:
 def session_user(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Note the user of a page's session for the log line of the request."""
+    """Note the user of a page's session for the log line, and the session's use."""
 
     def handle(request: HttpRequest) -> HttpResponseBase:
         response = get_response(request)
         # Only a session that was read, and without a failure: the log line needs no query of its own.
         if response.status_code < 500 and request.session.accessed and SESSION_KEY in request.session:
             scope: dict[str, Any] = getattr(request, "scope", {})
-            scope.setdefault(USER_IN_SCOPE, int(request.session[SESSION_KEY]))
+            user_id = int(request.session[SESSION_KEY])
+            scope.setdefault(USER_IN_SCOPE, user_id)
+            accounts().session_activity.note(request, user_id)
         return response
 
     return handle

@@ -96,6 +96,7 @@ INSTALLED_APPS = [
     "allauth.socialaccount.providers.github",
     "allauth.socialaccount.providers.google",
     "allauth.socialaccount.providers.weixin",
+    "allauth.usersessions",
     "corsheaders",
     "csp",
     "rest_framework",
@@ -218,7 +219,8 @@ ACCOUNT_EMAIL_NOTIFICATIONS = bool(ENV.EMAIL_URL)
 # Seconds after a login, or after the password was entered again, in which a user may change what gives access.
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 600
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
-ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = True
+# A change of the password ends all other sessions (accounts/sessions.py).
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_SIGNUP_FORM_CLASS = "accounts.forms.InviteCodeForm"
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Rivulet] "

@@ -68,16 +68,6 @@ def test_a_foreign_next_is_not_followed(url: str, client: Client, alice: User) -
     assert client.get("/accounts/login/", {"next": url})["Location"] == "/"
 
 
-def test_a_password_change_ends_the_session(client: Client, alice: User) -> None:
-    """After a password change the user has to log in again."""
-    client.force_login(alice)
-    new = "another fine password"
-    client.post("/accounts/password/change/", {"oldpassword": factories.PASSWORD, "password1": new, "password2": new})
-    assert client.get("/api/me/").status_code == 401
-    log_in(client, password=new)
-    assert client.get("/api/me/").status_code == 200
-
-
 def test_credits_are_promised_where_there_are_some(client: Client, alice: User) -> None:
     """The page promises credits only for a known code, while a quota gives invited users some."""
     quota = factories.quota("standard", inviter_credits=10)

@@ -56,6 +56,7 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/api/conversations/{conversation_id}/messages/"): HIDDEN,
     ("GET", "/api/conversations/{conversation_id}/export/"): HIDDEN,
     ("DELETE", "/api/tokens/{token_id}/"): REMOVED,
+    ("DELETE", "/api/me/sessions/{session_id}/"): REMOVED,
     ("GET", "/api/attachments/{attachment_id}/"): HIDDEN,
     ("GET", "/api/attachments/{attachment_id}/content/"): HIDDEN,
     ("DELETE", "/api/attachments/{attachment_id}/"): REMOVED,
@@ -107,7 +108,9 @@ def owned_ids(api_user: ApiUser) -> Json:
     preset = api_user.client.post("/api/presets/", json={"title": "one"}).json()["id"]
     token = api_user.client.post("/api/tokens/", json={"name": "one"}).json()["id"]
     attachment = api_user.client.post("/api/attachments/", files={"file": ("a.txt", b"x")}).json()["id"]
+    api_user.product.browser(api_user.name)
     return {
+        "session_id": api_user.client.get("/api/me/sessions/").json()[0]["id"],
         "attachment_id": attachment,
         "generation_id": made["id"],
         "message_id": made["message"],
