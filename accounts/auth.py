@@ -205,9 +205,9 @@ def _enforce_csrf(request: HttpRequest) -> None:
 def _proof(request: HttpRequest) -> str:
     """Return the header or the session cookie that identifies the caller; empty without either."""
     header: str = request.META.get("HTTP_AUTHORIZATION", "").strip()
-    cookie = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
     if header:
         return _header_proof(header)
+    cookie = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
     return f"session {cookie}" if cookie else ""
 
 

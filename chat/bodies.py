@@ -197,7 +197,7 @@ def _kind(error: ErrorDetails) -> str:
 
 def idempotency_key(request: HttpRequest, in_query: str = "") -> str | None:
     """Return the key of the query or the header, None without one; raise InvalidRequest."""
-    key = in_query or request.headers.get("Idempotency-Key", "")
+    key = in_query or request.META.get("HTTP_IDEMPOTENCY_KEY", "")
     if len(key) > MAX_KEY_CHARS or not key.isprintable():
         raise wrong("Idempotency-Key", _("At most 255 printable characters."))
     return key or None

@@ -143,7 +143,7 @@ async def _generation_request(
 
 async def _started(request: HttpRequest, caller: Caller, generation_request: GenerationRequest) -> HttpResponseBase:
     """Start the generation; respond with its events if the caller accepts them, else JSON."""
-    streams = "text/event-stream" in request.headers.get("Accept", "").lower()
+    streams = "text/event-stream" in request.META.get("HTTP_ACCEPT", "").lower()
     if streams:
         chat_app().streams.check(caller.user.pk)
     started = await chat_app().generations.start(generation_request)

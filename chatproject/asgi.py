@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing, closing, suppress
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import django
 
@@ -29,7 +29,7 @@ from django.core.handlers.exception import convert_exception_to_response  # noqa
 from django.http import HttpResponseBase  # noqa: E402
 from django.http.request import split_domain_port, validate_host  # noqa: E402
 from django.http.response import ResponseHeaders  # noqa: E402
-from django.urls import URLResolver, set_script_prefix  # noqa: E402
+from django.urls import ResolverMatch, URLResolver, set_script_prefix  # noqa: E402
 from django.urls.exceptions import Resolver404  # noqa: E402
 from django.urls.resolvers import RegexPattern  # noqa: E402
 from django.utils.module_loading import import_string  # noqa: E402
@@ -62,6 +62,9 @@ LOGIN_RETRY_SECONDS = 10
 WRONG_HOST = "the Host header is not in ALLOWED_HOSTS"
 # Paths whose rest is a secret, which is left out of the log.
 SECRET_PATHS = ("/accounts/password/reset/key/", "/accounts/confirm-email/")
+
+# The key in the ASGI scope for the view of an event stream's route.
+_MATCH = "rivulet.match"
 
 Message = Mapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -165,6 +168,11 @@ class StreamHandler(ASGIHandler):
         super().__init__()
         self._uploads = uploads
 
+    def resolve_request(self, request: Any) -> ResolverMatch:
+        """Take the view that `Application` found when it chose this handler."""
+        request.resolver_match = request.scope[_MATCH]
+        return cast("ResolverMatch", request.resolver_match)
+
     def load_middleware(self, is_async: bool = True) -> None:
         self._view_middleware: list[Any] = []
         self._template_response_middleware: list[Any] = []
@@ -238,6 +246,8 @@ class Application:
     def __init__(self) -> None:
         uploads = Uploads()
         self._pages, self._streams = PageHandler(uploads), StreamHandler(uploads)
+        # Of all responses to event streams' routes, encoded once.
+        self._stream_headers = response_headers.constant()
         self._stream_routes = URLResolver(RegexPattern(r"^/"), stream_urlpatterns)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -252,13 +262,14 @@ class Application:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": response_headers.completed(scope, message["headers"])}
+                constants = self._stream_headers if _MATCH in scope else ()
+                message = {**message, "headers": response_headers.completed(scope, message["headers"], constants)}
             await send(message)
 
         try:
             # A client that disconnects before its request is complete gets no response.
             with suppress(RequestAborted):
-                await self._handler(scope["path"])(scope, receive, send_with_headers)
+                await self._handler(scope)(scope, receive, send_with_headers)
         finally:
             path = scope["path"]
             log.info(
@@ -274,9 +285,9 @@ class Application:
                 **({"hint": WRONG_HOST} if status == HTTPStatus.BAD_REQUEST and _has_wrong_host(scope) else {}),
             )
 
-    def _handler(self, path: str) -> ASGIHandler:
+    def _handler(self, scope: Scope) -> ASGIHandler:
         try:
-            self._stream_routes.resolve(path)
+            scope[_MATCH] = self._stream_routes.resolve(scope["path"])
         except Resolver404:
             return self._pages
         return self._streams

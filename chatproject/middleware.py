@@ -4,10 +4,11 @@ The async list has no thread hop and contains only what event streams need too. 
 disabled users are in the authenticator (accounts/auth.py), which every such view calls.
 """
 
+import re
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
-from csp.utils import build_policy
+from corsheaders.middleware import CorsMiddleware
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -62,20 +63,17 @@ def allowed_hosts(get_response: Handler) -> Handler:
     return handle
 
 
-def security_headers(get_response: Handler) -> Handler:
-    """Set the headers that SecurityMiddleware, XFrameOptionsMiddleware and django-csp set for pages."""
-    headers = {
-        "Content-Security-Policy": build_policy(),
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": settings.SECURE_REFERRER_POLICY,
-        "Cross-Origin-Opener-Policy": settings.SECURE_CROSS_ORIGIN_OPENER_POLICY,
-        "X-Frame-Options": settings.X_FRAME_OPTIONS,
-    }
+def cors(get_response: Handler) -> Handler:
+    """Let django-cors-headers handle what pages of other origins send; others need only its `Vary`."""
+    handle_foreign = cast("Handler", CorsMiddleware(get_response))
+    paths = re.compile(settings.CORS_URLS_REGEX)
 
     async def handle(request: HttpRequest) -> HttpResponseBase:
+        if request.method == "OPTIONS" or "HTTP_ORIGIN" in request.META:
+            return await handle_foreign(request)
         response = await get_response(request)
-        for name, value in headers.items():
-            response.headers.setdefault(name, value)
+        if paths.match(request.path_info):
+            _vary(response, "origin")
         return response
 
     return handle
@@ -89,10 +87,17 @@ def locale(get_response: Handler) -> Handler:
         translation.activate(language)
         response = await get_response(request)
         response.headers.setdefault("Content-Language", language)
-        patch_vary_headers(response, ("Accept-Language",))
+        _vary(response, "Accept-Language")
         return response
 
     return handle
+
+
+def _vary(response: HttpResponseBase, name: str) -> None:
+    if response.has_header("Vary"):
+        patch_vary_headers(response, (name,))
+    else:
+        response.headers["Vary"] = name
 
 
 def refusals(get_response: Handler) -> Handler:

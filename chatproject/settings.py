@@ -131,9 +131,8 @@ MIDDLEWARE = [
 # For event streams and their JSON routes. Their views authenticate the caller themselves (accounts/auth.py).
 STREAM_MIDDLEWARE = [
     "chatproject.middleware.openai_cors",
-    "corsheaders.middleware.CorsMiddleware",
+    "chatproject.middleware.cors",
     "chatproject.middleware.allowed_hosts",
-    "chatproject.middleware.security_headers",
     "chatproject.middleware.locale",
     "chatproject.middleware.refusals",
 ]

@@ -47,6 +47,11 @@ class Figures:
     def exhausted(self) -> bool:
         return self.limit is not None and self.used >= self.limit and not self.credits
 
+    @property
+    def remaining(self) -> int | None:
+        """Return the day's rest and the credits; None without a limit."""
+        return None if self.limit is None else max(0, self.limit - self.used) + self.credits
+
 
 @dataclass(frozen=True, slots=True)
 class Counter:
@@ -72,7 +77,7 @@ class QuotaHints:
 
         Because a counter may be old, only `ledger.confirm_exhausted` refuses.
         """
-        table = self._snapshot.last()
+        table = self._snapshot.last() if self._redis.url else None
         quota_id = table.quota_of.get(model) if table else None
         if quota_id is None:
             return False

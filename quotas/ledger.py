@@ -39,13 +39,12 @@ Values = Mapping[str, Any]
 class ReservedUnit:
     """A reservation made at `began_at`, which decides its day.
 
-    `quota` is the contract's `Quota` after it, `remaining` its value there.
+    `remaining` is that of the contract's `Quota` after it.
     """
 
     began_at: datetime
     reservation_id: int
     quota_id: int
-    quota: QuotaState
     resets_at: datetime
     remaining: int | None
 
@@ -83,8 +82,7 @@ def reserve(user_id: int, model_id: int, reference: str, now: datetime | None = 
         _change(cursor, statements.RESERVE, {**unit, "source": source, "now": _datetime_value(now)})
         ((_quota_id, figures, reservation_id),) = _standing(cursor, "one", unit, now)
     _delete_counter(user_id)
-    quota = _state(user_id, quota_id, figures, now)
-    return ReservedUnit(now, reservation_id, quota_id, quota, resets_at(now), quota["remaining"])
+    return ReservedUnit(now, reservation_id, quota_id, resets_at(now), figures.remaining)
 
 
 def confirm_exhausted(user_id: int, model_id: int) -> None:
@@ -270,7 +268,6 @@ def _state(user_id: int, quota_id: int, figures: Figures, now: datetime) -> Quot
 
 
 def _shown(quota: QuotaConfig, figures: Figures, groups: Set[int], now: datetime) -> QuotaState:
-    left = None if figures.limit is None else max(0, figures.limit - figures.used) + figures.credits
     return {
         "slug": quota.slug,
         "title": str(quota.title),
@@ -278,7 +275,7 @@ def _shown(quota: QuotaConfig, figures: Figures, groups: Set[int], now: datetime
         "daily_limit": figures.limit,
         "used_today": figures.used,
         "credits": figures.credits,
-        "remaining": left,
+        "remaining": figures.remaining,
         "resets_at": resets_at(now).isoformat(),
     }
 

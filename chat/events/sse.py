@@ -46,7 +46,8 @@ FULL_RETRY_SECONDS = 10
 
 def last_event_id(request: HttpRequest) -> str | None:
     """Return the reader's last event id: the header of a reconnect, else the query."""
-    return request.headers.get("Last-Event-ID") or request.GET.get("last_event_id") or None
+    in_query = request.GET.get("last_event_id") if request.META["QUERY_STRING"] else None
+    return request.META.get("HTTP_LAST_EVENT_ID") or in_query or None
 
 
 class Writer(Protocol):

@@ -111,7 +111,7 @@ async def send(
     """
     try:
         with deadline:
-            request = httpx.Request(method, _parsed(url), headers=headers, content=body)
+            request = _request(method, _parsed(url), headers, body)
             if query:
                 request.extensions["target"] = request.url.raw_path + b"?" + query.encode()
             return Exchange(await transport.handle_async_request(request), deadline)
@@ -119,6 +119,16 @@ async def send(
         # The error may hold the request, and with it the key; the system's own error does not.
         failure, cause = unreachable(error), error.__cause__
     raise failure from (cause if isinstance(cause, OSError) else None)
+
+
+def _request(method: str, url: httpx.URL, headers: Mapping[str, str], body: bytes | None) -> httpx.Request:
+    """Return a request, to which httpx would add the body's headers more slowly."""
+    if body is None:
+        return httpx.Request(method, url, headers=headers)
+    given = {name.lower() for name in headers}
+    added = {"Host": url.netloc.decode("ascii"), "Content-Length": str(len(body))}
+    own = {**{name: value for name, value in added.items() if name.lower() not in given}, **headers}
+    return httpx.Request(method, url, headers=own, stream=httpx.ByteStream(body))
 
 
 @functools.lru_cache(maxsize=256)
