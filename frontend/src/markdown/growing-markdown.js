@@ -126,7 +126,7 @@ export class GrowingMarkdown {
   #showBlock(index, block) {
     const shown = this.#shownBlocks[index];
     if (shown?.block.html === block.html) return;
-    const node = shown?.node ?? appendToSections(this.#node, Boolean(this.#env.growing));
+    const node = shown?.node ?? appendToSections(this.#node);
     // A table whose head alone has come has no container yet.
     const container = partsContainer(node);
     if (container && shown?.block.parts.length && shown.block.before === block.before && block.parts.length) {

@@ -1,5 +1,5 @@
-// Groups the blocks of a text, so that the browser need not lay out and paint a long completion as a whole at each
-// update: what a section above the screen takes is known from when it grew (prose.css).
+// Groups the blocks of a text: the browser lays out and paints each section by itself (prose.css), so that an update at
+// the end of a long completion costs little more than at the end of a short one.
 
 /** Blocks of one section. */
 const SECTION_BLOCKS = 12;
@@ -14,12 +14,10 @@ function createDiv(className) {
 /**
  * Adds a block to the last section of `root`, and returns it.
  * @param {Element} root
- * @param {boolean} growing whether the sections before it have been shown as they grew
  */
-export function appendToSections(root, growing) {
+export function appendToSections(root) {
   let section = root.lastElementChild;
   if (!section || section.childElementCount >= SECTION_BLOCKS) {
-    section?.classList.toggle("grown", growing);
     section = createDiv("section");
     root.append(section);
   }
