@@ -51,7 +51,7 @@ test: $(VENV)/.dev $(ORACLES)/.installed ## everything, with real servers and a 
 
 soak: $(VENV)/.dev ## the race, kill and load tests at their full counts
 	@sh tests/servers.sh
-	SOAK=1 $(PYTEST) -m soak
+	SOAK=1 $(PYTEST) -m soak --timeout 3600
 
 oracles: $(ORACLES)/.installed ## install the vendors' SDKs, against which tests check signatures and fakes
 
