@@ -25,10 +25,12 @@ HASHING = {
     "account_reset_password_from_key": ("1", "set-password"),
     "register": (),
     "token": (),
+    "account_delete": (),
+    "me": (),  # to DELETE
     "admin:accounts_user_add": (),
     "admin:auth_user_password_change": ("7",),
 }
-OTHERS = ("account_logout", "account_reset_password", "token-refresh", "token-revoke", "me", "admin:index")
+OTHERS = ("account_logout", "account_reset_password", "token-refresh", "token-revoke", "conversations", "admin:index")
 
 
 @pytest.mark.parametrize(("name", "arguments"), HASHING.items())
