@@ -6,6 +6,7 @@ The limits hold for one body, and for all bodies that are in memory at once. How
 
 import asyncio
 import io
+import re
 import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,6 +28,7 @@ from web.refusals import (
     Refusal,
     ServiceUnavailable,
     TooManyRequests,
+    WrongCoding,
     from_exception,
 )
 
@@ -44,6 +46,9 @@ USER_BYTES, ALL_USERS_BYTES = 64 * 2**20, 256 * 2**20
 COUNTED_BYTES, MOST_VALUES, MOST_VALUES_OF_IMPORT = 256 * 1024, 300_000, 2_000_000
 # Bytes that are decompressed at a time, and bytes that this may yield at a time.
 PACKED_BYTES, UNPACKED_BYTES = 256 * 1024, 2**20
+# Codings of content, as IANA lists them, of which gzip alone is read.
+_CODINGS = frozenset({"aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "pack200-gzip"})
+_CODINGS |= {"x-compress", "x-gzip", "zstd"}
 # The value with which zlib reads gzip, and no other format.
 _GZIP_BITS = 31
 # Seconds to wait after a refusal for want of memory.
@@ -237,9 +242,15 @@ def _next_piece(unpacker: "zlib._Decompress", packed: Body) -> bytes:
 
 
 def _is_compressed(scope: Scope) -> bool:
-    """Return whether the body is gzip; other names are ignored, because some programs send `utf-8`."""
-    encodings = (value.strip().lower() for name, value in scope["headers"] if name == b"content-encoding")
-    return any(encoding in (b"gzip", b"x-gzip") for encoding in encodings)
+    """Return whether the body is gzip; raise the refusal for another coding, and for several.
+
+    Names of no coding are ignored, because some programs send `utf-8`.
+    """
+    values = (value.decode("latin-1") for name, value in scope["headers"] if name == b"content-encoding")
+    codings = [word for value in values for word in re.findall(r"[\w-]+", value.lower()) if word in _CODINGS]
+    if codings not in ([], ["gzip"], ["x-gzip"]):
+        raise WrongCoding(", ".join(codings))
+    return bool(codings)
 
 
 async def _receive_into(body: Body, receive: Receive) -> bool:

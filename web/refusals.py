@@ -81,6 +81,17 @@ class MethodNotAllowed(Refusal):
         return {**super().headers(), "Allow": ", ".join(self.allowed)}
 
 
+class WrongCoding(Refusal):
+    """The body is compressed in a way that is not read."""
+
+    def __init__(self, coding: str) -> None:
+        text = _("A body with Content-Encoding %(coding)s cannot be read; send it as it is, or with one gzip.")
+        super().__init__(details={"body": [text % {"coding": coding}]}, status=415)
+
+    def headers(self) -> dict[str, str]:
+        return {**super().headers(), "Accept-Encoding": "gzip"}
+
+
 class NotAuthenticated(Refusal):
     code, status, text = "not_authenticated", 401, _("Please log in.")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from chat.screening import nested
 from chat.screening.lexicon import Lexicon, masked
-from providers.wire.base import JSON, PromptMessage
+from providers.wire.base import EMBEDDINGS, JSON, PromptMessage
 
 # The request fields beside the messages that contain text for a model to read.
 DESCRIBED = frozenset({"tools", "tool_choice", "response_format"})
@@ -69,6 +69,12 @@ def mask_extras(lexicon: Lexicon, extras: Mapping[str, JSON]) -> dict[str, JSON]
     if lexicon.empty:
         return dict(extras)
     return {name: nested.masked(value, lexicon) if name in DESCRIBED else value for name, value in extras.items()}
+
+
+def cannot_screen(extras: Mapping[str, JSON]) -> bool:
+    """Return whether a request has lists of tokens, which have no words to compare."""
+    embedded = extras.get(EMBEDDINGS)
+    return isinstance(embedded, Mapping) and "input" in embedded
 
 
 def _masked(message: PromptMessage, lexicon: Lexicon) -> PromptMessage:

@@ -105,4 +105,9 @@ def test_words(api_user: ApiUser, upstream: FakeOpenAI) -> None:
     assert len(upstream.requests) == before
     assert ask(api_user.client, ["an embedmask", "fine"]).status_code == 200
     assert upstream.requests[-1].body["input"] == ["an *********", "fine"]
+    # Tokens have no words to compare.
+    before = len(upstream.requests)
+    for tokens in ([1, 2], [[1, 2], [3]]):
+        assert error(ask(api_user.client, tokens))[:4:3] == (400, "input")
+    assert len(upstream.requests) == before
     assert api_user.quota()["used_today"] == 1

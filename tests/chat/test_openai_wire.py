@@ -96,6 +96,17 @@ def test_broken_gzip(sender: ApiUser, body: bytes) -> None:
     assert error(answer) == (400, "invalid_request_error", None, "body")
 
 
+@pytest.mark.parametrize("coding", ["br", "zstd", "Deflate", "gzip, gzip", "gzip, br"])
+def test_other_codings_are_named(sender: ApiUser, coding: str) -> None:
+    """A body in another coding is refused by its name; a name of no coding means nothing."""
+    for path in (URL, "/v1/messages", "/api/chat/"):
+        answer = sender.client.post(path, content=body_of(), headers={"Content-Encoding": coding})
+        assert (answer.status_code, answer.headers["Accept-Encoding"]) == (415, "gzip"), path
+        assert coding.lower() in answer.text
+    for name in ("identity", "utf-8", ""):
+        assert sender.client.post(URL, content=body_of(), headers={"Content-Encoding": name}).status_code == 200
+
+
 def test_a_strangers_gzip(small: Product) -> None:
     """Without a token nothing large is decompressed."""
     answer = small.client().post(URL, content=gzip.compress(b" " * MIB), headers={"Content-Encoding": "gzip"})

@@ -156,10 +156,16 @@ class OpenAICompatible(Provider):
             deadline.close()
             if exchange is not None:
                 await exchange.close()
-        complaint = read_complaint(exchange.status, body, exchange.headers)
-        if refused or complaint.enveloped:
-            raise self.refusal(request, complaint)
-        for event in embeddings.events(body):
+        if refused:
+            raise self.refusal(request, read_complaint(exchange.status, body, exchange.headers))
+        try:
+            found = await embeddings.read(body)
+        except ProviderError:
+            complaint = read_complaint(exchange.status, body, exchange.headers)
+            if complaint.enveloped:
+                raise self.refusal(request, complaint) from None
+            raise
+        for event in found:
             yield event
 
     async def list_models(self, key: str | None) -> ModelList:
