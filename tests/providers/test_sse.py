@@ -1,6 +1,7 @@
 """The event stream parser: the standard's cases, every way of cutting them, and its bounds."""
 
 import time
+import tracemalloc
 
 import httpx
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.wire.errors import UpstreamFailed
-from providers.wire.net.sse import SSEEvent, SSEParser
+from providers.wire.net.sse import MAX_EVENT_BYTES, SSEEvent, SSEParser
 from tests.scenarios import delta_bytes
 
 RECORDED = (
@@ -45,6 +46,24 @@ def test_read_that_completes_an_event_returns_it() -> None:
 
     assert parser.feed(b"data: a\n") == []
     assert brief(parser.feed(b"\ndata: b\n\n")) == [("message", "a", ""), ("message", "b", "")]
+
+
+@pytest.mark.parametrize("size", [1_000, 16_384, MAX_EVENT_BYTES])
+def test_a_large_event_is_copied_twice(size: int) -> None:
+    """An event of megabytes takes its own memory once for its line and once for its text, however it is cut."""
+    stream = b"data: " + b"x" * (MAX_EVENT_BYTES - 100) + b"\n\n"
+    pieces = [stream[start : start + size] for start in range(0, len(stream), size)]
+    parser, events = SSEParser(), []
+    tracemalloc.start()
+    try:
+        for piece in pieces:
+            events += parser.feed(piece)
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [len(event.data) for event in events] == [MAX_EVENT_BYTES - 100]
+    # Small pieces are kept in buffers of the parser until the line ends.
+    assert peak < (3.3 if size < 4_096 else 2.2) * MAX_EVENT_BYTES
 
 
 @pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
