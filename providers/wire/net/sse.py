@@ -117,7 +117,7 @@ class SSEParser:
         return lines
 
     def _keep(self, piece: bytes) -> None:
-        """Keep a piece of a line without its end; small pieces together, because each object takes memory."""
+        """Keep a piece of a line without its end; small pieces share an object."""
         size = len(piece)
         if size >= _SMALL_BYTES:
             self._tail.append(piece)

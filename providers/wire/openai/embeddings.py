@@ -58,9 +58,10 @@ def events(response: bytes) -> list[Event]:
 
 
 def _item(place: int, given: dict[str, Any], vectors: list[bytes]) -> dict[str, Any]:
-    """Return an embedding with the fields of the standard alone; `given` names its vector by its place.
+    """Return an embedding with the fields of the standard alone.
 
-    Raises for one that is no list of numbers and no base64, because texts of the upstream would not be screened here.
+    `given` names the place of its vector in `vectors`. Raises for one that is no list of numbers and no base64, because
+    texts of the upstream would not be screened here.
     """
     match given.get("embedding"):
         case [kept] if type(kept) is int and 0 <= kept < len(vectors) and _is_json(vectors[kept]):
