@@ -1,17 +1,12 @@
 // Shows Markdown that grows. Blocks that can no longer change are rendered once; each update parses and renders only
 // what follows them, at most once per animation frame, and less often where frames take long.
 import { decorate } from "./decorations.js";
+import { FramePace } from "./frame-pace.js";
 import { measureSettled, renderBlocks, renderFootnotes } from "./markdown.js";
 import { patchChildren, patchNode } from "./patch.js";
 import { sanitizeMarkdown } from "./sanitizer.js";
 import { appendToSections, removeFromSections } from "./sections.js";
 /** @import { Block } from "./markdown.js" */
-
-/** Milliseconds of a frame, layout and painting included, above which a pause follows. */
-const FRAME_MS = 12;
-
-/** So many times the duration of a long frame is the pause after it, so that the page stays usable. */
-const PAUSE_FACTOR = 3;
 
 /** Numbers the texts of a page, so that the ids within them are unique. */
 const numbers = { last: 0 };
@@ -33,10 +28,11 @@ export class GrowingMarkdown {
   #env = { growing: true };
   #settledBlocks = 0;
   #settledChars = 0;
+  /** Characters of the source that are shown. */
+  #shownChars = 0;
   /** Id of the requested animation frame; 0 when none is requested. */
   #frame = 0;
-  /** Time before which no frame renders. */
-  #notBefore = 0;
+  #pace = new FramePace();
 
   /** @param {HTMLElement} node empty, or with a stored text, which stays invisible until it is rendered */
   constructor(node) {
@@ -63,6 +59,7 @@ export class GrowingMarkdown {
   replace(source) {
     this.#source = source;
     this.#startOver();
+    this.#shownChars = source.length; // so that the next frame shows it whole
     this.#requestFrame();
   }
 
@@ -88,25 +85,21 @@ export class GrowingMarkdown {
   /** @param {number} now */
   #onFrame(now) {
     this.#frame = 0;
-    if (now < this.#notBefore) {
+    if (!this.#pace.isDue(now)) {
       this.#requestFrame();
       return;
     }
-    const begin = performance.now();
-    this.#render();
-    this.#notBefore = Infinity;
-    setTimeout(() => {
-      // This task comes after the browser has laid out and painted what was rendered.
-      const end = performance.now();
-      const duration = end - begin;
-      this.#notBefore = duration > FRAME_MS ? end + PAUSE_FACTOR * duration : 0;
-    });
+    const end = this.#pace.endOf(this.#source, this.#shownChars);
+    this.#pace.measure(end - this.#shownChars, () => this.#render(end));
+    if (end < this.#source.length) this.#requestFrame();
   }
 
-  #render() {
+  /** @param {number} [end] the characters to show */
+  #render(end = this.#source.length) {
+    this.#shownChars = end;
     if (!this.#shownBlocks.length) this.#node.textContent = "";
     this.#node.dataset.rendered = "";
-    const source = this.#source.slice(this.#settledChars).replace(/\r\n?/g, "\n");
+    const source = this.#source.slice(this.#settledChars, end).replace(/\r\n?/g, "\n");
     const blocks = renderBlocks(source, this.#env);
     const notes = renderFootnotes(this.#env);
     const shown = notes ? [...blocks, notes] : blocks;
