@@ -112,7 +112,7 @@ class ChatBody(Parameters):
     def model_post_init(self, context: Any, /) -> None:
         if not self.model and self.preset is None:
             raise wrong("model", REQUIRED)
-        if not self.prompt.strip():
+        if not self.prompt.strip() and not self.attachments:
             raise wrong("prompt", BLANK)
         if self.text_tool is None and self.target_language is not None:
             raise wrong("target_language", _("A target language needs its text tool."))

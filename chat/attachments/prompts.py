@@ -57,6 +57,10 @@ def find(user_id: int, ids: Sequence[int], conversation_id: int | None) -> Attac
     return Attached(new, earlier)
 
 
+def names_of(rows: Iterable[Attachment]) -> str:
+    return ", ".join(row.name for row in rows)
+
+
 def link(message_id: int, rows: Iterable[Attachment]) -> None:
     """Store that a message has these attachments."""
     MessageAttachment.objects.bulk_create(MessageAttachment(message_id=message_id, attachment=row) for row in rows)
@@ -105,7 +109,9 @@ def _turn(turn: "Message", rows: Sequence[Attachment], content: Mapping[int, byt
     parts: list[dict[str, JSON]] = [
         {"type": "image_url", "image_url": {"url": _address(row, content[row.pk])}} for row in pictures
     ]
-    return PromptMessage(cast("Role", turn.role), text, (*parts, {"type": "text", "text": text}))
+    if text.strip():  # several vendors refuse an empty part
+        parts.append({"type": "text", "text": text})
+    return PromptMessage(cast("Role", turn.role), text, tuple(parts))
 
 
 def _block(row: Attachment, content: Mapping[int, bytes]) -> str:

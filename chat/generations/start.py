@@ -176,7 +176,8 @@ class Admission:
             if question is None:
                 prompt_text, system_prompt = screened.texts
                 given = None if request.system_prompt is None else system_prompt
-                conversation = _stored_conversation(request, conversation, prompt_text, given)
+                title = prompt_text if prompt_text.strip() else prompts.names_of(target.attached.new)
+                conversation = _stored_conversation(request, conversation, title, given)
                 question = _add(conversation, parent_id, Message.Role.USER, prompt_text)
             turns = _turns(target, [*branch, question], attaching.including(target.attached, question.id))
             answer = _add(question.conversation, question.id, Message.Role.ASSISTANT, "", target.config.slug)
@@ -383,10 +384,10 @@ def _built_prompt(
 
 
 def _stored_conversation(
-    request: GenerationRequest, conversation: Conversation | None, prompt_text: str, system_prompt: str | None
+    request: GenerationRequest, conversation: Conversation | None, title: str, system_prompt: str | None
 ) -> Conversation:
     if conversation is None:
-        row = Conversation(user_id=request.user_id, title=prompt_text[:TITLE_CHARS], temporary=request.temporary)
+        row = Conversation(user_id=request.user_id, title=title[:TITLE_CHARS], temporary=request.temporary)
         row.system_prompt = system_prompt or ""
         return fast_sql.insert(row)
     conversation.updated_at = timezone.now()

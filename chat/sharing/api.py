@@ -20,6 +20,7 @@ from rest_framework.views import APIView
 from accounts import links
 from accounts.models import User, queue_writes
 from chat import storage
+from chat.attachments import store
 from chat.conversations import branches
 from chat.errors import Conflict, StorageFull
 from chat.models import TITLE_CHARS, Conversation, Message, Share
@@ -62,7 +63,8 @@ class ShareConversation(APIView):
     @Operation(
         "Sharing",
         "Make a link to a frozen copy of a conversation's branch",
-        "The branch through `message`, else the newest one. Reasoning and attachments are not part of it.",
+        "The branch through `message`, else the newest one. Reasoning and attachments are not part of it; the page says how "
+        "many attachments were left out.",
         body=ShareBody,
         example={"expires_in_days": 7},
         returns={201: schemas.NewShare},
@@ -104,7 +106,7 @@ def make(user_id: int, conversation_id: int, message_id: int | None, expires_at:
             raise NotFound
         if message_id and not Message.objects.filter(conversation=conversation, id=message_id).exists():
             raise NotFound
-        turns = frozen.freeze(branches.shown(conversation, message_id)[0])
+        turns = frozen.freeze(branches.shown(conversation, message_id)[0], store.of_conversation(conversation.pk))
         size = storage.size_of(conversation.title, turns)
         if not turns:
             raise NothingToShare

@@ -1,6 +1,6 @@
 """The frozen copy of a branch: what it keeps, and how readers see it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NotRequired, cast
 
@@ -8,6 +8,7 @@ import orjson
 from typing_extensions import TypedDict
 
 from chat import sources
+from chat.attachments.models import Attachment
 from chat.generations.pipeline import screened_sources
 from chat.models import Message
 from chat.screening.lexicon import Lexicon, masked
@@ -17,22 +18,27 @@ from providers.wire.base import Source
 
 
 class Turn(TypedDict):
-    """One turn of a copy. Reasoning, attachments and ids are left out."""
+    """One turn of a copy. Reasoning, attachments and ids are left out.
+
+    `attachments` is how many the prompt had.
+    """
 
     role: str
     content: str
     model: str
     created_at: str
     sources: NotRequired[list[CitedSource]]
+    attachments: NotRequired[int]
 
 
-def freeze(branch: Iterable[Message]) -> str:
-    """Return the turns with text as they are stored; empty if there are none."""
-    turns = [_turn(message) for message in branch if message.content.strip()]
+def freeze(branch: Iterable[Message], attached: Mapping[int, Sequence[Attachment]]) -> str:
+    """Return the turns with text or attachments as they are stored; empty if there are none."""
+    turns = [_turn(message, len(attached.get(message.pk, ()))) for message in branch]
+    turns = [turn for turn in turns if turn["content"].strip() or "attachments" in turn]
     return orjson.dumps(turns).decode() if turns else ""
 
 
-def _turn(message: Message) -> Turn:
+def _turn(message: Message, attachments: int) -> Turn:
     turn = Turn(
         role=message.role,
         content=message.content,
@@ -41,6 +47,8 @@ def _turn(message: Message) -> Turn:
     )
     if message.sources:
         turn["sources"] = sources.decode(message.sources)
+    if attachments:
+        turn["attachments"] = attachments
     return turn
 
 
@@ -57,6 +65,7 @@ def _shown(turn: Turn, words: Words) -> dict[str, Any]:
         "content": screened(turn["content"], lexicon),
         "model": turn["model"],
         "created_at": datetime.fromisoformat(turn["created_at"]),
+        "attachments": turn.get("attachments", 0),
         "sources": sources.as_json(screened_sources(listed, lexicon, set())),
     }
 

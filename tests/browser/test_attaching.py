@@ -79,6 +79,20 @@ def test_a_picture_and_a_text_are_sent(visitor: Visitor, upstream: FakeOpenAI) -
     visitor.wait_for_end()
     assert [part["type"] for part in sent(upstream)] == ["image_url", "text"]
     expect(page.locator(".prompt .attachment")).to_have_count(2)
+    page.locator(".prompt").hover()
+    page.get_by_role("button", name="Edit").click()
+    form = page.locator(".edit-form")
+    form.get_by_role("button", name="Remove notes.txt").press("Enter")
+    expect(form.get_by_role("textbox")).to_be_focused()
+    form.get_by_role("textbox").fill("")
+    form.get_by_role("button", name="Send").click()
+    visitor.wait_for_end()
+    assert [part["type"] for part in sent(upstream)] == ["image_url"]
+    for _load in range(2):
+        expect(page.locator(".prompt .attachment")).to_have_count(1)
+        expect(page.locator(".prompt .bubble")).to_be_hidden()
+        page.reload()
+        visitor.wait_for_page()
 
 
 def test_files_are_chosen_refused_and_removed(visitor: Visitor, upstream: FakeOpenAI) -> None:

@@ -106,6 +106,18 @@ def test_an_image_becomes_a_part(owner: ApiUser, upstream: FakeOpenAI) -> None:
     assert sent(upstream)[0] == parts
 
 
+def test_attachments_need_no_prompt(owner: ApiUser, upstream: FakeOpenAI) -> None:
+    """Files alone are a prompt, now and in later turns; their names become the title."""
+    image, notes = upload(owner, "red.png", files.picture()), upload(owner)
+    refused(ask(owner, " "), 400, "prompt")
+    first = answered(owner, "", image)
+    (parts,) = sent(upstream)
+    assert [part["type"] for part in parts] == ["image_url"]
+    answered(owner, "", notes, conversation=first["conversation"])
+    assert (sent(upstream)[0], sent(upstream)[-1]) == (parts, BLOCK)
+    assert owner.client.get(f"/api/conversations/{first['conversation']}/").json()["title"] == "red.png"
+
+
 def test_a_model_without_images_refuses_new_ones_only(owner: ApiUser, upstream: FakeOpenAI) -> None:
     """An image for such a model is 400; a conversation with earlier images goes on, and names them."""
     image = upload(owner, "red.png", files.picture())

@@ -65,6 +65,19 @@ def test_a_link_shows_a_frozen_copy_until_it_is_revoked(public: Product) -> None
 
 
 @pytest.mark.server
+def test_a_copy_says_that_attachments_are_left_out(public: Product) -> None:
+    """A prompt of attachments alone is shown as what it had; none of it is in the copy."""
+    owner = public.register("attacher")
+    file = owner.client.post("/api/attachments/", files={"file": ("secret-name.txt", b"Secret")}).json()["id"]
+    started = owner.client.post("/api/chat/", json={"model": "plain", "prompt": "", "attachments": [file]})
+    conversation = owner.ended(started.json()["generation"]["id"])["conversation"]
+    owner.client.patch(f"/api/conversations/{conversation}/", json={"title": "Title"})
+    page = httpx.get(share(owner, conversation)["url"], headers={"Accept-Language": "en"}).text
+    assert "1 attachment is not part of this copy." in page
+    assert not any(word in page for word in ("Secret", "secret-name"))
+
+
+@pytest.mark.server
 def test_the_branch_and_the_time_are_chosen(public: Product) -> None:
     """`message` chooses the branch, `expires_in_days` the end; wrong values are refused."""
     owner = public.register("chooser")

@@ -51,6 +51,11 @@ export class Attaching {
     return this.#list?.blocks ?? false;
   }
 
+  /** Whether a prompt has something to send beside its text. */
+  get hasFiles() {
+    return Boolean(this.#list?.hasFiles);
+  }
+
   /** @param {ChatModel | undefined} model the chosen one, which may take no images */
   set model(model) {
     this.#model = model;

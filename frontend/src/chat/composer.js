@@ -64,7 +64,8 @@ export class Composer {
     this.#waits = false;
     this.#update();
     const prompt = this.#field.value.trim();
-    if (!this.#running && !this.#disabled && prompt && !this.#attaching.blocks) onSend(prompt, this.#attaching.take());
+    if (this.#running || this.#disabled || this.#attaching.blocks) return;
+    if (prompt || this.#attaching.hasFiles) onSend(prompt, this.#attaching.take());
   }
 
   /** @param {Attachment[]} attachments what was taken for a prompt that was not sent */
@@ -140,7 +141,7 @@ export class Composer {
 
   #update() {
     const isReady = !this.#running && !this.#waits && !this.#attaching?.blocks;
-    this.#sendButton.disabled = !isReady || !this.#field.value.trim();
+    this.#sendButton.disabled = !isReady || !(this.#field.value.trim() || this.#attaching?.hasFiles);
     fitHeight(this.#field);
     if (this.#field.value) sessionStorage.setItem(this.#draftKey, this.#field.value);
     else sessionStorage.removeItem(this.#draftKey);

@@ -51,7 +51,7 @@ export class MessageMenu {
     const isRead = this.#readAloud.reads(message);
     const isBusy = document.body.classList.contains("answering");
     const hidden = {
-      copy: isAnswer,
+      copy: isAnswer || !part(message, "content").textContent,
       read: !isAnswer || isRead || !this.#readAloud.isPossible,
       silence: !isRead,
       delete: isBusy,

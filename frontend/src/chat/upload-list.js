@@ -129,6 +129,10 @@ export class UploadList {
     return this.#uploads.some(({ failed }) => failed) || !this.#modelTakesThem;
   }
 
+  get hasFiles() {
+    return this.#uploads.some(({ failed }) => !failed);
+  }
+
   /** @param {ChatModel | undefined} model */
   set model(model) {
     this.#model = model;

@@ -22,6 +22,7 @@ import { Generation } from "../generation/generation.js";
 import { GenerationPresenter } from "../generation/presenter.js";
 import { RenderQueue } from "../generation/render-queue.js";
 import { Quotas } from "../quota.js";
+/** @import { EditedPrompt } from "../chat/prompt-editor.js" */
 /** @import { CompletionView } from "../generation/completion-view.js" */
 /** @import { Attachment, BranchData, ChatPageData, GenerationRequest, Id, StoredError } from "../types.js" */
 
@@ -277,7 +278,7 @@ class ChatPage {
    */
   #editRefused(prompt, attachments, edited) {
     this.#dropRefused();
-    if (edited) this.#edit(edited, prompt);
+    if (edited) this.#edit(edited, { prompt, attachments });
     else this.#composer.fill(prompt, attachments);
   }
 
@@ -287,15 +288,16 @@ class ChatPage {
   }
 
   /**
-   * Lets the user edit a prompt. A changed text is sent as another version of it.
+   * Lets the user edit a prompt. What was changed is sent as another version of it.
    * @param {HTMLElement} promptNode
-   * @param {string | null} draft
+   * @param {EditedPrompt | null} draft
    */
   async #edit(promptNode, draft = null) {
     if (this.#running || promptNode.classList.contains("editing")) return;
-    const prompt = part(promptNode, "content").textContent;
-    const changed = await editPrompt(promptNode, draft ?? prompt);
-    if (changed !== null && changed !== prompt) await this.#send(changed, attachmentsOf(promptNode), promptNode);
+    const shown = { prompt: part(promptNode, "content").textContent, attachments: attachmentsOf(promptNode) };
+    const edited = await editPrompt(promptNode, draft ?? shown);
+    const isChanged = edited?.prompt !== shown.prompt || edited.attachments.length !== shown.attachments.length;
+    if (edited && isChanged) await this.#send(edited.prompt, edited.attachments, promptNode);
     else part(promptNode, "edit").focus();
   }
 
