@@ -63,8 +63,8 @@ class ShareConversation(APIView):
     @Operation(
         "Sharing",
         "Make a link to a frozen copy of a conversation's branch",
-        "The branch through `message`, else the newest one. Reasoning and attachments are not part of it; the page says how "
-        "many attachments were left out.",
+        "The branch through `message`, else the newest one. Reasoning and attachments are not part of it; the page "
+        "says how many attachments were left out.",
         body=ShareBody,
         example={"expires_in_days": 7},
         returns={201: schemas.NewShare},
