@@ -26,6 +26,7 @@ from chat.events.sink import Sink
 from chat.generations import drafts, remote
 from chat.generations.call_rate import CallRate
 from chat.generations.drafts import Draft
+from chat.generations.pace import Pace
 from chat.generations.remote import Remote
 from chat.generations.replica import Replicas
 from chat.generations.request import NO_PRECHECK, GenerationRequest, Precheck, Started
@@ -63,6 +64,7 @@ class Generations:
     ) -> None:
         self._words, self._hints, self._process, self._redis, self._routing = words, hints, process, redis, routing
         self._call_rate = CallRate(redis)
+        self._pace = Pace()
         self._titles = Titles(routing, words)
         # Not a database thread: on SQLite there is only one, and megabytes of text would block all queries for seconds.
         self._large_calls = ThreadPoolExecutor(1, thread_name_prefix="large-calls")
@@ -129,7 +131,8 @@ class Generations:
         return await self._decide(request, precheck)
 
     async def _decide(self, request: GenerationRequest, precheck: Precheck) -> Started:
-        return await database.write((request.user_id, 0), self._admission.start, request, precheck)
+        async with self._pace.turn():
+            return await database.write((request.user_id, 0), self._admission.start, request, precheck)
 
     async def _precheck(self, request: GenerationRequest) -> Precheck:
         """Count a call of /v1 or a token; screen large calls."""

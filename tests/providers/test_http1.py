@@ -278,3 +278,73 @@ async def test_adapters_take_any_transport_of_httpx() -> None:
 
     assert (text(events), events[-1]) == ("hi", Finished("stop"))
     assert failure.value.vendor_code == "network"
+
+
+async def flowing(*pieces: bytes, take: Callable[[bytes], bool]) -> bytes:
+    """Read the first of these chunks, let `take` have the next ones, and return what is read then.
+
+    Each is sent once the one before was read or taken.
+    """
+    taken = asyncio.Event()
+
+    async def write(writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED)
+        for piece in pieces:
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            if piece is not pieces[-1]:
+                await taken.wait()
+                taken.clear()
+        writer.write(b"0\r\n\r\n")
+
+    def note(data: bytes) -> bool:
+        taken.set()
+        return take(data)
+
+    server, transport = PreparedServer(write), Transport(Endpoint(""))
+    async with server.running() as url:
+        one = await send(transport, "GET", url, {}, Deadline(Clocks(first=5)))
+        try:
+            assert await one.read() == pieces[0]
+            taken.set()
+            await one.flow(note)
+            return await one.read_up_to(2**24)
+        finally:
+            await one.close()
+            await transport.aclose()
+            await server.gone.wait()
+
+
+async def test_a_flow_wakes_no_task_for_a_read() -> None:
+    """The bytes of a flow go to its reader from the connection's callback, outside of any task, to the end."""
+    tasks, pieces = list[object](), list[bytes]()
+
+    def take(data: bytes) -> bool:
+        tasks.append(asyncio.current_task())
+        pieces.append(data)
+        return True
+
+    assert await flowing(b"first", b"one", b"two", b"three", take=take) == b""
+    assert pieces == [b"one", b"two", b"three"]
+    assert tasks == [None] * 3
+
+
+async def test_a_flow_ends_where_its_reader_wants() -> None:
+    """A reader that returns False gets no more; the rest is read as before."""
+    pieces: list[bytes] = []
+
+    def take(data: bytes) -> bool:
+        pieces.append(data)
+        return len(pieces) < 2
+
+    assert await flowing(b"first", b"one", b"two", b"three", take=take) == b"three"
+    assert pieces == [b"one", b"two"]
+
+
+async def test_a_flow_raises_the_errors_of_its_reader() -> None:
+    """An exception of the reader is raised in the task that waits for the flow."""
+
+    def take(data: bytes) -> bool:
+        raise ValueError(data)
+
+    with pytest.raises(ValueError, match="one"):
+        await flowing(b"first", b"one", take=take)

@@ -64,3 +64,30 @@ async def test_a_slow_client_gets_everything(address: tuple[str, int]) -> None:
     """A client that reads a little again and again gets all bytes, however long that takes."""
     async with requested(address) as client:
         assert await read_to_end(client, 0.02) >= len(BODY)
+
+
+async def test_direct_writes_stop_where_the_client_is_behind() -> None:
+    """Pieces go out past the application's task, in order with its own, until the client reads no more."""
+    ready: list[bool] = []
+
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        writer = scope["extensions"][http.DIRECT]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begin ", "more_body": True})
+        writer.write(b"direct ")
+        await send({"type": "http.response.body", "body": b"end ", "more_body": True})
+        while writer.ready:
+            writer.write(b"y" * 65_536)
+            await asyncio.sleep(0)
+        ready.append(writer.ready)
+        await send({"type": "http.response.body", "body": b"last"})
+
+    async with serving(stream) as address, requested(address) as client:
+        while not ready:
+            await asyncio.sleep(0.01)
+        received = b""
+        while not received.endswith(b"0\r\n\r\n"):
+            received += await asyncio.get_running_loop().sock_recv(client, 2**20)
+    body = received.partition(b"\r\n\r\n")[2]
+    assert body.startswith(b"6\r\nbegin \r\n7\r\ndirect \r\n4\r\nend \r\n10000\r\ny")
+    assert body.endswith(b"4\r\nlast\r\n0\r\n\r\n")

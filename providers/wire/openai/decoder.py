@@ -233,9 +233,10 @@ class Decoder:
             self._finish(reason)
 
     def _text(self, delta: dict[str, Any], out: list[Event]) -> None:
-        if thinking := thought(delta):
-            self._add(Reasoning, thinking, out)
         content = delta.get("content")
+        # Most deltas have nothing but content, so the many names of reasoning are not looked for in these.
+        if (len(delta) > 1 or content is None) and (thinking := thought(delta)):
+            self._add(Reasoning, thinking, out)
         if isinstance(content, str):
             if content:
                 self._content(content, out)

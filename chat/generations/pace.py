@@ -1,0 +1,77 @@
+"""Let generations begin only as fast as running streams stay smooth.
+
+A beginning costs as much as a hundred deltas. When more prompts come than the process can start beside its running
+streams, they wait in order. While turns of the event loop take long, they begin one by one, with pauses for the
+streams. When the wait would be longer than MAX_START_SECONDS, a prompt is refused, so that the queue stays short.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from django.conf import settings
+
+from runtime.writer import MOST_TOGETHER
+from web.refusals import ServiceUnavailable
+
+# Beginnings at once: as many as may share a transaction.
+AT_ONCE = MOST_TOGETHER
+# Seconds of one turn of the event loop, in which each stream is served once, up to which readers notice nothing.
+SMOOTH_SECONDS = 0.05
+# Turns between two beginnings while turns are longer.
+PAUSE_TURNS = 2
+# Seconds of the longest pause, so that some prompts begin whatever the load.
+LONGEST_PAUSE_SECONDS = 0.5
+# How much the latest interval between two beginnings counts in the average that predicts a wait.
+WEIGHT = 0.1
+
+
+class Pace:
+    """The queue of prompts that are about to begin in this process."""
+
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._turns = asyncio.Lock()
+        self._waiting = 0
+        # The average seconds between two beginnings while prompts waited, and when the last one began.
+        self._interval = 0.0
+        self._began_at = float("-inf")
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for the turn of a prompt; raise ServiceUnavailable when that would take too long."""
+        expected = self._waiting * self._interval
+        if expected > settings.MAX_START_SECONDS:
+            raise ServiceUnavailable(retry_after=math.ceil(expected))
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(settings.MAX_START_SECONDS):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise ServiceUnavailable(retry_after=settings.MAX_START_SECONDS) from None
+        finally:
+            self._waiting -= 1
+        try:
+            turn = await _turn_of_the_loop()
+            if turn > SMOOTH_SECONDS:
+                async with self._turns:
+                    await asyncio.sleep(min(turn * PAUSE_TURNS, LONGEST_PAUSE_SECONDS))
+            self._note_start()
+            yield
+        finally:
+            self._slots.release()
+
+    def _note_start(self) -> None:
+        now = time.monotonic()
+        if self._waiting:
+            self._interval += WEIGHT * (min(now - self._began_at, 1.0) - self._interval)
+        self._began_at = now
+
+
+async def _turn_of_the_loop() -> float:
+    """Return the seconds in which the event loop serves each stream once."""
+    began = time.monotonic()
+    await asyncio.sleep(0)
+    return time.monotonic() - began

@@ -1,0 +1,69 @@
+"""Beginnings in turn: those beyond what the process can start wait in order, and not for long."""
+
+import asyncio
+import itertools
+import time
+from typing import Any
+
+import pytest
+
+from chat.generations.pace import AT_ONCE, LONGEST_PAUSE_SECONDS, SMOOTH_SECONDS, Pace
+from web.refusals import ServiceUnavailable
+
+
+@pytest.mark.contract("setting: MAX_START_SECONDS")
+async def test_a_prompt_does_not_wait_for_long(settings: Any) -> None:
+    """A prompt that cannot begin within MAX_START_SECONDS is refused, and may be repeated."""
+    settings.MAX_START_SECONDS = 0.1
+    pace, leave = Pace(), asyncio.Event()
+
+    async def begin() -> None:
+        async with pace.turn():
+            await leave.wait()
+
+    beginning = [asyncio.create_task(begin()) for _ in range(AT_ONCE)]
+    await asyncio.sleep(0)
+    with pytest.raises(ServiceUnavailable) as refused:
+        await begin()
+    assert refused.value.wait_seconds
+    leave.set()
+    await asyncio.gather(*beginning)
+    async with pace.turn():
+        pass
+
+
+async def test_prompts_begin_in_order(settings: Any) -> None:
+    """Prompts begin in the order in which they came; one that is refused later keeps no other waiting."""
+    settings.MAX_START_SECONDS = 5
+    pace, began = Pace(), list[int]()
+
+    async def begin(number: int) -> None:
+        async with pace.turn():
+            began.append(number)
+            await asyncio.sleep(0.001)
+
+    await asyncio.gather(*map(begin, range(3 * AT_ONCE)))
+    assert began == list(range(3 * AT_ONCE))
+
+
+async def test_streams_have_their_turn_between_beginnings(settings: Any) -> None:
+    """While turns of the event loop take long, prompts begin one by one, with pauses."""
+    settings.MAX_START_SECONDS = 5
+    pace, began, busy = Pace(), list[float](), True
+
+    async def streams() -> None:
+        while busy:
+            time.sleep(2 * SMOOTH_SECONDS)  # as long as serving all streams once takes
+            await asyncio.sleep(0)
+
+    async def begin() -> None:
+        async with pace.turn():
+            began.append(time.monotonic())
+
+    serving = asyncio.create_task(streams())
+    await asyncio.sleep(0)
+    await asyncio.gather(*(begin() for _ in range(4)))
+    busy = False
+    await serving
+    pauses = [later - earlier for earlier, later in itertools.pairwise(began)]
+    assert min(pauses) >= min(2 * SMOOTH_SECONDS, LONGEST_PAUSE_SECONDS)
