@@ -211,9 +211,9 @@ def _end(
     _require_transaction()
     now = _datetime_value(timezone.now())
     ends = {"reference": reference, "status": status.value, "reason": reason, "now": now}
-    ended_now = _change(cursor, statements.END, ends) == 1
-    rows = _rows(cursor, statements.RESERVATION, {"reference": reference})
-    if not rows:
+    rows = _rows(cursor, statements.END, ends)
+    ended_now = bool(rows)
+    if not (rows := rows or _rows(cursor, statements.RESERVATION, {"reference": reference})):
         raise Reservation.DoesNotExist(reference)
     user_id, quota_id, day, source, ended_as, first_reason, invitation = rows[0]
     settled = ended_as == Reservation.Status.SETTLED.value

@@ -1,7 +1,7 @@
 """The ledger's SQL. Each statement decides and changes at once.
 
 So two callers never take the same unit. Plain SQL, because the ORM has no conditional upsert and costs several times as
-much per completion. Both databases understand every statement; none needs RETURNING, which older SQLite libraries lack.
+much per completion. Both databases understand every statement.
 Nothing reads `revision`: its column stays for processes of the previous release.
 """
 
@@ -76,16 +76,16 @@ INSERT INTO quotas_reservation (user_id, quota_id, day, source, status, referenc
 VALUES (%(user)s, %(quota)s, %(day)s, %(source)s, 'reserved', %(reference)s, '', %(now)s)
 """
 
-END = """
-UPDATE quotas_reservation SET status = %(status)s, reason = %(reason)s, ended_at = %(now)s
-WHERE reference = %(reference)s AND status = 'reserved'
-"""
 # The last column is the user's pending invitation. Selecting it here saves each completion a statement of its own.
-RESERVATION = """
-SELECT user_id, quota_id, day, source, status, reason,
-       (SELECT id FROM quotas_invitation WHERE invited_id = quotas_reservation.user_id AND status = 'pending')
-FROM quotas_reservation WHERE reference = %(reference)s
+_ENDED = """
+user_id, quota_id, day, source, status, reason,
+(SELECT id FROM quotas_invitation WHERE invited_id = quotas_reservation.user_id AND status = 'pending')
 """
+END = f"""
+UPDATE quotas_reservation SET status = %(status)s, reason = %(reason)s, ended_at = %(now)s
+WHERE reference = %(reference)s AND status = 'reserved' RETURNING {_ENDED}
+"""  # noqa: S608 - made of our own names
+RESERVATION = f"SELECT {_ENDED} FROM quotas_reservation WHERE reference = %(reference)s"  # noqa: S608
 GIVE_BACK_DAILY = """
 UPDATE quotas_dailyusage SET used = used - 1
 WHERE user_id = %(user)s AND quota_id = %(quota)s AND day = %(day)s AND used > 0

@@ -183,7 +183,8 @@ class Admission:
             answer = _add(question.conversation, question.id, Message.Role.ASSISTANT, "", target.config.slug)
             place = {"message": answer}
         message = place["message"]
-        row = Generation(
+        row = fast_sql.new(
+            Generation,
             id=row_id,
             user_id=request.user_id,
             conversation=message.conversation if message else None,
@@ -387,9 +388,10 @@ def _stored_conversation(
     request: GenerationRequest, conversation: Conversation | None, title: str, system_prompt: str | None
 ) -> Conversation:
     if conversation is None:
-        row = Conversation(user_id=request.user_id, title=title[:TITLE_CHARS], temporary=request.temporary)
-        row.system_prompt = system_prompt or ""
-        return fast_sql.insert(row)
+        values = {"title": title[:TITLE_CHARS], "system_prompt": system_prompt or ""}
+        return fast_sql.insert(
+            fast_sql.new(Conversation, user_id=request.user_id, temporary=request.temporary, **values)
+        )
     conversation.updated_at = timezone.now()
     if system_prompt is not None:
         conversation.system_prompt = system_prompt
@@ -398,6 +400,5 @@ def _stored_conversation(
 
 
 def _add(conversation: Conversation, parent_id: int | None, role: str, content: str, model: str = "") -> Message:
-    return fast_sql.insert(
-        Message(conversation=conversation, parent_id=parent_id, role=role, content=content, model=model)
-    )
+    row = fast_sql.new(Message, conversation=conversation, parent_id=parent_id, role=role, content=content, model=model)
+    return fast_sql.insert(row)

@@ -47,6 +47,21 @@ def test_an_inserted_row_is_found_by_the_orm(user: User) -> None:
     assert Message.objects.get(pk=question.pk).content == "changed"
 
 
+def test_a_new_row_is_that_of_the_constructor(user: User) -> None:
+    """It has equal columns, defaults and relations, is stored as one of the ORM, and can be changed there."""
+    conversation = fast_sql.insert(fast_sql.new(Conversation, user=user, title="t"))
+    values = {"conversation": conversation, "role": "user", "created_at": conversation.created_at}
+    row, expected = fast_sql.new(Message, **values), Message(**values)
+    assert columns(row) == columns(expected)
+    assert row._state.adding
+    assert row.conversation is conversation
+    assert row.attached == expected.attached
+    row.content = ODD
+    row.save()
+    assert columns(row) == columns(Message.objects.get(pk=row.pk))
+    assert fast_sql.new(Generation).pk != fast_sql.new(Generation).pk  # functions run each time
+
+
 def test_update_changes_exactly_the_matching_rows(user: User) -> None:
     """Only the rows of the condition change, each kind of column as the ORM writes it."""
     generation = _generation(user)
