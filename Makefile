@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 ORACLES = .oracles
 # With compiled files each pytest process starts 5 s of CPU sooner, so a wish to write none is not followed.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q
-.PHONY: run test check soak oracles bench docs assets lock messages screenshots
+.PHONY: run test check soak oracles bench profile docs assets lock messages screenshots
 
 # Installs exactly what the lock says; the stamp makes a second run free.
 INSTALL = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")' \
@@ -67,6 +67,9 @@ bench: $(VENV)/.dev .bench/.installed ## the benchmarks, as tables with ratios; 
 	$(BIN)/python -m benchmarks.screening
 	$(BIN)/python -m benchmarks.ledger
 	$(BIN)/python -m benchmarks.wire
+
+profile: $(VENV)/.dev ## sample the product under short completions, into var/profile.svg (docs/performance.md)
+	$(BIN)/python -m benchmarks.sampling
 
 screenshots: $(VENV)/.dev ## every page, on phone and desktop, light and dark, in both languages, into var/screenshots
 	$(BIN)/python -m tests.browser.screenshots

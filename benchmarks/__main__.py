@@ -93,8 +93,8 @@ def _relays(models: list[str]) -> Iterator[Iterator[Callable[[], Any]]]:
         yield iter(
             [
                 lambda: relays.nginx(bare),
-                lambda: _rivulet(bare, models, "/api/chat/"),
-                lambda: _rivulet(bare, models, "/v1/chat/completions"),
+                lambda: serving(bare, models, "/api/chat/"),
+                lambda: serving(bare, models, "/v1/chat/completions"),
                 lambda: _with_redis(bare, models),
                 *([lambda: relays.litellm(bare, models)] if relays.LITELLM.exists() else []),
             ]
@@ -102,7 +102,7 @@ def _relays(models: list[str]) -> Iterator[Iterator[Callable[[], Any]]]:
 
 
 @contextmanager
-def _rivulet(bare: Relay, models: list[str], path: str, **variables: str) -> Iterator[Relay]:
+def serving(bare: Relay, models: list[str], path: str, **variables: str) -> Iterator[Relay]:
     with relays.product(bare, models, variables) as (running, token):
         port = int(running.url.rpartition(":")[2])
         name = "Rivulet " + ("/v1" if path.startswith("/v1") else "Redis" if variables else path)
@@ -111,7 +111,7 @@ def _rivulet(bare: Relay, models: list[str], path: str, **variables: str) -> Ite
 
 @contextmanager
 def _with_redis(bare: Relay, models: list[str]) -> Iterator[Relay]:
-    with servers.Redis() as redis, _rivulet(bare, models, "/api/chat/", REDIS_URL=redis.url) as relay:
+    with servers.Redis() as redis, serving(bare, models, "/api/chat/", REDIS_URL=redis.url) as relay:
         yield relay
 
 
