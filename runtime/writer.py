@@ -77,16 +77,18 @@ class Writer:
         writes = sorted((write for write in taken if not write.future.cancelled()), key=lambda write: write.order)
         return _committed(writes)
 
-    def _take(self, most: int) -> list[Write]:
+    def _take(self, most: int | None = None) -> list[Write]:
+        """Take the oldest writes that wait, all of them without `most`, for one call."""
         with self._lock:
             self._calls -= 1
-            return [self._waiting.popleft() for _write in range(min(most, len(self._waiting)))]
+            waiting = len(self._waiting)
+            return [self._waiting.popleft() for _write in range(waiting if most is None else min(most, waiting))]
 
     def _publish(self, call: "Future[list[Outcome]]") -> None:
         """Pass outcomes to the callers' event loops, from the thread that ended the call."""
         if call.cancelled() or call.exception():  # nothing was taken: the threads have ended, or got no connection
             error = OperationalError("no database thread served this write")
-            outcomes = [Outcome(write, error=error) for write in self._take(len(self._waiting))]
+            outcomes = [Outcome(write, error=error) for write in self._take()]
         else:
             outcomes = call.result()
         for loop in {outcome.write.future.get_loop() for outcome in outcomes}:
