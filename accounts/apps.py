@@ -28,6 +28,7 @@ class AccountsConfig(AppConfig):
         import_module("accounts.housekeeping").register()
         import_module("accounts.claims").register()
         import_module("accounts.limits").register()
+        import_module("accounts.oidc").register()
         import_module("accounts.recent_login").register()
         import_module("accounts.security_log").register()
         import_module("accounts.sessions").register()

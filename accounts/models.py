@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import structlog
 from allauth.account.models import EmailAddress
 from django.conf import settings
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import AbstractUser, Group
 from django.core.exceptions import ValidationError
 from django.db import connection, models, transaction
 from django.db.models.functions import Lower
@@ -167,6 +167,24 @@ def queue_writes(user_id: int) -> None:
     """
     if connection.vendor != "sqlite":
         list(User.objects.select_for_update(no_key=True, of=("self",)).filter(pk=user_id).values_list("pk"))
+
+
+class ClaimedGroup(models.Model):
+    """A group of a user that came from the claim of an OpenID Connect provider."""
+
+    # Without constraints, because a process of the previous release deletes users and groups without these rows.
+    user = models.ForeignKey(User, models.CASCADE, related_name="+", db_constraint=False, db_index=False)
+    group = models.ForeignKey(Group, models.CASCADE, related_name="+", db_constraint=False)
+
+    class Meta:
+        verbose_name = _("group from a claim")
+        verbose_name_plural = _("groups from a claim")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["user", "group"], name="claimed_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id}: {self.group_id}"
 
 
 class UsedAddressManager(models.Manager["UsedAddress"]):

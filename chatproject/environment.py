@@ -94,6 +94,11 @@ class Environment(BaseModel):
     REQUIRE_VERIFIED_EMAIL: bool | None = None
     WECHAT_APP_ID: str | None = None
     WECHAT_APP_SECRET: types.Secret = None
+    OIDC_ISSUER: types.WebUrl | None = None
+    OIDC_CLIENT_ID: str | None = None
+    OIDC_CLIENT_SECRET: types.Secret = None
+    OIDC_NAME: Annotated[str, Field(max_length=40)] = "OpenID Connect"
+    OIDC_GROUPS_CLAIM: str | None = None
     GITHUB_CLIENT_ID: str | None = None
     GITHUB_CLIENT_SECRET: types.Secret = None
     GOOGLE_CLIENT_ID: str | None = None
@@ -133,6 +138,8 @@ class Environment(BaseModel):
             raise ValueError("SPARK_APP_ID: SPARK_APP_ID, SPARK_API_KEY and SPARK_API_SECRET go together")
         if self.AZURE_OPENAI_API_KEYS and not self.AZURE_OPENAI_ENDPOINT:
             raise ValueError("AZURE_OPENAI_ENDPOINT: needed with AZURE_OPENAI_API_KEYS")
+        if bool(self.OIDC_ISSUER) != bool(self.OIDC_CLIENT_ID):
+            raise ValueError("OIDC_ISSUER: OIDC_ISSUER and OIDC_CLIENT_ID go together")
         if self.DATABASE_URL:
             database_from_url(self.DATABASE_URL.get_secret_value())
         if self.EMAIL_URL:

@@ -6,6 +6,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import django_stubs_ext
 from cryptography.fernet import Fernet
@@ -96,6 +97,7 @@ INSTALLED_APPS = [
     "allauth.socialaccount",
     "allauth.socialaccount.providers.github",
     "allauth.socialaccount.providers.google",
+    "allauth.socialaccount.providers.openid_connect",
     "allauth.socialaccount.providers.weixin",
     "allauth.usersessions",
     "corsheaders",
@@ -236,7 +238,7 @@ ACCOUNT_RATE_LIMITS = {
     "redeem_failed": "10/5m/user,300/m/ip",
 }
 SOCIALACCOUNT_EMAIL_REQUIRED = False
-SOCIALACCOUNT_PROVIDERS = {
+SOCIALACCOUNT_PROVIDERS: dict[str, dict[str, Any]] = {
     provider: {"APPS": [{"client_id": client_id, "secret": secret.get_secret_value()}]}
     for provider, client_id, secret in (
         ("weixin", ENV.WECHAT_APP_ID, ENV.WECHAT_APP_SECRET),
@@ -245,6 +247,21 @@ SOCIALACCOUNT_PROVIDERS = {
     )
     if client_id and secret
 }
+# The claim whose names become groups of the user at each login; empty: groups are given here only.
+OIDC_GROUPS_CLAIM = ENV.OIDC_GROUPS_CLAIM or ""
+if ENV.OIDC_ISSUER:
+    SOCIALACCOUNT_PROVIDERS["openid_connect"] = {
+        "OAUTH_PKCE_ENABLED": True,
+        "APPS": [
+            {
+                "provider_id": "oidc",
+                "name": ENV.OIDC_NAME,
+                "client_id": ENV.OIDC_CLIENT_ID,
+                "secret": ENV.OIDC_CLIENT_SECRET.get_secret_value() if ENV.OIDC_CLIENT_SECRET else "",
+                "settings": {"server_url": ENV.OIDC_ISSUER.rstrip("/")},
+            }
+        ],
+    }
 if ENV.EMAIL_URL:
     globals().update(environment.mail_from_url(ENV.EMAIL_URL.get_secret_value()))
 else:
@@ -299,6 +316,9 @@ _SOCIAL_HOSTS = {
     "github": "https://github.com",
     "google": "https://accounts.google.com",
 }
+if ENV.OIDC_ISSUER:
+    # Its login page is on the issuer's own host.
+    _SOCIAL_HOSTS["openid_connect"] = "{0.scheme}://{0.netloc}".format(urlsplit(ENV.OIDC_ISSUER))
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 
-from accounts import terms
+from accounts import oidc, terms
 from accounts.connect_page import connect
 from accounts.deletion_page import delete_account
 from accounts.pages import invitation_page, signup
@@ -122,6 +122,7 @@ urlpatterns: Routes = [
     *staff.routes("api/admin/sensitive-words/", words_api.Words),
     *staff.routes("api/admin/allowed-phrases/", words_api.Phrases),
     path("accounts/signup/", signup, name="account_signup"),
+    path("accounts/oidc/<str:provider_id>/login/", oidc.login),
     path("accounts/", include("allauth.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
     path("admin/dashboard/", admin.site.admin_view(dashboard.page), name="dashboard"),
