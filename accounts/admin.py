@@ -4,6 +4,7 @@ from typing import Any, ClassVar, cast
 
 from allauth.account.decorators import secure_admin_login
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from allauth.usersessions.models import UserSession
 from django import forms
@@ -46,7 +47,16 @@ class BoundedSearchForm(ChangeListSearchForm):
 ChangeList.search_form_class = BoundedSearchForm
 # Tables of other packages. E-mail addresses and social logins are shown on the page of their user.
 admin.site.unregister(
-    [EmailAddress, SocialAccount, SocialApp, SocialToken, UserSession, BlacklistedToken, OutstandingToken]
+    [
+        Authenticator,
+        EmailAddress,
+        SocialAccount,
+        SocialApp,
+        SocialToken,
+        UserSession,
+        BlacklistedToken,
+        OutstandingToken,
+    ]
 )
 
 

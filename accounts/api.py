@@ -25,6 +25,7 @@ from accounts import (
     recent_login,
     redeem,
     schemas,
+    second_factor,
     security_log,
     sessions,
     signup,
@@ -59,6 +60,7 @@ class TermsBody(StrictSerializer):
 class LoginBody(StrictSerializer):
     username = serializers.CharField(max_length=254)
     password = serializers.CharField(max_length=4096, trim_whitespace=False)
+    code = serializers.CharField(required=False, allow_blank=True, default="", max_length=32)
 
 
 class DeletionBody(StrictSerializer):
@@ -137,15 +139,19 @@ class ObtainToken(OpenView):
     @Operation(
         "Accounts",
         "Log in with a name or an e-mail address, and a password",
+        "An account with a second factor also needs a `code` of its authenticator app, or a recovery code; without one"
+        " the refusal is `reauthentication_required`.",
         body=LoginBody,
         example={"username": "alice", "password": "a long passphrase"},
         returns=schemas.Tokens,
-        refuses=(401, 429),
+        refuses=(401, 403, 429),
         proof="open",
     )
     def post(self, request: Request) -> Response:
         with request_context(request._request):
-            user = signup.login(request._request, **LoginBody.of(request))
+            body = LoginBody.of(request)
+            user = signup.login(request._request, body["username"], body["password"])
+        second_factor.check_code(request._request, user, body["code"])
         update_last_login(None, user)  # type: ignore[arg-type]
         security_log.log_token_login(request._request, user)
         return Response(jwt.issue(user))

@@ -22,7 +22,7 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
-from accounts import jwt, terms, tickets
+from accounts import jwt, second_factor, terms, tickets
 from accounts.apps import accounts
 from accounts.errors import AccountIncomplete
 from accounts.models import ApiToken, User, digest
@@ -123,7 +123,10 @@ class Authentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[User, Caller] | None:
         caller = _identify(request._request, tickets_too=False)
-        return None if caller is None else (caller.user, _noted(request._request, caller))
+        if caller is None:
+            return None
+        second_factor.require_for_staff(request._request, caller.user)
+        return caller.user, _noted(request._request, caller)
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="api"'

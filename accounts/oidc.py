@@ -51,7 +51,7 @@ def _follow_claim(user: User, sociallogin: SocialLogin | None = None, **_signal:
 
 
 def claimed(data: dict[str, Any], claim: str) -> list[str]:
-    """Return the names in the claim, a list or one name, of userinfo or the ID token."""
+    """Return the names in the claim, of userinfo or the ID token."""
     for part in ("userinfo", "id_token"):
         value = (data.get(part) or {}).get(claim)
         if value is not None:

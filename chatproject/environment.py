@@ -46,6 +46,7 @@ class Environment(BaseModel):
     ADMIN_PASSWORD: types.Secret = None
     PUBLIC_URL: types.Origin | None = None
     SIGNUP_MODE: Literal["open", "invite", "closed"] = "open"
+    REQUIRE_MFA_STAFF: bool = False
     TERMS_VERSION: Annotated[str, Field(max_length=100)] | None = None
     TERMS_URL: types.WebUrl | None = None
     SHARE_MODE: Literal["public", "members", "off"] = "members"

@@ -99,6 +99,7 @@ INSTALLED_APPS = [
     "allauth.socialaccount.providers.google",
     "allauth.socialaccount.providers.openid_connect",
     "allauth.socialaccount.providers.weixin",
+    "allauth.mfa",
     "allauth.usersessions",
     "corsheaders",
     "csp",
@@ -128,6 +129,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "accounts.second_factor.staff_gate",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
 ]
@@ -224,6 +226,18 @@ ACCOUNT_REAUTHENTICATION_REQUIRED = True
 # A change of the password ends all other sessions (accounts/sessions.py).
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
 ACCOUNT_SESSION_REMEMBER = True
+MFA_ADAPTER = "accounts.second_factor.MFAAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+# A second factor beside the password only: allauth's login without one stores a session for each visitor who begins.
+MFA_PASSKEY_LOGIN_ENABLED = False
+# Without a mail server no address is ever verified.
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+# Accept a code for half a minute longer, because clocks differ.
+MFA_TOTP_TOLERANCE = 1
+# Browsers allow passkeys without HTTPS on localhost only.
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not (PUBLIC_URL or "").startswith("https://")
+# Whether staff need a second factor for the admin and the staff routes.
+REQUIRE_MFA_STAFF = ENV.REQUIRE_MFA_STAFF
 ACCOUNT_SIGNUP_FORM_CLASS = "accounts.forms.InviteCodeForm"
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Rivulet] "
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False

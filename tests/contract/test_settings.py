@@ -42,6 +42,7 @@ BAD = [
     ("OIDC_ISSUER", "somewhere"),
     ("OIDC_ISSUER", "https://without.the.client.example.org"),
     ("OIDC_NAME", "x" * 41),
+    ("REQUIRE_MFA_STAFF", "perhaps"),
     ("TERMS_VERSION", "x" * 101),
     ("TERMS_URL", "somewhere"),
     ("OPENAI_API_KEYS", "sk-first sk-second"),
