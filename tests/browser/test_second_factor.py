@@ -31,6 +31,7 @@ def code(secret: str, step: int = 0) -> str:
 def set_up_app(page: Page) -> str:
     """Set up an authenticator app, and return its secret."""
     page.goto("/accounts/2fa/totp/activate/")
+    assert page.locator("main img").evaluate("image => image.naturalWidth") > 100
     secret = page.input_value("#authenticator_secret")
     page.fill("[name=code]", code(secret, -1))
     page.click("main button[type=submit]")
