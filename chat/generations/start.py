@@ -9,7 +9,6 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 from django.utils import timezone
-from django.utils.translation import gettext_lazy as _
 
 from accounts import token_limits
 from accounts.models import queue_writes
@@ -37,7 +36,7 @@ from quotas.ledger import ReservedUnit
 from runtime import fast_sql
 from runtime.process import ServingProcess
 from runtime.tasks import Drain
-from web.refusals import InvalidRequest, NotAuthenticated, NotFound, ServiceUnavailable, TooManyRequests
+from web.refusals import NotAuthenticated, NotFound, ServiceUnavailable, TooManyRequests
 
 Messages = tuple[PromptMessage, ...]
 Parameters = dict[str, Any]
@@ -125,9 +124,7 @@ class Admission:
                 if isinstance(target, Generation):
                     return Started(target)
                 _check_words(target, screened)
-                if not lexicon.empty and incoming.cannot_screen(request.extras):
-                    text = _("Lists of tokens cannot be screened for sensitive words; please send texts.")
-                    raise InvalidRequest(details={"input": [text]})
+                incoming.refuse_tokens(lexicon, request.extras)
                 if not _has_room(request, target, screened, reads_only=bool(exhausted)):
                     raise StorageFull
                 if exhausted:

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from django.utils.translation import gettext_lazy as _
+
 from chat.screening import nested
 from chat.screening.lexicon import Lexicon, masked
 from providers.wire.base import EMBEDDINGS, JSON, PromptMessage
+from web.refusals import InvalidRequest
 
 # The request fields beside the messages that contain text for a model to read.
 DESCRIBED = frozenset({"tools", "tool_choice", "response_format"})
@@ -71,10 +74,12 @@ def mask_extras(lexicon: Lexicon, extras: Mapping[str, JSON]) -> dict[str, JSON]
     return {name: nested.masked(value, lexicon) if name in DESCRIBED else value for name, value in extras.items()}
 
 
-def cannot_screen(extras: Mapping[str, JSON]) -> bool:
-    """Return whether a request has lists of tokens, which have no words to compare."""
+def refuse_tokens(lexicon: Lexicon, extras: Mapping[str, JSON]) -> None:
+    """Refuse lists of tokens where words are configured, because they have no words to compare."""
     embedded = extras.get(EMBEDDINGS)
-    return isinstance(embedded, Mapping) and "input" in embedded
+    if not lexicon.empty and isinstance(embedded, Mapping) and "input" in embedded:
+        text = _("Lists of tokens cannot be screened for sensitive words; please send texts.")
+        raise InvalidRequest(details={"input": [text]})
 
 
 def _masked(message: PromptMessage, lexicon: Lexicon) -> PromptMessage:
