@@ -44,6 +44,7 @@ MODELS = {
     "reasoning": "reasoning",
     "cited": "cited",
     "scored": "scored",
+    "detailed": "detailed",
     "hang": "hang",
     "hang-after-headers": "hang_after_headers",
     "empty": "empty",

@@ -273,6 +273,19 @@ async def cited(x: ChatExchange, title: str = "First page") -> None:
 
 
 @scenario
+async def detailed(x: ChatExchange) -> None:
+    """Thinking as OpenRouter structures it, signed and encrypted, then the plain completion."""
+    await x.start()
+    for text in tokens(REASONING):
+        piece = {"type": "reasoning.text", "text": text, "signature": None, "index": 0}
+        await x.delta(content="", reasoning=text, reasoning_details=[piece])
+    await x.delta(reasoning_details=[{"type": "reasoning.text", "signature": "c2ln", "index": 0}])
+    await x.delta(reasoning_details=[{"type": "reasoning.encrypted", "data": "Y2lwaGVy", "id": "r1", "index": 1}])
+    await x.texts(tokens(PLAIN))
+    await x.stop()
+
+
+@scenario
 async def scored(x: ChatExchange) -> None:
     """The last message comes back, three characters a token, always with log probabilities."""
     await x.start()

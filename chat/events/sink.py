@@ -22,6 +22,9 @@ class Sink(ABC):
         """Take a JSON list with pieces of tool calls; return whether a reader receives them."""
         return False
 
+    def reasoning_details(self, pieces: str) -> None:  # noqa: B027
+        """Take a JSON list of pieces of structured reasoning, which a reader sends back."""
+
     def logprobs(self, items: Sequence[Mapping[str, Any]]) -> None:  # noqa: B027
         """Take the log probabilities of tokens, for a reader who asked for them."""
 

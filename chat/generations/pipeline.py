@@ -3,6 +3,7 @@
 `Pipeline` chains them. The first `Finished` that comes out ends the generation: its reader closes the upstream then.
 """
 
+import json
 from collections.abc import Collection, Iterable, Sequence
 from urllib.parse import unquote
 
@@ -12,11 +13,22 @@ from chat.screening.lexicon import Lexicon, masked
 from chat.screening.live import LiveWords
 from chat.screening.nested import Calls
 from chat.screening.stream import Screen
-from providers.wire.base import Delta, Event, Finished, Reasoning, Source, ToolCallDelta, Withdrawn
+from providers.wire.base import (
+    Delta,
+    Event,
+    Finished,
+    Reasoning,
+    Source,
+    ToolCallDelta,
+    Withdrawn,
+)
+from providers.wire.reasoning_details import ReasoningDetails
 from providers.wire.sources import SourceList
 
 # Put between two pieces of reasoning that content separates. It is too long for a sensitive word to match across it.
 PARTING = "\n\n…\n\n"
+# Characters of structured reasoning for each of text that a completion may have: JSON escapes what is not ASCII.
+DETAILS_ROOM = 8
 # A tuple, because `isinstance` with `A | B` builds the union anew at each call.
 TEXT = (Delta, Reasoning)
 
@@ -91,6 +103,7 @@ class LengthLimit:
 
     def __init__(self, max_chars: int) -> None:
         self._max_chars = self._left = max_chars
+        self._details_left = DETAILS_ROOM * max_chars
 
     def feed(self, event: PipelineEvent) -> Sequence[PipelineEvent]:
         if isinstance(event, TEXT):
@@ -104,6 +117,10 @@ class LengthLimit:
         if isinstance(event, ToolCallDelta):
             self._left -= len(event.json)
             return (event,) if self._left > 0 else (Finished("length"),)  # a piece of JSON cannot be cut
+        if isinstance(event, ReasoningDetails):
+            # They repeat text that counted already, so they have as much room of their own.
+            self._details_left -= len(event.json)
+            return (event,) if self._details_left > 0 else ()
         if isinstance(event, Withdrawn):
             self._left = self._max_chars
         return (event,)
@@ -177,6 +194,8 @@ class Screening:
         if isinstance(event, ToolCallDelta):
             self._calls.feed(event.json)
             return self._released_calls() if self._calls.chars >= self._max_chars else []
+        if isinstance(event, ReasoningDetails):
+            return self._opaque(event)
         if isinstance(event, Rethought):
             passed, self._content = self.flush(), Screen(self._words.current.outgoing)
             return passed if self._blocked else [*passed, event]
@@ -193,6 +212,13 @@ class Screening:
         self._hits |= {hit.term.id for hit in hits}
         self._call_blocked = any(hit.term.blocks for hit in hits)
         return [] if self._call_blocked else [ToolCallDelta(pieces) for pieces in calls]
+
+    def _opaque(self, event: ReasoningDetails) -> list[PipelineEvent]:
+        """Return the details that are no text, because words are not masked within signed text."""
+        lexicon = self._words.current.outgoing
+        items = [item for item in json.loads(event.json) if item.get("type") == "reasoning.encrypted"]
+        kept = [item for item in items if not lexicon.find(json.dumps(item, ensure_ascii=False))]
+        return [ReasoningDetails(json.dumps(kept, separators=(",", ":")))] if kept else []
 
     def _flushed_reasoning(self) -> list[PipelineEvent]:
         return self._passed(Reasoning, self._reasoning, None) if self._reasoning.is_holding else []

@@ -44,6 +44,7 @@ from providers.wire.base import (
 )
 from providers.wire.errors import ContentBlocked, ProviderError, TotalTimeout
 from providers.wire.logprobs import LogProbs
+from providers.wire.reasoning_details import ReasoningDetails
 from quotas.hints import QuotaHints
 from runtime import database
 
@@ -235,6 +236,8 @@ class Run:
         elif isinstance(event, LogProbs):
             if self._attempts.extras.get("logprobs"):  # others were not screened
                 self.sink.logprobs(event.items)
+        elif isinstance(event, ReasoningDetails):
+            self.sink.reasoning_details(event.json)
         elif isinstance(event, Usage):
             self._usage = event
         elif isinstance(event, Sources):

@@ -117,8 +117,7 @@ class Admission:
         try:
             with nullcontext() if exhausted else transaction.atomic():
                 if not exhausted:
-                    # Keys, joins and the count of active generations are then decided without a race. A deletion of a
-                    # conversation that a start may continue waits in the same way.
+                    # Keys, joins, the count of active generations and deletions of conversations cannot race then.
                     queue_writes(request.user_id)
                 target = self._before_words(request, config, precheck)
                 if isinstance(target, Generation):

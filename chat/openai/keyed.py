@@ -101,6 +101,9 @@ class Recording(Sink):
     def tool_calls(self, pieces: str) -> bool:
         return self.relay.tool_calls(pieces)
 
+    def reasoning_details(self, pieces: str) -> None:
+        self.relay.reasoning_details(pieces)
+
     def logprobs(self, items: Sequence[Mapping[str, Any]]) -> None:
         self.relay.logprobs(items)
 

@@ -12,7 +12,7 @@ from chat.openai import messages_errors
 from chat.openai.relay import StreamedRelay, Whole
 from chat.openai.turns import CallPiece, CallsInOrder, packed, unusual
 from providers.wire.base import json_object
-from providers.wire.openai.decoder import Surrogates
+from providers.wire.openai.surrogates import Surrogates
 
 _STOP_REASONS = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 

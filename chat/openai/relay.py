@@ -17,6 +17,7 @@ from chat.errors import with_text
 from chat.events.sink import Sink
 from chat.generations.late_thought import TAG
 from chat.openai import errors
+from chat.openai.details import Details
 
 # Characters that may wait for a caller; with more the upstream is not read on.
 FULL_CHARS = 64 * 1024
@@ -208,7 +209,7 @@ class Chunks(StreamedRelay):
         self._end = b'],"usage":null}\n\n' if self._include_usage else b"]}\n\n"
         self._tail = b'},"logprobs":null,"finish_reason":null}' + self._end
         self._choice = self._head + b'{"index":0,"delta":{'
-        fields = (*_FIELDS.values(), "tool_calls", "annotations")
+        fields = (*_FIELDS.values(), "reasoning_details", "tool_calls", "annotations")
         self._heads = {field: self._choice + b'"%b":' % field.encode() for field in fields}
         self._opening = self._choice + b'"role":"assistant","content":""' + self._tail
 
@@ -222,6 +223,12 @@ class Chunks(StreamedRelay):
         self._close_text()
         self._wait("tool_calls", pieces.encode())
         self._chars += len(pieces)
+
+    def reasoning_details(self, pieces: str) -> None:
+        self._close_text()
+        self._wait("reasoning_details", pieces.encode())
+        self._chars += len(pieces)
+        self.wake()
 
     def _annotations(self, annotations: list[dict[str, Any]]) -> None:
         self._close_text()
@@ -260,6 +267,7 @@ class Whole(Relay):
         self._texts: dict[str, list[str]] = {field: [] for field in _FIELDS.values()}
         self._calls: dict[int, dict[str, Any]] = {}
         self._cited: list[dict[str, Any]] = []
+        self._details = Details()
         # JSON of log probabilities, which takes a fraction of the memory of objects.
         self._probs: list[bytes] = []
 
@@ -291,6 +299,9 @@ class Whole(Relay):
         function |= given | texts
         call |= {key: value for key, value in piece.items() if key not in ("index", "function")}
 
+    def reasoning_details(self, pieces: str) -> None:
+        self._details.add(pieces)
+
     def _annotations(self, annotations: list[dict[str, Any]]) -> None:
         self._cited = annotations
 
@@ -300,12 +311,15 @@ class Whole(Relay):
     def _reset(self, text: Mapping[str, str]) -> None:
         self._texts = {"content": [text["content"]], "reasoning_content": [text["reasoning"]]}
         self._calls.clear()
+        self._details = Details()
         self._probs.clear()
 
     def _finish(self, reason: str, usage: Mapping[str, Any]) -> None:
         message: dict[str, Any] = {"role": "assistant", "content": "".join(self._texts["content"])}
         if reasoning := "".join(self._texts["reasoning_content"]):
             message["reasoning_content"] = reasoning
+        if details := self._details.whole():
+            message["reasoning_details"] = details
         if self._calls:
             message["content"] = message["content"] or None
             message["tool_calls"] = [_whole_call(call) for call in self._calls.values()]

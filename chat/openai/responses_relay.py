@@ -11,7 +11,7 @@ import orjson
 from chat.openai import errors
 from chat.openai.relay import StreamedRelay, Whole
 from chat.openai.turns import CallPiece, CallsInOrder, is_json, packed, unusual
-from providers.wire.openai.decoder import Surrogates
+from providers.wire.openai.surrogates import Surrogates
 
 # Finish reasons with which a response is not whole, in the words of this shape.
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 import orjson
 
 from providers.wire.logprobs import LogProbs
+from providers.wire.reasoning_details import ReasoningDetails
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 Role = Literal["system", "user", "assistant", "tool"]
@@ -178,7 +179,8 @@ class Embeddings:
     items: tuple[dict[str, JSON], ...]
 
 
-Event = Delta | Reasoning | ToolCallDelta | LogProbs | Embeddings | Usage | Sources | Finished | Notice | Withdrawn
+_Output = Delta | Reasoning | ReasoningDetails | ToolCallDelta | LogProbs | Embeddings
+Event = _Output | Usage | Sources | Finished | Notice | Withdrawn
 
 # Takes the events of one read of the upstream; returns False when the generator is to yield the next ones. An exception
 # closes the stream.

@@ -235,7 +235,12 @@ class OpenAICompatible(Provider):
 
     def decoder(self, request: ChatRequest) -> Decoder:
         """Return the decoder for the response to `request`."""
-        return Decoder(self, with_tools="tools" in request.extras, with_think_tags=request.think_tags)
+        return Decoder(
+            self,
+            with_tools="tools" in request.extras,
+            with_think_tags=request.think_tags,
+            with_details=request.whole,
+        )
 
     def failure(self, event: SSEEvent, chunk: dict[str, Any]) -> ProviderError | None:
         """Return the failure that an object of a stream reports; see `Dialect.failure`."""

@@ -18,7 +18,9 @@ from providers.wire.net.sse import SSEEvent, SSEParser
 from providers.wire.openai.citations import add_citations
 from providers.wire.openai.fields import Piece, pieces, read_usage, thought
 from providers.wire.openai.finish_words import SEVERITY, Family, family, normalized
+from providers.wire.openai.surrogates import Surrogates, mend_surrogates
 from providers.wire.openai.tool_calls import ToolCalls
+from providers.wire.reasoning_details import ReasoningDetails
 from providers.wire.sources import SourceList
 
 log = logging.getLogger(__name__)
@@ -57,7 +59,8 @@ class Decoder:
     reason on every chunk, so text after one goes on; `may_go_on` is whether there was one with or before text. After a
     finish reason nothing makes the completion fail. Tool calls become events only `with_tools`, because a caller that
     offered none cannot use them.
-    A leading `<think>` block of the content becomes reasoning `with_think_tags`, else it stays content.
+    A leading `<think>` block of the content becomes reasoning `with_think_tags`, else it stays content. Structured
+    reasoning becomes events `with_details`, for programs that send it back.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Decoder:
         *,
         with_tools: bool = False,
         with_think_tags: bool = True,
+        with_details: bool = False,
     ) -> None:
         self.finish: FinishReason | None = None
         self.ended = False
@@ -77,7 +81,7 @@ class Decoder:
         self._skipped = False
         self._dialect = dialect
         self._parser = parser or SSEParser()
-        self._with_tools = with_tools
+        self._with_tools, self._with_details = with_tools, with_details
         self._failure: ProviderError | Retry | None = None
         self._think: ThinkTags | None = ThinkTags() if with_think_tags else None
         self._surrogates: Surrogates | None = None
@@ -235,8 +239,8 @@ class Decoder:
     def _text(self, delta: dict[str, Any], out: list[Event]) -> None:
         content = delta.get("content")
         # Most deltas have nothing but content, so the many names of reasoning are not looked for in these.
-        if (len(delta) > 1 or content is None) and (thinking := thought(delta)):
-            self._add(Reasoning, thinking, out)
+        if len(delta) > 1 or content is None:
+            self._thoughts(delta, out)
         if isinstance(content, str):
             if content:
                 self._content(content, out)
@@ -252,17 +256,23 @@ class Decoder:
         if (refusal := delta.get("refusal")) and isinstance(refusal, str):
             self._add(Delta, refusal, out)
 
+    def _thoughts(self, delta: dict[str, Any], out: list[Event]) -> None:
+        if thinking := thought(delta):
+            self._add(Reasoning, thinking, out)
+        details = delta.get("reasoning_details") if self._with_details else None
+        items = [item for item in details if isinstance(item, dict)] if isinstance(details, list) else []
+        if items:
+            self.progressed = True
+            self._flush(out)
+            out.append(ReasoningDetails(_encoded(items)))
+
     def _tool_calls(self, calls: object, out: list[Event]) -> None:
         self.progressed = True
         self._flush(out)
         numbered = self._calls.feed(calls)
         if not numbered:
             return
-        try:
-            text = orjson.dumps(numbered).decode()
-        except orjson.JSONEncodeError:  # half a character is passed on as it came: the other half is in the next one
-            text = json.dumps(numbered)
-        out.append(ToolCallDelta(text))
+        out.append(ToolCallDelta(_encoded(numbered)))
 
     def _content(self, text: str, out: list[Event]) -> None:
         if self._think is None:
@@ -325,6 +335,13 @@ class Decoder:
             self._failure = failure
 
 
+def _encoded(items: object) -> str:
+    try:
+        return orjson.dumps(items).decode()
+    except orjson.JSONEncodeError:  # half a character is passed on as it came: the other half is in the next one
+        return json.dumps(items)
+
+
 class ThinkTags:
     """Splits a leading thought in tags off the content, cut anywhere; then `passed` is set."""
 
@@ -374,22 +391,3 @@ class ThinkTags:
         text = text.lstrip()
         self.passed = bool(text)
         return [(Delta, text)] if text else []
-
-
-class Surrogates:
-    """Joins the halves of characters beyond U+FFFF, which some relays escape in different events."""
-
-    def __init__(self) -> None:
-        self._half = ""
-
-    def join(self, text: str, *, whole: bool) -> str:
-        """Return the text to show now; when `whole`, nothing waits for its other half."""
-        text, self._half = self._half + text, ""
-        if not whole and "\ud800" <= text[-1:] <= "\udbff":
-            text, self._half = text[:-1], text[-1]
-        return mend_surrogates(text)
-
-
-def mend_surrogates(text: str) -> str:
-    """Return `text` with surrogate pairs joined and lone surrogates replaced by U+FFFD."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
