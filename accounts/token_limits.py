@@ -57,7 +57,7 @@ def use(limits: TokenLimits, generation: str, now: datetime) -> None:
     most = limits.daily_limit
     if most is not None and TokenUse.objects.filter(token=limits.id, day=day).count() >= most:
         raise TokenExhausted(retry_after=days.seconds_to_reset(now))
-    fast_sql.insert(fast_sql.new(TokenUse, generation=generation, token_id=limits.id, day=day))
+    fast_sql.create(TokenUse, generation=generation, token_id=limits.id, day=day)
 
 
 def give_back(generation: str) -> None:

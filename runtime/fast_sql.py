@@ -44,6 +44,11 @@ def new(model: type[M], /, **values: Any) -> M:
     return row
 
 
+def create(model: type[M], /, **values: Any) -> M:
+    """Insert a row with these values and the model's defaults, and return it."""
+    return insert(new(model, **values))
+
+
 def insert(row: M) -> M:
     """Insert a new row and return it with its id; raise IntegrityError as `save` does."""
     connection = connections[DEFAULT_DB_ALIAS]

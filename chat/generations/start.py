@@ -174,12 +174,11 @@ class Admission:
                 given = None if request.system_prompt is None else system_prompt
                 title = prompt_text if prompt_text.strip() else prompts.names_of(target.attached.new)
                 conversation = _stored_conversation(request, conversation, title, given)
-                question = _add(conversation, parent_id, Message.Role.USER, prompt_text)
+                question = _add(conversation, parent_id, "user", prompt_text)
             turns = _turns(target, [*branch, question], attaching.including(target.attached, question.id))
-            answer = _add(question.conversation, question.id, Message.Role.ASSISTANT, "", target.config.slug)
-            place = {"message": answer}
+            place = {"message": _add(question.conversation, question.id, "assistant", "", target.config.slug)}
         message = place["message"]
-        row = fast_sql.new(
+        row = fast_sql.create(
             Generation,
             id=row_id,
             user_id=request.user_id,
@@ -198,7 +197,6 @@ class Admission:
             request_digest=request.digest() if request.idempotency_key or request.joins_running else "",
             created_at=reservation.began_at,
         )
-        fast_sql.insert(row)
         audit.record(request.user_id, row_id, Hit.Direction.INPUT, screened.hits)
         return row, turns, seam
 
@@ -384,10 +382,8 @@ def _stored_conversation(
     request: GenerationRequest, conversation: Conversation | None, title: str, system_prompt: str | None
 ) -> Conversation:
     if conversation is None:
-        values = {"title": title[:TITLE_CHARS], "system_prompt": system_prompt or ""}
-        return fast_sql.insert(
-            fast_sql.new(Conversation, user_id=request.user_id, temporary=request.temporary, **values)
-        )
+        values = {"title": title[:TITLE_CHARS], "system_prompt": system_prompt or "", "temporary": request.temporary}
+        return fast_sql.create(Conversation, user_id=request.user_id, **values)
     conversation.updated_at = timezone.now()
     if system_prompt is not None:
         conversation.system_prompt = system_prompt
@@ -396,5 +392,5 @@ def _stored_conversation(
 
 
 def _add(conversation: Conversation, parent_id: int | None, role: str, content: str, model: str = "") -> Message:
-    row = fast_sql.new(Message, conversation=conversation, parent_id=parent_id, role=role, content=content, model=model)
-    return fast_sql.insert(row)
+    values = {"role": role, "content": content, "model": model}
+    return fast_sql.create(Message, conversation=conversation, parent_id=parent_id, **values)
