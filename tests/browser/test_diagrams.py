@@ -46,6 +46,11 @@ def test_diagrams_are_drawn_and_follow_the_theme(visitor: Visitor) -> None:
     expect(pictures(visitor).nth(1)).not_to_have_attribute("src", light or "")
     page.reload()
     expect(pictures(visitor)).to_have_count(3)
+    # Pictures are lower or higher than their sources: a page that opens at its end stays there.
+    tab = visitor.context.new_page()
+    tab.goto(page.url)
+    expect(tab.locator(".diagram img")).to_have_count(3)
+    expect(tab.locator("#jump")).to_be_hidden()
 
 
 def test_hostile_diagrams_do_nothing(visitor: Visitor) -> None:

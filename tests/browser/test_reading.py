@@ -94,6 +94,23 @@ def test_each_way_up_ends_following_and_the_end_resumes_it(reader: Visitor) -> N
     follows(reader)
 
 
+def test_a_change_of_height_is_no_wish_to_leave(visitor: Visitor) -> None:
+    """A page that is shorter for a moment, and scrolls up by itself, goes on following its end."""
+    page = visitor.page
+    visitor.answer(LINES[:3000], "echo")
+    page.evaluate(
+        """async () => {
+            const answer = document.querySelector(".answer");
+            answer.style.display = "none";
+            answer.getBoundingClientRect();
+            Object.assign(answer.style, { display: "", paddingTop: "50px" });
+            for (let frame = 0; frame < 3; frame += 1) await new Promise(requestAnimationFrame);
+        }"""
+    )
+    assert page.evaluate(DISTANCE) < 2
+    expect(page.locator("#jump")).to_be_hidden()
+
+
 def test_typing_and_scrolling_elsewhere_keep_following(reader: Visitor) -> None:
     """Keys in the field, and a wheel over something that scrolls itself, are no wish to leave the end."""
     page = reader.page

@@ -24,6 +24,8 @@ export class AutoScroll {
   /** Whether the reader is at the end, so that the page scrolls as it grows. */
   #following = true;
   #lastTop = 0;
+  /** The height of the page when it was last laid out. */
+  #lastHeight = 0;
   #lastTouchY = 0;
   /** Whether a pointer is pressed: what is below it must not move away before it is released. */
   #pressed = false;
@@ -66,7 +68,8 @@ export class AutoScroll {
   scrollToEnd() {
     this.#held = null;
     this.#setFollowing(true);
-    this.#page.scrollTop = this.#page.scrollHeight;
+    this.#lastHeight = this.#page.scrollHeight;
+    this.#page.scrollTop = this.#lastHeight;
     this.#lastTop = this.#page.scrollTop;
   }
 
@@ -109,6 +112,7 @@ export class AutoScroll {
   }
 
   #onResize() {
+    this.#lastHeight = this.#page.scrollHeight;
     if (this.#held) this.#hold();
     else if (this.#following && !this.#pressed) this.scrollToEnd();
   }
@@ -119,8 +123,10 @@ export class AutoScroll {
     if (this.#held && Math.abs(this.#held.element.getBoundingClientRect().top - this.#held.reached) > 2) {
       this.#held = null;
     }
-    // A page that became shorter, or a window that became higher, moves up too, but then it shows the end.
-    if (scrollTop < this.#lastTop && this.#distance > 1) this.#setFollowing(false);
+    // A page whose height changes moves up too, as when a diagram takes the place of its source: the reader stays where
+    // they are, and `#onResize` follows. A window that became higher shows the end.
+    const isMoved = this.#page.scrollHeight === this.#lastHeight;
+    if (isMoved && scrollTop < this.#lastTop && this.#distance > 1) this.#setFollowing(false);
     else if (scrollTop > this.#lastTop && this.#distance < END_MARGIN_PX) this.#setFollowing(true);
     this.#lastTop = scrollTop;
   }
