@@ -32,7 +32,7 @@ class Turn(TypedDict):
 
 
 def freeze(branch: Iterable[Message], attached: Mapping[int, Sequence[Attachment]]) -> str:
-    """Return the turns with text or attachments as they are stored; empty if there are none."""
+    """Return the turns with text or attachments as stored; empty if there are none."""
     turns = [_turn(message, len(attached.get(message.pk, ()))) for message in branch]
     turns = [turn for turn in turns if turn["content"].strip() or "attachments" in turn]
     return orjson.dumps(turns).decode() if turns else ""
