@@ -295,18 +295,29 @@ class SourceStream(Stream):
     def __init__(self, streams: OpenStreams, user_id: int, source: Source) -> None:
         super().__init__(streams, user_id)
         self._source = source
+        # Whether `_wake` reads the source: one that several read wakes all of them then, this stream too.
+        self._reads = False
         source.wake = self._wake
 
     def _wake(self) -> None:
         """Send new bytes at once; wake the task for slow clients and the end."""
         writer = self._writer
+        if self._reads:
+            return
         if writer is not None and self._waits and not self._woken.is_set():
-            while writer.ready and (data := self._source.take()):
-                writer.write(data)
-                self.idle_since = time.monotonic()
+            self._write_past_task(writer)
             if writer.ready and not self._source.at_end:
                 return
         self._woken.set()
+
+    def _write_past_task(self, writer: Writer) -> None:
+        self._reads = True
+        try:
+            while writer.ready and (data := self._source.take()):
+                writer.write(data)
+                self.idle_since = time.monotonic()
+        finally:
+            self._reads = False
 
     async def _take(self) -> bytes:
         return self._source.take()
