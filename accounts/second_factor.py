@@ -93,7 +93,9 @@ def staff_gate(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Calla
     """Lead staff without a second factor from the admin to its page."""
 
     def handle(request: HttpRequest) -> HttpResponseBase:
-        if request.path.startswith(ADMIN_PATH) and request.user.is_authenticated and is_missing(request.user):
+        # The user is read from the database, so this is asked last.
+        is_bound = settings.REQUIRE_MFA_STAFF and request.path.startswith(ADMIN_PATH)
+        if is_bound and request.user.is_authenticated and is_missing(request.user):
             messages.warning(request, _("The administration needs a second factor. Set one up here first."))
             return redirect("mfa_index")
         return get_response(request)

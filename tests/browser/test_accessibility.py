@@ -18,6 +18,7 @@ def axe() -> str:
 
 def violations(page: Page, axe: str) -> list[str]:
     """Return what axe-core finds wrong with the page as it is."""
+    page.emulate_media(reduced_motion="reduce")  # the colours on the way to others are none of the page's
     page.evaluate(axe)
     found = page.evaluate("async () => (await globalThis.axe.run()).violations")
     return [f"{page.url} {one['id']}: {node['html'][:160]}" for one in found for node in one["nodes"]]

@@ -9,6 +9,7 @@ import pytest
 
 from chat.generations.continuation import INSTRUCTION
 from tests.product import ApiUser, Event, Product, read_events, text_of
+from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
 
 pytestmark = pytest.mark.server
@@ -99,10 +100,13 @@ def test_only_what_ended_early_goes_on(api_user: ApiUser) -> None:
 
 def test_a_stopped_completion_goes_on(api_user: ApiUser, upstream: FakeOpenAI) -> None:
     """A message without text is asked for once more; a running continuation can be stopped too."""
-    empty = api_user.stop(api_user.ask("Say it", "hang-after-headers")["id"])
+    asked = api_user.ask("Say it", "hang-after-headers")["id"]
+    wait_until(lambda: upstream.asked("Say it"))
+    empty = api_user.stop(asked)
     assert (empty["finish_reason"], empty["content"]) == ("cancelled", "")
     again = go_on(api_user, empty["message"]).json()["generation"]
     assert again["message"] == empty["message"]
+    wait_until(lambda: len(upstream.asked("Say it")) == 2)
     stopped = api_user.stop(again["id"])
     assert stopped["finish_reason"] == "cancelled"
     assert [turn["content"] for turn in upstream.asked("Say it")[-1].body["messages"]] == ["Say it"]

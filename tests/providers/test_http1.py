@@ -340,6 +340,30 @@ async def test_a_flow_ends_where_its_reader_wants() -> None:
     assert pieces == [b"one", b"two"]
 
 
+async def test_a_flow_leaves_what_came_before_a_failure() -> None:
+    """Bytes that come in one read with bytes that are no part of a body can still be read."""
+    begun = asyncio.Event()
+
+    async def write(writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED + b"5\r\nfirst\r\n")
+        await begun.wait()
+        writer.write(b"3\r\none\r\n\x00\xff SSH-2.0-what\r\n")
+
+    server, transport = PreparedServer(write), Transport(Endpoint(""))
+    async with server.running() as url:
+        one = await send(transport, "GET", url, {}, Deadline(Clocks(first=5)))
+        try:
+            assert await one.read() == b"first"
+            begun.set()
+            await one.flow(lambda _data: True)
+            assert await one.read() == b"one"
+            with pytest.raises(UpstreamFailed):
+                await one.read()
+        finally:
+            await one.close()
+            await transport.aclose()
+
+
 async def test_a_flow_raises_the_errors_of_its_reader() -> None:
     """An exception of the reader is raised in the task that waits for the flow."""
 

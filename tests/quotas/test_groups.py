@@ -125,7 +125,7 @@ def test_nothing_configured_costs_nothing(alice, quota, model, django_assert_num
     quotas_app().snapshot.current()
     with django_assert_num_queries(2):
         ledger.overview(alice)
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(4):
         ledger.reserve(alice.pk, model.pk, "g2")
 
 

@@ -143,9 +143,10 @@ def test_quota_with_ledger_rows_stays(alice, quota):
 
 
 def test_rows_go_with_the_user(alice, quota):
-    """Deleting a user deletes the user's rows."""
+    """Deleting a user deletes the user's rows; the ledger keeps amounts without a user."""
     usage(alice, quota)
     reservation(alice, quota)
     entry(alice, quota)
     alice.delete()
-    assert not any(table.objects.exists() for table in (DailyUsage, Reservation, LedgerEntry))
+    assert not any(table.objects.exists() for table in (DailyUsage, Reservation))
+    assert LedgerEntry.objects.get().user is None

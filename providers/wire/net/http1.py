@@ -83,7 +83,8 @@ class Connection(WaitingProtocol):
             return
         self._take = take
         try:
-            while self._take is not None and not self._complete:
+            # Bytes before what ended the connection are left to `receive` too.
+            while self._take is not None and not self._complete and not self._chunks:
                 await self._progress()
         finally:
             self._take, error, self._take_error = None, self._take_error, None
