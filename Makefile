@@ -45,8 +45,8 @@ test: $(VENV)/.dev $(ORACLES)/.installed ## everything, with real servers and a 
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@# Three workers, because tests wait a third of the time. Tests with bounds in milliseconds run alone, after the others.
-	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "not alone"
+	@# Four workers, because tests wait most of the time. Tests with bounds in milliseconds run alone, after the others.
+	$(PYTEST) -n 4 --dist loadfile --no-loadscope-reorder -m "not alone"
 	$(PYTEST) -m alone $$(grep -rl --include='test_*.py' mark.alone tests)
 
 soak: $(VENV)/.dev ## the race, kill and load tests at their full counts
