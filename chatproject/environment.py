@@ -125,7 +125,7 @@ class Environment(BaseModel):
     MAX_ACTIVE_API_CALLS: types.Count = 10
     API_REQUESTS_PER_MINUTE: Annotated[int, Field(ge=0, le=100_000)] = 120
     MAX_UNCHARGED_PER_HOUR: types.Count = 30
-    MAX_START_SECONDS: Annotated[float, Field(gt=0, le=300)] = 10
+    MAX_START_SECONDS: Annotated[float, Field(gt=0, le=300)] = 30
     MAX_BODY_MIB: Annotated[int, Field(ge=1, le=1_024)] = 20
     TITLE_MODEL: str | None = None
     MAX_ATTACHMENT_MIB: Annotated[int, Field(ge=1, le=60)] = 10

@@ -1,14 +1,15 @@
 """Let generations begin only as fast as running streams stay smooth.
 
 A beginning costs as much as a hundred deltas. When more prompts come than the process can start beside its running
-streams, they wait in order. While turns of the event loop take long, they begin one by one, with pauses for the
-streams. When the wait would be longer than MAX_START_SECONDS, a prompt is refused, so that the queue stays short.
+streams, they wait in order. While many streams run and turns of the event loop take long, they begin one by one, with
+pauses for the streams. When the wait would be longer than MAX_START_SECONDS, a prompt is refused, so that the queue
+stays short.
 """
 
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from django.conf import settings
@@ -18,6 +19,8 @@ from web.refusals import ServiceUnavailable
 
 # Beginnings at once: as many as may share a transaction.
 AT_ONCE = MOST_TOGETHER
+# Running generations from which on their turns are protected. Fewer cost less than the prompts, which gain by company.
+MANY_RUNNING = 100
 # CPU seconds of one turn of the event loop, in which each stream is served once, up to which readers notice nothing.
 SMOOTH_SECONDS = 0.05
 # The pause before a beginning while turns are longer, in such turns.
@@ -31,13 +34,15 @@ WEIGHT = 0.1
 class Pace:
     """The queue of prompts that are about to begin in this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, running: Callable[[], int]) -> None:
+        # Returns the number of generations that run in this process.
+        self._running = running
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._turns = asyncio.Lock()
         self._waiting = 0
-        # The average seconds between two beginnings while prompts waited, and when the last one began.
+        # The average seconds between two beginnings while prompts waited; when the last one began, if others waited.
         self._interval = 0.0
-        self._began_at = float("-inf")
+        self._began_at: float | None = None
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -54,8 +59,7 @@ class Pace:
         finally:
             self._waiting -= 1
         try:
-            turn = await _turn_of_the_loop()
-            if turn > SMOOTH_SECONDS:
+            if self._running() >= MANY_RUNNING and (turn := await _turn_of_the_loop()) > SMOOTH_SECONDS:
                 async with self._turns:
                     await asyncio.sleep(min(turn * PAUSE_TURNS, LONGEST_PAUSE_SECONDS))
             self._note_start()
@@ -65,9 +69,9 @@ class Pace:
 
     def _note_start(self) -> None:
         now = time.monotonic()
-        if self._waiting:
+        if self._began_at is not None:
             self._interval += WEIGHT * (min(now - self._began_at, 1.0) - self._interval)
-        self._began_at = now
+        self._began_at = now if self._waiting else None
 
 
 async def _turn_of_the_loop() -> float:

@@ -64,7 +64,6 @@ class Generations:
     ) -> None:
         self._words, self._hints, self._process, self._redis, self._routing = words, hints, process, redis, routing
         self._call_rate = CallRate(redis)
-        self._pace = Pace()
         self._titles = Titles(routing, words)
         # Not a database thread: on SQLite there is only one, and megabytes of text would block all queries for seconds.
         self._large_calls = ThreadPoolExecutor(1, thread_name_prefix="large-calls")
@@ -79,6 +78,7 @@ class Generations:
         self._replicas = Replicas(self.logs, self._offsets, redis)
         self._remote = Remote(broker, redis, process)
         self._runs: dict[str, Run] = {}
+        self._pace = Pace(lambda: len(self._runs))
         self._tasks = TaskSet()
 
     # --- starting ---

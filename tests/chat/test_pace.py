@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chat.generations.pace import AT_ONCE, LONGEST_PAUSE_SECONDS, SMOOTH_SECONDS, Pace
+from chat.generations.pace import AT_ONCE, LONGEST_PAUSE_SECONDS, MANY_RUNNING, SMOOTH_SECONDS, Pace
 from web.refusals import ServiceUnavailable
 
 
@@ -15,7 +15,7 @@ from web.refusals import ServiceUnavailable
 async def test_a_prompt_does_not_wait_for_long(settings: Any) -> None:
     """A prompt that cannot begin within MAX_START_SECONDS is refused, and may be repeated."""
     settings.MAX_START_SECONDS = 0.1
-    pace, leave = Pace(), asyncio.Event()
+    pace, leave = Pace(lambda: 0), asyncio.Event()
 
     async def begin() -> None:
         async with pace.turn():
@@ -35,7 +35,7 @@ async def test_a_prompt_does_not_wait_for_long(settings: Any) -> None:
 async def test_prompts_begin_in_order(settings: Any) -> None:
     """Prompts begin in the order in which they came; one that is refused later keeps no other waiting."""
     settings.MAX_START_SECONDS = 5
-    pace, began = Pace(), list[int]()
+    pace, began = Pace(lambda: 0), list[int]()
 
     async def begin(number: int) -> None:
         async with pace.turn():
@@ -46,10 +46,27 @@ async def test_prompts_begin_in_order(settings: Any) -> None:
     assert began == list(range(3 * AT_ONCE))
 
 
-async def test_streams_have_their_turn_between_beginnings(settings: Any) -> None:
-    """While turns of the event loop take long, prompts begin one by one, with pauses."""
+async def test_the_first_of_a_burst_predict_nothing(settings: Any) -> None:
+    """The idle time before a burst is no interval between beginnings: all of the burst begin."""
     settings.MAX_START_SECONDS = 5
-    pace, began, busy = Pace(), list[float](), True
+    pace, began = Pace(lambda: 0), list[int]()
+
+    async def begin(number: int) -> None:
+        async with pace.turn():
+            await asyncio.sleep(0.001)
+            began.append(number)
+
+    for burst in range(2):
+        await asyncio.gather(*map(begin, range(300)))
+        assert len(began) == (burst + 1) * 300
+        await asyncio.sleep(0.5)
+
+
+@pytest.mark.parametrize("running", [0, MANY_RUNNING])
+async def test_streams_have_their_turn_between_beginnings(settings: Any, running: int) -> None:
+    """While turns of many streams take long, prompts begin one by one, with pauses."""
+    settings.MAX_START_SECONDS = 5
+    pace, began, busy = Pace(lambda: running), list[float](), True
 
     async def streams() -> None:
         while busy:
@@ -68,4 +85,5 @@ async def test_streams_have_their_turn_between_beginnings(settings: Any) -> None
     busy = False
     await serving
     pauses = [later - earlier for earlier, later in itertools.pairwise(began)]
-    assert min(pauses) >= min(2 * SMOOTH_SECONDS, LONGEST_PAUSE_SECONDS)
+    is_paused = min(pauses) >= min(2 * SMOOTH_SECONDS, LONGEST_PAUSE_SECONDS)
+    assert is_paused == bool(running)

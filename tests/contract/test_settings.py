@@ -150,7 +150,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert (found.MAX_PROMPT_CHARS, found.MAX_ANSWER_CHARS, found.MAX_ACTIVE_GENERATIONS) == (32_000, 1_000_000, 3)
     assert (found.MAX_ACTIVE_API_CALLS, found.API_REQUESTS_PER_MINUTE) == (10, 120)
     assert (found.MAX_UNCHARGED_PER_HOUR, found.MAX_BODY_MIB, found.MAX_ATTACHMENT_MIB) == (30, 20, 10)
-    assert found.MAX_START_SECONDS == 10
+    assert found.MAX_START_SECONDS == 30
 
 
 @pytest.mark.contract("setting: HOST", "setting: OPENAI_MODELS")
