@@ -49,6 +49,10 @@ ACCOUNT = {
     "password": "/accounts/password/change/",
     "tokens": "/accounts/tokens/",
     "data": "/accounts/data/",
+    "sessions": "/accounts/sessions/",
+    "second-factor": "/accounts/2fa/",
+    "authenticator": "/accounts/2fa/totp/activate/",
+    "delete": "/accounts/delete/",
     "push-demo": "/push-demo/",
 }
 STAFF = {"admin": "/admin/", "dashboard": "/admin/dashboard/", "admin-models": "/admin/providers/chatmodel/"}
