@@ -3,6 +3,8 @@
 allauth has the pages and the login (`allauth.mfa`): authenticator apps (TOTP), passkeys and recovery codes.
 """
 
+import base64
+import secrets
 from collections.abc import Callable
 from io import BytesIO
 
@@ -36,8 +38,8 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
         return encryption.encrypt(text)
 
     def decrypt(self, encrypted_text: str) -> str:
-        # Without the key no code is right.
-        return encryption.decrypt(encrypted_text) or ""
+        # Without the key no code is right: anyone can compute the codes of an empty secret, but not of a random one.
+        return encryption.decrypt(encrypted_text) or base64.b32encode(secrets.token_bytes(20)).decode()
 
     def get_totp_issuer(self) -> str:
         return "Rivulet"
