@@ -144,8 +144,8 @@ def _within(write: Write) -> Outcome:
 
 
 def _alone(write: Write) -> Outcome:
-    close_old_connections()  # the connection may be what failed
     try:
+        close_old_connections()  # the connection may be what failed
         return Outcome(write, write.function())
     except Exception as error:  # noqa: BLE001 - its caller gets it
         return Outcome(write, error=error)

@@ -1,9 +1,9 @@
 """Copy event logs to Redis Streams, and read those of other processes.
 
 A generation that is read at another process than its own has one stream, which its own process writes from the moment
-it is asked for it. An entry is a batch of neighbouring events,
-with an index of their names and sizes. Its id is the number of the last event, so that positions in stream and log are
-the same. The owner writes again what Redis has lost, and deletes from Redis what it no longer keeps itself.
+it is asked for it. An entry is a batch of neighbouring events, with an index of their names and sizes. Its id is the
+number of the last event, so that positions in stream and log are the same. The owner writes again what Redis has lost,
+and deletes from Redis what it no longer keeps itself.
 """
 
 import asyncio
