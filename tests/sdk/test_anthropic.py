@@ -1,7 +1,9 @@
 """/v1/messages with Anthropic's own client, as its users meet it."""
 
+import json
 import time
 
+from tests.chat.outcomes import PROBE
 from tests.product import ApiUser
 from tests.scenarios import PLAIN, REASONING
 from tests.sdk.conftest import Program
@@ -46,7 +48,8 @@ def test_leaving(anthropic: Program, upstream: FakeOpenAI) -> None:
     """A program that leaves has the upstream closed, in the middle and before the first event."""
     before = len(upstream.requests)
     assert anthropic("leaving")
-    left = upstream.requests[before:]
+    # Not the probes of a key that other tests made suspect, which hang like every call of that model.
+    left = [request for request in upstream.requests[before:] if PROBE not in json.dumps(request.body)]
     deadline = time.monotonic() + 5
     while not all(request.closed_by_peer_at for request in left):
         assert time.monotonic() < deadline
