@@ -16,6 +16,15 @@ DELTAS_20 = 160  # characters
 
 DISTANCE = "() => document.documentElement.scrollHeight - innerHeight - scrollY"
 TOP = "() => scrollY"
+# Resolves when the page has not moved for 300 ms: the browser scrolls smoothly, and goes on after a swipe.
+RESTS = """async () => {
+    let top, since;
+    do {
+        if (scrollY !== top) [top, since] = [scrollY, performance.now()];
+        await new Promise(requestAnimationFrame);
+    } while (performance.now() - since < 300);
+    return top;
+}"""
 
 
 @pytest.fixture
@@ -51,8 +60,7 @@ def fill_two_screens(visitor: Visitor) -> None:
 def stays(visitor: Visitor) -> None:
     """Assert that the page stays where it is, away from the end, while text arrives."""
     page = visitor.page
-    page.wait_for_timeout(300)  # the browser's own smooth scrolling
-    top = page.evaluate(TOP)
+    top = page.evaluate(RESTS)
     grow(visitor)
     assert page.evaluate(TOP) == top
     assert page.evaluate(DISTANCE) > 96
@@ -139,8 +147,7 @@ def test_fingers(visit: Visit, regular: Regular) -> None:
     page.locator("#jump").tap()
     follows(reader)
     swipe(reader, 20)
-    page.wait_for_timeout(300)
-    top = page.evaluate(TOP)
+    top = page.evaluate(RESTS)
     grow(reader)
     assert page.evaluate(TOP) == top
     stop(reader)
