@@ -16,6 +16,8 @@ FILES = (
     if SOAK
     else ["quotas/test_ledger.py", "quotas/test_redeem_codes.py", "quotas/test_days.py", COUNTS]
 )
+# The full counts take longer than the five minutes of a single test.
+LIMIT = ["--timeout", "3600"] if SOAK else []
 
 
 @pytest.mark.server
@@ -24,7 +26,7 @@ FILES = (
 def test_the_ledger_passes_on_postgresql(postgres, tmp_path):
     """The tests here that need no server pass on PostgreSQL too; all of them in `make soak`."""
     files = [f"tests/{name}" for name in FILES]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not server", *files]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not server", *LIMIT, *files]
     variables = servers.environment(postgres.migrated_database(), tmp_path / "var", IS_MIGRATED="1")
     done = subprocess.run(command, env=variables, cwd=servers.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
