@@ -43,8 +43,8 @@ test: $(VENV)/.dev $(ORACLES)/.installed ## everything, with real servers and a 
 	@sh tests/servers.sh
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	@# The second core compiles the tests meanwhile, which otherwise each worker does for itself.
+	$(PYTEST) --collect-only -qq >/dev/null & $(BIN)/mypy && $(BIN)/lint-imports && wait
 	@# Four workers, because tests wait most of the time. Tests with bounds in milliseconds run alone, after the others.
 	$(PYTEST) -n 4 --dist loadfile --no-loadscope-reorder -m "not alone"
 	$(PYTEST) -m alone $$(grep -rl --include='test_*.py' mark.alone tests)

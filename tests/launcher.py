@@ -30,7 +30,10 @@ PACKAGES = [
     *("django.db.migrations.executor", "django_redis.client", "httptools", "httpx", "jsonschema", "jwt"),
     *("prometheus_client", "psycopg", "pydantic.types", "pydantic.json_schema", "redis.asyncio", "redis.sentinel"),
     *("rest_framework.serializers", "structlog", "uvicorn.server", "uvloop", "websockets.asyncio.client"),
-    *("aiohappyeyeballs", "whitenoise.middleware", "chatproject.environment"),
+    *("aiohappyeyeballs", "whitenoise.middleware", "chatproject.environment", "confusable_homoglyphs.categories"),
+    *("django.contrib.admin.views.main", "django.db.migrations.autodetector", "django_stubs_ext.aliases"),
+    *("drf_spectacular.types", "fido2.webauthn", "PIL.ExifTags", "PIL.Image", "PIL.TiffTags", "segno.consts"),
+    "uvicorn.protocols.http.httptools_impl",
 ]
 WIRE = "providers/wire"
 MAX_REQUEST_BYTES = 100_000

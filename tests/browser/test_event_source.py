@@ -6,6 +6,7 @@ from playwright.sync_api import Page
 
 from tests.browser.conftest import Regular, Visit
 from tests.browser.line import Line
+from tests.browser.visitor import POLLING_MS
 from tests.product import Product
 
 STEADY = "".join(f"{number} " for number in range(60))
@@ -39,7 +40,7 @@ def read(page: Page, query: dict[str, Any]) -> None:
 
 def wait_for(page: Page, condition: str) -> dict[str, Any]:
     """Wait until the condition holds, and return what the page has seen."""
-    page.wait_for_function(condition, timeout=60_000)
+    page.wait_for_function(condition, timeout=60_000, polling=POLLING_MS)
     return dict(page.evaluate("() => window.seen"))
 
 

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Regular, Visit
 from tests.browser.test_mobile import PHONE
-from tests.browser.visitor import Visitor, content, part
+from tests.browser.visitor import POLLING_MS, Visitor, content, part
 
 LINES = "".join(f"Line {number} of a long text.\n\n" for number in range(400))
 LONG_TEXT = f"{LINES[:1200]}^^^{LINES[1200:]}"
@@ -53,8 +53,13 @@ def grow(visitor: Visitor, chars: int = DELTAS_20) -> None:
 def fill_two_screens(visitor: Visitor) -> None:
     """Ask for a long text and wait until it is over two screens long."""
     visitor.ask(LONG_TEXT, "typed")
+    wait_for_two_screens(visitor.page)
+
+
+def wait_for_two_screens(page: Page) -> None:
+    """Wait until the page is over two screens long."""
     two_screens = "() => document.documentElement.scrollHeight > 2.2 * innerHeight + 300"
-    visitor.page.wait_for_function(two_screens, timeout=60_000)
+    page.wait_for_function(two_screens, timeout=60_000, polling=POLLING_MS)
 
 
 def stays(visitor: Visitor) -> None:
@@ -141,7 +146,7 @@ def test_fingers(visit: Visit, regular: Regular) -> None:
     page.select_option("#model", "typed")
     page.fill("#prompt", LONG_TEXT)
     page.get_by_role("button", name="Send").tap()
-    page.wait_for_function("() => document.documentElement.scrollHeight > 2.2 * innerHeight + 300", timeout=60_000)
+    wait_for_two_screens(page)
     swipe(reader, 250)
     stays(reader)
     page.locator("#jump").tap()

@@ -8,6 +8,9 @@ from playwright.sync_api import Browser, ConsoleMessage, Dialog, Locator, Page, 
 
 from tests.product import PASSWORD, ApiUser, Product
 
+# How often a condition is asked that costs the page a layout. Playwright's default is each frame.
+POLLING_MS = 100
+
 # A violation that the page itself provokes may go by without a word on the console; this gives it one.
 REPORT_VIOLATIONS = """
     addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI, sourceFile, lineNumber }) =>
@@ -119,7 +122,7 @@ class Visitor:
             const answer = document.querySelector(".answer.running [data-part=content]");
             return answer && answer.innerText.length > more && answer.innerText.length;
         }"""
-        return int((page or self.page).wait_for_function(running, arg=more_than).json_value())
+        return int((page or self.page).wait_for_function(running, arg=more_than, polling=POLLING_MS).json_value())
 
     def wait_for_end(self, page: Page | None = None) -> None:
         """Wait until no answer is running."""
