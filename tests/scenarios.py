@@ -274,13 +274,26 @@ async def cited(x: ChatExchange, title: str = "First page") -> None:
 
 @scenario
 async def detailed(x: ChatExchange) -> None:
-    """Thinking as OpenRouter structures it, signed and encrypted, then the plain completion."""
+    """Thinking as OpenRouter structures it, signed and encrypted, then the plain completion, or a call of a tool.
+
+    With the result of a tool at hand, that result.
+    """
+    if x.request.body["messages"][-1]["role"] == "tool":
+        await x.answer(tokens(x.request.body["messages"][-1]["content"]))
+        return
     await x.start()
     for text in tokens(REASONING):
         piece = {"type": "reasoning.text", "text": text, "signature": None, "index": 0}
         await x.delta(content="", reasoning=text, reasoning_details=[piece])
     await x.delta(reasoning_details=[{"type": "reasoning.text", "signature": "c2ln", "index": 0}])
-    await x.delta(reasoning_details=[{"type": "reasoning.encrypted", "data": "Y2lwaGVy", "id": "r1", "index": 1}])
+    cipher = {"type": "reasoning.encrypted", "data": "Y2lwaGVy", "id": "r1", "index": 1}
+    if tools := x.request.body.get("tools"):
+        function = {"name": tools[0]["function"]["name"], "arguments": "{}"}
+        call = {"index": 0, "id": "call_1", "type": "function", "function": function}
+        await x.delta(tool_calls=[call], reasoning_details=[cipher])
+        await x.send(delta_bytes("tool_calls") + b"data: [DONE]\n\n")
+        return
+    await x.delta(reasoning_details=[cipher])
     await x.texts(tokens(PLAIN))
     await x.stop()
 

@@ -4,7 +4,10 @@ https://openrouter.ai/docs/use-cases/reasoning-tokens
 """
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from providers.wire.openai.surrogates import mend_surrogates
 
 # Fields whose pieces continue each other; of all others the last value holds.
 _TEXTS = ("text", "summary", "data")
@@ -19,7 +22,11 @@ class Details:
 
     def add(self, pieces: str) -> None:
         """Add a JSON list of pieces."""
-        for piece in json.loads(pieces):  # orjson refuses half of a surrogate pair
+        self.extend(json.loads(pieces))  # orjson refuses half of a surrogate pair
+
+    def extend(self, pieces: Iterable[Mapping[str, Any]]) -> None:
+        """Add pieces, or whole details."""
+        for piece in pieces:
             last = self._details[-1] if self._details else {}
             if not last or any(last.get(name) != piece.get(name) for name in ("type", "index")):
                 self._details.append({})
@@ -32,7 +39,9 @@ class Details:
 
     def whole(self) -> list[dict[str, Any]]:
         """Return the details with their whole texts."""
-        return [
+        details = [
             {**detail, **{name: "".join(texts) for name, texts in pieces.items()}}
             for detail, pieces in zip(self._details, self._pieces, strict=True)
         ]
+        # The halves of a character may come in different pieces.
+        return json.loads(mend_surrogates(json.dumps(details, ensure_ascii=False))) if details else []

@@ -157,6 +157,8 @@ def _add_assistant(turns: Turns, where: str, content: Any) -> None:
                 turns.call(call_id, name, orjson.dumps(block.get("input") or {}).decode())
             case "thinking":
                 turns.think(string(f"{at}.thinking", block.get("thinking")))
+                if isinstance(carried := block.get("signature"), str):
+                    turns.carry(carried)
             case "redacted_thinking":
                 turns.carry(string(f"{at}.data", block.get("data")))
             case _:

@@ -3,12 +3,13 @@
 https://docs.anthropic.com/en/api/messages-streaming. Blocks follow each other: thinking, text, calls.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from chat.openai import messages_errors
+from chat.openai.details import Details
 from chat.openai.relay import StreamedRelay, Whole
 from chat.openai.turns import CallPiece, CallsInOrder, packed, unusual
 from providers.wire.base import json_object
@@ -41,9 +42,9 @@ def usage_of(usage: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def _carrier(extras: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return a block with what calls have beside this shape; programs pass it back unread."""
-    return {"type": "redacted_thinking", "data": packed(extras)}
+def _carrier(extras: Mapping[str, Mapping[str, Any]], details: Sequence[Mapping[str, Any]] = ()) -> dict[str, str]:
+    """Return a block with what else the turn has; programs pass it back unread."""
+    return {"type": "redacted_thinking", "data": packed(extras, details)}
 
 
 def _input(arguments: str) -> dict[str, Any]:
@@ -75,11 +76,14 @@ class WholeMessage(Whole):
     def _finish(self, reason: str, usage: Mapping[str, Any]) -> None:
         super()._finish(reason, usage)
         message = self.body["choices"][0]["message"]
-        calls, blocks = message.get("tool_calls", []), []
+        calls, details, blocks = message.get("tool_calls", []), message.get("reasoning_details", ()), []
         if thought := message.get("reasoning_content"):
-            blocks.append({"type": "thinking", "thinking": thought, "signature": ""})
-        if extras := {call["id"]: found for call in calls if (found := unusual(call))}:
-            blocks.append(_carrier(extras))
+            signature = packed({}, details) if details else ""
+            blocks.append({"type": "thinking", "thinking": thought, "signature": signature})
+            details = ()
+        extras = {call["id"]: found for call in calls if (found := unusual(call))}
+        if extras or details:
+            blocks.append(_carrier(extras, details))
         if text := message["content"]:
             cited = _citations(message.get("annotations", ()))
             blocks.append({"type": "text", "text": text, **({"citations": cited} if cited else {})})
@@ -97,6 +101,8 @@ class MessageEvents(StreamedRelay):
     def __init__(self, input_tokens: int) -> None:
         super().__init__()
         self._input_tokens = input_tokens
+        # Structured reasoning of which nothing was sent.
+        self._details = Details()
 
     def _start(self, generation: str, model: str) -> None:
         self._begin()
@@ -119,6 +125,7 @@ class MessageEvents(StreamedRelay):
         """Drop withdrawn text that waits; what was sent cannot be withdrawn."""
         self._texts.clear()
         self._held.clear()
+        self._details = Details()
         if not self._sent:
             self._waiting.clear()
             self._begin()
@@ -138,6 +145,8 @@ class MessageEvents(StreamedRelay):
         if self._open_type:
             if self._open_type == "tool_use":
                 self._grow_call(self._halves.join("", whole=True))
+            elif self._open_type == "thinking" and (details := self._take_details()):
+                self._grow("signature_delta", signature=packed({}, details))
             self._event("content_block_stop", index=self._blocks)
             self._blocks += 1
             self._open_type = ""
@@ -156,6 +165,13 @@ class MessageEvents(StreamedRelay):
             if self._open_type != "thinking":
                 self._open({"type": "thinking", "thinking": "", "signature": ""})
             self._grow("thinking_delta", thinking=text)
+
+    def reasoning_details(self, pieces: str) -> None:
+        self._details.add(pieces)
+
+    def _take_details(self) -> list[dict[str, Any]]:
+        details, self._details = self._details.whole(), Details()
+        return details
 
     def _annotations(self, annotations: list[dict[str, Any]]) -> None:
         """Add the cited pages to the open text block; an ended one gets none."""
@@ -202,8 +218,10 @@ class MessageEvents(StreamedRelay):
         self._close_text()
         self._add_calls(self._calls.flush())
         self._close_call()
-        if self._late:
-            self._open(_carrier(self._late))
+        self._close_block()
+        details = self._take_details()
+        if self._late or details:
+            self._open(_carrier(self._late, details))
         self._close_block()
         delta = {"stop_reason": _STOP_REASONS.get(reason, "end_turn"), "stop_sequence": None}
         self._event("message_delta", delta=delta, usage=usage_of(usage))

@@ -27,7 +27,8 @@ async def post_response(request: HttpRequest) -> HttpResponseBase:
     caller = await caller_of(request)
     body, call = responses_bodies.parse(request)
     shown = body.shown()
-    return await serve(request, caller, call, ResponseEvents(shown) if body.stream else WholeResponse(shown))
+    relay = (ResponseEvents if body.stream else WholeResponse)(shown, with_details=body.wants_details)
+    return await serve(request, caller, call, relay)
 
 
 responses = methods(POST=post_response)

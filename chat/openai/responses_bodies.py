@@ -41,6 +41,7 @@ NAMES = {
 }
 _TEXTS = frozenset({"input_text", "output_text", "text", "summary_text", "reasoning_text"})
 _TOKENS_OF_TEXT = "message.output_text.logprobs"
+_ENCRYPTED = "reasoning.encrypted_content"
 
 
 class ReasoningOptions(BaseModel):
@@ -84,6 +85,11 @@ class ResponsesBody(BaseModel):
             if getattr(self, name):
                 raise wrong(name, _("Responses are not kept here. Please send the whole input."))
         refuse_log_probabilities(top_logprobs=self.top_logprobs, include=_TOKENS_OF_TEXT in self.include)
+
+    @property
+    def wants_details(self) -> bool:
+        """Whether the program passes structured reasoning back."""
+        return _ENCRYPTED in self.include
 
     def extras(self) -> dict[str, Any]:
         """Return the fields that the upstream gets, in the shape of chat completions."""

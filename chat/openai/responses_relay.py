@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from chat.openai import errors
+from chat.openai.details import Details
 from chat.openai.relay import StreamedRelay, Whole
 from chat.openai.turns import CallPiece, CallsInOrder, is_json, packed, unusual
 from providers.wire.openai.surrogates import Surrogates
@@ -50,9 +51,11 @@ class Items:
     def call(self, call_id: str, name: str) -> dict[str, Any]:
         return self._new("function_call", "fc", status="in_progress", call_id=call_id, name=name, arguments="")
 
-    def carrier(self, extras: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """Return an item with what calls have beside this shape; programs pass it back unread."""
-        return self.reasoning() | {"encrypted_content": packed(extras)}
+    def carrier(
+        self, extras: Mapping[str, Mapping[str, Any]], details: Sequence[Mapping[str, Any]] = ()
+    ) -> dict[str, Any]:
+        """Return an item with what else the turn has; programs pass it back unread."""
+        return self.reasoning() | {"encrypted_content": packed(extras, details)}
 
 
 def text_part(text: str, annotations: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
@@ -96,11 +99,14 @@ def _head(generation: str, model: str, created: int, shown: Mapping[str, Any]) -
 
 
 class WholeResponse(Whole):
-    """A response in one piece; `shown` is what it repeats of its request."""
+    """A response in one piece; `shown` is what it repeats of its request.
 
-    def __init__(self, shown: Mapping[str, Any]) -> None:
+    Structured reasoning comes `with_details`, because a program must have asked for encrypted content.
+    """
+
+    def __init__(self, shown: Mapping[str, Any], *, with_details: bool = False) -> None:
         super().__init__()
-        self._shown = shown
+        self._shown, self._with_details = shown, with_details
 
     def _start(self, generation: str, model: str) -> None:
         self._items = Items(generation)
@@ -111,8 +117,11 @@ class WholeResponse(Whole):
         message = self.body["choices"][0]["message"]
         items, done = self._items, self._items.done
         cited = _flat(message.get("annotations", ()))
+        details = message.get("reasoning_details", ()) if self._with_details else ()
         if thought := message.get("reasoning_content"):
-            done.append(items.reasoning() | {"summary": [{"type": "summary_text", "text": thought}]})
+            item = items.carrier({}, details) if details else items.reasoning()
+            done.append(item | {"summary": [{"type": "summary_text", "text": thought}]})
+            details = ()
         if text := message["content"]:
             done.append(items.message() | {"status": "completed", "content": [text_part(text, cited)]})
         calls = message.get("tool_calls", [])
@@ -121,17 +130,20 @@ class WholeResponse(Whole):
             item = items.call(call["id"], function["name"])
             text = function["arguments"]
             done.append(item | {"status": _call_status(text, reason), "arguments": text})
-        if extras := {call["id"]: found for call in calls if (found := unusual(call))}:
-            done.append(items.carrier(extras))
+        extras = {call["id"]: found for call in calls if (found := unusual(call))}
+        if extras or details:
+            done.append(items.carrier(extras, details))
         self.body = _ended(self._head, done, reason, usage)
 
 
 class ResponseEvents(StreamedRelay):
     """A stream of typed events, numbered from 0; `response.completed` and the like end it."""
 
-    def __init__(self, shown: Mapping[str, Any]) -> None:
+    def __init__(self, shown: Mapping[str, Any], *, with_details: bool = False) -> None:
         super().__init__()
-        self._shown = shown
+        self._shown, self._with_details = shown, with_details
+        # Structured reasoning of which nothing was sent.
+        self._details = Details()
 
     def _start(self, generation: str, model: str) -> None:
         self._generation = generation
@@ -160,6 +172,7 @@ class ResponseEvents(StreamedRelay):
         """Drop withdrawn text that waits; what was sent cannot be withdrawn."""
         self._texts.clear()
         self._held.clear()
+        self._details = Details()
         if not self._sent:
             self._waiting.clear()
             self._begin()
@@ -208,11 +221,21 @@ class ResponseEvents(StreamedRelay):
             self._event("response.reasoning_summary_text.done", **place, **_SUMMARY_PLACE, text=text)
             self._event("response.reasoning_summary_part.done", **place, **_SUMMARY_PLACE, part=part)
             done = item | {"summary": [part]}
+            if details := self._take_details():
+                done["encrypted_content"] = packed({}, details)
         else:
             name = item["name"]
             self._event("response.function_call_arguments.done", **place, name=name, arguments=text)
             done = item | {"status": _call_status(text, self._reason), "arguments": text}
         self._end_item(done)
+
+    def reasoning_details(self, pieces: str) -> None:
+        if self._with_details:
+            self._details.add(pieces)
+
+    def _take_details(self) -> list[dict[str, Any]]:
+        details, self._details = self._details.whole(), Details()
+        return details
 
     def _end_item(self, item: dict[str, Any]) -> None:
         self._event("response.output_item.done", output_index=len(self._items.done), item=item)
@@ -276,8 +299,9 @@ class ResponseEvents(StreamedRelay):
         self._add_calls(self._calls.flush())
         self._close_call()
         self._close_item()
-        if self._extras:
-            item = self._items.carrier(self._extras)
+        details = self._take_details()
+        if self._extras or details:
+            item = self._items.carrier(self._extras, details)
             self._event("response.output_item.added", output_index=len(self._items.done), item=item)
             self._end_item(item)
         response = _ended(self._head, self._items.done, reason, usage)

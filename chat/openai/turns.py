@@ -5,18 +5,20 @@ import binascii
 import json
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from chat.openai.bodies import MAX_LEVELS, flat
-from providers.wire.base import PromptMessage, Role, json_object
+from chat.openai.details import Details
+from providers.wire.base import PromptMessage, Role, as_object, as_objects, json_object
 
 # What a call of a tool has in every shape; the rest, such as a vendor's signature, is carried apart.
 _USUAL = frozenset({"index", "id", "type", "function"})
-_OURS = "rivulet"
+# Names of what is carried in texts that programs pass back unread: such fields, by call, and structured reasoning.
+_OURS, _DETAILS = "rivulet", "reasoning_details"
 
 Parts = tuple[dict[str, Any], ...]
 
@@ -30,6 +32,7 @@ class Turns:
         self._thoughts: list[str] = []
         self._calls: list[dict[str, Any]] = []
         self._carried: dict[str, dict[str, Any]] = {}
+        self._details = Details()
         self._cache_control: Any = None
 
     def add(self, role: Role, text: str, parts: Parts = (), cache_control: Any = None, **fields: Any) -> None:
@@ -55,8 +58,10 @@ class Turns:
         self._cache_control = cache_control
 
     def carry(self, text: str) -> None:
-        """Give calls back what `packed` carried apart from them; other text is ignored."""
-        self._carried |= _unpacked(text)
+        """Give the turn back what `packed` carried apart from it; other text is ignored."""
+        calls, details = _unpacked(text)
+        self._carried |= calls
+        self._details.extend(details)
 
     def all(self) -> tuple[PromptMessage, ...]:
         """Return all turns."""
@@ -66,7 +71,7 @@ class Turns:
     def _close(self) -> None:
         if not (self._texts or self._calls):
             self._thoughts.clear()
-            self._cache_control = None
+            self._details, self._cache_control = Details(), None
             return
         fields: dict[str, Any] = {}
         if self._calls:
@@ -74,8 +79,11 @@ class Turns:
             # Some models need the reasoning back together with the calls that it led to, and only then.
             if self._thoughts:
                 fields["reasoning_content"] = "".join(self._thoughts)
+            if details := self._details.whole():
+                fields["reasoning_details"] = details
         self._messages.append(PromptMessage("assistant", "".join(self._texts), (), fields, self._cache_control))
         self._texts, self._thoughts, self._calls, self._cache_control = [], [], [], None
+        self._details = Details()
 
 
 def unusual(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,19 +91,22 @@ def unusual(call: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in call.items() if name not in _USUAL}
 
 
-def packed(fields: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return such fields, by call, as a text that programs pass back unread."""
-    return base64.b64encode(orjson.dumps({_OURS: fields})).decode()
+def packed(fields: Mapping[str, Mapping[str, Any]], details: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Return such fields, by call, and structured reasoning as one opaque text."""
+    carried = {_OURS: fields, **({_DETAILS: details} if details else {})}
+    return base64.b64encode(orjson.dumps(carried)).decode()
 
 
-def _unpacked(text: str) -> dict[str, dict[str, Any]]:
+def _unpacked(text: str) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
     try:
-        found = json_object(base64.b64decode(text, validate=True)).get(_OURS)
+        found = json_object(base64.b64decode(text, validate=True))
     except (binascii.Error, ValueError):
-        return {}
-    if not isinstance(found, dict) or not flat(found, MAX_LEVELS):
-        return {}
-    return {call: unusual(fields) for call, fields in found.items() if isinstance(fields, dict)}
+        return {}, []
+    if _OURS not in found or not flat(found, MAX_LEVELS):
+        return {}, []
+    calls = as_object(found[_OURS])
+    fields = {call: unusual(given) for call, given in calls.items() if isinstance(given, dict)}
+    return fields, as_objects(found.get(_DETAILS))
 
 
 @dataclass(frozen=True, slots=True)

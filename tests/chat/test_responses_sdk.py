@@ -10,6 +10,7 @@ from openai import OpenAI
 from openai.types.responses import FunctionToolParam
 
 from tests.chat.openai_client import TRIES, WITHIN_SECONDS, Counted, counting
+from tests.chat.test_reasoning_details import CIPHER, TEXT
 from tests.product import ApiUser
 from tests.scenarios import PLAIN, REASONING
 from tests.upstreams import FakeOpenAI
@@ -65,6 +66,26 @@ def test_a_round_with_tools(client: OpenAI, api_user: ApiUser) -> None:
     answer = client.responses.create(model="tools", input=history, tools=[WEATHER])
     assert answer.output_text == "sunny, 24 °C"
     assert api_user.quota()["used_today"] == 3
+
+
+def test_signed_reasoning_goes_back(client: OpenAI, upstream: FakeOpenAI) -> None:
+    """Encrypted content that a program asked for reaches the vendor with the result of the tool."""
+    asked: Any = {"model": "detailed", "tools": [WEATHER], "include": ["reasoning.encrypted_content"]}
+    with client.responses.stream(input="Hello", **asked) as stream:
+        for _event in stream:
+            pass
+        streamed = stream.get_final_response()
+    whole = client.responses.create(input="Hello", **asked)
+    before = len(upstream.requests)
+    for answer in (streamed, whole):
+        result = {"type": "function_call_output", "call_id": "call_1", "output": "sunny"}
+        history: Any = [{"role": "user", "content": "Hello"}, *answer.output, result]
+        assert client.responses.create(input=history, **asked).output_text == "sunny"
+    turns = [request.body["messages"][1] for request in upstream.requests[before:]]
+    assert [turn["reasoning_details"] for turn in turns] == [[TEXT, CIPHER]] * 2
+    unasked = client.responses.create(model="detailed", input="Hello", tools=[WEATHER])
+    assert [item.type for item in unasked.output] == ["reasoning", "function_call"]
+    assert unasked.output[0].encrypted_content is None  # type: ignore[union-attr]
 
 
 def test_an_image(client: OpenAI, upstream: FakeOpenAI) -> None:

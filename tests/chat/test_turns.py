@@ -14,6 +14,7 @@ from chat.openai.responses_relay import ResponseEvents, WholeResponse
 from chat.openai.turns import CallsInOrder, Turns, packed
 
 SIGNED = {"extra_content": {"vendor": {"signature": "s" * 100}}}
+RAN_END = {"finish_reason": "stop", "usage": {"input_tokens": 1, "output_tokens": 1, "estimated": False}}
 USAGE = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
 
 
@@ -28,8 +29,7 @@ def ran(relay: Relay, *lists: list[dict[str, Any]], reason: str = "tool_calls") 
     relay.publish("start", {"generation": "0" * 32, "model": "m"})
     for pieces in lists:
         relay.tool_calls(json.dumps(pieces))
-    done = {"finish_reason": "stop", "usage": {"input_tokens": 1, "output_tokens": 1, "estimated": False}}
-    relay.complete("done", done, finish_reason=reason)
+    relay.complete("done", RAN_END, finish_reason=reason)
 
 
 def data(stream: bytes) -> list[dict[str, Any]]:
@@ -110,8 +110,7 @@ def test_text_inside_a_call_does_not_split_it(kind: str) -> None:
         opened = relay.take()
         assert b"hm" not in opened
         relay.tool_calls(json.dumps([piece(0, "}")]))
-        ran_end = {"finish_reason": "stop", "usage": {"input_tokens": 1, "output_tokens": 1, "estimated": False}}
-        relay.complete("done", ran_end, finish_reason="tool_calls")
+        relay.complete("done", RAN_END, finish_reason="tool_calls")
     call, text = data(response.take())[-1]["response"]["output"]
     assert (call["type"], call["arguments"], text["type"]) == ("function_call", "{}", kind)
     events = data(message.take())
@@ -219,3 +218,55 @@ def test_marks_of_what_is_to_be_cached() -> None:
     mark = {"type": "ephemeral", "ttl": "1h"}
     assert [message.cache_control for message in call.messages] == [mark, None, mark, mark, None, None]
     assert [tool.get("cache_control") for tool in call.extras["tools"]] == [mark, None]
+
+
+def test_structured_reasoning_comes_back() -> None:
+    """Reasoning that a vendor wants back is with its block, or comes last; withdrawn reasoning does not."""
+    text = {"type": "reasoning.text", "text": "Hm 😀", "signature": "s", "index": 0}
+    halves = [{**text, "text": "Hm \ud83d", "signature": None}, {**text, "text": "\ude00"}]
+    late = {"type": "reasoning.encrypted", "data": "c", "index": 1}
+    relays = (
+        WholeResponse({}, with_details=True),
+        ResponseEvents({}, with_details=True),
+        WholeMessage(),
+        MessageEvents(1),
+    )
+    for relay in relays:
+        relay.publish("start", {"generation": "0" * 32, "model": "m"})
+        relay.reasoning_details(json.dumps([late]))
+        relay.publish("reset", {"content": "", "reasoning": ""})
+        relay.publish("reasoning", {"content": "Hm"})
+        for half in halves:
+            relay.reasoning_details(json.dumps([half]))
+        relay.publish("message", {"content": "x"})
+        relay.tool_calls(json.dumps([piece(0, "{}", name="a")]))
+        relay.reasoning_details(json.dumps([late]))
+        relay.complete("done", RAN_END, finish_reason="tool_calls")
+    whole, stream, message, events = relays
+    for output in (whole.body["output"], data(stream.take())[-1]["response"]["output"]):
+        carried = [item["encrypted_content"] for item in output if item["type"] == "reasoning"]
+        assert returned(*carried) == [text, late]
+    sent = data(events.take())
+    deltas = [event["delta"].get("signature") for event in sent if event["type"] == "content_block_delta"]
+    blocks = [event["content_block"].get("data") for event in sent if event["type"] == "content_block_start"]
+    assert returned(*filter(None, deltas + blocks)) == [text, late]
+    kept = [block.get("signature") or block.get("data") for block in message.body["content"]]
+    assert returned(*filter(None, kept)) == [text, late]
+
+
+def returned(*carried: str) -> Any:
+    """Return the structured reasoning that a vendor gets back."""
+    turns = Turns()
+    for each in carried:
+        turns.carry(each)
+    turns.call("c0", "a", "{}")
+    return turns.all()[0].fields["reasoning_details"]
+
+
+@pytest.mark.parametrize("given", ["eyJ9", "not base64", packed({}, [{"type": "x"}])[:-4]])
+def test_foreign_signatures_are_ignored(given: str) -> None:
+    """A signature that another service made is not for this vendor."""
+    turns = Turns()
+    turns.carry(given)
+    turns.call("c0", "a", "{}")
+    assert "reasoning_details" not in turns.all()[0].fields

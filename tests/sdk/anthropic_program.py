@@ -46,6 +46,23 @@ def tools(client):
     return [streamed.content[0].input, whole.content[0].input, whole.stop_reason, answer.content[0].text]
 
 
+def signatures(client):
+    """Pass the thinking before a call back with its result, once streamed and once whole; return the blocks' types."""
+    asked = {"model": "detailed", "max_tokens": 100, "tools": [WEATHER]}
+    with client.messages.stream(messages=HELLO, **asked) as events:
+        streamed = events.get_final_message()
+    whole = client.messages.create(messages=HELLO, **asked)
+    types = []
+    for answer in (streamed, whole):
+        content = [block.model_dump(exclude_none=True) for block in answer.content]
+        call = next(block for block in content if block["type"] == "tool_use")
+        result = {"type": "tool_result", "tool_use_id": call["id"], "content": "sunny"}
+        turns = [*HELLO, {"role": "assistant", "content": content}, {"role": "user", "content": [result]}]
+        last = client.messages.create(messages=turns, **asked)
+        types.append([*(block["type"] for block in content), last.content[0].text])
+    return types
+
+
 def image(client):
     """Send an image."""
     content = [{"type": "text", "text": "What?"}, IMAGE]

@@ -4,6 +4,7 @@ import json
 import time
 
 from tests.chat.outcomes import PROBE
+from tests.chat.test_reasoning_details import CIPHER, TEXT
 from tests.product import ApiUser
 from tests.scenarios import PLAIN, REASONING
 from tests.sdk.conftest import Program
@@ -22,6 +23,14 @@ def test_a_round_with_tools(anthropic: Program, api_user: ApiUser) -> None:
     """The model calls a tool, gets its result, and answers; the content goes back as it came."""
     assert anthropic("tools") == [GIVEN, GIVEN, "tool_use", "sunny, 24 °C"]
     assert api_user.quota()["used_today"] == 3
+
+
+def test_signed_thinking_goes_back(anthropic: Program, upstream: FakeOpenAI) -> None:
+    """What a vendor wants back with its calls comes as signatures, and reaches it with the result of the tool."""
+    before = len(upstream.requests)
+    assert anthropic("signatures") == [["thinking", "tool_use", "sunny"]] * 2
+    turns = [request.body["messages"][1:] for request in upstream.requests[before:]]
+    assert [turn[0]["reasoning_details"] for turn in turns if turn] == [[TEXT, CIPHER]] * 2
 
 
 def test_images_and_counts(anthropic: Program, upstream: FakeOpenAI) -> None:
