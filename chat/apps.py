@@ -35,10 +35,12 @@ class ChatConfig(AppConfig):
         self.words = LiveWords()
         self.streams = sse.OpenStreams()
         routing = providers_app().routing
-        self.generations = service.Generations(self.words, quotas_app().hints, drain, process, broker, redis, routing)
+        self.decodings = Decodings()
+        self.generations = service.Generations(
+            self.words, quotas_app().hints, drain, process, broker, redis, routing, self.decodings
+        )
         self.keyed_calls = keyed.KeyedCalls(broker, process)
         self.channels = hub.Channels(broker, redis)
-        self.decodings = Decodings()
         self.payment_demo = payment_demo.PaymentDemo()
         self.searches = Searches()
         self.import_slot = threading.BoundedSemaphore(IMPORTS_AT_ONCE)

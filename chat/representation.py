@@ -46,7 +46,19 @@ def generation(row: Generation) -> schemas.Generation:
     }
     if stored := row.stored_sources():
         shape["sources"] = sources.decode(stored)
+    if (kept := row.text_message()) and kept.attached:
+        shape["attachments"] = [store.representation(each) for each in kept.attached]
     return shape
+
+
+def start_event(row: Generation) -> dict[str, Any]:
+    """Return the data of a generation's first event."""
+    title = row.conversation.title if row.conversation else None
+    start = {"generation": row.id, "conversation": row.conversation_id, "model": row.model, "title": title}
+    if not row.is_continuation:
+        return start
+    place = {"content_from": row.content_from, "reasoning_from": row.reasoning_from}
+    return {**start, "continues": {"message": row.message_id, **place}}
 
 
 def end_event(row: Generation) -> tuple[str, ChatDoneEvent | ChatErrorEvent] | None:

@@ -25,6 +25,7 @@ class Generation(TypedDict):
     content: str
     reasoning: str
     sources: NotRequired[list[CitedSource]]
+    attachments: NotRequired[list[Attachment]]
     usage: TokensUsed | None
     charge: Charge | None
     error: Problem | None

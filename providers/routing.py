@@ -40,9 +40,12 @@ from providers.wire.base import (
     trim,
 )
 from providers.wire.errors import ContentBlocked, PromptTooLong, ProviderError, Retry
+from providers.wire.images import CompletionImages
 
 log = structlog.get_logger("providers")
 
+# What a reader gets, so that another attempt must withdraw it, or cannot follow it.
+_SHOWN = (Delta, Reasoning, ToolCallDelta, CompletionImages, Sources)
 # Seconds that one request may wait in all, over all its keys, before the first visible character.
 MAX_WAIT_SECONDS = 30.0
 # Seconds of the longest single wait; a longer `Retry-After` goes on to another key instead.
@@ -260,12 +263,13 @@ class Attempts:
         return take(events)
 
     def _note(self, event: Event) -> None:
-        if self.visible_text or not isinstance(event, Delta | Reasoning | ToolCallDelta | Sources):
+        if self.visible_text or not isinstance(event, _SHOWN):
             return
         self.any_text = True
-        self.visible_text = (
-            bool(event.text.strip()) if isinstance(event, Delta | Reasoning) else isinstance(event, ToolCallDelta)
-        )
+        if isinstance(event, Delta | Reasoning):
+            self.visible_text = bool(event.text.strip())
+        else:
+            self.visible_text = not isinstance(event, Sources)
 
     async def _better(self, route: RouteConfig, problem: Retry | ProviderError) -> ChatRequest | None:
         """Return a request that avoids the upstream's complaint; None when there is none.

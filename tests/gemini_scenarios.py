@@ -228,6 +228,7 @@ async def image(x: GeminiExchange) -> None:
     """Text around an image."""
     await x.start("text/event-stream")
     await x.texts(["Here it is: "])
+    await x.data(answer({"inlineData": {"mimeType": "image/png", "data": PIXEL}, "thought": True}))
     await x.data(answer({"inlineData": {"mimeType": "image/png", "data": PIXEL}}))
     await x.texts(["done."])
     await x.stop()

@@ -45,6 +45,7 @@ MODELS = {
     "cited": "cited",
     "scored": "scored",
     "detailed": "detailed",
+    "pictured": "pictured",
     "hang": "hang",
     "hang-after-headers": "hang_after_headers",
     "empty": "empty",

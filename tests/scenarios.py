@@ -16,6 +16,12 @@ TOOL_ARGUMENTS = '{"city": "杭州", "days": 2}'
 LONG_LINE_BYTES = 200 * 1024 * 1024
 CITED = ("https://example.org/water?a=1&b=2", "https://例子.example/水")
 USAGE = {"prompt_tokens": 9, "completion_tokens": 7, "total_tokens": 16}
+# A PNG of 40 × 20 pixels, as OpenRouter sends images.
+_PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAACgAAAAUCAIAAABwJOjsAAAAKklEQVR4nGP8z0A+YGQgXzcTBfZSBEYtHrV41OJRi0"
+    "ctHrV41OJRi+kPAGYwAicTDGA1AAAAAElFTkSuQmCC"
+)
+MADE_IMAGE = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_PNG}"}, "index": 0}
 
 
 def event_bytes(**chunk: Any) -> bytes:
@@ -295,6 +301,17 @@ async def detailed(x: ChatExchange) -> None:
         return
     await x.delta(reasoning_details=[cipher])
     await x.texts(tokens(PLAIN))
+    await x.stop()
+
+
+@scenario
+async def pictured(x: ChatExchange) -> None:
+    """Text around an image in OpenRouter's shape; a prompt that ends with JSON replaces the list of images."""
+    given = x.last_prompt[x.last_prompt.find("[") :] if "[" in x.last_prompt else ""
+    await x.start()
+    await x.texts(["Here it is: "])
+    await x.delta(content="", images=json.loads(given) if given else [MADE_IMAGE])
+    await x.texts(["done."])
     await x.stop()
 
 

@@ -96,8 +96,26 @@ def turns(
                 shown.add(row.pk)
     while len(branch) > len(kept) > 1 and kept[-1][0].role != "user":
         kept.pop()  # several vendors refuse a prompt that begins otherwise
-    content = store.content_of(shown)
-    return [_turn(turn, rows, content) for turn, rows in reversed(kept)]
+    return _turns([*reversed(kept)], store.content_of(shown))
+
+
+def _turns(
+    branch: Sequence[tuple["Message", Sequence[Attachment]]], content: Mapping[int, bytes]
+) -> list[PromptMessage]:
+    """Return turns with their attachments.
+
+    Images that a model made go with the next prompt, because most vendors take images in turns of the user only.
+    """
+    turns: list[PromptMessage] = []
+    made: list[Attachment] = []
+    for turn, rows in branch:
+        if turn.role == "assistant":
+            made += rows
+            turns.append(_turn(turn, (), content))
+        else:
+            turns.append(_turn(turn, [*made, *rows], content))
+            made = []
+    return turns
 
 
 def _turn(turn: "Message", rows: Sequence[Attachment], content: Mapping[int, bytes]) -> PromptMessage:

@@ -1,20 +1,15 @@
 """Define the JSON of attachments."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from web.schemas import Count
+from chat.events.schemas import MessageFile
 
 
-class Attachment(TypedDict):
-    id: int
-    name: str
-    kind: Literal["image", "text"]
-    media_type: str
-    bytes: Count
-    chars: Annotated[int, Field(ge=0, description="Characters of a text; 0 for an image.")]
+class Attachment(MessageFile):
+    pass
 
 
 class Upload(TypedDict):

@@ -108,6 +108,18 @@ def of_conversation(conversation_id: int) -> Mapping[int, Sequence[Attachment]]:
     return by_message(links.select_related("attachment").order_by("pk"))
 
 
+def of_message(message_id: int) -> list[Attachment]:
+    """Return the attachments of a message, in their order."""
+    links = MessageAttachment.objects.filter(message_id=message_id).select_related("attachment").order_by("pk")
+    return [link.attachment for link in links]
+
+
+def link(message_id: int, ids: Sequence[int]) -> None:
+    """Give a message these attachments, without those that were deleted meanwhile."""
+    found = Attachment.objects.filter(pk__in=ids).order_by("pk").values_list("pk", flat=True)
+    MessageAttachment.objects.bulk_create(MessageAttachment(message_id=message_id, attachment_id=pk) for pk in found)
+
+
 def note_on(messages: Iterable["Message"], conversation_id: int) -> None:
     """Give each message of a conversation the list of its attachments."""
     found = of_conversation(conversation_id)

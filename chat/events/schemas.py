@@ -66,6 +66,19 @@ class ChatSourcesEvent(TypedDict):
     sources: list[CitedSource]
 
 
+class MessageFile(TypedDict):
+    id: int
+    name: str
+    kind: Literal["image", "text"]
+    media_type: str
+    bytes: Count
+    chars: Annotated[int, Field(ge=0, description="Characters of a text; 0 for an image.")]
+
+
+class ChatAttachmentsEvent(TypedDict):
+    attachments: list[MessageFile]
+
+
 class ChatDoneEvent(TypedDict):
     finish_reason: FinishReason
     message: int | None
@@ -89,6 +102,7 @@ CHAT = Content(
         "notice": ChatNoticeEvent,
         "reset": ChatResetEvent,
         "sources": ChatSourcesEvent,
+        "attachments": ChatAttachmentsEvent,
         "done": ChatDoneEvent,
         "error": ChatErrorEvent,
     },

@@ -25,6 +25,10 @@ class Sink(ABC):
     def reasoning_details(self, pieces: str) -> None:  # noqa: B027
         """Take a JSON list of pieces of structured reasoning, which a reader sends back."""
 
+    def images(self, listed: str) -> bool:
+        """Take a JSON list of images; return whether a reader receives them."""
+        return False
+
     def logprobs(self, items: Sequence[Mapping[str, Any]]) -> None:  # noqa: B027
         """Take the log probabilities of tokens, for a reader who asked for them."""
 

@@ -13,6 +13,7 @@ from django.utils import timezone, translation
 
 from accounts import token_limits
 from chat import storage
+from chat.attachments import store as attachments
 from chat.generations import continuation
 from chat.generations.pipeline import PARTING
 from chat.models import Conversation, Generation, Hit, Message
@@ -47,6 +48,8 @@ class End:
     visible: bool = False
     # The pages that it cites, as `chat.sources` encodes them.
     sources: str = ""
+    # The ids of the images that it brought, as stored attachments.
+    attachments: tuple[int, ...] = ()
     reached_upstream: bool = False
     # Whether it failed because of the request: moderation, a prompt that is too long, a refused parameter.
     request_at_fault: bool = False
@@ -147,11 +150,7 @@ def store(end: End) -> Generation:
         if not fast_sql.update(Generation, values, "id = %s AND status = 'running'", [row.id]):
             transaction.set_rollback(True)
         else:
-            kept = row.message_id is not None
-            if kept and not fast_sql.update(Message, text, "id = %s", [row.message_id]):
-                row = copy(row)  # as this may run again, if the commit fails
-                row.message = row.conversation = None  # deleted meanwhile
-                storage.add(row.user_id, "conversations", -stored)
+            row = _keep(end, text, stored)
             for name, value in values.items():
                 setattr(row, name, value)
             daily.count(row)
@@ -160,6 +159,21 @@ def store(end: End) -> Generation:
                 Conversation.objects.filter(id=row.conversation_id).update(blocked=True)
             return row
     return Generation.objects.select_related("message", "part_of").get(id=row.id)
+
+
+def _keep(end: End, text: dict[str, Any], stored: int) -> Generation:
+    """Store texts and images; return the row, without a message deleted meanwhile."""
+    row = end.row
+    if row.message_id is None:
+        return row
+    if fast_sql.update(Message, text, "id = %s", [row.message_id]):
+        if end.attachments:
+            attachments.link(row.message_id, end.attachments)
+        return row
+    row = copy(row)  # as this may run again, if the commit fails
+    row.message = row.conversation = None
+    storage.add(row.user_id, "conversations", -stored)
+    return row
 
 
 def _kept_text(end: End) -> tuple[dict[str, Any], int]:

@@ -2,6 +2,7 @@
 
 import re
 
+from chat.attachments import store
 from chat.models import Generation
 from web.refusals import NotFound
 
@@ -13,4 +14,6 @@ def owned(user_id: int, generation_id: str, *, texts: bool = True) -> Generation
     row = rows.filter(id=generation_id).first() if re.fullmatch("[0-9a-f]{32}", generation_id) else None
     if row is None:
         raise NotFound
+    if texts and (message := row.text_message()):
+        message.attached = store.of_message(message.pk)
     return row

@@ -22,6 +22,7 @@ from providers.wire.base import (
     ToolCallDelta,
     Withdrawn,
 )
+from providers.wire.images import CompletionImages
 from providers.wire.reasoning_details import ReasoningDetails
 from providers.wire.sources import SourceList
 
@@ -29,6 +30,8 @@ from providers.wire.sources import SourceList
 PARTING = "\n\n…\n\n"
 # Characters of structured reasoning for each of text that a completion may have: JSON escapes what is not ASCII.
 DETAILS_ROOM = 8
+# Characters of the images of a completion, as JSON.
+MAX_IMAGE_CHARS = 32 * 2**20
 # A tuple, because `isinstance` with `A | B` builds the union anew at each call.
 TEXT = (Delta, Reasoning)
 
@@ -103,7 +106,7 @@ class LengthLimit:
 
     def __init__(self, max_chars: int) -> None:
         self._max_chars = self._left = max_chars
-        self._details_left = DETAILS_ROOM * max_chars
+        self._details_left, self._images_left = DETAILS_ROOM * max_chars, MAX_IMAGE_CHARS
 
     def feed(self, event: PipelineEvent) -> Sequence[PipelineEvent]:
         if isinstance(event, TEXT):
@@ -121,6 +124,9 @@ class LengthLimit:
             # They repeat text that counted already, so they have as much room of their own.
             self._details_left -= len(event.json)
             return (event,) if self._details_left > 0 else ()
+        if isinstance(event, CompletionImages):
+            self._images_left -= len(event.json)
+            return (event,) if self._images_left >= 0 else (Finished("length"),)
         if isinstance(event, Withdrawn):
             self._left = self._max_chars
         return (event,)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -11,14 +12,15 @@ from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import IntegrityError, InterfaceError, OperationalError
 from django.utils import translation
-from prometheus_client import Counter
 
 from chat import representation, sources
+from chat.attachments.decodings import Decodings
 from chat.events.sink import Sink
-from chat.generations import finish
+from chat.generations import end_log, finish
 from chat.generations.drafts import Draft
 from chat.generations.finish import End
 from chat.generations.late_thought import LateThought, PipelineEvent, Rethought
+from chat.generations.made_images import MadeImages
 from chat.generations.pipeline import Ended, LengthLimit, Pipeline, Screening, screened_sources
 from chat.generations.token_probs import TokenProbs
 from chat.models import Generation
@@ -43,6 +45,7 @@ from providers.wire.base import (
     prompt_tokens,
 )
 from providers.wire.errors import ContentBlocked, ProviderError, TotalTimeout
+from providers.wire.images import CompletionImages
 from providers.wire.logprobs import LogProbs
 from providers.wire.reasoning_details import ReasoningDetails
 from quotas.hints import QuotaHints
@@ -50,7 +53,6 @@ from runtime import database
 
 log = structlog.get_logger("generation")
 
-GENERATIONS = Counter("rivulet_generations", "Generations that ended", ["status", "finish_reason"])
 # Seconds between attempts to store an end while the database is away: the first pause, doubling up to the second.
 STORE_RETRY_SECONDS = (0.2, 5.0)
 
@@ -70,6 +72,7 @@ class Run:
         words: LiveWords,
         hints: QuotaHints,
         *,
+        decodings: Decodings,
         hides_reasoning: bool = False,
         seam: str = "",
     ) -> None:
@@ -82,7 +85,7 @@ class Run:
         self.completed = False
         # Whether the row is gone together with its user, so that there is nothing to end.
         self.deleted = False
-        self._attempts = attempts
+        self._attempts, self._images = attempts, MadeImages(row, decodings)
         # Of the tool calls that the caller got. They are no text, but not an empty completion either.
         self._tool_call_chars = 0
         # Whether the caller got embeddings, which are no text either.
@@ -109,11 +112,14 @@ class Run:
         self._reasoned_at: float | None = None
         # Whether the time of the next content or tool call matters.
         self._clocks_next = True
-        self._publish("start", _start_of(row))
+        self._publish("start", representation.start_event(row))
 
     async def go(self) -> None:
         """Generate, store the end, publish it: the whole life of the generation."""
         end = await self._generate()
+        if self._images:
+            kept = await self._images.keep(self._publish)
+            end = replace(end, attachments=kept, last_event=self.draft.last_event + 1)
         try:
             stored = await self._store(end)
         except (ObjectDoesNotExist, IntegrityError):
@@ -231,19 +237,13 @@ class Run:
 
     def _take_note(self, event: PipelineEvent) -> None:
         """Take an event that comes once or seldom."""
-        if isinstance(event, Embeddings):
-            self._has_embeddings = self.sink.embeddings(event.items)
-        elif isinstance(event, LogProbs):
-            if self._attempts.extras.get("logprobs"):  # others were not screened
-                self.sink.logprobs(event.items)
-        elif isinstance(event, ReasoningDetails):
-            self.sink.reasoning_details(event.json)
-        elif isinstance(event, Usage):
+        if isinstance(event, Usage):
             self._usage = event
         elif isinstance(event, Sources):
             self._sources = event.items
         elif isinstance(event, Withdrawn):
             self._sources, self._reasoning_at, self._reasoned_at = (), None, None
+            self._images.clear()
             self.draft.withdraw()
             self._publish("reset", self.draft.snapshot())
         elif isinstance(event, Rethought):
@@ -252,6 +252,21 @@ class Run:
             with translation.override(self.row.language):
                 message = translation.gettext("The model is busy; trying again.")
             self._publish("notice", {"code": event.code, "message": message})
+        else:
+            self._take_extra(event)
+
+    def _take_extra(self, event: PipelineEvent) -> None:
+        """Take what few readers can use, mostly programs."""
+        if isinstance(event, CompletionImages):
+            if not self.sink.images(event.json):
+                self._images.add(event.json)
+        elif isinstance(event, Embeddings):
+            self._has_embeddings = self.sink.embeddings(event.items)
+        elif isinstance(event, LogProbs):
+            if self._attempts.extras.get("logprobs"):  # others were not screened
+                self.sink.logprobs(event.items)
+        elif isinstance(event, ReasoningDetails):
+            self.sink.reasoning_details(event.json)
 
     def _rethink(self) -> None:
         """Make all content so far reasoning, which began with the first delta."""
@@ -273,9 +288,8 @@ class Run:
             self._reasoned_at = now
 
     def _reasoning_seconds(self) -> float | None:
-        if self._reasoning_at is None:
-            return None
-        return round((self._reasoned_at or time.monotonic()) - self._reasoning_at, 1)
+        began, ended = self._reasoning_at, self._reasoned_at or time.monotonic()
+        return None if began is None else round(ended - began, 1)
 
     def _publish_sources(self, text: Mapping[str, str]) -> str:
         """Publish the screened pages that the text cites; return them as they are stored."""
@@ -368,30 +382,4 @@ class Run:
         if event := representation.end_event(row):
             self.sink.complete(*event, number=row.last_event, finish_reason=self._finish_reason)
         self.completed = True
-        GENERATIONS.labels(row.status, row.finish_reason or "").inc()
-        log.info(
-            "generation",
-            generation=row.id,
-            user=row.user_id,
-            outcome=row.status,
-            error=(row.error or {}).get("code"),
-            time_to_first_delta_ms=None if self._first_delta_ms is None else round(self._first_delta_ms, 1),
-            duration_ms=round((time.monotonic() - self._started) * 1000, 1),
-            **{
-                "gen_ai.provider.name": row.upstream,
-                "gen_ai.request.model": row.model,
-                "gen_ai.usage.input_tokens": row.input_tokens,
-                "gen_ai.usage.output_tokens": row.output_tokens,
-                "gen_ai.response.finish_reasons": row.finish_reason,
-            },
-        )
-
-
-def _start_of(row: Generation) -> dict[str, Any]:
-    """Return the data of the first event."""
-    title = row.conversation.title if row.conversation else None
-    start = {"generation": row.id, "conversation": row.conversation_id, "model": row.model, "title": title}
-    if not row.is_continuation:
-        return start
-    place = {"content_from": row.content_from, "reasoning_from": row.reasoning_from}
-    return {**start, "continues": {"message": row.message_id, **place}}
+        end_log.note(row, self._started, self._first_delta_ms)

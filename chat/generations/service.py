@@ -17,6 +17,7 @@ from django.db import InterfaceError, OperationalError
 
 from accounts.token_limits import TokenLimits
 from chat.attachments import prompts
+from chat.attachments.decodings import Decodings
 from chat.events import redis as events_redis
 from chat.events.local import LocalLogs
 from chat.events.log import Log
@@ -61,7 +62,9 @@ class Generations:
         broker: Broker,
         redis: RedisClients,
         routing: Routing,
+        decodings: Decodings,
     ) -> None:
+        self._decodings = decodings
         self._words, self._hints, self._process, self._redis, self._routing = words, hints, process, redis, routing
         self._call_rate = CallRate(redis)
         self._titles = Titles(routing, words)
@@ -165,7 +168,15 @@ class Generations:
         if sink is None:
             sink = self.logs.open(row.id, draft.prefixes)
         run = self._runs[row.id] = Run(
-            row, attempts, draft, sink, self._words, self._hints, hides_reasoning=hides_reasoning, seam=seam
+            row,
+            attempts,
+            draft,
+            sink,
+            self._words,
+            self._hints,
+            decodings=self._decodings,
+            hides_reasoning=hides_reasoning,
+            seam=seam,
         )
         sink.bind(lambda: run.end_soon("cancelled"))
         run.task = self._tasks.start(run.go())

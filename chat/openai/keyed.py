@@ -104,6 +104,9 @@ class Recording(Sink):
     def reasoning_details(self, pieces: str) -> None:
         self.relay.reasoning_details(pieces)
 
+    def images(self, listed: str) -> bool:
+        return self.relay.images(listed)
+
     def logprobs(self, items: Sequence[Mapping[str, Any]]) -> None:
         self.relay.logprobs(items)
 

@@ -86,6 +86,10 @@ class Relay(Sink):
         self.wake()
         return True
 
+    def images(self, listed: str) -> bool:
+        """Take images, which formats without a place for them leave out."""
+        return True
+
     def complete(
         self, name: str, data: Mapping[str, Any], *, number: int | None = None, finish_reason: str = ""
     ) -> None:
@@ -209,7 +213,7 @@ class Chunks(StreamedRelay):
         self._end = b'],"usage":null}\n\n' if self._include_usage else b"]}\n\n"
         self._tail = b'},"logprobs":null,"finish_reason":null}' + self._end
         self._choice = self._head + b'{"index":0,"delta":{'
-        fields = (*_FIELDS.values(), "reasoning_details", "tool_calls", "annotations")
+        fields = (*_FIELDS.values(), "reasoning_details", "tool_calls", "images", "annotations")
         self._heads = {field: self._choice + b'"%b":' % field.encode() for field in fields}
         self._opening = self._choice + b'"role":"assistant","content":""' + self._tail
 
@@ -229,6 +233,14 @@ class Chunks(StreamedRelay):
         self._wait("reasoning_details", pieces.encode())
         self._chars += len(pieces)
         self.wake()
+
+    def images(self, listed: str) -> bool:
+        self.started = True
+        self._close_text()
+        self._wait("images", listed.encode())
+        self._chars += len(listed)
+        self.wake()
+        return True
 
     def _annotations(self, annotations: list[dict[str, Any]]) -> None:
         self._close_text()
@@ -268,6 +280,7 @@ class Whole(Relay):
         self._calls: dict[int, dict[str, Any]] = {}
         self._cited: list[dict[str, Any]] = []
         self._details = Details()
+        self._images: list[dict[str, Any]] = []
         # JSON of log probabilities, which takes a fraction of the memory of objects.
         self._probs: list[bytes] = []
 
@@ -302,6 +315,10 @@ class Whole(Relay):
     def reasoning_details(self, pieces: str) -> None:
         self._details.add(pieces)
 
+    def images(self, listed: str) -> bool:
+        self._images += json.loads(listed)  # orjson refuses half of a surrogate pair
+        return True
+
     def _annotations(self, annotations: list[dict[str, Any]]) -> None:
         self._cited = annotations
 
@@ -312,6 +329,7 @@ class Whole(Relay):
         self._texts = {"content": [text["content"]], "reasoning_content": [text["reasoning"]]}
         self._calls.clear()
         self._details = Details()
+        self._images.clear()
         self._probs.clear()
 
     def _finish(self, reason: str, usage: Mapping[str, Any]) -> None:
@@ -323,6 +341,8 @@ class Whole(Relay):
         if self._calls:
             message["content"] = message["content"] or None
             message["tool_calls"] = [_whole_call(call) for call in self._calls.values()]
+        if self._images:
+            message["images"] = self._images
         if self._cited:
             message["annotations"] = self._cited
         listed = orjson.Fragment(b"[%b]" % b",".join(self._probs))

@@ -115,6 +115,7 @@
  * @property {string} content
  * @property {string | null} reasoning
  * @property {Source[]} [sources]
+ * @property {Attachment[]} [attachments]
  * @property {TokensUsed | null} usage
  * @property {Charge | null} charge
  * @property {StoredError | null} error
@@ -155,6 +156,7 @@
  * @property {{ code: string, message: string }} notice
  * @property {{ content: string, reasoning: string | null }} reset
  * @property {{ sources: Source[] }} sources
+ * @property {{ attachments: Attachment[] }} attachments
  * @property {{ finish_reason: FinishReason, message: Id | null, usage: TokensUsed | null, charge: Charge | null,
  *   quota: Quota | null }} done
  * @property {StoredError & { charge: Charge | null }} error

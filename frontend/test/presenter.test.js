@@ -97,6 +97,34 @@ test("sources are those of the event", async () => {
   assert.deepEqual(await sourcesAfter([start, done], { sources: [second] }), []);
 });
 
+test("images are those of the event, and what was left out is said after the end", async () => {
+  /** @type {any[]} */
+  const said = [];
+  /** @type {any} */
+  const view = {
+    node: { dataset: {} },
+    begin() {},
+    finish() {},
+    notice: (/** @type {string} */ line) => said.push(line),
+  };
+  /** @type {any} */
+  const quotas = { describeCharge: () => "", update() {} };
+  const image = { id: 1, kind: "image", name: "image-1.png" };
+  /** @type {any} */
+  const generation = {
+    follow: async (/** @type {any} */ handlers) => {
+      handlers.start(start[1]);
+      handlers.attachments({ attachments: [image] });
+      handlers.notice({ code: "image_left_out", message: "lost" });
+      said.length = 0;
+      handlers.done(done[1]);
+    },
+  };
+  const presenter = new GenerationPresenter({ models: [], quotas, announcer: /** @type {any} */ ({}) });
+  await presenter.show(generation, view, "m", { error() {} });
+  assert.deepEqual([view.attachments, said], [[image], ["lost"]]);
+});
+
 test("sources that a reset may have left out are fetched", async () => {
   assert.deepEqual(await sourcesAfter([start, ["reset", {}], done], { sources: [second] }), [second]);
   assert.deepEqual(await sourcesAfter([start, ["reset", {}], done], {}), []);

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import orjson
 
+from providers.wire.images import CompletionImages
 from providers.wire.logprobs import LogProbs
 from providers.wire.reasoning_details import ReasoningDetails
 
@@ -179,11 +180,10 @@ class Embeddings:
     items: tuple[dict[str, JSON], ...]
 
 
-_Output = Delta | Reasoning | ReasoningDetails | ToolCallDelta | LogProbs | Embeddings
+_Output = Delta | Reasoning | ReasoningDetails | ToolCallDelta | CompletionImages | LogProbs | Embeddings
 Event = _Output | Usage | Sources | Finished | Notice | Withdrawn
 
-# Takes the events of one read of the upstream; returns False when the generator is to yield the next ones. An exception
-# closes the stream.
+# Takes the events of one read; returns False when the generator is to yield the next ones. An exception ends it.
 Take = Callable[[Sequence[Event]], bool]
 
 

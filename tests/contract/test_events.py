@@ -77,7 +77,7 @@ def test_events_of_a_generation_match_their_schemas(product: Product, api_user: 
     """All events match: of a new generation, followed, resumed at an unknown id, and failing at once."""
     names = {
         name
-        for model in ("reasoning", "cited", "cut", "http-500")
+        for model in ("reasoning", "cited", "pictured", "cut", "http-500")
         for name in check("post", "/api/chat/", stream_of(api_user, model))
     }
     generation = api_user.ask("Hello", "plain")["id"]

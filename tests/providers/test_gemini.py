@@ -24,6 +24,7 @@ from providers.wire.base import (
 from providers.wire.errors import BadParameter, ContentBlocked, PromptTooLong, ProviderError, Retry
 from providers.wire.gemini.adapter import BASE_URL, Gemini
 from providers.wire.gemini.request import NO_SIGNATURE
+from providers.wire.images import CompletionImages
 from tests.gemini import INPUT_TOKENS, KEY, MODELS, FakeGemini
 from tests.gemini_scenarios import PIXEL, SIGNATURE, SOURCES
 from tests.providers.streams import collect, reasoning, request, text
@@ -413,13 +414,13 @@ async def test_sources(provider: Gemini, model: str) -> None:
     assert found == [Sources(tuple(Source(*source) for source in SOURCES))]
 
 
-async def test_images_of_completions_are_skipped(provider: Gemini, caplog: pytest.LogCaptureFixture) -> None:
-    """The text around an image arrives; the log says what was left out."""
+async def test_images_of_completions(provider: Gemini) -> None:
+    """An image arrives between the texts in OpenAI's shape; a sketch of the thought is none."""
     events = await read(provider, "image")
 
     assert (text(events), events[-1]) == ("Here it is: done.", Finished("stop"))
-    assert "inlineData" in caplog.text
-    assert PIXEL not in caplog.text
+    (image,) = (event for event in events if isinstance(event, CompletionImages))
+    assert json.loads(image.json) == [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}]
 
 
 @pytest.mark.parametrize("model", ["array", "whole", "array_open"])

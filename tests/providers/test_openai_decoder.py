@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from providers.wire.base import Delta, Endpoint, Event, Finished, FinishReason, Reasoning, Usage
 from providers.wire.errors import UpstreamFailed
+from providers.wire.images import CompletionImages
 from providers.wire.openai.adapter import OpenAICompatible
 from providers.wire.openai.decoder import Decoder
 from tests.providers.streams import reasoning, text
@@ -230,13 +231,33 @@ def test_halves_in_garbage(data: bytes) -> None:
     assert failure.value.vendor_code == ("bad_json" if data.startswith(b"{") else "truncated")
 
 
-def test_images_of_a_completion_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Images have no place in a completion; the text beside them stays, and the log names them."""
-    decoder = Decoder(DIALECT)
-    image = {
-        "choices": [{"delta": {"content": "x", "images": [{"type": "image_url", "image_url": {"url": "data:,"}}]}}]
-    }
-    data = b"data: %b\n\n" % orjson.dumps(image)
-    events = decoder.feed(data + data)
-    assert "".join(event.text for event in events if isinstance(event, Delta)) == "xx"
-    assert [record.message for record in caplog.records] == ["images of a completion left out"]
+IMAGE = {"type": "image_url", "image_url": {"url": "data:,"}, "index": 0}
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"content": "x", "images": [IMAGE]},
+        {"content": [{"type": "text", "text": "x"}, IMAGE]},
+        {"content": "x", "images": [IMAGE, "none", None]},
+    ],
+)
+def test_images_of_a_completion(delta: dict[str, Any]) -> None:
+    """Images come as they are, beside the text, and a message that repeats all of it adds none."""
+    events = decode(sse({"choices": [{"delta": delta}]}, {"choices": [{"message": delta, "finish_reason": "stop"}]}))
+    assert sorted(events, key=str) == sorted([Delta("x"), CompletionImages(dumped([IMAGE])), Finished("stop")], key=str)
+
+
+def test_an_image_alone_is_not_repeated() -> None:
+    """A stream without text, with a whole message at its end, has its image once."""
+    only = {"content": None, "images": [IMAGE]}
+    events = decode(sse({"choices": [{"delta": only}]}, {"choices": [{"message": only, "finish_reason": "stop"}]}))
+    assert events == [CompletionImages(dumped([IMAGE])), Finished("stop")]
+
+
+def dumped(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def sse(*chunks: Any) -> bytes:
+    return b"".join(b"data: %b\n\n" % orjson.dumps(chunk) for chunk in chunks) + b"data: [DONE]\n\n"

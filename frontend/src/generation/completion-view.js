@@ -1,4 +1,5 @@
 // The view of one completion: its reasoning, Markdown, status and error, and the buttons below it.
+import { showAttachments } from "../chat/attachments.js";
 import { installCopyButton } from "../copy-button.js";
 import { richHtml } from "../rich-html.js";
 import { find, part } from "../dom.js";
@@ -8,7 +9,7 @@ import { setVersionIds, versionIds } from "../versions.js";
 import { describeDuration, describeReasoning, describeUsage } from "./receipt.js";
 import { showSources } from "./sources.js";
 import { createVendorDetails } from "./vendor-details.js";
-/** @import { Action, Continued, ErrorDetails, FinishReason, Id, Source, TokensUsed } from "../types.js" */
+/** @import { Action, Attachment, Continued, ErrorDetails, FinishReason, Id, Source, TokensUsed } from "../types.js" */
 
 /** The text that explains why a completion ended before its natural end. */
 const finishTexts = {
@@ -130,6 +131,11 @@ export class CompletionView {
     showSources(part(this.node, "sources", HTMLDetailsElement), list);
   }
 
+  /** @param {Attachment[]} list images that the model made */
+  set attachments(list) {
+    showAttachments(this.node, list);
+  }
+
   /** @param {boolean} value */
   set running(value) {
     if (value) part(this.node, "continue").hidden = true;
@@ -249,7 +255,8 @@ export class CompletionView {
   #end(reason = "") {
     this.running = false;
     part(this.node, "continue").hidden = !this.id || !continuableEnds.includes(reason);
-    this.node.classList.toggle("empty", !this.#content.source.trim());
+    const isEmpty = !this.#content.source.trim() && !part(this.node, "attachments").children.length;
+    this.node.classList.toggle("empty", isEmpty);
   }
 }
 

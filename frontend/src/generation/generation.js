@@ -190,8 +190,17 @@ export class Generation {
     if (!stored || stored.status === "running") return;
     this.#ended = true;
     handlers.reset?.(stored);
-    handlers.sources?.({ sources: stored.sources ?? [] });
+    showLists(stored, handlers);
     if (stored.error) handlers.error?.({ ...stored.error, charge: stored.charge });
     else handlers.done?.({ ...stored, quota: null });
   }
+}
+
+/**
+ * @param {StoredGeneration} stored
+ * @param {FollowHandlers} handlers
+ */
+function showLists({ sources = [], attachments = [] }, handlers) {
+  handlers.sources?.({ sources });
+  handlers.attachments?.({ attachments });
 }

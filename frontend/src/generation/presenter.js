@@ -67,37 +67,44 @@ export class GenerationPresenter {
     // The time of a generation that began before is not known here.
     const startedAt = generation.id === null ? performance.now() : null;
     this.#announcer.textContent = ""; // so that the same announcement is made again
-    // A `reset` may stand for events that listed sources, and has none itself.
-    let mayMissSources = false;
+    // A `reset` may stand for events that listed sources or images, and has none itself.
+    let mayMissLists = false;
+    // What could not be kept is said beside the completion, also after its end.
+    let loss = "";
     /** @param {ChargeSource} [source] */
     const showCharge = (source) => (view.charge = this.#describeCharge(slug, source));
     await generation.follow({
       start: (event) => {
         slug = event.model;
         view.begin(event.continues);
-        if (!event.continues) view.sources = [];
+        if (!event.continues) view.sources = view.attachments = [];
         view.node.dataset.generation = String(event.generation);
         view.model = this.#modelTitle(slug);
         handlers.start?.(event);
       },
       message: ({ content }) => view.appendContent(content),
       reasoning: ({ content }) => view.appendReasoning(content),
-      notice: ({ message }) => view.notice(message),
+      notice: ({ code, message }) => {
+        if (code === "image_left_out") loss = message;
+        view.notice(message);
+      },
       reset: (texts) => {
-        mayMissSources = true;
+        mayMissLists = true;
         view.replace(texts);
       },
       sources: ({ sources }) => {
-        mayMissSources = false;
+        mayMissLists = false;
         view.sources = sources;
       },
+      attachments: ({ attachments }) => (view.attachments = attachments),
       done: (event) => {
         handlers.done?.(event);
         view.finish(event.finish_reason);
+        if (loss) view.notice(loss);
         showCharge(event.charge?.source);
         view.usage = event.usage;
         if (startedAt !== null) view.duration = (performance.now() - startedAt) / 1000;
-        if (mayMissSources) this.#fetchSources(generation, view);
+        if (mayMissLists) this.#fetchLists(generation, view);
         if (event.quota) this.#quotas.update(event.quota);
         else this.#refreshQuotas();
         // Not its text: screen readers, find and select-all would meet it twice.
@@ -169,9 +176,11 @@ export class GenerationPresenter {
    * @param {Generation} generation
    * @param {CompletionView} view
    */
-  async #fetchSources(generation, view) {
-    const stored = await generation.fetchStored().catch(() => null); // without the list the completion is still whole
-    if (stored) view.sources = stored.sources ?? [];
+  async #fetchLists(generation, view) {
+    const stored = await generation.fetchStored().catch(() => null); // without the lists the text is still whole
+    if (!stored) return;
+    view.sources = stored.sources ?? [];
+    view.attachments = stored.attachments ?? [];
   }
 
   #refreshQuotas() {

@@ -11,6 +11,7 @@ from typing import Any
 
 from providers.wire.base import Event, FinishReason, Reasoning, Usage, as_object, as_objects
 from providers.wire.gemini.stream import ResponseParser
+from providers.wire.images import inline_image
 from providers.wire.openai.decoder import Decoder, Dialect
 from providers.wire.openai.errors import BLOCKED
 from providers.wire.openai.fields import MAX_TOKENS, count
@@ -89,6 +90,8 @@ class GeminiDecoder(Decoder):
             self._tools = self.progressed = True
             if self._with_tools:
                 self._tool_calls([self._piece(call, part.get("thoughtSignature"))], out)
+        elif image := _image(part):
+            self._add_images([image], out)
         elif not self._has_skipped and (kinds := part.keys() - _MARKS):
             self._has_skipped = True
             log.warning("parts of a completion skipped, such as %s", min(kinds)[:40])
@@ -114,6 +117,15 @@ class GeminiDecoder(Decoder):
         if self._sources.changed:
             self._flush(out)
             out.append(self._sources.event())
+
+
+def _image(part: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the image that a part is; None for others, and for sketches."""
+    given = as_object(part.get("inlineData"))
+    media_type, data = given.get("mimeType"), given.get("data")
+    if part.get("thought") is True or not (isinstance(media_type, str) and isinstance(data, str)):
+        return None
+    return inline_image(media_type, data) if media_type.startswith("image/") else None
 
 
 def read_usage_metadata(fields: object) -> Usage | None:

@@ -13,10 +13,11 @@ import orjson
 from providers.wire.base import Delta, Event, Finished, FinishReason, Reasoning, ToolCallDelta, Usage, Withdrawn
 from providers.wire.base import gettext_noop as _
 from providers.wire.errors import ContentBlocked, ProviderError, Retry, broken_stream
+from providers.wire.images import CompletionImages, listed_images
 from providers.wire.logprobs import read_logprobs
 from providers.wire.net.sse import SSEEvent, SSEParser
 from providers.wire.openai.citations import add_citations
-from providers.wire.openai.fields import Piece, pieces, read_usage, thought
+from providers.wire.openai.fields import Piece, encoded, pieces, read_usage, thought
 from providers.wire.openai.finish_words import SEVERITY, Family, family, normalized
 from providers.wire.openai.surrogates import Surrogates, mend_surrogates
 from providers.wire.openai.tool_calls import ToolCalls
@@ -87,7 +88,7 @@ class Decoder:
         self._surrogates: Surrogates | None = None
         # Whether there was visible content, and visible text of any kind: reasoning too.
         self._visible = self._shown = False
-        self._tools = False
+        self._tools = self._has_images = False
         self._calls = ToolCalls()
         self._sources = SourceList()
         # Whether there was a choice, a text or a usage: then the upstream generated, even if there is nothing to show.
@@ -214,7 +215,7 @@ class Decoder:
 
     def _choice(self, choice: dict[str, Any], out: list[Event]) -> None:
         delta = choice.get("delta")
-        if not isinstance(delta, dict) and not (self._shown or self._tools):
+        if not isinstance(delta, dict) and not (self._shown or self._tools or self._has_images):
             # A whole completion despite `stream: true`. After deltas such a message only repeats them.
             delta = choice.get("message")
         if isinstance(delta, dict):
@@ -250,9 +251,9 @@ class Decoder:
                     self._content(text, out)
                 else:
                     self._add(kind, text, out)
-        if delta.get("images") and not self._skipped:
-            self._skipped = True
-            log.warning("images of a completion left out")
+        # Few deltas have more than a text.
+        if (len(delta) > 1 or not isinstance(content, str)) and (images := listed_images(delta)):
+            self._add_images(images, out)
         if (refusal := delta.get("refusal")) and isinstance(refusal, str):
             self._add(Delta, refusal, out)
 
@@ -264,7 +265,13 @@ class Decoder:
         if items:
             self.progressed = True
             self._flush(out)
-            out.append(ReasoningDetails(_encoded(items)))
+            out.append(ReasoningDetails(encoded(items)))
+
+    def _add_images(self, images: list[dict[str, Any]], out: list[Event]) -> None:
+        self.progressed = self._has_images = True
+        self.may_go_on = self.may_go_on or self.finish is not None
+        self._flush(out)
+        out.append(CompletionImages(encoded(images)))
 
     def _tool_calls(self, calls: object, out: list[Event]) -> None:
         self.progressed = True
@@ -272,7 +279,7 @@ class Decoder:
         numbered = self._calls.feed(calls)
         if not numbered:
             return
-        out.append(ToolCallDelta(_encoded(numbered)))
+        out.append(ToolCallDelta(encoded(numbered)))
 
     def _content(self, text: str, out: list[Event]) -> None:
         if self._think is None:
@@ -333,13 +340,6 @@ class Decoder:
             self._closed = self._closed or failure.ends_conversation
         else:
             self._failure = failure
-
-
-def _encoded(items: object) -> str:
-    try:
-        return orjson.dumps(items).decode()
-    except orjson.JSONEncodeError:  # half a character is passed on as it came: the other half is in the next one
-        return json.dumps(items)
 
 
 class ThinkTags:

@@ -1,7 +1,10 @@
 """The fields of chunks: usage, reasoning and content, in all the forms in use."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
+
+import orjson
 
 from providers.wire.base import Delta, Reasoning, Usage
 
@@ -59,6 +62,14 @@ def count(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_TOKENS:
         return None
     return int(value) if value == int(value) else None
+
+
+def encoded(items: object) -> str:
+    """Return JSON, in which half a character stays as it came."""
+    try:
+        return orjson.dumps(items).decode()
+    except orjson.JSONEncodeError:
+        return json.dumps(items)
 
 
 def thought(delta: Mapping[str, Any]) -> str:

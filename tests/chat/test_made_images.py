@@ -1,0 +1,92 @@
+"""Images that models make: kept with their message, and passed on to programs as they came."""
+
+import base64
+import io
+import json
+
+import httpx
+import pytest
+from PIL import Image
+
+from chat.generations.pipeline import MAX_IMAGE_CHARS, LengthLimit
+from providers.wire.base import Finished
+from providers.wire.images import CompletionImages
+from tests import files
+from tests.chat.programs import ask, chunks
+from tests.chat.test_transfer import bring, everything, renamed
+from tests.product import ApiUser, Product
+from tests.scenarios import MADE_IMAGE
+from tests.upstreams import FakeOpenAI
+
+TEXT = "Here it is: done."
+
+
+@pytest.mark.server
+@pytest.mark.contract("event: attachments")
+def test_an_image_is_kept(product: Product, api_user: ApiUser, upstream: FakeOpenAI) -> None:
+    """It is an attachment of the completion: listed, shown, exported, counted, and sent with the next prompt."""
+    before = stored_bytes(product, api_user)
+    events = api_user.answer("Draw", "pictured")
+    assert [event.name for event in events[-2:]] == ["attachments", "done"]
+    (shown,) = events[-2].data["attachments"]
+    assert (shown["name"], shown["kind"], shown["media_type"]) == ("image-1.png", "image", "image/png")
+
+    start = events[0].data
+    _prompt, message = api_user.messages(start["conversation"])
+    generation = api_user.client.get(f"/api/generations/{start['generation']}/").json()
+    assert message["attachments"] == generation["attachments"] == [shown]
+    assert message["content"] == TEXT
+    content = api_user.client.get(f"/api/attachments/{shown['id']}/content/").content
+    assert Image.open(io.BytesIO(content)).size == (40, 20)
+    page = product.browser(api_user.name).get(f"/c/{start['conversation']}/").text
+    assert page.index(TEXT) < page.index(f"/api/attachments/{shown['id']}/content/") < page.index('data-part="copy"')
+    assert stored_bytes(product, api_user) - before > shown["bytes"]
+    replayed = api_user.follow(start["generation"])
+    assert [(event.id, event.data) for event in replayed] == [(event.id, event.data) for event in events]
+
+    api_user.answer("Now in blue", "plain", conversation=start["conversation"])
+    _first, made, then = upstream.requests[-1].body["messages"]
+    assert made["content"] == TEXT
+    assert [part["type"] for part in then["content"]] == ["image_url", "text"]
+
+    exported = everything(api_user)
+    assert base64.b64decode(exported["conversations"][0]["messages"][1]["attachments"][0]["content"]) == content
+    other = product.register("pictured" + api_user.name)
+    assert bring(other, exported).status_code == 201
+    assert renamed(everything(other)) == renamed(exported)
+
+
+def stored_bytes(product: Product, user: ApiUser) -> int:
+    counted = "SELECT attachments FROM chat_storageuse u JOIN accounts_user a ON a.id = u.user_id WHERE username = ?"
+    return sum(row[0] for row in product.sql(counted, user.name))
+
+
+@pytest.mark.server
+def test_what_is_no_image_is_reported(api_user: ApiUser) -> None:
+    """The text is whole, and a notice says what was left out: no image, an address, more than are kept."""
+    url = f"data:text/plain;base64,{base64.b64encode(files.picture()).decode()}"
+    wrong = ["data:image/png;base64,AAAA", "data:image/png;base64,%%", "https://pictures.example/a.png", ""]
+    given = [{"type": "image_url", "image_url": {"url": each}} for each in (url, *wrong)]
+    events = api_user.answer(json.dumps(given), "pictured")
+    kept, notice, done = events[-3:]
+    assert len(kept.data["attachments"]) == 1
+    assert (notice.name, notice.data["code"], "4" in notice.data["message"]) == ("notice", "image_left_out", True)
+    assert (done.name, done.data["finish_reason"]) == ("done", "stop")
+    assert api_user.messages(events[0].data["conversation"])[-1]["content"] == TEXT
+
+
+@pytest.mark.server
+def test_programs_get_images_as_they_came(program: httpx.Client) -> None:
+    """Streamed and whole, an image has the vendor's own form."""
+    message = ask(program, "pictured").json()["choices"][0]["message"]
+    assert (message["content"], message["images"]) == (TEXT, [MADE_IMAGE])
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks(ask(program, "pictured", stream=True))[:-1]]
+    assert "".join(delta.get("content") or "" for delta in deltas) == TEXT
+    assert [image for delta in deltas for image in delta.get("images", ())] == [MADE_IMAGE]
+
+
+def test_their_size_is_bounded() -> None:
+    """More characters of images than the limit end the completion with `length`."""
+    limit, large = LengthLimit(100), CompletionImages("x" * (MAX_IMAGE_CHARS // 2))
+    assert [*limit.feed(large), *limit.feed(large)] == [large, large]
+    assert [*limit.feed(CompletionImages("x"))] == [Finished("length")]
