@@ -194,3 +194,19 @@ def test_agrees_with_httpx_sse(parts: list[list[tuple[str, str, str]]], end: str
     expected = [(event.event, event.data) for event in EventSource(response).iter_sse()]
 
     assert [(event.type, event.data) for event in parse(*chunks, rest)] == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b'data: {"a":1}\ndata: {"b":2}\ndata: [DONE]\n\n', ['{"a":1}', '{"b":2}', "[DONE]"]),
+        (b'data: {"a":1}\ndata: {"b":2}\n', ['{"a":1}', '{"b":2}']),
+        (b'data: {"a":\ndata: 1}\n\n', ['{"a":\n1}']),
+        (b'data:\n {"a":1}\n\n', ['\n {"a":1}']),
+        (b'data: {"a":1}\ndata: {"b"', []),
+    ],
+)
+def test_events_without_blank_lines(data: bytes, found: list[str]) -> None:
+    """Whole objects in neighbouring lines are events of their own; an event may have several lines."""
+    parser = SSEParser()
+    assert [event.data for event in [*parser.feed(data), *parser.flush()]] == found

@@ -1,5 +1,6 @@
 """Kinds 0, 1, 7 and 8: plain answers, a finish reason that is not the end, silence, and the choice's index."""
 
+import json
 import os
 from typing import Any
 
@@ -168,6 +169,42 @@ PLAIN_ANSWERS = [
         ],
         kind="spark_http",
         usage=(9, 2),
+    ),
+]
+PLAIN_ANSWERS += [
+    Case(
+        "a line break behind data:",
+        [stream(*(f"data:\n {json.dumps(each)}\n\n".encode() for each in (T, S)), b"data:\n[DONE]\n\n")],
+        source="https://github.com/0xPlaygrounds/rig/issues/534",
+    ),
+    Case(
+        "no blank lines",
+        [stream(*(f"data: {json.dumps(each)}\n".encode() for each in (text("It "), text("works."), S, U)), D)],
+        usage=(9, 2),
+        source="https://github.com/langgenius/dify/issues/2144",
+    ),
+    Case(
+        "an event in several data lines",
+        [
+            stream(
+                *(
+                    "data: ".join(["", *json.dumps(each, indent=1).splitlines(True)]).encode() + b"\n\n"
+                    for each in (T, S)
+                )
+            )
+        ],
+        source="https://github.com/SamSaffron/term-llm/pull/454",
+    ),
+    Case(
+        "an empty list of calls on every chunk",
+        [stream(delta(reasoning_content="H", tool_calls=[]), delta(reasoning_content="m", tool_calls=[]), T, S, D)],
+        reasoning="Hm",
+        source="https://github.com/vercel/ai/issues/20203",
+    ),
+    Case(
+        "padding on every chunk",
+        [stream(T | {"obfuscation": "YhS7A", "service_tier": "default"}, S | {"obfuscation": "eLeR8"}, D)],
+        source="https://github.com/dongri/openai-api-rs/pull/186",
     ),
 ]
 

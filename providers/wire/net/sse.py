@@ -1,8 +1,9 @@
 """Server-sent events from an upstream: bytes in, events out, bounded memory.
 
-Follows the WHATWG rules for `text/event-stream` with three additions for upstreams: unknown fields are kept (one vendor
-puts its usage into `meta`), a field `error` without data is an event of that type (llama.cpp), and a pending `[DONE]`
-is handed out at the end of the file. Reconnecting and JSON are not done here.
+Follows the WHATWG rules for `text/event-stream` with five additions for upstreams: unknown fields are kept (one vendor
+puts its usage into `meta`), a field `error` without data is an event of that type (llama.cpp), a line of JSON continues
+data, whole objects in neighbouring lines are events of their own, and `flush` hands out what looks whole. Reconnecting
+and JSON are not done here.
 """
 
 from collections.abc import Mapping
@@ -71,14 +72,15 @@ class SSEParser:
         return events
 
     def flush(self) -> list[SSEEvent]:
-        """Return what the end of the file completes: nothing, except a pending `[DONE]`.
+        """Return what the end of the file completes: a pending `[DONE]`, or several whole events.
 
-        Some servers leave out the last blank line; any other unfinished block is discarded, as the standard demands.
+        Some servers leave out the last blank line, or all of them. Any other unfinished block is discarded, as the
+        standard demands.
         """
         events: list[SSEEvent] = []
         if self._tail:
             events = self.feed(b"\n")
-        if b"\n".join(self._data) == b"[DONE]":
+        if self._data == [b"[DONE]"] or (len(self._data) > 1 and all(map(_is_whole, self._data))):
             self._dispatch(events)
         self._end_block()
         return events
@@ -144,14 +146,17 @@ class SSEParser:
             case b"id":
                 if b"\0" not in value:
                     self._id = value.decode("utf-8", "replace")
+            case _ if self._data and line.lstrip()[:1] in (b"{", b"["):
+                self._data.append(line)  # a relay breaks the line between "data:" and JSON
             case _:
                 self._fields[name.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
 
     def _dispatch(self, events: list[SSEEvent]) -> None:
         if self._data:
-            data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-            text = str(data, "utf-8", "replace")
-            events.append(SSEEvent(self._type or "message", text, self._id, self._fields or _NO_FIELDS))
+            lines = self._data
+            for data in lines if len(lines) == 1 or all(map(_is_whole, lines)) else [b"\n".join(lines)]:
+                text = str(data, "utf-8", "replace")
+                events.append(SSEEvent(self._type or "message", text, self._id, self._fields or _NO_FIELDS))
         elif error := self._fields.get("error"):
             events.append(SSEEvent("error", error, self._id, self._fields))
         self._end_block()
@@ -162,3 +167,8 @@ class SSEParser:
         self._block_bytes = 0
         if self._fields:
             self._fields = {}
+
+
+def _is_whole(line: bytes | memoryview) -> bool:
+    """Return whether data looks whole: a JSON object, or the terminator."""
+    return (line[:1] == b"{" and line[-1:] == b"}") or line == b"[DONE]"
