@@ -46,6 +46,7 @@ MODELS = {
     "scored": "scored",
     "detailed": "detailed",
     "pictured": "pictured",
+    "pictures-only": "pictures_only",
     "hang": "hang",
     "hang-after-headers": "hang_after_headers",
     "empty": "empty",

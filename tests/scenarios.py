@@ -316,6 +316,14 @@ async def pictured(x: ChatExchange) -> None:
 
 
 @scenario
+async def pictures_only(x: ChatExchange) -> None:
+    """No text, but the images that the prompt lists as JSON."""
+    await x.start()
+    await x.delta(content="", images=json.loads(x.last_prompt))
+    await x.stop()
+
+
+@scenario
 async def scored(x: ChatExchange) -> None:
     """The last message comes back, three characters a token, always with log probabilities."""
     await x.start()

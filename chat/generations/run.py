@@ -88,8 +88,8 @@ class Run:
         self._attempts, self._images = attempts, MadeImages(row, decodings)
         # Of the tool calls that the caller got. They are no text, but not an empty completion either.
         self._tool_call_chars = 0
-        # Whether the caller got embeddings, which are no text either.
-        self._has_embeddings = False
+        # Whether the caller got embeddings or images, which are no text either.
+        self._has_embeddings = self._has_sent_images = False
         self._usage: Usage | None = None
         # The pages cited, as the upstream listed them: not screened yet.
         self._sources: tuple[Source, ...] = ()
@@ -119,7 +119,8 @@ class Run:
         end = await self._generate()
         if self._images:
             kept = await self._images.keep(self._publish)
-            end = replace(end, attachments=kept, last_event=self.draft.last_event + 1)
+            visible = end.visible or bool(kept)
+            end = replace(end, attachments=kept, visible=visible, last_event=self.draft.last_event + 1)
         try:
             stored = await self._store(end)
         except (ObjectDoesNotExist, IntegrityError):
@@ -258,7 +259,9 @@ class Run:
     def _take_extra(self, event: PipelineEvent) -> None:
         """Take what few readers can use, mostly programs."""
         if isinstance(event, CompletionImages):
-            if not self.sink.images(event.json):
+            if self.sink.images(event.json):
+                self._has_sent_images = True
+            else:
                 self._images.add(event.json)
         elif isinstance(event, Embeddings):
             self._has_embeddings = self.sink.embeddings(event.items)
@@ -325,10 +328,11 @@ class Run:
         return self._end(Generation.Status.FAILED, error=error)
 
     def _is_visible(self) -> bool:
-        """Return whether the caller got, or gets, something to read: content, tool calls or reasoning."""
+        """Return whether the caller got, or gets, something: content, tool calls, reasoning or images."""
         draft = self.draft
         reasoning = draft.visible_reasoning and self.sink.sends_reasoning
-        return draft.visible or reasoning or self._tool_call_chars > 0 or self._has_embeddings
+        extras = self._tool_call_chars > 0 or self._has_embeddings or self._has_sent_images
+        return draft.visible or reasoning or extras
 
     def _end(self, status: str, *, finish_reason: str | None = None, error: dict[str, Any] | None = None) -> End:
         if not self._is_cut and (rest := self._seam[self.draft.content.length :]):

@@ -62,6 +62,20 @@ def stored_bytes(product: Product, user: ApiUser) -> int:
 
 
 @pytest.mark.server
+def test_images_alone_cost_a_unit(api_user: ApiUser, program: httpx.Client) -> None:
+    """A completion of images without text is charged where its caller gets an image, and only there."""
+    image = json.dumps([MADE_IMAGE])
+    no_image = json.dumps([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}])
+    for pictures, amount in ((image, 1), (no_image, 0)):
+        done = api_user.answer(pictures, "pictures-only")[-1].data
+        assert (done["finish_reason"], done["charge"]["amount"]) == ("stop", amount)
+    asking = {"model": "pictures-only", "messages": [{"role": "user", "content": image}]}
+    used = program.get("/api/quotas/").json()[0]["used_today"]
+    assert program.post("/v1/chat/completions", json=asking).json()["choices"][0]["message"]["images"] == [MADE_IMAGE]
+    assert program.get("/api/quotas/").json()[0]["used_today"] == used + 1
+
+
+@pytest.mark.server
 def test_what_is_no_image_is_reported(api_user: ApiUser) -> None:
     """The text is whole, and a notice says what was left out: no image, an address, more than are kept."""
     url = f"data:text/plain;base64,{base64.b64encode(files.picture()).decode()}"
