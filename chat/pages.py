@@ -67,7 +67,9 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
     if conversation_id and conversation is None:
         raise Http404
     own = own_hosts(request)
-    branch, versions = branches.shown(conversation, _through(request)) if conversation else ([], {})
+    through = _through(request)
+    branch, versions = branches.shown(conversation, through) if conversation else ([], {})
+    for_the_script = _for_the_script(conversation, branch) | {"beside": branches.beside(branch, versions, through)}
     context = {
         "share_mode": settings.SHARE_MODE,
         "max_attachment_bytes": settings.MAX_ATTACHMENT_MIB * MIB,
@@ -75,7 +77,7 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
         "has_more_conversations": len(listed) > LISTED,
         "conversation": conversation and representation.conversation(conversation),
         "messages": [_shown(message, own) | {"versions": versions[message.pk]} for message in branch],
-        **_with_models(user, branch, _for_the_script(conversation, branch)),
+        **_with_models(user, branch, for_the_script),
     }
     return render(request, "chat.html", context)
 

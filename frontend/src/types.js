@@ -179,6 +179,7 @@
  * @property {Id | null} leaf the message that the next prompt follows
  * @property {Id | null} running the generation that is still running
  * @property {string | null} events_url where its events are
+ * @property {Id | null} beside the completion that another model made at the same time as that of the leaf
  * @property {boolean} temporary
  */
 

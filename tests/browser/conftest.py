@@ -21,6 +21,8 @@ from tests.upstreams import FakeOpenAI
 
 FOLDER = Path(__file__).parent
 WAIT_MS = 20_000
+# A completion that no test waits for.
+LASTING = "paced:900:50"
 # The last one keeps a page that got out of hand from reaching anything, whatever it tries.
 FLAGS = [
     "--headless",
@@ -64,7 +66,7 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="package")
 def site(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """The product with everyday limits. `gpt-4-echo` has a quota that lasts."""
-    models = {"gpt-4-echo": "echo", "steady": "paced:60:50", "lasting": "paced:900:50", "typed": "typed:8:30"}
+    models = {"gpt-4-echo": "echo", "steady": "paced:60:50", "lasting": LASTING, "typed": "typed:8:30"}
     models["cites-prompt"] = "cites_prompt"
     variables = connected(upstream, **models, **{"cited-hostile": "cited:<img src=x onerror=alert(1)>"})
     limits = {"DAILY_LIMIT_STANDARD": "50", "DAILY_LIMIT_PREMIUM": "1000"}
@@ -75,7 +77,11 @@ def site(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture(scope="package")
 def mortal(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """A product to kill, or to change: one answer a day, and a process that is silent for a second is dead."""
-    variables = {**connected(upstream, **{"gpt-4": "plain"}), "DAILY_LIMIT_STANDARD": "1", "PROCESS_LEASE_SECONDS": "1"}
+    variables = {
+        **connected(upstream, **{"gpt-4": "plain", "gpt-4-lasting": LASTING, "lasting": LASTING}),
+        "DAILY_LIMIT_STANDARD": "1",
+        "PROCESS_LEASE_SECONDS": "1",
+    }
     with Product(tmp_path_factory.mktemp("mortal"), **variables) as running:
         yield running
 

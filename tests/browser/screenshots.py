@@ -102,7 +102,9 @@ def take(page: Page, paths: dict[str, str], kind: str) -> None:
         page.wait_for_load_state("networkidle")
         if name == "conversation":
             expect(page.locator(".diagram img")).to_be_visible()
-        page.screenshot(path=FOLDER / f"{name}-{kind}.png", full_page=name not in {"chat", "conversation"})
+        page.screenshot(
+            path=FOLDER / f"{name}-{kind}.png", full_page=name not in {"chat", "conversation", "comparison"}
+        )
 
 
 def ask_something(visitor: Visitor) -> str:
@@ -111,6 +113,16 @@ def ask_something(visitor: Visitor) -> str:
     visitor.answer(COMPLETION, "gpt-4o")
     expect(visitor.page.locator(".diagram img")).to_be_visible()
     return visitor.page.url.removeprefix(visitor.url)
+
+
+def compare_models(visitor: Visitor) -> str:
+    """Make a conversation in which the user has not chosen between two models yet, and return its path."""
+    page = visitor.page
+    page.goto("/")
+    page.get_by_role("button", name="Compare two models").click()
+    page.get_by_role("button", name="deepseek-v3", exact=True).click()
+    visitor.answer("How do tides work?", "gpt-4o")
+    return page.url.removeprefix(visitor.url)
 
 
 def main() -> None:
@@ -123,7 +135,7 @@ def main() -> None:
         user, admin = Visitor(browser, site).register().log_in(), Visitor(browser, site)
         admin.name = "admin"
         admin.log_in()
-        account = {**ACCOUNT, "conversation": ask_something(user)}
+        account = {**ACCOUNT, "conversation": ask_something(user), "comparison": compare_models(user)}
         cookies = {"": None, user.name: user.context.storage_state(), "admin": admin.context.storage_state()}
         for (who, state), (language, locale), theme, device in combinations(
             cookies.items(), LOCALES.items(), THEMES, DEVICES

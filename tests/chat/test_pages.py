@@ -2,12 +2,14 @@
 
 import json
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from chat.conversations import branches
 from chat.models import Conversation, Message, TextTool
@@ -31,6 +33,36 @@ def tree(alice: Any) -> dict[str, Message]:
             conversation=conversation, parent=rows.get(parent), role=role, content=name, model=""
         )
     return rows
+
+
+@pytest.mark.parametrize(
+    ("seconds", "through", "beside"),
+    [
+        ((0, 5, 1, None), "", "a1"),
+        ((0, None, 1, 2), "", "a1"),
+        ((0, 0.1, 0.2, 1), "", "a1"),
+        ((0, 1, 3, 4), "", None),
+        ((0, 5, 1, None), "a1", None),
+        ((0, 5, 1, None), "a1b", None),
+    ],
+    ids=["second runs", "first runs", "short ones", "one after the other", "first was chosen", "second was chosen"],
+)
+def test_what_stands_beside_the_last_completion(
+    tree: dict[str, Message], seconds: tuple[float | None, ...], through: str, beside: str | None
+) -> None:
+    """Completions that two models made at the same time stand side by side until the user chooses one."""
+    conversation, quota = tree["q1"].conversation, factories.quota()
+    for name in ("a2", "q2", "answer", "other"):
+        tree[name].delete()
+    began = timezone.now() - timedelta(minutes=1)
+    times = [None if second is None else began + timedelta(seconds=second) for second in seconds]
+    for name, start, end in (("a1", *times[:2]), ("a1b", *times[2:])):
+        factories.generation(
+            conversation.user, factories.chat_model(of=quota), message=tree[name], at=start, finished_at=end
+        )
+    chosen = tree[through].pk if through else None
+    branch, versions = branches.shown(conversation, chosen)
+    assert branches.beside(branch, versions, chosen) == (beside and tree[beside].pk)
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ export class Branch {
 
   /** @param {Id} generationId */
   findByGeneration(generationId) {
-    return this.completions().find(({ node }) => node.dataset.generation === String(generationId));
+    return [...this.#completions.values()].find(({ node }) => node.dataset.generation === String(generationId));
   }
 
   /** @param {string} content */
@@ -180,6 +180,18 @@ export class Branch {
     document.body.classList.toggle("blank", !nodes.length);
     this.leaf = data.leaf;
     return { views: fresh.flatMap((node) => this.#completions.get(node) ?? []), data };
+  }
+
+  /**
+   * Adds the last completion of another branch at the end. Returns its view, and the data of that branch's page.
+   * @param {Id} messageId
+   */
+  async addStored(messageId) {
+    const { nodes, data } = await this.#fetchBranch(messageId);
+    const node = /** @type {HTMLElement} */ (nodes.at(-1));
+    this.#list.append(node);
+    this.#adopt(node);
+    return { view: /** @type {CompletionView} */ (this.#completions.get(node)), data };
   }
 
   /** @param {HTMLElement[]} nodes */

@@ -10,7 +10,7 @@ import { placeBeside } from "../popover-menus.js";
  * Says beside a button why its menu does not open.
  * @param {Element} button
  */
-function showFailure(button) {
+export function showFailure(button) {
   const note = byId("menu-failure");
   note.textContent = offline().message;
   note.togglePopover(true);

@@ -46,11 +46,14 @@ export class Generation {
   #serverRetryMs = FIRST_WAIT_MS;
   #stopRequested = false;
   #ended = false;
+  #onBegun = () => {};
+  /** Resolves when the server has named the generation. @type {Promise<void>} */
+  begun = new Promise((resolve) => (this.#onBegun = resolve));
 
   /**
    * @param {Id | null} id
    * @param {string | null} eventsUrl
-   * @param {{ url: string, body: string, key: string } | null} start
+   * @param {{ url: string | Promise<string>, body: string, key: string } | null} start
    */
   constructor(id, eventsUrl, start) {
     this.id = id;
@@ -60,7 +63,7 @@ export class Generation {
 
   /**
    * Returns a generation that `follow` starts, by a POST request.
-   * @param {string} url
+   * @param {string | Promise<string>} url
    * @param {GenerationRequest} request
    */
   static fromRequest(url, request) {
@@ -139,7 +142,10 @@ export class Generation {
    * @param {FollowHandlers} handlers
    */
   async #connect(handlers) {
-    const response = await this.#send().catch(() => null);
+    const response = await this.#send().catch((error) => {
+      if (error instanceof Refusal) throw error; // of the address
+      return null;
+    });
     if (!response) return null;
     if (response.status === 204) {
       await this.#readStored(handlers);
@@ -162,7 +168,7 @@ export class Generation {
     if (!this.#start) throw new Error("A running generation has an address of its events");
     const { url, body, key } = this.#start;
     const extra = { ...accept, "Content-Type": "application/json", "Idempotency-Key": key };
-    return fetch(url, { method: "POST", credentials: "same-origin", headers: headers(extra), body });
+    return fetch(await url, { method: "POST", credentials: "same-origin", headers: headers(extra), body });
   }
 
   /**
@@ -175,6 +181,7 @@ export class Generation {
     if (event === "start") {
       this.id = payload.generation;
       this.#eventsUrl ??= `/api/generations/${this.id}/events/`;
+      this.#onBegun();
       if (this.#stopRequested) this.stop().catch(() => {}); // the user can press the button again
     }
     if (event === "done" || event === "error") this.#ended = true;

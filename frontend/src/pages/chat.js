@@ -13,6 +13,7 @@ import { installLateMenus } from "../chat/late-menus.js";
 import { deleteMessage } from "../chat/message-deletion.js";
 import { keepPlace, openingPlace, showFoundText } from "../chat/place.js";
 import { editPrompt } from "../chat/prompt-editor.js";
+import { loadComparison, SecondModel } from "../chat/second-model.js";
 import { ShareButton } from "../chat/share-button.js";
 import { installShortcuts } from "../chat/shortcuts.js";
 import { SystemPrompt } from "../chat/system-prompt.js";
@@ -22,6 +23,8 @@ import { Generation } from "../generation/generation.js";
 import { GenerationPresenter } from "../generation/presenter.js";
 import { RenderQueue } from "../generation/render-queue.js";
 import { Quotas } from "../quota.js";
+/** @import { Comparison, ComparisonPage } from "../chat/comparison.js" */
+/** @import { PickedModel } from "../chat/second-model.js" */
 /** @import { EditedPrompt } from "../chat/prompt-editor.js" */
 /** @import { CompletionView } from "../generation/completion-view.js" */
 /** @import { Attachment, BranchData, ChatPageData, GenerationRequest, Id, StoredError } from "../types.js" */
@@ -42,11 +45,17 @@ class ChatPage {
   #renderQueue = new RenderQueue();
   #temporary;
   #share = new ShareButton(() => ({ conversation: this.#branch.conversationId, leaf: this.#branch.leaf }));
+  #second = new SecondModel(() => this.#composer.model);
   /**
-   * The generation that this tab follows.
-   * @type {Generation | null}
+   * The generations that this tab follows.
+   * @type {Set<Generation>}
    */
-  #running = null;
+  #running = new Set();
+  /**
+   * The two completions between which the user has not chosen yet.
+   * @type {Comparison | null}
+   */
+  #comparison = null;
   /**
    * Removes a refused prompt that is still shown, and the place of its completion. The server stored neither.
    * @type {(() => void) | null}
@@ -79,7 +88,7 @@ class ChatPage {
     this.#watch = new ConversationWatch({
       updatedAt: updated,
       getConversationId: () => this.#branch.conversationId,
-      isBusy: () => this.#running !== null,
+      isBusy: () => this.#isBusy,
       onChecked: (stored) => this.#conversations.update(stored),
       onNews: () => this.#showNews(),
       onListChanged: () => this.#conversations.refresh(),
@@ -135,18 +144,23 @@ class ChatPage {
     byId("model-description").textContent = model?.description ?? "";
   }
 
+  get #isBusy() {
+    return this.#running.size > 0;
+  }
+
   /**
    * Shows a generation until it ends; rejects when it was not started.
    * @param {Generation} generation
    * @param {CompletionView} view
+   * @param {string} [model]
    */
-  async #show(generation, view) {
-    this.#running = generation;
+  async #show(generation, view, model = this.#composer.model) {
+    this.#running.add(generation);
     this.#composer.running = true;
     const notifyOfEnd = this.#endNotification.begin();
     const isOwn = generation.id === null;
     try {
-      await this.#presenter.show(generation, view, this.#composer.model, {
+      await this.#presenter.show(generation, view, model, {
         start: ({ conversation, title }) => {
           this.#onStart(conversation, title);
           if (isOwn) this.#watch.announce();
@@ -158,8 +172,8 @@ class ChatPage {
       if (generation.id === null) throw error;
       this.#presenter.showRefusal(view, error);
     } finally {
-      this.#running = null;
-      this.#composer.running = false;
+      this.#running.delete(generation);
+      this.#composer.running = this.#isBusy;
       this.#watch.acceptChange();
       notifyOfEnd();
     }
@@ -225,7 +239,7 @@ class ChatPage {
     this.#composer.disabled = false;
     byId("went-on").hidden = !hasNews;
     if (hasNews) this.#composer.attach(attachments);
-    else await this.#send(prompt, attachments);
+    else await this.#send(prompt, attachments, null, this.#second.take());
   }
 
   /** Shows what other tabs have added to the conversation. */
@@ -241,9 +255,10 @@ class ChatPage {
    * @param {string} prompt
    * @param {Attachment[]} attachments
    * @param {HTMLElement | null} edited
+   * @param {PickedModel | null} second completes the prompt too
    */
-  async #send(prompt, attachments, edited = null) {
-    if (this.#running) return;
+  async #send(prompt, attachments, edited, second) {
+    if (this.#isBusy) return;
     this.#dropRefused();
     const parent = edited ? this.#branch.parentOf(edited) : this.#branch.leaf;
     const detached = edited ? this.#branch.detachFrom(edited) : [];
@@ -253,15 +268,17 @@ class ChatPage {
     if (!edited) this.#composer.clear(prompt);
     this.#scroll.scrollToEnd();
     try {
-      await this.#show(Generation.fromRequest("/api/chat/", this.#createRequest(prompt, attachments, parent)), view);
+      const generation = Generation.fromRequest("/api/chat/", this.#createRequest(prompt, attachments, parent));
+      await this.#showBesideSecond(generation, view, second);
     } catch (error) {
+      this.#choose(view.node);
       this.#removeRefused = () => {
         this.#branch.reattach(detached);
         this.#branch.remove(promptNode, view.node);
       };
       if (!edited) this.#composer.keepDraft(prompt, attachments);
       this.#presenter.showRefusal(view, error, {
-        retry: () => this.#send(prompt, attachments, edited),
+        retry: () => this.#send(prompt, attachments, edited, second),
         edit: () => this.#editRefused(prompt, attachments, edited),
       });
       return;
@@ -269,6 +286,17 @@ class ChatPage {
     // The new version of the prompt has no id in the page yet; until it has one, the user can only read it.
     const { id } = view;
     if (edited && id) await ignoreRefusal(() => this.#branch.fetchIds(id));
+  }
+
+  /**
+   * @param {Generation} generation
+   * @param {CompletionView} view
+   * @param {PickedModel | null} second
+   */
+  #showBesideSecond(generation, view, second) {
+    const shown = this.#show(generation, view);
+    if (second) this.#comparison = second.module.compare(this.#comparisonPage, { generation, shown, view }, second);
+    return shown;
   }
 
   /**
@@ -282,9 +310,39 @@ class ChatPage {
     else this.#composer.fill(prompt, attachments);
   }
 
-  #dropRefused() {
+  /** @param {HTMLElement} [node] part of the completion to go on with, if two are shown side by side */
+  #dropRefused(node) {
     this.#removeRefused?.();
     this.#removeRefused = null;
+    this.#choose(node);
+  }
+
+  /**
+   * Goes on with one of two completions, if they are shown side by side.
+   * @param {HTMLElement} [node]
+   */
+  #choose(node) {
+    this.#comparison?.choose(node);
+    this.#comparison = null;
+  }
+
+  /** @returns {ComparisonPage} */
+  get #comparisonPage() {
+    return {
+      branch: this.#branch,
+      presenter: this.#presenter,
+      show: (generation, view, model) => this.#show(generation, view, model),
+      showStored: (view) => this.#showStored(null, [view]),
+      onRestored: (comparison, data) => {
+        this.#comparison = comparison;
+        this.#resume(data);
+      },
+      onChoose: ({ node, id }) => {
+        this.#choose(node);
+        this.#temporary.showAddress(`/c/${this.#branch.conversationId}/?message=${id}`);
+        this.#composer.focus();
+      },
+    };
   }
 
   /**
@@ -293,11 +351,11 @@ class ChatPage {
    * @param {EditedPrompt | null} draft
    */
   async #edit(promptNode, draft = null) {
-    if (this.#running || promptNode.classList.contains("editing")) return;
+    if (this.#isBusy || promptNode.classList.contains("editing")) return;
     const shown = { prompt: part(promptNode, "content").textContent, attachments: attachmentsOf(promptNode) };
     const edited = await editPrompt(promptNode, draft ?? shown);
     const isChanged = edited?.prompt !== shown.prompt || edited.attachments.length !== shown.attachments.length;
-    if (edited && isChanged) await this.#send(edited.prompt, edited.attachments, promptNode);
+    if (edited && isChanged) await this.#send(edited.prompt, edited.attachments, promptNode, null);
     else part(promptNode, "edit").focus();
   }
 
@@ -306,8 +364,8 @@ class ChatPage {
    * @param {string} [slug] another model than the chosen one
    */
   async #regenerate(old, slug) {
-    if (this.#running || !old?.id) return;
-    this.#dropRefused();
+    if (this.#isBusy || !old?.id) return;
+    this.#dropRefused(old.node);
     const detached = this.#branch.detachFrom(old.node);
     const view = this.#branch.addVersionOf(old);
     const model = slug ?? this.#composer.model;
@@ -326,8 +384,8 @@ class ChatPage {
    * @param {CompletionView} view
    */
   async #continue(view) {
-    if (this.#running || !view.id) return;
-    this.#dropRefused();
+    if (this.#isBusy || !view.id) return;
+    this.#dropRefused(view.node);
     this.#composer.focus();
     try {
       await this.#show(Generation.fromRequest(`/api/messages/${view.id}/continue/`, {}), view);
@@ -341,8 +399,8 @@ class ChatPage {
    * @param {HTMLElement} node
    */
   async #delete(node) {
-    if (this.#running) return;
-    this.#dropRefused();
+    if (this.#isBusy) return;
+    this.#dropRefused(node);
     await announceRefusal(this.#announcer, async () => {
       await deleteMessage(this.#branch, node);
       this.#showStored();
@@ -363,7 +421,7 @@ class ChatPage {
    * @param {string} buttonName the part that was clicked, to which the focus returns
    */
   async #showVersion(node, id, buttonName) {
-    if (this.#running) return;
+    if (this.#isBusy) return;
     this.#dropRefused();
     let shown = node;
     await announceRefusal(this.#announcer, async () => {
@@ -384,7 +442,7 @@ class ChatPage {
   }
 
   #stop() {
-    this.#running?.stop().catch(() => this.#composer.enableStop());
+    for (const generation of this.#running) generation.stop().catch(() => this.#composer.enableStop());
   }
 
   /**
@@ -401,7 +459,7 @@ class ChatPage {
     await ignoreRefusal(async () => {
       const { message } = await generation.fetchStored();
       this.#setLeaf(view, message);
-      if (view.id && !this.#running) show();
+      if (view.id && !this.#isBusy) show();
     });
   }
 
@@ -421,10 +479,11 @@ class ChatPage {
   }
 
   /**
-   * Follows the generation that is still running in a branch, if there is one.
+   * Follows the generation that is still running in a branch, if there is one, and the one beside it.
    * @param {BranchData} data
    */
-  async #resume({ running, events_url: eventsUrl }) {
+  async #resume({ running, events_url: eventsUrl, beside }) {
+    if (beside) ignoreRefusal(async () => (await loadComparison()).restore(this.#comparisonPage, beside));
     if (running === null || eventsUrl === null) return;
     const view = this.#branch.findByGeneration(running) ?? this.#branch.addCompletion();
     await this.#show(Generation.fromRunning(running, eventsUrl), view);
