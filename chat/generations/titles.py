@@ -77,17 +77,17 @@ class Titles:
         if len(self._tasks) >= MOST_WAITING:
             TITLES.labels("skipped").inc()
             return
-        self._tasks.start(self._write(row.conversation_id))
+        self._tasks.start(self._write(row.conversation_id, row.id))
 
     async def stop(self) -> None:
         """Give up the titles that are not written yet, because the process ends."""
         self._tasks.cancel()
         await self._tasks.wait()
 
-    async def _write(self, conversation_id: int) -> None:
+    async def _write(self, conversation_id: int, generation_id: str) -> None:
         try:
             async with asyncio.timeout(TITLE_SECONDS), self._slots:
-                found = await database.run(self._untitled, conversation_id)
+                found = await database.run(self._untitled, conversation_id, generation_id)
                 if found is None:
                     return
                 hits: set[int] = set()
@@ -101,16 +101,19 @@ class Titles:
             log.exception("title not written", conversation=conversation_id, error=type(error).__name__)
         TITLES.labels(result).inc()
 
-    def _untitled(self, conversation_id: int) -> tuple[Untitled, ModelConfig] | None:
+    def _untitled(self, conversation_id: int, generation_id: str) -> tuple[Untitled, ModelConfig] | None:
+        """Return what gets a title, and the model; None unless the generation ended first."""
         config = self._routing.configuration.models().get(settings.TITLE_MODEL)
         if config is None:
             log.warning("TITLE_MODEL is no model", model=settings.TITLE_MODEL)
             return None
         row = Conversation.objects.filter(pk=conversation_id, temporary=False).first()
         completions = Generation.objects.filter(conversation=conversation_id, status=Generation.Status.COMPLETED)
-        if row is None or completions.count() != 1:
+        # Two models may complete one prompt at the same time; the earlier end has the title written.
+        earliest = completions.select_related("message__parent").order_by("finished_at", "id").first()
+        if row is None or earliest is None or earliest.id != generation_id:
             return None
-        completion = completions.select_related("message__parent").get().message
+        completion = earliest.message
         if completion is None or completion.parent is None or not completion.content.strip():
             return None
         prompt: Message = completion.parent

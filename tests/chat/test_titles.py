@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Iterator
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_a_temporary_conversation_gets_no_title(titled: Product, user: ApiUser, 
 
 @pytest.mark.django_db
 def test_words_listed_later_do_not_reach_the_model(settings: Any) -> None:
-    """Prompt and completion are masked with the words of today, before they are cut."""
+    """Prompt and first completion are masked with the words of today, before they are cut."""
     settings.TITLE_MODEL = "titler"
     user, model = factories.user(), factories.chat_model(of=factories.quota())
     conversation = Conversation.objects.create(user=user, title="Say cobalt")
@@ -105,12 +106,17 @@ def test_words_listed_later_do_not_reach_the_model(settings: Any) -> None:
     completion = Message.objects.create(
         **place, role=Message.Role.ASSISTANT, content="A cobalt", parent=prompt, model=model.slug
     )
-    end = {"finish_reason": "stop", "charge": {"amount": 0}, "finished_at": timezone.now()}
-    factories.generation(user, model, **place, message=completion, status="completed", **end)
+    end = {"finish_reason": "stop", "charge": {"amount": 0}}
+    first, second = (
+        factories.generation(user, model, **place, message=message, status="completed", finished_at=ended, **end)
+        for message, ended in ((completion, timezone.now()), (None, timezone.now() + timedelta(seconds=1)))
+    )
     lexicon = oracle.Words((), ("cobalt",)).lexicon()
     routing: Any = SimpleNamespace(configuration=SimpleNamespace(models=lambda: {"titler": model}))
     words: Any = SimpleNamespace(load=lambda: Words(1, lexicon, lexicon))
-    found = Titles(routing, words)._untitled(conversation.pk)
+    titles = Titles(routing, words)
+    assert titles._untitled(conversation.pk, second.id) is None
+    found = titles._untitled(conversation.pk, first.id)
     assert found is not None
     assert (found[0].title, found[0].prompt, found[0].completion) == ("Say cobalt", "Say ******", "A ******")
 
