@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from chat.models import Conversation, Generation, Message, Preset, TextTool
 from chat.screening import admin as screening_admin  # noqa: F401  (Django looks for admin pages only here)
+from web.editable_lists import EditableList
 
 
 class MessageInline(admin.TabularInline[Message, Conversation]):
@@ -76,7 +77,7 @@ class GenerationAdmin(admin.ModelAdmin[Generation]):
 
 
 @admin.register(TextTool)
-class TextToolAdmin(admin.ModelAdmin[TextTool]):
+class TextToolAdmin(EditableList[TextTool]):
     list_display = ("slug", "title_en", "title_zh", "asks_for_language", "position", "enabled")
     list_editable = ("position", "enabled")
     list_filter = ("enabled",)

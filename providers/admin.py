@@ -21,6 +21,7 @@ from providers.apps import providers_app
 from providers.catalogue_page import CataloguePage
 from providers.model_admin import ChatModelAdmin, ReservingGroupAdmin
 from providers.models import ApiKey, KeyTrouble, Route, Upstream, UpstreamTrouble
+from web.editable_lists import EditableList
 
 # Django registers only what this module imports.
 __all__ = ["ApiKeyAdmin", "ChatModelAdmin", "ReservingGroupAdmin", "UpstreamAdmin"]
@@ -172,7 +173,7 @@ class ApiKeyInline(admin.TabularInline[ApiKey, Upstream]):
 
 
 @admin.register(Upstream)
-class UpstreamAdmin(CataloguePage, RefreshingAdmin, admin.ModelAdmin[Upstream]):
+class UpstreamAdmin(CataloguePage, RefreshingAdmin, EditableList[Upstream]):
     form = UpstreamForm
     list_display = ("slug", "health", "usable", "cooling", "quarantined", "enabled", "kind", "base_url")
     list_editable = ("enabled",)
@@ -262,7 +263,7 @@ class UpstreamAdmin(CataloguePage, RefreshingAdmin, admin.ModelAdmin[Upstream]):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(RefreshingAdmin, admin.ModelAdmin[ApiKey]):
+class ApiKeyAdmin(RefreshingAdmin, EditableList[ApiKey]):
     form = ApiKeyForm
     list_display = ("upstream", "ending", "health", "enabled", "max_concurrency", "origin")
     list_display_links = ("ending",)

@@ -16,6 +16,7 @@ from providers import access, context_sizes, health_display
 from providers.admin_base import RefreshingAdmin, badge, small_json
 from providers.apps import providers_app
 from providers.models import ChatModel, Route
+from web.editable_lists import EditableList
 
 
 class ChatModelForm(forms.ModelForm[ChatModel]):
@@ -59,7 +60,7 @@ class RouteInline(admin.StackedInline[Route, ChatModel]):
 
 
 @admin.register(ChatModel)
-class ChatModelAdmin(RefreshingAdmin, admin.ModelAdmin[ChatModel]):
+class ChatModelAdmin(RefreshingAdmin, EditableList[ChatModel]):
     form = ChatModelForm
     list_display = ("slug", "title", "state", "enabled", "position", "context_tokens", "upstreams")
     list_editable = ("enabled", "position")

@@ -33,6 +33,7 @@ from quotas.models import (
     Reservation,
 )
 from web import spreadsheets
+from web.editable_lists import EditableList
 from web.readonly_admin import RecordAdmin
 
 Row = TypeVar("Row", bound=Model)
@@ -64,7 +65,7 @@ class GroupLimitInline(admin.TabularInline[QuotaGroupLimit, Quota]):
 
 
 @admin.register(Quota)
-class QuotaAdmin(admin.ModelAdmin[Quota]):
+class QuotaAdmin(EditableList[Quota]):
     form = QuotaForm
     inlines = [GroupLimitInline]
     fields = ["slug", "title", "daily_limit", "inviter_credits", "invitee_credits", "covers"]

@@ -19,6 +19,7 @@ from chat.apps import chat
 from chat.models import AllowedPhrase, Hit, SensitiveWord
 from chat.screening import folding, trial, wordlist
 from chat.screening.schemas import ImportedWords
+from web.editable_lists import EditableList
 from web.readonly_admin import RecordAdmin
 
 # Bytes of a file uploaded in the admin at most; the REST import takes larger ones.
@@ -66,7 +67,7 @@ class TrialForm(forms.Form):
     text = forms.CharField(label=_("text"), widget=forms.Textarea, max_length=MOST_TRIED_CHARS, strip=False)
 
 
-class TermAdmin(admin.ModelAdmin[Any]):
+class TermAdmin(EditableList[Any]):
     """Search words and phrases by their folded form too: 臺灣 finds 台湾."""
 
     def get_search_results(

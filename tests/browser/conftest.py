@@ -104,6 +104,18 @@ def regular(chromium: Browser, site: Product) -> Regular:
     return Regular(api_user, cookies)
 
 
+@pytest.fixture(scope="package")
+def admin(chromium: Browser, mortal: Product) -> Regular:
+    """The first admin, who has come to the administration and logged in."""
+    somebody = Visitor(chromium, mortal).become(mortal.admin())
+    somebody.page.goto("/admin/")
+    somebody.fill_in_login(somebody.page)
+    expect(somebody.page).to_have_url(f"{mortal.url}/admin/")
+    cookies = somebody.context.storage_state()
+    assert not somebody.leave()
+    return Regular(mortal.admin(), cookies)
+
+
 @pytest.fixture
 def visit(chromium: Browser, site: Product) -> Iterator[Visit]:
     """Return a function that opens a new browser for a visitor; any fault on one of its pages fails the test."""

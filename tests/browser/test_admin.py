@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from tests.browser.conftest import Regular, Visit
 from tests.browser.visitor import Visitor
@@ -11,18 +11,6 @@ from tests.product import Product
 from tests.upstreams import FakeOpenAI
 
 SECRET = "sk-planted-9f8e7d6c5b4a3210zyxw"
-
-
-@pytest.fixture(scope="module")
-def admin(chromium: Browser, mortal: Product) -> Regular:
-    """The first admin, who has come to the administration and logged in."""
-    somebody = Visitor(chromium, mortal).become(mortal.admin())
-    somebody.page.goto("/admin/")
-    somebody.fill_in_login(somebody.page)
-    expect(somebody.page).to_have_url(f"{mortal.url}/admin/")
-    cookies = somebody.context.storage_state()
-    assert not somebody.leave()
-    return Regular(mortal.admin(), cookies)
 
 
 @pytest.fixture
