@@ -6,13 +6,14 @@ A check raises ValueError that says what was expected. The message never contain
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 from zoneinfo import ZoneInfo
 
 from cryptography.fernet import Fernet
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from providers.wire.net.hosts import canonical
+from runtime.database_url import split_url
 
 
 def _comma_separated(value: object) -> object:
@@ -36,16 +37,6 @@ def _time_zone(value: str) -> str:
     except (KeyError, ValueError, OSError) as error:
         raise ValueError("not a time zone name such as Asia/Shanghai") from error
     return value
-
-
-def split_url(value: str, expected: str) -> SplitResult:
-    """Split a URL; raise ValueError(expected) when it or its port is invalid."""
-    try:
-        parts = urlsplit(value)
-        _port = parts.port
-    except ValueError as error:
-        raise ValueError(expected) from error
-    return parts
 
 
 def _split(value: str, schemes: set[str], expected: str) -> SplitResult:

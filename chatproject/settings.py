@@ -14,6 +14,7 @@ from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
 from chatproject import environment
+from runtime.database_url import database_from_url, sqlite_database
 
 # Makes generic classes such as ModelAdmin[Row] work at run time, as the type checker knows them.
 django_stubs_ext.monkeypatch()
@@ -161,9 +162,9 @@ TEMPLATES = [
 
 # Data
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": environment.database_from_url(ENV.DATABASE_URL.get_secret_value())
+    "default": database_from_url(ENV.DATABASE_URL.get_secret_value())
     if ENV.DATABASE_URL
-    else environment.sqlite_database(VAR_DIR / "rivulet.sqlite3")
+    else sqlite_database(VAR_DIR / "rivulet.sqlite3")
 }
 REDIS_URL = ENV.REDIS_URL.get_secret_value() if ENV.REDIS_URL else ""
 CACHES: dict[str, dict[str, Any]] = {
