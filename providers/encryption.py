@@ -18,6 +18,19 @@ def decrypt(ciphertext: str) -> str | None:
         return None
 
 
+def reencrypted(ciphertext: str) -> str | None:
+    """Return the secret encrypted with the first key; unchanged if it is already.
+
+    None when no key in KEY_ENCRYPTION_KEYS opens it.
+    """
+    try:
+        Fernet(settings.KEY_ENCRYPTION_KEYS[0]).decrypt(ciphertext.encode())
+    except InvalidToken:
+        secret = decrypt(ciphertext)
+        return None if secret is None else encrypt(secret)
+    return ciphertext
+
+
 def fingerprint(secret: str) -> str:
     """Return a short digest that stands for a key in logs and uniqueness checks."""
     return hashlib.sha256(secret.encode()).hexdigest()[:12]
