@@ -35,12 +35,15 @@ class ServingProcess:
         # Before this time a missed heartbeat does not count as death, because this process missed its own.
         self._lenient_until = 0.0
         self.timers: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
+        # The callback of each timer, for commands that call some of them at once.
+        self.callbacks: dict[str, Callable[[], Awaitable[object]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.every(lambda: settings.PROCESS_LEASE_SECONDS / 4, "heartbeat", lambda: database.run(self.store_heartbeat))
 
     def every(self, seconds: Callable[[], float], name: str, callback: Callable[[], Awaitable[object]]) -> None:
         """Await `callback` again and again while this process serves, `seconds()` after it ended."""
         self.timers[name] = partial(_repeat, seconds, name, callback)
+        self.callbacks[name] = callback
 
     async def start(self) -> None:
         """Store the first heartbeat and start the timers. Repeating is safe."""
