@@ -24,7 +24,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
-from runtime import database, logs
+from runtime import database, logs, schema
 from runtime.apps import runtime
 from runtime.http import BoundedProtocol
 from runtime.supervisor import Supervisor
@@ -164,7 +164,10 @@ def _bind(host: str, port: int, *, shared: bool) -> socket.socket:
 async def _serve(server: Server, listener: socket.socket, requests: StopRequests) -> None:
     requests.listen()
     try:
+        await database.run(schema.require_current)
         await runtime().process.start()
+    except schema.IncompatibleSchemaError as error:
+        raise SystemExit(str(error)) from error
     except DatabaseError as error:
         raise SystemExit(f"DATABASE_URL: the database cannot be used ({type(error).__name__})") from error
     serving = asyncio.create_task(server.serve(sockets=[listener]))

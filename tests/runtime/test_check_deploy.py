@@ -1,0 +1,75 @@
+"""`manage.py check_deploy`: one line for each check, and an exit code."""
+
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
+
+from tests import servers
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def var_dir(tmp_path: Path, settings: Any) -> Path:
+    """A folder as `setup` leaves it."""
+    settings.VAR_DIR = tmp_path / "var"
+    settings.VAR_DIR.mkdir(mode=0o700)
+    (settings.VAR_DIR / "secret_key").touch(mode=0o600)
+    return Path(settings.VAR_DIR)
+
+
+def check() -> tuple[int, str]:
+    """Run it; return its exit code and what it printed."""
+    out = StringIO()
+    try:
+        call_command("check_deploy", stdout=out)
+    except SystemExit as end:
+        return int(str(end.code)), out.getvalue()
+    return 0, out.getvalue()
+
+
+def test_it_works() -> None:
+    """A first installation passes."""
+    code, printed = check()
+    assert code == 0
+    assert "ok      DATABASE_URL: SQLite 3" in printed
+    assert "ok      migrations: all are applied" in printed
+
+
+def test_pending_migrations_are_counted() -> None:
+    """They are no error, because `setup` comes next; tables of a newer release are one."""
+    recorder = MigrationRecorder(connection)
+    recorder.record_unapplied("quotas", "0001_initial")
+    code, printed = check()
+    assert (code, "warning migrations: 1 are pending" in printed) == (0, True)
+    recorder.record_applied("chat", "0099_drop_needs_schema_99")
+    code, printed = check()
+    assert (code, "error   migrations: DATABASE_URL: a newer release" in printed) == (1, True)
+
+
+def test_each_mistake_is_one_line(var_dir: Path, settings: Any) -> None:
+    """Readable secrets, a proxy that is not trusted, debugging, and a Redis that is away."""
+    (var_dir / "secret_key").chmod(0o644)
+    settings.PUBLIC_URL, settings.TRUSTED_PROXIES, settings.DEBUG = "https://chat.example.org", [], True
+    settings.REDIS_URL = f"redis://127.0.0.1:{servers.free_port()}/0"
+    code, printed = check()
+    assert code == 1
+    errors = [line.split()[1] for line in printed.splitlines() if line.startswith("error")]
+    assert errors == ["DEBUG:", "VAR_DIR:", "REDIS_URL:", "TRUSTED_PROXIES:"]
+
+
+def test_servers_are_named_with_their_versions(
+    postgres: servers.Postgres, redis_server: servers.Redis, settings: Any
+) -> None:
+    """PostgreSQL and Redis."""
+    settings.REDIS_URL = redis_server.url
+    with servers.connected(postgres.migrated_database()):
+        code, printed = check()
+    assert code == 0, printed
+    assert "ok      DATABASE_URL: PostgreSQL 1" in printed
+    assert "ok      REDIS_URL: Redis or Valkey " in printed
