@@ -4,6 +4,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+# The transaction of a suspended process ends (10 s) before others give up waiting for its locks (15 s).
+TIME_LIMITS = "-c statement_timeout=30000 -c lock_timeout=15000 -c idle_in_transaction_session_timeout=10000"
+
 
 def split_url(value: str, expected: str) -> SplitResult:
     """Split a URL; raise ValueError(expected) when it or its port is invalid."""
@@ -22,9 +25,17 @@ def database_from_url(url: str) -> dict[str, Any]:
     name = unquote(parts.path[1:])
     if parts.scheme == "sqlite" and name and not parts.netloc:
         return sqlite_database(Path(name))
-    if parts.scheme not in {"postgresql", "postgres"} or not parts.hostname or not name or "/" in name:
-        raise ValueError(expected)
     options: dict[str, Any] = dict(parse_qsl(parts.query, keep_blank_values=True))
+    host = options.pop("host", "") or _host(parts)
+    if parts.scheme not in {"postgresql", "postgres"} or not host or not name or "/" in name:
+        raise ValueError(expected)
+    pooler = options.pop("pooler", "")
+    if pooler not in {"", "transaction"}:
+        raise ValueError("DATABASE_URL: `pooler` can only be `transaction`")
+    limits: dict[str, Any] = {"options": TIME_LIMITS, "prepare_threshold": 3}
+    if pooler:
+        # A connection to a pooler keeps no setting and no prepared statement; the role's settings bound the time.
+        limits = {"prepare_threshold": None}
     if "prepare_threshold" in options:
         threshold = options["prepare_threshold"]
         options["prepare_threshold"] = int(threshold) if threshold.isdigit() else None
@@ -33,27 +44,32 @@ def database_from_url(url: str) -> dict[str, Any]:
         "NAME": name,
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
-        "HOST": unquote(parts.hostname),
-        "PORT": parts.port or "",
+        "HOST": host,
+        "PORT": parts.port or options.pop("port", ""),
         # Database threads are few and live as long as the process, so their connections stay open too.
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
-        # Prepared statements halve the cost of a statement. A pooler in transaction mode must support them; otherwise
-        # the URL needs an empty `?prepare_threshold=`, which turns them off.
+        # Django's name for "behind a pooler in transaction mode".
+        "DISABLE_SERVER_SIDE_CURSORS": bool(pooler),
+        # Prepared statements halve the cost of a statement.
         "OPTIONS": {
             "connect_timeout": 2,
             "server_side_binding": True,
-            "prepare_threshold": 3,
             # A vanished server or a hanging statement raises an error after seconds, instead of blocking its thread.
             "keepalives_idle": 5,
             "keepalives_interval": 2,
             "keepalives_count": 3,
             "tcp_user_timeout": 10_000,
-            # The transaction of a suspended process ends (10 s) before others give up waiting for its locks (15 s).
-            "options": "-c statement_timeout=30000 -c lock_timeout=15000 -c idle_in_transaction_session_timeout=10000",
+            **limits,
             **options,
         },
     }
+
+
+def _host(parts: SplitResult) -> str:
+    """Return the host or the folder of a socket (`%2Frun%2Fpostgresql`), whose case counts."""
+    host = unquote(parts.netloc.rpartition("@")[2])
+    return host.rpartition(":")[0] or host if host.startswith("/") else unquote(parts.hostname or "")
 
 
 def sqlite_database(path: Path) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from runtime.copies.postgresql import is_pooled
 
 # The oldest PostgreSQL with which the product is tested, as `server_version` counts.
 OLDEST_POSTGRESQL = 140_000
+# Settings that bound how long a statement, a wait and a silent transaction take; behind a pooler the role has them.
+ROLE_LIMITS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 # Bytes of free disk below which a warning is due.
 ENOUGH_BYTES = 2**30
 
@@ -78,9 +80,9 @@ def _database() -> Iterator[Finding]:
             yield Finding("ok", "DATABASE_URL", f"SQLite {sqlite3.sqlite_version}")
         found = schema.state()
     except DatabaseError as error:
-        yield Finding(
-            "error", "DATABASE_URL", f"the database cannot be used ({str(error).strip().partition(chr(10))[0]})"
-        )
+        reason = str(error).strip().partition("\n")[0]
+        hint = "; a pooler needs ?pooler=transaction" if "startup parameter" in reason else ""
+        yield Finding("error", "DATABASE_URL", f"the database cannot be used ({reason}){hint}")
         return
     try:
         found.require_known()
@@ -101,8 +103,20 @@ def _postgresql() -> Iterator[Finding]:
         yield Finding("error", "DATABASE_URL", f"PostgreSQL {version // 10_000}; 14 or later is required")
     else:
         yield Finding("ok", "DATABASE_URL", f"PostgreSQL {version // 10_000}")
-    if is_pooled():
-        yield Finding("ok", "DATABASE_URL", "leads through a pooler; backups need the server's own address")
+    if not is_pooled():
+        return
+    if not connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
+        yield Finding("error", "DATABASE_URL", "leads through a pooler: add ?pooler=transaction to it")
+        return
+    yield Finding("ok", "DATABASE_URL", "leads through a pooler; backups need the server's own address")
+    unlimited = []
+    with connection.cursor() as cursor:
+        for name in ROLE_LIMITS:
+            cursor.execute(f"SHOW {name}")
+            if cursor.fetchone() == ("0",):
+                unlimited.append(name)
+    if unlimited:
+        yield Finding("warning", "DATABASE_URL", f"the role has no {', '.join(unlimited)}: see docs/operations.md")
 
 
 def _redis() -> Iterator[Finding]:

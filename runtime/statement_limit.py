@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections, transaction
 
 # SQLite instructions between two looks at the clock: a few microseconds of work, unless a row holds megabytes.
 INSTRUCTIONS = 1_000
@@ -32,8 +32,14 @@ def limited(seconds: float) -> Iterator[None]:
         finally:
             raw.set_progress_handler(None, INSTRUCTIONS)
         return
+    milliseconds = str(round(seconds * 1000))
+    if connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):  # behind a pooler only a transaction has settings
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [milliseconds])
+            yield
+        return
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('statement_timeout', %s, false)", [str(round(seconds * 1000))])
+        cursor.execute("SELECT set_config('statement_timeout', %s, false)", [milliseconds])
     try:
         yield
     finally:

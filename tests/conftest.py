@@ -150,6 +150,13 @@ def postgres() -> Iterator[servers.Postgres]:
         yield server
 
 
+@pytest.fixture
+def pgbouncer() -> None:
+    """Leave the test out where PgBouncer is missing."""
+    if servers.find("pgbouncer") is None:
+        _missing("PgBouncer is not installed: apt-get install pgbouncer")
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[servers.Redis]:
     """A Redis server of this run, without persistence, at `redis_server.url`."""

@@ -31,6 +31,7 @@ have_chinese_font() { ! have fc-list || [ -n "$(fc-list :lang=zh-cn 2>/dev/null 
 missing() {
     if ! have redis-server && ! have valkey-server; then echo redis-server; fi
     if ! have_postgresql; then echo postgresql; fi
+    if ! have pgbouncer; then echo pgbouncer; fi
     if ! have nginx; then echo nginx; fi
     if ! have_chromium; then echo chromium; fi
     if ! have_node; then echo nodejs; fi
@@ -42,6 +43,7 @@ tests_of() {
     case $1 in
         redis-server) echo "tests that use a real Redis" ;;
         postgresql) echo "tests that use a real PostgreSQL" ;;
+        pgbouncer) echo "the test that goes through PgBouncer" ;;
         nginx) echo "tests that go through nginx" ;;
         chromium) echo "browser tests" ;;
         gettext) echo "the recipes of CONTRIBUTING.md that compile translations" ;;
@@ -64,7 +66,7 @@ install_packages() {
     # shellcheck disable=SC2086  # a list of words
     apt-get install -q -y --no-install-recommends $1 || return 1
     if have systemctl; then
-        for service in redis-server postgresql nginx; do
+        for service in redis-server postgresql pgbouncer nginx; do
             case " $1 " in
                 *" $service "*) systemctl disable "$service" || echo "could not disable the service $service" ;;
             esac
