@@ -60,7 +60,7 @@ def make(folder: Path, *, with_secrets: bool) -> Manifest:
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     except (OSError, sqlite3.Error) as error:
-        raise CopyError(f"{folder} cannot be written: {error}") from error
+        raise CopyError(f"{folder} cannot be made: {error}") from error
     return manifest
 
 

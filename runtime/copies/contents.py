@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, connections
+from django.core.management import CommandError
+from django.db import DatabaseError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 from django.utils import timezone
@@ -25,6 +26,18 @@ class CopyError(Exception):
 
 
 @contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn a CopyError or a failing database into the one line of a command."""
+    try:
+        yield
+    except CopyError as error:
+        raise CommandError(str(error)) from error
+    except DatabaseError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise CommandError(f"DATABASE_URL: the database cannot be used ({reason})") from error
+
+
+@contextmanager
 def opened(database: dict[str, Any]) -> Iterator[BaseDatabaseWrapper]:
     """Connect to a second database with these settings, as Django's `DATABASES` has them."""
     configured = connections.configure_settings({"default": database})["default"]
@@ -38,7 +51,9 @@ def opened(database: dict[str, Any]) -> Iterator[BaseDatabaseWrapper]:
 
 def figures(connection: BaseDatabaseWrapper) -> Figures:
     """Count the rows of each table, and add up its whole numbers."""
-    with connection.cursor() as cursor:
+    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL statement_timeout = 0")  # large tables take their time
         return {name: _of_table(connection, cursor, name) for name in connection.introspection.table_names(cursor)}
 
 

@@ -77,6 +77,31 @@ def test_it_works(on_each_kind: None, tmp_path: Path, var_dir: Path) -> None:
     assert kept.read_text() == "another"
 
 
+def test_a_lost_file_is_restored_without_a_flag(on_sqlite: None, tmp_path: Path, var_dir: Path) -> None:
+    """A database that is not there is filled; without one there is no backup, and no file is left."""
+    folder, file = tmp_path / "backup", Path(connection.settings_dict["NAME"])
+    command("backup", str(folder))
+    connection.close()
+    for name in (file.name, f"{file.name}-wal", f"{file.name}-shm"):
+        file.with_name(name).unlink(missing_ok=True)
+    with pytest.raises(CommandError, match="cannot be made"):
+        command("backup", str(tmp_path / "another"))
+    assert [path.name for path in tmp_path.iterdir() if "another" in path.name] == []
+    (var_dir / "secret_key").unlink()
+    command("restore", str(folder))
+    assert credits_granted() == [7]
+    assert (var_dir / "secret_key").read_text() == "signing"
+
+
+def test_a_database_that_is_away_is_one_line(tmp_path: Path, var_dir: Path, django_db_blocker: Any) -> None:
+    """Each command says so."""
+    with django_db_blocker.unblock(), servers.connected("postgresql://u:p@127.0.0.1:1/x"):
+        for arguments in (["backup", str(tmp_path / "backup")], ["move_database", "sqlite:///x"]):
+            with pytest.raises(CommandError) as caught:
+                command(*arguments)
+            assert "\n" not in str(caught.value)
+
+
 def test_a_restore_that_would_do_harm_is_refused(on_each_kind: None, tmp_path: Path) -> None:
     """It neither overwrites tables without a flag, nor works beside a service, nor takes a damaged backup."""
     folder = tmp_path / "backup"

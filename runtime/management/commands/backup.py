@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
 from runtime.copies import backup
-from runtime.copies.contents import CopyError
+from runtime.copies.contents import one_line_errors
 
 
 class Command(BaseCommand):
@@ -22,10 +22,8 @@ class Command(BaseCommand):
         parser.add_argument("--without-secrets", action="store_true", help="leave the secret files out")
 
     def handle(self, *args: object, folder: Path, without_secrets: bool, **options: object) -> None:
-        try:
+        with one_line_errors():
             made = backup.make(folder, with_secrets=not without_secrets)
-        except CopyError as error:
-            raise CommandError(str(error)) from error
         self.stdout.write(f"Backed up to {folder}: {made.summary()}; files: {', '.join(sorted(made.digests))}")
         for name, setting in backup.SECRET_FILES.items():
             if name not in made.digests:

@@ -2,9 +2,9 @@
 
 import sys
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
-from runtime.copies.contents import CopyError
+from runtime.copies.contents import one_line_errors
 from runtime.copies.move import move
 
 
@@ -22,10 +22,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: object, url: str, verbosity: int, **options: object) -> None:
         address = sys.stdin.readline().strip() if url == "-" else url
-        try:
+        with one_line_errors():
             moved = move(address, self.stdout.write if verbosity > 1 else lambda _line: None)
-        except CopyError as error:
-            raise CommandError(str(error)) from error
         rows = sum(numbers["rows"] for numbers in moved.values())
         self.stdout.write(f"Moved and verified: {len(moved)} tables with {rows} rows")
         self.stdout.write("Now set DATABASE_URL to the new address, run `manage.py setup`, then start the service.")

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
 from runtime.copies import backup
-from runtime.copies.contents import CopyError
+from runtime.copies.contents import one_line_errors
 
 
 class Command(BaseCommand):
@@ -20,10 +20,8 @@ class Command(BaseCommand):
         parser.add_argument("--overwrite", action="store_true", help="replace a database that has tables already")
 
     def handle(self, *args: object, folder: Path, overwrite: bool, **options: object) -> None:
-        try:
+        with one_line_errors():
             manifest, files = backup.restore(folder, overwrite=overwrite)
-        except CopyError as error:
-            raise CommandError(str(error)) from error
         self.stdout.write(f"Restored and verified: {manifest.summary()}, of {manifest.made_at:%Y-%m-%d %H:%M %Z}")
         for name, setting in backup.SECRET_FILES.items():
             if name in files:
