@@ -10,6 +10,7 @@ from providers.apps import providers_app
 from quotas.apps import quotas_app
 from runtime import database
 from runtime.apps import runtime
+from runtime.metrics import EXECUTOR_WAITING
 
 
 class ChatConfig(AppConfig):
@@ -62,12 +63,22 @@ class ChatConfig(AppConfig):
         process.every(lambda: 30.0, "kept responses", partial(database.run, kept.expire))
         process.every(lambda: 60.0, "stored bytes", housekeeping.recount_storage)
         process.every(self.words.check_seconds, "sensitive words", self.words.check)
+        self._report_gauges()
         deletion.register()
         drain.on_drain(self.generations.drain)
         drain.on_drain(self.keyed_calls.finish)
         drain.on_drain(self.payment_demo.finish)
         drain.on_drain(self.generations.outbox.finish)
         drain.on_drain(self.streams.close_all)
+
+    def _report_gauges(self) -> None:
+        from chat.generations import ends  # noqa: PLC0415
+
+        metrics = runtime().metrics
+        metrics.gauge(ends.RUNNING, lambda: self.generations.running)
+        metrics.gauge(ends.QUEUED, lambda: self.generations.queued)
+        metrics.gauge(EXECUTOR_WAITING.labels("attachments"), self.decodings.waiting)
+        metrics.gauge(EXECUTOR_WAITING.labels("searches"), self.searches.waiting)
 
 
 def chat() -> ChatConfig:

@@ -34,6 +34,7 @@ from django.urls.exceptions import Resolver404  # noqa: E402
 from django.urls.resolvers import RegexPattern  # noqa: E402
 from django.utils.module_loading import import_string  # noqa: E402
 from django.utils.translation import gettext_lazy as _  # noqa: E402
+from prometheus_client import Counter  # noqa: E402
 
 from accounts.auth import USER_IN_SCOPE  # noqa: E402
 from chat.events.sse import EventStreamResponse  # noqa: E402
@@ -43,10 +44,13 @@ from chatproject.urls import stream_urlpatterns  # noqa: E402
 from runtime.apps import runtime  # noqa: E402
 from runtime.executor import QueueFull, ViewThreads, database_thread_count  # noqa: E402
 from runtime.http import DIRECT  # noqa: E402
+from runtime.metrics import EXECUTOR_WAITING  # noqa: E402
 from web import disconnect  # noqa: E402
 from web.refusals import TooManyRequests  # noqa: E402
 
 log = structlog.get_logger("request")
+
+RESPONSES = Counter("rivulet_responses", "Responses, by the class of their status", ["status"])
 
 # Seconds a client may take to read a page; then it is disconnected.
 SEND_SECONDS = 120
@@ -94,6 +98,11 @@ class PageHandler(ASGIHandler):
         self._uploads = uploads
         self._threads = ViewThreads(max(4, database_thread_count()))
         self._password_threads: ViewThreads | None = None
+        runtime().metrics.gauge(EXECUTOR_WAITING.labels("views"), self._threads.waiting)
+        runtime().metrics.gauge(EXECUTOR_WAITING.labels("logins"), self._waiting_logins)
+
+    def _waiting_logins(self) -> int:
+        return self._password_threads.waiting() if self._password_threads else 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with await self._uploads.read(scope, receive) as body:
@@ -272,6 +281,8 @@ class Application:
                 await self._handler(scope)(scope, receive, send_with_headers)
         finally:
             path = scope["path"]
+            if status:
+                RESPONSES.labels(f"{status // 100}xx").inc()
             log.info(
                 "request",
                 request_id=request_id,

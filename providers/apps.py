@@ -39,6 +39,7 @@ class ProvidersConfig(AppConfig):
         from providers.keys import KeyPool  # noqa: PLC0415
         from providers.routing import Routing  # noqa: PLC0415
         from providers.snapshot import Configuration  # noqa: PLC0415
+        from providers.state_metrics import StateCollector  # noqa: PLC0415
 
         limits = ConcurrencyLimits(runtime().redis)
         self.pool = KeyPool(limits)
@@ -47,6 +48,7 @@ class ProvidersConfig(AppConfig):
         self.health = Health(self.configuration, self.adapters, self.pool)
         self.routing = Routing(self.configuration, self.pool, self.adapters, self.health)
         self.catalogue = Catalogue(self.configuration, self.pool)
+        runtime().metrics.share(StateCollector(self.configuration), self.configuration.models)
         runtime().process.every(lambda: RENEW_SECONDS, "attempts of keys", limits.renew)
 
 

@@ -17,6 +17,7 @@ from prometheus_client import Counter
 
 from providers.models import Route
 from providers.verdicts import store
+from providers.wire.errors import ProviderError
 
 if TYPE_CHECKING:
     from providers.snapshot import Configuration, ModelConfig, RouteConfig
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("providers")
 
+FAILED_ATTEMPTS = Counter(
+    "rivulet_attempt_failures", "Calls of an upstream that failed, of the class `blame`", ["upstream", "blame"]
+)
 PASSED_OVER = Counter(
     "rivulet_routes_passed_over",
     "Requests that a route did not serve although it was their turn",
@@ -34,6 +38,20 @@ PASSED_OVER = Counter(
 REPEAT_SECONDS = 600.0
 # Seconds between two changes of a route's row, however many requests pass it over.
 SPACING_SECONDS = 1.0
+
+
+def note_failed_attempt(upstream: str, error: ProviderError, **origin: object) -> None:
+    """Count and log a failed call of an upstream; `origin` names its generation."""
+    FAILED_ATTEMPTS.labels(upstream, error.blame).inc()
+    log.warning(
+        "attempt failed",
+        **origin,
+        upstream=upstream,
+        blame=error.blame,
+        status=error.status,
+        vendor_code=error.vendor_code,
+        vendor_request_id=error.vendor_request_id,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,8 @@ ALERTS = Counter(
     ["upstream", "vendor_code"],
 )
 
+# Codes of vendors that ALERTS counts one by one; an upstream that invents codes must not make metrics without end.
+MOST_ALERT_CODES = 100
 # Seconds of a probe.
 PROBE_SECONDS = 10.0
 # Seconds after a probe in which failures of requests start no other one.
@@ -84,6 +86,8 @@ class Health:
         self._recoveries: dict[object, asyncio.Task[ModelConfig | None]] = {}
         # The circuits that requests for embeddings went to.
         self._embedding: set[object] = set()
+        # The vendors' codes that are labels of ALERTS.
+        self._alert_codes: set[str] = set()
         self.tasks = TaskSet()
 
     # --- evidence ---
@@ -248,7 +252,9 @@ class Health:
 
     def _alert(self, part: Part, error: ProviderError | TimeoutError) -> None:
         slug, vendor_code = part.route.upstream.slug, getattr(error, "vendor_code", "probe_timeout")
-        ALERTS.labels(slug, vendor_code).inc()
+        if len(self._alert_codes) < MOST_ALERT_CODES:
+            self._alert_codes.add(vendor_code)
+        ALERTS.labels(slug, vendor_code if vendor_code in self._alert_codes else "other").inc()
         log.error(
             "upstream needs attention",
             upstream=slug,

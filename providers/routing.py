@@ -9,13 +9,12 @@ from functools import partial
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-import structlog
 from django.conf import settings
 
 from providers import requests
 from providers.adapters import Adapters
 from providers.errors import ModelUnavailable
-from providers.failover import Failovers, PassedOver
+from providers.failover import Failovers, PassedOver, note_failed_attempt
 from providers.health import Health
 from providers.keys import Key, KeyPool
 from providers.learned import ABOUT_THE_MODEL, Learned, merged, store_lesson
@@ -41,8 +40,6 @@ from providers.wire.base import (
 )
 from providers.wire.errors import ContentBlocked, PromptTooLong, ProviderError, Retry
 from providers.wire.images import CompletionImages
-
-log = structlog.get_logger("providers")
 
 # What a reader gets, so that another attempt must withdraw it, or cannot follow it.
 _SHOWN = (Delta, Reasoning, ToolCallDelta, CompletionImages, Sources)
@@ -97,6 +94,8 @@ class Attempts:
     # Takes most deltas past the generators, for a reader of which each costs as little as possible.
     take: Take | None = None
     upstream: str = ""
+    # What the log says about the request that this belongs to.
+    origin: Mapping[str, object] = field(default_factory=dict)
     # Whether this attempt has sent any text or sources, and whether any text was no white space. Reasoning counts,
     # because it is charged.
     any_text: bool = False
@@ -222,6 +221,7 @@ class Attempts:
                 # Drop the traceback, because its frames would keep the upstream's data in memory.
                 self.failure = (problem.otherwise if isinstance(problem, Retry) else problem).with_traceback(None)
                 if self.visible_text:
+                    self._note_failed(self.failure)
                     if self.failure.blame != "rate":  # it has no meaning for a stream that has begun
                         await health.note_failure(route, key, self.failure, self.generation, self.user)
                     raise
@@ -320,20 +320,16 @@ class Attempts:
             await store(store_lesson, route.id, lesson)
             self.routing.configuration.forget()
 
+    def _note_failed(self, error: ProviderError) -> None:
+        origin = {"generation": self.generation, "user": self.user or None, **self.origin}
+        note_failed_attempt(self.upstream, error, **origin)
+
     async def _pause(self, route: RouteConfig, key: Key, error: ProviderError) -> float | None:
         """Note the failure; return the seconds to wait for this key.
 
         Returns None when another key is to be tried instead.
         """
-        log.warning(
-            "attempt failed",
-            generation=self.generation,
-            upstream=self.upstream,
-            blame=error.blame,
-            status=error.status,
-            vendor_code=error.vendor_code,
-            vendor_request_id=error.vendor_request_id,
-        )
+        self._note_failed(error)
         seconds = self._seconds_to_wait(route, key, error)
         if seconds is not None and self.seconds_waited + seconds > MAX_WAIT_SECONDS:
             seconds = None

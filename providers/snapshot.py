@@ -202,6 +202,10 @@ class Configuration:
         """Return the models by slug, in the order of lists; may query the database."""
         return self._cache.current()
 
+    def last_models(self) -> dict[str, ModelConfig]:
+        """Return the models as they were last read, without a query."""
+        return self._cache.last() or {}
+
     def forget(self) -> None:
         """Read the database at the next call, because this process has changed it."""
         self._cache.forget()

@@ -14,6 +14,7 @@ class RuntimeConfig(AppConfig):
 
     def ready(self) -> None:
         # Models may only be imported once all apps are loaded, and `process` has one.
+        from runtime import metrics  # noqa: PLC0415
         from runtime.executor import DatabaseExecutor  # noqa: PLC0415
         from runtime.process import ServingProcess  # noqa: PLC0415
         from runtime.pubsub import Broker  # noqa: PLC0415
@@ -29,6 +30,14 @@ class RuntimeConfig(AppConfig):
         self.broker = Broker(self.redis, self.process.id)
         self.drain = Drain()
         self.process.every(lambda: PROBE_SECONDS, "redis", self.redis.probe)
+        self.metrics = metrics.Metrics(self.database)
+        self.metrics.gauge(metrics.PROCESSES, lambda: 1)
+        self.metrics.gauge(metrics.REDIS_AWAY, lambda: self.redis.away)
+        self.metrics.gauge(metrics.DATABASE_AWAY, lambda: self.process.lacks_heartbeat)
+        self.metrics.gauge(metrics.EXECUTOR_WAITING.labels("database"), self.database.waiting)
+        self.metrics.gauge(metrics.EXECUTOR_WAITING.labels("writes"), self.writer.waiting)
+        if settings.WORKERS > 1:
+            self.process.every(lambda: metrics.READ_SECONDS, "metrics", self.metrics.read_now_and_then)
 
 
 def runtime() -> RuntimeConfig:

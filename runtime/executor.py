@@ -54,6 +54,10 @@ class DatabaseExecutor:
         """
         return await asyncio.wrap_future(self.submit(function, *args, **kwargs))
 
+    def waiting(self) -> int:
+        """Return how many calls wait for a thread."""
+        return self._threads._work_queue.qsize() if self._threads else 0
+
     def submit(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
         """Do the same without an event loop, and return the future of the result."""
 
@@ -107,6 +111,10 @@ class ViewThreads:
         self._permits = asyncio.Semaphore(count)
         self._most_waiting, self._most_of_client = most_waiting, most_of_client
         self._waiting: Counter[str] = Counter()
+
+    def waiting(self) -> int:
+        """Return how many requests wait for a thread."""
+        return self._waiting.total()
 
     @asynccontextmanager
     async def acquire(self, client: str = "") -> AsyncIterator[None]:

@@ -19,6 +19,9 @@ from typing import Any, cast
 
 import orjson
 import structlog
+from prometheus_client import Counter
+
+LOST_LINES = Counter("rivulet_log_lines_lost", "Log lines that were dropped because the log was not read")
 
 # Lines that wait in memory while the log is not read; further lines are dropped and counted.
 MAX_QUEUED_LINES = 10_000
@@ -159,6 +162,7 @@ class BackgroundHandler(logging.Handler):
                 self._lines.append(line)
             else:
                 self._dropped += 1
+                LOST_LINES.inc()
         self._wake.set()
 
     def stop(self) -> None:

@@ -67,6 +67,11 @@ class ServingProcess:
         Process.objects.update_or_create(id=self.id, defaults=heartbeat)
         self.beat_at = time.monotonic()
 
+    @property
+    def lacks_heartbeat(self) -> bool:
+        """Whether no heartbeat was stored for half a lease, as when the database is away."""
+        return time.monotonic() - self.beat_at > settings.PROCESS_LEASE_SECONDS / 2
+
     def alive(self) -> set[str]:
         """Return the ids of the processes that may be alive.
 

@@ -11,11 +11,12 @@ import signal
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
+from pathlib import Path
 
 import structlog
 from django.conf import settings
-from prometheus_client import multiprocess
 
+from runtime.metrics import forget_worker
 from runtime.tasks import wait_for_either
 
 log = structlog.get_logger("runtime")
@@ -71,7 +72,7 @@ class Supervisor:
             code = await self._wait(worker)
             if self._stopping.is_set():
                 return 0 if code in NORMAL_EXIT_CODES else 1
-            multiprocess.mark_process_dead(worker.pid, self._metrics)  # type: ignore[no-untyped-call]
+            forget_worker(worker.pid, Path(self._metrics))
             if time.monotonic() - started > STABLE_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
             log.error("worker died", pid=worker.pid, code=code, replaced_in_seconds=pause)

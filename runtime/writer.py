@@ -71,6 +71,10 @@ class Writer:
             self._database.submit(self._commit_waiting).add_done_callback(self._publish)
         return await write.future  # type: ignore[no-any-return]
 
+    def waiting(self) -> int:
+        """Return how many writes wait for a thread."""
+        return len(self._waiting)
+
     def _commit_waiting(self) -> list[Outcome]:
         """Commit writes that wait, except those whose callers have left. Runs in a database thread."""
         taken = self._take(MOST_TOGETHER)

@@ -8,8 +8,7 @@ from secrets import compare_digest
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from runtime import database
 from runtime.apps import runtime
@@ -71,11 +70,12 @@ async def metrics(request: HttpRequest) -> HttpResponse:
     token, header = settings.METRICS_TOKEN, request.headers.get("Authorization", "")
     if not (_from_loopback(request) or (token and compare_digest(header.encode(), f"Bearer {token}".encode()))):
         raise Forbidden
-    registry = REGISTRY
-    if settings.WORKERS > 1:  # the sums over all workers of the supervisor
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    if settings.REDIS_URL:
+        await runtime().redis.ask(ping, False)  # as nothing else may have used it for a while
+    await runtime().metrics.query()
+    runtime().metrics.read()
+    text = await asyncio.to_thread(runtime().metrics.text)
+    return HttpResponse(text, content_type=CONTENT_TYPE_LATEST)
 
 
 def _from_loopback(request: HttpRequest) -> bool:

@@ -17,6 +17,7 @@ from django.shortcuts import render
 from django.utils.functional import Promise
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
+from prometheus_client import Counter
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
@@ -25,6 +26,8 @@ from web import body_limits
 from web.schemas import Code, Problem
 
 log = structlog.get_logger("runtime")
+
+REFUSALS = Counter("rivulet_refusals", "Refused requests", ["code"])
 
 
 class Refusal(Exception):  # noqa: N818
@@ -35,6 +38,8 @@ class Refusal(Exception):  # noqa: N818
     text: ClassVar[str | Promise] = _("The request is not valid.")
     # The template for browsers, if not that of the status.
     page: ClassVar[str] = ""
+    # Whether REFUSALS counts it; a failed generation is counted as such.
+    is_counted: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -61,6 +66,11 @@ class Refusal(Exception):  # noqa: N818
     def wait_seconds(self) -> int | None:
         """Whole seconds to wait before the next attempt, as in the header and the body."""
         return None if self.retry_after is None else max(1, math.ceil(self.retry_after))
+
+    def count(self) -> None:
+        """Count it, where it is rendered."""
+        if self.is_counted:
+            REFUSALS.labels(self.code).inc()
 
     def headers(self) -> dict[str, str]:
         return {} if self.wait_seconds is None else {"Retry-After": str(self.wait_seconds)}
@@ -160,6 +170,7 @@ def from_exception(error: Exception) -> Refusal | None:
 
 def response(request: HttpRequest, refusal: Refusal, page: str = "") -> HttpResponse:
     """Render a refusal: JSON for programs, the page of its status (or `page`) for browsers."""
+    refusal.count()
     for prefix, renderer in settings.REFUSAL_RENDERERS.items():
         if request.path.startswith(prefix):
             return import_string(renderer)(request, refusal)  # type: ignore[no-any-return]
@@ -204,6 +215,7 @@ def drf_exception_handler(error: Exception, context: Mapping[str, Any]) -> Respo
     refusal = from_exception(error) or _from_drf(error)
     if refusal is None:
         return None
+    refusal.count()
     body = {"error": refusal.body(), "request_id": request_id(context["request"]._request)}
     return Response(body, status=refusal.http_status, headers=refusal.headers())
 

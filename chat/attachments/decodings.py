@@ -37,6 +37,10 @@ class Decodings:
         self._turns_of_users: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._waiting: Counter[int] = Counter()
 
+    def waiting(self) -> int:
+        """Return how many uploads are decoded or wait for it."""
+        return self._waiting.total()
+
     async def decode(self, user_id: int, file: File) -> Decoded:
         """Return what a file became; raise Refused, TooManyRequests or ServiceUnavailable."""
         if self._waiting[user_id] >= MOST_OF_USER:

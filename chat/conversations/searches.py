@@ -75,6 +75,10 @@ class Searches:
             if user.latest is search:
                 user.latest = None
 
+    def waiting(self) -> int:
+        """Return how many searches wait for a thread."""
+        return self._threads.waiting()
+
     def close(self) -> None:
         """End the threads and close their connections. Repeating is safe."""
         self._threads.close()

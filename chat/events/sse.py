@@ -105,6 +105,7 @@ def for_event_source(names: Set[str], refused: Callable[[Refusal], Mapping[str, 
                 refusal = from_exception(error)
                 if refusal is None:
                     raise
+                refusal.count()
                 return EventStreamResponse(_refused(refused(refusal)), refusal.headers())
 
         return guarded

@@ -44,6 +44,11 @@ class Pace:
         self._interval = 0.0
         self._began_at: float | None = None
 
+    @property
+    def waiting(self) -> int:
+        """How many prompts wait to begin."""
+        return self._waiting
+
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait for the turn of a prompt; raise ServiceUnavailable when that would take too long."""

@@ -14,7 +14,7 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.db import IntegrityError
 from django.utils import timezone
 
-from chat.generations import finish
+from chat.generations import ends, finish
 from chat.models import Generation
 from runtime import database
 from runtime.process import ServingProcess
@@ -64,7 +64,7 @@ class Remote:
     def _end(self, generation: str) -> None:
         """End a generation that still runs; nothing changes if its owner was first."""
         if row := Generation.objects.running().filter(id=generation).first():
-            finish.store(finish.of_stored(row, Generation.Status.COMPLETED, finish_reason="cancelled"))
+            ends.count(finish.store(finish.of_stored(row, Generation.Status.COMPLETED, finish_reason="cancelled")))
 
     async def _ask_owner(self, row: Generation) -> None:
         """Ask repeatedly until the generation has ended, for `OWNER_SECONDS` at most."""
@@ -100,7 +100,7 @@ class Remote:
         for row in [*orphans[:REAP_AT_ONCE], *strays.exclude(id__in=own)[:REAP_AT_ONCE]]:
             end = finish.of_stored(row, Generation.Status.INTERRUPTED, error={"code": "interrupted"})
             try:
-                finish.store(end)
+                ends.count(finish.store(end))
             except (ObjectDoesNotExist, IntegrityError):  # a row changed by hand must not keep the reaper from the rest
                 log.exception("not reaped", generation=row.id)
         return ended_among(own)

@@ -1,10 +1,12 @@
 """Define the argument and the result of `Generations.start`."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+import structlog
 from django.utils.translation import get_language
 
 from accounts.token_limits import TokenLimits
@@ -58,6 +60,8 @@ class GenerationRequest:
     has_preset_prompt: bool = False
     # The user's instructions for all conversations, sent before the system prompt.
     standing: str = ""
+    # Request id and address of the caller, for the log.
+    origin: Mapping[str, object] = field(default_factory=structlog.contextvars.get_contextvars)
     # The active language where the request is made: database threads have another one.
     language: str | None = field(default_factory=get_language)
 

@@ -16,7 +16,7 @@ from django.utils import translation
 from chat import representation, sources
 from chat.attachments.decodings import Decodings
 from chat.events.sink import Sink
-from chat.generations import end_log, finish
+from chat.generations import ends, finish
 from chat.generations.drafts import Draft
 from chat.generations.finish import End
 from chat.generations.late_thought import LateThought, PipelineEvent, Rethought
@@ -101,12 +101,12 @@ class Run:
         self._ends_conversation = self._blocked_by_vendor = self._request_at_fault = False
         self._screening: Screening | None = None
         self._pipeline: Pipeline
-        # Whether one of our words in the content ended it.
-        self._is_cut = False
+        # Whether one of our words in the content ended it; the class of the upstream's failure.
+        self._is_cut, self._blame = False, ""
         self._reading = False
         self._finished = asyncio.Event()
         self._started = time.monotonic()
-        self._first_delta_ms: float | None = None
+        self._first_delta_seconds: float | None = None
         # When reasoning began, and when content or a tool call followed it.
         self._reasoning_at: float | None = None
         self._reasoned_at: float | None = None
@@ -161,7 +161,7 @@ class Run:
                 self.task.uncancel()
             return self._end_as_requested()
         except ProviderError as error:
-            self._ends_conversation = error.ends_conversation
+            self._ends_conversation, self._blame = error.ends_conversation, error.blame
             # Where waiting may help, the same request can succeed later.
             self._request_at_fault = error.blame == "request" and error.action != "wait"
             return self._failed(shown(error))
@@ -277,16 +277,16 @@ class Run:
             self.draft.withdraw()
         else:
             self.draft.rethink()
-            if self._first_delta_ms is not None:
-                self._reasoning_at, self._clocks_next = self._started + self._first_delta_ms / 1000, True
+            if self._first_delta_seconds is not None:
+                self._reasoning_at, self._clocks_next = self._started + self._first_delta_seconds, True
         self.draft.last_event += 1
         self.sink.rethink(self.draft.snapshot())
 
     def _note_time(self) -> None:
         """Note when content or tool calls begin, and when they follow reasoning."""
         now, self._clocks_next = time.monotonic(), False
-        if self._first_delta_ms is None:
-            self._first_delta_ms = (now - self._started) * 1000
+        if self._first_delta_seconds is None:
+            self._first_delta_seconds = now - self._started
         if self._reasoning_at is not None and self._reasoned_at is None:
             self._reasoned_at = now
 
@@ -386,4 +386,5 @@ class Run:
         if event := representation.end_event(row):
             self.sink.complete(*event, number=row.last_event, finish_reason=self._finish_reason)
         self.completed = True
-        end_log.note(row, self._started, self._first_delta_ms)
+        seconds = time.monotonic() - self._started
+        ends.note(row, self._blame, self._first_delta_seconds, seconds, self._attempts.origin)

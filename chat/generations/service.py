@@ -119,6 +119,7 @@ class Generations:
         if started is None:
             started = await self._admit(request, precheck)
         if started.reservation and started.attempts:
+            started.attempts.origin = request.origin
             self._run(started, started.attempts, sink, hides_reasoning=request.hides_reasoning)
         # Before the response, so that the caller finds the reserved unit in every process.
         await self._hints.sent()
@@ -195,6 +196,16 @@ class Generations:
             log.error("run died", generation=run.row.id, exc_info=None if task.cancelled() else task.exception())
         self.logs.drop(run.row.id)
         run.abandon()
+
+    @property
+    def running(self) -> int:
+        """How many generations run in this process."""
+        return len(self._runs)
+
+    @property
+    def queued(self) -> int:
+        """How many prompts wait to begin."""
+        return self._pace.waiting
 
     # --- reading ---
 

@@ -56,6 +56,8 @@ KINDS: Mapping[str, Kind] = {
 class Failed(Refusal):
     """A completion that failed before the response began; `failure` is its `error` event's data."""
 
+    is_counted = False
+
     def __init__(self, failure: Mapping[str, Any]) -> None:
         super().__init__(str(failure["message"]), retry_after=failure.get("retry_after"))
         self.failure = failure

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from prometheus_client import REGISTRY
 
 from runtime import logs
 from tests.product import Product, text_of
@@ -67,6 +68,7 @@ def request_all(product: Product) -> None:
 def test_dropped_lines_are_counted(pipe: int) -> None:
     """The queue is bounded, and a line says how many lines were dropped."""
     os.write(pipe, b"." * 65_536)
+    lost_before = REGISTRY.get_sample_value("rivulet_log_lines_lost_total")
     handler = logs.BackgroundHandler(pipe)
     handler.emit(logging.makeLogRecord({"msg": "the first"}))
     wait_until(lambda: not handler._lines)  # the writer has it, and finds the pipe full
@@ -74,6 +76,7 @@ def test_dropped_lines_are_counted(pipe: int) -> None:
         handler.emit(logging.makeLogRecord({"msg": str(number)}))
     parts = [read(pipe)]
     wait_until(lambda: bool(parts.append(read(pipe)) or "lost" in parts[-1]))
+    assert REGISTRY.get_sample_value("rivulet_log_lines_lost_total") > lost_before
     handler.emit(logging.makeLogRecord({"msg": "the last"}))
     handler.stop()
     lines = "".join([*parts, read(pipe)]).lstrip(".").splitlines()

@@ -16,6 +16,7 @@ from runtime.serve import StopRequests
 from runtime.supervisor import Supervisor
 from tests import servers
 from tests.product import READY, Product, connected
+from tests.readers import wait_until
 from tests.upstreams import FakeOpenAI
 
 # Replaces `manage.py serve --worker-at n`: prints that it serves, writes each stop to a file, and ends when stopped.
@@ -68,6 +69,7 @@ def test_workers_share_connections_and_drain_together(
         assert api_user.stop(generation)["finish_reason"] == "cancelled"
         ended = 'rivulet_generations_total{finish_reason="cancelled",status="completed"} 1.0'
         assert all(ended in client.get("/metrics").text for client in clients)
+        wait_until(lambda: "\nrivulet_processes 2.0" in product.client().get("/metrics").text)
 
         second = product.manage("serve")
         assert second.returncode != 0
@@ -80,10 +82,13 @@ def test_workers_share_connections_and_drain_together(
             time.sleep(0.01)
         # New connections go to the other worker, long before this one is replaced.
         assert [product.client().get("/healthz").status_code for _ in range(8)] == [200] * 8
+        assert "\nrivulet_processes 1.0" in product.client().get("/metrics").text
         deadline = time.monotonic() + 60
         while len(workers_of(product) - {killed}) < 2 or '"worker died"' not in product.output:
             assert time.monotonic() < deadline
             time.sleep(0.1)
+
+        assert ended in product.client().get("/metrics").text
 
         generation = product.client(api_user.access).post("/api/chat/", json={"model": "quick", "prompt": "x"}).json()
         # A terminal and systemd signal all processes, and the supervisor stops its workers too.
