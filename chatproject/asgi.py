@@ -6,6 +6,7 @@
 
 import asyncio
 import os
+import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -43,7 +44,7 @@ from chatproject.uploads import Receive, Scope, Uploads  # noqa: E402
 from chatproject.urls import stream_urlpatterns  # noqa: E402
 from runtime.apps import runtime  # noqa: E402
 from runtime.executor import QueueFull, ViewThreads, database_thread_count  # noqa: E402
-from runtime.http import DIRECT  # noqa: E402
+from runtime.http import DIRECT, PROXIED  # noqa: E402
 from runtime.metrics import EXECUTOR_WAITING  # noqa: E402
 from web import disconnect  # noqa: E402
 from web.refusals import TooManyRequests  # noqa: E402
@@ -67,6 +68,9 @@ WRONG_HOST = "the Host header is not in ALLOWED_HOSTS"
 # Paths whose rest is a secret, which is left out of the log.
 SECRET_PATHS = ("/accounts/password/reset/key/", "/accounts/confirm-email/")
 
+# A request id that is taken over from a trusted proxy.
+REQUEST_ID = re.compile(r"[A-Za-z0-9._=:+/-]{1,128}", re.ASCII)
+
 # The key in the ASGI scope for the view of an event stream's route.
 _MATCH = "rivulet.match"
 
@@ -78,6 +82,15 @@ def _without_spare_slashes(path: str) -> str:
     """Return the path without the empty parts that mistyped base URLs of /v1 cause."""
     parts = [*filter(None, path.split("/"))]
     return "/".join(["", *parts]) if parts[:1] == ["v1"] else path
+
+
+def _request_id(scope: Scope) -> str:
+    """Return the valid id that a trusted proxy gave, else a new one."""
+    if PROXIED in scope.get("extensions", {}):
+        given = str(dict(scope["headers"]).get(b"x-request-id", b""), "latin1")
+        if REQUEST_ID.fullmatch(given):
+            return given
+    return uuid.uuid4().hex
 
 
 def _has_wrong_host(scope: Scope) -> bool:
@@ -264,7 +277,11 @@ class Application:
             raise ValueError(f"Only HTTP requests are supported, not {scope['type']!r}")
         await runtime().process.start()
         scope["path"] = _without_spare_slashes(scope["path"])
-        scope["request_id"] = request_id = uuid.uuid4().hex
+        scope["request_id"] = request_id = _request_id(scope)
+        # The client's address as TRUSTED_PROXIES determines it; None for a Unix socket.
+        client = (scope.get("client") or [None])[0]
+        # For all lines that are logged in this request's context.
+        structlog.contextvars.bind_contextvars(request_id=request_id, client=client)
         started, status = time.monotonic(), 0
 
         async def send_with_headers(message: Message) -> None:
@@ -289,8 +306,7 @@ class Application:
                 method=scope["method"],
                 path=next((f"{prefix}…" for prefix in SECRET_PATHS if path.startswith(prefix)), path),
                 status=status,
-                # The client's address as TRUSTED_PROXIES determines it; None for a Unix socket.
-                client=(scope.get("client") or [None])[0],
+                client=client,
                 user=scope.get(USER_IN_SCOPE),
                 duration_ms=round((time.monotonic() - started) * 1000, 1),
                 **({"hint": WRONG_HOST} if status == HTTPStatus.BAD_REQUEST and _has_wrong_host(scope) else {}),

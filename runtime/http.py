@@ -6,12 +6,15 @@ import sys
 import termios
 from typing import Any, Literal
 
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 Part = Literal["head", "body"]
 
 # The name in a scope's extensions under which event streams find their `DirectWriter`.
 DIRECT = "rivulet.direct"
+# The name in a scope's extensions that a trusted proxy is the sender.
+PROXIED = "rivulet.proxied"
 # Bytes of a request's head; a longer head is refused with 431.
 MAX_HEAD_BYTES = 64 * 1024
 # Seconds for a request's head, for the first one from the connection on; then the connection is closed.
@@ -55,6 +58,16 @@ class DirectWriter:
     def write(self, data: bytes) -> None:
         """Send a piece between the start and the end of the response."""
         self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._cycle.chunked_encoding else data)
+
+
+class TrustedProxies(ProxyHeadersMiddleware):
+    """Takes the client's address from the headers of trusted proxies, and marks their requests."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        sender, _port = scope.get("client") or (None, 0)
+        if sender in self.trusted_hosts:
+            scope.setdefault("extensions", {})[PROXIED] = {}
+        await super().__call__(scope, receive, send)
 
 
 class BoundedProtocol(HttpToolsProtocol):

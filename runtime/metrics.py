@@ -1,8 +1,8 @@
 """Figures for Prometheus: gauges of this process, and sums over all workers.
 
 `prometheus_client` writes the figures of each worker to files of their own, and `text` sums the files of all workers.
-The gauges of the other workers are therefore as old as their timer. What all processes share, such as verdicts in the
-database, is read by the worker that is asked, and not summed.
+The gauges of the other workers are therefore as old as their timer. Verdicts in the database, which all processes
+share, are read by the worker that is asked, and not summed.
 """
 
 import asyncio
@@ -86,7 +86,7 @@ def _own_or_summed() -> bytes:
 
 
 def forget_worker(pid: int, folder: Path) -> None:
-    """Delete the gauges of an ended worker, and keep its counts in one file with others.
+    """Delete the gauges of an ended worker; add its counts to one file.
 
     Without that, each restart of a worker would leave files that every reading has to sum.
     """

@@ -26,7 +26,7 @@ from django.utils.module_loading import import_string
 
 from runtime import database, logs, schema
 from runtime.apps import runtime
-from runtime.http import BoundedProtocol
+from runtime.http import BoundedProtocol, TrustedProxies
 from runtime.supervisor import Supervisor
 from runtime.tasks import wait_for_either
 
@@ -118,8 +118,11 @@ def _run(listener: socket.socket, requests: StopRequests) -> NoReturn:
     resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
     with contextlib.suppress(AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)
+    application = import_string(settings.ASGI_APPLICATION)
+    if settings.TRUSTED_PROXIES:
+        application = TrustedProxies(application, settings.TRUSTED_PROXIES)
     config = uvicorn.Config(
-        import_string(settings.ASGI_APPLICATION),
+        application,
         http=BoundedProtocol,
         ws="none",
         lifespan="off",
@@ -127,8 +130,7 @@ def _run(listener: socket.socket, requests: StopRequests) -> NoReturn:
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        proxy_headers=bool(settings.TRUSTED_PROXIES),
-        forwarded_allow_ips=settings.TRUSTED_PROXIES or [],
+        proxy_headers=False,
         timeout_graceful_shutdown=round(AFTER_DRAIN_SECONDS),
     )
     try:

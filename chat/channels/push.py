@@ -13,6 +13,7 @@ import re
 from functools import partial
 from typing import Any
 
+import structlog
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import transaction
 from django.utils.functional import Promise
@@ -26,6 +27,8 @@ from chat.channels.watch import OnEnd
 from runtime import database
 from runtime.apps import runtime
 from web.refusals import InvalidRequest, TooLarge
+
+log = structlog.get_logger("chat")
 
 KEY = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 EVENT = re.compile(r"[A-Za-z0-9_-]{1,100}")
@@ -100,7 +103,10 @@ def _publish(
         raise InvalidRequest(details={"data": [_("This value is not valid.")]}) from failure
     if size > MAX_DATA_BYTES:
         raise TooLarge
-    channel_id, number = store.append(_checked_user_id(username, key), key, event, data, ending)
+    user_id = _checked_user_id(username, key)
+    channel_id, number = store.append(user_id, key, event, data, ending)
+    line = "push channel ended" if ending else "push sent"
+    transaction.on_commit(partial(log.info, line, user=user_id, channel=key, number=number, bytes=size))
     _notify_on_commit(channel_id, loop)
     return f"{key}:{number}"
 

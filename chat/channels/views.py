@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Any
 
+import structlog
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.urls import reverse
 from django.urls.converters import StringConverter
@@ -24,6 +25,8 @@ from web.methods import methods
 from web.openapi import Operation
 from web.own_pages import require_own_page
 from web.refusals import Forbidden
+
+log = structlog.get_logger("chat")
 
 
 class KeyConverter(StringConverter):
@@ -56,11 +59,13 @@ class PushStream(Stream):
         super().__init__(chat().streams, user_id)
         self._row, self._position, self._feeds = row, position, own_feeds
         self._follower: feeds.Follower | None = None
+        self._left = False
         self._last_data_at = time.monotonic()
 
     async def _take(self) -> bytes:
         if self._follower is None:  # not earlier, because a response that is never read would never call `_leave`
             self._follower = self._feeds.follow(self._row, self._position, self._woken.set)
+            log.info("push reader connected", user=self.user_id, channel=self._row.key, after=self._position.after)
         data = await self._follower.take()
         if data:
             self._last_data_at = time.monotonic()
@@ -79,8 +84,10 @@ class PushStream(Stream):
                 await self._woken.wait()
 
     def _leave(self) -> None:
-        if self._follower is not None:
+        if self._follower is not None and not self._left:
+            self._left = True
             self._follower.leave()
+            log.info("push reader left", user=self.user_id, channel=self._row.key)
 
 
 @Operation(

@@ -118,8 +118,49 @@ def test_request_lines_name_client_and_user(owner: ApiUser, browser: httpx.Clien
 def test_an_untrusted_address_is_not_believed(tmp_path: Path) -> None:
     """Without TRUSTED_PROXIES the address is that of the connection."""
     with Product(tmp_path, TRUSTED_PROXIES="") as product:
-        response = product.client().get("/healthz", headers={"X-Forwarded-For": ADDRESS})
+        response = product.client().get("/healthz", headers={"X-Forwarded-For": ADDRESS, "X-Request-ID": "mine"})
+        assert response.headers["X-Request-ID"] != "mine"
         assert logged(product, "request", request_id=response.headers["X-Request-ID"])["client"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("edge/7f.3-A=", True), ("x" * 128, True), ("x" * 129, False), ('a"b', False), ("a b", False), ("é", False)],
+)
+def test_a_trusted_proxys_request_id_is_kept(product: Product, given: str, kept: bool) -> None:
+    """A request keeps the id that a trusted proxy gave it, if that is short and plain."""
+    response = product.client().get("/healthz", headers={"X-Request-ID": given.encode()})
+    assert (response.headers["X-Request-ID"] == given) is kept
+    assert logged(product, "request", request_id=response.headers["X-Request-ID"])
+
+
+def test_generations_and_attempts_name_their_request(product: Product, owner: ApiUser) -> None:
+    """The lines of a generation and of its failed calls have the request's id, user and client."""
+    number, name = owner.client.get("/api/me/").json()["id"], f"r-{secrets.token_hex(8)}"
+    headers = {"X-Forwarded-For": ADDRESS, "X-Request-ID": name, "Accept": "text/event-stream"}
+    response = owner.client.post("/api/chat/", json={"model": "error", "prompt": "Hello"}, headers=headers)
+    assert response.status_code == 200
+    for event in ("request", "attempt failed", "generation"):
+        line = logged(product, event, request_id=name)
+        assert (line["client"], line["user"]) == (ADDRESS, number)
+
+
+def test_push_channels_are_logged_without_data(product: Product, owner: ApiUser) -> None:
+    """Connections, messages and the end of a push channel have a line each; the data is in none."""
+    number, data = owner.client.get("/api/me/").json()["id"], f"data-{secrets.token_hex(8)}"
+    admin = product.admin().client
+    with owner.client.stream("GET", "/sse/logged/"):
+        assert logged(product, "push reader connected", channel="logged")["user"] == number
+        for path, body in (("messages", {"data": data}), ("complete", {})):
+            assert admin.post(f"/api/channels/logged/{path}/", json={"user": owner.name, **body}).status_code in {
+                200,
+                202,
+            }
+    sent = logged(product, "push sent", channel="logged", user=number)
+    assert sent["bytes"] == len(data)
+    assert logged(product, "push channel ended", channel="logged")["number"] == sent["number"] + 1
+    assert logged(product, "push reader left", channel="logged")["user"] == number
+    assert data not in product.output
 
 
 def test_account_events_are_logged_without_secrets(product: Product) -> None:
