@@ -65,6 +65,7 @@ class ChatConfig(AppConfig):
         process.every(self.words.check_seconds, "sensitive words", self.words.check)
         self._report_gauges()
         deletion.register()
+        drain.waits_while(lambda: self.generations.is_busy)
         drain.on_drain(self.generations.drain)
         drain.on_drain(self.keyed_calls.finish)
         drain.on_drain(self.payment_demo.finish)

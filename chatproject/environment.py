@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from chatproject import environment_types as types
 from runtime.database_url import database_from_url, split_url
 
+# The first file descriptor that systemd passes: SD_LISTEN_FDS_START in sd_listen_fds(3).
+FIRST_PASSED = 3
 # Settings without which a key in the singular is ignored, because other programs read the same name.
 _NEEDED_WITH = {"AZURE_OPENAI_API_KEYS": "AZURE_OPENAI_ENDPOINT"}
 
@@ -178,6 +180,12 @@ def load(environ: Mapping[str, str] = os.environ) -> Environment:
         return Environment.model_validate(values)
     except ValidationError as error:
         raise SystemExit("; ".join(dict.fromkeys(map(_one_line, error.errors(include_input=False))))) from error
+
+
+def listener_of_systemd(environ: Mapping[str, str] = os.environ) -> int | None:
+    """Return the descriptor of the listening socket that systemd passed, if any."""
+    passed = environ.get("LISTEN_PID") == str(os.getpid()) and environ.get("LISTEN_FDS", "0") != "0"
+    return FIRST_PASSED if passed else None
 
 
 def mistaken(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -26,6 +26,8 @@ IGNORED_SETTINGS = environment.ignored()
 
 # The process
 HOST, PORT, WORKERS = ENV.HOST, ENV.PORT, ENV.WORKERS
+# The file descriptor of a socket from systemd, instead of HOST and PORT.
+LISTENER = environment.listener_of_systemd()
 DEBUG = ENV.DEBUG
 VAR_DIR = environment.private_folder(BASE_DIR / ENV.VAR_DIR)
 SECRET_KEY = (

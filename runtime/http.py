@@ -125,11 +125,17 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._begin("body")
         super().on_headers_complete()
+        if self.cycle and getattr(self.server_state, "retires", False):
+            self.cycle.keep_alive = False  # the response says so, and the client's next connection is not ours
         if self.cycle and self.cycle.scope["http_version"] == "1.0" and not self.cycle.response_started:
             self.cycle.__class__ = UnsizedCycle
         if self.cycle and self.cycle.scope["method"] != "HEAD":
             extensions: dict[str, Any] = {DIRECT: DirectWriter(self.cycle)}
             self.cycle.scope["extensions"] = extensions
+
+    def awaits_request(self) -> bool:
+        """Return whether a request may come, is being read, or has no response yet."""
+        return self.cycle is None or self.cycle.response_complete or not self.cycle.response_started
 
     def on_body(self, body: bytes) -> None:
         self._part_bytes += len(body)

@@ -1,7 +1,8 @@
-"""`manage.py serve`: the serving process with its socket, signals, timers and drain.
+"""`manage.py serve`: the serving process with its socket, timers and drain.
 
-uvicorn only speaks HTTP; this module handles the signals and stops it. With `WORKERS` above 1 the process is one of the
-workers, or the supervisor (supervisor.py) that starts them.
+uvicorn only speaks HTTP; this module stops it when a signal asks for that (signals.py). With `WORKERS` above 1 the
+process is one of the workers, or the supervisor (supervisor.py) that starts them. A process that serves alone
+starts, when SIGHUP asks it to reload, a worker in its place, retires, and is its supervisor from then on.
 """
 
 import asyncio
@@ -10,12 +11,11 @@ import ctypes
 import gc
 import os
 import resource
-import signal
 import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
 import structlog
 import uvicorn
@@ -27,6 +27,7 @@ from django.utils.module_loading import import_string
 from runtime import database, logs, schema
 from runtime.apps import runtime
 from runtime.http import BoundedProtocol, TrustedProxies
+from runtime.signals import Requests
 from runtime.supervisor import Supervisor
 from runtime.tasks import wait_for_either
 
@@ -36,6 +37,8 @@ log = structlog.get_logger("runtime")
 AFTER_DRAIN_SECONDS = 10.0
 # Seconds between two checks of whether uvicorn has started.
 START_POLL_SECONDS = 0.01
+# Seconds between two checks of whether a retiring process has ended its work.
+RETIRE_POLL_SECONDS = 0.2
 # Seconds an idle connection stays open: longer than in a proxy in front, which else writes into a closing connection.
 KEEP_ALIVE_SECONDS = 75
 # Bytes from which glibc returns a freed block to the system. By itself it raises this limit up to 32 MiB, and many
@@ -48,70 +51,43 @@ STOP_SECONDS = 3.0
 class Server(uvicorn.Server):
     """uvicorn's server without its signal handlers."""
 
+    def may_get_requests(self) -> bool:
+        """Return whether a request may still come, or begin to be carried out."""
+        return any(connection.awaits_request() for connection in self.server_state.connections)  # type: ignore[union-attr]
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Do nothing: `StopRequests` handles the signals."""
+        """Do nothing: `Requests` handles the signals."""
         yield
 
 
 def serve() -> None:
     """Serve until a signal comes, then drain. A taken address is an error."""
-    listener = _listen(settings.HOST, settings.PORT)
+    given = None if settings.LISTENER is None else _given(settings.LISTENER)
+    listener = given or _listen(settings.HOST, settings.PORT)
     if settings.WORKERS == 1:
-        _run(listener, StopRequests())
+        _run(listener, Requests(), alone=True)
     # The address is free. Each worker listens with its own socket, so that the kernel spreads connections evenly; the
     # supervisor's socket does not listen, it only keeps the port while there is no worker.
     port = listener.getsockname()[1]
-    listener.close()
+    if given is None:
+        listener.close()
     logs.write_in_background()
     with (
-        _bind(settings.HOST, port, shared=True) as reserved,
+        given or _bind(settings.HOST, port, shared=True) as reserved,
         tempfile.TemporaryDirectory(prefix="rivulet-metrics-") as metrics,
     ):
-        raise SystemExit(asyncio.run(Supervisor(settings.WORKERS, port, metrics).run(_ready_line(reserved))))
+        supervisor = Supervisor(port, Requests(), metrics, given)
+        raise SystemExit(asyncio.run(supervisor.run(settings.WORKERS, _ready_line(reserved))))
 
 
-def work(port: int) -> None:
-    """Serve as one of several workers at this port, until the supervisor stops it."""
-    _run(_listen(settings.HOST, port, shared=True), StopRequests(sys.stdin))
+def work(port: int, descriptor: int | None = None) -> None:
+    """Serve as a worker at this port or socket, until the supervisor stops it."""
+    listener = _listen(settings.HOST, port, shared=True) if descriptor is None else _given(descriptor)
+    _run(listener, Requests(socket.socket(fileno=os.dup(0)), listener))
 
 
-class StopRequests:
-    """Requests to stop (drain) or hurry (end at once), from signals or the supervisor.
-
-    A terminal or systemd may signal a worker while the supervisor also stops it. Together these count as one "stop".
-    """
-
-    def __init__(self, supervisor_pipe: TextIO | None = None) -> None:
-        self.stop, self.hurry = asyncio.Event(), asyncio.Event()
-        self._supervisor_pipe = supervisor_pipe
-        self._bytes_read = 0
-
-    def listen(self) -> None:
-        """Install the signal handlers and start to read the supervisor's pipe."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal)
-        if self._supervisor_pipe:
-            loop.add_reader(self._supervisor_pipe, self._on_pipe, self._supervisor_pipe)
-
-    def _on_signal(self) -> None:
-        if self.stop.is_set() and not self._supervisor_pipe:
-            self.hurry.set()
-        self.stop.set()
-
-    def _on_pipe(self, supervisor_pipe: TextIO) -> None:
-        """Stop at the supervisor's first byte or its death; hurry at the second byte."""
-        data = os.read(supervisor_pipe.fileno(), 1024)
-        if not data:
-            asyncio.get_running_loop().remove_reader(supervisor_pipe)
-        self._bytes_read += len(data)
-        if self._bytes_read > 1:
-            self.hurry.set()
-        self.stop.set()
-
-
-def _run(listener: socket.socket, requests: StopRequests) -> NoReturn:
+def _run(listener: socket.socket, requests: Requests, *, alone: bool = False) -> NoReturn:
     stop_log = logs.write_in_background()
     # To the maximum, because each stream needs two sockets.
     maximum = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -134,17 +110,24 @@ def _run(listener: socket.socket, requests: StopRequests) -> NoReturn:
         timeout_graceful_shutdown=round(AFTER_DRAIN_SECONDS),
     )
     try:
-        uvloop.run(_serve(Server(config), listener, requests))
+        code = uvloop.run(_serve(Server(config), listener, requests, alone=alone))
         database.close()
     finally:
         stop_log()  # the last line says why the process ends
     sys.stdout.flush()
     # Without the interpreter's own end, which would wait for a thread that hangs in the database.
-    os._exit(0)
+    os._exit(code)
 
 
 def _listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     listener = _bind(host, port, shared=shared)
+    listener.listen(4096)
+    return listener
+
+
+def _given(descriptor: int) -> socket.socket:
+    """Return the listening socket that another process passed to this one."""
+    listener = socket.socket(fileno=descriptor)
     listener.listen(4096)
     return listener
 
@@ -163,7 +146,7 @@ def _bind(host: str, port: int, *, shared: bool) -> socket.socket:
     return bound
 
 
-async def _serve(server: Server, listener: socket.socket, requests: StopRequests) -> None:
+async def _serve(server: Server, listener: socket.socket, requests: Requests, *, alone: bool) -> int:
     requests.listen()
     try:
         await database.run(schema.require_current)
@@ -177,13 +160,48 @@ async def _serve(server: Server, listener: socket.socket, requests: StopRequests
         await asyncio.sleep(START_POLL_SECONDS)
     print(_ready_line(listener), flush=True)  # noqa: T201
     settle_garbage_collector()
-    await wait_for_either(serving, requests.stop)
+    supervisor = await _leave(serving, listener, requests, alone=alone)
+    if supervisor or requests.retire.is_set():
+        await _retire(server, requests.stop)
     draining = asyncio.create_task(_drain())
     await wait_for_either(draining, requests.hurry)
     draining.cancel()
     server.should_exit, server.force_exit = True, requests.hurry.is_set()
     await serving
     await _stop_process()
+    return await supervisor.finish() if supervisor else 0
+
+
+async def _leave(
+    serving: "asyncio.Task[None]", listener: socket.socket, requests: Requests, *, alone: bool
+) -> Supervisor | None:
+    """Return when this process is to end, with the supervisor of a worker in its place."""
+    while True:
+        await wait_for_either(serving, requests.any)
+        requests.any.clear()
+        if serving.done() or requests.stop.is_set() or requests.retire.is_set():
+            return None
+        if alone and requests.reload.is_set():
+            requests.reload.clear()
+            log.info("reloading")
+            supervisor = Supervisor(listener.getsockname()[1], requests)
+            if await supervisor.take_over(listener):
+                return supervisor
+            log.error("reload failed: the new process did not start, this one goes on")
+
+
+async def _retire(server: Server, stop: asyncio.Event) -> None:
+    """Serve connections and generations to their end, but accept no new ones.
+
+    A request to stop ends the wait.
+    """
+    log.info("retiring", connections=len(server.server_state.connections))
+    for accepting in server.servers:
+        accepting.close()
+    server.server_state.retires = True  # type: ignore[attr-defined]
+    while not stop.is_set() and (server.may_get_requests() or runtime().drain.is_busy()):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), RETIRE_POLL_SECONDS)
 
 
 async def _stop_process() -> None:

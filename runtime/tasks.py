@@ -52,10 +52,19 @@ class Drain:
     def __init__(self) -> None:
         self.active = False
         self._callbacks: list[Callable[[], Awaitable[object]]] = []
+        self._busy: list[Callable[[], object]] = []
 
     def on_drain(self, callback: Callable[[], Awaitable[object]]) -> None:
         """Await `callback` while the process drains, in the order of registration."""
         self._callbacks.append(callback)
+
+    def waits_while(self, busy: Callable[[], object]) -> None:
+        """Let a process that retires wait before its drain, while `busy` returns something true."""
+        self._busy.append(busy)
+
+    def is_busy(self) -> bool:
+        """Return whether work runs that a drain would cut off."""
+        return any(busy() for busy in self._busy)
 
     def begin(self) -> None:
         """Refuse new work from now on."""

@@ -203,6 +203,11 @@ class Generations:
         return len(self._runs)
 
     @property
+    def is_busy(self) -> bool:
+        """Whether anything starts or runs."""
+        return bool(self._tasks)
+
+    @property
     def queued(self) -> int:
         """How many prompts wait to begin."""
         return self._pace.waiting

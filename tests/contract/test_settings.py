@@ -1,10 +1,11 @@
 """Every setting of the contract: its default, empty values, and one clear line for a wrong value."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from chatproject.environment import Environment, ignored, load, mistaken
+from chatproject.environment import Environment, ignored, listener_of_systemd, load, mistaken
 
 BAD = [
     ("HOST", "http://somewhere"),
@@ -217,6 +218,14 @@ def test_a_key_of_another_programs_does_not_stop_the_start() -> None:
     assert ignored({single: "0123abcd", **endpoint}) == ignored({"OPENAI_API_KEY": "k"}) == {}
     with pytest.raises(SystemExit, match="AZURE_OPENAI_ENDPOINT: needed"):
         load({f"{single}S": "0123abcd"})
+
+
+def test_a_socket_of_systemd_is_taken_over() -> None:
+    """The socket that systemd passes to this very process is used; one for another process is not."""
+    passed = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+    assert listener_of_systemd(passed) == 3
+    assert listener_of_systemd({**passed, "LISTEN_PID": "1"}) is None
+    assert listener_of_systemd({**passed, "LISTEN_FDS": "0"}) is listener_of_systemd({}) is None
 
 
 def test_a_singular_of_its_own_stays_one() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from runtime import supervisor
-from runtime.serve import StopRequests
+from runtime.signals import Requests
 from runtime.supervisor import Supervisor
 from tests import servers
 from tests.product import READY, Product, connected
@@ -21,15 +22,25 @@ from tests.upstreams import FakeOpenAI
 
 # Replaces `manage.py serve --worker-at n`: prints that it serves, writes each stop to a file, and ends when stopped.
 WORKER = """
-import os, sys, signal, time
+import os, sys, signal, socket, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
+supervisor, listener = socket.socket(fileno=0), socket.create_server(("127.0.0.1", 0))
+if sys.argv[-1].startswith("--listener="):
+    listener = socket.socket(fileno=int(sys.argv[-1].partition("=")[2]))
 notes = open(sys.argv[0] + ".notes", "ab", buffering=0)
 notes.write(b"started %d\\n" % os.getpid())
 if os.path.exists(sys.argv[0] + ".broken"):
     sys.exit("DATABASE_URL: no")
 print("ready", flush=True)
+notes.write(b"listens %d\\n" % listener.getsockname()[1])
 orders = b""
 while (order := os.read(0, 1)) and not os.path.exists(sys.argv[0] + ".hurried"):
+    if order == b"l":
+        socket.send_fds(supervisor, [b"l"], [listener.fileno()])
+        continue
+    if order == b"r":
+        notes.write(b"retired %d\\n" % os.getpid())
+        break
     orders += order
     notes.write(b"stopped %d\\n" % os.getpid())
     if len(orders) == 2 or not os.path.exists(sys.argv[0] + ".busy"):
@@ -112,7 +123,8 @@ class Supervised:
 
     def __init__(self, script: Path, workers: int) -> None:
         self._notes, self._script = Path(f"{script}.notes"), script
-        self.running = asyncio.create_task(Supervisor(workers, 8000, str(script.parent)).run("all ready"))
+        supervisor = Supervisor(8000, Requests(), str(script.parent))
+        self.running = asyncio.create_task(supervisor.run(workers, "all ready"))
 
     def mark(self, what: str) -> None:
         Path(f"{self._script}.{what}").touch()
@@ -171,6 +183,29 @@ async def test_dead_workers_are_replaced(two: Supervised) -> None:
     assert sorted(two.pids("stopped")) == sorted([second, two.pids("started")[-1]])
 
 
+async def test_a_reload_replaces_each_worker(two: Supervised) -> None:
+    """SIGHUP starts a new worker at each socket, then retires the old one; both new ones stop together."""
+    first, ports = two.pids("started"), two.pids("listens")
+    os.kill(os.getpid(), signal.SIGHUP)
+    await two.until(lambda: len(two.pids("retired")) == 2)
+    assert two.pids("retired") == first
+    assert two.pids("listens")[2:] == ports
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await two.running == 0
+    assert sorted(two.pids("stopped")) == sorted(two.pids("started")[2:])
+
+
+async def test_a_reload_that_fails_changes_nothing(two: Supervised, capfd: pytest.CaptureFixture[str]) -> None:
+    """When the new code does not start, the old workers go on."""
+    two.mark("broken")
+    os.kill(os.getpid(), signal.SIGHUP)
+    await two.until(lambda: "reload failed" in capfd.readouterr().err)
+    assert not two.pids("retired")
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await two.running == 0
+    assert sorted(two.pids("stopped")) == sorted(two.pids("started")[:2])
+
+
 async def test_a_worker_that_hangs_is_killed(
     two: Supervised, monkeypatch: pytest.MonkeyPatch, settings: object
 ) -> None:
@@ -196,36 +231,36 @@ async def test_an_error_at_the_start_is_printed_once(
     assert capfd.readouterr().err.strip() == "DATABASE_URL: no"
 
 
-# --- the stop requests of a worker ----------------------------------------------------------------------------------
+# --- requests to a worker ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
-async def pipe() -> AsyncGenerator[tuple[StopRequests, int], None]:
-    """The stop requests of a worker, and the descriptor to which its supervisor writes."""
-    reading, writing = os.pipe()
-    with os.fdopen(reading) as reader:
-        requests = StopRequests(reader)
+async def pipe() -> AsyncGenerator[tuple[Requests, socket.socket], None]:
+    """The requests to a worker, and the socket to which its supervisor writes."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        requests = Requests(theirs)
         requests.listen()
-        yield requests, writing
-        asyncio.get_running_loop().remove_reader(reader)
+        yield requests, ours
+        asyncio.get_running_loop().remove_reader(theirs)
 
 
-async def test_signals_and_the_first_byte_are_one_stop(pipe: tuple[StopRequests, int]) -> None:
+async def test_signals_and_the_first_byte_are_one_stop(pipe: tuple[Requests, socket.socket]) -> None:
     """The first byte means stop, the second hurry, regardless of signals beside them."""
-    requests, writing = pipe
+    requests, supervisor = pipe
     for _ in range(3):
         os.kill(os.getpid(), signal.SIGTERM)
-    os.write(writing, b".")
+    supervisor.send(b".")
     await asyncio.sleep(0.05)
     assert (requests.stop.is_set(), requests.hurry.is_set()) == (True, False)
-    os.write(writing, b".")
+    supervisor.send(b".")
     await asyncio.wait_for(requests.hurry.wait(), 5)
-    os.close(writing)
+    supervisor.close()
 
 
-async def test_a_worker_drains_when_its_supervisor_dies(pipe: tuple[StopRequests, int]) -> None:
+async def test_a_worker_drains_when_its_supervisor_dies(pipe: tuple[Requests, socket.socket]) -> None:
     """The supervisor's death means stop, but not hurry."""
-    requests, writing = pipe
-    os.close(writing)
+    requests, supervisor = pipe
+    supervisor.close()
     await asyncio.wait_for(requests.stop.wait(), 5)
     assert not requests.hurry.is_set()
