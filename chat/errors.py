@@ -6,7 +6,16 @@ from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 from providers.errors import TEXTS
-from web.refusals import Refusal
+from runtime.http import ANOTHER_PROCESS
+from web.refusals import Refusal, ServiceUnavailable
+
+
+class Draining(ServiceUnavailable):
+    """This process ends, and another one may take the prompt."""
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers, with the location that deploy/nginx/rivulet.conf has for this."""
+        return {**super().headers(), ANOTHER_PROCESS: "@another"}
 
 
 class PromptTooLong(Refusal):

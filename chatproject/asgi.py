@@ -9,7 +9,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, closing, suppress
 from http import HTTPStatus
 from typing import Any, cast
@@ -44,7 +44,7 @@ from chatproject.uploads import Receive, Scope, Uploads  # noqa: E402
 from chatproject.urls import stream_urlpatterns  # noqa: E402
 from runtime.apps import runtime  # noqa: E402
 from runtime.executor import QueueFull, ViewThreads, database_thread_count  # noqa: E402
-from runtime.http import DIRECT, PROXIED  # noqa: E402
+from runtime.http import ANOTHER_PROCESS, DIRECT, MAY_ASK_ANOTHER, PROXIED  # noqa: E402
 from runtime.metrics import EXECUTOR_WAITING  # noqa: E402
 from web import disconnect  # noqa: E402
 from web.refusals import TooManyRequests  # noqa: E402
@@ -91,6 +91,15 @@ def _request_id(scope: Scope) -> str:
         if REQUEST_ID.fullmatch(given):
             return given
     return uuid.uuid4().hex
+
+
+def _may_ask_another(scope: Scope) -> bool:
+    """Return whether a trusted proxy may send the request on to another process."""
+    return PROXIED in scope.get("extensions", {}) and MAY_ASK_ANOTHER in dict(scope["headers"])
+
+
+def _without_redirect(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    return [(name, value) for name, value in headers if name.lower() != ANOTHER_PROCESS.lower().encode()]
 
 
 def _has_wrong_host(scope: Scope) -> bool:
@@ -288,6 +297,8 @@ class Application:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if runtime().drain.active and not _may_ask_another(scope):
+                    message = {**message, "headers": _without_redirect(message["headers"])}
                 constants = self._stream_headers if _MATCH in scope else ()
                 message = {**message, "headers": response_headers.completed(scope, message["headers"], constants)}
             await send(message)

@@ -15,6 +15,8 @@ Part = Literal["head", "body"]
 DIRECT = "rivulet.direct"
 # The name in a scope's extensions that a trusted proxy is the sender.
 PROXIED = "rivulet.proxied"
+# The header with which nginx asks another process; sent only to a trusted proxy that sent the other one.
+ANOTHER_PROCESS, MAY_ASK_ANOTHER = "X-Accel-Redirect", b"x-rivulet-another"
 # Bytes of a request's head; a longer head is refused with 431.
 MAX_HEAD_BYTES = 64 * 1024
 # Seconds for a request's head, for the first one from the connection on; then the connection is closed.

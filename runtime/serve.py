@@ -175,7 +175,7 @@ async def _serve(server: Server, listener: socket.socket, requests: Requests, *,
 async def _leave(
     serving: "asyncio.Task[None]", listener: socket.socket, requests: Requests, *, alone: bool
 ) -> Supervisor | None:
-    """Return when this process is to end, with the supervisor of a worker in its place."""
+    """Return when this process must end, with the supervisor of its successor."""
     while True:
         await wait_for_either(serving, requests.any)
         requests.any.clear()
@@ -184,7 +184,8 @@ async def _leave(
         if alone and requests.reload.is_set():
             requests.reload.clear()
             log.info("reloading")
-            supervisor = Supervisor(listener.getsockname()[1], requests)
+            of_systemd = None if settings.LISTENER is None else listener.dup()
+            supervisor = Supervisor(listener.getsockname()[1], requests, listener=of_systemd)
             if await supervisor.take_over(listener):
                 return supervisor
             log.error("reload failed: the new process did not start, this one goes on")

@@ -15,7 +15,7 @@ from accounts.models import queue_writes
 from chat import storage, text_tools
 from chat.attachments import prompts
 from chat.attachments.prompts import NONE_ATTACHED, Attached
-from chat.errors import Conflict, ContentBlocked, ConversationBlocked, PromptTooLong, StorageFull
+from chat.errors import Conflict, ContentBlocked, ConversationBlocked, Draining, PromptTooLong, StorageFull
 from chat.generations import attaching, continuation, masking, prompt
 from chat.generations.load import check_load
 from chat.generations.request import NO_PRECHECK, GenerationRequest, Precheck, Started
@@ -36,7 +36,7 @@ from quotas.ledger import ReservedUnit
 from runtime import fast_sql
 from runtime.process import ServingProcess
 from runtime.tasks import Drain
-from web.refusals import NotAuthenticated, NotFound, ServiceUnavailable, TooManyRequests
+from web.refusals import NotAuthenticated, NotFound, TooManyRequests
 
 Messages = tuple[PromptMessage, ...]
 Parameters = dict[str, Any]
@@ -149,7 +149,7 @@ class Admission:
         if row := _known(request):
             return row
         if self._drain.active:
-            raise ServiceUnavailable
+            raise Draining
         target = _with_attachments(request, self._target(request, config))
         if precheck.wait_seconds:
             raise TooManyRequests(retry_after=precheck.wait_seconds)

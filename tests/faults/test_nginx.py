@@ -3,6 +3,8 @@
 import itertools
 import os
 import re
+import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -15,6 +17,7 @@ import httpx
 import pytest
 
 from tests.product import Product, connected, read_events, text_of
+from tests.readers import wait_until
 from tests.servers import ROOT, find, free_port
 from tests.upstreams import FakeOpenAI
 
@@ -45,9 +48,16 @@ def nginx(home: Path, inside: str) -> Iterator[None]:
             process.wait(10)
 
 
-def front(home: Path, product_port: str, port: int) -> str:
-    text = (ROOT / "deploy/nginx/rivulet.conf").read_text().replace("/var/log/nginx", str(home))
-    return text.replace("app:8000", f"127.0.0.1:{product_port}").replace("listen 80;", f"listen 127.0.0.1:{port};")
+def front(home: Path, product_port: str, port: int, tls: str = "") -> str:
+    """Return the shipped files for loopback; `tls` is what follows the port where TLS is kept."""
+    text = "".join((ROOT / "deploy/nginx" / name).read_text() for name in ("upstream.conf", "rivulet.conf"))
+    text = re.sub(r"\n *listen \[::\].*;", "", text).replace("/var/log/nginx", str(home))
+    if not tls:
+        text = re.sub(r"\n *ssl_.*;", "", text)
+    text = text.replace("/etc/nginx/tls", str(home)).replace("listen 443 ssl http2;", f"listen 127.0.0.1:{port}{tls};")
+    return text.replace("127.0.0.1:8000", f"127.0.0.1:{product_port}").replace(
+        "listen 80;", f"listen unix:{home}/plain;"
+    )
 
 
 @pytest.mark.contract("deploy/")
@@ -83,6 +93,75 @@ def test_deltas_pass_nginx_one_by_one(product: Product, tmp_path: Path) -> None:
             assert large.status_code == 400
 
 
+class AnotherProcess(BaseHTTPRequestHandler):
+    """Takes prompts, as another process of the product would."""
+
+    def do_POST(self) -> None:
+        prompt = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(202)
+        self.send_header("Content-Length", str(len(prompt)))
+        self.end_headers()
+        self.wfile.write(prompt)
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+def make_certificate(home: Path) -> ssl.SSLContext:
+    """Make a certificate for loopback where nginx looks for it; return a context that believes it."""
+    names = ["-keyout", str(home / "rivulet.key"), "-out", str(home / "rivulet.pem")]
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    subprocess.run([*new, *names, *subject], check=True, capture_output=True)
+    return ssl.create_default_context(cafile=str(home / "rivulet.pem"))
+
+
+@pytest.mark.contract("deploy/")
+@pytest.mark.server
+def test_tls_and_a_draining_process(upstream: FakeOpenAI, tmp_path: Path) -> None:
+    """HTTP leads to HTTPS with HTTP/2; prompts that a draining process refuses go to another one."""
+    port, trust = free_port(), make_certificate(tmp_path)
+    other = HTTPServer(("127.0.0.1", 0), AnotherProcess)
+    threading.Thread(target=other.serve_forever, args=(0.01,), daemon=True).start()
+    with Product(tmp_path, **connected(upstream)) as product:
+        text = front(tmp_path, product.url.rpartition(":")[2], port, " ssl http2")
+        text = text.replace("max_fails=0;", f"max_fails=0; server 127.0.0.1:{other.server_port};", 1)
+        api_user = product.register("drained")
+        headers = {"Authorization": f"Bearer {api_user.access}"}
+        with (
+            nginx(tmp_path, text),
+            httpx.Client(transport=httpx.HTTPTransport(uds=str(tmp_path / "plain"))) as plain,
+            httpx.Client(
+                base_url=f"https://127.0.0.1:{port}", headers=headers, verify=trust, trust_env=False
+            ) as client,
+        ):
+            moved = plain.get("http://chat.example.org/tools/?a=1")
+            assert (moved.status_code, moved.headers["Location"]) == (301, "https://chat.example.org/tools/?a=1")
+            page = client.get("/accounts/login/")
+            assert page.headers["Strict-Transport-Security"]
+            assert page.headers["Content-Encoding"] in {"br", "gzip"}
+            assert page.headers["X-Request-ID"] in (tmp_path / "access.log").read_text()
+            offering = ssl.create_default_context(cafile=str(tmp_path / "rivulet.pem"))
+            offering.set_alpn_protocols(["h2", "http/1.1"])
+            with (
+                socket.create_connection(("127.0.0.1", port)) as raw,
+                offering.wrap_socket(raw, server_hostname="127.0.0.1") as secure,
+            ):
+                assert secure.selected_alpn_protocol() == "h2"
+            running = api_user.ask("Hello", "hang")["id"]
+            prompt = {"model": "plain", "prompt": "Hello"}
+            assert "generation" in client.post("/api/chat/", json=prompt).json()
+            product.stop_soon()
+            wait_until(lambda: '"draining"' in product.output)
+            direct = api_user.client.post("/api/chat/", json=prompt)
+            assert direct.status_code == 503
+            assert "X-Accel-Redirect" not in direct.headers
+            assert [client.post("/api/chat/", json=prompt).json() for _ask in range(4)] == [prompt] * 4
+            assert client.get(f"/api/generations/{running}/").json()["status"] == "running"
+        other.shutdown()
+        other.server_close()
+
+
 class WithOneRelease(BaseHTTPRequestHandler):
     """Answers with the files of its release; others are not found."""
 
@@ -103,7 +182,8 @@ def test_static_files_of_both_releases_are_found(tmp_path: Path) -> None:
     for release in releases:
         threading.Thread(target=release.serve_forever, args=(0.01,), daemon=True).start()
     old, new = (str(release.server_port) for release in releases)
-    text = front(tmp_path, old, port).replace("max_fails=0;", f"max_fails=0; server 127.0.0.1:{new} max_fails=0;")
+    both = f"fail_timeout=5s; server 127.0.0.1:{new};"
+    text = front(tmp_path, old, port).replace("fail_timeout=5s;", both, 1)
     with nginx(tmp_path, text), httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
         found = [client.get(f"/static/chat.{name}.js").status_code for name in (old, new) * 2]
         assert found == [200] * 4
@@ -120,7 +200,8 @@ def test_in_front_of_a_vendor(upstream: FakeOpenAI, tmp_path: Path) -> None:
     """The product reaches its vendor through nginx, and `stop` closes the vendor's stream behind it."""
     port = free_port()
     text = (ROOT / "deploy/nginx/vendor.conf").read_text()
-    vendor = re.sub(r"proxy_pass https://.*;", f"proxy_pass http://127.0.0.1:{upstream.port};", text)
+    vendor = text.replace("server api.openai.com:443;", f"server 127.0.0.1:{upstream.port};")
+    vendor = vendor.replace("proxy_pass https:", "proxy_pass http:")
     vendor = vendor.replace("listen 8080;", f"listen 127.0.0.1:{port};")
     vendor = re.sub(r"\n *proxy_ssl_.*;", "", vendor)
     environment = {**connected(upstream), "OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1"}
@@ -143,13 +224,16 @@ def test_in_front_of_a_vendor(upstream: FakeOpenAI, tmp_path: Path) -> None:
     assert "\n    deny all;" in text
 
 
-def test_the_unit_and_the_image_name_what_exists() -> None:
-    """The commands and files that the systemd unit, the Dockerfile and compose name are there."""
-    unit, image = ((ROOT / "deploy" / name).read_text() for name in ("rivulet.service", "Dockerfile"))
-    for text in (unit, image):
-        assert "manage.py setup" in text
-        assert "manage.py serve" in text
-    assert "--require-hashes -r requirements.txt" in image
-    compose = (ROOT / "deploy/compose.yaml").read_text()
-    for path in re.findall(r"\./(nginx/\S+?):", compose):
-        assert (ROOT / "deploy" / path).exists()
+def test_the_main_file_is_accepted(tmp_path: Path) -> None:
+    """nginx takes the main file with all others in their places, as installed."""
+    make_certificate(tmp_path)
+    (tmp_path / "conf.d").mkdir()
+    for name in ("upstream.conf", "rivulet.conf"):
+        text = (ROOT / "deploy/nginx" / name).read_text().replace("/var/log/nginx", str(tmp_path))
+        (tmp_path / "conf.d" / name).write_text(text.replace("/etc/nginx/tls", str(tmp_path)))
+    main = (ROOT / "deploy/nginx/nginx.conf").read_text().replace("/etc/nginx/conf.d", f"{tmp_path}/conf.d")
+    (tmp_path / "nginx.conf").write_text(main.replace("/run/nginx.pid", f"{tmp_path}/pid"))
+    command = [str(find("nginx")), "-t", "-c", str(tmp_path / "nginx.conf"), "-e", str(tmp_path / "error.log")]
+    checked = subprocess.run(command, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
+    assert "[warn]" not in checked.stderr
