@@ -65,6 +65,11 @@ class ChatConfig(AppConfig):
         process.every(self.words.check_seconds, "sensitive words", self.words.check)
         self._report_gauges()
         deletion.register()
+        self._join_drain()
+
+    def _join_drain(self) -> None:
+        """Name what ends before the process does, in this order."""
+        drain = runtime().drain
         drain.waits_while(lambda: self.generations.is_busy)
         drain.on_drain(self.generations.drain)
         drain.on_drain(self.keyed_calls.finish)
