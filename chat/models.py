@@ -24,6 +24,7 @@ from chat.channels.models import Channel as Channel
 from chat.channels.models import ChannelMark as ChannelMark
 from chat.channels.models import ChannelMessage as ChannelMessage
 from chat.generations.models import EARLIER_PARTS, MessagePart
+from chat.generations.models import DraftPiece as DraftPiece
 from chat.openai.models import KeptResponse as KeptResponse
 from chat.presets.models import Preset as Preset
 from chat.screening.models import AllowedPhrase as AllowedPhrase
@@ -238,28 +239,12 @@ class GenerationQuerySet(models.QuerySet["Generation"]):
             return None
         return row
 
-    def save_drafts(self, drafts: Sequence[tuple[str, str, int, str]]) -> list[str]:
-        """Store drafts of running generations, `(content, reasoning, last event, id)` each.
-
-        Return the ids of those that have ended; their text is not changed.
-        """
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.executemany(
-                f"UPDATE {Generation._meta.db_table} SET content = %s, reasoning = %s, last_event = %s"  # noqa: S608
-                " WHERE id = %s AND status = 'running'",
-                drafts,
-            )
-            if cursor.rowcount == len(drafts):
-                return []
-        ids = [draft[-1] for draft in drafts]
-        return sorted(set(ids) - set(self.running().filter(id__in=ids).values_list("id", flat=True)))
-
 
 class Generation(MessagePart):
     """One run that produces one assistant message, or continues one.
 
-    While it runs, its owner process stores the text once a second as a draft in `content` and `reasoning`. At its end
-    the text moves to the message; without a conversation it stays here until it expires.
+    While it runs, its owner process stores new text about once a second as a `DraftPiece`. At its end the text moves to
+    the message; without a conversation it stays here until it expires.
     """
 
     class Status(models.TextChoices):
@@ -344,7 +329,10 @@ class Generation(MessagePart):
         return self.id
 
     def texts(self) -> tuple[str, str]:
-        """Return content and reasoning of this generation as they are stored now."""
+        """Return content and reasoning of this generation as they were read.
+
+        A running one has them from `chat.generations.drafts`.
+        """
         message = self.text_message() if self.status != self.Status.RUNNING else None
         return self.part(message.content, message.reasoning) if message else (self.content, self.reasoning)
 

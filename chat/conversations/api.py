@@ -15,6 +15,7 @@ from chat import representation, schemas, storage, text_tools
 from chat.apps import chat
 from chat.attachments import store as attachments
 from chat.errors import ContentBlocked, PromptTooLong, StorageFull
+from chat.generations import drafts
 from chat.models import TITLE_CHARS, Conversation, Hit, Message
 from chat.screening import audit, incoming
 from providers.apps import providers_app
@@ -114,6 +115,7 @@ class Messages(APIView):
         conversation = _owned(request, conversation_id)
         rows = Message.objects.filter(conversation=conversation).select_related("generation").order_by("id")
         attachments.note_on(rows, conversation.pk)
+        drafts.fill_messages(rows)
         return Response([representation.message(row) for row in rows])
 
 

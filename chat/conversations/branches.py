@@ -7,6 +7,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from chat.attachments import store
+from chat.generations import drafts
 from chat.models import Conversation, Generation, Message
 
 Versions = Mapping[int, Sequence[int]]
@@ -31,6 +32,7 @@ def shown(conversation: Conversation, through: int | None) -> tuple[list[Message
     leaf = leaf or last
     branch = Message.objects.branch(leaf) if leaf else []
     store.note_on(branch, conversation.pk)
+    drafts.fill_messages(branch)
     return branch, {message.pk: siblings[message.parent_id] for message in branch}
 
 

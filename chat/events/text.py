@@ -41,6 +41,14 @@ class Text:
         start -= self._starts[block]
         return self._blocks[block][start : start + BLOCK_CHARS]
 
+    def after(self, start: int) -> str:
+        """Return all that follows character `start`; a short end costs no copy of the rest."""
+        pieces = []
+        while piece := self.read(start):
+            pieces.append(piece)
+            start += len(piece)
+        return "".join(pieces)
+
     def __str__(self) -> str:
         return "".join(self._blocks) + "".join(self._tail)
 

@@ -15,6 +15,7 @@ from accounts import token_limits
 from chat import storage
 from chat.attachments import store as attachments
 from chat.generations import continuation
+from chat.generations.models import DraftPiece
 from chat.generations.pipeline import PARTING
 from chat.models import Conversation, Generation, Hit, Message
 from chat.screening import audit
@@ -67,6 +68,8 @@ class End:
     hits: frozenset[int] = frozenset()
     # Whether one of them, in the content, ended it.
     is_cut: bool = False
+    # Whether a draft may be stored.
+    has_draft: bool = False
 
     @property
     def charged(self) -> bool:
@@ -102,7 +105,7 @@ class End:
 
 
 def of_stored(row: Generation, status: str, **how: Any) -> End:
-    """Return an end with the stored text, for a generation without its owner."""
+    """Return an end for a generation without its owner, with the row's text."""
     return End(
         row,
         status,
@@ -111,6 +114,7 @@ def of_stored(row: Generation, status: str, **how: Any) -> End:
         last_event=row.last_event + RESUME_JUMP,
         visible=_has_visible_text(row),
         reached_upstream=True,  # as far as another process can know
+        has_draft=True,
         **how,
     )
 
@@ -150,6 +154,8 @@ def store(end: End) -> Generation:
         if not fast_sql.update(Generation, values, "id = %s AND status = 'running'", [row.id]):
             transaction.set_rollback(True)
         else:
+            if end.has_draft:
+                DraftPiece.objects.filter(generation_id=row.id).delete()
             row = _keep(end, text, stored)
             for name, value in values.items():
                 setattr(row, name, value)

@@ -1,9 +1,11 @@
-"""The part of a message that one generation made.
+"""The part of a message that one generation made, and the pieces of its draft.
 
 A continuation appends to the message of an earlier generation. `Generation.message` is then the message of the latest
 generation only; earlier ones keep it in `part_of`. All of them remember which characters are theirs.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
@@ -74,3 +76,49 @@ class MessagePart(models.Model):
         self.content_until, self.reasoning_until = len(message.content), len(message.reasoning)
         place = {"content_from": content_from, "reasoning_from": len(message.reasoning)}
         return {"message": message, "is_continuation": True, **place}
+
+
+@dataclass(frozen=True, slots=True)
+class NewPiece:
+    """The text that a generation's draft lacks.
+
+    It `replaces` all earlier pieces after the text was withdrawn.
+    """
+
+    generation: str
+    number: int
+    last_event: int
+    content: str
+    reasoning: str
+    replaces: bool = False
+
+
+class DraftPiece(models.Model):
+    """New text of a running generation, as one write stored it.
+
+    All pieces together are its draft.
+
+    Pieces are only inserted, and deleted with the end of the generation. So a write costs the new text, however long
+    the draft is. There is no foreign key, because a process of the previous release deletes generations without their
+    pieces.
+    """
+
+    pk = models.CompositePrimaryKey("generation_id", "number")
+    generation_id = models.CharField(max_length=32)
+    number = models.IntegerField()
+    content = models.TextField()
+    reasoning = models.TextField()
+
+    def __str__(self) -> str:
+        return f"{self.generation_id}:{self.number}"
+
+    @classmethod
+    def texts(cls, generations: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Return content and reasoning of the drafts that these generations have."""
+        rows = cls.objects.filter(generation_id__in=generations).order_by("generation_id", "number")
+        found: dict[str, tuple[list[str], list[str]]] = {}
+        for generation, content, reasoning in rows.values_list("generation_id", "content", "reasoning"):
+            texts = found.setdefault(generation, ([], []))
+            texts[0].append(content)
+            texts[1].append(reasoning)
+        return {name: ("".join(content), "".join(reasoning)) for name, (content, reasoning) in found.items()}

@@ -14,7 +14,7 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.db import IntegrityError
 from django.utils import timezone
 
-from chat.generations import ends, finish
+from chat.generations import drafts, ends, finish
 from chat.models import Generation
 from runtime import database
 from runtime.process import ServingProcess
@@ -63,7 +63,7 @@ class Remote:
 
     def _end(self, generation: str) -> None:
         """End a generation that still runs; nothing changes if its owner was first."""
-        if row := Generation.objects.running().filter(id=generation).first():
+        for row in drafts.current(Generation.objects.running().filter(id=generation)):
             ends.count(finish.store(finish.of_stored(row, Generation.Status.COMPLETED, finish_reason="cancelled")))
 
     async def _ask_owner(self, row: Generation) -> None:
@@ -98,6 +98,7 @@ class Remote:
         before = timezone.now() - timedelta(seconds=STRAY_SECONDS)
         strays = Generation.objects.running().filter(process=self._process.id, created_at__lt=before)
         for row in [*orphans[:REAP_AT_ONCE], *strays.exclude(id__in=own)[:REAP_AT_ONCE]]:
+            drafts.fill([row])
             end = finish.of_stored(row, Generation.Status.INTERRUPTED, error={"code": "interrupted"})
             try:
                 ends.count(finish.store(end))

@@ -23,6 +23,7 @@ from chat.events import redis as streams
 from chat.events.local import LocalLogs
 from chat.events.log import Batch, Log
 from chat.events.offsets import Offsets
+from chat.generations import drafts
 from chat.generations.drafts import Draft
 from chat.generations.finish import fill_quota
 from chat.models import Generation
@@ -228,6 +229,6 @@ class Replicas:
 
 async def _jump(replicas: Mapping[str, Replica]) -> None:
     stored = Generation.objects.select_related("message", "part_of").filter(id__in=list(replicas))
-    rows = await database.run(lambda: list(map(fill_quota, stored))) if replicas else ()
+    rows = await database.run(lambda: [*map(fill_quota, drafts.current(stored))]) if replicas else ()
     for row in rows:
         replicas[row.id].jump(row)

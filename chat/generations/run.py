@@ -343,6 +343,7 @@ class Run:
             estimate_tokens(text["content"]) + estimate_tokens(text["reasoning"]) + self._tool_call_chars // 4,
         )
         cited = self._publish_sources(text)
+        self.draft.closed = True
         return End(
             self.row,
             status=status,
@@ -366,6 +367,7 @@ class Run:
             blocked_by_vendor=self._blocked_by_vendor,
             hits=frozenset(self._hits),
             is_cut=self._is_cut,
+            has_draft=self.draft.written,
         )
 
     async def _store(self, end: End) -> Generation:

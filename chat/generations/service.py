@@ -24,7 +24,7 @@ from chat.events.log import Log
 from chat.events.offsets import Offsets
 from chat.events.redis import Outbox
 from chat.events.sink import Sink
-from chat.generations import drafts, remote
+from chat.generations import drafts, left_drafts, remote
 from chat.generations.call_rate import CallRate
 from chat.generations.drafts import Draft
 from chat.generations.pace import Pace
@@ -274,6 +274,7 @@ class Generations:
     async def reap(self) -> None:
         """End the generations of dead processes: `interrupted`, text kept, nothing charged. A timer."""
         self._interrupt(await database.run(self._remote.reap, set(self._runs)))
+        await database.run(left_drafts.restore)
 
     def _interrupt(self, generation_ids: Iterable[str]) -> None:
         """End runs that another process has ended, because it took this one for dead."""
