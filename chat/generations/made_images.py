@@ -7,6 +7,7 @@ import asyncio
 import base64
 import binascii
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
@@ -27,6 +28,8 @@ from web.refusals import Refusal
 
 log = structlog.get_logger("generation")
 
+# The first characters of an image in base64, which say what it is.
+_START = re.compile(r"data:image/[\w.+-]+;base64,([A-Za-z0-9+/]{8,64})")
 # Images of one completion that are kept, as many as a prompt may have.
 MOST_IMAGES = 10
 
@@ -95,6 +98,12 @@ class MadeImages:
                 lost,
             )
             return text % {"count": lost}
+
+
+def has_picture(listed: str) -> bool:
+    """Return whether a JSON list of images has a real one, by its first bytes."""
+    starts = (base64.b64decode(match[1][: len(match[1]) // 4 * 4]) for match in _START.finditer(listed))
+    return '"http' in listed or any(recognised(start).startswith("image/") for start in starts)
 
 
 def _contents(lists: Iterable[str]) -> list[bytes]:

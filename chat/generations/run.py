@@ -20,7 +20,7 @@ from chat.generations import ends, finish
 from chat.generations.drafts import Draft
 from chat.generations.finish import End
 from chat.generations.late_thought import LateThought, PipelineEvent, Rethought
-from chat.generations.made_images import MadeImages
+from chat.generations.made_images import MadeImages, has_picture
 from chat.generations.pipeline import Ended, LengthLimit, Pipeline, Screening, screened_sources
 from chat.generations.token_probs import TokenProbs
 from chat.models import Generation
@@ -260,7 +260,7 @@ class Run:
         """Take what few readers can use, mostly programs."""
         if isinstance(event, CompletionImages):
             if self.sink.images(event.json):
-                self._has_sent_images = True
+                self._has_sent_images = self._has_sent_images or has_picture(event.json)
             else:
                 self._images.add(event.json)
         elif isinstance(event, Embeddings):
