@@ -200,6 +200,12 @@ def ignored(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {single: name for single, name in needed.items() if name and not environ.get(name)}
 
 
+def secret_files(environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+    """Return the files from which secrets were read."""
+    names = [name for name in Environment.model_fields if _may_be_file(name) and not environ.get(name)]
+    return tuple(Path(path) for name in names if (path := environ.get(f"{name}_FILE")))
+
+
 def _singular(environ: Mapping[str, str]) -> dict[str, str]:
     lists = [name for name in Environment.model_fields if name.endswith("_API_KEYS")]
     return {

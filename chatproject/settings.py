@@ -23,6 +23,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 ENV = environment.load()
 MISTAKEN_SETTINGS = environment.mistaken()
 IGNORED_SETTINGS = environment.ignored()
+# Files that variables such as SECRET_KEY_FILE name.
+SECRET_FILES = environment.secret_files()
 
 # The process
 HOST, PORT, WORKERS = ENV.HOST, ENV.PORT, ENV.WORKERS

@@ -66,6 +66,9 @@ def _folder() -> Iterator[Finding]:
     if open_to_others:
         names = ", ".join(open_to_others)
         yield Finding("error", "VAR_DIR", f"other users may read {names}: chmod -R go= {settings.VAR_DIR}")
+    for path in settings.SECRET_FILES:
+        if stat.S_IMODE(path.stat().st_mode) & 0o007:
+            yield Finding("warning", str(path), "every user of this machine may read this secret")
     free = shutil.disk_usage(settings.VAR_DIR).free
     level: Literal["ok", "warning"] = "ok" if free >= ENOUGH_BYTES else "warning"
     yield Finding(level, "VAR_DIR", f"{settings.VAR_DIR} is writable; {free // 2**20} MiB are free")

@@ -9,6 +9,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
+from chatproject import environment
 from tests import servers
 
 pytestmark = pytest.mark.django_db
@@ -57,8 +58,11 @@ def test_each_mistake_is_one_line(var_dir: Path, settings: Any) -> None:
     (var_dir / "secret_key").chmod(0o644)
     settings.PUBLIC_URL, settings.TRUSTED_PROXIES, settings.DEBUG = "https://chat.example.org", [], True
     settings.REDIS_URL = f"redis://127.0.0.1:{servers.free_port()}/0"
+    (var_dir / "given").touch(mode=0o644)
+    settings.SECRET_FILES = environment.secret_files({"SECRET_KEY_FILE": str(var_dir / "given"), "HOST_FILE": "none"})
     code, printed = check()
     assert code == 1
+    assert f"warning {var_dir / 'given'}: every user" in printed
     errors = [line.split()[1] for line in printed.splitlines() if line.startswith("error")]
     assert errors == ["DEBUG:", "VAR_DIR:", "REDIS_URL:", "TRUSTED_PROXIES:"]
 

@@ -1,10 +1,12 @@
 """Upgrades: what refuses to start on which tables, and migrations that stay out of the way of others."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from django.apps import apps
 from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
@@ -45,6 +47,15 @@ def test_no_migration_needs_more_than_this_release_has() -> None:
     """A release can live with its own migrations."""
     found = [schema.NEEDS.search(name) for _app, name in MigrationLoader(None).disk_migrations]
     assert all(int(needed[1]) <= schema.SCHEMA for needed in found if needed)
+
+
+def test_only_indexes_are_built_without_a_transaction() -> None:
+    """Because such a migration waits for tables without a limit, it must let readers and writers pass."""
+    folders = {app.path for app in apps.get_app_configs()}
+    for migration in MigrationLoader(None).disk_migrations.values():
+        path = Path(sys.modules[type(migration).__module__].__file__ or "")
+        if not migration.atomic and str(path.parent.parent) in folders and servers.ROOT in path.parents:
+            assert {type(operation).__name__ for operation in migration.operations} <= {"AddIndexWhileInUse"}, path
 
 
 @pytest.mark.server
