@@ -93,6 +93,23 @@ def test_a_picture_and_a_text_are_sent(visitor: Visitor, upstream: FakeOpenAI) -
         expect(page.locator(".prompt .bubble")).to_be_hidden()
         page.reload()
         visitor.wait_for_page()
+    look_at_made_images(visitor)
+
+
+def look_at_made_images(visitor: Visitor) -> None:
+    """Images that a model makes are shown below its text, live and after a reload; one that is lost is reported."""
+    page, made = visitor.page, visitor.page.locator(".answer .attachment img")
+    lost = "The model sent an image that could not be kept."
+    visitor.answer('Draw [{"image_url": "data:image/png;base64,AAAA"}]', "pictured")
+    expect(page.get_by_text(lost)).to_be_visible()
+    expect(made).to_have_count(0)
+    visitor.answer("Draw", "pictured")
+    for _load in range(2):
+        expect(made).to_have_js_property("naturalWidth", 40)
+        page.reload()
+        visitor.wait_for_page()
+    made.click()
+    expect(page.get_by_role("dialog", name="Image").get_by_role("img")).to_be_visible()
 
 
 def test_files_are_chosen_refused_and_removed(visitor: Visitor, upstream: FakeOpenAI) -> None:
