@@ -48,7 +48,10 @@ test("a link definition is known to later calls with the same environment", () =
 });
 
 /** @param {string} source */
-const settled = (source) => measureSettled(source, renderBlocks(source, { growing: true }));
+function settled(source) {
+  const { count, chars } = measureSettled(source, renderBlocks(source, { growing: true }));
+  return { count, chars };
+}
 
 test("a block is settled once the next one has begun with a complete line", () => {
   assert.deepEqual(settled("one"), { count: 0, chars: 0 });

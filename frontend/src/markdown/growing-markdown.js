@@ -1,8 +1,8 @@
-// Shows Markdown that grows. Blocks that can no longer change are rendered once; each update parses and renders only
-// what follows them, at most once per animation frame, and less often where frames take long.
+// Shows Markdown that grows. What can no longer change is rendered once; each update parses and renders only what
+// follows it, at most once per animation frame, and less often where frames take long.
 import { decorate } from "./decorations.js";
 import { FramePace } from "./frame-pace.js";
-import { measureSettled, renderBlocks, renderFootnotes } from "./markdown.js";
+import { GrowingBlocks } from "./growing-blocks.js";
 import { patchChildren, patchNode } from "./patch.js";
 import { sanitizeMarkdown } from "./sanitizer.js";
 import { appendToSections, removeFromSections } from "./sections.js";
@@ -25,9 +25,7 @@ export class GrowingMarkdown {
   #source = "";
   /** @type {{ block: Block, node: HTMLElement }[]} */
   #shownBlocks = [];
-  #env = { growing: true };
-  #settledBlocks = 0;
-  #settledChars = 0;
+  #blocks = new GrowingBlocks(true);
   /** Characters of the source that are shown. */
   #shownChars = 0;
   /** Id of the requested animation frame; 0 when none is requested. */
@@ -58,7 +56,7 @@ export class GrowingMarkdown {
    */
   replace(source) {
     this.#source = source;
-    this.#startOver();
+    this.#blocks = new GrowingBlocks(true);
     this.#shownChars = source.length; // so that the next frame shows it whole
     this.#requestFrame();
   }
@@ -67,15 +65,8 @@ export class GrowingMarkdown {
   finish() {
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
-    this.#startOver();
-    this.#env.growing = false;
+    this.#blocks = new GrowingBlocks(false);
     this.#render();
-  }
-
-  #startOver() {
-    this.#env = { growing: true };
-    this.#settledBlocks = 0;
-    this.#settledChars = 0;
   }
 
   #requestFrame() {
@@ -99,17 +90,9 @@ export class GrowingMarkdown {
     this.#shownChars = end;
     if (!this.#shownBlocks.length) this.#node.textContent = "";
     this.#node.dataset.rendered = "";
-    const source = this.#source.slice(this.#settledChars, end).replace(/\r\n?/g, "\n");
-    const blocks = renderBlocks(source, this.#env);
-    const notes = renderFootnotes(this.#env);
-    const shown = notes ? [...blocks, notes] : blocks;
-    for (const [i, block] of shown.entries()) this.#showBlock(this.#settledBlocks + i, block);
-    for (const { node } of this.#shownBlocks.splice(this.#settledBlocks + shown.length)) removeFromSections(node);
-    // With carriage returns, positions in the normalised text are not those in the source.
-    if (this.#source.includes("\r")) return;
-    const settled = measureSettled(source, blocks);
-    this.#settledBlocks += settled.count;
-    this.#settledChars += settled.chars;
+    const { first, blocks } = this.#blocks.render(this.#source, end);
+    for (const [i, block] of blocks.entries()) this.#showBlock(first + i, block);
+    for (const { node } of this.#shownBlocks.splice(first + blocks.length)) removeFromSections(node);
   }
 
   /**

@@ -15,8 +15,14 @@ import { textDirection } from "./text-direction.js";
 
 /**
  * One top-level block: its HTML, and the line of the source where it begins. A list or a table has parts, its items or
- * rows, which are updated one by one: `html` is `before`, the parts and `after`.
- * @typedef {{ html: string, line: number, before: string, parts: string[], after: string }} Block
+ * rows, which are updated one by one: `html` is `before`, the parts and `after`; `partLines` is where they begin.
+ * @typedef {object} Block
+ * @property {string} html
+ * @property {number} line
+ * @property {string} before
+ * @property {string[]} parts
+ * @property {number[]} partLines
+ * @property {string} after
  */
 
 const markdown = new MarkdownIt({ html: false, linkify: true, breaks: true });
@@ -127,11 +133,12 @@ function renderBlock(group, env) {
   const line = group[0]?.map?.[0] ?? 0;
   const isDivisible = /^(?:bullet_list|ordered_list|table)_open$/.test(group[0]?.type ?? "");
   const { parts: tokens, end } = isDivisible ? splitParts(group) : { parts: [], end: -1 };
-  if (!tokens.length) return { html: render(group), line, before: "", parts: [], after: "" };
+  if (!tokens.length) return { html: render(group), line, before: "", parts: [], partLines: [], after: "" };
   const first = group.indexOf(/** @type {Token} */ (tokens[0]?.[0]));
   const [before, after] = [render(group.slice(0, first)), render(group.slice(end))];
   const parts = tokens.map(render);
-  return { html: before + parts.join("") + after, line, before, parts, after };
+  const partLines = tokens.map(([open]) => open?.map?.[0] ?? line);
+  return { html: before + parts.join("") + after, line, before, parts, partLines, after };
 }
 
 /**
@@ -161,12 +168,12 @@ export function renderBlocks(source, env) {
  */
 export function renderFootnotes(env) {
   const html = renderNotes(markdown, env);
-  return html ? { html, line: Infinity, before: "", parts: [], after: "" } : null;
+  return html ? { html, line: Infinity, before: "", parts: [], partLines: [], after: "" } : null;
 }
 
 /**
- * Returns how many of the blocks can no longer change, and how many characters of `source` they take. A block is
- * settled once the next one has begun with a complete line.
+ * Returns how many of the blocks can no longer change, how many characters of `source` they take, and where its lines
+ * begin. A block is settled once the next one has begun with a complete line.
  * @param {string} source
  * @param {Block[]} blocks those of `source`
  */
@@ -178,5 +185,5 @@ export function measureSettled(source, blocks) {
     blocks.findLastIndex(({ line }) => line < completeLines),
     0,
   );
-  return { count, chars: lineStarts[blocks[count]?.line ?? 0] ?? 0 };
+  return { count, chars: lineStarts[blocks[count]?.line ?? 0] ?? 0, lineStarts };
 }
