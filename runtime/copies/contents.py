@@ -17,6 +17,20 @@ from runtime.models import Process
 # For each table the number of its rows, and by column the sum of whole numbers. The ledger's amounts are among them.
 Figures = dict[str, dict[str, int]]
 ROWS = "rows"
+# Table, name and type of each column. Django's introspection parses the text of each table, which takes a hundred times
+# longer.
+_COLUMNS = {
+    "sqlite": (
+        "SELECT made.name, columns.name, columns.type FROM sqlite_master made, pragma_table_info(made.name) columns "
+        "WHERE made.type = 'table' AND made.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY made.name"
+    ),
+    "postgresql": (
+        "SELECT columns.table_name, column_name, data_type FROM information_schema.columns "
+        "JOIN information_schema.tables USING (table_schema, table_name) "
+        "WHERE table_schema = current_schema() AND table_type = 'BASE TABLE' ORDER BY columns.table_name"
+    ),
+}
+_WHOLE = {"smallint", "integer", "bigint"}
 # The alias of the second database of a command.
 COPY = "copy"
 
@@ -54,7 +68,11 @@ def figures(connection: BaseDatabaseWrapper) -> Figures:
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SET LOCAL statement_timeout = 0")  # large tables take their time
-        return {name: _of_table(connection, cursor, name) for name in connection.introspection.table_names(cursor)}
+        cursor.execute(_COLUMNS[connection.vendor])
+        columns: dict[str, list[str]] = {}
+        for table, column, kind in cursor.fetchall():
+            columns.setdefault(table, []).extend([column] if kind.lower().partition(" ")[0] in _WHOLE else [])
+        return {table: _of_table(connection, cursor, table, whole) for table, whole in columns.items()}
 
 
 def differences(expected: Figures, found: Figures) -> list[str]:
@@ -100,15 +118,8 @@ def require_no_service(connection: BaseDatabaseWrapper) -> None:
         )
 
 
-def _of_table(connection: BaseDatabaseWrapper, cursor: Any, table: str) -> dict[str, int]:
+def _of_table(connection: BaseDatabaseWrapper, cursor: Any, table: str, whole: list[str]) -> dict[str, int]:
     quoted = connection.ops.quote_name
-    described = connection.introspection.get_table_description(cursor, table)
-    whole = [column.name for column in described if _is_whole(connection, column)]
     sums = "".join(f", sum({quoted(name)})" for name in whole)
     cursor.execute(f"SELECT count(*){sums} FROM {quoted(table)}")  # noqa: S608 - names from the database's own catalogue
     return {name: int(value or 0) for name, value in zip([ROWS, *whole], cursor.fetchone(), strict=True)}
-
-
-def _is_whole(connection: BaseDatabaseWrapper, column: Any) -> bool:
-    kind = str(connection.introspection.get_field_type(column.type_code, column))
-    return "Integer" in kind or "AutoField" in kind
