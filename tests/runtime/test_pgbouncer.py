@@ -8,10 +8,12 @@ from typing import Any
 import psycopg
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection
 from django.db.migrations.loader import MigrationLoader
 
 from chatproject.environment import database_from_url
 from runtime import deploy_checks
+from runtime.statement_limit import limited, was_interrupted
 from tests import servers
 from tests.pgbouncer import pooling
 from tests.product import Product, connected, text_of
@@ -24,6 +26,20 @@ ROLE_LIMITS = ("statement_timeout = '30s'", "lock_timeout = '15s'", "idle_in_tra
 def database_findings(url: str) -> list[tuple[str, str, str]]:
     with servers.connected(url):
         return [astuple(finding) for finding in deploy_checks._database()]
+
+
+def limits_of_statements(url: str) -> list[str]:
+    """Return the limit within `limited`, which a slow statement exceeds, and the one afterwards."""
+    found = []
+    with servers.connected(url), connection.cursor() as cursor:
+        with limited(0.1):
+            cursor.execute("SHOW statement_timeout")
+            found += cursor.fetchone()
+            with pytest.raises(OperationalError) as error:
+                cursor.execute("SELECT pg_sleep(20)")
+        assert was_interrupted(error.value)
+        cursor.execute("SHOW statement_timeout")
+        return [*found, *cursor.fetchone()]
 
 
 def test_it_works(
@@ -56,6 +72,7 @@ def test_it_works(
             assert (level, "?pooler=transaction" in text) == ("error", True)
             with servers.connected(pooled), pytest.raises(CommandError, match="leads to a pooler"):
                 call_command("backup", str(tmp_path / "backup"))
+            assert limits_of_statements(pooled) == ["100ms", "30s"]
         assert not re.search(r'"level": ?"error"', product.output)
 
 
