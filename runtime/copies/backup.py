@@ -151,7 +151,7 @@ def _restore_sqlite(copy: Path, manifest: Manifest) -> None:
     fresh = target.with_name(f".{target.name}.restored")
     try:
         shutil.copyfile(copy, fresh)
-        fresh.chmod(0o600)
+        _own(fresh)
         with opened({"ENGINE": "django.db.backends.sqlite3", "NAME": fresh}) as copied:
             _require_same(manifest.figures, figures(copied))
         connection.close()
@@ -183,5 +183,13 @@ def _restore_secret(backed_up: Path) -> bool:
     with (settings.VAR_DIR / "setup.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         shutil.copyfile(backed_up, place)
-        place.chmod(0o600)
+        _own(place)
     return True
+
+
+def _own(path: Path) -> None:
+    """Give a file to the owner of its folder, also when root restores it."""
+    path.chmod(0o600)
+    if os.geteuid() == 0:
+        folder = path.parent.stat()
+        os.chown(path, folder.st_uid, folder.st_gid)

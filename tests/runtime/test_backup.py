@@ -1,6 +1,7 @@
 """Backups of both kinds of database: made, destroyed, restored, and refused where they would do harm."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -88,7 +89,12 @@ def test_a_lost_file_is_restored_without_a_flag(on_sqlite: None, tmp_path: Path,
         command("backup", str(tmp_path / "another"))
     assert [path.name for path in tmp_path.iterdir() if "another" in path.name] == []
     (var_dir / "secret_key").unlink()
+    user = 65_534 if os.geteuid() == 0 else os.geteuid()  # the service's user, when root restores
+    for place in (var_dir, file.parent):
+        os.chown(place, user, -1)
     command("restore", str(folder))
+    for path in (file, var_dir / "secret_key"):
+        assert (path.stat().st_uid, path.stat().st_mode & 0o777) == (user, 0o600)
     assert credits_granted() == [7]
     assert (var_dir / "secret_key").read_text() == "signing"
 
