@@ -13,7 +13,7 @@ from cryptography.fernet import Fernet
 from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
-from chatproject import environment
+from chatproject import __version__, environment
 from runtime.database_url import database_from_url, sqlite_database
 
 # Makes generic classes such as ModelAdmin[Row] work at run time, as the type checker knows them.
@@ -59,9 +59,9 @@ MAX_BODY_BYTES = 2**20
 # MiB of a request's body, on CHAT_PATHS and below /v1 only.
 MAX_BODY_MIB = ENV.MAX_BODY_MIB
 CHAT_PATHS = frozenset({"/api/chat/"})
-# Slug of the model that writes titles of conversations; empty: a title is the first prompt.
 # 0: for ever.
 RETENTION_DAYS = ENV.RETENTION_DAYS or 0
+# Slug of the model that writes titles of conversations; empty: a title is the first prompt.
 TITLE_MODEL = ENV.TITLE_MODEL or ""
 # MiB of an attachment, on ATTACHMENT_PATHS only.
 MAX_ATTACHMENT_MIB = ENV.MAX_ATTACHMENT_MIB
@@ -300,7 +300,7 @@ REST_FRAMEWORK = {
 REFUSAL_RENDERERS = {"/v1/messages": "chat.openai.messages_errors.response", "/v1": "chat.openai.errors.response"}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Rivulet",
-    "VERSION": "1",
+    "VERSION": __version__,
     "OAS_VERSION": "3.1.0",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/",

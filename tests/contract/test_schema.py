@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -17,6 +18,7 @@ from chat.openai import views
 from chatproject.openapi.pages import document
 from chatproject.urls import urlpatterns
 from tests import test_docs
+from tests.servers import ROOT
 from web.openapi import METHODS
 from web.schemas import Code
 
@@ -71,6 +73,12 @@ def test_the_document_is_valid_openapi() -> None:
     validate_schema(schema)
     assert schema["openapi"].startswith("3.1")
     assert not GENERATOR_STATS
+
+
+def test_it_has_the_version_of_the_release() -> None:
+    """The document bears the version of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert document()["info"]["version"] == project["project"]["version"]
 
 
 def test_every_route_is_described() -> None:
