@@ -8,6 +8,7 @@ from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from allauth.usersessions.models import UserSession
 from django import forms
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList, ChangeListSearchForm
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
@@ -15,6 +16,7 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.functional import lazy
 from django.utils.translation import gettext_lazy as _
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
@@ -28,7 +30,12 @@ from providers.admin import ReservingGroupAdmin
 # Characters of a searched text in the lists of the admin.
 MOST_SEARCH_CHARS = 100
 
-admin.site.site_header = admin.site.site_title = "Rivulet"
+
+def _site_name() -> str:
+    return str(settings.SITE_NAME)
+
+
+admin.site.site_header = admin.site.site_title = lazy(_site_name, str)()
 # allauth's login page, so that one rate limit covers both.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 

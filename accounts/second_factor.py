@@ -42,7 +42,7 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
         return encryption.decrypt(encrypted_text) or base64.b32encode(secrets.token_bytes(20)).decode()
 
     def get_totp_issuer(self) -> str:
-        return "Rivulet"
+        return str(settings.SITE_NAME)
 
     def build_totp_svg(self, url: str) -> str:
         image = BytesIO()

@@ -43,6 +43,10 @@ class Environment(BaseModel):
     TRUSTED_PROXIES: types.Networks = ()
     TIME_ZONE: types.ZoneName = "Asia/Shanghai"
     LANGUAGE_CODE: Literal["zh-hans", "en"] = "zh-hans"
+    SITE_NAME: types.Line40 = "Rivulet"
+    SITE_FOOTER: types.Line200 = ""
+    SITE_LEGAL_NUMBER: types.Line40 = ""
+    SITE_CONTACT: types.Contact = ""
     ADMIN_USERNAME: Annotated[str, Field(pattern=r"^[\w.@+-]{1,150}$")] = "admin"
     ADMIN_EMAIL: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")] = "admin@localhost.localdomain"
     ADMIN_PASSWORD: types.Secret = None

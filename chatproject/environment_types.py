@@ -67,6 +67,18 @@ def _web_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("not one line of printable characters")
+    return value
+
+
+def _contact(value: str) -> str:
+    if value and not re.fullmatch(r"[^@\s<>:/?]+@[\w.-]+", value):
+        _split(value, {"https", "http"}, "not an e-mail address or an https:// URL")
+    return value
+
+
 def _websocket_url(value: str) -> str:
     parts = _split(value, {"ws", "wss"}, "not a wss:// URL")
     if parts.scheme == "ws" and not _is_loopback(parts.hostname or ""):
@@ -156,3 +168,7 @@ Networks = Annotated[tuple[Annotated[Any, BeforeValidator(_network)], ...], Comm
 Origin = Annotated[str, BeforeValidator(_origin)]
 Origins = Annotated[tuple[Origin, ...], Commas]
 PrivateHosts = Annotated[tuple[Annotated[str, BeforeValidator(_host_or_network)], ...], Commas]
+# What users see of the site: lines of at most so many characters, and an e-mail address or a page.
+Line40 = Annotated[str, Field(max_length=40), AfterValidator(_line)]
+Line200 = Annotated[str, Field(max_length=200), AfterValidator(_line)]
+Contact = Annotated[str, Field(max_length=200), AfterValidator(_contact)]

@@ -76,6 +76,10 @@ UPSTREAM_IDLE_SECONDS, UPSTREAM_TOTAL_SECONDS = ENV.UPSTREAM_IDLE_SECONDS, ENV.U
 MAX_UPSTREAM_ATTEMPTS = ENV.MAX_UPSTREAM_ATTEMPTS
 ALLOWED_PRIVATE_UPSTREAMS = list(ENV.ALLOWED_PRIVATE_UPSTREAMS)
 
+# The site, as users see it
+SITE_NAME = ENV.SITE_NAME
+SITE_FOOTER, SITE_LEGAL_NUMBER, SITE_CONTACT = ENV.SITE_FOOTER, ENV.SITE_LEGAL_NUMBER, ENV.SITE_CONTACT
+
 # Accounts
 PUBLIC_URL = ENV.PUBLIC_URL
 SIGNUP_MODE = ENV.SIGNUP_MODE
@@ -160,6 +164,7 @@ TEMPLATES = [
                 "accounts.adapters.mail_server",
             ],
             "libraries": {"bundle": "web.bundle_tags"},
+            "builtins": ["web.site_tags"],
         },
     }
 ]
@@ -244,7 +249,7 @@ MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not (PUBLIC_URL or "").startswith("https://
 # Whether staff need a second factor for the admin and the staff routes.
 REQUIRE_MFA_STAFF = ENV.REQUIRE_MFA_STAFF
 ACCOUNT_SIGNUP_FORM_CLASS = "accounts.forms.InviteCodeForm"
-ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Rivulet] "
+ACCOUNT_EMAIL_SUBJECT_PREFIX = f"[{SITE_NAME}] "
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 # Failed logins are counted per client address and name (`key`, see AccountAdapter): so a stranger who guesses elsewhere
 # never stops the account's owner. The windows make the wait grow, from a minute to an hour. Each address has a higher
@@ -299,7 +304,7 @@ REST_FRAMEWORK = {
 # Path prefixes with their own error format, and the function that renders a refusal there. The first that fits counts.
 REFUSAL_RENDERERS = {"/v1/messages": "chat.openai.messages_errors.response", "/v1": "chat.openai.errors.response"}
 SPECTACULAR_SETTINGS = {
-    "TITLE": "Rivulet",
+    "TITLE": SITE_NAME,
     "VERSION": __version__,
     "OAS_VERSION": "3.1.0",
     "COMPONENT_SPLIT_REQUEST": True,

@@ -6,6 +6,7 @@ The worker keeps nothing but the offline page and what that page shows; no page 
 import hashlib
 
 import orjson
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
@@ -48,8 +49,8 @@ def manifest(_request: HttpRequest) -> HttpResponse:
     ]
     document = {
         "id": "/",
-        "name": "Rivulet",
-        "short_name": "Rivulet",
+        "name": settings.SITE_NAME,
+        "short_name": settings.SITE_NAME,
         "description": _("Chat with AI models"),
         "lang": get_language(),
         "start_url": reverse("chat-page"),
