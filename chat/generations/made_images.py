@@ -5,7 +5,6 @@ They are read in a child process like an upload, and count in the user's storage
 
 import asyncio
 import base64
-import binascii
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -59,7 +58,15 @@ class MadeImages:
         """Store the images and publish them; return their ids, which the end needs.
 
         Until then they have no message, so that an end which is never stored leaves nothing for longer than a day.
+        Raises nothing, because the text matters more.
         """
+        try:
+            return await self._keep(publish)
+        except Exception as error:
+            log.exception("images of a completion lost", generation=self.row.id, error=type(error).__name__)
+            return ()
+
+    async def _keep(self, publish: Callable[[str, object], None]) -> tuple[int, ...]:
         contents = await asyncio.to_thread(_contents, self._lists)
         self._lists.clear()
         rows: list[Attachment] = []
@@ -115,10 +122,8 @@ def _content(address: str) -> bytes:
     head, _comma, data = address.partition(",")
     if head[:5].lower() != "data:":
         return b""
-    raw = unquote_to_bytes(data)
-    if not head.lower().endswith(";base64"):
-        return raw
     try:
-        return base64.b64decode(raw + b"=" * (-len(raw) % 4))
-    except binascii.Error:
+        raw = unquote_to_bytes(data)
+        return base64.b64decode(raw + b"=" * (-len(raw) % 4)) if head.lower().endswith(";base64") else raw
+    except ValueError:  # half a character, or no base64
         return b""

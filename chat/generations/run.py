@@ -118,9 +118,13 @@ class Run:
         """Generate, store the end, publish it: the whole life of the generation."""
         end = await self._generate()
         if self._images:
+            # It takes seconds, in which the process may die, so the draft is stored further.
+            self.draft.closed = False
             kept = await self._images.keep(self._publish)
-            visible = end.visible or bool(kept)
-            end = replace(end, attachments=kept, visible=visible, last_event=self.draft.last_event + 1)
+            self.draft.closed = True
+            visible, last_event = end.visible or bool(kept), self.draft.last_event + 1
+            has_draft = self.draft.written
+            end = replace(end, attachments=kept, visible=visible, last_event=last_event, has_draft=has_draft)
         try:
             stored = await self._store(end)
         except (ObjectDoesNotExist, IntegrityError):

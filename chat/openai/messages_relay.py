@@ -73,6 +73,9 @@ class WholeMessage(Whole):
     def _start(self, generation: str, model: str) -> None:
         self._head = _head(generation, model, 0)
 
+    def images(self, listed: str) -> bool:
+        return False  # this shape has no place for them
+
     def _finish(self, reason: str, usage: Mapping[str, Any]) -> None:
         super()._finish(reason, usage)
         message = self.body["choices"][0]["message"]

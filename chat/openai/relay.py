@@ -86,10 +86,6 @@ class Relay(Sink):
         self.wake()
         return True
 
-    def images(self, listed: str) -> bool:
-        """Take images, which formats without a place for them leave out."""
-        return True
-
     def complete(
         self, name: str, data: Mapping[str, Any], *, number: int | None = None, finish_reason: str = ""
     ) -> None:
@@ -280,7 +276,8 @@ class Whole(Relay):
         self._calls: dict[int, dict[str, Any]] = {}
         self._cited: list[dict[str, Any]] = []
         self._details = Details()
-        self._images: list[dict[str, Any]] = []
+        # JSON of images, as it came.
+        self._images: list[bytes] = []
         # JSON of log probabilities, which takes a fraction of the memory of objects.
         self._probs: list[bytes] = []
 
@@ -316,7 +313,7 @@ class Whole(Relay):
         self._details.add(pieces)
 
     def images(self, listed: str) -> bool:
-        self._images += json.loads(listed)  # orjson refuses half of a surrogate pair
+        self._images.append(listed[1:-1].encode())
         return True
 
     def _annotations(self, annotations: list[dict[str, Any]]) -> None:
@@ -342,7 +339,7 @@ class Whole(Relay):
             message["content"] = message["content"] or None
             message["tool_calls"] = [_whole_call(call) for call in self._calls.values()]
         if self._images:
-            message["images"] = self._images
+            message["images"] = orjson.Fragment(b"[%b]" % b",".join(self._images))
         if self._cited:
             message["annotations"] = self._cited
         listed = orjson.Fragment(b"[%b]" % b",".join(self._probs))

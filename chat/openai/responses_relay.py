@@ -112,6 +112,9 @@ class WholeResponse(Whole):
         self._items = Items(generation)
         self._head = _head(generation, model, self._created, self._shown)
 
+    def images(self, listed: str) -> bool:
+        return False  # this shape has no place for them
+
     def _finish(self, reason: str, usage: Mapping[str, Any]) -> None:
         super()._finish(reason, usage)
         message = self.body["choices"][0]["message"]

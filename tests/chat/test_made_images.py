@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from typing import Any
 
 import httpx
 import pytest
@@ -73,6 +74,25 @@ def test_images_alone_cost_a_unit(api_user: ApiUser, program: httpx.Client) -> N
     used = program.get("/api/quotas/").json()[0]["used_today"]
     assert program.post("/v1/chat/completions", json=asking).json()["choices"][0]["message"]["images"] == [MADE_IMAGE]
     assert program.get("/api/quotas/").json()[0]["used_today"] == used + 1
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("path", "asking"),
+    [
+        ("responses", {"input": json.dumps([MADE_IMAGE])}),
+        ("messages", {"messages": [{"role": "user", "content": json.dumps([MADE_IMAGE])}], "max_tokens": 9}),
+    ],
+)
+def test_images_that_the_caller_does_not_get_are_free(
+    program: httpx.Client, path: str, asking: dict[str, Any], stream: bool
+) -> None:
+    """These shapes have no place for images, so a completion of nothing else is empty."""
+    used = program.get("/api/quotas/").json()[0]["used_today"]
+    response = program.post(f"/v1/{path}", json={"model": "pictures-only", "stream": stream, **asking})
+    assert (response.status_code, "image" in response.text) == (200, False)
+    assert program.get("/api/quotas/").json()[0]["used_today"] == used
 
 
 @pytest.mark.server

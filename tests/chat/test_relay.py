@@ -81,6 +81,16 @@ def test_sources_are_annotations() -> None:
     assert whole.body["choices"][0]["message"] == {"role": "assistant", "content": "a", "annotations": ANNOTATIONS}
 
 
+def test_images_stay_as_they_came() -> None:
+    """Half of a character, which is no text in UTF-8, does not keep a program from its completion."""
+    whole: Whole = started(Whole())
+    assert whole.images('[{"title":"\\ud83d"}]')
+    assert whole.images('[{"title":"b"},{"title":"c"}]')
+    whole.complete("done", DONE, finish_reason="stop")
+    message = json.loads(whole.content)["choices"][0]["message"]
+    assert [image["title"] for image in message["images"]] == ["\ud83d", "b", "c"]
+
+
 def test_details_of_usage() -> None:
     """Cached and reasoning tokens stand where OpenAI has them; unknown ones are left out."""
     whole: Whole = started(Whole())

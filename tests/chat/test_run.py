@@ -1,7 +1,8 @@
 """A generation inside one process: bugs, faults of the database, and the upstream's text."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+import base64
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest
@@ -12,15 +13,17 @@ from accounts.models import User
 from chat.apps import chat
 from chat.generations import finish, remote
 from chat.generations import run as run_module
+from chat.generations.made_images import MadeImages
 from chat.generations.request import GenerationRequest
-from chat.models import Generation
+from chat.models import DraftPiece, Generation
 from providers.errors import UnknownModel
 from providers.wire.base import Delta, Event, Finished, Reasoning, Withdrawn
+from providers.wire.images import CompletionImages
 from quotas import ledger
 from quotas.models import QuotaModel
 from quotas.setup import ensure_defaults
 from runtime import database
-from tests import factories
+from tests import factories, files
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -79,6 +82,41 @@ async def test_withdrawn_text_is_gone(user: User, closed_database: None, monkeyp
     assert row.texts() == ("", "")
     assert row.charge is not None
     assert (row.finish_reason, row.charge["amount"]) == ("content_filter", 1)
+
+
+async def test_broken_images_lose_nothing(user: User, closed_database: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of a character in an address, and a fault while images are stored, leave text and charge as they are."""
+    for content, stored in (("\\ud800", None), (base64.b64encode(files.picture()).decode(), IntegrityError)):
+        if stored:
+            monkeypatch.setattr("chat.attachments.store.save", refusing(stored))
+        image = f'[{{"type": "image_url", "image_url": {{"url": "data:image/png;base64,{content}"}}}}]'
+        events = Delta("a"), CompletionImages(image), Finished("stop")
+        row = await generated(user, *events, monkeypatch=monkeypatch)
+        assert (row.status, row.texts()[0], row.charge and row.charge["amount"]) == ("completed", "a", 1)
+
+
+async def test_a_draft_is_stored_while_images_are_read(
+    user: User, closed_database: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading images takes seconds, in which a process that dies must not lose the text."""
+
+    async def stored_text(_images: MadeImages, _publish: object) -> tuple[int, ...]:
+        await chat().generations.flush()
+        stored.extend(await database.run(lambda: list(DraftPiece.objects.values_list("content", flat=True))))
+        return ()
+
+    stored: list[str] = []
+    monkeypatch.setattr(MadeImages, "keep", stored_text)
+    await generated(user, Delta("a"), CompletionImages("[]"), Finished("stop"), monkeypatch=monkeypatch)
+    assert stored == ["a"]
+    assert not await database.run(DraftPiece.objects.exists)
+
+
+def refusing(kind: type[Exception]) -> Callable[..., None]:
+    def refuse(*_arguments: object) -> None:
+        raise kind
+
+    return refuse
 
 
 async def test_nul_is_dropped(user: User, closed_database: None, monkeypatch: pytest.MonkeyPatch) -> None:
