@@ -186,7 +186,11 @@ async def _leave(
             log.info("reloading")
             of_systemd = None if settings.LISTENER is None else listener.dup()
             supervisor = Supervisor(listener.getsockname()[1], requests, listener=of_systemd)
-            if await supervisor.take_over(listener):
+            taking = asyncio.create_task(supervisor.take_over(listener))
+            await wait_for_either(taking, requests.stop)
+            if not taking.done():
+                return None  # the new worker is stopped as soon as it is ready
+            if taking.result():
                 return supervisor
             log.error("reload failed: the new process did not start, this one goes on")
 

@@ -66,7 +66,7 @@ class Supervisor:
         if not self._requests.stop.is_set():
             await asyncio.gather(*map(self._start, others))
             print(ready_line, flush=True)  # noqa: T201
-        for worker in list(self._workers):
+        for worker in (first, *others):  # a reload watches its own
             self._watch(worker)
         return await self.finish()
 
@@ -195,10 +195,16 @@ class Worker:
         self._socket.setblocking(False)
         passed = [listener.fileno()] if listener else []
         command = [*self._command, *(f"--listener={descriptor}" for descriptor in passed)]
-        with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                *command, stdin=theirs.fileno(), stdout=PIPE, pass_fds=passed
-            )
+        try:
+            with theirs:
+                self._process = await asyncio.create_subprocess_exec(
+                    *command, stdin=theirs.fileno(), stdout=PIPE, pass_fds=passed
+                )
+        except OSError as error:  # no memory for a process, or no Python at its place during an upgrade
+            log.error("no process for a worker", error=type(error).__name__)
+            self._socket.close()
+            self._socket = None
+            return False
         try:
             async with asyncio.timeout(START_SECONDS):
                 return bool(self._process.stdout and await self._process.stdout.readline())

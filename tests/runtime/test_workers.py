@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime import supervisor
+from runtime import serve, supervisor
 from runtime.signals import Requests
 from runtime.supervisor import Supervisor
 from tests import servers
@@ -206,6 +206,32 @@ async def test_a_reload_that_fails_changes_nothing(two: Supervised, capfd: pytes
     assert sorted(two.pids("stopped")) == sorted(two.pids("started")[:2])
 
 
+async def test_a_process_that_cannot_be_made_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A reload while an upgrade has no Python at its place is one that fails; the process that reloads goes on."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert not await Supervisor(8000, Requests()).take_over(listener)
+    assert "FileNotFoundError" in capfd.readouterr().err
+
+
+async def test_a_reload_during_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each process is watched once: two watches of one process would end the supervisor."""
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER.replace("signal.signal(", "time.sleep(0.3); signal.signal(", 1))
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.1)
+    two = Supervised(script, 2)
+    await two.until(lambda: len(two.pids("listens")) == 1)
+    os.kill(os.getpid(), signal.SIGHUP)
+    await two.until(lambda: len(two.pids("retired")) == 2)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await two.running == 0
+
+
 async def test_a_worker_that_hangs_is_killed(
     two: Supervised, monkeypatch: pytest.MonkeyPatch, settings: object
 ) -> None:
@@ -229,6 +255,24 @@ async def test_an_error_at_the_start_is_printed_once(
     assert await supervised.running == 1
     assert len(supervised.pids("started")) == 1
     assert capfd.readouterr().err.strip() == "DATABASE_URL: no"
+
+
+async def test_a_stop_does_not_wait_for_a_reload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM starts the drain at once, however long the new process of a reload takes to start."""
+
+    async def hang(_supervisor: Supervisor, _listener: socket.socket) -> bool:
+        requests.stop.set()
+        await asyncio.Event().wait()
+        return True
+
+    monkeypatch.setattr(Supervisor, "take_over", hang)
+    requests = Requests()
+    requests.reload.set()
+    requests.any.set()
+    serving = asyncio.create_task(asyncio.sleep(60))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert await asyncio.wait_for(serve._leave(serving, listener, requests, alone=True), 5) is None
+    serving.cancel()
 
 
 # --- requests to a worker ----------------------------------------------------------------------------------
