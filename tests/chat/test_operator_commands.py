@@ -13,6 +13,8 @@ from django.utils import timezone
 
 from chat.housekeeping import EXPIRED_AT_ONCE
 from chat.models import Conversation, DailyAnswers, Message
+from runtime import database
+from runtime.apps import runtime
 from tests import factories
 
 LONG_AGO = timezone.now() - timedelta(days=400)
@@ -69,3 +71,18 @@ def test_prune_deletes_all_that_is_due(settings: Any) -> None:
     settings.RETENTION_DAYS = 365
     assert "chat_message: 1 rows deleted" in run("prune")
     assert Conversation.objects.get().title == "new"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_prune_ends_while_users_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that come during a pass are no reason for another one."""
+    user, passes = factories.user("alice"), []
+
+    async def write() -> None:
+        passes.append(len(passes))
+        assert len(passes) < 5
+        await database.run(Conversation.objects.create, user=user, title="new")
+
+    monkeypatch.setitem(runtime().process.callbacks, "tickets", write)
+    run("prune")
+    assert passes == [0]
