@@ -150,16 +150,13 @@ def _restore_sqlite(copy: Path, manifest: Manifest) -> None:
     target = Path(connection.settings_dict["NAME"])
     fresh = target.with_name(f".{target.name}.restored")
     try:
-        shutil.copyfile(copy, fresh)
-        _own(fresh)
+        _copy_private(copy, fresh)
         with opened({"ENGINE": "django.db.backends.sqlite3", "NAME": fresh}) as copied:
             _require_same(manifest.figures, figures(copied))
         connection.close()
         # The log of the old file must go first: SQLite would apply it to the new one.
         for suffix in ("-wal", "-shm"):
             target.with_name(target.name + suffix).unlink(missing_ok=True)
-        with fresh.open("rb") as file:
-            os.fsync(file.fileno())
         fresh.replace(target)
     except OSError as error:
         raise CopyError(f"{target} cannot be written: {error}") from error
@@ -178,18 +175,27 @@ def _restore_secret(backed_up: Path) -> bool:
     place: Path = settings.VAR_DIR / backed_up.name
     if not backed_up.exists():
         return False
-    if place.exists() and place.read_bytes() != backed_up.read_bytes():
-        place.rename(place.with_name(f"{place.name}.before-restore-{timezone.now():%Y%m%dT%H%M%S}"))
     with (settings.VAR_DIR / "setup.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        shutil.copyfile(backed_up, place)
-        _own(place)
+        fresh = place.with_name(f".{place.name}.restored")
+        _copy_private(backed_up, fresh)
+        if place.exists() and place.read_bytes() != backed_up.read_bytes():
+            place.rename(place.with_name(f"{place.name}.before-restore-{timezone.now():%Y%m%dT%H%M%S}"))
+        fresh.replace(place)
     return True
 
 
-def _own(path: Path) -> None:
-    """Give a file to the owner of its folder, also when root restores it."""
-    path.chmod(0o600)
-    if os.geteuid() == 0:
-        folder = path.parent.stat()
-        os.chown(path, folder.st_uid, folder.st_gid)
+def _copy_private(source: Path, target: Path) -> None:
+    """Copy a file to a new one, which only the owner of its folder can read.
+
+    That holds from the first byte, and when root restores it.
+    """
+    target.unlink(missing_ok=True)
+    target.touch(mode=0o600, exist_ok=False)
+    with source.open("rb") as read, target.open("wb") as written:
+        if os.geteuid() == 0:
+            folder = target.parent.stat()
+            os.fchown(written.fileno(), folder.st_uid, folder.st_gid)
+        shutil.copyfileobj(read, written, 2**20)
+        written.flush()
+        os.fsync(written.fileno())

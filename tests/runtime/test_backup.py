@@ -99,6 +99,17 @@ def test_a_lost_file_is_restored_without_a_flag(on_sqlite: None, tmp_path: Path,
     assert (var_dir / "secret_key").read_text() == "signing"
 
 
+def test_a_restore_is_private_from_the_first_byte(
+    on_sqlite: None, tmp_path: Path, var_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other users of the machine cannot read what is restored, not even before a later change of its mode."""
+    folder, file = tmp_path / "backup", Path(connection.settings_dict["NAME"])
+    command("backup", str(folder))
+    monkeypatch.setattr(Path, "chmod", lambda _path, _mode: None)
+    command("restore", str(folder), "--overwrite")
+    assert [path.stat().st_mode & 0o077 for path in (file, var_dir / "secret_key")] == [0, 0]
+
+
 def test_a_database_that_is_away_is_one_line(tmp_path: Path, var_dir: Path, django_db_blocker: Any) -> None:
     """Each command says so."""
     with django_db_blocker.unblock(), servers.connected("postgresql://u:p@127.0.0.1:1/x"):
