@@ -5,12 +5,17 @@ import { showFailure } from "./late-menus.js";
 
 export const loadComparison = loadOnce(() => import("./comparison.js"));
 
-/** @typedef {{ slug: string, title: string, module: typeof import("./comparison.js") }} PickedModel */
+/** @typedef {typeof import("./comparison.js")} ComparisonModule */
+/** @typedef {{ slug: string, title: string, module: ComparisonModule }} PickedModel */
+/** @typedef {{ slug: string, title: string, loading: Promise<ComparisonModule | null> }} LoadingModel */
 
 export class SecondModel {
   #chip = byId("second-model");
   #menu = byId("compare-menu");
-  /** @type {PickedModel | null} */
+  /**
+   * The chosen model; its module may still be loading.
+   * @type {LoadingModel | null}
+   */
   #picked = null;
 
   /** @param {() => string} getModel returns the slug of the first model */
@@ -22,32 +27,37 @@ export class SecondModel {
       if (target instanceof HTMLButtonElement) this.#pick(target.value, target.textContent);
     });
     part(this.#chip, "remove").addEventListener("click", () => {
-      this.take();
+      this.#show(null);
       byId("prompt").focus();
     });
   }
 
-  /** Returns the chosen model, and forgets it: each prompt with two completions costs twice. */
-  take() {
+  /**
+   * Returns the chosen model, and forgets it: each prompt with two completions costs twice.
+   * @returns {Promise<PickedModel | null>}
+   */
+  async take() {
     const picked = this.#picked;
     this.#show(null);
-    return picked;
+    const module = await picked?.loading;
+    return picked && module ? { slug: picked.slug, title: picked.title, module } : null;
   }
 
   /**
    * @param {string} slug
    * @param {string} title
    */
-  async #pick(slug, title) {
-    const module = await loadComparison().catch(() => null);
-    if (!module) showFailure(byId("composer-more"));
-    else {
-      this.#show({ slug, title, module });
-      byId("prompt").focus();
-    }
+  #pick(slug, title) {
+    const loading = loadComparison().catch(() => {
+      this.#show(null);
+      showFailure(byId("composer-more"));
+      return null;
+    });
+    this.#show({ slug, title, loading });
+    byId("prompt").focus();
   }
 
-  /** @param {PickedModel | null} picked */
+  /** @param {LoadingModel | null} picked */
   #show(picked) {
     this.#picked = picked;
     this.#chip.hidden = !picked;

@@ -236,10 +236,11 @@ class ChatPage {
   async #sendUnlessStale(prompt, attachments) {
     this.#composer.disabled = true;
     const hasNews = await this.#watch.hasNews();
+    const second = hasNews ? null : await this.#second.take();
     this.#composer.disabled = false;
     byId("went-on").hidden = !hasNews;
     if (hasNews) this.#composer.attach(attachments);
-    else await this.#send(prompt, attachments, null, this.#second.take());
+    else await this.#send(prompt, attachments, null, second);
   }
 
   /** Shows what other tabs have added to the conversation. */
