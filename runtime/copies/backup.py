@@ -186,7 +186,7 @@ def _restore_secret(backed_up: Path) -> bool:
 
 
 def _copy_private(source: Path, target: Path) -> None:
-    """Copy a file to a new one, which only the owner of its folder can read.
+    """Copy a file to a new one, readable by the owner of its folder only.
 
     That holds from the first byte, and when root restores it.
     """
