@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 from collections.abc import Collection, Iterable, Sequence
 from urllib.parse import unquote
 
@@ -22,7 +23,8 @@ from providers.wire.base import (
     ToolCallDelta,
     Withdrawn,
 )
-from providers.wire.images import CompletionImages
+from providers.wire.images import CompletionImages, address_of, image_at
+from providers.wire.openai.fields import encoded
 from providers.wire.reasoning_details import ReasoningDetails
 from providers.wire.sources import SourceList
 
@@ -32,6 +34,10 @@ PARTING = "\n\n…\n\n"
 DETAILS_ROOM = 8
 # Characters of the images of a completion, as JSON.
 MAX_IMAGE_CHARS = 32 * 2**20
+# An image in base64, whose data is no text; the group is the rest.
+_INLINE = re.compile(r"(data:image/[\w.+-]+;base64,)[A-Za-z0-9+/=_\s-]*", re.ASCII)
+# Characters of an address that are screened; images with a longer one are left out then.
+MAX_ADDRESS_CHARS = 8_192
 # A tuple, because `isinstance` with `A | B` builds the union anew at each call.
 TEXT = (Delta, Reasoning)
 
@@ -202,6 +208,8 @@ class Screening:
             return self._released_calls() if self._calls.chars >= self._max_chars else []
         if isinstance(event, ReasoningDetails):
             return self._opaque(event)
+        if isinstance(event, CompletionImages):
+            return self._pictures(event)
         if isinstance(event, Rethought):
             passed, self._content = self.flush(), Screen(self._words.current.outgoing)
             return passed if self._blocked else [*passed, event]
@@ -225,6 +233,20 @@ class Screening:
         items = [item for item in json.loads(event.json) if item.get("type") == "reasoning.encrypted"]
         kept = [item for item in items if not lexicon.find(json.dumps(item, ensure_ascii=False))]
         return [ReasoningDetails(json.dumps(kept, separators=(",", ":")))] if kept else []
+
+    def _pictures(self, event: CompletionImages) -> list[PipelineEvent]:
+        """Return the images without text beside them, and without those whose address has a word."""
+        lexicon, kept = self._words.current.outgoing, []
+        for address in map(address_of, json.loads(event.json)):
+            inline = _INLINE.fullmatch(address)
+            text = inline[1] if inline else address
+            if not 0 < len(text) <= MAX_ADDRESS_CHARS:
+                continue
+            hits = lexicon.find(text) or lexicon.find(unquote(text))
+            self._hits |= {hit.term.id for hit in hits}
+            if not hits:
+                kept.append(image_at(address))
+        return [CompletionImages(encoded(kept))] if kept else []
 
     def _flushed_reasoning(self) -> list[PipelineEvent]:
         return self._passed(Reasoning, self._reasoning, None) if self._reasoning.is_holding else []

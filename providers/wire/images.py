@@ -27,7 +27,12 @@ def listed_images(delta: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def inline_image(media_type: str, data: str) -> dict[str, Any]:
     """Return an image in base64 in this shape."""
-    return {"type": _KIND, _KIND: {"url": f"data:{media_type};base64,{data}"}}
+    return image_at(f"data:{media_type};base64,{data}")
+
+
+def image_at(address: str) -> dict[str, Any]:
+    """Return an image in this shape, with nothing beside its address."""
+    return {"type": _KIND, _KIND: {"url": address}}
 
 
 def address_of(image: Mapping[str, Any]) -> str:

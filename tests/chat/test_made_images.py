@@ -9,11 +9,13 @@ import httpx
 import pytest
 from PIL import Image
 
-from chat.generations.pipeline import MAX_IMAGE_CHARS, LengthLimit
+from chat.generations.pipeline import MAX_ADDRESS_CHARS, MAX_IMAGE_CHARS, LengthLimit
 from providers.wire.base import Finished
 from providers.wire.images import CompletionImages
 from tests import files
 from tests.chat.programs import ask, chunks
+from tests.chat.screening.test_pipeline import listed as listed
+from tests.chat.screening.test_pipeline import passed
 from tests.chat.test_transfer import bring, everything, renamed
 from tests.product import ApiUser, Product
 from tests.scenarios import MADE_IMAGE
@@ -124,3 +126,21 @@ def test_their_size_is_bounded() -> None:
     limit, large = LengthLimit(100), CompletionImages("x" * (MAX_IMAGE_CHARS // 2))
     assert [*limit.feed(large), *limit.feed(large)] == [large, large]
     assert [*limit.feed(CompletionImages("x"))] == [Finished("length")]
+
+
+def test_words_beside_images(listed: Any) -> None:
+    """Where words are screened, only the addresses of images pass, and none that has a word."""
+
+    def image(address: str, **beside: Any) -> dict[str, Any]:
+        return {"type": "image_url", "image_url": {"url": address}, **beside}
+
+    plain = [image("data:image/png;base64,badword+/badword="), image("https://pictures.example/a.png")]
+    wrong = [image(f"https://x.example/{name}") for name in ("badword", "b%61dword", "x" * MAX_ADDRESS_CHARS)]
+    wrong += [image("data:text/plain,badword"), image("data:image/badword;base64,AAAA"), {"text": "badword"}]
+    event = CompletionImages(json.dumps([*(each | {"alt": "badword"} for each in plain), *wrong]))
+    listed()
+    assert passed(event) == [event]
+    listed("badword")
+    (kept,) = passed(event)
+    assert json.loads(kept.json) == plain
+    assert passed(CompletionImages(json.dumps(wrong))) == []
