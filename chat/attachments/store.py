@@ -116,7 +116,9 @@ def of_message(message_id: int) -> list[Attachment]:
 
 def link(message_id: int, ids: Sequence[int]) -> None:
     """Give a message these attachments, without those that were deleted meanwhile."""
-    found = Attachment.objects.filter(pk__in=ids).order_by("pk").values_list("pk", flat=True)
+    # Locked, because a deletion at this moment would fail the whole transaction at its commit.
+    rows = Attachment.objects.select_for_update().filter(pk__in=ids)
+    found = rows.order_by("pk").values_list("pk", flat=True)
     MessageAttachment.objects.bulk_create(MessageAttachment(message_id=message_id, attachment_id=pk) for pk in found)
 
 

@@ -3,16 +3,23 @@
 import base64
 import io
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
+from django.db import connection, transaction
 from PIL import Image
 
+from chat.attachments import store
+from chat.attachments.decoder.results import Decoded
+from chat.attachments.models import Attachment
 from chat.generations.pipeline import MAX_ADDRESS_CHARS, MAX_IMAGE_CHARS, LengthLimit
+from chat.models import Conversation, Message
 from providers.wire.base import Finished
 from providers.wire.images import CompletionImages
-from tests import files
+from tests import factories, files, servers
 from tests.chat.programs import ask, chunks
 from tests.chat.screening.test_pipeline import listed as listed
 from tests.chat.screening.test_pipeline import passed
@@ -119,6 +126,33 @@ def test_programs_get_images_as_they_came(program: httpx.Client) -> None:
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks(ask(program, "pictured", stream=True))[:-1]]
     assert "".join(delta.get("content") or "" for delta in deltas) == TEXT
     assert [image for delta in deltas for image in delta.get("images", ())] == [MADE_IMAGE]
+
+
+@pytest.mark.server
+def test_a_deletion_at_the_end_fails_nothing(postgres: servers.Postgres, django_db_blocker: Any) -> None:
+    """A user who deletes an image while its generation ends does not keep that from ending."""
+    url, deleted = postgres.migrated_database(), threading.Event()
+
+    def delete() -> None:
+        with servers.connected(url), transaction.atomic(), connection.cursor() as cursor:
+            Attachment.objects.filter(pk=row.pk).delete()
+            deleted.set()
+            waiting = 0
+            while not waiting:  # until the link waits for this transaction
+                cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                (waiting,) = cursor.fetchone()
+
+    with django_db_blocker.unblock(), servers.connected(url), ThreadPoolExecutor(1) as threads:
+        conversation = Conversation.objects.create(user=factories.user("alice"), title="")
+        message = Message.objects.create(conversation=conversation, role="assistant", content="")
+        image = Decoded(kind="image", media_type="image/png", content=b"x")
+        row = store.save(conversation.user_id, "image-1.png", image)
+        deletion = threads.submit(delete)
+        assert deleted.wait(30)
+        with transaction.atomic():
+            store.link(message.pk, [row.pk])
+        deletion.result(30)
+        assert not store.of_message(message.pk)
 
 
 def test_their_size_is_bounded() -> None:
