@@ -21,7 +21,7 @@ import structlog
 import uvicorn
 import uvloop
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from django.utils.module_loading import import_string
 
 from runtime import database, logs, schema
@@ -213,7 +213,7 @@ async def _stop_process() -> None:
     """Delete the process's row if the database replies, and close the connections to Redis."""
     try:
         await asyncio.wait_for(runtime().process.stop(), STOP_SECONDS)
-    except (DatabaseError, TimeoutError) as error:
+    except (DatabaseError, InterfaceError, TimeoutError) as error:
         log.warning("process row not deleted; other processes wait for its lease", error=type(error).__name__)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(STOP_SECONDS):
