@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import structlog
 from django.conf import settings
 from django.db import DatabaseError
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge, generate_latest
@@ -19,6 +20,8 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 
 from runtime.executor import DatabaseExecutor
+
+log = structlog.get_logger("runtime")
 
 # Seconds between two readings of a worker's gauges, which are then as old as that in sums.
 READ_SECONDS = 5.0
@@ -93,12 +96,21 @@ def forget_worker(pid: int, folder: Path) -> None:
     with _locked(folder, fcntl.LOCK_EX):
         mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
         for path in folder.glob(f"*_{pid}.db"):
-            ended = MmapedDict(str(path.with_name(f"{path.name.partition('_')[0]}_{ENDED}.db")))  # type: ignore[no-untyped-call]
-            for key, value, timestamp, _position in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
-                before, _timestamp = ended.read_value(key)  # type: ignore[no-untyped-call]
-                ended.write_value(key, before + value, timestamp)  # type: ignore[no-untyped-call]
-            ended.close()  # type: ignore[no-untyped-call]
+            try:
+                _keep_counts(path)
+            except Exception as error:  # killed within a write; a broken file must not stop anything
+                log.exception("counts of an ended worker lost", pid=pid, error=type(error).__name__)
             path.unlink()
+
+
+def _keep_counts(path: Path) -> None:
+    """Add the counts in a file to those of all ended workers."""
+    counts = list(MmapedDict.read_all_values_from_file(str(path)))  # type: ignore[no-untyped-call]
+    ended = MmapedDict(str(path.with_name(f"{path.name.partition('_')[0]}_{ENDED}.db")))  # type: ignore[no-untyped-call]
+    for key, value, timestamp, _position in counts:
+        before, _timestamp = ended.read_value(key)  # type: ignore[no-untyped-call]
+        ended.write_value(key, before + value, timestamp)  # type: ignore[no-untyped-call]
+    ended.close()  # type: ignore[no-untyped-call]
 
 
 @contextmanager

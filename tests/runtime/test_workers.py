@@ -129,6 +129,9 @@ class Supervised:
     def mark(self, what: str) -> None:
         Path(f"{self._script}.{what}").touch()
 
+    def counts_of(self, pid: int) -> Path:
+        return self._script.with_name(f"counter_{pid}.db")
+
     def pids(self, what: str) -> list[int]:
         lines = self._notes.read_text().splitlines() if self._notes.exists() else []
         return [int(line.split()[1]) for line in lines if line.startswith(what)]
@@ -173,10 +176,12 @@ async def test_a_second_signal_is_passed_on(two: Supervised) -> None:
 async def test_dead_workers_are_replaced(two: Supervised) -> None:
     """A worker that dies is replaced again and again; the others continue."""
     first, second = two.pids("started")
+    two.counts_of(first).touch()  # killed before anything was in its file
     os.kill(first, signal.SIGKILL)
     await two.until(lambda: len(two.pids("started")) == 3)
     os.kill(two.pids("started")[-1], signal.SIGKILL)
     await two.until(lambda: len(two.pids("started")) == 4)
+    assert not two.counts_of(first).exists()
     os.kill(second, 0)
     os.kill(os.getpid(), signal.SIGTERM)
     assert await two.running == 0
