@@ -19,6 +19,9 @@ from providers.wire.base import PromptMessage, Role, as_object, as_objects, json
 _USUAL = frozenset({"index", "id", "type", "function"})
 # Names of what is carried in texts that programs pass back unread: such fields, by call, and structured reasoning.
 _OURS, _DETAILS = "rivulet", "reasoning_details"
+# Pieces of structured reasoning that the turns of a request may have; further ones are ignored. A conversation has a
+# few for each turn, and reading them holds up all streams.
+MOST_DETAILS = 10_000
 
 Parts = tuple[dict[str, Any], ...]
 
@@ -32,7 +35,7 @@ class Turns:
         self._thoughts: list[str] = []
         self._calls: list[dict[str, Any]] = []
         self._carried: dict[str, dict[str, Any]] = {}
-        self._details = Details()
+        self._details, self._details_left = Details(), MOST_DETAILS
         self._cache_control: Any = None
 
     def add(self, role: Role, text: str, parts: Parts = (), cache_control: Any = None, **fields: Any) -> None:
@@ -61,7 +64,8 @@ class Turns:
         """Give the turn back what `packed` carried apart from it; other text is ignored."""
         calls, details = _unpacked(text)
         self._carried |= calls
-        self._details.extend(details)
+        self._details.extend(details[: self._details_left])
+        self._details_left = max(0, self._details_left - len(details))
 
     def all(self) -> tuple[PromptMessage, ...]:
         """Return all turns."""

@@ -11,7 +11,7 @@ from chat.openai import messages_bodies
 from chat.openai.messages_relay import MessageEvents, WholeMessage
 from chat.openai.relay import Relay
 from chat.openai.responses_relay import ResponseEvents, WholeResponse
-from chat.openai.turns import CallsInOrder, Turns, packed
+from chat.openai.turns import MOST_DETAILS, CallsInOrder, Turns, packed
 
 SIGNED = {"extra_content": {"vendor": {"signature": "s" * 100}}}
 RAN_END = {"finish_reason": "stop", "usage": {"input_tokens": 1, "output_tokens": 1, "estimated": False}}
@@ -270,3 +270,14 @@ def test_foreign_signatures_are_ignored(given: str) -> None:
     turns.carry(given)
     turns.call("c0", "a", "{}")
     assert "reasoning_details" not in turns.all()[0].fields
+
+
+def test_the_details_of_a_request_are_bounded() -> None:
+    """More pieces than any conversation has are ignored, because reading millions would hold up all streams."""
+    turns = Turns()
+    for turn in range(2):
+        turns.call(f"c{turn}", "run", "{}")
+        turns.carry(packed({}, [{"index": index} for index in range(MOST_DETAILS - 1)]))
+        turns.add("user", "next")
+    kept = [message.fields.get("reasoning_details", ()) for message in turns.all() if message.role == "assistant"]
+    assert [len(details) for details in kept] == [MOST_DETAILS - 1, 1]
