@@ -107,9 +107,10 @@ def _for_migrations() -> Iterator[None]:
 def _took_lock(holder: BaseDatabaseWrapper) -> bool:
     holder.set_autocommit(False)
     with holder.cursor() as cursor:
-        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [ADVISORY_LOCK])
         if cursor.fetchone()[0]:
+            # It also ends the query before, whose snapshot would keep PostgreSQL from building an index.
+            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             return True
     holder.rollback()
     return False
