@@ -280,10 +280,7 @@ async def cited(x: ChatExchange, title: str = "First page") -> None:
 
 @scenario
 async def detailed(x: ChatExchange) -> None:
-    """Thinking as OpenRouter structures it, signed and encrypted, then the plain completion, or a call of a tool.
-
-    With the result of a tool at hand, that result.
-    """
+    """Thinking as OpenRouter structures it, then the plain completion, a call of a tool, or the result of one."""
     if x.request.body["messages"][-1]["role"] == "tool":
         await x.answer(tokens(x.request.body["messages"][-1]["content"]))
         return

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -142,7 +143,7 @@ def test_a_whole_call_that_was_left(api_user: ApiUser, upstream: FakeOpenAI) -> 
 def test_embeddings_that_were_left(api_user: ApiUser, upstream: FakeOpenAI) -> None:
     """Embeddings whose caller left without waiting are paid for and kept."""
     prompt = secrets.token_hex(8)
-    with pytest.raises(httpx.ReadTimeout):
+    with suppress(httpx.ReadTimeout):  # on a busy machine the response may be faster than the caller
         post(api_user, EMBEDDINGS, body_of(EMBEDDINGS, prompt), timeout=httpx.Timeout(5, read=0.001))
     assert post(api_user, EMBEDDINGS, body_of(EMBEDDINGS, prompt)).json()["object"] == "list"
     assert asked(upstream, prompt) == 1
@@ -208,7 +209,7 @@ def test_a_stream_is_followed(api_user: ApiUser, upstream: FakeOpenAI) -> None:
             leaving.set()
             first.result()
             text += "".join(texts)
-    assert '"content":"0 "' in text
+    assert '"content":"0 ' in text  # alone, or merged with the next one
     assert '"content":"39 "' in text
     assert text.endswith("data: [DONE]\n\n")
     assert asked(upstream, prompt) == 1

@@ -140,7 +140,7 @@ def test_tls_and_a_draining_process(upstream: FakeOpenAI, tmp_path: Path) -> Non
             page = client.get("/accounts/login/")
             assert page.headers["Strict-Transport-Security"]
             assert page.headers["Content-Encoding"] in {"br", "gzip"}
-            assert page.headers["X-Request-ID"] in (tmp_path / "access.log").read_text()
+            wait_until(lambda: page.headers["X-Request-ID"] in (tmp_path / "access.log").read_text())
             offering = ssl.create_default_context(cafile=str(tmp_path / "rivulet.pem"))
             offering.set_alpn_protocols(["h2", "http/1.1"])
             with (

@@ -379,6 +379,8 @@ def test_few_connections(counters, alice):
     async def ask_many():
         await asyncio.gather(*(quotas_app().hints.exhausted(alice.pk, "glm-4") for _ in range(500)))
 
-    counters.run(ask_many())
-    ours = [one for one in counters.redis.client_list() if one["addr"] != counters.redis.client_info()["addr"]]
-    assert 1 <= len(ours) <= redis_clients.CONNECTIONS
+    ours: list[object] = []
+    while not ours:  # on a busy machine all of them may give up on connecting
+        counters.run(ask_many())
+        ours = [one for one in counters.redis.client_list() if one["addr"] != counters.redis.client_info()["addr"]]
+    assert len(ours) <= redis_clients.CONNECTIONS

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from runtime.metrics import forget_worker
-from tests.product import ApiUser, Product
+from tests.product import ApiUser, Product, connected
 from tests.readers import wait_until
 from tests.servers import ROOT
+from tests.upstreams import FakeOpenAI
 
 SERIES = re.compile(r"^(rivulet_\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 
@@ -21,6 +23,13 @@ def figures(product: Product) -> dict[str, float]:
     """Return the value of each of our series, by its name with labels."""
     text = product.client().get("/metrics").text
     return {f"{name}{{{labels}}}": float(value) for name, labels, value in SERIES.findall(text)}
+
+
+@pytest.fixture(scope="module")
+def product(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """A product that no other test has used."""
+    with Product(tmp_path_factory.mktemp("metrics"), **connected(upstream)) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

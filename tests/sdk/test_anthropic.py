@@ -2,15 +2,25 @@
 
 import json
 import time
+from collections.abc import Iterator
+
+import pytest
 
 from tests.chat.outcomes import PROBE
 from tests.chat.test_reasoning_details import CIPHER, TEXT
-from tests.product import ApiUser
+from tests.product import ApiUser, Product, connected
 from tests.scenarios import PLAIN, REASONING
 from tests.sdk.conftest import Program
 from tests.upstreams import FakeOpenAI
 
 GIVEN = {"city": "杭州", "days": 2}
+
+
+@pytest.fixture(scope="module")
+def product(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """A product without the sensitive words and broken models of other tests."""
+    with Product(tmp_path_factory.mktemp("anthropic"), **connected(upstream)) as running:
+        yield running
 
 
 def test_text_and_streams(anthropic: Program) -> None:
