@@ -37,8 +37,9 @@ pytest.register_assert_rewrite("tests.chat.verdicts")
 # Fixtures that are, or start, real servers.
 SERVERS = {"postgres", "redis_server", "database_url", "product", "on_each", "forgetful", "oracles"}
 
-# What takes longest, in the order of a parallel run.
 BROWSER, RECIPES = "tests/browser/", "tests/test_recipes.py"
+# What takes longest, in the order of a parallel run.
+LONGEST = (BROWSER, RECIPES, "tests/test_frontend.py", "tests/chat/test_error_tables.py")
 
 # No deadline, because the duration of an example depends on the database.
 hypothesis.register_profile("rivulet", deadline=None)
@@ -209,7 +210,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         marked = {mark: {item.path for item in items if item.get_closest_marker(mark)} for mark in ("soak", "server")}
         items.sort(
             key=lambda item: (
-                *(not item.nodeid.startswith(folder) for folder in (BROWSER, RECIPES)),
+                *(not item.nodeid.startswith(folder) for folder in LONGEST),
                 *(item.path not in files for files in marked.values()),
                 item.path,
             )
