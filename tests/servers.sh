@@ -37,6 +37,7 @@ missing() {
     if ! have_node; then echo nodejs; fi
     if ! have npm; then echo npm; fi
     if ! have msgfmt; then echo gettext; fi
+    if ! have systemd-analyze; then echo systemd; fi
 }
 
 tests_of() {
@@ -46,6 +47,7 @@ tests_of() {
         pgbouncer) echo "the test that goes through PgBouncer" ;;
         nginx) echo "tests that go through nginx" ;;
         chromium) echo "browser tests" ;;
+        systemd) echo "the test that rates the units of deploy/" ;;
         gettext) echo "the recipes of CONTRIBUTING.md that compile translations" ;;
         nodejs | npm) echo "the front end's checks, which need Node 20.19 or newer (Debian 13, or nodesource.com)" ;;
     esac

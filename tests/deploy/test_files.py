@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import conftest
 from tests.product import Product
 from tests.servers import ROOT
 
@@ -43,7 +44,7 @@ def test_the_template_differs_in_its_port_only() -> None:
 def test_the_units_are_hardened(unit: str, tmp_path: Path) -> None:
     """systemd rates the exposure of each unit below 4."""
     if shutil.which("systemd-analyze") is None:
-        pytest.skip("needs systemd-analyze (apt-get install systemd)")
+        conftest._missing("systemd-analyze is not installed: apt-get install systemd")
     shutil.copy(DEPLOY / unit, tmp_path / unit.replace("@", "@8001"))
     command = [
         "systemd-analyze",
