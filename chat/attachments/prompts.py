@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from django.utils.translation import gettext_lazy as _
 
 from chat.attachments import store
-from chat.attachments.models import Attachment, MessageAttachment
+from chat.attachments.models import Attachment
 from providers.wire.base import JSON, PromptMessage, Role, estimate_tokens
 from web.refusals import InvalidRequest, NotFound
 
@@ -50,7 +50,7 @@ def find(user_id: int, ids: Sequence[int], conversation_id: int | None) -> Attac
         return Attached((), earlier)
     found = Attachment.objects.owned_by(user_id).in_bulk([*ids])
     if len(found) < len(ids):
-        raise NotFound(details={FIELD: [_("There is no such attachment.")]})
+        raise _unknown()
     new = [found[each] for each in ids]
     if sum(row.size for row in new if row.kind == Attachment.Kind.IMAGE) > MAX_IMAGE_BYTES:
         raise InvalidRequest(details={FIELD: [_("The images are too large together.")]})
@@ -61,9 +61,14 @@ def names_of(rows: Iterable[Attachment]) -> str:
     return ", ".join(row.name for row in rows)
 
 
-def link(message_id: int, rows: Iterable[Attachment]) -> None:
-    """Store that a message has these attachments."""
-    MessageAttachment.objects.bulk_create(MessageAttachment(message_id=message_id, attachment=row) for row in rows)
+def link(message_id: int, rows: Sequence[Attachment]) -> None:
+    """Store that a message has these attachments; raise NotFound when one was deleted meanwhile."""
+    if store.link(message_id, [row.pk for row in rows]) < len(rows):
+        raise _unknown()
+
+
+def _unknown() -> NotFound:
+    return NotFound(details={FIELD: [_("There is no such attachment.")]})
 
 
 def texts_of(user_id: int, ids: Sequence[int]) -> list[str]:

@@ -114,12 +114,14 @@ def of_message(message_id: int) -> list[Attachment]:
     return [link.attachment for link in links]
 
 
-def link(message_id: int, ids: Sequence[int]) -> None:
-    """Give a message these attachments, without those that were deleted meanwhile."""
+def link(message_id: int, ids: Sequence[int]) -> int:
+    """Give a message these attachments, without those deleted meanwhile; return how many."""
     # Locked, because a deletion at this moment would fail the whole transaction at its commit.
-    rows = Attachment.objects.select_for_update().filter(pk__in=ids)
-    found = rows.order_by("pk").values_list("pk", flat=True)
-    MessageAttachment.objects.bulk_create(MessageAttachment(message_id=message_id, attachment_id=pk) for pk in found)
+    rows = Attachment.objects.select_for_update().filter(pk__in=ids).order_by("pk")
+    found = set(rows.values_list("pk", flat=True))
+    kept = [pk for pk in ids if pk in found]
+    MessageAttachment.objects.bulk_create(MessageAttachment(message_id=message_id, attachment_id=pk) for pk in kept)
+    return len(kept)
 
 
 def note_on(messages: Iterable["Message"], conversation_id: int) -> None:

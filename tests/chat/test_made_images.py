@@ -12,7 +12,7 @@ import pytest
 from django.db import connection, transaction
 from PIL import Image
 
-from chat.attachments import store
+from chat.attachments import prompts, store
 from chat.attachments.decoder.results import Decoded
 from chat.attachments.models import Attachment
 from chat.generations.pipeline import MAX_ADDRESS_CHARS, MAX_IMAGE_CHARS, LengthLimit
@@ -27,6 +27,7 @@ from tests.chat.test_transfer import bring, everything, renamed
 from tests.product import ApiUser, Product
 from tests.scenarios import MADE_IMAGE
 from tests.upstreams import FakeOpenAI
+from web.refusals import NotFound
 
 TEXT = "Here it is: done."
 
@@ -150,8 +151,10 @@ def test_a_deletion_at_the_end_fails_nothing(postgres: servers.Postgres, django_
         deletion = threads.submit(delete)
         assert deleted.wait(30)
         with transaction.atomic():
-            store.link(message.pk, [row.pk])
+            assert store.link(message.pk, [row.pk]) == 0
         deletion.result(30)
+        with transaction.atomic(), pytest.raises(NotFound):  # a prompt is refused instead
+            prompts.link(message.pk, [row])
         assert not store.of_message(message.pk)
 
 
