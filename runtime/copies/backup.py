@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import sqlite3
+import tempfile
 from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
@@ -50,10 +51,10 @@ def make(folder: Path, *, with_secrets: bool) -> Manifest:
     """
     if folder.exists():
         raise CopyError(f"{folder} exists. Name a folder that does not exist yet.")
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        unfinished.mkdir(mode=0o700, parents=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # A folder of its own, because another command may make the same backup at this moment.
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.unfinished-", dir=folder.parent))
         try:
             manifest = _fill(unfinished, with_secrets=with_secrets)
             unfinished.rename(folder)

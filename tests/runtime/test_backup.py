@@ -15,7 +15,7 @@ from django.db import connection
 
 from quotas.models import LedgerEntry
 from runtime.copies import backup
-from runtime.copies.contents import figures
+from runtime.copies.contents import CopyError, figures
 from runtime.models import Process
 from tests import factories, servers
 
@@ -58,7 +58,7 @@ def credits_granted() -> list[int]:
     return list(LedgerEntry.objects.values_list("amount", flat=True))
 
 
-def test_it_works(on_each_kind: None, tmp_path: Path, var_dir: Path) -> None:
+def test_what_was_destroyed_comes_back(on_each_kind: None, tmp_path: Path, var_dir: Path) -> None:
     """A backup that is made while the service runs restores the database and the secret files after a loss."""
     folder = tmp_path / "backup"
     Process.objects.create(id="serving", host="elsewhere", pid=1)
@@ -108,6 +108,24 @@ def test_a_restore_is_private_from_the_first_byte(
     monkeypatch.setattr(Path, "chmod", lambda _path, _mode: None)
     command("restore", str(folder), "--overwrite")
     assert [path.stat().st_mode & 0o077 for path in (file, var_dir / "secret_key")] == [0, 0]
+
+
+def test_two_commands_at_once_leave_one_whole_backup(
+    on_sqlite: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two commands that make the same folder, the first to end makes it, and the other one says so."""
+    folder, fill = tmp_path / "new" / "backup", backup._fill
+
+    def overtaken(unfinished: Path, *, with_secrets: bool) -> backup.Manifest:
+        monkeypatch.setattr(backup, "_fill", fill)
+        backup.make(folder, with_secrets=True)
+        return fill(unfinished, with_secrets=with_secrets)
+
+    monkeypatch.setattr(backup, "_fill", overtaken)
+    with pytest.raises(CopyError):
+        backup.make(folder, with_secrets=True)
+    assert [path.name for path in folder.parent.iterdir()] == ["backup"]
+    assert backup._checked(folder).figures == figures(connection)
 
 
 def test_a_database_that_is_away_is_one_line(tmp_path: Path, var_dir: Path, django_db_blocker: Any) -> None:
