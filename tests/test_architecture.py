@@ -4,6 +4,7 @@ import-linter checks the layers (`pyproject.toml`); these tests check the other 
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -207,3 +208,10 @@ def test_migrations_are_complete() -> None:
         call_command("makemigrations", check=True, dry_run=True, verbosity=1)
     except SystemExit:
         pytest.fail("a model has changed: run manage.py makemigrations")
+
+
+def test_names_of_tests_say_the_behaviour() -> None:
+    """No test is merely said to work."""
+    works = re.compile(r"def test_(it|this)_works\(")
+    vague = [path.name for path in ROOT.glob("tests/**/test_*.py") if works.search(path.read_text("utf-8"))]
+    assert vague == []

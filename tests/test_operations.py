@@ -47,7 +47,9 @@ def folder(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch, djang
         yield tmp_path
 
 
-def test_it_works(folder: Path, postgres: servers.Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_command_of_the_handbook_runs(
+    folder: Path, postgres: servers.Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All commands, in the order of the handbook, on one installation: from setup to the move to PostgreSQL."""
     target, called = postgres.migrated_database(), []
     for arguments, is_fed in commands():

@@ -27,7 +27,7 @@ def create(tmp_path: Path) -> Any:
     return run
 
 
-def test_it_works(create: Any) -> None:
+def test_all_rows_become_users(create: Any) -> None:
     """Accounts can log in with the given or the generated password, and their addresses are verified."""
     factories.group("班级")
     text = (

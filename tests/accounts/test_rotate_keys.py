@@ -52,7 +52,7 @@ def rotate() -> str:
     return out.getvalue()
 
 
-def test_it_works(secrets: None, settings: Any) -> None:
+def test_all_secrets_move_to_the_first_key(secrets: None, settings: Any) -> None:
     """Each kind of secret is encrypted again, and a repetition changes nothing."""
     before = stored_secrets()
     settings.KEY_ENCRYPTION_KEYS = [NEW, OLD]

@@ -56,7 +56,7 @@ def content_of(user: ApiUser, attachment: dict[str, Any]) -> bytes:
     "GET /api/attachments/{attachment_id}/content/",
     "DELETE /api/attachments/{attachment_id}/",
 )
-def test_it_works(owner: ApiUser) -> None:
+def test_an_upload_is_kept_read_and_deleted(owner: ApiUser) -> None:
     """Texts and documents are uploaded as their text, read again, and deleted."""
     texts = {
         "notes.md": ("# Notes\n\n你好".encode(), "text/markdown", "# Notes\n\n你好"),

@@ -22,7 +22,7 @@ def balances() -> dict[str, int]:
     return dict(CreditBalance.objects.values_list("user__username", "credits"))
 
 
-def test_it_works(quota: Quota, alice: Any, bob: Any, carol: Any) -> None:
+def test_each_named_user_gets_the_credits(quota: Quota, alice: Any, bob: Any, carol: Any) -> None:
     """Named users, members of a group or all active users get the credits, with the reason in the ledger."""
     bob.is_active = False
     bob.save()

@@ -34,7 +34,7 @@ def check() -> tuple[int, str]:
     return 0, out.getvalue()
 
 
-def test_it_works() -> None:
+def test_a_sound_deployment_has_no_error() -> None:
     """A first installation passes."""
     code, printed = check()
     assert code == 0

@@ -40,7 +40,7 @@ def move(url: str) -> str:
     return out.getvalue()
 
 
-def test_it_works(source: Any, postgres: servers.Postgres) -> None:
+def test_all_rows_move_unchanged(source: Any, postgres: servers.Postgres) -> None:
     """Values of each type arrive unchanged, the figures agree, and new rows get new ids."""
     url, before = postgres.migrated_database(), figures(connection)
     generation, joined = Generation.objects.get(), source.date_joined

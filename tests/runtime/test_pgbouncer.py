@@ -42,7 +42,7 @@ def limits_of_statements(url: str) -> list[str]:
         return [*found, *cursor.fetchone()]
 
 
-def test_it_works(
+def test_a_product_serves_behind_the_pooler(
     pgbouncer: None, postgres: servers.Postgres, upstream: FakeOpenAI, tmp_path: Path, django_db_blocker: Any
 ) -> None:
     """Setup migrates, two starts serve, and completions, searches and staff lists work with few connections."""
