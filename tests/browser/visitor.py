@@ -108,7 +108,9 @@ class Visitor:
         page.press("#prompt", "Enter")
 
     def answer(self, prompt: str, model: str = "") -> Locator:
-        """Ask, wait for the end, and return the completion's element."""
+        """Ask when no completion is running any more, wait for the end, and return the completion's element."""
+        # A text can be whole before its completion has ended, and until then the page sends no other prompt.
+        self.wait_for_end()
         before = self.page.locator(".answer").count()
         self.ask(prompt, model)
         # The page asks first whether the conversation went on elsewhere.
