@@ -55,10 +55,11 @@ soak: $(VENV)/.dev ## the race, kill and load tests at their full counts
 
 oracles: $(ORACLES)/.installed ## install the vendors' SDKs, against which tests check signatures and fakes
 
-# LiteLLM, to compare with, in an environment of its own: what it needs is nothing of ours.
+# LiteLLM, to compare with, in an environment of its own: what it needs is nothing of ours. The lock is complete; `--no-deps`
+# because pip takes no extra of a locked package (`pydantic[email]`) for locked.
 .bench/.installed: benchmarks/requirements.txt
 	@echo "Installing the packages of benchmarks/requirements.txt into .bench ..."
-	@$(PYTHON) -m venv .bench && .bench/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.txt
+	@$(PYTHON) -m venv .bench && .bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r benchmarks/requirements.txt
 	@touch $@
 
 bench: $(VENV)/.dev .bench/.installed ## the benchmarks, as tables with ratios; about ten minutes
