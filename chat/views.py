@@ -14,7 +14,7 @@ from chat import bodies, representation, schemas, text_tools
 from chat.apps import chat as chat_app
 from chat.bodies import ChatBody, ContinueBody, RegenerateBody, idempotency_key
 from chat.events import schemas as events_schemas
-from chat.events.sse import SourceStream, for_event_source, last_event_id, no_more_events
+from chat.events.sse import LogStream, for_event_source, last_event_id, no_more_events
 from chat.generations import lookup
 from chat.generations.request import GenerationRequest
 from chat.models import Generation
@@ -239,7 +239,7 @@ async def _events_of(
         return no_more_events()
     if headers is None:
         chat_app().streams.check(caller.user.pk)
-    return SourceStream(chat_app().streams, caller.user.pk, log.follow(after)).response(headers)
+    return LogStream(chat_app().streams, caller.user.pk, log.follow(after)).response(headers)
 
 
 def _event_number(row: Generation, event_id: str) -> int | None:

@@ -128,8 +128,9 @@ class Log(Sink):
         return bool(self._followers or self._listeners)
 
     def publish(self, name: str, data: object) -> None:
-        """Append an event and wake the readers."""
-        event = encode(self.channel, self.first + len(self._events), name, data)
+        """Append an event; readers who have all before it get it at once, others are woken."""
+        number = self.first + len(self._events)
+        event = encode(self.channel, number, name, data)
         self._events.append(event)
         self._names.append(name)
         self.size += len(event) + EVENT_OVERHEAD
@@ -138,7 +139,11 @@ class Log(Sink):
         for listener in self._listeners:
             listener.publish(name, data)
         for follower in self._followers:
-            follower.wake()
+            # The last event also ends the response, so it takes the way of all that waits.
+            if follower.after == number - 1 and not self.ended and follower.offer(event):
+                follower.after = number
+            else:
+                follower.wake()
 
     def complete(
         self, name: str, data: Mapping[str, Any], *, number: int | None = None, finish_reason: str = ""
@@ -276,12 +281,17 @@ class ReplicaLog(Log):
 
 
 class Follower:
-    """One reader's place in a log. `after` is its last event, None if unknown."""
+    """One reader's place in a log. `after` is its last event, None if unknown.
 
-    __slots__ = ("_log", "_reset", "after", "wake")
+    `offer` sends a new event at once if it can, and returns whether it has; only a reader with all events before it is
+    offered one.
+    """
+
+    __slots__ = ("_log", "_reset", "after", "offer", "wake")
 
     def __init__(self, log: Log, after: int | None, wake: Wake) -> None:
         self._log, self.after, self.wake = log, after, wake
+        self.offer: Callable[[bytes], bool] = lambda _event: False
         # The rest of the `reset` that is being sent.
         self._reset: Iterator[bytes] = iter(())
 

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from prometheus_client import Gauge
 
 from accounts.auth import Caller, aauthenticate, disabled_among, require_may_chat
-from chat.events.log import encode
+from chat.events.log import Follower, encode
 from runtime import database
 from web.methods import View
 from web.own_pages import require_own_page
@@ -328,3 +328,20 @@ class SourceStream(Stream):
 
     def _leave(self) -> None:
         self._source.leave()
+
+
+class LogStream(SourceStream):
+    """A reader of an event log. One who keeps up gets each event from the log, and asks for nothing."""
+
+    def __init__(self, streams: OpenStreams, user_id: int, follower: Follower) -> None:
+        super().__init__(streams, user_id, follower)
+        follower.offer = self._offer
+
+    def _offer(self, data: bytes) -> bool:
+        """Send what follows all that was sent; return whether the client could take it at once."""
+        writer = self._writer
+        if writer is None or not self._waits or self._reads or self._woken.is_set() or not writer.ready:
+            return False
+        writer.write(data)
+        self.idle_since = time.monotonic()
+        return True

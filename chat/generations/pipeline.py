@@ -70,7 +70,7 @@ class Pipeline:
     def feed(self, event: Event) -> Sequence[PipelineEvent]:
         """Return what passes now. After a `Finished` it is fed no more."""
         if self._thought is None:
-            return self._screened(event)
+            return self._screened(event) if self._probs else self._stages(event)
         events = self._thought.feed(event)
         if self._thought.passed:
             self._thought = None
@@ -176,15 +176,22 @@ class Screening:
         self._before = self._seam
 
     def feed(self, event: PipelineEvent) -> Sequence[PipelineEvent]:
-        if not self._used and self._words.current.outgoing.empty:
+        lexicon = self._words.current.outgoing
+        if not self._used and lexicon.empty:
             return (event,)
         self._used = True
+        if isinstance(event, Delta) and self._passes(event.text, lexicon):
+            return (event,)
         passed = self._screened(event)
         return [*passed, Finished("content_filter")] if self._blocked else passed
 
     def flush(self) -> list[PipelineEvent]:
         passed = self._flushed_reasoning()
         return passed if self._blocked else passed + self._passed_content(None)
+
+    def _passes(self, text: str, lexicon: Lexicon) -> bool:
+        """Return whether a text of the content passes alone and unchanged, as nearly all do."""
+        return not self._before and not self._reasoning.is_holding and self._content.passes(text, lexicon)
 
     @property
     def content_blocked(self) -> bool:

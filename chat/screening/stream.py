@@ -36,8 +36,21 @@ class Screen:
         """The number of characters that are held back."""
         return len(self._held)
 
+    def passes(self, text: str, lexicon: Lexicon) -> bool:
+        """Add a delta if it may be shown at once and unchanged; return whether that is so.
+
+        Nearly all deltas do, and `feed` costs several times as much.
+        """
+        if self._held or self._masks or lexicon is not self._lexicon or not self._tracker.skip(text):
+            return False
+        self._received += len(text)
+        self._sent, self._invisible = self._received, 0
+        return True
+
     def feed(self, text: str, lexicon: Lexicon) -> str:
         """Add a delta, return what may be shown. A new lexicon applies from here on."""
+        if self.passes(text, lexicon):
+            return text
         if lexicon is not self._lexicon:
             # Search the held text again with the new words; a word may begin at its start.
             self._lexicon, self._tracker = lexicon, Tracker(lexicon.terms)

@@ -13,6 +13,7 @@ from chat.screening.folding import (
     FOLDED,
     LETTERS,
     MARK,
+    MOST_CACHED,
     NO_END,
     NO_LETTER,
     NO_START,
@@ -74,14 +75,16 @@ First = tuple[Any, tuple[Term, ...], frozenset[int]]
 class Terms:
     """The terms of one direction as a trie, searched character by character."""
 
-    __slots__ = ("characters", "root", "spaced", "symbols")
+    __slots__ = ("characters", "harmless", "root", "spaced", "symbols")
 
     def __init__(self) -> None:
         self.root: Node = {}
+        self.symbols: set[str] = set()
+        # The characters so far that no term begins with, marks apart, which belong to what stands before them.
+        self.harmless: set[str] = set()
         # Everything about a character in one lookup: folding, letter class, and what it begins. Because long lists
         # spend most of their time on memory access, one lookup is faster than three.
-        self.characters = Cache(partial(_character, self.root))
-        self.symbols: set[str] = set()
+        self.characters = Cache(partial(_character, self.root, self.symbols, self.harmless))
         self.spaced = False
 
     def add(self, term: Term) -> None:
@@ -89,7 +92,7 @@ class Terms:
         key = term.key
         self.spaced = self.spaced or " " in key
         if not term.plain:
-            self.symbols |= {character for character in key if character != " "}
+            self.symbols.update(character for character in key if character != " ")
         node, depth = self.root, 0
         while True:
             step = key[depth : depth + 1]
@@ -106,10 +109,12 @@ class Terms:
             node = there
 
 
-def _character(root: Node, character: str) -> tuple[int, str, int, First | None]:
+def _character(root: Node, symbols: set[str], harmless: set[str], character: str) -> tuple[int, str, int, First | None]:
     kind, value = FOLDED[character]
     letter = value if kind == LETTERS and len(value) == 1 else ""
     first = (*_landed(root[letter], 1), NO_START_AFTER[CLASS[letter]]) if letter in root else None
+    if len(harmless) < MOST_CACHED and (first is None if letter else kind == SEPARATOR and value[0] not in symbols):
+        harmless.add(character)
     return kind, value, CLASS[letter], first
 
 
@@ -144,6 +149,16 @@ class Tracker:
         self.alive: list[Prefix] = []
         self.waiting: list[Match] = []
         self.found: list[Match] = []
+
+    def skip(self, text: str) -> bool:
+        """Pass over a piece of text in which nothing begins, while nothing is alive; return whether that is so."""
+        terms = self._terms
+        if self.alive or self.waiting or self.found or not terms.harmless.issuperset(text):
+            return False
+        if text:
+            # The separators in it need not be counted: only those after the beginning of a prefix matter.
+            self._before = terms.characters[text[-1]][2]
+        return True
 
     def go(self, text: str, at: int) -> int:
         """Search a piece of text that starts at position `at`; return the position after it."""

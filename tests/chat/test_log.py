@@ -136,6 +136,40 @@ def test_followers_are_woken_and_leave() -> None:
     assert woken == [1]
 
 
+def test_readers_who_keep_up_are_offered_events() -> None:
+    """A reader is offered an event only with all before it; one who cannot take it is woken, and misses nothing."""
+    log = text_log("a")
+    offered: list[bytes] = []
+    taken: list[bytes] = []
+    can_take = True
+
+    def offer(event: bytes) -> bool:
+        offered.append(event)
+        if can_take:
+            taken.append(event)
+        return can_take
+
+    follower = log.follow(0, lambda: taken.append(b"woken"))
+    follower.offer = offer
+    log.publish("message", {"content": "b"})
+    assert (offered, taken) == ([], [b"woken"])
+    behind = follower.take()
+    log.publish("message", {"content": "c"})
+    assert follower.take() == b""
+    can_take = False
+    log.publish("message", {"content": "d"})
+    assert taken[2:] == [b"woken"]
+    can_take = True
+    log.publish("message", {"content": "e"})
+    assert len(offered) == 2
+    later = follower.take()
+    log.complete("done", {})
+    assert len(offered) == 2
+    assert follower.at_end is False
+    assert behind + taken[1] + later + follower.take() == log.read(0)[0]
+    assert follower.at_end
+
+
 @pytest.mark.parametrize("after", [None, 4, 10**18])
 async def test_unknown_places_get_a_snapshot(read: Adapter, channel: str, after: int | None) -> None:
     """A place that is unknown or ahead of the log gets a `reset` with the text so far, then what follows."""

@@ -47,6 +47,11 @@ class SSEParser:
         self._fields: dict[str, str] = {}
         self._block_bytes = 0
 
+    @property
+    def idle(self) -> bool:
+        """Whether all bytes so far were whole events."""
+        return not (self._tail or self._block_bytes or self._after_cr)
+
     def feed(self, chunk: bytes) -> list[SSEEvent]:
         """Return the events that the next bytes complete; raise UpstreamFailed beyond the bound."""
         if self._is_one_event(chunk):

@@ -19,17 +19,15 @@ from providers.wire.net.sse import SSEEvent, SSEParser
 from providers.wire.openai.citations import add_citations
 from providers.wire.openai.fields import Piece, encoded, pieces, read_usage, thought
 from providers.wire.openai.finish_words import SEVERITY, Family, family, normalized
+from providers.wire.openai.repeats import Repeats
 from providers.wire.openai.surrogates import Surrogates, mend_surrogates
+from providers.wire.openai.think_tags import ThinkTags
 from providers.wire.openai.tool_calls import ToolCalls
 from providers.wire.reasoning_details import ReasoningDetails
 from providers.wire.sources import SourceList
 
 log = logging.getLogger(__name__)
 
-# Tags around the thoughts of models that write them into the content; Gemini's relays use the second.
-_TAGS = {f"<{word}>": f"</{word}>" for word in ("think", "thought", "thinking", "reasoning")}
-# Characters of white space to hold back while the opening tag of a thought may still follow.
-_MAX_LEADING_SPACE = 64
 # The terminator, which some servers put in quotes. Longer data is not compared.
 _MAX_TERMINATOR_CHARS = len('"[DONE]"')
 
@@ -97,12 +95,23 @@ class Decoder:
         self._closed = False
         self._kind: type[Delta] | type[Reasoning] = Delta
         self._texts: list[str] = []
+        # Whether the next bytes may be a chunk that only repeats an earlier one with another text.
+        self._plain = False
+        self._repeats = Repeats()
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that the next bytes complete, neighbouring texts merged into one event."""
+        if self._plain and (text := self._repeats.text(data)):
+            self.progressed = True
+            return [Delta(text)]
         events = self._parser.feed(data)
         self.progressed = False
-        return self._decoded(events) if events else []
+        out = self._decoded(events) if events else []
+        in_text = self.finish is None and not self.ended and self._visible and self._kind is Delta
+        self._plain = in_text and self._think is None and self._surrogates is None and self._parser.idle
+        if self._plain and len(events) == len(out) == 1 and isinstance(delta := out[0], Delta):
+            self._repeats.learn(data, delta.text)
+        return out
 
     def flush(self) -> list[Event]:
         """Return the last events, `Finished` at the end; raise the stream's failure instead."""
@@ -340,54 +349,3 @@ class Decoder:
             self._closed = self._closed or failure.ends_conversation
         else:
             self._failure = failure
-
-
-class ThinkTags:
-    """Splits a leading thought in tags off the content, cut anywhere; then `passed` is set."""
-
-    def __init__(self) -> None:
-        self.passed = False
-        self._inside = False
-        self._closed = False
-        self._close = ""
-        self._held = ""
-
-    def feed(self, text: str) -> list[Piece]:
-        """Return the pieces that are certain by now."""
-        text, self._held = self._held + text, ""
-        if self._closed:
-            return self._after(text)
-        if self._inside:
-            return self._thought(text)
-        start = text.lstrip()
-        if len(text) - len(start) <= _MAX_LEADING_SPACE:
-            for opening, self._close in _TAGS.items():
-                if start.startswith(opening):
-                    self._inside = True
-                    return self._thought(start[len(opening) :])
-            if any(opening.startswith(start) for opening in _TAGS):
-                self._held = text
-                return []
-        self.passed = True
-        return [(Delta, text)]
-
-    def flush(self) -> list[Piece]:
-        """Return what was held back, at the end of the stream."""
-        held, self._held = self._held, ""
-        return [(Reasoning if self._inside else Delta, held)] if held else []
-
-    def _thought(self, text: str) -> list[Piece]:
-        close = self._close
-        thought, tag, rest = text.partition(close)
-        if tag:
-            self._inside, self._closed = False, True
-            return [(Reasoning, thought), *self._after(rest)]
-        keep = next((n for n in range(len(close) - 1, 0, -1) if text.endswith(close[:n])), 0)
-        self._held = text[len(text) - keep :]
-        return [(Reasoning, text[: len(text) - keep])]
-
-    def _after(self, text: str) -> list[Piece]:
-        """Drop the blank lines that separate the reasoning from the text."""
-        text = text.lstrip()
-        self.passed = bool(text)
-        return [(Delta, text)] if text else []
