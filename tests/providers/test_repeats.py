@@ -94,7 +94,18 @@ READS = st.lists(
 )
 
 
-@given(READS)
+def joined(reads: list[bytes], together: list[bool]) -> list[bytes]:
+    """Return the stream in other reads: some chunks come with the one before."""
+    out = [b""]
+    for read, goes_on in zip(reads, together, strict=False):
+        out[-1:] = [out[-1] + read] if goes_on else [out[-1], read]
+    return out
+
+
+CUT = st.builds(joined, READS, st.lists(st.booleans(), min_size=12, max_size=12))
+
+
+@given(CUT)
 def test_a_stream_reads_the_same_with_and_without_what_was_learned(reads: list[bytes]) -> None:
     """Whatever chunks follow each other, the events are those of reading each of them as a whole."""
     assert decoded(reads, Repeats()) == decoded(reads, Forgetful())
@@ -118,20 +129,41 @@ def test_only_the_text_differs(text: str, known: bool) -> None:
         sent(chunk("text", id="another")),
         sent(chunk("text", {"role": "assistant"})),
         sent(chunk("text", None, {"finish_reason": "stop"})),
-        sent(chunk("one")) + sent(chunk("two")),
+        sent(chunk("one")) + sent(chunk("two", id="another")),
+        sent(chunk("one")) + sent(chunk(5)) + sent(chunk("two")),
+        sent(chunk("one")) + sent(chunk("two")).replace(b'"two"', b'"two","three"'),
         sent(chunk("cut"))[:-1],
         sent(chunk("text")).replace(b'"text"', b'"text","finish_reason":"stop"'),
         sent(chunk(r"\ud83d")).replace(rb"\\ud83d", rb"\ud83d"),
         sent(chunk("cut"))[5:],
         b"data: [DONE]\n\n",
     ],
-    ids=["id", "role", "finished", "two", "cut", "more-fields", "half-a-character", "tail", "terminator"],
+    ids=[
+        "id",
+        "role",
+        "finished",
+        "another-id-follows",
+        "number",
+        "more-texts",
+        "cut",
+        "more-fields",
+        "half-a-character",
+        "tail",
+        "terminator",
+    ],
 )
 def test_more_than_the_text_differs(read: bytes) -> None:
     """All other bytes are left to the parser."""
     repeats = Repeats()
     repeats.learn(sent(chunk("first")), "first")
     assert repeats.text(read) == ""
+
+
+def test_chunks_that_came_together() -> None:
+    """The texts of several such chunks in one read are one text."""
+    repeats = Repeats()
+    repeats.learn(sent(chunk("first")), "first")
+    assert repeats.text(b"".join(sent(chunk(text)) for text in ("a", "", '"', "中"))) == 'a"中'
 
 
 def test_a_text_elsewhere_is_not_learned() -> None:

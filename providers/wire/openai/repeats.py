@@ -15,22 +15,28 @@ _PROBE = b"\xe2\x82\xac"
 class Repeats:
     """What is the same in the chunks of one stream: the bytes before and after the text of a single choice."""
 
-    __slots__ = ("_after", "_before", "_learned", "_rest", "_start")
+    __slots__ = ("_after", "_before", "_joint", "_learned", "_rest", "_start")
 
     def __init__(self) -> None:
-        self._before = self._after = b""
+        # With the quotes of the text, and what stands between the texts of two chunks.
+        self._before = self._after = self._joint = b""
         self._start = self._rest = self._learned = 0
 
-    def text(self, chunk: bytes) -> str:
-        """Return the text of a chunk that differs from the one learned in its text only; else nothing."""
-        if not self._before or not (chunk.startswith(self._before) and chunk.endswith(self._after)):
+    def text(self, data: bytes) -> str:
+        """Return the text of chunks that differ from the one learned in their text only; else nothing."""
+        if not self._before or not (data.startswith(self._before) and data.endswith(self._after)):
             return ""
+        quoted = data[self._start : len(data) - self._rest]
         try:
             # With its quotes it must be one JSON string, so that nothing else is taken for a text.
-            text: str = orjson.loads(chunk[self._start : len(chunk) - self._rest])
+            if self._joint not in quoted:
+                text: str = orjson.loads(quoted)
+                return text
+            texts = orjson.loads(b"[%b]" % quoted.replace(self._joint, b'","'))
         except orjson.JSONDecodeError:
             return ""
-        return text
+        whole = len(texts) == quoted.count(self._joint) + 1 and all(isinstance(text, str) for text in texts)
+        return "".join(texts) if whole else ""
 
     def learn(self, chunk: bytes, text: str) -> None:
         """Learn from a chunk that was one whole event with this text and nothing else that matters."""
@@ -42,6 +48,7 @@ class Repeats:
             if found and rest.startswith(encoded + b'"') and _is_text_of(before + found, rest[len(encoded) :]):
                 self._learned += 1
                 self._before, self._after = before + found, rest[len(encoded) :]
+                self._joint = self._after + self._before
                 self._start, self._rest = len(self._before) - 1, len(self._after) - 1
                 return
 
