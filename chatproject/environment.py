@@ -136,6 +136,10 @@ class Environment(BaseModel):
     TITLE_MODEL: str | None = None
     MAX_ATTACHMENT_MIB: Annotated[int, Field(ge=1, le=60)] = 10
     METRICS_TOKEN: types.Secret = None
+    ALERT_EMAILS: types.MailAddresses = ()
+    ALERT_WEBHOOKS: types.Webhooks = ()
+    ALERT_DISK_PERCENT: types.Percent = 90
+    ALERT_QUOTA_PERCENT: types.Percent = 90
     HSTS_SECONDS: types.Count = 31_536_000
 
     @model_validator(mode="after")
@@ -151,6 +155,8 @@ class Environment(BaseModel):
             database_from_url(self.DATABASE_URL.get_secret_value())
         if self.EMAIL_URL:
             mail_from_url(self.EMAIL_URL.get_secret_value())
+        if self.ALERT_EMAILS and not self.EMAIL_URL:
+            raise ValueError("ALERT_EMAILS: mails need EMAIL_URL")
         if self.WORKERS > 1 and not self.REDIS_URL:
             raise ValueError(f"WORKERS: {self.WORKERS} workers need REDIS_URL to share channels and limits")
         return self

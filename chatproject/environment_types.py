@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from cryptography.fernet import Fernet
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from providers.wire import webhooks
 from providers.wire.net.hosts import canonical
 from runtime.database_url import split_url
 
@@ -76,6 +77,17 @@ def _line(value: str) -> str:
 def _contact(value: str) -> str:
     if value and not re.fullmatch(r"[^@\s<>:/?]+@[\w.-]+", value):
         _split(value, {"https", "http"}, "not an e-mail address or an https:// URL")
+    return value
+
+
+def _mail_address(value: str) -> str:
+    if not re.fullmatch(r"[^@\s<>,]+@[^@\s<>,]+", value):
+        raise ValueError("not a list of e-mail addresses")
+    return value
+
+
+def _webhook(value: SecretStr) -> SecretStr:
+    webhooks.parsed(value.get_secret_value())
     return value
 
 
@@ -158,6 +170,9 @@ Secret = SecretStr | None
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 FernetKeys = Annotated[tuple[Annotated[SecretStr, AfterValidator(_fernet_key)], ...], BeforeValidator(_secrets)]
 VendorKeys = Annotated[tuple[Annotated[SecretStr, AfterValidator(_vendor_key)], ...], BeforeValidator(_secrets)]
+MailAddresses = Annotated[tuple[Annotated[str, BeforeValidator(_mail_address)], ...], Commas]
+Webhooks = Annotated[tuple[Annotated[SecretStr, AfterValidator(_webhook)], ...], BeforeValidator(_secrets)]
+Percent = Annotated[int, Field(ge=1, le=100)]
 OfferedModels = Annotated[
     tuple[Annotated[tuple[str, str], BeforeValidator(_offered_model)], ...], Commas, Field(min_length=1)
 ]

@@ -14,6 +14,7 @@ from csp.constants import NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
 from chatproject import __version__, environment
+from providers.wire import webhooks
 from runtime.database_url import database_from_url, sqlite_database
 
 # Makes generic classes such as ModelAdmin[Row] work at run time, as the type checker knows them.
@@ -46,6 +47,11 @@ CORS_ALLOWED_ORIGINS = list(ENV.CORS_ALLOWED_ORIGINS)
 TRUSTED_PROXIES = [str(network) for network in ENV.TRUSTED_PROXIES]
 METRICS_TOKEN = ENV.METRICS_TOKEN.get_secret_value() if ENV.METRICS_TOKEN else ""
 DRAIN_SECONDS, PROCESS_LEASE_SECONDS = ENV.DRAIN_SECONDS, ENV.PROCESS_LEASE_SECONDS
+
+# Alerts: where they are sent, and from which use of a disk, or of a group's quota, there is one
+ALERT_EMAILS = list(ENV.ALERT_EMAILS)
+ALERT_WEBHOOKS = [webhooks.parsed(url.get_secret_value()) for url in ENV.ALERT_WEBHOOKS]
+ALERT_DISK_PERCENT, ALERT_QUOTA_PERCENT = ENV.ALERT_DISK_PERCENT, ENV.ALERT_QUOTA_PERCENT
 
 # Chat
 STREAM_PING_SECONDS, CHANNEL_RETENTION_SECONDS = ENV.STREAM_PING_SECONDS, ENV.CHANNEL_RETENTION_SECONDS

@@ -17,6 +17,7 @@ from django.utils.translation import ngettext
 
 from providers import addresses, fields, health_display, registry, snapshot, trial
 from providers.admin_base import RefreshingAdmin, badge, small_json
+from providers.alert_admin import AlertAdmin
 from providers.apps import providers_app
 from providers.catalogue_page import CataloguePage
 from providers.model_admin import ChatModelAdmin, ReservingGroupAdmin
@@ -24,7 +25,7 @@ from providers.models import ApiKey, KeyTrouble, Route, Upstream, UpstreamTroubl
 from web.editable_lists import EditableList
 
 # Django registers only what this module imports.
-__all__ = ["ApiKeyAdmin", "ChatModelAdmin", "ReservingGroupAdmin", "UpstreamAdmin"]
+__all__ = ["AlertAdmin", "ApiKeyAdmin", "ChatModelAdmin", "ReservingGroupAdmin", "UpstreamAdmin"]
 
 # Keys that one action tries; all are tried at once, each for as long as an upstream may take.
 MAX_TRIALS = 5

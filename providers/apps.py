@@ -12,6 +12,7 @@ from runtime.apps import runtime
 
 if TYPE_CHECKING:
     from providers.adapters import Adapters
+    from providers.alerts.watch import Alerts
     from providers.catalogue import Catalogue
     from providers.health import Health
     from providers.keys import KeyPool
@@ -29,10 +30,12 @@ class ProvidersConfig(AppConfig):
     health: "Health"
     routing: "Routing"
     catalogue: "Catalogue"
+    alerts: "Alerts"
 
     def ready(self) -> None:
         # Models may only be imported once all apps are there.
         from providers.adapters import Adapters  # noqa: PLC0415
+        from providers.alerts.watch import CHECK_SECONDS, Alerts  # noqa: PLC0415
         from providers.catalogue import Catalogue  # noqa: PLC0415
         from providers.concurrency import RENEW_SECONDS, ConcurrencyLimits  # noqa: PLC0415
         from providers.health import Health  # noqa: PLC0415
@@ -48,6 +51,8 @@ class ProvidersConfig(AppConfig):
         self.health = Health(self.configuration, self.adapters, self.pool)
         self.routing = Routing(self.configuration, self.pool, self.adapters, self.health)
         self.catalogue = Catalogue(self.configuration, self.pool)
+        self.alerts = Alerts(runtime().process)
+        runtime().process.every(lambda: CHECK_SECONDS, "alerts", self.alerts.check)
         runtime().metrics.share(StateCollector(self.configuration), self.configuration.models)
         runtime().process.every(lambda: RENEW_SECONDS, "attempts of keys", limits.renew)
 

@@ -11,6 +11,10 @@ from django.utils.translation import gettext_lazy as _
 from django_stubs_ext import StrOrPromise
 
 from providers import registry, validation
+
+# Django looks for an app's models here.
+from providers.alerts.models import Alert as Alert
+from providers.alerts.models import AlertMessage as AlertMessage
 from providers.deadlines import Deadlines, seconds_field
 from providers.encryption import decrypt, encrypt, fingerprint, without_password
 from providers.fields import EncryptedObject

@@ -15,11 +15,12 @@ class QuotasConfig(AppConfig):
     def ready(self) -> None:
         # Models can be imported only after all apps are loaded.
         from providers.apps import providers_app  # noqa: PLC0415
-        from quotas import hints, setup, snapshot  # noqa: PLC0415
+        from quotas import group_use, hints, setup, snapshot  # noqa: PLC0415
 
         self.snapshot = snapshot.QuotaSnapshot()
         self.hints = hints.QuotaHints(runtime().redis, runtime().process, self.snapshot)
         providers_app().catalogue.on_added(setup.assign_models)
+        providers_app().alerts.watch(group_use.SOURCE)
 
 
 def quotas_app() -> QuotasConfig:

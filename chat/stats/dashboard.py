@@ -15,6 +15,8 @@ from django.views.decorators.http import require_safe
 from chat.stats import daily
 from chat.stats.plot import Plot, stacked
 from providers import health_display
+from providers.alerts import texts
+from providers.models import Alert
 
 # Days that the dashboard shows.
 DAYS = 30
@@ -28,7 +30,7 @@ Value = tuple[str, date, int]
 
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
-    """Show the last 30 days to staff with the permission to view generations; two queries."""
+    """Show the last 30 days to staff with the permission to view generations; three queries."""
     if not _may_see(request):
         raise PermissionDenied
     context = {**admin.site.each_context(request), "title": _("Dashboard"), **_figures()}
@@ -55,6 +57,7 @@ def _figures() -> dict[str, Any]:
             {"heading": _("upstream"), "rows": _sums(rows, "upstream")},
         ],
         "total": _sum(rows),
+        "open_alerts": [(alert, texts.headline(alert)) for alert in Alert.objects.filter(ended_at=None).order_by("id")],
         "passed_over": [(route, health_display.of_route(route)[1]) for route in health_display.routes_passed_over()],
     }
 
