@@ -7,8 +7,9 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from chat.announcements import admin as announcements_admin  # noqa: F401  (Django looks for admin pages only here)
 from chat.models import Conversation, Generation, Message, Preset, TextTool
-from chat.screening import admin as screening_admin  # noqa: F401  (Django looks for admin pages only here)
+from chat.screening import admin as screening_admin  # noqa: F401  (likewise)
 from web.editable_lists import EditableList
 
 

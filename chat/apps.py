@@ -22,6 +22,7 @@ class ChatConfig(AppConfig):
     def ready(self) -> None:
         # Models may only be imported once all apps are there.
         from chat import deletion, housekeeping, retention  # noqa: PLC0415
+        from chat.announcements.live import LiveAnnouncements  # noqa: PLC0415
         from chat.attachments.decodings import Decodings  # noqa: PLC0415
         from chat.attachments.store import delete_unused  # noqa: PLC0415
         from chat.channels import hub, payment_demo, store  # noqa: PLC0415
@@ -34,6 +35,7 @@ class ChatConfig(AppConfig):
 
         process, broker, redis, drain = runtime().process, runtime().broker, runtime().redis, runtime().drain
         self.words = LiveWords()
+        self.announcements = LiveAnnouncements()
         self.streams = sse.OpenStreams()
         routing = providers_app().routing
         self.decodings = Decodings()

@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from chat import storage
 
 # Django looks for an app's models here.
+from chat.announcements.models import Announcement as Announcement
 from chat.attachments.models import Attachment as Attachment
 from chat.attachments.models import AttachmentContent as AttachmentContent
 from chat.attachments.models import MessageAttachment as MessageAttachment

@@ -169,7 +169,7 @@ TEMPLATES = [
                 "django.template.context_processors.i18n",
                 "accounts.adapters.mail_server",
             ],
-            "libraries": {"bundle": "web.bundle_tags"},
+            "libraries": {"announcements": "chat.announcements.tags", "bundle": "web.bundle_tags"},
             "builtins": ["web.site_tags"],
         },
     }

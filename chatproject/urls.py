@@ -11,6 +11,7 @@ from accounts.sessions_page import end_other_sessions, end_session, session_list
 from accounts.staff import Users
 from accounts.token_page import delete_token, tokens
 from chat import pages, views
+from chat.announcements.api import AnnouncementRows, Announcements
 from chat.attachments import views as attachments
 from chat.channels import views as push_views
 from chat.conversations import api, deletions, listing, transfer_api
@@ -90,6 +91,7 @@ urlpatterns: Routes = [
     path("api/quotas/", Quotas.as_view()),
     path("api/quotas/ledger/", Ledger.as_view()),
     path("api/quotas/usage/", usage_api.Usage.as_view()),
+    path("api/announcements/", Announcements.as_view()),
     path("api/models/", api.Models.as_view()),
     path("api/text-tools/", api.TextTools.as_view()),
     path("api/import/", transfer_api.Import.as_view(), name="import"),
@@ -109,6 +111,7 @@ urlpatterns: Routes = [
     path("api/admin/credits/", Credits.as_view({"get": "list", "post": "create"})),
     path("api/admin/credits/<int:pk>/", Credits.as_view({"get": "retrieve"})),
     *staff.routes("api/admin/users/", Users),
+    *staff.routes("api/admin/announcements/", AnnouncementRows),
     path("accounts/tokens/", tokens, name="account_tokens"),
     path("accounts/connect/", connect, name="account_connect"),
     path("accounts/data/", pages.data, name="account_data"),

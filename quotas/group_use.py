@@ -14,7 +14,7 @@ from quotas.models import DailyUsage, QuotaGroupLimit
 def nearly_used() -> list[Condition]:
     """Return the groups that have used `ALERT_QUOTA_PERCENT` or more of today's allowance.
 
-    It is the group's limit times its members. What a member may use beyond, as in another group, does not count.
+    It is the limit of the group times its members. Use beyond the limit, as in another group, does not count.
     """
     limits = QuotaGroupLimit.objects.filter(daily_limit__gt=0).select_related("quota", "group").order_by("id")
     return [found for limit in limits if (found := _use(limit))]

@@ -101,6 +101,7 @@ def fresh_table() -> None:
     providers_app().configuration.forget()
     quotas_app().snapshot.forget()
     chat().words.forget()
+    chat().announcements.forget()
     accounts().identities.forget()
 
 

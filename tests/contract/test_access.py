@@ -39,7 +39,10 @@ OWN_CHANNEL = (200, 200, 401, 200, 401)
 DEMO_STARTED = (202, 202, 401, 202, 401)
 # Models belong to no user.
 SHARED = (200, 200, 401, 200, 401)
-ROWS = ("upstreams", "keys", "models", "quotas", "redeem-codes", "users", "sensitive-words", "allowed-phrases")
+ROWS = (
+    *("upstreams", "keys", "models", "quotas", "redeem-codes", "users", "sensitive-words", "allowed-phrases"),
+    "announcements",
+)
 
 MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/api/generations/{generation_id}/"): HIDDEN,
@@ -135,6 +138,7 @@ def create_staff_row(admin: httpx.Client, path: str) -> int:
         "redeem-codes": {"quota": "standard", "credits": 1, "count": 1},
         "sensitive-words": {"word": name},
         "allowed-phrases": {"phrase": name},
+        "announcements": {"text_en": name, "ends_at": "2001-01-01T00:00:00Z", "starts_at": "2000-01-01T00:00:00Z"},
     }
     kind = path.split("/")[3]
     response = admin.post(f"/api/admin/{kind}/", json=rows[kind])

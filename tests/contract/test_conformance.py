@@ -75,6 +75,7 @@ def create_rows(admin: ApiUser) -> dict[str, int]:
         "/api/admin/keys/": {"upstream": "own", "secret": "sk-0123456789abcdef"},
         "/api/admin/sensitive-words/": {"word": "own"},
         "/api/admin/allowed-phrases/": {"phrase": "own"},
+        "/api/admin/announcements/": {"text_en": "own"},
     }
     made = {}
     for path, body in rows.items():
