@@ -44,6 +44,8 @@ class Environment(BaseModel):
     TIME_ZONE: types.ZoneName = "Asia/Shanghai"
     LANGUAGE_CODE: Literal["zh-hans", "en"] = "zh-hans"
     SITE_NAME: types.Line40 = "Rivulet"
+    SITE_LOGO: types.LogoFile = None
+    SITE_COLOR: types.Colours = None
     SITE_FOOTER: types.Line200 = ""
     SITE_LEGAL_NUMBER: types.Line40 = ""
     SITE_CONTACT: types.Contact = ""

@@ -5,6 +5,7 @@ A check raises ValueError that says what was expected. The message never contain
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import SplitResult
 from zoneinfo import ZoneInfo
@@ -15,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from providers.wire import webhooks
 from providers.wire.net.hosts import canonical
 from runtime.database_url import split_url
+from web import colours, logo
 
 
 def _comma_separated(value: object) -> object:
@@ -89,6 +91,14 @@ def _mail_address(value: str) -> str:
 def _webhook(value: SecretStr) -> SecretStr:
     webhooks.parsed(value.get_secret_value())
     return value
+
+
+def _logo(value: object) -> object:
+    return logo.read(Path(__file__).resolve().parent.parent / value) if isinstance(value, str) else value
+
+
+def _palette(value: object) -> object:
+    return colours.palette(value) if isinstance(value, str) else value
 
 
 def _websocket_url(value: str) -> str:
@@ -187,3 +197,5 @@ PrivateHosts = Annotated[tuple[Annotated[str, BeforeValidator(_host_or_network)]
 Line40 = Annotated[str, Field(max_length=40), AfterValidator(_line)]
 Line200 = Annotated[str, Field(max_length=200), AfterValidator(_line)]
 Contact = Annotated[str, Field(max_length=200), AfterValidator(_contact)]
+LogoFile = Annotated[Any, BeforeValidator(_logo)]
+Colours = Annotated[Any, BeforeValidator(_palette)]

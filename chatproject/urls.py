@@ -28,7 +28,7 @@ from quotas.api import Ledger, Quotas
 from quotas.models_api import ChatModels
 from quotas.staff import Credits, RedeemCodes
 from quotas.staff import Quotas as QuotaRows
-from web import app_shell, diagram_frame, health, refusals, staff
+from web import app_shell, brand, diagram_frame, health, refusals, staff
 
 register_converter(push_views.KeyConverter, "key")
 
@@ -73,6 +73,9 @@ urlpatterns: Routes = [
     *stream_urlpatterns,
     path("", pages.page, name="chat-page"),
     path("favicon.ico", app_shell.favicon),
+    path("brand/logo/<slug:digest>/", brand.logo, name="brand-logo"),
+    path("brand/icon/<slug:digest>/<int:size>.png", brand.icon, name="brand-icon"),
+    path("brand/colours/<slug:name>/<slug:digest>.css", brand.colours, name="brand-colours"),
     path("manifest.webmanifest", app_shell.manifest, name="manifest"),
     path("service-worker.js", app_shell.service_worker, name="service-worker"),
     path("diagram/", diagram_frame.page, name="diagram"),

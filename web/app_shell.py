@@ -17,10 +17,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
-from web import bundle
+from web import brand, bundle
 
-# Of the offline page; the service worker keeps these files with it.
-OFFLINE_FILES = ("chat/chat.css", "chat/favicon.svg", "chat/rivulet.svg")
 # Browsers ask again each time, so a new version of the service is noticed by the next visit.
 _checked_each_time = cache_control(no_cache=True)
 
@@ -29,24 +27,13 @@ _checked_each_time = cache_control(no_cache=True)
 @_checked_each_time
 def favicon(_request: HttpRequest) -> HttpResponseBase:
     """Lead to the icon, for browsers and programs that know only its usual address."""
-    return redirect(static("chat/favicon.svg"))
+    return redirect(brand.icon_links()[0]["href"])
 
 
 @require_safe
 @_checked_each_time
 def manifest(_request: HttpRequest) -> HttpResponse:
     """Return the web app manifest in the caller's language."""
-    icons = [
-        {"src": static("chat/favicon.svg"), "sizes": "any", "type": "image/svg+xml"},
-        {"src": static("chat/icon-192.png"), "sizes": "192x192", "type": "image/png"},
-        {"src": static("chat/icon-512.png"), "sizes": "512x512", "type": "image/png"},
-        {
-            "src": static("chat/icon-maskable-512.png"),
-            "sizes": "512x512",
-            "type": "image/png",
-            "purpose": "maskable",
-        },
-    ]
     document = {
         "id": "/",
         "name": settings.SITE_NAME,
@@ -58,8 +45,8 @@ def manifest(_request: HttpRequest) -> HttpResponse:
         "display": "standalone",
         # The colours of the light theme in frontend/styles/tokens.css; base.html names those of both themes.
         "background_color": "#fcfdfc",
-        "theme_color": "#f2f5f4",
-        "icons": icons,
+        "theme_color": settings.SITE_COLOR.light.accent if settings.SITE_COLOR else "#f2f5f4",
+        "icons": brand.manifest_icons(),
         "shortcuts": [{"name": _("New conversation"), "url": reverse("chat-page")}],
     }
     return HttpResponse(orjson.dumps(document), content_type="application/manifest+json")
@@ -80,7 +67,9 @@ def service_worker(_request: HttpRequest) -> HttpResponse:
     It is served here because a service worker governs only paths below its own. The version changes with the kept page
     and its files, so that browsers replace what they keep.
     """
-    page, files = render_to_string("offline.html"), [static(name) for name in OFFLINE_FILES]
+    page = render_to_string("offline.html")
+    shown = [static("chat/chat.css"), brand.stylesheet_url("pages"), brand.icon_links()[0]["href"], brand.logo_url()]
+    files = [url for url in dict.fromkeys(shown) if url]
     version = hashlib.sha256("".join([page, *files]).encode()).hexdigest()[:16]
     kept = orjson.dumps({"page": reverse("offline"), "files": files, "version": version}).decode()
     script = bundle.read("chat/service-worker.js").decode()

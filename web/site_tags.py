@@ -1,7 +1,11 @@
-"""Template tags for the name and the footer of this site, which the operator sets."""
+"""Template tags for the name, the logo, the colours and the footer of this site, which the operator sets."""
 
 from django import template
 from django.conf import settings
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from web import brand
 
 register = template.Library()
 
@@ -10,6 +14,26 @@ register = template.Library()
 def site_name() -> str:
     """Return the name of the site."""
     return str(settings.SITE_NAME)
+
+
+@register.simple_tag
+def site_logo() -> str:
+    """Return the address of the logo."""
+    return brand.logo_url()
+
+
+@register.simple_tag
+def site_icons() -> SafeString:
+    """Name the icons of the site."""
+    rows = ((format_html_join("", ' {}="{}"', attributes.items()),) for attributes in brand.icon_links())
+    return format_html_join("\n    ", "<link{}>", rows)
+
+
+@register.simple_tag
+def site_colours(name: str = "pages") -> SafeString:
+    """Load the site's colours after our own style sheet; nothing when they are ours."""
+    url = brand.stylesheet_url(name)
+    return format_html('<link rel="stylesheet" href="{}">', url) if url else SafeString("")
 
 
 @register.simple_tag
