@@ -3,9 +3,14 @@
 
 import os
 import sys
+from importlib import import_module
 
+from django.apps import apps
 from django.core.management import execute_from_command_line
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproject.settings")
     execute_from_command_line(sys.argv)
+    if apps.ready:
+        # Imported here, because it needs models, which the command has made ready.
+        import_module("accounts.audit.commands").note(sys.argv)

@@ -21,6 +21,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from accounts import deletion, permissions
+from accounts.audit import admin as audit_admin  # noqa: F401  (Django looks for admin pages only here)
 from accounts.ledger_page import LedgerPage
 from accounts.models import ApiToken, User
 from accounts.token_limits import with_use

@@ -26,6 +26,7 @@ class AccountsConfig(AppConfig):
         self.one_hash_at_a_time = threading.Lock()
         # Imported here, because they need models, which cannot be imported before the apps are ready.
         import_module("accounts.housekeeping").register()
+        import_module("accounts.audit.recording").register()
         import_module("accounts.claims").register()
         import_module("accounts.limits").register()
         import_module("accounts.oidc").register()

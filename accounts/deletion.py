@@ -24,6 +24,7 @@ from django.db.models.functions import Cast
 from django.utils import timezone
 
 from accounts import permissions
+from accounts.audit.models import AuditEntry
 from accounts.identities import SECONDS as BELIEVED_SECONDS
 from accounts.models import RefreshFamily, Ticket, UsedAddress, User, new_invite_code
 from quotas import history, ledger
@@ -121,6 +122,7 @@ def _clear_admin_log(user_id: int) -> None:
             content_type=ContentType.objects.get_for_model(model), object_id__in=rows.values("logged_id")
         )
         entries.update(object_id=None, object_repr="", change_message="")
+    AuditEntry.objects.erase_user(user_id)
 
 
 def _delete_sessions(user_id: int, after: str) -> str | None:

@@ -9,6 +9,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
+from accounts.audit import commands
 from accounts.models import User
 
 log = structlog.get_logger("accounts")
@@ -30,6 +31,7 @@ def ensure_admin() -> str | None:
             email = settings.ENV.ADMIN_EMAIL.lower()
             user = User.objects.create_superuser(settings.ENV.ADMIN_USERNAME, email, password)
             EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
+            commands.record("setup", user_id=user.pk)
     except IntegrityError:
         if not User.objects.filter(is_superuser=True).exists():
             log.warning("no admin created: choose another ADMIN_USERNAME or ADMIN_EMAIL, an ordinary account has it")

@@ -1,15 +1,19 @@
 """Periodic deletions of expired rows; several processes may run them at once."""
 
+from functools import partial
 from importlib import import_module
 
 from django.conf import settings
 
 from accounts import jwt, tickets, token_limits, token_usage
+from accounts.audit import retention
 from runtime import database
 from runtime.apps import runtime
 
 # Seconds between two deletions of expired tickets.
 TICKETS_SECONDS = 300
+# Seconds between two deletions of old audit entries, each of at most `retention.SLICE` rows.
+AUDIT_SECONDS = 300
 # Seconds between two deletions of expired sessions and tokens. Under a day, because timers restart with the process.
 SESSIONS_SECONDS = 6 * 3600
 
@@ -17,6 +21,7 @@ SESSIONS_SECONDS = 6 * 3600
 def register() -> None:
     runtime().process.every(lambda: TICKETS_SECONDS, "tickets", delete_expired_tickets)
     runtime().process.every(lambda: SESSIONS_SECONDS, "sessions", delete_expired_sessions)
+    runtime().process.every(lambda: AUDIT_SECONDS, "audit", partial(database.run, retention.delete_old))
 
 
 async def delete_expired_tickets() -> None:

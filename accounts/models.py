@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from django_stubs_ext import StrOrPromise
 
 from accounts import addresses, usernames
+from accounts.audit.models import AuditEntry  # noqa: F401  (Django finds models of the app only here)
 from web.refusals import Conflict
 
 log = structlog.get_logger("accounts")

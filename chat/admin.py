@@ -2,11 +2,13 @@
 
 from typing import Any, cast
 
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from accounts.audit import reasons
 from chat.announcements import admin as announcements_admin  # noqa: F401  (Django looks for admin pages only here)
 from chat.models import Conversation, Generation, Message, Preset, TextTool
 from chat.screening import admin as screening_admin  # noqa: F401  (likewise)
@@ -28,6 +30,9 @@ class MessageInline(admin.TabularInline[Message, Conversation]):
 
 @admin.register(Conversation)
 class ConversationAdmin(admin.ModelAdmin[Conversation]):
+    """Show conversations. Each look is in the audit, and needs a reason with AUDIT_REASON."""
+
+    audits_reads = True
     list_display = ("title", "user", "message_count", "pinned", "archived", "updated_at")
     list_filter = ("pinned", "archived", "updated_at")
     list_select_related = ("user",)
@@ -38,6 +43,31 @@ class ConversationAdmin(admin.ModelAdmin[Conversation]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
         return super().get_queryset(request).annotate(message_count=Count("messages"))
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        # A title is a text of the user: the first prompt.
+        names = super().get_list_display(request)
+        return ("id", *names[1:]) if settings.AUDIT_REASON else names
+
+    def get_search_fields(self, request: HttpRequest) -> Any:
+        names = super().get_search_fields(request)
+        return names[1:] if settings.AUDIT_REASON else names
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        asked = reasons.ask(self, request, object_id)
+        return asked or super().changeform_view(request, object_id, form_url, extra_context)
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
+        return reasons.ask(self, request, object_id) or super().delete_view(request, object_id, extra_context)
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
+        return reasons.ask(self, request, object_id) or super().history_view(request, object_id, extra_context)
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        # Their check boxes and questions name titles.
+        return {} if settings.AUDIT_REASON else super().get_actions(request)
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
         """Log ids without titles, which are texts of users and would outlive the account."""
@@ -95,6 +125,7 @@ class TextToolAdmin(EditableList[TextTool]):
 class PresetAdmin(admin.ModelAdmin[Preset]):
     """Edit presets, and choose who may use them; users make their own on the page."""
 
+    audits_reads = True
     list_display = ("title", "user", "model", "audience", "created_at")
     list_filter = ("audience",)
     list_select_related = ("user",)

@@ -55,6 +55,8 @@ class Environment(BaseModel):
     PUBLIC_URL: types.Origin | None = None
     SIGNUP_MODE: Literal["open", "invite", "closed"] = "open"
     REQUIRE_MFA_STAFF: bool = False
+    AUDIT_RETENTION_DAYS: Annotated[int, Field(ge=30, le=36_500)] = 365
+    AUDIT_REASON: bool = False
     TERMS_VERSION: Annotated[str, Field(max_length=100)] | None = None
     TERMS_URL: types.WebUrl | None = None
     SHARE_MODE: Literal["public", "members", "off"] = "members"

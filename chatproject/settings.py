@@ -94,6 +94,8 @@ SIGNUP_MODE = ENV.SIGNUP_MODE
 SHARE_MODE = ENV.SHARE_MODE
 # The version of the terms of use that users must accept before they ask; empty: there are none.
 TERMS_VERSION, TERMS_URL = ENV.TERMS_VERSION or "", ENV.TERMS_URL or ""
+# Days that entries of the audit are kept; whether staff give a reason before they read a conversation.
+AUDIT_RETENTION_DAYS, AUDIT_REASON = ENV.AUDIT_RETENTION_DAYS, ENV.AUDIT_REASON
 REQUIRE_VERIFIED_EMAIL = bool(ENV.EMAIL_URL) if ENV.REQUIRE_VERIFIED_EMAIL is None else ENV.REQUIRE_VERIFIED_EMAIL
 
 # Django: the parts
@@ -146,6 +148,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "accounts.second_factor.staff_gate",
+    "accounts.audit.recording.audited",
     "chatproject.middleware.bounded_staff_reads",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",

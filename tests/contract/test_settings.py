@@ -44,6 +44,7 @@ BAD = [
     ("OIDC_ISSUER", "https://without.the.client.example.org"),
     ("OIDC_NAME", "x" * 41),
     ("REQUIRE_MFA_STAFF", "perhaps"),
+    ("AUDIT_RETENTION_DAYS", "7"),
     ("TERMS_VERSION", "x" * 101),
     ("SITE_NAME", "x" * 41),
     ("SITE_NAME", "two\nlines"),
