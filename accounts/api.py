@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import cast
 
 from allauth.core.context import request_context
-from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.contrib.auth.models import update_last_login
 from django.utils import timezone
@@ -27,13 +26,13 @@ from accounts import (
     schemas,
     second_factor,
     security_log,
-    sessions,
     signup,
     terms,
     tickets,
 )
 from accounts.auth import Caller
 from accounts.models import TERMS_VERSION_CHARS, ApiToken, User
+from accounts.security_events import SecurityEvent
 from accounts.token_limits import checked_models, with_use
 from quotas import invitations, ledger
 from quotas.models import Invitation
@@ -247,37 +246,6 @@ def _terms(user: User) -> schemas.Terms:
     return schemas.Terms(version=version, url=url, accepted=terms.are_accepted(user))
 
 
-class Sessions(APIView):
-    @Operation(
-        "Accounts",
-        "The caller's sessions in browsers, the last seen first",
-        "`last_seen_at` is at most about a minute old. Logins of apps (JWT) are no sessions.",
-        returns=list[schemas.Session],
-    )
-    def get(self, request: Request) -> Response:
-        key = request._request.session.session_key if _caller(request).via == "session" else None
-        return Response([_session(row, key) for row in sessions.listed(_caller(request).user)])
-
-
-def _session(row: UserSession, current_key: str | None) -> schemas.Session:
-    return schemas.Session(
-        id=row.pk,
-        device=sessions.device(row.user_agent),
-        address=row.ip,
-        created_at=timezone.localtime(row.created_at).isoformat(),
-        last_seen_at=timezone.localtime(row.last_seen_at).isoformat(),
-        current=row.session_key == current_key,
-    )
-
-
-class OneSession(APIView):
-    @Operation("Accounts", "End a session", returns={204: None})
-    def delete(self, request: Request, session_id: int) -> Response:
-        if not sessions.end(_caller(request).user, session_id):
-            raise NotFound
-        return Response(status=204)
-
-
 class ApiTokens(APIView):
     @Operation("Accounts", "The caller's API tokens", returns=list[schemas.ApiToken])
     def get(self, request: Request) -> Response:
@@ -299,14 +267,18 @@ class ApiTokens(APIView):
         body["allowed_models"] = None if models is None else checked_models(_caller(request).user, models)
         recent_login.require(request._request, _caller(request))
         token, secret = ApiToken.issue(_caller(request).user, **body)
+        security_log.note(request._request, _caller(request).user, SecurityEvent.Kind.TOKEN_CREATED, token.name)
         return Response({**TokenRow(token).data, "token": secret}, status=201)
 
 
 class OneApiToken(APIView):
     @Operation("Accounts", "Delete an API token", returns={204: None})
     def delete(self, request: Request, token_id: int) -> Response:
-        if not _caller(request).user.api_tokens.filter(pk=token_id).delete()[0]:
+        user = _caller(request).user
+        token = user.api_tokens.filter(pk=token_id).first()
+        if token is None or not token.delete()[0]:
             raise NotFound
+        security_log.note(request._request, user, SecurityEvent.Kind.TOKEN_DELETED, token.name)
         return Response(status=204)
 
 

@@ -17,6 +17,7 @@ from django_stubs_ext import StrOrPromise
 
 from accounts import addresses, usernames
 from accounts.audit.models import AuditEntry  # noqa: F401  (Django finds models of the app only here)
+from accounts.security_events import SecurityEvent  # noqa: F401  (as above)
 from web.refusals import Conflict
 
 log = structlog.get_logger("accounts")

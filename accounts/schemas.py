@@ -48,6 +48,16 @@ class Session(TypedDict):
     current: bool
 
 
+class SecurityEvent(TypedDict):
+    id: int
+    kind: str
+    at: Time
+    address: str
+    device: str
+    detail: str
+    times: Count
+
+
 class ApiToken(TypedDict):
     id: int
     name: str

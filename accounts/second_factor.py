@@ -20,6 +20,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.utils.translation import gettext_lazy as _
 
+from accounts import security_log
 from accounts.errors import ReauthenticationRequired
 from accounts.models import User
 from providers import encryption
@@ -76,6 +77,7 @@ def check_code(request: HttpRequest, user: User, code: str) -> None:
             raise TooManyRequests(text, retry_after=RETRY_SECONDS) from error
         rows = Authenticator.objects.filter(user=user, type__in=_TYPED)
         if not any(row.wrap().validate_code(code) for row in rows):
+            security_log.note_wrong_code(request, user)
             raise NotAuthenticated(_("The code is wrong."))
         forgive()
 

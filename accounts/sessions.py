@@ -30,27 +30,6 @@ MOST_KNOWN = 10_000
 # Sessions that one user may have. A further login ends the one that was not seen for the longest time.
 MOST_SESSIONS = 100
 
-# What a user agent contains, and the name for it. The first that fits counts, because Edge also claims to be Chrome.
-_BROWSERS = (
-    ("Edg", "Edge"),
-    ("OPR/", "Opera"),
-    ("MicroMessenger", "WeChat"),
-    ("Firefox/", "Firefox"),
-    ("FxiOS", "Firefox"),
-    ("CriOS", "Chrome"),
-    ("Chrome/", "Chrome"),
-    ("Safari/", "Safari"),
-)
-_SYSTEMS = (
-    ("iPhone", "iPhone"),
-    ("iPad", "iPad"),
-    ("Android", "Android"),
-    ("Windows", "Windows"),
-    ("CrOS", "ChromeOS"),
-    ("Mac OS X", "macOS"),
-    ("Linux", "Linux"),
-)
-
 
 def register() -> None:
     user_logged_in.connect(_bound, dispatch_uid="sessions")
@@ -111,12 +90,6 @@ def end_all(user: User, but: str | None = None) -> None:
     """End all sessions of a user but for the one with this key."""
     for row in UserSession.objects.filter(user=user).exclude(session_key=but or ""):
         row.end()
-
-
-def device(user_agent: str) -> str:
-    """Return browser and system in words, `Firefox · Windows`; the beginning of an unknown one."""
-    names = [next((name for part, name in table if part in user_agent), "") for table in (_BROWSERS, _SYSTEMS)]
-    return " · ".join(filter(None, names)) or user_agent[:60]
 
 
 def _client_of(request: HttpRequest) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts import links, recent_login
+from accounts import links, recent_login, security_log
 from accounts.models import ApiToken, User
+from accounts.security_events import SecurityEvent
 from accounts.token_limits import usable_models, with_use
 from accounts.token_usage import with_usage
 from web.refusals import Conflict
@@ -84,6 +85,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
         try:
             name = form.cleaned_data["name"]
             context["created"], context["secret"] = ApiToken.issue(user, name, **limits.limits())
+            security_log.note(request, user, SecurityEvent.Kind.TOKEN_CREATED, name)
             context |= {"form": TokenForm(), "limits": LimitsForm(user)}
         except Conflict as refusal:
             form.add_error("name", str(refusal.message))
@@ -97,5 +99,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
 def delete_token(request: HttpRequest, token_id: int) -> HttpResponse:
     """Delete a token of the user, which is refused from now on. Repeating is safe."""
     user: User = request.user  # type: ignore[assignment]
-    user.api_tokens.filter(pk=token_id).delete()
+    if token := user.api_tokens.filter(pk=token_id).first():
+        token.delete()
+        security_log.note(request, user, SecurityEvent.Kind.TOKEN_DELETED, token.name)
     return redirect("account_tokens")

@@ -57,6 +57,7 @@ class Environment(BaseModel):
     REQUIRE_MFA_STAFF: bool = False
     AUDIT_RETENTION_DAYS: Annotated[int, Field(ge=30, le=36_500)] = 365
     AUDIT_REASON: bool = False
+    LOGIN_ALERTS: bool = True
     TERMS_VERSION: Annotated[str, Field(max_length=100)] | None = None
     TERMS_URL: types.WebUrl | None = None
     SHARE_MODE: Literal["public", "members", "off"] = "members"

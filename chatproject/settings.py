@@ -96,6 +96,8 @@ SHARE_MODE = ENV.SHARE_MODE
 TERMS_VERSION, TERMS_URL = ENV.TERMS_VERSION or "", ENV.TERMS_URL or ""
 # Days that entries of the audit are kept; whether staff give a reason before they read a conversation.
 AUDIT_RETENTION_DAYS, AUDIT_REASON = ENV.AUDIT_RETENTION_DAYS, ENV.AUDIT_REASON
+# Whether a login from a new device or network sends a mail.
+LOGIN_ALERTS = ENV.LOGIN_ALERTS
 REQUIRE_VERIFIED_EMAIL = bool(ENV.EMAIL_URL) if ENV.REQUIRE_VERIFIED_EMAIL is None else ENV.REQUIRE_VERIFIED_EMAIL
 
 # Django: the parts
@@ -270,6 +272,7 @@ ACCOUNT_RATE_LIMITS = {
     "login_failed": "5/m/key,10/10m/key,20/h/key,60/m/ip",
     "signup": "300/m/ip",
     "signup_mail": "5/h/key",
+    "login_alert": "5/h/key",
     "redeem_failed": "10/5m/user,300/m/ip",
 }
 SOCIALACCOUNT_EMAIL_REQUIRED = False

@@ -7,7 +7,7 @@ from accounts import oidc, terms
 from accounts.connect_page import connect
 from accounts.deletion_page import delete_account
 from accounts.pages import invitation_page, signup
-from accounts.sessions_page import end_other_sessions, end_session, session_list
+from accounts.sessions_page import end_other_sessions, end_session, security_page, session_list
 from accounts.staff import Users
 from accounts.token_page import delete_token, tokens
 from chat import pages, views
@@ -118,6 +118,7 @@ urlpatterns: Routes = [
     path("accounts/tokens/", tokens, name="account_tokens"),
     path("accounts/connect/", connect, name="account_connect"),
     path("accounts/data/", pages.data, name="account_data"),
+    path("accounts/security/", security_page, name="account_security"),
     path("accounts/sessions/", session_list, name="account_sessions"),
     path("accounts/sessions/end-others/", end_other_sessions, name="account_end_other_sessions"),
     path("accounts/sessions/<int:session_id>/end/", end_session, name="account_end_session"),

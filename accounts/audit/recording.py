@@ -21,6 +21,7 @@ from django.template.response import TemplateResponse
 from accounts.audit.models import ACTION_CHARS, FIELDS_CHARS, REASON_CHARS, AuditEntry
 from accounts.models import User
 from accounts.second_factor import ADMIN_PATH, STAFF_API_PATH
+from accounts.security_events import SecurityEvent
 from web.refusals import request_id
 
 # Objects of one action that get a row each; an action on more of them has rows for the first ones only.
@@ -140,6 +141,8 @@ def _record_history(instance: LogEntry, created: bool, raw: bool, **_signal: Any
         changed_fields=", ".join(names)[:FIELDS_CHARS],
         reason=(text or str(getattr(row, "reason", "")))[:REASON_CHARS],
     )
+    if isinstance(row, User) and names:
+        SecurityEvent.objects.note(row.pk, SecurityEvent.Kind.STAFF, None, ", ".join(names))
     if scope:
         scope.is_recorded = True
 
