@@ -23,7 +23,7 @@ from django.http import HttpRequest
 from django.shortcuts import redirect
 from django.utils.translation import gettext_lazy as _
 
-from accounts import addresses, claims, invites, limits, links, recent_login, terms, usernames
+from accounts import addresses, age, claims, invites, limits, links, recent_login, terms, usernames
 from accounts.models import UsedAddress, User
 
 log = structlog.get_logger("accounts")
@@ -62,6 +62,8 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         user.invited_by = invites.inviter(form.cleaned_data.get("invite_code"))
         if form.cleaned_data.get("terms"):
             terms.note_acceptance(user)
+        if form.cleaned_data.get("old_enough"):
+            age.note(user)
         super().save_user(request, user, form, commit=False)  # hashes the password, so it runs before the transaction
         with _signup_transaction(request):
             if commit:
@@ -132,6 +134,10 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
             user = super().save_user(request, sociallogin)
             invites.record_invitation(user, sociallogin.account)
         return user
+
+    def is_auto_signup_allowed(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
+        # The form has the statement about the age.
+        return not settings.SIGNUP_MIN_AGE and bool(super().is_auto_signup_allowed(request, sociallogin))
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
         if request.user.is_authenticated:  # to be linked to this account, so it never counts as new later

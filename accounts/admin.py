@@ -23,7 +23,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from accounts import deletion, permissions
 from accounts.audit import admin as audit_admin  # noqa: F401  (Django looks for admin pages only here)
 from accounts.ledger_page import LedgerPage
-from accounts.models import ApiToken, User
+from accounts.models import ApiToken, PageText, User
 from accounts.token_limits import with_use
 from accounts.token_usage import with_usage
 from providers.admin import ReservingGroupAdmin
@@ -182,7 +182,7 @@ class UserAdmin(LedgerPage):
     list_select_related = ("invited_by",)
     search_fields = ("username", "email", "invite_code", "first_name", "last_name")
     ordering = ("-date_joined",)
-    readonly_fields = ("date_joined", "last_login", "invite_code", "invited_by", "abuse_count")
+    readonly_fields = ("date_joined", "last_login", "invite_code", "invited_by", "abuse_count", "stated_age")
     inlines = (EmailAddressInline, SocialAccountInline, ApiTokenInline)
     fieldsets = (
         (None, {"fields": ("username", "password")}),
@@ -190,7 +190,7 @@ class UserAdmin(LedgerPage):
         (_("Permissions"), {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
         (_("Moderation"), {"fields": ("abuse_count",)}),
         (_("Invitations"), {"fields": ("invite_code", "invited_by")}),
-        (_("Dates"), {"fields": ("date_joined", "last_login")}),
+        (_("Dates"), {"fields": ("date_joined", "last_login", "stated_age")}),
     )
     add_fieldsets = ((None, {"fields": ("username", "email", "usable_password", "password1", "password2")}),)
 
@@ -286,6 +286,13 @@ class ApiTokenAdmin(_TokenFigures, admin.ModelAdmin[ApiToken]):
 
     def has_change_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
         return False
+
+
+@admin.register(PageText)
+class PageTextAdmin(admin.ModelAdmin[PageText]):
+    """Edit the texts of the pages `/privacy/` and `/terms/`."""
+
+    list_display = ("kind", "updated_at")
 
 
 def _actor(request: HttpRequest) -> User:

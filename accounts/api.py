@@ -50,6 +50,7 @@ class RegisterBody(StrictSerializer):
     terms_version = serializers.CharField(
         required=False, allow_blank=True, allow_null=True, max_length=TERMS_VERSION_CHARS
     )
+    old_enough = serializers.BooleanField(required=False, default=False)
 
 
 class TermsBody(StrictSerializer):

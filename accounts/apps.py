@@ -1,4 +1,5 @@
 import threading
+from collections.abc import Collection
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
@@ -6,6 +7,7 @@ from django.apps import AppConfig, apps
 from django.utils.translation import gettext_lazy as _
 
 from runtime.apps import runtime
+from runtime.ttl_cache import TTLCache
 
 if TYPE_CHECKING:
     from accounts.deletion import Deletions
@@ -21,6 +23,7 @@ class AccountsConfig(AppConfig):
     identities: "Identities"
     deletions: "Deletions"
     session_activity: "SessionActivity"
+    page_texts: TTLCache[Collection[str]]
 
     def ready(self) -> None:
         self.one_hash_at_a_time = threading.Lock()
@@ -36,6 +39,7 @@ class AccountsConfig(AppConfig):
         self.session_activity = import_module("accounts.sessions").SessionActivity()
         self.identities = import_module("accounts.identities").Identities()
         self.identities.register()
+        self.page_texts = TTLCache(import_module("accounts.page_texts").kinds, 0)
         self.deletions = import_module("accounts.deletion").Deletions(runtime().process)
 
 

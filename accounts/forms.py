@@ -7,7 +7,7 @@ from django import forms
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from accounts import invites, terms
+from accounts import age, invites, terms
 from accounts.models import User
 
 
@@ -22,6 +22,7 @@ class InviteCodeForm(forms.Form):
         field.required = invites.required()
         field.initial = invites.stored_code(context.request)
         self.brings_credits = invites.brings_credits(field.initial)
+        age.add_field(self)
         terms.add_field(self)
 
     def clean_invite_code(self) -> str:

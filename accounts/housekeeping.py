@@ -5,7 +5,8 @@ from importlib import import_module
 
 from django.conf import settings
 
-from accounts import jwt, tickets, token_limits, token_usage
+from accounts import jwt, page_texts, tickets, token_limits, token_usage
+from accounts.apps import accounts
 from accounts.audit import retention
 from runtime import database
 from runtime.apps import runtime
@@ -21,7 +22,12 @@ SESSIONS_SECONDS = 6 * 3600
 def register() -> None:
     runtime().process.every(lambda: TICKETS_SECONDS, "tickets", delete_expired_tickets)
     runtime().process.every(lambda: SESSIONS_SECONDS, "sessions", delete_expired_sessions)
+    runtime().process.every(lambda: page_texts.SECONDS, "texts of pages", look_for_page_texts)
     runtime().process.every(lambda: AUDIT_SECONDS, "audit", partial(database.run, retention.delete_old))
+
+
+async def look_for_page_texts() -> None:
+    await database.run(accounts().page_texts.current)
 
 
 async def delete_expired_tickets() -> None:

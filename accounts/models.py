@@ -16,8 +16,11 @@ from django.utils.translation import gettext_lazy as _
 from django_stubs_ext import StrOrPromise
 
 from accounts import addresses, usernames
-from accounts.audit.models import AuditEntry  # noqa: F401  (Django finds models of the app only here)
-from accounts.security_events import SecurityEvent  # noqa: F401  (as above)
+
+# Django finds models of the app only here.
+from accounts.audit.models import AuditEntry as AuditEntry
+from accounts.page_texts import PageText as PageText
+from accounts.security_events import SecurityEvent as SecurityEvent
 from web.refusals import Conflict
 
 log = structlog.get_logger("accounts")
@@ -84,6 +87,8 @@ class User(AbstractUser):
         editable=False,
     )
     terms_accepted_at = models.DateTimeField(null=True, default=None, editable=False)
+    # The age that the user stated at sign-up to have reached; 0: none was asked for.
+    stated_age = models.PositiveSmallIntegerField(_("stated age"), default=0, db_default=0, editable=False)
     # Set: the account is being deleted; `deletion` has taken away its name and logins.
     deletion_requested_at = models.DateTimeField(null=True, default=None, editable=False)
 

@@ -8,14 +8,14 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
-from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrOrPromise
 
-from accounts import claims, invites, limits, terms
+from accounts import age, claims, invites, limits, terms
 from accounts.models import User
 from web.refusals import Forbidden, InvalidRequest, NotAuthenticated, TooManyRequests
 
-Problems = dict[str, list[str | Promise]]
+Problems = dict[str, list[StrOrPromise]]
 
 
 def register(
@@ -25,6 +25,8 @@ def register(
     password: str,
     invite_code: str | None,
     terms_version: str | None = None,
+    *,
+    old_enough: bool = False,
 ) -> User:
     """Create an account; send a confirmation mail if a mail server is set.
 
@@ -45,10 +47,7 @@ def register(
         problems["invite_code"] = [_("An invite code is needed to sign up.")]
     elif invite_code and user.invited_by is None:
         problems["invite_code"] = [_("This invite code is unknown.")]
-    if terms_version:
-        if terms_version != settings.TERMS_VERSION:
-            problems["terms_version"] = [_("This is not the current version of the terms.")]
-        terms.note_acceptance(user)
+    problems |= _state(user, terms_version, old_enough=old_enough)
     if problems:
         raise InvalidRequest(details=problems)
     user.set_password(password)
@@ -58,6 +57,20 @@ def register(
     if may_mail and limits.allows(request, "signup_mail", address.email):
         address.send_confirmation(request, signup=True)
     return user
+
+
+def _state(user: User, terms_version: str | None, *, old_enough: bool) -> Problems:
+    """Note what the new user states; return what is missing."""
+    problems: Problems = {}
+    if terms_version:
+        if terms_version != settings.TERMS_VERSION:
+            problems["terms_version"] = [_("This is not the current version of the terms.")]
+        terms.note_acceptance(user)
+    if settings.SIGNUP_MIN_AGE:
+        if not old_enough:
+            problems["old_enough"] = [age.statement()]
+        age.note(user)
+    return problems
 
 
 def login(request: HttpRequest, username: str, password: str) -> User:

@@ -92,6 +92,8 @@ SITE_FOOTER, SITE_LEGAL_NUMBER, SITE_CONTACT = ENV.SITE_FOOTER, ENV.SITE_LEGAL_N
 PUBLIC_URL = ENV.PUBLIC_URL
 SIGNUP_MODE = ENV.SIGNUP_MODE
 SHARE_MODE = ENV.SHARE_MODE
+# Years that users state at sign-up to have reached; 0: no statement.
+SIGNUP_MIN_AGE = ENV.SIGNUP_MIN_AGE or 0
 # The version of the terms of use that users must accept before they ask; empty: there are none.
 TERMS_VERSION, TERMS_URL = ENV.TERMS_VERSION or "", ENV.TERMS_URL or ""
 # Days that entries of the audit are kept; whether staff give a reason before they read a conversation.
@@ -177,7 +179,7 @@ TEMPLATES = [
                 "accounts.adapters.mail_server",
             ],
             "libraries": {"announcements": "chat.announcements.tags", "bundle": "web.bundle_tags"},
-            "builtins": ["web.site_tags"],
+            "builtins": ["web.site_tags", "accounts.page_text_tags"],
         },
     }
 ]

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 
-from accounts import oidc, terms
+from accounts import oidc, page_texts, terms
 from accounts.connect_page import connect
 from accounts.deletion_page import delete_account
 from accounts.pages import invitation_page, signup
@@ -79,6 +79,8 @@ urlpatterns: Routes = [
     path("manifest.webmanifest", app_shell.manifest, name="manifest"),
     path("service-worker.js", app_shell.service_worker, name="service-worker"),
     path("diagram/", diagram_frame.page, name="diagram"),
+    path("privacy/", page_texts.page, {"kind": "privacy"}, name="text-privacy"),
+    path("terms/", page_texts.page, {"kind": "terms"}, name="text-terms"),
     path("offline/", app_shell.offline, name="offline"),
     path("c/<int:conversation_id>/", pages.page, name="conversation"),
     path("tools/", pages.tools, name="tools"),

@@ -7,14 +7,15 @@ from django.db import migrations
 
 
 def make_group(apps, schema_editor):
-    kind, _created = apps.get_model("contenttypes", "ContentType").objects.get_or_create(
-        app_label="accounts", model="auditentry"
-    )
+    def rows(app, model):
+        return apps.get_model(app, model).objects.using(schema_editor.connection.alias)
+
+    kind, _created = rows("contenttypes", "ContentType").get_or_create(app_label="accounts", model="auditentry")
     # Django makes permissions after all migrations only, and finds this one then.
-    permission, _created = apps.get_model("auth", "Permission").objects.get_or_create(
+    permission, _created = rows("auth", "Permission").get_or_create(
         content_type=kind, codename="view_auditentry", defaults={"name": "Can view audit entry"}
     )
-    group, created = apps.get_model("auth", "Group").objects.get_or_create(name="auditors")
+    group, created = rows("auth", "Group").get_or_create(name="auditors")
     if created:
         group.permissions.add(permission)
 

@@ -60,7 +60,7 @@ TAIL = b"]}"
 
 def exported(conversation: Conversation) -> bytes:
     """Return one conversation with its messages as JSON, for `attached_files.filled`."""
-    columns = [name for name in ImportedMessage.model_fields if name != "attachments"]
+    columns = [name for name in ImportedMessage.model_fields if name not in {"attachments", "ai_generated"}]
     rows = Message.objects.filter(conversation=conversation).order_by("id").values(*columns)
     attached = attachments.of_conversation(conversation.pk)
     messages = [_exported(row, attached.get(row["id"], ())) for row in rows]
@@ -71,7 +71,14 @@ def _exported(row: dict[str, Any], attached: Sequence[Attachment]) -> dict[str, 
     """Return one message; what few messages have is left out of the others."""
     listed, seconds = sources.decode(row.pop("sources")), row.pop("reasoning_seconds")
     files = attached_files.marked(attached)
-    rare = {"sources": listed or None, "reasoning_seconds": seconds, "attachments": files or None}
+    # The law of several countries wants text of a model to be marked so that programs find it.
+    is_made = row["role"] == Message.Role.ASSISTANT or None
+    rare = {
+        "ai_generated": is_made,
+        "sources": listed or None,
+        "reasoning_seconds": seconds,
+        "attachments": files or None,
+    }
     return {**row, "created_at": _time(row["created_at"])} | {
         name: value for name, value in rare.items() if value is not None
     }
@@ -102,6 +109,8 @@ def markdown(conversation: Conversation) -> str:
         if files := attached.get(row.pk):
             names = ", ".join(_one_line(each.name) for each in files)
             parts.append(_("Attachments: %(names)s") % {"names": names})
+        if row.role == Message.Role.ASSISTANT:
+            parts.append(f"<!-- ai-generated: true -->\n*{_('AI-generated')}*")
         parts.append(row.content)
     return "\n\n".join(parts) + "\n"
 
@@ -156,6 +165,8 @@ class ImportedMessage(_Shape):
     sources: Annotated[list[ImportedSource], Field(max_length=MAX_SOURCES)] = []
     reasoning_seconds: Annotated[float, Field(strict=True, ge=0, le=MAX_REASONING_SECONDS)] | None = None
     attachments: Annotated[list[ImportedAttachment], Field(max_length=MOST_ATTACHMENTS)] = []
+    # Follows from the role, so it is not stored.
+    ai_generated: StrictBool = False
 
     def encoded_sources(self) -> str:
         return sources.encode({"url": source.url, "title": source.title} for source in self.sources)
@@ -269,7 +280,7 @@ def store(user_id: int, file: Imported) -> tuple[int, int]:
 
 
 def _message(conversation: Conversation, given: ImportedMessage) -> Message:
-    values = given.model_dump(exclude={"id", "parent", "sources", "attachments"})
+    values = given.model_dump(exclude={"id", "parent", "sources", "attachments", "ai_generated"})
     return Message(conversation=conversation, sources=given.encoded_sources(), **values)
 
 

@@ -19,7 +19,10 @@ from runtime.database_url import database_from_url
 
 MIGRATIONS = "django_migrations"
 # Tables in which migrating leaves rows; those of the source replace them.
-FILLED_BY_MIGRATING = {MIGRATIONS, "django_content_type", "auth_permission"}
+FILLED_BY_MIGRATING = {
+    *(MIGRATIONS, "django_content_type", "auth_permission"),
+    *("auth_group", "auth_group_permissions"),  # the group of auditors
+}
 
 
 def move(url: str, report: Callable[[str], None]) -> Figures:

@@ -16,13 +16,18 @@ from psycopg.conninfo import make_conninfo
 from runtime.copies.contents import CopyError, Figures, figures, migrations
 
 # Everything that the dump brings back. In one transaction with it, so that a failure leaves the old tables.
-DROP_TABLES = """
+DROP_ALL = """
 SET lock_timeout = '15s';
 DO $$
 DECLARE name text;
 BEGIN
     FOR name IN SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = current_schema() LOOP
         EXECUTE 'DROP TABLE ' || name || ' CASCADE';
+    END LOOP;
+    -- Functions of triggers, such as the one that keeps the audit.
+    FOR name IN SELECT oid::regprocedure FROM pg_proc
+        WHERE pronamespace = current_schema()::regnamespace AND prorettype = 'trigger'::regtype LOOP
+        EXECUTE 'DROP FUNCTION ' || name;
     END LOOP;
 END $$;
 """
@@ -53,7 +58,7 @@ def restore(path: Path) -> None:
         script = Path(folder, "restore.sql")
         _run("pg_restore", ["--no-owner", "--no-privileges", f"--file={script}", str(path)])
         options = ["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1", "--output=/dev/null"]
-        _run("psql", [*options, f"--command={DROP_TABLES}", f"--file={script}", address])
+        _run("psql", [*options, f"--command={DROP_ALL}", f"--file={script}", address])
 
 
 def require_no_pooler() -> None:

@@ -44,6 +44,7 @@ BAD = [
     ("OIDC_ISSUER", "https://without.the.client.example.org"),
     ("OIDC_NAME", "x" * 41),
     ("REQUIRE_MFA_STAFF", "perhaps"),
+    ("SIGNUP_MIN_AGE", "0"),
     ("AUDIT_RETENTION_DAYS", "7"),
     ("TERMS_VERSION", "x" * 101),
     ("SITE_NAME", "x" * 41),
