@@ -23,7 +23,7 @@ from django.http import HttpRequest
 from django.shortcuts import redirect
 from django.utils.translation import gettext_lazy as _
 
-from accounts import addresses, age, claims, invites, limits, links, recent_login, terms, usernames
+from accounts import addresses, age, claims, invites, limits, links, mail_domains, recent_login, terms, usernames
 from accounts.models import UsedAddress, User
 
 log = structlog.get_logger("accounts")
@@ -59,7 +59,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         return name
 
     def save_user(self, request: HttpRequest, user: User, form: Form, commit: bool = True) -> User:
-        user.invited_by = invites.inviter(form.cleaned_data.get("invite_code"))
+        invites.prepare(user, form.cleaned_data.get("invite_code"))
         if form.cleaned_data.get("terms"):
             terms.note_acceptance(user)
         if form.cleaned_data.get("old_enough"):
@@ -119,8 +119,11 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
     """Accounts of other services, including those without an e-mail address (WeChat)."""
 
     def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
+        confirmed = [address.email for address in sociallogin.email_addresses if address.verified]
+        if settings.ALLOWED_MAIL_DOMAINS and all(map(mail_domains.problem, confirmed)):
+            return False  # also without an address, and with one that the other service did not confirm
         if settings.SIGNUP_MODE == "invite":
-            return invites.inviter(invites.stored_code(request)) is not None
+            return invites.is_known(invites.stored_code(request))
         return settings.SIGNUP_MODE == "open"
 
     def save_user(self, request: HttpRequest, sociallogin: SocialLogin, form: Form | None = None) -> User:
@@ -129,7 +132,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         if form:  # allauth then also calls AccountAdapter.save_user
             user: User = super().save_user(request, sociallogin, form)
             return user
-        sociallogin.user.invited_by = invites.inviter(invites.stored_code(request))
+        invites.prepare(sociallogin.user, invites.stored_code(request))
         with _signup_transaction(request):
             user = super().save_user(request, sociallogin)
             invites.record_invitation(user, sociallogin.account)
@@ -153,4 +156,7 @@ def _signup_transaction(request: HttpRequest) -> Iterator[None]:
             yield
     except IntegrityError as error:
         messages.error(request, _("This name or address was just taken. Please try again."))
+        raise ImmediateHttpResponse(redirect("account_signup")) from error
+    except invites.UsedUpError as error:
+        messages.error(request, _("This invitation has just been used up."))
         raise ImmediateHttpResponse(redirect("account_signup")) from error

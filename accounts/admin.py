@@ -20,10 +20,11 @@ from django.utils.functional import lazy
 from django.utils.translation import gettext_lazy as _
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
-from accounts import deletion, permissions
+from accounts import approval, deletion, permissions
 from accounts.audit import admin as audit_admin  # noqa: F401  (Django looks for admin pages only here)
 from accounts.ledger_page import LedgerPage
 from accounts.models import ApiToken, PageText, User
+from accounts.signup_admin import ApprovalActions
 from accounts.token_limits import with_use
 from accounts.token_usage import with_usage
 from providers.admin import ReservingGroupAdmin
@@ -165,7 +166,7 @@ def _checked_name(user: User, typed: str) -> str:
 
 
 @admin.register(User)
-class UserAdmin(LedgerPage):
+class UserAdmin(ApprovalActions, LedgerPage):
     form = StaffUserForm
     add_form = NewUserForm
     list_display = (
@@ -178,24 +179,40 @@ class UserAdmin(LedgerPage):
         "invited_by",
         "abuse_count",
     )
-    list_filter = ("is_active", "is_staff", "is_superuser", "groups", "date_joined")
+    list_filter = ("is_active", "awaits_approval", "is_staff", "is_superuser", "groups", "date_joined")
     list_select_related = ("invited_by",)
     search_fields = ("username", "email", "invite_code", "first_name", "last_name")
     ordering = ("-date_joined",)
-    readonly_fields = ("date_joined", "last_login", "invite_code", "invited_by", "abuse_count", "stated_age")
+    readonly_fields = (
+        "date_joined",
+        "last_login",
+        "invite_code",
+        "invited_by",
+        "signup_code",
+        "abuse_count",
+        "stated_age",
+    )
     inlines = (EmailAddressInline, SocialAccountInline, ApiTokenInline)
     fieldsets = (
         (None, {"fields": ("username", "password")}),
         (_("Personal info"), {"fields": ("email", "first_name", "last_name")}),
-        (_("Permissions"), {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
+        (
+            _("Permissions"),
+            {"fields": ("is_active", "awaits_approval", "is_staff", "is_superuser", "groups", "user_permissions")},
+        ),
         (_("Moderation"), {"fields": ("abuse_count",)}),
-        (_("Invitations"), {"fields": ("invite_code", "invited_by")}),
+        (_("Invitations"), {"fields": ("invite_code", "invited_by", "signup_code")}),
         (_("Dates"), {"fields": ("date_joined", "last_login", "stated_age")}),
     )
     add_fieldsets = ((None, {"fields": ("username", "email", "usable_password", "password1", "password2")}),)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         return super().get_queryset(request).filter(deletion_requested_at=None)
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if change and "awaits_approval" in form.changed_data and not obj.awaits_approval:
+            approval.announce(request, obj)
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
         deletion.request(obj)

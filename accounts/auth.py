@@ -22,7 +22,7 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
-from accounts import jwt, second_factor, terms, tickets
+from accounts import approval, jwt, second_factor, terms, tickets
 from accounts.apps import accounts
 from accounts.errors import AccountIncomplete
 from accounts.models import ApiToken, User, digest
@@ -101,12 +101,13 @@ def user_id_of(request: HttpRequest) -> int | None:
 
 
 def require_may_chat(caller: Caller) -> None:
-    """Raise a Refusal unless the account can be reached and accepted the terms.
+    """Raise a Refusal unless the account can be reached, is approved and accepted the terms.
 
     It can be reached by a valid address or a linked social login.
     """
     if not caller.reachable:
         raise AccountIncomplete
+    approval.require(caller.user)
     terms.require_accepted(caller.user)
 
 

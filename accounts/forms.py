@@ -7,7 +7,7 @@ from django import forms
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from accounts import age, invites, terms
+from accounts import age, invites, mail_domains, terms
 from accounts.models import User
 
 
@@ -27,9 +27,16 @@ class InviteCodeForm(forms.Form):
 
     def clean_invite_code(self) -> str:
         code: str = self.cleaned_data["invite_code"]
-        if code and invites.inviter(code) is None:
+        if code and not invites.is_known(code):
             raise forms.ValidationError(_("This invite code is unknown."))
         return code
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        email = self.cleaned_data.get("email")
+        if email and (text := mail_domains.problem(email)):
+            self.add_error("email", str(text))
+        return cleaned
 
     def signup(self, request: HttpRequest, user: User) -> None:
         """Do nothing more; allauth calls this after saving the account."""

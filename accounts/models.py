@@ -15,18 +15,18 @@ from django.db.models.functions import Lower
 from django.utils.translation import gettext_lazy as _
 from django_stubs_ext import StrOrPromise
 
-from accounts import addresses, usernames
+from accounts import addresses, codes, usernames
 
 # Django finds models of the app only here.
 from accounts.audit.models import AuditEntry as AuditEntry
 from accounts.page_texts import PageText as PageText
 from accounts.security_events import SecurityEvent as SecurityEvent
+from accounts.signup_codes import BatchGroup as BatchGroup
+from accounts.signup_codes import SignupCode as SignupCode
 from web.refusals import Conflict
 
 log = structlog.get_logger("accounts")
 
-# Without characters that look alike, because users read codes aloud and type them.
-CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 # API tokens that one user may have; a further one is refused with 409.
 MOST_API_TOKENS = 50
 # Characters of the instructions that a user gives for all conversations, at most.
@@ -37,7 +37,7 @@ TERMS_VERSION_CHARS = 100
 
 
 def new_invite_code() -> str:
-    return "".join(secrets.choice(CODE_ALPHABET) for _i in range(10))
+    return codes.new_code(10)
 
 
 class LowercaseEmailField(models.EmailField):  # type: ignore[type-arg]
@@ -71,6 +71,17 @@ class User(AbstractUser):
         _("invite code"), max_length=16, unique=True, default=new_invite_code, editable=False
     )
     invited_by = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, verbose_name=_("invited by"))
+    # The invitation by the operator with which the account was made.
+    signup_code = models.ForeignKey(
+        SignupCode,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("invitation by the operator"),
+    )
+    # With SIGNUP_APPROVAL: the account asks no model until staff approve it.
+    awaits_approval = models.BooleanField(_("waits for approval"), default=False, db_default=False)
     # Sent before the system prompt of each of the user's conversations.
     instructions = models.TextField(
         _("instructions for all conversations"), blank=True, default="", db_default="", max_length=INSTRUCTIONS_CHARS

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django_stubs_ext import StrOrPromise
 
-from accounts import age, claims, invites, limits, terms
+from accounts import age, claims, invites, limits, mail_domains, terms
 from accounts.models import User
 from web.refusals import Forbidden, InvalidRequest, NotAuthenticated, TooManyRequests
 
@@ -37,7 +37,7 @@ def register(
         raise Forbidden(_("Signing up is closed."))
     limits.check(request, "signup")
     user = User(username=User.normalize_username(username), email=email.lower())
-    user.invited_by = invites.inviter(invite_code)
+    invites.prepare(user, invite_code)
     problems = _conflicts(user)
     try:
         get_adapter().clean_password(password, user)
@@ -45,7 +45,7 @@ def register(
         problems["password"] = list(error.messages)
     if invites.required() and not invite_code:
         problems["invite_code"] = [_("An invite code is needed to sign up.")]
-    elif invite_code and user.invited_by is None:
+    elif invite_code and not (user.invited_by or user.signup_code):
         problems["invite_code"] = [_("This invite code is unknown.")]
     problems |= _state(user, terms_version, old_enough=old_enough)
     if problems:
@@ -91,6 +91,8 @@ def login(request: HttpRequest, username: str, password: str) -> User:
 def _create(user: User, email: str) -> EmailAddress:
     try:
         return _store(user, email)
+    except invites.UsedUpError as error:
+        raise InvalidRequest(details={"invite_code": [_("This invitation has just been used up.")]}) from error
     except IntegrityError as error:  # another request took the name or address after the check
         if problems := _conflicts(user):
             raise InvalidRequest(details=problems) from error
@@ -110,6 +112,8 @@ def _conflicts(user: User) -> Problems:
     problems: Problems = {}
     if problem := user.name_problem(user.username):
         problems["username"] = [problem]
-    if not claims.hidden() and filter_users_by_email(user.email):
+    if problem := mail_domains.problem(user.email):
+        problems["email"] = [problem]
+    elif not claims.hidden() and filter_users_by_email(user.email):
         problems["email"] = [_("A user is already registered with this email address.")]
     return problems

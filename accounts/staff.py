@@ -10,7 +10,7 @@ from django.db.models import Model, QuerySet
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
-from accounts import deletion, permissions
+from accounts import approval, deletion, permissions
 from accounts.models import User
 from web.bodies import NamedRow
 from web.staff import StaffRows, StaffSerializer
@@ -21,7 +21,8 @@ class UserRow(StaffSerializer):
 
     class Meta:
         model = User
-        fields = ("id", "username", "email", "is_active", "groups")
+        fields = ("id", "username", "email", "is_active", "awaits_approval", "groups")
+        extra_kwargs = {"awaits_approval": {"write_only": True}}
 
     def to_representation(self, instance: User) -> dict[str, Any]:
         body: dict[str, Any] = super().to_representation(instance)
@@ -60,7 +61,10 @@ class UserRow(StaffSerializer):
         if "groups" in validated_data:
             permissions.require_groups(actor, set(instance.groups.all()) ^ set(validated_data["groups"]))
         address_changed = validated_data.get("email", instance.email) != instance.email
+        waited = instance.awaits_approval
         user: User = super().update(instance, validated_data)
+        if waited and not user.awaits_approval:
+            approval.announce(self.context["request"]._request, user)
         if address_changed:
             _set_address(user)
         return user

@@ -44,10 +44,12 @@ def _page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 
 
 def _asking(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """Show the terms of use first to users who have not accepted them."""
+    """Show first that the account waits for approval, or the terms of use."""
 
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.user.awaits_approval:  # type: ignore[union-attr]
+            return render(request, "account/approval.html")
         if terms.are_accepted(request.user):  # type: ignore[arg-type]
             return view(request, *args, **kwargs)
         return redirect(f"{reverse('account_terms')}?{urlencode({'next': request.get_full_path()})}")

@@ -54,6 +54,8 @@ class Environment(BaseModel):
     ADMIN_PASSWORD: types.Secret = None
     PUBLIC_URL: types.Origin | None = None
     SIGNUP_MODE: Literal["open", "invite", "closed"] = "open"
+    SIGNUP_APPROVAL: bool = False
+    ALLOWED_MAIL_DOMAINS: types.Domains = ()
     SIGNUP_MIN_AGE: Annotated[int, Field(ge=1, le=120)] | None = None
     REQUIRE_MFA_STAFF: bool = False
     AUDIT_RETENTION_DAYS: Annotated[int, Field(ge=30, le=36_500)] = 365

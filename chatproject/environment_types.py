@@ -59,6 +59,12 @@ def _host(value: str) -> str:
     return value
 
 
+def _domain(value: str) -> str:
+    if not re.fullmatch(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]{2,}", value.lower()):
+        raise ValueError("not a comma-separated list of domains such as example.org")
+    return value.lower()
+
+
 def _allowed_host(value: str) -> str:
     if not re.fullmatch(r"\*|\.?[\w-]+(\.[\w-]+)*|\[[0-9a-fA-F:.]+\]", value):
         raise ValueError("not a list of host names such as chat.example.org, without scheme and port")
@@ -189,6 +195,7 @@ OfferedModels = Annotated[
 # A dated version such as `2024-10-21` or `2025-04-01-preview`, or a word such as `preview`.
 ApiVersion = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,40}$")]
 Hosts = Annotated[tuple[Annotated[str, BeforeValidator(_allowed_host)], ...], Commas]
+Domains = Annotated[tuple[Annotated[str, BeforeValidator(_domain)], ...], Commas]
 Networks = Annotated[tuple[Annotated[Any, BeforeValidator(_network)], ...], Commas]
 Origin = Annotated[str, BeforeValidator(_origin)]
 Origins = Annotated[tuple[Origin, ...], Commas]

@@ -92,6 +92,7 @@ SITE_FOOTER, SITE_LEGAL_NUMBER, SITE_CONTACT = ENV.SITE_FOOTER, ENV.SITE_LEGAL_N
 PUBLIC_URL = ENV.PUBLIC_URL
 SIGNUP_MODE = ENV.SIGNUP_MODE
 SHARE_MODE = ENV.SHARE_MODE
+SIGNUP_APPROVAL, ALLOWED_MAIL_DOMAINS = ENV.SIGNUP_APPROVAL, ENV.ALLOWED_MAIL_DOMAINS
 # Years that users state at sign-up to have reached; 0: no statement.
 SIGNUP_MIN_AGE = ENV.SIGNUP_MIN_AGE or 0
 # The version of the terms of use that users must accept before they ask; empty: there are none.
@@ -277,6 +278,7 @@ ACCOUNT_RATE_LIMITS = {
     "login_alert": "5/h/key",
     "redeem_failed": "10/5m/user,300/m/ip",
 }
+ACCOUNT_FORMS = {"add_email": "accounts.address_form.AddressForm"}
 SOCIALACCOUNT_EMAIL_REQUIRED = False
 SOCIALACCOUNT_PROVIDERS: dict[str, dict[str, Any]] = {
     provider: {"APPS": [{"client_id": client_id, "secret": secret.get_secret_value()}]}

@@ -45,6 +45,7 @@ BAD = [
     ("OIDC_NAME", "x" * 41),
     ("REQUIRE_MFA_STAFF", "perhaps"),
     ("SIGNUP_MIN_AGE", "0"),
+    ("ALLOWED_MAIL_DOMAINS", "@example.org"),
     ("AUDIT_RETENTION_DAYS", "7"),
     ("TERMS_VERSION", "x" * 101),
     ("SITE_NAME", "x" * 41),
