@@ -23,6 +23,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
+import psycopg
 
 from tests import launcher, servers
 from tests.servers import ROOT, environment
@@ -186,7 +187,11 @@ class Product:
         return self._environment["DATABASE_URL"] or f"sqlite:///{quote(str(self.var_dir / 'rivulet.sqlite3'))}"
 
     def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        """Run a statement on the SQLite file, as another process would; return its rows."""
+        """Run a statement on the database, as another process would; return its rows. Places of values are `?`."""
+        if url := self._environment["DATABASE_URL"]:
+            with psycopg.connect(url) as postgres:
+                cursor = postgres.execute(statement.replace("?", "%s"), values or None)  # type: ignore[arg-type]
+                return cursor.fetchall() if cursor.description else []
         with closing(sqlite3.connect(self.var_dir / "rivulet.sqlite3", timeout=30)) as database, database:
             return list(database.execute(statement, values))
 

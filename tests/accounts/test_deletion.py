@@ -25,10 +25,29 @@ SECONDS = 60
 IMPATIENCE = "accounts.deletion.LOOK_SECONDS=0.5,chat.events.sse.DISABLED_CHECK_SECONDS=1"
 
 
-@pytest.fixture(scope="module")
-def own_product(tmp_path_factory: pytest.TempPathFactory, upstream: FakeOpenAI) -> Iterator[Product]:
-    with Product(tmp_path_factory.mktemp("deletion"), **connected(upstream), IMPATIENCE=IMPATIENCE) as made:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def own_product(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, upstream: FakeOpenAI
+) -> Iterator[Product]:
+    url = request.getfixturevalue("postgres").migrated_database() if request.param == "postgresql" else ""
+    with Product(tmp_path_factory.mktemp("deletion"), url, **connected(upstream), IMPATIENCE=IMPATIENCE) as made:
         yield made
+
+
+def let_next_user_be(product: Product, number: int) -> None:
+    """Give the next account this id, which nothing else has."""
+    if product.database_url.startswith("sqlite"):
+        product.sql("UPDATE sqlite_sequence SET seq = ? WHERE name = 'accounts_user'", number - 1)
+    else:
+        product.sql(f"ALTER SEQUENCE accounts_user_id_seq RESTART WITH {number}")
+
+
+def tables(product: Product) -> list[str]:
+    if product.database_url.startswith("sqlite"):
+        found = product.sql("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+    else:
+        found = product.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return [name for (name,) in found]
 
 
 def send(client: httpx.Client, verb: str, path: str, /, **body: Any) -> dict[str, Any]:
@@ -61,12 +80,15 @@ def keep_everything(product: Product, owner: ApiUser, admin: ApiUser, marker: st
     send(admin.client, "POST", "/api/admin/credits/", **given)
     send(admin.client, "POST", "/api/admin/sensitive-words/", word="forbiddenfruit")
     assert client.post("/api/chat/", json={"model": "echo", "prompt": f"forbiddenfruit {marker}"}).status_code == 422
+    assert product.log_in(owner.name, "wrong password").status_code == 401
+    look = product.browser("admin").get(f"/admin/chat/conversation/{made['conversation']}/change/")
+    assert marker in look.text
 
 
 def left(product: Product, number: int, *markers: str) -> list[str]:
     """Return where in tables and files one of these texts is found, or in tables the user's id."""
     found = []
-    for (table,) in product.sql("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"):
+    for table in tables(product):
         for row in product.sql(f'SELECT * FROM "{table}"'):
             texts = [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in row]
             if any(marker in text for marker in (*markers, str(number)) for text in texts):
@@ -94,7 +116,7 @@ def wait_until_nothing_is_left(product: Product, number: int, *markers: str) -> 
 def test_nothing_of_a_deleted_user_is_left(own_product: Product) -> None:
     """A deletion stops what runs, ends all logins and streams, and leaves nothing but nameless amounts."""
     product, marker = own_product, f"zq{secrets.token_hex(6)}"
-    product.sql("UPDATE sqlite_sequence SET seq = ? WHERE name = 'accounts_user'", USER_ID - 1)
+    let_next_user_be(product, USER_ID)
     owner, admin = product.register(marker), product.admin()
     other = product.register(f"o{secrets.token_hex(5)}")
     assert owner.client.get("/api/me/").json()["id"] == USER_ID
@@ -116,6 +138,9 @@ def test_nothing_of_a_deleted_user_is_left(own_product: Product) -> None:
     assert product.log_in(marker).status_code == 401
     wait_until_nothing_is_left(product, USER_ID, marker, session, running, code)
     assert sums(product) == before
+    # The audit says that staff read a conversation, but no longer whose.
+    looks = product.sql("SELECT actor_name, object_id, user_id FROM accounts_auditentry WHERE action = 'view'")
+    assert looks == [("admin", "", None)]
     # What other users have is there, and the name is free again.
     assert other.client.get("/api/conversations/").json()["results"]
     assert product.register(marker).name == marker
@@ -125,7 +150,7 @@ def test_nothing_of_a_deleted_user_is_left(own_product: Product) -> None:
 def test_staff_delete_by_the_same_steps(own_product: Product) -> None:
     """An account that staff delete in the admin leaves nothing, and no name in the admin's own log."""
     product, name = own_product, f"zq{secrets.token_hex(6)}"
-    product.sql("UPDATE sqlite_sequence SET seq = seq + 1000000 WHERE name = 'accounts_user'")
+    let_next_user_be(product, USER_ID + 1_000_000)
     victim, staff = product.register(name), product.browser("admin")
     number = victim.client.get("/api/me/").json()["id"]
     victim.ended(victim.ask(name, "echo")["id"])
