@@ -203,6 +203,15 @@ def test_texts_of_packages_exist() -> None:
             assert [key for key in unknown if drf.gettext(key.singular) == key.singular] == []
 
 
+def test_pages_and_mails_of_packages_use_the_glossary() -> None:
+    """What allauth's templates show has our words in Chinese too."""
+    folder = Path(allauth.__file__).parent / "templates"
+    shown = {key for name in ("account", "mfa") for path in (folder / name).rglob("*.*") for key in in_template(path)}
+    assert len(shown) > 100
+    with translation.override("zh-hans"):
+        assert [key for key in shown if AVOIDED.search(gettext(key.singular))] == []
+
+
 def test_a_page_is_in_the_active_language() -> None:
     """A page is rendered in the active language."""
     with translation.override("zh-hans"):

@@ -21,7 +21,7 @@ from chat.attachments.decoder.results import File, Refused
 from chat.attachments.decodings import Decodings
 from chat.attachments.models import Attachment
 from chat.models import Generation
-from providers.wire.images import address_of
+from providers.wire.images import CompletionImages, address_of
 from runtime import database
 from web.refusals import Refusal
 
@@ -41,14 +41,14 @@ class MadeImages:
     decodings: Decodings
 
     def __post_init__(self) -> None:
-        self._lists: list[str] = []
+        self._lists: list[CompletionImages] = []
 
     def __bool__(self) -> bool:
         return bool(self._lists)
 
-    def add(self, listed: str) -> None:
-        """Take a JSON list of images."""
-        self._lists.append(listed)
+    def add(self, images: CompletionImages) -> None:
+        """Take images as they come."""
+        self._lists.append(images)
 
     def clear(self) -> None:
         """Drop the images, because the text around them was withdrawn."""
@@ -68,6 +68,7 @@ class MadeImages:
 
     async def _keep(self, publish: Callable[[str, object], None]) -> tuple[int, ...]:
         contents = await asyncio.to_thread(_contents, self._lists)
+        left_out = sum(images.left_out for images in self._lists)
         self._lists.clear()
         rows: list[Attachment] = []
         for place, content in enumerate(contents[:MOST_IMAGES], start=1):
@@ -77,7 +78,7 @@ class MadeImages:
         if rows:
             earlier = await self._earlier() if self.row.is_continuation else []
             publish("attachments", {"attachments": [store.representation(row) for row in (*earlier, *rows)]})
-        if lost := len(contents) - len(rows):
+        if lost := left_out + len(contents) - len(rows):
             log.warning("images of a completion not kept", generation=self.row.id, images=lost)
             publish("notice", {"code": "image_left_out", "message": self._note(lost)})
         return tuple(row.pk for row in rows)
@@ -100,8 +101,8 @@ class MadeImages:
     def _note(self, lost: int) -> str:
         with translation.override(self.row.language):
             text = translation.ngettext(
-                "The model sent an image that could not be kept.",
-                "The model sent %(count)d images that could not be kept.",
+                "The model sent an image that was left out.",
+                "The model sent %(count)d images that were left out.",
                 lost,
             )
             return text % {"count": lost}
@@ -113,9 +114,9 @@ def has_picture(listed: str) -> bool:
     return '"http' in listed or any(recognised(start).startswith("image/") for start in starts)
 
 
-def _contents(lists: Iterable[str]) -> list[bytes]:
+def _contents(lists: Iterable[CompletionImages]) -> list[bytes]:
     """Return the bytes of each image; none where only an address came."""
-    return [_content(address_of(image)) for listed in lists for image in json.loads(listed)]
+    return [_content(address_of(image)) for images in lists for image in json.loads(images.json)]
 
 
 def _content(address: str) -> bytes:

@@ -242,9 +242,10 @@ class Screening:
         return [ReasoningDetails(json.dumps(kept, separators=(",", ":")))] if kept else []
 
     def _pictures(self, event: CompletionImages) -> list[PipelineEvent]:
-        """Return the images without text beside them, and without those whose address has a word."""
+        """Return the images without text beside them; those whose address has a word are only counted."""
         lexicon, kept = self._words.current.outgoing, []
-        for address in map(address_of, json.loads(event.json)):
+        images = json.loads(event.json)
+        for address in map(address_of, images):
             inline = _INLINE.fullmatch(address)
             text = inline[1] if inline else address
             if not 0 < len(text) <= MAX_ADDRESS_CHARS:
@@ -253,7 +254,7 @@ class Screening:
             self._hits |= {hit.term.id for hit in hits}
             if not hits:
                 kept.append(image_at(address))
-        return [CompletionImages(encoded(kept))] if kept else []
+        return [CompletionImages(encoded(kept), len(images) - len(kept))]
 
     def _flushed_reasoning(self) -> list[PipelineEvent]:
         return self._passed(Reasoning, self._reasoning, None) if self._reasoning.is_holding else []

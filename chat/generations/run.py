@@ -45,7 +45,7 @@ from providers.wire.base import (
     prompt_tokens,
 )
 from providers.wire.errors import ContentBlocked, ProviderError, TotalTimeout
-from providers.wire.images import CompletionImages
+from providers.wire.images import NO_IMAGES, CompletionImages
 from providers.wire.logprobs import LogProbs
 from providers.wire.reasoning_details import ReasoningDetails
 from quotas.hints import QuotaHints
@@ -263,10 +263,10 @@ class Run:
     def _take_extra(self, event: PipelineEvent) -> None:
         """Take what few readers can use, mostly programs."""
         if isinstance(event, CompletionImages):
-            if self.sink.images(event.json):
+            if event.json != NO_IMAGES and self.sink.images(event.json):
                 self._has_sent_images = self._has_sent_images or has_picture(event.json)
             else:
-                self._images.add(event.json)
+                self._images.add(event)
         elif isinstance(event, Embeddings):
             self._has_embeddings = self.sink.embeddings(event.items)
         elif isinstance(event, LogProbs):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _KIND = "image_url"
+# An empty list as JSON.
+NO_IMAGES = "[]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +17,8 @@ class CompletionImages:
     """A JSON list of images as they came, such as `{"type": "image_url", "image_url": {"url": "data:…"}}`."""
 
     json: str
+    # Images beside these that were left out on the way.
+    left_out: int = 0
 
 
 def listed_images(delta: Mapping[str, Any]) -> list[dict[str, Any]]:

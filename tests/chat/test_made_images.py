@@ -12,13 +12,15 @@ import pytest
 from django.db import connection, transaction
 from PIL import Image
 
+from chat.apps import chat
 from chat.attachments import prompts, store
 from chat.attachments.decoder.results import Decoded
 from chat.attachments.models import Attachment
+from chat.generations.made_images import MadeImages
 from chat.generations.pipeline import MAX_ADDRESS_CHARS, MAX_IMAGE_CHARS, LengthLimit
-from chat.models import Conversation, Message
+from chat.models import Conversation, Generation, Message
 from providers.wire.base import Finished
-from providers.wire.images import CompletionImages
+from providers.wire.images import NO_IMAGES, CompletionImages
 from tests import factories, files, servers
 from tests.chat.programs import ask, chunks
 from tests.chat.screening.test_pipeline import listed as listed
@@ -180,4 +182,16 @@ def test_words_beside_images(listed: Any) -> None:
     listed("badword")
     (kept,) = passed(event)
     assert json.loads(kept.json) == plain
-    assert passed(CompletionImages(json.dumps(wrong))) == []
+    assert kept.left_out == len(wrong)
+    assert passed(CompletionImages(json.dumps(wrong))) == [CompletionImages(NO_IMAGES, len(wrong))]
+
+
+async def test_images_with_words_are_reported() -> None:
+    """The user reads how many images the screening left out, also when none remains."""
+    published: list[tuple[str, Any]] = []
+    made = MadeImages(Generation(language="en"), chat().decodings)
+    made.add(CompletionImages(NO_IMAGES, 2))
+    assert made
+    assert await made.keep(lambda *event: published.append(event)) == ()
+    message = "The model sent 2 images that were left out."
+    assert published == [("notice", {"code": "image_left_out", "message": message})]
