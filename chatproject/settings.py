@@ -205,6 +205,7 @@ LOCALE_PATHS = [
     BASE_DIR / "locale",
     BASE_DIR / "locale/packages",  # our translations of texts in Django and allauth
 ]
+FORMAT_MODULE_PATH = "chatproject.formats"
 
 # Static files are served from the packages directly, so that the first start needs no build step.
 STATIC_URL = "/static/"

@@ -96,7 +96,7 @@ def _entry_contexts(entries: list[LedgerEntry]) -> list[dict[str, Any]]:
             "words": history.words(entry),
             "about": _title(generation["model"]) if generation else entry.quota.shown_title,
             "conversation": generation.get("conversation_id"),
-            "amount": f"{entry.amount:+d}".replace("-", "\u2212"),
+            "amount": f"{entry.amount:+,d}".replace("-", "\u2212"),
             "gain": entry.amount > 0,
             "daily": entry.source == Source.DAILY,
             "at": timezone.localtime(entry.created_at),

@@ -1,6 +1,6 @@
 // What is left of the quota that the selected model counts against.
 import { call } from "./api.js";
-import { formatDate, plural, text } from "./translations.js";
+import { formatDate, formatNumber, plural, text } from "./translations.js";
 /** @import { ChargeSource, Quota } from "./types.js" */
 
 const chargeTexts = { credit: "chargeCredit", daily: "chargeDaily", none: "chargeNone" };
@@ -12,7 +12,8 @@ const chargeTexts = { credit: "chargeCredit", daily: "chargeDaily", none: "charg
 export function describeQuota({ title, daily_limit: limit, used_today: used, credits }) {
   if (limit === null) return text("quotaUnlimited", { title });
   if (limit === 0) return text("quotaCredits", { title, credits: plural("credits", credits) });
-  const today = text("quotaToday", { title, left: Math.max(limit - used, 0), limit });
+  const left = formatNumber(Math.max(limit - used, 0));
+  const today = text("quotaToday", { title, left, limit: formatNumber(limit) });
   return credits ? `${today} · ${plural("credits", credits)}` : today;
 }
 

@@ -48,6 +48,7 @@ beforeEach(() => {
 test("a quota shows what is left today, and the credits if there are any", () => {
   assert.equal(describeQuota(daily), "Basic: 6 of 10");
   assert.equal(describeQuota({ ...daily, credits: 1 }), "Basic: 6 of 10 · 1 credit");
+  assert.equal(describeQuota({ ...daily, daily_limit: 12_000 }), "Basic: 11,996 of 12,000");
 });
 
 test("a limit that was lowered below the use leaves nothing, not less", () => {

@@ -60,6 +60,17 @@ def test_nothing_yet(visitor: Client, quota: Quota) -> None:
     assert "Nothing was given or spent yet." in words
 
 
+@pytest.mark.parametrize(("language", "wanted"), [("en", "12,000 of 12,000 left today"), ("zh-hans", "12,000")])
+def test_large_figures_have_separators(language: str, wanted: str, visitor: Client, alice: Any, quota: Quota) -> None:
+    """Thousands are grouped in threes in both languages, as scripts write them."""
+    Quota.objects.update(daily_limit=12_000)
+    factories.credits_for(alice, quota, 1_234_567)
+    words = text(visitor.get("/usage/", headers={"Accept-Language": language}))
+    for figure in (wanted, "1,246,567", "1,234,567", "+1,234,567"):
+        assert figure in words
+    assert "1234567" not in words
+
+
 @pytest.mark.parametrize(("limit", "wanted"), [(None, "1 answer today, without a limit"), (0, "Credits only")])
 def test_kinds_of_quotas(limit: int | None, wanted: str, visitor: Client, alice: Any, quota: Quota) -> None:
     """Unlimited quotas, and quotas of credits only, are described as such."""

@@ -87,6 +87,6 @@ export function decorate(element, { root, prefix }) {
   for (const code of all("pre:not([tabindex]) > code")) frameCode(code);
   for (const wide of all(".table, .formula-display")) wide.tabIndex = 0;
   for (const formula of all(".formula")) void decorateFormula(formula);
-  for (const note of all(".footnote")) linkNote(note, prefix);
+  for (const note of all(".footnote[value]")) linkNote(note, prefix);
   for (const mark of all(".footnote-mark")) linkMark(mark, root, prefix);
 }

@@ -14,6 +14,7 @@ const MAX_NOTES = 500;
  * of each note, so that a growing text renders only the notes that have changed.
  * @typedef {object} Footnotes
  * @property {Map<string, string>} notes
+ * @property {Set<string>} marked the labels that have a mark
  * @property {Map<string, number>} numbers
  * @property {Map<string, { source: string, html: string }>} rendered
  */
@@ -23,7 +24,7 @@ const MAX_NOTES = 500;
  * @returns {Footnotes}
  */
 function footnotesOf(env) {
-  env.footnotes ??= { notes: new Map(), numbers: new Map(), rendered: new Map() };
+  env.footnotes ??= { notes: new Map(), marked: new Set(), numbers: new Map(), rendered: new Map() };
   return /** @type {Footnotes} */ (env.footnotes);
 }
 
@@ -88,7 +89,10 @@ function parseMark(state, silent) {
   if (state.linkLevel > 0 || !state.src.startsWith("[^", state.pos)) return false;
   const [mark = "", label = ""] = state.src.slice(state.pos, state.pos + 105).match(MARK) ?? [];
   if (!mark || !(state.env.growing || footnotesOf(state.env).notes.has(label))) return false;
-  if (!silent) state.push("footnote_mark", "sup", 0).content = String(numberOf(state.env, label));
+  if (!silent) {
+    state.push("footnote_mark", "sup", 0).content = String(numberOf(state.env, label));
+    footnotesOf(state.env).marked.add(label);
+  }
   state.pos += mark.length;
   return true;
 }
@@ -112,14 +116,15 @@ function renderNote(markdown, env, label, source) {
 }
 
 /**
- * Returns the notes as HTML; an empty string when there are none. Those without a mark come last.
+ * Returns the notes as HTML; an empty string when there are none. Those without a mark come last, and have no number to
+ * which a mark could lead.
  * @param {MarkdownIt} markdown
  * @param {Env} env
  */
 export function renderNotes(markdown, env) {
-  const { notes, numbers } = footnotesOf(env);
+  const { notes, marked, numbers } = footnotesOf(env);
   if (!notes.size) return "";
-  /** @type {Map<number, string>} */
+  /** @type {Map<number, { label: string, html: string }>} */
   const shown = new Map();
   // Marks within notes give numbers to further notes, and a note may hold another one: both maps can grow meanwhile.
   for (const label of numbers.keys()) render(label);
@@ -128,10 +133,14 @@ export function renderNotes(markdown, env) {
   function render(label) {
     const source = notes.get(label);
     const number = numberOf(env, label) ?? 0;
-    if (source !== undefined && !shown.has(number)) shown.set(number, renderNote(markdown, env, label, source));
+    if (source === undefined || shown.has(number)) return;
+    shown.set(number, { label, html: renderNote(markdown, env, label, source) });
   }
   const items = [...shown].sort(([a], [b]) => a - b);
-  const list = items.map(([number, html]) => `<li class="footnote" value="${number}">${html}</li>`);
+  const list = items.map(([number, { label, html }]) => {
+    const value = marked.has(label) ? ` value="${number}"` : "";
+    return `<li class="footnote"${value}>${html}</li>`;
+  });
   return `<section class="footnotes"><ol>${list.join("")}</ol></section>`;
 }
 
