@@ -39,7 +39,7 @@ SERVERS = {"postgres", "redis_server", "database_url", "product", "on_each", "fo
 
 BROWSER, RECIPES = "tests/browser/", "tests/test_recipes.py"
 # What takes longest, in the order of a parallel run.
-LONGEST = (BROWSER, RECIPES, "tests/test_frontend.py", "tests/chat/test_error_tables.py")
+LONGEST = (BROWSER, RECIPES, "tests/test_frontend.py", "tests/chat/test_error_tables.py", "tests/firefox/")
 
 # No deadline, because the duration of an example depends on the database.
 hypothesis.register_profile("rivulet", deadline=None)

@@ -66,6 +66,7 @@ MODELS = {
     "moderated": "finish:content_filter:some text",
     "gpt-4-echo": "echo",
     "org/m:free": "echo",
+    "typed": "typed:8:30",
 }
 
 

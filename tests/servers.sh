@@ -17,6 +17,7 @@ have_postgresql() {
 # Chromium without a desktop takes a third of the CPU; any other Chromium does as well.
 have_headless_chromium() { have chromium-headless-shell || ! apt-cache show chromium-headless-shell >/dev/null 2>&1; }
 have_chromium() { have chromium-headless-shell || have chromium || have chromium-browser || have google-chrome || have google-chrome-stable; }
+have_firefox() { have firefox-esr || have firefox; }
 
 # The front end's checks need Node 20.19, as frontend/package.json says.
 have_node() {
@@ -34,6 +35,7 @@ missing() {
     if ! have pgbouncer; then echo pgbouncer; fi
     if ! have nginx; then echo nginx; fi
     if ! have_chromium; then echo chromium; fi
+    if ! have_firefox; then echo firefox-esr; fi
     if ! have_node; then echo nodejs; fi
     if ! have npm; then echo npm; fi
     if ! have msgfmt; then echo gettext; fi
@@ -47,6 +49,7 @@ tests_of() {
         pgbouncer) echo "the test that goes through PgBouncer" ;;
         nginx) echo "tests that go through nginx" ;;
         chromium) echo "browser tests" ;;
+        firefox-esr) echo "the page's tests in Firefox" ;;
         systemd) echo "the test that rates the units of deploy/" ;;
         gettext) echo "the recipes of CONTRIBUTING.md that compile translations" ;;
         nodejs | npm) echo "the front end's checks, which need Node 20.19 or newer (Debian 13, or nodesource.com)" ;;
