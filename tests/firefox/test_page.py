@@ -136,14 +136,20 @@ def test_the_place_is_kept_on_back(reader: Reader) -> None:
     reader.open(imported(reader, texts))
     browser.wait_for(RENDERED)
     assert browser.evaluate(DISTANCE) < 2
-    place = "() => Math.round(document.querySelectorAll('.answer')[20].getBoundingClientRect().top)"
     browser.evaluate("() => document.querySelectorAll('.answer')[20].scrollIntoView({ block: 'center' })")
-    before = browser.evaluate(f"async () => {{ await ({RESTS})(); return ({place})(); }}")
+    browser.evaluate(RESTS)
     reader.open("/usage/")
     browser.go_back()
     browser.wait_for("() => document.querySelectorAll('.answer').length === 40")
     browser.wait_for(RENDERED)
-    assert abs(browser.evaluate(f"async () => {{ await ({RESTS})(); return ({place})(); }}") - before) < 3
+    stands = """() => {
+        const { id, top } = JSON.parse(sessionStorage.getItem(`place:${location.pathname}`));
+        const message = document.querySelector(`.message[data-id="${id}"]`);
+        return Math.abs(message.getBoundingClientRect().top - top) < 3 && message.innerText;
+    }"""
+    shown_first = browser.wait_for(stands)
+    assert any(text in shown_first for text in ("print(19)", "text 20"))
+    assert browser.evaluate(DISTANCE) > 96
 
 
 def test_reading_while_it_grows(reader: Reader) -> None:
