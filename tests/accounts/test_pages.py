@@ -183,6 +183,17 @@ def sends(request: pytest.FixtureRequest, settings: Any) -> bool:
     return url is not None
 
 
+def test_a_single_address_cannot_be_chosen_or_removed(client: Client, alice: User) -> None:
+    """The page offers no button that could only refuse; with a second address it does."""
+    log_in(client)
+    buttons = ("action_primary", "action_remove")
+    page = client.get("/accounts/email/").content.decode()
+    assert not any(name in page for name in buttons)
+    EmailAddress.objects.create(user=alice, email="other@example.org", verified=True)
+    page = client.get("/accounts/email/").content.decode()
+    assert all(name in page for name in buttons)
+
+
 def test_no_mail_is_promised_without_a_mail_server(client: Client, alice: User, sends: bool) -> None:
     """Without a mail server no page promises mail; addresses can still be added and removed."""
     EmailAddress.objects.update(verified=False)

@@ -31,6 +31,7 @@ def test_a_token_made_on_the_page_opens_the_api(visitor: Client, alice: User) ->
     """A token created here works for the API, is shown once, and is stored as a digest."""
     response = visitor.post(PAGE, {"name": "laptop"})
     secret = secret_in(response)
+    assert 'data-copy="#new-token"' in response.content.decode()
     assert "no-store" in response["Cache-Control"]
     assert Client().get("/api/me/", headers={"Authorization": f"Bearer {secret}"}).json()["username"] == "alice"
     again = visitor.get(PAGE).content.decode()

@@ -48,6 +48,7 @@ ACCOUNT = {
     "email": "/accounts/email/",
     "password": "/accounts/password/change/",
     "tokens": "/accounts/tokens/",
+    "connect": "/accounts/connect/",
     "data": "/accounts/data/",
     "sessions": "/accounts/sessions/",
     "second-factor": "/accounts/2fa/",
