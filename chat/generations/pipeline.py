@@ -242,7 +242,7 @@ class Screening:
         return [ReasoningDetails(json.dumps(kept, separators=(",", ":")))] if kept else []
 
     def _pictures(self, event: CompletionImages) -> list[PipelineEvent]:
-        """Return the images without text beside them; those whose address has a word are only counted."""
+        """Return the images without text beside them; count those whose address has a word."""
         lexicon, kept = self._words.current.outgoing, []
         images = json.loads(event.json)
         for address in map(address_of, images):
