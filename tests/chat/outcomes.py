@@ -128,10 +128,11 @@ async def _ask_all(server: FakeServer, questions: list[tuple[str, Question]]) ->
             rows = [await database.run(_rows, question) for _name, question in some]
             providers_app().configuration.forget()
             ended = await asyncio.gather(*(_ask(*row) for row in rows))
+            alerts = _alerts()
             for (name, question), row_id in zip(some, ended, strict=True):
                 asked = [recorded for recorded in server.requests if PROBE not in json.dumps(recorded.body)]
                 calls = [sum(recorded.came_with(key) for recorded in asked) for key in question.keys]
-                found[name] = await database.run(_outcome, row_id, calls, pauses[row_id])
+                found[name] = await database.run(_outcome, row_id, calls, pauses[row_id], alerts)
             await database.run(ChatModel.objects.update, enabled=False)
     return found
 
@@ -179,7 +180,7 @@ async def _ask(user: int, model: str, conversation: int | None) -> str:
     return started.row.id
 
 
-def _outcome(row_id: str, calls: list[int], pauses: list[float]) -> Outcome:
+def _outcome(row_id: str, calls: list[int], pauses: list[float], alerts: Mapping[str, float]) -> Outcome:
     row = Generation.objects.select_related("message", "conversation", "user").get(id=row_id)
     log = chat().generations.readable(row)
     assert log
@@ -200,7 +201,7 @@ def _outcome(row_id: str, calls: list[int], pauses: list[float]) -> Outcome:
         calls=calls,
         rests=[_rest(row, key) for key in pool],
         upstream_rests=_rest_until(row, circuit) if circuit else None,
-        alerts=_alerts(upstream.slug) > 0,
+        alerts=alerts.get(upstream.slug, 0) > 0,
         learned=model.routes.get(upstream=upstream).learned,
         abuse_count=row.user.abuse_count,
         closed=row.conversation.blocked,
@@ -229,7 +230,11 @@ def _rest_until(row: Generation, trouble: KeyTrouble | UpstreamTrouble) -> Rest 
     return Rest(seconds, bool(trouble.model))
 
 
-def _alerts(upstream: str) -> float:
+def _alerts() -> dict[str, float]:
+    """Return the number of alerts by upstream, read once for many questions, as reading visits every label."""
     name = "rivulet_upstream_alerts_total"
-    samples = (sample for metric in REGISTRY.collect() for sample in metric.samples if sample.name == name)
-    return sum(sample.value for sample in samples if sample.labels["upstream"] == upstream)
+    counted: dict[str, float] = {}
+    for metric in REGISTRY.restricted_registry([name]).collect():
+        for sample in metric.samples:
+            counted[sample.labels["upstream"]] = counted.get(sample.labels["upstream"], 0) + sample.value
+    return counted
