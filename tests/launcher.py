@@ -118,8 +118,13 @@ def _launcher() -> socket.socket:
     return ours
 
 
-def _serve(requests: socket.socket) -> list[str]:
-    """Fork for each request; return, in the child, the arguments of its program."""
+def _serve(requests: socket.socket, codes: list[int]) -> list[str]:
+    """Fork for each request; return, in the child, the arguments of its program.
+
+    A program that leaves its exit code in `codes` ends with its exit functions, and without freeing what was imported,
+    which would take 65 ms of CPU.
+    """
+    atexit.register(lambda: [_leave(code) for code in codes])  # the first that is registered runs last
     wire = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sorted((ROOT / WIRE).rglob("*.py"))]
     for package in PACKAGES + wire:
         import_module(package)
@@ -140,6 +145,23 @@ def _serve(requests: socket.socket) -> list[str]:
             return arguments
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _leave(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _run_program() -> None:
+    match sys.argv[0]:
+        case "-m":
+            del sys.argv[0]
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        case "-c":
+            exec(sys.argv.pop(1), {"__name__": "__main__"})
+        case script:
+            runpy.run_path(script, run_name="__main__")
 
 
 def _bury(*_: object) -> None:
@@ -174,12 +196,12 @@ def _fork_and_wait(status_descriptor: int, *streams: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv = _serve(socket.socket(fileno=0))
-    match sys.argv[0]:
-        case "-m":
-            del sys.argv[0]
-            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-        case "-c":
-            exec(sys.argv.pop(1), {"__name__": "__main__"})
-        case script:
-            runpy.run_path(script, run_name="__main__")
+    exit_codes: list[int] = []
+    sys.argv = _serve(socket.socket(fileno=0), exit_codes)
+    try:
+        _run_program()
+        exit_codes.append(0)
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            exit_codes.append(end.code or 0)
+        raise

@@ -98,15 +98,14 @@ SERVING |= {
 }
 
 
+FIRST_START = str(ROOT / "tests/first_start.py")
+
+
 @cache
-def _set_up(settings: Settings) -> Path:
-    """Run `manage.py setup` once for these settings, and return the folder that it leaves."""
+def _folder(_settings: Settings) -> Path:
+    """Return the folder for what `manage.py setup` leaves with these settings; it is empty until a product left it."""
     directory = Path(tempfile.mkdtemp(prefix="rivulet-set-up-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    servers.migrated_sqlite(directory)
-    variables = {**dict(settings), "VAR_DIR": str(directory)}
-    done = launcher.run([MANAGE, "setup"], variables, seconds=SETUP_SECONDS)
-    assert done.returncode == 0, done.stderr
     return directory
 
 
@@ -139,21 +138,34 @@ class Product:
 
     def set_up(self) -> Self:
         """Set up once; a new folder becomes a copy of one that was set up with the same settings."""
-        if self._is_set_up:
-            return self
-        if not self._environment["DATABASE_URL"] and not (self.var_dir / "rivulet.sqlite3").exists():
-            shutil.copytree(_set_up(self._settings()), self.var_dir, dirs_exist_ok=True)
-        else:
+        if (folder := self._folder_of_setup()) is not None:
             done = self.manage("setup")
             assert done.returncode == 0, done.stderr
-        self._is_set_up = True
+            if folder:
+                shutil.copytree(self.var_dir, folder, dirs_exist_ok=True)
         return self
 
     def start(self) -> Self:
         """Set up and serve."""
-        self.set_up()
-        program = str(ROOT / "tests/impatient.py") if "IMPATIENCE" in self._environment else MANAGE
-        return self.serve(program, "serve")
+        arguments = [str(ROOT / "tests/impatient.py") if "IMPATIENCE" in self._environment else MANAGE, "serve"]
+        if (folder := self._folder_of_setup()) is not None:
+            arguments = [FIRST_START, folder, *arguments]
+        return self.serve(*arguments)
+
+    def _folder_of_setup(self) -> str | None:
+        """Return where to leave a copy of what `manage.py setup` makes, or nothing; None when that is done."""
+        if self._is_set_up:
+            return None
+        self._is_set_up = True
+        if self._environment["DATABASE_URL"] or (self.var_dir / "rivulet.sqlite3").exists():
+            return ""
+        self.var_dir.mkdir(parents=True, exist_ok=True)
+        folder, was_empty = _folder(self._settings()), not any(self.var_dir.iterdir())
+        if any(folder.iterdir()):
+            shutil.copytree(folder, self.var_dir, dirs_exist_ok=True)
+            return None
+        servers.migrated_sqlite(self.var_dir)
+        return str(folder) if was_empty else ""
 
     def _settings(self) -> Settings:
         """Return the variables that affect `manage.py setup`."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import servers
 from tests.product import Product
 
 pytestmark = pytest.mark.server
@@ -73,6 +74,7 @@ def test_a_secret_is_read_from_its_file(tmp_path: Path) -> None:
 @pytest.mark.contract("setting: ADMIN_PASSWORD")
 def test_the_generated_password_is_printed_once(tmp_path: Path) -> None:
     """The first start prints the admin's name and password, the second does not."""
+    servers.migrated_sqlite(tmp_path)
     product = Product(tmp_path, ADMIN_PASSWORD="")
     first, second = product.manage("setup"), product.manage("setup")
     assert "admin" in first.stdout
@@ -83,6 +85,7 @@ def test_the_generated_password_is_printed_once(tmp_path: Path) -> None:
 @pytest.mark.contract("setup never overwrites")
 def test_setup_does_not_overwrite(tmp_path: Path) -> None:
     """An admin's edits stay; values from the environment follow it; empty values are not set."""
+    servers.migrated_sqlite(tmp_path)
     product = Product(tmp_path, OPENAI_BASE_URL="http://127.0.0.1:9/v1", OPENAI_MODELS="m", WORKERS="", TIME_ZONE="")
     assert product.manage("setup").returncode == 0
     product.sql("UPDATE quotas_quota SET daily_limit = 7 WHERE slug = 'standard'")

@@ -193,7 +193,7 @@ async def test_a_reload_replaces_each_worker(two: Supervised) -> None:
     first, ports = two.pids("started"), two.pids("listens")
     os.kill(os.getpid(), signal.SIGHUP)
     await two.until(lambda: len(two.pids("retired")) == 2)
-    assert two.pids("retired") == first
+    assert sorted(two.pids("retired")) == sorted(first)  # each notes it for itself, so the second may come first
     assert two.pids("listens")[2:] == ports
     os.kill(os.getpid(), signal.SIGTERM)
     assert await two.running == 0
