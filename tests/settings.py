@@ -22,3 +22,5 @@ if "sqlite" in DATABASES["default"]["ENGINE"]:
     DATABASES["default"]["TEST"] = {"NAME": VAR_DIR / "test.sqlite3"}
 elif "IS_MIGRATED" in os.environ:
     DATABASES["default"]["TEST"] = {"TEMPLATE": DATABASES["default"]["NAME"], "MIGRATE": False}
+# Each test client has middleware of its own, which would read all static files.
+WHITENOISE_AUTOREFRESH = True

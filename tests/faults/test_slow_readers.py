@@ -1,6 +1,7 @@
 """Readers who never read cost little memory. That they are let go is shown in tests/runtime/test_http.py."""
 
 import contextlib
+import os
 import socket
 import time
 from collections.abc import Sequence
@@ -91,8 +92,9 @@ def test_snapshots(tmp_path: Path, upstream: FakeOpenAI) -> None:
 
 # --- one long completion that still grows -----------------------------------------------------------------------------
 
-# Deltas, their characters (three bytes each in JSON), and milliseconds between them: 10 MB in all.
-GROWING = (280, 12_500, 25)
+# Deltas, their characters (three bytes each in JSON), and milliseconds between them: 3 MB in all, 10 MB in `make soak`.
+SOAK = os.environ.get("SOAK") == "1"
+GROWING = (280 if SOAK else 80, 12_500, 25 if SOAK else 90)
 # Seconds between two silent readers who come.
 JOIN_SECONDS = 0.05
 # Memory that one silent reader may cost, in KiB, and what the measurement allows beside it, in MiB.
@@ -138,8 +140,9 @@ def memories_mib(measurements: Sequence[tuple[ApiUser, ApiUser, str, int]]) -> l
         return list(threads.map(memory_mib, *zip(*measurements, strict=True)))
 
 
+@pytest.mark.soak
 def test_silent_readers_of_a_growing_completion_share_it(tmp_path: Path, upstream: FakeOpenAI) -> None:
-    """50 silent readers of one 10 MB completion that still grows cost 256 KiB each at most."""
+    """50 silent readers of one completion of megabytes that still grows cost 256 KiB each at most."""
     with contextlib.ExitStack() as products:
         users = [
             products.enter_context(Product(tmp_path / name, **growing(upstream))).register("alice")
@@ -150,6 +153,7 @@ def test_silent_readers_of_a_growing_completion_share_it(tmp_path: Path, upstrea
     assert max(memory) - none < READERS * READER_KIB / 1024 + BESIDE_MIB, (none, memory)
 
 
+@pytest.mark.soak
 def test_silent_readers_of_a_replica_share_it(postgres: servers.Postgres, tmp_path: Path, upstream: FakeOpenAI) -> None:
     """The same holds in another process than the one that generates."""
     with contextlib.ExitStack() as pairs:
