@@ -128,7 +128,7 @@ class Log(Sink):
         return bool(self._followers or self._listeners)
 
     def publish(self, name: str, data: object) -> None:
-        """Append an event; readers who have all before it get it at once, others are woken."""
+        """Append an event; send it to readers who have all before it, wake the others."""
         number = self.first + len(self._events)
         event = encode(self.channel, number, name, data)
         self._events.append(event)

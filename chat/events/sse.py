@@ -331,7 +331,7 @@ class SourceStream(Stream):
 
 
 class LogStream(SourceStream):
-    """A reader of an event log. One who keeps up gets each event from the log, and asks for nothing."""
+    """A reader of an event log, which gives new events to readers who keep up."""
 
     def __init__(self, streams: OpenStreams, user_id: int, follower: Follower) -> None:
         super().__init__(streams, user_id, follower)
