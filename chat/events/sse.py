@@ -338,7 +338,7 @@ class LogStream(SourceStream):
         follower.offer = self._offer
 
     def _offer(self, data: bytes) -> bool:
-        """Send what follows all that was sent; return whether the client could take it at once."""
+        """Send what follows all that was sent; return whether the client took it."""
         writer = self._writer
         if writer is None or not self._waits or self._reads or self._woken.is_set() or not writer.ready:
             return False

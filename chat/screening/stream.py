@@ -37,7 +37,7 @@ class Screen:
         return len(self._held)
 
     def passes(self, text: str, lexicon: Lexicon) -> bool:
-        """Add a delta if it may be shown at once and unchanged; return whether that is so.
+        """Add a delta if it may be shown as it is; return whether it may.
 
         Nearly all deltas do, and `feed` costs several times as much.
         """

@@ -151,7 +151,7 @@ class Tracker:
         self.found: list[Match] = []
 
     def skip(self, text: str) -> bool:
-        """Pass over a piece of text in which nothing begins, while nothing is alive; return whether that is so."""
+        """Pass over text in which nothing begins, while nothing is alive; return whether it did."""
         terms = self._terms
         if self.alive or self.waiting or self.found or not terms.harmless.issuperset(text):
             return False

@@ -1,4 +1,4 @@
-"""Chunks that repeat an earlier one with another text, which most chunks of a stream do.
+"""Chunks that repeat an earlier one with another text, as most of a stream do.
 
 Such a chunk means what the earlier one meant, so its text is all that has to be read of it.
 """
@@ -13,7 +13,7 @@ _PROBE = b"\xe2\x82\xac"
 
 
 class Repeats:
-    """What is the same in the chunks of one stream: the bytes before and after the text of a single choice."""
+    """The bytes before and after the text, which are the same in the chunks of one stream."""
 
     __slots__ = ("_after", "_before", "_joint", "_learned", "_rest", "_start")
 
@@ -23,7 +23,7 @@ class Repeats:
         self._start = self._rest = self._learned = 0
 
     def text(self, data: bytes) -> str:
-        """Return the text of chunks that differ from the one learned in their text only; else nothing."""
+        """Return the text of chunks that differ from the learned one in nothing else."""
         if not self._before or not (data.startswith(self._before) and data.endswith(self._after)):
             return ""
         quoted = data[self._start : len(data) - self._rest]
