@@ -13,7 +13,7 @@ _PROBE = b"\xe2\x82\xac"
 
 
 class Repeats:
-    """The bytes before and after the text, which are the same in the chunks of one stream."""
+    """The bytes around the text that are the same in all chunks."""
 
     __slots__ = ("_after", "_before", "_joint", "_learned", "_rest", "_start")
 
