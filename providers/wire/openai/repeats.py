@@ -39,7 +39,7 @@ class Repeats:
         return "".join(texts) if whole else ""
 
     def learn(self, chunk: bytes, text: str) -> None:
-        """Learn from a chunk that was one whole event with this text and nothing else that matters."""
+        """Learn from a chunk that was one event with this text alone."""
         if self._learned >= _MOST_LEARNED:
             return
         encoded = text.encode()
