@@ -62,7 +62,7 @@ oracles: $(ORACLES)/.installed ## install the vendors' SDKs, against which tests
 	@$(PYTHON) -m venv .bench && .bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r benchmarks/requirements.txt
 	@touch $@
 
-bench: $(VENV)/.dev .bench/.installed ## the benchmarks, as tables with ratios; about ten minutes
+bench: $(VENV)/.dev .bench/.installed ## the benchmarks, as tables with ratios; about fifteen minutes
 	@sh tests/servers.sh
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.screening

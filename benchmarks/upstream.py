@@ -1,13 +1,15 @@
 """A fast fake upstream: streamed OpenAI chat completions, each delta with the time of its writing.
 
 `python -m benchmarks.upstream PORT`. The model's name describes the stream: `paced-<deltas>-<milliseconds between>`;
-with 0 milliseconds all deltas come at once.
+with 0 milliseconds all deltas come at once. `GET /closed` returns when a stream was last cut off, in nanoseconds of the
+system's monotonic clock.
 """
 
 import asyncio
 import re
 import sys
 import time
+from typing import ClassVar
 
 import uvloop
 
@@ -31,14 +33,22 @@ def _chunk(data: bytes) -> bytes:
 class UpstreamProtocol(asyncio.Protocol):
     """One connection that serves requests one after the other."""
 
+    # When a stream was last cut off.
+    closed_at: ClassVar[int] = 0
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._transport, self._received = transport, b""
+        self._transport, self._received, self._left = transport, b"", 0
         self._loop = asyncio.get_running_loop()
 
     def data_received(self, data: bytes) -> None:
         self._received += data
         end = self._received.find(b"\r\n\r\n")
         if end < 0:
+            return
+        if self._received.startswith(b"GET /closed "):
+            found = b"%d" % UpstreamProtocol.closed_at
+            self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(found), found))
+            self._received = b""
             return
         length = re.search(rb"content-length:\s*(\d+)", self._received[:end], re.IGNORECASE)
         whole = end + 4 + (int(length[1]) if length else 0)
@@ -50,6 +60,10 @@ class UpstreamProtocol(asyncio.Protocol):
         self._seconds = milliseconds / 1000
         self._transport.write(HEAD)
         self._next()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._left:
+            UpstreamProtocol.closed_at = time.monotonic_ns()
 
     def _next(self) -> None:
         if self._transport.is_closing():
