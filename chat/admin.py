@@ -1,10 +1,11 @@
 """Conversations, generations and text tools in the admin; conversations and generations are read-only."""
 
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django.conf import settings
 from django.contrib import admin
-from django.db.models import Count, QuerySet
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
@@ -12,7 +13,9 @@ from accounts.audit import reasons
 from chat.announcements import admin as announcements_admin  # noqa: F401  (Django looks for admin pages only here)
 from chat.models import Conversation, Generation, Message, Preset, TextTool
 from chat.screening import admin as screening_admin  # noqa: F401  (likewise)
+from providers.models import ChatModel, Upstream
 from web.editable_lists import EditableList
+from web.large_tables import LargeTable
 
 
 class MessageInline(admin.TabularInline[Message, Conversation]):
@@ -29,20 +32,24 @@ class MessageInline(admin.TabularInline[Message, Conversation]):
 
 
 @admin.register(Conversation)
-class ConversationAdmin(admin.ModelAdmin[Conversation]):
+class ConversationAdmin(LargeTable[Conversation]):
     """Show conversations. Each look is in the audit, and needs a reason with AUDIT_REASON."""
 
     audits_reads = True
     list_display = ("title", "user", "message_count", "pinned", "archived", "updated_at")
     list_filter = ("pinned", "archived", "updated_at")
     list_select_related = ("user",)
-    search_fields = ("title", "user__username", "user__email")
-    date_hierarchy = "updated_at"
+    contained = ("title",)
+    search_help_text = _("A user, or a part of a title.")
+    ordering = ("-id",)
     readonly_fields = ("user", "title", "system_prompt", "pinned", "archived", "created_at", "updated_at")
     inlines = (MessageInline,)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
-        return super().get_queryset(request).annotate(message_count=Count("messages"))
+        messages = Message.objects.filter(conversation=OuterRef("pk")).order_by().values("conversation")
+        # A subquery, which only the rows of a page cost.
+        counted = Subquery(messages.annotate(n=Count("pk")).values("n"))
+        return super().get_queryset(request).annotate(message_count=Coalesce(counted, 0))
 
     def get_list_display(self, request: HttpRequest) -> Any:
         # A title is a text of the user: the first prompt.
@@ -73,7 +80,7 @@ class ConversationAdmin(admin.ModelAdmin[Conversation]):
         """Log ids without titles, which are texts of users and would outlive the account."""
         return super().log_deletions(request, [Conversation(pk=row.pk) for row in queryset])  # type: ignore[arg-type]  # any iterable
 
-    @admin.display(description=_("messages"), ordering="message_count")
+    @admin.display(description=_("messages"))
     def message_count(self, row: Conversation) -> int:
         return int(row.message_count)  # type: ignore[attr-defined]
 
@@ -81,15 +88,38 @@ class ConversationAdmin(admin.ModelAdmin[Conversation]):
         return False
 
 
+class ConfiguredNames(admin.SimpleListFilter):
+    """Chooses by a column of configured names, which it takes from the configuration."""
+
+    rows: ClassVar[type[ChatModel | Upstream]]
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        slugs = self.rows._default_manager.order_by("slug").values_list("slug", flat=True)
+        return [(slug, slug) for slug in slugs]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(**{str(self.parameter_name): self.value()}) if self.value() else queryset
+
+
+class OfModel(ConfiguredNames):
+    title, parameter_name, rows = _("model"), "model", ChatModel
+
+
+class OfUpstream(ConfiguredNames):
+    title, parameter_name, rows = _("upstream"), "upstream", Upstream
+
+
 @admin.register(Generation)
-class GenerationAdmin(admin.ModelAdmin[Generation]):
+class GenerationAdmin(LargeTable[Generation]):
     """Show generations without their text, which is not needed to see how they ended."""
 
     list_display = ("id", "user", "model", "upstream", "status", "finish_reason", "cost", "created_at", "finished_at")
-    list_filter = ("status", "finish_reason", "model", "upstream", "created_at")
+    list_filter = ("status", OfModel, OfUpstream, "created_at")
     list_select_related = ("user",)
-    search_fields = ("id", "user__username")
-    date_hierarchy = "created_at"
+    exact = ("id",)
+    search_help_text = _("A user, or the whole id of a generation.")
+    # Ids begin with the time.
+    ordering = ("-id",)
     fields = (
         *("id", "user", "conversation", "model", "upstream", "status", "finish_reason", "error", "charge"),
         *("input_tokens", "output_tokens", "usage_estimated", "created_at", "finished_at"),

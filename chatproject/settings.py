@@ -337,7 +337,7 @@ CORS_ALLOW_HEADERS = [
     *("accept", "authorization", "content-type", "x-csrftoken", "x-requested-with"),
     *("idempotency-key", "last-event-id"),
 ]
-CORS_EXPOSE_HEADERS = ["X-Request-ID", "X-Quota-Remaining", "X-Quota-Reset", "Retry-After"]
+CORS_EXPOSE_HEADERS = ["X-Request-ID", "X-Quota-Remaining", "X-Quota-Reset", "Retry-After", "Link"]
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(hours=1),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=30),

@@ -1,6 +1,7 @@
 """Admin pages of quotas: limits, credits and models are edited, the ledger is read-only."""
 
 import csv
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
@@ -34,6 +35,7 @@ from quotas.models import (
 )
 from web import spreadsheets
 from web.editable_lists import EditableList
+from web.large_tables import EstimatingPaginator, LargeTable
 from web.readonly_admin import RecordAdmin
 
 Row = TypeVar("Row", bound=Model)
@@ -98,18 +100,17 @@ class QuotaAdmin(EditableList[Quota]):
         quotas_app().snapshot.forget()
 
 
-class LedgerTableAdmin(RecordAdmin[Row]):
+class LedgerTableAdmin(RecordAdmin[Row], LargeTable[Row]):
     """A table that only the ledger writes."""
 
     list_select_related = ["user", "quota"]
-    search_fields = ["user__username", "user__email"]
-    list_filter = ["quota"]
+    list_filter: ClassVar[Any] = ["quota"]
 
 
 @admin.register(DailyUsage)
 class DailyUsageAdmin(LedgerTableAdmin[DailyUsage]):
     list_display = ["day", "user", "quota", "used"]
-    date_hierarchy = "day"
+    list_filter = ["quota", "day"]
 
 
 @admin.register(CreditBalance)
@@ -120,26 +121,30 @@ class CreditBalanceAdmin(LedgerTableAdmin[CreditBalance]):
 @admin.register(Reservation)
 class ReservationAdmin(LedgerTableAdmin[Reservation]):
     list_display = ["created_at", "user", "quota", "day", "source", "status", "reason", "reference"]
-    list_filter = ["status", "source", "quota"]
-    search_fields = ["user__username", "user__email", "=reference"]
-    date_hierarchy = "created_at"
+    list_filter = ["status", "source", "quota", "created_at"]
+    exact = ("reference",)
+    search_help_text = _("A user, or the whole id of a generation.")
 
 
 @admin.register(LedgerEntry)
 class LedgerEntryAdmin(LedgerTableAdmin[LedgerEntry]):
     list_display = ["created_at", "user", "quota", "amount", "source", "reason", "reference"]
-    list_filter = ["source", "quota"]
-    search_fields = ["user__username", "user__email", "reason", "=reference"]
-    date_hierarchy = "created_at"
+    list_filter = ["source", "quota", "created_at"]
+    search_help_text = _("A user, the whole id of a generation, or the reason of a grant.")
+
+    def conditions(self, text: str) -> Iterator[Q]:
+        yield from super().conditions(text)
+        # Each with the condition of its index.
+        yield Q(reference=text, amount__lt=0)
+        yield Q(reference="", reason__icontains=text)
 
 
 @admin.register(Invitation)
 class InvitationAdmin(LedgerTableAdmin[Invitation]):
     list_display = ["joined_at", "inviter", "invited", "status", "reward", "credited_at"]
     list_select_related = ["inviter", "invited"]
-    list_filter = ["status"]
-    search_fields = ["inviter__username", "inviter__email", "invited__username", "invited__email"]
-    date_hierarchy = "joined_at"
+    list_filter = ["status", "joined_at"]
+    user_fields = ("inviter", "invited")
 
 
 class BatchForm(forms.ModelForm[RedeemBatch]):
@@ -157,6 +162,11 @@ class BatchForm(forms.ModelForm[RedeemBatch]):
         return moment
 
 
+def _counted(codes: QuerySet[RedeemCode]) -> Subquery:
+    """Return how many of these codes a batch has."""
+    return Subquery(codes.filter(batch=OuterRef("pk")).order_by().values("batch").annotate(n=Count("pk")).values("n"))
+
+
 def _annotation(name: str, title: StrOrPromise) -> Any:
     """Return a column of a list that shows an annotation of its rows."""
     return admin.display(description=title)(lambda _admin, row: getattr(row, name))
@@ -168,6 +178,8 @@ class RedeemBatchAdmin(admin.ModelAdmin[RedeemBatch]):
     list_display = ["id", "note", "quota", "credits", "made", "redeemed", "expires", "created_by", "created_at"]
     list_display_links = ["id", "note"]
     list_select_related = ["created_by"]
+    paginator = EstimatingPaginator
+    show_full_result_count = False
     search_fields = ["note"]
     ordering = ["-id"]
     actions = ["export", "withdraw"]
@@ -199,8 +211,9 @@ class RedeemBatchAdmin(admin.ModelAdmin[RedeemBatch]):
                 of_quota=Coalesce(Subquery(first.values("quota__slug")[:1]), Value("")),
                 worth=Subquery(first.values("credits")[:1]),
                 until=Subquery(first.values("expires_at")[:1]),
-                all_codes=Count("codes"),
-                used_codes=Count("codes", filter=Q(codes__redeemed_at__isnull=False)),
+                # Subqueries, because a join would count the codes of all batches for each page.
+                all_codes=Coalesce(_counted(RedeemCode.objects.all()), 0),
+                used_codes=Coalesce(_counted(RedeemCode.objects.filter(redeemed_at__isnull=False)), 0),
             )
         )
 
@@ -261,13 +274,13 @@ def _as_csv(codes: QuerySet[RedeemCode]) -> HttpResponse:
 
 
 @admin.register(RedeemCode)
-class RedeemCodeAdmin(RecordAdmin[RedeemCode]):
+class RedeemCodeAdmin(RecordAdmin[RedeemCode], LargeTable[RedeemCode]):
     """Single codes, read-only; batches make and export them."""
 
     list_display = ["__str__", "batch", "quota", "credits", "expires_at", "redeemed_by", "redeemed_at"]
     list_select_related = ["batch", "quota", "redeemed_by"]
     list_filter = ["quota", ("redeemed_at", admin.EmptyFieldListFilter)]
-    search_fields = ["redeemed_by__username", "redeemed_by__email"]
+    user_fields = ("redeemed_by",)
     search_help_text = _("A code, with or without dashes, or the user who redeemed it.")
     fields = ["batch", "code", "quota", "credits", "expires_at", "redeemed_by", "redeemed_at"]
 

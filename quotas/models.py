@@ -208,7 +208,11 @@ class LedgerEntry(models.Model):
                 name="ledger_source",
             ),
         ]
-        indexes = [models.Index(fields=["user", "-id"], name="ledger_by_user")]
+        indexes = [
+            models.Index(fields=["user", "-id"], name="ledger_by_user"),
+            # Grants: for their list, and searches of their reasons.
+            models.Index(fields=["-id"], name="ledger_grants", condition=models.Q(reference="")),
+        ]
 
     def __str__(self) -> str:
         return f"{self.user_id} {self.amount:+d} {self.reason}"
@@ -319,6 +323,7 @@ class RedeemCode(models.Model):
     class Meta:
         verbose_name = _("redeem code")
         verbose_name_plural = _("redeem codes")
+        indexes = [models.Index(fields=["batch", "id"], name="codes_of_batch")]
         constraints = [
             models.CheckConstraint(condition=models.Q(credits__gte=1), name="code_is_worth_something"),
             models.CheckConstraint(

@@ -1,6 +1,5 @@
 """REST for staff: quotas, redeem codes, and credits given by hand."""
 
-from dataclasses import replace
 from typing import Any
 
 from django.contrib.admin.models import ADDITION
@@ -21,10 +20,7 @@ from quotas.statements import MOST
 from web.bodies import DateTimeField, NamedRow, StrictSerializer
 from web.openapi import Operation
 from web.refusals import Conflict, Forbidden, InvalidRequest
-from web.staff import OPERATIONS, StaffRows, StaffSerializer
-
-# Rows of the list of grants; `?user=` finds older ones.
-LISTED = 1_000
+from web.staff import OPERATIONS, StaffRows, StaffSerializer, with_query
 
 
 class QuotaSlug(NamedRow[Quota]):
@@ -101,7 +97,7 @@ class RedeemCodes(StaffRows):
     """`/api/admin/redeem-codes/`: POST makes a batch; `?batch=` lists the codes of one."""
 
     model, serializer_class = RedeemCode, CodeRow
-    operations = OPERATIONS | {"list": replace(OPERATIONS["list"], query={"batch": str})}
+    operations = OPERATIONS | {"list": with_query(batch=str)}
 
     def get_queryset(self) -> QuerySet[RedeemCode]:
         rows = RedeemCode.objects.select_related("quota", "redeemed_by").order_by("pk")
@@ -168,11 +164,9 @@ class Credits(StaffRows):
     """`/api/admin/credits/`: every grant, newest first; rows are only added."""
 
     model, serializer_class = LedgerEntry, GrantRow
-    operations = OPERATIONS | {"list": replace(OPERATIONS["list"], query={"user": str})}
+    operations = OPERATIONS | {"list": with_query(user=str)}
 
     def get_queryset(self) -> QuerySet[LedgerEntry]:
         rows = LedgerEntry.objects.filter(reference="").select_related("user", "quota").order_by("-pk")
-        if self.action != "list":
-            return rows
-        user = self.request.query_params.get("user")
-        return (rows if user is None else rows.filter(user__username=user))[:LISTED]
+        user = self.request.query_params.get("user") if self.action == "list" else None
+        return rows if user is None else rows.filter(user__username=user)

@@ -1,4 +1,7 @@
-"""Serve the site's logo and colours. Addresses contain a digest, so that browsers may keep them for ever."""
+"""Serve the site's logo and colours.
+
+Addresses contain a digest, so that browsers may keep them for ever.
+"""
 
 import hashlib
 import io
@@ -59,7 +62,7 @@ def manifest_icons() -> list[dict[str, str]]:
 
 
 def stylesheet_url(name: str) -> str:
-    """Return the address of the colours for `pages` or the `admin`; empty when they are ours."""
+    """Return the address of the colours for `pages` or `admin`; empty for ours."""
     palette: Palette | None = settings.SITE_COLOR
     return reverse("brand-colours", args=[name, _digest(_stylesheet(palette, name))]) if palette else ""
 

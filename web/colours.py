@@ -17,7 +17,7 @@ _WHITE, _BLACK = "#ffffff", "#000000"
 
 @dataclass(frozen=True, slots=True)
 class Shades:
-    """One theme's colours: of links and buttons, under the pointer, of chosen rows, and of text on buttons."""
+    """One theme's colours: of links, under the pointer, of chosen rows, of text on buttons."""
 
     accent: str
     strong: str
@@ -34,7 +34,7 @@ class Palette:
 
 
 def palette(text: str) -> Palette:
-    """Return the shades for `#rrggbb`, or for one of each theme with a comma between; raise ValueError."""
+    """Return the shades for `#rrggbb`, or two of these with a comma between; raise ValueError."""
     parts = [part.strip().lower() for part in text.split(",")]
     if len(parts) > 2 or not all(re.fullmatch(r"#[0-9a-f]{6}", part) for part in parts):
         raise ValueError("not a colour such as #0b6b74, or two with a comma between: of the light and the dark theme")
@@ -76,7 +76,7 @@ def _lightened(colour: str) -> str:
 
 
 def _mixed(one: str, other: str, share: float) -> str:
-    """Return a colour that consists of so much of the first one, and else of the other."""
+    """Return a colour with this share of the first one, and the rest of the other."""
     pairs = zip(_channels(one), _channels(other), strict=True)
     return "#" + "".join(f"{round(share * first + (1 - share) * second):02x}" for first, second in pairs)
 

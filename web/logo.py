@@ -17,7 +17,7 @@ _SVG = re.compile(rb"\s*(?:<\?xml[^>]*\?>|<!--.*?-->|<!DOCTYPE[^>]*>|\s)*<svg[\s
 
 @dataclass(frozen=True, slots=True)
 class Logo:
-    """The file's bytes, its type, and a digest for addresses that browsers may keep for ever."""
+    """The file's bytes, its type, and a digest for its address."""
 
     data: bytes = field(repr=False)
     media_type: str

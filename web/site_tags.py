@@ -1,4 +1,4 @@
-"""Template tags for the name, the logo, the colours and the footer of this site, which the operator sets."""
+"""Template tags for the name, logo, colours and footer that the operator sets."""
 
 from django import template
 from django.conf import settings

@@ -7,8 +7,10 @@ pages, and every change is recorded in the admin history of the row.
 import json
 from collections.abc import Iterable, Mapping
 from copy import copy
+from dataclasses import replace
 from typing import Any, ClassVar
 
+from django.contrib import admin
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.db import IntegrityError, OperationalError, transaction
 from django.db.models import Model, ProtectedError, QuerySet, RestrictedError
@@ -23,22 +25,39 @@ from rest_framework.views import APIView
 
 from web.bodies import StrictSerializer
 from web.openapi import Operation
-from web.refusals import Conflict
+from web.refusals import Conflict, InvalidRequest
 
 # Rights for methods that change rows; all others need "change".
 _RIGHTS = {"POST": "add", "DELETE": "delete"}
+# Rows of a list at once; the header `Link` leads to the next ones.
+LISTED = 2_000
+# Characters of a searched text.
+MOST_SEARCH_CHARS = 100
 # Attempts to delete a row while other requests insert rows that refer to it; then the response is 409.
 DELETE_ATTEMPTS = 4
 
 _REFUSES = (409, 413, 415)
 # The API descriptions of view sets that state none of their own.
 OPERATIONS = {
-    "list": Operation("Staff", "List the {resource}", refuses=_REFUSES),
+    "list": Operation(
+        "Staff",
+        "List the {resource}",
+        "`search` finds what the administration's list finds. `limit` rows come at once, 2,000 at most. Where there "
+        'are more, the header `Link` has the address of the next ones (`rel="next"`).',
+        query={"search": str, "limit": int, "cursor": int},
+        refuses=_REFUSES,
+    ),
     "create": Operation("Staff", "Add to the {resource}", refuses=_REFUSES),
     "retrieve": Operation("Staff", "Read one of the {resource}", refuses=_REFUSES),
     "partial_update": Operation("Staff", "Change one of the {resource}", refuses=_REFUSES),
     "destroy": Operation("Staff", "Delete one of the {resource}", refuses=_REFUSES),
 }
+
+
+def with_query(**names: type) -> Operation:
+    """Return the description of a list that takes further parameters."""
+    listing = OPERATIONS["list"]
+    return replace(listing, query={**listing.query, **names})
 
 
 class StaffOnly(BasePermission):
@@ -82,6 +101,31 @@ class StaffRows(viewsets.ModelViewSet[Any]):
 
     def get_queryset(self) -> QuerySet[Any]:
         return self.model._default_manager.order_by("pk")
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Return rows in the order of the query set, which is that of their ids."""
+        limit = _whole_number(request, "limit", 1, LISTED) or LISTED
+        after = _whole_number(request, "cursor", 0, 2**63 - 1)
+        rows = self._found(self.filter_queryset(self.get_queryset()))
+        if after is not None:
+            rows = rows.filter(**{"pk__lt" if _is_descending(rows) else "pk__gt": after})
+        page = list(rows[: limit + 1])
+        response = Response(self.get_serializer(page[:limit], many=True).data)
+        if len(page) > limit:
+            query = request.query_params.copy()
+            query["cursor"] = str(page[limit - 1].pk)
+            response["Link"] = f'<{request.build_absolute_uri(f"{request.path}?{query.urlencode()}")}>; rel="next"'
+        return response
+
+    def _found(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        text = self.request.query_params.get("search", "").strip()
+        if len(text) > MOST_SEARCH_CHARS or "\0" in text:
+            raise InvalidRequest(details={"search": [_("This text is too long.")]})
+        if not text:
+            return rows
+        page = admin.site.get_model_admin(self.model)
+        found, duplicates = page.get_search_results(self.request._request, rows, text)
+        return self.get_queryset().filter(pk__in=found.order_by().values("pk")) if duplicates else found
 
     def changed(self) -> None:
         """Override to react to a change; called inside the transaction of each change."""
@@ -145,3 +189,17 @@ def routes(prefix: str, rows: type[StaffRows]) -> list[URLPattern]:
         path(prefix, rows.as_view({"get": "list", "post": "create"})),
         path(f"{prefix}<int:pk>/", rows.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"})),
     ]
+
+
+def _is_descending(rows: QuerySet[Any]) -> bool:
+    return str(rows.query.order_by[0]).startswith("-")
+
+
+def _whole_number(request: Request, name: str, least: int, most: int) -> int | None:
+    """Return a number of the query, None when it is not there or empty."""
+    text = request.query_params.get(name, "")
+    if not text:
+        return None
+    if text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most:
+        return int(text)
+    raise InvalidRequest(details={name: [_("This number is not valid.")]})

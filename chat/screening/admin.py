@@ -20,6 +20,7 @@ from chat.models import AllowedPhrase, Hit, SensitiveWord
 from chat.screening import folding, trial, wordlist
 from chat.screening.schemas import ImportedWords
 from web.editable_lists import EditableList
+from web.large_tables import LargeTable
 from web.readonly_admin import RecordAdmin
 
 # Bytes of a file uploaded in the admin at most; the REST import takes larger ones.
@@ -159,15 +160,15 @@ class AllowedPhraseAdmin(TermAdmin):
 
 
 @admin.register(Hit)
-class HitAdmin(RecordAdmin[Hit]):
+class HitAdmin(RecordAdmin[Hit], LargeTable[Hit]):
     """Show hits, read-only; the text that contained the word is not stored."""
 
     list_display = ("created_at", "user", "hit_word", "direction", "hit_generation")
     list_display_links = None
     list_filter = ("direction", "created_at")
     list_select_related = ("user",)
-    search_fields = ("user__username", "user__email", "=word_id", "=generation__id")
-    date_hierarchy = "created_at"
+    exact = ("word_id", "generation")
+    search_help_text = _("A user, or the whole id of a word or a generation.")
     fields: ClassVar[Any] = ("created_at", "user", "hit_word", "direction", "hit_generation")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Hit]:
