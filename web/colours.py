@@ -76,7 +76,7 @@ def _lightened(colour: str) -> str:
 
 
 def _mixed(one: str, other: str, share: float) -> str:
-    """Return a colour with this share of the first one, and the rest of the other."""
+    """Return a colour that has this share of the first one, else of the second."""
     pairs = zip(_channels(one), _channels(other), strict=True)
     return "#" + "".join(f"{round(share * first + (1 - share) * second):02x}" for first, second in pairs)
 

@@ -21,7 +21,7 @@ Row = TypeVar("Row", bound=Model)
 # Users whose rows a search shows at most, the newest first.
 MOST_USERS = 500
 # Rows from which on their number is PostgreSQL's estimate.
-COUNTED = 100_000
+COUNTED = 10_000
 
 
 class EstimatingPaginator(Paginator[Any]):
