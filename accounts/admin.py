@@ -28,6 +28,7 @@ from accounts.signup_admin import ApprovalActions
 from accounts.token_limits import with_use
 from accounts.token_usage import with_usage
 from providers.admin import ReservingGroupAdmin
+from web.large_tables import LargeTable
 
 # Characters of a searched text in the lists of the admin.
 MOST_SEARCH_CHARS = 100
@@ -292,10 +293,11 @@ def _may_change_group(request: HttpRequest, group: Group | None) -> bool:
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(_TokenFigures, admin.ModelAdmin[ApiToken]):
+class ApiTokenAdmin(_TokenFigures, LargeTable[ApiToken]):
     list_display = ("name", "user", "created_at", "last_used_at", *TOKEN_LIMITS, *TOKEN_FIGURES)
     list_select_related = ("user",)
-    search_fields = ("name", "user__username", "user__email")
+    contained = ("name",)
+    ordering = ("-id",)
     fields = ("name", "user", "created_at", "last_used_at", *TOKEN_LIMITS, *TOKEN_FIGURES)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
