@@ -36,7 +36,8 @@ class Announcement(models.Model):
     text_zh = models.TextField(_("text (Chinese)"), blank=True, max_length=MOST_CHARS)
     severity = models.CharField(_("severity"), max_length=10, choices=Severity.choices, default=Severity.INFO)
     audience = models.CharField(_("shown to"), max_length=10, choices=Audience.choices, default=Audience.ALL)
-    groups = models.ManyToManyField(Group, related_name="+", verbose_name=_("groups"), blank=True)
+    # Without a constraint in the database, because the previous release deletes groups without knowing this table.
+    groups = models.ManyToManyField(Group, related_name="+", verbose_name=_("groups"), blank=True, db_constraint=False)
     starts_at = models.DateTimeField(_("from"), default=timezone.now)
     ends_at = models.DateTimeField(_("until"), null=True, blank=True, help_text=_("Empty: until you delete it."))
 

@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
                 ('audience', models.CharField(choices=[('all', 'all users and visitors'), ('members', 'users who are logged in'), ('groups', 'members of groups')], default='all', max_length=10, verbose_name='shown to')),
                 ('starts_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='from')),
                 ('ends_at', models.DateTimeField(blank=True, help_text='Empty: until you delete it.', null=True, verbose_name='until')),
-                ('groups', models.ManyToManyField(blank=True, related_name='+', to='auth.group', verbose_name='groups')),
+                ('groups', models.ManyToManyField(blank=True, db_constraint=False, related_name='+', to='auth.group', verbose_name='groups')),
             ],
             options={
                 'verbose_name': 'announcement',
