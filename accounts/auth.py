@@ -22,7 +22,7 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
-from accounts import approval, jwt, second_factor, terms, tickets
+from accounts import approval, guests, jwt, second_factor, terms, tickets
 from accounts.apps import accounts
 from accounts.errors import AccountIncomplete
 from accounts.models import ApiToken, User, digest
@@ -137,6 +137,7 @@ def _noted(request: HttpRequest, caller: Caller) -> Caller:
     """Note the user for the request's log line; refuse a token that has just expired."""
     if caller.token is not None and caller.token.has_expired:
         raise NotAuthenticated
+    guests.require_open(caller.user, request.path)
     getattr(request, "scope", {})[USER_IN_SCOPE] = caller.user.pk
     return caller
 
@@ -224,5 +225,5 @@ def _caller(user: User, via: Method, login: jwt.Login | None = None, token: ApiT
         has_address = EmailAddress.objects.filter(user=user, verified=True).exists()
     else:
         has_address = bool(user.shown_email)
-    reachable = has_address or SocialAccount.objects.filter(user=user).exists()
+    reachable = has_address or user.is_guest or SocialAccount.objects.filter(user=user).exists()
     return Caller(user, via, reachable, login, TokenLimits.of(token) if token else None)

@@ -23,6 +23,12 @@ class ReauthenticationRequired(Refusal):
     text = _("Your login is older than ten minutes. Please log in again, then repeat this step.")
 
 
+class GuestLimitReached(QuotaExhausted):
+    """Refuse a prompt when a guest or the network address has no use left today."""
+
+    text = _("Today's trial is used up. Sign up for more; your conversations stay.")
+
+
 class TokenExhausted(QuotaExhausted):
     """Refuse a generation when the caller's API token has no use left today."""
 

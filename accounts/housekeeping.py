@@ -5,7 +5,7 @@ from importlib import import_module
 
 from django.conf import settings
 
-from accounts import jwt, page_texts, tickets, token_limits, token_usage
+from accounts import guests, jwt, page_texts, tickets, token_limits, token_usage
 from accounts.apps import accounts
 from accounts.audit import retention
 from runtime import database
@@ -39,4 +39,5 @@ async def delete_expired_sessions() -> None:
     """Delete expired sessions, expired ids of used refresh tokens, and old usage of tokens."""
     await database.run(jwt.delete_expired)
     await database.run(token_usage.delete_old)
+    await database.run(guests.delete_old)
     await database.run(import_module(settings.SESSION_ENGINE).SessionStore.clear_expired)

@@ -19,6 +19,7 @@ from accounts import addresses, codes, usernames
 
 # Django finds models of the app only here.
 from accounts.audit.models import AuditEntry as AuditEntry
+from accounts.guest_uses import GuestUse as GuestUse
 from accounts.page_texts import PageText as PageText
 from accounts.security_events import SecurityEvent as SecurityEvent
 from accounts.signup_codes import BatchGroup as BatchGroup
@@ -82,6 +83,8 @@ class User(AbstractUser):
     )
     # With SIGNUP_APPROVAL: the account asks no model until staff approve it.
     awaits_approval = models.BooleanField(_("waits for approval"), default=False, db_default=False)
+    # A visitor without an account (see `guests`).
+    is_guest = models.BooleanField(_("guest"), default=False, db_default=False, editable=False)
     # Sent before the system prompt of each of the user's conversations.
     instructions = models.TextField(
         _("instructions for all conversations"), blank=True, default="", db_default="", max_length=INSTRUCTIONS_CHARS

@@ -9,6 +9,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.urls import reverse
 
+from accounts import guests
 from accounts.auth import Caller, aauthenticate, require_may_chat
 from chat import bodies, representation, schemas, text_tools
 from chat.apps import chat as chat_app
@@ -101,6 +102,7 @@ async def post_continue(request: HttpRequest, message_id: int) -> HttpResponseBa
 async def _chatting(request: HttpRequest) -> Caller:
     caller = await aauthenticate(request)
     require_may_chat(caller)
+    await guests.count(request, caller.user)
     return caller
 
 

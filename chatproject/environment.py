@@ -54,6 +54,7 @@ class Environment(BaseModel):
     ADMIN_PASSWORD: types.Secret = None
     PUBLIC_URL: types.Origin | None = None
     SIGNUP_MODE: Literal["open", "invite", "closed"] = "open"
+    GUEST_DAILY_LIMIT: types.Count = 0
     SIGNUP_APPROVAL: bool = False
     ALLOWED_MAIL_DOMAINS: types.Domains = ()
     SIGNUP_MIN_AGE: Annotated[int, Field(ge=1, le=120)] | None = None

@@ -92,6 +92,8 @@ SITE_FOOTER, SITE_LEGAL_NUMBER, SITE_CONTACT = ENV.SITE_FOOTER, ENV.SITE_LEGAL_N
 PUBLIC_URL = ENV.PUBLIC_URL
 SIGNUP_MODE = ENV.SIGNUP_MODE
 SHARE_MODE = ENV.SHARE_MODE
+# Prompts a day that a visitor may send without an account; 0: none.
+GUEST_DAILY_LIMIT = ENV.GUEST_DAILY_LIMIT
 SIGNUP_APPROVAL, ALLOWED_MAIL_DOMAINS = ENV.SIGNUP_APPROVAL, ENV.ALLOWED_MAIL_DOMAINS
 # Years that users state at sign-up to have reached; 0: no statement.
 SIGNUP_MIN_AGE = ENV.SIGNUP_MIN_AGE or 0
@@ -153,6 +155,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "accounts.second_factor.staff_gate",
+    "accounts.guests.gate",
     "accounts.audit.recording.audited",
     "chatproject.middleware.bounded_staff_reads",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -178,6 +181,7 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "django.template.context_processors.i18n",
                 "accounts.adapters.mail_server",
+                "accounts.guests.offer",
             ],
             "libraries": {"announcements": "chat.announcements.tags", "bundle": "web.bundle_tags"},
             "builtins": ["web.site_tags", "accounts.page_text_tags"],
@@ -224,7 +228,7 @@ AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"
 PASSWORD_HASHERS = ["accounts.hashing.QueuedPBKDF2Hasher"]
 # Requests (POST, DELETE) that hash a password. They have threads of their own (chatproject/asgi.py).
 PASSWORD_PATHS = re.compile(
-    r"/accounts/(login|signup|reauthenticate|delete|password/(change|set|reset/key))/"
+    r"/accounts/(login|signup|keep|reauthenticate|delete|password/(change|set|reset/key))/"
     r"|/api/(auth/(register|token)|me)/$|/admin/accounts/user/(add|[0-9]+/password)/$"
 )
 # For new passwords; existing ones stay valid.
@@ -276,6 +280,7 @@ ACCOUNT_RATE_LIMITS = {
     "login_failed": "5/m/key,10/10m/key,20/h/key,60/m/ip",
     "signup": "300/m/ip",
     "signup_mail": "5/h/key",
+    "guest": "20/h/ip",
     "login_alert": "5/h/key",
     "redeem_failed": "10/5m/user,300/m/ip",
 }

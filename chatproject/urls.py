@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 
-from accounts import oidc, page_texts, terms
+from accounts import guest_pages, oidc, page_texts, terms
 from accounts.connect_page import connect
 from accounts.deletion_page import delete_account
 from accounts.pages import invitation_page, signup
@@ -130,6 +130,8 @@ urlpatterns: Routes = [
     path("api/admin/sensitive-words/import/", words_api.ImportWords.as_view()),
     *staff.routes("api/admin/sensitive-words/", words_api.Words),
     *staff.routes("api/admin/allowed-phrases/", words_api.Phrases),
+    path("accounts/guest/", guest_pages.begin, name="guest"),
+    path("accounts/keep/", guest_pages.keep, name="guest_keep"),
     path("accounts/signup/", signup, name="account_signup"),
     path("accounts/oidc/<str:provider_id>/login/", oidc.login),
     path("accounts/", include("allauth.urls")),
