@@ -146,7 +146,8 @@ def main() -> None:
 
 def print_table(rounds: list[dict[str, Row]], streams: int) -> None:
     """Print the medians of the rounds so far, each with its ratio to the first relay's."""
-    print(f"\n{datetime.now(UTC).date()}, Python {platform.python_version()}, {platform.processor() or platform.machine()}")
+    machine = platform.processor() or platform.machine()
+    print(f"\n{datetime.now(UTC).date()}, Python {platform.python_version()}, {machine}")
     print(f"{streams} paced streams of 20 deltas/s; one relay on one core, upstream and load on the other")
     names = list(rounds[0])
     print(" | ".join([f"{'':<20}", *(f"{name:>20}" for name in names)]))
