@@ -62,7 +62,7 @@ def editor(client: Client) -> User:
 
 def test_staff_give_their_group_no_rights_that_they_lack(editor: User, client: Client) -> None:
     """The group page refuses permissions that the actor does not have, for new and for existing groups."""
-    helpers = Group.objects.get()
+    helpers = Group.objects.get(name="helpers")
     for page in (f"{GROUPS}{helpers.pk}/change/", f"{GROUPS}add/"):
         form = {"name": "helpers" if "change" in page else "others", "permissions": permissions("add_ledgerentry")}
         response = client.post(page, form)
@@ -90,7 +90,7 @@ def test_superusers_change_every_group(client: Client, carol: User) -> None:
     client.force_login(carol)
     form = {"name": "powerful", "permissions": permissions("add_ledgerentry")}
     assert client.post(f"{GROUPS}add/", form).status_code == 302
-    group = Group.objects.get()
+    group = Group.objects.get(name="powerful")
     assert client.post(f"{GROUPS}{group.pk}/change/", {**form, "permissions": []}).status_code == 302
     assert client.post(f"{GROUPS}{group.pk}/delete/", {"post": "yes"}).status_code == 302
 
