@@ -128,10 +128,11 @@ class ChatPage {
    */
   #open(data) {
     const place = openingPlace(data);
+    // Before anything is measured, so that the messages are laid out once; the browser paints after this task.
+    byId("messages").removeAttribute("data-opening");
     this.#showStored(place?.node);
     if (place) this.#scroll.standAt(place.node, place.top);
     else this.#scroll.scrollToEnd();
-    byId("messages").removeAttribute("data-opening");
     keepPlace(this.#scroll);
     showFoundText(this.#scroll, this.#renderQueue);
   }
