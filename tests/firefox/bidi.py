@@ -49,7 +49,7 @@ WAIT = """async seconds => {
 }"""
 EVENTS = ["log.entryAdded", "network.beforeRequestSent", "browsingContext.userPromptOpened"]
 # Keys by their names, as WebDriver numbers them.
-KEYS = {"Enter": "\ue007", "Shift": "\ue008", "Control": "\ue009", "Tab": "\ue004", "PageUp": "\ue00e", "End": "\ue010"}
+KEYS = {"Enter": "\ue006", "Shift": "\ue008", "Control": "\ue009", "Tab": "\ue004", "PageUp": "\ue00e", "End": "\ue010"}
 KEYS |= {"Home": "\ue011", "Escape": "\ue00c", "ArrowUp": "\ue013", "Backspace": "\ue003"}
 
 

@@ -227,6 +227,31 @@ def test_keys(reader: Reader) -> None:
     browser.wait_for("() => !document.querySelector('#shortcuts-dialog[open]')")
 
 
+def test_a_dialog_that_deletes_begins_on_cancel(reader: Reader) -> None:
+    """A key that is pressed once too often deletes nothing."""
+    browser = reader.browser
+    reader.open("/")
+    browser.wait_for(IDLE)
+    browser.evaluate("() => document.getElementById('delete-dialog').showModal()")
+    assert browser.evaluate("() => document.activeElement.textContent") == "Cancel"
+
+
+def test_account_links_are_one_row_on_a_phone(reader: Reader) -> None:
+    """The row scrolls, shows the link of the page, and the page itself is not wider than the screen."""
+    browser = reader.browser
+    browser.resize(360, 740)
+    for path in ("/accounts/email/", "/accounts/data/"):
+        reader.open(path)
+        shown = browser.evaluate("""() => {
+            const row = document.querySelector(".page-navigation");
+            const link = row.querySelector("[aria-current]").getBoundingClientRect();
+            const { height } = row.getBoundingClientRect();
+            return [height < 2 * link.height, link.left >= 0 && link.right <= innerWidth, row.scrollWidth > innerWidth,
+                document.documentElement.scrollWidth <= innerWidth];
+        }""")
+        assert shown == [True] * 4, path
+
+
 def test_copying(reader: Reader) -> None:
     """Copy gives the Markdown and the formatted text; that of a block gives its code."""
     source = "# Head\n\n**bold** and `code` with $x^2$\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\nprint(1)\n```"
