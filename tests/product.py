@@ -394,10 +394,11 @@ class ApiUser:
 
     def ended(self, generation: str, seconds: float = 20) -> dict[str, Any]:
         """Wait until a generation has ended and return it."""
-        deadline = time.monotonic() + seconds
+        deadline, pause = time.monotonic() + seconds, 0.02
         while (found := self.generation(generation))["status"] == "running":
             assert time.monotonic() < deadline, "still running"
-            time.sleep(0.05)
+            time.sleep(pause)
+            pause = min(1.3 * pause, 0.2)
         return found
 
     def stop(self, generation: str) -> dict[str, Any]:

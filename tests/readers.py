@@ -81,10 +81,12 @@ def reading(url: str, api_user: ApiUser, generations: list[str]) -> Iterator[lis
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
+    """Wait until it is true, which is asked less and less often, because most questions are requests."""
+    deadline, pause = time.monotonic() + seconds, 0.02
     while not true():
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(1.3 * pause, 0.2)
 
 
 async def _connect(url: str, token: str, reading: Reading, limit: int | None) -> None:

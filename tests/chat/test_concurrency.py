@@ -19,7 +19,7 @@ from tests.upstreams import FakeOpenAI
 pytestmark = pytest.mark.soak
 
 SOAK = os.environ.get("SOAK") == "1"
-ROUNDS = 200 if SOAK else 12
+ROUNDS = 200 if SOAK else 5
 
 
 def register(product: Product) -> ApiUser:
