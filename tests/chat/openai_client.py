@@ -8,9 +8,8 @@ from openai import OpenAI
 
 from tests.product import ApiUser
 
-# Seconds within which the upstream is closed after a client leaves, and how many tries show it on a busy machine.
+# Seconds within which the upstream is closed after a client leaves.
 WITHIN_SECONDS = 0.05
-TRIES = 5
 
 
 class Counted:

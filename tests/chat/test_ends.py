@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.product import ApiUser, Product, connected, text_of
-from tests.readers import wait_until
+from tests.readers import until_below, wait_until
 from tests.upstreams import FakeOpenAI
 
-# The best of several tries: what a loaded machine adds is not ours.
-CLOSED_WITHIN_SECONDS, SEVERAL = 0.05, 4
+CLOSED_WITHIN_SECONDS = 0.05
 # What a killed process may lose: a second of deltas that come every 50 ms.
 LAST_SECOND_OF_DELTAS = 20
 # The dead are found out soon.
@@ -19,11 +18,10 @@ SHORT_LEASE = {"PROCESS_LEASE_SECONDS": "2"}
 
 
 @pytest.mark.contract("POST /api/generations/{generation_id}/stop/")
-@pytest.mark.alone
 def test_stop_closes_the_upstream_and_keeps_the_text(api_user: ApiUser, upstream: FakeOpenAI) -> None:
     """`stop` closes the upstream, keeps the text so far, charges it, and ends with `cancelled`."""
-    delays = []
-    for number in range(SEVERAL):
+    delays: list[float] = []
+    for number in until_below(CLOSED_WITHIN_SECONDS, delays):
         with api_user.asking(f"stop in the middle {number}", "paced") as stream:
             seen = [next(stream) for _ in range(4)]
             since = time.monotonic()
@@ -40,12 +38,11 @@ def test_stop_closes_the_upstream_and_keeps_the_text(api_user: ApiUser, upstream
 
 
 @pytest.mark.contract("POST /api/generations/{generation_id}/stop/")
-@pytest.mark.alone
 @pytest.mark.parametrize("model", ["hang", "hang-after-headers"])
 def test_stop_before_the_first_delta(api_user: ApiUser, upstream: FakeOpenAI, model: str) -> None:
     """Stopped before anything could be read, nothing is charged; the upstream is closed all the same."""
-    delays = []
-    for number in range(SEVERAL):
+    delays: list[float] = []
+    for number in until_below(CLOSED_WITHIN_SECONDS, delays):
         generation = api_user.ask(f"stop {model} {number}", model)["id"]
         time.sleep(0.3)
         since = time.monotonic()
@@ -151,8 +148,8 @@ def test_drain_has_an_end(tmp_path: Path, upstream: FakeOpenAI) -> None:
 @pytest.mark.contract("DELETE /api/conversations/{conversation_id}/")
 def test_deleting_the_conversation_stops_its_answer(api_user: ApiUser, upstream: FakeOpenAI) -> None:
     """With its conversation deleted, a generation ends and the upstream is closed."""
-    delays = []
-    for number in range(SEVERAL):
+    delays: list[float] = []
+    for number in until_below(CLOSED_WITHIN_SECONDS, delays):
         with api_user.asking(f"delete me {number}", "paced") as stream:
             start = next(stream).data
             next(stream)

@@ -8,12 +8,10 @@ import pytest
 
 from tests.chat.programs import HELLO, URL, generation_of
 from tests.product import ApiUser
+from tests.readers import until_below
 from tests.upstreams import FakeOpenAI
 
-pytestmark = pytest.mark.alone
-
 WITHIN_SECONDS = 0.05
-TRIES = 5
 
 
 @pytest.mark.contract("leaving /v1 stops the upstream")
@@ -21,8 +19,8 @@ TRIES = 5
 @pytest.mark.parametrize("model", ["hang", "hang-after-headers"])
 def test_leaving_before_the_first_words(api_user: ApiUser, upstream: FakeOpenAI, model: str, *, stream: bool) -> None:
     """A client that leaves before the first text has the upstream closed within 50 ms, and pays nothing."""
-    delays = []
-    for _ in range(TRIES):
+    delays: list[float] = []
+    for _ in until_below(WITHIN_SECONDS, delays):
         body = {"model": model, "messages": HELLO, "stream": stream}
         with pytest.raises(httpx.ReadTimeout):
             api_user.product.client(api_user.access).post(URL, json=body, timeout=httpx.Timeout(5, read=0.2))
@@ -37,8 +35,9 @@ def test_leaving_before_the_first_words(api_user: ApiUser, upstream: FakeOpenAI,
 
 def test_leaving_in_the_middle(api_user: ApiUser, upstream: FakeOpenAI) -> None:
     """A client that leaves after the first text has the upstream closed within 50 ms, and pays for the text it read."""
-    delays, generations = [], []
-    for _ in range(TRIES):
+    delays: list[float] = []
+    generations = []
+    for _ in until_below(WITHIN_SECONDS, delays):
         body = {"model": "paced", "messages": HELLO, "stream": True}
         with api_user.client.stream("POST", URL, json=body) as response:
             first = next(response.iter_text())
@@ -53,8 +52,8 @@ def test_leaving_in_the_middle(api_user: ApiUser, upstream: FakeOpenAI) -> None:
 
 def test_leaving_a_whole_answer_in_the_middle(api_user: ApiUser, upstream: FakeOpenAI) -> None:
     """A client that waits for a whole completion and leaves has the upstream closed within 50 ms."""
-    delays = []
-    for _ in range(TRIES):
+    delays: list[float] = []
+    for _ in until_below(WITHIN_SECONDS, delays):
         with pytest.raises(httpx.ReadTimeout):
             api_user.product.client(api_user.access).post(
                 URL, json={"model": "paced", "messages": HELLO}, timeout=httpx.Timeout(5, read=0.3)

@@ -9,8 +9,9 @@ import pytest
 from openai import OpenAI
 from openai.types.chat import ChatCompletionToolParam
 
-from tests.chat.openai_client import TRIES, WITHIN_SECONDS, Counted, counting
+from tests.chat.openai_client import WITHIN_SECONDS, Counted, counting
 from tests.product import ApiUser
+from tests.readers import until_below
 from tests.scenarios import PLAIN, REASONING
 from tests.upstreams import FakeOpenAI
 
@@ -127,11 +128,10 @@ def test_a_round_with_tools(client: OpenAI, api_user: ApiUser) -> None:
     assert api_user.quota()["used_today"] == 3
 
 
-@pytest.mark.alone
 def test_leaving_after_the_first_event(client: OpenAI, upstream: FakeOpenAI) -> None:
     """Closing the stream closes the upstream within 50 ms."""
-    delays = []
-    for _ in range(TRIES):
+    delays: list[float] = []
+    for _ in until_below(WITHIN_SECONDS, delays):
         stream = client.chat.completions.create(model="paced", messages=HELLO, stream=True)
         next(iter(stream))
         left_at = time.monotonic()
@@ -140,13 +140,12 @@ def test_leaving_after_the_first_event(client: OpenAI, upstream: FakeOpenAI) -> 
     assert min(delays) < WITHIN_SECONDS
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("stream", [True, False])
 def test_leaving_before_the_first_event(client: OpenAI, upstream: FakeOpenAI, *, stream: bool) -> None:
     """Giving up closes the upstream within 50 ms, before it has said anything too."""
     hasty = client.with_options(timeout=0.2, max_retries=0)
-    delays = []
-    for _ in range(TRIES):
+    delays: list[float] = []
+    for _ in until_below(WITHIN_SECONDS, delays):
         with pytest.raises(openai.APITimeoutError):
             hasty.chat.completions.create(model="hang", messages=HELLO, stream=stream)
         left_at = time.monotonic()

@@ -13,13 +13,13 @@ from providers.wire.errors import ProviderError, UpstreamFailed
 from providers.wire.openai import adapter
 from providers.wire.openai.adapter import OpenAICompatible
 from tests.providers.streams import collect, reasoning, request, text
+from tests.readers import until_below
 from tests.scenarios import PLAIN, REASONING
 from tests.upstreams import FakeOpenAI
 
 FAST = Clocks(connect=2, first=0.8, idle=0.8, total=8)
 KEY = "sk-test-0123456789"
 # Delays are the best of several: what a loaded machine adds is not ours.
-SEVERAL = 4
 
 
 @pytest.fixture
@@ -172,7 +172,6 @@ async def test_done_then_cut_to_a_slow_reader(provider: OpenAICompatible) -> Non
     assert events[-1] == Finished("stop")
 
 
-@pytest.mark.alone
 async def test_finish_waits_for_the_terminator_only_so_long(
     provider: OpenAICompatible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,11 +232,10 @@ async def test_slow_reader_is_no_idle_upstream(provider: OpenAICompatible) -> No
     assert events[-1] == Finished("stop")
 
 
-@pytest.mark.alone
 async def test_closing_the_generator_closes_the_upstream(provider: OpenAICompatible, upstream: FakeOpenAI) -> None:
     """`aclose()` after a delta closes the upstream within 50 ms."""
-    delays = []
-    for _ in range(SEVERAL):
+    delays: list[float] = []
+    for _ in until_below(0.05, delays):
         stream = provider.stream(request("hang_mid_stream"), KEY)
         await anext(stream)
         closed_at = time.monotonic()

@@ -17,8 +17,6 @@ from tests.zhipu import KEY, FakeZhipu
 from tests.zhipu_scenarios import TASK
 
 FAST = Clocks(connect=2, first=0.5, idle=0.5, total=5)
-# Delays are the best of several: what a loaded machine adds is not ours.
-SEVERAL = 4
 
 
 @pytest.fixture
