@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, StorageState, expect, sync_playwright
 
-from tests.browser.visitor import Visitor
+from tests.browser.paused import PausedUpstream
+from tests.browser.visitor import Visitor, log_in
+from tests.browser.windows import WAIT_MS, Windows
 from tests.product import ApiUser, Product, connected
 from tests.upstreams import FakeOpenAI
 
 FOLDER = Path(__file__).parent
-WAIT_MS = 20_000
 # A completion that no test waits for.
 LASTING = "paced:900:50"
 # The last one keeps a page that got out of hand from reaching anything, whatever it tries.
@@ -64,10 +65,23 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="package")
+def windows(chromium: Browser) -> Windows:
+    """The windows of the browser."""
+    return Windows(chromium)
+
+
+@pytest.fixture(scope="package")
+def upstream() -> Iterator[PausedUpstream]:
+    """An upstream for all products of this folder."""
+    with PausedUpstream.in_thread() as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
 def site(upstream: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """The product with everyday limits. `gpt-4-echo` has a quota that lasts."""
-    models = {"gpt-4-echo": "echo", "steady": "paced:60:50", "lasting": LASTING, "typed": "typed:8:30"}
-    models["cites-prompt"] = "cites_prompt"
+    models = {"gpt-4-echo": "echo", "lasting": LASTING, "typed": "typed:8:30"}
+    models |= {"paused": "paused", "cites-prompt": "cites_prompt"}
     variables = connected(upstream, **models, **{"cited-hostile": "cited:<img src=x onerror=alert(1)>"})
     limits = {"DAILY_LIMIT_STANDARD": "50", "DAILY_LIMIT_PREMIUM": "1000"}
     with Product(tmp_path_factory.mktemp("site"), **{**variables, **limits}) as running:
@@ -95,19 +109,16 @@ class Regular:
 
 
 @pytest.fixture(scope="module")
-def regular(chromium: Browser, site: Product) -> Regular:
-    """The account of all visitors of a module; hashing passwords for each of them would take most of the time."""
+def regular(site: Product) -> Regular:
+    """The account of all visitors of a module."""
     api_user = site.register(f"p{secrets.token_hex(5)}")
-    somebody = Visitor(chromium, site).become(api_user).log_in()
-    cookies = somebody.context.storage_state()
-    assert not somebody.leave()
-    return Regular(api_user, cookies)
+    return Regular(api_user, log_in(site, api_user.name))
 
 
 @pytest.fixture(scope="package")
-def admin(chromium: Browser, mortal: Product) -> Regular:
+def admin(windows: Windows, mortal: Product) -> Regular:
     """The first admin, who has come to the administration and logged in."""
-    somebody = Visitor(chromium, mortal).become(mortal.admin())
+    somebody = Visitor(windows, mortal).become(mortal.admin())
     somebody.page.goto("/admin/")
     somebody.fill_in_login(somebody.page)
     expect(somebody.page).to_have_url(f"{mortal.url}/admin/")
@@ -117,12 +128,12 @@ def admin(chromium: Browser, mortal: Product) -> Regular:
 
 
 @pytest.fixture
-def visit(chromium: Browser, site: Product) -> Iterator[Visit]:
-    """Return a function that opens a new browser for a visitor; any fault on one of its pages fails the test."""
+def visit(windows: Windows, site: Product) -> Iterator[Visit]:
+    """Return a function that opens a window for a visitor; any fault on one of its pages fails the test."""
     visitors: list[Visitor] = []
 
     def sit_down(product: Product = site, **options: Any) -> Visitor:
-        visitors.append(Visitor(chromium, product, **options))
+        visitors.append(Visitor(windows, product, **options))
         return visitors[-1]
 
     yield sit_down
@@ -131,8 +142,13 @@ def visit(chromium: Browser, site: Product) -> Iterator[Visit]:
 
 
 @pytest.fixture
-def visitor(visit: Visit, regular: Regular) -> Visitor:
+def user(visit: Visit, regular: Regular) -> Visitor:
+    """Return a logged-in visitor who has opened no page yet."""
+    return visit(storage_state=regular.cookies).become(regular.api_user)
+
+
+@pytest.fixture
+def visitor(user: Visitor) -> Visitor:
     """Return a logged-in visitor, with the page of a new conversation open."""
-    somebody = visit(storage_state=regular.cookies).become(regular.api_user)
-    somebody.page.goto("/")
-    return somebody
+    user.page.goto("/")
+    return user

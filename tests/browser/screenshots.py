@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from itertools import product as combinations
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.browser.conftest import FLAGS, WAIT_MS
+from tests.browser.conftest import FLAGS
 from tests.browser.visitor import Visitor
+from tests.browser.windows import WAIT_MS, Windows
 from tests.product import Product, connected
 from tests.servers import ROOT
 from tests.upstreams import FakeOpenAI
@@ -81,7 +82,7 @@ flowchart LR
 
 
 @contextmanager
-def running() -> Iterator[tuple[Browser, Product]]:
+def running() -> Iterator[tuple[Windows, Product]]:
     """Start the product and a browser."""
     folder = Path(tempfile.mkdtemp(prefix="rivulet-screenshots-"))
     try:
@@ -91,7 +92,7 @@ def running() -> Iterator[tuple[Browser, Product]]:
             sync_playwright() as playwright,
         ):
             program = shutil.which("chromium") or "/usr/bin/chromium"
-            yield playwright.chromium.launch(executable_path=program, args=FLAGS), site
+            yield Windows(playwright.chromium.launch(executable_path=program, args=FLAGS)), site
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -132,19 +133,19 @@ def main() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     expect.set_options(timeout=WAIT_MS)
-    with running() as (browser, site):
-        user, admin = Visitor(browser, site).register().log_in(), Visitor(browser, site)
+    with running() as (windows, site):
+        user, admin = Visitor(windows, site).register().log_in(), Visitor(windows, site)
         admin.name = "admin"
         admin.log_in()
         account = {**ACCOUNT, "conversation": ask_something(user), "comparison": compare_models(user)}
-        cookies = {"": None, user.name: user.context.storage_state(), "admin": admin.context.storage_state()}
+        cookies = {"": {}, user.name: user.context.storage_state(), "admin": admin.context.storage_state()}
         for (who, state), (language, locale), theme, device in combinations(
             cookies.items(), LOCALES.items(), THEMES, DEVICES
         ):
             paths = {"": ENTRANCE, "admin": STAFF}.get(who, account)
             chosen = {name: path for name, path in paths.items() if not wanted or name in wanted}
             options = {**DEVICES[device], "locale": locale, "color_scheme": theme, "storage_state": state}
-            visitor = Visitor(browser, site, **options)
+            visitor = Visitor(windows, site, **options)
             take(visitor.page, chosen, f"{language}-{theme}-{device}")
             visitor.leave()
     print(f"{len(list(FOLDER.iterdir()))} screenshots in {FOLDER}")

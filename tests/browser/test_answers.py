@@ -5,11 +5,13 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Regular, Visit
 from tests.browser.line import Line
+from tests.browser.paused import PAUSE, PausedUpstream
 from tests.browser.visitor import Visitor, content, part
 from tests.product import Product
 
 WHOLE = " ".join(str(number) for number in range(100))
-STEADY = " ".join(str(number) for number in range(60))
+PARTS = ["one two three ", "four five six ", "seven eight nine"]
+PROMPT = PAUSE.join(PARTS)
 GONE = "ERR_INTERNET_DISCONNECTED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_CONNECTION_|ERR_EMPTY_RESPONSE"
 
 
@@ -87,71 +89,73 @@ def test_thought_without_its_opening_tag(visitor: Visitor) -> None:
     assert visitor.stored()["content"] == "Answer."
 
 
-def test_two_tabs(visit: Visit, visitor: Visitor, regular: Regular) -> None:
+def test_two_tabs(visit: Visit, visitor: Visitor, regular: Regular, upstream: PausedUpstream) -> None:
     """Another tab and another device that open the conversation in the middle show the same text to its end."""
-    visitor.ask("count", "paced")
-    visitor.wait_for_text(more_than=10)
+    visitor.ask(PROMPT, "paused")
+    expect(content(visitor.last)).to_have_text(PARTS[0].strip())
     tab = visitor.context.new_page()
     tab.goto(visitor.page.url)
     device = visit(storage_state=regular.cookies)
     device.page.goto(visitor.page.url)
     pages = [visitor.page, tab, device.page]
-    for page in pages:
-        expect(page.locator(".answer.running")).to_have_count(1)
-        visitor.wait_for_text(page, more_than=10)
+    for number in (1, 2):
+        for page in pages:
+            expect(page.locator(".answer.running")).to_have_count(1)
+            expect(content(page.locator(".answer"))).to_have_text("".join(PARTS[:number]).strip())
+        upstream.go_on(PROMPT)
     for page in pages:
         visitor.wait_for_end(page)
-    stored = visitor.stored()["content"].strip()
-    assert [content(page.locator(".answer")).inner_text().strip() for page in pages] == [stored] * 3 == [WHOLE] * 3
+    stored = visitor.stored()["content"]
+    assert [content(page.locator(".answer")).inner_text().strip() for page in pages] == [stored] * 3
+    assert stored == "".join(PARTS)
 
 
-def test_closed_tab(visitor: Visitor) -> None:
+def test_closed_tab(visitor: Visitor, regular: Regular, upstream: PausedUpstream) -> None:
     """A generation continues when no page reads it."""
-    visitor.ask("count", "steady")
+    visitor.ask(PROMPT, "paused")
     visitor.wait_for_text()
-    address = visitor.page.url
+    address, generation = visitor.page.url, visitor.stored()["id"]
     visitor.page.close()
     visitor.page = visitor.context.new_page()
-    visitor.page.wait_for_timeout(500)
+    upstream.go_on(PROMPT, 2)
+    regular.api_user.ended(generation)
     visitor.page.goto(address)
-    assert visitor.wait_for_text(more_than=20) > 20
-    visitor.wait_for_end()
-    assert visitor.text == STEADY
+    assert visitor.text == "".join(PARTS)
 
 
-def test_offline(visit: Visit, regular: Regular, site: Product) -> None:
+def test_offline(visit: Visit, regular: Regular, site: Product, upstream: PausedUpstream) -> None:
     """A network that goes away and comes back leaves no gap and no repetition."""
     with Line.to(site.url) as line:
-        visitor = visit(url=line.url).become(regular.api_user).log_in()
+        visitor = visit(url=line.url).become(regular.api_user).enter()
         visitor.expect_errors(GONE)
-        visitor.ask("count", "steady")
-        visitor.wait_for_text(more_than=20)
+        visitor.ask(PROMPT, "paused")
+        visitor.wait_for_text()
         disconnect(visitor, line)
         expect(part(visitor.last, "status")).to_have_text("Reconnecting…")
-        missed = len(visitor.text)
-        visitor.page.wait_for_timeout(500)
-        assert len(visitor.text) == missed
+        upstream.go_on(PROMPT)
         reconnect(visitor, line)
-        assert visitor.wait_for_text(more_than=missed) > missed
+        expect(content(visitor.last)).to_have_text("".join(PARTS[:2]).strip())
         expect(part(visitor.last, "status")).to_be_hidden()
+        upstream.go_on(PROMPT)
         visitor.wait_for_end()
-        assert visitor.text == visitor.stored()["content"].strip() == STEADY
+        assert visitor.text == visitor.stored()["content"] == "".join(PARTS)
 
 
-def test_offline_until_after_the_end(visit: Visit, regular: Regular, site: Product) -> None:
+def test_offline_until_after_the_end(visit: Visit, regular: Regular, site: Product, upstream: PausedUpstream) -> None:
     """A reader who was offline when the generation ended finds the whole completion on coming back."""
     with Line.to(site.url) as line:
-        visitor = visit(url=line.url).become(regular.api_user).log_in()
+        visitor = visit(url=line.url).become(regular.api_user).enter()
         visitor.expect_errors(GONE)
-        visitor.ask("count", "steady")
+        visitor.ask(PROMPT, "paused")
         visitor.wait_for_text()
         generation = visitor.stored()["id"]
         disconnect(visitor, line)
+        upstream.go_on(PROMPT, 2)
         regular.api_user.ended(generation)
-        assert len(visitor.text) < len(STEADY)
+        assert visitor.text == PARTS[0].strip()
         reconnect(visitor, line)
         visitor.wait_for_end()
-        assert visitor.text == visitor.stored()["content"].strip() == STEADY
+        assert visitor.text == visitor.stored()["content"] == "".join(PARTS)
 
 
 def disconnect(visitor: Visitor, line: Line) -> None:
@@ -182,7 +186,7 @@ def test_upstream_fails(visitor: Visitor, model: str) -> None:
 
 def test_killed_server(visit: Visit, mortal: Product) -> None:
     """The server killed in the middle and started again: the stored text, the word that it was interrupted, a retry."""
-    visitor = visit(mortal).register().log_in()
+    visitor = visit(mortal).register().enter()
     visitor.expect_errors(GONE)
     visitor.ask("count", "paced")
     visitor.wait_for_text(more_than=100)

@@ -142,6 +142,7 @@ def test_files_are_chosen_refused_and_removed(visitor: Visitor, upstream: FakeOp
     visitor.wait_for_page()
     expect(uploads(page)).to_have_text(["a.txt"])
     page.get_by_role("button", name="Send").click()
+    visitor.wait_until_sent()
     visitor.wait_for_end()
     assert sent(upstream) == '<attachment name="a.txt">\none\n</attachment>\n\nRead them'
 
@@ -151,7 +152,8 @@ def test_sending_waits_for_uploads(visitor: Visitor, upstream: FakeOpenAI) -> No
     page = visitor.page
     held: list[Any] = []
     page.route("**/api/attachments/", lambda route: held.append(route))
-    give(page, "paste", "image.png", "image/png", RED)
+    with page.expect_request("**/api/attachments/"):
+        give(page, "paste", "image.png", "image/png", RED)
     expect(uploads(page).get_by_role("progressbar")).to_be_visible()
     page.fill("#prompt", "What is it?")
     page.press("#prompt", "Enter")

@@ -74,7 +74,7 @@ def test_giving_up_an_edit(visitor: Visitor) -> None:
 
 def test_a_refused_edit(visit: Visit, mortal: Product) -> None:
     """An edit for which no answer is left says so, and gives back what was there when something else is done."""
-    visitor = visit(mortal).register().log_in()
+    visitor = visit(mortal).register().enter()
     visitor.expect_errors("status of 429")
     page = visitor.page
     visitor.answer("first", "echo")

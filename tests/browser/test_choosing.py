@@ -70,7 +70,7 @@ def test_presets(visitor: Visitor, upstream: FakeOpenAI) -> None:
 
 def test_settings(visit: Visit, upstream: FakeOpenAI) -> None:
     """Parameters and instructions of the settings go with each prompt, also on a phone; a wrong number does not."""
-    visitor = visit(**PHONE).register().log_in()
+    visitor = visit(**PHONE).register().enter()
     page = visitor.page
     visitor.api_user().client.post("/api/presets/", json={"title": "Cold", "parameters": {"temperature": 0.1}})
     page.locator("#open-sidebar").click()
@@ -90,6 +90,7 @@ def test_settings(visit: Visit, upstream: FakeOpenAI) -> None:
     prompt = "on the phone"
     page.fill("#prompt", prompt)
     page.get_by_role("button", name="Send").click()
+    visitor.wait_until_sent()
     visitor.wait_for_end()
     body = upstream.asked(prompt)[-1].body
     assert (body["messages"][0]["content"], body["temperature"]) == ("Write French.", 1.5)
@@ -99,6 +100,7 @@ def test_settings(visit: Visit, upstream: FakeOpenAI) -> None:
     page.get_by_role("button", name="Cold").click()
     page.fill("#prompt", "with a preset")
     page.get_by_role("button", name="Send").click()
+    visitor.wait_until_sent()
     visitor.wait_for_end()
     assert upstream.asked("with a preset")[-1].body["temperature"] == 0.1
     assert page.evaluate("document.documentElement.scrollWidth") <= 360

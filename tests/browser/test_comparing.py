@@ -15,7 +15,7 @@ def test_two_models(visit: Visit, mortal: Product) -> None:
 
     When nothing is left for the second, its place says so, and the first is complete.
     """
-    visitor = visit(mortal).register().log_in()
+    visitor = visit(mortal).register().enter()
     visitor.expect_errors("status of 429")
     page = visitor.page
     compare(visitor, "count", "gpt-4-lasting", "lasting")

@@ -21,6 +21,7 @@ def test_enter_sends_and_shift_enter_begins_a_line(visitor: Visitor) -> None:
     expect(page.locator("#prompt")).to_have_value("one\ntwo")
     expect(page.locator(".prompt")).to_have_count(0)
     page.keyboard.press("Enter")
+    visitor.wait_until_sent()
     visitor.wait_for_end()
     assert visitor.text == "one\ntwo"
     expect(page.locator(".prompt [data-part=content]")).to_have_text("one\ntwo", use_inner_text=True)
@@ -43,6 +44,7 @@ def test_input_method(visitor: Visitor) -> None:
     expect(page.locator("#prompt")).to_have_value("你好")
     expect(page.locator(".prompt")).to_have_count(0)
     page.keyboard.press("Enter")
+    visitor.wait_until_sent()
     visitor.wait_for_end()
     assert visitor.text == "你好"
 
@@ -51,7 +53,8 @@ def test_while_an_answer_runs(visitor: Visitor) -> None:
     """The next prompt can be written during a generation; Enter does not send it, and none of its text is lost."""
     visitor.ask("count", "paced")
     visitor.wait_for_text()
-    visitor.ask("the next question")
+    visitor.page.fill("#prompt", "the next question")
+    visitor.page.press("#prompt", "Enter")
     expect(visitor.page.locator(".prompt")).to_have_count(1)
     visitor.page.reload()
     expect(visitor.page.locator("#prompt")).to_have_value("the next question")
@@ -59,7 +62,7 @@ def test_while_an_answer_runs(visitor: Visitor) -> None:
 
 def test_quota_exhausted(visit: Visit, mortal: Product) -> None:
     """A user without allowance reads so, and when it returns; the prompt comes back on Edit and after a reload."""
-    visitor = visit(mortal).register().log_in()
+    visitor = visit(mortal).register().enter()
     visitor.expect_errors("status of 429")
     visitor.answer("first", "echo")
     visitor.answer("a long thought")
@@ -71,6 +74,7 @@ def test_quota_exhausted(visit: Visit, mortal: Product) -> None:
     expect(visitor.page.locator("#prompt")).to_have_value("a long thought")
     expect(visitor.page.locator(".prompt")).to_have_count(1)
     visitor.page.press("#prompt", "Enter")
+    visitor.wait_until_sent()
     visitor.wait_for_end()
     visitor.page.reload()
     expect(visitor.page.locator("#prompt")).to_have_value("a long thought")
@@ -78,7 +82,7 @@ def test_quota_exhausted(visit: Visit, mortal: Product) -> None:
 
 def test_logged_out_in_another_tab(visit: Visit) -> None:
     """A user logged out in another tab is informed, and after a new login finds the prompt where it was written."""
-    visitor = visit().register().log_in()
+    visitor = visit().register().enter()
     visitor.expect_errors("status of 401")
     visitor.answer("first", "echo")
     address = visitor.page.url
@@ -92,13 +96,14 @@ def test_logged_out_in_another_tab(visit: Visit) -> None:
     expect(visitor.page).to_have_url(address)
     expect(visitor.page.locator("#prompt")).to_have_value("a long thought")
     visitor.page.press("#prompt", "Enter")
+    visitor.wait_until_sent()
     visitor.wait_for_end()
     assert visitor.text == "a long thought"
 
 
 def test_logged_in_again_in_another_tab(visit: Visit) -> None:
     """A page from before logging out and in again can still ask."""
-    visitor = visit().register().log_in()
+    visitor = visit().register().enter()
     other = visitor.context.new_page()
     log_out(other)
     visitor.log_in(other)
@@ -108,7 +113,7 @@ def test_logged_in_again_in_another_tab(visit: Visit) -> None:
 
 def test_somebody_else_in_the_same_tab(visit: Visit, regular: Regular) -> None:
     """A user who logs in after another user sees nothing of the other's draft; its owner finds it again."""
-    visitor = visit().become(regular.api_user).log_in()
+    visitor = visit().become(regular.api_user).enter()
     page = visitor.page
     write_instructions(visitor, "In confidence.")
     page.fill("#prompt", "a secret thought")

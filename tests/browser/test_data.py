@@ -15,7 +15,7 @@ from tests.upstreams import FakeOpenAI
 
 def test_a_download_is_brought_into_another_account(visit: Visit, tmp_path: Path) -> None:
     """One account imports the download of another, reads how many conversations came, and finds them in its list."""
-    owner = visit().register().log_in()
+    owner = visit().register().enter()
     owner.answer("to be taken along", "echo")
     owner.page.click(".user-menu summary")
     owner.page.click(".user-menu a[href='/accounts/data/']")
@@ -24,7 +24,7 @@ def test_a_download_is_brought_into_another_account(visit: Visit, tmp_path: Path
     file = tmp_path / "export.json"
     download.value.save_as(file)
 
-    other = visit().register().log_in()
+    other = visit().register().enter()
     bring_in(other, file)
     expect(other.page.locator("#import-result")).to_have_text("Imported: 1 conversation with 2 messages.")
     other.page.goto("/")
@@ -32,20 +32,20 @@ def test_a_download_is_brought_into_another_account(visit: Visit, tmp_path: Path
     assert other.shown() == ["to be taken along"] * 2
 
 
-def test_a_file_of_another_product(visitor: Visitor, tmp_path: Path) -> None:
+def test_a_file_of_another_product(user: Visitor, tmp_path: Path) -> None:
     """ChatGPT's file comes in, and the page lists what has no place here."""
     content = {"content_type": "multimodal_text", "parts": [{"content_type": "image_asset_pointer"}, "What is it?"]}
     node = {"parent": None, "message": {"author": {"role": "user"}, "content": content, "create_time": 1.7e9}}
     file = tmp_path / "conversations.json"
     file.write_text(json.dumps([{"title": "A picture", "create_time": 1.7e9, "mapping": {"a": node}}]))
-    bring_in(visitor, file)
-    expect(visitor.page.locator("#import-result")).to_contain_text("Imported: 1 conversation with 1 message.")
-    expect(visitor.page.locator("#import-left-out li")).to_have_text("A picture: image")
+    bring_in(user, file)
+    expect(user.page.locator("#import-result")).to_contain_text("Imported: 1 conversation with 1 message.")
+    expect(user.page.locator("#import-left-out li")).to_have_text("A picture: image")
 
 
-def test_files_that_cannot_come_in(visitor: Visitor, tmp_path: Path) -> None:
+def test_files_that_cannot_come_in(user: Visitor, tmp_path: Path) -> None:
     """A file that is not ours, or too large, is refused in words; nothing comes in."""
-    visitor.expect_errors("status of 400")
+    user.expect_errors("status of 400")
     wrong = tmp_path / "file.json"
     for file, refusal in [
         (b"no JSON at all", "was not exported by Rivulet"),
@@ -53,8 +53,8 @@ def test_files_that_cannot_come_in(visitor: Visitor, tmp_path: Path) -> None:
         (b" " * (32 * 2**20 + 1), "too large"),
     ]:
         wrong.write_bytes(file)
-        bring_in(visitor, wrong)
-        expect(visitor.page.locator("#import-result.error")).to_contain_text(refusal)
+        bring_in(user, wrong)
+        expect(user.page.locator("#import-result.error")).to_contain_text(refusal)
 
 
 def bring_in(visitor: Visitor, file: Path) -> None:

@@ -1,11 +1,12 @@
 """The page as an app: manifest, offline page, dictation, notifications."""
 
 import re
+from typing import Any
 
-import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Regular, Visit
+from tests.browser.paused import PAUSE, PausedUpstream
 from tests.browser.visitor import Visitor, content
 from tests.product import Product
 
@@ -29,7 +30,8 @@ NOTIFICATIONS = """
     let permission = "default";
     Object.defineProperty(Notification, "permission", { get: () => permission });
     Notification.requestPermission = async () => (permission = "granted");
-    globalThis.hide = () => Object.defineProperty(document, "hidden", { value: true });
+    globalThis.hide = () => Object.defineProperty(document, "hidden", { value: true, configurable: true });
+    globalThis.unhide = () => delete document.hidden;
     ServiceWorkerRegistration.prototype.showNotification = async (...given) => shown.push(given);
 """
 
@@ -69,7 +71,7 @@ def kept(page: Page) -> list[str]:
 
 def test_without_a_connection_a_page_says_so(visit: Visit, mortal: Product) -> None:
     """The service worker shows the offline page, and keeps nothing of the user; later the real page comes back."""
-    visitor = visit(mortal).register().log_in()
+    visitor = visit(mortal, new=True, service_workers="allow").register().enter()
     visitor.expect_errors("ERR_CONNECTION_REFUSED|Failed to load resource|Failed to fetch")
     page = visitor.page
     page.evaluate("async () => { await navigator.serviceWorker.ready; }")
@@ -89,12 +91,14 @@ def test_without_a_connection_a_page_says_so(visit: Visit, mortal: Product) -> N
     expect(page.locator(".answer")).to_have_count(1)
 
 
-def test_dictation_writes_into_the_prompt(visitor: Visitor) -> None:
+def test_dictation_writes_into_the_prompt(visit: Visit, regular: Regular) -> None:
     """Speech is written where the caret is, while it is heard; a failure is shown, and without speech no button."""
+    visitor = visit(new=True, storage_state=regular.cookies)
     page = visitor.page
     visitor.context.add_init_script(SPEECH)
     button = page.get_by_role("button", name="Dictate")
-    page.reload()
+    page.goto("/")
+    visitor.wait_for_page()
     page.fill("#prompt", "First,")
     button.click()
     expect(button).to_have_attribute("aria-pressed", "true")
@@ -114,30 +118,36 @@ def test_dictation_writes_into_the_prompt(visitor: Visitor) -> None:
     expect(button).to_be_hidden()
 
 
-@pytest.mark.parametrize("wanted", [True, False])
-def test_a_long_answer_that_ends_in_a_hidden_tab_notifies(visitor: Visitor, wanted: bool) -> None:
+def test_a_long_answer_that_ends_in_a_hidden_tab_notifies(
+    visit: Visit, regular: Regular, upstream: PausedUpstream
+) -> None:
     """Only users who asked for it are notified, with the conversation's title and how it ended."""
+    visitor = visit(new=True, storage_state=regular.cookies, service_workers="allow")
     page = visitor.page
     visitor.context.add_init_script(NOTIFICATIONS)
     page.clock.install()
-    page.reload()
+    page.goto("/")
     visitor.wait_for_page()
-    if wanted:
-        page.click(".user-menu summary")
-        page.get_by_role("switch", name="Notify me").click()
-        expect(page.get_by_role("switch", name="Notify me")).to_be_checked()
-        page.keyboard.press("Escape")
-    visitor.ask("long or short", "steady")
-    visitor.wait_for_text(more_than=5)
-    page.clock.fast_forward(9_000)
-    page.evaluate("() => hide()")
-    visitor.wait_for_end()
-    if wanted:
-        page.wait_for_function("() => shown.length")
-    shown = page.evaluate("() => shown")
-    assert [(title, options["body"]) for title, options in shown] == (
-        [("long or short", "Answer complete.")] if wanted else []
-    )
+
+    def end_hidden(prompt: str) -> list[Any]:
+        visitor.ask(f"{prompt}{PAUSE}.", "paused")
+        visitor.wait_for_text()
+        page.clock.fast_forward(9_000)
+        page.evaluate("() => hide()")
+        upstream.go_on(f"{prompt}{PAUSE}.")
+        visitor.wait_for_end()
+        page.evaluate("() => unhide()")
+        return list(page.evaluate("() => shown"))
+
+    assert end_hidden("not wanted") == []
+    page.click(".user-menu summary")
+    page.get_by_role("switch", name="Notify me").click()
+    expect(page.get_by_role("switch", name="Notify me")).to_be_checked()
+    page.keyboard.press("Escape")
+    end_hidden("wanted")
+    page.wait_for_function("() => shown.length")
+    ((title, options),) = page.evaluate("() => shown")
+    assert (title, options["body"]) == (f"not wanted{PAUSE}.", "Answer complete.")
 
 
 def test_a_tab_from_before_an_upgrade_reloads_itself(visitor: Visitor) -> None:
@@ -155,12 +165,13 @@ def test_a_tab_from_before_an_upgrade_reloads_itself(visitor: Visitor) -> None:
     expect(content(visitor.last).locator("code [class^=hljs]").first).to_be_visible()
 
 
-def test_a_tab_from_before_an_upgrade_keeps_its_attachments(visitor: Visitor) -> None:
+def test_a_tab_from_before_an_upgrade_keeps_its_attachments(visit: Visit, regular: Regular) -> None:
     """A tab whose scripts are gone does not reload while a file is attached to the prompt."""
+    visitor = visit(new=True, storage_state=regular.cookies)
     visitor.expect_errors("status of 404|Failed to fetch dynamically imported module")
     page = visitor.page
     page.clock.install()
-    page.reload()
+    page.goto("/")
     visitor.wait_for_page()
     page.evaluate("() => { globalThis.isOldTab = true; }")
     page.set_input_files("#attach-files", {"name": "a.txt", "mimeType": "text/plain", "buffer": b"one"})

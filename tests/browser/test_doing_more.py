@@ -159,7 +159,7 @@ def test_sharing(visit: Visit, visitor: Visitor) -> None:
     link = dialog.get_by_role("textbox", name="Link")
     expect(link).to_be_focused()
     url = link.input_value()
-    reader = visit().register().log_in()
+    reader = visit().register().enter()
     reader.page.goto(url)
     answer = reader.page.locator("main .answer")
     expect(content(answer).locator("strong")).to_have_text("Bold")

@@ -6,10 +6,12 @@ from playwright.sync_api import Page
 
 from tests.browser.conftest import Regular, Visit
 from tests.browser.line import Line
+from tests.browser.paused import PAUSE, PausedUpstream
 from tests.browser.visitor import POLLING_MS
 from tests.product import Product
 
-STEADY = "".join(f"{number} " for number in range(60))
+PARTS = ["one two ", "three four ", "five"]
+PROMPT = PAUSE.join(PARTS)
 GONE = r"ERR_INTERNET_DISCONNECTED|ERR_CONNECTION|ERR_EMPTY_RESPONSE|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_NETWORK"
 
 # What a page does that knows nothing but the events. `window.seen` is what it has; it never closes the source itself.
@@ -48,21 +50,23 @@ def check(seen: dict[str, Any], api_user: Any) -> None:
     """Each event came once and in order, and the text is the one that is stored; there was one generation."""
     numbers = [int(one.rpartition(":")[2]) for one in seen["ids"]]
     assert numbers == list(range(1, len(numbers) + 1))
-    assert seen["text"] == api_user.generation(seen["generation"])["content"] == STEADY
+    assert seen["text"] == api_user.generation(seen["generation"])["content"] == "".join(PARTS)
 
 
-def test_the_browser_resumes_after_the_network_was_away(visit: Visit, regular: Regular, site: Product) -> None:
+def test_the_browser_resumes_after_the_network_was_away(
+    visit: Visit, regular: Regular, site: Product, upstream: PausedUpstream
+) -> None:
     """The network goes and comes back: with the session's cookie the browser resumes by itself, and 204 ends it."""
     with Line.to(site.url) as line:
-        visitor = visit(url=line.url).become(regular.api_user).log_in()
+        visitor = visit(url=line.url).become(regular.api_user).enter()
         visitor.expect_errors(GONE)
         before = regular.api_user.quota()["used_today"]
-        read(visitor.page, {"model": "steady", "prompt": "count"})
-        wait_for(visitor.page, "() => window.seen.text.length > 20")
+        read(visitor.page, {"model": "paused", "prompt": PROMPT})
+        wait_for(visitor.page, "() => window.seen.text")
         visitor.context.set_offline(True)
         line.cut()
         wait_for(visitor.page, "() => window.source.readyState === 0")
-        visitor.page.wait_for_timeout(500)
+        upstream.go_on(PROMPT, 2)
         line.mend()
         visitor.context.set_offline(False)
         seen = wait_for(visitor.page, "() => window.seen.end && window.source.readyState === 2")
@@ -72,16 +76,17 @@ def test_the_browser_resumes_after_the_network_was_away(visit: Visit, regular: R
     assert regular.api_user.quota()["used_today"] == before + 1
 
 
-def test_with_tickets(visit: Visit, regular: Regular, site: Product) -> None:
+def test_with_tickets(visit: Visit, regular: Regular, site: Product, upstream: PausedUpstream) -> None:
     """With tickets a page that was cut off takes a new one and says what it has seen."""
     with Line.to(site.url) as line:
         visitor = visit(url=line.url)
         visitor.expect_errors(GONE)
         visitor.page.goto("/accounts/login/")
-        query = {"model": "steady", "prompt": "count again"}
+        query = {"model": "paused", "prompt": PROMPT}
         read(visitor.page, {**query, "ticket": ticket(regular)})
-        wait_for(visitor.page, "() => window.seen.text.length > 20")
+        wait_for(visitor.page, "() => window.seen.text")
         line.cut()
+        upstream.go_on(PROMPT, 2)
         line.mend()
         # The browser comes back by itself with the ticket that is used up.
         assert wait_for(visitor.page, "() => window.seen.refused")["refused"] == "not_authenticated"

@@ -7,7 +7,7 @@ from typing import Any
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Regular, Visit
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import RESTS, Visitor
 from tests.product import ApiUser
 
 # A Wednesday at noon in New York; on the server, in Shanghai, it is the next day.
@@ -44,9 +44,9 @@ def imported(api_user: ApiUser, title: str, texts: list[str], used: datetime, **
 
 
 def long_conversation(api_user: ApiUser, title: str, hit: int, word: str) -> int:
-    """Store a conversation of 100 messages, of which one has a word in its middle, and return its id."""
+    """Store a conversation of 60 messages, of which one has a word in its middle, and return its id."""
     table = "| a | b |\n|---|---|\n| 1 | 2 |\n"
-    texts = [f"question {n}" if n % 2 == 0 else f"**Bold {n}**\n\n{'Words. ' * 80}\n\n{table}" for n in range(100)]
+    texts = [f"question {n}" if n % 2 == 0 else f"**Bold {n}**\n\n{'Words. ' * 80}\n\n{table}" for n in range(60)]
     texts[hit] = texts[hit].replace("Words. ", f"A **{word}** here. ", 1)
     return imported(api_user, title, texts, datetime.now(UTC) - timedelta(days=2))
 
@@ -67,7 +67,7 @@ def test_the_list_is_grouped_by_the_readers_days(visit: Visit, regular: Regular)
     api_user = regular.api_user
     for title, hours in ages.items():
         imported(api_user, f"day {title}", ["hello", "hello"], NOW - timedelta(hours=hours))
-    visitor = visit(storage_state=regular.cookies, timezone_id="America/New_York")
+    visitor = visit(new=True, storage_state=regular.cookies, timezone_id="America/New_York")
     page = visitor.page
     page.clock.install(time=NOW)
     page.goto("/")
@@ -125,7 +125,7 @@ def test_each_message_has_its_time(visit: Visit, regular: Regular) -> None:
 
 def test_a_search_leads_to_the_message(visit: Visit, regular: Regular) -> None:
     """A result shows an excerpt with the word, and opens at the message, also in a branch that is not shown first."""
-    conversation = long_conversation(regular.api_user, "a haystack", 41, "needle")
+    conversation = long_conversation(regular.api_user, "a haystack", 21, "needle")
     visitor = visit(storage_state=regular.cookies)
     page = visitor.page
     page.goto("/")
@@ -139,11 +139,11 @@ def test_a_search_leads_to_the_message(visit: Visit, regular: Regular) -> None:
     expect(page.locator(".answer.found")).to_contain_text("needle")
     expect(page.locator(".answer [data-part=content]:not([data-rendered])")).to_have_count(0)
     expect(word).to_be_in_viewport()
-    message = regular.api_user.messages(conversation)[41]["id"]
+    message = regular.api_user.messages(conversation)[21]["id"]
     assert page.url.endswith(f"/c/{conversation}/?message={message}")
-    page.fill("#search", "question 7")
+    page.fill("#search", "question 14")
     page.locator("#conversations a", has_text="haystack").locator("mark").first.click()
-    expect(page.locator(".prompt.found")).to_contain_text("question 7")
+    expect(page.locator(".prompt.found")).to_contain_text("question 14")
     expect(page.locator(".prompt.found")).to_be_in_viewport()
 
 
@@ -154,20 +154,20 @@ def test_the_place_is_kept(visit: Visit, regular: Regular) -> None:
     page = visitor.page
     page.goto(f"/c/{conversation}/")
     expect(visitor.last).to_be_in_viewport()
-    page.locator(".answer", has_text="Bold 51").scroll_into_view_if_needed()
+    page.locator(".answer", has_text="Bold 31").scroll_into_view_if_needed()
     page.mouse.wheel(0, -150)
     expect(page.locator("#jump")).to_be_visible()
-    page.wait_for_function("() => new Promise(done => setTimeout(() => done(true), 300))")
-    before = top_of(page, "Bold 51")
+    page.evaluate(RESTS)
+    before = top_of(page, "Bold 31")
     page.locator(".user-menu summary").click()
     page.get_by_role("link", name="Usage", exact=True).click()
     expect(page).to_have_url(re.compile("/usage/"))
     for come_back in (page.go_back, page.reload):
         come_back()
         visitor.wait_for_page()
-        assert abs(top_of(page, "Bold 51") - before) < 3
+        assert abs(top_of(page, "Bold 31") - before) < 3
         expect(page.locator(".answer [data-part=content]:not([data-rendered])")).to_have_count(0)
-        assert abs(top_of(page, "Bold 51") - before) < 3
+        assert abs(top_of(page, "Bold 31") - before) < 3
     page.click("#jump")
     page.reload()
     expect(visitor.last).to_be_in_viewport()
@@ -203,7 +203,7 @@ def test_two_tabs_show_one_conversation(visit: Visit, regular: Regular) -> None:
 
 def test_a_stale_tab_does_not_branch_off(visit: Visit, regular: Regular) -> None:
     """A prompt in a tab that slept waits until the user has seen what is new; titles follow too."""
-    visitor = visit(storage_state=regular.cookies)
+    visitor = visit(new=True, storage_state=regular.cookies)
     page = visitor.page
     page.add_init_script(ASLEEP)
     page.goto("/")
@@ -222,6 +222,8 @@ def test_a_stale_tab_does_not_branch_off(visit: Visit, regular: Regular) -> None
     expect(page.locator("#title")).to_have_text("another title")
     page.press("#prompt", "Enter")
     expect(page.locator("#went-on")).to_be_hidden()
+    visitor.wait_until_sent()
+    visitor.wait_for_end()
     expect(page.locator("#messages > article")).to_have_count(6)
-    parents = [message["parent"] for message in regular.api_user.messages(int(conversation))]
-    assert parents[1:] == [message["id"] for message in regular.api_user.messages(int(conversation))][:-1]
+    messages = regular.api_user.messages(int(conversation))
+    assert [message["parent"] for message in messages] == [None, *(message["id"] for message in messages[:-1])]

@@ -1,5 +1,7 @@
 """Hostile answers: nothing in them runs, reaches another host, or takes the page apart; the visitor's faults tell."""
 
+import time
+
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Regular
@@ -60,7 +62,7 @@ TOUCH_EVERYTHING = """() => {
 def test_all_payloads_in_one_answer_do_nothing(visitor: Visitor) -> None:
     """All payloads in one answer, streamed in small pieces: nothing happens, now or after a reload; the page works."""
     hostile = "\n\n".join(PAYLOADS).replace("ORIGIN", visitor.url)
-    visitor.answer(hostile, "gpt-4-echo")
+    visitor.answer(hostile, "paused")
     assert visitor.stored()["content"] == hostile
     judge(visitor.page)
     visitor.page.reload()
@@ -70,14 +72,14 @@ def test_all_payloads_in_one_answer_do_nothing(visitor: Visitor) -> None:
     expect(visitor.page.locator("#strings")).to_have_count(1)
 
 
-def test_each_on_its_own(visitor: Visitor, regular: Regular) -> None:
+def test_each_on_its_own(user: Visitor, regular: Regular) -> None:
     """Each payload is a whole completion, so that none hides in another's quotation or code."""
     assert len(PAYLOADS) >= 150
     api_user = regular.api_user
     api_user.answer("to be copied", "gpt-4-echo")
     file = api_user.client.get("/api/export/").json()
     (conversation,) = (one for one in file["conversations"] if one["title"] == "to be copied")
-    texts = [payload.replace("ORIGIN", visitor.url) for payload in PAYLOADS for _twice in range(2)]
+    texts = [payload.replace("ORIGIN", user.url) for payload in PAYLOADS for _twice in range(2)]
     # Prompt and completion by turns, each a reply to the one before.
     conversation["messages"] = [
         {
@@ -90,16 +92,16 @@ def test_each_on_its_own(visitor: Visitor, regular: Regular) -> None:
     ]
     made = api_user.client.post("/api/import/", json={**file, "conversations": [conversation]})
     assert made.json() == {"conversations": 1, "messages": len(texts)}
-    visitor.page.goto(f"/c/{api_user.client.get('/api/conversations/').json()['results'][0]['id']}/")
-    expect(visitor.page.locator(".answer")).to_have_count(len(PAYLOADS))
-    judge(visitor.page)
-    assert visitor.page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    user.page.goto(f"/c/{api_user.client.get('/api/conversations/').json()['results'][0]['id']}/")
+    expect(user.page.locator(".answer")).to_have_count(len(PAYLOADS))
+    judge(user.page)
+    assert user.page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_title(visitor: Visitor) -> None:
     """A hostile title is text wherever it is shown: list, heading, window, menu, dialogs, search results."""
     page = visitor.page
-    for title in (PAYLOADS[0], PAYLOADS[1], '"><svg onload=alert(1)>', "</title><script>alert(1)</script>"):
+    for title in (f'"><svg onload=alert(1)>{PAYLOADS[0]}', f"</title>{PAYLOADS[0]}{PAYLOADS[1]}"):
         visitor.answer(title, "echo")
         for _ in range(2):
             assert page.title() == title
@@ -143,17 +145,12 @@ def test_the_watch(visitor: Visitor) -> None:
     page.evaluate("() => console.error('oh')")
     page.evaluate("() => alert(1)")
     page.evaluate("() => { setTimeout(() => { throw new Error('oh no') }) }")
-    page.wait_for_timeout(300)
-    seen = "\n".join(visitor.faults)
-    for fault in [
-        "policy: img-src",
-        "policy: style-src",
-        "policy: script-src",
-        "console: oh",
-        "uncaught:",
-        "dialog: 1",
-    ]:
-        assert fault in seen
+    missing = {"policy: img-src", "policy: style-src", "policy: script-src", "console: oh", "uncaught:", "dialog: 1"}
+    deadline = time.monotonic() + 20
+    while missing and time.monotonic() < deadline:
+        page.wait_for_timeout(20)
+        missing = {fault for fault in missing if not any(fault in seen for seen in visitor.faults)}
+    assert missing == set()
     visitor.faults.clear()
 
 

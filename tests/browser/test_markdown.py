@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Locator, expect
 
 from tests import servers
 from tests.browser.conftest import Regular
 from tests.browser.visitor import Visitor, content
+from tests.browser.windows import Windows
 from tests.product import Product
 
 CASES = json.loads((servers.ROOT / "frontend/test/page-cases.json").read_text(encoding="utf-8"))
@@ -44,6 +45,15 @@ SEEN = """content => {
     };
 }"""
 OPEN_DETAILS = "content => content.querySelectorAll('details').forEach(each => { each.open = true })"
+# Looks at all completions; of what is far from the screen, the browser lays out nothing, and `innerText` is empty.
+LOOK = f"""() => {{
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync("* {{ content-visibility: visible !important }}");
+    document.adoptedStyleSheets = [sheet];
+    const contents = [...document.querySelectorAll(".answer [data-part=content]")];
+    contents.forEach({OPEN_DETAILS});
+    return contents.map({SEEN});
+}}"""
 
 
 class Reading:
@@ -53,30 +63,23 @@ class Reading:
         visitor.page.goto("/")
         for case in CASES:
             visitor.answer(case["text"], "gpt-4-echo")
-        self._let_typeset(visitor)
-        self.streamed = [self._look(answer) for answer in visitor.page.locator(".answer").all()]
+        self.streamed = self._look(visitor)
         visitor.page.reload()
-        self._let_typeset(visitor)
-        self.reloaded = [self._look(answer) for answer in visitor.page.locator(".answer").all()]
+        self.reloaded = self._look(visitor)
         self.ids = visitor.page.evaluate("() => [...document.querySelectorAll('[id]')].map(node => node.id)")
 
-    def _look(self, answer: Locator) -> dict[str, Any]:
-        # Of what is far from the screen in a long conversation, the browser lays out nothing, and `innerText` is empty.
-        answer.scroll_into_view_if_needed()
-        content(answer).evaluate(OPEN_DETAILS)
-        return dict(content(answer).evaluate(SEEN))
-
-    def _let_typeset(self, visitor: Visitor) -> None:
+    def _look(self, visitor: Visitor) -> list[dict[str, Any]]:
         # Texts far from the screen are rendered while the browser is idle.
         expect(visitor.page.locator('.answer [data-part="content"]:not([data-rendered])')).to_have_count(0)
         untypeset = visitor.page.locator(".formula:not(.formula-source):not(:has(.katex))")
         expect(untypeset).to_have_count(0)
+        return list(visitor.page.evaluate(LOOK))
 
 
 @pytest.fixture(scope="module")
-def reading(chromium: Browser, site: Product, regular: Regular) -> Iterator[Reading]:
+def reading(windows: Windows, site: Product, regular: Regular) -> Iterator[Reading]:
     """All cases in one conversation."""
-    visitor = Visitor(chromium, site, storage_state=regular.cookies).become(regular.api_user)
+    visitor = Visitor(windows, site, storage_state=regular.cookies).become(regular.api_user)
     yield Reading(visitor)
     faults = visitor.leave()
     assert not faults, "\n".join(faults)

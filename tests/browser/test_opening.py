@@ -1,11 +1,14 @@
 """Opening a stored conversation: its source is never seen, its end is shown, and all of it is rendered."""
 
+import os
+
+import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Regular
-from tests.browser.visitor import Visitor, content
+from tests.browser.conftest import Regular, Visit
+from tests.browser.visitor import content
 
-ANSWERS = 60
+ANSWERS = 60 if os.environ.get("SOAK") == "1" else 25
 TEXT = (
     "## Heading {n}\n\n**Bold {n}** and `code`.\n\n```python\nprint({n})\n```\n\n"
     "| a | b |\n|---|---|\n| {n} | $x^2$ |\n"
@@ -28,7 +31,8 @@ WATCH = """
 """
 
 
-def test_a_long_conversation_never_shows_its_source(visitor: Visitor, regular: Regular) -> None:
+@pytest.mark.soak
+def test_a_long_conversation_never_shows_its_source(visit: Visit, regular: Regular) -> None:
     """A slow browser shows no Markdown source while a long conversation opens, and renders all of it, the end first."""
     api_user = regular.api_user
     api_user.answer("to be long", "gpt-4-echo")
@@ -44,6 +48,7 @@ def test_a_long_conversation_never_shows_its_source(visitor: Visitor, regular: R
     made = api_user.client.post("/api/import/", json={**file, "conversations": [conversation]})
     assert made.json()["messages"] == 2 * ANSWERS
 
+    visitor = visit(new=True, storage_state=regular.cookies)
     page = visitor.page
     page.add_init_script(WATCH)
     visitor.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 4})

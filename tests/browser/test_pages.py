@@ -42,18 +42,9 @@ def test_entrance_pages(visit: Visit, locale: str) -> None:
         assert bool(CHINESE.search(page.inner_text("h1"))) == (locale == "zh-CN")
 
 
-def test_account_pages(visitor: Visitor) -> None:
-    """Every page of an account has a heading and nothing that its policy forbids."""
-    for path in ["email/", "password/change/", "3rdparty/", "logout/"]:
-        answer = visitor.page.goto(f"/accounts/{path}")
-        assert answer
-        assert (path, answer.status) == (path, 200)
-        expect(visitor.page.locator("h1")).not_to_be_empty()
-
-
 def test_change_password(visit: Visit) -> None:
     """A changed password keeps this login, and is the one that counts from then on."""
-    visitor = visit().register().log_in()
+    visitor = visit().register().enter()
     page = visitor.page
     page.goto("/accounts/password/change/")
     page.fill("[name=oldpassword]", PASSWORD)
@@ -116,26 +107,26 @@ def test_languages(visit: Visit) -> None:
     assert CHINESE.search(visitor.last.locator("[data-part=failure]").inner_text())
 
 
-def test_not_found(visitor: Visitor) -> None:
+def test_not_found(user: Visitor) -> None:
     """A missing object and an object of another user give the same readable page."""
-    visitor.expect_errors("status of 404")
-    somebody = visitor.product.register("somebody")
+    user.expect_errors("status of 404")
+    somebody = user.product.register("somebody")
     foreign = somebody.answer("secret", "plain")[0].data["conversation"]
     texts = []
     for path in ["/nowhere/", "/c/999999/", f"/c/{foreign}/"]:
-        answer = visitor.page.goto(path)
+        answer = user.page.goto(path)
         assert answer
         assert answer.status == 404
-        texts.append(visitor.page.inner_text("main"))
+        texts.append(user.page.inner_text("main"))
     assert texts == [texts[0]] * 3
 
 
-def test_conversations(visitor: Visitor) -> None:
+def test_conversations(user: Visitor) -> None:
     """Conversations can be searched, and renamed, pinned and deleted, found ones too."""
-    page = visitor.page
+    page = user.page
     for prompt in ["apples and pears", "cherries"]:
         page.goto("/")
-        visitor.answer(prompt, "echo")
+        user.answer(prompt, "echo")
     rows = page.locator("#conversations > [data-id]")
     expect(rows.first).to_contain_text("cherries")
     page.fill("#search", "pear")
@@ -147,15 +138,15 @@ def test_conversations(visitor: Visitor) -> None:
 
     page.fill("#search", "pear")
     apples = rows.filter(has_text="apples")
-    choose(visitor, "apples", "rename")
+    choose(user, "apples", "rename")
     page.fill("#rename-title", "apples only")
     page.keyboard.press("Enter")
     expect(apples).to_contain_text("apples only")
-    choose(visitor, "apples", "pin")
+    choose(user, "apples", "pin")
     page.fill("#search", "")
     expect(rows).not_to_have_count(1)
     expect(rows.first).to_contain_text("apples only")
-    choose(visitor, "cherries", "delete")
+    choose(user, "cherries", "delete")
     page.click("#delete-dialog .danger")
     expect(rows.filter(has_text="cherries")).to_have_count(0)
     page.goto("/")

@@ -42,9 +42,9 @@ def received(page: Page) -> list[str]:
     return page.locator("#received td:nth-child(2)").all_text_contents()
 
 
-def test_paying_survives_reloads(visitor: Visitor) -> None:
+def test_paying_survives_reloads(user: Visitor) -> None:
     """Paying goes from step to step to its end; a reload in the middle and one in the end show the same, once."""
-    page = visitor.page
+    page = user.page
     page.goto("/push-demo/")
     page.get_by_role("button", name="Pay").click()
     reached(page, "created")
@@ -97,26 +97,26 @@ def test_the_network_is_cut(visit: Visit, site: Product, regular: Regular, shop:
         assert received(page) == ["created", "paying", "paid"]
 
 
-def test_a_payment_fails(visitor: Visitor, shop: ApiUser, order: str) -> None:
+def test_a_payment_fails(user: Visitor, shop: ApiUser, order: str) -> None:
     """An error ends the channel, and the page says why, as text."""
-    visitor.page.goto(f"/push-demo/?order={order}")
-    body = {"user": visitor.name, "message": "<b>Card</b> refused"}
+    user.page.goto(f"/push-demo/?order={order}")
+    body = {"user": user.name, "message": "<b>Card</b> refused"}
     assert shop.client.post(f"/api/channels/{order}/error/", json=body).status_code == 200
-    expect(visitor.page.locator("#status")).to_have_text("<b>Card</b> refused")
-    expect(visitor.page.get_by_role("button", name="Pay")).to_be_disabled()
+    expect(user.page.locator("#status")).to_have_text("<b>Card</b> refused")
+    expect(user.page.get_by_role("button", name="Pay")).to_be_disabled()
 
 
-def test_orders_are_ones_own(visit: Visit, regular: Regular, visitor: Visitor, shop: ApiUser, order: str) -> None:
+def test_orders_are_ones_own(visit: Visit, regular: Regular, user: Visitor, shop: ApiUser, order: str) -> None:
     """Another user with the same address sees nothing of the order; an invalid order id gives a new order."""
-    push(shop, visitor, order, "created")
-    other = visit().register().log_in()
+    push(shop, user, order, "created")
+    other = visit().register().enter()
     other.page.goto(f"/push-demo/?order={order}")
     expect(other.page.locator("#status")).to_have_text("Waiting for the payment…")
     other.page.goto("/push-demo/?order=<script>")
     expect(other.page.locator("#order")).to_have_text(re.compile("^order-"))
     expect(other.page.locator("#steps > li.reached")).to_have_count(0)
-    visitor.page.goto(f"/push-demo/?order={order}")
-    reached(visitor.page, "created")
+    user.page.goto(f"/push-demo/?order={order}")
+    reached(user.page, "created")
 
 
 def test_on_a_phone(visit: Visit, regular: Regular, shop: ApiUser) -> None:

@@ -1,116 +1,129 @@
-"""Reading while a completion grows: the page goes where the reader goes, and keeps what the reader holds."""
+"""Reading while a completion grows: the page goes where the reader goes, and keeps what the reader holds.
+
+Most completions here grow when the test wants it. Those of the model `typed` come at a human reader's speed, for what
+has to work while text arrives all the time.
+"""
 
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Regular, Visit
+from tests.browser.paused import PAUSE, PausedUpstream
 from tests.browser.test_mobile import PHONE
-from tests.browser.visitor import POLLING_MS, Visitor, content, part
+from tests.browser.visitor import POLLING_MS, RESTS, Visitor, content, part
 
-LINES = "".join(f"Line {number} of a long text.\n\n" for number in range(400))
-LONG_TEXT = f"{LINES[:1200]}^^^{LINES[1200:]}"
-ITEMS = "".join(f"{number}. Item **{number}** of a list\n" for number in range(1, 300))
-DELTAS_20 = 160  # characters
+LINES = [f"Line {number} of a long text.\n\n" for number in range(400)]
+# Two screens at once, and the rest slowly.
+TYPED_TEXT = f"{''.join(LINES[:45])}^^^{''.join(LINES[45:])}"
+STEP_CHARS = 60
 
 DISTANCE = "() => document.documentElement.scrollHeight - innerHeight - scrollY"
 TOP = "() => scrollY"
-# Resolves when the page has not moved for 300 ms: the browser scrolls smoothly, and goes on after a swipe.
-RESTS = """async () => {
-    let top, since;
-    do {
-        if (scrollY !== top) [top, since] = [scrollY, performance.now()];
-        await new Promise(requestAnimationFrame);
-    } while (performance.now() - since < 300);
-    return top;
-}"""
+
+
+class Reader:
+    """A visitor who reads a completion while it grows."""
+
+    def __init__(self, visitor: Visitor, upstream: PausedUpstream) -> None:
+        self.visitor, self.page = visitor, visitor.page
+        self._upstream = upstream
+        self._prompt = ""
+
+    @property
+    def last(self) -> Locator:
+        """The completion that grows."""
+        return self.visitor.last
+
+    def ask(self, *parts: str) -> None:
+        """Ask for a completion in these parts; `grow` asks for the next one. What comes after them never does."""
+        self._prompt = PAUSE.join([*parts, "The end."])
+        self.visitor.ask(self._prompt, "paused")
+
+    def fill_two_screens(self, model: str = "paused") -> None:
+        """Ask for a long text and wait until it is over two screens long."""
+        if model == "paused":
+            self.ask("".join(LINES[:45]), *("".join(LINES[first : first + 5]) for first in range(45, 95, 5)))
+        else:
+            self.visitor.ask(TYPED_TEXT, model)
+        self.wait_for_two_screens()
+
+    def wait_for_two_screens(self) -> None:
+        """Wait until the page is over two screens long."""
+        two_screens = "() => document.documentElement.scrollHeight > 2.2 * innerHeight"
+        self.page.wait_for_function(two_screens, polling=POLLING_MS)
+
+    def grow(self) -> None:
+        """Wait for more text, of the next part if the completion comes in parts."""
+        length = len(content(self.last).inner_text())
+        if self._prompt:
+            self.go_on()
+        self.visitor.wait_for_text(more_than=length + STEP_CHARS)
+
+    def go_on(self) -> None:
+        """Let the next part come."""
+        self._upstream.go_on(self._prompt)
+
+    def stays(self) -> None:
+        """Assert that the page stays where it is, away from the end, while text arrives."""
+        top = self.page.evaluate(RESTS)
+        self.grow()
+        assert self.page.evaluate(TOP) == top
+        assert self.page.evaluate(DISTANCE) > 96
+        expect(self.page.locator("#jump")).to_be_visible()
+
+    def follows(self) -> None:
+        """Assert that the page follows the growing text."""
+        expect(self.page.locator("#jump")).to_be_hidden()
+        for _ in range(2):
+            self.grow()
+            assert self.page.evaluate(DISTANCE) < 60
+        expect(self.page.locator("#jump")).to_be_hidden()
+
+    def stop(self) -> None:
+        """Press the stop button, if there is something to stop; the generation may end at the same time."""
+        self.page.evaluate("() => document.querySelector('[data-part=stop]:not([hidden])')?.click()")
+        self.visitor.wait_for_end()
 
 
 @pytest.fixture
-def reader(visitor: Visitor) -> Iterator[Visitor]:
-    """A visitor whose generation, if one still runs at the end, is stopped."""
-    yield visitor
-    stop(visitor)
+def reader(visitor: Visitor, upstream: PausedUpstream) -> Iterator[Reader]:
+    """A reader whose generation, if one still runs at the end, is stopped."""
+    somebody = Reader(visitor, upstream)
+    yield somebody
+    somebody.stop()
 
 
-def stop(visitor: Visitor) -> None:
-    """Press the stop button, if there is something to stop; the generation may end at the same time."""
-    visitor.page.evaluate("() => document.querySelector('[data-part=stop]:not([hidden])')?.click()")
-    visitor.wait_for_end()
-
-
-def length(visitor: Visitor) -> int:
-    """Return how many characters of the completion are shown."""
-    return len(content(visitor.last).inner_text())
-
-
-def grow(visitor: Visitor, chars: int = DELTAS_20) -> None:
-    """Wait for so many more characters."""
-    visitor.wait_for_text(more_than=length(visitor) + chars)
-
-
-def fill_two_screens(visitor: Visitor) -> None:
-    """Ask for a long text and wait until it is over two screens long."""
-    visitor.ask(LONG_TEXT, "typed")
-    wait_for_two_screens(visitor.page)
-
-
-def wait_for_two_screens(page: Page) -> None:
-    """Wait until the page is over two screens long."""
-    two_screens = "() => document.documentElement.scrollHeight > 2.2 * innerHeight + 300"
-    page.wait_for_function(two_screens, timeout=60_000, polling=POLLING_MS)
-
-
-def stays(visitor: Visitor) -> None:
-    """Assert that the page stays where it is, away from the end, while text arrives."""
-    page = visitor.page
-    top = page.evaluate(RESTS)
-    grow(visitor)
-    assert page.evaluate(TOP) == top
-    assert page.evaluate(DISTANCE) > 96
-    expect(page.locator("#jump")).to_be_visible()
-
-
-def follows(visitor: Visitor) -> None:
-    """Assert that the page follows the growing text."""
-    for _ in range(2):
-        grow(visitor)
-        assert visitor.page.evaluate(DISTANCE) < 60
-    expect(visitor.page.locator("#jump")).to_be_hidden()
-
-
-def test_each_way_up_ends_following_and_the_end_resumes_it(reader: Visitor) -> None:
+def test_each_way_up_ends_following_and_the_end_resumes_it(reader: Reader) -> None:
     """Small turns of the wheel, keys, and scrolling by a script or by find end following; the end resumes it."""
     page = reader.page
-    fill_two_screens(reader)
-    follows(reader)
+    reader.fill_two_screens("typed")
+    reader.follows()
     page.mouse.move(700, 300)
-    for _ in range(20):
+    for _ in range(6):
         page.mouse.wheel(0, -30)
-        page.wait_for_timeout(50)
-    stays(reader)
+        page.wait_for_timeout(50)  # text arrives meanwhile
+    reader.stays()
     page.mouse.wheel(0, 100_000)
-    page.wait_for_timeout(300)
-    follows(reader)
+    reader.follows()
 
     page.evaluate("() => document.activeElement.blur()")
     page.keyboard.press("PageUp")
-    stays(reader)
+    reader.stays()
     page.keyboard.press("End")
-    page.wait_for_timeout(300)
-    follows(reader)
+    reader.follows()
 
     page.evaluate("() => scrollBy(0, -200)")  # as the scroll bar and find do
-    stays(reader)
+    reader.stays()
     page.click("#jump")
-    follows(reader)
+    reader.follows()
 
 
 def test_a_change_of_height_is_no_wish_to_leave(visitor: Visitor) -> None:
     """A page that is shorter for a moment, and scrolls up by itself, goes on following its end."""
     page = visitor.page
-    visitor.answer(LINES[:3000], "echo")
+    visitor.answer("".join(LINES[:100]), "echo")
     page.evaluate(
         """async () => {
             const answer = document.querySelector(".answer");
@@ -124,38 +137,41 @@ def test_a_change_of_height_is_no_wish_to_leave(visitor: Visitor) -> None:
     expect(page.locator("#jump")).to_be_hidden()
 
 
-def test_typing_and_scrolling_elsewhere_keep_following(reader: Visitor) -> None:
+def test_typing_and_scrolling_elsewhere_keep_following(reader: Reader) -> None:
     """Keys in the field, and a wheel over something that scrolls itself, are no wish to leave the end."""
     page = reader.page
-    fill_two_screens(reader)
+    reader.fill_two_screens()
     page.fill("#prompt", "\n".join(str(number) for number in range(40)))
     page.press("#prompt", "ArrowUp")
     page.press("#prompt", "Home")
     page.hover("#prompt")
+    top = page.evaluate("() => document.getElementById('prompt').scrollTop")
+    page.mouse.wheel(0, 30)
+    page.wait_for_function("top => document.getElementById('prompt').scrollTop > top", arg=top)
     page.mouse.wheel(0, -30)
-    page.wait_for_timeout(200)
-    follows(reader)
+    page.wait_for_function("top => document.getElementById('prompt').scrollTop <= top", arg=top)
+    reader.follows()
 
 
-def test_fingers(visit: Visit, regular: Regular) -> None:
+def test_fingers(visit: Visit, regular: Regular, upstream: PausedUpstream) -> None:
     """On a phone, a swipe ends following, and the button to the end resumes it."""
     phone = {**PHONE, "viewport": {"width": 360, "height": 740}}
-    reader = visit(storage_state=regular.cookies, **phone).become(regular.api_user)
+    reader = Reader(visit(storage_state=regular.cookies, **phone).become(regular.api_user), upstream)
     page = reader.page
     page.goto("/")
     page.select_option("#model", "typed")
-    page.fill("#prompt", LONG_TEXT)
+    page.fill("#prompt", TYPED_TEXT)
     page.get_by_role("button", name="Send").tap()
-    wait_for_two_screens(page)
-    swipe(reader, 250)
-    stays(reader)
+    reader.wait_for_two_screens()
+    swipe(reader.visitor, 250)
+    reader.stays()
     page.locator("#jump").tap()
-    follows(reader)
-    swipe(reader, 20)
+    reader.follows()
+    swipe(reader.visitor, 20)
     top = page.evaluate(RESTS)
-    grow(reader)
+    reader.grow()
     assert page.evaluate(TOP) == top
-    stop(reader)
+    reader.stop()
 
 
 def swipe(visitor: Visitor, pixels: int) -> None:
@@ -170,15 +186,21 @@ def swipe(visitor: Visitor, pixels: int) -> None:
     finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
-def test_a_selection_in_a_growing_list_stays(reader: Visitor) -> None:
+def in_parts(lines: list[str], first: int, following: int = 10) -> list[str]:
+    """Join the first lines, and the others in parts of so many."""
+    others = range(first, len(lines), following)
+    return ["".join(lines[:first]), *("".join(lines[place : place + following]) for place in others)]
+
+
+def test_a_selection_in_a_growing_list_stays(reader: Reader) -> None:
     """Words of the first item stay selected while the list grows, and when a blank line makes it a loose one."""
-    for text in (ITEMS, ITEMS.replace("\n", "\n\n")):
-        reader.ask(text, "typed")
-        reader.wait_for_text(more_than=150)
+    for end in ("\n", "\n\n"):
+        reader.ask(*in_parts([f"{number}. Item **{number}** of a list{end}" for number in range(1, 30)], 5))
+        expect(content(reader.last).locator("li").nth(3)).to_be_visible()
         select(reader.page, ".answer:last-child li")
-        grow(reader)
+        reader.grow()
         assert reader.page.evaluate("() => getSelection().toString()") == "Item 1 of"
-        stop(reader)
+        reader.stop()
 
 
 def select(page: Page, selector: str) -> None:
@@ -197,109 +219,106 @@ def select(page: Page, selector: str) -> None:
     )
 
 
-def test_a_selection_in_growing_code_and_tables_stays(reader: Visitor) -> None:
+def test_a_selection_in_growing_code_and_tables_stays(reader: Reader) -> None:
     """The first line of coloured code and the first row of a table stay selected while more follow."""
-    code = "```python\n" + "".join(f"def f{number}():\n    return {number}\n" for number in range(200)) + "```"
-    table = "| a | b |\n|---|---|\n" + "".join(f"| cell {number} | **{number}** |\n" for number in range(200))
-    for text, node in ((code, "pre .hljs-title"), (table, "td")):
-        reader.ask(text, "typed")
-        expect(content(reader.last).locator(node).first).to_be_visible()
-        reader.wait_for_text(more_than=80)
+    code = ["```python\n", *(f"def f{number}():\n    return {number}\n" for number in range(30))]
+    table = ["| a | b |\n|---|---|\n", *(f"| cell {number} | **{number}** |\n" for number in range(30))]
+    for lines, node in ((code, "pre .hljs-title"), (table, "td")):
+        reader.ask(*in_parts(lines, 6))
+        expect(content(reader.last).locator(node).nth(4)).to_be_visible()
         reader.page.evaluate(
             "node => getSelection().selectAllChildren(document.querySelector(node))", f".answer:last-child {node}"
         )
         before = reader.page.evaluate("() => getSelection().toString()")
         assert before
-        grow(reader)
+        reader.grow()
         assert reader.page.evaluate("() => getSelection().toString()") == before
-        stop(reader)
+        reader.stop()
 
 
-def test_code_and_tables_stay_scrolled_sideways(reader: Visitor) -> None:
+def test_code_and_tables_stay_scrolled_sideways(reader: Reader) -> None:
     """Growing code and a growing table stay where the reader has scrolled them."""
-    code = "```python\n" + "".join(f"x{number} = '{'long ' * 60}'\n" for number in range(30)) + "```"
-    row = "|" + "a wide cell of words|" * 30
-    table = f"{row}\n|{'---|' * 30}\n" + f"{row}\n" * 20
-    for text, selector in ((code, "pre"), (table, ".table")):
-        reader.ask(text, "typed")
+    code = ["```python\n", *(f"x{number} = '{'long ' * 60}'\n" for number in range(10))]
+    row = "|" + "a wide cell of words|" * 15 + "\n"
+    table = [row, f"|{'---|' * 15}\n", *[row] * 8]
+    for lines, selector in ((code, "pre"), (table, ".table")):
+        reader.ask(*in_parts(lines, 4, 2))
         box = content(reader.last).locator(selector)
-        reader.wait_for_text(more_than=800)
+        reader.visitor.wait_for_text(more_than=600)
         box.evaluate("node => { node.scrollLeft = 150 }")
-        grow(reader)
+        reader.grow()
         assert box.evaluate("node => node.scrollLeft") == 150
-        stop(reader)
+        reader.stop()
 
 
-def test_a_pressed_pointer_holds_the_page(reader: Visitor) -> None:
+def test_a_pressed_pointer_holds_the_page(reader: Reader) -> None:
     """While a pointer is pressed, nothing moves away below it; after it is released, the page follows again."""
     page = reader.page
-    fill_two_screens(reader)
+    reader.fill_two_screens()
     page.mouse.move(700, 300)
     page.mouse.down()
-    page.wait_for_timeout(100)
-    top = page.evaluate(TOP)
-    grow(reader)
+    top = page.evaluate(RESTS)
+    reader.grow()
     assert page.evaluate(TOP) == top
     page.mouse.up()
-    follows(reader)
+    reader.follows()
 
 
-def test_a_button_that_is_pressed_while_the_list_grows(reader: Visitor) -> None:
+def test_a_button_that_is_pressed_while_the_list_grows(reader: Reader) -> None:
     """Copy, pressed, held while text arrives below, and released, copies."""
     page = reader.page
-    page.set_viewport_size({"width": 1280, "height": 1400})  # the button must stay until the mouse is there
-    reader.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    reader.ask(
-        "1. Install:\n\n   ```bash\n   pip install x\n   ```\n\n2. Next\n" + "3. More text here\n" * 200, "typed"
-    )
+    reader.visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    reader.ask("1. Install:\n\n   ```bash\n   pip install x\n   ```\n\n2. Next\n", "3. More text here\n" * 6)
     button = content(reader.last).locator(".code-bar button")
-    reader.wait_for_text(more_than=80)
+    expect(content(reader.last)).to_contain_text("Next")
     button.hover()
     page.mouse.down()
-    grow(reader)
+    reader.grow()
     page.mouse.up()
     expect(button).to_have_text("Copied")
     assert page.evaluate("() => navigator.clipboard.readText()") == "pip install x\n"
 
 
-def test_an_open_details_element_stays_open(reader: Visitor) -> None:
+def test_an_open_details_element_stays_open(reader: Reader) -> None:
     """What the reader has opened stays open while it grows."""
-    text = "<details>\n<summary>More</summary>\n\n" + "words and more words\n\n" * 100 + "</details>"
-    reader.ask(text, "typed")
+    more = "words and more words\n\n" * 10
+    reader.ask(f"<details>\n<summary>More</summary>\n\n{more}", more)
     content(reader.last).locator("summary").click()
-    grow(reader)
+    reader.grow()
     expect(content(reader.last).locator("details")).to_have_attribute("open", "")
 
 
-def test_reasoning_stays_open_under_its_reader(reader: Visitor) -> None:
+def test_reasoning_stays_open_under_its_reader(reader: Reader) -> None:
     """Reasoning folds away when the text begins, but not for a reader who has scrolled up into it."""
     page = reader.page
     reasoning = "".join(f"Thought {number}, and what follows from it.\n\n" for number in range(45))
-    reader.ask(f"{reasoning}|||The text. {LINES}", "typed")
+    reader.ask(f"{reasoning}", "And so.|||The text.")
     text = part(reader.last, "reasoning-text")
-    expect(text).to_contain_text("Thought 35,", timeout=60_000)
+    expect(text).to_contain_text("Thought 44,")
     page.mouse.move(1100, 100)
     page.mouse.wheel(0, -60)
-    expect(content(reader.last)).to_contain_text("The text.", timeout=60_000)
+    expect(page.locator("#jump")).to_be_visible()
+    reader.go_on()
+    expect(content(reader.last)).to_contain_text("The text.")
     expect(text).to_be_visible()
-    stop(reader)
-    reader.ask("Short thought.|||The other text.", "typed")
+    reader.stop()
+    reader.ask("Short thought.|||The other text.")
     expect(content(reader.last)).to_contain_text("The other text.")
     expect(part(reader.last, "reasoning-text")).to_be_hidden()
 
 
-def test_the_end_is_announced_without_the_text(reader: Visitor) -> None:
+def test_the_end_is_announced_without_the_text(visitor: Visitor) -> None:
     """A live region announces that the completion is complete; its text stands in the page once."""
     for word in ("remarkable", "unheard-of"):
-        reader.ask(f"This is a {word} sentence.", "echo")
-        expect(reader.page.locator("#announcer")).to_have_text("Answer complete.")
-        reader.wait_for_end()
-        shown = reader.page.evaluate(
+        visitor.ask(f"This is a {word} sentence.", "echo")
+        expect(visitor.page.locator("#announcer")).to_have_text("Answer complete.")
+        visitor.wait_for_end()
+        shown = visitor.page.evaluate(
             """() => [...document.querySelectorAll("[aria-live], [role=status], [role=alert]")]
                 .map(node => node.textContent).join()"""
         )
         assert word not in shown
-        assert content(reader.last).inner_text().count(word) == 1
+        assert content(visitor.last).inner_text().count(word) == 1
 
 
 def test_enter_on_a_touch_keyboard(visit: Visit, regular: Regular) -> None:
@@ -316,5 +335,6 @@ def test_enter_on_a_touch_keyboard(visit: Visit, regular: Regular) -> None:
     expect(page.locator(".prompt")).to_have_count(0)
     expect(page.locator("#prompt")).to_have_attribute("enterkeyhint", "enter")
     page.get_by_role("button", name="Send").tap()
+    reader.wait_until_sent()
     reader.wait_for_end()
     assert reader.text == "one\ntwo"

@@ -7,7 +7,8 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Regular, Visit
 from tests.browser.line import Line
-from tests.browser.test_answers import GONE, STEADY, disconnect, reconnect
+from tests.browser.paused import PAUSE, PausedUpstream
+from tests.browser.test_answers import GONE, disconnect, reconnect
 from tests.browser.test_mobile import PHONE
 from tests.browser.test_overview import luminance
 from tests.browser.test_pages import CHINESE
@@ -17,10 +18,10 @@ from tests.upstreams import FakeOpenAI
 
 
 @pytest.fixture
-def worker(visitor: Visitor) -> Visitor:
+def worker(user: Visitor) -> Visitor:
     """Return a logged-in visitor, with the page of text tools open."""
-    visitor.page.goto("/tools/")
-    return visitor
+    user.page.goto("/tools/")
+    return user
 
 
 def test_a_text_is_translated_by_keyboard_alone(visitor: Visitor, upstream: FakeOpenAI) -> None:
@@ -44,9 +45,10 @@ def test_a_text_is_translated_by_keyboard_alone(visitor: Visitor, upstream: Fake
     visitor.wait_for_end()
     expect(visitor.last.locator("strong")).to_have_text("morning")
     assert "Japanese" in upstream.requests[-1].body["messages"][-1]["content"]
-    assert page.inner_text("#quota") != before
+    expect(page.locator("#quota")).not_to_have_text(before)
     expect(page.locator("#announcer")).to_have_text("Answer complete.")
     part(visitor.last, "copy").click()
+    expect(part(visitor.last, "copy")).to_have_text("Copied")
     copied = page.evaluate("() => navigator.clipboard.readText()")
     assert copied == visitor.stored()["content"]
     assert visitor.stored()["conversation"] is None
@@ -55,21 +57,27 @@ def test_a_text_is_translated_by_keyboard_alone(visitor: Visitor, upstream: Fake
     expect(visitor.last.locator("strong")).to_have_text("morning")
 
 
-def test_reload(worker: Visitor) -> None:
+THREE_PARTS = PAUSE.join(["first ", "second ", "third."])
+
+
+def test_reload(worker: Visitor, upstream: PausedUpstream) -> None:
     """A reload in the middle and one after the end lose neither the result nor what was written."""
     page = worker.page
     page.check("[name=tool][value=summarise]")
-    run(worker, "count", "steady")
-    seen = worker.wait_for_text(more_than=10)
+    run(worker, THREE_PARTS, "paused")
+    expect(part(worker.last, "content")).to_contain_text("first")
     page.reload()
-    assert worker.wait_for_text(more_than=seen) > seen
+    expect(part(worker.last, "content")).to_contain_text("first")
+    upstream.go_on(THREE_PARTS)
+    expect(part(worker.last, "content")).to_contain_text("second")
+    upstream.go_on(THREE_PARTS)
     worker.wait_for_end()
-    assert worker.text == STEADY
+    expect(part(worker.last, "content")).to_contain_text("first second third.")
     page.reload()
     worker.wait_for_end()
-    expect(part(worker.last, "content")).to_have_text(STEADY)
-    expect(page.locator("#text")).to_have_value("count")
-    expect(page.locator("#model")).to_have_value("steady")
+    expect(part(worker.last, "content")).to_contain_text("first second third.")
+    expect(page.locator("#text")).to_have_value(THREE_PARTS)
+    expect(page.locator("#model")).to_have_value("paused")
     expect(page.locator("[name=tool][value=summarise]")).to_be_checked()
 
 
@@ -84,19 +92,23 @@ def test_stop(worker: Visitor) -> None:
     expect(worker.page.get_by_role("button", name="Run", exact=True)).to_be_focused()
 
 
-def test_offline(visit: Visit, regular: Regular, site: Product) -> None:
+def test_offline(visit: Visit, regular: Regular, site: Product, upstream: PausedUpstream) -> None:
     """A line that breaks and is mended leaves no gap and no repetition."""
     with Line.to(site.url) as line:
-        visitor = visit(url=line.url).become(regular.api_user).log_in()
+        visitor = visit(url=line.url, storage_state=regular.cookies)
         visitor.expect_errors(GONE)
         visitor.page.goto("/tools/")
-        run(visitor, "count", "steady")
-        visitor.wait_for_text(more_than=10)
+        run(visitor, THREE_PARTS, "paused")
+        expect(part(visitor.last, "content")).to_contain_text("first")
         disconnect(visitor, line)
         expect(part(visitor.last, "status")).to_have_text("Reconnecting…")
+        upstream.go_on(THREE_PARTS)
         reconnect(visitor, line)
+        expect(part(visitor.last, "content")).to_contain_text("second")
+        upstream.go_on(THREE_PARTS)
         visitor.wait_for_end()
-        assert visitor.text == visitor.stored()["content"].strip() == STEADY
+        assert visitor.text == visitor.stored()["content"].strip()
+        assert visitor.text.endswith("first second third.")
 
 
 def test_failures(worker: Visitor) -> None:
@@ -115,7 +127,7 @@ def test_failures(worker: Visitor) -> None:
 
 def test_quota_exhausted(visit: Visit, mortal: Product) -> None:
     """A user without allowance is led to inviting, and keeps the text."""
-    visitor = visit(mortal).register().log_in()
+    visitor = visit(mortal).register().enter()
     visitor.expect_errors("status of 429")
     visitor.page.goto("/tools/")
     for text in ("first", "second"):
@@ -161,18 +173,14 @@ def test_a_result_that_has_expired(worker: Visitor) -> None:
     expect(worker.page.locator(".answer")).to_have_count(0)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"locale": "zh-CN"}, {"color_scheme": "dark"}, {**PHONE, "viewport": {"width": 360, "height": 740}}],
-    ids=["zh", "dark", "phone"],
-)
-def test_looks(visit: Visit, regular: Regular, options: dict[str, object]) -> None:
+def test_looks(visit: Visit, regular: Regular) -> None:
     """The page speaks the reader's language, has its colours at night, and fits a phone with a wide result on it."""
-    visitor = visit(storage_state=regular.cookies, **options).become(regular.api_user)
+    phone = {**PHONE, "viewport": {"width": 360, "height": 740}}
+    visitor = visit(storage_state=regular.cookies, locale="zh-CN", color_scheme="dark", **phone)
     page = visitor.page
     page.goto("/tools/")
-    assert bool(CHINESE.search(page.inner_text("h1"))) == ("locale" in options)
-    assert luminance(page) < 60 if "color_scheme" in options else luminance(page) > 200
+    assert CHINESE.search(page.inner_text("h1"))
+    assert luminance(page) < 60
     page.check("[name=tool][value=translate]")
     run(visitor, "w" * 300 + "\n\n" + "|" + "cell|" * 30 + "\n|" + "-|" * 30, "echo")
     visitor.wait_for_end()

@@ -27,7 +27,7 @@ def test_a_first_visit_loses_nothing_to_a_reload(visit: Visit) -> None:
     left = left_today(stranger)
     stranger.ask(QUESTION)
     expect(page).to_have_url(re.compile(r"/c/\d+/$"))
-    seen = see_it_grow(stranger, 8)
+    seen = see_it_grow(stranger, 3)
 
     page.reload()
     assert stranger.stored()["status"] == "running"

@@ -2,20 +2,27 @@
 
 import re
 import secrets
+from collections.abc import Callable
 from typing import Any, Self
 
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Locator, Page, Request, WebError, expect
+from playwright.sync_api import ConsoleMessage, Dialog, Locator, Page, Request, StorageState, WebError, expect
 
+from tests.browser.windows import Windows, some_address
 from tests.product import PASSWORD, ApiUser, Product
 
 # How often a condition is asked that costs the page a layout. Playwright's default is each frame.
-POLLING_MS = 100
-
-# A violation that the page itself provokes may go by without a word on the console; this gives it one.
-REPORT_VIOLATIONS = """
-    addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI, sourceFile, lineNumber }) =>
-        console.error(`policy: ${violatedDirective} ${blockedURI} ${sourceFile}:${lineNumber}`));
-"""
+POLLING_MS = 50
+# Resolves when the page has not moved for 300 ms: the browser scrolls smoothly, and goes on after a swipe.
+RESTS = """async () => {
+    let top, since;
+    do {
+        if (scrollY !== top) [top, since] = [scrollY, performance.now()];
+        await new Promise(requestAnimationFrame);
+    } while (performance.now() - since < 300);
+    return top;
+}"""
+# Playwright's words in place of the service worker.
+NO_SERVICE_WORKER = "Service Worker registration blocked by Playwright"
 
 
 class Visitor:
@@ -25,27 +32,26 @@ class Visitor:
     hosts, from all its tabs; `expect_errors` excuses what a test provokes.
     """
 
-    def __init__(self, browser: Browser, product: Product, url: str = "", **options: Any) -> None:
+    def __init__(self, windows: Windows, product: Product, url: str = "", *, new: bool = False, **options: Any) -> None:
         self.product = product
         self.url = url or product.url
         self.name = ""
         self.faults: list[str] = []
         self._excused: list[re.Pattern[str]] = []
-        # Logging in is limited by address.
-        address = ".".join(["10", *(str(secrets.randbelow(256)) for _ in range(3))])
-        usual = {"viewport": {"width": 1280, "height": 800}, "locale": "en-US"}
-        headers = {"X-Forwarded-For": address}
-        self.context = browser.new_context(base_url=self.url, extra_http_headers=headers, **{**usual, **options})
-        self.context.set_default_timeout(20_000)
-        self.context.add_init_script(REPORT_VIOLATIONS)
-        self.context.on("console", self._on_console)
-        self.context.on("weberror", self._on_error)
-        self.context.on("dialog", self._on_dialog)
-        self.context.on("request", self._on_request)
-        self.page = self.context.new_page()
+        self._windows = windows
+        self._window = windows.open(self.url, new=new or bool(url), **options)
+        self.context, self.page = self._window.context, self._window.page
+        self._listeners: dict[str, Callable[..., None]] = {
+            "console": self._on_console,
+            "weberror": self._on_error,
+            "dialog": self._on_dialog,
+            "request": self._on_request,
+        }
+        for event, listener in self._listeners.items():
+            self.context.on(event, listener)  # type: ignore[call-overload]
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
+        if message.type in {"error", "warning"} and message.text != NO_SERVICE_WORKER:
             self.faults.append(f"console: {message.text} ({message.location['url']})")
 
     def _on_error(self, error: WebError) -> None:
@@ -65,7 +71,9 @@ class Visitor:
 
     def leave(self) -> list[str]:
         """Close the window and return its faults."""
-        self.context.close()
+        self._windows.close(self._window)
+        for event, listener in self._listeners.items():
+            self.context.remove_listener(event, listener)
         return [fault for fault in self.faults if not any(excuse.search(fault) for excuse in self._excused)]
 
     # --- who they are ---
@@ -77,6 +85,13 @@ class Visitor:
     def become(self, api_user: ApiUser) -> Self:
         """Use the login of an existing account."""
         self.name = api_user.name
+        return self
+
+    def enter(self) -> Self:
+        """Open the chat page with a session that was made without the form."""
+        self.context.add_cookies(log_in(self.product, self.name)["cookies"])  # type: ignore[arg-type]
+        self.page.goto("/")
+        self.wait_for_page()
         return self
 
     def log_in(self, page: Page | None = None) -> Self:
@@ -100,21 +115,23 @@ class Visitor:
     # --- what they do ---
 
     def ask(self, prompt: str, model: str = "", page: Page | None = None) -> None:
-        """Type a prompt, and Enter."""
+        """Type a prompt, and Enter; wait until the page has sent it, which runs from then on until its end."""
         page = page or self.page
         if model:
             page.select_option("#model", model)
         page.fill("#prompt", prompt)
         page.press("#prompt", "Enter")
+        self.wait_until_sent(page)
+
+    def wait_until_sent(self, page: Page | None = None) -> None:
+        """Wait until the page has sent the prompt: it asks first whether the conversation went on elsewhere."""
+        expect((page or self.page).locator("#prompt")).to_have_value("")
 
     def answer(self, prompt: str, model: str = "") -> Locator:
         """Ask when no completion is running any more, wait for the end, and return the completion's element."""
         # A text can be whole before its completion has ended, and until then the page sends no other prompt.
         self.wait_for_end()
-        before = self.page.locator(".answer").count()
         self.ask(prompt, model)
-        # The page asks first whether the conversation went on elsewhere.
-        expect(self.page.locator(".answer")).not_to_have_count(before)
         self.wait_for_end()
         return self.last
 
@@ -127,8 +144,8 @@ class Visitor:
         return int((page or self.page).wait_for_function(running, arg=more_than, polling=POLLING_MS).json_value())
 
     def wait_for_end(self, page: Page | None = None) -> None:
-        """Wait until no answer is running."""
-        expect((page or self.page).locator(".answer.running")).to_have_count(0)
+        """Wait until no completion is running, and the page would send another prompt."""
+        expect((page or self.page).locator(".answer.running, [data-part=stop]:not([hidden])")).to_have_count(0)
 
     # --- what they see ---
 
@@ -162,6 +179,19 @@ class Visitor:
         found = self.context.request.get(f"/api/generations/{generation}/")
         assert found.status == 200, found.text()
         return dict(found.json())
+
+
+def log_in(product: Product, name: str) -> StorageState:
+    """Log in through the form, but without a browser; return the cookies for one."""
+    client = product.client()
+    client.headers["X-Forwarded-For"] = some_address()
+    client.get("/accounts/login/")
+    token = client.cookies["csrftoken"]
+    fields = {"login": name, "password": PASSWORD, "csrfmiddlewaretoken": token}
+    done = client.post("/accounts/login/", data=fields, headers={"Referer": product.url})
+    assert done.headers["location"] == "/", done.text
+    cookies = [{"name": cookie.name, "value": cookie.value, "url": product.url} for cookie in client.cookies.jar]
+    return {"cookies": cookies}  # type: ignore[typeddict-item]
 
 
 def content(answer: Locator) -> Locator:

@@ -1,0 +1,69 @@
+"""An upstream whose completions wait for the test: nothing is timed, so nothing is missed on a slow machine.
+
+The scenario `paused` sends the prompt back, and waits before each ⏸ in it until the test lets it go on.
+"""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+from tests.scenarios import ChatExchange, tokens
+from tests.upstreams import FakeOpenAI
+
+PAUSE = "⏸"
+DELTA_CHARS = 8
+POLLING_SECONDS = 0.005
+
+
+class PausedUpstream(FakeOpenAI):
+    """A fake upstream with the scenario `paused`."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # How often each prompt may go on: the test's thread counts up, the upstream's thread down.
+        self.allowed: Counter[str] = Counter()
+
+    def go_on(self, prompt: str, pauses: int = 1) -> None:
+        """Let the completion of this prompt go on, over so many pauses, now or when it comes to them.
+
+        A text tool writes its instruction before the user's text, so the end of the prompt is enough.
+        """
+        self.allowed[prompt] += pauses
+
+    async def wait(self, prompt: str) -> None:
+        """Wait until the completion of this prompt may go on once more."""
+        while not (named := [end for end in self.allowed if self.allowed[end] and prompt.endswith(end)]):
+            await asyncio.sleep(POLLING_SECONDS)
+        self.allowed[named[0]] -= 1
+
+    def exchange(self, *args: Any) -> ChatExchange:
+        return PausedExchange(self, *args)
+
+
+class PausedExchange(ChatExchange):
+    """An exchange that knows the scenario `paused`."""
+
+    def __init__(self, upstream: PausedUpstream, *args: Any) -> None:
+        super().__init__(*args)
+        self._upstream = upstream
+
+    async def run(self, name: str) -> None:
+        if name == "paused":
+            await self._send_and_wait()
+        else:
+            await super().run(name)
+
+    async def _send_and_wait(self) -> None:
+        """Send the prompt back with pauses; what is before ||| is reasoning."""
+        prompt = self.last_prompt
+        kind = "reasoning_content" if "|||" in prompt else "content"
+        await self.start()
+        await self.delta(role="assistant", content="")
+        for number, part in enumerate(prompt.split(PAUSE)):
+            if number:
+                await self._upstream.wait(prompt)
+            for index, text in enumerate(part.split("|||")):
+                kind = "content" if index else kind
+                for delta in tokens(text, DELTA_CHARS):
+                    await self.delta(**{kind: delta})
+        await self.stop()
