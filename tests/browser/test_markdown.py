@@ -45,6 +45,19 @@ SEEN = """content => {
     };
 }"""
 OPEN_DETAILS = "content => content.querySelectorAll('details').forEach(each => { each.open = true })"
+# Asks one prompt after the other.
+ASK_ALL = """async texts => {
+    const field = document.getElementById("prompt");
+    const running = ".answer.running, [data-part=stop]:not([hidden])";
+    const isComplete = count =>
+        document.querySelectorAll(".answer").length === count && !document.querySelector(running);
+    for (const [index, text] of texts.entries()) {
+        field.value = text;
+        field.dispatchEvent(new Event("input"));
+        field.form.requestSubmit();
+        while (!isComplete(index + 1)) await new Promise(done => setTimeout(done, 5));
+    }
+}"""
 # Looks at all completions; of what is far from the screen, the browser lays out nothing, and `innerText` is empty.
 LOOK = f"""() => {{
     const sheet = new CSSStyleSheet();
@@ -61,8 +74,9 @@ class Reading:
 
     def __init__(self, visitor: Visitor) -> None:
         visitor.page.goto("/")
-        for case in CASES:
-            visitor.answer(case["text"], "gpt-4-echo")
+        visitor.wait_for_page()
+        visitor.page.select_option("#model", "gpt-4-echo")
+        visitor.page.evaluate(ASK_ALL, [case["text"] for case in CASES])
         self.streamed = self._look(visitor)
         visitor.page.reload()
         self.reloaded = self._look(visitor)

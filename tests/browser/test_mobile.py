@@ -6,7 +6,13 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Regular, Visit
 from tests.browser.visitor import Visitor
 
-PHONE = {"viewport": {"width": 390, "height": 780}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
+PHONE = {
+    "viewport": {"width": 390, "height": 780},
+    "device_scale_factor": 2,
+    "has_touch": True,
+    "is_mobile": True,
+    "reduced_motion": "no-preference",
+}
 
 
 @pytest.fixture
