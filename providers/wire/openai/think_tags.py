@@ -1,4 +1,4 @@
-"""Thoughts in tags at the beginning of the content, as models write them whose server knows no reasoning."""
+"""Thoughts in tags at the beginning of the content."""
 
 from providers.wire.base import Delta, Reasoning
 from providers.wire.openai.fields import Piece
