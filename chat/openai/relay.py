@@ -146,6 +146,8 @@ class StreamedRelay(Relay):
         self._taken = asyncio.Event()
 
     def take(self) -> bytes:
+        if not (self._texts or self._waiting or self._opening):
+            return b""  # a reader who keeps up asks once more after each delta
         self._close_text()
         data = self._opening + b"".join(self._waiting)
         self._opening = b""
