@@ -16,11 +16,13 @@ from django.db import connection
 
 from accounts.models import ApiToken
 from chat.models import Message
+from chat.screening.models import SensitiveWord
 from chatproject.asgi import Application
 from providers.wire.base import Delta, Event, Finished
 from quotas.setup import ensure_defaults
 from runtime import database
 from runtime.apps import runtime
+from runtime.http import DIRECT
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -28,8 +30,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 # Statements of one completion, with those that begin transactions, in a new conversation and in one with a turn.
 STATEMENTS = {"new": 21, "another": 26}
 # Calls of Python functions of one completion of three deltas, on the event loop and in the database thread; and of each
-# further delta.
+# further delta, from an event of the adapter and from the bytes of the upstream on, to a reader who keeps up.
 CALLS = {"loop": 752, "database": 1053, "delta": 16}
+CALLS_FROM_BYTES = 34
 # The share of a figure that a count may reach, and the one below which the figure is out of date. Versions of Python
 # and of packages differ by some calls, newer ones of Python make fewer.
 MOST, LEAST = 1.05, 0.8
@@ -60,6 +63,48 @@ class Counts:
         return execute(sql, *arguments)
 
 
+class PacedUpstream:
+    """An upstream that sends a delta when the reader has got the one before."""
+
+    def __init__(self) -> None:
+        self.deltas = 0
+        self.got = asyncio.Event()
+
+    async def __aenter__(self) -> "PacedUpstream":
+        self._server = await asyncio.start_server(self._respond, "127.0.0.1", 0)
+        self.base_url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+        for number in range(self.deltas):
+            self.got.clear()
+            chunk = {"choices": [{"index": 0, "delta": {"content": f"word {number} "}, "finish_reason": None}]}
+            writer.write(b"data: %b\n\n" % orjson.dumps(chunk))
+            await self.got.wait()
+        writer.write(b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n')
+        writer.close()
+
+
+class QuickReader:
+    """Takes what is written past the application's task."""
+
+    ready = True
+
+    def __init__(self, got: asyncio.Event) -> None:
+        self.taken = b""
+        self._got = got
+
+    def write(self, data: bytes) -> None:
+        self.taken += data
+        self._got.set()
+
+
 class Client:
     """Sends prompts to the application, without a server."""
 
@@ -68,9 +113,11 @@ class Client:
         self._headers = [(b"host", b"localhost"), (b"authorization", f"Bearer {token}".encode())]
         self._headers += [(b"accept", b"text/event-stream"), (b"content-type", b"application/json")]
 
-    async def complete(self, **body: Any) -> bytes:
+    async def complete(self, upstream: PacedUpstream | None = None, **body: Any) -> bytes:
         """Return the events of a completion."""
         sent: list[dict[str, Any]] = []
+        reader = QuickReader(upstream.got if upstream else asyncio.Event())
+        extensions = {DIRECT: reader} if upstream else {}
         requests = iter([{"type": "http.request", "body": orjson.dumps({"model": "demo", "prompt": "Hello", **body})}])
 
         async def receive() -> dict[str, Any]:
@@ -80,10 +127,14 @@ class Client:
 
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
+            if upstream and b"event: message" in message.get("body", b""):
+                upstream.got.set()
 
         scope = {"type": "http", "method": "POST", "path": "/api/chat/", "raw_path": b"/api/chat/", "query_string": b""}
-        await self._application({**scope, "headers": self._headers, "client": ("127.0.0.1", 1)}, receive, send)
-        return b"".join(message.get("body", b"") for message in sent)
+        await self._application(
+            {**scope, "headers": self._headers, "client": ("127.0.0.1", 1), "extensions": extensions}, receive, send
+        )
+        return b"".join(message.get("body", b"") for message in sent) + reader.taken
 
 
 @pytest.fixture
@@ -145,3 +196,30 @@ async def test_calls_of_a_completion(client: Client, monkeypatch: pytest.MonkeyP
     too_many = {name: calls for name, calls in found.items() if calls > CALLS[name] * MOST}
     out_of_date = {name: calls for name, calls in found.items() if calls < CALLS[name] * LEAST}
     assert (too_many, out_of_date) == ({}, {})
+
+
+async def test_calls_of_a_delta_from_the_upstreams_bytes(client: Client, settings: Any) -> None:
+    """A delta takes as few calls as before from the connection of the upstream to that of the reader."""
+    settings.ALLOWED_PRIVATE_UPSTREAMS = ["127.0.0.1"]
+    await database.run(SensitiveWord.objects.create, word="unheard", action="mask")
+    calls: dict[int, int] = {}
+    async with PacedUpstream() as upstream:
+        await database.run(_use, upstream.base_url)
+        for deltas in (DELTAS, DELTAS, MORE_DELTAS):
+            upstream.deltas = deltas
+            counts = Counts()
+            sys.setprofile(counts.profile)
+            try:
+                events = await client.complete(upstream, model="paced")
+            finally:
+                sys.setprofile(None)
+            assert b"event: done" in events
+            calls[deltas] = counts.calls
+    # The fake upstream's own call for each delta is one of them.
+    each = (calls[MORE_DELTAS] - calls[DELTAS]) / (MORE_DELTAS - DELTAS)
+    assert CALLS_FROM_BYTES * LEAST <= each <= CALLS_FROM_BYTES * MOST
+
+
+def _use(base_url: str) -> None:
+    factories.route(factories.chat_model("paced"), factories.upstream("paced", kind="openai", base_url=base_url))
+    ensure_defaults()
