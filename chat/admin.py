@@ -109,12 +109,24 @@ class OfUpstream(ConfiguredNames):
     title, parameter_name, rows = _("upstream"), "upstream", Upstream
 
 
+class OfFinish(admin.SimpleListFilter):
+    """Chooses by how generations ended."""
+
+    title, parameter_name = _("finish reason"), "finish_reason"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(reason, reason) for reason in ("stop", "length", "tool_calls", "content_filter", "cancelled")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(finish_reason=self.value()) if self.value() else queryset
+
+
 @admin.register(Generation)
 class GenerationAdmin(LargeTable[Generation]):
     """Show generations without their text, which is not needed to see how they ended."""
 
     list_display = ("id", "user", "model", "upstream", "status", "finish_reason", "cost", "created_at", "finished_at")
-    list_filter = ("status", OfModel, OfUpstream, "created_at")
+    list_filter = ("status", OfFinish, OfModel, OfUpstream, "created_at")
     list_select_related = ("user",)
     exact = ("id",)
     search_help_text = _("A user, or the whole id of a generation.")

@@ -1,9 +1,10 @@
 """Announcements in the admin."""
 
-from typing import Any
+from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import DateTimeField, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.text import Truncator
@@ -19,8 +20,14 @@ class AnnouncementAdmin(admin.ModelAdmin[Announcement]):
     list_display = ("text", "severity", "audience", "starts_at", "ends_at", "state")
     list_filter = ("severity", "audience")
     search_fields = ("text_en", "text_zh")
-    fields = ("text_en", "text_zh", "severity", "audience", "groups", ("starts_at", "ends_at"))
-    filter_horizontal = ("groups",)
+    fields = ("text_en", "text_zh", "severity", "audience", "groups", "starts_at", "ends_at")
+    # Instead of Django's pair of fields, whose second one has no label.
+    formfield_overrides: ClassVar[Any] = {
+        DateTimeField: {
+            "form_class": forms.DateTimeField,
+            "widget": forms.DateTimeInput({"type": "datetime-local", "step": 1}, "%Y-%m-%dT%H:%M:%S"),
+        }
+    }
     ordering = ("-starts_at", "-id")
 
     @admin.display(description=_("text"))

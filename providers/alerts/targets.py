@@ -70,7 +70,7 @@ class Mail(Target):
         try:
             await asyncio.to_thread(
                 send_mail,
-                f"[{settings.SITE_NAME}] {notice.title}",
+                " ".join(f"[{settings.SITE_NAME}] {notice.title}".split()),  # names may have line breaks
                 f"{notice.title}\n{notice.body}\n",
                 None,
                 settings.ALERT_EMAILS,

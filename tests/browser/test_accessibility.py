@@ -119,12 +119,20 @@ def test_no_menu_and_no_dialog_has_a_violation(visitor: Visitor, axe: str) -> No
     assert found == []
 
 
+CHANGED = (
+    "/admin/providers/upstream/1/change/",
+    "/admin/providers/chatmodel/1/change/",
+    "/admin/providers/alert/",
+    "/admin/chat/announcement/add/",
+)
+
+
 def test_no_page_of_the_administration_has_a_violation(visit: Visit, mortal: Product, admin: Regular, axe: str) -> None:
     """The first page, the dashboard, a list and a form are accessible in both themes."""
     visitor = visit(mortal, storage_state=admin.cookies)
     visitor.expect_errors("Applying inline style")  # by axe-core itself
     page, found = visitor.page, []
-    for path in [*STAFF.values(), "/admin/providers/upstream/1/change/", "/admin/providers/chatmodel/1/change/"]:
+    for path in [*STAFF.values(), *CHANGED]:
         page.goto(path)
         found += violations(page, axe)
     assert found == []

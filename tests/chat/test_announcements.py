@@ -140,10 +140,11 @@ def test_staff_announce_in_the_admin(client: Client, carol: Any) -> None:
     """A saved form takes effect at once, and the list shows the text without its marks."""
     client.force_login(carol)
     form = {"text_en": "**Soon** down", "text_zh": "", "severity": "info", "audience": "all"}
-    moments = {"starts_at_0": "2026-01-01", "starts_at_1": "00:00:00", "ends_at_0": "", "ends_at_1": ""}
+    moments = {"starts_at": "2026-01-01T08:30:00", "ends_at": ""}
     add = reverse("admin:chat_announcement_add")
     assert client.post(add, {**form, **moments}).status_code == 302
     assert texts(Client()) == ["**Soon** down"]
+    assert timezone.localtime(Announcement.objects.get().starts_at).hour == 8, "in TIME_ZONE"
     page = client.get(reverse("admin:chat_announcement_changelist"), headers=ENGLISH).content.decode()
     assert "Soon down" in page
     assert client.post(add, {**form, **moments, "text_en": ""}).status_code == 200
