@@ -98,6 +98,8 @@ SETTINGS = {
     "LOGIN_ALERTS",
     "TERMS_VERSION",
     "TERMS_URL",
+    "SITE_COLOR",
+    "SITE_LOGO",
     "SITE_NAME",
     "SITE_FOOTER",
     "SITE_CONTACT",
