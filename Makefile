@@ -5,6 +5,7 @@ BIN = $(VENV)/bin
 ORACLES = .oracles
 # With compiled files each pytest process starts 5 s of CPU sooner, so a wish to write none is not followed.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q
+COMPILED = .pytest_cache/compiled
 .PHONY: run test check soak oracles bench profile docs assets lock messages screenshots
 
 # Installs exactly what the lock says; the stamp makes a second run free.
@@ -43,8 +44,9 @@ test: $(VENV)/.dev $(ORACLES)/.installed ## everything, with real servers and a 
 	@sh tests/servers.sh
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	@# The second core compiles the tests meanwhile, which otherwise each worker does for itself.
-	$(PYTEST) --collect-only -qq >/dev/null & $(BIN)/mypy && $(BIN)/lint-imports && wait
+	@# The second core compiles changed tests meanwhile, which otherwise each worker does for itself.
+	{ test -z "$$(find tests -name '*.py' -newer $(COMPILED) 2>&1)" || { $(PYTEST) --collect-only -qq >/dev/null; touch $(COMPILED); }; } \
+		& $(BIN)/mypy && $(BIN)/lint-imports && wait
 	@# Four workers, because tests wait most of the time. Tests with bounds in milliseconds run alone, after the others.
 	$(PYTEST) -n 4 --dist loadfile --no-loadscope-reorder -m "not alone"
 	$(PYTEST) -m alone $$(grep -rl --include='test_*.py' mark.alone tests)

@@ -19,7 +19,7 @@ from chat.generations.request import GenerationRequest
 from chat.models import Conversation, Generation, StorageUse
 from tests import factories, servers
 
-EXAMPLES = 500 if os.environ.get("SOAK") else 25
+EXAMPLES = 500 if os.environ.get("SOAK") else 12
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=40)
 NAMES = (
     "ask",

@@ -6,6 +6,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def test_killed_owners_leave_their_text_and_no_held_unit(
     django_db_blocker: Any,
 ) -> None:
     """`kill -9` of owners at random moments: readers get the text so far and `interrupted`; no unit stays held."""
-    rounds, chance = (100, random.Random(3)) if SOAK else (4, random.Random(3))
+    rounds, chance = 100 if SOAK else 2, random.Random(3)
     database = postgres.migrated_database()
     several = {**environment(upstream), "REDIS_URL": redis_server.url, "WORKERS": "3", "PROCESS_LEASE_SECONDS": "3"}
     several["IMPATIENCE"] = (
@@ -63,7 +64,7 @@ def test_killed_owners_leave_their_text_and_no_held_unit(
     interrupted = 0
     with Product(tmp_path, database, **several) as product:
         api_user = product.register("alice")
-        for number in range(rounds):
+        for number in count(1):
             asked = [api_user.product.client(api_user.access) for _ in range(6)]
             generations = [
                 one.post("/api/chat/", json={"model": "steady", "prompt": f"n{number}"}).json()["generation"]["id"]
@@ -74,11 +75,14 @@ def test_killed_owners_leave_their_text_and_no_held_unit(
                 os.kill(chance.choice(workers_of(product)), signal.SIGKILL)
             interrupted += sum(_check_after_a_kill(api_user, one) for one in seen)
             wait_until(lambda: len(workers_of(product)) == 3)
-        assert interrupted
+            # A process that owns nothing may be killed, which shows nothing.
+            if number >= rounds and interrupted:
+                break
+            assert number < 10 * rounds
         with django_db_blocker.unblock(), servers.connected(database):
             wait_until(lambda: not Reservation.objects.filter(status="reserved").exists())
             spent = Reservation.objects.filter(status="settled").count()
-        assert api_user.quota()["used_today"] == spent == 6 * rounds - interrupted
+        assert api_user.quota()["used_today"] == spent == 6 * number - interrupted
         assert product.stop() == 0
 
 
