@@ -31,9 +31,11 @@ from web.refusals import Forbidden
 DAYS, AT_ONCE = 7, 100
 # What guests may call and see. All else is closed to them, new routes too.
 _OPEN = re.compile(
-    r"/(c/\d+/)?$|/api/(chat|models|quotas|me/terms)/$|/api/generations/|/api/messages/\d+/(regenerate|continue)/$"
+    r"/(c/\d+/)?$|/api/(chat|models|quotas|announcements|me/terms)/$"
+    r"|/api/generations/|/api/messages/\d+/(regenerate|continue)/$"
     r"|/api/conversations/(\d+/(messages/)?)?$|/accounts/(keep|terms|logout|login|guest)/$"
-    r"|/(i18n|static)/|/(privacy|terms|offline|diagram|s/.*)/$|/(favicon\.ico|manifest\.webmanifest|service-worker\.js)$"
+    r"|/(i18n|static|brand)/|/(privacy|terms|offline|diagram|s/.*)/$"
+    r"|/(favicon\.ico|manifest\.webmanifest|service-worker\.js)$"
 )
 
 

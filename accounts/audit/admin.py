@@ -8,14 +8,17 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django_stubs_ext import StrOrPromise
 
 from accounts.audit.models import AuditEntry
 from accounts.audit.recording import record
 from web import spreadsheets
+from web.large_tables import LargeTable
 from web.readonly_admin import RecordAdmin
 
 # Rows of one CSV file, the newest first.
@@ -26,14 +29,39 @@ COLUMNS = (
 )
 
 
+class ActionFilter(admin.SimpleListFilter):
+    """Usual actions; Django would read the whole table for those that occur."""
+
+    title, parameter_name = _("action"), "action"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in ("add", "change", "delete", "view", "list", "export", "refused")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[AuditEntry]) -> QuerySet[AuditEntry]:
+        return queryset.filter(action=self.value()) if self.value() else queryset
+
+
+class TypeFilter(admin.SimpleListFilter):
+    """The types of objects that staff can work with."""
+
+    title, parameter_name = _("type of object"), "object_type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, StrOrPromise]]:
+        return [(model._meta.label_lower, model._meta.verbose_name_plural or "") for model in admin.site._registry]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[AuditEntry]) -> QuerySet[AuditEntry]:
+        return queryset.filter(object_type=self.value()) if self.value() else queryset
+
+
 @admin.register(AuditEntry)
-class AuditEntryAdmin(RecordAdmin[AuditEntry]):
+class AuditEntryAdmin(RecordAdmin[AuditEntry], LargeTable[AuditEntry]):
     change_list_template = "admin/accounts/auditentry/change_list.html"
     list_display = ("at", "actor_name", "via", "action", "what", "changed_fields", "reason", "address")
-    list_filter = ("via", "at", "action", "object_type")
-    search_fields = ("actor_name", "address", "=object_id", "=request_id", "=user_id")
-    search_help_text = _("Actor, address, number of the object or of its user, or number of the request")
-    date_hierarchy = "at"
+    list_filter = ("via", "at", ActionFilter, TypeFilter)
+    user_fields = ()
+    exact = ("actor_name", "object_id", "user_id", "request_id")
+    contained = ("address",)
+    search_help_text = _("An actor, a part of an address, or the whole id of an object, its user or a request.")
     fields: ClassVar[Any] = COLUMNS
 
     def get_urls(self) -> list[URLPattern]:
@@ -59,6 +87,6 @@ class AuditEntryAdmin(RecordAdmin[AuditEntry]):
         record(request, "export", AuditEntry, [])
         return response
 
-    @admin.display(description=_("object"), ordering="object_type")
+    @admin.display(description=_("object"))
     def what(self, entry: AuditEntry) -> str:
         return f"{entry.object_type} {entry.object_id}".strip() or "–"

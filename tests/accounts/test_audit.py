@@ -126,6 +126,8 @@ def test_a_reason_is_asked_before_the_text(staff: Client, alice: User, settings:
     made = conversation(alice)
     page = f"/admin/chat/conversation/{made.pk}/change/"
     assert "my secret plan" not in staff.get("/admin/chat/conversation/").content.decode()
+    assert "alice" not in staff.get("/admin/chat/conversation/?q=secret").content.decode()
+    assert "alice" in staff.get("/admin/chat/conversation/?q=lic").content.decode()
     for other in ("delete", "history"):
         assert "my secret plan" not in staff.get(page.replace("change", other)).content.decode()
     asked = staff.get(page).content.decode()
@@ -134,7 +136,8 @@ def test_a_reason_is_asked_before_the_text(staff: Client, alice: User, settings:
     assert staff.post(page, {"audit_reason": " "}).status_code == 200
     assert staff.post(page, {"audit_reason": "a complaint"}).headers["Location"] == page
     assert "my secret plan" in staff.get(page).content.decode()
-    assert rows("action", "object_id", "reason") == [("list", "", ""), ("view", str(made.pk), "a complaint")]
+    found = [("list", "", "")] * 3 + [("view", str(made.pk), "a complaint")]
+    assert rows("action", "object_id", "reason") == found
 
 
 def test_auditors_see_the_audit_and_nothing_else(auditor: Client, staff: Client, alice: User) -> None:
@@ -161,10 +164,10 @@ def test_filters_search_and_export(auditor: Client, alice: User) -> None:
     """The list filters and searches, and the file has the rows that the list shows."""
     entry(action="delete", reason="=HYPERLINK(1)")
     entry(action="view", object_type="chat.conversation", object_id="7")
-    shown = auditor.get(f"{PAGE}?action__exact=view&q=carol").content.decode()
+    shown = auditor.get(f"{PAGE}?action=view&q=carol").content.decode()
     assert "chat.conversation 7" in shown
-    assert "export/?action__exact=view&amp;q=carol" in shown
-    answer = auditor.get(f"{PAGE}export/?action__exact=delete")
+    assert "export/?action=view&amp;q=carol" in shown
+    answer = auditor.get(f"{PAGE}export/?action=delete")
     table = list(csv.DictReader(io.StringIO(answer.content.decode())))
     assert [(row["actor_name"], row["action"], row["reason"]) for row in table] == [
         ("carol", "delete", "'=HYPERLINK(1)")

@@ -36,6 +36,8 @@ OPEN_ROUTES = {
     *("api/generations/<str:generation_id>/stop/", "api/messages/<int:message_id>/regenerate/", "api/models/"),
     *("api/messages/<int:message_id>/continue/", "api/conversations/", "api/conversations/<int:conversation_id>/"),
     *("api/conversations/<int:conversation_id>/messages/", "api/quotas/", "api/me/terms/"),
+    *("api/announcements/", "brand/logo/<slug:digest>/", "brand/icon/<slug:digest>/<int:size>.png"),
+    "brand/colours/<slug:name>/<slug:digest>.css",
     *("accounts/login/", "accounts/logout/", "i18n/setlang/"),
 }
 
