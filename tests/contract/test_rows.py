@@ -101,8 +101,6 @@ SETTINGS = {
     "SITE_COLOR",
     "SITE_LOGO",
     "SITE_NAME",
-    "SITE_LOGO",
-    "SITE_COLOR",
     "SITE_FOOTER",
     "SITE_CONTACT",
     "SITE_LEGAL_NUMBER",
