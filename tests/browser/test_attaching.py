@@ -99,7 +99,7 @@ def test_a_picture_and_a_text_are_sent(visitor: Visitor, upstream: FakeOpenAI) -
 def look_at_made_images(visitor: Visitor) -> None:
     """Images that a model makes are shown below its text, live and after a reload; one that is lost is reported."""
     page, made = visitor.page, visitor.page.locator(".answer .attachment img")
-    lost = "The model sent an image that could not be kept."
+    lost = "The model sent an image that was left out."
     visitor.answer('Draw [{"image_url": "data:image/png;base64,AAAA"}]', "pictured")
     expect(page.get_by_text(lost)).to_be_visible()
     expect(made).to_have_count(0)
