@@ -18,6 +18,7 @@ from quotas.models import DailyUsage, Quota, QuotaGroupLimit
 from runtime import database, redis_clients
 from runtime.apps import runtime
 from tests import factories
+from tests.readers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
