@@ -22,8 +22,11 @@ def page(request: HttpRequest, token: str) -> HttpResponseBase:
     """Show a copy to any visitor, or to users who are logged in."""
     if settings.SHARE_MODE == "off":
         raise Http404
-    if settings.SHARE_MODE == "members" and not request.user.is_authenticated:
-        return redirect_to_login(request.get_full_path())
+    if settings.SHARE_MODE == "members":
+        if not request.user.is_authenticated:
+            return redirect_to_login(request.get_full_path())
+        if request.user.is_guest:  # which any visitor can become
+            return redirect("guest_keep")
     share = Share.objects.open_now().filter(token=token, user__is_active=True).first()
     if share is None:
         raise Http404

@@ -96,6 +96,8 @@ def test_a_trial_is_bounded_and_becomes_an_account(trial: Product) -> None:
     kept = guest.post("/accounts/keep/", data={**form, "csrfmiddlewaretoken": form_token(page)})
     assert kept.url.path == "/", kept.text
     assert "You are a guest" not in kept.text
+    # With SHARE_MODE=members; otherwise a trial would open copies that are for users to every visitor.
+    assert guest.get("/s/some-link/").url.path == "/accounts/keep/"
     assert len(guest.get("/api/conversations/").json()["results"]) == 2
     guest.headers["X-CSRFToken"] = guest.cookies["csrftoken"]
     assert ask(guest) == (202, "")
