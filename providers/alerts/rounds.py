@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import structlog
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from providers.alerts.conditions import Condition, Source
@@ -61,11 +61,11 @@ def claim(targets: Collection[str]) -> list[AlertMessage]:
     """
     now = timezone.now()
     open_rows = AlertMessage.objects.filter(sent_at=None, attempts__lt=len(PAUSES), target__in=targets)
+    # A recovery comes after what it is about; until then it takes no place of other messages.
+    began = open_rows.filter(alert=OuterRef("alert"), target=OuterRef("target"), event=AlertMessage.Event.OPENED)
+    due = open_rows.filter(due_at__lte=now).exclude(Q(event=AlertMessage.Event.ENDED) & Exists(began))
     claimed = []
-    for row in open_rows.filter(due_at__lte=now).select_related("alert").order_by("id")[:SENT_AT_ONCE]:
-        began = open_rows.filter(alert=row.alert_id, target=row.target, event=AlertMessage.Event.OPENED)
-        if row.event == AlertMessage.Event.ENDED and began.exists():
-            continue  # a recovery comes after what it is about
+    for row in due.select_related("alert").order_by("id")[:SENT_AT_ONCE]:
         due_at = now + timedelta(seconds=PAUSES[row.attempts])
         if open_rows.filter(pk=row.pk, attempts=row.attempts).update(attempts=F("attempts") + 1, due_at=due_at):
             claimed.append(row)

@@ -136,6 +136,21 @@ def test_a_message_that_failed_arrives_later(receiver: Receiver, alerts: Alerts)
     assert [request.body["event"] for request in receiver.requests] == ["opened", "opened", "ended"]
 
 
+@pytest.mark.django_db
+def test_recoveries_that_wait_leave_room_for_other_messages() -> None:
+    """However many recoveries wait for a target that fails, a message to another target is sent at once."""
+    now = timezone.now()
+    for number in range(rounds.SENT_AT_ONCE):
+        alert = Alert.objects.create(
+            kind=Kind.KEY_DEAD, subject=f"key {number}", opened_at=now, seen_at=now, ended_at=now
+        )
+        alert.messages.create(event="opened", target="json fails", attempts=1, due_at=now + timedelta(hours=1))
+        alert.messages.create(event="ended", target="json fails", due_at=now)
+    alert = Alert.objects.create(kind=Kind.KEY_DEAD, subject="key", opened_at=now, seen_at=now)
+    message = alert.messages.create(event="opened", target="mail", due_at=now)
+    assert rounds.claim({"json fails", "mail"}) == [message]
+
+
 def look_and_claim(directory: str) -> int:
     """Look at the keys and claim messages, as each of several processes does; return how many it is to send."""
     rounds.note(KEYS, conditions.of_keys(), {"mail"})
