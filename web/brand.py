@@ -5,6 +5,7 @@ Addresses contain a digest, so that browsers may keep them for ever.
 
 import hashlib
 import io
+from functools import lru_cache
 
 from csp.constants import NONE, UNSAFE_INLINE
 from csp.decorators import csp
@@ -82,11 +83,7 @@ def icon(_request: HttpRequest, digest: str, size: int) -> HttpResponse:
     found = _logo(digest)
     if found.is_svg or size not in ICON_SIZES:
         raise Http404
-    with Image.open(io.BytesIO(found.data)) as image:
-        square = ImageOps.pad(image.convert("RGBA"), (size, size), color=(0, 0, 0, 0))
-    png = io.BytesIO()
-    square.save(png, "PNG")
-    return HttpResponse(png.getvalue(), content_type="image/png")
+    return HttpResponse(_png(found, size), content_type="image/png")
 
 
 @require_safe
@@ -146,6 +143,16 @@ def _logo(digest: str) -> Logo:
     if logo is None or logo.digest != digest:
         raise Http404
     return logo
+
+
+@lru_cache(len(ICON_SIZES))
+def _png(logo: Logo, size: int) -> bytes:
+    """Return an icon; made once, because any visitor may ask for it."""
+    with Image.open(io.BytesIO(logo.data)) as image:
+        square = ImageOps.pad(image.convert("RGBA"), (size, size), color=(0, 0, 0, 0))
+    png = io.BytesIO()
+    square.save(png, "PNG")
+    return png.getvalue()
 
 
 def _icon_url(logo: Logo, size: int) -> str:

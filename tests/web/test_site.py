@@ -14,7 +14,7 @@ from PIL import Image
 from accounts.models import User
 from chatproject import environment
 from tests import factories
-from web import colours
+from web import brand, colours
 from web.logo import Logo
 
 NAME, FOOTER, CONTACT, NUMBER = "Campus <Chat>", "Run by the library", "help@example.org", "京ICP备12345678号-1"
@@ -117,6 +117,9 @@ def test_icons_are_made_of_a_picture(client: Client, settings: Any, tmp_path: Pa
         assert icon.getpixel((96, 96)) == (0x7A, 0x1F, 0x5C, 255)
         assert icon.getpixel((96, 5)) == (0, 0, 0, 0)
     assert client.get(icons[0]["src"].replace("192", "5000")).status_code == 404
+    made = brand._png.cache_info().misses
+    client.get(icons[0]["src"])
+    assert brand._png.cache_info().misses == made, "any visitor may ask for an icon, so it is made once"
 
 
 @pytest.mark.contract("setting: SITE_COLOR")
