@@ -1,9 +1,12 @@
 """New accounts wait for the operator's approval (SIGNUP_APPROVAL); until then they ask no model."""
 
+from functools import partial
+
 from allauth.account.adapter import get_adapter
 from allauth.account.models import EmailAddress
 from allauth.core.context import request_context
 from django.conf import settings
+from django.db import transaction
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
@@ -30,7 +33,14 @@ def approve(request: HttpRequest, user: User) -> bool:
 
 
 def announce(request: HttpRequest, user: User) -> None:
-    """Tell the user by mail, where there is a mail server."""
+    """Tell the user by mail, where there is a mail server.
+
+    After the commit, because a mail server may take longer than PostgreSQL lets a transaction wait.
+    """
+    transaction.on_commit(partial(_send, request, user))
+
+
+def _send(request: HttpRequest, user: User) -> None:
     address = EmailAddress.objects.filter(user=user, primary=True).first()
     if address and settings.ACCOUNT_EMAIL_NOTIFICATIONS:
         with request_context(request):

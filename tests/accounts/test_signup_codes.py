@@ -86,7 +86,7 @@ def test_concurrent_uses_are_counted_exactly() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.contract("setting: SIGNUP_APPROVAL")
-def test_new_accounts_wait_for_approval(settings: Any, carol: User) -> None:
+def test_new_accounts_wait_for_approval(settings: Any, carol: User, django_capture_on_commit_callbacks: Any) -> None:
     """Until staff approve it, an account asks no model and its chat page says so; then its user gets a mail."""
     settings.SIGNUP_APPROVAL = settings.ACCOUNT_EMAIL_NOTIFICATIONS = True
     register("erin")
@@ -102,12 +102,17 @@ def test_new_accounts_wait_for_approval(settings: Any, carol: User) -> None:
     staff.force_login(carol)
     for _again in range(2):
         chosen = {"action": "approve", "_selected_action": [erin.pk]}
-        assert staff.post("/admin/accounts/user/?awaits_approval__exact=1", chosen).status_code == 302
+        with django_capture_on_commit_callbacks(execute=True):
+            assert staff.post("/admin/accounts/user/?awaits_approval__exact=1", chosen).status_code == 302
     assert [(sent.to, "approved" in sent.subject) for sent in mail.outbox] == [(["erin@example.org"], True)]
     require_may_chat(Caller(User.objects.get(pk=erin.pk), "jwt", reachable=True))
     assert "Waiting for approval" not in page.get("/").content.decode()
     send(calling(carol), "PATCH", f"/api/admin/users/{erin.pk}/", {"awaits_approval": True})
     assert User.objects.get(pk=erin.pk).awaits_approval
+    with django_capture_on_commit_callbacks(execute=True):
+        send(calling(carol), "PATCH", f"/api/admin/users/{erin.pk}/", {"awaits_approval": False})
+        assert len(mail.outbox) == 1, "no mail before the commit"
+    assert len(mail.outbox) == 2
     approving = SignupCode.objects.create()
     register("frank", invite_code=approving.code)
     assert not User.objects.get(username="frank").awaits_approval
