@@ -44,8 +44,9 @@ class SignupCodeForm(ActorForm):
 
     def clean_groups(self) -> Any:
         groups = self.cleaned_data["groups"]
-        before = set(self.instance.groups.all()) if self.instance.pk else set()
-        _checked(self.actor, list(set(groups) ^ before))
+        # Also those that it has, because more uses or a later end give them to more users.
+        before = self.instance.groups.all() if self.instance.pk else ()
+        _checked(self.actor, [*groups, *before])
         return groups
 
 

@@ -175,3 +175,8 @@ def test_staff_give_only_groups_that_they_may_assign(carol: User) -> None:
     page = client.get(f"/admin/accounts/signupcode/{made.pk}/change/").content.decode()
     assert "/accounts/signup/?invite=CLASS2026" in page
     assert "0 / 30" in page
+    made.groups.set([strong])
+    for groups in ([strong.pk], [plain.pk]):
+        more = {**form, "most_uses": 31, "groups": groups}
+        changed = client.post(f"/admin/accounts/signupcode/{made.pk}/change/", more)
+        assert changed.context["adminform"].form.errors["groups"]
