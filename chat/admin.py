@@ -61,6 +61,11 @@ class ConversationAdmin(LargeTable[Conversation]):
         found = super().conditions(text)
         yield from (one for one in found if not (settings.AUDIT_REASON and "title__icontains" in dict(one.children)))  # type: ignore[arg-type]
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        # An address such as `?title__startswith=a` would tell a title letter by letter.
+        is_text = lookup.partition("__")[0] in {"title", "system_prompt"}
+        return not (settings.AUDIT_REASON and is_text) and super().lookup_allowed(lookup, value, request)
+
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
     ) -> Any:
@@ -134,10 +139,15 @@ class GenerationAdmin(LargeTable[Generation]):
     # Ids begin with the time.
     ordering = ("-id",)
     fields = (
-        *("id", "user", "conversation", "model", "upstream", "status", "finish_reason", "error", "charge"),
+        *("id", "user", "conversation_number", "model", "upstream", "status", "finish_reason", "error", "charge"),
         *("input_tokens", "output_tokens", "usage_estimated", "created_at", "finished_at"),
     )
     readonly_fields = fields
+
+    @admin.display(description=_("conversation"))
+    def conversation_number(self, row: Generation) -> str:
+        # Not the row itself, whose name is its title: a text of the user.
+        return str(row.conversation_id or "–")
 
     @admin.display(description=_("charge"))
     def cost(self, row: Generation) -> str:

@@ -127,6 +127,10 @@ def test_a_reason_is_asked_before_the_text(staff: Client, alice: User, settings:
     page = f"/admin/chat/conversation/{made.pk}/change/"
     assert "my secret plan" not in staff.get("/admin/chat/conversation/").content.decode()
     assert "alice" not in staff.get("/admin/chat/conversation/?q=secret").content.decode()
+    generation = factories.generation(alice, factories.chat_model(of=factories.quota()), conversation=made)
+    # Not a look at the conversation, so it shows no title.
+    shown = staff.get(f"/admin/chat/generation/{generation.pk}/change/").content.decode()
+    assert (f">{made.pk}<" in shown, "my secret plan" in shown) == (True, False)
     assert "alice" in staff.get("/admin/chat/conversation/?q=lic").content.decode()
     for other in ("delete", "history"):
         assert "my secret plan" not in staff.get(page.replace("change", other)).content.decode()
@@ -140,6 +144,8 @@ def test_a_reason_is_asked_before_the_text(staff: Client, alice: User, settings:
     assert rows("action", "object_id", "reason") == found
 
 
+    for field in ("title", "system_prompt"):
+        assert "alice" not in staff.get(f"/admin/chat/conversation/?{field}__startswith=my").content.decode()
 def test_auditors_see_the_audit_and_nothing_else(auditor: Client, staff: Client, alice: User) -> None:
     """The group's only permission is this page, which offers no change; staff without it are kept out."""
     made = entry(object_type="accounts.user", object_id=str(alice.pk), user_id=alice.pk)
