@@ -10,7 +10,12 @@ from django.core.management import execute_from_command_line
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproject.settings")
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except SystemExit as end:
+        if end.code:
+            raise
+        # It has ended well, as a `shell` does that is left by `exit()`.
     if apps.ready:
         # Imported here, because it needs models, which the command has made ready.
         import_module("accounts.audit.commands").note(sys.argv)

@@ -32,7 +32,9 @@ def record(command: str, options: Sequence[str] = (), user_id: int | None = None
 
     Without their values, because these may be secrets.
     """
-    names = [option.partition("=")[0] for option in options if option.startswith("-")]
+    # The value of a short option may follow without a space.
+    long = [option.partition("=")[0] if option.startswith("--") else option[:2] for option in options]
+    names = [name for name in long if name.startswith("-")]
     try:
         AuditEntry.objects.create(
             actor_name=_operator(),

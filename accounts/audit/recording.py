@@ -179,11 +179,20 @@ def _record_request(scope: _Scope, response: HttpResponseBase) -> None:
             return
         action = _METHODS.get(request.method or "", "add")
         if _is_admin(request):
-            action = request.POST.get("action") or match.route.strip("/").rpartition("/")[2]
+            action = _admin_action(request) or match.route.strip("/").rpartition("/")[2]
             ids = ids or request.POST.getlist("_selected_action")
         record(request, "refused" if response.status_code == 403 else action, model, ids)
     elif model and response.status_code == 200 and getattr(_admin_page(match.func), "audits_reads", False):
         record(request, "view" if ids else "list", model, ids, scope.reason)
+
+
+def _admin_action(request: HttpRequest) -> str:
+    """Return the action on chosen rows of a list; empty for another request."""
+    # A list has two fields for it, and the request says which of them counts.
+    name = " ".join(filter(None, request.POST.getlist("action")))
+    # Then the action is done on all rows that were found, and the request names those of one page at most.
+    is_on_all = request.POST.get("select_across", "").lower() not in {"", "0", "false"}
+    return f"{name} (all)" if name and is_on_all else name
 
 
 def _is_admin(request: HttpRequest) -> bool:

@@ -2,11 +2,15 @@
 
 import csv
 import io
+import runpy
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Group
+from django.core import management
 from django.db import DatabaseError, connections, transaction
 from django.test import Client
 from django.utils import timezone
@@ -107,6 +111,14 @@ def test_actions_and_refusals_are_recorded(staff: Client, alice: User) -> None:
     ]
 
 
+def test_an_action_on_all_rows_says_so(staff: Client, alice: User) -> None:
+    """Of an action on all rows that were found, the request names one page at most; both action fields are named."""
+    chosen = {"action": ["approve", ""], "select_across": "on", "_selected_action": [alice.pk]}
+    assert staff.post("/admin/accounts/user/", {**chosen, "index": "0"}).status_code == 302
+    assert staff.post("/admin/accounts/user/", {**chosen, "action": ["approve", "x"]}).status_code == 302
+    assert rows("action", "object_id") == [("approve (all)", str(alice.pk)), ("approve x (all)", str(alice.pk))]
+
+
 def test_each_look_at_a_conversation_is_recorded(staff: Client, alice: User) -> None:
     """Opening one names the conversation and its user, the list is a look too; other pages are none."""
     made = conversation(alice)
@@ -115,6 +127,10 @@ def test_each_look_at_a_conversation_is_recorded(staff: Client, alice: User) -> 
     staff.get("/admin/chat/conversation/")
     staff.get(f"/admin/accounts/user/{alice.pk}/change/")
     staff.get("/admin/chat/conversation/999999/change/")
+    generation = factories.generation(alice, factories.chat_model(of=factories.quota()), conversation=made)
+    # Not a look at the conversation, so it shows no title.
+    shown = staff.get(f"/admin/chat/generation/{generation.pk}/change/").content.decode()
+    assert (f">{made.pk}<" in shown, "my secret plan" in shown) == (True, False)
     found = [("view", str(made.pk), alice.pk), ("list", "", None)]
     assert rows("action", "object_id", "user_id") == found
 
@@ -127,11 +143,9 @@ def test_a_reason_is_asked_before_the_text(staff: Client, alice: User, settings:
     page = f"/admin/chat/conversation/{made.pk}/change/"
     assert "my secret plan" not in staff.get("/admin/chat/conversation/").content.decode()
     assert "alice" not in staff.get("/admin/chat/conversation/?q=secret").content.decode()
-    generation = factories.generation(alice, factories.chat_model(of=factories.quota()), conversation=made)
-    # Not a look at the conversation, so it shows no title.
-    shown = staff.get(f"/admin/chat/generation/{generation.pk}/change/").content.decode()
-    assert (f">{made.pk}<" in shown, "my secret plan" in shown) == (True, False)
     assert "alice" in staff.get("/admin/chat/conversation/?q=lic").content.decode()
+    for field in ("title", "system_prompt"):
+        assert "alice" not in staff.get(f"/admin/chat/conversation/?{field}__startswith=my").content.decode()
     for other in ("delete", "history"):
         assert "my secret plan" not in staff.get(page.replace("change", other)).content.decode()
     asked = staff.get(page).content.decode()
@@ -144,8 +158,6 @@ def test_a_reason_is_asked_before_the_text(staff: Client, alice: User, settings:
     assert rows("action", "object_id", "reason") == found
 
 
-    for field in ("title", "system_prompt"):
-        assert "alice" not in staff.get(f"/admin/chat/conversation/?{field}__startswith=my").content.decode()
 def test_auditors_see_the_audit_and_nothing_else(auditor: Client, staff: Client, alice: User) -> None:
     """The group's only permission is this page, which offers no change; staff without it are kept out."""
     made = entry(object_type="accounts.user", object_id=str(alice.pk), user_id=alice.pk)
@@ -222,8 +234,26 @@ def test_a_deletion_erases_the_user(staff: Client, alice: User) -> None:
 def test_commands_are_recorded_without_values() -> None:
     """A command that changes data has a row with its options; one that only reads settings has none."""
     commands.note(["manage.py", "grant_credits", "--all", "--reason=private", "secret.csv"])
+    commands.note(["manage.py", "shell", "-cprint('private')", "-"])
     commands.note(["manage.py", "check"])
     commands.note(["manage.py", "prune", "--help"])
     commands.note(["manage.py"])
-    assert rows("via", "action", "changed_fields", "actor_id") == [("command", "grant_credits", "--all --reason", None)]
-    assert AuditEntry.objects.get().actor_name
+    assert rows("via", "action", "changed_fields", "actor_id") == [
+        ("command", "grant_credits", "--all --reason", None),
+        ("command", "shell", "-c -", None),
+    ]
+    assert all(row.actor_name for row in AuditEntry.objects.all())
+
+
+def test_a_command_that_ends_by_exit_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`exit()` in a shell ends it well; an exit with a code is a failure, which stays one."""
+
+    def leave(arguments: list[str]) -> None:
+        raise SystemExit(int(arguments[2]))
+
+    monkeypatch.setattr(management, "execute_from_command_line", leave)
+    for code in (0, 1):
+        monkeypatch.setattr("sys.argv", ["manage.py", "shell", str(code)])
+        with pytest.raises(SystemExit) if code else nullcontext():
+            runpy.run_path(str(settings.BASE_DIR / "manage.py"), run_name="__main__")
+    assert rows("action") == [("shell",)]
