@@ -8,7 +8,7 @@ conversations; the others are deleted after some days.
 import re
 import secrets
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from allauth.core.internal.ratelimit import get_ip
@@ -27,8 +27,10 @@ from quotas.days import day_of, seconds_to_reset
 from runtime import database
 from web.refusals import Forbidden
 
-# Days after which a guest who did not sign up is deleted with all conversations, and guests deleted at one time.
-DAYS, AT_ONCE = 7, 100
+# Days after which a guest who did not sign up is deleted with all conversations.
+DAYS = 7
+# Seconds between two deletions of such guests, and how many each deletes: more than come in that time.
+DELETION_SECONDS, AT_ONCE = 300, 100
 # What guests may call and see. All else is closed to them, new routes too.
 _OPEN = re.compile(
     r"/(c/\d+/)?$|/api/(chat|models|quotas|announcements|me/terms)/$"
@@ -54,13 +56,20 @@ def begin(request: HttpRequest) -> User:
     return user
 
 
-async def count(request: HttpRequest, user: User) -> None:
+def address_of(request: HttpRequest, user: User) -> str:
+    """Return the address for which a guest's prompts count, empty for other users."""
+    return get_ip(request) if user.is_guest else ""
+
+
+def count(user_id: int, address: str) -> None:
     """Count a prompt of a guest; raise GuestLimitReached beyond GUEST_DAILY_LIMIT.
 
-    Other users pass.
+    Call it within the transaction that starts a generation, so that a prompt that is refused does not count.
     """
-    if user.is_guest:
-        await database.run(_take, user.pk, get_ip(request))
+    now, most = timezone.now(), settings.GUEST_DAILY_LIMIT
+    places = (("user", str(user_id)), ("address", address))
+    if not most or not all(GuestUse.objects.take(kind, name, day_of(now), most) for kind, name in places):
+        raise GuestLimitReached(retry_after=seconds_to_reset(now))
 
 
 def require_open(user: User, path: str) -> None:
@@ -82,21 +91,26 @@ def gate(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[H
     return handle
 
 
-def delete_old() -> None:
+async def delete_old() -> None:
     """Delete guests who did not sign up within `DAYS`, and counts of past days.
 
     Repeating is safe.
     """
     now = timezone.now()
+    # One by one, so that others do not wait long for a database thread.
+    for user_id in await database.run(_old_ids, now):
+        await database.run(_delete, user_id)
+    await database.run(GuestUse.objects.filter(day__lt=day_of(now) - timedelta(days=1)).delete)
+
+
+def _old_ids(now: datetime) -> list[int]:
     old = User.objects.filter(is_guest=True, deletion_requested_at=None, date_joined__lt=now - timedelta(days=DAYS))
-    for user in old.order_by("pk")[:AT_ONCE]:
+    return list(old.order_by("pk").values_list("pk", flat=True)[:AT_ONCE])
+
+
+@transaction.atomic
+def _delete(user_id: int) -> None:
+    # Read again under a lock, because the guest may have signed up meanwhile.
+    still = User.objects.select_for_update(of=("self",)).filter(pk=user_id, is_guest=True, deletion_requested_at=None)
+    if user := still.first():
         deletion.request(user)
-    GuestUse.objects.filter(day__lt=day_of(now) - timedelta(days=1)).delete()
-
-
-def _take(user_id: int, address: str) -> None:
-    now, most = timezone.now(), settings.GUEST_DAILY_LIMIT
-    with transaction.atomic():
-        places = (("user", str(user_id)), ("address", address))
-        if not most or not all(GuestUse.objects.take(kind, name, day_of(now), most) for kind, name in places):
-            raise GuestLimitReached(retry_after=seconds_to_reset(now))

@@ -22,6 +22,7 @@ SESSIONS_SECONDS = 6 * 3600
 def register() -> None:
     runtime().process.every(lambda: TICKETS_SECONDS, "tickets", delete_expired_tickets)
     runtime().process.every(lambda: SESSIONS_SECONDS, "sessions", delete_expired_sessions)
+    runtime().process.every(lambda: guests.DELETION_SECONDS, "guests", guests.delete_old)
     runtime().process.every(lambda: page_texts.SECONDS, "texts of pages", look_for_page_texts)
     runtime().process.every(lambda: AUDIT_SECONDS, "audit", partial(database.run, retention.delete_old))
 
@@ -39,5 +40,4 @@ async def delete_expired_sessions() -> None:
     """Delete expired sessions, expired ids of used refresh tokens, and old usage of tokens."""
     await database.run(jwt.delete_expired)
     await database.run(token_usage.delete_old)
-    await database.run(guests.delete_old)
     await database.run(import_module(settings.SESSION_ENGINE).SessionStore.clear_expired)

@@ -47,7 +47,7 @@ IGNORED_NAMES = frozenset({"ticket", "last_event_id", "idempotency_key"})
 async def post_chat(request: HttpRequest) -> HttpResponseBase:
     caller = await _chatting(request)
     body = bodies.from_json(request, ChatBody)
-    return await _started(request, caller, await _generation_request(caller, body, idempotency_key(request)))
+    return await _started(request, caller, await _generation_request(request, caller, body, idempotency_key(request)))
 
 
 @Operation(
@@ -70,6 +70,7 @@ async def post_regenerate(request: HttpRequest, message_id: int) -> HttpResponse
         regenerate=message_id,
         idempotency_key=key,
         token=caller.token,
+        guest_address=guests.address_of(request, caller.user),
         standing=caller.user.instructions,
     )
     return await _started(request, caller, await _repeated(regenerating))
@@ -94,6 +95,7 @@ async def post_continue(request: HttpRequest, message_id: int) -> HttpResponseBa
         continues=message_id,
         idempotency_key=key,
         token=caller.token,
+        guest_address=guests.address_of(request, caller.user),
         standing=caller.user.instructions,
     )
     return await _started(request, caller, await _repeated(continuing))
@@ -102,7 +104,6 @@ async def post_continue(request: HttpRequest, message_id: int) -> HttpResponseBa
 async def _chatting(request: HttpRequest) -> Caller:
     caller = await aauthenticate(request)
     require_may_chat(caller)
-    await guests.count(request, caller.user)
     return caller
 
 
@@ -112,7 +113,7 @@ async def _repeated(generation_request: GenerationRequest) -> GenerationRequest:
 
 
 async def _generation_request(
-    caller: Caller, body: ChatBody, key: str | None, *, joins: bool = False
+    request: HttpRequest, caller: Caller, body: ChatBody, key: str | None, *, joins: bool = False
 ) -> GenerationRequest:
     instruction, in_common, own_prompt = "", b"", body.system_prompt
     if body.preset is not None:
@@ -134,6 +135,7 @@ async def _generation_request(
         kept=not instruction,
         instruction=instruction,
         token=caller.token,
+        guest_address=guests.address_of(request, caller.user),
         attachments=tuple(dict.fromkeys(body.attachments)),
         extras=body.extras(),
         body=in_common,
@@ -187,7 +189,7 @@ async def get_chat(request: HttpRequest, caller: Caller, last_id: str | None) ->
     body = bodies.from_query(request.GET, ChatBody, IGNORED_NAMES)
     key = idempotency_key(request, request.GET.get("idempotency_key", ""))
     chat_app().streams.check(caller.user.pk)
-    started = await chat_app().generations.start(await _generation_request(caller, body, key, joins=True))
+    started = await chat_app().generations.start(await _generation_request(request, caller, body, key, joins=True))
     return await _events_of(started.row, caller, "", representation.quota_headers(started.reservation))
 
 

@@ -16,7 +16,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from django.utils.translation import gettext_lazy as _
 from prometheus_client import Gauge
 
-from accounts import guests
 from accounts.auth import Caller, aauthenticate, disabled_among, require_may_chat
 from chat.events.log import Follower, encode
 from runtime import database
@@ -120,7 +119,6 @@ async def _reader(request: HttpRequest, *, resumes: bool) -> Caller:
         require_own_page(request)
     if not resumes:
         require_may_chat(caller)
-        await guests.count(request, caller.user)
     return caller
 
 

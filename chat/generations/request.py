@@ -56,6 +56,8 @@ class GenerationRequest:
     body: bytes = b""
     # The limits of the API token with which the caller came.
     token: TokenLimits | None = None
+    # The address of a guest, for which prompts count too; empty for other users.
+    guest_address: str = ""
     # Whether the system prompt is that of a preset: words that were listed later are masked, and refuse nothing.
     has_preset_prompt: bool = False
     # The user's instructions for all conversations, sent before the system prompt.

@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from accounts import token_limits
+from accounts import guests, token_limits
 from accounts.models import queue_writes
 from chat import storage, text_tools
 from chat.attachments import prompts
@@ -131,6 +131,8 @@ class Admission:
                 row_id = new_generation_id()
                 if request.token:
                     token_limits.use(request.token, row_id, timezone.now())
+                if request.guest_address:
+                    guests.count(request.user_id, request.guest_address)
                 reservation = ledger.reserve(request.user_id, target.config.id, row_id)
                 target.config.check_available()
                 row, turns, seam = self._store(request, row_id, target, screened, reservation)

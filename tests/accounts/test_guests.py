@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -74,8 +75,9 @@ def begin(product: Product, address: str) -> httpx.Client:
     return client
 
 
-def ask(client: httpx.Client) -> tuple[int, str]:
-    answer = client.post("/api/chat/", json={"model": "echo", "prompt": "Hello"})
+def ask(client: httpx.Client, key: str = "", **body: str) -> tuple[int, str]:
+    headers = {"Idempotency-Key": key} if key else {}
+    answer = client.post("/api/chat/", json={"model": "echo", "prompt": "Hello", **body}, headers=headers)
     return answer.status_code, answer.json().get("error", {}).get("code", "")
 
 
@@ -85,19 +87,22 @@ def test_a_trial_is_bounded_and_becomes_an_account(trial: Product) -> None:
     """A guest asks so often a day, as does the address; signing up keeps the conversations and opens the rest."""
     guest = begin(trial, "192.0.2.1")
     assert "You are a guest: 2 questions a day." in guest.get("/").text
-    assert [ask(guest) for _number in range(3)] == [(202, ""), (202, ""), (429, "quota_exhausted")]
+    # What is refused, or begun before, does not count.
+    assert ask(guest, model="unknown") == (400, "invalid_request")
+    assert [ask(guest, "first"), ask(guest, "first"), ask(guest)] == [(202, "")] * 3
+    assert [ask(guest), ask(guest, "first")] == [(429, "quota_exhausted"), (202, "")]
     # Another cookie at the same address has nothing left, another address has.
     assert ask(begin(trial, "192.0.2.1")) == (429, "quota_exhausted")
     assert ask(begin(trial, "192.0.2.2")) == (202, "")
     assert guest.post("/api/tokens/", json={"name": "x"}).status_code == 403
     assert guest.get("/accounts/tokens/").url.path == "/accounts/keep/"
+    # With SHARE_MODE=members; otherwise a trial would open copies that are for users to every visitor.
+    assert guest.get("/s/some-link/").url.path == "/accounts/keep/"
     page = guest.get("/accounts/keep/")
     form = {"username": "grace", "email": "grace@example.org", "password1": PASSWORD, "password2": PASSWORD}
     kept = guest.post("/accounts/keep/", data={**form, "csrfmiddlewaretoken": form_token(page)})
     assert kept.url.path == "/", kept.text
     assert "You are a guest" not in kept.text
-    # With SHARE_MODE=members; otherwise a trial would open copies that are for users to every visitor.
-    assert guest.get("/s/some-link/").url.path == "/accounts/keep/"
     assert len(guest.get("/api/conversations/").json()["results"]) == 2
     guest.headers["X-CSRFToken"] = guest.cookies["csrftoken"]
     assert ask(guest) == (202, "")
@@ -150,7 +155,7 @@ def test_concurrent_prompts_never_pass_the_limit() -> None:
     assert (sum(counted), GuestUse.objects.get().used) == (3, 3)
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_old_guests_are_deleted(alice: User) -> None:
     """A guest who did not sign up is deleted after some days, with counts of past days; users stay."""
     long_ago = timezone.now() - timedelta(days=guests.DAYS, hours=1)
@@ -158,8 +163,17 @@ def test_old_guests_are_deleted(alice: User) -> None:
     new = factories.user("guest-new", email="", is_guest=True)
     User.objects.filter(pk=alice.pk).update(date_joined=long_ago)
     GuestUse.objects.take("user", "1", timezone.localdate(long_ago), 3)
-    guests.delete_old()
+    async_to_sync(guests.delete_old)()
     marked = User.objects.filter(deletion_requested_at__isnull=False)
     assert list(marked) == [old]
     assert User.objects.filter(pk__in=[new.pk, alice.pk], is_active=True).count() == 2
     assert not GuestUse.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_guest_who_has_just_signed_up_stays() -> None:
+    """A guest who became an account after the list of old guests was read is not deleted."""
+    guest = factories.user("guest-old", email="", is_guest=True)
+    User.objects.filter(pk=guest.pk).update(is_guest=False)
+    guests._delete(guest.pk)
+    assert User.objects.get().deletion_requested_at is None
