@@ -8,9 +8,9 @@ from pathlib import Path
 # Bytes of the file at most; each page loads it.
 MOST_BYTES = 512 * 1024
 _SIGNATURES = {
-    b"\x89PNG\r\n\x1a\n": "image/png",
-    b"\xff\xd8\xff": "image/jpeg",
-    b"RIFF": "image/webp",
+    re.compile(rb"\x89PNG\r\n\x1a\n"): "image/png",
+    re.compile(rb"\xff\xd8\xff"): "image/jpeg",
+    re.compile(rb"RIFF....WEBP", re.DOTALL): "image/webp",
 }
 _SVG = re.compile(rb"\s*(?:<\?xml[^>]*\?>|<!--.*?-->|<!DOCTYPE[^>]*>|\s)*<svg[\s>]", re.DOTALL)
 
@@ -36,7 +36,7 @@ def read(path: Path) -> Logo:
         raise ValueError(f"cannot be read ({type(error).__name__})") from error
     if len(data) > MOST_BYTES:
         raise ValueError(f"larger than {MOST_BYTES // 1024} KiB")
-    found = [kind for start, kind in _SIGNATURES.items() if data.startswith(start)]
+    found = [kind for start, kind in _SIGNATURES.items() if start.match(data)]
     if not found and _SVG.match(data.removeprefix(b"\xef\xbb\xbf")):
         found = ["image/svg+xml"]
     if not found:

@@ -46,9 +46,18 @@ class Alerts:
         is_first = self._process.id == min(self._process.alive())
         for source in self._sources:
             if (source.everywhere or is_first) and self._is_due(source, source.seconds):
-                rounds.note(source, source.find(), names)
+                self._ask_one(source, names)
         if is_first and self._is_due("lapsed", LAPSED_SECONDS):
             rounds.end_lapsed(names)
+
+    def _ask_one(self, source: Source, names: set[str]) -> None:
+        """Ask a source, which stops nothing else when it fails."""
+        try:
+            found = source.find()
+        except Exception as error:
+            log.exception("alerts not checked", kinds=list(map(str, source.kinds)), error=type(error).__name__)
+        else:
+            rounds.note(source, found, names)
 
     def _is_due(self, what: object, seconds: float) -> bool:
         now = monotonic()

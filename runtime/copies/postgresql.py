@@ -24,9 +24,10 @@ BEGIN
     FOR name IN SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = current_schema() LOOP
         EXECUTE 'DROP TABLE ' || name || ' CASCADE';
     END LOOP;
-    -- Functions of triggers, such as the one that keeps the audit.
+    -- Functions of triggers, such as the one that keeps the audit, but not those of extensions.
     FOR name IN SELECT oid::regprocedure FROM pg_proc
-        WHERE pronamespace = current_schema()::regnamespace AND prorettype = 'trigger'::regtype LOOP
+        WHERE pronamespace = current_schema()::regnamespace AND prorettype = 'trigger'::regtype
+        AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e') LOOP
         EXECUTE 'DROP FUNCTION ' || name;
     END LOOP;
 END $$;

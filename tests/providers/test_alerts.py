@@ -88,6 +88,21 @@ def test_an_alert_is_told_once_and_its_recovery_once(receiver: Receiver, alerts:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_source_that_fails_stops_no_other(
+    receiver: Receiver, alerts: Alerts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When one thing cannot be looked at, such as a folder that is away, the others still lead to messages."""
+
+    def away() -> list[conditions.Condition]:
+        raise FileNotFoundError("the folder is away")
+
+    monkeypatch.setattr(alerts, "_sources", [Source((Kind.DISK_NEARLY_FULL,), away, 0.0), *alerts._sources])
+    quarantine(factories.api_key(factories.upstream("mirror")))
+    check(alerts)
+    assert [request.body["kind"] for request in receiver.requests] == ["key_dead"]
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_flapping_condition_is_one_alert(receiver: Receiver, alerts: Alerts, monkeypatch: pytest.MonkeyPatch) -> None:
     """A circuit that closes and opens again within half a minute is one alert."""
     monkeypatch.setattr(rounds, "QUIET", timedelta(seconds=30))

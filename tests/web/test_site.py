@@ -15,7 +15,7 @@ from accounts.models import User
 from chatproject import environment
 from tests import factories
 from web import brand, colours
-from web.logo import Logo
+from web.logo import Logo, read
 
 NAME, FOOTER, CONTACT, NUMBER = "Campus <Chat>", "Run by the library", "help@example.org", "京ICP备12345678号-1"
 
@@ -76,10 +76,21 @@ def png() -> bytes:
     return file.getvalue()
 
 
+def write(folder: Path, data: bytes) -> Path:
+    (folder / "logo").write_bytes(data)
+    return folder / "logo"
+
+
 def loaded(tmp_path: Path, data: bytes) -> Logo:
     """Return the logo as the settings read it from a file."""
-    (tmp_path / "logo").write_bytes(data)
-    return environment.load({"SITE_LOGO": str(tmp_path / "logo")}).SITE_LOGO
+    return environment.load({"SITE_LOGO": str(write(tmp_path, data))}).SITE_LOGO
+
+
+def test_a_sound_is_no_logo(tmp_path: Path) -> None:
+    """A file of another kind in the same container as WebP is refused."""
+    with pytest.raises(ValueError, match="not an SVG, PNG, WebP or JPEG file"):
+        read(write(tmp_path, b"RIFF\x24\0\0\0WAVEfmt "))
+    assert read(write(tmp_path, b"RIFF\x24\0\0\0WEBPVP8 ")).media_type == "image/webp"
 
 
 @pytest.mark.contract("setting: SITE_LOGO")
