@@ -10,10 +10,11 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.browser.conftest import FLAGS
 from tests.browser.visitor import Visitor
+from tests.browser.windows import Windows
 from tests.product import ApiUser, Product, connected
 from tests.upstreams import FakeOpenAI
 
@@ -156,14 +157,16 @@ def growing(page: Page, user: ApiUser, kind: str, rate: int) -> list[Row]:
     ]
 
 
-def report(browser: Browser, site: Product, rates: list[int], kinds: list[str]) -> None:
+def report(windows: Windows, site: Product, rates: list[int], kinds: list[str]) -> None:
     """Print one table of all figures with their goals."""
     user = site.register("measured")
     path = long_conversation(user)
-    cookies = Visitor(browser, site).become(user).log_in().context.storage_state()
+    cookies = Visitor(windows, site).become(user).log_in().context.storage_state()
     print("| CPU | What | Figure | Goal | |\n|---|---|---|---|---|")
     for rate in rates:
-        visitor = Visitor(browser, site, storage_state=cookies)
+        # As a visitor has it: a new window, with the service worker and with motion.
+        usual = {"service_workers": "allow", "reduced_motion": "no-preference"}
+        visitor = Visitor(windows, site, new=True, storage_state=cookies, **usual)
         visitor.context.set_default_timeout(WAIT_MS)
         slow_down(visitor, rate)
         page = visitor.page
@@ -187,7 +190,7 @@ def main() -> None:
             with Product(folder, **variables) as site:
                 program = shutil.which("chromium-headless-shell") or shutil.which("chromium") or "/usr/bin/chromium"
                 browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
-                report(browser, site, rates, kinds)
+                report(Windows(browser), site, rates, kinds)
                 browser.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
