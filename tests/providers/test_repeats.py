@@ -174,6 +174,13 @@ def test_a_text_elsewhere_is_not_learned() -> None:
     assert repeats.text(reads.replace(b"same", b"other", 1)) == ""
 
 
+def test_large_chunks_are_not_kept() -> None:
+    """The stream keeps nothing of a chunk with much around its text."""
+    repeats = Repeats()
+    repeats.learn(sent(chunk("text", padding="x" * 5_000)), "text")
+    assert repeats.text(sent(chunk("other", padding="x" * 5_000))) == ""
+
+
 def test_changing_chunks_end_the_learning() -> None:
     """A vendor whose chunks all differ costs a bounded number of attempts."""
     repeats = Repeats()

@@ -9,6 +9,8 @@ import orjson
 _KEYS = (b'"content":"', b'"content": "')
 # Chunks to learn from. A vendor that changes more than the text is read as a whole then.
 _MOST_LEARNED = 8
+# Bytes of a chunk to learn from, because the stream keeps what is around the text.
+_MOST_BYTES = 4 * 1024
 _PROBE = b"\xe2\x82\xac"
 
 
@@ -40,7 +42,7 @@ class Repeats:
 
     def learn(self, chunk: bytes, text: str) -> None:
         """Learn from a chunk that was one event with this text alone."""
-        if self._learned >= _MOST_LEARNED:
+        if self._learned >= _MOST_LEARNED or len(chunk) > _MOST_BYTES:
             return
         encoded = text.encode()
         for key in _KEYS:
