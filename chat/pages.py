@@ -73,7 +73,8 @@ def page(request: HttpRequest, conversation_id: int | None = None) -> HttpRespon
     branch, versions = branches.shown(conversation, through) if conversation else ([], {})
     for_the_script = _for_the_script(conversation, branch) | {"beside": branches.beside(branch, versions, through)}
     context = {
-        "share_mode": settings.SHARE_MODE,
+        # Links are not open to guests.
+        "share_mode": "off" if user.is_guest else settings.SHARE_MODE,
         "max_attachment_bytes": settings.MAX_ATTACHMENT_MIB * MIB,
         "conversations": _listed(listed[:LISTED]),
         "has_more_conversations": len(listed) > LISTED,

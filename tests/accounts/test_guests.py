@@ -86,7 +86,9 @@ def ask(client: httpx.Client, key: str = "", **body: str) -> tuple[int, str]:
 def test_a_trial_is_bounded_and_becomes_an_account(trial: Product) -> None:
     """A guest asks so often a day, as does the address; signing up keeps the conversations and opens the rest."""
     guest = begin(trial, "192.0.2.1")
-    assert "You are a guest: 2 questions a day." in guest.get("/").text
+    first = guest.get("/").text
+    assert "You are a guest: 2 questions a day." in first
+    assert 'id="share"' not in first  # a guest would be refused
     # What is refused, or begun before, does not count.
     assert ask(guest, model="unknown") == (400, "invalid_request")
     assert [ask(guest, "first"), ask(guest, "first"), ask(guest)] == [(202, "")] * 3
@@ -103,6 +105,7 @@ def test_a_trial_is_bounded_and_becomes_an_account(trial: Product) -> None:
     kept = guest.post("/accounts/keep/", data={**form, "csrfmiddlewaretoken": form_token(page)})
     assert kept.url.path == "/", kept.text
     assert "You are a guest" not in kept.text
+    assert 'id="share"' in kept.text
     assert len(guest.get("/api/conversations/").json()["results"]) == 2
     guest.headers["X-CSRFToken"] = guest.cookies["csrftoken"]
     assert ask(guest) == (202, "")
