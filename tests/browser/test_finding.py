@@ -7,8 +7,9 @@ from typing import Any
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Regular, Visit
-from tests.browser.visitor import RESTS, Visitor
+from tests.browser.visitor import Visitor
 from tests.product import ApiUser
+from tests.scrolling import RESTS
 
 # A Wednesday at noon in New York; on the server, in Shanghai, it is the next day.
 NOW = datetime(2026, 11, 18, 17, 0, tzinfo=UTC)

@@ -12,7 +12,8 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.conftest import Regular, Visit
 from tests.browser.paused import PAUSE, PausedUpstream
 from tests.browser.test_mobile import PHONE
-from tests.browser.visitor import POLLING_MS, RESTS, Visitor, content, part
+from tests.browser.visitor import POLLING_MS, Visitor, content, part
+from tests.scrolling import RESTS
 
 LINES = [f"Line {number} of a long text.\n\n" for number in range(400)]
 # Two screens at once, and the rest slowly.

@@ -12,15 +12,6 @@ from tests.product import PASSWORD, ApiUser, Product
 
 # How often a condition is asked that costs the page a layout. Playwright's default is each frame.
 POLLING_MS = 50
-# Resolves when the page has not moved for 300 ms: the browser scrolls smoothly, and goes on after a swipe.
-RESTS = """async () => {
-    let top, since;
-    do {
-        if (scrollY !== top) [top, since] = [scrollY, performance.now()];
-        await new Promise(requestAnimationFrame);
-    } while (performance.now() - since < 300);
-    return top;
-}"""
 # Playwright's words in place of the service worker.
 NO_SERVICE_WORKER = "Service Worker registration blocked by Playwright"
 

@@ -9,6 +9,7 @@ from tests.browser.payloads import PAYLOADS
 from tests.browser.test_hostile_answers import FIND_FOREIGN
 from tests.browser.test_markdown import CASES, OPEN_DETAILS, SEEN
 from tests.firefox.conftest import Reader
+from tests.scrolling import RESTS
 
 LINES = "".join(f"Line {number} of a long text.\n\n" for number in range(400))
 ITEMS = "".join(f"{number}. Item **{number}** of a list\n" for number in range(1, 300))
@@ -16,15 +17,6 @@ RENDERED = """() => !document.querySelector('.answer [data-part="content"]:not([
     && !document.querySelector(".formula:not(.formula-source):not(:has(.katex))")"""
 IDLE = "() => document.querySelector('#quota').textContent && !document.querySelector('.answer.running')"
 TOP, DISTANCE = "() => scrollY", "() => document.documentElement.scrollHeight - innerHeight - scrollY"
-# Resolves when the page has not moved for 300 ms.
-RESTS = """async () => {
-    let top, since;
-    do {
-        if (scrollY !== top) [top, since] = [scrollY, performance.now()];
-        await new Promise(requestAnimationFrame);
-    } while (performance.now() - since < 300);
-    return top;
-}"""
 
 
 def imported(reader: Reader, texts: list[str]) -> str:
