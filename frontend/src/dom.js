@@ -45,3 +45,15 @@ export function fromTemplate(id) {
  * @returns {unknown}
  */
 export const pageData = (page = document) => JSON.parse(find(page, "#page-data", HTMLScriptElement).text);
+
+/**
+ * Returns the text of a rendered completion as it is shown, also of parts far from the screen, which the browser has not
+ * laid out (prose.css).
+ * @param {HTMLElement} content
+ */
+export function shownText(content) {
+  content.classList.add("laid-out");
+  const shown = content.innerText.trim();
+  content.classList.remove("laid-out");
+  return shown;
+}

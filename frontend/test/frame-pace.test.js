@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
-import { FramePace } from "../src/markdown/frame-pace.js";
+import { installPage } from "./page-stub.js";
+
+// The module listens to the keys of the page.
+installPage();
+const { FramePace, UpdateCost } = await import("../src/markdown/frame-pace.js");
 
 /** @param {number} milliseconds */
 function work(milliseconds) {
@@ -16,15 +20,41 @@ test("a short text is shown whole, a long one in steps that cut no character", (
   assert.equal(pace.endOf(`${"a".repeat(end - 101)}${"😀".repeat(9_000)}`, 100), end + 1);
 });
 
-test("a slow update is followed by a pause and by smaller ones", async () => {
+test("after a slow update comes a pause", async () => {
   const pace = new FramePace();
-  const source = "a".repeat(50_000);
-  const first = pace.endOf(source, 0);
-  pace.measure(first, () => work(80));
-  assert.ok(!pace.isDue(performance.now()));
+  pace.measure(1_000, () => work(40));
+  assert.ok(!pace.isDue(performance.now()), "not painted yet");
   await wait(1);
-  assert.ok(!pace.isDue(performance.now()));
-  assert.ok(pace.endOf(source, 0) < first / 2);
-  await wait(400);
+  assert.ok(!pace.isDue(performance.now() + 200));
+  assert.ok(pace.isDue(performance.now() + 1_000));
+});
+
+/** @param {[number, number][]} updates characters and milliseconds of each */
+function fittingAfter(...updates) {
+  const cost = new UpdateCost();
+  for (const [chars, duration] of updates) cost.add(chars, duration);
+  return cost.fittingChars(150);
+}
+
+test("an update adds what fits into its time, by the updates before it", () => {
+  assert.equal(fittingAfter(), 1_000);
+  assert.equal(fittingAfter([1_000, 300]), 500);
+  assert.equal(fittingAfter([1_000, 100], [2_000, 150]), 2_000);
+  assert.equal(fittingAfter([100, 5_000]), 80);
+  assert.equal(fittingAfter([1_000, 1]), 20_000);
+});
+
+test("updates do not shrink for what one without characters takes too", () => {
+  assert.equal(fittingAfter([200, 320], [800, 380], [400, 340]), 1_500);
+});
+
+test("no update begins while a key is likely", () => {
+  const pace = new FramePace();
   assert.ok(pace.isDue(performance.now()));
+  dispatchEvent(new Event("keydown"));
+  const due = Array.from({ length: 8 }, () => pace.isDue(performance.now()));
+  assert.deepEqual(due, [false, false, true, true, true, false, false, false]);
+  dispatchEvent(new Event("keydown"));
+  assert.ok(!pace.isDue(performance.now()));
+  assert.ok(pace.isDue(performance.now() + 450), "no longer typing");
 });

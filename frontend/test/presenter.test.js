@@ -67,7 +67,15 @@ test("a step that is not possible is not offered", () => {
  */
 async function sourcesAfter(events, stored) {
   /** @type {any} */
-  const view = { node: { dataset: {} }, begin() {}, replace() {}, finish() {}, fail() {}, appendContent() {} };
+  const view = {
+    node: { dataset: {} },
+    begin() {},
+    replace() {},
+    async showRest() {},
+    finish() {},
+    fail() {},
+    appendContent() {},
+  };
   /** @type {any} */
   const quotas = { describeCharge: () => "", update() {}, refresh: async () => {} };
   /** @type {any} */
@@ -104,6 +112,7 @@ test("images are those of the event, and what was left out is said after the end
   const view = {
     node: { dataset: {} },
     begin() {},
+    async showRest() {},
     finish() {},
     notice: (/** @type {string} */ line) => said.push(line),
   };

@@ -94,6 +94,16 @@ def test_deleting_messages(visitor: Visitor) -> None:
     expect(page.locator(".welcome")).to_be_visible()
 
 
+def test_quoting_what_is_far_from_the_screen(visitor: Visitor) -> None:
+    """A long text with formulas, of which the browser lays out only what is near, is quoted from its beginning."""
+    visitor.answer("First words\n\n" + "Let $x^2$ be.\n\n" * 80 + "Last words", "echo")
+    begin = content(visitor.last).locator("p").first
+    assert begin.evaluate("node => !node.checkVisibility({ contentVisibilityAuto: true })")
+    choose(visitor.last, "Delete")
+    expect(visitor.page.get_by_role("dialog")).to_contain_text("First words")
+    visitor.page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+
+
 def test_another_model(visitor: Visitor) -> None:
     """The menu of a completion regenerates it with another model; that of a prompt copies it."""
     visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])

@@ -1,7 +1,7 @@
 // The menu of a message: copying a prompt, reading a completion aloud, another model, deleting.
 import { copyToClipboard } from "../copy-button.js";
 import { confirmIn } from "../dialogs.js";
-import { byId, find, part } from "../dom.js";
+import { byId, find, part, shownText } from "../dom.js";
 import { text } from "../translations.js";
 import { ReadAloud } from "./read-aloud.js";
 /** @import { ChatModel } from "../types.js" */
@@ -78,10 +78,10 @@ export class MessageMenu {
     const content = part(message, "content");
     if (model) this.#onRegenerate(message, model);
     else if (action === "copy") await copyToClipboard(content.textContent, "");
-    else if (action === "read") this.#readAloud.start(message, content.innerText);
+    else if (action === "read") this.#readAloud.start(message, shownText(content));
     else if (action === "silence") this.#readAloud.stop();
     else {
-      const quoted = content.innerText.trim();
+      const quoted = shownText(content);
       const isLong = quoted.length > QUOTED_CHARS;
       part(this.#dialog, "text").textContent = isLong ? `${quoted.slice(0, QUOTED_CHARS)}…` : quoted;
       if (await confirmIn(this.#dialog)) await this.#onDelete(message);

@@ -2,7 +2,7 @@
 import { showAttachments } from "../chat/attachments.js";
 import { installCopyButton } from "../copy-button.js";
 import { richHtml } from "../rich-html.js";
-import { find, part } from "../dom.js";
+import { find, part, shownText } from "../dom.js";
 import { GrowingMarkdown } from "../markdown/growing-markdown.js";
 import { text } from "../translations.js";
 import { setVersionIds, versionIds } from "../versions.js";
@@ -93,7 +93,7 @@ export class CompletionView {
   }
 
   get text() {
-    return part(this.node, "content").innerText.trim();
+    return shownText(part(this.node, "content"));
   }
 
   /** The model's title; until the view is first finished, the slug that the template wrote. */
@@ -190,6 +190,11 @@ export class CompletionView {
     if (this.#status.textContent === message) return;
     this.#status.textContent = message;
     this.#status.hidden = !message;
+  }
+
+  /** Resolves when the text that has arrived is shown. */
+  async showRest() {
+    await Promise.all([this.#content.showRest(), this.#reasoning.showRest()]);
   }
 
   /** Renders the text that was stored. */

@@ -2,7 +2,7 @@
 import { Refusal } from "../api.js";
 import { text } from "../translations.js";
 /** @import { Quotas } from "../quota.js" */
-/** @import { Action, ChargeSource, ChatModel, EventHandlers, FinishReason, StoredError } from "../types.js" */
+/** @import { Action, ChargeSource, ChatModel, EventHandlers, EventPayloads, FinishReason, StoredError } from "../types.js" */
 /** @import { CompletionView } from "./completion-view.js" */
 /** @import { Generation } from "./generation.js" */
 
@@ -73,13 +73,11 @@ export class GenerationPresenter {
     let loss = "";
     /** @param {ChargeSource} [source] */
     const showCharge = (source) => (view.charge = this.#describeCharge(slug, source));
+    let showEnd = () => {}; // called once the text before it is shown
     await generation.follow({
       start: (event) => {
         slug = event.model;
-        view.begin(event.continues);
-        if (!event.continues) view.sources = view.attachments = [];
-        view.node.dataset.generation = String(event.generation);
-        view.model = this.#modelTitle(slug);
+        this.#showStart(view, event);
         handlers.start?.(event);
       },
       message: ({ content }) => view.appendContent(content),
@@ -99,25 +97,42 @@ export class GenerationPresenter {
       attachments: ({ attachments }) => (view.attachments = attachments),
       done: (event) => {
         handlers.done?.(event);
-        view.finish(event.finish_reason);
-        if (loss) view.notice(loss);
         showCharge(event.charge?.source);
         view.usage = event.usage;
         if (startedAt !== null) view.duration = (performance.now() - startedAt) / 1000;
         if (mayMissLists) this.#fetchLists(generation, view);
         if (event.quota) this.#quotas.update(event.quota);
         else this.#refreshQuotas();
-        // Not its text: screen readers, find and select-all would meet it twice.
-        this.#announcer.textContent = text("completionReady");
+        showEnd = () => {
+          view.finish(event.finish_reason);
+          if (loss) view.notice(loss);
+          // Not its text: screen readers, find and select-all would meet it twice.
+          this.#announcer.textContent = text("completionReady");
+        };
       },
       error: (event) => {
         showCharge(event.charge?.source);
-        this.#announcer.textContent = event.message;
         this.#refreshQuotas();
-        handlers.error(event);
+        showEnd = () => {
+          this.#announcer.textContent = event.message;
+          handlers.error(event);
+        };
       },
       connection: (lost) => view.notice(lost ? text("reconnecting") : ""),
     });
+    await view.showRest();
+    showEnd();
+  }
+
+  /**
+   * @param {CompletionView} view
+   * @param {EventPayloads["start"]} event
+   */
+  #showStart(view, { continues, generation, model }) {
+    view.begin(continues);
+    if (!continues) view.sources = view.attachments = [];
+    view.node.dataset.generation = String(generation);
+    view.model = this.#modelTitle(model);
   }
 
   /**

@@ -1,29 +1,100 @@
-// How often a growing text is rendered, and how much of it at once, so that the page stays usable on a slow device: an
-// update shows what takes about one frame, and a pause follows in which the user can type and scroll.
+// When a growing text is rendered, and how much of it at once, so that the page stays usable on a slow device: after an
+// update that takes longer than a frame a pause follows, in which a text that arrives faster than the device can show
+// it waits, and no update begins while the user is about to press a key.
 
-/** Milliseconds of an update, layout and painting included, above which a pause follows and updates get smaller. */
+/** Milliseconds of an update, layout and painting included, above which a pause follows. */
 const FRAME_MS = 14;
 
 /** So many times the duration of an update is the pause after it. */
 const PAUSE_FACTOR = 3;
 
-/** The same while more text waits than one update shows: pauses as long would let it fall behind ever more. */
-const LATE_PAUSE_FACTOR = 0.5;
+/** Milliseconds of an update that a reader notices, and of the pause after it: such frames shall be one in twenty. */
+const SLOW_MS = 30;
+const SLOW_PAUSE_MS = 350;
 
-/** Characters that one update may add: the first one, and any. */
-const FIRST_CHARS = 2_000;
-const LEAST_CHARS = 120;
+/** Milliseconds that an update may take; and while the user is typing. */
+const LONG_MS = 180;
+const LONG_TYPING_MS = 90;
+
+/** Characters that an update may add: the first one, and any. */
+const FIRST_CHARS = 1_000;
+const LEAST_CHARS = 80;
 const MOST_CHARS = 20_000;
 
+/** Milliseconds after a key for which the user is taken to be typing. */
+const TYPING_MS = 400;
+
+/** Frames after a key in which an update may begin: the first one shows the key, and the next key is not likely yet. */
+const [FIRST_FREE_FRAME, LAST_FREE_FRAME] = [3, 5];
+
+/** Milliseconds for which an update waits for such a frame. */
+const MOST_WAIT_MS = 500;
+
+/** The weight of an update in the estimate, compared with the one after it. */
+const DECAY = 0.85;
+
+/** When a key was last pressed on this page, which all of its texts share. */
+const typing = { lastKey: -Infinity };
+globalThis.addEventListener?.("keydown", () => (typing.lastKey = performance.now()), { capture: true, passive: true });
+
+/** What updates cost: a line through their durations over the characters that they added, recent ones first. */
+export class UpdateCost {
+  #weight = 0;
+  #chars = 0;
+  #duration = 0;
+  #squares = 0;
+  #products = 0;
+
+  /**
+   * @param {number} chars
+   * @param {number} duration in milliseconds
+   */
+  add(chars, duration) {
+    this.#weight = this.#weight * DECAY + 1;
+    this.#chars = this.#chars * DECAY + chars;
+    this.#duration = this.#duration * DECAY + duration;
+    this.#squares = this.#squares * DECAY + chars * chars;
+    this.#products = this.#products * DECAY + chars * duration;
+  }
+
+  /**
+   * Returns how many characters an update of so many milliseconds adds. Where more than half of them pass without any,
+   * it may take half as long again as an update without any.
+   * @param {number} milliseconds
+   */
+  fittingChars(milliseconds) {
+    if (!this.#weight) return FIRST_CHARS;
+    const [chars, duration] = [this.#chars / this.#weight, this.#duration / this.#weight];
+    const variance = this.#squares / this.#weight - chars * chars;
+    const covariance = this.#products / this.#weight - chars * duration;
+    const perChar = variance > 1 && covariance > 0 ? covariance / variance : duration / chars;
+    const fixed = Math.max(duration - perChar * chars, 0);
+    const fitting = Math.round(Math.max(milliseconds - fixed, fixed / 2) / perChar);
+    return Math.min(Math.max(fitting, LEAST_CHARS), MOST_CHARS);
+  }
+}
+
 export class FramePace {
-  #chars = FIRST_CHARS;
-  #isLate = false;
+  #cost = new UpdateCost();
   /** Time before which nothing is rendered. */
   #notBefore = 0;
+  #key = typing.lastKey;
+  #framesSinceKey = Infinity;
+  /** Since when an update waits for a frame after a key. @type {number | null} */
+  #heldSince = null;
 
-  /** @param {number} now */
+  /**
+   * Returns whether this frame may render; called in each frame while text waits.
+   * @param {number} now
+   */
   isDue(now) {
-    return now >= this.#notBefore;
+    this.#framesSinceKey = this.#key === typing.lastKey ? this.#framesSinceKey + 1 : 1;
+    this.#key = typing.lastKey;
+    if (now < this.#notBefore) return false;
+    if (!isTyping(now)) return true;
+    this.#heldSince ??= now;
+    if (now - this.#heldSince > MOST_WAIT_MS) return true;
+    return this.#framesSinceKey >= FIRST_FREE_FRAME && this.#framesSinceKey <= LAST_FREE_FRAME;
   }
 
   /**
@@ -32,9 +103,8 @@ export class FramePace {
    * @param {number} shown the characters that are shown
    */
   endOf(source, shown) {
-    const end = shown + this.#chars;
-    this.#isLate = end < source.length;
-    if (!this.#isLate) return source.length;
+    const end = shown + this.#cost.fittingChars(isTyping(performance.now()) ? LONG_TYPING_MS : LONG_MS);
+    if (end >= source.length) return source.length;
     return /[\uD800-\uDBFF]/.test(source.charAt(end - 1)) ? end + 1 : end;
   }
 
@@ -46,16 +116,17 @@ export class FramePace {
   measure(chars, render) {
     const begin = performance.now();
     this.#notBefore = Infinity;
+    this.#heldSince = null;
     render();
     setTimeout(() => {
       const end = performance.now();
       const duration = end - begin;
-      const fitting = Math.round((chars * 2 * FRAME_MS) / duration);
-      if (chars && (this.#isLate || duration > 2 * FRAME_MS)) {
-        this.#chars = Math.min(Math.max(fitting, LEAST_CHARS), MOST_CHARS);
-      }
-      const factor = this.#isLate ? LATE_PAUSE_FACTOR : PAUSE_FACTOR;
-      this.#notBefore = duration > FRAME_MS ? end + factor * duration : 0;
+      if (chars) this.#cost.add(chars, duration);
+      const pause = duration > FRAME_MS ? PAUSE_FACTOR * duration : 0;
+      this.#notBefore = end + (duration > SLOW_MS ? Math.max(pause, SLOW_PAUSE_MS) : pause);
     });
   }
 }
+
+/** @param {number} now */
+const isTyping = (now) => now - typing.lastKey < TYPING_MS;

@@ -28,9 +28,13 @@ export class GrowingMarkdown {
   #blocks = new GrowingBlocks(true);
   /** Characters of the source that are shown. */
   #shownChars = 0;
+  /** Whether frames show the text as it grows. */
+  #isGrowing = false;
   /** Id of the requested animation frame; 0 when none is requested. */
   #frame = 0;
   #pace = new FramePace();
+  /** Called when the whole text is shown. @type {(() => void) | null} */
+  #onWhole = null;
 
   /** @param {HTMLElement} node empty, or with a stored text, which stays invisible until it is rendered */
   constructor(node) {
@@ -61,6 +65,21 @@ export class GrowingMarkdown {
     this.#requestFrame();
   }
 
+  /**
+   * Resolves in the frame after the one that shows the end of the text. A slow device may be behind by much, and needs
+   * several frames; a window that nobody sees has none, and is not waited for.
+   * @returns {Promise<void>}
+   */
+  async showRest() {
+    if (!this.#frame) return;
+    await new Promise((resolve) => {
+      this.#onWhole = () => resolve(undefined);
+      document.addEventListener("visibilitychange", this.#onWhole, { once: true });
+      if (document.hidden) this.#onWhole();
+    });
+    this.#onWhole = null;
+  }
+
   /** Renders the whole text at once, because a late link definition may have changed an early block. */
   finish() {
     cancelAnimationFrame(this.#frame);
@@ -80,9 +99,11 @@ export class GrowingMarkdown {
       this.#requestFrame();
       return;
     }
+    this.#isGrowing = true;
     const end = this.#pace.endOf(this.#source, this.#shownChars);
     this.#pace.measure(end - this.#shownChars, () => this.#render(end));
     if (end < this.#source.length) this.#requestFrame();
+    else if (this.#onWhole) requestAnimationFrame(this.#onWhole);
   }
 
   /** @param {number} [end] the characters to show */
@@ -102,7 +123,7 @@ export class GrowingMarkdown {
   #showBlock(index, block) {
     const shown = this.#shownBlocks[index];
     if (shown?.block.html === block.html) return;
-    const node = shown?.node ?? appendToSections(this.#node);
+    const node = shown?.node ?? appendToSections(this.#node, this.#isGrowing);
     // A table whose head alone has come has no container yet.
     const container = partsContainer(node);
     if (container && shown?.block.parts.length && shown.block.before === block.before && block.parts.length) {

@@ -14,10 +14,12 @@ function createDiv(className) {
 /**
  * Adds a block to the last section of `root`, and returns it.
  * @param {Element} root
+ * @param {boolean} growing whether `root` is shown while it grows
  */
-export function appendToSections(root) {
+export function appendToSections(root, growing) {
   let section = root.lastElementChild;
   if (!section || section.childElementCount >= SECTION_BLOCKS) {
+    if (growing && section?.querySelector(".formula")) section.classList.add("formulas");
     section = createDiv("section");
     root.append(section);
   }

@@ -1,1 +1,0 @@
-import{a as r}from"./chunks/chunk-4IYHXG7T.js";import{c as e}from"./chunks/chunk-GYGEG7QC.js";import"./chunks/chunk-QVPVV6HY.js";import"./chunks/chunk-KE47JQLL.js";import"./chunks/chunk-VKW4UOH3.js";import"./chunks/chunk-DCANE7XH.js";for(let o of document.querySelectorAll('.answer [data-part="content"]'))new e(o).finish();for(let o of document.querySelectorAll(".bubble"))r(o);
