@@ -21,6 +21,8 @@ LEASE = 30
 @pytest.fixture
 def process(settings: Any, db: None) -> ServingProcess:
     settings.PROCESS_LEASE_SECONDS = LEASE
+    # A process that another test served in this database may have stored its last heartbeat after that test.
+    Process.objects.all().delete()
     return ServingProcess(DatabaseExecutor())
 
 
