@@ -31,6 +31,8 @@ from chat.presets.models import Preset as Preset
 from chat.screening.models import AllowedPhrase as AllowedPhrase
 from chat.screening.models import Hit as Hit
 from chat.screening.models import ListVersion as ListVersion
+from chat.screening.models import RefusalText as RefusalText
+from chat.screening.models import SensitivePattern as SensitivePattern
 from chat.screening.models import SensitiveWord as SensitiveWord
 from chat.sharing.models import Share as Share
 from chat.stats.models import DailyAnswers as DailyAnswers

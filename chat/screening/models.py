@@ -1,4 +1,4 @@
-"""The tables of screening: sensitive words, allowed phrases, the version of the list, and hits."""
+"""The tables of screening: words, patterns, allowed phrases, refusal texts, the list's version, and hits."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -6,8 +6,10 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
+from django.db.models.signals import m2m_changed, post_delete
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -18,12 +20,16 @@ from chat.screening import folding
 MOST_CHARS = 32
 # Characters of a folded word at most: folding makes up to eighteen letters of one character.
 MOST_KEY_CHARS = MOST_CHARS * 20
+# Characters of an own expression, of the text that replaces a hit, and of a refusal text at most.
+MOST_EXPRESSION_CHARS = 200
+MOST_REPLACEMENT_CHARS = 100
+MOST_REFUSAL_CHARS = 500
 # How long hits are kept: Chinese operators must be able to look back half a year.
 HITS_KEPT = timedelta(days=183)
 
 
 class ListVersion(models.Model):
-    """One row with a number that increases with every change of words or phrases."""
+    """One row with a number that increases with every change of the list."""
 
     number = models.BigIntegerField(default=0)
 
@@ -49,14 +55,14 @@ class ListVersion(models.Model):
 
 @contextmanager
 def list_change() -> Iterator[None]:
-    """Run a change of words or phrases in a transaction, and publish it."""
+    """Run a change of the list in a transaction, and publish it."""
     with transaction.atomic():
         yield
         ListVersion.publish_change()
 
 
-class TermQuerySet(models.QuerySet[Any]):
-    """Words or phrases; every change increments the version of the list."""
+class ListQuerySet(models.QuerySet[Any]):
+    """Rows of the list; every change increments its version."""
 
     @list_change()
     def update(self, **values: Any) -> int:
@@ -70,6 +76,10 @@ class TermQuerySet(models.QuerySet[Any]):
     def bulk_create(self, objs: Iterable[Any], *args: Any, **kwargs: Any) -> list[Any]:
         return super().bulk_create(objs, *args, **kwargs)
 
+
+class TermQuerySet(ListQuerySet):
+    """Words or phrases."""
+
     @transaction.atomic
     def add_new(self, rows: Iterable[Any]) -> int:
         """Store the rows whose keys are new and return their number; one batch of several.
@@ -80,7 +90,7 @@ class TermQuerySet(models.QuerySet[Any]):
         known = set(self.filter(key__in=by_key).values_list("key", flat=True))
         new = [row for key, row in by_key.items() if key not in known]
         # Another transaction may be adding the same word.
-        super().bulk_create(new, ignore_conflicts=True)
+        models.QuerySet.bulk_create(self, new, ignore_conflicts=True)
         ListVersion.increment()
         return len(new)
 
@@ -117,6 +127,7 @@ class TermModel(models.Model):
         return str(getattr(self, self.text_field))
 
     def clean(self) -> None:
+        super().clean()
         key = folding.key(self.text)
         if not key:
             raise ValidationError({self.text_field: _("This has no visible characters.")})
@@ -124,41 +135,171 @@ class TermModel(models.Model):
             raise ValidationError({self.text_field: _("This is already in the list.")})
 
 
-class SensitiveWord(TermModel):
-    """A text to block or mask in prompts, in completions, or in both."""
+class Action(models.TextChoices):
+    """What happens to a text with a hit."""
 
-    class Action(models.TextChoices):
-        BLOCK = "block", _("block")
-        MASK = "mask", _("mask")
+    BLOCK = "block", _("block")
+    MASK = "mask", _("mask")
+    REPLACE = "replace", _("replace")
+    FLAG = "flag", _("flag")
 
-    class Scope(models.TextChoices):
-        INPUT = "input", _("prompts")
-        OUTPUT = "output", _("answers")
-        BOTH = "both", _("both")
+
+class Scope(models.TextChoices):
+    """Which texts are searched."""
+
+    INPUT = "input", _("prompts")
+    OUTPUT = "output", _("answers")
+    BOTH = "both", _("both")
+
+
+class RuleModel(models.Model):
+    """What words and patterns have in common: what happens to a hit, where, and for whom."""
+
+    Action, Scope = Action, Scope
+
+    action = models.CharField(
+        _("action"),
+        max_length=7,
+        choices=Action.choices,
+        default=Action.BLOCK,
+        help_text=_(
+            "Blocking refuses a prompt and ends an answer before the hit; masking puts * in its place, replacing your "
+            "text; flagging only records the hit."
+        ),
+    )
+    replacement = models.CharField(
+        _("replacement"),
+        max_length=MOST_REPLACEMENT_CHARS,
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("The text that replaces a hit, such as [phone number]."),
+    )
+    scope = models.CharField(_("where"), max_length=6, choices=Scope.choices, default=Scope.BOTH)
+    category = models.CharField(_("category"), max_length=50, blank=True, db_index=True)
+    # Without a constraint in the database, because the previous release deletes groups without knowing this table.
+    groups = models.ManyToManyField(
+        Group,
+        related_name="+",
+        verbose_name=_("groups"),
+        blank=True,
+        db_constraint=False,
+        help_text=_("Only the texts of their members are searched; without a group the texts of all users."),
+    )
+    enabled = models.BooleanField(_("enabled"), default=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+
+    class Meta:
+        abstract = True
+
+    def clean(self) -> None:
+        super().clean()
+        if self.action == Action.REPLACE and not self.replacement.strip():
+            raise ValidationError({"action": _("Replacing needs a text as replacement.")})
+
+
+def _rule_constraints(name: str) -> list[models.BaseConstraint]:
+    return [
+        models.CheckConstraint(condition=models.Q(action__in=Action.values), name=f"{name}_action"),
+        models.CheckConstraint(condition=models.Q(scope__in=Scope.values), name=f"{name}_scope"),
+    ]
+
+
+class SensitiveWord(TermModel, RuleModel):
+    """A text to find in prompts, in completions, or in both."""
 
     text_field = "word"
 
     word = models.CharField(_("word"), max_length=MOST_CHARS)
-    action = models.CharField(
-        _("action"),
-        max_length=5,
-        choices=Action.choices,
-        default=Action.BLOCK,
-        help_text=_("Blocking refuses a prompt and ends an answer before the word; masking puts * in its place."),
-    )
-    scope = models.CharField(_("where"), max_length=6, choices=Scope.choices, default=Scope.BOTH)
-    category = models.CharField(_("category"), max_length=50, blank=True, db_index=True)
-    enabled = models.BooleanField(_("enabled"), default=True)
-    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
     class Meta:
         verbose_name = _("sensitive word")
         verbose_name_plural = _("sensitive words")
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.CheckConstraint(condition=~models.Q(key=""), name="word_can_be_seen"),
-            models.CheckConstraint(condition=models.Q(action__in=["block", "mask"]), name="word_action"),
-            models.CheckConstraint(condition=models.Q(scope__in=["input", "output", "both"]), name="word_scope"),
+            *_rule_constraints("word"),
         ]
+
+
+class SensitivePattern(RuleModel):
+    """A kind of text to find, such as phone numbers, or an own regular expression."""
+
+    class Kind(models.TextChoices):
+        PHONE = "phone", _("phone number")
+        IDENTITY_CARD = "identity_card", _("Chinese identity card")
+        BANK_CARD = "bank_card", _("bank card")
+        EMAIL = "email", _("e-mail address")
+        EXPRESSION = "expression", _("own expression")
+
+    title = models.CharField(_("title"), max_length=100)
+    kind = models.CharField(_("kind"), max_length=20, choices=Kind.choices)
+    expression = models.CharField(
+        _("expression"),
+        max_length=MOST_EXPRESSION_CHARS,
+        blank=True,
+        default="",
+        help_text=_("For an own expression only; the handbook says which regular expressions can be used."),
+    )
+
+    objects: ClassVar[Any] = ListQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("sensitive pattern")
+        verbose_name_plural = _("sensitive patterns")
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.CheckConstraint(
+                condition=models.Q(kind="expression") & ~models.Q(expression="")
+                | ~models.Q(kind="expression") & models.Q(expression=""),
+                name="pattern_expression",
+            ),
+            *_rule_constraints("pattern"),
+        ]
+
+    def __str__(self) -> str:
+        return self.title
+
+    @list_change()
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        super().save(*args, **kwargs)
+
+    @list_change()
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        return super().delete(*args, **kwargs)
+
+
+class RefusalText(models.Model):
+    """What a user reads when a word or pattern of a category blocks, in two languages."""
+
+    category = models.CharField(_("category"), max_length=50, unique=True)
+    text_zh = models.TextField(_("text (Chinese)"), blank=True, max_length=MOST_REFUSAL_CHARS)
+    text_en = models.TextField(
+        _("text (English)"),
+        blank=True,
+        max_length=MOST_REFUSAL_CHARS,
+        help_text=_("Without a text in a language its users read the general one."),
+    )
+
+    objects: ClassVar[Any] = ListQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("refusal text")
+        verbose_name_plural = _("refusal texts")
+
+    def __str__(self) -> str:
+        return self.category
+
+    @list_change()
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        super().save(*args, **kwargs)
+
+    @list_change()
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        return super().delete(*args, **kwargs)
+
+    def clean(self) -> None:
+        """Refuse a row without a text."""
+        if not (self.text_zh.strip() or self.text_en.strip()):
+            raise ValidationError({"text_en": _("A text is needed in one language at least.")})
 
 
 class AllowedPhrase(TermModel):
@@ -202,3 +343,18 @@ class Hit(models.Model):
 
     def __str__(self) -> str:
         return f"{self.word_id} {self.direction}"
+
+
+def _publish_change(action: str, **_values: Any) -> None:
+    if action.startswith("post_"):
+        ListVersion.publish_change()
+
+
+def _publish_deletion(**_values: Any) -> None:
+    """A list for one group alone becomes one for all users when the group is deleted."""
+    ListVersion.publish_change()
+
+
+for _model in (SensitiveWord, SensitivePattern):
+    m2m_changed.connect(_publish_change, sender=_model.groups.through, dispatch_uid=f"list-{_model.__name__}")
+post_delete.connect(_publish_deletion, sender=Group, dispatch_uid="list-groups")
