@@ -1,4 +1,4 @@
-"""Storing hits: user, word, direction and generation, never the text."""
+"""Storing hits: user, what was found, direction and generation, never the text."""
 
 from collections.abc import Collection
 
@@ -6,25 +6,27 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts.models import User
+from chat.screening.found import Found
 from chat.screening.models import HITS_KEPT, Hit
 
 # Hits stored for one text at most.
 MOST_HITS = 100
 
 
-def record(user_id: int, generation: str | None, direction: str, word_ids: Collection[int]) -> None:
-    """Store one hit per word found in a text."""
-    if not word_ids:
+def record(user_id: int, generation: str | None, direction: str, found: Collection[Found | int]) -> None:
+    """Store one hit for each thing found in a text; a number is the id of a word."""
+    if not found:
         return  # the usual case: an empty bulk_create costs as much as all of the ledger's work
+    word_ids = {each if isinstance(each, int) else each.id for each in found}
     Hit.objects.bulk_create(
         Hit(user_id=user_id, word_id=word_id, direction=direction, generation_id=generation)
         for word_id in sorted(word_ids)[:MOST_HITS]
     )
 
 
-def record_refusal(user_id: int, word_ids: Collection[int]) -> None:
+def record_refusal(user_id: int, found: Collection[Found | int]) -> None:
     """Store the hits of a refused prompt; call this after the rollback of its start."""
-    record(user_id, None, Hit.Direction.INPUT, word_ids)
+    record(user_id, None, Hit.Direction.INPUT, found)
     count_abuse(user_id)
 
 
