@@ -64,7 +64,7 @@ def words(count: int = WORDS, seed: int = 1) -> list[str]:
 
 
 def rows(listed: list[str]) -> Rows:
-    return Rows(1, [(number, word, "mask", "both") for number, word in enumerate(listed, 1)], [])
+    return Rows(1, [(number, word, "mask", "both", "", "") for number, word in enumerate(listed, 1)])
 
 
 def best(run: Callable[[], object], tries: int = TRIES) -> float:

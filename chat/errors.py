@@ -3,11 +3,20 @@
 from typing import Any
 
 from django.conf import settings
+from django.utils.functional import Promise, lazy
+from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
 from providers.errors import TEXTS
 from runtime.http import ANOTHER_PROCESS
 from web.refusals import Refusal, ServiceUnavailable
+
+
+def _chosen(chinese: str, english: str, otherwise: Promise) -> str:
+    return (chinese if (get_language() or "").startswith("zh") else english) or str(otherwise)
+
+
+_in_language = lazy(_chosen, str)
 
 
 class Draining(ServiceUnavailable):
@@ -40,8 +49,13 @@ class ConversationBlocked(Refusal):
 
 
 class ContentBlocked(Refusal):
+    """A word or pattern blocks; its category may have a text in Chinese and English."""
+
     code, status = "content_blocked", 422
     text = _("This contains words that are not allowed here. Nothing was sent or charged.")
+
+    def __init__(self, texts: tuple[str, str] | None = None) -> None:
+        super().__init__(_in_language(*texts, self.text) if texts else None)
 
 
 class Conflict(Refusal):

@@ -13,7 +13,7 @@ from web.large_tables import LargeTable
 # The staff API's rows by their last part.
 STAFF_LISTS = (
     *("users", "credits", "redeem-codes", "sensitive-words", "allowed-phrases"),
-    *("upstreams", "keys", "models", "quotas", "announcements"),
+    *("upstreams", "keys", "models", "quotas", "announcements", "sensitive-patterns", "refusal-texts"),
 )
 # A name that one user has, one that all have, and one that none has.
 RARE, COMMON, UNKNOWN = "person777@", "person", "unknown-name"

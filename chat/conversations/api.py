@@ -99,12 +99,13 @@ class OneConversation(APIView):
 
 
 def screened(user_id: int, values: dict[str, Any]) -> dict[str, Any]:
-    """Mask sensitive words in a change; refuse it if one of them blocks."""
+    """Screen a change of texts; refuse it if a word or pattern in it blocks."""
     names = [name for name, value in values.items() if isinstance(value, str)]
-    screened = incoming.screen(chat().words.load().incoming, *(values[name] for name in names))
+    words = chat().words.for_user(user_id).current
+    screened = incoming.screen(words.incoming, *(values[name] for name in names))
     if screened.blocked:
         audit.record_refusal(user_id, screened.hits)
-        raise ContentBlocked
+        raise ContentBlocked(words.texts.get(screened.category))
     audit.record(user_id, None, Hit.Direction.INPUT, screened.hits)
     return {**values, **dict(zip(names, screened.texts, strict=True))}
 

@@ -19,6 +19,7 @@ from chat.generations.models import DraftPiece
 from chat.generations.pipeline import PARTING
 from chat.models import Conversation, Generation, Hit, Message
 from chat.screening import audit
+from chat.screening.found import Found
 from chat.stats import daily
 from quotas import invitations, ledger
 from runtime import fast_sql
@@ -65,7 +66,7 @@ class End:
     # Whether the vendor's moderation ended it before that.
     blocked_by_vendor: bool = False
     # The ids of the sensitive words found in it.
-    hits: frozenset[int] = frozenset()
+    hits: frozenset[Found] = frozenset()
     # Whether one of them, in the content, ended it.
     is_cut: bool = False
     # Whether a draft may be stored.

@@ -1,15 +1,18 @@
-"""Mask the earlier turns of a prompt.
+"""Screen the new texts of a prompt, and mask its earlier turns.
 
-Long ones are masked by another thread, before the first attempt. On SQLite there is only one
+Long turns are masked by another thread, before the first attempt. On SQLite there is only one
 database thread, and megabytes of text would block all queries for seconds.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import partial
 
+from chat.generations.request import GenerationRequest
 from chat.screening import incoming
+from chat.screening.incoming import Screened
 from chat.screening.lexicon import Lexicon
 from providers.wire.base import PromptMessage
 
@@ -17,6 +20,15 @@ from providers.wire.base import PromptMessage
 LARGE_CHARS = 128 * 1024
 
 Messages = tuple[PromptMessage, ...]
+
+
+def screen_new(lexicon: Lexicon, request: GenerationRequest) -> Screened:
+    """Screen the caller's new texts; the system prompt of a preset is only masked."""
+    system_prompt = request.system_prompt or ""
+    if not request.has_preset_prompt:
+        return incoming.screen(lexicon, request.prompt, system_prompt)
+    own = incoming.screen(lexicon, request.prompt)
+    return replace(own, texts=(*own.texts, *incoming.screen(lexicon, system_prompt).texts))
 
 
 def mask(

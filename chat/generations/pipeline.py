@@ -10,10 +10,13 @@ from urllib.parse import unquote
 
 from chat.generations.late_thought import LateThought, PipelineEvent, Rethought
 from chat.generations.token_probs import TokenProbs
-from chat.screening.lexicon import Lexicon, masked
-from chat.screening.live import LiveWords
+from chat.screening import edits
+from chat.screening.found import Found
+from chat.screening.lexicon import Lexicon
+from chat.screening.live import LiveWords, UserWords
 from chat.screening.nested import Calls
 from chat.screening.stream import Screen
+from chat.screening.tracking import Match
 from providers.wire.base import (
     Delta,
     Event,
@@ -141,8 +144,8 @@ class LengthLimit:
 class Screening:
     """Masks sensitive words, and ends with `content_filter` before one that blocks.
 
-    Content, reasoning and tool calls are each screened as a text of their own. `hits` receives the ids of the words
-    found; `tools` are the names of the tools offered. This stage stands before `LengthLimit`, because a word that lies
+    Content, reasoning and tool calls are each screened as a text of their own. `hits` receives what was found;
+    `tools` are the names of the tools offered. This stage stands before `LengthLimit`, because a word that lies
     across the limit must be found too; of tool calls it holds back no more than passes that limit.
 
     A continuation begins with its `seam`: the end of the earlier text, which may begin a word that new text completes.
@@ -151,8 +154,8 @@ class Screening:
 
     def __init__(
         self,
-        words: LiveWords,
-        hits: set[int],
+        words: LiveWords | UserWords,
+        hits: set[Found],
         max_chars: int,
         tools: Collection[str] = (),
         *,
@@ -230,7 +233,7 @@ class Screening:
         if self._blocked:
             return []
         calls, hits = self._calls.flush(self._words.current.outgoing)
-        self._hits |= {hit.term.id for hit in hits}
+        self._hits |= {hit.term.found for hit in hits}
         self._call_blocked = any(hit.term.blocks for hit in hits)
         return [] if self._call_blocked else [ToolCallDelta(pieces) for pieces in calls]
 
@@ -238,7 +241,7 @@ class Screening:
         """Return the details that are no text, because words are not masked within signed text."""
         lexicon = self._words.current.outgoing
         items = [item for item in json.loads(event.json) if item.get("type") == "reasoning.encrypted"]
-        kept = [item for item in items if not lexicon.find(json.dumps(item, ensure_ascii=False))]
+        kept = [item for item in items if not _hides(lexicon.find(json.dumps(item, ensure_ascii=False)))]
         return [ReasoningDetails(json.dumps(kept, separators=(",", ":")))] if kept else []
 
     def _pictures(self, event: CompletionImages) -> list[PipelineEvent]:
@@ -251,8 +254,8 @@ class Screening:
             if not 0 < len(text) <= MAX_ADDRESS_CHARS:
                 continue
             hits = lexicon.find(text) or lexicon.find(unquote(text))
-            self._hits |= {hit.term.id for hit in hits}
-            if not hits:
+            self._hits |= {hit.term.found for hit in hits}
+            if not _hides(hits):
                 kept.append(image_at(address))
         return [CompletionImages(encoded(kept), len(images) - len(kept))]
 
@@ -279,8 +282,12 @@ class Screening:
         return [kind(passed)] if passed else []
 
 
-def screened_sources(sources: Iterable[Source], lexicon: Lexicon, hits: set[int]) -> list[Source]:
-    """Return the pages without sensitive words; `hits` receives the ids of the words found.
+def _hides(hits: Iterable[Match]) -> bool:
+    return any(hit.term.hides for hit in hits)
+
+
+def screened_sources(sources: Iterable[Source], lexicon: Lexicon, hits: set[Found]) -> list[Source]:
+    """Return the pages without sensitive words; `hits` receives what was found.
 
     Only web addresses remain, at most `MAX_SOURCES`, whatever an adapter lets pass. A page whose address has a word is
     left out, because a masked address leads nowhere. A title with a word that blocks is emptied.
@@ -290,8 +297,8 @@ def screened_sources(sources: Iterable[Source], lexicon: Lexicon, hits: set[int]
         listed.add(*source)
     for url, title in listed.event().items:
         in_url, in_title = lexicon.find(url) or lexicon.find(unquote(url)), lexicon.find(title)
-        hits |= {hit.term.id for hit in (*in_url, *in_title)}
-        if not in_url:
+        hits |= {hit.term.found for hit in (*in_url, *in_title)}
+        if not _hides(in_url):
             blocked = any(hit.term.blocks for hit in in_title)
-            shown.append(Source(url, "" if blocked else masked(title, in_title)))
+            shown.append(Source(url, "" if blocked else edits.screened(title, in_title)))
     return shown

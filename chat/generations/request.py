@@ -12,6 +12,7 @@ from django.utils.translation import get_language
 from accounts.token_limits import TokenLimits
 from chat.models import Generation
 from chat.screening.incoming import Screened, ScreenedCall
+from chat.screening.live import UserWords
 from providers.routing import Attempts
 from providers.wire.base import PromptMessage
 from quotas.ledger import ReservedUnit
@@ -130,3 +131,5 @@ class Started:
     attempts: Attempts | None = None
     # The end of the message's earlier text that a continuation begins with, for screening.
     seam: str = ""
+    # What the completion is screened for.
+    words: UserWords | None = None

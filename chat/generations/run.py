@@ -24,7 +24,8 @@ from chat.generations.made_images import MadeImages, has_picture
 from chat.generations.pipeline import Ended, LengthLimit, Pipeline, Screening, screened_sources
 from chat.generations.token_probs import TokenProbs
 from chat.models import Generation
-from chat.screening.live import LiveWords
+from chat.screening.found import Found
+from chat.screening.live import LiveWords, UserWords
 from chat.screening.nested import tool_names
 from providers.errors import ModelUnavailable, shown
 from providers.routing import Attempts
@@ -69,7 +70,7 @@ class Run:
         attempts: Attempts,
         draft: Draft,
         sink: Sink,
-        words: LiveWords,
+        words: LiveWords | UserWords,
         hints: QuotaHints,
         *,
         decodings: Decodings,
@@ -93,7 +94,7 @@ class Run:
         self._usage: Usage | None = None
         # The pages cited, as the upstream listed them: not screened yet.
         self._sources: tuple[Source, ...] = ()
-        self._hits: set[int] = set()
+        self._hits: set[Found] = set()
         # `cancelled` or `interrupted`, once the end was requested from outside.
         self._requested_end = ""
         # The upstream's reason, or that of our limits; empty while the upstream has not ended the generation.

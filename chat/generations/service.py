@@ -145,13 +145,13 @@ class Generations:
             wait = await self._call_rate.take(request.user_id)
         if wait or not request.is_large:
             return Precheck(wait)
-        words = await database.run(self._words.load)
+        words = (await database.run(self._words.for_user, request.user_id)).current
         call = (words.incoming, request.prompt, request.messages, request.extras)
         screened = await asyncio.get_running_loop().run_in_executor(self._large_calls, incoming.screen_call, *call)
         return Precheck(screened=screened)
 
     async def _screened_attachments(self, request: GenerationRequest) -> Precheck:
-        words = await database.run(self._words.load)
+        words = (await database.run(self._words.for_user, request.user_id)).current
         if words.incoming.empty:
             return NO_PRECHECK
         loop = asyncio.get_running_loop()
@@ -173,7 +173,7 @@ class Generations:
             attempts,
             draft,
             sink,
-            self._words,
+            started.words or self._words,
             self._hints,
             decodings=self._decodings,
             hides_reasoning=hides_reasoning,

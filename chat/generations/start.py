@@ -23,7 +23,7 @@ from chat.models import TITLE_CHARS, Conversation, Generation, Hit, Message, new
 from chat.screening import audit, incoming
 from chat.screening.incoming import Screened, ScreenedCall
 from chat.screening.lexicon import Lexicon
-from chat.screening.live import LiveWords
+from chat.screening.live import LiveWords, UserWords
 from providers import access
 from providers.errors import ModelUnavailable, UnknownModel
 from providers.requests import able
@@ -111,8 +111,9 @@ class Admission:
         With `exhausted`, which the ledger has confirmed, this only reads, and raises it at its place in the order.
         """
         config = self._checked_size_and_model(request)
-        call, lexicon = precheck.screened, self._words.load().incoming
-        screened = call.new if call else _screened(lexicon, request)
+        words = self._words.for_user(request.user_id)
+        call, lexicon = precheck.screened, words.current.incoming
+        screened = call.new if call else masking.screen_new(lexicon, request)
         screened = screened.together_with(precheck.attached)
         try:
             with nullcontext() if exhausted else transaction.atomic():
@@ -122,7 +123,7 @@ class Admission:
                 target = self._before_words(request, config, precheck)
                 if isinstance(target, Generation):
                     return Started(target)
-                _check_words(target, screened)
+                _check_words(target, screened, words)
                 incoming.refuse_tokens(lexicon, request.extras)
                 if not _has_room(request, target, screened, reads_only=bool(exhausted)):
                     raise StorageFull
@@ -135,14 +136,15 @@ class Admission:
                     guests.count(request.user_id, request.guest_address)
                 reservation = ledger.reserve(request.user_id, target.config.id, row_id)
                 target.config.check_available()
-                row, turns, seam = self._store(request, row_id, target, screened, reservation)
+                row, turns, seam = self._store(request, row_id, target, screened, reservation, words)
                 # Before the commit, so that impossible parameters of the model leave nothing stored.
                 built = _built_prompt(request, target.config, row, turns, screened)
         except ContentBlocked:
             if not exhausted:
                 audit.record_refusal(request.user_id, screened.hits)  # not before the transaction is rolled back
             raise
-        return Started(row, reservation, self._attempts(request, target.config, row_id, *built, call), seam)
+        attempts = self._attempts(request, target.config, row_id, *built, call, lexicon)
+        return Started(row, reservation, attempts, seam, words)
 
     def _before_words(
         self, request: GenerationRequest, config: ModelConfig | None, precheck: Precheck
@@ -159,13 +161,19 @@ class Admission:
         return target
 
     def _store(
-        self, request: GenerationRequest, row_id: str, target: Target, screened: Screened, reservation: ReservedUnit
+        self,
+        request: GenerationRequest,
+        row_id: str,
+        target: Target,
+        screened: Screened,
+        reservation: ReservedUnit,
+        words: UserWords,
     ) -> tuple[Generation, list[PromptMessage], str]:
         """Store generation and messages; return the row, the prompt's turns, a continuation's seam."""
         turns: list[PromptMessage] = []
         seam, place = "", dict[str, Any](message=None)
         if target.continued:
-            place, seam = continuation.begin(target.continued, self._words.load().outgoing)
+            place, seam = continuation.begin(target.continued, words.current.outgoing)
             turns = continuation.turns(_turns(target, Message.objects.branch(target.continued.pk)))
             Conversation.objects.filter(pk=target.continued.conversation_id).update(updated_at=timezone.now())
         elif request.kept:
@@ -257,13 +265,13 @@ class Admission:
         messages: Messages,
         parameters: Parameters,
         call: ScreenedCall | None,
+        lexicon: Lexicon,
     ) -> Attempts:
         """Mask what goes upstream, after the start's own part of the transaction."""
         mask = None
         if call:
             messages, extras = call.messages, call.extras
         else:
-            lexicon = self._words.load().incoming
             if not request.instruction:  # its text is the screened prompt
                 is_new = request.kept and not (request.is_follow_up or request.attachments)
                 messages, mask = masking.mask(lexicon, messages, self._large_calls, new=int(is_new))
@@ -347,20 +355,11 @@ def _stored_size(request: GenerationRequest, target: Target, screened: Screened)
     return size + storage.size_of(system_prompt) - storage.size_of(target.conversation.system_prompt)
 
 
-def _screened(lexicon: Lexicon, request: GenerationRequest) -> Screened:
-    """Screen the caller's new texts; the system prompt of a preset is only masked."""
-    system_prompt = request.system_prompt or ""
-    if not request.has_preset_prompt:
-        return incoming.screen(lexicon, request.prompt, system_prompt)
-    own = incoming.screen(lexicon, request.prompt)
-    return replace(own, texts=(*own.texts, *incoming.screen(lexicon, system_prompt).texts))
-
-
-def _check_words(target: Target, screened: Screened) -> None:
+def _check_words(target: Target, screened: Screened, words: UserWords) -> None:
     if target.conversation and target.conversation.blocked:
         raise ConversationBlocked
     if screened.blocked:
-        raise ContentBlocked
+        raise ContentBlocked(words.current.texts.get(screened.category))
 
 
 def _built_prompt(

@@ -19,7 +19,8 @@ from chat.generations.late_thought import LateThought, Rethought
 from chat.generations.pipeline import LengthLimit, Pipeline, Screening
 from chat.models import TITLE_CHARS, Conversation, Generation, Hit, Message, new_generation_id
 from chat.screening import audit, incoming
-from chat.screening.live import LiveWords
+from chat.screening.found import Found
+from chat.screening.live import LiveWords, UserWords
 from providers.errors import ModelUnavailable
 from providers.routing import Attempts, Routing
 from providers.snapshot import ModelConfig
@@ -60,6 +61,8 @@ class Untitled:
     title: str
     prompt: str
     completion: str
+    # What applies to the user.
+    words: UserWords
 
 
 class Titles:
@@ -90,7 +93,7 @@ class Titles:
                 found = await database.run(self._untitled, conversation_id, generation_id)
                 if found is None:
                     return
-                hits: set[int] = set()
+                hits: set[Found] = set()
                 title = cleaned(await self._read(*found, hits))
                 result = "written" if await database.run(self._store, found[0], title, hits) else "kept"
         except (ProviderError, ModelUnavailable, TimeoutError) as error:
@@ -121,10 +124,11 @@ class Titles:
         if row.title != first[:TITLE_CHARS]:
             return None
         # Words may have been listed since the texts were stored.
-        shown = incoming.screen(self._words.load().incoming, prompt.content, completion.content).texts
-        return Untitled(row.pk, row.user_id, row.title, *shown), config
+        words = self._words.for_user(row.user_id)
+        asked, written = incoming.screen(words.current.incoming, prompt.content, completion.content).texts
+        return Untitled(row.pk, row.user_id, row.title, asked, written, words), config
 
-    async def _read(self, untitled: Untitled, config: ModelConfig, hits: set[int]) -> str:
+    async def _read(self, untitled: Untitled, config: ModelConfig, hits: set[Found]) -> str:
         """Return what the model writes, screened like a completion; empty when a word blocks it."""
         shown = (
             f"<prompt>\n{untitled.prompt[:SHOWN_CHARS]}\n</prompt>\n"
@@ -135,7 +139,7 @@ class Titles:
         parameters = {**config.parameters, "max_tokens": most}
         attempts = Attempts(self._routing, config, messages, parameters, new_generation_id(), user=untitled.user)
         thought = LateThought() if config.think_tags else None
-        pipeline = Pipeline(Screening(self._words, hits, MOST_CHARS), LengthLimit(MOST_CHARS), thought)
+        pipeline = Pipeline(Screening(untitled.words, hits, MOST_CHARS), LengthLimit(MOST_CHARS), thought)
         text = ""
         async with aclosing(attempts.run()) as upstream:
             async for event in upstream:
@@ -148,9 +152,9 @@ class Titles:
                         return "" if passed.reason == "content_filter" else text
         return text
 
-    def _store(self, untitled: Untitled, title: str, hits: set[int]) -> bool:
+    def _store(self, untitled: Untitled, title: str, hits: set[Found]) -> bool:
         """Store the title unless the user has changed it meanwhile; return whether it was stored."""
-        screened = incoming.screen(self._words.load().incoming, title)
+        screened = incoming.screen(untitled.words.current.incoming, title)
         audit.record(untitled.user, None, Hit.Direction.OUTPUT, hits | set(screened.hits))
         (title,) = screened.texts
         if screened.blocked or not title:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 import structlog
 
 from chat.generations.late_thought import PipelineEvent, Rethought
-from chat.screening.live import LiveWords
+from chat.screening.live import LiveWords, UserWords
 from providers.wire.base import Delta, Finished, Withdrawn
 from providers.wire.logprobs import LogProbs
 
@@ -28,7 +28,7 @@ Stage = Callable[[PipelineEvent], Sequence[PipelineEvent]]
 class TokenProbs:
     """Holds log probabilities back until their text is released."""
 
-    def __init__(self, words: LiveWords) -> None:
+    def __init__(self, words: LiveWords | UserWords) -> None:
         self._words = words
         self._omitted = False
         self._restart()

@@ -1,6 +1,7 @@
-"""Screening: sensitive words in prompts and completions.
+"""Screening: sensitive words and patterns in prompts and completions.
 
-`folding` decides which characters are equal; `tracking` and `lexicon` find words; `stream` screens a text delta by
-delta, `nested` texts inside JSON, `incoming` prompts; `live` owns the compiled words, `wordlist` reads and writes lists
-of them, `audit` stores hits.
+`folding` decides which characters are equal; `tracking` finds words; `expressions`, `kinds`, `automaton` and `scanning`
+find patterns; `lexicon` finds both in whole texts and `edits` applies their actions. `stream` screens a text delta by
+delta, `nested` texts inside JSON, `incoming` prompts; `live` owns what is compiled, `wordlist` reads and writes lists,
+`audit` stores hits.
 """

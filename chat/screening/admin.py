@@ -18,6 +18,7 @@ from django.utils.translation import ngettext
 from chat.apps import chat
 from chat.models import AllowedPhrase, Hit, SensitiveWord
 from chat.screening import folding, trial, wordlist
+from chat.screening.models import MOST_REPLACEMENT_CHARS, Action, Scope
 from chat.screening.schemas import ImportedWords
 from web.editable_lists import EditableList
 from web.large_tables import LargeTable
@@ -40,8 +41,9 @@ class ImportForm(forms.Form):
         help_text=_("One word per line, or CSV whose first line is word,action,scope,category. At most 5 MiB."),
     )
     text = forms.CharField(label=_("or a list"), required=False, widget=forms.Textarea, strip=False)
-    action = forms.ChoiceField(label=_("action"), choices=SensitiveWord.Action.choices)
-    scope = forms.ChoiceField(label=_("where"), choices=SensitiveWord.Scope.choices, initial=SensitiveWord.Scope.BOTH)
+    action = forms.ChoiceField(label=_("action"), choices=Action.choices)
+    replacement = forms.CharField(label=_("replacement"), required=False, max_length=MOST_REPLACEMENT_CHARS)
+    scope = forms.ChoiceField(label=_("where"), choices=Scope.choices, initial=Scope.BOTH)
     category = forms.CharField(label=_("category"), required=False, max_length=wordlist.MOST_CATEGORY_CHARS)
 
     def clean_file(self) -> UploadedFile[Any] | None:
@@ -60,7 +62,7 @@ class ImportForm(forms.Form):
         """Store the words; raise NotAList if the input is not a list."""
         values = self.cleaned_data
         text = wordlist.text_of(values["file"].read()) if values["file"] else values["text"]
-        defaults = {name: values[name] for name in ("action", "scope", "category")}
+        defaults = {name: values[name] for name in ("action", "scope", "category", "replacement")}
         return wordlist.add(wordlist.csv_lines(text) if wordlist.is_csv(text) else wordlist.plain_lines(text, defaults))
 
 
@@ -88,6 +90,7 @@ class SensitiveWordAdmin(TermAdmin):
     search_fields = ("word", "category")
     ordering = ("word",)
     actions = ("enable", "disable", "export_chosen")
+    filter_horizontal = ("groups",)
     show_full_result_count = False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:

@@ -1,7 +1,9 @@
-"""REST for staff: sensitive words, imports of them, and allowed phrases."""
+"""REST for staff: sensitive words, imports of them, patterns, allowed phrases and refusal texts."""
 
 from typing import IO, Any, Literal
 
+from django.contrib.auth.models import Group
+from django.db.models import QuerySet
 from rest_framework import serializers
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
@@ -9,17 +11,36 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from chat.screening import wordlist
-from chat.screening.models import AllowedPhrase, SensitiveWord
+from chat.screening.models import (
+    MOST_REPLACEMENT_CHARS,
+    AllowedPhrase,
+    RefusalText,
+    SensitivePattern,
+    SensitiveWord,
+)
 from chat.screening.schemas import ImportedWords
+from web.bodies import NamedRow
 from web.openapi import Content, Operation
 from web.refusals import InvalidRequest
 from web.staff import StaffOnly, StaffRows, StaffSerializer
 
 
-class WordSerializer(StaffSerializer):
+class RuleSerializer(StaffSerializer):
+    groups = NamedRow(slug_field="name", queryset=Group.objects.all(), many=True, required=False)
+
+
+class WordSerializer(RuleSerializer):
     class Meta:
         model = SensitiveWord
-        fields = ("id", "word", "action", "scope", "category", "enabled")
+        fields = ("id", "word", "action", "replacement", "scope", "category", "groups", "enabled")
+
+
+class PatternSerializer(RuleSerializer):
+    class Meta:
+        model = SensitivePattern
+        fields = (
+            *("id", "title", "kind", "expression", "action", "replacement", "scope", "category", "groups", "enabled"),
+        )
 
 
 class PhraseSerializer(StaffSerializer):
@@ -28,8 +49,27 @@ class PhraseSerializer(StaffSerializer):
         fields = ("id", "phrase")
 
 
-class Words(StaffRows):
+class RefusalTextSerializer(StaffSerializer):
+    class Meta:
+        model = RefusalText
+        fields = ("id", "category", "text_zh", "text_en")
+
+
+class Rules(StaffRows):
+    def get_queryset(self) -> QuerySet[Any]:
+        return super().get_queryset().prefetch_related("groups")
+
+
+class Words(Rules):
     model, serializer_class = SensitiveWord, WordSerializer
+
+
+class Patterns(Rules):
+    model, serializer_class = SensitivePattern, PatternSerializer
+
+
+class RefusalTexts(StaffRows):
+    model, serializer_class = RefusalText, RefusalTextSerializer
 
 
 class Phrases(StaffRows):
@@ -55,6 +95,7 @@ class ImportDefaults(serializers.Serializer[None]):
     action = serializers.ChoiceField(SensitiveWord.Action.choices, default=SensitiveWord.Action.BLOCK)
     scope = serializers.ChoiceField(SensitiveWord.Scope.choices, default=SensitiveWord.Scope.BOTH)
     category = serializers.CharField(max_length=wordlist.MOST_CATEGORY_CHARS, allow_blank=True, default="")
+    replacement = serializers.CharField(max_length=MOST_REPLACEMENT_CHARS, allow_blank=True, default="")
 
 
 class ImportWords(APIView):
@@ -67,7 +108,12 @@ class ImportWords(APIView):
         "Import a list of words, plain text or CSV",
         body=Content(str, ("text/plain", "text/csv")),
         returns=ImportedWords,
-        query={"action": Literal["block", "mask"], "scope": Literal["input", "output", "both"], "category": str},
+        query={
+            "action": Literal["block", "mask", "replace", "flag"],
+            "scope": Literal["input", "output", "both"],
+            "category": str,
+            "replacement": str,
+        },
     )
     def post(self, request: Request) -> Response:
         defaults = ImportDefaults(data=request.query_params)

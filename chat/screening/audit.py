@@ -14,7 +14,7 @@ MOST_HITS = 100
 
 
 def record(user_id: int, generation: str | None, direction: str, found: Collection[Found | int]) -> None:
-    """Store one hit for each thing found in a text; a number is the id of a word."""
+    """Store one hit for each finding in a text; numbers are ids of words."""
     if not found:
         return  # the usual case: an empty bulk_create costs as much as all of the ledger's work
     word_ids = {each if isinstance(each, int) else each.id for each in found}

@@ -1,4 +1,4 @@
-"""What screening found in a text, in the form that hits keep."""
+"""Findings of screening in a text, in the form that hits keep."""
 
 from typing import NamedTuple
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-from chat.screening import nested
-from chat.screening.lexicon import Lexicon, masked
+from chat.screening import edits, nested
+from chat.screening.found import Found
+from chat.screening.lexicon import Lexicon
 from providers.wire.base import EMBEDDINGS, JSON, PromptMessage
 from web.refusals import InvalidRequest
 
@@ -17,17 +18,19 @@ DESCRIBED = frozenset({"tools", "tool_choice", "response_format"})
 
 @dataclass(frozen=True, slots=True)
 class Screened:
-    """Masked texts, the ids of the words found, and whether one of them blocks."""
+    """Screened texts, what was found, whether it blocks, and the category of what does."""
 
     texts: tuple[str, ...]
-    hits: frozenset[int] = frozenset()
+    hits: frozenset[Found] = frozenset()
     blocked: bool = False
+    category: str = ""
 
     def together_with(self, other: "Screened | None") -> "Screened":
-        """Return these texts with the words found in others too."""
+        """Return these texts with what was found in others too."""
         if other is None:
             return self
-        return replace(self, hits=self.hits | other.hits, blocked=self.blocked or other.blocked)
+        category = self.category if self.blocked else other.category
+        return replace(self, hits=self.hits | other.hits, blocked=self.blocked or other.blocked, category=category)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,9 @@ def screen(lexicon: Lexicon, *texts: str) -> Screened:
     terms = [match.term for found in matches for match in found]
     if not terms:
         return Screened(texts)
-    shown = [masked(text, found) for text, found in zip(texts, matches, strict=True)]
-    return Screened(tuple(shown), frozenset(term.id for term in terms), any(term.blocks for term in terms))
+    shown = tuple(edits.screened(text, found) for text, found in zip(texts, matches, strict=True))
+    category = next((term.category for term in terms if term.blocks), None)
+    return Screened(shown, frozenset(term.found for term in terms), category is not None, category or "")
 
 
 def mask_earlier(lexicon: Lexicon, messages: tuple[PromptMessage, ...], *, new: int) -> tuple[PromptMessage, ...]:
@@ -88,16 +92,15 @@ def _masked(message: PromptMessage, lexicon: Lexicon) -> PromptMessage:
         name: value if name == "tool_call_id" else nested.masked(value, lexicon)
         for name, value in message.fields.items()
     }
-    hits = lexicon.find(message.content)
-    if not hits:
+    places = edits.of(lexicon.find(message.content))
+    if not places:
         return replace(message, fields=fields)
-    content = masked(message.content, hits)
     parts, start = [], 0
     for part in message.parts:
         if "text" in part:
-            end = start + len(str(part["text"]))
-            parts.append({**part, "text": content[start:end]})
-            start = end
+            text = str(part["text"])
+            parts.append({**part, "text": edits.applied(places, text, start)})
+            start += len(text)
         else:
             parts.append(part)
-    return replace(message, content=content, parts=tuple(parts), fields=fields)
+    return replace(message, content=edits.applied(places, message.content), parts=tuple(parts), fields=fields)

@@ -1,4 +1,4 @@
-"""The compiled words of one direction; finds and masks them in whole texts.
+"""The compiled words and patterns of one direction; finds them in whole texts.
 
 Most texts contain no word, so an Aho-Corasick automaton searches their bare letters first, which is fast. Only its
 matches are checked against separators, word ends and allowed phrases. The result equals that of a `Tracker` on the same
@@ -11,8 +11,10 @@ from typing import TypeVar
 
 from ahocorasick_rs import AhoCorasick, Implementation
 
+from chat.screening.automaton import Automaton as Patterns
 from chat.screening.folding import CLASS, FOLDED, LETTERS, MARK, NO_END, NO_LETTER, NO_START, SEPARATOR
 from chat.screening.folding import letters as letters_of
+from chat.screening.scanning import PatternTracker
 from chat.screening.tracking import MOST_SEPARATORS, Match, SharedKey, Term, Terms, Tracker, uncovered
 
 T = TypeVar("T")
@@ -26,7 +28,6 @@ ITEMS_PER_CLOCK_READ = 20
 PAUSE_SECONDS = 0.001
 # Replaces separators that are too many to be skipped; not a folded letter.
 BREAK = "\n"
-MASK = "*"
 
 
 def with_pauses(items: Iterable[T]) -> Iterator[T]:
@@ -127,16 +128,16 @@ class Letters:
         return Match(self._origins[start], last, term)
 
 
-class Lexicon:
-    """The compiled words and phrases of one direction."""
+class Part:
+    """Words and phrases that are compiled once, with the patterns beside them."""
 
-    __slots__ = ("_automata", "_symbolic", "empty", "terms")
+    __slots__ = ("_automata", "_symbolic", "empty", "patterns", "terms")
 
-    def __init__(self, automata: Sequence[Automaton] = (), terms: Iterable[Term] = ()) -> None:
-        """Take all `terms`, and `automata` of the plain ones, which both directions may share."""
+    def __init__(self, automata: Sequence[Automaton], terms: Iterable[Term], patterns: Patterns | None) -> None:
         self._automata = tuple(automata)
         self.terms, self._symbolic = Terms(), Terms()
-        self.empty = True
+        self.patterns = patterns
+        self.empty = patterns is None
         for term in with_pauses(terms):
             self.empty = self.empty and not term.id
             self.terms.add(term)
@@ -144,33 +145,62 @@ class Lexicon:
                 self._symbolic.add(term)
 
     def pieces(self) -> list[object]:
-        """Return its parts, each small, for `free_with_pauses`."""
+        """Return what it consists of, in small pieces, for `free_with_pauses`."""
         return [*self._automata, *self.terms.root.values(), *self._symbolic.root.values()]
+
+    def matches(self, text: str, bare: str) -> Iterator[Match]:
+        """Yield the matches in a text, whose bare letters are given."""
+        if finding := [automaton for automaton in self._automata if automaton.finds_any(bare)]:
+            letters = Letters(text)
+            for automaton in finding:
+                yield from automaton.matches(letters)
+        symbols = self._symbolic.symbols
+        if symbols and any(not symbols.isdisjoint(FOLDED[character][1]) for character in set(text)):
+            tracker = Tracker(self._symbolic)
+            tracker.go(text, 0)
+            tracker.end()
+            yield from tracker.found
+        if self.patterns and not self.patterns.harmless.issuperset(text):
+            scanner = PatternTracker(self.patterns)
+            scanner.go(text, 0)
+            scanner.end()
+            yield from scanner.taken(len(text))
+
+
+class Lexicon:
+    """The compiled words and patterns of one direction: general ones, and those for groups."""
+
+    __slots__ = ("empty", "parts")
+
+    def __init__(
+        self, automata: Sequence[Automaton] = (), terms: Iterable[Term] = (), patterns: Patterns | None = None
+    ) -> None:
+        """Take all `terms`, and `automata` of the plain ones, which both directions may share."""
+        self._use(Part(automata, terms, patterns))
+
+    def _use(self, *parts: Part) -> None:
+        self.parts = parts
+        self.empty = all(part.empty for part in parts)
+
+    @classmethod
+    def joined(cls, lexicons: "Iterable[Lexicon]") -> "Lexicon":
+        """Return one with the parts of several; nothing is compiled or copied."""
+        lexicon = cls.__new__(cls)
+        lexicon._use(*(part for each in lexicons for part in each.parts))
+        return lexicon
+
+    def pieces(self) -> list[object]:
+        """Return its parts, each small, for `free_with_pauses`."""
+        return [piece for part in self.parts for piece in part.pieces()]
+
+    def trackers(self) -> "tuple[Tracker | PatternTracker, ...]":
+        """Return what searches a new text character by character."""
+        words = [Tracker(part.terms) for part in self.parts if part.terms.root]
+        return *words, *(PatternTracker(part.patterns) for part in self.parts if part.patterns)
 
     def find(self, text: str) -> list[Match]:
         """Return all hits in text order, including overlapping ones."""
         if self.empty:
             return []
         bare = letters_of(text)
-        matches: list[Match] = []
-        if finding := [automaton for automaton in self._automata if automaton.finds_any(bare)]:
-            letters = Letters(text)
-            for automaton in finding:
-                matches += automaton.matches(letters)
-        symbols = self._symbolic.symbols
-        if symbols and any(not symbols.isdisjoint(FOLDED[character][1]) for character in set(text)):
-            tracker = Tracker(self._symbolic)
-            tracker.go(text, 0)
-            tracker.end()
-            matches += tracker.found
-        return uncovered(matches)
-
-
-def masked(text: str, ranges: Iterable[Match | tuple[int, int]]) -> str:
-    """Replace the characters of each match or (first, last) range with the mask."""
-    characters = list(text)
-    for each in ranges:
-        first, behind = max(0, each[0]), min(len(characters), each[1] + 1)
-        if first < behind:
-            characters[first:behind] = MASK * (behind - first)
-    return "".join(characters)
+        return uncovered(match for part in self.parts for match in part.matches(text, bare))

@@ -1,4 +1,7 @@
-"""The compiled sensitive words of one process, which are always replaced as a whole.
+"""The compiled words and patterns of one process, which are always replaced as a whole.
+
+Those without groups are compiled once. Those for the same groups are compiled once too, as a small list of their own;
+what applies to a user is the general list with these beside it, so that nothing is compiled or kept for each user.
 
 They are read from the database and compiled in a thread. A change made in this process takes effect when its
 transaction commits: the writer waits for the compilation. Other processes poll the version every CHECK_SECONDS. Until
@@ -9,17 +12,23 @@ leaves the last words in use.
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 from django.db import connection
 
 from chat.screening import folding
+from chat.screening.automaton import Automaton, Pattern
+from chat.screening.expressions import NotAnExpression
+from chat.screening.kinds import KINDS, expression_of
 from chat.screening.lexicon import Lexicon, automata, free_with_pauses, with_pauses
-from chat.screening.models import AllowedPhrase, ListVersion, SensitiveWord
+from chat.screening.models import AllowedPhrase, ListVersion, RefusalText, Scope, SensitivePattern, SensitiveWord
 from chat.screening.tracking import Term, term
+from providers import access
 from runtime import database
 
 log = structlog.get_logger("screening")
@@ -31,6 +40,14 @@ ROWS_AT_ONCE = 500
 # Seconds that replaced words stay in memory. Streams switch to the new words with their next delta; freeing the old
 # ones earlier would leave it to the last such stream, at once, which would delay all other streams.
 FREE_AFTER_SECONDS = 10.0
+# Combinations of lists for groups that are kept; each one only refers to the lists.
+MOST_COMBINATIONS = 1_000
+
+# The id of a pattern that is only tried; 0 would be an allowed phrase.
+UNSAVED = -1
+
+Groups = frozenset[int]
+NO_GROUPS: Groups = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +57,30 @@ class Words:
     version: int
     incoming: Lexicon
     outgoing: Lexicon
+    # The lists for the members of any of some groups.
+    limited: "Mapping[Groups, Words]" = field(default_factory=dict)
+    # The texts of refusals by category: Chinese and English.
+    texts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    _combinations: "dict[frozenset[Groups], Words]" = field(default_factory=dict)
 
     def pieces(self) -> list[object]:
-        return [*self.incoming.pieces(), *self.outgoing.pieces()]
+        own = [*self.incoming.pieces(), *self.outgoing.pieces()]
+        return own + [piece for words in self.limited.values() for piece in words.pieces()]
+
+    def of(self, groups: Groups) -> "Words":
+        """Return the lists for members of these groups, as one object for all."""
+        lists = frozenset(listed for listed in self.limited if listed & groups)
+        if not lists:
+            return self
+        words = self._combinations.get(lists)
+        if words is None:
+            parts = [self, *(self.limited[listed] for listed in sorted(lists, key=sorted))]
+            incoming = Lexicon.joined(each.incoming for each in parts)
+            words = Words(self.version, incoming, Lexicon.joined(each.outgoing for each in parts), texts=self.texts)
+            if len(self._combinations) >= MOST_COMBINATIONS:
+                self._combinations.clear()
+            words = self._combinations.setdefault(lists, words)
+        return words
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +88,14 @@ class Rows:
     """One version of the list, as read from the database."""
 
     version: int
-    words: list[tuple[int, str, str, str]]
-    phrases: list[str]
+    # Id, text, action, scope, category and replacement.
+    words: list[tuple[int, str, str, str, str, str]]
+    phrases: list[str] = field(default_factory=list)
+    patterns: list[SensitivePattern] = field(default_factory=list)
+    # The groups of words and patterns that are limited to some.
+    word_groups: Mapping[int, Groups] = field(default_factory=dict)
+    pattern_groups: Mapping[int, Groups] = field(default_factory=dict)
+    texts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 class LiveWords:
@@ -81,6 +125,14 @@ class LiveWords:
             self.refresh()
         return self.current
 
+    def for_user(self, user_id: int) -> "UserWords":
+        """Return the lists that apply to a user. Synchronous.
+
+        Groups are queried only while there are lists for some.
+        """
+        words = self.load()
+        return UserWords(self, access.groups_of(user_id) if words.limited else NO_GROUPS)
+
     def refresh(self) -> None:
         """Read and compile the words if the version has changed. Synchronous; repeating is safe."""
         with self._refreshing:
@@ -91,7 +143,8 @@ class LiveWords:
             words = compiled(rows)
             self._previous, self._replaced_at = self._words, time.monotonic()
             self._words = words
-            log.info("sensitive words loaded", version=rows.version, words=len(rows.words), phrases=len(rows.phrases))
+            counts = {name: len(getattr(rows, name)) for name in ("words", "phrases", "patterns")}
+            log.info("sensitive words loaded", version=rows.version, **counts)
 
     def refresh_if_loaded(self) -> None:
         """Apply a change made in this process, unless it has not used the words yet."""
@@ -131,29 +184,99 @@ class LiveWords:
             free_with_pauses(pieces)
 
 
+class UserWords:
+    """The lists that apply to one user, with the user's groups at first.
+
+    If no list is for groups at first, later ones apply from the user's next prompt on.
+    """
+
+    __slots__ = ("_all", "_groups", "_live", "_own")
+
+    def __init__(self, live: LiveWords, groups: Groups) -> None:
+        self._live, self._groups = live, groups
+        self._all = live.current
+        self._own = self._all.of(groups)
+
+    @property
+    def current(self) -> Words:
+        """The words in use. Cheap enough for each delta."""
+        words = self._live._words
+        if words is not self._all and words is not None:
+            self._all, self._own = words, words.of(self._groups)
+        return self._own
+
+
 def read_rows() -> Rows:
-    """Read the enabled words and all phrases; synchronous."""
+    """Read the enabled words and patterns, all phrases and texts; synchronous."""
     # The version is read first, so that a change during the read causes a second read instead of being missed.
     version = ListVersion.current()
-    words = SensitiveWord.objects.filter(enabled=True).order_by("key").values_list("id", "word", "action", "scope")
-    phrases = AllowedPhrase.objects.order_by("key").values_list("phrase", flat=True)
-    return Rows(version, list(with_pauses(words.iterator(ROWS_AT_ONCE))), list(phrases))
+    columns = ("id", "word", "action", "scope", "category", "replacement")
+    words = SensitiveWord.objects.filter(enabled=True).order_by("key").values_list(*columns)
+    return Rows(
+        version,
+        list(with_pauses(words.iterator(ROWS_AT_ONCE))),
+        list(AllowedPhrase.objects.order_by("key").values_list("phrase", flat=True)),
+        list(SensitivePattern.objects.filter(enabled=True).order_by("id")),
+        _groups(SensitiveWord.groups.through, "sensitiveword_id"),
+        _groups(SensitivePattern.groups.through, "sensitivepattern_id"),
+        {category: (zh, en) for category, zh, en in RefusalText.objects.values_list("category", "text_zh", "text_en")},
+    )
+
+
+def _groups(through: Any, column: str) -> dict[int, Groups]:
+    """Return the groups of the rows that have some."""
+    found: dict[int, set[int]] = defaultdict(set)
+    for row, group in with_pauses(through.objects.values_list(column, "group_id").iterator(ROWS_AT_ONCE)):
+        found[row].add(group)
+    return {row: frozenset(groups) for row, groups in found.items()}
+
+
+class _List:
+    """The words and patterns for the same groups, by scope."""
+
+    def __init__(self) -> None:
+        self.terms: dict[str, list[Term]] = {scope: [] for scope in Scope.values}
+        self.patterns: dict[str, list[Pattern]] = {scope: [] for scope in Scope.values}
+
+    def compiled(self, version: int, phrases: Iterable[Term] = (), **texts: Any) -> Words:
+        """Compile both directions; what both share is compiled once."""
+        both = [*self.terms[Scope.BOTH], *phrases]
+        shared = automata(both)
+
+        def lexicon(scope: str) -> Lexicon:
+            own = self.terms[scope]
+            patterns = [*self.patterns[Scope.BOTH], *self.patterns[scope]]
+            return Lexicon((*shared, *automata(own)), (*both, *own), Automaton(patterns) if patterns else None)
+
+        incoming = lexicon(Scope.INPUT)
+        limited = [self.terms[Scope.INPUT], self.terms[Scope.OUTPUT]]
+        limited_patterns = [self.patterns[Scope.INPUT], self.patterns[Scope.OUTPUT]]
+        same = not any(limited) and not any(limited_patterns)
+        return Words(version, incoming, incoming if same else lexicon(Scope.OUTPUT), **texts)
 
 
 def compiled(rows: Rows) -> Words:
-    """Compile both directions; terms that both share are compiled once."""
-    of_scope: dict[str, list[Term]] = {"both": [], "input": [], "output": []}
-    for row_id, word, action, scope in with_pauses(rows.words):
+    """Compile the general list, and one for each set of groups."""
+    lists: dict[Groups, _List] = defaultdict(_List)
+    for row_id, word, action, scope, category, replacement in with_pauses(rows.words):
         # Folded now instead of read from the row, because a newer Python may know more of Unicode.
         if key := folding.key(word):
-            of_scope[scope].append(term(key, row_id, blocks=action == SensitiveWord.Action.BLOCK))
+            groups = rows.word_groups.get(row_id, NO_GROUPS)
+            lists[groups].terms[scope].append(term(key, row_id, action, category, replacement))
+    for row in rows.patterns:
+        if pattern := compiled_pattern(row):
+            lists[rows.pattern_groups.get(row.pk, NO_GROUPS)].patterns[row.scope].append(pattern)
     phrases = [term(key) for phrase in rows.phrases if (key := folding.key(phrase))]
-    both = [*of_scope["both"], *phrases]
-    shared = automata(both)
+    limited = {groups: lists[groups].compiled(rows.version) for groups in lists if groups}
+    return lists[NO_GROUPS].compiled(rows.version, phrases, limited=limited, texts=rows.texts)
 
-    def lexicon(own: list[Term]) -> Lexicon:
-        return Lexicon((*shared, *automata(own)), (*both, *own))
 
-    incoming = lexicon(of_scope["input"])
-    same = not of_scope["input"] and not of_scope["output"]
-    return Words(rows.version, incoming, incoming if same else lexicon(of_scope["output"]))
+def compiled_pattern(row: SensitivePattern) -> Pattern | None:
+    """Compile a pattern; None if a release that allowed more has stored it."""
+    try:
+        expression = expression_of(row.kind, row.expression)
+    except NotAnExpression as refusal:
+        log.error("pattern cannot be used", pattern=row.pk, reason=str(refusal.reason))
+        return None
+    found = Term("", False, row.pk or UNSAVED, row.action, row.category, row.replacement, "pattern")
+    return Pattern(found, expression, KINDS[row.kind].check if row.kind in KINDS else None)

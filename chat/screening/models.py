@@ -14,7 +14,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from chat.apps import chat
-from chat.screening import folding
+from chat.screening import folding, limits
+from chat.screening.expressions import NotAnExpression
 
 # Characters of a word or phrase at most. It bounds the text that a stream holds back.
 MOST_CHARS = 32
@@ -136,7 +137,7 @@ class TermModel(models.Model):
 
 
 class Action(models.TextChoices):
-    """What happens to a text with a hit."""
+    """The change to a text with a hit."""
 
     BLOCK = "block", _("block")
     MASK = "mask", _("mask")
@@ -153,7 +154,7 @@ class Scope(models.TextChoices):
 
 
 class RuleModel(models.Model):
-    """What words and patterns have in common: what happens to a hit, where, and for whom."""
+    """The common fields of words and patterns: action, texts, and users."""
 
     Action, Scope = Action, Scope
 
@@ -260,15 +261,28 @@ class SensitivePattern(RuleModel):
 
     @list_change()
     def save(self, *args: Any, **kwargs: Any) -> None:
+        if self.kind == self.Kind.EXPRESSION:
+            limits.check(self.expression)  # a program may store a row without validating it
         super().save(*args, **kwargs)
 
     @list_change()
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         return super().delete(*args, **kwargs)
 
+    def clean(self) -> None:
+        """Refuse an expression that is missing, has no use, or would cost too much."""
+        super().clean()
+        if self.kind != self.Kind.EXPRESSION and self.expression:
+            raise ValidationError({"expression": _("Only a pattern of the kind “own expression” has an expression.")})
+        if self.kind == self.Kind.EXPRESSION:
+            try:
+                limits.check(self.expression)
+            except NotAnExpression as refusal:
+                raise ValidationError({"expression": refusal.reason}) from refusal
+
 
 class RefusalText(models.Model):
-    """What a user reads when a word or pattern of a category blocks, in two languages."""
+    """The text that explains refusals of a category to users, in two languages."""
 
     category = models.CharField(_("category"), max_length=50, unique=True)
     text_zh = models.TextField(_("text (Chinese)"), blank=True, max_length=MOST_REFUSAL_CHARS)
@@ -351,7 +365,7 @@ def _publish_change(action: str, **_values: Any) -> None:
 
 
 def _publish_deletion(**_values: Any) -> None:
-    """A list for one group alone becomes one for all users when the group is deleted."""
+    """Publish the deletion of a group, because its lists become general ones."""
     ListVersion.publish_change()
 
 

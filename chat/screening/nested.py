@@ -11,8 +11,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from chat.screening.lexicon import MASK, Lexicon
-from chat.screening.tracking import MOST_SEPARATORS, Match
+from chat.screening import edits
+from chat.screening.lexicon import Lexicon
+from chat.screening.tracking import Match
 from providers.wire.base import JSON
 
 # Keys whose values are identifiers, never masked.
@@ -21,9 +22,6 @@ _HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _CHARACTER = re.compile(rf"{_HIGH}{_LOW}|\\u[0-9a-fA-F]{{4}}|\\.|.", re.DOTALL)
 _ESCAPES = {"\\b": "\b", "\\f": "\f", "\\n": "\n", "\\r": "\r", "\\t": "\t"}
 
-# Replaces a quote when words are searched: more separators than a match may contain.
-_PARTING = "\n" * (MOST_SEPARATORS + 1)
-
 # The path of a text inside the calls: the call, then keys and indexes.
 Path = tuple[Any, ...]
 
@@ -31,15 +29,14 @@ Path = tuple[Any, ...]
 def screened(text: str, lexicon: Lexicon) -> tuple[str, list[Match]]:
     """Mask a text and return it with its hits; inside JSON, screen each string separately."""
     if not text.lstrip().startswith(("{", "[", '"')):
-        return _masked(list(text), lexicon.find(text))
-    characters = _CHARACTER.findall(text) if "\\" in text else list(text)
-    hits = lexicon.find("".join(map(_read, characters)))
-    if not hits:
-        return text, hits
-    raw: list[str] = []
-    for character in characters:
-        raw += (character, *[""] * MOST_SEPARATORS) if character == '"' else (character,)
-    return _masked(raw, hits)
+        hits = lexicon.find(text)
+        return edits.screened(text, hits) if hits else text, hits
+    shown, found = [], list[Match]()
+    for string in _strings(text):
+        hits = lexicon.find("".join(map(_read, string)))
+        found += hits
+        shown.append(_edited(string, hits) if hits else "".join(string))
+    return '"'.join(shown), found
 
 
 def masked(value: Any, lexicon: Lexicon) -> Any:
@@ -51,16 +48,32 @@ def masked(value: Any, lexicon: Lexicon) -> Any:
     return [masked(each, lexicon) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _masked(raw: list[str], hits: list[Match]) -> tuple[str, list[Match]]:
-    for hit in hits:
-        raw[hit.start : hit.end + 1] = MASK * (hit.end + 1 - hit.start)
-    return "".join(raw), hits
+def _strings(text: str) -> Iterator[list[str]]:
+    """Yield what stands between bare quotes, as lists of raw characters."""
+    string: list[str] = []
+    for character in _CHARACTER.findall(text) if "\\" in text else text:
+        if character == '"':
+            yield string
+            string = []
+        else:
+            string.append(character)
+    yield string
+
+
+def _edited(raw: list[str], hits: list[Match]) -> str:
+    """Edit raw characters; a replacement is escaped as inside a string."""
+    shown = list(raw)
+    for start, end, text in edits.of(hits):
+        shown[start : end + 1] = [edits.MASK] * (end + 1 - start)
+        if text is not None:
+            shown[start : end + 1] = [json.dumps(text, ensure_ascii=False)[1:-1], *[""] * (end - start)]
+    return "".join(shown)
 
 
 def _read(raw: str) -> str:
-    """Unescape a character; a bare quote becomes _PARTING."""
+    """Unescape a character."""
     if len(raw) == 1:
-        return _PARTING if raw == '"' else raw
+        return raw
     if raw[1] == "u" and len(raw) > 2:
         return str(json.loads(f'"{raw}"'))
     return _ESCAPES.get(raw, raw[1])

@@ -1,31 +1,42 @@
-"""Screening a text delta by delta: possible beginnings of words are held back.
+"""Screening a text delta by delta; the screen holds back possible beginnings of hits.
 
-The outputs, joined, equal masking the whole text at once up to the first word that blocks, except that runs of
-invisible characters are shortened. No character of a hit is ever output, however the text is split. Held back is the
-longest tail that may still become a word, or an allowed phrase that covers one, and a complete word until the next
-character decides whether it ends there.
+The outputs, joined, equal screening the whole text at once up to the first hit that blocks, except that runs of
+invisible characters are shortened. No character of a hit that hides is ever output, however the text is split. Held
+back is the longest tail that may still become a hit, or an allowed phrase that covers one, and a complete hit until the
+next character decides whether it ends there.
+
+Words and patterns do not know of each other: each hit counts as if it were alone, unless an allowed phrase covers all
+of it. `edits` says which of two overlapping hits is shown.
 """
 
+from chat.screening import edits
+from chat.screening.edits import Edit
 from chat.screening.folding import FOLDED, MARK, MOST_INVISIBLE, invisible_at_end, shortened
-from chat.screening.lexicon import Lexicon, masked
-from chat.screening.tracking import Tracker, uncovered, widest
+from chat.screening.found import Found
+from chat.screening.lexicon import Lexicon
+from chat.screening.tracking import Match, Tracker, uncovered, widest
 
 
 class Screen:
-    """Screen one text: `feed` deltas, then `flush`; `hits` are the ids of found words."""
+    """Screen one text: `feed` deltas, then `flush`; `hits` are what was found."""
 
-    __slots__ = ("_held", "_invisible", "_lexicon", "_masks", "_received", "_sent", "_tracker", "blocked", "hits")
+    __slots__ = (
+        *("_edits", "_held", "_invisible", "_last", "_lexicon", "_received", "_sent", "_trackers"),
+        *("blocked", "category", "hits"),
+    )
 
     def __init__(self, lexicon: Lexicon) -> None:
         self.blocked = False  # once true, nothing more may be shown
-        self.hits: set[int] = set()
-        self._lexicon = lexicon
-        self._tracker = Tracker(lexicon.terms)
+        self.category = ""  # of what blocked
+        self.hits: set[Found] = set()
+        self._lexicon, self._trackers = lexicon, lexicon.trackers()
         self._held = ""
         # Positions count from the beginning of the whole text.
         self._sent = self._received = 0
         self._invisible = 0
-        self._masks: list[tuple[int, int]] = []
+        self._edits: list[Edit] = []
+        # The last character that passed at once, which the trackers have not seen.
+        self._last = ""
 
     @property
     def is_holding(self) -> bool:
@@ -41,8 +52,13 @@ class Screen:
 
         Nearly all deltas do, and `feed` costs several times as much.
         """
-        if self._held or self._masks or lexicon is not self._lexicon or not self._tracker.skip(text):
+        if self._held or self._edits or lexicon is not self._lexicon:
             return False
+        for tracker in self._trackers:
+            if tracker.alive or tracker.waiting or tracker.found or not tracker.harmless.issuperset(text):
+                return False
+        if text:
+            self._last = text[-1]
         self._received += len(text)
         self._sent, self._invisible = self._received, 0
         return True
@@ -53,19 +69,21 @@ class Screen:
             return text
         if lexicon is not self._lexicon:
             # Search the held text again with the new words; a word may begin at its start.
-            self._lexicon, self._tracker = lexicon, Tracker(lexicon.terms)
-            self._tracker.go(self._held, self._sent)
+            self._lexicon, self._trackers, self._last = lexicon, lexicon.trackers(), ""
+            self._go(self._held, self._sent)
         if lexicon.empty and not self._held:
             return text
         if len(text) + self._invisible > MOST_INVISIBLE:
             text = shortened(text, self._invisible)
         if text:
             self._invisible = invisible_at_end(text, self._invisible) if FOLDED[text[-1]][0] <= MARK else 0
-        if self._masks:
-            self._mask_marks(text)
-        received = self._received = self._tracker.go(text, self._received)
-        until = self._tracker.undecided_from(received)
-        if until == received and not (self._held or self._masks or self._tracker.found):
+        if self._edits:
+            self._edit_marks(text)
+        received = self._received
+        self._go(text, received)
+        received = self._received = received + len(text)
+        until = self._undecided_from()
+        if until == received and not (self._held or self._edits or any(each.found for each in self._trackers)):
             self._sent = received
             return text
         self._held += text
@@ -73,47 +91,63 @@ class Screen:
 
     def flush(self) -> str:
         """Return the rest; nothing may be fed afterwards."""
-        self._tracker.end()
+        for tracker in self._trackers:
+            tracker.end()
         return self._release(self._received)
 
-    def _mask(self, start: int, end: int) -> None:
-        """Add a mask, merged with an adjacent one, because there could be one per letter."""
-        if self._masks and start <= self._masks[-1][1] + 1:
-            first, last = self._masks.pop()
-            start, end = min(start, first), max(end, last)
-        self._masks.append((start, end))
+    def _go(self, text: str, at: int) -> None:
+        last, self._last = self._last, ""
+        for tracker in self._trackers:
+            if last:
+                tracker.resume(last)
+            idle = text and not (tracker.alive or tracker.waiting or tracker.found)
+            if idle and tracker.harmless.issuperset(text):
+                tracker.resume(text[-1])
+            else:
+                tracker.go(text, at)
 
-    def _mask_marks(self, text: str) -> None:
-        """Extend the last mask over combining marks at the start of a delta."""
+    def _undecided_from(self) -> int:
+        until = self._received
+        for tracker in self._trackers:
+            until = tracker.undecided_from(until)
+        return until
+
+    def _edit_marks(self, text: str) -> None:
+        """Extend the last edit over combining marks at the start of a delta."""
         marks = next((count for count, character in enumerate(text) if FOLDED[character][0] != MARK), len(text))
-        last = self._received - 1
-        self._masks = [(start, end + marks if end == last else end) for start, end in self._masks]
+        if self._edits[-1].end == self._received - 1:
+            self._edits[-1] = self._edits[-1]._replace(end=self._edits[-1].end + marks)
 
     def _release(self, until: int) -> str:
         """Return the held characters before `until`, which no later character can affect."""
-        if self._tracker.found:
+        if any(tracker.found for tracker in self._trackers):
             until = self._decide(until)
         count = until - self._sent
         text, self._held = self._held[:count], self._held[count:]
-        if self._masks:
-            text = masked(text, ((start - self._sent, end - self._sent) for start, end in self._masks))
-            # A mask that ends with the last sent character may have to cover a combining mark that follows.
-            self._masks = [mask for mask in self._masks if mask[1] >= until - 1]
+        if self._edits:
+            text = edits.applied(self._edits, text, self._sent)
+            # An edit that ends with the last sent character may have to cover a combining mark that follows.
+            self._edits = [edit for edit in self._edits if edit.end >= until - 1]
         self._sent = until
         return text
 
     def _decide(self, until: int) -> int:
         """Decide the hits that begin before `until`; return the end of what may be shown."""
-        found = self._tracker.found
-        hits = uncovered(match for match in found if match.start < until)
-        later = [match for match in found if match.term.id and match.start >= until]
-        # A phrase also covers words that begin inside it later.
-        self._tracker.found = later + widest(match for match in found if not match.term.id and match.end >= until)
-        if blocking := [match.start for match in hits if match.term.blocks]:
+        found: list[Match] = []
+        for tracker in self._trackers:
+            if isinstance(tracker, Tracker):
+                found += [match for match in tracker.found if match.start < until]
+                later = [match for match in tracker.found if match.term.id and match.start >= until]
+                # A phrase also covers words that begin inside it later.
+                phrases = widest(match for match in tracker.found if not match.term.id and match.end >= until)
+                tracker.found = later + phrases
+            else:
+                found += tracker.taken(until)
+        hits = uncovered(found)
+        if blocking := [match for match in hits if match.term.blocks]:
             self.blocked = True
-            until = min(blocking)
-        for match in hits:
-            if match.start <= until:
-                self.hits.add(match.term.id)
-                self._mask(match.start, match.end)
+            until, self.category = blocking[0].start, blocking[0].term.category
+        hits = [match for match in hits if match.start <= until]
+        self.hits |= {match.term.found for match in hits}
+        edits.add(self._edits, hits)
         return until

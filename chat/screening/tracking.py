@@ -23,6 +23,7 @@ from chat.screening.folding import (
     Cache,
     is_plain,
 )
+from chat.screening.found import Found
 
 MOST_SEPARATORS = 4
 # NO_START by the class of the right letter.
@@ -32,20 +33,40 @@ NO_START_AFTER = tuple(
 
 
 class Term(NamedTuple):
-    """A sensitive word, or an allowed phrase if `id` is 0; `plain` without symbols."""
+    """A sensitive word, a pattern, or an allowed phrase if `id` is 0.
+
+    It is `plain` without symbols. A pattern has no key. Each word is one object, because more of them lengthen the
+    garbage collector's pauses.
+    """
 
     key: str
     plain: bool
     id: int = 0
-    blocks: bool = False
+    action: str = "mask"
+    category: str = ""
+    replacement: str = ""
+    source: str = "word"
 
     @property
     def terms(self) -> tuple["Term", ...]:
         return (self,)
 
+    @property
+    def blocks(self) -> bool:
+        return self.action == "block"
 
-def term(key: str, row_id: int = 0, *, blocks: bool = False) -> Term:
-    return Term(key, is_plain(key), row_id, blocks)
+    @property
+    def hides(self) -> bool:
+        """Whether no character of its hits may be shown."""
+        return self.action != "flag"
+
+    @property
+    def found(self) -> Found:
+        return Found(self.source, self.id, self.category, self.action)
+
+
+def term(key: str, row_id: int = 0, action: str = "mask", category: str = "", replacement: str = "") -> Term:
+    return Term(key, is_plain(key), row_id, action, category, replacement)
 
 
 class Match(NamedTuple):
@@ -140,25 +161,21 @@ class Tracker:
     they end there. `alive` holds the prefixes that may still become matches.
     """
 
-    __slots__ = ("_before", "_separators", "_terms", "alive", "found", "waiting")
+    __slots__ = ("_before", "_separators", "_terms", "alive", "found", "harmless", "waiting")
 
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
+        self.harmless = terms.harmless
         self._before = NO_LETTER
         self._separators = 0
         self.alive: list[Prefix] = []
         self.waiting: list[Match] = []
         self.found: list[Match] = []
 
-    def skip(self, text: str) -> bool:
-        """Pass over text in which nothing begins, while nothing is alive; return whether it did."""
-        terms = self._terms
-        if self.alive or self.waiting or self.found or not terms.harmless.issuperset(text):
-            return False
-        if text:
-            # The separators in it need not be counted: only those after the beginning of a prefix matter.
-            self._before = terms.characters[text[-1]][2]
-        return True
+    def resume(self, last: str) -> None:
+        """Pass over a text in which nothing begins; `last` is its end."""
+        # The separators in it need not be counted: only those after the beginning of a prefix matter.
+        self._before = self._terms.characters[last][2]
 
     def go(self, text: str, at: int) -> int:
         """Search a piece of text that starts at position `at`; return the position after it."""
@@ -198,7 +215,7 @@ class Tracker:
     def undecided_from(self, otherwise: int) -> int:
         """Return the first position that may become part of a match, else `otherwise`."""
         # Both lists are ordered by start.
-        start = self.alive[0][0] if self.alive else otherwise
+        start = min(otherwise, self.alive[0][0]) if self.alive else otherwise
         return min(start, self.waiting[0].start) if self.waiting else start
 
     def _letter(self, letter: str, letter_class: int, at: int) -> None:
@@ -277,16 +294,20 @@ class Tracker:
 
 
 def uncovered(matches: Iterable[Match]) -> list[Match]:
-    """Return the matched words that no matched phrase covers, in text order."""
+    """Return the matched words and patterns that no matched phrase covers, in text order."""
     hits = []
     reach = -1
     # At the same start phrases come first, because they cover words that start with them.
-    for match in sorted(set(matches), key=lambda match: (match.start, match.term.id != 0, match.end, match.term.id)):
+    for match in sorted(set(matches), key=_order):
         if not match.term.id:
             reach = max(reach, match.end)
         elif match.end > reach:
             hits.append(match)
     return hits
+
+
+def _order(match: Match) -> tuple[object, ...]:
+    return match.start, match.term.id != 0, match.end, match.term.source, match.term.id
 
 
 def widest(phrases: Iterable[Match]) -> list[Match]:

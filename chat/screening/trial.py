@@ -3,9 +3,16 @@
 from itertools import groupby
 from typing import Any
 
-from chat.screening.lexicon import masked
-from chat.screening.live import Words
-from chat.screening.models import SensitiveWord
+from django.urls import reverse
+
+from chat.screening import edits
+from chat.screening.automaton import Automaton
+from chat.screening.lexicon import Lexicon
+from chat.screening.live import Words, compiled_pattern
+from chat.screening.models import SensitivePattern, SensitiveWord
+from chat.screening.tracking import Match
+
+_MODELS: dict[str, Any] = {"word": SensitiveWord, "pattern": SensitivePattern}
 
 
 def try_text(text: str, words: Words) -> dict[str, Any]:
@@ -15,21 +22,39 @@ def try_text(text: str, words: Words) -> dict[str, Any]:
     """
     incoming, outgoing = words.incoming.find(text), words.outgoing.find(text)
     hits = sorted({*incoming, *outgoing})
-    rows = SensitiveWord.objects.in_bulk({hit.term.id for hit in hits})
+    rows = {
+        (source, row.pk): row
+        for source, model in _MODELS.items()
+        for row in model.objects.in_bulk({hit.term.id for hit in hits if hit.term.source == source}).values()
+    }
     refused = any(hit.term.blocks for hit in incoming)
     end = min((hit.start for hit in outgoing if hit.term.blocks), default=len(text))
-    places = {at for hit in hits for at in range(hit.start, hit.end + 1)}
     return {
-        "pieces": [
-            ("".join(text[at] for at in run), hit) for hit, run in groupby(range(len(text)), places.__contains__)
-        ],
+        "pieces": _pieces(text, hits),
         "found": [
-            {"word": rows[hit.term.id], "text": text[hit.start : hit.end + 1], "start": hit.start}
+            {
+                "row": row,
+                "page": reverse(f"admin:chat_{row._meta.model_name}_change", args=[row.pk]),
+                "text": text[hit.start : hit.end + 1],
+                "start": hit.start,
+            }
             for hit in hits
-            if hit.term.id in rows
+            if (row := rows.get((hit.term.source, hit.term.id)))
         ],
         "outcomes": [
-            {"direction": "input", "blocked": refused, "text": "" if refused else masked(text, incoming)},
-            {"direction": "output", "blocked": end < len(text), "text": masked(text, outgoing)[:end]},
+            {"direction": "input", "blocked": refused, "text": "" if refused else edits.screened(text, incoming)},
+            {"direction": "output", "blocked": end < len(text), "text": edits.applied(edits.of(outgoing), text[:end])},
         ],
     }
+
+
+def try_pattern(row: SensitivePattern, text: str) -> dict[str, Any]:
+    """Return what a pattern, which may not be stored yet, finds in a text."""
+    pattern = compiled_pattern(row)
+    hits = Lexicon(patterns=Automaton([pattern])).find(text) if pattern else []
+    return {"pieces": _pieces(text, hits), "found": hits, "outcomes": []}
+
+
+def _pieces(text: str, hits: list[Match]) -> list[tuple[str, bool]]:
+    places = {at for hit in hits for at in range(hit.start, hit.end + 1)}
+    return [("".join(text[at] for at in run), hit) for hit, run in groupby(range(len(text)), places.__contains__)]

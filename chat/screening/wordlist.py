@@ -9,11 +9,11 @@ from itertools import islice
 from django.utils.translation import gettext as _
 
 from chat.screening import folding
-from chat.screening.models import MOST_CHARS, ListVersion, SensitiveWord
+from chat.screening.models import MOST_CHARS, MOST_REPLACEMENT_CHARS, Action, ListVersion, SensitiveWord
 from chat.screening.schemas import ImportedWords
 from web import spreadsheets
 
-COLUMNS = ("word", "action", "scope", "category", "enabled")
+COLUMNS = ("word", "action", "scope", "category", "enabled", "replacement")
 MOST_CATEGORY_CHARS = 50
 # Words in the list at most, because every process compiles all of them.
 MOST_WORDS = 500_000
@@ -131,16 +131,22 @@ def _word(values: Values) -> SensitiveWord:
         raise NotAWord(_("longer than %(most)s characters") % {"most": MOST_CHARS})
     if not key:
         raise NotAWord(_("no visible characters"))
-    if "\0" in text + category:
+    replacement = values.get("replacement", "").strip()
+    if "\0" in text + category + replacement:
         raise NotAWord(_("contains a NUL character"))
     if len(category) > MOST_CATEGORY_CHARS:
         raise NotAWord(_("category longer than %(most)s characters") % {"most": MOST_CATEGORY_CHARS})
+    if len(replacement) > MOST_REPLACEMENT_CHARS:
+        raise NotAWord(_("replacement longer than %(most)s characters") % {"most": MOST_REPLACEMENT_CHARS})
     if "too_many" in values:
         raise NotAWord(_("more fields than columns"))
     action = _choice(values, "action", SensitiveWord.Action.values, SensitiveWord.Action.BLOCK)
+    if action == Action.REPLACE and not replacement:
+        raise NotAWord(_("no replacement"))
     scope = _choice(values, "scope", SensitiveWord.Scope.values, SensitiveWord.Scope.BOTH)
     enabled = _FLAGS[_choice(values, "enabled", _FLAGS, "1")]
-    return SensitiveWord(word=text, key=key, action=action, scope=scope, category=category, enabled=enabled)
+    rule = {"action": action, "scope": scope, "category": category, "replacement": replacement, "enabled": enabled}
+    return SensitiveWord(word=text, key=key, **rule)
 
 
 def _choice(values: Values, name: str, choices: Iterable[str], default: str) -> str:
@@ -153,6 +159,6 @@ def _choice(values: Values, name: str, choices: Iterable[str], default: str) -> 
 def as_csv(words: Iterable[SensitiveWord]) -> str:
     """Write a CSV list for `add`, with the byte order mark that spreadsheets need."""
     out = io.StringIO()
-    rows = ([word.word, word.action, word.scope, word.category, int(word.enabled)] for word in words)
+    rows = ([word.word, word.action, word.scope, word.category, int(word.enabled), word.replacement] for word in words)
     csv.writer(out).writerows([COLUMNS, *(map(spreadsheets.cell, row) for row in rows)])
     return "\ufeff" + out.getvalue()

@@ -11,7 +11,8 @@ from chat import sources
 from chat.attachments.models import Attachment
 from chat.generations.pipeline import screened_sources
 from chat.models import Message
-from chat.screening.lexicon import Lexicon, masked
+from chat.screening import edits
+from chat.screening.lexicon import Lexicon
 from chat.screening.live import Words
 from chat.sources import CitedSource
 from providers.wire.base import Source
@@ -71,6 +72,6 @@ def _shown(turn: Turn, words: Words) -> dict[str, Any]:
 
 
 def screened(text: str, lexicon: Lexicon) -> str:
-    """Return the text with all words masked, those that block a prompt too."""
+    """Return the text with all hits masked or replaced, those that block a prompt too."""
     hits = lexicon.find(text)
-    return masked(text, hits) if hits else text
+    return edits.screened(text, hits) if hits else text

@@ -235,7 +235,7 @@ async def test_reasoning_only_is_timed_until_the_end(
 @pytest.fixture
 def lexicon() -> Lexicon:
     """Words that mask and block."""
-    terms = [term("badword", 1), term("禁词", 2, blocks=True)]
+    terms = [term("badword", 1), term("禁词", 2, "block")]
     return Lexicon(automata(terms), terms)
 
 

@@ -113,7 +113,7 @@ def test_words_listed_later_do_not_reach_the_model(settings: Any) -> None:
     )
     lexicon = oracle.Words((), ("cobalt",)).lexicon()
     routing: Any = SimpleNamespace(configuration=SimpleNamespace(models=lambda: {"titler": model}))
-    words: Any = SimpleNamespace(load=lambda: Words(1, lexicon, lexicon))
+    words: Any = SimpleNamespace(for_user=lambda _user: SimpleNamespace(current=Words(1, lexicon, lexicon)))
     titles = Titles(routing, words)
     assert titles._untitled(conversation.pk, second.id) is None
     found = titles._untitled(conversation.pk, first.id)

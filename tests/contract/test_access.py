@@ -41,7 +41,7 @@ DEMO_STARTED = (202, 202, 401, 202, 401)
 SHARED = (200, 200, 401, 200, 401)
 ROWS = (
     *("upstreams", "keys", "models", "quotas", "redeem-codes", "users", "sensitive-words", "allowed-phrases"),
-    "announcements",
+    *("announcements", "sensitive-patterns", "refusal-texts"),
 )
 
 MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
@@ -138,6 +138,8 @@ def create_staff_row(admin: httpx.Client, path: str) -> int:
         "redeem-codes": {"quota": "standard", "credits": 1, "count": 1},
         "sensitive-words": {"word": name},
         "allowed-phrases": {"phrase": name},
+        "sensitive-patterns": {"title": name, "kind": "expression", "expression": name},
+        "refusal-texts": {"category": name, "text_en": name},
         "announcements": {"text_en": name, "ends_at": "2001-01-01T00:00:00Z", "starts_at": "2000-01-01T00:00:00Z"},
     }
     kind = path.split("/")[3]

@@ -77,6 +77,8 @@ def create_rows(admin: ApiUser) -> dict[str, int]:
         "/api/admin/keys/": {"upstream": "own", "secret": "sk-0123456789abcdef"},
         "/api/admin/sensitive-words/": {"word": "own"},
         "/api/admin/allowed-phrases/": {"phrase": "own"},
+        "/api/admin/sensitive-patterns/": {"title": "own", "kind": "phone", "action": "flag"},
+        "/api/admin/refusal-texts/": {"category": "own", "text_en": "No."},
         "/api/admin/announcements/": {"text_en": "own"},
     }
     made = {}

@@ -138,11 +138,15 @@ def _existing(admin: ApiUser) -> dict[str, int]:
     assert admin.client.post("/api/admin/redeem-codes/", json={"quota": "standard", "credits": 1, "count": 1})
     for kind, text in (("sensitive-words", "word"), ("allowed-phrases", "phrase")):
         assert admin.client.post(f"/api/admin/{kind}/", json={text: f"w{secrets.token_hex(5)}"}).status_code == 201
+    pattern = {"title": "phones", "kind": "phone", "enabled": False}
+    assert admin.client.post("/api/admin/sensitive-patterns/", json=pattern).status_code == 201
+    refusal = {"category": f"c{secrets.token_hex(5)}", "text_en": "No."}
+    assert admin.client.post("/api/admin/refusal-texts/", json=refusal).status_code == 201
     past = {"text_en": "over", "starts_at": "2000-01-01T00:00:00Z", "ends_at": "2001-01-01T00:00:00Z"}
     assert admin.client.post("/api/admin/announcements/", json=past).status_code == 201
     kinds = (
         *("upstreams", "keys", "models", "quotas", "redeem-codes", "users", "sensitive-words", "allowed-phrases"),
-        "announcements",
+        *("announcements", "sensitive-patterns", "refusal-texts"),
     )
     found = {kind: admin.client.get(f"/api/admin/{kind}/").json()[-1]["id"] for kind in kinds}
     return {**found, "conversation": admin.ended(admin.ask("Hello", "plain")["id"])["conversation"]}

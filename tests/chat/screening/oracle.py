@@ -81,8 +81,9 @@ class Words(NamedTuple):
     phrases: tuple[str, ...] = ()
 
     def terms(self) -> list[Term]:
-        words = [(folding.key(word), False) for word in self.masking] + [(folding.key(w), True) for w in self.blocking]
-        numbered = [term(key, number, blocks=blocks) for number, (key, blocks) in enumerate(words, 1) if key]
+        words = [*((word, "mask") for word in self.masking), *((word, "block") for word in self.blocking)]
+        keys = [(folding.key(word), action) for word, action in words]
+        numbered = [term(key, number, action) for number, (key, action) in enumerate(keys, 1) if key]
         return [*numbered, *(term(folding.key(phrase)) for phrase in self.phrases if folding.key(phrase))]
 
     def lexicon(self) -> Lexicon:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chat.screening.lexicon import masked
+from chat.screening import edits
 from tests.chat.screening.evasions import EVASIONS
 from tests.chat.screening.innocents import ALLOWED, NOT_THE_WORD, WHOLE_WORDS
 from tests.chat.screening.oracle import Words
@@ -12,7 +12,7 @@ from tests.chat.screening.test_stream import streamed
 def screened(text: str, word: str, *phrases: str) -> str:
     """Return a text with a word masked; the stream must say the same."""
     lexicon = Words((word,), (), phrases).lexicon()
-    whole = masked(text, [hit[:2] for hit in lexicon.find(text)])
+    whole = edits.screened(text, lexicon.find(text))
     assert streamed(lexicon, list(text), set()) == (whole, False)
     return whole
 

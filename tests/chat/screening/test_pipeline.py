@@ -8,6 +8,7 @@ import pytest
 
 from chat.apps import chat
 from chat.generations.pipeline import PARTING, LengthLimit, Pipeline, Screening
+from chat.screening.found import Found
 from chat.screening.live import Words
 from chat.screening.tracking import MOST_SEPARATORS
 from providers.wire.base import Delta, Event, Finished, Notice, Reasoning, ToolCallDelta, Usage, Withdrawn
@@ -27,7 +28,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> Any:
     return set_words
 
 
-def pipeline(limit: int = 1000, hits: set[int] | None = None) -> Pipeline:
+def pipeline(limit: int = 1000, hits: set[Found] | None = None) -> Pipeline:
     screening = Screening(chat().words, set() if hits is None else hits, limit, ["offered"])
     return Pipeline(screening, LengthLimit(limit))
 
@@ -166,10 +167,10 @@ def test_flushed_text_counts_for_the_limit(listed: Any) -> None:
 
 def test_hits_name_each_word_once(listed: Any) -> None:
     listed("ab", "cd", blocking=("ef",))
-    hits: set[int] = set()
+    hits: set[Found] = set()
     events, _count = fed(pipeline(hits=hits), Reasoning("cd cd "), Delta("ab ef"), STOP)
     assert events[-1] == Finished("content_filter")
-    assert hits == {1, 2, 3}
+    assert {(hit.id, hit.action) for hit in hits} == {(1, "mask"), (2, "mask"), (3, "block")}
 
 
 def test_nul_is_dropped(listed: Any) -> None:

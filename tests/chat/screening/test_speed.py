@@ -78,7 +78,7 @@ def test_deltas(words: Words, text: str, size: int) -> None:
 @pytest.mark.parametrize("unit", [" ", ". ", "a", "a ", "\u200b", "\u0301", "a\u0301", "1", "😀", "ﷺ", "word", "words"])
 def test_repetitive_completions(rows: live.Rows, words: Words, unit: str) -> None:
     """The cost of a repetitive completion grows linearly, and little of it is held back."""
-    listed = [word for _id, word, _action, _scope in rows.words[::100]]
+    listed = [word for _id, word, *_rule in rows.words[::100]]
     unit = {"word": listed[-1], "words": " ".join(word[:-1] for word in listed)}.get(unit, unit)
     texts = [(unit * (size // len(unit) + 1))[:size] for size in (10_000, 20_000)]
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
+from chat.screening import edits
 from chat.screening.folding import MOST_INVISIBLE
-from chat.screening.lexicon import Lexicon, masked
+from chat.screening.lexicon import Lexicon
 from chat.screening.stream import Screen
 from tests.chat.screening.oracle import Words
 
@@ -94,7 +95,7 @@ def streamed(lexicon: Lexicon, deltas: list[str], protected: set[int]) -> tuple[
 def screened_whole(lexicon: Lexicon, text: str) -> tuple[str, bool]:
     hits = lexicon.find(text)
     cut = min([hit.start for hit in hits if hit.term.blocks], default=len(text))
-    return masked(text, [(hit.start, hit.end) for hit in hits])[:cut], cut < len(text)
+    return edits.applied(edits.of(hits), text[:cut]), cut < len(text)
 
 
 @pytest.mark.soak
@@ -156,7 +157,7 @@ def test_what_is_held_is_bounded() -> None:
         screen, most = Screen(lexicon), 0
         for start in range(0, len(text), 7):
             screen.feed(text[start : start + 7], lexicon)
-            most = max(most, len(screen._held), len(screen._tracker.alive), len(screen._masks))
+            most = max(most, len(screen._held), *(len(each.alive) for each in screen._trackers), len(screen._edits))
         assert most < 32 * 5 + 2 * MOST_INVISIBLE + 7
 
 
@@ -167,8 +168,8 @@ def test_words_and_phrases_within_each_other() -> None:
     screen, out = Screen(lexicon), ""
     for _ in range(300):
         out += screen.feed("独", lexicon)
-        assert len(screen._tracker.found) < 20 * 20
-        assert len(screen._masks) <= 2
+        assert len(screen._trackers[0].found) < 20 * 20
+        assert len(screen._edits) <= 2
     assert out + screen.flush() == listed.screen("独" * 300)[0]
 
 

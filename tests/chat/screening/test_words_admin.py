@@ -137,10 +137,10 @@ def test_export(admin: Client) -> None:
     rows = [SensitiveWord.objects.create(word=word) for word in ("two", "one")]
     answer = admin.get(page("sensitiveword_export"))
     assert answer["Content-Disposition"].startswith("attachment")
-    lines = ["\ufeffword,action,scope,category,enabled", "one,block,both,,1", "two,block,both,,1", ""]
+    lines = ["\ufeffword,action,scope,category,enabled,replacement", "one,block,both,,1,", "two,block,both,,1,", ""]
     assert shown(answer) == "\r\n".join(lines)
     chosen = {"action": "export_chosen", "_selected_action": [rows[0].pk]}
-    assert shown(admin.post(reverse(LIST), chosen)).splitlines()[1:] == ["two,block,both,,1"]
+    assert shown(admin.post(reverse(LIST), chosen)).splitlines()[1:] == ["two,block,both,,1,"]
 
 
 def test_try_a_text(admin: Client) -> None:
@@ -152,7 +152,7 @@ def test_try_a_text(admin: Client) -> None:
     answer = admin.post(page("sensitiveword_try"), {"text": text})
     tried = answer.context["tried"]
     assert tried["pieces"] == [("Wal-nuts", True), (" & <b>", False), ("PECANS", True), ("</b>, Walnuts Street", False)]
-    assert [(hit["word"].word, hit["text"], hit["start"]) for hit in tried["found"]] == [
+    assert [(hit["row"].word, hit["text"], hit["start"]) for hit in tried["found"]] == [
         ("walnuts", "Wal-nuts", 0),
         ("pecans", "PECANS", 14),
     ]

@@ -5,10 +5,10 @@ from typing import Any
 
 import orjson
 import pytest
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
 from django.test import Client
 
-from chat.models import AllowedPhrase, ListVersion, SensitiveWord
+from chat.models import AllowedPhrase, ListVersion, SensitivePattern, SensitiveWord
 from chat.screening import wordlist
 from tests import factories
 from tests.product import Product
@@ -41,6 +41,7 @@ def test_words(staff: Client) -> None:
     """A word is added, listed, read, changed and deleted; omitted fields have defaults."""
     made = call(staff, "POST", WORDS, {"word": "walnuts"})
     wanted = {"word": "walnuts", "action": "block", "scope": "both", "category": "", "enabled": True}
+    wanted |= {"replacement": "", "groups": []}
     assert made.status_code == 201
     row = made.json()
     assert row == {"id": row["id"], **wanted}
@@ -68,6 +69,51 @@ def test_phrases(staff: Client) -> None:
     assert [staff.get(one).json()] == staff.get(PHRASES).json()
     assert call(staff, "DELETE", one).status_code == 204
     assert not AllowedPhrase.objects.exists()
+
+
+@pytest.mark.contract("staff: sensitive-patterns")
+def test_patterns(staff: Client) -> None:
+    """Patterns are managed in the same way; what cannot be used is refused with its reason."""
+    Group.objects.create(name="pupils")
+    path = "/api/admin/sensitive-patterns/"
+    body = {"title": "Phones", "kind": "phone", "action": "replace", "replacement": "[phone]", "groups": ["pupils"]}
+    made = call(staff, "POST", path, body)
+    assert made.status_code == 201, made.content
+    row = made.json()
+    assert row == {"id": row["id"], "expression": "", "scope": "both", "category": "", "enabled": True, **body}
+    one, version = f"{path}{row['id']}/", ListVersion.current()
+    assert call(staff, "PATCH", one, {"groups": []}).json() == {**row, "groups": []}
+    assert ListVersion.current() > version
+    for change, field in (
+        ({"expression": "a"}, "expression"),
+        ({"kind": "expression"}, "expression"),
+        ({"kind": "expression", "expression": "(a|b)*a(a|b){14}"}, "expression"),
+        ({"kind": "expression", "expression": "(?=a)"}, "expression"),
+        ({"replacement": " "}, "action"),
+        ({"groups": ["nobody"]}, "groups"),
+        ({"kind": "iban"}, "kind"),
+    ):
+        answer = call(staff, "PATCH", one, change)
+        assert (answer.status_code, list(answer.json()["error"]["details"])) == (400, [field]), change
+    changed = call(staff, "PATCH", one, {"kind": "expression", "expression": r"ID-\d{3}"})
+    assert changed.json()["expression"] == r"ID-\d{3}"
+    assert call(staff, "DELETE", one).status_code == 204
+    assert not SensitivePattern.objects.exists()
+
+
+@pytest.mark.contract("staff: refusal-texts")
+def test_refusal_texts(staff: Client) -> None:
+    """Refusal texts are managed in the same way: one for a category, in one language at least."""
+    path = "/api/admin/refusal-texts/"
+    made = call(staff, "POST", path, {"category": "nuts", "text_zh": "不谈坚果。"})
+    assert made.status_code == 201
+    row = made.json()
+    assert row == {"id": row["id"], "category": "nuts", "text_zh": "不谈坚果。", "text_en": ""}
+    assert call(staff, "POST", path, {"category": "nuts", "text_en": "No."}).status_code == 400
+    assert call(staff, "POST", path, {"category": "fruits"}).status_code == 400
+    one = f"{path}{row['id']}/"
+    assert call(staff, "PATCH", one, {"text_en": "No nuts."}).json()["text_en"] == "No nuts."
+    assert call(staff, "DELETE", one).status_code == 204
 
 
 @pytest.mark.parametrize(
