@@ -1,4 +1,4 @@
-"""Measure what screening costs and holds back, with 50,000 words: `python -m benchmarks.screening`.
+"""Measure screening with 50,000 words, alone and with 100 patterns: `python -m benchmarks.screening`.
 
 The texts are this project's documents in English and its translations in Chinese. The words consist of characters with
 the same frequencies, so that the texts are held back as much as a bad list can cause; words that occur in the texts are
@@ -6,11 +6,12 @@ left out. Times are CPU time, except for waiting times, each the best of several
 """
 
 import asyncio
+import itertools
 import os
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,14 +23,16 @@ django.setup()
 from chat.apps import chat  # noqa: E402
 from chat.generations.pipeline import Screening  # noqa: E402
 from chat.screening import folding, live  # noqa: E402
+from chat.screening.kinds import KINDS  # noqa: E402
 from chat.screening.lexicon import Lexicon, free_with_pauses  # noqa: E402
 from chat.screening.live import Rows, Words  # noqa: E402
+from chat.screening.models import SensitivePattern  # noqa: E402
 from chat.screening.stream import Screen  # noqa: E402
 from providers.wire.base import Delta  # noqa: E402
 from runtime.serve import settle_garbage_collector  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
-WORDS = 50_000
+WORDS, PATTERNS = 50_000, 100
 TRIES = 5
 
 
@@ -63,8 +66,29 @@ def words(count: int = WORDS, seed: int = 1) -> list[str]:
     return sorted(found)
 
 
-def rows(listed: list[str]) -> Rows:
-    return Rows(1, [(number, word, "mask", "both", "", "") for number, word in enumerate(listed, 1)])
+def patterns(count: int = PATTERNS) -> list[SensitivePattern]:
+    """Return all kinds, and expressions that begin with digits, Latin letters and Chinese ones."""
+    expressions = (
+        *(
+            f"{chr(ord('a') + number % 26)}{chr(ord('a') + number % 7)}-?\\d{{{number % 9 + 2},12}}"
+            for number in range(40)
+        ),
+        *(rf"\b\d{{{number % 5 + 2}}}[ -]\d{{{number % 7 + 2}}}\b" for number in range(20)),
+        *(rf"\b[a-z]{{2,8}}[.:]\w{{{number % 9 + 3},20}}\b" for number in range(10)),
+        *(rf"{character}.{{0,3}}(号|码|方)\d+" for character in "工学车门房订运快证税单客会卡编文案合件批"),
+    )
+    kinds = [SensitivePattern(pk=number, kind=kind) for number, kind in enumerate(KINDS, 1)]
+    own = [
+        SensitivePattern(pk=number, kind="expression", expression=expression)
+        for number, expression in zip(range(len(kinds) + 1, count + 1), itertools.cycle(expressions), strict=False)
+    ]
+    return [*kinds, *own]
+
+
+def rows(listed: list[str], own: Sequence[SensitivePattern] = ()) -> Rows:
+    return Rows(
+        1, [(number, word, "mask", "both", "", "") for number, word in enumerate(listed, 1)], patterns=list(own)
+    )
 
 
 def best(run: Callable[[], object], tries: int = TRIES) -> float:
@@ -152,15 +176,19 @@ def print_stage(name: str, words: Words) -> None:
 
 def main() -> None:
     """Measure and print."""
-    listed = rows(words())
+    listed, both = rows(words()), rows(words(), patterns())
     settle_garbage_collector()
     print_compiling(listed)
     compiled = live.compiled(listed)
     for name, text in (("Chinese", chinese()), ("English", english())):
         print_costs(compiled.outgoing, name, text)
+    with_patterns = live.compiled(both)
+    for name, text in (("Chinese", chinese()), ("English", english())):
+        print_costs(with_patterns.outgoing, f"{name}, with {PATTERNS} patterns", text)
     print()
     print_stage("an empty list", Words(1, Lexicon(), Lexicon()))
     print_stage(f"{WORDS:,} words", compiled)
+    print_stage(f"{WORDS:,} words and {PATTERNS} patterns", with_patterns)
 
 
 if __name__ == "__main__":

@@ -48,12 +48,17 @@ class PatternTracker:
 
     def go(self, text: str, at: int) -> int:
         """Search a piece of text that starts at position `at`; return the position after it."""
-        characters = self._automaton.characters
+        characters, roots = self._automaton.characters, self._automaton.roots
         for character in text:
             is_mark, symbols, begins = characters[character]
             if begins or (self.alive and symbols):
                 for place, (symbol, symbol_class) in enumerate(symbols, at << PLACE_BITS):
-                    self._take(symbol, symbol_class, place)
+                    if self.alive:
+                        self._follow(symbol, symbol_class, place)
+                    elif (begun := roots[self._before][symbol_class]) is not None:
+                        self._symbols = [symbol]
+                        self._begin(begun, place, 1, 0)
+                    self._before, self._end = symbol_class, at
             elif symbols:
                 self._before = symbols[-1][1]
             elif is_mark:
@@ -61,15 +66,18 @@ class PatternTracker:
             at += 1
         return at
 
-    def _take(self, symbol: str, symbol_class: int, place: int) -> None:
-        """Go on with one symbol."""
-        going, self.alive = self._with_symbol(symbol), []
-        at = place >> PLACE_BITS
-        length = len(self._symbols)
+    def _follow(self, symbol: str, symbol_class: int, place: int) -> None:
+        """Go on with one more symbol, while there are starts."""
+        if len(self._symbols) > MOST_SYMBOLS:
+            self._forget_symbols()
+        going, self.alive = self.alive, []
+        symbols, alive = self._symbols, self.alive
+        symbols.append(symbol)
+        length = len(symbols)
         # The patterns that an earlier start has just matched: what begins within that match is none of them.
         covered = now = 0
         for start, first, state in going:
-            if not state.owners & ~covered:
+            if covered and not state.owners & ~covered:
                 continue
             if state.waits:
                 covered |= self._choose(state.ends[symbol_class], start, first, -1, self._end)
@@ -77,29 +85,25 @@ class PatternTracker:
             if following is None or length - first > MOST_MATCH_CHARS:
                 continue
             if following.accepts:
-                matched = self._choose(following.accepts, start, first, length, at)
-                covered |= matched
-                now |= matched
+                now |= self._choose(following.accepts, start, first, length, place >> PLACE_BITS)
+                covered |= now
             if following.owners:
-                self.alive.append((start, first, following))
-        begun = self._automaton.roots[self._before][symbol_class]
-        if begun is not None:
-            self._choose(begun.accepts, place, length - 1, length, at)
-            if begun.owners & ~now:
-                self.alive.append((place, length - 1, begun))
-        self._before, self._end = symbol_class, at
+                alive.append((start, first, following))
+        if (begun := self._automaton.roots[self._before][symbol_class]) is not None:
+            self._begin(begun, place, length, now)
 
-    def _with_symbol(self, symbol: str) -> list[Start]:
-        """Add a symbol to those that checks need; return the starts."""
-        symbols, going = self._symbols, self.alive
-        if not going:
-            symbols.clear()
-        elif len(symbols) > MOST_SYMBOLS:
-            dropped = going[0][1]
-            del symbols[:dropped]
-            going = [(start, first - dropped, state) for start, first, state in going]
-        symbols.append(symbol)
-        return going
+    def _begin(self, begun: State, place: int, length: int, now: int) -> None:
+        """Begin with the last symbol, unless a match of the same patterns has just reached it."""
+        if begun.accepts:
+            self._choose(begun.accepts, place, length - 1, length, place >> PLACE_BITS)
+        if begun.owners & ~now:
+            self.alive.append((place, length - 1, begun))
+
+    def _forget_symbols(self) -> None:
+        """Drop the symbols before the first start."""
+        dropped = self.alive[0][1]
+        del self._symbols[:dropped]
+        self.alive = [(start, first - dropped, state) for start, first, state in self.alive]
 
     def _choose(self, numbers: tuple[int, ...], start: int, first: int, last: int, end: int) -> int:
         """Choose a match of these patterns from the place `start` to the position `end`.

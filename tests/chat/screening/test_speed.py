@@ -1,4 +1,6 @@
-"""Fifty thousand words: compiling, whole texts and deltas stay within their goals; the benchmark has the figures.
+"""Fifty thousand words, and a hundred patterns: compiling, whole texts and deltas stay within their goals.
+
+The benchmark has the figures.
 
 The tests compare CPU time, the best of several tries, with twice the goal, because the machine may be busy. A first try
 within the goal is not repeated.
@@ -13,6 +15,7 @@ import pytest
 
 from benchmarks import screening
 from chat.screening import live
+from chat.screening.lexicon import Lexicon
 from chat.screening.live import Words
 from chat.screening.stream import Screen
 from runtime.serve import settle_garbage_collector
@@ -73,6 +76,16 @@ def test_deltas(words: Words, text: str, size: int) -> None:
     """A delta costs at most 10 µs."""
     piece = (text * 4)[:4000]
     assert_costs(lambda: screening.stream(words.outgoing, piece, size), 10e-6 * len(piece) / size)
+
+
+@pytest.mark.parametrize("text", [screening.chinese(), screening.english()], ids=["Chinese", "English"])
+def test_deltas_with_patterns(words: Words, text: str) -> None:
+    """With 100 patterns beside the words a delta of eight characters costs at most 15 µs."""
+    patterns = live.compiled(live.Rows(1, [], patterns=screening.patterns()))
+    both = Lexicon.joined([words.outgoing, patterns.outgoing])
+    piece = (text * 4)[:4000]
+    assert_costs(lambda: screening.stream(both, piece, 8), 15e-6 * len(piece) / 8)
+    assert_costs(lambda: both.find(piece), 0.005)
 
 
 @pytest.mark.parametrize("unit", [" ", ". ", "a", "a ", "\u200b", "\u0301", "a\u0301", "1", "😀", "ﷺ", "word", "words"])
